@@ -1,0 +1,38 @@
+//! What was typed.
+
+use clap::Parser;
+
+use crate::commands::Command;
+
+/// Lock conda environments, and install the locks: fast, verified, and with nothing left over.
+#[derive(Debug, Parser)]
+#[command(name = "mlconda", version, max_term_width = 100, after_help = AFTER_HELP)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Global {
+    /// Say nothing but errors
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// The directory whose `envs/` holds environments by name [default: $MLCONDA_ROOT, else /opt/conda for
+    /// root, else mlconda in the user's data directory]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) root_prefix: Option<std::path::PathBuf>,
+}
+
+const AFTER_HELP: &str = "\
+Make a lock on your machine, install it in a Dockerfile:
+  mlconda lock environment.yml -o env.lock
+  RUN mlconda install env.lock
+  ENTRYPOINT [\"mlconda\", \"run\"]";
+
+/// Reads the command line; on bad usage, says so and ends the process with 2.
+pub(crate) fn parse() -> Arguments {
+    Arguments::parse()
+}

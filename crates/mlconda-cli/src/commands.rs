@@ -1,0 +1,35 @@
+//! The commands, one file each.
+
+mod info;
+mod install;
+mod list;
+mod lock;
+mod run;
+mod shell_hook;
+
+use std::process::ExitCode;
+
+use crate::{report::CliError, settings::Context};
+
+/// What to do.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    Lock(lock::Args),
+    Install(install::Args),
+    Run(run::Args),
+    ShellHook(shell_hook::Args),
+    List(list::Args),
+    Info(info::Args),
+}
+
+/// Carries a command out.
+pub(crate) fn run(command: Command, context: &Context) -> Result<ExitCode, CliError> {
+    match command {
+        Command::Lock(args) => lock::run(args, context),
+        Command::Install(args) => install::run(args, context),
+        Command::Run(args) => run::run(args, context),
+        Command::ShellHook(args) => shell_hook::run(args, context),
+        Command::List(args) => list::run(args, context),
+        Command::Info(args) => info::run(args, context),
+    }
+}

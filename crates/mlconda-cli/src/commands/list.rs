@@ -1,0 +1,13 @@
+//! `mlconda list`
+
+use std::process::ExitCode;
+
+use crate::{report::CliError, settings::Context};
+
+/// List what a prefix holds
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {}
+
+pub(crate) fn run(_args: Args, _context: &Context) -> Result<ExitCode, CliError> {
+    todo!()
+}

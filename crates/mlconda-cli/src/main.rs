@@ -1,0 +1,22 @@
+//! `mlconda`: conda environments for container builds.
+//!
+//! What was typed ([`args`]) becomes what it means ([`settings`]), and a command carries it out with one or
+//! two calls of the library. Only [`ui`] prints; only [`report`] makes words of errors.
+
+mod args;
+mod commands;
+mod progress;
+mod report;
+mod settings;
+mod ui;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments = args::parse();
+    let context = settings::Context::new(&arguments.global);
+    match commands::run(arguments.command, &context) {
+        Ok(code) => code,
+        Err(error) => report::report(&error, &context),
+    }
+}

@@ -1,0 +1,117 @@
+//! What the command line means here: the only reader of environment variables, the home directory and the
+//! current directory.
+
+#![allow(clippy::disallowed_methods, reason = "this is the module that reads the environment")]
+
+use std::path::{Path, PathBuf};
+
+use mlconda::prefix::Prefix;
+
+use crate::{args::Global, report::CliError, ui::Ui};
+
+/// What every command gets.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) ui: Ui,
+    pub(crate) settings: Settings,
+}
+
+/// The world around the process, read once.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// The current directory.
+    pub(crate) directory: PathBuf,
+    /// The home directory.
+    pub(crate) home: Option<PathBuf>,
+    /// The root prefix; its `envs/` holds environments by name.
+    pub(crate) root_prefix: PathBuf,
+    /// The cache directory; `lock` makes it, `install` uses it only if it exists.
+    pub(crate) cache_directory: Option<PathBuf>,
+    /// Environment variables.
+    pub(crate) variables: Vec<(String, String)>,
+}
+
+impl Context {
+    pub(crate) fn new(global: &Global) -> Self {
+        Self { ui: Ui::new(global.quiet), settings: Settings::new(global) }
+    }
+
+    /// Runs a future to its end, on this thread.
+    pub(crate) fn block_on<F: Future>(&self, future: F) -> Result<F::Output, CliError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(runtime.block_on(future))
+    }
+}
+
+impl Settings {
+    fn new(global: &Global) -> Self {
+        let variables: Vec<(String, String)> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let get = |name: &str| {
+            variables.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.clone())
+        };
+        let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+        let home = get("HOME").map(PathBuf::from);
+        let root_prefix = global.root_prefix.clone().or_else(|| get("MLCONDA_ROOT").map(PathBuf::from));
+        let root_prefix = root_prefix.unwrap_or_else(|| default_root_prefix(home.as_deref(), get("XDG_DATA_HOME")));
+        let cache_directory = get("MLCONDA_CACHE_DIR").map(|path| directory.join(path)).or_else(|| {
+            get("XDG_CACHE_HOME")
+                .map(PathBuf::from)
+                .or_else(|| home.as_ref().map(|home| default_cache(home)))
+                .map(|path| path.join("mlconda"))
+        });
+        Self { root_prefix: directory.join(root_prefix), directory, home, cache_directory, variables }
+    }
+
+    /// An environment variable that is set and not empty.
+    pub(crate) fn variable(&self, name: &str) -> Option<&str> {
+        self.variables.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.as_str())
+    }
+
+    /// A path as typed, made absolute.
+    pub(crate) fn absolute(&self, path: &Path) -> PathBuf {
+        self.directory.join(path)
+    }
+
+    /// The prefix of an environment by name.
+    pub(crate) fn named_prefix(&self, name: &str) -> PathBuf {
+        self.root_prefix.join("envs").join(name)
+    }
+}
+
+fn default_root_prefix(home: Option<&Path>, data_home: Option<String>) -> PathBuf {
+    match home {
+        Some(home) if !rustix::process::geteuid().is_root() => {
+            data_home.map_or_else(|| home.join(".local/share"), PathBuf::from).join("mlconda")
+        }
+        _ => PathBuf::from("/opt/conda"),
+    }
+}
+
+fn default_cache(home: &Path) -> PathBuf {
+    if cfg!(target_os = "macos") { home.join("Library/Caches") } else { home.join(".cache") }
+}
+
+/// Options that name a prefix.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct PrefixArgs {
+    /// The prefix: the directory of the environment
+    #[arg(short, long, value_name = "DIR", conflicts_with = "name")]
+    pub(crate) prefix: Option<PathBuf>,
+    /// The environment's name: its prefix is `envs/NAME` under the root prefix
+    #[arg(short, long)]
+    pub(crate) name: Option<String>,
+}
+
+impl PrefixArgs {
+    /// The prefix that was typed, if one was.
+    pub(crate) fn typed(&self, settings: &Settings) -> Result<Option<Prefix>, CliError> {
+        let path = match (&self.prefix, &self.name) {
+            (Some(path), _) => Some(settings.absolute(path)),
+            (None, Some(name)) => Some(settings.named_prefix(name)),
+            (None, None) => None,
+        };
+        Ok(path.map(Prefix::open).transpose()?)
+    }
+}

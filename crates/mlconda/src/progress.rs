@@ -1,0 +1,77 @@
+//! What the library has to say while it works: a stream of typed events.
+//!
+//! The library cannot talk; whoever calls it implements [`Progress`], or passes `&()` and hears nothing.
+//! Events are facts, not words: a user interface makes the words.
+
+use std::path::PathBuf;
+
+/// One thing that happened.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// Loading repodata of this channel and subdir begins.
+    RepodataStarted {
+        /// The subdir's URL, without secrets.
+        subdir: String,
+    },
+    /// Repodata of this channel and subdir is loaded.
+    RepodataFinished {
+        /// The subdir's URL, as in [`Event::RepodataStarted`].
+        subdir: String,
+        /// How many records the solver may choose from.
+        records: usize,
+    },
+    /// The SAT solver begins.
+    SolveStarted {
+        /// How many records it chooses from.
+        records: usize,
+    },
+    /// The SAT solver has an answer.
+    SolveFinished {
+        /// How many packages the answer holds.
+        packages: usize,
+    },
+    /// An installation begins.
+    InstallStarted {
+        /// The prefix.
+        prefix: PathBuf,
+        /// How many packages are to be linked.
+        packages: usize,
+        /// How many bytes are to be downloaded, where the lock says so for every package.
+        bytes: Option<u64>,
+    },
+    /// More bytes of a package have arrived.
+    Downloaded {
+        /// How many more.
+        bytes: u64,
+    },
+    /// A download failed and will be tried again.
+    Retrying {
+        /// The package's file name.
+        package: String,
+        /// What went wrong, without secrets.
+        reason: String,
+    },
+    /// A package's files are in place (aside, until the swap).
+    PackageInstalled {
+        /// The package's file name.
+        package: String,
+    },
+    /// A package's post-link script begins.
+    LinkScript {
+        /// The package's name.
+        package: String,
+    },
+    /// Something the user should know of, and that stops nothing.
+    Warning(String),
+}
+
+/// Hears of events; called from several threads at once.
+pub trait Progress: Send + Sync {
+    /// Takes one event. It is called on hot paths: it should be quick, and must not block.
+    fn event(&self, event: Event);
+}
+
+impl Progress for () {
+    fn event(&self, _event: Event) {}
+}
