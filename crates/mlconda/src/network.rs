@@ -392,8 +392,3 @@ mod tests {
         assert_eq!(client.get(&url).await.unwrap().headers()[header::CACHE_CONTROL], "max-age=30");
     }
 }
-
-/// A URL without secrets, for messages and locks: no user, no password, no token of a path `/t/TOKEN/…`.
-pub fn redact(url: &url::Url) -> String {
-    url.to_string()
-}
