@@ -155,7 +155,17 @@ fn no_shell_is_needed_without_scripts() {
     let shown = stdout(command.env("PATH", "/nowhere")).replace(world.root.to_str().unwrap(), "[ROOT]");
     let mut lines: Vec<&str> = shown.lines().collect();
     lines.sort_unstable();
-    insta::assert_snapshot!(lines.join("\n"), @"");
+    insta::assert_snapshot!(lines.join("\n"), @"
+    CONDA_DEFAULT_ENV=ml
+    CONDA_PREFIX=[ROOT]/envs/ml
+    CONDA_PROMPT_MODIFIER=(ml) 
+    CONDA_SHLVL=1
+    DATA_DIR=/a b
+    FROM_PACKAGE=1
+    HOME=[ROOT]
+    MLCONDA_ROOT=[ROOT]
+    PATH=[ROOT]/envs/ml/bin:/nowhere
+    ");
 }
 
 #[test]
@@ -184,7 +194,10 @@ fn nested_runs_switch_environments() {
     let show = "echo $PATH $CONDA_SHLVL $CONDA_PREFIX_1 $TRACE";
     let other = stdout(&mut world.command(["run", "-n", "ml", program, "run", "-n", "other", "sh", "-c", show]));
     let same = stdout(&mut world.command(["run", "-n", "ml", program, "run", "sh", "-c", show]));
-    insta::assert_snapshot!(format!("{other}{same}").replace(world.root.to_str().unwrap(), "[ROOT]"), @"");
+    insta::assert_snapshot!(format!("{other}{same}").replace(world.root.to_str().unwrap(), "[ROOT]"), @"
+    [ROOT]/envs/other/bin:/usr/bin:/bin 2 [ROOT]/envs/ml activate-ml@ml deactivate-ml@ml activate-other@other
+    [ROOT]/envs/ml/bin:/usr/bin:/bin 1 activate-ml@ml deactivate-ml@ml activate-ml@ml
+    ");
 }
 
 #[test]
@@ -201,16 +214,30 @@ fn the_directory_is_changed_first() {
     world.program("sub/here", "#!/bin/sh\npwd -P\n");
     let shown = stdout(&mut world.command(["run", "--cwd", "sub", "./here"]));
     assert_eq!(Path::new(shown.trim()), fs_err::canonicalize(world.root.join("sub")).unwrap());
-    insta::assert_snapshot!(world.says(["run", "--cwd", "none", "true"]), @"");
+    insta::assert_snapshot!(world.says(["run", "--cwd", "none", "true"]), @"
+    code: 1
+    error: `[ROOT]/none` is not a directory
+    ");
 }
 
 #[test]
 fn what_cannot_be_run_says_why() {
     let world = World::new("why");
     world.program("envs/ml/bin/jupyter-lab", "#!/gone/bin/python\n");
-    insta::assert_snapshot!(world.says(["run", "jupyter-la"]), @"");
-    insta::assert_snapshot!(world.says(["run", "jupyter-lab"]), @"");
-    insta::assert_snapshot!(world.says(["run", "./conda-meta"]), @"");
+    insta::assert_snapshot!(world.says(["run", "jupyter-la"]), @"
+    code: 127
+    error: there is no command `jupyter-la` in the environment `[ROOT]/envs/ml` or around it
+    hint: there is `jupyter-lab`; looked for it in `[ROOT]/envs/ml/bin`, `/usr/bin` and `/bin`
+    ");
+    insta::assert_snapshot!(world.says(["run", "jupyter-lab"]), @"
+    code: 126
+    error: cannot execute `[ROOT]/envs/ml/bin/jupyter-lab`: No such file or directory (os error 2)
+    hint: its interpreter is `/gone/bin/python`, which is not there
+    ");
+    insta::assert_snapshot!(world.says(["run", "./conda-meta"]), @"
+    code: 127
+    error: there is no file `[ROOT]/./conda-meta`
+    ");
 }
 
 #[test]
@@ -218,8 +245,16 @@ fn without_a_name_the_choice_is_told() {
     let world = World::new("choice");
     assert_eq!(stdout(&mut world.command(["run", "sh", "-c", "echo $CONDA_DEFAULT_ENV"])), "ml\n");
     world.environment("other");
-    insta::assert_snapshot!(world.says(["run", "true"]), @"");
-    insta::assert_snapshot!(world.says(["run", "-n", "mll", "true"]), @"");
+    insta::assert_snapshot!(world.says(["run", "true"]), @"
+    code: 1
+    error: no environment is named, none is active, and there are several
+    hint: `[ROOT]/envs` holds `ml` and `other`: name one with `-n NAME`, or one elsewhere with `-p DIR`
+    ");
+    insta::assert_snapshot!(world.says(["run", "-n", "mll", "true"]), @"
+    code: 1
+    error: there is no environment in `[ROOT]/envs/mll`
+    hint: `[ROOT]/envs` holds `ml` and `other`: name one with `-n NAME`, or one elsewhere with `-p DIR`
+    ");
     let mut active = world.command(["run", "sh", "-c", "echo $CONDA_DEFAULT_ENV"]);
     assert_eq!(stdout(active.env("CONDA_PREFIX", world.root.join("envs/other"))), "other\n");
 }
@@ -254,9 +289,46 @@ fn the_hook_in_each_language() {
     world.write("envs/ml/etc/conda/activate.d/both.sh", "");
     world.write("envs/ml/etc/conda/activate.d/both.fish", "");
     world.write("envs/ml/etc/conda/activate.d/only.sh", "");
-    insta::assert_snapshot!(world.says(["shell-hook"]), @"");
-    insta::assert_snapshot!(world.says(["shell-hook", "--shell", "fish"]), @"");
-    insta::assert_snapshot!(world.says(["shell-hook", "--json"]), @"");
+    insta::assert_snapshot!(world.says(["shell-hook"]), @r#"
+    code: 0
+    export PATH='[ROOT]/envs/ml/bin'"${PATH:+:$PATH}"
+    export CONDA_PREFIX='[ROOT]/envs/ml'
+    export CONDA_SHLVL='1'
+    export CONDA_DEFAULT_ENV='ml'
+    export CONDA_PROMPT_MODIFIER='(ml) '
+    export A='it'\''s \'
+    . '[ROOT]/envs/ml/etc/conda/activate.d/both.sh'
+    . '[ROOT]/envs/ml/etc/conda/activate.d/only.sh'
+    "#);
+    insta::assert_snapshot!(world.says(["shell-hook", "--shell", "fish"]), @r#"
+    code: 0
+    set -gx PATH '[ROOT]/envs/ml/bin' $PATH
+    set -gx CONDA_PREFIX '[ROOT]/envs/ml'
+    set -gx CONDA_SHLVL '1'
+    set -gx CONDA_DEFAULT_ENV 'ml'
+    set -gx CONDA_PROMPT_MODIFIER '(ml) '
+    set -gx A 'it\'s \\'
+    source '[ROOT]/envs/ml/etc/conda/activate.d/both.fish'
+    # not sourced, as it is for another shell: "[ROOT]/envs/ml/etc/conda/activate.d/only.sh"
+    "#);
+    insta::assert_snapshot!(world.says(["shell-hook", "--json"]), @r#"
+    code: 0
+    {
+      "environment_variables": {
+        "A": "it's \\",
+        "CONDA_DEFAULT_ENV": "ml",
+        "CONDA_PREFIX": "[ROOT]/envs/ml",
+        "CONDA_PROMPT_MODIFIER": "(ml) ",
+        "CONDA_SHLVL": "1",
+        "PATH": "[ROOT]/envs/ml/bin:/usr/bin:/bin"
+      },
+      "deactivation_scripts": [],
+      "activation_scripts": [
+        "[ROOT]/envs/ml/etc/conda/activate.d/both.sh",
+        "[ROOT]/envs/ml/etc/conda/activate.d/only.sh"
+      ]
+    }
+    "#);
 }
 
 #[test]
@@ -271,7 +343,32 @@ fn list_shows_what_an_environment_holds() {
         );
         world.write(&format!("envs/ml/conda-meta/{name}-1.0-h1_0.json"), &record);
     }
-    insta::assert_snapshot!(world.says(["list"]), @"");
-    insta::assert_snapshot!(world.says(["list", "--json", "app"]), @"");
-    insta::assert_snapshot!(world.says(["list", "--explicit"]), @"");
+    insta::assert_snapshot!(world.says(["list"]), @"
+    code: 0
+    # Name  Version  Build  Channel
+    app     1.0      h1_0   conda-forge
+    zlib    1.0      h1_0   conda-forge
+    ");
+    insta::assert_snapshot!(world.says(["list", "--json", "app"]), @r#"
+    code: 0
+    [
+      {
+        "base_url": "https://conda.anaconda.org/conda-forge",
+        "build_number": 0,
+        "build_string": "h1_0",
+        "channel": "conda-forge",
+        "dist_name": "app-1.0-h1_0",
+        "name": "app",
+        "platform": "linux-64",
+        "version": "1.0"
+      }
+    ]
+    "#);
+    insta::assert_snapshot!(world.says(["list", "--explicit"]), @"
+    code: 0
+    # platform: linux-64
+    @EXPLICIT
+    https://conda.anaconda.org/conda-forge/linux-64/zlib-1.0-h1_0.conda#abababababababababababababababababababababababababababababababab
+    https://conda.anaconda.org/conda-forge/linux-64/app-1.0-h1_0.conda#abababababababababababababababababababababababababababababababab
+    ");
 }
