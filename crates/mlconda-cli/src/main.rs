@@ -5,6 +5,7 @@
 
 mod args;
 mod commands;
+mod locking;
 mod progress;
 mod report;
 mod settings;

@@ -5,7 +5,10 @@
 
 use std::path::{Path, PathBuf};
 
-use mlconda::prefix::Prefix;
+use mlconda::{
+    network::{NetworkOptions, Proxies},
+    prefix::Prefix,
+};
 
 use crate::{args::Global, report::CliError, ui::Ui};
 
@@ -69,6 +72,30 @@ impl Settings {
         self.variables.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.as_str())
     }
 
+    /// How to talk to servers: with the certificates of the system and of `SSL_CERT_FILE` and `SSL_CERT_DIR`
+    /// besides the built-in ones, and through the proxies that the variables of curl name.
+    pub(crate) fn network_options(&self) -> NetworkOptions {
+        let system = SYSTEM_CERTIFICATES.iter().map(PathBuf::from).find(|path| path.is_file());
+        let named = self.variable("SSL_CERT_FILE").map(|path| self.absolute(Path::new(path)));
+        let directories = self.variable("SSL_CERT_DIR").unwrap_or_default().split(':').filter(|path| !path.is_empty());
+        let either = |name: &str| self.variable(name).or_else(|| self.variable(&name.to_uppercase()));
+        let proxy = |name: &str| either(name).or_else(|| either("all_proxy")).map(str::to_owned);
+        NetworkOptions {
+            certificate_files: system.into_iter().chain(named).collect(),
+            // Images set this variable to directories that they do not have.
+            certificate_directories: directories
+                .map(|path| self.absolute(Path::new(path)))
+                .filter(|path| path.is_dir())
+                .collect(),
+            proxies: Proxies {
+                http: proxy("http_proxy"),
+                https: proxy("https_proxy"),
+                except: either("no_proxy").map(str::to_owned),
+            },
+            ..NetworkOptions::default()
+        }
+    }
+
     /// A path as typed, made absolute.
     pub(crate) fn absolute(&self, path: &Path) -> PathBuf {
         self.directory.join(path)
@@ -79,6 +106,16 @@ impl Settings {
         self.root_prefix.join("envs").join(name)
     }
 }
+
+/// Where systems keep the certificates they trust, in one file.
+const SYSTEM_CERTIFICATES: [&str; 6] = [
+    "/etc/ssl/certs/ca-certificates.crt",                // Debian, Ubuntu, Alpine, Arch
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", // Fedora, RHEL and their kin
+    "/etc/pki/tls/certs/ca-bundle.crt",                  // older ones of these
+    "/etc/ssl/ca-bundle.pem",                            // openSUSE
+    "/etc/ssl/cert.pem",                                 // macOS, Alpine
+    "/usr/local/share/certs/ca-root-nss.crt",            // FreeBSD
+];
 
 fn default_root_prefix(home: Option<&Path>, data_home: Option<String>) -> PathBuf {
     match home {
