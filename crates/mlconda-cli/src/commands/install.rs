@@ -19,7 +19,7 @@ use mlconda::{
 use serde_json::json;
 
 use crate::{
-    locking,
+    locking::{self, Cache, LockingArgs},
     progress::Display,
     report::CliError,
     settings::{Context, PrefixArgs},
@@ -67,14 +67,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N")]
     threads: Option<NonZero<usize>>,
     #[command(flatten)]
-    locking: locking::Args,
+    locking: LockingArgs,
 }
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let host = Host::detect(Path::new("/"));
     let platform = args.platform.unwrap_or(host.platform);
-    let client = Client::new(&context.settings.network_options())?;
-    let locks = choose(read_all(&args, platform, &client, context)?, platform)?;
+    let locks = choose(read_all(&args, platform, context)?, platform)?;
     let typed = args.prefix.typed(&context.settings)?;
     let mut reports = Vec::new();
     for (file, lock) in &locks {
@@ -91,7 +90,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
             }
         };
         warn_of_older_host(lock, &host, context);
-        reports.push(install_one(lock, &prefix, platform == host.platform, &client, &args, context)?);
+        reports.push(install_one(lock, &prefix, platform == host.platform, &args, context)?);
     }
     if args.json {
         context.ui.json(&reports)?;
@@ -100,19 +99,16 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
 }
 
 /// Reads what was typed: locks, and environments that are locked in memory.
-fn read_all(
-    args: &Args,
-    platform: Subdir,
-    client: &Client,
-    context: &Context,
-) -> Result<Vec<(PathBuf, Lock)>, CliError> {
+fn read_all(args: &Args, platform: Subdir, context: &Context) -> Result<Vec<(PathBuf, Lock)>, CliError> {
     let settings = &context.settings;
     let expansion = Expansion { home: settings.home.clone(), variables: settings.variables.clone() };
     let mut locks = Vec::new();
     for file in &args.files {
         let path = settings.absolute(file);
         if path.extension().is_some_and(|extension| extension == "yml" || extension == "yaml") {
-            locks.push((file.clone(), locking::in_memory(&path, platform, &args.locking, client, context)?));
+            let environment = locking::read(&path, &args.locking, context)?;
+            let made = locking::lock(&environment, &[platform], &args.locking, Cache::IfPresent, context)?;
+            locks.extend(made.into_iter().map(|lock| (file.clone(), lock)));
         } else {
             locks.push((file.clone(), Lock::read(&path, &expansion)?));
         }
@@ -150,7 +146,6 @@ fn install_one(
     lock: &Lock,
     prefix: &Prefix,
     native: bool,
-    client: &Client,
     args: &Args,
     context: &Context,
 ) -> Result<serde_json::Value, CliError> {
@@ -170,7 +165,9 @@ fn install_one(
     };
     let report = {
         let display = Display::new(&context.ui);
-        context.block_on_or_signal(mlconda::install::install(&plan, client, prefix, &options, &display))??
+        // Setting up TLS takes longer than seeing that there is nothing to do.
+        let client = Client::new(&context.settings.network_options())?;
+        context.block_on_or_signal(mlconda::install::install(&plan, &client, prefix, &options, &display))??
     };
     tell_report(&report, prefix, start, context);
     Ok(json!({
