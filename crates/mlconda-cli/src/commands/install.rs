@@ -10,7 +10,7 @@ use std::{
 use mlconda::{
     Subdir,
     host::Host,
-    install::{Options, Report, Scripts},
+    install::{Options, Report, Scripts, Unmet},
     lock::{Expansion, Lock},
     network::Client,
     plan::Plan,
@@ -89,8 +89,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
                 return Err(CliError::world(message, "say where to install it, with -p DIR or -n NAME"));
             }
         };
-        warn_of_older_host(lock, &host, context);
-        reports.push(install_one(lock, &prefix, platform == host.platform, &args, context)?);
+        reports.push(install_one(lock, &prefix, &host, &args, context)?);
     }
     if args.json {
         context.ui.json(&reports)?;
@@ -131,21 +130,10 @@ fn choose(locks: Vec<(PathBuf, Lock)>, platform: Subdir) -> Result<Vec<(PathBuf,
     Ok(chosen)
 }
 
-/// The lock assumes virtual packages; a machine that has older ones may not run what it asks for.
-fn warn_of_older_host(lock: &Lock, host: &Host, context: &Context) {
-    for assumed in &lock.virtual_packages {
-        let here = host.virtual_packages.iter().find(|package| package.name == assumed.name);
-        if let Some(here) = here.filter(|here| here.version < assumed.version) {
-            let (name, wanted, found) = (assumed.name.as_normalized(), &assumed.version, &here.version);
-            context.ui.warn(&format!("the lock assumes `{name}` {wanted}, and this machine has {found}"));
-        }
-    }
-}
-
 fn install_one(
     lock: &Lock,
     prefix: &Prefix,
-    native: bool,
+    host: &Host,
     args: &Args,
     context: &Context,
 ) -> Result<serde_json::Value, CliError> {
@@ -154,6 +142,8 @@ fn install_one(
     if args.dry_run {
         return Ok(tell_plan(&plan, prefix, context));
     }
+    // A foreign platform's programs do not run here, nor does this machine say what that one has.
+    let native = lock.platform == host.platform || lock.platform == Subdir::NoArch;
     let scripts = if native && !args.no_scripts { Scripts::Run } else { Scripts::Skip };
     let options = Options {
         downloads: args.downloads,
@@ -162,6 +152,7 @@ fn install_one(
         command: "mlconda install".to_owned(),
         scripts,
         cache: context.settings.cache_directory.clone().filter(|directory| directory.is_dir()),
+        virtual_packages: if native { host.virtual_packages.clone() } else { Vec::new() },
     };
     let report = {
         let display = Display::new(&context.ui);
@@ -213,6 +204,10 @@ fn tell_report(report: &Report, prefix: &Prefix, start: Instant, context: &Conte
     }
     for path in &report.replaced {
         ui.warn(&format!("`{}` belonged to no package, and a package's file has replaced it", path.display()));
+    }
+    for unmet in &report.unmet {
+        let Unmet { package, need, found } = unmet;
+        ui.warn(&format!("`{package}` needs `{need}`, and this machine has {found}"));
     }
     for (package, text) in &report.messages {
         ui.say(&format!("`{package}` says: {}", text.trim()));
