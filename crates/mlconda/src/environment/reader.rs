@@ -110,7 +110,11 @@ impl Reader<'_> {
             Some(text) => Ok(Some(text.to_owned())),
             None => {
                 let message = format!("`{key}:` is {}, and should be a string", value.kind());
-                Err(self.wrong_node(value, message, format!("write `{key}: …` on one line")))
+                let help = match self.source.line(value.location.line).contains("{{") {
+                    true => "the file looks like a template: render it first".to_owned(),
+                    false => format!("write `{key}: …` on one line"),
+                };
+                Err(self.wrong_node(value, message, help))
             }
         }
     }
