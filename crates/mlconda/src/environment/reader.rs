@@ -23,7 +23,8 @@ type Result<T> = std::result::Result<T, EnvironmentError>;
 
 /// Reads an environment from its text; `text` has `\n` as its only line break.
 pub(super) fn read(text: &str, file: &Path, options: &ReadOptions) -> Result<Environment> {
-    let source = Source { file, text };
+    let lines: Vec<&str> = text.split('\n').collect();
+    let source = Source { file, text, lines: &lines };
     let directory = options.directory.join(file.parent().unwrap_or(Path::new("")));
     let mut reader = Reader {
         source,
