@@ -5,7 +5,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use mlconda::{activate::Surroundings, prefix::Prefix};
@@ -68,7 +68,14 @@ impl Settings {
                 .or_else(|| home.as_ref().map(|home| default_cache(home)))
                 .map(|path| path.join("mlconda"))
         });
-        Self { root_prefix: directory.join(root_prefix), directory, home, cache_directory, variables, raw_variables }
+        Self {
+            root_prefix: plain(&directory.join(root_prefix)),
+            directory,
+            home,
+            cache_directory,
+            variables,
+            raw_variables,
+        }
     }
 
     /// An environment variable that is set and not empty.
@@ -82,9 +89,9 @@ impl Settings {
         self.raw_variables.iter().find(set).map(|(_, value)| value.as_os_str())
     }
 
-    /// A path as typed, made absolute.
+    /// A path as typed, made absolute, without `.` and `..`: it is written into files of a prefix.
     pub(crate) fn absolute(&self, path: &Path) -> PathBuf {
-        self.directory.join(path)
+        plain(&self.directory.join(path))
     }
 
     /// The prefix of an environment by name.
@@ -107,6 +114,21 @@ impl Settings {
         names.sort();
         names
     }
+}
+
+/// A path without `.` and `..`, as conda's `abspath` has it: by its text, since it need not exist yet.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::ParentDir => {
+                plain.pop();
+            }
+            Component::CurDir => {}
+            other => plain.push(other),
+        }
+    }
+    plain
 }
 
 fn default_root_prefix(home: Option<&Path>, data_home: Option<String>) -> PathBuf {
