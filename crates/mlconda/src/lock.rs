@@ -7,6 +7,8 @@
 pub mod explicit;
 mod order;
 
+pub(crate) use order::{dependency_name, linking_order};
+
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
@@ -133,7 +135,7 @@ impl Lock {
     /// # Errors
     /// If a record has no sha256, or a file name that is not a package's.
     pub fn new(environment: &Environment, host: &Host, solution: &Solution) -> Result<Self, LockError> {
-        let packages = order::linking_order(&solution.records)
+        let packages = linking_order(&solution.records)
             .into_iter()
             .map(|record| {
                 let url = network::redact(&record.url);
