@@ -5,7 +5,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use mlconda::{
@@ -87,7 +87,14 @@ impl Settings {
                 .or_else(|| home.as_ref().map(|home| default_cache(home)))
                 .map(|path| path.join("mlconda"))
         });
-        Self { root_prefix: directory.join(root_prefix), directory, home, cache_directory, variables, raw_variables }
+        Self {
+            root_prefix: plain(&directory.join(root_prefix)),
+            directory,
+            home,
+            cache_directory,
+            variables,
+            raw_variables,
+        }
     }
 
     /// An environment variable that is set and not empty.
@@ -134,9 +141,9 @@ impl Settings {
         }
     }
 
-    /// A path as typed, made absolute.
+    /// A path as typed, made absolute, without `.` and `..`: it is written into files of a prefix.
     pub(crate) fn absolute(&self, path: &Path) -> PathBuf {
-        self.directory.join(path)
+        plain(&self.directory.join(path))
     }
 
     /// The prefix of an environment by name.
@@ -161,6 +168,7 @@ impl Settings {
     }
 }
 
+<<<<<<< HEAD
 /// Where systems keep the certificates they trust, in one file.
 const SYSTEM_CERTIFICATES: [&str; 6] = [
     "/etc/ssl/certs/ca-certificates.crt",                // Debian, Ubuntu, Alpine, Arch
@@ -170,6 +178,21 @@ const SYSTEM_CERTIFICATES: [&str; 6] = [
     "/etc/ssl/cert.pem",                                 // macOS, Alpine
     "/usr/local/share/certs/ca-root-nss.crt",            // FreeBSD
 ];
+=======
+/// A path without `.` and `..`, as conda's `abspath` has it: by its text, since it need not exist yet.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::ParentDir => {
+                plain.pop();
+            }
+            Component::CurDir => {}
+            other => plain.push(other),
+        }
+    }
+    plain
+}
 
 fn default_root_prefix(home: Option<&Path>, data_home: Option<String>) -> PathBuf {
     match home {
