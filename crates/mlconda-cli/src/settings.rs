@@ -168,7 +168,6 @@ impl Settings {
     }
 }
 
-<<<<<<< HEAD
 /// Where systems keep the certificates they trust, in one file.
 const SYSTEM_CERTIFICATES: [&str; 6] = [
     "/etc/ssl/certs/ca-certificates.crt",                // Debian, Ubuntu, Alpine, Arch
@@ -178,7 +177,7 @@ const SYSTEM_CERTIFICATES: [&str; 6] = [
     "/etc/ssl/cert.pem",                                 // macOS, Alpine
     "/usr/local/share/certs/ca-root-nss.crt",            // FreeBSD
 ];
-=======
+
 /// A path without `.` and `..`, as conda's `abspath` has it: by its text, since it need not exist yet.
 fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
