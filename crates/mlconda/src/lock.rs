@@ -169,7 +169,7 @@ impl Lock {
     /// # Errors
     /// If a record has a file name that is not a package's.
     pub fn of_records(platform: Subdir, records: &[RepoDataRecord]) -> Result<Self, LockError> {
-        let packages = order::linking_order(records)
+        let packages = linking_order(records)
             .into_iter()
             .map(|record| {
                 let known = &record.package_record;
