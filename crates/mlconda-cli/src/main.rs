@@ -10,6 +10,7 @@ mod progress;
 mod report;
 mod settings;
 mod ui;
+mod words;
 
 use std::process::ExitCode;
 

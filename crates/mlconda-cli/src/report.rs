@@ -18,6 +18,10 @@ pub(crate) enum CliError {
     Usage(String),
     /// The world is not as the command needs it: what happened, and what to do.
     World { message: String, hint: Option<String> },
+    /// A command could not be run; the exit code is the one that shells give for it.
+    Command { message: String, hint: Option<String>, code: u8 },
+    /// A signal asked us to stop.
+    Stopped(u8),
 }
 
 impl From<std::io::Error> for CliError {
@@ -62,6 +66,9 @@ pub(crate) fn report(error: &CliError, context: &Context) -> ExitCode {
         CliError::Library(error) => (chain(error), hint(error), 1),
         CliError::Usage(message) => (message.clone(), None, 2),
         CliError::World { message, hint } => (message.clone(), hint.clone(), 1),
+        // As a shell reports a program that a signal ended.
+        CliError::Stopped(signal) => ("stopped; nothing has changed".to_owned(), None, 128 + signal),
+        CliError::Command { message, hint, code } => (message.clone(), hint.clone(), *code),
     };
     context.ui.error(&format!("error: {message}"));
     if let Some(hint) = hint {

@@ -3,9 +3,13 @@
 
 #![allow(clippy::disallowed_methods, reason = "this is the module that reads the environment")]
 
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::{OsStr, OsString},
+    path::{Component, Path, PathBuf},
+};
 
 use mlconda::{
+    activate::Surroundings,
     network::{NetworkOptions, Proxies},
     prefix::Prefix,
 };
@@ -30,8 +34,10 @@ pub(crate) struct Settings {
     pub(crate) root_prefix: PathBuf,
     /// The cache directory; `lock` makes it, `install` uses it only if it exists.
     pub(crate) cache_directory: Option<PathBuf>,
-    /// Environment variables.
+    /// Environment variables that are text.
     pub(crate) variables: Vec<(String, String)>,
+    /// Environment variables, all of them and as they are.
+    pub(crate) raw_variables: Vec<(OsString, OsString)>,
 }
 
 impl Context {
@@ -44,12 +50,29 @@ impl Context {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         Ok(runtime.block_on(future))
     }
+
+    /// Runs a future until its end, or until the user or the engine wants us to stop: then it is dropped, and so
+    /// cleans up after itself.
+    pub(crate) fn block_on_or_signal<F: Future>(&self, future: F) -> Result<F::Output, CliError> {
+        use tokio::signal::unix::{SignalKind, signal};
+        self.block_on(async {
+            let mut interrupt = signal(SignalKind::interrupt())?;
+            let mut terminate = signal(SignalKind::terminate())?;
+            tokio::select! {
+                output = future => Ok(output),
+                _ = interrupt.recv() => Err(CliError::Stopped(2)),
+                _ = terminate.recv() => Err(CliError::Stopped(15)),
+            }
+        })?
+    }
 }
 
 impl Settings {
     fn new(global: &Global) -> Self {
-        let variables: Vec<(String, String)> = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        let raw_variables: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+        let variables: Vec<(String, String)> = raw_variables
+            .iter()
+            .filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value.to_str()?.to_owned())))
             .collect();
         let get = |name: &str| {
             variables.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.clone())
@@ -64,7 +87,14 @@ impl Settings {
                 .or_else(|| home.as_ref().map(|home| default_cache(home)))
                 .map(|path| path.join("mlconda"))
         });
-        Self { root_prefix: directory.join(root_prefix), directory, home, cache_directory, variables }
+        Self {
+            root_prefix: plain(&directory.join(root_prefix)),
+            directory,
+            home,
+            cache_directory,
+            variables,
+            raw_variables,
+        }
     }
 
     /// An environment variable that is set and not empty.
@@ -72,11 +102,26 @@ impl Settings {
         self.variables.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.as_str())
     }
 
+    /// The time that all that is made should have (`SOURCE_DATE_EPOCH`), in seconds since 1970.
+    pub(crate) fn source_date_epoch(&self) -> Result<Option<i64>, CliError> {
+        let Some(text) = self.variable("SOURCE_DATE_EPOCH") else { return Ok(None) };
+        let message = || format!("`SOURCE_DATE_EPOCH` is `{text}`, which is no number of seconds since 1970");
+        text.parse().map(Some).map_err(|_| CliError::world(message(), "unset it, or set it as in `date +%s`"))
+    }
+
+    /// The same, whatever its bytes.
+    pub(crate) fn raw_variable(&self, name: &str) -> Option<&OsStr> {
+        let set = |(key, value): &&(OsString, OsString)| key == name && !value.is_empty();
+        self.raw_variables.iter().find(set).map(|(_, value)| value.as_os_str())
+    }
+
     /// How to talk to servers: with the certificates of the system and of `SSL_CERT_FILE` and `SSL_CERT_DIR`
     /// besides the built-in ones, and through the proxies that the variables of curl name.
     pub(crate) fn network_options(&self) -> NetworkOptions {
         let system = SYSTEM_CERTIFICATES.iter().map(PathBuf::from).find(|path| path.is_file());
         let named = self.variable("SSL_CERT_FILE").map(|path| self.absolute(Path::new(path)));
+        // As with the directories below: the variable may name a file of an environment yet to be installed.
+        let named = named.filter(|path| path.is_file());
         let directories = self.variable("SSL_CERT_DIR").unwrap_or_default().split(':').filter(|path| !path.is_empty());
         let either = |name: &str| self.variable(name).or_else(|| self.variable(&name.to_uppercase()));
         let proxy = |name: &str| either(name).or_else(|| either("all_proxy")).map(str::to_owned);
@@ -96,14 +141,30 @@ impl Settings {
         }
     }
 
-    /// A path as typed, made absolute.
+    /// A path as typed, made absolute, without `.` and `..`: it is written into files of a prefix.
     pub(crate) fn absolute(&self, path: &Path) -> PathBuf {
-        self.directory.join(path)
+        plain(&self.directory.join(path))
     }
 
     /// The prefix of an environment by name.
     pub(crate) fn named_prefix(&self, name: &str) -> PathBuf {
         self.root_prefix.join("envs").join(name)
+    }
+
+    /// What an activation takes place in.
+    pub(crate) fn surroundings(&self) -> Surroundings<'_> {
+        Surroundings { variables: &self.raw_variables, root_prefix: &self.root_prefix }
+    }
+
+    /// The names of the environments under the root prefix, sorted. A directory that cannot be read has none.
+    pub(crate) fn environments(&self) -> Vec<String> {
+        let entries = fs_err::read_dir(self.root_prefix.join("envs")).into_iter().flatten().flatten();
+        let mut names: Vec<String> = entries
+            .filter(|entry| Prefix::open(entry.path()).is_ok_and(|prefix| prefix.is_environment()))
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect();
+        names.sort();
+        names
     }
 }
 
@@ -116,6 +177,21 @@ const SYSTEM_CERTIFICATES: [&str; 6] = [
     "/etc/ssl/cert.pem",                                 // macOS, Alpine
     "/usr/local/share/certs/ca-root-nss.crt",            // FreeBSD
 ];
+
+/// A path without `.` and `..`, as conda's `abspath` has it: by its text, since it need not exist yet.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::ParentDir => {
+                plain.pop();
+            }
+            Component::CurDir => {}
+            other => plain.push(other),
+        }
+    }
+    plain
+}
 
 fn default_root_prefix(home: Option<&Path>, data_home: Option<String>) -> PathBuf {
     match home {
@@ -150,5 +226,47 @@ impl PrefixArgs {
             (None, None) => None,
         };
         Ok(path.map(Prefix::open).transpose()?)
+    }
+
+    /// The environment to work with: the one typed, else the active one, else the only one under the root prefix.
+    pub(crate) fn existing(&self, settings: &Settings) -> Result<Prefix, CliError> {
+        let (prefix, named_by) = if let Some(prefix) = self.typed(settings)? {
+            (prefix, "")
+        } else if let Some(active) = settings.raw_variable("CONDA_PREFIX") {
+            (Prefix::open(settings.absolute(Path::new(active)))?, ", which `$CONDA_PREFIX` names")
+        } else {
+            (only_environment(settings)?, "")
+        };
+        if prefix.is_environment() {
+            return Ok(prefix);
+        }
+        let path = prefix.path().display();
+        Err(CliError::world(format!("there is no environment in `{path}`{named_by}"), choice(settings)))
+    }
+}
+
+/// The only environment under the root prefix.
+fn only_environment(settings: &Settings) -> Result<Prefix, CliError> {
+    match settings.environments().as_slice() {
+        [] => {
+            Err(CliError::world("no environment is named, none is active, and there is none to find", choice(settings)))
+        }
+        [name] => Ok(Prefix::open(settings.named_prefix(name))?),
+        _ => Err(CliError::world("no environment is named, none is active, and there are several", choice(settings))),
+    }
+}
+
+/// What there is to choose from.
+fn choice(settings: &Settings) -> String {
+    let directory = settings.root_prefix.join("envs");
+    let directory = directory.display();
+    match settings.environments().as_slice() {
+        [] => format!("`{directory}` holds no environment; name one elsewhere with `-p DIR`"),
+        [name] => format!("`{directory}` holds `{name}`: name it with `-n {name}`, or one elsewhere with `-p DIR`"),
+        names => {
+            let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+            let names = crate::ui::list(&names);
+            format!("`{directory}` holds {names}: name one with `-n NAME`, or one elsewhere with `-p DIR`")
+        }
     }
 }
