@@ -176,6 +176,13 @@ impl TestContext {
         self.mlconda_with(arguments, &[])
     }
 
+    /// A `mlconda` in this world, not yet started.
+    pub fn mlconda_command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
+        let mut command = self.command(&self.program);
+        command.args(arguments);
+        command
+    }
+
     /// Runs `mlconda` with environment variables besides.
     pub fn mlconda_with<A: AsRef<OsStr>>(
         &self,
