@@ -4,6 +4,7 @@
 //! into the records; so this engine is ours, on rattler's building blocks (archives, prefix replacement, entry
 //! points, records). Waiting is async, on the caller's thread; disk work has threads of its own.
 
+mod cache;
 mod commit;
 mod fetch;
 mod link;
