@@ -76,7 +76,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
         };
         printed.push(to_json(lock, &output, written));
         if args.dry_run && !args.json {
-            context.ui.data(&lock.to_text())?;
+            context.ui.data(lock.to_text())?;
         }
         context.ui.say(&summary(lock, &output, written, start));
     }
