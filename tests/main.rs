@@ -2,6 +2,8 @@
 //!
 //! Each runs the true program in a world of its own (`mlconda_test::context`), on channels that the project makes.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 mod faults;
 mod install;
 mod lock;

@@ -153,12 +153,12 @@ fn no_shell_is_needed_without_scripts() {
     world.write("envs/ml/etc/conda/env_vars.d/x.json", r#"{"FROM_PACKAGE": "1", "DATA_DIR": "package's"}"#);
     let mut command = world.command(["run", "env"]);
     let shown = stdout(command.env("PATH", "/nowhere")).replace(world.root.to_str().unwrap(), "[ROOT]");
-    let mut lines: Vec<&str> = shown.lines().collect();
+    let mut lines: Vec<&str> = shown.lines().map(str::trim_end).collect();
     lines.sort_unstable();
     insta::assert_snapshot!(lines.join("\n"), @"
     CONDA_DEFAULT_ENV=ml
     CONDA_PREFIX=[ROOT]/envs/ml
-    CONDA_PROMPT_MODIFIER=(ml) 
+    CONDA_PROMPT_MODIFIER=(ml)
     CONDA_SHLVL=1
     DATA_DIR=/a b
     FROM_PACKAGE=1
@@ -366,9 +366,18 @@ fn list_shows_what_an_environment_holds() {
     "#);
     insta::assert_snapshot!(world.says(["list", "--explicit"]), @"
     code: 0
+    # mlconda lock: 1
     # platform: linux-64
     @EXPLICIT
-    https://conda.anaconda.org/conda-forge/linux-64/zlib-1.0-h1_0.conda#abababababababababababababababababababababababababababababababab
-    https://conda.anaconda.org/conda-forge/linux-64/app-1.0-h1_0.conda#abababababababababababababababababababababababababababababababab
+    https://conda.anaconda.org/conda-forge/linux-64/zlib-1.0-h1_0.conda#sha256:abababababababababababababababababababababababababababababababab
+    https://conda.anaconda.org/conda-forge/linux-64/app-1.0-h1_0.conda#sha256:abababababababababababababababababababababababababababababababab
     ");
+}
+
+#[test]
+fn a_prefix_is_named_by_a_plain_path() {
+    let world = World::new("plain-path");
+    let show = ["run", "-p", "./envs/x/../ml/", "sh", "-c", "echo $CONDA_PREFIX $CONDA_DEFAULT_ENV"];
+    let shown = stdout(&mut world.command(show));
+    assert_eq!(shown, format!("{} ml\n", world.root.join("envs/ml").display()));
 }

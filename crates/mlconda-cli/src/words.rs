@@ -25,7 +25,11 @@ pub(crate) fn bytes(size: u64) -> String {
     match units.into_iter().find(|(_, unit)| size >= *unit) {
         Some((name, unit)) => {
             let tenths = size.saturating_mul(10) / unit;
-            if tenths >= 1000 { format!("{} {name}", tenths / 10) } else { format!("{}.{} {name}", tenths / 10, tenths % 10) }
+            if tenths >= 1000 {
+                format!("{} {name}", tenths / 10)
+            } else {
+                format!("{}.{} {name}", tenths / 10, tenths % 10)
+            }
         }
         None => count(usize::try_from(size).unwrap_or(usize::MAX), "byte"),
     }
@@ -48,7 +52,10 @@ mod tests {
     #[test]
     fn numbers_read_as_prose() {
         assert_eq!([count(1, "file"), count(30_400, "file")], ["1 file", "30,400 files"]);
-        assert_eq!([bytes(1), bytes(999), bytes(1_500), bytes(805_000_000)], ["1 byte", "999 bytes", "1.5 kB", "805 MB"]);
+        assert_eq!(
+            [bytes(1), bytes(999), bytes(1_500), bytes(805_000_000)],
+            ["1 byte", "999 bytes", "1.5 kB", "805 MB"]
+        );
         assert_eq!([list(&["a"]), list(&["a", "b", "c"])], ["`a`", "`a`, `b` and `c`"]);
     }
 }

@@ -87,7 +87,7 @@ pub struct VirtualDemand {
     pub assumed: Option<Version>,
 }
 
-/// Solves.
+/// Solves. The environment is that of the host's platform (see [`Environment::for_platform`]).
 ///
 /// # Errors
 /// If there is no solution, with the reason in plain words.

@@ -10,7 +10,7 @@ use std::{
 use mlconda::{
     Subdir,
     host::Host,
-    install::{Options, Report, Scripts},
+    install::{Options, Report, Scripts, Unmet},
     lock::{Expansion, Lock},
     network::Client,
     plan::Plan,
@@ -19,7 +19,7 @@ use mlconda::{
 use serde_json::json;
 
 use crate::{
-    locking,
+    locking::{self, Cache, LockingArgs},
     progress::Display,
     report::CliError,
     settings::{Context, PrefixArgs},
@@ -67,14 +67,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N")]
     threads: Option<NonZero<usize>>,
     #[command(flatten)]
-    locking: locking::Args,
+    locking: LockingArgs,
 }
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let host = Host::detect(Path::new("/"));
     let platform = args.platform.unwrap_or(host.platform);
-    let client = Client::new(&context.settings.network_options())?;
-    let locks = choose(read_all(&args, platform, &client, context)?, platform)?;
+    let locks = choose(read_all(&args, platform, context)?, platform)?;
     let typed = args.prefix.typed(&context.settings)?;
     let mut reports = Vec::new();
     for (file, lock) in &locks {
@@ -90,8 +89,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
                 return Err(CliError::world(message, "say where to install it, with -p DIR or -n NAME"));
             }
         };
-        warn_of_older_host(lock, &host, context);
-        reports.push(install_one(lock, &prefix, platform == host.platform, &client, &args, context)?);
+        reports.push(install_one(lock, &prefix, &host, &args, context)?);
     }
     if args.json {
         context.ui.json(&reports)?;
@@ -100,19 +98,16 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
 }
 
 /// Reads what was typed: locks, and environments that are locked in memory.
-fn read_all(
-    args: &Args,
-    platform: Subdir,
-    client: &Client,
-    context: &Context,
-) -> Result<Vec<(PathBuf, Lock)>, CliError> {
+fn read_all(args: &Args, platform: Subdir, context: &Context) -> Result<Vec<(PathBuf, Lock)>, CliError> {
     let settings = &context.settings;
     let expansion = Expansion { home: settings.home.clone(), variables: settings.variables.clone() };
     let mut locks = Vec::new();
     for file in &args.files {
         let path = settings.absolute(file);
         if path.extension().is_some_and(|extension| extension == "yml" || extension == "yaml") {
-            locks.push((file.clone(), locking::in_memory(&path, platform, &args.locking, client, context)?));
+            let environment = locking::read(&path, &args.locking, context)?;
+            let made = locking::lock(&environment, &[platform], &args.locking, Cache::IfPresent, context)?;
+            locks.extend(made.into_iter().map(|lock| (file.clone(), lock)));
         } else {
             locks.push((file.clone(), Lock::read(&path, &expansion)?));
         }
@@ -135,22 +130,10 @@ fn choose(locks: Vec<(PathBuf, Lock)>, platform: Subdir) -> Result<Vec<(PathBuf,
     Ok(chosen)
 }
 
-/// The lock assumes virtual packages; a machine that has older ones may not run what it asks for.
-fn warn_of_older_host(lock: &Lock, host: &Host, context: &Context) {
-    for assumed in &lock.virtual_packages {
-        let here = host.virtual_packages.iter().find(|package| package.name == assumed.name);
-        if let Some(here) = here.filter(|here| here.version < assumed.version) {
-            let (name, wanted, found) = (assumed.name.as_normalized(), &assumed.version, &here.version);
-            context.ui.warn(&format!("the lock assumes `{name}` {wanted}, and this machine has {found}"));
-        }
-    }
-}
-
 fn install_one(
     lock: &Lock,
     prefix: &Prefix,
-    native: bool,
-    client: &Client,
+    host: &Host,
     args: &Args,
     context: &Context,
 ) -> Result<serde_json::Value, CliError> {
@@ -159,6 +142,8 @@ fn install_one(
     if args.dry_run {
         return Ok(tell_plan(&plan, prefix, context));
     }
+    // A foreign platform's programs do not run here, nor does this machine say what that one has.
+    let native = lock.platform == host.platform || lock.platform == Subdir::NoArch;
     let scripts = if native && !args.no_scripts { Scripts::Run } else { Scripts::Skip };
     let options = Options {
         downloads: args.downloads,
@@ -167,10 +152,13 @@ fn install_one(
         command: "mlconda install".to_owned(),
         scripts,
         cache: context.settings.cache_directory.clone().filter(|directory| directory.is_dir()),
+        virtual_packages: if native { host.virtual_packages.clone() } else { Vec::new() },
     };
     let report = {
         let display = Display::new(&context.ui);
-        context.block_on_or_signal(mlconda::install::install(&plan, client, prefix, &options, &display))??
+        // Setting up TLS takes longer than seeing that there is nothing to do.
+        let client = Client::new(&context.settings.network_options())?;
+        context.block_on_or_signal(mlconda::install::install(&plan, &client, prefix, &options, &display))??
     };
     tell_report(&report, prefix, start, context);
     Ok(json!({
@@ -216,6 +204,10 @@ fn tell_report(report: &Report, prefix: &Prefix, start: Instant, context: &Conte
     }
     for path in &report.replaced {
         ui.warn(&format!("`{}` belonged to no package, and a package's file has replaced it", path.display()));
+    }
+    for unmet in &report.unmet {
+        let Unmet { package, need, found } = unmet;
+        ui.warn(&format!("`{package}` needs `{need}`, and this machine has {found}"));
     }
     for (package, text) in &report.messages {
         ui.say(&format!("`{package}` says: {}", text.trim()));
