@@ -160,7 +160,7 @@ impl Settings {
     pub(crate) fn environments(&self) -> Vec<String> {
         let entries = fs_err::read_dir(self.root_prefix.join("envs")).into_iter().flatten().flatten();
         let mut names: Vec<String> = entries
-            .filter(|entry| entry.path().join("conda-meta").is_dir())
+            .filter(|entry| Prefix::open(entry.path()).is_ok_and(|prefix| prefix.is_environment()))
             .filter_map(|entry| entry.file_name().into_string().ok())
             .collect();
         names.sort();
