@@ -6,7 +6,7 @@
 ARG BUILDER=rust:1-slim-bookworm
 
 FROM ${BUILDER} AS builder
-WORKDIR /mlconda
+WORKDIR /src
 COPY . .
 RUN cargo static && cp target/*/release/mlconda /usr/local/bin/
 
