@@ -1,1 +1,3 @@
+//! The integration tests, by what they are about.
 
+mod run;

@@ -13,6 +13,8 @@ pub(crate) enum CliError {
     Usage(String),
     /// The world is not as the command needs it: what happened, and what to do.
     World { message: String, hint: Option<String> },
+    /// A command could not be run; the exit code is the one that shells give for it.
+    Command { message: String, hint: Option<String>, code: u8 },
 }
 
 impl From<std::io::Error> for CliError {
@@ -57,6 +59,7 @@ pub(crate) fn report(error: &CliError, context: &Context) -> ExitCode {
         CliError::Library(error) => (chain(error), hint(error), 1),
         CliError::Usage(message) => (message.clone(), None, 2),
         CliError::World { message, hint } => (message.clone(), hint.clone(), 1),
+        CliError::Command { message, hint, code } => (message.clone(), hint.clone(), *code),
     };
     context.ui.error(&format!("error: {message}"));
     if let Some(hint) = hint {

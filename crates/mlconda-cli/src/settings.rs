@@ -3,9 +3,12 @@
 
 #![allow(clippy::disallowed_methods, reason = "this is the module that reads the environment")]
 
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::{OsStr, OsString},
+    path::{Path, PathBuf},
+};
 
-use mlconda::prefix::Prefix;
+use mlconda::{activate::Surroundings, prefix::Prefix};
 
 use crate::{args::Global, report::CliError, ui::Ui};
 
@@ -27,8 +30,10 @@ pub(crate) struct Settings {
     pub(crate) root_prefix: PathBuf,
     /// The cache directory; `lock` makes it, `install` uses it only if it exists.
     pub(crate) cache_directory: Option<PathBuf>,
-    /// Environment variables.
+    /// Environment variables that are text.
     pub(crate) variables: Vec<(String, String)>,
+    /// Environment variables, all of them and as they are.
+    pub(crate) raw_variables: Vec<(OsString, OsString)>,
 }
 
 impl Context {
@@ -45,8 +50,10 @@ impl Context {
 
 impl Settings {
     fn new(global: &Global) -> Self {
-        let variables: Vec<(String, String)> = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        let raw_variables: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+        let variables: Vec<(String, String)> = raw_variables
+            .iter()
+            .filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value.to_str()?.to_owned())))
             .collect();
         let get = |name: &str| {
             variables.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.clone())
@@ -61,12 +68,18 @@ impl Settings {
                 .or_else(|| home.as_ref().map(|home| default_cache(home)))
                 .map(|path| path.join("mlconda"))
         });
-        Self { root_prefix: directory.join(root_prefix), directory, home, cache_directory, variables }
+        Self { root_prefix: directory.join(root_prefix), directory, home, cache_directory, variables, raw_variables }
     }
 
     /// An environment variable that is set and not empty.
     pub(crate) fn variable(&self, name: &str) -> Option<&str> {
         self.variables.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.as_str())
+    }
+
+    /// The same, whatever its bytes.
+    pub(crate) fn raw_variable(&self, name: &str) -> Option<&OsStr> {
+        let set = |(key, value): &&(OsString, OsString)| key == name && !value.is_empty();
+        self.raw_variables.iter().find(set).map(|(_, value)| value.as_os_str())
     }
 
     /// A path as typed, made absolute.
@@ -77,6 +90,22 @@ impl Settings {
     /// The prefix of an environment by name.
     pub(crate) fn named_prefix(&self, name: &str) -> PathBuf {
         self.root_prefix.join("envs").join(name)
+    }
+
+    /// What an activation takes place in.
+    pub(crate) fn surroundings(&self) -> Surroundings<'_> {
+        Surroundings { variables: &self.raw_variables, root_prefix: &self.root_prefix }
+    }
+
+    /// The names of the environments under the root prefix, sorted. A directory that cannot be read has none.
+    pub(crate) fn environments(&self) -> Vec<String> {
+        let entries = fs_err::read_dir(self.root_prefix.join("envs")).into_iter().flatten().flatten();
+        let mut names: Vec<String> = entries
+            .filter(|entry| entry.path().join("conda-meta").is_dir())
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect();
+        names.sort();
+        names
     }
 }
 
@@ -113,5 +142,47 @@ impl PrefixArgs {
             (None, None) => None,
         };
         Ok(path.map(Prefix::open).transpose()?)
+    }
+
+    /// The environment to work with: the one typed, else the active one, else the only one under the root prefix.
+    pub(crate) fn existing(&self, settings: &Settings) -> Result<Prefix, CliError> {
+        let (prefix, named_by) = if let Some(prefix) = self.typed(settings)? {
+            (prefix, "")
+        } else if let Some(active) = settings.raw_variable("CONDA_PREFIX") {
+            (Prefix::open(settings.absolute(Path::new(active)))?, ", which `$CONDA_PREFIX` names")
+        } else {
+            (only_environment(settings)?, "")
+        };
+        if prefix.is_environment() {
+            return Ok(prefix);
+        }
+        let path = prefix.path().display();
+        Err(CliError::world(format!("there is no environment in `{path}`{named_by}"), choice(settings)))
+    }
+}
+
+/// The only environment under the root prefix.
+fn only_environment(settings: &Settings) -> Result<Prefix, CliError> {
+    match settings.environments().as_slice() {
+        [] => {
+            Err(CliError::world("no environment is named, none is active, and there is none to find", choice(settings)))
+        }
+        [name] => Ok(Prefix::open(settings.named_prefix(name))?),
+        _ => Err(CliError::world("no environment is named, none is active, and there are several", choice(settings))),
+    }
+}
+
+/// What there is to choose from.
+fn choice(settings: &Settings) -> String {
+    let directory = settings.root_prefix.join("envs");
+    let directory = directory.display();
+    match settings.environments().as_slice() {
+        [] => format!("`{directory}` holds no environment; name one elsewhere with `-p DIR`"),
+        [name] => format!("`{directory}` holds `{name}`: name it with `-n {name}`, or one elsewhere with `-p DIR`"),
+        names => {
+            let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+            let names = crate::ui::list(&names);
+            format!("`{directory}` holds {names}: name one with `-n NAME`, or one elsewhere with `-p DIR`")
+        }
     }
 }

@@ -24,10 +24,10 @@ impl Ui {
         !self.quiet && std::io::stderr().is_terminal()
     }
 
-    /// A line of data on stdout. A closed pipe is no error: the reader has had enough.
-    pub(crate) fn data(&self, text: &str) -> Result<(), CliError> {
+    /// Data on stdout. A closed pipe is no error: the reader has had enough.
+    pub(crate) fn data(&self, data: impl AsRef<[u8]>) -> Result<(), CliError> {
         let mut stdout = std::io::stdout().lock();
-        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        match stdout.write_all(data.as_ref()).and_then(|()| stdout.flush()) {
             Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
             _ => Ok(()),
         }
@@ -55,5 +55,14 @@ impl Ui {
     /// An error on stderr, even when quiet.
     pub(crate) fn error(&self, text: &str) {
         let _ = writeln!(std::io::stderr(), "{text}");
+    }
+}
+
+/// Items as prose: `a`, `a and b`, `a, b and c`.
+pub(crate) fn list(items: &[String]) -> String {
+    match items {
+        [] => String::new(),
+        [only] => only.clone(),
+        [before @ .., last] => format!("{} and {last}", before.join(", ")),
     }
 }

@@ -1,9 +1,27 @@
-//! `environment.yml` as meant (CEP-24), with the place of everything it says.
+//! `environment.yml` as meant (CEP-24), with the place of everything it says. Reading is pure: whatever the meaning
+//! depends on besides the text comes in as [`ReadOptions`]. `docs/environment.md` lists every form that is accepted.
 
-use std::path::{Path, PathBuf};
+mod channel;
+mod decode;
+mod diagnostic;
+mod reader;
+mod selector;
+mod spec;
+mod yaml;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fmt::Write,
+    path::{Path, PathBuf},
+};
 
 use indexmap::IndexMap;
 use rattler_conda_types::{Channel, MatchSpec, Subdir};
+use rattler_digest::{Sha256, compute_bytes_digest};
+
+pub use self::{diagnostic::Diagnostic, selector::Selector};
 
 /// A place in a file: line and column, both from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +41,8 @@ pub struct Requirement {
     pub spec: MatchSpec,
     /// Where it stands.
     pub location: Location,
+    /// For which platforms it counts; `None` for all.
+    pub selector: Option<Selector>,
 }
 
 /// A line of the `pip:` list, as written.
@@ -32,6 +52,8 @@ pub struct PipLine {
     pub text: String,
     /// Where it stands.
     pub location: Location,
+    /// For which platforms it counts; `None` for all.
+    pub selector: Option<Selector>,
 }
 
 /// Something accepted that deserves a word.
@@ -46,7 +68,8 @@ pub struct Warning {
 /// What reading needs to know besides the file, so that reading depends on nothing else.
 #[derive(Clone, Debug, Default)]
 pub struct ReadOptions {
-    /// The directory that relative paths are relative to.
+    /// The directory that the file's own path and the paths in `extra_channels` are relative to: an absolute path.
+    /// Paths inside of the file are relative to the file's directory.
     pub directory: PathBuf,
     /// The home directory, for `~`.
     pub home: Option<PathBuf>,
@@ -98,29 +121,134 @@ pub enum EnvironmentError {
     /// The file could not be read.
     #[error(transparent)]
     Read(#[from] std::io::Error),
+    /// The bytes are no text.
+    #[error("{0}")]
+    Encoding(Box<Diagnostic>),
+    /// The text is no YAML.
+    #[error("{0}")]
+    Syntax(Box<Diagnostic>),
+    /// The YAML is no environment.
+    #[error("{0}")]
+    Structure(Box<Diagnostic>),
+    /// A channel is none.
+    #[error("{0}")]
+    Channel(Box<Diagnostic>),
+    /// A dependency is no match spec.
+    #[error("{0}")]
+    Spec(Box<Diagnostic>),
+    /// One of [`ReadOptions::extra_channels`] is none.
+    #[error("the channel `{channel}` cannot be used: {message}\n  = help: {help}")]
+    ExtraChannel {
+        /// The channel as it was given.
+        channel: String,
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        help: String,
+    },
+}
+
+impl EnvironmentError {
+    /// The place in the file and the remedy, if the error has a place.
+    pub fn diagnostic(&self) -> Option<&Diagnostic> {
+        match self {
+            Self::Read(_) | Self::ExtraChannel { .. } => None,
+            Self::Encoding(diagnostic)
+            | Self::Syntax(diagnostic)
+            | Self::Structure(diagnostic)
+            | Self::Channel(diagnostic)
+            | Self::Spec(diagnostic) => Some(diagnostic),
+        }
+    }
 }
 
 impl Environment {
-    /// Reads a file.
+    /// Reads a file in UTF-8 or UTF-16.
     ///
     /// # Errors
     /// If the file cannot be read, or does not say what an environment is.
     pub fn read(path: &Path, options: &ReadOptions) -> Result<Self, EnvironmentError> {
         let bytes = fs_err::read(path)?;
-        Self::parse(&String::from_utf8_lossy(&bytes), path, options)
+        Self::parse(&decode::decode(&bytes, path)?, path, options)
     }
 
-    /// Reads text; `file` is for messages.
+    /// Reads text; `file` is for messages and for what paths in the text are relative to.
     ///
     /// # Errors
     /// If the text does not say what an environment is.
-    pub fn parse(_text: &str, _file: &Path, _options: &ReadOptions) -> Result<Self, EnvironmentError> {
-        todo!()
+    pub fn parse(text: &str, file: &Path, options: &ReadOptions) -> Result<Self, EnvironmentError> {
+        reader::read(&decode::normalize(text), file, options)
+    }
+
+    /// The environment on one platform: without the lines whose selectors rule it out, and without selectors.
+    #[must_use]
+    pub fn for_platform(&self, platform: Subdir) -> Self {
+        let counts = |selector: &Option<Selector>| selector.as_ref().is_none_or(|s| s.matches(platform));
+        let mut environment = self.clone();
+        environment.requirements.retain(|requirement| counts(&requirement.selector));
+        environment.pip.retain(|line| counts(&line.selector));
+        environment.requirements.iter_mut().for_each(|requirement| requirement.selector = None);
+        environment.pip.iter_mut().for_each(|line| line.selector = None);
+        environment
+    }
+
+    /// Every channel that packages may come from: [`Self::channels`], then those that only a `channel::package` names,
+    /// in the order of the specs. conda searches these too, with lower priority.
+    pub fn all_channels(&self) -> Vec<Channel> {
+        let mut channels = self.channels.clone();
+        for channel in self.requirements.iter().filter_map(|requirement| requirement.spec.channel.as_deref()) {
+            if !channels.iter().any(|known| known.base_url == channel.base_url) {
+                channels.push(channel.clone());
+            }
+        }
+        channels
     }
 
     /// The sha256, in hex, of what the environment means: the same for two files that differ in layout and
     /// comments only.
+    ///
+    /// The order of channels and of pip lines counts; that of dependencies, variables and platforms does not. The name
+    /// counts, since a lock carries it; `prefix:`, warnings and places do not, nor do secrets in URLs.
     pub fn digest(&self) -> String {
-        todo!()
+        hex::encode(compute_bytes_digest::<Sha256>(self.meaning()))
+    }
+
+    /// What [`Self::digest`] is taken of: a line for everything that counts, the strings escaped, so that two
+    /// environments with the same text are the same.
+    fn meaning(&self) -> String {
+        let mut text = String::from("mlconda environment 1\n");
+        // Writing to a string cannot fail.
+        let mut line = |key: &str, value: &str| _ = writeln!(text, "{key} {value:?}");
+        if let Some(name) = &self.name {
+            line("name", name);
+        }
+        for channel in &self.channels {
+            line("channel", &channel.canonical_name());
+        }
+        let mut specs: Vec<String> = self.requirements.iter().map(Requirement::meaning).collect();
+        specs.sort_unstable();
+        specs.dedup();
+        specs.iter().for_each(|spec| line("spec", spec));
+        for pip in &self.pip {
+            line("pip", &pip.text);
+            if let Some(selector) = &pip.selector {
+                line("pip-selector", &selector.to_string());
+            }
+        }
+        let mut variables: Vec<_> = self.variables.iter().collect();
+        variables.sort_unstable();
+        variables.iter().for_each(|(name, value)| line("variable", &format!("{name}={value}")));
+        let mut platforms: Vec<_> = self.platforms.iter().map(|platform| platform.as_str()).collect();
+        platforms.sort_unstable();
+        platforms.iter().for_each(|platform| line("platform", platform));
+        text
+    }
+}
+
+impl Requirement {
+    /// The spec in one canonical text, with its selector.
+    fn meaning(&self) -> String {
+        let spec = self.spec.to_canonical_string().unwrap_or_else(|_| self.spec.to_string());
+        self.selector.as_ref().map_or(spec.clone(), |selector| format!("{spec} # [{selector}]"))
     }
 }

@@ -1,10 +1,407 @@
 //! Carries out a plan: fetch, verify, unpack aside, swap, record. A prefix is the old one or the new one.
+//!
+//! rattler's own installer goes through a cache and leaves it, knows no way back and writes the builder's paths
+//! into the records; so this engine is ours, on rattler's building blocks (archives, prefix replacement, entry
+//! points, records). Waiting is async, on the caller's thread; disk work has threads of its own.
 
-/// An installation that failed; the prefix is as it was.
+mod commit;
+mod fetch;
+mod link;
+mod package;
+mod record;
+mod script;
+mod stage;
+mod unpack;
+mod work;
+
+use std::{
+    collections::HashSet,
+    fs::File,
+    io,
+    num::NonZero,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rattler_conda_types::PrefixRecord;
+
+pub use self::stage::Clash;
+use self::stage::Stage;
+use crate::{
+    network::Client,
+    plan::Plan,
+    prefix::Prefix,
+    progress::{Event, Progress},
+    system,
+};
+
+/// The file by which an environment is known.
+const HISTORY: &str = "history";
+
+/// How to install.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How many downloads run at once.
+    pub downloads: NonZero<usize>,
+    /// How many threads decompress and write.
+    pub threads: NonZero<usize>,
+    /// The time, in seconds since 1970, of all that has no time of its own (`SOURCE_DATE_EPOCH`). Without it, the
+    /// time at which the newest of the packages was built.
+    pub time: Option<i64>,
+    /// What `conda-meta/history` gives as the command.
+    pub command: String,
+    /// What happens with post-link and pre-unlink scripts.
+    pub scripts: Scripts,
+    /// The package cache, if there is one.
+    pub cache: Option<PathBuf>,
+}
+
+/// What happens with packages' scripts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scripts {
+    /// They run.
+    #[default]
+    Run,
+    /// They do not: no package's code runs.
+    Skip,
+}
+
+/// What an installation did.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// How many packages were linked.
+    pub linked: usize,
+    /// How many were unlinked, those that changed among them.
+    pub unlinked: usize,
+    /// How many stayed as they were.
+    pub unchanged: usize,
+    /// How many files were written.
+    pub files: usize,
+    /// Their size in bytes.
+    pub bytes: u64,
+    /// Paths that several packages hold.
+    pub clashes: Vec<Clash>,
+    /// Files that belonged to no package, and that a package's file has replaced.
+    pub replaced: Vec<PathBuf>,
+    /// What post-link scripts left for the user to read, by package.
+    pub messages: Vec<(String, String)>,
+}
+
+/// An installation that failed; unless it says otherwise, the prefix is as it was.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InstallError {
     /// A file could not be read or written.
     #[error(transparent)]
-    File(#[from] std::io::Error),
+    File(#[from] io::Error),
+    /// Another process is at it.
+    #[error("another mlconda is installing into `{}`", .prefix.display())]
+    Busy {
+        /// The prefix.
+        prefix: PathBuf,
+    },
+    /// A file is where a directory is to be made.
+    #[error("`{}` is no directory that can hold environments", .path.display())]
+    Parent {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The directory holds other things.
+    #[error("`{}` holds files but no environment", .prefix.display())]
+    Occupied {
+        /// The prefix.
+        prefix: PathBuf,
+    },
+    /// An archive did not come.
+    #[error("cannot get `{package}` from {url}")]
+    Download {
+        /// The package's file name.
+        package: String,
+        /// Where it was to come from, without secrets.
+        url: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// An archive is not the one that was locked.
+    #[error("`{package}` from {url} is not what the lock says: its {kind} is {found}, not {expected}")]
+    Digest {
+        /// The package's file name.
+        package: String,
+        /// Where it came from, without secrets.
+        url: String,
+        /// `sha256` or `md5`.
+        kind: &'static str,
+        /// The lock's, in hex.
+        expected: String,
+        /// The archive's, in hex.
+        found: String,
+    },
+    /// An archive is damaged, or holds what no package may.
+    #[error("the package `{package}` is not sound")]
+    Package {
+        /// The package's file name.
+        package: String,
+        /// What is wrong.
+        #[source]
+        source: io::Error,
+    },
+    /// A path is a directory for one and a file for another.
+    #[error("`{}` is a directory for one package and a file for another", .path.display())]
+    Kind {
+        /// The path, relative to the prefix.
+        path: PathBuf,
+    },
+    /// The prefix is longer than the room that a program has for it.
+    #[error("the prefix has {prefix} characters, but `{}` has room for {room}", .path.display())]
+    PrefixTooLong {
+        /// The file, relative to the prefix.
+        path: PathBuf,
+        /// The prefix's length in bytes.
+        prefix: usize,
+        /// The room in bytes.
+        room: usize,
+    },
+    /// A noarch python package in an environment without python.
+    #[error("`{package}` is a noarch python package, but the lock has no python to link it for")]
+    NoPython {
+        /// The package's file name.
+        package: String,
+    },
+    /// A script failed.
+    #[error("the script `{}` of `{package}` failed with {status}:\n{output}", .script.display())]
+    Script {
+        /// The package's name.
+        package: String,
+        /// The script, relative to the prefix.
+        script: PathBuf,
+        /// How it ended.
+        status: String,
+        /// What it printed.
+        output: String,
+    },
+    /// A script cannot run.
+    #[error("`{package}` has the script `{}`, but there is no shell to run it", .script.display())]
+    NoShell {
+        /// The package's name.
+        package: String,
+        /// The script, relative to the prefix.
+        script: PathBuf,
+    },
+}
+
+/// Carries out a plan.
+///
+/// Dropping the future stops the work and removes what was put together so far.
+///
+/// # Errors
+/// If anything fails. The prefix is then as it was; only a script that fails in an update leaves the new
+/// packages in place, and says so.
+pub async fn install(
+    plan: &Plan,
+    client: &Client,
+    prefix: &Prefix,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Report, InstallError> {
+    if plan.is_empty() {
+        return Ok(Report { unchanged: plan.unchanged, ..Report::default() });
+    }
+    let site = Site::prepare(prefix)?;
+    let packages = plan.link.len();
+    let (path, bytes) = (prefix.path().to_owned(), plan.download_size());
+    progress.event(Event::InstallStarted { prefix: path, packages, bytes });
+    let stage = Arc::new(Stage::new(&site.stage, prefix.path(), plan.platform)?);
+    let finished = work::link_all(plan, client, &stage, options, progress).await?;
+    let ranks = work::ranks(plan, &finished);
+    let clashes = stage.settle(|number| ranks[number], |number| plan.link[number].dist_name())?;
+    let time = options.time.unwrap_or_else(|| newest(&finished, prefix));
+    let mut report = Report {
+        linked: plan.link.len(),
+        unlinked: plan.unlink.len(),
+        unchanged: plan.unchanged,
+        files: finished.iter().map(|package| package.files).sum(),
+        bytes: finished.iter().map(|package| package.bytes).sum(),
+        clashes,
+        ..Report::default()
+    };
+    write_meta(plan, prefix, &stage, time, options)?;
+    stage.settle_directories(time)?;
+    let new: Vec<&PrefixRecord> = finished.iter().map(|package| &package.record).collect();
+    match site.kind {
+        SiteKind::Beside => site.put_in_place(prefix, &new, time, options, &mut report, progress)?,
+        SiteKind::Inside => {
+            report.replaced = merge(plan, prefix, &stage, time, options)?;
+            run_scripts(prefix, &new, options, &mut report, progress)?;
+            commit::finish(prefix.path(), time)?;
+        }
+    }
+    Ok(report)
+}
+
+/// The newest time there is: of the packages' builds, or of the last installation.
+fn newest(finished: &[work::Finished], prefix: &Prefix) -> i64 {
+    let history = prefix.path().join("conda-meta").join("history");
+    let last = fs_err::metadata(history).ok().and_then(|metadata| metadata.modified().ok());
+    let last = last.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+    let last = last.and_then(|time| i64::try_from(time.as_secs()).ok());
+    finished.iter().filter_map(|package| package.built).chain(last).max().unwrap_or(0)
+}
+
+/// Writes `history` and `state` into the stage.
+fn write_meta(plan: &Plan, prefix: &Prefix, stage: &Stage, time: i64, options: &Options) -> Result<(), InstallError> {
+    stage.directory(Path::new("conda-meta"))?;
+    let (old, new) = (prefix.path().join("conda-meta"), stage.root().join("conda-meta"));
+    let history = [HISTORY, commit::PENDING].iter().find_map(|name| fs_err::read_to_string(old.join(name)).ok());
+    let mut history = history.unwrap_or_default();
+    history.push_str(&record::revision(time, &options.command, &plan.specs, &plan.unlink, &plan.link));
+    record::write(&new.join(commit::PENDING), history.as_bytes(), time)?;
+    if let Some(state) = record::state(fs_err::read(old.join("state")).ok().as_deref(), &plan.variables) {
+        record::write(&new.join("state"), &state, time)?;
+    }
+    Ok(())
+}
+
+/// Takes out what is gone and moves in what is new. Gives the files of nobody that were replaced.
+fn merge(
+    plan: &Plan,
+    prefix: &Prefix,
+    stage: &Stage,
+    time: i64,
+    options: &Options,
+) -> Result<Vec<PathBuf>, InstallError> {
+    let new = stage.paths();
+    let known: HashSet<PathBuf> = plan.unlink.iter().chain(&plan.keep).flat_map(record::files).cloned().collect();
+    let strangers = commit::check(prefix.path(), &new, &known)?;
+    if !strangers.is_empty() && !prefix.is_environment() {
+        return Err(InstallError::Occupied { prefix: prefix.path().to_owned() });
+    }
+    if options.scripts == Scripts::Run {
+        for old in &plan.unlink {
+            script::run(prefix.path(), &old.repodata_record.package_record, script::When::PreUnlink)?;
+        }
+    }
+    let stays: HashSet<PathBuf> = new.into_iter().chain(plan.keep.iter().flat_map(record::files).cloned()).collect();
+    commit::begin(prefix.path())?;
+    commit::unlink(prefix.path(), &plan.unlink, &stays)?;
+    commit::merge(stage.root(), prefix.path(), time)?;
+    Ok(strangers)
+}
+
+/// Runs the post-link scripts of new packages, in linking order.
+fn run_scripts(
+    prefix: &Prefix,
+    new: &[&PrefixRecord],
+    options: &Options,
+    report: &mut Report,
+    progress: &dyn Progress,
+) -> Result<(), InstallError> {
+    if options.scripts == Scripts::Skip {
+        return Ok(());
+    }
+    for record in new {
+        let record = &record.repodata_record.package_record;
+        let name = record.name.as_normalized();
+        if prefix.path().join(script::path(name, script::When::PostLink)).is_file() {
+            progress.event(Event::LinkScript { package: name.to_owned() });
+            if let Some(message) = script::run(prefix.path(), record, script::When::PostLink)? {
+                report.messages.push((name.to_owned(), message));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Where an installation is put together. Dropping it removes the stage, and the directories made for it.
+struct Site {
+    stage: PathBuf,
+    kind: SiteKind,
+    /// Directories above the prefix that were not there before, the topmost first.
+    made: Vec<PathBuf>,
+    /// Keeps other processes out as long as it is open.
+    _hold: File,
+    done: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum SiteKind {
+    /// Beside a prefix that does not exist yet.
+    Beside,
+    /// Inside one that does.
+    Inside,
+}
+
+impl Site {
+    fn prepare(prefix: &Prefix) -> Result<Self, InstallError> {
+        let path = prefix.path();
+        let parent = path.parent().unwrap_or(Path::new("/"));
+        let made = make_parents(parent)?;
+        let exists = fs_err::symlink_metadata(path).is_ok();
+        let (stage, kind) = match commit::beside(path).filter(|_| !exists) {
+            Some(stage) => (stage, SiteKind::Beside),
+            None => (path.join(commit::INSIDE), SiteKind::Inside),
+        };
+        let busy = || InstallError::Busy { prefix: path.to_owned() };
+        // What a killed process left is removed, but not under the hands of one that lives.
+        if stage.is_dir() {
+            let _old = system::hold(&stage)?.ok_or_else(busy)?;
+            fs_err::remove_dir_all(&stage)?;
+        }
+        match fs_err::create_dir(&stage) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(busy()),
+            other => other?,
+        }
+        let hold = system::hold(&stage)?.ok_or_else(busy)?;
+        system::set_directory_mode(&stage, 0o755)?;
+        Ok(Self { stage, kind, made, _hold: hold, done: false })
+    }
+
+    /// Renames the stage to the prefix, and runs the scripts; if one fails, there was no prefix.
+    fn put_in_place(
+        mut self,
+        prefix: &Prefix,
+        new: &[&PrefixRecord],
+        time: i64,
+        options: &Options,
+        report: &mut Report,
+        progress: &dyn Progress,
+    ) -> Result<(), InstallError> {
+        fs_err::rename(&self.stage, prefix.path())?;
+        let finished = run_scripts(prefix, new, options, report, progress);
+        if let Err(error) = finished.and_then(|()| commit::finish(prefix.path(), time)) {
+            fs_err::rename(prefix.path(), &self.stage)?;
+            return Err(error);
+        }
+        self.done = true;
+        Ok(())
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        // Nothing more can be done about an error here; the next run removes what is left.
+        let _ = fs_err::remove_dir_all(&self.stage);
+        if !self.done {
+            for path in self.made.iter().rev() {
+                let _ = fs_err::remove_dir(path);
+            }
+        }
+    }
+}
+
+/// Makes the directories above a prefix, and tells which were not there.
+fn make_parents(parent: &Path) -> Result<Vec<PathBuf>, InstallError> {
+    let mut made: Vec<PathBuf> = parent.ancestors().take_while(|path| !path.exists()).map(Path::to_owned).collect();
+    made.reverse();
+    for path in &made {
+        match fs_err::create_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(source) => return Err(InstallError::Parent { path: parent.to_owned(), source }),
+            Ok(()) => system::set_directory_mode(path, 0o755)?,
+        }
+    }
+    Ok(made)
 }

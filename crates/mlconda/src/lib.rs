@@ -20,6 +20,7 @@ pub mod prefix;
 pub mod progress;
 pub mod repodata;
 pub mod solve;
+mod system;
 
 pub use error::{Error, Result};
 

@@ -1,20 +1,30 @@
 //! The lock: every package of an environment, pinned by URL and sha256, for one platform.
+//!
+//! The value is the same whatever file it came from; each format has a file of its own. What mlconda writes
+//! is @EXPLICIT (CEP-23), the one format that conda, mamba and others install already; what that format has
+//! no word for stands in comments ([`explicit`], `docs/lockfile.md`).
+
+pub mod explicit;
+mod order;
+
+pub(crate) use order::{dependency_name, linking_order};
 
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 use rattler_conda_types::{GenericVirtualPackage, Subdir};
+use rattler_digest::{Md5Hash, Sha256Hash};
 use url::Url;
 
-use crate::{environment::Environment, host::Host, solve::Solution};
+use crate::{environment::Environment, host::Host, network, solve::Solution};
 
 /// What a package's archive must hash to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Digest {
     /// sha256, in 32 bytes.
-    Sha256(rattler_digest::Sha256Hash),
-    /// md5, in 16 bytes: what older locks have.
-    Md5(rattler_digest::Md5Hash),
+    Sha256(Sha256Hash),
+    /// md5, in 16 bytes: what older locks have. It finds damage, but stops no forger.
+    Md5(Md5Hash),
     /// Nothing is known: a line without a hash.
     Unknown,
 }
@@ -45,7 +55,7 @@ pub struct LockedPackage {
 pub struct Lock {
     /// The environment's name.
     pub name: Option<String>,
-    /// The platform.
+    /// The platform; [`Subdir::NoArch`] where the lock names none and holds nothing that depends on one.
     pub platform: Subdir,
     /// sha256 in hex of what was locked, as [`Environment::digest`] gives it.
     pub input: Option<String>,
@@ -57,8 +67,17 @@ pub struct Lock {
     pub virtual_packages: Vec<GenericVirtualPackage>,
     /// Variables to be set when the environment is active.
     pub variables: IndexMap<String, String>,
-    /// The packages, dependencies first.
+    /// The packages, dependencies first. Where two packages hold the same path, the later one's file counts.
     pub packages: Vec<LockedPackage>,
+}
+
+/// What paths and URLs of a lock may refer to, besides themselves (CEP-23).
+#[derive(Clone, Debug, Default)]
+pub struct Expansion {
+    /// The home directory, for `~`.
+    pub home: Option<PathBuf>,
+    /// Environment variables, for `$NAME` and `${NAME}`.
+    pub variables: Vec<(String, String)>,
 }
 
 /// A lock that could not be read or written.
@@ -68,36 +87,111 @@ pub enum LockError {
     /// The file could not be read or written.
     #[error(transparent)]
     File(#[from] std::io::Error),
+    /// The file is not a lock of a known format.
+    #[error("`{}` is not a lock: it has no line `@EXPLICIT`", .file.display())]
+    NotALock {
+        /// The file.
+        file: PathBuf,
+    },
+    /// A line means nothing.
+    #[error("{}:{line}: {message}\n  {text}", .file.display())]
+    Line {
+        /// The file.
+        file: PathBuf,
+        /// The line's number, from 1.
+        line: usize,
+        /// The line.
+        text: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The lock was written by a newer mlconda.
+    #[error("`{}` has lock format {found}; this mlconda reads formats up to {}", .file.display(), explicit::FORMAT)]
+    Format {
+        /// The file.
+        file: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// A record without sha256 cannot be pinned.
+    #[error("the channel gives no sha256 for `{package}`, so it cannot be pinned")]
+    NoDigest {
+        /// The record's URL, without secrets.
+        package: String,
+    },
+    /// A record's file name is not that of a conda package.
+    #[error("`{url}`: {message}")]
+    Record {
+        /// The record's URL, without secrets.
+        url: String,
+        /// What is wrong with it.
+        message: String,
+    },
 }
 
 impl Lock {
     /// Pins a solution.
     ///
     /// # Errors
-    /// If a record has no sha256.
-    pub fn new(_environment: &Environment, _host: &Host, _solution: &Solution) -> Result<Self, LockError> {
-        todo!()
+    /// If a record has no sha256, or a file name that is not a package's.
+    pub fn new(environment: &Environment, host: &Host, solution: &Solution) -> Result<Self, LockError> {
+        let packages = linking_order(&solution.records)
+            .into_iter()
+            .map(|record| {
+                let url = network::redact(&record.url);
+                let Some(sha256) = record.package_record.sha256 else {
+                    return Err(LockError::NoDigest { package: url });
+                };
+                let mut package = LockedPackage::from_url(record.url.clone(), Digest::Sha256(sha256))
+                    .map_err(|message| LockError::Record { url, message })?;
+                package.size = record.package_record.size;
+                Ok(package)
+            })
+            .collect::<Result<_, _>>()?;
+        let mut specs: Vec<String> = environment.requirements.iter().map(|each| each.spec.to_string()).collect();
+        specs.sort();
+        specs.dedup();
+        Ok(Self {
+            name: environment.name.clone(),
+            platform: host.platform,
+            input: Some(environment.digest()),
+            channels: environment.channels.iter().map(|channel| network::redact(channel.base_url.as_ref())).collect(),
+            specs,
+            virtual_packages: host.virtual_packages.clone(),
+            variables: environment.variables.clone(),
+            packages,
+        })
     }
 
-    /// Reads a lock file of any known format.
+    /// Reads a lock file. Relative paths in it are relative to its directory.
     ///
     /// # Errors
     /// If the file cannot be read or is no lock.
-    pub fn read(_path: &Path) -> Result<Self, LockError> {
-        todo!()
+    pub fn read(path: &Path, expansion: &Expansion) -> Result<Self, LockError> {
+        explicit::parse(&fs_err::read_to_string(path)?, path, expansion)
     }
 
-    /// The lock as an @EXPLICIT file.
+    /// The lock as an @EXPLICIT file. The same lock gives the same text.
     pub fn to_text(&self) -> String {
-        todo!()
+        explicit::render(self)
     }
 
-    /// Writes the lock as an @EXPLICIT file, atomically.
+    /// Writes the lock as an @EXPLICIT file: the old file stays whole until the new one is. A file that is
+    /// up to date is left alone.
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn write(&self, _path: &Path) -> Result<(), LockError> {
-        todo!()
+    pub fn write(&self, path: &Path) -> Result<Written, LockError> {
+        let text = self.to_text();
+        if fs_err::read(path).is_ok_and(|old| old == text.as_bytes()) {
+            return Ok(Written::UpToDate);
+        }
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut file = tempfile::Builder::new().prefix(".env.lock-").tempfile_in(directory)?;
+        std::io::Write::write_all(&mut file, text.as_bytes())?;
+        crate::system::set_mode(file.as_file(), 0o644)?;
+        file.persist(path).map_err(|error| error.error)?;
+        Ok(Written::Changed)
     }
 
     /// The sum of the archives' sizes in bytes, if all are known.
@@ -106,5 +200,55 @@ impl Lock {
     }
 }
 
-/// Puts records in the order in which they are linked: dependencies first, ties by name.
-pub(crate) fn _placeholder(_: PathBuf) {}
+/// What [`Lock::write`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// The file is new or has changed.
+    Changed,
+    /// The file said the same already, and was not touched.
+    UpToDate,
+}
+
+impl LockedPackage {
+    /// The package that a URL names. Its name, version and build become paths, so they are checked.
+    ///
+    /// # Errors
+    /// What is wrong with the URL, in words.
+    pub fn from_url(url: Url, digest: Digest) -> Result<Self, String> {
+        let mut segments = url.path_segments().into_iter().flatten().rev();
+        let file_name = decode(segments.next().unwrap_or_default())?;
+        let stem = [".conda", ".tar.bz2"].iter().find_map(|extension| file_name.strip_suffix(extension));
+        let stem = stem.ok_or("a package's file name ends with `.conda` or `.tar.bz2`")?;
+        let mut parts = stem.rsplitn(3, '-');
+        let (Some(build), Some(version), Some(name)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(format!("`{file_name}` is not of the form NAME-VERSION-BUILD"));
+        };
+        for part in [name, version, build] {
+            let safe = part.chars().all(|each| each.is_ascii_alphanumeric() || "_.-+!".contains(each));
+            if part.is_empty() || part.starts_with('.') || !safe {
+                return Err(format!("`{part}` cannot be part of a package's file name"));
+            }
+        }
+        let subdir = segments.next().and_then(|segment| segment.parse().ok()).unwrap_or(Subdir::NoArch);
+        let (name, version, build) = (name.to_owned(), version.to_owned(), build.to_owned());
+        Ok(Self { name, version, build, subdir, file_name, url, digest, size: None })
+    }
+
+    /// The file name without its extension: NAME-VERSION-BUILD.
+    pub fn dist_name(&self) -> String {
+        format!("{}-{}-{}", self.name, self.version, self.build)
+    }
+}
+
+/// Undoes percent-encoding.
+fn decode(segment: &str) -> Result<String, String> {
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let escaped = (*first == b'%').then(|| tail.get(..2)).flatten();
+        let value = escaped.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
+        bytes.push(value.unwrap_or(*first));
+        rest = if value.is_some() { &tail[2..] } else { tail };
+    }
+    String::from_utf8(bytes).map_err(|_| format!("`{segment}` is not UTF-8"))
+}

@@ -2,12 +2,31 @@
 
 use std::path::{Path, PathBuf};
 
+use indexmap::IndexMap;
 use rattler_conda_types::PrefixRecord;
+use serde::Deserialize;
 
 /// A directory that holds an environment, or is to hold one. The path is absolute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prefix {
     path: PathBuf,
+}
+
+/// What tells an installed package from another, read without the list of its files.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Installed {
+    /// The package's name.
+    pub name: String,
+    /// The version.
+    pub version: String,
+    /// The build string.
+    pub build: String,
+    /// The archive's sha256 in hex.
+    #[serde(default)]
+    pub sha256: Option<String>,
+    /// The archive's md5 in hex.
+    #[serde(default)]
+    pub md5: Option<String>,
 }
 
 /// A prefix that could not be opened.
@@ -18,7 +37,7 @@ pub enum PrefixError {
     #[error("the prefix `{0}` is not an absolute path")]
     Relative(PathBuf),
     /// A record could not be read.
-    #[error("cannot read the record `{path}`")]
+    #[error("cannot read the record `{}`", .path.display())]
     Record {
         /// The record's file.
         path: PathBuf,
@@ -37,8 +56,22 @@ impl Prefix {
     /// # Errors
     /// If the path is not absolute.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, PrefixError> {
-        let path = path.into();
-        if path.is_absolute() { Ok(Self { path }) } else { Err(PrefixError::Relative(path)) }
+        let path: PathBuf = path.into();
+        if !path.is_absolute() {
+            return Err(PrefixError::Relative(path));
+        }
+        // `a/./b/../c` is `a/c`: the path gets into files, where one spelling is enough.
+        let mut plain = PathBuf::new();
+        for part in path.components() {
+            match part {
+                std::path::Component::ParentDir => {
+                    plain.pop();
+                }
+                std::path::Component::CurDir => {}
+                part => plain.push(part),
+            }
+        }
+        Ok(Self { path: plain })
     }
 
     /// The path.
@@ -46,16 +79,13 @@ impl Prefix {
         &self.path
     }
 
-    /// Whether there is an environment: a `conda-meta` directory.
+    /// Whether there is an environment: a `conda-meta/history`, as conda has it.
     pub fn is_environment(&self) -> bool {
-        self.path.join("conda-meta").is_dir()
+        self.path.join("conda-meta").join("history").is_file()
     }
 
-    /// The records of the installed packages, sorted by file name; none if there is no environment yet.
-    ///
-    /// # Errors
-    /// If a record cannot be read.
-    pub fn records(&self) -> Result<Vec<PrefixRecord>, PrefixError> {
+    /// The files of the records, sorted.
+    fn record_files(&self) -> Result<Vec<PathBuf>, PrefixError> {
         let directory = self.path.join("conda-meta");
         if !directory.is_dir() {
             return Ok(Vec::new());
@@ -68,9 +98,50 @@ impl Prefix {
             }
         }
         paths.sort();
-        paths
-            .into_iter()
-            .map(|path| PrefixRecord::from_path(&path).map_err(|source| PrefixError::Record { path, source }))
-            .collect()
+        Ok(paths)
+    }
+
+    /// The installed packages in brief, sorted by file name; none if there is no environment yet.
+    ///
+    /// # Errors
+    /// If a record cannot be read.
+    pub fn installed(&self) -> Result<Vec<Installed>, PrefixError> {
+        let read = |path: PathBuf| {
+            let text = fs_err::read(&path)?;
+            serde_json::from_slice(&text).map_err(|source| PrefixError::Record { path, source: source.into() })
+        };
+        self.record_files()?.into_iter().map(read).collect()
+    }
+
+    /// The records of the installed packages, sorted by file name; none if there is no environment yet.
+    ///
+    /// # Errors
+    /// If a record cannot be read.
+    pub fn records(&self) -> Result<Vec<PrefixRecord>, PrefixError> {
+        let read =
+            |path: PathBuf| PrefixRecord::from_path(&path).map_err(|source| PrefixError::Record { path, source });
+        self.record_files()?.into_iter().map(read).collect()
+    }
+
+    /// The variables that the environment sets when it is active (`conda-meta/state`), in order.
+    ///
+    /// # Errors
+    /// If the file is there and cannot be read.
+    pub fn variables(&self) -> Result<IndexMap<String, String>, PrefixError> {
+        #[derive(Default, Deserialize)]
+        struct State {
+            #[serde(default)]
+            env_vars: IndexMap<String, String>,
+        }
+        let path = self.path.join("conda-meta").join("state");
+        match fs_err::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(IndexMap::new()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => Ok(IndexMap::new()),
+            Err(error) => Err(error.into()),
+            Ok(text) if text.is_empty() => Ok(IndexMap::new()),
+            Ok(text) => serde_json::from_slice::<State>(&text)
+                .map(|state| state.env_vars)
+                .map_err(|source| PrefixError::Record { path, source: source.into() }),
+        }
     }
 }

@@ -45,6 +45,11 @@ pub enum Event {
         /// How many more.
         bytes: u64,
     },
+    /// Bytes that had arrived are of no use: they will be downloaded again, or the download has failed.
+    DownloadedAgain {
+        /// How many.
+        bytes: u64,
+    },
     /// A download failed and will be tried again.
     Retrying {
         /// The package's file name.

@@ -1,13 +1,115 @@
-//! `mlconda info`
+//! `mlconda info`: what mlconda sees of the machine, and what it was built with.
 
-use std::process::ExitCode;
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use mlconda::host::Host;
+use serde::Serialize;
 
 use crate::{report::CliError, settings::Context};
 
 /// Show the platform, virtual packages, directories, versions and build features
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
 
-pub(crate) fn run(_args: Args, _context: &Context) -> Result<ExitCode, CliError> {
-    todo!()
+const AFTER_HELP: &str = "\
+What an environment may depend on here, in an image for example:
+  mlconda info
+  mlconda info --json | jq -r '.virtual_packages[]'";
+
+#[derive(Serialize)]
+struct Info {
+    version: &'static str,
+    platform: &'static str,
+    virtual_packages: Vec<String>,
+    root_prefix: PathBuf,
+    environments: Vec<String>,
+    active_prefix: Option<PathBuf>,
+    cache_directory: Option<Cache>,
+    build: Build,
+}
+
+#[derive(Serialize)]
+struct Cache {
+    path: PathBuf,
+    /// `install` uses a cache only where it exists.
+    exists: bool,
+}
+
+/// What the program was built with.
+#[derive(Serialize)]
+struct Build {
+    target: String,
+    linking: &'static str,
+    tls: &'static str,
+    roots: &'static str,
+}
+
+impl Build {
+    fn new() -> Self {
+        let libc = match (cfg!(target_env = "musl"), cfg!(target_env = "gnu")) {
+            (true, _) => "-musl",
+            (_, true) => "-gnu",
+            _ => "",
+        };
+        Self {
+            target: format!("{}-{}{libc}", std::env::consts::ARCH, std::env::consts::OS),
+            linking: if cfg!(target_feature = "crt-static") { "static" } else { "dynamic" },
+            tls: "rustls with ring",
+            roots: "Mozilla's and the system's",
+        }
+    }
+}
+
+pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
+    let settings = &context.settings;
+    let host = Host::detect(Path::new("/"));
+    let info = Info {
+        version: env!("CARGO_PKG_VERSION"),
+        platform: host.platform.as_str(),
+        virtual_packages: host.virtual_packages.iter().map(ToString::to_string).collect(),
+        root_prefix: settings.root_prefix.clone(),
+        environments: settings.environments(),
+        active_prefix: settings.raw_variable("CONDA_PREFIX").map(PathBuf::from),
+        cache_directory: settings.cache_directory.clone().map(|path| Cache { exists: path.is_dir(), path }),
+        build: Build::new(),
+    };
+    if args.json {
+        context.ui.json(&info)?
+    } else {
+        context.ui.data(text(&info))?
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text(info: &Info) -> String {
+    let or_none = |items: &[String]| if items.is_empty() { "none".to_owned() } else { items.join(", ") };
+    let cache = info.cache_directory.as_ref().map_or_else(
+        || "none: there is no home directory".to_owned(),
+        |cache| match cache.exists {
+            true => cache.path.display().to_string(),
+            false => format!("{} (does not exist, so `install` uses none)", cache.path.display()),
+        },
+    );
+    let active = info.active_prefix.as_ref().map_or("none".to_owned(), |path| path.display().to_string());
+    let build = &info.build;
+    [
+        ("version", info.version.to_owned()),
+        ("platform", info.platform.to_owned()),
+        ("virtual packages", or_none(&info.virtual_packages)),
+        ("root prefix", info.root_prefix.display().to_string()),
+        ("environments", or_none(&info.environments)),
+        ("active prefix", active),
+        ("cache directory", cache),
+        ("build", format!("{}, {}, {}, roots: {}", build.target, build.linking, build.tls, build.roots)),
+    ]
+    .map(|(name, value)| format!("{name:>16}: {value}\n"))
+    .concat()
 }

@@ -1,13 +1,138 @@
-//! `mlconda list`
+//! `mlconda list`: what an environment holds.
 
 use std::process::ExitCode;
 
-use crate::{report::CliError, settings::Context};
+use mlconda::{PackageRecord, PrefixRecord};
+use serde::Serialize;
 
-/// List what a prefix holds
+use crate::{
+    report::CliError,
+    settings::{Context, PrefixArgs},
+};
+
+/// List the packages of an environment
+///
+/// Without -p or -n, the active environment is taken ($CONDA_PREFIX), else the only one under the root prefix.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    prefix: PrefixArgs,
+    /// Print JSON, as `conda list --json` does
+    #[arg(long, conflicts_with = "explicit")]
+    json: bool,
+    /// Print an @EXPLICIT lock: URL#sha256, dependencies first
+    #[arg(long)]
+    explicit: bool,
+    /// Only packages whose name contains this
+    #[arg(value_name = "TEXT")]
+    filter: Option<String>,
+}
 
-pub(crate) fn run(_args: Args, _context: &Context) -> Result<ExitCode, CliError> {
-    todo!()
+const AFTER_HELP: &str = "\
+What is in the environment `ml`, and the same as a lock that installs elsewhere:
+  mlconda list -n ml numpy
+  mlconda list -n ml --explicit > env.lock";
+
+/// A package, in the shape of `conda list --json`.
+#[derive(Serialize)]
+struct Package<'a> {
+    base_url: String,
+    build_number: u64,
+    build_string: &'a str,
+    channel: String,
+    dist_name: String,
+    name: &'a str,
+    platform: &'a str,
+    version: String,
+}
+
+impl<'a> Package<'a> {
+    fn new(record: &'a PrefixRecord) -> Self {
+        let package = &record.repodata_record.package_record;
+        let (name, version) = (package.name.as_normalized(), package.version.to_string());
+        let base_url = base_url(record);
+        Self {
+            build_number: package.build_number,
+            build_string: package.build.as_str(),
+            channel: channel_name(&base_url).to_owned(),
+            dist_name: format!("{name}-{version}-{}", package.build),
+            name,
+            platform: &package.subdir,
+            version,
+            base_url,
+        }
+    }
+}
+
+pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
+    let prefix = args.prefix.existing(&context.settings)?;
+    let mut records = prefix.records()?;
+    if let Some(filter) = &args.filter {
+        records.retain(|record| record.repodata_record.package_record.name.as_normalized().contains(filter.as_str()));
+    }
+    if args.explicit {
+        context.ui.data(explicit(records))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    records
+        .sort_by(|one, other| one.repodata_record.package_record.name.cmp(&other.repodata_record.package_record.name));
+    let packages: Vec<Package<'_>> = records.iter().map(Package::new).collect();
+    if args.json {
+        context.ui.json(&packages)?;
+    } else {
+        context.ui.data(table(&packages))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Columns as wide as their widest cell; the last one has no padding.
+fn table(packages: &[Package<'_>]) -> String {
+    let head = ["# Name", "Version", "Build", "Channel"];
+    let rows: Vec<[&str; 4]> =
+        std::iter::once(head)
+            .chain(packages.iter().map(|package| {
+                [package.name, package.version.as_str(), package.build_string, package.channel.as_str()]
+            }))
+            .collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let (name, version, build) = (width(0), width(1), width(2));
+    rows.iter().map(|[a, b, c, d]| format!("{a:name$}  {b:version$}  {c:build$}  {d}\n")).collect()
+}
+
+/// An @EXPLICIT lock (CEP-23).
+fn explicit(records: Vec<PrefixRecord>) -> String {
+    let mut text = String::new();
+    let platform = records.iter().map(|record| record.repodata_record.package_record.subdir.as_str());
+    if let Some(platform) = platform.into_iter().find(|subdir| *subdir != "noarch") {
+        text.push_str(&format!("# platform: {platform}\n"));
+    }
+    text.push_str("@EXPLICIT\n");
+    for record in PackageRecord::sort_topologically(records) {
+        let package = &record.repodata_record.package_record;
+        text.push_str(record.repodata_record.url.as_str());
+        // Older channels gave md5 only; the lengths tell the two apart.
+        let digest =
+            package.sha256.as_ref().map(|digest| &digest[..]).or(package.md5.as_ref().map(|digest| &digest[..]));
+        if let Some(digest) = digest {
+            text.push('#');
+            text.extend(digest.iter().map(|byte| format!("{byte:02x}")));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// The channel's URL: the package's, without the subdir and the file name.
+fn base_url(record: &PrefixRecord) -> String {
+    let url = record.repodata_record.url.as_str();
+    url.rsplitn(3, '/').nth(2).unwrap_or(url).to_owned()
+}
+
+/// The name by which the channel is known: the path on the hosts where conda finds a channel by its name, else the URL.
+fn channel_name(base_url: &str) -> &str {
+    ["https://conda.anaconda.org/", "https://repo.anaconda.com/"]
+        .iter()
+        .find_map(|host| base_url.strip_prefix(host))
+        .unwrap_or(base_url)
 }

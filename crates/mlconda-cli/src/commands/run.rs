@@ -1,13 +1,166 @@
-//! `mlconda run`
+//! `mlconda run`: activates an environment and becomes a command.
+//!
+//! Nothing stands between the command and whoever started it: same process, so same pid, signals, exit code and
+//! streams. A shell is needed only where packages bring activation scripts; then the shell becomes the command in turn.
 
-use std::process::ExitCode;
+use std::{
+    ffi::{OsStr, OsString},
+    io::{ErrorKind, Read},
+    os::unix::{ffi::OsStrExt, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
 
-use crate::{report::CliError, settings::Context};
+use mlconda::{
+    activate::{Activation, CommandError, Dialect, activate},
+    prefix::Prefix,
+};
+
+use crate::{
+    report::CliError,
+    settings::{Context, PrefixArgs},
+    ui,
+};
+
+/// Shells give this code when a command was found and could not be executed …
+const NOT_EXECUTABLE: u8 = 126;
+/// … and this one when it was not found.
+const NOT_FOUND: u8 = 127;
 
 /// Become a command in an environment
+///
+/// The process turns into the command: its pid, its signals, its exit code, its streams. Without -p or -n, the active
+/// environment is taken ($CONDA_PREFIX), else the only one under the root prefix.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    prefix: PrefixArgs,
+    /// Change to this directory first
+    #[arg(long, value_name = "DIR")]
+    cwd: Option<PathBuf>,
+    /// Leave out the activation scripts of packages: set variables only, which needs no shell
+    #[arg(long)]
+    no_scripts: bool,
+    /// Accepted for those who come from `conda run`; nothing is ever captured
+    #[arg(long, alias = "live-stream", hide = true)]
+    no_capture_output: bool,
+    /// The command and its arguments
+    #[arg(value_name = "CMD", required = true, trailing_var_arg = true)]
+    command: Vec<OsString>,
+}
 
-pub(crate) fn run(_args: Args, _context: &Context) -> Result<ExitCode, CliError> {
-    todo!()
+const AFTER_HELP: &str = "\
+On the command line and in a Dockerfile:
+  mlconda run -n ml python train.py --epochs 3
+  ENTRYPOINT [\"mlconda\", \"run\", \"-n\", \"ml\"]
+  SHELL [\"mlconda\", \"run\", \"-n\", \"ml\", \"/bin/sh\", \"-c\"]
+
+Exit codes: the command's own; 127 if it is not found, 126 if it cannot be executed, 1 if there is no
+such environment.";
+
+pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
+    let prefix = args.prefix.existing(&context.settings)?;
+    let mut activation = activate(&prefix, context.settings.surroundings(), Dialect::Posix)?;
+    for name in &activation.ignored {
+        context.ui.warn(&format!("the environment's variable `{name}` is left out: activation sets it itself"));
+    }
+    if args.no_scripts {
+        activation.activate_scripts.clear();
+        activation.deactivate_scripts.clear();
+    }
+    let directory = args.cwd.as_deref().map(|directory| context.settings.absolute(directory));
+    if let Some(directory) = directory.as_deref().filter(|directory| !directory.is_dir()) {
+        return Err(CliError::World { message: format!("`{}` is not a directory", directory.display()), hint: None });
+    }
+    let here = directory.as_deref().unwrap_or(&context.settings.directory);
+    let Some((name, arguments)) = args.command.split_first() else {
+        return Err(CliError::Usage("no command is given".to_owned()));
+    };
+    let mut command = if activation.needs_shell() {
+        through_shell(&prefix, &activation, &args.command)?
+    } else {
+        let file = activation.find(name, here).map_err(|error| not_found(&error, &prefix))?;
+        let mut command = Command::new(file);
+        command.arg0(name).args(arguments).envs(activation.all_variables());
+        command
+    };
+    if let Some(directory) = &directory {
+        command.current_dir(directory);
+    }
+    let error = command.exec();
+    Err(not_executed(Path::new(command.get_program()), &error))
+}
+
+/// A shell that sources the scripts and becomes the command.
+fn through_shell(prefix: &Prefix, activation: &Activation, words: &[OsString]) -> Result<Command, CliError> {
+    let own = prefix.path().join("bin/bash");
+    let known = ["/bin/bash", "/usr/bin/bash", "/bin/sh", "/usr/bin/sh"].map(PathBuf::from);
+    let shell = std::iter::once(own).chain(known).find(|shell| shell.exists());
+    let Some(shell) = shell.or_else(|| activation.find(OsStr::new("sh"), Path::new("/")).ok()) else {
+        return Err(no_shell(prefix, activation));
+    };
+    let mut command = Command::new(&shell);
+    command.arg("-c").arg(activation.program()).arg(shell.file_name().unwrap_or(OsStr::new("sh"))).args(words);
+    Ok(command)
+}
+
+fn no_shell(prefix: &Prefix, activation: &Activation) -> CliError {
+    let records = prefix.records().unwrap_or_default();
+    let owner = |script: &Path| {
+        let relative = script.strip_prefix(prefix.path()).ok()?;
+        let record = records.iter().find(|record| record.files.iter().any(|file| file == relative))?;
+        Some(record.repodata_record.package_record.name.as_normalized().to_owned())
+    };
+    let scripts = activation.activate_scripts.iter().chain(&activation.deactivate_scripts);
+    let scripts: Vec<String> = scripts
+        .map(|script| match owner(script) {
+            Some(package) => format!("`{}` of the package `{package}`", script.display()),
+            None => format!("`{}`", script.display()),
+        })
+        .collect();
+    CliError::world(
+        format!("no shell is here to run the activation scripts {}", ui::list(&scripts)),
+        "add `bash` to the environment, or go without the scripts: `mlconda run --no-scripts …` sets the variables only",
+    )
+}
+
+fn not_found(error: &CommandError, prefix: &Prefix) -> CliError {
+    let quoted = |words: &[String]| ui::list(&words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>());
+    let message = error.to_string();
+    match error {
+        CommandError::NotFound { searched, near, .. } => {
+            let places: Vec<String> = searched.iter().map(|place| place.display().to_string()).collect();
+            let near = if near.is_empty() { String::new() } else { format!("there is {}; ", quoted(near)) };
+            let hint = Some(format!("{near}looked for it in {}", quoted(&places)));
+            let message = format!("{message} in the environment `{}` or around it", prefix.path().display());
+            CliError::Command { message, hint, code: NOT_FOUND }
+        }
+        CommandError::NoFile(_) => CliError::Command { message, hint: None, code: NOT_FOUND },
+        CommandError::NotExecutable(_) => CliError::Command { message, hint: None, code: NOT_EXECUTABLE },
+    }
+}
+
+/// What was found could not be executed: its interpreter may be missing, which the system reports as if the file were.
+fn not_executed(file: &Path, error: &std::io::Error) -> CliError {
+    let hint = match (error.kind(), interpreter(file)) {
+        (ErrorKind::NotFound, Some(interpreter)) => {
+            Some(format!("its interpreter is `{}`, which is not there", interpreter.display()))
+        }
+        (ErrorKind::NotFound, None) => {
+            Some("the dynamic loader that it was built for is not in this system".to_owned())
+        }
+        _ => None,
+    };
+    let message = format!("cannot execute `{}`: {error}", file.display());
+    CliError::Command { message, hint, code: NOT_EXECUTABLE }
+}
+
+/// The interpreter that a script's first line names.
+fn interpreter(file: &Path) -> Option<PathBuf> {
+    let mut start = Vec::new();
+    fs_err::File::open(file).ok()?.take(512).read_to_end(&mut start).ok()?;
+    let line = start.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?.trim_ascii();
+    let word = line.split(|byte| byte.is_ascii_whitespace()).next()?;
+    Some(PathBuf::from(OsStr::from_bytes(word)))
 }

@@ -1,13 +1,92 @@
-//! `mlconda shell-hook`
+//! `mlconda shell-hook`: an activation as text, to be evaluated by a shell or written into an image.
 
-use std::process::ExitCode;
+use std::{collections::BTreeMap, path::Path, process::ExitCode};
 
-use crate::{report::CliError, settings::Context};
+use mlconda::activate::{Dialect, activate};
+use serde::Serialize;
 
-/// Print what activates an environment
+use crate::{
+    report::CliError,
+    settings::{Context, PrefixArgs},
+};
+
+/// Print what activates an environment in a shell
+///
+/// Without -p or -n, the active environment is taken ($CONDA_PREFIX), else the only one under the root prefix.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    prefix: PrefixArgs,
+    /// The shell [default: the one that $SHELL names, else posix]
+    #[arg(long, value_enum)]
+    shell: Option<Shell>,
+    /// Print the variables and the scripts as JSON; nothing is run
+    #[arg(long)]
+    json: bool,
+}
 
-pub(crate) fn run(_args: Args, _context: &Context) -> Result<ExitCode, CliError> {
-    todo!()
+const AFTER_HELP: &str = "\
+In a shell, and baked into an image for every login shell:
+  eval \"$(mlconda shell-hook -n ml)\"
+  mlconda shell-hook -n ml --shell fish | source
+  RUN mlconda shell-hook -n ml --shell posix > /etc/profile.d/ml.sh";
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+    Posix,
+}
+
+impl Shell {
+    /// The shell whose path `$SHELL` holds; one that is not known may understand the standard's language.
+    fn of(path: &str) -> Self {
+        match Path::new(path).file_name().and_then(|name| name.to_str()) {
+            Some("bash") => Self::Bash,
+            Some("zsh") => Self::Zsh,
+            Some("fish") => Self::Fish,
+            _ => Self::Posix,
+        }
+    }
+
+    fn dialect(self) -> Dialect {
+        match self {
+            Self::Fish => Dialect::Fish,
+            Self::Bash | Self::Zsh | Self::Posix => Dialect::Posix,
+        }
+    }
+}
+
+/// The activation for other tools. What is not text is shown as near as text can.
+#[derive(Serialize)]
+struct Hook {
+    environment_variables: BTreeMap<String, String>,
+    deactivation_scripts: Vec<String>,
+    activation_scripts: Vec<String>,
+}
+
+pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
+    let settings = &context.settings;
+    let prefix = args.prefix.existing(settings)?;
+    let shell = args.shell.or_else(|| settings.variable("SHELL").map(Shell::of)).unwrap_or(Shell::Posix);
+    let activation = activate(&prefix, settings.surroundings(), shell.dialect())?;
+    for name in &activation.ignored {
+        context.ui.warn(&format!("the environment's variable `{name}` is left out: activation sets it itself"));
+    }
+    if args.json {
+        let text = |path: &std::path::PathBuf| path.display().to_string();
+        let variables = activation.all_variables();
+        context.ui.json(&Hook {
+            environment_variables: variables
+                .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
+                .collect(),
+            deactivation_scripts: activation.deactivate_scripts.iter().map(text).collect(),
+            activation_scripts: activation.activate_scripts.iter().map(text).collect(),
+        })?;
+    } else {
+        context.ui.data(activation.statements(shell.dialect()))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }

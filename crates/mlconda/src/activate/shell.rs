@@ -1,0 +1,130 @@
+//! An activation as the statements of a shell.
+//!
+//! Everything is quoted so that any byte a path or a value can have comes out as it went in: single quotes only, in
+//! which shells look at nothing but the quote itself (and fish at the backslash).
+
+use std::{
+    ffi::{OsStr, OsString},
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    path::Path,
+};
+
+use super::{Activation, SearchPath};
+
+/// A family of shells that understand the same statements and scripts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// sh, dash, bash, zsh; scripts end in `.sh`.
+    Posix,
+    /// fish; scripts end in `.fish`.
+    Fish,
+}
+
+impl Dialect {
+    pub(super) fn extension(self) -> &'static str {
+        match self {
+            Self::Posix => "sh",
+            Self::Fish => "fish",
+        }
+    }
+
+    /// Whether a script is one of this dialect's.
+    pub(super) fn reads(self, script: &Path) -> bool {
+        script.extension() == Some(OsStr::new(self.extension()))
+    }
+
+    /// A string literal.
+    fn quote(self, value: &OsStr) -> Vec<u8> {
+        let mut quoted = vec![b'\''];
+        for &byte in value.as_bytes() {
+            match (self, byte) {
+                (Self::Posix, b'\'') => quoted.extend_from_slice(br"'\''"),
+                (Self::Fish, b'\'' | b'\\') => quoted.extend_from_slice(&[b'\\', byte]),
+                _ => quoted.push(byte),
+            }
+        }
+        quoted.push(b'\'');
+        quoted
+    }
+
+    fn export(self, name: &OsStr, value: &[u8]) -> Vec<u8> {
+        let (before, after): (&[u8], &[u8]) = match self {
+            Self::Posix => (b"export ", b"="),
+            Self::Fish => (b"set -gx ", b" "),
+        };
+        [before, name.as_bytes(), after, value, b"\n"].concat()
+    }
+
+    fn path(self, path: &SearchPath) -> Vec<u8> {
+        let value = match (self, path) {
+            (Self::Posix, SearchPath::Prepended { bin, .. }) => {
+                [&self.quote(bin)[..], br#""${PATH:+:$PATH}""#].concat()
+            }
+            (Self::Posix, SearchPath::Replaced(value)) => self.quote(value),
+            (Self::Fish, SearchPath::Prepended { bin, .. }) => [&self.quote(bin)[..], b" $PATH"].concat(),
+            // A list in fish: only newer ones split at colons.
+            (Self::Fish, SearchPath::Replaced(value)) => {
+                let entries = value.as_bytes().split(|byte| *byte == b':');
+                entries.map(|entry| self.quote(OsStr::from_bytes(entry))).collect::<Vec<_>>().join(&b' ')
+            }
+        };
+        self.export(OsStr::new("PATH"), &value)
+    }
+
+    fn source(self, script: &Path) -> Vec<u8> {
+        let word: &[u8] = match self {
+            Self::Posix => b". ",
+            Self::Fish => b"source ",
+        };
+        [word, &self.quote(script.as_os_str()), b"\n"].concat()
+    }
+}
+
+impl Activation {
+    /// The statements that activate the environment in a running shell, to be evaluated or sourced.
+    ///
+    /// Where nothing has to leave `PATH`, the statements add to the `PATH` of the shell that evaluates them, so that
+    /// they can be written into an image.
+    pub fn statements(&self, dialect: Dialect) -> Vec<u8> {
+        let mut text = Vec::new();
+        for script in &self.deactivate_scripts {
+            text.extend(dialect.source(script));
+        }
+        text.extend(dialect.path(&self.path));
+        for (name, value) in &self.variables {
+            if is_identifier(name) {
+                text.extend(dialect.export(name, &dialect.quote(value)));
+            } else {
+                text.extend(format!("# not set, as no shell can: {name:?}\n").into_bytes());
+            }
+        }
+        for script in &self.activate_scripts {
+            text.extend(dialect.source(script));
+        }
+        for script in &self.foreign_scripts {
+            text.extend(format!("# not sourced, as it is for another shell: {script:?}\n").into_bytes());
+        }
+        text
+    }
+
+    /// A program for `sh -c` that activates the environment and becomes the command in its arguments.
+    ///
+    /// Scripts are sourced in a function, as by conda's own `activate`, so that they neither see nor change the
+    /// command's arguments. Their exit status means nothing, as with conda: many end in a test that fails.
+    pub fn program(&self) -> OsString {
+        let statements = self.statements(Dialect::Posix);
+        let program = [
+            &b"mlconda_activate() {\n"[..],
+            &statements,
+            b"}\nmlconda_activate\nunset -f mlconda_activate\nexec \"$@\"\n",
+        ];
+        OsString::from_vec(program.concat())
+    }
+}
+
+/// Whether a shell can have a variable of this name.
+fn is_identifier(name: &OsStr) -> bool {
+    let bytes = name.as_bytes();
+    bytes.first().is_some_and(|first| !first.is_ascii_digit())
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+}

@@ -1,0 +1,111 @@
+//! A complaint about a place in a file: what is wrong, the line itself with the place marked, and what to do about it.
+//! Whatever refuses an `environment.yml` refuses it with one of these, so that no message lacks its place or its remedy.
+
+use std::{
+    fmt::{self, Display, Formatter},
+    path::{Path, PathBuf},
+};
+
+use super::Location;
+
+/// The widest line that is shown whole, in characters.
+const WIDEST: usize = 120;
+
+/// What is wrong, where, and what to do about it. Printed as it stands, on several lines:
+///
+/// ```text
+/// environment.yml:5:5: a comma is missing between the two version constraints
+///   |
+/// 5 |   - python >=3.8 <3.12
+///   |     ^^^^^^^^^^^^^^^^^^
+///   = help: write `python >=3.8,<3.12`
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// The file, as it was named by the caller.
+    pub file: PathBuf,
+    /// Where the mistake begins.
+    pub location: Location,
+    /// How many characters it takes up; at least one is marked.
+    pub length: usize,
+    /// The line, without its line break.
+    pub line: String,
+    /// What is wrong: a fragment that begins in lower case and has no full stop.
+    pub message: String,
+    /// What to do.
+    pub help: String,
+}
+
+impl Display for Diagnostic {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Location { line: number, column } = self.location;
+        let margin = " ".repeat(number.to_string().len());
+        let (line, indent) = excerpt(&self.line, column);
+        // The mark ends with the line: a value may go on for several lines, or be longer than what is shown of it.
+        let room = line.chars().count().saturating_sub(indent.chars().count());
+        let mark = "^".repeat(self.length.min(room).max(1));
+        writeln!(f, "{}:{number}:{column}: {}", self.file.display(), self.message)?;
+        writeln!(f, "{margin} |")?;
+        writeln!(f, "{number} | {line}")?;
+        writeln!(f, "{margin} | {indent}{mark}")?;
+        write!(f, "{margin} = help: {}", self.help)
+    }
+}
+
+/// The part of a line to show, and what to put in front of the mark. Tabs are kept in front of it, so that the mark
+/// stands where the terminal puts the text.
+fn excerpt(line: &str, column: usize) -> (String, String) {
+    let characters: Vec<char> = line.chars().map(|c| if c.is_control() && c != '\t' { ' ' } else { c }).collect();
+    let before = column.saturating_sub(1).min(characters.len());
+    if characters.len() <= WIDEST {
+        let indent = characters[..before].iter().map(|&c| if c == '\t' { '\t' } else { ' ' }).collect();
+        return (characters.into_iter().collect(), indent);
+    }
+    let start = before.saturating_sub(WIDEST / 3);
+    let end = (start + WIDEST).min(characters.len());
+    let mut shown = String::new();
+    let mut indent = " ".repeat(before - start);
+    if start > 0 {
+        shown.push('…');
+        indent.push(' ');
+    }
+    shown.extend(&characters[start..end]);
+    if end < characters.len() {
+        shown.push('…');
+    }
+    (shown, indent)
+}
+
+/// The text of a file with its name: what makes diagnostics.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Source<'a> {
+    /// The file, for messages.
+    pub(super) file: &'a Path,
+    /// The whole text, with `\n` as its only line break.
+    pub(super) text: &'a str,
+}
+
+impl<'a> Source<'a> {
+    /// A line by its number from 1; empty beyond the end.
+    pub(super) fn line(&self, number: usize) -> &'a str {
+        self.text.split('\n').nth(number.saturating_sub(1)).unwrap_or("")
+    }
+
+    /// A complaint about `length` characters at a place.
+    pub(super) fn diagnostic(
+        &self,
+        location: Location,
+        length: usize,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Box<Diagnostic> {
+        Box::new(Diagnostic {
+            file: self.file.to_owned(),
+            location,
+            length,
+            line: self.line(location.line).to_owned(),
+            message: message.into(),
+            help: help.into(),
+        })
+    }
+}

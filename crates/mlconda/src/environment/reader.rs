@@ -1,0 +1,395 @@
+//! From the YAML tree to the environment: which keys there are (CEP-24), what may stand in them, and what is said about
+//! everything else. What conda accepts is accepted; what it accepts and drops without a word gets a warning.
+
+use std::{path::Path, rc::Rc};
+
+use rattler_conda_types::{Channel, PackageNameMatcher, Subdir};
+
+use super::{
+    ChannelRule, Environment, EnvironmentError, Location, PipLine, ReadOptions, Requirement, Warning,
+    channel::{Refusal, Resolver},
+    diagnostic::Source,
+    selector::{self, Selector},
+    spec,
+    yaml::{self, Node, Value},
+};
+
+/// The keys that mean something here.
+const KEYS: &[&str] = &["name", "channels", "dependencies", "variables", "prefix", "platforms"];
+/// What conda refuses in the name of an environment, and what would lead out of the directory of environments.
+const NOT_IN_NAMES: &[char] = &['/', '\\', ' ', ':', '#'];
+
+type Result<T> = std::result::Result<T, EnvironmentError>;
+
+/// Reads an environment from its text; `text` has `\n` as its only line break.
+pub(super) fn read(text: &str, file: &Path, options: &ReadOptions) -> Result<Environment> {
+    let source = Source { file, text };
+    let directory = options.directory.join(file.parent().unwrap_or(Path::new("")));
+    let mut reader = Reader {
+        source,
+        options,
+        resolver: Resolver::new(options, directory),
+        environment: Environment {
+            file: file.to_owned(),
+            name: None,
+            channels: Vec::new(),
+            requirements: Vec::new(),
+            pip: Vec::new(),
+            variables: indexmap::IndexMap::new(),
+            prefix: None,
+            platforms: Vec::new(),
+            warnings: Vec::new(),
+        },
+    };
+    reader.document()?;
+    Ok(reader.environment)
+}
+
+struct Reader<'a> {
+    source: Source<'a>,
+    options: &'a ReadOptions,
+    resolver: Resolver<'a>,
+    environment: Environment,
+}
+
+impl Reader<'_> {
+    fn document(&mut self) -> Result<()> {
+        if self.source.text.lines().any(|line| line.trim() == "@EXPLICIT") {
+            let line = 1 + self.source.text.lines().take_while(|line| line.trim() != "@EXPLICIT").count();
+            let help = "install it as it is: a lock needs no solving";
+            return Err(self.wrong(Location { line, column: 1 }, 9, "this is a lock, not an environment", help));
+        }
+        let root = yaml::parse(self.source).map_err(EnvironmentError::Syntax)?;
+        let Some(root) = root else {
+            let message = "the file says nothing";
+            return Err(self.wrong(Location { line: 1, column: 1 }, 1, message, "list packages under `dependencies:`"));
+        };
+        let Value::Mapping(entries) = &root.value else {
+            let message = format!("an environment is a mapping, and this is {}", root.kind());
+            return Err(self.wrong_node(&root, message, "begin with keys: `name:`, `channels:`, `dependencies:`"));
+        };
+        let mut channels = None;
+        for (key, value) in entries {
+            match key.text() {
+                Some("name") => self.name(value)?,
+                Some("channels") => channels = Some(value),
+                Some("dependencies") => self.dependencies(key, value)?,
+                Some("variables") => self.variables(value)?,
+                Some("prefix") => self.environment.prefix = self.scalar("prefix", value)?.map(Into::into),
+                Some("platforms") => self.platforms(value)?,
+                _ => self.unknown(key, entries)?,
+            }
+        }
+        self.channels(channels)?;
+        if self.environment.requirements.is_empty() && self.environment.pip.is_empty() {
+            self.warn(root.location, "the environment has no dependencies".to_owned());
+        }
+        self.add_pip();
+        self.environment.warnings.sort_by_key(|warning| warning.location);
+        Ok(())
+    }
+
+    fn name(&mut self, value: &Node) -> Result<()> {
+        let Some(name) = self.scalar("name", value)? else { return Ok(()) };
+        if name.contains(NOT_IN_NAMES) || name.contains(char::is_control) || matches!(name.as_str(), "" | "." | "..") {
+            let message = format!("`{}` cannot be the name of an environment", name.escape_debug());
+            return Err(self.wrong_node(
+                value,
+                message,
+                "use a name without spaces and without `/`, `\\`, `:` and `#`",
+            ));
+        }
+        self.environment.name = Some(name);
+        Ok(())
+    }
+
+    /// A value that is one text, or nothing.
+    fn scalar(&self, key: &str, value: &Node) -> Result<Option<String>> {
+        match value.text() {
+            _ if value.is_null() => Ok(None),
+            Some(text) => Ok(Some(text.to_owned())),
+            None => {
+                let message = format!("`{key}:` is {}, and should be a string", value.kind());
+                Err(self.wrong_node(value, message, format!("write `{key}: …` on one line")))
+            }
+        }
+    }
+
+    /// The entries of a list of texts. One text alone is taken for a list of one.
+    fn list(&mut self, key: &str, value: &Rc<Node>) -> Result<Vec<Rc<Node>>> {
+        match &value.value {
+            _ if value.is_null() => Ok(Vec::new()),
+            Value::Sequence(items) => Ok(items.clone()),
+            Value::Scalar { .. } => {
+                self.warn(
+                    value.location,
+                    format!("`{key}:` should be a list; its one value is taken for a list of one"),
+                );
+                Ok(vec![Rc::clone(value)])
+            }
+            Value::Mapping(_) => {
+                let help = format!("write a list under `{key}:`, with `- ` in front of every entry");
+                Err(self.wrong_node(value, format!("`{key}:` is a mapping, and should be a list"), help))
+            }
+        }
+    }
+
+    fn channels(&mut self, value: Option<&Rc<Node>>) -> Result<()> {
+        let mut channels = Vec::new();
+        let outer = Resolver::new(self.options, self.options.directory.clone());
+        for text in &self.options.extra_channels {
+            channels.extend(outer.channels(text).map_err(|refusal| EnvironmentError::ExtraChannel {
+                channel: text.clone(),
+                message: refusal.message,
+                help: refusal.help,
+            })?);
+        }
+        let items = value.map(|value| self.list("channels", value)).transpose()?.unwrap_or_default();
+        if self.options.channel_rule == ChannelRule::FileToo {
+            for item in &items {
+                channels.extend(self.channel(item)?);
+            }
+            // As conda without any configuration.
+            if items.is_empty() && self.options.extra_channels.is_empty() {
+                channels = self.resolver.channels("defaults").map_err(|refusal| self.bad_channel(None, refusal))?;
+            }
+        }
+        for channel in channels {
+            if !self.environment.channels.iter().any(|known| known.base_url == channel.base_url) {
+                self.environment.channels.push(channel);
+            }
+        }
+        let unreachable = |r: &Requirement| r.spec.channel.is_none() && r.spec.url.is_none();
+        if self.environment.channels.is_empty() && self.environment.requirements.iter().any(unreachable) {
+            let refusal = Refusal::new("no channel is left to take packages from", "name a channel under `channels:`");
+            return Err(self.bad_channel(value.map(Rc::as_ref), refusal));
+        }
+        Ok(())
+    }
+
+    fn channel(&mut self, item: &Node) -> Result<Vec<Channel>> {
+        match item.text() {
+            None => {
+                let refusal = Refusal::new(
+                    format!("a channel is a string, and this is {}", item.kind()),
+                    "write `- NAME`; a text with `: ` in it needs quotes",
+                );
+                Err(self.bad_channel(Some(item), refusal))
+            }
+            Some(_) if item.is_null() => {
+                Err(self.bad_channel(Some(item), Refusal::new("an empty channel", "remove the `-`, or name a channel")))
+            }
+            Some("local") => {
+                let message = "the channel `local` is where conda-build puts packages; it is left out: name its \
+                               directory if it is needed";
+                self.warn(item.location, message.to_owned());
+                Ok(Vec::new())
+            }
+            Some(text) => self.resolver.channels(text).map_err(|refusal| self.bad_channel(Some(item), refusal)),
+        }
+    }
+
+    fn dependencies(&mut self, key: &Node, value: &Node) -> Result<()> {
+        match &value.value {
+            _ if value.is_null() => Ok(()),
+            Value::Sequence(items) => items.iter().try_for_each(|item| self.dependency(item, None)),
+            _ => {
+                let message = format!("`dependencies:` is {}, and should be a list", value.kind());
+                let at = if matches!(value.value, Value::Mapping(_)) { key } else { value };
+                Err(self.wrong_node(at, message, "put `- ` in front of every package: `- python=3.11`"))
+            }
+        }
+    }
+
+    fn dependency(&mut self, item: &Node, selector: Option<&Selector>) -> Result<()> {
+        match &item.value {
+            Value::Scalar { text, .. } => self.requirement(item, text, selector),
+            Value::Mapping(entries) => entries.iter().try_for_each(|(key, value)| self.section(key, value, selector)),
+            Value::Sequence(_) => {
+                let message = "a list stands where a package should stand";
+                Err(self.wrong_node(item, message, "write one package on a line, behind one `- `"))
+            }
+        }
+    }
+
+    fn requirement(&mut self, item: &Node, text: &str, selector: Option<&Selector>) -> Result<()> {
+        if item.is_null() {
+            return Err(self.wrong_node(item, "an empty dependency", "remove the `-`, or name a package"));
+        }
+        if let Some(kind) = item.not_a_string() {
+            let message = format!("`{text}` is {kind} to YAML, and a dependency begins with a package's name");
+            return Err(self.wrong_node(item, message, format!("write `- NAME={text}`")));
+        }
+        let parsed = spec::parse(text, &self.resolver).map_err(|Refusal { message, help }| {
+            EnvironmentError::Spec(self.source.diagnostic(item.location, item.length, message, help))
+        })?;
+        for remark in parsed.remarks {
+            self.warn(item.location, remark);
+        }
+        let selector = self.selector(item, selector);
+        let (text, location) = (text.trim().to_owned(), item.location);
+        self.environment.requirements.push(Requirement { text, spec: parsed.spec, location, selector });
+        Ok(())
+    }
+
+    /// What holds for a line: the selector that it stands under, and the one in its comment.
+    fn selector(&mut self, item: &Node, outer: Option<&Selector>) -> Option<Selector> {
+        let inner = item.comment(self.source).and_then(selector::in_comment);
+        if let Some(inner) = &inner {
+            let message = format!("the comment `# [{inner}]` is taken for a selector; conda ignores it");
+            self.warn(item.location, message);
+        }
+        match (outer.cloned(), inner) {
+            (Some(outer), Some(inner)) => Some(outer.and(inner)),
+            (outer, inner) => outer.or(inner),
+        }
+    }
+
+    /// A mapping among the dependencies: `pip:`, or `sel(…):`.
+    fn section(&mut self, key: &Node, value: &Rc<Node>, outer: Option<&Selector>) -> Result<()> {
+        let name = key.text().unwrap_or_default();
+        if name == "pip" {
+            return self.pip(key, value, outer);
+        }
+        if let Some(expression) = selector::in_key(name) {
+            let Some(selector) = Selector::parse(expression) else {
+                let message = format!("`{expression}` is no selector");
+                let help =
+                    "use `linux`, `osx`, `win`, `unix` or a platform such as `linux-64`, with `and`, `or`, `not`";
+                return Err(self.wrong_node(key, message, help));
+            };
+            let selector = outer.cloned().map_or(selector.clone(), |outer| outer.and(selector));
+            return match &value.value {
+                Value::Sequence(items) => items.iter().try_for_each(|item| self.dependency(item, Some(&selector))),
+                _ => self.dependency(value, Some(&selector)),
+            };
+        }
+        let message = format!("`{name}:` is no section of the dependencies; only `pip:` and `sel(…):` are");
+        let help = match value.text() {
+            Some(text) if !value.is_null() => format!("for the package, write `- {name}={text}`"),
+            _ if strsim::jaro_winkler(&name.to_lowercase(), "pip") > 0.8 => "write `- pip:`".to_owned(),
+            _ => format!("for the package `{name}`, write `- {name}` without the colon"),
+        };
+        Err(self.wrong_node(key, message, help))
+    }
+
+    fn pip(&mut self, key: &Node, value: &Rc<Node>, selector: Option<&Selector>) -> Result<()> {
+        if !self.environment.pip.is_empty() && selector.is_none() {
+            let message = "a further `pip:` list is added to the one before it; conda reads only the last one";
+            self.warn(key.location, message.to_owned());
+        }
+        for item in self.list("pip", value)? {
+            let Some(text) = item.text().filter(|_| !item.is_null()) else {
+                let message = format!("a line for pip is a string, and this is {}", item.kind());
+                return Err(self.wrong_node(&item, message, "put the line in quotes, or remove the `-`"));
+            };
+            let selector = self.selector(&item, selector);
+            for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+                let (text, location) = (line.to_owned(), item.location);
+                self.environment.pip.push(PipLine { text, location, selector: selector.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Packages for pip need pip: conda adds it where it is not listed.
+    fn add_pip(&mut self) {
+        let is_pip = |requirement: &Requirement| matches!(&requirement.spec.name, PackageNameMatcher::Exact(name) if name.as_normalized() == "pip");
+        let Some(first) = self.environment.pip.first() else { return };
+        if self.environment.requirements.iter().any(is_pip) {
+            return;
+        }
+        let location = first.location;
+        let Ok(parsed) = spec::parse("pip", &self.resolver) else { return };
+        let requirement = Requirement { text: "pip".to_owned(), spec: parsed.spec, location, selector: None };
+        self.environment.requirements.push(requirement);
+        let message = "there is a `pip:` list, and `pip` is not among the dependencies; it is added, as conda does";
+        self.warn(location, message.to_owned());
+    }
+
+    fn variables(&mut self, value: &Node) -> Result<()> {
+        if value.is_null() {
+            return Ok(());
+        }
+        let Value::Mapping(entries) = &value.value else {
+            let message = format!("`variables:` is {}, and should be a mapping", value.kind());
+            return Err(self.wrong_node(value, message, "write `NAME: value` on lines of their own, without `- `"));
+        };
+        for (key, value) in entries {
+            let Some(name) = key.text().filter(|name| !name.is_empty() && !name.contains(['=', '\0'])) else {
+                return Err(self.wrong_node(key, "this cannot be the name of a variable", "write `NAME: value`"));
+            };
+            let Some(text) = value.text() else {
+                let message = format!("the variable `{name}` is {}, and should be a string", value.kind());
+                return Err(self.wrong_node(value, message, "put the value in quotes"));
+            };
+            let text = if value.is_null() { "" } else { text };
+            self.environment.variables.insert(name.to_owned(), text.to_owned());
+        }
+        Ok(())
+    }
+
+    fn platforms(&mut self, value: &Rc<Node>) -> Result<()> {
+        for item in self.list("platforms", value)? {
+            let text = item.text().unwrap_or_default();
+            let known = text.parse::<Subdir>().ok().filter(|s| s.as_str() == text && *s != Subdir::NoArch);
+            let Some(platform) = known else {
+                let help = match nearest(text, Subdir::all().map(Subdir::as_str)) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => "use a platform such as `linux-64`, `linux-aarch64` or `osx-arm64`".to_owned(),
+                };
+                return Err(self.wrong_node(&item, format!("`{text}` is no platform"), help));
+            };
+            if !self.environment.platforms.contains(&platform) {
+                self.environment.platforms.push(platform);
+            }
+        }
+        Ok(())
+    }
+
+    /// conda warns of keys that it does not know and goes on. Where one is plainly another one misspelt, going on would
+    /// make an environment without what the file asks for.
+    fn unknown(&mut self, key: &Node, entries: &[(Rc<Node>, Rc<Node>)]) -> Result<()> {
+        let name = key.text().unwrap_or_default();
+        let missing = |key: &&&str| !entries.iter().any(|(other, _)| other.text() == Some(**key));
+        if let Some(near) = nearest(name, KEYS.iter().filter(missing).copied()) {
+            let message = format!("there is no section `{name}:`");
+            return Err(self.wrong_node(key, message, format!("did you mean `{near}:`?")));
+        }
+        self.warn(key.location, format!("the section `{name}:` means nothing here and is ignored"));
+        Ok(())
+    }
+
+    fn warn(&mut self, location: Location, message: String) {
+        self.environment.warnings.push(Warning { message, location });
+    }
+
+    fn wrong(
+        &self,
+        at: Location,
+        length: usize,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) -> EnvironmentError {
+        EnvironmentError::Structure(self.source.diagnostic(at, length, message, help))
+    }
+
+    fn wrong_node(&self, node: &Node, message: impl Into<String>, help: impl Into<String>) -> EnvironmentError {
+        self.wrong(node.location, node.length, message, help)
+    }
+
+    fn bad_channel(&self, at: Option<&Node>, refusal: Refusal) -> EnvironmentError {
+        let (location, length) = at.map_or((Location { line: 1, column: 1 }, 1), |node| (node.location, node.length));
+        EnvironmentError::Channel(self.source.diagnostic(location, length, refusal.message, refusal.help))
+    }
+}
+
+/// The candidate that was most likely meant, if one was.
+fn nearest<'a>(text: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let text = text.to_lowercase();
+    candidates
+        .map(|candidate| (strsim::damerau_levenshtein(&text, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= candidate.len() / 4)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}

@@ -1,0 +1,267 @@
+//! Match specs (CEP-29) as people write them. The text is taken apart here, by conda's own rules, and only the parts
+//! are given to `rattler_conda_types`: its lenient parser takes `python >=3.8 <3.12` for a build string `<3.12`, where
+//! conda refuses, and refuses some of what conda takes.
+
+use std::{path::Path, str::FromStr, sync::Arc};
+
+use rattler_conda_types::{
+    MatchSpec, PackageName, PackageNameMatcher, ParseMatchSpecOptions, ParseStrictness, RepodataRevision,
+    StringMatcher, VersionSpec, package::CondaArchiveIdentifier,
+};
+use rattler_digest::{Md5, Sha256, parse_digest_from_hex};
+use url::Url;
+
+use super::channel::{Refusal, Resolver};
+
+const SPEC_HELP: &str = "a match spec is a package's name, then a version and a build string if need be: `numpy`, \
+                         `numpy=1.26`, `numpy >=1.24,<2`, `numpy=1.26.4=py311h64a7726_0`, `conda-forge::numpy`";
+
+/// A match spec, and what about it deserves a word.
+#[derive(Clone, Debug)]
+pub(super) struct Parsed {
+    pub(super) spec: MatchSpec,
+    pub(super) remarks: Vec<String>,
+}
+
+/// Reads a match spec.
+pub(super) fn parse(text: &str, resolver: &Resolver<'_>) -> Result<Parsed, Refusal> {
+    let text = text.trim();
+    foreign(text)?;
+    if let Some(spec) = package(text, resolver)? {
+        return Ok(Parsed { spec, remarks: Vec::new() });
+    }
+    let mut remarks = Vec::new();
+    let text = text.split('#').next().unwrap_or("").trim();
+    let (positional, bracket) = split_bracket(text)?;
+    let bracket = bracket.filter(|inner| {
+        if !inner.contains('=') && !inner.trim().is_empty() {
+            remarks.push(format!(
+                "`[{inner}]` in `{text}` is pip's way to ask for extras; conda packages have none, so it is ignored, \
+                 as conda does"
+            ));
+        }
+        inner.contains('=')
+    });
+    let (channel, rest) = split_channel(&positional);
+    let rest = rest.trim();
+    let end = rest.find(|c: char| c.is_whitespace() || "=<>!~".contains(c)).unwrap_or(rest.len());
+    let (name, tail) = rest.split_at(end);
+    let mut spec = named(name, bracket, text)?;
+    let constraint = constraint(text, tail.trim())?;
+    remarks.extend(constraint.remark);
+    // What stands in brackets wins over what stands outside of them.
+    spec.version = spec.version.or(constraint.version);
+    spec.build = spec.build.or(constraint.build);
+    place(&mut spec, channel, name, resolver)?;
+    Ok(Parsed { spec, remarks })
+}
+
+/// Refuses what is written in another tool's language, with the way to write it here.
+fn foreign(text: &str) -> Result<(), Refusal> {
+    let pip = |what: &str| Err(Refusal::new(format!("`{text}` {what}"), "put it into the `- pip:` list"));
+    if text.is_empty() {
+        Err(Refusal::new("an empty match spec", "remove the `-`, or name a package"))
+    } else if text.starts_with('-') {
+        pip("begins like an option of pip, not like a package")
+    } else if ["git+", "hg+", "svn+", "bzr+"].iter().any(|scheme| text.starts_with(scheme)) {
+        pip("is a repository, which only pip can install")
+    } else if text.contains(" @ ") {
+        pip("is a requirement of pip")
+    } else if text.contains(';') && !text.contains('[') {
+        pip("has an environment marker (`;`), which only pip knows")
+    } else if text.ends_with('@') {
+        Err(Refusal::new(format!("`{text}` asks for a feature, which conda gave up"), SPEC_HELP))
+    } else {
+        Ok(())
+    }
+}
+
+/// An archive by URL or path, with or without `#md5` or `#sha256` behind it; `None` if the text is none.
+fn package(text: &str, resolver: &Resolver<'_>) -> Result<Option<MatchSpec>, Refusal> {
+    let (place, fragment) = text.split_once('#').map_or((text, None), |(place, digest)| (place, Some(digest)));
+    let place = place.trim();
+    let is_path = ["./", "../", "/", "~/"].iter().any(|start| place.starts_with(start));
+    let is_url = place.contains("://") && !place.contains("::");
+    let is_archive = [".conda", ".tar.bz2"].iter().any(|end| place.ends_with(end));
+    if place.contains("::") || place.contains('[') || !(is_path || is_url || is_archive) {
+        return Ok(None);
+    }
+    let no_package = |reason: &str| {
+        let help = "a package's archive is named `NAME-VERSION-BUILD.conda` or `NAME-VERSION-BUILD.tar.bz2`";
+        Refusal::new(format!("`{place}` is no package: {reason}"), help)
+    };
+    let url = if is_url {
+        Url::parse(place).map_err(|error| no_package(&error.to_string()))?
+    } else {
+        let path = resolver.path(place)?;
+        Url::from_file_path(Path::new(&path)).map_err(|()| no_package("its path has no URL"))?
+    };
+    let archive = CondaArchiveIdentifier::try_from_url(&url)
+        .ok_or_else(|| no_package("its name does not say which package, version and build it is"))?;
+    let name = PackageName::try_from(archive.identifier.name).map_err(|error| no_package(&error.to_string()))?;
+    let mut spec = MatchSpec { name: PackageNameMatcher::Exact(name), url: Some(url), ..MatchSpec::default() };
+    if let Some(digest) = fragment {
+        let hex = digest.trim().trim_start_matches("sha256:").trim_start_matches("md5:");
+        spec.md5 = parse_digest_from_hex::<Md5>(hex);
+        spec.sha256 = parse_digest_from_hex::<Sha256>(hex);
+        if spec.md5.is_none() && spec.sha256.is_none() {
+            return Err(Refusal::new(
+                format!("`#{digest}` is neither an md5 nor a sha256"),
+                "write 32 or 64 hexadecimal digits behind the `#`, or nothing",
+            ));
+        }
+    }
+    Ok(Some(spec))
+}
+
+/// Takes out `[…]`.
+fn split_bracket(text: &str) -> Result<(String, Option<&str>), Refusal> {
+    match (text.find('['), text.rfind(']')) {
+        (None, None) => Ok((text.to_owned(), None)),
+        (Some(open), Some(close)) if open < close => {
+            Ok((format!("{}{}", &text[..open], &text[close + 1..]), Some(&text[open + 1..close])))
+        }
+        _ => Err(Refusal::new(format!("the brackets in `{text}` do not match"), SPEC_HELP)),
+    }
+}
+
+/// Takes off `channel::`, or `channel:namespace:`; nothing reads the namespace.
+fn split_channel(text: &str) -> (Option<&str>, &str) {
+    let mut parts = text.rsplitn(3, ':');
+    let rest = parts.next().unwrap_or("");
+    let _namespace = parts.next();
+    (parts.next(), rest)
+}
+
+fn named(name: &str, bracket: Option<&str>, text: &str) -> Result<MatchSpec, Refusal> {
+    let invalid = |reason: String| Refusal::new(format!("`{text}` is no match spec: {reason}"), SPEC_HELP);
+    if name.is_empty() {
+        return Err(invalid("it names no package".into()));
+    }
+    let exact = PackageName::try_from(name).map_err(|error| invalid(error.to_string()))?;
+    match bracket {
+        None => Ok(MatchSpec { name: PackageNameMatcher::Exact(exact), ..MatchSpec::default() }),
+        Some(inner) => {
+            let options = ParseMatchSpecOptions::lenient().with_repodata_revision(RepodataRevision::V3);
+            MatchSpec::from_str(&format!("{name}[{inner}]"), options).map_err(|error| invalid(error.to_string()))
+        }
+    }
+}
+
+#[derive(Default)]
+struct Constraint {
+    version: Option<VersionSpec>,
+    build: Option<StringMatcher>,
+    remark: Option<String>,
+}
+
+/// What stands behind the name: a version, and perhaps a build string.
+fn constraint(text: &str, tail: &str) -> Result<Constraint, Refusal> {
+    let invalid = |reason: String| Refusal::new(format!("`{text}` is no match spec: {reason}"), SPEC_HELP);
+    // conda takes `numpy=` for `numpy`.
+    if tail.is_empty() || tail == "=" {
+        return Ok(Constraint::default());
+    }
+    let (written, build) = split_build(tail);
+    if let Some(version) = repaired(written) {
+        let head = text.strip_suffix(tail).unwrap_or(text);
+        let build = build.map(|build| format!(" {build}")).unwrap_or_default();
+        return Err(Refusal::new(
+            format!("`{text}` lacks a comma between two version constraints"),
+            format!("write `{head}{version}{build}`"),
+        ));
+    }
+    let compact: String = written.chars().filter(|c| !c.is_whitespace()).collect();
+    if compact.ends_with(['=', '<', '>', '!', '~', ',', '|']) {
+        return Err(invalid(format!("no version stands behind `{compact}`")));
+    }
+    let version = VersionSpec::from_str(&legacy(&compact, build), ParseStrictness::Lenient)
+        .map_err(|error| invalid(format!("`{}` is no version: {error}", written.trim())))?;
+    let build = match build {
+        Some(build) if build.contains(char::is_whitespace) => {
+            return Err(invalid(format!("`{build}` is no build string: it has a space in it")));
+        }
+        Some(build) => Some(StringMatcher::from_str(build).map_err(|error| invalid(error.to_string()))?),
+        None => None,
+    };
+    Ok(Constraint { version: Some(version), build, remark: alternatives(text, tail, &compact) })
+}
+
+/// Splits a version from a build string, as conda does it: at the first space or `=` that does not belong to an
+/// operator, if nothing behind it could belong to a version.
+fn split_build(tail: &str) -> (&str, Option<&str>) {
+    let mut before = None;
+    for (offset, c) in tail.char_indices() {
+        let splits = matches!(c, ' ' | '\t' | '=') && before.is_some_and(|b| !"=!|,<>~".contains(b));
+        let build = &tail[offset + c.len_utf8()..];
+        if splits && !build.trim().is_empty() && !build.contains(['-', '=', ',', '|', '<', '>', '~']) {
+            return (&tail[..offset], Some(build.trim()));
+        }
+        before = Some(c);
+    }
+    (tail, None)
+}
+
+/// The version with the commas that it lacks, if it lacks some and would be one with them.
+fn repaired(version: &str) -> Option<String> {
+    let mut whole = String::new();
+    let mut added = 0;
+    for c in version.chars().filter(|c| !c.is_whitespace()) {
+        let begins = "<>=!~".contains(c) && whole.chars().next_back().is_some_and(|b| !"<>=!~,|(".contains(b));
+        if begins {
+            whole.push(',');
+            added += 1;
+        }
+        whole.push(c);
+    }
+    (added > 0 && VersionSpec::from_str(&whole, ParseStrictness::Lenient).is_ok()).then_some(whole)
+}
+
+/// conda's reading of a leading `=`: `=1.2` is `1.2.*`, `=1.2=build` is exactly 1.2, `==1.2` is `1.2`.
+fn legacy(version: &str, build: Option<&str>) -> String {
+    let Some(fuzzy) = version.strip_prefix('=') else { return version.to_owned() };
+    if let (Some(exact), None) = (fuzzy.strip_prefix('='), build) {
+        return exact.to_owned();
+    }
+    if fuzzy.contains(['=', ',', '|']) {
+        return version.to_owned();
+    }
+    if build.is_some() || fuzzy.ends_with('*') { fuzzy.to_owned() } else { format!("{fuzzy}*") }
+}
+
+/// A remark on `=3.8|3.9`, which means "3.8.* or exactly 3.9".
+fn alternatives(text: &str, tail: &str, version: &str) -> Option<String> {
+    if !version.contains('|') || version.contains('(') {
+        return None;
+    }
+    let is_short =
+        |v: &str| v.starts_with(|c: char| c.is_ascii_digit()) && !v.contains('*') && v.matches('.').count() < 2;
+    let parts: Vec<&str> = version.split('|').collect();
+    let exact = parts.iter().find(|part| is_short(part))?;
+    let fuzzy = |part: &&str| {
+        let bare = part.trim_start_matches('=');
+        if is_short(bare) { format!("{bare}.*") } else { (*part).to_owned() }
+    };
+    let meant = parts.iter().map(fuzzy).collect::<Vec<_>>().join("|");
+    let head = text.strip_suffix(tail).unwrap_or(text).trim_end();
+    Some(format!("`{exact}` in `{text}` means exactly {exact}; if any {exact} will do, write `{head} {meant}`"))
+}
+
+/// Resolves the channel, from in front of the name or from the brackets.
+fn place(spec: &mut MatchSpec, prefix: Option<&str>, name: &str, resolver: &Resolver<'_>) -> Result<(), Refusal> {
+    let in_bracket = spec.channel.take().map(|channel| {
+        // The parser has resolved it by rules of its own; its name is what was written, unless that was a URL.
+        let url = channel.base_url.as_str();
+        let written = channel
+            .name
+            .as_deref()
+            .filter(|name| url == format!("https://conda.anaconda.org/{name}/") || name.starts_with(['.', '/', '~']));
+        written.unwrap_or(url).to_owned()
+    });
+    if let Some(text) = in_bracket.as_deref().or(prefix) {
+        let (channel, subdir) = resolver.spec_channel(text, name)?;
+        spec.channel = channel.map(Arc::new);
+        spec.subdir = spec.subdir.take().or(subdir.map(|subdir| subdir.as_str().to_owned()));
+    }
+    Ok(())
+}

@@ -1,0 +1,285 @@
+//! YAML as a small tree in which every value knows its place. Built from a parser's events, not deserialized, for two
+//! reasons: every complaint can point at its line and column, and a scalar stays the text that was written (`3.10` is
+//! not `3.1`). The dialect is YAML 1.2 with merge keys, as conda's own reader has it; duplicate keys are refused, as
+//! conda refuses them.
+
+use std::{collections::HashMap, rc::Rc};
+
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span};
+
+use super::{
+    Location,
+    diagnostic::{Diagnostic, Source},
+};
+
+/// How deeply values may be nested. An environment needs four levels; the limit keeps the stack safe.
+const DEEPEST: usize = 64;
+
+/// A value and its place.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub(super) value: Value,
+    pub(super) location: Location,
+    /// How many characters it takes up on its first line.
+    pub(super) length: usize,
+    /// Where a comment behind it on the same line could begin.
+    end: Location,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    Scalar { text: String, style: Style },
+    Sequence(Vec<Rc<Node>>),
+    Mapping(Vec<(Rc<Node>, Rc<Node>)>),
+}
+
+/// Whether a scalar can be anything but a string.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Style {
+    Plain,
+    Quoted,
+}
+
+impl Node {
+    /// The text of a scalar.
+    pub(super) fn text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Scalar { text, .. } => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The text, if YAML takes the scalar for a string without being told so.
+    fn plain(&self) -> Option<&str> {
+        match &self.value {
+            Value::Scalar { text, style: Style::Plain } => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Whether there is no value: nothing at all, `~` or `null`.
+    pub(super) fn is_null(&self) -> bool {
+        matches!(self.plain(), Some("" | "~" | "null" | "Null" | "NULL"))
+    }
+
+    /// What YAML makes of a scalar without quotes that is no string: the word for it.
+    pub(super) fn not_a_string(&self) -> Option<&'static str> {
+        let text = self.plain()?;
+        if matches!(text, "true" | "True" | "TRUE" | "false" | "False" | "FALSE") {
+            return Some("a boolean");
+        }
+        // `inf`, `nan` and `infinity` are numbers to Rust and words to YAML.
+        let numeric = text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.'));
+        (numeric && text.parse::<f64>().is_ok()).then_some("a number")
+    }
+
+    /// The word for the kind of value, with its article.
+    pub(super) fn kind(&self) -> &'static str {
+        match &self.value {
+            Value::Scalar { .. } if self.is_null() => "empty",
+            Value::Scalar { .. } => self.not_a_string().unwrap_or("a string"),
+            Value::Sequence(_) => "a list",
+            Value::Mapping(_) => "a mapping",
+        }
+    }
+
+    /// What stands behind the value on its last line, if that is a comment: its text without the `#`.
+    pub(super) fn comment<'a>(&self, source: Source<'a>) -> Option<&'a str> {
+        let line = source.line(self.end.line);
+        let offset = line.char_indices().nth(self.end.column - 1).map_or(line.len(), |(offset, _)| offset);
+        line[offset..].trim_start().strip_prefix('#').map(str::trim)
+    }
+}
+
+/// A collection that is being read.
+enum Open {
+    Sequence { items: Vec<Rc<Node>>, anchor: usize, location: Location },
+    Mapping { entries: Vec<(Rc<Node>, Rc<Node>)>, key: Option<Rc<Node>>, anchor: usize, location: Location },
+}
+
+/// Reads the one document of a text; `None` if there is nothing in it.
+///
+/// # Errors
+/// If the text is no YAML, has more than one document, names a key twice, or nests too deeply.
+pub(super) fn parse(source: Source<'_>) -> Result<Option<Rc<Node>>, Box<Diagnostic>> {
+    let mut tree = Tree { source, open: Vec::new(), anchors: HashMap::new(), root: None };
+    let mut parser = Parser::new_from_str(source.text);
+    let mut documents = 0;
+    while let Some(event) = parser.next_event() {
+        let (event, span) = event.map_err(|error| syntax_error(source, &error))?;
+        if matches!(event, Event::DocumentStart(_)) {
+            documents += 1;
+            if documents > 1 {
+                return Err(source.diagnostic(
+                    location(span.start),
+                    3,
+                    "a second YAML document begins here",
+                    "keep one environment in a file: remove the `---`, or move what follows it into a file of its own",
+                ));
+            }
+        }
+        tree.take(event, span)?;
+    }
+    Ok(tree.root)
+}
+
+struct Tree<'a> {
+    source: Source<'a>,
+    open: Vec<Open>,
+    anchors: HashMap<usize, Rc<Node>>,
+    root: Option<Rc<Node>>,
+}
+
+impl Tree<'_> {
+    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Box<Diagnostic>> {
+        let start = location(span.start);
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                let tagged = tag.is_some_and(|tag| tag.is_yaml_core_schema() && tag.suffix == "str");
+                let style = if style == ScalarStyle::Plain && !tagged { Style::Plain } else { Style::Quoted };
+                let length = text.lines().next().unwrap_or("").chars().count();
+                let value = Value::Scalar { text: text.into_owned(), style };
+                let length = if span.start.line() == span.end.line() { span.len() } else { length };
+                self.put(Rc::new(Node { value, location: start, length, end: location(span.end) }), anchor)?;
+            }
+            Event::Alias(anchor) => {
+                let Some(node) = self.anchors.get(&anchor).map(Rc::clone) else {
+                    return Err(self.source.diagnostic(
+                        start,
+                        span.len(),
+                        "an alias stands inside of what it stands for",
+                        "write the value out",
+                    ));
+                };
+                self.put(node, 0)?;
+            }
+            Event::SequenceStart(anchor, _) => {
+                self.push(Open::Sequence { items: Vec::new(), anchor, location: start })?;
+            }
+            Event::MappingStart(anchor, _) => {
+                self.push(Open::Mapping { entries: Vec::new(), key: None, anchor, location: start })?;
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.close(span)?,
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) | Event::DocumentEnd => {}
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, open: Open) -> Result<(), Box<Diagnostic>> {
+        if self.open.len() == DEEPEST {
+            let (Open::Sequence { location, .. } | Open::Mapping { location, .. }) = open;
+            return Err(self.source.diagnostic(
+                location,
+                1,
+                format!("values are nested more than {DEEPEST} deep"),
+                "check that this is an environment file",
+            ));
+        }
+        self.open.push(open);
+        Ok(())
+    }
+
+    fn close(&mut self, span: Span) -> Result<(), Box<Diagnostic>> {
+        let (value, anchor, start) = match self.open.pop() {
+            Some(Open::Sequence { items, anchor, location }) => (Value::Sequence(items), anchor, location),
+            Some(Open::Mapping { entries, anchor, location, .. }) => {
+                (Value::Mapping(merged(self.source, entries)?), anchor, location)
+            }
+            None => return Ok(()),
+        };
+        self.put(Rc::new(Node { value, location: start, length: 1, end: location(span.end) }), anchor)
+    }
+
+    fn put(&mut self, node: Rc<Node>, anchor: usize) -> Result<(), Box<Diagnostic>> {
+        if anchor > 0 {
+            self.anchors.insert(anchor, Rc::clone(&node));
+        }
+        match self.open.last_mut() {
+            None => self.root = (!node.is_null()).then_some(node),
+            Some(Open::Sequence { items, .. }) => items.push(node),
+            Some(Open::Mapping { key: slot @ None, .. }) => *slot = Some(node),
+            Some(Open::Mapping { entries, key, .. }) => {
+                if let Some(key) = key.take() {
+                    unique(self.source, entries, &key)?;
+                    entries.push((key, node));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn unique(source: Source<'_>, entries: &[(Rc<Node>, Rc<Node>)], key: &Node) -> Result<(), Box<Diagnostic>> {
+    let Some(text) = key.text() else { return Ok(()) };
+    match entries.iter().find(|(other, _)| other.text() == Some(text)) {
+        Some((first, _)) if text != "<<" => Err(source.diagnostic(
+            key.location,
+            key.length,
+            format!("the key `{text}` stands here and on line {}", first.location.line),
+            "a key stands once: put both values under one of them",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Carries out merge keys (`<<: *base`): what a mapping says itself comes before what it merges.
+fn merged(
+    source: Source<'_>,
+    entries: Vec<(Rc<Node>, Rc<Node>)>,
+) -> Result<Vec<(Rc<Node>, Rc<Node>)>, Box<Diagnostic>> {
+    let (merges, mut own): (Vec<_>, Vec<_>) = entries.into_iter().partition(|(key, _)| key.plain() == Some("<<"));
+    for (key, value) in merges {
+        let bases = match &value.value {
+            Value::Sequence(bases) => bases.clone(),
+            _ => vec![Rc::clone(&value)],
+        };
+        for base in bases {
+            let Value::Mapping(inherited) = &base.value else {
+                let help = "give it an alias of a mapping, such as `<<: *base`";
+                return Err(source.diagnostic(key.location, key.length, "`<<` merges mappings only", help));
+            };
+            for (key, value) in inherited {
+                if !own.iter().any(|(other, _)| other.text() == key.text()) {
+                    own.push((Rc::clone(key), Rc::clone(value)));
+                }
+            }
+        }
+    }
+    Ok(own)
+}
+
+/// The parser counts columns from 0.
+fn location(marker: Marker) -> Location {
+    Location { line: marker.line(), column: marker.col() + 1 }
+}
+
+fn syntax_error(source: Source<'_>, error: &ScanError) -> Box<Diagnostic> {
+    let mut place = location(*error.marker());
+    // What is missing at the end of the file is missing on its last line that says something.
+    let last = source.text.trim_end().split('\n').count();
+    if place.line > last {
+        place = Location { line: last, column: source.line(last).trim_end().chars().count() + 1 };
+    }
+    source.diagnostic(place, 1, format!("the YAML is broken: {}", error.info()), syntax_help(source, place))
+}
+
+/// The likeliest reason for a syntax error at a place.
+fn syntax_help(source: Source<'_>, place: Location) -> &'static str {
+    let line = source.line(place.line);
+    let before = source.line(place.line.saturating_sub(1).max(1));
+    let indented_by_tab = |line: &str| line[..line.len() - line.trim_start().len()].contains('\t');
+    let value = line.trim_start().trim_start_matches("- ").trim_start();
+    if source.text.lines().any(|line| line.starts_with("<<<<<<< ") || line.starts_with(">>>>>>> ")) {
+        "the file holds unresolved merge conflicts: resolve them first"
+    } else if source.text.contains("{{") || source.text.contains("{%") {
+        "the file looks like a template: render it first"
+    } else if indented_by_tab(line) || indented_by_tab(before) {
+        "YAML is indented by spaces only: replace the tab"
+    } else if value.starts_with(['*', '&', '!', '%', '@', '`', '>', '|']) {
+        "put the value in quotes: it begins with a character that means something to YAML"
+    } else if value.starts_with(['"', '\'']) || before.matches(['"', '\'']).count() % 2 == 1 {
+        "check that every quote is closed"
+    } else {
+        "check the indentation, the `- ` and the `:` on this line and on the one above it"
+    }
+}

@@ -1,0 +1,248 @@
+//! Brings archives here, and checks them against the lock before anybody reads them.
+//!
+//! A small archive is kept in memory, a larger one in a file without a name: nothing is left over, whatever
+//! happens.
+
+use std::{
+    fs::File,
+    io::{self, Read, Seek, SeekFrom, Write},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use rattler_digest::{Md5, Sha256, digest::Digest as _};
+use reqwest::StatusCode;
+
+use super::{InstallError, unpack::Archive};
+use crate::{
+    lock::{Digest, LockedPackage},
+    network::{self, Client},
+    progress::{Event, Progress},
+};
+
+/// Archives up to this size, in bytes, stay in memory.
+const IN_MEMORY: usize = 1 << 20;
+
+/// How often a download is tried, and how long to wait before the second time; then twice as long each time.
+const TRIES: u32 = 4;
+const FIRST_PAUSE: Duration = Duration::from_millis(300);
+
+/// A digest under way.
+enum Hasher {
+    Sha256(Box<Sha256>),
+    Md5(Box<Md5>),
+    Nothing,
+}
+
+impl Hasher {
+    fn new(digest: &Digest) -> Self {
+        match digest {
+            Digest::Sha256(_) => Self::Sha256(Box::default()),
+            Digest::Md5(_) => Self::Md5(Box::default()),
+            Digest::Unknown => Self::Nothing,
+        }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Sha256(hasher) => hasher.update(bytes),
+            Self::Md5(hasher) => hasher.update(bytes),
+            Self::Nothing => {}
+        }
+    }
+
+    /// Compares with what the lock says.
+    fn check(self, package: &LockedPackage) -> Result<(), InstallError> {
+        let (kind, expected, found) = match (self, &package.digest) {
+            (Self::Sha256(hasher), Digest::Sha256(expected)) => {
+                ("sha256", hex::encode(expected), hex::encode(hasher.finalize()))
+            }
+            (Self::Md5(hasher), Digest::Md5(expected)) => {
+                ("md5", hex::encode(expected), hex::encode(hasher.finalize()))
+            }
+            _ => return Ok(()),
+        };
+        if expected == found {
+            return Ok(());
+        }
+        Err(InstallError::Digest {
+            package: package.file_name.clone(),
+            url: network::redact(&package.url),
+            kind,
+            expected,
+            found,
+        })
+    }
+}
+
+/// Opens and checks an archive of this machine.
+pub(super) fn local(package: &LockedPackage, path: &Path) -> Result<Archive, InstallError> {
+    let fail = |source: io::Error| InstallError::Download {
+        package: package.file_name.clone(),
+        url: network::redact(&package.url),
+        source: source.into(),
+    };
+    let mut file = fs_err::File::open(path).map_err(fail)?;
+    let mut hasher = Hasher::new(&package.digest);
+    if !matches!(hasher, Hasher::Nothing) {
+        let mut buffer = vec![0; 256 << 10];
+        loop {
+            match file.read(&mut buffer).map_err(fail)? {
+                0 => break,
+                count => hasher.update(&buffer[..count]),
+            }
+        }
+    }
+    hasher.check(package)?;
+    Ok(Archive::File(Arc::new(file.into_parts().0)))
+}
+
+/// Downloads and checks an archive. `directory` is where files without a name are made.
+pub(super) async fn download(
+    client: &Client,
+    package: &LockedPackage,
+    directory: &Path,
+    progress: &dyn Progress,
+) -> Result<Archive, InstallError> {
+    let mut pause = FIRST_PAUSE;
+    for _ in 1..TRIES {
+        match attempt(client, package, directory, progress).await {
+            Err(Failure::Passing(source)) => {
+                let reason = chain(source.as_ref());
+                progress.event(Event::Retrying { package: package.file_name.clone(), reason });
+            }
+            Err(failure) => return Err(failure.into_error(package)),
+            Ok(archive) => return Ok(archive),
+        }
+        tokio::time::sleep(pause).await;
+        pause *= 2;
+    }
+    attempt(client, package, directory, progress).await.map_err(|failure| failure.into_error(package))
+}
+
+/// Why an attempt failed.
+enum Failure {
+    /// Another attempt may fare better.
+    Passing(Box<dyn std::error::Error + Send + Sync>),
+    /// It would not.
+    Final(Box<dyn std::error::Error + Send + Sync>),
+    /// The disk or the content is at fault.
+    Here(InstallError),
+}
+
+impl Failure {
+    fn into_error(self, package: &LockedPackage) -> InstallError {
+        match self {
+            Self::Passing(source) | Self::Final(source) => InstallError::Download {
+                package: package.file_name.clone(),
+                url: network::redact(&package.url),
+                source,
+            },
+            Self::Here(error) => error,
+        }
+    }
+}
+
+impl From<reqwest::Error> for Failure {
+    fn from(error: reqwest::Error) -> Self {
+        // The URL is told by the error around this one, without its secrets.
+        let error = error.without_url();
+        if error.is_builder() { Self::Final(error.into()) } else { Self::Passing(error.into()) }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Here(error.into())
+    }
+}
+
+async fn attempt(
+    client: &Client,
+    package: &LockedPackage,
+    directory: &Path,
+    progress: &dyn Progress,
+) -> Result<Archive, Failure> {
+    let mut response = client.http.get(package.url.clone()).send().await?;
+    let status = response.status();
+    if !status.is_success() {
+        let words = format!("the server answers {status}").into();
+        let passing =
+            status.is_server_error() || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
+        return Err(if passing { Failure::Passing(words) } else { Failure::Final(words) });
+    }
+    let mut hasher = Hasher::new(&package.digest);
+    let mut sink = Spool::new(directory);
+    let mut arrived = 0_u64;
+    let outcome = loop {
+        match response.chunk().await {
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(Failure::from(error)),
+            Ok(Some(bytes)) => {
+                hasher.update(&bytes);
+                sink.write(&bytes)?;
+                arrived += bytes.len() as u64;
+                progress.event(Event::Downloaded { bytes: bytes.len() as u64 });
+            }
+        }
+    };
+    let outcome = outcome.and_then(|()| match package.size {
+        Some(size) if arrived < size => Err(Failure::Passing(format!("only {arrived} of {size} bytes arrived").into())),
+        _ => hasher.check(package).map_err(Failure::Here),
+    });
+    if outcome.is_err() {
+        progress.event(Event::DownloadedAgain { bytes: arrived });
+    }
+    outcome?;
+    Ok(sink.archive()?)
+}
+
+/// Bytes as they come: in memory first, then in a file without a name.
+struct Spool<'a> {
+    directory: &'a Path,
+    memory: Vec<u8>,
+    file: Option<File>,
+}
+
+impl<'a> Spool<'a> {
+    fn new(directory: &'a Path) -> Self {
+        Self { directory, memory: Vec::new(), file: None }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.file.is_none() && self.memory.len() + bytes.len() > IN_MEMORY {
+            let mut file = tempfile::tempfile_in(self.directory)?;
+            file.write_all(&std::mem::take(&mut self.memory))?;
+            self.file = Some(file);
+        }
+        match &mut self.file {
+            Some(file) => file.write_all(bytes),
+            None => {
+                self.memory.extend_from_slice(bytes);
+                Ok(())
+            }
+        }
+    }
+
+    fn archive(self) -> io::Result<Archive> {
+        Ok(match self.file {
+            Some(mut file) => {
+                file.seek(SeekFrom::Start(0))?;
+                Archive::File(Arc::new(file))
+            }
+            None => Archive::Memory(self.memory.into()),
+        })
+    }
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

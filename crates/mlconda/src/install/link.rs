@@ -1,0 +1,311 @@
+//! Puts the entries of one package into the stage: the place, the prefix, the mode, the time.
+
+use std::{
+    io::{Read, Write},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use rattler::install::{PythonInfo, link::copy_and_replace_placeholders, python_entry_point_template};
+use rattler_conda_types::{
+    package::{FileMode, PathType as ArchivePathType, PathsEntry as ArchivePath},
+    prefix_record::{PathType, PathsEntry},
+};
+use rattler_digest::{Sha256, Sha256Hash, compute_bytes_digest};
+
+use super::{
+    InstallError,
+    package::{Package, invalid},
+    stage::{Stage, is_inside, link_stays_inside},
+    unpack::{Entry, Kind, Sink},
+};
+
+/// A file whose content is read in one piece is written in one piece. Larger ones go through a buffer of this
+/// size, in bytes.
+const BUFFER: usize = 1 << 20;
+
+/// The linking of one package.
+pub(super) struct Linking<'a> {
+    stage: &'a Stage,
+    /// The package's number in the plan: what the stage knows it by.
+    number: usize,
+    /// The environment's interpreter, once it is known.
+    python: Option<&'a PythonInfo>,
+    /// The buffer of the thread.
+    buffer: &'a mut Vec<u8>,
+    /// Set when nobody wants the result any more.
+    stop: &'a AtomicBool,
+    package: Option<Package>,
+    paths: Vec<PathsEntry>,
+}
+
+/// What [`Linking`] came to.
+pub(super) struct Linked {
+    pub(super) package: Package,
+    /// The paths in the prefix, for the record, sorted.
+    pub(super) paths: Vec<PathsEntry>,
+}
+
+/// Why linking stopped.
+#[derive(Debug)]
+pub(super) enum LinkError {
+    /// The package is noarch python, and the interpreter is not known yet.
+    PythonWanted,
+    /// The installation cannot go on.
+    Failed(InstallError),
+    /// The package's content is not what it should be, or the archive cannot be read.
+    Content(std::io::Error),
+}
+
+impl From<std::io::Error> for LinkError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Content(error)
+    }
+}
+
+impl From<InstallError> for LinkError {
+    fn from(error: InstallError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// An error of writing to the prefix's disk, not of the package.
+fn disk(error: std::io::Error) -> LinkError {
+    LinkError::Failed(InstallError::File(error))
+}
+
+impl Sink for Linking<'_> {
+    type Error = LinkError;
+
+    fn begin(&mut self, package: Package) -> Result<(), LinkError> {
+        if package.is_noarch_python() && self.python.is_none() {
+            return Err(LinkError::PythonWanted);
+        }
+        self.paths.clear();
+        self.paths.reserve(package.paths.len());
+        self.package = Some(package);
+        Ok(())
+    }
+
+    fn entry(&mut self, entry: Entry<'_>) -> Result<(), LinkError> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(invalid("the installation was stopped").into());
+        }
+        let listed = self.package.as_mut().and_then(|package| package.paths.remove(&entry.path));
+        // What `paths.json` does not list is not linked.
+        let Some(listed) = listed.filter(|listed| listed.path_type != ArchivePathType::Directory) else {
+            return Ok(());
+        };
+        let target = self.target(&entry.path)?;
+        let place = self.stage.claim(&target, self.number)?;
+        let entry = match entry.kind {
+            Kind::File(_) => self.file(entry, &listed, target, &place)?,
+            Kind::SoftLink(ref to) => {
+                if !link_stays_inside(&target, to) {
+                    let message =
+                        format!("the link `{}` points out of the prefix, to `{}`", target.display(), to.display());
+                    return Err(invalid(message).into());
+                }
+                fs_err::os::unix::fs::symlink(to, &place).map_err(disk)?;
+                crate::system::set_link_time(&place, entry.modified).map_err(disk)?;
+                PathsEntry { path_type: PathType::SoftLink, ..plain(&listed, target) }
+            }
+            Kind::HardLink(ref to) => self.same_file(to, &listed, target, &place)?,
+        };
+        self.paths.push(entry);
+        Ok(())
+    }
+}
+
+/// A path's record, as its package describes it.
+fn plain(listed: &ArchivePath, target: PathBuf) -> PathsEntry {
+    let original_path = (target != listed.relative_path).then(|| listed.relative_path.clone());
+    PathsEntry {
+        relative_path: target,
+        original_path,
+        path_type: PathType::HardLink,
+        no_link: listed.no_link,
+        sha256: listed.sha256,
+        sha256_in_prefix: listed.sha256,
+        size_in_bytes: listed.size_in_bytes,
+        file_mode: None,
+        prefix_placeholder: None,
+    }
+}
+
+impl<'a> Linking<'a> {
+    pub(super) fn new(
+        stage: &'a Stage,
+        number: usize,
+        python: Option<&'a PythonInfo>,
+        buffer: &'a mut Vec<u8>,
+        stop: &'a AtomicBool,
+    ) -> Self {
+        Self { stage, number, python, buffer, stop, package: None, paths: Vec::new() }
+    }
+
+    /// Where a path of the archive goes in the prefix.
+    fn target(&self, path: &Path) -> Result<PathBuf, LinkError> {
+        let noarch = self.package.as_ref().is_some_and(Package::is_noarch_python);
+        let target = match self.python.filter(|_| noarch) {
+            Some(python) => python.get_python_noarch_target_path(path).into_owned(),
+            None => path.to_owned(),
+        };
+        if is_inside(&target) && !target.starts_with("conda-meta") {
+            Ok(target)
+        } else {
+            Err(invalid(format!("`{}` is not a path that a package may write", path.display())).into())
+        }
+    }
+
+    fn file(
+        &mut self,
+        entry: Entry<'_>,
+        listed: &ArchivePath,
+        target: PathBuf,
+        place: &Path,
+    ) -> Result<PathsEntry, LinkError> {
+        let Kind::File(content) = entry.kind else {
+            return Err(invalid("not a file").into());
+        };
+        let mode = if entry.executable { 0o755 } else { 0o644 };
+        let mut file = self.stage.create(place, mode).map_err(disk)?;
+        let record = match &listed.prefix_placeholder {
+            None => {
+                self.copy(content, entry.size, &mut file)?;
+                PathsEntry { size_in_bytes: Some(entry.size), ..plain(listed, target) }
+            }
+            Some(placeholder) => {
+                let mut original = Vec::with_capacity(usize::try_from(entry.size).unwrap_or(0).min(1 << 28));
+                content.read_to_end(&mut original)?;
+                let (text, kind) = (placeholder.placeholder.as_str(), placeholder.file_mode);
+                self.check_length(kind, text, &target)?;
+                self.buffer.clear();
+                let (prefix, platform) = (&self.stage.prefix, &self.stage.platform);
+                copy_and_replace_placeholders(&original, &mut *self.buffer, text, prefix, platform, kind)?;
+                file.write_all(self.buffer).map_err(disk)?;
+                PathsEntry {
+                    // A package from before `paths.json` does not tell the hash.
+                    sha256: Some(listed.sha256.unwrap_or_else(|| sha256(&original))),
+                    sha256_in_prefix: Some(sha256(self.buffer)),
+                    size_in_bytes: Some(entry.size),
+                    file_mode: Some(kind),
+                    prefix_placeholder: Some(text.to_owned()),
+                    ..plain(listed, target)
+                }
+            }
+        };
+        crate::system::set_time(file.file(), entry.modified).map_err(disk)?;
+        drop(file);
+        // macOS runs a changed program only if it is signed anew.
+        if record.file_mode == Some(FileMode::Binary) && record.sha256 != record.sha256_in_prefix {
+            if let Some(signed) = crate::system::sign_again(place, self.stage.platform).map_err(disk)? {
+                return Ok(PathsEntry { sha256_in_prefix: Some(signed), ..record });
+            }
+        }
+        Ok(record)
+    }
+
+    /// Copies a file's content; a small one in one piece.
+    fn copy(&mut self, content: &mut dyn Read, size: u64, file: &mut fs_err::File) -> Result<(), LinkError> {
+        let mut left = size;
+        self.buffer.resize(BUFFER, 0);
+        while left > 0 {
+            let piece = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
+            content.read_exact(&mut self.buffer[..piece])?;
+            file.write_all(&self.buffer[..piece]).map_err(disk)?;
+            left -= piece as u64;
+        }
+        Ok(())
+    }
+
+    /// A text file grows with the prefix; a binary has only the room that the placeholder takes.
+    fn check_length(&self, kind: FileMode, placeholder: &str, path: &Path) -> Result<(), LinkError> {
+        let (prefix, room) = (self.stage.prefix.len(), placeholder.len());
+        if kind == FileMode::Binary && prefix > room && !self.stage.platform.is_windows() {
+            let path = path.to_owned();
+            return Err(InstallError::PrefixTooLong { path, prefix, room }.into());
+        }
+        Ok(())
+    }
+
+    /// The same content as a path that came before.
+    fn same_file(
+        &mut self,
+        to: &Path,
+        listed: &ArchivePath,
+        target: PathBuf,
+        place: &Path,
+    ) -> Result<PathsEntry, LinkError> {
+        let source = self.target(to)?;
+        let Some(known) = self.paths.iter().find(|entry| entry.relative_path == source).cloned() else {
+            return Err(invalid(format!(
+                "`{}` is the same file as `{}`, which is missing",
+                target.display(),
+                to.display()
+            ))
+            .into());
+        };
+        fs_err::hard_link(self.stage.place(&source, self.number), place).map_err(disk)?;
+        let original_path = (target != listed.relative_path).then(|| listed.relative_path.clone());
+        Ok(PathsEntry { relative_path: target, original_path, no_link: listed.no_link, ..known })
+    }
+
+    /// What `paths.json` lists and the archive does not hold as files: empty directories; then the commands of
+    /// entry points. Anything else missing is damage.
+    pub(super) fn finish(mut self) -> Result<Linked, LinkError> {
+        let Some(mut package) = self.package.take() else {
+            return Err(invalid("the archive is empty").into());
+        };
+        let mut missing: Vec<ArchivePath> = package.paths.drain().map(|(_, listed)| listed).collect();
+        missing.sort_by(|one, other| one.relative_path.cmp(&other.relative_path));
+        self.package = Some(package);
+        for listed in missing {
+            let target = self.target(&listed.relative_path)?;
+            if listed.path_type != ArchivePathType::Directory {
+                return Err(invalid(format!("`{}` is listed but missing", listed.relative_path.display())).into());
+            }
+            self.stage.directory(&target)?;
+            self.paths.push(PathsEntry { path_type: PathType::Directory, ..plain(&listed, target) });
+        }
+        self.entry_points()?;
+        self.paths.sort_by(|one, other| one.relative_path.cmp(&other.relative_path));
+        match self.package {
+            Some(package) => Ok(Linked { package, paths: self.paths }),
+            None => Err(invalid("the archive is empty").into()),
+        }
+    }
+
+    /// Writes the commands of a noarch python package.
+    fn entry_points(&mut self) -> Result<(), LinkError> {
+        let (Some(python), Some(package)) = (self.python, &self.package) else { return Ok(()) };
+        if !package.is_noarch_python() {
+            return Ok(());
+        }
+        for entry_point in &package.entry_points {
+            let target = python.bin_dir.join(&entry_point.command);
+            let text = python_entry_point_template(&self.stage.prefix, false, entry_point, python);
+            let place = self.stage.claim(&target, self.number)?;
+            let mut file = self.stage.create(&place, 0o755).map_err(disk)?;
+            file.write_all(text.as_bytes()).map_err(disk)?;
+            crate::system::set_time(file.file(), package.built().unwrap_or(0)).map_err(disk)?;
+            let hash = sha256(text.as_bytes());
+            self.paths.push(PathsEntry {
+                relative_path: target,
+                original_path: None,
+                path_type: PathType::UnixPythonEntryPoint,
+                no_link: false,
+                sha256: Some(hash),
+                sha256_in_prefix: Some(hash),
+                size_in_bytes: Some(text.len() as u64),
+                file_mode: None,
+                prefix_placeholder: None,
+            });
+        }
+        Ok(())
+    }
+}
+
+fn sha256(bytes: &[u8]) -> Sha256Hash {
+    compute_bytes_digest::<Sha256>(bytes)
+}

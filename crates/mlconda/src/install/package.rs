@@ -1,0 +1,149 @@
+//! What a package says of itself: the files of its `info/` directory.
+//!
+//! An explicit lock knows a package's URL and hash only. Everything else that linking needs (the paths, the
+//! placeholders, entry points, noarch kind, where python keeps its site-packages, CEP-17 and CEP-20) is read
+//! from the package itself, after its hash has been checked.
+
+use std::{
+    collections::HashMap,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use rattler_conda_types::{
+    PackageRecord,
+    package::{
+        EntryPoint, Files, HasPrefix, IndexJson, LinkJson, NoArchLinks, NoLink, NoSoftlink, PackageFile, PathType,
+        PathsEntry, PathsJson,
+    },
+};
+use rattler_digest::{Md5Hash, Sha256Hash};
+
+/// The files of `info/` that linking reads; the largest, `paths.json`, has a line for each path of the package.
+const WANTED: [&str; 7] = [
+    "info/index.json",
+    "info/paths.json",
+    "info/link.json",
+    "info/files",
+    "info/has_prefix",
+    "info/no_link",
+    "info/no_softlink",
+];
+
+/// No file of [`WANTED`] is larger than this, in bytes; one that says it is must not fill the memory.
+const LARGEST: u64 = 256 << 20;
+
+/// The raw files of `info/`, as they come out of an archive.
+#[derive(Debug, Default)]
+pub(super) struct Info {
+    files: HashMap<&'static str, Vec<u8>>,
+}
+
+impl Info {
+    /// Whether a path is one that linking reads.
+    pub(super) fn wants(path: &Path) -> bool {
+        WANTED.into_iter().any(|name| Path::new(name) == path)
+    }
+
+    /// Takes a file if it is one that linking reads.
+    pub(super) fn take(&mut self, path: &Path, size: u64, content: impl Read) -> io::Result<()> {
+        let Some(name) = WANTED.into_iter().find(|name| Path::new(name) == path) else {
+            return Ok(());
+        };
+        let mut bytes = Vec::new();
+        content.take(LARGEST).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 != size {
+            return Err(invalid(format!("`{name}` is cut short or too large")));
+        }
+        self.files.insert(name, bytes);
+        Ok(())
+    }
+
+    /// Whether enough is known to link the files that come next. An archive's `info/` comes first in nearly all
+    /// packages; in one where it does not, the archive is read twice.
+    pub(super) fn suffices(&self) -> bool {
+        self.files.contains_key("info/index.json") && self.files.contains_key("info/paths.json")
+    }
+
+    fn parse<T: PackageFile>(&self) -> io::Result<Option<T>> {
+        let name = T::package_path();
+        let bytes = self.files.iter().find(|(key, _)| Path::new(key) == name).map(|(_, bytes)| bytes);
+        bytes
+            .map(|bytes| {
+                T::from_slice(bytes).map_err(|error| invalid(format!("`{}` cannot be read: {error}", name.display())))
+            })
+            .transpose()
+    }
+
+    /// Makes sense of the files.
+    pub(super) fn read(&self) -> io::Result<Package> {
+        let index: IndexJson = self.parse()?.ok_or_else(|| invalid("it has no `info/index.json`"))?;
+        let paths = match self.parse::<PathsJson>()? {
+            Some(paths) => paths,
+            None => self.deprecated_paths()?,
+        };
+        let entry_points = match self.parse::<LinkJson>()?.map(|link| link.noarch) {
+            Some(NoArchLinks::Python(python)) => python.entry_points,
+            _ => Vec::new(),
+        };
+        let paths = paths.paths.into_iter().map(|entry| (entry.relative_path.clone(), entry)).collect();
+        Ok(Package { index, paths, entry_points })
+    }
+
+    /// The paths of a package from before `paths.json`. What is a link, the archive tells later.
+    fn deprecated_paths(&self) -> io::Result<PathsJson> {
+        let files =
+            self.parse::<Files>()?.ok_or_else(|| invalid("it has neither `info/paths.json` nor `info/files`"))?;
+        PathsJson::from_deprecated(
+            files,
+            self.parse::<HasPrefix>()?,
+            self.parse::<NoLink>()?,
+            self.parse::<NoSoftlink>()?,
+            |_| Ok(PathType::HardLink),
+        )
+    }
+}
+
+/// A package that is understood.
+#[derive(Debug)]
+pub(super) struct Package {
+    /// `info/index.json`
+    pub(super) index: IndexJson,
+    /// The paths to be linked, by their path in the archive.
+    pub(super) paths: HashMap<PathBuf, PathsEntry>,
+    /// Commands that linking makes (noarch python).
+    pub(super) entry_points: Vec<EntryPoint>,
+}
+
+impl Package {
+    /// Whether files go where the environment's python wants them.
+    pub(super) fn is_noarch_python(&self) -> bool {
+        self.index.noarch.is_python()
+    }
+
+    /// Whether this is the interpreter that noarch packages are linked for.
+    pub(super) fn is_python(&self) -> bool {
+        self.index.name.as_normalized() == "python"
+    }
+
+    /// The record of the package, with what the lock knows of its archive.
+    pub(super) fn record(
+        &self,
+        size: Option<u64>,
+        sha256: Option<Sha256Hash>,
+        md5: Option<Md5Hash>,
+    ) -> io::Result<PackageRecord> {
+        PackageRecord::from_index_json(self.index.clone(), size, sha256, md5)
+            .map_err(|error| invalid(format!("its subdir cannot be told: {error}")))
+    }
+
+    /// When the package was built, in seconds since 1970.
+    pub(super) fn built(&self) -> Option<i64> {
+        self.index.timestamp.as_ref().map(|time| time.jiff_timestamp().as_second())
+    }
+}
+
+/// An error in the package's content.
+pub(super) fn invalid(message: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, message.into())
+}

@@ -1,0 +1,139 @@
+//! What an installation writes down: `conda-meta/*.json`, `history` and `state`.
+//!
+//! conda, mamba, syft and trivy read these, so they keep conda's form. Nothing in them depends on the builder:
+//! no cache path, no clock, no secret.
+
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use indexmap::IndexMap;
+use rattler_conda_types::{
+    PrefixRecord, RepoDataRecord,
+    prefix_record::{Link, LinkType, PathsEntry},
+};
+use serde_json::json;
+use url::Url;
+
+use super::{InstallError, link::Linked};
+use crate::{
+    lock::{Digest, LockedPackage},
+    network,
+};
+
+/// The record of a package that has been linked.
+pub(super) fn record(locked: &LockedPackage, linked: &Linked, spec: Option<&str>) -> io::Result<PrefixRecord> {
+    let (sha256, md5) = match locked.digest {
+        Digest::Sha256(hash) => (Some(hash), None),
+        Digest::Md5(hash) => (None, Some(hash)),
+        Digest::Unknown => (None, None),
+    };
+    let url = Url::parse(&network::redact(&locked.url)).unwrap_or_else(|_| locked.url.clone());
+    let record = RepoDataRecord {
+        package_record: linked.package.record(locked.size, sha256, md5)?,
+        identifier: locked.file_name.parse().map_err(super::package::invalid)?,
+        channel: Some(channel(&url)),
+        url,
+    };
+    let mut record = PrefixRecord::from_repodata_record(record, linked.paths.clone());
+    // conda lists directories in `paths_data` only.
+    record.files = linked
+        .paths
+        .iter()
+        .filter(|entry| entry.path_type != rattler_conda_types::prefix_record::PathType::Directory)
+        .map(|entry| entry.relative_path.clone())
+        .collect();
+    record.link = Some(Link { source: PathBuf::new(), link_type: Some(LinkType::Copy) });
+    record.requested_specs = spec.map(str::to_owned).into_iter().collect();
+    Ok(record)
+}
+
+/// A package's URL up to its subdir.
+fn channel(url: &Url) -> String {
+    let text = url.as_str();
+    text.rsplit_once('/').map_or(text, |(channel, _)| channel).to_owned()
+}
+
+/// A record's text. conda reads `requested_spec`, newer tools `requested_specs`.
+pub(super) fn render(record: &PrefixRecord) -> io::Result<Vec<u8>> {
+    let mut value = serde_json::to_value(record)?;
+    if let (Some(fields), Some(spec)) = (value.as_object_mut(), record.requested_specs.first()) {
+        fields.insert("requested_spec".to_owned(), json!(spec));
+    }
+    serde_json::to_vec(&value).map_err(Into::into)
+}
+
+/// Writes a file with a time.
+pub(super) fn write(path: &Path, content: &[u8], seconds: i64) -> Result<(), InstallError> {
+    crate::system::remove_if_there(path)?;
+    let mut file = crate::system::create_new(path, 0o644)?;
+    file.write_all(content)?;
+    crate::system::set_mode(file.file(), 0o644)?;
+    Ok(crate::system::set_time(file.file(), seconds)?)
+}
+
+/// One revision of `conda-meta/history`: what was asked for, what went and what came.
+pub(super) fn revision(
+    seconds: i64,
+    command: &str,
+    specs: &[String],
+    removed: &[PrefixRecord],
+    linked: &[LockedPackage],
+) -> String {
+    let time = jiff::Timestamp::from_second(seconds).unwrap_or_default();
+    let mut text = format!("==> {} <==\n# cmd: {command}\n", time.strftime("%Y-%m-%d %H:%M:%S"));
+    let mut lines: Vec<String> = removed.iter().map(|old| line('-', &old.repodata_record.url)).collect();
+    lines.extend(linked.iter().map(|new| line('+', &new.url)));
+    lines.sort();
+    for line in lines {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{line}");
+    }
+    if !specs.is_empty() {
+        let specs: Vec<String> = specs.iter().map(|spec| format!("'{}'", spec.replace('\'', "\""))).collect();
+        let _ = writeln!(text, "# update specs: [{}]", specs.join(", "));
+    }
+    text
+}
+
+fn line(sign: char, url: &Url) -> String {
+    let url = network::redact(url);
+    let (channel, file) = url.rsplit_once('/').unwrap_or(("", &url));
+    let dist = file.strip_suffix(".conda").or_else(|| file.strip_suffix(".tar.bz2")).unwrap_or(file);
+    format!("{sign}{channel}::{dist}")
+}
+
+/// `conda-meta/state` with these variables, or `None` where there is nothing to say. What other tools keep there
+/// stays.
+pub(super) fn state(old: Option<&[u8]>, variables: &IndexMap<String, String>) -> Option<Vec<u8>> {
+    let mut state: serde_json::Map<String, serde_json::Value> =
+        old.and_then(|text| serde_json::from_slice(text).ok()).unwrap_or_default();
+    if variables.is_empty() && state.is_empty() {
+        return None;
+    }
+    if variables.is_empty() {
+        state.remove("env_vars");
+    } else {
+        state.insert("env_vars".to_owned(), json!(variables));
+    }
+    serde_json::to_vec_pretty(&state).ok()
+}
+
+/// The match spec that asked for a package, if one did.
+pub(super) fn requested<'a>(specs: &'a [String], name: &str) -> Option<&'a str> {
+    let bare = |spec: &'a str| spec.rsplit_once("::").map_or(spec, |(_, bare)| bare);
+    specs.iter().map(String::as_str).find(|spec| crate::lock::dependency_name(bare(spec)) == name)
+}
+
+/// The paths of a record that are files or links.
+pub(super) fn files(record: &PrefixRecord) -> impl Iterator<Item = &PathBuf> {
+    record.files.iter()
+}
+
+/// The directories that a record names.
+pub(super) fn directories(record: &PrefixRecord) -> impl Iterator<Item = &PathsEntry> {
+    use rattler_conda_types::prefix_record::PathType;
+    record.paths_data.paths.iter().filter(|entry| entry.path_type == PathType::Directory)
+}

@@ -1,0 +1,239 @@
+//! The directory in which an installation is put together, aside from the prefix.
+//!
+//! Each file is written once, with its prefix already replaced by the final one, at the place that it has in
+//! the prefix; a commit then only renames. Several threads write at once, so a table says which package holds
+//! which path. Where two packages hold the same path, the one that is linked later wins, as with conda; until
+//! all are there the second comer waits in a drawer of its own, for the order of arrival must not decide.
+
+use std::{
+    collections::{HashMap, HashSet, hash_map::Entry},
+    io,
+    path::{Component, Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use rattler_conda_types::Subdir;
+
+use super::{InstallError, package::invalid};
+use crate::system;
+
+/// Where second comers wait, below the stage.
+const DRAWER: &str = ".mlconda-clash";
+
+/// A path that several packages hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clash {
+    /// The path, relative to the prefix.
+    pub path: PathBuf,
+    /// The packages, by file name without extension, in linking order: the last one's file counts.
+    pub packages: Vec<String>,
+}
+
+/// The directory.
+#[derive(Debug)]
+pub(super) struct Stage {
+    root: PathBuf,
+    /// The final prefix, as text: what placeholders become.
+    pub(super) prefix: String,
+    /// The platform that the prefix is for.
+    pub(super) platform: Subdir,
+    /// Permission bits that the process's umask takes away.
+    umask: u32,
+    claims: Mutex<Claims>,
+}
+
+#[derive(Debug, Default)]
+struct Claims {
+    files: HashMap<PathBuf, usize>,
+    directories: HashSet<PathBuf>,
+    /// Who else wants a path, besides the one in `files`.
+    clashes: HashMap<PathBuf, Vec<usize>>,
+}
+
+impl Stage {
+    /// A stage in an existing, empty directory.
+    pub(super) fn new(root: &Path, prefix: &Path, platform: Subdir) -> io::Result<Self> {
+        let prefix = prefix.to_str().ok_or_else(|| invalid(format!("`{}` is not UTF-8", prefix.display())))?;
+        let umask = system::umask_below(root)?;
+        let claims = Mutex::default();
+        Ok(Self { root: root.to_owned(), prefix: prefix.to_owned(), platform, umask, claims })
+    }
+
+    /// The directory.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn claims(&self) -> MutexGuard<'_, Claims> {
+        // A thread that panicked cannot have left the table half-written: each insertion is one step.
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives a path to a package, and tells where to write its file.
+    pub(super) fn claim(&self, path: &Path, package: usize) -> Result<PathBuf, InstallError> {
+        let mut claims = self.claims();
+        self.directory_of(path, &mut claims)?;
+        if claims.directories.contains(path) {
+            return Err(InstallError::Kind { path: path.to_owned() });
+        }
+        match claims.files.entry(path.to_owned()) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(package);
+                Ok(self.root.join(path))
+            }
+            Entry::Occupied(holder) if *holder.get() == package => {
+                // An archive that names a path twice means the later one.
+                let place = self.root.join(path);
+                system::remove_if_there(&place)?;
+                Ok(place)
+            }
+            Entry::Occupied(_) => {
+                let others = claims.clashes.entry(path.to_owned()).or_default();
+                if !others.contains(&package) {
+                    others.push(package);
+                }
+                drop(claims);
+                let place = self.drawer(path, package);
+                if let Some(parent) = place.parent() {
+                    fs_err::create_dir_all(parent)?;
+                }
+                system::remove_if_there(&place)?;
+                Ok(place)
+            }
+        }
+    }
+
+    fn drawer(&self, path: &Path, package: usize) -> PathBuf {
+        self.root.join(DRAWER).join(package.to_string()).join(path)
+    }
+
+    /// Where a file is that the package has written before.
+    pub(super) fn place(&self, path: &Path, package: usize) -> PathBuf {
+        match self.claims().files.get(path) {
+            Some(holder) if *holder == package => self.root.join(path),
+            _ => self.drawer(path, package),
+        }
+    }
+
+    /// Makes a directory of the prefix, and those above it.
+    pub(super) fn directory(&self, path: &Path) -> Result<(), InstallError> {
+        let mut claims = self.claims();
+        self.make(path, &mut claims)
+    }
+
+    fn directory_of(&self, path: &Path, claims: &mut Claims) -> Result<(), InstallError> {
+        match path.parent() {
+            Some(parent) => self.make(parent, claims),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes a directory under the table's lock: nobody can put a link where a directory is to be, so that no
+    /// file is ever written through a link.
+    fn make(&self, path: &Path, claims: &mut Claims) -> Result<(), InstallError> {
+        if path.as_os_str().is_empty() || claims.directories.contains(path) {
+            return Ok(());
+        }
+        if claims.files.contains_key(path) {
+            return Err(InstallError::Kind { path: path.to_owned() });
+        }
+        self.directory_of(path, claims)?;
+        let place = self.root.join(path);
+        fs_err::create_dir(&place)?;
+        if self.umask & 0o755 != 0 {
+            system::set_directory_mode(&place, 0o755)?;
+        }
+        claims.directories.insert(path.to_owned());
+        Ok(())
+    }
+
+    /// Makes a new file, with these permissions whatever the umask.
+    pub(super) fn create(&self, place: &Path, mode: u32) -> io::Result<fs_err::File> {
+        let file = system::create_new(place, mode)?;
+        if self.umask & mode != 0 {
+            system::set_mode(file.file(), mode)?;
+        }
+        Ok(file)
+    }
+
+    /// Lets the right file win wherever packages clash, and tells of the clashes. `rank` gives a package's
+    /// place in the linking order, and `name` its name.
+    pub(super) fn settle(
+        &self,
+        rank: impl Fn(usize) -> usize,
+        name: impl Fn(usize) -> String,
+    ) -> Result<Vec<Clash>, InstallError> {
+        let mut claims = self.claims();
+        let mut clashes: Vec<_> = std::mem::take(&mut claims.clashes).into_iter().collect();
+        clashes.sort();
+        let mut report = Vec::with_capacity(clashes.len());
+        for (path, mut packages) in clashes {
+            let Some(holder) = claims.files.get(&path).copied() else { continue };
+            packages.push(holder);
+            packages.sort_by_key(|package| rank(*package));
+            if let Some(winner) = packages.last().copied().filter(|winner| *winner != holder) {
+                fs_err::rename(self.drawer(&path, winner), self.root.join(&path))?;
+                claims.files.insert(path.clone(), winner);
+            }
+            report.push(Clash { path, packages: packages.into_iter().map(&name).collect() });
+        }
+        drop(claims);
+        match fs_err::remove_dir_all(self.root.join(DRAWER)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(report),
+        }
+    }
+
+    /// Gives every directory the same time: writing into them gave each the clock's.
+    pub(super) fn settle_directories(&self, seconds: i64) -> Result<(), InstallError> {
+        let mut directories: Vec<PathBuf> = self.claims().directories.iter().cloned().collect();
+        // The deepest first, though setting a time changes none above: a reader sees the order of work.
+        directories.sort_by_key(|path| std::cmp::Reverse(path.components().count()));
+        for path in directories {
+            system::set_directory_time(&self.root.join(path), seconds)?;
+        }
+        Ok(system::set_directory_time(&self.root, seconds)?)
+    }
+
+    /// Every path that a package holds, relative to the prefix.
+    pub(super) fn paths(&self) -> Vec<PathBuf> {
+        self.claims().files.keys().cloned().collect()
+    }
+}
+
+/// Whether a path stays where it is put: relative, and without `..`.
+pub(super) fn is_inside(path: &Path) -> bool {
+    !path.as_os_str().is_empty() && path.components().all(|part| matches!(part, Component::Normal(_)))
+}
+
+/// Whether a link at `path` that points to `target` stays in the prefix, by its text.
+pub(super) fn link_stays_inside(path: &Path, target: &Path) -> bool {
+    let mut depth = path.components().count().saturating_sub(1);
+    for part in target.components() {
+        match part {
+            Component::Normal(_) => depth += 1,
+            Component::CurDir => {}
+            Component::ParentDir if depth > 0 => depth -= 1,
+            _ => return false,
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_that_leave_the_prefix_are_seen() {
+        let stays = |path: &str, target: &str| link_stays_inside(Path::new(path), Path::new(target));
+        assert!(stays("lib/libz.so", "libz.so.1") && stays("a/b/c", "../../d") && stays("lib64", "lib"));
+        assert!(!stays("lib/libz.so", "../../etc") && !stays("a", "/etc/passwd") && !stays("a/b", "../c/../../d"));
+    }
+
+    #[test]
+    fn paths_that_leave_the_prefix_are_seen() {
+        assert!(is_inside(Path::new("lib/a..b/c")));
+        assert!(["", "/etc", "../a", "a/../../b"].iter().all(|path| !is_inside(Path::new(path))));
+    }
+}

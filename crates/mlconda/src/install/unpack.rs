@@ -1,0 +1,186 @@
+//! A package's archive, as a stream of entries.
+//!
+//! A `.conda` file is a zip of two `.tar.zst`, of which `info` is read first whatever their order. A `.tar.bz2`
+//! is one stream; where its `info/` does not come first, it is read twice.
+
+use std::{
+    borrow::Cow,
+    fs::File,
+    io::{self, Cursor, Read, Seek, SeekFrom},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rattler_package_streaming::{
+    ExtractError,
+    read::stream_tar_bz2,
+    seek::{stream_conda_content, stream_conda_info},
+};
+
+use super::package::{Info, Package, invalid};
+
+/// A verified archive: in memory if it is small, else in a file that has no name.
+#[derive(Clone, Debug)]
+pub(super) enum Archive {
+    /// Its bytes.
+    Memory(Arc<[u8]>),
+    /// An open file.
+    File(Arc<File>),
+}
+
+/// What reading an archive needs; boxed, for a `.conda` archive is opened twice.
+trait Source: Read + Seek {}
+impl<T: Read + Seek> Source for T {}
+
+impl Archive {
+    /// The archive from its beginning.
+    fn open(&self) -> io::Result<Box<dyn Source + '_>> {
+        match self {
+            Self::Memory(bytes) => Ok(Box::new(Cursor::new(bytes))),
+            Self::File(file) => {
+                let mut file: &File = file;
+                file.seek(SeekFrom::Start(0))?;
+                Ok(Box::new(io::BufReader::with_capacity(128 << 10, file)))
+            }
+        }
+    }
+}
+
+/// What an entry is.
+pub(super) enum Kind<'a> {
+    /// A file with this content.
+    File(&'a mut dyn Read),
+    /// A soft link to this.
+    SoftLink(PathBuf),
+    /// The same file as this one, which came before.
+    HardLink(PathBuf),
+}
+
+/// An entry of an archive. Directories are left out: those that count, `paths.json` names.
+pub(super) struct Entry<'a> {
+    /// The path in the archive.
+    pub(super) path: PathBuf,
+    pub(super) kind: Kind<'a>,
+    /// The content's size in bytes.
+    pub(super) size: u64,
+    /// Whether anybody may run it.
+    pub(super) executable: bool,
+    /// The time of last change, in seconds since 1970.
+    pub(super) modified: i64,
+}
+
+/// Takes entries; an error ends the reading.
+pub(super) trait Sink {
+    /// The error.
+    type Error: From<io::Error>;
+    /// What `info/` says; comes before the first entry, and again if the archive has to be read anew.
+    fn begin(&mut self, package: Package) -> Result<(), Self::Error>;
+    /// One entry.
+    fn entry(&mut self, entry: Entry<'_>) -> Result<(), Self::Error>;
+}
+
+/// Reads an archive into a sink.
+pub(super) fn unpack<S: Sink>(archive: &Archive, file_name: &str, sink: &mut S) -> Result<(), S::Error> {
+    if file_name.ends_with(".conda") {
+        let mut info = Info::default();
+        read_info(&mut stream_conda_info(archive.open()?).map_err(extract_error)?, &mut info)?;
+        sink.begin(info.read()?)?;
+        let mut content = stream_conda_content(archive.open()?).map_err(extract_error)?;
+        for entry in content.entries()? {
+            pass_on(entry?, sink)?;
+        }
+        return Ok(());
+    }
+    match unpack_at_once(archive, sink)? {
+        Order::InfoFirst => Ok(()),
+        Order::Other => {
+            let mut info = Info::default();
+            read_info(&mut stream_tar_bz2(archive.open()?), &mut info)?;
+            sink.begin(info.read()?)?;
+            for entry in stream_tar_bz2(archive.open()?).entries()? {
+                pass_on(entry?, sink)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Where a `.tar.bz2` has its `info/`.
+enum Order {
+    InfoFirst,
+    Other,
+}
+
+/// Reads a `.tar.bz2` in one go, if its `info/` comes first.
+fn unpack_at_once<S: Sink>(archive: &Archive, sink: &mut S) -> Result<Order, S::Error> {
+    let mut info = Some(Info::default());
+    for entry in stream_tar_bz2(archive.open()?).entries()? {
+        let mut entry = entry?;
+        let path = entry.path()?.into_owned();
+        match &mut info {
+            Some(info) if path.starts_with("info") => {
+                let size = entry.size();
+                info.take(&path, size, &mut entry)?;
+                continue;
+            }
+            Some(files) if !files.suffices() => return Ok(Order::Other),
+            Some(files) => {
+                sink.begin(files.read()?)?;
+                info = None;
+            }
+            None if Info::wants(&path) => return Ok(Order::Other),
+            None => {}
+        }
+        pass_on(entry, sink)?;
+    }
+    match info {
+        // A package without content.
+        Some(files) => sink.begin(files.read()?).map(|()| Order::InfoFirst),
+        None => Ok(Order::InfoFirst),
+    }
+}
+
+fn read_info(archive: &mut tar::Archive<impl Read>, info: &mut Info) -> io::Result<()> {
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        let (path, size) = (entry.path()?.into_owned(), entry.size());
+        info.take(&path, size, &mut entry)?;
+    }
+    Ok(())
+}
+
+fn pass_on<S: Sink>(mut entry: tar::Entry<'_, impl Read>, sink: &mut S) -> Result<(), S::Error> {
+    let path = entry.path()?;
+    let path = match path.strip_prefix(".") {
+        Ok(stripped) => stripped.to_owned(),
+        Err(_) => path.into_owned(),
+    };
+    if path.starts_with("info") {
+        return Ok(());
+    }
+    let header = entry.header();
+    let (executable, modified) = (header.mode()? & 0o111 != 0, i64::try_from(header.mtime()?).unwrap_or(0));
+    let (entry_type, size) = (header.entry_type(), entry.size());
+    let target = entry.link_name()?.map(Cow::into_owned);
+    let kind = if entry_type.is_file() || entry_type.is_contiguous() || entry_type.is_gnu_sparse() {
+        Kind::File(&mut entry)
+    } else if let (true, Some(target)) = (entry_type.is_symlink(), target.clone()) {
+        Kind::SoftLink(target)
+    } else if let (true, Some(target)) = (entry_type.is_hard_link(), target) {
+        Kind::HardLink(target.strip_prefix(".").map(Path::to_owned).unwrap_or(target))
+    } else if entry_type.is_dir() {
+        return Ok(());
+    } else {
+        return Err(invalid(format!("`{}` is neither a file, a link nor a directory", path.display())).into());
+    };
+    sink.entry(Entry { path, kind, size, executable, modified })
+}
+
+/// An error of the archive's own format.
+fn extract_error(error: ExtractError) -> io::Error {
+    match error {
+        ExtractError::IoError(error) => error,
+        ExtractError::MissingComponent => invalid("the archive lacks its `info` or `pkg` part"),
+        error => invalid(error.to_string()),
+    }
+}

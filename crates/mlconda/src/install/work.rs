@@ -1,0 +1,298 @@
+//! The busy part: archives come in on the caller's thread, and threads of their own unpack them into the stage.
+//!
+//! Memory does not grow with the number of packages: a thread holds one archive's reader and one buffer, the
+//! queue between is bounded, and large archives wait in files without a name.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
+
+use futures::{StreamExt, stream};
+use rattler::install::PythonInfo;
+use rattler_conda_types::{PrefixRecord, Subdir};
+use tokio::sync::mpsc;
+
+use super::{
+    InstallError, Options, fetch,
+    link::{LinkError, Linked, Linking},
+    record,
+    stage::Stage,
+    unpack::{Archive, unpack},
+};
+use crate::{
+    lock::{LockedPackage, linking_order},
+    network::Client,
+    plan::{Order, Plan},
+    progress::{Event, Progress},
+};
+
+/// A package that is in the stage.
+pub(super) struct Finished {
+    /// Its number in [`Plan::link`].
+    pub(super) number: usize,
+    /// Its record, without the list of its files, which is on disk by now.
+    pub(super) record: PrefixRecord,
+    /// When it was built, in seconds since 1970.
+    pub(super) built: Option<i64>,
+    /// How many files it has.
+    pub(super) files: usize,
+    /// Their size in bytes.
+    pub(super) bytes: u64,
+}
+
+/// Work for a thread.
+struct Job {
+    number: usize,
+    archive: Place,
+}
+
+/// Where an archive is.
+enum Place {
+    /// In a file of this machine, not checked yet.
+    Local(PathBuf),
+    /// Here, and checked.
+    Here(Archive),
+}
+
+/// What a thread says of a job.
+enum Outcome {
+    Finished(Box<Finished>),
+    /// The package is noarch python, and python is not linked yet.
+    PythonWanted(Job),
+    Failed(InstallError),
+}
+
+/// What the threads share.
+struct Shared {
+    packages: Vec<LockedPackage>,
+    specs: Vec<String>,
+    platform: Subdir,
+    stage: Arc<Stage>,
+    python: OnceLock<PythonInfo>,
+    jobs: Mutex<mpsc::Receiver<Job>>,
+    outcomes: mpsc::UnboundedSender<Outcome>,
+    stop: AtomicBool,
+}
+
+/// The threads. Dropping them makes them stop, and waits until they have.
+struct Pool {
+    shared: Arc<Shared>,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has said so; its work is missing, and that is noticed.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Links all packages of a plan into the stage. The result is in the plan's order.
+pub(super) async fn link_all(
+    plan: &Plan,
+    client: &Client,
+    stage: &Arc<Stage>,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Vec<Finished>, InstallError> {
+    stage.directory(Path::new("conda-meta"))?;
+    let (jobs, jobs_end) = mpsc::channel(options.threads.get() * 2);
+    let (outcomes, mut outcomes_end) = mpsc::unbounded_channel();
+    let shared = Arc::new(Shared {
+        packages: plan.link.clone(),
+        specs: plan.specs.clone(),
+        platform: plan.platform,
+        stage: Arc::clone(stage),
+        python: kept_python(plan).map_or_else(OnceLock::new, OnceLock::from),
+        jobs: Mutex::new(jobs_end),
+        outcomes,
+        stop: AtomicBool::new(false),
+    });
+    let mut pool = Pool { shared: Arc::clone(&shared), threads: Vec::new() };
+    for _ in 0..options.threads.get() {
+        let shared = Arc::clone(&shared);
+        pool.threads.push(thread::Builder::new().name("link".to_owned()).spawn(move || shared.work())?);
+    }
+    // `jobs` moves in, so that it is gone before the pool is dropped, and no thread waits for more.
+    coordinate(&shared, client, options, progress, jobs, &mut outcomes_end).await
+}
+
+/// Sends archives to the threads and takes what they say, until all packages are finished.
+async fn coordinate(
+    shared: &Shared,
+    client: &Client,
+    options: &Options,
+    progress: &dyn Progress,
+    jobs: mpsc::Sender<Job>,
+    outcomes: &mut mpsc::UnboundedReceiver<Outcome>,
+) -> Result<Vec<Finished>, InstallError> {
+    let fetches = stream::iter(schedule(&shared.packages))
+        .map(|number| fetch_one(&shared.packages[number], number, client, shared.stage.root(), progress));
+    let mut fetches = std::pin::pin!(fetches.buffer_unordered(options.downloads.get()));
+    let mut waiting: Vec<Job> = Vec::new();
+    let mut finished: Vec<Finished> = Vec::with_capacity(shared.packages.len());
+    let mut fetching = true;
+    while finished.len() < shared.packages.len() {
+        if !fetching && finished.len() + waiting.len() == shared.packages.len() {
+            let package = waiting.first().map(|job| shared.packages[job.number].file_name.clone());
+            return Err(InstallError::NoPython { package: package.unwrap_or_default() });
+        }
+        tokio::select! {
+            // What is finished first: it may be the python that others wait for.
+            biased;
+            outcome = outcomes.recv() => match outcome {
+                Some(Outcome::Finished(package)) => {
+                    let name = shared.packages[package.number].file_name.clone();
+                    progress.event(Event::PackageInstalled { package: name });
+                    finished.push(*package);
+                }
+                Some(Outcome::PythonWanted(job)) => waiting.push(job),
+                Some(Outcome::Failed(error)) => return Err(error),
+                None => return Err(stopped()),
+            },
+            job = fetches.next(), if fetching => match job {
+                Some(job) => jobs.send(job?).await.map_err(|_| stopped())?,
+                None => fetching = false,
+            },
+        }
+        if shared.python.get().is_some() {
+            for job in waiting.drain(..) {
+                jobs.send(job).await.map_err(|_| stopped())?;
+            }
+        }
+    }
+    finished.sort_by_key(|package| package.number);
+    Ok(finished)
+}
+
+fn stopped() -> InstallError {
+    io::Error::other("the installation was stopped").into()
+}
+
+/// The order in which packages are fetched: python first, for noarch packages wait for it; then the largest, so
+/// that no core is idle at the end; noarch packages last.
+fn schedule(packages: &[LockedPackage]) -> Vec<usize> {
+    let mut numbers: Vec<usize> = (0..packages.len()).collect();
+    numbers.sort_by_key(|number| {
+        let package = &packages[*number];
+        let size = std::cmp::Reverse(package.size.unwrap_or(u64::MAX));
+        (package.name != "python", package.subdir == Subdir::NoArch, size, *number)
+    });
+    numbers
+}
+
+async fn fetch_one(
+    package: &LockedPackage,
+    number: usize,
+    client: &Client,
+    directory: &Path,
+    progress: &dyn Progress,
+) -> Result<Job, InstallError> {
+    let archive = match package.url.to_file_path() {
+        Ok(path) if package.url.scheme() == "file" => Place::Local(path),
+        _ => Place::Here(fetch::download(client, package, directory, progress).await?),
+    };
+    Ok(Job { number, archive })
+}
+
+impl Shared {
+    /// What a thread does: one job after the other, until there are no more.
+    fn work(&self) {
+        let mut buffer = Vec::new();
+        loop {
+            let job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+            let Some(job) = job else { return };
+            let outcome = self.link(job, &mut buffer);
+            // Nobody listens any more where the installation has been given up.
+            if self.stop.load(Ordering::Relaxed) || self.outcomes.send(outcome).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn link(&self, job: Job, buffer: &mut Vec<u8>) -> Outcome {
+        let number = job.number;
+        let package = &self.packages[number];
+        let archive = match &job.archive {
+            Place::Here(archive) => Ok(archive.clone()),
+            Place::Local(path) => fetch::local(package, path),
+        };
+        let archive = match archive {
+            Ok(archive) => archive,
+            Err(error) => return Outcome::Failed(error),
+        };
+        let mut linking = Linking::new(&self.stage, number, self.python.get(), buffer, &self.stop);
+        let linked = match unpack(&archive, &package.file_name, &mut linking) {
+            Err(LinkError::PythonWanted) => {
+                return Outcome::PythonWanted(Job { number, archive: Place::Here(archive) });
+            }
+            Err(error) => Err(error),
+            Ok(()) => linking.finish(),
+        };
+        match linked.and_then(|linked| self.record(number, &linked)) {
+            Ok(finished) => Outcome::Finished(Box::new(finished)),
+            Err(LinkError::Failed(error)) => Outcome::Failed(error),
+            Err(LinkError::Content(source)) => {
+                Outcome::Failed(InstallError::Package { package: package.file_name.clone(), source })
+            }
+            Err(LinkError::PythonWanted) => Outcome::Failed(stopped()),
+        }
+    }
+
+    /// Writes a package's record. Its list of files can be long: it goes to disk, not into the result.
+    fn record(&self, number: usize, linked: &Linked) -> Result<Finished, LinkError> {
+        let package = &self.packages[number];
+        let index = &linked.package.index;
+        if index.name.as_normalized() != package.name || index.version.as_str() != package.version {
+            let message = format!("it says that it is `{}` {}", index.name.as_normalized(), index.version.as_str());
+            return Err(super::package::invalid(message).into());
+        }
+        let spec = record::requested(&self.specs, &package.name);
+        let mut record = record::record(package, linked, spec)?;
+        let path = self.stage.root().join("conda-meta").join(format!("{}.json", package.dist_name()));
+        record::write(&path, &record::render(&record)?, linked.package.built().unwrap_or(0))?;
+        if linked.package.is_python() {
+            let info = PythonInfo::from_python_record(&record.repodata_record.package_record, self.platform)
+                .map_err(|error| super::package::invalid(error.to_string()))?;
+            let _ = self.python.set(info);
+        }
+        record.files = Vec::new();
+        record.paths_data.paths = Vec::new();
+        Ok(Finished {
+            number,
+            record,
+            built: linked.package.built(),
+            files: linked.paths.len(),
+            bytes: linked.paths.iter().filter_map(|entry| entry.size_in_bytes).sum(),
+        })
+    }
+}
+
+/// The interpreter that stays in the prefix, if one does.
+fn kept_python(plan: &Plan) -> Option<PythonInfo> {
+    let records = plan.keep.iter().map(|record| &record.repodata_record.package_record);
+    let python = records.into_iter().find(|record| record.name.as_normalized() == "python")?;
+    PythonInfo::from_python_record(python, plan.platform).ok()
+}
+
+/// Each package's place in the linking order, by its number.
+pub(super) fn ranks(plan: &Plan, finished: &[Finished]) -> Vec<usize> {
+    if plan.order == Order::Lock {
+        return (0..plan.link.len()).collect();
+    }
+    let records: Vec<_> = finished.iter().map(|package| package.record.repodata_record.clone()).collect();
+    let order = linking_order(&records);
+    let rank = |package: &LockedPackage| {
+        order.iter().position(|record| record.package_record.name.as_normalized() == package.name)
+    };
+    plan.link.iter().map(|package| rank(package).unwrap_or(0)).collect()
+}

@@ -1,0 +1,297 @@
+//! @EXPLICIT files (CEP-23): one URL with a hash a line.
+//!
+//! What mlconda has to say besides stands in `# key: value` comments, all of them *before* the line
+//! `@EXPLICIT`: micromamba takes every line after it for a package. The hash is written as `#sha256:…`,
+//! the form that conda, mamba 1 and 2 and rattler all read. `docs/lockfile.md` has the grammar.
+
+use std::{collections::HashMap, fmt::Write, path::Path};
+
+use rattler_conda_types::{GenericVirtualPackage, Subdir};
+use rattler_digest::{Md5, Sha256, parse_digest_from_hex};
+use url::Url;
+
+use super::{Digest, Expansion, Lock, LockError, LockedPackage};
+
+/// The version of the grammar of the comments that this module writes.
+pub const FORMAT: u32 = 1;
+
+/// The lock as text.
+pub fn render(lock: &Lock) -> String {
+    let mut text = format!("# mlconda lock: {FORMAT}\n");
+    let mut line = |key: &str, value: &str| {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "# {key}: {value}");
+    };
+    if let Some(name) = &lock.name {
+        line("name", name);
+    }
+    line("platform", lock.platform.as_str());
+    if let Some(input) = &lock.input {
+        line("input", &format!("sha256:{input}"));
+    }
+    lock.channels.iter().for_each(|channel| line("channel", channel));
+    for package in &lock.virtual_packages {
+        line("virtual package", &package.to_string());
+    }
+    lock.specs.iter().for_each(|spec| line("spec", spec));
+    for (name, value) in &lock.variables {
+        line("variable", &format!("{name}={}", serde_json::Value::from(value.as_str())));
+    }
+    for package in &lock.packages {
+        if let Some(size) = package.size {
+            line("size", &format!("{size} {}", package.file_name));
+        }
+    }
+    text.push_str("@EXPLICIT\n");
+    for package in &lock.packages {
+        text.push_str(package.url.as_str());
+        match &package.digest {
+            Digest::Sha256(hash) => text.push_str(&format!("#sha256:{}", hex::encode(hash))),
+            Digest::Md5(hash) => text.push_str(&format!("#{}", hex::encode(hash))),
+            Digest::Unknown => {}
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// Reads a lock from text.
+///
+/// # Errors
+/// If the text is no @EXPLICIT file, or one of its lines means nothing.
+pub fn parse(text: &str, file: &Path, expansion: &Expansion) -> Result<Lock, LockError> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut lines = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
+    let mut header = Header::default();
+    let fail = |line: usize, text: &str, message: String| LockError::Line {
+        file: file.to_owned(),
+        line,
+        text: text.to_owned(),
+        message,
+    };
+    loop {
+        match lines.next() {
+            None => return Err(LockError::NotALock { file: file.to_owned() }),
+            Some((_, "@EXPLICIT")) => break,
+            Some((number, line)) => header.line(line).map_err(|message| fail(number, line, message))?,
+        }
+    }
+    if let Some(found) = header.format.filter(|found| *found > FORMAT) {
+        return Err(LockError::Format { file: file.to_owned(), found });
+    }
+    let mut packages: Vec<LockedPackage> = Vec::new();
+    for (number, line) in lines {
+        if line.is_empty() || line.starts_with('#') || line == "@EXPLICIT" {
+            continue;
+        }
+        let mut package = package(line, file, expansion).map_err(|message| fail(number, line, message))?;
+        if packages.iter().any(|other| other.name == package.name) {
+            return Err(fail(number, line, format!("`{}` is named twice", package.name)));
+        }
+        package.size = header.sizes.get(&package.file_name).copied();
+        header.check_platform(&package).map_err(|message| fail(number, line, message))?;
+        packages.push(package);
+    }
+    let mut lock = header.lock;
+    lock.packages = packages;
+    Ok(lock)
+}
+
+/// What the lines before `@EXPLICIT` say.
+struct Header {
+    format: Option<u32>,
+    lock: Lock,
+    sizes: HashMap<String, u64>,
+}
+
+impl Default for Header {
+    fn default() -> Self {
+        let lock = Lock {
+            name: None,
+            platform: Subdir::NoArch,
+            input: None,
+            channels: Vec::new(),
+            specs: Vec::new(),
+            virtual_packages: Vec::new(),
+            variables: indexmap::IndexMap::new(),
+            packages: Vec::new(),
+        };
+        Self { format: None, lock, sizes: HashMap::new() }
+    }
+}
+
+impl Header {
+    /// Takes a line. Comments of other tools, and those of this one that are not known, are passed over.
+    fn line(&mut self, line: &str) -> Result<(), String> {
+        let Some((key, value)) = line.strip_prefix('#').and_then(|comment| comment.trim().split_once(": ")) else {
+            return if line.is_empty() || line.starts_with('#') {
+                Ok(())
+            } else {
+                Err("only comments may stand before the line `@EXPLICIT`".to_owned())
+            };
+        };
+        let value = value.trim();
+        match key {
+            "mlconda lock" => self.format = Some(value.parse().map_err(|_| "the format is a number")?),
+            "platform" => self.lock.platform = value.parse().map_err(|_| format!("unknown platform `{value}`"))?,
+            // The rest is ours only where the first line says that the file is.
+            _ if self.format.is_none() => {}
+            "name" => self.lock.name = Some(value.to_owned()),
+            "input" => self.lock.input = value.strip_prefix("sha256:").map(str::to_owned),
+            "channel" => self.lock.channels.push(value.to_owned()),
+            "spec" => self.lock.specs.push(value.to_owned()),
+            "virtual package" => self.lock.virtual_packages.push(virtual_package(value)?),
+            "variable" => {
+                let (name, value) = value.split_once('=').ok_or("a variable is NAME=\"value\"")?;
+                let value = serde_json::from_str(value).map_err(|_| "a variable's value is a JSON string")?;
+                self.lock.variables.insert(name.to_owned(), value);
+            }
+            "size" => {
+                let (size, name) = value.split_once(' ').ok_or("a size is BYTES FILE")?;
+                self.sizes.insert(name.to_owned(), size.parse().map_err(|_| "a size is a number of bytes")?);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Takes the platform from the first package that has one; every other must be for the same.
+    fn check_platform(&mut self, package: &LockedPackage) -> Result<(), String> {
+        let platform = &mut self.lock.platform;
+        if package.subdir == Subdir::NoArch || package.subdir == *platform {
+            Ok(())
+        } else if *platform == Subdir::NoArch {
+            *platform = package.subdir;
+            Ok(())
+        } else {
+            Err(format!("the package is for {}, the lock for {platform}", package.subdir))
+        }
+    }
+}
+
+/// A virtual package as NAME=VERSION=BUILD.
+fn virtual_package(text: &str) -> Result<GenericVirtualPackage, String> {
+    // Serde is the one parser that the type has.
+    serde_json::from_value(text.into()).map_err(|_| format!("`{text}` is no virtual package: NAME=VERSION=BUILD is"))
+}
+
+/// A line after `@EXPLICIT`: a URL or a path, `#`, and a hash.
+fn package(line: &str, file: &Path, expansion: &Expansion) -> Result<LockedPackage, String> {
+    let (place, hash) = line.split_once('#').unwrap_or((line, ""));
+    let place = expand(place, expansion)?;
+    let url = match Url::parse(&place) {
+        Ok(url) if place.contains("://") => url,
+        _ => {
+            let directory = file.parent().unwrap_or(Path::new("/"));
+            let path = std::path::absolute(directory.join(&place)).map_err(|error| error.to_string())?;
+            Url::from_file_path(&path).map_err(|()| format!("`{place}` is neither a URL nor a path"))?
+        }
+    };
+    LockedPackage::from_url(url, digest(hash.trim())?)
+}
+
+fn digest(hash: &str) -> Result<Digest, String> {
+    let hash = hash.strip_prefix("sha256:").or_else(|| hash.strip_prefix("md5:")).unwrap_or(hash);
+    match hash.len() {
+        0 => Some(Digest::Unknown),
+        32 => parse_digest_from_hex::<Md5>(hash).map(Digest::Md5),
+        64 => parse_digest_from_hex::<Sha256>(hash).map(Digest::Sha256),
+        _ => None,
+    }
+    .ok_or_else(|| format!("`{hash}` is neither a sha256 (64 hex digits) nor an md5 (32)"))
+}
+
+/// Puts in the home directory for a leading `~/`, and variables for `$NAME` and `${NAME}`.
+fn expand(text: &str, expansion: &Expansion) -> Result<String, String> {
+    let (mut result, mut rest) = match (text.strip_prefix("~/"), &expansion.home) {
+        (Some(rest), Some(home)) => (format!("{}/", home.display()), rest),
+        _ => (String::new(), text),
+    };
+    while let Some(start) = rest.find('$') {
+        result.push_str(&rest[..start]);
+        let tail = &rest[start + 1..];
+        let (name, after) = match tail.strip_prefix('{').and_then(|inner| inner.split_once('}')) {
+            Some(found) => found,
+            None => {
+                let word = |each: char| !(each.is_ascii_alphanumeric() || each == '_');
+                tail.split_at(tail.find(word).unwrap_or(tail.len()))
+            }
+        };
+        let value = expansion.variables.iter().find(|(key, _)| key == name).map(|(_, value)| value);
+        result.push_str(value.ok_or_else(|| format!("the environment variable `{name}` is not set"))?);
+        rest = after;
+    }
+    result.push_str(rest);
+    Ok(result)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHA: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    fn read(text: &str) -> Result<Lock, LockError> {
+        let variables = vec![("TOKEN".to_owned(), "secret".to_owned())];
+        parse(text, Path::new("/work/env.lock"), &Expansion { home: Some("/home/me".into()), variables })
+    }
+
+    fn complaint(text: &str) -> String {
+        read(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let text = format!(
+            "# mlconda lock: 1\n# name: ml\n# platform: linux-64\n# input: sha256:{SHA}\n# channel: https://c/f/\n\
+             # virtual package: __glibc=2.28=0\n# spec: python 3.11.*\n# variable: A=\"line\\nline = #\"\n\
+             # size: 12 a-1-0.conda\n@EXPLICIT\nhttps://c/f/linux-64/a-1-0.conda#sha256:{SHA}\n\
+             https://c/f/noarch/b-1%212-0.tar.bz2#d41d8cd98f00b204e9800998ecf8427e\n"
+        );
+        let lock = read(&text).unwrap();
+        assert_eq!(lock.packages[0].size, Some(12));
+        assert_eq!(lock.packages[1].version, "1!2");
+        assert_eq!(lock.variables["A"], "line\nline = #");
+        assert_eq!(lock.to_text(), text);
+    }
+
+    #[test]
+    fn locks_of_other_tools_are_read() {
+        let lock = read(&format!(
+            "# This file may be used to create an environment using:\n# $ conda create --name <env> --file <this file>\n\
+             # name: not ours\n# platform: osx-arm64\n@EXPLICIT\n~/p/a-1-0.conda#{SHA}\n\
+             https://h/t/$TOKEN/c/osx-arm64/b-1-0.conda\n./d/c-1-0.conda\n"
+        ))
+        .unwrap();
+        let urls: Vec<_> = lock.packages.iter().map(|package| package.url.as_str()).collect();
+        assert_eq!(
+            urls,
+            [
+                "file:///home/me/p/a-1-0.conda",
+                "https://h/t/secret/c/osx-arm64/b-1-0.conda",
+                "file:///work/d/c-1-0.conda"
+            ]
+        );
+        assert_eq!((lock.platform, lock.name), (Subdir::OsxArm64, None));
+    }
+
+    #[test]
+    fn bad_lines_are_named() {
+        assert_eq!(
+            complaint("name: ml\n"),
+            "/work/env.lock:1: only comments may stand before the line `@EXPLICIT`\n  name: ml"
+        );
+        assert_eq!(complaint("# nothing\n"), "`/work/env.lock` is not a lock: it has no line `@EXPLICIT`");
+        assert!(complaint("# mlconda lock: 99\n@EXPLICIT\n").contains("lock format 99"));
+        let bad = |line: &str| complaint(&format!("@EXPLICIT\n{line}\n"));
+        assert!(bad("https://h/linux-64/a-1-0.zip").contains("ends with `.conda` or `.tar.bz2`"));
+        assert!(bad("https://h/linux-64/a-1-0.conda#123").contains("neither a sha256"));
+        assert!(bad("https://h/linux-64/..%2F..-1-0.conda").contains("cannot be part"));
+        assert!(bad("https://h/$NONE/a-1-0.conda").contains("`NONE` is not set"));
+        assert!(bad("https://h/a-1-0.conda\nhttps://h/a-2-0.conda").contains(":3: `a` is named twice"));
+        assert!(
+            bad("https://h/linux-64/a-1-0.conda\nhttps://h/win-64/b-1-0.conda")
+                .contains("for win-64, the lock for linux-64")
+        );
+    }
+}

@@ -1,0 +1,88 @@
+//! The order in which packages are linked: dependencies first.
+//!
+//! Where two packages hold the same path, the one linked later wins, so the order decides what a prefix
+//! holds. This is conda's order (`PrefixGraph`): packages that nothing is tied to first, then level by level,
+//! each level sorted by name, so that clashes end as they end with conda.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rattler_conda_types::RepoDataRecord;
+
+/// Sorts records. Cycles (pip and python, say) are cut at the package with the fewest open dependencies.
+pub(crate) fn linking_order(records: &[RepoDataRecord]) -> Vec<&RepoDataRecord> {
+    let by_name: BTreeMap<&str, &RepoDataRecord> =
+        records.iter().map(|record| (record.package_record.name.as_normalized(), record)).collect();
+    let mut open: BTreeMap<&str, BTreeSet<&str>> = by_name
+        .iter()
+        .map(|(name, record)| {
+            let depends = record.package_record.depends.iter().map(|spec| dependency_name(spec));
+            (*name, depends.filter(|other| other != name && by_name.contains_key(other)).collect())
+        })
+        .collect();
+    // conda takes python out of pip's way: pip depends on python, never the other way round.
+    if let Some(depends) = open.get_mut("python") {
+        depends.remove("pip");
+    }
+    order(&mut open).into_iter().filter_map(|name| by_name.get(name).copied()).collect()
+}
+
+/// The name that a dependency starts with.
+pub(crate) fn dependency_name(spec: &str) -> &str {
+    let end = spec.find(|each: char| each.is_whitespace() || "=<>!~[;,".contains(each)).unwrap_or(spec.len());
+    &spec[..end]
+}
+
+/// Names in linking order. `open` maps each name to the names it still waits for, and is emptied.
+pub(crate) fn order<'a>(open: &mut BTreeMap<&'a str, BTreeSet<&'a str>>) -> Vec<&'a str> {
+    let needed: BTreeSet<&str> = open.values().flatten().copied().collect();
+    let lonely = |name: &&str, depends: &BTreeSet<&str>| depends.is_empty() && !needed.contains(*name);
+    let mut sorted: Vec<&str> = open.iter().filter(|(name, depends)| lonely(name, depends)).map(|it| *it.0).collect();
+    let mut level = sorted.clone();
+    loop {
+        for name in &level {
+            open.remove(name);
+        }
+        for depends in open.values_mut() {
+            level.iter().for_each(|name| {
+                depends.remove(name);
+            });
+        }
+        level = open.iter().filter(|(_, depends)| depends.is_empty()).map(|(name, _)| *name).collect();
+        if level.is_empty() {
+            match open.iter().min_by_key(|(name, depends)| (depends.len(), **name)) {
+                Some((name, _)) => level.push(name),
+                None => return sorted,
+            }
+        }
+        sorted.extend(&level);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sorted(edges: &[(&'static str, &[&'static str])]) -> Vec<&'static str> {
+        order(&mut edges.iter().map(|(name, depends)| (*name, depends.iter().copied().collect())).collect())
+    }
+
+    #[test]
+    fn dependencies_come_first_lonely_packages_before_all_and_levels_by_name() {
+        let edges: &[(_, &[_])] =
+            &[("app", &["lib-b", "lib-a"]), ("lib-a", &["base"]), ("lib-b", &["base"]), ("base", &[]), ("zz", &[])];
+        assert_eq!(sorted(edges), ["zz", "base", "lib-a", "lib-b", "app"]);
+    }
+
+    #[test]
+    fn a_cycle_is_cut_and_loses_no_package() {
+        let edges: &[(_, &[_])] = &[("a", &["b"]), ("b", &["a", "c"]), ("c", &[])];
+        assert_eq!(sorted(edges), ["c", "a", "b"]);
+    }
+
+    #[test]
+    fn names_end_where_a_constraint_begins() {
+        for spec in ["numpy", "numpy >=1.2", "numpy>=1.2,<3", "numpy=1", "numpy[version='>1']"] {
+            assert_eq!(dependency_name(spec), "numpy");
+        }
+    }
+}

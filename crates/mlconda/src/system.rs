@@ -1,0 +1,101 @@
+//! What differs between operating systems, and the system calls that the standard library has no word for.
+
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::Path,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use fs_err::os::unix::fs::OpenOptionsExt;
+use rattler_conda_types::Subdir;
+use rattler_digest::{Sha256, Sha256Hash};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Timespec, Timestamps, UTIME_OMIT};
+
+/// Sets a file's permissions, whatever the umask.
+pub(crate) fn set_mode(file: &File, mode: u32) -> io::Result<()> {
+    file.set_permissions(std::fs::Permissions::from_mode(mode))
+}
+
+/// Sets a directory's permissions, whatever the umask.
+pub(crate) fn set_directory_mode(path: &Path, mode: u32) -> io::Result<()> {
+    fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode))
+}
+
+/// The permission bits that the umask takes from what is made. Asking the kernel means setting it, which
+/// other threads would notice; so a directory is made and looked at.
+pub(crate) fn umask_below(directory: &Path) -> io::Result<u32> {
+    let probe = directory.join(".umask");
+    fs_err::create_dir(&probe)?;
+    let mode = fs_err::metadata(&probe)?.mode();
+    fs_err::remove_dir(&probe)?;
+    Ok(!mode & 0o777)
+}
+
+/// Makes a file that is not there yet.
+pub(crate) fn create_new(path: &Path, mode: u32) -> io::Result<fs_err::File> {
+    fs_err::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
+}
+
+/// Removes a file or link, if it is there.
+pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs_err::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Sets a file's time of last change, in seconds since 1970.
+pub(crate) fn set_time(file: &File, seconds: i64) -> io::Result<()> {
+    let offset = Duration::from_secs(seconds.unsigned_abs());
+    let time = if seconds < 0 { UNIX_EPOCH.checked_sub(offset) } else { UNIX_EPOCH.checked_add(offset) };
+    file.set_modified(time.unwrap_or(SystemTime::UNIX_EPOCH))
+}
+
+/// Sets a directory's time of last change, in seconds since 1970.
+pub(crate) fn set_directory_time(path: &Path, seconds: i64) -> io::Result<()> {
+    set_path_time(path, seconds)
+}
+
+/// Sets a link's own time of last change, in seconds since 1970.
+pub(crate) fn set_link_time(path: &Path, seconds: i64) -> io::Result<()> {
+    set_path_time(path, seconds)
+}
+
+fn set_path_time(path: &Path, seconds: i64) -> io::Result<()> {
+    let times = Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_modification: Timespec { tv_sec: seconds, tv_nsec: 0 },
+    };
+    rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot set the time of `{}`: {error}", path.display())))
+}
+
+/// Holds a directory for this process until the file is dropped; `None` if another process holds it.
+pub(crate) fn hold(directory: &Path) -> io::Result<Option<File>> {
+    let file = fs_err::File::open(directory)?.into_parts().0;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        // Some network file systems know no such locks; then nobody is kept out, as with other tools.
+        Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::NOLCK | rustix::io::Errno::NOSYS) => Ok(Some(file)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Signs a program of macOS anew after its bytes have changed, and gives its new sha256; other platforms'
+/// programs carry no signature.
+pub(crate) fn sign_again(path: &Path, platform: Subdir) -> io::Result<Option<Sha256Hash>> {
+    if platform != Subdir::OsxArm64 || !cfg!(target_os = "macos") {
+        return Ok(None);
+    }
+    let status = std::process::Command::new("/usr/bin/codesign")
+        .args(["--sign", "-", "--force", "--preserve-metadata=entitlements"])
+        .arg(path)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .status()?;
+    // A file that is no program is left as it is, as conda does.
+    if status.success() { Ok(Some(rattler_digest::compute_file_digest::<Sha256>(path)?)) } else { Ok(None) }
+}
