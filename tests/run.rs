@@ -27,7 +27,7 @@ impl World {
 
     fn environment(&self, name: &str) -> PathBuf {
         let prefix = self.root.join("envs").join(name);
-        fs_err::create_dir_all(prefix.join("conda-meta")).unwrap();
+        self.write(&format!("envs/{name}/conda-meta/history"), "");
         fs_err::create_dir_all(prefix.join("bin")).unwrap();
         prefix
     }
@@ -153,12 +153,12 @@ fn no_shell_is_needed_without_scripts() {
     world.write("envs/ml/etc/conda/env_vars.d/x.json", r#"{"FROM_PACKAGE": "1", "DATA_DIR": "package's"}"#);
     let mut command = world.command(["run", "env"]);
     let shown = stdout(command.env("PATH", "/nowhere")).replace(world.root.to_str().unwrap(), "[ROOT]");
-    let mut lines: Vec<&str> = shown.lines().collect();
+    let mut lines: Vec<&str> = shown.lines().map(str::trim_end).collect();
     lines.sort_unstable();
     insta::assert_snapshot!(lines.join("\n"), @"
     CONDA_DEFAULT_ENV=ml
     CONDA_PREFIX=[ROOT]/envs/ml
-    CONDA_PROMPT_MODIFIER=(ml) 
+    CONDA_PROMPT_MODIFIER=(ml)
     CONDA_SHLVL=1
     DATA_DIR=/a b
     FROM_PACKAGE=1
@@ -283,6 +283,22 @@ fn the_hook_survives_any_value() {
 }
 
 #[test]
+fn evaluating_the_hook_again_changes_nothing() {
+    let world = World::new("hook-again");
+    let program = env!("CARGO_BIN_EXE_mlconda");
+    let once = format!("eval \"$('{program}' shell-hook)\"; ");
+    let show = |times: usize| {
+        let line = format!("{}echo $PATH $CONDA_PREFIX $CONDA_SHLVL $CONDA_PREFIX_1", once.repeat(times));
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(line).env_clear().env("MLCONDA_ROOT", &world.root).env("PATH", "/usr/bin:/bin");
+        stdout(&mut command)
+    };
+    let prefix = world.root.join("envs/ml").display().to_string();
+    assert_eq!(show(1), format!("{prefix}/bin:/usr/bin:/bin {prefix} 1\n"));
+    assert_eq!(show(2), show(1));
+}
+
+#[test]
 fn the_hook_in_each_language() {
     let world = World::new("languages");
     world.write("envs/ml/conda-meta/state", r#"{"env_vars": {"A": "it's \\"}}"#);
@@ -366,9 +382,31 @@ fn list_shows_what_an_environment_holds() {
     "#);
     insta::assert_snapshot!(world.says(["list", "--explicit"]), @"
     code: 0
+    # mlconda lock: 1
     # platform: linux-64
     @EXPLICIT
-    https://conda.anaconda.org/conda-forge/linux-64/zlib-1.0-h1_0.conda#abababababababababababababababababababababababababababababababab
-    https://conda.anaconda.org/conda-forge/linux-64/app-1.0-h1_0.conda#abababababababababababababababababababababababababababababababab
+    https://conda.anaconda.org/conda-forge/linux-64/zlib-1.0-h1_0.conda#sha256:abababababababababababababababababababababababababababababababab
+    https://conda.anaconda.org/conda-forge/linux-64/app-1.0-h1_0.conda#sha256:abababababababababababababababababababababababababababababababab
     ");
+}
+
+#[test]
+fn a_prefix_is_named_by_a_plain_path() {
+    let world = World::new("plain-path");
+    let show = ["run", "-p", "./envs/x/../ml/", "sh", "-c", "echo $CONDA_PREFIX $CONDA_DEFAULT_ENV"];
+    let shown = stdout(&mut world.command(show));
+    assert_eq!(shown, format!("{} ml\n", world.root.join("envs/ml").display()));
+}
+
+#[test]
+fn info_shows_the_world_around() {
+    let world = World::new("info");
+    let info: serde_json::Value = serde_json::from_str(&stdout(&mut world.command(["info", "--json"]))).unwrap();
+    assert_eq!(info["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(info["root_prefix"], world.root.to_str().unwrap());
+    assert_eq!(info["environments"], serde_json::json!(["ml"]));
+    assert_eq!(info["cache_directory"]["exists"], false);
+    assert!(info["virtual_packages"].as_array().unwrap().iter().any(|each| each == "__unix=0=0"), "{info}");
+    let text = stdout(&mut world.command(["info"]));
+    assert!(text.contains("environments: ml\n") && text.contains("(does not exist"), "{text}");
 }

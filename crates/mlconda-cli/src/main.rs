@@ -5,10 +5,12 @@
 
 mod args;
 mod commands;
+mod locking;
 mod progress;
 mod report;
 mod settings;
 mod ui;
+mod words;
 
 use std::process::ExitCode;
 

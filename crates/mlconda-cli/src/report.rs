@@ -2,6 +2,11 @@
 
 use std::{error::Error, process::ExitCode};
 
+use mlconda::{
+    repodata::RepodataError,
+    solve::{SolveError, VirtualDemand},
+};
+
 use crate::settings::Context;
 
 /// What a command can fail with.
@@ -15,6 +20,8 @@ pub(crate) enum CliError {
     World { message: String, hint: Option<String> },
     /// A command could not be run; the exit code is the one that shells give for it.
     Command { message: String, hint: Option<String>, code: u8 },
+    /// A signal asked us to stop.
+    Stopped(u8),
 }
 
 impl From<std::io::Error> for CliError {
@@ -42,8 +49,8 @@ from_stages!(
     mlconda::lock::LockError,
     mlconda::network::NetworkError,
     mlconda::prefix::PrefixError,
-    mlconda::repodata::RepodataError,
-    mlconda::solve::SolveError
+    RepodataError,
+    SolveError
 );
 
 impl CliError {
@@ -59,6 +66,8 @@ pub(crate) fn report(error: &CliError, context: &Context) -> ExitCode {
         CliError::Library(error) => (chain(error), hint(error), 1),
         CliError::Usage(message) => (message.clone(), None, 2),
         CliError::World { message, hint } => (message.clone(), hint.clone(), 1),
+        // As a shell reports a program that a signal ended.
+        CliError::Stopped(signal) => ("stopped; nothing has changed".to_owned(), None, 128 + signal),
         CliError::Command { message, hint, code } => (message.clone(), hint.clone(), *code),
     };
     context.ui.error(&format!("error: {message}"));
@@ -85,6 +94,68 @@ fn chain(error: &dyn Error) -> String {
 }
 
 /// What to do about it.
-fn hint(_error: &mlconda::Error) -> Option<String> {
-    None
+fn hint(error: &mlconda::Error) -> Option<String> {
+    match error {
+        mlconda::Error::Repodata(error) => repodata_hint(error),
+        mlconda::Error::Solve(error) => solve_hint(error),
+        _ => None,
+    }
+}
+
+fn repodata_hint(error: &RepodataError) -> Option<String> {
+    let hint = match error {
+        RepodataError::NoChannels(_) => "name one under `channels:`, or with `-c conda-forge`",
+        RepodataError::NoSuchChannel { .. } => {
+            "check the spelling; a channel that is private may say so by this answer"
+        }
+        RepodataError::NoNoarch { .. } => "index it again (`conda index`, `rattler-index`): an empty `noarch` will do",
+        RepodataError::Denied { .. } => {
+            "put the login into the channel's URL, by a variable: `https://host/t/$TOKEN/channel` or \
+             `https://$USER:$PASSWORD@host/channel`"
+        }
+        RepodataError::Unreachable { reason, .. } if reason.contains("ertificate") => {
+            "if a company's proxy opens TLS, name the file of its certificate with `SSL_CERT_FILE`"
+        }
+        RepodataError::Unreachable { .. } => {
+            "check the network, `HTTPS_PROXY` and `NO_PROXY`; `--offline` uses what is cached"
+        }
+        RepodataError::Broken { .. } => "the channel may be in the middle of an update: try again, or index it again",
+        RepodataError::NotCached { .. } | RepodataError::PackageNotCached { .. } => {
+            "lock once without `--offline`: what it loads is kept"
+        }
+        RepodataError::Cache { .. } => "name another directory with `MLCONDA_CACHE_DIR`",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+fn solve_hint(error: &SolveError) -> Option<String> {
+    match error {
+        SolveError::Unknown { .. } => {
+            Some("check the spelling, and whether the channel that has it is under `channels:`".to_owned())
+        }
+        SolveError::Unsolvable { virtual_packages, platform, .. } => {
+            let lines: Vec<String> =
+                virtual_packages.iter().filter_map(|demand| demand_hint(demand, platform.as_str())).collect();
+            (!lines.is_empty()).then(|| lines.join("\n      "))
+        }
+        _ => None,
+    }
+}
+
+/// What to do about a virtual package. One of another system cannot be had by declaring it.
+fn demand_hint(demand: &VirtualDemand, platform: &str) -> Option<String> {
+    let VirtualDemand { name, wanted, assumed } = demand;
+    let version = wanted.trim_start_matches(|first: char| !first.is_ascii_digit());
+    let version = version.split(|c: char| !c.is_ascii_digit() && c != '.').next().unwrap_or_default();
+    let version = match (version.trim_matches('.'), name.as_str()) {
+        ("", "__cuda") => "12.4",
+        ("", _) => return None,
+        (version, _) => version,
+    };
+    let what = match assumed {
+        Some(assumed) => format!("the lock assumes `{name}={assumed}` of {platform}; if the machine has more"),
+        None => format!("`{name}` is not assumed of {platform}; if the machine has it"),
+    };
+    Some(format!("{what}, say so: `--virtual-package {name}={version}`"))
 }

@@ -5,10 +5,14 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
-use mlconda::{activate::Surroundings, prefix::Prefix};
+use mlconda::{
+    activate::Surroundings,
+    network::{NetworkOptions, Proxies},
+    prefix::Prefix,
+};
 
 use crate::{args::Global, report::CliError, ui::Ui};
 
@@ -46,6 +50,21 @@ impl Context {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         Ok(runtime.block_on(future))
     }
+
+    /// Runs a future until its end, or until the user or the engine wants us to stop: then it is dropped, and so
+    /// cleans up after itself.
+    pub(crate) fn block_on_or_signal<F: Future>(&self, future: F) -> Result<F::Output, CliError> {
+        use tokio::signal::unix::{SignalKind, signal};
+        self.block_on(async {
+            let mut interrupt = signal(SignalKind::interrupt())?;
+            let mut terminate = signal(SignalKind::terminate())?;
+            tokio::select! {
+                output = future => Ok(output),
+                _ = interrupt.recv() => Err(CliError::Stopped(2)),
+                _ = terminate.recv() => Err(CliError::Stopped(15)),
+            }
+        })?
+    }
 }
 
 impl Settings {
@@ -68,12 +87,26 @@ impl Settings {
                 .or_else(|| home.as_ref().map(|home| default_cache(home)))
                 .map(|path| path.join("mlconda"))
         });
-        Self { root_prefix: directory.join(root_prefix), directory, home, cache_directory, variables, raw_variables }
+        Self {
+            root_prefix: plain(&directory.join(root_prefix)),
+            directory,
+            home,
+            cache_directory,
+            variables,
+            raw_variables,
+        }
     }
 
     /// An environment variable that is set and not empty.
     pub(crate) fn variable(&self, name: &str) -> Option<&str> {
         self.variables.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.as_str())
+    }
+
+    /// The time that all that is made should have (`SOURCE_DATE_EPOCH`), in seconds since 1970.
+    pub(crate) fn source_date_epoch(&self) -> Result<Option<i64>, CliError> {
+        let Some(text) = self.variable("SOURCE_DATE_EPOCH") else { return Ok(None) };
+        let message = || format!("`SOURCE_DATE_EPOCH` is `{text}`, which is no number of seconds since 1970");
+        text.parse().map(Some).map_err(|_| CliError::world(message(), "unset it, or set it as in `date +%s`"))
     }
 
     /// The same, whatever its bytes.
@@ -82,9 +115,35 @@ impl Settings {
         self.raw_variables.iter().find(set).map(|(_, value)| value.as_os_str())
     }
 
-    /// A path as typed, made absolute.
+    /// How to talk to servers: with the certificates of the system and of `SSL_CERT_FILE` and `SSL_CERT_DIR`
+    /// besides the built-in ones, and through the proxies that the variables of curl name.
+    pub(crate) fn network_options(&self) -> NetworkOptions {
+        let system = SYSTEM_CERTIFICATES.iter().map(PathBuf::from).find(|path| path.is_file());
+        let named = self.variable("SSL_CERT_FILE").map(|path| self.absolute(Path::new(path)));
+        // As with the directories below: the variable may name a file of an environment yet to be installed.
+        let named = named.filter(|path| path.is_file());
+        let directories = self.variable("SSL_CERT_DIR").unwrap_or_default().split(':').filter(|path| !path.is_empty());
+        let either = |name: &str| self.variable(name).or_else(|| self.variable(&name.to_uppercase()));
+        let proxy = |name: &str| either(name).or_else(|| either("all_proxy")).map(str::to_owned);
+        NetworkOptions {
+            certificate_files: system.into_iter().chain(named).collect(),
+            // Images set this variable to directories that they do not have.
+            certificate_directories: directories
+                .map(|path| self.absolute(Path::new(path)))
+                .filter(|path| path.is_dir())
+                .collect(),
+            proxies: Proxies {
+                http: proxy("http_proxy"),
+                https: proxy("https_proxy"),
+                except: either("no_proxy").map(str::to_owned),
+            },
+            ..NetworkOptions::default()
+        }
+    }
+
+    /// A path as typed, made absolute, without `.` and `..`: it is written into files of a prefix.
     pub(crate) fn absolute(&self, path: &Path) -> PathBuf {
-        self.directory.join(path)
+        plain(&self.directory.join(path))
     }
 
     /// The prefix of an environment by name.
@@ -101,12 +160,37 @@ impl Settings {
     pub(crate) fn environments(&self) -> Vec<String> {
         let entries = fs_err::read_dir(self.root_prefix.join("envs")).into_iter().flatten().flatten();
         let mut names: Vec<String> = entries
-            .filter(|entry| entry.path().join("conda-meta").is_dir())
+            .filter(|entry| Prefix::open(entry.path()).is_ok_and(|prefix| prefix.is_environment()))
             .filter_map(|entry| entry.file_name().into_string().ok())
             .collect();
         names.sort();
         names
     }
+}
+
+/// Where systems keep the certificates they trust, in one file.
+const SYSTEM_CERTIFICATES: [&str; 6] = [
+    "/etc/ssl/certs/ca-certificates.crt",                // Debian, Ubuntu, Alpine, Arch
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", // Fedora, RHEL and their kin
+    "/etc/pki/tls/certs/ca-bundle.crt",                  // older ones of these
+    "/etc/ssl/ca-bundle.pem",                            // openSUSE
+    "/etc/ssl/cert.pem",                                 // macOS, Alpine
+    "/usr/local/share/certs/ca-root-nss.crt",            // FreeBSD
+];
+
+/// A path without `.` and `..`, as conda's `abspath` has it: by its text, since it need not exist yet.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::ParentDir => {
+                plain.pop();
+            }
+            Component::CurDir => {}
+            other => plain.push(other),
+        }
+    }
+    plain
 }
 
 fn default_root_prefix(home: Option<&Path>, data_home: Option<String>) -> PathBuf {

@@ -1,6 +1,6 @@
 //! Activation: what a process in an environment sees.
 //!
-//! conda's rules, as a value: reading the prefix comes first ([`contents`]), and what it means among the variables
+//! conda's rules, as a value: reading the prefix comes first, and what it means among the variables
 //! that are already set is computed without touching anything. So `run` can become a command without a shell where
 //! no package asks for one, and `shell-hook` prints the very same activation as text.
 //!
@@ -38,7 +38,7 @@ pub enum ActivateError {
     #[error(transparent)]
     Read(#[from] std::io::Error),
     /// There is nothing to activate.
-    #[error("there is no environment in `{0}`: it has no directory `conda-meta`")]
+    #[error("there is no environment in `{0}`: it has no file `conda-meta/history`")]
     NoEnvironment(PathBuf),
     /// A file of variables is not what conda writes.
     #[error("`{file}` is not a JSON object of variables")]

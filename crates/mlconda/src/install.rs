@@ -23,11 +23,12 @@ use std::{
     sync::Arc,
 };
 
-use rattler_conda_types::PrefixRecord;
+use rattler_conda_types::{GenericVirtualPackage, MatchSpec, Matches, ParseStrictness, PrefixRecord};
 
 pub use self::stage::Clash;
 use self::stage::Stage;
 use crate::{
+    lock::dependency_name,
     network::Client,
     plan::Plan,
     prefix::Prefix,
@@ -54,6 +55,9 @@ pub struct Options {
     pub scripts: Scripts,
     /// The package cache, if there is one.
     pub cache: Option<PathBuf>,
+    /// The virtual packages of the machine that the prefix is for. What is not among them is not judged: a
+    /// builder need not have the GPU that the program will have.
+    pub virtual_packages: Vec<GenericVirtualPackage>,
 }
 
 /// What happens with packages' scripts.
@@ -83,8 +87,21 @@ pub struct Report {
     pub clashes: Vec<Clash>,
     /// Files that belonged to no package, and that a package's file has replaced.
     pub replaced: Vec<PathBuf>,
+    /// What packages need of the machine that the machine is known not to have.
+    pub unmet: Vec<Unmet>,
     /// What post-link scripts left for the user to read, by package.
     pub messages: Vec<(String, String)>,
+}
+
+/// A package that needs more of the machine than it has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unmet {
+    /// The package, by file name without extension.
+    pub package: String,
+    /// What it needs, as a match spec: `__glibc >=2.36`.
+    pub need: String,
+    /// What the machine has.
+    pub found: String,
 }
 
 /// An installation that failed; unless it says otherwise, the prefix is as it was.
@@ -226,6 +243,7 @@ pub async fn install(
         files: finished.iter().map(|package| package.files).sum(),
         bytes: finished.iter().map(|package| package.bytes).sum(),
         clashes,
+        unmet: unmet(plan, &finished, &options.virtual_packages),
         ..Report::default()
     };
     write_meta(plan, prefix, &stage, time, options)?;
@@ -249,6 +267,24 @@ fn newest(finished: &[work::Finished], prefix: &Prefix) -> i64 {
     let last = last.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
     let last = last.and_then(|time| i64::try_from(time.as_secs()).ok());
     finished.iter().filter_map(|package| package.built).chain(last).max().unwrap_or(0)
+}
+
+/// What packages need that the machine is known not to have.
+fn unmet(plan: &Plan, finished: &[work::Finished], virtual_packages: &[GenericVirtualPackage]) -> Vec<Unmet> {
+    let mut all = Vec::new();
+    for package in finished {
+        for need in &package.record.repodata_record.package_record.depends {
+            let found = virtual_packages.iter().find(|found| found.name.as_normalized() == dependency_name(need));
+            let spec = MatchSpec::from_str(need, ParseStrictness::Lenient).ok();
+            if let (Some(found), Some(spec)) = (found, spec)
+                && !spec.matches(found)
+            {
+                let package = plan.link[package.number].dist_name();
+                all.push(Unmet { package, need: need.clone(), found: found.version.to_string() });
+            }
+        }
+    }
+    all
 }
 
 /// Writes `history` and `state` into the stage.

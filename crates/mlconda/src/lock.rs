@@ -12,7 +12,7 @@ pub(crate) use order::{dependency_name, linking_order};
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
-use rattler_conda_types::{GenericVirtualPackage, Subdir};
+use rattler_conda_types::{GenericVirtualPackage, RepoDataRecord, Subdir};
 use rattler_digest::{Md5Hash, Sha256Hash};
 use url::Url;
 
@@ -159,6 +159,35 @@ impl Lock {
             specs,
             virtual_packages: host.virtual_packages.clone(),
             variables: environment.variables.clone(),
+            packages,
+        })
+    }
+
+    /// Pins packages that are installed already. What was asked for is not known, so the lock has neither specs nor
+    /// the hash of an input; a package without sha256 is pinned by md5, or by its URL alone.
+    ///
+    /// # Errors
+    /// If a record has a file name that is not a package's.
+    pub fn of_records(platform: Subdir, records: &[RepoDataRecord]) -> Result<Self, LockError> {
+        let packages = linking_order(records)
+            .into_iter()
+            .map(|record| {
+                let known = &record.package_record;
+                let digest = known.sha256.map(Digest::Sha256).or(known.md5.map(Digest::Md5));
+                let mut package = LockedPackage::from_url(record.url.clone(), digest.unwrap_or(Digest::Unknown))
+                    .map_err(|message| LockError::Record { url: network::redact(&record.url), message })?;
+                package.size = known.size;
+                Ok(package)
+            })
+            .collect::<Result<_, LockError>>()?;
+        Ok(Self {
+            name: None,
+            platform,
+            input: None,
+            channels: Vec::new(),
+            specs: Vec::new(),
+            virtual_packages: Vec::new(),
+            variables: IndexMap::new(),
             packages,
         })
     }

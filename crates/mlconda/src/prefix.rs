@@ -57,21 +57,7 @@ impl Prefix {
     /// If the path is not absolute.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, PrefixError> {
         let path: PathBuf = path.into();
-        if !path.is_absolute() {
-            return Err(PrefixError::Relative(path));
-        }
-        // `a/./b/../c` is `a/c`: the path gets into files, where one spelling is enough.
-        let mut plain = PathBuf::new();
-        for part in path.components() {
-            match part {
-                std::path::Component::ParentDir => {
-                    plain.pop();
-                }
-                std::path::Component::CurDir => {}
-                part => plain.push(part),
-            }
-        }
-        Ok(Self { path: plain })
+        if path.is_absolute() { Ok(Self { path }) } else { Err(PrefixError::Relative(path)) }
     }
 
     /// The path.

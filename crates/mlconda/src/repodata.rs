@@ -148,7 +148,8 @@ pub enum RepodataError {
     Records(String),
 }
 
-/// Loads what an environment can reach, for one host.
+/// Loads what an environment can reach, for one host. The environment is that of the host's platform (see
+/// [`Environment::for_platform`]).
 ///
 /// # Errors
 /// If a channel cannot be reached, or answers with something that is not repodata.
@@ -159,7 +160,7 @@ pub async fn load(
     options: &RepodataOptions,
     progress: &dyn Progress,
 ) -> Result<Repodata, RepodataError> {
-    let channels = channels(environment);
+    let channels = environment.all_channels();
     if channels.is_empty() {
         return Err(RepodataError::NoChannels(environment.file.clone()));
     }
@@ -181,17 +182,6 @@ pub async fn load(
         progress.event(Event::RepodataFinished { subdir, records: records.len() });
     }
     Ok(Repodata { subdirs, names: names.into_iter().flatten().map(|name| name.as_normalized().to_owned()).collect() })
-}
-
-/// The channels in order of priority, each once.
-fn channels(environment: &Environment) -> Vec<Channel> {
-    let mut channels: Vec<Channel> = Vec::new();
-    for channel in &environment.channels {
-        if !channels.iter().any(|known| known.base_url == channel.base_url) {
-            channels.push(channel.clone());
-        }
-    }
-    channels
 }
 
 fn platforms(host: &Host) -> Vec<Subdir> {

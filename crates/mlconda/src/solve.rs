@@ -87,7 +87,7 @@ pub struct VirtualDemand {
     pub assumed: Option<Version>,
 }
 
-/// Solves.
+/// Solves. The environment is that of the host's platform (see [`Environment::for_platform`]).
 ///
 /// # Errors
 /// If there is no solution, with the reason in plain words.
@@ -123,7 +123,7 @@ pub fn solve(environment: &Environment, repodata: &Repodata, host: &Host) -> Res
 /// Refuses what the solver would stumble over, and finds all misspelt names at once.
 fn check(environment: &Environment, repodata: &Repodata) -> Result<(), SolveError> {
     let mut packages = Vec::new();
-    for Requirement { text, spec, location } in &environment.requirements {
+    for Requirement { text, spec, location, .. } in &environment.requirements {
         let unsupported = |reason| SolveError::Unsupported {
             file: environment.file.clone(),
             location: *location,

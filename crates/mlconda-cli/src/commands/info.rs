@@ -50,6 +50,7 @@ struct Build {
     linking: &'static str,
     tls: &'static str,
     roots: &'static str,
+    allocator: &'static str,
 }
 
 impl Build {
@@ -64,6 +65,7 @@ impl Build {
             linking: if cfg!(target_feature = "crt-static") { "static" } else { "dynamic" },
             tls: "rustls with ring",
             roots: "Mozilla's and the system's",
+            allocator: "the system's",
         }
     }
 }
@@ -108,7 +110,9 @@ fn text(info: &Info) -> String {
         ("environments", or_none(&info.environments)),
         ("active prefix", active),
         ("cache directory", cache),
-        ("build", format!("{}, {}, {}, roots: {}", build.target, build.linking, build.tls, build.roots)),
+        ("build", format!("{}, {}", build.target, build.linking)),
+        ("TLS", format!("{}; roots: {}", build.tls, build.roots)),
+        ("allocator", build.allocator.to_owned()),
     ]
     .map(|(name, value)| format!("{name:>16}: {value}\n"))
     .concat()

@@ -1,13 +1,231 @@
 //! `mlconda install`
 
-use std::process::ExitCode;
+use std::{
+    num::NonZero,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Instant,
+};
 
-use crate::{report::CliError, settings::Context};
+use mlconda::{
+    Subdir,
+    host::Host,
+    install::{Options, Report, Scripts, Unmet},
+    lock::{Expansion, Lock},
+    network::Client,
+    plan::Plan,
+    prefix::Prefix,
+};
+use serde_json::json;
+
+use crate::{
+    locking::{self, Cache, LockingArgs},
+    progress::Display,
+    report::CliError,
+    settings::{Context, PrefixArgs},
+    words::{bytes, count, list},
+};
 
 /// Install locks into prefixes
+///
+/// Every archive is checked against the lock before anything of it is written; the new environment is put
+/// together aside and swapped in. Afterwards nothing is on disk that is not part of the prefix.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+#[command(after_help = "\
+Examples:
+  mlconda install env.lock                   into envs/NAME under the root prefix, NAME being the lock's
+  mlconda install env.lock -p /opt/env       into this prefix
+  mlconda install env.*.lock                 of locks for several platforms, the one for this machine
+  mlconda install environment.yml            lock in memory, then install
 
-pub(crate) fn run(_args: Args, _context: &Context) -> Result<ExitCode, CliError> {
-    todo!()
+In a Dockerfile:
+  COPY env.lock .
+  RUN mlconda install env.lock
+  ENV PATH=/opt/conda/envs/ml/bin:$PATH")]
+pub(crate) struct Args {
+    /// Lock files, or an environment.yml
+    #[arg(required = true, value_name = "LOCK")]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    prefix: PrefixArgs,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Tell what was done as JSON on stdout
+    #[arg(long)]
+    json: bool,
+    /// Install for this platform rather than this machine's; packages' scripts do not run then
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<Subdir>,
+    /// Run no post-link and pre-unlink scripts
+    #[arg(long)]
+    no_scripts: bool,
+    /// How many downloads run at once
+    #[arg(long, value_name = "N", default_value = "8")]
+    downloads: NonZero<usize>,
+    /// How many threads unpack and write [default: one a core]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZero<usize>>,
+    #[command(flatten)]
+    locking: LockingArgs,
+}
+
+pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
+    let host = Host::detect(Path::new("/"));
+    let platform = args.platform.unwrap_or(host.platform);
+    let locks = choose(read_all(&args, platform, context)?, platform)?;
+    let typed = args.prefix.typed(&context.settings)?;
+    let mut reports = Vec::new();
+    for (file, lock) in &locks {
+        let prefix = match (&typed, &lock.name) {
+            (Some(_), _) if locks.len() > 1 => {
+                let message = "several environments cannot go into one prefix: leave out -p and -n, or give one lock";
+                return Err(CliError::Usage(message.to_owned()));
+            }
+            (Some(prefix), _) => prefix.clone(),
+            (None, Some(name)) => Prefix::open(context.settings.named_prefix(name))?,
+            (None, None) => {
+                let message = format!("`{}` does not name its environment", file.display());
+                return Err(CliError::world(message, "say where to install it, with -p DIR or -n NAME"));
+            }
+        };
+        reports.push(install_one(lock, &prefix, &host, &args, context)?);
+    }
+    if args.json {
+        context.ui.json(&reports)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads what was typed: locks, and environments that are locked in memory.
+fn read_all(args: &Args, platform: Subdir, context: &Context) -> Result<Vec<(PathBuf, Lock)>, CliError> {
+    let settings = &context.settings;
+    let expansion = Expansion { home: settings.home.clone(), variables: settings.variables.clone() };
+    let mut locks = Vec::new();
+    for file in &args.files {
+        let path = settings.absolute(file);
+        if path.extension().is_some_and(|extension| extension == "yml" || extension == "yaml") {
+            let environment = locking::read(&path, &args.locking, context)?;
+            let made = locking::lock(&environment, &[platform], &args.locking, Cache::IfPresent, context)?;
+            locks.extend(made.into_iter().map(|lock| (file.clone(), lock)));
+        } else {
+            locks.push((file.clone(), Lock::read(&path, &expansion)?));
+        }
+    }
+    Ok(locks)
+}
+
+/// Of locks for several platforms, those for this one.
+fn choose(locks: Vec<(PathBuf, Lock)>, platform: Subdir) -> Result<Vec<(PathBuf, Lock)>, CliError> {
+    let fits = |lock: &Lock| lock.platform == platform || lock.platform == Subdir::NoArch;
+    let (chosen, others): (Vec<_>, Vec<_>) = locks.into_iter().partition(|(_, lock)| fits(lock));
+    if let ([], [(file, lock), ..]) = (chosen.as_slice(), others.as_slice()) {
+        let platforms: Vec<&str> = others.iter().map(|(_, lock)| lock.platform.as_str()).collect();
+        let message = match others.len() {
+            1 => format!("`{}` is a lock for {}, and this is {platform}", file.display(), lock.platform),
+            _ => format!("the locks are for {}, and this is {platform}", list(&platforms)),
+        };
+        return Err(CliError::world(message, format!("make one with `mlconda lock --platform {platform}`")));
+    }
+    Ok(chosen)
+}
+
+fn install_one(
+    lock: &Lock,
+    prefix: &Prefix,
+    host: &Host,
+    args: &Args,
+    context: &Context,
+) -> Result<serde_json::Value, CliError> {
+    let start = Instant::now();
+    let plan = Plan::between(lock, prefix)?;
+    if args.dry_run {
+        return Ok(tell_plan(&plan, prefix, context));
+    }
+    // A foreign platform's programs do not run here, nor does this machine say what that one has.
+    let native = lock.platform == host.platform || lock.platform == Subdir::NoArch;
+    let scripts = if native && !args.no_scripts { Scripts::Run } else { Scripts::Skip };
+    let options = Options {
+        downloads: args.downloads,
+        threads: args.threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZero::<usize>::MIN),
+        time: context.settings.source_date_epoch()?,
+        command: "mlconda install".to_owned(),
+        scripts,
+        cache: context.settings.cache_directory.clone().filter(|directory| directory.is_dir()),
+        virtual_packages: if native { host.virtual_packages.clone() } else { Vec::new() },
+    };
+    let report = {
+        let display = Display::new(&context.ui);
+        // Setting up TLS takes longer than seeing that there is nothing to do.
+        let client = Client::new(&context.settings.network_options())?;
+        context.block_on_or_signal(mlconda::install::install(&plan, &client, prefix, &options, &display))??
+    };
+    tell_report(&report, prefix, start, context);
+    Ok(json!({
+        "prefix": prefix.path(),
+        "linked": report.linked,
+        "unlinked": report.unlinked,
+        "unchanged": report.unchanged,
+        "files": report.files,
+        "bytes": report.bytes,
+        "clashes": report.clashes.iter().map(|clash| json!({"path": clash.path, "packages": clash.packages})).collect::<Vec<_>>(),
+        "replaced": report.replaced,
+        "messages": report.messages.iter().map(|(package, text)| json!({"package": package, "text": text})).collect::<Vec<_>>(),
+        "seconds": start.elapsed().as_secs_f64(),
+    }))
+}
+
+fn tell_plan(plan: &Plan, prefix: &Prefix, context: &Context) -> serde_json::Value {
+    let old: Vec<String> = plan
+        .unlink
+        .iter()
+        .map(|record| &record.repodata_record.package_record)
+        .map(|record| format!("{}-{}-{}", record.name.as_normalized(), record.version, record.build))
+        .collect();
+    let new: Vec<String> = plan.link.iter().map(mlconda::lock::LockedPackage::dist_name).collect();
+    old.iter().for_each(|package| context.ui.say(&format!("- {package}")));
+    new.iter().for_each(|package| context.ui.say(&format!("+ {package}")));
+    let size = plan.download_size().map_or_else(String::new, |size| format!(" ({})", bytes(size)));
+    context.ui.say(&format!(
+        "Would link {}{size} and unlink {} in `{}`; {} would stay.",
+        count(new.len(), "package"),
+        old.len(),
+        prefix.path().display(),
+        plan.unchanged
+    ));
+    json!({"prefix": prefix.path(), "dry_run": true, "link": new, "unlink": old, "unchanged": plan.unchanged})
+}
+
+fn tell_report(report: &Report, prefix: &Prefix, start: Instant, context: &Context) {
+    let ui = &context.ui;
+    for clash in &report.clashes {
+        let (path, winner) = (clash.path.display(), clash.packages.last().map_or("", String::as_str));
+        ui.warn(&format!("{} hold `{path}`; the one of `{winner}` is there", list(&clash.packages)));
+    }
+    for path in &report.replaced {
+        ui.warn(&format!("`{}` belonged to no package, and a package's file has replaced it", path.display()));
+    }
+    for unmet in &report.unmet {
+        let Unmet { package, need, found } = unmet;
+        ui.warn(&format!("`{package}` needs `{need}`, and this machine has {found}"));
+    }
+    for (package, text) in &report.messages {
+        ui.say(&format!("`{package}` says: {}", text.trim()));
+    }
+    let place = prefix.path().display();
+    if report.linked == 0 && report.unlinked == 0 {
+        ui.say(&format!("`{place}` is up to date: {}.", count(report.unchanged, "package")));
+        return;
+    }
+    let others = match (report.unlinked, report.unchanged) {
+        (0, 0) => String::new(),
+        (unlinked, unchanged) => format!(", unlinked {unlinked}, kept {unchanged}"),
+    };
+    ui.say(&format!(
+        "Linked {} in `{place}`{others}: {}, {}, in {:.1} s.",
+        count(report.linked, "package"),
+        count(report.files, "file"),
+        bytes(report.bytes),
+        start.elapsed().as_secs_f64()
+    ));
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use mlconda::{PackageRecord, PrefixRecord};
+use mlconda::{PrefixRecord, RepoDataRecord, Subdir, lock::Lock};
 use serde::Serialize;
 
 use crate::{
@@ -12,16 +12,17 @@ use crate::{
 
 /// List the packages of an environment
 ///
-/// Without -p or -n, the active environment is taken ($CONDA_PREFIX), else the only one under the root prefix.
+/// Without -p or -n, the active environment is taken ($CONDA_PREFIX), else the only one under the
+/// root prefix.
 #[derive(Debug, clap::Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = AFTER_HELP, verbatim_doc_comment)]
 pub(crate) struct Args {
     #[command(flatten)]
     prefix: PrefixArgs,
     /// Print JSON, as `conda list --json` does
     #[arg(long, conflicts_with = "explicit")]
     json: bool,
-    /// Print an @EXPLICIT lock: URL#sha256, dependencies first
+    /// Print an @EXPLICIT lock: each package's URL and hash, dependencies first
     #[arg(long)]
     explicit: bool,
     /// Only packages whose name contains this
@@ -72,7 +73,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
         records.retain(|record| record.repodata_record.package_record.name.as_normalized().contains(filter.as_str()));
     }
     if args.explicit {
-        context.ui.data(explicit(records))?;
+        context.ui.data(explicit(records)?)?;
         return Ok(ExitCode::SUCCESS);
     }
     records
@@ -100,27 +101,12 @@ fn table(packages: &[Package<'_>]) -> String {
     rows.iter().map(|[a, b, c, d]| format!("{a:name$}  {b:version$}  {c:build$}  {d}\n")).collect()
 }
 
-/// An @EXPLICIT lock (CEP-23).
-fn explicit(records: Vec<PrefixRecord>) -> String {
-    let mut text = String::new();
-    let platform = records.iter().map(|record| record.repodata_record.package_record.subdir.as_str());
-    if let Some(platform) = platform.into_iter().find(|subdir| *subdir != "noarch") {
-        text.push_str(&format!("# platform: {platform}\n"));
-    }
-    text.push_str("@EXPLICIT\n");
-    for record in PackageRecord::sort_topologically(records) {
-        let package = &record.repodata_record.package_record;
-        text.push_str(record.repodata_record.url.as_str());
-        // Older channels gave md5 only; the lengths tell the two apart.
-        let digest =
-            package.sha256.as_ref().map(|digest| &digest[..]).or(package.md5.as_ref().map(|digest| &digest[..]));
-        if let Some(digest) = digest {
-            text.push('#');
-            text.extend(digest.iter().map(|byte| format!("{byte:02x}")));
-        }
-        text.push('\n');
-    }
-    text
+/// The packages as a lock, for the platform that they name or, where all are noarch, for this one.
+fn explicit(records: Vec<PrefixRecord>) -> Result<String, CliError> {
+    let records: Vec<RepoDataRecord> = records.into_iter().map(|record| record.repodata_record).collect();
+    let subdirs = records.iter().filter_map(|record| record.package_record.subdir.parse::<Subdir>().ok());
+    let platform = subdirs.into_iter().find(|subdir| *subdir != Subdir::NoArch).or_else(Subdir::current);
+    Ok(Lock::of_records(platform.unwrap_or(Subdir::NoArch), &records)?.to_text())
 }
 
 /// The channel's URL: the package's, without the subdir and the file name.

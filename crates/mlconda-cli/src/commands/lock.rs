@@ -1,13 +1,210 @@
-//! `mlconda lock`
+//! `mlconda lock`: what an environment.yml means today, pinned in a file.
 
-use std::process::ExitCode;
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    str::FromStr,
+    time::Instant,
+};
 
-use crate::{report::CliError, settings::Context};
+use mlconda::{
+    Subdir,
+    environment::Environment,
+    lock::{Digest, Lock, LockedPackage, Written},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    locking::{self, Cache, LockingArgs},
+    report::CliError,
+    settings::Context,
+};
 
 /// Solve an environment.yml and pin the answer
+///
+/// Reads the environment, loads the repodata of its channels, solves, and writes a lock: every package by
+/// its URL and sha256, dependencies first, for one platform. The same input and the same channels give the
+/// same bytes. The lock is an @EXPLICIT file: mlconda, conda and mamba install it without solving.
+///
+/// The answer depends on the platform, never on the machine that locks: what is assumed of the target (its
+/// glibc, kernel, macOS, processor) is declared, and written in the lock. A GPU is never assumed; declare it
+/// with `--virtual-package`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The environment [default: environment.yml or environment.yaml here]
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// The lock to write; with several platforms, `env.lock` stands for `env.linux-64.lock` and so on
+    #[arg(short, long, value_name = "FILE", default_value = "env.lock")]
+    output: PathBuf,
+    /// Lock for this platform (repeatable) [default: the `platforms:` of the file, else this machine's]
+    #[arg(long = "platform", value_name = "PLATFORM", value_parser = platform)]
+    platforms: Vec<Subdir>,
+    #[command(flatten)]
+    locking: LockingArgs,
+    /// Print the lock instead of writing it
+    #[arg(long)]
+    dry_run: bool,
+    /// Print the locks as JSON
+    #[arg(long)]
+    json: bool,
+}
 
-pub(crate) fn run(_args: Args, _context: &Context) -> Result<ExitCode, CliError> {
-    todo!()
+const EXAMPLES: &str = "\
+Examples:
+  mlconda lock                                     environment.yml to env.lock
+  mlconda lock --platform linux-64                 on a Mac, for a container
+  mlconda lock --platform linux-64 --platform linux-aarch64
+  mlconda lock --virtual-package __cuda=12.4       for machines with a GPU
+  mlconda lock gpu.yml -o gpu.lock -c https://conda.example.org/lab
+  mlconda lock --dry-run                           see what it would pin";
+
+pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
+    let start = Instant::now();
+    let file = input(args.file, context)?;
+    let environment = locking::read(&file, &args.locking, context)?;
+    let platforms = platforms(&args.platforms, &environment)?;
+    let locks = locking::lock(&environment, &platforms, &args.locking, Cache::Make, context)?;
+    let mut printed = Vec::new();
+    for lock in &locks {
+        let output = output(&args.output, lock.platform, locks.len());
+        let written = match args.dry_run {
+            true => None,
+            false => Some(lock.write(&context.settings.absolute(&output))?),
+        };
+        printed.push(to_json(lock, &output, written));
+        if args.dry_run && !args.json {
+            context.ui.data(&lock.to_text())?;
+        }
+        context.ui.say(&summary(lock, &output, written, start));
+    }
+    if args.json {
+        context.ui.json(&json!({ "locks": printed }))?;
+    }
+    // Whoever locks on another system than Linux mostly does so for a container.
+    if args.platforms.is_empty() && environment.platforms.is_empty() && !cfg!(target_os = "linux") {
+        context.ui.say("hint: this is a lock for the machine at hand; for a container, add `--platform linux-64`");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The file that was typed, else the one that is here.
+fn input(typed: Option<PathBuf>, context: &Context) -> Result<PathBuf, CliError> {
+    let usual = || ["environment.yml", "environment.yaml"].map(PathBuf::from);
+    let here = || usual().into_iter().find(|file| context.settings.absolute(file).is_file());
+    typed.or_else(here).ok_or_else(|| {
+        CliError::world(
+            format!("there is no `environment.yml` in `{}`", context.settings.directory.display()),
+            "name the file: `mlconda lock path/to/environment.yml`",
+        )
+    })
+}
+
+/// The platforms to lock for, each once.
+fn platforms(typed: &[Subdir], environment: &Environment) -> Result<Vec<Subdir>, CliError> {
+    let mut platforms: Vec<Subdir> = Vec::new();
+    let declared = if typed.is_empty() { &environment.platforms } else { typed };
+    for platform in declared {
+        if !platforms.contains(platform) {
+            platforms.push(*platform);
+        }
+    }
+    if platforms.is_empty() {
+        platforms.extend(Subdir::current());
+    }
+    if platforms.is_empty() {
+        return Err(CliError::Usage(
+            "conda has no name for this machine: say which `--platform` to lock for".to_owned(),
+        ));
+    }
+    Ok(platforms)
+}
+
+fn platform(text: &str) -> Result<Subdir, String> {
+    match Subdir::from_str(text) {
+        Ok(Subdir::NoArch) | Err(_) => {
+            Err("platforms are named as in `linux-64`, `linux-aarch64`, `osx-arm64`, `osx-64`, `win-64`".to_owned())
+        }
+        Ok(platform) => Ok(platform),
+    }
+}
+
+/// The lock's file: with several of them, the platform stands before the extension.
+fn output(output: &Path, platform: Subdir, count: usize) -> PathBuf {
+    if count == 1 {
+        return output.to_owned();
+    }
+    let extension = output.extension().map(|extension| format!(".{}", extension.to_string_lossy()));
+    let stem = output.file_stem().unwrap_or_default().to_string_lossy();
+    output.with_file_name(format!("{stem}.{platform}{}", extension.unwrap_or_default()))
+}
+
+fn summary(lock: &Lock, output: &Path, written: Option<Written>, start: Instant) -> String {
+    let packages = match lock.packages.len() {
+        1 => "1 package".to_owned(),
+        count => format!("{count} packages"),
+    };
+    let size = lock.download_size().map(|size| format!(" ({} to download)", megabytes(size))).unwrap_or_default();
+    let outcome = match written {
+        Some(Written::Changed) => format!("locked in `{}`", output.display()),
+        Some(Written::UpToDate) => format!("locked; `{}` is up to date", output.display()),
+        None => "solved; nothing is written".to_owned(),
+    };
+    format!("{packages}{size} for {} {outcome}, in {:.1} s", lock.platform, start.elapsed().as_secs_f64())
+}
+
+fn megabytes(bytes: u64) -> String {
+    // Exact enough: sizes are far below 2^52.
+    let megabytes = bytes as f64 / 1e6;
+    if megabytes < 10.0 { format!("{megabytes:.1} MB") } else { format!("{megabytes:.0} MB") }
+}
+
+fn to_json(lock: &Lock, output: &Path, written: Option<Written>) -> Value {
+    let virtual_packages: Vec<String> = lock.virtual_packages.iter().map(ToString::to_string).collect();
+    json!({
+        "file": output,
+        "written": written == Some(Written::Changed),
+        "name": lock.name,
+        "platform": lock.platform.as_str(),
+        "input": lock.input,
+        "channels": lock.channels,
+        "specs": lock.specs,
+        "virtual_packages": virtual_packages,
+        "variables": lock.variables,
+        "download_size": lock.download_size(),
+        "packages": lock.packages.iter().map(|package| package_json(package, &lock.channels)).collect::<Vec<_>>(),
+    })
+}
+
+fn package_json(package: &LockedPackage, channels: &[String]) -> Value {
+    let url = mlconda::network::redact(&package.url);
+    let sha256 = match package.digest {
+        Digest::Sha256(hash) => Some(hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
+        Digest::Md5(_) | Digest::Unknown => None,
+    };
+    let channel = channels.iter().find(|channel| url.starts_with(channel.as_str()));
+    json!({
+        "name": package.name,
+        "version": package.version,
+        "build": package.build,
+        "subdir": package.subdir.as_str(),
+        "channel": channel,
+        "url": url,
+        "sha256": sha256,
+        "size": package.size,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_locks_have_their_platform_before_the_extension() {
+        let named = |path: &str, count| output(Path::new(path), Subdir::LinuxAarch64, count);
+        assert_eq!(named("env.lock", 1), Path::new("env.lock"));
+        assert_eq!(named("locks/gpu.v2.lock", 2), Path::new("locks/gpu.v2.linux-aarch64.lock"));
+        assert_eq!(named("lock", 2), Path::new("lock.linux-aarch64"));
+    }
 }

@@ -29,10 +29,11 @@ const NOT_FOUND: u8 = 127;
 
 /// Become a command in an environment
 ///
-/// The process turns into the command: its pid, its signals, its exit code, its streams. Without -p or -n, the active
-/// environment is taken ($CONDA_PREFIX), else the only one under the root prefix.
+/// The process turns into the command: its pid, its signals, its exit code, its streams.
+/// Without -p or -n, the active environment is taken ($CONDA_PREFIX), else the only one under the
+/// root prefix.
 #[derive(Debug, clap::Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = AFTER_HELP, verbatim_doc_comment)]
 pub(crate) struct Args {
     #[command(flatten)]
     prefix: PrefixArgs,
@@ -56,8 +57,8 @@ On the command line and in a Dockerfile:
   ENTRYPOINT [\"mlconda\", \"run\", \"-n\", \"ml\"]
   SHELL [\"mlconda\", \"run\", \"-n\", \"ml\", \"/bin/sh\", \"-c\"]
 
-Exit codes: the command's own; 127 if it is not found, 126 if it cannot be executed, 1 if there is no
-such environment.";
+Exit codes: the command's own; 127 if it is not found, 126 if it cannot be executed,
+1 if there is no such environment.";
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let prefix = args.prefix.existing(&context.settings)?;

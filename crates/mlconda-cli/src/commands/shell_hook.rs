@@ -1,6 +1,10 @@
 //! `mlconda shell-hook`: an activation as text, to be evaluated by a shell or written into an image.
 
-use std::{collections::BTreeMap, path::Path, process::ExitCode};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use mlconda::activate::{Dialect, activate};
 use serde::Serialize;
@@ -12,9 +16,10 @@ use crate::{
 
 /// Print what activates an environment in a shell
 ///
-/// Without -p or -n, the active environment is taken ($CONDA_PREFIX), else the only one under the root prefix.
+/// Without -p or -n, the active environment is taken ($CONDA_PREFIX), else the only one under the
+/// root prefix.
 #[derive(Debug, clap::Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = AFTER_HELP, verbatim_doc_comment)]
 pub(crate) struct Args {
     #[command(flatten)]
     prefix: PrefixArgs,
@@ -76,7 +81,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
         context.ui.warn(&format!("the environment's variable `{name}` is left out: activation sets it itself"));
     }
     if args.json {
-        let text = |path: &std::path::PathBuf| path.display().to_string();
+        let text = |path: &PathBuf| path.display().to_string();
         let variables = activation.all_variables();
         context.ui.json(&Hook {
             environment_variables: variables

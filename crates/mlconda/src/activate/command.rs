@@ -40,10 +40,12 @@ impl Activation {
     pub fn find(&self, command: &OsStr, directory: &Path) -> Result<PathBuf, CommandError> {
         if command.as_bytes().contains(&b'/') {
             let file = directory.join(command);
-            return match (file.exists(), is_executable(&file)) {
-                (false, _) => Err(CommandError::NoFile(file)),
-                (true, false) => Err(CommandError::NotExecutable(file)),
-                (true, true) => Ok(file),
+            return if !file.exists() {
+                Err(CommandError::NoFile(file))
+            } else if file.is_dir() || access(&file, Access::EXEC_OK).is_err() {
+                Err(CommandError::NotExecutable(file))
+            } else {
+                Ok(file)
             };
         }
         let path = self.path.value();
@@ -53,10 +55,10 @@ impl Activation {
             // An empty entry is the current directory, and joining gives just that.
             let place = directory.join(OsStr::from_bytes(entry));
             let file = place.join(command);
-            if is_executable(&file) {
-                return Ok(file);
-            }
             if file.is_file() {
+                if access(&file, Access::EXEC_OK).is_ok() {
+                    return Ok(file);
+                }
                 refused.get_or_insert(file);
             }
             if !searched.contains(&place) {
@@ -68,10 +70,6 @@ impl Activation {
             None => CommandError::NotFound { command: command.to_owned(), near: near(command, &searched), searched },
         })
     }
-}
-
-fn is_executable(file: &Path) -> bool {
-    file.is_file() && access(file, Access::EXEC_OK).is_ok()
 }
 
 /// The names of files in some directories that look like a command, nearest first.

@@ -148,7 +148,7 @@ fn bytes_that_are_no_text_stay() {
 
 fn prefix_with(files: &[(&str, &str)]) -> (tempfile::TempDir, Prefix) {
     let directory = tempfile::tempdir().unwrap();
-    for (path, text) in files {
+    for (path, text) in [("conda-meta/history", "")].iter().chain(files) {
         let path = directory.path().join(path);
         fs_err::create_dir_all(path.parent().unwrap()).unwrap();
         fs_err::write(path, text).unwrap();
@@ -186,5 +186,5 @@ fn broken_files_of_variables_are_named() {
     fs_err::write(directory.path().join("conda-meta/state"), r#"{"env_vars": {"a=b": "1"}}"#).unwrap();
     insta::assert_snapshot!(shown(activate_alone(&prefix).unwrap_err()), @r#"`[PREFIX]/conda-meta/state` sets a variable that no process can have: "a=b""#);
     fs_err::remove_dir_all(directory.path().join("conda-meta")).unwrap();
-    insta::assert_snapshot!(shown(activate_alone(&prefix).unwrap_err()), @"there is no environment in `[PREFIX]`: it has no directory `conda-meta`");
+    insta::assert_snapshot!(shown(activate_alone(&prefix).unwrap_err()), @"there is no environment in `[PREFIX]`: it has no file `conda-meta/history`");
 }

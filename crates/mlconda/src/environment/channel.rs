@@ -4,7 +4,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use rattler_conda_types::{Channel, ChannelConfig, Subdir};
+use rattler_conda_types::{Channel, ChannelConfig, ParseChannelError, Subdir};
 use url::Url;
 
 use super::ReadOptions;
@@ -94,13 +94,19 @@ impl<'a> Resolver<'a> {
             let url = Url::from_directory_path(&path).map_err(|()| invalid("its path has no URL".into()))?;
             return Ok(Channel::from_url(url));
         }
-        let (text, _) = split_subdir(text.trim_end_matches('/'));
+        let text = if text.ends_with("://") { &text } else { text.trim_end_matches('/') };
+        let (text, _) = split_subdir(text);
         if text.contains(char::is_whitespace) {
             return Err(invalid("it has a space in it".into()));
         }
         match text.strip_prefix("pkgs/") {
             Some(name) if REPO_NAMES.contains(&name) => self.repo(name),
-            _ => Channel::from_str(text, &self.config).map_err(|error| invalid(error.to_string())),
+            // The parser's own message would show what the variables stand for: tokens, as a rule.
+            _ => Channel::from_str(text, &self.config).map_err(|error| match error {
+                ParseChannelError::ParseUrlError(error) => invalid(error.to_string()),
+                ParseChannelError::ParseSubdirError(_) => invalid("what stands in brackets is no platform".into()),
+                _ => invalid("a name has no `:`, `\\` or brackets in it".into()),
+            }),
         }
     }
 

@@ -35,7 +35,8 @@ fn not_text(bytes: &[u8], valid: usize, file: &Path) -> EnvironmentError {
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
     let byte = bytes.get(valid).copied().unwrap_or_default();
-    EnvironmentError::Encoding(Source { file, text: &text }.diagnostic(
+    let lines: Vec<&str> = text.lines().collect();
+    EnvironmentError::Encoding(Source { file, text: &text, lines: &lines }.diagnostic(
         Location { line, column },
         1,
         format!("the byte 0x{byte:02x} is no part of a text in UTF-8"),

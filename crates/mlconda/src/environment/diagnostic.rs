@@ -83,12 +83,14 @@ pub(super) struct Source<'a> {
     pub(super) file: &'a Path,
     /// The whole text, with `\n` as its only line break.
     pub(super) text: &'a str,
+    /// Its lines.
+    pub(super) lines: &'a [&'a str],
 }
 
 impl<'a> Source<'a> {
     /// A line by its number from 1; empty beyond the end.
     pub(super) fn line(&self, number: usize) -> &'a str {
-        self.text.split('\n').nth(number.saturating_sub(1)).unwrap_or("")
+        self.lines.get(number.saturating_sub(1)).copied().unwrap_or("")
     }
 
     /// A complaint about `length` characters at a place.

@@ -23,7 +23,8 @@ type Result<T> = std::result::Result<T, EnvironmentError>;
 
 /// Reads an environment from its text; `text` has `\n` as its only line break.
 pub(super) fn read(text: &str, file: &Path, options: &ReadOptions) -> Result<Environment> {
-    let source = Source { file, text };
+    let lines: Vec<&str> = text.split('\n').collect();
+    let source = Source { file, text, lines: &lines };
     let directory = options.directory.join(file.parent().unwrap_or(Path::new("")));
     let mut reader = Reader {
         source,
@@ -110,7 +111,11 @@ impl Reader<'_> {
             Some(text) => Ok(Some(text.to_owned())),
             None => {
                 let message = format!("`{key}:` is {}, and should be a string", value.kind());
-                Err(self.wrong_node(value, message, format!("write `{key}: …` on one line")))
+                let help = match self.source.line(value.location.line).contains("{{") {
+                    true => "the file looks like a template: render it first".to_owned(),
+                    false => format!("write `{key}: …` on one line"),
+                };
+                Err(self.wrong_node(value, message, help))
             }
         }
     }

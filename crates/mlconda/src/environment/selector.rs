@@ -81,10 +81,7 @@ fn word_matches(word: &str, platform: Subdir) -> bool {
         "win64" => platform == Subdir::Win64,
         // conda-build's `x86` is the family: 32 and 64 bits.
         "x86" => matches!(arch, "x86" | "x86_64"),
-        "arm64" | "aarch64" => {
-            // One instruction set, two names: Linux says aarch64, macOS and Windows say arm64.
-            arch == word
-        }
+        // One instruction set, two names, as in the platforms: `linux-aarch64`, but `osx-arm64`.
         _ if WORDS.contains(&word) => arch == word,
         _ => platform.as_str() == word,
     }

@@ -13,8 +13,7 @@ use url::Url;
 
 use super::channel::{Refusal, Resolver};
 
-const SPEC_HELP: &str = "a match spec is a package's name, then a version and a build string if need be: `numpy`, \
-                         `numpy=1.26`, `numpy >=1.24,<2`, `numpy=1.26.4=py311h64a7726_0`, `conda-forge::numpy`";
+const SPEC_HELP: &str = "write a package's name, then a version if need be: `numpy`, `numpy=1.26`, `numpy >=1.24,<2`";
 
 /// A match spec, and what about it deserves a word.
 #[derive(Clone, Debug)]
@@ -49,6 +48,9 @@ pub(super) fn parse(text: &str, resolver: &Resolver<'_>) -> Result<Parsed, Refus
     let mut spec = named(name, bracket, text)?;
     let constraint = constraint(text, tail.trim())?;
     remarks.extend(constraint.remark);
+    if constraint.version.is_some() && !tail.contains(|c: char| c.is_ascii_digit() || c == '*') {
+        remarks.push(format!("`{}` in `{text}` is taken for a version, and has no digit in it", tail.trim()));
+    }
     // What stands in brackets wins over what stands outside of them.
     spec.version = spec.version.or(constraint.version);
     spec.build = spec.build.or(constraint.build);
@@ -69,6 +71,8 @@ fn foreign(text: &str) -> Result<(), Refusal> {
         pip("is a requirement of pip")
     } else if text.contains(';') && !text.contains('[') {
         pip("has an environment marker (`;`), which only pip knows")
+    } else if text.contains("{{") || text.contains("{%") {
+        Err(Refusal::new(format!("`{text}` is no match spec"), "the file looks like a template: render it first"))
     } else if text.ends_with('@') {
         Err(Refusal::new(format!("`{text}` asks for a feature, which conda gave up"), SPEC_HELP))
     } else {
@@ -138,14 +142,37 @@ fn named(name: &str, bracket: Option<&str>, text: &str) -> Result<MatchSpec, Ref
     if name.is_empty() {
         return Err(invalid("it names no package".into()));
     }
-    let exact = PackageName::try_from(name).map_err(|error| invalid(error.to_string()))?;
+    let exact =
+        PackageName::try_from(name).map_err(|_| invalid(format!("`{name}` cannot be the name of a package")))?;
     match bracket {
         None => Ok(MatchSpec { name: PackageNameMatcher::Exact(exact), ..MatchSpec::default() }),
-        Some(inner) => {
-            let options = ParseMatchSpecOptions::lenient().with_repodata_revision(RepodataRevision::V3);
-            MatchSpec::from_str(&format!("{name}[{inner}]"), options).map_err(|error| invalid(error.to_string()))
-        }
+        Some(inner) => bracketed(name, inner, text),
     }
+}
+
+/// What stands in brackets, with the name in front of them.
+fn bracketed(name: &str, inner: &str, text: &str) -> Result<MatchSpec, Refusal> {
+    let options = ParseMatchSpecOptions::lenient().with_repodata_revision(RepodataRevision::V3);
+    let spec = MatchSpec::from_str(&format!("{name}[{inner}]"), options).map_err(|error| {
+        // Every second piece stands between quotes.
+        let mut quoted = inner.split(['\'', '"']).skip(1).step_by(2);
+        let repaired = quoted.find_map(|value| Some((value, repaired(value)?)));
+        match (repaired, error.to_string().as_str()) {
+            (Some((version, meant)), _) => lacks_comma(text, &text.replace(version, &meant)),
+            (None, "Eof") => Refusal::new(format!("`{text}` is no match spec: its version is none"), SPEC_HELP),
+            (None, reason) => Refusal::new(format!("`{text}` is no match spec: {reason}"), SPEC_HELP),
+        }
+    })?;
+    match &spec.build {
+        Some(StringMatcher::Exact(build)) if build.starts_with(['<', '>', '=', '!', '~']) => {
+            Err(Refusal::new(format!("`{text}` is no match spec: `{build}` is no build string"), SPEC_HELP))
+        }
+        _ => Ok(spec),
+    }
+}
+
+fn lacks_comma(text: &str, meant: &str) -> Refusal {
+    Refusal::new(format!("`{text}` lacks a comma between two version constraints"), format!("write `{meant}`"))
 }
 
 #[derive(Default)]
@@ -166,17 +193,20 @@ fn constraint(text: &str, tail: &str) -> Result<Constraint, Refusal> {
     if let Some(version) = repaired(written) {
         let head = text.strip_suffix(tail).unwrap_or(text);
         let build = build.map(|build| format!(" {build}")).unwrap_or_default();
-        return Err(Refusal::new(
-            format!("`{text}` lacks a comma between two version constraints"),
-            format!("write `{head}{version}{build}`"),
-        ));
+        return Err(lacks_comma(text, &format!("{head}{version}{build}")));
     }
     let compact: String = written.chars().filter(|c| !c.is_whitespace()).collect();
     if compact.ends_with(['=', '<', '>', '!', '~', ',', '|']) {
         return Err(invalid(format!("no version stands behind `{compact}`")));
     }
-    let version = VersionSpec::from_str(&legacy(&compact, build), ParseStrictness::Lenient)
-        .map_err(|error| invalid(format!("`{}` is no version: {error}", written.trim())))?;
+    let (compact, swapped) = swapped(text, compact);
+    let version = VersionSpec::from_str(&legacy(&compact, build), ParseStrictness::Lenient).map_err(|error| {
+        match error.to_string().as_str() {
+            // The parser's word for having no words.
+            "Eof" | "" => invalid(format!("`{}` is no version", written.trim())),
+            reason => invalid(format!("`{}` is no version: {reason}", written.trim())),
+        }
+    })?;
     let build = match build {
         Some(build) if build.contains(char::is_whitespace) => {
             return Err(invalid(format!("`{build}` is no build string: it has a space in it")));
@@ -184,7 +214,7 @@ fn constraint(text: &str, tail: &str) -> Result<Constraint, Refusal> {
         Some(build) => Some(StringMatcher::from_str(build).map_err(|error| invalid(error.to_string()))?),
         None => None,
     };
-    Ok(Constraint { version: Some(version), build, remark: alternatives(text, tail, &compact) })
+    Ok(Constraint { version: Some(version), build, remark: swapped.or_else(|| alternatives(text, tail, &compact)) })
 }
 
 /// Splits a version from a build string, as conda does it: at the first space or `=` that does not belong to an
@@ -227,6 +257,16 @@ fn legacy(version: &str, build: Option<&str>) -> String {
         return version.to_owned();
     }
     if build.is_some() || fuzzy.ends_with('*') { fuzzy.to_owned() } else { format!("{fuzzy}*") }
+}
+
+/// `=>1.2` and `=<1.2` with the operator the right way round, which is what conda makes of them in effect.
+fn swapped(text: &str, version: String) -> (String, Option<String>) {
+    let operator = ["=>", "=<"].into_iter().find(|operator| version.starts_with(operator));
+    let Some((operator, rest)) = operator.and_then(|operator| Some((operator, version.strip_prefix(operator)?))) else {
+        return (version, None);
+    };
+    let right = if operator == "=>" { ">=" } else { "<=" };
+    (format!("{right}{rest}"), Some(format!("`{operator}` in `{text}` is read as `{right}`")))
 }
 
 /// A remark on `=3.8|3.9`, which means "3.8.* or exactly 3.9".

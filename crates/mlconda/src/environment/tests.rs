@@ -1,1 +1,306 @@
+//! What is accepted, by the tables of `docs/environment.md`: every row is read here, so that the page cannot promise
+//! what the code does not do. Then how mistakes look, and what the tables have no room for.
 
+use std::path::Path;
+
+use insta::assert_snapshot;
+use rattler_conda_types::Subdir;
+
+use super::{ChannelRule, Environment, EnvironmentError, ReadOptions, Selector, decode};
+
+const PAGE: &str = include_str!("../../../../docs/environment.md");
+
+fn options() -> ReadOptions {
+    ReadOptions {
+        directory: "/project".into(),
+        home: Some("/home/user".into()),
+        variables: vec![("TOKEN".into(), "secret".into())],
+        ..ReadOptions::default()
+    }
+}
+
+fn read(text: &str) -> Result<Environment, EnvironmentError> {
+    Environment::parse(text, Path::new("env/environment.yml"), &options())
+}
+
+fn refusal(text: &str) -> String {
+    read(text).unwrap_err().to_string()
+}
+
+/// The cells of the table below a heading: what is written, and what is said of it.
+fn rows(heading: &str) -> Vec<(String, String)> {
+    let cell = |cell: &str| cell.trim().trim_matches('`').replace("\\|", "|").replace('⏎', "\n").replace('⇥', "\t");
+    let section = PAGE.split(&format!("\n## {heading}\n")).nth(1).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.strip_suffix(" |")?.split_once("` | "));
+    rows.map(|(left, right)| (cell(left), right.to_owned())).collect()
+}
+
+/// Compares every row with what the code says of its left cell.
+fn check(heading: &str, say: impl Fn(&str) -> String) {
+    let rows = rows(heading);
+    assert!(rows.len() > 10, "the table under `{heading}` was not found");
+    let wrong: Vec<String> = rows
+        .iter()
+        .filter(|(written, expected)| say(written).replace('|', "\\|") != *expected)
+        .map(|(written, expected)| format!("{written:?}\n  page: {expected}\n  code: {}", say(written)))
+        .collect();
+    assert!(wrong.is_empty(), "{} rows differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+fn refused(error: &EnvironmentError) -> String {
+    let diagnostic = error.diagnostic().unwrap();
+    format!("refused: {}; {}", diagnostic.message, diagnostic.help)
+}
+
+fn list<T>(label: &str, items: &[T], say: impl Fn(&T) -> String) -> Option<String> {
+    let said: Vec<String> = items.iter().map(|item| format!("`{}`", say(item))).collect();
+    (!said.is_empty()).then(|| format!("{label} {}", said.join(", ")))
+}
+
+fn selected(text: &str, selector: Option<&Selector>) -> String {
+    selector.map_or(text.to_owned(), |selector| format!("{text} if {selector}"))
+}
+
+fn summary(environment: &Environment) -> String {
+    let variables: Vec<String> = environment.variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let parts = [
+        environment.name.as_ref().map(|name| format!("name `{name}`")),
+        list("channels", &environment.all_channels(), |channel| {
+            let url = channel.canonical_name();
+            url.replace("https://conda.anaconda.org/", "").trim_end_matches('/').to_owned()
+        }),
+        list("specs", &environment.requirements, |r| selected(&r.text, r.selector.as_ref())),
+        list("pip", &environment.pip, |line| selected(&line.text, line.selector.as_ref())),
+        list("variables", &variables, Clone::clone),
+        list("platforms", &environment.platforms, ToString::to_string),
+        environment.prefix.as_ref().map(|prefix| format!("prefix `{}`", prefix.display())),
+        (!environment.warnings.is_empty()).then(|| {
+            environment.warnings.iter().map(|w| format!("warning: {}", w.message)).collect::<Vec<_>>().join("; ")
+        }),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+#[test]
+fn files_are_read_as_documented() {
+    check("Files", |text| match read(text) {
+        Ok(environment) => summary(&environment),
+        Err(error) => refused(&error),
+    });
+}
+
+#[test]
+fn channels_are_read_as_documented() {
+    check("Channels", |text| match read(&format!("channels: ['{text}']")) {
+        Ok(environment) => {
+            let urls: Vec<_> = environment.channels.iter().map(|c| format!("`{}`", c.base_url)).collect();
+            if urls.is_empty() { "nothing".to_owned() } else { urls.join(", ") }
+        }
+        Err(error) => refused(&error),
+    });
+}
+
+#[test]
+fn match_specs_are_read_as_documented() {
+    check("Match specs", |text| {
+        let quoted = text.replace('\'', "''");
+        match read(&format!("channels: [a]\ndependencies: ['{quoted}']")) {
+            Ok(environment) => {
+                let spec = environment.requirements[0].spec.to_canonical_string().unwrap();
+                let remarks: String =
+                    environment.warnings.iter().map(|w| format!("; warning: {}", w.message)).collect();
+                format!("`{spec}`{remarks}")
+            }
+            Err(error) => refused(&error),
+        }
+    });
+}
+
+/// The example on the page is what is printed.
+#[test]
+fn a_missing_comma_is_shown_with_the_spec_that_was_meant() {
+    let example = PAGE.split("```text\n").nth(1).unwrap().split("\n```").next().unwrap();
+    let text = "name: x\nchannels:\n  - a\ndependencies:\n  - python >=3.8 <3.12\n";
+    assert_eq!(refusal(text).strip_prefix("env/"), Some(example));
+}
+
+#[test]
+fn broken_yaml_is_shown_with_its_place() {
+    assert_snapshot!(refusal("name: x\ndependencies:\n  - a\n   - pip:\n"), @r"
+    env/environment.yml:4:9: the YAML is broken: mapping values are not allowed in this context
+      |
+    4 |    - pip:
+      |         ^
+      = help: check the indentation, the `- ` and the `:` on this line and on the one above it
+    ");
+    assert_snapshot!(refusal("dependencies:\n\t- a\n"), @r"
+    env/environment.yml:2:2: the YAML is broken: tabs disallowed within this context (block indentation)
+      |
+    2 | 	- a
+      | 	^
+      = help: YAML is indented by spaces only: replace the tab
+    ");
+    assert_snapshot!(refusal("dependencies: [a, b\n"), @r"
+    env/environment.yml:1:20: the YAML is broken: while parsing a flow sequence, expected ',' or ']'
+      |
+    1 | dependencies: [a, b
+      |                    ^
+      = help: check the indentation, the `- ` and the `:` on this line and on the one above it
+    ");
+    assert_snapshot!(refusal("dependencies:\n  - ***\n"), @r"
+    env/environment.yml:2:5: the YAML is broken: while parsing node, found unknown anchor
+      |
+    2 |   - ***
+      |     ^
+      = help: put the value in quotes: it begins with a character that means something to YAML
+    ");
+    assert_snapshot!(refusal("- ".repeat(100).as_str()), @r"
+    env/environment.yml:1:129: values are nested more than 64 deep
+      |
+    1 | …- - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - 
+      |                                          ^
+      = help: check that this is an environment file
+    ");
+}
+
+/// A line of ten thousand characters is not printed whole, and the mark still stands under its place.
+#[test]
+fn long_lines_are_cut() {
+    let text = format!("dependencies: [{}a >=1 <2{}]", "x, ".repeat(100), ", y".repeat(1000));
+    assert_snapshot!(refusal(&text), @r"
+    env/environment.yml:1:316: `a >=1 <2` lacks a comma between two version constraints
+      |
+    1 | … x, x, x, x, x, x, x, x, x, x, x, x, x, a >=1 <2, y, y, y, y, y, y, y, y, y, y, y, y, y, y, y, y, y, y, y, y, y, y, y, y…
+      |                                          ^^^^^^^^
+      = help: write `a >=1,<2`
+    ");
+}
+
+#[test]
+fn every_encoding_that_editors_write_is_read() {
+    let text = "name: ümläut\nchannels: [a]\ndependencies: [numpy]\n";
+    let units = |to_bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(to_bytes).collect::<Vec<u8>>();
+    let little = units(u16::to_le_bytes);
+    let big = units(u16::to_be_bytes);
+    let encoded = [
+        text.as_bytes().to_vec(),
+        [&[0xef, 0xbb, 0xbf], text.as_bytes()].concat(),
+        text.replace('\n', "\r\n").into_bytes(),
+        text.replace('\n', "\r").into_bytes(),
+        [&[0xff, 0xfe], little.as_slice()].concat(),
+        [&[0xfe, 0xff], big.as_slice()].concat(),
+        little,
+        big,
+    ];
+    let expected = read(text).unwrap();
+    for bytes in encoded {
+        let environment = read(&decode::decode(&bytes, Path::new("e.yml")).unwrap()).unwrap();
+        assert_eq!(environment.digest(), expected.digest(), "{bytes:?}");
+        assert_eq!(environment.requirements[0].location, expected.requirements[0].location);
+    }
+    let error = decode::decode(b"name: x\ndependencies: [\xe9]\n", Path::new("e.yml")).unwrap_err();
+    assert_snapshot!(error, @r"
+    e.yml:2:16: the byte 0xe9 is no part of a text in UTF-8
+      |
+    2 | dependencies: [�]
+      |                ^
+      = help: save the file in UTF-8
+    ");
+}
+
+#[test]
+fn selectors_are_resolved_for_a_platform() {
+    let environment = read(
+        "channels: [a]\ndependencies:\n  - always\n  - sel(linux): onlinux\n  - sel(osx or win):\n      - elsewhere\n      \
+         - mac # [osx]\n  - x86 # [linux64 or osx-64]\n  - arm # [not (x86_64 or win)]\n  - pip\n  - pip:\n      - p # [unix]\n",
+    )
+    .unwrap();
+    let names = |platform| {
+        let environment = environment.for_platform(platform);
+        let specs = environment.requirements.iter().map(|r| selected(&r.text, r.selector.as_ref()));
+        specs.chain(environment.pip.iter().map(|line| line.text.clone())).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(names(Subdir::Linux64), "always onlinux x86 pip p");
+    assert_eq!(names(Subdir::LinuxAarch64), "always onlinux arm pip p");
+    assert_eq!(names(Subdir::Osx64), "always elsewhere mac x86 pip p");
+    assert_eq!(names(Subdir::OsxArm64), "always elsewhere mac arm pip p");
+    assert_eq!(names(Subdir::Win64), "always elsewhere pip");
+}
+
+#[test]
+fn what_is_not_a_selector_is_not_taken_for_one() {
+    for text in
+        ["", "linux and", "linux linux", "(linux", "linux)", "py>36", "pip install x", "!linux", &"not ".repeat(99)]
+    {
+        assert_eq!(Selector::parse(text), None, "{text}");
+    }
+    assert!(Selector::parse(" not linux or osx and(arm64) ").unwrap().matches(Subdir::OsxArm64));
+}
+
+#[test]
+fn the_digest_is_of_the_meaning() {
+    let digest = |text: &str| read(text).unwrap().digest();
+    let base =
+        "name: x\nchannels: [a, b]\ndependencies: [python=3.11, numpy, pip, {pip: [p, q]}]\nvariables: {A: 1, B: 2}\n";
+    let same = [
+        "# a comment\nvariables:\n  B: '2'\n  A: 1\ndependencies:\n- numpy  # fast\n- python = 3.11.*\n- pip\n- pip:\n  - p\n  \
+         - \"q\"\nchannels:\n- a\n- https://conda.anaconda.org/b/\nname: x\n",
+        &format!("{base}prefix: /opt\n"),
+    ];
+    for text in same {
+        assert_eq!(digest(text), digest(base), "{text}");
+    }
+    let changes = [
+        ("x", "y"),
+        ("[a, b]", "[b, a]"),
+        ("3.11", "3.12"),
+        ("[p, q]", "[q, p]"),
+        ("B: 2", "B: 3"),
+        ("numpy", "scipy"),
+    ];
+    for (from, to) in changes {
+        assert_ne!(digest(&base.replace(from, to)), digest(base), "{from} → {to}");
+    }
+    let secret =
+        |token: &str| digest(&format!("channels: ['https://u:{token}@example.com/t/{token}/a']\ndependencies: [x]"));
+    assert_eq!(secret("one"), secret("two"));
+}
+
+#[test]
+fn channels_of_the_command_line_come_first_or_alone() {
+    let channels = |extra: &[&str], channel_rule| {
+        let extra_channels = extra.iter().map(ToString::to_string).collect();
+        let options = ReadOptions { extra_channels, channel_rule, ..options() };
+        let text = "channels: [b, conda-forge]\ndependencies: [c::x, 'https://conda.anaconda.org/b::y']";
+        let environment = Environment::parse(text, Path::new("env/environment.yml"), &options)?;
+        Ok::<_, EnvironmentError>(list("", &environment.all_channels(), |channel| channel.name().to_owned()).unwrap())
+    };
+    assert_eq!(channels(&[], ChannelRule::FileToo).unwrap(), " `b`, `conda-forge`, `c`");
+    assert_eq!(
+        channels(&["conda-forge", "./d"], ChannelRule::FileToo).unwrap(),
+        " `conda-forge`, `file:///project/d/`, `b`, `c`"
+    );
+    assert_eq!(channels(&["d"], ChannelRule::ExtraOnly).unwrap(), " `d`, `c`, `b`");
+    assert_snapshot!(channels(&["$X"], ChannelRule::FileToo).unwrap_err(), @r"
+    the channel `$X` cannot be used: the environment variable `X` is not set
+      = help: set `X`, or write the channel without it
+    ");
+}
+
+/// The solver compares the channel of a spec with those of records by URL.
+#[test]
+fn a_spec_means_the_same_channel_as_the_list() {
+    for name in ["conda-forge", "./local", "https://example.com/t/$TOKEN/c", "pkgs/r", "file:local"] {
+        let environment = read(&format!("channels: ['{name}']\ndependencies: ['{name}::x']")).unwrap();
+        assert_eq!(environment.requirements[0].spec.channel.as_deref(), Some(&environment.channels[0]), "{name}");
+        assert_eq!(environment.all_channels().len(), 1, "{name}");
+    }
+}
+
+/// What a variable stands for is a secret as a rule, and is not shown.
+#[test]
+fn messages_show_variables_by_name() {
+    let message = refusal("channels: ['a:$TOKEN']");
+    assert!(message.contains("a:$TOKEN") && !message.contains("secret"), "{message}");
+}

@@ -30,8 +30,11 @@ pub(super) struct Node {
 pub(super) enum Value {
     Scalar { text: String, style: Style },
     Sequence(Vec<Rc<Node>>),
-    Mapping(Vec<(Rc<Node>, Rc<Node>)>),
+    Mapping(Entries),
 }
+
+/// The keys of a mapping with their values, in order.
+pub(super) type Entries = Vec<(Rc<Node>, Rc<Node>)>;
 
 /// Whether a scalar can be anything but a string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +97,7 @@ impl Node {
 /// A collection that is being read.
 enum Open {
     Sequence { items: Vec<Rc<Node>>, anchor: usize, location: Location },
-    Mapping { entries: Vec<(Rc<Node>, Rc<Node>)>, key: Option<Rc<Node>>, anchor: usize, location: Location },
+    Mapping { entries: Entries, key: Option<Rc<Node>>, anchor: usize, location: Location },
 }
 
 /// Reads the one document of a text; `None` if there is nothing in it.
@@ -223,10 +226,7 @@ fn unique(source: Source<'_>, entries: &[(Rc<Node>, Rc<Node>)], key: &Node) -> R
 }
 
 /// Carries out merge keys (`<<: *base`): what a mapping says itself comes before what it merges.
-fn merged(
-    source: Source<'_>,
-    entries: Vec<(Rc<Node>, Rc<Node>)>,
-) -> Result<Vec<(Rc<Node>, Rc<Node>)>, Box<Diagnostic>> {
+fn merged(source: Source<'_>, entries: Entries) -> Result<Entries, Box<Diagnostic>> {
     let (merges, mut own): (Vec<_>, Vec<_>) = entries.into_iter().partition(|(key, _)| key.plain() == Some("<<"));
     for (key, value) in merges {
         let bases = match &value.value {

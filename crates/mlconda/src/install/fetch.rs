@@ -12,19 +12,19 @@ use std::{
 };
 
 use rattler_digest::{Md5, Sha256, digest::Digest as _};
-use reqwest::StatusCode;
 
 use super::{InstallError, unpack::Archive};
 use crate::{
     lock::{Digest, LockedPackage},
-    network::{self, Client},
+    network::{self, Client, NetworkError},
     progress::{Event, Progress},
 };
 
 /// Archives up to this size, in bytes, stay in memory.
 const IN_MEMORY: usize = 1 << 20;
 
-/// How often a download is tried, and how long to wait before the second time; then twice as long each time.
+/// How often a body that breaks off is asked for, and how long to wait before the second time; then twice as
+/// long each time. Until the body begins, the client itself is patient.
 const TRIES: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(300);
 
@@ -109,7 +109,7 @@ pub(super) async fn download(
     for _ in 1..TRIES {
         match attempt(client, package, directory, progress).await {
             Err(Failure::Passing(source)) => {
-                let reason = chain(source.as_ref());
+                let reason = source.to_string();
                 progress.event(Event::Retrying { package: package.file_name.clone(), reason });
             }
             Err(failure) => return Err(failure.into_error(package)),
@@ -144,11 +144,16 @@ impl Failure {
     }
 }
 
+impl From<NetworkError> for Failure {
+    fn from(error: NetworkError) -> Self {
+        // The client has been patient already.
+        Self::Final(error.into())
+    }
+}
+
 impl From<reqwest::Error> for Failure {
     fn from(error: reqwest::Error) -> Self {
-        // The URL is told by the error around this one, without its secrets.
-        let error = error.without_url();
-        if error.is_builder() { Self::Final(error.into()) } else { Self::Passing(error.into()) }
+        Self::Passing(network::reason(&error).into())
     }
 }
 
@@ -164,14 +169,7 @@ async fn attempt(
     directory: &Path,
     progress: &dyn Progress,
 ) -> Result<Archive, Failure> {
-    let mut response = client.http.get(package.url.clone()).send().await?;
-    let status = response.status();
-    if !status.is_success() {
-        let words = format!("the server answers {status}").into();
-        let passing =
-            status.is_server_error() || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
-        return Err(if passing { Failure::Passing(words) } else { Failure::Final(words) });
-    }
+    let mut response = client.get(&package.url).await?;
     let mut hasher = Hasher::new(&package.digest);
     let mut sink = Spool::new(directory);
     let mut arrived = 0_u64;
@@ -234,15 +232,4 @@ impl<'a> Spool<'a> {
             None => Archive::Memory(self.memory.into()),
         })
     }
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

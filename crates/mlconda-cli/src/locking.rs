@@ -1,0 +1,168 @@
+//! From an environment.yml to locks in memory: what `lock` writes to files, and `install` installs at once.
+
+use std::path::{Path, PathBuf};
+
+use futures::future::try_join_all;
+use mlconda::{
+    Subdir,
+    environment::{ChannelRule, Environment, ReadOptions},
+    host::{Host, Override},
+    lock::Lock,
+    network::Client,
+    progress::{Event, Progress},
+    repodata::{self, Access, RepodataOptions},
+    solve,
+};
+
+use crate::{progress::Display, report::CliError, settings::Context};
+
+/// What decides on a lock besides the file
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct LockingArgs {
+    /// Look for packages in this channel before those of the file (repeatable)
+    #[arg(short, long = "channel", value_name = "CHANNEL")]
+    pub(crate) channels: Vec<String>,
+    /// Ignore the channels of the file: only those of `-c` count
+    #[arg(long, requires = "channels")]
+    pub(crate) override_channels: bool,
+    /// Assume this virtual package of the machine that the lock is for, as in `__cuda=12.4`; an empty version
+    /// assumes its absence (repeatable)
+    #[arg(long = "virtual-package", value_name = "NAME=VERSION")]
+    pub(crate) virtual_packages: Vec<Override>,
+    /// Do not ask the network for repodata: use what is cached, however old
+    #[arg(long)]
+    pub(crate) offline: bool,
+}
+
+/// Whether the cache directory is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cache {
+    /// It is made if missing: on a developer's machine.
+    Make,
+    /// It is used if it is there: what is left over in an image should be the prefix only.
+    IfPresent,
+}
+
+/// Reads an environment.yml, and says what deserves a word about it.
+pub(crate) fn read(file: &Path, args: &LockingArgs, context: &Context) -> Result<Environment, CliError> {
+    let options = ReadOptions {
+        directory: context.settings.directory.clone(),
+        home: context.settings.home.clone(),
+        variables: context.settings.variables.clone(),
+        extra_channels: args.channels.clone(),
+        channel_rule: if args.override_channels { ChannelRule::ExtraOnly } else { ChannelRule::FileToo },
+    };
+    let environment = Environment::read(file, &options)?;
+    for warning in &environment.warnings {
+        let place = warning.location;
+        context.ui.warn(&format!("{}:{}:{}: {}", file.display(), place.line, place.column, warning.message));
+    }
+    Ok(environment)
+}
+
+/// Locks an environment for each of these platforms; the locks come in the same order. Platforms are loaded
+/// and solved side by side.
+pub(crate) fn lock(
+    environment: &Environment,
+    platforms: &[Subdir],
+    args: &LockingArgs,
+    cache: Cache,
+    context: &Context,
+) -> Result<Vec<Lock>, CliError> {
+    let overrides = overrides(args, context)?;
+    let targets: Vec<(Environment, Host)> = platforms
+        .iter()
+        .map(|platform| (environment.for_platform(*platform), Host::baseline(*platform).with(&overrides)))
+        .collect();
+    targets.iter().try_for_each(|(environment, _)| refuse_pip(environment))?;
+    let directory = cache_directory(cache, context)?;
+    let options = RepodataOptions {
+        cache_directory: directory.path().join("repodata"),
+        access: if args.offline { Access::Offline } else { Access::Online },
+    };
+    let progress = Display::new(&context.ui);
+    let client = Client::new(&context.settings.network_options())?;
+    let loading =
+        targets.iter().map(|(environment, host)| repodata::load(&client, environment, host, &options, &progress));
+    let loaded = context.block_on(try_join_all(loading))??;
+    let (progress, targets) = (&progress, &targets);
+    std::thread::scope(|scope| {
+        let solving: Vec<_> = targets
+            .iter()
+            .zip(&loaded)
+            .map(|((environment, host), repodata)| {
+                scope.spawn(move || -> Result<Lock, CliError> {
+                    progress.event(Event::SolveStarted { records: repodata.len() });
+                    let solution = solve::solve(environment, repodata, host)?;
+                    progress.event(Event::SolveFinished { packages: solution.records.len() });
+                    Ok(Lock::new(environment, host, &solution)?)
+                })
+            })
+            .collect();
+        let finished =
+            solving.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        finished.collect()
+    })
+}
+
+/// `CONDA_OVERRIDE_…` first, so that what was typed counts more.
+fn overrides(args: &LockingArgs, context: &Context) -> Result<Vec<Override>, CliError> {
+    let variables = context.settings.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let mut overrides =
+        Override::from_variables(variables).map_err(|error| CliError::world(error.to_string(), OVERRIDE_HINT))?;
+    overrides.extend(args.virtual_packages.iter().cloned());
+    Ok(overrides)
+}
+
+const OVERRIDE_HINT: &str = "correct or unset the `CONDA_OVERRIDE_…` variable";
+
+/// Packages of pip cannot be locked yet, and must not be dropped in silence.
+fn refuse_pip(environment: &Environment) -> Result<(), CliError> {
+    if environment.pip.is_empty() {
+        return Ok(());
+    }
+    let lines: String = environment
+        .pip
+        .iter()
+        .map(|line| format!("\n  {} ({}:{})", line.text, environment.file.display(), line.location.line))
+        .collect();
+    let what = if environment.pip.len() == 1 { "this requirement" } else { "these requirements" };
+    Err(CliError::world(
+        format!("the `pip:` list cannot be locked yet, and nothing is left out in silence; it has {what}:{lines}"),
+        "many packages of PyPI are in conda-forge too: move them out of the `pip:` list. Or remove the list, and \
+         install it with pip after `mlconda install`",
+    ))
+}
+
+/// A directory for repodata.
+enum CacheDirectory {
+    Kept(PathBuf),
+    /// Gone with the value.
+    Temporary(tempfile::TempDir),
+}
+
+impl CacheDirectory {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Kept(path) => path,
+            Self::Temporary(directory) => directory.path(),
+        }
+    }
+}
+
+fn cache_directory(cache: Cache, context: &Context) -> Result<CacheDirectory, CliError> {
+    let settings = &context.settings;
+    match &settings.cache_directory {
+        Some(path) if cache == Cache::Make || path.is_dir() => Ok(CacheDirectory::Kept(path.clone())),
+        // An image `FROM scratch` has no directory for temporary files.
+        _ => tempfile::tempdir()
+            .or_else(|_| tempfile::tempdir_in(&settings.directory))
+            .map(CacheDirectory::Temporary)
+            .map_err(|error| {
+                CliError::world(
+                    format!("cannot make a directory for repodata: {error}"),
+                    "name one that can be written to with `MLCONDA_CACHE_DIR`",
+                )
+            }),
+    }
+}

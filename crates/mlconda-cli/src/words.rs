@@ -1,0 +1,61 @@
+//! Numbers in prose.
+
+/// A count with its noun: `1 package`, `30,400 files`.
+pub(crate) fn count(number: usize, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", grouped(number))
+}
+
+/// A number with its thousands apart.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A size in the unit that fits.
+pub(crate) fn bytes(size: u64) -> String {
+    let units = [("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];
+    match units.into_iter().find(|(_, unit)| size >= *unit) {
+        Some((name, unit)) => {
+            let tenths = size.saturating_mul(10) / unit;
+            if tenths >= 1000 {
+                format!("{} {name}", tenths / 10)
+            } else {
+                format!("{}.{} {name}", tenths / 10, tenths % 10)
+            }
+        }
+        None => count(usize::try_from(size).unwrap_or(usize::MAX), "byte"),
+    }
+}
+
+/// Names in backticks, with commas and an "and".
+pub(crate) fn list<T: AsRef<str>>(names: &[T]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{}`", name.as_ref())).collect();
+    match quoted.as_slice() {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_as_prose() {
+        assert_eq!([count(1, "file"), count(30_400, "file")], ["1 file", "30,400 files"]);
+        assert_eq!(
+            [bytes(1), bytes(999), bytes(1_500), bytes(805_000_000)],
+            ["1 byte", "999 bytes", "1.5 kB", "805 MB"]
+        );
+        assert_eq!([list(&["a"]), list(&["a", "b", "c"])], ["`a`", "`a`, `b` and `c`"]);
+    }
+}
