@@ -10,7 +10,7 @@ use mlconda::{
     lock::Lock,
     network::Client,
     progress::{Event, Progress},
-    repodata::{self, Access, RepodataOptions},
+    repodata::{self, Access, Repodata, RepodataOptions},
     solve,
 };
 
@@ -85,24 +85,42 @@ pub(crate) fn lock(
     let loading =
         targets.iter().map(|(environment, host)| repodata::load(&client, environment, host, &options, &progress));
     let loaded = context.block_on(try_join_all(loading))??;
-    let (progress, targets) = (&progress, &targets);
+    let (progress, targets, overrides) = (&progress, &targets, overrides.as_slice());
     std::thread::scope(|scope| {
         let solving: Vec<_> = targets
             .iter()
             .zip(&loaded)
             .map(|((environment, host), repodata)| {
-                scope.spawn(move || -> Result<Lock, CliError> {
-                    progress.event(Event::SolveStarted { records: repodata.len() });
-                    let solution = solve::solve(environment, repodata, host)?;
-                    progress.event(Event::SolveFinished { packages: solution.records.len() });
-                    Ok(Lock::new(environment, host, &solution)?)
-                })
+                scope.spawn(move || pin(environment, host, repodata, overrides, progress))
             })
             .collect();
         let finished =
             solving.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         finished.collect()
     })
+}
+
+/// Solves, and pins the solution.
+fn pin(
+    environment: &Environment,
+    host: &Host,
+    repodata: &Repodata,
+    overrides: &[Override],
+    progress: &dyn Progress,
+) -> Result<Lock, CliError> {
+    progress.event(Event::SolveStarted { records: repodata.len() });
+    let (solution, target) = solve::solve_for_oldest(environment, repodata, host, overrides)?;
+    progress.event(Event::SolveFinished { packages: solution.records.len() });
+    for (package, baseline) in target.virtual_packages.iter().zip(&host.virtual_packages) {
+        if package != baseline {
+            let (name, needed, usual) = (package.name.as_normalized(), &package.version, &baseline.version);
+            progress.event(Event::Warning(format!(
+                "the packages need `{name}` {needed} or newer, and so does the lock; the baseline of {} is {usual}",
+                host.platform
+            )));
+        }
+    }
+    Ok(Lock::new(environment, &target, &solution)?)
 }
 
 /// `CONDA_OVERRIDE_…` first, so that what was typed counts more.

@@ -7,6 +7,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot set up its world must stop")]
 
 use std::{
+    collections::BTreeMap,
     ffi::OsStr,
     fmt,
     path::{Path, PathBuf},
@@ -47,7 +48,7 @@ impl TestContext {
     pub fn new(program: impl Into<PathBuf>) -> Self {
         let directory = tempfile::Builder::new().prefix("mlconda-test-").tempdir().unwrap();
         let place = directory.path().canonicalize().unwrap();
-        for name in ["home", "work"] {
+        for name in ["home", "work", "developer"] {
             fs_err::create_dir(place.join(name)).unwrap();
         }
         let filters = vec![
@@ -66,6 +67,11 @@ impl TestContext {
     /// The home directory, `$HOME`.
     pub fn home(&self) -> PathBuf {
         self.path().join("home")
+    }
+
+    /// The home of the developer who makes the locks.
+    pub fn developer(&self) -> PathBuf {
+        self.path().join("developer")
     }
 
     /// The root prefix, `$MLCONDA_ROOT`; it does not exist at first.
@@ -88,13 +94,13 @@ impl TestContext {
         small::shared()
     }
 
-    /// Writes a file into the working directory; `CHANNELS` in it becomes the URL of the directory that holds the
+    /// Writes a file into the working directory; `${CHANNELS}` in it becomes the URL of the directory that holds the
     /// small channels.
     pub fn write(&self, name: &str, text: &str) -> PathBuf {
         let channels = format!("file://{}", small::shared().directory().display());
         let path = self.work().join(name);
         fs_err::create_dir_all(path.parent().unwrap()).unwrap();
-        fs_err::write(&path, text.replace("CHANNELS", &channels)).unwrap();
+        fs_err::write(&path, text.replace("${CHANNELS}", &channels)).unwrap();
         path
     }
 
@@ -102,7 +108,42 @@ impl TestContext {
     pub fn write_environment(&self, dependencies: &[&str]) -> PathBuf {
         let lines: String = dependencies.iter().map(|spec| format!("  - {spec}\n")).collect();
         let list = if lines.is_empty() { " []\n".to_owned() } else { format!("\n{lines}") };
-        self.write("environment.yml", &format!("name: small\nchannels:\n  - CHANNELS/main\ndependencies:{list}"))
+        self.write("environment.yml", &format!("name: small\nchannels:\n  - ${{CHANNELS}}/main\ndependencies:{list}"))
+    }
+
+    /// Writes a lock by hand: packages of the channel `main` by the beginnings of their archives' names, in this order,
+    /// at a URL; `None` is the directory itself.
+    pub fn write_lock(&self, name: &str, url: Option<&str>, packages: &[&str]) -> PathBuf {
+        let channel = &small::shared().main;
+        let url = url.map_or_else(|| channel.url(), str::to_owned);
+        let mut text = format!("# platform: {}\n@EXPLICIT\n", crate::host_subdir());
+        for package in packages {
+            let found = [crate::host_subdir(), "noarch"].into_iter().find_map(|subdir| {
+                let archives = channel.archives(subdir).unwrap();
+                let archive = archives.into_iter().find(|archive| archive.starts_with(package))?;
+                Some(format!("{subdir}/{archive}"))
+            });
+            let path = found.unwrap_or_else(|| panic!("the channel `main` has no {package}"));
+            let digest = crate::sha256_hex(fs_err::read(channel.path().join(&path)).unwrap());
+            text.push_str(&format!("{url}/{path}#sha256:{digest}\n"));
+        }
+        self.write(name, &text)
+    }
+
+    /// Locks the environment.yml in the working directory, as a developer does on another machine: from another
+    /// home, so that the cache that `lock` makes is not there for `install`.
+    pub fn lock(&self, arguments: &[&str]) -> Outcome {
+        let mut command = self.command(&self.program);
+        command.arg("lock").args(arguments).env("HOME", self.developer());
+        self.outcome(&mut command)
+    }
+
+    /// Locks these dependencies, from the channel `main`, as a file of the working directory.
+    #[track_caller]
+    pub fn locked(&self, name: &str, dependencies: &[&str]) -> PathBuf {
+        self.write_environment(dependencies);
+        self.lock(&["-o", name]).success();
+        self.work().join(name)
     }
 
     /// Reads a file of the working directory.
@@ -135,6 +176,13 @@ impl TestContext {
         self.mlconda_with(arguments, &[])
     }
 
+    /// A `mlconda` in this world, not yet started.
+    pub fn mlconda_command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
+        let mut command = self.command(&self.program);
+        command.args(arguments);
+        command
+    }
+
     /// Runs `mlconda` with environment variables besides.
     pub fn mlconda_with<A: AsRef<OsStr>>(
         &self,
@@ -162,11 +210,9 @@ impl TestContext {
         Outcome { code, stdout, stderr, snapshot }
     }
 
-    /// The paths of this world but those below the working directory: what a command may have left behind.
-    pub fn surroundings(&self) -> std::collections::BTreeMap<String, String> {
-        let mut all = tree::tree(&self.path()).unwrap();
-        all.retain(|path, _| path != "work" && !path.starts_with("work/"));
-        all
+    /// All of this world, to be compared with what a command leaves of it.
+    pub fn tree(&self) -> BTreeMap<String, String> {
+        tree::tree(&self.path()).unwrap()
     }
 
     /// A text with all that differs between machines and runs replaced.

@@ -33,5 +33,10 @@ pub fn sha256_hex(bytes: impl AsRef<[u8]>) -> String {
     hex::encode(rattler_digest::compute_bytes_digest::<rattler_digest::Sha256>(bytes))
 }
 
+/// The MD5 of bytes, in hexadecimal: what old locks have.
+pub fn md5_hex(bytes: impl AsRef<[u8]>) -> String {
+    hex::encode(rattler_digest::compute_bytes_digest::<rattler_digest::Md5>(bytes))
+}
+
 #[cfg(test)]
 mod tests;

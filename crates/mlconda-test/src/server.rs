@@ -11,7 +11,7 @@ use std::{
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::JoinHandle,
@@ -32,6 +32,8 @@ pub enum Fault {
     Truncated,
     /// The first so many requests get half of the body.
     TruncatedFirst(usize),
+    /// Half of the body comes, and then nothing more, with the connection open.
+    Stalled,
     /// One byte in the middle is another, with the length right.
     Corrupted,
     /// `Content-Length` promises ten bytes more than come.
@@ -54,6 +56,7 @@ struct Shared {
     directory: PathBuf,
     stopping: AtomicBool,
     state: Mutex<State>,
+    arrived: Condvar,
     now: AtomicUsize,
     most: AtomicUsize,
 }
@@ -92,6 +95,7 @@ impl Server {
             directory: directory.into(),
             stopping: AtomicBool::new(false),
             state: Mutex::default(),
+            arrived: Condvar::new(),
             now: AtomicUsize::new(0),
             most: AtomicUsize::new(0),
         });
@@ -126,6 +130,14 @@ impl Server {
     /// How many requests so far had a path that contains a text.
     pub fn count(&self, pattern: &str) -> usize {
         self.shared.state().requests.iter().filter(|request| request.path.contains(pattern)).count()
+    }
+
+    /// Waits until a request has come whose path contains a text.
+    pub fn wait_for(&self, pattern: &str) {
+        let mut state = self.shared.state();
+        while !state.requests.iter().any(|request| request.path.contains(pattern)) {
+            state = self.shared.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 
     /// Forgets the requests so far.
@@ -220,7 +232,12 @@ fn converse(connection: &TcpStream, shared: &Shared) -> io::Result<()> {
         let answer = Answer::to(&request, &shared.directory, fault);
         request.status = answer.status;
         shared.state().requests.push(request);
+        shared.arrived.notify_all();
         let sent = answer.send(connection);
+        if answer.stalled {
+            // Ends when the client gives up, or the server is dropped.
+            let _ = reader.read(&mut [0]);
+        }
         shared.now.fetch_sub(1, Ordering::SeqCst);
         if !sent? {
             break;
@@ -263,6 +280,8 @@ struct Answer {
     last: bool,
     /// Whether nothing is sent at all.
     silent: bool,
+    /// Whether the rest of the body never comes.
+    stalled: bool,
 }
 
 impl Answer {
@@ -276,9 +295,10 @@ impl Answer {
             _ => Self::file(request, directory),
         };
         match fault {
-            Some(Fault::Truncated) => {
+            Some(Fault::Truncated | Fault::Stalled) => {
                 answer.body.truncate(answer.length / 2);
                 answer.last = true;
+                answer.stalled = fault == Some(Fault::Stalled);
             }
             Some(Fault::Corrupted) => {
                 let middle = answer.body.len() / 2;

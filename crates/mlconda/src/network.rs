@@ -299,8 +299,12 @@ fn asked_wait(response: &Response) -> Option<Duration> {
     Some(Duration::from_secs(seconds).min(LONGEST_WAIT))
 }
 
-/// Has every answer that says nothing about its freshness asked for again, by its ETag or date. A cache may
-/// guess otherwise (RFC 9111, 4.2.2), and then a channel that was just indexed would go unseen for days.
+/// Makes answers fit for the cache of repodata.
+///
+/// * An answer that says nothing about its freshness is to be asked for again, by its ETag or date. A cache
+///   may guess otherwise (RFC 9111, 4.2.2), and then a channel that was just indexed would go unseen for days.
+/// * "Not modified" confirms what it was asked about, also where the server does not repeat the ETag or the
+///   date, as plain file servers do not; the cache would not know what to do with it.
 struct Revalidate;
 
 #[async_trait::async_trait]
@@ -311,10 +315,18 @@ impl Middleware for Revalidate {
         extensions: &mut http::Extensions,
         next: Next<'_>,
     ) -> reqwest_middleware::Result<Response> {
+        let asked = [(header::IF_NONE_MATCH, header::ETAG), (header::IF_MODIFIED_SINCE, header::LAST_MODIFIED)]
+            .map(|(condition, validator)| (validator, request.headers().get(condition).cloned()));
         let mut response = next.run(request, extensions).await?;
+        let not_modified = response.status() == StatusCode::NOT_MODIFIED;
         let headers = response.headers_mut();
         if !headers.contains_key(header::CACHE_CONTROL) && !headers.contains_key(header::EXPIRES) {
             headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-cache"));
+        }
+        if not_modified && !headers.contains_key(header::ETAG) && !headers.contains_key(header::LAST_MODIFIED) {
+            for (validator, value) in asked {
+                headers.extend(value.map(|value| (validator, value)));
+            }
         }
         Ok(response)
     }

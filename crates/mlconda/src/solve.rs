@@ -6,8 +6,10 @@
 //! the chosen records are what the channels have.
 
 mod explain;
+#[cfg(test)]
+mod tests;
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
+use std::{collections::HashMap, path::PathBuf, str::FromStr, sync::Arc};
 
 use itertools::Itertools;
 use rattler_conda_types::{RepoDataRecord, Subdir, Version};
@@ -15,7 +17,7 @@ use rattler_solve::{ChannelPriority, SolverImpl, SolverTask, resolvo};
 
 use crate::{
     environment::{Environment, Location, Requirement},
-    host::Host,
+    host::{Host, Override},
     repodata::Repodata,
 };
 
@@ -51,7 +53,7 @@ pub enum SolveError {
         reason: &'static str,
     },
     /// What is asked for contradicts itself.
-    #[error("no set of packages for `{platform}` satisfies what is asked for:\n{}", explanation.trim_end())]
+    #[error("no set of packages for `{platform}` satisfies what is asked for:\n{explanation}")]
     Unsolvable {
         /// The platform.
         platform: Subdir,
@@ -120,6 +122,53 @@ pub fn solve(environment: &Environment, repodata: &Repodata, host: &Host) -> Res
     Ok(Solution { records })
 }
 
+/// Solves for the oldest system that will do: where nothing but the age of the declared system stands in the
+/// way (its `__glibc`, `__linux` or `__osx`), the declaration is raised to the lowest version that a package
+/// asks for, until there is a solution. The answer depends on the channels only, not on the machine at hand.
+/// What the user declared (`pinned`) stays as it is, and a GPU is never assumed.
+///
+/// Gives the solution and the host that it is for.
+///
+/// # Errors
+/// As [`solve`]; the error is that of the newest system tried.
+pub fn solve_for_oldest(
+    environment: &Environment,
+    repodata: &Repodata,
+    host: &Host,
+    pinned: &[Override],
+) -> Result<(Solution, Host), SolveError> {
+    let mut host = host.clone();
+    loop {
+        let error = match solve(environment, repodata, &host) {
+            Ok(solution) => return Ok((solution, host)),
+            Err(error) => error,
+        };
+        let SolveError::Unsolvable { virtual_packages, .. } = &error else { return Err(error) };
+        match raised(&host, virtual_packages, pinned) {
+            Some(newer) => host = newer,
+            None => return Err(error),
+        }
+    }
+}
+
+/// The host with one version raised to the lowest that is asked for and that it lacks; `None` if that is not
+/// what stands in the way.
+fn raised(host: &Host, demands: &[VirtualDemand], pinned: &[Override]) -> Option<Host> {
+    let may_be_raised =
+        |name: &str| ["__glibc", "__linux", "__osx"].contains(&name) && pinned.iter().all(|pinned| pinned.name != name);
+    let (name, version) = demands
+        .iter()
+        .filter(|demand| may_be_raised(&demand.name))
+        .filter_map(|demand| {
+            let least = demand.wanted.split(',').find_map(|part| part.trim().strip_prefix(">="))?;
+            let least = Version::from_str(least).ok()?;
+            (demand.assumed.as_ref()? < &least).then_some((&demand.name, least))
+        })
+        .min()?;
+    let newer = Override::from_str(&format!("{name}={version}")).ok()?;
+    Some(host.clone().with(&[newer]))
+}
+
 /// Refuses what the solver would stumble over, and finds all misspelt names at once.
 fn check(environment: &Environment, repodata: &Repodata) -> Result<(), SolveError> {
     let mut packages = Vec::new();
@@ -182,7 +231,11 @@ fn unsolvable(error: rattler_solve::SolveError, host: &Host) -> SolveError {
         rattler_solve::SolveError::Unsolvable(reasons) => {
             let explanation = reasons.iter().join("\n");
             let virtual_packages = explain::virtual_demands(&explanation, host);
-            SolveError::Unsolvable { platform: host.platform, explanation, virtual_packages }
+            SolveError::Unsolvable {
+                platform: host.platform,
+                explanation: explain::tidy(&explanation),
+                virtual_packages,
+            }
         }
         other => SolveError::Repodata(other.to_string()),
     }

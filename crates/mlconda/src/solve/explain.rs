@@ -69,6 +69,22 @@ pub(super) fn unknown(file: &Path, packages: &[UnknownPackage]) -> String {
     format!("no channel has {what}:{}", lines.format(""))
 }
 
+/// The solver's explanation without what only its authors need, and with words for strict channels.
+pub(super) fn tidy(explanation: &str) -> String {
+    const STRICT: &str = "is excluded because due to strict channel priority not using this option from: '";
+    let tidy_line = |line: &str| {
+        let line = line.replace(" *,", ",").replace(" * cannot", " cannot");
+        match line.split_once(STRICT) {
+            Some((package, channel)) => {
+                let channel = channel.trim_end_matches('\'');
+                format!("{package}is in `{channel}`, and a channel before it has packages of the same name")
+            }
+            None => line,
+        }
+    };
+    explanation.lines().filter(|line| *line != "The following packages are incompatible").map(tidy_line).join("\n")
+}
+
 /// The virtual packages that the solver's explanation complains of: every spec of one that the host does
 /// not have as wanted. The explanation is text only, so they are found by their names in it.
 pub(super) fn virtual_demands(explanation: &str, host: &Host) -> Vec<VirtualDemand> {
@@ -76,7 +92,7 @@ pub(super) fn virtual_demands(explanation: &str, host: &Host) -> Vec<VirtualDema
         let start = line.find(" __").map(|place| place + 1)?;
         let spec = line[start..].split(", for which").next()?.trim_end_matches([',', ' ']);
         let (name, wanted) = spec.split_once(' ').unwrap_or((spec, ""));
-        Some((name.to_owned(), wanted.to_owned()))
+        Some((name.to_owned(), wanted.trim_matches('*').to_owned()))
     };
     let blamed = |line: &&str| line.contains("for which no candidates") || line.contains("cannot be installed");
     explanation

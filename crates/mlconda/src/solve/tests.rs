@@ -1,0 +1,158 @@
+//! Solving on hand-made repodata: which records are chosen, and how it reads when there are none.
+
+use std::path::Path;
+
+use rattler_conda_types::{PackageName, PackageRecord, VersionWithSource, package::DistArchiveIdentifier};
+use url::Url;
+
+use super::*;
+use crate::environment::ReadOptions;
+
+const FIRST: &str = "https://first.example/lab/";
+const SECOND: &str = "https://second.example/lab/";
+
+/// A record of `noarch`, from its file name without the extension and what it depends on.
+fn record(channel: &str, stem: &str, depends: &[&str]) -> RepoDataRecord {
+    let file = format!("{stem}.conda");
+    let mut parts = stem.rsplitn(3, '-');
+    let (build, version, name) = (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
+    let version: VersionWithSource = version.parse().unwrap();
+    let mut package = PackageRecord::new(name.parse::<PackageName>().unwrap(), version, build.parse().unwrap());
+    package.depends = depends.iter().map(ToString::to_string).collect();
+    package.subdir = "noarch".to_owned();
+    RepoDataRecord {
+        package_record: package,
+        identifier: file.parse::<DistArchiveIdentifier>().unwrap(),
+        url: Url::parse(&format!("{channel}noarch/{file}")).unwrap(),
+        channel: Some(channel.to_owned()),
+    }
+}
+
+fn environment(dependencies: &str) -> Environment {
+    let text = format!("channels: [{FIRST}, {SECOND}]\ndependencies:\n{dependencies}");
+    let options = ReadOptions { directory: "/".into(), ..ReadOptions::default() };
+    Environment::parse(&text, Path::new("environment.yml"), &options).unwrap()
+}
+
+fn linux() -> Host {
+    Host::baseline(Subdir::Linux64)
+}
+
+/// The chosen packages, sorted: `name-version-build`.
+fn chosen(dependencies: &str, subdirs: Vec<Vec<RepoDataRecord>>) -> Vec<String> {
+    let solution = solve(&environment(dependencies), &Repodata::new(subdirs), &linux()).unwrap();
+    assert!(solution.records.iter().all(|record| record.package_record.depends.iter().all(|spec| spec != "pip")));
+    solution
+        .records
+        .iter()
+        .map(|record| {
+            record.url.as_str().trim_end_matches(".conda").replace("https://", "").replace(".example/lab/noarch", "")
+        })
+        .sorted()
+        .collect()
+}
+
+fn failure(dependencies: &str, subdirs: Vec<Vec<RepoDataRecord>>) -> String {
+    solve(&environment(dependencies), &Repodata::new(subdirs), &linux()).unwrap_err().to_string()
+}
+
+#[test]
+fn every_python_brings_pip_but_its_record_stays_as_the_channel_has_it() {
+    let python = || record(FIRST, "python-3.11.2-h1_0", &[]);
+    let pip = record(FIRST, "pip-24.0-py_0", &["python >=3.8"]);
+    assert_eq!(chosen("- python", vec![vec![python(), pip]]), ["first/pip-24.0-py_0", "first/python-3.11.2-h1_0"]);
+    assert_eq!(chosen("- python", vec![vec![python()]]), ["first/python-3.11.2-h1_0"]);
+}
+
+#[test]
+fn the_first_channel_that_has_a_package_counts_unless_another_is_named() {
+    let subdirs = || vec![vec![record(FIRST, "tool-1.0-0", &[])], vec![record(SECOND, "tool-2.0-0", &[])]];
+    assert_eq!(chosen("- tool", subdirs()), ["first/tool-1.0-0"]);
+    assert_eq!(chosen(&format!("- {SECOND}::tool"), subdirs()), ["second/tool-2.0-0"]);
+    insta::assert_snapshot!(failure("- tool >=2", subdirs()), @"
+    no set of packages for `linux-64` satisfies what is asked for:
+    └─ tool >=2 cannot be installed because there are no viable options:
+       └─ tool 2.0 is in `https://second.example/lab/`, and a channel before it has packages of the same name
+    ");
+}
+
+#[test]
+fn the_order_of_records_does_not_count() {
+    let mut records = vec![
+        record(FIRST, "tool-1.0-a_0", &["blas"]),
+        record(FIRST, "tool-1.0-b_0", &["blas"]),
+        record(FIRST, "blas-1.0-mkl", &[]),
+        record(FIRST, "blas-1.0-openblas", &[]),
+    ];
+    let there = chosen("- tool", vec![records.clone()]);
+    records.reverse();
+    assert_eq!(chosen("- tool", vec![records]), there);
+}
+
+#[test]
+fn all_misspelt_names_are_told_at_once_with_near_ones() {
+    let names = ["pandas-2.0-0", "scikit-learn-1.3-0", "scipy-1.0-0"];
+    let records = names.iter().map(|stem| record(FIRST, stem, &[])).collect();
+    insta::assert_snapshot!(failure("- scipy\n- pandsa >=2\n- sklearn\n- zzzz\n", vec![records]), @"
+    no channel has these packages:
+      `pandsa` (environment.yml:4:3): did you mean `pandas`?
+      `sklearn` (environment.yml:5:3): did you mean `scikit-learn`?
+      `zzzz` (environment.yml:6:3)
+    ");
+}
+
+#[test]
+fn a_contradiction_is_explained() {
+    let records = vec![
+        record(FIRST, "app-1.0-0", &["lib >=2", "helper"]),
+        record(FIRST, "helper-1.0-0", &["lib <2"]),
+        record(FIRST, "lib-1.0-0", &[]),
+        record(FIRST, "lib-2.0-0", &[]),
+    ];
+    insta::assert_snapshot!(failure("- app", vec![records]), @"
+    no set of packages for `linux-64` satisfies what is asked for:
+    └─ app cannot be installed because there are no viable options:
+       └─ app 1.0 would require
+          ├─ lib >=2, which can be installed with any of the following options:
+          │  └─ lib 2.0
+          └─ helper, which cannot be installed because there are no viable options:
+             └─ helper 1.0 would require
+                └─ lib <2, which cannot be installed because there are no viable options:
+                   └─ lib 1.0, which conflicts with the versions reported above.
+    ");
+}
+
+#[test]
+fn a_gpu_is_not_assumed_and_its_lack_is_told() {
+    let subdirs = vec![vec![record(FIRST, "torch-2.0-cuda", &["__cuda >=12"])]];
+    let repodata = Repodata::new(subdirs);
+    let environment = environment("- torch");
+    let error = solve_for_oldest(&environment, &repodata, &linux(), &[]).unwrap_err();
+    let SolveError::Unsolvable { virtual_packages, .. } = error else { panic!("{error}") };
+    let lacking = VirtualDemand { name: "__cuda".into(), wanted: ">=12".into(), assumed: None };
+    assert_eq!(virtual_packages, [lacking]);
+    let declared = linux().with(&["__cuda=12.4".parse().unwrap()]);
+    assert_eq!(solve(&environment, &repodata, &declared).unwrap().records.len(), 1);
+}
+
+#[test]
+fn an_old_system_is_raised_to_the_oldest_that_will_do_unless_it_was_declared() {
+    let repodata = Repodata::new(vec![vec![
+        record(FIRST, "tool-1.0-0", &["__glibc >=2.34,<3.0.a0"]),
+        record(FIRST, "tool-2.0-0", &["__glibc >=2.39,<3.0.a0"]),
+    ]]);
+    let environment = environment("- tool");
+    let (solution, host) = solve_for_oldest(&environment, &repodata, &linux(), &[]).unwrap();
+    assert_eq!(solution.records[0].package_record.version.as_str(), "1.0");
+    assert!(host.virtual_packages.iter().any(|package| package.to_string() == "__glibc=2.34=0"));
+    let pinned = ["__glibc=2.31".parse().unwrap()];
+    assert!(solve_for_oldest(&environment, &repodata, &linux().with(&pinned), &pinned).is_err());
+}
+
+#[test]
+fn what_the_solver_cannot_take_is_refused() {
+    let mut environment = environment("- tool");
+    environment.requirements[0].spec.url = Url::parse("https://host/tool-1.0-0.conda").ok();
+    let error = solve(&environment, &Repodata::default(), &linux()).unwrap_err().to_string();
+    insta::assert_snapshot!(error, @"environment.yml:3:3: cannot solve for `tool`: a package is taken from a channel, not from a URL");
+}
