@@ -10,7 +10,7 @@ use std::{
 use mlconda::{
     Subdir,
     host::Host,
-    install::{Options, Report, Scripts, Unmet},
+    install::{Meta, Options, Report, Scripts, Unmet},
     lock::{Expansion, Lock},
     network::Client,
     plan::Plan,
@@ -214,7 +214,13 @@ fn tell_report(report: &Report, prefix: &Prefix, start: Instant, context: &Conte
     }
     let place = prefix.path().display();
     if report.linked == 0 && report.unlinked == 0 {
-        ui.say(&format!("`{place}` is up to date: {}.", count(report.unchanged, "package")));
+        let packages = count(report.unchanged, "package");
+        ui.say(&match report.meta {
+            Meta::AsItWas => format!("`{place}` is up to date: {packages}."),
+            Meta::Written => {
+                format!("The variables of `{place}` are set anew; its packages are up to date: {packages}.")
+            }
+        });
         return;
     }
     let others = match (report.unlinked, report.unchanged) {
