@@ -1,5 +1,23 @@
 //! The integration tests, by what they are about.
+//!
+//! Each runs the true program in a world of its own (`mlconda_test::context`), on channels that the project makes.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+mod faults;
+mod install;
+mod lock;
 mod run;
+mod update;
+
+use mlconda_test::context::TestContext;
+
+/// A world for one test.
+fn world() -> TestContext {
+    TestContext::new(env!("CARGO_BIN_EXE_mlconda"))
+}
+
+/// A server for the small channels.
+fn serve() -> mlconda_test::server::Server {
+    mlconda_test::server::Server::serve(mlconda_test::small::shared().directory()).unwrap()
+}

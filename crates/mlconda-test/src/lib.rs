@@ -1,1 +1,42 @@
-//! x
+//! True conda packages, local channels, a server and a context, for the tests, the demo and the benchmarks.
+//!
+//! Everything is made when it is needed, from what stands in this crate: nothing is downloaded, nothing binary is
+//! checked in, and a Rust toolchain is all it takes. What it makes is deterministic, so that tests can tell a
+//! difference that mlconda makes from one that the test made.
+
+pub mod channel;
+pub mod context;
+pub mod package;
+pub mod program;
+pub mod server;
+pub mod small;
+pub mod tree;
+
+/// The subdir of the machine that the tests run on: compiled test packages are for this one.
+pub const fn host_subdir() -> &'static str {
+    if cfg!(target_os = "macos") {
+        if cfg!(target_arch = "aarch64") { "osx-arm64" } else { "osx-64" }
+    } else if cfg!(target_arch = "aarch64") {
+        "linux-aarch64"
+    } else {
+        "linux-64"
+    }
+}
+
+/// A subdir that is not the machine's.
+pub const fn foreign_subdir() -> &'static str {
+    if cfg!(all(target_os = "macos", target_arch = "aarch64")) { "linux-64" } else { "osx-arm64" }
+}
+
+/// The SHA-256 of bytes, in hexadecimal.
+pub fn sha256_hex(bytes: impl AsRef<[u8]>) -> String {
+    hex::encode(rattler_digest::compute_bytes_digest::<rattler_digest::Sha256>(bytes))
+}
+
+/// The MD5 of bytes, in hexadecimal: what old locks have.
+pub fn md5_hex(bytes: impl AsRef<[u8]>) -> String {
+    hex::encode(rattler_digest::compute_bytes_digest::<rattler_digest::Md5>(bytes))
+}
+
+#[cfg(test)]
+mod tests;

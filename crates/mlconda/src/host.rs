@@ -4,13 +4,14 @@
 //! declared [`Host::baseline`] of the platform and what the user overrides. Detection ([`Host::detect`])
 //! serves `info`, and the question whether a lock fits the machine it is to be installed on.
 //!
-//! The baselines are what base images in use today have. A baseline is an upper bound: the solver takes no package
-//! that needs more, and most need far less (conda-forge's ask for glibc 2.17 or 2.28), so a lock usually runs on
-//! older systems too; `install` compares what the chosen packages do need with the machine, and says so:
+//! The baselines are the oldest systems that current images and runners have, and the same that the
+//! tools around us assume when they lock for another machine. Where the channels have nothing for a system that
+//! old, a solve raises the version as far as it must ([`crate::solve::solve_for_oldest`]); `install` compares what
+//! the chosen packages need with the machine at hand, and says so:
 //!
 //! | platforms | virtual packages | because |
 //! |---|---|---|
-//! | all Linux | `__unix=0=0`, `__linux=4.18=0`, `__glibc=2.36=0` | Debian 12 and its distroless images; Ubuntu 24.04 and RHEL 10 have more |
+//! | all Linux | `__unix=0=0`, `__linux=4.18=0`, `__glibc=2.28=0` | RHEL 8 and Debian 10, below every supported base image |
 //! | linux-riscv64 | `__glibc=2.39=0` instead | no channel builds for an older one |
 //! | osx-64, osx-arm64 | `__unix=0=0`, `__osx=13.0=0` | the oldest macOS that conda-forge's compilers target by default |
 //! | win-64, win-arm64 | `__win=10.0=0` | the oldest Windows still served |
@@ -41,7 +42,7 @@ impl Host {
             packages.extend(package("__unix", "0", "0"));
         }
         if platform.is_linux() {
-            let glibc = if platform == Subdir::LinuxRiscv64 { "2.39" } else { "2.36" };
+            let glibc = if platform == Subdir::LinuxRiscv64 { "2.39" } else { "2.28" };
             packages.extend(package("__linux", "4.18", "0"));
             packages.extend(package("__glibc", glibc, "0"));
         }
@@ -210,8 +211,8 @@ mod tests {
     #[test]
     fn baselines_are_what_the_table_says() {
         let of = |platform| text(&Host::baseline(platform));
-        assert_eq!(of(Subdir::Linux64), "__archspec=1=x86_64 __glibc=2.36=0 __linux=4.18=0 __unix=0=0");
-        assert_eq!(of(Subdir::LinuxAarch64), "__archspec=1=aarch64 __glibc=2.36=0 __linux=4.18=0 __unix=0=0");
+        assert_eq!(of(Subdir::Linux64), "__archspec=1=x86_64 __glibc=2.28=0 __linux=4.18=0 __unix=0=0");
+        assert_eq!(of(Subdir::LinuxAarch64), "__archspec=1=aarch64 __glibc=2.28=0 __linux=4.18=0 __unix=0=0");
         assert_eq!(of(Subdir::OsxArm64), "__archspec=1=m1 __osx=13.0=0 __unix=0=0");
         assert_eq!(of(Subdir::Win64), "__archspec=1=x86_64 __win=10.0=0");
         assert_eq!(of(Subdir::NoArch), "");

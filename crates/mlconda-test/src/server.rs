@@ -1,0 +1,414 @@
+//! An HTTP/1.1 server for a directory, on loopback, that can misbehave on request.
+//!
+//! Small enough to be read: threads and blocking sockets, one thread a connection. It does what channels' servers
+//! do and clients rely on (connections that stay open, `ETag` and `If-None-Match`, `Range`, `HEAD`), and the
+//! faults are those that were seen on real ones.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    io::{self, BufRead, BufReader, Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread::JoinHandle,
+};
+
+use crate::sha256_hex;
+
+/// How a request goes wrong.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Fault {
+    /// Answers with this status and nothing else: 401, 403, 404, 500.
+    Status(u16),
+    /// The first so many requests get 503, later ones the file.
+    UnavailableFirst(usize),
+    /// The first so many connections are closed without an answer.
+    HangUpFirst(usize),
+    /// Half of the body comes, then the connection closes.
+    Truncated,
+    /// The first so many requests get half of the body.
+    TruncatedFirst(usize),
+    /// Half of the body comes, and then nothing more, with the connection open.
+    Stalled,
+    /// One byte in the middle is another, with the length right.
+    Corrupted,
+    /// `Content-Length` promises ten bytes more than come.
+    WrongLength,
+    /// 302 to this location.
+    Redirect(String),
+}
+
+/// A running server; dropping it closes all connections and waits for its threads.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+/// What the threads share.
+#[derive(Debug)]
+struct Shared {
+    directory: PathBuf,
+    stopping: AtomicBool,
+    state: Mutex<State>,
+    arrived: Condvar,
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Patterns and what happens to the paths that contain them, with how often it has.
+    faults: Vec<(String, Fault, usize)>,
+    requests: Vec<Request>,
+    connections: Vec<TcpStream>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+/// A request as it arrived.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Request {
+    /// `GET` or `HEAD`.
+    pub method: String,
+    /// The path, decoded.
+    pub path: String,
+    /// The headers, their names in lower case.
+    pub headers: BTreeMap<String, String>,
+    /// The status that was answered.
+    pub status: u16,
+}
+
+impl Server {
+    /// Serves a directory on a free port of 127.0.0.1.
+    ///
+    /// # Errors
+    ///
+    /// If there is no free port.
+    pub fn serve(directory: impl Into<PathBuf>) -> io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let shared = Arc::new(Shared {
+            directory: directory.into(),
+            stopping: AtomicBool::new(false),
+            state: Mutex::default(),
+            arrived: Condvar::new(),
+            now: AtomicUsize::new(0),
+            most: AtomicUsize::new(0),
+        });
+        let address = listener.local_addr()?;
+        let acceptor = std::thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || accept(&listener, &shared)
+        });
+        Ok(Self { address, shared, acceptor: Some(acceptor) })
+    }
+
+    /// The URL of a path below the directory.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}/{path}", self.address)
+    }
+
+    /// From now on, requests whose path contains a text go wrong. The fault said last counts.
+    pub fn fail(&self, pattern: &str, fault: Fault) {
+        self.shared.state().faults.insert(0, (pattern.to_owned(), fault, 0));
+    }
+
+    /// From now on, nothing goes wrong.
+    pub fn recover(&self) {
+        self.shared.state().faults.clear();
+    }
+
+    /// All requests so far, in order of arrival.
+    pub fn requests(&self) -> Vec<Request> {
+        self.shared.state().requests.clone()
+    }
+
+    /// How many requests so far had a path that contains a text.
+    pub fn count(&self, pattern: &str) -> usize {
+        self.shared.state().requests.iter().filter(|request| request.path.contains(pattern)).count()
+    }
+
+    /// Waits until a request has come whose path contains a text.
+    pub fn wait_for(&self, pattern: &str) {
+        let mut state = self.shared.state();
+        while !state.requests.iter().any(|request| request.path.contains(pattern)) {
+            state = self.shared.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Forgets the requests so far.
+    pub fn forget(&self) {
+        self.shared.state().requests.clear();
+    }
+
+    /// The most requests that were being answered at the same time.
+    pub fn most_at_once(&self) -> usize {
+        self.shared.most.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect(self.address);
+        if let Some(acceptor) = self.acceptor.take() {
+            let _ = acceptor.join();
+        }
+        let (connections, workers) = {
+            let mut state = self.shared.state();
+            (std::mem::take(&mut state.connections), std::mem::take(&mut state.workers))
+        };
+        for connection in connections {
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+        for worker in workers {
+            let _ = worker.join();
+        }
+    }
+}
+
+/// A URL on loopback where nobody listens.
+///
+/// # Errors
+///
+/// If there is no free port.
+pub fn unreachable_url() -> io::Result<String> {
+    let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    Ok(format!("http://{address}"))
+}
+
+impl Shared {
+    /// The state, also after a thread has panicked with it: the test that failed says so itself.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What happens to a request of a path, if it is to go wrong.
+    fn fault(&self, path: &str) -> Option<Fault> {
+        let mut state = self.state();
+        let (_, fault, times) = state.faults.iter_mut().find(|(pattern, _, _)| path.contains(pattern.as_str()))?;
+        *times += 1;
+        match fault {
+            Fault::UnavailableFirst(first) => (*times <= *first).then_some(Fault::Status(503)),
+            Fault::TruncatedFirst(first) => (*times <= *first).then_some(Fault::Truncated),
+            Fault::HangUpFirst(first) => (*times <= *first).then_some(Fault::HangUpFirst(0)),
+            other => Some(other.clone()),
+        }
+    }
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    for connection in listener.incoming() {
+        if shared.stopping.load(Ordering::SeqCst) {
+            return;
+        }
+        let Ok(connection) = connection else { continue };
+        let Ok(handle) = connection.try_clone() else { continue };
+        let worker = std::thread::spawn({
+            let shared = Arc::clone(shared);
+            move || {
+                let _ = converse(&connection, &shared);
+                let _ = connection.shutdown(Shutdown::Both);
+            }
+        });
+        let mut state = shared.state();
+        state.connections.push(handle);
+        state.workers.push(worker);
+    }
+}
+
+/// Answers requests until the client has no more.
+fn converse(connection: &TcpStream, shared: &Shared) -> io::Result<()> {
+    connection.set_nodelay(true)?;
+    let mut reader = BufReader::new(connection);
+    while let Some(mut request) = read_request(&mut reader)? {
+        let now = shared.now.fetch_add(1, Ordering::SeqCst) + 1;
+        shared.most.fetch_max(now, Ordering::SeqCst);
+        let fault = shared.fault(&request.path);
+        let answer = Answer::to(&request, &shared.directory, fault);
+        request.status = answer.status;
+        shared.state().requests.push(request);
+        shared.arrived.notify_all();
+        let sent = answer.send(connection);
+        if answer.stalled {
+            // Ends when the client gives up, or the server is dropped.
+            let _ = reader.read(&mut [0]);
+        }
+        shared.now.fetch_sub(1, Ordering::SeqCst);
+        if !sent? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Reads a request's head; `None` when the client has closed the connection.
+fn read_request(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
+    let mut line = String::new();
+    if reader.take(16_384).read_line(&mut line)? == 0 {
+        return Ok(None);
+    }
+    let mut words = line.split_whitespace();
+    let (Some(method), Some(target)) = (words.next(), words.next()) else {
+        return Err(io::Error::other(format!("not a request: {line}")));
+    };
+    let path = target.split_once('?').map_or(target, |(path, _)| path);
+    let path = decoded(path.trim_start_matches('/'));
+    let mut headers = BTreeMap::new();
+    loop {
+        let mut header = String::new();
+        reader.take(16_384).read_line(&mut header)?;
+        let Some((name, value)) = header.trim_end().split_once(':') else { break };
+        headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+    }
+    Ok(Some(Request { method: method.to_owned(), path, headers, status: 0 }))
+}
+
+/// What goes back.
+#[derive(Debug, Default)]
+struct Answer {
+    status: u16,
+    headers: Vec<(&'static str, String)>,
+    /// What `Content-Length` says.
+    length: usize,
+    body: Vec<u8>,
+    /// Whether the connection ends after it.
+    last: bool,
+    /// Whether nothing is sent at all.
+    silent: bool,
+    /// Whether the rest of the body never comes.
+    stalled: bool,
+}
+
+impl Answer {
+    fn to(request: &Request, directory: &Path, fault: Option<Fault>) -> Self {
+        let mut answer = match &fault {
+            Some(Fault::Status(status)) => Self { status: *status, ..Self::default() },
+            Some(Fault::Redirect(to)) => {
+                Self { status: 302, headers: vec![("Location", to.clone())], ..Self::default() }
+            }
+            Some(Fault::HangUpFirst(_)) => Self { last: true, silent: true, ..Self::default() },
+            _ => Self::file(request, directory),
+        };
+        match fault {
+            Some(Fault::Truncated | Fault::Stalled) => {
+                answer.body.truncate(answer.length / 2);
+                answer.last = true;
+                answer.stalled = fault == Some(Fault::Stalled);
+            }
+            Some(Fault::Corrupted) => {
+                let middle = answer.body.len() / 2;
+                if let Some(byte) = answer.body.get_mut(middle) {
+                    *byte ^= 0xff;
+                }
+            }
+            Some(Fault::WrongLength) => {
+                answer.length += 10;
+                answer.last = true;
+            }
+            _ => {}
+        }
+        if request.method == "HEAD" {
+            answer.body.clear();
+        }
+        answer
+    }
+
+    /// A file, a part of it, or the word that the client has it already.
+    fn file(request: &Request, directory: &Path) -> Self {
+        let escapes = request.path.split('/').any(|part| part == "..");
+        let path = directory.join(&request.path);
+        let Some(body) = (!escapes && path.is_file()).then(|| fs_err::read(&path).ok()).flatten() else {
+            return Self { status: 404, ..Self::default() };
+        };
+        let etag = format!("\"{}\"", &sha256_hex(&body)[..16]);
+        let mut headers = vec![("ETag", etag.clone()), ("Accept-Ranges", "bytes".to_owned())];
+        let known = request.headers.get("if-none-match");
+        if known.is_some_and(|known| known.split(',').any(|one| one.trim().trim_start_matches("W/") == etag)) {
+            return Self { status: 304, headers, ..Self::default() };
+        }
+        let whole = body.len();
+        match request.headers.get("range").map(|range| range_of(range, whole)) {
+            None => Self { status: 200, headers, length: whole, body, ..Self::default() },
+            Some(Some((start, end))) => {
+                headers.push(("Content-Range", format!("bytes {start}-{}/{whole}", end - 1)));
+                let body = body[start..end].to_vec();
+                Self { status: 206, headers, length: body.len(), body, ..Self::default() }
+            }
+            Some(None) => {
+                headers.push(("Content-Range", format!("bytes */{whole}")));
+                Self { status: 416, headers, ..Self::default() }
+            }
+        }
+    }
+
+    /// Sends it; whether the connection may go on.
+    fn send(&self, mut connection: &TcpStream) -> io::Result<bool> {
+        if self.silent {
+            return Ok(false);
+        }
+        let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
+        for (name, value) in &self.headers {
+            let _ = write!(head, "{name}: {value}\r\n");
+        }
+        if self.status != 304 {
+            let _ = write!(head, "Content-Length: {}\r\n", self.length);
+        }
+        head.push_str("\r\n");
+        connection.write_all(head.as_bytes())?;
+        connection.write_all(&self.body)?;
+        connection.flush()?;
+        Ok(!self.last)
+    }
+}
+
+/// The first byte and the one after the last of a `Range: bytes=…`; `None` if the file has no such bytes.
+fn range_of(range: &str, length: usize) -> Option<(usize, usize)> {
+    let (start, end) = range.strip_prefix("bytes=")?.split_once('-')?;
+    let (start, end) = match (start.parse::<usize>().ok(), end.parse::<usize>().ok()) {
+        (Some(start), Some(last)) => (start, length.min(last.saturating_add(1))),
+        (Some(start), None) => (start, length),
+        (None, Some(count)) => (length.saturating_sub(count), length),
+        (None, None) => return None,
+    };
+    (start < end).then_some((start, end))
+}
+
+/// A path with its `%41` turned into letters.
+fn decoded(path: &str) -> String {
+    let bytes = path.as_bytes();
+    let (mut plain, mut index) = (Vec::with_capacity(bytes.len()), 0);
+    while index < bytes.len() {
+        let byte = path.get(index + 1..index + 3).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match (bytes[index], byte) {
+            (b'%', Some(byte)) => {
+                plain.push(byte);
+                index += 3;
+            }
+            (byte, _) => {
+                plain.push(byte);
+                index += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&plain).into_owned()
+}
+
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        206 => "Partial Content",
+        302 => "Found",
+        304 => "Not Modified",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        416 => "Range Not Satisfiable",
+        503 => "Service Unavailable",
+        _ => "Error",
+    }
+}

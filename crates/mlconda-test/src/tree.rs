@@ -1,0 +1,87 @@
+//! A directory as a list of lines, to compare what was there before with what is there after.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::Path,
+};
+
+use crate::sha256_hex;
+
+/// What lies at each path below a directory, in order: kind, mode, and size, contents' hash or target.
+///
+/// The directory itself is not in it; one that does not exist has nothing in it.
+///
+/// # Errors
+///
+/// If something below cannot be read.
+pub fn tree(directory: &Path) -> io::Result<BTreeMap<String, String>> {
+    let mut found = BTreeMap::new();
+    if directory.is_dir() {
+        visit(directory, directory, &mut found)?;
+    }
+    Ok(found)
+}
+
+/// The paths below a directory, in order, one a line.
+///
+/// # Errors
+///
+/// If something below cannot be read.
+pub fn paths(directory: &Path) -> io::Result<String> {
+    Ok(tree(directory)?.keys().map(|path| format!("{path}\n")).collect())
+}
+
+/// What differs between two trees: `+` is new, `-` is gone, `~` has changed.
+pub fn difference(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> String {
+    let mut lines = BTreeMap::new();
+    for (path, what) in before {
+        match after.get(path) {
+            None => lines.insert(path, '-'),
+            Some(now) if now != what => lines.insert(path, '~'),
+            Some(_) => None,
+        };
+    }
+    for path in after.keys().filter(|path| !before.contains_key(*path)) {
+        lines.insert(path, '+');
+    }
+    lines.iter().map(|(path, mark)| format!("{mark} {path}\n")).collect()
+}
+
+/// How many bytes the files below a directory hold, each file counted once however many names it has.
+///
+/// # Errors
+///
+/// If something below cannot be read.
+pub fn bytes(directory: &Path) -> io::Result<u64> {
+    let mut sizes = BTreeMap::new();
+    for path in tree(directory)?.keys() {
+        let metadata = fs_err::symlink_metadata(directory.join(path))?;
+        if metadata.is_file() {
+            sizes.insert((metadata.dev(), metadata.ino()), metadata.len());
+        }
+    }
+    Ok(sizes.values().sum())
+}
+
+fn visit(root: &Path, directory: &Path, found: &mut BTreeMap<String, String>) -> io::Result<()> {
+    for entry in fs_err::read_dir(directory)? {
+        let path = entry?.path();
+        let name = path.strip_prefix(root).unwrap_or(&path).display().to_string();
+        let metadata = fs_err::symlink_metadata(&path)?;
+        let mode = metadata.permissions().mode() & 0o7777;
+        let what = if metadata.is_symlink() {
+            format!("link -> {}", fs_err::read_link(&path)?.display())
+        } else if metadata.is_dir() {
+            visit(root, &path, found)?;
+            format!("directory {mode:o}")
+        } else if metadata.is_file() {
+            format!("file {mode:o} {} {}", metadata.len(), sha256_hex(fs_err::read(&path)?))
+        } else {
+            format!("special {mode:o}")
+        };
+        found.insert(name, what);
+    }
+    Ok(())
+}

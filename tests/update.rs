@@ -1,0 +1,72 @@
+//! Installing into a prefix that is there already: only what differs changes, and what is the user's stays.
+
+use insta::assert_snapshot;
+use mlconda_test::{
+    context::{TestContext, argument},
+    tree,
+};
+
+use crate::{install::identities, world};
+
+/// Installs packages into `prefix`, in place of what is there.
+fn install(world: &TestContext, packages: &[&str]) -> std::path::PathBuf {
+    let lock = world.write_lock("env.lock", None, packages);
+    let prefix = world.path().join("prefix");
+    world.mlconda(["install", argument(&lock), "-p", argument(&prefix)]).success();
+    prefix
+}
+
+#[test]
+fn only_what_differs_changes() {
+    let world = world();
+    let prefix = install(&world, &["tzdata", "python-3.11.9", "greet-1.0", "where-1.0", "links"]);
+    let (before, before_files) = (tree::tree(&prefix).unwrap(), identities(&prefix));
+    install(&world, &["tzdata", "python-3.11.9", "greet-2.0", "where-1.0", "unicode"]);
+    let (after, after_files) = (tree::tree(&prefix).unwrap(), identities(&prefix));
+    assert_snapshot!(tree::difference(&before, &after), @"");
+    for path in ["bin/where-am-i", "share/zoneinfo/Etc/UTC", "lib/python3.11/os.py", "bin/python"] {
+        assert_eq!(before_files[path], after_files[path], "{path} is the same file as before");
+    }
+}
+
+#[test]
+fn an_update_gives_what_a_first_installation_gives() {
+    let world = world();
+    let wanted = ["tzdata", "python-3.12.4", "greet-2.0", "where-2.0", "after-link-2.0"];
+    install(&world, &["tzdata", "python-3.11.8", "greet-1.0", "where-1.0", "after-link-1.0", "hollow"]);
+    let prefix = install(&world, &wanted);
+    let mut updated = tree::tree(&prefix).unwrap();
+    fs_err::remove_dir_all(&prefix).unwrap();
+    install(&world, &wanted);
+    let mut fresh = tree::tree(&prefix).unwrap();
+    // The history is truthful: it tells of both.
+    for entries in [&mut updated, &mut fresh] {
+        entries.remove("conda-meta/history");
+    }
+    assert_eq!(tree::difference(&fresh, &updated), "");
+}
+
+#[test]
+fn files_of_the_user_stay() {
+    let world = world();
+    let prefix = install(&world, &["tzdata", "python-3.11.9", "greet-1.0"]);
+    let mine = ["notebook.ipynb", "lib/python3.11/site-packages/mine.py", "share/greet/mine.txt"];
+    for path in mine {
+        fs_err::write(prefix.join(path), "mine").unwrap();
+    }
+    install(&world, &["tzdata", "python-3.11.9", "greet-2.0"]);
+    install(&world, &["tzdata", "python-3.11.9"]);
+    for path in mine {
+        assert_eq!(fs_err::read_to_string(prefix.join(path)).unwrap(), "mine", "{path}");
+    }
+}
+
+#[test]
+fn a_directory_that_is_no_prefix_is_not_touched() {
+    let world = world();
+    let lock = world.write_lock("env.lock", None, &["tzdata"]);
+    world.write("documents/letter.txt", "Dear all");
+    let before = world.tree();
+    assert_snapshot!(world.mlconda(["install", argument(&lock), "-p", "documents"]).failure(1), @"");
+    assert_eq!(tree::difference(&before, &world.tree()), "");
+}
