@@ -196,8 +196,11 @@ pub fn reason(error: &(dyn Error + 'static)) -> String {
         Some(error) if error.is_timeout() => "no answer in time".to_owned(),
         Some(error) if error.is_redirect() => "it redirects without end".to_owned(),
         Some(error) => error.status().map_or_else(|| "the request failed".to_owned(), |status| status.to_string()),
-        None if last.to_string() == "operation timed out" => "no answer in time".to_owned(),
-        None => last.to_string(),
+        None => match last.to_string().as_str() {
+            "operation timed out" => "no answer in time".to_owned(),
+            "end of file before message length reached" => "the answer broke off".to_owned(),
+            text => text.to_owned(),
+        },
     }
 }
 

@@ -117,7 +117,7 @@ pub fn solve(environment: &Environment, repodata: &Repodata, host: &Host) -> Res
         excluded_candidates: HashMap::default(),
         cancellation_token: None,
     };
-    let answer = resolvo::Solver.solve(task).map_err(|error| unsolvable(error, host))?;
+    let answer = resolvo::Solver.solve(task).map_err(|error| unsolvable(error, repodata, host))?;
     let records = answer.records.into_iter().map(|record| as_in_channel(record, &with_pip, repodata)).collect();
     Ok(Solution { records })
 }
@@ -226,14 +226,14 @@ fn as_in_channel(
     original.map_or(record, |original| RepoDataRecord::clone(original))
 }
 
-fn unsolvable(error: rattler_solve::SolveError, host: &Host) -> SolveError {
+fn unsolvable(error: rattler_solve::SolveError, repodata: &Repodata, host: &Host) -> SolveError {
     match error {
         rattler_solve::SolveError::Unsolvable(reasons) => {
             let explanation = reasons.iter().join("\n");
             let virtual_packages = explain::virtual_demands(&explanation, host);
             SolveError::Unsolvable {
                 platform: host.platform,
-                explanation: explain::tidy(&explanation),
+                explanation: explain::tidy(&explanation, repodata),
                 virtual_packages,
             }
         }
