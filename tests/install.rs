@@ -368,6 +368,7 @@ fn a_lock_with_md5_only_installs_and_says_so() {
     exit code 0
     --- stdout
     --- stderr
+    warning: `env.lock` has no sha256 for 1 package; `mlconda lock` pins all by sha256
     Installing 1 package into `[TEMP]/work/prefix`
     Linked 1 package in `[TEMP]/work/prefix`: 3 files, [SIZE], in [TIME].
     ");
