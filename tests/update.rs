@@ -89,10 +89,17 @@ fn files_of_the_user_stay() {
 }
 
 #[test]
-fn a_directory_that_was_there_keeps_its_files() {
+fn a_directory_that_is_no_prefix_is_not_touched() {
     let world = world();
     let lock = world.write_lock("env.lock", None, &["tzdata"]);
-    let letter = world.write("documents/letter.txt", "Dear all");
-    world.mlconda(["install", argument(&lock), "-p", "documents"]).success();
-    assert_eq!(fs_err::read_to_string(letter).unwrap(), "Dear all");
+    world.write("documents/letter.txt", "Dear all");
+    let before = world.tree();
+    assert_snapshot!(world.mlconda(["install", argument(&lock), "-p", "documents"]).failure(1), @r"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: `[TEMP]/work/documents` holds files but no environment
+    hint: choose a directory that does not exist yet, or an empty one
+    ");
+    assert_eq!(tree::difference(&before, &world.tree()), "");
 }
