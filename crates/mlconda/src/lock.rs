@@ -220,7 +220,11 @@ impl Lock {
             return Ok(Written::UpToDate);
         }
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = tempfile::Builder::new().prefix(".env.lock-").tempfile_in(directory)?;
+        // The temporary file's name would say nothing to whoever reads the message.
+        let named = |error: std::io::Error| {
+            std::io::Error::new(error.kind(), format!("cannot write `{}`: {}", path.display(), error.kind()))
+        };
+        let mut file = tempfile::Builder::new().prefix(".env.lock-").tempfile_in(directory).map_err(named)?;
         std::io::Write::write_all(&mut file, text.as_bytes())?;
         crate::system::set_mode(file.as_file(), 0o644)?;
         file.persist(path).map_err(|error| error.error)?;
