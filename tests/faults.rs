@@ -29,36 +29,50 @@ fn fails(world: &TestContext) -> Outcome {
     outcome
 }
 
-/// The same, with a prefix that is not there and with one that is.
+/// The same while a package goes wrong, with a prefix that is not there and with one that is; then all is well again,
+/// and so is the installation.
 #[track_caller]
-fn fails_twice(world: &TestContext, server: &Server) -> Outcome {
-    let first = fails(world);
-    let lock = world.read("env.lock");
+fn fails_while(world: &TestContext, server: &Server, package: &str, fault: &Fault) -> Outcome {
+    server.fail(package, fault.clone());
+    let outcome = fails(world);
     server.recover();
+    let wanted = world.read("env.lock");
     world.write_lock("env.lock", Some(&server.url("main")), &["where-1.0"]);
     world.mlconda(["install", "env.lock", "-p", "prefix"]).success();
-    fs_err::write(world.work().join("env.lock"), lock).unwrap();
-    first
+    world.write("env.lock", &wanted);
+    server.fail(package, fault.clone());
+    fails(world);
+    server.recover();
+    world.mlconda(["install", "env.lock", "-p", "prefix"]).success();
+    outcome
 }
 
 #[test]
 fn a_corrupt_package() {
     let (world, server) = served(&["tzdata", "where-2.0"]);
-    server.fail("where-2.0", Fault::Corrupted);
-    assert_snapshot!(fails_twice(&world, &server), @"");
-    server.fail("where-2.0", Fault::Corrupted);
-    fails(&world);
-    server.recover();
-    world.mlconda(["install", "env.lock", "-p", "prefix"]).success();
+    assert_snapshot!(fails_while(&world, &server, "where-2.0", &Fault::Corrupted), @r"
+    exit code 1
+    --- stdout
+    --- stderr
+    Installing 2 packages into `[TEMP]/work/prefix`
+    error: `where-2.0-h4bc722e_0.conda` from [SERVER]/main/[HOST]/where-2.0-h4bc722e_0.conda is not what the lock says: its sha256 is [SHA256], not [SHA256]
+    ");
 }
 
 #[test]
 fn a_truncated_package() {
     let (world, server) = served(&["tzdata", "large"]);
-    server.fail("large", Fault::Truncated);
-    assert_snapshot!(fails_twice(&world, &server), @"");
-    server.fail("large", Fault::Truncated);
-    fails(&world);
+    assert_snapshot!(fails_while(&world, &server, "large", &Fault::Truncated), @r"
+    exit code 1
+    --- stdout
+    --- stderr
+    Installing 2 packages into `[TEMP]/work/prefix`
+    `large-1.0-h4bc722e_0.conda` again: end of file before message length reached
+    `large-1.0-h4bc722e_0.conda` again: end of file before message length reached
+    `large-1.0-h4bc722e_0.conda` again: end of file before message length reached
+    error: cannot get `large-1.0-h4bc722e_0.conda` from [SERVER]/main/[HOST]/large-1.0-h4bc722e_0.conda
+      because: end of file before message length reached
+    ");
 }
 
 #[test]
@@ -89,7 +103,14 @@ fn a_redirect_is_followed() {
 fn a_package_that_is_not_there() {
     let (world, server) = served(&["tzdata"]);
     server.fail("tzdata", Fault::Status(404));
-    assert_snapshot!(fails(&world), @"");
+    assert_snapshot!(fails(&world), @r"
+    exit code 1
+    --- stdout
+    --- stderr
+    Installing 1 package into `[TEMP]/work/prefix`
+    error: cannot get `tzdata-2024a-hd8ed1ab_0.conda` from [SERVER]/main/noarch/tzdata-2024a-hd8ed1ab_0.conda
+      because: `[SERVER]/main/noarch/tzdata-2024a-hd8ed1ab_0.conda` answers 404 Not Found
+    ");
     assert_eq!(server.count("tzdata"), 1, "asking again would not help");
 }
 
@@ -97,14 +118,28 @@ fn a_package_that_is_not_there() {
 fn a_package_that_wants_a_login() {
     let (world, server) = served(&["tzdata"]);
     server.fail("tzdata", Fault::Status(401));
-    assert_snapshot!(fails(&world), @"");
+    assert_snapshot!(fails(&world), @r"
+    exit code 1
+    --- stdout
+    --- stderr
+    Installing 1 package into `[TEMP]/work/prefix`
+    error: cannot get `tzdata-2024a-hd8ed1ab_0.conda` from [SERVER]/main/noarch/tzdata-2024a-hd8ed1ab_0.conda
+      because: `[SERVER]/main/noarch/tzdata-2024a-hd8ed1ab_0.conda` answers 401 Unauthorized
+    ");
 }
 
 #[test]
 fn a_server_that_cannot_be_reached() {
     let world = world();
     world.write_lock("env.lock", Some(&unreachable_url().unwrap()), &["tzdata"]);
-    assert_snapshot!(fails(&world), @"");
+    assert_snapshot!(fails(&world), @r"
+    exit code 1
+    --- stdout
+    --- stderr
+    Installing 1 package into `[TEMP]/work/prefix`
+    error: cannot get `tzdata-2024a-hd8ed1ab_0.conda` from http://127.0.0.1:[PORT]/noarch/tzdata-2024a-hd8ed1ab_0.conda
+      because: cannot reach `http://127.0.0.1:[PORT]/noarch/tzdata-2024a-hd8ed1ab_0.conda`: Connection refused (os error [NUMBER])
+    ");
 }
 
 #[test]
@@ -114,7 +149,13 @@ fn a_package_that_is_another_than_was_locked() {
     let text = fs_err::read_to_string(&lock).unwrap();
     let hash = text.rsplit_once("#sha256:").unwrap().1.trim();
     fs_err::write(&lock, text.replace(hash, &"0".repeat(64))).unwrap();
-    assert_snapshot!(fails(&world), @"");
+    assert_snapshot!(fails(&world), @r"
+    exit code 1
+    --- stdout
+    --- stderr
+    Installing 2 packages into `[TEMP]/work/prefix`
+    error: `where-2.0-h4bc722e_0.conda` from file://[CHANNELS]/main/[HOST]/where-2.0-h4bc722e_0.conda is not what the lock says: its sha256 is [SHA256], not [SHA256]
+    ");
 }
 
 #[test]
@@ -125,7 +166,14 @@ fn a_file_that_is_no_package() {
     let url = format!("file://{}/fake-1.0-0.conda", world.work().display());
     world
         .write("env.lock", &format!("# platform: {}\n@EXPLICIT\n{url}#sha256:{digest}\n", mlconda_test::host_subdir()));
-    assert_snapshot!(fails(&world), @"");
+    assert_snapshot!(fails(&world), @r"
+    exit code 1
+    --- stdout
+    --- stderr
+    Installing 1 package into `[TEMP]/work/prefix`
+    error: the package `fake-1.0-0.conda` is not sound
+      because: invalid zip archive: invalid Zip archive: Could not find EOCD
+    ");
 }
 
 #[test]
@@ -133,19 +181,36 @@ fn a_lock_for_another_platform() {
     let world = world();
     world.write_environment(&["where"]);
     world.lock(&["--platform", foreign_subdir()]).success();
-    assert_snapshot!(fails(&world), @"");
+    assert_snapshot!(fails(&world), @r"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: `env.lock` is a lock for [FOREIGN], and this is [HOST]
+    hint: make one with `mlconda lock --platform [HOST]`
+    ");
 }
 
 #[test]
 fn no_such_lock() {
-    assert_snapshot!(fails(&world()), @"");
+    assert_snapshot!(fails(&world()), @r"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: failed to open file `[TEMP]/work/env.lock`: No such file or directory (os error [NUMBER])
+    ");
 }
 
 #[test]
 fn a_file_that_is_no_lock() {
     let world = world();
     world.write("env.lock", "Dear all,\n");
-    assert_snapshot!(fails(&world), @"");
+    assert_snapshot!(fails(&world), @r"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: [TEMP]/work/env.lock:1: only comments may stand before the line `@EXPLICIT`
+      Dear all,
+    ");
 }
 
 #[test]
@@ -154,7 +219,13 @@ fn a_line_that_is_no_package() {
     let lock = world.write_lock("env.lock", None, &["tzdata"]);
     let text = fs_err::read_to_string(&lock).unwrap();
     fs_err::write(&lock, format!("{text}https://example.org/what#is-this\n")).unwrap();
-    assert_snapshot!(fails(&world), @"");
+    assert_snapshot!(fails(&world), @r"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: [TEMP]/work/env.lock:4: `is-this` is neither a sha256 (64 hex digits) nor an md5 (32)
+      https://example.org/what#is-this
+    ");
 }
 
 #[test]
@@ -162,7 +233,12 @@ fn a_prefix_that_cannot_be_made() {
     let world = world();
     let lock = world.write_lock("env.lock", None, &["tzdata"]);
     let before = world.tree();
-    assert_snapshot!(world.mlconda(["install", argument(&lock), "-p", "env.lock/prefix"]).failure(1), @"");
+    assert_snapshot!(world.mlconda(["install", argument(&lock), "-p", "env.lock/prefix"]).failure(1), @r"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: failed to create directory `[TEMP]/work/env.lock/.prefix.mlconda-new`: Not a directory (os error [NUMBER])
+    ");
     assert_eq!(tree::difference(&before, &world.tree()), "");
 }
 
@@ -193,7 +269,13 @@ fn a_disk_that_is_full() {
     let program = argument(std::path::Path::new(install.get_program())).to_owned();
     let script = "trap '' XFSZ; ulimit -f 1000; exec \"$0\" install env.lock -p prefix";
     let outcome = world.run("/bin/sh", &["-c", script, &program]).failure(1);
-    assert_snapshot!(outcome, @"");
+    assert_snapshot!(outcome, @r"
+    exit code 1
+    --- stdout
+    --- stderr
+    Installing 2 packages into `[TEMP]/work/prefix`
+    error: failed to write to file `[TEMP]/work/.prefix.mlconda-new/share/large.bin`: File too large (os error [NUMBER])
+    ");
     assert_eq!(tree::difference(&before, &world.tree()), "");
 }
 
@@ -211,12 +293,8 @@ fn killed_in_the_middle() {
 
     // The next run succeeds, and takes the debris away.
     server.recover();
-    let before: Vec<String> = vec!["env.lock".to_owned(), "prefix".to_owned()];
     world.mlconda(["install", "env.lock", "-p", "prefix"]).success();
-    let mut names: Vec<String> = fs_err::read_dir(world.work())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
-        .collect();
-    names.sort();
-    assert_eq!(names, before);
+    let mut names = world.tree();
+    names.retain(|path, _| path.starts_with("work/") && !path.starts_with("work/prefix/"));
+    assert_eq!(names.into_keys().collect::<Vec<_>>(), ["work/env.lock", "work/prefix"]);
 }

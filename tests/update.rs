@@ -23,7 +23,34 @@ fn only_what_differs_changes() {
     let (before, before_files) = (tree::tree(&prefix).unwrap(), identities(&prefix));
     install(&world, &["tzdata", "python-3.11.9", "greet-2.0", "where-1.0", "unicode"]);
     let (after, after_files) = (tree::tree(&prefix).unwrap(), identities(&prefix));
-    assert_snapshot!(tree::difference(&before, &after), @"");
+    assert_snapshot!(tree::difference(&before, &after), @r"
+    - conda-meta/greet-1.0-pyhd8ed1ab_0.json
+    + conda-meta/greet-2.0-pyhd8ed1ab_0.json
+    ~ conda-meta/history
+    - conda-meta/links-1.0-h4bc722e_0.json
+    + conda-meta/unicode-1.0-hd8ed1ab_0.json
+    - lib/links
+    - lib/links/libone.so
+    - lib/links/libone.so.1
+    - lib/links/libone.so.1.2.3
+    - lib/python3.11/site-packages/greet-1.0.dist-info
+    - lib/python3.11/site-packages/greet-1.0.dist-info/INSTALLER
+    - lib/python3.11/site-packages/greet-1.0.dist-info/METADATA
+    + lib/python3.11/site-packages/greet-2.0.dist-info
+    + lib/python3.11/site-packages/greet-2.0.dist-info/INSTALLER
+    + lib/python3.11/site-packages/greet-2.0.dist-info/METADATA
+    ~ lib/python3.11/site-packages/greet/__init__.py
+    - share/links
+    - share/links/dangling
+    - share/links/directory
+    - share/links/from-afar
+    + share/unicode
+    + share/unicode/a file with spaces
+    + share/unicode/naïve café.txt
+    + share/unicode/ссылка
+    + share/unicode/日本語
+    + share/unicode/日本語/データ.txt
+    ");
     for path in ["bin/where-am-i", "share/zoneinfo/Etc/UTC", "lib/python3.11/os.py", "bin/python"] {
         assert_eq!(before_files[path], after_files[path], "{path} is the same file as before");
     }

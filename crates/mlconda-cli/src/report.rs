@@ -1,8 +1,11 @@
 //! Errors to words, hints and exit codes, in one place: 1 the user or the world, 2 usage, 255 our bug.
 
-use std::{error::Error, process::ExitCode};
+use std::{error::Error, io::ErrorKind, process::ExitCode};
 
 use mlconda::{
+    install::InstallError,
+    lock::LockError,
+    prefix::PrefixError,
     repodata::RepodataError,
     solve::{SolveError, VirtualDemand},
 };
@@ -45,10 +48,10 @@ from_stages!(
     mlconda::Error,
     mlconda::activate::ActivateError,
     mlconda::environment::EnvironmentError,
-    mlconda::install::InstallError,
-    mlconda::lock::LockError,
+    InstallError,
+    LockError,
     mlconda::network::NetworkError,
-    mlconda::prefix::PrefixError,
+    PrefixError,
     RepodataError,
     SolveError
 );
@@ -98,8 +101,64 @@ fn hint(error: &mlconda::Error) -> Option<String> {
     match error {
         mlconda::Error::Repodata(error) => repodata_hint(error),
         mlconda::Error::Solve(error) => solve_hint(error),
+        mlconda::Error::Install(error) => install_hint(error),
+        mlconda::Error::Lock(error) => lock_hint(error),
+        mlconda::Error::Prefix(PrefixError::Record { .. }) => {
+            Some("the prefix is damaged: remove it and install it anew".to_owned())
+        }
         _ => None,
     }
+}
+
+fn lock_hint(error: &LockError) -> Option<String> {
+    let hint = match error {
+        LockError::File(error) if error.kind() == ErrorKind::NotFound => {
+            "make a lock with `mlconda lock environment.yml`; `mlconda install` takes an environment.yml as well"
+        }
+        LockError::File(error) => return io_hint(error),
+        LockError::NotALock { .. } => {
+            "an environment is recognised by its file's name: `.yml` or `.yaml`; `mlconda lock` makes a lock of one"
+        }
+        LockError::Format { .. } => "use the mlconda that wrote it, or a newer one",
+        LockError::NoDigest { .. } => "index the channel again: newer indexers write sha256 sums",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+fn install_hint(error: &InstallError) -> Option<String> {
+    let hint = match error {
+        InstallError::File(error) => return io_hint(error),
+        InstallError::Parent { source, .. } => return io_hint(source),
+        InstallError::Busy { .. } => "wait until it has finished, and try again",
+        InstallError::Occupied { .. } => "choose a directory that does not exist yet, or an empty one",
+        InstallError::Download { .. } => {
+            "the prefix is as it was. A channel may have removed the package: then lock anew"
+        }
+        InstallError::Digest { .. } => {
+            "nothing of it was used. If the channel has replaced the package and that is as it should be, lock anew; \
+             else somebody between you and the channel has changed it"
+        }
+        InstallError::Package { .. } => "the prefix is as it was. The package is at fault: tell its maintainers",
+        InstallError::Kind { .. } => "the packages, or your own files in the prefix, do not go together",
+        InstallError::PrefixTooLong { .. } => "choose a shorter prefix",
+        InstallError::NoPython { .. } => "add `python` to the environment.yml and lock it again",
+        InstallError::Script { .. } | InstallError::NoShell { .. } => {
+            "`--no-scripts` installs without running packages' scripts"
+        }
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+fn io_hint(error: &std::io::Error) -> Option<String> {
+    let hint = match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "the disk is full: nothing has changed; make room",
+        ErrorKind::PermissionDenied => "choose a prefix that you may write to, with `-p DIR`",
+        ErrorKind::ReadOnlyFilesystem => "the file system can only be read; choose another prefix, with `-p DIR`",
+        _ => return None,
+    };
+    Some(hint.to_owned())
 }
 
 fn repodata_hint(error: &RepodataError) -> Option<String> {

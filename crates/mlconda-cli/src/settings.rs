@@ -150,9 +150,9 @@ impl Settings {
         plain(&self.directory.join(path))
     }
 
-    /// The prefix of an environment by name.
+    /// The prefix of an environment by name; `base` is the root prefix itself, as with conda.
     pub(crate) fn named_prefix(&self, name: &str) -> PathBuf {
-        self.root_prefix.join("envs").join(name)
+        if name == "base" { self.root_prefix.clone() } else { self.root_prefix.join("envs").join(name) }
     }
 
     /// The directory in which environments are found by name: the root prefix's `envs/`. For a user who has none, it is
@@ -283,8 +283,7 @@ fn choice(settings: &Settings) -> String {
         [] => format!("`{directory}` holds no environment; name one elsewhere with `-p DIR`"),
         [name] => format!("`{directory}` holds `{name}`: name it with `-n {name}`, or one elsewhere with `-p DIR`"),
         names => {
-            let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-            let names = crate::ui::list(&names);
+            let names = crate::words::list(names);
             format!("`{directory}` holds {names}: name one with `-n NAME`, or one elsewhere with `-p DIR`")
         }
     }

@@ -57,12 +57,3 @@ impl Ui {
         let _ = writeln!(std::io::stderr(), "{text}");
     }
 }
-
-/// Items as prose: `a`, `a and b`, `a, b and c`.
-pub(crate) fn list(items: &[String]) -> String {
-    match items {
-        [] => String::new(),
-        [only] => only.clone(),
-        [before @ .., last] => format!("{} and {last}", before.join(", ")),
-    }
-}

@@ -37,11 +37,15 @@ pub(crate) fn bytes(size: u64) -> String {
 
 /// Names in backticks, with commas and an "and".
 pub(crate) fn list<T: AsRef<str>>(names: &[T]) -> String {
-    let quoted: Vec<String> = names.iter().map(|name| format!("`{}`", name.as_ref())).collect();
-    match quoted.as_slice() {
+    enumerate(&names.iter().map(|name| format!("`{}`", name.as_ref())).collect::<Vec<_>>())
+}
+
+/// Phrases as prose: `a`, `a and b`, `a, b and c`.
+pub(crate) fn enumerate(phrases: &[String]) -> String {
+    match phrases {
         [] => String::new(),
-        [one] => one.clone(),
-        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+        [only] => only.clone(),
+        [before @ .., last] => format!("{} and {last}", before.join(", ")),
     }
 }
 

@@ -222,7 +222,10 @@ impl TestContext {
         for (from, to) in &self.filters {
             text = text.replace(from, to);
         }
-        [ports as fn(&str) -> String, hashes, measures].iter().fold(text, |text, filter| filter(&text))
+        text = after(&text, "127.0.0.1:", "[PORT]");
+        text = after(&text, "(os error ", "[NUMBER]");
+        text = after(&text, "# size: ", "[SIZE]");
+        [hashes as fn(&str) -> String, measures].iter().fold(text, |text, filter| filter(&text))
     }
 }
 
@@ -262,13 +265,15 @@ fn ended(text: &str) -> String {
     if text.is_empty() || text.ends_with('\n') { text.to_owned() } else { format!("{text}\n") }
 }
 
-/// `127.0.0.1:[PORT]`.
-fn ports(text: &str) -> String {
-    let mut pieces = text.split("127.0.0.1:");
+/// Replaces the digits after a text.
+fn after(text: &str, before: &str, by: &str) -> String {
+    let mut pieces = text.split(before);
     let mut normal = pieces.next().unwrap_or_default().to_owned();
     for piece in pieces {
-        normal.push_str("127.0.0.1:[PORT]");
-        normal.push_str(piece.trim_start_matches(|letter: char| letter.is_ascii_digit()));
+        let rest = piece.trim_start_matches(|letter: char| letter.is_ascii_digit());
+        normal.push_str(before);
+        normal.push_str(if rest.len() < piece.len() { by } else { "" });
+        normal.push_str(rest);
     }
     normal
 }
@@ -337,11 +342,11 @@ pub fn argument(path: &Path) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::{hashes, measures, ports};
+    use super::{after, hashes, measures};
 
     #[test]
     fn what_differs_between_runs_is_replaced() {
-        assert_eq!(ports("at http://127.0.0.1:4711/main"), "at http://127.0.0.1:[PORT]/main");
+        assert_eq!(after("at 127.0.0.1:4711/main", "127.0.0.1:", "[PORT]"), "at 127.0.0.1:[PORT]/main");
         assert_eq!(hashes(&format!("#{},", "0a".repeat(32))), "#[SHA256],");
         assert_eq!(measures("Installed 3 packages (1.5 MB) in 20 ms."), "Installed 3 packages ([SIZE]) in [TIME].");
         assert_eq!(measures("12,345 bytes\n17 s"), "[SIZE]\n[TIME]");

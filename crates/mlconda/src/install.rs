@@ -4,6 +4,7 @@
 //! into the records; so this engine is ours, on rattler's building blocks (archives, prefix replacement, entry
 //! points, records). Waiting is async, on the caller's thread; disk work has threads of its own.
 
+mod cache;
 mod commit;
 mod fetch;
 mod link;
@@ -312,9 +313,6 @@ fn merge(
     let new = stage.paths();
     let known: HashSet<PathBuf> = plan.unlink.iter().chain(&plan.keep).flat_map(record::files).cloned().collect();
     let strangers = commit::check(prefix.path(), &new, &known)?;
-    if !strangers.is_empty() && !prefix.is_environment() {
-        return Err(InstallError::Occupied { prefix: prefix.path().to_owned() });
-    }
     if options.scripts == Scripts::Run {
         for old in &plan.unlink {
             script::run(prefix.path(), &old.repodata_record.package_record, script::When::PreUnlink)?;
@@ -376,6 +374,9 @@ impl Site {
         let parent = path.parent().unwrap_or(Path::new("/"));
         let made = make_parents(parent)?;
         let exists = fs_err::symlink_metadata(path).is_ok();
+        if exists && !may_hold_environment(path)? {
+            return Err(InstallError::Occupied { prefix: path.to_owned() });
+        }
         let (stage, kind) = match commit::beside(path).filter(|_| !exists) {
             Some(stage) => (stage, SiteKind::Beside),
             None => (path.join(commit::INSIDE), SiteKind::Inside),
@@ -426,6 +427,18 @@ impl Drop for Site {
             }
         }
     }
+}
+
+/// Whether an environment may be put into a directory that exists: there is one already, or nothing but what
+/// stands in a root prefix or in a fresh volume. Other people's directories are left alone.
+fn may_hold_environment(path: &Path) -> Result<bool, InstallError> {
+    let harmless = ["conda-meta", "envs", "pkgs", "lost+found", commit::INSIDE];
+    for entry in fs_err::read_dir(path)? {
+        if !harmless.iter().any(|name| entry.as_ref().is_ok_and(|entry| entry.file_name() == *name)) {
+            return Ok(path.join("conda-meta").is_dir());
+        }
+    }
+    Ok(true)
 }
 
 /// Makes the directories above a prefix, and tells which were not there.

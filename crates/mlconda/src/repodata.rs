@@ -9,6 +9,9 @@
 //! The gateway collects records in the order in which they arrive. They are sorted here, since a solve
 //! must not depend on which answer came first.
 
+#[cfg(test)]
+mod tests;
+
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use futures::future::{join_all, try_join_all};

@@ -99,3 +99,32 @@ pub(crate) fn sign_again(path: &Path, platform: Subdir) -> io::Result<Option<Sha
     // A file that is no program is left as it is, as conda does.
     if status.success() { Ok(Some(rattler_digest::compute_file_digest::<Sha256>(path)?)) } else { Ok(None) }
 }
+
+/// Makes a file the same as one of the cache: by hard link, or as a copy where there can be none.
+pub(crate) fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
+    match std::fs::hard_link(from, to) {
+        Ok(()) => Ok(()),
+        // Another file system, one without hard links, or too many of them.
+        Err(error) if is_no_link(&error) => {
+            fs_err::copy(from, to)?;
+            let file = fs_err::File::options().write(true).open(to)?;
+            set_time(file.file(), modified(&fs_err::metadata(from)?))
+        }
+        Err(error) => Err(io::Error::new(error.kind(), format!("cannot link `{}`: {error}", to.display()))),
+    }
+}
+
+fn is_no_link(error: &io::Error) -> bool {
+    use io::ErrorKind::{CrossesDevices, PermissionDenied, TooManyLinks, Unsupported};
+    matches!(error.kind(), CrossesDevices | PermissionDenied | TooManyLinks | Unsupported)
+}
+
+/// A file's time of last change, in seconds since 1970.
+pub(crate) fn modified(metadata: &std::fs::Metadata) -> i64 {
+    metadata.mtime()
+}
+
+/// Whether anybody may run a file.
+pub(crate) fn is_executable(metadata: &std::fs::Metadata) -> bool {
+    metadata.mode() & 0o111 != 0
+}

@@ -18,6 +18,7 @@ use crate::{
     locking::{self, Cache, LockingArgs},
     report::CliError,
     settings::Context,
+    words::{bytes, count},
 };
 
 /// Solve an environment.yml and pin the answer
@@ -75,7 +76,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
         };
         printed.push(to_json(lock, &output, written));
         if args.dry_run && !args.json {
-            context.ui.data(&lock.to_text())?;
+            context.ui.data(lock.to_text())?;
         }
         context.ui.say(&summary(lock, &output, written, start));
     }
@@ -141,23 +142,14 @@ fn output(output: &Path, platform: Subdir, count: usize) -> PathBuf {
 }
 
 fn summary(lock: &Lock, output: &Path, written: Option<Written>, start: Instant) -> String {
-    let packages = match lock.packages.len() {
-        1 => "1 package".to_owned(),
-        count => format!("{count} packages"),
-    };
-    let size = lock.download_size().map(|size| format!(" ({} to download)", megabytes(size))).unwrap_or_default();
+    let packages = count(lock.packages.len(), "package");
+    let size = lock.download_size().map(|size| format!(" ({} to download)", bytes(size))).unwrap_or_default();
     let outcome = match written {
         Some(Written::Changed) => format!("locked in `{}`", output.display()),
         Some(Written::UpToDate) => format!("locked; `{}` is up to date", output.display()),
         None => "solved; nothing is written".to_owned(),
     };
     format!("{packages}{size} for {} {outcome}, in {:.1} s", lock.platform, start.elapsed().as_secs_f64())
-}
-
-fn megabytes(bytes: u64) -> String {
-    // Exact enough: sizes are far below 2^52.
-    let megabytes = bytes as f64 / 1e6;
-    if megabytes < 10.0 { format!("{megabytes:.1} MB") } else { format!("{megabytes:.0} MB") }
 }
 
 fn to_json(lock: &Lock, output: &Path, written: Option<Written>) -> Value {

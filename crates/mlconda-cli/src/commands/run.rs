@@ -19,7 +19,7 @@ use mlconda::{
 use crate::{
     report::CliError,
     settings::{Context, PrefixArgs},
-    ui,
+    words,
 };
 
 /// Shells give this code when a command was found and could not be executed …
@@ -121,19 +121,18 @@ fn no_shell(prefix: &Prefix, activation: &Activation) -> CliError {
         })
         .collect();
     CliError::world(
-        format!("no shell is here to run the activation scripts {}", ui::list(&scripts)),
+        format!("no shell is here to run the activation scripts {}", words::enumerate(&scripts)),
         "add `bash` to the environment, or go without the scripts: `mlconda run --no-scripts …` sets the variables only",
     )
 }
 
 fn not_found(error: &CommandError, prefix: &Prefix) -> CliError {
-    let quoted = |words: &[String]| ui::list(&words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>());
     let message = error.to_string();
     match error {
         CommandError::NotFound { searched, near, .. } => {
             let places: Vec<String> = searched.iter().map(|place| place.display().to_string()).collect();
-            let near = if near.is_empty() { String::new() } else { format!("there is {}; ", quoted(near)) };
-            let hint = Some(format!("{near}looked for it in {}", quoted(&places)));
+            let near = if near.is_empty() { String::new() } else { format!("there is {}; ", words::list(near)) };
+            let hint = Some(format!("{near}looked for it in {}", words::list(&places)));
             let message = format!("{message} in the environment `{}` or around it", prefix.path().display());
             CliError::Command { message, hint, code: NOT_FOUND }
         }

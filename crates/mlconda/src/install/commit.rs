@@ -55,7 +55,8 @@ pub(super) fn unlink(prefix: &Path, old: &[PrefixRecord], stays: &HashSet<PathBu
             parents.extend(path.ancestors().skip(1).map(Path::to_owned));
         }
         let directories = record::directories(record).map(|entry| &entry.relative_path);
-        parents.extend(directories.filter(|path| super::stage::is_inside(path)).cloned());
+        let directories = directories.filter(|path| super::stage::is_inside(path));
+        parents.extend(directories.flat_map(|path| path.ancestors()).map(Path::to_owned));
         system::remove_if_there(&prefix.join("conda-meta").join(record.file_name()))?;
     }
     let mut parents: Vec<PathBuf> = parents.into_iter().filter(|path| !path.as_os_str().is_empty()).collect();

@@ -15,7 +15,7 @@ use rattler_digest::{Sha256, Sha256Hash, compute_bytes_digest};
 
 use super::{
     InstallError,
-    package::{Package, invalid},
+    package::{Info, Package, invalid},
     stage::{Stage, is_inside, link_stays_inside},
     unpack::{Entry, Kind, Sink},
 };
@@ -23,6 +23,14 @@ use super::{
 /// A file whose content is read in one piece is written in one piece. Larger ones go through a buffer of this
 /// size, in bytes.
 const BUFFER: usize = 1 << 20;
+
+/// A file that is to be written.
+struct File<'a> {
+    content: &'a mut dyn Read,
+    size: u64,
+    executable: bool,
+    modified: i64,
+}
 
 /// The linking of one package.
 pub(super) struct Linking<'a> {
@@ -77,7 +85,8 @@ fn disk(error: std::io::Error) -> LinkError {
 impl Sink for Linking<'_> {
     type Error = LinkError;
 
-    fn begin(&mut self, package: Package) -> Result<(), LinkError> {
+    fn begin(&mut self, info: &Info) -> Result<(), LinkError> {
+        let package = info.read()?;
         if package.is_noarch_python() && self.python.is_none() {
             return Err(LinkError::PythonWanted);
         }
@@ -99,7 +108,19 @@ impl Sink for Linking<'_> {
         let target = self.target(&entry.path)?;
         let place = self.stage.claim(&target, self.number)?;
         let entry = match entry.kind {
-            Kind::File(_) => self.file(entry, &listed, target, &place)?,
+            Kind::File(content) => {
+                let source = File { content, size: entry.size, executable: entry.executable, modified: entry.modified };
+                self.file(source, &listed, target, &place)?
+            }
+            Kind::OnDisk(ref file) if listed.prefix_placeholder.is_none() => {
+                crate::system::link_or_copy(file, &place).map_err(disk)?;
+                PathsEntry { size_in_bytes: Some(entry.size), ..plain(&listed, target) }
+            }
+            Kind::OnDisk(ref file) => {
+                let mut content = fs_err::File::open(file)?;
+                let (size, executable, modified) = (entry.size, entry.executable, entry.modified);
+                self.file(File { content: &mut content, size, executable, modified }, &listed, target, &place)?
+            }
             Kind::SoftLink(ref to) => {
                 if !link_stays_inside(&target, to) {
                     let message =
@@ -160,23 +181,21 @@ impl<'a> Linking<'a> {
 
     fn file(
         &mut self,
-        entry: Entry<'_>,
+        source: File<'_>,
         listed: &ArchivePath,
         target: PathBuf,
         place: &Path,
     ) -> Result<PathsEntry, LinkError> {
-        let Kind::File(content) = entry.kind else {
-            return Err(invalid("not a file").into());
-        };
-        let mode = if entry.executable { 0o755 } else { 0o644 };
+        let File { content, size, executable, modified } = source;
+        let mode = if executable { 0o755 } else { 0o644 };
         let mut file = self.stage.create(place, mode).map_err(disk)?;
         let record = match &listed.prefix_placeholder {
             None => {
-                self.copy(content, entry.size, &mut file)?;
-                PathsEntry { size_in_bytes: Some(entry.size), ..plain(listed, target) }
+                self.copy(content, size, &mut file)?;
+                PathsEntry { size_in_bytes: Some(size), ..plain(listed, target) }
             }
             Some(placeholder) => {
-                let mut original = Vec::with_capacity(usize::try_from(entry.size).unwrap_or(0).min(1 << 28));
+                let mut original = Vec::with_capacity(usize::try_from(size).unwrap_or(0).min(1 << 28));
                 content.read_to_end(&mut original)?;
                 let (text, kind) = (placeholder.placeholder.as_str(), placeholder.file_mode);
                 self.check_length(kind, text, &target)?;
@@ -188,14 +207,14 @@ impl<'a> Linking<'a> {
                     // A package from before `paths.json` does not tell the hash.
                     sha256: Some(listed.sha256.unwrap_or_else(|| sha256(&original))),
                     sha256_in_prefix: Some(sha256(self.buffer)),
-                    size_in_bytes: Some(entry.size),
+                    size_in_bytes: Some(size),
                     file_mode: Some(kind),
                     prefix_placeholder: Some(text.to_owned()),
                     ..plain(listed, target)
                 }
             }
         };
-        crate::system::set_time(file.file(), entry.modified).map_err(disk)?;
+        crate::system::set_time(file.file(), modified).map_err(disk)?;
         drop(file);
         // macOS runs a changed program only if it is signed anew.
         if record.file_mode == Some(FileMode::Binary) && record.sha256 != record.sha256_in_prefix {

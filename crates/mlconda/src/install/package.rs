@@ -19,18 +19,7 @@ use rattler_conda_types::{
 };
 use rattler_digest::{Md5Hash, Sha256Hash};
 
-/// The files of `info/` that linking reads; the largest, `paths.json`, has a line for each path of the package.
-const WANTED: [&str; 7] = [
-    "info/index.json",
-    "info/paths.json",
-    "info/link.json",
-    "info/files",
-    "info/has_prefix",
-    "info/no_link",
-    "info/no_softlink",
-];
-
-/// No file of [`WANTED`] is larger than this, in bytes; one that says it is must not fill the memory.
+/// No file of [`Info::NAMES`] is larger than this, in bytes; one that says it is must not fill the memory.
 const LARGEST: u64 = 256 << 20;
 
 /// The raw files of `info/`, as they come out of an archive.
@@ -40,14 +29,30 @@ pub(super) struct Info {
 }
 
 impl Info {
+    /// The files of `info/` that linking reads; the largest, `paths.json`, has a line for each path of the package.
+    pub(super) const NAMES: [&str; 7] = [
+        "info/index.json",
+        "info/paths.json",
+        "info/link.json",
+        "info/files",
+        "info/has_prefix",
+        "info/no_link",
+        "info/no_softlink",
+    ];
+
+    /// The files.
+    pub(super) fn files(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.files.iter().map(|(name, content)| (*name, content.as_slice()))
+    }
+
     /// Whether a path is one that linking reads.
     pub(super) fn wants(path: &Path) -> bool {
-        WANTED.into_iter().any(|name| Path::new(name) == path)
+        Self::NAMES.into_iter().any(|name| Path::new(name) == path)
     }
 
     /// Takes a file if it is one that linking reads.
     pub(super) fn take(&mut self, path: &Path, size: u64, content: impl Read) -> io::Result<()> {
-        let Some(name) = WANTED.into_iter().find(|name| Path::new(name) == path) else {
+        let Some(name) = Self::NAMES.into_iter().find(|name| Path::new(name) == path) else {
             return Ok(());
         };
         let mut bytes = Vec::new();

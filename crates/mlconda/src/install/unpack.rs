@@ -17,7 +17,7 @@ use rattler_package_streaming::{
     seek::{stream_conda_content, stream_conda_info},
 };
 
-use super::package::{Info, Package, invalid};
+use super::package::{Info, invalid};
 
 /// A verified archive: in memory if it is small, else in a file that has no name.
 #[derive(Clone, Debug)]
@@ -50,6 +50,8 @@ impl Archive {
 pub(super) enum Kind<'a> {
     /// A file with this content.
     File(&'a mut dyn Read),
+    /// A file of the cache, for this one to be the same as.
+    OnDisk(PathBuf),
     /// A soft link to this.
     SoftLink(PathBuf),
     /// The same file as this one, which came before.
@@ -74,7 +76,7 @@ pub(super) trait Sink {
     /// The error.
     type Error: From<io::Error>;
     /// What `info/` says; comes before the first entry, and again if the archive has to be read anew.
-    fn begin(&mut self, package: Package) -> Result<(), Self::Error>;
+    fn begin(&mut self, info: &Info) -> Result<(), Self::Error>;
     /// One entry.
     fn entry(&mut self, entry: Entry<'_>) -> Result<(), Self::Error>;
 }
@@ -84,7 +86,7 @@ pub(super) fn unpack<S: Sink>(archive: &Archive, file_name: &str, sink: &mut S) 
     if file_name.ends_with(".conda") {
         let mut info = Info::default();
         read_info(&mut stream_conda_info(archive.open()?).map_err(extract_error)?, &mut info)?;
-        sink.begin(info.read()?)?;
+        sink.begin(&info)?;
         let mut content = stream_conda_content(archive.open()?).map_err(extract_error)?;
         for entry in content.entries()? {
             pass_on(entry?, sink)?;
@@ -96,7 +98,7 @@ pub(super) fn unpack<S: Sink>(archive: &Archive, file_name: &str, sink: &mut S) 
         Order::Other => {
             let mut info = Info::default();
             read_info(&mut stream_tar_bz2(archive.open()?), &mut info)?;
-            sink.begin(info.read()?)?;
+            sink.begin(&info)?;
             for entry in stream_tar_bz2(archive.open()?).entries()? {
                 pass_on(entry?, sink)?;
             }
@@ -125,7 +127,7 @@ fn unpack_at_once<S: Sink>(archive: &Archive, sink: &mut S) -> Result<Order, S::
             }
             Some(files) if !files.suffices() => return Ok(Order::Other),
             Some(files) => {
-                sink.begin(files.read()?)?;
+                sink.begin(files)?;
                 info = None;
             }
             None if Info::wants(&path) => return Ok(Order::Other),
@@ -135,7 +137,7 @@ fn unpack_at_once<S: Sink>(archive: &Archive, sink: &mut S) -> Result<Order, S::
     }
     match info {
         // A package without content.
-        Some(files) => sink.begin(files.read()?).map(|()| Order::InfoFirst),
+        Some(files) => sink.begin(&files).map(|()| Order::InfoFirst),
         None => Ok(Order::InfoFirst),
     }
 }

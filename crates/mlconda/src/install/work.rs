@@ -19,7 +19,7 @@ use rattler_conda_types::{PrefixRecord, Subdir};
 use tokio::sync::mpsc;
 
 use super::{
-    InstallError, Options, fetch,
+    InstallError, Options, cache, fetch,
     link::{LinkError, Linked, Linking},
     record,
     stage::Stage,
@@ -58,6 +58,8 @@ enum Place {
     Local(PathBuf),
     /// Here, and checked.
     Here(Archive),
+    /// Extracted, in the cache.
+    Cached(PathBuf),
 }
 
 /// What a thread says of a job.
@@ -72,6 +74,7 @@ enum Outcome {
 struct Shared {
     packages: Vec<LockedPackage>,
     specs: Vec<String>,
+    cache: Option<PathBuf>,
     platform: Subdir,
     stage: Arc<Stage>,
     python: OnceLock<PythonInfo>,
@@ -110,6 +113,7 @@ pub(super) async fn link_all(
     let shared = Arc::new(Shared {
         packages: plan.link.clone(),
         specs: plan.specs.clone(),
+        cache: options.cache.clone(),
         platform: plan.platform,
         stage: Arc::clone(stage),
         python: kept_python(plan).map_or_else(OnceLock::new, OnceLock::from),
@@ -135,8 +139,7 @@ async fn coordinate(
     jobs: mpsc::Sender<Job>,
     outcomes: &mut mpsc::UnboundedReceiver<Outcome>,
 ) -> Result<Vec<Finished>, InstallError> {
-    let fetches = stream::iter(schedule(&shared.packages))
-        .map(|number| fetch_one(&shared.packages[number], number, client, shared.stage.root(), progress));
+    let fetches = stream::iter(schedule(&shared.packages)).map(|number| fetch_one(shared, number, client, progress));
     let mut fetches = std::pin::pin!(fetches.buffer_unordered(options.downloads.get()));
     let mut waiting: Vec<Job> = Vec::new();
     let mut finished: Vec<Finished> = Vec::with_capacity(shared.packages.len());
@@ -191,15 +194,17 @@ fn schedule(packages: &[LockedPackage]) -> Vec<usize> {
 }
 
 async fn fetch_one(
-    package: &LockedPackage,
+    shared: &Shared,
     number: usize,
     client: &Client,
-    directory: &Path,
     progress: &dyn Progress,
 ) -> Result<Job, InstallError> {
-    let archive = match package.url.to_file_path() {
-        Ok(path) if package.url.scheme() == "file" => Place::Local(path),
-        _ => Place::Here(fetch::download(client, package, directory, progress).await?),
+    let package = &shared.packages[number];
+    let cached = shared.cached(package).filter(|place| place.is_dir());
+    let archive = match (cached, package.url.to_file_path()) {
+        (Some(place), _) => Place::Cached(place),
+        (None, Ok(path)) if package.url.scheme() == "file" => Place::Local(path),
+        _ => Place::Here(fetch::download(client, package, shared.stage.root(), progress).await?),
     };
     Ok(Job { number, archive })
 }
@@ -219,33 +224,47 @@ impl Shared {
         }
     }
 
+    /// Where a package is in the cache, or would be.
+    fn cached(&self, package: &LockedPackage) -> Option<PathBuf> {
+        cache::place(self.cache.as_deref()?, package)
+    }
+
     fn link(&self, job: Job, buffer: &mut Vec<u8>) -> Outcome {
         let number = job.number;
         let package = &self.packages[number];
-        let archive = match &job.archive {
-            Place::Here(archive) => Ok(archive.clone()),
-            Place::Local(path) => fetch::local(package, path),
-        };
-        let archive = match archive {
+        let mut linking = Linking::new(&self.stage, number, self.python.get(), buffer, &self.stop);
+        let archive = match self.settle(job.archive, package) {
             Ok(archive) => archive,
             Err(error) => return Outcome::Failed(error),
         };
-        let mut linking = Linking::new(&self.stage, number, self.python.get(), buffer, &self.stop);
-        let linked = match unpack(&archive, &package.file_name, &mut linking) {
-            Err(LinkError::PythonWanted) => {
-                return Outcome::PythonWanted(Job { number, archive: Place::Here(archive) });
-            }
+        let read = match &archive {
+            Place::Cached(place) => cache::read(place, &mut linking),
+            Place::Here(archive) => unpack(archive, &package.file_name, &mut linking),
+            Place::Local(_) => Ok(()),
+        };
+        let linked = match read {
+            Err(LinkError::PythonWanted) => return Outcome::PythonWanted(Job { number, archive }),
             Err(error) => Err(error),
             Ok(()) => linking.finish(),
         };
         match linked.and_then(|linked| self.record(number, &linked)) {
             Ok(finished) => Outcome::Finished(Box::new(finished)),
             Err(LinkError::Failed(error)) => Outcome::Failed(error),
-            Err(LinkError::Content(source)) => {
-                Outcome::Failed(InstallError::Package { package: package.file_name.clone(), source })
-            }
+            Err(LinkError::Content(source)) => Outcome::Failed(blame(package, source)),
             Err(LinkError::PythonWanted) => Outcome::Failed(stopped()),
         }
+    }
+
+    /// Checks an archive of this machine, and puts what is new into the cache, if there is one.
+    fn settle(&self, place: Place, package: &LockedPackage) -> Result<Place, InstallError> {
+        let archive = match place {
+            Place::Local(path) => fetch::local(package, &path)?,
+            Place::Here(archive) => archive,
+            Place::Cached(place) => return Ok(Place::Cached(place)),
+        };
+        let Some(place) = self.cached(package) else { return Ok(Place::Here(archive)) };
+        cache::fill(&place, &archive, &package.file_name).map_err(|source| blame(package, source))?;
+        Ok(Place::Cached(place))
     }
 
     /// Writes a package's record. Its list of files can be long: it goes to disk, not into the result.
@@ -274,6 +293,15 @@ impl Shared {
             files: linked.paths.len(),
             bytes: linked.paths.iter().filter_map(|entry| entry.size_in_bytes).sum(),
         })
+    }
+}
+
+/// Whose fault an error is: the disk's, or the package's.
+fn blame(package: &LockedPackage, source: io::Error) -> InstallError {
+    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    match source.kind() {
+        PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull => InstallError::File(source),
+        _ => InstallError::Package { package: package.file_name.clone(), source },
     }
 }
 

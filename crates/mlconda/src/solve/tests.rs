@@ -138,13 +138,13 @@ fn a_gpu_is_not_assumed_and_its_lack_is_told() {
 #[test]
 fn an_old_system_is_raised_to_the_oldest_that_will_do_unless_it_was_declared() {
     let repodata = Repodata::new(vec![vec![
-        record(FIRST, "tool-1.0-0", &["__glibc >=2.34,<3.0.a0"]),
-        record(FIRST, "tool-2.0-0", &["__glibc >=2.39,<3.0.a0"]),
+        record(FIRST, "tool-1.0-0", &["__glibc >=2.38,<3.0.a0"]),
+        record(FIRST, "tool-2.0-0", &["__glibc >=2.41,<3.0.a0"]),
     ]]);
     let environment = environment("- tool");
     let (solution, host) = solve_for_oldest(&environment, &repodata, &linux(), &[]).unwrap();
     assert_eq!(solution.records[0].package_record.version.as_str(), "1.0");
-    assert!(host.virtual_packages.iter().any(|package| package.to_string() == "__glibc=2.34=0"));
+    assert!(host.virtual_packages.iter().any(|package| package.to_string() == "__glibc=2.38=0"));
     let pinned = ["__glibc=2.31".parse().unwrap()];
     assert!(solve_for_oldest(&environment, &repodata, &linux().with(&pinned), &pinned).is_err());
 }
