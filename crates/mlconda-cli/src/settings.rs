@@ -32,6 +32,8 @@ pub(crate) struct Settings {
     pub(crate) home: Option<PathBuf>,
     /// The root prefix; its `envs/` holds environments by name.
     pub(crate) root_prefix: PathBuf,
+    /// Where root installs, if no root prefix was told.
+    shared_root: Option<PathBuf>,
     /// The cache directory; `lock` makes it, `install` uses it only if it exists.
     pub(crate) cache_directory: Option<PathBuf>,
     /// Environment variables that are text.
@@ -79,8 +81,9 @@ impl Settings {
         };
         let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
         let home = get("HOME").map(PathBuf::from);
-        let root_prefix = global.root_prefix.clone().or_else(|| get("MLCONDA_ROOT").map(PathBuf::from));
-        let root_prefix = root_prefix.unwrap_or_else(|| default_root_prefix(home.as_deref(), get("XDG_DATA_HOME")));
+        let told = global.root_prefix.clone().or_else(|| get("MLCONDA_ROOT").map(PathBuf::from));
+        let shared_root = told.is_none().then(|| PathBuf::from(SHARED_ROOT));
+        let root_prefix = told.unwrap_or_else(|| default_root_prefix(home.as_deref(), get("XDG_DATA_HOME")));
         let cache_directory = get("MLCONDA_CACHE_DIR").map(|path| directory.join(path)).or_else(|| {
             get("XDG_CACHE_HOME")
                 .map(PathBuf::from)
@@ -89,6 +92,7 @@ impl Settings {
         });
         Self {
             root_prefix: plain(&directory.join(root_prefix)),
+            shared_root,
             directory,
             home,
             cache_directory,
@@ -151,6 +155,16 @@ impl Settings {
         if name == "base" { self.root_prefix.clone() } else { self.root_prefix.join("envs").join(name) }
     }
 
+    /// The directory in which environments are found by name: the root prefix's `envs/`. For a user who has none, it is
+    /// root's: in an image, root installs, and any user, known to the image or not, runs.
+    fn environments_directory(&self) -> PathBuf {
+        let own = self.root_prefix.join("envs");
+        match &self.shared_root {
+            Some(shared) if !own.is_dir() => shared.join("envs"),
+            _ => own,
+        }
+    }
+
     /// What an activation takes place in.
     pub(crate) fn surroundings(&self) -> Surroundings<'_> {
         Surroundings { variables: &self.raw_variables, root_prefix: &self.root_prefix }
@@ -158,7 +172,7 @@ impl Settings {
 
     /// The names of the environments under the root prefix, sorted. A directory that cannot be read has none.
     pub(crate) fn environments(&self) -> Vec<String> {
-        let entries = fs_err::read_dir(self.root_prefix.join("envs")).into_iter().flatten().flatten();
+        let entries = fs_err::read_dir(self.environments_directory()).into_iter().flatten().flatten();
         let mut names: Vec<String> = entries
             .filter(|entry| Prefix::open(entry.path()).is_ok_and(|prefix| prefix.is_environment()))
             .filter_map(|entry| entry.file_name().into_string().ok())
@@ -193,12 +207,15 @@ fn plain(path: &Path) -> PathBuf {
     plain
 }
 
+/// The root prefix of root.
+const SHARED_ROOT: &str = "/opt/conda";
+
 fn default_root_prefix(home: Option<&Path>, data_home: Option<String>) -> PathBuf {
     match home {
         Some(home) if !rustix::process::geteuid().is_root() => {
             data_home.map_or_else(|| home.join(".local/share"), PathBuf::from).join("mlconda")
         }
-        _ => PathBuf::from("/opt/conda"),
+        _ => PathBuf::from(SHARED_ROOT),
     }
 }
 
@@ -218,7 +235,7 @@ pub(crate) struct PrefixArgs {
 }
 
 impl PrefixArgs {
-    /// The prefix that was typed, if one was.
+    /// The prefix that was typed, if one was: where to install.
     pub(crate) fn typed(&self, settings: &Settings) -> Result<Option<Prefix>, CliError> {
         let path = match (&self.prefix, &self.name) {
             (Some(path), _) => Some(settings.absolute(path)),
@@ -230,8 +247,10 @@ impl PrefixArgs {
 
     /// The environment to work with: the one typed, else the active one, else the only one under the root prefix.
     pub(crate) fn existing(&self, settings: &Settings) -> Result<Prefix, CliError> {
-        let (prefix, named_by) = if let Some(prefix) = self.typed(settings)? {
-            (prefix, "")
+        let (prefix, named_by) = if let Some(path) = &self.prefix {
+            (Prefix::open(settings.absolute(path))?, "")
+        } else if let Some(name) = &self.name {
+            (Prefix::open(settings.environments_directory().join(name))?, "")
         } else if let Some(active) = settings.raw_variable("CONDA_PREFIX") {
             (Prefix::open(settings.absolute(Path::new(active)))?, ", which `$CONDA_PREFIX` names")
         } else {
@@ -251,14 +270,14 @@ fn only_environment(settings: &Settings) -> Result<Prefix, CliError> {
         [] => {
             Err(CliError::world("no environment is named, none is active, and there is none to find", choice(settings)))
         }
-        [name] => Ok(Prefix::open(settings.named_prefix(name))?),
+        [name] => Ok(Prefix::open(settings.environments_directory().join(name))?),
         _ => Err(CliError::world("no environment is named, none is active, and there are several", choice(settings))),
     }
 }
 
 /// What there is to choose from.
 fn choice(settings: &Settings) -> String {
-    let directory = settings.root_prefix.join("envs");
+    let directory = settings.environments_directory();
     let directory = directory.display();
     match settings.environments().as_slice() {
         [] => format!("`{directory}` holds no environment; name one elsewhere with `-p DIR`"),
