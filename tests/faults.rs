@@ -68,11 +68,11 @@ fn a_truncated_package() {
     --- stdout
     --- stderr
     Installing 2 packages into `[TEMP]/work/prefix`
-    `large-1.0-h4bc722e_0.conda` again: end of file before message length reached
-    `large-1.0-h4bc722e_0.conda` again: end of file before message length reached
-    `large-1.0-h4bc722e_0.conda` again: end of file before message length reached
+    `large-1.0-h4bc722e_0.conda` again: the answer broke off
+    `large-1.0-h4bc722e_0.conda` again: the answer broke off
+    `large-1.0-h4bc722e_0.conda` again: the answer broke off
     error: cannot get `large-1.0-h4bc722e_0.conda` from [SERVER]/main/[HOST]/large-1.0-h4bc722e_0.conda
-      because: end of file before message length reached
+      because: the answer broke off
     hint: the prefix is as it was. A channel may have removed the package: then lock anew
     ");
 }

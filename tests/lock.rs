@@ -196,7 +196,7 @@ fn json_is_for_programs() {
             "__unix=0=0"
           ],
           "variables": {},
-          "download_size": 1377,
+          "download_size": [SIZE],
           "packages": [
             {
               "name": "tzdata",
@@ -206,7 +206,7 @@ fn json_is_for_programs() {
               "channel": "file://[CHANNELS]/main/",
               "url": "file://[CHANNELS]/main/noarch/tzdata-2024a-hd8ed1ab_0.conda",
               "sha256": "[SHA256]",
-              "size": 1377
+              "size": [SIZE]
             }
           ]
         }
@@ -337,7 +337,7 @@ fn an_unknown_version() {
     --- stdout
     --- stderr
     error: no set of packages for `[HOST]` satisfies what is asked for:
-    No candidates were found for greet >=3.
+    nothing matches `greet >=3`
     ");
 }
 
@@ -372,19 +372,23 @@ fn no_solution() {
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #[test]
-fn a_glibc_of_the_future_is_told_when_locking_and_when_installing() {
+fn a_glibc_of_the_future_has_to_be_declared_and_is_told_when_installing() {
     let world = world();
     world.write_environment(&["needs-future"]);
-    assert_snapshot!(world.lock(&["--platform", "linux-64"]).success(), @r"
-    exit code 0
+    assert_snapshot!(world.lock(&["--platform", "linux-64"]).failure(1), @r"
+    exit code 1
     --- stdout
     --- stderr
-    warning: the packages need `__glibc` 9 or newer, and so does the lock; the baseline of [HOST] is 2.28
-    1 package ([SIZE] to download) for [HOST] locked in `env.lock`, in [TIME]
+    error: no set of packages for `[HOST]` satisfies what is asked for:
+    needs-future cannot be installed because there are no viable options:
+    └─ needs-future 1.0 would require
+       └─ __glibc >=9, for which no candidates were found.
+    hint: the lock assumes `__glibc=2.28` of [HOST]; if the machine has more, say so: `--virtual-package __glibc=9`
     ");
+    world.lock(&["--platform", "linux-64", "--virtual-package", "__glibc=9"]).success();
     assert!(world.read("env.lock").contains("# virtual package: __glibc=9"));
-    let outcome = world.mlconda(["install", "env.lock", "-p", "prefix"]);
-    assert!(outcome.stderr.contains("needs-future") && outcome.stderr.contains("__glibc"), "{outcome}");
+    let outcome = world.mlconda(["install", "env.lock", "-p", "prefix"]).success();
+    assert!(outcome.stderr.contains("needs `__glibc >=9`"), "{outcome}");
 }
 
 /// Locks `tzdata` from a channel at a URL, which fails.
@@ -446,7 +450,7 @@ fn repodata_that_breaks_off() {
     exit code 1
     --- stdout
     --- stderr
-    error: cannot load repodata from `http://127.0.0.1:[PORT]/main/noarch/`: end of file before message length reached
+    error: cannot load repodata from `http://127.0.0.1:[PORT]/main/noarch/`: the answer broke off
     hint: check the network, `HTTPS_PROXY` and `NO_PROXY`; `--offline` uses what is cached
     ");
 }
@@ -459,7 +463,8 @@ fn a_lock_that_cannot_be_written() {
     exit code 1
     --- stdout
     --- stderr
-    error: cannot write `[TEMP]/work/environment.yml/env.lock`: not a directory
+    error: cannot write the lock `environment.yml/env.lock`: not a directory
+    hint: name a file in a directory that can be written to, with `-o`
     ");
 }
 
