@@ -199,8 +199,10 @@ pub enum InstallError {
         path: PathBuf,
     },
     /// A link out of the prefix.
-    #[error("the link `{}` points out of the prefix, to `{}`", .path.display(), .to.display())]
+    #[error("the link `{}` of `{package}` points out of the prefix, to `{}`", .path.display(), .to.display())]
     OutwardLink {
+        /// The package's name.
+        package: String,
         /// The link, relative to the prefix.
         path: PathBuf,
         /// Where it points.

@@ -124,7 +124,9 @@ impl Sink for Linking<'_> {
             }
             Kind::SoftLink(ref to) => {
                 if self.outward_links == OutwardLinks::Refuse && !link_stays_inside(&target, to) {
-                    return Err(InstallError::OutwardLink { path: target, to: to.clone() }.into());
+                    let package = self.package.as_ref().map(|package| package.index.name.as_normalized().to_owned());
+                    let package = package.unwrap_or_default();
+                    return Err(InstallError::OutwardLink { package, path: target, to: to.clone() }.into());
                 }
                 fs_err::os::unix::fs::symlink(to, &place).map_err(disk)?;
                 crate::system::set_link_time(&place, entry.modified).map_err(disk)?;
