@@ -25,7 +25,7 @@
 //!     Subdir,
 //!     environment::{Environment, ReadOptions},
 //!     host::Host,
-//!     install::{Options, Scripts, install},
+//!     install::{Options, OutwardLinks, Scripts, install},
 //!     lock::{Expansion, Lock},
 //!     network::{Client, NetworkOptions},
 //!     plan::Plan,
@@ -66,6 +66,7 @@
 //!         time: None,
 //!         command: "my installer".to_owned(),
 //!         scripts: Scripts::Skip,
+//!         outward_links: OutwardLinks::Refuse,
 //!         cache: None,
 //!         virtual_packages: Vec::new(),
 //!     };
