@@ -56,6 +56,7 @@ fn a_corrupt_package() {
     --- stderr
     Installing 2 packages into `[TEMP]/work/prefix`
     error: `where-2.0-h4bc722e_0.conda` from [SERVER]/main/[HOST]/where-2.0-h4bc722e_0.conda is not what the lock says: its sha256 is [SHA256], not [SHA256]
+    hint: nothing of it was used. If the channel has replaced the package and that is as it should be, lock anew; else somebody between you and the channel has changed it
     ");
 }
 
@@ -67,11 +68,12 @@ fn a_truncated_package() {
     --- stdout
     --- stderr
     Installing 2 packages into `[TEMP]/work/prefix`
-    `large-1.0-h4bc722e_0.conda` again: end of file before message length reached
-    `large-1.0-h4bc722e_0.conda` again: end of file before message length reached
-    `large-1.0-h4bc722e_0.conda` again: end of file before message length reached
+    `large-1.0-h4bc722e_0.conda` again: the answer broke off
+    `large-1.0-h4bc722e_0.conda` again: the answer broke off
+    `large-1.0-h4bc722e_0.conda` again: the answer broke off
     error: cannot get `large-1.0-h4bc722e_0.conda` from [SERVER]/main/[HOST]/large-1.0-h4bc722e_0.conda
-      because: end of file before message length reached
+      because: the answer broke off
+    hint: the prefix is as it was. A channel may have removed the package: then lock anew
     ");
 }
 
@@ -110,6 +112,7 @@ fn a_package_that_is_not_there() {
     Installing 1 package into `[TEMP]/work/prefix`
     error: cannot get `tzdata-2024a-hd8ed1ab_0.conda` from [SERVER]/main/noarch/tzdata-2024a-hd8ed1ab_0.conda
       because: `[SERVER]/main/noarch/tzdata-2024a-hd8ed1ab_0.conda` answers 404 Not Found
+    hint: the prefix is as it was. A channel may have removed the package: then lock anew
     ");
     assert_eq!(server.count("tzdata"), 1, "asking again would not help");
 }
@@ -125,6 +128,7 @@ fn a_package_that_wants_a_login() {
     Installing 1 package into `[TEMP]/work/prefix`
     error: cannot get `tzdata-2024a-hd8ed1ab_0.conda` from [SERVER]/main/noarch/tzdata-2024a-hd8ed1ab_0.conda
       because: `[SERVER]/main/noarch/tzdata-2024a-hd8ed1ab_0.conda` answers 401 Unauthorized
+    hint: the prefix is as it was. A channel may have removed the package: then lock anew
     ");
 }
 
@@ -139,6 +143,7 @@ fn a_server_that_cannot_be_reached() {
     Installing 1 package into `[TEMP]/work/prefix`
     error: cannot get `tzdata-2024a-hd8ed1ab_0.conda` from http://127.0.0.1:[PORT]/noarch/tzdata-2024a-hd8ed1ab_0.conda
       because: cannot reach `http://127.0.0.1:[PORT]/noarch/tzdata-2024a-hd8ed1ab_0.conda`: Connection refused (os error [NUMBER])
+    hint: the prefix is as it was. A channel may have removed the package: then lock anew
     ");
 }
 
@@ -155,6 +160,7 @@ fn a_package_that_is_another_than_was_locked() {
     --- stderr
     Installing 2 packages into `[TEMP]/work/prefix`
     error: `where-2.0-h4bc722e_0.conda` from file://[CHANNELS]/main/[HOST]/where-2.0-h4bc722e_0.conda is not what the lock says: its sha256 is [SHA256], not [SHA256]
+    hint: nothing of it was used. If the channel has replaced the package and that is as it should be, lock anew; else somebody between you and the channel has changed it
     ");
 }
 
@@ -173,6 +179,7 @@ fn a_file_that_is_no_package() {
     Installing 1 package into `[TEMP]/work/prefix`
     error: the package `fake-1.0-0.conda` is not sound
       because: invalid zip archive: invalid Zip archive: Could not find EOCD
+    hint: the prefix is as it was. The package is at fault: tell its maintainers
     ");
 }
 
@@ -197,6 +204,7 @@ fn no_such_lock() {
     --- stdout
     --- stderr
     error: failed to open file `[TEMP]/work/env.lock`: No such file or directory (os error [NUMBER])
+    hint: make a lock with `mlconda lock environment.yml`; `mlconda install` takes an environment.yml as well
     ");
 }
 

@@ -94,6 +94,12 @@ fn a_directory_that_is_no_prefix_is_not_touched() {
     let lock = world.write_lock("env.lock", None, &["tzdata"]);
     world.write("documents/letter.txt", "Dear all");
     let before = world.tree();
-    assert_snapshot!(world.mlconda(["install", argument(&lock), "-p", "documents"]).failure(1), @"");
+    assert_snapshot!(world.mlconda(["install", argument(&lock), "-p", "documents"]).failure(1), @r"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: `[TEMP]/work/documents` holds files but no environment
+    hint: choose a directory that does not exist yet, or an empty one
+    ");
     assert_eq!(tree::difference(&before, &world.tree()), "");
 }

@@ -96,8 +96,20 @@ pub(crate) fn lock(
             .collect();
         let finished =
             solving.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        finished.collect()
+        finished.collect::<Result<Vec<Lock>, CliError>>()
     })
+    .inspect(|locks| locks.iter().for_each(|lock| warn_of_secrets(lock, context)))
+}
+
+/// A lock gets into version control and images: a login in it is worth a word.
+fn warn_of_secrets(lock: &Lock, context: &Context) {
+    if let [first, others @ ..] = lock.exposed().as_slice() {
+        let more = if others.is_empty() { String::new() } else { format!(" and of {} more", others.len()) };
+        context.ui.warn(&format!(
+            "the lock shows a login in the URL of `{first}`{more}: in environment.yml, put an environment variable \
+             in its place, as in `https://host/t/$TOKEN/channel`, and the lock will name the variable too"
+        ));
+    }
 }
 
 /// Solves, and pins the solution.

@@ -77,6 +77,7 @@ impl Progress for Display<'_> {
             Event::RepodataFinished { .. } => {}
             Event::SolveStarted { records } => self.spin(format!("Solving with {}", count(records, "record"))),
             Event::SolveFinished { .. } => self.bar.finish_and_clear(),
+            Event::InstallStarted { packages: 0, .. } => {}
             Event::InstallStarted { prefix, packages, bytes: size } => {
                 let download = size.map_or_else(String::new, |size| format!(" ({})", bytes(size)));
                 self.say(&format!("Installing {}{download} into `{}`", count(packages, "package"), prefix.display()));

@@ -106,6 +106,9 @@ pub struct Environment {
     pub pip: Vec<PipLine>,
     /// `variables:`, in order.
     pub variables: IndexMap<String, String>,
+    /// The environment variables that the file refers to, and what they stand for: a lock refers to them too,
+    /// where they are secrets. Sorted by name.
+    pub expansions: Vec<(String, String)>,
     /// `prefix:`; mlconda never follows it.
     pub prefix: Option<PathBuf>,
     /// `platforms:`

@@ -88,10 +88,22 @@ pub struct Report {
     pub clashes: Vec<Clash>,
     /// Files that belonged to no package, and that a package's file has replaced.
     pub replaced: Vec<PathBuf>,
+    /// What became of the variables and the history.
+    pub meta: Meta,
     /// What packages need of the machine that the machine is known not to have.
     pub unmet: Vec<Unmet>,
     /// What post-link scripts left for the user to read, by package.
     pub messages: Vec<(String, String)>,
+}
+
+/// What became of a prefix's variables and history.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Meta {
+    /// They were as the lock says.
+    #[default]
+    AsItWas,
+    /// They were written anew.
+    Written,
 }
 
 /// A package that needs more of the machine than it has.
@@ -239,6 +251,7 @@ pub async fn install(
     let time = options.time.unwrap_or_else(|| newest(&finished, prefix));
     let mut report = Report {
         linked: plan.link.len(),
+        meta: Meta::Written,
         unlinked: plan.unlink.len(),
         unchanged: plan.unchanged,
         files: finished.iter().map(|package| package.files).sum(),
@@ -312,7 +325,9 @@ fn merge(
 ) -> Result<Vec<PathBuf>, InstallError> {
     let new = stage.paths();
     let known: HashSet<PathBuf> = plan.unlink.iter().chain(&plan.keep).flat_map(record::files).cloned().collect();
-    let strangers = commit::check(prefix.path(), &new, &known)?;
+    let mut strangers = commit::check(prefix.path(), &new, &known)?;
+    // Byte code that python wrote when a module was first run is nobody's loss.
+    strangers.retain(|path| path.parent().is_none_or(|parent| !parent.ends_with("__pycache__")));
     if options.scripts == Scripts::Run {
         for old in &plan.unlink {
             script::run(prefix.path(), &old.repodata_record.package_record, script::When::PreUnlink)?;

@@ -67,6 +67,8 @@ pub struct Lock {
     pub virtual_packages: Vec<GenericVirtualPackage>,
     /// Variables to be set when the environment is active.
     pub variables: IndexMap<String, String>,
+    /// Environment variables and what they stand for. Where one is a secret of a URL, the file has `${NAME}`.
+    pub expansions: Vec<(String, String)>,
     /// The packages, dependencies first. Where two packages hold the same path, the later one's file counts.
     pub packages: Vec<LockedPackage>,
 }
@@ -159,6 +161,7 @@ impl Lock {
             specs,
             virtual_packages: host.virtual_packages.clone(),
             variables: environment.variables.clone(),
+            expansions: environment.expansions.clone(),
             packages,
         })
     }
@@ -188,6 +191,7 @@ impl Lock {
             specs: Vec::new(),
             virtual_packages: Vec::new(),
             variables: IndexMap::new(),
+            expansions: Vec::new(),
             packages,
         })
     }
@@ -216,11 +220,25 @@ impl Lock {
             return Ok(Written::UpToDate);
         }
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = tempfile::Builder::new().prefix(".env.lock-").tempfile_in(directory)?;
+        // The temporary file's name would say nothing to whoever reads the message.
+        let named = |error: std::io::Error| {
+            std::io::Error::new(error.kind(), format!("cannot write `{}`: {}", path.display(), error.kind()))
+        };
+        let mut file = tempfile::Builder::new().prefix(".env.lock-").tempfile_in(directory).map_err(named)?;
         std::io::Write::write_all(&mut file, text.as_bytes())?;
         crate::system::set_mode(file.as_file(), 0o644)?;
         file.persist(path).map_err(|error| error.error)?;
         Ok(Written::Changed)
+    }
+
+    /// Packages whose URLs the file shows with a secret in them, since no variable stands for it; by file name.
+    pub fn exposed(&self) -> Vec<&str> {
+        let exposes = |package: &&LockedPackage| {
+            network::secrets(&package.url)
+                .into_iter()
+                .any(|secret| explicit::variable(secret, &self.expansions).is_none())
+        };
+        self.packages.iter().filter(exposes).map(|package| package.file_name.as_str()).collect()
     }
 
     /// The sum of the archives' sizes in bytes, if all are known.

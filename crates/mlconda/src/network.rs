@@ -179,6 +179,14 @@ pub fn redact(url: &Url) -> String {
     shown.to_string()
 }
 
+/// The secrets of a URL as they stand in it, percent-encoded: user and password, and the token of `/t/TOKEN/`.
+pub(crate) fn secrets(url: &Url) -> Vec<&str> {
+    let user = Some(url.username()).filter(|user| !user.is_empty());
+    let mut segments = url.path_segments().into_iter().flatten();
+    let token = segments.next().filter(|first| *first == "t" && url.scheme() != "file").and_then(|_| segments.next());
+    [user, url.password(), token].into_iter().flatten().collect()
+}
+
 /// The last cause of an error: `Connection refused` rather than the layers through which it came. It names
 /// no URL.
 pub fn reason(error: &(dyn Error + 'static)) -> String {
@@ -188,8 +196,11 @@ pub fn reason(error: &(dyn Error + 'static)) -> String {
         Some(error) if error.is_timeout() => "no answer in time".to_owned(),
         Some(error) if error.is_redirect() => "it redirects without end".to_owned(),
         Some(error) => error.status().map_or_else(|| "the request failed".to_owned(), |status| status.to_string()),
-        None if last.to_string() == "operation timed out" => "no answer in time".to_owned(),
-        None => last.to_string(),
+        None => match last.to_string().as_str() {
+            "operation timed out" => "no answer in time".to_owned(),
+            "end of file before message length reached" => "the answer broke off".to_owned(),
+            text => text.to_owned(),
+        },
     }
 }
 

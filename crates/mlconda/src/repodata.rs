@@ -32,6 +32,9 @@ use crate::{
 /// repodata is many small files.
 const REQUESTS: usize = 50;
 
+/// How often an answer may break off.
+const BODY_ATTEMPTS: usize = 3;
+
 /// Where repodata is kept between runs, and whether the network may be asked.
 #[derive(Clone, Debug)]
 pub struct RepodataOptions {
@@ -172,13 +175,11 @@ pub async fn load(
     let loader = Loader { gateway: &gateway, host, options, progress };
     let names = try_join_all(channels.iter().map(|channel| loader.channel(channel))).await?;
     let specs = environment.requirements.iter().map(|requirement| requirement.spec.clone()).chain(pip());
-    let answer = gateway
+    let query = gateway
         .query(channels.iter().cloned(), platforms.iter().copied(), specs)
         .recursive(true)
-        .channel_relations(ChannelRelationsMode::Disabled)
-        .execute()
-        .await
-        .map_err(|error| records_error(&error))?;
+        .channel_relations(ChannelRelationsMode::Disabled);
+    let answer = persistently(|| query.clone().execute()).await.map_err(|error| records_error(&error))?;
     let subdirs: Vec<_> = answer.repodata.iter().map(|subdir| sorted(subdir.iter_arc().cloned().collect())).collect();
     let urls = channels.iter().flat_map(|channel| platforms.iter().map(|platform| subdir_url(channel, *platform)));
     for (subdir, records) in urls.zip(&subdirs) {
@@ -251,13 +252,8 @@ impl Loader<'_> {
     /// `None` where there is no `noarch`.
     async fn subdir(&self, channel: &Channel, platform: Subdir) -> Result<Option<Vec<PackageName>>, RepodataError> {
         self.progress.event(Event::RepodataStarted { subdir: subdir_url(channel, platform) });
-        let names = self
-            .gateway
-            .names([channel.clone()], [platform])
-            .channel_relations(ChannelRelationsMode::Disabled)
-            .execute()
-            .await;
-        match names {
+        let query = self.gateway.names([channel.clone()], [platform]).channel_relations(ChannelRelationsMode::Disabled);
+        match persistently(|| query.clone().execute()).await {
             Ok(answer) => Ok(Some(answer.names)),
             Err(GatewayError::SubdirNotFoundError(_)) => Ok(None),
             Err(error) => Err(self.explain(channel, platform, &error)),
@@ -293,6 +289,18 @@ impl Loader<'_> {
             let _ = self.gateway.clear_repodata_cache(channel, subdirs, CacheClearMode::InMemoryAndDisk);
         }
     }
+}
+
+/// Asks again where an answer broke off in the middle. The client's own retries end where a body begins; what
+/// arrived whole is cached, and not asked for again.
+async fn persistently<T>(ask: impl AsyncFn() -> Result<T, GatewayError>) -> Result<T, GatewayError> {
+    for _ in 1..BODY_ATTEMPTS {
+        match ask().await {
+            Err(GatewayError::ReqwestError(error)) if error.is_body() || error.is_decode() => {}
+            outcome => return outcome,
+        }
+    }
+    ask().await
 }
 
 /// Says what went wrong with the records of single packages, whose subdir the gateway does not tell.

@@ -117,7 +117,7 @@ pub fn solve(environment: &Environment, repodata: &Repodata, host: &Host) -> Res
         excluded_candidates: HashMap::default(),
         cancellation_token: None,
     };
-    let answer = resolvo::Solver.solve(task).map_err(|error| unsolvable(error, host))?;
+    let answer = resolvo::Solver.solve(task).map_err(|error| unsolvable(error, repodata, host))?;
     let records = answer.records.into_iter().map(|record| as_in_channel(record, &with_pip, repodata)).collect();
     Ok(Solution { records })
 }
@@ -151,18 +151,25 @@ pub fn solve_for_oldest(
     }
 }
 
+/// What may be raised, and the newest that there is of it: no system has more.
+const NEWEST: [(&str, &str); 3] = [("__glibc", "2.44"), ("__linux", "7.99"), ("__osx", "27.99")];
+
 /// The host with one version raised to the lowest that is asked for and that it lacks; `None` if that is not
 /// what stands in the way.
 fn raised(host: &Host, demands: &[VirtualDemand], pinned: &[Override]) -> Option<Host> {
-    let may_be_raised =
-        |name: &str| ["__glibc", "__linux", "__osx"].contains(&name) && pinned.iter().all(|pinned| pinned.name != name);
+    let may_be_raised = |name: &str, least: &Version| {
+        let newest = NEWEST.iter().find(|(known, _)| *known == name);
+        let exists =
+            newest.and_then(|(_, newest)| Version::from_str(newest).ok()).is_some_and(|newest| *least <= newest);
+        exists && pinned.iter().all(|pinned| pinned.name != name)
+    };
     let (name, version) = demands
         .iter()
-        .filter(|demand| may_be_raised(&demand.name))
         .filter_map(|demand| {
             let least = demand.wanted.split(',').find_map(|part| part.trim().strip_prefix(">="))?;
             let least = Version::from_str(least).ok()?;
-            (demand.assumed.as_ref()? < &least).then_some((&demand.name, least))
+            let raises = may_be_raised(&demand.name, &least) && demand.assumed.as_ref()? < &least;
+            raises.then_some((&demand.name, least))
         })
         .min()?;
     let newer = Override::from_str(&format!("{name}={version}")).ok()?;
@@ -226,14 +233,14 @@ fn as_in_channel(
     original.map_or(record, |original| RepoDataRecord::clone(original))
 }
 
-fn unsolvable(error: rattler_solve::SolveError, host: &Host) -> SolveError {
+fn unsolvable(error: rattler_solve::SolveError, repodata: &Repodata, host: &Host) -> SolveError {
     match error {
         rattler_solve::SolveError::Unsolvable(reasons) => {
             let explanation = reasons.iter().join("\n");
             let virtual_packages = explain::virtual_demands(&explanation, host);
             SolveError::Unsolvable {
                 platform: host.platform,
-                explanation: explain::tidy(&explanation),
+                explanation: explain::tidy(&explanation, repodata),
                 virtual_packages,
             }
         }

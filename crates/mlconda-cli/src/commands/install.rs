@@ -10,8 +10,8 @@ use std::{
 use mlconda::{
     Subdir,
     host::Host,
-    install::{Options, Report, Scripts, Unmet},
-    lock::{Expansion, Lock},
+    install::{Meta, Options, Report, Scripts, Unmet},
+    lock::{Digest, Expansion, Lock},
     network::Client,
     plan::Plan,
     prefix::Prefix,
@@ -109,10 +109,21 @@ fn read_all(args: &Args, platform: Subdir, context: &Context) -> Result<Vec<(Pat
             let made = locking::lock(&environment, &[platform], &args.locking, Cache::IfPresent, context)?;
             locks.extend(made.into_iter().map(|lock| (file.clone(), lock)));
         } else {
-            locks.push((file.clone(), Lock::read(&path, &expansion)?));
+            let lock = Lock::read(&path, &expansion)?;
+            warn_of_weak_hashes(file, &lock, context);
+            locks.push((file.clone(), lock));
         }
     }
     Ok(locks)
+}
+
+/// Locks of other tools may pin by md5, or by nothing: they install, and that is worth a word.
+fn warn_of_weak_hashes(file: &Path, lock: &Lock, context: &Context) {
+    let weak = lock.packages.iter().filter(|package| !matches!(package.digest, Digest::Sha256(_))).count();
+    if weak > 0 {
+        let weak = count(weak, "package");
+        context.ui.warn(&format!("`{}` has no sha256 for {weak}; `mlconda lock` pins all by sha256", file.display()));
+    }
 }
 
 /// Of locks for several platforms, those for this one.
@@ -214,7 +225,13 @@ fn tell_report(report: &Report, prefix: &Prefix, start: Instant, context: &Conte
     }
     let place = prefix.path().display();
     if report.linked == 0 && report.unlinked == 0 {
-        ui.say(&format!("`{place}` is up to date: {}.", count(report.unchanged, "package")));
+        let packages = count(report.unchanged, "package");
+        ui.say(&match report.meta {
+            Meta::AsItWas => format!("`{place}` is up to date: {packages}."),
+            Meta::Written => {
+                format!("The variables of `{place}` are set anew; its packages are up to date: {packages}.")
+            }
+        });
         return;
     }
     let others = match (report.unlinked, report.unchanged) {

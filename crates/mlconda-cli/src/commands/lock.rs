@@ -10,7 +10,7 @@ use std::{
 use mlconda::{
     Subdir,
     environment::Environment,
-    lock::{Digest, Lock, LockedPackage, Written},
+    lock::{Digest, Lock, LockError, LockedPackage, Written},
 };
 use serde_json::{Value, json};
 
@@ -72,7 +72,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
         let output = output(&args.output, lock.platform, locks.len());
         let written = match args.dry_run {
             true => None,
-            false => Some(lock.write(&context.settings.absolute(&output))?),
+            false => Some(write(lock, &output, context)?),
         };
         printed.push(to_json(lock, &output, written));
         if args.dry_run && !args.json {
@@ -88,6 +88,17 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
         context.ui.say("hint: this is a lock for the machine at hand; for a container, add `--platform linux-64`");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn write(lock: &Lock, output: &Path, context: &Context) -> Result<Written, CliError> {
+    lock.write(&context.settings.absolute(output)).map_err(|error| match error {
+        // It names a temporary file, which says nothing to anyone.
+        LockError::File(error) => CliError::world(
+            format!("cannot write the lock `{}`: {}", output.display(), error.kind()),
+            "name a file in a directory that can be written to, with `-o`",
+        ),
+        other => other.into(),
+    })
 }
 
 /// The file that was typed, else the one that is here.

@@ -19,6 +19,18 @@ const KEYS: &[&str] = &["name", "channels", "dependencies", "variables", "prefix
 /// What conda refuses in the name of an environment, and what would lead out of the directory of environments.
 const NOT_IN_NAMES: &[char] = &['/', '\\', ' ', ':', '#'];
 
+/// Of these variables, those that the text names after a `$`.
+fn expansions(text: &str, variables: &[(String, String)]) -> Vec<(String, String)> {
+    let names: std::collections::BTreeSet<&str> = text
+        .split('$')
+        .skip(1)
+        .map(|tail| tail.strip_prefix('{').unwrap_or(tail))
+        .map(|tail| tail.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default())
+        .collect();
+    let value = |name: &str| variables.iter().rfind(|(known, _)| known == name).cloned();
+    names.into_iter().filter_map(value).collect()
+}
+
 type Result<T> = std::result::Result<T, EnvironmentError>;
 
 /// Reads an environment from its text; `text` has `\n` as its only line break.
@@ -37,6 +49,7 @@ pub(super) fn read(text: &str, file: &Path, options: &ReadOptions) -> Result<Env
             requirements: Vec::new(),
             pip: Vec::new(),
             variables: indexmap::IndexMap::new(),
+            expansions: expansions(text, &options.variables),
             prefix: None,
             platforms: Vec::new(),
             warnings: Vec::new(),

@@ -5,7 +5,6 @@
 //! own directory: without one there is no cache.
 
 use std::{
-    fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
 };
@@ -52,7 +51,7 @@ pub(super) fn fill(place: &Path, archive: &Archive, file_name: &str) -> io::Resu
 pub(super) fn read<S: Sink>(place: &Path, sink: &mut S) -> Result<(), S::Error> {
     let mut info = Info::default();
     for name in Info::NAMES {
-        if let Ok(mut file) = File::open(place.join(name)) {
+        if let Ok(mut file) = fs_err::File::open(place.join(name)) {
             let size = file.metadata().map_err(S::Error::from)?.len();
             info.take(Path::new(name), size, &mut file)?;
         }

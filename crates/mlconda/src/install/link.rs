@@ -217,10 +217,11 @@ impl<'a> Linking<'a> {
         crate::system::set_time(file.file(), modified).map_err(disk)?;
         drop(file);
         // macOS runs a changed program only if it is signed anew.
-        if record.file_mode == Some(FileMode::Binary) && record.sha256 != record.sha256_in_prefix {
-            if let Some(signed) = crate::system::sign_again(place, self.stage.platform).map_err(disk)? {
-                return Ok(PathsEntry { sha256_in_prefix: Some(signed), ..record });
-            }
+        if record.file_mode == Some(FileMode::Binary)
+            && record.sha256 != record.sha256_in_prefix
+            && let Some(signed) = crate::system::sign_again(place, self.stage.platform).map_err(disk)?
+        {
+            return Ok(PathsEntry { sha256_in_prefix: Some(signed), ..record });
         }
         Ok(record)
     }

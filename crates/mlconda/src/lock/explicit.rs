@@ -11,6 +11,7 @@ use rattler_digest::{Md5, Sha256, parse_digest_from_hex};
 use url::Url;
 
 use super::{Digest, Expansion, Lock, LockError, LockedPackage};
+use crate::network;
 
 /// The version of the grammar of the comments that this module writes.
 pub const FORMAT: u32 = 1;
@@ -44,7 +45,7 @@ pub fn render(lock: &Lock) -> String {
     }
     text.push_str("@EXPLICIT\n");
     for package in &lock.packages {
-        text.push_str(package.url.as_str());
+        text.push_str(&address(&package.url, &lock.expansions));
         match &package.digest {
             Digest::Sha256(hash) => text.push_str(&format!("#sha256:{}", hex::encode(hash))),
             Digest::Md5(hash) => text.push_str(&format!("#{}", hex::encode(hash))),
@@ -53,6 +54,32 @@ pub fn render(lock: &Lock) -> String {
         text.push('\n');
     }
     text
+}
+
+/// A URL with `${NAME}` for each of its secrets that a variable stands for.
+fn address(url: &Url, expansions: &[(String, String)]) -> String {
+    let mut text = url.to_string();
+    for secret in network::secrets(url) {
+        let Some(name) = variable(secret, expansions) else { continue };
+        // Elsewhere in the URL the same letters mean something else.
+        let places: &[(&str, &str)] = match Some(secret) {
+            _ if secret == url.username() => &[("://", ":"), ("://", "@"), (":", "@"), ("/t/", "/")],
+            password if password == url.password() => &[(":", "@"), ("/t/", "/")],
+            _ => &[("/t/", "/")],
+        };
+        for (before, after) in places {
+            let shown = format!("{before}{secret}{after}");
+            text = text.replacen(&shown, &format!("{before}${{{name}}}{after}"), 1);
+        }
+    }
+    text
+}
+
+/// The variable that stands for a secret.
+pub(super) fn variable<'a>(secret: &str, expansions: &'a [(String, String)]) -> Option<&'a str> {
+    let plain = super::decode(secret).ok();
+    let stands = |value: &str| !value.is_empty() && (value == secret || Some(value) == plain.as_deref());
+    expansions.iter().find(|(_, value)| stands(value)).map(|(name, _)| name.as_str())
 }
 
 /// Reads a lock from text.
@@ -93,6 +120,7 @@ pub fn parse(text: &str, file: &Path, expansion: &Expansion) -> Result<Lock, Loc
         packages.push(package);
     }
     let mut lock = header.lock;
+    lock.expansions.clone_from(&expansion.variables);
     lock.packages = packages;
     Ok(lock)
 }
@@ -114,6 +142,7 @@ impl Default for Header {
             specs: Vec::new(),
             virtual_packages: Vec::new(),
             variables: indexmap::IndexMap::new(),
+            expansions: Vec::new(),
             packages: Vec::new(),
         };
         Self { format: None, lock, sizes: HashMap::new() }
@@ -273,6 +302,15 @@ mod tests {
             ]
         );
         assert_eq!((lock.platform, lock.name), (Subdir::OsxArm64, None));
+    }
+
+    #[test]
+    fn a_secret_is_written_as_the_variable_that_it_came_from() {
+        let line = "https://me:${TOKEN}@h/t/${TOKEN}/secret/linux-64/a-1-0.conda";
+        let lock = read(&format!("@EXPLICIT\n{line}\n")).unwrap();
+        assert_eq!(lock.packages[0].url.password(), Some("secret"));
+        assert!(lock.to_text().ends_with(&format!("\n{line}\n")), "{}", lock.to_text());
+        assert_eq!(lock.exposed(), ["a-1-0.conda"], "the user `me` has no variable");
     }
 
     #[test]

@@ -5,12 +5,14 @@ use std::{collections::BTreeSet, path::Path};
 use itertools::Itertools;
 
 use super::{UnknownPackage, VirtualDemand};
-use crate::host::Host;
+use crate::{host::Host, repodata::Repodata};
 
 /// How many near names are shown.
 const NEAR: usize = 3;
 /// How alike names must be, from 0 to 1.
-const LIKENESS: f64 = 0.7;
+const LIKENESS: f64 = 0.6;
+/// How many versions are shown.
+const VERSIONS: usize = 5;
 
 /// Names by which Python's package index or `import` knows what channels call otherwise: no likeness of
 /// spelling leads from one to the other, and they are what people write most.
@@ -70,7 +72,7 @@ pub(super) fn unknown(file: &Path, packages: &[UnknownPackage]) -> String {
 }
 
 /// The solver's explanation without what only its authors need, and with words for strict channels.
-pub(super) fn tidy(explanation: &str) -> String {
+pub(super) fn tidy(explanation: &str, repodata: &Repodata) -> String {
     const STRICT: &str = "is excluded because due to strict channel priority not using this option from: '";
     let tidy_line = |line: &str| {
         let line = line.replace(" *,", ",").replace(" * cannot", " cannot");
@@ -79,10 +81,35 @@ pub(super) fn tidy(explanation: &str) -> String {
                 let channel = channel.trim_end_matches('\'');
                 format!("{package}is in `{channel}`, and a channel before it has packages of the same name")
             }
-            None => line,
+            None => match line.strip_prefix("No candidates were found for ") {
+                Some(spec) => no_candidate(spec.trim_end_matches('.'), repodata),
+                None => line,
+            },
         }
     };
     explanation.lines().filter(|line| *line != "The following packages are incompatible").map(tidy_line).join("\n")
+}
+
+/// The line for a spec that nothing matches, with what there is instead.
+fn no_candidate(spec: &str, repodata: &Repodata) -> String {
+    let name = spec.split(' ').next().unwrap_or(spec);
+    let versions: Vec<_> = repodata
+        .subdirs
+        .iter()
+        .flatten()
+        .map(|record| &record.package_record)
+        .filter(|package| package.name.as_normalized() == name)
+        .map(|package| &package.version)
+        .sorted_by(|left, right| right.cmp(left))
+        .dedup()
+        .collect();
+    let newest = versions.iter().take(VERSIONS).map(|version| version.as_str()).join(", ");
+    match versions.len() {
+        0 => format!("nothing matches `{spec}`"),
+        1 => format!("nothing matches `{spec}`: the channels have version {newest} only"),
+        2..=VERSIONS => format!("nothing matches `{spec}`: the channels have versions {newest}"),
+        _ => format!("nothing matches `{spec}`: the newest versions that the channels have are {newest}"),
+    }
 }
 
 /// The virtual packages that the solver's explanation complains of: every spec of one that the host does

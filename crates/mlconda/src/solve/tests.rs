@@ -123,6 +123,15 @@ fn a_contradiction_is_explained() {
 }
 
 #[test]
+fn a_version_that_is_nowhere_is_told_with_those_that_are_there() {
+    let records = ["lib-2.0-0", "lib-10.0-0", "lib-10.0-1"].iter().map(|stem| record(FIRST, stem, &[])).collect();
+    insta::assert_snapshot!(failure("- lib >=11", vec![records]), @"
+    no set of packages for `linux-64` satisfies what is asked for:
+    nothing matches `lib >=11`: the channels have versions 10.0, 2.0
+    ");
+}
+
+#[test]
 fn a_gpu_is_not_assumed_and_its_lack_is_told() {
     let subdirs = vec![vec![record(FIRST, "torch-2.0-cuda", &["__cuda >=12"])]];
     let repodata = Repodata::new(subdirs);
