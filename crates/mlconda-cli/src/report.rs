@@ -141,6 +141,7 @@ fn install_hint(error: &InstallError) -> Option<String> {
         }
         InstallError::Package { .. } => "the prefix is as it was. The package is at fault: tell its maintainers",
         InstallError::Kind { .. } => "the packages, or your own files in the prefix, do not go together",
+        InstallError::OutwardLink { .. } => "if you trust the package, `--allow-outward-links` makes the link",
         InstallError::PrefixTooLong { .. } => "choose a shorter prefix",
         InstallError::NoPython { .. } => "add `python` to the environment.yml and lock it again",
         InstallError::Script { .. } | InstallError::NoShell { .. } => {

@@ -54,6 +54,8 @@ pub struct Options {
     pub command: String,
     /// What happens with post-link and pre-unlink scripts.
     pub scripts: Scripts,
+    /// What happens with packages' links that point out of the prefix.
+    pub outward_links: OutwardLinks,
     /// The package cache, if there is one.
     pub cache: Option<PathBuf>,
     /// The virtual packages of the machine that the prefix is for. What is not among them is not judged: a
@@ -69,6 +71,17 @@ pub enum Scripts {
     Run,
     /// They do not: no package's code runs.
     Skip,
+}
+
+/// What happens with a package that has a soft link to a place outside of the prefix.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OutwardLinks {
+    /// The installation fails: such a link may be an attack, and it makes a prefix that cannot be moved to another
+    /// image.
+    #[default]
+    Refuse,
+    /// They are made. Nothing is ever written through them.
+    Keep,
 }
 
 /// What an installation did.
@@ -184,6 +197,16 @@ pub enum InstallError {
     Kind {
         /// The path, relative to the prefix.
         path: PathBuf,
+    },
+    /// A link out of the prefix.
+    #[error("the link `{}` of `{package}` points out of the prefix, to `{}`", .path.display(), .to.display())]
+    OutwardLink {
+        /// The package's name.
+        package: String,
+        /// The link, relative to the prefix.
+        path: PathBuf,
+        /// Where it points.
+        to: PathBuf,
     },
     /// The prefix is longer than the room that a program has for it.
     #[error("the prefix has {prefix} characters, but `{}` has room for {room}", .path.display())]

@@ -10,7 +10,7 @@ use std::{
 use mlconda::{
     Subdir,
     host::Host,
-    install::{Meta, Options, Report, Scripts, Unmet},
+    install::{Meta, Options, OutwardLinks, Report, Scripts, Unmet},
     lock::{Digest, Expansion, Lock},
     network::Client,
     plan::Plan,
@@ -60,6 +60,9 @@ pub(crate) struct Args {
     /// Run no post-link and pre-unlink scripts
     #[arg(long)]
     no_scripts: bool,
+    /// Make packages' soft links that point out of the prefix, as those of drivers may
+    #[arg(long)]
+    allow_outward_links: bool,
     /// How many downloads run at once
     #[arg(long, value_name = "N", default_value = "8")]
     downloads: NonZero<usize>,
@@ -162,6 +165,7 @@ fn install_one(
         time: context.settings.source_date_epoch()?,
         command: "mlconda install".to_owned(),
         scripts,
+        outward_links: if args.allow_outward_links { OutwardLinks::Keep } else { OutwardLinks::Refuse },
         cache: context.settings.cache_directory.clone().filter(|directory| directory.is_dir()),
         virtual_packages: if native { host.virtual_packages.clone() } else { Vec::new() },
     };

@@ -14,7 +14,7 @@ use rattler_conda_types::{
 use rattler_digest::{Sha256, Sha256Hash, compute_bytes_digest};
 
 use super::{
-    InstallError,
+    InstallError, OutwardLinks,
     package::{Info, Package, invalid},
     stage::{Stage, is_inside, link_stays_inside},
     unpack::{Entry, Kind, Sink},
@@ -41,6 +41,7 @@ pub(super) struct Linking<'a> {
     python: Option<&'a PythonInfo>,
     /// The buffer of the thread.
     buffer: &'a mut Vec<u8>,
+    outward_links: OutwardLinks,
     /// Set when nobody wants the result any more.
     stop: &'a AtomicBool,
     package: Option<Package>,
@@ -122,10 +123,10 @@ impl Sink for Linking<'_> {
                 self.file(File { content: &mut content, size, executable, modified }, &listed, target, &place)?
             }
             Kind::SoftLink(ref to) => {
-                if !link_stays_inside(&target, to) {
-                    let message =
-                        format!("the link `{}` points out of the prefix, to `{}`", target.display(), to.display());
-                    return Err(invalid(message).into());
+                if self.outward_links == OutwardLinks::Refuse && !link_stays_inside(&target, to) {
+                    let package = self.package.as_ref().map(|package| package.index.name.as_normalized().to_owned());
+                    let package = package.unwrap_or_default();
+                    return Err(InstallError::OutwardLink { package, path: target, to: to.clone() }.into());
                 }
                 fs_err::os::unix::fs::symlink(to, &place).map_err(disk)?;
                 crate::system::set_link_time(&place, entry.modified).map_err(disk)?;
@@ -160,9 +161,10 @@ impl<'a> Linking<'a> {
         number: usize,
         python: Option<&'a PythonInfo>,
         buffer: &'a mut Vec<u8>,
+        outward_links: OutwardLinks,
         stop: &'a AtomicBool,
     ) -> Self {
-        Self { stage, number, python, buffer, stop, package: None, paths: Vec::new() }
+        Self { stage, number, python, buffer, outward_links, stop, package: None, paths: Vec::new() }
     }
 
     /// Where a path of the archive goes in the prefix.

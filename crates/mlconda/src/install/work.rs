@@ -19,7 +19,7 @@ use rattler_conda_types::{PrefixRecord, Subdir};
 use tokio::sync::mpsc;
 
 use super::{
-    InstallError, Options, cache, fetch,
+    InstallError, Options, OutwardLinks, cache, fetch,
     link::{LinkError, Linked, Linking},
     record,
     stage::Stage,
@@ -75,6 +75,7 @@ struct Shared {
     packages: Vec<LockedPackage>,
     specs: Vec<String>,
     cache: Option<PathBuf>,
+    outward_links: OutwardLinks,
     platform: Subdir,
     stage: Arc<Stage>,
     python: OnceLock<PythonInfo>,
@@ -114,6 +115,7 @@ pub(super) async fn link_all(
         packages: plan.link.clone(),
         specs: plan.specs.clone(),
         cache: options.cache.clone(),
+        outward_links: options.outward_links,
         platform: plan.platform,
         stage: Arc::clone(stage),
         python: kept_python(plan).map_or_else(OnceLock::new, OnceLock::from),
@@ -232,7 +234,7 @@ impl Shared {
     fn link(&self, job: Job, buffer: &mut Vec<u8>) -> Outcome {
         let number = job.number;
         let package = &self.packages[number];
-        let mut linking = Linking::new(&self.stage, number, self.python.get(), buffer, &self.stop);
+        let mut linking = Linking::new(&self.stage, number, self.python.get(), buffer, self.outward_links, &self.stop);
         let archive = match self.settle(job.archive, package) {
             Ok(archive) => archive,
             Err(error) => return Outcome::Failed(error),

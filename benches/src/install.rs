@@ -1,0 +1,243 @@
+//! How fast mlconda installs, against plain tools and rattler, as ratios from one run.
+//!
+//! Every contender gets the same archives, from files and from a server on loopback that keeps connections alive,
+//! and a fresh prefix. It runs as a process of its own under `time`, and the median counts. `benches/README.md`
+//! tells how to read the table.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints its table")]
+#![allow(clippy::disallowed_methods, reason = "a benchmark reads its own command line and environment")]
+
+mod bare;
+mod measure;
+
+use std::{
+    error::Error,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+use mlconda_test::server::Server;
+
+use crate::measure::{Measured, median, run};
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// How often each contender runs, unless told otherwise.
+const RUNS: usize = 5;
+
+const USAGE: &str = "\
+usage: cargo bench-install CHANNEL [--runs N] [--mlconda PROGRAM] [SPEC…]
+
+CHANNEL    a directory with a channel of true packages
+SPEC       what to install [default: python=3.11 numpy scipy pandas scikit-learn matplotlib jupyterlab]
+PROGRAM    the static program [default: that of `cargo static`]";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let outcome = match arguments.first().map(String::as_str) {
+        // The benchmark runs itself as rattler's contender, so that it is measured like the others.
+        Some("--bare") => bare::install(&arguments[1..]),
+        None | Some("-h" | "--help") => {
+            println!("{USAGE}");
+            return ExitCode::from(2);
+        }
+        Some(_) => Plan::read(&arguments).and_then(|plan| plan.carry_out()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What was typed.
+struct Plan {
+    channel: PathBuf,
+    specs: Vec<String>,
+    runs: usize,
+    mlconda: PathBuf,
+}
+
+impl Plan {
+    fn read(arguments: &[String]) -> Outcome<Self> {
+        let mut rest = arguments.iter();
+        let channel = std::path::absolute(rest.next().ok_or(USAGE)?)?;
+        let mut plan = Self { channel, specs: Vec::new(), runs: RUNS, mlconda: static_program()? };
+        while let Some(argument) = rest.next() {
+            match argument.as_str() {
+                "--runs" => plan.runs = rest.next().ok_or(USAGE)?.parse()?,
+                "--mlconda" => plan.mlconda = std::path::absolute(rest.next().ok_or(USAGE)?)?,
+                spec => plan.specs.push(spec.to_owned()),
+            }
+        }
+        if plan.specs.is_empty() {
+            let usual = "python=3.11 numpy scipy pandas scikit-learn matplotlib jupyterlab";
+            plan.specs = usual.split(' ').map(str::to_owned).collect();
+        }
+        Ok(plan)
+    }
+
+    fn carry_out(&self) -> Outcome<()> {
+        // On the channel's own disk: a temporary directory may be in memory, and measure something else.
+        let parent = self.channel.parent().unwrap_or(Path::new("/"));
+        let scratch = tempfile::Builder::new().prefix("bench-").tempdir_in(parent)?;
+        let server = Server::serve(&self.channel)?;
+        let files = self.lock(scratch.path(), "file", &format!("file://{}", self.channel.display()))?;
+        let http = self.lock(scratch.path(), "http", &server.url(""))?;
+        let mut table = Table::default();
+        for (source, lock) in [("file", &files), ("http", &http)] {
+            self.contend(source, lock, scratch.path(), &mut table)?;
+        }
+        print!("{}", table.render());
+        Ok(())
+    }
+
+    /// Locks the specs on a channel.
+    fn lock(&self, scratch: &Path, name: &str, channel: &str) -> Outcome<PathBuf> {
+        let (file, lock) = (scratch.join(format!("{name}.yml")), scratch.join(format!("{name}.lock")));
+        let specs: String = self.specs.iter().map(|spec| format!("  - \"{spec}\"\n")).collect();
+        fs_err::write(&file, format!("name: bench\nchannels: [\"{channel}\"]\ndependencies:\n{specs}"))?;
+        let mut command = self.mlconda(scratch);
+        command.arg("-q").arg("lock").arg(&file).arg("-o").arg(&lock);
+        // Its cache would be found by the installations.
+        command.env("MLCONDA_CACHE_DIR", scratch.join("for-locking"));
+        match command.status()?.success() {
+            true => Ok(lock),
+            false => Err("the specs cannot be locked".into()),
+        }
+    }
+
+    /// The program in an empty world.
+    fn mlconda(&self, scratch: &Path) -> Command {
+        let mut command = Command::new(&self.mlconda);
+        command.env_clear().env("HOME", scratch.join("home")).env("PATH", "/usr/bin:/bin");
+        command
+    }
+
+    /// All contenders from one source, taking turns so that a busy minute hits all of them.
+    fn contend(&self, source: &str, lock: &Path, scratch: &Path, table: &mut Table) -> Outcome<()> {
+        let (prefix, warm) = (scratch.join("prefix"), scratch.join("warm"));
+        let install = |cache: Option<&Path>| {
+            let mut command = self.mlconda(scratch);
+            command.arg("-q").arg("install").arg(lock).arg("-p").arg(&prefix);
+            cache.map(|cache| command.env("MLCONDA_CACHE_DIR", cache));
+            command
+        };
+        // The records of a prefix tell rattler what to install.
+        fresh(&prefix)?;
+        run(&mut install(None), scratch)?;
+        let records = scratch.join("records");
+        fresh(&records)?;
+        fs_err::rename(prefix.join("conda-meta"), &records)?;
+        let bare = |cache: &Path| -> Outcome<Command> {
+            let mut command = Command::new(std::env::current_exe()?);
+            command.arg("--bare").arg(&records).arg(&prefix).arg(cache);
+            Ok(command)
+        };
+        let plain = || {
+            let mut command = Command::new("bash");
+            command.arg("-c").arg(PLAIN).arg("plain").arg(&self.channel).arg(lock).arg(&prefix);
+            command
+        };
+        let cold = scratch.join("cold");
+        let mut rows: [(&str, Vec<Measured>); 6] = [
+            "mlconda, no cache",
+            "plain tools",
+            "rattler, cold",
+            "rattler, warm",
+            "mlconda, warm",
+            "mlconda, up to date",
+        ]
+        .map(|name| (name, Vec::new()));
+        for cache in [warm.join("rattler"), warm.join("mlconda")] {
+            fs_err::create_dir_all(cache)?;
+        }
+        // One round more than counts: it fills the warm caches.
+        for round in 0..=self.runs {
+            for (name, measured) in &mut rows {
+                if *name != "mlconda, up to date" {
+                    fresh(&prefix)?;
+                }
+                fresh(&cold)?;
+                let mut command = match *name {
+                    "mlconda, no cache" => install(None),
+                    "plain tools" if source == "file" => plain(),
+                    "plain tools" => continue,
+                    "rattler, cold" => bare(&cold)?,
+                    "rattler, warm" => bare(&warm.join("rattler"))?,
+                    _ => install(Some(&warm.join("mlconda"))),
+                };
+                let result = run(&mut command, scratch)?;
+                if round > 0 {
+                    measured.push(result);
+                }
+            }
+        }
+        rows.into_iter().filter(|(_, measured)| !measured.is_empty()).for_each(|(name, measured)| {
+            table.rows.push((source.to_owned(), name.to_owned(), median(&measured)));
+        });
+        Ok(())
+    }
+}
+
+/// What plain tools do: every archive unpacked into the prefix, two at a time; no links, no hashes, no prefixes.
+const PLAIN: &str = r#"
+export into="$3"; mkdir -p "$into"
+one() {
+    case "$1" in
+        *.conda) unzip -p "$1" 'pkg-*' | zstd -dq | tar x -C "$into" ;;
+        *.tar.bz2) bzip2 -dc "$1" | tar x -C "$into" ;;
+    esac
+}
+export -f one
+sed -n 's|^file://\([^#]*\)#.*|\1|p' "$2" | xargs -P 2 -I{} bash -c 'one "{}"'
+"#;
+
+/// Sees to it that nothing is there.
+fn fresh(path: &Path) -> Outcome<()> {
+    if path.exists() {
+        fs_err::remove_dir_all(path)?;
+    }
+    Ok(())
+}
+
+/// The program that `cargo static` makes.
+fn static_program() -> Outcome<PathBuf> {
+    let own = std::env::current_exe()?;
+    let target = own.ancestors().find(|path| path.file_name().is_some_and(|name| name == "target"));
+    let target = target.ok_or("run this through cargo")?;
+    let found = fs_err::read_dir(target)?.flatten().map(|entry| entry.path().join("release/mlconda"));
+    let mut found: Vec<PathBuf> = found.filter(|path| path.is_file()).collect();
+    found.sort();
+    found.pop().ok_or_else(|| "make the program first: `cargo static`".into())
+}
+
+/// The table: source, contender, median.
+#[derive(Default)]
+struct Table {
+    rows: Vec<(String, String, Measured)>,
+}
+
+impl Table {
+    fn render(&self) -> String {
+        let mut text = String::from(
+            "| from | contender | wall | of plain tools | of rattler, cold | of rattler, warm | user s | system s | peak MB |\n\
+             |---|---|---|---|---|---|---|---|---|\n",
+        );
+        for (source, name, measured) in &self.rows {
+            let ratio = |other: &str| {
+                let other = self
+                    .rows
+                    .iter()
+                    .find(|(from, name, _)| name == other && (from == source || other == "plain tools"));
+                other.map_or_else(String::new, |(_, _, other)| format!("{:.2}", measured.wall / other.wall))
+            };
+            let Measured { wall, user, system, peak } = measured;
+            let ratios = [ratio("plain tools"), ratio("rattler, cold"), ratio("rattler, warm")].join(" | ");
+            text += &format!("| {source} | {name} | {wall:.2} s | {ratios} | {user:.2} | {system:.2} | {peak:.0} |\n");
+        }
+        text
+    }
+}

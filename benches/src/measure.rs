@@ -1,0 +1,47 @@
+//! Runs a contender, and takes its time and memory.
+
+use std::{path::Path, process::Command};
+
+use crate::Outcome;
+
+/// What a run took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Measured {
+    /// Wall time in seconds.
+    pub(crate) wall: f64,
+    /// Processor time in user mode, in seconds.
+    pub(crate) user: f64,
+    /// Processor time in the kernel, in seconds.
+    pub(crate) system: f64,
+    /// The largest resident set, in megabytes.
+    pub(crate) peak: f64,
+}
+
+/// Runs a command under GNU `time`.
+pub(crate) fn run(command: &mut Command, scratch: &Path) -> Outcome<Measured> {
+    let report = scratch.join("time");
+    let mut timed = Command::new("/usr/bin/time");
+    timed.args(["-q", "-f", "%e %U %S %M", "-o"]).arg(&report).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => timed.env(name, value),
+            None => timed.env_remove(name),
+        };
+    }
+    if !timed.status().map_err(|error| format!("GNU time is wanted: {error}"))?.success() {
+        return Err(format!("failed: {command:?}").into());
+    }
+    let text = fs_err::read_to_string(&report)?;
+    let numbers: Vec<f64> = text.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+    match numbers.as_slice() {
+        [wall, user, system, peak] => Ok(Measured { wall: *wall, user: *user, system: *system, peak: peak / 1000.0 }),
+        _ => Err(format!("`time` said {text:?}").into()),
+    }
+}
+
+/// The run with the median of the wall times.
+pub(crate) fn median(measured: &[Measured]) -> Measured {
+    let mut sorted = measured.to_vec();
+    sorted.sort_by(|one, other| one.wall.total_cmp(&other.wall));
+    sorted[sorted.len() / 2]
+}
