@@ -16,7 +16,12 @@ use rattler_conda_types::{GenericVirtualPackage, RepoDataRecord, Subdir};
 use rattler_digest::{Md5Hash, Sha256Hash};
 use url::Url;
 
-use crate::{environment::Environment, host::Host, network, solve::Solution};
+use crate::{
+    environment::{Environment, Requirement},
+    host::Host,
+    network,
+    solve::Solution,
+};
 
 /// What a package's archive must hash to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,7 +155,10 @@ impl Lock {
                 Ok(package)
             })
             .collect::<Result<_, _>>()?;
-        let mut specs: Vec<String> = environment.requirements.iter().map(|each| each.spec.to_string()).collect();
+        // A spec that names its channel by URL stands as it was written: the URL behind it may hold a secret.
+        let shown = |each: &Requirement| Some(each.spec.to_string()).filter(|text| !text.contains("://"));
+        let specs = environment.requirements.iter().map(|each| shown(each).unwrap_or_else(|| each.text.clone()));
+        let mut specs: Vec<String> = specs.collect();
         specs.sort();
         specs.dedup();
         Ok(Self {

@@ -1,0 +1,104 @@
+//! Killed at any moment, an installation leaves the old prefix or the new one, and the next run succeeds.
+//!
+//! The moments are spread over the time that an installation takes on this machine; what must hold, must hold at each of
+//! them, so nothing here depends on hitting one. `MLCONDA_TEST_KILLS` sets how many there are.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use mlconda_test::{
+    context::{TestContext, argument},
+    tree,
+};
+
+use crate::world;
+
+const OLD: [&str; 6] = ["tzdata", "python-3.11.8", "greet-1.0", "where-1.0", "links", "hollow"];
+const NEW: [&str; 6] = ["tzdata", "python-3.12.4", "greet-2.0", "where-2.0", "unicode", "many"];
+
+#[allow(clippy::disallowed_methods, reason = "a thorough run is asked for by whoever runs the tests")]
+fn kills() -> u32 {
+    std::env::var("MLCONDA_TEST_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(12)
+}
+
+/// What a prefix holds, if there is one; the history apart, which tells how it came about.
+fn contents(prefix: &Path) -> Option<BTreeMap<String, String>> {
+    let mut contents = prefix.exists().then(|| tree::tree(prefix).unwrap())?;
+    assert!(contents.remove("conda-meta/history").is_some(), "a prefix without history is none");
+    Some(contents)
+}
+
+/// Kills installations of `NEW` at all moments. `prepare` makes what is there before.
+fn killed(world: &TestContext, prefix: &Path, prepare: impl Fn()) {
+    let lock = world.write_lock("new.lock", None, &NEW);
+    let arguments = ["install", argument(&lock), "-p", argument(prefix)];
+    prepare();
+    let begun = Instant::now();
+    world.mlconda(arguments).success();
+    let (length, new) = (begun.elapsed(), contents(prefix));
+    let (mut saw_old, kills) = (0, kills());
+    for number in 0..kills {
+        prepare();
+        let old = contents(prefix);
+        let mut child = world.mlconda_command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(length.mul_f64(f64::from(number) / f64::from(kills)).min(Duration::from_secs(10)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let found = contents(prefix);
+        assert!(found == old || found == new, "kill {number} left neither the old prefix nor the new one");
+        saw_old += u32::from(found == old);
+        world.mlconda(arguments).success();
+        assert_eq!(contents(prefix), new, "the run after kill {number}");
+        let names: Vec<String> = world.tree().into_keys().filter(|path| path.contains(".mlconda-")).collect();
+        assert!(names.is_empty(), "the run after kill {number} left {names:?}");
+    }
+    assert!(saw_old > 0, "the first kill comes before anything can have happened");
+}
+
+#[test]
+fn a_first_installation() {
+    let world = world();
+    let prefix = world.path().join("prefix");
+    killed(&world, &prefix, || {
+        if prefix.exists() {
+            fs_err::remove_dir_all(&prefix).unwrap();
+        }
+    });
+}
+
+#[test]
+fn an_update() {
+    let world = world();
+    let (old, prefix) = (world.write_lock("old.lock", None, &OLD), world.path().join("prefix"));
+    killed(&world, &prefix, || {
+        if prefix.exists() {
+            fs_err::remove_dir_all(&prefix).unwrap();
+        }
+        world.mlconda(["install", argument(&old), "-p", argument(&prefix)]).success();
+    });
+}
+
+#[test]
+fn an_update_that_cannot_be_swapped_in_is_mended_by_the_next_run() {
+    let world = world();
+    let (old, new) = (world.write_lock("old.lock", None, &OLD), world.write_lock("new.lock", None, &NEW));
+    let (real, prefix) = (world.path().join("real"), world.path().join("prefix"));
+    fs_err::create_dir(&real).unwrap();
+    // A link cannot change places with a directory.
+    fs_err::os::unix::fs::symlink(&real, &prefix).unwrap();
+    let install = |lock: &Path| world.mlconda(["install", argument(lock), "-p", argument(&prefix)]).success();
+    install(&new);
+    let wanted = contents(&real);
+    install(&old);
+    // What a kill in the midst of the change leaves: no history, and some of the files gone.
+    fs_err::rename(real.join("conda-meta/history"), real.join("conda-meta/history.mlconda")).unwrap();
+    fs_err::remove_dir_all(real.join("bin")).unwrap();
+    install(&new);
+    assert_eq!(contents(&real), wanted);
+    let history = fs_err::read_to_string(real.join("conda-meta/history")).unwrap();
+    assert_eq!(history.matches("==>").count(), 3, "the history goes on: {history}");
+}
