@@ -11,13 +11,12 @@ mod link;
 mod package;
 mod record;
 mod script;
+mod site;
 mod stage;
 mod unpack;
 mod work;
 
 use std::{
-    collections::HashSet,
-    fs::File,
     io,
     num::NonZero,
     path::{Path, PathBuf},
@@ -27,14 +26,13 @@ use std::{
 use rattler_conda_types::{GenericVirtualPackage, MatchSpec, Matches, ParseStrictness, PrefixRecord};
 
 pub use self::stage::Clash;
-use self::stage::Stage;
+use self::{site::Site, stage::Stage};
 use crate::{
     lock::dependency_name,
     network::Client,
     plan::Plan,
     prefix::Prefix,
     progress::{Event, Progress},
-    system,
 };
 
 /// The file by which an environment is known.
@@ -286,14 +284,14 @@ pub async fn install(
     write_meta(plan, prefix, &stage, time, options)?;
     stage.settle_directories(time)?;
     let new: Vec<&PrefixRecord> = finished.iter().map(|package| &package.record).collect();
-    match site.kind {
-        SiteKind::Beside => site.put_in_place(prefix, &new, time, options, &mut report, progress)?,
-        SiteKind::Inside => {
-            report.replaced = merge(plan, prefix, &stage, time, options)?;
-            run_scripts(prefix, &new, options, &mut report, progress)?;
-            commit::finish(prefix.path(), time)?;
-        }
+    let runner = |report: &mut Report| run_scripts(prefix, &new, options, report, progress);
+    let wants_scripts = options.scripts == Scripts::Run && work::has_scripts(&stage, &new);
+    let change = commit::Change::new(plan, prefix, &stage, time)?;
+    report.replaced.clone_from(&change.replaced);
+    if options.scripts == Scripts::Run {
+        change.run_pre_unlink(plan)?;
     }
+    site.commit(&change, wants_scripts, || runner(&mut report))?;
     Ok(report)
 }
 
@@ -338,31 +336,6 @@ fn write_meta(plan: &Plan, prefix: &Prefix, stage: &Stage, time: i64, options: &
     Ok(())
 }
 
-/// Takes out what is gone and moves in what is new. Gives the files of nobody that were replaced.
-fn merge(
-    plan: &Plan,
-    prefix: &Prefix,
-    stage: &Stage,
-    time: i64,
-    options: &Options,
-) -> Result<Vec<PathBuf>, InstallError> {
-    let new = stage.paths();
-    let known: HashSet<PathBuf> = plan.unlink.iter().chain(&plan.keep).flat_map(record::files).cloned().collect();
-    let mut strangers = commit::check(prefix.path(), &new, &known)?;
-    // Byte code that python wrote when a module was first run is nobody's loss.
-    strangers.retain(|path| path.parent().is_none_or(|parent| !parent.ends_with("__pycache__")));
-    if options.scripts == Scripts::Run {
-        for old in &plan.unlink {
-            script::run(prefix.path(), &old.repodata_record.package_record, script::When::PreUnlink)?;
-        }
-    }
-    let stays: HashSet<PathBuf> = new.into_iter().chain(plan.keep.iter().flat_map(record::files).cloned()).collect();
-    commit::begin(prefix.path())?;
-    commit::unlink(prefix.path(), &plan.unlink, &stays)?;
-    commit::merge(stage.root(), prefix.path(), time)?;
-    Ok(strangers)
-}
-
 /// Runs the post-link scripts of new packages, in linking order.
 fn run_scripts(
     prefix: &Prefix,
@@ -385,110 +358,4 @@ fn run_scripts(
         }
     }
     Ok(())
-}
-
-/// Where an installation is put together. Dropping it removes the stage, and the directories made for it.
-struct Site {
-    stage: PathBuf,
-    kind: SiteKind,
-    /// Directories above the prefix that were not there before, the topmost first.
-    made: Vec<PathBuf>,
-    /// Keeps other processes out as long as it is open.
-    _hold: File,
-    done: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum SiteKind {
-    /// Beside a prefix that does not exist yet.
-    Beside,
-    /// Inside one that does.
-    Inside,
-}
-
-impl Site {
-    fn prepare(prefix: &Prefix) -> Result<Self, InstallError> {
-        let path = prefix.path();
-        let parent = path.parent().unwrap_or(Path::new("/"));
-        let made = make_parents(parent)?;
-        let exists = fs_err::symlink_metadata(path).is_ok();
-        if exists && !may_hold_environment(path)? {
-            return Err(InstallError::Occupied { prefix: path.to_owned() });
-        }
-        let (stage, kind) = match commit::beside(path).filter(|_| !exists) {
-            Some(stage) => (stage, SiteKind::Beside),
-            None => (path.join(commit::INSIDE), SiteKind::Inside),
-        };
-        let busy = || InstallError::Busy { prefix: path.to_owned() };
-        // What a killed process left is removed, but not under the hands of one that lives.
-        if stage.is_dir() {
-            let _old = system::hold(&stage)?.ok_or_else(busy)?;
-            fs_err::remove_dir_all(&stage)?;
-        }
-        match fs_err::create_dir(&stage) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(busy()),
-            other => other?,
-        }
-        let hold = system::hold(&stage)?.ok_or_else(busy)?;
-        system::set_directory_mode(&stage, 0o755)?;
-        Ok(Self { stage, kind, made, _hold: hold, done: false })
-    }
-
-    /// Renames the stage to the prefix, and runs the scripts; if one fails, there was no prefix.
-    fn put_in_place(
-        mut self,
-        prefix: &Prefix,
-        new: &[&PrefixRecord],
-        time: i64,
-        options: &Options,
-        report: &mut Report,
-        progress: &dyn Progress,
-    ) -> Result<(), InstallError> {
-        fs_err::rename(&self.stage, prefix.path())?;
-        let finished = run_scripts(prefix, new, options, report, progress);
-        if let Err(error) = finished.and_then(|()| commit::finish(prefix.path(), time)) {
-            fs_err::rename(prefix.path(), &self.stage)?;
-            return Err(error);
-        }
-        self.done = true;
-        Ok(())
-    }
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        // Nothing more can be done about an error here; the next run removes what is left.
-        let _ = fs_err::remove_dir_all(&self.stage);
-        if !self.done {
-            for path in self.made.iter().rev() {
-                let _ = fs_err::remove_dir(path);
-            }
-        }
-    }
-}
-
-/// Whether an environment may be put into a directory that exists: there is one already, or nothing but what
-/// stands in a root prefix or in a fresh volume. Other people's directories are left alone.
-fn may_hold_environment(path: &Path) -> Result<bool, InstallError> {
-    let harmless = ["conda-meta", "envs", "pkgs", "lost+found", commit::INSIDE];
-    for entry in fs_err::read_dir(path)? {
-        if !harmless.iter().any(|name| entry.as_ref().is_ok_and(|entry| entry.file_name() == *name)) {
-            return Ok(path.join("conda-meta").is_dir());
-        }
-    }
-    Ok(true)
-}
-
-/// Makes the directories above a prefix, and tells which were not there.
-fn make_parents(parent: &Path) -> Result<Vec<PathBuf>, InstallError> {
-    let mut made: Vec<PathBuf> = parent.ancestors().take_while(|path| !path.exists()).map(Path::to_owned).collect();
-    made.reverse();
-    for path in &made {
-        match fs_err::create_dir(path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(source) => return Err(InstallError::Parent { path: parent.to_owned(), source }),
-            Ok(()) => system::set_directory_mode(path, 0o755)?,
-        }
-    }
-    Ok(made)
 }

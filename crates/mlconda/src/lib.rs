@@ -1,12 +1,108 @@
 //! Turns a conda `environment.yml` into a fully pinned lock, and a lock into a prefix.
 //!
 //! Every stage's value has a name, and functions lead from one to the next:
-//! [`environment::Environment`] → [`repodata::Repodata`] → [`solve::Solution`] → [`lock::Lock`] →
-//! [`plan::Plan`] → [`install::Report`].
 //!
-//! The library does not print, prompt, or read environment variables, the home directory, the current
-//! directory or the clock: all of these come in as values. What it has to say while it works goes
-//! through [`progress::Progress`].
+//! | what | made by | from |
+//! |---|---|---|
+//! | [`environment::Environment`] | [`Environment::parse`](environment::Environment::parse) | the text of an `environment.yml` (CEP-24) |
+//! | [`host::Host`] | [`Host::baseline`](host::Host::baseline) | a platform; what is assumed of the machine, not detected |
+//! | [`repodata::Repodata`] | [`repodata::load`] | the channels, over a network or from a directory |
+//! | [`solve::Solution`] | [`solve::solve`] | the three above, and nothing else |
+//! | [`lock::Lock`] | [`Lock::new`](lock::Lock::new), [`Lock::read`](lock::Lock::read) | a solution, or an @EXPLICIT file (CEP-23) |
+//! | [`plan::Plan`] | [`Plan::between`](plan::Plan::between) | a lock and a [`prefix::Prefix`] |
+//! | [`install::Report`] | [`install::install`] | a plan, carried out |
+//!
+//! [`activate`] then says what a process in the environment sees.
+//!
+//! # The whole way
+//!
+//! When this example is tested, `text` names a channel in a directory beside it; a channel's name or URL would do as well.
+//!
+//! ```
+//! use std::{num::NonZero, path::Path};
+//!
+//! use mlconda::{
+//!     Subdir,
+//!     environment::{Environment, ReadOptions},
+//!     host::Host,
+//!     install::{Options, OutwardLinks, Scripts, install},
+//!     lock::{Expansion, Lock},
+//!     network::{Client, NetworkOptions},
+//!     plan::Plan,
+//!     prefix::Prefix,
+//!     repodata::{self, Access, RepodataOptions},
+//!     solve::solve,
+//! };
+//!
+//! /// `text` is an environment.yml in the directory `here`.
+//! async fn whole_way(text: &str, here: &Path) -> Result<Prefix, Box<dyn std::error::Error>> {
+//!     // What is wanted. Reading depends on the text and on these options only; `directory` is what paths are relative to.
+//!     let options = ReadOptions { directory: here.to_owned(), ..ReadOptions::default() };
+//!     let environment = Environment::parse(text, Path::new("environment.yml"), &options)?;
+//!
+//!     // Of which machine, and what the channels have for it.
+//!     let host = Host::baseline(Subdir::Linux64);
+//!     let environment = environment.for_platform(host.platform);
+//!     let client = Client::new(&NetworkOptions::default())?;
+//!     let cache = RepodataOptions { cache_directory: here.join("cache"), access: Access::Online };
+//!     let repodata = repodata::load(&client, &environment, &host, &cache, &()).await?;
+//!
+//!     // The answer, pinned: dependencies first, each package by its URL and sha256.
+//!     let solution = solve(&environment, &repodata, &host)?;
+//!     Lock::new(&environment, &host, &solution)?.write(&here.join("env.lock"))?;
+//!
+//!     // On another day, on another machine: the lock is all that is needed.
+//!     let lock = Lock::read(&here.join("env.lock"), &Expansion::default())?;
+//!     let names: Vec<&str> = lock.packages.iter().map(|package| package.name.as_str()).collect();
+//!     assert_eq!(names, ["words", "greeting"]);
+//!
+//!     // What is to be done is a value, to be looked at or to be carried out.
+//!     let prefix = Prefix::open(here.join("envs/hello"))?;
+//!     let plan = Plan::between(&lock, &prefix)?;
+//!     assert_eq!(plan.link.len(), 2);
+//!     let how = Options {
+//!         downloads: NonZero::new(8).ok_or("no downloads")?,
+//!         threads: NonZero::new(2).ok_or("no threads")?,
+//!         time: None,
+//!         command: "my installer".to_owned(),
+//!         scripts: Scripts::Skip,
+//!         outward_links: OutwardLinks::Refuse,
+//!         cache: None,
+//!         virtual_packages: Vec::new(),
+//!     };
+//!     let report = install(&plan, &client, &prefix, &how, &()).await?;
+//!     assert_eq!((report.linked, report.files), (2, 1));
+//!
+//!     // Now the prefix is what the lock says, and there is nothing more to do.
+//!     assert!(Plan::between(&lock, &prefix)?.is_empty());
+//!     Ok(prefix)
+//! }
+//! #
+//! # use mlconda_test::{channel::Channel, package::{Noarch, PackageBuilder}};
+//! # let directory = tempfile::tempdir()?;
+//! # let words = PackageBuilder::new("words", "1.0").noarch(Noarch::Generic).file("share/words.txt", "hello\n");
+//! # let greeting = PackageBuilder::new("greeting", "2.1").noarch(Noarch::Generic).depends("words >=1");
+//! # Channel::write(directory.path().join("channel"), &[words, greeting], &["linux-64"])?;
+//! # let text = "name: hello\nchannels: [./channel]\ndependencies: [greeting >=2]\n";
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+//! # let prefix = runtime.block_on(whole_way(text, directory.path()))?;
+//! # assert_eq!(std::fs::read_to_string(prefix.path().join("share/words.txt"))?, "hello\n");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What the library leaves to its caller
+//!
+//! The library does not print, prompt, or read environment variables, the home directory or the clock: all of these come
+//! in as values ([`environment::ReadOptions`], [`network::NetworkOptions`], [`install::Options`] …). Give it absolute
+//! paths, and the current directory means nothing to it either. (Time limits and the age of cached repodata are the
+//! clock's, of course; nothing that is written depends on them.) What it has to say while it works goes through
+//! [`progress::Progress`]; `&()` hears nothing.
+//!
+//! [`repodata::load`] and [`install::install`] are async, for they wait for servers. They want a tokio runtime with I/O
+//! and time; one with a single thread will do, since disk work has threads of its own. Everything else is plain code.
+//!
+//! Each stage has its own error, and [`Error`] is one of any stage. Messages name the file, the line or the URL, and
+//! what was asked for over the network is named without the secrets of its URL ([`network::redact`]).
 
 pub mod activate;
 pub mod environment;

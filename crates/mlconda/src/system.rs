@@ -128,3 +128,48 @@ pub(crate) fn modified(metadata: &std::fs::Metadata) -> i64 {
 pub(crate) fn is_executable(metadata: &std::fs::Metadata) -> bool {
     metadata.mode() & 0o111 != 0
 }
+
+/// Whether a directory can be swapped for a twin beside it, and hard links into the twin are what they seem.
+pub(crate) fn can_change_places(directory: &Path, metadata: &std::fs::Metadata) -> bool {
+    let Some(Ok(parent)) = directory.parent().map(fs_err::metadata) else { return false };
+    // A directory that is a mount point, or that another user owns, stays where it is.
+    let own = metadata.uid() == rustix::process::geteuid().as_raw();
+    own && parent.dev() == metadata.dev() && may_write(directory.parent()) && !is_overlay(directory)
+}
+
+fn may_write(directory: Option<&Path>) -> bool {
+    directory.is_some_and(|path| rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok())
+}
+
+/// On an overlay file system, as in an image being built, a hard link to a file of a lower layer copies the file into
+/// the upper one.
+#[cfg(target_os = "linux")]
+#[allow(clippy::useless_conversion, reason = "the type of `f_type` is another on other processors")]
+fn is_overlay(path: &Path) -> bool {
+    const OVERLAYFS_SUPER_MAGIC: i64 = 0x794c_7630;
+    rustix::fs::statfs(path).is_ok_and(|statfs| i64::from(statfs.f_type) == OVERLAYFS_SUPER_MAGIC)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_overlay(_path: &Path) -> bool {
+    false
+}
+
+/// Lets two directories change places, in one step.
+pub(crate) fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    rustix::fs::renameat_with(CWD, one, CWD, other, rustix::fs::RenameFlags::EXCHANGE).map_err(|error| {
+        let (one, other) = (one.display(), other.display());
+        io::Error::new(error.kind(), format!("cannot swap `{one}` and `{other}`: {error}"))
+    })
+}
+
+/// Gives a new directory the permissions and the owner of another, and a time in seconds since 1970.
+pub(crate) fn copy_directory(from: &std::fs::Metadata, to: &Path, seconds: i64) -> io::Result<()> {
+    let new = fs_err::metadata(to)?;
+    if (new.uid(), new.gid()) != (from.uid(), from.gid()) {
+        // Only root may; for others it stays theirs.
+        let _ = std::os::unix::fs::chown(to, Some(from.uid()), Some(from.gid()));
+    }
+    fs_err::set_permissions(to, from.permissions())?;
+    set_directory_time(to, seconds)
+}

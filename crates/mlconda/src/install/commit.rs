@@ -1,5 +1,5 @@
-//! Turns a finished stage into the prefix: by one rename where the prefix is new, else by moving in what is new
-//! and taking out what is gone. Nothing is written here but `conda-meta/history` and `state`; the rest is renames.
+//! What changes in a prefix that exists, and the steps of the change: links, renames and removals. Nothing is written
+//! here.
 
 use std::{
     collections::HashSet,
@@ -7,10 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rattler_conda_types::PrefixRecord;
-
-use super::{InstallError, record};
-use crate::system;
+use super::{InstallError, record, script, stage::Stage};
+use crate::{plan::Plan, prefix::Prefix, system};
 
 /// The name of the stage inside a prefix that exists.
 pub(super) const INSIDE: &str = ".mlconda-new";
@@ -35,59 +33,152 @@ pub(super) fn finish(prefix: &Path, seconds: i64) -> Result<(), InstallError> {
     Ok(system::set_directory_time(&meta, seconds)?)
 }
 
-/// Where the stage of a new prefix is: beside it, so that one rename puts it in place.
-pub(super) fn beside(prefix: &Path) -> Option<PathBuf> {
-    let name = prefix.file_name()?.to_str()?;
-    Some(prefix.parent()?.join(format!(".{name}.mlconda-new")))
+/// Where the stage of a prefix is, and the twin of one that exists: beside it, so that one step of the kernel puts
+/// either in place.
+pub(super) fn beside(prefix: &Path) -> Option<(PathBuf, PathBuf)> {
+    let (parent, name) = (prefix.parent()?, prefix.file_name()?.to_str()?);
+    Some((parent.join(format!(".{name}.mlconda-new")), parent.join(format!(".{name}.mlconda-twin"))))
 }
 
-/// Removes what the old records hold and neither the new packages nor the kept ones do.
-pub(super) fn unlink(prefix: &Path, old: &[PrefixRecord], stays: &HashSet<PathBuf>) -> Result<(), InstallError> {
-    let mut parents = HashSet::new();
-    for record in old {
-        for path in record::files(record).filter(|path| super::stage::is_inside(path) && !stays.contains(*path)) {
+/// What an installation changes in a prefix that exists.
+pub(super) struct Change {
+    prefix: PathBuf,
+    /// Files that go, relative to the prefix; modules of python take their byte code with them.
+    gone: HashSet<PathBuf>,
+    /// Directories that go if nothing is left in them.
+    hollow: HashSet<PathBuf>,
+    /// Files that belonged to no package, and that a package's file replaces. Sorted.
+    pub(super) replaced: Vec<PathBuf>,
+    /// The time of directories that change, in seconds since 1970.
+    pub(super) time: i64,
+}
+
+impl Change {
+    /// Looks at the prefix, and makes sure that the change will not fail halfway.
+    pub(super) fn new(plan: &Plan, prefix: &Prefix, stage: &Stage, time: i64) -> Result<Self, InstallError> {
+        let new = stage.paths();
+        let known: HashSet<PathBuf> = plan.unlink.iter().chain(&plan.keep).flat_map(record::files).cloned().collect();
+        let mut replaced = check(prefix.path(), &new, &known)?;
+        // Byte code that python wrote when a module was first run is nobody's loss.
+        replaced.retain(|path| path.parent().is_none_or(|parent| !parent.ends_with("__pycache__")));
+        let stays: HashSet<&PathBuf> = new.iter().chain(plan.keep.iter().flat_map(record::files)).collect();
+        let (mut gone, mut hollow) = (HashSet::new(), HashSet::new());
+        for old in &plan.unlink {
+            let files = record::files(old).filter(|path| super::stage::is_inside(path) && !stays.contains(path));
+            gone.extend(files.cloned());
+            gone.insert(Path::new("conda-meta").join(old.file_name()));
+            let directories = record::directories(old).map(|entry| entry.relative_path.clone());
+            hollow.extend(directories.filter(|path| super::stage::is_inside(path)));
+        }
+        Ok(Self { prefix: prefix.path().to_owned(), gone, hollow, replaced, time })
+    }
+
+    /// Runs the scripts of packages that go.
+    pub(super) fn run_pre_unlink(&self, plan: &Plan) -> Result<(), InstallError> {
+        for old in &plan.unlink {
+            script::run(&self.prefix, &old.repodata_record.package_record, script::When::PreUnlink)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a path goes: as a file of a package, or as byte code of one.
+    fn takes(&self, path: &Path) -> bool {
+        self.gone.contains(path) || module_of(path).is_some_and(|module| self.gone.contains(&module))
+    }
+
+    /// Removes what goes.
+    pub(super) fn unlink(&self) -> Result<(), InstallError> {
+        let mut parents = HashSet::new();
+        let mut gone: Vec<&PathBuf> = self.gone.iter().collect();
+        // A record goes after the files that it tells of.
+        gone.sort_by_key(|path| (path.starts_with("conda-meta"), *path));
+        for path in gone {
             // A missing file is no reason to fail: it was to go anyway.
-            match fs_err::remove_file(prefix.join(path)) {
+            match fs_err::remove_file(self.prefix.join(path)) {
                 Err(error) if !is_gone(&error) => return Err(error.into()),
                 _ => {}
             }
-            remove_bytecode(&prefix.join(path))?;
+            remove_bytecode(&self.prefix.join(path))?;
             parents.extend(path.ancestors().skip(1).map(Path::to_owned));
         }
-        let directories = record::directories(record).map(|entry| &entry.relative_path);
-        let directories = directories.filter(|path| super::stage::is_inside(path));
-        parents.extend(directories.flat_map(|path| path.ancestors()).map(Path::to_owned));
-        system::remove_if_there(&prefix.join("conda-meta").join(record.file_name()))?;
+        parents.extend(self.hollow.iter().flat_map(|path| path.ancestors()).map(Path::to_owned));
+        let mut parents: Vec<PathBuf> = parents.into_iter().filter(|path| !path.as_os_str().is_empty()).collect();
+        parents.sort_by_key(|path| std::cmp::Reverse(path.components().count()));
+        for path in parents {
+            let path = self.prefix.join(path);
+            let _ = fs_err::remove_dir(path.join("__pycache__"));
+            // A directory that is not empty stays: something else is in it.
+            if fs_err::remove_dir(&path).is_err() && path.is_dir() {
+                system::set_directory_time(&path, self.time)?;
+            }
+        }
+        Ok(())
     }
-    let mut parents: Vec<PathBuf> = parents.into_iter().filter(|path| !path.as_os_str().is_empty()).collect();
-    parents.sort_by_key(|path| std::cmp::Reverse(path.components().count()));
-    for path in parents {
-        let path = prefix.join(path);
-        let _ = fs_err::remove_dir(path.join("__pycache__"));
-        // A directory that is not empty stays: something else is in it.
-        let _ = fs_err::remove_dir(path);
+
+    /// Makes a twin of the prefix, of hard links, without what goes. On an error nothing of it is left.
+    pub(super) fn make_twin(&self, twin: &Path) -> io::Result<()> {
+        self.twin_of(Path::new(""), twin).map(|_| ()).inspect_err(|_| {
+            let _ = fs_err::remove_dir_all(twin);
+        })
     }
-    Ok(())
+
+    fn twin_of(&self, relative: &Path, twin: &Path) -> io::Result<Twin> {
+        let source = self.prefix.join(relative);
+        let metadata = fs_err::metadata(&source)?;
+        fs_err::create_dir(twin)?;
+        let (mut kept, mut left_out) = (0_usize, usize::from(self.hollow.contains(relative)));
+        for entry in fs_err::read_dir(&source)? {
+            let entry = entry?;
+            let (path, place) = (relative.join(entry.file_name()), twin.join(entry.file_name()));
+            if entry.file_type()?.is_dir() {
+                match self.twin_of(&path, &place)? {
+                    Twin::Kept => kept += 1,
+                    Twin::Emptied => left_out += 1,
+                }
+            } else if self.takes(&path) {
+                left_out += 1;
+            } else {
+                fs_err::hard_link(entry.path(), place)?;
+                kept += 1;
+            }
+        }
+        if kept == 0 && left_out > 0 && !relative.as_os_str().is_empty() {
+            fs_err::remove_dir(twin)?;
+            return Ok(Twin::Emptied);
+        }
+        let time = if left_out > 0 { self.time } else { system::modified(&metadata) };
+        system::copy_directory(&metadata, twin, time)?;
+        Ok(Twin::Kept)
+    }
+}
+
+/// What became of a directory in the twin.
+enum Twin {
+    Kept,
+    /// All that was in it goes, and so it goes too.
+    Emptied,
 }
 
 fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
+/// The module that a file is byte code of, by its name: `a/__pycache__/b.cpython-311.pyc` is of `a/b.py`.
+fn module_of(path: &Path) -> Option<PathBuf> {
+    let directory = path.parent().filter(|parent| parent.ends_with("__pycache__"))?;
+    let (stem, _) = path.file_name()?.to_str()?.strip_suffix(".pyc")?.split_once(".cpython-")?;
+    Some(directory.parent()?.join(format!("{stem}.py")))
+}
+
 /// Python wrote byte code of a module when it first ran it; nobody's record has it.
 fn remove_bytecode(module: &Path) -> Result<(), InstallError> {
-    let (Some(stem), Some(directory)) = (module.file_stem().and_then(|stem| stem.to_str()), module.parent()) else {
-        return Ok(());
-    };
     if module.extension().is_none_or(|extension| extension != "py") {
         return Ok(());
     }
+    let Some(directory) = module.parent() else { return Ok(()) };
     let Ok(entries) = fs_err::read_dir(directory.join("__pycache__")) else { return Ok(()) };
     for entry in entries.flatten() {
-        let name = entry.file_name();
-        let compiled =
-            name.to_str().and_then(|name| name.strip_suffix(".pyc")).and_then(|name| name.strip_prefix(stem));
-        if compiled.is_some_and(|rest| rest.starts_with(".cpython-")) {
+        if module_of(&entry.path()).as_deref() == Some(module) {
             system::remove_if_there(&entry.path())?;
         }
     }
@@ -96,7 +187,7 @@ fn remove_bytecode(module: &Path) -> Result<(), InstallError> {
 
 /// Makes sure that moving in will not fail halfway, nor write over what is nobody's: no directory stands where
 /// a file is to be, no file or link where a directory is to be. Gives the paths of nobody that would be lost.
-pub(super) fn check(prefix: &Path, new: &[PathBuf], known: &HashSet<PathBuf>) -> Result<Vec<PathBuf>, InstallError> {
+fn check(prefix: &Path, new: &[PathBuf], known: &HashSet<PathBuf>) -> Result<Vec<PathBuf>, InstallError> {
     let mut strangers = Vec::new();
     let mut looked = HashSet::new();
     for path in new {
@@ -134,10 +225,12 @@ fn only_old_files(place: &Path, path: &Path, known: &HashSet<PathBuf>) -> bool {
 }
 
 /// Moves all that is in `from` into `into`: a directory that is not there yet as a whole, else what is in it.
-/// A directory that gets something new gets the time `seconds`, too.
+/// A directory that gets something new gets the time `seconds`, too. Records come first: what has arrived is known
+/// then, should this be cut off.
 pub(super) fn merge(from: &Path, into: &Path, seconds: i64) -> Result<(), InstallError> {
-    for entry in fs_err::read_dir(from)? {
-        let entry = entry?;
+    let mut entries = fs_err::read_dir(from)?.collect::<io::Result<Vec<_>>>()?;
+    entries.sort_by_key(|entry| (entry.file_name() != "conda-meta", entry.file_name()));
+    for entry in entries {
         let target = into.join(entry.file_name());
         let is_directory = entry.file_type()?.is_dir();
         if is_directory && fs_err::symlink_metadata(&target).is_ok_and(|metadata| metadata.is_dir()) {
@@ -147,4 +240,17 @@ pub(super) fn merge(from: &Path, into: &Path, seconds: i64) -> Result<(), Instal
         }
     }
     Ok(system::set_directory_time(into, seconds)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn byte_code_knows_its_module() {
+        let module = |path: &str| module_of(Path::new(path));
+        assert_eq!(module("a/__pycache__/b.cpython-311.pyc"), Some("a/b.py".into()));
+        assert_eq!(module("a/__pycache__/b.cpython-311.opt-1.pyc"), Some("a/b.py".into()));
+        assert_eq!([module("a/b.cpython-311.pyc"), module("__pycache__/b.txt")], [None, None]);
+    }
 }

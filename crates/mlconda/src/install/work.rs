@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use super::{
     InstallError, Options, OutwardLinks, cache, fetch,
     link::{LinkError, Linked, Linking},
-    record,
+    record, script,
     stage::Stage,
     unpack::{Archive, unpack},
 };
@@ -312,6 +312,12 @@ fn kept_python(plan: &Plan) -> Option<PythonInfo> {
     let records = plan.keep.iter().map(|record| &record.repodata_record.package_record);
     let python = records.into_iter().find(|record| record.name.as_normalized() == "python")?;
     PythonInfo::from_python_record(python, plan.platform).ok()
+}
+
+/// Whether one of these packages has a post-link script.
+pub(super) fn has_scripts(stage: &Stage, records: &[&PrefixRecord]) -> bool {
+    let names = records.iter().map(|record| record.repodata_record.package_record.name.as_normalized());
+    names.into_iter().any(|name| stage.root().join(script::path(name, script::When::PostLink)).is_file())
 }
 
 /// Each package's place in the linking order, by its number.
