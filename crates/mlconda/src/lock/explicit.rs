@@ -93,7 +93,8 @@ pub fn parse(text: &str, file: &Path, expansion: &Expansion) -> Result<Lock, Loc
     let fail = |line: usize, text: &str, message: String| LockError::Line {
         file: file.to_owned(),
         line,
-        text: text.to_owned(),
+        // A line with a login in it is shown without.
+        text: Url::parse(text).map_or_else(|_| text.to_owned(), |url| network::redact(&url)),
         message,
     };
     loop {
@@ -219,15 +220,15 @@ fn package(line: &str, file: &Path, expansion: &Expansion) -> Result<LockedPacka
     LockedPackage::from_url(url, digest(hash.trim())?)
 }
 
-fn digest(hash: &str) -> Result<Digest, String> {
-    let hash = hash.strip_prefix("sha256:").or_else(|| hash.strip_prefix("md5:")).unwrap_or(hash);
-    match hash.len() {
-        0 => Some(Digest::Unknown),
-        32 => parse_digest_from_hex::<Md5>(hash).map(Digest::Md5),
-        64 => parse_digest_from_hex::<Sha256>(hash).map(Digest::Sha256),
+fn digest(text: &str) -> Result<Digest, String> {
+    let (kind, hash) = text.split_once(':').unwrap_or(("", text));
+    match (kind, hash.len()) {
+        ("", 0) => Some(Digest::Unknown),
+        ("" | "md5", 32) => parse_digest_from_hex::<Md5>(hash).map(Digest::Md5),
+        ("" | "sha256", 64) => parse_digest_from_hex::<Sha256>(hash).map(Digest::Sha256),
         _ => None,
     }
-    .ok_or_else(|| format!("`{hash}` is neither a sha256 (64 hex digits) nor an md5 (32)"))
+    .ok_or_else(|| format!("`{text}` is neither a sha256 (64 hex digits) nor an md5 (32)"))
 }
 
 /// Puts in the home directory for a leading `~/`, and variables for `$NAME` and `${NAME}`.
