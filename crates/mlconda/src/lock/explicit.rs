@@ -263,7 +263,7 @@ mod tests {
 
     fn read(text: &str) -> Result<Lock, LockError> {
         let variables = vec![("TOKEN".to_owned(), "secret".to_owned())];
-        parse(text, Path::new("/work/env.lock"), &Expansion { home: Some("/home/me".into()), variables })
+        parse(text, Path::new("/project/env.lock"), &Expansion { home: Some("/home/me".into()), variables })
     }
 
     fn complaint(text: &str) -> String {
@@ -299,7 +299,7 @@ mod tests {
             [
                 "file:///home/me/p/a-1-0.conda",
                 "https://h/t/secret/c/osx-arm64/b-1-0.conda",
-                "file:///work/d/c-1-0.conda"
+                "file:///project/d/c-1-0.conda"
             ]
         );
         assert_eq!((lock.platform, lock.name), (Subdir::OsxArm64, None));
@@ -318,9 +318,9 @@ mod tests {
     fn bad_lines_are_named() {
         assert_eq!(
             complaint("name: ml\n"),
-            "/work/env.lock:1: only comments may stand before the line `@EXPLICIT`\n  name: ml"
+            "/project/env.lock:1: only comments may stand before the line `@EXPLICIT`\n  name: ml"
         );
-        assert_eq!(complaint("# nothing\n"), "`/work/env.lock` is not a lock: it has no line `@EXPLICIT`");
+        assert_eq!(complaint("# nothing\n"), "`/project/env.lock` is not a lock: it has no line `@EXPLICIT`");
         assert!(complaint("# mlconda lock: 99\n@EXPLICIT\n").contains("lock format 99"));
         let bad = |line: &str| complaint(&format!("@EXPLICIT\n{line}\n"));
         assert!(bad("https://h/linux-64/a-1-0.zip").contains("ends with `.conda` or `.tar.bz2`"));
