@@ -73,10 +73,7 @@ pub(crate) fn report(error: &CliError, context: &Context) -> ExitCode {
         CliError::Stopped(signal) => ("stopped; nothing has changed".to_owned(), None, 128 + signal),
         CliError::Command { message, hint, code } => (message.clone(), hint.clone(), *code),
     };
-    context.ui.error(&format!("error: {message}"));
-    if let Some(hint) = hint {
-        context.ui.error(&format!("hint: {hint}"));
-    }
+    context.ui.error(&message, hint.as_deref());
     ExitCode::from(code)
 }
 

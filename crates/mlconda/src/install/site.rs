@@ -115,6 +115,9 @@ impl Site {
                 change.unlink()?;
                 commit::merge(&self.stage, &self.prefix, change.time)?;
                 rest()?;
+                // Taking the stage out changes the directory that it is in once more.
+                fs_err::remove_dir_all(&self.stage)?;
+                system::set_directory_time(&self.prefix, change.time)?;
             }
         }
         self.done = true;
