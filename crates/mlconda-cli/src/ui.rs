@@ -39,6 +39,11 @@ impl Ui {
         Self { talk }
     }
 
+    /// For one who does not know what was typed.
+    pub(crate) fn of_words() -> Self {
+        Self { talk: Talk::Words }
+    }
+
     /// Whether a program listens.
     pub(crate) fn wants_events(&self) -> bool {
         self.talk == Talk::Events
