@@ -76,12 +76,13 @@ pub(crate) struct Args {
     /// Run no post-link and pre-unlink scripts
     #[arg(long)]
     no_scripts: bool,
-    /// Compile the modules of noarch python packages, and how python is to see that a module has changed since:
-    /// `timestamp`, `checked-hash` or `unchecked-hash` (PEP 552) [default: timestamp]
+    /// How python is to see that a module of a noarch package has changed since it was compiled (PEP 552):
+    /// `timestamp`, `checked-hash` or `unchecked-hash` [default: timestamp]
     #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "timestamp")]
     #[arg(hide_possible_values = true, conflicts_with = "no_compile_bytecode")]
     compile_bytecode: Option<Invalidation>,
-    /// Compile nothing: a smaller prefix, whose modules python compiles when it first runs them
+    /// Do not compile noarch packages' modules: a smaller prefix, but python compiles them whenever it cannot keep
+    /// the result
     #[arg(long)]
     no_compile_bytecode: bool,
     /// Make packages' soft links that point out of the prefix, as those of drivers may
