@@ -7,7 +7,7 @@ use mlconda_test::{
     context::{TestContext, argument},
     foreign_subdir,
     package::PLACEHOLDER,
-    tree,
+    sha256_hex, tree,
 };
 
 use crate::{serve, world};
@@ -81,11 +81,15 @@ fn packages_of_every_kind() {
     lib/python3.11/site-packages/greet-2.0.dist-info/INSTALLER
     lib/python3.11/site-packages/greet-2.0.dist-info/METADATA
     lib/python3.11/site-packages/greet/__init__.py
+    lib/python3.11/site-packages/greet/__pycache__/__init__.cpython-311.pyc
+    lib/python3.11/site-packages/greet/__pycache__/cli.cpython-311.pyc
     lib/python3.11/site-packages/greet/cli.py
     lib/python3.11/site-packages/greet/data/greeting.txt
     lib/python3.11/site-packages/pip-24.0.dist-info/INSTALLER
     lib/python3.11/site-packages/pip-24.0.dist-info/METADATA
     lib/python3.11/site-packages/pip/__init__.py
+    lib/python3.11/site-packages/pip/__pycache__/__init__.cpython-311.pyc
+    lib/python3.11/site-packages/pip/__pycache__/cli.cpython-311.pyc
     lib/python3.11/site-packages/pip/cli.py
     share/after-link/README.txt
     share/after-link/linked.txt
@@ -109,6 +113,13 @@ fn packages_of_every_kind() {
     var/hollow/told
     var/空
     ");
+}
+
+#[test]
+fn each_package_has_its_record() {
+    let world = world();
+    let prefix = installed(&world, &EVERY_KIND);
+    let paths = tree::paths(&prefix).unwrap();
     let records = paths.lines().filter(|path| path.starts_with("conda-meta/") && path.ends_with(".json"));
     assert_eq!(records.count(), EVERY_KIND.len());
 }
@@ -359,17 +370,141 @@ fn of_several_platforms_the_machines_is_installed() {
 #[test]
 fn the_same_lock_gives_the_same_prefix() {
     let world = world();
-    // What packages' scripts write has the time at which they wrote it.
-    let packages: Vec<&str> = EVERY_KIND.into_iter().filter(|package| !package.starts_with("after-link")).collect();
-    let [one, two] = [(); 2].map(|()| {
-        let prefix = installed(&world, &packages);
+    let lock = world.write_lock("env.lock", None, &EVERY_KIND);
+    let (prefix, cache) = (world.path().join("prefix"), world.path().join("cache"));
+    let install = |threads: &str, variables: &[(&str, &str)]| {
+        let arguments = ["install", argument(&lock), "-p", argument(&prefix), "--threads", threads];
+        world.mlconda_with(arguments, variables).success();
         let tree = tree::tree(&prefix).unwrap();
-        let times: Vec<_> = identities(&prefix).into_iter().map(|(path, (_, time))| (path, time)).collect();
-        fs_err::remove_dir_all(prefix).unwrap();
+        let mut times: BTreeMap<_, _> = identities(&prefix).into_iter().map(|(path, (_, time))| (path, time)).collect();
+        times.insert(String::new(), std::os::unix::fs::MetadataExt::mtime(&fs_err::metadata(&prefix).unwrap()));
+        fs_err::remove_dir_all(&prefix).unwrap();
         (tree, times)
-    });
-    assert_eq!(tree::difference(&one.0, &two.0), "");
-    assert_eq!(one.1, two.1, "times");
+    };
+    let (tree, times) = install("1", &[]);
+    let again = |what: &str, threads: &str, variables: &[(&str, &str)]| {
+        let other = install(threads, variables);
+        assert_eq!(tree::difference(&tree, &other.0), "", "{what}");
+        assert_eq!(times, other.1, "{what}: times");
+    };
+    again("four threads", "4", &[]);
+    fs_err::create_dir(&cache).unwrap();
+    let with_cache = [("MLCONDA_CACHE_DIR", argument(&cache))];
+    again("a cache that is filled", "4", &with_cache);
+    again("a full cache", "1", &with_cache);
+    fs_err::create_dir(&prefix).unwrap();
+    again("a prefix that is there, and empty", "2", &[]);
+    fs_err::create_dir(prefix.with_file_name("real")).unwrap();
+    std::os::unix::fs::symlink("real", &prefix).unwrap();
+    assert_eq!(world.mlconda(["install", argument(&lock), "-p", argument(&prefix)]).code, 0);
+    let through_link = tree::tree(&prefix.with_file_name("real")).unwrap();
+    assert_eq!(tree::difference(&tree, &through_link), "", "a prefix that is a link");
+}
+
+#[test]
+fn what_has_no_time_of_its_own_has_that_of_the_epoch() {
+    let world = world();
+    let lock = world.write_lock("env.lock", None, &["after-link-1.0", "scripts"]);
+    let arguments = ["install", argument(&lock), "-p", "prefix"];
+    world.mlconda_with(arguments, &[("SOURCE_DATE_EPOCH", "1000000000")]).success();
+    let seconds = |path: &str| {
+        let time = fs_err::symlink_metadata(world.work().join("prefix").join(path)).unwrap().modified().unwrap();
+        time.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
+    };
+    // The first is what a script writes.
+    for path in ["share/after-link/linked.txt", "share/after-link", "bin", "", "conda-meta", "conda-meta/history"] {
+        assert_eq!(seconds(path), 1_000_000_000, "`{path}`");
+    }
+    assert_ne!(seconds("share/after-link/README.txt"), 1_000_000_000);
+}
+
+#[test]
+fn modules_are_compiled_and_recorded_and_go_with_their_package() {
+    let world = world();
+    let lock = world.write_lock("env.lock", None, &["tzdata", "python-3.11.9", "templates"]);
+    let install = |lock: &std::path::Path, more: &[&str]| {
+        world.mlconda(["install", argument(lock), "-p", "prefix"].iter().chain(more)).success()
+    };
+    assert_snapshot!(install(&lock, &[]), @r"
+    exit code 0
+    --- stdout
+    --- stderr
+    Installing 3 packages into `[TEMP]/work/prefix`
+    `lib/python3.11/site-packages/templates/new/main.py` has no byte code: SyntaxError: Missing parentheses
+    Linked 3 packages in `[TEMP]/work/prefix`: 16 files, [SIZE], in [TIME].
+    ");
+    let code = "prefix/lib/python3.11/site-packages/templates/__pycache__/cli.cpython-311.pyc";
+    // The stand-in's, which knows only where the module will be.
+    let place = world.work().join("prefix/lib/python3.11/site-packages/templates/cli.py");
+    assert_eq!(world.read(code), format!("timestamp: 0 bytes of {} at 1672531200\n", place.display()));
+    let times = ["cli.py", "__pycache__/cli.cpython-311.pyc"]
+        .map(|name| world.work().join("prefix/lib/python3.11/site-packages/templates").join(name))
+        .map(|path| fs_err::metadata(path).unwrap().modified().unwrap());
+    assert_eq!(times[0], times[1]);
+    let record: serde_json::Value =
+        serde_json::from_str(&world.read("prefix/conda-meta/templates-1.0-pyhd8ed1ab_0.json")).unwrap();
+    let entries = record["paths_data"]["paths"].as_array().unwrap().iter();
+    let entries: Vec<_> = entries.filter(|entry| entry["path_type"] == "pyc_file").collect();
+    assert_eq!(entries.len(), 2);
+    assert_eq!(
+        entries[0]["sha256_in_prefix"],
+        sha256_hex(fs_err::read(world.work().join(code).with_file_name("__init__.cpython-311.pyc")).unwrap())
+    );
+    assert!(record["files"].as_array().unwrap().contains(&entries[0]["_path"]));
+    let without = world.write_lock("less.lock", None, &["tzdata", "python-3.11.9"]);
+    install(&without, &[]);
+    assert!(!world.work().join("prefix/lib/python3.11/site-packages/templates").exists());
+    // Into a prefix whose python is there already; and not at all.
+    install(&lock, &["--compile-bytecode=unchecked-hash"]);
+    assert!(world.read(code).starts_with("unchecked-hash"));
+    fs_err::remove_dir_all(world.work().join("prefix")).unwrap();
+    install(&lock, &["--no-compile-bytecode"]);
+    assert!(!world.work().join(code).exists());
+}
+
+#[test]
+fn a_python_that_does_not_run_here_compiles_nothing() {
+    let world = world();
+    world.write_environment(&["templates"]);
+    world.lock(&["--platform", foreign_subdir(), "-o", "env.lock"]).success();
+    assert_snapshot!(world.mlconda(["install", "env.lock", "--platform", foreign_subdir()]).success(), @r"
+    exit code 0
+    --- stdout
+    --- stderr
+    Installing 4 packages ([SIZE]) into `[TEMP]/root/envs/small`
+    warning: modules are not compiled, for the environment's python does not run here: there is no `bin/python3.11`
+    Linked 4 packages in `[TEMP]/root/envs/small`: 15 files, [SIZE], in [TIME].
+    ");
+}
+
+#[test]
+fn programs_hear_of_events() {
+    let (world, server) = (world(), serve());
+    let lock = world.write_lock(
+        "env.lock",
+        Some(&server.url("main")),
+        &["tzdata", "python-3.11.9", "templates", "after-link-1.0"],
+    );
+    let outcome = world.mlconda(["install", argument(&lock), "-p", "prefix", "--progress", "json"]).success();
+    let events = outcome.stderr.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let mut names: Vec<String> = events.map(|event| event["event"].as_str().unwrap().to_owned()).collect();
+    names.dedup();
+    names.retain(|name| name != "downloaded" && name != "package-installed");
+    assert_eq!(names, ["install-started", "bytecode-started", "script", "message", "finished"]);
+    let last = outcome.stderr.lines().rfind(|line| line.contains("\"downloaded\"")).unwrap();
+    let sizes: u64 = world
+        .read("env.lock")
+        .lines()
+        .filter(|line| line.starts_with("http"))
+        .map(|line| {
+            let path = line.split('#').next().unwrap().split_once("/main/").unwrap().1;
+            fs_err::metadata(world.channels().main.path().join(path)).unwrap().len()
+        })
+        .sum();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(last).unwrap()["bytes"], sizes);
+    let failure = world.mlconda(["install", "missing.lock", "--progress", "json"]).failure(1);
+    let error: serde_json::Value = serde_json::from_str(&failure.stderr).unwrap();
+    assert_eq!(error["event"], "error");
 }
 
 #[test]

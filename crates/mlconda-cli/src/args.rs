@@ -20,10 +20,22 @@ pub(crate) struct Global {
     /// Say nothing but errors
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
+    /// What stderr is for: words, or an event a line, as JSON
+    #[arg(long, global = true, value_name = "FORM", default_value = "words", conflicts_with = "quiet")]
+    pub(crate) progress: ProgressForm,
     /// The directory whose `envs/` holds environments by name [default: $MLCONDA_ROOT, else /opt/conda for
     /// root, else mlconda in the user's data directory]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) root_prefix: Option<std::path::PathBuf>,
+}
+
+/// What stderr is for.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum ProgressForm {
+    /// For people: sentences, and on a terminal a bar.
+    Words,
+    /// For programs: an object a line, typed by its field `event`; `mlconda install --help` lists them.
+    Json,
 }
 
 const AFTER_HELP: &str = "\

@@ -1,29 +1,61 @@
-//! Events to indicatif's bars where stderr is a terminal, and to single sober lines where it is not.
+//! Events to indicatif's bars where stderr is a terminal, to single sober lines where it is not, and to a JSON object
+//! a line for programs.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
+    path::PathBuf,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use mlconda::progress::{Event, Progress};
+
+use serde_json::{Value, json};
 
 use crate::{
     ui::Ui,
     words::{bytes, count},
 };
 
-/// Shows events.
+/// Programs hear of downloaded bytes at most so often.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Shows events, or passes them on to a program.
 #[derive(Debug)]
-pub(crate) struct Display<'a> {
+pub(crate) enum Display<'a> {
+    People(People<'a>),
+    Program(Program<'a>),
+}
+
+impl<'a> Display<'a> {
+    pub(crate) fn new(ui: &'a Ui) -> Self {
+        if ui.wants_events() { Self::Program(Program::new(ui)) } else { Self::People(People::new(ui)) }
+    }
+}
+
+impl Progress for Display<'_> {
+    fn event(&self, event: Event) {
+        match self {
+            Self::People(people) => people.show(event),
+            Self::Program(program) => program.tell(event),
+        }
+    }
+}
+
+/// Shows events to people.
+#[derive(Debug)]
+pub(crate) struct People<'a> {
     ui: &'a Ui,
     bar: ProgressBar,
     packages: AtomicU64,
     linked: AtomicU64,
 }
 
-impl<'a> Display<'a> {
-    pub(crate) fn new(ui: &'a Ui) -> Self {
+impl<'a> People<'a> {
+    fn new(ui: &'a Ui) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
         if ui.animated() {
             bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
@@ -64,14 +96,14 @@ impl<'a> Display<'a> {
     }
 }
 
-impl Drop for Display<'_> {
+impl Drop for People<'_> {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
 }
 
-impl Progress for Display<'_> {
-    fn event(&self, event: Event) {
+impl People<'_> {
+    fn show(&self, event: Event) {
         match event {
             Event::RepodataStarted { subdir } => self.spin(format!("Loading {subdir}")),
             Event::RepodataFinished { .. } => {}
@@ -87,9 +119,84 @@ impl Progress for Display<'_> {
             Event::DownloadedAgain { bytes } => self.bar.dec(bytes),
             Event::Retrying { package, reason } => self.say(&format!("`{package}` again: {reason}")),
             Event::PackageInstalled { .. } => self.linked(),
+            Event::BytecodeStarted { modules } => self.spin(format!("Compiling {}", count(modules, "module"))),
             Event::LinkScript { package } => self.say(&format!("Running the post-link script of `{package}`")),
             Event::Warning(text) => self.bar.suspend(|| self.ui.warn(&text)),
             _ => {}
         }
+    }
+}
+
+/// Passes events on to a program.
+#[derive(Debug)]
+pub(crate) struct Program<'a> {
+    ui: &'a Ui,
+    downloads: Mutex<Downloads>,
+}
+
+/// What has arrived.
+#[derive(Debug)]
+struct Downloads {
+    bytes: u64,
+    told: u64,
+    at: Option<Instant>,
+}
+
+impl<'a> Program<'a> {
+    fn new(ui: &'a Ui) -> Self {
+        Self { ui, downloads: Mutex::new(Downloads { bytes: 0, told: 0, at: None }) }
+    }
+
+    fn tell(&self, event: Event) {
+        let event = match event {
+            Event::RepodataStarted { subdir } => json!({"event": "repodata-started", "subdir": subdir}),
+            Event::RepodataFinished { subdir, records } => {
+                json!({"event": "repodata-finished", "subdir": subdir, "records": records})
+            }
+            Event::SolveStarted { records } => json!({"event": "solve-started", "records": records}),
+            Event::SolveFinished { packages } => json!({"event": "solve-finished", "packages": packages}),
+            Event::InstallStarted { prefix, packages, bytes } => self.start(prefix, packages, bytes),
+            Event::Downloaded { bytes } => return self.count(|arrived| arrived.saturating_add(bytes)),
+            Event::DownloadedAgain { bytes } => return self.count(|arrived| arrived.saturating_sub(bytes)),
+            Event::Retrying { package, reason } => json!({"event": "retrying", "package": package, "reason": reason}),
+            Event::PackageInstalled { package } => json!({"event": "package-installed", "package": package}),
+            Event::BytecodeStarted { modules } => json!({"event": "bytecode-started", "modules": modules}),
+            Event::LinkScript { package } => json!({"event": "script", "package": package}),
+            Event::Warning(text) => return self.ui.warn(&text),
+            _ => return,
+        };
+        self.ui.event(&event);
+    }
+
+    fn start(&self, prefix: PathBuf, packages: usize, bytes: Option<u64>) -> Value {
+        *self.downloads.lock().unwrap_or_else(PoisonError::into_inner) = Downloads { bytes: 0, told: 0, at: None };
+        json!({"event": "install-started", "prefix": prefix, "packages": packages, "bytes": bytes})
+    }
+
+    /// Counts bytes, and now and then tells of them.
+    fn count(&self, change: impl FnOnce(u64) -> u64) {
+        let mut downloads = self.downloads.lock().unwrap_or_else(PoisonError::into_inner);
+        downloads.bytes = change(downloads.bytes);
+        if downloads.at.is_none_or(|at| at.elapsed() >= PAUSE) {
+            downloads.at = Some(Instant::now());
+            self.tell_bytes(&mut downloads);
+        }
+    }
+
+    fn tell_bytes(&self, downloads: &mut Downloads) {
+        if downloads.bytes != downloads.told {
+            downloads.told = downloads.bytes;
+            self.ui.event(&json!({"event": "downloaded", "bytes": downloads.bytes}));
+        }
+    }
+}
+
+impl Drop for Program<'_> {
+    fn drop(&mut self) {
+        let mut downloads = std::mem::replace(
+            self.downloads.get_mut().unwrap_or_else(PoisonError::into_inner),
+            Downloads { bytes: 0, told: 0, at: None },
+        );
+        self.tell_bytes(&mut downloads);
     }
 }

@@ -10,7 +10,7 @@ use mlconda::{
     solve::{SolveError, VirtualDemand},
 };
 
-use crate::settings::Context;
+use crate::{settings::Context, ui::Ui};
 
 /// What a command can fail with.
 #[derive(Debug)]
@@ -66,9 +66,8 @@ impl CliError {
 /// Says that we are at fault, and ends the process with 255. What an installation had put together aside, the next
 /// one removes.
 pub(crate) fn bug(panic: &std::panic::PanicHookInfo<'_>) {
-    let text =
-        format!("error: this is a bug in mlconda: {panic}\nhint: please report it with the command that you ran");
-    crate::ui::Ui::new(true).error(&text);
+    let text = format!("this is a bug in mlconda: {panic}");
+    Ui::of_words().error(&text, Some("please report it with the command that you ran"));
     std::process::exit(255);
 }
 
@@ -82,10 +81,7 @@ pub(crate) fn report(error: &CliError, context: &Context) -> ExitCode {
         CliError::Stopped(signal) => ("stopped; nothing has changed".to_owned(), None, 128 + signal),
         CliError::Command { message, hint, code } => (message.clone(), hint.clone(), *code),
     };
-    context.ui.error(&format!("error: {message}"));
-    if let Some(hint) = hint {
-        context.ui.error(&format!("hint: {hint}"));
-    }
+    context.ui.error(&message, hint.as_deref());
     ExitCode::from(code)
 }
 

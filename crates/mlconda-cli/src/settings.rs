@@ -44,7 +44,7 @@ pub(crate) struct Settings {
 
 impl Context {
     pub(crate) fn new(global: &Global) -> Self {
-        Self { ui: Ui::new(global.quiet), settings: Settings::new(global) }
+        Self { ui: Ui::new(global), settings: Settings::new(global) }
     }
 
     /// Runs a future to its end, on this thread.

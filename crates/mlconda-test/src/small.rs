@@ -87,7 +87,7 @@ pub fn main_packages() -> io::Result<Vec<PackageBuilder>> {
     let mut packages = vec![where_am_i("1.0")?, where_am_i("1.1")?, where_am_i("2.0")?, archived()?];
     packages.extend([python("3.11.8", 0)?, python("3.11.9", 0)?, python("3.12.4", 0)?]);
     packages.extend([python_abi("3.11", "cp311"), python_abi("3.12", "cp312"), tzdata(), pip()]);
-    packages.extend([greet("1.0"), greet("1.1"), greet("2.0")]);
+    packages.extend([greet("1.0"), greet("1.1"), greet("2.0"), templates()]);
     packages.extend(numeric());
     packages.extend([scripts(), links(), hollow(), unicode(), after_link("1.0"), after_link("2.0")]);
     packages.extend([activated(), with_variables(), ml_stack(), clash("left"), clash("right"), ancient()]);
@@ -181,6 +181,13 @@ fn greet(version: &str) -> PackageBuilder {
         .file("site-packages/greet/data/greeting.txt", "hello\n")
         .executable("python-scripts/greet-script", format!("#!{PLACEHOLDER}/bin/python\nprint('hello')\n"))
         .file("share/greet/where.txt", format!("{PLACEHOLDER}/share/greet\n"))
+}
+
+/// A noarch python package with a module that is none: a template, in Python 2.
+fn templates() -> PackageBuilder {
+    python_package("templates", "1.0", "")
+        .depends("python")
+        .file("site-packages/templates/new/main.py", "print '$name'\n")
 }
 
 /// A package with versions, variants and conflicts: `frames` wants a new `arrays`, `legacy` an old one.

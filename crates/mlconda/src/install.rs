@@ -4,6 +4,7 @@
 //! into the records; so this engine is ours, on rattler's building blocks (archives, prefix replacement, entry
 //! points, records). Waiting is async, on the caller's thread; disk work has threads of its own.
 
+mod bytecode;
 mod cache;
 mod commit;
 mod fetch;
@@ -26,7 +27,10 @@ use std::{
 
 use rattler_conda_types::{GenericVirtualPackage, MatchSpec, Matches, ParseStrictness, PrefixRecord};
 
-pub use self::stage::Clash;
+pub use self::{
+    bytecode::{Bytecode, Compiled},
+    stage::Clash,
+};
 use self::{site::Site, stage::Stage};
 use crate::{
     lock::dependency_name,
@@ -46,8 +50,10 @@ pub struct Options {
     pub downloads: NonZero<usize>,
     /// How many threads decompress and write.
     pub threads: NonZero<usize>,
-    /// The time, in seconds since 1970, of all that has no time of its own (`SOURCE_DATE_EPOCH`). Without it, the
-    /// time at which the newest of the packages was built.
+    /// The time, in seconds since 1970, of all that has no time of its own (`SOURCE_DATE_EPOCH`): directories,
+    /// `history` and `state`, and what scripts write, who are told of it. Files of packages keep the time that their
+    /// archive gives them; records, commands of entry points and byte code follow their package. Without it, the time
+    /// at which the newest of the packages was built.
     pub time: Option<i64>,
     /// What `conda-meta/history` gives as the command.
     pub command: String,
@@ -57,6 +63,9 @@ pub struct Options {
     pub script_variables: Vec<(String, String)>,
     /// What happens with packages' links that point out of the prefix.
     pub outward_links: OutwardLinks,
+    /// Whether the modules of noarch python packages are compiled. The environment's python does that; one that
+    /// cannot run here is no error.
+    pub bytecode: Bytecode,
     /// The package cache, if there is one.
     pub cache: Option<PathBuf>,
     /// The virtual packages of the machine that the prefix is for. What is not among them is not judged: a
@@ -75,6 +84,7 @@ impl Default for Options {
             command: "mlconda install".to_owned(),
             scripts: Scripts::default(),
             script_variables: Vec::new(),
+            bytecode: Bytecode::default(),
             outward_links: OutwardLinks::default(),
             cache: None,
             virtual_packages: Vec::new(),
@@ -88,7 +98,7 @@ pub enum Scripts {
     /// They run.
     #[default]
     Run,
-    /// They do not: no package's code runs.
+    /// They do not.
     Skip,
 }
 
@@ -124,6 +134,8 @@ pub struct Report {
     pub meta: Meta,
     /// What packages need of the machine that the machine is known not to have.
     pub unmet: Vec<Unmet>,
+    /// What became of the modules of noarch python packages.
+    pub compiled: Compiled,
     /// What post-link scripts left for the user to read, by package.
     pub messages: Vec<(String, String)>,
 }
@@ -310,19 +322,22 @@ pub async fn install(
     let finished = work::link_all(plan, client, &stage, options, progress).await?;
     let clashes = settle(plan, &stage, &finished)?;
     let time = options.time.unwrap_or_else(|| newest(&finished, prefix));
+    let compiled = bytecode::compile(plan, prefix, &stage, &finished, options, progress).await?;
     let mut report = Report {
         linked: plan.link.len(),
         meta: Meta::Written,
         unlinked: plan.unlink.len(),
         unchanged: plan.unchanged,
-        files: finished.iter().map(|package| package.files).sum(),
-        bytes: finished.iter().map(|package| package.bytes).sum(),
+        files: finished.iter().map(|package| package.files).sum::<usize>() + compiled.modules,
+        bytes: finished.iter().map(|package| package.bytes).sum::<u64>() + compiled.bytes,
+        compiled,
         clashes,
         unmet: unmet(plan, &finished, &options.virtual_packages),
         ..Report::default()
     };
     write_meta(plan, prefix, &stage, time, options)?;
     stage.settle_directories(time)?;
+    let told = script::Told { variables: &options.script_variables, time };
     let order = work::order(plan, &finished);
     let mut new: Vec<&PrefixRecord> = finished.iter().map(|package| &package.record).collect();
     let rank = |record: &PrefixRecord| {
@@ -330,14 +345,14 @@ pub async fn install(
         order.iter().position(|other| other == name)
     };
     new.sort_by_key(|record| rank(record));
-    let runner = |report: &mut Report| run_scripts(prefix, &new, options, report, progress);
+    let runner = |report: &mut Report| run_scripts(prefix, &new, told, report, progress);
     let wants_scripts = options.scripts == Scripts::Run && work::has_scripts(&stage, &new);
     let change = commit::Change::new(plan, prefix, &stage, time)?;
     report.replaced.clone_from(&change.replaced);
     if options.scripts == Scripts::Run {
-        change.run_pre_unlink(plan, &options.script_variables)?;
+        change.run_pre_unlink(plan, told)?;
     }
-    site.commit(&change, wants_scripts, || runner(&mut report))?;
+    site.commit(&change, wants_scripts, || if wants_scripts { runner(&mut report) } else { Ok(()) })?;
     Ok(report)
 }
 
@@ -421,23 +436,20 @@ fn write_meta(plan: &Plan, prefix: &Prefix, stage: &Stage, time: i64, options: &
 fn run_scripts(
     prefix: &Prefix,
     new: &[&PrefixRecord],
-    options: &Options,
+    told: script::Told<'_>,
     report: &mut Report,
     progress: &dyn Progress,
 ) -> Result<(), InstallError> {
-    if options.scripts == Scripts::Skip {
-        return Ok(());
-    }
+    let since = script::begin(prefix.path())?;
     for record in new {
         let record = &record.repodata_record.package_record;
         let name = record.name.as_normalized();
         if prefix.path().join(script::path(name, script::When::PostLink)).is_file() {
             progress.event(Event::LinkScript { package: name.to_owned() });
-            let variables = &options.script_variables;
-            if let Some(message) = script::run(prefix.path(), record, script::When::PostLink, variables)? {
+            if let Some(message) = script::run(prefix.path(), record, script::When::PostLink, told)? {
                 report.messages.push((name.to_owned(), message));
             }
         }
     }
-    Ok(())
+    script::settle(prefix.path(), since, told.time)
 }

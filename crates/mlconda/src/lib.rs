@@ -25,7 +25,7 @@
 //!     Subdir,
 //!     environment::{Environment, ReadOptions},
 //!     host::Host,
-//!     install::{Options, install},
+//!     install::{Bytecode, Options, install},
 //!     lock::{Expansion, Lock},
 //!     network::{Client, NetworkOptions},
 //!     plan::Plan,
@@ -60,7 +60,7 @@
 //!     let prefix = Prefix::open(here.join("envs/hello"))?;
 //!     let plan = Plan::between(&lock, &prefix)?;
 //!     assert_eq!(plan.link.len(), 2);
-//!     let how = Options { command: "my installer".to_owned(), ..Options::default() };
+//!     let how = Options { bytecode: Bytecode::Skip, ..Options::default() };
 //!     let report = install(&plan, &client, &prefix, &how, &()).await?;
 //!     assert_eq!((report.linked, report.files), (2, 1));
 //!

@@ -62,6 +62,11 @@ pub enum Event {
         /// The package's file name.
         package: String,
     },
+    /// Python begins to compile the modules of noarch packages.
+    BytecodeStarted {
+        /// How many there are.
+        modules: usize,
+    },
     /// A package's post-link script begins.
     LinkScript {
         /// The package's name.

@@ -10,7 +10,7 @@ use std::{
 use mlconda::{
     Subdir,
     host::Host,
-    install::{Meta, Options, OutwardLinks, Report, Scripts, Unmet},
+    install::{Bytecode, Compiled, Meta, Options, OutwardLinks, Report, Scripts, Unmet},
     lock::{Digest, Expansion, Lock},
     network::Client,
     plan::Plan,
@@ -38,6 +38,22 @@ Examples:
   mlconda install env.*.lock                 of locks for several platforms, the one for this machine
   mlconda install environment.yml            lock in memory, then install
 
+With --progress json, stderr has one JSON object a line, typed by its field `event`:
+  install-started    prefix, packages, bytes (to download; null if the lock does not say)
+  downloaded         bytes (so far; less again if a download starts anew), at most ten times a second
+  package-installed  package
+  retrying           package, reason
+  bytecode-started   modules
+  script             package
+  message, warning   text
+  error              text, hint (or null)
+  finished           what --json tells of a prefix
+Before these, of an environment.yml: repodata-started, repodata-finished, solve-started, solve-finished. There may
+be more in time.
+
+SOURCE_DATE_EPOCH, or else the build time of the newest package, is the time of all that has none of its own:
+directories, the history, and what scripts write. Files keep the time that their package gives them.
+
 In a Dockerfile:
   COPY env.lock .
   RUN mlconda install env.lock
@@ -60,6 +76,15 @@ pub(crate) struct Args {
     /// Run no post-link and pre-unlink scripts
     #[arg(long)]
     no_scripts: bool,
+    /// How python is to see that a module of a noarch package has changed since it was compiled (PEP 552):
+    /// `timestamp`, `checked-hash` or `unchecked-hash` [default: timestamp]
+    #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "timestamp")]
+    #[arg(hide_possible_values = true, conflicts_with = "no_compile_bytecode")]
+    compile_bytecode: Option<Invalidation>,
+    /// Do not compile noarch packages' modules: a smaller prefix, but python compiles them whenever it cannot keep
+    /// the result
+    #[arg(long)]
+    no_compile_bytecode: bool,
     /// Make packages' soft links that point out of the prefix, as those of drivers may
     #[arg(long)]
     allow_outward_links: bool,
@@ -71,6 +96,25 @@ pub(crate) struct Args {
     threads: Option<NonZero<usize>>,
     #[command(flatten)]
     locking: LockingArgs,
+}
+
+/// How python sees that a module has changed since it was compiled.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Invalidation {
+    Timestamp,
+    CheckedHash,
+    UncheckedHash,
+}
+
+impl Args {
+    fn bytecode(&self) -> Bytecode {
+        match self.compile_bytecode {
+            _ if self.no_compile_bytecode => Bytecode::Skip,
+            None | Some(Invalidation::Timestamp) => Bytecode::Timestamp,
+            Some(Invalidation::CheckedHash) => Bytecode::CheckedHash,
+            Some(Invalidation::UncheckedHash) => Bytecode::UncheckedHash,
+        }
+    }
 }
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
@@ -166,6 +210,7 @@ fn install_one(
         command: "mlconda install".to_owned(),
         scripts,
         script_variables: context.settings.script_variables(),
+        bytecode: args.bytecode(),
         outward_links: if args.allow_outward_links { OutwardLinks::Keep } else { OutwardLinks::Refuse },
         cache: context.settings.cache_directory.clone().filter(|directory| directory.is_dir()),
         virtual_packages: if native { host.virtual_packages.clone() } else { Vec::new() },
@@ -179,7 +224,16 @@ fn install_one(
         context.block_on_or_signal(mlconda::install::install(&plan, &client, prefix, &options, &display))??
     };
     tell_report(&report, prefix, start, context);
-    Ok(json!({
+    let mut event = report_as_json(&report, prefix, start);
+    event["event"] = json!("finished");
+    context.ui.event(&event);
+    event.as_object_mut().map(|fields| fields.remove("event"));
+    Ok(event)
+}
+
+fn report_as_json(report: &Report, prefix: &Prefix, start: Instant) -> serde_json::Value {
+    let Compiled { modules, failed, unable, .. } = &report.compiled;
+    json!({
         "prefix": prefix.path(),
         "linked": report.linked,
         "unlinked": report.unlinked,
@@ -189,8 +243,11 @@ fn install_one(
         "clashes": report.clashes.iter().map(|clash| json!({"path": clash.path, "packages": clash.packages})).collect::<Vec<_>>(),
         "replaced": report.replaced,
         "messages": report.messages.iter().map(|(package, text)| json!({"package": package, "text": text})).collect::<Vec<_>>(),
+        "compiled": modules,
+        "not_compiled": failed.iter().map(|(path, reason)| json!({"path": path, "reason": reason})).collect::<Vec<_>>(),
+        "no_compiler": unable,
         "seconds": start.elapsed().as_secs_f64(),
-    }))
+    })
 }
 
 fn tell_plan(plan: &Plan, prefix: &Prefix, context: &Context) -> serde_json::Value {
@@ -214,6 +271,20 @@ fn tell_plan(plan: &Plan, prefix: &Prefix, context: &Context) -> serde_json::Val
     json!({"prefix": prefix.path(), "dry_run": true, "link": new, "unlink": old, "unchanged": plan.unchanged})
 }
 
+fn tell_compiled(compiled: &Compiled, context: &Context) {
+    if let Some(reason) = &compiled.unable {
+        context.ui.warn(&format!("modules are not compiled, for the environment's python does not run here: {reason}"));
+    }
+    // Templates are modules by their name only: that they do not compile is how it should be.
+    if let [(path, reason), others @ ..] = compiled.failed.as_slice() {
+        let path = path.display();
+        context.ui.say(&match others.len() {
+            0 => format!("`{path}` has no byte code: {reason}"),
+            others => format!("{} have no byte code, `{path}` for one: {reason}", count(1 + others, "module")),
+        });
+    }
+}
+
 fn tell_report(report: &Report, prefix: &Prefix, start: Instant, context: &Context) {
     let ui = &context.ui;
     for clash in &report.clashes {
@@ -227,6 +298,7 @@ fn tell_report(report: &Report, prefix: &Prefix, start: Instant, context: &Conte
         let Unmet { package, need, found } = unmet;
         ui.warn(&format!("`{package}` needs `{need}`, and this machine has {found}"));
     }
+    tell_compiled(&report.compiled, context);
     for (package, text) in &report.messages {
         ui.say(&format!("`{package}` says: {}", text.trim()));
     }

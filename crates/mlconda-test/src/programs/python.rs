@@ -1,6 +1,9 @@
 //! The program inside the test packages `python`: a stand-in that knows its prefix, its version and what it was
 //! asked to run, and says so. It runs no Python and claims none.
 //!
+//! Given a root, a prefix and a way of invalidation after the code, it answers as the code of an installer's compiler
+//! does: its "byte code" is a line that tells what it was made from. What holds Python 2 it does not compile.
+//!
 //! The package builder writes the version over the marker, an installer the prefix over the placeholder.
 
 #[used]
@@ -14,6 +17,7 @@ fn main() {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["--version" | "-V", ..] => println!("Python {version} (stand-in)"),
+        ["-s", "-S", "-B", "-W", "ignore", "-c", _, root, prefix, how] => compile(version, root, prefix, how),
         ["-c", code, rest @ ..] => println!("python stand-in in {prefix} is given the code `{code}` with {rest:?}"),
         ["-m", module, rest @ ..] => println!("python stand-in in {prefix} runs the module {module} with {rest:?}"),
         [script, rest @ ..] => match std::fs::read_to_string(script) {
@@ -24,6 +28,24 @@ fn main() {
             }
         },
         [] => println!("python stand-in in {prefix}"),
+    }
+}
+
+/// Answers each line of stdin, a time and a path, with the length of the byte code and the byte code.
+fn compile(version: &str, root: &str, prefix: &str, how: &str) {
+    let minor = version.rsplit_once('.').map_or(version, |(minor, _)| minor);
+    println!("cpython-{}", minor.replace('.', ""));
+    for line in std::io::stdin().lines().map_while(Result::ok) {
+        let Some((time, path)) = line.split_once(' ') else { return };
+        match std::fs::read_to_string(format!("{root}/{path}")) {
+            Ok(text) if text.contains("print '") => println!("0\nSyntaxError: Missing parentheses"),
+            Ok(text) => {
+                let code = format!("{how}: {} bytes of {prefix}/{path} at {time}\n", text.len());
+                print!("{}\n{code}", code.len());
+            }
+            Err(error) => println!("0\n{error}"),
+        }
+        let _ = std::io::Write::flush(&mut std::io::stdout());
     }
 }
 

@@ -83,11 +83,18 @@ impl Change {
     }
 
     /// Runs the scripts of packages that go.
-    pub(super) fn run_pre_unlink(&self, plan: &Plan, variables: &[(String, String)]) -> Result<(), InstallError> {
-        for old in &plan.unlink {
-            script::run(&self.prefix, &old.repodata_record.package_record, script::When::PreUnlink, variables)?;
+    pub(super) fn run_pre_unlink(&self, plan: &Plan, told: script::Told<'_>) -> Result<(), InstallError> {
+        let packages = plan.unlink.iter().map(|old| &old.repodata_record.package_record);
+        let path = |name: &str| self.prefix.join(script::path(name, script::When::PreUnlink));
+        let packages: Vec<_> = packages.filter(|package| path(package.name.as_normalized()).is_file()).collect();
+        if packages.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let since = script::begin(&self.prefix)?;
+        for package in packages {
+            script::run(&self.prefix, package, script::When::PreUnlink, told)?;
+        }
+        script::settle(&self.prefix, since, self.time)
     }
 
     /// Whether a path goes: as a file of a package, or as byte code of one.

@@ -12,7 +12,7 @@ use std::{
 use indexmap::IndexMap;
 use rattler_conda_types::{
     PrefixRecord, RepoDataRecord,
-    prefix_record::{Link, LinkType, PathsEntry},
+    prefix_record::{Link, LinkType, PathType, PathsEntry},
 };
 use serde_json::json;
 use url::Url;
@@ -38,16 +38,16 @@ pub(super) fn record(locked: &LockedPackage, linked: &Linked, spec: Option<&str>
         url,
     };
     let mut record = PrefixRecord::from_repodata_record(record, linked.paths.clone());
-    // conda lists directories in `paths_data` only.
-    record.files = linked
-        .paths
-        .iter()
-        .filter(|entry| entry.path_type != rattler_conda_types::prefix_record::PathType::Directory)
-        .map(|entry| entry.relative_path.clone())
-        .collect();
+    list_files(&mut record);
     record.link = Some(Link { source: PathBuf::new(), link_type: Some(LinkType::Copy) });
     record.requested_specs = spec.map(str::to_owned).into_iter().collect();
     Ok(record)
+}
+
+/// Lists the files of a record by its paths. conda lists directories in `paths_data` only.
+pub(super) fn list_files(record: &mut PrefixRecord) {
+    let files = record.paths_data.paths.iter().filter(|entry| entry.path_type != PathType::Directory);
+    record.files = files.map(|entry| entry.relative_path.clone()).collect();
 }
 
 /// A package's URL up to its subdir.
@@ -134,6 +134,5 @@ pub(super) fn files(record: &PrefixRecord) -> impl Iterator<Item = &PathBuf> {
 
 /// The directories that a record names.
 pub(super) fn directories(record: &PrefixRecord) -> impl Iterator<Item = &PathsEntry> {
-    use rattler_conda_types::prefix_record::PathType;
     record.paths_data.paths.iter().filter(|entry| entry.path_type == PathType::Directory)
 }

@@ -1,14 +1,19 @@
 //! Post-link and pre-unlink scripts: the one place where an installation runs a package's own code.
+//!
+//! What they write should be the same tomorrow: they see no variable of the builder, not even its umask, are told
+//! the time that all is to have in `SOURCE_DATE_EPOCH`, and what they leave behind with the clock's time gets that.
 
 use std::{
-    io::{Read, Seek, SeekFrom},
+    io::{self, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::SystemTime,
 };
 
 use rattler_conda_types::PackageRecord;
 
 use super::InstallError;
+use crate::system;
 
 /// When a script runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +22,15 @@ pub(super) enum When {
     PostLink,
     /// Before they go.
     PreUnlink,
+}
+
+/// What scripts are told of the world.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told<'a> {
+    /// Variables of the environment that say where the network is, and the like.
+    pub(super) variables: &'a [(String, String)],
+    /// The time that all is to have, in seconds since 1970.
+    pub(super) time: i64,
 }
 
 /// The script of a package, relative to the prefix.
@@ -29,12 +43,12 @@ pub(super) fn path(name: &str, when: When) -> PathBuf {
 }
 
 /// Runs the script of a package, if it has one, and gives what it left for the user in `.messages.txt`.
-/// Of the environment, a script gets `variables` only, and what scripts are promised.
+/// Of the environment, a script gets what it is `told` only, and what scripts are promised.
 pub(super) fn run(
     prefix: &Path,
     record: &PackageRecord,
     when: When,
-    variables: &[(String, String)],
+    told: Told<'_>,
 ) -> Result<Option<String>, InstallError> {
     let name = record.name.as_normalized();
     let relative = path(name, when);
@@ -48,16 +62,18 @@ pub(super) fn run(
     };
     // Into a file without a name, not a pipe: a pipe would have us wait for whatever the script leaves running.
     let mut output = tempfile::tempfile_in(prefix)?;
-    let status = Command::new(shell)
-        .arg(&script)
+    let status = Command::new(&shell)
+        .args(["-c", "umask 022 && exec \"$0\" \"$1\""])
+        .args([&shell, &script])
         .current_dir(prefix)
         .env_clear()
-        .envs(variables.iter().map(|(name, value)| (name, value)))
+        .envs(told.variables.iter().map(|(name, value)| (name, value)))
         .env("PATH", format!("{}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", prefix.display()))
         .env("PREFIX", prefix)
         .env("CONDA_PREFIX", prefix)
         .env("ROOT_PREFIX", prefix)
         .env("HOME", prefix)
+        .env("SOURCE_DATE_EPOCH", told.time.to_string())
         .env("PKG_NAME", name)
         .env("PKG_VERSION", record.version.as_str().as_ref())
         .env("PKG_BUILDNUM", record.build_number.to_string())
@@ -74,6 +90,41 @@ pub(super) fn run(
     }
     let messages = prefix.join(".messages.txt");
     let text = fs_err::read_to_string(&messages).ok();
-    crate::system::remove_if_there(&messages)?;
+    system::remove_if_there(&messages)?;
     Ok(text.filter(|text| !text.trim().is_empty()))
+}
+
+/// The time before scripts run, by the clock of the prefix's file system.
+pub(super) fn begin(prefix: &Path) -> Result<SystemTime, InstallError> {
+    let probe = prefix.join("conda-meta").join(".mlconda-time");
+    system::remove_if_there(&probe)?;
+    let file = system::create_new(&probe, 0o644)?;
+    let time = file.metadata()?.modified()?;
+    system::remove_if_there(&probe)?;
+    Ok(time)
+}
+
+/// Gives all that has changed since then the time `seconds`. Packages' files have times of their own, which lie
+/// before.
+pub(super) fn settle(prefix: &Path, since: SystemTime, seconds: i64) -> Result<(), InstallError> {
+    // Other environments, and conda's packages, are in a root prefix but not of it.
+    Ok(settle_below(prefix, since, seconds, &["envs", "pkgs", super::commit::INSIDE])?)
+}
+
+fn settle_below(directory: &Path, since: SystemTime, seconds: i64, except: &[&str]) -> io::Result<()> {
+    for entry in fs_err::read_dir(directory)? {
+        let entry = entry?;
+        let path = entry.path();
+        if entry.file_type()?.is_dir() {
+            if !except.iter().any(|name| entry.file_name() == *name) {
+                settle_below(&path, since, seconds, &[])?;
+            }
+        } else if entry.metadata()?.modified()? >= since {
+            system::set_link_time(&path, seconds)?;
+        }
+    }
+    if fs_err::symlink_metadata(directory)?.modified()? >= since {
+        system::set_directory_time(directory, seconds)?;
+    }
+    Ok(())
 }

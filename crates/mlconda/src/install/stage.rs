@@ -115,6 +115,11 @@ impl Stage {
         }
     }
 
+    /// Which package holds a path.
+    pub(super) fn holder(&self, path: &Path) -> Option<usize> {
+        self.claims().files.get(path).copied()
+    }
+
     /// Makes a directory of the prefix, and those above it.
     pub(super) fn directory(&self, path: &Path) -> Result<(), InstallError> {
         let mut claims = self.claims();

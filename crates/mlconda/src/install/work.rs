@@ -335,7 +335,7 @@ fn blame(package: &LockedPackage, source: io::Error) -> InstallError {
 }
 
 /// The interpreter that stays in the prefix, if one does.
-fn kept_python(plan: &Plan) -> Option<PythonInfo> {
+pub(super) fn kept_python(plan: &Plan) -> Option<PythonInfo> {
     let records = plan.keep.iter().map(|record| &record.repodata_record.package_record);
     let python = records.into_iter().find(|record| record.name.as_normalized() == "python")?;
     PythonInfo::from_python_record(python, plan.platform).ok()
