@@ -5,7 +5,7 @@
 //! points, records). Waiting is async, on the caller's thread; disk work has threads of its own.
 
 mod cache;
-mod commit;
+pub(crate) mod commit;
 mod fetch;
 mod link;
 mod package;

@@ -12,7 +12,7 @@
 //! | [`plan::Plan`] | [`Plan::between`](plan::Plan::between) | a lock and a [`prefix::Prefix`] |
 //! | [`install::Report`] | [`install::install`] | a plan, carried out |
 //!
-//! [`activate`] then says what a process in the environment sees.
+//! [`verify`] proves that a prefix is what a lock says, and [`activate`] says what a process in the environment sees.
 //!
 //! # The whole way
 //!
@@ -117,6 +117,7 @@ pub mod progress;
 pub mod repodata;
 pub mod solve;
 mod system;
+pub mod verify;
 
 pub use error::{Error, Result};
 
