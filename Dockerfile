@@ -2,7 +2,7 @@
 #
 #   docker build --tag mlconda .
 #
-# BUILDER is any image with Rust, a C compiler and crates.io in reach.
+# BUILDER is any image with Rust, a C compiler and the crates in reach.
 ARG BUILDER=rust:1-slim-bookworm
 
 FROM ${BUILDER} AS builder

@@ -41,12 +41,12 @@ fn what_users_write_becomes_a_lock() {
     # virtual package: __linux=4.18=0
     # virtual package: __unix=0=0
     # spec: arrays >=1.25,<2
+    # spec: file://[CHANNELS]/extra::special=1.2
     # spec: frames ==2.1
     # spec: greet ==1.1 pyhd8ed1ab_0
     # spec: libarrays >=3.0,<3.2
     # spec: pip
     # spec: python 3.11.*
-    # spec: special 1.2.*[channel="file://[CHANNELS]/extra/"]
     # spec: where
     # spec: with-variables
     # variable: OMP_NUM_THREADS="1"

@@ -74,6 +74,38 @@ fn an_update_gives_what_a_first_installation_gives() {
 }
 
 #[test]
+fn a_clash_ends_the_same_whichever_package_comes_later() {
+    let world = world();
+    let both = ["clash-left", "clash-right"];
+    let prefix = install(&world, &both);
+    let fresh = fs_err::read_to_string(prefix.join("share/clash/shared.txt")).unwrap();
+    for first in both {
+        fs_err::remove_dir_all(&prefix).unwrap();
+        install(&world, &[first]);
+        let lock = world.write_lock("both.lock", None, &both);
+        let outcome = world.mlconda(["install", argument(&lock), "-p", argument(&prefix)]).success();
+        assert_eq!(fs_err::read_to_string(prefix.join("share/clash/shared.txt")).unwrap(), fresh, "{first} first");
+        assert!(outcome.stderr.contains("hold `share/clash/shared.txt`"), "{outcome}");
+    }
+    // The one that lost has its file again when the other goes.
+    install(&world, &["clash-left"]);
+    assert_eq!(fs_err::read_to_string(prefix.join("share/clash/shared.txt")).unwrap(), "from clash-left\n");
+}
+
+#[test]
+fn a_run_with_nothing_to_do_takes_away_what_a_killed_one_left() {
+    let world = world();
+    let prefix = install(&world, &["tzdata"]);
+    let (before, beside) = (world.tree(), prefix.parent().unwrap());
+    for debris in [".prefix.mlconda-new", ".prefix.mlconda-twin"] {
+        fs_err::create_dir(beside.join(debris)).unwrap();
+        fs_err::write(beside.join(debris).join("half a file"), "").unwrap();
+    }
+    install(&world, &["tzdata"]);
+    assert_eq!(tree::difference(&before, &world.tree()), "");
+}
+
+#[test]
 fn files_of_the_user_stay() {
     let world = world();
     let prefix = install(&world, &["tzdata", "python-3.11.9", "greet-1.0"]);

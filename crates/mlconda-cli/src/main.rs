@@ -15,6 +15,7 @@ mod words;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(report::bug));
     let arguments = args::parse();
     let context = settings::Context::new(&arguments.global);
     match commands::run(arguments.command, &context) {

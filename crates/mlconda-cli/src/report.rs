@@ -63,6 +63,15 @@ impl CliError {
     }
 }
 
+/// Says that we are at fault, and ends the process with 255. What an installation had put together aside, the next
+/// one removes.
+pub(crate) fn bug(panic: &std::panic::PanicHookInfo<'_>) {
+    let text =
+        format!("error: this is a bug in mlconda: {panic}\nhint: please report it with the command that you ran");
+    crate::ui::Ui::new(true).error(&text);
+    std::process::exit(255);
+}
+
 /// Prints an error and gives the exit code.
 pub(crate) fn report(error: &CliError, context: &Context) -> ExitCode {
     let (message, hint, code) = match error {

@@ -17,6 +17,7 @@ mod unpack;
 mod work;
 
 use std::{
+    collections::HashMap,
     io,
     num::NonZero,
     path::{Path, PathBuf},
@@ -249,8 +250,8 @@ pub enum InstallError {
 /// Dropping the future stops the work and removes what was put together so far.
 ///
 /// # Errors
-/// If anything fails. The prefix is then as it was; only a script that fails in an update leaves the new
-/// packages in place, and says so.
+/// If anything fails. The prefix is then as it was; only where it had to be changed in place (see the module `site`) does
+/// a failure in the midst of that leave one that the next installation mends.
 pub async fn install(
     plan: &Plan,
     client: &Client,
@@ -259,6 +260,7 @@ pub async fn install(
     progress: &dyn Progress,
 ) -> Result<Report, InstallError> {
     if plan.is_empty() {
+        Site::tidy(prefix)?;
         return Ok(Report { unchanged: plan.unchanged, ..Report::default() });
     }
     let site = Site::prepare(prefix)?;
@@ -267,8 +269,7 @@ pub async fn install(
     progress.event(Event::InstallStarted { prefix: path, packages, bytes });
     let stage = Arc::new(Stage::new(&site.stage, prefix.path(), plan.platform)?);
     let finished = work::link_all(plan, client, &stage, options, progress).await?;
-    let ranks = work::ranks(plan, &finished);
-    let clashes = stage.settle(|number| ranks[number], |number| plan.link[number].dist_name())?;
+    let clashes = settle(plan, &stage, &finished)?;
     let time = options.time.unwrap_or_else(|| newest(&finished, prefix));
     let mut report = Report {
         linked: plan.link.len(),
@@ -302,6 +303,21 @@ fn newest(finished: &[work::Finished], prefix: &Prefix) -> i64 {
     let last = last.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
     let last = last.and_then(|time| i64::try_from(time.as_secs()).ok());
     finished.iter().filter_map(|package| package.built).chain(last).max().unwrap_or(0)
+}
+
+/// Lets the right file win where packages clash, also with those that stay.
+fn settle(plan: &Plan, stage: &Stage, finished: &[work::Finished]) -> Result<Vec<Clash>, InstallError> {
+    let order = work::order(plan, finished);
+    let rank: HashMap<&str, usize> = order.iter().enumerate().map(|(rank, name)| (name.as_str(), rank)).collect();
+    let rank = |name: &str| rank.get(name).copied().unwrap_or(0);
+    let packages: Vec<_> = plan.link.iter().map(|package| (rank(&package.name), package.dist_name())).collect();
+    let kept = plan.keep.iter().flat_map(|record| {
+        let package = &record.repodata_record.package_record;
+        let name = format!("{}-{}-{}", package.name.as_normalized(), package.version, package.build);
+        let rank = rank(package.name.as_normalized());
+        record::files(record).map(move |path| (path, (rank, name.clone())))
+    });
+    stage.settle(&packages, kept)
 }
 
 /// What packages need that the machine is known not to have.

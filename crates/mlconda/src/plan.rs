@@ -31,7 +31,9 @@ pub struct Plan {
     pub meta_changes: bool,
     /// The match specs that were asked for, for the records and the history.
     pub specs: Vec<String>,
-    /// Who gave [`Plan::link`] its order.
+    /// The names of all packages of the lock, in its order.
+    pub names: Vec<String>,
+    /// Who gave that order.
     pub order: Order,
 }
 
@@ -69,6 +71,7 @@ impl Plan {
             meta_changes: !prefix.is_environment() || prefix.variables()? != lock.variables,
             variables: lock.variables.clone(),
             specs: lock.specs.clone(),
+            names: lock.packages.iter().map(|package| package.name.clone()).collect(),
             order: if lock.input.is_some() { Order::Lock } else { Order::Packages },
         };
         if changed {

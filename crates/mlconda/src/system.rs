@@ -155,6 +155,14 @@ fn is_overlay(_path: &Path) -> bool {
     false
 }
 
+/// Whether the file system can let two directories change places: tried with two that are made for it.
+pub(crate) fn can_exchange(one: &Path, other: &Path) -> bool {
+    let (one, other) = (one.with_extension("one"), other.with_extension("other"));
+    let can = fs_err::create_dir(&one).is_ok() && fs_err::create_dir(&other).is_ok() && exchange(&one, &other).is_ok();
+    let _ = (fs_err::remove_dir(&one), fs_err::remove_dir(&other));
+    can
+}
+
 /// Lets two directories change places, in one step.
 pub(crate) fn exchange(one: &Path, other: &Path) -> io::Result<()> {
     rustix::fs::renameat_with(CWD, one, CWD, other, rustix::fs::RenameFlags::EXCHANGE).map_err(|error| {

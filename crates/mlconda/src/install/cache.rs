@@ -113,7 +113,10 @@ impl Sink for Extraction<'_> {
                 fs_err::os::unix::fs::symlink(to, &place)?;
                 system::set_link_time(&place, entry.modified)
             }
-            Kind::HardLink(to) if is_inside(&to) => fs_err::hard_link(self.root.join(to), place),
+            Kind::HardLink(to) if is_inside(&to) => {
+                self.make_parent(&to)?;
+                fs_err::hard_link(self.root.join(to), place)
+            }
             Kind::HardLink(to) => Err(invalid(format!("`{}` is not a path of the package", to.display()))),
             Kind::OnDisk(file) => fs_err::copy(file, place).map(|_| ()),
         }

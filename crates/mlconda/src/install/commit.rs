@@ -58,10 +58,11 @@ impl Change {
     pub(super) fn new(plan: &Plan, prefix: &Prefix, stage: &Stage, time: i64) -> Result<Self, InstallError> {
         let new = stage.paths();
         let known: HashSet<PathBuf> = plan.unlink.iter().chain(&plan.keep).flat_map(record::files).cloned().collect();
-        let mut replaced = check(prefix.path(), &new, &known)?;
+        let kept: HashSet<&PathBuf> = plan.keep.iter().flat_map(record::files).collect();
+        let mut replaced = check(prefix.path(), &new, &known, &kept)?;
         // Byte code that python wrote when a module was first run is nobody's loss.
         replaced.retain(|path| path.parent().is_none_or(|parent| !parent.ends_with("__pycache__")));
-        let stays: HashSet<&PathBuf> = new.iter().chain(plan.keep.iter().flat_map(record::files)).collect();
+        let stays: HashSet<&PathBuf> = new.iter().chain(kept).collect();
         let (mut gone, mut hollow) = (HashSet::new(), HashSet::new());
         for old in &plan.unlink {
             let files = record::files(old).filter(|path| super::stage::is_inside(path) && !stays.contains(path));
@@ -135,6 +136,8 @@ impl Change {
                     Twin::Kept => kept += 1,
                     Twin::Emptied => left_out += 1,
                 }
+            } else if path == Path::new("conda-meta/history") {
+                // The new one comes with the stage: at once, or when all is done.
             } else if self.takes(&path) {
                 left_out += 1;
             } else {
@@ -187,7 +190,12 @@ fn remove_bytecode(module: &Path) -> Result<(), InstallError> {
 
 /// Makes sure that moving in will not fail halfway, nor write over what is nobody's: no directory stands where
 /// a file is to be, no file or link where a directory is to be. Gives the paths of nobody that would be lost.
-fn check(prefix: &Path, new: &[PathBuf], known: &HashSet<PathBuf>) -> Result<Vec<PathBuf>, InstallError> {
+fn check(
+    prefix: &Path,
+    new: &[PathBuf],
+    known: &HashSet<PathBuf>,
+    kept: &HashSet<&PathBuf>,
+) -> Result<Vec<PathBuf>, InstallError> {
     let mut strangers = Vec::new();
     let mut looked = HashSet::new();
     for path in new {
@@ -195,8 +203,8 @@ fn check(prefix: &Path, new: &[PathBuf], known: &HashSet<PathBuf>) -> Result<Vec
             if !looked.insert(parent) {
                 break;
             }
-            let replaced = known.contains(parent);
-            if !replaced && fs_err::symlink_metadata(prefix.join(parent)).is_ok_and(|metadata| !metadata.is_dir()) {
+            let goes = known.contains(parent) && !kept.contains(&parent.to_owned());
+            if !goes && fs_err::symlink_metadata(prefix.join(parent)).is_ok_and(|metadata| !metadata.is_dir()) {
                 return Err(InstallError::Kind { path: parent.to_owned() });
             }
         }

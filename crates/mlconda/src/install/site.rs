@@ -46,9 +46,12 @@ impl Site {
     pub(super) fn prepare(prefix: &Prefix) -> Result<Self, InstallError> {
         let path = prefix.path();
         let made = make_parents(path.parent().unwrap_or(Path::new("/")))?;
-        let kind = kind(path);
+        let mut kind = kind(path);
         if kind != Kind::New && !may_hold_environment(path)? {
             return Err(InstallError::Occupied { prefix: path.to_owned() });
+        }
+        if kind == Kind::Swap && !commit::beside(path).is_some_and(|(one, other)| system::can_exchange(&one, &other)) {
+            kind = Kind::InPlace;
         }
         let beside = commit::beside(path).filter(|_| kind != Kind::InPlace);
         let (stage, twin) = match beside {
@@ -56,21 +59,23 @@ impl Site {
             None => (path.join(commit::INSIDE), None),
         };
         let busy = || InstallError::Busy { prefix: path.to_owned() };
-        // What a killed process left is removed, but not under the hands of one that lives.
-        if stage.is_dir() {
-            let _old = system::hold(&stage)?.ok_or_else(busy)?;
-            fs_err::remove_dir_all(&stage)?;
-        }
+        tidy(&stage, twin.as_deref())?.then_some(()).ok_or_else(busy)?;
         match fs_err::create_dir(&stage) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(busy()),
             other => other?,
         }
         let hold = system::hold(&stage)?.ok_or_else(busy)?;
         system::set_directory_mode(&stage, 0o755)?;
-        if let Some(twin) = twin.as_ref().filter(|twin| twin.is_dir()) {
-            fs_err::remove_dir_all(twin)?;
-        }
         Ok(Self { prefix: path.to_owned(), stage, twin, kind, made, _hold: hold, done: false })
+    }
+
+    /// Removes what a killed process left, unless another one is at it.
+    pub(super) fn tidy(prefix: &Prefix) -> Result<(), InstallError> {
+        if let Some((stage, twin)) = commit::beside(prefix.path()) {
+            tidy(&stage, Some(&twin))?;
+        }
+        tidy(&prefix.path().join(commit::INSIDE), None)?;
+        Ok(())
     }
 
     /// Makes the stage the prefix, and runs `scripts`, if there are any. If they fail, the prefix is as it was, unless
@@ -115,6 +120,9 @@ impl Site {
                 change.unlink()?;
                 commit::merge(&self.stage, &self.prefix, change.time)?;
                 rest()?;
+                // The stage was in the prefix; its going is the last change there.
+                let _ = fs_err::remove_dir_all(&self.stage);
+                system::set_directory_time(&self.prefix, change.time)?;
             }
         }
         self.done = true;
@@ -125,7 +133,7 @@ impl Site {
 impl Drop for Site {
     fn drop(&mut self) {
         // Nothing more can be done about an error here; the next run removes what is left.
-        for left in [Some(&self.stage), self.twin.as_ref()].into_iter().flatten() {
+        for left in [self.twin.as_ref(), Some(&self.stage)].into_iter().flatten() {
             let _ = fs_err::remove_dir_all(left);
         }
         if !self.done {
@@ -134,6 +142,22 @@ impl Drop for Site {
             }
         }
     }
+}
+
+/// Removes a stage and a twin that a killed process left. `false` if a living one holds them.
+fn tidy(stage: &Path, twin: Option<&Path>) -> Result<bool, InstallError> {
+    let _hold = match stage.is_dir() {
+        true => match system::hold(stage)? {
+            Some(hold) => Some(hold),
+            None => return Ok(false),
+        },
+        false => None,
+    };
+    // The stage goes last: as long as it is there and held, nobody else begins.
+    for left in [twin, Some(stage)].into_iter().flatten().filter(|left| left.is_dir()) {
+        fs_err::remove_dir_all(left)?;
+    }
+    Ok(true)
 }
 
 /// How a prefix can be changed.

@@ -6,7 +6,7 @@
 //! all are there the second comer waits in a drawer of its own, for the order of arrival must not decide.
 
 use std::{
-    collections::{HashMap, HashSet, hash_map::Entry},
+    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
     io,
     path::{Component, Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -156,32 +156,44 @@ impl Stage {
         Ok(file)
     }
 
-    /// Lets the right file win wherever packages clash, and tells of the clashes. `rank` gives a package's
-    /// place in the linking order, and `name` its name.
-    pub(super) fn settle(
+    /// Lets the right file win wherever packages clash, and tells of the clashes. `packages` gives each package's rank
+    /// in the linking order and its name, by its number; `kept` are files of packages that stay in the prefix,
+    /// with the same.
+    pub(super) fn settle<'a>(
         &self,
-        rank: impl Fn(usize) -> usize,
-        name: impl Fn(usize) -> String,
+        packages: &[(usize, String)],
+        kept: impl Iterator<Item = (&'a PathBuf, (usize, String))>,
     ) -> Result<Vec<Clash>, InstallError> {
         let mut claims = self.claims();
-        let mut clashes: Vec<_> = std::mem::take(&mut claims.clashes).into_iter().collect();
-        clashes.sort();
-        let mut report = Vec::with_capacity(clashes.len());
-        for (path, mut packages) in clashes {
+        let mut report: BTreeMap<PathBuf, Vec<(usize, String)>> = BTreeMap::new();
+        for (path, mut others) in std::mem::take(&mut claims.clashes) {
             let Some(holder) = claims.files.get(&path).copied() else { continue };
-            packages.push(holder);
-            packages.sort_by_key(|package| rank(*package));
-            if let Some(winner) = packages.last().copied().filter(|winner| *winner != holder) {
+            others.push(holder);
+            others.sort_by_key(|number| packages[*number].0);
+            if let Some(winner) = others.last().copied().filter(|winner| *winner != holder) {
                 fs_err::rename(self.drawer(&path, winner), self.root.join(&path))?;
                 claims.files.insert(path.clone(), winner);
             }
-            report.push(Clash { path, packages: packages.into_iter().map(&name).collect() });
+            report.insert(path, others.into_iter().map(|number| packages[number].clone()).collect());
+        }
+        for (path, stays) in kept {
+            let Some(holder) = claims.files.get(path).copied() else { continue };
+            if stays.0 > packages[holder].0 {
+                claims.files.remove(path);
+                fs_err::remove_file(self.root.join(path))?;
+            }
+            report.entry(path.clone()).or_insert_with(|| vec![packages[holder].clone()]).push(stays);
         }
         drop(claims);
         match fs_err::remove_dir_all(self.root.join(DRAWER)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(report),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
         }
+        let clash = |(path, mut packages): (PathBuf, Vec<(usize, String)>)| {
+            packages.sort();
+            Clash { path, packages: packages.into_iter().map(|(_, name)| name).collect() }
+        };
+        Ok(report.into_iter().map(clash).collect())
     }
 
     /// Gives every directory the same time: writing into them gave each the clock's.

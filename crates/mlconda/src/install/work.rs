@@ -15,7 +15,10 @@ use std::{
 
 use futures::{StreamExt, stream};
 use rattler::install::PythonInfo;
-use rattler_conda_types::{PrefixRecord, Subdir};
+use rattler_conda_types::{
+    PrefixRecord, Subdir,
+    prefix_record::{PathType, PathsEntry},
+};
 use tokio::sync::mpsc;
 
 use super::{
@@ -292,8 +295,8 @@ impl Shared {
             number,
             record,
             built: linked.package.built(),
-            files: linked.paths.len(),
-            bytes: linked.paths.iter().filter_map(|entry| entry.size_in_bytes).sum(),
+            files: linked.paths.iter().filter(|entry| entry.path_type != PathType::Directory).count(),
+            bytes: linked.paths.iter().filter(|entry| is_file(entry)).filter_map(|entry| entry.size_in_bytes).sum(),
         })
     }
 }
@@ -314,21 +317,23 @@ fn kept_python(plan: &Plan) -> Option<PythonInfo> {
     PythonInfo::from_python_record(python, plan.platform).ok()
 }
 
+/// Whether a path has content of its own: for a soft link, some packages give the size of what it points to.
+fn is_file(entry: &PathsEntry) -> bool {
+    !matches!(entry.path_type, PathType::SoftLink | PathType::Directory)
+}
+
 /// Whether one of these packages has a post-link script.
 pub(super) fn has_scripts(stage: &Stage, records: &[&PrefixRecord]) -> bool {
     let names = records.iter().map(|record| record.repodata_record.package_record.name.as_normalized());
     names.into_iter().any(|name| stage.root().join(script::path(name, script::When::PostLink)).is_file())
 }
 
-/// Each package's place in the linking order, by its number.
-pub(super) fn ranks(plan: &Plan, finished: &[Finished]) -> Vec<usize> {
+/// All packages of the prefix to be, those that stay among them, in linking order, by name.
+pub(super) fn order(plan: &Plan, finished: &[Finished]) -> Vec<String> {
     if plan.order == Order::Lock {
-        return (0..plan.link.len()).collect();
+        return plan.names.clone();
     }
-    let records: Vec<_> = finished.iter().map(|package| package.record.repodata_record.clone()).collect();
-    let order = linking_order(&records);
-    let rank = |package: &LockedPackage| {
-        order.iter().position(|record| record.package_record.name.as_normalized() == package.name)
-    };
-    plan.link.iter().map(|package| rank(package).unwrap_or(0)).collect()
+    let records = finished.iter().map(|package| &package.record).chain(&plan.keep);
+    let records: Vec<_> = records.map(|record| record.repodata_record.clone()).collect();
+    linking_order(&records).into_iter().map(|record| record.package_record.name.as_normalized().to_owned()).collect()
 }

@@ -93,7 +93,8 @@ pub fn parse(text: &str, file: &Path, expansion: &Expansion) -> Result<Lock, Loc
     let fail = |line: usize, text: &str, message: String| LockError::Line {
         file: file.to_owned(),
         line,
-        text: text.to_owned(),
+        // A line with a login in it is shown without.
+        text: Url::parse(text).map_or_else(|_| text.to_owned(), |url| network::redact(&url)),
         message,
     };
     loop {
@@ -219,15 +220,15 @@ fn package(line: &str, file: &Path, expansion: &Expansion) -> Result<LockedPacka
     LockedPackage::from_url(url, digest(hash.trim())?)
 }
 
-fn digest(hash: &str) -> Result<Digest, String> {
-    let hash = hash.strip_prefix("sha256:").or_else(|| hash.strip_prefix("md5:")).unwrap_or(hash);
-    match hash.len() {
-        0 => Some(Digest::Unknown),
-        32 => parse_digest_from_hex::<Md5>(hash).map(Digest::Md5),
-        64 => parse_digest_from_hex::<Sha256>(hash).map(Digest::Sha256),
+fn digest(text: &str) -> Result<Digest, String> {
+    let (kind, hash) = text.split_once(':').unwrap_or(("", text));
+    match (kind, hash.len()) {
+        ("", 0) => Some(Digest::Unknown),
+        ("" | "md5", 32) => parse_digest_from_hex::<Md5>(hash).map(Digest::Md5),
+        ("" | "sha256", 64) => parse_digest_from_hex::<Sha256>(hash).map(Digest::Sha256),
         _ => None,
     }
-    .ok_or_else(|| format!("`{hash}` is neither a sha256 (64 hex digits) nor an md5 (32)"))
+    .ok_or_else(|| format!("`{text}` is neither a sha256 (64 hex digits) nor an md5 (32)"))
 }
 
 /// Puts in the home directory for a leading `~/`, and variables for `$NAME` and `${NAME}`.
@@ -262,7 +263,7 @@ mod tests {
 
     fn read(text: &str) -> Result<Lock, LockError> {
         let variables = vec![("TOKEN".to_owned(), "secret".to_owned())];
-        parse(text, Path::new("/work/env.lock"), &Expansion { home: Some("/home/me".into()), variables })
+        parse(text, Path::new("/project/env.lock"), &Expansion { home: Some("/home/me".into()), variables })
     }
 
     fn complaint(text: &str) -> String {
@@ -298,7 +299,7 @@ mod tests {
             [
                 "file:///home/me/p/a-1-0.conda",
                 "https://h/t/secret/c/osx-arm64/b-1-0.conda",
-                "file:///work/d/c-1-0.conda"
+                "file:///project/d/c-1-0.conda"
             ]
         );
         assert_eq!((lock.platform, lock.name), (Subdir::OsxArm64, None));
@@ -317,9 +318,9 @@ mod tests {
     fn bad_lines_are_named() {
         assert_eq!(
             complaint("name: ml\n"),
-            "/work/env.lock:1: only comments may stand before the line `@EXPLICIT`\n  name: ml"
+            "/project/env.lock:1: only comments may stand before the line `@EXPLICIT`\n  name: ml"
         );
-        assert_eq!(complaint("# nothing\n"), "`/work/env.lock` is not a lock: it has no line `@EXPLICIT`");
+        assert_eq!(complaint("# nothing\n"), "`/project/env.lock` is not a lock: it has no line `@EXPLICIT`");
         assert!(complaint("# mlconda lock: 99\n@EXPLICIT\n").contains("lock format 99"));
         let bad = |line: &str| complaint(&format!("@EXPLICIT\n{line}\n"));
         assert!(bad("https://h/linux-64/a-1-0.zip").contains("ends with `.conda` or `.tar.bz2`"));
