@@ -11,8 +11,9 @@
 //! | [`lock::Lock`] | [`Lock::new`](lock::Lock::new), [`Lock::read`](lock::Lock::read) | a solution, or an @EXPLICIT file (CEP-23) |
 //! | [`plan::Plan`] | [`Plan::between`](plan::Plan::between) | a lock and a [`prefix::Prefix`] |
 //! | [`install::Report`] | [`install::install`] | a plan, carried out |
+//! | [`verify::Report`] | [`verify::verify`] | a prefix, its records and, if there is one, its lock |
 //!
-//! [`verify`] proves that a prefix is what a lock says, and [`activate`] says what a process in the environment sees.
+//! [`activate`] then says what a process in the environment sees.
 //!
 //! # The whole way
 //!

@@ -4,18 +4,20 @@ use std::{
     num::NonZero,
     path::{Path, PathBuf},
     process::ExitCode,
+    thread,
     time::Instant,
 };
 
 use mlconda::{
     lock::{Expansion, Lock},
     prefix::Prefix,
-    verify::{Finding, Kind, Report},
+    verify::Report,
 };
-use serde::Serialize;
 use serde_json::json;
+use tokio::sync::oneshot;
 
 use crate::{
+    findings::Row,
     progress::Display,
     report::CliError,
     settings::{Context, PrefixArgs},
@@ -95,6 +97,23 @@ fn places(args: &Args, context: &Context) -> Result<(Prefix, Option<Lock>), CliE
     Err(CliError::world(message, "install one there with `mlconda install`"))
 }
 
+/// Does work that changes nothing, and ends the process when a signal comes: once an installation has listened for
+/// signals, they do not do so by themselves.
+fn or_signal<R: Send>(context: &Context, work: impl FnOnce() -> R + Send) -> R {
+    thread::scope(|scope| {
+        let (finished, wait) = oneshot::channel::<()>();
+        let work = scope.spawn(move || {
+            let result = work();
+            drop(finished);
+            result
+        });
+        if let Err(CliError::Stopped(signal)) = context.block_on_or_signal(wait) {
+            std::process::exit(128 + i32::from(signal));
+        }
+        work.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
 /// What was found, and how long it took.
 pub(crate) struct Proof<'a> {
     prefix: &'a Path,
@@ -111,8 +130,9 @@ impl<'a> Proof<'a> {
         context: &Context,
     ) -> Result<Self, CliError> {
         let start = Instant::now();
-        let threads = threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZero::<usize>::MIN);
-        let report = mlconda::verify::verify(prefix, lock, threads, &Display::new(&context.ui))?;
+        let threads = threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZero::<usize>::MIN);
+        let display = Display::new(&context.ui);
+        let report = or_signal(context, || mlconda::verify::verify(prefix, lock, threads, &display))?;
         Ok(Self { prefix: prefix.path(), report, seconds: start.elapsed().as_secs_f64() })
     }
 
@@ -184,130 +204,5 @@ impl<'a> Proof<'a> {
             0 => format!("`{place}` is as it should be: {looked}."),
             wrong => format!("`{place}` is not as it should be: {} in {looked}.", count(wrong, "finding")),
         });
-    }
-}
-
-/// A finding, in the same form whatever it is about.
-#[derive(Default, Serialize)]
-struct Row {
-    kind: &'static str,
-    #[serde(skip)]
-    words: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    path: Option<PathBuf>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    packages: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    variable: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expected: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    found: Option<String>,
-}
-
-impl Row {
-    fn new(finding: &Finding) -> Self {
-        let row = |kind, words| Self { kind, words, ..Self::default() };
-        let of = |kind, words, package: &String| Self { packages: vec![package.clone()], ..row(kind, words) };
-        match finding.clone() {
-            Finding::Interrupted { path } => {
-                Self { path: Some(path), ..row("interrupted", "an installation was cut off, or is under way") }
-            }
-            Finding::NoHistory => {
-                Self { path: Some("conda-meta/history".into()), ..row("no-history", "the history is missing") }
-            }
-            Finding::Record { path, reason } => {
-                Self { path: Some(path), found: Some(reason), ..row("record", "the record cannot be read") }
-            }
-            Finding::Twice { package, other } => {
-                Self { found: Some(other), ..of("twice", "another package of that name is recorded, too", &package) }
-            }
-            Finding::NotInstalled { package } => of("not-installed", "the lock has it, the environment not", &package),
-            Finding::NotLocked { package } => of("not-locked", "the environment has it, the lock not", &package),
-            Finding::OtherPackage { expected, found } => Self {
-                expected: Some(expected.clone()),
-                found: Some(found),
-                ..of("other-package", "the environment has another version or build", &expected)
-            },
-            Finding::OtherArchive { package, expected, found } => Self {
-                expected: Some(expected),
-                found: Some(found),
-                ..of("other-archive", "it is from another archive than the lock's", &package)
-            },
-            Finding::Variable { name, expected, found } => {
-                Self { variable: Some(name), expected, found, ..row("variable", "the variable has another value") }
-            }
-            Finding::Dependency { package, expected, found } => {
-                Self { expected: Some(expected), found, ..of("dependency", "a dependency is not met", &package) }
-            }
-            Finding::Constraint { package, expected, found } => Self {
-                expected: Some(expected),
-                found: Some(found),
-                ..of("constraint", "it does not go together with a package that is there", &package)
-            },
-            of_path => Self::of_path(of_path),
-        }
-    }
-
-    fn of_path(finding: Finding) -> Self {
-        let row = |kind, words, path, packages| Self { kind, words, path: Some(path), packages, ..Self::default() };
-        let (row, expected, found) = match finding {
-            Finding::Missing { path, packages } => (row("missing", "it is missing", path, packages), None, None),
-            Finding::OtherKind { path, packages, expected, found } => {
-                let row = row("other-kind", "it is something else", path, packages);
-                (row, Some(kind(expected).to_owned()), Some(kind(found).to_owned()))
-            }
-            Finding::Unreadable { path, packages, reason } => {
-                (row("unreadable", "it cannot be read", path, packages), None, Some(reason))
-            }
-            Finding::Mode { path, packages, expected, found } => {
-                let expected: Vec<String> = expected.iter().map(|mode| format!("{mode:04o}")).collect();
-                let row = row("mode", "it has other permissions", path, packages);
-                (row, Some(expected.join(" or ")), Some(format!("{found:04o}")))
-            }
-            Finding::Size { path, packages, expected, found } => {
-                let row = row("size", "it has another size", path, packages);
-                (row, Some(format!("{expected} bytes")), Some(format!("{found} bytes")))
-            }
-            Finding::Content { path, packages, expected, found } => {
-                let row = row("content", "its content is another", path, packages);
-                (row, Some(format!("sha256 {expected}")), Some(format!("sha256 {found}")))
-            }
-            Finding::OtherHolder { path, expected, found } => {
-                let row = row("other-holder", "several packages hold it, and the wrong one's is there", path, vec![]);
-                (row, Some(expected), Some(found))
-            }
-            _ => (Self { kind: "other", words: "something is wrong", ..Self::default() }, None, None),
-        };
-        Self { expected, found, ..row }
-    }
-
-    /// As a line of text.
-    fn line(&self) -> String {
-        let mut line = match (&self.path, &self.variable, self.packages.as_slice()) {
-            (Some(path), _, []) => format!("`{}`", path.display()),
-            (Some(path), _, packages) => format!("`{}` of {}", path.display(), list(packages)),
-            (None, Some(variable), _) => format!("`{variable}`"),
-            (None, None, packages) => list(packages),
-        };
-        line.push_str(": ");
-        line.push_str(self.words);
-        let told = [("expected", &self.expected), ("found", &self.found)];
-        let told: Vec<String> =
-            told.iter().filter_map(|(word, text)| Some(format!("{word} {}", text.as_ref()?))).collect();
-        if !told.is_empty() {
-            line.push_str(&format!("; {}", told.join(", ")));
-        }
-        line.push('\n');
-        line
-    }
-}
-
-fn kind(kind: Kind) -> &'static str {
-    match kind {
-        Kind::File => "a file",
-        Kind::Link => "a soft link",
-        Kind::Directory => "a directory",
-        Kind::Other => "a special file",
     }
 }
