@@ -118,7 +118,7 @@ fn a_link_in_place_of_a_file_or_of_a_directory() {
     `lib/links/libone.so.1.2.3` of `links-1.0-h4bc722e_0`: it is something else; expected a file, found a soft link
     `share/zoneinfo` of `tzdata-2024a-hd8ed1ab_0`: it is something else; expected a directory, found a soft link
     --- stderr
-    Besides the packages there are 4 other files (`elsewhere`, `zones/Etc/UTC`, `zones/Europe/Paris` and `zones/Zulu`).
+    Of no package: 4 files (`elsewhere`, `zones/Etc/UTC`, `zones/Europe/Paris` and `zones/Zulu`).
     `[TEMP]/prefix` is not as it should be: 3 findings in 9 packages, 36 files, [SIZE], in [TIME].
     ");
 }
@@ -152,7 +152,7 @@ fn a_missing_record_and_the_files_that_are_nobodys_then() {
     `tzdata-2024a-hd8ed1ab_0`: the lock has it, the environment not
     `python-3.11.9-h4bc722e_0_cpython`: a dependency is not met; expected `tzdata`, found none
     --- stderr
-    Besides the packages there are 3 other files (`share/zoneinfo/Etc/UTC`, `share/zoneinfo/Europe/Paris` and `share/zoneinfo/Zulu`).
+    Of no package: 3 files (`share/zoneinfo/Etc/UTC`, `share/zoneinfo/Europe/Paris` and `share/zoneinfo/Zulu`).
     `[TEMP]/prefix` is not as it should be: 2 findings in 8 packages, 33 files, [SIZE], in [TIME].
     ");
 }
@@ -210,7 +210,7 @@ fn strangers_are_told_of_and_are_no_failure() {
     exit code 0
     --- stdout
     --- stderr
-    Besides the packages there are 3 files of 1 distribution that pip installed, 1 file of byte code and 2 other files (`lib/python3.11/site-packages/greet/__pycache__/gone.cpython-311.pyc` and `notebook.ipynb`).
+    Of no package: 3 files of 1 distribution that pip installed, 1 file of byte code and 2 other files (`lib/python3.11/site-packages/greet/__pycache__/gone.cpython-311.pyc` and `notebook.ipynb`).
     `[TEMP]/prefix` is as it should be: 9 packages, 36 files, [SIZE], in [TIME].
     ");
 }

@@ -187,10 +187,11 @@ impl<'a> Proof<'a> {
         if !strangers.others.is_empty() {
             let named: Vec<_> = strangers.others.iter().take(NAMED).map(|path| path.display().to_string()).collect();
             let which = if named.len() == strangers.others.len() { "" } else { "such as " };
-            of_nobody.push(format!("{} ({which}{})", count(strangers.others.len(), "other file"), list(&named)));
+            let noun = if of_nobody.is_empty() { "file" } else { "other file" };
+            of_nobody.push(format!("{} ({which}{})", count(strangers.others.len(), noun), list(&named)));
         }
         if !of_nobody.is_empty() {
-            ui.say(&format!("Besides the packages there are {}.", enumerate(&of_nobody)));
+            ui.say(&format!("Of no package: {}.", enumerate(&of_nobody)));
         }
         let looked = format!(
             "{}, {}, {}, in {:.1} s",

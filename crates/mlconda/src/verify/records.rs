@@ -11,11 +11,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rattler_conda_types::{
-    PackageRecord,
-    prefix_record::{PathType, PathsEntry, PrefixPaths},
-};
-use rattler_digest::Sha256Hash;
+use rattler_conda_types::PackageRecord;
+use rattler_digest::{Sha256, Sha256Hash, parse_digest_from_hex};
 use serde::Deserialize;
 
 use super::{Finding, Kind, each};
@@ -63,17 +60,34 @@ struct Linked {
     #[serde(default)]
     files: Vec<PathBuf>,
     #[serde(default)]
-    paths_data: PrefixPaths,
+    paths_data: PathsData,
     #[serde(default)]
     link: Option<Link>,
+}
+
+/// As in rattler's type of that name, but what other tools leave empty or invent is no reason to give up.
+#[derive(Default, Deserialize)]
+struct PathsData {
+    #[serde(default)]
+    paths: Vec<PathData>,
+}
+
+#[derive(Deserialize)]
+struct PathData {
+    #[serde(rename = "_path")]
+    path: PathBuf,
+    path_type: Option<String>,
+    sha256: Option<String>,
+    sha256_in_prefix: Option<String>,
+    size_in_bytes: Option<u64>,
+    prefix_placeholder: Option<String>,
 }
 
 /// Where a package was linked from. mlconda has no directory to name; with all others, the modes of files are
 /// the archive's or the umask's.
 #[derive(Deserialize)]
 struct Link {
-    #[serde(default)]
-    source: PathBuf,
+    source: Option<PathBuf>,
 }
 
 /// Reads all records, sorted by file name. One that cannot be read is a finding.
@@ -106,8 +120,8 @@ fn read_one(path: &Path) -> io::Result<Package> {
     let text = fs_err::read(path)?;
     let record: PackageRecord = serde_json::from_slice(&text)?;
     let linked: Linked = serde_json::from_slice(&text)?;
-    let ours = linked.link.is_some_and(|link| link.source.as_os_str().is_empty());
-    let mut entries: Vec<Entry> = linked.paths_data.paths.into_iter().map(|entry| of_entry(entry, ours)).collect();
+    let ours = linked.link.is_some_and(|link| link.source.is_some_and(|source| source.as_os_str().is_empty()));
+    let mut entries: Vec<Entry> = linked.paths_data.paths.into_iter().map(|data| of_path(data, ours)).collect();
     if entries.is_empty() {
         let bare = |path| Entry { path, kind: None, sha256: None, size: None, modes: &[] };
         entries.extend(linked.files.into_iter().map(bare));
@@ -116,24 +130,27 @@ fn read_one(path: &Path) -> io::Result<Package> {
     Ok(Package { dist_name, record, entries })
 }
 
-fn of_entry(entry: PathsEntry, ours: bool) -> Entry {
-    let kind = match entry.path_type {
-        PathType::SoftLink => Kind::Link,
-        PathType::Directory => Kind::Directory,
-        _ => Kind::File,
+fn of_path(data: PathData, ours: bool) -> Entry {
+    let path_type = data.path_type.as_deref();
+    let kind = match path_type {
+        Some("softlink") => Some(Kind::Link),
+        Some("directory") => Some(Kind::Directory),
+        Some(_) => Some(Kind::File),
+        None => None,
     };
-    let is_plain = kind == Kind::File && entry.prefix_placeholder.is_none();
-    let modes: &[u32] = match (ours, kind, entry.path_type) {
-        (true, Kind::File, PathType::UnixPythonEntryPoint) => COMMAND_MODES,
-        (true, Kind::File, _) => FILE_MODES,
-        _ => &[],
-    };
+    let is_file = kind == Some(Kind::File);
+    let is_plain = is_file && data.prefix_placeholder.is_none_or(|placeholder| placeholder.is_empty());
+    let hash = |text: &Option<String>| text.as_deref().and_then(parse_digest_from_hex::<Sha256>).filter(|_| is_file);
     Entry {
-        path: entry.relative_path,
-        kind: Some(kind),
+        path: data.path,
+        kind,
         // A file that was not changed is the package's own.
-        sha256: entry.sha256_in_prefix.or(entry.sha256.filter(|_| is_plain)).filter(|_| kind == Kind::File),
-        size: entry.size_in_bytes.filter(|_| is_plain),
-        modes,
+        sha256: hash(&data.sha256_in_prefix).or_else(|| hash(&data.sha256).filter(|_| is_plain)),
+        size: data.size_in_bytes.filter(|_| is_plain),
+        modes: match path_type {
+            Some("unix_python_entry_point") if ours => COMMAND_MODES,
+            _ if ours && is_file => FILE_MODES,
+            _ => &[],
+        },
     }
 }
