@@ -84,7 +84,7 @@ pub(crate) fn lock(
     let client = Client::new(&context.settings.network_options())?;
     let loading =
         targets.iter().map(|(environment, host)| repodata::load(&client, environment, host, &options, &progress));
-    let loaded = context.block_on(try_join_all(loading))??;
+    let loaded = context.block_on_or_signal(try_join_all(loading))??;
     let (progress, targets, overrides) = (&progress, &targets, overrides.as_slice());
     std::thread::scope(|scope| {
         let solving: Vec<_> = targets

@@ -139,6 +139,8 @@ fn install_hint(error: &InstallError) -> Option<String> {
     let hint = match error {
         InstallError::File(error) => return io_hint(error),
         InstallError::Parent { source, .. } => return io_hint(source),
+        InstallError::Changed { .. } => "run the command again: it will see what is there now",
+        InstallError::InPart { .. } => "once the cause is gone, run the command again: it makes the prefix whole",
         InstallError::Busy { .. } => "wait until it has finished, and try again",
         InstallError::Occupied { .. } => "choose a directory that does not exist yet, or an empty one",
         InstallError::Download { .. } => {

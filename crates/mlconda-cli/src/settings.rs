@@ -106,6 +106,16 @@ impl Settings {
         self.variables.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.as_str())
     }
 
+    /// What packages' scripts may know of the environment: the way to the network, the language, where temporary files go.
+    pub(crate) fn script_variables(&self) -> Vec<(String, String)> {
+        let told = |name: &str| {
+            ["SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR", "LANG", "TERM"].contains(&name)
+                || name.starts_with("LC_")
+                || name.to_lowercase().ends_with("_proxy")
+        };
+        self.variables.iter().filter(|(name, _)| told(name)).cloned().collect()
+    }
+
     /// The time that all that is made should have (`SOURCE_DATE_EPOCH`), in seconds since 1970.
     pub(crate) fn source_date_epoch(&self) -> Result<Option<i64>, CliError> {
         let Some(text) = self.variable("SOURCE_DATE_EPOCH") else { return Ok(None) };
@@ -126,11 +136,13 @@ impl Settings {
         let named = self.variable("SSL_CERT_FILE").map(|path| self.absolute(Path::new(path)));
         // As with the directories below: the variable may name a file of an environment yet to be installed.
         let named = named.filter(|path| path.is_file());
+        // What cannot be read cannot be trusted; TLS says so if it was needed.
+        let readable = |path: &PathBuf| fs_err::File::open(path).is_ok();
         let directories = self.variable("SSL_CERT_DIR").unwrap_or_default().split(':').filter(|path| !path.is_empty());
         let either = |name: &str| self.variable(name).or_else(|| self.variable(&name.to_uppercase()));
         let proxy = |name: &str| either(name).or_else(|| either("all_proxy")).map(str::to_owned);
         NetworkOptions {
-            certificate_files: system.into_iter().chain(named).collect(),
+            certificate_files: system.into_iter().chain(named).filter(readable).collect(),
             // Images set this variable to directories that they do not have.
             certificate_directories: directories
                 .map(|path| self.absolute(Path::new(path)))
@@ -165,6 +177,16 @@ impl Settings {
         }
     }
 
+    /// The prefix of an environment that is there already, by name.
+    fn existing_prefix(&self, name: &str) -> Result<PathBuf, CliError> {
+        let name = checked_name(name)?;
+        let shared = self.shared_root.as_ref().filter(|_| !self.root_prefix.join("envs").is_dir());
+        Ok(match (name, shared) {
+            ("base", shared) => shared.unwrap_or(&self.root_prefix).clone(),
+            _ => self.environments_directory().join(name),
+        })
+    }
+
     /// What an activation takes place in.
     pub(crate) fn surroundings(&self) -> Surroundings<'_> {
         Surroundings { variables: &self.raw_variables, root_prefix: &self.root_prefix }
@@ -176,6 +198,8 @@ impl Settings {
         let mut names: Vec<String> = entries
             .filter(|entry| Prefix::open(entry.path()).is_ok_and(|prefix| prefix.is_environment()))
             .filter_map(|entry| entry.file_name().into_string().ok())
+            // What an installation puts together aside is none yet.
+            .filter(|name| !(name.starts_with('.') && name.contains(".mlconda-")))
             .collect();
         names.sort();
         names
@@ -223,6 +247,12 @@ fn default_cache(home: &Path) -> PathBuf {
     if cfg!(target_os = "macos") { home.join("Library/Caches") } else { home.join(".cache") }
 }
 
+/// A name as typed, if an environment can have it.
+fn checked_name(name: &str) -> Result<&str, CliError> {
+    let message = || format!("`{name}` cannot be the name of an environment: it becomes a directory's name");
+    if mlconda::environment::is_name(name) { Ok(name) } else { Err(CliError::Usage(message())) }
+}
+
 /// Options that name a prefix.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct PrefixArgs {
@@ -239,7 +269,7 @@ impl PrefixArgs {
     pub(crate) fn typed(&self, settings: &Settings) -> Result<Option<Prefix>, CliError> {
         let path = match (&self.prefix, &self.name) {
             (Some(path), _) => Some(settings.absolute(path)),
-            (None, Some(name)) => Some(settings.named_prefix(name)),
+            (None, Some(name)) => Some(settings.named_prefix(checked_name(name)?)),
             (None, None) => None,
         };
         Ok(path.map(Prefix::open).transpose()?)
@@ -250,7 +280,7 @@ impl PrefixArgs {
         let (prefix, named_by) = if let Some(path) = &self.prefix {
             (Prefix::open(settings.absolute(path))?, "")
         } else if let Some(name) = &self.name {
-            (Prefix::open(settings.environments_directory().join(name))?, "")
+            (Prefix::open(settings.existing_prefix(name)?)?, "")
         } else if let Some(active) = settings.raw_variable("CONDA_PREFIX") {
             (Prefix::open(settings.absolute(Path::new(active)))?, ", which `$CONDA_PREFIX` names")
         } else {

@@ -165,6 +165,12 @@ impl EnvironmentError {
     }
 }
 
+/// Whether an environment may have this name: it becomes a directory. conda refuses the same characters, and a name of
+/// dots would lead out of the directory of environments.
+pub fn is_name(name: &str) -> bool {
+    !(name.contains(['/', '\\', ' ', ':', '#']) || name.contains(char::is_control) || matches!(name, "" | "." | ".."))
+}
+
 impl Environment {
     /// Reads a file in UTF-8 or UTF-16.
     ///

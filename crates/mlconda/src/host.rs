@@ -143,6 +143,8 @@ impl Override {
         let mut overrides = variables
             .into_iter()
             .filter_map(|(name, value)| Some((name.strip_prefix("CONDA_OVERRIDE_")?, value)))
+            // conda has settings whose variables begin so, too.
+            .filter(|(name, _)| ["ARCHSPEC", "CUDA", "GLIBC", "LINUX", "OSX", "WIN"].contains(name))
             .map(|(name, value)| Self::declare(format!("__{}", name.to_lowercase()), value.trim()))
             .collect::<Result<Vec<_>, _>>()?;
         overrides.sort_by(|left, right| left.name.cmp(&right.name));

@@ -32,7 +32,7 @@ use crate::{
     lock::dependency_name,
     network::Client,
     plan::Plan,
-    prefix::Prefix,
+    prefix::{Installed, Prefix},
     progress::{Event, Progress},
 };
 
@@ -53,6 +53,8 @@ pub struct Options {
     pub command: String,
     /// What happens with post-link and pre-unlink scripts.
     pub scripts: Scripts,
+    /// What they get of the environment: proxies and the like, and nothing that is secret.
+    pub script_variables: Vec<(String, String)>,
     /// What happens with packages' links that point out of the prefix.
     pub outward_links: OutwardLinks,
     /// The package cache, if there is one.
@@ -60,6 +62,24 @@ pub struct Options {
     /// The virtual packages of the machine that the prefix is for. What is not among them is not judged: a
     /// builder need not have the GPU that the program will have.
     pub virtual_packages: Vec<GenericVirtualPackage>,
+}
+
+impl Default for Options {
+    /// Eight downloads, a thread for each core, scripts run, no cache.
+    fn default() -> Self {
+        let eight = NonZero::<usize>::MIN.saturating_add(7);
+        Self {
+            downloads: eight,
+            threads: std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN),
+            time: None,
+            command: "mlconda install".to_owned(),
+            scripts: Scripts::default(),
+            script_variables: Vec::new(),
+            outward_links: OutwardLinks::default(),
+            cache: None,
+            virtual_packages: Vec::new(),
+        }
+    }
 }
 
 /// What happens with packages' scripts.
@@ -129,7 +149,7 @@ pub struct Unmet {
     pub found: String,
 }
 
-/// An installation that failed; unless it says otherwise, the prefix is as it was.
+/// An installation that failed. Unless it is [`InstallError::InPart`], the prefix is as it was.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InstallError {
@@ -141,6 +161,21 @@ pub enum InstallError {
     Busy {
         /// The prefix.
         prefix: PathBuf,
+    },
+    /// Another process has changed the prefix since the plan was made.
+    #[error("`{}` has changed meanwhile", .prefix.display())]
+    Changed {
+        /// The prefix.
+        prefix: PathBuf,
+    },
+    /// A change in place broke off.
+    #[error("`{}` is changed only in part, and no environment until it is installed again", .prefix.display())]
+    InPart {
+        /// The prefix.
+        prefix: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<InstallError>,
     },
     /// A file is where a directory is to be made.
     #[error("`{}` is no directory that can hold environments", .path.display())]
@@ -260,10 +295,14 @@ pub async fn install(
     progress: &dyn Progress,
 ) -> Result<Report, InstallError> {
     if plan.is_empty() {
-        Site::tidy(prefix)?;
+        tidy(prefix)?;
         return Ok(Report { unchanged: plan.unchanged, ..Report::default() });
     }
     let site = Site::prepare(prefix)?;
+    let there: Vec<String> = prefix.installed().map_err(io::Error::other)?.iter().map(Installed::dist_name).collect();
+    if there != plan.seen {
+        return Err(InstallError::Changed { prefix: prefix.path().to_owned() });
+    }
     let packages = plan.link.len();
     let (path, bytes) = (prefix.path().to_owned(), plan.download_size());
     progress.event(Event::InstallStarted { prefix: path, packages, bytes });
@@ -284,13 +323,19 @@ pub async fn install(
     };
     write_meta(plan, prefix, &stage, time, options)?;
     stage.settle_directories(time)?;
-    let new: Vec<&PrefixRecord> = finished.iter().map(|package| &package.record).collect();
+    let order = work::order(plan, &finished);
+    let mut new: Vec<&PrefixRecord> = finished.iter().map(|package| &package.record).collect();
+    let rank = |record: &PrefixRecord| {
+        let name = record.repodata_record.package_record.name.as_normalized();
+        order.iter().position(|other| other == name)
+    };
+    new.sort_by_key(|record| rank(record));
     let runner = |report: &mut Report| run_scripts(prefix, &new, options, report, progress);
     let wants_scripts = options.scripts == Scripts::Run && work::has_scripts(&stage, &new);
     let change = commit::Change::new(plan, prefix, &stage, time)?;
     report.replaced.clone_from(&change.replaced);
     if options.scripts == Scripts::Run {
-        change.run_pre_unlink(plan)?;
+        change.run_pre_unlink(plan, &options.script_variables)?;
     }
     site.commit(&change, wants_scripts, || runner(&mut report))?;
     Ok(report)
@@ -303,6 +348,22 @@ fn newest(finished: &[work::Finished], prefix: &Prefix) -> i64 {
     let last = last.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
     let last = last.and_then(|time| i64::try_from(time.as_secs()).ok());
     finished.iter().filter_map(|package| package.built).chain(last).max().unwrap_or(0)
+}
+
+/// A file's content; `None` if it is not there.
+fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match fs_err::read(path) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        read => read.map(Some),
+    }
+}
+
+/// Removes what a killed process left beside a prefix or in it, unless another one is at it.
+///
+/// # Errors
+/// If something of it cannot be removed.
+pub fn tidy(prefix: &Prefix) -> Result<(), InstallError> {
+    Site::tidy(prefix)
 }
 
 /// Lets the right file win where packages clash, also with those that stay.
@@ -342,11 +403,15 @@ fn unmet(plan: &Plan, finished: &[work::Finished], virtual_packages: &[GenericVi
 fn write_meta(plan: &Plan, prefix: &Prefix, stage: &Stage, time: i64, options: &Options) -> Result<(), InstallError> {
     stage.directory(Path::new("conda-meta"))?;
     let (old, new) = (prefix.path().join("conda-meta"), stage.root().join("conda-meta"));
-    let history = [HISTORY, commit::PENDING].iter().find_map(|name| fs_err::read_to_string(old.join(name)).ok());
-    let mut history = history.unwrap_or_default();
+    let history = match read_if_there(&old.join(HISTORY))? {
+        Some(history) => Some(history),
+        None => read_if_there(&old.join(commit::PENDING))?,
+    };
+    let mut history = String::from_utf8_lossy(&history.unwrap_or_default()).into_owned();
     history.push_str(&record::revision(time, &options.command, &plan.specs, &plan.unlink, &plan.link));
     record::write(&new.join(commit::PENDING), history.as_bytes(), time)?;
-    if let Some(state) = record::state(fs_err::read(old.join("state")).ok().as_deref(), &plan.variables) {
+    let Some(variables) = &plan.variables else { return Ok(()) };
+    if let Some(state) = record::state(read_if_there(&old.join("state"))?.as_deref(), variables) {
         record::write(&new.join("state"), &state, time)?;
     }
     Ok(())
@@ -368,7 +433,8 @@ fn run_scripts(
         let name = record.name.as_normalized();
         if prefix.path().join(script::path(name, script::When::PostLink)).is_file() {
             progress.event(Event::LinkScript { package: name.to_owned() });
-            if let Some(message) = script::run(prefix.path(), record, script::When::PostLink)? {
+            let variables = &options.script_variables;
+            if let Some(message) = script::run(prefix.path(), record, script::When::PostLink, variables)? {
                 report.messages.push((name.to_owned(), message));
             }
         }

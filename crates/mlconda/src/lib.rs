@@ -20,13 +20,13 @@
 //! When this example is tested, `text` names a channel in a directory beside it; a channel's name or URL would do as well.
 //!
 //! ```
-//! use std::{num::NonZero, path::Path};
+//! use std::path::Path;
 //!
 //! use mlconda::{
 //!     Subdir,
 //!     environment::{Environment, ReadOptions},
 //!     host::Host,
-//!     install::{Options, OutwardLinks, Scripts, install},
+//!     install::{Options, install},
 //!     lock::{Expansion, Lock},
 //!     network::{Client, NetworkOptions},
 //!     plan::Plan,
@@ -61,16 +61,7 @@
 //!     let prefix = Prefix::open(here.join("envs/hello"))?;
 //!     let plan = Plan::between(&lock, &prefix)?;
 //!     assert_eq!(plan.link.len(), 2);
-//!     let how = Options {
-//!         downloads: NonZero::new(8).ok_or("no downloads")?,
-//!         threads: NonZero::new(2).ok_or("no threads")?,
-//!         time: None,
-//!         command: "my installer".to_owned(),
-//!         scripts: Scripts::Skip,
-//!         outward_links: OutwardLinks::Refuse,
-//!         cache: None,
-//!         virtual_packages: Vec::new(),
-//!     };
+//!     let how = Options { command: "my installer".to_owned(), ..Options::default() };
 //!     let report = install(&plan, &client, &prefix, &how, &()).await?;
 //!     assert_eq!((report.linked, report.files), (2, 1));
 //!

@@ -224,6 +224,13 @@ impl Lock {
     /// If the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<Written, LockError> {
         let text = self.to_text();
+        // A link stays a link, and what is no file (`/dev/stdout`) is written to as it is.
+        let target = fs_err::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        if fs_err::metadata(&target).is_ok_and(|metadata| !metadata.is_file()) {
+            fs_err::write(&target, text)?;
+            return Ok(Written::Changed);
+        }
+        let path = target.as_path();
         if fs_err::read(path).is_ok_and(|old| old == text.as_bytes()) {
             return Ok(Written::UpToDate);
         }
@@ -285,13 +292,15 @@ impl LockedPackage {
             }
         }
         let subdir = segments.next().and_then(|segment| segment.parse().ok()).unwrap_or(Subdir::NoArch);
-        let (name, version, build) = (name.to_owned(), version.to_owned(), build.to_owned());
+        // Records go by the normalized name, whatever the file's spelling.
+        let (name, version, build) = (name.to_lowercase(), version.to_owned(), build.to_owned());
         Ok(Self { name, version, build, subdir, file_name, url, digest, size: None })
     }
 
     /// The file name without its extension: NAME-VERSION-BUILD.
     pub fn dist_name(&self) -> String {
-        format!("{}-{}-{}", self.name, self.version, self.build)
+        let stem = self.file_name.strip_suffix(".conda").or_else(|| self.file_name.strip_suffix(".tar.bz2"));
+        stem.unwrap_or(&self.file_name).to_owned()
     }
 }
 

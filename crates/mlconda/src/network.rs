@@ -171,19 +171,26 @@ pub fn redact(url: &Url) -> String {
         let _ = shown.set_password(None);
     }
     let mut segments: Vec<&str> = url.path().split('/').collect();
-    if let [_, "t", token, ..] = segments.as_mut_slice() {
-        *token = MASK;
+    if let Some(place) = token_place(url, &segments) {
+        segments[place] = MASK;
     }
     shown.set_path(&segments.join("/"));
     shown.set_query(url.query().map(|_| MASK));
     shown.to_string()
 }
 
+/// Which segment of a URL's path is a token: the one after `/t/`, wherever a server has its channels.
+fn token_place(url: &Url, segments: &[&str]) -> Option<usize> {
+    let place = segments.iter().position(|segment| *segment == "t")? + 1;
+    // Something follows a token: the channel.
+    (url.scheme() != "file" && place + 1 < segments.len()).then_some(place)
+}
+
 /// The secrets of a URL as they stand in it, percent-encoded: user and password, and the token of `/t/TOKEN/`.
 pub(crate) fn secrets(url: &Url) -> Vec<&str> {
     let user = Some(url.username()).filter(|user| !user.is_empty());
-    let mut segments = url.path_segments().into_iter().flatten();
-    let token = segments.next().filter(|first| *first == "t" && url.scheme() != "file").and_then(|_| segments.next());
+    let segments: Vec<&str> = url.path().split('/').collect();
+    let token = token_place(url, &segments).map(|place| segments[place]);
     [user, url.password(), token].into_iter().flatten().collect()
 }
 
@@ -356,6 +363,7 @@ mod tests {
         let shown = |url: &str| redact(&Url::parse(url).unwrap());
         assert_eq!(shown("https://conda.anaconda.org/conda-forge/"), "https://conda.anaconda.org/conda-forge/");
         assert_eq!(shown("https://me:pw@host/t/tk-123/lab/noarch/"), "https://********@host/t/********/lab/noarch/");
+        assert_eq!(shown("https://host/repo/t/tk-1/lab/noarch/"), "https://host/repo/t/********/lab/noarch/");
         assert_eq!(shown("https://host/a?X-Amz-Signature=ab"), "https://host/a?********");
         assert_eq!(shown("file:///channels/t/lab"), "file:///channels/t/lab");
     }

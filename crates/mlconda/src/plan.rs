@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet};
 
 use indexmap::IndexMap;
-use rattler::install::PythonInfo;
 use rattler_conda_types::{PrefixRecord, Subdir};
 
 use crate::{
@@ -25,12 +24,15 @@ pub struct Plan {
     pub keep: Vec<PrefixRecord>,
     /// How many packages stay.
     pub unchanged: usize,
-    /// The variables that the prefix is to set.
-    pub variables: IndexMap<String, String>,
+    /// The variables that the prefix is to set. `None` where the lock is another tool's and has no word for them: then
+    /// they stay as they are.
+    pub variables: Option<IndexMap<String, String>>,
     /// Whether `conda-meta` changes though no package does: other variables, or no environment there yet.
     pub meta_changes: bool,
     /// The match specs that were asked for, for the records and the history.
     pub specs: Vec<String>,
+    /// What was installed when this plan was made, by name, version and build.
+    pub seen: Vec<String>,
     /// The names of all packages of the lock, in its order.
     pub names: Vec<String>,
     /// Who gave that order.
@@ -62,16 +64,19 @@ impl Plan {
         let wanted: HashSet<&str> = lock.packages.iter().map(|package| package.name.as_str()).collect();
         let changed =
             installed.iter().any(|old| !wanted.contains(old.name.as_str())) || !lock.packages.iter().all(same);
+        let there = prefix.variables()?;
+        let variables = (lock.input.is_some() || !lock.variables.is_empty()).then(|| lock.variables.clone());
         let mut plan = Self {
             platform: lock.platform,
             link: Vec::new(),
             unlink: Vec::new(),
             keep: Vec::new(),
             unchanged: lock.packages.len(),
-            meta_changes: !prefix.is_environment() || prefix.variables()? != lock.variables,
-            variables: lock.variables.clone(),
+            meta_changes: !prefix.is_environment() || variables.as_ref().is_some_and(|wanted| *wanted != there),
+            variables,
             specs: lock.specs.clone(),
             names: lock.packages.iter().map(|package| package.name.clone()).collect(),
+            seen: installed.iter().map(Installed::dist_name).collect(),
             order: if lock.input.is_some() { Order::Lock } else { Order::Packages },
         };
         if changed {
@@ -92,11 +97,17 @@ impl Plan {
                 stays.remove(name(record).as_str());
             }
         }
-        // A path that a package shares with one that goes holds the other's file, perhaps: link it anew.
-        let gone: HashSet<&std::path::PathBuf> =
-            records.iter().filter(|record| !stays.contains(name(record).as_str())).flat_map(|old| &old.files).collect();
-        for record in records.iter().filter(|record| record.files.iter().any(|path| gone.contains(path))) {
-            stays.remove(name(record).as_str());
+        // A path that a package shares with one that goes holds the other's file, perhaps: link it anew. And so on.
+        let mut gone: HashSet<&std::path::PathBuf> = HashSet::new();
+        let mut goes: Vec<&PrefixRecord> = records.iter().filter(|old| !stays.contains(name(old).as_str())).collect();
+        while !goes.is_empty() {
+            gone.extend(goes.drain(..).flat_map(|old| &old.files));
+            let shares = |record: &&PrefixRecord| record.files.iter().any(|path| gone.contains(path));
+            let staying = records.iter().filter(|record| stays.contains(name(record).as_str()));
+            goes = staying.filter(shares).collect();
+            for record in &goes {
+                stays.remove(name(record).as_str());
+            }
         }
         self.link = lock.packages.iter().filter(|package| !stays.contains(package.name.as_str())).cloned().collect();
         self.unchanged = stays.len();
@@ -127,21 +138,21 @@ fn is_same(old: &Installed, package: &LockedPackage) -> bool {
     hash && old.version == package.version && old.build == package.build
 }
 
-/// Whether the interpreter changes in a way that moves noarch packages: another minor version.
+/// Whether the interpreter changes in a way that moves noarch packages: another minor version, or another ABI of the same
+/// one (`cp313` and `cp313t` keep them in different places, CEP-17).
 fn python_moves(lock: &Lock, records: &[PrefixRecord], stays: &HashSet<&str>) -> bool {
     if stays.contains("python") {
         return false;
     }
     let old = records.iter().map(|record| &record.repodata_record.package_record);
-    let old = old
-        .filter(|record| record.name.as_normalized() == "python")
-        .find_map(|record| PythonInfo::from_python_record(record, lock.platform).ok());
+    let old = old.filter(|record| record.name.as_normalized() == "python");
+    let old = old.map(|record| (record.version.to_string(), record.build.to_string())).next();
     let new = lock.packages.iter().find(|package| package.name == "python");
-    let new = new.and_then(|package| package.version.parse().ok());
-    let new = new.and_then(|version| PythonInfo::from_version(&version, None, lock.platform).ok());
-    match (old, new) {
-        (Some(old), Some(new)) => new.is_relink_required(&old),
-        (None, None) => false,
-        _ => true,
-    }
+    let new = new.map(|package| (package.version.clone(), package.build.clone()));
+    let kind = |(version, build): (String, String)| {
+        let minor: Vec<String> = version.split('.').take(2).map(str::to_owned).collect();
+        let abi = build.rsplit('_').next().filter(|tag| tag.starts_with("cp") && tag.len() > 2).map(str::to_owned);
+        (minor, abi)
+    };
+    old.map(kind) != new.map(kind)
 }

@@ -29,6 +29,13 @@ pub struct Installed {
     pub md5: Option<String>,
 }
 
+impl Installed {
+    /// NAME-VERSION-BUILD.
+    pub(crate) fn dist_name(&self) -> String {
+        format!("{}-{}-{}", self.name, self.version, self.build)
+    }
+}
+
 /// A prefix that could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -117,7 +124,7 @@ impl Prefix {
         #[derive(Default, Deserialize)]
         struct State {
             #[serde(default)]
-            env_vars: IndexMap<String, String>,
+            env_vars: IndexMap<String, serde_json::Value>,
         }
         let path = self.path.join("conda-meta").join("state");
         match fs_err::read(&path) {
@@ -126,8 +133,16 @@ impl Prefix {
             Err(error) => Err(error.into()),
             Ok(text) if text.is_empty() => Ok(IndexMap::new()),
             Ok(text) => serde_json::from_slice::<State>(&text)
-                .map(|state| state.env_vars)
+                .map(|state| state.env_vars.into_iter().map(|(name, value)| (name, text_of(value))).collect())
                 .map_err(|source| PrefixError::Record { path, source: source.into() }),
         }
+    }
+}
+
+/// A variable's value as text, as activation sets it.
+fn text_of(value: serde_json::Value) -> String {
+    match value {
+        serde_json::Value::String(text) => text,
+        other => other.to_string(),
     }
 }

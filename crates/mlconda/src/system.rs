@@ -76,11 +76,20 @@ fn set_path_time(path: &Path, seconds: i64) -> io::Result<()> {
 pub(crate) fn hold(directory: &Path) -> io::Result<Option<File>> {
     let file = fs_err::File::open(directory)?.into_parts().0;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
+        // Between opening and locking, another process may have put something else in its place.
+        Ok(()) => Ok(is_at(&file, directory).then_some(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
         // Some network file systems know no such locks; then nobody is kept out, as with other tools.
         Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::NOLCK | rustix::io::Errno::NOSYS) => Ok(Some(file)),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether an open file is what a path names.
+fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), fs_err::metadata(path)) {
+        (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
+        _ => false,
     }
 }
 
@@ -134,11 +143,12 @@ pub(crate) fn can_change_places(directory: &Path, metadata: &std::fs::Metadata) 
     let Some(Ok(parent)) = directory.parent().map(fs_err::metadata) else { return false };
     // A directory that is a mount point, or that another user owns, stays where it is.
     let own = metadata.uid() == rustix::process::geteuid().as_raw();
-    own && parent.dev() == metadata.dev() && may_write(directory.parent()) && !is_overlay(directory)
+    own && parent.dev() == metadata.dev() && directory.parent().is_some_and(may_write) && !is_overlay(directory)
 }
 
-fn may_write(directory: Option<&Path>) -> bool {
-    directory.is_some_and(|path| rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok())
+/// Whether this process may put files into a directory, and take them out.
+pub(crate) fn may_write(directory: &Path) -> bool {
+    rustix::fs::access(directory, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_ok()
 }
 
 /// On an overlay file system, as in an image being built, a hard link to a file of a lower layer copies the file into

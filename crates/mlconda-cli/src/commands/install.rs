@@ -183,13 +183,16 @@ fn install_one(
         time: context.settings.source_date_epoch()?,
         command: "mlconda install".to_owned(),
         scripts,
+        script_variables: context.settings.script_variables(),
         outward_links: if args.allow_outward_links { OutwardLinks::Keep } else { OutwardLinks::Refuse },
         cache: context.settings.cache_directory.clone().filter(|directory| directory.is_dir()),
         virtual_packages: if native { host.virtual_packages.clone() } else { Vec::new() },
     };
-    let report = {
+    let report = if plan.is_empty() {
+        mlconda::install::tidy(prefix)?;
+        Report { unchanged: plan.unchanged, ..Report::default() }
+    } else {
         let display = Display::new(&context.ui);
-        // Setting up TLS takes longer than seeing that there is nothing to do.
         let client = Client::new(&context.settings.network_options())?;
         context.block_on_or_signal(mlconda::install::install(&plan, &client, prefix, &options, &display))??
     };

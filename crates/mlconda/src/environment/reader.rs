@@ -16,9 +16,6 @@ use super::{
 
 /// The keys that mean something here.
 const KEYS: &[&str] = &["name", "channels", "dependencies", "variables", "prefix", "platforms"];
-/// What conda refuses in the name of an environment, and what would lead out of the directory of environments.
-const NOT_IN_NAMES: &[char] = &['/', '\\', ' ', ':', '#'];
-
 /// Of these variables, those that the text names after a `$`.
 fn expansions(text: &str, variables: &[(String, String)]) -> Vec<(String, String)> {
     let names: std::collections::BTreeSet<&str> = text
@@ -105,7 +102,7 @@ impl Reader<'_> {
 
     fn name(&mut self, value: &Node) -> Result<()> {
         let Some(name) = self.scalar("name", value)? else { return Ok(()) };
-        if name.contains(NOT_IN_NAMES) || name.contains(char::is_control) || matches!(name.as_str(), "" | "." | "..") {
+        if !super::is_name(&name) {
             let message = format!("`{}` cannot be the name of an environment", name.escape_debug());
             return Err(self.wrong_node(
                 value,

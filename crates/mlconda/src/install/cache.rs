@@ -5,6 +5,7 @@
 //! own directory: without one there is no cache.
 
 use std::{
+    collections::HashSet,
     io::{self, Read},
     path::{Path, PathBuf},
 };
@@ -34,7 +35,8 @@ pub(super) fn fill(place: &Path, archive: &Archive, file_name: &str) -> io::Resu
     let parent = place.parent().ok_or_else(|| invalid("the cache has no directory"))?;
     fs_err::create_dir_all(parent)?;
     let aside = tempfile::Builder::new().prefix(".new-").tempdir_in(parent)?;
-    let mut extraction = Extraction { root: aside.path(), buffer: vec![0; 1 << 20], listed: None };
+    let mut extraction =
+        Extraction { root: aside.path(), buffer: vec![0; 1 << 20], listed: None, files: HashSet::new() };
     unpack(archive, file_name, &mut extraction)?;
     system::set_directory_mode(aside.path(), 0o755)?;
     match fs_err::rename(aside.path(), place) {
@@ -75,7 +77,9 @@ struct Extraction<'a> {
     root: &'a Path,
     buffer: Vec<u8>,
     /// The paths that linking will ask for.
-    listed: Option<std::collections::HashSet<PathBuf>>,
+    listed: Option<HashSet<PathBuf>>,
+    /// The files that are there: what a hard link may be to.
+    files: HashSet<PathBuf>,
 }
 
 impl Sink for Extraction<'_> {
@@ -106,18 +110,21 @@ impl Sink for Extraction<'_> {
                 let file = system::create_new(&place, mode)?;
                 copy(content, entry.size, &file, &mut self.buffer)?;
                 system::set_mode(file.file(), mode)?;
-                system::set_time(file.file(), entry.modified)
+                system::set_time(file.file(), entry.modified)?;
+                self.files.insert(entry.path);
+                Ok(())
             }
             // Where a link points to is judged when it gets into a prefix; nothing here is written through one.
             Kind::SoftLink(to) => {
                 fs_err::os::unix::fs::symlink(to, &place)?;
                 system::set_link_time(&place, entry.modified)
             }
-            Kind::HardLink(to) if is_inside(&to) => {
-                self.make_parent(&to)?;
-                fs_err::hard_link(self.root.join(to), place)
+            Kind::HardLink(to) if self.files.contains(&to) => {
+                fs_err::hard_link(self.root.join(to), place)?;
+                self.files.insert(entry.path);
+                Ok(())
             }
-            Kind::HardLink(to) => Err(invalid(format!("`{}` is not a path of the package", to.display()))),
+            Kind::HardLink(to) => Err(invalid(format!("`{}` is not a file of the package", to.display()))),
             Kind::OnDisk(file) => fs_err::copy(file, place).map(|_| ()),
         }
     }

@@ -43,8 +43,13 @@ pub(crate) fn beside(prefix: &Path) -> Option<(PathBuf, PathBuf)> {
 /// What an installation changes in a prefix that exists.
 pub(super) struct Change {
     prefix: PathBuf,
-    /// Files that go, relative to the prefix; modules of python take their byte code with them.
+    /// Files that go, relative to the prefix.
     gone: HashSet<PathBuf>,
+    /// Modules of python that go or change. Their byte code goes: a new module of the same size and time would be taken
+    /// for the old one.
+    modules: HashSet<PathBuf>,
+    /// Directories that get something new.
+    entered: HashSet<PathBuf>,
     /// Directories that go if nothing is left in them.
     hollow: HashSet<PathBuf>,
     /// Files that belonged to no package, and that a package's file replaces. Sorted.
@@ -63,28 +68,72 @@ impl Change {
         // Byte code that python wrote when a module was first run is nobody's loss.
         replaced.retain(|path| path.parent().is_none_or(|parent| !parent.ends_with("__pycache__")));
         let stays: HashSet<&PathBuf> = new.iter().chain(kept).collect();
-        let (mut gone, mut hollow) = (HashSet::new(), HashSet::new());
+        let (mut gone, mut hollow, mut modules) = (HashSet::new(), HashSet::new(), HashSet::new());
         for old in &plan.unlink {
             let files = record::files(old).filter(|path| super::stage::is_inside(path) && !stays.contains(path));
             gone.extend(files.cloned());
+            modules
+                .extend(record::files(old).filter(|path| path.extension().is_some_and(|kind| kind == "py")).cloned());
             gone.insert(Path::new("conda-meta").join(old.file_name()));
             let directories = record::directories(old).map(|entry| entry.relative_path.clone());
             hollow.extend(directories.filter(|path| super::stage::is_inside(path)));
         }
-        Ok(Self { prefix: prefix.path().to_owned(), gone, hollow, replaced, time })
+        let entered = new.iter().filter_map(|path| path.parent().map(Path::to_owned)).collect();
+        Ok(Self { prefix: prefix.path().to_owned(), gone, modules, entered, hollow, replaced, time })
     }
 
     /// Runs the scripts of packages that go.
-    pub(super) fn run_pre_unlink(&self, plan: &Plan) -> Result<(), InstallError> {
+    pub(super) fn run_pre_unlink(&self, plan: &Plan, variables: &[(String, String)]) -> Result<(), InstallError> {
         for old in &plan.unlink {
-            script::run(&self.prefix, &old.repodata_record.package_record, script::When::PreUnlink)?;
+            script::run(&self.prefix, &old.repodata_record.package_record, script::When::PreUnlink, variables)?;
         }
         Ok(())
     }
 
     /// Whether a path goes: as a file of a package, or as byte code of one.
     fn takes(&self, path: &Path) -> bool {
-        self.gone.contains(path) || module_of(path).is_some_and(|module| self.gone.contains(&module))
+        self.gone.contains(path)
+            || path == Path::new("conda-meta").join(PENDING)
+            || module_of(path).is_some_and(|module| self.modules.contains(&module))
+    }
+
+    /// Makes sure that every directory that a change in place touches may be written to.
+    pub(super) fn check_writable(&self) -> Result<(), InstallError> {
+        let left = self.gone.iter().filter_map(|path| path.parent());
+        for directory in left.chain(self.entered.iter().map(PathBuf::as_path)) {
+            // Of what is not there yet, the first that is counts.
+            let there = directory.ancestors().map(|path| self.prefix.join(path)).find(|path| path.exists());
+            if let Some(directory) = there.filter(|directory| !system::may_write(directory)) {
+                let message = format!("cannot change `{}`: permission denied", directory.display());
+                return Err(io::Error::new(io::ErrorKind::PermissionDenied, message).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// After a swap, moves what somebody put into the old prefix meanwhile into the new one.
+    pub(super) fn carry_over(&self, old: &Path) -> Result<(), InstallError> {
+        self.carry_over_from(Path::new(""), old)
+    }
+
+    fn carry_over_from(&self, relative: &Path, old: &Path) -> Result<(), InstallError> {
+        for entry in fs_err::read_dir(old)? {
+            let entry = entry?;
+            let path = relative.join(entry.file_name());
+            let place = self.prefix.join(&path);
+            let there = fs_err::symlink_metadata(&place);
+            if entry.file_type()?.is_dir() {
+                if there.as_ref().map_or(true, std::fs::Metadata::is_dir) {
+                    self.carry_over_from(&path, &entry.path())?;
+                }
+            } else if there.is_err() && !self.takes(&path) {
+                if let Some(parent) = place.parent() {
+                    fs_err::create_dir_all(parent)?;
+                }
+                fs_err::rename(entry.path(), place)?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes what goes.
@@ -99,8 +148,10 @@ impl Change {
                 Err(error) if !is_gone(&error) => return Err(error.into()),
                 _ => {}
             }
-            remove_bytecode(&self.prefix.join(path))?;
             parents.extend(path.ancestors().skip(1).map(Path::to_owned));
+        }
+        for module in &self.modules {
+            remove_bytecode(&self.prefix.join(module))?;
         }
         parents.extend(self.hollow.iter().flat_map(|path| path.ancestors()).map(Path::to_owned));
         let mut parents: Vec<PathBuf> = parents.into_iter().filter(|path| !path.as_os_str().is_empty()).collect();

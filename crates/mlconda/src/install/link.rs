@@ -174,7 +174,9 @@ impl<'a> Linking<'a> {
             Some(python) => python.get_python_noarch_target_path(path).into_owned(),
             None => path.to_owned(),
         };
-        if is_inside(&target) && !target.starts_with("conda-meta") {
+        let reserved = |name: &str| name == "conda-meta" || name.starts_with(".mlconda-");
+        let first = target.components().next().and_then(|first| first.as_os_str().to_str());
+        if is_inside(&target) && !first.is_some_and(reserved) {
             Ok(target)
         } else {
             Err(invalid(format!("`{}` is not a path that a package may write", path.display())).into())

@@ -1,6 +1,7 @@
 //! Post-link and pre-unlink scripts: the one place where an installation runs a package's own code.
 
 use std::{
+    io::{Read, Seek, SeekFrom},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -28,7 +29,13 @@ pub(super) fn path(name: &str, when: When) -> PathBuf {
 }
 
 /// Runs the script of a package, if it has one, and gives what it left for the user in `.messages.txt`.
-pub(super) fn run(prefix: &Path, record: &PackageRecord, when: When) -> Result<Option<String>, InstallError> {
+/// Of the environment, a script gets `variables` only, and what scripts are promised.
+pub(super) fn run(
+    prefix: &Path,
+    record: &PackageRecord,
+    when: When,
+    variables: &[(String, String)],
+) -> Result<Option<String>, InstallError> {
     let name = record.name.as_normalized();
     let relative = path(name, when);
     let script = prefix.join(&relative);
@@ -39,11 +46,13 @@ pub(super) fn run(prefix: &Path, record: &PackageRecord, when: When) -> Result<O
     let Some(shell) = shells.into_iter().find(|shell| shell.is_file()) else {
         return Err(InstallError::NoShell { package: name.to_owned(), script: relative });
     };
-    // Only what a script needs; above all no secret of the build.
-    let output = Command::new(shell)
+    // Into a file without a name, not a pipe: a pipe would have us wait for whatever the script leaves running.
+    let mut output = tempfile::tempfile_in(prefix)?;
+    let status = Command::new(shell)
         .arg(&script)
         .current_dir(prefix)
         .env_clear()
+        .envs(variables.iter().map(|(name, value)| (name, value)))
         .env("PATH", format!("{}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", prefix.display()))
         .env("PREFIX", prefix)
         .env("CONDA_PREFIX", prefix)
@@ -53,11 +62,14 @@ pub(super) fn run(prefix: &Path, record: &PackageRecord, when: When) -> Result<O
         .env("PKG_VERSION", record.version.as_str().as_ref())
         .env("PKG_BUILDNUM", record.build_number.to_string())
         .stdin(Stdio::null())
-        .output()?;
-    if !output.status.success() {
-        let mut words = String::from_utf8_lossy(&output.stdout).into_owned();
-        words.push_str(&String::from_utf8_lossy(&output.stderr));
-        let status = output.status.to_string();
+        .stdout(output.try_clone()?)
+        .stderr(output.try_clone()?)
+        .status()?;
+    if !status.success() {
+        let mut words = Vec::new();
+        output.seek(SeekFrom::Start(0))?;
+        output.read_to_end(&mut words)?;
+        let (words, status) = (String::from_utf8_lossy(&words).into_owned(), status.to_string());
         return Err(InstallError::Script { package: name.to_owned(), script: relative, status, output: words });
     }
     let messages = prefix.join(".messages.txt");

@@ -27,8 +27,9 @@ pub(super) struct Site {
     kind: Kind,
     /// Directories above the prefix that were not there before, the topmost first.
     made: Vec<PathBuf>,
-    /// Keeps other processes out as long as it is open.
-    _hold: File,
+    /// Keep other processes out as long as they are open: the stage, and the prefix if there is one. A lock goes with
+    /// the directory when that is renamed.
+    holds: Vec<File>,
     done: bool,
 }
 
@@ -64,9 +65,13 @@ impl Site {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(busy()),
             other => other?,
         }
-        let hold = system::hold(&stage)?.ok_or_else(busy)?;
-        system::set_directory_mode(&stage, 0o755)?;
-        Ok(Self { prefix: path.to_owned(), stage, twin, kind, made, _hold: hold, done: false })
+        let mut site = Self { prefix: path.to_owned(), stage, twin, kind, made, holds: Vec::new(), done: false };
+        site.holds.push(system::hold(&site.stage)?.ok_or_else(busy)?);
+        if kind != Kind::New {
+            site.holds.push(system::hold(path)?.ok_or_else(busy)?);
+        }
+        system::set_directory_mode(&site.stage, 0o755)?;
+        Ok(site)
     }
 
     /// Removes what a killed process left, unless another one is at it.
@@ -106,20 +111,26 @@ impl Site {
                     fs_err::rename(&self.prefix, &self.stage)?;
                     return Err(error);
                 }
+                // These names are another process's from now on.
+                (self.stage, self.twin) = (PathBuf::new(), None);
             }
             (Kind::Swap, Some(twin)) => {
                 commit::merge(&self.stage, twin, change.time)?;
+                self.holds.extend(system::hold(twin)?);
                 system::exchange(twin, &self.prefix)?;
                 if let Err(error) = rest() {
                     system::exchange(twin, &self.prefix)?;
                     return Err(error);
                 }
+                change.carry_over(twin)?;
             }
             _ => {
+                change.check_writable()?;
                 commit::begin(&self.prefix)?;
-                change.unlink()?;
-                commit::merge(&self.stage, &self.prefix, change.time)?;
-                rest()?;
+                let changed = change.unlink().and_then(|()| commit::merge(&self.stage, &self.prefix, change.time));
+                changed
+                    .and_then(|()| rest())
+                    .map_err(|source| InstallError::InPart { prefix: self.prefix.clone(), source: Box::new(source) })?;
                 // The stage was in the prefix; its going is the last change there.
                 let _ = fs_err::remove_dir_all(&self.stage);
                 system::set_directory_time(&self.prefix, change.time)?;
@@ -133,8 +144,10 @@ impl Site {
 impl Drop for Site {
     fn drop(&mut self) {
         // Nothing more can be done about an error here; the next run removes what is left.
-        for left in [self.twin.as_ref(), Some(&self.stage)].into_iter().flatten() {
-            let _ = fs_err::remove_dir_all(left);
+        for left in [self.twin.as_deref(), Some(self.stage.as_path())].into_iter().flatten() {
+            if !left.as_os_str().is_empty() {
+                let _ = fs_err::remove_dir_all(left);
+            }
         }
         if !self.done {
             for path in self.made.iter().rev() {
@@ -163,7 +176,9 @@ fn tidy(stage: &Path, twin: Option<&Path>) -> Result<bool, InstallError> {
 /// How a prefix can be changed.
 fn kind(prefix: &Path) -> Kind {
     let Ok(metadata) = fs_err::symlink_metadata(prefix) else { return Kind::New };
-    let swappable = metadata.is_dir() && system::can_change_places(prefix, &metadata);
+    // A root prefix holds other environments, which a twin would have to hold too.
+    let is_root = prefix.join("envs").exists();
+    let swappable = metadata.is_dir() && !is_root && system::can_change_places(prefix, &metadata);
     if swappable { Kind::Swap } else { Kind::InPlace }
 }
 

@@ -82,7 +82,7 @@ impl Stage {
                 Ok(self.root.join(path))
             }
             Entry::Occupied(holder) if *holder.get() == package => {
-                // An archive that names a path twice means the later one.
+                // An archive that has to be read anew.
                 let place = self.root.join(path);
                 system::remove_if_there(&place)?;
                 Ok(place)
@@ -221,11 +221,13 @@ pub(super) fn is_inside(path: &Path) -> bool {
 /// Whether a link at `path` that points to `target` stays in the prefix, by its text.
 pub(super) fn link_stays_inside(path: &Path, target: &Path) -> bool {
     let mut depth = path.components().count().saturating_sub(1);
+    let mut descended = false;
     for part in target.components() {
         match part {
-            Component::Normal(_) => depth += 1,
+            Component::Normal(_) => descended = true,
             Component::CurDir => {}
-            Component::ParentDir if depth > 0 => depth -= 1,
+            // After a name, `..` is the parent of whatever that name links to.
+            Component::ParentDir if depth > 0 && !descended => depth -= 1,
             _ => return false,
         }
     }
@@ -240,7 +242,7 @@ mod tests {
     fn links_that_leave_the_prefix_are_seen() {
         let stays = |path: &str, target: &str| link_stays_inside(Path::new(path), Path::new(target));
         assert!(stays("lib/libz.so", "libz.so.1") && stays("a/b/c", "../../d") && stays("lib64", "lib"));
-        assert!(!stays("lib/libz.so", "../../etc") && !stays("a", "/etc/passwd") && !stays("a/b", "../c/../../d"));
+        assert!(!stays("lib/libz.so", "../../etc") && !stays("a", "/etc/passwd") && !stays("a/b", "../c/../d"));
     }
 
     #[test]

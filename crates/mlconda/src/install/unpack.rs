@@ -118,7 +118,7 @@ fn unpack_at_once<S: Sink>(archive: &Archive, sink: &mut S) -> Result<Order, S::
     let mut info = Some(Info::default());
     for entry in stream_tar_bz2(archive.open()?).entries()? {
         let mut entry = entry?;
-        let path = entry.path()?.into_owned();
+        let path = path_of(&entry)?;
         match &mut info {
             Some(info) if path.starts_with("info") => {
                 let size = entry.size();
@@ -145,18 +145,20 @@ fn unpack_at_once<S: Sink>(archive: &Archive, sink: &mut S) -> Result<Order, S::
 fn read_info(archive: &mut tar::Archive<impl Read>, info: &mut Info) -> io::Result<()> {
     for entry in archive.entries()? {
         let mut entry = entry?;
-        let (path, size) = (entry.path()?.into_owned(), entry.size());
+        let (path, size) = (path_of(&entry)?, entry.size());
         info.take(&path, size, &mut entry)?;
     }
     Ok(())
 }
 
-fn pass_on<S: Sink>(mut entry: tar::Entry<'_, impl Read>, sink: &mut S) -> Result<(), S::Error> {
+/// An entry's path; some archives write `./` in front.
+fn path_of(entry: &tar::Entry<'_, impl Read>) -> io::Result<PathBuf> {
     let path = entry.path()?;
-    let path = match path.strip_prefix(".") {
-        Ok(stripped) => stripped.to_owned(),
-        Err(_) => path.into_owned(),
-    };
+    Ok(path.strip_prefix(".").map_or_else(|_| path.to_path_buf(), Path::to_path_buf))
+}
+
+fn pass_on<S: Sink>(mut entry: tar::Entry<'_, impl Read>, sink: &mut S) -> Result<(), S::Error> {
+    let path = path_of(&entry)?;
     if path.starts_with("info") {
         return Ok(());
     }

@@ -4,7 +4,8 @@
 //! queue between is bounded, and large archives wait in files without a name.
 
 use std::{
-    io,
+    collections::VecDeque,
+    io, panic,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
@@ -13,7 +14,7 @@ use std::{
     thread,
 };
 
-use futures::{StreamExt, stream};
+use futures::{StreamExt, stream::FuturesUnordered};
 use rattler::install::PythonInfo;
 use rattler_conda_types::{
     PrefixRecord, Subdir,
@@ -136,6 +137,9 @@ pub(super) async fn link_all(
 }
 
 /// Sends archives to the threads and takes what they say, until all packages are finished.
+///
+/// Downloads under way are always listened to: one that nobody listens to for a while looks dead. So that archives do not
+/// pile up before busy threads, new downloads begin only while few wait.
 async fn coordinate(
     shared: &Shared,
     client: &Client,
@@ -144,14 +148,21 @@ async fn coordinate(
     jobs: mpsc::Sender<Job>,
     outcomes: &mut mpsc::UnboundedReceiver<Outcome>,
 ) -> Result<Vec<Finished>, InstallError> {
-    let fetches = stream::iter(schedule(&shared.packages)).map(|number| fetch_one(shared, number, client, progress));
-    let mut fetches = std::pin::pin!(fetches.buffer_unordered(options.downloads.get()));
-    let mut waiting: Vec<Job> = Vec::new();
-    let mut finished: Vec<Finished> = Vec::with_capacity(shared.packages.len());
-    let mut fetching = true;
-    while finished.len() < shared.packages.len() {
-        if !fetching && finished.len() + waiting.len() == shared.packages.len() {
-            let package = waiting.first().map(|job| shared.packages[job.number].file_name.clone());
+    let packages = &shared.packages;
+    let mut schedule = schedule(packages).into_iter().peekable();
+    let mut fetches = FuturesUnordered::new();
+    let (mut ready, mut waiting): (VecDeque<Job>, Vec<Job>) = (VecDeque::new(), Vec::new());
+    let mut finished: Vec<Finished> = Vec::with_capacity(packages.len());
+    while finished.len() < packages.len() {
+        let may_begin = |number: &usize| shared.may_begin(*number);
+        while fetches.len() < options.downloads.get() && ready.len() < options.threads.get() {
+            let Some(number) = schedule.next_if(may_begin) else { break };
+            fetches.push(fetch_one(shared, number, client, progress));
+        }
+        if shared.python.get().is_some() {
+            ready.extend(waiting.drain(..));
+        } else if finished.len() + waiting.len() == packages.len() {
+            let package = waiting.first().map(|job| packages[job.number].file_name.clone());
             return Err(InstallError::NoPython { package: package.unwrap_or_default() });
         }
         tokio::select! {
@@ -159,23 +170,20 @@ async fn coordinate(
             biased;
             outcome = outcomes.recv() => match outcome {
                 Some(Outcome::Finished(package)) => {
-                    let name = shared.packages[package.number].file_name.clone();
-                    progress.event(Event::PackageInstalled { package: name });
+                    progress.event(Event::PackageInstalled { package: packages[package.number].file_name.clone() });
                     finished.push(*package);
                 }
                 Some(Outcome::PythonWanted(job)) => waiting.push(job),
                 Some(Outcome::Failed(error)) => return Err(error),
                 None => return Err(stopped()),
             },
-            job = fetches.next(), if fetching => match job {
-                Some(job) => jobs.send(job?).await.map_err(|_| stopped())?,
-                None => fetching = false,
-            },
-        }
-        if shared.python.get().is_some() {
-            for job in waiting.drain(..) {
-                jobs.send(job).await.map_err(|_| stopped())?;
+            place = jobs.reserve(), if !ready.is_empty() => {
+                let place = place.map_err(|_| stopped())?;
+                if let Some(job) = ready.pop_front() {
+                    place.send(job);
+                }
             }
+            Some(job) = fetches.next() => ready.push_back(job?),
         }
     }
     finished.sort_by_key(|package| package.number);
@@ -221,12 +229,21 @@ impl Shared {
         loop {
             let job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
             let Some(job) = job else { return };
-            let outcome = self.link(job, &mut buffer);
+            // A panic here would leave the others waiting for ever; it is our mistake, but not their end.
+            let outcome = panic::catch_unwind(panic::AssertUnwindSafe(|| self.link(job, &mut buffer)));
+            let outcome = outcome.unwrap_or_else(|_| Outcome::Failed(io::Error::other("a thread panicked").into()));
             // Nobody listens any more where the installation has been given up.
             if self.stop.load(Ordering::Relaxed) || self.outcomes.send(outcome).is_err() {
                 return;
             }
         }
+    }
+
+    /// Whether a package may be fetched by now. Noarch ones may wait for python, and are not to wait here meanwhile: each
+    /// would hold an open file or its bytes.
+    fn may_begin(&self, number: usize) -> bool {
+        let waits = self.packages[number].subdir == Subdir::NoArch && self.packages[number].name != "python";
+        !waits || self.python.get().is_some() || !self.packages.iter().any(|package| package.name == "python")
     }
 
     /// Where a package is in the cache, or would be.
@@ -237,6 +254,10 @@ impl Shared {
     fn link(&self, job: Job, buffer: &mut Vec<u8>) -> Outcome {
         let number = job.number;
         let package = &self.packages[number];
+        let origin = match &job.archive {
+            Place::Local(path) => Some(Place::Local(path.clone())),
+            Place::Here(_) | Place::Cached(_) => None,
+        };
         let mut linking = Linking::new(&self.stage, number, self.python.get(), buffer, self.outward_links, &self.stop);
         let archive = match self.settle(job.archive, package) {
             Ok(archive) => archive,
@@ -248,7 +269,10 @@ impl Shared {
             Place::Local(_) => Ok(()),
         };
         let linked = match read {
-            Err(LinkError::PythonWanted) => return Outcome::PythonWanted(Job { number, archive }),
+            // One that is a file is opened again later, rather than held open.
+            Err(LinkError::PythonWanted) => {
+                return Outcome::PythonWanted(Job { number, archive: origin.unwrap_or(archive) });
+            }
             Err(error) => Err(error),
             Ok(()) => linking.finish(),
         };
@@ -276,7 +300,7 @@ impl Shared {
     fn record(&self, number: usize, linked: &Linked) -> Result<Finished, LinkError> {
         let package = &self.packages[number];
         let index = &linked.package.index;
-        if index.name.as_normalized() != package.name || index.version.as_str() != package.version {
+        if index.name.as_normalized() != package.name.as_str() || index.version.as_str() != package.version {
             let message = format!("it says that it is `{}` {}", index.name.as_normalized(), index.version.as_str());
             return Err(super::package::invalid(message).into());
         }

@@ -163,10 +163,16 @@ impl Header {
         let value = value.trim();
         match key {
             "mlconda lock" => self.format = Some(value.parse().map_err(|_| "the format is a number")?),
-            "platform" => self.lock.platform = value.parse().map_err(|_| format!("unknown platform `{value}`"))?,
+            "platform" => match value.parse() {
+                Ok(platform) => self.lock.platform = platform,
+                // Other tools may say it otherwise; then the packages tell.
+                Err(_) if self.format.is_none() => {}
+                Err(_) => return Err(format!("unknown platform `{value}`")),
+            },
             // The rest is ours only where the first line says that the file is.
             _ if self.format.is_none() => {}
-            "name" => self.lock.name = Some(value.to_owned()),
+            "name" if crate::environment::is_name(value) => self.lock.name = Some(value.to_owned()),
+            "name" => return Err(format!("`{value}` cannot name an environment: its name becomes a directory")),
             "input" => self.lock.input = value.strip_prefix("sha256:").map(str::to_owned),
             "channel" => self.lock.channels.push(value.to_owned()),
             "spec" => self.lock.specs.push(value.to_owned()),
