@@ -246,6 +246,76 @@ fn the_lock_names_the_environment() {
 }
 
 #[test]
+fn records_say_what_conda_tools_read_and_nothing_of_the_builder() {
+    let world = world();
+    let cache = world.path().join("cache");
+    fs_err::create_dir(&cache).unwrap();
+    let lock = world.write_lock("env.lock", None, &EVERY_KIND);
+    let cache = ("MLCONDA_CACHE_DIR", argument(&cache));
+    world.mlconda_with(["install", argument(&lock), "-p", "../prefix"], &[cache]).success();
+    let meta = world.path().join("prefix/conda-meta");
+    for entry in fs_err::read_dir(&meta).unwrap() {
+        let text = fs_err::read_to_string(entry.unwrap().path()).unwrap();
+        assert!(!text.contains(argument(&world.path())), "{text}");
+    }
+    let record = fs_err::read(meta.join("tzdata-2024a-hd8ed1ab_0.json")).unwrap();
+    let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+    assert_snapshot!(world.normal(&serde_json::to_string_pretty(&record).unwrap()), @r#"
+    {
+      "build": "hd8ed1ab_0",
+      "build_number": 0,
+      "depends": [],
+      "license": "BSD-3-Clause",
+      "name": "tzdata",
+      "noarch": "generic",
+      "sha256": "[SHA256]",
+      "subdir": "noarch",
+      "timestamp": 1700000000000,
+      "version": "2024a",
+      "fn": "tzdata-2024a-hd8ed1ab_0.conda",
+      "url": "file://[CHANNELS]/main/noarch/tzdata-2024a-hd8ed1ab_0.conda",
+      "channel": "file://[CHANNELS]/main/noarch",
+      "requested_specs": [],
+      "files": [
+        "share/zoneinfo/Etc/UTC",
+        "share/zoneinfo/Europe/Paris",
+        "share/zoneinfo/Zulu"
+      ],
+      "paths_data": {
+        "paths_version": 1,
+        "paths": [
+          {
+            "_path": "share/zoneinfo/Etc/UTC",
+            "path_type": "hardlink",
+            "sha256": "[SHA256]",
+            "sha256_in_prefix": "[SHA256]",
+            "size_in_bytes": 9
+          },
+          {
+            "_path": "share/zoneinfo/Europe/Paris",
+            "path_type": "hardlink",
+            "sha256": "[SHA256]",
+            "sha256_in_prefix": "[SHA256]",
+            "size_in_bytes": 8
+          },
+          {
+            "_path": "share/zoneinfo/Zulu",
+            "path_type": "softlink",
+            "sha256": "[SHA256]",
+            "sha256_in_prefix": "[SHA256]",
+            "size_in_bytes": 9
+          }
+        ]
+      },
+      "link": {
+        "source": "",
+        "type": 3
+      }
+    }
+    "#);
+}
+
+#[test]
 fn what_users_write_becomes_a_prefix() {
     let world = world();
     world.write("environment.yml", include_str!("../fixtures/environment.yml"));

@@ -10,6 +10,7 @@ mod install;
 mod lock;
 mod run;
 mod update;
+mod verify;
 
 use mlconda_test::context::TestContext;
 

@@ -6,6 +6,7 @@ mod list;
 mod lock;
 mod run;
 mod shell_hook;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -18,6 +19,7 @@ pub(crate) enum Command {
     Install(install::Args),
     Run(run::Args),
     ShellHook(shell_hook::Args),
+    Verify(verify::Args),
     List(list::Args),
     Info(info::Args),
 }
@@ -29,6 +31,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Result<ExitCode, CliEr
         Command::Install(args) => install::run(args, context),
         Command::Run(args) => run::run(args, context),
         Command::ShellHook(args) => shell_hook::run(args, context),
+        Command::Verify(args) => verify::run(args, context),
         Command::List(args) => list::run(args, context),
         Command::Info(args) => info::run(args, context),
     }

@@ -5,6 +5,7 @@
 
 mod args;
 mod commands;
+mod findings;
 mod locking;
 mod progress;
 mod report;

@@ -90,6 +90,11 @@ impl<'a> People<'a> {
         self.bar.reset();
     }
 
+    fn start_reading(&self, files: usize, size: u64) {
+        self.start(0, Some(size));
+        self.bar.set_message(format!("of {}", count(files, "file")));
+    }
+
     fn linked(&self) {
         let linked = self.linked.fetch_add(1, Ordering::Relaxed) + 1;
         self.bar.set_message(format!("{linked}/{} packages", self.packages.load(Ordering::Relaxed)));
@@ -115,7 +120,8 @@ impl People<'_> {
                 self.say(&format!("Installing {}{download} into `{}`", count(packages, "package"), prefix.display()));
                 self.start(packages, size);
             }
-            Event::Downloaded { bytes } => self.bar.inc(bytes),
+            Event::VerifyStarted { files, bytes } => self.start_reading(files, bytes),
+            Event::Downloaded { bytes } | Event::Verified { bytes } => self.bar.inc(bytes),
             Event::DownloadedAgain { bytes } => self.bar.dec(bytes),
             Event::Retrying { package, reason } => self.say(&format!("`{package}` again: {reason}")),
             Event::PackageInstalled { .. } => self.linked(),

@@ -6,7 +6,7 @@
 
 mod bytecode;
 mod cache;
-mod commit;
+pub(crate) mod commit;
 mod fetch;
 mod link;
 mod package;

@@ -11,6 +11,7 @@
 //! | [`lock::Lock`] | [`Lock::new`](lock::Lock::new), [`Lock::read`](lock::Lock::read) | a solution, or an @EXPLICIT file (CEP-23) |
 //! | [`plan::Plan`] | [`Plan::between`](plan::Plan::between) | a lock and a [`prefix::Prefix`] |
 //! | [`install::Report`] | [`install::install`] | a plan, carried out |
+//! | [`verify::Report`] | [`verify::verify`] | a prefix, its records and, if there is one, its lock |
 //!
 //! [`activate`] then says what a process in the environment sees.
 //!
@@ -108,6 +109,7 @@ pub mod progress;
 pub mod repodata;
 pub mod solve;
 mod system;
+pub mod verify;
 
 pub use error::{Error, Result};
 

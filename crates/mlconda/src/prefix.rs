@@ -78,7 +78,7 @@ impl Prefix {
     }
 
     /// The files of the records, sorted.
-    fn record_files(&self) -> Result<Vec<PathBuf>, PrefixError> {
+    pub(crate) fn record_files(&self) -> Result<Vec<PathBuf>, PrefixError> {
         let directory = self.path.join("conda-meta");
         if !directory.is_dir() {
             return Ok(Vec::new());

@@ -72,6 +72,18 @@ pub enum Event {
         /// The package's name.
         package: String,
     },
+    /// A prefix is compared with its records.
+    VerifyStarted {
+        /// How many files are to be read.
+        files: usize,
+        /// Their size, as far as the records tell it.
+        bytes: u64,
+    },
+    /// More bytes of the prefix's files have been read.
+    Verified {
+        /// How many more.
+        bytes: u64,
+    },
     /// Something the user should know of, and that stops nothing.
     Warning(String),
 }

@@ -18,6 +18,7 @@ use mlconda::{
 };
 use serde_json::json;
 
+use super::verify::Proof;
 use crate::{
     locking::{self, Cache, LockingArgs},
     progress::Display,
@@ -36,6 +37,7 @@ Examples:
   mlconda install env.lock                   into envs/NAME under the root prefix, NAME being the lock's
   mlconda install env.lock -p /opt/env       into this prefix
   mlconda install env.*.lock                 of locks for several platforms, the one for this machine
+  mlconda install env.lock --verify          and prove that the environment is what the lock says
   mlconda install environment.yml            lock in memory, then install
 
 With --progress json, stderr has one JSON object a line, typed by its field `event`:
@@ -96,6 +98,9 @@ pub(crate) struct Args {
     threads: Option<NonZero<usize>>,
     #[command(flatten)]
     locking: LockingArgs,
+    /// Read everything again at the end, and prove that the environment is what the lock says
+    #[arg(long, conflicts_with = "dry_run")]
+    verify: bool,
 }
 
 /// How python sees that a module has changed since it was compiled.
@@ -122,7 +127,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let platform = args.platform.unwrap_or(host.platform);
     let locks = choose(read_all(&args, platform, context)?, platform)?;
     let typed = args.prefix.typed(&context.settings)?;
-    let mut reports = Vec::new();
+    let (mut reports, mut code) = (Vec::new(), ExitCode::SUCCESS);
     for (file, lock) in &locks {
         let prefix = match (&typed, &lock.name) {
             (Some(_), _) if locks.len() > 1 => {
@@ -136,12 +141,25 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
                 return Err(CliError::world(message, "say where to install it, with -p DIR or -n NAME"));
             }
         };
-        reports.push(install_one(lock, &prefix, &host, &args, context)?);
+        let mut report = install_one(lock, &prefix, &host, &args, context)?;
+        if args.verify {
+            let proof = Proof::of(&prefix, Some(lock), args.threads, context)?;
+            proof.tell(context);
+            if !proof.report.holds() {
+                code = ExitCode::from(1);
+            }
+            if args.json {
+                report["verified"] = proof.json();
+            } else {
+                context.ui.data(proof.lines())?;
+            }
+        }
+        reports.push(report);
     }
     if args.json {
         context.ui.json(&reports)?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
 }
 
 /// Reads what was typed: locks, and environments that are locked in memory.

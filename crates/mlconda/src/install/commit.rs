@@ -11,11 +11,11 @@ use super::{InstallError, record, script, stage::Stage};
 use crate::{plan::Plan, prefix::Prefix, system};
 
 /// The name of the stage inside a prefix that exists.
-pub(super) const INSIDE: &str = ".mlconda-new";
+pub(crate) const INSIDE: &str = ".mlconda-new";
 
 /// The history while an installation is not finished. A prefix that has records and no `history` is one in which
 /// a process was killed: the next installation links everything anew.
-pub(super) const PENDING: &str = "history.mlconda";
+pub(crate) const PENDING: &str = "history.mlconda";
 
 /// From here on, until [`finish`], the prefix is no environment.
 pub(super) fn begin(prefix: &Path) -> Result<(), InstallError> {
@@ -35,7 +35,7 @@ pub(super) fn finish(prefix: &Path, seconds: i64) -> Result<(), InstallError> {
 
 /// Where the stage of a prefix is, and the twin of one that exists: beside it, so that one step of the kernel puts
 /// either in place.
-pub(super) fn beside(prefix: &Path) -> Option<(PathBuf, PathBuf)> {
+pub(crate) fn beside(prefix: &Path) -> Option<(PathBuf, PathBuf)> {
     let (parent, name) = (prefix.parent()?, prefix.file_name()?.to_str()?);
     Some((parent.join(format!(".{name}.mlconda-new")), parent.join(format!(".{name}.mlconda-twin"))))
 }
@@ -225,7 +225,7 @@ fn is_gone(error: &io::Error) -> bool {
 }
 
 /// The module that a file is byte code of, by its name: `a/__pycache__/b.cpython-311.pyc` is of `a/b.py`.
-fn module_of(path: &Path) -> Option<PathBuf> {
+pub(crate) fn module_of(path: &Path) -> Option<PathBuf> {
     let directory = path.parent().filter(|parent| parent.ends_with("__pycache__"))?;
     let (stem, _) = path.file_name()?.to_str()?.strip_suffix(".pyc")?.split_once(".cpython-")?;
     Some(directory.parent()?.join(format!("{stem}.py")))

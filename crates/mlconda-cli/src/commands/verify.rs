@@ -1,0 +1,209 @@
+//! `mlconda verify`: whether an environment is what its lock says.
+
+use std::{
+    num::NonZero,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    thread,
+    time::Instant,
+};
+
+use mlconda::{
+    lock::{Expansion, Lock},
+    prefix::Prefix,
+    verify::Report,
+};
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use crate::{
+    findings::Row,
+    progress::Display,
+    report::CliError,
+    settings::{Context, PrefixArgs},
+    words::{bytes, count, enumerate, list},
+};
+
+/// Prove that an environment is what its lock says
+///
+/// Every package must be recorded, every file there with its hash, its kind and its permissions, and every
+/// dependency met. The exit code is 0 if all of this holds, and 1 with a list on stdout if not. Files that belong
+/// to no package are told of, and are no failure. Without a lock, the environment's own records are the measure.
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    /// The environment's prefix, the lock, or both; without a prefix, it is where `install` puts the lock, else the
+    /// active environment, else the only one under the root prefix
+    #[arg(value_name = "PREFIX|LOCK", num_args = 0..=2)]
+    places: Vec<PathBuf>,
+    #[command(flatten)]
+    prefix: PrefixArgs,
+    /// Tell what was found as JSON on stdout
+    #[arg(long)]
+    json: bool,
+    /// How many threads read [default: one a core]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZero<usize>>,
+}
+
+const AFTER_HELP: &str = "\
+Is the environment of this image the one of the lock?
+  mlconda verify /opt/conda/envs/ml env.lock
+Is all there that was installed?
+  mlconda verify -n ml";
+
+/// How many files that belong to no package are named.
+const NAMED: usize = 10;
+
+pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
+    let (prefix, lock) = places(&args, context)?;
+    let proof = Proof::of(&prefix, lock.as_ref(), args.threads, context)?;
+    if args.json {
+        context.ui.json(&proof.json())?;
+    } else {
+        context.ui.data(proof.lines())?;
+    }
+    proof.tell(context);
+    Ok(if proof.report.holds() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// What was typed: a directory is a prefix, a file is a lock.
+fn places(args: &Args, context: &Context) -> Result<(Prefix, Option<Lock>), CliError> {
+    let settings = &context.settings;
+    let paths: Vec<PathBuf> = args.places.iter().map(|path| settings.absolute(path)).collect();
+    let typed = args.prefix.typed(settings)?;
+    let (prefixes, locks): (Vec<&PathBuf>, Vec<&PathBuf>) = paths.iter().partition(|path| path.is_dir());
+    if let Some(missing) = locks.iter().find(|path| !path.exists()) {
+        let message = format!("there is neither an environment nor a lock at `{}`", missing.display());
+        return Err(CliError::world(message, "name the prefix of an environment, a lock, or both"));
+    }
+    if prefixes.len() + usize::from(typed.is_some()) > 1 || locks.len() > 1 {
+        return Err(CliError::Usage("one prefix and one lock can be compared, not several".to_owned()));
+    }
+    let expansion = Expansion { home: settings.home.clone(), variables: settings.variables.clone() };
+    let lock = locks.first().map(|path| Lock::read(path, &expansion)).transpose()?;
+    let named = lock.as_ref().and_then(|lock| lock.name.as_deref()).map(|name| settings.named_prefix(name));
+    let prefix = match (prefixes.first(), typed, named.filter(|path| path.is_dir())) {
+        (Some(path), _, _) => Prefix::open(*path)?,
+        // An environment by name may be root's, while what is damaged is to be found where it should be.
+        (None, Some(prefix), _) if prefix.path().join("conda-meta").is_dir() => prefix,
+        (None, None, Some(path)) => Prefix::open(path)?,
+        (None, _, _) => args.prefix.existing(settings)?,
+    };
+    if prefix.path().join("conda-meta").is_dir() {
+        return Ok((prefix, lock));
+    }
+    let message = format!("there is no environment in `{}`", prefix.path().display());
+    Err(CliError::world(message, "install one there with `mlconda install`"))
+}
+
+/// Does work that changes nothing, and ends the process when a signal comes: once an installation has listened for
+/// signals, they do not do so by themselves.
+fn or_signal<R: Send>(context: &Context, work: impl FnOnce() -> R + Send) -> R {
+    thread::scope(|scope| {
+        let (finished, wait) = oneshot::channel::<()>();
+        let work = scope.spawn(move || {
+            let result = work();
+            drop(finished);
+            result
+        });
+        if let Err(CliError::Stopped(signal)) = context.block_on_or_signal(wait) {
+            std::process::exit(128 + i32::from(signal));
+        }
+        work.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// What was found, and how long it took.
+pub(crate) struct Proof<'a> {
+    prefix: &'a Path,
+    pub(crate) report: Report,
+    seconds: f64,
+}
+
+impl<'a> Proof<'a> {
+    /// Looks at a prefix.
+    pub(crate) fn of(
+        prefix: &'a Prefix,
+        lock: Option<&Lock>,
+        threads: Option<NonZero<usize>>,
+        context: &Context,
+    ) -> Result<Self, CliError> {
+        let start = Instant::now();
+        let threads = threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZero::<usize>::MIN);
+        let display = Display::new(&context.ui);
+        let report = or_signal(context, || mlconda::verify::verify(prefix, lock, threads, &display))?;
+        Ok(Self { prefix: prefix.path(), report, seconds: start.elapsed().as_secs_f64() })
+    }
+
+    /// What is not as it should be, one a line.
+    pub(crate) fn lines(&self) -> String {
+        self.report.findings.iter().map(|finding| Row::new(finding).line()).collect()
+    }
+
+    /// All of it, for programs.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        let Report { packages, files, bytes, findings, strangers, without_hash, without_digest, .. } = &self.report;
+        let without_hash: serde_json::Map<_, _> =
+            without_hash.iter().map(|(package, files)| (package.clone(), json!(files))).collect();
+        json!({
+            "prefix": self.prefix,
+            "holds": self.report.holds(),
+            "packages": packages,
+            "files": files,
+            "bytes": bytes,
+            "findings": findings.iter().map(Row::new).collect::<Vec<_>>(),
+            "strangers": {
+                "files": strangers.others,
+                "bytecode": strangers.bytecode,
+                "pip": {"distributions": strangers.distributions, "files": strangers.pip},
+            },
+            "files_without_hash": without_hash,
+            "packages_without_digest": without_digest,
+            "seconds": self.seconds,
+        })
+    }
+
+    /// Says what it came to.
+    pub(crate) fn tell(&self, context: &Context) {
+        let (ui, report) = (&context.ui, &self.report);
+        if !report.without_digest.is_empty() {
+            ui.warn(&format!("the records have no hash to compare for {}", list(&report.without_digest)));
+        }
+        let unhashed: usize = report.without_hash.iter().map(|(_, files)| files).sum();
+        if unhashed > 0 {
+            let (files, packages) = (count(unhashed, "file"), count(report.without_hash.len(), "package"));
+            ui.warn(&format!("the records have no hash for {files} of {packages}"));
+        }
+        let mut of_nobody = Vec::new();
+        let strangers = &report.strangers;
+        if strangers.pip > 0 {
+            let (files, by) = (count(strangers.pip, "file"), count(strangers.distributions, "distribution"));
+            of_nobody.push(format!("{files} of {by} that pip installed"));
+        }
+        if strangers.bytecode > 0 {
+            of_nobody.push(format!("{} of byte code", count(strangers.bytecode, "file")));
+        }
+        if !strangers.others.is_empty() {
+            let named: Vec<_> = strangers.others.iter().take(NAMED).map(|path| path.display().to_string()).collect();
+            let which = if named.len() == strangers.others.len() { "" } else { "such as " };
+            let noun = if of_nobody.is_empty() { "file" } else { "other file" };
+            of_nobody.push(format!("{} ({which}{})", count(strangers.others.len(), noun), list(&named)));
+        }
+        if !of_nobody.is_empty() {
+            ui.say(&format!("Of no package: {}.", enumerate(&of_nobody)));
+        }
+        let looked = format!(
+            "{}, {}, {}, in {:.1} s",
+            count(report.packages, "package"),
+            count(report.files, "file"),
+            bytes(report.bytes),
+            self.seconds
+        );
+        let place = self.prefix.display();
+        ui.say(&match report.findings.len() {
+            0 => format!("`{place}` is as it should be: {looked}."),
+            wrong => format!("`{place}` is not as it should be: {} in {looked}.", count(wrong, "finding")),
+        });
+    }
+}

@@ -1,0 +1,156 @@
+//! Reads the records of a prefix, as far as a proof needs them.
+//!
+//! A record is read as text twice over, once for the package and once for its paths: that spares both a detour
+//! through a generic value, which the record's flat form would otherwise ask for. Of the paths only what is
+//! compared is kept.
+
+use std::{
+    collections::HashMap,
+    io,
+    num::NonZero,
+    path::{Path, PathBuf},
+};
+
+use rattler_conda_types::PackageRecord;
+use rattler_digest::{Sha256, Sha256Hash, parse_digest_from_hex};
+use serde::Deserialize;
+
+use super::{Finding, Kind, each};
+use crate::prefix::{Prefix, PrefixError};
+
+/// A package that is recorded.
+pub(super) struct Package {
+    /// NAME-VERSION-BUILD.
+    pub(super) dist_name: String,
+    /// What repodata says of it.
+    pub(super) record: PackageRecord,
+    /// What it holds.
+    pub(super) entries: Vec<Entry>,
+}
+
+impl Package {
+    /// The name.
+    pub(super) fn name(&self) -> &str {
+        self.record.name.as_normalized()
+    }
+}
+
+/// A path that a package holds.
+pub(super) struct Entry {
+    /// The path, relative to the prefix.
+    pub(super) path: PathBuf,
+    /// What it is; a record from before `paths_data` does not tell.
+    pub(super) kind: Option<Kind>,
+    /// The sha256 that the file has in the prefix.
+    pub(super) sha256: Option<Sha256Hash>,
+    /// The size in bytes that it has there; where the prefix was put in, nothing says how long the file has become.
+    pub(super) size: Option<u64>,
+    /// The permissions that it may have; any, if there are none.
+    pub(super) modes: &'static [u32],
+}
+
+/// The permissions of the files that mlconda writes, whatever the umask.
+const FILE_MODES: &[u32] = &[0o644, 0o755];
+/// Those of the commands that it makes.
+const COMMAND_MODES: &[u32] = &[0o755];
+
+/// The part of a record that tells what was linked.
+#[derive(Deserialize)]
+struct Linked {
+    #[serde(default)]
+    files: Vec<PathBuf>,
+    #[serde(default)]
+    paths_data: PathsData,
+    #[serde(default)]
+    link: Option<Link>,
+}
+
+/// As in rattler's type of that name, but what other tools leave empty or invent is no reason to give up.
+#[derive(Default, Deserialize)]
+struct PathsData {
+    #[serde(default)]
+    paths: Vec<PathData>,
+}
+
+#[derive(Deserialize)]
+struct PathData {
+    #[serde(rename = "_path")]
+    path: PathBuf,
+    path_type: Option<String>,
+    sha256: Option<String>,
+    sha256_in_prefix: Option<String>,
+    size_in_bytes: Option<u64>,
+    prefix_placeholder: Option<String>,
+}
+
+/// Where a package was linked from. mlconda has no directory to name; with all others, the modes of files are
+/// the archive's or the umask's.
+#[derive(Deserialize)]
+struct Link {
+    source: Option<PathBuf>,
+}
+
+/// Reads all records, sorted by file name. One that cannot be read is a finding.
+pub(super) fn read(
+    prefix: &Prefix,
+    threads: NonZero<usize>,
+    findings: &mut Vec<Finding>,
+) -> Result<Vec<Package>, PrefixError> {
+    let files = prefix.record_files()?;
+    let mut packages: Vec<Package> = Vec::with_capacity(files.len());
+    for (path, outcome) in files.iter().zip(each(&files, threads, || (), |(), path| read_one(path))) {
+        match outcome {
+            Ok(package) => packages.push(package),
+            Err(error) => {
+                let path = path.strip_prefix(prefix.path()).unwrap_or(path).to_owned();
+                findings.push(Finding::Record { path, reason: error.to_string() });
+            }
+        }
+    }
+    let mut by_name: HashMap<&str, &str> = HashMap::new();
+    for package in &packages {
+        if let Some(other) = by_name.insert(package.name(), &package.dist_name) {
+            findings.push(Finding::Twice { package: package.dist_name.clone(), other: other.to_owned() });
+        }
+    }
+    Ok(packages)
+}
+
+fn read_one(path: &Path) -> io::Result<Package> {
+    let text = fs_err::read(path)?;
+    let record: PackageRecord = serde_json::from_slice(&text)?;
+    let linked: Linked = serde_json::from_slice(&text)?;
+    let ours = linked.link.is_some_and(|link| link.source.is_some_and(|source| source.as_os_str().is_empty()));
+    let mut entries: Vec<Entry> = linked.paths_data.paths.into_iter().map(|data| of_path(data, ours)).collect();
+    if entries.is_empty() {
+        let bare = |path| Entry { path, kind: None, sha256: None, size: None, modes: &[] };
+        entries.extend(linked.files.into_iter().map(bare));
+    }
+    let dist_name = format!("{}-{}-{}", record.name.as_normalized(), record.version.as_str(), record.build);
+    Ok(Package { dist_name, record, entries })
+}
+
+fn of_path(data: PathData, ours: bool) -> Entry {
+    let path_type = data.path_type.as_deref();
+    let kind = match path_type {
+        Some("softlink") => Some(Kind::Link),
+        Some("directory") => Some(Kind::Directory),
+        Some(_) => Some(Kind::File),
+        None => None,
+    };
+    let is_file = kind == Some(Kind::File);
+    let is_plain = is_file && data.prefix_placeholder.is_none_or(|placeholder| placeholder.is_empty());
+    let hash = |text: &Option<String>| text.as_deref().and_then(parse_digest_from_hex::<Sha256>).filter(|_| is_file);
+    Entry {
+        path: data.path,
+        kind,
+        // A file that was not changed is the package's own.
+        sha256: hash(&data.sha256_in_prefix).or_else(|| hash(&data.sha256).filter(|_| is_plain)),
+        size: data.size_in_bytes.filter(|_| is_plain),
+        modes: match path_type {
+            Some("unix_python_entry_point") if ours => COMMAND_MODES,
+            _ if ours && is_file => FILE_MODES,
+            _ => &[],
+        },
+    }
+}

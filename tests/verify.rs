@@ -1,0 +1,364 @@
+//! `verify`: what equals its lock is said to, and of what does not, nothing goes unseen.
+
+use std::{os::unix::fs::PermissionsExt, path::Path};
+
+use insta::assert_snapshot;
+use mlconda_test::context::{Outcome, TestContext, argument};
+
+use crate::world;
+
+const PACKAGES: [&str; 9] =
+    ["tzdata", "python-3.11.9", "where-2.0", "greet-2.0", "links", "hollow", "scripts", "unicode", "archived"];
+
+/// A world with an environment of some packages, and what happens to it before `verify` looks.
+fn verified(packages: &[&str], harm: impl Fn(&Path)) -> Outcome {
+    let world = world();
+    installed(&world, packages);
+    harm(&world.path().join("prefix"));
+    world.mlconda(["verify", "../prefix", "env.lock"])
+}
+
+fn installed(world: &TestContext, packages: &[&str]) {
+    let lock = world.write_lock("env.lock", None, packages);
+    world.mlconda(["install", argument(&lock), "-p", "../prefix"]).success();
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// Changes the record of a package.
+fn edit_record(prefix: &Path, package: &str, from: &str, to: &str) {
+    let entries = fs_err::read_dir(prefix.join("conda-meta")).unwrap();
+    let record = entries
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.file_name().unwrap().to_str().unwrap().starts_with(&format!("{package}-")));
+    let record = record.unwrap();
+    let text = fs_err::read_to_string(&record).unwrap();
+    assert!(text.contains(from), "{text}");
+    fs_err::write(record, text.replace(from, to)).unwrap();
+}
+
+#[test]
+fn an_environment_that_equals_its_lock() {
+    assert_snapshot!(verified(&PACKAGES, |_| ()).success(), @r"
+    exit code 0
+    --- stdout
+    --- stderr
+    `[TEMP]/prefix` is as it should be: 9 packages, 36 files, [SIZE], in [TIME].
+    ");
+}
+
+#[test]
+fn without_a_lock_the_records_are_the_measure() {
+    let world = world();
+    installed(&world, &PACKAGES);
+    world.mlconda(["verify", "-p", "../prefix"]).success();
+    // The lock may be newer than the environment; the environment is sound nevertheless.
+    let other = world.write_lock("other.lock", None, &["tzdata", "hollow"]);
+    world.mlconda(["verify", argument(&other), "-p", "../prefix"]).failure(1);
+    world.mlconda(["verify", "../prefix"]).success();
+}
+
+#[test]
+fn a_changed_byte() {
+    let outcome = verified(&PACKAGES, |prefix| {
+        fs_err::write(prefix.join("share/zoneinfo/Europe/Paris"), b"TZif2\0\0\x01").unwrap();
+        // The prefix in it is as long as before, but another.
+        let script = prefix.join("lib/pkgconfig/scripts.pc");
+        let text = fs_err::read_to_string(&script).unwrap();
+        fs_err::write(script, text.replace("/prefix", "/Prefix")).unwrap();
+    });
+    assert_snapshot!(outcome.failure(1), @r"
+    exit code 1
+    --- stdout
+    `lib/pkgconfig/scripts.pc` of `scripts-1.0-h4bc722e_0`: its content is another; expected sha256 [SHA256], found sha256 [SHA256]
+    `share/zoneinfo/Europe/Paris` of `tzdata-2024a-hd8ed1ab_0`: its content is another; expected sha256 [SHA256], found sha256 [SHA256]
+    --- stderr
+    `[TEMP]/prefix` is not as it should be: 2 findings in 9 packages, 36 files, [SIZE], in [TIME].
+    ");
+}
+
+#[test]
+fn missing_files_and_directories() {
+    let outcome = verified(&PACKAGES, |prefix| {
+        fs_err::remove_file(prefix.join("bin/greet")).unwrap();
+        fs_err::remove_file(prefix.join("share/links/dangling")).unwrap();
+        fs_err::remove_dir(prefix.join("var/hollow/told")).unwrap();
+        fs_err::write(prefix.join("share/where/message.txt"), "").unwrap();
+    });
+    assert_snapshot!(outcome.failure(1), @r"
+    exit code 1
+    --- stdout
+    `bin/greet` of `greet-2.0-pyhd8ed1ab_0`: it is missing
+    `share/links/dangling` of `links-1.0-h4bc722e_0`: it is missing
+    `share/where/message.txt` of `where-2.0-h4bc722e_0`: it has another size; expected [SIZE], found 0 bytes
+    `var/hollow/told` of `hollow-1.0-h4bc722e_0`: it is missing
+    --- stderr
+    `[TEMP]/prefix` is not as it should be: 4 findings in 9 packages, 36 files, [SIZE], in [TIME].
+    ");
+}
+
+#[test]
+fn a_link_in_place_of_a_file_or_of_a_directory() {
+    let outcome = verified(&PACKAGES, |prefix| {
+        // The content is the same, but nobody knows for how long.
+        let file = prefix.join("lib/links/libone.so.1.2.3");
+        fs_err::rename(&file, prefix.join("elsewhere")).unwrap();
+        fs_err::os::unix::fs::symlink("../../elsewhere", file).unwrap();
+        fs_err::rename(prefix.join("share/zoneinfo"), prefix.join("zones")).unwrap();
+        fs_err::os::unix::fs::symlink("../zones", prefix.join("share/zoneinfo")).unwrap();
+        fs_err::remove_file(prefix.join("bin/python")).unwrap();
+        fs_err::copy(prefix.join("bin/python3.11"), prefix.join("bin/python")).unwrap();
+    });
+    assert_snapshot!(outcome.failure(1), @r"
+    exit code 1
+    --- stdout
+    `bin/python` of `python-3.11.9-h4bc722e_0_cpython`: it is something else; expected a soft link, found a file
+    `lib/links/libone.so.1.2.3` of `links-1.0-h4bc722e_0`: it is something else; expected a file, found a soft link
+    `share/zoneinfo` of `tzdata-2024a-hd8ed1ab_0`: it is something else; expected a directory, found a soft link
+    --- stderr
+    Of no package: 4 files (`elsewhere`, `zones/Etc/UTC`, `zones/Europe/Paris` and `zones/Zulu`).
+    `[TEMP]/prefix` is not as it should be: 3 findings in 9 packages, 36 files, [SIZE], in [TIME].
+    ");
+}
+
+#[test]
+fn changed_permissions() {
+    let outcome = verified(&PACKAGES, |prefix| {
+        set_mode(&prefix.join("share/where/message.txt"), 0o666);
+        set_mode(&prefix.join("bin/greet"), 0o644);
+        set_mode(&prefix.join("share/where"), 0o700);
+    });
+    assert_snapshot!(outcome.failure(1), @r"
+    exit code 1
+    --- stdout
+    `bin/greet` of `greet-2.0-pyhd8ed1ab_0`: it has other permissions; expected 0755, found 0644
+    `share/where` of `where-2.0-h4bc722e_0`: it has other permissions; expected 0755, found 0700
+    `share/where/message.txt` of `where-2.0-h4bc722e_0`: it has other permissions; expected 0644 or 0755, found 0666
+    --- stderr
+    `[TEMP]/prefix` is not as it should be: 3 findings in 9 packages, 36 files, [SIZE], in [TIME].
+    ");
+}
+
+#[test]
+fn a_missing_record_and_the_files_that_are_nobodys_then() {
+    let outcome = verified(&PACKAGES, |prefix| {
+        fs_err::remove_file(prefix.join("conda-meta/tzdata-2024a-hd8ed1ab_0.json")).unwrap();
+    });
+    assert_snapshot!(outcome.failure(1), @r"
+    exit code 1
+    --- stdout
+    `tzdata-2024a-hd8ed1ab_0`: the lock has it, the environment not
+    `python-3.11.9-h4bc722e_0_cpython`: a dependency is not met; expected `tzdata`, found none
+    --- stderr
+    Of no package: 3 files (`share/zoneinfo/Etc/UTC`, `share/zoneinfo/Europe/Paris` and `share/zoneinfo/Zulu`).
+    `[TEMP]/prefix` is not as it should be: 2 findings in 8 packages, 33 files, [SIZE], in [TIME].
+    ");
+}
+
+#[test]
+fn packages_that_are_not_the_locks() {
+    let world = world();
+    installed(&world, &["tzdata", "python-3.11.9", "where-2.0", "hollow"]);
+    let lock = world.write_lock("new.lock", None, &["tzdata", "python-3.11.9", "where-1.0", "links"]);
+    let text = world.read("new.lock");
+    let hash = text.lines().find_map(|line| line.contains("tzdata").then(|| line.split_once('#').unwrap().1)).unwrap();
+    fs_err::write(&lock, text.replace(hash, &format!("sha256:{}", "0".repeat(64)))).unwrap();
+    assert_snapshot!(world.mlconda(["verify", "../prefix", "new.lock"]).failure(1), @r"
+    exit code 1
+    --- stdout
+    `tzdata-2024a-hd8ed1ab_0`: it is from another archive than the lock's; expected [SHA256], found [SHA256]
+    `where-1.0-h4bc722e_0`: the environment has another version or build; expected `where-1.0-h4bc722e_0`, found `where-2.0-h4bc722e_0`
+    `links-1.0-h4bc722e_0`: the lock has it, the environment not
+    `hollow-1.0-h4bc722e_0`: the environment has it, the lock not
+    --- stderr
+    `[TEMP]/prefix` is not as it should be: 4 findings in 4 packages, 12 files, [SIZE], in [TIME].
+    ");
+}
+
+#[test]
+fn dependencies_that_are_not_met() {
+    let open = verified(&["greet-2.0", "python-3.11.9", "python_abi-3.12"], |_| ());
+    assert_snapshot!(open.failure(1), @r"
+    exit code 1
+    --- stdout
+    `python-3.11.9-h4bc722e_0_cpython`: a dependency is not met; expected `tzdata`, found none
+    `python-3.11.9-h4bc722e_0_cpython`: it does not go together with a package that is there; expected `python_abi 3.11.* *_cp311`, found `python_abi-3.12-8_cp312`
+    `python_abi-3.12-8_cp312`: it does not go together with a package that is there; expected `python 3.12.*`, found `python-3.11.9-h4bc722e_0_cpython`
+    --- stderr
+    `[TEMP]/prefix` is not as it should be: 3 findings in 3 packages, 14 files, [SIZE], in [TIME].
+    ");
+}
+
+#[test]
+fn strangers_are_told_of_and_are_no_failure() {
+    let outcome = verified(&PACKAGES, |prefix| {
+        let site = prefix.join("lib/python3.11/site-packages");
+        fs_err::create_dir_all(site.join("mine-1.0.dist-info")).unwrap();
+        fs_err::create_dir_all(site.join("greet/__pycache__")).unwrap();
+        fs_err::write(site.join("greet/__pycache__/cli.cpython-311.pyc"), "").unwrap();
+        fs_err::write(site.join("greet/__pycache__/gone.cpython-311.pyc"), "").unwrap();
+        fs_err::write(site.join("mine.py"), "").unwrap();
+        fs_err::write(prefix.join("bin/mine"), "").unwrap();
+        let record = "mine.py,,\n../../../bin/mine,,\nmine-1.0.dist-info/RECORD,,\n";
+        fs_err::write(site.join("mine-1.0.dist-info/RECORD"), record).unwrap();
+        fs_err::write(prefix.join("notebook.ipynb"), "{}").unwrap();
+        fs_err::write(prefix.join("conda-meta/state"), "{}").unwrap();
+    });
+    assert_snapshot!(outcome.success(), @r"
+    exit code 0
+    --- stdout
+    --- stderr
+    Of no package: 3 files of 1 distribution that pip installed, 1 file of byte code and 2 other files (`lib/python3.11/site-packages/greet/__pycache__/gone.cpython-311.pyc` and `notebook.ipynb`).
+    `[TEMP]/prefix` is as it should be: 9 packages, 36 files, [SIZE], in [TIME].
+    ");
+}
+
+#[test]
+fn an_installation_that_was_cut_off() {
+    let outcome = verified(&["tzdata"], |prefix| {
+        fs_err::rename(prefix.join("conda-meta/history"), prefix.join("conda-meta/history.mlconda")).unwrap();
+        fs_err::create_dir(prefix.join(".mlconda-new")).unwrap();
+        fs_err::write(prefix.join("conda-meta/broken-1-0.json"), "{").unwrap();
+    });
+    assert_snapshot!(outcome.failure(1), @r"
+    exit code 1
+    --- stdout
+    `conda-meta/history.mlconda`: an installation was cut off, or is under way
+    `.mlconda-new`: an installation was cut off, or is under way
+    `conda-meta/history`: the history is missing
+    `conda-meta/broken-1-0.json`: the record cannot be read; found EOF while parsing an object at line 1 column 1
+    --- stderr
+    `[TEMP]/prefix` is not as it should be: 4 findings in 1 package, 3 files, [SIZE], in [TIME].
+    ");
+}
+
+#[test]
+fn of_several_holders_the_last_one_counts() {
+    let world = world();
+    let lock = world.locked("clash.lock", &["clash-left", "clash-right"]);
+    world.mlconda(["install", argument(&lock), "-p", "../prefix"]).success();
+    world.mlconda(["verify", "../prefix", "clash.lock"]).success();
+    let shared = world.path().join("prefix/share/clash/shared.txt");
+    fs_err::write(&shared, "from clash-left\n").unwrap();
+    world.mlconda(["verify", "../prefix"]).success();
+    assert_snapshot!(world.mlconda(["verify", "../prefix", "clash.lock"]).failure(1), @r"
+    exit code 1
+    --- stdout
+    `share/clash/shared.txt`: several packages hold it, and the wrong one's is there; expected `clash-right-1.0-hd8ed1ab_0`, found `clash-left-1.0-hd8ed1ab_0`
+    --- stderr
+    `[TEMP]/prefix` is not as it should be: 1 finding in 2 packages, 3 files, [SIZE], in [TIME].
+    ");
+    fs_err::write(&shared, "of neither\n").unwrap();
+    assert_snapshot!(world.mlconda(["verify", "../prefix"]).failure(1), @r"
+    exit code 1
+    --- stdout
+    `share/clash/shared.txt` of `clash-left-1.0-hd8ed1ab_0` and `clash-right-1.0-hd8ed1ab_0`: it has another size; expected [SIZE], found [SIZE]
+    --- stderr
+    `[TEMP]/prefix` is not as it should be: 1 finding in 2 packages, 3 files, [SIZE], in [TIME].
+    ");
+}
+
+#[test]
+fn what_other_tools_have_recorded() {
+    // They name a cache, keep the archive's modes, and write no hash for what they make themselves.
+    let outcome = verified(&["tzdata", "python-3.11.9", "greet-2.0"], |prefix| {
+        for package in ["tzdata", "python", "greet"] {
+            edit_record(prefix, package, "\"source\":\"\"", "\"source\":\"/opt/conda/pkgs/it\"");
+        }
+        edit_record(prefix, "greet", "\"sha256", "\"unknown");
+        set_mode(&prefix.join("lib/python3.11/os.py"), 0o664);
+    });
+    assert_snapshot!(outcome.success(), @r"
+    exit code 0
+    --- stdout
+    --- stderr
+    warning: the records have no hash to compare for `greet-2.0-pyhd8ed1ab_0`
+    warning: the records have no hash for 8 files of 1 package
+    `[TEMP]/prefix` is as it should be: 3 packages, 17 files, [SIZE], in [TIME].
+    ");
+}
+
+#[test]
+fn as_json() {
+    let world = world();
+    installed(&world, &["tzdata", "hollow"]);
+    let prefix = world.path().join("prefix");
+    fs_err::write(prefix.join("share/zoneinfo/Etc/UTC"), "noon").unwrap();
+    fs_err::remove_file(prefix.join("share/hollow/README.txt")).unwrap();
+    fs_err::write(prefix.join("mine"), "").unwrap();
+    let outcome = world.mlconda(["verify", "../prefix", "env.lock", "--json", "--quiet"]).failure(1);
+    let stdout = world.normal(&outcome.stdout);
+    let stable: Vec<&str> = stdout.lines().filter(|line| !line.contains("\"seconds\"")).collect();
+    assert_snapshot!(stable.join("\n"), @r#"
+    {
+      "prefix": "[TEMP]/prefix",
+      "holds": false,
+      "packages": 2,
+      "files": 4,
+      "bytes": 12,
+      "findings": [
+        {
+          "kind": "missing",
+          "path": "share/hollow/README.txt",
+          "packages": [
+            "hollow-1.0-h4bc722e_0"
+          ]
+        },
+        {
+          "kind": "size",
+          "path": "share/zoneinfo/Etc/UTC",
+          "packages": [
+            "tzdata-2024a-hd8ed1ab_0"
+          ],
+          "expected": "9",
+          "found": "4"
+        }
+      ],
+      "strangers": {
+        "files": [
+          "mine"
+        ],
+        "bytecode": 0,
+        "pip": {
+          "distributions": 0,
+          "files": 0
+        }
+      },
+      "files_without_hash": {},
+      "packages_without_digest": [],
+    }
+    "#);
+}
+
+#[test]
+fn install_proves_what_it_did() {
+    let world = world();
+    let lock = world.write_lock("env.lock", None, &PACKAGES);
+    let first = world.mlconda(["install", argument(&lock), "-p", "../prefix", "--verify"]).success();
+    assert!(first.stderr.contains("Linked 9 packages") && first.stderr.contains("is as it should be"), "{first}");
+    // Nothing is to be done, as far as the records tell.
+    fs_err::remove_file(world.path().join("prefix/bin/greet")).unwrap();
+    let again = world.mlconda(["install", argument(&lock), "-p", "../prefix", "--verify"]).failure(1);
+    assert_snapshot!(again, @r"
+    exit code 1
+    --- stdout
+    `bin/greet` of `greet-2.0-pyhd8ed1ab_0`: it is missing
+    --- stderr
+    `[TEMP]/prefix` is up to date: 9 packages.
+    `[TEMP]/prefix` is not as it should be: 1 finding in 9 packages, 36 files, [SIZE], in [TIME].
+    ");
+}
+
+#[test]
+fn neither_a_prefix_nor_a_lock() {
+    let world = world();
+    assert_snapshot!(world.mlconda(["verify", "nowhere"]).failure(1), @r"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: there is neither an environment nor a lock at `[TEMP]/work/nowhere`
+    hint: name the prefix of an environment, a lock, or both
+    ");
+}
