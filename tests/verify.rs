@@ -45,7 +45,7 @@ fn an_environment_that_equals_its_lock() {
     exit code 0
     --- stdout
     --- stderr
-    `[TEMP]/prefix` is as it should be: 9 packages, 36 files, [SIZE], in [TIME].
+    `[TEMP]/prefix` is as it should be: 9 packages, 38 files, [SIZE], in [TIME].
     ");
 }
 
@@ -75,7 +75,7 @@ fn a_changed_byte() {
     `lib/pkgconfig/scripts.pc` of `scripts-1.0-h4bc722e_0`: its content is another; expected sha256 [SHA256], found sha256 [SHA256]
     `share/zoneinfo/Europe/Paris` of `tzdata-2024a-hd8ed1ab_0`: its content is another; expected sha256 [SHA256], found sha256 [SHA256]
     --- stderr
-    `[TEMP]/prefix` is not as it should be: 2 findings in 9 packages, 36 files, [SIZE], in [TIME].
+    `[TEMP]/prefix` is not as it should be: 2 findings in 9 packages, 38 files, [SIZE], in [TIME].
     ");
 }
 
@@ -95,7 +95,7 @@ fn missing_files_and_directories() {
     `share/where/message.txt` of `where-2.0-h4bc722e_0`: it has another size; expected [SIZE], found 0 bytes
     `var/hollow/told` of `hollow-1.0-h4bc722e_0`: it is missing
     --- stderr
-    `[TEMP]/prefix` is not as it should be: 4 findings in 9 packages, 36 files, [SIZE], in [TIME].
+    `[TEMP]/prefix` is not as it should be: 4 findings in 9 packages, 38 files, [SIZE], in [TIME].
     ");
 }
 
@@ -119,7 +119,7 @@ fn a_link_in_place_of_a_file_or_of_a_directory() {
     `share/zoneinfo` of `tzdata-2024a-hd8ed1ab_0`: it is something else; expected a directory, found a soft link
     --- stderr
     Of no package: 4 files (`elsewhere`, `zones/Etc/UTC`, `zones/Europe/Paris` and `zones/Zulu`).
-    `[TEMP]/prefix` is not as it should be: 3 findings in 9 packages, 36 files, [SIZE], in [TIME].
+    `[TEMP]/prefix` is not as it should be: 3 findings in 9 packages, 38 files, [SIZE], in [TIME].
     ");
 }
 
@@ -137,7 +137,7 @@ fn changed_permissions() {
     `share/where` of `where-2.0-h4bc722e_0`: it has other permissions; expected 0755, found 0700
     `share/where/message.txt` of `where-2.0-h4bc722e_0`: it has other permissions; expected 0644 or 0755, found 0666
     --- stderr
-    `[TEMP]/prefix` is not as it should be: 3 findings in 9 packages, 36 files, [SIZE], in [TIME].
+    `[TEMP]/prefix` is not as it should be: 3 findings in 9 packages, 38 files, [SIZE], in [TIME].
     ");
 }
 
@@ -153,7 +153,7 @@ fn a_missing_record_and_the_files_that_are_nobodys_then() {
     `python-3.11.9-h4bc722e_0_cpython`: a dependency is not met; expected `tzdata`, found none
     --- stderr
     Of no package: 3 files (`share/zoneinfo/Etc/UTC`, `share/zoneinfo/Europe/Paris` and `share/zoneinfo/Zulu`).
-    `[TEMP]/prefix` is not as it should be: 2 findings in 8 packages, 33 files, [SIZE], in [TIME].
+    `[TEMP]/prefix` is not as it should be: 2 findings in 8 packages, 35 files, [SIZE], in [TIME].
     ");
 }
 
@@ -187,7 +187,7 @@ fn dependencies_that_are_not_met() {
     `python-3.11.9-h4bc722e_0_cpython`: it does not go together with a package that is there; expected `python_abi 3.11.* *_cp311`, found `python_abi-3.12-8_cp312`
     `python_abi-3.12-8_cp312`: it does not go together with a package that is there; expected `python 3.12.*`, found `python-3.11.9-h4bc722e_0_cpython`
     --- stderr
-    `[TEMP]/prefix` is not as it should be: 3 findings in 3 packages, 14 files, [SIZE], in [TIME].
+    `[TEMP]/prefix` is not as it should be: 3 findings in 3 packages, 16 files, [SIZE], in [TIME].
     ");
 }
 
@@ -197,7 +197,8 @@ fn strangers_are_told_of_and_are_no_failure() {
         let site = prefix.join("lib/python3.11/site-packages");
         fs_err::create_dir_all(site.join("mine-1.0.dist-info")).unwrap();
         fs_err::create_dir_all(site.join("greet/__pycache__")).unwrap();
-        fs_err::write(site.join("greet/__pycache__/cli.cpython-311.pyc"), "").unwrap();
+        fs_err::create_dir_all(prefix.join("lib/python3.11/__pycache__")).unwrap();
+        fs_err::write(prefix.join("lib/python3.11/__pycache__/os.cpython-311.pyc"), "").unwrap();
         fs_err::write(site.join("greet/__pycache__/gone.cpython-311.pyc"), "").unwrap();
         fs_err::write(site.join("mine.py"), "").unwrap();
         fs_err::write(prefix.join("bin/mine"), "").unwrap();
@@ -211,7 +212,7 @@ fn strangers_are_told_of_and_are_no_failure() {
     --- stdout
     --- stderr
     Of no package: 3 files of 1 distribution that pip installed, 1 file of byte code and 2 other files (`lib/python3.11/site-packages/greet/__pycache__/gone.cpython-311.pyc` and `notebook.ipynb`).
-    `[TEMP]/prefix` is as it should be: 9 packages, 36 files, [SIZE], in [TIME].
+    `[TEMP]/prefix` is as it should be: 9 packages, 38 files, [SIZE], in [TIME].
     ");
 }
 
@@ -275,8 +276,8 @@ fn what_other_tools_have_recorded() {
     --- stdout
     --- stderr
     warning: the records have no hash to compare for `greet-2.0-pyhd8ed1ab_0`
-    warning: the records have no hash for 8 files of 1 package
-    `[TEMP]/prefix` is as it should be: 3 packages, 17 files, [SIZE], in [TIME].
+    warning: the records have no hash for 10 files of 1 package
+    `[TEMP]/prefix` is as it should be: 3 packages, 19 files, [SIZE], in [TIME].
     ");
 }
 
@@ -347,7 +348,7 @@ fn install_proves_what_it_did() {
     `bin/greet` of `greet-2.0-pyhd8ed1ab_0`: it is missing
     --- stderr
     `[TEMP]/prefix` is up to date: 9 packages.
-    `[TEMP]/prefix` is not as it should be: 1 finding in 9 packages, 36 files, [SIZE], in [TIME].
+    `[TEMP]/prefix` is not as it should be: 1 finding in 9 packages, 38 files, [SIZE], in [TIME].
     ");
 }
 

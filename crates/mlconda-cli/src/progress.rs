@@ -168,6 +168,7 @@ impl<'a> Program<'a> {
             Event::PackageInstalled { package } => json!({"event": "package-installed", "package": package}),
             Event::BytecodeStarted { modules } => json!({"event": "bytecode-started", "modules": modules}),
             Event::LinkScript { package } => json!({"event": "script", "package": package}),
+            Event::VerifyStarted { files, bytes } => json!({"event": "verify-started", "files": files, "bytes": bytes}),
             Event::Warning(text) => return self.ui.warn(&text),
             _ => return,
         };

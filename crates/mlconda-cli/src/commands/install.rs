@@ -50,6 +50,8 @@ With --progress json, stderr has one JSON object a line, typed by its field `eve
   message, warning   text
   error              text, hint (or null)
   finished           what --json tells of a prefix
+  verify-started     files, bytes (to read, as far as is known), with --verify
+  verified           what `verify --json` tells
 Before these, of an environment.yml: repodata-started, repodata-finished, solve-started, solve-finished. There may
 be more in time.
 
@@ -145,6 +147,9 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
         if args.verify {
             let proof = Proof::of(&prefix, Some(lock), args.threads, context)?;
             proof.tell(context);
+            let mut event = proof.json();
+            event["event"] = json!("verified");
+            context.ui.event(&event);
             if !proof.report.holds() {
                 code = ExitCode::from(1);
             }
