@@ -41,11 +41,11 @@ fn edit_record(prefix: &Path, package: &str, from: &str, to: &str) {
 
 #[test]
 fn an_environment_that_equals_its_lock() {
-    assert_snapshot!(verified(&PACKAGES, |_| ()).success(), @r"
+    assert_snapshot!(verified(&PACKAGES, |_| ()).success(), @"
     exit code 0
     --- stdout
     --- stderr
-    `[TEMP]/prefix` is as it should be: 9 packages, 36 files, [SIZE], in [TIME].
+    `[TEMP]/prefix` is as it should be: 9 packages, 38 files, [SIZE], in [TIME].
     ");
 }
 
@@ -69,13 +69,13 @@ fn a_changed_byte() {
         let text = fs_err::read_to_string(&script).unwrap();
         fs_err::write(script, text.replace("/prefix", "/Prefix")).unwrap();
     });
-    assert_snapshot!(outcome.failure(1), @r"
+    assert_snapshot!(outcome.failure(1), @"
     exit code 1
     --- stdout
     `lib/pkgconfig/scripts.pc` of `scripts-1.0-h4bc722e_0`: its content is another; expected sha256 [SHA256], found sha256 [SHA256]
     `share/zoneinfo/Europe/Paris` of `tzdata-2024a-hd8ed1ab_0`: its content is another; expected sha256 [SHA256], found sha256 [SHA256]
     --- stderr
-    `[TEMP]/prefix` is not as it should be: 2 findings in 9 packages, 36 files, [SIZE], in [TIME].
+    `[TEMP]/prefix` is not as it should be: 2 findings in 9 packages, 38 files, [SIZE], in [TIME].
     ");
 }
 
@@ -87,7 +87,7 @@ fn missing_files_and_directories() {
         fs_err::remove_dir(prefix.join("var/hollow/told")).unwrap();
         fs_err::write(prefix.join("share/where/message.txt"), "").unwrap();
     });
-    assert_snapshot!(outcome.failure(1), @r"
+    assert_snapshot!(outcome.failure(1), @"
     exit code 1
     --- stdout
     `bin/greet` of `greet-2.0-pyhd8ed1ab_0`: it is missing
@@ -95,7 +95,7 @@ fn missing_files_and_directories() {
     `share/where/message.txt` of `where-2.0-h4bc722e_0`: it has another size; expected [SIZE], found 0 bytes
     `var/hollow/told` of `hollow-1.0-h4bc722e_0`: it is missing
     --- stderr
-    `[TEMP]/prefix` is not as it should be: 4 findings in 9 packages, 36 files, [SIZE], in [TIME].
+    `[TEMP]/prefix` is not as it should be: 4 findings in 9 packages, 38 files, [SIZE], in [TIME].
     ");
 }
 
@@ -111,7 +111,7 @@ fn a_link_in_place_of_a_file_or_of_a_directory() {
         fs_err::remove_file(prefix.join("bin/python")).unwrap();
         fs_err::copy(prefix.join("bin/python3.11"), prefix.join("bin/python")).unwrap();
     });
-    assert_snapshot!(outcome.failure(1), @r"
+    assert_snapshot!(outcome.failure(1), @"
     exit code 1
     --- stdout
     `bin/python` of `python-3.11.9-h4bc722e_0_cpython`: it is something else; expected a soft link, found a file
@@ -119,7 +119,7 @@ fn a_link_in_place_of_a_file_or_of_a_directory() {
     `share/zoneinfo` of `tzdata-2024a-hd8ed1ab_0`: it is something else; expected a directory, found a soft link
     --- stderr
     Of no package: 4 files (`elsewhere`, `zones/Etc/UTC`, `zones/Europe/Paris` and `zones/Zulu`).
-    `[TEMP]/prefix` is not as it should be: 3 findings in 9 packages, 36 files, [SIZE], in [TIME].
+    `[TEMP]/prefix` is not as it should be: 3 findings in 9 packages, 38 files, [SIZE], in [TIME].
     ");
 }
 
@@ -130,14 +130,14 @@ fn changed_permissions() {
         set_mode(&prefix.join("bin/greet"), 0o644);
         set_mode(&prefix.join("share/where"), 0o700);
     });
-    assert_snapshot!(outcome.failure(1), @r"
+    assert_snapshot!(outcome.failure(1), @"
     exit code 1
     --- stdout
     `bin/greet` of `greet-2.0-pyhd8ed1ab_0`: it has other permissions; expected 0755, found 0644
     `share/where` of `where-2.0-h4bc722e_0`: it has other permissions; expected 0755, found 0700
     `share/where/message.txt` of `where-2.0-h4bc722e_0`: it has other permissions; expected 0644 or 0755, found 0666
     --- stderr
-    `[TEMP]/prefix` is not as it should be: 3 findings in 9 packages, 36 files, [SIZE], in [TIME].
+    `[TEMP]/prefix` is not as it should be: 3 findings in 9 packages, 38 files, [SIZE], in [TIME].
     ");
 }
 
@@ -146,14 +146,14 @@ fn a_missing_record_and_the_files_that_are_nobodys_then() {
     let outcome = verified(&PACKAGES, |prefix| {
         fs_err::remove_file(prefix.join("conda-meta/tzdata-2024a-hd8ed1ab_0.json")).unwrap();
     });
-    assert_snapshot!(outcome.failure(1), @r"
+    assert_snapshot!(outcome.failure(1), @"
     exit code 1
     --- stdout
     `tzdata-2024a-hd8ed1ab_0`: the lock has it, the environment not
     `python-3.11.9-h4bc722e_0_cpython`: a dependency is not met; expected `tzdata`, found none
     --- stderr
     Of no package: 3 files (`share/zoneinfo/Etc/UTC`, `share/zoneinfo/Europe/Paris` and `share/zoneinfo/Zulu`).
-    `[TEMP]/prefix` is not as it should be: 2 findings in 8 packages, 33 files, [SIZE], in [TIME].
+    `[TEMP]/prefix` is not as it should be: 2 findings in 8 packages, 35 files, [SIZE], in [TIME].
     ");
 }
 
@@ -180,14 +180,14 @@ fn packages_that_are_not_the_locks() {
 #[test]
 fn dependencies_that_are_not_met() {
     let open = verified(&["greet-2.0", "python-3.11.9", "python_abi-3.12"], |_| ());
-    assert_snapshot!(open.failure(1), @r"
+    assert_snapshot!(open.failure(1), @"
     exit code 1
     --- stdout
     `python-3.11.9-h4bc722e_0_cpython`: a dependency is not met; expected `tzdata`, found none
     `python-3.11.9-h4bc722e_0_cpython`: it does not go together with a package that is there; expected `python_abi 3.11.* *_cp311`, found `python_abi-3.12-8_cp312`
     `python_abi-3.12-8_cp312`: it does not go together with a package that is there; expected `python 3.12.*`, found `python-3.11.9-h4bc722e_0_cpython`
     --- stderr
-    `[TEMP]/prefix` is not as it should be: 3 findings in 3 packages, 14 files, [SIZE], in [TIME].
+    `[TEMP]/prefix` is not as it should be: 3 findings in 3 packages, 16 files, [SIZE], in [TIME].
     ");
 }
 
@@ -270,13 +270,13 @@ fn what_other_tools_have_recorded() {
         edit_record(prefix, "greet", "\"sha256", "\"unknown");
         set_mode(&prefix.join("lib/python3.11/os.py"), 0o664);
     });
-    assert_snapshot!(outcome.success(), @r"
+    assert_snapshot!(outcome.success(), @"
     exit code 0
     --- stdout
     --- stderr
     warning: the records have no hash to compare for `greet-2.0-pyhd8ed1ab_0`
-    warning: the records have no hash for 8 files of 1 package
-    `[TEMP]/prefix` is as it should be: 3 packages, 17 files, [SIZE], in [TIME].
+    warning: the records have no hash for 10 files of 1 package
+    `[TEMP]/prefix` is as it should be: 3 packages, 19 files, [SIZE], in [TIME].
     ");
 }
 
@@ -341,13 +341,13 @@ fn install_proves_what_it_did() {
     // Nothing is to be done, as far as the records tell.
     fs_err::remove_file(world.path().join("prefix/bin/greet")).unwrap();
     let again = world.mlconda(["install", argument(&lock), "-p", "../prefix", "--verify"]).failure(1);
-    assert_snapshot!(again, @r"
+    assert_snapshot!(again, @"
     exit code 1
     --- stdout
     `bin/greet` of `greet-2.0-pyhd8ed1ab_0`: it is missing
     --- stderr
     `[TEMP]/prefix` is up to date: 9 packages.
-    `[TEMP]/prefix` is not as it should be: 1 finding in 9 packages, 36 files, [SIZE], in [TIME].
+    `[TEMP]/prefix` is not as it should be: 1 finding in 9 packages, 38 files, [SIZE], in [TIME].
     ");
 }
 
