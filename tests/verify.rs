@@ -41,7 +41,7 @@ fn edit_record(prefix: &Path, package: &str, from: &str, to: &str) {
 
 #[test]
 fn an_environment_that_equals_its_lock() {
-    assert_snapshot!(verified(&PACKAGES, |_| ()).success(), @r"
+    assert_snapshot!(verified(&PACKAGES, |_| ()).success(), @"
     exit code 0
     --- stdout
     --- stderr
@@ -69,7 +69,7 @@ fn a_changed_byte() {
         let text = fs_err::read_to_string(&script).unwrap();
         fs_err::write(script, text.replace("/prefix", "/Prefix")).unwrap();
     });
-    assert_snapshot!(outcome.failure(1), @r"
+    assert_snapshot!(outcome.failure(1), @"
     exit code 1
     --- stdout
     `lib/pkgconfig/scripts.pc` of `scripts-1.0-h4bc722e_0`: its content is another; expected sha256 [SHA256], found sha256 [SHA256]
@@ -87,7 +87,7 @@ fn missing_files_and_directories() {
         fs_err::remove_dir(prefix.join("var/hollow/told")).unwrap();
         fs_err::write(prefix.join("share/where/message.txt"), "").unwrap();
     });
-    assert_snapshot!(outcome.failure(1), @r"
+    assert_snapshot!(outcome.failure(1), @"
     exit code 1
     --- stdout
     `bin/greet` of `greet-2.0-pyhd8ed1ab_0`: it is missing
@@ -111,7 +111,7 @@ fn a_link_in_place_of_a_file_or_of_a_directory() {
         fs_err::remove_file(prefix.join("bin/python")).unwrap();
         fs_err::copy(prefix.join("bin/python3.11"), prefix.join("bin/python")).unwrap();
     });
-    assert_snapshot!(outcome.failure(1), @r"
+    assert_snapshot!(outcome.failure(1), @"
     exit code 1
     --- stdout
     `bin/python` of `python-3.11.9-h4bc722e_0_cpython`: it is something else; expected a soft link, found a file
@@ -130,7 +130,7 @@ fn changed_permissions() {
         set_mode(&prefix.join("bin/greet"), 0o644);
         set_mode(&prefix.join("share/where"), 0o700);
     });
-    assert_snapshot!(outcome.failure(1), @r"
+    assert_snapshot!(outcome.failure(1), @"
     exit code 1
     --- stdout
     `bin/greet` of `greet-2.0-pyhd8ed1ab_0`: it has other permissions; expected 0755, found 0644
@@ -146,7 +146,7 @@ fn a_missing_record_and_the_files_that_are_nobodys_then() {
     let outcome = verified(&PACKAGES, |prefix| {
         fs_err::remove_file(prefix.join("conda-meta/tzdata-2024a-hd8ed1ab_0.json")).unwrap();
     });
-    assert_snapshot!(outcome.failure(1), @r"
+    assert_snapshot!(outcome.failure(1), @"
     exit code 1
     --- stdout
     `tzdata-2024a-hd8ed1ab_0`: the lock has it, the environment not
@@ -180,7 +180,7 @@ fn packages_that_are_not_the_locks() {
 #[test]
 fn dependencies_that_are_not_met() {
     let open = verified(&["greet-2.0", "python-3.11.9", "python_abi-3.12"], |_| ());
-    assert_snapshot!(open.failure(1), @r"
+    assert_snapshot!(open.failure(1), @"
     exit code 1
     --- stdout
     `python-3.11.9-h4bc722e_0_cpython`: a dependency is not met; expected `tzdata`, found none
@@ -271,7 +271,7 @@ fn what_other_tools_have_recorded() {
         edit_record(prefix, "greet", "\"sha256", "\"unknown");
         set_mode(&prefix.join("lib/python3.11/os.py"), 0o664);
     });
-    assert_snapshot!(outcome.success(), @r"
+    assert_snapshot!(outcome.success(), @"
     exit code 0
     --- stdout
     --- stderr
@@ -342,7 +342,7 @@ fn install_proves_what_it_did() {
     // Nothing is to be done, as far as the records tell.
     fs_err::remove_file(world.path().join("prefix/bin/greet")).unwrap();
     let again = world.mlconda(["install", argument(&lock), "-p", "../prefix", "--verify"]).failure(1);
-    assert_snapshot!(again, @r"
+    assert_snapshot!(again, @"
     exit code 1
     --- stdout
     `bin/greet` of `greet-2.0-pyhd8ed1ab_0`: it is missing
