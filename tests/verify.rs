@@ -197,7 +197,7 @@ fn strangers_are_told_of_and_are_no_failure() {
         let site = prefix.join("lib/python3.11/site-packages");
         fs_err::create_dir_all(site.join("mine-1.0.dist-info")).unwrap();
         fs_err::create_dir_all(site.join("greet/__pycache__")).unwrap();
-        fs_err::write(site.join("greet/__pycache__/cli.cpython-311.pyc"), "").unwrap();
+        fs_err::write(site.join("greet/__pycache__/cli.cpython-312.pyc"), "").unwrap();
         fs_err::write(site.join("greet/__pycache__/gone.cpython-311.pyc"), "").unwrap();
         fs_err::write(site.join("mine.py"), "").unwrap();
         fs_err::write(prefix.join("bin/mine"), "").unwrap();
@@ -211,7 +211,7 @@ fn strangers_are_told_of_and_are_no_failure() {
     --- stdout
     --- stderr
     Of no package: 3 files of 1 distribution that pip installed, 1 file of byte code and 2 other files (`lib/python3.11/site-packages/greet/__pycache__/gone.cpython-311.pyc` and `notebook.ipynb`).
-    `[TEMP]/prefix` is as it should be: 9 packages, 36 files, [SIZE], in [TIME].
+    `[TEMP]/prefix` is as it should be: 9 packages, 38 files, [SIZE], in [TIME].
     ");
 }
 
