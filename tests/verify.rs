@@ -197,8 +197,7 @@ fn strangers_are_told_of_and_are_no_failure() {
         let site = prefix.join("lib/python3.11/site-packages");
         fs_err::create_dir_all(site.join("mine-1.0.dist-info")).unwrap();
         fs_err::create_dir_all(site.join("greet/__pycache__")).unwrap();
-        fs_err::create_dir_all(prefix.join("lib/python3.11/__pycache__")).unwrap();
-        fs_err::write(prefix.join("lib/python3.11/__pycache__/os.cpython-311.pyc"), "").unwrap();
+        fs_err::write(site.join("greet/__pycache__/cli.cpython-312.pyc"), "").unwrap();
         fs_err::write(site.join("greet/__pycache__/gone.cpython-311.pyc"), "").unwrap();
         fs_err::write(site.join("mine.py"), "").unwrap();
         fs_err::write(prefix.join("bin/mine"), "").unwrap();
