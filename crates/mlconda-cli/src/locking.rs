@@ -29,9 +29,16 @@ pub(crate) struct LockingArgs {
     /// assumes its absence (repeatable)
     #[arg(long = "virtual-package", value_name = "NAME=VERSION")]
     pub(crate) virtual_packages: Vec<Override>,
-    /// Do not ask the network for repodata: use what is cached, however old
+    /// Do not ask the network: use what is cached, however old, and what is in files
     #[arg(long)]
     pub(crate) offline: bool,
+}
+
+impl LockingArgs {
+    /// Whether the network may be asked.
+    pub(crate) fn access(&self) -> Access {
+        if self.offline { Access::Offline } else { Access::Online }
+    }
 }
 
 /// Whether the cache directory is made.
@@ -76,10 +83,7 @@ pub(crate) fn lock(
         .collect();
     targets.iter().try_for_each(|(environment, _)| refuse_pip(environment))?;
     let directory = cache_directory(cache, context)?;
-    let options = RepodataOptions {
-        cache_directory: directory.path().join("repodata"),
-        access: if args.offline { Access::Offline } else { Access::Online },
-    };
+    let options = RepodataOptions { cache_directory: directory.path().join("repodata"), access: args.access() };
     let progress = Display::new(&context.ui);
     let client = Client::new(&context.settings.network_options())?;
     let loading =

@@ -38,6 +38,7 @@ use crate::{
     plan::Plan,
     prefix::{Installed, Prefix},
     progress::{Event, Progress},
+    repodata::Access,
 };
 
 /// The file by which an environment is known.
@@ -61,6 +62,8 @@ pub struct Options {
     pub scripts: Scripts,
     /// What they get of the environment: proxies and the like, and nothing that is secret.
     pub script_variables: Vec<(String, String)>,
+    /// Whether packages may be downloaded; else only those of this machine and of the cache are to be had.
+    pub access: Access,
     /// What happens with packages' links that point out of the prefix.
     pub outward_links: OutwardLinks,
     /// Whether the modules of noarch python packages are compiled. The environment's python does that; one that
@@ -85,6 +88,7 @@ impl Default for Options {
             scripts: Scripts::default(),
             script_variables: Vec::new(),
             bytecode: Bytecode::default(),
+            access: Access::default(),
             outward_links: OutwardLinks::default(),
             cache: None,
             virtual_packages: Vec::new(),

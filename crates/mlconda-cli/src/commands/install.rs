@@ -234,6 +234,7 @@ fn install_one(
         scripts,
         script_variables: context.settings.script_variables(),
         bytecode: args.bytecode(),
+        access: args.locking.access(),
         outward_links: if args.allow_outward_links { OutwardLinks::Keep } else { OutwardLinks::Refuse },
         cache: context.settings.cache_directory.clone().filter(|directory| directory.is_dir()),
         virtual_packages: if native { host.virtual_packages.clone() } else { Vec::new() },

@@ -98,6 +98,11 @@ pub(super) fn local(package: &LockedPackage, path: &Path) -> Result<Archive, Ins
     Ok(Archive::File(Arc::new(file.into_parts().0)))
 }
 
+/// The error for an archive that would have to be downloaded, where that is not wanted.
+pub(super) fn not_asked(package: &LockedPackage) -> InstallError {
+    Failure::Final("the network may not be asked, and it is neither cached nor a file".into()).into_error(package)
+}
+
 /// Downloads and checks an archive. `directory` is where files without a name are made.
 pub(super) async fn download(
     client: &Client,

@@ -34,6 +34,7 @@ use crate::{
     network::Client,
     plan::{Order, Plan},
     progress::{Event, Progress},
+    repodata::Access,
 };
 
 /// A package that is in the stage.
@@ -80,6 +81,7 @@ struct Shared {
     specs: Vec<String>,
     cache: Option<PathBuf>,
     outward_links: OutwardLinks,
+    access: Access,
     platform: Subdir,
     stage: Arc<Stage>,
     python: OnceLock<PythonInfo>,
@@ -120,6 +122,7 @@ pub(super) async fn link_all(
         specs: plan.specs.clone(),
         cache: options.cache.clone(),
         outward_links: options.outward_links,
+        access: options.access,
         platform: plan.platform,
         stage: Arc::clone(stage),
         python: kept_python(plan).map_or_else(OnceLock::new, OnceLock::from),
@@ -217,6 +220,7 @@ async fn fetch_one(
     let archive = match (cached, package.url.to_file_path()) {
         (Some(place), _) => Place::Cached(place),
         (None, Ok(path)) if package.url.scheme() == "file" => Place::Local(path),
+        _ if shared.access == Access::Offline => return Err(fetch::not_asked(package)),
         _ => Place::Here(fetch::download(client, package, shared.stage.root(), progress).await?),
     };
     Ok(Job { number, archive })
