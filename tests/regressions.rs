@@ -280,13 +280,13 @@ fn nothing_is_written_through_a_link() {
 #[test]
 fn links_out_of_the_prefix_are_made_only_if_that_is_asked_for() {
     let world = world();
-    for (number, to) in ["/etc/hostname", "../../outside", "down/../../../outside"].into_iter().enumerate() {
-        let package = PackageBuilder::new(&format!("escape-{number}"), "1.0").link("share/escape", to);
+    for (number, to) in ["/etc/hostname", "../../../outside", "down/../../outside"].into_iter().enumerate() {
+        let package = PackageBuilder::new(&format!("escape-{number}"), "1.0").link("share/deep/escape", to);
         let package = line(&world, &package);
         refused(&world, &package, &format!("points out of the prefix, to `{to}`"));
         let (lock, prefix) = (lock(&world, &[&package]), format!("prefix-{number}"));
         world.mlconda(["install", argument(&lock), "-p", &prefix, "--allow-outward-links"]).success();
-        assert_eq!(fs_err::read_link(world.work().join(prefix).join("share/escape")).unwrap(), Path::new(to));
+        assert_eq!(fs_err::read_link(world.work().join(prefix).join("share/deep/escape")).unwrap(), Path::new(to));
     }
 }
 
@@ -447,13 +447,20 @@ fn begun(world: &TestContext, prefix: &Path, package: &str) -> (Child, File) {
 #[test]
 fn two_installations_at_once() {
     let world = world();
-    let (old, first, second) = (waiting(&world, "1.0"), waiting(&world, "2.0"), waiting(&world, "3.0"));
+    let (old, first) = (waiting(&world, "1.0"), waiting(&world, "2.0"));
+    let second = line(&world, &PackageBuilder::new("waits", "3.0").file("share/only-3.0", "3.0"));
     for (prefix, real) in both_kinds(&world) {
+        let alias = if real == prefix { world.path().join("alias") } else { real.clone() };
+        if real == prefix {
+            fs_err::os::unix::fs::symlink(&real, &alias).unwrap();
+        }
         // Into what is not there yet, and into what is.
         for (package, version) in [(&old, "1.0"), (&first, "2.0")] {
             let (mut child, mut end) = begun(&world, &prefix, package);
-            let outcome = install(&world, &prefix, &[&second]).failure(1);
-            assert!(outcome.stderr.contains("another mlconda is installing into"), "{outcome}");
+            for name in [&prefix, &alias] {
+                let outcome = install(&world, name, &[&second]).failure(1);
+                assert!(outcome.stderr.contains("another mlconda is installing into"), "{outcome}");
+            }
             end.write_all(b"go\n").unwrap();
             assert!(child.wait().unwrap().success());
             assert_eq!(fs_err::read_to_string(real.join("share/version")).unwrap(), version);
