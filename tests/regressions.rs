@@ -91,38 +91,31 @@ fn archive(world: &TestContext, name: &str, info: Info, before: &str, parts: &[(
         serde_json::json!({"_path": path, "path_type": kind})
     });
     let paths = serde_json::json!({"paths": listed.collect::<Vec<_>>(), "paths_version": 1});
+    let of_info = [("info/index.json", index.to_string()), ("info/paths.json", paths.to_string())];
+    let of_info = of_info.iter().map(|(name, text)| (*name, tar::EntryType::Regular, text.as_str(), ""));
+    let mut entries: Vec<_> = parts
+        .iter()
+        .map(|(name, part)| match part {
+            Part::File(content) => (*name, tar::EntryType::Regular, *content, ""),
+            Soft(to) => (*name, tar::EntryType::Symlink, "", *to),
+            Hard(to) => (*name, tar::EntryType::Link, "", *to),
+        })
+        .collect();
+    let place = if info == Info::First { 0 } else { entries.len() };
+    entries.splice(place..place, of_info);
     let mut tar = tar::Builder::new(bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast()));
-    let mut append = |name: &str, part: (tar::EntryType, &str, &str)| {
-        let (kind, content, target) = part;
+    for (name, kind, content, target) in entries {
         let mut header = tar::Header::new_gnu();
         // Through the front door, the names that matter here do not get in.
         let name = format!("{before}{name}");
         header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+        header.as_mut_bytes()[157..157 + target.len()].copy_from_slice(target.as_bytes());
         header.set_entry_type(kind);
         header.set_mode(0o644);
         header.set_mtime(1_700_000_000);
         header.set_size(content.len() as u64);
-        header.as_mut_bytes()[157..157 + target.len()].copy_from_slice(target.as_bytes());
         header.set_cksum();
         tar.append(&header, content.as_bytes()).unwrap();
-    };
-    let of_info = [("info/index.json", index.to_string()), ("info/paths.json", paths.to_string())];
-    let append_info = |append: &mut dyn FnMut(&str, (tar::EntryType, &str, &str))| {
-        of_info.iter().for_each(|(name, text)| append(name, (tar::EntryType::Regular, text, "")));
-    };
-    if info == Info::First {
-        append_info(&mut append);
-    }
-    for (name, part) in parts {
-        let part = match part {
-            Part::File(content) => (tar::EntryType::Regular, *content, ""),
-            Soft(to) => (tar::EntryType::Symlink, "", *to),
-            Hard(to) => (tar::EntryType::Link, "", *to),
-        };
-        append(name, part);
-    }
-    if info == Info::Last {
-        append_info(&mut append);
     }
     fs_err::write(&path, tar.into_inner().unwrap().finish().unwrap()).unwrap();
     locked(&path)
