@@ -256,18 +256,18 @@ fn check(
 ) -> Result<Vec<PathBuf>, InstallError> {
     let mut strangers = Vec::new();
     let mut looked = HashSet::new();
+    let goes = |path: &Path| known.contains(path) && !kept.contains(&path.to_owned());
     for path in new {
         for parent in path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty()) {
             if !looked.insert(parent) {
                 break;
             }
-            let goes = known.contains(parent) && !kept.contains(&parent.to_owned());
-            if !goes && fs_err::symlink_metadata(prefix.join(parent)).is_ok_and(|metadata| !metadata.is_dir()) {
+            if !goes(parent) && fs_err::symlink_metadata(prefix.join(parent)).is_ok_and(|metadata| !metadata.is_dir()) {
                 return Err(InstallError::Kind { path: parent.to_owned() });
             }
         }
         match fs_err::symlink_metadata(prefix.join(path)) {
-            Ok(metadata) if metadata.is_dir() && !only_old_files(&prefix.join(path), path, known) => {
+            Ok(metadata) if metadata.is_dir() && !only_files_that_go(&prefix.join(path), path, &goes) => {
                 return Err(InstallError::Kind { path: path.clone() });
             }
             Ok(metadata) if !metadata.is_dir() && !known.contains(path) => strangers.push(path.clone()),
@@ -278,14 +278,14 @@ fn check(
     Ok(strangers)
 }
 
-/// Whether a directory holds nothing but what the old packages brought, so that it will be gone in time.
-fn only_old_files(place: &Path, path: &Path, known: &HashSet<PathBuf>) -> bool {
+/// Whether a directory holds nothing but files of packages that go, so that it will be gone in time.
+fn only_files_that_go(place: &Path, path: &Path, goes: &impl Fn(&Path) -> bool) -> bool {
     let Ok(entries) = fs_err::read_dir(place) else { return false };
     entries.flatten().all(|entry| {
         let inner = path.join(entry.file_name());
         match entry.file_type() {
-            Ok(kind) if kind.is_dir() => only_old_files(&entry.path(), &inner, known),
-            _ => known.contains(&inner),
+            Ok(kind) if kind.is_dir() => only_files_that_go(&entry.path(), &inner, goes),
+            _ => goes(&inner),
         }
     })
 }
