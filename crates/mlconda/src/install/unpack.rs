@@ -3,20 +3,25 @@
 //! A `.conda` file is a zip of two `.tar.zst`, of which `info` is read first whatever their order. A `.tar.bz2`
 //! is one stream; where its `info/` does not come first, it is read twice.
 
+mod bzip2;
+mod spare;
+
 use std::{
     borrow::Cow,
     fs::File,
     io::{self, Cursor, Read, Seek, SeekFrom},
+    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use rattler_package_streaming::{
     ExtractError,
-    read::stream_tar_bz2,
     seek::{stream_conda_content, stream_conda_info},
 };
 
+pub(super) use self::spare::Spare;
+use self::{bzip2::Bunzip, spare::Borrowed};
 use super::package::{Info, invalid};
 
 /// A verified archive: in memory if it is small, else in a file that has no name.
@@ -41,6 +46,33 @@ impl Archive {
                 let mut file: &File = file;
                 file.seek(SeekFrom::Start(0))?;
                 Ok(Box::new(io::BufReader::with_capacity(128 << 10, file)))
+            }
+        }
+    }
+
+    /// Its size in bytes.
+    fn len(&self) -> io::Result<u64> {
+        match self {
+            Self::Memory(bytes) => Ok(bytes.len() as u64),
+            Self::File(file) => Ok(file.metadata()?.len()),
+        }
+    }
+
+    /// Reads some bytes from a place; 0 at the end.
+    fn read_at(&self, buffer: &mut [u8], place: u64) -> io::Result<usize> {
+        let file = match self {
+            Self::Memory(bytes) => {
+                let bytes = usize::try_from(place).ok().and_then(|place| bytes.get(place..)).unwrap_or(&[]);
+                let count = bytes.len().min(buffer.len());
+                buffer[..count].copy_from_slice(&bytes[..count]);
+                return Ok(count);
+            }
+            Self::File(file) => file,
+        };
+        loop {
+            match file.read_at(buffer, place) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => return other,
             }
         }
     }
@@ -81,8 +113,8 @@ pub(super) trait Sink {
     fn entry(&mut self, entry: Entry<'_>) -> Result<(), Self::Error>;
 }
 
-/// Reads an archive into a sink.
-pub(super) fn unpack<S: Sink>(archive: &Archive, file_name: &str, sink: &mut S) -> Result<(), S::Error> {
+/// Reads an archive into a sink, on this thread and on cores that are spare.
+pub(super) fn unpack<S: Sink>(archive: &Archive, file_name: &str, spare: &Spare, sink: &mut S) -> Result<(), S::Error> {
     if file_name.ends_with(".conda") {
         let mut info = Info::default();
         read_info(&mut stream_conda_info(archive.open()?).map_err(extract_error)?, &mut info)?;
@@ -93,13 +125,13 @@ pub(super) fn unpack<S: Sink>(archive: &Archive, file_name: &str, sink: &mut S) 
         }
         return Ok(());
     }
-    match unpack_at_once(archive, sink)? {
+    match unpack_at_once(archive, spare, sink)? {
         Order::InfoFirst => Ok(()),
         Order::Other => {
             let mut info = Info::default();
-            read_info(&mut stream_tar_bz2(archive.open()?), &mut info)?;
+            read_info(&mut tar::Archive::new(Bunzip::new(archive, spare)?), &mut info)?;
             sink.begin(&info)?;
-            for entry in stream_tar_bz2(archive.open()?).entries()? {
+            for entry in tar::Archive::new(Bunzip::new(archive, spare)?).entries()? {
                 pass_on(entry?, sink)?;
             }
             Ok(())
@@ -114,9 +146,9 @@ enum Order {
 }
 
 /// Reads a `.tar.bz2` in one go, if its `info/` comes first.
-fn unpack_at_once<S: Sink>(archive: &Archive, sink: &mut S) -> Result<Order, S::Error> {
+fn unpack_at_once<S: Sink>(archive: &Archive, spare: &Spare, sink: &mut S) -> Result<Order, S::Error> {
     let mut info = Some(Info::default());
-    for entry in stream_tar_bz2(archive.open()?).entries()? {
+    for entry in tar::Archive::new(Bunzip::new(archive, spare)?).entries()? {
         let mut entry = entry?;
         let path = path_of(&entry)?;
         match &mut info {
