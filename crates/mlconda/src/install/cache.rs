@@ -15,7 +15,7 @@ use super::{
     contents::{self, Content},
     package::{Info, Listed, Package, invalid},
     stage::{Paths, is_inside},
-    unpack::{Archive, Entry, Kind, Sink, unpack},
+    unpack::{Archive, Entry, Kind, Sink, Spare, unpack},
 };
 use crate::{
     lock::{Digest, LockedPackage},
@@ -36,13 +36,13 @@ pub(super) fn is_there(place: &Path) -> bool {
 }
 
 /// Extracts a verified archive to its place in the cache.
-pub(super) fn fill(place: &Path, archive: &Archive, file_name: &str) -> io::Result<()> {
+pub(super) fn fill(place: &Path, archive: &Archive, file_name: &str, spare: &Spare) -> io::Result<()> {
     let parent = place.parent().ok_or_else(|| invalid("the cache has no directory"))?;
     fs_err::create_dir_all(parent)?;
     let aside = tempfile::Builder::new().prefix(".new-").tempdir_in(parent)?;
     let mut extraction =
         Extraction { root: aside.path(), buffer: vec![0; 1 << 20], listed: None, contents: BTreeMap::new() };
-    unpack(archive, file_name, &mut extraction)?;
+    unpack(archive, file_name, spare, &mut extraction)?;
     extraction.finish()?;
     system::set_directory_mode(aside.path(), 0o755)?;
     match fs_err::rename(aside.path(), place) {

@@ -27,7 +27,7 @@ use super::{
     link::{LinkError, Linked, Linking},
     record, script,
     stage::Stage,
-    unpack::{Archive, unpack},
+    unpack::{Archive, Spare, unpack},
 };
 use crate::{
     lock::{LockedPackage, linking_order},
@@ -86,6 +86,8 @@ struct Shared {
     stage: Arc<Stage>,
     python: OnceLock<PythonInfo>,
     jobs: Mutex<mpsc::Receiver<Job>>,
+    /// The cores of threads that wait for a job.
+    spare: Spare,
     outcomes: mpsc::UnboundedSender<Outcome>,
     stop: AtomicBool,
 }
@@ -127,6 +129,7 @@ pub(super) async fn link_all(
         stage: Arc::clone(stage),
         python: kept_python(plan).map_or_else(OnceLock::new, OnceLock::from),
         jobs: Mutex::new(jobs_end),
+        spare: Spare::default(),
         outcomes,
         stop: AtomicBool::new(false),
     });
@@ -231,7 +234,9 @@ impl Shared {
     fn work(&self) {
         let mut buffer = Vec::new();
         loop {
+            let idle = self.spare.lend();
             let job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+            drop(idle);
             let Some(job) = job else { return };
             // A panic here would leave the others waiting for ever; it is our mistake, but not their end.
             let outcome = panic::catch_unwind(panic::AssertUnwindSafe(|| self.link(job, &mut buffer)));
@@ -271,7 +276,7 @@ impl Shared {
             Place::Cached(place) => {
                 cache::read(place).map_err(LinkError::Content).and_then(|cached| linking.link_cached(cached))
             }
-            Place::Here(archive) => unpack(archive, &package.file_name, &mut linking),
+            Place::Here(archive) => unpack(archive, &package.file_name, &self.spare, &mut linking),
             Place::Local(_) => Ok(()),
         };
         let linked = match read {
@@ -298,7 +303,7 @@ impl Shared {
             Place::Cached(place) => return Ok(Place::Cached(place)),
         };
         let Some(place) = self.cached(package) else { return Ok(Place::Here(archive)) };
-        cache::fill(&place, &archive, &package.file_name).map_err(|source| blame(package, source))?;
+        cache::fill(&place, &archive, &package.file_name, &self.spare).map_err(|source| blame(package, source))?;
         Ok(Place::Cached(place))
     }
 
