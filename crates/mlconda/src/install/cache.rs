@@ -1,20 +1,29 @@
 //! The package cache, if there is one: extracted packages, each in a directory named by its archive's sha256.
 //!
 //! A package gets in only after its archive has been checked, is extracted aside, and appears by one rename: what
-//! is there is whole, whoever else is at it. Prefixes share its files by hard link. Nothing here makes the cache's
-//! own directory: without one there is no cache.
+//! is there is whole, whoever else is at it. Prefixes share its files by hard link; so whoever edits such a file in
+//! place edits the cache's, and [`proof`] is what finds that. Nothing here makes the cache's own directory: without one
+//! there is no cache.
+
+mod aside;
+mod extraction;
+mod proof;
 
 use std::{
-    collections::HashSet,
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
+    sync::atomic::AtomicBool,
 };
 
 use rattler_conda_types::package::PathType;
 
+pub(super) use self::proof::prove;
+use self::{
+    aside::{Aside, is_aside},
+    extraction::{Extraction, Seal},
+};
 use super::{
     package::{Info, invalid},
-    stage::is_inside,
     unpack::{Archive, Entry, Kind, Sink, unpack},
 };
 use crate::{
@@ -22,29 +31,87 @@ use crate::{
     system,
 };
 
+/// What a package cache holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheContents {
+    /// How many packages.
+    pub packages: usize,
+    /// The size of their files in bytes, those that prefixes share with the cache among them.
+    pub bytes: u64,
+}
+
+impl CacheContents {
+    /// Counts what is in the cache of this directory, without looking at each file.
+    pub fn of(cache: &Path) -> Self {
+        let mut contents = Self::default();
+        let Ok(entries) = fs_err::read_dir(packages(cache)) else { return contents };
+        for entry in entries.flatten().filter(|entry| !is_aside(&entry.file_name())) {
+            contents.packages += 1;
+            contents.bytes += Seal::read(&entry.path()).map_or(0, |seal| seal.bytes);
+        }
+        contents
+    }
+}
+
+fn packages(cache: &Path) -> PathBuf {
+    cache.join("pkgs")
+}
+
 /// The place of a package in the cache; `None` where the lock gives no sha256 to know it by.
 pub(super) fn place(cache: &Path, package: &LockedPackage) -> Option<PathBuf> {
     match &package.digest {
-        Digest::Sha256(hash) => Some(cache.join("pkgs").join(hex::encode(hash))),
+        Digest::Sha256(hash) => Some(packages(cache).join(hex::encode(hash))),
         Digest::Md5(_) | Digest::Unknown => None,
     }
 }
 
-/// Extracts a verified archive to its place in the cache.
-pub(super) fn fill(place: &Path, archive: &Archive, file_name: &str) -> io::Result<()> {
+/// Extracts a verified archive to its place in the cache. `stop` is set when nobody wants it any more.
+pub(super) fn fill(place: &Path, archive: &Archive, file_name: &str, stop: &AtomicBool) -> io::Result<()> {
+    make(place, stop, |extraction| unpack(archive, file_name, extraction))
+}
+
+/// Copies a package of one cache to its place in another.
+pub(super) fn copy(from: &Path, place: &Path, stop: &AtomicBool) -> io::Result<()> {
+    make(place, stop, |extraction| read(from, extraction))
+}
+
+fn make(place: &Path, stop: &AtomicBool, write: impl FnOnce(&mut Extraction<'_>) -> io::Result<()>) -> io::Result<()> {
     let parent = place.parent().ok_or_else(|| invalid("the cache has no directory"))?;
     fs_err::create_dir_all(parent)?;
-    let aside = tempfile::Builder::new().prefix(".new-").tempdir_in(parent)?;
-    let mut extraction =
-        Extraction { root: aside.path(), buffer: vec![0; 1 << 20], listed: None, files: HashSet::new() };
-    unpack(archive, file_name, &mut extraction)?;
+    let aside = Aside::make_in(parent)?;
+    let mut extraction = Extraction::new(aside.path(), stop);
+    write(&mut extraction)?;
+    extraction.seal()?;
     system::set_directory_mode(aside.path(), 0o755)?;
     match fs_err::rename(aside.path(), place) {
         // Another process was faster: its package is as good as ours.
         Err(_) if place.is_dir() => Ok(()),
-        other => {
-            let _ = aside.keep();
-            other
+        Err(error) => Err(error),
+        Ok(()) => {
+            aside.keep();
+            Ok(())
+        }
+    }
+}
+
+/// Throws a package out of the cache; it is gone in one step.
+pub(super) fn discard(place: &Path) -> io::Result<()> {
+    let parent = place.parent().ok_or_else(|| invalid("the cache has no directory"))?;
+    let aside = Aside::make_in(parent)?;
+    match fs_err::rename(place, aside.path().join("discarded")) {
+        // Another process was faster.
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Removes what killed processes left in the cache. What a living one holds stays, and what cannot be removed;
+/// so does what is on a file system that cannot tell.
+pub(super) fn sweep(cache: &Path) {
+    let Ok(entries) = fs_err::read_dir(packages(cache)) else { return };
+    for entry in entries.flatten().filter(|entry| is_aside(&entry.file_name())) {
+        if let Ok(Some(_hold)) = system::hold_for_sure(&entry.path()) {
+            let _ = fs_err::remove_dir_all(entry.path());
         }
     }
 }
@@ -68,91 +135,6 @@ pub(super) fn read<S: Sink>(place: &Path, sink: &mut S) -> Result<(), S::Error> 
         let kind = if metadata.is_symlink() { Kind::SoftLink(fs_err::read_link(&file)?) } else { Kind::OnDisk(file) };
         let executable = system::is_executable(&metadata);
         sink.entry(Entry { path: listed.relative_path, kind, size: metadata.len(), executable, modified })?;
-    }
-    Ok(())
-}
-
-/// Writes entries as they are.
-struct Extraction<'a> {
-    root: &'a Path,
-    buffer: Vec<u8>,
-    /// The paths that linking will ask for.
-    listed: Option<HashSet<PathBuf>>,
-    /// The files that are there: what a hard link may be to.
-    files: HashSet<PathBuf>,
-}
-
-impl Sink for Extraction<'_> {
-    type Error = io::Error;
-
-    fn begin(&mut self, info: &Info) -> io::Result<()> {
-        fs_err::create_dir_all(self.root.join("info"))?;
-        for (name, content) in info.files() {
-            fs_err::write(self.root.join(name), content)?;
-        }
-        self.listed = Some(info.read()?.paths.into_keys().collect());
-        Ok(())
-    }
-
-    fn entry(&mut self, entry: Entry<'_>) -> io::Result<()> {
-        if self.listed.as_ref().is_some_and(|listed| !listed.contains(&entry.path)) {
-            return Ok(());
-        }
-        if !is_inside(&entry.path) {
-            return Err(invalid(format!("`{}` is not a path that a package may write", entry.path.display())));
-        }
-        let place = self.root.join(&entry.path);
-        self.make_parent(&entry.path)?;
-        system::remove_if_there(&place)?;
-        match entry.kind {
-            Kind::File(content) => {
-                let mode = if entry.executable { 0o755 } else { 0o644 };
-                let file = system::create_new(&place, mode)?;
-                copy(content, entry.size, &file, &mut self.buffer)?;
-                system::set_mode(file.file(), mode)?;
-                system::set_time(file.file(), entry.modified)?;
-                self.files.insert(entry.path);
-                Ok(())
-            }
-            // Where a link points to is judged when it gets into a prefix; nothing here is written through one.
-            Kind::SoftLink(to) => {
-                fs_err::os::unix::fs::symlink(to, &place)?;
-                system::set_link_time(&place, entry.modified)
-            }
-            Kind::HardLink(to) if self.files.contains(&to) => {
-                fs_err::hard_link(self.root.join(to), place)?;
-                self.files.insert(entry.path);
-                Ok(())
-            }
-            Kind::HardLink(to) => Err(invalid(format!("`{}` is not a file of the package", to.display()))),
-            Kind::OnDisk(file) => fs_err::copy(file, place).map(|_| ()),
-        }
-    }
-}
-
-impl Extraction<'_> {
-    /// Makes the directories of a path, none of which may be a link.
-    fn make_parent(&self, path: &Path) -> io::Result<()> {
-        let mut place = self.root.to_owned();
-        for part in path.parent().into_iter().flat_map(Path::components) {
-            place.push(part);
-            match fs_err::symlink_metadata(&place) {
-                Ok(metadata) if metadata.is_dir() => {}
-                Ok(_) => return Err(invalid(format!("`{}` is a file and a directory", path.display()))),
-                Err(_) => fs_err::create_dir(&place)?,
-            }
-        }
-        Ok(())
-    }
-}
-
-fn copy(content: &mut dyn Read, size: u64, mut file: &fs_err::File, buffer: &mut [u8]) -> io::Result<()> {
-    let mut left = size;
-    while left > 0 {
-        let piece = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-        content.read_exact(&mut buffer[..piece])?;
-        io::Write::write_all(&mut file, &buffer[..piece])?;
-        left -= piece as u64;
     }
     Ok(())
 }

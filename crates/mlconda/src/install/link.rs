@@ -19,6 +19,7 @@ use super::{
     stage::{Stage, is_inside, link_stays_inside},
     unpack::{Entry, Kind, Sink},
 };
+use crate::system::Made;
 
 /// A file whose content is read in one piece is written in one piece. Larger ones go through a buffer of this
 /// size, in bytes.
@@ -46,6 +47,7 @@ pub(super) struct Linking<'a> {
     stop: &'a AtomicBool,
     package: Option<Package>,
     paths: Vec<PathsEntry>,
+    hard_linked: u64,
 }
 
 /// What [`Linking`] came to.
@@ -53,6 +55,8 @@ pub(super) struct Linked {
     pub(super) package: Package,
     /// The paths in the prefix, for the record, sorted.
     pub(super) paths: Vec<PathsEntry>,
+    /// The size in bytes of the files that are hard links to others.
+    pub(super) hard_linked: u64,
 }
 
 /// Why linking stopped.
@@ -64,6 +68,17 @@ pub(super) enum LinkError {
     Failed(InstallError),
     /// The package's content is not what it should be, or the archive cannot be read.
     Content(std::io::Error),
+}
+
+impl LinkError {
+    /// Whether the package may be at fault: what is missing may be missing there.
+    pub(super) fn is_of_the_package(&self) -> bool {
+        match self {
+            Self::Content(_) => true,
+            Self::Failed(InstallError::File(error)) => error.kind() == std::io::ErrorKind::NotFound,
+            Self::Failed(_) | Self::PythonWanted => false,
+        }
+    }
 }
 
 impl From<std::io::Error> for LinkError {
@@ -92,6 +107,7 @@ impl Sink for Linking<'_> {
             return Err(LinkError::PythonWanted);
         }
         self.paths.clear();
+        self.hard_linked = 0;
         self.paths.reserve(package.paths.len());
         self.package = Some(package);
         Ok(())
@@ -113,8 +129,15 @@ impl Sink for Linking<'_> {
                 let source = File { content, size: entry.size, executable: entry.executable, modified: entry.modified };
                 self.file(source, &listed, target, &place)?
             }
+            // A package can ask for files of its own, because it changes them.
+            Kind::OnDisk(ref file) if listed.prefix_placeholder.is_none() && listed.no_link => {
+                self.stage.linker.copy(file, &place).map_err(disk)?;
+                PathsEntry { size_in_bytes: Some(entry.size), ..plain(&listed, target) }
+            }
             Kind::OnDisk(ref file) if listed.prefix_placeholder.is_none() => {
-                crate::system::link_or_copy(file, &place).map_err(disk)?;
+                if self.stage.linker.make(file, &place).map_err(disk)? == Made::HardLink {
+                    self.hard_linked += entry.size;
+                }
                 PathsEntry { size_in_bytes: Some(entry.size), ..plain(&listed, target) }
             }
             Kind::OnDisk(ref file) => {
@@ -164,7 +187,7 @@ impl<'a> Linking<'a> {
         outward_links: OutwardLinks,
         stop: &'a AtomicBool,
     ) -> Self {
-        Self { stage, number, python, buffer, outward_links, stop, package: None, paths: Vec::new() }
+        Self { stage, number, python, buffer, outward_links, stop, package: None, paths: Vec::new(), hard_linked: 0 }
     }
 
     /// Where a path of the archive goes in the prefix.
@@ -295,7 +318,7 @@ impl<'a> Linking<'a> {
         self.entry_points()?;
         self.paths.sort_by(|one, other| one.relative_path.cmp(&other.relative_path));
         match self.package {
-            Some(package) => Ok(Linked { package, paths: self.paths }),
+            Some(package) => Ok(Linked { package, paths: self.paths, hard_linked: self.hard_linked }),
             None => Err(invalid("the archive is empty").into()),
         }
     }
