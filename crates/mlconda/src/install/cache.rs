@@ -65,39 +65,65 @@ pub(super) fn place(cache: &Path, package: &LockedPackage) -> Option<PathBuf> {
     }
 }
 
+/// Why a package is not in the cache.
+pub(super) enum FillError {
+    /// The cache's disk, or its owner, would not have it.
+    Cache(io::Error),
+    /// The package is not sound.
+    Package(io::Error),
+}
+
+impl From<io::Error> for FillError {
+    fn from(error: io::Error) -> Self {
+        if is_of_the_disk(&error) { Self::Cache(error) } else { Self::Package(error) }
+    }
+}
+
+/// Whether an error is the disk's, and not the package's.
+pub(super) fn is_of_the_disk(error: &io::Error) -> bool {
+    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(error.kind(), PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull)
+}
+
 /// Extracts a verified archive to its place in the cache. `stop` is set when nobody wants it any more.
-pub(super) fn fill(place: &Path, archive: &Archive, file_name: &str, stop: &AtomicBool) -> io::Result<()> {
+pub(super) fn fill(place: &Path, archive: &Archive, file_name: &str, stop: &AtomicBool) -> Result<(), FillError> {
     make(place, stop, |extraction| unpack(archive, file_name, extraction))
 }
 
 /// Copies a package of one cache to its place in another.
-pub(super) fn copy(from: &Path, place: &Path, stop: &AtomicBool) -> io::Result<()> {
+pub(super) fn copy(from: &Path, place: &Path, stop: &AtomicBool) -> Result<(), FillError> {
     make(place, stop, |extraction| read(from, extraction))
 }
 
-fn make(place: &Path, stop: &AtomicBool, write: impl FnOnce(&mut Extraction<'_>) -> io::Result<()>) -> io::Result<()> {
-    let parent = place.parent().ok_or_else(|| invalid("the cache has no directory"))?;
-    fs_err::create_dir_all(parent)?;
-    let aside = Aside::make_in(parent)?;
+fn make(
+    place: &Path,
+    stop: &AtomicBool,
+    write: impl FnOnce(&mut Extraction<'_>) -> io::Result<()>,
+) -> Result<(), FillError> {
+    let aside = beside(place).map_err(FillError::Cache)?;
     let mut extraction = Extraction::new(aside.path(), stop);
     write(&mut extraction)?;
     extraction.seal()?;
     system::set_directory_mode(aside.path(), 0o755)?;
     match fs_err::rename(aside.path(), place) {
         // Another process was faster: its package is as good as ours.
-        Err(_) if place.is_dir() => Ok(()),
-        Err(error) => Err(error),
-        Ok(()) => {
-            aside.keep();
-            Ok(())
-        }
+        Err(_) if place.is_dir() => {}
+        Err(error) => return Err(FillError::Cache(error)),
+        Ok(()) => aside.keep(),
     }
+    Ok(())
+}
+
+/// A directory on the way to a place in the cache, or from there.
+fn beside(place: &Path) -> io::Result<Aside> {
+    let parent = place.parent().ok_or_else(|| invalid("the cache has no directory"))?;
+    fs_err::create_dir_all(parent)?;
+    Aside::make_in(parent)
 }
 
 /// Throws a package out of the cache; it is gone in one step.
 pub(super) fn discard(place: &Path) -> io::Result<()> {
-    let parent = place.parent().ok_or_else(|| invalid("the cache has no directory"))?;
-    let aside = Aside::make_in(parent)?;
+    let aside = beside(place)?;
     match fs_err::rename(place, aside.path().join("discarded")) {
         // Another process was faster.
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

@@ -10,7 +10,12 @@ use std::{
     sync::{Arc, OnceLock, atomic::AtomicBool},
 };
 
-use super::{InstallError, Options, Sharing, cache, fetch, unpack::Archive};
+use super::{
+    InstallError, Options, Sharing,
+    cache::{self, FillError},
+    fetch,
+    unpack::Archive,
+};
 use crate::{lock::LockedPackage, repodata::Access};
 
 /// From this attempt on, a package is linked from its archive, whatever happens to the cache: others may be at work
@@ -133,23 +138,26 @@ impl Sources {
                 if self.check == CacheCheck::Content {
                     prove(&place, buffer, stop)?;
                 }
-                return self.share(package, attempt, place, Origin::Cache, stop);
+                return Ok(self.share(package, attempt, place, Origin::Cache, stop));
             }
             Place::Extracted(..) => return Ok(place),
         };
         let fill = |place: &Path| cache::fill(place, &archive, &package.file_name, stop);
         if let Some(place) = self.cached(package, attempt).filter(|_| self.unwritable.get().is_none()) {
             match fill(&place) {
-                Ok(()) => return self.share(package, attempt, place, Origin::Archive, stop),
-                Err(error) if is_of_the_disk(&error) => {
+                Ok(()) => return Ok(self.share(package, attempt, place, Origin::Archive, stop)),
+                Err(FillError::Cache(error)) => {
                     let _ = self.unwritable.set(error);
                 }
-                Err(error) => return Err(Trouble::Failed(blame(package, error))),
+                Err(FillError::Package(error)) => return Err(Trouble::Failed(blame(package, error))),
             }
         }
         match self.shared(package, attempt) {
             Some(place) => {
-                fill(&place).map_err(|source| Trouble::Failed(blame(package, source)))?;
+                fill(&place).map_err(|error| match error {
+                    FillError::Cache(error) => Trouble::Failed(error.into()),
+                    FillError::Package(error) => Trouble::Failed(blame(package, error)),
+                })?;
                 Ok(Place::Extracted(place, Origin::Archive))
             }
             None => Ok(Place::Here(archive)),
@@ -157,21 +165,13 @@ impl Sources {
     }
 
     /// Copies a package out of the cache if several environments of this call want it: the cache is on another file
-    /// system then, and they can share only a copy.
-    fn share(
-        &self,
-        package: &LockedPackage,
-        attempt: u32,
-        place: PathBuf,
-        origin: Origin,
-        stop: &AtomicBool,
-    ) -> Result<Place, Trouble> {
-        let Some(shared) = self.shared(package, attempt) else { return Ok(Place::Extracted(place, origin)) };
-        match cache::copy(&place, &shared, stop) {
-            Ok(()) if origin.is_cache() => Ok(Place::Extracted(shared, Origin::CacheCopied)),
-            Ok(()) => Ok(Place::Extracted(shared, origin)),
-            Err(error) if is_of_the_disk(&error) => Err(Trouble::Failed(InstallError::File(error))),
-            Err(error) => Err(Trouble::Damaged(place, error)),
+    /// system then, and they can share only a copy. If that fails, linking it will say why, or do without.
+    fn share(&self, package: &LockedPackage, attempt: u32, place: PathBuf, origin: Origin, stop: &AtomicBool) -> Place {
+        match self.shared(package, attempt) {
+            Some(shared) if cache::copy(&place, &shared, stop).is_ok() => {
+                Place::Extracted(shared, if origin == Origin::Cache { Origin::CacheCopied } else { origin })
+            }
+            _ => Place::Extracted(place, origin),
         }
     }
 
@@ -208,15 +208,9 @@ pub(super) fn prove(place: &Path, buffer: &mut Vec<u8>, stop: &AtomicBool) -> Re
     })
 }
 
-/// Whether an error is the disk's, and not the package's.
-fn is_of_the_disk(error: &io::Error) -> bool {
-    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    matches!(error.kind(), PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull)
-}
-
 /// Whose fault an error is: the disk's, or the package's.
 pub(super) fn blame(package: &LockedPackage, source: io::Error) -> InstallError {
-    if is_of_the_disk(&source) {
+    if cache::is_of_the_disk(&source) {
         return InstallError::File(source);
     }
     InstallError::Package { package: package.file_name.clone(), source }

@@ -51,7 +51,10 @@ fn compare(place: &Path, listed: &PathsEntry, seal: &Seal, buffer: &mut [u8]) ->
     let path = &listed.relative_path;
     let differs = |what: &str| Err(invalid(format!("`{}` {what}", path.display())));
     let file = place.join(path);
-    let metadata = fs_err::symlink_metadata(&file)?;
+    let metadata = match fs_err::symlink_metadata(&file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return differs("is missing"),
+        other => other?,
+    };
     match seal.links.get(path) {
         Some(to) if metadata.is_symlink() && fs_err::read_link(&file)? == *to => return Ok(()),
         Some(_) => return differs("is not the link that it was"),
