@@ -120,7 +120,7 @@ fn every_kind_of_damage_is_found() {
     warning: `links-1.0-h4bc722e_0.conda` was damaged in the cache and is fetched again: `lib/links/libone.so.1.2.3` has the permissions 600
     warning: `greet-2.0-pyhd8ed1ab_0.conda` was damaged in the cache and is fetched again: `info/paths.json` has another content
     warning: `greet-2.0-pyhd8ed1ab_0.conda` was damaged in the cache and is fetched again: `info/link.json` has another content
-    warning: `greet-2.0-pyhd8ed1ab_0.conda` was damaged in the cache and is fetched again: it cannot be judged: failed to open file `[TEMP]/home/.cache/mlconda/pkgs/[SHA256]/info/mlconda.json`: No such file or directory (os error [NUMBER])
+    warning: `greet-2.0-pyhd8ed1ab_0.conda` was damaged in the cache and is fetched again: failed to open file `[TEMP]/home/.cache/mlconda/pkgs/[SHA256]/info/mlconda.json`: No such file or directory (os error [NUMBER])
     warning: `python-3.11.9-h4bc722e_0_cpython.conda` was damaged in the cache and is fetched again: `bin/python3.11` is no file
     ");
     assert!(!install(&world, "prefix", &["--verify-cache"]).success().stderr.contains("warning"));
@@ -286,6 +286,33 @@ fn environments_of_one_call_share_files() {
 
 fn times(prefix: &Path) -> Vec<(String, i64)> {
     identities(prefix).into_iter().map(|(path, (_, time))| (path, time)).collect()
+}
+
+#[test]
+fn with_a_cache_on_another_file_system_too() {
+    let (world, server) = (world(), serve());
+    let device = |path: &Path| fs_err::metadata(path).map(|metadata| metadata.dev()).ok();
+    let memory = Path::new("/dev/shm");
+    let (Some(here), Some(there)) = (device(&world.path()), device(memory)) else { return };
+    if here == there {
+        return;
+    }
+    let cache = tempfile::tempdir_in(memory).unwrap();
+    let cache = [("MLCONDA_CACHE_DIR", argument(cache.path()))];
+    two_locks(&world, &server, &A, &B);
+    let [a, b] = ["a", "b"].map(|name| world.named_prefix(name));
+    let prefixes = || [&a, &b].map(|prefix| (tree::tree(prefix).unwrap(), times(prefix)));
+    world.mlconda(["install", "a.lock"]).success();
+    world.mlconda(["install", "b.lock"]).success();
+    let apart = prefixes();
+    for fill in ["cold", "warm"] {
+        fs_err::remove_dir_all(world.root_prefix()).unwrap();
+        world.mlconda_with(["install", "a.lock", "b.lock"], &cache).success();
+        assert_eq!(apart, prefixes(), "{fill}");
+        let (inodes_a, inodes_b) = (inodes(&a), inodes(&b));
+        let shared = inodes_a.iter().filter(|(path, inode)| inodes_b.get(*path) == Some(inode)).count();
+        assert_eq!(shared, 10, "{fill}");
+    }
 }
 
 #[test]

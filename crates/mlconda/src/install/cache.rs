@@ -102,8 +102,11 @@ fn make(
 ) -> Result<(), FillError> {
     let aside = beside(place).map_err(FillError::Cache)?;
     let mut extraction = Extraction::new(aside.path(), stop);
-    write(&mut extraction)?;
-    extraction.seal()?;
+    write(&mut extraction).and_then(|()| extraction.seal()).map_err(|error| match aside.path().is_dir() {
+        true => error.into(),
+        // Somebody has removed the cache meanwhile.
+        false => FillError::Cache(error),
+    })?;
     system::set_directory_mode(aside.path(), 0o755)?;
     match fs_err::rename(aside.path(), place) {
         // Another process was faster: its package is as good as ours.
@@ -117,12 +120,18 @@ fn make(
 /// A directory on the way to a place in the cache, or from there.
 fn beside(place: &Path) -> io::Result<Aside> {
     let parent = place.parent().ok_or_else(|| invalid("the cache has no directory"))?;
-    fs_err::create_dir_all(parent)?;
+    match fs_err::create_dir(parent) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
     Aside::make_in(parent)
 }
 
 /// Throws a package out of the cache; it is gone in one step.
 pub(super) fn discard(place: &Path) -> io::Result<()> {
+    if !place.exists() {
+        return Ok(());
+    }
     let aside = beside(place)?;
     match fs_err::rename(place, aside.path().join("discarded")) {
         // Another process was faster.

@@ -19,7 +19,7 @@ use super::{
     stage::{Stage, is_inside, link_stays_inside},
     unpack::{Entry, Kind, Sink},
 };
-use crate::system::Made;
+use crate::system::{Linker, Made};
 
 /// A file whose content is read in one piece is written in one piece. Larger ones go through a buffer of this
 /// size, in bytes.
@@ -43,6 +43,8 @@ pub(super) struct Linking<'a> {
     /// The buffer of the thread.
     buffer: &'a mut Vec<u8>,
     outward_links: OutwardLinks,
+    /// How files of the place get here where the package is extracted.
+    linker: &'a Linker,
     /// Set when nobody wants the result any more.
     stop: &'a AtomicBool,
     package: Option<Package>,
@@ -131,11 +133,11 @@ impl Sink for Linking<'_> {
             }
             // A package can ask for files of its own, because it changes them.
             Kind::OnDisk(ref file) if listed.prefix_placeholder.is_none() && listed.no_link => {
-                self.stage.linker.copy(file, &place).map_err(disk)?;
+                self.linker.copy(file, &place).map_err(disk)?;
                 PathsEntry { size_in_bytes: Some(entry.size), ..plain(&listed, target) }
             }
             Kind::OnDisk(ref file) if listed.prefix_placeholder.is_none() => {
-                if self.stage.linker.make(file, &place).map_err(disk)? == Made::HardLink {
+                if self.linker.make(file, &place).map_err(disk)? == Made::HardLink {
                     self.hard_linked += entry.size;
                 }
                 PathsEntry { size_in_bytes: Some(entry.size), ..plain(&listed, target) }
@@ -185,9 +187,21 @@ impl<'a> Linking<'a> {
         python: Option<&'a PythonInfo>,
         buffer: &'a mut Vec<u8>,
         outward_links: OutwardLinks,
+        linker: &'a Linker,
         stop: &'a AtomicBool,
     ) -> Self {
-        Self { stage, number, python, buffer, outward_links, stop, package: None, paths: Vec::new(), hard_linked: 0 }
+        Self {
+            stage,
+            number,
+            python,
+            buffer,
+            outward_links,
+            linker,
+            stop,
+            package: None,
+            paths: Vec::new(),
+            hard_linked: 0,
+        }
     }
 
     /// Where a path of the archive goes in the prefix.

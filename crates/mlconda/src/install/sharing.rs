@@ -70,6 +70,11 @@ impl Sharing {
         Ok(Self { directory, packages, made, _hold: hold })
     }
 
+    /// Whether this is where a place is.
+    pub(super) fn holds(&self, place: &Path) -> bool {
+        place.starts_with(&self.directory)
+    }
+
     /// The place of a package that several environments want.
     pub(super) fn place(&self, package: &LockedPackage) -> Option<PathBuf> {
         match &package.digest {

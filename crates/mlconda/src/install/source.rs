@@ -16,7 +16,7 @@ use super::{
     fetch,
     unpack::Archive,
 };
-use crate::{lock::LockedPackage, repodata::Access};
+use crate::{lock::LockedPackage, repodata::Access, system::Linker};
 
 /// From this attempt on, a package is linked from its archive, whatever happens to the cache: others may be at work
 /// in it, or remove it.
@@ -84,6 +84,8 @@ pub(super) struct Sources {
     check: CacheCheck,
     access: Access,
     sharing: Option<Arc<Sharing>>,
+    /// How files get out of the cache, and out of what siblings share: the two may be on different file systems.
+    linkers: [Linker; 2],
     /// Why nothing is put into the cache any more.
     unwritable: OnceLock<io::Error>,
 }
@@ -94,7 +96,8 @@ impl Sources {
         if let Some(cache) = &cache {
             cache::sweep(cache);
         }
-        Self { cache, check: options.cache_check, access: options.access, sharing, unwritable: OnceLock::new() }
+        let (check, access, unwritable) = (options.cache_check, options.access, OnceLock::new());
+        Self { cache, check, access, sharing, linkers: <[Linker; 2]>::default(), unwritable }
     }
 
     /// Where a package is on this machine; `None` if it has to be downloaded.
@@ -188,6 +191,15 @@ impl Sources {
         }
         cache::discard(place)?;
         Ok(reason)
+    }
+
+    /// How files of a place get into a prefix.
+    pub(super) fn linker(&self, place: &Place) -> &Linker {
+        let [of_the_cache, of_siblings] = &self.linkers;
+        match (place, &self.sharing) {
+            (Place::Extracted(place, _), Some(sharing)) if sharing.holds(place) => of_siblings,
+            _ => of_the_cache,
+        }
     }
 
     /// Why nothing could be put into the cache, if that was so.

@@ -15,7 +15,7 @@ use std::{
 use rattler_conda_types::Subdir;
 
 use super::{InstallError, package::invalid};
-use crate::system::{self, Linker};
+use crate::system;
 
 /// Where second comers wait, below the stage.
 const DRAWER: &str = ".mlconda-clash";
@@ -37,8 +37,6 @@ pub(super) struct Stage {
     pub(super) prefix: String,
     /// The platform that the prefix is for.
     pub(super) platform: Subdir,
-    /// How files of the cache get here.
-    pub(super) linker: Linker,
     /// Permission bits that the process's umask takes away.
     umask: u32,
     claims: Mutex<Claims>,
@@ -57,8 +55,8 @@ impl Stage {
     pub(super) fn new(root: &Path, prefix: &Path, platform: Subdir) -> io::Result<Self> {
         let prefix = prefix.to_str().ok_or_else(|| invalid(format!("`{}` is not UTF-8", prefix.display())))?;
         let umask = system::umask_below(root)?;
-        let (linker, claims) = (Linker::default(), Mutex::default());
-        Ok(Self { root: root.to_owned(), prefix: prefix.to_owned(), platform, linker, umask, claims })
+        let claims = Mutex::default();
+        Ok(Self { root: root.to_owned(), prefix: prefix.to_owned(), platform, umask, claims })
     }
 
     /// The directory.

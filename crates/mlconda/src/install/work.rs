@@ -266,7 +266,8 @@ impl Shared {
             Ok(place) => place,
             Err(trouble) => return self.give_up(number, attempt, trouble),
         };
-        let mut linking = Linking::new(&self.stage, number, self.python.get(), buffer, self.outward_links, &self.stop);
+        let (python, links, linker) = (self.python.get(), self.outward_links, self.sources.linker(&place));
+        let mut linking = Linking::new(&self.stage, number, python, buffer, links, linker, &self.stop);
         let (read, origin) = match &place {
             Place::Extracted(place, origin) => (cache::read(place, &mut linking), Some(*origin)),
             Place::Here(archive) => (unpack(archive, &package.file_name, &mut linking), None),

@@ -123,7 +123,7 @@ mod tests {
         let [from, linked, copied] = ["from", "linked", "copied"].map(|name| directory.path().join(name));
         fs_err::write(&from, "x".repeat(100_000)).unwrap();
         let file = fs_err::File::options().write(true).open(&from).unwrap();
-        system::set_mode(file.file(), 0o755).unwrap();
+        set_mode(file.file(), 0o755).unwrap();
         system::set_time(file.file(), 1_000_000_000).unwrap();
         assert_eq!(Linker::default().make(&from, &linked).unwrap(), Made::HardLink);
         assert_eq!(Linker::of_copies().make(&from, &copied).unwrap(), Made::Copy);
