@@ -287,7 +287,9 @@ impl Table {
             let Measured { wall, user, system, peak } = measured;
             let idle = (wall * cores - user - system).max(0.0);
             let ratios = [ratio("plain tools"), ratio("rattler, cold"), ratio("rattler, warm")].join(" | ");
-            text += &format!("| {source} | {name} | {wall:.2} s | {ratios} | {user:.2} | {system:.2} | {idle:.2} | {peak:.0} |\n");
+            text += &format!(
+                "| {source} | {name} | {wall:.2} s | {ratios} | {user:.2} | {system:.2} | {idle:.2} | {peak:.0} |\n"
+            );
         }
         for (what, calls, files) in &self.calls {
             text += &calls.render(what, *files);

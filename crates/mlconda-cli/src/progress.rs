@@ -124,12 +124,26 @@ impl People<'_> {
             Event::Downloaded { bytes } | Event::Verified { bytes } => self.bar.inc(bytes),
             Event::DownloadedAgain { bytes } => self.bar.dec(bytes),
             Event::Retrying { package, reason } => self.say(&format!("`{package}` again: {reason}")),
+            Event::CacheDamaged { .. } | Event::CacheNotWritten { .. } => self.of_the_cache(event),
             Event::PackageInstalled { .. } => self.linked(),
             Event::BytecodeStarted { modules } => self.spin(format!("Compiling {}", count(modules, "module"))),
             Event::LinkScript { package } => self.say(&format!("Running the post-link script of `{package}`")),
             Event::Warning(text) => self.bar.suspend(|| self.ui.warn(&text)),
             _ => {}
         }
+    }
+}
+
+impl People<'_> {
+    fn of_the_cache(&self, event: Event) {
+        let text = match event {
+            Event::CacheDamaged { package, reason } => {
+                format!("`{package}` was damaged in the cache and is fetched again: {reason}")
+            }
+            Event::CacheNotWritten { reason } => format!("packages could not be put into the cache: {reason}"),
+            _ => return,
+        };
+        self.bar.suspend(|| self.ui.warn(&text));
     }
 }
 
@@ -165,6 +179,10 @@ impl<'a> Program<'a> {
             Event::Downloaded { bytes } => return self.count(|arrived| arrived.saturating_add(bytes)),
             Event::DownloadedAgain { bytes } => return self.count(|arrived| arrived.saturating_sub(bytes)),
             Event::Retrying { package, reason } => json!({"event": "retrying", "package": package, "reason": reason}),
+            Event::CacheDamaged { package, reason } => {
+                json!({"event": "cache-damaged", "package": package, "reason": reason})
+            }
+            Event::CacheNotWritten { reason } => json!({"event": "cache-not-written", "reason": reason}),
             Event::PackageInstalled { package } => json!({"event": "package-installed", "package": package}),
             Event::BytecodeStarted { modules } => json!({"event": "bytecode-started", "modules": modules}),
             Event::LinkScript { package } => json!({"event": "script", "package": package}),

@@ -146,6 +146,7 @@ fn install_hint(error: &InstallError) -> Option<String> {
             "nothing of it was used. If the channel has replaced the package and that is as it should be, lock anew; \
              else somebody between you and the channel has changed it"
         }
+        InstallError::Damaged { .. } => "install once without `--offline`: then it is fetched again",
         InstallError::Package { .. } => "the prefix is as it was. The package is at fault: tell its maintainers",
         InstallError::Kind { .. } => "the packages, or your own files in the prefix, do not go together",
         InstallError::OutwardLink { .. } => "if you trust the package, `--allow-outward-links` makes the link",

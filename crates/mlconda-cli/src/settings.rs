@@ -129,6 +129,11 @@ impl Settings {
         self.raw_variables.iter().find(set).map(|(_, value)| value.as_os_str())
     }
 
+    /// The cache directory, if there is one: `install` never makes it.
+    pub(crate) fn package_cache(&self) -> Option<PathBuf> {
+        self.cache_directory.clone().filter(|directory| directory.is_dir())
+    }
+
     /// How to talk to servers: with the certificates of the system and of `SSL_CERT_FILE` and `SSL_CERT_DIR`
     /// besides the built-in ones, and through the proxies that the variables of curl name.
     pub(crate) fn network_options(&self) -> NetworkOptions {

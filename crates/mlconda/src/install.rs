@@ -13,7 +13,9 @@ mod link;
 mod package;
 mod record;
 mod script;
+mod sharing;
 mod site;
+mod source;
 mod stage;
 mod unpack;
 mod work;
@@ -30,6 +32,9 @@ use rattler_conda_types::{GenericVirtualPackage, MatchSpec, Matches, ParseStrict
 
 pub use self::{
     bytecode::{Bytecode, Compiled},
+    cache::CacheContents,
+    sharing::Sharing,
+    source::CacheCheck,
     stage::Clash,
 };
 use self::{site::Site, stage::Stage};
@@ -72,6 +77,10 @@ pub struct Options {
     pub bytecode: Bytecode,
     /// The package cache, if there is one.
     pub cache: Option<PathBuf>,
+    /// How far the cache is trusted.
+    pub cache_check: CacheCheck,
+    /// What this installation has in common with others of the same call, if there are any.
+    pub sharing: Option<Arc<Sharing>>,
     /// The virtual packages of the machine that the prefix is for. What is not among them is not judged: a
     /// builder need not have the GPU that the program will have.
     pub virtual_packages: Vec<GenericVirtualPackage>,
@@ -92,6 +101,8 @@ impl Default for Options {
             access: Access::default(),
             outward_links: OutwardLinks::default(),
             cache: None,
+            cache_check: CacheCheck::default(),
+            sharing: None,
             virtual_packages: Vec::new(),
         }
     }
@@ -131,6 +142,11 @@ pub struct Report {
     pub files: usize,
     /// Their size in bytes.
     pub bytes: u64,
+    /// How many packages came out of the cache.
+    pub cached: usize,
+    /// How many of the bytes take no room of their own: they are in hard links to files that were there before, in the
+    /// cache or in an environment of the same call.
+    pub shared: u64,
     /// Paths that several packages hold.
     pub clashes: Vec<Clash>,
     /// Files that belonged to no package, and that a package's file has replaced.
@@ -234,6 +250,15 @@ pub enum InstallError {
         /// The archive's, in hex.
         found: String,
     },
+    /// A package in the cache is damaged, and cannot be fetched again.
+    #[error("`{package}` is damaged in the cache, and the network may not be asked for another one")]
+    Damaged {
+        /// The package's file name.
+        package: String,
+        /// What is wrong.
+        #[source]
+        source: io::Error,
+    },
     /// An archive is damaged, or holds what no package may.
     #[error("the package `{package}` is not sound")]
     Package {
@@ -315,6 +340,7 @@ pub async fn install(
         tidy(prefix)?;
         return Ok(Report { unchanged: plan.unchanged, ..Report::default() });
     }
+    sharing::tidy(prefix);
     let site = Site::prepare(prefix)?;
     let there: Vec<String> = prefix.installed().map_err(io::Error::other)?.iter().map(Installed::dist_name).collect();
     if there != plan.seen {
@@ -335,6 +361,8 @@ pub async fn install(
         unchanged: plan.unchanged,
         files: finished.iter().map(|package| package.files).sum::<usize>() + compiled.modules,
         bytes: finished.iter().map(|package| package.bytes).sum::<u64>() + compiled.bytes,
+        cached: finished.iter().filter(|package| package.origin.is_some_and(source::Origin::is_cache)).count(),
+        shared: finished.iter().map(|package| package.shared).sum(),
         compiled,
         clashes,
         unmet: unmet(plan, &finished, &options.virtual_packages),
@@ -383,6 +411,7 @@ fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
 /// # Errors
 /// If something of it cannot be removed.
 pub fn tidy(prefix: &Prefix) -> Result<(), InstallError> {
+    sharing::tidy(prefix);
     Site::tidy(prefix)
 }
 

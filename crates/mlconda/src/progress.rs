@@ -57,6 +57,18 @@ pub enum Event {
         /// What went wrong, without secrets.
         reason: String,
     },
+    /// A package in the cache was not what it was when it got in. It has been thrown out, and is fetched again.
+    CacheDamaged {
+        /// The package's file name.
+        package: String,
+        /// What was wrong with it.
+        reason: String,
+    },
+    /// Packages could not be put into the cache; the installation did without.
+    CacheNotWritten {
+        /// Why.
+        reason: String,
+    },
     /// A package's files are in place (aside, until the swap).
     PackageInstalled {
         /// The package's file name.

@@ -1,5 +1,7 @@
 //! What differs between operating systems, and the system calls that the standard library has no word for.
 
+mod linker;
+
 use std::{
     fs::File,
     io,
@@ -12,6 +14,8 @@ use fs_err::os::unix::fs::OpenOptionsExt;
 use rattler_conda_types::Subdir;
 use rattler_digest::{Sha256, Sha256Hash};
 use rustix::fs::{AtFlags, CWD, FlockOperation, Timespec, Timestamps, UTIME_OMIT};
+
+pub(crate) use self::linker::{Linker, Located, Made};
 
 /// Sets a file's permissions, whatever the umask.
 pub(crate) fn set_mode(file: &File, mode: u32) -> io::Result<()> {
@@ -74,13 +78,40 @@ fn set_path_time(path: &Path, seconds: i64) -> io::Result<()> {
 
 /// Holds a directory for this process until the file is dropped; `None` if another process holds it.
 pub(crate) fn hold(directory: &Path) -> io::Result<Option<File>> {
+    match lock(directory)? {
+        // Where there are no locks nobody is kept out, as with other tools.
+        Lock::Taken(file) | Lock::Unknown(file) => Ok(Some(file)),
+        Lock::Busy => Ok(None),
+    }
+}
+
+/// As [`hold`], but `None` also where it cannot be told whether another process holds the directory.
+pub(crate) fn hold_for_sure(directory: &Path) -> io::Result<Option<File>> {
+    match lock(directory)? {
+        Lock::Taken(file) => Ok(Some(file)),
+        Lock::Unknown(_) | Lock::Busy => Ok(None),
+    }
+}
+
+/// What came of an attempt to hold a directory.
+enum Lock {
+    /// It is this process's.
+    Taken(File),
+    /// The file system has no such locks.
+    Unknown(File),
+    /// It is another's, or something else is in its place by now.
+    Busy,
+}
+
+fn lock(directory: &Path) -> io::Result<Lock> {
+    use rustix::io::Errno;
     let file = fs_err::File::open(directory)?.into_parts().0;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         // Between opening and locking, another process may have put something else in its place.
-        Ok(()) => Ok(is_at(&file, directory).then_some(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        // Some network file systems know no such locks; then nobody is kept out, as with other tools.
-        Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::NOLCK | rustix::io::Errno::NOSYS) => Ok(Some(file)),
+        Ok(()) => Ok(if is_at(&file, directory) { Lock::Taken(file) } else { Lock::Busy }),
+        Err(Errno::WOULDBLOCK) => Ok(Lock::Busy),
+        // Some network file systems know no such locks, or none of directories, which cannot be opened for writing.
+        Err(Errno::NOTSUP | Errno::NOLCK | Errno::NOSYS | Errno::BADF) => Ok(Lock::Unknown(file)),
         Err(error) => Err(error.into()),
     }
 }
@@ -107,31 +138,6 @@ pub(crate) fn sign_again(path: &Path, platform: Subdir) -> io::Result<Option<Sha
         .status()?;
     // A file that is no program is left as it is, as conda does.
     if status.success() { Ok(Some(rattler_digest::compute_file_digest::<Sha256>(path)?)) } else { Ok(None) }
-}
-
-/// Makes a hard link, from one directory into another. Whether it could be made: why not is for [`link_or_copy`] to find
-/// out.
-pub(crate) fn link_at(from: &File, path: &Path, into: &File, new: &Path) -> bool {
-    rustix::fs::linkat(from, path, into, new, AtFlags::empty()).is_ok()
-}
-
-/// Makes a file the same as one of the cache: by hard link, or as a copy where there can be none.
-pub(crate) fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
-    match std::fs::hard_link(from, to) {
-        Ok(()) => Ok(()),
-        // Another file system, one without hard links, or too many of them.
-        Err(error) if is_no_link(&error) => {
-            fs_err::copy(from, to)?;
-            let file = fs_err::File::options().write(true).open(to)?;
-            set_time(file.file(), modified(&fs_err::metadata(from)?))
-        }
-        Err(error) => Err(io::Error::new(error.kind(), format!("cannot link `{}`: {error}", to.display()))),
-    }
-}
-
-fn is_no_link(error: &io::Error) -> bool {
-    use io::ErrorKind::{CrossesDevices, PermissionDenied, TooManyLinks, Unsupported};
-    matches!(error.kind(), CrossesDevices | PermissionDenied | TooManyLinks | Unsupported)
 }
 
 /// A file's time of last change, in seconds since 1970.

@@ -5,10 +5,14 @@ use std::{
     process::ExitCode,
 };
 
-use mlconda::host::Host;
+use mlconda::{host::Host, install::CacheContents};
 use serde::Serialize;
 
-use crate::{report::CliError, settings::Context};
+use crate::{
+    report::CliError,
+    settings::Context,
+    words::{bytes, count},
+};
 
 /// Show the platform, virtual packages, directories, versions and build features
 #[derive(Debug, clap::Args)]
@@ -41,6 +45,17 @@ struct Cache {
     path: PathBuf,
     /// `install` uses a cache only where it exists.
     exists: bool,
+    /// How many packages are in it.
+    packages: usize,
+    /// The size of their files.
+    bytes: u64,
+}
+
+impl Cache {
+    fn new(path: PathBuf) -> Self {
+        let CacheContents { packages, bytes } = CacheContents::of(&path);
+        Self { exists: path.is_dir(), path, packages, bytes }
+    }
 }
 
 /// What the program was built with.
@@ -80,7 +95,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
         root_prefix: settings.root_prefix.clone(),
         environments: settings.environments(),
         active_prefix: settings.raw_variable("CONDA_PREFIX").map(PathBuf::from),
-        cache_directory: settings.cache_directory.clone().map(|path| Cache { exists: path.is_dir(), path }),
+        cache_directory: settings.cache_directory.clone().map(Cache::new),
         build: Build::new(),
     };
     if args.json {
@@ -96,7 +111,7 @@ fn text(info: &Info) -> String {
     let cache = info.cache_directory.as_ref().map_or_else(
         || "none: there is no home directory".to_owned(),
         |cache| match cache.exists {
-            true => cache.path.display().to_string(),
+            true => format!("{} ({}, {})", cache.path.display(), count(cache.packages, "package"), bytes(cache.bytes)),
             false => format!("{} (does not exist, so `install` uses none)", cache.path.display()),
         },
     );

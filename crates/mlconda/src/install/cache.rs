@@ -1,56 +1,159 @@
 //! The package cache, if there is one: extracted packages, each in a directory named by its archive's sha256.
 //!
 //! A package gets in only after its archive has been checked, is extracted aside, and appears by one rename: what
-//! is there is whole, whoever else is at it. Prefixes share its files by hard link. Nothing here makes the cache's
-//! own directory: without one there is no cache.
+//! is there is whole, whoever else is at it. Prefixes share its files by hard link; so whoever edits such a file in
+//! place edits the cache's, and [`proof`] is what finds that. Nothing here makes the cache's own directory: without one
+//! there is no cache.
+
+mod aside;
+mod extraction;
+mod proof;
 
 use std::{
-    collections::BTreeMap,
     fs::File,
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
+    sync::atomic::AtomicBool,
 };
 
+pub(super) use self::proof::prove;
+use self::{
+    aside::{Aside, is_aside},
+    extraction::{Extraction, Seal},
+};
 use super::{
     contents::{self, Content},
-    package::{Info, Listed, Package, invalid},
-    stage::{Paths, is_inside},
-    unpack::{Archive, Entry, Kind, Sink, Spare, unpack},
+    package::{Info, Package, invalid},
+    unpack::{Archive, Spare, unpack},
 };
 use crate::{
     lock::{Digest, LockedPackage},
     system,
 };
 
+/// What a package cache holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheContents {
+    /// How many packages.
+    pub packages: usize,
+    /// The size of their files in bytes, those that prefixes share with the cache among them.
+    pub bytes: u64,
+}
+
+impl CacheContents {
+    /// Counts what is in the cache of this directory, without looking at each file.
+    pub fn of(cache: &Path) -> Self {
+        let mut contents = Self::default();
+        let Ok(entries) = fs_err::read_dir(packages(cache)) else { return contents };
+        for entry in entries.flatten().filter(|entry| !is_aside(&entry.file_name())) {
+            contents.packages += 1;
+            contents.bytes += Seal::read(&entry.path()).map_or(0, |seal| seal.bytes);
+        }
+        contents
+    }
+}
+
+fn packages(cache: &Path) -> PathBuf {
+    cache.join("pkgs")
+}
+
 /// The place of a package in the cache; `None` where the lock gives no sha256 to know it by.
 pub(super) fn place(cache: &Path, package: &LockedPackage) -> Option<PathBuf> {
     match &package.digest {
-        Digest::Sha256(hash) => Some(cache.join("pkgs").join(hex::encode(hash))),
+        Digest::Sha256(hash) => Some(packages(cache).join(hex::encode(hash))),
         Digest::Md5(_) | Digest::Unknown => None,
     }
 }
 
-/// Whether a package is in the cache.
-pub(super) fn is_there(place: &Path) -> bool {
-    place.join(contents::NAME).is_file()
+/// Why a package is not in the cache.
+#[derive(Debug)]
+pub(super) enum FillError {
+    /// The cache's disk, or its owner, would not have it.
+    Cache(io::Error),
+    /// The package is not sound.
+    Package(io::Error),
 }
 
-/// Extracts a verified archive to its place in the cache.
-pub(super) fn fill(place: &Path, archive: &Archive, file_name: &str, spare: &Spare) -> io::Result<()> {
-    let parent = place.parent().ok_or_else(|| invalid("the cache has no directory"))?;
-    fs_err::create_dir_all(parent)?;
-    let aside = tempfile::Builder::new().prefix(".new-").tempdir_in(parent)?;
-    let mut extraction =
-        Extraction { root: aside.path(), buffer: vec![0; 1 << 20], listed: None, contents: BTreeMap::new() };
-    unpack(archive, file_name, spare, &mut extraction)?;
-    extraction.finish()?;
+impl From<io::Error> for FillError {
+    fn from(error: io::Error) -> Self {
+        if is_of_the_disk(&error) { Self::Cache(error) } else { Self::Package(error) }
+    }
+}
+
+/// Whether an error is the disk's, and not the package's.
+pub(super) fn is_of_the_disk(error: &io::Error) -> bool {
+    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(error.kind(), PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull)
+}
+
+/// Extracts a verified archive to its place in the cache. `stop` is set when nobody wants it any more.
+pub(super) fn fill(
+    place: &Path,
+    archive: &Archive,
+    file_name: &str,
+    spare: &Spare,
+    stop: &AtomicBool,
+) -> Result<(), FillError> {
+    make(place, stop, |extraction| unpack(archive, file_name, spare, extraction))
+}
+
+/// Copies a package of one cache to its place in another.
+pub(super) fn copy(from: &Path, place: &Path, stop: &AtomicBool) -> Result<(), FillError> {
+    make(place, stop, |extraction| extraction.copy(&read(from)?))
+}
+
+fn make(
+    place: &Path,
+    stop: &AtomicBool,
+    write: impl FnOnce(&mut Extraction<'_>) -> io::Result<()>,
+) -> Result<(), FillError> {
+    let aside = beside(place).map_err(FillError::Cache)?;
+    let mut extraction = Extraction::new(aside.path(), stop);
+    write(&mut extraction).and_then(|()| extraction.finish()).map_err(|error| match aside.path().is_dir() {
+        true => error.into(),
+        // Somebody has removed the cache meanwhile.
+        false => FillError::Cache(error),
+    })?;
     system::set_directory_mode(aside.path(), 0o755)?;
     match fs_err::rename(aside.path(), place) {
         // Another process was faster: its package is as good as ours.
-        Err(_) if is_there(place) => Ok(()),
-        other => {
-            let _ = aside.keep();
-            other
+        Err(_) if place.is_dir() => {}
+        Err(error) => return Err(FillError::Cache(error)),
+        Ok(()) => aside.keep(),
+    }
+    Ok(())
+}
+
+/// A directory on the way to a place in the cache, or from there.
+fn beside(place: &Path) -> io::Result<Aside> {
+    let parent = place.parent().ok_or_else(|| invalid("the cache has no directory"))?;
+    match fs_err::create_dir(parent) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    Aside::make_in(parent)
+}
+
+/// Throws a package out of the cache; it is gone in one step.
+pub(super) fn discard(place: &Path) -> io::Result<()> {
+    if !place.exists() {
+        return Ok(());
+    }
+    let aside = beside(place)?;
+    match fs_err::rename(place, aside.path().join("discarded")) {
+        // Another process was faster.
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Removes what killed processes left in the cache. What a living one holds stays, and what cannot be removed;
+/// so does what is on a file system that cannot tell.
+pub(super) fn sweep(cache: &Path) {
+    let Ok(entries) = fs_err::read_dir(packages(cache)) else { return };
+    for entry in entries.flatten().filter(|entry| is_aside(&entry.file_name())) {
+        if let Ok(Some(_hold)) = system::hold_for_sure(&entry.path()) {
+            let _ = fs_err::remove_dir_all(entry.path());
         }
     }
 }
@@ -81,103 +184,4 @@ pub(super) fn read(place: &Path) -> io::Result<Cached> {
     let contents = contents::parse(&fs_err::read(place.join(contents::NAME))?)?;
     let directory = fs_err::File::open(place)?.into_parts().0;
     Ok(Cached { place: place.to_owned(), directory, package: info.read_all_but_paths()?, contents })
-}
-
-/// Writes entries as they are.
-struct Extraction<'a> {
-    root: &'a Path,
-    buffer: Vec<u8>,
-    /// The paths that linking will ask for and that have not come yet; `None` before it is known which.
-    listed: Option<Paths<Listed>>,
-    /// Those that have come, by path.
-    contents: BTreeMap<PathBuf, Content>,
-}
-
-impl Sink for Extraction<'_> {
-    type Error = io::Error;
-
-    fn begin(&mut self, info: &Info) -> io::Result<()> {
-        fs_err::create_dir_all(self.root.join("info"))?;
-        for (name, content) in info.files() {
-            fs_err::write(self.root.join(name), content)?;
-        }
-        self.listed = Some(info.read()?.paths);
-        self.contents.clear();
-        Ok(())
-    }
-
-    fn entry(&mut self, entry: Entry<'_>) -> io::Result<()> {
-        let listed = self.listed.as_mut().and_then(|listed| listed.remove(&entry.path));
-        let Some(listed) = listed.filter(|listed| !listed.is_directory) else { return Ok(()) };
-        if !is_inside(&entry.path) {
-            return Err(invalid(format!("`{}` is not a path that a package may write", entry.path.display())));
-        }
-        let place = self.root.join(&entry.path);
-        self.make_parent(&entry.path)?;
-        system::remove_if_there(&place)?;
-        let (mut size, mut modified) = (entry.size, entry.modified);
-        let kind = match entry.kind {
-            Kind::File(content) => {
-                let mode = if entry.executable { 0o755 } else { 0o644 };
-                let file = system::create_new(&place, mode)?;
-                copy(content, entry.size, &file, &mut self.buffer)?;
-                system::set_mode(file.file(), mode)?;
-                system::set_time(file.file(), entry.modified)?;
-                if entry.executable { contents::Kind::Program } else { contents::Kind::File }
-            }
-            // Where a link points to is judged when it gets into a prefix; nothing here is written through one.
-            Kind::SoftLink(to) => {
-                fs_err::os::unix::fs::symlink(&to, &place)?;
-                contents::Kind::SoftLink(to)
-            }
-            Kind::HardLink(to) => {
-                let other = self.contents.get(&to).filter(|other| !matches!(other.kind, contents::Kind::SoftLink(_)));
-                let other = other.ok_or_else(|| invalid(format!("`{}` is not a file of the package", to.display())))?;
-                fs_err::hard_link(self.root.join(to), place)?;
-                (size, modified) = (other.size, other.modified);
-                other.kind.clone()
-            }
-        };
-        self.contents.insert(entry.path, Content { kind, listed, size, modified });
-        Ok(())
-    }
-}
-
-impl Extraction<'_> {
-    /// Writes down what has come. What has been listed and has not come can only be directories.
-    fn finish(mut self) -> io::Result<()> {
-        for (path, listed) in self.listed.take().into_iter().flatten() {
-            if !listed.is_directory {
-                return Err(invalid(format!("`{}` is listed but missing", path.display())));
-            }
-            self.contents.insert(path, Content { kind: contents::Kind::Directory, listed, size: 0, modified: 0 });
-        }
-        let contents: Vec<Content> = self.contents.into_values().collect();
-        fs_err::write(self.root.join(contents::NAME), contents::render(&contents)?)
-    }
-
-    /// Makes the directories of a path, none of which may be a link.
-    fn make_parent(&self, path: &Path) -> io::Result<()> {
-        let mut place = self.root.to_owned();
-        for part in path.parent().into_iter().flat_map(Path::components) {
-            place.push(part);
-            match fs_err::symlink_metadata(&place) {
-                Ok(metadata) if metadata.is_dir() => {}
-                Ok(_) => return Err(invalid(format!("`{}` is a file and a directory", path.display()))),
-                Err(_) => fs_err::create_dir(&place)?,
-            }
-        }
-        Ok(())
-    }
-}
-
-fn copy(content: &mut dyn Read, size: u64, mut file: &fs_err::File, buffer: &mut [u8]) -> io::Result<()> {
-    let mut left = size;
-    while left > 0 {
-        let piece = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-        content.read_exact(&mut buffer[..piece])?;
-        io::Write::write_all(&mut file, &buffer[..piece])?;
-        left -= piece as u64;
-    }
-    Ok(())
 }

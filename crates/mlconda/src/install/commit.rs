@@ -40,6 +40,12 @@ pub(crate) fn beside(prefix: &Path) -> Option<(PathBuf, PathBuf)> {
     Some((parent.join(format!(".{name}.mlconda-new")), parent.join(format!(".{name}.mlconda-twin"))))
 }
 
+/// Where what several environments of one call share is, while they are installed: beside the first of them.
+pub(super) fn shared(prefix: &Path) -> Option<PathBuf> {
+    let (parent, name) = (prefix.parent()?, prefix.file_name()?.to_str()?);
+    Some(parent.join(format!(".{name}.mlconda-shared")))
+}
+
 /// What an installation changes in a prefix that exists.
 pub(super) struct Change {
     prefix: PathBuf,

@@ -22,6 +22,7 @@ use super::{
     stage::{Stage, is_inside, link_stays_inside},
     unpack::{Entry, Kind, Sink},
 };
+use crate::system::Linker;
 
 /// A file whose content is read in one piece is written in one piece. Larger ones go through a buffer of this
 /// size, in bytes.
@@ -45,12 +46,15 @@ pub(super) struct Linking<'a> {
     /// The buffer of the thread.
     buffer: &'a mut Vec<u8>,
     outward_links: OutwardLinks,
+    /// How files of the place get here where the package is extracted.
+    linker: &'a Linker,
     /// Set when nobody wants the result any more.
     stop: &'a AtomicBool,
     package: Option<Package>,
     /// The directory that the last path went into: the next one's, more often than not.
     entered: PathBuf,
     paths: Vec<PathsEntry>,
+    hard_linked: u64,
 }
 
 /// What [`Linking`] came to.
@@ -58,6 +62,8 @@ pub(super) struct Linked {
     pub(super) package: Package,
     /// The paths in the prefix, for the record, sorted.
     pub(super) paths: Vec<PathsEntry>,
+    /// The size in bytes of the files that are hard links to others.
+    pub(super) hard_linked: u64,
 }
 
 /// Why linking stopped.
@@ -69,6 +75,17 @@ pub(super) enum LinkError {
     Failed(InstallError),
     /// The package's content is not what it should be, or the archive cannot be read.
     Content(std::io::Error),
+}
+
+impl LinkError {
+    /// Whether the package may be at fault: what is missing may be missing there.
+    pub(super) fn is_of_the_package(&self) -> bool {
+        match self {
+            Self::Content(_) => true,
+            Self::Failed(InstallError::File(error)) => error.kind() == std::io::ErrorKind::NotFound,
+            Self::Failed(_) | Self::PythonWanted => false,
+        }
+    }
 }
 
 impl From<std::io::Error> for LinkError {
@@ -140,10 +157,11 @@ impl<'a> Linking<'a> {
         python: Option<&'a PythonInfo>,
         buffer: &'a mut Vec<u8>,
         outward_links: OutwardLinks,
+        linker: &'a Linker,
         stop: &'a AtomicBool,
     ) -> Self {
-        let (package, entered, paths) = (None, PathBuf::new(), Vec::new());
-        Self { stage, number, python, buffer, outward_links, stop, package, entered, paths }
+        let (package, entered, paths, hard_linked) = (None, PathBuf::new(), Vec::new(), 0);
+        Self { stage, number, python, buffer, outward_links, linker, stop, package, entered, paths, hard_linked }
     }
 
     /// Begins with a package, or begins anew.
@@ -152,6 +170,7 @@ impl<'a> Linking<'a> {
             return Err(LinkError::PythonWanted);
         }
         self.paths.clear();
+        self.hard_linked = 0;
         self.paths.reserve(paths);
         self.package = Some(package);
         Ok(())
@@ -321,7 +340,7 @@ impl<'a> Linking<'a> {
         self.entry_points()?;
         self.paths.sort_by(|one, other| one.relative_path.as_os_str().cmp(other.relative_path.as_os_str()));
         match self.package {
-            Some(package) => Ok(Linked { package, paths: self.paths }),
+            Some(package) => Ok(Linked { package, paths: self.paths, hard_linked: self.hard_linked }),
             None => Err(invalid("the archive is empty").into()),
         }
     }

@@ -195,7 +195,7 @@ fn may_hold_environment(path: &Path) -> Result<bool, InstallError> {
 }
 
 /// Makes the directories above a prefix, and tells which were not there.
-fn make_parents(parent: &Path) -> Result<Vec<PathBuf>, InstallError> {
+pub(super) fn make_parents(parent: &Path) -> Result<Vec<PathBuf>, InstallError> {
     let mut made: Vec<PathBuf> = parent.ancestors().take_while(|path| !path.exists()).map(Path::to_owned).collect();
     made.reverse();
     for path in &made {

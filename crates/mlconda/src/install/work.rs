@@ -6,7 +6,7 @@
 use std::{
     collections::VecDeque,
     io, panic,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -26,15 +26,15 @@ use super::{
     InstallError, Options, OutwardLinks, cache, fetch,
     link::{LinkError, Linked, Linking},
     record, script,
+    source::{Origin, Place, Sources, Trouble, blame, prove},
     stage::Stage,
-    unpack::{Archive, Spare, unpack},
+    unpack::{Spare, unpack},
 };
 use crate::{
     lock::{LockedPackage, linking_order},
     network::Client,
     plan::{Order, Plan},
     progress::{Event, Progress},
-    repodata::Access,
 };
 
 /// A package that is in the stage.
@@ -49,22 +49,18 @@ pub(super) struct Finished {
     pub(super) files: usize,
     /// Their size in bytes.
     pub(super) bytes: u64,
+    /// How many of these bytes are in files that were there before, for others.
+    pub(super) shared: u64,
+    /// Where it was, if it was extracted before it was linked.
+    pub(super) origin: Option<Origin>,
 }
 
 /// Work for a thread.
 struct Job {
     number: usize,
-    archive: Place,
-}
-
-/// Where an archive is.
-enum Place {
-    /// In a file of this machine, not checked yet.
-    Local(PathBuf),
-    /// Here, and checked.
-    Here(Archive),
-    /// Extracted, in the cache.
-    Cached(PathBuf),
+    place: Place,
+    /// How often the package has been tried before.
+    attempt: u32,
 }
 
 /// What a thread says of a job.
@@ -72,6 +68,12 @@ enum Outcome {
     Finished(Box<Finished>),
     /// The package is noarch python, and python is not linked yet.
     PythonWanted(Job),
+    /// The package was damaged in the cache, and is there no more.
+    Again {
+        number: usize,
+        attempt: u32,
+        reason: String,
+    },
     Failed(InstallError),
 }
 
@@ -79,9 +81,8 @@ enum Outcome {
 struct Shared {
     packages: Vec<LockedPackage>,
     specs: Vec<String>,
-    cache: Option<PathBuf>,
+    sources: Sources,
     outward_links: OutwardLinks,
-    access: Access,
     platform: Subdir,
     stage: Arc<Stage>,
     python: OnceLock<PythonInfo>,
@@ -122,9 +123,8 @@ pub(super) async fn link_all(
     let shared = Arc::new(Shared {
         packages: plan.link.clone(),
         specs: plan.specs.clone(),
-        cache: options.cache.clone(),
+        sources: Sources::new(options),
         outward_links: options.outward_links,
-        access: options.access,
         platform: plan.platform,
         stage: Arc::clone(stage),
         python: kept_python(plan).map_or_else(OnceLock::new, OnceLock::from),
@@ -163,7 +163,7 @@ async fn coordinate(
         let may_begin = |number: &usize| shared.may_begin(*number);
         while fetches.len() < options.downloads.get() && ready.len() < options.threads.get() {
             let Some(number) = schedule.next_if(may_begin) else { break };
-            fetches.push(fetch_one(shared, number, client, progress));
+            fetches.push(fetch_one(shared, number, 0, client, progress));
         }
         if shared.python.get().is_some() {
             ready.extend(waiting.drain(..));
@@ -180,6 +180,10 @@ async fn coordinate(
                     finished.push(*package);
                 }
                 Some(Outcome::PythonWanted(job)) => waiting.push(job),
+                Some(Outcome::Again { number, attempt, reason }) => {
+                    progress.event(Event::CacheDamaged { package: packages[number].file_name.clone(), reason });
+                    fetches.push(fetch_one(shared, number, attempt, client, progress));
+                }
                 Some(Outcome::Failed(error)) => return Err(error),
                 None => return Err(stopped()),
             },
@@ -191,6 +195,9 @@ async fn coordinate(
             }
             Some(job) = fetches.next() => ready.push_back(job?),
         }
+    }
+    if let Some(reason) = shared.sources.unwritable() {
+        progress.event(Event::CacheNotWritten { reason });
     }
     finished.sort_by_key(|package| package.number);
     Ok(finished)
@@ -215,18 +222,16 @@ fn schedule(packages: &[LockedPackage]) -> Vec<usize> {
 async fn fetch_one(
     shared: &Shared,
     number: usize,
+    attempt: u32,
     client: &Client,
     progress: &dyn Progress,
 ) -> Result<Job, InstallError> {
     let package = &shared.packages[number];
-    let cached = shared.cached(package).filter(|place| cache::is_there(place));
-    let archive = match (cached, package.url.to_file_path()) {
-        (Some(place), _) => Place::Cached(place),
-        (None, Ok(path)) if package.url.scheme() == "file" => Place::Local(path),
-        _ if shared.access == Access::Offline => return Err(fetch::not_asked(package)),
-        _ => Place::Here(fetch::download(client, package, shared.stage.root(), progress).await?),
+    let place = match shared.sources.find(package, attempt)? {
+        Some(place) => place,
+        None => Place::Here(fetch::download(client, package, shared.stage.root(), progress).await?),
     };
-    Ok(Job { number, archive })
+    Ok(Job { number, place, attempt })
 }
 
 impl Shared {
@@ -255,60 +260,65 @@ impl Shared {
         !waits || self.python.get().is_some() || !self.packages.iter().any(|package| package.name == "python")
     }
 
-    /// Where a package is in the cache, or would be.
-    fn cached(&self, package: &LockedPackage) -> Option<PathBuf> {
-        cache::place(self.cache.as_deref()?, package)
-    }
-
     fn link(&self, job: Job, buffer: &mut Vec<u8>) -> Outcome {
-        let number = job.number;
+        let Job { number, place, attempt } = job;
         let package = &self.packages[number];
-        let origin = match &job.archive {
-            Place::Local(path) => Some(Place::Local(path.clone())),
-            Place::Here(_) | Place::Cached(_) => None,
+        let archive = match &place {
+            Place::Local(path) => Some(path.clone()),
+            _ => None,
         };
-        let mut linking = Linking::new(&self.stage, number, self.python.get(), buffer, self.outward_links, &self.stop);
-        let archive = match self.settle(job.archive, package) {
-            Ok(archive) => archive,
-            Err(error) => return Outcome::Failed(error),
+        let place = match self.sources.settle(place, package, attempt, &self.spare, buffer, &self.stop) {
+            Ok(place) => place,
+            Err(trouble) => return self.give_up(number, attempt, trouble),
         };
-        let read = match &archive {
-            Place::Cached(place) => {
-                cache::read(place).map_err(LinkError::Content).and_then(|cached| linking.link_cached(cached))
+        let (python, links, linker) = (self.python.get(), self.outward_links, self.sources.linker(&place));
+        let mut linking = Linking::new(&self.stage, number, python, buffer, links, linker, &self.stop);
+        let (read, origin) = match &place {
+            Place::Extracted(place, origin) => {
+                (cache::read(place).map_err(Into::into).and_then(|cached| linking.link_cached(cached)), Some(*origin))
             }
-            Place::Here(archive) => unpack(archive, &package.file_name, &self.spare, &mut linking),
-            Place::Local(_) => Ok(()),
+            Place::Here(archive) => (unpack(archive, &package.file_name, &self.spare, &mut linking), None),
+            Place::Local(_) | Place::Cached(_) => (Ok(()), None),
         };
         let linked = match read {
             // One that is a file is opened again later, rather than held open.
             Err(LinkError::PythonWanted) => {
-                return Outcome::PythonWanted(Job { number, archive: origin.unwrap_or(archive) });
+                let place = match (archive, place) {
+                    (Some(path), Place::Here(_)) => Place::Local(path),
+                    (_, place) => place,
+                };
+                return Outcome::PythonWanted(Job { number, place, attempt });
             }
             Err(error) => Err(error),
             Ok(()) => linking.finish(),
         };
-        match linked.and_then(|linked| self.record(number, linked)) {
-            Ok(finished) => Outcome::Finished(Box::new(finished)),
-            Err(LinkError::Failed(error)) => Outcome::Failed(error),
-            Err(LinkError::Content(source)) => Outcome::Failed(blame(package, source)),
-            Err(LinkError::PythonWanted) => Outcome::Failed(stopped()),
+        match (linked.and_then(|linked| self.record(number, linked, origin)), place) {
+            (Ok(finished), _) => Outcome::Finished(Box::new(finished)),
+            // It may be the cache's fault.
+            (Err(error), Place::Extracted(place, _)) if error.is_of_the_package() => {
+                match prove(&place, buffer, &self.stop) {
+                    Err(trouble) => self.give_up(number, attempt, trouble),
+                    Ok(()) => Outcome::Failed(failure(package, error)),
+                }
+            }
+            (Err(error), _) => Outcome::Failed(failure(package, error)),
         }
     }
 
-    /// Checks an archive of this machine, and puts what is new into the cache, if there is one.
-    fn settle(&self, place: Place, package: &LockedPackage) -> Result<Place, InstallError> {
-        let archive = match place {
-            Place::Local(path) => fetch::local(package, &path)?,
-            Place::Here(archive) => archive,
-            Place::Cached(place) => return Ok(Place::Cached(place)),
+    /// What a package that cannot be linked comes to: another attempt, or the end.
+    fn give_up(&self, number: usize, attempt: u32, trouble: Trouble) -> Outcome {
+        let discarded = match trouble {
+            Trouble::Failed(error) => Err(error),
+            Trouble::Damaged(place, source) => self.sources.discard(&self.packages[number], &place, source),
         };
-        let Some(place) = self.cached(package) else { return Ok(Place::Here(archive)) };
-        cache::fill(&place, &archive, &package.file_name, &self.spare).map_err(|source| blame(package, source))?;
-        Ok(Place::Cached(place))
+        match discarded {
+            Ok(reason) => Outcome::Again { number, attempt: attempt + 1, reason },
+            Err(error) => Outcome::Failed(error),
+        }
     }
 
     /// Writes a package's record. Its list of files can be long: it goes to disk, not into the result.
-    fn record(&self, number: usize, linked: Linked) -> Result<Finished, LinkError> {
+    fn record(&self, number: usize, linked: Linked, origin: Option<Origin>) -> Result<Finished, LinkError> {
         let package = &self.packages[number];
         let index = &linked.package.index;
         if index.name.as_normalized() != package.name.as_str() || index.version.as_str() != package.version {
@@ -318,6 +328,7 @@ impl Shared {
         let spec = record::requested(&self.specs, &package.name);
         let built = linked.package.built();
         let is_python = linked.package.is_python();
+        let shared = if origin.is_some_and(Origin::is_free) { linked.hard_linked } else { 0 };
         let mut record = record::record(package, linked, spec)?;
         let path = self.stage.root().join("conda-meta").join(format!("{}.json", package.dist_name()));
         record::write(&path, &record::render(&record)?, built.unwrap_or(0))?;
@@ -329,16 +340,16 @@ impl Shared {
         let paths = std::mem::take(&mut record.paths_data.paths);
         let files = std::mem::take(&mut record.files).len();
         let bytes = paths.iter().filter(|entry| is_file(entry)).filter_map(|entry| entry.size_in_bytes).sum();
-        Ok(Finished { number, record, built, files, bytes })
+        Ok(Finished { number, record, built, files, bytes, shared, origin })
     }
 }
 
-/// Whose fault an error is: the disk's, or the package's.
-fn blame(package: &LockedPackage, source: io::Error) -> InstallError {
-    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    match source.kind() {
-        PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull => InstallError::File(source),
-        _ => InstallError::Package { package: package.file_name.clone(), source },
+/// Why a package could not be linked.
+fn failure(package: &LockedPackage, error: LinkError) -> InstallError {
+    match error {
+        LinkError::Failed(error) => error,
+        LinkError::Content(source) => blame(package, source),
+        LinkError::PythonWanted => stopped(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Puts a package of the cache into the stage: its files become the prefix's by hard link, and only those that hold the
 //! prefix are written.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rattler_conda_types::prefix_record::PathsEntry;
 
@@ -12,7 +12,7 @@ use crate::{
         contents::{Content, Kind},
         package::Listed,
     },
-    system,
+    system::{Located, Made},
 };
 
 impl Linking<'_> {
@@ -39,7 +39,12 @@ impl Linking<'_> {
             };
             let target = self.target(&listed.path)?;
             let entry = if listed.placeholder.is_none() {
-                self.same_as(&place, &directory, &listed, target, size)?
+                self.same_as(
+                    Located { root: &place, directory: &directory, path: &listed.path },
+                    &listed,
+                    target,
+                    size,
+                )?
             } else {
                 let mut content = fs_err::File::open(place.join(&listed.path))?;
                 let source = File { content: &mut content, size, executable, modified };
@@ -54,15 +59,21 @@ impl Linking<'_> {
     /// A file that is the cache's.
     fn same_as(
         &mut self,
-        place: &Path,
-        directory: &std::fs::File,
+        from: Located<'_>,
         listed: &Listed,
         target: PathBuf,
         size: u64,
     ) -> Result<PathsEntry, LinkError> {
+        let stage = self.stage;
         let inner = self.claim(&target)?;
-        if !system::link_at(directory, &listed.path, &self.stage.directory, &inner) {
-            system::link_or_copy(&place.join(&listed.path), &self.stage.root().join(&inner)).map_err(disk)?;
+        let to = Located { root: stage.root(), directory: &stage.directory, path: &inner };
+        // A package can ask for files of its own, because it changes them.
+        let made = match listed.no_link {
+            true => self.linker.copy(&from.place(), &to.place()).map(|()| Made::Copy),
+            false => self.linker.make_at(from, to),
+        };
+        if made.map_err(disk)? == Made::HardLink {
+            self.hard_linked += size;
         }
         drop(inner);
         Ok(PathsEntry { size_in_bytes: Some(size), ..plain(listed, target) })

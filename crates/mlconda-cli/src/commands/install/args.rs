@@ -1,0 +1,151 @@
+//! What `mlconda install` can be told, and what that means to the library.
+
+use std::{num::NonZero, path::PathBuf, sync::Arc, thread};
+
+use mlconda::{
+    Subdir,
+    host::Host,
+    install::{Bytecode, CacheCheck, Options, OutwardLinks, Scripts, Sharing},
+    lock::Lock,
+};
+
+use crate::{
+    locking::LockingArgs,
+    report::CliError,
+    settings::{Context, PrefixArgs},
+};
+
+/// Install locks into prefixes
+///
+/// Every archive is checked against the lock before anything of it is written; the new environment is put
+/// together aside and swapped in. Afterwards nothing is on disk that is not part of the prefix.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  mlconda install env.lock                   into envs/NAME under the root prefix, NAME being the lock's
+  mlconda install env.lock -p /opt/env       into this prefix
+  mlconda install env.*.lock                 of locks for several platforms, the one for this machine
+  mlconda install a.lock b.lock              several environments, which share files by hard link
+  mlconda install env.lock --verify          and prove that the environment is what the lock says
+  mlconda install environment.yml            lock in memory, then install
+
+With --progress json, stderr has one JSON object a line, typed by its field `event`:
+  install-started    prefix, packages, bytes (to download; null if the lock does not say)
+  downloaded         bytes (so far; less again if a download starts anew), at most ten times a second
+  package-installed  package
+  retrying           package, reason
+  cache-damaged      package, reason; it is fetched again
+  cache-not-written  reason; the packages are installed all the same
+  bytecode-started   modules
+  script             package
+  message, warning   text
+  error              text, hint (or null)
+  finished           what --json tells of a prefix
+  verify-started     files, bytes (to read, as far as is known), with --verify
+  verified           what `verify --json` tells
+Before these, of an environment.yml: repodata-started, repodata-finished, solve-started, solve-finished. There may
+be more in time.
+
+SOURCE_DATE_EPOCH, or else the build time of the newest package, is the time of all that has none of its own:
+directories, the history, and what scripts write. Files keep the time that their package gives them.
+
+A package cache is used if its directory exists (`mlconda info` names it), and never made. Environments share files
+with it by hard link: whoever edits such a file in one of them edits it in all, and in the cache. --verify-cache finds
+that.
+
+In a Dockerfile:
+  COPY env.lock .
+  RUN mlconda install env.lock
+  ENV PATH=/opt/conda/envs/ml/bin:$PATH")]
+pub(crate) struct Args {
+    /// Lock files, or an environment.yml
+    #[arg(required = true, value_name = "LOCK")]
+    pub(super) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(super) prefix: PrefixArgs,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Tell what was done as JSON on stdout
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Install for this platform rather than this machine's; packages' scripts do not run then
+    #[arg(long, value_name = "PLATFORM")]
+    pub(super) platform: Option<Subdir>,
+    /// Run no post-link and pre-unlink scripts
+    #[arg(long)]
+    no_scripts: bool,
+    /// How python is to see that a module of a noarch package has changed since it was compiled (PEP 552):
+    /// `timestamp`, `checked-hash` or `unchecked-hash` [default: timestamp]
+    #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "timestamp")]
+    #[arg(hide_possible_values = true, conflicts_with = "no_compile_bytecode")]
+    compile_bytecode: Option<Invalidation>,
+    /// Do not compile noarch packages' modules: a smaller prefix, but python compiles them whenever it cannot keep
+    /// the result
+    #[arg(long)]
+    no_compile_bytecode: bool,
+    /// Make packages' soft links that point out of the prefix, as those of drivers may
+    #[arg(long)]
+    allow_outward_links: bool,
+    /// How many downloads run at once
+    #[arg(long, value_name = "N", default_value = "8")]
+    downloads: NonZero<usize>,
+    /// How many threads unpack and write [default: one a core]
+    #[arg(long, value_name = "N")]
+    pub(super) threads: Option<NonZero<usize>>,
+    /// Compare every file of the cache with its package's own hashes before it is linked; packages that are damaged,
+    /// for one because somebody edited a file of an environment that shares it, are thrown out and fetched again
+    #[arg(long, conflicts_with = "dry_run")]
+    verify_cache: bool,
+    #[command(flatten)]
+    pub(super) locking: LockingArgs,
+    /// Read everything again at the end, and prove that the environment is what the lock says
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(super) verify: bool,
+}
+
+/// How python sees that a module has changed since it was compiled.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Invalidation {
+    Timestamp,
+    CheckedHash,
+    UncheckedHash,
+}
+
+impl Args {
+    fn bytecode(&self) -> Bytecode {
+        match self.compile_bytecode {
+            _ if self.no_compile_bytecode => Bytecode::Skip,
+            None | Some(Invalidation::Timestamp) => Bytecode::Timestamp,
+            Some(Invalidation::CheckedHash) => Bytecode::CheckedHash,
+            Some(Invalidation::UncheckedHash) => Bytecode::UncheckedHash,
+        }
+    }
+
+    /// How a lock is installed on this machine, with what it has in common with others.
+    pub(super) fn options(
+        &self,
+        lock: &Lock,
+        host: &Host,
+        sharing: Option<Arc<Sharing>>,
+        context: &Context,
+    ) -> Result<Options, CliError> {
+        // A foreign platform's programs do not run here, nor does this machine say what that one has.
+        let native = lock.platform == host.platform || lock.platform == Subdir::NoArch;
+        Ok(Options {
+            downloads: self.downloads,
+            threads: self.threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZero::<usize>::MIN),
+            time: context.settings.source_date_epoch()?,
+            command: "mlconda install".to_owned(),
+            scripts: if native && !self.no_scripts { Scripts::Run } else { Scripts::Skip },
+            script_variables: context.settings.script_variables(),
+            bytecode: self.bytecode(),
+            access: self.locking.access(),
+            outward_links: if self.allow_outward_links { OutwardLinks::Keep } else { OutwardLinks::Refuse },
+            cache: context.settings.package_cache(),
+            cache_check: if self.verify_cache { CacheCheck::Content } else { CacheCheck::Presence },
+            sharing,
+            virtual_packages: if native { host.virtual_packages.clone() } else { Vec::new() },
+        })
+    }
+}

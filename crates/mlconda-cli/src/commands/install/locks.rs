@@ -1,0 +1,93 @@
+//! From the files that were typed to the locks for this machine, and the prefix of each.
+
+use std::path::{Path, PathBuf};
+
+use mlconda::{
+    Subdir,
+    lock::{Digest, Expansion, Lock},
+    prefix::Prefix,
+};
+
+use super::args::Args;
+use crate::{
+    locking::{self, Cache},
+    report::CliError,
+    settings::Context,
+    words::{count, list},
+};
+
+/// A lock, and where it goes.
+pub(super) struct Target {
+    pub(super) lock: Lock,
+    pub(super) prefix: Prefix,
+}
+
+/// Where each lock goes.
+pub(super) fn targets(locks: Vec<(PathBuf, Lock)>, args: &Args, context: &Context) -> Result<Vec<Target>, CliError> {
+    let typed = args.prefix.typed(&context.settings)?;
+    let (several, mut targets) = (locks.len() > 1, Vec::<Target>::new());
+    for (file, lock) in locks {
+        let prefix = match (&typed, &lock.name) {
+            (Some(_), _) if several => {
+                let message = "several environments cannot go into one prefix: leave out -p and -n, or give one lock";
+                return Err(CliError::Usage(message.to_owned()));
+            }
+            (Some(prefix), _) => prefix.clone(),
+            (None, Some(name)) => Prefix::open(context.settings.named_prefix(name))?,
+            (None, None) => {
+                let message = format!("`{}` does not name its environment", file.display());
+                return Err(CliError::world(message, "say where to install it, with -p DIR or -n NAME"));
+            }
+        };
+        if targets.iter().any(|other| other.prefix.path() == prefix.path()) {
+            let place = prefix.path().display();
+            return Err(CliError::Usage(format!("several locks are for `{place}`: give one of them")));
+        }
+        targets.push(Target { lock, prefix });
+    }
+    Ok(targets)
+}
+
+/// Reads what was typed: locks, and environments that are locked in memory.
+pub(super) fn read_all(args: &Args, platform: Subdir, context: &Context) -> Result<Vec<(PathBuf, Lock)>, CliError> {
+    let settings = &context.settings;
+    let expansion = Expansion { home: settings.home.clone(), variables: settings.variables.clone() };
+    let mut locks = Vec::new();
+    for file in &args.files {
+        let path = settings.absolute(file);
+        if path.extension().is_some_and(|extension| extension == "yml" || extension == "yaml") {
+            let environment = locking::read(&path, &args.locking, context)?;
+            let made = locking::lock(&environment, &[platform], &args.locking, Cache::IfPresent, context)?;
+            locks.extend(made.into_iter().map(|lock| (file.clone(), lock)));
+        } else {
+            let lock = Lock::read(&path, &expansion)?;
+            warn_of_weak_hashes(file, &lock, context);
+            locks.push((file.clone(), lock));
+        }
+    }
+    Ok(locks)
+}
+
+/// Locks of other tools may pin by md5, or by nothing: they install, and that is worth a word.
+fn warn_of_weak_hashes(file: &Path, lock: &Lock, context: &Context) {
+    let weak = lock.packages.iter().filter(|package| !matches!(package.digest, Digest::Sha256(_))).count();
+    if weak > 0 {
+        let weak = count(weak, "package");
+        context.ui.warn(&format!("`{}` has no sha256 for {weak}; `mlconda lock` pins all by sha256", file.display()));
+    }
+}
+
+/// Of locks for several platforms, those for this one.
+pub(super) fn choose(locks: Vec<(PathBuf, Lock)>, platform: Subdir) -> Result<Vec<(PathBuf, Lock)>, CliError> {
+    let fits = |lock: &Lock| lock.platform == platform || lock.platform == Subdir::NoArch;
+    let (chosen, others): (Vec<_>, Vec<_>) = locks.into_iter().partition(|(_, lock)| fits(lock));
+    if let ([], [(file, lock), ..]) = (chosen.as_slice(), others.as_slice()) {
+        let platforms: Vec<&str> = others.iter().map(|(_, lock)| lock.platform.as_str()).collect();
+        let message = match others.len() {
+            1 => format!("`{}` is a lock for {}, and this is {platform}", file.display(), lock.platform),
+            _ => format!("the locks are for {}, and this is {platform}", list(&platforms)),
+        };
+        return Err(CliError::world(message, format!("make one with `mlconda lock --platform {platform}`")));
+    }
+    Ok(chosen)
+}

@@ -1,0 +1,130 @@
+//! What `mlconda install` says of a plan and of what was done, as prose and as JSON.
+
+use std::time::Instant;
+
+use mlconda::{
+    install::{Compiled, Meta, Report, Unmet},
+    plan::Plan,
+    prefix::Prefix,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    settings::Context,
+    words::{bytes, count, list},
+};
+
+pub(super) fn report_as_json(report: &Report, prefix: &Prefix, start: Instant) -> Value {
+    let Compiled { modules, failed, unable, .. } = &report.compiled;
+    json!({
+        "prefix": prefix.path(),
+        "linked": report.linked,
+        "unlinked": report.unlinked,
+        "unchanged": report.unchanged,
+        "files": report.files,
+        "bytes": report.bytes,
+        "cached": report.cached,
+        "shared_bytes": report.shared,
+        "clashes": report.clashes.iter().map(|clash| json!({"path": clash.path, "packages": clash.packages})).collect::<Vec<_>>(),
+        "replaced": report.replaced,
+        "messages": report.messages.iter().map(|(package, text)| json!({"package": package, "text": text})).collect::<Vec<_>>(),
+        "compiled": modules,
+        "not_compiled": failed.iter().map(|(path, reason)| json!({"path": path, "reason": reason})).collect::<Vec<_>>(),
+        "no_compiler": unable,
+        "seconds": start.elapsed().as_secs_f64(),
+    })
+}
+
+pub(super) fn tell_plan(plan: &Plan, prefix: &Prefix, context: &Context) -> Value {
+    let old: Vec<String> = plan
+        .unlink
+        .iter()
+        .map(|record| &record.repodata_record.package_record)
+        .map(|record| format!("{}-{}-{}", record.name.as_normalized(), record.version, record.build))
+        .collect();
+    let new: Vec<String> = plan.link.iter().map(mlconda::lock::LockedPackage::dist_name).collect();
+    old.iter().for_each(|package| context.ui.say(&format!("- {package}")));
+    new.iter().for_each(|package| context.ui.say(&format!("+ {package}")));
+    let size = plan.download_size().map_or_else(String::new, |size| format!(" ({})", bytes(size)));
+    context.ui.say(&format!(
+        "Would link {}{size} and unlink {} in `{}`; {} would stay.",
+        count(new.len(), "package"),
+        old.len(),
+        prefix.path().display(),
+        plan.unchanged
+    ));
+    json!({"prefix": prefix.path(), "dry_run": true, "link": new, "unlink": old, "unchanged": plan.unchanged})
+}
+
+fn tell_compiled(compiled: &Compiled, context: &Context) {
+    if let Some(reason) = &compiled.unable {
+        context.ui.warn(&format!("modules are not compiled, for the environment's python does not run here: {reason}"));
+    }
+    // Templates are modules by their name only: that they do not compile is how it should be.
+    if let [(path, reason), others @ ..] = compiled.failed.as_slice() {
+        let path = path.display();
+        context.ui.say(&match others.len() {
+            0 => format!("`{path}` has no byte code: {reason}"),
+            others => format!("{} have no byte code, `{path}` for one: {reason}", count(1 + others, "module")),
+        });
+    }
+}
+
+pub(super) fn tell_report(report: &Report, prefix: &Prefix, start: Instant, context: &Context) {
+    let ui = &context.ui;
+    for clash in &report.clashes {
+        let (path, winner) = (clash.path.display(), clash.packages.last().map_or("", String::as_str));
+        ui.warn(&format!("{} hold `{path}`; the one of `{winner}` is there", list(&clash.packages)));
+    }
+    for path in &report.replaced {
+        ui.warn(&format!("`{}` belonged to no package, and a package's file has replaced it", path.display()));
+    }
+    for unmet in &report.unmet {
+        let Unmet { package, need, found } = unmet;
+        ui.warn(&format!("`{package}` needs `{need}`, and this machine has {found}"));
+    }
+    tell_compiled(&report.compiled, context);
+    for (package, text) in &report.messages {
+        ui.say(&format!("`{package}` says: {}", text.trim()));
+    }
+    let place = prefix.path().display();
+    if report.linked == 0 && report.unlinked == 0 {
+        let packages = count(report.unchanged, "package");
+        ui.say(&match report.meta {
+            Meta::AsItWas => format!("`{place}` is up to date: {packages}."),
+            Meta::Written => {
+                format!("The variables of `{place}` are set anew; its packages are up to date: {packages}.")
+            }
+        });
+        return;
+    }
+    let others = match (report.unlinked, report.unchanged) {
+        (0, 0) => String::new(),
+        (unlinked, unchanged) => format!(", unlinked {unlinked}, kept {unchanged}"),
+    };
+    ui.say(&format!(
+        "Linked {} in `{place}`{others}: {}, {}{}, in {:.1} s.",
+        count(report.linked, "package"),
+        count(report.files, "file"),
+        bytes(report.bytes),
+        saved(report),
+        start.elapsed().as_secs_f64()
+    ));
+}
+
+/// What an installation did not have to fetch and to write.
+fn saved(report: &Report) -> String {
+    let shared = (report.shared > 0).then(|| format!("{} of it shared by hard link", bytes(report.shared)));
+    let cached = (report.cached > 0).then(|| format!("{} from the cache", count(report.cached, "package")));
+    let saved: Vec<String> = shared.into_iter().chain(cached).collect();
+    if saved.is_empty() { String::new() } else { format!(" ({})", saved.join(", ")) }
+}
+
+/// What several environments have saved by sharing files.
+pub(super) fn tell_total(reports: &[Value], context: &Context) {
+    let shared: u64 = reports.iter().filter_map(|report| report["shared_bytes"].as_u64()).sum();
+    if reports.len() > 1 && shared > 0 {
+        let environments = count(reports.len(), "environment");
+        context.ui.say(&format!("{environments} share files by hard link, which saves {}.", bytes(shared)));
+    }
+}

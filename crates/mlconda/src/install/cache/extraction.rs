@@ -1,0 +1,188 @@
+//! Writes a package into the cache: its files as they are, and last the list of them and a seal.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use rattler_digest::{Sha256, compute_bytes_digest};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    install::{
+        cache::Cached,
+        contents::{self, Content},
+        package::{Info, Listed, invalid},
+        stage::{Paths, is_inside},
+        unpack::{Entry, Kind, Sink},
+    },
+    system::{self, Linker},
+};
+
+/// What proves the files of `info/`, the list of contents among them: they prove all else.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Seal {
+    /// The sha256 of each, in hex.
+    pub(super) info: BTreeMap<String, String>,
+    /// The size of all files in bytes.
+    pub(super) bytes: u64,
+}
+
+impl Seal {
+    /// Where it is. No package can bring a file of this name: of its `info/`, only what linking reads is written.
+    const NAME: &str = "info/mlconda.json";
+
+    pub(super) fn read(place: &Path) -> io::Result<Self> {
+        Ok(serde_json::from_slice(&fs_err::read(place.join(Self::NAME))?)?)
+    }
+}
+
+/// Writes entries as they are.
+pub(super) struct Extraction<'a> {
+    root: &'a Path,
+    stop: &'a AtomicBool,
+    buffer: Vec<u8>,
+    /// The paths that linking will ask for and that have not come yet; `None` before it is known which.
+    listed: Option<Paths<Listed>>,
+    /// Those that have come, by path.
+    contents: BTreeMap<PathBuf, Content>,
+    copies: Linker,
+    seal: Seal,
+}
+
+impl Sink for Extraction<'_> {
+    type Error = io::Error;
+
+    fn begin(&mut self, info: &Info) -> io::Result<()> {
+        self.seal = Seal::default();
+        fs_err::create_dir_all(self.root.join("info"))?;
+        for (name, content) in info.files() {
+            self.info(name, content)?;
+        }
+        self.listed = Some(info.read()?.paths);
+        self.contents.clear();
+        Ok(())
+    }
+
+    fn entry(&mut self, entry: Entry<'_>) -> io::Result<()> {
+        let listed = self.listed.as_mut().and_then(|listed| listed.remove(&entry.path));
+        let Some(listed) = listed.filter(|listed| !listed.is_directory) else { return Ok(()) };
+        let place = self.enter(&entry.path)?;
+        let (mut size, mut modified) = (entry.size, entry.modified);
+        let kind = match entry.kind {
+            Kind::File(content) => {
+                let mode = if entry.executable { 0o755 } else { 0o644 };
+                let file = system::create_new(&place, mode)?;
+                write(content, entry.size, &file, &mut self.buffer)?;
+                system::set_mode(file.file(), mode)?;
+                system::set_time(file.file(), entry.modified)?;
+                self.seal.bytes += entry.size;
+                if entry.executable { contents::Kind::Program } else { contents::Kind::File }
+            }
+            // Where a link points to is judged when it gets into a prefix; nothing here is written through one.
+            Kind::SoftLink(to) => {
+                fs_err::os::unix::fs::symlink(&to, &place)?;
+                contents::Kind::SoftLink(to)
+            }
+            Kind::HardLink(to) => {
+                let other = self.contents.get(&to).filter(|other| !matches!(other.kind, contents::Kind::SoftLink(_)));
+                let other = other.ok_or_else(|| invalid(format!("`{}` is not a file of the package", to.display())))?;
+                fs_err::hard_link(self.root.join(to), place)?;
+                (size, modified) = (other.size, other.modified);
+                other.kind.clone()
+            }
+        };
+        self.contents.insert(entry.path, Content { kind, listed, size, modified });
+        Ok(())
+    }
+}
+
+impl<'a> Extraction<'a> {
+    pub(super) fn new(root: &'a Path, stop: &'a AtomicBool) -> Self {
+        let (buffer, contents, copies) = (vec![0; 1 << 20], BTreeMap::new(), Linker::of_copies());
+        Self { root, stop, buffer, listed: None, contents, copies, seal: Seal::default() }
+    }
+
+    /// Takes all of a package that another cache holds.
+    pub(super) fn copy(&mut self, cached: &Cached) -> io::Result<()> {
+        fs_err::create_dir_all(self.root.join("info"))?;
+        for name in Info::NAMES {
+            if let Some(content) = crate::install::read_if_there(&cached.place.join(name))? {
+                self.info(name, &content)?;
+            }
+        }
+        for content in &cached.contents {
+            let path = &content.listed.path;
+            match &content.kind {
+                contents::Kind::Directory => {}
+                contents::Kind::SoftLink(to) => fs_err::os::unix::fs::symlink(to, self.enter(path)?)?,
+                contents::Kind::File | contents::Kind::Program => {
+                    let place = self.enter(path)?;
+                    self.copies.copy(&cached.place.join(path), &place)?;
+                    self.seal.bytes += content.size;
+                }
+            }
+            self.contents.insert(path.clone(), content.clone());
+        }
+        Ok(())
+    }
+
+    /// Writes down what has come. What has been listed and has not come can only be directories.
+    pub(super) fn finish(mut self) -> io::Result<()> {
+        for (path, listed) in self.listed.take().into_iter().flatten() {
+            if !listed.is_directory {
+                return Err(invalid(format!("`{}` is listed but missing", path.display())));
+            }
+            self.contents.insert(path, Content { kind: contents::Kind::Directory, listed, size: 0, modified: 0 });
+        }
+        let contents: Vec<Content> = std::mem::take(&mut self.contents).into_values().collect();
+        self.info(contents::NAME, &contents::render(&contents)?)?;
+        fs_err::write(self.root.join(Seal::NAME), serde_json::to_vec(&self.seal)?)
+    }
+
+    fn info(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
+        self.seal.info.insert(name.to_owned(), hex::encode(compute_bytes_digest::<Sha256>(content)));
+        fs_err::write(self.root.join(name), content)
+    }
+
+    /// Makes room for a path.
+    fn enter(&self, path: &Path) -> io::Result<PathBuf> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(invalid("the installation was stopped"));
+        }
+        if !is_inside(path) {
+            return Err(invalid(format!("`{}` is not a path that a package may write", path.display())));
+        }
+        self.make_parent(path)?;
+        let place = self.root.join(path);
+        system::remove_if_there(&place)?;
+        Ok(place)
+    }
+
+    /// Makes the directories of a path, none of which may be a link.
+    fn make_parent(&self, path: &Path) -> io::Result<()> {
+        let mut place = self.root.to_owned();
+        for part in path.parent().into_iter().flat_map(Path::components) {
+            place.push(part);
+            match fs_err::symlink_metadata(&place) {
+                Ok(metadata) if metadata.is_dir() => {}
+                Ok(_) => return Err(invalid(format!("`{}` is a file and a directory", path.display()))),
+                Err(_) => fs_err::create_dir(&place)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write(content: &mut dyn Read, size: u64, mut file: &fs_err::File, buffer: &mut [u8]) -> io::Result<()> {
+    let mut left = size;
+    while left > 0 {
+        let piece = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        content.read_exact(&mut buffer[..piece])?;
+        Write::write_all(&mut file, &buffer[..piece])?;
+        left -= piece as u64;
+    }
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! What several environments of one call have in common: a package cache for the time of the call, beside one of them.
+//!
+//! A package that two of the locks hold is extracted once, and its files are hard links in both prefixes. It is a
+//! cache, and not a link from one prefix to the next, because files that name the prefix have to come from the
+//! package, and because no environment is then built on what another one's scripts or users made of it.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs::File,
+    io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use rattler_digest::Sha256Hash;
+
+use super::{InstallError, cache, commit, site};
+use crate::{
+    lock::{Digest, LockedPackage},
+    plan::Plan,
+    prefix::Prefix,
+    system,
+};
+
+/// The packages that several environments have in common, and where they are. Dropping it removes them there; the
+/// environments keep their files.
+#[derive(Debug)]
+pub struct Sharing {
+    directory: PathBuf,
+    packages: HashSet<Sha256Hash>,
+    /// Directories above it that were not there before, the topmost first.
+    made: Vec<PathBuf>,
+    _hold: File,
+}
+
+impl Sharing {
+    /// Prepares for carrying out several plans, each into its prefix. `None` if they have nothing in common, or cannot
+    /// share files: then each is carried out on its own. A cache on the file system of the prefixes does the same
+    /// and makes this needless.
+    pub fn between(plans: &[(&Plan, &Prefix)], cache: Option<&Path>) -> Option<Self> {
+        let (beside, members) = plans.iter().find_map(|(_, prefix)| {
+            let beside = commit::shared(prefix.path())?;
+            let device = device(beside.parent()?)?;
+            let is_near = |prefix: &Prefix| self::device(prefix.path()) == Some(device);
+            let near: Vec<&Plan> = plans.iter().filter(|(_, prefix)| is_near(prefix)).map(|(plan, _)| *plan).collect();
+            (near.len() > 1 && cache.and_then(self::device) != Some(device)).then_some((beside, near))
+        })?;
+        let mut counts: HashMap<Sha256Hash, usize> = HashMap::new();
+        for package in members.iter().flat_map(|plan| &plan.link) {
+            if let Digest::Sha256(hash) = package.digest {
+                *counts.entry(hash).or_default() += 1;
+            }
+        }
+        let packages: HashSet<_> = counts.into_iter().filter(|(_, count)| *count > 1).map(|(hash, _)| hash).collect();
+        if packages.is_empty() {
+            return None;
+        }
+        // Whatever hinders it will be told by the installation, unless that can do without.
+        Self::make(beside, packages).ok()
+    }
+
+    fn make(directory: PathBuf, packages: HashSet<Sha256Hash>) -> Result<Self, InstallError> {
+        let busy = || InstallError::from(io::Error::from(io::ErrorKind::ResourceBusy));
+        let made = site::make_parents(directory.parent().unwrap_or(Path::new("/")))?;
+        remove_abandoned(&directory);
+        fs_err::create_dir(&directory)?;
+        let hold = system::hold(&directory)?.ok_or_else(busy)?;
+        // What others could write there would get into the prefixes.
+        system::set_directory_mode(&directory, 0o700)?;
+        Ok(Self { directory, packages, made, _hold: hold })
+    }
+
+    /// Whether this is where a place is.
+    pub(super) fn holds(&self, place: &Path) -> bool {
+        place.starts_with(&self.directory)
+    }
+
+    /// The place of a package that several environments want.
+    pub(super) fn place(&self, package: &LockedPackage) -> Option<PathBuf> {
+        match &package.digest {
+            Digest::Sha256(hash) if self.packages.contains(hash) => cache::place(&self.directory, package),
+            _ => None,
+        }
+    }
+}
+
+impl Drop for Sharing {
+    fn drop(&mut self) {
+        // Nothing more can be done about an error here; the next run removes what is left.
+        let _ = fs_err::remove_dir_all(&self.directory);
+        for path in self.made.iter().rev() {
+            let _ = fs_err::remove_dir(path);
+        }
+    }
+}
+
+/// Removes what a killed process left beside a prefix, unless a living one is at it.
+pub(super) fn tidy(prefix: &Prefix) {
+    if let Some(directory) = commit::shared(prefix.path()) {
+        remove_abandoned(&directory);
+    }
+}
+
+fn remove_abandoned(directory: &Path) {
+    if directory.is_dir()
+        && let Ok(Some(_hold)) = system::hold_for_sure(directory)
+    {
+        let _ = fs_err::remove_dir_all(directory);
+    }
+}
+
+/// The file system that a path is on, or will be once it is made.
+fn device(path: &Path) -> Option<u64> {
+    path.ancestors().find_map(|path| fs_err::metadata(path).ok()).map(|metadata| metadata.dev())
+}

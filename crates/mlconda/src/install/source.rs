@@ -1,0 +1,230 @@
+//! Where a package comes from: a sibling of the same call, the cache, a file of this machine, or the network.
+//!
+//! What is extracted already is linked. What is not is checked, put into the cache if there is one, and linked from
+//! there; a cache that cannot be written to is done without. A package that is damaged in the cache is told of, thrown
+//! out and fetched again.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock, atomic::AtomicBool},
+};
+
+use super::{
+    InstallError, Options, Sharing,
+    cache::{self, FillError},
+    fetch,
+    unpack::{Archive, Spare},
+};
+use crate::{lock::LockedPackage, repodata::Access, system::Linker};
+
+/// From this attempt on, a package is linked from its archive, whatever happens to the cache: others may be at work
+/// in it, or remove it.
+const WITHOUT_CACHE: u32 = 2;
+
+/// How far a package in the cache is trusted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CacheCheck {
+    /// It was whole when it got in, and that is enough.
+    #[default]
+    Presence,
+    /// Every file is read and compared with the package's own hashes before it is linked. A package that is damaged is
+    /// thrown out and fetched again.
+    Content,
+}
+
+/// Where a package is.
+pub(super) enum Place {
+    /// In a file of this machine, not checked yet.
+    Local(PathBuf),
+    /// Here, and checked.
+    Here(Archive),
+    /// In the cache, as another process or an earlier one left it.
+    Cached(PathBuf),
+    /// Extracted, to be linked.
+    Extracted(PathBuf, Origin),
+}
+
+/// Where an extracted package was before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// Nowhere: it came for this installation.
+    Archive,
+    /// In the cache.
+    Cache,
+    /// In the cache, and copied from there for this installation and its siblings.
+    CacheCopied,
+    /// In an environment of the same call.
+    Sibling,
+}
+
+impl Origin {
+    /// Whether the package came out of the cache.
+    pub(super) fn is_cache(self) -> bool {
+        matches!(self, Self::Cache | Self::CacheCopied)
+    }
+
+    /// Whether a hard link to one of its files takes no room that was not taken before.
+    pub(super) fn is_free(self) -> bool {
+        matches!(self, Self::Cache | Self::Sibling)
+    }
+}
+
+/// Why a package cannot be linked.
+pub(super) enum Trouble {
+    /// The installation cannot go on.
+    Failed(InstallError),
+    /// What is extracted there is not what it was.
+    Damaged(PathBuf, io::Error),
+}
+
+/// What packages may come from.
+pub(super) struct Sources {
+    cache: Option<PathBuf>,
+    check: CacheCheck,
+    access: Access,
+    sharing: Option<Arc<Sharing>>,
+    /// How files get out of the cache, and out of what siblings share: the two may be on different file systems.
+    linkers: [Linker; 2],
+    /// Why nothing is put into the cache any more.
+    unwritable: OnceLock<io::Error>,
+}
+
+impl Sources {
+    pub(super) fn new(options: &Options) -> Self {
+        let (cache, sharing) = (options.cache.clone(), options.sharing.clone());
+        if let Some(cache) = &cache {
+            cache::sweep(cache);
+        }
+        let (check, access, unwritable) = (options.cache_check, options.access, OnceLock::new());
+        Self { cache, check, access, sharing, linkers: <[Linker; 2]>::default(), unwritable }
+    }
+
+    /// Where a package is on this machine; `None` if it has to be downloaded.
+    pub(super) fn find(&self, package: &LockedPackage, attempt: u32) -> Result<Option<Place>, InstallError> {
+        if let Some(place) = self.shared(package, attempt).filter(|place| place.is_dir()) {
+            return Ok(Some(Place::Extracted(place, Origin::Sibling)));
+        }
+        if let Some(place) = self.cached(package, attempt).filter(|place| place.is_dir()) {
+            return Ok(Some(Place::Cached(place)));
+        }
+        match package.url.to_file_path() {
+            Ok(path) if package.url.scheme() == "file" => Ok(Some(Place::Local(path))),
+            _ if self.access == Access::Offline => Err(fetch::not_asked(package)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Where a package is in the cache, or would be.
+    fn cached(&self, package: &LockedPackage, attempt: u32) -> Option<PathBuf> {
+        cache::place(self.cache.as_deref().filter(|_| attempt < WITHOUT_CACHE)?, package)
+    }
+
+    /// Where a package is for several environments of this call, or would be.
+    fn shared(&self, package: &LockedPackage, attempt: u32) -> Option<PathBuf> {
+        self.sharing.as_deref().filter(|_| attempt < WITHOUT_CACHE)?.place(package)
+    }
+
+    /// Makes sure of a package: what is new is checked, and extracted for others if there are any.
+    pub(super) fn settle(
+        &self,
+        place: Place,
+        package: &LockedPackage,
+        attempt: u32,
+        spare: &Spare,
+        buffer: &mut Vec<u8>,
+        stop: &AtomicBool,
+    ) -> Result<Place, Trouble> {
+        let archive = match place {
+            Place::Local(path) => fetch::local(package, &path).map_err(Trouble::Failed)?,
+            Place::Here(archive) => archive,
+            Place::Cached(place) => {
+                if self.check == CacheCheck::Content {
+                    prove(&place, buffer, stop)?;
+                }
+                return Ok(self.share(package, attempt, place, Origin::Cache, stop));
+            }
+            Place::Extracted(..) => return Ok(place),
+        };
+        let fill = |place: &Path| cache::fill(place, &archive, &package.file_name, spare, stop);
+        if let Some(place) = self.cached(package, attempt).filter(|_| self.unwritable.get().is_none()) {
+            match fill(&place) {
+                Ok(()) => return Ok(self.share(package, attempt, place, Origin::Archive, stop)),
+                Err(FillError::Cache(error)) => {
+                    let _ = self.unwritable.set(error);
+                }
+                Err(FillError::Package(error)) => return Err(Trouble::Failed(blame(package, error))),
+            }
+        }
+        match self.shared(package, attempt) {
+            Some(place) => {
+                fill(&place).map_err(|error| match error {
+                    FillError::Cache(error) => Trouble::Failed(error.into()),
+                    FillError::Package(error) => Trouble::Failed(blame(package, error)),
+                })?;
+                Ok(Place::Extracted(place, Origin::Archive))
+            }
+            None => Ok(Place::Here(archive)),
+        }
+    }
+
+    /// Copies a package out of the cache if several environments of this call want it: the cache is on another file
+    /// system then, and they can share only a copy. If that fails, linking it will say why, or do without.
+    fn share(&self, package: &LockedPackage, attempt: u32, place: PathBuf, origin: Origin, stop: &AtomicBool) -> Place {
+        match self.shared(package, attempt) {
+            Some(shared) if cache::copy(&place, &shared, stop).is_ok() => {
+                Place::Extracted(shared, if origin == Origin::Cache { Origin::CacheCopied } else { origin })
+            }
+            _ => Place::Extracted(place, origin),
+        }
+    }
+
+    /// What to do about a damaged package: it is thrown out, if there is another way to get it.
+    pub(super) fn discard(
+        &self,
+        package: &LockedPackage,
+        place: &Path,
+        source: io::Error,
+    ) -> Result<String, InstallError> {
+        let reason = source.to_string();
+        if self.access == Access::Offline && package.url.scheme() != "file" {
+            return Err(InstallError::Damaged { package: package.file_name.clone(), source });
+        }
+        cache::discard(place)?;
+        Ok(reason)
+    }
+
+    /// How files of a place get into a prefix.
+    pub(super) fn linker(&self, place: &Place) -> &Linker {
+        let [of_the_cache, of_siblings] = &self.linkers;
+        match (place, &self.sharing) {
+            (Place::Extracted(place, _), Some(sharing)) if sharing.holds(place) => of_siblings,
+            _ => of_the_cache,
+        }
+    }
+
+    /// Why nothing could be put into the cache, if that was so.
+    pub(super) fn unwritable(&self) -> Option<String> {
+        self.unwritable.get().map(ToString::to_string)
+    }
+}
+
+/// Proves a package in the cache. What keeps it from being read at all is no damage.
+pub(super) fn prove(place: &Path, buffer: &mut Vec<u8>, stop: &AtomicBool) -> Result<(), Trouble> {
+    use io::ErrorKind::{InvalidData, IsADirectory, NotADirectory, NotFound, UnexpectedEof};
+    cache::prove(place, buffer, stop).map_err(|error| match error.kind() {
+        _ if stop.load(std::sync::atomic::Ordering::Relaxed) => Trouble::Failed(error.into()),
+        InvalidData | IsADirectory | NotADirectory | NotFound | UnexpectedEof => {
+            Trouble::Damaged(place.to_owned(), error)
+        }
+        _ => Trouble::Failed(error.into()),
+    })
+}
+
+/// Whose fault an error is: the disk's, or the package's.
+pub(super) fn blame(package: &LockedPackage, source: io::Error) -> InstallError {
+    if cache::is_of_the_disk(&source) {
+        return InstallError::File(source);
+    }
+    InstallError::Package { package: package.file_name.clone(), source }
+}
