@@ -68,7 +68,11 @@ fn set_path_time(path: &Path, seconds: i64) -> io::Result<()> {
         last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
         last_modification: Timespec { tv_sec: seconds, tv_nsec: 0 },
     };
-    rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)
+    set_times(path, &times)
+}
+
+fn set_times(path: &Path, times: &Timestamps) -> io::Result<()> {
+    rustix::fs::utimensat(CWD, path, times, AtFlags::SYMLINK_NOFOLLOW)
         .map_err(|error| io::Error::new(error.kind(), format!("cannot set the time of `{}`: {error}", path.display())))
 }
 
@@ -81,7 +85,7 @@ pub(crate) fn hold(directory: &Path) -> io::Result<Option<File>> {
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
         // Some network file systems know no such locks; then nobody is kept out, as with other tools.
         Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::NOLCK | rustix::io::Errno::NOSYS) => Ok(Some(file)),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(io::Error::new(error.kind(), format!("cannot lock `{}`: {error}", directory.display()))),
     }
 }
 
@@ -90,6 +94,50 @@ fn is_at(file: &File, path: &Path) -> bool {
     match (file.metadata(), fs_err::metadata(path)) {
         (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
         _ => false,
+    }
+}
+
+/// What a directory is like: its permissions, its owner and its time, to the nanosecond.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Attributes {
+    mode: u32,
+    owner: (u32, u32),
+    time: (i64, i64),
+}
+
+impl From<&std::fs::Metadata> for Attributes {
+    fn from(metadata: &std::fs::Metadata) -> Self {
+        let owner = (metadata.uid(), metadata.gid());
+        Self { mode: metadata.mode() & 0o7777, owner, time: (metadata.mtime(), metadata.mtime_nsec()) }
+    }
+}
+
+impl Attributes {
+    /// Another time, in seconds since 1970.
+    pub(crate) fn set_time(&mut self, seconds: i64) {
+        self.time = (seconds, 0);
+    }
+
+    /// Makes a directory like this one.
+    pub(crate) fn give_to(&self, directory: &Path) -> io::Result<()> {
+        let there = Self::from(&fs_err::metadata(directory)?);
+        if there.owner != self.owner {
+            // Only root may; for others it stays theirs.
+            let _ = std::os::unix::fs::chown(directory, Some(self.owner.0), Some(self.owner.1));
+        }
+        if there.mode != self.mode {
+            set_directory_mode(directory, self.mode)?;
+        }
+        if there.time == self.time {
+            return Ok(());
+        }
+        // The type of the nanoseconds is another on other processors.
+        #[allow(clippy::useless_conversion, reason = "on some there is nothing to convert")]
+        let times = Timestamps {
+            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+            last_modification: Timespec { tv_sec: self.time.0, tv_nsec: self.time.1.try_into().unwrap_or(0) },
+        };
+        set_times(directory, &times)
     }
 }
 
@@ -123,7 +171,8 @@ pub(crate) fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-fn is_no_link(error: &io::Error) -> bool {
+/// Whether an error says that there can be no hard link here, whatever is tried.
+pub(crate) fn is_no_link(error: &io::Error) -> bool {
     use io::ErrorKind::{CrossesDevices, PermissionDenied, TooManyLinks, Unsupported};
     matches!(error.kind(), CrossesDevices | PermissionDenied | TooManyLinks | Unsupported)
 }
@@ -143,7 +192,22 @@ pub(crate) fn can_change_places(directory: &Path, metadata: &std::fs::Metadata) 
     let Some(Ok(parent)) = directory.parent().map(fs_err::metadata) else { return false };
     // A directory that is a mount point, or that another user owns, stays where it is.
     let own = metadata.uid() == rustix::process::geteuid().as_raw();
-    own && parent.dev() == metadata.dev() && directory.parent().is_some_and(may_write) && !is_overlay(directory)
+    let same = own && parent.dev() == metadata.dev() && !is_mount_point(directory);
+    same && directory.parent().is_some_and(may_write) && !is_overlay(directory)
+}
+
+/// Whether something is mounted on a directory. It may be a directory of the same file system, which has the same device.
+#[cfg(target_os = "linux")]
+pub(crate) fn is_mount_point(directory: &Path) -> bool {
+    use rustix::fs::{StatxAttributes, StatxFlags};
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    rustix::fs::statx(CWD, directory, flags, StatxFlags::empty())
+        .is_ok_and(|statx| statx.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn is_mount_point(_directory: &Path) -> bool {
+    false
 }
 
 /// Whether this process may put files into a directory, and take them out.
@@ -165,12 +229,21 @@ fn is_overlay(_path: &Path) -> bool {
     false
 }
 
-/// Whether the file system can let two directories change places: tried with two that are made for it.
-pub(crate) fn can_exchange(one: &Path, other: &Path) -> bool {
-    let (one, other) = (one.with_extension("one"), other.with_extension("other"));
-    let can = fs_err::create_dir(&one).is_ok() && fs_err::create_dir(&other).is_ok() && exchange(&one, &other).is_ok();
-    let _ = (fs_err::remove_dir(&one), fs_err::remove_dir(&other));
-    can
+/// Whether the file system can let two directories change places: tried with two in an empty directory that is
+/// the caller's.
+pub(crate) fn can_exchange(directory: &Path) -> io::Result<bool> {
+    let (one, other) = (directory.join(".one"), directory.join(".other"));
+    fs_err::create_dir(&one)?;
+    fs_err::create_dir(&other)?;
+    let exchanged = exchange(&one, &other);
+    fs_err::remove_dir(&one)?;
+    fs_err::remove_dir(&other)?;
+    match exchanged {
+        Ok(()) => Ok(true),
+        // The kernel or the file system does not know it.
+        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Lets two directories change places, in one step.

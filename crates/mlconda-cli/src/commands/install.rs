@@ -219,6 +219,9 @@ fn install_one(
     context: &Context,
 ) -> Result<serde_json::Value, CliError> {
     let start = Instant::now();
+    if !args.dry_run {
+        mlconda::install::recover(prefix)?;
+    }
     let plan = Plan::between(lock, prefix)?;
     if args.dry_run {
         return Ok(tell_plan(&plan, prefix, context));
@@ -240,7 +243,6 @@ fn install_one(
         virtual_packages: if native { host.virtual_packages.clone() } else { Vec::new() },
     };
     let report = if plan.is_empty() {
-        mlconda::install::tidy(prefix)?;
         Report { unchanged: plan.unchanged, ..Report::default() }
     } else {
         let display = Display::new(&context.ui);

@@ -2,13 +2,18 @@
 //! here.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     io,
+    os::unix::fs::{DirEntryExt, MetadataExt},
     path::{Path, PathBuf},
 };
 
-use super::{InstallError, record, script, stage::Stage};
-use crate::{plan::Plan, prefix::Prefix, system};
+use super::{HISTORY, InstallError, aside::Journal, record, stage::Stage};
+use crate::{
+    plan::Plan,
+    prefix::Prefix,
+    system::{self, Attributes},
+};
 
 /// The name of the stage inside a prefix that exists.
 pub(crate) const INSIDE: &str = ".mlconda-new";
@@ -17,20 +22,11 @@ pub(crate) const INSIDE: &str = ".mlconda-new";
 /// a process was killed: the next installation links everything anew.
 pub(crate) const PENDING: &str = "history.mlconda";
 
-/// From here on, until [`finish`], the prefix is no environment.
-pub(super) fn begin(prefix: &Path) -> Result<(), InstallError> {
-    let meta = prefix.join("conda-meta");
-    match fs_err::rename(meta.join("history"), meta.join(PENDING)) {
-        Err(error) if !is_gone(&error) => Err(error.into()),
-        _ => Ok(()),
-    }
-}
-
 /// The prefix is an environment again.
-pub(super) fn finish(prefix: &Path, seconds: i64) -> Result<(), InstallError> {
+pub(super) fn finish(prefix: &Path, seconds: i64) -> io::Result<()> {
     let meta = prefix.join("conda-meta");
-    fs_err::rename(meta.join(PENDING), meta.join("history"))?;
-    Ok(system::set_directory_time(&meta, seconds)?)
+    fs_err::rename(meta.join(PENDING), meta.join(HISTORY))?;
+    system::set_directory_time(&meta, seconds)
 }
 
 /// Where the stage of a prefix is, and the twin of one that exists: beside it, so that one step of the kernel puts
@@ -48,8 +44,8 @@ pub(super) struct Change {
     /// Modules of python that go or change. Their byte code goes: a new module of the same size and time would be taken
     /// for the old one.
     modules: HashSet<PathBuf>,
-    /// Directories that get something new.
-    entered: HashSet<PathBuf>,
+    /// Files of packages that come.
+    new: HashSet<PathBuf>,
     /// Directories that go if nothing is left in them.
     hollow: HashSet<PathBuf>,
     /// Files that belonged to no package, and that a package's file replaces. Sorted.
@@ -78,23 +74,8 @@ impl Change {
             let directories = record::directories(old).map(|entry| entry.relative_path.clone());
             hollow.extend(directories.filter(|path| super::stage::is_inside(path)));
         }
-        let entered = new.iter().filter_map(|path| path.parent().map(Path::to_owned)).collect();
-        Ok(Self { prefix: prefix.path().to_owned(), gone, modules, entered, hollow, replaced, time })
-    }
-
-    /// Runs the scripts of packages that go.
-    pub(super) fn run_pre_unlink(&self, plan: &Plan, told: script::Told<'_>) -> Result<(), InstallError> {
-        let packages = plan.unlink.iter().map(|old| &old.repodata_record.package_record);
-        let path = |name: &str| self.prefix.join(script::path(name, script::When::PreUnlink));
-        let packages: Vec<_> = packages.filter(|package| path(package.name.as_normalized()).is_file()).collect();
-        if packages.is_empty() {
-            return Ok(());
-        }
-        let since = script::begin(&self.prefix)?;
-        for package in packages {
-            script::run(&self.prefix, package, script::When::PreUnlink, told)?;
-        }
-        script::settle(&self.prefix, since, self.time)
+        let new = new.into_iter().collect();
+        Ok(Self { prefix: prefix.path().to_owned(), gone, modules, new, hollow, replaced, time })
     }
 
     /// Whether a path goes: as a file of a package, or as byte code of one.
@@ -106,8 +87,7 @@ impl Change {
 
     /// Makes sure that every directory that a change in place touches may be written to.
     pub(super) fn check_writable(&self) -> Result<(), InstallError> {
-        let left = self.gone.iter().filter_map(|path| path.parent());
-        for directory in left.chain(self.entered.iter().map(PathBuf::as_path)) {
+        for directory in self.gone.iter().chain(&self.new).filter_map(|path| path.parent()) {
             // Of what is not there yet, the first that is counts.
             let there = directory.ancestors().map(|path| self.prefix.join(path)).find(|path| path.exists());
             if let Some(directory) = there.filter(|directory| !system::may_write(directory)) {
@@ -118,12 +98,13 @@ impl Change {
         Ok(())
     }
 
-    /// After a swap, moves what somebody put into the old prefix meanwhile into the new one.
-    pub(super) fn carry_over(&self, old: &Path) -> Result<(), InstallError> {
+    /// After a swap, links what somebody put into the old prefix meanwhile into the new one, too: files that the twin has
+    /// not, and those that were replaced by others. The old prefix stays whole.
+    pub(super) fn carry_over(&self, old: &Path) -> io::Result<()> {
         self.carry_over_from(Path::new(""), old)
     }
 
-    fn carry_over_from(&self, relative: &Path, old: &Path) -> Result<(), InstallError> {
+    fn carry_over_from(&self, relative: &Path, old: &Path) -> io::Result<()> {
         for entry in fs_err::read_dir(old)? {
             let entry = entry?;
             let path = relative.join(entry.file_name());
@@ -133,37 +114,84 @@ impl Change {
                 if there.as_ref().map_or(true, std::fs::Metadata::is_dir) {
                     self.carry_over_from(&path, &entry.path())?;
                 }
-            } else if there.is_err() && !self.takes(&path) {
-                if let Some(parent) = place.parent() {
-                    fs_err::create_dir_all(parent)?;
-                }
-                fs_err::rename(entry.path(), place)?;
+                continue;
+            }
+            // What installations write has its names to itself.
+            let is_ours = self.takes(&path) || self.new.contains(&path) || path == Path::new("conda-meta").join(HISTORY);
+            match there {
+                _ if is_ours => continue,
+                Err(_) => place.parent().map_or(Ok(()), fs_err::create_dir_all)?,
+                Ok(there) if there.is_dir() || relative == Path::new("conda-meta") => continue,
+                Ok(there) if there.ino() == entry.ino() => continue,
+                Ok(_) => fs_err::remove_file(&place)?,
+            }
+            fs_err::hard_link(entry.path(), place)?;
+        }
+        Ok(())
+    }
+
+    /// What a change in place does, with a stage that is ready.
+    pub(super) fn journal(&self, stage: &Path) -> io::Result<Journal> {
+        let moved = self.gone.iter().cloned().chain(self.modules.iter().flat_map(|module| self.bytecode(module)));
+        let mut journal = Journal { moved: moved.collect(), ..Journal::default() };
+        self.compare(stage, Path::new(""), &mut journal)?;
+        let history = Path::new("conda-meta").join(HISTORY);
+        match fs_err::symlink_metadata(self.prefix.join(&history)) {
+            Ok(_) => journal.moved.push(history.clone()),
+            Err(_) => journal.added.push(history.clone()),
+        }
+        // A record goes after the files that it tells of.
+        journal.moved.sort_by_key(|path| (*path != history, path.starts_with("conda-meta"), path.clone()));
+        journal.moved.dedup();
+        let paths = journal.moved.iter().chain(&journal.added);
+        let mut touched: BTreeSet<PathBuf> = paths.flat_map(|path| parents(path)).collect();
+        touched.extend(self.hollow.iter().flat_map(|path| path.ancestors()).map(Path::to_owned));
+        let caches: Vec<PathBuf> = touched.iter().map(|path| path.join("__pycache__")).collect();
+        touched.extend(caches);
+        for path in touched.into_iter().filter(|path| !path.as_os_str().is_empty()) {
+            let metadata = fs_err::symlink_metadata(self.prefix.join(&path));
+            if let Some(metadata) = metadata.ok().filter(std::fs::Metadata::is_dir) {
+                journal.directories.push((path, Attributes::from(&metadata)));
+            }
+        }
+        Ok(journal)
+    }
+
+    /// Which paths of the stage are taken in the prefix, and which are new.
+    fn compare(&self, stage: &Path, relative: &Path, journal: &mut Journal) -> io::Result<()> {
+        for entry in fs_err::read_dir(stage.join(relative))? {
+            let entry = entry?;
+            let path = relative.join(entry.file_name());
+            let is_directory = entry.file_type()?.is_dir();
+            let there = fs_err::symlink_metadata(self.prefix.join(&path)).ok();
+            if there.as_ref().is_some_and(|there| !there.is_dir()) {
+                journal.moved.push(path.clone());
+            }
+            match there.is_some_and(|there| there.is_dir() == is_directory) {
+                true if is_directory => self.compare(stage, &path, journal)?,
+                true => {}
+                false => add(stage, path, journal)?,
             }
         }
         Ok(())
     }
 
-    /// Removes what goes.
-    pub(super) fn unlink(&self) -> Result<(), InstallError> {
-        let mut parents = HashSet::new();
-        let mut gone: Vec<&PathBuf> = self.gone.iter().collect();
-        // A record goes after the files that it tells of.
-        gone.sort_by_key(|path| (path.starts_with("conda-meta"), *path));
-        for path in gone {
-            // A missing file is no reason to fail: it was to go anyway.
-            match fs_err::remove_file(self.prefix.join(path)) {
-                Err(error) if !is_gone(&error) => return Err(error.into()),
-                _ => {}
-            }
-            parents.extend(path.ancestors().skip(1).map(Path::to_owned));
-        }
-        for module in &self.modules {
-            remove_bytecode(&self.prefix.join(module))?;
-        }
-        parents.extend(self.hollow.iter().flat_map(|path| path.ancestors()).map(Path::to_owned));
-        let mut parents: Vec<PathBuf> = parents.into_iter().filter(|path| !path.as_os_str().is_empty()).collect();
-        parents.sort_by_key(|path| std::cmp::Reverse(path.components().count()));
-        for path in parents {
+    /// Byte code that python wrote when it first ran a module; nobody's record has it.
+    fn bytecode(&self, module: &Path) -> Vec<PathBuf> {
+        let Some(directory) = module.parent().map(|parent| parent.join("__pycache__")) else { return Vec::new() };
+        let Ok(entries) = fs_err::read_dir(self.prefix.join(&directory)) else { return Vec::new() };
+        let paths = entries.flatten().map(|entry| directory.join(entry.file_name()));
+        paths.filter(|path| module_of(path).as_deref() == Some(module)).collect()
+    }
+
+    /// Removes the directories that have nothing in them any more.
+    pub(super) fn remove_hollow(&self, left: &[PathBuf]) -> io::Result<()> {
+        let mut directories: HashSet<PathBuf> = left.iter().flat_map(|path| parents(path)).collect();
+        directories.extend(self.hollow.iter().flat_map(|path| path.ancestors()).map(Path::to_owned));
+        let mut directories: Vec<PathBuf> =
+            directories.into_iter().filter(|path| !path.as_os_str().is_empty()).collect();
+        directories.sort_by_key(|path| std::cmp::Reverse(path.components().count()));
+        for path in directories {
             let path = self.prefix.join(path);
             let _ = fs_err::remove_dir(path.join("__pycache__"));
             // A directory that is not empty stays: something else is in it.
@@ -184,6 +212,9 @@ impl Change {
     fn twin_of(&self, relative: &Path, twin: &Path) -> io::Result<Twin> {
         let source = self.prefix.join(relative);
         let metadata = fs_err::metadata(&source)?;
+        if !relative.as_os_str().is_empty() && system::is_mount_point(&source) {
+            return Err(io::ErrorKind::CrossesDevices.into());
+        }
         fs_err::create_dir(twin)?;
         let (mut kept, mut left_out) = (0_usize, usize::from(self.hollow.contains(relative)));
         for entry in fs_err::read_dir(&source)? {
@@ -194,7 +225,7 @@ impl Change {
                     Twin::Kept => kept += 1,
                     Twin::Emptied => left_out += 1,
                 }
-            } else if path == Path::new("conda-meta/history") {
+            } else if path == Path::new("conda-meta").join(HISTORY) {
                 // The new one comes with the stage: at once, or when all is done.
             } else if self.takes(&path) {
                 left_out += 1;
@@ -220,7 +251,25 @@ enum Twin {
     Emptied,
 }
 
-fn is_gone(error: &io::Error) -> bool {
+/// A path of the stage that is new, and all below it. What is below it in the prefix now is not looked at: it may be
+/// reached through a link.
+fn add(stage: &Path, path: PathBuf, journal: &mut Journal) -> io::Result<()> {
+    let place = stage.join(&path);
+    journal.added.push(path.clone());
+    if fs_err::symlink_metadata(&place)?.is_dir() {
+        for entry in fs_err::read_dir(place)? {
+            add(stage, path.join(entry?.file_name()), journal)?;
+        }
+    }
+    Ok(())
+}
+
+/// The directories above a path, up to the prefix.
+fn parents(path: &Path) -> impl Iterator<Item = PathBuf> {
+    path.ancestors().skip(1).map(Path::to_owned)
+}
+
+pub(super) fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
@@ -229,21 +278,6 @@ pub(crate) fn module_of(path: &Path) -> Option<PathBuf> {
     let directory = path.parent().filter(|parent| parent.ends_with("__pycache__"))?;
     let (stem, _) = path.file_name()?.to_str()?.strip_suffix(".pyc")?.split_once(".cpython-")?;
     Some(directory.parent()?.join(format!("{stem}.py")))
-}
-
-/// Python wrote byte code of a module when it first ran it; nobody's record has it.
-fn remove_bytecode(module: &Path) -> Result<(), InstallError> {
-    if module.extension().is_none_or(|extension| extension != "py") {
-        return Ok(());
-    }
-    let Some(directory) = module.parent() else { return Ok(()) };
-    let Ok(entries) = fs_err::read_dir(directory.join("__pycache__")) else { return Ok(()) };
-    for entry in entries.flatten() {
-        if module_of(&entry.path()).as_deref() == Some(module) {
-            system::remove_if_there(&entry.path())?;
-        }
-    }
-    Ok(())
 }
 
 /// Makes sure that moving in will not fail halfway, nor write over what is nobody's: no directory stands where
@@ -293,7 +327,7 @@ fn only_files_that_go(place: &Path, path: &Path, goes: &impl Fn(&Path) -> bool) 
 /// Moves all that is in `from` into `into`: a directory that is not there yet as a whole, else what is in it.
 /// A directory that gets something new gets the time `seconds`, too. Records come first: what has arrived is known
 /// then, should this be cut off.
-pub(super) fn merge(from: &Path, into: &Path, seconds: i64) -> Result<(), InstallError> {
+pub(super) fn merge(from: &Path, into: &Path, seconds: i64) -> io::Result<()> {
     let mut entries = fs_err::read_dir(from)?.collect::<io::Result<Vec<_>>>()?;
     entries.sort_by_key(|entry| (entry.file_name() != "conda-meta", entry.file_name()));
     for entry in entries {
@@ -305,7 +339,7 @@ pub(super) fn merge(from: &Path, into: &Path, seconds: i64) -> Result<(), Instal
             fs_err::rename(entry.path(), &target)?;
         }
     }
-    Ok(system::set_directory_time(into, seconds)?)
+    system::set_directory_time(into, seconds)
 }
 
 #[cfg(test)]
