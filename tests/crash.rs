@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeMap,
+    io::{ErrorKind, Write},
     path::Path,
     process::Stdio,
     time::{Duration, Instant},
@@ -12,10 +13,14 @@ use std::{
 
 use mlconda_test::{
     context::{TestContext, argument},
+    package::PackageBuilder,
     tree,
 };
 
-use crate::world;
+use crate::{
+    regressions::{begun, both_kinds, install as install_lines, line, waiting},
+    world,
+};
 
 const OLD: [&str; 6] = ["tzdata", "python-3.11.8", "greet-1.0", "where-1.0", "links", "hollow"];
 const NEW: [&str; 6] = ["tzdata", "python-3.12.4", "greet-2.0", "where-2.0", "unicode", "many"];
@@ -101,4 +106,33 @@ fn an_update_that_cannot_be_swapped_in_is_mended_by_the_next_run() {
     assert_eq!(contents(&real), wanted);
     let history = fs_err::read_to_string(real.join("conda-meta/history")).unwrap();
     assert_eq!(history.matches("==>").count(), 3, "the history goes on: {history}");
+}
+
+/// Ctrl-C and `docker stop` while a package's script runs: the script goes, with what it has started, and the prefix is
+/// the old one.
+#[test]
+fn stopped_while_a_script_runs() {
+    let world = world();
+    let package = |version| waiting(&world, version);
+    for (prefix, real) in both_kinds(&world) {
+        for (version, signal, code) in [("1.0", "INT", 130), ("1.0", "TERM", 143), ("2.0", "INT", 130), ("2.0", "TERM", 143)] {
+            if version == "2.0" && !real.join("conda-meta").exists() {
+                let plain = line(&world, &PackageBuilder::new("waits", "1.0").file("share/version", "1.0"));
+                install_lines(&world, &prefix, &[&plain]).success();
+                fs_err::write(real.join("share/mark"), "mine\n").unwrap();
+            }
+            let before = world.tree();
+            let (mut child, end) = begun(&world, &prefix, &package(version));
+            world.run("/bin/sh", &["-c", &format!("kill -{signal} {}", child.id())]).success();
+            assert_eq!(child.wait().unwrap().code(), Some(code), "{version} {signal}");
+            // Nobody is left who has the other end open.
+            let written = (&end).write_all(b"go\n");
+            assert!(written.is_err_and(|error| error.kind() == ErrorKind::BrokenPipe), "the script is still there");
+            let [before, after] = [before, world.tree()].map(|mut tree| {
+                tree.retain(|path, _| !["fifo", "work/env.lock"].contains(&path.as_str()) && !path.starts_with("channel"));
+                tree
+            });
+            assert_eq!(tree::difference(&before, &after), "", "{version} {signal} {}", real.display());
+        }
+    }
 }

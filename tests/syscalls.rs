@@ -30,7 +30,7 @@ const NEW: [&str; 6] = ["tzdata", "python-3.12.4", "greet-2.0", "where-2.0", "un
 
 #[allow(clippy::disallowed_methods, reason = "a thorough run is asked for by whoever runs the tests")]
 fn sample() -> u64 {
-    std::env::var("MLCONDA_TEST_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(12)
+    std::env::var("MLCONDA_TEST_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(6)
 }
 
 /// How a prefix gets its new contents.

@@ -16,6 +16,14 @@ use rustix::fs::{AtFlags, CWD, FlockOperation, Timespec, Timestamps, UTIME_OMIT}
 /// Sets a file's permissions, whatever the umask.
 pub(crate) fn set_mode(file: &File, mode: u32) -> io::Result<()> {
     file.set_permissions(std::fs::Permissions::from_mode(mode))
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot set the mode of {}: {error}", name(file))))
+}
+
+/// The name of an open file for a message, where the system can tell.
+fn name(file: &File) -> String {
+    use std::os::fd::AsRawFd;
+    let path = fs_err::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    path.map_or_else(|_| "a file".to_owned(), |path| format!("`{}`", path.display()))
 }
 
 /// Sets a directory's permissions, whatever the umask.
@@ -51,6 +59,7 @@ pub(crate) fn set_time(file: &File, seconds: i64) -> io::Result<()> {
     let offset = Duration::from_secs(seconds.unsigned_abs());
     let time = if seconds < 0 { UNIX_EPOCH.checked_sub(offset) } else { UNIX_EPOCH.checked_add(offset) };
     file.set_modified(time.unwrap_or(SystemTime::UNIX_EPOCH))
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot set the time of {}: {error}", name(file))))
 }
 
 /// Sets a directory's time of last change, in seconds since 1970.
@@ -97,7 +106,7 @@ fn is_at(file: &File, path: &Path) -> bool {
     }
 }
 
-/// What a directory is like: its permissions, its owner and its time, to the nanosecond.
+/// What a directory or a file is like: its permissions, its owner and its time, to the nanosecond.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Attributes {
     mode: u32,
@@ -118,15 +127,15 @@ impl Attributes {
         self.time = (seconds, 0);
     }
 
-    /// Makes a directory like this one.
-    pub(crate) fn give_to(&self, directory: &Path) -> io::Result<()> {
-        let there = Self::from(&fs_err::metadata(directory)?);
+    /// Makes another one like it.
+    pub(crate) fn give_to(&self, path: &Path) -> io::Result<()> {
+        let there = Self::from(&fs_err::metadata(path)?);
         if there.owner != self.owner {
             // Only root may; for others it stays theirs.
-            let _ = std::os::unix::fs::chown(directory, Some(self.owner.0), Some(self.owner.1));
+            let _ = std::os::unix::fs::chown(path, Some(self.owner.0), Some(self.owner.1));
         }
         if there.mode != self.mode {
-            set_directory_mode(directory, self.mode)?;
+            set_directory_mode(path, self.mode)?;
         }
         if there.time == self.time {
             return Ok(());
@@ -137,7 +146,7 @@ impl Attributes {
             last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
             last_modification: Timespec { tv_sec: self.time.0, tv_nsec: self.time.1.try_into().unwrap_or(0) },
         };
-        set_times(directory, &times)
+        set_times(path, &times)
     }
 }
 

@@ -89,8 +89,8 @@ impl Aside {
             remove(&self.prefix.join(&history))?;
         }
         for path in self.journal.added.iter().rev() {
-            // What is still in the stage never came; if its place is taken, then by somebody else.
-            if !fs_err::symlink_metadata(stage.join(path)).is_ok_and(|metadata| !metadata.is_dir()) {
+            // What is still in the stage never came; what is at its place is the old file, or somebody else's.
+            if fs_err::symlink_metadata(stage.join(path)).is_err() {
                 remove(&self.prefix.join(path))?;
             }
         }

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{HISTORY, InstallError, aside::Journal, record, stage::Stage};
+use super::{HISTORY, InstallError, aside::Journal, record, site::Rest, stage::Stage};
 use crate::{
     plan::Plan,
     prefix::Prefix,
@@ -37,8 +37,10 @@ pub(crate) fn beside(prefix: &Path) -> Option<(PathBuf, PathBuf)> {
 }
 
 /// What an installation changes in a prefix that exists.
-pub(super) struct Change {
+pub(super) struct Change<'a> {
     prefix: PathBuf,
+    /// Files of packages that stay.
+    kept: HashSet<&'a PathBuf>,
     /// Files that go, relative to the prefix.
     gone: HashSet<PathBuf>,
     /// Modules of python that go or change. Their byte code goes: a new module of the same size and time would be taken
@@ -54,16 +56,16 @@ pub(super) struct Change {
     pub(super) time: i64,
 }
 
-impl Change {
+impl<'a> Change<'a> {
     /// Looks at the prefix, and makes sure that the change will not fail halfway.
-    pub(super) fn new(plan: &Plan, prefix: &Prefix, stage: &Stage, time: i64) -> Result<Self, InstallError> {
+    pub(super) fn new(plan: &'a Plan, prefix: &Prefix, stage: &Stage, time: i64) -> Result<Self, InstallError> {
         let new = stage.paths();
         let known: HashSet<PathBuf> = plan.unlink.iter().chain(&plan.keep).flat_map(record::files).cloned().collect();
         let kept: HashSet<&PathBuf> = plan.keep.iter().flat_map(record::files).collect();
         let mut replaced = check(prefix.path(), &new, &known, &kept)?;
         // Byte code that python wrote when a module was first run is nobody's loss.
         replaced.retain(|path| path.parent().is_none_or(|parent| !parent.ends_with("__pycache__")));
-        let stays: HashSet<&PathBuf> = new.iter().chain(kept).collect();
+        let stays: HashSet<&PathBuf> = new.iter().chain(kept.iter().copied()).collect();
         let (mut gone, mut hollow, mut modules) = (HashSet::new(), HashSet::new(), HashSet::new());
         for old in &plan.unlink {
             let files = record::files(old).filter(|path| super::stage::is_inside(path) && !stays.contains(path));
@@ -75,7 +77,7 @@ impl Change {
             hollow.extend(directories.filter(|path| super::stage::is_inside(path)));
         }
         let new = new.into_iter().collect();
-        Ok(Self { prefix: prefix.path().to_owned(), gone, modules, new, hollow, replaced, time })
+        Ok(Self { prefix: prefix.path().to_owned(), kept, gone, modules, new, hollow, replaced, time })
     }
 
     /// Whether a path goes: as a file of a package, or as byte code of one.
@@ -85,11 +87,16 @@ impl Change {
             || module_of(path).is_some_and(|module| self.modules.contains(&module))
     }
 
+    /// Whether no package holds a path of the prefix.
+    fn is_of_nobody(&self, path: &PathBuf) -> bool {
+        !self.kept.contains(path) && !path.starts_with("conda-meta")
+    }
+
     /// Makes sure that every directory that a change in place touches may be written to.
     pub(super) fn check_writable(&self) -> Result<(), InstallError> {
         for directory in self.gone.iter().chain(&self.new).filter_map(|path| path.parent()) {
             // Of what is not there yet, the first that is counts.
-            let there = directory.ancestors().map(|path| self.prefix.join(path)).find(|path| path.exists());
+            let there = directory.ancestors().map(|path| self.prefix.join(path)).find(|path| path.is_dir());
             if let Some(directory) = there.filter(|directory| !system::may_write(directory)) {
                 let message = format!("cannot change `{}`: permission denied", directory.display());
                 return Err(io::Error::new(io::ErrorKind::PermissionDenied, message).into());
@@ -122,7 +129,7 @@ impl Change {
                 _ if is_ours => continue,
                 Err(_) => place.parent().map_or(Ok(()), fs_err::create_dir_all)?,
                 Ok(there) if there.is_dir() || relative == Path::new("conda-meta") => continue,
-                Ok(there) if there.ino() == entry.ino() => continue,
+                Ok(there) if there.ino() == entry.ino() || is_same(&there, &entry.metadata()?) => continue,
                 Ok(_) => fs_err::remove_file(&place)?,
             }
             fs_err::hard_link(entry.path(), place)?;
@@ -202,14 +209,16 @@ impl Change {
         Ok(())
     }
 
-    /// Makes a twin of the prefix, of hard links, without what goes. On an error nothing of it is left.
-    pub(super) fn make_twin(&self, twin: &Path) -> io::Result<()> {
-        self.twin_of(Path::new(""), twin).map(|_| ()).inspect_err(|_| {
+    /// Makes a twin of the prefix, of hard links, without what goes. On an error nothing of it is left. Where scripts are
+    /// to run, files of nobody are copied: a script may write into what another one has made, and the old prefix is
+    /// not to see that.
+    pub(super) fn make_twin(&self, twin: &Path, rest: Rest) -> io::Result<()> {
+        self.twin_of(Path::new(""), twin, rest).map(|_| ()).inspect_err(|_| {
             let _ = fs_err::remove_dir_all(twin);
         })
     }
 
-    fn twin_of(&self, relative: &Path, twin: &Path) -> io::Result<Twin> {
+    fn twin_of(&self, relative: &Path, twin: &Path, rest: Rest) -> io::Result<Twin> {
         let source = self.prefix.join(relative);
         let metadata = fs_err::metadata(&source)?;
         if !relative.as_os_str().is_empty() && system::is_mount_point(&source) {
@@ -221,7 +230,7 @@ impl Change {
             let entry = entry?;
             let (path, place) = (relative.join(entry.file_name()), twin.join(entry.file_name()));
             if entry.file_type()?.is_dir() {
-                match self.twin_of(&path, &place)? {
+                match self.twin_of(&path, &place, rest)? {
                     Twin::Kept => kept += 1,
                     Twin::Emptied => left_out += 1,
                 }
@@ -229,8 +238,15 @@ impl Change {
                 // The new one comes with the stage: at once, or when all is done.
             } else if self.takes(&path) {
                 left_out += 1;
+            } else if self.new.contains(&path) {
+                // Another one comes to its place.
+                kept += 1;
             } else {
-                fs_err::hard_link(entry.path(), place)?;
+                if rest == Rest::Scripts && entry.file_type()?.is_file() && self.is_of_nobody(&path) {
+                    copy(&entry.path(), &place)?;
+                } else {
+                    fs_err::hard_link(entry.path(), place)?;
+                }
                 kept += 1;
             }
         }
@@ -242,6 +258,18 @@ impl Change {
         system::copy_directory(&metadata, twin, time)?;
         Ok(Twin::Kept)
     }
+}
+
+/// Copies a file with all that can be told from its contents.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs_err::copy(from, to)?;
+    Attributes::from(&fs_err::metadata(from)?).give_to(to)
+}
+
+/// Whether nobody has written into a file since it was copied.
+fn is_same(copy: &std::fs::Metadata, file: &std::fs::Metadata) -> bool {
+    let times = |metadata: &std::fs::Metadata| (metadata.len(), metadata.mtime(), metadata.mtime_nsec());
+    times(copy) == times(file)
 }
 
 /// What became of a directory in the twin.
@@ -301,8 +329,10 @@ fn check(
             }
         }
         match fs_err::symlink_metadata(prefix.join(path)) {
-            Ok(metadata) if metadata.is_dir() && !only_files_that_go(&prefix.join(path), path, &goes) => {
-                return Err(InstallError::Kind { path: path.clone() });
+            Ok(metadata) if metadata.is_dir() => {
+                if !only_files_that_go(&prefix.join(path), path, &goes)? {
+                    return Err(InstallError::Kind { path: path.clone() });
+                }
             }
             Ok(metadata) if !metadata.is_dir() && !known.contains(path) => strangers.push(path.clone()),
             _ => {}
@@ -313,15 +343,19 @@ fn check(
 }
 
 /// Whether a directory holds nothing but files of packages that go, so that it will be gone in time.
-fn only_files_that_go(place: &Path, path: &Path, goes: &impl Fn(&Path) -> bool) -> bool {
-    let Ok(entries) = fs_err::read_dir(place) else { return false };
-    entries.flatten().all(|entry| {
+fn only_files_that_go(place: &Path, path: &Path, goes: &impl Fn(&Path) -> bool) -> io::Result<bool> {
+    for entry in fs_err::read_dir(place)? {
+        let entry = entry?;
         let inner = path.join(entry.file_name());
-        match entry.file_type() {
-            Ok(kind) if kind.is_dir() => only_files_that_go(&entry.path(), &inner, goes),
-            _ => goes(&inner),
+        let fits = match entry.file_type()?.is_dir() {
+            true => only_files_that_go(&entry.path(), &inner, goes)?,
+            false => goes(&inner),
+        };
+        if !fits {
+            return Ok(false);
         }
-    })
+    }
+    Ok(true)
 }
 
 /// Moves all that is in `from` into `into`: a directory that is not there yet as a whole, else what is in it.

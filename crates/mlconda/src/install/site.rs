@@ -104,8 +104,10 @@ impl Site {
             site.holds.push(system::hold(path)?.ok_or_else(busy)?);
         }
         if site.kind == Kind::InPlace {
-            site.was = Some(Attributes::from(&fs_err::metadata(path)?));
             site.twin = None;
+            // It may be a link, which is to stay as it is.
+            site.prefix = fs_err::canonicalize(path)?;
+            site.was = Some(Attributes::from(&fs_err::metadata(path)?));
             site.make_stage(path.join(commit::INSIDE))?;
         }
         system::set_directory_mode(&site.stage, 0o755)?;
@@ -145,9 +147,9 @@ impl Site {
     }
 
     /// Gives the new files their place. If that fails, the prefix is as it was.
-    pub(super) fn place(mut self, change: &Change, rest: Rest) -> Result<Placed, InstallError> {
+    pub(super) fn place(mut self, change: &Change<'_>, rest: Rest) -> Result<Placed, InstallError> {
         let (time, prefix) = (change.time, self.prefix.clone());
-        if self.kind == Kind::Swap && self.make_twin(change)? == Kind::InPlace {
+        if self.kind == Kind::Swap && self.make_twin(change, rest)? == Kind::InPlace {
             // The stage moves in from beside; it is on the same file system.
             self.kind = Kind::InPlace;
             self.was = Some(Attributes::from(&fs_err::metadata(&prefix)?));
@@ -165,9 +167,9 @@ impl Site {
     }
 
     /// Makes the twin, or tells that the prefix has to be changed where it is: for reasons that stay, and no other.
-    fn make_twin(&self, change: &Change) -> Result<Kind, InstallError> {
+    fn make_twin(&self, change: &Change<'_>, rest: Rest) -> Result<Kind, InstallError> {
         let Some(twin) = &self.twin else { return Ok(Kind::InPlace) };
-        match change.make_twin(twin) {
+        match change.make_twin(twin, rest) {
             Ok(()) => Ok(Kind::Swap),
             Err(error) if system::is_no_link(&error) => Ok(Kind::InPlace),
             Err(error) => Err(error.into()),
@@ -186,7 +188,7 @@ impl Placed {
         Ok(())
     }
 
-    fn swap(&mut self, change: &Change) -> Result<(), InstallError> {
+    fn swap(&mut self, change: &Change<'_>) -> Result<(), InstallError> {
         let Some(twin) = self.site.twin.clone() else { return Ok(()) };
         commit::merge(&self.site.stage, &twin, self.time)?;
         self.site.holds.extend(system::hold(&twin)?);
@@ -199,7 +201,7 @@ impl Placed {
         Ok(change.carry_over(&twin)?)
     }
 
-    fn change(&mut self, change: &Change) -> Result<(), InstallError> {
+    fn change(&mut self, change: &Change<'_>) -> Result<(), InstallError> {
         change.check_writable()?;
         let (stage, prefix) = (&self.site.stage, &self.site.prefix);
         let journal = change.journal(stage)?;
