@@ -150,6 +150,18 @@ impl Attributes {
     }
 }
 
+/// Copies a file, with its permissions, owner and time.
+pub(crate) fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs_err::copy(from, to)?;
+    Attributes::from(&fs_err::metadata(from)?).give_to(to)
+}
+
+/// Whether a file has the size and the time, to the nanosecond, of its copy: then nobody has written into either since.
+pub(crate) fn looks_the_same(copy: &std::fs::Metadata, file: &std::fs::Metadata) -> bool {
+    let of = |metadata: &std::fs::Metadata| (metadata.len(), metadata.mtime(), metadata.mtime_nsec());
+    of(copy) == of(file)
+}
+
 /// Signs a program of macOS anew after its bytes have changed, and gives its new sha256; other platforms'
 /// programs carry no signature.
 pub(crate) fn sign_again(path: &Path, platform: Subdir) -> io::Result<Option<Sha256Hash>> {

@@ -13,7 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{HISTORY, commit::is_gone};
-use crate::system::Attributes;
+use crate::system::{self, Attributes};
 
 /// The name of the directory in the prefix.
 pub(crate) const ASIDE: &str = ".mlconda-old";
@@ -23,8 +23,12 @@ pub(crate) const ASIDE: &str = ".mlconda-old";
 pub(super) struct Journal {
     /// Files and links that leave or are replaced. The history comes first.
     pub(super) moved: Vec<PathBuf>,
+    /// Directories that leave if nothing is left in them by then, the deepest first.
+    pub(super) hollow: Vec<PathBuf>,
     /// What was not there before, a directory before what is in it.
     pub(super) added: Vec<PathBuf>,
+    /// Files of nobody, of which there are copies: scripts may change or remove them.
+    pub(super) copied: Vec<PathBuf>,
     /// The directories that are touched, as they were; parents come first.
     pub(super) directories: Vec<(PathBuf, Attributes)>,
 }
@@ -37,20 +41,26 @@ pub(super) struct Aside {
 }
 
 impl Aside {
-    /// Writes down what will be done. The prefix is as it was.
+    /// Writes down what will be done, and makes the copies. The prefix is as it was.
     pub(super) fn begin(prefix: &Path, journal: Journal) -> io::Result<Self> {
         let aside = Self { prefix: prefix.to_owned(), journal };
         fs_err::create_dir(aside.root())?;
-        let unfinished = aside.root().join("journal.new");
-        let written = fs_err::write(&unfinished, serde_json::to_vec(&aside.journal)?)
-            .and_then(|()| fs_err::rename(unfinished, aside.root().join("journal.json")));
-        match written {
+        match aside.write() {
             Ok(()) => Ok(aside),
             Err(error) => {
                 aside.forget();
                 Err(error)
             }
         }
+    }
+
+    fn write(&self) -> io::Result<()> {
+        for (number, path) in self.journal.copied.iter().enumerate() {
+            system::copy(&self.prefix.join(path), &self.of("copy", number))?;
+        }
+        let unfinished = self.root().join("journal.new");
+        fs_err::write(&unfinished, serde_json::to_vec(&self.journal)?)?;
+        fs_err::rename(unfinished, self.root().join("journal.json"))
     }
 
     /// What a killed process left; `None` if it had not begun to move anything, or had finished.
@@ -68,13 +78,31 @@ impl Aside {
         self.prefix.join(ASIDE)
     }
 
-    /// Moves what leaves. From here on the prefix is no environment, until it has a history again.
-    pub(super) fn move_old(&self) -> io::Result<()> {
+    /// Where something waits, by its kind and its number in the journal.
+    fn of(&self, kind: &str, number: usize) -> PathBuf {
+        self.root().join(format!("{kind}-{number}"))
+    }
+
+    /// Moves what leaves. From here on the prefix is no environment, until it has a history again. Directories that something
+    /// stays in get the time `seconds`.
+    pub(super) fn move_old(&self, seconds: i64) -> io::Result<()> {
         for (number, path) in self.journal.moved.iter().enumerate() {
             // A file that is missing is no reason to fail: it was to go anyway.
-            match fs_err::rename(self.prefix.join(path), self.root().join(number.to_string())) {
-                Err(error) if !is_gone(&error) => return Err(error),
-                _ => {}
+            rename_if_there(&self.prefix.join(path), &self.of("file", number))?;
+        }
+        for (number, path) in self.journal.hollow.iter().enumerate() {
+            let place = self.prefix.join(path);
+            if !fs_err::symlink_metadata(&place).is_ok_and(|metadata| metadata.is_dir()) {
+                continue;
+            }
+            if fs_err::read_dir(&place)?.next().is_some() {
+                system::set_directory_time(&place, seconds)?;
+                continue;
+            }
+            match fs_err::rename(&place, self.of("directory", number)) {
+                // On an overlay file system, those of lower layers can only be made again.
+                Err(error) if error.kind() == io::ErrorKind::CrossesDevices => fs_err::remove_dir(&place)?,
+                other => other?,
             }
         }
         Ok(())
@@ -85,7 +113,7 @@ impl Aside {
     pub(super) fn roll_back(&self, stage: &Path) -> io::Result<()> {
         let history = Path::new("conda-meta").join(HISTORY);
         // Should this be cut off, the next run is to see that it was.
-        if self.root().join("0").exists() || !self.journal.moved.contains(&history) {
+        if self.of("file", 0).exists() || !self.journal.moved.contains(&history) {
             remove(&self.prefix.join(&history))?;
         }
         for path in self.journal.added.iter().rev() {
@@ -94,6 +122,9 @@ impl Aside {
                 remove(&self.prefix.join(path))?;
             }
         }
+        for (number, path) in self.journal.hollow.iter().enumerate().rev() {
+            rename_if_there(&self.of("directory", number), &self.prefix.join(path))?;
+        }
         for (path, attributes) in &self.journal.directories {
             let place = self.prefix.join(path);
             if fs_err::symlink_metadata(&place).is_err() {
@@ -101,11 +132,16 @@ impl Aside {
                 attributes.give_to(&place)?;
             }
         }
-        for (number, path) in self.journal.moved.iter().enumerate().rev() {
-            match fs_err::rename(self.root().join(number.to_string()), self.prefix.join(path)) {
-                Err(error) if !is_gone(&error) => return Err(error),
-                _ => {}
+        for (number, path) in self.journal.copied.iter().enumerate() {
+            let (copy, place) = (self.of("copy", number), self.prefix.join(path));
+            if let Ok(copied) = fs_err::symlink_metadata(&copy)
+                && !fs_err::symlink_metadata(&place).is_ok_and(|there| system::looks_the_same(&copied, &there))
+            {
+                fs_err::rename(copy, place)?;
             }
+        }
+        for (number, path) in self.journal.moved.iter().enumerate().rev() {
+            rename_if_there(&self.of("file", number), &self.prefix.join(path))?;
         }
         let mut directories = self.journal.directories.iter().rev();
         directories.try_for_each(|(path, attributes)| attributes.give_to(&self.prefix.join(path)))
@@ -114,6 +150,13 @@ impl Aside {
     /// Lets the old files go: there is no way back from here. What cannot be removed, the next run tries again.
     pub(super) fn forget(self) {
         let _ = fs_err::remove_dir_all(self.root());
+    }
+}
+
+fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
+    match fs_err::rename(from, to) {
+        Err(error) if !is_gone(&error) => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{HISTORY, InstallError, aside::Journal, record, site::Rest, stage::Stage};
+use super::{HISTORY, InstallError, aside::{ASIDE, Journal}, record, site::Rest, stage::Stage};
 use crate::{
     plan::Plan,
     prefix::Prefix,
@@ -129,7 +129,7 @@ impl<'a> Change<'a> {
                 _ if is_ours => continue,
                 Err(_) => place.parent().map_or(Ok(()), fs_err::create_dir_all)?,
                 Ok(there) if there.is_dir() || relative == Path::new("conda-meta") => continue,
-                Ok(there) if there.ino() == entry.ino() || is_same(&there, &entry.metadata()?) => continue,
+                Ok(there) if there.ino() == entry.ino() || system::looks_the_same(&there, &entry.metadata()?) => continue,
                 Ok(_) => fs_err::remove_file(&place)?,
             }
             fs_err::hard_link(entry.path(), place)?;
@@ -138,7 +138,7 @@ impl<'a> Change<'a> {
     }
 
     /// What a change in place does, with a stage that is ready.
-    pub(super) fn journal(&self, stage: &Path) -> io::Result<Journal> {
+    pub(super) fn journal(&self, stage: &Path, rest: Rest) -> io::Result<Journal> {
         let moved = self.gone.iter().cloned().chain(self.modules.iter().flat_map(|module| self.bytecode(module)));
         let mut journal = Journal { moved: moved.collect(), ..Journal::default() };
         self.compare(stage, Path::new(""), &mut journal)?;
@@ -150,18 +150,50 @@ impl<'a> Change<'a> {
         // A record goes after the files that it tells of.
         journal.moved.sort_by_key(|path| (*path != history, path.starts_with("conda-meta"), path.clone()));
         journal.moved.dedup();
-        let paths = journal.moved.iter().chain(&journal.added);
-        let mut touched: BTreeSet<PathBuf> = paths.flat_map(|path| parents(path)).collect();
-        touched.extend(self.hollow.iter().flat_map(|path| path.ancestors()).map(Path::to_owned));
-        let caches: Vec<PathBuf> = touched.iter().map(|path| path.join("__pycache__")).collect();
-        touched.extend(caches);
-        for path in touched.into_iter().filter(|path| !path.as_os_str().is_empty()) {
-            let metadata = fs_err::symlink_metadata(self.prefix.join(&path));
-            if let Some(metadata) = metadata.ok().filter(std::fs::Metadata::is_dir) {
-                journal.directories.push((path, Attributes::from(&metadata)));
-            }
+        let directory = |path: &Path| {
+            let there = (!path.as_os_str().is_empty()).then(|| fs_err::symlink_metadata(self.prefix.join(path)).ok());
+            there.flatten().filter(std::fs::Metadata::is_dir)
+        };
+        let left = self.gone.iter().flat_map(|path| parents(path));
+        let mut hollow: BTreeSet<PathBuf> = left.chain(self.hollow.iter().flat_map(|path| parents(path))).collect();
+        hollow.extend(self.hollow.iter().cloned());
+        hollow.extend(hollow.iter().map(|path| path.join("__pycache__")).collect::<Vec<_>>());
+        let mut touched: BTreeSet<PathBuf> = journal.added.iter().flat_map(|path| parents(path)).collect();
+        touched.extend(journal.moved.iter().flat_map(|path| parents(path)).chain(hollow.iter().cloned()));
+        let touched = touched.into_iter().filter_map(|path| Some((Attributes::from(&directory(&path)?), path)));
+        journal.directories = touched.map(|(attributes, path)| (path, attributes)).collect();
+        // One that gets something new stays.
+        let leaves = |path: &PathBuf| directory(path).is_some() && !stage.join(path).is_dir();
+        journal.hollow = hollow.into_iter().rev().filter(leaves).collect();
+        if rest == Rest::Scripts {
+            let moved: HashSet<&PathBuf> = journal.moved.iter().collect();
+            let mut copied = Vec::new();
+            self.find_strangers(Path::new(""), &moved, &mut copied)?;
+            journal.copied = copied;
         }
         Ok(journal)
+    }
+
+    /// Files of nobody that stay. Other environments, and conda's packages, are in a root prefix but not of it.
+    fn find_strangers(
+        &self,
+        relative: &Path,
+        moved: &HashSet<&PathBuf>,
+        found: &mut Vec<PathBuf>,
+    ) -> io::Result<()> {
+        for entry in fs_err::read_dir(self.prefix.join(relative))? {
+            let entry = entry?;
+            let (path, kind) = (relative.join(entry.file_name()), entry.file_type()?);
+            if kind.is_dir() {
+                let is_apart = ["envs", "pkgs", INSIDE, ASIDE].iter().any(|name| path == Path::new(name));
+                if !is_apart && !system::is_mount_point(&self.prefix.join(&path)) {
+                    self.find_strangers(&path, moved, found)?;
+                }
+            } else if kind.is_file() && self.is_of_nobody(&path) && !moved.contains(&path) {
+                found.push(path);
+            }
+        }
+        Ok(())
     }
 
     /// Which paths of the stage are taken in the prefix, and which are new.
@@ -189,24 +221,6 @@ impl<'a> Change<'a> {
         let Ok(entries) = fs_err::read_dir(self.prefix.join(&directory)) else { return Vec::new() };
         let paths = entries.flatten().map(|entry| directory.join(entry.file_name()));
         paths.filter(|path| module_of(path).as_deref() == Some(module)).collect()
-    }
-
-    /// Removes the directories that have nothing in them any more.
-    pub(super) fn remove_hollow(&self, left: &[PathBuf]) -> io::Result<()> {
-        let mut directories: HashSet<PathBuf> = left.iter().flat_map(|path| parents(path)).collect();
-        directories.extend(self.hollow.iter().flat_map(|path| path.ancestors()).map(Path::to_owned));
-        let mut directories: Vec<PathBuf> =
-            directories.into_iter().filter(|path| !path.as_os_str().is_empty()).collect();
-        directories.sort_by_key(|path| std::cmp::Reverse(path.components().count()));
-        for path in directories {
-            let path = self.prefix.join(path);
-            let _ = fs_err::remove_dir(path.join("__pycache__"));
-            // A directory that is not empty stays: something else is in it.
-            if fs_err::remove_dir(&path).is_err() && path.is_dir() {
-                system::set_directory_time(&path, self.time)?;
-            }
-        }
-        Ok(())
     }
 
     /// Makes a twin of the prefix, of hard links, without what goes. On an error nothing of it is left. Where scripts are
@@ -243,7 +257,7 @@ impl<'a> Change<'a> {
                 kept += 1;
             } else {
                 if rest == Rest::Scripts && entry.file_type()?.is_file() && self.is_of_nobody(&path) {
-                    copy(&entry.path(), &place)?;
+                    system::copy(&entry.path(), &place)?;
                 } else {
                     fs_err::hard_link(entry.path(), place)?;
                 }
@@ -258,18 +272,6 @@ impl<'a> Change<'a> {
         system::copy_directory(&metadata, twin, time)?;
         Ok(Twin::Kept)
     }
-}
-
-/// Copies a file with all that can be told from its contents.
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    fs_err::copy(from, to)?;
-    Attributes::from(&fs_err::metadata(from)?).give_to(to)
-}
-
-/// Whether nobody has written into a file since it was copied.
-fn is_same(copy: &std::fs::Metadata, file: &std::fs::Metadata) -> bool {
-    let times = |metadata: &std::fs::Metadata| (metadata.len(), metadata.mtime(), metadata.mtime_nsec());
-    times(copy) == times(file)
 }
 
 /// What became of a directory in the twin.

@@ -204,10 +204,8 @@ impl Placed {
     fn change(&mut self, change: &Change<'_>) -> Result<(), InstallError> {
         change.check_writable()?;
         let (stage, prefix) = (&self.site.stage, &self.site.prefix);
-        let journal = change.journal(stage)?;
-        let moved = journal.moved.clone();
-        let aside = Aside::begin(prefix, journal)?;
-        let changed = aside.move_old().and_then(|()| change.remove_hollow(&moved));
+        let aside = Aside::begin(prefix, change.journal(stage, self.rest)?)?;
+        let changed = aside.move_old(self.time);
         self.way_back = WayBack::Aside(aside);
         Ok(changed.and_then(|()| commit::merge(stage, prefix, self.time))?)
     }
