@@ -70,7 +70,8 @@ fn shape(world: &TestContext, version: &str) -> String {
             .file("share/shape/link-then-directory/one", "not through the link"),
     };
     let script = "#!/bin/sh\necho \"$PKG_VERSION\" > \"$PREFIX/share/shape/by-script\"\n";
-    let package = package.executable("bin/.shape-post-link.sh", script);
+    let before = "#!/bin/sh\necho bye >> \"$PREFIX/share/shape/by-script\"; rm \"$PREFIX/share/mine\"\n";
+    let package = package.executable("bin/.shape-post-link.sh", script).executable("bin/.shape-pre-unlink.sh", before);
     let archive = package.write(&world.path().join("channel")).unwrap();
     format!("file://{}#sha256:{}\n", archive.display(), sha256_hex(fs_err::read(&archive).unwrap()))
 }
@@ -124,7 +125,7 @@ impl Stage {
         }
         self.world.mlconda(["install", argument(&self.old), "-p", argument(&self.prefix)]).success();
         // The user's own: beside packages' files, where a package's file will be, and in a directory that goes.
-        let mine = ["notebook.ipynb", "share/unicode/a file with spaces", "lib/links/mine", "share/shape/kept/libs/mine"];
+        let mine = ["notebook.ipynb", "share/unicode/a file with spaces", "lib/links/mine", "share/mine"];
         for path in mine {
             fs_err::create_dir_all(self.real.join(path).parent().unwrap()).unwrap();
             fs_err::write(self.real.join(path), "mine").unwrap();
@@ -152,7 +153,7 @@ impl Stage {
         for (path, what) in &mut all {
             let metadata = fs_err::symlink_metadata(self.place().join(path)).unwrap();
             // What a script has written over may be a copy of it.
-            let number = if path.ends_with("by-script") { 0 } else { metadata.ino() };
+            let number = if path.ends_with("by-script") || path.ends_with("mine") { 0 } else { metadata.ino() };
             *what = format!("{what} {number} {} {}", metadata.mtime(), metadata.mtime_nsec());
         }
         all

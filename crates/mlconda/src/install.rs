@@ -26,16 +26,13 @@ use std::{
     sync::Arc,
 };
 
-use rattler_conda_types::{GenericVirtualPackage, MatchSpec, Matches, ParseStrictness, PrefixRecord};
+use rattler_conda_types::{GenericVirtualPackage, MatchSpec, Matches, PackageRecord, ParseStrictness, PrefixRecord};
 
 pub use self::{
     bytecode::{Bytecode, Compiled},
     stage::Clash,
 };
-use self::{
-    site::{Rest, Site},
-    stage::Stage,
-};
+use self::{site::Site, stage::Stage};
 use crate::{
     lock::dependency_name,
     network::Client,
@@ -354,17 +351,27 @@ pub async fn install(
         order.iter().position(|other| other == name)
     };
     new.sort_by_key(|record| rank(record));
-    let wants_scripts = options.scripts == Scripts::Run && work::has_scripts(&stage, &new);
     let change = commit::Change::new(plan, prefix, &stage, time)?;
     report.replaced.clone_from(&change.replaced);
-    if options.scripts == Scripts::Run {
-        run_pre_unlink(prefix, plan, told).await?;
+    let old = if options.scripts == Scripts::Run { with_pre_unlink(prefix, plan) } else { Vec::new() };
+    let when = match options.scripts == Scripts::Run && work::has_scripts(&stage, &new) {
+        _ if !old.is_empty() => site::Scripts::BeforeAndAfter,
+        true => site::Scripts::After,
+        false => site::Scripts::Never,
+    };
+    let mut commit = site.begin(&change, when)?;
+    let committed = async {
+        run_pre_unlink(prefix, &old, told).await?;
+        commit.place()?;
+        if when != site::Scripts::Never {
+            run_post_link(prefix, &new, told, &mut report, progress).await?;
+        }
+        Ok(())
+    };
+    match committed.await {
+        Ok(()) => commit.finish()?,
+        Err(error) => return Err(commit.undo(error)),
     }
-    let placed = site.place(&change, if wants_scripts { Rest::Scripts } else { Rest::Nothing })?;
-    if wants_scripts && let Err(error) = run_post_link(prefix, &new, told, &mut report, progress).await {
-        return Err(placed.undo(error));
-    }
-    placed.finish()?;
     Ok(report)
 }
 
@@ -446,20 +453,23 @@ fn write_meta(plan: &Plan, prefix: &Prefix, stage: &Stage, time: i64, options: &
     Ok(())
 }
 
-/// Runs the pre-unlink scripts of old packages.
-async fn run_pre_unlink(prefix: &Prefix, plan: &Plan, told: script::Told<'_>) -> Result<(), InstallError> {
-    let prefix = prefix.path();
+/// The old packages that have a pre-unlink script.
+fn with_pre_unlink<'a>(prefix: &Prefix, plan: &'a Plan) -> Vec<&'a PackageRecord> {
+    let has = |name: &str| prefix.path().join(script::path(name, script::When::PreUnlink)).is_file();
     let packages = plan.unlink.iter().map(|old| &old.repodata_record.package_record);
-    let has = |name: &str| prefix.join(script::path(name, script::When::PreUnlink)).is_file();
-    let packages: Vec<_> = packages.filter(|package| has(package.name.as_normalized())).collect();
-    if packages.is_empty() {
+    packages.filter(|package| has(package.name.as_normalized())).collect()
+}
+
+/// Runs the pre-unlink scripts of old packages.
+async fn run_pre_unlink(prefix: &Prefix, old: &[&PackageRecord], told: script::Told<'_>) -> Result<(), InstallError> {
+    if old.is_empty() {
         return Ok(());
     }
-    let since = script::begin(prefix)?;
-    for package in packages {
-        script::run(prefix, package, script::When::PreUnlink, told).await?;
+    let since = script::begin(prefix.path())?;
+    for package in old {
+        script::run(prefix.path(), package, script::When::PreUnlink, told).await?;
     }
-    script::settle(prefix, since, told.time)
+    Ok(script::settle(prefix.path(), since, told.time)?)
 }
 
 /// Runs the post-link scripts of new packages, in linking order.

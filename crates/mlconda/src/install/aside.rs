@@ -7,6 +7,7 @@
 
 use std::{
     io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -83,8 +84,15 @@ impl Aside {
         self.root().join(format!("{kind}-{number}"))
     }
 
-    /// Moves what leaves. From here on the prefix is no environment, until it has a history again. Directories that something
-    /// stays in get the time `seconds`.
+    /// Moves the history: from here on the prefix is no environment, until it has one again.
+    pub(super) fn move_history(&self) -> io::Result<()> {
+        match self.journal.moved.first() {
+            Some(history) => rename_if_there(&self.prefix.join(history), &self.of("file", 0)),
+            None => Ok(()),
+        }
+    }
+
+    /// Moves what leaves, the history before all. Directories that something stays in get the time `seconds`.
     pub(super) fn move_old(&self, seconds: i64) -> io::Result<()> {
         for (number, path) in self.journal.moved.iter().enumerate() {
             // A file that is missing is no reason to fail: it was to go anyway.
@@ -134,9 +142,7 @@ impl Aside {
         }
         for (number, path) in self.journal.copied.iter().enumerate() {
             let (copy, place) = (self.of("copy", number), self.prefix.join(path));
-            if let Ok(copied) = fs_err::symlink_metadata(&copy)
-                && !fs_err::symlink_metadata(&place).is_ok_and(|there| system::looks_the_same(&copied, &there))
-            {
+            if copy.is_file() && !is_same(&copy, &place)? {
                 fs_err::rename(copy, place)?;
             }
         }
@@ -147,10 +153,28 @@ impl Aside {
         directories.try_for_each(|(path, attributes)| attributes.give_to(&self.prefix.join(path)))
     }
 
+    /// Puts back the history only.
+    pub(super) fn give_up(self) -> io::Result<()> {
+        if let Some(history) = self.journal.moved.first() {
+            rename_if_there(&self.of("file", 0), &self.prefix.join(history))?;
+        }
+        self.forget();
+        Ok(())
+    }
+
     /// Lets the old files go: there is no way back from here. What cannot be removed, the next run tries again.
     pub(super) fn forget(self) {
         let _ = fs_err::remove_dir_all(self.root());
     }
+}
+
+/// Whether a file is as its copy. Times tell nothing: what scripts write gets the time of the installation.
+fn is_same(copy: &Path, file: &Path) -> io::Result<bool> {
+    let (Ok(copied), Ok(there)) = (fs_err::symlink_metadata(copy), fs_err::symlink_metadata(file)) else {
+        return Ok(false);
+    };
+    let looks = there.is_file() && system::looks_the_same(&copied, &there) && copied.mode() == there.mode();
+    Ok(looks && fs_err::read(copy)? == fs_err::read(file)?)
 }
 
 fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {

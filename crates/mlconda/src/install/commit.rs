@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{HISTORY, InstallError, aside::{ASIDE, Journal}, record, site::Rest, stage::Stage};
+use super::{HISTORY, InstallError, aside::{ASIDE, Journal}, record, site::Scripts, stage::Stage};
 use crate::{
     plan::Plan,
     prefix::Prefix,
@@ -115,6 +115,9 @@ impl<'a> Change<'a> {
         for entry in fs_err::read_dir(old)? {
             let entry = entry?;
             let path = relative.join(entry.file_name());
+            if path == Path::new(ASIDE) {
+                continue;
+            }
             let place = self.prefix.join(&path);
             let there = fs_err::symlink_metadata(&place);
             if entry.file_type()?.is_dir() {
@@ -138,7 +141,7 @@ impl<'a> Change<'a> {
     }
 
     /// What a change in place does, with a stage that is ready.
-    pub(super) fn journal(&self, stage: &Path, rest: Rest) -> io::Result<Journal> {
+    pub(super) fn journal(&self, stage: &Path, scripts: Scripts) -> io::Result<Journal> {
         let moved = self.gone.iter().cloned().chain(self.modules.iter().flat_map(|module| self.bytecode(module)));
         let mut journal = Journal { moved: moved.collect(), ..Journal::default() };
         self.compare(stage, Path::new(""), &mut journal)?;
@@ -165,7 +168,7 @@ impl<'a> Change<'a> {
         // One that gets something new stays.
         let leaves = |path: &PathBuf| directory(path).is_some() && !stage.join(path).is_dir();
         journal.hollow = hollow.into_iter().rev().filter(leaves).collect();
-        if rest == Rest::Scripts {
+        if scripts != Scripts::Never {
             let moved: HashSet<&PathBuf> = journal.moved.iter().collect();
             let mut copied = Vec::new();
             self.find_strangers(Path::new(""), &moved, &mut copied)?;
@@ -174,7 +177,23 @@ impl<'a> Change<'a> {
         Ok(journal)
     }
 
-    /// Files of nobody that stay. Other environments, and conda's packages, are in a root prefix but not of it.
+    /// The journal of a prefix that is swapped, but in which scripts run before that.
+    pub(super) fn journal_of_scripts(&self) -> io::Result<Journal> {
+        let mut journal = Journal { moved: vec![Path::new("conda-meta").join(HISTORY)], ..Journal::default() };
+        let meta = fs_err::metadata(self.prefix.join("conda-meta"))?;
+        journal.directories.push((PathBuf::from("conda-meta"), Attributes::from(&meta)));
+        let packages: HashSet<&PathBuf> = self.gone.iter().chain(&self.new).collect();
+        self.find_strangers(Path::new(""), &packages, &mut journal.copied)?;
+        for parent in journal.copied.iter().flat_map(|path| parents(path)).collect::<BTreeSet<_>>() {
+            if !parent.as_os_str().is_empty() {
+                let metadata = fs_err::metadata(self.prefix.join(&parent))?;
+                journal.directories.push((parent, Attributes::from(&metadata)));
+            }
+        }
+        Ok(journal)
+    }
+
+    /// Files of nobody, besides those that move anyway. Other environments, and conda's packages, are in a root prefix but not of it.
     fn find_strangers(
         &self,
         relative: &Path,
@@ -226,13 +245,13 @@ impl<'a> Change<'a> {
     /// Makes a twin of the prefix, of hard links, without what goes. On an error nothing of it is left. Where scripts are
     /// to run, files of nobody are copied: a script may write into what another one has made, and the old prefix is
     /// not to see that.
-    pub(super) fn make_twin(&self, twin: &Path, rest: Rest) -> io::Result<()> {
-        self.twin_of(Path::new(""), twin, rest).map(|_| ()).inspect_err(|_| {
+    pub(super) fn make_twin(&self, twin: &Path, scripts: Scripts) -> io::Result<()> {
+        self.twin_of(Path::new(""), twin, scripts).map(|_| ()).inspect_err(|_| {
             let _ = fs_err::remove_dir_all(twin);
         })
     }
 
-    fn twin_of(&self, relative: &Path, twin: &Path, rest: Rest) -> io::Result<Twin> {
+    fn twin_of(&self, relative: &Path, twin: &Path, scripts: Scripts) -> io::Result<Twin> {
         let source = self.prefix.join(relative);
         let metadata = fs_err::metadata(&source)?;
         if !relative.as_os_str().is_empty() && system::is_mount_point(&source) {
@@ -243,8 +262,11 @@ impl<'a> Change<'a> {
         for entry in fs_err::read_dir(&source)? {
             let entry = entry?;
             let (path, place) = (relative.join(entry.file_name()), twin.join(entry.file_name()));
+            if path == Path::new(ASIDE) {
+                continue;
+            }
             if entry.file_type()?.is_dir() {
-                match self.twin_of(&path, &place, rest)? {
+                match self.twin_of(&path, &place, scripts)? {
                     Twin::Kept => kept += 1,
                     Twin::Emptied => left_out += 1,
                 }
@@ -256,7 +278,7 @@ impl<'a> Change<'a> {
                 // Another one comes to its place.
                 kept += 1;
             } else {
-                if rest == Rest::Scripts && entry.file_type()?.is_file() && self.is_of_nobody(&path) {
+                if scripts != Scripts::Never && entry.file_type()?.is_file() && self.is_of_nobody(&path) {
                     system::copy(&entry.path(), &place)?;
                 } else {
                     fs_err::hard_link(entry.path(), place)?;

@@ -34,7 +34,7 @@ pub(super) struct Site {
     /// Keep other processes out as long as they are open: the stage, and the prefix if there is one. A lock goes with
     /// the directory when that is renamed.
     holds: Vec<File>,
-    /// What a prefix that is changed in place is to be like at the end: the stage is made in it.
+    /// What a prefix that something is made in is to be like at the end.
     was: Option<Attributes>,
     done: bool,
 }
@@ -49,33 +49,34 @@ enum Kind {
     InPlace,
 }
 
-/// What is left to do when the new files have their place.
+/// When packages' scripts run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rest {
-    /// Nothing: the step that gives them their place makes them an environment.
-    Nothing,
-    /// Post-link scripts run. Until they have, there is no environment.
-    Scripts,
+pub(super) enum Scripts {
+    /// Never: the step that gives the new files their place makes them an environment.
+    Never,
+    /// When the new files have their place. Until then there is no environment.
+    After,
+    /// Before, too: from the first script on there is none.
+    BeforeAndAfter,
 }
 
-/// New files that have their place. Dropping this takes them out again, unless [`Placed::finish`] was called.
-pub(super) struct Placed {
+/// A commit that is under way. Dropping it makes the prefix what it was, unless [`Commit::finish`] was called.
+pub(super) struct Commit<'a> {
     site: Site,
-    way_back: WayBack,
-    rest: Rest,
-    time: i64,
+    change: &'a Change<'a>,
+    scripts: Scripts,
+    /// The old files of a change in place, and those that scripts may spoil.
+    aside: Option<Aside>,
+    step: Step,
 }
 
-/// How a step is undone.
-enum WayBack {
-    /// The prefix was not there: it gets the stage's name again.
-    Rename,
-    /// The old prefix is where the twin was.
-    Exchange(PathBuf),
-    /// The old files are aside.
-    Aside(Aside),
-    /// There is none, or none is needed.
+/// What has changed its place as a whole.
+enum Step {
     None,
+    /// The prefix was not there: it gets the stage's name again.
+    Renamed,
+    /// The old prefix is where the twin was.
+    Swapped(PathBuf),
 }
 
 impl Site {
@@ -146,85 +147,109 @@ impl Site {
         Ok(())
     }
 
-    /// Gives the new files their place. If that fails, the prefix is as it was.
-    pub(super) fn place(mut self, change: &Change<'_>, rest: Rest) -> Result<Placed, InstallError> {
-        let (time, prefix) = (change.time, self.prefix.clone());
-        if self.kind == Kind::Swap && self.make_twin(change, rest)? == Kind::InPlace {
-            // The stage moves in from beside; it is on the same file system.
-            self.kind = Kind::InPlace;
-            self.was = Some(Attributes::from(&fs_err::metadata(&prefix)?));
+    /// Begins to make the stage the prefix. Scripts of packages that go may run then.
+    pub(super) fn begin<'a>(self, change: &'a Change<'a>, scripts: Scripts) -> Result<Commit<'a>, InstallError> {
+        let mut commit = Commit { site: self, change, scripts, aside: None, step: Step::None };
+        if scripts != Scripts::BeforeAndAfter || commit.site.kind == Kind::New {
+            return Ok(commit);
         }
-        let mut placed = Placed { site: self, way_back: WayBack::None, rest, time };
-        let done = match placed.site.kind {
-            Kind::New => placed.rename(),
-            Kind::Swap => placed.swap(change),
-            Kind::InPlace => placed.change(change),
+        let (stage, prefix) = (&commit.site.stage, &commit.site.prefix);
+        let journal = match commit.site.kind {
+            Kind::InPlace => change.journal(stage, scripts)?,
+            _ => change.journal_of_scripts()?,
         };
-        match done {
-            Ok(()) => Ok(placed),
-            Err(error) => Err(placed.undo(error)),
+        if commit.site.was.is_none() {
+            commit.site.was = Some(Attributes::from(&fs_err::metadata(prefix)?));
         }
-    }
-
-    /// Makes the twin, or tells that the prefix has to be changed where it is: for reasons that stay, and no other.
-    fn make_twin(&self, change: &Change<'_>, rest: Rest) -> Result<Kind, InstallError> {
-        let Some(twin) = &self.twin else { return Ok(Kind::InPlace) };
-        match change.make_twin(twin, rest) {
-            Ok(()) => Ok(Kind::Swap),
-            Err(error) if system::is_no_link(&error) => Ok(Kind::InPlace),
-            Err(error) => Err(error.into()),
+        let aside = Aside::begin(prefix, journal)?;
+        let marked = aside.move_history();
+        commit.aside = Some(aside);
+        match marked {
+            Ok(()) => Ok(commit),
+            Err(error) => Err(commit.undo(error.into())),
         }
     }
 }
 
-impl Placed {
+impl Commit<'_> {
+    /// Gives the new files their place.
+    pub(super) fn place(&mut self) -> Result<(), InstallError> {
+        if self.site.kind == Kind::Swap && !self.make_twin()? {
+            // Its journal is of another kind of change. What scripts have done by now stays.
+            self.aside.take().map_or(Ok(()), Aside::give_up)?;
+            // The stage moves in from beside; it is on the same file system.
+            self.site.kind = Kind::InPlace;
+            if self.site.was.is_none() {
+                self.site.was = Some(Attributes::from(&fs_err::metadata(&self.site.prefix)?));
+            }
+        }
+        match self.site.kind {
+            Kind::New => self.rename(),
+            Kind::Swap => self.swap(),
+            Kind::InPlace => self.change_in_place(),
+        }
+    }
+
+    /// Makes the twin; `false` if there can be none: for reasons that stay, and no other.
+    fn make_twin(&self) -> Result<bool, InstallError> {
+        let Some(twin) = &self.site.twin else { return Ok(false) };
+        match self.change.make_twin(twin, self.scripts) {
+            Ok(()) => Ok(true),
+            Err(error) if system::is_no_link(&error) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn rename(&mut self) -> Result<(), InstallError> {
         let site = &self.site;
-        if self.rest == Rest::Nothing {
-            commit::finish(&site.stage, self.time)?;
+        if self.scripts == Scripts::Never {
+            commit::finish(&site.stage, self.change.time)?;
         }
         fs_err::rename(&site.stage, &site.prefix)?;
-        self.way_back = WayBack::Rename;
+        self.step = Step::Renamed;
         Ok(())
     }
 
-    fn swap(&mut self, change: &Change<'_>) -> Result<(), InstallError> {
+    fn swap(&mut self) -> Result<(), InstallError> {
         let Some(twin) = self.site.twin.clone() else { return Ok(()) };
-        commit::merge(&self.site.stage, &twin, self.time)?;
+        commit::merge(&self.site.stage, &twin, self.change.time)?;
         self.site.holds.extend(system::hold(&twin)?);
         // Last: a twin that has a history is whole.
-        if self.rest == Rest::Nothing {
-            commit::finish(&twin, self.time)?;
+        if self.scripts == Scripts::Never {
+            commit::finish(&twin, self.change.time)?;
         }
         system::exchange(&twin, &self.site.prefix)?;
-        self.way_back = WayBack::Exchange(twin.clone());
-        Ok(change.carry_over(&twin)?)
+        self.step = Step::Swapped(twin.clone());
+        Ok(self.change.carry_over(&twin)?)
     }
 
-    fn change(&mut self, change: &Change<'_>) -> Result<(), InstallError> {
-        change.check_writable()?;
-        let (stage, prefix) = (&self.site.stage, &self.site.prefix);
-        let aside = Aside::begin(prefix, change.journal(stage, self.rest)?)?;
-        let changed = aside.move_old(self.time);
-        self.way_back = WayBack::Aside(aside);
-        Ok(changed.and_then(|()| commit::merge(stage, prefix, self.time))?)
+    fn change_in_place(&mut self) -> Result<(), InstallError> {
+        self.change.check_writable()?;
+        let (stage, prefix, time) = (&self.site.stage, &self.site.prefix, self.change.time);
+        let aside = match self.aside.take() {
+            Some(aside) => aside,
+            None => Aside::begin(prefix, self.change.journal(stage, self.scripts)?)?,
+        };
+        let moved = aside.move_old(time);
+        self.aside = Some(aside);
+        Ok(moved.and_then(|()| commit::merge(stage, prefix, time))?)
     }
 
-    /// Makes the prefix an environment. If that fails, it is as it was.
+    /// Makes the prefix an environment.
     pub(super) fn finish(mut self) -> Result<(), InstallError> {
-        if (self.rest == Rest::Scripts || self.site.kind == Kind::InPlace)
-            && let Err(error) = commit::finish(&self.site.prefix, self.time)
-        {
+        let is_one = self.scripts == Scripts::Never && self.site.kind != Kind::InPlace;
+        if !is_one && let Err(error) = commit::finish(&self.site.prefix, self.change.time) {
             return Err(self.undo(error.into()));
         }
-        match std::mem::replace(&mut self.way_back, WayBack::None) {
+        if let Step::Renamed = std::mem::replace(&mut self.step, Step::None) {
             // The names beside the prefix are another process's from now on.
-            WayBack::Rename => (self.site.stage, self.site.twin) = (PathBuf::new(), None),
-            WayBack::Aside(aside) => aside.forget(),
-            WayBack::Exchange(_) | WayBack::None => {}
+            (self.site.stage, self.site.twin) = (PathBuf::new(), None);
+        }
+        if let Some(aside) = self.aside.take() {
+            aside.forget();
         }
         if let Some(was) = &mut self.site.was {
-            was.set_time(self.time);
+            was.set_time(self.change.time);
         }
         self.site.done = true;
         Ok(())
@@ -234,38 +259,30 @@ impl Placed {
     pub(super) fn undo(mut self, cause: InstallError) -> InstallError {
         match self.go_back() {
             Ok(()) => cause,
-            Err(back) => {
-                InstallError::InPart { prefix: self.site.prefix.clone(), back, source: Box::new(cause) }
-            }
+            Err(back) => InstallError::InPart { prefix: self.site.prefix.clone(), back, source: Box::new(cause) },
         }
     }
 
     fn go_back(&mut self) -> io::Result<()> {
         let (prefix, stage) = (&self.site.prefix, &self.site.stage);
-        match std::mem::replace(&mut self.way_back, WayBack::None) {
-            WayBack::Rename => fs_err::rename(prefix, stage),
-            WayBack::Exchange(twin) => {
-                let back = system::exchange(&twin, prefix);
-                if back.is_err() {
-                    // It is the old prefix: the next run tries again.
-                    (self.site.stage, self.site.twin) = (PathBuf::new(), None);
-                }
-                back
-            }
-            WayBack::Aside(aside) => {
-                let back = aside.roll_back(stage);
-                match back {
-                    Ok(()) => aside.forget(),
-                    Err(_) => self.site.stage = PathBuf::new(),
-                }
-                back
-            }
-            WayBack::None => Ok(()),
+        let back = match std::mem::replace(&mut self.step, Step::None) {
+            Step::Renamed => return fs_err::rename(prefix, stage),
+            Step::Swapped(twin) => system::exchange(&twin, prefix),
+            Step::None => Ok(()),
+        };
+        let aside = self.aside.take();
+        let back = back.and_then(|()| aside.as_ref().map_or(Ok(()), |aside| aside.roll_back(stage)));
+        match (&back, aside) {
+            (Ok(()), Some(aside)) => aside.forget(),
+            (Ok(()), None) => {}
+            // What the next run needs to try again stays.
+            (Err(_), _) => (self.site.stage, self.site.twin) = (PathBuf::new(), None),
         }
+        back
     }
 }
 
-impl Drop for Placed {
+impl Drop for Commit<'_> {
     fn drop(&mut self) {
         // Whoever wants to know calls `undo`; the next run tries again what could not be done.
         let _ = self.go_back();
@@ -308,7 +325,8 @@ pub(super) fn recover(prefix: &Path) -> Result<bool, InstallError> {
             None => return Ok(false),
         }
     }
-    if let Some(twin) = twin.as_ref().filter(|twin| has_history(twin) && prefix.is_dir() && !has_history(prefix)) {
+    let is_old = |twin: &&PathBuf| has_history(twin) || twin.join(ASIDE).is_dir();
+    if let Some(twin) = twin.as_ref().filter(is_old).filter(|_| prefix.is_dir() && !has_history(prefix)) {
         // The twin is the old prefix, and the scripts of the new one have not all run.
         system::exchange(twin, prefix)?;
     }
