@@ -3,6 +3,8 @@
 //! The moments are spread over the time that an installation takes on this machine; what must hold, must hold at each of
 //! them, so nothing here depends on hitting one. `MLCONDA_TEST_KILLS` sets how many there are.
 
+#![allow(clippy::print_stdout, reason = "a thorough run is to tell its figures")]
+
 use std::{
     collections::BTreeMap,
     io::{ErrorKind, Write},
@@ -67,7 +69,8 @@ fn killed(world: &TestContext, prefix: &Path, prepare: impl Fn()) {
         prepare();
         let old = found(prefix);
         let mut child = world.mlconda_command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        std::thread::sleep(length.mul_f64(f64::from(number) / f64::from(kills)).min(Duration::from_secs(10)));
+        // Up to a while after the usual end, for no two runs take the same time.
+        std::thread::sleep(length.mul_f64(1.3 * f64::from(number) / f64::from(kills)).min(Duration::from_secs(10)));
         child.kill().unwrap();
         child.wait().unwrap();
         let left = found(prefix);
@@ -149,7 +152,9 @@ fn stopped_while_a_script_runs() {
     let world = world();
     let package = |version| waiting(&world, version);
     for (prefix, real) in both_kinds(&world) {
-        for (version, signal, code) in [("1.0", "INT", 130), ("1.0", "TERM", 143), ("2.0", "INT", 130), ("2.0", "TERM", 143)] {
+        for (version, signal, code) in
+            [("1.0", "INT", 130), ("1.0", "TERM", 143), ("2.0", "INT", 130), ("2.0", "TERM", 143)]
+        {
             if version == "2.0" && !real.join("conda-meta").exists() {
                 let plain = line(&world, &PackageBuilder::new("waits", "1.0").file("share/version", "1.0"));
                 install_lines(&world, &prefix, &[&plain]).success();
@@ -163,7 +168,9 @@ fn stopped_while_a_script_runs() {
             let written = (&end).write_all(b"go\n");
             assert!(written.is_err_and(|error| error.kind() == ErrorKind::BrokenPipe), "the script is still there");
             let [before, after] = [before, world.tree()].map(|mut tree| {
-                tree.retain(|path, _| !["fifo", "work/env.lock"].contains(&path.as_str()) && !path.starts_with("channel"));
+                tree.retain(|path, _| {
+                    !["fifo", "work/env.lock"].contains(&path.as_str()) && !path.starts_with("channel")
+                });
                 tree
             });
             assert_eq!(tree::difference(&before, &after), "", "{version} {signal} {}", real.display());

@@ -52,7 +52,13 @@ pub struct Injected {
 /// Runs `mlconda` with arguments while something `happens` at one of the `calls` below `directory`. `None` if the kernel
 /// does not let us; the reason is printed.
 #[allow(clippy::print_stderr, reason = "who runs the tests is to see that one said nothing")]
-pub fn run(world: &TestContext, directory: &Path, calls: Calls, happens: Happens, arguments: &[&str]) -> Option<Injected> {
+pub fn run(
+    world: &TestContext,
+    directory: &Path,
+    calls: Calls,
+    happens: Happens,
+    arguments: &[&str],
+) -> Option<Injected> {
     let injector = match injector() {
         Ok(injector) => injector,
         Err(error) => {

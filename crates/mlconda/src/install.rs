@@ -469,7 +469,7 @@ async fn run_pre_unlink(prefix: &Prefix, old: &[&PackageRecord], told: script::T
     for package in old {
         script::run(prefix.path(), package, script::When::PreUnlink, told).await?;
     }
-    Ok(script::settle(prefix.path(), since, told.time)?)
+    script::settle(prefix.path(), since, told.time)
 }
 
 /// Runs the post-link scripts of new packages, in linking order.

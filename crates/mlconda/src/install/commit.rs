@@ -8,7 +8,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{HISTORY, InstallError, aside::{ASIDE, Journal}, record, site::Scripts, stage::Stage};
+use super::{
+    HISTORY, InstallError,
+    aside::{ASIDE, Journal},
+    record,
+    site::Scripts,
+    stage::Stage,
+};
 use crate::{
     plan::Plan,
     prefix::Prefix,
@@ -127,12 +133,15 @@ impl<'a> Change<'a> {
                 continue;
             }
             // What installations write has its names to itself.
-            let is_ours = self.takes(&path) || self.new.contains(&path) || path == Path::new("conda-meta").join(HISTORY);
+            let is_ours =
+                self.takes(&path) || self.new.contains(&path) || path == Path::new("conda-meta").join(HISTORY);
             match there {
                 _ if is_ours => continue,
                 Err(_) => place.parent().map_or(Ok(()), fs_err::create_dir_all)?,
                 Ok(there) if there.is_dir() || relative == Path::new("conda-meta") => continue,
-                Ok(there) if there.ino() == entry.ino() || system::looks_the_same(&there, &entry.metadata()?) => continue,
+                Ok(there) if there.ino() == entry.ino() || system::looks_the_same(&there, &entry.metadata()?) => {
+                    continue;
+                }
                 Ok(_) => fs_err::remove_file(&place)?,
             }
             fs_err::hard_link(entry.path(), place)?;
@@ -194,12 +203,7 @@ impl<'a> Change<'a> {
     }
 
     /// Files of nobody, besides those that move anyway. Other environments, and conda's packages, are in a root prefix but not of it.
-    fn find_strangers(
-        &self,
-        relative: &Path,
-        moved: &HashSet<&PathBuf>,
-        found: &mut Vec<PathBuf>,
-    ) -> io::Result<()> {
+    fn find_strangers(&self, relative: &Path, moved: &HashSet<&PathBuf>, found: &mut Vec<PathBuf>) -> io::Result<()> {
         for entry in fs_err::read_dir(self.prefix.join(relative))? {
             let entry = entry?;
             let (path, kind) = (relative.join(entry.file_name()), entry.file_type()?);
@@ -352,14 +356,11 @@ fn check(
                 return Err(InstallError::Kind { path: parent.to_owned() });
             }
         }
-        match fs_err::symlink_metadata(prefix.join(path)) {
-            Ok(metadata) if metadata.is_dir() => {
-                if !only_files_that_go(&prefix.join(path), path, &goes)? {
-                    return Err(InstallError::Kind { path: path.clone() });
-                }
-            }
-            Ok(metadata) if !metadata.is_dir() && !known.contains(path) => strangers.push(path.clone()),
-            _ => {}
+        let Ok(metadata) = fs_err::symlink_metadata(prefix.join(path)) else { continue };
+        if !metadata.is_dir() {
+            strangers.extend((!known.contains(path)).then(|| path.clone()));
+        } else if !only_files_that_go(&prefix.join(path), path, &goes)? {
+            return Err(InstallError::Kind { path: path.clone() });
         }
     }
     strangers.sort();
