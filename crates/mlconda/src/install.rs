@@ -186,7 +186,7 @@ pub enum InstallError {
         prefix: PathBuf,
     },
     /// It could not be undone either.
-    #[error("`{}` has changed in part and could not be changed back ({back}); the next installation tries that again", .prefix.display())]
+    #[error("`{}` has changed in part and could not be changed back ({back}); the next installation makes it whole", .prefix.display())]
     InPart {
         /// The prefix.
         prefix: PathBuf,

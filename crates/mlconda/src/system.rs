@@ -240,13 +240,13 @@ pub(crate) fn may_write(directory: &Path) -> bool {
 /// the upper one.
 #[cfg(target_os = "linux")]
 #[allow(clippy::useless_conversion, reason = "the type of `f_type` is another on other processors")]
-fn is_overlay(path: &Path) -> bool {
+pub(crate) fn is_overlay(path: &Path) -> bool {
     const OVERLAYFS_SUPER_MAGIC: i64 = 0x794c_7630;
     rustix::fs::statfs(path).is_ok_and(|statfs| i64::from(statfs.f_type) == OVERLAYFS_SUPER_MAGIC)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn is_overlay(_path: &Path) -> bool {
+pub(crate) fn is_overlay(_path: &Path) -> bool {
     false
 }
 

@@ -2,10 +2,12 @@
 //!
 //! Everything that will be done is written down before anything is: which paths leave, which come, what the directories
 //! were like. So one function leads back, whether an error asks for it or the next run finds what a killed
-//! process left. Files go aside and back by renames, which need no room; on an overlay file system, the rename of a file
-//! of a lower layer copies it, and its removal leaves nothing of the copy in the layer.
+//! process left. Files go aside and back by renames, which need no room. On an overlay file system nothing waits aside, for
+//! there a rename copies a file of a lower layer and waits for the disk (20 ms a file): old files are removed,
+//! there is no way back, and the next installation links everything anew.
 
 use std::{
+    cell::Cell,
     io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -13,7 +15,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{HISTORY, commit::is_gone};
+use super::{
+    HISTORY,
+    commit::{PENDING, is_gone},
+};
 use crate::system::{self, Attributes};
 
 /// The name of the directory in the prefix.
@@ -30,8 +35,20 @@ pub(super) struct Journal {
     pub(super) added: Vec<PathBuf>,
     /// Files of nobody, of which there are copies: scripts may change or remove them.
     pub(super) copied: Vec<PathBuf>,
+    /// What becomes of what leaves.
+    pub(super) old: Old,
     /// The directories that are touched, as they were; parents come first.
     pub(super) directories: Vec<(PathBuf, Attributes)>,
+}
+
+/// What becomes of files that leave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Old {
+    /// They wait aside.
+    #[default]
+    Waits,
+    /// They are removed.
+    Goes,
 }
 
 /// A change in place that is under way.
@@ -39,12 +56,14 @@ pub(super) struct Journal {
 pub(super) struct Aside {
     prefix: PathBuf,
     journal: Journal,
+    /// Whether more than the history has left.
+    removing: Cell<bool>,
 }
 
 impl Aside {
     /// Writes down what will be done, and makes the copies. The prefix is as it was.
     pub(super) fn begin(prefix: &Path, journal: Journal) -> io::Result<Self> {
-        let aside = Self { prefix: prefix.to_owned(), journal };
+        let aside = Self { prefix: prefix.to_owned(), journal, removing: Cell::new(false) };
         fs_err::create_dir(aside.root())?;
         match aside.write() {
             Ok(()) => Ok(aside),
@@ -72,7 +91,8 @@ impl Aside {
         }
         // One that a power cut has spoilt leads nowhere: the next installation links everything anew.
         let journal = serde_json::from_slice(&fs_err::read(journal)?).ok();
-        Ok(journal.map(|journal| Self { prefix: prefix.to_owned(), journal }))
+        let leads_back = journal.filter(|journal: &Journal| journal.old == Old::Waits);
+        Ok(leads_back.map(|journal| Self { prefix: prefix.to_owned(), journal, removing: Cell::new(true) }))
     }
 
     fn root(&self) -> PathBuf {
@@ -86,17 +106,31 @@ impl Aside {
 
     /// Moves the history: from here on the prefix is no environment, until it has one again.
     pub(super) fn move_history(&self) -> io::Result<()> {
-        match self.journal.moved.first() {
-            Some(history) => rename_if_there(&self.prefix.join(history), &self.of("file", 0)),
+        match self.journal.moved.first().filter(|path| path.ends_with(HISTORY)) {
+            Some(history) => rename_if_there(&self.prefix.join(history), &self.place_of_history()),
             None => Ok(()),
+        }
+    }
+
+    /// Where the history waits: where there is no way back, in its directory, for the next installation to go on with it.
+    fn place_of_history(&self) -> PathBuf {
+        match self.journal.old {
+            Old::Waits => self.of("file", 0),
+            Old::Goes => self.prefix.join("conda-meta").join(PENDING),
         }
     }
 
     /// Moves what leaves, the history before all. Directories that something stays in get the time `seconds`.
     pub(super) fn move_old(&self, seconds: i64) -> io::Result<()> {
+        self.move_history()?;
+        self.removing.set(true);
         for (number, path) in self.journal.moved.iter().enumerate() {
             // A file that is missing is no reason to fail: it was to go anyway.
-            rename_if_there(&self.prefix.join(path), &self.of("file", number))?;
+            match self.journal.old {
+                Old::Waits => rename_if_there(&self.prefix.join(path), &self.of("file", number))?,
+                Old::Goes if path.file_name() == Some(PENDING.as_ref()) => {}
+                Old::Goes => remove(&self.prefix.join(path))?,
+            }
         }
         for (number, path) in self.journal.hollow.iter().enumerate() {
             let place = self.prefix.join(path);
@@ -119,6 +153,14 @@ impl Aside {
     /// Makes the prefix what it was. `stage` tells which of the new files have not come yet. Can be done again if it
     /// was cut off.
     pub(super) fn roll_back(&self, stage: &Path) -> io::Result<()> {
+        match (self.journal.old, self.journal.moved.first().filter(|path| path.ends_with(HISTORY))) {
+            (Old::Waits, _) => {}
+            (Old::Goes, Some(history)) if !self.removing.get() => {
+                return rename_if_there(&self.place_of_history(), &self.prefix.join(history));
+            }
+            (Old::Goes, None) if !self.removing.get() => return Ok(()),
+            (Old::Goes, _) => return Err(io::Error::other("on an overlay file system, old files are not kept")),
+        }
         let history = Path::new("conda-meta").join(HISTORY);
         // Should this be cut off, the next run is to see that it was.
         if self.of("file", 0).exists() || !self.journal.moved.contains(&history) {
@@ -156,7 +198,7 @@ impl Aside {
     /// Puts back the history only.
     pub(super) fn give_up(self) -> io::Result<()> {
         if let Some(history) = self.journal.moved.first() {
-            rename_if_there(&self.of("file", 0), &self.prefix.join(history))?;
+            rename_if_there(&self.place_of_history(), &self.prefix.join(history))?;
         }
         self.forget();
         Ok(())

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     HISTORY, InstallError,
-    aside::{ASIDE, Journal},
+    aside::{ASIDE, Journal, Old},
     record,
     site::Scripts,
     stage::Stage,
@@ -152,7 +152,8 @@ impl<'a> Change<'a> {
     /// What a change in place does, with a stage that is ready.
     pub(super) fn journal(&self, stage: &Path, scripts: Scripts) -> io::Result<Journal> {
         let moved = self.gone.iter().cloned().chain(self.modules.iter().flat_map(|module| self.bytecode(module)));
-        let mut journal = Journal { moved: moved.collect(), ..Journal::default() };
+        let old = if system::is_overlay(&self.prefix) { Old::Goes } else { Old::Waits };
+        let mut journal = Journal { old, moved: moved.collect(), ..Journal::default() };
         self.compare(stage, Path::new(""), &mut journal)?;
         let history = Path::new("conda-meta").join(HISTORY);
         match fs_err::symlink_metadata(self.prefix.join(&history)) {
