@@ -8,6 +8,7 @@ pub(crate) mod aside;
 mod bytecode;
 mod cache;
 pub(crate) mod commit;
+mod contents;
 mod fetch;
 mod link;
 mod package;
