@@ -3,8 +3,11 @@
 //! The moments are spread over the time that an installation takes on this machine; what must hold, must hold at each of
 //! them, so nothing here depends on hitting one. `MLCONDA_TEST_KILLS` sets how many there are.
 
+#![allow(clippy::print_stdout, reason = "a thorough run is to tell its figures")]
+
 use std::{
     collections::BTreeMap,
+    io::{ErrorKind, Write},
     path::Path,
     process::Stdio,
     time::{Duration, Instant},
@@ -12,24 +15,44 @@ use std::{
 
 use mlconda_test::{
     context::{TestContext, argument},
+    package::PackageBuilder,
     tree,
 };
 
-use crate::world;
+use crate::{
+    regressions::{begun, both_kinds, install as install_lines, line, waiting},
+    world,
+};
 
-const OLD: [&str; 6] = ["tzdata", "python-3.11.8", "greet-1.0", "where-1.0", "links", "hollow"];
-const NEW: [&str; 6] = ["tzdata", "python-3.12.4", "greet-2.0", "where-2.0", "unicode", "many"];
+const OLD: [&str; 6] = ["tzdata", "python-3.11.8", "greet-1.0", "where-1.0", "after-link-1.0", "hollow"];
+const NEW: [&str; 6] = ["tzdata", "python-3.12.4", "greet-2.0", "where-2.0", "after-link-2.0", "many"];
+
+/// What a kill left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    /// An environment; its history apart, which tells how it came about.
+    Environment(BTreeMap<String, String>),
+    /// What says itself that it is none: a package's script was running, or a change in place under way.
+    Marked,
+}
 
 #[allow(clippy::disallowed_methods, reason = "a thorough run is asked for by whoever runs the tests")]
 fn kills() -> u32 {
     std::env::var("MLCONDA_TEST_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(12)
 }
 
-/// What a prefix holds, if there is one; the history apart, which tells how it came about.
-fn contents(prefix: &Path) -> Option<BTreeMap<String, String>> {
-    let mut contents = prefix.exists().then(|| tree::tree(prefix).unwrap())?;
-    assert!(contents.remove("conda-meta/history").is_some(), "a prefix without history is none");
-    Some(contents)
+fn found(prefix: &Path) -> Found {
+    if !prefix.exists() {
+        return Found::Nothing;
+    }
+    let mut contents = tree::tree(prefix).unwrap();
+    // What lies about, the next run takes away.
+    contents.retain(|path, _| !path.starts_with(".mlconda-"));
+    match contents.remove("conda-meta/history") {
+        Some(_) => Found::Environment(contents),
+        None => Found::Marked,
+    }
 }
 
 /// Kills installations of `NEW` at all moments. `prepare` makes what is there before.
@@ -39,24 +62,27 @@ fn killed(world: &TestContext, prefix: &Path, prepare: impl Fn()) {
     prepare();
     let begun = Instant::now();
     world.mlconda(arguments).success();
-    let (length, new) = (begun.elapsed(), contents(prefix));
-    let (mut saw_old, kills) = (0, kills());
+    let (length, new) = (begun.elapsed(), found(prefix));
+    assert!(matches!(new, Found::Environment(_)));
+    let (mut saw, kills) = ([0, 0, 0], kills());
     for number in 0..kills {
         prepare();
-        let old = contents(prefix);
+        let old = found(prefix);
         let mut child = world.mlconda_command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        std::thread::sleep(length.mul_f64(f64::from(number) / f64::from(kills)).min(Duration::from_secs(10)));
+        // Up to a while after the usual end, for no two runs take the same time.
+        std::thread::sleep(length.mul_f64(1.3 * f64::from(number) / f64::from(kills)).min(Duration::from_secs(10)));
         child.kill().unwrap();
         child.wait().unwrap();
-        let found = contents(prefix);
-        assert!(found == old || found == new, "kill {number} left neither the old prefix nor the new one");
-        saw_old += u32::from(found == old);
+        let left = found(prefix);
+        let which = [old == left, new == left, left == Found::Marked].iter().position(|is_it| *is_it);
+        saw[which.unwrap_or_else(|| panic!("kill {number} left neither the old prefix nor the new one"))] += 1;
         world.mlconda(arguments).success();
-        assert_eq!(contents(prefix), new, "the run after kill {number}");
+        assert_eq!(found(prefix), new, "the run after kill {number}");
         let names: Vec<String> = world.tree().into_keys().filter(|path| path.contains(".mlconda-")).collect();
         assert!(names.is_empty(), "the run after kill {number} left {names:?}");
     }
-    assert!(saw_old > 0, "the first kill comes before anything can have happened");
+    println!("of {kills} kills, {} left the old prefix, {} the new one, {} a marked one", saw[0], saw[1], saw[2]);
+    assert!(saw[0] > 0, "the first kill comes before anything can have happened");
 }
 
 #[test]
@@ -83,6 +109,22 @@ fn an_update() {
 }
 
 #[test]
+fn an_update_in_place() {
+    let world = world();
+    let (old, prefix, real) =
+        (world.write_lock("old.lock", None, &OLD), world.path().join("prefix"), world.path().join("real"));
+    // A link cannot change places with a directory.
+    fs_err::os::unix::fs::symlink(&real, &prefix).unwrap();
+    killed(&world, &prefix, || {
+        if real.exists() {
+            fs_err::remove_dir_all(&real).unwrap();
+        }
+        fs_err::create_dir(&real).unwrap();
+        world.mlconda(["install", argument(&old), "-p", argument(&prefix)]).success();
+    });
+}
+
+#[test]
 fn an_update_that_cannot_be_swapped_in_is_mended_by_the_next_run() {
     let world = world();
     let (old, new) = (world.write_lock("old.lock", None, &OLD), world.write_lock("new.lock", None, &NEW));
@@ -92,13 +134,46 @@ fn an_update_that_cannot_be_swapped_in_is_mended_by_the_next_run() {
     fs_err::os::unix::fs::symlink(&real, &prefix).unwrap();
     let install = |lock: &Path| world.mlconda(["install", argument(lock), "-p", argument(&prefix)]).success();
     install(&new);
-    let wanted = contents(&real);
+    let wanted = found(&real);
     install(&old);
     // What a kill in the midst of the change leaves: no history, and some of the files gone.
     fs_err::rename(real.join("conda-meta/history"), real.join("conda-meta/history.mlconda")).unwrap();
     fs_err::remove_dir_all(real.join("bin")).unwrap();
     install(&new);
-    assert_eq!(contents(&real), wanted);
+    assert_eq!(found(&real), wanted);
     let history = fs_err::read_to_string(real.join("conda-meta/history")).unwrap();
     assert_eq!(history.matches("==>").count(), 3, "the history goes on: {history}");
+}
+
+/// Ctrl-C and `docker stop` while a package's script runs: the script goes, with what it has started, and the prefix is
+/// the old one.
+#[test]
+fn stopped_while_a_script_runs() {
+    let world = world();
+    let package = |version| waiting(&world, version);
+    for (prefix, real) in both_kinds(&world) {
+        for (version, signal, code) in
+            [("1.0", "INT", 130), ("1.0", "TERM", 143), ("2.0", "INT", 130), ("2.0", "TERM", 143)]
+        {
+            if version == "2.0" && !real.join("conda-meta").exists() {
+                let plain = line(&world, &PackageBuilder::new("waits", "1.0").file("share/version", "1.0"));
+                install_lines(&world, &prefix, &[&plain]).success();
+                fs_err::write(real.join("share/mark"), "mine\n").unwrap();
+            }
+            let before = world.tree();
+            let (mut child, end) = begun(&world, &prefix, &package(version));
+            world.run("/bin/sh", &["-c", &format!("kill -{signal} {}", child.id())]).success();
+            assert_eq!(child.wait().unwrap().code(), Some(code), "{version} {signal}");
+            // Nobody is left who has the other end open.
+            let written = (&end).write_all(b"go\n");
+            assert!(written.is_err_and(|error| error.kind() == ErrorKind::BrokenPipe), "the script is still there");
+            let [before, after] = [before, world.tree()].map(|mut tree| {
+                tree.retain(|path, _| {
+                    !["fifo", "work/env.lock"].contains(&path.as_str()) && !path.starts_with("channel")
+                });
+                tree
+            });
+            assert_eq!(tree::difference(&before, &after), "", "{version} {signal} {}", real.display());
+        }
+    }
 }

@@ -11,6 +11,8 @@ mod install;
 mod lock;
 mod regressions;
 mod run;
+#[cfg(target_os = "linux")]
+mod syscalls;
 mod update;
 mod verify;
 

@@ -25,7 +25,7 @@ use mlconda_test::{
 use crate::world;
 
 /// Writes a package into the world's own channel, and gives its line in a lock.
-fn line(world: &TestContext, package: &PackageBuilder) -> String {
+pub(crate) fn line(world: &TestContext, package: &PackageBuilder) -> String {
     locked(&package.write(&world.path().join("channel")).unwrap())
 }
 
@@ -35,18 +35,18 @@ fn locked(archive: &Path) -> String {
 }
 
 /// Writes a lock as another tool would.
-fn lock(world: &TestContext, lines: &[&str]) -> PathBuf {
+pub(crate) fn lock(world: &TestContext, lines: &[&str]) -> PathBuf {
     world.write("env.lock", &format!("# platform: {}\n@EXPLICIT\n{}", host_subdir(), lines.concat()))
 }
 
 /// Installs packages by their lines.
-fn install(world: &TestContext, prefix: &Path, lines: &[&str]) -> Outcome {
+pub(crate) fn install(world: &TestContext, prefix: &Path, lines: &[&str]) -> Outcome {
     let lock = lock(world, lines);
     world.mlconda(["install", argument(&lock), "-p", argument(prefix)])
 }
 
 /// What a prefix holds; the history apart, which tells how it came about.
-fn contents(prefix: &Path) -> BTreeMap<String, String> {
+pub(crate) fn contents(prefix: &Path) -> BTreeMap<String, String> {
     let mut contents = tree::tree(prefix).unwrap();
     assert!(contents.remove("conda-meta/history").is_some(), "a prefix without history is none");
     contents
@@ -54,7 +54,7 @@ fn contents(prefix: &Path) -> BTreeMap<String, String> {
 
 /// Two prefixes that do not exist yet: one that can change places with another, and one behind a link, which is changed
 /// where it is. With each, where it really is.
-fn both_kinds(world: &TestContext) -> [(PathBuf, PathBuf); 2] {
+pub(crate) fn both_kinds(world: &TestContext) -> [(PathBuf, PathBuf); 2] {
     let (plain, link, real) = (world.path().join("plain"), world.path().join("link"), world.path().join("real"));
     fs_err::create_dir(&real).unwrap();
     fs_err::os::unix::fs::symlink(&real, &link).unwrap();
@@ -405,7 +405,7 @@ fn what_shares_a_path_with_what_is_linked_anew_is_linked_anew() {
 }
 
 /// A package whose post-link script waits at a FIFO for a line, and then leaves a mark.
-fn waiting(world: &TestContext, version: &str) -> String {
+pub(crate) fn waiting(world: &TestContext, version: &str) -> String {
     let script = format!(
         "#!/bin/sh\nread word < '{}' || exit 1\necho \"{version} $word\" >> \"$PREFIX/share/mark\"\n",
         fifo(world).display()
@@ -417,13 +417,13 @@ fn waiting(world: &TestContext, version: &str) -> String {
     line(world, &package)
 }
 
-fn fifo(world: &TestContext) -> PathBuf {
+pub(crate) fn fifo(world: &TestContext) -> PathBuf {
     world.path().join("fifo")
 }
 
 /// Begins an installation, and comes back when its script waits: as long as the file is open, and nothing is written, it
 /// does.
-fn begun(world: &TestContext, prefix: &Path, package: &str) -> (Child, File) {
+pub(crate) fn begun(world: &TestContext, prefix: &Path, package: &str) -> (Child, File) {
     let (fifo, lock) = (fifo(world), lock(world, &[package]));
     if fifo.exists() {
         fs_err::remove_file(&fifo).unwrap();

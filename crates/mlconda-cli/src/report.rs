@@ -165,6 +165,13 @@ fn io_hint(error: &std::io::Error) -> Option<String> {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "the disk is full: nothing has changed; make room",
         ErrorKind::PermissionDenied => "choose a prefix that you may write to, with `-p DIR`",
         ErrorKind::ReadOnlyFilesystem => "the file system can only be read; choose another prefix, with `-p DIR`",
+        // The standard library has no kind for these; the text that it gives them is the system's.
+        _ if error.to_string().contains("oo many open files") => {
+            "raise the limit with `ulimit -n`, or give fewer `--threads` and `--downloads`"
+        }
+        _ if error.to_string().contains("nput/output error") => {
+            "the disk or its file system is at fault, and the system's log may tell more"
+        }
         _ => return None,
     };
     Some(hint.to_owned())

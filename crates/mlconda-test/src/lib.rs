@@ -6,6 +6,8 @@
 
 pub mod channel;
 pub mod context;
+#[cfg(target_os = "linux")]
+pub mod inject;
 pub mod package;
 pub mod program;
 pub mod server;

@@ -4,6 +4,7 @@
 //! into the records; so this engine is ours, on rattler's building blocks (archives, prefix replacement, entry
 //! points, records). Waiting is async, on the caller's thread; disk work has threads of its own.
 
+pub(crate) mod aside;
 mod bytecode;
 mod cache;
 pub(crate) mod commit;
@@ -28,7 +29,7 @@ use std::{
     sync::Arc,
 };
 
-use rattler_conda_types::{GenericVirtualPackage, MatchSpec, Matches, ParseStrictness, PrefixRecord};
+use rattler_conda_types::{GenericVirtualPackage, MatchSpec, Matches, PackageRecord, ParseStrictness, PrefixRecord};
 
 pub use self::{
     bytecode::{Bytecode, Compiled},
@@ -201,12 +202,14 @@ pub enum InstallError {
         /// The prefix.
         prefix: PathBuf,
     },
-    /// A change in place broke off.
-    #[error("`{}` is changed only in part, and no environment until it is installed again", .prefix.display())]
+    /// It could not be undone either.
+    #[error("`{}` has changed in part and could not be changed back ({back}); the next installation makes it whole", .prefix.display())]
     InPart {
         /// The prefix.
         prefix: PathBuf,
-        /// Why.
+        /// Why it could not be changed back.
+        back: io::Error,
+        /// Why the installation failed.
         #[source]
         source: Box<InstallError>,
     },
@@ -324,11 +327,10 @@ pub enum InstallError {
 
 /// Carries out a plan.
 ///
-/// Dropping the future stops the work and removes what was put together so far.
+/// Dropping the future stops the work, kills a script that runs, and makes the prefix what it was.
 ///
 /// # Errors
-/// If anything fails. The prefix is then as it was; only where it had to be changed in place (see the module `site`) does
-/// a failure in the midst of that leave one that the next installation mends.
+/// If anything fails. The prefix is then as it was, but for [`InstallError::InPart`].
 pub async fn install(
     plan: &Plan,
     client: &Client,
@@ -337,7 +339,7 @@ pub async fn install(
     progress: &dyn Progress,
 ) -> Result<Report, InstallError> {
     if plan.is_empty() {
-        tidy(prefix)?;
+        recover(prefix)?;
         return Ok(Report { unchanged: plan.unchanged, ..Report::default() });
     }
     sharing::tidy(prefix);
@@ -378,14 +380,27 @@ pub async fn install(
         order.iter().position(|other| other == name)
     };
     new.sort_by_key(|record| rank(record));
-    let runner = |report: &mut Report| run_scripts(prefix, &new, told, report, progress);
-    let wants_scripts = options.scripts == Scripts::Run && work::has_scripts(&stage, &new);
     let change = commit::Change::new(plan, prefix, &stage, time)?;
     report.replaced.clone_from(&change.replaced);
-    if options.scripts == Scripts::Run {
-        change.run_pre_unlink(plan, told)?;
+    let old = if options.scripts == Scripts::Run { with_pre_unlink(prefix, plan) } else { Vec::new() };
+    let when = match options.scripts == Scripts::Run && work::has_scripts(&stage, &new) {
+        _ if !old.is_empty() => site::Scripts::BeforeAndAfter,
+        true => site::Scripts::After,
+        false => site::Scripts::Never,
+    };
+    let mut commit = site.begin(&change, when)?;
+    let committed = async {
+        run_pre_unlink(prefix, &old, told).await?;
+        commit.place()?;
+        if when != site::Scripts::Never {
+            run_post_link(prefix, &new, told, &mut report, progress).await?;
+        }
+        Ok(())
+    };
+    match committed.await {
+        Ok(()) => commit.finish()?,
+        Err(error) => return Err(commit.undo(error)),
     }
-    site.commit(&change, wants_scripts, || if wants_scripts { runner(&mut report) } else { Ok(()) })?;
     Ok(report)
 }
 
@@ -406,13 +421,15 @@ fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// Removes what a killed process left beside a prefix or in it, unless another one is at it.
+/// Makes good what a killed process has left, unless another one is at it: what was half-done in the prefix is undone, and
+/// what lies about is removed. To be called before a [`Plan`] is made, so that the plan is for the prefix as it was;
+/// else all its packages are linked anew.
 ///
 /// # Errors
-/// If something of it cannot be removed.
-pub fn tidy(prefix: &Prefix) -> Result<(), InstallError> {
+/// If something cannot be undone or removed.
+pub fn recover(prefix: &Prefix) -> Result<(), InstallError> {
     sharing::tidy(prefix);
-    Site::tidy(prefix)
+    site::recover(prefix.path()).map(|_| ())
 }
 
 /// Lets the right file win where packages clash, also with those that stay.
@@ -466,8 +483,27 @@ fn write_meta(plan: &Plan, prefix: &Prefix, stage: &Stage, time: i64, options: &
     Ok(())
 }
 
+/// The old packages that have a pre-unlink script.
+fn with_pre_unlink<'a>(prefix: &Prefix, plan: &'a Plan) -> Vec<&'a PackageRecord> {
+    let has = |name: &str| prefix.path().join(script::path(name, script::When::PreUnlink)).is_file();
+    let packages = plan.unlink.iter().map(|old| &old.repodata_record.package_record);
+    packages.filter(|package| has(package.name.as_normalized())).collect()
+}
+
+/// Runs the pre-unlink scripts of old packages.
+async fn run_pre_unlink(prefix: &Prefix, old: &[&PackageRecord], told: script::Told<'_>) -> Result<(), InstallError> {
+    if old.is_empty() {
+        return Ok(());
+    }
+    let since = script::begin(prefix.path())?;
+    for package in old {
+        script::run(prefix.path(), package, script::When::PreUnlink, told).await?;
+    }
+    script::settle(prefix.path(), since, told.time)
+}
+
 /// Runs the post-link scripts of new packages, in linking order.
-fn run_scripts(
+async fn run_post_link(
     prefix: &Prefix,
     new: &[&PrefixRecord],
     told: script::Told<'_>,
@@ -480,7 +516,7 @@ fn run_scripts(
         let name = record.name.as_normalized();
         if prefix.path().join(script::path(name, script::When::PostLink)).is_file() {
             progress.event(Event::LinkScript { package: name.to_owned() });
-            if let Some(message) = script::run(prefix.path(), record, script::When::PostLink, told)? {
+            if let Some(message) = script::run(prefix.path(), record, script::When::PostLink, told).await? {
                 report.messages.push((name.to_owned(), message));
             }
         }

@@ -20,6 +20,14 @@ pub(crate) use self::linker::{Linker, Located, Made};
 /// Sets a file's permissions, whatever the umask.
 pub(crate) fn set_mode(file: &File, mode: u32) -> io::Result<()> {
     file.set_permissions(std::fs::Permissions::from_mode(mode))
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot set the mode of {}: {error}", name(file))))
+}
+
+/// The name of an open file for a message, where the system can tell.
+fn name(file: &File) -> String {
+    use std::os::fd::AsRawFd;
+    let path = fs_err::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    path.map_or_else(|_| "a file".to_owned(), |path| format!("`{}`", path.display()))
 }
 
 /// Sets a directory's permissions, whatever the umask.
@@ -55,6 +63,7 @@ pub(crate) fn set_time(file: &File, seconds: i64) -> io::Result<()> {
     let offset = Duration::from_secs(seconds.unsigned_abs());
     let time = if seconds < 0 { UNIX_EPOCH.checked_sub(offset) } else { UNIX_EPOCH.checked_add(offset) };
     file.set_modified(time.unwrap_or(SystemTime::UNIX_EPOCH))
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot set the time of {}: {error}", name(file))))
 }
 
 /// Sets a directory's time of last change, in seconds since 1970.
@@ -72,7 +81,11 @@ fn set_path_time(path: &Path, seconds: i64) -> io::Result<()> {
         last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
         last_modification: Timespec { tv_sec: seconds, tv_nsec: 0 },
     };
-    rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)
+    set_times(path, &times)
+}
+
+fn set_times(path: &Path, times: &Timestamps) -> io::Result<()> {
+    rustix::fs::utimensat(CWD, path, times, AtFlags::SYMLINK_NOFOLLOW)
         .map_err(|error| io::Error::new(error.kind(), format!("cannot set the time of `{}`: {error}", path.display())))
 }
 
@@ -112,7 +125,7 @@ fn lock(directory: &Path) -> io::Result<Lock> {
         Err(Errno::WOULDBLOCK) => Ok(Lock::Busy),
         // Some network file systems know no such locks, or none of directories, which cannot be opened for writing.
         Err(Errno::NOTSUP | Errno::NOLCK | Errno::NOSYS | Errno::BADF) => Ok(Lock::Unknown(file)),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(io::Error::new(error.kind(), format!("cannot lock `{}`: {error}", directory.display()))),
     }
 }
 
@@ -122,6 +135,62 @@ fn is_at(file: &File, path: &Path) -> bool {
         (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
         _ => false,
     }
+}
+
+/// What a directory or a file is like: its permissions, its owner and its time, to the nanosecond.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Attributes {
+    mode: u32,
+    owner: (u32, u32),
+    time: (i64, i64),
+}
+
+impl From<&std::fs::Metadata> for Attributes {
+    fn from(metadata: &std::fs::Metadata) -> Self {
+        let owner = (metadata.uid(), metadata.gid());
+        Self { mode: metadata.mode() & 0o7777, owner, time: (metadata.mtime(), metadata.mtime_nsec()) }
+    }
+}
+
+impl Attributes {
+    /// Another time, in seconds since 1970.
+    pub(crate) fn set_time(&mut self, seconds: i64) {
+        self.time = (seconds, 0);
+    }
+
+    /// Makes another one like it.
+    pub(crate) fn give_to(&self, path: &Path) -> io::Result<()> {
+        let there = Self::from(&fs_err::metadata(path)?);
+        if there.owner != self.owner {
+            // Only root may; for others it stays theirs.
+            let _ = std::os::unix::fs::chown(path, Some(self.owner.0), Some(self.owner.1));
+        }
+        if there.mode != self.mode {
+            set_directory_mode(path, self.mode)?;
+        }
+        if there.time == self.time {
+            return Ok(());
+        }
+        // The type of the nanoseconds is another on other processors.
+        #[allow(clippy::useless_conversion, reason = "on some there is nothing to convert")]
+        let times = Timestamps {
+            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+            last_modification: Timespec { tv_sec: self.time.0, tv_nsec: self.time.1.try_into().unwrap_or(0) },
+        };
+        set_times(path, &times)
+    }
+}
+
+/// Copies a file, with its permissions, owner and time.
+pub(crate) fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs_err::copy(from, to)?;
+    Attributes::from(&fs_err::metadata(from)?).give_to(to)
+}
+
+/// Whether a file has the size and the time, to the nanosecond, of its copy: then nobody has written into either since.
+pub(crate) fn looks_the_same(copy: &std::fs::Metadata, file: &std::fs::Metadata) -> bool {
+    let of = |metadata: &std::fs::Metadata| (metadata.len(), metadata.mtime(), metadata.mtime_nsec());
+    of(copy) == of(file)
 }
 
 /// Signs a program of macOS anew after its bytes have changed, and gives its new sha256; other platforms'
@@ -140,6 +209,12 @@ pub(crate) fn sign_again(path: &Path, platform: Subdir) -> io::Result<Option<Sha
     if status.success() { Ok(Some(rattler_digest::compute_file_digest::<Sha256>(path)?)) } else { Ok(None) }
 }
 
+/// Whether an error says that there can be no hard link here, whatever is tried.
+pub(crate) fn is_no_link(error: &io::Error) -> bool {
+    use io::ErrorKind::{CrossesDevices, PermissionDenied, TooManyLinks, Unsupported};
+    matches!(error.kind(), CrossesDevices | PermissionDenied | TooManyLinks | Unsupported)
+}
+
 /// A file's time of last change, in seconds since 1970.
 pub(crate) fn modified(metadata: &std::fs::Metadata) -> i64 {
     metadata.mtime()
@@ -150,7 +225,22 @@ pub(crate) fn can_change_places(directory: &Path, metadata: &std::fs::Metadata) 
     let Some(Ok(parent)) = directory.parent().map(fs_err::metadata) else { return false };
     // A directory that is a mount point, or that another user owns, stays where it is.
     let own = metadata.uid() == rustix::process::geteuid().as_raw();
-    own && parent.dev() == metadata.dev() && directory.parent().is_some_and(may_write) && !is_overlay(directory)
+    let same = own && parent.dev() == metadata.dev() && !is_mount_point(directory);
+    same && directory.parent().is_some_and(may_write) && !is_overlay(directory)
+}
+
+/// Whether something is mounted on a directory. It may be a directory of the same file system, which has the same device.
+#[cfg(target_os = "linux")]
+pub(crate) fn is_mount_point(directory: &Path) -> bool {
+    use rustix::fs::{StatxAttributes, StatxFlags};
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    rustix::fs::statx(CWD, directory, flags, StatxFlags::empty())
+        .is_ok_and(|statx| statx.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn is_mount_point(_directory: &Path) -> bool {
+    false
 }
 
 /// Whether this process may put files into a directory, and take them out.
@@ -162,22 +252,31 @@ pub(crate) fn may_write(directory: &Path) -> bool {
 /// the upper one.
 #[cfg(target_os = "linux")]
 #[allow(clippy::useless_conversion, reason = "the type of `f_type` is another on other processors")]
-fn is_overlay(path: &Path) -> bool {
+pub(crate) fn is_overlay(path: &Path) -> bool {
     const OVERLAYFS_SUPER_MAGIC: i64 = 0x794c_7630;
     rustix::fs::statfs(path).is_ok_and(|statfs| i64::from(statfs.f_type) == OVERLAYFS_SUPER_MAGIC)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn is_overlay(_path: &Path) -> bool {
+pub(crate) fn is_overlay(_path: &Path) -> bool {
     false
 }
 
-/// Whether the file system can let two directories change places: tried with two that are made for it.
-pub(crate) fn can_exchange(one: &Path, other: &Path) -> bool {
-    let (one, other) = (one.with_extension("one"), other.with_extension("other"));
-    let can = fs_err::create_dir(&one).is_ok() && fs_err::create_dir(&other).is_ok() && exchange(&one, &other).is_ok();
-    let _ = (fs_err::remove_dir(&one), fs_err::remove_dir(&other));
-    can
+/// Whether the file system can let two directories change places: tried with two in an empty directory that is
+/// the caller's.
+pub(crate) fn can_exchange(directory: &Path) -> io::Result<bool> {
+    let (one, other) = (directory.join(".one"), directory.join(".other"));
+    fs_err::create_dir(&one)?;
+    fs_err::create_dir(&other)?;
+    let exchanged = exchange(&one, &other);
+    fs_err::remove_dir(&one)?;
+    fs_err::remove_dir(&other)?;
+    match exchanged {
+        Ok(()) => Ok(true),
+        // The kernel or the file system does not know it.
+        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Lets two directories change places, in one step.

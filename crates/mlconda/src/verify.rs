@@ -28,7 +28,10 @@ use std::{
 pub use self::strangers::Strangers;
 use self::{files::Claims, records::Package};
 use crate::{
-    install::commit::{INSIDE, PENDING, beside},
+    install::{
+        aside::ASIDE,
+        commit::{INSIDE, PENDING, beside},
+    },
     lock::{Digest, Lock, LockedPackage},
     prefix::{Prefix, PrefixError},
     progress::Progress,
@@ -285,7 +288,7 @@ pub fn verify(
 
 /// Whether the prefix is an environment, and a finished one.
 fn environment(prefix: &Prefix) -> Vec<Finding> {
-    let inside = [Path::new("conda-meta").join(PENDING), PathBuf::from(INSIDE)];
+    let inside = [Path::new("conda-meta").join(PENDING), PathBuf::from(INSIDE), PathBuf::from(ASIDE)];
     let beside = beside(prefix.path()).map(|(stage, twin)| [stage, twin]).into_iter().flatten();
     let left = inside.into_iter().chain(beside).filter(|path| prefix.path().join(path).symlink_metadata().is_ok());
     let mut findings: Vec<Finding> = left.map(|path| Finding::Interrupted { path }).collect();

@@ -63,13 +63,15 @@ fn install_one(
     context: &Context,
 ) -> Result<Value, CliError> {
     let (start, Target { lock, prefix }) = (Instant::now(), target);
+    if !args.dry_run {
+        mlconda::install::recover(prefix)?;
+    }
     let plan = Plan::between(lock, prefix)?;
     if args.dry_run {
         return Ok(words::tell_plan(&plan, prefix, context));
     }
     let options = args.options(lock, host, sharing, context)?;
     let report = if plan.is_empty() {
-        mlconda::install::tidy(prefix)?;
         Report { unchanged: plan.unchanged, ..Report::default() }
     } else {
         let display = Display::new(&context.ui);

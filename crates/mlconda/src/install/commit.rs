@@ -2,13 +2,24 @@
 //! here.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     io,
+    os::unix::fs::{DirEntryExt, MetadataExt},
     path::{Path, PathBuf},
 };
 
-use super::{InstallError, record, script, stage::Stage};
-use crate::{plan::Plan, prefix::Prefix, system};
+use super::{
+    HISTORY, InstallError,
+    aside::{ASIDE, Journal, Old},
+    record,
+    site::Scripts,
+    stage::Stage,
+};
+use crate::{
+    plan::Plan,
+    prefix::Prefix,
+    system::{self, Attributes},
+};
 
 /// The name of the stage inside a prefix that exists.
 pub(crate) const INSIDE: &str = ".mlconda-new";
@@ -17,20 +28,11 @@ pub(crate) const INSIDE: &str = ".mlconda-new";
 /// a process was killed: the next installation links everything anew.
 pub(crate) const PENDING: &str = "history.mlconda";
 
-/// From here on, until [`finish`], the prefix is no environment.
-pub(super) fn begin(prefix: &Path) -> Result<(), InstallError> {
-    let meta = prefix.join("conda-meta");
-    match fs_err::rename(meta.join("history"), meta.join(PENDING)) {
-        Err(error) if !is_gone(&error) => Err(error.into()),
-        _ => Ok(()),
-    }
-}
-
 /// The prefix is an environment again.
-pub(super) fn finish(prefix: &Path, seconds: i64) -> Result<(), InstallError> {
+pub(super) fn finish(prefix: &Path, seconds: i64) -> io::Result<()> {
     let meta = prefix.join("conda-meta");
-    fs_err::rename(meta.join(PENDING), meta.join("history"))?;
-    Ok(system::set_directory_time(&meta, seconds)?)
+    fs_err::rename(meta.join(PENDING), meta.join(HISTORY))?;
+    system::set_directory_time(&meta, seconds)
 }
 
 /// Where the stage of a prefix is, and the twin of one that exists: beside it, so that one step of the kernel puts
@@ -47,15 +49,17 @@ pub(super) fn shared(prefix: &Path) -> Option<PathBuf> {
 }
 
 /// What an installation changes in a prefix that exists.
-pub(super) struct Change {
+pub(super) struct Change<'a> {
     prefix: PathBuf,
+    /// Files of packages that stay.
+    kept: HashSet<&'a PathBuf>,
     /// Files that go, relative to the prefix.
     gone: HashSet<PathBuf>,
     /// Modules of python that go or change. Their byte code goes: a new module of the same size and time would be taken
     /// for the old one.
     modules: HashSet<PathBuf>,
-    /// Directories that get something new.
-    entered: HashSet<PathBuf>,
+    /// Files of packages that come.
+    new: HashSet<PathBuf>,
     /// Directories that go if nothing is left in them.
     hollow: HashSet<PathBuf>,
     /// Files that belonged to no package, and that a package's file replaces. Sorted.
@@ -64,9 +68,9 @@ pub(super) struct Change {
     pub(super) time: i64,
 }
 
-impl Change {
+impl<'a> Change<'a> {
     /// Looks at the prefix, and makes sure that the change will not fail halfway.
-    pub(super) fn new(plan: &Plan, prefix: &Prefix, stage: &Stage, time: i64) -> Result<Self, InstallError> {
+    pub(super) fn new(plan: &'a Plan, prefix: &Prefix, stage: &Stage, time: i64) -> Result<Self, InstallError> {
         // Where no prefix is, all is new, and no path need be looked at.
         let new = if prefix.path().exists() { stage.paths() } else { Vec::new() };
         let known: HashSet<PathBuf> = plan.unlink.iter().chain(&plan.keep).flat_map(record::files).cloned().collect();
@@ -74,7 +78,7 @@ impl Change {
         let mut replaced = check(prefix.path(), &new, &known, &kept)?;
         // Byte code that python wrote when a module was first run is nobody's loss.
         replaced.retain(|path| path.parent().is_none_or(|parent| !parent.ends_with("__pycache__")));
-        let stays: HashSet<&PathBuf> = new.iter().chain(kept).collect();
+        let stays: HashSet<&PathBuf> = new.iter().chain(kept.iter().copied()).collect();
         let (mut gone, mut hollow, mut modules) = (HashSet::new(), HashSet::new(), HashSet::new());
         for old in &plan.unlink {
             let files = record::files(old).filter(|path| super::stage::is_inside(path) && !stays.contains(path));
@@ -85,23 +89,8 @@ impl Change {
             let directories = record::directories(old).map(|entry| entry.relative_path.clone());
             hollow.extend(directories.filter(|path| super::stage::is_inside(path)));
         }
-        let entered = new.iter().filter_map(|path| path.parent().map(Path::to_owned)).collect();
-        Ok(Self { prefix: prefix.path().to_owned(), gone, modules, entered, hollow, replaced, time })
-    }
-
-    /// Runs the scripts of packages that go.
-    pub(super) fn run_pre_unlink(&self, plan: &Plan, told: script::Told<'_>) -> Result<(), InstallError> {
-        let packages = plan.unlink.iter().map(|old| &old.repodata_record.package_record);
-        let path = |name: &str| self.prefix.join(script::path(name, script::When::PreUnlink));
-        let packages: Vec<_> = packages.filter(|package| path(package.name.as_normalized()).is_file()).collect();
-        if packages.is_empty() {
-            return Ok(());
-        }
-        let since = script::begin(&self.prefix)?;
-        for package in packages {
-            script::run(&self.prefix, package, script::When::PreUnlink, told)?;
-        }
-        script::settle(&self.prefix, since, self.time)
+        let new = new.into_iter().collect();
+        Ok(Self { prefix: prefix.path().to_owned(), kept, gone, modules, new, hollow, replaced, time })
     }
 
     /// Whether a path goes: as a file of a package, or as byte code of one.
@@ -111,12 +100,16 @@ impl Change {
             || module_of(path).is_some_and(|module| self.modules.contains(&module))
     }
 
+    /// Whether no package holds a path of the prefix.
+    fn is_of_nobody(&self, path: &PathBuf) -> bool {
+        !self.kept.contains(path) && !path.starts_with("conda-meta")
+    }
+
     /// Makes sure that every directory that a change in place touches may be written to.
     pub(super) fn check_writable(&self) -> Result<(), InstallError> {
-        let left = self.gone.iter().filter_map(|path| path.parent());
-        for directory in left.chain(self.entered.iter().map(PathBuf::as_path)) {
+        for directory in self.gone.iter().chain(&self.new).filter_map(|path| path.parent()) {
             // Of what is not there yet, the first that is counts.
-            let there = directory.ancestors().map(|path| self.prefix.join(path)).find(|path| path.exists());
+            let there = directory.ancestors().map(|path| self.prefix.join(path)).find(|path| path.is_dir());
             if let Some(directory) = there.filter(|directory| !system::may_write(directory)) {
                 let message = format!("cannot change `{}`: permission denied", directory.display());
                 return Err(io::Error::new(io::ErrorKind::PermissionDenied, message).into());
@@ -125,88 +118,183 @@ impl Change {
         Ok(())
     }
 
-    /// After a swap, moves what somebody put into the old prefix meanwhile into the new one.
-    pub(super) fn carry_over(&self, old: &Path) -> Result<(), InstallError> {
+    /// After a swap, links what somebody put into the old prefix meanwhile into the new one, too: files that the twin has
+    /// not, and those that were replaced by others. The old prefix stays whole.
+    pub(super) fn carry_over(&self, old: &Path) -> io::Result<()> {
         self.carry_over_from(Path::new(""), old)
     }
 
-    fn carry_over_from(&self, relative: &Path, old: &Path) -> Result<(), InstallError> {
+    fn carry_over_from(&self, relative: &Path, old: &Path) -> io::Result<()> {
         for entry in fs_err::read_dir(old)? {
             let entry = entry?;
             let path = relative.join(entry.file_name());
+            if path == Path::new(ASIDE) {
+                continue;
+            }
             let place = self.prefix.join(&path);
             let there = fs_err::symlink_metadata(&place);
             if entry.file_type()?.is_dir() {
                 if there.as_ref().map_or(true, std::fs::Metadata::is_dir) {
                     self.carry_over_from(&path, &entry.path())?;
                 }
-            } else if there.is_err() && !self.takes(&path) {
-                if let Some(parent) = place.parent() {
-                    fs_err::create_dir_all(parent)?;
+                continue;
+            }
+            // What installations write has its names to itself.
+            let is_ours =
+                self.takes(&path) || self.new.contains(&path) || path == Path::new("conda-meta").join(HISTORY);
+            match there {
+                _ if is_ours => continue,
+                Err(_) => place.parent().map_or(Ok(()), fs_err::create_dir_all)?,
+                Ok(there) if there.is_dir() || relative == Path::new("conda-meta") => continue,
+                Ok(there) if there.ino() == entry.ino() || system::looks_the_same(&there, &entry.metadata()?) => {
+                    continue;
                 }
-                fs_err::rename(entry.path(), place)?;
+                Ok(_) => fs_err::remove_file(&place)?,
             }
+            fs_err::hard_link(entry.path(), place)?;
         }
         Ok(())
     }
 
-    /// Removes what goes.
-    pub(super) fn unlink(&self) -> Result<(), InstallError> {
-        let mut parents = HashSet::new();
-        let mut gone: Vec<&PathBuf> = self.gone.iter().collect();
+    /// What a change in place does, with a stage that is ready.
+    pub(super) fn journal(&self, stage: &Path, scripts: Scripts) -> io::Result<Journal> {
+        let moved = self.gone.iter().cloned().chain(self.modules.iter().flat_map(|module| self.bytecode(module)));
+        let old = if system::is_overlay(&self.prefix) { Old::Goes } else { Old::Waits };
+        let mut journal = Journal { old, moved: moved.collect(), ..Journal::default() };
+        self.compare(stage, Path::new(""), &mut journal)?;
+        let history = Path::new("conda-meta").join(HISTORY);
+        match fs_err::symlink_metadata(self.prefix.join(&history)) {
+            Ok(_) => journal.moved.push(history.clone()),
+            Err(_) => journal.added.push(history.clone()),
+        }
         // A record goes after the files that it tells of.
-        gone.sort_by_key(|path| (path.starts_with("conda-meta"), *path));
-        for path in gone {
-            // A missing file is no reason to fail: it was to go anyway.
-            match fs_err::remove_file(self.prefix.join(path)) {
-                Err(error) if !is_gone(&error) => return Err(error.into()),
-                _ => {}
+        journal.moved.sort_by_key(|path| (*path != history, path.starts_with("conda-meta"), path.clone()));
+        journal.moved.dedup();
+        let directory = |path: &Path| {
+            let there = (!path.as_os_str().is_empty()).then(|| fs_err::symlink_metadata(self.prefix.join(path)).ok());
+            there.flatten().filter(std::fs::Metadata::is_dir)
+        };
+        let left = self.gone.iter().flat_map(|path| parents(path));
+        let mut hollow: BTreeSet<PathBuf> = left.chain(self.hollow.iter().flat_map(|path| parents(path))).collect();
+        hollow.extend(self.hollow.iter().cloned());
+        hollow.extend(hollow.iter().map(|path| path.join("__pycache__")).collect::<Vec<_>>());
+        let mut touched: BTreeSet<PathBuf> = journal.added.iter().flat_map(|path| parents(path)).collect();
+        touched.extend(journal.moved.iter().flat_map(|path| parents(path)).chain(hollow.iter().cloned()));
+        let touched = touched.into_iter().filter_map(|path| Some((Attributes::from(&directory(&path)?), path)));
+        journal.directories = touched.map(|(attributes, path)| (path, attributes)).collect();
+        // One that gets something new stays.
+        let leaves = |path: &PathBuf| directory(path).is_some() && !stage.join(path).is_dir();
+        journal.hollow = hollow.into_iter().rev().filter(leaves).collect();
+        if scripts != Scripts::Never {
+            let moved: HashSet<&PathBuf> = journal.moved.iter().collect();
+            let mut copied = Vec::new();
+            self.find_strangers(Path::new(""), &moved, &mut copied)?;
+            journal.copied = copied;
+        }
+        Ok(journal)
+    }
+
+    /// The journal of a prefix that is swapped, but in which scripts run before that.
+    pub(super) fn journal_of_scripts(&self) -> io::Result<Journal> {
+        let mut journal = Journal { moved: vec![Path::new("conda-meta").join(HISTORY)], ..Journal::default() };
+        let meta = fs_err::metadata(self.prefix.join("conda-meta"))?;
+        journal.directories.push((PathBuf::from("conda-meta"), Attributes::from(&meta)));
+        let packages: HashSet<&PathBuf> = self.gone.iter().chain(&self.new).collect();
+        self.find_strangers(Path::new(""), &packages, &mut journal.copied)?;
+        for parent in journal.copied.iter().flat_map(|path| parents(path)).collect::<BTreeSet<_>>() {
+            if !parent.as_os_str().is_empty() {
+                let metadata = fs_err::metadata(self.prefix.join(&parent))?;
+                journal.directories.push((parent, Attributes::from(&metadata)));
             }
-            parents.extend(path.ancestors().skip(1).map(Path::to_owned));
         }
-        for module in &self.modules {
-            remove_bytecode(&self.prefix.join(module))?;
-        }
-        parents.extend(self.hollow.iter().flat_map(|path| path.ancestors()).map(Path::to_owned));
-        let mut parents: Vec<PathBuf> = parents.into_iter().filter(|path| !path.as_os_str().is_empty()).collect();
-        parents.sort_by_key(|path| std::cmp::Reverse(path.components().count()));
-        for path in parents {
-            let path = self.prefix.join(path);
-            let _ = fs_err::remove_dir(path.join("__pycache__"));
-            // A directory that is not empty stays: something else is in it.
-            if fs_err::remove_dir(&path).is_err() && path.is_dir() {
-                system::set_directory_time(&path, self.time)?;
+        Ok(journal)
+    }
+
+    /// Files of nobody, besides those that move anyway. Other environments, and conda's packages, are in a root prefix but not of it.
+    fn find_strangers(&self, relative: &Path, moved: &HashSet<&PathBuf>, found: &mut Vec<PathBuf>) -> io::Result<()> {
+        for entry in fs_err::read_dir(self.prefix.join(relative))? {
+            let entry = entry?;
+            let (path, kind) = (relative.join(entry.file_name()), entry.file_type()?);
+            if kind.is_dir() {
+                let is_apart = ["envs", "pkgs", INSIDE, ASIDE].iter().any(|name| path == Path::new(name));
+                if !is_apart && !system::is_mount_point(&self.prefix.join(&path)) {
+                    self.find_strangers(&path, moved, found)?;
+                }
+            } else if kind.is_file() && self.is_of_nobody(&path) && !moved.contains(&path) {
+                found.push(path);
             }
         }
         Ok(())
     }
 
-    /// Makes a twin of the prefix, of hard links, without what goes. On an error nothing of it is left.
-    pub(super) fn make_twin(&self, twin: &Path) -> io::Result<()> {
-        self.twin_of(Path::new(""), twin).map(|_| ()).inspect_err(|_| {
+    /// Which paths of the stage are taken in the prefix, and which are new.
+    fn compare(&self, stage: &Path, relative: &Path, journal: &mut Journal) -> io::Result<()> {
+        for entry in fs_err::read_dir(stage.join(relative))? {
+            let entry = entry?;
+            let path = relative.join(entry.file_name());
+            let is_directory = entry.file_type()?.is_dir();
+            let there = fs_err::symlink_metadata(self.prefix.join(&path)).ok();
+            if there.as_ref().is_some_and(|there| !there.is_dir()) {
+                journal.moved.push(path.clone());
+            }
+            match there.is_some_and(|there| there.is_dir() == is_directory) {
+                true if is_directory => self.compare(stage, &path, journal)?,
+                true => {}
+                false => add(stage, path, journal)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Byte code that python wrote when it first ran a module; nobody's record has it.
+    fn bytecode(&self, module: &Path) -> Vec<PathBuf> {
+        let Some(directory) = module.parent().map(|parent| parent.join("__pycache__")) else { return Vec::new() };
+        let Ok(entries) = fs_err::read_dir(self.prefix.join(&directory)) else { return Vec::new() };
+        let paths = entries.flatten().map(|entry| directory.join(entry.file_name()));
+        paths.filter(|path| module_of(path).as_deref() == Some(module)).collect()
+    }
+
+    /// Makes a twin of the prefix, of hard links, without what goes. On an error nothing of it is left. Where scripts are
+    /// to run, files of nobody are copied: a script may write into what another one has made, and the old prefix is
+    /// not to see that.
+    pub(super) fn make_twin(&self, twin: &Path, scripts: Scripts) -> io::Result<()> {
+        self.twin_of(Path::new(""), twin, scripts).map(|_| ()).inspect_err(|_| {
             let _ = fs_err::remove_dir_all(twin);
         })
     }
 
-    fn twin_of(&self, relative: &Path, twin: &Path) -> io::Result<Twin> {
+    fn twin_of(&self, relative: &Path, twin: &Path, scripts: Scripts) -> io::Result<Twin> {
         let source = self.prefix.join(relative);
         let metadata = fs_err::metadata(&source)?;
+        if !relative.as_os_str().is_empty() && system::is_mount_point(&source) {
+            return Err(io::ErrorKind::CrossesDevices.into());
+        }
         fs_err::create_dir(twin)?;
         let (mut kept, mut left_out) = (0_usize, usize::from(self.hollow.contains(relative)));
         for entry in fs_err::read_dir(&source)? {
             let entry = entry?;
             let (path, place) = (relative.join(entry.file_name()), twin.join(entry.file_name()));
+            if path == Path::new(ASIDE) {
+                continue;
+            }
             if entry.file_type()?.is_dir() {
-                match self.twin_of(&path, &place)? {
+                match self.twin_of(&path, &place, scripts)? {
                     Twin::Kept => kept += 1,
                     Twin::Emptied => left_out += 1,
                 }
-            } else if path == Path::new("conda-meta/history") {
+            } else if path == Path::new("conda-meta").join(HISTORY) {
                 // The new one comes with the stage: at once, or when all is done.
             } else if self.takes(&path) {
                 left_out += 1;
+            } else if self.new.contains(&path) {
+                // Another one comes to its place.
+                kept += 1;
             } else {
-                fs_err::hard_link(entry.path(), place)?;
+                if scripts != Scripts::Never && entry.file_type()?.is_file() && self.is_of_nobody(&path) {
+                    system::copy(&entry.path(), &place)?;
+                } else {
+                    fs_err::hard_link(entry.path(), place)?;
+                }
                 kept += 1;
             }
         }
@@ -227,7 +315,25 @@ enum Twin {
     Emptied,
 }
 
-fn is_gone(error: &io::Error) -> bool {
+/// A path of the stage that is new, and all below it. What is below it in the prefix now is not looked at: it may be
+/// reached through a link.
+fn add(stage: &Path, path: PathBuf, journal: &mut Journal) -> io::Result<()> {
+    let place = stage.join(&path);
+    journal.added.push(path.clone());
+    if fs_err::symlink_metadata(&place)?.is_dir() {
+        for entry in fs_err::read_dir(place)? {
+            add(stage, path.join(entry?.file_name()), journal)?;
+        }
+    }
+    Ok(())
+}
+
+/// The directories above a path, up to the prefix.
+fn parents(path: &Path) -> impl Iterator<Item = PathBuf> {
+    path.ancestors().skip(1).map(Path::to_owned)
+}
+
+pub(super) fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
@@ -236,21 +342,6 @@ pub(crate) fn module_of(path: &Path) -> Option<PathBuf> {
     let directory = path.parent().filter(|parent| parent.ends_with("__pycache__"))?;
     let (stem, _) = path.file_name()?.to_str()?.strip_suffix(".pyc")?.split_once(".cpython-")?;
     Some(directory.parent()?.join(format!("{stem}.py")))
-}
-
-/// Python wrote byte code of a module when it first ran it; nobody's record has it.
-fn remove_bytecode(module: &Path) -> Result<(), InstallError> {
-    if module.extension().is_none_or(|extension| extension != "py") {
-        return Ok(());
-    }
-    let Some(directory) = module.parent() else { return Ok(()) };
-    let Ok(entries) = fs_err::read_dir(directory.join("__pycache__")) else { return Ok(()) };
-    for entry in entries.flatten() {
-        if module_of(&entry.path()).as_deref() == Some(module) {
-            system::remove_if_there(&entry.path())?;
-        }
-    }
-    Ok(())
 }
 
 /// Makes sure that moving in will not fail halfway, nor write over what is nobody's: no directory stands where
@@ -273,12 +364,11 @@ fn check(
                 return Err(InstallError::Kind { path: parent.to_owned() });
             }
         }
-        match fs_err::symlink_metadata(prefix.join(path)) {
-            Ok(metadata) if metadata.is_dir() && !only_files_that_go(&prefix.join(path), path, &goes) => {
-                return Err(InstallError::Kind { path: path.clone() });
-            }
-            Ok(metadata) if !metadata.is_dir() && !known.contains(path) => strangers.push(path.clone()),
-            _ => {}
+        let Ok(metadata) = fs_err::symlink_metadata(prefix.join(path)) else { continue };
+        if !metadata.is_dir() {
+            strangers.extend((!known.contains(path)).then(|| path.clone()));
+        } else if !only_files_that_go(&prefix.join(path), path, &goes)? {
+            return Err(InstallError::Kind { path: path.clone() });
         }
     }
     strangers.sort();
@@ -286,21 +376,25 @@ fn check(
 }
 
 /// Whether a directory holds nothing but files of packages that go, so that it will be gone in time.
-fn only_files_that_go(place: &Path, path: &Path, goes: &impl Fn(&Path) -> bool) -> bool {
-    let Ok(entries) = fs_err::read_dir(place) else { return false };
-    entries.flatten().all(|entry| {
+fn only_files_that_go(place: &Path, path: &Path, goes: &impl Fn(&Path) -> bool) -> io::Result<bool> {
+    for entry in fs_err::read_dir(place)? {
+        let entry = entry?;
         let inner = path.join(entry.file_name());
-        match entry.file_type() {
-            Ok(kind) if kind.is_dir() => only_files_that_go(&entry.path(), &inner, goes),
-            _ => goes(&inner),
+        let fits = match entry.file_type()?.is_dir() {
+            true => only_files_that_go(&entry.path(), &inner, goes)?,
+            false => goes(&inner),
+        };
+        if !fits {
+            return Ok(false);
         }
-    })
+    }
+    Ok(true)
 }
 
 /// Moves all that is in `from` into `into`: a directory that is not there yet as a whole, else what is in it.
 /// A directory that gets something new gets the time `seconds`, too. Records come first: what has arrived is known
 /// then, should this be cut off.
-pub(super) fn merge(from: &Path, into: &Path, seconds: i64) -> Result<(), InstallError> {
+pub(super) fn merge(from: &Path, into: &Path, seconds: i64) -> io::Result<()> {
     let mut entries = fs_err::read_dir(from)?.collect::<io::Result<Vec<_>>>()?;
     entries.sort_by_key(|entry| (entry.file_name() != "conda-meta", entry.file_name()));
     for entry in entries {
@@ -312,7 +406,7 @@ pub(super) fn merge(from: &Path, into: &Path, seconds: i64) -> Result<(), Instal
             fs_err::rename(entry.path(), &target)?;
         }
     }
-    Ok(system::set_directory_time(into, seconds)?)
+    system::set_directory_time(into, seconds)
 }
 
 #[cfg(test)]

@@ -1,16 +1,23 @@
 //! Post-link and pre-unlink scripts: the one place where an installation runs a package's own code.
 //!
+//! A script is waited for asynchronously, so that whoever drops the installation stops the script, too: it has a process
+//! group of its own, which is killed. (A terminal's Ctrl-C reaches us, and through us the script.)
+//!
 //! What they write should be the same tomorrow: they see no variable of the builder, not even its umask, are told
 //! the time that all is to have in `SOURCE_DATE_EPOCH`, and what they leave behind with the clock's time gets that.
 
 use std::{
     io::{self, Read, Seek, SeekFrom},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
-    time::SystemTime,
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, SystemTime},
 };
 
 use rattler_conda_types::PackageRecord;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+use tokio::sync::oneshot;
 
 use super::InstallError;
 use crate::system;
@@ -44,7 +51,7 @@ pub(super) fn path(name: &str, when: When) -> PathBuf {
 
 /// Runs the script of a package, if it has one, and gives what it left for the user in `.messages.txt`.
 /// Of the environment, a script gets what it is `told` only, and what scripts are promised.
-pub(super) fn run(
+pub(super) async fn run(
     prefix: &Path,
     record: &PackageRecord,
     when: When,
@@ -61,8 +68,8 @@ pub(super) fn run(
         return Err(InstallError::NoShell { package: name.to_owned(), script: relative });
     };
     // Into a file without a name, not a pipe: a pipe would have us wait for whatever the script leaves running.
-    let mut output = tempfile::tempfile_in(prefix)?;
-    let status = Command::new(&shell)
+    let mut output = nameless(prefix)?;
+    let process = Command::new(&shell)
         .args(["-c", "umask 022 && exec \"$0\" \"$1\""])
         .args([&shell, &script])
         .current_dir(prefix)
@@ -80,11 +87,14 @@ pub(super) fn run(
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)
         .stderr(output.try_clone()?)
-        .status()?;
+        .process_group(0)
+        .spawn()
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot run `{}`: {error}", script.display())))?;
+    let status = Running { process, ended: false }.end().await?;
     if !status.success() {
         let mut words = Vec::new();
-        output.seek(SeekFrom::Start(0))?;
-        output.read_to_end(&mut words)?;
+        // That it failed is what matters, not that its words are lost.
+        let _ = output.seek(SeekFrom::Start(0)).and_then(|_| output.read_to_end(&mut words));
         let (words, status) = (String::from_utf8_lossy(&words).into_owned(), status.to_string());
         return Err(InstallError::Script { package: name.to_owned(), script: relative, status, output: words });
     }
@@ -94,21 +104,64 @@ pub(super) fn run(
     Ok(text.filter(|text| !text.trim().is_empty()))
 }
 
+/// A script that runs. Dropping it kills it, and what it has started.
+struct Running {
+    process: Child,
+    ended: bool,
+}
+
+impl Running {
+    async fn end(mut self) -> io::Result<ExitStatus> {
+        let (sender, ended) = oneshot::channel();
+        let id = Pid::from_child(&self.process);
+        thread::Builder::new().name("script".to_owned()).spawn(move || {
+            // Who has ended stays until it is waited for below: as long as that is to come, its number is nobody else's.
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+            while matches!(rustix::process::waitid(WaitId::Pid(id), options), Err(rustix::io::Errno::INTR)) {}
+            let _ = sender.send(());
+        })?;
+        // If the thread is gone, the script has ended, too.
+        let _ = ended.await;
+        self.ended = true;
+        self.process.wait()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        let group = Pid::from_child(&self.process);
+        let _ = rustix::process::kill_process_group(group, Signal::KILL);
+        let _ = self.process.wait();
+        // Its children are killed too, and go in a moment; one that nobody waits for may stay as a zombie for ever.
+        for _ in 0..20 {
+            if rustix::process::test_kill_process_group(group).is_err() {
+                break;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// A file without a name.
+fn nameless(directory: &Path) -> io::Result<std::fs::File> {
+    tempfile::tempfile_in(directory).map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot make a temporary file in `{}`: {error}", directory.display()))
+    })
+}
+
 /// The time before scripts run, by the clock of the prefix's file system.
-pub(super) fn begin(prefix: &Path) -> Result<SystemTime, InstallError> {
-    let probe = prefix.join("conda-meta").join(".mlconda-time");
-    system::remove_if_there(&probe)?;
-    let file = system::create_new(&probe, 0o644)?;
-    let time = file.metadata()?.modified()?;
-    system::remove_if_there(&probe)?;
-    Ok(time)
+pub(super) fn begin(prefix: &Path) -> io::Result<SystemTime> {
+    nameless(&prefix.join("conda-meta"))?.metadata()?.modified()
 }
 
 /// Gives all that has changed since then the time `seconds`. Packages' files have times of their own, which lie
 /// before.
 pub(super) fn settle(prefix: &Path, since: SystemTime, seconds: i64) -> Result<(), InstallError> {
     // Other environments, and conda's packages, are in a root prefix but not of it.
-    Ok(settle_below(prefix, since, seconds, &["envs", "pkgs", super::commit::INSIDE])?)
+    Ok(settle_below(prefix, since, seconds, &["envs", "pkgs", super::commit::INSIDE, super::aside::ASIDE])?)
 }
 
 fn settle_below(directory: &Path, since: SystemTime, seconds: i64, except: &[&str]) -> io::Result<()> {

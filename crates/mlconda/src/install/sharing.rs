@@ -61,7 +61,8 @@ impl Sharing {
 
     fn make(directory: PathBuf, packages: HashSet<Sha256Hash>) -> Result<Self, InstallError> {
         let busy = || InstallError::from(io::Error::from(io::ErrorKind::ResourceBusy));
-        let made = site::make_parents(directory.parent().unwrap_or(Path::new("/")))?;
+        let mut made = Vec::new();
+        site::make_parents(directory.parent().unwrap_or(Path::new("/")), &mut made)?;
         remove_abandoned(&directory);
         fs_err::create_dir(&directory)?;
         let hold = system::hold(&directory)?.ok_or_else(busy)?;

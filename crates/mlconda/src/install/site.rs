@@ -3,8 +3,8 @@
 //! A new prefix is the stage itself, renamed. A prefix that exists is replaced as a whole: a twin of it, made of hard
 //! links, takes in what is new, and the two change places in one step of the kernel, so that a killed process leaves the
 //! old prefix or the new one. Where that cannot be (on an overlay file system a hard link copies the file into
-//! the layer; a volume or a link cannot change places) what is new moves in and what is gone is taken out, and
-//! `conda-meta/history` is away meanwhile: the next run sees that, and links everything anew.
+//! the layer; a volume or a link cannot change places) what is gone moves aside and what is new moves in, by a journal
+//! that leads back ([`super::aside`]). Each of the three is undone if anything fails later, and when its value is dropped.
 
 use std::{
     fs::File,
@@ -13,10 +13,14 @@ use std::{
 };
 
 use super::{
-    InstallError,
+    HISTORY, InstallError,
+    aside::{ASIDE, Aside},
     commit::{self, Change},
 };
-use crate::{prefix::Prefix, system};
+use crate::{
+    prefix::Prefix,
+    system::{self, Attributes},
+};
 
 /// A place that this process holds. Dropping it removes what is left over, and the directories made for it.
 pub(super) struct Site {
@@ -30,6 +34,8 @@ pub(super) struct Site {
     /// Keep other processes out as long as they are open: the stage, and the prefix if there is one. A lock goes with
     /// the directory when that is renamed.
     holds: Vec<File>,
+    /// What a prefix that something is made in is to be like at the end.
+    was: Option<Attributes>,
     done: bool,
 }
 
@@ -43,111 +49,241 @@ enum Kind {
     InPlace,
 }
 
+/// When packages' scripts run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scripts {
+    /// Never: the step that gives the new files their place makes them an environment.
+    Never,
+    /// When the new files have their place. Until then there is no environment.
+    After,
+    /// Before, too: from the first script on there is none.
+    BeforeAndAfter,
+}
+
+/// A commit that is under way. Dropping it makes the prefix what it was, unless [`Commit::finish`] was called.
+pub(super) struct Commit<'a> {
+    site: Site,
+    change: &'a Change<'a>,
+    scripts: Scripts,
+    /// The old files of a change in place, and those that scripts may spoil.
+    aside: Option<Aside>,
+    step: Step,
+}
+
+/// What has changed its place as a whole.
+enum Step {
+    None,
+    /// The prefix was not there: it gets the stage's name again.
+    Renamed,
+    /// The old prefix is where the twin was.
+    Swapped(PathBuf),
+}
+
 impl Site {
     pub(super) fn prepare(prefix: &Prefix) -> Result<Self, InstallError> {
         let path = prefix.path();
-        let made = make_parents(path.parent().unwrap_or(Path::new("/")))?;
-        let mut kind = kind(path);
+        let busy = || InstallError::Busy { prefix: path.to_owned() };
+        recover(path)?.then_some(()).ok_or_else(busy)?;
+        let (stage, twin) = commit::beside(path).unzip();
+        let kind = if stage.is_some() { kind(path) } else { Kind::InPlace };
+        let (prefix, none) = (path.to_owned(), PathBuf::new());
+        let mut site =
+            Self { prefix, stage: none, twin, kind, made: Vec::new(), holds: Vec::new(), was: None, done: false };
+        make_parents(path.parent().unwrap_or(Path::new("/")), &mut site.made)?;
         if kind != Kind::New && !may_hold_environment(path)? {
             return Err(InstallError::Occupied { prefix: path.to_owned() });
         }
-        if kind == Kind::Swap && !commit::beside(path).is_some_and(|(one, other)| system::can_exchange(&one, &other)) {
-            kind = Kind::InPlace;
+        if let Some(stage) = stage.filter(|_| kind != Kind::InPlace) {
+            site.make_stage(stage)?;
         }
-        let beside = commit::beside(path).filter(|_| kind != Kind::InPlace);
-        let (stage, twin) = match beside {
-            Some((stage, twin)) => (stage, Some(twin)),
-            None => (path.join(commit::INSIDE), None),
-        };
-        let busy = || InstallError::Busy { prefix: path.to_owned() };
-        tidy(&stage, twin.as_deref())?.then_some(()).ok_or_else(busy)?;
-        match fs_err::create_dir(&stage) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(busy()),
-            other => other?,
+        if kind == Kind::Swap && !system::can_exchange(&site.stage)? {
+            site.kind = Kind::InPlace;
+            fs_err::remove_dir(std::mem::take(&mut site.stage))?;
+            site.holds.clear();
         }
-        let mut site = Self { prefix: path.to_owned(), stage, twin, kind, made, holds: Vec::new(), done: false };
-        site.holds.push(system::hold(&site.stage)?.ok_or_else(busy)?);
         if kind != Kind::New {
             site.holds.push(system::hold(path)?.ok_or_else(busy)?);
+        }
+        if site.kind == Kind::InPlace {
+            site.twin = None;
+            // It may be a link, which is to stay as it is.
+            site.prefix = fs_err::canonicalize(path)?;
+            site.was = Some(Attributes::from(&fs_err::metadata(path)?));
+            site.make_stage(path.join(commit::INSIDE))?;
         }
         system::set_directory_mode(&site.stage, 0o755)?;
         Ok(site)
     }
 
-    /// Removes what a killed process left, unless another one is at it.
-    pub(super) fn tidy(prefix: &Prefix) -> Result<(), InstallError> {
-        if let Some((stage, twin)) = commit::beside(prefix.path()) {
-            tidy(&stage, Some(&twin))?;
+    /// Makes the stage and holds it.
+    fn make_stage(&mut self, stage: PathBuf) -> Result<(), InstallError> {
+        let busy = || InstallError::Busy { prefix: self.prefix.clone() };
+        match fs_err::create_dir(&stage) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(busy()),
+            other => other?,
         }
-        tidy(&prefix.path().join(commit::INSIDE), None)?;
+        let hold = system::hold(&stage).inspect_err(|_| {
+            let _ = fs_err::remove_dir(&stage);
+        });
+        let hold = hold?.ok_or_else(busy)?;
+        self.holds.push(hold);
+        self.stage = stage;
         Ok(())
     }
 
-    /// Makes the stage the prefix, and runs `scripts`, if there are any. If they fail, the prefix is as it was, unless
-    /// it had to be changed in place.
-    pub(super) fn commit(
-        mut self,
-        change: &Change,
-        has_scripts: bool,
-        scripts: impl FnOnce() -> Result<(), InstallError>,
-    ) -> Result<(), InstallError> {
-        let kind = match (self.kind, &self.twin) {
-            (Kind::Swap, Some(twin)) if change.make_twin(twin).is_err() => Kind::InPlace,
-            (kind, _) => kind,
-        };
-        // An environment is one from the step on that puts it in place, unless that is not the last step.
-        let is_last = !has_scripts && kind != Kind::InPlace;
-        if is_last {
-            commit::finish(&self.stage, change.time)?;
+    /// Begins to make the stage the prefix. Scripts of packages that go may run then.
+    pub(super) fn begin<'a>(self, change: &'a Change<'a>, scripts: Scripts) -> Result<Commit<'a>, InstallError> {
+        let mut commit = Commit { site: self, change, scripts, aside: None, step: Step::None };
+        if scripts != Scripts::BeforeAndAfter || commit.site.kind == Kind::New {
+            return Ok(commit);
         }
-        let rest = || {
-            scripts()?;
-            if is_last { Ok(()) } else { commit::finish(&self.prefix, change.time) }
+        let (stage, prefix) = (&commit.site.stage, &commit.site.prefix);
+        let journal = match commit.site.kind {
+            Kind::InPlace => change.journal(stage, scripts)?,
+            _ => change.journal_of_scripts()?,
         };
-        match (kind, &self.twin) {
-            (Kind::New, _) => {
-                fs_err::rename(&self.stage, &self.prefix)?;
-                if let Err(error) = rest() {
-                    fs_err::rename(&self.prefix, &self.stage)?;
-                    return Err(error);
-                }
-                // These names are another process's from now on.
-                (self.stage, self.twin) = (PathBuf::new(), None);
-            }
-            (Kind::Swap, Some(twin)) => {
-                commit::merge(&self.stage, twin, change.time)?;
-                self.holds.extend(system::hold(twin)?);
-                system::exchange(twin, &self.prefix)?;
-                if let Err(error) = rest() {
-                    system::exchange(twin, &self.prefix)?;
-                    return Err(error);
-                }
-                change.carry_over(twin)?;
-            }
-            _ => {
-                change.check_writable()?;
-                commit::begin(&self.prefix)?;
-                let changed = change.unlink().and_then(|()| commit::merge(&self.stage, &self.prefix, change.time));
-                changed
-                    .and_then(|()| rest())
-                    .map_err(|source| InstallError::InPart { prefix: self.prefix.clone(), source: Box::new(source) })?;
-                // The stage was in the prefix; its going is the last change there.
-                let _ = fs_err::remove_dir_all(&self.stage);
-                system::set_directory_time(&self.prefix, change.time)?;
+        if commit.site.was.is_none() {
+            commit.site.was = Some(Attributes::from(&fs_err::metadata(prefix)?));
+        }
+        let aside = Aside::begin(prefix, journal)?;
+        let marked = aside.move_history();
+        commit.aside = Some(aside);
+        match marked {
+            Ok(()) => Ok(commit),
+            Err(error) => Err(commit.undo(error.into())),
+        }
+    }
+}
+
+impl Commit<'_> {
+    /// Gives the new files their place.
+    pub(super) fn place(&mut self) -> Result<(), InstallError> {
+        if self.site.kind == Kind::Swap && !self.make_twin()? {
+            // Its journal is of another kind of change. What scripts have done by now stays.
+            self.aside.take().map_or(Ok(()), Aside::give_up)?;
+            // The stage moves in from beside; it is on the same file system.
+            self.site.kind = Kind::InPlace;
+            if self.site.was.is_none() {
+                self.site.was = Some(Attributes::from(&fs_err::metadata(&self.site.prefix)?));
             }
         }
-        self.done = true;
+        match self.site.kind {
+            Kind::New => self.rename(),
+            Kind::Swap => self.swap(),
+            Kind::InPlace => self.change_in_place(),
+        }
+    }
+
+    /// Makes the twin; `false` if there can be none: for reasons that stay, and no other.
+    fn make_twin(&self) -> Result<bool, InstallError> {
+        let Some(twin) = &self.site.twin else { return Ok(false) };
+        match self.change.make_twin(twin, self.scripts) {
+            Ok(()) => Ok(true),
+            Err(error) if system::is_no_link(&error) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn rename(&mut self) -> Result<(), InstallError> {
+        let site = &self.site;
+        if self.scripts == Scripts::Never {
+            commit::finish(&site.stage, self.change.time)?;
+        }
+        fs_err::rename(&site.stage, &site.prefix)?;
+        self.step = Step::Renamed;
         Ok(())
+    }
+
+    fn swap(&mut self) -> Result<(), InstallError> {
+        let Some(twin) = self.site.twin.clone() else { return Ok(()) };
+        commit::merge(&self.site.stage, &twin, self.change.time)?;
+        self.site.holds.extend(system::hold(&twin)?);
+        // Last: a twin that has a history is whole.
+        if self.scripts == Scripts::Never {
+            commit::finish(&twin, self.change.time)?;
+        }
+        system::exchange(&twin, &self.site.prefix)?;
+        self.step = Step::Swapped(twin.clone());
+        Ok(self.change.carry_over(&twin)?)
+    }
+
+    fn change_in_place(&mut self) -> Result<(), InstallError> {
+        self.change.check_writable()?;
+        let (stage, prefix, time) = (&self.site.stage, &self.site.prefix, self.change.time);
+        let aside = match self.aside.take() {
+            Some(aside) => aside,
+            None => Aside::begin(prefix, self.change.journal(stage, self.scripts)?)?,
+        };
+        let moved = aside.move_old(time);
+        self.aside = Some(aside);
+        Ok(moved.and_then(|()| commit::merge(stage, prefix, time))?)
+    }
+
+    /// Makes the prefix an environment.
+    pub(super) fn finish(mut self) -> Result<(), InstallError> {
+        let is_one = self.scripts == Scripts::Never && self.site.kind != Kind::InPlace;
+        if !is_one && let Err(error) = commit::finish(&self.site.prefix, self.change.time) {
+            return Err(self.undo(error.into()));
+        }
+        if let Step::Renamed = std::mem::replace(&mut self.step, Step::None) {
+            // The names beside the prefix are another process's from now on.
+            (self.site.stage, self.site.twin) = (PathBuf::new(), None);
+        }
+        if let Some(aside) = self.aside.take() {
+            aside.forget();
+        }
+        if let Some(was) = &mut self.site.was {
+            was.set_time(self.change.time);
+        }
+        self.site.done = true;
+        Ok(())
+    }
+
+    /// Makes the prefix what it was, and gives the error to report.
+    pub(super) fn undo(mut self, cause: InstallError) -> InstallError {
+        match self.go_back() {
+            Ok(()) => cause,
+            Err(back) => InstallError::InPart { prefix: self.site.prefix.clone(), back, source: Box::new(cause) },
+        }
+    }
+
+    fn go_back(&mut self) -> io::Result<()> {
+        let (prefix, stage) = (&self.site.prefix, &self.site.stage);
+        let back = match std::mem::replace(&mut self.step, Step::None) {
+            Step::Renamed => return fs_err::rename(prefix, stage),
+            Step::Swapped(twin) => system::exchange(&twin, prefix),
+            Step::None => Ok(()),
+        };
+        let aside = self.aside.take();
+        let back = back.and_then(|()| aside.as_ref().map_or(Ok(()), |aside| aside.roll_back(stage)));
+        match (&back, aside) {
+            (Ok(()), Some(aside)) => aside.forget(),
+            (Ok(()), None) => {}
+            // What the next run needs to try again stays.
+            (Err(_), _) => (self.site.stage, self.site.twin) = (PathBuf::new(), None),
+        }
+        back
+    }
+}
+
+impl Drop for Commit<'_> {
+    fn drop(&mut self) {
+        // Whoever wants to know calls `undo`; the next run tries again what could not be done.
+        let _ = self.go_back();
     }
 }
 
 impl Drop for Site {
     fn drop(&mut self) {
-        // Nothing more can be done about an error here; the next run removes what is left.
+        // Nothing more can be done about an error here; the next run removes what is left. The stage goes last: as long
+        // as it is there and held, nobody else begins.
         for left in [self.twin.as_deref(), Some(self.stage.as_path())].into_iter().flatten() {
             if !left.as_os_str().is_empty() {
                 let _ = fs_err::remove_dir_all(left);
             }
+        }
+        if let Some(was) = &self.was {
+            let _ = was.give_to(&self.prefix);
         }
         if !self.done {
             for path in self.made.iter().rev() {
@@ -157,20 +293,43 @@ impl Drop for Site {
     }
 }
 
-/// Removes a stage and a twin that a killed process left. `false` if a living one holds them.
-fn tidy(stage: &Path, twin: Option<&Path>) -> Result<bool, InstallError> {
-    let _hold = match stage.is_dir() {
-        true => match system::hold(stage)? {
-            Some(hold) => Some(hold),
+/// Undoes what a killed process left half-done, and removes what it left over. `false` if a living one is at it.
+pub(super) fn recover(prefix: &Path) -> Result<bool, InstallError> {
+    let (beside, twin) = commit::beside(prefix).unzip();
+    let inside = prefix.join(commit::INSIDE);
+    let left: Vec<&PathBuf> = twin.iter().chain(&beside).filter(|left| left.is_dir()).collect();
+    let (aside, is_inside) = (prefix.join(ASIDE), inside.is_dir());
+    if left.is_empty() && !is_inside && !aside.is_dir() {
+        return Ok(true);
+    }
+    let mut holds = Vec::new();
+    for held in beside.iter().map(PathBuf::as_path).chain([inside.as_path(), prefix]).filter(|held| held.is_dir()) {
+        match system::hold(held)? {
+            Some(hold) => holds.push(hold),
             None => return Ok(false),
-        },
-        false => None,
-    };
-    // The stage goes last: as long as it is there and held, nobody else begins.
-    for left in [twin, Some(stage)].into_iter().flatten().filter(|left| left.is_dir()) {
+        }
+    }
+    let is_old = |twin: &&PathBuf| has_history(twin) || twin.join(ASIDE).is_dir();
+    if let Some(twin) = twin.as_ref().filter(is_old).filter(|_| prefix.is_dir() && !has_history(prefix)) {
+        // The twin is the old prefix, and the scripts of the new one have not all run.
+        system::exchange(twin, prefix)?;
+    }
+    if aside.is_dir() {
+        let stage = beside.as_ref().filter(|stage| !is_inside && stage.is_dir()).unwrap_or(&inside);
+        if let Some(left) = Aside::left_in(prefix)? {
+            left.roll_back(stage)?;
+        }
+        fs_err::remove_dir_all(&aside)?;
+    }
+    // A stage goes last: as long as it is there and held, nobody else begins.
+    for left in left.into_iter().chain([&inside]).filter(|left| left.is_dir()) {
         fs_err::remove_dir_all(left)?;
     }
     Ok(true)
+}
+
+fn has_history(prefix: &Path) -> bool {
+    prefix.join("conda-meta").join(HISTORY).is_file()
 }
 
 /// How a prefix can be changed.
@@ -185,7 +344,7 @@ fn kind(prefix: &Path) -> Kind {
 /// Whether an environment may be put into a directory that exists: there is one already, or nothing but what
 /// stands in a root prefix or in a fresh volume. Other people's directories are left alone.
 fn may_hold_environment(path: &Path) -> Result<bool, InstallError> {
-    let harmless = ["conda-meta", "envs", "pkgs", "lost+found", commit::INSIDE];
+    let harmless = ["conda-meta", "envs", "pkgs", "lost+found", commit::INSIDE, ASIDE];
     for entry in fs_err::read_dir(path)? {
         if !harmless.iter().any(|name| entry.as_ref().is_ok_and(|entry| entry.file_name() == *name)) {
             return Ok(path.join("conda-meta").is_dir());
@@ -194,16 +353,18 @@ fn may_hold_environment(path: &Path) -> Result<bool, InstallError> {
     Ok(true)
 }
 
-/// Makes the directories above a prefix, and tells which were not there.
-pub(super) fn make_parents(parent: &Path) -> Result<Vec<PathBuf>, InstallError> {
-    let mut made: Vec<PathBuf> = parent.ancestors().take_while(|path| !path.exists()).map(Path::to_owned).collect();
-    made.reverse();
-    for path in &made {
+/// Makes the directories above a prefix, and notes in `made` which were not there, also where an error ends it.
+pub(super) fn make_parents(parent: &Path, made: &mut Vec<PathBuf>) -> Result<(), InstallError> {
+    let mut missing: Vec<&Path> = parent.ancestors().take_while(|path| !path.exists()).collect();
+    while let Some(path) = missing.pop() {
         match fs_err::create_dir(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(source) => return Err(InstallError::Parent { path: parent.to_owned(), source }),
-            Ok(()) => system::set_directory_mode(path, 0o755)?,
+            Ok(()) => {
+                made.push(path.to_owned());
+                system::set_directory_mode(path, 0o755)?;
+            }
         }
     }
-    Ok(made)
+    Ok(())
 }

@@ -1,0 +1,329 @@
+//! An installation whose system calls fail, one after the other, or that is killed at one: the old prefix or the new
+//! one, word for word and time for time, and a next run that succeeds.
+//!
+//! A sample of the calls, spread over all of them; `MLCONDA_TEST_KILLS` sets how many, up to every one.
+
+#![allow(clippy::print_stdout, reason = "a thorough run is to tell its figures")]
+
+use std::{
+    collections::BTreeMap,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use mlconda_test::{
+    context::{TestContext, argument},
+    host_subdir,
+    inject::{self, Calls, Happens, Injected},
+    package::PackageBuilder,
+    sha256_hex, tree,
+};
+
+use crate::world;
+
+const NO_ENTRY: i32 = 13; // EACCES
+const IO: i32 = 5;
+const TOO_MANY_OPEN: i32 = 24;
+const FULL: i32 = 28;
+const READ_ONLY: i32 = 30;
+
+const OLD: [&str; 6] = ["tzdata", "python-3.11.8", "greet-1.0", "where-1.0", "links", "hollow"];
+const NEW: [&str; 6] = ["tzdata", "python-3.12.4", "greet-2.0", "where-2.0", "unicode", "archived"];
+
+#[allow(clippy::disallowed_methods, reason = "a thorough run is asked for by whoever runs the tests")]
+fn sample() -> u64 {
+    std::env::var("MLCONDA_TEST_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(6)
+}
+
+/// How a prefix gets its new contents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    First,
+    Swap,
+    InPlace,
+}
+
+/// What installations happen in.
+struct Stage {
+    world: TestContext,
+    way: Way,
+    prefix: PathBuf,
+    /// Where the prefix really is.
+    real: PathBuf,
+    old: PathBuf,
+    new: PathBuf,
+    /// What is there at the end.
+    wanted: BTreeMap<String, String>,
+}
+
+/// A package that makes files of directories, directories of files, and a directory of a link to one.
+fn shape(world: &TestContext, version: &str) -> String {
+    let package = PackageBuilder::new("shape", version).file(&format!("share/shape/{version}"), version);
+    let package = match version {
+        "1.0" => package
+            .file("share/shape/file-then-directory", "a file")
+            .file("share/shape/directory-then-file/inner/most", "in a directory")
+            .file("share/shape/kept/libs/one", "one")
+            .link("share/shape/link-then-directory", "kept/libs"),
+        _ => package
+            .file("share/shape/file-then-directory/inner/most", "in a directory")
+            .file("share/shape/directory-then-file", "a file")
+            .file("share/shape/kept/libs/one", "another one")
+            .file("share/shape/link-then-directory/one", "not through the link"),
+    };
+    let script = "#!/bin/sh\necho \"$PKG_VERSION\" > \"$PREFIX/share/shape/by-script\"\n";
+    let before = "#!/bin/sh\necho bye >> \"$PREFIX/share/shape/by-script\"; rm \"$PREFIX/share/mine\"\n";
+    let package = package.executable("bin/.shape-post-link.sh", script).executable("bin/.shape-pre-unlink.sh", before);
+    let archive = package.write(&world.path().join("channel")).unwrap();
+    format!("file://{}#sha256:{}\n", archive.display(), sha256_hex(fs_err::read(&archive).unwrap()))
+}
+
+impl Stage {
+    fn new(way: Way) -> Self {
+        let world = world();
+        let lock = |name: &str, packages: &[&str], version: &str| {
+            let lock = world.write_lock(name, None, packages);
+            let text = format!("{}{}", fs_err::read_to_string(&lock).unwrap(), shape(&world, version));
+            fs_err::write(&lock, text).unwrap();
+            lock
+        };
+        let (old, new) = (lock("old.lock", &OLD, "1.0"), lock("new.lock", &NEW, "2.0"));
+        let place = world.path().join("place");
+        let (prefix, real) = match way {
+            Way::First => (place.join("deep/down/prefix"), place.join("deep/down/prefix")),
+            Way::Swap => (place.join("prefix"), place.join("prefix")),
+            Way::InPlace => (place.join("link"), place.join("real")),
+        };
+        fs_err::create_dir(&place).unwrap();
+        let mut stage = Self { world, way, prefix, real, old, new, wanted: BTreeMap::new() };
+        stage.prepare();
+        stage.install().success();
+        stage.wanted = stage.contents();
+        stage.prepare();
+        stage
+    }
+
+    fn place(&self) -> PathBuf {
+        self.world.path().join("place")
+    }
+
+    fn arguments(&self) -> [&str; 6] {
+        // One thread: as good as the same calls in the same order every time.
+        ["install", argument(&self.new), "-p", argument(&self.prefix), "--threads", "1"]
+    }
+
+    /// What is there before.
+    fn prepare(&self) {
+        for entry in fs_err::read_dir(self.place()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_symlink() { fs_err::remove_file(path) } else { fs_err::remove_dir_all(path) }.unwrap();
+        }
+        if self.way == Way::First {
+            return;
+        }
+        if self.way == Way::InPlace {
+            fs_err::create_dir(&self.real).unwrap();
+            fs_err::os::unix::fs::symlink(&self.real, &self.prefix).unwrap();
+        }
+        self.world.mlconda(["install", argument(&self.old), "-p", argument(&self.prefix)]).success();
+        // The user's own: beside packages' files, where a package's file will be, and in a directory that goes.
+        let mine = ["notebook.ipynb", "share/unicode/a file with spaces", "lib/links/mine", "share/mine"];
+        for path in mine {
+            fs_err::create_dir_all(self.real.join(path).parent().unwrap()).unwrap();
+            fs_err::write(self.real.join(path), "mine").unwrap();
+        }
+    }
+
+    fn install(&self) -> mlconda_test::context::Outcome {
+        self.world.mlconda(self.arguments())
+    }
+
+    fn run(&self, calls: Calls, happens: Happens) -> Option<Injected> {
+        inject::run(&self.world, &self.place(), calls, happens, &self.arguments())
+    }
+
+    /// What is in the prefix; the history apart, which tells how it came about.
+    fn contents(&self) -> BTreeMap<String, String> {
+        let mut contents = tree::tree(&self.real).unwrap();
+        contents.remove("conda-meta/history");
+        contents
+    }
+
+    /// All that is there, each with its contents, its time and its number: the same files, not others like them.
+    fn all(&self) -> BTreeMap<String, String> {
+        let mut all = tree::tree(&self.place()).unwrap();
+        for (path, what) in &mut all {
+            let metadata = fs_err::symlink_metadata(self.place().join(path)).unwrap();
+            // What a script has written over may be a copy of it.
+            let number = if path.ends_with("by-script") || path.ends_with("mine") { 0 } else { metadata.ino() };
+            *what = format!("{what} {number} {} {}", metadata.mtime(), metadata.mtime_nsec());
+        }
+        all
+    }
+
+    fn is_environment(&self) -> bool {
+        self.real.join("conda-meta/history").is_file()
+    }
+
+    /// The next run succeeds and takes away what was left.
+    fn next_run(&self, after: &str) {
+        let outcome = self.install();
+        assert!(outcome.code == 0, "the run after {after}:\n{outcome}");
+        assert_eq!(tree::difference(&self.wanted, &self.contents()), "", "the run after {after}");
+        let left: Vec<String> = self.all().into_keys().filter(|path| path.contains("mlconda")).collect();
+        assert!(left.is_empty(), "the run after {after} left {left:?}");
+    }
+}
+
+fn without_debris(mut tree: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    tree.retain(|path, _| !path.contains(".mlconda-"));
+    tree
+}
+
+/// Numbers from 1 to `last`, as many as are asked for, spread evenly.
+fn spread(last: u64) -> impl Iterator<Item = u64> {
+    let many = sample().min(last).max(1);
+    (0..many).map(move |number| 1 + number * last / many)
+}
+
+fn words(error: i32) -> &'static str {
+    match error {
+        NO_ENTRY => "ermission denied",
+        IO => "nput/output error",
+        TOO_MANY_OPEN => "oo many open files",
+        FULL => "o space left on device",
+        _ => "ead-only file system",
+    }
+}
+
+/// Lets calls fail: what does not succeed changes nothing.
+fn failing(way: Way, calls: Calls, happens: impl Fn(u64) -> (Happens, i32)) {
+    let stage = Stage::new(way);
+    let Some(counted) = stage.run(calls, Happens::Nothing) else { return };
+    counted.outcome.success();
+    stage.prepare();
+    let (mut failed, mut succeeded, mut silent) = (0, 0, Vec::new());
+    let mut before = stage.all();
+    for number in spread(counted.calls) {
+        let (happens, error) = happens(number);
+        let Injected { outcome, at, .. } = stage.run(calls, happens).unwrap();
+        let Some(at) = at else { continue };
+        let after = format!("{happens:?} of {} at {at}", counted.calls);
+        if outcome.code == 0 {
+            succeeded += 1;
+            // What could not be removed afterwards, the next run removes.
+            assert_eq!(tree::difference(&stage.wanted, &without_debris(stage.contents())), "", "{after}:\n{outcome}");
+            stage.next_run(&after);
+            stage.prepare();
+            before = stage.all();
+            continue;
+        }
+        failed += 1;
+        assert_eq!(outcome.code, 1, "{after}:\n{outcome}");
+        assert_eq!(tree::difference(&before, &stage.all()), "", "{after}:\n{outcome}");
+        let name = Path::new(&at).file_name().unwrap().to_str().unwrap();
+        let name = if name.starts_with('#') || at.ends_with("(deleted)") { "" } else { name };
+        // A prefix that is a link has two names.
+        let is_named = outcome.stderr.contains(name) || name == "real" && outcome.stderr.contains("link");
+        if !outcome.stderr.contains(words(error)) || !is_named {
+            silent.push(format!("{after}:\n{outcome}"));
+        }
+        if failed % 8 == 1 {
+            stage.next_run(&after);
+            stage.prepare();
+            before = stage.all();
+        }
+    }
+    println!("{way:?}: of {} calls, {failed} failed cleanly, {succeeded} did no harm", counted.calls);
+    assert!(silent.is_empty(), "{} say not what or where:\n{}", silent.len(), silent.join("\n\n"));
+    assert!(failed > 0, "nothing has failed");
+}
+
+/// Kills it at calls: there is the old prefix or the new one, or none until the next run.
+fn killed(way: Way) {
+    let stage = Stage::new(way);
+    let Some(counted) = stage.run(Calls::Change, Happens::Nothing) else { return };
+    stage.prepare();
+    let (mut old, mut new, mut neither) = (0, 0, 0);
+    for number in spread(counted.calls) {
+        let before = stage.contents();
+        let Injected { at, .. } = stage.run(Calls::Change, Happens::Kill(number)).unwrap();
+        let Some(at) = at else { continue };
+        let after = format!("kill {number} of {} at {at}", counted.calls);
+        let found = stage.contents();
+        if stage.is_environment() || way == Way::First && !stage.prefix.exists() {
+            let found = without_debris(found);
+            assert!(found == before || found == stage.wanted, "{after}: {}", tree::difference(&before, &found));
+            if found == before { old += 1 } else { new += 1 }
+        } else {
+            neither += 1;
+            if way != Way::First {
+                // What is half-done is undone before anything else is: here an installation that cannot succeed.
+                let impossible = stage.world.write(
+                    "impossible.lock",
+                    &format!("# platform: {}\n@EXPLICIT\nfile:///missing-1.0-0.conda\n", host_subdir()),
+                );
+                stage.world.mlconda(["install", argument(&impossible), "-p", argument(&stage.prefix)]).failure(1);
+                assert_eq!(tree::difference(&before, &stage.contents()), "", "undone after {after}");
+            }
+        }
+        stage.next_run(&after);
+        stage.prepare();
+    }
+    println!(
+        "{way:?}: of {} calls, killed at {old} left the old, at {new} the new, at {neither} the marked prefix",
+        counted.calls
+    );
+    assert!(old > 0, "the first kill comes before anything can have happened");
+}
+
+#[test]
+fn a_first_installation_on_a_disk_that_fills_up() {
+    failing(Way::First, Calls::Change, |number| (Happens::ErrorFrom(number, FULL), FULL));
+}
+
+#[test]
+fn a_swap_on_a_disk_that_fills_up() {
+    failing(Way::Swap, Calls::Change, |number| (Happens::ErrorFrom(number, FULL), FULL));
+}
+
+#[test]
+fn a_change_in_place_on_a_disk_that_fills_up() {
+    failing(Way::InPlace, Calls::Change, |number| (Happens::ErrorFrom(number, FULL), FULL));
+}
+
+#[test]
+fn a_disk_with_errors() {
+    for way in [Way::First, Way::Swap, Way::InPlace] {
+        failing(way, Calls::Change, |number| (Happens::Error(number, IO), IO));
+    }
+}
+
+#[test]
+fn a_disk_that_may_not_be_written_to() {
+    for (way, error) in [(Way::First, READ_ONLY), (Way::Swap, NO_ENTRY), (Way::InPlace, READ_ONLY)] {
+        failing(way, Calls::Change, |number| (Happens::Error(number, error), error));
+    }
+}
+
+#[test]
+fn what_cannot_be_read() {
+    for (way, error) in [(Way::First, TOO_MANY_OPEN), (Way::Swap, TOO_MANY_OPEN), (Way::Swap, IO), (Way::InPlace, IO)] {
+        failing(way, Calls::Open, |number| (Happens::Error(number, error), error));
+    }
+}
+
+#[test]
+fn a_first_installation_that_is_killed() {
+    killed(Way::First);
+}
+
+#[test]
+fn a_swap_that_is_killed() {
+    killed(Way::Swap);
+}
+
+#[test]
+fn a_change_in_place_that_is_killed() {
+    killed(Way::InPlace);
+}
