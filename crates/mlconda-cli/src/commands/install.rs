@@ -39,6 +39,7 @@ Examples:
   mlconda install env.*.lock                 of locks for several platforms, the one for this machine
   mlconda install env.lock --verify          and prove that the environment is what the lock says
   mlconda install environment.yml            lock in memory, then install
+  mlconda install base.yml train.yml         both as one environment
 
 With --progress json, stderr has one JSON object a line, typed by its field `event`:
   install-started    prefix, packages, bytes (to download; null if the lock does not say)
@@ -63,9 +64,9 @@ In a Dockerfile:
   RUN mlconda install env.lock
   ENV PATH=/opt/conda/envs/ml/bin:$PATH")]
 pub(crate) struct Args {
-    /// Lock files, or an environment.yml
-    #[arg(required = true, value_name = "LOCK")]
-    files: Vec<PathBuf>,
+    /// Lock files, or an environment.yml; several of these are merged into one environment
+    #[arg(required_unless_present = "files", value_name = "LOCK")]
+    inputs: Vec<PathBuf>,
     #[command(flatten)]
     prefix: PrefixArgs,
     /// Say what would be done, and do nothing
@@ -171,18 +172,22 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
 fn read_all(args: &Args, platform: Subdir, context: &Context) -> Result<Vec<(PathBuf, Lock)>, CliError> {
     let settings = &context.settings;
     let expansion = Expansion { home: settings.home.clone(), variables: settings.variables.clone() };
+    let (environments, files): (Vec<PathBuf>, Vec<PathBuf>) = args
+        .inputs
+        .iter()
+        .cloned()
+        .partition(|file| file.extension().is_some_and(|extension| extension == "yml" || extension == "yaml"));
     let mut locks = Vec::new();
-    for file in &args.files {
-        let path = settings.absolute(file);
-        if path.extension().is_some_and(|extension| extension == "yml" || extension == "yaml") {
-            let environment = locking::read(&path, &args.locking, context)?;
-            let made = locking::lock(&environment, &[platform], &args.locking, Cache::IfPresent, context)?;
-            locks.extend(made.into_iter().map(|lock| (file.clone(), lock)));
-        } else {
-            let lock = Lock::read(&path, &expansion)?;
-            warn_of_weak_hashes(file, &lock, context);
-            locks.push((file.clone(), lock));
-        }
+    for file in files {
+        let lock = Lock::read(&settings.absolute(&file), &expansion)?;
+        warn_of_weak_hashes(&file, &lock, context);
+        locks.push((file, lock));
+    }
+    let environments: Vec<PathBuf> = environments.iter().chain(&args.locking.files).cloned().collect();
+    if !environments.is_empty() {
+        let environment = locking::read(&environments, &args.locking, context)?;
+        let made = locking::lock(&environment, &[platform], &args.locking, Cache::IfPresent, context)?;
+        locks.extend(made.into_iter().map(|lock| (environment.file.clone(), lock)));
     }
     Ok(locks)
 }

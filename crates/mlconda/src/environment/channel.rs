@@ -49,6 +49,8 @@ impl<'a> Resolver<'a> {
                 help: "the alias of channels is a URL, as in `https://conda.example.com/mirror`".to_owned(),
             };
             let text = resolver.expand(alias).map_err(|refusal| bad(refusal.message))?;
+            // A name is put behind the last `/`.
+            let text = format!("{}/", text.trim_end_matches('/'));
             resolver.config.channel_alias = Url::parse(&text).map_err(|error| bad(error.to_string()))?;
         }
         Ok(resolver)

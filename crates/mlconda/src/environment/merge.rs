@@ -35,7 +35,7 @@ fn channels(environments: &[Environment]) -> Result<Option<(Vec<Channel>, Box<Di
             let names = |channels: &[Channel]| channels.iter().map(Channel::name).collect::<Vec<_>>().join(", ");
             let mut diagnostic = other.clone();
             diagnostic.message = format!(
-                "these channels ({}) are not part of those of `{}`, in its order ({}), so neither file's come first",
+                "these channels ({}) and those of `{}` ({}) have no common order: neither list is a part of the other",
                 names(channels),
                 key.file.display(),
                 names(longest),

@@ -21,11 +21,14 @@ const TEMPLATE_HELP: &str = "the file looks like a template: render it first";
 /// What is said of a file that asks for nothing.
 pub(super) const NO_DEPENDENCIES: &str = "the environment has no dependencies";
 
-/// Of these variables, those that the text names after a `$`.
-fn expansions(text: &str, variables: &[(String, String)]) -> Vec<(String, String)> {
-    let names: std::collections::BTreeSet<&str> = text
-        .split('$')
-        .skip(1)
+/// Of the variables, those that the text or a channel of the options names after a `$`.
+fn expansions(text: &str, options: &ReadOptions) -> Vec<(String, String)> {
+    let ReadOptions { extra_channels, default_channels, channel_alias, variables, .. } = options;
+    let texts = extra_channels.iter().chain(default_channels).chain(channel_alias);
+    let names: std::collections::BTreeSet<&str> = texts
+        .map(String::as_str)
+        .chain([text])
+        .flat_map(|text| text.split('$').skip(1))
         .map(|tail| tail.strip_prefix('{').unwrap_or(tail))
         .map(|tail| tail.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default())
         .collect();
@@ -51,7 +54,7 @@ pub(super) fn read(text: &str, file: &Path, options: &ReadOptions) -> Result<Env
             requirements: Vec::new(),
             pip: Vec::new(),
             variables: indexmap::IndexMap::new(),
-            expansions: expansions(text, &options.variables),
+            expansions: expansions(text, options),
             prefix: None,
             platforms: Vec::new(),
             warnings: Vec::new(),
