@@ -500,7 +500,7 @@ fn several_files_are_locked_as_one_environment() {
     exit code 1
     --- stdout
     --- stderr
-    error: other.yml:1:1: these channels (file://[CHANNELS]/extra/) and those of `base.yml` (file://[CHANNELS]/main/) have no common order: neither list is a part of the other
+    error: other.yml:1:1: these channels (file://[CHANNELS]/extra) and those of `base.yml` (file://[CHANNELS]/main) have no common order: neither list is a part of the other
       |
     1 | channels: ['file://[CHANNELS]/extra']
       | ^^^^^^^^

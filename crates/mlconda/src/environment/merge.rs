@@ -32,7 +32,7 @@ fn channels(environments: &[Environment]) -> Result<Option<(Vec<Channel>, Box<Di
     for (channels, other) in lists() {
         let mut rest = longest.iter();
         if !channels.iter().all(|channel| rest.any(|known| known.base_url == channel.base_url)) {
-            let names = |channels: &[Channel]| channels.iter().map(Channel::name).collect::<Vec<_>>().join(", ");
+            let names = |channels: &[Channel]| channels.iter().map(shown).collect::<Vec<_>>().join(", ");
             let mut diagnostic = other.clone();
             diagnostic.message = format!(
                 "these channels ({}) and those of `{}` ({}) have no common order: neither list is a part of the other",
@@ -45,6 +45,13 @@ fn channels(environments: &[Environment]) -> Result<Option<(Vec<Channel>, Box<Di
         }
     }
     Ok(Some((longest.clone(), key.clone())))
+}
+
+/// A channel's name, or its URL without secrets.
+fn shown(channel: &Channel) -> String {
+    let url = crate::network::redact(channel.base_url.as_ref());
+    let url = url.trim_end_matches('/');
+    url.strip_prefix("https://conda.anaconda.org/").unwrap_or(url).to_owned()
 }
 
 fn absorb(merged: &mut Environment, other: Environment) {
