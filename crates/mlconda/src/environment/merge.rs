@@ -24,8 +24,11 @@ pub(super) fn merge(environments: Vec<Environment>) -> Result<Environment, Envir
     Ok(merged)
 }
 
+/// Channels, and the key that they stand under.
+type Told = (Vec<Channel>, Box<Diagnostic>);
+
 /// The longest list of channels that a file names, if all others are part of it.
-fn channels(environments: &[Environment]) -> Result<Option<(Vec<Channel>, Box<Diagnostic>)>, EnvironmentError> {
+fn channels(environments: &[Environment]) -> Result<Option<Told>, EnvironmentError> {
     let lists = || environments.iter().filter_map(|each| Some((&each.channels, each.channels_key.as_ref()?)));
     // Of lists of one length, the first.
     let Some((longest, key)) = lists().rev().max_by_key(|(channels, _)| channels.len()) else { return Ok(None) };

@@ -89,7 +89,7 @@ impl Reader<'_> {
             return Err(self.wrong(Location { line, column: 1 }, 9, "this is a lock, not an environment", help));
         }
         let document = yaml::parse(self.source).map_err(EnvironmentError::Syntax)?;
-        self.errors.extend(document.duplicates.into_iter().map(EnvironmentError::Structure));
+        self.errors.extend(document.duplicates.into_iter().map(Box::new).map(EnvironmentError::Structure));
         let Some(root) = document.root else {
             let message = "the file says nothing";
             return Err(self.wrong(Location { line: 1, column: 1 }, 1, message, "list packages under `dependencies:`"));

@@ -146,7 +146,7 @@ fn home(requirement: &Requirement) -> Option<&'static str> {
     let PackageNameMatcher::Exact(name) = &requirement.spec.name else { return None };
     let name = name.as_normalized();
     let is = |native: &&str| name == *native || native.ends_with('-') && name.starts_with(*native);
-    let by_name = NATIVE.iter().find(|(_, names)| names.iter().any(|native| is(&native))).map(|(home, _)| *home);
+    let by_name = NATIVE.iter().find(|(_, names)| names.iter().any(&is)).map(|(home, _)| *home);
     let Some(StringMatcher::Exact(build)) = &requirement.spec.build else { return by_name };
     let parts = || build.split('_').map(|part| part.find('h').map_or(part, |start| &part[start..]));
     let by_hash = HASHES.iter().find(|(_, hashes)| parts().any(|part| hashes.contains(&part))).map(|(home, _)| *home);

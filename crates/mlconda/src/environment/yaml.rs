@@ -106,7 +106,7 @@ pub(super) struct Document {
     /// The value; `None` if there is nothing in the document.
     pub(super) root: Option<Rc<Node>>,
     /// Keys that stand twice; the first of them is the one that is kept.
-    pub(super) duplicates: Vec<Box<Diagnostic>>,
+    pub(super) duplicates: Vec<Diagnostic>,
 }
 
 /// Reads the one document of a text.
@@ -213,7 +213,7 @@ impl Tree<'_> {
             Some(Open::Mapping { entries, key, .. }) => {
                 if let Some(key) = key.take() {
                     match duplicate(self.source, entries, &key) {
-                        Some(duplicate) => self.document.duplicates.push(duplicate),
+                        Some(duplicate) => self.document.duplicates.push(*duplicate),
                         None => entries.push((key, node)),
                     }
                 }
