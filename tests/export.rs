@@ -38,29 +38,11 @@ fn what_is_installed_is_told_as_conda_does() {
             ("direct_url.json", r#"{"url": "https://packages.example.org/torchlike-2.0.whl", "archive_info": {}}"#),
         ],
     );
-    assert_snapshot!(world.mlconda(["export", "-n", "ml"]).success(), @"
-    exit code 0
-    --- stdout
-    name: ml
-    channels:
-      - file://[CHANNELS]/main
-      - file://[CHANNELS]/extra
-    dependencies:
-      - arrays=1.25.2=cpu_py311_0
-      - libarrays=3.2.0=h4bc722e_0
-      - pip=24.0=pyhd8ed1ab_0
-      - python=3.11.9=h4bc722e_0_cpython
-      - python_abi=3.11=8_cp311
-      - file://[CHANNELS]/extra::special=1.0=hd8ed1ab_0
-      - tzdata=2024a=hd8ed1ab_0
-      - file://[CHANNELS]/extra::where=9.0=h4bc722e_0
-      - pip:
-          - ruff-lint==0.4
-          - torchlike @ https://packages.example.org/torchlike-2.0.whl
-    variables:
-      SWITCH: 'on'
-    --- stderr
-    ");
+    let page = include_str!("../docs/environment.md").split("$ mlconda export -n ml\n").nth(1).unwrap();
+    let shown = page.split("```").next().unwrap();
+    let outcome = world.mlconda(["export", "-n", "ml"]).success();
+    let told = world.normal(&outcome.stdout).replace("file://[CHANNELS]", "https://conda.example.org");
+    assert_eq!(told, shown);
     assert_snapshot!(world.mlconda(["export", "-n", "ml", "--no-builds"]).success(), @"
     exit code 0
     --- stdout

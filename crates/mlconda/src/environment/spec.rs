@@ -78,6 +78,9 @@ fn foreign(text: &str) -> Result<(), Refusal> {
         Err(Refusal::new("an empty match spec", "remove the `-`, or name a package"))
     } else if text.starts_with('-') {
         pip("begins like an option of pip, not like a package")
+    } else if text.contains(" - ") {
+        let message = format!("`{text}` is more than one dependency: the second `-` stands deeper than the first");
+        Err(Refusal::new(message, "indent all dependencies alike"))
     } else if ["git+", "hg+", "svn+", "bzr+"].iter().any(|scheme| text.starts_with(scheme)) {
         pip("is a repository, which only pip can install")
     } else if text.contains(" @ ") {
@@ -307,11 +310,12 @@ fn legacy(version: &str, build: Option<&str>) -> String {
     if build.is_some() || fuzzy.ends_with('*') { fuzzy.to_owned() } else { format!("{fuzzy}*") }
 }
 
-/// `>1.2.*` as `>1.2`: conda takes no notice of a star behind an operator that compares, where the parser makes `>=1.2` of
-/// it.
+/// `==1.2.*` as `1.2.*` (CEP-29), where the parser makes `==1.2` of it; and `>1.2.*` as `>1.2`, since conda takes no notice
+/// of a star behind an operator that compares, where the parser makes `>=1.2` of it.
 fn without_stars(version: &str) -> String {
-    let plain = |clause: &str| match clause.strip_suffix(".*") {
-        Some(plain) if plain.starts_with('>') && !plain.starts_with(">=") => plain.to_owned(),
+    let plain = |clause: &str| match (clause.strip_prefix("=="), clause.strip_suffix(".*")) {
+        (Some(fuzzy), _) if fuzzy.ends_with('*') => fuzzy.to_owned(),
+        (_, Some(plain)) if plain.starts_with('>') && !plain.starts_with(">=") => plain.to_owned(),
         _ => clause.to_owned(),
     };
     let alternatives = version.split('|').map(|all| all.split(',').map(plain).collect::<Vec<_>>().join(","));

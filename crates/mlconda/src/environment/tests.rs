@@ -223,6 +223,7 @@ fn every_encoding_that_editors_write_is_read() {
     let encoded = [
         text.as_bytes().to_vec(),
         [&[0xef, 0xbb, 0xbf], text.as_bytes()].concat(),
+        text.replace("channels", "\u{feff}channels").into_bytes(),
         text.replace('\n', "\r\n").into_bytes(),
         text.replace('\n', "\r").into_bytes(),
         [&[0xff, 0xfe], little.as_slice()].concat(),
