@@ -519,6 +519,20 @@ fn channels_are_found_under_the_alias() {
     world.write("environment.yml", "dependencies: [tzdata]\n");
     world.lock(&["--channel-alias", &alias, "--default-channel", "main", "-o", "two.lock"]).success();
     assert_eq!(archives(&one), archives(&world.read("two.lock")));
+    let variables = [("MLCONDA_CHANNEL_ALIAS", alias.as_str()), ("MLCONDA_DEFAULT_CHANNELS", "nothing-here, main")];
+    let outcome = world.mlconda_with(["lock", "--dry-run"], &variables).failure(1);
+    assert!(outcome.stderr.contains("nothing-here"), "{outcome}");
+    let variables = [variables[0], ("MLCONDA_DEFAULT_CHANNELS", "main")];
+    let outcome = world.mlconda_with(["lock", "--dry-run"], &variables).success();
+    assert_eq!(archives(&one), archives(&outcome.stdout));
+}
+
+#[test]
+fn a_build_of_another_platform_is_told_before_it_is_looked_for() {
+    let world = world();
+    world.write_environment(&["python=3.11", "vs2015_runtime=14.27=h5e58377_2"]);
+    let outcome = world.lock(&["--platform", "linux-64"]).failure(1);
+    assert!(outcome.stderr.contains("cannot be had for linux-64, but for win"), "{outcome}");
 }
 
 #[test]

@@ -274,6 +274,9 @@ fn what_is_not_a_selector_is_not_taken_for_one() {
         assert_eq!(Selector::parse(text), None, "{text}");
     }
     assert!(Selector::parse(" not linux or osx and(arm64) ").unwrap().matches(Subdir::OsxArm64));
+    let matches = |word: &str, platform| Selector::parse(word).unwrap().matches(platform);
+    assert!(matches("armv7l", Subdir::LinuxArmV7l) && !matches("armv6l", Subdir::LinuxArmV7l));
+    assert!(matches("emscripten and wasm32", Subdir::EmscriptenWasm32) && !matches("wasi", Subdir::EmscriptenWasm32));
 }
 
 #[test]
