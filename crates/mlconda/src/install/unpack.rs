@@ -50,8 +50,6 @@ impl Archive {
 pub(super) enum Kind<'a> {
     /// A file with this content.
     File(&'a mut dyn Read),
-    /// A file of the cache, for this one to be the same as.
-    OnDisk(PathBuf),
     /// A soft link to this.
     SoftLink(PathBuf),
     /// The same file as this one, which came before.

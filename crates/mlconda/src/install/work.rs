@@ -216,7 +216,7 @@ async fn fetch_one(
     progress: &dyn Progress,
 ) -> Result<Job, InstallError> {
     let package = &shared.packages[number];
-    let cached = shared.cached(package).filter(|place| place.is_dir());
+    let cached = shared.cached(package).filter(|place| cache::is_there(place));
     let archive = match (cached, package.url.to_file_path()) {
         (Some(place), _) => Place::Cached(place),
         (None, Ok(path)) if package.url.scheme() == "file" => Place::Local(path),
@@ -268,7 +268,9 @@ impl Shared {
             Err(error) => return Outcome::Failed(error),
         };
         let read = match &archive {
-            Place::Cached(place) => cache::read(place, &mut linking),
+            Place::Cached(place) => {
+                cache::read(place).map_err(LinkError::Content).and_then(|cached| linking.link_cached(cached))
+            }
             Place::Here(archive) => unpack(archive, &package.file_name, &mut linking),
             Place::Local(_) => Ok(()),
         };
@@ -280,7 +282,7 @@ impl Shared {
             Err(error) => Err(error),
             Ok(()) => linking.finish(),
         };
-        match linked.and_then(|linked| self.record(number, &linked)) {
+        match linked.and_then(|linked| self.record(number, linked)) {
             Ok(finished) => Outcome::Finished(Box::new(finished)),
             Err(LinkError::Failed(error)) => Outcome::Failed(error),
             Err(LinkError::Content(source)) => Outcome::Failed(blame(package, source)),
@@ -301,7 +303,7 @@ impl Shared {
     }
 
     /// Writes a package's record. Its list of files can be long: it goes to disk, not into the result.
-    fn record(&self, number: usize, linked: &Linked) -> Result<Finished, LinkError> {
+    fn record(&self, number: usize, linked: Linked) -> Result<Finished, LinkError> {
         let package = &self.packages[number];
         let index = &linked.package.index;
         if index.name.as_normalized() != package.name.as_str() || index.version.as_str() != package.version {
@@ -309,23 +311,20 @@ impl Shared {
             return Err(super::package::invalid(message).into());
         }
         let spec = record::requested(&self.specs, &package.name);
+        let built = linked.package.built();
+        let is_python = linked.package.is_python();
         let mut record = record::record(package, linked, spec)?;
         let path = self.stage.root().join("conda-meta").join(format!("{}.json", package.dist_name()));
-        record::write(&path, &record::render(&record)?, linked.package.built().unwrap_or(0))?;
-        if linked.package.is_python() {
+        record::write(&path, &record::render(&record)?, built.unwrap_or(0))?;
+        if is_python {
             let info = PythonInfo::from_python_record(&record.repodata_record.package_record, self.platform)
                 .map_err(|error| super::package::invalid(error.to_string()))?;
             let _ = self.python.set(info);
         }
-        record.files = Vec::new();
-        record.paths_data.paths = Vec::new();
-        Ok(Finished {
-            number,
-            record,
-            built: linked.package.built(),
-            files: linked.paths.iter().filter(|entry| entry.path_type != PathType::Directory).count(),
-            bytes: linked.paths.iter().filter(|entry| is_file(entry)).filter_map(|entry| entry.size_in_bytes).sum(),
-        })
+        let paths = std::mem::take(&mut record.paths_data.paths);
+        let files = std::mem::take(&mut record.files).len();
+        let bytes = paths.iter().filter(|entry| is_file(entry)).filter_map(|entry| entry.size_in_bytes).sum();
+        Ok(Finished { number, record, built, files, bytes })
     }
 }
 
