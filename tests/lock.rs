@@ -475,3 +475,84 @@ fn a_platform_that_does_not_exist() {
     let outcome = world.lock(&["--platform", "linux-65"]).failure(2);
     assert!(outcome.stderr.contains("`linux-64`"), "{outcome}");
 }
+
+/// Positional or by `-f`, in any mix: one lock for all that they ask for.
+#[test]
+fn several_files_are_locked_as_one_environment() {
+    let world = world();
+    world.write("base.yml", "name: base-and-more\nchannels: ['${CHANNELS}/main']\ndependencies: [python=3.11]\n");
+    world.write("train.yml", "channels: ['${CHANNELS}/main']\ndependencies: [arrays]\nvariables: {A: b}\n");
+    world.write("pins.yml", "dependencies: [arrays<1.26]\n");
+    world.lock(&["base.yml", "train.yml", "-f", "pins.yml"]).success();
+    let lock = world.read("env.lock");
+    let head = lock.lines().filter(|line| ["# name", "# spec", "# variable"].iter().any(|key| line.starts_with(key)));
+    assert_snapshot!(head.collect::<Vec<_>>().join("\n"), @r#"
+    # name: base-and-more
+    # spec: arrays
+    # spec: arrays <1.26
+    # spec: python 3.11.*
+    # variable: A="b"
+    "#);
+    assert!(archives(&lock).contains("arrays-1.25"), "{lock}");
+    world.mlconda(["install", "base.yml", "train.yml", "-f", "pins.yml", "--dry-run"]).success();
+    world.write("other.yml", "channels: ['${CHANNELS}/extra']\ndependencies: [special]\n");
+    assert_snapshot!(world.lock(&["base.yml", "other.yml"]).failure(1), @"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: other.yml:1:1: these channels (file://[CHANNELS]/extra) and those of `base.yml` (file://[CHANNELS]/main) have no common order: neither list is a part of the other
+      |
+    1 | channels: ['file://[CHANNELS]/extra']
+      | ^^^^^^^^
+      = help: write the same `channels:` in both files, or leave them out of one
+    ");
+}
+
+/// An environment that means a company's mirror without naming it.
+#[test]
+fn channels_are_found_under_the_alias() {
+    let world = world();
+    world.write("environment.yml", "channels: [main, nodefaults]\ndependencies: [tzdata]\n");
+    let alias = format!("file://{}", world.channels().directory().display());
+    world.lock(&["--channel-alias", &alias]).success();
+    let one = world.read("env.lock");
+    world.write("environment.yml", "dependencies: [tzdata]\n");
+    world.lock(&["--channel-alias", &alias, "--default-channel", "main", "-o", "two.lock"]).success();
+    assert_eq!(archives(&one), archives(&world.read("two.lock")));
+    let variables = [("MLCONDA_CHANNEL_ALIAS", alias.as_str()), ("MLCONDA_DEFAULT_CHANNELS", "nothing-here, main")];
+    let outcome = world.mlconda_with(["lock", "--dry-run"], &variables).failure(1);
+    assert!(outcome.stderr.contains("nothing-here"), "{outcome}");
+    let variables = [variables[0], ("MLCONDA_DEFAULT_CHANNELS", "main")];
+    let outcome = world.mlconda_with(["lock", "--dry-run"], &variables).success();
+    assert_eq!(archives(&one), archives(&outcome.stdout));
+}
+
+#[test]
+fn a_build_of_another_platform_is_told_before_it_is_looked_for() {
+    let world = world();
+    world.write_environment(&["python=3.11", "vs2015_runtime=14.27=h5e58377_2"]);
+    let outcome = world.lock(&["--platform", "linux-64"]).failure(1);
+    assert!(outcome.stderr.contains("cannot be had for linux-64, but for win"), "{outcome}");
+}
+
+#[test]
+fn every_mistake_is_told_at_once() {
+    let world = world();
+    world.write("environment.yml", "channels: [a]\ndependencies:\n  - python >=3.8 <3.12\n  - 3.10\n");
+    assert_snapshot!(world.lock(&[]).failure(1), @"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: environment.yml:3:5: `python >=3.8 <3.12` lacks a comma between two version constraints
+      |
+    3 |   - python >=3.8 <3.12
+      |     ^^^^^^^^^^^^^^^^^^
+      = help: write `python >=3.8,<3.12`
+
+    environment.yml:4:5: `3.10` is a number to YAML, and a dependency begins with a package's name
+      |
+    4 |   - 3.10
+      |     ^^^^
+      = help: write `- NAME=3.10`
+    ");
+}

@@ -6,6 +6,7 @@
 
 mod cache;
 mod crash;
+mod export;
 mod faults;
 mod install;
 mod lock;

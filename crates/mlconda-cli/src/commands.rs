@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod export;
 mod info;
 mod install;
 mod list;
@@ -21,6 +22,7 @@ pub(crate) enum Command {
     ShellHook(shell_hook::Args),
     Verify(verify::Args),
     List(list::Args),
+    Export(export::Args),
     Info(info::Args),
 }
 
@@ -33,6 +35,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Result<ExitCode, CliEr
         Command::ShellHook(args) => shell_hook::run(args, context),
         Command::Verify(args) => verify::run(args, context),
         Command::List(args) => list::run(args, context),
+        Command::Export(args) => export::run(args, context),
         Command::Info(args) => info::run(args, context),
     }
 }

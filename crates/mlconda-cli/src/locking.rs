@@ -19,12 +19,23 @@ use crate::{progress::Display, report::CliError, settings::Context};
 /// What decides on a lock besides the file
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct LockingArgs {
+    /// An environment.yml (repeatable): several are merged into one environment
+    #[arg(short, long = "file", value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
     /// Look for packages in this channel before those of the file (repeatable)
     #[arg(short, long = "channel", value_name = "CHANNEL")]
     pub(crate) channels: Vec<String>,
     /// Ignore the channels of the file: only those of `-c` count
     #[arg(long, requires = "channels")]
     pub(crate) override_channels: bool,
+    /// Find channels that are named without a URL under this one [default: $MLCONDA_CHANNEL_ALIAS, else
+    /// https://conda.anaconda.org]
+    #[arg(long, value_name = "URL")]
+    pub(crate) channel_alias: Option<String>,
+    /// What the channel `defaults` stands for (repeatable, in order) [default: $MLCONDA_DEFAULT_CHANNELS, by commas,
+    /// else pkgs/main and pkgs/r of repo.anaconda.com]
+    #[arg(long = "default-channel", value_name = "CHANNEL")]
+    pub(crate) default_channels: Vec<String>,
     /// Assume this virtual package of the machine that the lock is for, as in `__cuda=12.4`; an empty version
     /// assumes its absence (repeatable)
     #[arg(long = "virtual-package", value_name = "NAME=VERSION")]
@@ -50,20 +61,25 @@ pub(crate) enum Cache {
     IfPresent,
 }
 
-/// Reads an environment.yml, and says what deserves a word about it.
-pub(crate) fn read(file: &Path, args: &LockingArgs, context: &Context) -> Result<Environment, CliError> {
+/// Reads an environment, merged from these files, and says what deserves a word about it.
+pub(crate) fn read(files: &[PathBuf], args: &LockingArgs, context: &Context) -> Result<Environment, CliError> {
+    let settings = &context.settings;
+    let default_channels = match args.default_channels.as_slice() {
+        [] => settings.list("MLCONDA_DEFAULT_CHANNELS"),
+        told => told.to_vec(),
+    };
+    let alias = || settings.variable("MLCONDA_CHANNEL_ALIAS").map(str::to_owned);
     let options = ReadOptions {
-        directory: context.settings.directory.clone(),
-        home: context.settings.home.clone(),
-        variables: context.settings.variables.clone(),
+        directory: settings.directory.clone(),
+        home: settings.home.clone(),
+        variables: settings.variables.clone(),
         extra_channels: args.channels.clone(),
+        default_channels,
+        channel_alias: args.channel_alias.clone().or_else(alias),
         channel_rule: if args.override_channels { ChannelRule::ExtraOnly } else { ChannelRule::FileToo },
     };
-    let environment = Environment::read(file, &options)?;
-    for warning in &environment.warnings {
-        let place = warning.location;
-        context.ui.warn(&format!("{}:{}:{}: {}", file.display(), place.line, place.column, warning.message));
-    }
+    let environment = Environment::read_all(files, &options)?;
+    environment.warnings.iter().for_each(|warning| context.ui.warn(&warning.to_string()));
     Ok(environment)
 }
 
@@ -76,6 +92,9 @@ pub(crate) fn lock(
     cache: Cache,
     context: &Context,
 ) -> Result<Vec<Lock>, CliError> {
+    for warning in platforms.iter().flat_map(|platform| environment.suspicions(*platform)) {
+        context.ui.warn(&warning.to_string());
+    }
     let overrides = overrides(args, context)?;
     let targets: Vec<(Environment, Host)> = platforms
         .iter()
@@ -158,7 +177,7 @@ fn refuse_pip(environment: &Environment) -> Result<(), CliError> {
     let lines: String = environment
         .pip
         .iter()
-        .map(|line| format!("\n  {} ({}:{})", line.text, environment.file.display(), line.location.line))
+        .map(|line| format!("\n  {} ({}:{})", line.text, line.file.display(), line.location.line))
         .collect();
     let what = if environment.pip.len() == 1 { "this requirement" } else { "these requirements" };
     Err(CliError::world(

@@ -106,6 +106,12 @@ impl Settings {
         self.variables.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.as_str())
     }
 
+    /// The parts of an environment variable that holds a list: commas stand between them, as in conda's.
+    pub(crate) fn list(&self, name: &str) -> Vec<String> {
+        let parts = self.variable(name).unwrap_or_default().split(',').map(str::trim);
+        parts.filter(|part| !part.is_empty()).map(str::to_owned).collect()
+    }
+
     /// What packages' scripts may know of the environment: the way to the network, the language, where temporary files go.
     pub(crate) fn script_variables(&self) -> Vec<(String, String)> {
         let told = |name: &str| {

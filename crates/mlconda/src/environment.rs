@@ -4,24 +4,28 @@
 mod channel;
 mod decode;
 mod diagnostic;
+mod error;
+mod merge;
 mod reader;
 mod selector;
 mod spec;
+mod suspicion;
 mod yaml;
 
 #[cfg(test)]
 mod tests;
 
 use std::{
-    fmt::Write,
+    fmt::{self, Display, Formatter, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use indexmap::IndexMap;
 use rattler_conda_types::{Channel, MatchSpec, Subdir};
 use rattler_digest::{Sha256, compute_bytes_digest};
 
-pub use self::{diagnostic::Diagnostic, selector::Selector};
+pub use self::{diagnostic::Diagnostic, error::EnvironmentError, selector::Selector};
 
 /// A place in a file: line and column, both from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +43,8 @@ pub struct Requirement {
     pub text: String,
     /// What it means.
     pub spec: MatchSpec,
+    /// The file that it stands in: an environment may be merged from several.
+    pub file: Arc<Path>,
     /// Where it stands.
     pub location: Location,
     /// For which platforms it counts; `None` for all.
@@ -50,6 +56,8 @@ pub struct Requirement {
 pub struct PipLine {
     /// The line.
     pub text: String,
+    /// The file that it stands in.
+    pub file: Arc<Path>,
     /// Where it stands.
     pub location: Location,
     /// For which platforms it counts; `None` for all.
@@ -61,8 +69,17 @@ pub struct PipLine {
 pub struct Warning {
     /// What, and what to do.
     pub message: String,
+    /// The file.
+    pub file: Arc<Path>,
     /// Where.
     pub location: Location,
+}
+
+impl Display for Warning {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Location { line, column } = self.location;
+        write!(f, "{}:{line}:{column}: {}", self.file.display(), self.message)
+    }
 }
 
 /// What reading needs to know besides the file, so that reading depends on nothing else.
@@ -77,6 +94,11 @@ pub struct ReadOptions {
     pub variables: Vec<(String, String)>,
     /// Channels put before those of the file (`-c`).
     pub extra_channels: Vec<String>,
+    /// What `defaults` consists of, in order; the public channels if empty. conda's `default_channels`.
+    pub default_channels: Vec<String>,
+    /// The URL under which channels are found by their name; `https://conda.anaconda.org` if there is none. conda's
+    /// `channel_alias`.
+    pub channel_alias: Option<String>,
     /// Whether the file's own channels count.
     pub channel_rule: ChannelRule,
 }
@@ -115,54 +137,9 @@ pub struct Environment {
     pub platforms: Vec<Subdir>,
     /// What deserves a word.
     pub warnings: Vec<Warning>,
-}
-
-/// An `environment.yml` that could not be read.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum EnvironmentError {
-    /// The file could not be read.
-    #[error(transparent)]
-    Read(#[from] std::io::Error),
-    /// The bytes are no text.
-    #[error("{0}")]
-    Encoding(Box<Diagnostic>),
-    /// The text is no YAML.
-    #[error("{0}")]
-    Syntax(Box<Diagnostic>),
-    /// The YAML is no environment.
-    #[error("{0}")]
-    Structure(Box<Diagnostic>),
-    /// A channel is none.
-    #[error("{0}")]
-    Channel(Box<Diagnostic>),
-    /// A dependency is no match spec.
-    #[error("{0}")]
-    Spec(Box<Diagnostic>),
-    /// One of [`ReadOptions::extra_channels`] is none.
-    #[error("the channel `{channel}` cannot be used: {message}\n  = help: {help}")]
-    ExtraChannel {
-        /// The channel as it was given.
-        channel: String,
-        /// What is wrong.
-        message: String,
-        /// What to do.
-        help: String,
-    },
-}
-
-impl EnvironmentError {
-    /// The place in the file and the remedy, if the error has a place.
-    pub fn diagnostic(&self) -> Option<&Diagnostic> {
-        match self {
-            Self::Read(_) | Self::ExtraChannel { .. } => None,
-            Self::Encoding(diagnostic)
-            | Self::Syntax(diagnostic)
-            | Self::Structure(diagnostic)
-            | Self::Channel(diagnostic)
-            | Self::Spec(diagnostic) => Some(diagnostic),
-        }
-    }
+    /// Where `channels:` stands, if anything stands there: a merged environment takes no channels from a file that
+    /// names none.
+    channels_key: Option<Box<Diagnostic>>,
 }
 
 /// Whether an environment may have this name: it becomes a directory. conda refuses the same characters, and a name of
@@ -189,6 +166,38 @@ impl Environment {
         reader::read(&decode::normalize(text), file, options)
     }
 
+    /// Reads several files as one environment, as conda-lock does; see [`Self::merge`].
+    ///
+    /// # Errors
+    /// If one of them cannot be read, or they contradict each other. What is wrong in one is told with what is wrong
+    /// in the others.
+    pub fn read_all<P: AsRef<Path>>(files: &[P], options: &ReadOptions) -> Result<Self, EnvironmentError> {
+        let (mut environments, mut errors) = (Vec::new(), Vec::new());
+        for file in files {
+            match Self::read(file.as_ref(), options) {
+                Ok(environment) => environments.push(environment),
+                Err(error) => errors.push(error),
+            }
+        }
+        if errors.is_empty() { Self::merge(environments) } else { Err(EnvironmentError::several(errors)) }
+    }
+
+    /// One environment that asks for all that several ask for. Every dependency counts, so that two specs of one
+    /// package must both hold. A variable has its value from the last file that sets it; the name is the first one's.
+    /// Of the channels, each file's list must be part of the longest one, in the same order: then nothing is found in
+    /// another channel than the file alone would find it in.
+    ///
+    /// # Errors
+    /// If there is no such order of the channels, or no environment.
+    pub fn merge(environments: Vec<Self>) -> Result<Self, EnvironmentError> {
+        merge::merge(environments)
+    }
+
+    /// What is odd about locking this for a platform: packages and builds that only another one has.
+    pub fn suspicions(&self, platform: Subdir) -> Vec<Warning> {
+        suspicion::foreign(self, platform).into_iter().collect()
+    }
+
     /// The environment on one platform: without the lines whose selectors rule it out, and without selectors.
     #[must_use]
     pub fn for_platform(&self, platform: Subdir) -> Self {
@@ -199,6 +208,11 @@ impl Environment {
         environment.requirements.iter_mut().for_each(|requirement| requirement.selector = None);
         environment.pip.iter_mut().for_each(|line| line.selector = None);
         environment
+    }
+
+    /// Whether nothing is asked for.
+    fn is_empty(&self) -> bool {
+        self.requirements.is_empty() && self.pip.is_empty()
     }
 
     /// Every channel that packages may come from: [`Self::channels`], then those that only a `channel::package` names,

@@ -99,6 +99,7 @@
 pub mod activate;
 pub mod environment;
 pub mod error;
+pub mod export;
 pub mod host;
 pub mod install;
 pub mod lock;

@@ -33,9 +33,9 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The environment [default: environment.yml or environment.yaml here]
+    /// The environment [default: environment.yml or environment.yaml here]; several files are merged into one
     #[arg(value_name = "FILE")]
-    file: Option<PathBuf>,
+    inputs: Vec<PathBuf>,
     /// The lock to write; with several platforms, `env.lock` stands for `env.linux-64.lock` and so on
     #[arg(short, long, value_name = "FILE", default_value = "env.lock")]
     output: PathBuf,
@@ -59,12 +59,13 @@ Examples:
   mlconda lock --platform linux-64 --platform linux-aarch64
   mlconda lock --virtual-package __cuda=12.4       for machines with a GPU
   mlconda lock gpu.yml -o gpu.lock -c https://conda.example.org/lab
+  mlconda lock base.yml train.yml                  both as one environment; -f base.yml -f train.yml as well
   mlconda lock --dry-run                           see what it would pin";
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let start = Instant::now();
-    let file = input(args.file, context)?;
-    let environment = locking::read(&file, &args.locking, context)?;
+    let files = input(&args, context)?;
+    let environment = locking::read(&files, &args.locking, context)?;
     let platforms = platforms(&args.platforms, &environment)?;
     let locks = locking::lock(&environment, &platforms, &args.locking, Cache::Make, context)?;
     let mut printed = Vec::new();
@@ -101,11 +102,15 @@ fn write(lock: &Lock, output: &Path, context: &Context) -> Result<Written, CliEr
     })
 }
 
-/// The file that was typed, else the one that is here.
-fn input(typed: Option<PathBuf>, context: &Context) -> Result<PathBuf, CliError> {
-    let usual = || ["environment.yml", "environment.yaml"].map(PathBuf::from);
-    let here = || usual().into_iter().find(|file| context.settings.absolute(file).is_file());
-    typed.or_else(here).ok_or_else(|| {
+/// The files that were typed, else the one that is here.
+fn input(args: &Args, context: &Context) -> Result<Vec<PathBuf>, CliError> {
+    let typed: Vec<PathBuf> = args.inputs.iter().chain(&args.locking.files).cloned().collect();
+    if !typed.is_empty() {
+        return Ok(typed);
+    }
+    let usual = ["environment.yml", "environment.yaml"].map(PathBuf::from);
+    let here = usual.into_iter().find(|file| context.settings.absolute(file).is_file());
+    here.map(|file| vec![file]).ok_or_else(|| {
         CliError::world(
             format!("there is no `environment.yml` in `{}`", context.settings.directory.display()),
             "name the file: `mlconda lock path/to/environment.yml`",

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use rattler_conda_types::{Channel, ChannelConfig, ParseChannelError, Subdir};
 use url::Url;
 
-use super::ReadOptions;
+use super::{EnvironmentError, ReadOptions};
 
 /// Where the channels of `defaults` and `pkgs/…` are.
 const REPO: &str = "https://repo.anaconda.com/pkgs";
@@ -38,8 +38,34 @@ pub(super) struct Resolver<'a> {
 }
 
 impl<'a> Resolver<'a> {
-    pub(super) fn new(options: &'a ReadOptions, directory: PathBuf) -> Self {
-        Self { options, config: ChannelConfig::default_with_root_dir(directory.clone()), directory }
+    /// # Errors
+    /// If the options' alias is no URL.
+    pub(super) fn new(options: &'a ReadOptions, directory: PathBuf) -> Result<Self, EnvironmentError> {
+        let mut resolver = Self { options, config: ChannelConfig::default_with_root_dir(directory.clone()), directory };
+        if let Some(alias) = &options.channel_alias {
+            let bad = |message: String| EnvironmentError::ExtraChannel {
+                channel: alias.clone(),
+                message,
+                help: "the alias of channels is a URL, as in `https://conda.example.com/mirror`".to_owned(),
+            };
+            let text = resolver.expand(alias).map_err(|refusal| bad(refusal.message))?;
+            // A name is put behind the last `/`.
+            let text = format!("{}/", text.trim_end_matches('/'));
+            resolver.config.channel_alias = Url::parse(&text).map_err(|error| bad(error.to_string()))?;
+        }
+        Ok(resolver)
+    }
+
+    /// The channels of the options, which are relative to another directory than those of the file.
+    pub(super) fn extra_channels(&self) -> Result<Vec<Channel>, EnvironmentError> {
+        let outer = Self { directory: self.options.directory.clone(), ..self.clone() };
+        let mut channels = Vec::new();
+        for text in &self.options.extra_channels {
+            channels.extend(outer.channels(text).map_err(|Refusal { message, help }| {
+                EnvironmentError::ExtraChannel { channel: text.clone(), message, help }
+            })?);
+        }
+        Ok(channels)
     }
 
     /// The channels that an entry of `channels:` stands for: none, one, or those of a multichannel.
@@ -47,7 +73,7 @@ impl<'a> Resolver<'a> {
         match text.trim() {
             "" => Err(Refusal::new("a channel without a name", "remove the entry, or name a channel")),
             "nodefaults" => Ok(Vec::new()),
-            "defaults" => DEFAULTS.iter().map(|name| self.repo(name)).collect(),
+            "defaults" => self.defaults(),
             text => self.channel(text).map(|channel| vec![channel]),
         }
     }
@@ -58,11 +84,29 @@ impl<'a> Resolver<'a> {
         let channel = match name {
             "" | "*" => None,
             // A match spec has room for one channel. Those of `defaults` do not overlap: `r` has R, `main` the rest.
-            "defaults" if is_r(package) => Some(self.repo("r")?),
-            "defaults" => Some(self.repo("main")?),
+            "defaults" => self.default_for(package)?,
             name => Some(self.channel(name)?),
         };
         Ok((channel, subdir))
+    }
+
+    /// The channels that `defaults` consists of.
+    fn defaults(&self) -> Result<Vec<Channel>, Refusal> {
+        let outer = Self { directory: self.options.directory.clone(), ..self.clone() };
+        match self.options.default_channels.as_slice() {
+            [] => DEFAULTS.iter().map(|name| self.repo(name)).collect(),
+            // One that stands for itself would have no end.
+            told => {
+                told.iter().filter(|name| name.trim() != "defaults").map(|name| outer.channel(name.trim())).collect()
+            }
+        }
+    }
+
+    /// The one of them that has a package: of the public ones `r` has R, and `main` the rest; of others, the first.
+    fn default_for(&self, package: &str) -> Result<Option<Channel>, Refusal> {
+        let channels = self.defaults()?;
+        let place = usize::from(self.options.default_channels.is_empty() && is_r(package));
+        Ok(channels.into_iter().nth(place))
     }
 
     /// What a path that is relative to the file stands for.

@@ -44,7 +44,8 @@ fn not_text(bytes: &[u8], valid: usize, file: &Path) -> EnvironmentError {
     ))
 }
 
-/// Takes a byte order mark away and leaves `\n` as the only line break, so that lines are counted in one way.
+/// Takes byte order marks away (files that were joined have them in the middle) and leaves `\n` as the only line break, so
+/// that lines are counted in one way.
 pub(super) fn normalize(text: &str) -> String {
-    text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n").replace('\r', "\n")
+    text.replace('\u{feff}', "").replace("\r\n", "\n").replace('\r', "\n")
 }

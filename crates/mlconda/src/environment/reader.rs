@@ -1,26 +1,35 @@
 //! From the YAML tree to the environment: which keys there are (CEP-24), what may stand in them, and what is said about
 //! everything else. What conda accepts is accepted; what it accepts and drops without a word gets a warning.
 
-use std::{path::Path, rc::Rc};
+mod dependencies;
 
-use rattler_conda_types::{Channel, PackageNameMatcher, Subdir};
+use std::{path::Path, rc::Rc, sync::Arc};
+
+use rattler_conda_types::{Channel, Subdir};
 
 use super::{
-    ChannelRule, Environment, EnvironmentError, Location, PipLine, ReadOptions, Requirement, Warning,
+    ChannelRule, Environment, EnvironmentError, Location, ReadOptions, Requirement, Warning,
     channel::{Refusal, Resolver},
     diagnostic::Source,
-    selector::{self, Selector},
-    spec,
+    suspicion,
     yaml::{self, Node, Value},
 };
 
 /// The keys that mean something here.
 const KEYS: &[&str] = &["name", "channels", "dependencies", "variables", "prefix", "platforms"];
-/// Of these variables, those that the text names after a `$`.
-fn expansions(text: &str, variables: &[(String, String)]) -> Vec<(String, String)> {
-    let names: std::collections::BTreeSet<&str> = text
-        .split('$')
-        .skip(1)
+const TEMPLATE_HELP: &str = "the file looks like a template: render it first";
+
+/// What is said of a file that asks for nothing.
+pub(super) const NO_DEPENDENCIES: &str = "the environment has no dependencies";
+
+/// Of the variables, those that the text or a channel of the options names after a `$`.
+fn expansions(text: &str, options: &ReadOptions) -> Vec<(String, String)> {
+    let ReadOptions { extra_channels, default_channels, channel_alias, variables, .. } = options;
+    let texts = extra_channels.iter().chain(default_channels).chain(channel_alias);
+    let names: std::collections::BTreeSet<&str> = texts
+        .map(String::as_str)
+        .chain([text])
+        .flat_map(|text| text.split('$').skip(1))
         .map(|tail| tail.strip_prefix('{').unwrap_or(tail))
         .map(|tail| tail.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default())
         .collect();
@@ -38,7 +47,7 @@ pub(super) fn read(text: &str, file: &Path, options: &ReadOptions) -> Result<Env
     let mut reader = Reader {
         source,
         options,
-        resolver: Resolver::new(options, directory),
+        resolver: Resolver::new(options, directory)?,
         environment: Environment {
             file: file.to_owned(),
             name: None,
@@ -46,14 +55,21 @@ pub(super) fn read(text: &str, file: &Path, options: &ReadOptions) -> Result<Env
             requirements: Vec::new(),
             pip: Vec::new(),
             variables: indexmap::IndexMap::new(),
-            expansions: expansions(text, &options.variables),
+            expansions: expansions(text, options),
             prefix: None,
             platforms: Vec::new(),
             warnings: Vec::new(),
+            channels_key: None,
         },
+        file: Arc::from(file),
+        errors: Vec::new(),
     };
     reader.document()?;
-    Ok(reader.environment)
+    if reader.errors.is_empty() {
+        return Ok(reader.environment);
+    }
+    reader.errors.sort_by_key(|error| error.diagnostic().map(|diagnostic| diagnostic.location));
+    Err(EnvironmentError::several(reader.errors))
 }
 
 struct Reader<'a> {
@@ -61,6 +77,9 @@ struct Reader<'a> {
     options: &'a ReadOptions,
     resolver: Resolver<'a>,
     environment: Environment,
+    file: Arc<Path>,
+    /// What is wrong so far. Reading goes on behind a mistake, so that all of them are told at once.
+    errors: Vec<EnvironmentError>,
 }
 
 impl Reader<'_> {
@@ -70,8 +89,9 @@ impl Reader<'_> {
             let help = "install it as it is: a lock needs no solving";
             return Err(self.wrong(Location { line, column: 1 }, 9, "this is a lock, not an environment", help));
         }
-        let root = yaml::parse(self.source).map_err(EnvironmentError::Syntax)?;
-        let Some(root) = root else {
+        let document = yaml::parse(self.source).map_err(EnvironmentError::Syntax)?;
+        self.errors.extend(document.duplicates.into_iter().map(Box::new).map(EnvironmentError::Structure));
+        let Some(root) = document.root else {
             let message = "the file says nothing";
             return Err(self.wrong(Location { line: 1, column: 1 }, 1, message, "list packages under `dependencies:`"));
         };
@@ -81,22 +101,41 @@ impl Reader<'_> {
         };
         let mut channels = None;
         for (key, value) in entries {
-            match key.text() {
-                Some("name") => self.name(value)?,
-                Some("channels") => channels = Some(value),
-                Some("dependencies") => self.dependencies(key, value)?,
-                Some("variables") => self.variables(value)?,
-                Some("prefix") => self.environment.prefix = self.scalar("prefix", value)?.map(Into::into),
-                Some("platforms") => self.platforms(value)?,
-                _ => self.unknown(key, entries)?,
-            }
+            let read = match key.text() {
+                Some("name") => self.name(value),
+                Some("channels") => {
+                    channels = Some((key, value));
+                    Ok(())
+                }
+                Some("dependencies") => self.dependencies(key, value),
+                Some("variables") => self.variables(value),
+                Some("prefix") => self.prefix(value),
+                Some("platforms") => self.platforms(value),
+                _ => self.unknown(key, entries),
+            };
+            self.note(read);
         }
-        self.channels(channels)?;
-        if self.environment.requirements.is_empty() && self.environment.pip.is_empty() {
-            self.warn(root.location, "the environment has no dependencies".to_owned());
+        let read = self.channels(channels);
+        self.note(read);
+        if self.environment.is_empty() && self.errors.is_empty() {
+            self.warn(root.location, NO_DEPENDENCIES.to_owned());
         }
         self.add_pip();
         self.environment.warnings.sort_by_key(|warning| warning.location);
+        Ok(())
+    }
+
+    /// Keeps what is wrong for the end.
+    fn note(&mut self, read: Result<()>) {
+        self.errors.extend(read.err());
+    }
+
+    fn prefix(&mut self, value: &Node) -> Result<()> {
+        self.environment.prefix = self.scalar("prefix", value)?.map(Into::into);
+        if self.environment.prefix.is_some() {
+            let message = "`prefix:` is where the environment was when the file was written; it is not followed";
+            self.warn(value.location, message.to_owned());
+        }
         Ok(())
     }
 
@@ -110,6 +149,11 @@ impl Reader<'_> {
                 "use a name without spaces and without `/`, `\\`, `:` and `#`",
             ));
         }
+        if matches!(name.as_str(), "base" | "root") {
+            let message =
+                format!("`{name}` is what conda calls the root prefix; give the environment a name of its own");
+            self.warn(value.location, message);
+        }
         self.environment.name = Some(name);
         Ok(())
     }
@@ -122,7 +166,7 @@ impl Reader<'_> {
             None => {
                 let message = format!("`{key}:` is {}, and should be a string", value.kind());
                 let help = match self.source.line(value.location.line).contains("{{") {
-                    true => "the file looks like a template: render it first".to_owned(),
+                    true => TEMPLATE_HELP.to_owned(),
                     false => format!("write `{key}: …` on one line"),
                 };
                 Err(self.wrong_node(value, message, help))
@@ -149,35 +193,38 @@ impl Reader<'_> {
         }
     }
 
-    fn channels(&mut self, value: Option<&Rc<Node>>) -> Result<()> {
-        let mut channels = Vec::new();
-        let outer = Resolver::new(self.options, self.options.directory.clone());
-        for text in &self.options.extra_channels {
-            channels.extend(outer.channels(text).map_err(|refusal| EnvironmentError::ExtraChannel {
-                channel: text.clone(),
-                message: refusal.message,
-                help: refusal.help,
-            })?);
-        }
-        let items = value.map(|value| self.list("channels", value)).transpose()?.unwrap_or_default();
+    fn channels(&mut self, entry: Option<(&Rc<Node>, &Rc<Node>)>) -> Result<()> {
+        let mut channels = self.resolver.extra_channels()?;
+        let items = entry.map(|(_, value)| self.list("channels", value)).transpose()?.unwrap_or_default();
+        let errors = self.errors.len();
         if self.options.channel_rule == ChannelRule::FileToo {
             for item in &items {
-                channels.extend(self.channel(item)?);
+                match self.channel(item) {
+                    Ok(read) => channels.extend(read),
+                    Err(error) => self.errors.push(error),
+                }
             }
             // As conda without any configuration.
             if items.is_empty() && self.options.extra_channels.is_empty() {
                 channels = self.resolver.channels("defaults").map_err(|refusal| self.bad_channel(None, refusal))?;
             }
+            let names: Vec<(&str, Location)> =
+                items.iter().filter_map(|item| Some((item.text()?.trim(), item.location))).collect();
+            suspicion::channels(&names).into_iter().for_each(|(location, message)| self.warn(location, message));
         }
         for channel in channels {
             if !self.environment.channels.iter().any(|known| known.base_url == channel.base_url) {
                 self.environment.channels.push(channel);
             }
         }
+        if let Some((key, _)) = entry.filter(|_| !items.is_empty()) {
+            self.environment.channels_key = Some(self.source.diagnostic(key.location, key.length, "", ""));
+        }
         let unreachable = |r: &Requirement| r.spec.channel.is_none() && r.spec.url.is_none();
-        if self.environment.channels.is_empty() && self.environment.requirements.iter().any(unreachable) {
+        let none = self.environment.channels.is_empty() && self.errors.len() == errors;
+        if none && self.environment.requirements.iter().any(unreachable) {
             let refusal = Refusal::new("no channel is left to take packages from", "name a channel under `channels:`");
-            return Err(self.bad_channel(value.map(Rc::as_ref), refusal));
+            return Err(self.bad_channel(entry.map(|(_, value)| value.as_ref()), refusal));
         }
         Ok(())
     }
@@ -204,124 +251,6 @@ impl Reader<'_> {
         }
     }
 
-    fn dependencies(&mut self, key: &Node, value: &Node) -> Result<()> {
-        match &value.value {
-            _ if value.is_null() => Ok(()),
-            Value::Sequence(items) => items.iter().try_for_each(|item| self.dependency(item, None)),
-            _ => {
-                let message = format!("`dependencies:` is {}, and should be a list", value.kind());
-                let at = if matches!(value.value, Value::Mapping(_)) { key } else { value };
-                Err(self.wrong_node(at, message, "put `- ` in front of every package: `- python=3.11`"))
-            }
-        }
-    }
-
-    fn dependency(&mut self, item: &Node, selector: Option<&Selector>) -> Result<()> {
-        match &item.value {
-            Value::Scalar { text, .. } => self.requirement(item, text, selector),
-            Value::Mapping(entries) => entries.iter().try_for_each(|(key, value)| self.section(key, value, selector)),
-            Value::Sequence(_) => {
-                let message = "a list stands where a package should stand";
-                Err(self.wrong_node(item, message, "write one package on a line, behind one `- `"))
-            }
-        }
-    }
-
-    fn requirement(&mut self, item: &Node, text: &str, selector: Option<&Selector>) -> Result<()> {
-        if item.is_null() {
-            return Err(self.wrong_node(item, "an empty dependency", "remove the `-`, or name a package"));
-        }
-        if let Some(kind) = item.not_a_string() {
-            let message = format!("`{text}` is {kind} to YAML, and a dependency begins with a package's name");
-            return Err(self.wrong_node(item, message, format!("write `- NAME={text}`")));
-        }
-        let parsed = spec::parse(text, &self.resolver).map_err(|Refusal { message, help }| {
-            EnvironmentError::Spec(self.source.diagnostic(item.location, item.length, message, help))
-        })?;
-        for remark in parsed.remarks {
-            self.warn(item.location, remark);
-        }
-        let selector = self.selector(item, selector);
-        let (text, location) = (text.trim().to_owned(), item.location);
-        self.environment.requirements.push(Requirement { text, spec: parsed.spec, location, selector });
-        Ok(())
-    }
-
-    /// What holds for a line: the selector that it stands under, and the one in its comment.
-    fn selector(&mut self, item: &Node, outer: Option<&Selector>) -> Option<Selector> {
-        let inner = item.comment(self.source).and_then(selector::in_comment);
-        if let Some(inner) = &inner {
-            let message = format!("the comment `# [{inner}]` is taken for a selector; conda ignores it");
-            self.warn(item.location, message);
-        }
-        match (outer.cloned(), inner) {
-            (Some(outer), Some(inner)) => Some(outer.and(inner)),
-            (outer, inner) => outer.or(inner),
-        }
-    }
-
-    /// A mapping among the dependencies: `pip:`, or `sel(…):`.
-    fn section(&mut self, key: &Node, value: &Rc<Node>, outer: Option<&Selector>) -> Result<()> {
-        let name = key.text().unwrap_or_default();
-        if name == "pip" {
-            return self.pip(key, value, outer);
-        }
-        if let Some(expression) = selector::in_key(name) {
-            let Some(selector) = Selector::parse(expression) else {
-                let message = format!("`{expression}` is no selector");
-                let help =
-                    "use `linux`, `osx`, `win`, `unix` or a platform such as `linux-64`, with `and`, `or`, `not`";
-                return Err(self.wrong_node(key, message, help));
-            };
-            let selector = outer.cloned().map_or(selector.clone(), |outer| outer.and(selector));
-            return match &value.value {
-                Value::Sequence(items) => items.iter().try_for_each(|item| self.dependency(item, Some(&selector))),
-                _ => self.dependency(value, Some(&selector)),
-            };
-        }
-        let message = format!("`{name}:` is no section of the dependencies; only `pip:` and `sel(…):` are");
-        let help = match value.text() {
-            Some(text) if !value.is_null() => format!("for the package, write `- {name}={text}`"),
-            _ if strsim::jaro_winkler(&name.to_lowercase(), "pip") > 0.8 => "write `- pip:`".to_owned(),
-            _ => format!("for the package `{name}`, write `- {name}` without the colon"),
-        };
-        Err(self.wrong_node(key, message, help))
-    }
-
-    fn pip(&mut self, key: &Node, value: &Rc<Node>, selector: Option<&Selector>) -> Result<()> {
-        if !self.environment.pip.is_empty() && selector.is_none() {
-            let message = "a further `pip:` list is added to the one before it; conda reads only the last one";
-            self.warn(key.location, message.to_owned());
-        }
-        for item in self.list("pip", value)? {
-            let Some(text) = item.text().filter(|_| !item.is_null()) else {
-                let message = format!("a line for pip is a string, and this is {}", item.kind());
-                return Err(self.wrong_node(&item, message, "put the line in quotes, or remove the `-`"));
-            };
-            let selector = self.selector(&item, selector);
-            for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
-                let (text, location) = (line.to_owned(), item.location);
-                self.environment.pip.push(PipLine { text, location, selector: selector.clone() });
-            }
-        }
-        Ok(())
-    }
-
-    /// Packages for pip need pip: conda adds it where it is not listed.
-    fn add_pip(&mut self) {
-        let is_pip = |requirement: &Requirement| matches!(&requirement.spec.name, PackageNameMatcher::Exact(name) if name.as_normalized() == "pip");
-        let Some(first) = self.environment.pip.first() else { return };
-        if self.environment.requirements.iter().any(is_pip) {
-            return;
-        }
-        let location = first.location;
-        let Ok(parsed) = spec::parse("pip", &self.resolver) else { return };
-        let requirement = Requirement { text: "pip".to_owned(), spec: parsed.spec, location, selector: None };
-        self.environment.requirements.push(requirement);
-        let message = "there is a `pip:` list, and `pip` is not among the dependencies; it is added, as conda does";
-        self.warn(location, message.to_owned());
-    }
-
     fn variables(&mut self, value: &Node) -> Result<()> {
         if value.is_null() {
             return Ok(());
@@ -331,52 +260,66 @@ impl Reader<'_> {
             return Err(self.wrong_node(value, message, "write `NAME: value` on lines of their own, without `- `"));
         };
         for (key, value) in entries {
-            let Some(name) = key.text().filter(|name| !name.is_empty() && !name.contains(['=', '\0'])) else {
-                return Err(self.wrong_node(key, "this cannot be the name of a variable", "write `NAME: value`"));
-            };
-            let Some(text) = value.text() else {
-                let message = format!("the variable `{name}` is {}, and should be a string", value.kind());
-                return Err(self.wrong_node(value, message, "put the value in quotes"));
-            };
-            let text = if value.is_null() { "" } else { text };
-            self.environment.variables.insert(name.to_owned(), text.to_owned());
+            let read = self.variable(key, value);
+            self.note(read);
         }
+        Ok(())
+    }
+
+    fn variable(&mut self, key: &Node, value: &Node) -> Result<()> {
+        let Some(name) = key.text().filter(|name| !name.is_empty() && !name.contains(['=', '\0'])) else {
+            return Err(self.wrong_node(key, "this cannot be the name of a variable", "write `NAME: value`"));
+        };
+        let Some(text) = value.text() else {
+            let message = format!("the variable `{name}` is {}, and should be a string", value.kind());
+            return Err(self.wrong_node(value, message, "put the value in quotes"));
+        };
+        let text = if value.is_null() { "" } else { text };
+        self.environment.variables.insert(name.to_owned(), text.to_owned());
         Ok(())
     }
 
     fn platforms(&mut self, value: &Rc<Node>) -> Result<()> {
         for item in self.list("platforms", value)? {
-            let text = item.text().unwrap_or_default();
-            let known = text.parse::<Subdir>().ok().filter(|s| s.as_str() == text && *s != Subdir::NoArch);
-            let Some(platform) = known else {
-                let help = match nearest(text, Subdir::all().map(Subdir::as_str)) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => "use a platform such as `linux-64`, `linux-aarch64` or `osx-arm64`".to_owned(),
-                };
-                return Err(self.wrong_node(&item, format!("`{text}` is no platform"), help));
-            };
-            if !self.environment.platforms.contains(&platform) {
-                self.environment.platforms.push(platform);
-            }
+            let read = self.platform(&item);
+            self.note(read);
         }
         Ok(())
     }
 
-    /// conda warns of keys that it does not know and goes on. Where one is plainly another one misspelt, going on would
-    /// make an environment without what the file asks for.
+    fn platform(&mut self, item: &Node) -> Result<()> {
+        let text = item.text().unwrap_or_default();
+        let known = text.parse::<Subdir>().ok().filter(|s| s.as_str() == text && *s != Subdir::NoArch);
+        let Some(platform) = known else {
+            let help = match nearest(text, Subdir::all().map(Subdir::as_str)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "use a platform such as `linux-64`, `linux-aarch64` or `osx-arm64`".to_owned(),
+            };
+            return Err(self.wrong_node(item, format!("`{text}` is no platform"), help));
+        };
+        if !self.environment.platforms.contains(&platform) {
+            self.environment.platforms.push(platform);
+        }
+        Ok(())
+    }
+
+    /// conda warns of keys that it does not know and goes on (CEP-24). Where one is plainly another one misspelt that says
+    /// what is installed, going on would make another environment than the file asks for.
     fn unknown(&mut self, key: &Node, entries: &[(Rc<Node>, Rc<Node>)]) -> Result<()> {
         let name = key.text().unwrap_or_default();
         let missing = |key: &&&str| !entries.iter().any(|(other, _)| other.text() == Some(**key));
-        if let Some(near) = nearest(name, KEYS.iter().filter(missing).copied()) {
+        let near = nearest(name, KEYS.iter().filter(missing).copied());
+        if let Some(near @ ("dependencies" | "channels" | "variables")) = near {
             let message = format!("there is no section `{name}:`");
             return Err(self.wrong_node(key, message, format!("did you mean `{near}:`?")));
         }
-        self.warn(key.location, format!("the section `{name}:` means nothing here and is ignored"));
+        let meant = near.map(|near| format!("; did you mean `{near}:`?")).unwrap_or_default();
+        self.warn(key.location, format!("the section `{name}:` means nothing here and is ignored{meant}"));
         Ok(())
     }
 
     fn warn(&mut self, location: Location, message: String) {
-        self.environment.warnings.push(Warning { message, location });
+        self.environment.warnings.push(Warning { message, file: Arc::clone(&self.file), location });
     }
 
     fn wrong(
@@ -400,7 +343,7 @@ impl Reader<'_> {
 }
 
 /// The candidate that was most likely meant, if one was.
-fn nearest<'a>(text: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(super) fn nearest<'a>(text: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let text = text.to_lowercase();
     candidates
         .map(|candidate| (strsim::damerau_levenshtein(&text, candidate), candidate))

@@ -8,8 +8,29 @@ use rattler_conda_types::Subdir;
 
 /// The words that are known besides the names of platforms such as `linux-64`.
 const WORDS: &[&str] = &[
-    "linux", "osx", "win", "unix", "linux32", "linux64", "osx64", "win32", "win64", "x86", "x86_64", "arm64",
-    "aarch64", "ppc64le", "s390x", "riscv64",
+    "linux",
+    "osx",
+    "win",
+    "unix",
+    "linux32",
+    "linux64",
+    "osx64",
+    "win32",
+    "win64",
+    "x86",
+    "x86_64",
+    "arm64",
+    "aarch64",
+    "ppc64le",
+    "s390x",
+    "riscv64",
+    "armv6l",
+    "armv7l",
+    "wasm32",
+    "emscripten",
+    "wasi",
+    "freebsd",
+    "zos",
 ];
 
 /// An expression of platforms: words joined by `and`, `or`, `not` and parentheses.
@@ -81,6 +102,7 @@ fn word_matches(word: &str, platform: Subdir) -> bool {
         "win64" => platform == Subdir::Win64,
         // conda-build's `x86` is the family: 32 and 64 bits.
         "x86" => matches!(arch, "x86" | "x86_64"),
+        "emscripten" | "wasi" | "freebsd" | "zos" => platform.as_str().split('-').next() == Some(word),
         // One instruction set, two names, as in the platforms: `linux-aarch64`, but `osx-arm64`.
         _ if WORDS.contains(&word) => arch == word,
         _ => platform.as_str() == word,

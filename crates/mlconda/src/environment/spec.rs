@@ -31,6 +31,13 @@ pub(super) fn parse(text: &str, resolver: &Resolver<'_>) -> Result<Parsed, Refus
     }
     let mut remarks = Vec::new();
     let text = text.split('#').next().unwrap_or("").trim();
+    let (whole, text) = (text, unconditional(text));
+    if text != whole {
+        let condition = whole[text.len()..].trim();
+        remarks.push(format!(
+            "`{condition}` in `{whole}` is ignored, as conda does; a selector is `- sel(linux): {text}`"
+        ));
+    }
     let (positional, bracket) = split_bracket(text)?;
     let bracket = bracket.filter(|inner| {
         if !inner.contains('=') && !inner.trim().is_empty() {
@@ -43,6 +50,12 @@ pub(super) fn parse(text: &str, resolver: &Resolver<'_>) -> Result<Parsed, Refus
     });
     let (channel, rest) = split_channel(&positional);
     let rest = rest.trim();
+    if let (Some((name, version)), None) = (positional.split_once(':'), channel)
+        && rest.starts_with(|c: char| c.is_ascii_digit())
+    {
+        let message = format!("`{text}` is no match spec: a `:` stands behind a channel, not behind a package");
+        return Err(Refusal::new(message, format!("write `{name}={version}`")));
+    }
     let end = rest.find(|c: char| c.is_whitespace() || "=<>!~".contains(c)).unwrap_or(rest.len());
     let (name, tail) = rest.split_at(end);
     let mut spec = named(name, bracket, text)?;
@@ -65,6 +78,9 @@ fn foreign(text: &str) -> Result<(), Refusal> {
         Err(Refusal::new("an empty match spec", "remove the `-`, or name a package"))
     } else if text.starts_with('-') {
         pip("begins like an option of pip, not like a package")
+    } else if text.contains(" - ") {
+        let message = format!("`{text}` is more than one dependency: the second `-` stands deeper than the first");
+        Err(Refusal::new(message, "indent all dependencies alike"))
     } else if ["git+", "hg+", "svn+", "bzr+"].iter().any(|scheme| text.starts_with(scheme)) {
         pip("is a repository, which only pip can install")
     } else if text.contains(" @ ") {
@@ -118,6 +134,35 @@ fn package(text: &str, resolver: &Resolver<'_>) -> Result<Option<MatchSpec>, Ref
     Ok(Some(spec))
 }
 
+/// Without a condition (`numpy if __linux`), which conda has put off and ignores.
+fn unconditional(text: &str) -> &str {
+    text.split_once(" if ").map_or(text, |(spec, _)| spec.trim_end())
+}
+
+/// The pairs in brackets in one form, `key="value", …`: people part them by spaces too (CEP-29). `name` counts in front of
+/// the brackets only. `None` if they are no pairs.
+fn pairs(inner: &str) -> Option<String> {
+    let mut pairs = Vec::new();
+    let mut rest = inner.trim();
+    while !rest.is_empty() {
+        let (key, after) = rest.split_once('=')?;
+        let key = key.trim();
+        let (value, behind) = match after.chars().next().filter(|c| matches!(c, '\'' | '"')) {
+            Some(quote) => after[1..].split_once(quote)?,
+            None => after.split_at(after.find([',', ' ']).unwrap_or(after.len())),
+        };
+        rest = behind.trim_start_matches([',', ' ']);
+        if key.is_empty() || !key.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c)) || value.contains('"')
+        {
+            return None;
+        }
+        if key != "name" {
+            pairs.push(format!("{key}=\"{value}\""));
+        }
+    }
+    Some(pairs.join(", "))
+}
+
 /// Takes out `[…]`.
 fn split_bracket(text: &str) -> Result<(String, Option<&str>), Refusal> {
     match (text.find('['), text.rfind(']')) {
@@ -153,16 +198,21 @@ fn named(name: &str, bracket: Option<&str>, text: &str) -> Result<MatchSpec, Ref
 /// What stands in brackets, with the name in front of them.
 fn bracketed(name: &str, inner: &str, text: &str) -> Result<MatchSpec, Refusal> {
     let options = ParseMatchSpecOptions::lenient().with_repodata_revision(RepodataRevision::V3);
-    let spec = MatchSpec::from_str(&format!("{name}[{inner}]"), options).map_err(|error| {
-        // Every second piece stands between quotes.
-        let mut quoted = inner.split(['\'', '"']).skip(1).step_by(2);
-        let repaired = quoted.find_map(|value| Some((value, repaired(value)?)));
-        match (repaired, error.to_string().as_str()) {
-            (Some((version, meant)), _) => lacks_comma(text, &text.replace(version, &meant)),
-            (None, "Eof") => Refusal::new(format!("`{text}` is no match spec: its version is none"), SPEC_HELP),
-            (None, reason) => Refusal::new(format!("`{text}` is no match spec: {reason}"), SPEC_HELP),
-        }
-    })?;
+    let pairs = pairs(inner);
+    if pairs.as_deref() == Some("") {
+        return named(name, None, text);
+    }
+    let spec =
+        MatchSpec::from_str(&format!("{name}[{}]", pairs.as_deref().unwrap_or(inner)), options).map_err(|error| {
+            // Every second piece stands between quotes.
+            let mut quoted = inner.split(['\'', '"']).skip(1).step_by(2);
+            let repaired = quoted.find_map(|value| Some((value, repaired(value)?)));
+            match (repaired, error.to_string().as_str()) {
+                (Some((version, meant)), _) => lacks_comma(text, &text.replace(version, &meant)),
+                (None, "Eof") => Refusal::new(format!("`{text}` is no match spec: its version is none"), SPEC_HELP),
+                (None, reason) => Refusal::new(format!("`{text}` is no match spec: {reason}"), SPEC_HELP),
+            }
+        })?;
     match &spec.build {
         Some(StringMatcher::Exact(build)) if build.starts_with(['<', '>', '=', '!', '~']) => {
             Err(Refusal::new(format!("`{text}` is no match spec: `{build}` is no build string"), SPEC_HELP))
@@ -200,13 +250,14 @@ fn constraint(text: &str, tail: &str) -> Result<Constraint, Refusal> {
         return Err(invalid(format!("no version stands behind `{compact}`")));
     }
     let (compact, swapped) = swapped(text, compact);
-    let version = VersionSpec::from_str(&legacy(&compact, build), ParseStrictness::Lenient).map_err(|error| {
-        match error.to_string().as_str() {
-            // The parser's word for having no words.
-            "Eof" | "" => invalid(format!("`{}` is no version", written.trim())),
-            reason => invalid(format!("`{}` is no version: {reason}", written.trim())),
-        }
-    })?;
+    let version =
+        VersionSpec::from_str(&without_stars(&legacy(&compact, build)), ParseStrictness::Lenient).map_err(|error| {
+            match error.to_string().as_str() {
+                // The parser's word for having no words.
+                "Eof" | "" => invalid(format!("`{}` is no version", written.trim())),
+                reason => invalid(format!("`{}` is no version: {reason}", written.trim())),
+            }
+        })?;
     let build = match build {
         Some(build) if build.contains(char::is_whitespace) => {
             return Err(invalid(format!("`{build}` is no build string: it has a space in it")));
@@ -257,6 +308,18 @@ fn legacy(version: &str, build: Option<&str>) -> String {
         return version.to_owned();
     }
     if build.is_some() || fuzzy.ends_with('*') { fuzzy.to_owned() } else { format!("{fuzzy}*") }
+}
+
+/// `==1.2.*` as `1.2.*` (CEP-29), where the parser makes `==1.2` of it; and `>1.2.*` as `>1.2`, since conda takes no notice
+/// of a star behind an operator that compares, where the parser makes `>=1.2` of it.
+fn without_stars(version: &str) -> String {
+    let plain = |clause: &str| match (clause.strip_prefix("=="), clause.strip_suffix(".*")) {
+        (Some(fuzzy), _) if fuzzy.ends_with('*') => fuzzy.to_owned(),
+        (_, Some(plain)) if plain.starts_with('>') && !plain.starts_with(">=") => plain.to_owned(),
+        _ => clause.to_owned(),
+    };
+    let alternatives = version.split('|').map(|all| all.split(',').map(plain).collect::<Vec<_>>().join(","));
+    alternatives.collect::<Vec<_>>().join("|")
 }
 
 /// `=>1.2` and `=<1.2` with the operator the right way round, which is what conda makes of them in effect.

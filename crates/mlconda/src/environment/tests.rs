@@ -125,6 +125,43 @@ fn a_missing_comma_is_shown_with_the_spec_that_was_meant() {
     assert_eq!(refusal(text).strip_prefix("env/"), Some(example));
 }
 
+/// One run tells all that has to be mended, in the order of the lines.
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let text = "name: a b\nchannels: [two words, a]\nchannels: [b]\ndependencies:\n  - python >=3.8 <3.12\n  - 3.10\n  - pip:\n    \
+                - [x]\n  - sel(linux): [numpy==, {npm: x}]\nplatforms: [linux64]\nvariables: {A: [1]}\n";
+    let error = read(text).unwrap_err();
+    let told: Vec<String> = error.diagnostics().iter().map(|d| format!("{}: {}", d.location.line, d.message)).collect();
+    assert_snapshot!(told.join("\n"), @"
+    1: `a b` cannot be the name of an environment
+    2: `two words` is no channel: it has a space in it
+    3: the key `channels` stands here and on line 2
+    5: `python >=3.8 <3.12` lacks a comma between two version constraints
+    6: `3.10` is a number to YAML, and a dependency begins with a package's name
+    8: a line for pip is a string, and this is a list
+    9: `numpy==` is no match spec: no version stands behind `==`
+    9: `npm:` is no section of the dependencies; only `pip:` and `sel(…):` are
+    10: `linux64` is no platform
+    11: the variable `A` is a list, and should be a string
+    ");
+    let mistakes = |count: usize| refusal(&format!("channels: [a]\ndependencies:\n{}", "  - 1\n".repeat(count)));
+    assert_snapshot!(mistakes(2), @"
+    env/environment.yml:3:5: `1` is a number to YAML, and a dependency begins with a package's name
+      |
+    3 |   - 1
+      |     ^
+      = help: write `- NAME=1`
+
+    env/environment.yml:4:5: `1` is a number to YAML, and a dependency begins with a package's name
+      |
+    4 |   - 1
+      |     ^
+      = help: write `- NAME=1`
+    ");
+    let many = mistakes(33);
+    assert!(many.matches("= help").count() == 20 && many.ends_with("\n\nand 13 more"), "{many}");
+}
+
 #[test]
 fn broken_yaml_is_shown_with_its_place() {
     assert_snapshot!(refusal("name: x\ndependencies:\n  - a\n   - pip:\n"), @r"
@@ -186,6 +223,7 @@ fn every_encoding_that_editors_write_is_read() {
     let encoded = [
         text.as_bytes().to_vec(),
         [&[0xef, 0xbb, 0xbf], text.as_bytes()].concat(),
+        text.replace("channels", "\u{feff}channels").into_bytes(),
         text.replace('\n', "\r\n").into_bytes(),
         text.replace('\n', "\r").into_bytes(),
         [&[0xff, 0xfe], little.as_slice()].concat(),
@@ -236,6 +274,9 @@ fn what_is_not_a_selector_is_not_taken_for_one() {
         assert_eq!(Selector::parse(text), None, "{text}");
     }
     assert!(Selector::parse(" not linux or osx and(arm64) ").unwrap().matches(Subdir::OsxArm64));
+    let matches = |word: &str, platform| Selector::parse(word).unwrap().matches(platform);
+    assert!(matches("armv7l", Subdir::LinuxArmV7l) && !matches("armv6l", Subdir::LinuxArmV7l));
+    assert!(matches("emscripten and wasm32", Subdir::EmscriptenWasm32) && !matches("wasi", Subdir::EmscriptenWasm32));
 }
 
 #[test]
@@ -303,4 +344,103 @@ fn a_spec_means_the_same_channel_as_the_list() {
 fn messages_show_variables_by_name() {
     let message = refusal("channels: ['a:$TOKEN']");
     assert!(message.contains("a:$TOKEN") && !message.contains("secret"), "{message}");
+}
+
+fn named(file: &str, text: &str) -> Environment {
+    Environment::parse(text, Path::new(file), &options()).unwrap()
+}
+
+/// As conda-lock merges them: every dependency counts, and the channels must have one order.
+#[test]
+fn several_files_are_one_environment() {
+    let base = named(
+        "base.yml",
+        "name: ml\nchannels: [nvidia, conda-forge]\ndependencies: [python=3.11, numpy]\nvariables: {A: 1, B: 1}\n\
+         platforms: [linux-64]",
+    );
+    let more = named(
+        "more.yml",
+        "name: other\nchannels: [conda-forge]\ndependencies:\n  - numpy<2\n  - python=3.11\n  - pip\n  - pip: [x]\n\
+         variables: {B: 2}\nplatforms: [osx-arm64, linux-64]",
+    );
+    // A file without channels has no say in them, and one without dependencies brings none.
+    let rest = named("rest.yml", "variables: {C: 3}");
+    let merged = Environment::merge(vec![rest.clone(), more.clone(), base.clone()]).unwrap();
+    assert_snapshot!(summary(&merged), @"name `other`; channels `nvidia`, `conda-forge`; specs `numpy<2`, `python=3.11`, `pip`, `numpy`; pip `x`; variables `C=3`, `B=1`, `A=1`; platforms `osx-arm64`, `linux-64`");
+    let places = merged.requirements.iter().map(|r| format!("{}:{} {}", r.file.display(), r.location.line, r.text));
+    assert_snapshot!(places.collect::<Vec<_>>().join("\n"), @"
+    more.yml:4 numpy<2
+    more.yml:5 python=3.11
+    more.yml:6 pip
+    base.yml:3 numpy
+    ");
+    let defaults = Environment::merge(vec![rest.clone(), rest]).unwrap();
+    assert_eq!(defaults.channels.len(), 2);
+
+    let other = named("other.yml", "name: o\nchannels: [conda-forge, pytorch]\ndependencies: [x]");
+    assert_snapshot!(Environment::merge(vec![base, other]).unwrap_err(), @"
+    other.yml:2:1: these channels (conda-forge, pytorch) and those of `base.yml` (nvidia, conda-forge) have no common order: neither list is a part of the other
+      |
+    2 | channels: [conda-forge, pytorch]
+      | ^^^^^^^^
+      = help: write the same `channels:` in both files, or leave them out of one
+    ");
+    assert_snapshot!(Environment::merge(Vec::new()).unwrap_err(), @"no environment file is named");
+}
+
+/// What an export of another machine leads to is said once, and not where its builds can be had.
+#[test]
+fn builds_of_another_platform_are_told_once() {
+    let text = "name: x\nchannels: [a]\ndependencies:\n  - numpy=1.26\n  - zlib=1.2.13=h8cc25b3_0\n  - vc=14.2\n  \
+                - python=3.11.5=he1021f5_0\n  - m2w64-gcc-libs\n  - sel(win): pywin32\n";
+    let environment = read(text).unwrap();
+    let told = |platform| environment.suspicions(platform).iter().map(ToString::to_string).collect::<String>();
+    assert_snapshot!(told(Subdir::Linux64), @"env/environment.yml:5:5: `zlib=1.2.13=h8cc25b3_0` and 2 more lines cannot be had for linux-64, but for win-64: the file seems to be an export from there. Export it with `--no-builds` or `--from-history`, or hold lines back as in `- sel(win): zlib`");
+    assert_eq!(told(Subdir::Win64), "");
+    for (spec, at_home, elsewhere) in [
+        ("a=1=py39h06a4308_0", Subdir::Linux64, Subdir::OsxArm64),
+        ("a=1=py39hca03da5_0", Subdir::OsxArm64, Subdir::Osx64),
+        ("a=1=hecd8cb5_0", Subdir::Osx64, Subdir::Linux64),
+        ("a=1=cpu_vs2019_1", Subdir::Win64, Subdir::Linux64),
+        ("appnope", Subdir::OsxArm64, Subdir::Linux64),
+        ("_libgcc_mutex=0.1=main", Subdir::LinuxAarch64, Subdir::Win64),
+    ] {
+        let environment = read(&format!("channels: [a]\ndependencies: ['{spec}']")).unwrap();
+        assert!(environment.suspicions(at_home).is_empty(), "{spec}");
+        assert_eq!(environment.suspicions(elsewhere).len(), 1, "{spec}");
+    }
+}
+
+/// conda's `channel_alias` and `default_channels`.
+#[test]
+fn a_mirror_takes_the_place_of_the_public_channels() {
+    let options = ReadOptions {
+        channel_alias: Some("https://$TOKEN@conda.example.com/mirror".into()),
+        default_channels: vec![
+            "main".into(),
+            "./local".into(),
+            "https://conda.example.com/r".into(),
+            "defaults".into(),
+        ],
+        ..options()
+    };
+    let read = |text: &str| Environment::parse(text, Path::new("env/environment.yml"), &options).unwrap();
+    let text = "channels: [conda-forge, defaults, 'https://conda.anaconda.org/x', pkgs/r]\n\
+                dependencies: ['defaults::a', 'bioconda::b', 'c[channel=conda-forge]']";
+    let channels = read(text).all_channels();
+    assert_snapshot!(channels.iter().map(|channel| format!("{}\n", channel.base_url)).collect::<String>(), @"
+    https://secret@conda.example.com/mirror/conda-forge/
+    https://secret@conda.example.com/mirror/main/
+    file:///project/local/
+    https://conda.example.com/r/
+    https://conda.anaconda.org/x/
+    https://repo.anaconda.com/pkgs/r/
+    https://secret@conda.example.com/mirror/bioconda/
+    ");
+    assert_eq!(read("dependencies: [x]").channels.len(), 3);
+    let options = ReadOptions { channel_alias: Some("mirror".into()), ..options.clone() };
+    assert_snapshot!(Environment::parse(text, Path::new("e.yml"), &options).unwrap_err(), @"
+    the channel `mirror` cannot be used: relative URL without a base
+      = help: the alias of channels is a URL, as in `https://conda.example.com/mirror`
+    ");
 }

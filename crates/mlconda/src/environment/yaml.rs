@@ -100,12 +100,21 @@ enum Open {
     Mapping { entries: Entries, key: Option<Rc<Node>>, anchor: usize, location: Location },
 }
 
-/// Reads the one document of a text; `None` if there is nothing in it.
+/// A document, and what is wrong with it that does not keep it from being read.
+#[derive(Debug, Default)]
+pub(super) struct Document {
+    /// The value; `None` if there is nothing in the document.
+    pub(super) root: Option<Rc<Node>>,
+    /// Keys that stand twice; the first of them is the one that is kept.
+    pub(super) duplicates: Vec<Diagnostic>,
+}
+
+/// Reads the one document of a text.
 ///
 /// # Errors
-/// If the text is no YAML, has more than one document, names a key twice, or nests too deeply.
-pub(super) fn parse(source: Source<'_>) -> Result<Option<Rc<Node>>, Box<Diagnostic>> {
-    let mut tree = Tree { source, open: Vec::new(), anchors: HashMap::new(), root: None };
+/// If the text is no YAML, has more than one document, or nests too deeply.
+pub(super) fn parse(source: Source<'_>) -> Result<Document, Box<Diagnostic>> {
+    let mut tree = Tree { source, open: Vec::new(), anchors: HashMap::new(), document: Document::default() };
     let mut parser = Parser::new_from_str(source.text);
     let mut documents = 0;
     while let Some(event) = parser.next_event() {
@@ -123,14 +132,14 @@ pub(super) fn parse(source: Source<'_>) -> Result<Option<Rc<Node>>, Box<Diagnost
         }
         tree.take(event, span)?;
     }
-    Ok(tree.root)
+    Ok(tree.document)
 }
 
 struct Tree<'a> {
     source: Source<'a>,
     open: Vec<Open>,
     anchors: HashMap<usize, Rc<Node>>,
-    root: Option<Rc<Node>>,
+    document: Document,
 }
 
 impl Tree<'_> {
@@ -198,13 +207,15 @@ impl Tree<'_> {
             self.anchors.insert(anchor, Rc::clone(&node));
         }
         match self.open.last_mut() {
-            None => self.root = (!node.is_null()).then_some(node),
+            None => self.document.root = (!node.is_null()).then_some(node),
             Some(Open::Sequence { items, .. }) => items.push(node),
             Some(Open::Mapping { key: slot @ None, .. }) => *slot = Some(node),
             Some(Open::Mapping { entries, key, .. }) => {
                 if let Some(key) = key.take() {
-                    unique(self.source, entries, &key)?;
-                    entries.push((key, node));
+                    match duplicate(self.source, entries, &key) {
+                        Some(duplicate) => self.document.duplicates.push(*duplicate),
+                        None => entries.push((key, node)),
+                    }
                 }
             }
         }
@@ -212,17 +223,15 @@ impl Tree<'_> {
     }
 }
 
-fn unique(source: Source<'_>, entries: &[(Rc<Node>, Rc<Node>)], key: &Node) -> Result<(), Box<Diagnostic>> {
-    let Some(text) = key.text() else { return Ok(()) };
-    match entries.iter().find(|(other, _)| other.text() == Some(text)) {
-        Some((first, _)) if text != "<<" => Err(source.diagnostic(
-            key.location,
-            key.length,
-            format!("the key `{text}` stands here and on line {}", first.location.line),
-            "a key stands once: put both values under one of them",
-        )),
-        _ => Ok(()),
-    }
+fn duplicate(source: Source<'_>, entries: &[(Rc<Node>, Rc<Node>)], key: &Node) -> Option<Box<Diagnostic>> {
+    let text = key.text().filter(|text| *text != "<<")?;
+    let (first, _) = entries.iter().find(|(other, _)| other.text() == Some(text))?;
+    Some(source.diagnostic(
+        key.location,
+        key.length,
+        format!("the key `{text}` stands here and on line {}", first.location.line),
+        "a key stands once: put both values under one of them",
+    ))
 }
 
 /// Carries out merge keys (`<<: *base`): what a mapping says itself comes before what it merges.

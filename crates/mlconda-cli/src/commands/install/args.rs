@@ -28,6 +28,7 @@ Examples:
   mlconda install a.lock b.lock              several environments, which share files by hard link
   mlconda install env.lock --verify          and prove that the environment is what the lock says
   mlconda install environment.yml            lock in memory, then install
+  mlconda install base.yml train.yml         both as one environment
 
 With --progress json, stderr has one JSON object a line, typed by its field `event`:
   install-started    prefix, packages, bytes (to download; null if the lock does not say)
@@ -58,9 +59,9 @@ In a Dockerfile:
   RUN mlconda install env.lock
   ENV PATH=/opt/conda/envs/ml/bin:$PATH")]
 pub(crate) struct Args {
-    /// Lock files, or an environment.yml
-    #[arg(required = true, value_name = "LOCK")]
-    pub(super) files: Vec<PathBuf>,
+    /// Lock files, or an environment.yml; several of these are merged into one environment
+    #[arg(required_unless_present = "files", value_name = "LOCK")]
+    pub(super) inputs: Vec<PathBuf>,
     #[command(flatten)]
     pub(super) prefix: PrefixArgs,
     /// Say what would be done, and do nothing

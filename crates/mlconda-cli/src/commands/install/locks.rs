@@ -52,18 +52,19 @@ pub(super) fn targets(locks: Vec<(PathBuf, Lock)>, args: &Args, context: &Contex
 pub(super) fn read_all(args: &Args, platform: Subdir, context: &Context) -> Result<Vec<(PathBuf, Lock)>, CliError> {
     let settings = &context.settings;
     let expansion = Expansion { home: settings.home.clone(), variables: settings.variables.clone() };
+    let is_environment = |file: &PathBuf| file.extension().is_some_and(|kind| kind == "yml" || kind == "yaml");
+    let (environments, files): (Vec<PathBuf>, Vec<PathBuf>) = args.inputs.iter().cloned().partition(is_environment);
     let mut locks = Vec::new();
-    for file in &args.files {
-        let path = settings.absolute(file);
-        if path.extension().is_some_and(|extension| extension == "yml" || extension == "yaml") {
-            let environment = locking::read(&path, &args.locking, context)?;
-            let made = locking::lock(&environment, &[platform], &args.locking, Cache::IfPresent, context)?;
-            locks.extend(made.into_iter().map(|lock| (file.clone(), lock)));
-        } else {
-            let lock = Lock::read(&path, &expansion)?;
-            warn_of_weak_hashes(file, &lock, context);
-            locks.push((file.clone(), lock));
-        }
+    for file in files {
+        let lock = Lock::read(&settings.absolute(&file), &expansion)?;
+        warn_of_weak_hashes(&file, &lock, context);
+        locks.push((file, lock));
+    }
+    let environments: Vec<PathBuf> = environments.iter().chain(&args.locking.files).cloned().collect();
+    if !environments.is_empty() {
+        let environment = locking::read(&environments, &args.locking, context)?;
+        let made = locking::lock(&environment, &[platform], &args.locking, Cache::IfPresent, context)?;
+        locks.extend(made.into_iter().map(|lock| (environment.file.clone(), lock)));
     }
     Ok(locks)
 }

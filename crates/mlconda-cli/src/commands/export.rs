@@ -1,0 +1,105 @@
+//! `mlconda export`: an environment.yml of what is installed.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use mlconda::{
+    Subdir,
+    export::{self, Detail},
+    lock::Lock,
+    prefix::Prefix,
+};
+
+use crate::{
+    report::CliError,
+    settings::{Context, PrefixArgs},
+    words::count,
+};
+
+/// Write an environment.yml of what is installed
+///
+/// What pip has installed is listed under `pip:`, as `name==version` or with the URL that it came from. Without a
+/// prefix, the active environment is taken ($CONDA_PREFIX), else the only one under the root prefix.
+///
+/// Three degrees, from the exact to the portable: every package with its version and build, which exists for one
+/// platform only; with `--no-builds` every version; with `--from-history` the match specs that were asked for, and
+/// nothing that came for their sake. An environment that has to be the same everywhere and for ever wants a lock
+/// instead: `mlconda lock`, or `--explicit`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The prefix: the directory of the environment
+    #[arg(value_name = "PREFIX", conflicts_with_all = ["prefix", "name"])]
+    place: Option<PathBuf>,
+    #[command(flatten)]
+    prefix: PrefixArgs,
+    /// Only what was asked for, as it was asked for
+    #[arg(long, conflicts_with_all = ["no_builds", "explicit"])]
+    from_history: bool,
+    /// Versions without builds
+    #[arg(long, conflicts_with = "explicit")]
+    no_builds: bool,
+    /// An @EXPLICIT lock instead: each package's URL and hash, dependencies first
+    #[arg(long)]
+    explicit: bool,
+    /// Write to this file instead of stdout
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  mlconda export -n ml                             name=version=build of every package
+  mlconda export /opt/conda/envs/ml --no-builds    name=version, for another platform say
+  mlconda export --from-history -o environment.yml
+  mlconda export -n ml --explicit -o env.lock      a lock, to be installed elsewhere as it is";
+
+pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
+    let named = PrefixArgs { prefix: args.place.clone().or(args.prefix.prefix.clone()), ..args.prefix.clone() };
+    let prefix = named.existing(&context.settings)?;
+    let text = text(&args, &prefix, context)?;
+    let Some(output) = &args.output else {
+        context.ui.data(text)?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    fs_err::write(context.settings.absolute(output), text).map_err(|error| {
+        CliError::world(
+            format!("cannot write `{}`: {}", output.display(), error.kind()),
+            "name a file in a directory that can be written to, with `-o`",
+        )
+    })?;
+    context.ui.say(&format!("`{}` is exported to `{}`.", prefix.path().display(), output.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is exported, as the text of its file.
+fn text(args: &Args, prefix: &Prefix, context: &Context) -> Result<String, CliError> {
+    let detail = match () {
+        () if args.from_history => Detail::History,
+        () if args.no_builds => Detail::Versions,
+        () => Detail::Builds,
+    };
+    let export = export::export(prefix, detail)?;
+    if args.explicit {
+        if !export.pip.is_empty() {
+            let packages = count(export.pip.len(), "package");
+            context.ui.warn(&format!("pip has installed {packages}, for which an @EXPLICIT lock has no words"));
+        }
+        return explicit(prefix, export.name);
+    }
+    if export.is_masked() {
+        context.ui.warn(
+            "a channel has a login in its URL, in the place of which `********` stands: put an environment variable \
+             there, as in `https://host/t/$TOKEN/channel`",
+        );
+    }
+    Ok(export.to_yaml())
+}
+
+/// The packages as a lock, for the platform that they name or, where all are noarch, for this one.
+fn explicit(prefix: &Prefix, name: Option<String>) -> Result<String, CliError> {
+    let records: Vec<_> = prefix.records()?.into_iter().map(|record| record.repodata_record).collect();
+    let subdirs = records.iter().filter_map(|record| record.package_record.subdir.parse::<Subdir>().ok());
+    let platform = subdirs.into_iter().find(|subdir| *subdir != Subdir::NoArch).or_else(Subdir::current);
+    let lock = Lock::of_records(platform.unwrap_or(Subdir::NoArch), &records)?;
+    Ok(Lock { name, variables: prefix.variables()?, ..lock }.to_text())
+}

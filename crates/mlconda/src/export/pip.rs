@@ -1,0 +1,191 @@
+//! What pip has installed: distributions in `site-packages` (PEP 376, PEP 610) that no conda record knows. A conda package
+//! whose own metadata is gone was replaced by pip, and is no conda package any more; conda sees it the same way.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use rattler_conda_types::PrefixRecord;
+use serde::Deserialize;
+
+use super::Detail;
+use crate::prefix::{Prefix, PrefixError};
+
+/// Lines for the `pip:` list, sorted by name: of all distributions, or of those that pip was asked for. Records that pip
+/// has replaced are taken out.
+pub(super) fn distributions(
+    prefix: &Prefix,
+    records: &mut Vec<PrefixRecord>,
+    detail: Detail,
+) -> Result<Vec<String>, PrefixError> {
+    let mut found = BTreeSet::new();
+    for site in sites(prefix.path())? {
+        for entry in fs_err::read_dir(&site)? {
+            let path = entry?.path();
+            if is_metadata(&path) {
+                found.insert(path);
+            }
+        }
+    }
+    let known: BTreeSet<PathBuf> = records.iter().flat_map(anchors).map(|path| prefix.path().join(path)).collect();
+    let replaced = |record: &PrefixRecord| {
+        let mut own = anchors(record).peekable();
+        own.peek().is_some() && own.all(|path| !found.contains(&prefix.path().join(path)))
+    };
+    records.retain(|record| !replaced(record));
+    let mut lines = BTreeMap::new();
+    // The file marks what was named on pip's command line (PEP 376).
+    let counts = |path: &&PathBuf| detail != Detail::History || path.join("REQUESTED").is_file();
+    for path in found.difference(&known).filter(counts) {
+        if let Some((name, line)) = requirement(path) {
+            lines.insert(name, line);
+        }
+    }
+    Ok(lines.into_values().collect())
+}
+
+/// The directories that pip installs into.
+fn sites(prefix: &Path) -> Result<Vec<PathBuf>, PrefixError> {
+    let mut sites = vec![prefix.join("Lib").join("site-packages")];
+    let library = prefix.join("lib");
+    if library.is_dir() {
+        for entry in fs_err::read_dir(&library)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with("python3") || entry.file_name() == "python2.7" {
+                sites.push(entry.path().join("site-packages"));
+            }
+        }
+    }
+    sites.retain(|site| site.is_dir());
+    // Where the file system does not tell `Lib` from `lib`, and where a link leads from one to another.
+    let mut seen = BTreeSet::new();
+    sites.retain(|site| seen.insert(fs_err::canonicalize(site).unwrap_or_else(|_| site.clone())));
+    Ok(sites)
+}
+
+fn is_metadata(path: &Path) -> bool {
+    let is = |end: &str| path.extension().is_some_and(|extension| extension == end);
+    is("dist-info") && path.join("METADATA").is_file() || is("egg-info")
+}
+
+/// The metadata of distributions that a record brought, relative to the prefix.
+fn anchors(record: &PrefixRecord) -> impl Iterator<Item = &Path> {
+    record.files.iter().filter_map(|file| {
+        let name = file.file_name()?;
+        let directory = file.parent()?;
+        let is = |path: &Path, end: &str| path.extension().is_some_and(|extension| extension == end);
+        let site = |path: &Path| path.parent().is_some_and(|site| site.ends_with("site-packages"));
+        if name == "METADATA" && is(directory, "dist-info") || name == "PKG-INFO" && is(directory, "egg-info") {
+            Some(directory).filter(|path| site(path))
+        } else {
+            Some(file.as_path()).filter(|path| is(path, "egg-info") && site(path))
+        }
+    })
+}
+
+/// The name of a distribution, and what to give pip for it.
+fn requirement(path: &Path) -> Option<(String, String)> {
+    let files = [path.join("METADATA"), path.join("PKG-INFO"), path.to_owned()];
+    let metadata = files.iter().find(|file| file.is_file()).and_then(|file| fs_err::read(file).ok())?;
+    let metadata = String::from_utf8_lossy(&metadata);
+    // An empty line ends the head; what follows is a description in anybody's words.
+    let head = || metadata.lines().take_while(|line| !line.trim().is_empty());
+    let field = |key: &str| head().find_map(|line| line.strip_prefix(key)).map(str::trim);
+    let (name, version) = (normal(field("Name:")?), field("Version:")?);
+    let origin = fs_err::read(path.join("direct_url.json")).ok();
+    let origin = origin.and_then(|text| serde_json::from_slice::<Origin>(&text).ok());
+    let line = origin.and_then(|origin| origin.line(&name)).unwrap_or_else(|| format!("{name}=={version}"));
+    Some((name, line))
+}
+
+/// A distribution's name in its one normal form (PEP 503).
+fn normal(name: &str) -> String {
+    let lower = name.to_lowercase();
+    lower.split(['-', '_', '.']).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-")
+}
+
+/// `direct_url.json` (PEP 610): where a distribution came from that was installed by its URL.
+#[derive(Deserialize)]
+struct Origin {
+    url: String,
+    vcs_info: Option<Vcs>,
+    archive_info: Option<Archive>,
+    dir_info: Option<Directory>,
+    subdirectory: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Vcs {
+    vcs: String,
+    commit_id: String,
+}
+
+#[derive(Deserialize)]
+struct Archive {
+    /// `sha256=…`, the older of the two fields, which pip writes still.
+    hash: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Directory {
+    #[serde(default)]
+    editable: bool,
+}
+
+impl Origin {
+    /// The requirement as `pip freeze` writes it.
+    fn line(self, name: &str) -> Option<String> {
+        let subdirectory = self.subdirectory.map(|path| format!("subdirectory={path}"));
+        let fragment = |parts: [Option<String>; 2]| {
+            let parts: Vec<String> = parts.into_iter().flatten().collect();
+            if parts.is_empty() { String::new() } else { format!("#{}", parts.join("&")) }
+        };
+        // pip leaves secrets out of the file; `git` in `ssh://git@host/…` is none.
+        let url = match url::Url::parse(&self.url).ok()? {
+            url if url.username() == "git" && url.password().is_none() => url.to_string(),
+            url => crate::network::redact(&url),
+        };
+        if let Some(Vcs { vcs, commit_id }) = self.vcs_info {
+            return Some(format!("{name} @ {vcs}+{url}@{commit_id}{}", fragment([subdirectory, None])));
+        }
+        if let Some(Archive { hash }) = self.archive_info {
+            return Some(format!("{name} @ {url}{}", fragment([hash, subdirectory])));
+        }
+        let path = url::Url::parse(&self.url).ok()?.to_file_path().ok()?;
+        Some(match self.dir_info {
+            Some(Directory { editable: true }) => format!("-e {}", path.display()),
+            _ => format!("{name} @ {url}"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_origin_of_a_distribution_is_told_as_pip_freeze_does() {
+        let line = |json: &str| serde_json::from_str::<Origin>(json).unwrap().line("x").unwrap_or_default();
+        for (json, expected) in [
+            (
+                r#"{"url": "https://u:secret@host/x.git", "vcs_info": {"vcs": "git", "commit_id": "abc", "requested_revision": "main"}, "subdirectory": "python"}"#,
+                "x @ git+https://********@host/x.git@abc#subdirectory=python",
+            ),
+            (
+                r#"{"url": "https://host/x-1.whl", "archive_info": {"hash": "sha256=12", "hashes": {"sha256": "12"}}}"#,
+                "x @ https://host/x-1.whl#sha256=12",
+            ),
+            (r#"{"url": "file:///src/x", "dir_info": {"editable": true}}"#, "-e /src/x"),
+            (r#"{"url": "file:///src/x", "dir_info": {}}"#, "x @ file:///src/x"),
+            (
+                r#"{"url": "ssh://git@host/x.git", "vcs_info": {"vcs": "git", "commit_id": "abc"}}"#,
+                "x @ git+ssh://git@host/x.git@abc",
+            ),
+            (r#"{"url": "nonsense"}"#, ""),
+        ] {
+            assert_eq!(line(json), expected);
+        }
+        assert_eq!(normal("Foo__Bar.baz"), "foo-bar-baz");
+    }
+}

@@ -1,0 +1,120 @@
+//! `export`: what is installed, in words that install it again.
+
+use insta::assert_snapshot;
+use mlconda_test::context::TestContext;
+
+use crate::world;
+
+/// An environment of two channels, with a variable, and with what pip has put into it.
+fn installed() -> TestContext {
+    let world = world();
+    world.write(
+        "environment.yml",
+        "name: ml\nchannels: ['${CHANNELS}/extra', '${CHANNELS}/main']\ndependencies:\n  - where\n  - special=1.0\n  \
+         - python=3.11\n  - arrays<1.26\nvariables:\n  SWITCH: 'on'\n",
+    );
+    world.lock(&[]).success();
+    world.mlconda(["install", "env.lock"]).success();
+    world
+}
+
+/// Puts a distribution where pip would, with its files' names and content.
+fn pip_install(world: &TestContext, name: &str, files: &[(&str, &str)]) {
+    let site = world.named_prefix("ml").join("lib/python3.11/site-packages").join(name);
+    fs_err::create_dir_all(&site).unwrap();
+    files.iter().for_each(|(file, text)| fs_err::write(site.join(file), text).unwrap());
+}
+
+#[test]
+fn what_is_installed_is_told_as_conda_does() {
+    let world = installed();
+    pip_install(&world, "Ruff_Lint-0.4.dist-info", &[("METADATA", "Name: Ruff_Lint\nVersion: 0.4\n\nVersion: 9\n")]);
+    pip_install(
+        &world,
+        "torchlike-2.0.dist-info",
+        &[
+            ("METADATA", "Metadata-Version: 2.1\nName: torchlike\nVersion: 2.0\n"),
+            ("REQUESTED", ""),
+            ("direct_url.json", r#"{"url": "https://packages.example.org/torchlike-2.0.whl", "archive_info": {}}"#),
+        ],
+    );
+    let page = include_str!("../docs/environment.md").split("$ mlconda export -n ml\n").nth(1).unwrap();
+    let shown = page.split("```").next().unwrap();
+    let outcome = world.mlconda(["export", "-n", "ml"]).success();
+    let told = world.normal(&outcome.stdout).replace("file://[CHANNELS]", "https://conda.example.org");
+    assert_eq!(told, shown);
+    assert_snapshot!(world.mlconda(["export", "-n", "ml", "--no-builds"]).success(), @"
+    exit code 0
+    --- stdout
+    name: ml
+    channels:
+      - file://[CHANNELS]/main
+      - file://[CHANNELS]/extra
+    dependencies:
+      - arrays=1.25.2
+      - libarrays=3.2.0
+      - pip=24.0
+      - python=3.11.9
+      - python_abi=3.11
+      - file://[CHANNELS]/extra::special=1.0
+      - tzdata=2024a
+      - file://[CHANNELS]/extra::where=9.0
+      - pip:
+          - ruff-lint==0.4
+          - torchlike @ https://packages.example.org/torchlike-2.0.whl
+    variables:
+      SWITCH: 'on'
+    --- stderr
+    ");
+    assert_snapshot!(world.mlconda(["export", "-n", "ml", "--from-history", "-o", "asked.yml"]).success(), @"
+    exit code 0
+    --- stdout
+    --- stderr
+    `[TEMP]/root/envs/ml` is exported to `asked.yml`.
+    ");
+    assert_snapshot!(world.normal(&world.read("asked.yml")), @"
+    name: ml
+    channels:
+      - file://[CHANNELS]/main
+      - file://[CHANNELS]/extra
+    dependencies:
+      - arrays <1.26
+      - python 3.11.*
+      - file://[CHANNELS]/extra::special 1.0.*
+      - file://[CHANNELS]/extra::where
+      - pip:
+          - torchlike @ https://packages.example.org/torchlike-2.0.whl
+    variables:
+      SWITCH: 'on'
+    ");
+    assert!(
+        world.mlconda(["export", "-n", "ml", "--explicit"]).success().stderr.contains("pip has installed 2 packages")
+    );
+}
+
+/// Each form, read and locked again, gives the packages that are there.
+#[test]
+fn an_export_leads_back_to_what_was_exported() {
+    let world = installed();
+    let prefix = world.named_prefix("ml");
+    for form in ["", "--no-builds", "--from-history", "--explicit"] {
+        let file = if form == "--explicit" { "again.lock" } else { "again.yml" };
+        let mut arguments = vec!["export", prefix.to_str().unwrap(), "-o", file];
+        arguments.extend(Some(form).filter(|form| !form.is_empty()));
+        world.mlconda(&arguments).success();
+        let outcome = world.mlconda(["install", file, "--dry-run"]).success();
+        let nothing = outcome.stderr.contains("Would link 0 packages") && outcome.stderr.contains(" unlink 0 in ");
+        assert!(nothing, "{form}: {outcome}");
+    }
+}
+
+/// As after `pip install --upgrade`: pip's package stands under `pip:`, and conda's, which is gone, nowhere.
+#[test]
+fn what_pip_has_replaced_is_not_condas_any_more() {
+    let world = installed();
+    let site = world.named_prefix("ml").join("lib/python3.11/site-packages");
+    fs_err::remove_dir_all(site.join("pip-24.0.dist-info")).unwrap();
+    pip_install(&world, "pip-25.0.dist-info", &[("METADATA", "Name: pip\nVersion: 25.0\n")]);
+    let outcome = world.mlconda(["export", "-n", "ml", "--no-builds"]).success();
+    assert!(outcome.stdout.contains("- pip:\n      - pip==25.0\n") && !outcome.stdout.contains("pip=24"), "{outcome}");
+}
