@@ -11,7 +11,7 @@ use mlconda::{
     network::Client,
     progress::{Event, Progress},
     repodata::{self, Access, Repodata, RepodataOptions},
-    solve,
+    solve::{self, ChannelPriority, Cutoff, Pip, SolveOptions},
 };
 
 use crate::{progress::Display, report::CliError, settings::Context};
@@ -29,12 +29,31 @@ pub(crate) struct LockingArgs {
     /// assumes its absence (repeatable)
     #[arg(long = "virtual-package", value_name = "NAME=VERSION")]
     pub(crate) virtual_packages: Vec<Override>,
+    /// What the order of channels means. strict: a package comes from the first channel that has any of its name;
+    /// flexible: from the first that has one that will do; disabled: the newest version counts
+    #[arg(long, value_name = "MODE", default_value = "strict")]
+    pub(crate) channel_priority: ChannelPriority,
+    /// Do not add pip to every python, as conda does unless `add_pip_as_python_dependency` is off
+    #[arg(long)]
+    pub(crate) no_pip: bool,
+    /// As if it were that day, or that moment: leave out packages that are newer, as in `2024-05-31` (its end, in UTC)
+    /// or `2024-05-31T12:00:00Z`; those that do not tell their age stay
+    #[arg(long, value_name = "DATE")]
+    pub(crate) exclude_newer: Option<Cutoff>,
     /// Do not ask the network: use what is cached, however old, and what is in files
     #[arg(long)]
     pub(crate) offline: bool,
 }
 
 impl LockingArgs {
+    fn solve_options(&self) -> SolveOptions {
+        SolveOptions {
+            channel_priority: self.channel_priority,
+            pip: if self.no_pip { Pip::NotAdded } else { Pip::Added },
+            exclude_newer: self.exclude_newer,
+        }
+    }
+
     /// Whether the network may be asked.
     pub(crate) fn access(&self) -> Access {
         if self.offline { Access::Offline } else { Access::Online }
@@ -90,12 +109,13 @@ pub(crate) fn lock(
         targets.iter().map(|(environment, host)| repodata::load(&client, environment, host, &options, &progress));
     let loaded = context.block_on_or_signal(try_join_all(loading))??;
     let (progress, targets, overrides) = (&progress, &targets, overrides.as_slice());
+    let solve_options = &args.solve_options();
     std::thread::scope(|scope| {
         let solving: Vec<_> = targets
             .iter()
             .zip(&loaded)
             .map(|((environment, host), repodata)| {
-                scope.spawn(move || pin(environment, host, repodata, overrides, progress))
+                scope.spawn(move || pin(environment, host, repodata, overrides, solve_options, progress))
             })
             .collect();
         let finished =
@@ -122,10 +142,11 @@ fn pin(
     host: &Host,
     repodata: &Repodata,
     overrides: &[Override],
+    options: &SolveOptions,
     progress: &dyn Progress,
 ) -> Result<Lock, CliError> {
     progress.event(Event::SolveStarted { records: repodata.len() });
-    let (solution, target) = solve::solve_for_oldest(environment, repodata, host, overrides)?;
+    let (solution, target) = solve::solve_for_oldest(environment, repodata, host, overrides, options)?;
     progress.event(Event::SolveFinished { packages: solution.records.len() });
     for (package, baseline) in target.virtual_packages.iter().zip(&host.virtual_packages) {
         if package != baseline {

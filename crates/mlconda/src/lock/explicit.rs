@@ -11,7 +11,10 @@ use rattler_digest::{Md5, Sha256, parse_digest_from_hex};
 use url::Url;
 
 use super::{Digest, Expansion, Lock, LockError, LockedPackage};
-use crate::network;
+use crate::{
+    network,
+    solve::{ChannelPriority, ChannelPriorityError, CutoffError, Pip, SolveOptions},
+};
 
 /// The version of the grammar of the comments that this module writes.
 pub const FORMAT: u32 = 1;
@@ -33,6 +36,16 @@ pub fn render(lock: &Lock) -> String {
     lock.channels.iter().for_each(|channel| line("channel", channel));
     for package in &lock.virtual_packages {
         line("virtual package", &package.to_string());
+    }
+    let SolveOptions { channel_priority, pip, exclude_newer } = lock.options;
+    if channel_priority != ChannelPriority::default() {
+        line("channel priority", &channel_priority.to_string());
+    }
+    if pip == Pip::NotAdded {
+        line("pip", "not added");
+    }
+    if let Some(cutoff) = exclude_newer {
+        line("exclude newer", &cutoff.to_string());
     }
     lock.specs.iter().for_each(|spec| line("spec", spec));
     for (name, value) in &lock.variables {
@@ -142,6 +155,7 @@ impl Default for Header {
             channels: Vec::new(),
             specs: Vec::new(),
             virtual_packages: Vec::new(),
+            options: SolveOptions::default(),
             variables: indexmap::IndexMap::new(),
             expansions: Vec::new(),
             packages: Vec::new(),
@@ -176,6 +190,15 @@ impl Header {
             "input" => self.lock.input = value.strip_prefix("sha256:").map(str::to_owned),
             "channel" => self.lock.channels.push(value.to_owned()),
             "spec" => self.lock.specs.push(value.to_owned()),
+            "channel priority" => {
+                self.lock.options.channel_priority =
+                    value.parse().map_err(|error: ChannelPriorityError| error.to_string())?;
+            }
+            "pip" if value == "not added" => self.lock.options.pip = Pip::NotAdded,
+            "exclude newer" => {
+                let cutoff = value.parse().map_err(|error: CutoffError| error.to_string())?;
+                self.lock.options.exclude_newer = Some(cutoff);
+            }
             "virtual package" => self.lock.virtual_packages.push(virtual_package(value)?),
             "variable" => {
                 let (name, value) = value.split_once('=').ok_or("a variable is NAME=\"value\"")?;

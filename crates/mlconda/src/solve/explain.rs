@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, path::Path};
 
 use itertools::Itertools;
+use rattler_conda_types::Subdir;
 
 use super::{UnknownPackage, VirtualDemand};
 use crate::{host::Host, repodata::Repodata};
@@ -54,7 +55,7 @@ pub(super) fn near_names(name: &str, names: &BTreeSet<String>) -> Vec<String> {
 }
 
 /// The message for packages that no channel has.
-pub(super) fn unknown(file: &Path, packages: &[UnknownPackage]) -> String {
+pub(super) fn unknown(file: &Path, platform: Subdir, packages: &[UnknownPackage]) -> String {
     let lines = packages.iter().map(|UnknownPackage { name, location, near }| {
         let place = format!("{}:{}:{}", file.display(), location.line, location.column);
         match near.as_slice() {
@@ -68,7 +69,7 @@ pub(super) fn unknown(file: &Path, packages: &[UnknownPackage]) -> String {
         }
     });
     let what = if packages.len() == 1 { "this package" } else { "these packages" };
-    format!("no channel has {what}:{}", lines.format(""))
+    format!("no channel has {what} for `{platform}`:{}", lines.format(""))
 }
 
 /// The solver's explanation without what only its authors need, and with words for strict channels.

@@ -40,7 +40,7 @@ fn linux() -> Host {
 
 /// The chosen packages, sorted: `name-version-build`.
 fn chosen(dependencies: &str, subdirs: Vec<Vec<RepoDataRecord>>) -> Vec<String> {
-    let solution = solve(&environment(dependencies), &Repodata::new(subdirs), &linux()).unwrap();
+    let solution = solve(&environment(dependencies), &Repodata::new(subdirs), &linux(), &SolveOptions::default()).unwrap();
     assert!(solution.records.iter().all(|record| record.package_record.depends.iter().all(|spec| spec != "pip")));
     solution
         .records
@@ -53,7 +53,7 @@ fn chosen(dependencies: &str, subdirs: Vec<Vec<RepoDataRecord>>) -> Vec<String> 
 }
 
 fn failure(dependencies: &str, subdirs: Vec<Vec<RepoDataRecord>>) -> String {
-    solve(&environment(dependencies), &Repodata::new(subdirs), &linux()).unwrap_err().to_string()
+    solve(&environment(dependencies), &Repodata::new(subdirs), &linux(), &SolveOptions::default()).unwrap_err().to_string()
 }
 
 #[test]
@@ -136,12 +136,12 @@ fn a_gpu_is_not_assumed_and_its_lack_is_told() {
     let subdirs = vec![vec![record(FIRST, "torch-2.0-cuda", &["__cuda >=12"])]];
     let repodata = Repodata::new(subdirs);
     let environment = environment("- torch");
-    let error = solve_for_oldest(&environment, &repodata, &linux(), &[]).unwrap_err();
+    let error = solve_for_oldest(&environment, &repodata, &linux(), &[], &SolveOptions::default()).unwrap_err();
     let SolveError::Unsolvable { virtual_packages, .. } = error else { panic!("{error}") };
     let lacking = VirtualDemand { name: "__cuda".into(), wanted: ">=12".into(), assumed: None };
     assert_eq!(virtual_packages, [lacking]);
     let declared = linux().with(&["__cuda=12.4".parse().unwrap()]);
-    assert_eq!(solve(&environment, &repodata, &declared).unwrap().records.len(), 1);
+    assert_eq!(solve(&environment, &repodata, &declared, &SolveOptions::default()).unwrap().records.len(), 1);
 }
 
 #[test]
@@ -151,17 +151,17 @@ fn an_old_system_is_raised_to_the_oldest_that_will_do_unless_it_was_declared() {
         record(FIRST, "tool-2.0-0", &["__glibc >=2.41,<3.0.a0"]),
     ]]);
     let environment = environment("- tool");
-    let (solution, host) = solve_for_oldest(&environment, &repodata, &linux(), &[]).unwrap();
+    let (solution, host) = solve_for_oldest(&environment, &repodata, &linux(), &[], &SolveOptions::default()).unwrap();
     assert_eq!(solution.records[0].package_record.version.as_str(), "1.0");
     assert!(host.virtual_packages.iter().any(|package| package.to_string() == "__glibc=2.38=0"));
     let pinned = ["__glibc=2.31".parse().unwrap()];
-    assert!(solve_for_oldest(&environment, &repodata, &linux().with(&pinned), &pinned).is_err());
+    assert!(solve_for_oldest(&environment, &repodata, &linux().with(&pinned), &pinned, &SolveOptions::default()).is_err());
 }
 
 #[test]
 fn what_the_solver_cannot_take_is_refused() {
     let mut environment = environment("- tool");
     environment.requirements[0].spec.url = Url::parse("https://host/tool-1.0-0.conda").ok();
-    let error = solve(&environment, &Repodata::default(), &linux()).unwrap_err().to_string();
+    let error = solve(&environment, &Repodata::default(), &linux(), &SolveOptions::default()).unwrap_err().to_string();
     insta::assert_snapshot!(error, @"environment.yml:3:3: cannot solve for `tool`: a package is taken from a channel, not from a URL");
 }
