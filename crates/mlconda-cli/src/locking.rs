@@ -11,7 +11,7 @@ use mlconda::{
     network::Client,
     progress::{Event, Progress},
     repodata::{self, Access, Repodata, RepodataOptions},
-    solve::{self, ChannelPriority, Cutoff, Pip, SolveOptions},
+    solve::{self, ChannelPriority, Cutoff, Effort, Pip, SolveError, SolveOptions},
 };
 
 use crate::{progress::Display, report::CliError, settings::Context};
@@ -110,7 +110,7 @@ pub(crate) fn lock(
     let loaded = context.block_on_or_signal(try_join_all(loading))??;
     let (progress, targets, overrides) = (&progress, &targets, overrides.as_slice());
     let solve_options = &args.solve_options();
-    std::thread::scope(|scope| {
+    let outcomes: Vec<Result<Lock, CliError>> = std::thread::scope(|scope| {
         let solving: Vec<_> = targets
             .iter()
             .zip(&loaded)
@@ -118,11 +118,29 @@ pub(crate) fn lock(
                 scope.spawn(move || pin(environment, host, repodata, overrides, solve_options, progress))
             })
             .collect();
-        let finished =
-            solving.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        finished.collect::<Result<Vec<Lock>, CliError>>()
-    })
-    .inspect(|locks| locks.iter().for_each(|lock| warn_of_secrets(lock, context)))
+        solving
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    });
+    let mut locks = Vec::new();
+    for (outcome, (environment, host)) in outcomes.into_iter().zip(targets) {
+        locks.push(outcome.map_err(|error| match error {
+            CliError::Library(mlconda::Error::Solve(SolveError::Unsolvable { .. })) => {
+                let everything = environment.with_any_version();
+                let loading = repodata::load(&client, &everything, host, &options, &());
+                let repodata = context.block_on_or_signal(loading);
+                let explanation = repodata.ok().and_then(Result::ok).and_then(|repodata| {
+                    solve::explain(environment, &repodata, host, overrides, solve_options, Effort::default())
+                });
+                explanation
+                    .map_or(error, |explanation| CliError::World { message: explanation.to_string(), hint: None })
+            }
+            error => error,
+        })?);
+    }
+    locks.iter().for_each(|lock| warn_of_secrets(lock, context));
+    Ok(locks)
 }
 
 /// A lock gets into version control and images: a login in it is worth a word.

@@ -201,6 +201,18 @@ impl Environment {
         environment
     }
 
+    /// The environment with any version and build of its packages: what repodata is loaded for when an explanation is to
+    /// know of versions that no spec allows.
+    #[must_use]
+    pub fn with_any_version(&self) -> Self {
+        let mut environment = self.clone();
+        for requirement in &mut environment.requirements {
+            let spec = &mut requirement.spec;
+            *spec = MatchSpec { name: spec.name.clone(), channel: spec.channel.clone(), ..MatchSpec::default() };
+        }
+        environment
+    }
+
     /// Every channel that packages may come from: [`Self::channels`], then those that only a `channel::package` names,
     /// in the order of the specs. conda searches these too, with lower priority.
     pub fn all_channels(&self) -> Vec<Channel> {

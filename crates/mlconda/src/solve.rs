@@ -8,13 +8,18 @@
 mod explain;
 mod options;
 mod question;
+mod reasoning;
+
 #[cfg(test)]
 mod tests;
+mod tree;
+mod wording;
 
 use std::path::PathBuf;
 
 use rattler_conda_types::{RepoDataRecord, Subdir, Version};
 
+pub use self::explain::{Change, Conflict, Effort, Explanation, Line, Remedy, explain};
 pub use self::options::{ChannelPriority, ChannelPriorityError, Cutoff, CutoffError, Pip, SolveOptions};
 use self::question::{Question, Refusal};
 
@@ -38,7 +43,7 @@ pub struct Solution {
 #[non_exhaustive]
 pub enum SolveError {
     /// No channel has packages of these names.
-    #[error("{}", explain::unknown(file, *platform, packages))]
+    #[error("{}", wording::unknown(file, *platform, packages))]
     Unknown {
         /// The environment's file.
         file: PathBuf,
@@ -152,7 +157,7 @@ fn check(environment: &Environment, repodata: &Repodata, host: &Host) -> Result<
             return Err(unsupported("a package is taken from a channel, not from a URL"));
         }
         if !name.starts_with("__") && !repodata.names.contains(name) {
-            let near = explain::near_names(name, &repodata.names);
+            let near = wording::near_names(name, &repodata.names);
             packages.push(UnknownPackage { name: name.to_owned(), location: *location, near });
         }
     }
@@ -166,8 +171,8 @@ fn unsolvable(refusal: Refusal, repodata: &Repodata, host: &Host) -> SolveError 
     match refusal {
         Refusal::Unsolvable(reasons) => SolveError::Unsolvable {
             platform: host.platform,
-            explanation: explain::tidy(&reasons, repodata),
-            virtual_packages: explain::virtual_demands(&reasons, host),
+            explanation: wording::tidy(&reasons, repodata),
+            virtual_packages: wording::virtual_demands(&reasons, host),
         },
         Refusal::Repodata(reason) => SolveError::Repodata(reason),
     }

@@ -72,7 +72,9 @@ impl fmt::Display for Cutoff {
 
 /// What is neither a date nor a time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is neither a date nor a time: expected a date as in `2024-05-31`, or a time as in `2024-05-31T12:00:00Z`")]
+#[error(
+    "`{0}` is neither a date nor a time: expected a date as in `2024-05-31`, or a time as in `2024-05-31T12:00:00Z`"
+)]
 pub struct CutoffError(String);
 
 impl FromStr for Cutoff {

@@ -8,7 +8,7 @@ use itertools::Itertools;
 use rattler_conda_types::{MatchSpec, RepoDataRecord, Version};
 use rattler_solve::{SolverImpl, SolverTask, resolvo};
 
-use super::{ChannelPriority, Pip, SolveOptions, VirtualDemand, explain};
+use super::{ChannelPriority, Cutoff, Pip, SolveOptions, VirtualDemand, wording};
 use crate::{
     environment::Environment,
     host::{Host, Override},
@@ -74,9 +74,20 @@ impl<'a> Question<'a> {
         })
     }
 
+    /// The records that are newer than what counts.
+    pub(super) fn too_new(&'a self) -> impl Iterator<Item = (&'a RepoDataRecord, Cutoff)> {
+        let cutoff = self.options.exclude_newer;
+        let records = self.repodata.subdirs.iter().flatten();
+        records.filter_map(move |record| {
+            let cutoff = cutoff.filter(|cutoff| !cutoff.admits(&record.package_record))?;
+            Some((record.as_ref(), cutoff))
+        })
+    }
+
     /// Solves for these specs.
     pub(super) fn ask(&self, specs: &[MatchSpec], host: &Host) -> Result<Vec<RepoDataRecord>, Refusal> {
-        let available = self.buckets().map(|Bucket { records, tier }| resolvo::RepoData { records, multi_channel: tier });
+        let available =
+            self.buckets().map(|Bucket { records, tier }| resolvo::RepoData { records, multi_channel: tier });
         let task = SolverTask {
             available_packages: available.collect::<Vec<_>>(),
             locked_packages: Vec::new(),
@@ -117,7 +128,7 @@ impl<'a> Question<'a> {
                 Err(Refusal::Unsolvable(reasons)) => reasons,
                 outcome => return (outcome, host),
             };
-            match raised(&host, &explain::virtual_demands(&refusal, &host), pinned) {
+            match raised(&host, &wording::virtual_demands(&refusal, &host), pinned) {
                 Some(newer) => host = newer,
                 None => return (Err(Refusal::Unsolvable(refusal)), host),
             }

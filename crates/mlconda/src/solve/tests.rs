@@ -40,7 +40,8 @@ fn linux() -> Host {
 
 /// The chosen packages, sorted: `name-version-build`.
 fn chosen(dependencies: &str, subdirs: Vec<Vec<RepoDataRecord>>) -> Vec<String> {
-    let solution = solve(&environment(dependencies), &Repodata::new(subdirs), &linux(), &SolveOptions::default()).unwrap();
+    let solution =
+        solve(&environment(dependencies), &Repodata::new(subdirs), &linux(), &SolveOptions::default()).unwrap();
     assert!(solution.records.iter().all(|record| record.package_record.depends.iter().all(|spec| spec != "pip")));
     solution
         .records
@@ -53,7 +54,9 @@ fn chosen(dependencies: &str, subdirs: Vec<Vec<RepoDataRecord>>) -> Vec<String> 
 }
 
 fn failure(dependencies: &str, subdirs: Vec<Vec<RepoDataRecord>>) -> String {
-    solve(&environment(dependencies), &Repodata::new(subdirs), &linux(), &SolveOptions::default()).unwrap_err().to_string()
+    solve(&environment(dependencies), &Repodata::new(subdirs), &linux(), &SolveOptions::default())
+        .unwrap_err()
+        .to_string()
 }
 
 #[test]
@@ -155,7 +158,9 @@ fn an_old_system_is_raised_to_the_oldest_that_will_do_unless_it_was_declared() {
     assert_eq!(solution.records[0].package_record.version.as_str(), "1.0");
     assert!(host.virtual_packages.iter().any(|package| package.to_string() == "__glibc=2.38=0"));
     let pinned = ["__glibc=2.31".parse().unwrap()];
-    assert!(solve_for_oldest(&environment, &repodata, &linux().with(&pinned), &pinned, &SolveOptions::default()).is_err());
+    assert!(
+        solve_for_oldest(&environment, &repodata, &linux().with(&pinned), &pinned, &SolveOptions::default()).is_err()
+    );
 }
 
 #[test]
