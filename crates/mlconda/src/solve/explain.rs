@@ -2,10 +2,13 @@
 //! that were checked to help. Both are found by solving again, with fewer lines or with looser ones, so that nothing is
 //! proposed that was not tried. How often is bounded by a number, not by a clock: the same input has the same explanation.
 
+#[cfg(test)]
+mod tests;
+
 use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
 
 use itertools::Itertools;
-use rattler_conda_types::{MatchSpec, RepoDataRecord, Subdir, Version};
+use rattler_conda_types::{MatchSpec, RepoDataRecord, Subdir, Version, VersionSpec};
 
 use super::{
     ChannelPriority, Cutoff, SolveOptions, VirtualDemand,
@@ -77,8 +80,8 @@ pub struct Line {
 /// A change that gives a solution.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remedy {
-    /// What to do.
-    pub change: Change,
+    /// What to do, all of it.
+    pub changes: Vec<Change>,
     /// The packages that it concerns, as they are chosen then: name and version.
     pub gives: Vec<String>,
 }
@@ -86,8 +89,10 @@ pub struct Remedy {
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Lines to be written otherwise, each with what to write; with `None`, to be left out.
-    Lines(Vec<(Line, Option<String>)>),
+    /// A line to be written otherwise.
+    Rewrite(Line, String),
+    /// A line to be left out.
+    LeaveOut(Line),
     /// `--channel-priority`
     ChannelPriority(ChannelPriority),
     /// `--virtual-package`
@@ -225,7 +230,11 @@ impl Search<'_> {
         remedies.extend(self.of_machine(cores));
         remedies.extend(self.of_time(cores));
         if remedies.is_empty() {
-            remedies.extend(self.of_several(cores));
+            remedies.extend(self.of_several(cores, self.question.options));
+        }
+        if remedies.is_empty() && self.has_hidden() {
+            let options = SolveOptions { channel_priority: ChannelPriority::Flexible, ..self.question.options };
+            remedies.extend(self.of_several(cores, options));
         }
         remedies
     }
@@ -233,7 +242,9 @@ impl Search<'_> {
     /// The first of the looser forms of a line that gives a solution.
     fn of_line(&mut self, line: usize) -> Option<Remedy> {
         let mut forms: Vec<Option<MatchSpec>> = self.looser(line).into_iter().map(Some).collect();
-        forms.push(None);
+        if self.specs.len() > 1 {
+            forms.push(None);
+        }
         forms.into_iter().find_map(|form| {
             let mut specs = self.specs.to_vec();
             match &form {
@@ -242,8 +253,11 @@ impl Search<'_> {
             }
             let records = self.tries(&specs, self.host, self.question.options)?;
             let gives = if form.is_some() { self.chosen(&records, &[line]) } else { Vec::new() };
-            let written = form.map(|form| self.written(line, &form));
-            Some(Remedy { change: Change::Lines(vec![(self.line(line), written)]), gives })
+            let change = match form {
+                Some(form) => self.rewrite(line, &form),
+                None => Change::LeaveOut(self.line(line)),
+            };
+            Some(Remedy { changes: vec![change], gives })
         })
     }
 
@@ -252,7 +266,8 @@ impl Search<'_> {
         let spec = &self.specs[line];
         let mut forms = Vec::new();
         if spec.build.is_some() || spec.build_number.is_some() {
-            forms.push(MatchSpec { build: None, build_number: None, ..spec.clone() });
+            let version = spec.version.clone().filter(|version| *version != VersionSpec::Any);
+            forms.push(MatchSpec { version, build: None, build_number: None, ..spec.clone() });
         }
         if spec.channel.is_none() && self.question.options.channel_priority == ChannelPriority::Strict {
             forms.extend(self.other_channels(line));
@@ -296,7 +311,7 @@ impl Search<'_> {
         match (&form.channel, text.rsplit_once("::")) {
             (Some(_), Some((channel, _))) if own => format!("{channel}::{bare}"),
             (Some(channel), _) => {
-                let name = channel.name.clone().unwrap_or_else(|| crate::network::redact(channel.base_url.as_ref()));
+                let name = wording::channel(channel);
                 let unchanged = MatchSpec { channel: None, ..form.clone() } == self.specs[line];
                 format!("{name}::{}", if unchanged { text } else { bare })
             }
@@ -316,15 +331,20 @@ impl Search<'_> {
         names.iter().filter_map(of).collect()
     }
 
+    /// Whether there can be packages that an earlier channel hides.
+    fn has_hidden(&self) -> bool {
+        let strict = self.question.options.channel_priority == ChannelPriority::Strict;
+        strict && self.question.environment.all_channels().len() > 1
+    }
+
     /// A later channel, where an earlier one hides it.
     fn of_channels(&mut self, cores: &[usize]) -> Option<Remedy> {
-        let several = self.question.environment.all_channels().len() > 1;
-        if !several || self.question.options.channel_priority != ChannelPriority::Strict {
+        if !self.has_hidden() {
             return None;
         }
         let channel_priority = ChannelPriority::Flexible;
         let records = self.tries(self.specs, self.host, SolveOptions { channel_priority, ..self.question.options })?;
-        Some(Remedy { change: Change::ChannelPriority(channel_priority), gives: self.chosen(&records, cores) })
+        Some(Remedy { changes: vec![Change::ChannelPriority(channel_priority)], gives: self.chosen(&records, cores) })
     }
 
     /// A virtual package, declared.
@@ -343,24 +363,37 @@ impl Search<'_> {
                 let text = format!("{name}={version}");
                 let host = self.host.clone().with(&[Override::from_str(&text).ok()?]);
                 let records = self.tries(self.specs, &host, self.question.options)?;
-                Some(Remedy { change: Change::VirtualPackage(text), gives: self.chosen(&records, cores) })
+                Some(Remedy { changes: vec![Change::VirtualPackage(text)], gives: self.chosen(&records, cores) })
             }));
         }
         remedies
     }
 
-    /// A later date.
+    /// The first later date that will do.
     fn of_time(&mut self, cores: &[usize]) -> Option<Remedy> {
-        self.question.options.exclude_newer?;
-        let options = SolveOptions { exclude_newer: None, ..self.question.options };
-        let records = self.tries(self.specs, self.host, options)?;
-        let cutoff = records.iter().filter_map(|record| time(&record.package_record)).max().and_then(cutoff_at)?;
-        let records = self.tries(self.specs, self.host, SolveOptions { exclude_newer: Some(cutoff), ..options })?;
-        Some(Remedy { change: Change::ExcludeNewer(cutoff), gives: self.chosen(&records, cores) })
+        let now = self.question.options.exclude_newer?;
+        let everything = SolveOptions { exclude_newer: None, ..self.question.options };
+        let records = self.tries(self.specs, self.host, everything)?;
+        let latest = records.iter().filter_map(|record| time(&record.package_record)).max().and_then(cutoff_at)?;
+        let of_records = self.question.repodata.subdirs.iter().flatten();
+        let times = of_records.filter_map(|record| cutoff_at(time(&record.package_record)?));
+        let times = times.filter(|time| (now..latest).contains(time)).sorted().dedup().collect_vec();
+        // What has a solution at one time has one later, too, but for packages that a new channel hides.
+        let (mut first, mut last, mut best) = (0, times.len(), (latest, records));
+        while first < last {
+            let middle = first + (last - first) / 2;
+            let options = SolveOptions { exclude_newer: Some(times[middle]), ..everything };
+            match self.tries(self.specs, self.host, options) {
+                Some(records) => (last, best) = (middle, (times[middle], records)),
+                None => first = middle + 1,
+            }
+        }
+        let (cutoff, records) = best;
+        Some(Remedy { changes: vec![Change::ExcludeNewer(cutoff)], gives: self.chosen(&records, cores) })
     }
 
     /// Several lines at once, and no more of them than must be.
-    fn of_several(&mut self, cores: &[usize]) -> Option<Remedy> {
+    fn of_several(&mut self, cores: &[usize], options: SolveOptions) -> Option<Remedy> {
         let loosest = |search: &Self, line: &usize| search.looser(*line).pop().map(|form| (*line, form));
         let mut changes: Vec<(usize, MatchSpec)> = cores.iter().filter_map(|line| loosest(self, line)).collect();
         let changed = |search: &Self, changes: &[(usize, MatchSpec)]| {
@@ -368,18 +401,25 @@ impl Search<'_> {
             changes.iter().for_each(|(line, form)| specs[*line] = form.clone());
             specs
         };
-        let mut records = self.tries(&changed(self, &changes), self.host, self.question.options)?;
+        let mut records = self.tries(&changed(self, &changes), self.host, options)?;
         let mut place = 0;
         while place < changes.len() {
             let fewer = [&changes[..place], &changes[place + 1..]].concat();
-            match self.tries(&changed(self, &fewer), self.host, self.question.options) {
+            match self.tries(&changed(self, &fewer), self.host, options) {
                 Some(found) => (changes, records) = (fewer, found),
                 None => place += 1,
             }
         }
         let lines: Vec<usize> = changes.iter().map(|(line, _)| *line).collect();
-        let written = changes.iter().map(|(line, form)| (self.line(*line), Some(self.written(*line, form)))).collect();
-        Some(Remedy { change: Change::Lines(written), gives: self.chosen(&records, &lines) })
+        let mut changes: Vec<Change> = changes.iter().map(|(line, form)| self.rewrite(*line, form)).collect();
+        if options != self.question.options {
+            changes.push(Change::ChannelPriority(options.channel_priority));
+        }
+        Some(Remedy { changes, gives: self.chosen(&records, &lines) })
+    }
+
+    fn rewrite(&self, line: usize, form: &MatchSpec) -> Change {
+        Change::Rewrite(self.line(line), self.written(line, form))
     }
 }
 
@@ -425,11 +465,9 @@ impl fmt::Display for Conflict {
         match (count, self.is_minimal) {
             (1, _) => formatter.write_str("this line alone has no solution:"),
             (2, true) => formatter.write_str("these 2 lines exclude each other:"),
-            (_, true) => write!(
-                formatter,
-                "these {count} lines cannot go together, and any of them can be had without the others:"
-            )
-            .and(Ok(())),
+            (_, true) => {
+                write!(formatter, "these {count} lines cannot go together; without any one of them, the others can:")
+            }
             (_, false) => {
                 write!(
                     formatter,
@@ -442,20 +480,23 @@ impl fmt::Display for Conflict {
 
 impl fmt::Display for Remedy {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.change {
-            Change::Lines(lines) => {
-                let change = |(line, form): &(Line, Option<String>)| match form {
-                    Some(form) => format!("line {}: `{form}` instead of `{}`", line.location.line, line.text),
-                    None => format!("line {}: without `{}`", line.location.line, line.text),
-                };
-                write!(formatter, "{}", lines.iter().map(change).join("; "))?;
-            }
-            Change::ChannelPriority(priority) => write!(formatter, "`--channel-priority {priority}`")?,
-            Change::VirtualPackage(package) => {
-                write!(formatter, "`--virtual-package {package}`, if the machine has it")?;
-            }
-            Change::ExcludeNewer(cutoff) => write!(formatter, "`--exclude-newer {cutoff}` or later")?,
-        }
+        write!(formatter, "{}", self.changes.iter().join(", and "))?;
         if self.gives.is_empty() { Ok(()) } else { write!(formatter, " (gives {})", self.gives.join(", ")) }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rewrite(line, form) => {
+                write!(formatter, "line {}: `{form}` instead of `{}`", line.location.line, line.text)
+            }
+            Self::LeaveOut(line) => write!(formatter, "line {}: without `{}`", line.location.line, line.text),
+            Self::ChannelPriority(priority) => write!(formatter, "`--channel-priority {priority}`"),
+            Self::VirtualPackage(package) => {
+                write!(formatter, "`--virtual-package {package}`, if the machine has it")
+            }
+            Self::ExcludeNewer(cutoff) => write!(formatter, "`--exclude-newer {cutoff}` or later"),
+        }
     }
 }

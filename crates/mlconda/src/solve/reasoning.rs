@@ -103,7 +103,7 @@ impl Out {
     /// What tells one reason from another.
     pub(super) fn key(&self) -> String {
         match self {
-            Self::Lacks(demand) => format!("lacks {:?} {}", demand.kind, demand.text),
+            Self::Lacks(demand) => format!("lacks {:?} {}", demand.kind, demand.name),
             other => format!("{other:?}"),
         }
     }
@@ -291,7 +291,7 @@ impl<'a> Reasoning<'a> {
     /// Supposes each version of a package in turn.
     fn suppose(self) -> Option<Conflict<'a>> {
         let versions = |package: &Package<'_>| {
-            package.left().map(|candidate| candidate.what.label(Label::Version)).unique().collect_vec()
+            package.left().map(|candidate| candidate.what.version().to_string()).unique().collect_vec()
         };
         let order = (0..self.packages.len())
             .filter(|id| self.packages[*id].needed.is_some())
@@ -305,7 +305,7 @@ impl<'a> Reasoning<'a> {
                 branch.step += 1;
                 let step = branch.step;
                 for candidate in branch.packages[id].candidates.iter_mut().filter(|candidate| candidate.out.is_none()) {
-                    if candidate.what.label(Label::Version) != version {
+                    if candidate.what.version().to_string() != version {
                         candidate.out = Some((Out::Supposed, step));
                     }
                 }
@@ -337,6 +337,7 @@ impl<'a> Reasoning<'a> {
             demands: Rc::new([]),
             out: None,
         }));
+        candidates.sort_by(|left, right| left.what.version().cmp(right.what.version()));
         self.packages.push(Package { name: name.to_owned(), candidates, needed: None });
         self.ids.insert(name.to_owned(), self.packages.len() - 1);
         self.packages.len() - 1
@@ -373,13 +374,6 @@ impl<'a> Package<'a> {
     }
 }
 
-/// What of a candidate is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Label {
-    Version,
-    Build,
-}
-
 impl<'a> What<'a> {
     fn matches(self, spec: &NamelessMatchSpec) -> bool {
         match self {
@@ -398,12 +392,10 @@ impl<'a> What<'a> {
         }
     }
 
-    pub(super) fn label(self, label: Label) -> String {
-        match (self, label) {
-            (Self::Record(record), Label::Version) => record.package_record.version.as_str().into_owned(),
-            (Self::Record(record), Label::Build) => record.package_record.build.to_string(),
-            (Self::Virtual(package), Label::Version) => package.version.to_string(),
-            (Self::Virtual(package), Label::Build) => package.build_string.to_string(),
+    pub(super) fn build(self) -> String {
+        match self {
+            Self::Record(record) => record.package_record.build.to_string(),
+            Self::Virtual(package) => package.build_string.to_string(),
         }
     }
 }

@@ -2,17 +2,18 @@
 
 use std::path::Path;
 
+use itertools::Itertools;
 use rattler_conda_types::{PackageName, PackageRecord, VersionWithSource, package::DistArchiveIdentifier};
 use url::Url;
 
 use super::*;
 use crate::environment::ReadOptions;
 
-const FIRST: &str = "https://first.example/lab/";
-const SECOND: &str = "https://second.example/lab/";
+pub(super) const FIRST: &str = "https://first.example/lab/";
+pub(super) const SECOND: &str = "https://second.example/lab/";
 
 /// A record of `noarch`, from its file name without the extension and what it depends on.
-fn record(channel: &str, stem: &str, depends: &[&str]) -> RepoDataRecord {
+pub(super) fn record(channel: &str, stem: &str, depends: &[&str]) -> RepoDataRecord {
     let file = format!("{stem}.conda");
     let mut parts = stem.rsplitn(3, '-');
     let (build, version, name) = (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
@@ -28,13 +29,13 @@ fn record(channel: &str, stem: &str, depends: &[&str]) -> RepoDataRecord {
     }
 }
 
-fn environment(dependencies: &str) -> Environment {
+pub(super) fn environment(dependencies: &str) -> Environment {
     let text = format!("channels: [{FIRST}, {SECOND}]\ndependencies:\n{dependencies}");
     let options = ReadOptions { directory: "/".into(), ..ReadOptions::default() };
     Environment::parse(&text, Path::new("environment.yml"), &options).unwrap()
 }
 
-fn linux() -> Host {
+pub(super) fn linux() -> Host {
     Host::baseline(Subdir::Linux64)
 }
 
@@ -97,7 +98,7 @@ fn all_misspelt_names_are_told_at_once_with_near_ones() {
     let names = ["pandas-2.0-0", "scikit-learn-1.3-0", "scipy-1.0-0"];
     let records = names.iter().map(|stem| record(FIRST, stem, &[])).collect();
     insta::assert_snapshot!(failure("- scipy\n- pandsa >=2\n- sklearn\n- zzzz\n", vec![records]), @"
-    no channel has these packages:
+    no channel has these packages for `linux-64`:
       `pandsa` (environment.yml:4:3): did you mean `pandas`?
       `sklearn` (environment.yml:5:3): did you mean `scikit-learn`?
       `zzzz` (environment.yml:6:3)

@@ -1,18 +1,27 @@
 //! Words for a contradiction: a tree that begins at the user's lines and ends where nothing is left. A package's
 //! version that is out already is told of only if it would have changed the outcome.
 
-use std::collections::{BTreeSet, HashSet};
+use std::{
+    collections::{BTreeSet, HashSet},
+    fmt,
+    rc::Rc,
+};
 
 use indexmap::IndexMap;
 use itertools::Itertools;
+use rattler_conda_types::Version;
 
-use super::reasoning::{Candidate, Conflict, Demand, Id, Kind, Label, Out, Package, Reasoning, What, Why};
-use crate::network;
+use super::{
+    reasoning::{Candidate, Conflict, Demand, Id, Kind, Out, Package, Reasoning, What, Why},
+    wording,
+};
 
 /// How many lines a tree has at most, how deep it is, and how many of a kind are listed.
 const LINES: usize = 24;
 const DEPTH: usize = 8;
 const LISTED: usize = 3;
+/// How many reasons are given for one package.
+const CAUSES: usize = 4;
 
 /// A contradiction in words, and the requirements that it follows from.
 pub(super) struct Told {
@@ -36,7 +45,7 @@ struct Teller<'r, 'a> {
 pub(super) fn tell(conflict: &mut Conflict<'_>) -> Told {
     let (node, lines) = node(conflict);
     let mut drawn = vec![node.text];
-    draw(&node.children, "", &mut drawn);
+    draw(&merged(node.children), "", &mut drawn);
     let more = drawn.len().saturating_sub(LINES);
     if more > 1 {
         drawn.truncate(LINES);
@@ -51,6 +60,15 @@ fn draw(children: &[Node], indent: &str, drawn: &mut Vec<String>) {
         drawn.push(format!("{indent}{branch}{}", child.text));
         draw(&child.children, &format!("{indent}{below}"), drawn);
     }
+}
+
+/// What begins alike is told once.
+fn merged(nodes: Vec<Node>) -> Vec<Node> {
+    let mut alike: IndexMap<String, Vec<Node>> = IndexMap::new();
+    for node in nodes {
+        alike.entry(node.text).or_default().extend(node.children);
+    }
+    alike.into_iter().map(|(text, children)| Node { text, children: merged(children) }).collect()
 }
 
 fn node(conflict: &mut Conflict<'_>) -> (Node, BTreeSet<usize>) {
@@ -88,16 +106,23 @@ struct Cause {
     out: Out,
     step: usize,
     places: Vec<usize>,
+    /// What they demand, if that is the reason.
+    demands: Vec<Rc<Demand>>,
 }
 
 fn causes<'a>(places: impl Iterator<Item = (usize, &'a Candidate<'a>)>) -> Vec<Cause> {
     let mut causes: IndexMap<String, Cause> = IndexMap::new();
     for (place, candidate) in places {
-        if let Some((out, step)) = &candidate.out {
-            let cause =
-                causes.entry(out.key()).or_insert_with(|| Cause { out: out.clone(), step: *step, places: Vec::new() });
-            cause.step = cause.step.max(*step);
-            cause.places.push(place);
+        let Some((out, step)) = &candidate.out else { continue };
+        let new = || Cause { out: out.clone(), step: *step, places: Vec::new(), demands: Vec::new() };
+        let cause = causes.entry(out.key()).or_insert_with(new);
+        cause.step = cause.step.max(*step);
+        cause.places.push(place);
+        match out {
+            Out::Lacks(demand) if !cause.demands.iter().any(|known| known.text == demand.text) => {
+                cause.demands.push(Rc::clone(demand));
+            }
+            _ => {}
         }
     }
     causes.into_values().filter(|cause| !matches!(cause.out, Out::Supposed)).collect()
@@ -126,9 +151,7 @@ impl<'r, 'a> Teller<'r, 'a> {
         }
         // What the user wrote comes first.
         let (asked, others): (Vec<_>, Vec<_>) = causes.iter().partition(|cause| matches!(cause.out, Out::Line(_)));
-        for cause in asked.into_iter().chain(others) {
-            children.extend(self.cause(id, cause));
-        }
+        children.extend(self.causes(id, asked.into_iter().chain(others)));
         let name = &package.name;
         let all_ask = causes.len() > 1 && causes.iter().all(|cause| matches!(cause.out, Out::Line(_) | Out::Ruled(_)));
         let text = match package.candidates.as_slice() {
@@ -165,17 +188,22 @@ impl<'r, 'a> Teller<'r, 'a> {
         }
         if !of_version.is_empty() || spec.version.is_none() {
             let of = if of_version.is_empty() { package.candidates.iter().collect() } else { of_version };
-            let builds = of.iter().map(|each| each.what.label(Label::Build)).unique().collect_vec();
+            let builds = of.iter().map(|each| each.what.build()).unique().collect_vec();
             let shown = builds.iter().rev().take(LISTED + 2).map(|build| format!("`{build}`")).join(", ");
             let others = if builds.len() > LISTED + 2 { ", …" } else { "" };
             return format!("{asked}, and no such build exists; there are {shown}{others}");
         }
-        let versions = package.candidates.iter().map(|each| each.what.version()).sorted().rev().dedup().collect_vec();
-        let newest = versions.iter().take(LISTED + 2).map(ToString::to_string).join(", ");
-        match versions.len() {
-            1 => format!("{asked}, and the only version is {newest}"),
-            few if few <= LISTED + 2 => format!("{asked}, and the versions are {newest}"),
-            _ => format!("{asked}, and no such version exists; the newest are {newest}"),
+        let versions = package.candidates.iter().map(|each| each.what.version()).sorted().dedup().collect_vec();
+        match versions.as_slice() {
+            [only] => format!("{asked}, and the only version is {only}"),
+            few if few.len() <= LISTED => format!("{asked}, and the versions are {}", and(few)),
+            [first, .., last] => {
+                format!(
+                    "{asked}, and there is no such one among the {} versions from {first} to {last}",
+                    versions.len()
+                )
+            }
+            [] => asked,
         }
     }
 
@@ -187,51 +215,69 @@ impl<'r, 'a> Teller<'r, 'a> {
         }
     }
 
-    fn cause(&mut self, id: Id, cause: &Cause) -> Option<Node> {
-        let label = label(&self.reasoning.packages[id], &cause.places);
-        let plain = |text: String| Some(Node { text, children: Vec::new() });
-        match &cause.out {
-            Out::Supposed => None,
-            Out::Line(line) => plain(self.line(*line)),
-            Out::Elsewhere(line) => {
-                let asked = self.line(*line);
-                let channels = self.channels_of(id, &cause.places);
-                plain(format!("{asked}, and {label} is in {channels}"))
-            }
-            Out::Hidden(channel) => {
-                let channel = self.channel(channel);
-                plain(format!("{label} is in {channel}, and a channel before it has packages of the same name"))
-            }
-            Out::Newer(cutoff) => plain(format!("{label} is newer than {cutoff}")),
-            Out::Ruled(by) => Some(self.chain(*by, cause.step, id, Some(&cause.places))),
-            Out::Lacks(demand) => Some(self.lacking(&label, demand, cause.step)),
+    /// Why candidates of a package are out, the first few reasons.
+    fn causes<'c>(&mut self, id: Id, causes: impl Iterator<Item = &'c Cause>) -> Vec<Node> {
+        let causes = causes.collect_vec();
+        let mut nodes = causes.iter().take(CAUSES).filter_map(|cause| self.cause(id, cause)).collect_vec();
+        let others: Vec<usize> = causes.iter().skip(CAUSES).flat_map(|cause| cause.places.clone()).collect();
+        if !others.is_empty() {
+            let label = Label::of(&self.reasoning.packages[id], &others);
+            let text = format!("{label} {} out for other reasons", label.verb("is", "are"));
+            nodes.push(Node { text, children: Vec::new() });
         }
+        nodes
     }
 
-    /// What a candidate demands, and why nothing is left of it.
-    fn lacking(&mut self, label: &str, demand: &std::rc::Rc<Demand>, step: usize) -> Node {
-        let verb = verb(demand.kind);
-        let other = self.reasoning.id(&demand.name);
-        let matching = self.reasoning.matching(other, demand);
+    fn cause(&mut self, id: Id, cause: &Cause) -> Option<Node> {
+        let label = Label::of(&self.reasoning.packages[id], &cause.places);
+        let is = label.verb("is", "are");
+        let text = match &cause.out {
+            Out::Supposed => return None,
+            Out::Ruled(by) => return Some(self.chain(*by, cause.step, id, Some(&cause.places))),
+            Out::Lacks(_) => return Some(self.lacking(&label, cause)),
+            Out::Line(line) => self.line(*line),
+            Out::Elsewhere(line) => {
+                let asked = self.line(*line);
+                format!("{asked}, and {label} {is} in {}", self.channels_of(id, &cause.places))
+            }
+            Out::Hidden(channel) => {
+                let name = &self.reasoning.packages[id].name;
+                format!("{label} {is} in {}, behind a channel that has `{name}`, too", self.channel(channel))
+            }
+            Out::Newer(cutoff) => format!("{label} {is} newer than {cutoff}"),
+        };
+        Some(Node { text, children: Vec::new() })
+    }
+
+    /// What candidates demand, and why nothing is left of it.
+    fn lacking(&mut self, label: &Label, cause: &Cause) -> Node {
+        let Some(first) = cause.demands.first() else { return Node { text: label.to_string(), children: Vec::new() } };
+        let other = self.reasoning.id(&first.name);
+        let mut matching = vec![false; self.reasoning.packages[other].candidates.len()];
+        for demand in &cause.demands {
+            let of_this = self.reasoning.matching(other, demand);
+            matching.iter_mut().zip(&*of_this).for_each(|(matching, of_this)| *matching |= *of_this);
+        }
         let package = self.reasoning.packages[other].clone();
         let platform = self.platform();
         let rest = match package.candidates.as_slice() {
             [] if package.is_virtual() => format!(", and {platform} is assumed to have none"),
-            [] => ", which no channel has".to_owned(),
             [only] if package.is_virtual() => {
                 format!(", and {platform} is assumed to have `{}={}`", package.name, only.what.version())
             }
             _ if !matching.contains(&true) => ", which no channel has".to_owned(),
             _ => String::new(),
         };
-        let text = format!("{label} {verb} `{}`{rest}", demand.text);
+        let demands = alternatives(&cause.demands);
+        let text = format!("{label} {} {demands}{rest}", label.demands(first.kind));
         let mut children = Vec::new();
-        if rest.is_empty() && self.depth < DEPTH && self.told.insert(format!("{} {step}", demand.text)) {
+        if rest.is_empty() && self.depth < DEPTH && self.told.insert(format!("{demands} {}", cause.step)) {
             self.depth += 1;
-            let earlier = |candidate: &Candidate<'_>| candidate.out.as_ref().is_some_and(|(_, since)| *since < step);
+            let earlier =
+                |candidate: &Candidate<'_>| candidate.out.as_ref().is_some_and(|(_, since)| *since < cause.step);
             let candidates = package.candidates.iter().enumerate();
             let gone = causes(candidates.filter(|(place, candidate)| matching[*place] && earlier(candidate)));
-            children.extend(gone.iter().filter_map(|cause| self.cause(other, cause)));
+            children.extend(self.causes(other, gone.iter()));
             self.depth -= 1;
         }
         Node { text, children }
@@ -265,13 +311,13 @@ impl<'r, 'a> Teller<'r, 'a> {
         let name = self.reasoning.packages[id].name.clone();
         let is_left = |candidate: &Candidate<'_>| candidate.out.as_ref().is_none_or(|(_, since)| *since >= step);
         let left = package.candidates.iter().positions(is_left).collect_vec();
-        let mut demands: Vec<std::rc::Rc<Demand>> = Vec::new();
+        let mut demands: Vec<Rc<Demand>> = Vec::new();
         for place in &left {
             let of_this = package.candidates[*place].demands.iter().filter(|demand| demand.name == name);
             demands.extend(of_this.cloned());
         }
         demands = demands.into_iter().unique_by(|demand| (demand.text.clone(), demand.kind)).collect();
-        let counts: Vec<std::rc::Rc<Demand>> = match gone {
+        let counts: Vec<Rc<Demand>> = match gone {
             None => demands.into_iter().filter(|demand| demand.kind == Kind::Needs).collect(),
             Some(gone) => demands
                 .into_iter()
@@ -281,10 +327,14 @@ impl<'r, 'a> Teller<'r, 'a> {
                 })
                 .collect(),
         };
-        let verb = counts.first().map_or("needs", |demand| verb(demand.kind));
-        let texts = counts.iter().map(|demand| format!("`{}`", demand.text)).unique().sorted().collect_vec();
-        let more = if texts.len() > LISTED { ", or the like" } else { "" };
-        let text = format!("{} {verb} {}{more}", label(&package, &left), texts.iter().take(LISTED).join(" or "));
+        let label = Label::of(&package, &left);
+        // Which of them it is does not matter where only one is needed.
+        let texts = match (gone, counts.as_slice()) {
+            (None, [_, _, ..]) => format!("`{name}`"),
+            _ => alternatives(&counts),
+        };
+        let verb = label.demands(counts.first().map_or(Kind::Needs, |demand| demand.kind));
+        let text = format!("{label} {verb} {texts}");
         let mut node = Node { text, children: Vec::new() };
         if self.depth < DEPTH && self.told.insert(format!("{} {}", node.text, left.len())) {
             self.depth += 1;
@@ -320,7 +370,8 @@ impl<'r, 'a> Teller<'r, 'a> {
                 relevant.push((place, candidate));
             }
         }
-        causes(relevant.into_iter()).iter().filter_map(|cause| self.cause(by, cause)).collect()
+        let relevant = causes(relevant.into_iter());
+        self.causes(by, relevant.iter())
     }
 
     fn line(&mut self, line: usize) -> String {
@@ -346,46 +397,80 @@ impl<'r, 'a> Teller<'r, 'a> {
     fn channel(&self, url: &str) -> String {
         let known = self.reasoning.question().environment.all_channels();
         let known = known.iter().find(|channel| channel.base_url.as_str() == url);
-        let name =
-            known.and_then(|channel| channel.name.clone()).filter(|name| !name.contains("://") && !name.contains('@'));
-        format!(
-            "`{}`",
-            name.unwrap_or_else(|| url.parse().map_or_else(|_| url.to_owned(), |url| network::redact(&url)))
-        )
+        format!("`{}`", known.map_or_else(|| url.to_owned(), wording::channel))
     }
 }
 
-fn verb(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Needs => "needs",
-        Kind::Constrains => "goes only with",
+/// Demands of which each candidate has one.
+fn alternatives(demands: &[Rc<Demand>]) -> String {
+    let texts = demands.iter().map(|demand| format!("`{}`", demand.text)).unique().collect_vec();
+    match texts.as_slice() {
+        [first, second, .., last] if texts.len() > LISTED => format!("{first} or {second} or … or {last}"),
+        few => few.join(" or "),
     }
 }
 
 /// Some candidates of a package: its name and their versions.
-fn label(package: &Package<'_>, places: &[usize]) -> String {
-    let all = package.candidates.iter().map(|each| each.what.version()).sorted().dedup().collect_vec();
-    let mine = places.iter().map(|place| package.candidates[*place].what.version()).sorted().dedup().collect_vec();
-    let shared = package
-        .candidates
-        .iter()
-        .enumerate()
-        .any(|(place, each)| !places.contains(&place) && mine.contains(&each.what.version()));
-    let name = &package.name;
-    let versions = match mine.as_slice() {
-        [] => return format!("`{name}`"),
-        few if few.len() <= LISTED => few.iter().map(ToString::to_string).join(" or "),
-        [first, .., last] => {
-            let between = all.iter().filter(|version| (*first..=*last).contains(version)).count();
-            let count = if between == mine.len() { String::new() } else { format!("{} versions from ", mine.len()) };
-            format!("{count}{first} to {last}")
+struct Label {
+    text: String,
+    is_one: bool,
+}
+
+impl Label {
+    fn of(package: &Package<'_>, places: &[usize]) -> Self {
+        let all = package.candidates.iter().map(|each| each.what.version()).sorted().dedup().collect_vec();
+        let mine = places.iter().map(|place| package.candidates[*place].what.version()).sorted().dedup().collect_vec();
+        let name = &package.name;
+        let versions = match mine.as_slice() {
+            [] => return Self { text: format!("`{name}`"), is_one: true },
+            few if few.len() <= LISTED => and(few),
+            [first, .., last] => {
+                let between = all.iter().filter(|version| (*first..=*last).contains(version)).count();
+                let count = if between == mine.len() { String::new() } else { format!(" ({} versions)", mine.len()) };
+                format!("{first} to {last}{count}")
+            }
+            [only] => only.to_string(),
+        };
+        let is_shared = package
+            .candidates
+            .iter()
+            .enumerate()
+            .any(|(place, each)| !places.contains(&place) && mine.contains(&each.what.version()));
+        let builds = places.iter().map(|place| package.candidates[*place].what.build()).unique().collect_vec();
+        let text = match builds.as_slice() {
+            [build] if is_shared && mine.len() == 1 => format!("{name} {versions} {build}"),
+            _ if is_shared && versions.ends_with(" versions)") => {
+                format!("{name} {}", versions.replace("(", "(some builds of "))
+            }
+            _ if is_shared => format!("{name} {versions} (some builds)"),
+            _ => format!("{name} {versions}"),
+        };
+        Self { text, is_one: mine.len() == 1 }
+    }
+
+    fn verb(&self, one: &'static str, many: &'static str) -> &'static str {
+        if self.is_one { one } else { many }
+    }
+
+    fn demands(&self, kind: Kind) -> &'static str {
+        match kind {
+            Kind::Needs => self.verb("needs", "need"),
+            Kind::Constrains => self.verb("goes only with", "go only with"),
         }
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.text)
+    }
+}
+
+/// `1`, `1 and 2`, `1, 2 and 3`.
+fn and(versions: &[&Version]) -> String {
+    match versions {
+        [] => String::new(),
         [only] => only.to_string(),
-    };
-    let builds = places.iter().map(|place| package.candidates[*place].what.label(Label::Build)).unique().collect_vec();
-    match builds.as_slice() {
-        [build] if shared && mine.len() == 1 => format!("{name} {versions} {build}"),
-        _ if shared => format!("{name} {versions} (in some builds)"),
-        _ => format!("{name} {versions}"),
+        [before @ .., last] => format!("{} and {last}", before.iter().join(", ")),
     }
 }

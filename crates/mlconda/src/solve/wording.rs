@@ -3,10 +3,10 @@
 use std::{collections::BTreeSet, path::Path};
 
 use itertools::Itertools;
-use rattler_conda_types::Subdir;
+use rattler_conda_types::{Channel, Subdir};
 
 use super::{UnknownPackage, VirtualDemand};
-use crate::{host::Host, repodata::Repodata};
+use crate::{host::Host, network, repodata::Repodata};
 
 /// How many near names are shown.
 const NEAR: usize = 3;
@@ -70,6 +70,14 @@ pub(super) fn unknown(file: &Path, platform: Subdir, packages: &[UnknownPackage]
     });
     let what = if packages.len() == 1 { "this package" } else { "these packages" };
     format!("no channel has {what} for `{platform}`:{}", lines.format(""))
+}
+
+/// A channel as one would write it, without secrets.
+pub(super) fn channel(channel: &Channel) -> String {
+    let url = network::redact(channel.base_url.as_ref());
+    let short =
+        ["https://conda.anaconda.org/", "https://repo.anaconda.com/"].iter().find_map(|start| url.strip_prefix(start));
+    short.unwrap_or(&url).trim_end_matches('/').to_owned()
 }
 
 /// The solver's explanation without what only its authors need, and with words for strict channels.
