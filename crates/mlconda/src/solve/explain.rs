@@ -239,50 +239,60 @@ impl Search<'_> {
         remedies
     }
 
-    /// The first of the looser forms of a line that gives a solution.
-    fn of_line(&mut self, line: usize) -> Option<Remedy> {
-        let mut forms: Vec<Option<MatchSpec>> = self.looser(line).into_iter().map(Some).collect();
-        if self.specs.len() > 1 {
-            forms.push(None);
+    /// Of each way to loosen a line, the first form that gives a solution; without any, the line is left out.
+    fn of_line(&mut self, line: usize) -> Vec<Remedy> {
+        let mut remedies: Vec<Remedy> = Vec::new();
+        for forms in self.looser(line) {
+            remedies.extend(forms.iter().find_map(|form| self.with_line(line, Some(form))));
         }
-        forms.into_iter().find_map(|form| {
-            let mut specs = self.specs.to_vec();
-            match &form {
-                Some(form) => specs[line] = form.clone(),
-                None => _ = specs.remove(line),
-            }
-            let records = self.tries(&specs, self.host, self.question.options)?;
-            let gives = if form.is_some() { self.chosen(&records, &[line]) } else { Vec::new() };
-            let change = match form {
-                Some(form) => self.rewrite(line, &form),
-                None => Change::LeaveOut(self.line(line)),
-            };
-            Some(Remedy { changes: vec![change], gives })
-        })
+        if remedies.is_empty() {
+            remedies.extend(self.loosest(line).and_then(|form| self.with_line(line, Some(&form))));
+        }
+        if remedies.is_empty() && self.specs.len() > 1 {
+            remedies.extend(self.with_line(line, None));
+        }
+        remedies
     }
 
-    /// A line's spec without its build string; from another channel; without its version; from any channel.
-    fn looser(&self, line: usize) -> Vec<MatchSpec> {
+    /// Tries a line in another form, or without it.
+    fn with_line(&mut self, line: usize, form: Option<&MatchSpec>) -> Option<Remedy> {
+        let mut specs = self.specs.to_vec();
+        match form {
+            Some(form) => specs[line] = form.clone(),
+            None => _ = specs.remove(line),
+        }
+        let records = self.tries(&specs, self.host, self.question.options)?;
+        let (change, gives) = match form {
+            Some(form) => (self.rewrite(line, form), self.chosen(&records, &[line])),
+            None => (Change::LeaveOut(self.line(line)), Vec::new()),
+        };
+        Some(Remedy { changes: vec![change], gives })
+    }
+
+    /// Ways to loosen a line's spec: without its build string, then without its version; from another channel; from any.
+    fn looser(&self, line: usize) -> [Vec<MatchSpec>; 3] {
         let spec = &self.specs[line];
-        let mut forms = Vec::new();
+        let [mut free, mut elsewhere, mut anywhere] = [const { Vec::new() }; 3];
         if spec.build.is_some() || spec.build_number.is_some() {
             let version = spec.version.clone().filter(|version| *version != VersionSpec::Any);
-            forms.push(MatchSpec { version, build: None, build_number: None, ..spec.clone() });
+            free.push(MatchSpec { version, build: None, build_number: None, ..spec.clone() });
         }
-        if spec.channel.is_none() && self.question.options.channel_priority == ChannelPriority::Strict {
-            forms.extend(self.other_channels(line));
-        }
-        let bare =
-            MatchSpec { version: None, build: None, build_number: None, md5: None, sha256: None, ..spec.clone() };
-        if bare != *spec {
-            forms.push(bare.clone());
+        let bare = bare(spec);
+        if bare != *spec && free.last() != Some(&bare) {
+            free.push(bare);
         }
         if spec.channel.is_some() {
-            forms.push(MatchSpec { channel: None, subdir: None, ..spec.clone() });
-            forms.push(MatchSpec { channel: None, subdir: None, ..bare });
+            anywhere.push(MatchSpec { channel: None, subdir: None, ..spec.clone() });
+        } else if self.question.options.channel_priority == ChannelPriority::Strict {
+            elsewhere = self.other_channels(line);
         }
-        forms.dedup();
-        forms
+        [free, elsewhere, anywhere]
+    }
+
+    /// Nothing but the name of a line's package, if there is more.
+    fn loosest(&self, line: usize) -> Option<MatchSpec> {
+        let form = MatchSpec { channel: None, subdir: None, ..bare(&self.specs[line]) };
+        (form != self.specs[line]).then_some(form)
     }
 
     /// A line's spec with each of the later channels that have what it asks for.
@@ -394,7 +404,7 @@ impl Search<'_> {
 
     /// Several lines at once, and no more of them than must be.
     fn of_several(&mut self, cores: &[usize], options: SolveOptions) -> Option<Remedy> {
-        let loosest = |search: &Self, line: &usize| search.looser(*line).pop().map(|form| (*line, form));
+        let loosest = |search: &Self, line: &usize| search.loosest(*line).map(|form| (*line, form));
         let mut changes: Vec<(usize, MatchSpec)> = cores.iter().filter_map(|line| loosest(self, line)).collect();
         let changed = |search: &Self, changes: &[(usize, MatchSpec)]| {
             let mut specs = search.specs.to_vec();
@@ -421,6 +431,11 @@ impl Search<'_> {
     fn rewrite(&self, line: usize, form: &MatchSpec) -> Change {
         Change::Rewrite(self.line(line), self.written(line, form))
     }
+}
+
+/// A spec without version, build and hashes.
+fn bare(spec: &MatchSpec) -> MatchSpec {
+    MatchSpec { version: None, build: None, build_number: None, md5: None, sha256: None, ..spec.clone() }
 }
 
 /// The version of a virtual package to declare for a demand.

@@ -237,8 +237,8 @@ impl<'r, 'a> Teller<'r, 'a> {
             Out::Lacks(_) => return Some(self.lacking(&label, cause)),
             Out::Line(line) => self.line(*line),
             Out::Elsewhere(line) => {
-                let asked = self.line(*line);
-                format!("{asked}, and {label} {is} in {}", self.channels_of(id, &cause.places))
+                let text = format!("{label} {is} in {}", self.channels_of(id, &cause.places));
+                return Some(Node { text: self.line(*line), children: vec![Node { text, children: Vec::new() }] });
             }
             Out::Hidden(channel) => {
                 let name = &self.reasoning.packages[id].name;

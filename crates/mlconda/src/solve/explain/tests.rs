@@ -208,6 +208,7 @@ fn a_version_that_channel_priority_hides() {
     this line alone has no solution:
       environment.yml:3: tool >=2
     each of these changes gives a solution:
+      line 3: `tool` instead of `tool >=2` (gives tool 1.0)
       line 3: `https://second.example/lab::tool >=2` instead of `tool >=2` (gives tool 2.0)
       `--channel-priority flexible` (gives tool 2.0)
     ");
@@ -235,12 +236,13 @@ fn a_channel_that_lacks_what_is_asked_of_it() {
     assert_snapshot!(told(&[&dependency], &subdirs, SolveOptions::default()), @"
     no set of packages for `linux-64` satisfies what `environment.yml` asks for:
     no version of `tool` will do:
-    ├─ line 3 asks for `https://second.example/lab/::tool=2`
-    └─ line 3 asks for `https://second.example/lab/::tool=2`, and tool 2.0 is in `https://first.example/lab`
+    └─ line 3 asks for `https://second.example/lab/::tool=2`
+       └─ tool 2.0 is in `https://first.example/lab`
     this line alone has no solution:
       environment.yml:3: https://second.example/lab/::tool=2
-    this change gives a solution:
+    each of these changes gives a solution:
       line 3: `https://second.example/lab/::tool` instead of `https://second.example/lab/::tool=2` (gives tool 1.0)
+      line 3: `tool=2` instead of `https://second.example/lab/::tool=2` (gives tool 2.0)
     ");
 }
 
