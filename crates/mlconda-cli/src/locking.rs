@@ -175,6 +175,15 @@ fn pin(
             )));
         }
     }
+    if let [first, others @ ..] = solution.ageless().as_slice() {
+        let (what, more) = match others.len() {
+            0 => ("does", String::new()),
+            count => ("do", format!(" and {count} more")),
+        };
+        progress.event(Event::Warning(format!(
+            "`{first}`{more} {what} not tell when built, and may be newer than `--exclude-newer` says"
+        )));
+    }
     Ok(Lock::new(environment, &target, &solution)?)
 }
 

@@ -38,6 +38,19 @@ pub struct Solution {
     pub options: SolveOptions,
 }
 
+impl Solution {
+    /// The names of the packages that do not tell their age, where that counted ([`SolveOptions::exclude_newer`]): they
+    /// may be newer.
+    pub fn ageless(&self) -> Vec<&str> {
+        let packages = self.records.iter().map(|record| &record.package_record);
+        let ageless =
+            packages.filter(|package| self.options.exclude_newer.is_some() && options::time(package).is_none());
+        let mut names: Vec<&str> = ageless.map(|package| package.name.as_normalized()).collect();
+        names.sort_unstable();
+        names
+    }
+}
+
 /// There is no solution.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -23,8 +23,11 @@ use crate::{
     repodata::Repodata,
 };
 
-/// How many conflicts are told that have no line in common.
-const CONFLICTS: usize = 3;
+/// How many conflicts are sought that have no line in common, and how many are told in full.
+const CONFLICTS: usize = 12;
+const TOLD: usize = 3;
+/// How many solves are kept for the remedies.
+const KEPT: usize = 30;
 /// How many versions of a virtual package are tried.
 const DECLARED: usize = 4;
 /// How many lines of the solver's own reasons are shown, where no better ones are found.
@@ -121,7 +124,8 @@ pub fn explain(
     let mut search = Search { question: &question, newest: &newest, host, pinned, specs: &specs, left: effort.solves };
     let mut conflicts = Vec::new();
     let mut open: Vec<usize> = (0..specs.len()).collect();
-    while conflicts.len() < CONFLICTS && (conflicts.is_empty() || search.solves(&open) == Some(false)) {
+    let enough = |search: &Search<'_>, found: usize| found >= CONFLICTS || (found > 0 && search.left < KEPT);
+    while !enough(&search, conflicts.len()) && (conflicts.is_empty() || search.solves(&open) == Some(false)) {
         let (core, conflict) = search.conflict(&open);
         open.retain(|line| !core.contains(line));
         conflicts.push((core, conflict));
@@ -455,11 +459,16 @@ impl fmt::Display for Explanation {
         write!(formatter, "no set of packages for `{}` satisfies what `{file}` asks for", self.platform)?;
         let apart = if self.conflicts.len() > 1 { ", for several reasons" } else { "" };
         write!(formatter, "{apart}:")?;
-        for conflict in &self.conflicts {
+        for conflict in self.conflicts.iter().take(TOLD) {
             write!(formatter, "\n{}\n{conflict}", conflict.reasons)?;
             for line in &conflict.lines {
                 write!(formatter, "\n  {file}:{}: {}", line.location.line, line.text)?;
             }
+        }
+        if self.conflicts.len() > TOLD {
+            let lines = self.conflicts.iter().skip(TOLD).flat_map(|conflict| &conflict.lines);
+            let texts = lines.map(|line| format!("`{}` (line {})", line.text, line.location.line)).join(", ");
+            write!(formatter, "\nand so it is with {texts}")?;
         }
         match self.remedies.as_slice() {
             [] => {}

@@ -54,6 +54,31 @@ pub(super) struct Candidate<'a> {
     pub(super) demands: Rc<[Rc<Demand>]>,
     /// Why it is out, if it is, and since when.
     pub(super) out: Option<(Out, usize)>,
+    /// Why it would be out, were it not out from the beginning: for its channel or its age.
+    pub(super) anyhow: Option<(Out, usize)>,
+}
+
+impl Candidate<'_> {
+    /// Why it was out before a step, and since when. Its channel and its age are told of only if nothing else is.
+    pub(super) fn reason(&self, before: usize) -> Option<&(Out, usize)> {
+        let out = self.out.as_ref().filter(|(_, since)| *since < before)?;
+        Some(self.anyhow.as_ref().filter(|(_, since)| *since < before).unwrap_or(out))
+    }
+
+    /// Takes it out, if it is not out yet. Gives whether that changed what is left.
+    fn leave(&mut self, out: Out, step: usize) -> bool {
+        match self.out {
+            None => {
+                self.out = Some((out, step));
+                true
+            }
+            Some((_, 0)) => {
+                self.anyhow.get_or_insert((out, step));
+                false
+            }
+            Some(_) => false,
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -168,10 +193,8 @@ impl<'a> Reasoning<'a> {
         let step = self.step;
         let package = &mut self.packages[id];
         package.needed.get_or_insert((Why::Line(line), step));
-        for candidate in package.candidates.iter_mut().filter(|candidate| candidate.out.is_none()) {
-            if !candidate.what.matches(&bare) {
-                candidate.out = Some((Out::Line(line), step));
-            }
+        for candidate in package.candidates.iter_mut().filter(|candidate| !candidate.what.matches(&bare)) {
+            candidate.leave(Out::Line(line), step);
         }
     }
 
@@ -247,8 +270,7 @@ impl<'a> Reasoning<'a> {
             self.step = step;
         }
         for (candidate, allowed) in package.candidates.iter_mut().zip(allowed) {
-            if candidate.out.is_none() && !allowed {
-                candidate.out = Some((Out::Ruled(id), step));
+            if !allowed && candidate.leave(Out::Ruled(id), step) {
                 self.step = step;
             }
         }
@@ -328,7 +350,12 @@ impl<'a> Reasoning<'a> {
         let mut candidates: Vec<Candidate<'a>> = Vec::new();
         for (record, out) in records.get(name).into_iter().flatten() {
             let demands = self.demands_of(record);
-            candidates.push(Candidate { what: What::Record(record), demands, out: out.clone().map(|out| (out, 0)) });
+            candidates.push(Candidate {
+                what: What::Record(record),
+                demands,
+                out: out.clone().map(|out| (out, 0)),
+                anyhow: None,
+            });
         }
         let host = self.host;
         let own = host.virtual_packages.iter().filter(|package| package.name.as_normalized() == name);
@@ -336,6 +363,7 @@ impl<'a> Reasoning<'a> {
             what: What::Virtual(package),
             demands: Rc::new([]),
             out: None,
+            anyhow: None,
         }));
         candidates.sort_by(|left, right| left.what.version().cmp(right.what.version()));
         self.packages.push(Package { name: name.to_owned(), candidates, needed: None });

@@ -101,6 +101,9 @@ fn node(conflict: &mut Conflict<'_>) -> (Node, BTreeSet<usize>) {
     }
 }
 
+/// After every step.
+const END: usize = usize::MAX;
+
 /// The candidates of a package that are out for the same reason.
 struct Cause {
     out: Out,
@@ -110,10 +113,10 @@ struct Cause {
     demands: Vec<Rc<Demand>>,
 }
 
-fn causes<'a>(places: impl Iterator<Item = (usize, &'a Candidate<'a>)>) -> Vec<Cause> {
+fn causes<'a>(places: impl Iterator<Item = (usize, &'a Candidate<'a>)>, before: usize) -> Vec<Cause> {
     let mut causes: IndexMap<String, Cause> = IndexMap::new();
     for (place, candidate) in places {
-        let Some((out, step)) = &candidate.out else { continue };
+        let Some((out, step)) = candidate.reason(before) else { continue };
         let new = || Cause { out: out.clone(), step: *step, places: Vec::new(), demands: Vec::new() };
         let cause = causes.entry(out.key()).or_insert_with(new);
         cause.step = cause.step.max(*step);
@@ -136,7 +139,7 @@ impl<'r, 'a> Teller<'r, 'a> {
     /// A package that is needed, and of which nothing is left.
     fn empty(&mut self, id: Id) -> Node {
         let package = self.reasoning.packages[id].clone();
-        let causes = causes(package.candidates.iter().enumerate());
+        let causes = causes(package.candidates.iter().enumerate(), END);
         let told_why = causes.iter().any(|cause| match (package.needed, &cause.out) {
             (Some((Why::Line(line), _)), Out::Line(other) | Out::Elsewhere(other)) => line == *other,
             (Some((Why::By(by), _)), Out::Ruled(other)) => by == *other,
@@ -273,10 +276,8 @@ impl<'r, 'a> Teller<'r, 'a> {
         let mut children = Vec::new();
         if rest.is_empty() && self.depth < DEPTH && self.told.insert(format!("{demands} {}", cause.step)) {
             self.depth += 1;
-            let earlier =
-                |candidate: &Candidate<'_>| candidate.out.as_ref().is_some_and(|(_, since)| *since < cause.step);
             let candidates = package.candidates.iter().enumerate();
-            let gone = causes(candidates.filter(|(place, candidate)| matching[*place] && earlier(candidate)));
+            let gone = causes(candidates.filter(|(place, _)| matching[*place]), cause.step);
             children.extend(self.causes(other, gone.iter()));
             self.depth -= 1;
         }
@@ -350,14 +351,14 @@ impl<'r, 'a> Teller<'r, 'a> {
         let name = self.reasoning.packages[id].name.clone();
         let mut relevant = Vec::new();
         for (place, candidate) in package.candidates.iter().enumerate() {
-            let Some((out, since)) = &candidate.out else { continue };
+            let Some((out, _)) = candidate.reason(step) else { continue };
             // The chain itself tells of what its own steps leave.
             let of_chain = match (package.needed, out) {
                 (Some((Why::Line(line), _)), Out::Line(other)) => line == *other,
                 (Some((Why::By(above), _)), Out::Ruled(other)) => above == *other,
                 _ => false,
             };
-            if *since >= step || of_chain {
+            if of_chain {
                 continue;
             }
             let on_it = candidate.demands.iter().filter(|demand| demand.name == name).cloned().collect_vec();
@@ -370,7 +371,7 @@ impl<'r, 'a> Teller<'r, 'a> {
                 relevant.push((place, candidate));
             }
         }
-        let relevant = causes(relevant.into_iter());
+        let relevant = causes(relevant.into_iter(), step);
         self.causes(by, relevant.iter())
     }
 
