@@ -433,6 +433,18 @@ fn python_comes_without_pip_if_that_is_asked_for() {
     assert!(lock.contains("# pip: not added\n") && !archives(&lock).contains("pip-"), "{lock}");
 }
 
+/// The packages of the small channel are of 2023-11-14T22:13:20Z.
+#[test]
+fn what_is_newer_than_a_date_is_left_out_and_the_lock_says_so() {
+    let world = world();
+    world.write_environment(&["tzdata"]);
+    assert_snapshot!(world.lock(&["--exclude-newer", "2023-11-13"]).failure(1), @"");
+    world.lock(&["--exclude-newer", "2023-11-14"]).success();
+    assert!(world.read("env.lock").contains("# exclude newer: 2023-11-14T23:59:59Z\n"));
+    world.mlconda(["install", "env.lock", "-p", "prefix"]).success();
+    assert_snapshot!(world.lock(&["--exclude-newer", "last week"]).failure(2), @"");
+}
+
 /// Locks `tzdata` from a channel at a URL, which fails.
 fn fails_with_channel(world: &TestContext, url: &str) -> String {
     world.write_environment(&["tzdata"]);

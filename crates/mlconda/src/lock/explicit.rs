@@ -303,13 +303,15 @@ mod tests {
     fn what_is_written_is_read_back() {
         let text = format!(
             "# mlconda lock: 1\n# name: ml\n# platform: linux-64\n# input: sha256:{SHA}\n# channel: https://c/f/\n\
-             # virtual package: __glibc=2.28=0\n# spec: python 3.11.*\n# variable: A=\"line\\nline = #\"\n\
+             # virtual package: __glibc=2.28=0\n# channel priority: flexible\n# pip: not added\n\
+             # exclude newer: 2024-05-31T23:59:59Z\n# spec: python 3.11.*\n# variable: A=\"line\\nline = #\"\n\
              # size: 12 a-1-0.conda\n@EXPLICIT\nhttps://c/f/linux-64/a-1-0.conda#sha256:{SHA}\n\
              https://c/f/noarch/b-1%212-0.tar.bz2#d41d8cd98f00b204e9800998ecf8427e\n"
         );
         let lock = read(&text).unwrap();
         assert_eq!(lock.packages[0].size, Some(12));
         assert_eq!(lock.packages[1].version, "1!2");
+        assert_eq!(lock.options.exclude_newer, "2024-05-31".parse().ok());
         assert_eq!(lock.variables["A"], "line\nline = #");
         assert_eq!(lock.to_text(), text);
     }

@@ -306,11 +306,7 @@ impl Search<'_> {
         let mut having: Vec<&str> = Vec::new();
         for bucket in self.question.buckets() {
             let found = bucket.records.iter().find(|record| spec.matches(&record.package_record));
-            if let Some(channel) = found.and_then(|record| record.channel.as_deref()) {
-                if !having.contains(&channel) {
-                    having.push(channel);
-                }
-            }
+            having.extend(found.and_then(|record| record.channel.as_deref()));
         }
         let channels = self.question.environment.all_channels();
         let known = channels.iter().filter(|channel| having.contains(&channel.canonical_name().as_str()));

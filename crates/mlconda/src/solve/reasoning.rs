@@ -134,12 +134,15 @@ impl Out {
     }
 }
 
+/// Records by name, with the reason for which the solver does not look at some of them.
+type Records<'a> = HashMap<&'a str, Vec<(&'a RepoDataRecord, Option<Out>)>>;
+
 /// What follows from some of the environment's requirements.
 #[derive(Clone)]
 pub(super) struct Reasoning<'a> {
     question: &'a Question<'a>,
     host: &'a Host,
-    records: Rc<HashMap<&'a str, Vec<(&'a RepoDataRecord, Option<Out>)>>>,
+    records: Rc<Records<'a>>,
     demands: HashMap<(&'a str, Kind), Option<Rc<Demand>>>,
     matches: HashMap<(String, Kind), Rc<[bool]>>,
     pub(super) packages: Vec<Package<'a>>,
@@ -204,10 +207,10 @@ impl<'a> Reasoning<'a> {
             let mut next = 0;
             while next < self.packages.len() {
                 let before = self.step;
-                if self.packages[next].needed.is_some() {
-                    if let Some(empty) = self.forward(next) {
-                        return Some(empty);
-                    }
+                if self.packages[next].needed.is_some()
+                    && let Some(empty) = self.forward(next)
+                {
+                    return Some(empty);
                 }
                 next = if self.step > before { 0 } else { next + 1 };
             }
@@ -438,7 +441,7 @@ fn demand(text: &str, kind: Kind) -> Option<Rc<Demand>> {
 }
 
 /// All records by name, with the reason for which the solver does not look at some of them.
-fn records<'a>(question: &'a Question<'a>) -> HashMap<&'a str, Vec<(&'a RepoDataRecord, Option<Out>)>> {
+fn records<'a>(question: &'a Question<'a>) -> Records<'a> {
     let requirements = &question.environment.requirements;
     let named: HashMap<&str, usize> = requirements
         .iter()
@@ -452,7 +455,7 @@ fn records<'a>(question: &'a Question<'a>) -> HashMap<&'a str, Vec<(&'a RepoData
         (record.channel.as_ref() != Some(&channel)).then_some(Out::Elsewhere(line))
     };
     let strict = question.options.channel_priority == ChannelPriority::Strict;
-    let mut found: HashMap<&str, Vec<(&RepoDataRecord, Option<Out>)>> = HashMap::new();
+    let mut found: Records<'a> = HashMap::new();
     let mut first: HashMap<&str, String> = HashMap::new();
     for bucket in question.buckets() {
         for record in bucket.records {
