@@ -433,16 +433,24 @@ fn python_comes_without_pip_if_that_is_asked_for() {
     assert!(lock.contains("# pip: not added\n") && !archives(&lock).contains("pip-"), "{lock}");
 }
 
-/// The packages of the small channel are of 2023-11-14T22:13:20Z.
+/// A channel notes when it was told of a package first: here, when the tests were built.
 #[test]
 fn what_is_newer_than_a_date_is_left_out_and_the_lock_says_so() {
     let world = world();
     world.write_environment(&["tzdata"]);
-    assert_snapshot!(world.lock(&["--exclude-newer", "2023-11-13"]).failure(1), @"");
-    world.lock(&["--exclude-newer", "2023-11-14"]).success();
-    assert!(world.read("env.lock").contains("# exclude newer: 2023-11-14T23:59:59Z\n"));
-    world.mlconda(["install", "env.lock", "-p", "prefix"]).success();
-    assert_snapshot!(world.lock(&["--exclude-newer", "last week"]).failure(2), @"");
+    let refused = world.lock(&["--exclude-newer", "2023-11-13"]).failure(1).to_string();
+    assert!(refused.contains("tzdata 2024a is newer than 2023-11-13T23:59:59Z"), "{refused}");
+    assert!(refused.contains("this change gives a solution:\n  `--exclude-newer 20"), "{refused}");
+    world.lock(&["--exclude-newer", "2999-12-31T12:00:00+01:00"]).success();
+    assert!(world.read("env.lock").contains("# exclude newer: 2999-12-31T11:00:00Z\n"));
+    assert_snapshot!(world.lock(&["--exclude-newer", "last week"]).failure(2), @"
+    exit code 2
+    --- stdout
+    --- stderr
+    error: invalid value 'last week' for '--exclude-newer <DATE>': `last week` is neither a date nor a time: expected a date as in `2024-05-31`, or a time as in `2024-05-31T12:00:00Z`
+
+    For more information, try '--help'.
+    ");
 }
 
 /// Locks `tzdata` from a channel at a URL, which fails.

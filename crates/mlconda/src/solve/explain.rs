@@ -500,7 +500,8 @@ impl fmt::Display for Conflict {
 
 impl fmt::Display for Remedy {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}", self.changes.iter().join(", and "))?;
+        let between = if self.changes.len() > 2 { ",\n  and " } else { ", and " };
+        write!(formatter, "{}", self.changes.iter().join(between))?;
         if self.gives.is_empty() { Ok(()) } else { write!(formatter, " (gives {})", self.gives.join(", ")) }
     }
 }
