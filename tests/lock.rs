@@ -332,6 +332,20 @@ fn an_unknown_package() {
 }
 
 #[test]
+fn a_package_that_another_platform_has() {
+    let world = world();
+    world.write_environment(&["arrays"]);
+    assert_snapshot!(world.lock(&["--platform", host_subdir(), "--platform", foreign_subdir()]).failure(1), @"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: no channel has this package for `[FOREIGN]`:
+      `arrays` (environment.yml:5:5)
+    hint: `arrays` is there for `[HOST]`: `- sel([HOST]): arrays` asks for it there only
+    ");
+}
+
+#[test]
 fn an_unknown_version() {
     let world = world();
     world.write_environment(&["greet >=3"]);

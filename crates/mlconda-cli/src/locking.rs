@@ -11,10 +11,10 @@ use mlconda::{
     network::Client,
     progress::{Event, Progress},
     repodata::{self, Access, Repodata, RepodataOptions},
-    solve::{self, ChannelPriority, Cutoff, Effort, Pip, SolveError, SolveOptions},
+    solve::{self, ChannelPriority, Cutoff, Effort, Pip, SolveError, SolveOptions, UnknownPackage},
 };
 
-use crate::{progress::Display, report::CliError, settings::Context};
+use crate::{progress::Display, report::CliError, settings::Context, words::list};
 
 /// What decides on a lock besides the file
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -136,11 +136,36 @@ pub(crate) fn lock(
                 explanation
                     .map_or(error, |explanation| CliError::World { message: explanation.to_string(), hint: None })
             }
+            CliError::Library(mlconda::Error::Solve(unknown @ SolveError::Unknown { .. })) => {
+                match elsewhere(&unknown, targets, &loaded) {
+                    Some(hint) => CliError::world(unknown.to_string(), hint),
+                    None => unknown.into(),
+                }
+            }
             error => error,
         })?);
     }
     locks.iter().for_each(|lock| warn_of_secrets(lock, context));
     Ok(locks)
+}
+
+/// What to do about packages that another of the platforms has.
+fn elsewhere(unknown: &SolveError, targets: &[(Environment, Host)], loaded: &[Repodata]) -> Option<String> {
+    let SolveError::Unknown { packages, .. } = unknown else { return None };
+    let having = |package: &UnknownPackage| {
+        let pairs = targets.iter().zip(loaded);
+        let platforms = pairs.filter(|(_, repodata)| repodata.has(&package.name)).map(|((_, host), _)| host.platform);
+        let platforms: Vec<Subdir> = platforms.collect();
+        let first = platforms.first()?;
+        let names: Vec<&str> = platforms.iter().map(|platform| platform.as_str()).collect();
+        Some(format!(
+            "`{0}` is there for {1}: `- sel({first}): {0}` asks for it there only",
+            package.name,
+            list(&names)
+        ))
+    };
+    let hints: Vec<String> = packages.iter().filter_map(having).collect();
+    (!hints.is_empty()).then(|| hints.join("\n      "))
 }
 
 /// A lock gets into version control and images: a login in it is worth a word.

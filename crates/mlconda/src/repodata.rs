@@ -77,6 +77,11 @@ impl Repodata {
         self.subdirs.iter().map(Vec::len).sum()
     }
 
+    /// Whether a channel has a package of this name, also one that no record was loaded of.
+    pub fn has(&self, name: &str) -> bool {
+        self.names.contains(name)
+    }
+
     /// Whether there is nothing to choose from.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
