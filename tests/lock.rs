@@ -146,15 +146,18 @@ fn a_gpu_is_there_if_it_is_declared() {
     world.lock(&["--virtual-package", "__cuda=12.4"]).success();
     assert!(world.read("env.lock").contains("arrays-1.26.4-cuda_py311_1"));
     world.write_environment(&["gpu"]);
-    assert_snapshot!(world.lock(&[]).failure(1), @r"
+    assert_snapshot!(world.lock(&[]).failure(1), @"
     exit code 1
     --- stdout
     --- stderr
-    error: no set of packages for `[HOST]` satisfies what is asked for:
-    gpu cannot be installed because there are no viable options:
-    └─ gpu 1.0 would require
-       └─ __cuda >=11, for which no candidates were found.
-    hint: `__cuda` is not assumed of [HOST]; if the machine has it, say so: `--virtual-package __cuda=11`
+    error: no set of packages for `[HOST]` satisfies what `environment.yml` asks for:
+    `[HOST]` is assumed to have no `__cuda`, and it is needed:
+    └─ line 5 asks for `gpu`
+       └─ gpu 1.0 needs `__cuda >=11`
+    this line alone has no solution:
+      environment.yml:5: gpu
+    this change gives a solution:
+      `--virtual-package __cuda=11`, if the machine has it (gives gpu 1.0)
     ");
     let mut command = world.mlconda_command(["lock"]);
     world.outcome(command.env("CONDA_OVERRIDE_CUDA", "12.4")).success();
@@ -322,9 +325,23 @@ fn an_unknown_package() {
     exit code 1
     --- stdout
     --- stderr
-    error: no channel has this package:
+    error: no channel has this package for `[HOST]`:
       `arays` (environment.yml:6:5): did you mean `arrays`?
     hint: check the spelling, and whether the channel that has it is under `channels:`
+    ");
+}
+
+#[test]
+fn a_package_that_another_platform_has() {
+    let world = world();
+    world.write_environment(&["arrays"]);
+    assert_snapshot!(world.lock(&["--platform", host_subdir(), "--platform", foreign_subdir()]).failure(1), @"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: no channel has this package for `[FOREIGN]`:
+      `arrays` (environment.yml:5:5)
+    hint: `arrays` is there for `[HOST]`: `- sel([HOST]): arrays` asks for it there only
     ");
 }
 
@@ -332,12 +349,16 @@ fn an_unknown_package() {
 fn an_unknown_version() {
     let world = world();
     world.write_environment(&["greet >=3"]);
-    assert_snapshot!(world.lock(&[]).failure(1), @r"
+    assert_snapshot!(world.lock(&[]).failure(1), @"
     exit code 1
     --- stdout
     --- stderr
-    error: no set of packages for `[HOST]` satisfies what is asked for:
-    nothing matches `greet >=3`
+    error: no set of packages for `[HOST]` satisfies what `environment.yml` asks for:
+    line 5 asks for `greet >=3`, and the versions are 1.0, 1.1 and 2.0
+    this line alone has no solution:
+      environment.yml:5: greet >=3
+    this change gives a solution:
+      line 5: `greet` instead of `greet >=3` (gives greet 2.0)
     ");
 }
 
@@ -345,28 +366,22 @@ fn an_unknown_version() {
 fn no_solution() {
     let world = world();
     world.write_environment(&["frames", "legacy"]);
-    assert_snapshot!(world.lock(&[]).failure(1), @r"
+    assert_snapshot!(world.lock(&[]).failure(1), @"
     exit code 1
     --- stdout
     --- stderr
-    error: no set of packages for `[HOST]` satisfies what is asked for:
-    ├─ frames cannot be installed because there are no viable options:
-    │  ├─ frames 2.1 would require
-    │  │  └─ arrays >=1.26, which cannot be installed because there are no viable options:
-    │  │     ├─ arrays 1.26.4 would require
-    │  │     │  └─ __cuda >=11, for which no candidates were found.
-    │  │     └─ arrays 1.26.4, which conflicts with the versions reported above.
-    │  └─ frames 2.0 would require
-    │     └─ arrays >=1.25, which cannot be installed because there are no viable options:
-    │        ├─ arrays 1.26.4 would require
-    │        │  └─ __cuda >=11, for which no candidates were found.
-    │        ├─ arrays 1.26.4, which conflicts with the versions reported above.
-    │        └─ arrays 1.25.2, which conflicts with the versions reported above.
-    └─ legacy cannot be installed because there are no viable options:
-       └─ legacy 0.9 would require
-          └─ arrays <1.25, which cannot be installed because there are no viable options:
-             └─ arrays 1.24.0, which conflicts with the versions reported above.
-    hint: `__cuda` is not assumed of [HOST]; if the machine has it, say so: `--virtual-package __cuda=11`
+    error: no set of packages for `[HOST]` satisfies what `environment.yml` asks for:
+    no version of `arrays` satisfies all of this:
+    ├─ line 5 asks for `frames`
+    │  └─ frames 2.0 and 2.1 need `arrays >=1.25` or `arrays >=1.26`
+    └─ line 6 asks for `legacy`
+       └─ legacy 0.9 needs `arrays <1.25`
+    these 2 lines exclude each other:
+      environment.yml:5: frames
+      environment.yml:6: legacy
+    each of these changes gives a solution:
+      line 5: without `frames`
+      line 6: without `legacy`
     ");
 }
 
@@ -375,20 +390,81 @@ fn no_solution() {
 fn a_glibc_of_the_future_has_to_be_declared_and_is_told_when_installing() {
     let world = world();
     world.write_environment(&["needs-future"]);
-    assert_snapshot!(world.lock(&["--platform", "linux-64"]).failure(1), @r"
+    assert_snapshot!(world.lock(&["--platform", "linux-64"]).failure(1), @"
     exit code 1
     --- stdout
     --- stderr
-    error: no set of packages for `[HOST]` satisfies what is asked for:
-    needs-future cannot be installed because there are no viable options:
-    └─ needs-future 1.0 would require
-       └─ __glibc >=9, for which no candidates were found.
-    hint: the lock assumes `__glibc=2.28` of [HOST]; if the machine has more, say so: `--virtual-package __glibc=9`
+    error: no set of packages for `[HOST]` satisfies what `environment.yml` asks for:
+    `[HOST]` is assumed to have `__glibc=2.28`, and that is not what is needed:
+    └─ line 5 asks for `needs-future`
+       └─ needs-future 1.0 needs `__glibc >=9`
+    this line alone has no solution:
+      environment.yml:5: needs-future
+    this change gives a solution:
+      `--virtual-package __glibc=9`, if the machine has it (gives needs-future 1.0)
     ");
     world.lock(&["--platform", "linux-64", "--virtual-package", "__glibc=9"]).success();
     assert!(world.read("env.lock").contains("# virtual package: __glibc=9"));
     let outcome = world.mlconda(["install", "env.lock", "-p", "prefix"]).success();
     assert!(outcome.stderr.contains("needs `__glibc >=9`"), "{outcome}");
+}
+
+/// `extra` has a newer `where`, which `main` hides whatever version is asked for.
+#[test]
+fn the_order_of_channels_means_what_the_option_says() {
+    let world = world();
+    world.write(
+        "environment.yml",
+        "channels: ['${CHANNELS}/main', '${CHANNELS}/extra']\ndependencies:\n  - where >=3\n",
+    );
+    assert_snapshot!(world.lock(&[]).failure(1), @"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: no set of packages for `[HOST]` satisfies what `environment.yml` asks for:
+    no version of `where` will do:
+    ├─ line 3 asks for `where >=3`
+    └─ where 9.0 is in `file://[CHANNELS]/extra`, behind a channel that has `where`, too
+    this line alone has no solution:
+      environment.yml:3: where >=3
+    each of these changes gives a solution:
+      line 3: `where` instead of `where >=3` (gives where 2.0)
+      line 3: `file://[CHANNELS]/extra::where >=3` instead of `where >=3` (gives where 9.0)
+      `--channel-priority flexible` (gives where 9.0)
+    ");
+    world.lock(&["--channel-priority", "flexible"]).success();
+    let lock = world.read("env.lock");
+    assert!(lock.contains("# channel priority: flexible\n") && lock.contains("where-9.0"), "{lock}");
+    assert!(!world.lock(&["--channel-priority", "loose"]).failure(2).stdout.contains("where"));
+}
+
+#[test]
+fn python_comes_without_pip_if_that_is_asked_for() {
+    let world = world();
+    assert!(archives(&lock(&world, &["python=3.11"])).contains("pip-24.0"));
+    world.lock(&["--no-pip"]).success();
+    let lock = world.read("env.lock");
+    assert!(lock.contains("# pip: not added\n") && !archives(&lock).contains("pip-"), "{lock}");
+}
+
+/// A channel notes when it was told of a package first: here, when the tests were built.
+#[test]
+fn what_is_newer_than_a_date_is_left_out_and_the_lock_says_so() {
+    let world = world();
+    world.write_environment(&["tzdata"]);
+    let refused = world.lock(&["--exclude-newer", "2023-11-13"]).failure(1).to_string();
+    assert!(refused.contains("tzdata 2024a is newer than 2023-11-13T23:59:59Z"), "{refused}");
+    assert!(refused.contains("this change gives a solution:\n  `--exclude-newer 20"), "{refused}");
+    world.lock(&["--exclude-newer", "2999-12-31T12:00:00+01:00"]).success();
+    assert!(world.read("env.lock").contains("# exclude newer: 2999-12-31T11:00:00Z\n"));
+    assert_snapshot!(world.lock(&["--exclude-newer", "last week"]).failure(2), @"
+    exit code 2
+    --- stdout
+    --- stderr
+    error: invalid value 'last week' for '--exclude-newer <DATE>': `last week` is neither a date nor a time: expected a date as in `2024-05-31`, or a time as in `2024-05-31T12:00:00Z`
+
+    For more information, try '--help'.
+    ");
 }
 
 /// Locks `tzdata` from a channel at a URL, which fails.

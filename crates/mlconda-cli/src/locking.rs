@@ -11,10 +11,10 @@ use mlconda::{
     network::Client,
     progress::{Event, Progress},
     repodata::{self, Access, Repodata, RepodataOptions},
-    solve,
+    solve::{self, ChannelPriority, Cutoff, Effort, Pip, SolveError, SolveOptions, UnknownPackage},
 };
 
-use crate::{progress::Display, report::CliError, settings::Context};
+use crate::{progress::Display, report::CliError, settings::Context, words::list};
 
 /// What decides on a lock besides the file
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -40,12 +40,31 @@ pub(crate) struct LockingArgs {
     /// assumes its absence (repeatable)
     #[arg(long = "virtual-package", value_name = "NAME=VERSION")]
     pub(crate) virtual_packages: Vec<Override>,
+    /// What the order of channels means. strict: a package comes from the first channel that has any of its name;
+    /// flexible: from the first that has one that will do; disabled: the newest version counts
+    #[arg(long, value_name = "MODE", default_value = "strict")]
+    pub(crate) channel_priority: ChannelPriority,
+    /// Do not add pip to every python, as conda does unless `add_pip_as_python_dependency` is off
+    #[arg(long)]
+    pub(crate) no_pip: bool,
+    /// As if it were that day, or that moment: leave out packages that are newer, as in `2024-05-31` (its end, in UTC)
+    /// or `2024-05-31T12:00:00Z`; those that do not tell their age stay
+    #[arg(long, value_name = "DATE")]
+    pub(crate) exclude_newer: Option<Cutoff>,
     /// Do not ask the network: use what is cached, however old, and what is in files
     #[arg(long)]
     pub(crate) offline: bool,
 }
 
 impl LockingArgs {
+    fn solve_options(&self) -> SolveOptions {
+        SolveOptions {
+            channel_priority: self.channel_priority,
+            pip: if self.no_pip { Pip::NotAdded } else { Pip::Added },
+            exclude_newer: self.exclude_newer,
+        }
+    }
+
     /// Whether the network may be asked.
     pub(crate) fn access(&self) -> Access {
         if self.offline { Access::Offline } else { Access::Online }
@@ -109,19 +128,63 @@ pub(crate) fn lock(
         targets.iter().map(|(environment, host)| repodata::load(&client, environment, host, &options, &progress));
     let loaded = context.block_on_or_signal(try_join_all(loading))??;
     let (progress, targets, overrides) = (&progress, &targets, overrides.as_slice());
-    std::thread::scope(|scope| {
+    let solve_options = &args.solve_options();
+    let outcomes: Vec<Result<Lock, CliError>> = std::thread::scope(|scope| {
         let solving: Vec<_> = targets
             .iter()
             .zip(&loaded)
             .map(|((environment, host), repodata)| {
-                scope.spawn(move || pin(environment, host, repodata, overrides, progress))
+                scope.spawn(move || pin(environment, host, repodata, overrides, solve_options, progress))
             })
             .collect();
-        let finished =
-            solving.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        finished.collect::<Result<Vec<Lock>, CliError>>()
-    })
-    .inspect(|locks| locks.iter().for_each(|lock| warn_of_secrets(lock, context)))
+        solving
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    });
+    let mut locks = Vec::new();
+    for (outcome, (environment, host)) in outcomes.into_iter().zip(targets) {
+        locks.push(outcome.map_err(|error| match error {
+            CliError::Library(mlconda::Error::Solve(SolveError::Unsolvable { .. })) => {
+                let everything = environment.with_any_version();
+                let loading = repodata::load(&client, &everything, host, &options, &());
+                let repodata = context.block_on_or_signal(loading);
+                let explanation = repodata.ok().and_then(Result::ok).and_then(|repodata| {
+                    solve::explain(environment, &repodata, host, overrides, solve_options, Effort::default())
+                });
+                explanation
+                    .map_or(error, |explanation| CliError::World { message: explanation.to_string(), hint: None })
+            }
+            CliError::Library(mlconda::Error::Solve(unknown @ SolveError::Unknown { .. })) => {
+                match elsewhere(&unknown, targets, &loaded) {
+                    Some(hint) => CliError::world(unknown.to_string(), hint),
+                    None => unknown.into(),
+                }
+            }
+            error => error,
+        })?);
+    }
+    locks.iter().for_each(|lock| warn_of_secrets(lock, context));
+    Ok(locks)
+}
+
+/// What to do about packages that another of the platforms has.
+fn elsewhere(unknown: &SolveError, targets: &[(Environment, Host)], loaded: &[Repodata]) -> Option<String> {
+    let SolveError::Unknown { packages, .. } = unknown else { return None };
+    let having = |package: &UnknownPackage| {
+        let pairs = targets.iter().zip(loaded);
+        let platforms = pairs.filter(|(_, repodata)| repodata.has(&package.name)).map(|((_, host), _)| host.platform);
+        let platforms: Vec<Subdir> = platforms.collect();
+        let first = platforms.first()?;
+        let names: Vec<&str> = platforms.iter().map(|platform| platform.as_str()).collect();
+        Some(format!(
+            "`{0}` is there for {1}: `- sel({first}): {0}` asks for it there only",
+            package.name,
+            list(&names)
+        ))
+    };
+    let hints: Vec<String> = packages.iter().filter_map(having).collect();
+    (!hints.is_empty()).then(|| hints.join("\n      "))
 }
 
 /// A lock gets into version control and images: a login in it is worth a word.
@@ -141,10 +204,11 @@ fn pin(
     host: &Host,
     repodata: &Repodata,
     overrides: &[Override],
+    options: &SolveOptions,
     progress: &dyn Progress,
 ) -> Result<Lock, CliError> {
     progress.event(Event::SolveStarted { records: repodata.len() });
-    let (solution, target) = solve::solve_for_oldest(environment, repodata, host, overrides)?;
+    let (solution, target) = solve::solve_for_oldest(environment, repodata, host, overrides, options)?;
     progress.event(Event::SolveFinished { packages: solution.records.len() });
     for (package, baseline) in target.virtual_packages.iter().zip(&host.virtual_packages) {
         if package != baseline {
@@ -154,6 +218,15 @@ fn pin(
                 host.platform
             )));
         }
+    }
+    if let [first, others @ ..] = solution.ageless().as_slice() {
+        let (what, more) = match others.len() {
+            0 => ("does", String::new()),
+            count => ("do", format!(" and {count} more")),
+        };
+        progress.event(Event::Warning(format!(
+            "`{first}`{more} {what} not tell when built, and may be newer than `--exclude-newer` says"
+        )));
     }
     Ok(Lock::new(environment, &target, &solution)?)
 }

@@ -210,6 +210,18 @@ impl Environment {
         environment
     }
 
+    /// The environment with any version and build of its packages: what repodata is loaded for when an explanation is to
+    /// know of versions that no spec allows.
+    #[must_use]
+    pub fn with_any_version(&self) -> Self {
+        let mut environment = self.clone();
+        for requirement in &mut environment.requirements {
+            let spec = &mut requirement.spec;
+            *spec = MatchSpec { name: spec.name.clone(), channel: spec.channel.clone(), ..MatchSpec::default() };
+        }
+        environment
+    }
+
     /// Whether nothing is asked for.
     fn is_empty(&self) -> bool {
         self.requirements.is_empty() && self.pip.is_empty()

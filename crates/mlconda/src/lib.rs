@@ -32,7 +32,7 @@
 //!     plan::Plan,
 //!     prefix::Prefix,
 //!     repodata::{self, Access, RepodataOptions},
-//!     solve::solve,
+//!     solve::{SolveOptions, solve},
 //! };
 //!
 //! /// `text` is an environment.yml in the directory `here`.
@@ -49,7 +49,7 @@
 //!     let repodata = repodata::load(&client, &environment, &host, &cache, &()).await?;
 //!
 //!     // The answer, pinned: dependencies first, each package by its URL and sha256.
-//!     let solution = solve(&environment, &repodata, &host)?;
+//!     let solution = solve(&environment, &repodata, &host, &SolveOptions::default())?;
 //!     Lock::new(&environment, &host, &solution)?.write(&here.join("env.lock"))?;
 //!
 //!     // On another day, on another machine: the lock is all that is needed.

@@ -20,7 +20,7 @@ use crate::{
     environment::{Environment, Requirement},
     host::Host,
     network,
-    solve::Solution,
+    solve::{Solution, SolveOptions},
 };
 
 /// What a package's archive must hash to.
@@ -70,6 +70,8 @@ pub struct Lock {
     pub specs: Vec<String>,
     /// Virtual packages that the solve assumed.
     pub virtual_packages: Vec<GenericVirtualPackage>,
+    /// How the solver chose.
+    pub options: SolveOptions,
     /// Variables to be set when the environment is active.
     pub variables: IndexMap<String, String>,
     /// Environment variables and what they stand for. Where one is a secret of a URL, the file has `${NAME}`.
@@ -168,6 +170,7 @@ impl Lock {
             channels: environment.channels.iter().map(|channel| network::redact(channel.base_url.as_ref())).collect(),
             specs,
             virtual_packages: host.virtual_packages.clone(),
+            options: solution.options,
             variables: environment.variables.clone(),
             expansions: environment.expansions.clone(),
             packages,
@@ -198,6 +201,7 @@ impl Lock {
             channels: Vec::new(),
             specs: Vec::new(),
             virtual_packages: Vec::new(),
+            options: SolveOptions::default(),
             variables: IndexMap::new(),
             expansions: Vec::new(),
             packages,

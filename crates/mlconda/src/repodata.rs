@@ -77,6 +77,11 @@ impl Repodata {
         self.subdirs.iter().map(Vec::len).sum()
     }
 
+    /// Whether a channel has a package of this name, also one that no record was loaded of.
+    pub fn has(&self, name: &str) -> bool {
+        self.names.contains(name)
+    }
+
     /// Whether there is nothing to choose from.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -174,7 +179,7 @@ pub async fn load(
     let gateway = gateway(client, &channels, options)?;
     let loader = Loader { gateway: &gateway, host, options, progress };
     let names = try_join_all(channels.iter().map(|channel| loader.channel(channel))).await?;
-    let specs = environment.requirements.iter().map(|requirement| requirement.spec.clone()).chain(pip());
+    let specs = environment.requirements.iter().map(|requirement| to_load(&requirement.spec, &names)).chain(pip());
     let query = gateway
         .query(channels.iter().cloned(), platforms.iter().copied(), specs)
         .recursive(true)
@@ -190,6 +195,17 @@ pub async fn load(
 
 fn platforms(host: &Host) -> Vec<Subdir> {
     if host.platform == Subdir::NoArch { vec![Subdir::NoArch] } else { vec![host.platform, Subdir::NoArch] }
+}
+
+/// What to load for a spec: the records that match it; but where several channels have the package, all of its records,
+/// since it depends on those that do not match, too, which channel it comes from.
+fn to_load(spec: &MatchSpec, names: &[Vec<PackageName>]) -> MatchSpec {
+    match spec.name.as_exact() {
+        Some(name) if names.iter().filter(|of_channel| of_channel.contains(name)).count() > 1 => {
+            MatchSpec::from(name.clone())
+        }
+        _ => spec.clone(),
+    }
 }
 
 /// Records of pip are needed besides: the solver gives it to every python, as conda does.

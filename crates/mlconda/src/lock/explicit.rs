@@ -11,7 +11,10 @@ use rattler_digest::{Md5, Sha256, parse_digest_from_hex};
 use url::Url;
 
 use super::{Digest, Expansion, Lock, LockError, LockedPackage};
-use crate::network;
+use crate::{
+    network,
+    solve::{ChannelPriority, ChannelPriorityError, CutoffError, Pip, SolveOptions},
+};
 
 /// The version of the grammar of the comments that this module writes.
 pub const FORMAT: u32 = 1;
@@ -33,6 +36,16 @@ pub fn render(lock: &Lock) -> String {
     lock.channels.iter().for_each(|channel| line("channel", channel));
     for package in &lock.virtual_packages {
         line("virtual package", &package.to_string());
+    }
+    let SolveOptions { channel_priority, pip, exclude_newer } = lock.options;
+    if channel_priority != ChannelPriority::default() {
+        line("channel priority", &channel_priority.to_string());
+    }
+    if pip == Pip::NotAdded {
+        line("pip", "not added");
+    }
+    if let Some(cutoff) = exclude_newer {
+        line("exclude newer", &cutoff.to_string());
     }
     lock.specs.iter().for_each(|spec| line("spec", spec));
     for (name, value) in &lock.variables {
@@ -142,6 +155,7 @@ impl Default for Header {
             channels: Vec::new(),
             specs: Vec::new(),
             virtual_packages: Vec::new(),
+            options: SolveOptions::default(),
             variables: indexmap::IndexMap::new(),
             expansions: Vec::new(),
             packages: Vec::new(),
@@ -176,6 +190,15 @@ impl Header {
             "input" => self.lock.input = value.strip_prefix("sha256:").map(str::to_owned),
             "channel" => self.lock.channels.push(value.to_owned()),
             "spec" => self.lock.specs.push(value.to_owned()),
+            "channel priority" => {
+                self.lock.options.channel_priority =
+                    value.parse().map_err(|error: ChannelPriorityError| error.to_string())?;
+            }
+            "pip" if value == "not added" => self.lock.options.pip = Pip::NotAdded,
+            "exclude newer" => {
+                let cutoff = value.parse().map_err(|error: CutoffError| error.to_string())?;
+                self.lock.options.exclude_newer = Some(cutoff);
+            }
             "virtual package" => self.lock.virtual_packages.push(virtual_package(value)?),
             "variable" => {
                 let (name, value) = value.split_once('=').ok_or("a variable is NAME=\"value\"")?;
@@ -280,13 +303,15 @@ mod tests {
     fn what_is_written_is_read_back() {
         let text = format!(
             "# mlconda lock: 1\n# name: ml\n# platform: linux-64\n# input: sha256:{SHA}\n# channel: https://c/f/\n\
-             # virtual package: __glibc=2.28=0\n# spec: python 3.11.*\n# variable: A=\"line\\nline = #\"\n\
+             # virtual package: __glibc=2.28=0\n# channel priority: flexible\n# pip: not added\n\
+             # exclude newer: 2024-05-31T23:59:59Z\n# spec: python 3.11.*\n# variable: A=\"line\\nline = #\"\n\
              # size: 12 a-1-0.conda\n@EXPLICIT\nhttps://c/f/linux-64/a-1-0.conda#sha256:{SHA}\n\
              https://c/f/noarch/b-1%212-0.tar.bz2#d41d8cd98f00b204e9800998ecf8427e\n"
         );
         let lock = read(&text).unwrap();
         assert_eq!(lock.packages[0].size, Some(12));
         assert_eq!(lock.packages[1].version, "1!2");
+        assert_eq!(lock.options.exclude_newer, "2024-05-31".parse().ok());
         assert_eq!(lock.variables["A"], "line\nline = #");
         assert_eq!(lock.to_text(), text);
     }

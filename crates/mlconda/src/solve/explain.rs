@@ -1,135 +1,523 @@
-//! Words for what cannot be solved: near names, and the virtual packages that stand in the way.
+//! What an unsolvable environment is told with: the smallest set of its own lines that conflict, and changes to them
+//! that were checked to help. Both are found by solving again, with fewer lines or with looser ones, so that nothing is
+//! proposed that was not tried. How often is bounded by a number, not by a clock: the same input has the same explanation.
 
-use std::{collections::BTreeSet, path::Path};
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
 
 use itertools::Itertools;
+use rattler_conda_types::{MatchSpec, RepoDataRecord, Subdir, Version, VersionSpec};
 
-use super::{UnknownPackage, VirtualDemand};
-use crate::{host::Host, repodata::Repodata};
+use super::{
+    ChannelPriority, Cutoff, SolveOptions, VirtualDemand,
+    options::{cutoff_at, time},
+    question::{Question, Refusal},
+    reasoning::Reasoning,
+    tree, wording,
+};
+use crate::{
+    environment::{Environment, Location},
+    host::{Host, Override},
+    repodata::Repodata,
+};
 
-/// How many near names are shown.
-const NEAR: usize = 3;
-/// How alike names must be, from 0 to 1.
-const LIKENESS: f64 = 0.6;
-/// How many versions are shown.
-const VERSIONS: usize = 5;
+/// How many conflicts are sought that have no line in common, and how many are told in full.
+const CONFLICTS: usize = 12;
+const TOLD: usize = 3;
+/// How many solves are kept for the remedies.
+const KEPT: usize = 30;
+/// How many versions of a virtual package are tried.
+const DECLARED: usize = 4;
+/// How many lines of the solver's own reasons are shown, where no better ones are found.
+const SHOWN: usize = 20;
 
-/// Names by which Python's package index or `import` knows what channels call otherwise: no likeness of
-/// spelling leads from one to the other, and they are what people write most.
-const OTHER_NAMES: [(&str, &str); 18] = [
-    ("bs4", "beautifulsoup4"),
-    ("cv2", "opencv"),
-    ("dateutil", "python-dateutil"),
-    ("faiss-gpu", "faiss"),
-    ("graphviz", "python-graphviz"),
-    ("msgpack", "msgpack-python"),
-    ("opencv-python", "opencv"),
-    ("opencv-python-headless", "opencv"),
-    ("pil", "pillow"),
-    ("psycopg2-binary", "psycopg2"),
-    ("pyqt5", "pyqt"),
-    ("skimage", "scikit-image"),
-    ("sklearn", "scikit-learn"),
-    ("tables", "pytables"),
-    ("tensorflow-gpu", "tensorflow"),
-    ("torch", "pytorch"),
-    ("xgboost", "py-xgboost"),
-    ("yaml", "pyyaml"),
-];
-
-/// The names that may be meant, the nearest first.
-pub(super) fn near_names(name: &str, names: &BTreeSet<String>) -> Vec<String> {
-    let other = OTHER_NAMES
-        .iter()
-        .filter(|(alias, _)| *alias == name)
-        .map(|(_, known)| (*known).to_owned())
-        .filter(|known| names.contains(known));
-    let alike = names
-        .iter()
-        .map(|known| (strsim::normalized_damerau_levenshtein(name, known), known))
-        .filter(|(likeness, _)| *likeness >= LIKENESS)
-        .sorted_by(|left, right| right.0.total_cmp(&left.0).then_with(|| left.1.cmp(right.1)))
-        .map(|(_, known)| known.clone());
-    other.chain(alike).unique().take(NEAR).collect()
+/// How much may be tried to explain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Effort {
+    /// How often to solve at most.
+    pub solves: usize,
 }
 
-/// The message for packages that no channel has.
-pub(super) fn unknown(file: &Path, packages: &[UnknownPackage]) -> String {
-    let lines = packages.iter().map(|UnknownPackage { name, location, near }| {
-        let place = format!("{}:{}:{}", file.display(), location.line, location.column);
-        match near.as_slice() {
-            [] => format!("\n  `{name}` ({place})"),
-            near => {
-                format!(
-                    "\n  `{name}` ({place}): did you mean {}?",
-                    near.iter().map(|name| format!("`{name}`")).join(" or ")
-                )
-            }
-        }
-    });
-    let what = if packages.len() == 1 { "this package" } else { "these packages" };
-    format!("no channel has {what}:{}", lines.format(""))
-}
-
-/// The solver's explanation without what only its authors need, and with words for strict channels.
-pub(super) fn tidy(explanation: &str, repodata: &Repodata) -> String {
-    const STRICT: &str = "is excluded because due to strict channel priority not using this option from: '";
-    let tidy_line = |line: &str| {
-        let line = line.replace(" *,", ",").replace(" * cannot", " cannot");
-        match line.split_once(STRICT) {
-            Some((package, channel)) => {
-                let channel = channel.trim_end_matches('\'');
-                format!("{package}is in `{channel}`, and a channel before it has packages of the same name")
-            }
-            None => match line.strip_prefix("No candidates were found for ") {
-                Some(spec) => no_candidate(spec.trim_end_matches('.'), repodata),
-                None => line,
-            },
-        }
-    };
-    explanation.lines().filter(|line| *line != "The following packages are incompatible").map(tidy_line).join("\n")
-}
-
-/// The line for a spec that nothing matches, with what there is instead.
-fn no_candidate(spec: &str, repodata: &Repodata) -> String {
-    let name = spec.split(' ').next().unwrap_or(spec);
-    let versions: Vec<_> = repodata
-        .subdirs
-        .iter()
-        .flatten()
-        .map(|record| &record.package_record)
-        .filter(|package| package.name.as_normalized() == name)
-        .map(|package| &package.version)
-        .sorted_by(|left, right| right.cmp(left))
-        .dedup()
-        .collect();
-    let newest = versions.iter().take(VERSIONS).map(|version| version.as_str()).join(", ");
-    match versions.len() {
-        0 => format!("nothing matches `{spec}`"),
-        1 => format!("nothing matches `{spec}`: the channels have version {newest} only"),
-        2..=VERSIONS => format!("nothing matches `{spec}`: the channels have versions {newest}"),
-        _ => format!("nothing matches `{spec}`: the newest versions that the channels have are {newest}"),
+impl Default for Effort {
+    /// Enough for a hundred lines with a conflict of a few.
+    fn default() -> Self {
+        Self { solves: 80 }
     }
 }
 
-/// The virtual packages that the solver's explanation complains of: every spec of one that the host does
-/// not have as wanted. The explanation is text only, so they are found by their names in it.
-pub(super) fn virtual_demands(explanation: &str, host: &Host) -> Vec<VirtualDemand> {
-    let demand = |line: &str| {
-        let start = line.find(" __").map(|place| place + 1)?;
-        let spec = line[start..].split(", for which").next()?.trim_end_matches([',', ' ']);
-        let (name, wanted) = spec.split_once(' ').unwrap_or((spec, ""));
-        Some((name.to_owned(), wanted.trim_matches('*').to_owned()))
-    };
-    let blamed = |line: &&str| line.contains("for which no candidates") || line.contains("cannot be installed");
-    explanation
-        .lines()
-        .filter(blamed)
-        .filter_map(demand)
-        .unique()
-        .map(|(name, wanted)| {
-            let assumed = host.virtual_packages.iter().find(|package| package.name.as_normalized() == name);
-            VirtualDemand { name, wanted, assumed: assumed.map(|package| package.version.clone()) }
-        })
-        .collect()
+/// Why an environment has no solution, and what would give it one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// The environment's file.
+    pub file: PathBuf,
+    /// The platform.
+    pub platform: Subdir,
+    /// Sets of lines that conflict, each for itself; no line is in two of them.
+    pub conflicts: Vec<Conflict>,
+    /// Changes each of which gives a solution: all of them were tried.
+    pub remedies: Vec<Remedy>,
+}
+
+/// Lines of an environment that cannot go together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// Why, as a tree in plain words.
+    pub reasons: String,
+    /// The lines, in the order of the file.
+    pub lines: Vec<Line>,
+    /// Whether every smaller set of them was found to have a solution.
+    pub is_minimal: bool,
+}
+
+/// A match spec of an environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The spec as written.
+    pub text: String,
+    /// Where it stands.
+    pub location: Location,
+}
+
+/// A change that gives a solution.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remedy {
+    /// What to do, all of it.
+    pub changes: Vec<Change>,
+    /// The packages that it concerns, as they are chosen then: name and version.
+    pub gives: Vec<String>,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A line to be written otherwise.
+    Rewrite(Line, String),
+    /// A line to be left out.
+    LeaveOut(Line),
+    /// `--channel-priority`
+    ChannelPriority(ChannelPriority),
+    /// `--virtual-package`
+    VirtualPackage(String),
+    /// A later `--exclude-newer`; the first that will do.
+    ExcludeNewer(Cutoff),
+}
+
+/// Explains why there is no solution for the oldest system that will do ([`super::solve_for_oldest`]). The repodata
+/// should have all records of the packages that are asked for, also of versions that no spec allows
+/// ([`Environment::with_any_version`]): what is not there cannot be proposed.
+///
+/// `None` if there is a solution, or if the reason is not that lines conflict.
+pub fn explain(
+    environment: &Environment,
+    repodata: &Repodata,
+    host: &Host,
+    pinned: &[Override],
+    options: &SolveOptions,
+    effort: Effort,
+) -> Option<Explanation> {
+    let question = Question::new(environment, repodata, *options);
+    let specs = question.specs();
+    let (outcome, newest) = question.ask_for_oldest(&specs, host, pinned);
+    let Err(Refusal::Unsolvable(_)) = outcome else { return None };
+    let mut search = Search { question: &question, newest: &newest, host, pinned, specs: &specs, left: effort.solves };
+    let mut conflicts = Vec::new();
+    let mut open: Vec<usize> = (0..specs.len()).collect();
+    let enough = |search: &Search<'_>, found: usize| found >= CONFLICTS || (found > 0 && search.left < KEPT);
+    while !enough(&search, conflicts.len()) && (conflicts.is_empty() || search.solves(&open) == Some(false)) {
+        let (core, conflict) = search.conflict(&open);
+        open.retain(|line| !core.contains(line));
+        conflicts.push((core, conflict));
+    }
+    let cores: Vec<usize> = conflicts.iter().flat_map(|(core, _)| core).copied().sorted().collect();
+    let remedies = search.remedies(&cores, conflicts.len());
+    let conflicts = conflicts.into_iter().map(|(_, conflict)| conflict).collect();
+    Some(Explanation { file: environment.file.clone(), platform: host.platform, conflicts, remedies })
+}
+
+struct Search<'q> {
+    question: &'q Question<'q>,
+    /// The declared system, and the newest that was tried.
+    host: &'q Host,
+    newest: &'q Host,
+    pinned: &'q [Override],
+    /// One a requirement.
+    specs: &'q [MatchSpec],
+    /// How often it may be solved yet.
+    left: usize,
+}
+
+impl Search<'_> {
+    /// Whether these lines have a solution; `None` if it is not tried any more.
+    fn solves(&mut self, lines: &[usize]) -> Option<bool> {
+        self.left = self.left.checked_sub(1)?;
+        let specs: Vec<MatchSpec> = lines.iter().map(|line| self.specs[*line].clone()).collect();
+        Some(self.question.ask(&specs, self.newest).is_ok())
+    }
+
+    /// A conflict among lines that have no solution.
+    fn conflict(&mut self, lines: &[usize]) -> (Vec<usize>, Conflict) {
+        let mut suspects = lines.to_vec();
+        if let Some(mut found) = Reasoning::conflict(self.question, self.newest, lines) {
+            let used: Vec<usize> = tree::tell(&mut found).lines.into_iter().collect();
+            if used.len() < suspects.len() && self.solves(&used) == Some(false) {
+                suspects = used;
+            }
+        }
+        let (core, is_minimal) = self.minimize(suspects);
+        let reasons = match Reasoning::conflict(self.question, self.newest, &core) {
+            Some(mut found) => tree::tell(&mut found).text,
+            None => self.solver_reasons(&core),
+        };
+        let lines = core.iter().map(|line| self.line(*line)).collect();
+        (core, Conflict { reasons, lines, is_minimal })
+    }
+
+    /// Leaves lines out as long as the others have no solution: first many at a time, then each. Gives whether it came
+    /// to its end.
+    fn minimize(&mut self, mut core: Vec<usize>) -> (Vec<usize>, bool) {
+        let mut size = if core.len() > 8 { core.len() / 2 } else { 1 };
+        loop {
+            let mut start = 0;
+            while start < core.len() && core.len() > 1 {
+                let end = (start + size).min(core.len());
+                let rest = [&core[..start], &core[end..]].concat();
+                match self.solves(&rest) {
+                    Some(false) => core = rest,
+                    Some(true) => start = end,
+                    None => return (core, false),
+                }
+            }
+            if size == 1 {
+                return (core, true);
+            }
+            size = (size / 2).max(1);
+        }
+    }
+
+    /// What the solver itself has to say.
+    fn solver_reasons(&self, lines: &[usize]) -> String {
+        let text = wording::tidy(&self.refusal(lines), self.question.repodata);
+        let count = text.lines().count();
+        let shown = text.lines().take(SHOWN).join("\n");
+        if count > SHOWN { format!("{shown}\n… and {} more lines of reasons", count - SHOWN) } else { shown }
+    }
+
+    fn refusal(&self, lines: &[usize]) -> String {
+        let specs: Vec<MatchSpec> = lines.iter().map(|line| self.specs[*line].clone()).collect();
+        match self.question.ask(&specs, self.newest) {
+            Err(Refusal::Unsolvable(reasons) | Refusal::Repodata(reasons)) => reasons,
+            Ok(_) => String::new(),
+        }
+    }
+
+    fn line(&self, line: usize) -> Line {
+        let requirement = &self.question.environment.requirements[line];
+        Line { text: requirement.text.trim().to_owned(), location: requirement.location }
+    }
+
+    /// Solves a changed environment as it would be solved then.
+    fn tries(&mut self, specs: &[MatchSpec], host: &Host, options: SolveOptions) -> Option<Vec<RepoDataRecord>> {
+        self.left = self.left.checked_sub(1)?;
+        self.question.with(options).ask_for_oldest(specs, host, self.pinned).0.ok()
+    }
+
+    fn remedies(&mut self, cores: &[usize], conflicts: usize) -> Vec<Remedy> {
+        let mut remedies = Vec::new();
+        if conflicts == 1 {
+            for line in cores {
+                remedies.extend(self.of_line(*line));
+            }
+        }
+        remedies.extend(self.of_channels(cores));
+        remedies.extend(self.of_machine(cores));
+        remedies.extend(self.of_time(cores));
+        if remedies.is_empty() {
+            remedies.extend(self.of_several(cores, self.question.options));
+        }
+        if remedies.is_empty() && self.has_hidden() {
+            let options = SolveOptions { channel_priority: ChannelPriority::Flexible, ..self.question.options };
+            remedies.extend(self.of_several(cores, options));
+        }
+        remedies
+    }
+
+    /// Of each way to loosen a line, the first form that gives a solution; without any, the line is left out.
+    fn of_line(&mut self, line: usize) -> Vec<Remedy> {
+        let mut remedies: Vec<Remedy> = Vec::new();
+        for forms in self.looser(line) {
+            remedies.extend(forms.iter().find_map(|form| self.with_line(line, Some(form))));
+        }
+        if remedies.is_empty() {
+            remedies.extend(self.loosest(line).and_then(|form| self.with_line(line, Some(&form))));
+        }
+        if remedies.is_empty() && self.specs.len() > 1 {
+            remedies.extend(self.with_line(line, None));
+        }
+        remedies
+    }
+
+    /// Tries a line in another form, or without it.
+    fn with_line(&mut self, line: usize, form: Option<&MatchSpec>) -> Option<Remedy> {
+        let mut specs = self.specs.to_vec();
+        match form {
+            Some(form) => specs[line] = form.clone(),
+            None => _ = specs.remove(line),
+        }
+        let records = self.tries(&specs, self.host, self.question.options)?;
+        let (change, gives) = match form {
+            Some(form) => (self.rewrite(line, form), self.chosen(&records, &[line])),
+            None => (Change::LeaveOut(self.line(line)), Vec::new()),
+        };
+        Some(Remedy { changes: vec![change], gives })
+    }
+
+    /// Ways to loosen a line's spec: without its build string, then without its version; from another channel; from any.
+    fn looser(&self, line: usize) -> [Vec<MatchSpec>; 3] {
+        let spec = &self.specs[line];
+        let [mut free, mut elsewhere, mut anywhere] = [const { Vec::new() }; 3];
+        if spec.build.is_some() || spec.build_number.is_some() {
+            let version = spec.version.clone().filter(|version| *version != VersionSpec::Any);
+            free.push(MatchSpec { version, build: None, build_number: None, ..spec.clone() });
+        }
+        let bare = bare(spec);
+        if bare != *spec && free.last() != Some(&bare) {
+            free.push(bare);
+        }
+        if spec.channel.is_some() {
+            anywhere.push(MatchSpec { channel: None, subdir: None, ..spec.clone() });
+        } else if self.question.options.channel_priority == ChannelPriority::Strict {
+            elsewhere = self.other_channels(line);
+        }
+        [free, elsewhere, anywhere]
+    }
+
+    /// Nothing but the name of a line's package, if there is more.
+    fn loosest(&self, line: usize) -> Option<MatchSpec> {
+        let form = MatchSpec { channel: None, subdir: None, ..bare(&self.specs[line]) };
+        (form != self.specs[line]).then_some(form)
+    }
+
+    /// A line's spec with each of the later channels that have what it asks for.
+    fn other_channels(&self, line: usize) -> Vec<MatchSpec> {
+        use rattler_conda_types::Matches;
+        let spec = &self.specs[line];
+        let mut having: Vec<&str> = Vec::new();
+        for bucket in self.question.buckets() {
+            let found = bucket.records.iter().find(|record| spec.matches(&record.package_record));
+            having.extend(found.and_then(|record| record.channel.as_deref()));
+        }
+        let channels = self.question.environment.all_channels();
+        let known = channels.iter().filter(|channel| having.contains(&channel.canonical_name().as_str()));
+        known.map(|channel| MatchSpec { channel: Some(Arc::new(channel.clone())), ..spec.clone() }).collect()
+    }
+
+    /// A looser form of a line as one would write it.
+    fn written(&self, line: usize, form: &MatchSpec) -> String {
+        let text = self.line(line).text;
+        let own = self.specs[line].channel == form.channel;
+        let bare = MatchSpec { channel: None, subdir: None, ..form.clone() }.to_string();
+        match (&form.channel, text.rsplit_once("::")) {
+            (Some(_), Some((channel, _))) if own => format!("{channel}::{bare}"),
+            (Some(channel), _) => {
+                let name = wording::channel(channel);
+                let unchanged = MatchSpec { channel: None, ..form.clone() } == self.specs[line];
+                format!("{name}::{}", if unchanged { text } else { bare })
+            }
+            (None, Some((_, rest))) if form.version == self.specs[line].version => rest.to_owned(),
+            (None, _) => bare,
+        }
+    }
+
+    /// The packages of these lines, as they are chosen.
+    fn chosen(&self, records: &[RepoDataRecord], lines: &[usize]) -> Vec<String> {
+        let name = |line: &usize| self.specs[*line].name.as_exact().map(|name| name.as_normalized().to_owned());
+        let names: Vec<String> = lines.iter().filter_map(name).unique().collect();
+        let of = |name: &String| {
+            let record = records.iter().find(|record| record.package_record.name.as_normalized() == name)?;
+            Some(format!("{name} {}", record.package_record.version))
+        };
+        names.iter().filter_map(of).collect()
+    }
+
+    /// Whether there can be packages that an earlier channel hides.
+    fn has_hidden(&self) -> bool {
+        let strict = self.question.options.channel_priority == ChannelPriority::Strict;
+        strict && self.question.environment.all_channels().len() > 1
+    }
+
+    /// A later channel, where an earlier one hides it.
+    fn of_channels(&mut self, cores: &[usize]) -> Option<Remedy> {
+        if !self.has_hidden() {
+            return None;
+        }
+        let channel_priority = ChannelPriority::Flexible;
+        let records = self.tries(self.specs, self.host, SolveOptions { channel_priority, ..self.question.options })?;
+        Some(Remedy { changes: vec![Change::ChannelPriority(channel_priority)], gives: self.chosen(&records, cores) })
+    }
+
+    /// A virtual package, declared.
+    fn of_machine(&mut self, cores: &[usize]) -> Vec<Remedy> {
+        let demands = wording::virtual_demands(&self.refusal(cores), self.newest);
+        let mut remedies = Vec::new();
+        for (name, demands) in &demands
+            .into_iter()
+            .into_group_map_by(|demand| demand.name.clone())
+            .into_iter()
+            .sorted_by(|a, b| a.0.cmp(&b.0))
+            .collect_vec()
+        {
+            let versions: Vec<Version> = demands.iter().filter_map(declared).sorted().dedup().take(DECLARED).collect();
+            remedies.extend(versions.into_iter().find_map(|version| {
+                let text = format!("{name}={version}");
+                let host = self.host.clone().with(&[Override::from_str(&text).ok()?]);
+                let records = self.tries(self.specs, &host, self.question.options)?;
+                Some(Remedy { changes: vec![Change::VirtualPackage(text)], gives: self.chosen(&records, cores) })
+            }));
+        }
+        remedies
+    }
+
+    /// The first later date that will do.
+    fn of_time(&mut self, cores: &[usize]) -> Option<Remedy> {
+        let now = self.question.options.exclude_newer?;
+        let everything = SolveOptions { exclude_newer: None, ..self.question.options };
+        let records = self.tries(self.specs, self.host, everything)?;
+        let latest = records.iter().filter_map(|record| time(&record.package_record)).max().and_then(cutoff_at)?;
+        let of_records = self.question.repodata.subdirs.iter().flatten();
+        let times = of_records.filter_map(|record| cutoff_at(time(&record.package_record)?));
+        let times = times.filter(|time| (now..latest).contains(time)).sorted().dedup().collect_vec();
+        // What has a solution at one time has one later, too, but for packages that a new channel hides.
+        let (mut first, mut last, mut best) = (0, times.len(), (latest, records));
+        while first < last {
+            let middle = first + (last - first) / 2;
+            let options = SolveOptions { exclude_newer: Some(times[middle]), ..everything };
+            match self.tries(self.specs, self.host, options) {
+                Some(records) => (last, best) = (middle, (times[middle], records)),
+                None => first = middle + 1,
+            }
+        }
+        let (cutoff, records) = best;
+        Some(Remedy { changes: vec![Change::ExcludeNewer(cutoff)], gives: self.chosen(&records, cores) })
+    }
+
+    /// Several lines at once, and no more of them than must be.
+    fn of_several(&mut self, cores: &[usize], options: SolveOptions) -> Option<Remedy> {
+        let loosest = |search: &Self, line: &usize| search.loosest(*line).map(|form| (*line, form));
+        let mut changes: Vec<(usize, MatchSpec)> = cores.iter().filter_map(|line| loosest(self, line)).collect();
+        let changed = |search: &Self, changes: &[(usize, MatchSpec)]| {
+            let mut specs = search.specs.to_vec();
+            changes.iter().for_each(|(line, form)| specs[*line] = form.clone());
+            specs
+        };
+        let mut records = self.tries(&changed(self, &changes), self.host, options)?;
+        let mut place = 0;
+        while place < changes.len() {
+            let fewer = [&changes[..place], &changes[place + 1..]].concat();
+            match self.tries(&changed(self, &fewer), self.host, options) {
+                Some(found) => (changes, records) = (fewer, found),
+                None => place += 1,
+            }
+        }
+        let lines: Vec<usize> = changes.iter().map(|(line, _)| *line).collect();
+        let mut changes: Vec<Change> = changes.iter().map(|(line, form)| self.rewrite(*line, form)).collect();
+        if options != self.question.options {
+            changes.push(Change::ChannelPriority(options.channel_priority));
+        }
+        Some(Remedy { changes, gives: self.chosen(&records, &lines) })
+    }
+
+    fn rewrite(&self, line: usize, form: &MatchSpec) -> Change {
+        Change::Rewrite(self.line(line), self.written(line, form))
+    }
+}
+
+/// A spec without version, build and hashes.
+fn bare(spec: &MatchSpec) -> MatchSpec {
+    MatchSpec { version: None, build: None, build_number: None, md5: None, sha256: None, ..spec.clone() }
+}
+
+/// The version of a virtual package to declare for a demand.
+fn declared(demand: &VirtualDemand) -> Option<Version> {
+    let version = demand.wanted.trim_start_matches(|first: char| !first.is_ascii_digit());
+    let version = version.split(|c: char| !c.is_ascii_digit() && c != '.').next().unwrap_or_default();
+    match (version.trim_matches('.'), demand.name.as_str()) {
+        ("", "__cuda") => Version::from_str("12.4").ok(),
+        ("", _) => None,
+        (version, _) => Version::from_str(version).ok(),
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = self.file.display();
+        write!(formatter, "no set of packages for `{}` satisfies what `{file}` asks for", self.platform)?;
+        let apart = if self.conflicts.len() > 1 { ", for several reasons" } else { "" };
+        write!(formatter, "{apart}:")?;
+        for conflict in self.conflicts.iter().take(TOLD) {
+            write!(formatter, "\n{}\n{conflict}", conflict.reasons)?;
+            for line in &conflict.lines {
+                write!(formatter, "\n  {file}:{}: {}", line.location.line, line.text)?;
+            }
+        }
+        if self.conflicts.len() > TOLD {
+            let lines = self.conflicts.iter().skip(TOLD).flat_map(|conflict| &conflict.lines);
+            let texts = lines.map(|line| format!("`{}` (line {})", line.text, line.location.line)).join(", ");
+            write!(formatter, "\nand so it is with {texts}")?;
+        }
+        match self.remedies.as_slice() {
+            [] => {}
+            [remedy] => write!(formatter, "\nthis change gives a solution:\n  {remedy}")?,
+            remedies => {
+                let lines = remedies.iter().map(|remedy| format!("\n  {remedy}")).join("");
+                write!(formatter, "\neach of these changes gives a solution:{lines}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Conflict {
+    /// The sentence above the lines.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.lines.len();
+        match (count, self.is_minimal) {
+            (1, _) => formatter.write_str("this line alone has no solution:"),
+            (2, true) => formatter.write_str("these 2 lines exclude each other:"),
+            (_, true) => {
+                write!(formatter, "these {count} lines cannot go together; without any one of them, the others can:")
+            }
+            (_, false) => {
+                write!(
+                    formatter,
+                    "these {count} lines cannot go together (perhaps fewer do it: the search was cut short):"
+                )
+            }
+        }
+    }
+}
+
+impl fmt::Display for Remedy {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let between = if self.changes.len() > 2 { ",\n  and " } else { ", and " };
+        write!(formatter, "{}", self.changes.iter().join(between))?;
+        if self.gives.is_empty() { Ok(()) } else { write!(formatter, " (gives {})", self.gives.join(", ")) }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rewrite(line, form) => {
+                write!(formatter, "line {}: `{form}` instead of `{}`", line.location.line, line.text)
+            }
+            Self::LeaveOut(line) => write!(formatter, "line {}: without `{}`", line.location.line, line.text),
+            Self::ChannelPriority(priority) => write!(formatter, "`--channel-priority {priority}`"),
+            Self::VirtualPackage(package) => {
+                write!(formatter, "`--virtual-package {package}`, if the machine has it")
+            }
+            Self::ExcludeNewer(cutoff) => write!(formatter, "`--exclude-newer {cutoff}` or later"),
+        }
+    }
 }

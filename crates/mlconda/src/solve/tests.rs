@@ -2,17 +2,18 @@
 
 use std::path::Path;
 
+use itertools::Itertools;
 use rattler_conda_types::{PackageName, PackageRecord, VersionWithSource, package::DistArchiveIdentifier};
 use url::Url;
 
 use super::*;
 use crate::environment::ReadOptions;
 
-const FIRST: &str = "https://first.example/lab/";
-const SECOND: &str = "https://second.example/lab/";
+pub(super) const FIRST: &str = "https://first.example/lab/";
+pub(super) const SECOND: &str = "https://second.example/lab/";
 
 /// A record of `noarch`, from its file name without the extension and what it depends on.
-fn record(channel: &str, stem: &str, depends: &[&str]) -> RepoDataRecord {
+pub(super) fn record(channel: &str, stem: &str, depends: &[&str]) -> RepoDataRecord {
     let file = format!("{stem}.conda");
     let mut parts = stem.rsplitn(3, '-');
     let (build, version, name) = (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
@@ -28,20 +29,25 @@ fn record(channel: &str, stem: &str, depends: &[&str]) -> RepoDataRecord {
     }
 }
 
-fn environment(dependencies: &str) -> Environment {
+pub(super) fn environment(dependencies: &str) -> Environment {
     let text = format!("channels: [{FIRST}, {SECOND}]\ndependencies:\n{dependencies}");
     let options = ReadOptions { directory: "/".into(), ..ReadOptions::default() };
     Environment::parse(&text, Path::new("environment.yml"), &options).unwrap()
 }
 
-fn linux() -> Host {
+pub(super) fn linux() -> Host {
     Host::baseline(Subdir::Linux64)
 }
 
 /// The chosen packages, sorted: `name-version-build`.
 fn chosen(dependencies: &str, subdirs: Vec<Vec<RepoDataRecord>>) -> Vec<String> {
-    let solution = solve(&environment(dependencies), &Repodata::new(subdirs), &linux()).unwrap();
+    let solution =
+        solve(&environment(dependencies), &Repodata::new(subdirs), &linux(), &SolveOptions::default()).unwrap();
     assert!(solution.records.iter().all(|record| record.package_record.depends.iter().all(|spec| spec != "pip")));
+    names(&solution)
+}
+
+fn names(solution: &Solution) -> Vec<String> {
     solution
         .records
         .iter()
@@ -53,15 +59,32 @@ fn chosen(dependencies: &str, subdirs: Vec<Vec<RepoDataRecord>>) -> Vec<String> 
 }
 
 fn failure(dependencies: &str, subdirs: Vec<Vec<RepoDataRecord>>) -> String {
-    solve(&environment(dependencies), &Repodata::new(subdirs), &linux()).unwrap_err().to_string()
+    solve(&environment(dependencies), &Repodata::new(subdirs), &linux(), &SolveOptions::default())
+        .unwrap_err()
+        .to_string()
+}
+
+/// The chosen packages as [`chosen`] has them, with options.
+fn chosen_with(options: SolveOptions, dependencies: &str, subdirs: Vec<Vec<RepoDataRecord>>) -> Vec<String> {
+    let solution = solve(&environment(dependencies), &Repodata::new(subdirs), &linux(), &options).unwrap();
+    assert_eq!(solution.options, options);
+    names(&solution)
+}
+
+/// A change to a record.
+fn with(mut record: RepoDataRecord, change: impl FnOnce(&mut PackageRecord)) -> RepoDataRecord {
+    change(&mut record.package_record);
+    record
 }
 
 #[test]
 fn every_python_brings_pip_but_its_record_stays_as_the_channel_has_it() {
     let python = || record(FIRST, "python-3.11.2-h1_0", &[]);
-    let pip = record(FIRST, "pip-24.0-py_0", &["python >=3.8"]);
-    assert_eq!(chosen("- python", vec![vec![python(), pip]]), ["first/pip-24.0-py_0", "first/python-3.11.2-h1_0"]);
+    let pip = || record(FIRST, "pip-24.0-py_0", &["python >=3.8"]);
+    assert_eq!(chosen("- python", vec![vec![python(), pip()]]), ["first/pip-24.0-py_0", "first/python-3.11.2-h1_0"]);
     assert_eq!(chosen("- python", vec![vec![python()]]), ["first/python-3.11.2-h1_0"]);
+    let options = SolveOptions { pip: Pip::NotAdded, ..SolveOptions::default() };
+    assert_eq!(chosen_with(options, "- python", vec![vec![python(), pip()]]), ["first/python-3.11.2-h1_0"]);
 }
 
 #[test]
@@ -74,6 +97,136 @@ fn the_first_channel_that_has_a_package_counts_unless_another_is_named() {
     └─ tool >=2 cannot be installed because there are no viable options:
        └─ tool 2.0 is in `https://second.example/lab/`, and a channel before it has packages of the same name
     ");
+}
+
+#[test]
+fn flexible_prefers_the_first_channel_and_disabled_the_newest_version() {
+    let subdirs = || {
+        let first = vec![record(FIRST, "tool-1.0-0", &[]), record(FIRST, "tool-1.1-0", &["missing"])];
+        vec![first, vec![record(SECOND, "tool-2.0-0", &[]), record(SECOND, "tool-3.0-0", &[])]]
+    };
+    let flexible = SolveOptions { channel_priority: ChannelPriority::Flexible, ..SolveOptions::default() };
+    assert_eq!(chosen_with(flexible, "- tool", subdirs()), ["first/tool-1.0-0"], "any of the first channel");
+    assert_eq!(chosen_with(flexible, "- tool >1,<3", subdirs()), ["second/tool-2.0-0"], "if it will do");
+    let disabled = SolveOptions { channel_priority: ChannelPriority::Disabled, ..SolveOptions::default() };
+    assert_eq!(chosen_with(disabled, "- tool", subdirs()), ["second/tool-3.0-0"]);
+}
+
+#[test]
+fn what_defaults_consists_of_is_one_channel_to_conda() {
+    let (main, r) = ("https://repo.anaconda.com/pkgs/main/", "https://repo.anaconda.com/pkgs/r/");
+    let subdirs = vec![vec![record(main, "r-base-3.6-0", &[])], vec![record(r, "r-base-4.0-0", &[])]];
+    let repodata = Repodata::new(subdirs);
+    let solution = solve(&environment("- r-base"), &repodata, &linux(), &SolveOptions::default()).unwrap();
+    assert_eq!(solution.records[0].package_record.version.as_str(), "4.0");
+}
+
+#[test]
+fn what_is_newer_than_the_cutoff_does_not_exist() {
+    let at = |stem: &str, time: i64| {
+        with(record(FIRST, stem, &[]), |record| record.timestamp = serde_json::from_value(time.into()).unwrap())
+    };
+    // Channels have milliseconds and, from early days, seconds: 2020-09-13T12:26:40Z and 2023-11-14T22:13:20Z.
+    let ages = || vec![vec![at("tool-2.0-0", 1_600_000_000), at("tool-3.0-0", 1_700_000_000_000)]];
+    let chosen_at = |cutoff: &str, subdirs| {
+        let options = SolveOptions { exclude_newer: Some(cutoff.parse().unwrap()), ..SolveOptions::default() };
+        chosen_with(options, "- tool", subdirs)
+    };
+    assert_eq!(chosen_at("2023-11-14", ages()), ["first/tool-3.0-0"], "a date is its end");
+    assert_eq!(chosen_at("2023-11-14T22:13:20Z", ages()), ["first/tool-3.0-0"]);
+    assert_eq!(chosen_at("2023-11-15T00:13:19+02:00", ages()), ["first/tool-2.0-0"]);
+    // When it was indexed counts more than when it was built; and what tells neither counts as old.
+    let indexed = |time: i64| {
+        with(at("tool-3.0-0", 1_700_000_000_000), |record| {
+            record.indexed_timestamp = serde_json::from_value(time.into()).unwrap();
+        })
+    };
+    let late = vec![vec![at("tool-2.0-0", 1_600_000_000), indexed(1_750_000_000_000)]];
+    assert_eq!(chosen_at("2024-01-01", late), ["first/tool-2.0-0"]);
+    assert_eq!(chosen_at("2001-01-01", vec![vec![record(FIRST, "tool-9.0-0", &[])]]), ["first/tool-9.0-0"]);
+    // A channel that had nothing yet hides nothing.
+    let channels = vec![vec![at("tool-3.0-0", 1_700_000_000_000)], vec![record(SECOND, "tool-1.0-0", &[])]];
+    assert_eq!(chosen_at("2021-01-01", channels), ["second/tool-1.0-0"]);
+    assert!(
+        ["yesterday", "2024-13-01", "2024-01-01T00:00:00", "1700000000"]
+            .iter()
+            .all(|text| text.parse::<Cutoff>().is_err())
+    );
+}
+
+#[test]
+fn among_equal_versions_the_choice_is_condas() {
+    let number = |stem: &str, number| with(record(FIRST, stem, &[]), |record| record.build_number = number);
+    let built = |stem: &str, time: i64| {
+        with(record(FIRST, stem, &[]), |record| record.timestamp = serde_json::from_value(time.into()).unwrap())
+    };
+    let tracks =
+        with(record(FIRST, "blas-2.0-special_0", &[]), |record| record.track_features = vec!["special".into()]);
+    assert_eq!(
+        chosen("- tool", vec![vec![number("tool-1.0-b_2", 2), number("tool-1.0-a_10", 10)]]),
+        ["first/tool-1.0-a_10"]
+    );
+    let plain = record(FIRST, "blas-1.0-plain_0", &[]);
+    assert_eq!(chosen("- blas", vec![vec![tracks.clone(), plain.clone()]]), ["first/blas-1.0-plain_0"]);
+    assert_eq!(chosen("- blas=*=special*", vec![vec![tracks, plain]]), ["first/blas-2.0-special_0"]);
+    let times = vec![built("tool-1.0-x_0", 1_700_000_000_000), built("tool-1.0-y_0", 1_600_000_000_000)];
+    assert_eq!(chosen("- tool", vec![times]), ["first/tool-1.0-x_0"]);
+    // The dependencies' versions decide between variants before the time does.
+    let variants = vec![
+        record(FIRST, "ext-1.0-py311_0", &["python 3.11.*"]),
+        record(FIRST, "ext-1.0-py312_0", &["python 3.12.*"]),
+        record(FIRST, "python-3.11.2-0", &[]),
+        record(FIRST, "python-3.12.1-0", &[]),
+    ];
+    assert_eq!(chosen("- ext", vec![variants.clone()]), ["first/ext-1.0-py312_0", "first/python-3.12.1-0"]);
+    assert_eq!(chosen("- ext\n- python=3.11", vec![variants]), ["first/ext-1.0-py311_0", "first/python-3.11.2-0"]);
+}
+
+#[test]
+fn constrains_bind_only_what_is_there() {
+    let limits = with(record(FIRST, "tool-1.0-0", &[]), |record| record.constrains = vec!["lib <2".into()]);
+    let records = vec![limits, record(FIRST, "lib-1.0-0", &[]), record(FIRST, "lib-2.0-0", &[])];
+    assert_eq!(chosen("- tool", vec![records.clone()]), ["first/tool-1.0-0"]);
+    assert_eq!(chosen("- tool\n- lib", vec![records]), ["first/lib-1.0-0", "first/tool-1.0-0"]);
+}
+
+#[test]
+fn conditions_and_extras_in_records_are_followed_and_what_cannot_be_read_rules_out_its_record_only() {
+    let records = |condition: &str| {
+        vec![
+            record(FIRST, "tool-1.0-0", &["python", condition]),
+            record(FIRST, "python-3.9.1-0", &[]),
+            record(FIRST, "python-3.12.1-0", &[]),
+            record(FIRST, "backport-1.0-0", &[]),
+        ]
+    };
+    let condition = r#"backport[when="python <3.10"]"#;
+    assert_eq!(chosen("- tool", vec![records(condition)]), ["first/python-3.12.1-0", "first/tool-1.0-0"]);
+    let old = ["first/backport-1.0-0", "first/python-3.9.1-0", "first/tool-1.0-0"];
+    assert_eq!(chosen("- tool\n- python=3.9", vec![records(condition)]), old);
+    let extra = with(record(FIRST, "lib-1.0-0", &[]), |record| {
+        record.extra_depends.insert("plot".parse().unwrap(), vec!["charts".into()]);
+    });
+    let extras = vec![extra, record(FIRST, "charts-1.0-0", &[]), record(FIRST, "app-1.0-0", &["lib[extras=[plot]]"])];
+    assert_eq!(chosen("- lib", vec![extras.clone()]), ["first/lib-1.0-0"]);
+    assert_eq!(chosen("- app", vec![extras]), ["first/app-1.0-0", "first/charts-1.0-0", "first/lib-1.0-0"]);
+    for odd in [
+        "lib[",
+        "other*",
+        "^lib.*$",
+        "lib; if python >=3.10",
+        "lib[flags=[a]]",
+        ">=1",
+        r#"lib[when="other[when='third']"]"#,
+        r#"lib[when="other*"]"#,
+        "lib[extras=[]]",
+        "",
+    ] {
+        let records =
+            vec![record(FIRST, "app-2.0-0", &[odd]), record(FIRST, "app-1.0-0", &[]), record(FIRST, "lib-1.0-0", &[])];
+        let chosen = chosen("- app", vec![records]);
+        assert!(chosen.iter().any(|package| package.starts_with("first/app-")), "{odd}: {chosen:?}");
+    }
 }
 
 #[test]
@@ -94,7 +247,7 @@ fn all_misspelt_names_are_told_at_once_with_near_ones() {
     let names = ["pandas-2.0-0", "scikit-learn-1.3-0", "scipy-1.0-0"];
     let records = names.iter().map(|stem| record(FIRST, stem, &[])).collect();
     insta::assert_snapshot!(failure("- scipy\n- pandsa >=2\n- sklearn\n- zzzz\n", vec![records]), @"
-    no channel has these packages:
+    no channel has these packages for `linux-64`:
       `pandsa` (environment.yml:4:3): did you mean `pandas`?
       `sklearn` (environment.yml:5:3): did you mean `scikit-learn`?
       `zzzz` (environment.yml:6:3)
@@ -136,12 +289,12 @@ fn a_gpu_is_not_assumed_and_its_lack_is_told() {
     let subdirs = vec![vec![record(FIRST, "torch-2.0-cuda", &["__cuda >=12"])]];
     let repodata = Repodata::new(subdirs);
     let environment = environment("- torch");
-    let error = solve_for_oldest(&environment, &repodata, &linux(), &[]).unwrap_err();
+    let error = solve_for_oldest(&environment, &repodata, &linux(), &[], &SolveOptions::default()).unwrap_err();
     let SolveError::Unsolvable { virtual_packages, .. } = error else { panic!("{error}") };
     let lacking = VirtualDemand { name: "__cuda".into(), wanted: ">=12".into(), assumed: None };
     assert_eq!(virtual_packages, [lacking]);
     let declared = linux().with(&["__cuda=12.4".parse().unwrap()]);
-    assert_eq!(solve(&environment, &repodata, &declared).unwrap().records.len(), 1);
+    assert_eq!(solve(&environment, &repodata, &declared, &SolveOptions::default()).unwrap().records.len(), 1);
 }
 
 #[test]
@@ -151,17 +304,19 @@ fn an_old_system_is_raised_to_the_oldest_that_will_do_unless_it_was_declared() {
         record(FIRST, "tool-2.0-0", &["__glibc >=2.41,<3.0.a0"]),
     ]]);
     let environment = environment("- tool");
-    let (solution, host) = solve_for_oldest(&environment, &repodata, &linux(), &[]).unwrap();
+    let (solution, host) = solve_for_oldest(&environment, &repodata, &linux(), &[], &SolveOptions::default()).unwrap();
     assert_eq!(solution.records[0].package_record.version.as_str(), "1.0");
     assert!(host.virtual_packages.iter().any(|package| package.to_string() == "__glibc=2.38=0"));
     let pinned = ["__glibc=2.31".parse().unwrap()];
-    assert!(solve_for_oldest(&environment, &repodata, &linux().with(&pinned), &pinned).is_err());
+    assert!(
+        solve_for_oldest(&environment, &repodata, &linux().with(&pinned), &pinned, &SolveOptions::default()).is_err()
+    );
 }
 
 #[test]
 fn what_the_solver_cannot_take_is_refused() {
     let mut environment = environment("- tool");
     environment.requirements[0].spec.url = Url::parse("https://host/tool-1.0-0.conda").ok();
-    let error = solve(&environment, &Repodata::default(), &linux()).unwrap_err().to_string();
+    let error = solve(&environment, &Repodata::default(), &linux(), &SolveOptions::default()).unwrap_err().to_string();
     insta::assert_snapshot!(error, @"environment.yml:3:3: cannot solve for `tool`: a package is taken from a channel, not from a URL");
 }

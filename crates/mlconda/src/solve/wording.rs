@@ -1,0 +1,144 @@
+//! Words for what cannot be solved: near names, and the virtual packages that stand in the way.
+
+use std::{collections::BTreeSet, path::Path};
+
+use itertools::Itertools;
+use rattler_conda_types::{Channel, Subdir};
+
+use super::{UnknownPackage, VirtualDemand};
+use crate::{host::Host, network, repodata::Repodata};
+
+/// How many near names are shown.
+const NEAR: usize = 3;
+/// How alike names must be, from 0 to 1.
+const LIKENESS: f64 = 0.6;
+/// How many versions are shown.
+const VERSIONS: usize = 5;
+
+/// Names by which Python's package index or `import` knows what channels call otherwise: no likeness of
+/// spelling leads from one to the other, and they are what people write most.
+const OTHER_NAMES: [(&str, &str); 18] = [
+    ("bs4", "beautifulsoup4"),
+    ("cv2", "opencv"),
+    ("dateutil", "python-dateutil"),
+    ("faiss-gpu", "faiss"),
+    ("graphviz", "python-graphviz"),
+    ("msgpack", "msgpack-python"),
+    ("opencv-python", "opencv"),
+    ("opencv-python-headless", "opencv"),
+    ("pil", "pillow"),
+    ("psycopg2-binary", "psycopg2"),
+    ("pyqt5", "pyqt"),
+    ("skimage", "scikit-image"),
+    ("sklearn", "scikit-learn"),
+    ("tables", "pytables"),
+    ("tensorflow-gpu", "tensorflow"),
+    ("torch", "pytorch"),
+    ("xgboost", "py-xgboost"),
+    ("yaml", "pyyaml"),
+];
+
+/// The names that may be meant, the nearest first.
+pub(super) fn near_names(name: &str, names: &BTreeSet<String>) -> Vec<String> {
+    let other = OTHER_NAMES
+        .iter()
+        .filter(|(alias, _)| *alias == name)
+        .map(|(_, known)| (*known).to_owned())
+        .filter(|known| names.contains(known));
+    let alike = names
+        .iter()
+        .map(|known| (strsim::normalized_damerau_levenshtein(name, known), known))
+        .filter(|(likeness, _)| *likeness >= LIKENESS)
+        .sorted_by(|left, right| right.0.total_cmp(&left.0).then_with(|| left.1.cmp(right.1)))
+        .map(|(_, known)| known.clone());
+    other.chain(alike).unique().take(NEAR).collect()
+}
+
+/// The message for packages that no channel has.
+pub(super) fn unknown(file: &Path, platform: Subdir, packages: &[UnknownPackage]) -> String {
+    let lines = packages.iter().map(|UnknownPackage { name, location, near }| {
+        let place = format!("{}:{}:{}", file.display(), location.line, location.column);
+        match near.as_slice() {
+            [] => format!("\n  `{name}` ({place})"),
+            near => {
+                format!(
+                    "\n  `{name}` ({place}): did you mean {}?",
+                    near.iter().map(|name| format!("`{name}`")).join(" or ")
+                )
+            }
+        }
+    });
+    let what = if packages.len() == 1 { "this package" } else { "these packages" };
+    format!("no channel has {what} for `{platform}`:{}", lines.format(""))
+}
+
+/// A channel as one would write it, without secrets.
+pub(super) fn channel(channel: &Channel) -> String {
+    let url = network::redact(channel.base_url.as_ref());
+    let short =
+        ["https://conda.anaconda.org/", "https://repo.anaconda.com/"].iter().find_map(|start| url.strip_prefix(start));
+    short.unwrap_or(&url).trim_end_matches('/').to_owned()
+}
+
+/// The solver's explanation without what only its authors need, and with words for strict channels.
+pub(super) fn tidy(explanation: &str, repodata: &Repodata) -> String {
+    const STRICT: &str = "is excluded because due to strict channel priority not using this option from: '";
+    let tidy_line = |line: &str| {
+        let line = line.replace(" *,", ",").replace(" * cannot", " cannot");
+        match line.split_once(STRICT) {
+            Some((package, channel)) => {
+                let channel = channel.trim_end_matches('\'');
+                format!("{package}is in `{channel}`, and a channel before it has packages of the same name")
+            }
+            None => match line.strip_prefix("No candidates were found for ") {
+                Some(spec) => no_candidate(spec.trim_end_matches('.'), repodata),
+                None => line,
+            },
+        }
+    };
+    explanation.lines().filter(|line| *line != "The following packages are incompatible").map(tidy_line).join("\n")
+}
+
+/// The line for a spec that nothing matches, with what there is instead.
+fn no_candidate(spec: &str, repodata: &Repodata) -> String {
+    let name = spec.split(' ').next().unwrap_or(spec);
+    let versions: Vec<_> = repodata
+        .subdirs
+        .iter()
+        .flatten()
+        .map(|record| &record.package_record)
+        .filter(|package| package.name.as_normalized() == name)
+        .map(|package| &package.version)
+        .sorted_by(|left, right| right.cmp(left))
+        .dedup()
+        .collect();
+    let newest = versions.iter().take(VERSIONS).map(|version| version.as_str()).join(", ");
+    match versions.len() {
+        0 => format!("nothing matches `{spec}`"),
+        1 => format!("nothing matches `{spec}`: the channels have version {newest} only"),
+        2..=VERSIONS => format!("nothing matches `{spec}`: the channels have versions {newest}"),
+        _ => format!("nothing matches `{spec}`: the newest versions that the channels have are {newest}"),
+    }
+}
+
+/// The virtual packages that the solver's explanation complains of: every spec of one that the host does
+/// not have as wanted. The explanation is text only, so they are found by their names in it.
+pub(super) fn virtual_demands(explanation: &str, host: &Host) -> Vec<VirtualDemand> {
+    let demand = |line: &str| {
+        let start = line.find(" __").map(|place| place + 1)?;
+        let spec = line[start..].split(", for which").next()?.trim_end_matches([',', ' ']);
+        let (name, wanted) = spec.split_once(' ').unwrap_or((spec, ""));
+        Some((name.to_owned(), wanted.trim_matches('*').to_owned()))
+    };
+    let blamed = |line: &&str| line.contains("for which no candidates") || line.contains("cannot be installed");
+    explanation
+        .lines()
+        .filter(blamed)
+        .filter_map(demand)
+        .unique()
+        .map(|(name, wanted)| {
+            let assumed = host.virtual_packages.iter().find(|package| package.name.as_normalized() == name);
+            VirtualDemand { name, wanted, assumed: assumed.map(|package| package.version.clone()) }
+        })
+        .collect()
+}
