@@ -15,7 +15,10 @@ mod tests;
 mod tree;
 mod wording;
 
-use std::path::PathBuf;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rattler_conda_types::{RepoDataRecord, Subdir, Version};
 
@@ -56,10 +59,8 @@ impl Solution {
 #[non_exhaustive]
 pub enum SolveError {
     /// No channel has packages of these names.
-    #[error("{}", wording::unknown(file, *platform, packages))]
+    #[error("{}", wording::unknown(*platform, packages))]
     Unknown {
-        /// The environment's file.
-        file: PathBuf,
         /// The platform.
         platform: Subdir,
         /// The packages, in the order of the file.
@@ -97,6 +98,8 @@ pub enum SolveError {
 pub struct UnknownPackage {
     /// The name that was asked for.
     pub name: String,
+    /// The file that asks for it.
+    pub file: Arc<Path>,
     /// Where.
     pub location: Location,
     /// Names that channels have and that may be meant, the nearest first.
@@ -156,9 +159,9 @@ pub fn solve_for_oldest(
 /// Refuses what the solver would stumble over, and finds all misspelt names at once.
 fn check(environment: &Environment, repodata: &Repodata, host: &Host) -> Result<(), SolveError> {
     let mut packages = Vec::new();
-    for Requirement { text, spec, location, .. } in &environment.requirements {
+    for Requirement { text, spec, file, location, .. } in &environment.requirements {
         let unsupported = |reason| SolveError::Unsupported {
-            file: environment.file.clone(),
+            file: file.to_path_buf(),
             location: *location,
             spec: text.clone(),
             reason,
@@ -171,13 +174,13 @@ fn check(environment: &Environment, repodata: &Repodata, host: &Host) -> Result<
         }
         if !name.starts_with("__") && !repodata.names.contains(name) {
             let near = wording::near_names(name, &repodata.names);
-            packages.push(UnknownPackage { name: name.to_owned(), location: *location, near });
+            packages.push(UnknownPackage { name: name.to_owned(), file: Arc::clone(file), location: *location, near });
         }
     }
     if packages.is_empty() {
         return Ok(());
     }
-    Err(SolveError::Unknown { file: environment.file.clone(), platform: host.platform, packages })
+    Err(SolveError::Unknown { platform: host.platform, packages })
 }
 
 fn unsolvable(refusal: Refusal, repodata: &Repodata, host: &Host) -> SolveError {

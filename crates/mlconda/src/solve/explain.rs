@@ -5,7 +5,12 @@
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
+};
 
 use itertools::Itertools;
 use rattler_conda_types::{MatchSpec, RepoDataRecord, Subdir, Version, VersionSpec};
@@ -76,6 +81,10 @@ pub struct Conflict {
 pub struct Line {
     /// The spec as written.
     pub text: String,
+    /// The file that it stands in.
+    pub file: Arc<Path>,
+    /// Whether that is another file than the environment's first.
+    pub is_of_another_file: bool,
     /// Where it stands.
     pub location: Location,
 }
@@ -214,7 +223,9 @@ impl Search<'_> {
 
     fn line(&self, line: usize) -> Line {
         let requirement = &self.question.environment.requirements[line];
-        Line { text: requirement.text.trim().to_owned(), location: requirement.location }
+        let (file, location) = (Arc::clone(&requirement.file), requirement.location);
+        let is_of_another_file = *file != *self.question.environment.file;
+        Line { text: requirement.text.trim().to_owned(), file, is_of_another_file, location }
     }
 
     /// Solves a changed environment as it would be solved then.
@@ -458,12 +469,12 @@ impl fmt::Display for Explanation {
         for conflict in self.conflicts.iter().take(TOLD) {
             write!(formatter, "\n{}\n{conflict}", conflict.reasons)?;
             for line in &conflict.lines {
-                write!(formatter, "\n  {file}:{}: {}", line.location.line, line.text)?;
+                write!(formatter, "\n  {}:{}: {}", line.file.display(), line.location.line, line.text)?;
             }
         }
         if self.conflicts.len() > TOLD {
             let lines = self.conflicts.iter().skip(TOLD).flat_map(|conflict| &conflict.lines);
-            let texts = lines.map(|line| format!("`{}` (line {})", line.text, line.location.line)).join(", ");
+            let texts = lines.map(|line| format!("`{}` ({line})", line.text)).join(", ");
             write!(formatter, "\nand so it is with {texts}")?;
         }
         match self.remedies.as_slice() {
@@ -475,6 +486,14 @@ impl fmt::Display for Explanation {
             }
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Line {
+    /// Where it stands.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "line {}", self.location.line)?;
+        if self.is_of_another_file { write!(formatter, " of `{}`", self.file.display()) } else { Ok(()) }
     }
 }
 
@@ -510,9 +529,9 @@ impl fmt::Display for Change {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Rewrite(line, form) => {
-                write!(formatter, "line {}: `{form}` instead of `{}`", line.location.line, line.text)
+                write!(formatter, "{line}: `{form}` instead of `{}`", line.text)
             }
-            Self::LeaveOut(line) => write!(formatter, "line {}: without `{}`", line.location.line, line.text),
+            Self::LeaveOut(line) => write!(formatter, "{line}: without `{}`", line.text),
             Self::ChannelPriority(priority) => write!(formatter, "`--channel-priority {priority}`"),
             Self::VirtualPackage(package) => {
                 write!(formatter, "`--virtual-package {package}`, if the machine has it")

@@ -1,6 +1,6 @@
 //! Words for what cannot be solved: near names, and the virtual packages that stand in the way.
 
-use std::{collections::BTreeSet, path::Path};
+use std::collections::BTreeSet;
 
 use itertools::Itertools;
 use rattler_conda_types::{Channel, Subdir};
@@ -55,8 +55,8 @@ pub(super) fn near_names(name: &str, names: &BTreeSet<String>) -> Vec<String> {
 }
 
 /// The message for packages that no channel has.
-pub(super) fn unknown(file: &Path, platform: Subdir, packages: &[UnknownPackage]) -> String {
-    let lines = packages.iter().map(|UnknownPackage { name, location, near }| {
+pub(super) fn unknown(platform: Subdir, packages: &[UnknownPackage]) -> String {
+    let lines = packages.iter().map(|UnknownPackage { name, file, location, near }| {
         let place = format!("{}:{}:{}", file.display(), location.line, location.column);
         match near.as_slice() {
             [] => format!("\n  `{name}` ({place})"),
