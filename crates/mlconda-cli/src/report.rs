@@ -172,10 +172,13 @@ fn io_hint(error: &std::io::Error) -> Option<String> {
 fn repodata_hint(error: &RepodataError) -> Option<String> {
     let hint = match error {
         RepodataError::NoChannels(_) => "name one under `channels:`, or with `-c conda-forge`",
+        RepodataError::NoSuchChannel { near, .. } if !near.is_empty() => {
+            let near: Vec<String> = near.iter().map(|name| format!("`{name}`")).collect();
+            return Some(format!("did you mean {}?", near.join(" or ")));
+        }
         RepodataError::NoSuchChannel { .. } => {
             "check the spelling; a channel that is private may say so by this answer"
         }
-        RepodataError::NoNoarch { .. } => "index it again (`conda index`, `rattler-index`): an empty `noarch` will do",
         RepodataError::Denied { .. } => {
             "put the login into the channel's URL, by a variable: `https://host/t/$TOKEN/channel` or \
              `https://$USER:$PASSWORD@host/channel`"

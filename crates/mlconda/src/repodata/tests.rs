@@ -33,7 +33,7 @@ async fn load_tool(channel: &str, cache: &Path, access: Access) -> Result<Repoda
     let options = ReadOptions { directory: "/".into(), ..ReadOptions::default() };
     let environment = Environment::parse(&text, Path::new("environment.yml"), &options).unwrap();
     let network = NetworkOptions { retry_delay: Duration::ZERO, ..NetworkOptions::default() };
-    let options = RepodataOptions { cache_directory: cache.join("repodata"), access };
+    let options = RepodataOptions { cache_directory: cache.join("repodata"), access, now: SystemTime::now() };
     let host = Host::baseline(Subdir::Linux64);
     load(&Client::new(&network).unwrap(), &environment, &host, &options, &()).await
 }
