@@ -99,7 +99,7 @@ pub(crate) fn lock(
         now: SystemTime::now(),
     };
     let progress = Display::new(&context.ui);
-    let client = Client::new(&context.settings.network_options())?;
+    let client = Client::new(&context.settings.network_options()?)?;
     let loading =
         targets.iter().map(|(environment, host)| repodata::load(&client, environment, host, &options, &progress));
     let loaded = context.block_on_or_signal(try_join_all(loading))??;
