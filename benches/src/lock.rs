@@ -140,7 +140,9 @@ impl Plan {
             channel::grow(&self.repodata, &directory, &records)?;
             fs_err::write(finished, "")?;
         }
-        println!("| form | environment | mlconda | rattler | ratio | mlconda, peak MB | rattler, peak MB | load | solve | write |");
+        println!(
+            "| form | environment | mlconda | rattler | ratio | mlconda, peak MB | rattler, peak MB | load | solve | write |"
+        );
         println!("|---|---|---|---|---|---|---|---|---|---|");
         for form in &self.forms {
             let served = directory.join(if ["cold", "shards"].contains(&form.as_str()) { "shards" } else { form });
@@ -148,7 +150,9 @@ impl Plan {
             let server = Server::serve(&served)?;
             server.fresh_for(3600);
             let url = if form == "file" { format!("file://{}", served.display()) } else { server.url("") };
-            for (name, specs) in ENVIRONMENTS.iter().filter(|(name, _)| self.only.as_deref().is_none_or(|only| only == *name)) {
+            for (name, specs) in
+                ENVIRONMENTS.iter().filter(|(name, _)| self.only.as_deref().is_none_or(|only| only == *name))
+            {
                 self.contend(form, name, specs, &url)?;
             }
         }
@@ -192,7 +196,11 @@ impl Plan {
 
     fn mlconda(&self, file: &Path, cache: &Path, scratch: &Path) -> Command {
         let mut command = Command::new(&self.mlconda);
-        command.env_clear().env("HOME", scratch).env("PATH", "/usr/bin:/bin").env("MLCONDA_CACHE_DIR", cache.join("mlconda"));
+        command
+            .env_clear()
+            .env("HOME", scratch)
+            .env("PATH", "/usr/bin:/bin")
+            .env("MLCONDA_CACHE_DIR", cache.join("mlconda"));
         command.args(["-q", "lock", "--platform", "linux-64"]).arg(file).arg("-o").arg(scratch.join("env.lock"));
         command
     }
@@ -238,7 +246,8 @@ fn split(arguments: &[String]) -> Outcome<()> {
     let [file, cache] = arguments else {
         return Err("--split FILE CACHE".into());
     };
-    let environment = Environment::read(Path::new(file), &ReadOptions { directory: "/".into(), ..ReadOptions::default() })?;
+    let environment =
+        Environment::read(Path::new(file), &ReadOptions { directory: "/".into(), ..ReadOptions::default() })?;
     let host = Host::baseline(Subdir::Linux64);
     let environment = environment.for_platform(host.platform);
     let options = RepodataOptions { cache_directory: cache.into(), access: Access::Online, now: SystemTime::now() };
@@ -254,6 +263,12 @@ fn split(arguments: &[String]) -> Outcome<()> {
     }
     let written = start.elapsed() - loaded - solved;
     let milliseconds = |time: std::time::Duration| format!("{:.0} ms", time.as_secs_f64() * 1000.0);
-    println!("{} ({} records) | {} | {}", milliseconds(loaded), repodata.len(), milliseconds(solved), milliseconds(written));
+    println!(
+        "{} ({} records) | {} | {}",
+        milliseconds(loaded),
+        repodata.len(),
+        milliseconds(solved),
+        milliseconds(written)
+    );
     Ok(())
 }

@@ -177,7 +177,8 @@ impl Settings {
     /// `MLCONDA_MIRRORS`: `URL=URL`, several apart by white space.
     fn mirrors(&self) -> Result<Vec<Mirror>, CliError> {
         let parse = |text: &str| {
-            let wrong = |error: MirrorError| CliError::world(format!("`MLCONDA_MIRRORS` has `{text}`"), error.to_string());
+            let wrong =
+                |error: MirrorError| CliError::world(format!("`MLCONDA_MIRRORS` has `{text}`"), error.to_string());
             text.parse().map_err(wrong)
         };
         self.variable("MLCONDA_MIRRORS").unwrap_or_default().split_whitespace().map(parse).collect()

@@ -76,7 +76,14 @@ mod tests {
         let aged = |seconds| ago(Some(Duration::from_secs(seconds)));
         assert_eq!(
             [aged(0), aged(1), aged(3_599), aged(7_300), aged(3 * 86_400 + 5), ago(None)],
-            ["just now", "1 second ago", "59 minutes ago", "2 hours ago", "3 days ago", "a time to come, by this machine's clock"]
+            [
+                "just now",
+                "1 second ago",
+                "59 minutes ago",
+                "2 hours ago",
+                "3 days ago",
+                "a time to come, by this machine's clock"
+            ]
         );
         assert_eq!([list(&["a"]), list(&["a", "b", "c"])], ["`a`", "`a`, `b` and `c`"]);
     }

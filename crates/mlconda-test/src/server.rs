@@ -40,6 +40,8 @@ pub enum Fault {
     WrongLength,
     /// 302 to this location.
     Redirect(String),
+    /// The answer says this too; no fault, but a turn of the channel's.
+    Header(&'static str, &'static str),
 }
 
 /// A running server; dropping it closes all connections and waits for its threads.
@@ -316,6 +318,7 @@ impl Answer {
                     *byte ^= 0xff;
                 }
             }
+            Some(Fault::Header(name, value)) => answer.headers.push((name, value.to_owned())),
             Some(Fault::WrongLength) => {
                 answer.length += 10;
                 answer.last = true;

@@ -18,12 +18,7 @@ mod shards;
 mod tests;
 mod walk;
 
-use std::{
-    collections::BTreeSet,
-    path::PathBuf,
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::SystemTime};
 
 use futures::future::{join_all, try_join_all};
 use rattler_conda_types::{Channel, MatchSpec, PackageName, RepoDataRecord, Subdir};
@@ -173,9 +168,9 @@ pub async fn load(
         return Err(RepodataError::NoChannels(environment.file.clone()));
     }
     let loader = Loader { client, host, options, progress };
-    let loaded: Vec<Vec<Option<Source>>> =
-        try_join_all(channels.iter().map(|channel| loader.channel(channel))).await?;
-    let urls = channels.iter().flat_map(|channel| platforms(host).into_iter().map(|subdir| subdir_url(channel, subdir)));
+    let loaded: Vec<Vec<Option<Source>>> = try_join_all(channels.iter().map(|channel| loader.channel(channel))).await?;
+    let urls =
+        channels.iter().flat_map(|channel| platforms(host).into_iter().map(|subdir| subdir_url(channel, subdir)));
     let (urls, sources): (Vec<String>, Vec<Source>) =
         urls.zip(loaded.into_iter().flatten()).filter_map(|(url, source)| Some((url, source?))).unzip();
     let names = sources.iter().flat_map(Source::names).map(str::to_owned).collect();
@@ -252,19 +247,18 @@ impl Loader<'_> {
             let store = Store::new(directory, &url);
             let RepodataOptions { access, now, .. } = *self.options;
             let fetcher = Fetcher { http: &self.client.http, store, url: &url, access, now };
-            fetcher.load().await?.map(|(state, data)| {
-                if access == Access::Offline {
-                    let age = state.age(now);
-                    self.progress.event(Event::RepodataFromCache { subdir: shown.clone(), age });
-                }
-                data
-            })
+            let (state, data) = fetcher.load().await?;
+            if access == Access::Offline {
+                self.progress.event(Event::RepodataFromCache { subdir: shown, age: state.age(now) });
+            }
+            data
         };
-        Ok(data.map(|data| self.source(channel, platform, data)))
+        Ok(self.source(channel, platform, data))
     }
 
-    fn source(&self, channel: &Channel, platform: Subdir, data: Data) -> Source {
+    fn source(&self, channel: &Channel, platform: Subdir, data: Data) -> Option<Source> {
         let (base_url, shards) = match &data {
+            Data::Missing => return None,
             Data::Json { index, .. } => (index.base_url.clone(), None),
             Data::Shards(index) => {
                 let store = ShardStore::new(&self.options.cache_directory);
@@ -272,13 +266,23 @@ impl Loader<'_> {
             }
         };
         let may_ask = self.options.access != Access::Offline;
-        Source { origin: Origin::new(channel, platform, base_url), data, shards, may_ask }
+        Some(Source { origin: Origin::new(channel, platform, base_url), data, shards, may_ask })
     }
 }
 
 /// Channels that many people use.
 const KNOWN_CHANNELS: [&str; 12] = [
-    "anaconda", "bioconda", "conda-forge", "defaults", "fastai", "intel", "main", "nvidia", "pytorch", "r", "rapidsai",
+    "anaconda",
+    "bioconda",
+    "conda-forge",
+    "defaults",
+    "fastai",
+    "intel",
+    "main",
+    "nvidia",
+    "pytorch",
+    "r",
+    "rapidsai",
     "robostack-staging",
 ];
 

@@ -113,7 +113,8 @@ fn mamba(value: &Value) -> Option<Login> {
 
 /// `machine HOST login USER password PASSWORD` in any layout, and `default` for all other hosts.
 fn netrc(text: &str) -> Vec<(String, Login)> {
-    let text: String = text.lines().filter(|line| !line.trim_start().starts_with('#')).flat_map(|line| [line, "\n"]).collect();
+    let text: String =
+        text.lines().filter(|line| !line.trim_start().starts_with('#')).flat_map(|line| [line, "\n"]).collect();
     let mut words = text.split_whitespace();
     let mut logins = Vec::new();
     let (mut host, mut user) = (None, String::new());
@@ -182,7 +183,8 @@ mod tests {
             r#"{"mamba.example": {"type": "BasicHTTPAuthentication", "user": "me", "password": "cHc="},
                 "token.example": {"type": "CondaToken", "token": "another"}}"#,
         );
-        let netrc = file("netrc", "# ours\nmachine netrc.example login me\n  password pw\ndefault login any password x\n");
+        let netrc =
+            file("netrc", "# ours\nmachine netrc.example login me\n  password pw\ndefault login any password x\n");
         let files = [CredentialFile::Rattler(rattler), CredentialFile::Mamba(mamba), CredentialFile::Netrc(netrc)];
         let credentials = Credentials::read(&files).unwrap();
         let of = |url: &str| match credentials.of(&Url::parse(url).unwrap()) {

@@ -59,11 +59,9 @@ impl Redirect {
         for Mirror { of, at } in mirrors {
             match groups.iter_mut().find(|group| group.of == of.as_str()) {
                 Some(group) => group.at.push(at.clone()),
-                None => groups.push(Group {
-                    of: of.as_str().to_owned(),
-                    at: vec![at.clone()],
-                    first: AtomicUsize::new(0),
-                }),
+                None => {
+                    groups.push(Group { of: of.as_str().to_owned(), at: vec![at.clone()], first: AtomicUsize::new(0) })
+                }
             }
         }
         // The most precise counts.
@@ -88,7 +86,7 @@ impl Middleware for Redirect {
         let url = request.url().as_str().to_owned();
         let Some((group, rest)) = self.group(&url) else { return next.run(request, extensions).await };
         let first = group.first.load(Ordering::Relaxed);
-        let mut last = None;
+        let mut best = None;
         for turn in 0..group.at.len() {
             let place = (first + turn) % group.at.len();
             let (Some(mut copy), Ok(mirrored)) = (request.try_clone(), group.at[place].join(rest)) else { continue };
@@ -102,15 +100,22 @@ impl Middleware for Redirect {
                 // It is down: the next requests need not find that out again.
                 _ => group.first.store((place + 1) % group.at.len(), Ordering::Relaxed),
             }
-            // Where one of them was refused and the next knows nothing of it, the refusal is the better answer.
-            let is_better = !matches!(&outcome, Ok(response) if response.status() == StatusCode::NOT_FOUND);
-            if is_better || last.is_none() {
-                last = Some(outcome);
+            if best.as_ref().is_none_or(|(rank, _)| *rank <= says(&outcome)) {
+                best = Some((says(&outcome), outcome));
             }
         }
-        match last {
-            Some(outcome) => outcome,
+        match best {
+            Some((_, outcome)) => outcome,
             None => next.run(request, extensions).await,
         }
+    }
+}
+
+/// How much a failure says: a server that is down less than one that has no such thing, and that less than a refusal.
+fn says(outcome: &reqwest_middleware::Result<Response>) -> u8 {
+    match outcome {
+        Ok(response) if response.status() == StatusCode::NOT_FOUND => 1,
+        Ok(response) if response.status().is_client_error() => 2,
+        _ => 0,
     }
 }

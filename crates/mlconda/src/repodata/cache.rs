@@ -32,6 +32,8 @@ pub(super) enum Form {
     Shards,
     /// As one `repodata.json`, however it was packed.
     Json,
+    /// Not at all: there is no such subdir.
+    Missing,
 }
 
 /// What is known of a subdir.
@@ -129,10 +131,16 @@ impl Store {
 
     /// What is known of the subdir, if its data is there.
     pub(super) fn state(&self) -> Option<State> {
+        let state = self.recorded()?;
+        let is_there = || fs_err::metadata(self.path(&state.file)).is_ok_and(|data| data.len() == state.size);
+        (state.form == Form::Missing || is_there()).then_some(state)
+    }
+
+    /// What the state says, whether or not it is true.
+    fn recorded(&self) -> Option<State> {
         let state: State = serde_json::from_slice(&fs_err::read(self.info()).ok()?).ok()?;
         let is_ours = state.file.starts_with(&self.key) && !state.file.contains('/');
-        let size = is_ours.then(|| fs_err::metadata(self.path(&state.file)).ok()).flatten()?.len();
-        (size == state.size).then_some(state)
+        (state.form == Form::Missing || is_ours).then_some(state)
     }
 
     /// A new file for data. It goes if it is not kept.
@@ -143,38 +151,50 @@ impl Store {
 
     /// Keeps a data file, and from now on has this state. `state.file` is set to its name.
     pub(super) fn keep(&self, data: tempfile::NamedTempFile, state: &mut State) -> io::Result<()> {
-        let before = self.state();
+        let before = self.recorded();
         let (_, path) = data.keep().map_err(|error| error.error)?;
         state.file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         self.set(state)?;
-        if let Some(before) = before.filter(|before| before.file != state.file) {
-            self.remove(&before.file);
+        if let Some(before) = before {
+            self.remove(&before);
         }
         self.remove_orphans(&state.file);
         Ok(())
     }
 
+    /// Keeps that there is no such subdir.
+    pub(super) fn keep_missing(&self, state: &State) -> io::Result<()> {
+        let before = self.recorded();
+        self.set(state)?;
+        if let Some(before) = before {
+            self.remove(&before);
+        }
+        Ok(())
+    }
+
     /// From now on has this state.
     pub(super) fn set(&self, state: &State) -> io::Result<()> {
+        fs_err::create_dir_all(&self.directory)?;
         let mut file = tempfile::Builder::new().prefix(&format!("{}-", self.key)).tempfile_in(&self.directory)?;
         file.write_all(&serde_json::to_vec_pretty(state)?)?;
         file.persist(self.info()).map_err(|error| error.error)?;
         Ok(())
     }
 
-    /// Forgets the subdir.
+    /// Forgets the subdir. What cannot be removed is asked for anew when it is stale.
     pub(super) fn forget(&self) {
-        let state = self.state();
-        // What cannot be removed is asked for anew when it is stale.
+        let before = self.recorded();
         let _ = fs_err::remove_file(self.info());
-        if let Some(state) = state {
-            self.remove(&state.file);
+        if let Some(before) = before {
+            self.remove(&before);
         }
     }
 
-    fn remove(&self, file: &str) {
-        let _ = fs_err::remove_file(self.path(file));
-        let _ = fs_err::remove_file(self.index_path(file));
+    fn remove(&self, state: &State) {
+        if state.form != Form::Missing {
+            let _ = fs_err::remove_file(self.path(&state.file));
+            let _ = fs_err::remove_file(self.index_path(&state.file));
+        }
     }
 
     /// Removes what killed processes have left.
@@ -184,9 +204,12 @@ impl Store {
             let name = entry.file_name();
             let is_orphan = name.to_str().is_some_and(|name| name.starts_with(&prefix) && !name.starts_with(current));
             // By the file system's own clock: this is about files, not about channels.
-            let old = || entry.metadata().and_then(|data| data.modified()).is_ok_and(|time| {
-                time.elapsed().is_ok_and(|age| age > ORPHAN_AGE)
-            });
+            let old = || {
+                entry
+                    .metadata()
+                    .and_then(|data| data.modified())
+                    .is_ok_and(|time| time.elapsed().is_ok_and(|age| age > ORPHAN_AGE))
+            };
             if is_orphan && old() {
                 let _ = fs_err::remove_file(entry.path());
             }
@@ -223,11 +246,6 @@ impl ShardStore {
 
     fn path(&self, hash: &[u8; 32]) -> PathBuf {
         self.directory.join(format!("{}.msgpack.zst", hex::encode(hash)))
-    }
-
-    /// Whether a shard seems to be here.
-    pub(super) fn has(&self, hash: &[u8; 32]) -> bool {
-        self.path(hash).is_file()
     }
 
     /// A shard, packed, if it is here and sound.

@@ -38,6 +38,8 @@ const SHARD_INDEX_LIMIT: u64 = 256 << 20;
 /// Where the records of a subdir are.
 #[derive(Debug)]
 pub(super) enum Data {
+    /// Nowhere: there is no such subdir.
+    Missing,
     /// In the text of a `repodata.json`.
     Json { text: File, index: Index },
     /// In shards.
@@ -79,8 +81,8 @@ enum Failure {
 }
 
 impl Fetcher<'_> {
-    /// The subdir's data and what is known of it; `None` if there is no such subdir.
-    pub(super) async fn load(&self) -> Result<Option<(State, Data)>, RepodataError> {
+    /// The subdir's data and what is known of it.
+    pub(super) async fn load(&self) -> Result<(State, Data), RepodataError> {
         let state = self.store.state();
         let may_be_used = match self.access {
             Access::Offline => true,
@@ -93,7 +95,7 @@ impl Fetcher<'_> {
                 None => None,
             };
             if opened.is_some() || self.access == Access::Offline {
-                return opened.map(Some).ok_or_else(|| RepodataError::NotCached { subdir: self.shown() });
+                return opened.ok_or_else(|| RepodataError::NotCached { subdir: self.shown() });
             }
         }
         self.ask_for_variants(self.store.state()).await
@@ -103,7 +105,7 @@ impl Fetcher<'_> {
         network::redact(self.url)
     }
 
-    async fn ask_for_variants(&self, known: Option<State>) -> Result<Option<(State, Data)>, RepodataError> {
+    async fn ask_for_variants(&self, known: Option<State>) -> Result<(State, Data), RepodataError> {
         let mut variants = VARIANTS.to_vec();
         let mut no_shards = known.as_ref().and_then(|state| state.no_shards_ns);
         if known.as_ref().is_some_and(|state| state.has_no_shards(self.now)) {
@@ -126,7 +128,7 @@ impl Fetcher<'_> {
                     state.no_shards_ns = no_shards;
                     self.store.set(&state).map_err(|error| self.cache_error(error))?;
                     if let Some(found) = self.open(state).await {
-                        return Ok(Some(found));
+                        return Ok(found);
                     }
                     // Damaged after all: ask for all of it.
                     self.store.forget();
@@ -137,13 +139,33 @@ impl Fetcher<'_> {
                     if state.no_shards_ns.is_some() {
                         self.store.set(&state).map_err(|error| self.cache_error(error))?;
                     }
-                    return Ok(Some((state, data)));
+                    return Ok((state, data));
                 }
             }
         }
         match refusal {
             Some(status) => Err(RepodataError::Denied { subdir: self.shown(), status: status.as_u16() }),
-            None => Ok(None),
+            None => {
+                let state = self.state("", Form::Missing);
+                self.store.keep_missing(&state).map_err(|error| self.cache_error(error))?;
+                Ok((state, Data::Missing))
+            }
+        }
+    }
+
+    /// A state of now.
+    fn state(&self, variant: &str, form: Form) -> State {
+        State {
+            url: self.shown(),
+            variant: variant.to_owned(),
+            form,
+            file: String::new(),
+            size: 0,
+            etag: None,
+            last_modified: None,
+            cache_control: None,
+            refresh_ns: nanoseconds(self.now),
+            no_shards_ns: None,
         }
     }
 
@@ -152,6 +174,7 @@ impl Fetcher<'_> {
         let store = self.store.clone();
         let open = move || {
             let data = match state.form {
+                Form::Missing => Data::Missing,
                 Form::Shards => Data::Shards(ShardIndex::read(&fs_err::read(store.path(&state.file)).ok()?).ok()?),
                 Form::Json => {
                     let text = fs_err::File::open(store.path(&state.file)).ok()?.into_parts().0;
@@ -186,8 +209,7 @@ impl Fetcher<'_> {
         let known = known.filter(|state| state.variant == variant);
         let mut request = self.http.get(url.clone()).header(header::ACCEPT_ENCODING, "gzip");
         if let Some(state) = known {
-            let conditions =
-                [(header::IF_NONE_MATCH, &state.etag), (header::IF_MODIFIED_SINCE, &state.last_modified)];
+            let conditions = [(header::IF_NONE_MATCH, &state.etag), (header::IF_MODIFIED_SINCE, &state.last_modified)];
             for (name, value) in conditions {
                 if let Some(value) = value {
                     request = request.header(name, value);
@@ -198,16 +220,10 @@ impl Fetcher<'_> {
         let response = sent.map_err(|error| Failure::Final(self.unreachable(network::reason(&error))))?;
         let value = |name| response.headers().get(name)?.to_str().ok().map(str::to_owned);
         let state = State {
-            url: network::redact(&url),
-            variant: variant.to_owned(),
-            form,
-            file: String::new(),
-            size: 0,
             etag: value(header::ETAG),
             last_modified: value(header::LAST_MODIFIED),
             cache_control: value(header::CACHE_CONTROL),
-            refresh_ns: nanoseconds(self.now),
-            no_shards_ns: None,
+            ..self.state(variant, form)
         };
         match (response.status(), known) {
             (StatusCode::NOT_MODIFIED, Some(known)) => Ok(Answer::NotModified(State {
@@ -295,6 +311,7 @@ impl From<io::Error> for KeepError {
 fn keep(store: &Store, body: impl Read, form: Form) -> Result<(tempfile::NamedTempFile, Data), KeepError> {
     let file = store.new_file().map_err(KeepError::Cache)?;
     let data = match form {
+        Form::Missing => Data::Missing,
         Form::Json => {
             let index = scan(body, BufWriter::with_capacity(1 << 20, file.as_file()))?;
             Data::Json { text: file.reopen().map_err(KeepError::Cache)?, index }
@@ -352,8 +369,8 @@ impl Read for Body {
     }
 }
 
-/// Reads a subdir of this machine, where it is; `None` if there is none. What is packed is unpacked in `directory`.
-pub(super) fn local(subdir: &Path, directory: &Path, shown: &str) -> Result<Option<Data>, RepodataError> {
+/// Reads a subdir of this machine, where it is. What is packed is unpacked in `directory`.
+pub(super) fn local(subdir: &Path, directory: &Path, shown: &str) -> Result<Data, RepodataError> {
     for (variant, _) in VARIANTS.iter().rev().filter(|(_, form)| *form == Form::Json) {
         let broken = |error: &dyn std::error::Error| RepodataError::Broken {
             subdir: shown.to_owned(),
@@ -365,14 +382,14 @@ pub(super) fn local(subdir: &Path, directory: &Path, shown: &str) -> Result<Opti
         };
         if *variant == "repodata.json" {
             let index = scan(&file, io::sink()).map_err(|error| broken(&error))?;
-            return Ok(Some(Data::Json { text: file, index }));
+            return Ok(Data::Json { text: file, index });
         }
         let cache_error = |source| RepodataError::Cache { directory: directory.to_owned(), source };
         fs_err::create_dir_all(directory).map_err(cache_error)?;
         let text = tempfile::tempfile_in(directory).map_err(cache_error)?;
         let unpacked = unpacked(variant, file).map_err(|error| broken(&error))?;
         let index = scan(unpacked, BufWriter::with_capacity(1 << 20, &text)).map_err(|error| broken(&error))?;
-        return Ok(Some(Data::Json { text, index }));
+        return Ok(Data::Json { text, index });
     }
-    Ok(None)
+    Ok(Data::Missing)
 }

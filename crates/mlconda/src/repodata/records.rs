@@ -133,10 +133,8 @@ impl<'a> Gatherer<'a> {
     fn takes(&mut self, section: Section, key: &str) -> bool {
         let Ok(stem) = std::str::from_utf8(section.stem(key.as_bytes())) else { return false };
         let extension = section.extension();
-        let is_removed = self
-            .removed
-            .binary_search_by(|file| file.bytes().cmp(stem.bytes().chain(extension.bytes())))
-            .is_ok();
+        let is_removed =
+            self.removed.binary_search_by(|file| file.bytes().cmp(stem.bytes().chain(extension.bytes()))).is_ok();
         if is_removed || self.conda.contains(stem) {
             return false;
         }

@@ -144,11 +144,6 @@ impl Shards {
         }
         Err(unreachable(reason))
     }
-
-    /// The error for a shard that makes no sense.
-    pub(super) fn broken(&self, name: &str, reason: &str) -> RepodataError {
-        RepodataError::Broken { subdir: self.shown.clone(), reason: format!("the shard of `{name}`: {reason}") }
-    }
 }
 
 /// Unpacks a shard.

@@ -50,6 +50,7 @@ enum Material {
 impl Source {
     pub(super) fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
         match &self.data {
+            Data::Missing => Box::new(std::iter::empty()),
             Data::Json { index, .. } => Box::new(index.names()),
             Data::Shards(index) => Box::new(index.names()),
         }
@@ -58,8 +59,9 @@ impl Source {
     async fn material(&self, http: &ClientWithMiddleware, name: &str) -> Result<Material, RepodataError> {
         let (index, shards) = match (&self.data, &self.shards) {
             (Data::Json { index, .. }, _) if index.runs(name).is_empty() => return Ok(Material::Nothing),
+            (Data::Json { .. }, _) => return Ok(Material::Text),
             (Data::Shards(index), Some(shards)) => (index, shards),
-            _ => return Ok(Material::Text),
+            _ => return Ok(Material::Nothing),
         };
         let Some(hash) = index.hash(name) else { return Ok(Material::Nothing) };
         match shards.cached(hash) {
