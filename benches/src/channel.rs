@@ -10,7 +10,7 @@ use std::{
     path::Path,
 };
 
-use rattler_conda_types::{Channel, PackageName, Shard, ShardedRepodata, ShardedSubdirInfo};
+use rattler_conda_types::{Channel, PackageName, PackageRecord, Shard, ShardedRepodata, ShardedSubdirInfo};
 use rattler_repodata_gateway::sparse::{PackageFormatSelection, SparseRepoData};
 use serde_json::{Map, Value, json};
 
@@ -47,7 +47,9 @@ fn write(original: &Value, wanted: usize, text: &Path) -> Outcome<()> {
     write!(out, "{{\"info\": {}", original.get("info").unwrap_or(&json!({})))?;
     for name in ["packages", "packages.conda"] {
         let mut records: Vec<(String, Value)> = Vec::new();
-        for (file, record) in part(name) {
+        // What rattler cannot read, it would stumble over.
+        let sound = |record: &&Value| serde_json::from_value::<PackageRecord>((*record).clone()).is_ok();
+        for (file, record) in part(name).iter().filter(|(_, record)| sound(record)) {
             for world in 0..worlds {
                 records.extend((0..VERSIONS).map(|version| varied(file, record, world, version)));
             }

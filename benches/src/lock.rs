@@ -28,6 +28,8 @@ use mlconda::{
     solve::solve,
 };
 use mlconda_test::server::Server;
+use rattler_conda_types::{Channel, PackageName, RepoDataRecord};
+use rattler_repodata_gateway::sparse::{PackageFormatSelection, SparseRepoData};
 
 use crate::measure::{Measured, median, run};
 
@@ -36,6 +38,7 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 const USAGE: &str = "\
 usage: cargo bench-lock REPODATA SCRATCH [--form json|zst|shards|cold|file] [--only NAME] [--runs N] [--small]
                         [--mlconda PROGRAM]
+       cargo bench-lock --compare REPODATA.json…
 
 REPODATA   a directory with `linux-64/repodata.json.zst` and `noarch/repodata.json.zst`
 SCRATCH    a directory for the channel that is grown from it; kept, and used again
@@ -44,7 +47,8 @@ SCRATCH    a directory for the channel that is grown from it; kept, and used aga
 --only     of the environments, only this one
 --runs     how often each contender runs [default: 3]
 --small    the repodata as it is, not grown
-PROGRAM    the static program [default: that of `cargo static`]";
+PROGRAM    the static program [default: that of `cargo static`]
+--compare  measures nothing: whether mlconda and rattler read the same records from these files";
 
 /// How many records there are of each subdir: about as many as conda-forge has.
 const RECORDS: [(&str, usize); 2] = [("linux-64", 500_000), ("noarch", 150_000)];
@@ -75,6 +79,7 @@ fn main() -> ExitCode {
         // The benchmark runs itself as rattler's contender, and to take the parts of the time.
         Some("--gateway") => gateway::lock(&arguments[1..]).map(|packages| println!("{packages} packages")),
         Some("--split") => split(&arguments[1..]),
+        Some("--compare") => arguments[1..].iter().try_for_each(|file| compare(Path::new(file))),
         None | Some("-h" | "--help") => {
             println!("{USAGE}");
             return ExitCode::from(2);
@@ -271,4 +276,40 @@ fn split(arguments: &[String]) -> Outcome<()> {
         milliseconds(written)
     );
     Ok(())
+}
+
+/// Reads all records of a `repodata.json` with both, and compares them field by field.
+fn compare(file: &Path) -> Outcome<()> {
+    let scratch = tempfile::tempdir()?;
+    let subdir = scratch.path().join("noarch");
+    fs_err::create_dir(&subdir)?;
+    std::os::unix::fs::symlink(std::path::absolute(file)?, subdir.join("repodata.json"))?;
+    let url = url::Url::from_directory_path(scratch.path()).map_err(|()| "the directory has no URL")?;
+    let sparse = SparseRepoData::from_file(Channel::from_url(url.clone()), "noarch", file, None)?;
+    let (mut names, mut theirs, mut broken) = (String::new(), Vec::new(), 0);
+    for name in sparse.package_names(PackageFormatSelection::PreferConda) {
+        names.push_str(&format!("  - {name}\n"));
+        match sparse.load_records(&PackageName::new_unchecked(name), PackageFormatSelection::PreferConda) {
+            Ok(records) => theirs.extend(records),
+            // One record that it cannot read costs it all of the package.
+            Err(_) => broken += 1,
+        }
+    }
+    let text = format!("channels: [\"{url}\"]\ndependencies:\n{names}");
+    let options = ReadOptions { directory: "/".into(), ..ReadOptions::default() };
+    let environment = Environment::parse(&text, file, &options)?;
+    let options = RepodataOptions { cache_directory: scratch.path().into(), access: Access::Online, now: SystemTime::now() };
+    let client = Client::new(&NetworkOptions::default())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let repodata = runtime.block_on(repodata::load(&client, &environment, &Host::baseline(Subdir::NoArch), &options, &()))?;
+    let ours: std::collections::HashMap<&str, &RepoDataRecord> =
+        repodata.records().map(|record| (record.url.as_str(), record)).collect();
+    let differ = theirs.iter().filter(|record| ours.get(record.url.as_str()) != Some(record)).count();
+    println!(
+        "{}: {} records with mlconda, {} with rattler, which cannot read {broken} packages; {differ} differ",
+        file.display(),
+        ours.len(),
+        theirs.len()
+    );
+    if differ == 0 && ours.len() >= theirs.len() { Ok(()) } else { Err("they differ".into()) }
 }

@@ -81,6 +81,11 @@ impl Repodata {
         self.subdirs.iter().map(Vec::len).sum()
     }
 
+    /// The records, channel by channel.
+    pub fn records(&self) -> impl Iterator<Item = &RepoDataRecord> {
+        self.subdirs.iter().flatten().map(AsRef::as_ref)
+    }
+
     /// Whether there is nothing to choose from.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -173,6 +178,8 @@ pub async fn load(
         channels.iter().flat_map(|channel| platforms(host).into_iter().map(|subdir| subdir_url(channel, subdir)));
     let (urls, sources): (Vec<String>, Vec<Source>) =
         urls.zip(loaded.into_iter().flatten()).filter_map(|(url, source)| Some((url, source?))).unzip();
+    // Told here, so that it comes in the channels' order.
+    sources.iter().filter_map(|source| source.note.clone()).for_each(|note| progress.event(note));
     let names = sources.iter().flat_map(Source::names).map(str::to_owned).collect();
     let specs = environment.requirements.iter().map(|requirement| requirement.spec.clone()).chain(pip());
     let found = walk::walk(&client.http, sources, specs).await?;
@@ -239,6 +246,7 @@ impl Loader<'_> {
         self.progress.event(Event::RepodataStarted { subdir: shown.clone() });
         let url = channel.platform_url(platform);
         let directory = &self.options.cache_directory;
+        let mut note = None;
         let data = if let Ok(path) = url.to_file_path() {
             let (directory, shown) = (directory.clone(), shown.clone());
             let read = tokio::task::spawn_blocking(move || fetch::local(&path, &directory, &shown));
@@ -249,11 +257,11 @@ impl Loader<'_> {
             let fetcher = Fetcher { http: &self.client.http, store, url: &url, access, now };
             let (state, data) = fetcher.load().await?;
             if access == Access::Offline {
-                self.progress.event(Event::RepodataFromCache { subdir: shown, age: state.age(now) });
+                note = Some(Event::RepodataFromCache { subdir: shown, age: state.age(now) });
             }
             data
         };
-        Ok(self.source(channel, platform, data))
+        Ok(self.source(channel, platform, data).map(|source| Source { note, ..source }))
     }
 
     fn source(&self, channel: &Channel, platform: Subdir, data: Data) -> Option<Source> {
@@ -266,7 +274,7 @@ impl Loader<'_> {
             }
         };
         let may_ask = self.options.access != Access::Offline;
-        Some(Source { origin: Origin::new(channel, platform, base_url), data, shards, may_ask })
+        Some(Source { origin: Origin::new(channel, platform, base_url), data, shards, may_ask, note: None })
     }
 }
 

@@ -20,6 +20,7 @@ use super::{
     records::{self, LeftOut, Origin, Records},
     shards::{self, Shards},
 };
+use crate::progress::Event;
 
 /// How many shards are asked for at once. A server takes many over one HTTP/2 connection.
 const REQUESTS: usize = 50;
@@ -36,6 +37,8 @@ pub(super) struct Source {
     pub(super) shards: Option<Shards>,
     /// Whether the network may be asked for shards.
     pub(super) may_ask: bool,
+    /// What is to be told of it.
+    pub(super) note: Option<Event>,
 }
 
 /// What a subdir has on a package, not yet read.
