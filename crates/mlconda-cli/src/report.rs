@@ -181,7 +181,7 @@ fn repodata_hint(error: &RepodataError) -> Option<String> {
         }
         RepodataError::Denied { .. } => {
             "put the login into the channel's URL, by a variable: `https://host/t/$TOKEN/channel` or \
-             `https://$USER:$PASSWORD@host/channel`"
+             `https://$USER:$PASSWORD@host/channel`; or store it, in `~/.netrc` or with `pixi auth login`"
         }
         RepodataError::Unreachable { reason, .. } if reason.contains("ertificate") => {
             "if a company's proxy opens TLS, name the file of its certificate with `SSL_CERT_FILE`"
@@ -189,7 +189,9 @@ fn repodata_hint(error: &RepodataError) -> Option<String> {
         RepodataError::Unreachable { .. } => {
             "check the network, `HTTPS_PROXY` and `NO_PROXY`; `--offline` uses what is cached"
         }
-        RepodataError::Broken { .. } => "the channel may be in the middle of an update: try again, or index it again",
+        RepodataError::Broken { .. } => {
+            "the channel may be in the middle of an update: try again with `--refresh`, or index it again"
+        }
         RepodataError::NotCached { .. } | RepodataError::PackageNotCached { .. } => {
             "lock once without `--offline`: what it loads is kept"
         }
