@@ -444,7 +444,8 @@ fn a_mirror_takes_the_channels_place_and_the_lock_names_the_channel() {
     let (world, server) = (world(), serve());
     world.write_environment(&["tzdata"]);
     let lock = |mirrors: &str| {
-        let mut command = world.mlconda_command(["lock", "-c", "https://channel.example.invalid/main", "--override-channels"]);
+        let mut command =
+            world.mlconda_command(["lock", "-c", "https://channel.example.invalid/main", "--override-channels"]);
         world.outcome(command.env("MLCONDA_MIRRORS", mirrors))
     };
     lock(&format!("https://channel.example.invalid={}", server.url(""))).success();

@@ -158,7 +158,7 @@ impl Store {
         if let Some(before) = before {
             self.remove(&before);
         }
-        self.remove_orphans(&state.file);
+        self.remove_orphans(state);
         Ok(())
     }
 
@@ -197,20 +197,17 @@ impl Store {
         }
     }
 
-    /// Removes what killed processes have left.
-    fn remove_orphans(&self, current: &str) {
+    /// Removes what killed processes had left long before this state.
+    fn remove_orphans(&self, state: &State) {
         let prefix = format!("{}-", self.key);
+        let now = SystemTime::UNIX_EPOCH + Duration::from_nanos(state.refresh_ns);
         for entry in fs_err::read_dir(&self.directory).into_iter().flatten().flatten() {
             let name = entry.file_name();
-            let is_orphan = name.to_str().is_some_and(|name| name.starts_with(&prefix) && !name.starts_with(current));
-            // By the file system's own clock: this is about files, not about channels.
-            let old = || {
-                entry
-                    .metadata()
-                    .and_then(|data| data.modified())
-                    .is_ok_and(|time| time.elapsed().is_ok_and(|age| age > ORPHAN_AGE))
-            };
-            if is_orphan && old() {
+            let is_orphan =
+                name.to_str().is_some_and(|name| name.starts_with(&prefix) && !name.starts_with(&state.file));
+            let modified = || entry.metadata().and_then(|data| data.modified());
+            let is_old = || modified().is_ok_and(|time| now.duration_since(time).is_ok_and(|age| age > ORPHAN_AGE));
+            if is_orphan && is_old() {
                 let _ = fs_err::remove_file(entry.path());
             }
         }
