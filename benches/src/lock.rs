@@ -148,7 +148,7 @@ impl Plan {
         println!(
             "| form | environment | mlconda | rattler | ratio | mlconda, peak MB | rattler, peak MB | load | solve | write |"
         );
-        println!("|---|---|---|---|---|---|---|---|---|---|");
+        println!("|---|---|---|---|---|---|---|---|---|---|---|");
         for form in &self.forms {
             let served = directory.join(if ["cold", "shards"].contains(&form.as_str()) { "shards" } else { form });
             let served = if form == "file" { directory.join("json") } else { served };
@@ -230,10 +230,11 @@ fn rattler(specs: &str, url: &str, cache: &Path) -> Outcome<Command> {
 
 fn row(form: &str, name: &str, ours: Measured, theirs: Measured, split: &str) {
     println!(
-        "| {form} | {name} | {:.2} s | {:.2} s | {:.2} | {:.0} | {:.0} | {split} |",
+        "| {form} | {name} | {:.2} s | {:.2} s | {:.2} | {:.2} | {:.0} | {:.0} | {split} |",
         ours.wall,
         theirs.wall,
         ours.wall / theirs.wall,
+        (ours.user + ours.system) / (theirs.user + theirs.system),
         ours.peak,
         theirs.peak
     );

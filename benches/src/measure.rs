@@ -9,7 +9,6 @@ use crate::Outcome;
 
 /// What a run took.
 #[derive(Clone, Copy, Debug)]
-#[allow(dead_code, reason = "each benchmark shows other parts of it")]
 pub(crate) struct Measured {
     /// Wall time in seconds.
     pub(crate) wall: f64,
