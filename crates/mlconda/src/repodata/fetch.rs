@@ -1,8 +1,8 @@
 //! From a subdir of a channel to data that records can be read from: the cache, if it may be used; else the channel.
 //!
 //! A channel is asked for the index of its shards first (CEP-16), then for `repodata.json.zst`, `.bz2` and the plain
-//! file; what it had the last time is asked for by its ETag. Who has neither has no such subdir. The last answer decides
-//! on refusals, for storage services say 403 of what is not there.
+//! file; what it had the last time is asked for by its ETag. Who has neither has no such subdir. The answer for the
+//! plain file decides on refusals, for storage services say 403 of what is not there.
 //!
 //! What is cached is used without asking while the channel's `max-age` runs, and always with [`Access::Offline`]. If the
 //! channel cannot be reached, that is an error: what is old is not passed off as new.
@@ -51,8 +51,11 @@ const VARIANTS: [(&str, Form); 4] = [
     ("repodata_shards.msgpack.zst", Form::Shards),
     ("repodata.json.zst", Form::Json),
     ("repodata.json.bz2", Form::Json),
-    ("repodata.json", Form::Json),
+    (PLAIN, Form::Json),
 ];
+
+/// The variant that every channel has.
+const PLAIN: &str = "repodata.json";
 
 /// What is asked, and how.
 pub(super) struct Fetcher<'a> {
@@ -122,7 +125,10 @@ impl Fetcher<'_> {
                     if form == Form::Shards {
                         no_shards = Some(nanoseconds(self.now));
                     }
-                    refusal = (status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN).then_some(status);
+                    // Storage services say 403 of what is not there; the plain file is what every channel has.
+                    if variant == PLAIN && [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status) {
+                        refusal = Some(status);
+                    }
                 }
                 Answer::NotModified(mut state) => {
                     state.no_shards_ns = no_shards;
@@ -281,11 +287,11 @@ impl Fetcher<'_> {
     }
 }
 
-/// Whether an answer means that there is no such file. Of the last variant, only what says so in so many words.
+/// Whether an answer means that there is no such file, or none for us.
 fn is_missing(status: StatusCode, variant: &str) -> bool {
     let says_so = [StatusCode::NOT_FOUND, StatusCode::GONE].contains(&status);
     let refuses = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status);
-    let is_new_to_it = status == StatusCode::NOT_IMPLEMENTED && variant != "repodata.json";
+    let is_new_to_it = status == StatusCode::NOT_IMPLEMENTED && variant != PLAIN;
     says_so || refuses || is_new_to_it
 }
 
@@ -380,7 +386,7 @@ pub(super) fn local(subdir: &Path, directory: &Path, shown: &str) -> Result<Data
             Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) => continue,
             file => file.map_err(|error| broken(&error))?.into_parts().0,
         };
-        if *variant == "repodata.json" {
+        if *variant == PLAIN {
             let index = scan(&file, io::sink()).map_err(|error| broken(&error))?;
             return Ok(Data::Json { text: file, index });
         }
