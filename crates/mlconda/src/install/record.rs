@@ -4,6 +4,7 @@
 //! no cache path, no clock, no secret.
 
 use std::{
+    borrow::Cow,
     fmt::Write as _,
     io::{self, Write as _},
     path::{Path, PathBuf},
@@ -12,8 +13,10 @@ use std::{
 use indexmap::IndexMap;
 use rattler_conda_types::{
     PrefixRecord, RepoDataRecord,
+    package::FileMode,
     prefix_record::{Link, LinkType, PathType, PathsEntry},
 };
+use serde::Serialize;
 use serde_json::json;
 use url::Url;
 
@@ -24,7 +27,7 @@ use crate::{
 };
 
 /// The record of a package that has been linked.
-pub(super) fn record(locked: &LockedPackage, linked: &Linked, spec: Option<&str>) -> io::Result<PrefixRecord> {
+pub(super) fn record(locked: &LockedPackage, linked: Linked, spec: Option<&str>) -> io::Result<PrefixRecord> {
     let (sha256, md5) = match locked.digest {
         Digest::Sha256(hash) => (Some(hash), None),
         Digest::Md5(hash) => (None, Some(hash)),
@@ -37,7 +40,8 @@ pub(super) fn record(locked: &LockedPackage, linked: &Linked, spec: Option<&str>
         channel: Some(channel(&url)),
         url,
     };
-    let mut record = PrefixRecord::from_repodata_record(record, linked.paths.clone());
+    let mut record = PrefixRecord::from_repodata_record(record, Vec::new());
+    record.paths_data = linked.paths.into();
     list_files(&mut record);
     record.link = Some(Link { source: PathBuf::new(), link_type: Some(LinkType::Copy) });
     record.requested_specs = spec.map(str::to_owned).into_iter().collect();
@@ -56,13 +60,76 @@ fn channel(url: &Url) -> String {
     text.rsplit_once('/').map_or(text, |(channel, _)| channel).to_owned()
 }
 
-/// A record's text. conda reads `requested_spec`, newer tools `requested_specs`.
+/// A record's text.
 pub(super) fn render(record: &PrefixRecord) -> io::Result<Vec<u8>> {
-    let mut value = serde_json::to_value(record)?;
-    if let (Some(fields), Some(spec)) = (value.as_object_mut(), record.requested_specs.first()) {
-        fields.insert("requested_spec".to_owned(), json!(spec));
+    let rendered = Rendered {
+        package: &record.repodata_record,
+        files: record.files.iter().map(|path| path.to_string_lossy()).collect(),
+        paths_data: Paths { paths_version: 1, paths: record.paths_data.paths.iter().map(Into::into).collect() },
+        link: record.link.as_ref(),
+        requested_spec: record.requested_specs.first(),
+        requested_specs: &record.requested_specs,
+    };
+    serde_json::to_vec(&rendered).map_err(Into::into)
+}
+
+/// A record as it is written. rattler's own way to write one looks at each character of each path, which takes longer than
+/// to link the files.
+#[derive(Serialize)]
+struct Rendered<'a> {
+    #[serde(flatten)]
+    package: &'a RepoDataRecord,
+    /// What conda reads; newer tools read the next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requested_spec: Option<&'a String>,
+    requested_specs: &'a [String],
+    files: Vec<Cow<'a, str>>,
+    paths_data: Paths<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link: Option<&'a Link>,
+}
+
+#[derive(Serialize)]
+struct Paths<'a> {
+    paths_version: u64,
+    paths: Vec<RenderedPath<'a>>,
+}
+
+#[derive(Serialize)]
+struct RenderedPath<'a> {
+    #[serde(rename = "_path")]
+    path: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    original_path: Option<&'a Path>,
+    path_type: PathType,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    no_link: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256_in_prefix: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size_in_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file_mode: Option<FileMode>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prefix_placeholder: Option<&'a str>,
+}
+
+impl<'a> From<&'a PathsEntry> for RenderedPath<'a> {
+    fn from(entry: &'a PathsEntry) -> Self {
+        Self {
+            path: entry.relative_path.to_string_lossy(),
+            original_path: entry.original_path.as_deref(),
+            path_type: entry.path_type,
+            no_link: entry.no_link,
+            sha256: entry.sha256.map(hex::encode),
+            sha256_in_prefix: entry.sha256_in_prefix.map(hex::encode),
+            size_in_bytes: entry.size_in_bytes,
+            file_mode: entry.file_mode,
+            prefix_placeholder: entry.prefix_placeholder.as_deref(),
+        }
     }
-    serde_json::to_vec(&value).map_err(Into::into)
 }
 
 /// Writes a file with a time.
