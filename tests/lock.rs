@@ -234,7 +234,12 @@ fn offline_uses_what_was_loaded_and_nothing_else() {
     ");
     world.lock(&[&channel[..], &["-o", "online.lock"]].concat()).success();
     server.forget();
-    world.lock(&[&channel[..], &["--offline"]].concat()).success();
+    let outcome = world.lock(&[&channel[..], &["--offline"]].concat()).success();
+    for subdir in [host_subdir(), "noarch"] {
+        let told = format!("Offline: `{main}/{subdir}` as of ");
+        let age = outcome.stderr.lines().find_map(|line| line.strip_prefix(&told));
+        assert!(age.is_some_and(|age| age == "just now" || age.ends_with(" ago")), "{outcome}");
+    }
     assert_eq!(server.count(""), 0);
     assert_eq!(world.read("env.lock"), world.read("online.lock"));
 }
@@ -504,6 +509,52 @@ fn a_channel_that_is_not_there() {
 }
 
 #[test]
+fn a_channel_that_is_misspelt() {
+    let (world, server) = (world(), serve());
+    let message = fails_with_channel(&world, &server.url("conda-frge"));
+    assert!(message.ends_with("hint: did you mean `conda-forge`?"), "{message}");
+}
+
+#[test]
+fn a_mirror_takes_the_channels_place_and_the_lock_names_the_channel() {
+    let (world, server) = (world(), serve());
+    world.write_environment(&["tzdata"]);
+    let lock = |mirrors: &str| {
+        let mut command =
+            world.mlconda_command(["lock", "-c", "https://channel.example.invalid/main", "--override-channels"]);
+        world.outcome(command.env("MLCONDA_MIRRORS", mirrors))
+    };
+    lock(&format!("https://channel.example.invalid={}", server.url(""))).success();
+    assert!(world.read("env.lock").contains("\nhttps://channel.example.invalid/main/noarch/tzdata-2024a"));
+    assert_snapshot!(lock("channel=mirror").failure(1), @"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: `MLCONDA_MIRRORS` has `channel=mirror`
+    hint: a mirror is written `URL=URL`, as in `https://conda.anaconda.org=https://mirror.example.org/conda`
+    ");
+}
+
+#[test]
+fn a_stored_login_is_used_and_locks_know_nothing_of_it() {
+    let (world, server) = (world(), serve());
+    world.write_environment(&["tzdata"]);
+    let file = world.write("credentials.json", r#"{"127.0.0.1": {"BasicHTTP": {"username": "me", "password": "pw"}}}"#);
+    let mut command = world.mlconda_command(["lock", "-c", &server.url("main"), "--override-channels"]);
+    world.outcome(command.env("RATTLER_AUTH_FILE", &file)).success();
+    assert!(server.requests().iter().all(|request| request.headers["authorization"] == "Basic bWU6cHc="));
+    assert!(!world.read("env.lock").contains("pw"));
+    world.write("credentials.json", "me:pw");
+    let mut command = world.mlconda_command(["lock", "-c", &server.url("main"), "--override-channels"]);
+    assert_snapshot!(world.outcome(command.env("RATTLER_AUTH_FILE", &file)).failure(1), @"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: the stored logins in `[TEMP]/work/credentials.json` cannot be read: it is no JSON object of hosts
+    ");
+}
+
+#[test]
 fn a_channel_that_wants_a_login() {
     let (world, server) = (world(), serve());
     server.fail("", Fault::Status(401));
@@ -512,7 +563,7 @@ fn a_channel_that_wants_a_login() {
     --- stdout
     --- stderr
     error: `http://127.0.0.1:[PORT]/main/[HOST]/` answers 401: the channel asks for a login, or refuses the one it was given
-    hint: put the login into the channel's URL, by a variable: `https://host/t/$TOKEN/channel` or `https://$USER:$PASSWORD@host/channel`
+    hint: put the login into the channel's URL, by a variable: `https://host/t/$TOKEN/channel` or `https://$USER:$PASSWORD@host/channel`; or store it, in `~/.netrc` or with `pixi auth login`
     ");
 }
 

@@ -65,7 +65,7 @@ impl Plan {
     fn read(arguments: &[String]) -> Outcome<Self> {
         let mut rest = arguments.iter();
         let channel = std::path::absolute(rest.next().ok_or(USAGE)?)?;
-        let mut plan = Self { channel, specs: Vec::new(), runs: RUNS, mlconda: static_program()? };
+        let mut plan = Self { channel, specs: Vec::new(), runs: RUNS, mlconda: measure::static_program()? };
         while let Some(argument) = rest.next() {
             match argument.as_str() {
                 "--runs" => plan.runs = rest.next().ok_or(USAGE)?.parse()?,
@@ -247,17 +247,6 @@ impl Graveyard {
         }
         Ok(())
     }
-}
-
-/// The program that `cargo static` makes.
-fn static_program() -> Outcome<PathBuf> {
-    let own = std::env::current_exe()?;
-    let target = own.ancestors().find(|path| path.file_name().is_some_and(|name| name == "target"));
-    let target = target.ok_or("run this through cargo")?;
-    let found = fs_err::read_dir(target)?.flatten().map(|entry| entry.path().join("release/mlconda"));
-    let mut found: Vec<PathBuf> = found.filter(|path| path.is_file()).collect();
-    found.sort();
-    found.pop().ok_or_else(|| "make the program first: `cargo static`".into())
 }
 
 /// What is printed in the end.

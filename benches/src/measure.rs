@@ -1,6 +1,9 @@
 //! Runs a contender, and takes its time and memory.
 
-use std::{path::Path, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
 
 use crate::Outcome;
 
@@ -28,10 +31,16 @@ pub(crate) fn run(command: &mut Command, scratch: &Path) -> Outcome<Measured> {
             None => timed.env_remove(name),
         };
     }
+    timed.stdout(Stdio::null());
     if !timed.status().map_err(|error| format!("GNU time is wanted: {error}"))?.success() {
         return Err(format!("failed: {command:?}").into());
     }
-    let text = fs_err::read_to_string(&report)?;
+    last(scratch)
+}
+
+/// What the last run took, also if it failed.
+pub(crate) fn last(scratch: &Path) -> Outcome<Measured> {
+    let text = fs_err::read_to_string(scratch.join("time"))?;
     let numbers: Vec<f64> = text.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
     match numbers.as_slice() {
         [wall, user, system, peak] => Ok(Measured { wall: *wall, user: *user, system: *system, peak: peak / 1000.0 }),
@@ -44,4 +53,15 @@ pub(crate) fn median(measured: &[Measured]) -> Measured {
     let mut sorted = measured.to_vec();
     sorted.sort_by(|one, other| one.wall.total_cmp(&other.wall));
     sorted[sorted.len() / 2]
+}
+
+/// The program that `cargo static` makes.
+pub(crate) fn static_program() -> Outcome<PathBuf> {
+    let own = std::env::current_exe()?;
+    let target = own.ancestors().find(|path| path.file_name().is_some_and(|name| name == "target"));
+    let target = target.ok_or("run this through cargo")?;
+    let found = fs_err::read_dir(target)?.flatten().map(|entry| entry.path().join("release/mlconda"));
+    let mut found: Vec<PathBuf> = found.filter(|path| path.is_file()).collect();
+    found.sort();
+    found.pop().ok_or_else(|| "make the program first: `cargo static`".into())
 }

@@ -1,6 +1,9 @@
 //! From an environment.yml to locks in memory: what `lock` writes to files, and `install` installs at once.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
 
 use futures::future::try_join_all;
 use mlconda::{
@@ -54,6 +57,9 @@ pub(crate) struct LockingArgs {
     /// Do not ask the network: use what is cached, however old, and what is in files
     #[arg(long)]
     pub(crate) offline: bool,
+    /// Ask the channels, even if they have said that what is cached is good for a while yet
+    #[arg(long, conflicts_with = "offline")]
+    pub(crate) refresh: bool,
 }
 
 impl LockingArgs {
@@ -67,7 +73,11 @@ impl LockingArgs {
 
     /// Whether the network may be asked.
     pub(crate) fn access(&self) -> Access {
-        if self.offline { Access::Offline } else { Access::Online }
+        match (self.offline, self.refresh) {
+            (true, _) => Access::Offline,
+            (false, true) => Access::Refresh,
+            (false, false) => Access::Online,
+        }
     }
 }
 
@@ -121,9 +131,13 @@ pub(crate) fn lock(
         .collect();
     targets.iter().try_for_each(|(environment, _)| refuse_pip(environment))?;
     let directory = cache_directory(cache, context)?;
-    let options = RepodataOptions { cache_directory: directory.path().join("repodata"), access: args.access() };
+    let options = RepodataOptions {
+        cache_directory: directory.path().join("repodata"),
+        access: args.access(),
+        now: SystemTime::now(),
+    };
     let progress = Display::new(&context.ui);
-    let client = Client::new(&context.settings.network_options())?;
+    let client = Client::new(&context.settings.network_options()?)?;
     let loading =
         targets.iter().map(|(environment, host)| repodata::load(&client, environment, host, &options, &progress));
     let loaded = context.block_on_or_signal(try_join_all(loading))??;

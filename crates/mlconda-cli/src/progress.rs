@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::{
     ui::Ui,
-    words::{bytes, count},
+    words::{ago, bytes, count},
 };
 
 /// Programs hear of downloaded bytes at most so often.
@@ -112,6 +112,9 @@ impl People<'_> {
         match event {
             Event::RepodataStarted { subdir } => self.spin(format!("Loading {subdir}")),
             Event::RepodataFinished { .. } => {}
+            Event::RepodataFromCache { subdir, age } => {
+                self.say(&format!("Offline: `{}` as of {}", short(&subdir), ago(age)));
+            }
             Event::SolveStarted { records } => self.spin(format!("Solving with {}", count(records, "record"))),
             Event::SolveFinished { .. } => self.bar.finish_and_clear(),
             Event::InstallStarted { packages: 0, .. } => {}
@@ -147,6 +150,11 @@ impl People<'_> {
     }
 }
 
+/// A subdir as people call it: without the host that channels are looked for at by default.
+fn short(subdir: &str) -> &str {
+    subdir.strip_prefix("https://conda.anaconda.org/").unwrap_or(subdir).trim_end_matches('/')
+}
+
 /// Passes events on to a program.
 #[derive(Debug)]
 pub(crate) struct Program<'a> {
@@ -172,6 +180,9 @@ impl<'a> Program<'a> {
             Event::RepodataStarted { subdir } => json!({"event": "repodata-started", "subdir": subdir}),
             Event::RepodataFinished { subdir, records } => {
                 json!({"event": "repodata-finished", "subdir": subdir, "records": records})
+            }
+            Event::RepodataFromCache { subdir, age } => {
+                json!({"event": "repodata-from-cache", "subdir": subdir, "age": age.map(|age| age.as_secs())})
             }
             Event::SolveStarted { records } => json!({"event": "solve-started", "records": records}),
             Event::SolveFinished { packages } => json!({"event": "solve-finished", "packages": packages}),

@@ -180,13 +180,16 @@ fn io_hint(error: &std::io::Error) -> Option<String> {
 fn repodata_hint(error: &RepodataError) -> Option<String> {
     let hint = match error {
         RepodataError::NoChannels(_) => "name one under `channels:`, or with `-c conda-forge`",
+        RepodataError::NoSuchChannel { near, .. } if !near.is_empty() => {
+            let near: Vec<String> = near.iter().map(|name| format!("`{name}`")).collect();
+            return Some(format!("did you mean {}?", near.join(" or ")));
+        }
         RepodataError::NoSuchChannel { .. } => {
             "check the spelling; a channel that is private may say so by this answer"
         }
-        RepodataError::NoNoarch { .. } => "index it again (`conda index`, `rattler-index`): an empty `noarch` will do",
         RepodataError::Denied { .. } => {
             "put the login into the channel's URL, by a variable: `https://host/t/$TOKEN/channel` or \
-             `https://$USER:$PASSWORD@host/channel`"
+             `https://$USER:$PASSWORD@host/channel`; or store it, in `~/.netrc` or with `pixi auth login`"
         }
         RepodataError::Unreachable { reason, .. } if reason.contains("ertificate") => {
             "if a company's proxy opens TLS, name the file of its certificate with `SSL_CERT_FILE`"
@@ -194,7 +197,9 @@ fn repodata_hint(error: &RepodataError) -> Option<String> {
         RepodataError::Unreachable { .. } => {
             "check the network, `HTTPS_PROXY` and `NO_PROXY`; `--offline` uses what is cached"
         }
-        RepodataError::Broken { .. } => "the channel may be in the middle of an update: try again, or index it again",
+        RepodataError::Broken { .. } => {
+            "the channel may be in the middle of an update: try again with `--refresh`, or index it again"
+        }
         RepodataError::NotCached { .. } | RepodataError::PackageNotCached { .. } => {
             "lock once without `--offline`: what it loads is kept"
         }

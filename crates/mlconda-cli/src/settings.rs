@@ -10,7 +10,7 @@ use std::{
 
 use mlconda::{
     activate::Surroundings,
-    network::{NetworkOptions, Proxies},
+    network::{CredentialFile, Mirror, MirrorError, NetworkOptions, Proxies},
     prefix::Prefix,
 };
 
@@ -142,7 +142,7 @@ impl Settings {
 
     /// How to talk to servers: with the certificates of the system and of `SSL_CERT_FILE` and `SSL_CERT_DIR`
     /// besides the built-in ones, and through the proxies that the variables of curl name.
-    pub(crate) fn network_options(&self) -> NetworkOptions {
+    pub(crate) fn network_options(&self) -> Result<NetworkOptions, CliError> {
         let system = SYSTEM_CERTIFICATES.iter().map(PathBuf::from).find(|path| path.is_file());
         let named = self.variable("SSL_CERT_FILE").map(|path| self.absolute(Path::new(path)));
         // As with the directories below: the variable may name a file of an environment yet to be installed.
@@ -152,7 +152,7 @@ impl Settings {
         let directories = self.variable("SSL_CERT_DIR").unwrap_or_default().split(':').filter(|path| !path.is_empty());
         let either = |name: &str| self.variable(name).or_else(|| self.variable(&name.to_uppercase()));
         let proxy = |name: &str| either(name).or_else(|| either("all_proxy")).map(str::to_owned);
-        NetworkOptions {
+        Ok(NetworkOptions {
             certificate_files: system.into_iter().chain(named).filter(readable).collect(),
             // Images set this variable to directories that they do not have.
             certificate_directories: directories
@@ -164,8 +164,35 @@ impl Settings {
                 https: proxy("https_proxy"),
                 except: either("no_proxy").map(str::to_owned),
             },
+            credential_files: self.credential_files(),
+            mirrors: self.mirrors()?,
             ..NetworkOptions::default()
-        }
+        })
+    }
+
+    /// Where other tools keep logins: pixi and rattler, mamba, curl.
+    fn credential_files(&self) -> Vec<CredentialFile> {
+        let told = |variable: &str| self.variable(variable).map(|path| self.absolute(Path::new(path)));
+        let home = |place: &str| self.home.as_ref().map(|home| home.join(place));
+        let there = |path: Option<PathBuf>| path.filter(|path| path.is_file());
+        [
+            there(told("RATTLER_AUTH_FILE").or_else(|| home(".rattler/credentials.json"))).map(CredentialFile::Rattler),
+            there(home(".mamba/auth/authentication.json")).map(CredentialFile::Mamba),
+            there(told("NETRC").or_else(|| home(".netrc"))).map(CredentialFile::Netrc),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    /// `MLCONDA_MIRRORS`: `URL=URL`, several apart by white space.
+    fn mirrors(&self) -> Result<Vec<Mirror>, CliError> {
+        let parse = |text: &str| {
+            let wrong =
+                |error: MirrorError| CliError::world(format!("`MLCONDA_MIRRORS` has `{text}`"), error.to_string());
+            text.parse().map_err(wrong)
+        };
+        self.variable("MLCONDA_MIRRORS").unwrap_or_default().split_whitespace().map(parse).collect()
     }
 
     /// A path as typed, made absolute, without `.` and `..`: it is written into files of a prefix.

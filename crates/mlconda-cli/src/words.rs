@@ -1,5 +1,7 @@
 //! Numbers in prose.
 
+use std::time::Duration;
+
 /// A count with its noun: `1 package`, `30,400 files`.
 pub(crate) fn count(number: usize, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
@@ -35,6 +37,17 @@ pub(crate) fn bytes(size: u64) -> String {
     }
 }
 
+/// How long ago something was, in the largest unit of which there is one; `None` is a time to come.
+pub(crate) fn ago(age: Option<Duration>) -> String {
+    const UNITS: [(u64, &str); 4] = [(86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second")];
+    let Some(age) = age else { return "a time to come, by this machine's clock".to_owned() };
+    let seconds = age.as_secs();
+    match UNITS.into_iter().find(|(unit, _)| seconds >= *unit) {
+        Some((unit, name)) => format!("{} ago", count(usize::try_from(seconds / unit).unwrap_or(usize::MAX), name)),
+        None => "just now".to_owned(),
+    }
+}
+
 /// Names in backticks, with commas and an "and".
 pub(crate) fn list<T: AsRef<str>>(names: &[T]) -> String {
     enumerate(&names.iter().map(|name| format!("`{}`", name.as_ref())).collect::<Vec<_>>())
@@ -59,6 +72,18 @@ mod tests {
         assert_eq!(
             [bytes(1), bytes(999), bytes(1_500), bytes(805_000_000)],
             ["1 byte", "999 bytes", "1.5 kB", "805 MB"]
+        );
+        let aged = |seconds| ago(Some(Duration::from_secs(seconds)));
+        assert_eq!(
+            [aged(0), aged(1), aged(3_599), aged(7_300), aged(3 * 86_400 + 5), ago(None)],
+            [
+                "just now",
+                "1 second ago",
+                "59 minutes ago",
+                "2 hours ago",
+                "3 days ago",
+                "a time to come, by this machine's clock"
+            ]
         );
         assert_eq!([list(&["a"]), list(&["a", "b", "c"])], ["`a`", "`a`, `b` and `c`"]);
     }

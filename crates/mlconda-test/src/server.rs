@@ -40,6 +40,8 @@ pub enum Fault {
     WrongLength,
     /// 302 to this location.
     Redirect(String),
+    /// The answer says this too; no fault, but a turn of the channel's.
+    Header(&'static str, &'static str),
 }
 
 /// A running server; dropping it closes all connections and waits for its threads.
@@ -63,6 +65,8 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
+    /// How long answers are good for, in seconds.
+    max_age: Option<u64>,
     /// Patterns and what happens to the paths that contain them, with how often it has.
     faults: Vec<(String, Fault, usize)>,
     requests: Vec<Request>,
@@ -115,6 +119,11 @@ impl Server {
     /// From now on, requests whose path contains a text go wrong. The fault said last counts.
     pub fn fail(&self, pattern: &str, fault: Fault) {
         self.shared.state().faults.insert(0, (pattern.to_owned(), fault, 0));
+    }
+
+    /// From now on, answers say that they are good for so many seconds.
+    pub fn fresh_for(&self, seconds: u64) {
+        self.shared.state().max_age = Some(seconds);
     }
 
     /// From now on, nothing goes wrong.
@@ -229,7 +238,10 @@ fn converse(connection: &TcpStream, shared: &Shared) -> io::Result<()> {
         let now = shared.now.fetch_add(1, Ordering::SeqCst) + 1;
         shared.most.fetch_max(now, Ordering::SeqCst);
         let fault = shared.fault(&request.path);
-        let answer = Answer::to(&request, &shared.directory, fault);
+        let mut answer = Answer::to(&request, &shared.directory, fault);
+        if let Some(seconds) = shared.state().max_age {
+            answer.headers.push(("Cache-Control", format!("max-age={seconds}")));
+        }
         request.status = answer.status;
         shared.state().requests.push(request);
         shared.arrived.notify_all();
@@ -306,6 +318,7 @@ impl Answer {
                     *byte ^= 0xff;
                 }
             }
+            Some(Fault::Header(name, value)) => answer.headers.push((name, value.to_owned())),
             Some(Fault::WrongLength) => {
                 answer.length += 10;
                 answer.last = true;

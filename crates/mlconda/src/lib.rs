@@ -20,7 +20,7 @@
 //! When this example is tested, `text` names a channel in a directory beside it; a channel's name or URL would do as well.
 //!
 //! ```
-//! use std::path::Path;
+//! use std::{path::Path, time::SystemTime};
 //!
 //! use mlconda::{
 //!     Subdir,
@@ -45,7 +45,7 @@
 //!     let host = Host::baseline(Subdir::Linux64);
 //!     let environment = environment.for_platform(host.platform);
 //!     let client = Client::new(&NetworkOptions::default())?;
-//!     let cache = RepodataOptions { cache_directory: here.join("cache"), access: Access::Online };
+//!     let cache = RepodataOptions { cache_directory: here.join("cache"), access: Access::Online, now: SystemTime::now() };
 //!     let repodata = repodata::load(&client, &environment, &host, &cache, &()).await?;
 //!
 //!     // The answer, pinned: dependencies first, each package by its URL and sha256.

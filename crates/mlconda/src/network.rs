@@ -8,9 +8,13 @@
 //! * **Retries** are made here and nowhere else, so that repodata and packages are asked for with the same
 //!   patience: what may pass (an overloaded server, a lost connection) is asked for again, what will not (a
 //!   name nobody knows, a certificate nobody trusts) is reported at once.
+//! * **Logins** come from the URL, or from files that other tools keep (module `credentials`); **mirrors** from whoever
+//!   calls (module `mirrors`).
 //! * **Secrets.** Channel URLs hold tokens and passwords: no message shows a URL that did not go through
 //!   [`redact`].
 
+mod credentials;
+mod mirrors;
 mod names;
 
 use std::{
@@ -25,6 +29,10 @@ use reqwest_middleware::{ClientWithMiddleware, Middleware, Next};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use url::Url;
 
+pub use credentials::CredentialFile;
+use credentials::{Authenticate, Credentials};
+use mirrors::Redirect;
+pub use mirrors::{Mirror, MirrorError};
 use names::{NameError, Names};
 
 /// How long a connection may take to come about.
@@ -45,6 +53,10 @@ pub struct NetworkOptions {
     pub certificate_directories: Vec<PathBuf>,
     /// The proxies to go through.
     pub proxies: Proxies,
+    /// Files of logins; the first that has one for a host counts.
+    pub credential_files: Vec<CredentialFile>,
+    /// Mirrors; of one place, those that come first are asked first.
+    pub mirrors: Vec<Mirror>,
     /// How long to wait before the first retry; each later wait is twice as long.
     pub retry_delay: Duration,
 }
@@ -66,6 +78,8 @@ impl Default for NetworkOptions {
             certificate_files: Vec::new(),
             certificate_directories: Vec::new(),
             proxies: Proxies::default(),
+            credential_files: Vec::new(),
+            mirrors: Vec::new(),
             retry_delay: Duration::from_millis(500),
         }
     }
@@ -85,6 +99,12 @@ pub enum NetworkError {
     /// A certificate file could not be read.
     #[error(transparent)]
     Certificate(#[from] std::io::Error),
+    /// A file of logins could not be read.
+    #[error("cannot read stored logins")]
+    Credentials(#[source] std::io::Error),
+    /// A file of logins makes no sense.
+    #[error("the stored logins in `{}` cannot be read: it is no JSON object of hosts", .0.display())]
+    BrokenCredentials(PathBuf),
     /// A proxy's address makes no sense.
     #[error("the address of the proxy for `{scheme}://` is none")]
     Proxy {
@@ -122,7 +142,7 @@ impl Client {
     /// Makes a client. Nothing is sent.
     ///
     /// # Errors
-    /// If a named certificate file or directory cannot be read, or a proxy's address is none.
+    /// If a named file or directory of certificates or logins cannot be read, or a proxy's address is none.
     pub fn new(options: &NetworkOptions) -> Result<Self, NetworkError> {
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("mlconda/", env!("CARGO_PKG_VERSION")))
@@ -138,7 +158,10 @@ impl Client {
             builder = builder.dns_resolver(Names::new(names::Config::read(Path::new("/"))));
         }
         let retry = Retry { first_delay: options.retry_delay };
-        let layers: [Arc<dyn Middleware>; 2] = [Arc::new(Revalidate), Arc::new(retry)];
+        let mirrors = Redirect::new(&options.mirrors);
+        let login = Authenticate(Credentials::read(&options.credential_files)?);
+        // From the outside to the inside.
+        let layers: [Arc<dyn Middleware>; 3] = [Arc::new(mirrors), Arc::new(retry), Arc::new(login)];
         Ok(Self { http: ClientWithMiddleware::new(builder.build()?, layers) })
     }
 
@@ -317,39 +340,6 @@ fn asked_wait(response: &Response) -> Option<Duration> {
     Some(Duration::from_secs(seconds).min(LONGEST_WAIT))
 }
 
-/// Makes answers fit for the cache of repodata.
-///
-/// * An answer that says nothing about its freshness is to be asked for again, by its ETag or date. A cache
-///   may guess otherwise (RFC 9111, 4.2.2), and then a channel that was just indexed would go unseen for days.
-/// * "Not modified" confirms what it was asked about, also where the server does not repeat the ETag or the
-///   date, as plain file servers do not; the cache would not know what to do with it.
-struct Revalidate;
-
-#[async_trait::async_trait]
-impl Middleware for Revalidate {
-    async fn handle(
-        &self,
-        request: Request,
-        extensions: &mut http::Extensions,
-        next: Next<'_>,
-    ) -> reqwest_middleware::Result<Response> {
-        let asked = [(header::IF_NONE_MATCH, header::ETAG), (header::IF_MODIFIED_SINCE, header::LAST_MODIFIED)]
-            .map(|(condition, validator)| (validator, request.headers().get(condition).cloned()));
-        let mut response = next.run(request, extensions).await?;
-        let not_modified = response.status() == StatusCode::NOT_MODIFIED;
-        let headers = response.headers_mut();
-        if !headers.contains_key(header::CACHE_CONTROL) && !headers.contains_key(header::EXPIRES) {
-            headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-cache"));
-        }
-        if not_modified && !headers.contains_key(header::ETAG) && !headers.contains_key(header::LAST_MODIFIED) {
-            for (validator, value) in asked {
-                headers.extend(value.map(|value| (validator, value)));
-            }
-        }
-        Ok(response)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -413,13 +403,5 @@ mod tests {
         drop(listener);
         let NetworkError::Unreachable { reason, .. } = client().get(&url).await.unwrap_err() else { panic!() };
         assert!(reason.starts_with("Connection refused"), "{reason}");
-    }
-
-    #[tokio::test]
-    async fn an_answer_without_freshness_is_to_be_revalidated() {
-        let (url, _) = server(&["200 OK", "200 OK\r\nCache-Control: max-age=30"]).await;
-        let client = client();
-        assert_eq!(client.get(&url).await.unwrap().headers()[header::CACHE_CONTROL], "no-cache");
-        assert_eq!(client.get(&url).await.unwrap().headers()[header::CACHE_CONTROL], "max-age=30");
     }
 }

@@ -3,7 +3,7 @@
 //! The library cannot talk; whoever calls it implements [`Progress`], or passes `&()` and hears nothing.
 //! Events are facts, not words: a user interface makes the words.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
@@ -20,6 +20,13 @@ pub enum Event {
         subdir: String,
         /// How many records the solver may choose from.
         records: usize,
+    },
+    /// What was loaded of this subdir some time ago is used, and its channel was not asked.
+    RepodataFromCache {
+        /// The subdir's URL, as in [`Event::RepodataStarted`].
+        subdir: String,
+        /// How long ago the channel said last that this is what it has; `None` if that cannot be, by the clock.
+        age: Option<Duration>,
     },
     /// The SAT solver begins.
     SolveStarted {

@@ -1,25 +1,27 @@
 //! All that the solver may choose from. The one module that knows that channels answer over a network.
 //!
-//! Each subdir of each channel is loaded on its own first: so a failure names its channel and subdir, a
-//! platform that a channel does not serve is told from a channel that does not exist, and the names of all
-//! packages are at hand for "did you mean". Then one recursive query follows the dependencies of what was
-//! asked for. The gateway finds out by itself whether a channel has sharded repodata (CEP-16), `.zst`,
-//! `.bz2` or plain JSON, and keeps what it got with its ETag.
+//! Each subdir of each channel is loaded on its own first (`fetch`): as the index of its shards (CEP-16), or as a
+//! `repodata.json` in whatever packing. A `repodata.json` is read once, when it arrives (`scan`), and a table of where
+//! each package's records stand is kept beside it (`index`). What is needed is read from there: names, records, the
+//! names that these depend on, and so on (`walk`, `records`). So the time and memory of a lock do not grow with the
+//! channel but with what the environment can reach.
 //!
-//! The gateway collects records in the order in which they arrive. They are sorted here, since a solve
-//! must not depend on which answer came first.
+//! Records come in an order of their own, whichever answer came first: a solve must not depend on it.
 
+mod cache;
+mod fetch;
+mod index;
+mod records;
+mod scan;
+mod shards;
 #[cfg(test)]
 mod tests;
+mod walk;
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::SystemTime};
 
 use futures::future::{join_all, try_join_all};
 use rattler_conda_types::{Channel, MatchSpec, PackageName, RepoDataRecord, Subdir};
-use rattler_repodata_gateway::{
-    CacheClearMode, ChannelConfig, ChannelRelationsMode, Gateway, GatewayError, SourceConfig, SubdirSelection,
-    fetch::{CacheAction, FetchRepoDataError},
-};
 
 use crate::{
     environment::Environment,
@@ -27,13 +29,11 @@ use crate::{
     network::{self, Client},
     progress::{Event, Progress},
 };
-
-/// How many requests are under way at once. A server takes more over one HTTP/2 connection, and sharded
-/// repodata is many small files.
-const REQUESTS: usize = 50;
-
-/// How often an answer may break off.
-const BODY_ATTEMPTS: usize = 3;
+use cache::{ShardStore, Store};
+use fetch::{Data, Fetcher};
+use records::Origin;
+use shards::Shards;
+use walk::Source;
 
 /// Where repodata is kept between runs, and whether the network may be asked.
 #[derive(Clone, Debug)]
@@ -42,14 +42,18 @@ pub struct RepodataOptions {
     pub cache_directory: PathBuf,
     /// Whether to ask the network.
     pub access: Access,
+    /// The time by which the age of what is cached is told.
+    pub now: SystemTime,
 }
 
 /// Whether the network may be asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Access {
-    /// Ask, unless the cache is fresh.
+    /// Ask, unless the channel has said that what is cached is good for a while yet (`max-age`, an hour at most).
     #[default]
     Online,
+    /// Ask whether what is cached is still what the channel has (`--refresh`).
+    Refresh,
     /// Use what is cached, whatever its age (`--offline`); `file://` channels are read as always.
     Offline,
 }
@@ -82,6 +86,11 @@ impl Repodata {
         self.names.contains(name)
     }
 
+    /// The records, channel by channel.
+    pub fn records(&self) -> impl Iterator<Item = &RepoDataRecord> {
+        self.subdirs.iter().flatten().map(AsRef::as_ref)
+    }
+
     /// Whether there is nothing to choose from.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -102,12 +111,8 @@ pub enum RepodataError {
         channel: String,
         /// The platform.
         platform: Subdir,
-    },
-    /// A channel has no `noarch`, which it must have, even if empty.
-    #[error("the channel `{channel}` has no `noarch`, so it is not a complete channel")]
-    NoNoarch {
-        /// The channel's URL.
-        channel: String,
+        /// Well-known channels whose names are like it, the nearest first.
+        near: Vec<&'static str>,
     },
     /// The server wants to know who asks, or does not let us.
     #[error("`{subdir}` answers {status}: the channel asks for a login, or refuses the one it was given")]
@@ -154,9 +159,6 @@ pub enum RepodataError {
         #[source]
         source: std::io::Error,
     },
-    /// Loading records failed after the subdirs answered.
-    #[error("cannot load repodata: {0}")]
-    Records(String),
 }
 
 /// Loads what an environment can reach, for one host. The environment is that of the host's platform (see
@@ -175,22 +177,33 @@ pub async fn load(
     if channels.is_empty() {
         return Err(RepodataError::NoChannels(environment.file.clone()));
     }
-    let platforms = platforms(host);
-    let gateway = gateway(client, &channels, options)?;
-    let loader = Loader { gateway: &gateway, host, options, progress };
-    let names = try_join_all(channels.iter().map(|channel| loader.channel(channel))).await?;
-    let specs = environment.requirements.iter().map(|requirement| to_load(&requirement.spec, &names)).chain(pip());
-    let query = gateway
-        .query(channels.iter().cloned(), platforms.iter().copied(), specs)
-        .recursive(true)
-        .channel_relations(ChannelRelationsMode::Disabled);
-    let answer = persistently(|| query.clone().execute()).await.map_err(|error| records_error(&error))?;
-    let subdirs: Vec<_> = answer.repodata.iter().map(|subdir| sorted(subdir.iter_arc().cloned().collect())).collect();
-    let urls = channels.iter().flat_map(|channel| platforms.iter().map(|platform| subdir_url(channel, *platform)));
-    for (subdir, records) in urls.zip(&subdirs) {
-        progress.event(Event::RepodataFinished { subdir, records: records.len() });
+    let loader = Loader { client, host, options, progress };
+    let loaded: Vec<Vec<Option<Source>>> = try_join_all(channels.iter().map(|channel| loader.channel(channel))).await?;
+    let specs = environment.requirements.iter().map(|requirement| to_load(&requirement.spec, &loaded));
+    let specs: Vec<MatchSpec> = specs.chain(pip()).collect();
+    let urls =
+        channels.iter().flat_map(|channel| platforms(host).into_iter().map(|subdir| subdir_url(channel, subdir)));
+    let (urls, sources): (Vec<String>, Vec<Source>) =
+        urls.zip(loaded.into_iter().flatten()).filter_map(|(url, source)| Some((url, source?))).unzip();
+    // Told here, so that it comes in the channels' order.
+    sources.iter().filter_map(|source| source.note.clone()).for_each(|note| progress.event(note));
+    let names = sources.iter().flat_map(Source::names).map(str::to_owned).collect();
+    let found = walk::walk(&client.http, sources, specs).await?;
+    for (subdir, found) in urls.into_iter().zip(&found) {
+        if let Some((file, reason)) = &found.left_out.first {
+            progress.event(Event::Warning(left_out(&subdir, found.left_out.count, file, reason)));
+        }
+        progress.event(Event::RepodataFinished { subdir, records: found.records.len() });
     }
-    Ok(Repodata { subdirs, names: names.into_iter().flatten().map(|name| name.as_normalized().to_owned()).collect() })
+    Ok(Repodata { subdirs: found.into_iter().map(|found| found.records).collect(), names })
+}
+
+/// The word on records that cannot be read.
+fn left_out(subdir: &str, count: usize, file: &str, reason: &str) -> String {
+    match count {
+        1 => format!("a record of `{subdir}` cannot be read and is left out: `{file}` ({reason})"),
+        _ => format!("{count} records of `{subdir}` cannot be read and are left out, the first: `{file}` ({reason})"),
+    }
 }
 
 fn platforms(host: &Host) -> Vec<Subdir> {
@@ -199,13 +212,10 @@ fn platforms(host: &Host) -> Vec<Subdir> {
 
 /// What to load for a spec: the records that match it; but where several channels have the package, all of its records,
 /// since it depends on those that do not match, too, which channel it comes from.
-fn to_load(spec: &MatchSpec, names: &[Vec<PackageName>]) -> MatchSpec {
-    match spec.name.as_exact() {
-        Some(name) if names.iter().filter(|of_channel| of_channel.contains(name)).count() > 1 => {
-            MatchSpec::from(name.clone())
-        }
-        _ => spec.clone(),
-    }
+fn to_load(spec: &MatchSpec, channels: &[Vec<Option<Source>>]) -> MatchSpec {
+    let Some(name) = spec.name.as_exact() else { return spec.clone() };
+    let has = |channel: &&Vec<Option<Source>>| channel.iter().flatten().any(|source| source.has(name.as_normalized()));
+    if channels.iter().filter(has).count() > 1 { MatchSpec::from(name.clone()) } else { spec.clone() }
 }
 
 /// Records of pip are needed besides: the solver gives it to every python, as conda does.
@@ -213,131 +223,102 @@ fn pip() -> Option<MatchSpec> {
     "pip".parse::<PackageName>().ok().map(MatchSpec::from)
 }
 
-fn gateway(client: &Client, channels: &[Channel], options: &RepodataOptions) -> Result<Gateway, RepodataError> {
-    let directory = &options.cache_directory;
-    // Channels on disk are read where they are.
-    if channels.iter().any(|channel| channel.base_url.url().scheme() != "file") {
-        fs_err::create_dir_all(directory)
-            .map_err(|source| RepodataError::Cache { directory: directory.clone(), source })?;
-    }
-    let cache_action = match options.access {
-        Access::Online => CacheAction::CacheOrFetch,
-        Access::Offline => CacheAction::ForceCacheOnly,
-    };
-    let source = SourceConfig { cache_action, ..SourceConfig::default() };
-    Ok(Gateway::builder()
-        .with_client(client.http.clone())
-        .with_cache_dir(directory)
-        .with_channel_config(ChannelConfig { default: source, ..ChannelConfig::default() })
-        .with_max_concurrent_requests(REQUESTS)
-        .with_max_concurrent_io(REQUESTS)
-        .finish())
-}
-
 /// What loading a subdir needs to know.
 struct Loader<'a> {
-    gateway: &'a Gateway,
+    client: &'a Client,
     host: &'a Host,
     options: &'a RepodataOptions,
     progress: &'a dyn Progress,
 }
 
 impl Loader<'_> {
-    /// Loads what a channel has; the gateway keeps it for the query that follows. Gives the names of its
-    /// packages.
-    async fn channel(&self, channel: &Channel) -> Result<Vec<PackageName>, RepodataError> {
+    /// Loads the subdirs of a channel. One of them may be missing: a channel need not serve every platform, and some
+    /// that people made by hand have no `noarch`.
+    async fn channel(&self, channel: &Channel) -> Result<Vec<Option<Source>>, RepodataError> {
         let platforms = platforms(self.host);
         let loaded = join_all(platforms.iter().map(|platform| self.subdir(channel, *platform))).await;
-        let mut names = Vec::new();
-        let mut has_noarch = true;
-        for subdir in loaded {
-            match subdir? {
-                Some(found) => names.extend(found),
-                None => has_noarch = false,
-            }
+        let sources = loaded.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let shown = network::redact(channel.base_url.url());
+        if sources.iter().all(Option::is_none) {
+            return Err(RepodataError::NoSuchChannel {
+                near: near_channels(channel),
+                channel: shown,
+                platform: self.host.platform,
+            });
         }
-        let channel_url = network::redact(channel.base_url.url());
-        match (has_noarch, names.is_empty()) {
-            (true, _) => Ok(names),
-            (false, true) => Err(RepodataError::NoSuchChannel { channel: channel_url, platform: self.host.platform }),
-            (false, false) => Err(RepodataError::NoNoarch { channel: channel_url }),
+        if sources.last().is_some_and(Option::is_none) {
+            self.progress.event(Event::Warning(format!(
+                "the channel `{shown}` has no `noarch`, which every channel should have, even if empty"
+            )));
         }
+        Ok(sources)
     }
 
-    /// Loads a subdir: the names of its packages, none where the channel does not serve the platform, and
-    /// `None` where there is no `noarch`.
-    async fn subdir(&self, channel: &Channel, platform: Subdir) -> Result<Option<Vec<PackageName>>, RepodataError> {
-        self.progress.event(Event::RepodataStarted { subdir: subdir_url(channel, platform) });
-        let query = self.gateway.names([channel.clone()], [platform]).channel_relations(ChannelRelationsMode::Disabled);
-        match persistently(|| query.clone().execute()).await {
-            Ok(answer) => Ok(Some(answer.names)),
-            Err(GatewayError::SubdirNotFoundError(_)) => Ok(None),
-            Err(error) => Err(self.explain(channel, platform, &error)),
-        }
+    /// Loads a subdir; `None` where there is none.
+    async fn subdir(&self, channel: &Channel, platform: Subdir) -> Result<Option<Source>, RepodataError> {
+        let shown = subdir_url(channel, platform);
+        self.progress.event(Event::RepodataStarted { subdir: shown.clone() });
+        let url = channel.platform_url(platform);
+        let directory = &self.options.cache_directory;
+        let mut note = None;
+        let data = if let Ok(path) = url.to_file_path() {
+            let (directory, shown) = (directory.clone(), shown.clone());
+            let read = tokio::task::spawn_blocking(move || fetch::local(&path, &directory, &shown));
+            walk::joined(read.await)?
+        } else {
+            let store = Store::new(directory, &url);
+            let RepodataOptions { access, now, .. } = *self.options;
+            let fetcher = Fetcher { http: &self.client.http, store, url: &url, access, now };
+            let (state, data) = fetcher.load().await?;
+            if access == Access::Offline {
+                note = Some(Event::RepodataFromCache { subdir: shown, age: state.age(now) });
+            }
+            data
+        };
+        Ok(self.source(channel, platform, data).map(|source| Source { note, ..source }))
     }
 
-    /// Says what went wrong with a subdir.
-    fn explain(&self, channel: &Channel, platform: Subdir, error: &GatewayError) -> RepodataError {
-        let subdir = subdir_url(channel, platform);
-        let reason = network::reason(error);
-        if let Some(status @ (401 | 403)) = status(error) {
-            return RepodataError::Denied { subdir, status };
-        }
-        match error {
-            GatewayError::ShardedIndexNotCached(_)
-            | GatewayError::FetchRepoDataError(FetchRepoDataError::NoCacheAvailable(_)) => {
-                RepodataError::NotCached { subdir }
+    fn source(&self, channel: &Channel, platform: Subdir, data: Data) -> Option<Source> {
+        let (base_url, shards) = match &data {
+            Data::Missing => return None,
+            Data::Json { index, .. } => (index.base_url.clone(), None),
+            Data::Shards(index) => {
+                let store = ShardStore::new(&self.options.cache_directory);
+                (Some(index.info.base_url.clone()), Shards::new(index, channel, platform, store))
             }
-            // This is what the gateway answers for what it has got and cannot read.
-            GatewayError::IoError(..) | GatewayError::InvalidPackageName(_) => {
-                self.forget(channel, platform);
-                RepodataError::Broken { subdir, reason }
-            }
-            _ => RepodataError::Unreachable { subdir, reason },
-        }
-    }
-
-    /// Drops what is cached of a subdir, so that it is not found broken for ever.
-    fn forget(&self, channel: &Channel, platform: Subdir) {
-        if self.options.access == Access::Online && channel.base_url.url().scheme() != "file" {
-            let subdirs = SubdirSelection::Some([platform.as_str().to_owned()].into());
-            // What cannot be dropped is fetched anew when it is stale.
-            let _ = self.gateway.clear_repodata_cache(channel, subdirs, CacheClearMode::InMemoryAndDisk);
-        }
+        };
+        let may_ask = self.options.access != Access::Offline;
+        Some(Source { origin: Origin::new(channel, platform, base_url), data, shards, may_ask, note: None })
     }
 }
 
-/// Asks again where an answer broke off in the middle. The client's own retries end where a body begins; what
-/// arrived whole is cached, and not asked for again.
-async fn persistently<T>(ask: impl AsyncFn() -> Result<T, GatewayError>) -> Result<T, GatewayError> {
-    for _ in 1..BODY_ATTEMPTS {
-        match ask().await {
-            Err(GatewayError::ReqwestError(error)) if error.is_body() || error.is_decode() => {}
-            outcome => return outcome,
-        }
-    }
-    ask().await
-}
+/// Channels that many people use.
+const KNOWN_CHANNELS: [&str; 12] = [
+    "anaconda",
+    "bioconda",
+    "conda-forge",
+    "defaults",
+    "fastai",
+    "intel",
+    "main",
+    "nvidia",
+    "pytorch",
+    "r",
+    "rapidsai",
+    "robostack-staging",
+];
 
-/// Says what went wrong with the records of single packages, whose subdir the gateway does not tell.
-fn records_error(error: &GatewayError) -> RepodataError {
-    match error {
-        GatewayError::ShardNotCached(package) => RepodataError::PackageNotCached { package: package.clone() },
-        GatewayError::IoError(what, source) => RepodataError::Records(format!("{what}: {source}")),
-        _ => RepodataError::Records(network::reason(error)),
-    }
-}
-
-/// The status that a server answered with, where that is what went wrong.
-fn status(error: &GatewayError) -> Option<u16> {
-    let error = match error {
-        GatewayError::ReqwestError(error) => error,
-        GatewayError::FetchRepoDataError(FetchRepoDataError::HttpError(reqwest_middleware::Error::Reqwest(error))) => {
-            error
-        }
-        _ => return None,
-    };
-    error.status().map(|status| status.as_u16())
+/// Well-known channels whose names are like that of a channel which is not there.
+fn near_channels(channel: &Channel) -> Vec<&'static str> {
+    let url = channel.base_url.url();
+    let name = url.path().trim_matches('/').to_ascii_lowercase();
+    let mut near: Vec<_> = KNOWN_CHANNELS
+        .into_iter()
+        .map(|known| (strsim::osa_distance(known, &name), known))
+        .filter(|(distance, known)| *distance > 0 && *distance <= known.len() / 3)
+        .collect();
+    near.sort_unstable();
+    near.into_iter().map(|(_, known)| known).collect()
 }
 
 fn subdir_url(channel: &Channel, platform: Subdir) -> String {

@@ -75,7 +75,7 @@ fn install_one(
         Report { unchanged: plan.unchanged, ..Report::default() }
     } else {
         let display = Display::new(&context.ui);
-        let client = Client::new(&context.settings.network_options())?;
+        let client = Client::new(&context.settings.network_options()?)?;
         context.block_on_or_signal(mlconda::install::install(&plan, &client, prefix, &options, &display))??
     };
     words::tell_report(&report, prefix, start, context);

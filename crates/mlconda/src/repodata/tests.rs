@@ -1,102 +1,508 @@
 //! Loading channels from disk and from a server on loopback: what is found, and how it reads when it is not.
 
 use std::{
+    io::Write,
     path::Path,
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
+    sync::Mutex,
+    time::{Duration, SystemTime},
 };
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use mlconda_test::server::{Fault, Server, unreachable_url};
+use serde_json::{Value, json};
 
 use super::*;
-use crate::{environment::ReadOptions, network::NetworkOptions};
+use crate::{
+    environment::ReadOptions,
+    network::{CredentialFile, NetworkOptions},
+};
 
-const NOARCH: &str = r#"{"info": {"subdir": "noarch"}, "packages": {}, "packages.conda": {
-    "tool-1.0-0.conda": {"name": "tool", "version": "1.0", "build": "0", "build_number": 0, "depends": ["lib"], "subdir": "noarch"},
-    "lib-2.0-0.conda": {"name": "lib", "version": "2.0", "build": "0", "build_number": 0, "depends": [], "subdir": "noarch"},
-    "lib-1.0-0.conda": {"name": "lib", "version": "1.0", "build": "0", "build_number": 0, "depends": [], "subdir": "noarch"},
-    "other-1.0-0.conda": {"name": "other", "version": "1.0", "build": "0", "build_number": 0, "depends": [], "subdir": "noarch"}}}"#;
+/// A record of a noarch package.
+fn record(name: &str, version: &str, depends: &[&str]) -> Value {
+    json!({"name": name, "version": version, "build": "0", "build_number": 0, "depends": depends, "subdir": "noarch"})
+}
 
-/// A channel on disk, from the repodata of its subdirs.
-fn channel(subdirs: &[(&str, &str)]) -> (tempfile::TempDir, String) {
-    let directory = tempfile::tempdir().unwrap();
-    for (subdir, repodata) in subdirs {
-        fs_err::create_dir(directory.path().join(subdir)).unwrap();
-        fs_err::write(directory.path().join(subdir).join("repodata.json"), repodata).unwrap();
+/// `tool` with what it needs, and `other`.
+fn noarch() -> String {
+    let records = [
+        record("tool", "1.0", &["lib"]),
+        record("lib", "2.0", &[]),
+        record("lib", "1.0", &[]),
+        record("other", "1.0", &[]),
+    ];
+    repodata(&json!({}), "packages.conda", &records)
+}
+
+fn repodata(rest: &Value, section: &str, records: &[Value]) -> String {
+    let text = |record: &Value, key: &str| record[key].as_str().unwrap_or_default().to_owned();
+    let extension = if section == "packages" { "tar.bz2" } else { "conda" };
+    let file = |record: &Value| {
+        format!("{}-{}-{}.{extension}", text(record, "name"), text(record, "version"), text(record, "build"))
+    };
+    let mut whole = rest.clone();
+    whole[section] = records.iter().map(|record| (file(record), record.clone())).collect();
+    whole.to_string()
+}
+
+/// A directory for a channel and a cache.
+struct World {
+    directory: tempfile::TempDir,
+    events: Mutex<Vec<String>>,
+    now: Mutex<SystemTime>,
+    network: NetworkOptions,
+}
+
+impl Progress for World {
+    fn event(&self, event: Event) {
+        let text = match event {
+            Event::Warning(text) => text,
+            Event::RepodataFromCache { subdir, age } => format!("{subdir} is {} s old", age.unwrap().as_secs()),
+            _ => return,
+        };
+        self.events.lock().unwrap().push(text);
     }
-    let url = url::Url::from_directory_path(directory.path()).unwrap().to_string();
-    (directory, url)
 }
 
-async fn load_tool(channel: &str, cache: &Path, access: Access) -> Result<Repodata, RepodataError> {
-    let text = format!("channels: [\"{channel}\"]\ndependencies: [tool]");
-    let options = ReadOptions { directory: "/".into(), ..ReadOptions::default() };
-    let environment = Environment::parse(&text, Path::new("environment.yml"), &options).unwrap();
-    let network = NetworkOptions { retry_delay: Duration::ZERO, ..NetworkOptions::default() };
-    let options = RepodataOptions { cache_directory: cache.join("repodata"), access };
-    let host = Host::baseline(Subdir::Linux64);
-    load(&Client::new(&network).unwrap(), &environment, &host, &options, &()).await
+impl World {
+    fn new() -> Self {
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+            events: Mutex::default(),
+            now: Mutex::new(SystemTime::now()),
+            network: NetworkOptions { retry_delay: Duration::ZERO, ..NetworkOptions::default() },
+        }
+    }
+
+    /// A world with a channel that has `tool` in `noarch`, and nothing for a platform.
+    fn with_tool() -> Self {
+        let world = Self::new();
+        world.write("noarch/repodata.json", noarch());
+        world.write("linux-64/repodata.json", "{}");
+        world
+    }
+
+    fn write(&self, file: &str, content: impl AsRef<[u8]>) {
+        let path = self.channel().join(file);
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        fs_err::write(path, content).unwrap();
+    }
+
+    fn channel(&self) -> PathBuf {
+        self.directory.path().join("channel")
+    }
+
+    fn cache(&self) -> PathBuf {
+        self.directory.path().join("repodata")
+    }
+
+    fn serve(&self) -> Server {
+        Server::serve(self.channel()).unwrap()
+    }
+
+    fn pass(&self, time: Duration) {
+        *self.now.lock().unwrap() += time;
+    }
+
+    async fn repodata(&self, url: &str, access: Access) -> Result<Repodata, RepodataError> {
+        let text = format!("channels: [\"{url}\"]\ndependencies: [tool]");
+        let options = ReadOptions { directory: "/".into(), ..ReadOptions::default() };
+        let environment = Environment::parse(&text, Path::new("environment.yml"), &options).unwrap();
+        let now = *self.now.lock().unwrap();
+        let options = RepodataOptions { cache_directory: self.cache(), access, now };
+        let host = Host::baseline(Subdir::Linux64);
+        load(&Client::new(&self.network).unwrap(), &environment, &host, &options, self).await
+    }
+
+    /// The files that are found, or the message, and what was warned of.
+    async fn load(&self, url: &str, access: Access) -> String {
+        let url = if url.ends_with('/') { url.to_owned() } else { format!("{url}/") };
+        let mut lines = match self.repodata(&url, access).await {
+            Ok(repodata) => repodata.subdirs.iter().flatten().map(|record| record.url.to_string()).collect(),
+            Err(error) => vec![format!("error: {error}")],
+        };
+        lines.extend(std::mem::take(&mut *self.events.lock().unwrap()).iter().map(|event| format!("event: {event}")));
+        lines.join("\n").replace(&network::redact(&url.parse().unwrap()), "CHANNEL/").replace(&url, "CHANNEL/")
+    }
+
+    async fn load_from_disk(&self) -> String {
+        self.load(url::Url::from_directory_path(self.channel()).unwrap().as_str(), Access::Online).await
+    }
 }
 
-/// The message without the parts that differ from run to run.
-fn message(error: &RepodataError, channel: &str) -> String {
-    error.to_string().replace(channel, "CHANNEL/")
+const FOUND: &str = "CHANNEL/noarch/lib-1.0-0.conda\nCHANNEL/noarch/lib-2.0-0.conda\nCHANNEL/noarch/tool-1.0-0.conda";
+
+fn packed_by(program: &str, content: &[u8]) -> Vec<u8> {
+    match program {
+        "zst" => zstd::encode_all(content, 0).unwrap(),
+        "bz2" => {
+            let mut packer = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+            packer.write_all(content).unwrap();
+            packer.finish().unwrap()
+        }
+        _ => {
+            let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            packer.write_all(content).unwrap();
+            packer.finish().unwrap()
+        }
+    }
 }
 
 #[tokio::test]
 async fn what_a_spec_can_reach_is_loaded_in_order_and_all_names_are_known() {
-    let (_directory, url) = channel(&[("noarch", NOARCH)]);
-    let cache = tempfile::tempdir().unwrap();
-    let repodata = load_tool(&url, cache.path(), Access::Offline).await.unwrap();
-    let files: Vec<_> = repodata.subdirs.iter().flatten().map(|record| record.identifier.to_string()).collect();
-    assert_eq!(files, ["lib-1.0-0.conda", "lib-2.0-0.conda", "tool-1.0-0.conda"]);
+    let world = World::with_tool();
+    assert_eq!(world.load_from_disk().await, FOUND);
+    let url = url::Url::from_directory_path(world.channel()).unwrap().to_string();
+    let repodata = world.repodata(&url, Access::Offline).await.unwrap();
     assert!(repodata.names.contains("other"));
-    assert!(!cache.path().join("repodata").exists(), "a channel on disk needs no cache");
+    assert!(!world.cache().exists(), "a channel on disk needs no cache");
 }
 
 #[tokio::test]
 async fn what_is_no_channel_is_told_from_what_is_a_broken_one() {
-    let failure = async |subdirs: &[(&str, &str)]| {
-        let (_directory, url) = channel(subdirs);
-        let cache = tempfile::tempdir().unwrap();
-        message(&load_tool(&url, cache.path(), Access::Online).await.unwrap_err(), &url)
-    };
-    insta::assert_snapshot!(failure(&[]).await, @"there is no channel at `CHANNEL/`: it has neither `linux-64` nor `noarch`");
-    insta::assert_snapshot!(failure(&[("linux-64", NOARCH)]).await, @"the channel `CHANNEL/` has no `noarch`, so it is not a complete channel");
-    insta::assert_snapshot!(failure(&[("noarch", "{\"packages\": {")]).await, @"what `CHANNEL/noarch/` has is not repodata: EOF while parsing an object at line 1 column 14");
+    let world = World::new();
+    insta::assert_snapshot!(world.load_from_disk().await, @"error: there is no channel at `CHANNEL/`: it has neither `linux-64` nor `noarch`");
+    for (text, message) in [
+        ("{\"packages\": {", "the text ends in the middle at byte 14"),
+        ("{\"packages\": []}", "a list of records is no object at byte 13"),
+        ("<html>Please log in</html>", "no JSON object begins at byte 0"),
+        ("", "the text ends in the middle at byte 0"),
+        ("{} {}", "something follows the JSON object at byte 2"),
+        ("{\"info\": {\"base_url\": 7}}", "`info` makes no sense before this place at byte 24"),
+    ] {
+        world.write("noarch/repodata.json", text);
+        let expected = format!("error: what `CHANNEL/noarch/` has is not repodata: `repodata.json`: {message}");
+        assert_eq!(world.load_from_disk().await, expected, "{text}");
+    }
+    // Empty channels are channels.
+    for text in ["{}", r#"{"packages": {}, "packages.conda": {}, "removed": []}"#] {
+        world.write("noarch/repodata.json", text);
+        assert_eq!(world.load_from_disk().await, "", "{text}");
+    }
+    fs_err::rename(world.channel().join("noarch"), world.channel().join("linux-64")).unwrap();
+    insta::assert_snapshot!(world.load_from_disk().await, @"event: the channel `CHANNEL/` has no `noarch`, which every channel should have, even if empty");
 }
 
-/// A server on loopback that answers everything so, with how often it was asked.
-async fn server(answer: &'static str) -> (String, Arc<AtomicUsize>) {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/t/secret/lab/", listener.local_addr().unwrap());
-    let asked = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&asked);
-    tokio::spawn(async move {
-        loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            counter.fetch_add(1, Ordering::Relaxed);
-            let _ = stream.read(&mut [0; 4096]).await.unwrap();
-            stream.write_all(format!("HTTP/1.1 {answer}\r\nConnection: close\r\n\r\n").as_bytes()).await.unwrap();
-        }
+/// A list of every kind of record that there is a rule for.
+fn every_kind() -> Value {
+    let tool = |version: &str| record("tool", version, &["lib; if python >3"]);
+    let mut whole = json!({"info": {"subdir": "noarch", "base_url": "../files"}, "repodata_version": 2, "unheard-of": [{"}": "]"}]});
+    whole["packages"] = json!({
+        "tool-1.0-0.tar.bz2": tool("1.0"), "tool-0.9-0.tar.bz2": tool("0.9"), "tool-0.8-0.tar.bz2": tool("0.8"),
+        "tool-0.7-0.tar.bz2": tool("0.7"),
     });
-    (url, asked)
+    whole["packages.conda"] = json!({
+        "tool-1.0-0.conda": tool("1.0"), "tool-1.1-0.conda": tool("1.1"), "tool-1.2-0.conda": tool("1%21164.3"),
+        "tool-1.3-0.conda": {"name": "tool"}, "tool-1.4-0.conda": tool("1.4"), "tool-0.8-0.conda": tool("0.8"),
+    });
+    whole["packages.conda"]["tool-1.1-0.conda"]["summary"] = json!("quotes \" and \\ and } and \u{e9}");
+    whole["packages.conda"]["tool-1.1-0.conda"]["sha256"] = json!("ab".repeat(32));
+    whole["v3"] = json!({
+        "conda": {"tool-1.4-0": tool("1.4"), "tool-1.5-0": tool("1.5")},
+        "tar.bz2": {"tool-0.7-0": tool("0.7"), "tool-1.5-0": tool("1.5")},
+        "whl": {"tool-2.0-0": {"url": "tool.whl"}},
+    });
+    whole["v3"]["conda"]["tool-1.4-0"]["timestamp"] = json!(1_700_000_000_000_u64);
+    whole["removed"] = json!(["tool-0.9-0.tar.bz2", "tool-0.8-0.conda"]);
+    whole
+}
+
+const EVERY_KIND: &str = "\
+CHANNEL/files/tool-0.7-0.tar.bz2
+CHANNEL/files/tool-0.8-0.tar.bz2
+CHANNEL/files/tool-1.0-0.conda
+CHANNEL/files/tool-1.1-0.conda
+CHANNEL/files/tool-1.4-0.conda
+CHANNEL/files/tool-1.5-0.conda";
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_costs_only_itself() {
+    let world = World::new();
+    world.write("noarch/repodata.json", every_kind().to_string());
+    let found = world.load_from_disk().await;
+    let (found, event) = found.split_once("\nevent: ").unwrap();
+    assert_eq!(found, EVERY_KIND);
+    insta::assert_snapshot!(event, @"2 records of `CHANNEL/noarch/` cannot be read and are left out, the first: `tool-1.2-0.conda` (malformed version string '1%21164.3': encountered more characters but expected none at line 1 column 36)");
+    // However it is laid out.
+    world.write("noarch/repodata.json", serde_json::to_string_pretty(&every_kind()).unwrap());
+    assert!(world.load_from_disk().await.starts_with(EVERY_KIND));
+}
+
+/// The same as [`every_kind`], in shards.
+fn write_shards(world: &World, whole: &Value) {
+    use rattler_digest::{Sha256, digest::Digest};
+    let shard: Value = ["packages", "packages.conda", "v3", "removed"]
+        .map(|key| (key.to_owned(), whole[key].clone()))
+        .into_iter()
+        .collect();
+    // Hashes are bytes there. (Values of JSON have none, so this is done to the bytes: `bin 8` instead of `str 8`.)
+    let text = format!("\u{d9}\u{40}{}", "ab".repeat(32)).chars().map(|c| c as u8).collect::<Vec<u8>>();
+    let packed = rmp_serde::to_vec_named(&shard).unwrap();
+    let place = packed.windows(text.len()).position(|window| window == text).unwrap();
+    let packed = [&packed[..place], &[0xc4, 0x20], &[0xab; 32], &packed[place + text.len()..]].concat();
+    let packed = zstd::encode_all(packed.as_slice(), 0).unwrap();
+    let hash = hex::encode(Sha256::digest(&packed));
+    world.write(&format!("noarch/shards/{hash}.msgpack.zst"), &packed);
+    let index = json!({"info": {"subdir": "noarch", "base_url": "../files", "shards_base_url": "./shards", "more": {}}, "shards": {"tool": hash}});
+    let index = rmp_serde::to_vec_named(&index).unwrap();
+    world.write("noarch/repodata_shards.msgpack.zst", zstd::encode_all(index.as_slice(), 0).unwrap());
 }
 
 #[tokio::test]
-async fn a_server_that_wants_a_login_is_told_without_the_one_it_was_given() {
-    let (url, _) = server("403 Forbidden\r\nContent-Length: 0").await;
-    let cache = tempfile::tempdir().unwrap();
-    let error = load_tool(&url, cache.path(), Access::Online).await.unwrap_err();
-    let shown = url.replace("secret", "********");
-    insta::assert_snapshot!(message(&error, &shown), @"`CHANNEL/linux-64/` answers 403: the channel asks for a login, or refuses the one it was given");
+async fn shards_have_the_same_records_and_are_checked() {
+    let world = World::new();
+    write_shards(&world, &every_kind());
+    let server = world.serve();
+    let found = world.load(&server.url(""), Access::Online).await;
+    let (found, event) =
+        found.split_once("\nevent: the channel").map_or((found.as_str(), ""), |(found, _)| (found, ""));
+    assert!(found.starts_with(EVERY_KIND), "{found}{event}");
+    assert!(found.contains("2 records of `CHANNEL/noarch/` cannot be read and are left out"), "{found}");
+    // What is kept of them is checked too.
+    for entry in fs_err::read_dir(world.cache().join("shards")).unwrap() {
+        fs_err::write(entry.unwrap().path(), "damaged").unwrap();
+    }
+    assert!(world.load(&server.url(""), Access::Online).await.starts_with(EVERY_KIND));
+    fs_err::remove_dir_all(world.cache()).unwrap();
+    server.fail("/shards/", Fault::Corrupted);
+    let message = world.load(&server.url(""), Access::Online).await;
+    assert!(message.ends_with("has another hash than the index says"), "{message}");
+}
+
+#[tokio::test]
+async fn every_packing_is_understood() {
+    for (file, header) in [
+        ("repodata.json", None),
+        ("repodata.json.zst", None),
+        ("repodata.json.bz2", None),
+        ("repodata.json", Some(("Content-Encoding", "gzip"))),
+    ] {
+        let world = World::new();
+        let packing = header.map_or_else(|| file.rsplit('.').next().unwrap(), |(_, value)| value);
+        let text = noarch();
+        let content = if packing == "json" { text.into_bytes() } else { packed_by(packing, text.as_bytes()) };
+        world.write(&format!("noarch/{file}"), content);
+        let server = world.serve();
+        if let Some((name, value)) = header {
+            server.fail("", Fault::Header(name, value));
+        }
+        assert_eq!(world.load(&server.url(""), Access::Online).await, FOUND, "{packing}");
+        assert!(world.load(&server.url(""), Access::Offline).await.starts_with(FOUND), "{packing}");
+        if header.is_none() {
+            assert_eq!(world.load_from_disk().await, FOUND, "{packing}");
+        }
+        if packing != "json" {
+            fs_err::remove_dir_all(world.cache()).unwrap();
+            server.fail("repodata", Fault::Corrupted);
+            let message = world.load(&server.url(""), Access::Online).await;
+            assert!(message.starts_with("error: what `CHANNEL/noarch/` has is not repodata"), "{packing}: {message}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_may_go_wrong_on_the_way() {
+    let there = "CHANNEL/noarch/lib-1.0-0.conda …";
+    let cases: &[(&str, Fault, &str)] = &[
+        ("repodata.json", Fault::UnavailableFirst(2), there),
+        ("repodata.json", Fault::HangUpFirst(1), there),
+        ("repodata.json", Fault::TruncatedFirst(2), there),
+        (
+            "repodata.json",
+            Fault::Truncated,
+            "error: cannot load repodata from `CHANNEL/linux-64/`: the answer broke off",
+        ),
+        (
+            "repodata.json",
+            Fault::WrongLength,
+            "error: cannot load repodata from `CHANNEL/linux-64/`: the answer broke off",
+        ),
+        (
+            "repodata.json",
+            Fault::Status(500),
+            "error: cannot load repodata from `CHANNEL/linux-64/`: 500 Internal Server Error",
+        ),
+        ("linux-64/", Fault::Status(404), there),
+        (
+            "noarch/",
+            Fault::Status(404),
+            "event: the channel `CHANNEL/` has no `noarch`, which every channel should have, even if empty",
+        ),
+        ("", Fault::Status(404), "error: there is no channel at `CHANNEL/`: it has neither `linux-64` nor `noarch`"),
+        (
+            "",
+            Fault::Status(401),
+            "error: `CHANNEL/linux-64/` answers 401: the channel asks for a login, or refuses the one it was given",
+        ),
+        (
+            "",
+            Fault::Status(403),
+            "error: `CHANNEL/linux-64/` answers 403: the channel asks for a login, or refuses the one it was given",
+        ),
+        // Storage services say this of what is not there.
+        (".zst", Fault::Status(403), there),
+        (".zst", Fault::Status(501), there),
+    ];
+    for (pattern, fault, expected) in cases {
+        let world = World::with_tool();
+        let server = world.serve();
+        server.fail(pattern, fault.clone());
+        let outcome = world.load(&server.url(""), Access::Online).await;
+        let outcome = if outcome == FOUND { there.to_owned() } else { outcome };
+        assert!(outcome.starts_with(expected), "{fault:?}: {outcome}");
+    }
+}
+
+#[tokio::test]
+async fn a_cache_is_used_while_the_channel_says_so_and_never_passed_off_as_new() {
+    let (world, hour) = (World::with_tool(), Duration::from_secs(3600));
+    let server = world.serve();
+    let url = server.url("");
+    server.fresh_for(600);
+    assert_eq!(world.load(&url, Access::Online).await, FOUND);
+    server.forget();
+    assert_eq!(world.load(&url, Access::Online).await, FOUND);
+    assert_eq!(server.count(""), 0, "it is fresh");
+
+    assert_eq!(world.load(&url, Access::Refresh).await, FOUND);
+    assert!(server.requests().iter().all(|request| request.status == 304), "{:?}", server.requests());
+    assert_eq!(server.count(""), 2, "nothing is looked for again that was not there");
+
+    world.pass(hour);
+    server.forget();
+    assert_eq!(world.load(&url, Access::Online).await, FOUND);
+    assert_eq!(server.count(""), 2, "it is asked whether it is still the same");
+
+    world.pass(hour);
+    world.write("noarch/repodata.json", repodata(&json!({}), "packages", &[record("tool", "3.0", &[])]));
+    assert_eq!(world.load(&url, Access::Online).await, "CHANNEL/noarch/tool-3.0-0.tar.bz2");
+
+    world.pass(3 * hour);
+    drop(server);
+    let message = world.load(&url, Access::Online).await;
+    assert!(
+        message.starts_with("error: cannot load repodata from `CHANNEL/linux-64/`: Connection refused"),
+        "{message}"
+    );
+    insta::assert_snapshot!(world.load(&url, Access::Offline).await, @"
+    CHANNEL/noarch/tool-3.0-0.tar.bz2
+    event: CHANNEL/linux-64/ is 10800 s old
+    event: CHANNEL/noarch/ is 10800 s old
+    ");
+}
+
+#[tokio::test]
+async fn without_a_word_on_freshness_the_channel_is_asked_every_time() {
+    let world = World::with_tool();
+    let server = world.serve();
+    for _ in 0..2 {
+        server.forget();
+        assert_eq!(world.load(&server.url(""), Access::Online).await, FOUND);
+        assert!(server.count("") > 0);
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_cache_is_made_anew() {
+    let world = World::with_tool();
+    let server = world.serve();
+    server.fresh_for(600);
+    let url = server.url("");
+    assert_eq!(world.load(&url, Access::Online).await, FOUND);
+    let files = || fs_err::read_dir(world.cache()).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    for kind in ["index", "data", "info.json"] {
+        // Nothing piles up: a state, a text and its index for each of the two subdirs.
+        assert_eq!(files().len(), 6, "{:?}", files());
+        for damage in ["", "short", "{\"not\": \"it\"}"] {
+            for file in files().iter().filter(|file| file.to_str().unwrap().ends_with(kind)) {
+                fs_err::write(file, damage).unwrap();
+            }
+            assert_eq!(world.load(&url, Access::Online).await, FOUND, "{kind} is `{damage}`");
+        }
+    }
+}
+
+#[tokio::test]
+async fn several_at_once_share_a_cache() {
+    let world = World::with_tool();
+    let server = world.serve();
+    let versions = ["4.0", "5.0", "6.0"];
+    for version in versions {
+        world.write("noarch/repodata.json", repodata(&json!({}), "packages", &[record("tool", version, &[])]));
+        let url = server.url("");
+        let all = join_all((0..8).map(|_| world.load(&url, Access::Online))).await;
+        let expected = format!("CHANNEL/noarch/tool-{version}-0.tar.bz2");
+        assert!(all.iter().all(|found| *found == expected), "{all:?}");
+    }
+}
+
+#[tokio::test]
+async fn mirrors_are_asked_one_after_the_other() {
+    let mut world = World::with_tool();
+    let (down, lacking, mirror) = (unreachable_url().unwrap(), world.serve(), world.serve());
+    lacking.fail("", Fault::Status(404));
+    let channel = "https://channel.example.invalid/main";
+    let at = |url: &str| format!("https://channel.example.invalid={url}").parse().unwrap();
+    world.network.mirrors = vec![at(&down), at(&lacking.url("")), at(&mirror.url(""))];
+    fs_err::create_dir(world.channel().join("main")).unwrap();
+    for subdir in ["noarch", "linux-64"] {
+        fs_err::rename(world.channel().join(subdir), world.channel().join("main").join(subdir)).unwrap();
+    }
+    assert_eq!(world.load(channel, Access::Online).await, FOUND, "what is found is said to be where the channel is");
+    assert!(mirror.count("main/noarch/repodata.json") > 0);
+    assert!("https://a=b".parse::<network::Mirror>().is_err());
+}
+
+#[tokio::test]
+async fn logins_are_sent_and_not_shown() {
+    let mut world = World::with_tool();
+    let file = world.directory.path().join("credentials.json");
+    let store = |login: Value| fs_err::write(&file, json!({"127.0.0.1": login}).to_string()).unwrap();
+    world.network.credential_files = vec![CredentialFile::Rattler(file.clone())];
+    let server = world.serve();
+    let header =
+        |server: &Server| server.requests().first().and_then(|request| request.headers.get("authorization").cloned());
+
+    store(json!({"BearerToken": "stored"}));
+    assert_eq!(world.load(&server.url(""), Access::Refresh).await, FOUND);
+    assert_eq!(header(&server).as_deref(), Some("Bearer stored"));
+
+    // Another host than the one that the login is for.
+    let elsewhere = world.serve();
+    server.fail("", Fault::Redirect(elsewhere.url("noarch/repodata.json").replace("127.0.0.1", "localhost")));
+    let _ = world.load(&server.url(""), Access::Refresh).await;
+    assert!(elsewhere.count("") > 0);
+    assert_eq!(header(&elsewhere), None);
+    server.recover();
+
+    store(json!({"CondaToken": "stored"}));
+    server.forget();
+    server.fail("", Fault::Status(403));
+    let message = world.load(&server.url(""), Access::Refresh).await;
+    assert!(server.requests().iter().all(|request| request.path.starts_with("t/stored/")), "{:?}", server.requests());
+    assert!(message.contains("answers 403") && !message.contains("stored"), "{message}");
+
+    // What stands in the URL counts more.
+    server.forget();
+    let message = world.load(&server.url("t/typed/main"), Access::Refresh).await;
+    assert!(server.requests().iter().all(|request| request.path.starts_with("t/typed/")), "{:?}", server.requests());
+    assert!(message.contains("answers 403") && !message.contains("typed"), "{message}");
+    server.forget();
+    let message = world.load(&server.url("main").replace("127", "me:typed@127"), Access::Refresh).await;
+    assert_eq!(header(&server).as_deref(), Some("Basic bWU6dHlwZWQ="));
+    assert!(message.contains("answers 403") && !message.contains("typed"), "{message}");
 }
 
 #[tokio::test]
 async fn offline_no_server_is_asked() {
-    let (url, asked) = server("200 OK\r\nContent-Length: 0").await;
-    let cache = tempfile::tempdir().unwrap();
-    let error = load_tool(&url, cache.path(), Access::Offline).await.unwrap_err();
-    insta::assert_snapshot!(message(&error, &url.replace("secret", "********")), @"nothing is cached of `CHANNEL/linux-64/`, and the network may not be asked");
-    assert_eq!(asked.load(Ordering::Relaxed), 0);
+    let world = World::with_tool();
+    let server = world.serve();
+    insta::assert_snapshot!(world.load(&server.url("t/secret/main"), Access::Offline).await, @"error: nothing is cached of `CHANNEL/linux-64/`, and the network may not be asked");
+    assert_eq!(server.count(""), 0);
+}
+
+#[test]
+fn a_misspelt_channel_has_near_names() {
+    let near = |url: &str| near_channels(&Channel::from_url(url.parse::<url::Url>().unwrap()));
+    assert_eq!(near("https://conda.anaconda.org/conda-frge"), ["conda-forge"]);
+    assert_eq!(near("https://conda.anaconda.org/biconda/"), ["bioconda"]);
+    assert!(near("https://conda.anaconda.org/our-own-lab/").is_empty());
 }

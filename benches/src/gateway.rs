@@ -1,0 +1,42 @@
+//! rattler's contender for locking: a bare program on its gateway and its solver.
+
+use std::{path::Path, sync::Arc};
+
+use mlconda::{Subdir, host::Host};
+use rattler_conda_types::{Channel, ChannelConfig, MatchSpec, ParseStrictness};
+use rattler_repodata_gateway::Gateway;
+use rattler_solve::{SolverImpl, SolverTask, resolvo};
+
+use crate::Outcome;
+
+/// Solves for specs, with repodata of a channel, through a cache; prints how many packages the answer has.
+pub(crate) fn lock(arguments: &[String]) -> Outcome<usize> {
+    let [cache, channel, specs @ ..] = arguments else {
+        return Err("--gateway CACHE CHANNEL SPEC…".into());
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let channel = Channel::from_str(channel, &ChannelConfig::default_with_root_dir("/".into()))?;
+    let specs: Vec<MatchSpec> =
+        specs.iter().map(|spec| MatchSpec::from_str(spec, ParseStrictness::Lenient)).collect::<Result<_, _>>()?;
+    let answer = runtime.block_on(async {
+        let gateway = Gateway::builder().with_client(client()?).with_cache_dir(Path::new(cache)).finish();
+        let query = gateway.query([channel], [Subdir::Linux64, Subdir::NoArch], specs.clone());
+        Ok::<_, Box<dyn std::error::Error>>(query.recursive(true).await?)
+    })?;
+    let available = answer.repodata.iter().map(|subdir| subdir.iter_arc().map(AsRef::as_ref));
+    let task = SolverTask {
+        specs,
+        virtual_packages: Host::baseline(Subdir::Linux64).virtual_packages,
+        ..SolverTask::from_iter(available)
+    };
+    Ok(resolvo::Solver.solve(task)?.records.len())
+}
+
+fn client() -> Outcome<reqwest::Client> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    Ok(reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build()?)
+}

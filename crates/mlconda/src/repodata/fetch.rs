@@ -1,0 +1,401 @@
+//! From a subdir of a channel to data that records can be read from: the cache, if it may be used; else the channel.
+//!
+//! A channel is asked for the index of its shards first (CEP-16), then for `repodata.json.zst`, `.bz2` and the plain
+//! file; what it had the last time is asked for by its ETag. Who has neither has no such subdir. The answer for the
+//! plain file decides on refusals, for storage services say 403 of what is not there.
+//!
+//! What is cached is used without asking while the channel's `max-age` runs, and always with [`Access::Offline`]. If the
+//! channel cannot be reached, that is an error: what is old is not passed off as new.
+
+use std::{
+    fs::File,
+    io::{self, BufWriter, Read},
+    path::Path,
+    time::SystemTime,
+};
+
+use futures::StreamExt;
+use reqwest::{Response, StatusCode, header};
+use reqwest_middleware::ClientWithMiddleware;
+use tokio::sync::mpsc;
+use url::Url;
+
+use super::{
+    Access, RepodataError,
+    cache::{Form, State, Store, nanoseconds},
+    index::Index,
+    scan::{ScanError, scan},
+    shards::ShardIndex,
+};
+use crate::network;
+
+/// How often an answer may break off.
+const BODY_ATTEMPTS: usize = 3;
+
+/// The index of a channel's shards is not larger.
+const SHARD_INDEX_LIMIT: u64 = 256 << 20;
+
+/// Where the records of a subdir are.
+#[derive(Debug)]
+pub(super) enum Data {
+    /// Nowhere: there is no such subdir.
+    Missing,
+    /// In the text of a `repodata.json`.
+    Json { text: File, index: Index },
+    /// In shards.
+    Shards(ShardIndex),
+}
+
+/// The forms in which a subdir may be offered, in the order of preference.
+const VARIANTS: [(&str, Form); 4] = [
+    ("repodata_shards.msgpack.zst", Form::Shards),
+    ("repodata.json.zst", Form::Json),
+    ("repodata.json.bz2", Form::Json),
+    (PLAIN, Form::Json),
+];
+
+/// The variant that every channel has.
+const PLAIN: &str = "repodata.json";
+
+/// What is asked, and how.
+pub(super) struct Fetcher<'a> {
+    pub(super) http: &'a ClientWithMiddleware,
+    pub(super) store: Store,
+    /// The subdir, with its login, and with a slash at its end.
+    pub(super) url: &'a Url,
+    pub(super) access: Access,
+    pub(super) now: SystemTime,
+}
+
+/// What came of asking for one variant.
+enum Answer {
+    /// It is not there.
+    Missing(StatusCode),
+    /// It is as it was.
+    NotModified(State),
+    Found(State, Data),
+}
+
+/// Why asking failed.
+enum Failure {
+    /// The answer broke off: the next may not.
+    Passing(RepodataError),
+    Final(RepodataError),
+}
+
+impl Fetcher<'_> {
+    /// The subdir's data and what is known of it.
+    pub(super) async fn load(&self) -> Result<(State, Data), RepodataError> {
+        let state = self.store.state();
+        let may_be_used = match self.access {
+            Access::Offline => true,
+            Access::Online => state.as_ref().is_some_and(|state| state.is_fresh(self.now)),
+            Access::Refresh => false,
+        };
+        if may_be_used {
+            let opened = match state {
+                Some(state) => self.open(state).await,
+                None => None,
+            };
+            if opened.is_some() || self.access == Access::Offline {
+                return opened.ok_or_else(|| RepodataError::NotCached { subdir: self.shown() });
+            }
+        }
+        self.ask_for_variants(self.store.state()).await
+    }
+
+    fn shown(&self) -> String {
+        network::redact(self.url)
+    }
+
+    async fn ask_for_variants(&self, known: Option<State>) -> Result<(State, Data), RepodataError> {
+        let mut variants = VARIANTS.to_vec();
+        let mut no_shards = known.as_ref().and_then(|state| state.no_shards_ns);
+        if known.as_ref().is_some_and(|state| state.has_no_shards(self.now)) {
+            variants.retain(|(_, form)| *form == Form::Json);
+        }
+        // What was there the last time is there still, mostly.
+        if let Some(state) = known.as_ref().filter(|state| state.form == Form::Json) {
+            variants.sort_by_key(|(name, form)| *form == Form::Json && *name != state.variant);
+        }
+        let mut refusal = None;
+        for (variant, form) in variants {
+            match self.persistently(variant, form, known.as_ref()).await? {
+                Answer::Missing(status) => {
+                    if form == Form::Shards {
+                        no_shards = Some(nanoseconds(self.now));
+                    }
+                    // Storage services say 403 of what is not there; the plain file is what every channel has.
+                    if variant == PLAIN && [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status) {
+                        refusal = Some(status);
+                    }
+                }
+                Answer::NotModified(mut state) => {
+                    state.no_shards_ns = no_shards;
+                    self.store.set(&state).map_err(|error| self.cache_error(error))?;
+                    if let Some(found) = self.open(state).await {
+                        return Ok(found);
+                    }
+                    // Damaged after all: ask for all of it.
+                    self.store.forget();
+                    return Box::pin(self.ask_for_variants(None)).await;
+                }
+                Answer::Found(mut state, data) => {
+                    state.no_shards_ns = no_shards.filter(|_| form == Form::Json);
+                    if state.no_shards_ns.is_some() {
+                        self.store.set(&state).map_err(|error| self.cache_error(error))?;
+                    }
+                    return Ok((state, data));
+                }
+            }
+        }
+        match refusal {
+            Some(status) => Err(RepodataError::Denied { subdir: self.shown(), status: status.as_u16() }),
+            None => {
+                let state = self.state("", Form::Missing);
+                self.store.keep_missing(&state).map_err(|error| self.cache_error(error))?;
+                Ok((state, Data::Missing))
+            }
+        }
+    }
+
+    /// A state of now.
+    fn state(&self, variant: &str, form: Form) -> State {
+        State {
+            url: self.shown(),
+            variant: variant.to_owned(),
+            form,
+            file: String::new(),
+            size: 0,
+            etag: None,
+            last_modified: None,
+            cache_control: None,
+            refresh_ns: nanoseconds(self.now),
+            no_shards_ns: None,
+        }
+    }
+
+    /// Opens what is cached, unless it is damaged.
+    async fn open(&self, state: State) -> Option<(State, Data)> {
+        let store = self.store.clone();
+        let open = move || {
+            let data = match state.form {
+                Form::Missing => Data::Missing,
+                Form::Shards => Data::Shards(ShardIndex::read(&fs_err::read(store.path(&state.file)).ok()?).ok()?),
+                Form::Json => {
+                    let text = fs_err::File::open(store.path(&state.file)).ok()?.into_parts().0;
+                    let index = store.index(&state).or_else(|| {
+                        let index = scan(&text, io::sink()).ok()?;
+                        store.keep_index(&state, &index);
+                        Some(index)
+                    })?;
+                    Data::Json { text, index }
+                }
+            };
+            Some((state, data))
+        };
+        tokio::task::spawn_blocking(open).await.ok().flatten()
+    }
+
+    async fn persistently(&self, variant: &str, form: Form, known: Option<&State>) -> Result<Answer, RepodataError> {
+        for _ in 1..BODY_ATTEMPTS {
+            match self.ask(variant, form, known).await {
+                Err(Failure::Passing(_)) => {}
+                Err(Failure::Final(error)) => return Err(error),
+                Ok(answer) => return Ok(answer),
+            }
+        }
+        self.ask(variant, form, known).await.map_err(|failure| match failure {
+            Failure::Passing(error) | Failure::Final(error) => error,
+        })
+    }
+
+    async fn ask(&self, variant: &str, form: Form, known: Option<&State>) -> Result<Answer, Failure> {
+        let url = self.url.join(variant).map_err(|error| Failure::Final(self.unreachable(error.to_string())))?;
+        let known = known.filter(|state| state.variant == variant);
+        let mut request = self.http.get(url.clone()).header(header::ACCEPT_ENCODING, "gzip");
+        if let Some(state) = known {
+            let conditions = [(header::IF_NONE_MATCH, &state.etag), (header::IF_MODIFIED_SINCE, &state.last_modified)];
+            for (name, value) in conditions {
+                if let Some(value) = value {
+                    request = request.header(name, value);
+                }
+            }
+        }
+        let sent = request.send().await;
+        let response = sent.map_err(|error| Failure::Final(self.unreachable(network::reason(&error))))?;
+        let value = |name| response.headers().get(name)?.to_str().ok().map(str::to_owned);
+        let state = State {
+            etag: value(header::ETAG),
+            last_modified: value(header::LAST_MODIFIED),
+            cache_control: value(header::CACHE_CONTROL),
+            ..self.state(variant, form)
+        };
+        match (response.status(), known) {
+            (StatusCode::NOT_MODIFIED, Some(known)) => Ok(Answer::NotModified(State {
+                file: known.file.clone(),
+                size: known.size,
+                etag: state.etag.or_else(|| known.etag.clone()),
+                last_modified: state.last_modified.or_else(|| known.last_modified.clone()),
+                ..state
+            })),
+            (status, _) if status.is_success() => self.receive(response, state).await,
+            (status, _) if is_missing(status, variant) => Ok(Answer::Missing(status)),
+            (status, _) => Err(Failure::Final(self.unreachable(status.to_string()))),
+        }
+    }
+
+    /// Takes an answer's body, and keeps it.
+    async fn receive(&self, response: Response, mut state: State) -> Result<Answer, Failure> {
+        let is_gzip = response.headers().get(header::CONTENT_ENCODING).is_some_and(|value| value == "gzip");
+        let (sender, body) = mpsc::channel(16);
+        let (store, variant, form) = (self.store.clone(), state.variant.clone(), state.form);
+        let reading = tokio::task::spawn_blocking(move || {
+            let body = Body { pieces: body, piece: Default::default(), at: 0 };
+            let body: Box<dyn Read> =
+                if is_gzip { Box::new(flate2::read::MultiGzDecoder::new(body)) } else { Box::new(body) };
+            keep(&store, unpacked(&variant, body)?, form)
+        });
+        let pumped = pump(response, sender).await;
+        let read = reading.await.unwrap_or_else(|panic| Err(KeepError::Data(ScanError::Read(io::Error::other(panic)))));
+        // What the server left unsaid makes no sense either: the first cause counts.
+        pumped.map_err(|error| Failure::Passing(self.unreachable(network::reason(&error))))?;
+        let (file, data) = read.map_err(|error| match error {
+            KeepError::Cache(error) => Failure::Final(self.cache_error(error)),
+            KeepError::Data(ScanError::Read(error)) => Failure::Passing(self.broken(&state.variant, &error)),
+            KeepError::Data(error) => Failure::Final(self.broken(&state.variant, &error)),
+        })?;
+        let size = file.as_file().metadata().map_err(|error| Failure::Final(self.cache_error(error)))?.len();
+        state.size = size;
+        self.store.keep(file, &mut state).map_err(|error| Failure::Final(self.cache_error(error)))?;
+        if let Data::Json { index, .. } = &data {
+            self.store.keep_index(&state, index);
+        }
+        Ok(Answer::Found(state, data))
+    }
+
+    fn unreachable(&self, reason: String) -> RepodataError {
+        RepodataError::Unreachable { subdir: self.shown(), reason }
+    }
+
+    fn broken(&self, file: &str, error: &dyn std::error::Error) -> RepodataError {
+        RepodataError::Broken { subdir: self.shown(), reason: format!("`{file}`: {error}") }
+    }
+
+    fn cache_error(&self, source: io::Error) -> RepodataError {
+        RepodataError::Cache { directory: self.store.path(""), source }
+    }
+}
+
+/// Whether an answer means that there is no such file, or none for us.
+fn is_missing(status: StatusCode, variant: &str) -> bool {
+    let says_so = [StatusCode::NOT_FOUND, StatusCode::GONE].contains(&status);
+    let refuses = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status);
+    let is_new_to_it = status == StatusCode::NOT_IMPLEMENTED && variant != PLAIN;
+    says_so || refuses || is_new_to_it
+}
+
+/// Why data could not be kept.
+enum KeepError {
+    Data(ScanError),
+    Cache(io::Error),
+}
+
+impl From<ScanError> for KeepError {
+    fn from(error: ScanError) -> Self {
+        Self::Data(error)
+    }
+}
+
+impl From<io::Error> for KeepError {
+    fn from(error: io::Error) -> Self {
+        Self::Data(error.into())
+    }
+}
+
+/// Unpacks data into a new file of the store.
+fn keep(store: &Store, body: impl Read, form: Form) -> Result<(tempfile::NamedTempFile, Data), KeepError> {
+    let file = store.new_file().map_err(KeepError::Cache)?;
+    let data = match form {
+        Form::Missing => Data::Missing,
+        Form::Json => {
+            let index = scan(body, BufWriter::with_capacity(1 << 20, file.as_file()))?;
+            Data::Json { text: file.reopen().map_err(KeepError::Cache)?, index }
+        }
+        Form::Shards => {
+            let mut bytes = Vec::new();
+            body.take(SHARD_INDEX_LIMIT).read_to_end(&mut bytes)?;
+            let index = ShardIndex::read(&bytes).map_err(io::Error::other)?;
+            fs_err::write(file.path(), &bytes).map_err(KeepError::Cache)?;
+            Data::Shards(index)
+        }
+    };
+    Ok((file, data))
+}
+
+/// What a packed file holds.
+fn unpacked<'a>(variant: &str, packed: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    Ok(match variant.rsplit('.').next() {
+        Some("zst") => Box::new(zstd::stream::read::Decoder::new(packed)?),
+        Some("bz2") => Box::new(bzip2::read::MultiBzDecoder::new(packed)),
+        _ => Box::new(packed),
+    })
+}
+
+/// Passes a body on, until nobody wants it any more.
+async fn pump(response: Response, sender: mpsc::Sender<Vec<u8>>) -> reqwest::Result<()> {
+    let mut pieces = response.bytes_stream();
+    while let Some(piece) = pieces.next().await {
+        if sender.send(piece?.into()).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// A body, for a thread that reads.
+struct Body {
+    pieces: mpsc::Receiver<Vec<u8>>,
+    piece: Vec<u8>,
+    at: usize,
+}
+
+impl Read for Body {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.piece.len() {
+            match self.pieces.blocking_recv() {
+                Some(piece) => (self.piece, self.at) = (piece, 0),
+                None => return Ok(0),
+            }
+        }
+        let length = buffer.len().min(self.piece.len() - self.at);
+        buffer[..length].copy_from_slice(&self.piece[self.at..self.at + length]);
+        self.at += length;
+        Ok(length)
+    }
+}
+
+/// Reads a subdir of this machine, where it is. What is packed is unpacked in `directory`.
+pub(super) fn local(subdir: &Path, directory: &Path, shown: &str) -> Result<Data, RepodataError> {
+    for (variant, _) in VARIANTS.iter().rev().filter(|(_, form)| *form == Form::Json) {
+        let broken = |error: &dyn std::error::Error| RepodataError::Broken {
+            subdir: shown.to_owned(),
+            reason: format!("`{variant}`: {error}"),
+        };
+        let file = match fs_err::File::open(subdir.join(variant)) {
+            Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) => continue,
+            file => file.map_err(|error| broken(&error))?.into_parts().0,
+        };
+        if *variant == PLAIN {
+            let index = scan(&file, io::sink()).map_err(|error| broken(&error))?;
+            return Ok(Data::Json { text: file, index });
+        }
+        let cache_error = |source| RepodataError::Cache { directory: directory.to_owned(), source };
+        fs_err::create_dir_all(directory).map_err(cache_error)?;
+        let text = tempfile::tempfile_in(directory).map_err(cache_error)?;
+        let unpacked = unpacked(variant, file).map_err(|error| broken(&error))?;
+        let index = scan(unpacked, BufWriter::with_capacity(1 << 20, &text)).map_err(|error| broken(&error))?;
+        return Ok(Data::Json { text, index });
+    }
+    Ok(Data::Missing)
+}

@@ -1,0 +1,154 @@
+//! Sharded repodata (CEP-16): an index of names and hashes, and for each package a file of its own that never changes.
+
+use std::{collections::HashMap, fmt, io::Read};
+
+use rattler_conda_types::{Channel, Subdir};
+use reqwest_middleware::ClientWithMiddleware;
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, SeqAccess, Visitor},
+};
+use url::Url;
+
+use super::{
+    RepodataError,
+    cache::{ShardStore, is_sound},
+};
+use crate::network;
+
+/// The records of one package take no more room than this, unpacked.
+const SHARD_LIMIT: u64 = 512 << 20;
+
+/// How often a shard is asked for that does not come whole.
+const ATTEMPTS: usize = 3;
+
+/// The index of a subdir's shards.
+#[derive(Debug, Deserialize)]
+pub(super) struct ShardIndex {
+    pub(super) info: Info,
+    shards: HashMap<String, Hash>,
+}
+
+/// Where things are; both are relative to the subdir.
+#[derive(Debug, Deserialize)]
+pub(super) struct Info {
+    /// The base of the packages' URLs.
+    #[serde(default)]
+    pub(super) base_url: String,
+    /// The base of the shards' URLs.
+    #[serde(default)]
+    shards_base_url: String,
+}
+
+/// A sha256: bytes, or text as JSON would have it.
+#[derive(Debug)]
+struct Hash([u8; 32]);
+
+impl<'de> Deserialize<'de> for Hash {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bytes;
+        impl<'de> Visitor<'de> for Bytes {
+            type Value = Hash;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a sha256")
+            }
+
+            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Hash, E> {
+                bytes.try_into().map(Hash).map_err(|_| E::invalid_length(bytes.len(), &self))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Hash, E> {
+                self.visit_bytes(&hex::decode(text).map_err(E::custom)?)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Hash, A::Error> {
+                let mut bytes = Vec::with_capacity(32);
+                while let Some(byte) = sequence.next_element()? {
+                    bytes.push(byte);
+                }
+                self.visit_bytes(&bytes)
+            }
+        }
+        deserializer.deserialize_any(Bytes)
+    }
+}
+
+impl ShardIndex {
+    /// Reads an index, unpacked.
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, rmp_serde::decode::Error> {
+        rmp_serde::from_slice(bytes)
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.shards.keys().map(String::as_str)
+    }
+
+    pub(super) fn hash(&self, name: &str) -> Option<&[u8; 32]> {
+        self.shards.get(name).map(|hash| &hash.0)
+    }
+}
+
+/// Brings shards.
+#[derive(Debug)]
+pub(super) struct Shards {
+    store: ShardStore,
+    base: Url,
+    /// The subdir, without secrets.
+    shown: String,
+}
+
+impl Shards {
+    pub(super) fn new(index: &ShardIndex, channel: &Channel, subdir: Subdir, store: ShardStore) -> Option<Self> {
+        let url = channel.platform_url(subdir);
+        let mut base = url.join(&index.info.shards_base_url).ok()?;
+        if !base.path().ends_with('/') {
+            base.set_path(&format!("{}/", base.path()));
+        }
+        Some(Self { store, base, shown: network::redact(&url) })
+    }
+
+    /// A shard that is here, packed.
+    pub(super) fn cached(&self, hash: &[u8; 32]) -> Option<Vec<u8>> {
+        self.store.get(hash)
+    }
+
+    /// Downloads a shard, packed, and keeps it.
+    pub(super) async fn download(
+        &self,
+        http: &ClientWithMiddleware,
+        hash: &[u8; 32],
+    ) -> Result<Vec<u8>, RepodataError> {
+        let unreachable = |reason| RepodataError::Unreachable { subdir: self.shown.clone(), reason };
+        let url = self
+            .base
+            .join(&format!("{}.msgpack.zst", hex::encode(hash)))
+            .map_err(|error| unreachable(error.to_string()))?;
+        let mut reason = String::new();
+        for _ in 0..ATTEMPTS {
+            let response = http.get(url.clone()).send().await.map_err(|error| unreachable(network::reason(&error)))?;
+            if let status @ (401 | 403) = response.status().as_u16() {
+                return Err(RepodataError::Denied { subdir: self.shown.clone(), status });
+            }
+            if !response.status().is_success() {
+                return Err(unreachable(format!("`{}` answers {}", network::redact(&url), response.status())));
+            }
+            match response.bytes().await {
+                Ok(bytes) if is_sound(&bytes, hash) => {
+                    self.store.keep(hash, &bytes);
+                    return Ok(bytes.into());
+                }
+                Ok(_) => reason = format!("`{}` has another hash than the index says", network::redact(&url)),
+                Err(error) => reason = network::reason(&error),
+            }
+        }
+        Err(unreachable(reason))
+    }
+}
+
+/// Unpacks a shard.
+pub(super) fn unpack(packed: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(packed.len() * 8);
+    zstd::stream::read::Decoder::with_buffer(packed)?.take(SHARD_LIMIT).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

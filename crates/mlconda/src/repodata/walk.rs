@@ -1,0 +1,247 @@
+//! From what is asked for to all that the solver may need: names, their records, the names that these depend on, and so
+//! on. Names are fetched side by side, and their records are read on as many threads as there are processors.
+//!
+//! Of a package that the environment names, the records that it asks for count; of the others, all.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use futures::{StreamExt, stream::FuturesUnordered};
+use rattler_conda_types::{MatchSpec, Matches, PackageName, RepoDataRecord};
+use reqwest_middleware::ClientWithMiddleware;
+use tokio::task::JoinHandle;
+
+use super::{
+    RepodataError,
+    fetch::Data,
+    index::{self, Section},
+    records::{self, LeftOut, Origin, Records},
+    shards::{self, Shards},
+};
+use crate::progress::Event;
+
+/// How many shards are asked for at once. A server takes many over one HTTP/2 connection.
+const REQUESTS: usize = 50;
+
+/// How many names a thread takes at a time, at most.
+const BATCH: usize = 32;
+
+/// A subdir that was loaded.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) origin: Origin,
+    pub(super) data: Data,
+    /// Where shards come from, where there are any.
+    pub(super) shards: Option<Shards>,
+    /// Whether the network may be asked for shards.
+    pub(super) may_ask: bool,
+    /// What is to be told of it.
+    pub(super) note: Option<Event>,
+}
+
+/// What a subdir has on a package, not yet read.
+enum Material {
+    Nothing,
+    /// It is in the text.
+    Text,
+    /// A shard, packed.
+    Shard(Vec<u8>),
+}
+
+impl Source {
+    pub(super) fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        match &self.data {
+            Data::Missing => Box::new(std::iter::empty()),
+            Data::Json { index, .. } => Box::new(index.names()),
+            Data::Shards(index) => Box::new(index.names()),
+        }
+    }
+
+    /// Whether it has a package of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        match &self.data {
+            Data::Missing => false,
+            Data::Json { index, .. } => !index.runs(name).is_empty(),
+            Data::Shards(index) => index.hash(name).is_some(),
+        }
+    }
+
+    async fn material(&self, http: &ClientWithMiddleware, name: &str) -> Result<Material, RepodataError> {
+        let (index, shards) = match (&self.data, &self.shards) {
+            (Data::Json { index, .. }, _) if index.runs(name).is_empty() => return Ok(Material::Nothing),
+            (Data::Json { .. }, _) => return Ok(Material::Text),
+            (Data::Shards(index), Some(shards)) => (index, shards),
+            _ => return Ok(Material::Nothing),
+        };
+        let Some(hash) = index.hash(name) else { return Ok(Material::Nothing) };
+        match shards.cached(hash) {
+            Some(packed) => Ok(Material::Shard(packed)),
+            None if self.may_ask => shards.download(http, hash).await.map(Material::Shard),
+            None => Err(RepodataError::PackageNotCached { package: name.to_owned() }),
+        }
+    }
+
+    /// Reads records: of no interest to the network's thread.
+    fn read(&self, name: &str, material: &Material) -> Result<Records, RepodataError> {
+        match (material, &self.data) {
+            (Material::Text, Data::Json { text, index }) => {
+                let mut pieces: Vec<(Section, Vec<u8>)> = Vec::new();
+                for run in index.runs(name) {
+                    let piece = index::read_run(text, *run).map_err(|error| self.broken(name, &error.to_string()))?;
+                    pieces.push((run.section, piece));
+                }
+                pieces.sort_by_key(|(section, _)| *section);
+                Ok(records::of_pieces(&self.origin, name, &index.removed, &pieces))
+            }
+            (Material::Shard(packed), _) => shards::unpack(packed)
+                .map_err(|error| error.to_string())
+                .and_then(|bytes| records::of_shard(&self.origin, name, &bytes))
+                .map_err(|reason| self.broken(name, &reason)),
+            _ => Ok(Records::default()),
+        }
+    }
+
+    fn broken(&self, name: &str, reason: &str) -> RepodataError {
+        RepodataError::Broken { subdir: self.origin.shown(), reason: format!("the records of `{name}`: {reason}") }
+    }
+}
+
+/// What a walk has found in one subdir.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// The records, by name and then by file name.
+    pub(super) records: Vec<Arc<RepoDataRecord>>,
+    /// What was left out.
+    pub(super) left_out: LeftOut,
+}
+
+/// A package with what each subdir has on it.
+struct Fetched {
+    name: String,
+    material: Vec<Material>,
+}
+
+/// A package with its records in each subdir.
+struct Read {
+    name: String,
+    records: Vec<Records>,
+    /// The names that they depend on.
+    dependencies: HashSet<String>,
+}
+
+/// Follows what is asked for through all subdirs. One result for each subdir, in their order.
+pub(super) async fn walk(
+    http: &ClientWithMiddleware,
+    sources: Vec<Source>,
+    specs: impl IntoIterator<Item = MatchSpec>,
+) -> Result<Vec<Found>, RepodataError> {
+    let mut asked: HashMap<String, Vec<MatchSpec>> = HashMap::new();
+    for spec in specs {
+        if let Some(name) = spec.name.as_exact() {
+            asked.entry(name.as_normalized().to_owned()).or_default().push(spec);
+        }
+    }
+    let mut seen: HashSet<String> = asked.keys().cloned().collect();
+    let (sources, asked) = (Arc::new(sources), Arc::new(asked));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let permits = tokio::sync::Semaphore::new(REQUESTS);
+    let mut fetching: FuturesUnordered<_> =
+        seen.iter().map(|name| fetch(http, &sources, &permits, name.clone())).collect();
+    let mut fetched: Vec<Fetched> = Vec::new();
+    let mut reading: FuturesUnordered<JoinHandle<Result<Vec<Read>, RepodataError>>> = FuturesUnordered::new();
+    let mut found: BTreeMap<String, Vec<Records>> = BTreeMap::new();
+    loop {
+        // What is here goes to the threads once no more of it is at hand, or there is enough for one.
+        while reading.len() < threads && !fetched.is_empty() {
+            let count = fetched.len().div_ceil(threads).min(BATCH);
+            let batch = fetched.split_off(fetched.len() - count);
+            let (sources, asked) = (Arc::clone(&sources), Arc::clone(&asked));
+            reading.push(tokio::task::spawn_blocking(move || read(&sources, &asked, batch)));
+        }
+        tokio::select! {
+            biased;
+            Some(one) = fetching.next() => fetched.push(one?),
+            Some(batch) = reading.next() => {
+                for Read { name, records, dependencies } in joined(batch)? {
+                    for dependency in dependencies {
+                        if !seen.contains(&dependency) {
+                            seen.insert(dependency.clone());
+                            fetching.push(fetch(http, &sources, &permits, dependency));
+                        }
+                    }
+                    found.insert(name, records);
+                }
+            }
+            else => break,
+        }
+    }
+    Ok(gather(found, sources.len()))
+}
+
+/// What a thread has done. It goes on panicking here if it panicked.
+pub(super) fn joined<T>(outcome: Result<T, tokio::task::JoinError>) -> T {
+    match outcome {
+        Ok(value) => value,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+async fn fetch(
+    http: &ClientWithMiddleware,
+    sources: &Arc<Vec<Source>>,
+    permits: &tokio::sync::Semaphore,
+    name: String,
+) -> Result<Fetched, RepodataError> {
+    let one = async |source: &Source| {
+        let _permit = permits.acquire().await;
+        source.material(http, &name).await
+    };
+    let material = futures::future::try_join_all(sources.iter().map(one)).await?;
+    Ok(Fetched { name, material })
+}
+
+fn read(
+    sources: &[Source],
+    asked: &HashMap<String, Vec<MatchSpec>>,
+    batch: Vec<Fetched>,
+) -> Result<Vec<Read>, RepodataError> {
+    let one = |Fetched { name, material }: Fetched| {
+        let mut dependencies = HashSet::new();
+        let mut all = Vec::with_capacity(material.len());
+        for (source, material) in sources.iter().zip(&material) {
+            let mut records = source.read(&name, material)?;
+            if let Some(specs) = asked.get(&name) {
+                records.records.retain(|record| specs.iter().any(|spec| spec.matches(record.as_ref())));
+            }
+            records.records.iter().for_each(|record| note_dependencies(record, &mut dependencies));
+            all.push(records);
+        }
+        Ok(Read { name, records: all, dependencies })
+    };
+    batch.into_iter().map(one).collect()
+}
+
+/// Notes the names that a record depends on, those of its extras too: more than is needed does no harm.
+fn note_dependencies(record: &RepoDataRecord, names: &mut HashSet<String>) {
+    let record = &record.package_record;
+    for spec in record.depends.iter().chain(record.extra_depends.values().flatten()) {
+        let name = PackageName::normalized_name_from_matchspec_str(spec);
+        // Virtual packages are no channel's.
+        if !names.contains(name.as_ref()) && !name.starts_with("__") {
+            names.insert(name.into_owned());
+        }
+    }
+}
+
+fn gather(found: BTreeMap<String, Vec<Records>>, subdirs: usize) -> Vec<Found> {
+    let mut gathered: Vec<Found> = std::iter::repeat_with(Found::default).take(subdirs).collect();
+    for records in found.into_values() {
+        for (found, records) in gathered.iter_mut().zip(records) {
+            found.records.extend(records.records);
+            found.left_out.merge(records.left_out);
+        }
+    }
+    gathered
+}
