@@ -85,6 +85,10 @@ impl Row {
                 let row = row("mode", "it has other permissions", path, packages);
                 (row, Some(expected.join(" or ")), Some(format!("{found:04o}")))
             }
+            Finding::Target { path, packages, expected, found } => {
+                let row = row("target", "it points somewhere else", path, packages);
+                (row, Some(expected.display().to_string()), Some(found.display().to_string()))
+            }
             Finding::Size { path, packages, expected, found } => {
                 let row = row("size", "it has another size", path, packages);
                 (row, Some(expected.to_string()), Some(found.to_string()))

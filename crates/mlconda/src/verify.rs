@@ -5,9 +5,10 @@
 //! walk through the prefix tells what is there and of which kind; then each recorded file is opened once, as no
 //! link, and hashed. The largest come first, so that no thread is left alone with one in the end.
 //!
-//! What cannot be told from a record is not judged: conda and mamba keep the modes that an archive has, and write
-//! no hash for some of the files that they make; a soft link's hash is that of the file it pointed to when the
-//! package was built. Such gaps are counted.
+//! What cannot be told from a record is not judged. conda's fields have no word for a file's mode and a soft link's
+//! target (a link's hash is that of the file it pointed to when the package was built); mlconda writes both into a field
+//! of its own. conda and mamba keep the modes that an archive has, and write no hash for some of the files that they make;
+//! such files are counted.
 
 mod closure;
 mod files;
@@ -178,6 +179,17 @@ pub enum Finding {
         /// Those that it has.
         found: u32,
     },
+    /// A soft link points somewhere else.
+    Target {
+        /// The link.
+        path: PathBuf,
+        /// The packages that hold it.
+        packages: Vec<String>,
+        /// Where it should point to.
+        expected: PathBuf,
+        /// Where it points to.
+        found: PathBuf,
+    },
     /// A file has another size.
     Size {
         /// The path.
@@ -219,6 +231,7 @@ impl Finding {
             | Self::OtherKind { path, .. }
             | Self::Unreadable { path, .. }
             | Self::Mode { path, .. }
+            | Self::Target { path, .. }
             | Self::Size { path, .. }
             | Self::Content { path, .. }
             | Self::OtherHolder { path, .. } => Some(path),

@@ -5,8 +5,9 @@
 //! own directory: without one there is no cache.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     io::{self, Read},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -30,6 +31,14 @@ pub(super) fn place(cache: &Path, package: &LockedPackage) -> Option<PathBuf> {
     }
 }
 
+/// Where the size of a package's archive is noted, in bytes as text: the archive itself is not kept.
+const ARCHIVE_SIZE: &str = "info/archive-size";
+
+/// The size of the archive that a package of the cache came in.
+pub(super) fn archive_size(place: &Path) -> Option<u64> {
+    fs_err::read_to_string(place.join(ARCHIVE_SIZE)).ok()?.parse().ok()
+}
+
 /// Extracts a verified archive to its place in the cache.
 pub(super) fn fill(place: &Path, archive: &Archive, file_name: &str) -> io::Result<()> {
     let parent = place.parent().ok_or_else(|| invalid("the cache has no directory"))?;
@@ -38,6 +47,7 @@ pub(super) fn fill(place: &Path, archive: &Archive, file_name: &str) -> io::Resu
     let mut extraction =
         Extraction { root: aside.path(), buffer: vec![0; 1 << 20], listed: None, files: HashSet::new() };
     unpack(archive, file_name, &mut extraction)?;
+    fs_err::write(aside.path().join(ARCHIVE_SIZE), archive.size()?.to_string())?;
     system::set_directory_mode(aside.path(), 0o755)?;
     match fs_err::rename(aside.path(), place) {
         // Another process was faster: its package is as good as ours.
@@ -61,11 +71,24 @@ pub(super) fn read<S: Sink>(place: &Path, sink: &mut S) -> Result<(), S::Error> 
     let mut paths: Vec<_> = info.read()?.paths.into_values().collect();
     paths.sort_by(|one, other| one.relative_path.cmp(&other.relative_path));
     sink.begin(&info)?;
+    // Only an archive's own hard links make several paths of a package one file. They stay so in the prefix, also
+    // where the file is a copy or gets a prefix.
+    let mut first: HashMap<u64, PathBuf> = HashMap::new();
     for listed in paths.into_iter().filter(|listed| listed.path_type != PathType::Directory) {
         let file = place.join(&listed.relative_path);
         let metadata = fs_err::symlink_metadata(&file)?;
         let modified = system::modified(&metadata);
-        let kind = if metadata.is_symlink() { Kind::SoftLink(fs_err::read_link(&file)?) } else { Kind::OnDisk(file) };
+        let kind = if metadata.is_symlink() {
+            Kind::SoftLink(fs_err::read_link(&file)?)
+        } else {
+            match first.get(&metadata.ino()) {
+                Some(first) => Kind::HardLink(first.clone()),
+                None => {
+                    first.insert(metadata.ino(), listed.relative_path.clone());
+                    Kind::OnDisk(file)
+                }
+            }
+        };
         let executable = system::is_executable(&metadata);
         sink.entry(Entry { path: listed.relative_path, kind, size: metadata.len(), executable, modified })?;
     }

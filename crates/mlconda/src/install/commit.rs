@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rattler_conda_types::PrefixRecord;
+
 use super::{InstallError, record, script, stage::Stage};
 use crate::{plan::Plan, prefix::Prefix, system};
 
@@ -50,6 +52,8 @@ pub(super) struct Change {
     modules: HashSet<PathBuf>,
     /// Directories that get something new.
     entered: HashSet<PathBuf>,
+    /// Directories of packages that stay.
+    settled: HashSet<PathBuf>,
     /// Directories that go if nothing is left in them.
     hollow: HashSet<PathBuf>,
     /// Files that belonged to no package, and that a package's file replaces. Sorted.
@@ -79,7 +83,8 @@ impl Change {
             hollow.extend(directories.filter(|path| super::stage::is_inside(path)));
         }
         let entered = new.iter().filter_map(|path| path.parent().map(Path::to_owned)).collect();
-        Ok(Self { prefix: prefix.path().to_owned(), gone, modules, entered, hollow, replaced, time })
+        let settled = directories(&plan.keep);
+        Ok(Self { prefix: prefix.path().to_owned(), gone, modules, entered, settled, hollow, replaced, time })
     }
 
     /// Runs the scripts of packages that go.
@@ -207,10 +212,27 @@ impl Change {
             fs_err::remove_dir(twin)?;
             return Ok(Twin::Emptied);
         }
-        let time = if left_out > 0 { self.time } else { system::modified(&metadata) };
+        // A twin's directories are new ones anyway: those of packages get the time that a first installation gives.
+        let is_settled = left_out > 0 || self.settled.contains(relative);
+        let time = if is_settled { self.time } else { system::modified(&metadata) };
         system::copy_directory(&metadata, twin, time)?;
         Ok(Twin::Kept)
     }
+}
+
+/// The directories that packages have something in, or name.
+fn directories(records: &[PrefixRecord]) -> HashSet<PathBuf> {
+    let mut found = HashSet::new();
+    for record in records {
+        let parents = record::files(record).filter_map(|path| path.parent());
+        let named = record::directories(record).map(|entry| entry.relative_path.as_path());
+        for path in parents.chain(named).flat_map(Path::ancestors) {
+            if !found.contains(path) {
+                found.insert(path.to_owned());
+            }
+        }
+    }
+    found
 }
 
 /// What became of a directory in the twin.

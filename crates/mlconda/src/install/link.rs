@@ -16,6 +16,7 @@ use rattler_digest::{Sha256, Sha256Hash, compute_bytes_digest};
 use super::{
     InstallError, OutwardLinks,
     package::{Info, Package, invalid},
+    record::Own,
     stage::{Stage, is_inside, link_stays_inside},
     unpack::{Entry, Kind, Sink},
 };
@@ -46,6 +47,7 @@ pub(super) struct Linking<'a> {
     stop: &'a AtomicBool,
     package: Option<Package>,
     paths: Vec<PathsEntry>,
+    own: Own,
 }
 
 /// What [`Linking`] came to.
@@ -53,6 +55,8 @@ pub(super) struct Linked {
     pub(super) package: Package,
     /// The paths in the prefix, for the record, sorted.
     pub(super) paths: Vec<PathsEntry>,
+    /// What else the record is to hold.
+    pub(super) own: Own,
 }
 
 /// Why linking stopped.
@@ -92,6 +96,7 @@ impl Sink for Linking<'_> {
             return Err(LinkError::PythonWanted);
         }
         self.paths.clear();
+        self.own = Own::default();
         self.paths.reserve(package.paths.len());
         self.package = Some(package);
         Ok(())
@@ -108,6 +113,9 @@ impl Sink for Linking<'_> {
         };
         let target = self.target(&entry.path)?;
         let place = self.stage.claim(&target, self.number)?;
+        if entry.executable && matches!(entry.kind, Kind::File(_) | Kind::OnDisk(_)) {
+            self.own.executable.insert(target.clone());
+        }
         let entry = match entry.kind {
             Kind::File(content) => {
                 let source = File { content, size: entry.size, executable: entry.executable, modified: entry.modified };
@@ -130,6 +138,7 @@ impl Sink for Linking<'_> {
                 }
                 fs_err::os::unix::fs::symlink(to, &place).map_err(disk)?;
                 crate::system::set_link_time(&place, entry.modified).map_err(disk)?;
+                self.own.links.insert(target.clone(), to.clone());
                 PathsEntry { path_type: PathType::SoftLink, ..plain(&listed, target) }
             }
             Kind::HardLink(ref to) => self.same_file(to, &listed, target, &place)?,
@@ -164,7 +173,7 @@ impl<'a> Linking<'a> {
         outward_links: OutwardLinks,
         stop: &'a AtomicBool,
     ) -> Self {
-        Self { stage, number, python, buffer, outward_links, stop, package: None, paths: Vec::new() }
+        Self { stage, number, python, buffer, outward_links, stop, package: None, paths: Vec::new(), own: Own::default() }
     }
 
     /// Where a path of the archive goes in the prefix.
@@ -271,6 +280,9 @@ impl<'a> Linking<'a> {
             .into());
         };
         fs_err::hard_link(self.stage.place(&source, self.number), place).map_err(disk)?;
+        if self.own.executable.contains(&source) {
+            self.own.executable.insert(target.clone());
+        }
         let original_path = (target != listed.relative_path).then(|| listed.relative_path.clone());
         Ok(PathsEntry { relative_path: target, original_path, no_link: listed.no_link, ..known })
     }
@@ -295,7 +307,7 @@ impl<'a> Linking<'a> {
         self.entry_points()?;
         self.paths.sort_by(|one, other| one.relative_path.cmp(&other.relative_path));
         match self.package {
-            Some(package) => Ok(Linked { package, paths: self.paths }),
+            Some(package) => Ok(Linked { package, paths: self.paths, own: self.own }),
             None => Err(invalid("the archive is empty").into()),
         }
     }
@@ -314,6 +326,7 @@ impl<'a> Linking<'a> {
             file.write_all(text.as_bytes()).map_err(disk)?;
             crate::system::set_time(file.file(), package.built().unwrap_or(0)).map_err(disk)?;
             let hash = sha256(text.as_bytes());
+            self.own.executable.insert(target.clone());
             self.paths.push(PathsEntry {
                 relative_path: target,
                 original_path: None,

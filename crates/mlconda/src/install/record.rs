@@ -4,6 +4,7 @@
 //! no cache path, no clock, no secret.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     io::{self, Write as _},
     path::{Path, PathBuf},
@@ -14,7 +15,8 @@ use rattler_conda_types::{
     PrefixRecord, RepoDataRecord,
     prefix_record::{Link, LinkType, PathType, PathsEntry},
 };
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::{InstallError, link::Linked};
@@ -23,8 +25,28 @@ use crate::{
     network,
 };
 
-/// The record of a package that has been linked.
-pub(super) fn record(locked: &LockedPackage, linked: &Linked, spec: Option<&str>) -> io::Result<PrefixRecord> {
+/// The field of a record that is mlconda's own.
+const OWN: &str = "mlconda";
+
+/// What a record holds besides conda's fields, which have no word for it; other tools pass over the field. It is in
+/// the record and nowhere else, so that it goes with the package whoever removes that.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Own {
+    /// Files that anybody may run.
+    #[serde(default)]
+    pub(crate) executable: BTreeSet<PathBuf>,
+    /// Where soft links point to.
+    #[serde(default)]
+    pub(crate) links: BTreeMap<PathBuf, PathBuf>,
+}
+
+/// The record of a package that has been linked. `size` is the archive's in bytes, if it is known.
+pub(super) fn record(
+    locked: &LockedPackage,
+    linked: &Linked,
+    size: Option<u64>,
+    spec: Option<&str>,
+) -> io::Result<PrefixRecord> {
     let (sha256, md5) = match locked.digest {
         Digest::Sha256(hash) => (Some(hash), None),
         Digest::Md5(hash) => (None, Some(hash)),
@@ -32,7 +54,7 @@ pub(super) fn record(locked: &LockedPackage, linked: &Linked, spec: Option<&str>
     };
     let url = Url::parse(&network::redact(&locked.url)).unwrap_or_else(|_| locked.url.clone());
     let record = RepoDataRecord {
-        package_record: linked.package.record(locked.size, sha256, md5)?,
+        package_record: linked.package.record(locked.size.or(size), sha256, md5)?,
         identifier: locked.file_name.parse().map_err(super::package::invalid)?,
         channel: Some(channel(&url)),
         url,
@@ -56,13 +78,52 @@ fn channel(url: &Url) -> String {
     text.rsplit_once('/').map_or(text, |(channel, _)| channel).to_owned()
 }
 
-/// A record's text. conda reads `requested_spec`, newer tools `requested_specs`.
-pub(super) fn render(record: &PrefixRecord) -> io::Result<Vec<u8>> {
-    let mut value = serde_json::to_value(record)?;
-    if let (Some(fields), Some(spec)) = (value.as_object_mut(), record.requested_specs.first()) {
+/// A record's text.
+pub(super) fn render(record: &PrefixRecord, own: &Own) -> io::Result<Vec<u8>> {
+    let mut fields = fields_of(serde_json::to_value(record)?)?;
+    // Very old packages say `true`; tools that are strict about types want the word for it.
+    if fields.get("noarch") == Some(&json!(true)) {
+        fields.insert("noarch".to_owned(), json!("generic"));
+    }
+    fields.insert(OWN.to_owned(), serde_json::to_value(own)?);
+    request(&mut fields, record.requested_specs.first().map(String::as_str));
+    serde_json::to_vec(&fields).map_err(Into::into)
+}
+
+/// Reads a record that mlconda wrote.
+pub(super) fn read(path: &Path) -> io::Result<(PrefixRecord, Own)> {
+    #[derive(Default, Deserialize)]
+    struct Whole {
+        #[serde(default)]
+        mlconda: Own,
+    }
+    let whole: Whole = serde_json::from_slice(&fs_err::read(path)?)?;
+    Ok((PrefixRecord::from_path(path)?, whole.mlconda))
+}
+
+/// The text of any tool's record, with another match spec that asked for its package.
+pub(super) fn requested_anew(text: &[u8], spec: Option<&str>) -> io::Result<Vec<u8>> {
+    let mut fields = fields_of(serde_json::from_slice(text)?)?;
+    request(&mut fields, spec);
+    serde_json::to_vec(&fields).map_err(Into::into)
+}
+
+fn fields_of(value: Value) -> io::Result<Map<String, Value>> {
+    match value {
+        Value::Object(fields) => Ok(fields),
+        _ => Err(super::package::invalid("a record is no object")),
+    }
+}
+
+/// Notes the match spec that asked for a package. conda reads `requested_spec`, newer tools `requested_specs`. The
+/// fields have the same order whether a spec comes now or was there before.
+fn request(fields: &mut Map<String, Value>, spec: Option<&str>) {
+    let specs: Vec<&str> = spec.into_iter().collect();
+    fields.insert("requested_specs".to_owned(), json!(specs));
+    fields.shift_remove("requested_spec");
+    if let Some(spec) = spec {
         fields.insert("requested_spec".to_owned(), json!(spec));
     }
-    serde_json::to_vec(&value).map_err(Into::into)
 }
 
 /// Writes a file with a time.
@@ -108,7 +169,7 @@ fn line(sign: char, url: &Url) -> String {
 /// `conda-meta/state` with these variables, or `None` where there is nothing to say. What other tools keep there
 /// stays.
 pub(super) fn state(old: Option<&[u8]>, variables: &IndexMap<String, String>) -> Option<Vec<u8>> {
-    let mut state: serde_json::Map<String, serde_json::Value> =
+    let mut state: Map<String, Value> =
         old.and_then(|text| serde_json::from_slice(text).ok()).unwrap_or_default();
     if variables.is_empty() && state.is_empty() {
         return None;

@@ -16,7 +16,10 @@ use super::{
     InstallError,
     commit::{self, Change},
 };
-use crate::{prefix::Prefix, system};
+use crate::{
+    prefix::Prefix,
+    system::{self, Time},
+};
 
 /// A place that this process holds. Dropping it removes what is left over, and the directories made for it.
 pub(super) struct Site {
@@ -25,6 +28,8 @@ pub(super) struct Site {
     /// Where the twin of the prefix is, and after the swap the old one.
     twin: Option<PathBuf>,
     kind: Kind,
+    /// The directory above the prefix that was there before, and its time in seconds since 1970 and nanoseconds.
+    above: Option<(PathBuf, Time)>,
     /// Directories above the prefix that were not there before, the topmost first.
     made: Vec<PathBuf>,
     /// Keep other processes out as long as they are open: the stage, and the prefix if there is one. A lock goes with
@@ -46,6 +51,7 @@ enum Kind {
 impl Site {
     pub(super) fn prepare(prefix: &Prefix) -> Result<Self, InstallError> {
         let path = prefix.path();
+        let above = path.ancestors().skip(1).find_map(|path| Some((path.to_owned(), Time::of(path)?)));
         let made = make_parents(path.parent().unwrap_or(Path::new("/")))?;
         let mut kind = kind(path);
         if kind != Kind::New && !may_hold_environment(path)? {
@@ -65,7 +71,7 @@ impl Site {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(busy()),
             other => other?,
         }
-        let mut site = Self { prefix: path.to_owned(), stage, twin, kind, made, holds: Vec::new(), done: false };
+        let mut site = Self { prefix: path.to_owned(), stage, twin, kind, above, made, holds: Vec::new(), done: false };
         site.holds.push(system::hold(&site.stage)?.ok_or_else(busy)?);
         if kind != Kind::New {
             site.holds.push(system::hold(path)?.ok_or_else(busy)?);
@@ -136,6 +142,9 @@ impl Site {
                 system::set_directory_time(&self.prefix, change.time)?;
             }
         }
+        for path in &self.made {
+            system::set_directory_time(path, change.time)?;
+        }
         self.done = true;
         Ok(())
     }
@@ -153,6 +162,11 @@ impl Drop for Site {
             for path in self.made.iter().rev() {
                 let _ = fs_err::remove_dir(path);
             }
+        }
+        // Making and removing what is ours gave it the clock's time, which would be in an image's layer. Where it belongs
+        // to somebody else, it keeps that.
+        if let Some((path, time)) = &self.above {
+            let _ = time.set(path);
         }
     }
 }

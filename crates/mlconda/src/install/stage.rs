@@ -145,7 +145,8 @@ impl Stage {
         self.directory_of(path, claims)?;
         let place = self.root.join(path);
         fs_err::create_dir(&place)?;
-        if self.umask & 0o755 != 0 {
+        // It takes too much, or leaves too much.
+        if self.umask != 0o022 {
             system::set_directory_mode(&place, 0o755)?;
         }
         claims.directories.insert(path.to_owned());

@@ -33,6 +33,14 @@ trait Source: Read + Seek {}
 impl<T: Read + Seek> Source for T {}
 
 impl Archive {
+    /// Its size in bytes.
+    pub(super) fn size(&self) -> io::Result<u64> {
+        match self {
+            Self::Memory(bytes) => Ok(bytes.len() as u64),
+            Self::File(file) => Ok(file.metadata()?.len()),
+        }
+    }
+
     /// The archive from its beginning.
     fn open(&self) -> io::Result<Box<dyn Source + '_>> {
         match self {

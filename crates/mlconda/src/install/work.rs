@@ -267,6 +267,11 @@ impl Shared {
             Ok(archive) => archive,
             Err(error) => return Outcome::Failed(error),
         };
+        let size = match &archive {
+            Place::Cached(place) => cache::archive_size(place),
+            Place::Here(archive) => archive.size().ok(),
+            Place::Local(_) => None,
+        };
         let read = match &archive {
             Place::Cached(place) => cache::read(place, &mut linking),
             Place::Here(archive) => unpack(archive, &package.file_name, &mut linking),
@@ -280,7 +285,7 @@ impl Shared {
             Err(error) => Err(error),
             Ok(()) => linking.finish(),
         };
-        match linked.and_then(|linked| self.record(number, &linked)) {
+        match linked.and_then(|linked| self.record(number, &linked, size)) {
             Ok(finished) => Outcome::Finished(Box::new(finished)),
             Err(LinkError::Failed(error)) => Outcome::Failed(error),
             Err(LinkError::Content(source)) => Outcome::Failed(blame(package, source)),
@@ -301,7 +306,7 @@ impl Shared {
     }
 
     /// Writes a package's record. Its list of files can be long: it goes to disk, not into the result.
-    fn record(&self, number: usize, linked: &Linked) -> Result<Finished, LinkError> {
+    fn record(&self, number: usize, linked: &Linked, size: Option<u64>) -> Result<Finished, LinkError> {
         let package = &self.packages[number];
         let index = &linked.package.index;
         if index.name.as_normalized() != package.name.as_str() || index.version.as_str() != package.version {
@@ -309,9 +314,9 @@ impl Shared {
             return Err(super::package::invalid(message).into());
         }
         let spec = record::requested(&self.specs, &package.name);
-        let mut record = record::record(package, linked, spec)?;
+        let mut record = record::record(package, linked, size, spec)?;
         let path = self.stage.root().join("conda-meta").join(format!("{}.json", package.dist_name()));
-        record::write(&path, &record::render(&record)?, linked.package.built().unwrap_or(0))?;
+        record::write(&path, &record::render(&record, &linked.own)?, linked.package.built().unwrap_or(0))?;
         if linked.package.is_python() {
             let info = PythonInfo::from_python_record(&record.repodata_record.package_record, self.platform)
                 .map_err(|error| super::package::invalid(error.to_string()))?;

@@ -226,6 +226,7 @@ fn missing<'c, 'a>(
         let kind = found.get(path).copied().or_else(|| behind_a_link(prefix, path, claims, found));
         match kind {
             Some(Kind::File) if is_of_kind(group, Kind::File) => files.push(group),
+            Some(Kind::Link) if is_of_kind(group, Kind::Link) => link(prefix, group, findings),
             Some(_) => {}
             // Where something else stands in place of a directory, that is all there is to tell.
             None if path
@@ -236,6 +237,24 @@ fn missing<'c, 'a>(
         }
     }
     files
+}
+
+/// Compares where a soft link points to.
+fn link(prefix: &Path, claims: &[Claim<'_>], findings: &mut Vec<Finding>) {
+    let Some(Claim { entry, .. }) = claims.last() else { return };
+    let path = entry.path.clone();
+    match fs_err::read_link(prefix.join(&path)) {
+        Ok(found) => {
+            // A record that does not tell agrees with all.
+            let agrees = |claim: &Claim<'_>| claim.entry.target.as_ref().is_none_or(|target| *target == found);
+            if let Some(expected) = entry.target.clone().filter(|_| !claims.iter().any(agrees)) {
+                findings.push(Finding::Target { path, packages: holders(claims), expected, found });
+            }
+        }
+        Err(error) => {
+            findings.push(Finding::Unreadable { path, packages: holders(claims), reason: error.to_string() });
+        }
+    }
 }
 
 /// What a path is that a package has put behind a link of another package, as `lib64` may be one to `lib`.
