@@ -10,7 +10,10 @@ use mlconda_test::{
     sha256_hex, tree,
 };
 
-use crate::{serve, world};
+use crate::{
+    regressions::{Info, Part, archive},
+    serve, world,
+};
 
 /// One package of each kind, dependencies first.
 const EVERY_KIND: [&str; 17] = [
@@ -256,6 +259,8 @@ fn records_say_what_conda_tools_read_and_nothing_of_the_builder() {
     let meta = world.path().join("prefix/conda-meta");
     for entry in fs_err::read_dir(&meta).unwrap() {
         let text = fs_err::read_to_string(entry.unwrap().path()).unwrap();
+        // The prefix is in the files, too.
+        let text = text.replace(argument(&world.path().join("prefix")), "");
         assert!(!text.contains(argument(&world.path())), "{text}");
     }
     let record = fs_err::read(meta.join("tzdata-2024a-hd8ed1ab_0.json")).unwrap();
@@ -269,6 +274,7 @@ fn records_say_what_conda_tools_read_and_nothing_of_the_builder() {
       "name": "tzdata",
       "noarch": "generic",
       "sha256": "[SHA256]",
+      "size": [SIZE],
       "subdir": "noarch",
       "timestamp": 1700000000000,
       "version": "2024a",
@@ -310,6 +316,12 @@ fn records_say_what_conda_tools_read_and_nothing_of_the_builder() {
       "link": {
         "source": "",
         "type": 3
+      },
+      "mlconda": {
+        "executable": [],
+        "links": {
+          "share/zoneinfo/Zulu": "Etc/UTC"
+        }
       }
     }
     "#);
@@ -440,35 +452,80 @@ fn of_several_platforms_the_machines_is_installed() {
 #[test]
 fn the_same_lock_gives_the_same_prefix() {
     let world = world();
-    let lock = world.write_lock("env.lock", None, &EVERY_KIND);
-    let (prefix, cache) = (world.path().join("prefix"), world.path().join("cache"));
-    let install = |threads: &str, variables: &[(&str, &str)]| {
-        let arguments = ["install", argument(&lock), "-p", argument(&prefix), "--threads", threads];
-        world.mlconda_with(arguments, variables).success();
-        let tree = tree::tree(&prefix).unwrap();
-        let mut times: BTreeMap<_, _> = identities(&prefix).into_iter().map(|(path, (_, time))| (path, time)).collect();
-        times.insert(String::new(), std::os::unix::fs::MetadataExt::mtime(&fs_err::metadata(&prefix).unwrap()));
-        fs_err::remove_dir_all(&prefix).unwrap();
-        (tree, times)
+    let listed = world.write_lock("listed.lock", None, &EVERY_KIND);
+    let script = Part::File("#!/old/prefix/bin/sh\n");
+    let twice = archive(&world, "twice", Info::First, "", &[("bin/one", script), ("bin/two", Part::Hard("bin/one"))]);
+    let text = fs_err::read_to_string(listed).unwrap();
+    let lock = world.write("env.lock", &format!("{text}{twice}\n"));
+    let (prefix, cache) = (world.path().join("envs/deep/prefix"), world.path().join("cache"));
+    let install = |umask: &str, threads: &str, variables: &[(&str, &str)]| {
+        let mut command = world.command("/bin/sh");
+        let program = env!("CARGO_BIN_EXE_mlconda");
+        command.args(["-c", &format!("umask {umask}; exec \"$@\""), "sh", program, "install", "--threads", threads]);
+        command.arg(&lock).arg("-p").arg(&prefix).envs(variables.iter().copied());
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let tree = tree::archived(&world.path().join("envs")).unwrap();
+        fs_err::remove_dir_all(world.path().join("envs")).unwrap();
+        tree
     };
-    let (tree, times) = install("1", &[]);
-    let again = |what: &str, threads: &str, variables: &[(&str, &str)]| {
-        let other = install(threads, variables);
-        assert_eq!(tree::difference(&tree, &other.0), "", "{what}");
-        assert_eq!(times, other.1, "{what}: times");
+    let tree = install("022", "1", &[]);
+    let again = |what: &str, umask: &str, threads: &str, variables: &[(&str, &str)]| {
+        assert_eq!(tree::difference(&tree, &install(umask, threads, variables)), "", "{what}");
     };
-    again("four threads", "4", &[]);
+    again("eight threads", "022", "8", &[]);
+    again("nobody else may look", "077", "2", &[]);
+    again("the group may write", "002", "2", &[]);
+    again("everybody may write", "000", "2", &[]);
+    let elsewhere = [
+        ("TZ", "Asia/Tokyo"),
+        ("LC_ALL", "C"),
+        ("PYTHONHASHSEED", "7"),
+        ("PYTHONOPTIMIZE", "2"),
+        ("HOME", argument(&prefix)),
+        ("TMPDIR", "/nonexistent"),
+    ];
+    again("another user", "022", "2", &elsewhere);
     fs_err::create_dir(&cache).unwrap();
     let with_cache = [("MLCONDA_CACHE_DIR", argument(&cache))];
-    again("a cache that is filled", "4", &with_cache);
-    again("a full cache", "1", &with_cache);
+    again("a cache that is filled", "022", "4", &with_cache);
+    again("a full cache", "022", "1", &with_cache);
+}
+
+#[test]
+fn a_prefix_that_is_there_and_empty_becomes_the_same() {
+    let world = world();
+    let lock = world.write_lock("env.lock", None, &EVERY_KIND);
+    let prefix = world.path().join("prefix");
+    let install = || {
+        world.mlconda(["install", argument(&lock), "-p", argument(&prefix)]).success();
+        let tree = tree::archived(&prefix).unwrap();
+        fs_err::remove_dir_all(prefix.canonicalize().unwrap()).unwrap();
+        tree
+    };
+    let tree = install();
     fs_err::create_dir(&prefix).unwrap();
-    again("a prefix that is there, and empty", "2", &[]);
+    assert_eq!(tree::difference(&tree, &install()), "");
     fs_err::create_dir(prefix.with_file_name("real")).unwrap();
     std::os::unix::fs::symlink("real", &prefix).unwrap();
-    assert_eq!(world.mlconda(["install", argument(&lock), "-p", argument(&prefix)]).code, 0);
-    let through_link = tree::tree(&prefix.with_file_name("real")).unwrap();
-    assert_eq!(tree::difference(&tree, &through_link), "", "a prefix that is a link");
+    assert_eq!(tree::difference(&tree, &install()), "", "a prefix that is a link");
+}
+
+#[test]
+fn directories_above_do_not_tell_when() {
+    let world = world();
+    let lock = world.write_lock("env.lock", None, &["tzdata"]);
+    let time = |path: &std::path::Path| fs_err::metadata(path).unwrap().modified().unwrap();
+    let long_ago = std::time::UNIX_EPOCH + std::time::Duration::from_nanos(1_234_567_890_123_456_789);
+    let mine = world.path().join("mine");
+    fs_err::create_dir(&mine).unwrap();
+    fs_err::File::open(&mine).unwrap().file().set_modified(long_ago).unwrap();
+    // The second time, the prefix is made anew and swapped in.
+    for lock in [lock, world.write_lock("other.lock", None, &["hollow"])] {
+        world.mlconda(["install", argument(&lock), "-p", "../mine/envs/prefix"]).success();
+        assert_eq!(time(&mine), long_ago, "what was there");
+        assert_eq!(time(&mine.join("envs")), time(&mine.join("envs/prefix")), "what was made");
+    }
 }
 
 #[test]

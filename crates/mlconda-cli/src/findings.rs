@@ -36,6 +36,11 @@ impl Row {
             Finding::NoHistory => {
                 Self { path: Some("conda-meta/history".into()), ..row("no-history", "the history is missing") }
             }
+            Finding::Moved { expected, found } => {
+                let show = |path: PathBuf| Some(path.display().to_string());
+                let row = row("moved", "its files name another prefix");
+                Self { path: Some(found.clone()), expected: show(expected), found: show(found), ..row }
+            }
             Finding::Record { path, reason } => {
                 Self { path: Some(path), found: Some(reason), ..row("record", "the record cannot be read") }
             }

@@ -16,7 +16,7 @@ mod records;
 mod strangers;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     num::NonZero,
     path::{Path, PathBuf},
     sync::{
@@ -74,6 +74,13 @@ pub enum Finding {
     },
     /// There is no `conda-meta/history`: for conda tools, no environment.
     NoHistory,
+    /// The prefix was installed at another place, which is written in its files.
+    Moved {
+        /// Where it was installed.
+        expected: PathBuf,
+        /// Where it is.
+        found: PathBuf,
+    },
     /// A record cannot be read.
     Record {
         /// The record's file.
@@ -278,6 +285,7 @@ pub fn verify(
 ) -> Result<Report, PrefixError> {
     let mut findings = environment(prefix);
     let packages = records::read(prefix, threads, &mut findings)?;
+    findings.extend(moved(prefix.path(), &packages));
     let mut report = Report { packages: packages.len(), ..Report::default() };
     if let Some(lock) = lock {
         report.without_digest = compare(lock, &packages, &mut findings);
@@ -306,6 +314,14 @@ fn environment(prefix: &Prefix) -> Vec<Finding> {
         findings.push(Finding::NoHistory);
     }
     findings
+}
+
+/// Whether the files of packages name another prefix than this one, under whatever name.
+fn moved(prefix: &Path, packages: &[Package]) -> Vec<Finding> {
+    let written: BTreeSet<&Path> = packages.iter().filter_map(|package| package.prefix.as_deref()).collect();
+    let same = |one: &Path| matches!((one.canonicalize(), prefix.canonicalize()), (Ok(one), Ok(other)) if one == other);
+    let others = written.into_iter().filter(|written| *written != prefix && !same(written));
+    others.map(|written| Finding::Moved { expected: written.to_owned(), found: prefix.to_owned() }).collect()
 }
 
 /// Compares the packages of a lock with those that are recorded; gives those whose records cannot be compared by hash.

@@ -216,6 +216,7 @@ impl<'a> Linking<'a> {
                 let (prefix, platform) = (&self.stage.prefix, &self.stage.platform);
                 copy_and_replace_placeholders(&original, &mut *self.buffer, text, prefix, platform, kind)?;
                 file.write_all(self.buffer).map_err(disk)?;
+                self.own.prefix = Some(prefix.into());
                 PathsEntry {
                     // A package from before `paths.json` does not tell the hash.
                     sha256: Some(listed.sha256.unwrap_or_else(|| sha256(&original))),
@@ -327,6 +328,7 @@ impl<'a> Linking<'a> {
             crate::system::set_time(file.file(), package.built().unwrap_or(0)).map_err(disk)?;
             let hash = sha256(text.as_bytes());
             self.own.executable.insert(target.clone());
+            self.own.prefix = Some(self.stage.prefix.clone().into());
             self.paths.push(PathsEntry {
                 relative_path: target,
                 original_path: None,

@@ -38,6 +38,9 @@ pub(crate) struct Own {
     /// Where soft links point to.
     #[serde(default)]
     pub(crate) links: BTreeMap<PathBuf, PathBuf>,
+    /// The prefix, if it was written into files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) prefix: Option<PathBuf>,
 }
 
 /// The record of a package that has been linked. `size` is the archive's in bytes, if it is known.

@@ -139,7 +139,8 @@ impl Site {
                     .map_err(|source| InstallError::InPart { prefix: self.prefix.clone(), source: Box::new(source) })?;
                 // The stage was in the prefix; its going is the last change there.
                 let _ = fs_err::remove_dir_all(&self.stage);
-                system::set_directory_time(&self.prefix, change.time)?;
+                // The prefix may be a link.
+                system::set_directory_time(&fs_err::canonicalize(&self.prefix)?, change.time)?;
             }
         }
         for path in &self.made {

@@ -29,6 +29,8 @@ pub(super) struct Package {
     pub(super) record: PackageRecord,
     /// What it holds.
     pub(super) entries: Vec<Entry>,
+    /// The prefix that was written into its files, if one was and the record tells.
+    pub(super) prefix: Option<PathBuf>,
 }
 
 impl Package {
@@ -136,8 +138,9 @@ fn read_one(path: &Path) -> io::Result<Package> {
         let bare = |path| Entry { path, kind: None, sha256: None, size: None, modes: &[], target: None };
         entries.extend(linked.files.into_iter().map(bare));
     }
+    let prefix = own.as_ref().and_then(|own| own.prefix.clone());
     let dist_name = format!("{}-{}-{}", record.name.as_normalized(), record.version.as_str(), record.build);
-    Ok(Package { dist_name, record, entries })
+    Ok(Package { dist_name, record, entries, prefix })
 }
 
 fn of_path(data: PathData, ours: bool, own: Option<&Own>) -> Entry {
