@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// One package of each kind, dependencies first.
-const EVERY_KIND: [&str; 17] = [
+pub(crate) const EVERY_KIND: [&str; 17] = [
     "tzdata",
     "python-3.11.9",
     "where-2.0",
@@ -37,7 +37,7 @@ const EVERY_KIND: [&str; 17] = [
 ];
 
 /// Installs packages of the small channel into `PREFIX` of a world, and gives the prefix.
-fn installed(world: &TestContext, packages: &[&str]) -> std::path::PathBuf {
+pub(crate) fn installed(world: &TestContext, packages: &[&str]) -> std::path::PathBuf {
     let lock = world.write_lock("env.lock", None, packages);
     let prefix = world.path().join("prefix");
     world.mlconda(["install", argument(&lock), "-p", argument(&prefix)]).success();
@@ -246,85 +246,6 @@ fn the_lock_names_the_environment() {
     for name in ["small", "other"] {
         assert!(world.named_prefix(name).join("bin/where-am-i").is_file(), "{name}");
     }
-}
-
-#[test]
-fn records_say_what_conda_tools_read_and_nothing_of_the_builder() {
-    let world = world();
-    let cache = world.path().join("cache");
-    fs_err::create_dir(&cache).unwrap();
-    let lock = world.write_lock("env.lock", None, &EVERY_KIND);
-    let cache = ("MLCONDA_CACHE_DIR", argument(&cache));
-    world.mlconda_with(["install", argument(&lock), "-p", "../prefix"], &[cache]).success();
-    let meta = world.path().join("prefix/conda-meta");
-    for entry in fs_err::read_dir(&meta).unwrap() {
-        let text = fs_err::read_to_string(entry.unwrap().path()).unwrap();
-        // The prefix is in the files, too.
-        let text = text.replace(argument(&world.path().join("prefix")), "");
-        assert!(!text.contains(argument(&world.path())), "{text}");
-    }
-    let record = fs_err::read(meta.join("tzdata-2024a-hd8ed1ab_0.json")).unwrap();
-    let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
-    assert_snapshot!(world.normal(&serde_json::to_string_pretty(&record).unwrap()), @r#"
-    {
-      "build": "hd8ed1ab_0",
-      "build_number": 0,
-      "depends": [],
-      "license": "BSD-3-Clause",
-      "name": "tzdata",
-      "noarch": "generic",
-      "sha256": "[SHA256]",
-      "size": [SIZE],
-      "subdir": "noarch",
-      "timestamp": 1700000000000,
-      "version": "2024a",
-      "fn": "tzdata-2024a-hd8ed1ab_0.conda",
-      "url": "file://[CHANNELS]/main/noarch/tzdata-2024a-hd8ed1ab_0.conda",
-      "channel": "file://[CHANNELS]/main/noarch",
-      "requested_specs": [],
-      "files": [
-        "share/zoneinfo/Etc/UTC",
-        "share/zoneinfo/Europe/Paris",
-        "share/zoneinfo/Zulu"
-      ],
-      "paths_data": {
-        "paths_version": 1,
-        "paths": [
-          {
-            "_path": "share/zoneinfo/Etc/UTC",
-            "path_type": "hardlink",
-            "sha256": "[SHA256]",
-            "sha256_in_prefix": "[SHA256]",
-            "size_in_bytes": 9
-          },
-          {
-            "_path": "share/zoneinfo/Europe/Paris",
-            "path_type": "hardlink",
-            "sha256": "[SHA256]",
-            "sha256_in_prefix": "[SHA256]",
-            "size_in_bytes": 8
-          },
-          {
-            "_path": "share/zoneinfo/Zulu",
-            "path_type": "softlink",
-            "sha256": "[SHA256]",
-            "sha256_in_prefix": "[SHA256]",
-            "size_in_bytes": 9
-          }
-        ]
-      },
-      "link": {
-        "source": "",
-        "type": 3
-      },
-      "mlconda": {
-        "executable": [],
-        "links": {
-          "share/zoneinfo/Zulu": "Etc/UTC"
-        }
-      }
-    }
-    "#);
 }
 
 #[test]

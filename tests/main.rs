@@ -8,6 +8,7 @@ mod crash;
 mod faults;
 mod install;
 mod lock;
+mod records;
 mod regressions;
 mod run;
 mod update;

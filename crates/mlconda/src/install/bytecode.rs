@@ -200,11 +200,7 @@ fn records(plan: &Plan, stage: &Stage, finished: &[Finished]) -> Result<Records,
 }
 
 /// The modules of packages, the largest first, so that no core is idle at the end.
-fn modules(
-    records: &Records,
-    stage: &Stage,
-    python: &PythonInfo,
-) -> Result<Vec<Module>, InstallError> {
+fn modules(records: &Records, stage: &Stage, python: &PythonInfo) -> Result<Vec<Module>, InstallError> {
     let mut modules = Vec::new();
     for (package, (record, _)) in records {
         for path in record::files(record).filter(|path| path.starts_with(&python.site_packages_path)) {

@@ -173,7 +173,17 @@ impl<'a> Linking<'a> {
         outward_links: OutwardLinks,
         stop: &'a AtomicBool,
     ) -> Self {
-        Self { stage, number, python, buffer, outward_links, stop, package: None, paths: Vec::new(), own: Own::default() }
+        Self {
+            stage,
+            number,
+            python,
+            buffer,
+            outward_links,
+            stop,
+            package: None,
+            paths: Vec::new(),
+            own: Own::default(),
+        }
     }
 
     /// Where a path of the archive goes in the prefix.

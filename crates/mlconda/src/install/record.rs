@@ -172,8 +172,7 @@ fn line(sign: char, url: &Url) -> String {
 /// `conda-meta/state` with these variables, or `None` where there is nothing to say. What other tools keep there
 /// stays.
 pub(super) fn state(old: Option<&[u8]>, variables: &IndexMap<String, String>) -> Option<Vec<u8>> {
-    let mut state: Map<String, Value> =
-        old.and_then(|text| serde_json::from_slice(text).ok()).unwrap_or_default();
+    let mut state: Map<String, Value> = old.and_then(|text| serde_json::from_slice(text).ok()).unwrap_or_default();
     if variables.is_empty() && state.is_empty() {
         return None;
     }
@@ -199,4 +198,28 @@ pub(super) fn files(record: &PrefixRecord) -> impl Iterator<Item = &PathBuf> {
 /// The directories that a record names.
 pub(super) fn directories(record: &PrefixRecord) -> impl Iterator<Item = &PathsEntry> {
     record.paths_data.paths.iter().filter(|entry| entry.path_type == PathType::Directory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn very_old_packages_are_noarch_in_todays_words() {
+        let text = json!({
+            "name": "old", "version": "1", "build": "0", "build_number": 0, "subdir": "noarch", "noarch": true,
+            "depends": [], "fn": "old-1-0.tar.bz2", "url": "https://host/noarch/old-1-0.tar.bz2", "channel": "c",
+        });
+        let record: PrefixRecord = serde_json::from_value(text).unwrap();
+        let text: Value = serde_json::from_slice(&render(&record, &Own::default()).unwrap()).unwrap();
+        assert_eq!(text["noarch"], "generic");
+    }
+
+    #[test]
+    fn fields_have_one_order_whoever_asked_before() {
+        let text = br#"{"name":"a","requested_specs":["a 1"],"mlconda":{},"requested_spec":"a 1"}"#;
+        let again = |spec| String::from_utf8(requested_anew(text, spec).unwrap()).unwrap();
+        assert_eq!(again(None), r#"{"name":"a","requested_specs":[],"mlconda":{}}"#);
+        assert_eq!(again(Some("a")), r#"{"name":"a","requested_specs":["a"],"mlconda":{},"requested_spec":"a"}"#);
+    }
 }
