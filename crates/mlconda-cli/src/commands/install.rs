@@ -42,7 +42,8 @@ Examples:
 
 With --progress json, stderr has one JSON object a line, typed by its field `event`:
   install-started    prefix, packages, bytes (to download; null if the lock does not say)
-  downloaded         bytes (so far; less again if a download starts anew), at most ten times a second
+  downloaded         bytes (so far, also of packages that were here; less again if a download starts anew), at most
+                     ten times a second
   package-installed  package
   retrying           package, reason
   bytecode-started   modules

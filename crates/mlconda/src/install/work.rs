@@ -4,7 +4,7 @@
 //! queue between is bounded, and large archives wait in files without a name.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     io, panic,
     path::{Path, PathBuf},
     sync::{
@@ -156,6 +156,7 @@ async fn coordinate(
     let mut fetches = FuturesUnordered::new();
     let (mut ready, mut waiting): (VecDeque<Job>, Vec<Job>) = (VecDeque::new(), Vec::new());
     let mut finished: Vec<Finished> = Vec::with_capacity(packages.len());
+    let mut local = HashSet::new();
     while finished.len() < packages.len() {
         let may_begin = |number: &usize| shared.may_begin(*number);
         while fetches.len() < options.downloads.get() && ready.len() < options.threads.get() {
@@ -173,6 +174,10 @@ async fn coordinate(
             biased;
             outcome = outcomes.recv() => match outcome {
                 Some(Outcome::Finished(package)) => {
+                    if local.contains(&package.number) {
+                        let bytes = package.record.repodata_record.package_record.size.unwrap_or(0);
+                        progress.event(Event::Local { bytes });
+                    }
                     progress.event(Event::PackageInstalled { package: packages[package.number].file_name.clone() });
                     finished.push(*package);
                 }
@@ -186,7 +191,13 @@ async fn coordinate(
                     place.send(job);
                 }
             }
-            Some(job) = fetches.next() => ready.push_back(job?),
+            Some(job) = fetches.next() => {
+                let job: Job = job?;
+                if !matches!(job.archive, Place::Here(_)) {
+                    local.insert(job.number);
+                }
+                ready.push_back(job);
+            }
         }
     }
     finished.sort_by_key(|package| package.number);
