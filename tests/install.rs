@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use insta::assert_snapshot;
 use mlconda_test::{
-    context::{TestContext, argument},
+    context::{Outcome, TestContext, argument},
     foreign_subdir,
     package::PLACEHOLDER,
     sha256_hex, tree,
@@ -533,13 +533,16 @@ fn programs_hear_of_events() {
         Some(&server.url("main")),
         &["tzdata", "python-3.11.9", "templates", "after-link-1.0"],
     );
+    let last = |outcome: &Outcome| {
+        let line = outcome.stderr.lines().rfind(|line| line.contains("\"downloaded\"")).unwrap();
+        serde_json::from_str::<serde_json::Value>(line).unwrap()["bytes"].as_u64().unwrap()
+    };
     let outcome = world.mlconda(["install", argument(&lock), "-p", "prefix", "--progress", "json"]).success();
     let events = outcome.stderr.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     let mut names: Vec<String> = events.map(|event| event["event"].as_str().unwrap().to_owned()).collect();
     names.dedup();
     names.retain(|name| name != "downloaded" && name != "package-installed");
     assert_eq!(names, ["install-started", "bytecode-started", "script", "message", "finished"]);
-    let last = outcome.stderr.lines().rfind(|line| line.contains("\"downloaded\"")).unwrap();
     let sizes: u64 = world
         .read("env.lock")
         .lines()
@@ -549,7 +552,13 @@ fn programs_hear_of_events() {
             fs_err::metadata(world.channels().main.path().join(path)).unwrap().len()
         })
         .sum();
-    assert_eq!(serde_json::from_str::<serde_json::Value>(last).unwrap()["bytes"], sizes);
+    assert_eq!(last(&outcome), sizes);
+    // What need not be downloaded counts as well.
+    let local = world.write_lock("local.lock", None, &["tzdata", "python-3.11.9", "templates", "after-link-1.0"]);
+    assert_eq!(
+        last(&world.mlconda(["install", argument(&local), "-p", "other", "--progress", "json"]).success()),
+        sizes
+    );
     let failure = world.mlconda(["install", "missing.lock", "--progress", "json"]).failure(1);
     let error: serde_json::Value = serde_json::from_str(&failure.stderr).unwrap();
     assert_eq!(error["event"], "error");

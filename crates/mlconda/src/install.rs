@@ -55,7 +55,7 @@ pub struct Options {
     /// The time, in seconds since 1970, of all that has no time of its own (`SOURCE_DATE_EPOCH`): directories,
     /// `history` and `state`, and what scripts write, who are told of it. Files of packages keep the time that their
     /// archive gives them; records, commands of entry points and byte code follow their package. Without it, the time
-    /// at which the newest of the packages was built.
+    /// at which the newest package of the environment was built.
     pub time: Option<i64>,
     /// What `conda-meta/history` gives as the command.
     pub command: String,

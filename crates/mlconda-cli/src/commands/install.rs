@@ -56,7 +56,7 @@ With --progress json, stderr has one JSON object a line, typed by its field `eve
 Before these, of an environment.yml: repodata-started, repodata-finished, solve-started, solve-finished. There may
 be more in time.
 
-SOURCE_DATE_EPOCH, or else the build time of the newest package, is the time of all that has none of its own:
+SOURCE_DATE_EPOCH, or else the build time of the environment's newest package, is the time of all that has none of its own:
 directories, the history, and what scripts write. Files keep the time that their package gives them.
 
 In a Dockerfile:
