@@ -56,7 +56,7 @@ With --json, stdout is one object:
   prefix, holds (true or false), packages, files, bytes (read), seconds
   findings                 objects with `kind` and, as far as they apply, `path` (in the prefix), `packages`,
                            `variable`, `expected` and `found`, all of them text, `packages` a list of it
-  strangers                what belongs to no package: `files`, a list; `bytecode`, how many files python wrote;
+  strangers                what belongs to no package: `files`, a list (directories if empty); `bytecode`, how many files python wrote;
                            `pip`, how many `distributions` and `files`
   files_without_hash       how many files of which package can only be seen to be there
   packages_without_digest  packages whose record cannot be compared with the lock's hash

@@ -50,7 +50,9 @@ pub(super) struct Entry {
     pub(super) sha256: Option<Sha256Hash>,
     /// The size in bytes that it has there; where the prefix was put in, nothing says how long the file has become.
     pub(super) size: Option<u64>,
-    /// The permissions that it may have; any, if there are none.
+    /// Whether mlconda made it, and so the directories above it.
+    pub(super) is_ours: bool,
+    /// The permissions that a file may have; any, if there are none.
     pub(super) modes: &'static [u32],
     /// Where it points to, if it is a soft link and the record tells.
     pub(super) target: Option<PathBuf>,
@@ -135,7 +137,7 @@ fn read_one(path: &Path) -> io::Result<Package> {
     let of_path = |data| of_path(data, ours, own.as_ref());
     let mut entries: Vec<Entry> = linked.paths_data.paths.into_iter().map(of_path).collect();
     if entries.is_empty() {
-        let bare = |path| Entry { path, kind: None, sha256: None, size: None, modes: &[], target: None };
+        let bare = |path| Entry { path, kind: None, sha256: None, size: None, is_ours: ours, modes: &[], target: None };
         entries.extend(linked.files.into_iter().map(bare));
     }
     let prefix = own.as_ref().and_then(|own| own.prefix.clone());
@@ -168,6 +170,7 @@ fn of_path(data: PathData, ours: bool, own: Option<&Own>) -> Entry {
         // A file that was not changed is the package's own.
         sha256: hash(&data.sha256_in_prefix).or_else(|| hash(&data.sha256).filter(|_| is_plain)),
         size: data.size_in_bytes.filter(|_| is_plain),
+        is_ours: ours,
         modes,
         target,
     }
