@@ -6,6 +6,7 @@ use insta::assert_snapshot;
 use mlconda_test::{
     context::{Outcome, TestContext, argument},
     foreign_subdir,
+    package::{Archive, PackageBuilder},
     server::{Fault, Server, unreachable_url},
     tree,
 };
@@ -179,6 +180,56 @@ fn a_file_that_is_no_package() {
     Installing 1 package into `[TEMP]/work/prefix`
     error: the package `fake-1.0-0.conda` is not sound
       because: invalid zip archive: invalid Zip archive: Could not find EOCD
+    hint: the prefix is as it was. The package is at fault: tell its maintainers
+    ");
+}
+
+#[test]
+fn a_large_package_that_is_damaged_near_its_end() {
+    let world = world();
+    // Noise, so that the archive is large enough for several threads.
+    let mut noise = 1_u64;
+    let mut file = || {
+        let numbers = std::iter::repeat_with(|| {
+            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (noise >> 56) as u8
+        });
+        numbers.take(800_000).collect::<Vec<u8>>()
+    };
+    let package = PackageBuilder::new("large", "1.0").archive(Archive::TarBz2);
+    let package = package.file("share/one", file()).file("share/two", file()).file("share/three", file());
+    let archive = package.write(&world.work().join("channel")).unwrap();
+    let whole = fs_err::read(&archive).unwrap();
+    let lock = |bytes: &[u8]| {
+        fs_err::write(&archive, bytes).unwrap();
+        let (digest, path) = (mlconda_test::sha256_hex(bytes), archive.display());
+        let platform = mlconda_test::host_subdir();
+        world.write("env.lock", &format!("# platform: {platform}\n@EXPLICIT\nfile://{path}#sha256:{digest}\n"));
+    };
+    let mut damaged = whole.clone();
+    damaged[whole.len() - 100_000] ^= 1;
+    lock(&damaged);
+    assert_snapshot!(fails(&world), @r"
+    exit code 1
+    --- stdout
+    --- stderr
+    Installing 1 package into `[TEMP]/work/prefix`
+    error: the package `large-1.0-h4bc722e_0.tar.bz2` is not sound
+      because: bzip2: invalid data
+    hint: the prefix is as it was. The package is at fault: tell its maintainers
+    ");
+    // As an update, too; and what is whole is installed, byte for byte.
+    lock(&whole);
+    world.mlconda(["install", "env.lock", "-p", "prefix"]).success();
+    world.mlconda(["verify", "-p", "prefix"]).success();
+    lock(&whole[..whole.len() - 100_000]);
+    assert_snapshot!(fails(&world), @r"
+    exit code 1
+    --- stdout
+    --- stderr
+    Installing 1 package into `[TEMP]/work/prefix`
+    error: the package `large-1.0-h4bc722e_0.tar.bz2` is not sound
+      because: the archive ends before its content does
     hint: the prefix is as it was. The package is at fault: tell its maintainers
     ");
 }

@@ -8,6 +8,7 @@
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads its own command line and environment")]
 
 mod bare;
+mod calls;
 mod measure;
 
 use std::{
@@ -144,15 +145,9 @@ impl Plan {
             command
         };
         let cold = scratch.join("cold");
-        let mut rows: [(&str, Vec<Measured>); 6] = [
-            "mlconda, no cache",
-            "plain tools",
-            "rattler, cold",
-            "rattler, warm",
-            "mlconda, warm",
-            "mlconda, up to date",
-        ]
-        .map(|name| (name, Vec::new()));
+        let others = OTHERS.into_iter().filter(|name| source == "file" || *name != "plain tools");
+        let mut rows: Vec<(&str, Vec<Measured>)> =
+            others.filter(|name| !is_other_tool(name) || is_there(name)).map(|name| (name, Vec::new())).collect();
         for cache in [warm.join("rattler"), warm.join("mlconda")] {
             fs_err::create_dir_all(cache)?;
         }
@@ -165,8 +160,8 @@ impl Plan {
                 graveyard.bury(&cold)?;
                 let mut command = match *name {
                     "mlconda, no cache" => install(None),
-                    "plain tools" if source == "file" => plain(),
-                    "plain tools" => continue,
+                    "plain tools" => plain(),
+                    tool if is_other_tool(tool) => explicit(tool, lock, &prefix, &cold),
                     "rattler, cold" => bare(&cold)?,
                     "rattler, warm" => bare(&warm.join("rattler"))?,
                     _ => install(Some(&warm.join("mlconda"))),
@@ -177,11 +172,46 @@ impl Plan {
                 }
             }
         }
-        rows.into_iter().filter(|(_, measured)| !measured.is_empty()).for_each(|(name, measured)| {
+        for (name, measured) in rows {
             table.rows.push((source.to_owned(), name.to_owned(), median(&measured)));
-        });
+        }
+        for (name, cache) in [("no cache", None), ("warm", Some(warm.join("mlconda")))] {
+            graveyard.bury(&prefix)?;
+            if let Some(calls) = calls::count(&mut install(cache.as_deref()), scratch)? {
+                table.calls.push((format!("{source}, {name}"), calls, calls::files(&prefix)?));
+            }
+        }
         Ok(())
     }
+}
+
+/// The contenders, in the order of their turns. Up to date is who comes after mlconda has installed.
+const OTHERS: [&str; 8] = [
+    "mlconda, no cache",
+    "plain tools",
+    "rattler, cold",
+    "rattler, warm",
+    "micromamba",
+    "conda",
+    "mlconda, warm",
+    "mlconda, up to date",
+];
+
+/// Whether a contender is a program that takes explicit locks, and that may be on the machine.
+fn is_other_tool(name: &str) -> bool {
+    ["micromamba", "conda"].contains(&name)
+}
+
+fn is_there(program: &str) -> bool {
+    Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
+}
+
+/// Another tool, with an empty package cache.
+fn explicit(tool: &str, lock: &Path, prefix: &Path, cold: &Path) -> Command {
+    let mut command = Command::new(tool);
+    command.args(["create", "-y", "-q", "--file"]).arg(lock).arg("-p").arg(prefix);
+    command.env("CONDA_PKGS_DIRS", cold.join("pkgs")).env("MAMBA_ROOT_PREFIX", cold);
+    command
 }
 
 /// What plain tools do: every archive unpacked into the prefix, two at a time; no links, no hashes, no prefixes.
@@ -230,18 +260,22 @@ fn static_program() -> Outcome<PathBuf> {
     found.pop().ok_or_else(|| "make the program first: `cargo static`".into())
 }
 
-/// The table: source, contender, median.
+/// What is printed in the end.
 #[derive(Default)]
 struct Table {
+    /// Source, contender, median.
     rows: Vec<(String, String, Measured)>,
+    /// What mlconda was to do, how often it called the kernel, and how many files it installed.
+    calls: Vec<(String, calls::Calls, usize)>,
 }
 
 impl Table {
     fn render(&self) -> String {
         let mut text = String::from(
-            "| from | contender | wall | of plain tools | of rattler, cold | of rattler, warm | user s | system s | peak MB |\n\
-             |---|---|---|---|---|---|---|---|---|\n",
+            "| from | contender | wall | of plain tools | of rattler, cold | of rattler, warm | user s | system s | idle s | peak MB |\n\
+             |---|---|---|---|---|---|---|---|---|---|\n",
         );
+        let cores = std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64);
         for (source, name, measured) in &self.rows {
             let ratio = |other: &str| {
                 let other = self
@@ -251,8 +285,12 @@ impl Table {
                 other.map_or_else(String::new, |(_, _, other)| format!("{:.2}", measured.wall / other.wall))
             };
             let Measured { wall, user, system, peak } = measured;
+            let idle = (wall * cores - user - system).max(0.0);
             let ratios = [ratio("plain tools"), ratio("rattler, cold"), ratio("rattler, warm")].join(" | ");
-            text += &format!("| {source} | {name} | {wall:.2} s | {ratios} | {user:.2} | {system:.2} | {peak:.0} |\n");
+            text += &format!("| {source} | {name} | {wall:.2} s | {ratios} | {user:.2} | {system:.2} | {idle:.2} | {peak:.0} |\n");
+        }
+        for (what, calls, files) in &self.calls {
+            text += &calls.render(what, *files);
         }
         text
     }

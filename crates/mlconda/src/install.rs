@@ -7,6 +7,7 @@
 mod bytecode;
 mod cache;
 pub(crate) mod commit;
+mod contents;
 mod fetch;
 mod link;
 mod package;

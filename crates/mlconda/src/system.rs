@@ -134,6 +134,12 @@ pub(crate) fn sign_again(path: &Path, platform: Subdir) -> io::Result<Option<Sha
     if status.success() { Ok(Some(rattler_digest::compute_file_digest::<Sha256>(path)?)) } else { Ok(None) }
 }
 
+/// Makes a hard link, from one directory into another. Whether it could be made: why not is for [`link_or_copy`] to find
+/// out.
+pub(crate) fn link_at(from: &File, path: &Path, into: &File, new: &Path) -> bool {
+    rustix::fs::linkat(from, path, into, new, AtFlags::empty()).is_ok()
+}
+
 /// Makes a file the same as one of the cache: by hard link, or as a copy where there can be none.
 pub(crate) fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
     match std::fs::hard_link(from, to) {
@@ -156,11 +162,6 @@ fn is_no_link(error: &io::Error) -> bool {
 /// A file's time of last change, in seconds since 1970.
 pub(crate) fn modified(metadata: &std::fs::Metadata) -> i64 {
     metadata.mtime()
-}
-
-/// Whether anybody may run a file.
-pub(crate) fn is_executable(metadata: &std::fs::Metadata) -> bool {
-    metadata.mode() & 0o111 != 0
 }
 
 /// Whether a directory can be swapped for a twin beside it, and hard links into the twin are what they seem.

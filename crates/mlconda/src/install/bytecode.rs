@@ -322,7 +322,7 @@ impl Shared {
         if self.stage.holder(&target).is_some() {
             return Ok(Outcome::Brought);
         }
-        let place = self.stage.claim(&target, *package)?;
+        let place = self.stage.root().join(self.stage.claim(&target, *package)?);
         let mut file = self.stage.create(&place, 0o644)?;
         file.write_all(code)?;
         system::set_time(file.file(), *modified)?;

@@ -65,7 +65,8 @@ pub(super) struct Change {
 impl Change {
     /// Looks at the prefix, and makes sure that the change will not fail halfway.
     pub(super) fn new(plan: &Plan, prefix: &Prefix, stage: &Stage, time: i64) -> Result<Self, InstallError> {
-        let new = stage.paths();
+        // Where no prefix is, all is new, and no path need be looked at.
+        let new = if prefix.path().exists() { stage.paths() } else { Vec::new() };
         let known: HashSet<PathBuf> = plan.unlink.iter().chain(&plan.keep).flat_map(record::files).cloned().collect();
         let kept: HashSet<&PathBuf> = plan.keep.iter().flat_map(record::files).collect();
         let mut replaced = check(prefix.path(), &new, &known, &kept)?;

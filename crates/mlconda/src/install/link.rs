@@ -1,6 +1,9 @@
 //! Puts the entries of one package into the stage: the place, the prefix, the mode, the time.
 
+mod cached;
+
 use std::{
+    borrow::Cow,
     io::{Read, Write},
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
@@ -8,14 +11,14 @@ use std::{
 
 use rattler::install::{PythonInfo, link::copy_and_replace_placeholders, python_entry_point_template};
 use rattler_conda_types::{
-    package::{FileMode, PathType as ArchivePathType, PathsEntry as ArchivePath},
+    package::FileMode,
     prefix_record::{PathType, PathsEntry},
 };
 use rattler_digest::{Sha256, Sha256Hash, compute_bytes_digest};
 
 use super::{
     InstallError, OutwardLinks,
-    package::{Info, Package, invalid},
+    package::{Info, Listed, Package, Placeholder, invalid},
     record::Own,
     stage::{Stage, is_inside, link_stays_inside},
     unpack::{Entry, Kind, Sink},
@@ -46,6 +49,8 @@ pub(super) struct Linking<'a> {
     /// Set when nobody wants the result any more.
     stop: &'a AtomicBool,
     package: Option<Package>,
+    /// The directory that the last path went into: the next one's, more often than not.
+    entered: PathBuf,
     paths: Vec<PathsEntry>,
     own: Own,
 }
@@ -92,28 +97,18 @@ impl Sink for Linking<'_> {
 
     fn begin(&mut self, info: &Info) -> Result<(), LinkError> {
         let package = info.read()?;
-        if package.is_noarch_python() && self.python.is_none() {
-            return Err(LinkError::PythonWanted);
-        }
-        self.paths.clear();
-        self.own = Own::default();
-        self.paths.reserve(package.paths.len());
-        self.package = Some(package);
-        Ok(())
+        let paths = package.paths.len();
+        self.take(package, paths)
     }
 
     fn entry(&mut self, entry: Entry<'_>) -> Result<(), LinkError> {
-        if self.stop.load(Ordering::Relaxed) {
-            return Err(invalid("the installation was stopped").into());
-        }
+        self.listen()?;
         let listed = self.package.as_mut().and_then(|package| package.paths.remove(&entry.path));
         // What `paths.json` does not list is not linked.
-        let Some(listed) = listed.filter(|listed| listed.path_type != ArchivePathType::Directory) else {
-            return Ok(());
-        };
+        let Some(listed) = listed.filter(|listed| !listed.is_directory) else { return Ok(()) };
         let target = self.target(&entry.path)?;
-        let place = self.stage.claim(&target, self.number)?;
-        if entry.executable && matches!(entry.kind, Kind::File(_) | Kind::OnDisk(_)) {
+        let place = self.stage.root().join(self.claim(&target)?);
+        if entry.executable && matches!(entry.kind, Kind::File(_)) {
             self.own.executable.insert(target.clone());
         }
         let entry = match entry.kind {
@@ -121,26 +116,7 @@ impl Sink for Linking<'_> {
                 let source = File { content, size: entry.size, executable: entry.executable, modified: entry.modified };
                 self.file(source, &listed, target, &place)?
             }
-            Kind::OnDisk(ref file) if listed.prefix_placeholder.is_none() => {
-                crate::system::link_or_copy(file, &place).map_err(disk)?;
-                PathsEntry { size_in_bytes: Some(entry.size), ..plain(&listed, target) }
-            }
-            Kind::OnDisk(ref file) => {
-                let mut content = fs_err::File::open(file)?;
-                let (size, executable, modified) = (entry.size, entry.executable, entry.modified);
-                self.file(File { content: &mut content, size, executable, modified }, &listed, target, &place)?
-            }
-            Kind::SoftLink(ref to) => {
-                if self.outward_links == OutwardLinks::Refuse && !link_stays_inside(&target, to) {
-                    let package = self.package.as_ref().map(|package| package.index.name.as_normalized().to_owned());
-                    let package = package.unwrap_or_default();
-                    return Err(InstallError::OutwardLink { package, path: target, to: to.clone() }.into());
-                }
-                fs_err::os::unix::fs::symlink(to, &place).map_err(disk)?;
-                crate::system::set_link_time(&place, entry.modified).map_err(disk)?;
-                self.own.links.insert(target.clone(), to.clone());
-                PathsEntry { path_type: PathType::SoftLink, ..plain(&listed, target) }
-            }
+            Kind::SoftLink(ref to) => self.soft_link(to, entry.modified, &listed, target, &place)?,
             Kind::HardLink(ref to) => self.same_file(to, &listed, target, &place)?,
         };
         self.paths.push(entry);
@@ -149,8 +125,8 @@ impl Sink for Linking<'_> {
 }
 
 /// A path's record, as its package describes it.
-fn plain(listed: &ArchivePath, target: PathBuf) -> PathsEntry {
-    let original_path = (target != listed.relative_path).then(|| listed.relative_path.clone());
+fn plain(listed: &Listed, target: PathBuf) -> PathsEntry {
+    let original_path = (target != listed.path).then(|| listed.path.clone());
     PathsEntry {
         relative_path: target,
         original_path,
@@ -158,7 +134,7 @@ fn plain(listed: &ArchivePath, target: PathBuf) -> PathsEntry {
         no_link: listed.no_link,
         sha256: listed.sha256,
         sha256_in_prefix: listed.sha256,
-        size_in_bytes: listed.size_in_bytes,
+        size_in_bytes: listed.size,
         file_mode: None,
         prefix_placeholder: None,
     }
@@ -173,17 +149,40 @@ impl<'a> Linking<'a> {
         outward_links: OutwardLinks,
         stop: &'a AtomicBool,
     ) -> Self {
-        Self {
-            stage,
-            number,
-            python,
-            buffer,
-            outward_links,
-            stop,
-            package: None,
-            paths: Vec::new(),
-            own: Own::default(),
+        let (package, entered, paths, own) = (None, PathBuf::new(), Vec::new(), Own::default());
+        Self { stage, number, python, buffer, outward_links, stop, package, entered, paths, own }
+    }
+
+    /// Begins with a package, or begins anew.
+    fn take(&mut self, package: Package, paths: usize) -> Result<(), LinkError> {
+        if package.is_noarch_python() && self.python.is_none() {
+            return Err(LinkError::PythonWanted);
         }
+        self.paths.clear();
+        self.own = Own::default();
+        self.paths.reserve(paths);
+        self.package = Some(package);
+        Ok(())
+    }
+
+    /// Gives up if nobody wants the result any more.
+    fn listen(&self) -> Result<(), LinkError> {
+        match self.stop.load(Ordering::Relaxed) {
+            true => Err(invalid("the installation was stopped").into()),
+            false => Ok(()),
+        }
+    }
+
+    /// Claims a path of the prefix, and tells where in the stage it is to be written.
+    fn claim<'b>(&mut self, target: &'b Path) -> Result<Cow<'b, Path>, LinkError> {
+        if let Some(parent) = target.parent()
+            && parent.as_os_str() != self.entered.as_os_str()
+        {
+            self.stage.directory(parent)?;
+            self.entered.clear();
+            self.entered.push(parent);
+        }
+        Ok(self.stage.claim_inside(target, self.number)?)
     }
 
     /// Where a path of the archive goes in the prefix.
@@ -205,22 +204,22 @@ impl<'a> Linking<'a> {
     fn file(
         &mut self,
         source: File<'_>,
-        listed: &ArchivePath,
+        listed: &Listed,
         target: PathBuf,
         place: &Path,
     ) -> Result<PathsEntry, LinkError> {
         let File { content, size, executable, modified } = source;
         let mode = if executable { 0o755 } else { 0o644 };
         let mut file = self.stage.create(place, mode).map_err(disk)?;
-        let record = match &listed.prefix_placeholder {
+        let record = match &listed.placeholder {
             None => {
                 self.copy(content, size, &mut file)?;
                 PathsEntry { size_in_bytes: Some(size), ..plain(listed, target) }
             }
-            Some(placeholder) => {
+            Some(Placeholder { mode: kind, text }) => {
                 let mut original = Vec::with_capacity(usize::try_from(size).unwrap_or(0).min(1 << 28));
                 content.read_to_end(&mut original)?;
-                let (text, kind) = (placeholder.placeholder.as_str(), placeholder.file_mode);
+                let kind = *kind;
                 self.check_length(kind, text, &target)?;
                 self.buffer.clear();
                 let (prefix, platform) = (&self.stage.prefix, &self.stage.platform);
@@ -233,7 +232,7 @@ impl<'a> Linking<'a> {
                     sha256_in_prefix: Some(sha256(self.buffer)),
                     size_in_bytes: Some(size),
                     file_mode: Some(kind),
-                    prefix_placeholder: Some(text.to_owned()),
+                    prefix_placeholder: Some(text.clone()),
                     ..plain(listed, target)
                 }
             }
@@ -273,11 +272,30 @@ impl<'a> Linking<'a> {
         Ok(())
     }
 
+    fn soft_link(
+        &mut self,
+        to: &Path,
+        modified: i64,
+        listed: &Listed,
+        target: PathBuf,
+        place: &Path,
+    ) -> Result<PathsEntry, LinkError> {
+        if self.outward_links == OutwardLinks::Refuse && !link_stays_inside(&target, to) {
+            let package = self.package.as_ref().map(|package| package.index.name.as_normalized().to_owned());
+            let package = package.unwrap_or_default();
+            return Err(InstallError::OutwardLink { package, path: target, to: to.to_owned() }.into());
+        }
+        fs_err::os::unix::fs::symlink(to, place).map_err(disk)?;
+        crate::system::set_link_time(place, modified).map_err(disk)?;
+        self.own.links.insert(target.clone(), to.to_owned());
+        Ok(PathsEntry { path_type: PathType::SoftLink, ..plain(listed, target) })
+    }
+
     /// The same content as a path that came before.
     fn same_file(
         &mut self,
         to: &Path,
-        listed: &ArchivePath,
+        listed: &Listed,
         target: PathBuf,
         place: &Path,
     ) -> Result<PathsEntry, LinkError> {
@@ -294,7 +312,7 @@ impl<'a> Linking<'a> {
         if self.own.executable.contains(&source) {
             self.own.executable.insert(target.clone());
         }
-        let original_path = (target != listed.relative_path).then(|| listed.relative_path.clone());
+        let original_path = (target != listed.path).then(|| listed.path.clone());
         Ok(PathsEntry { relative_path: target, original_path, no_link: listed.no_link, ..known })
     }
 
@@ -304,23 +322,28 @@ impl<'a> Linking<'a> {
         let Some(mut package) = self.package.take() else {
             return Err(invalid("the archive is empty").into());
         };
-        let mut missing: Vec<ArchivePath> = package.paths.drain().map(|(_, listed)| listed).collect();
-        missing.sort_by(|one, other| one.relative_path.cmp(&other.relative_path));
+        let mut missing: Vec<Listed> = package.paths.drain().map(|(_, listed)| listed).collect();
+        missing.sort_by(|one, other| one.path.cmp(&other.path));
         self.package = Some(package);
         for listed in missing {
-            let target = self.target(&listed.relative_path)?;
-            if listed.path_type != ArchivePathType::Directory {
-                return Err(invalid(format!("`{}` is listed but missing", listed.relative_path.display())).into());
+            if !listed.is_directory {
+                return Err(invalid(format!("`{}` is listed but missing", listed.path.display())).into());
             }
-            self.stage.directory(&target)?;
-            self.paths.push(PathsEntry { path_type: PathType::Directory, ..plain(&listed, target) });
+            self.empty_directory(&listed)?;
         }
         self.entry_points()?;
-        self.paths.sort_by(|one, other| one.relative_path.cmp(&other.relative_path));
+        self.paths.sort_by(|one, other| one.relative_path.as_os_str().cmp(other.relative_path.as_os_str()));
         match self.package {
             Some(package) => Ok(Linked { package, paths: self.paths, own: self.own }),
             None => Err(invalid("the archive is empty").into()),
         }
+    }
+
+    fn empty_directory(&mut self, listed: &Listed) -> Result<(), LinkError> {
+        let target = self.target(&listed.path)?;
+        self.stage.directory(&target)?;
+        self.paths.push(PathsEntry { path_type: PathType::Directory, ..plain(listed, target) });
+        Ok(())
     }
 
     /// Writes the commands of a noarch python package.
@@ -332,7 +355,7 @@ impl<'a> Linking<'a> {
         for entry_point in &package.entry_points {
             let target = python.bin_dir.join(&entry_point.command);
             let text = python_entry_point_template(&self.stage.prefix, false, entry_point, python);
-            let place = self.stage.claim(&target, self.number)?;
+            let place = self.stage.root().join(self.stage.claim(&target, self.number)?);
             let mut file = self.stage.create(&place, 0o755).map_err(disk)?;
             file.write_all(text.as_bytes()).map_err(disk)?;
             crate::system::set_time(file.file(), package.built().unwrap_or(0)).map_err(disk)?;

@@ -13,11 +13,13 @@ use std::{
 use rattler_conda_types::{
     PackageRecord,
     package::{
-        EntryPoint, Files, HasPrefix, IndexJson, LinkJson, NoArchLinks, NoLink, NoSoftlink, PackageFile, PathType,
-        PathsEntry, PathsJson,
+        EntryPoint, FileMode, Files, HasPrefix, IndexJson, LinkJson, NoArchLinks, NoLink, NoSoftlink, PackageFile,
+        PathType, PathsEntry, PathsJson,
     },
 };
 use rattler_digest::{Md5Hash, Sha256Hash};
+
+use super::stage::Paths;
 
 /// No file of [`Info::NAMES`] is larger than this, in bytes; one that says it is must not fill the memory.
 const LARGEST: u64 = 256 << 20;
@@ -82,17 +84,22 @@ impl Info {
 
     /// Makes sense of the files.
     pub(super) fn read(&self) -> io::Result<Package> {
-        let index: IndexJson = self.parse()?.ok_or_else(|| invalid("it has no `info/index.json`"))?;
         let paths = match self.parse::<PathsJson>()? {
             Some(paths) => paths,
             None => self.deprecated_paths()?,
         };
+        let paths = paths.paths.into_iter().map(|entry| (entry.relative_path.clone(), entry.into())).collect();
+        Ok(Package { paths, ..self.read_all_but_paths()? })
+    }
+
+    /// Makes sense of the files, but for the paths: there are none.
+    pub(super) fn read_all_but_paths(&self) -> io::Result<Package> {
+        let index: IndexJson = self.parse()?.ok_or_else(|| invalid("it has no `info/index.json`"))?;
         let entry_points = match self.parse::<LinkJson>()?.map(|link| link.noarch) {
             Some(NoArchLinks::Python(python)) => python.entry_points,
             _ => Vec::new(),
         };
-        let paths = paths.paths.into_iter().map(|entry| (entry.relative_path.clone(), entry)).collect();
-        Ok(Package { index, paths, entry_points })
+        Ok(Package { index, paths: Paths::default(), entry_points })
     }
 
     /// The paths of a package from before `paths.json`. What is a link, the archive tells later.
@@ -109,13 +116,52 @@ impl Info {
     }
 }
 
+/// A path, as `paths.json` lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Listed {
+    /// In the archive.
+    pub(super) path: PathBuf,
+    /// Whether it is a directory, which archives hold only by the files in it.
+    pub(super) is_directory: bool,
+    /// Whether it wants to be copied, not linked.
+    pub(super) no_link: bool,
+    /// The sha256 of a file's content in the archive. Packages from before `paths.json` do not tell it.
+    pub(super) sha256: Option<Sha256Hash>,
+    /// A file's size in bytes.
+    pub(super) size: Option<u64>,
+    /// The prefix of the package's builder, where a file holds it.
+    pub(super) placeholder: Option<Placeholder>,
+}
+
+/// The prefix of the package's builder, which is to be replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Placeholder {
+    pub(super) mode: FileMode,
+    pub(super) text: String,
+}
+
+impl From<PathsEntry> for Listed {
+    fn from(entry: PathsEntry) -> Self {
+        Self {
+            path: entry.relative_path,
+            is_directory: entry.path_type == PathType::Directory,
+            no_link: entry.no_link,
+            sha256: entry.sha256,
+            size: entry.size_in_bytes,
+            placeholder: entry
+                .prefix_placeholder
+                .map(|placeholder| Placeholder { mode: placeholder.file_mode, text: placeholder.placeholder }),
+        }
+    }
+}
+
 /// A package that is understood.
 #[derive(Debug)]
 pub(super) struct Package {
     /// `info/index.json`
     pub(super) index: IndexJson,
     /// The paths to be linked, by their path in the archive.
-    pub(super) paths: HashMap<PathBuf, PathsEntry>,
+    pub(super) paths: Paths<Listed>,
     /// Commands that linking makes (noarch python).
     pub(super) entry_points: Vec<EntryPoint>,
 }

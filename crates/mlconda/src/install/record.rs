@@ -4,6 +4,7 @@
 //! no cache path, no clock, no secret.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     io::{self, Write as _},
@@ -12,7 +13,8 @@ use std::{
 
 use indexmap::IndexMap;
 use rattler_conda_types::{
-    PrefixRecord, RepoDataRecord,
+    NoArchType, PrefixRecord, RepoDataRecord,
+    package::FileMode,
     prefix_record::{Link, LinkType, PathType, PathsEntry},
 };
 use serde::{Deserialize, Serialize};
@@ -25,11 +27,8 @@ use crate::{
     network,
 };
 
-/// The field of a record that is mlconda's own.
-const OWN: &str = "mlconda";
-
-/// What a record holds besides conda's fields, which have no word for it; other tools pass over the field. It is in
-/// the record and nowhere else, so that it goes with the package whoever removes that.
+/// What a record holds besides conda's fields, which have no word for it; other tools pass over the field `mlconda`. It
+/// is in the record and nowhere else, so that it goes with the package whoever removes that.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Own {
     /// Files that anybody may run.
@@ -46,7 +45,7 @@ pub(crate) struct Own {
 /// The record of a package that has been linked. `size` is the archive's in bytes, if it is known.
 pub(super) fn record(
     locked: &LockedPackage,
-    linked: &Linked,
+    linked: Linked,
     size: Option<u64>,
     spec: Option<&str>,
 ) -> io::Result<PrefixRecord> {
@@ -62,7 +61,12 @@ pub(super) fn record(
         channel: Some(channel(&url)),
         url,
     };
-    let mut record = PrefixRecord::from_repodata_record(record, linked.paths.clone());
+    let mut record = PrefixRecord::from_repodata_record(record, Vec::new());
+    // Very old packages say `true`; tools that are strict about types want the word for it.
+    if record.repodata_record.package_record.noarch.is_generic() {
+        record.repodata_record.package_record.noarch = NoArchType::generic();
+    }
+    record.paths_data = linked.paths.into();
     list_files(&mut record);
     record.link = Some(Link { source: PathBuf::new(), link_type: Some(LinkType::Copy) });
     record.requested_specs = spec.map(str::to_owned).into_iter().collect();
@@ -83,14 +87,16 @@ fn channel(url: &Url) -> String {
 
 /// A record's text.
 pub(super) fn render(record: &PrefixRecord, own: &Own) -> io::Result<Vec<u8>> {
-    let mut fields = fields_of(serde_json::to_value(record)?)?;
-    // Very old packages say `true`; tools that are strict about types want the word for it.
-    if fields.get("noarch") == Some(&json!(true)) {
-        fields.insert("noarch".to_owned(), json!("generic"));
-    }
-    fields.insert(OWN.to_owned(), serde_json::to_value(own)?);
-    request(&mut fields, record.requested_specs.first().map(String::as_str));
-    serde_json::to_vec(&fields).map_err(Into::into)
+    let rendered = Rendered {
+        package: &record.repodata_record,
+        files: record.files.iter().map(|path| path.to_string_lossy()).collect(),
+        paths_data: Paths { paths_version: 1, paths: record.paths_data.paths.iter().map(Into::into).collect() },
+        link: record.link.as_ref(),
+        requested_spec: record.requested_specs.first(),
+        requested_specs: &record.requested_specs,
+        mlconda: own,
+    };
+    serde_json::to_vec(&rendered).map_err(Into::into)
 }
 
 /// Reads a record that mlconda wrote.
@@ -104,28 +110,85 @@ pub(super) fn read(path: &Path) -> io::Result<(PrefixRecord, Own)> {
     Ok((PrefixRecord::from_path(path)?, whole.mlconda))
 }
 
-/// The text of any tool's record, with another match spec that asked for its package.
+/// The text of any tool's record, with another match spec that asked for its package. The fields have the order that
+/// [`render`] gives them, whether there was one before or not.
 pub(super) fn requested_anew(text: &[u8], spec: Option<&str>) -> io::Result<Vec<u8>> {
-    let mut fields = fields_of(serde_json::from_slice(text)?)?;
-    request(&mut fields, spec);
-    serde_json::to_vec(&fields).map_err(Into::into)
-}
-
-fn fields_of(value: Value) -> io::Result<Map<String, Value>> {
-    match value {
-        Value::Object(fields) => Ok(fields),
-        _ => Err(super::package::invalid("a record is no object")),
+    let mut old: Map<String, Value> = serde_json::from_slice(text)?;
+    // The second stands in every record of ours.
+    old.entry("requested_specs").or_insert(Value::Null);
+    let mut new = Map::new();
+    for (field, value) in old {
+        match field.as_str() {
+            "requested_spec" => continue,
+            "requested_specs" => {
+                new.extend(spec.map(|spec| ("requested_spec".to_owned(), json!(spec))));
+                new.insert(field, json!(spec.into_iter().collect::<Vec<_>>()));
+            }
+            _ => {
+                new.insert(field, value);
+            }
+        }
     }
+    serde_json::to_vec(&new).map_err(Into::into)
 }
 
-/// Notes the match spec that asked for a package. conda reads `requested_spec`, newer tools `requested_specs`. The
-/// fields have the same order whether a spec comes now or was there before.
-fn request(fields: &mut Map<String, Value>, spec: Option<&str>) {
-    let specs: Vec<&str> = spec.into_iter().collect();
-    fields.insert("requested_specs".to_owned(), json!(specs));
-    fields.shift_remove("requested_spec");
-    if let Some(spec) = spec {
-        fields.insert("requested_spec".to_owned(), json!(spec));
+/// A record as it is written. rattler's own way to write one looks at each character of each path, which takes longer than
+/// to link the files.
+#[derive(Serialize)]
+struct Rendered<'a> {
+    #[serde(flatten)]
+    package: &'a RepoDataRecord,
+    /// What conda reads; newer tools read the next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requested_spec: Option<&'a String>,
+    requested_specs: &'a [String],
+    files: Vec<Cow<'a, str>>,
+    paths_data: Paths<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link: Option<&'a Link>,
+    mlconda: &'a Own,
+}
+
+#[derive(Serialize)]
+struct Paths<'a> {
+    paths_version: u64,
+    paths: Vec<RenderedPath<'a>>,
+}
+
+#[derive(Serialize)]
+struct RenderedPath<'a> {
+    #[serde(rename = "_path")]
+    path: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    original_path: Option<&'a Path>,
+    path_type: PathType,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    no_link: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256_in_prefix: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size_in_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file_mode: Option<FileMode>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prefix_placeholder: Option<&'a str>,
+}
+
+impl<'a> From<&'a PathsEntry> for RenderedPath<'a> {
+    fn from(entry: &'a PathsEntry) -> Self {
+        Self {
+            path: entry.relative_path.to_string_lossy(),
+            original_path: entry.original_path.as_deref(),
+            path_type: entry.path_type,
+            no_link: entry.no_link,
+            sha256: entry.sha256.map(hex::encode),
+            sha256_in_prefix: entry.sha256_in_prefix.map(hex::encode),
+            size_in_bytes: entry.size_in_bytes,
+            file_mode: entry.file_mode,
+            prefix_placeholder: entry.prefix_placeholder.as_deref(),
+        }
     }
 }
 
@@ -205,21 +268,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn very_old_packages_are_noarch_in_todays_words() {
-        let text = json!({
-            "name": "old", "version": "1", "build": "0", "build_number": 0, "subdir": "noarch", "noarch": true,
-            "depends": [], "fn": "old-1-0.tar.bz2", "url": "https://host/noarch/old-1-0.tar.bz2", "channel": "c",
-        });
-        let record: PrefixRecord = serde_json::from_value(text).unwrap();
-        let text: Value = serde_json::from_slice(&render(&record, &Own::default()).unwrap()).unwrap();
-        assert_eq!(text["noarch"], "generic");
-    }
-
-    #[test]
     fn fields_have_one_order_whoever_asked_before() {
-        let text = br#"{"name":"a","requested_specs":["a 1"],"mlconda":{},"requested_spec":"a 1"}"#;
+        let text = br#"{"name":"a","requested_spec":"a 1","requested_specs":["a 1"],"mlconda":{}}"#;
         let again = |spec| String::from_utf8(requested_anew(text, spec).unwrap()).unwrap();
         assert_eq!(again(None), r#"{"name":"a","requested_specs":[],"mlconda":{}}"#);
-        assert_eq!(again(Some("a")), r#"{"name":"a","requested_specs":["a"],"mlconda":{},"requested_spec":"a"}"#);
+        assert_eq!(again(Some("a")), r#"{"name":"a","requested_spec":"a","requested_specs":["a"],"mlconda":{}}"#);
     }
 }

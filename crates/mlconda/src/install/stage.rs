@@ -6,7 +6,9 @@
 //! all are there the second comer waits in a drawer of its own, for the order of arrival must not decide.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
+    borrow::Cow,
+    collections::{BTreeMap, HashMap, hash_map::Entry},
+    fs::File,
     io,
     path::{Component, Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -33,6 +35,8 @@ pub struct Clash {
 #[derive(Debug)]
 pub(super) struct Stage {
     root: PathBuf,
+    /// The directory itself, open: looking a path up from here is shorter.
+    pub(super) directory: File,
     /// The final prefix, as text: what placeholders become.
     pub(super) prefix: String,
     /// The platform that the prefix is for.
@@ -42,12 +46,24 @@ pub(super) struct Stage {
     claims: Mutex<Claims>,
 }
 
+/// A table by path. A large environment asks these hundreds of thousands of times, and the standard hash is slow.
+pub(super) type Paths<T> = HashMap<PathBuf, T, foldhash::fast::RandomState>;
+
 #[derive(Debug, Default)]
 struct Claims {
-    files: HashMap<PathBuf, usize>,
-    directories: HashSet<PathBuf>,
+    files: Paths<usize>,
+    directories: Paths<Directory>,
     /// Who else wants a path, besides the one in `files`.
-    clashes: HashMap<PathBuf, Vec<usize>>,
+    clashes: Paths<Vec<usize>>,
+}
+
+/// What is known of a directory of the stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Directory {
+    /// Nothing else may be at its path; it may be there or be on its way.
+    Claimed,
+    /// It is there.
+    Made,
 }
 
 impl Stage {
@@ -56,7 +72,8 @@ impl Stage {
         let prefix = prefix.to_str().ok_or_else(|| invalid(format!("`{}` is not UTF-8", prefix.display())))?;
         let umask = system::umask_below(root)?;
         let claims = Mutex::default();
-        Ok(Self { root: root.to_owned(), prefix: prefix.to_owned(), platform, umask, claims })
+        let directory = fs_err::File::open(root)?.into_parts().0;
+        Ok(Self { root: root.to_owned(), directory, prefix: prefix.to_owned(), platform, umask, claims })
     }
 
     /// The directory.
@@ -69,23 +86,27 @@ impl Stage {
         self.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives a path to a package, and tells where to write its file.
-    pub(super) fn claim(&self, path: &Path, package: usize) -> Result<PathBuf, InstallError> {
+    /// Gives a path to a package, makes the directory above it, and tells where in the stage to write its file.
+    pub(super) fn claim<'a>(&self, path: &'a Path, package: usize) -> Result<Cow<'a, Path>, InstallError> {
+        self.directory(path.parent().unwrap_or(path))?;
+        self.claim_inside(path, package)
+    }
+
+    /// The same, where the directory above it is known to be there.
+    pub(super) fn claim_inside<'a>(&self, path: &'a Path, package: usize) -> Result<Cow<'a, Path>, InstallError> {
         let mut claims = self.claims();
-        self.directory_of(path, &mut claims)?;
-        if claims.directories.contains(path) {
+        if claims.directories.contains_key(path) {
             return Err(InstallError::Kind { path: path.to_owned() });
         }
         match claims.files.entry(path.to_owned()) {
             Entry::Vacant(vacant) => {
                 vacant.insert(package);
-                Ok(self.root.join(path))
+                Ok(path.into())
             }
             Entry::Occupied(holder) if *holder.get() == package => {
                 // An archive that has to be read anew.
-                let place = self.root.join(path);
-                system::remove_if_there(&place)?;
-                Ok(place)
+                system::remove_if_there(&self.root.join(path))?;
+                Ok(path.into())
             }
             Entry::Occupied(_) => {
                 let others = claims.clashes.entry(path.to_owned()).or_default();
@@ -93,25 +114,21 @@ impl Stage {
                     others.push(package);
                 }
                 drop(claims);
-                let place = self.drawer(path, package);
+                let (inner, place) = (drawer(path, package), self.root.join(drawer(path, package)));
                 if let Some(parent) = place.parent() {
                     fs_err::create_dir_all(parent)?;
                 }
                 system::remove_if_there(&place)?;
-                Ok(place)
+                Ok(inner.into())
             }
         }
-    }
-
-    fn drawer(&self, path: &Path, package: usize) -> PathBuf {
-        self.root.join(DRAWER).join(package.to_string()).join(path)
     }
 
     /// Where a file is that the package has written before.
     pub(super) fn place(&self, path: &Path, package: usize) -> PathBuf {
         match self.claims().files.get(path) {
             Some(holder) if *holder == package => self.root.join(path),
-            _ => self.drawer(path, package),
+            _ => self.root.join(drawer(path, package)),
         }
     }
 
@@ -121,36 +138,48 @@ impl Stage {
     }
 
     /// Makes a directory of the prefix, and those above it.
+    ///
+    /// The table says that it is a directory before it is made: nobody can put a link there, so that no file is ever
+    /// written through a link. It is made without holding the table, for that takes the kernel a while; two threads that
+    /// want the same one both make it.
     pub(super) fn directory(&self, path: &Path) -> Result<(), InstallError> {
-        let mut claims = self.claims();
-        self.make(path, &mut claims)
-    }
-
-    fn directory_of(&self, path: &Path, claims: &mut Claims) -> Result<(), InstallError> {
-        match path.parent() {
-            Some(parent) => self.make(parent, claims),
-            None => Ok(()),
+        let missing = self.claim_directories(path)?;
+        for path in missing.iter().rev() {
+            let place = self.root.join(path);
+            match fs_err::create_dir(&place) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error.into()),
+                _ => {}
+            }
+            // It takes too much, or leaves too much.
+            if self.umask != 0o022 {
+                system::set_directory_mode(&place, 0o755)?;
+            }
         }
-    }
-
-    /// Makes a directory under the table's lock: nobody can put a link where a directory is to be, so that no
-    /// file is ever written through a link.
-    fn make(&self, path: &Path, claims: &mut Claims) -> Result<(), InstallError> {
-        if path.as_os_str().is_empty() || claims.directories.contains(path) {
-            return Ok(());
+        if !missing.is_empty() {
+            let mut claims = self.claims();
+            claims.directories.extend(missing.into_iter().map(|path| (path.to_owned(), Directory::Made)));
         }
-        if claims.files.contains_key(path) {
-            return Err(InstallError::Kind { path: path.to_owned() });
-        }
-        self.directory_of(path, claims)?;
-        let place = self.root.join(path);
-        fs_err::create_dir(&place)?;
-        // It takes too much, or leaves too much.
-        if self.umask != 0o022 {
-            system::set_directory_mode(&place, 0o755)?;
-        }
-        claims.directories.insert(path.to_owned());
         Ok(())
+    }
+
+    /// Claims a directory and those above it, and tells which of them are not known to be there, the deepest first.
+    fn claim_directories<'a>(&self, path: &'a Path) -> Result<Vec<&'a Path>, InstallError> {
+        let mut missing = Vec::new();
+        let mut claims = self.claims();
+        for path in path.ancestors().take_while(|path| !path.as_os_str().is_empty()) {
+            if claims.files.contains_key(path) {
+                return Err(InstallError::Kind { path: path.to_owned() });
+            }
+            match claims.directories.get(path) {
+                Some(Directory::Made) => break,
+                Some(Directory::Claimed) => {}
+                None => {
+                    claims.directories.insert(path.to_owned(), Directory::Claimed);
+                }
+            }
+            missing.push(path);
+        }
+        Ok(missing)
     }
 
     /// Makes a new file, with these permissions whatever the umask.
@@ -177,7 +206,7 @@ impl Stage {
             others.push(holder);
             others.sort_by_key(|number| packages[*number].0);
             if let Some(winner) = others.last().copied().filter(|winner| *winner != holder) {
-                fs_err::rename(self.drawer(&path, winner), self.root.join(&path))?;
+                fs_err::rename(self.root.join(drawer(&path, winner)), self.root.join(&path))?;
                 claims.files.insert(path.clone(), winner);
             }
             report.insert(path, others.into_iter().map(|number| packages[number].clone()).collect());
@@ -204,7 +233,7 @@ impl Stage {
 
     /// Gives every directory the same time: writing into them gave each the clock's.
     pub(super) fn settle_directories(&self, seconds: i64) -> Result<(), InstallError> {
-        let mut directories: Vec<PathBuf> = self.claims().directories.iter().cloned().collect();
+        let mut directories: Vec<PathBuf> = self.claims().directories.keys().cloned().collect();
         // The deepest first, though setting a time changes none above: a reader sees the order of work.
         directories.sort_by_key(|path| std::cmp::Reverse(path.components().count()));
         for path in directories {
@@ -217,6 +246,11 @@ impl Stage {
     pub(super) fn paths(&self) -> Vec<PathBuf> {
         self.claims().files.keys().cloned().collect()
     }
+}
+
+/// Where a second comer's file waits, below the stage.
+fn drawer(path: &Path, package: usize) -> PathBuf {
+    Path::new(DRAWER).join(package.to_string()).join(path)
 }
 
 /// Whether a path stays where it is put: relative, and without `..`.

@@ -3,20 +3,33 @@
 //! A `.conda` file is a zip of two `.tar.zst`, of which `info` is read first whatever their order. A `.tar.bz2`
 //! is one stream; where its `info/` does not come first, it is read twice.
 
+mod bzip2;
+mod spare;
+mod tar;
+#[cfg(test)]
+mod tests;
+
 use std::{
     borrow::Cow,
     fs::File,
     io::{self, Cursor, Read, Seek, SeekFrom},
+    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+use ::tar::Entry as TarEntry;
 use rattler_package_streaming::{
     ExtractError,
-    read::stream_tar_bz2,
     seek::{stream_conda_content, stream_conda_info},
 };
 
+pub(super) use self::spare::Spare;
+use self::{
+    bzip2::Bunzip,
+    spare::Borrowed,
+    tar::{Metered, Tar, Whole},
+};
 use super::package::{Info, invalid};
 
 /// A verified archive: in memory if it is small, else in a file that has no name.
@@ -33,14 +46,6 @@ trait Source: Read + Seek {}
 impl<T: Read + Seek> Source for T {}
 
 impl Archive {
-    /// Its size in bytes.
-    pub(super) fn size(&self) -> io::Result<u64> {
-        match self {
-            Self::Memory(bytes) => Ok(bytes.len() as u64),
-            Self::File(file) => Ok(file.metadata()?.len()),
-        }
-    }
-
     /// The archive from its beginning.
     fn open(&self) -> io::Result<Box<dyn Source + '_>> {
         match self {
@@ -52,14 +57,39 @@ impl Archive {
             }
         }
     }
+
+    /// Its size in bytes.
+    pub(super) fn len(&self) -> io::Result<u64> {
+        match self {
+            Self::Memory(bytes) => Ok(bytes.len() as u64),
+            Self::File(file) => Ok(file.metadata()?.len()),
+        }
+    }
+
+    /// Reads some bytes from a place; 0 at the end.
+    fn read_at(&self, buffer: &mut [u8], place: u64) -> io::Result<usize> {
+        let file = match self {
+            Self::Memory(bytes) => {
+                let bytes = usize::try_from(place).ok().and_then(|place| bytes.get(place..)).unwrap_or(&[]);
+                let count = bytes.len().min(buffer.len());
+                buffer[..count].copy_from_slice(&bytes[..count]);
+                return Ok(count);
+            }
+            Self::File(file) => file,
+        };
+        loop {
+            match file.read_at(buffer, place) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => return other,
+            }
+        }
+    }
 }
 
 /// What an entry is.
 pub(super) enum Kind<'a> {
     /// A file with this content.
     File(&'a mut dyn Read),
-    /// A file of the cache, for this one to be the same as.
-    OnDisk(PathBuf),
     /// A soft link to this.
     SoftLink(PathBuf),
     /// The same file as this one, which came before.
@@ -89,25 +119,25 @@ pub(super) trait Sink {
     fn entry(&mut self, entry: Entry<'_>) -> Result<(), Self::Error>;
 }
 
-/// Reads an archive into a sink.
-pub(super) fn unpack<S: Sink>(archive: &Archive, file_name: &str, sink: &mut S) -> Result<(), S::Error> {
+/// Reads an archive into a sink, on this thread and on cores that are spare.
+pub(super) fn unpack<S: Sink>(archive: &Archive, file_name: &str, spare: &Spare, sink: &mut S) -> Result<(), S::Error> {
     if file_name.ends_with(".conda") {
         let mut info = Info::default();
-        read_info(&mut stream_conda_info(archive.open()?).map_err(extract_error)?, &mut info)?;
+        read_info(stream_conda_info(archive.open()?).map_err(extract_error)?.into_inner(), &mut info)?;
         sink.begin(&info)?;
-        let mut content = stream_conda_content(archive.open()?).map_err(extract_error)?;
-        for entry in content.entries()? {
+        let content = stream_conda_content(archive.open()?).map_err(extract_error)?.into_inner();
+        for entry in Tar::new(content).entries()? {
             pass_on(entry?, sink)?;
         }
         return Ok(());
     }
-    match unpack_at_once(archive, sink)? {
+    match unpack_at_once(archive, spare, sink)? {
         Order::InfoFirst => Ok(()),
         Order::Other => {
             let mut info = Info::default();
-            read_info(&mut stream_tar_bz2(archive.open()?), &mut info)?;
+            read_info(Bunzip::new(archive, spare)?, &mut info)?;
             sink.begin(&info)?;
-            for entry in stream_tar_bz2(archive.open()?).entries()? {
+            for entry in Tar::new(Bunzip::new(archive, spare)?).entries()? {
                 pass_on(entry?, sink)?;
             }
             Ok(())
@@ -122,9 +152,9 @@ enum Order {
 }
 
 /// Reads a `.tar.bz2` in one go, if its `info/` comes first.
-fn unpack_at_once<S: Sink>(archive: &Archive, sink: &mut S) -> Result<Order, S::Error> {
+fn unpack_at_once<S: Sink>(archive: &Archive, spare: &Spare, sink: &mut S) -> Result<Order, S::Error> {
     let mut info = Some(Info::default());
-    for entry in stream_tar_bz2(archive.open()?).entries()? {
+    for entry in Tar::new(Bunzip::new(archive, spare)?).entries()? {
         let mut entry = entry?;
         let path = path_of(&entry)?;
         match &mut info {
@@ -150,8 +180,8 @@ fn unpack_at_once<S: Sink>(archive: &Archive, sink: &mut S) -> Result<Order, S::
     }
 }
 
-fn read_info(archive: &mut tar::Archive<impl Read>, info: &mut Info) -> io::Result<()> {
-    for entry in archive.entries()? {
+fn read_info(archive: impl Read, info: &mut Info) -> io::Result<()> {
+    for entry in Tar::new(archive).entries()? {
         let mut entry = entry?;
         let (path, size) = (path_of(&entry)?, entry.size());
         info.take(&path, size, &mut entry)?;
@@ -160,12 +190,12 @@ fn read_info(archive: &mut tar::Archive<impl Read>, info: &mut Info) -> io::Resu
 }
 
 /// An entry's path; some archives write `./` in front.
-fn path_of(entry: &tar::Entry<'_, impl Read>) -> io::Result<PathBuf> {
+fn path_of(entry: &TarEntry<'_, impl Read>) -> io::Result<PathBuf> {
     let path = entry.path()?;
     Ok(path.strip_prefix(".").map_or_else(|_| path.to_path_buf(), Path::to_path_buf))
 }
 
-fn pass_on<S: Sink>(mut entry: tar::Entry<'_, impl Read>, sink: &mut S) -> Result<(), S::Error> {
+fn pass_on<S: Sink>(entry: TarEntry<'_, Metered<impl Read>>, sink: &mut S) -> Result<(), S::Error> {
     let path = path_of(&entry)?;
     if path.starts_with("info") {
         return Ok(());
@@ -174,13 +204,14 @@ fn pass_on<S: Sink>(mut entry: tar::Entry<'_, impl Read>, sink: &mut S) -> Resul
     let (executable, modified) = (header.mode()? & 0o111 != 0, i64::try_from(header.mtime()?).unwrap_or(0));
     let (entry_type, size) = (header.entry_type(), entry.size());
     let target = entry.link_name()?.map(Cow::into_owned);
+    let mut content = Whole { content: entry, left: size };
     let kind = if entry_type.is_file() || entry_type.is_contiguous() || entry_type.is_gnu_sparse() {
-        Kind::File(&mut entry)
+        Kind::File(&mut content)
     } else if let (true, Some(target)) = (entry_type.is_symlink(), target.clone()) {
         Kind::SoftLink(target)
     } else if let (true, Some(target)) = (entry_type.is_hard_link(), target) {
         Kind::HardLink(target.strip_prefix(".").map(Path::to_owned).unwrap_or(target))
-    } else if entry_type.is_dir() {
+    } else if entry_type.is_dir() || entry_type.is_pax_global_extensions() {
         return Ok(());
     } else {
         return Err(invalid(format!("`{}` is neither a file, a link nor a directory", path.display())).into());

@@ -27,7 +27,7 @@ use super::{
     link::{LinkError, Linked, Linking},
     record, script,
     stage::Stage,
-    unpack::{Archive, unpack},
+    unpack::{Archive, Spare, unpack},
 };
 use crate::{
     lock::{LockedPackage, linking_order},
@@ -86,6 +86,8 @@ struct Shared {
     stage: Arc<Stage>,
     python: OnceLock<PythonInfo>,
     jobs: Mutex<mpsc::Receiver<Job>>,
+    /// The cores of threads that wait for a job.
+    spare: Spare,
     outcomes: mpsc::UnboundedSender<Outcome>,
     stop: AtomicBool,
 }
@@ -127,6 +129,7 @@ pub(super) async fn link_all(
         stage: Arc::clone(stage),
         python: kept_python(plan).map_or_else(OnceLock::new, OnceLock::from),
         jobs: Mutex::new(jobs_end),
+        spare: Spare::default(),
         outcomes,
         stop: AtomicBool::new(false),
     });
@@ -227,7 +230,7 @@ async fn fetch_one(
     progress: &dyn Progress,
 ) -> Result<Job, InstallError> {
     let package = &shared.packages[number];
-    let cached = shared.cached(package).filter(|place| place.is_dir());
+    let cached = shared.cached(package).filter(|place| cache::is_there(place));
     let archive = match (cached, package.url.to_file_path()) {
         (Some(place), _) => Place::Cached(place),
         (None, Ok(path)) if package.url.scheme() == "file" => Place::Local(path),
@@ -242,7 +245,9 @@ impl Shared {
     fn work(&self) {
         let mut buffer = Vec::new();
         loop {
+            let idle = self.spare.lend();
             let job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+            drop(idle);
             let Some(job) = job else { return };
             // A panic here would leave the others waiting for ever; it is our mistake, but not their end.
             let outcome = panic::catch_unwind(panic::AssertUnwindSafe(|| self.link(job, &mut buffer)));
@@ -280,12 +285,14 @@ impl Shared {
         };
         let size = match &archive {
             Place::Cached(place) => cache::archive_size(place),
-            Place::Here(archive) => archive.size().ok(),
+            Place::Here(archive) => archive.len().ok(),
             Place::Local(_) => None,
         };
         let read = match &archive {
-            Place::Cached(place) => cache::read(place, &mut linking),
-            Place::Here(archive) => unpack(archive, &package.file_name, &mut linking),
+            Place::Cached(place) => {
+                cache::read(place).map_err(LinkError::Content).and_then(|cached| linking.link_cached(cached))
+            }
+            Place::Here(archive) => unpack(archive, &package.file_name, &self.spare, &mut linking),
             Place::Local(_) => Ok(()),
         };
         let linked = match read {
@@ -296,7 +303,7 @@ impl Shared {
             Err(error) => Err(error),
             Ok(()) => linking.finish(),
         };
-        match linked.and_then(|linked| self.record(number, &linked, size)) {
+        match linked.and_then(|linked| self.record(number, linked, size)) {
             Ok(finished) => Outcome::Finished(Box::new(finished)),
             Err(LinkError::Failed(error)) => Outcome::Failed(error),
             Err(LinkError::Content(source)) => Outcome::Failed(blame(package, source)),
@@ -312,12 +319,12 @@ impl Shared {
             Place::Cached(place) => return Ok(Place::Cached(place)),
         };
         let Some(place) = self.cached(package) else { return Ok(Place::Here(archive)) };
-        cache::fill(&place, &archive, &package.file_name).map_err(|source| blame(package, source))?;
+        cache::fill(&place, &archive, &package.file_name, &self.spare).map_err(|source| blame(package, source))?;
         Ok(Place::Cached(place))
     }
 
     /// Writes a package's record. Its list of files can be long: it goes to disk, not into the result.
-    fn record(&self, number: usize, linked: &Linked, size: Option<u64>) -> Result<Finished, LinkError> {
+    fn record(&self, number: usize, mut linked: Linked, size: Option<u64>) -> Result<Finished, LinkError> {
         let package = &self.packages[number];
         let index = &linked.package.index;
         if index.name.as_normalized() != package.name.as_str() || index.version.as_str() != package.version {
@@ -325,23 +332,21 @@ impl Shared {
             return Err(super::package::invalid(message).into());
         }
         let spec = record::requested(&self.specs, &package.name);
+        let built = linked.package.built();
+        let is_python = linked.package.is_python();
+        let own = std::mem::take(&mut linked.own);
         let mut record = record::record(package, linked, size, spec)?;
         let path = self.stage.root().join("conda-meta").join(format!("{}.json", package.dist_name()));
-        record::write(&path, &record::render(&record, &linked.own)?, linked.package.built().unwrap_or(0))?;
-        if linked.package.is_python() {
+        record::write(&path, &record::render(&record, &own)?, built.unwrap_or(0))?;
+        if is_python {
             let info = PythonInfo::from_python_record(&record.repodata_record.package_record, self.platform)
                 .map_err(|error| super::package::invalid(error.to_string()))?;
             let _ = self.python.set(info);
         }
-        record.files = Vec::new();
-        record.paths_data.paths = Vec::new();
-        Ok(Finished {
-            number,
-            record,
-            built: linked.package.built(),
-            files: linked.paths.iter().filter(|entry| entry.path_type != PathType::Directory).count(),
-            bytes: linked.paths.iter().filter(|entry| is_file(entry)).filter_map(|entry| entry.size_in_bytes).sum(),
-        })
+        let paths = std::mem::take(&mut record.paths_data.paths);
+        let files = std::mem::take(&mut record.files).len();
+        let bytes = paths.iter().filter(|entry| is_file(entry)).filter_map(|entry| entry.size_in_bytes).sum();
+        Ok(Finished { number, record, built, files, bytes })
     }
 }
 

@@ -1,0 +1,126 @@
+//! One block of a bzip2 archive, decompressed by itself.
+//!
+//! A block depends on no other. With a header before it and the end of a stream behind, it is an archive that the
+//! usual decoder reads. That succeeds only where the block ends exactly where it was said to and its content has the
+//! checksum that it says: whoever reads the archive from the beginning comes to the same.
+
+use std::io;
+
+use bzip2::{Decompress, Status};
+
+use super::{Archive, cut_short, split::Splitter};
+
+/// How a stream ends: the mark, then the checksum over all blocks, which is that of the only one.
+const END: u128 = 0x1772_4538_5090;
+
+/// Contents up to this size, in bytes, are kept. Most have 0.9 MB to 2 MB; a block of zeros has 46.
+const LARGEST: usize = 4 << 20;
+
+/// A part of an archive that looks like a block.
+pub(super) struct Block {
+    /// Where it begins, in bits from the archive's beginning.
+    pub(super) start: u64,
+    /// Where it ends.
+    pub(super) end: u64,
+    /// The digit of its stream.
+    pub(super) level: u8,
+    /// The bytes from the one with its first bit to the one with its last.
+    pub(super) bytes: Vec<u8>,
+}
+
+/// What is in a block.
+pub(super) enum Content {
+    /// Its content.
+    Whole(Vec<u8>),
+    /// An archive with the block alone, whose content is too large to be kept.
+    Large(Vec<u8>),
+}
+
+impl Block {
+    /// An archive with the block alone, and the checksum of the content.
+    fn alone(&self) -> Option<(Vec<u8>, u32)> {
+        let bits = usize::try_from(self.end - self.start).ok()?;
+        let mut archive = Vec::with_capacity(self.bytes.len() + 16);
+        archive.extend([b'B', b'Z', b'h', self.level]);
+        align(&self.bytes, self.start, &mut archive);
+        archive.truncate(4 + bits.div_ceil(8));
+        let checksum = u32::from_be_bytes(*archive.get(10..)?.first_chunk()?);
+        let mut end = END << 32 | u128::from(checksum);
+        // The end goes on where the block stops, inside of a byte.
+        let over = bits % 8;
+        if over != 0 {
+            end |= u128::from(archive.pop()? >> (8 - over)) << 80;
+            end <<= 8 - over;
+        }
+        archive.extend(&end.to_be_bytes()[if over == 0 { 6 } else { 5 }..]);
+        Some((archive, checksum))
+    }
+}
+
+/// Moves bits to the beginning of a byte.
+fn align(bytes: &[u8], start: u64, aligned: &mut Vec<u8>) {
+    let shift = start % 8;
+    if shift == 0 {
+        aligned.extend(bytes);
+        return;
+    }
+    aligned.extend(bytes.windows(2).map(|pair| (u16::from_be_bytes([pair[0], pair[1]]) << shift >> 8) as u8));
+    aligned.extend(bytes.last().map(|last| last << shift));
+}
+
+/// Decompresses a block; `None` if it is not one.
+pub(super) fn decode(block: Block) -> Option<(Content, u32)> {
+    let (archive, checksum) = block.alone()?;
+    drop(block);
+    let mut decoder = Decompress::new(false);
+    let mut content = Vec::with_capacity(1 << 20);
+    let mut is_large = false;
+    let mut left = archive.as_slice();
+    loop {
+        if content.len() == content.capacity() {
+            if content.len() >= LARGEST {
+                is_large = true;
+                content.clear();
+            } else {
+                content.reserve(content.len());
+            }
+        }
+        let before = decoder.total_in();
+        let status = decoder.decompress_vec(left, &mut content).ok()?;
+        left = left.get(usize::try_from(decoder.total_in() - before).ok()?..)?;
+        match status {
+            Status::StreamEnd if !left.is_empty() => return None,
+            Status::StreamEnd if is_large => return Some((Content::Large(archive), checksum)),
+            Status::StreamEnd => return Some((Content::Whole(content), checksum)),
+            _ if left.is_empty() && content.len() < content.capacity() => return None,
+            _ => {}
+        }
+    }
+}
+
+/// A block that does not end at the first mark, whole: with its true end, or the error that a reader from the
+/// beginning would have met.
+pub(super) fn mend(archive: &Archive, start: u64, level: u8) -> io::Result<Block> {
+    let mut splitter = Splitter::at_mark(archive.clone(), start, level);
+    let mut decoder = Decompress::new(false);
+    let fault = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
+    decoder.decompress(&[b'B', b'Z', b'h', level], &mut [0]).map_err(fault)?;
+    let (mut fed, mut from) = (start, start + 48);
+    loop {
+        let end = splitter.mark(from)?.ok_or_else(cut_short);
+        let stop = *end.as_ref().unwrap_or(&splitter.length());
+        // Whole bytes; the last holds some bits of what comes next, and they are what they are.
+        let count = usize::try_from(stop.saturating_sub(fed).div_ceil(8)).map_err(io::Error::other)?;
+        let mut piece = Vec::with_capacity(count + 1);
+        align(splitter.bytes(fed, stop.max(fed) + 8), fed, &mut piece);
+        piece.truncate(count);
+        decoder.decompress(&piece, &mut [0]).map_err(fault)?;
+        if decoder.total_out() > 0 {
+            let end = end?;
+            return Ok(Block { start, end, level, bytes: splitter.bytes(start, end).to_vec() });
+        }
+        let end = end?;
+        fed += count as u64 * 8;
+        from = end + 1;
+    }
+}
