@@ -4,16 +4,19 @@ use std::collections::BTreeMap;
 
 use insta::assert_snapshot;
 use mlconda_test::{
-    context::{TestContext, argument},
+    context::{Outcome, TestContext, argument},
     foreign_subdir,
     package::PLACEHOLDER,
     sha256_hex, tree,
 };
 
-use crate::{serve, world};
+use crate::{
+    regressions::{Info, Part, archive},
+    serve, world,
+};
 
 /// One package of each kind, dependencies first.
-const EVERY_KIND: [&str; 17] = [
+pub(crate) const EVERY_KIND: [&str; 17] = [
     "tzdata",
     "python-3.11.9",
     "where-2.0",
@@ -34,7 +37,7 @@ const EVERY_KIND: [&str; 17] = [
 ];
 
 /// Installs packages of the small channel into `PREFIX` of a world, and gives the prefix.
-fn installed(world: &TestContext, packages: &[&str]) -> std::path::PathBuf {
+pub(crate) fn installed(world: &TestContext, packages: &[&str]) -> std::path::PathBuf {
     let lock = world.write_lock("env.lock", None, packages);
     let prefix = world.path().join("prefix");
     world.mlconda(["install", argument(&lock), "-p", argument(&prefix)]).success();
@@ -246,76 +249,6 @@ fn the_lock_names_the_environment() {
 }
 
 #[test]
-fn records_say_what_conda_tools_read_and_nothing_of_the_builder() {
-    let world = world();
-    let cache = world.path().join("cache");
-    fs_err::create_dir(&cache).unwrap();
-    let lock = world.write_lock("env.lock", None, &EVERY_KIND);
-    let cache = ("MLCONDA_CACHE_DIR", argument(&cache));
-    world.mlconda_with(["install", argument(&lock), "-p", "../prefix"], &[cache]).success();
-    let meta = world.path().join("prefix/conda-meta");
-    for entry in fs_err::read_dir(&meta).unwrap() {
-        let text = fs_err::read_to_string(entry.unwrap().path()).unwrap();
-        assert!(!text.contains(argument(&world.path())), "{text}");
-    }
-    let record = fs_err::read(meta.join("tzdata-2024a-hd8ed1ab_0.json")).unwrap();
-    let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
-    assert_snapshot!(world.normal(&serde_json::to_string_pretty(&record).unwrap()), @r#"
-    {
-      "build": "hd8ed1ab_0",
-      "build_number": 0,
-      "depends": [],
-      "license": "BSD-3-Clause",
-      "name": "tzdata",
-      "noarch": "generic",
-      "sha256": "[SHA256]",
-      "subdir": "noarch",
-      "timestamp": 1700000000000,
-      "version": "2024a",
-      "fn": "tzdata-2024a-hd8ed1ab_0.conda",
-      "url": "file://[CHANNELS]/main/noarch/tzdata-2024a-hd8ed1ab_0.conda",
-      "channel": "file://[CHANNELS]/main/noarch",
-      "requested_specs": [],
-      "files": [
-        "share/zoneinfo/Etc/UTC",
-        "share/zoneinfo/Europe/Paris",
-        "share/zoneinfo/Zulu"
-      ],
-      "paths_data": {
-        "paths_version": 1,
-        "paths": [
-          {
-            "_path": "share/zoneinfo/Etc/UTC",
-            "path_type": "hardlink",
-            "sha256": "[SHA256]",
-            "sha256_in_prefix": "[SHA256]",
-            "size_in_bytes": 9
-          },
-          {
-            "_path": "share/zoneinfo/Europe/Paris",
-            "path_type": "hardlink",
-            "sha256": "[SHA256]",
-            "sha256_in_prefix": "[SHA256]",
-            "size_in_bytes": 8
-          },
-          {
-            "_path": "share/zoneinfo/Zulu",
-            "path_type": "softlink",
-            "sha256": "[SHA256]",
-            "sha256_in_prefix": "[SHA256]",
-            "size_in_bytes": 9
-          }
-        ]
-      },
-      "link": {
-        "source": "",
-        "type": 3
-      }
-    }
-    "#);
-}
-
-#[test]
 fn what_users_write_becomes_a_prefix() {
     let world = world();
     world.write("environment.yml", include_str!("../fixtures/environment.yml"));
@@ -440,35 +373,80 @@ fn of_several_platforms_the_machines_is_installed() {
 #[test]
 fn the_same_lock_gives_the_same_prefix() {
     let world = world();
-    let lock = world.write_lock("env.lock", None, &EVERY_KIND);
-    let (prefix, cache) = (world.path().join("prefix"), world.path().join("cache"));
-    let install = |threads: &str, variables: &[(&str, &str)]| {
-        let arguments = ["install", argument(&lock), "-p", argument(&prefix), "--threads", threads];
-        world.mlconda_with(arguments, variables).success();
-        let tree = tree::tree(&prefix).unwrap();
-        let mut times: BTreeMap<_, _> = identities(&prefix).into_iter().map(|(path, (_, time))| (path, time)).collect();
-        times.insert(String::new(), std::os::unix::fs::MetadataExt::mtime(&fs_err::metadata(&prefix).unwrap()));
-        fs_err::remove_dir_all(&prefix).unwrap();
-        (tree, times)
+    let listed = world.write_lock("listed.lock", None, &EVERY_KIND);
+    let script = Part::File("#!/old/prefix/bin/sh\n");
+    let twice = archive(&world, "twice", Info::First, "", &[("bin/one", script), ("bin/two", Part::Hard("bin/one"))]);
+    let text = fs_err::read_to_string(listed).unwrap();
+    let lock = world.write("env.lock", &format!("{text}{twice}\n"));
+    let (prefix, cache) = (world.path().join("envs/deep/prefix"), world.path().join("cache"));
+    let install = |umask: &str, threads: &str, variables: &[(&str, &str)]| {
+        let mut command = world.command("/bin/sh");
+        let program = env!("CARGO_BIN_EXE_mlconda");
+        command.args(["-c", &format!("umask {umask}; exec \"$@\""), "sh", program, "install", "--threads", threads]);
+        command.arg(&lock).arg("-p").arg(&prefix).envs(variables.iter().copied());
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let tree = tree::archived(&world.path().join("envs")).unwrap();
+        fs_err::remove_dir_all(world.path().join("envs")).unwrap();
+        tree
     };
-    let (tree, times) = install("1", &[]);
-    let again = |what: &str, threads: &str, variables: &[(&str, &str)]| {
-        let other = install(threads, variables);
-        assert_eq!(tree::difference(&tree, &other.0), "", "{what}");
-        assert_eq!(times, other.1, "{what}: times");
+    let tree = install("022", "1", &[]);
+    let again = |what: &str, umask: &str, threads: &str, variables: &[(&str, &str)]| {
+        assert_eq!(tree::difference(&tree, &install(umask, threads, variables)), "", "{what}");
     };
-    again("four threads", "4", &[]);
+    again("eight threads", "022", "8", &[]);
+    again("nobody else may look", "077", "2", &[]);
+    again("the group may write", "002", "2", &[]);
+    again("everybody may write", "000", "2", &[]);
+    let elsewhere = [
+        ("TZ", "Asia/Tokyo"),
+        ("LC_ALL", "C"),
+        ("PYTHONHASHSEED", "7"),
+        ("PYTHONOPTIMIZE", "2"),
+        ("HOME", argument(&prefix)),
+        ("TMPDIR", "/nonexistent"),
+    ];
+    again("another user", "022", "2", &elsewhere);
     fs_err::create_dir(&cache).unwrap();
     let with_cache = [("MLCONDA_CACHE_DIR", argument(&cache))];
-    again("a cache that is filled", "4", &with_cache);
-    again("a full cache", "1", &with_cache);
+    again("a cache that is filled", "022", "4", &with_cache);
+    again("a full cache", "022", "1", &with_cache);
+}
+
+#[test]
+fn a_prefix_that_is_there_and_empty_becomes_the_same() {
+    let world = world();
+    let lock = world.write_lock("env.lock", None, &EVERY_KIND);
+    let prefix = world.path().join("prefix");
+    let install = || {
+        world.mlconda(["install", argument(&lock), "-p", argument(&prefix)]).success();
+        let tree = tree::archived(&prefix).unwrap();
+        fs_err::remove_dir_all(prefix.canonicalize().unwrap()).unwrap();
+        tree
+    };
+    let tree = install();
     fs_err::create_dir(&prefix).unwrap();
-    again("a prefix that is there, and empty", "2", &[]);
+    assert_eq!(tree::difference(&tree, &install()), "");
     fs_err::create_dir(prefix.with_file_name("real")).unwrap();
     std::os::unix::fs::symlink("real", &prefix).unwrap();
-    assert_eq!(world.mlconda(["install", argument(&lock), "-p", argument(&prefix)]).code, 0);
-    let through_link = tree::tree(&prefix.with_file_name("real")).unwrap();
-    assert_eq!(tree::difference(&tree, &through_link), "", "a prefix that is a link");
+    assert_eq!(tree::difference(&tree, &install()), "", "a prefix that is a link");
+}
+
+#[test]
+fn directories_above_do_not_tell_when() {
+    let world = world();
+    let lock = world.write_lock("env.lock", None, &["tzdata"]);
+    let time = |path: &std::path::Path| fs_err::metadata(path).unwrap().modified().unwrap();
+    let long_ago = std::time::UNIX_EPOCH + std::time::Duration::from_nanos(1_234_567_890_123_456_789);
+    let mine = world.path().join("mine");
+    fs_err::create_dir(&mine).unwrap();
+    fs_err::File::open(&mine).unwrap().file().set_modified(long_ago).unwrap();
+    // The second time, the prefix is made anew and swapped in.
+    for lock in [lock, world.write_lock("other.lock", None, &["hollow"])] {
+        world.mlconda(["install", argument(&lock), "-p", "../mine/envs/prefix"]).success();
+        assert_eq!(time(&mine), long_ago, "what was there");
+        assert_eq!(time(&mine.join("envs")), time(&mine.join("envs/prefix")), "what was made");
+    }
 }
 
 #[test]
@@ -555,13 +533,16 @@ fn programs_hear_of_events() {
         Some(&server.url("main")),
         &["tzdata", "python-3.11.9", "templates", "after-link-1.0"],
     );
+    let last = |outcome: &Outcome| {
+        let line = outcome.stderr.lines().rfind(|line| line.contains("\"downloaded\"")).unwrap();
+        serde_json::from_str::<serde_json::Value>(line).unwrap()["bytes"].as_u64().unwrap()
+    };
     let outcome = world.mlconda(["install", argument(&lock), "-p", "prefix", "--progress", "json"]).success();
     let events = outcome.stderr.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     let mut names: Vec<String> = events.map(|event| event["event"].as_str().unwrap().to_owned()).collect();
     names.dedup();
     names.retain(|name| name != "downloaded" && name != "package-installed");
     assert_eq!(names, ["install-started", "bytecode-started", "script", "message", "finished"]);
-    let last = outcome.stderr.lines().rfind(|line| line.contains("\"downloaded\"")).unwrap();
     let sizes: u64 = world
         .read("env.lock")
         .lines()
@@ -571,7 +552,13 @@ fn programs_hear_of_events() {
             fs_err::metadata(world.channels().main.path().join(path)).unwrap().len()
         })
         .sum();
-    assert_eq!(serde_json::from_str::<serde_json::Value>(last).unwrap()["bytes"], sizes);
+    assert_eq!(last(&outcome), sizes);
+    // What need not be downloaded counts as well.
+    let local = world.write_lock("local.lock", None, &["tzdata", "python-3.11.9", "templates", "after-link-1.0"]);
+    assert_eq!(
+        last(&world.mlconda(["install", argument(&local), "-p", "other", "--progress", "json"]).success()),
+        sizes
+    );
     let failure = world.mlconda(["install", "missing.lock", "--progress", "json"]).failure(1);
     let error: serde_json::Value = serde_json::from_str(&failure.stderr).unwrap();
     assert_eq!(error["event"], "error");

@@ -10,6 +10,7 @@ mod export;
 mod faults;
 mod install;
 mod lock;
+mod records;
 mod regressions;
 mod run;
 #[cfg(target_os = "linux")]

@@ -63,7 +63,7 @@ pub(crate) fn both_kinds(world: &TestContext) -> [(PathBuf, PathBuf); 2] {
 
 /// An entry of an archive that is written by hand.
 #[derive(Clone, Copy)]
-enum Part {
+pub(crate) enum Part {
     File(&'static str),
     Soft(&'static str),
     Hard(&'static str),
@@ -72,23 +72,31 @@ use Part::{Hard, Soft};
 
 /// Where an archive has its `info/`.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Info {
+pub(crate) enum Info {
     First,
     Last,
 }
 
 /// Writes the `.tar.bz2` of a package `name` 1.0 with these entries and nothing changed in their names, all of which are
-/// listed in `info/paths.json`; gives its line in a lock. `before` stands before each name in the archive.
-fn archive(world: &TestContext, name: &str, info: Info, before: &str, parts: &[(&str, Part)]) -> String {
+/// listed in `info/paths.json`, with the placeholder `/old/prefix` where that is in the content; gives its line in a
+/// lock. `before` stands before each name in the archive.
+pub(crate) fn archive(world: &TestContext, name: &str, info: Info, before: &str, parts: &[(&str, Part)]) -> String {
     let directory = world.path().join("channel").join(host_subdir());
     fs_err::create_dir_all(&directory).unwrap();
     let path = directory.join(format!("{name}-1.0-0.tar.bz2"));
     let index = serde_json::json!({
         "name": name, "version": "1.0", "build": "0", "build_number": 0, "depends": [], "subdir": host_subdir(),
     });
+    let has_prefix = |part: &Part| matches!(part, Part::File(content) if content.contains("/old/prefix"));
     let listed = parts.iter().map(|(path, part)| {
         let kind = if matches!(part, Soft(_)) { "softlink" } else { "hardlink" };
-        serde_json::json!({"_path": path, "path_type": kind})
+        let mut entry = serde_json::json!({"_path": path, "path_type": kind});
+        let is_same = |(other, _): &&(&str, Part)| matches!(part, Hard(to) if to == other);
+        if has_prefix(part) || parts.iter().find(is_same).is_some_and(|(_, part)| has_prefix(part)) {
+            entry["prefix_placeholder"] = "/old/prefix".into();
+            entry["file_mode"] = "text".into();
+        }
+        entry
     });
     let paths = serde_json::json!({"paths": listed.collect::<Vec<_>>(), "paths_version": 1});
     let of_info = [("info/index.json", index.to_string()), ("info/paths.json", paths.to_string())];

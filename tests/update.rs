@@ -62,15 +62,32 @@ fn an_update_gives_what_a_first_installation_gives() {
     let wanted = ["tzdata", "python-3.12.4", "greet-2.0", "where-2.0", "after-link-2.0"];
     install(&world, &["tzdata", "python-3.11.8", "greet-1.0", "where-1.0", "after-link-1.0", "hollow"]);
     let prefix = install(&world, &wanted);
-    let mut updated = tree::tree(&prefix).unwrap();
+    let mut updated = tree::archived(&prefix).unwrap();
     fs_err::remove_dir_all(&prefix).unwrap();
     install(&world, &wanted);
-    let mut fresh = tree::tree(&prefix).unwrap();
+    let mut fresh = tree::archived(&prefix).unwrap();
     // The history is truthful: it tells of both.
     for entries in [&mut updated, &mut fresh] {
         entries.remove("conda-meta/history");
     }
     assert_eq!(tree::difference(&fresh, &updated), "");
+}
+
+#[test]
+fn records_of_packages_that_stay_say_who_asks_for_them_now() {
+    let world = world();
+    let prefix = world.path().join("prefix");
+    let install = |dependencies: &[&str]| {
+        let lock = world.locked("env.lock", dependencies);
+        world.mlconda(["install", argument(&lock), "-p", argument(&prefix)]).success();
+        let mut tree = tree::archived(&prefix).unwrap();
+        tree.remove("conda-meta/history");
+        tree
+    };
+    install(&["greet >=2.0", "where"]);
+    let updated = install(&["greet", "python 3.11.*", "tzdata", "hollow"]);
+    fs_err::remove_dir_all(&prefix).unwrap();
+    assert_eq!(tree::difference(&install(&["greet", "python 3.11.*", "tzdata", "hollow"]), &updated), "");
 }
 
 #[test]

@@ -129,15 +129,79 @@ fn changed_permissions() {
         set_mode(&prefix.join("share/where/message.txt"), 0o666);
         set_mode(&prefix.join("bin/greet"), 0o644);
         set_mode(&prefix.join("share/where"), 0o700);
+        set_mode(&prefix.join("share/links"), 0o777);
+        set_mode(&prefix.join("var/hollow/told"), 0o1777);
+        // A program that cannot be started, data that can, and one that becomes another user.
+        set_mode(&prefix.join("bin/where-am-i"), 0o644);
+        set_mode(&prefix.join("lib/python3.11/os.py"), 0o755);
+        set_mode(&prefix.join("bin/python3.11"), 0o4755);
     });
     assert_snapshot!(outcome.failure(1), @"
     exit code 1
     --- stdout
     `bin/greet` of `greet-2.0-pyhd8ed1ab_0`: it has other permissions; expected 0755, found 0644
+    `bin/python3.11` of `python-3.11.9-h4bc722e_0_cpython`: it has other permissions; expected 0755, found 4755
+    `bin/where-am-i` of `where-2.0-h4bc722e_0`: it has other permissions; expected 0755, found 0644
+    `lib/python3.11/os.py` of `python-3.11.9-h4bc722e_0_cpython`: it has other permissions; expected 0644, found 0755
+    `share/links` of `links-1.0-h4bc722e_0`: it has other permissions; expected 0755, found 0777
     `share/where` of `where-2.0-h4bc722e_0`: it has other permissions; expected 0755, found 0700
-    `share/where/message.txt` of `where-2.0-h4bc722e_0`: it has other permissions; expected 0644 or 0755, found 0666
+    `share/where/message.txt` of `where-2.0-h4bc722e_0`: it has other permissions; expected 0644, found 0666
+    `var/hollow/told` of `hollow-1.0-h4bc722e_0`: it has other permissions; expected 0755, found 1777
     --- stderr
-    `[TEMP]/prefix` is not as it should be: 3 findings in 9 packages, 38 files, [SIZE], in [TIME].
+    `[TEMP]/prefix` is not as it should be: 8 findings in 9 packages, 38 files, [SIZE], in [TIME].
+    ");
+}
+
+#[test]
+fn a_link_to_another_place() {
+    let outcome = verified(&PACKAGES, |prefix| {
+        for (link, to) in [("lib/links/libone.so", "../../elsewhere"), ("bin/python", "/usr/bin/python3")] {
+            fs_err::remove_file(prefix.join(link)).unwrap();
+            fs_err::os::unix::fs::symlink(to, prefix.join(link)).unwrap();
+        }
+    });
+    assert_snapshot!(outcome.failure(1), @"
+    exit code 1
+    --- stdout
+    `bin/python` of `python-3.11.9-h4bc722e_0_cpython`: it points somewhere else; expected `python3.11`, found `/usr/bin/python3`
+    `lib/links/libone.so` of `links-1.0-h4bc722e_0`: it points somewhere else; expected `libone.so.1`, found `../../elsewhere`
+    --- stderr
+    `[TEMP]/prefix` is not as it should be: 2 findings in 9 packages, 38 files, [SIZE], in [TIME].
+    ");
+}
+
+#[test]
+fn a_prefix_that_was_moved() {
+    let world = world();
+    installed(&world, &PACKAGES);
+    fs_err::rename(world.path().join("prefix"), world.path().join("moved")).unwrap();
+    assert_snapshot!(world.mlconda(["verify", "../moved", "env.lock"]).failure(1), @"
+    exit code 1
+    --- stdout
+    `[TEMP]/moved`: its files name another prefix; expected `[TEMP]/prefix`, found `[TEMP]/moved`
+    --- stderr
+    `[TEMP]/moved` is not as it should be: 1 finding in 9 packages, 38 files, [SIZE], in [TIME].
+    ");
+    // Under another name it is the same.
+    fs_err::rename(world.path().join("moved"), world.path().join("prefix")).unwrap();
+    fs_err::os::unix::fs::symlink("prefix", world.path().join("moved")).unwrap();
+    world.mlconda(["verify", "../moved", "env.lock"]).success();
+}
+
+#[test]
+fn two_records_of_a_package() {
+    let outcome = verified(&["tzdata", "python-3.11.9", "greet-2.0"], |prefix| {
+        let meta = prefix.join("conda-meta");
+        let record = fs_err::read_to_string(meta.join("greet-2.0-pyhd8ed1ab_0.json")).unwrap();
+        let older = record.replacen("\"version\":\"2.0\"", "\"version\":\"1.0\"", 1);
+        fs_err::write(meta.join("greet-1.0-pyhd8ed1ab_0.json"), older).unwrap();
+    });
+    assert_snapshot!(outcome.failure(1), @"
+    exit code 1
+    --- stdout
+    `greet-2.0-pyhd8ed1ab_0`: another package of that name is recorded, too; found `greet-1.0-pyhd8ed1ab_0`
+    --- stderr
+    `[TEMP]/prefix` is not as it should be: 1 finding in 4 packages, 19 files, [SIZE], in [TIME].
     ");
 }
 
@@ -204,13 +268,14 @@ fn strangers_are_told_of_and_are_no_failure() {
         let record = "mine.py,,\n../../../bin/mine,,\nmine-1.0.dist-info/RECORD,,\n";
         fs_err::write(site.join("mine-1.0.dist-info/RECORD"), record).unwrap();
         fs_err::write(prefix.join("notebook.ipynb"), "{}").unwrap();
+        fs_err::create_dir_all(prefix.join("runs/none")).unwrap();
         fs_err::write(prefix.join("conda-meta/state"), "{}").unwrap();
     });
-    assert_snapshot!(outcome.success(), @r"
+    assert_snapshot!(outcome.success(), @"
     exit code 0
     --- stdout
     --- stderr
-    Of no package: 3 files of 1 distribution that pip installed, 1 file of byte code and 2 other files (`lib/python3.11/site-packages/greet/__pycache__/gone.cpython-311.pyc` and `notebook.ipynb`).
+    Of no package: 3 files of 1 distribution that pip installed, 1 file of byte code and 3 other files (`lib/python3.11/site-packages/greet/__pycache__/gone.cpython-311.pyc`, `notebook.ipynb` and `runs/none/`).
     `[TEMP]/prefix` is as it should be: 9 packages, 38 files, [SIZE], in [TIME].
     ");
 }
@@ -222,7 +287,7 @@ fn an_installation_that_was_cut_off() {
         fs_err::create_dir(prefix.join(".mlconda-new")).unwrap();
         fs_err::write(prefix.join("conda-meta/broken-1-0.json"), "{").unwrap();
     });
-    assert_snapshot!(outcome.failure(1), @r"
+    assert_snapshot!(outcome.failure(1), @"
     exit code 1
     --- stdout
     `conda-meta/history.mlconda`: an installation was cut off, or is under way
@@ -230,6 +295,7 @@ fn an_installation_that_was_cut_off() {
     `conda-meta/history`: the history is missing
     `conda-meta/broken-1-0.json`: the record cannot be read; found EOF while parsing an object at line 1 column 1
     --- stderr
+    Of no package: 1 file (`.mlconda-new/`).
     `[TEMP]/prefix` is not as it should be: 4 findings in 1 package, 3 files, [SIZE], in [TIME].
     ");
 }

@@ -36,6 +36,11 @@ impl Row {
             Finding::NoHistory => {
                 Self { path: Some("conda-meta/history".into()), ..row("no-history", "the history is missing") }
             }
+            Finding::Moved { expected, found } => {
+                let show = |path: PathBuf| Some(path.display().to_string());
+                let row = row("moved", "its files name another prefix");
+                Self { path: Some(found.clone()), expected: show(expected), found: show(found), ..row }
+            }
             Finding::Record { path, reason } => {
                 Self { path: Some(path), found: Some(reason), ..row("record", "the record cannot be read") }
             }
@@ -84,6 +89,10 @@ impl Row {
                 let expected: Vec<String> = expected.iter().map(|mode| format!("{mode:04o}")).collect();
                 let row = row("mode", "it has other permissions", path, packages);
                 (row, Some(expected.join(" or ")), Some(format!("{found:04o}")))
+            }
+            Finding::Target { path, packages, expected, found } => {
+                let row = row("target", "it points somewhere else", path, packages);
+                (row, Some(expected.display().to_string()), Some(found.display().to_string()))
             }
             Finding::Size { path, packages, expected, found } => {
                 let row = row("size", "it has another size", path, packages);

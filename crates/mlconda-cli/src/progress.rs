@@ -2,6 +2,7 @@
 //! a line for programs.
 
 use std::{
+    fmt,
     path::PathBuf,
     sync::{
         Mutex, PoisonError,
@@ -10,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use mlconda::progress::{Event, Progress};
 
 use serde_json::{Value, json};
@@ -84,9 +85,12 @@ impl<'a> People<'a> {
             Some(size) => self.bar.set_length(size),
             None => self.bar.unset_length(),
         }
-        let template = "{bar:24} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {msg}, {eta} left";
+        let template = match size {
+            Some(_) => "{bar:24} {done}, {rate}{msg}{left}",
+            None => "{spinner} {done}, {rate}{msg}",
+        };
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        self.bar.set_style(style);
+        self.bar.set_style(style.with_key("done", done).with_key("rate", rate).with_key("left", left));
         self.bar.reset();
     }
 
@@ -98,6 +102,33 @@ impl<'a> People<'a> {
     fn linked(&self) {
         let linked = self.linked.fetch_add(1, Ordering::Relaxed) + 1;
         self.bar.set_message(format!("{linked}/{} packages", self.packages.load(Ordering::Relaxed)));
+    }
+}
+
+/// How many bytes there are, and are to be.
+fn done(state: &ProgressState, words: &mut dyn fmt::Write) {
+    let _ = match state.len() {
+        Some(size) => write!(words, "{} of {}", bytes(state.pos()), bytes(size)),
+        None => words.write_str(&bytes(state.pos())),
+    };
+}
+
+/// How many bytes come in a second, once that can be told.
+fn rate(state: &ProgressState, words: &mut dyn fmt::Write) {
+    if state.pos() > 0 && state.per_sec().is_finite() && state.per_sec() >= 1.0 {
+        let _ = write!(words, "{}/s, ", bytes(state.per_sec() as u64));
+    }
+}
+
+/// How long it will take, once that can be told.
+fn left(state: &ProgressState, words: &mut dyn fmt::Write) {
+    let seconds = state.eta().as_secs();
+    if state.pos() > 0 && seconds > 0 {
+        let (minutes, seconds) = (seconds / 60, seconds % 60);
+        let _ = match minutes {
+            0 => write!(words, ", {seconds} s left"),
+            _ => write!(words, ", {minutes} min {seconds} s left"),
+        };
     }
 }
 
@@ -122,9 +153,10 @@ impl People<'_> {
                 let download = size.map_or_else(String::new, |size| format!(" ({})", bytes(size)));
                 self.say(&format!("Installing {}{download} into `{}`", count(packages, "package"), prefix.display()));
                 self.start(packages, size);
+                self.bar.set_message(format!("0/{packages} packages"));
             }
             Event::VerifyStarted { files, bytes } => self.start_reading(files, bytes),
-            Event::Downloaded { bytes } | Event::Verified { bytes } => self.bar.inc(bytes),
+            Event::Downloaded { bytes } | Event::Local { bytes } | Event::Verified { bytes } => self.bar.inc(bytes),
             Event::DownloadedAgain { bytes } => self.bar.dec(bytes),
             Event::Retrying { package, reason } => self.say(&format!("`{package}` again: {reason}")),
             Event::CacheDamaged { .. } | Event::CacheNotWritten { .. } => self.of_the_cache(event),
@@ -187,7 +219,9 @@ impl<'a> Program<'a> {
             Event::SolveStarted { records } => json!({"event": "solve-started", "records": records}),
             Event::SolveFinished { packages } => json!({"event": "solve-finished", "packages": packages}),
             Event::InstallStarted { prefix, packages, bytes } => self.start(prefix, packages, bytes),
-            Event::Downloaded { bytes } => return self.count(|arrived| arrived.saturating_add(bytes)),
+            Event::Downloaded { bytes } | Event::Local { bytes } => {
+                return self.count(|arrived| arrived.saturating_add(bytes));
+            }
             Event::DownloadedAgain { bytes } => return self.count(|arrived| arrived.saturating_sub(bytes)),
             Event::Retrying { package, reason } => json!({"event": "retrying", "package": package, "reason": reason}),
             Event::CacheDamaged { package, reason } => {

@@ -1,7 +1,7 @@
 //! A directory as a list of lines, to compare what was there before with what is there after.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     io,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::Path,
@@ -20,6 +20,25 @@ pub fn tree(directory: &Path) -> io::Result<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
     if directory.is_dir() {
         visit(directory, directory, &mut found)?;
+    }
+    Ok(found)
+}
+
+/// All that an archive of a directory holds, the directory itself (as an empty path) too: as [`tree`], and the times to
+/// the nanosecond, and which paths are one file.
+///
+/// # Errors
+///
+/// If something below cannot be read.
+pub fn archived(directory: &Path) -> io::Result<BTreeMap<String, String>> {
+    let mut first: HashMap<u64, String> = HashMap::new();
+    let mut found = tree(directory)?;
+    let metadata = fs_err::metadata(directory)?;
+    found.insert(String::new(), format!("directory {:o}", metadata.permissions().mode() & 0o7777));
+    for (path, what) in &mut found {
+        let metadata = fs_err::symlink_metadata(directory.join(path))?;
+        let one = first.entry(metadata.ino()).or_insert_with(|| path.clone());
+        what.push_str(&format!(" at {}.{:09}, the file of `{one}`", metadata.mtime(), metadata.mtime_nsec()));
     }
     Ok(found)
 }

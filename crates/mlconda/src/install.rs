@@ -12,7 +12,7 @@ mod contents;
 mod fetch;
 mod link;
 mod package;
-mod record;
+pub(crate) mod record;
 mod script;
 mod sharing;
 mod site;
@@ -46,6 +46,7 @@ use crate::{
     prefix::{Installed, Prefix},
     progress::{Event, Progress},
     repodata::Access,
+    system,
 };
 
 /// The file by which an environment is known.
@@ -61,7 +62,7 @@ pub struct Options {
     /// The time, in seconds since 1970, of all that has no time of its own (`SOURCE_DATE_EPOCH`): directories,
     /// `history` and `state`, and what scripts write, who are told of it. Files of packages keep the time that their
     /// archive gives them; records, commands of entry points and byte code follow their package. Without it, the time
-    /// at which the newest of the packages was built.
+    /// at which the newest package of the environment was built.
     pub time: Option<i64>,
     /// What `conda-meta/history` gives as the command.
     pub command: String,
@@ -354,7 +355,7 @@ pub async fn install(
     let stage = Arc::new(Stage::new(&site.stage, prefix.path(), plan.platform)?);
     let finished = work::link_all(plan, client, &stage, options, progress).await?;
     let clashes = settle(plan, &stage, &finished)?;
-    let time = options.time.unwrap_or_else(|| newest(&finished, prefix));
+    let time = options.time.unwrap_or_else(|| newest(plan, &finished, prefix));
     let compiled = bytecode::compile(plan, prefix, &stage, &finished, options, progress).await?;
     let mut report = Report {
         linked: plan.link.len(),
@@ -404,13 +405,17 @@ pub async fn install(
     Ok(report)
 }
 
-/// The newest time there is: of the packages' builds, or of the last installation.
-fn newest(finished: &[work::Finished], prefix: &Prefix) -> i64 {
-    let history = prefix.path().join("conda-meta").join("history");
-    let last = fs_err::metadata(history).ok().and_then(|metadata| metadata.modified().ok());
-    let last = last.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
-    let last = last.and_then(|time| i64::try_from(time.as_secs()).ok());
-    finished.iter().filter_map(|package| package.built).chain(last).max().unwrap_or(0)
+/// When the newest of the packages that the prefix is to hold was built: the same, whatever was there before. Where no
+/// package comes or goes, the time of the last installation.
+fn newest(plan: &Plan, finished: &[work::Finished], prefix: &Prefix) -> i64 {
+    let kept = plan.keep.iter().filter_map(|record| record.repodata_record.package_record.timestamp.as_ref());
+    let kept = kept.map(|time| time.jiff_timestamp().as_second());
+    let newest = finished.iter().filter_map(|package| package.built).chain(kept).max();
+    let last = || {
+        let history = fs_err::metadata(prefix.path().join("conda-meta").join(HISTORY)).ok()?;
+        Some(system::modified(&history))
+    };
+    newest.or_else(last).unwrap_or(0)
 }
 
 /// A file's content; `None` if it is not there.
@@ -476,6 +481,7 @@ fn write_meta(plan: &Plan, prefix: &Prefix, stage: &Stage, time: i64, options: &
     let mut history = String::from_utf8_lossy(&history.unwrap_or_default()).into_owned();
     history.push_str(&record::revision(time, &options.command, &plan.specs, &plan.unlink, &plan.link));
     record::write(&new.join(commit::PENDING), history.as_bytes(), time)?;
+    request_anew(plan, &old, &new)?;
     let Some(variables) = &plan.variables else { return Ok(()) };
     if let Some(state) = record::state(read_if_there(&old.join("state"))?.as_deref(), variables) {
         record::write(&new.join("state"), &state, time)?;
@@ -500,6 +506,21 @@ async fn run_pre_unlink(prefix: &Prefix, old: &[&PackageRecord], told: script::T
         script::run(prefix.path(), package, script::When::PreUnlink, told).await?;
     }
     script::settle(prefix.path(), since, told.time)
+}
+
+/// Packages that stay may have been asked for in other words before, or not at all: then their records are new ones, as
+/// after a first installation. `old` and `new` are `conda-meta`, of the prefix and of the stage.
+fn request_anew(plan: &Plan, old: &Path, new: &Path) -> Result<(), InstallError> {
+    for record in &plan.keep {
+        let name = record.repodata_record.package_record.name.as_normalized();
+        let spec = record::requested(&plan.specs, name);
+        if record.requested_specs.iter().map(String::as_str).ne(spec) {
+            let place = old.join(record.file_name());
+            let text = record::requested_anew(&fs_err::read(&place)?, spec)?;
+            record::write(&new.join(record.file_name()), &text, system::modified(&fs_err::metadata(&place)?))?;
+        }
+    }
+    Ok(())
 }
 
 /// Runs the post-link scripts of new packages, in linking order.

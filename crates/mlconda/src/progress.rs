@@ -57,6 +57,11 @@ pub enum Event {
         /// How many.
         bytes: u64,
     },
+    /// A package was on this machine already, in a file or in the cache, and is in place now.
+    Local {
+        /// The size of its archive.
+        bytes: u64,
+    },
     /// A download failed and will be tried again.
     Retrying {
         /// The package's file name.

@@ -76,6 +76,31 @@ pub(crate) fn set_link_time(path: &Path, seconds: i64) -> io::Result<()> {
     set_path_time(path, seconds)
 }
 
+/// A time of last change, to be given back as it was.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Time {
+    seconds: i64,
+    nanoseconds: i64,
+}
+
+impl Time {
+    /// A directory's; `None` where there is none.
+    pub(crate) fn of(directory: &Path) -> Option<Self> {
+        let metadata = fs_err::metadata(directory).ok().filter(std::fs::Metadata::is_dir)?;
+        Some(Self { seconds: metadata.mtime(), nanoseconds: metadata.mtime_nsec() })
+    }
+
+    /// Gives it back.
+    pub(crate) fn set(self, directory: &Path) -> io::Result<()> {
+        let Self { seconds: tv_sec, nanoseconds: tv_nsec } = self;
+        let times = Timestamps {
+            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+            last_modification: Timespec { tv_sec, tv_nsec: tv_nsec as _ },
+        };
+        Ok(rustix::fs::utimensat(CWD, directory, &times, AtFlags::empty())?)
+    }
+}
+
 fn set_path_time(path: &Path, seconds: i64) -> io::Result<()> {
     let times = Timestamps {
         last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },

@@ -5,9 +5,10 @@
 //! walk through the prefix tells what is there and of which kind; then each recorded file is opened once, as no
 //! link, and hashed. The largest come first, so that no thread is left alone with one in the end.
 //!
-//! What cannot be told from a record is not judged: conda and mamba keep the modes that an archive has, and write
-//! no hash for some of the files that they make; a soft link's hash is that of the file it pointed to when the
-//! package was built. Such gaps are counted.
+//! What cannot be told from a record is not judged. conda's fields have no word for a file's mode and a soft link's
+//! target (a link's hash is that of the file it pointed to when the package was built); mlconda writes both into a field
+//! of its own. conda and mamba keep the modes that an archive has, and write no hash for some of the files that they make;
+//! such files are counted.
 
 mod closure;
 mod files;
@@ -15,7 +16,7 @@ mod records;
 mod strangers;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     num::NonZero,
     path::{Path, PathBuf},
     sync::{
@@ -76,6 +77,13 @@ pub enum Finding {
     },
     /// There is no `conda-meta/history`: for conda tools, no environment.
     NoHistory,
+    /// The prefix was installed at another place, which is written in its files.
+    Moved {
+        /// Where it was installed.
+        expected: PathBuf,
+        /// Where it is.
+        found: PathBuf,
+    },
     /// A record cannot be read.
     Record {
         /// The record's file.
@@ -181,6 +189,17 @@ pub enum Finding {
         /// Those that it has.
         found: u32,
     },
+    /// A soft link points somewhere else.
+    Target {
+        /// The link.
+        path: PathBuf,
+        /// The packages that hold it.
+        packages: Vec<String>,
+        /// Where it should point to.
+        expected: PathBuf,
+        /// Where it points to.
+        found: PathBuf,
+    },
     /// A file has another size.
     Size {
         /// The path.
@@ -222,6 +241,7 @@ impl Finding {
             | Self::OtherKind { path, .. }
             | Self::Unreadable { path, .. }
             | Self::Mode { path, .. }
+            | Self::Target { path, .. }
             | Self::Size { path, .. }
             | Self::Content { path, .. }
             | Self::OtherHolder { path, .. } => Some(path),
@@ -268,6 +288,7 @@ pub fn verify(
 ) -> Result<Report, PrefixError> {
     let mut findings = environment(prefix);
     let packages = records::read(prefix, threads, &mut findings)?;
+    findings.extend(moved(prefix.path(), &packages));
     let mut report = Report { packages: packages.len(), ..Report::default() };
     if let Some(lock) = lock {
         report.without_digest = compare(lock, &packages, &mut findings);
@@ -296,6 +317,14 @@ fn environment(prefix: &Prefix) -> Vec<Finding> {
         findings.push(Finding::NoHistory);
     }
     findings
+}
+
+/// Whether the files of packages name another prefix than this one, under whatever name.
+fn moved(prefix: &Path, packages: &[Package]) -> Vec<Finding> {
+    let written: BTreeSet<&Path> = packages.iter().filter_map(|package| package.prefix.as_deref()).collect();
+    let same = |one: &Path| matches!((one.canonicalize(), prefix.canonicalize()), (Ok(one), Ok(other)) if one == other);
+    let others = written.into_iter().filter(|written| *written != prefix && !same(written));
+    others.map(|written| Finding::Moved { expected: written.to_owned(), found: prefix.to_owned() }).collect()
 }
 
 /// Compares the packages of a lock with those that are recorded; gives those whose records cannot be compared by hash.

@@ -50,7 +50,19 @@ const AFTER_HELP: &str = "\
 Is the environment of this image the one of the lock?
   mlconda verify /opt/conda/envs/ml env.lock
 Is all there that was installed?
-  mlconda verify -n ml";
+  mlconda verify -n ml
+
+With --json, stdout is one object:
+  prefix, holds (true or false), packages, files, bytes (read), seconds
+  findings                 objects with `kind` and, as far as they apply, `path` (in the prefix), `packages`,
+                           `variable`, `expected` and `found`, all of them text, `packages` a list of it
+  strangers                what belongs to no package: `files`, a list (directories if empty); `bytecode`, how many files python wrote;
+                           `pip`, how many `distributions` and `files`
+  files_without_hash       how many files of which package can only be seen to be there
+  packages_without_digest  packages whose record cannot be compared with the lock's hash
+The kinds: interrupted, no-history, record, moved, twice, not-installed, not-locked, other-package, other-archive,
+variable, dependency, constraint, missing, other-kind, unreadable, mode, target, size, content, other-holder. There
+may be more in time.";
 
 /// How many files that belong to no package are named.
 const NAMED: usize = 10;

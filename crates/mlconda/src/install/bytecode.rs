@@ -30,7 +30,7 @@ use tokio::sync::mpsc;
 use super::{
     InstallError, Options,
     package::invalid,
-    record,
+    record::{self, Own},
     stage::Stage,
     work::{self, Finished},
 };
@@ -165,8 +165,8 @@ pub(super) async fn compile(
     let shared = Arc::new(Shared { stage, interpreter, mode, modules, next, stop });
     let (compiled, entries) = run(&shared, workers).await?;
     for (number, entries) in entries {
-        if let Some(record) = records.get_mut(&number) {
-            add(record, entries, &shared.stage, plan.link[number].dist_name(), finished[number].built)?;
+        if let Some((record, own)) = records.get_mut(&number) {
+            add(record, own, entries, &shared.stage, plan.link[number].dist_name(), finished[number].built)?;
         }
     }
     Ok(compiled)
@@ -186,24 +186,23 @@ fn interpreter<'a>(
     }
 }
 
-/// The records of the noarch python packages in the stage, by their number in the plan.
-fn records(plan: &Plan, stage: &Stage, finished: &[Finished]) -> Result<BTreeMap<usize, PrefixRecord>, InstallError> {
+/// Records, by their package's number in the plan.
+type Records = BTreeMap<usize, (PrefixRecord, Own)>;
+
+/// The records of the noarch python packages in the stage.
+fn records(plan: &Plan, stage: &Stage, finished: &[Finished]) -> Result<Records, InstallError> {
     let noarch = |package: &&Finished| package.record.repodata_record.package_record.noarch.is_python();
     let read = |package: &Finished| {
         let path = stage.root().join("conda-meta").join(format!("{}.json", plan.link[package.number].dist_name()));
-        Ok((package.number, PrefixRecord::from_path(path)?))
+        Ok((package.number, record::read(&path)?))
     };
     finished.iter().filter(noarch).map(read).collect()
 }
 
 /// The modules of packages, the largest first, so that no core is idle at the end.
-fn modules(
-    records: &BTreeMap<usize, PrefixRecord>,
-    stage: &Stage,
-    python: &PythonInfo,
-) -> Result<Vec<Module>, InstallError> {
+fn modules(records: &Records, stage: &Stage, python: &PythonInfo) -> Result<Vec<Module>, InstallError> {
     let mut modules = Vec::new();
-    for (package, record) in records {
+    for (package, (record, _)) in records {
         for path in record::files(record).filter(|path| path.starts_with(&python.site_packages_path)) {
             // Where packages clash, only the file that is there counts.
             if path.extension().is_none_or(|extension| extension != "py") || stage.holder(path) != Some(*package) {
@@ -258,6 +257,7 @@ async fn run(
 /// Adds byte code to a package's record.
 fn add(
     record: &mut PrefixRecord,
+    own: &Own,
     entries: Vec<PathsEntry>,
     stage: &Stage,
     dist_name: String,
@@ -267,7 +267,7 @@ fn add(
     record.paths_data.paths.sort_by(|one, other| one.relative_path.cmp(&other.relative_path));
     record::list_files(record);
     let path = stage.root().join("conda-meta").join(format!("{dist_name}.json"));
-    record::write(&path, &record::render(record)?, built.unwrap_or(0))
+    record::write(&path, &record::render(record, own)?, built.unwrap_or(0))
 }
 
 impl Shared {

@@ -86,6 +86,14 @@ pub(super) fn is_of_the_disk(error: &io::Error) -> bool {
     matches!(error.kind(), PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull)
 }
 
+/// Where the size of a package's archive is noted, in bytes as text: the archive itself is not kept.
+const ARCHIVE_SIZE: &str = "info/mlconda-archive-size";
+
+/// The size of the archive that a package of the cache came in.
+pub(super) fn archive_size(place: &Path) -> Option<u64> {
+    fs_err::read_to_string(place.join(ARCHIVE_SIZE)).ok()?.parse().ok()
+}
+
 /// Extracts a verified archive to its place in the cache. `stop` is set when nobody wants it any more.
 pub(super) fn fill(
     place: &Path,
@@ -94,12 +102,21 @@ pub(super) fn fill(
     spare: &Spare,
     stop: &AtomicBool,
 ) -> Result<(), FillError> {
-    make(place, stop, |extraction| unpack(archive, file_name, spare, extraction))
+    make(place, stop, |extraction| {
+        unpack(archive, file_name, spare, extraction)?;
+        extraction.info(ARCHIVE_SIZE, archive.len()?.to_string().as_bytes())
+    })
 }
 
 /// Copies a package of one cache to its place in another.
 pub(super) fn copy(from: &Path, place: &Path, stop: &AtomicBool) -> Result<(), FillError> {
-    make(place, stop, |extraction| extraction.copy(&read(from)?))
+    make(place, stop, |extraction| {
+        extraction.copy(&read(from)?)?;
+        match archive_size(from) {
+            Some(size) => extraction.info(ARCHIVE_SIZE, size.to_string().as_bytes()),
+            None => Ok(()),
+        }
+    })
 }
 
 fn make(

@@ -8,6 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rattler_conda_types::PrefixRecord;
+
 use super::{
     HISTORY, InstallError,
     aside::{ASIDE, Journal, Old},
@@ -60,6 +62,8 @@ pub(super) struct Change<'a> {
     modules: HashSet<PathBuf>,
     /// Files of packages that come.
     new: HashSet<PathBuf>,
+    /// Directories of packages that stay.
+    settled: HashSet<PathBuf>,
     /// Directories that go if nothing is left in them.
     hollow: HashSet<PathBuf>,
     /// Files that belonged to no package, and that a package's file replaces. Sorted.
@@ -90,7 +94,8 @@ impl<'a> Change<'a> {
             hollow.extend(directories.filter(|path| super::stage::is_inside(path)));
         }
         let new = new.into_iter().collect();
-        Ok(Self { prefix: prefix.path().to_owned(), kept, gone, modules, new, hollow, replaced, time })
+        let settled = directories(&plan.keep);
+        Ok(Self { prefix: prefix.path().to_owned(), kept, gone, modules, new, settled, hollow, replaced, time })
     }
 
     /// Whether a path goes: as a file of a package, or as byte code of one.
@@ -302,10 +307,27 @@ impl<'a> Change<'a> {
             fs_err::remove_dir(twin)?;
             return Ok(Twin::Emptied);
         }
-        let time = if left_out > 0 { self.time } else { system::modified(&metadata) };
+        // A twin's directories are new ones anyway: those of packages get the time that a first installation gives.
+        let is_settled = left_out > 0 || self.settled.contains(relative);
+        let time = if is_settled { self.time } else { system::modified(&metadata) };
         system::copy_directory(&metadata, twin, time)?;
         Ok(Twin::Kept)
     }
+}
+
+/// The directories that packages have something in, or name.
+fn directories(records: &[PrefixRecord]) -> HashSet<PathBuf> {
+    let mut found = HashSet::new();
+    for record in records {
+        let parents = record::files(record).filter_map(|path| path.parent());
+        let named = record::directories(record).map(|entry| entry.relative_path.as_path());
+        for path in parents.chain(named).flat_map(Path::ancestors) {
+            if !found.contains(path) {
+                found.insert(path.to_owned());
+            }
+        }
+    }
+    found
 }
 
 /// What became of a directory in the twin.

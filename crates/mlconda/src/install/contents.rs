@@ -19,7 +19,7 @@ use super::package::{Listed, Placeholder, invalid};
 pub(super) const NAME: &str = "info/mlconda-contents";
 
 /// The first field: what this is, and the version of its form.
-const KIND: &str = "mlconda contents 1";
+const KIND: &str = "mlconda contents 2";
 
 /// The last field.
 const END: &str = "end";
@@ -32,6 +32,8 @@ pub(super) enum Kind {
     Program,
     /// A soft link to this.
     SoftLink(PathBuf),
+    /// The same file as this path, which comes before.
+    HardLink(PathBuf),
     /// A directory, empty.
     Directory,
 }
@@ -56,6 +58,7 @@ pub(super) fn render(contents: &[Content]) -> io::Result<Vec<u8>> {
             Kind::File => ("file", None),
             Kind::Program => ("program", None),
             Kind::SoftLink(to) => ("link", Some(to)),
+            Kind::HardLink(to) => ("same", Some(to)),
             Kind::Directory => ("directory", None),
         };
         let (mode, placeholder) = match &listed.placeholder {
@@ -106,6 +109,7 @@ fn read_one<'a>(kind: &str, fields: &mut impl Iterator<Item = &'a str>) -> Optio
         "file" => Kind::File,
         "program" => Kind::Program,
         "link" => Kind::SoftLink(to.into()),
+        "same" => Kind::HardLink(to.into()),
         "directory" => Kind::Directory,
         _ => return None,
     };
@@ -159,7 +163,8 @@ mod tests {
         program.listed.no_link = true;
         program.listed.size = Some(12);
         program.listed.placeholder = Some(Placeholder { mode: FileMode::Binary, text: "/old/prefix".to_owned() });
-        let all = [program, content("lib", Kind::SoftLink("../lib64".into())), content("empty", Kind::Directory)];
+        let same = content("bin/c", Kind::HardLink("bin/a b\n".into()));
+        let all = [program, same, content("lib", Kind::SoftLink("../lib64".into())), content("empty", Kind::Directory)];
         for count in 0..=all.len() {
             let text = render(&all[..count])?;
             assert_eq!(parse(&text)?, &all[..count]);

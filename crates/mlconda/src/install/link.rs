@@ -19,6 +19,7 @@ use rattler_digest::{Sha256, Sha256Hash, compute_bytes_digest};
 use super::{
     InstallError, OutwardLinks,
     package::{Info, Listed, Package, Placeholder, invalid},
+    record::Own,
     stage::{Stage, is_inside, link_stays_inside},
     unpack::{Entry, Kind, Sink},
 };
@@ -55,6 +56,7 @@ pub(super) struct Linking<'a> {
     entered: PathBuf,
     paths: Vec<PathsEntry>,
     hard_linked: u64,
+    own: Own,
 }
 
 /// What [`Linking`] came to.
@@ -64,6 +66,8 @@ pub(super) struct Linked {
     pub(super) paths: Vec<PathsEntry>,
     /// The size in bytes of the files that are hard links to others.
     pub(super) hard_linked: u64,
+    /// What else the record is to hold.
+    pub(super) own: Own,
 }
 
 /// Why linking stopped.
@@ -121,6 +125,9 @@ impl Sink for Linking<'_> {
         let Some(listed) = listed.filter(|listed| !listed.is_directory) else { return Ok(()) };
         let target = self.target(&entry.path)?;
         let place = self.stage.root().join(self.claim(&target)?);
+        if entry.executable && matches!(entry.kind, Kind::File(_)) {
+            self.own.executable.insert(target.clone());
+        }
         let entry = match entry.kind {
             Kind::File(content) => {
                 let source = File { content, size: entry.size, executable: entry.executable, modified: entry.modified };
@@ -160,8 +167,9 @@ impl<'a> Linking<'a> {
         linker: &'a Linker,
         stop: &'a AtomicBool,
     ) -> Self {
-        let (package, entered, paths, hard_linked) = (None, PathBuf::new(), Vec::new(), 0);
-        Self { stage, number, python, buffer, outward_links, linker, stop, package, entered, paths, hard_linked }
+        let (package, entered, paths, own) = (None, PathBuf::new(), Vec::new(), Own::default());
+        let hard_linked = 0;
+        Self { stage, number, python, buffer, outward_links, linker, stop, package, entered, paths, hard_linked, own }
     }
 
     /// Begins with a package, or begins anew.
@@ -171,6 +179,7 @@ impl<'a> Linking<'a> {
         }
         self.paths.clear();
         self.hard_linked = 0;
+        self.own = Own::default();
         self.paths.reserve(paths);
         self.package = Some(package);
         Ok(())
@@ -236,6 +245,7 @@ impl<'a> Linking<'a> {
                 let (prefix, platform) = (&self.stage.prefix, &self.stage.platform);
                 copy_and_replace_placeholders(&original, &mut *self.buffer, text, prefix, platform, kind)?;
                 file.write_all(self.buffer).map_err(disk)?;
+                self.own.prefix = Some(prefix.into());
                 PathsEntry {
                     // A package from before `paths.json` does not tell the hash.
                     sha256: Some(listed.sha256.unwrap_or_else(|| sha256(&original))),
@@ -283,7 +293,7 @@ impl<'a> Linking<'a> {
     }
 
     fn soft_link(
-        &self,
+        &mut self,
         to: &Path,
         modified: i64,
         listed: &Listed,
@@ -297,6 +307,7 @@ impl<'a> Linking<'a> {
         }
         fs_err::os::unix::fs::symlink(to, place).map_err(disk)?;
         crate::system::set_link_time(place, modified).map_err(disk)?;
+        self.own.links.insert(target.clone(), to.to_owned());
         Ok(PathsEntry { path_type: PathType::SoftLink, ..plain(listed, target) })
     }
 
@@ -318,6 +329,9 @@ impl<'a> Linking<'a> {
             .into());
         };
         fs_err::hard_link(self.stage.place(&source, self.number), place).map_err(disk)?;
+        if self.own.executable.contains(&source) {
+            self.own.executable.insert(target.clone());
+        }
         let original_path = (target != listed.path).then(|| listed.path.clone());
         Ok(PathsEntry { relative_path: target, original_path, no_link: listed.no_link, ..known })
     }
@@ -340,7 +354,7 @@ impl<'a> Linking<'a> {
         self.entry_points()?;
         self.paths.sort_by(|one, other| one.relative_path.as_os_str().cmp(other.relative_path.as_os_str()));
         match self.package {
-            Some(package) => Ok(Linked { package, paths: self.paths, hard_linked: self.hard_linked }),
+            Some(package) => Ok(Linked { package, paths: self.paths, hard_linked: self.hard_linked, own: self.own }),
             None => Err(invalid("the archive is empty").into()),
         }
     }
@@ -366,6 +380,8 @@ impl<'a> Linking<'a> {
             file.write_all(text.as_bytes()).map_err(disk)?;
             crate::system::set_time(file.file(), package.built().unwrap_or(0)).map_err(disk)?;
             let hash = sha256(text.as_bytes());
+            self.own.executable.insert(target.clone());
+            self.own.prefix = Some(self.stage.prefix.clone().into());
             self.paths.push(PathsEntry {
                 relative_path: target,
                 original_path: None,

@@ -5,6 +5,7 @@
 
 use std::{
     borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     io::{self, Write as _},
     path::{Path, PathBuf},
@@ -12,12 +13,12 @@ use std::{
 
 use indexmap::IndexMap;
 use rattler_conda_types::{
-    PrefixRecord, RepoDataRecord,
+    NoArchType, PrefixRecord, RepoDataRecord,
     package::FileMode,
     prefix_record::{Link, LinkType, PathType, PathsEntry},
 };
-use serde::Serialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::{InstallError, link::Linked};
@@ -26,8 +27,28 @@ use crate::{
     network,
 };
 
-/// The record of a package that has been linked.
-pub(super) fn record(locked: &LockedPackage, linked: Linked, spec: Option<&str>) -> io::Result<PrefixRecord> {
+/// What a record holds besides conda's fields, which have no word for it; other tools pass over the field `mlconda`. It
+/// is in the record and nowhere else, so that it goes with the package whoever removes that.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Own {
+    /// Files that anybody may run.
+    #[serde(default)]
+    pub(crate) executable: BTreeSet<PathBuf>,
+    /// Where soft links point to.
+    #[serde(default)]
+    pub(crate) links: BTreeMap<PathBuf, PathBuf>,
+    /// The prefix, if it was written into files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) prefix: Option<PathBuf>,
+}
+
+/// The record of a package that has been linked. `size` is the archive's in bytes, if it is known.
+pub(super) fn record(
+    locked: &LockedPackage,
+    linked: Linked,
+    size: Option<u64>,
+    spec: Option<&str>,
+) -> io::Result<PrefixRecord> {
     let (sha256, md5) = match locked.digest {
         Digest::Sha256(hash) => (Some(hash), None),
         Digest::Md5(hash) => (None, Some(hash)),
@@ -35,12 +56,16 @@ pub(super) fn record(locked: &LockedPackage, linked: Linked, spec: Option<&str>)
     };
     let url = Url::parse(&network::redact(&locked.url)).unwrap_or_else(|_| locked.url.clone());
     let record = RepoDataRecord {
-        package_record: linked.package.record(locked.size, sha256, md5)?,
+        package_record: linked.package.record(locked.size.or(size), sha256, md5)?,
         identifier: locked.file_name.parse().map_err(super::package::invalid)?,
         channel: Some(channel(&url)),
         url,
     };
     let mut record = PrefixRecord::from_repodata_record(record, Vec::new());
+    // Very old packages say `true`; tools that are strict about types want the word for it.
+    if record.repodata_record.package_record.noarch.is_generic() {
+        record.repodata_record.package_record.noarch = NoArchType::generic();
+    }
     record.paths_data = linked.paths.into();
     list_files(&mut record);
     record.link = Some(Link { source: PathBuf::new(), link_type: Some(LinkType::Copy) });
@@ -61,7 +86,7 @@ fn channel(url: &Url) -> String {
 }
 
 /// A record's text.
-pub(super) fn render(record: &PrefixRecord) -> io::Result<Vec<u8>> {
+pub(super) fn render(record: &PrefixRecord, own: &Own) -> io::Result<Vec<u8>> {
     let rendered = Rendered {
         package: &record.repodata_record,
         files: record.files.iter().map(|path| path.to_string_lossy()).collect(),
@@ -69,8 +94,42 @@ pub(super) fn render(record: &PrefixRecord) -> io::Result<Vec<u8>> {
         link: record.link.as_ref(),
         requested_spec: record.requested_specs.first(),
         requested_specs: &record.requested_specs,
+        mlconda: own,
     };
     serde_json::to_vec(&rendered).map_err(Into::into)
+}
+
+/// Reads a record that mlconda wrote.
+pub(super) fn read(path: &Path) -> io::Result<(PrefixRecord, Own)> {
+    #[derive(Default, Deserialize)]
+    struct Whole {
+        #[serde(default)]
+        mlconda: Own,
+    }
+    let whole: Whole = serde_json::from_slice(&fs_err::read(path)?)?;
+    Ok((PrefixRecord::from_path(path)?, whole.mlconda))
+}
+
+/// The text of any tool's record, with another match spec that asked for its package. The fields have the order that
+/// [`render`] gives them, whether there was one before or not.
+pub(super) fn requested_anew(text: &[u8], spec: Option<&str>) -> io::Result<Vec<u8>> {
+    let mut old: Map<String, Value> = serde_json::from_slice(text)?;
+    // The second stands in every record of ours.
+    old.entry("requested_specs").or_insert(Value::Null);
+    let mut new = Map::new();
+    for (field, value) in old {
+        match field.as_str() {
+            "requested_spec" => continue,
+            "requested_specs" => {
+                new.extend(spec.map(|spec| ("requested_spec".to_owned(), json!(spec))));
+                new.insert(field, json!(spec.into_iter().collect::<Vec<_>>()));
+            }
+            _ => {
+                new.insert(field, value);
+            }
+        }
+    }
+    serde_json::to_vec(&new).map_err(Into::into)
 }
 
 /// A record as it is written. rattler's own way to write one looks at each character of each path, which takes longer than
@@ -87,6 +146,7 @@ struct Rendered<'a> {
     paths_data: Paths<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     link: Option<&'a Link>,
+    mlconda: &'a Own,
 }
 
 #[derive(Serialize)]
@@ -175,8 +235,7 @@ fn line(sign: char, url: &Url) -> String {
 /// `conda-meta/state` with these variables, or `None` where there is nothing to say. What other tools keep there
 /// stays.
 pub(super) fn state(old: Option<&[u8]>, variables: &IndexMap<String, String>) -> Option<Vec<u8>> {
-    let mut state: serde_json::Map<String, serde_json::Value> =
-        old.and_then(|text| serde_json::from_slice(text).ok()).unwrap_or_default();
+    let mut state: Map<String, Value> = old.and_then(|text| serde_json::from_slice(text).ok()).unwrap_or_default();
     if variables.is_empty() && state.is_empty() {
         return None;
     }
@@ -202,4 +261,17 @@ pub(super) fn files(record: &PrefixRecord) -> impl Iterator<Item = &PathBuf> {
 /// The directories that a record names.
 pub(super) fn directories(record: &PrefixRecord) -> impl Iterator<Item = &PathsEntry> {
     record.paths_data.paths.iter().filter(|entry| entry.path_type == PathType::Directory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_have_one_order_whoever_asked_before() {
+        let text = br#"{"name":"a","requested_spec":"a 1","requested_specs":["a 1"],"mlconda":{}}"#;
+        let again = |spec| String::from_utf8(requested_anew(text, spec).unwrap()).unwrap();
+        assert_eq!(again(None), r#"{"name":"a","requested_specs":[],"mlconda":{}}"#);
+        assert_eq!(again(Some("a")), r#"{"name":"a","requested_spec":"a","requested_specs":["a"],"mlconda":{}}"#);
+    }
 }

@@ -81,6 +81,10 @@ pub(super) async fn run(
         .env("ROOT_PREFIX", prefix)
         .env("HOME", prefix)
         .env("SOURCE_DATE_EPOCH", told.time.to_string())
+        .env("TZ", "UTC")
+        // Byte code is compiled already, or not wanted.
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("PYTHONHASHSEED", "0")
         .env("PKG_NAME", name)
         .env("PKG_VERSION", record.version.as_str().as_ref())
         .env("PKG_BUILDNUM", record.build_number.to_string())

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     prefix::Prefix,
-    system::{self, Attributes},
+    system::{self, Attributes, Time},
 };
 
 /// A place that this process holds. Dropping it removes what is left over, and the directories made for it.
@@ -29,6 +29,8 @@ pub(super) struct Site {
     /// Where the twin of the prefix is, and after the swap the old one.
     twin: Option<PathBuf>,
     kind: Kind,
+    /// The directory above the prefix that was there before, and its time in seconds since 1970 and nanoseconds.
+    above: Option<(PathBuf, Time)>,
     /// Directories above the prefix that were not there before, the topmost first.
     made: Vec<PathBuf>,
     /// Keep other processes out as long as they are open: the stage, and the prefix if there is one. A lock goes with
@@ -87,8 +89,9 @@ impl Site {
         let (stage, twin) = commit::beside(path).unzip();
         let kind = if stage.is_some() { kind(path) } else { Kind::InPlace };
         let (prefix, none) = (path.to_owned(), PathBuf::new());
-        let mut site =
-            Self { prefix, stage: none, twin, kind, made: Vec::new(), holds: Vec::new(), was: None, done: false };
+        let above = path.ancestors().skip(1).find_map(|path| Some((path.to_owned(), Time::of(path)?)));
+        let (made, holds, was) = (Vec::new(), Vec::new(), None);
+        let mut site = Self { prefix, stage: none, twin, kind, above, made, holds, was, done: false };
         make_parents(path.parent().unwrap_or(Path::new("/")), &mut site.made)?;
         if kind != Kind::New && !may_hold_environment(path)? {
             return Err(InstallError::Occupied { prefix: path.to_owned() });
@@ -235,6 +238,9 @@ impl Commit<'_> {
         if let Some(was) = &mut self.site.was {
             was.set_time(self.change.time);
         }
+        for path in &self.site.made {
+            let _ = system::set_directory_time(path, self.change.time);
+        }
         self.site.done = true;
         Ok(())
     }
@@ -289,6 +295,11 @@ impl Drop for Site {
             for path in self.made.iter().rev() {
                 let _ = fs_err::remove_dir(path);
             }
+        }
+        // Making and removing what is ours gave it the clock's time, which would be in an image's layer. Where it belongs
+        // to somebody else, it keeps that.
+        if let Some((path, time)) = &self.above {
+            let _ = time.set(path);
         }
     }
 }

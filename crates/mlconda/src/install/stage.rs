@@ -150,7 +150,8 @@ impl Stage {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error.into()),
                 _ => {}
             }
-            if self.umask & 0o755 != 0 {
+            // It takes too much, or leaves too much.
+            if self.umask != 0o022 {
                 system::set_directory_mode(&place, 0o755)?;
             }
         }

@@ -4,7 +4,7 @@
 //! queue between is bounded, and large archives wait in files without a name.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     io, panic,
     path::Path,
     sync::{
@@ -159,6 +159,7 @@ async fn coordinate(
     let mut fetches = FuturesUnordered::new();
     let (mut ready, mut waiting): (VecDeque<Job>, Vec<Job>) = (VecDeque::new(), Vec::new());
     let mut finished: Vec<Finished> = Vec::with_capacity(packages.len());
+    let mut local = HashSet::new();
     while finished.len() < packages.len() {
         let may_begin = |number: &usize| shared.may_begin(*number);
         while fetches.len() < options.downloads.get() && ready.len() < options.threads.get() {
@@ -176,6 +177,10 @@ async fn coordinate(
             biased;
             outcome = outcomes.recv() => match outcome {
                 Some(Outcome::Finished(package)) => {
+                    if local.contains(&package.number) {
+                        let bytes = package.record.repodata_record.package_record.size.unwrap_or(0);
+                        progress.event(Event::Local { bytes });
+                    }
                     progress.event(Event::PackageInstalled { package: packages[package.number].file_name.clone() });
                     finished.push(*package);
                 }
@@ -193,7 +198,13 @@ async fn coordinate(
                     place.send(job);
                 }
             }
-            Some(job) = fetches.next() => ready.push_back(job?),
+            Some(job) = fetches.next() => {
+                let job: Job = job?;
+                if !matches!(job.place, Place::Here(_)) {
+                    local.insert(job.number);
+                }
+                ready.push_back(job);
+            }
         }
     }
     if let Some(reason) = shared.sources.unwritable() {
@@ -271,6 +282,11 @@ impl Shared {
             Ok(place) => place,
             Err(trouble) => return self.give_up(number, attempt, trouble),
         };
+        let size = match &place {
+            Place::Extracted(place, _) => cache::archive_size(place),
+            Place::Here(archive) => archive.len().ok(),
+            Place::Local(_) | Place::Cached(_) => None,
+        };
         let (python, links, linker) = (self.python.get(), self.outward_links, self.sources.linker(&place));
         let mut linking = Linking::new(&self.stage, number, python, buffer, links, linker, &self.stop);
         let (read, origin) = match &place {
@@ -292,7 +308,7 @@ impl Shared {
             Err(error) => Err(error),
             Ok(()) => linking.finish(),
         };
-        match (linked.and_then(|linked| self.record(number, linked, origin)), place) {
+        match (linked.and_then(|linked| self.record(number, linked, size, origin)), place) {
             (Ok(finished), _) => Outcome::Finished(Box::new(finished)),
             // It may be the cache's fault.
             (Err(error), Place::Extracted(place, _)) if error.is_of_the_package() => {
@@ -318,7 +334,13 @@ impl Shared {
     }
 
     /// Writes a package's record. Its list of files can be long: it goes to disk, not into the result.
-    fn record(&self, number: usize, linked: Linked, origin: Option<Origin>) -> Result<Finished, LinkError> {
+    fn record(
+        &self,
+        number: usize,
+        mut linked: Linked,
+        size: Option<u64>,
+        origin: Option<Origin>,
+    ) -> Result<Finished, LinkError> {
         let package = &self.packages[number];
         let index = &linked.package.index;
         if index.name.as_normalized() != package.name.as_str() || index.version.as_str() != package.version {
@@ -329,9 +351,10 @@ impl Shared {
         let built = linked.package.built();
         let is_python = linked.package.is_python();
         let shared = if origin.is_some_and(Origin::is_free) { linked.hard_linked } else { 0 };
-        let mut record = record::record(package, linked, spec)?;
+        let own = std::mem::take(&mut linked.own);
+        let mut record = record::record(package, linked, size, spec)?;
         let path = self.stage.root().join("conda-meta").join(format!("{}.json", package.dist_name()));
-        record::write(&path, &record::render(&record)?, built.unwrap_or(0))?;
+        record::write(&path, &record::render(&record, &own)?, built.unwrap_or(0))?;
         if is_python {
             let info = PythonInfo::from_python_record(&record.repodata_record.package_record, self.platform)
                 .map_err(|error| super::package::invalid(error.to_string()))?;

@@ -1,7 +1,7 @@
 //! Compares what is on disk with what the records say: one walk for what is there, then each file once.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io::{self, Read},
     num::NonZero,
     os::unix::fs::PermissionsExt,
@@ -139,7 +139,8 @@ fn walk(prefix: &Path, claims: &Claims<'_>, threads: NonZero<usize>, findings: &
         let listed = each(&level, threads, || (), |(), directory| list(prefix, directory));
         let mut below = Vec::new();
         for (directory, listed) in level.iter().zip(listed) {
-            let holder = claims.parents.get(directory.as_path()).and_then(|number| claims.all.get(*number));
+            let below_it = claims.parents.get(directory.as_path()).and_then(|number| claims.all.get(*number));
+            let holder = below_it.or_else(|| claims.at(directory).and_then(<[_]>::last));
             let packages = || holder.iter().map(|claim| claim.package.dist_name.clone()).collect();
             let (mode, entries) = match listed {
                 Ok(listed) => listed,
@@ -150,7 +151,7 @@ fn walk(prefix: &Path, claims: &Claims<'_>, threads: NonZero<usize>, findings: &
                 }
             };
             // The prefix itself may have been made by its user, for others not to look into.
-            let is_judged = holder.is_some_and(|claim| !claim.entry.modes.is_empty());
+            let is_judged = holder.is_some_and(|claim| claim.entry.is_ours);
             if is_judged && !directory.as_os_str().is_empty() && !DIRECTORY_MODES.contains(&mode) {
                 let path = directory.clone();
                 findings.push(Finding::Mode { path, packages: packages(), expected: DIRECTORY_MODES, found: mode });
@@ -183,9 +184,11 @@ fn list(prefix: &Path, directory: &Path) -> io::Result<(u32, Vec<(PathBuf, Kind)
     Ok((mode, entries.collect::<io::Result<_>>()?))
 }
 
-/// Compares what is there with what should be; gives the files and links that no package holds.
+/// Compares what is there with what should be; gives the files, links and empty directories that no package holds, the
+/// latter with a slash behind.
 fn compare_kinds(claims: &Claims<'_>, found: &Found, findings: &mut Vec<Finding>) -> Vec<PathBuf> {
     let mut strangers = Vec::new();
+    let filled: HashSet<&Path> = found.keys().filter_map(|path| path.parent()).collect();
     for (path, found) in found {
         let (packages, expected) = match (claims.at(path), claims.parents.get(path.as_path())) {
             (Some(group), _) if is_of_kind(group, *found) => continue,
@@ -193,7 +196,11 @@ fn compare_kinds(claims: &Claims<'_>, found: &Found, findings: &mut Vec<Finding>
             (None, Some(_)) if *found == Kind::Directory => continue,
             (None, Some(child)) => (holders(claims.all.get(*child..=*child).unwrap_or_default()), Kind::Directory),
             (None, None) => {
-                if *found != Kind::Directory && !is_of_the_environment(path) {
+                if *found == Kind::Directory {
+                    // One that holds something is told of with that.
+                    let is_empty = is_walked(path, claims) && !filled.contains(path.as_path());
+                    strangers.extend(is_empty.then(|| path.join("")));
+                } else if !is_of_the_environment(path) {
                     strangers.push(path.clone());
                 }
                 continue;
@@ -226,6 +233,7 @@ fn missing<'c, 'a>(
         let kind = found.get(path).copied().or_else(|| behind_a_link(prefix, path, claims, found));
         match kind {
             Some(Kind::File) if is_of_kind(group, Kind::File) => files.push(group),
+            Some(Kind::Link) if is_of_kind(group, Kind::Link) => link(prefix, group, findings),
             Some(_) => {}
             // Where something else stands in place of a directory, that is all there is to tell.
             None if path
@@ -236,6 +244,24 @@ fn missing<'c, 'a>(
         }
     }
     files
+}
+
+/// Compares where a soft link points to.
+fn link(prefix: &Path, claims: &[Claim<'_>], findings: &mut Vec<Finding>) {
+    let Some(Claim { entry, .. }) = claims.last() else { return };
+    let path = entry.path.clone();
+    match fs_err::read_link(prefix.join(&path)) {
+        Ok(found) => {
+            // A record that does not tell agrees with all.
+            let agrees = |claim: &Claim<'_>| claim.entry.target.as_ref().is_none_or(|target| *target == found);
+            if let Some(expected) = entry.target.clone().filter(|_| !claims.iter().any(agrees)) {
+                findings.push(Finding::Target { path, packages: holders(claims), expected, found });
+            }
+        }
+        Err(error) => {
+            findings.push(Finding::Unreadable { path, packages: holders(claims), reason: error.to_string() });
+        }
+    }
 }
 
 /// What a path is that a package has put behind a link of another package, as `lib64` may be one to `lib`.

@@ -16,7 +16,10 @@ use rattler_digest::{Sha256, Sha256Hash, parse_digest_from_hex};
 use serde::Deserialize;
 
 use super::{Finding, Kind, each};
-use crate::prefix::{Prefix, PrefixError};
+use crate::{
+    install::record::Own,
+    prefix::{Prefix, PrefixError},
+};
 
 /// A package that is recorded.
 pub(super) struct Package {
@@ -26,6 +29,8 @@ pub(super) struct Package {
     pub(super) record: PackageRecord,
     /// What it holds.
     pub(super) entries: Vec<Entry>,
+    /// The prefix that was written into its files, if one was and the record tells.
+    pub(super) prefix: Option<PathBuf>,
 }
 
 impl Package {
@@ -45,14 +50,19 @@ pub(super) struct Entry {
     pub(super) sha256: Option<Sha256Hash>,
     /// The size in bytes that it has there; where the prefix was put in, nothing says how long the file has become.
     pub(super) size: Option<u64>,
-    /// The permissions that it may have; any, if there are none.
+    /// Whether mlconda made it, and so the directories above it.
+    pub(super) is_ours: bool,
+    /// The permissions that a file may have; any, if there are none.
     pub(super) modes: &'static [u32],
+    /// Where it points to, if it is a soft link and the record tells.
+    pub(super) target: Option<PathBuf>,
 }
 
-/// The permissions of the files that mlconda writes, whatever the umask.
-const FILE_MODES: &[u32] = &[0o644, 0o755];
-/// Those of the commands that it makes.
-const COMMAND_MODES: &[u32] = &[0o755];
+/// The permissions of the files that mlconda writes, whatever the umask: of those that may be run, and of the others.
+const EXECUTABLE: &[u32] = &[0o755];
+const PLAIN: &[u32] = &[0o644];
+/// Of a file that mlconda wrote before its records told which it is.
+const EITHER: &[u32] = &[0o644, 0o755];
 
 /// The part of a record that tells what was linked.
 #[derive(Deserialize)]
@@ -63,6 +73,8 @@ struct Linked {
     paths_data: PathsData,
     #[serde(default)]
     link: Option<Link>,
+    #[serde(default)]
+    mlconda: Option<Own>,
 }
 
 /// As in rattler's type of that name, but what other tools leave empty or invent is no reason to give up.
@@ -121,16 +133,19 @@ fn read_one(path: &Path) -> io::Result<Package> {
     let record: PackageRecord = serde_json::from_slice(&text)?;
     let linked: Linked = serde_json::from_slice(&text)?;
     let ours = linked.link.is_some_and(|link| link.source.is_some_and(|source| source.as_os_str().is_empty()));
-    let mut entries: Vec<Entry> = linked.paths_data.paths.into_iter().map(|data| of_path(data, ours)).collect();
+    let own = linked.mlconda.filter(|_| ours);
+    let of_path = |data| of_path(data, ours, own.as_ref());
+    let mut entries: Vec<Entry> = linked.paths_data.paths.into_iter().map(of_path).collect();
     if entries.is_empty() {
-        let bare = |path| Entry { path, kind: None, sha256: None, size: None, modes: &[] };
+        let bare = |path| Entry { path, kind: None, sha256: None, size: None, is_ours: ours, modes: &[], target: None };
         entries.extend(linked.files.into_iter().map(bare));
     }
+    let prefix = own.as_ref().and_then(|own| own.prefix.clone());
     let dist_name = format!("{}-{}-{}", record.name.as_normalized(), record.version.as_str(), record.build);
-    Ok(Package { dist_name, record, entries })
+    Ok(Package { dist_name, record, entries, prefix })
 }
 
-fn of_path(data: PathData, ours: bool) -> Entry {
+fn of_path(data: PathData, ours: bool, own: Option<&Own>) -> Entry {
     let path_type = data.path_type.as_deref();
     let kind = match path_type {
         Some("softlink") => Some(Kind::Link),
@@ -141,16 +156,22 @@ fn of_path(data: PathData, ours: bool) -> Entry {
     let is_file = kind == Some(Kind::File);
     let is_plain = is_file && data.prefix_placeholder.is_none_or(|placeholder| placeholder.is_empty());
     let hash = |text: &Option<String>| text.as_deref().and_then(parse_digest_from_hex::<Sha256>).filter(|_| is_file);
+    let modes = match (path_type, own) {
+        _ if !ours || !is_file => &[],
+        (_, Some(own)) if own.executable.contains(&data.path) => EXECUTABLE,
+        (_, Some(_)) => PLAIN,
+        (Some("unix_python_entry_point"), None) => EXECUTABLE,
+        (_, None) => EITHER,
+    };
+    let target = own.and_then(|own| own.links.get(&data.path)).filter(|_| kind == Some(Kind::Link)).cloned();
     Entry {
         path: data.path,
         kind,
         // A file that was not changed is the package's own.
         sha256: hash(&data.sha256_in_prefix).or_else(|| hash(&data.sha256).filter(|_| is_plain)),
         size: data.size_in_bytes.filter(|_| is_plain),
-        modes: match path_type {
-            Some("unix_python_entry_point") if ours => COMMAND_MODES,
-            _ if ours && is_file => FILE_MODES,
-            _ => &[],
-        },
+        is_ours: ours,
+        modes,
+        target,
     }
 }

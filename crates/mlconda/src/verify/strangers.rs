@@ -7,7 +7,7 @@ use std::{
 
 use crate::install::commit::module_of;
 
-/// Files and links that no package holds, sorted by whose they are.
+/// Files, links and empty directories that no package holds, sorted by whose they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Strangers {
     /// How many are byte code of modules that are known: python writes it when it first runs them.
@@ -16,7 +16,7 @@ pub struct Strangers {
     pub pip: usize,
     /// How many such distributions there are.
     pub distributions: usize,
-    /// The rest, sorted, relative to the prefix.
+    /// The rest, sorted, relative to the prefix; directories with a slash behind.
     pub others: Vec<PathBuf>,
 }
 

@@ -32,7 +32,8 @@ Examples:
 
 With --progress json, stderr has one JSON object a line, typed by its field `event`:
   install-started    prefix, packages, bytes (to download; null if the lock does not say)
-  downloaded         bytes (so far; less again if a download starts anew), at most ten times a second
+  downloaded         bytes (so far, also of packages that were here; less again if a download starts anew), at most
+                     ten times a second
   package-installed  package
   retrying           package, reason
   cache-damaged      package, reason; it is fetched again
@@ -47,7 +48,7 @@ With --progress json, stderr has one JSON object a line, typed by its field `eve
 Before these, of an environment.yml: repodata-started, repodata-finished, solve-started, solve-finished. There may
 be more in time.
 
-SOURCE_DATE_EPOCH, or else the build time of the newest package, is the time of all that has none of its own:
+SOURCE_DATE_EPOCH, or else the build time of the environment's newest package, is the time of all that has none of its own:
 directories, the history, and what scripts write. Files keep the time that their package gives them.
 
 A package cache is used if its directory exists (`mlconda info` names it), and never made. Environments share files

@@ -89,9 +89,12 @@ impl Sink for Extraction<'_> {
             Kind::HardLink(to) => {
                 let other = self.contents.get(&to).filter(|other| !matches!(other.kind, contents::Kind::SoftLink(_)));
                 let other = other.ok_or_else(|| invalid(format!("`{}` is not a file of the package", to.display())))?;
-                fs_err::hard_link(self.root.join(to), place)?;
+                fs_err::hard_link(self.root.join(&to), place)?;
                 (size, modified) = (other.size, other.modified);
-                other.kind.clone()
+                match &other.kind {
+                    contents::Kind::HardLink(first) => contents::Kind::HardLink(first.clone()),
+                    _ => contents::Kind::HardLink(to),
+                }
             }
         };
         self.contents.insert(entry.path, Content { kind, listed, size, modified });
@@ -118,6 +121,7 @@ impl<'a> Extraction<'a> {
             match &content.kind {
                 contents::Kind::Directory => {}
                 contents::Kind::SoftLink(to) => fs_err::os::unix::fs::symlink(to, self.enter(path)?)?,
+                contents::Kind::HardLink(to) => fs_err::hard_link(self.root.join(to), self.enter(path)?)?,
                 contents::Kind::File | contents::Kind::Program => {
                     let place = self.enter(path)?;
                     self.copies.copy(&cached.place.join(path), &place)?;
@@ -137,14 +141,37 @@ impl<'a> Extraction<'a> {
             }
             self.contents.insert(path, Content { kind: contents::Kind::Directory, listed, size: 0, modified: 0 });
         }
+        self.sort_hard_links();
         let contents: Vec<Content> = std::mem::take(&mut self.contents).into_values().collect();
         self.info(contents::NAME, &contents::render(&contents)?)?;
         fs_err::write(self.root.join(Seal::NAME), serde_json::to_vec(&self.seal)?)
     }
 
-    fn info(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
+    /// Writes a file of `info/`.
+    pub(super) fn info(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
         self.seal.info.insert(name.to_owned(), hex::encode(compute_bytes_digest::<Sha256>(content)));
         fs_err::write(self.root.join(name), content)
+    }
+
+    /// Of the paths of one file, lets the first be the file, and the others be links to it: they are linked in this order.
+    fn sort_hard_links(&mut self) {
+        let mut groups: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
+        for (path, content) in &self.contents {
+            if let contents::Kind::HardLink(to) = &content.kind {
+                groups.entry(to.clone()).or_insert_with(|| vec![to.clone()]).push(path.clone());
+            }
+        }
+        for (file, mut paths) in groups {
+            let Some(kind) = self.contents.get(&file).map(|content| content.kind.clone()) else { continue };
+            paths.sort();
+            let first = paths.remove(0);
+            let linked = paths.into_iter().map(|path| (path, contents::Kind::HardLink(first.clone())));
+            for (path, kind) in linked.chain([(first.clone(), kind)]).collect::<Vec<_>>() {
+                if let Some(content) = self.contents.get_mut(&path) {
+                    content.kind = kind;
+                }
+            }
+        }
     }
 
     /// Makes room for a path.

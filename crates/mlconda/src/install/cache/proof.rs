@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read},
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -55,7 +55,7 @@ fn compare(place: &Path, content: &Content, buffer: &mut [u8]) -> io::Result<()>
     let file = place.join(path);
     let expected = match &content.kind {
         Kind::Directory => return Ok(()),
-        Kind::SoftLink(_) => None,
+        Kind::SoftLink(_) | Kind::HardLink(_) => None,
         Kind::File => Some(0o644),
         Kind::Program => Some(0o755),
     };
@@ -66,6 +66,9 @@ fn compare(place: &Path, content: &Content, buffer: &mut [u8]) -> io::Result<()>
     match &content.kind {
         Kind::SoftLink(to) if metadata.is_symlink() && fs_err::read_link(&file)? == *to => return Ok(()),
         Kind::SoftLink(_) => return differs("is not the link that it was"),
+        // What it is the same as is proven by itself.
+        Kind::HardLink(to) if is_same(&metadata, &place.join(to)) => return Ok(()),
+        Kind::HardLink(_) => return differs("is not the link that it was"),
         _ if !metadata.is_file() => return differs("is no file"),
         _ => {}
     }
@@ -80,6 +83,10 @@ fn compare(place: &Path, content: &Content, buffer: &mut [u8]) -> io::Result<()>
         Some(expected) if hash(&file, buffer)? != expected => differs("has another content"),
         _ => Ok(()),
     }
+}
+
+fn is_same(metadata: &std::fs::Metadata, other: &Path) -> bool {
+    fs_err::symlink_metadata(other).is_ok_and(|other| (other.dev(), other.ino()) == (metadata.dev(), metadata.ino()))
 }
 
 fn hash(path: &Path, buffer: &mut [u8]) -> io::Result<Sha256Hash> {

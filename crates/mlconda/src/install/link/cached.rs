@@ -32,12 +32,22 @@ impl Linking<'_> {
                     self.paths.push(entry);
                     continue;
                 }
+                Kind::HardLink(to) => {
+                    let target = self.target(&listed.path)?;
+                    let place = self.stage.root().join(self.claim(&target)?);
+                    let entry = self.same_file(&to, &listed, target, &place)?;
+                    self.paths.push(entry);
+                    continue;
+                }
                 Kind::Directory => {
                     self.empty_directory(&listed)?;
                     continue;
                 }
             };
             let target = self.target(&listed.path)?;
+            if executable {
+                self.own.executable.insert(target.clone());
+            }
             let entry = if listed.placeholder.is_none() {
                 self.same_as(
                     Located { root: &place, directory: &directory, path: &listed.path },
