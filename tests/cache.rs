@@ -237,7 +237,10 @@ fn environments_of_one_call_share_files() {
     let [a, b] = ["a", "b"].map(|name| world.named_prefix(name));
     let alone = ["a.lock", "b.lock"].map(|lock| world.mlconda(["install", lock]).success());
     assert!(alone.iter().all(|outcome| !outcome.stderr.contains("hard link")));
-    let trees = || [&a, &b].map(|prefix| (tree::tree(prefix).unwrap(), times(prefix)));
+    let envs = world.root_prefix().join("envs");
+    let above =
+        || [&world.root_prefix(), &envs].map(|directory| fs_err::metadata(directory).unwrap().modified().unwrap());
+    let trees = || ([&a, &b].map(|prefix| (tree::tree(prefix).unwrap(), times(prefix))), above());
     let (apart, size_apart) = (trees(), tree::bytes(&world.root_prefix()).unwrap());
     fs_err::remove_dir_all(world.root_prefix()).unwrap();
     server.forget();

@@ -6,7 +6,7 @@ use std::{
     fs::File,
     io,
     os::unix::fs::{MetadataExt, PermissionsExt},
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -88,6 +88,11 @@ impl Time {
     pub(crate) fn of(directory: &Path) -> Option<Self> {
         let metadata = fs_err::metadata(directory).ok().filter(std::fs::Metadata::is_dir)?;
         Some(Self { seconds: metadata.mtime(), nanoseconds: metadata.mtime_nsec() })
+    }
+
+    /// The nearest directory above a path that is there, and its time.
+    pub(crate) fn above(path: &Path) -> Option<(PathBuf, Self)> {
+        path.ancestors().skip(1).find_map(|path| Some((path.to_owned(), Self::of(path)?)))
     }
 
     /// Gives it back.

@@ -19,7 +19,7 @@ use crate::{
     lock::{Digest, LockedPackage},
     plan::Plan,
     prefix::Prefix,
-    system,
+    system::{self, Time},
 };
 
 /// The packages that several environments have in common, and where they are. Dropping it removes them there; the
@@ -27,7 +27,11 @@ use crate::{
 #[derive(Debug)]
 pub struct Sharing {
     directory: PathBuf,
+    /// The prefix that it is beside.
+    prefix: PathBuf,
     packages: HashSet<Sha256Hash>,
+    /// The directory above it that was there before, and its time.
+    above: Option<(PathBuf, Time)>,
     /// Directories above it that were not there before, the topmost first.
     made: Vec<PathBuf>,
     _hold: File,
@@ -38,12 +42,12 @@ impl Sharing {
     /// share files: then each is carried out on its own. A cache on the file system of the prefixes does the same
     /// and makes this needless.
     pub fn between(plans: &[(&Plan, &Prefix)], cache: Option<&Path>) -> Option<Self> {
-        let (beside, members) = plans.iter().find_map(|(_, prefix)| {
+        let (prefix, beside, members) = plans.iter().find_map(|(_, prefix)| {
             let beside = commit::shared(prefix.path())?;
             let device = device(beside.parent()?)?;
             let is_near = |prefix: &Prefix| self::device(prefix.path()) == Some(device);
             let near: Vec<&Plan> = plans.iter().filter(|(_, prefix)| is_near(prefix)).map(|(plan, _)| *plan).collect();
-            (near.len() > 1 && cache.and_then(self::device) != Some(device)).then_some((beside, near))
+            (near.len() > 1 && cache.and_then(self::device) != Some(device)).then_some((*prefix, beside, near))
         })?;
         let mut counts: HashMap<Sha256Hash, usize> = HashMap::new();
         for package in members.iter().flat_map(|plan| &plan.link) {
@@ -56,11 +60,12 @@ impl Sharing {
             return None;
         }
         // Whatever hinders it will be told by the installation, unless that can do without.
-        Self::make(beside, packages).ok()
+        Self::make(prefix, beside, packages).ok()
     }
 
-    fn make(directory: PathBuf, packages: HashSet<Sha256Hash>) -> Result<Self, InstallError> {
+    fn make(prefix: &Prefix, directory: PathBuf, packages: HashSet<Sha256Hash>) -> Result<Self, InstallError> {
         let busy = || InstallError::from(io::Error::from(io::ErrorKind::ResourceBusy));
+        let above = Time::above(&directory);
         let mut made = Vec::new();
         site::make_parents(directory.parent().unwrap_or(Path::new("/")), &mut made)?;
         remove_abandoned(&directory);
@@ -68,7 +73,7 @@ impl Sharing {
         let hold = system::hold(&directory)?.ok_or_else(busy)?;
         // What others could write there would get into the prefixes.
         system::set_directory_mode(&directory, 0o700)?;
-        Ok(Self { directory, packages, made, _hold: hold })
+        Ok(Self { directory, prefix: prefix.path().to_owned(), packages, above, made, _hold: hold })
     }
 
     /// Whether this is where a place is.
@@ -89,8 +94,16 @@ impl Drop for Sharing {
     fn drop(&mut self) {
         // Nothing more can be done about an error here; the next run removes what is left.
         let _ = fs_err::remove_dir_all(&self.directory);
+        // What holds a prefix stays; nothing is to have the clock's time, which would be in an image's layer.
         for path in self.made.iter().rev() {
-            let _ = fs_err::remove_dir(path);
+            if fs_err::remove_dir(path).is_err()
+                && let Some(time) = Time::of(&self.prefix)
+            {
+                let _ = time.set(path);
+            }
+        }
+        if let Some((path, time)) = &self.above {
+            let _ = time.set(path);
         }
     }
 }

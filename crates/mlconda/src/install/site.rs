@@ -89,7 +89,7 @@ impl Site {
         let (stage, twin) = commit::beside(path).unzip();
         let kind = if stage.is_some() { kind(path) } else { Kind::InPlace };
         let (prefix, none) = (path.to_owned(), PathBuf::new());
-        let above = path.ancestors().skip(1).find_map(|path| Some((path.to_owned(), Time::of(path)?)));
+        let above = Time::above(path);
         let (made, holds, was) = (Vec::new(), Vec::new(), None);
         let mut site = Self { prefix, stage: none, twin, kind, above, made, holds, was, done: false };
         make_parents(path.parent().unwrap_or(Path::new("/")), &mut site.made)?;
