@@ -183,10 +183,12 @@ impl Client {
     }
 }
 
+/// What stands in the place of a secret.
+pub(crate) const MASK: &str = "********";
+
 /// A URL without its secrets: user and password, the token of `/t/TOKEN/`, and the query, in which storage
 /// services put signatures.
 pub fn redact(url: &Url) -> String {
-    const MASK: &str = "********";
     let mut shown = url.clone();
     if !url.username().is_empty() || url.password().is_some() {
         // These fail for URLs that cannot have a user, and then there is none to hide.
