@@ -156,30 +156,51 @@ pub(crate) fn lock(
             .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect()
     });
+    let failing = Failing { client: &client, options: &options, overrides, solve_options, context };
     let mut locks = Vec::new();
     for (outcome, (environment, host)) in outcomes.into_iter().zip(targets) {
         locks.push(outcome.map_err(|error| match error {
-            CliError::Library(mlconda::Error::Solve(SolveError::Unsolvable { .. })) => {
-                let everything = environment.with_any_version();
-                let loading = repodata::load(&client, &everything, host, &options, &());
-                let repodata = context.block_on_or_signal(loading);
-                let explanation = repodata.ok().and_then(Result::ok).and_then(|repodata| {
-                    solve::explain(environment, &repodata, host, overrides, solve_options, Effort::default())
-                });
-                explanation
-                    .map_or(error, |explanation| CliError::World { message: explanation.to_string(), hint: None })
-            }
             CliError::Library(mlconda::Error::Solve(unknown @ SolveError::Unknown { .. })) => {
                 match elsewhere(&unknown, targets, &loaded) {
                     Some(hint) => CliError::world(unknown.to_string(), hint),
                     None => unknown.into(),
                 }
             }
-            error => error,
+            error => failing.explained(error, environment, host),
         })?);
     }
     locks.iter().for_each(|lock| warn_of_secrets(lock, context));
     Ok(locks)
+}
+
+/// What a solve that fails is explained with.
+struct Failing<'a> {
+    client: &'a Client,
+    options: &'a RepodataOptions,
+    overrides: &'a [Override],
+    solve_options: &'a SolveOptions,
+    context: &'a Context,
+}
+
+impl Failing<'_> {
+    /// The error; if there is no solution, with the lines that conflict, where they are found.
+    fn explained(&self, error: CliError, environment: &Environment, host: &Host) -> CliError {
+        if !matches!(&error, CliError::Library(mlconda::Error::Solve(SolveError::Unsolvable { .. }))) {
+            return error;
+        }
+        let everything = environment.with_any_version();
+        let loading = repodata::load(self.client, &everything, host, self.options, &());
+        let repodata = match self.context.block_on_or_signal(loading) {
+            Ok(Ok(repodata)) => repodata,
+            Ok(Err(_)) => return error,
+            Err(stopped) => return stopped,
+        };
+        let effort = Effort::default();
+        match solve::explain(environment, &repodata, host, self.overrides, self.solve_options, effort) {
+            Some(explanation) => CliError::World { message: explanation.to_string(), hint: None },
+            None => error,
+        }
+    }
 }
 
 /// What to do about packages that another of the platforms has.

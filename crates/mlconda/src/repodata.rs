@@ -24,7 +24,7 @@ use futures::future::{join_all, try_join_all};
 use rattler_conda_types::{Channel, MatchSpec, PackageName, RepoDataRecord, Subdir};
 
 use crate::{
-    environment::Environment,
+    environment::{Environment, WELL_KNOWN_CHANNELS},
     host::Host,
     network::{self, Client},
     progress::{Event, Progress},
@@ -65,6 +65,8 @@ pub struct Repodata {
     pub(crate) subdirs: Vec<Vec<Arc<RepoDataRecord>>>,
     /// The names of all packages, of those too that no record was loaded of.
     pub(crate) names: BTreeSet<String>,
+    /// The names of which only the records were loaded that the environment's own specs allow.
+    pub(crate) partial: BTreeSet<String>,
 }
 
 impl Repodata {
@@ -73,7 +75,7 @@ impl Repodata {
         let subdirs: Vec<_> =
             subdirs.into_iter().map(|records| sorted(records.into_iter().map(Arc::new).collect())).collect();
         let names = subdirs.iter().flatten().map(|record| name(record).to_owned()).collect();
-        Self { subdirs, names }
+        Self { subdirs, names, partial: BTreeSet::new() }
     }
 
     /// How many records there are to choose from.
@@ -188,6 +190,7 @@ pub async fn load(
     // Told here, so that it comes in the channels' order.
     sources.iter().filter_map(|source| source.note.clone()).for_each(|note| progress.event(note));
     let names = sources.iter().flat_map(Source::names).map(str::to_owned).collect();
+    let partial = partial(&specs);
     let found = walk::walk(&client.http, sources, specs).await?;
     for (subdir, found) in urls.into_iter().zip(&found) {
         if let Some((file, reason)) = &found.left_out.first {
@@ -195,7 +198,15 @@ pub async fn load(
         }
         progress.event(Event::RepodataFinished { subdir, records: found.records.len() });
     }
-    Ok(Repodata { subdirs: found.into_iter().map(|found| found.records).collect(), names })
+    Ok(Repodata { subdirs: found.into_iter().map(|found| found.records).collect(), names, partial })
+}
+
+/// The names of which these specs do not load every record.
+fn partial(specs: &[MatchSpec]) -> BTreeSet<String> {
+    let of = |spec: &MatchSpec| spec.name.as_exact().map(|name| name.as_normalized().to_owned());
+    let whole = specs.iter().filter(|spec| **spec == MatchSpec { name: spec.name.clone(), ..MatchSpec::default() });
+    let whole: BTreeSet<String> = whole.filter_map(of).collect();
+    specs.iter().filter_map(of).filter(|name| !whole.contains(name)).collect()
 }
 
 /// The word on records that cannot be read.
@@ -292,27 +303,11 @@ impl Loader<'_> {
     }
 }
 
-/// Channels that many people use.
-const KNOWN_CHANNELS: [&str; 12] = [
-    "anaconda",
-    "bioconda",
-    "conda-forge",
-    "defaults",
-    "fastai",
-    "intel",
-    "main",
-    "nvidia",
-    "pytorch",
-    "r",
-    "rapidsai",
-    "robostack-staging",
-];
-
 /// Well-known channels whose names are like that of a channel which is not there.
 fn near_channels(channel: &Channel) -> Vec<&'static str> {
     let url = channel.base_url.url();
     let name = url.path().trim_matches('/').to_ascii_lowercase();
-    let mut near: Vec<_> = KNOWN_CHANNELS
+    let mut near: Vec<_> = WELL_KNOWN_CHANNELS
         .into_iter()
         .map(|known| (strsim::osa_distance(known, &name), known))
         .filter(|(distance, known)| *distance > 0 && *distance <= known.len() / 3)
