@@ -500,6 +500,13 @@ async fn offline_no_server_is_asked() {
 }
 
 #[test]
+fn a_name_is_partial_unless_one_of_its_specs_loads_it_whole() {
+    let specs = ["lib >=2", "tool >=2", "tool", "pip"]
+        .map(|text| MatchSpec::from_str(text, rattler_conda_types::ParseStrictness::Strict).unwrap());
+    assert_eq!(partial(&specs), ["lib".to_owned()].into());
+}
+
+#[test]
 fn a_misspelt_channel_has_near_names() {
     let near = |url: &str| near_channels(&Channel::from_url(url.parse::<url::Url>().unwrap()));
     assert_eq!(near("https://conda.anaconda.org/conda-frge"), ["conda-forge"]);
