@@ -1,11 +1,12 @@
 //! From an environment.yml to locks in memory: what `lock` writes to files, and `install` installs at once.
 
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
     time::SystemTime,
 };
 
-use futures::future::try_join_all;
 use mlconda::{
     Subdir,
     environment::{ChannelRule, Environment, ReadOptions},
@@ -13,7 +14,7 @@ use mlconda::{
     lock::Lock,
     network::Client,
     progress::{Event, Progress},
-    repodata::{self, Access, Repodata, RepodataOptions},
+    repodata::{self, Access, Repodata, RepodataError, RepodataOptions},
     solve::{self, ChannelPriority, Cutoff, Effort, Pip, SolveError, SolveOptions, UnknownPackage},
 };
 
@@ -112,8 +113,26 @@ pub(crate) fn read(files: &[PathBuf], args: &LockingArgs, context: &Context) -> 
     Ok(environment)
 }
 
-/// Locks an environment for each of these platforms; the locks come in the same order. Platforms are loaded
-/// and solved side by side.
+/// Passes events on, but no warning twice.
+struct Once<'a> {
+    progress: &'a dyn Progress,
+    told: Mutex<HashSet<String>>,
+}
+
+impl Progress for Once<'_> {
+    fn event(&self, event: Event) {
+        let is_old = match &event {
+            Event::Warning(text) => !self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(text.clone()),
+            _ => false,
+        };
+        if !is_old {
+            self.progress.event(event);
+        }
+    }
+}
+
+/// Locks an environment for each of these platforms; the locks come in the same order. Platforms are solved side by
+/// side.
 pub(crate) fn lock(
     environment: &Environment,
     platforms: &[Subdir],
@@ -138,9 +157,16 @@ pub(crate) fn lock(
     };
     let progress = Display::new(&context.ui);
     let client = Client::new(&context.settings.network_options()?)?;
-    let loading =
-        targets.iter().map(|(environment, host)| repodata::load(&client, environment, host, &options, &progress));
-    let loaded = context.block_on_or_signal(try_join_all(loading))??;
+    // One after the other: what the platforms have in common, `noarch`, is in the cache for all but the first.
+    let loading = async {
+        let told = Once { progress: &progress, told: Mutex::default() };
+        let mut loaded = Vec::with_capacity(targets.len());
+        for (environment, host) in &targets {
+            loaded.push(repodata::load(&client, environment, host, &options, &told).await?);
+        }
+        Ok::<_, RepodataError>(loaded)
+    };
+    let loaded = context.block_on_or_signal(loading)??;
     let (progress, targets, overrides) = (&progress, &targets, overrides.as_slice());
     let solve_options = &args.solve_options();
     let outcomes: Vec<Result<Lock, CliError>> = std::thread::scope(|scope| {

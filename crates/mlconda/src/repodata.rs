@@ -277,7 +277,7 @@ impl Loader<'_> {
             let read = tokio::task::spawn_blocking(move || fetch::local(&path, &directory, &shown));
             walk::joined(read.await)?
         } else {
-            let store = Store::new(directory, &url);
+            let store = Store::new(directory, &url, self.client.login(&url));
             let RepodataOptions { access, now, .. } = *self.options;
             let fetcher = Fetcher { http: &self.client.http, store, url: &url, access, now };
             let (state, data) = fetcher.load().await?;
@@ -286,20 +286,21 @@ impl Loader<'_> {
             }
             data
         };
-        Ok(self.source(channel, platform, data).map(|source| Source { note, ..source }))
+        Ok(self.source(channel, platform, data)?.map(|source| Source { note, ..source }))
     }
 
-    fn source(&self, channel: &Channel, platform: Subdir, data: Data) -> Option<Source> {
+    fn source(&self, channel: &Channel, platform: Subdir, data: Data) -> Result<Option<Source>, RepodataError> {
         let (base_url, shards) = match &data {
-            Data::Missing => return None,
-            Data::Json { index, .. } => (index.base_url.clone(), None),
+            Data::Missing => return Ok(None),
+            Data::Json { index, .. } => (index.base_url.as_deref(), None),
             Data::Shards(index) => {
                 let store = ShardStore::new(&self.options.cache_directory);
-                (Some(index.info.base_url.clone()), Shards::new(index, channel, platform, store))
+                (Some(index.info.base_url.as_str()), Some(Shards::new(index, channel, platform, store)?))
             }
         };
         let may_ask = self.options.access != Access::Offline;
-        Some(Source { origin: Origin::new(channel, platform, base_url), data, shards, may_ask, note: None })
+        let origin = Origin::new(channel, platform, base_url)?;
+        Ok(Some(Source { origin, data, shards, may_ask, note: None }))
     }
 }
 
