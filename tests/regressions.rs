@@ -10,7 +10,7 @@ use std::{
     io::Write,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     sync::mpsc,
     time::Duration,
 };
@@ -432,13 +432,19 @@ pub(crate) fn fifo(world: &TestContext) -> PathBuf {
 /// Begins an installation, and comes back when its script waits: as long as the file is open, and nothing is written, it
 /// does.
 pub(crate) fn begun(world: &TestContext, prefix: &Path, package: &str) -> (Child, File) {
-    let (fifo, lock) = (fifo(world), lock(world, &[package]));
+    let lock = lock(world, &[package]);
+    let mut install = world.mlconda_command(["install", argument(&lock), "-p", argument(prefix)]);
+    begun_by(world, install.stderr(Stdio::null()))
+}
+
+/// The same by any command.
+pub(crate) fn begun_by(world: &TestContext, install: &mut Command) -> (Child, File) {
+    let fifo = fifo(world);
     if fifo.exists() {
         fs_err::remove_file(&fifo).unwrap();
     }
     world.run("mkfifo", &[argument(&fifo)]).success();
-    let mut install = world.mlconda_command(["install", argument(&lock), "-p", argument(prefix)]);
-    let child = install.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let child = install.stdout(Stdio::null()).spawn().unwrap();
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || sender.send(fs_err::OpenOptions::new().write(true).open(fifo).unwrap().into_parts().0));
     let end = receiver.recv_timeout(Duration::from_secs(60)).expect("no script has come to wait");
