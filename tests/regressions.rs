@@ -521,3 +521,40 @@ fn killed_while_a_script_runs() {
     let left: Vec<String> = world.tree().into_keys().filter(|path| path.contains(".mlconda-")).collect();
     assert!(left.is_empty(), "{left:?}");
 }
+
+/// A directory that holds nothing but the user's files, and a name that is no text: both are there again after a script
+/// has removed them and failed, before the new files come and after.
+#[test]
+fn a_script_that_removes_the_users_files_and_fails() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+    let world = world();
+    let script = "#!/bin/sh\nrm -r \"$PREFIX/data\" \"$PREFIX/notes\"\nmkdir \"$PREFIX/notes\"\nexit 1\n";
+    let plain = PackageBuilder::new("spoils", "1.0").file("share/version", "1.0");
+    let before = line(&world, &plain.clone().build_string("h1_0").executable("bin/.spoils-pre-unlink.sh", script));
+    let plain = line(&world, &plain);
+    let new = PackageBuilder::new("spoils", "2.0").file("share/version", "2.0");
+    let after = line(&world, &new.clone().build_string("h1_0").executable("bin/.spoils-post-link.sh", script));
+    let new = line(&world, &new);
+    for (prefix, real) in both_kinds(&world) {
+        for (old, new) in [(&before, &new), (&plain, &after)] {
+            if real.join("conda-meta").exists() {
+                fs_err::remove_dir_all(&real).unwrap();
+            }
+            if real != prefix {
+                fs_err::create_dir_all(&real).unwrap();
+            }
+            install(&world, &prefix, &[old]).success();
+            let mine = real.join("data/deep").join(OsStr::from_bytes(b"donn\xe9es.csv"));
+            fs_err::create_dir_all(real.join("data/deep")).unwrap();
+            fs_err::write(&mine, "mine").unwrap();
+            fs_err::write(real.join("notes"), "mine").unwrap();
+            let outcome = install(&world, &prefix, &[new]).failure(1);
+            assert!(outcome.stderr.contains("failed with exit status: 1"), "{outcome}");
+            for path in [&mine, &real.join("notes")] {
+                assert_eq!(fs_err::read_to_string(path).unwrap(), "mine", "{}", path.display());
+            }
+            assert_eq!(fs_err::read_to_string(real.join("share/version")).unwrap(), "1.0");
+            assert!(real.join("conda-meta/history").is_file() && !real.join(".mlconda-old").exists());
+        }
+    }
+}
