@@ -20,7 +20,7 @@ use mlconda_test::{
 };
 
 use crate::{
-    regressions::{begun, both_kinds, install as install_lines, line, waiting},
+    regressions::{begun, begun_by, both_kinds, install as install_lines, line, lock, waiting},
     world,
 };
 
@@ -176,4 +176,30 @@ fn stopped_while_a_script_runs() {
             assert_eq!(tree::difference(&before, &after), "", "{version} {signal} {}", real.display());
         }
     }
+}
+
+/// Stopped in the second of two environments: the first one is there, and is not passed over in silence.
+#[test]
+fn what_is_installed_by_the_time_of_a_stop_is_told() {
+    let world = world();
+    let quick = line(&world, &PackageBuilder::new("quick", "1.0").file("share/quick", "quick"));
+    for (name, package) in [("a", &quick), ("b", &waiting(&world, "1.0"))] {
+        let text = fs_err::read_to_string(lock(&world, &[package])).unwrap();
+        world.write(&format!("{name}.lock"), &format!("# mlconda lock: 1\n# name: {name}\n{text}"));
+    }
+    let stopped = |arguments: &[&str]| {
+        let (child, end) = begun_by(&world, world.mlconda_command(arguments).stderr(Stdio::piped()));
+        world.run("/bin/sh", &["-c", &format!("kill -TERM {}", child.id())]).success();
+        let output = child.wait_with_output().unwrap();
+        drop(end);
+        assert_eq!(output.status.code(), Some(143));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let alone = stopped(&["install", "b.lock"]);
+    assert!(alone.contains("error: stopped; nothing has changed\n"), "{alone}");
+    let second = stopped(&["install", "a.lock", "b.lock"]);
+    let a = world.named_prefix("a");
+    let told = format!("error: stopped; `{}` is installed, and nothing else has changed\n", a.display());
+    assert!(second.contains(&told), "{second}");
+    assert!(a.join("conda-meta/history").is_file() && !world.named_prefix("b").exists());
 }

@@ -10,7 +10,7 @@ use std::{
     io::Write,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     sync::mpsc,
     time::Duration,
 };
@@ -432,13 +432,19 @@ pub(crate) fn fifo(world: &TestContext) -> PathBuf {
 /// Begins an installation, and comes back when its script waits: as long as the file is open, and nothing is written, it
 /// does.
 pub(crate) fn begun(world: &TestContext, prefix: &Path, package: &str) -> (Child, File) {
-    let (fifo, lock) = (fifo(world), lock(world, &[package]));
+    let lock = lock(world, &[package]);
+    let mut install = world.mlconda_command(["install", argument(&lock), "-p", argument(prefix)]);
+    begun_by(world, install.stderr(Stdio::null()))
+}
+
+/// The same by any command.
+pub(crate) fn begun_by(world: &TestContext, install: &mut Command) -> (Child, File) {
+    let fifo = fifo(world);
     if fifo.exists() {
         fs_err::remove_file(&fifo).unwrap();
     }
     world.run("mkfifo", &[argument(&fifo)]).success();
-    let mut install = world.mlconda_command(["install", argument(&lock), "-p", argument(prefix)]);
-    let child = install.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let child = install.stdout(Stdio::null()).spawn().unwrap();
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || sender.send(fs_err::OpenOptions::new().write(true).open(fifo).unwrap().into_parts().0));
     let end = receiver.recv_timeout(Duration::from_secs(60)).expect("no script has come to wait");
@@ -514,4 +520,41 @@ fn killed_while_a_script_runs() {
     }
     let left: Vec<String> = world.tree().into_keys().filter(|path| path.contains(".mlconda-")).collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+/// A directory that holds nothing but the user's files, and a name that is no text: both are there again after a script
+/// has removed them and failed, before the new files come and after.
+#[test]
+fn a_script_that_removes_the_users_files_and_fails() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+    let world = world();
+    let script = "#!/bin/sh\nrm -r \"$PREFIX/data\" \"$PREFIX/notes\"\nmkdir \"$PREFIX/notes\"\nexit 1\n";
+    let plain = PackageBuilder::new("spoils", "1.0").file("share/version", "1.0");
+    let before = line(&world, &plain.clone().build_string("h1_0").executable("bin/.spoils-pre-unlink.sh", script));
+    let plain = line(&world, &plain);
+    let new = PackageBuilder::new("spoils", "2.0").file("share/version", "2.0");
+    let after = line(&world, &new.clone().build_string("h1_0").executable("bin/.spoils-post-link.sh", script));
+    let new = line(&world, &new);
+    for (prefix, real) in both_kinds(&world) {
+        for (old, new) in [(&before, &new), (&plain, &after)] {
+            if real.join("conda-meta").exists() {
+                fs_err::remove_dir_all(&real).unwrap();
+            }
+            if real != prefix {
+                fs_err::create_dir_all(&real).unwrap();
+            }
+            install(&world, &prefix, &[old]).success();
+            let mine = real.join("data/deep").join(OsStr::from_bytes(b"donn\xe9es.csv"));
+            fs_err::create_dir_all(real.join("data/deep")).unwrap();
+            fs_err::write(&mine, "mine").unwrap();
+            fs_err::write(real.join("notes"), "mine").unwrap();
+            let outcome = install(&world, &prefix, &[new]).failure(1);
+            assert!(outcome.stderr.contains("failed with exit status: 1"), "{outcome}");
+            for path in [&mine, &real.join("notes")] {
+                assert_eq!(fs_err::read_to_string(path).ok().as_deref(), Some("mine"), "{}: {outcome}", path.display());
+            }
+            assert_eq!(fs_err::read_to_string(real.join("share/version")).unwrap(), "1.0");
+            assert!(real.join("conda-meta/history").is_file() && !real.join(".mlconda-old").exists());
+        }
+    }
 }

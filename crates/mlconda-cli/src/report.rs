@@ -23,8 +23,10 @@ pub(crate) enum CliError {
     World { message: String, hint: Option<String> },
     /// A command could not be run; the exit code is the one that shells give for it.
     Command { message: String, hint: Option<String>, code: u8 },
-    /// A signal asked us to stop.
+    /// A signal asked us to stop, and nothing has changed.
     Stopped(u8),
+    /// A signal asked us to stop, and this has changed.
+    StoppedHalfway { signal: u8, message: String, hint: Option<String> },
 }
 
 impl From<std::io::Error> for CliError {
@@ -79,6 +81,7 @@ pub(crate) fn report(error: &CliError, context: &Context) -> ExitCode {
         CliError::World { message, hint } => (message.clone(), hint.clone(), 1),
         // As a shell reports a program that a signal ended.
         CliError::Stopped(signal) => ("stopped; nothing has changed".to_owned(), None, 128 + signal),
+        CliError::StoppedHalfway { signal, message, hint } => (message.clone(), hint.clone(), 128 + signal),
         CliError::Command { message, hint, code } => (message.clone(), hint.clone(), *code),
     };
     context.ui.error(&message, hint.as_deref());

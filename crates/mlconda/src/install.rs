@@ -328,7 +328,9 @@ pub enum InstallError {
 
 /// Carries out a plan.
 ///
-/// Dropping the future stops the work, kills a script that runs, and makes the prefix what it was.
+/// Dropping the future stops the work, kills a script that runs, and makes the prefix what it was. Where that fails, or
+/// cannot be (on an overlay file system, once old files are removed), nobody is told: the prefix has records then and is
+/// no environment ([`Prefix::is_environment`]), and the next installation makes it whole.
 ///
 /// # Errors
 /// If anything fails. The prefix is then as it was, but for [`InstallError::InPart`].

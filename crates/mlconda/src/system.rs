@@ -241,8 +241,7 @@ pub(crate) fn sign_again(path: &Path, platform: Subdir) -> io::Result<Option<Sha
 
 /// Whether an error says that there can be no hard link here, whatever is tried.
 pub(crate) fn is_no_link(error: &io::Error) -> bool {
-    use io::ErrorKind::{CrossesDevices, PermissionDenied, TooManyLinks, Unsupported};
-    matches!(error.kind(), CrossesDevices | PermissionDenied | TooManyLinks | Unsupported)
+    linker::Refusal::of(error).is_some()
 }
 
 /// A file's time of last change, in seconds since 1970.

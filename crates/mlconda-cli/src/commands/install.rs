@@ -26,8 +26,15 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let targets = locks::targets(locks, &args, context)?;
     let sharing = if args.dry_run { None } else { sharing(&targets, context)? };
     let (mut reports, mut code) = (Vec::new(), ExitCode::SUCCESS);
-    for target in &targets {
-        let mut report = install_one(target, sharing.clone(), &host, &args, context)?;
+    for (number, target) in targets.iter().enumerate() {
+        let report = install_one(target, sharing.clone(), &host, &args, context);
+        let mut report = report.map_err(|error| match error {
+            CliError::Stopped(signal) => {
+                let done = targets[..number].iter().map(|target| &target.prefix);
+                words::stopped(signal, &target.prefix, done)
+            }
+            error => error,
+        })?;
         if args.verify {
             let proof = Proof::of(&target.prefix, Some(&target.lock), args.threads, context)?;
             report["verified"] = tell_proof(&proof, &args, context)?;

@@ -4,11 +4,14 @@
 //! were like. So one function leads back, whether an error asks for it or the next run finds what a killed
 //! process left. Files go aside and back by renames, which need no room. On an overlay file system nothing waits aside, for
 //! there a rename copies a file of a lower layer and waits for the disk (20 ms a file): old files are removed,
-//! there is no way back, and the next installation links everything anew.
+//! there is no way back from the first of them on, and the next installation links everything anew.
+
+mod bytes;
 
 use std::{
     cell::Cell,
-    io,
+    collections::HashMap,
+    io::{self, BufRead, BufReader},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -24,20 +27,28 @@ use crate::system::{self, Attributes};
 /// The name of the directory in the prefix.
 pub(crate) const ASIDE: &str = ".mlconda-old";
 
+/// The name of the journal in it. It is there as long as there is a way back.
+const JOURNAL: &str = "journal.json";
+
 /// What a change in place does to a prefix. All paths are relative to it.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Journal {
     /// Files and links that leave or are replaced. The history comes first.
+    #[serde(with = "bytes")]
     pub(super) moved: Vec<PathBuf>,
     /// Directories that leave if nothing is left in them by then, the deepest first.
+    #[serde(with = "bytes")]
     pub(super) hollow: Vec<PathBuf>,
     /// What was not there before, a directory before what is in it.
+    #[serde(with = "bytes")]
     pub(super) added: Vec<PathBuf>,
     /// Files of nobody, of which there are copies: scripts may change or remove them.
+    #[serde(with = "bytes")]
     pub(super) copied: Vec<PathBuf>,
     /// What becomes of what leaves.
     pub(super) old: Old,
     /// The directories that are touched, as they were; parents come first.
+    #[serde(with = "bytes::with_attributes")]
     pub(super) directories: Vec<(PathBuf, Attributes)>,
 }
 
@@ -56,7 +67,7 @@ pub(super) enum Old {
 pub(super) struct Aside {
     prefix: PathBuf,
     journal: Journal,
-    /// Whether more than the history has left.
+    /// Whether files have been removed.
     removing: Cell<bool>,
 }
 
@@ -80,19 +91,22 @@ impl Aside {
         }
         let unfinished = self.root().join("journal.new");
         fs_err::write(&unfinished, serde_json::to_vec(&self.journal)?)?;
-        fs_err::rename(unfinished, self.root().join("journal.json"))
+        fs_err::rename(unfinished, self.place_of_journal())
     }
 
-    /// What a killed process left; `None` if it had not begun to move anything, or had finished.
+    fn place_of_journal(&self) -> PathBuf {
+        self.root().join(JOURNAL)
+    }
+
+    /// What a killed process left; `None` if it had not begun to move anything, or there is no way back.
     pub(super) fn left_in(prefix: &Path) -> io::Result<Option<Self>> {
-        let journal = prefix.join(ASIDE).join("journal.json");
+        let journal = prefix.join(ASIDE).join(JOURNAL);
         if prefix.join("conda-meta").join(HISTORY).is_file() || !journal.is_file() {
             return Ok(None);
         }
         // One that a power cut has spoilt leads nowhere: the next installation links everything anew.
         let journal = serde_json::from_slice(&fs_err::read(journal)?).ok();
-        let leads_back = journal.filter(|journal: &Journal| journal.old == Old::Waits);
-        Ok(leads_back.map(|journal| Self { prefix: prefix.to_owned(), journal, removing: Cell::new(true) }))
+        Ok(journal.map(|journal| Self { prefix: prefix.to_owned(), journal, removing: Cell::new(false) }))
     }
 
     fn root(&self) -> PathBuf {
@@ -106,10 +120,16 @@ impl Aside {
 
     /// Moves the history: from here on the prefix is no environment, until it has one again.
     pub(super) fn move_history(&self) -> io::Result<()> {
-        match self.journal.moved.first().filter(|path| path.ends_with(HISTORY)) {
-            Some(history) => rename_if_there(&self.prefix.join(history), &self.place_of_history()),
-            None => Ok(()),
-        }
+        if self.has_history() { rename_if_there(&self.history(), &self.place_of_history()) } else { Ok(()) }
+    }
+
+    /// Whether there was a history. Then it is the first that is moved.
+    fn has_history(&self) -> bool {
+        self.journal.moved.first().is_some_and(|path| self.prefix.join(path) == self.history())
+    }
+
+    fn history(&self) -> PathBuf {
+        self.prefix.join("conda-meta").join(HISTORY)
     }
 
     /// Where the history waits: where there is no way back, in its directory, for the next installation to go on with it.
@@ -123,12 +143,16 @@ impl Aside {
     /// Moves what leaves, the history before all. Directories that something stays in get the time `seconds`.
     pub(super) fn move_old(&self, seconds: i64) -> io::Result<()> {
         self.move_history()?;
-        self.removing.set(true);
+        if self.journal.old == Old::Goes {
+            fs_err::remove_file(self.place_of_journal())?;
+            self.removing.set(true);
+        }
+        let pending = Path::new("conda-meta").join(PENDING);
         for (number, path) in self.journal.moved.iter().enumerate() {
             // A file that is missing is no reason to fail: it was to go anyway.
             match self.journal.old {
                 Old::Waits => rename_if_there(&self.prefix.join(path), &self.of("file", number))?,
-                Old::Goes if path.file_name() == Some(PENDING.as_ref()) => {}
+                Old::Goes if *path == pending => {}
                 Old::Goes => remove(&self.prefix.join(path))?,
             }
         }
@@ -151,54 +175,77 @@ impl Aside {
     }
 
     /// Makes the prefix what it was. `stage` tells which of the new files have not come yet. Can be done again if it
-    /// was cut off.
+    /// was cut off, or if something could not be put back: then the rest is, but for the history.
     pub(super) fn roll_back(&self, stage: &Path) -> io::Result<()> {
-        match (self.journal.old, self.journal.moved.first().filter(|path| path.ends_with(HISTORY))) {
-            (Old::Waits, _) => {}
-            (Old::Goes, Some(history)) if !self.removing.get() => {
-                return rename_if_there(&self.place_of_history(), &self.prefix.join(history));
+        match self.journal.old {
+            Old::Waits => self.take_out(stage)?,
+            Old::Goes if self.removing.get() => {
+                return Err(io::Error::other("on an overlay file system, old files are not kept"));
             }
-            (Old::Goes, None) if !self.removing.get() => return Ok(()),
-            (Old::Goes, _) => return Err(io::Error::other("on an overlay file system, old files are not kept")),
+            // Nothing but the history has left, and nothing has come; but scripts may have run.
+            Old::Goes => {}
         }
-        let history = Path::new("conda-meta").join(HISTORY);
+        for (number, (path, attributes)) in self.journal.directories.iter().enumerate() {
+            let place = self.prefix.join(path);
+            if !fs_err::symlink_metadata(&place).is_ok_and(|there| there.is_dir()) {
+                rename_if_there(&place, &self.of("instead-of-directory", number))?;
+                fs_err::create_dir(&place)?;
+                attributes.give_to(&place)?;
+            }
+        }
+        let numbers = 0..self.journal.copied.len();
+        let put_back = numbers.map(|number| self.put_back(number)).fold(Ok(()), io::Result::and);
+        if self.journal.old == Old::Waits {
+            for (number, path) in self.journal.moved.iter().enumerate().skip(usize::from(self.has_history())).rev() {
+                rename_if_there(&self.of("file", number), &self.prefix.join(path))?;
+            }
+        }
+        // As long as something is missing, the next run is to try again.
+        put_back?;
+        if self.has_history() {
+            rename_if_there(&self.place_of_history(), &self.history())?;
+        }
+        let mut directories = self.journal.directories.iter().rev();
+        directories.try_for_each(|(path, attributes)| attributes.give_to(&self.prefix.join(path)))
+    }
+
+    /// Removes what has come, and puts back directories that have gone.
+    fn take_out(&self, stage: &Path) -> io::Result<()> {
         // Should this be cut off, the next run is to see that it was.
-        if self.of("file", 0).exists() || !self.journal.moved.contains(&history) {
-            remove(&self.prefix.join(&history))?;
+        if self.of("file", 0).exists() || !self.has_history() {
+            remove(&self.history())?;
         }
+        let moved: HashMap<&PathBuf, usize> = self.journal.moved.iter().zip(0..).collect();
+        let is_away = |number: &usize| fs_err::symlink_metadata(self.of("file", *number)).is_ok();
         for path in self.journal.added.iter().rev() {
-            // What is still in the stage never came; what is at its place is the old file, or somebody else's.
-            if fs_err::symlink_metadata(stage.join(path)).is_err() {
+            // What is still in the stage never came; what is at its place is the old file, or somebody else's. So it is
+            // with one that an earlier try has put back.
+            if fs_err::symlink_metadata(stage.join(path)).is_err() && moved.get(path).is_none_or(is_away) {
                 remove(&self.prefix.join(path))?;
             }
         }
         for (number, path) in self.journal.hollow.iter().enumerate().rev() {
             rename_if_there(&self.of("directory", number), &self.prefix.join(path))?;
         }
-        for (path, attributes) in &self.journal.directories {
-            let place = self.prefix.join(path);
-            if fs_err::symlink_metadata(&place).is_err() {
-                fs_err::create_dir(&place)?;
-                attributes.give_to(&place)?;
-            }
+        Ok(())
+    }
+
+    /// Puts back a file of nobody, if a script has changed or removed it. A directory in its place is a script's.
+    fn put_back(&self, number: usize) -> io::Result<()> {
+        let (copy, place) = (self.of("copy", number), self.prefix.join(&self.journal.copied[number]));
+        if !copy.is_file() || is_same(&copy, &place)? {
+            return Ok(());
         }
-        for (number, path) in self.journal.copied.iter().enumerate() {
-            let (copy, place) = (self.of("copy", number), self.prefix.join(path));
-            if copy.is_file() && !is_same(&copy, &place)? {
-                fs_err::rename(copy, place)?;
-            }
+        if fs_err::symlink_metadata(&place).is_ok_and(|there| there.is_dir()) {
+            fs_err::rename(&place, self.of("instead-of-file", number))?;
         }
-        for (number, path) in self.journal.moved.iter().enumerate().rev() {
-            rename_if_there(&self.of("file", number), &self.prefix.join(path))?;
-        }
-        let mut directories = self.journal.directories.iter().rev();
-        directories.try_for_each(|(path, attributes)| attributes.give_to(&self.prefix.join(path)))
+        fs_err::rename(copy, place)
     }
 
     /// Puts back the history only.
     pub(super) fn give_up(self) -> io::Result<()> {
-        if let Some(history) = self.journal.moved.first() {
-            rename_if_there(&self.place_of_history(), &self.prefix.join(history))?;
+        if self.has_history() {
+            rename_if_there(&self.place_of_history(), &self.history())?;
         }
         self.forget();
         Ok(())
@@ -216,7 +263,22 @@ fn is_same(copy: &Path, file: &Path) -> io::Result<bool> {
         return Ok(false);
     };
     let looks = there.is_file() && system::looks_the_same(&copied, &there) && copied.mode() == there.mode();
-    Ok(looks && fs_err::read(copy)? == fs_err::read(file)?)
+    Ok(looks && has_same_content(copy, file)?)
+}
+
+/// Compares files in pieces, for they may be larger than the memory.
+fn has_same_content(one: &Path, other: &Path) -> io::Result<bool> {
+    let open = |path: &Path| Ok::<_, io::Error>(BufReader::with_capacity(1 << 16, fs_err::File::open(path)?));
+    let (mut one, mut other) = (open(one)?, open(other)?);
+    loop {
+        let (left, right) = (one.fill_buf()?, other.fill_buf()?);
+        let length = left.len().min(right.len());
+        if length == 0 || left[..length] != right[..length] {
+            return Ok(left.is_empty() && right.is_empty());
+        }
+        one.consume(length);
+        other.consume(length);
+    }
 }
 
 fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
@@ -239,3 +301,6 @@ fn remove(path: &Path) -> io::Result<()> {
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests;

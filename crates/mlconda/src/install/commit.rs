@@ -185,17 +185,17 @@ impl<'a> Change<'a> {
         hollow.extend(hollow.iter().map(|path| path.join("__pycache__")).collect::<Vec<_>>());
         let mut touched: BTreeSet<PathBuf> = journal.added.iter().flat_map(|path| parents(path)).collect();
         touched.extend(journal.moved.iter().flat_map(|path| parents(path)).chain(hollow.iter().cloned()));
+        if is_worth_copies(scripts, old) {
+            let moved: HashSet<&PathBuf> = journal.moved.iter().collect();
+            self.find_strangers(Path::new(""), &moved, &mut journal.copied)?;
+            // A script may remove the directory with the file.
+            touched.extend(journal.copied.iter().flat_map(|path| parents(path)));
+        }
         let touched = touched.into_iter().filter_map(|path| Some((Attributes::from(&directory(&path)?), path)));
         journal.directories = touched.map(|(attributes, path)| (path, attributes)).collect();
         // One that gets something new stays.
         let leaves = |path: &PathBuf| directory(path).is_some() && !stage.join(path).is_dir();
         journal.hollow = hollow.into_iter().rev().filter(leaves).collect();
-        if scripts != Scripts::Never {
-            let moved: HashSet<&PathBuf> = journal.moved.iter().collect();
-            let mut copied = Vec::new();
-            self.find_strangers(Path::new(""), &moved, &mut copied)?;
-            journal.copied = copied;
-        }
         Ok(journal)
     }
 
@@ -348,6 +348,15 @@ fn add(stage: &Path, path: PathBuf, journal: &mut Journal) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether copies of files of nobody can serve: not where the way back ends before the first script runs.
+fn is_worth_copies(scripts: Scripts, old: Old) -> bool {
+    match scripts {
+        Scripts::Never => false,
+        Scripts::After => old == Old::Waits,
+        Scripts::BeforeAndAfter => true,
+    }
 }
 
 /// The directories above a path, up to the prefix.

@@ -115,7 +115,7 @@ impl Linker {
 
 /// Why there is no hard link, where a copy will do instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Refusal {
+pub(super) enum Refusal {
     /// This file has too many links, or is another user's.
     OfThisFile,
     /// Another file system, or one without hard links.
@@ -123,7 +123,7 @@ enum Refusal {
 }
 
 impl Refusal {
-    fn of(error: &io::Error) -> Option<Self> {
+    pub(super) fn of(error: &io::Error) -> Option<Self> {
         use io::ErrorKind::{CrossesDevices, PermissionDenied, TooManyLinks, Unsupported};
         match error.kind() {
             CrossesDevices | Unsupported => Some(Self::OfAll),

@@ -10,6 +10,7 @@ use mlconda::{
 use serde_json::{Value, json};
 
 use crate::{
+    report::CliError,
     settings::Context,
     words::{bytes, count, list},
 };
@@ -110,6 +111,28 @@ pub(super) fn tell_report(report: &Report, prefix: &Prefix, start: Instant, cont
         saved(report),
         start.elapsed().as_secs_f64()
     ));
+}
+
+/// What has changed when a signal ended the installation into `prefix`, after those into `done`.
+pub(super) fn stopped<'a>(signal: u8, prefix: &Prefix, done: impl Iterator<Item = &'a Prefix>) -> CliError {
+    let done: Vec<String> = done.map(|prefix| prefix.path().display().to_string()).collect();
+    let installed = match done.len() {
+        0 => String::new(),
+        1 => format!("{} is installed", list(&done)),
+        _ => format!("{} are installed", list(&done)),
+    };
+    // What could not be undone is marked by its records, which are no environment without a history.
+    let is_whole = prefix.is_environment() || prefix.installed().is_ok_and(|installed| installed.is_empty());
+    let (message, hint) = match (is_whole, done.is_empty()) {
+        (true, true) => return CliError::Stopped(signal),
+        (true, false) => (format!("stopped; {installed}, and nothing else has changed"), None),
+        (false, is_first) => {
+            let others = if is_first { String::new() } else { format!("; {installed}") };
+            let message = format!("stopped halfway; `{}` is not whole{others}", prefix.path().display());
+            (message, Some("run the command again: it makes the prefix whole".to_owned()))
+        }
+    };
+    CliError::StoppedHalfway { signal, message, hint }
 }
 
 /// What an installation did not have to fetch and to write.

@@ -1,0 +1,123 @@
+//! The way back after scripts: what was nobody's is there again, whatever a script has done to it, also where no old file
+//! waits.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+
+use super::*;
+
+/// A prefix with files of nobody, one of which has a name that is no text.
+fn prefix() -> (tempfile::TempDir, Vec<PathBuf>) {
+    let prefix = tempfile::tempdir().unwrap();
+    let names: [&[u8]; 4] = [b"data/deep/one", b"data/donn\xe9es.csv", b"changed", b"kept"];
+    let copied: Vec<PathBuf> = names.iter().map(|name| OsStr::from_bytes(name).into()).collect();
+    fs_err::create_dir_all(prefix.path().join("data/deep")).unwrap();
+    fs_err::create_dir(prefix.path().join("conda-meta")).unwrap();
+    fs_err::write(prefix.path().join("conda-meta/history"), "history").unwrap();
+    copied.iter().for_each(|path| fs_err::write(prefix.path().join(path), "mine").unwrap());
+    (prefix, copied)
+}
+
+fn begun(prefix: &Path, old: Old, copied: &[PathBuf]) -> Aside {
+    let directories = ["conda-meta", "data", "data/deep"].map(|path| {
+        let metadata = fs_err::metadata(prefix.join(path)).unwrap();
+        (path.into(), Attributes::from(&metadata))
+    });
+    let moved = vec!["conda-meta/history".into()];
+    let journal =
+        Journal { old, moved, copied: copied.to_vec(), directories: directories.into(), ..Journal::default() };
+    let aside = Aside::begin(prefix, journal).unwrap();
+    aside.move_history().unwrap();
+    aside
+}
+
+/// What a script may do: a directory goes, a file becomes a directory, another one gets other contents.
+fn spoil(prefix: &Path, data: Option<&str>) {
+    fs_err::remove_dir_all(prefix.join("data")).unwrap();
+    if let Some(text) = data {
+        fs_err::write(prefix.join("data"), text).unwrap();
+    }
+    fs_err::remove_file(prefix.join("changed")).unwrap();
+    fs_err::create_dir_all(prefix.join("changed/into")).unwrap();
+    fs_err::write(prefix.join("kept"), "more").unwrap();
+}
+
+#[track_caller]
+fn is_as_it_was(prefix: &Path, copied: &[PathBuf]) {
+    for path in copied {
+        assert_eq!(fs_err::read(prefix.join(path)).unwrap(), b"mine", "{}", path.display());
+    }
+    assert_eq!(fs_err::read(prefix.join("conda-meta/history")).unwrap(), b"history");
+    assert!(!prefix.join("conda-meta").join(PENDING).exists());
+}
+
+#[test]
+fn what_scripts_spoilt_comes_back() {
+    for (old, data) in [(Old::Waits, None), (Old::Waits, Some("a file")), (Old::Goes, None), (Old::Goes, Some("file"))]
+    {
+        let (prefix, copied) = prefix();
+        let aside = begun(prefix.path(), old, &copied);
+        spoil(prefix.path(), data);
+        aside.roll_back(Path::new("/nowhere")).unwrap();
+        is_as_it_was(prefix.path(), &copied);
+
+        // And if it was killed: the next run reads the journal.
+        aside.forget();
+        drop(begun(prefix.path(), old, &copied));
+        spoil(prefix.path(), data);
+        Aside::left_in(prefix.path()).unwrap().unwrap().roll_back(Path::new("/nowhere")).unwrap();
+        is_as_it_was(prefix.path(), &copied);
+    }
+}
+
+#[test]
+fn what_cannot_be_put_back_does_not_end_the_rest_and_is_tried_again() {
+    let (prefix, copied) = prefix();
+    let aside = begun(prefix.path(), Old::Waits, &copied);
+    spoil(prefix.path(), None);
+    // In the way of what is in the way.
+    let obstacle = aside.of("instead-of-file", 2);
+    fs_err::write(&obstacle, "").unwrap();
+    aside.roll_back(Path::new("/nowhere")).unwrap_err();
+    assert_eq!(fs_err::read(prefix.path().join("kept")).unwrap(), b"mine");
+    fs_err::remove_file(obstacle).unwrap();
+    Aside::left_in(prefix.path()).unwrap().unwrap().roll_back(Path::new("/nowhere")).unwrap();
+    is_as_it_was(prefix.path(), &copied);
+}
+
+#[test]
+fn once_old_files_are_removed_there_is_no_way_back() {
+    let (prefix, copied) = prefix();
+    let aside = begun(prefix.path(), Old::Goes, &copied);
+    aside.move_old(0).unwrap();
+    aside.roll_back(Path::new("/nowhere")).unwrap_err();
+    assert!(Aside::left_in(prefix.path()).unwrap().is_none());
+}
+
+#[test]
+fn a_file_of_a_package_may_be_called_as_the_history() {
+    let (prefix, _) = prefix();
+    let theirs = [PathBuf::from("history"), PathBuf::from(PENDING)];
+    theirs.iter().for_each(|path| fs_err::write(prefix.path().join(path), "theirs").unwrap());
+    let journal = Journal { old: Old::Goes, moved: theirs.to_vec(), ..Journal::default() };
+    let aside = Aside::begin(prefix.path(), journal).unwrap();
+    aside.move_history().unwrap();
+    assert!(theirs.iter().all(|path| prefix.path().join(path).exists()));
+    aside.move_old(0).unwrap();
+    assert!(theirs.iter().all(|path| !prefix.path().join(path).exists()));
+}
+
+#[test]
+fn files_are_compared_to_their_ends() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        fs_err::write(directory.path().join(name), text).unwrap();
+        directory.path().join(name)
+    };
+    let long = "x".repeat(200_000);
+    let (one, same) = (file("one", &long), file("same", &long));
+    let (longer, other) = (file("longer", &format!("{long}x")), file("other", &format!("{}y", &long[1..])));
+    let same_as_one = [&same, &longer, &other].map(|path| has_same_content(&one, path).unwrap());
+    assert_eq!(same_as_one, [true, false, false]);
+}
