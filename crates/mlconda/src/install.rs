@@ -390,6 +390,9 @@ pub async fn install(
         false => site::Scripts::Never,
     };
     let mut commit = site.begin(&change, when)?;
+    if let Some(sharing) = options.sharing.as_deref().filter(|_| when != site::Scripts::Never) {
+        sharing.doubt();
+    }
     let committed = async {
         run_pre_unlink(prefix, &old, told).await?;
         commit.place()?;
