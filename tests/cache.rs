@@ -10,11 +10,12 @@ use std::{
 use insta::assert_snapshot;
 use mlconda_test::{
     context::{Outcome, TestContext, argument},
+    package::PackageBuilder,
     server::Server,
     tree,
 };
 
-use crate::{install::identities, serve, world};
+use crate::{install::identities, regressions::line, serve, world};
 
 /// A world with a cache, a server, and a lock of packages from it.
 fn cached(packages: &[&str]) -> (TestContext, Server, PathBuf) {
@@ -397,4 +398,48 @@ fn two_locks_for_one_prefix_are_refused() {
     --- stderr
     error: several locks are for `[TEMP]/root/envs/a`: give one of them
     ");
+}
+
+#[test]
+fn a_cache_is_for_others_too() {
+    let (world, _server, packages) = cached(&["tzdata", "links", "hollow"]);
+    let install = world.mlconda_command(["install"]);
+    let program = argument(Path::new(install.get_program())).to_owned();
+    world.run("/bin/sh", &["-c", "umask 077; exec \"$0\" install env.lock -p prefix", &program]).success();
+    let mut closed = Vec::new();
+    for path in tree::tree(&packages).unwrap().into_keys().chain([String::new()]) {
+        let metadata = fs_err::symlink_metadata(packages.join(&path)).unwrap();
+        let wanted = if metadata.is_dir() { 0o755 } else { 0o644 };
+        if !metadata.is_symlink() && metadata.permissions().mode() & 0o7777 != wanted {
+            closed.push(path);
+        }
+    }
+    assert_eq!(closed, [""; 0]);
+}
+
+#[test]
+fn commands_do_not_go_missing_with_a_file_of_the_cache() {
+    let (world, server, packages) = cached(&["tzdata", "python-3.11.9", "greet-2.0"]);
+    install(&world, "one", &[]).success();
+    fs_err::remove_file(entry(&packages, "site-packages/greet").join("info/link.json")).unwrap();
+    let outcome = install(&world, "two", &[]).success();
+    assert_eq!(outcome.stderr.matches("was damaged in the cache and is fetched again").count(), 1, "{outcome}");
+    assert!(world.work().join("two/bin/greet").is_file());
+    assert_eq!(server.count("greet-2.0"), 2);
+}
+
+#[test]
+fn what_a_script_did_to_one_environment_does_not_get_into_the_next() {
+    let (world, server) = (world(), serve());
+    two_locks(&world, &server, &["tzdata", "where-1.0"], &["tzdata", "where-1.0"]);
+    let script = "#!/bin/sh\necho edited >> \"$PREFIX/share/where/message.txt\"\n";
+    let edits = PackageBuilder::new("edits", "1.0").executable("bin/.edits-post-link.sh", script);
+    world.write("a.lock", &(world.read("a.lock") + &line(&world, &edits)));
+    let outcome = world.mlconda(["install", "a.lock", "b.lock"]).success();
+    assert_eq!(outcome.stderr.matches("is fetched again: `share/where/message.txt` has another size").count(), 1);
+    let messages = ["a", "b"]
+        .map(|name| fs_err::read_to_string(world.named_prefix(name).join("share/where/message.txt")).unwrap());
+    assert_eq!(messages, ["where 1.0\nedited\n", "where 1.0\n"]);
+    let envs = world.root_prefix().join("envs");
+    assert_eq!(inode(&envs, "a"), inode(&envs, "b"), "what is as it was is shared still");
 }

@@ -246,3 +246,35 @@ impl<'a> Extraction<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rattler_conda_types::package::FileMode;
+
+    use super::*;
+    use crate::install::package::Placeholder;
+
+    #[test]
+    fn what_is_listed_of_a_file_goes_with_it() -> io::Result<()> {
+        let (directory, stop) = (tempfile::tempdir()?, AtomicBool::new(false));
+        let mut extraction = Extraction::new(directory.path(), &stop)?;
+        let placeholder = Some(Placeholder { mode: FileMode::Text, text: "/old/prefix".to_owned() });
+        for (path, kind, placeholder) in [
+            ("b", contents::Kind::File, placeholder.clone()),
+            ("a", contents::Kind::HardLink("b".into()), None),
+            ("c", contents::Kind::HardLink("b".into()), None),
+        ] {
+            let (is_directory, no_link, sha256, size) = (false, false, None, None);
+            let listed = Listed { path: path.into(), is_directory, no_link, sha256, size, placeholder };
+            extraction.contents.insert(path.into(), Content { kind, listed, size: 0, modified: 0 });
+        }
+        extraction.sort_hard_links();
+        let of = |path: &str| extraction.contents.get(Path::new(path)).map(|content| (&content.kind, &content.listed));
+        let (kind, listed) = of("a").ok_or(io::ErrorKind::NotFound)?;
+        assert_eq!((kind, &listed.path, &listed.placeholder), (&contents::Kind::File, &"a".into(), &placeholder));
+        for path in ["b", "c"] {
+            assert_eq!(of(path).map(|(kind, _)| kind), Some(&contents::Kind::HardLink("a".into())));
+        }
+        Ok(())
+    }
+}
