@@ -443,3 +443,31 @@ fn what_a_script_did_to_one_environment_does_not_get_into_the_next() {
     let envs = world.root_prefix().join("envs");
     assert_eq!(inode(&envs, "a"), inode(&envs, "b"), "what is as it was is shared still");
 }
+
+#[test]
+fn a_cache_that_cannot_be_mended_or_read_is_done_without() {
+    // Root may read and write everywhere.
+    if rustix::process::geteuid().is_root() {
+        return;
+    }
+    let (world, server, packages) = cached(&["tzdata"]);
+    install(&world, "one", &[]).success();
+    let place = entry(&packages, "share/zoneinfo");
+    let close = |directory: &Path, mode: u32| {
+        fs_err::set_permissions(directory, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let is_downloaded = |told: &str| {
+        server.forget();
+        let outcome = install(&world, "two", &[]).success();
+        assert!(outcome.stderr.contains(told), "{outcome}");
+        assert_eq!(server.count("tzdata"), 1);
+    };
+    close(&place.join("share/zoneinfo"), 0o000);
+    is_downloaded("warning: packages could not be put into the cache: ");
+    close(&place.join("share/zoneinfo"), 0o755);
+    fs_err::remove_file(place.join("share/zoneinfo/Etc/UTC")).unwrap();
+    close(&packages, 0o555);
+    is_downloaded("warning: packages could not be put into the cache: ");
+    close(&packages, 0o755);
+    is_downloaded("was damaged in the cache and is fetched again");
+}
