@@ -390,9 +390,7 @@ pub async fn install(
         false => site::Scripts::Never,
     };
     let mut commit = site.begin(&change, when)?;
-    if let Some(sharing) = options.sharing.as_deref().filter(|_| when != site::Scripts::Never) {
-        sharing.doubt();
-    }
+    options.sharing.iter().filter(|_| when != site::Scripts::Never).for_each(|sharing| sharing.doubt());
     let committed = async {
         run_pre_unlink(prefix, &old, told).await?;
         commit.place()?;
