@@ -118,3 +118,24 @@ fn what_pip_has_replaced_is_not_condas_any_more() {
     let outcome = world.mlconda(["export", "-n", "ml", "--no-builds"]).success();
     assert!(outcome.stdout.contains("- pip:\n      - pip==25.0\n") && !outcome.stdout.contains("pip=24"), "{outcome}");
 }
+
+/// A login is masked in mlconda's own records, and not in those of other tools: neither makes a lock to be kept.
+#[test]
+fn a_lock_with_a_login_or_its_mask_is_warned_of() {
+    let world = installed();
+    let meta = world.named_prefix("ml").join("conda-meta");
+    for (start, channel) in [("where-", "https://********@host/lab"), ("special-", "https://host/t/tk-1/lab")] {
+        let mut entries = fs_err::read_dir(&meta).unwrap().map(|entry| entry.unwrap().path());
+        let path = entries.find(|path| path.file_name().unwrap().to_str().unwrap().starts_with(start)).unwrap();
+        let mut record: serde_json::Value = serde_json::from_slice(&fs_err::read(&path).unwrap()).unwrap();
+        let file = record["fn"].as_str().unwrap().to_owned();
+        record["url"] = format!("{channel}/noarch/{file}").into();
+        fs_err::write(&path, record.to_string()).unwrap();
+    }
+    let outcome = world.mlconda(["export", "-n", "ml", "--explicit", "-o", "again.lock"]).success();
+    assert_snapshot!(world.normal(&outcome.stderr), @"
+    warning: the lock cannot be installed as it is: `********` stands in the place of a login in the URL of `where-9.0-h4bc722e_0.conda`; put an environment variable there, as in `https://host/t/${TOKEN}/channel`
+    warning: the lock shows a login in the URL of `special-1.0-hd8ed1ab_0.conda`: put an environment variable in its place, as in `https://host/t/${TOKEN}/channel`
+    `[TEMP]/root/envs/ml` is exported to `again.lock`.
+    ");
+}

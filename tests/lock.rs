@@ -140,6 +140,21 @@ fn another_platform_is_locked_on_any_machine() {
 }
 
 #[test]
+fn what_platforms_have_in_common_is_loaded_once() {
+    let (world, server) = (world(), serve());
+    server.fresh_for(600);
+    world.write_environment(&["where"]);
+    let main = server.url("main");
+    let platforms = ["--platform", foreign_subdir(), "--platform", host_subdir()];
+    let args = [&["-c", main.as_str(), "--override-channels"], &platforms[..]].concat();
+    world.lock(&args).success();
+    assert_eq!(server.count("noarch/repodata"), 1, "{:?}", server.requests());
+    server.fail("noarch/", Fault::Status(404));
+    let outcome = world.lock(&[&args[..], &["--refresh"]].concat()).success();
+    assert_eq!(outcome.stderr.matches("has no `noarch`").count(), 1, "{outcome}");
+}
+
+#[test]
 fn a_gpu_is_there_if_it_is_declared() {
     let world = world();
     assert!(lock(&world, &["arrays=1.26"]).contains("arrays-1.26.4-cpu_py311_0"));

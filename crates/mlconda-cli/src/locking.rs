@@ -1,11 +1,12 @@
 //! From an environment.yml to locks in memory: what `lock` writes to files, and `install` installs at once.
 
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
     time::SystemTime,
 };
 
-use futures::future::try_join_all;
 use mlconda::{
     Subdir,
     environment::{ChannelRule, Environment, ReadOptions},
@@ -13,7 +14,7 @@ use mlconda::{
     lock::Lock,
     network::Client,
     progress::{Event, Progress},
-    repodata::{self, Access, Repodata, RepodataOptions},
+    repodata::{self, Access, Repodata, RepodataError, RepodataOptions},
     solve::{self, ChannelPriority, Cutoff, Effort, Pip, SolveError, SolveOptions, UnknownPackage},
 };
 
@@ -112,8 +113,26 @@ pub(crate) fn read(files: &[PathBuf], args: &LockingArgs, context: &Context) -> 
     Ok(environment)
 }
 
-/// Locks an environment for each of these platforms; the locks come in the same order. Platforms are loaded
-/// and solved side by side.
+/// Passes events on, but no warning twice.
+struct Once<'a> {
+    progress: &'a dyn Progress,
+    told: Mutex<HashSet<String>>,
+}
+
+impl Progress for Once<'_> {
+    fn event(&self, event: Event) {
+        let is_old = match &event {
+            Event::Warning(text) => !self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(text.clone()),
+            _ => false,
+        };
+        if !is_old {
+            self.progress.event(event);
+        }
+    }
+}
+
+/// Locks an environment for each of these platforms; the locks come in the same order. Platforms are solved side by
+/// side.
 pub(crate) fn lock(
     environment: &Environment,
     platforms: &[Subdir],
@@ -138,9 +157,16 @@ pub(crate) fn lock(
     };
     let progress = Display::new(&context.ui);
     let client = Client::new(&context.settings.network_options()?)?;
-    let loading =
-        targets.iter().map(|(environment, host)| repodata::load(&client, environment, host, &options, &progress));
-    let loaded = context.block_on_or_signal(try_join_all(loading))??;
+    // One after the other: what the platforms have in common, `noarch`, is in the cache for all but the first.
+    let loading = async {
+        let told = Once { progress: &progress, told: Mutex::default() };
+        let mut loaded = Vec::with_capacity(targets.len());
+        for (environment, host) in &targets {
+            loaded.push(repodata::load(&client, environment, host, &options, &told).await?);
+        }
+        Ok::<_, RepodataError>(loaded)
+    };
+    let loaded = context.block_on_or_signal(loading)??;
     let (progress, targets, overrides) = (&progress, &targets, overrides.as_slice());
     let solve_options = &args.solve_options();
     let outcomes: Vec<Result<Lock, CliError>> = std::thread::scope(|scope| {
@@ -156,30 +182,51 @@ pub(crate) fn lock(
             .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect()
     });
+    let failing = Failing { client: &client, options: &options, overrides, solve_options, context };
     let mut locks = Vec::new();
     for (outcome, (environment, host)) in outcomes.into_iter().zip(targets) {
         locks.push(outcome.map_err(|error| match error {
-            CliError::Library(mlconda::Error::Solve(SolveError::Unsolvable { .. })) => {
-                let everything = environment.with_any_version();
-                let loading = repodata::load(&client, &everything, host, &options, &());
-                let repodata = context.block_on_or_signal(loading);
-                let explanation = repodata.ok().and_then(Result::ok).and_then(|repodata| {
-                    solve::explain(environment, &repodata, host, overrides, solve_options, Effort::default())
-                });
-                explanation
-                    .map_or(error, |explanation| CliError::World { message: explanation.to_string(), hint: None })
-            }
             CliError::Library(mlconda::Error::Solve(unknown @ SolveError::Unknown { .. })) => {
                 match elsewhere(&unknown, targets, &loaded) {
                     Some(hint) => CliError::world(unknown.to_string(), hint),
                     None => unknown.into(),
                 }
             }
-            error => error,
+            error => failing.explained(error, environment, host),
         })?);
     }
     locks.iter().for_each(|lock| warn_of_secrets(lock, context));
     Ok(locks)
+}
+
+/// What a solve that fails is explained with.
+struct Failing<'a> {
+    client: &'a Client,
+    options: &'a RepodataOptions,
+    overrides: &'a [Override],
+    solve_options: &'a SolveOptions,
+    context: &'a Context,
+}
+
+impl Failing<'_> {
+    /// The error; if there is no solution, with the lines that conflict, where they are found.
+    fn explained(&self, error: CliError, environment: &Environment, host: &Host) -> CliError {
+        if !matches!(&error, CliError::Library(mlconda::Error::Solve(SolveError::Unsolvable { .. }))) {
+            return error;
+        }
+        let everything = environment.with_any_version();
+        let loading = repodata::load(self.client, &everything, host, self.options, &());
+        let repodata = match self.context.block_on_or_signal(loading) {
+            Ok(Ok(repodata)) => repodata,
+            Ok(Err(_)) => return error,
+            Err(stopped) => return stopped,
+        };
+        let effort = Effort::default();
+        match solve::explain(environment, &repodata, host, self.overrides, self.solve_options, effort) {
+            Some(explanation) => CliError::World { message: explanation.to_string(), hint: None },
+            None => error,
+        }
+    }
 }
 
 /// What to do about packages that another of the platforms has.

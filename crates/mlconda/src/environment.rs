@@ -25,6 +25,7 @@ use indexmap::IndexMap;
 use rattler_conda_types::{Channel, MatchSpec, Subdir};
 use rattler_digest::{Sha256, compute_bytes_digest};
 
+pub(crate) use self::suspicion::WELL_KNOWN_CHANNELS;
 pub use self::{diagnostic::Diagnostic, error::EnvironmentError, selector::Selector};
 
 /// A place in a file: line and column, both from 1.
@@ -184,8 +185,9 @@ impl Environment {
 
     /// One environment that asks for all that several ask for. Every dependency counts, so that two specs of one
     /// package must both hold. A variable has its value from the last file that sets it; the name is the first one's.
-    /// Of the channels, each file's list must be part of the longest one, in the same order: then nothing is found in
-    /// another channel than the file alone would find it in.
+    /// Of the channels, each file's list must be part of the longest one, in the same order. So no two channels change
+    /// their order; but a channel that only another file names counts for this one's packages too, and hides those of the
+    /// channels after it where the order is strict.
     ///
     /// # Errors
     /// If there is no such order of the channels, or no environment.

@@ -60,8 +60,8 @@ pub fn export(prefix: &Prefix, detail: Detail) -> Result<Export, PrefixError> {
         if channels.first() == Some(&channel) { spec } else { format!("{channel}::{spec}") }
     };
     let dependencies = match detail {
-        Detail::Builds => records.iter().map(|record| qualified(record, pinned(record, true))).collect(),
-        Detail::Versions => records.iter().map(|record| qualified(record, pinned(record, false))).collect(),
+        Detail::Builds => records.iter().map(|record| qualified(record, with_build(record))).collect(),
+        Detail::Versions => records.iter().map(|record| qualified(record, with_version(record))).collect(),
         Detail::History => {
             let asked = history::asked(prefix, &records)?;
             let spec = |record: &PrefixRecord| {
@@ -90,7 +90,7 @@ impl Export {
 
     /// Whether a channel had a secret in its URL, in the place of which asterisks stand now.
     pub fn is_masked(&self) -> bool {
-        self.channels.iter().chain(&self.dependencies).any(|text| text.contains("********"))
+        self.channels.iter().chain(&self.dependencies).any(|text| text.contains(network::MASK))
     }
 }
 
@@ -98,10 +98,12 @@ fn name(record: &PrefixRecord) -> &str {
     record.repodata_record.package_record.name.as_normalized()
 }
 
-fn pinned(record: &PrefixRecord, with_build: bool) -> String {
-    let package = &record.repodata_record.package_record;
-    let version = format!("{}={}", name(record), package.version);
-    if with_build { format!("{version}={}", package.build) } else { version }
+fn with_version(record: &PrefixRecord) -> String {
+    format!("{}={}", name(record), record.repodata_record.package_record.version)
+}
+
+fn with_build(record: &PrefixRecord) -> String {
+    format!("{}={}", with_version(record), record.repodata_record.package_record.build)
 }
 
 /// The channel of a record as people write it, without secrets.

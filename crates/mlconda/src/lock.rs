@@ -260,6 +260,13 @@ impl Lock {
         self.packages.iter().filter(exposes).map(|package| package.file_name.as_str()).collect()
     }
 
+    /// Packages whose URLs have asterisks where a secret was, as records have them: they cannot be downloaded before
+    /// something else stands there. By file name.
+    pub fn masked(&self) -> Vec<&str> {
+        let is_masked = |package: &&LockedPackage| package.url.as_str().contains(network::MASK);
+        self.packages.iter().filter(is_masked).map(|package| package.file_name.as_str()).collect()
+    }
+
     /// The sum of the archives' sizes in bytes, if all are known.
     pub fn download_size(&self) -> Option<u64> {
         self.packages.iter().map(|package| package.size).sum()

@@ -90,6 +90,8 @@ impl Default for NetworkOptions {
 pub struct Client {
     /// Makes each request up to [`ATTEMPTS`] times.
     pub(crate) http: ClientWithMiddleware,
+    /// The stored logins, one copy for all.
+    credentials: Arc<Credentials>,
 }
 
 /// A client that could not be made, or a request that failed.
@@ -149,6 +151,8 @@ impl Client {
             .tls_backend_preconfigured(tls(options)?)
             .connect_timeout(CONNECT_LIMIT)
             .read_timeout(SILENCE_LIMIT)
+            // It would tell another host the URL that redirects there, with its token.
+            .referer(false)
             // The environment is read by whoever calls us, if at all.
             .no_proxy();
         for proxy in proxies(&options.proxies)? {
@@ -159,10 +163,16 @@ impl Client {
         }
         let retry = Retry { first_delay: options.retry_delay };
         let mirrors = Redirect::new(&options.mirrors);
-        let login = Authenticate(Credentials::read(&options.credential_files)?);
+        let credentials = Arc::new(Credentials::read(&options.credential_files)?);
+        let login = Authenticate(Arc::clone(&credentials));
         // From the outside to the inside.
         let layers: [Arc<dyn Middleware>; 3] = [Arc::new(mirrors), Arc::new(retry), Arc::new(login)];
-        Ok(Self { http: ClientWithMiddleware::new(builder.build()?, layers) })
+        Ok(Self { http: ClientWithMiddleware::new(builder.build()?, layers), credentials })
+    }
+
+    /// The stored login that a URL is asked for with, as text to tell it from others: a secret.
+    pub(crate) fn login(&self, url: &Url) -> Option<&str> {
+        self.credentials.of(url).filter(|_| secrets(url).is_empty()).map(credentials::Login::secret)
     }
 
     /// Asks for a URL, again if need be, until the answer's body begins.
@@ -183,10 +193,12 @@ impl Client {
     }
 }
 
+/// What stands in the place of a secret.
+pub(crate) const MASK: &str = "********";
+
 /// A URL without its secrets: user and password, the token of `/t/TOKEN/`, and the query, in which storage
 /// services put signatures.
 pub fn redact(url: &Url) -> String {
-    const MASK: &str = "********";
     let mut shown = url.clone();
     if !url.username().is_empty() || url.password().is_some() {
         // These fail for URLs that cannot have a user, and then there is none to hide.

@@ -24,7 +24,7 @@ use futures::future::{join_all, try_join_all};
 use rattler_conda_types::{Channel, MatchSpec, PackageName, RepoDataRecord, Subdir};
 
 use crate::{
-    environment::Environment,
+    environment::{Environment, WELL_KNOWN_CHANNELS},
     host::Host,
     network::{self, Client},
     progress::{Event, Progress},
@@ -65,6 +65,8 @@ pub struct Repodata {
     pub(crate) subdirs: Vec<Vec<Arc<RepoDataRecord>>>,
     /// The names of all packages, of those too that no record was loaded of.
     pub(crate) names: BTreeSet<String>,
+    /// The names of which only the records were loaded that the environment's own specs allow.
+    pub(crate) partial: BTreeSet<String>,
 }
 
 impl Repodata {
@@ -73,7 +75,7 @@ impl Repodata {
         let subdirs: Vec<_> =
             subdirs.into_iter().map(|records| sorted(records.into_iter().map(Arc::new).collect())).collect();
         let names = subdirs.iter().flatten().map(|record| name(record).to_owned()).collect();
-        Self { subdirs, names }
+        Self { subdirs, names, partial: BTreeSet::new() }
     }
 
     /// How many records there are to choose from.
@@ -188,6 +190,7 @@ pub async fn load(
     // Told here, so that it comes in the channels' order.
     sources.iter().filter_map(|source| source.note.clone()).for_each(|note| progress.event(note));
     let names = sources.iter().flat_map(Source::names).map(str::to_owned).collect();
+    let partial = partial(&specs);
     let found = walk::walk(&client.http, sources, specs).await?;
     for (subdir, found) in urls.into_iter().zip(&found) {
         if let Some((file, reason)) = &found.left_out.first {
@@ -195,7 +198,15 @@ pub async fn load(
         }
         progress.event(Event::RepodataFinished { subdir, records: found.records.len() });
     }
-    Ok(Repodata { subdirs: found.into_iter().map(|found| found.records).collect(), names })
+    Ok(Repodata { subdirs: found.into_iter().map(|found| found.records).collect(), names, partial })
+}
+
+/// The names of which these specs do not load every record.
+fn partial(specs: &[MatchSpec]) -> BTreeSet<String> {
+    let of = |spec: &MatchSpec| spec.name.as_exact().map(|name| name.as_normalized().to_owned());
+    let whole = specs.iter().filter(|spec| **spec == MatchSpec { name: spec.name.clone(), ..MatchSpec::default() });
+    let whole: BTreeSet<String> = whole.filter_map(of).collect();
+    specs.iter().filter_map(of).filter(|name| !whole.contains(name)).collect()
 }
 
 /// The word on records that cannot be read.
@@ -266,7 +277,7 @@ impl Loader<'_> {
             let read = tokio::task::spawn_blocking(move || fetch::local(&path, &directory, &shown));
             walk::joined(read.await)?
         } else {
-            let store = Store::new(directory, &url);
+            let store = Store::new(directory, &url, self.client.login(&url));
             let RepodataOptions { access, now, .. } = *self.options;
             let fetcher = Fetcher { http: &self.client.http, store, url: &url, access, now };
             let (state, data) = fetcher.load().await?;
@@ -275,44 +286,29 @@ impl Loader<'_> {
             }
             data
         };
-        Ok(self.source(channel, platform, data).map(|source| Source { note, ..source }))
+        Ok(self.source(channel, platform, data)?.map(|source| Source { note, ..source }))
     }
 
-    fn source(&self, channel: &Channel, platform: Subdir, data: Data) -> Option<Source> {
+    fn source(&self, channel: &Channel, platform: Subdir, data: Data) -> Result<Option<Source>, RepodataError> {
         let (base_url, shards) = match &data {
-            Data::Missing => return None,
-            Data::Json { index, .. } => (index.base_url.clone(), None),
+            Data::Missing => return Ok(None),
+            Data::Json { index, .. } => (index.base_url.as_deref(), None),
             Data::Shards(index) => {
                 let store = ShardStore::new(&self.options.cache_directory);
-                (Some(index.info.base_url.clone()), Shards::new(index, channel, platform, store))
+                (Some(index.info.base_url.as_str()), Some(Shards::new(index, channel, platform, store)?))
             }
         };
         let may_ask = self.options.access != Access::Offline;
-        Some(Source { origin: Origin::new(channel, platform, base_url), data, shards, may_ask, note: None })
+        let origin = Origin::new(channel, platform, base_url)?;
+        Ok(Some(Source { origin, data, shards, may_ask, note: None }))
     }
 }
-
-/// Channels that many people use.
-const KNOWN_CHANNELS: [&str; 12] = [
-    "anaconda",
-    "bioconda",
-    "conda-forge",
-    "defaults",
-    "fastai",
-    "intel",
-    "main",
-    "nvidia",
-    "pytorch",
-    "r",
-    "rapidsai",
-    "robostack-staging",
-];
 
 /// Well-known channels whose names are like that of a channel which is not there.
 fn near_channels(channel: &Channel) -> Vec<&'static str> {
     let url = channel.base_url.url();
     let name = url.path().trim_matches('/').to_ascii_lowercase();
-    let mut near: Vec<_> = KNOWN_CHANNELS
+    let mut near: Vec<_> = WELL_KNOWN_CHANNELS
         .into_iter()
         .map(|known| (strsim::osa_distance(known, &name), known))
         .filter(|(distance, known)| *distance > 0 && *distance <= known.len() / 3)

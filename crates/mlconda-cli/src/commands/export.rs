@@ -84,7 +84,9 @@ fn text(args: &Args, prefix: &Prefix, context: &Context) -> Result<String, CliEr
             let packages = count(export.pip.len(), "package");
             context.ui.warn(&format!("pip has installed {packages}, for which an @EXPLICIT lock has no words"));
         }
-        return explicit(prefix, export.name);
+        let lock = explicit(prefix, export.name)?;
+        warn_of_logins(&lock, context);
+        return Ok(lock.to_text());
     }
     if export.is_masked() {
         context.ui.warn(
@@ -96,10 +98,35 @@ fn text(args: &Args, prefix: &Prefix, context: &Context) -> Result<String, CliEr
 }
 
 /// The packages as a lock, for the platform that they name or, where all are noarch, for this one.
-fn explicit(prefix: &Prefix, name: Option<String>) -> Result<String, CliError> {
+fn explicit(prefix: &Prefix, name: Option<String>) -> Result<Lock, CliError> {
     let records: Vec<_> = prefix.records()?.into_iter().map(|record| record.repodata_record).collect();
     let subdirs = records.iter().filter_map(|record| record.package_record.subdir.parse::<Subdir>().ok());
     let platform = subdirs.into_iter().find(|subdir| *subdir != Subdir::NoArch).or_else(Subdir::current);
     let lock = Lock::of_records(platform.unwrap_or(Subdir::NoArch), &records)?;
-    Ok(Lock { name, variables: prefix.variables()?, ..lock }.to_text())
+    Ok(Lock { name, variables: prefix.variables()?, ..lock })
+}
+
+/// mlconda's own records have a mask in the place of a login, with which nothing can be downloaded; those of other tools
+/// may have the login itself.
+fn warn_of_logins(lock: &Lock, context: &Context) {
+    let (masked, exposed) = (lock.masked(), lock.exposed());
+    let exposed: Vec<&str> = exposed.into_iter().filter(|package| !masked.contains(package)).collect();
+    let of = |packages: &[&str]| match packages {
+        [first, others @ ..] if !others.is_empty() => format!("`{first}` and of {} more", others.len()),
+        packages => format!("`{}`", packages.concat()),
+    };
+    if !masked.is_empty() {
+        context.ui.warn(&format!(
+            "the lock cannot be installed as it is: `********` stands in the place of a login in the URL of {}; put an \
+             environment variable there, as in `https://host/t/${{TOKEN}}/channel`",
+            of(&masked)
+        ));
+    }
+    if !exposed.is_empty() {
+        context.ui.warn(&format!(
+            "the lock shows a login in the URL of {}: put an environment variable in its place, as in \
+             `https://host/t/${{TOKEN}}/channel`",
+            of(&exposed)
+        ));
+    }
 }

@@ -1,14 +1,19 @@
 //! Several files as one environment, as conda-lock merges them, for those who keep what training needs apart from what
 //! serving needs. conda-lock wants each list of channels to be the end of the longest; here it is enough that the longest
-//! has them in the same order, since then every package is still looked for in the same order as before.
+//! has them in the same order. Either way a channel that only one file names counts for the packages of the others, too.
 
-use rattler_conda_types::Channel;
+use rattler_conda_types::{Channel, PackageNameMatcher};
 
-use super::{Diagnostic, Environment, EnvironmentError, Requirement, reader::NO_DEPENDENCIES};
+use super::{
+    Diagnostic, Environment, EnvironmentError, Location, Requirement, Warning,
+    reader::{ADDED_PIP, NO_DEPENDENCIES},
+};
 
 /// One environment that asks for all that these ask for.
 pub(super) fn merge(environments: Vec<Environment>) -> Result<Environment, EnvironmentError> {
     let channels = channels(&environments)?;
+    let warnings = channels.as_ref().map_or_else(Vec::new, |channels| without_channels(&environments, channels));
+    let is_pip_listed = environments.iter().any(lists_pip);
     let mut environments = environments.into_iter();
     let mut merged = environments.next().ok_or(EnvironmentError::Nothing)?;
     for environment in environments {
@@ -18,10 +23,37 @@ pub(super) fn merge(environments: Vec<Environment>) -> Result<Environment, Envir
         merged.channels = channels;
         merged.channels_key = Some(key);
     }
+    merged.warnings.extend(warnings);
+    if is_pip_listed {
+        merged.warnings.retain(|warning| warning.message != ADDED_PIP);
+    }
     if !merged.is_empty() {
         merged.warnings.retain(|warning| warning.message != NO_DEPENDENCIES);
     }
     Ok(merged)
+}
+
+/// Whether a file has pip among its dependencies, and not for the sake of its `pip:` list only.
+fn lists_pip(environment: &Environment) -> bool {
+    let is_pip = |requirement: &Requirement| matches!(&requirement.spec.name, PackageNameMatcher::Exact(name) if name.as_normalized() == "pip");
+    let is_added = environment.warnings.iter().any(|warning| warning.message == ADDED_PIP);
+    environment.requirements.iter().any(is_pip) && !is_added
+}
+
+/// A word on files that ask for packages, name no channels, and would find them in others alone: in `defaults`.
+fn without_channels(environments: &[Environment], (channels, key): &Told) -> Vec<Warning> {
+    let urls = |channels: &[Channel]| channels.iter().map(|channel| channel.base_url.clone()).collect::<Vec<_>>();
+    let nameless = environments.iter().filter(|each| each.channels_key.is_none());
+    let asking = nameless.filter(|each| {
+        let is_open = each.requirements.iter().any(|requirement| requirement.spec.channel.is_none());
+        is_open && urls(&each.channels) != urls(channels)
+    });
+    let warning = |each: &Environment| Warning {
+        message: format!("there is no `channels:` here; those of `{}` count for it, too", key.file.display()),
+        file: each.file.as_path().into(),
+        location: Location { line: 1, column: 1 },
+    };
+    asking.map(warning).collect()
 }
 
 /// Channels, and the key that they stand under.

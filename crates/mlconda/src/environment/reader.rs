@@ -21,6 +21,9 @@ const TEMPLATE_HELP: &str = "the file looks like a template: render it first";
 
 /// What is said of a file that asks for nothing.
 pub(super) const NO_DEPENDENCIES: &str = "the environment has no dependencies";
+/// What is said of a file whose `pip:` list needs a pip that it does not ask for.
+pub(super) const ADDED_PIP: &str =
+    "there is a `pip:` list, and `pip` is not among the dependencies; it is added, as conda does";
 
 /// Of the variables, those that the text or a channel of the options names after a `$`.
 fn expansions(text: &str, options: &ReadOptions) -> Vec<(String, String)> {

@@ -6,17 +6,20 @@ use rattler_conda_types::{PackageNameMatcher, StringMatcher, Subdir};
 use super::{Environment, Location, Requirement, Warning, reader::nearest};
 
 /// Channels that many files name: what a name close to one of them was meant to be.
-const WELL_KNOWN: &[&str] = &[
+pub(crate) const WELL_KNOWN_CHANNELS: [&str; 13] = [
     "conda-forge",
     "bioconda",
     "defaults",
-    "nodefaults",
     "pytorch",
     "nvidia",
     "rapidsai",
     "anaconda",
+    "main",
     "pyviz",
     "plotly",
+    "fastai",
+    "intel",
+    "robostack-staging",
 ];
 
 /// Packages that one system only has; a name that ends with `-` stands for all that begin with it.
@@ -101,8 +104,10 @@ const HASHES: &[(&str, &[&str])] = &[
 pub(super) fn channels(names: &[(&str, Location)]) -> Vec<(Location, String)> {
     let mut found = Vec::new();
     for (name, location) in names {
-        let known = WELL_KNOWN.contains(name);
-        if let Some(near) = nearest(name, WELL_KNOWN.iter().copied()).filter(|_| !known) {
+        // `nodefaults` is a word of the list, and no channel.
+        let known = || WELL_KNOWN_CHANNELS.into_iter().chain(["nodefaults"]);
+        let is_known = known().any(|known| known == *name);
+        if let Some(near) = nearest(name, known()).filter(|_| !is_known) {
             found.push((*location, format!("`{name}` is close to the channel `{near}`; is it meant?")));
         }
     }

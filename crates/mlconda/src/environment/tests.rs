@@ -388,6 +388,19 @@ fn several_files_are_one_environment() {
     assert_snapshot!(Environment::merge(Vec::new()).unwrap_err(), @"no environment file is named");
 }
 
+/// A file alone is told what the others settle, and what the others change.
+#[test]
+fn what_a_merge_changes_is_told() {
+    let base = named("base.yml", "channels: [nvidia, conda-forge]\ndependencies: [python=3.11, pip]");
+    let more = named("more.yml", "dependencies:\n  - numpy\n  - pip: [x]");
+    let warnings = |environments: Vec<Environment>| {
+        let merged = Environment::merge(environments).unwrap();
+        merged.warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    assert_snapshot!(warnings(vec![more.clone(), base]), @"more.yml:1:1: there is no `channels:` here; those of `base.yml` count for it, too");
+    assert_snapshot!(warnings(vec![more]), @"more.yml:3:11: there is a `pip:` list, and `pip` is not among the dependencies; it is added, as conda does");
+}
+
 /// What an export of another machine leads to is said once, and not where its builds can be had.
 #[test]
 fn builds_of_another_platform_are_told_once() {

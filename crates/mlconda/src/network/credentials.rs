@@ -4,7 +4,7 @@
 //! curl's `netrc`. A login that stands in a URL counts more than any of them. A token of conda goes into the path
 //! (`/t/TOKEN/channel`), the others into the `Authorization` header, which does not follow a redirect to another host.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf, sync::Arc};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use reqwest::{
@@ -30,7 +30,7 @@ pub enum CredentialFile {
 
 /// A login.
 #[derive(Clone, PartialEq, Eq)]
-enum Login {
+pub(super) enum Login {
     /// In the path.
     CondaToken(String),
     /// In the header, ready to be sent.
@@ -38,8 +38,22 @@ enum Login {
 }
 
 impl Login {
+    /// What is sent.
+    pub(super) fn secret(&self) -> &str {
+        match self {
+            Self::CondaToken(text) | Self::Header(text) => text,
+        }
+    }
+
     fn basic(user: &str, password: &str) -> Self {
         Self::Header(format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}"))))
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // They are shown to nobody.
+        formatter.debug_struct("Credentials").finish_non_exhaustive()
     }
 }
 
@@ -67,7 +81,8 @@ impl Credentials {
         Ok(Self { logins })
     }
 
-    fn of(&self, url: &Url) -> Option<&Login> {
+    /// The login for a URL.
+    pub(super) fn of(&self, url: &Url) -> Option<&Login> {
         let host = url.host_str()?;
         let with_port = url.port().map(|port| format!("{host}:{port}"));
         let named = |name: &str| {
@@ -134,7 +149,7 @@ fn netrc(text: &str) -> Vec<(String, Login)> {
 }
 
 /// Logs in where a login is stored.
-pub(super) struct Authenticate(pub(super) Credentials);
+pub(super) struct Authenticate(pub(super) Arc<Credentials>);
 
 #[async_trait::async_trait]
 impl Middleware for Authenticate {

@@ -3,13 +3,14 @@
 //!
 //! One mirror after the other is tried, with all the patience that a server gets. One that is not there for a moment is
 //! not tried first again; one that lacks a file is passed over for this file. What is not mirrored is asked for as it is.
+//! A channel's login is for the channel: it neither decides on what is mirrored nor is sent to a mirror.
 
 use std::{
     str::FromStr,
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use reqwest::{Request, Response, StatusCode};
+use reqwest::{Request, Response, StatusCode, header::AUTHORIZATION};
 use reqwest_middleware::{Middleware, Next};
 use url::Url;
 
@@ -57,11 +58,10 @@ impl Redirect {
     pub(super) fn new(mirrors: &[Mirror]) -> Self {
         let mut groups: Vec<Group> = Vec::new();
         for Mirror { of, at } in mirrors {
-            match groups.iter_mut().find(|group| group.of == of.as_str()) {
+            let of = String::from(without_login(of));
+            match groups.iter_mut().find(|group| group.of == of) {
                 Some(group) => group.at.push(at.clone()),
-                None => {
-                    groups.push(Group { of: of.as_str().to_owned(), at: vec![at.clone()], first: AtomicUsize::new(0) })
-                }
+                None => groups.push(Group { of, at: vec![at.clone()], first: AtomicUsize::new(0) }),
             }
         }
         // The most precise counts.
@@ -83,14 +83,18 @@ impl Middleware for Redirect {
         extensions: &mut http::Extensions,
         next: Next<'_>,
     ) -> reqwest_middleware::Result<Response> {
-        let url = request.url().as_str().to_owned();
-        let Some((group, rest)) = self.group(&url) else { return next.run(request, extensions).await };
+        let url = without_login(request.url());
+        let Some((group, rest)) = self.group(url.as_str()) else { return next.run(request, extensions).await };
         let first = group.first.load(Ordering::Relaxed);
         let mut best = None;
         for turn in 0..group.at.len() {
             let place = (first + turn) % group.at.len();
             let (Some(mut copy), Ok(mirrored)) = (request.try_clone(), group.at[place].join(rest)) else { continue };
-            *copy.url_mut() = mirrored;
+            // The login is for the place itself.
+            if mirrored != url {
+                *copy.url_mut() = mirrored;
+                copy.headers_mut().remove(AUTHORIZATION);
+            }
             let outcome = next.clone().run(copy, extensions).await;
             match &outcome {
                 Ok(response) if response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED => {
@@ -109,6 +113,20 @@ impl Middleware for Redirect {
             None => next.run(request, extensions).await,
         }
     }
+}
+
+/// A URL without user, password and `/t/TOKEN`: what is mirrored is the same for everybody.
+fn without_login(url: &Url) -> Url {
+    let mut bare = url.clone();
+    // These fail for URLs that cannot have a user.
+    let _ = bare.set_username("");
+    let _ = bare.set_password(None);
+    let mut segments: Vec<&str> = url.path().split('/').collect();
+    if let Some(place) = super::token_place(url, &segments) {
+        segments.drain(place - 1..=place);
+        bare.set_path(&segments.join("/"));
+    }
+    bare
 }
 
 /// How much a failure says: a server that is down less than one that has no such thing, and that less than a refusal.

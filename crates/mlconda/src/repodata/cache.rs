@@ -111,9 +111,16 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// The store of a subdir. Nothing is made. Another login may be shown other packages, so it has a store of its own.
-    pub(super) fn new(directory: &Path, subdir: &Url) -> Self {
-        let key = hex::encode(&Sha256::digest(subdir.as_str().as_bytes())[..8]);
+    /// The store of a subdir. Nothing is made. Another login, in the URL or beside it, may be shown other packages, so
+    /// it has a store of its own.
+    pub(super) fn new(directory: &Path, subdir: &Url, login: Option<&str>) -> Self {
+        let mut digest = Sha256::new_with_prefix(subdir.as_str());
+        if let Some(login) = login {
+            // No URL holds this byte.
+            digest.update([0]);
+            digest.update(login);
+        }
+        let key = hex::encode(&digest.finalize()[..8]);
         Self { directory: directory.to_owned(), key }
     }
 
@@ -181,13 +188,17 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets the subdir. What cannot be removed is asked for anew when it is stale.
-    pub(super) fn forget(&self) {
-        let before = self.recorded();
-        let _ = fs_err::remove_file(self.info());
-        if let Some(before) = before {
-            self.remove(&before);
+    /// From now on has this state, unless another process has other data by now.
+    pub(super) fn renew(&self, state: &State) -> io::Result<()> {
+        if self.recorded().is_some_and(|recorded| recorded.file == state.file) { self.set(state) } else { Ok(()) }
+    }
+
+    /// Forgets this state of the subdir. What cannot be removed is asked for anew when it is stale.
+    pub(super) fn forget(&self, state: &State) {
+        if self.recorded().is_some_and(|recorded| recorded.file == state.file) {
+            let _ = fs_err::remove_file(self.info());
         }
+        self.remove(state);
     }
 
     fn remove(&self, state: &State) {

@@ -93,10 +93,16 @@ impl Fetcher<'_> {
             Access::Refresh => false,
         };
         if may_be_used {
-            let opened = match state {
-                Some(state) => self.open(state).await,
+            let mut opened = match &state {
+                Some(state) => self.open(state.clone()).await,
                 None => None,
             };
+            // Another process may have replaced it just now.
+            if let (None, Some(before), Some(now)) = (&opened, state, self.store.state())
+                && before.file != now.file
+            {
+                opened = self.open(now).await;
+            }
             if opened.is_some() || self.access == Access::Offline {
                 return opened.ok_or_else(|| RepodataError::NotCached { subdir: self.shown() });
             }
@@ -120,7 +126,8 @@ impl Fetcher<'_> {
         }
         let mut refusal = None;
         for (variant, form) in variants {
-            match self.persistently(variant, form, known.as_ref()).await? {
+            let state = State { no_shards_ns: no_shards.filter(|_| form == Form::Json), ..self.state(variant, form) };
+            match self.persistently(&state, known.as_ref()).await? {
                 Answer::Missing(status) => {
                     if form == Form::Shards {
                         no_shards = Some(nanoseconds(self.now));
@@ -130,23 +137,16 @@ impl Fetcher<'_> {
                         refusal = Some(status);
                     }
                 }
-                Answer::NotModified(mut state) => {
-                    state.no_shards_ns = no_shards;
-                    self.store.set(&state).map_err(|error| self.cache_error(error))?;
-                    if let Some(found) = self.open(state).await {
+                Answer::NotModified(state) => {
+                    self.store.renew(&state).map_err(|error| self.cache_error(error))?;
+                    if let Some(found) = self.open(state.clone()).await {
                         return Ok(found);
                     }
-                    // Damaged after all: ask for all of it.
-                    self.store.forget();
+                    // Damaged after all, or replaced by another process: ask for all of it.
+                    self.store.forget(&state);
                     return Box::pin(self.ask_for_variants(None)).await;
                 }
-                Answer::Found(mut state, data) => {
-                    state.no_shards_ns = no_shards.filter(|_| form == Form::Json);
-                    if state.no_shards_ns.is_some() {
-                        self.store.set(&state).map_err(|error| self.cache_error(error))?;
-                    }
-                    return Ok((state, data));
-                }
+                Answer::Found(state, data) => return Ok((state, data)),
             }
         }
         match refusal {
@@ -197,20 +197,22 @@ impl Fetcher<'_> {
         tokio::task::spawn_blocking(open).await.ok().flatten()
     }
 
-    async fn persistently(&self, variant: &str, form: Form, known: Option<&State>) -> Result<Answer, RepodataError> {
+    /// Asks for what `wanted` names, again if the answer breaks off.
+    async fn persistently(&self, wanted: &State, known: Option<&State>) -> Result<Answer, RepodataError> {
         for _ in 1..BODY_ATTEMPTS {
-            match self.ask(variant, form, known).await {
+            match self.ask(wanted, known).await {
                 Err(Failure::Passing(_)) => {}
                 Err(Failure::Final(error)) => return Err(error),
                 Ok(answer) => return Ok(answer),
             }
         }
-        self.ask(variant, form, known).await.map_err(|failure| match failure {
+        self.ask(wanted, known).await.map_err(|failure| match failure {
             Failure::Passing(error) | Failure::Final(error) => error,
         })
     }
 
-    async fn ask(&self, variant: &str, form: Form, known: Option<&State>) -> Result<Answer, Failure> {
+    async fn ask(&self, wanted: &State, known: Option<&State>) -> Result<Answer, Failure> {
+        let variant = wanted.variant.as_str();
         let url = self.url.join(variant).map_err(|error| Failure::Final(self.unreachable(error.to_string())))?;
         let known = known.filter(|state| state.variant == variant);
         let mut request = self.http.get(url.clone()).header(header::ACCEPT_ENCODING, "gzip");
@@ -229,7 +231,7 @@ impl Fetcher<'_> {
             etag: value(header::ETAG),
             last_modified: value(header::LAST_MODIFIED),
             cache_control: value(header::CACHE_CONTROL),
-            ..self.state(variant, form)
+            ..wanted.clone()
         };
         match (response.status(), known) {
             (StatusCode::NOT_MODIFIED, Some(known)) => Ok(Answer::NotModified(State {
@@ -262,6 +264,7 @@ impl Fetcher<'_> {
         pumped.map_err(|error| Failure::Passing(self.unreachable(network::reason(&error))))?;
         let (file, data) = read.map_err(|error| match error {
             KeepError::Cache(error) => Failure::Final(self.cache_error(error)),
+            KeepError::Data(ScanError::Write(error)) => Failure::Final(self.cache_error(error)),
             KeepError::Data(ScanError::Read(error)) => Failure::Passing(self.broken(&state.variant, &error)),
             KeepError::Data(error) => Failure::Final(self.broken(&state.variant, &error)),
         })?;
@@ -309,7 +312,7 @@ impl From<ScanError> for KeepError {
 
 impl From<io::Error> for KeepError {
     fn from(error: io::Error) -> Self {
-        Self::Data(error.into())
+        Self::Data(ScanError::Read(error))
     }
 }
 
@@ -394,7 +397,10 @@ pub(super) fn local(subdir: &Path, directory: &Path, shown: &str) -> Result<Data
         fs_err::create_dir_all(directory).map_err(cache_error)?;
         let text = tempfile::tempfile_in(directory).map_err(cache_error)?;
         let unpacked = unpacked(variant, file).map_err(|error| broken(&error))?;
-        let index = scan(unpacked, BufWriter::with_capacity(1 << 20, &text)).map_err(|error| broken(&error))?;
+        let index = scan(unpacked, BufWriter::with_capacity(1 << 20, &text)).map_err(|error| match error {
+            ScanError::Write(error) => cache_error(error),
+            error => broken(&error),
+        })?;
         return Ok(Data::Json { text, index });
     }
     Ok(Data::Missing)

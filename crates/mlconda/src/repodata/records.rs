@@ -7,9 +7,7 @@
 
 use std::{collections::HashSet, fmt, sync::Arc};
 
-use rattler_conda_types::{
-    Channel, PackageRecord, RepoDataRecord, Subdir, compute_package_url, package::DistArchiveIdentifier,
-};
+use rattler_conda_types::{Channel, PackageRecord, RepoDataRecord, Subdir, package::DistArchiveIdentifier};
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
@@ -17,7 +15,7 @@ use serde::{
 use serde_json::value::RawValue;
 use url::Url;
 
-use super::index::Section;
+use super::{RepodataError, index::Section};
 use crate::network;
 
 /// What all records of a subdir have in common.
@@ -25,18 +23,24 @@ use crate::network;
 pub(super) struct Origin {
     subdir_url: Url,
     subdir: Subdir,
-    base_url: Option<String>,
+    /// Where the packages are (CEP-15), with a slash at its end.
+    base: Url,
     /// The channel, as the solver compares it.
     channel: String,
 }
 
 impl Origin {
-    pub(super) fn new(channel: &Channel, subdir: Subdir, base_url: Option<String>) -> Self {
-        // A base that cannot be a URL would be joined in vain, again and again.
-        let base_url = base_url.filter(|base| {
-            matches!(Url::parse(base), Ok(_) | Err(url::ParseError::RelativeUrlWithoutBase)) && !base.is_empty()
-        });
-        Self { subdir_url: channel.platform_url(subdir), subdir, base_url, channel: channel.canonical_name() }
+    /// What the records of a subdir have in common; `base_url` is relative to it.
+    ///
+    /// # Errors
+    /// If `base_url` is no URL that a file name can follow.
+    pub(super) fn new(channel: &Channel, subdir: Subdir, base_url: Option<&str>) -> Result<Self, RepodataError> {
+        let subdir_url = channel.platform_url(subdir);
+        let base = joined_base(&subdir_url, base_url.unwrap_or_default()).ok_or_else(|| RepodataError::Broken {
+            subdir: network::redact(&subdir_url),
+            reason: "its `base_url` is no URL for files to be at".to_owned(),
+        })?;
+        Ok(Self { subdir_url, subdir, base, channel: channel.canonical_name() })
     }
 
     /// The subdir, without secrets.
@@ -44,17 +48,30 @@ impl Origin {
         network::redact(&self.subdir_url)
     }
 
-    fn record(&self, identifier: DistArchiveIdentifier, mut record: PackageRecord) -> Arc<RepoDataRecord> {
+    /// The record of a file; `None` if there can be no such file there.
+    fn record(&self, identifier: DistArchiveIdentifier, mut record: PackageRecord) -> Option<Arc<RepoDataRecord>> {
+        let file = identifier.to_file_name();
+        if file.contains(['/', '\\', ':']) {
+            return None;
+        }
+        let url = self.base.join(&file).ok()?;
         if record.subdir.is_empty() {
             record.subdir = self.subdir.as_str().to_owned();
         }
-        Arc::new(RepoDataRecord {
-            url: compute_package_url(&self.subdir_url, self.base_url.as_deref(), &identifier.to_file_name()),
-            channel: Some(self.channel.clone()),
-            package_record: record,
-            identifier,
-        })
+        Some(Arc::new(RepoDataRecord { url, channel: Some(self.channel.clone()), package_record: record, identifier }))
     }
+}
+
+/// What `base` means in a subdir, with a slash at its end, for names to be joined to; `None` if it is no place for files.
+pub(super) fn joined_base(subdir: &Url, base: &str) -> Option<Url> {
+    let slashed = |mut url: Url| {
+        if !url.cannot_be_a_base() && !url.path().ends_with('/') {
+            let path = format!("{}/", url.path());
+            url.set_path(&path);
+        }
+        Some(url).filter(|url| !url.cannot_be_a_base())
+    };
+    slashed(slashed(subdir.clone())?.join(base).ok()?)
 }
 
 /// What was left out.
@@ -129,8 +146,8 @@ impl<'a> Gatherer<'a> {
         Self { origin, name, removed, conda: HashSet::new(), tar_bz2: HashSet::new(), found: Records::default() }
     }
 
-    /// Whether the record of a key counts; from now on those that it puts in the shade do not.
-    fn takes(&mut self, section: Section, key: &str) -> bool {
+    /// Whether the record of a key counts: it is not removed, and none that was added puts it in the shade.
+    fn takes(&self, section: Section, key: &str) -> bool {
         let Ok(stem) = std::str::from_utf8(section.stem(key.as_bytes())) else { return false };
         let extension = section.extension();
         let is_removed =
@@ -138,12 +155,18 @@ impl<'a> Gatherer<'a> {
         if is_removed || self.conda.contains(stem) {
             return false;
         }
+        section != Section::TarBz2 || !self.tar_bz2.contains(stem)
+    }
+
+    /// From now on, what this record puts in the shade does not count.
+    fn note(&mut self, section: Section, key: &str) {
+        let stem = String::from_utf8_lossy(section.stem(key.as_bytes())).into_owned();
         match section {
-            Section::V3Conda | Section::Conda => self.conda.insert(stem.to_owned()),
-            // Nothing but the other list of such archives asks for these.
-            Section::V3TarBz2 => self.tar_bz2.insert(stem.to_owned()),
-            Section::TarBz2 => !self.tar_bz2.contains(stem),
-        }
+            Section::V3Conda | Section::Conda => self.conda.insert(stem),
+            Section::V3TarBz2 => self.tar_bz2.insert(stem),
+            // Nothing comes after these.
+            Section::TarBz2 => false,
+        };
     }
 
     fn add(&mut self, section: Section, key: &str, record: PackageRecord) {
@@ -151,9 +174,20 @@ impl<'a> Gatherer<'a> {
             Section::V3Conda | Section::V3TarBz2 => &format!("{key}{}", section.extension()),
             Section::Conda | Section::TarBz2 => key,
         };
-        match DistArchiveIdentifier::try_from_filename(file) {
-            Some(identifier) => self.found.records.push(self.origin.record(identifier, record)),
-            None => self.found.left_out.add(file, "its name is not `name-version-build` and an extension".to_owned()),
+        if record.name.as_normalized() != self.name {
+            let reason = format!("it is a record of `{}`", record.name.as_normalized());
+            return self.found.left_out.add(file, reason);
+        }
+        let Some(identifier) = DistArchiveIdentifier::try_from_filename(file) else {
+            let reason = "its name is not `name-version-build` and an extension".to_owned();
+            return self.found.left_out.add(file, reason);
+        };
+        match self.origin.record(identifier, record) {
+            Some(record) => {
+                self.found.records.push(record);
+                self.note(section, key);
+            }
+            None => self.found.left_out.add(file, "there can be no file of this name".to_owned()),
         }
     }
 

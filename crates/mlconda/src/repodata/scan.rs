@@ -15,6 +15,15 @@ const PIECE: usize = 256 << 10;
 /// The most that `info` may hold.
 const INFO_LIMIT: usize = 1 << 20;
 
+/// The most that a key may hold.
+const KEY_LIMIT: usize = 64 << 10;
+
+/// The most that the text may hold: several times what the largest channels have.
+const TEXT_LIMIT: u64 = 4 << 30;
+
+/// The most runs, and the most names of what is removed: several times what the largest channels have.
+const COUNT_LIMIT: usize = 8 << 20;
+
 /// What is wrong with the text, or with reading it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ScanError {
@@ -23,7 +32,10 @@ pub(super) enum ScanError {
     Syntax { what: &'static str, place: u64 },
     /// It cannot be read or unpacked.
     #[error(transparent)]
-    Read(#[from] io::Error),
+    Read(io::Error),
+    /// The copy cannot be written.
+    #[error(transparent)]
+    Write(io::Error),
 }
 
 /// Reads to the end; what was read is also written to `copy`.
@@ -112,10 +124,13 @@ impl<R: Read, W: Write> Text<R, W> {
         self.filled = loop {
             match self.reader.read(&mut self.buffer) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                outcome => break outcome?,
+                outcome => break outcome.map_err(ScanError::Read)?,
             }
         };
-        self.copy.write_all(&self.buffer[..self.filled])?;
+        if self.passed + self.filled as u64 > TEXT_LIMIT {
+            return self.wrong("the text is too long");
+        }
+        self.copy.write_all(&self.buffer[..self.filled]).map_err(ScanError::Write)?;
         Ok(self.filled > 0)
     }
 
@@ -192,7 +207,7 @@ impl<R: Read, W: Write> Text<R, W> {
         self.object("a list of records is no object", |text, key, start| {
             text.skip_value()?;
             index.add(section, key, start, text.place());
-            Ok(())
+            if index.runs.len() > COUNT_LIMIT { text.wrong("there are too many records") } else { Ok(()) }
         })
     }
 
@@ -211,6 +226,9 @@ impl<R: Read, W: Write> Text<R, W> {
                 _ => {
                     self.key(&mut name)?;
                     names.push(String::from_utf8_lossy(&name).into_owned());
+                    if names.len() > COUNT_LIMIT {
+                        return self.wrong("`removed` is too long");
+                    }
                 }
             }
         }
@@ -236,7 +254,7 @@ impl<R: Read, W: Write> Text<R, W> {
     fn key(&mut self, key: &mut Vec<u8>) -> Result<(), ScanError> {
         self.expect(b'"', "a string is missing")?;
         key.clear();
-        self.string(Some(key))?;
+        self.string(Some(key), KEY_LIMIT)?;
         if key.contains(&b'\\') {
             let quoted = [b"\"", key.as_slice(), b"\""].concat();
             let Ok(plain) = serde_json::from_slice::<String>(&quoted) else {
@@ -247,13 +265,16 @@ impl<R: Read, W: Write> Text<R, W> {
         Ok(())
     }
 
-    /// The rest of a string, and the quote that ends it.
-    fn string(&mut self, mut copy: Option<&mut Vec<u8>>) -> Result<(), ScanError> {
+    /// The rest of a string, and the quote that ends it. The copy may hold so many bytes at most.
+    fn string(&mut self, mut copy: Option<&mut Vec<u8>>, limit: usize) -> Result<(), ScanError> {
         loop {
             let rest = &self.buffer[self.at..self.filled];
             let end = memchr::memchr2(b'"', b'\\', rest);
             let length = end.unwrap_or(rest.len());
             if let Some(copy) = copy.as_deref_mut() {
+                if copy.len() + length > limit {
+                    return self.wrong("a string is too long");
+                }
                 copy.extend_from_slice(&rest[..length]);
             }
             self.at += length;
@@ -297,7 +318,7 @@ impl<R: Read, W: Write> Text<R, W> {
             }
             match byte {
                 b'"' => {
-                    self.string(copy.as_deref_mut())?;
+                    self.string(copy.as_deref_mut(), INFO_LIMIT)?;
                     if let Some(copy) = copy.as_deref_mut() {
                         copy.push(b'"');
                     }
@@ -324,7 +345,7 @@ impl<R: Read, W: Write> Text<R, W> {
                 return self.wrong("something follows the JSON object");
             }
             if !self.refill()? {
-                self.copy.flush()?;
+                self.copy.flush().map_err(ScanError::Write)?;
                 return Ok(());
             }
         }

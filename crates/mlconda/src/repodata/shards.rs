@@ -3,6 +3,7 @@
 use std::{collections::HashMap, fmt, io::Read};
 
 use rattler_conda_types::{Channel, Subdir};
+use reqwest::Response;
 use reqwest_middleware::ClientWithMiddleware;
 use serde::{
     Deserialize, Deserializer,
@@ -13,11 +14,15 @@ use url::Url;
 use super::{
     RepodataError,
     cache::{ShardStore, is_sound},
+    records::joined_base,
 };
 use crate::network;
 
 /// The records of one package take no more room than this, unpacked.
-const SHARD_LIMIT: u64 = 512 << 20;
+pub(super) const SHARD_LIMIT: u64 = 512 << 20;
+
+/// A shard is not larger, packed.
+const PACKED_LIMIT: usize = 64 << 20;
 
 /// How often a shard is asked for that does not come whole.
 const ATTEMPTS: usize = 3;
@@ -99,13 +104,25 @@ pub(super) struct Shards {
 }
 
 impl Shards {
-    pub(super) fn new(index: &ShardIndex, channel: &Channel, subdir: Subdir, store: ShardStore) -> Option<Self> {
+    /// The shards of a subdir.
+    ///
+    /// # Errors
+    /// If `shards_base_url` is no URL that a file name can follow.
+    pub(super) fn new(
+        index: &ShardIndex,
+        channel: &Channel,
+        subdir: Subdir,
+        store: ShardStore,
+    ) -> Result<Self, RepodataError> {
         let url = channel.platform_url(subdir);
-        let mut base = url.join(&index.info.shards_base_url).ok()?;
-        if !base.path().ends_with('/') {
-            base.set_path(&format!("{}/", base.path()));
+        let shown = network::redact(&url);
+        match joined_base(&url, &index.info.shards_base_url) {
+            Some(base) => Ok(Self { store, base, shown }),
+            None => Err(RepodataError::Broken {
+                subdir: shown,
+                reason: "its `shards_base_url` is no URL for files to be at".to_owned(),
+            }),
         }
-        Some(Self { store, base, shown: network::redact(&url) })
     }
 
     /// A shard that is here, packed.
@@ -133,12 +150,13 @@ impl Shards {
             if !response.status().is_success() {
                 return Err(unreachable(format!("`{}` answers {}", network::redact(&url), response.status())));
             }
-            match response.bytes().await {
-                Ok(bytes) if is_sound(&bytes, hash) => {
+            match bounded(response, PACKED_LIMIT).await {
+                Ok(Some(bytes)) if is_sound(&bytes, hash) => {
                     self.store.keep(hash, &bytes);
-                    return Ok(bytes.into());
+                    return Ok(bytes);
                 }
-                Ok(_) => reason = format!("`{}` has another hash than the index says", network::redact(&url)),
+                Ok(None) => return Err(unreachable(format!("`{}` is too long for a shard", network::redact(&url)))),
+                Ok(Some(_)) => reason = format!("`{}` has another hash than the index says", network::redact(&url)),
                 Err(error) => reason = network::reason(&error),
             }
         }
@@ -146,9 +164,21 @@ impl Shards {
     }
 }
 
+/// A body, unless it is longer than so many bytes.
+async fn bounded(mut response: Response, limit: usize) -> reqwest::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    while let Some(piece) = response.chunk().await? {
+        if bytes.len() + piece.len() > limit {
+            return Ok(None);
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(Some(bytes))
+}
+
 /// Unpacks a shard.
 pub(super) fn unpack(packed: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(packed.len() * 8);
+    let mut bytes = Vec::with_capacity((packed.len() * 8).min(SHARD_LIMIT as usize));
     zstd::stream::read::Decoder::with_buffer(packed)?.take(SHARD_LIMIT).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

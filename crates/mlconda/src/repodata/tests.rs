@@ -187,7 +187,7 @@ fn every_kind() -> Value {
     let mut whole = json!({"info": {"subdir": "noarch", "base_url": "../files"}, "repodata_version": 2, "unheard-of": [{"}": "]"}]});
     whole["packages"] = json!({
         "tool-1.0-0.tar.bz2": tool("1.0"), "tool-0.9-0.tar.bz2": tool("0.9"), "tool-0.8-0.tar.bz2": tool("0.8"),
-        "tool-0.7-0.tar.bz2": tool("0.7"),
+        "tool-0.7-0.tar.bz2": tool("0.7"), "tool-1.2-0.tar.bz2": tool("1.2"),
     });
     whole["packages.conda"] = json!({
         "tool-1.0-0.conda": tool("1.0"), "tool-1.1-0.conda": tool("1.1"), "tool-1.2-0.conda": tool("1%21164.3"),
@@ -210,6 +210,7 @@ CHANNEL/files/tool-0.7-0.tar.bz2
 CHANNEL/files/tool-0.8-0.tar.bz2
 CHANNEL/files/tool-1.0-0.conda
 CHANNEL/files/tool-1.1-0.conda
+CHANNEL/files/tool-1.2-0.tar.bz2
 CHANNEL/files/tool-1.4-0.conda
 CHANNEL/files/tool-1.5-0.conda";
 
@@ -224,6 +225,47 @@ async fn a_record_that_cannot_be_read_costs_only_itself() {
     // However it is laid out.
     world.write("noarch/repodata.json", serde_json::to_string_pretty(&every_kind()).unwrap());
     assert!(world.load_from_disk().await.starts_with(EVERY_KIND));
+}
+
+#[tokio::test]
+async fn what_cannot_be_a_place_or_a_file_is_told() {
+    let world = World::new();
+    for base in ["localhost:8080/pkgs", "\\\\[", "http://["] {
+        world.write("noarch/repodata.json", json!({"info": {"base_url": base}}).to_string());
+        let expected = "error: what `CHANNEL/noarch/` has is not repodata: its `base_url` is no URL for files to be at";
+        assert_eq!(world.load_from_disk().await, expected, "{base}");
+    }
+    // The first segment of a name is the name that is asked for.
+    for (key, name, reason) in [
+        ("tool-1:0-0.conda", "tool", "there can be no file of this name"),
+        ("tool-1\\0-0.conda", "tool", "there can be no file of this name"),
+        ("tool-1-0.conda", "other", "it is a record of `other`"),
+    ] {
+        let records: Value = [(key.to_owned(), record(name, "1", &[]))].into_iter().collect();
+        world.write("noarch/repodata.json", json!({"packages.conda": records}).to_string());
+        let expected =
+            format!("event: a record of `CHANNEL/noarch/` cannot be read and is left out: `{key}` ({reason})");
+        assert_eq!(world.load_from_disk().await, expected);
+    }
+    let key = "k".repeat(65 << 10);
+    world.write("noarch/repodata.json", json!({"packages": {key: {}}}).to_string());
+    let message = world.load_from_disk().await;
+    assert!(message.contains("a string is too long at byte"), "{message}");
+}
+
+#[test]
+fn a_full_disk_is_not_the_channels_fault() {
+    struct Full;
+    impl Write for Full {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(std::io::ErrorKind::StorageFull.into())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    assert!(matches!(scan::scan(b"{}".as_slice(), Full), Err(scan::ScanError::Write(_))));
 }
 
 /// The same as [`every_kind`], in shards.
@@ -265,6 +307,12 @@ async fn shards_have_the_same_records_and_are_checked() {
     server.fail("/shards/", Fault::Corrupted);
     let message = world.load(&server.url(""), Access::Online).await;
     assert!(message.ends_with("has another hash than the index says"), "{message}");
+    // Nor is a base passed over that is none.
+    let index = json!({"info": {"base_url": "", "shards_base_url": "mailto:me"}, "shards": {}});
+    let index = zstd::encode_all(rmp_serde::to_vec_named(&index).unwrap().as_slice(), 0).unwrap();
+    world.write("noarch/repodata_shards.msgpack.zst", index);
+    let message = world.load(&server.url(""), Access::Online).await;
+    assert!(message.ends_with("its `shards_base_url` is no URL for files to be at"), "{message}");
 }
 
 #[tokio::test]
@@ -448,6 +496,17 @@ async fn mirrors_are_asked_one_after_the_other() {
     }
     assert_eq!(world.load(channel, Access::Online).await, FOUND, "what is found is said to be where the channel is");
     assert!(mirror.count("main/noarch/repodata.json") > 0);
+
+    // The channel's login is no business of a mirror's.
+    for login in ["https://me:secret@channel.example.invalid/main", "https://channel.example.invalid/t/secret/main"] {
+        mirror.forget();
+        let found = world.load(login, Access::Online).await;
+        assert_eq!(found.lines().count(), 3, "{found}");
+        let is_told = |request: &mlconda_test::server::Request| {
+            request.path.contains("secret") || request.headers.contains_key("authorization")
+        };
+        assert!(!mirror.requests().is_empty() && !mirror.requests().iter().any(is_told), "{:?}", mirror.requests());
+    }
     assert!("https://a=b".parse::<network::Mirror>().is_err());
 }
 
@@ -489,6 +548,51 @@ async fn logins_are_sent_and_not_shown() {
     let message = world.load(&server.url("main").replace("127", "me:typed@127"), Access::Refresh).await;
     assert_eq!(header(&server).as_deref(), Some("Basic bWU6dHlwZWQ="));
     assert!(message.contains("answers 403") && !message.contains("typed"), "{message}");
+
+    // Nor is another host told where the way to it began.
+    server.recover();
+    server.fail("", Fault::Redirect(elsewhere.url("noarch/repodata.json").replace("127.0.0.1", "localhost")));
+    elsewhere.forget();
+    let _ = world.load(&server.url("t/typed/main"), Access::Refresh).await;
+    assert!(!elsewhere.requests().is_empty());
+    assert!(elsewhere.requests().iter().all(|request| !request.headers.contains_key("referer")));
+}
+
+#[tokio::test]
+async fn another_login_has_another_cache() {
+    let mut world = World::with_tool();
+    let file = world.directory.path().join("credentials.json");
+    world.network.credential_files = vec![CredentialFile::Rattler(file.clone())];
+    let server = world.serve();
+    for (login, access, is_there) in
+        [("one", Access::Online, true), ("one", Access::Offline, true), ("another", Access::Offline, false)]
+    {
+        fs_err::write(&file, json!({"127.0.0.1": {"BearerToken": login}}).to_string()).unwrap();
+        let found = world.load(&server.url(""), access).await;
+        assert_eq!(found.starts_with(FOUND), is_there, "{found}");
+    }
+}
+
+#[test]
+fn what_another_process_has_kept_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::new(directory.path(), &"https://channel.example/noarch/".parse().unwrap(), None);
+    let keep = |text: &str| {
+        let file = store.new_file().unwrap();
+        fs_err::write(file.path(), text).unwrap();
+        let mut state: cache::State = serde_json::from_value(json!({
+            "url": "", "variant": "repodata.json", "form": "json", "file": "", "size": text.len(), "refresh_ns": 0,
+        }))
+        .unwrap();
+        store.keep(file, &mut state).unwrap();
+        state
+    };
+    let (before, after) = (keep("{}"), keep("{\"packages\": {}}"));
+    store.renew(&before).unwrap();
+    store.forget(&before);
+    assert_eq!(store.state().unwrap().file, after.file);
+    store.forget(&after);
+    assert!(store.state().is_none());
 }
 
 #[tokio::test]
@@ -497,6 +601,13 @@ async fn offline_no_server_is_asked() {
     let server = world.serve();
     insta::assert_snapshot!(world.load(&server.url("t/secret/main"), Access::Offline).await, @"error: nothing is cached of `CHANNEL/linux-64/`, and the network may not be asked");
     assert_eq!(server.count(""), 0);
+}
+
+#[test]
+fn a_name_is_partial_unless_one_of_its_specs_loads_it_whole() {
+    let specs = ["lib >=2", "tool >=2", "tool", "pip"]
+        .map(|text| MatchSpec::from_str(text, rattler_conda_types::ParseStrictness::Strict).unwrap());
+    assert_eq!(partial(&specs), ["lib".to_owned()].into());
 }
 
 #[test]

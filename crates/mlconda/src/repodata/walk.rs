@@ -87,6 +87,10 @@ impl Source {
     fn read(&self, name: &str, material: &Material) -> Result<Records, RepodataError> {
         match (material, &self.data) {
             (Material::Text, Data::Json { text, index }) => {
+                let length: u64 = index.runs(name).iter().map(|run| u64::from(run.length)).sum();
+                if length > shards::SHARD_LIMIT {
+                    return Err(self.broken(name, "they are too long"));
+                }
                 let mut pieces: Vec<(Section, Vec<u8>)> = Vec::new();
                 for run in index.runs(name) {
                     let piece = index::read_run(text, *run).map_err(|error| self.broken(name, &error.to_string()))?;

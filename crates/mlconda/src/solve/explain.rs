@@ -33,6 +33,8 @@ const CONFLICTS: usize = 12;
 const TOLD: usize = 3;
 /// How many solves are kept for the remedies.
 const KEPT: usize = 30;
+/// For how many systems, each newer than the one before, a contradiction is looked for.
+const SYSTEMS: usize = 3;
 /// How many versions of a virtual package are tried.
 const DECLARED: usize = 4;
 /// How many lines of the solver's own reasons are shown, where no better ones are found.
@@ -130,14 +132,16 @@ pub fn explain(
     let specs = question.specs();
     let (outcome, newest) = question.ask_for_oldest(&specs, host, pinned);
     let Err(Refusal::Unsolvable(_)) = outcome else { return None };
-    let mut search = Search { question: &question, newest: &newest, host, pinned, specs: &specs, left: effort.solves };
+    let mut search = Search { question: &question, host, pinned, specs: &specs, left: effort.solves };
     let mut conflicts = Vec::new();
     let mut open: Vec<usize> = (0..specs.len()).collect();
-    let enough = |search: &Search<'_>, found: usize| found >= CONFLICTS || (found > 0 && search.left < KEPT);
-    while !enough(&search, conflicts.len()) && (conflicts.is_empty() || search.solves(&open) == Some(false)) {
-        let (core, conflict) = search.conflict(&open);
+    let mut answer = Some(Answer::NoneFor(newest));
+    while let Some(Answer::NoneFor(newest)) = answer {
+        let (core, conflict) = search.conflict(&open, newest);
         open.retain(|line| !core.contains(line));
         conflicts.push((core, conflict));
+        let is_enough = conflicts.len() >= CONFLICTS || search.left < KEPT;
+        answer = if is_enough { None } else { search.solves(&open) };
     }
     let cores: Vec<usize> = conflicts.iter().flat_map(|(core, _)| core).copied().sorted().collect();
     let remedies = search.remedies(&cores, conflicts.len());
@@ -147,9 +151,8 @@ pub fn explain(
 
 struct Search<'q> {
     question: &'q Question<'q>,
-    /// The declared system, and the newest that was tried.
+    /// The declared system.
     host: &'q Host,
-    newest: &'q Host,
     pinned: &'q [Override],
     /// One a requirement.
     specs: &'q [MatchSpec],
@@ -157,25 +160,40 @@ struct Search<'q> {
     left: usize,
 }
 
+/// Whether lines have a solution.
+enum Answer {
+    /// For this system, the oldest that will do.
+    For(Host),
+    /// Not even for this one, the newest that was tried.
+    NoneFor(Host),
+}
+
+/// Lines without a solution.
+struct Core {
+    lines: Vec<usize>,
+    /// The newest system that was tried for them.
+    newest: Host,
+    /// Whether every smaller set of them was found to have a solution.
+    is_minimal: bool,
+}
+
 impl Search<'_> {
-    /// Whether these lines have a solution; `None` if it is not tried any more.
-    fn solves(&mut self, lines: &[usize]) -> Option<bool> {
+    /// Whether these lines have a solution, for as new a system as they ask for; `None` if it is not tried any more.
+    fn solves(&mut self, lines: &[usize]) -> Option<Answer> {
         self.left = self.left.checked_sub(1)?;
-        let specs: Vec<MatchSpec> = lines.iter().map(|line| self.specs[*line].clone()).collect();
-        Some(self.question.ask(&specs, self.newest).is_ok())
+        let (outcome, host) = self.question.ask_for_oldest(&self.specs_of(lines), self.host, self.pinned);
+        Some(if outcome.is_ok() { Answer::For(host) } else { Answer::NoneFor(host) })
+    }
+
+    fn specs_of(&self, lines: &[usize]) -> Vec<MatchSpec> {
+        lines.iter().map(|line| self.specs[*line].clone()).collect()
     }
 
     /// A conflict among lines that have no solution.
-    fn conflict(&mut self, lines: &[usize]) -> (Vec<usize>, Conflict) {
-        let mut suspects = lines.to_vec();
-        if let Some(mut found) = Reasoning::conflict(self.question, self.newest, lines) {
-            let used: Vec<usize> = tree::tell(&mut found).lines.into_iter().collect();
-            if used.len() < suspects.len() && self.solves(&used) == Some(false) {
-                suspects = used;
-            }
-        }
-        let (core, is_minimal) = self.minimize(suspects);
-        let reasons = match Reasoning::conflict(self.question, self.newest, &core) {
+    fn conflict(&mut self, lines: &[usize], newest: Host) -> (Vec<usize>, Conflict) {
+        let suspects = self.suspects(lines, newest);
+        let Core { lines: core, newest, is_minimal } = self.minimize(suspects);
+        let reasons = match Reasoning::conflict(self.question, &newest, &core) {
             Some(mut found) => tree::tell(&mut found).text,
             None => self.solver_reasons(&core),
         };
@@ -183,9 +201,29 @@ impl Search<'_> {
         (core, Conflict { reasons, lines, is_minimal })
     }
 
-    /// Leaves lines out as long as the others have no solution: first many at a time, then each. Gives whether it came
-    /// to its end.
-    fn minimize(&mut self, mut core: Vec<usize>) -> (Vec<usize>, bool) {
+    /// The lines that a contradiction follows from, if one is found, and else all of them. What contradicts only an old
+    /// system is no contradiction: it is looked for again in the newer one that these lines are content with.
+    fn suspects(&mut self, lines: &[usize], newest: Host) -> Core {
+        let mut system = newest.clone();
+        for _ in 0..SYSTEMS {
+            let Some(mut found) = Reasoning::conflict(self.question, &system, lines) else { break };
+            let used: Vec<usize> = tree::tell(&mut found).lines.into_iter().collect();
+            drop(found);
+            if used.len() == lines.len() {
+                break;
+            }
+            match self.solves(&used) {
+                Some(Answer::NoneFor(newest)) => return Core { lines: used, newest, is_minimal: false },
+                Some(Answer::For(newer)) if newer != system => system = newer,
+                _ => break,
+            }
+        }
+        Core { lines: lines.to_vec(), newest, is_minimal: false }
+    }
+
+    /// Leaves lines out as long as the others have no solution: first many at a time, then each.
+    fn minimize(&mut self, suspects: Core) -> Core {
+        let Core { lines: mut core, mut newest, .. } = suspects;
         let mut size = if core.len() > 8 { core.len() / 2 } else { 1 };
         loop {
             let mut start = 0;
@@ -193,13 +231,13 @@ impl Search<'_> {
                 let end = (start + size).min(core.len());
                 let rest = [&core[..start], &core[end..]].concat();
                 match self.solves(&rest) {
-                    Some(false) => core = rest,
-                    Some(true) => start = end,
-                    None => return (core, false),
+                    Some(Answer::NoneFor(system)) => (core, newest) = (rest, system),
+                    Some(Answer::For(_)) => start = end,
+                    None => return Core { lines: core, newest, is_minimal: false },
                 }
             }
             if size == 1 {
-                return (core, true);
+                return Core { lines: core, newest, is_minimal: true };
             }
             size = (size / 2).max(1);
         }
@@ -207,25 +245,23 @@ impl Search<'_> {
 
     /// What the solver itself has to say.
     fn solver_reasons(&self, lines: &[usize]) -> String {
-        let text = wording::tidy(&self.refusal(lines), self.question.repodata);
+        let text = wording::tidy(&self.refusal(lines).0, self.question.repodata);
         let count = text.lines().count();
         let shown = text.lines().take(SHOWN).join("\n");
         if count > SHOWN { format!("{shown}\n… and {} more lines of reasons", count - SHOWN) } else { shown }
     }
 
-    fn refusal(&self, lines: &[usize]) -> String {
-        let specs: Vec<MatchSpec> = lines.iter().map(|line| self.specs[*line].clone()).collect();
-        match self.question.ask(&specs, self.newest) {
-            Err(Refusal::Unsolvable(reasons) | Refusal::Repodata(reasons)) => reasons,
-            Ok(_) => String::new(),
+    /// The solver's reasons, and the newest system that was tried.
+    fn refusal(&self, lines: &[usize]) -> (String, Host) {
+        let (outcome, host) = self.question.ask_for_oldest(&self.specs_of(lines), self.host, self.pinned);
+        match outcome {
+            Err(Refusal::Unsolvable(reasons) | Refusal::Repodata(reasons)) => (reasons, host),
+            Ok(_) => (String::new(), host),
         }
     }
 
     fn line(&self, line: usize) -> Line {
-        let requirement = &self.question.environment.requirements[line];
-        let (file, location) = (Arc::clone(&requirement.file), requirement.location);
-        let is_of_another_file = *file != *self.question.environment.file;
-        Line { text: requirement.text.trim().to_owned(), file, is_of_another_file, location }
+        Line::of(self.question.environment, line)
     }
 
     /// Solves a changed environment as it would be solved then.
@@ -370,7 +406,8 @@ impl Search<'_> {
 
     /// A virtual package, declared.
     fn of_machine(&mut self, cores: &[usize]) -> Vec<Remedy> {
-        let demands = wording::virtual_demands(&self.refusal(cores), self.newest);
+        let (reasons, newest) = self.refusal(cores);
+        let demands = wording::virtual_demands(&reasons, &newest);
         let mut remedies = Vec::new();
         for (name, demands) in &demands
             .into_iter()
@@ -486,6 +523,16 @@ impl fmt::Display for Explanation {
             }
         }
         Ok(())
+    }
+}
+
+impl Line {
+    /// A requirement of an environment, by its place in the list.
+    pub(super) fn of(environment: &Environment, line: usize) -> Self {
+        let requirement = &environment.requirements[line];
+        let (file, location) = (Arc::clone(&requirement.file), requirement.location);
+        let is_of_another_file = *file != *environment.file;
+        Self { text: requirement.text.trim().to_owned(), file, is_of_another_file, location }
     }
 }
 

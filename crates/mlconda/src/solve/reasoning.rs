@@ -243,8 +243,9 @@ impl<'a> Reasoning<'a> {
                 continue;
             }
             let needs = alternatives.iter().all(|demands| demands.iter().any(|demand| demand.kind == Kind::Needs));
+            let kind = if needs { Kind::Needs } else { Kind::Constrains };
             let other = self.id(&name);
-            if !needs && self.packages[other].needed.is_none() {
+            if kind == Kind::Constrains && self.packages[other].needed.is_none() {
                 continue;
             }
             let mut allowed = vec![false; self.packages[other].candidates.len()];
@@ -256,7 +257,7 @@ impl<'a> Reasoning<'a> {
                     *allowed |= matches.iter().all(|matches| matches[place]);
                 }
             }
-            self.narrow(id, other, needs, &allowed);
+            self.narrow(id, other, kind, &allowed);
             if self.packages[other].needed.is_some() && self.packages[other].left().next().is_none() {
                 return Some(other);
             }
@@ -264,11 +265,11 @@ impl<'a> Reasoning<'a> {
         None
     }
 
-    /// Notes that a package needs another one, and leaves only what it allows of it.
-    fn narrow(&mut self, id: Id, other: Id, needs: bool, allowed: &[bool]) {
+    /// Leaves of a package only what another one, `id`, allows of it, and notes if that needs it.
+    fn narrow(&mut self, id: Id, other: Id, kind: Kind, allowed: &[bool]) {
         let step = self.step + 1;
         let package = &mut self.packages[other];
-        if needs && package.needed.is_none() {
+        if kind == Kind::Needs && package.needed.is_none() {
             package.needed = Some((Why::By(id), step));
             self.step = step;
         }

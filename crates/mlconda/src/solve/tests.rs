@@ -277,11 +277,16 @@ fn a_contradiction_is_explained() {
 
 #[test]
 fn a_version_that_is_nowhere_is_told_with_those_that_are_there() {
-    let records = ["lib-2.0-0", "lib-10.0-0", "lib-10.0-1"].iter().map(|stem| record(FIRST, stem, &[])).collect();
-    insta::assert_snapshot!(failure("- lib >=11", vec![records]), @"
+    let records: Vec<_> =
+        ["lib-2.0-0", "lib-10.0-0", "lib-10.0-1"].iter().map(|stem| record(FIRST, stem, &[])).collect();
+    insta::assert_snapshot!(failure("- lib >=11", vec![records.clone()]), @"
     no set of packages for `linux-64` satisfies what is asked for:
     nothing matches `lib >=11`: the channels have versions 10.0, 2.0
     ");
+    // Of what was not loaded whole, there may be more.
+    let repodata = Repodata { partial: ["lib".to_owned()].into(), ..Repodata::new(vec![records]) };
+    let error = solve(&environment("- lib >=11"), &repodata, &linux(), &SolveOptions::default()).unwrap_err();
+    assert!(error.to_string().ends_with("nothing matches `lib >=11`"), "{error}");
 }
 
 #[test]

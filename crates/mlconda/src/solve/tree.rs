@@ -12,6 +12,7 @@ use itertools::Itertools;
 use rattler_conda_types::Version;
 
 use super::{
+    explain::Line,
     reasoning::{Candidate, Conflict, Demand, Id, Kind, Out, Package, Reasoning, What, Why},
     wording,
 };
@@ -377,8 +378,8 @@ impl<'r, 'a> Teller<'r, 'a> {
 
     fn line(&mut self, line: usize) -> String {
         self.lines.insert(line);
-        let requirement = &self.reasoning.question().environment.requirements[line];
-        format!("line {} asks for `{}`", requirement.location.line, requirement.text.trim())
+        let line = Line::of(self.reasoning.question().environment, line);
+        format!("{line} asks for `{}`", line.text)
     }
 
     fn platform(&self) -> String {

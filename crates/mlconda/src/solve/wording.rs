@@ -99,9 +99,12 @@ pub(super) fn tidy(explanation: &str, repodata: &Repodata) -> String {
     explanation.lines().filter(|line| *line != "The following packages are incompatible").map(tidy_line).join("\n")
 }
 
-/// The line for a spec that nothing matches, with what there is instead.
+/// The line for a spec that nothing matches, with what there is instead, if all of it was loaded.
 fn no_candidate(spec: &str, repodata: &Repodata) -> String {
     let name = spec.split(' ').next().unwrap_or(spec);
+    if repodata.partial.contains(name) {
+        return format!("nothing matches `{spec}`");
+    }
     let versions: Vec<_> = repodata
         .subdirs
         .iter()

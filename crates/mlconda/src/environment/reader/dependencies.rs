@@ -4,7 +4,7 @@ use std::{rc::Rc, sync::Arc};
 
 use rattler_conda_types::PackageNameMatcher;
 
-use super::{Reader, Result, TEMPLATE_HELP};
+use super::{ADDED_PIP, Reader, Result, TEMPLATE_HELP};
 use crate::environment::{
     EnvironmentError, PipLine, Requirement,
     channel::Refusal,
@@ -166,7 +166,6 @@ impl Reader<'_> {
             selector: None,
         };
         self.environment.requirements.push(requirement);
-        let message = "there is a `pip:` list, and `pip` is not among the dependencies; it is added, as conda does";
-        self.warn(location, message.to_owned());
+        self.warn(location, ADDED_PIP.to_owned());
     }
 }

@@ -5,6 +5,7 @@ use itertools::Itertools;
 use rattler_conda_types::PackageRecord;
 
 use super::*;
+use crate::environment::ReadOptions;
 use crate::solve::{
     solve,
     tests::{FIRST, SECOND, environment, linux, record},
@@ -427,4 +428,47 @@ fn a_search_that_is_cut_short_says_so() {
     let explanation = explain(&asked, &Repodata::new(vec![records]), &linux(), &[], &options, effort).unwrap();
     assert!(!explanation.conflicts[0].is_minimal && explanation.remedies.is_empty());
     assert_snapshot!(explanation.conflicts[0], @"these 3 lines cannot go together (perhaps fewer do it: the search was cut short):");
+}
+
+#[test]
+fn what_a_newer_system_will_do_for_is_no_conflict() {
+    let records = [
+        record(FIRST, "engine-1.0-0", &["__glibc >=2.34"]),
+        record(FIRST, "a-1.0-0", &["lib 1.*"]),
+        record(FIRST, "b-1.0-0", &["lib 2.*"]),
+        record(FIRST, "lib-1.0-0", &[]),
+        record(FIRST, "lib-2.0-0", &[]),
+    ];
+    let asked = environment("- engine\n- a\n- b\n");
+    let repodata = Repodata::new(vec![records.to_vec()]);
+    let told = |pinned: &[Override]| {
+        let host = linux().with(pinned);
+        explain(&asked, &repodata, &host, pinned, &SolveOptions::default(), Effort::default()).unwrap()
+    };
+    let lines = |explanation: &Explanation| {
+        let conflicts = explanation.conflicts.iter();
+        conflicts.map(|conflict| conflict.lines.iter().map(|line| line.text.as_str()).join(" ")).collect_vec()
+    };
+    assert_eq!(lines(&told(&[])), ["a b"]);
+    assert_eq!(lines(&told(&["__glibc=2.28".parse().unwrap()])), ["engine", "a b"]);
+}
+
+#[test]
+fn lines_of_two_files_are_told_with_their_file() {
+    let mut records = pythons();
+    records.push(record(FIRST, "old-1.0-0", &["python <3.9"]));
+    let read = |file: &str, dependencies: &str| {
+        let text = format!("channels: [{FIRST}]\ndependencies: [{dependencies}]");
+        let options = ReadOptions { directory: "/".into(), ..ReadOptions::default() };
+        Environment::parse(&text, Path::new(file), &options).unwrap()
+    };
+    let merged = Environment::merge(vec![read("base.yml", "python=3.12"), read("train.yml", "old")]).unwrap();
+    let repodata = Repodata::new(vec![records]);
+    let explanation = explain(&merged, &repodata, &linux(), &[], &SolveOptions::default(), Effort::default()).unwrap();
+    assert_snapshot!(explanation.conflicts[0].reasons, @"
+    no version of `python` satisfies all of this:
+    ├─ line 2 asks for `python=3.12`
+    └─ line 2 of `train.yml` asks for `old`
+       └─ old 1.0 needs `python <3.9`
+    ");
 }
