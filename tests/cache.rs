@@ -10,11 +10,12 @@ use std::{
 use insta::assert_snapshot;
 use mlconda_test::{
     context::{Outcome, TestContext, argument},
+    package::PackageBuilder,
     server::Server,
     tree,
 };
 
-use crate::{install::identities, serve, world};
+use crate::{install::identities, regressions::line, serve, world};
 
 /// A world with a cache, a server, and a lock of packages from it.
 fn cached(packages: &[&str]) -> (TestContext, Server, PathBuf) {
@@ -23,7 +24,7 @@ fn cached(packages: &[&str]) -> (TestContext, Server, PathBuf) {
     let cache = world.home().join(".cache/mlconda");
     fs_err::create_dir_all(&cache).unwrap();
     world.write_lock("env.lock", Some(&server.url("main")), packages);
-    (world, server, cache.join("pkgs"))
+    (world, server, cache.join("packages-2"))
 }
 
 fn install(world: &TestContext, prefix: &str, options: &[&str]) -> Outcome {
@@ -120,7 +121,7 @@ fn every_kind_of_damage_is_found() {
     warning: `links-1.0-h4bc722e_0.conda` was damaged in the cache and is fetched again: `lib/links/libone.so.1.2.3` has the permissions 600
     warning: `greet-2.0-pyhd8ed1ab_0.conda` was damaged in the cache and is fetched again: `info/paths.json` has another content
     warning: `greet-2.0-pyhd8ed1ab_0.conda` was damaged in the cache and is fetched again: `info/link.json` has another content
-    warning: `greet-2.0-pyhd8ed1ab_0.conda` was damaged in the cache and is fetched again: failed to open file `[TEMP]/home/.cache/mlconda/pkgs/[SHA256]/info/mlconda.json`: No such file or directory (os error [NUMBER])
+    warning: `greet-2.0-pyhd8ed1ab_0.conda` was damaged in the cache and is fetched again: failed to open file `[TEMP]/home/.cache/mlconda/packages-2/[SHA256]/info/mlconda.json`: No such file or directory (os error [NUMBER])
     warning: `python-3.11.9-h4bc722e_0_cpython.conda` was damaged in the cache and is fetched again: `bin/python3.11` is no file
     ");
     assert!(!install(&world, "prefix", &["--verify-cache"]).success().stderr.contains("warning"));
@@ -349,16 +350,16 @@ fn what_a_killed_process_left_beside_its_environments_is_swept() {
     two_locks(&world, &server, &["tzdata"], &["tzdata"]);
     let envs = world.root_prefix().join("envs");
     let left = envs.join(".a.mlconda-shared");
-    fs_err::create_dir_all(left.join("pkgs/.new-half")).unwrap();
+    fs_err::create_dir_all(left.join("packages-2/.new-half")).unwrap();
     let held = fs_err::File::open(&left).unwrap();
     held.file().lock().unwrap();
     world.mlconda(["install", "a.lock", "b.lock"]).success();
-    assert!(left.join("pkgs/.new-half").is_dir(), "another process is at it");
+    assert!(left.join("packages-2/.new-half").is_dir(), "another process is at it");
     assert_ne!(inode(&envs, "a"), inode(&envs, "b"), "each on its own, then");
     drop(held);
     world.mlconda(["install", "a.lock"]).success();
     assert!(!left.exists(), "nobody is at it, and nothing else was to be done");
-    fs_err::create_dir_all(left.join("pkgs/.new-half")).unwrap();
+    fs_err::create_dir_all(left.join("packages-2/.new-half")).unwrap();
     for name in ["a", "b"] {
         fs_err::remove_dir_all(envs.join(name)).unwrap();
     }
@@ -397,4 +398,76 @@ fn two_locks_for_one_prefix_are_refused() {
     --- stderr
     error: several locks are for `[TEMP]/root/envs/a`: give one of them
     ");
+}
+
+#[test]
+fn a_cache_is_for_others_too() {
+    let (world, _server, packages) = cached(&["tzdata", "links", "hollow"]);
+    let install = world.mlconda_command(["install"]);
+    let program = argument(Path::new(install.get_program())).to_owned();
+    world.run("/bin/sh", &["-c", "umask 077; exec \"$0\" install env.lock -p prefix", &program]).success();
+    let mut closed = Vec::new();
+    for path in tree::tree(&packages).unwrap().into_keys().chain([String::new()]) {
+        let metadata = fs_err::symlink_metadata(packages.join(&path)).unwrap();
+        let wanted = if metadata.is_dir() { 0o755 } else { 0o644 };
+        if !metadata.is_symlink() && metadata.permissions().mode() & 0o7777 != wanted {
+            closed.push(path);
+        }
+    }
+    assert_eq!(closed, [""; 0]);
+}
+
+#[test]
+fn commands_do_not_go_missing_with_a_file_of_the_cache() {
+    let (world, server, packages) = cached(&["tzdata", "python-3.11.9", "greet-2.0"]);
+    install(&world, "one", &[]).success();
+    fs_err::remove_file(entry(&packages, "site-packages/greet").join("info/link.json")).unwrap();
+    let outcome = install(&world, "two", &[]).success();
+    assert_eq!(outcome.stderr.matches("was damaged in the cache and is fetched again").count(), 1, "{outcome}");
+    assert!(world.work().join("two/bin/greet").is_file());
+    assert_eq!(server.count("greet-2.0"), 2);
+}
+
+#[test]
+fn what_a_script_did_to_one_environment_does_not_get_into_the_next() {
+    let (world, server) = (world(), serve());
+    two_locks(&world, &server, &["tzdata", "where-1.0"], &["tzdata", "where-1.0"]);
+    let script = "#!/bin/sh\necho edited >> \"$PREFIX/share/where/message.txt\"\n";
+    let edits = PackageBuilder::new("edits", "1.0").executable("bin/.edits-post-link.sh", script);
+    world.write("a.lock", &(world.read("a.lock") + &line(&world, &edits)));
+    let outcome = world.mlconda(["install", "a.lock", "b.lock"]).success();
+    assert_eq!(outcome.stderr.matches("is fetched again: `share/where/message.txt` has another size").count(), 1);
+    let messages = ["a", "b"]
+        .map(|name| fs_err::read_to_string(world.named_prefix(name).join("share/where/message.txt")).unwrap());
+    assert_eq!(messages, ["where 1.0\nedited\n", "where 1.0\n"]);
+    let envs = world.root_prefix().join("envs");
+    assert_eq!(inode(&envs, "a"), inode(&envs, "b"), "what is as it was is shared still");
+}
+
+#[test]
+fn a_cache_that_cannot_be_mended_or_read_is_done_without() {
+    // Root may read and write everywhere.
+    if rustix::process::geteuid().is_root() {
+        return;
+    }
+    let (world, server, packages) = cached(&["tzdata"]);
+    install(&world, "one", &[]).success();
+    let place = entry(&packages, "share/zoneinfo");
+    let close = |directory: &Path, mode: u32| {
+        fs_err::set_permissions(directory, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let is_downloaded = |told: &str| {
+        server.forget();
+        let outcome = install(&world, "two", &[]).success();
+        assert!(outcome.stderr.contains(told), "{outcome}");
+        assert_eq!(server.count("tzdata"), 1);
+    };
+    close(&place.join("share/zoneinfo"), 0o000);
+    is_downloaded("warning: packages could not be put into the cache: ");
+    close(&place.join("share/zoneinfo"), 0o755);
+    fs_err::remove_file(place.join("share/zoneinfo/Etc/UTC")).unwrap();
+    close(&packages, 0o555);
+    is_downloaded("warning: packages could not be put into the cache: ");
+    close(&packages, 0o755);
+    is_downloaded("was damaged in the cache and is fetched again");
 }

@@ -18,7 +18,7 @@ use std::{
 use mlconda_test::{
     context::{Outcome, TestContext, argument},
     host_subdir,
-    package::PackageBuilder,
+    package::{Noarch, PackageBuilder},
     sha256_hex, tree,
 };
 
@@ -258,8 +258,39 @@ fn a_package_writes_where_it_may_only() {
     }
     let evil = world.tree().into_keys().filter(|path| path.ends_with("evil"));
     // The cache has a directory for each package, to put in whatever is in it.
-    let evil: Vec<String> = evil.filter(|path| !path.starts_with("cache/pkgs/")).collect();
+    let evil: Vec<String> = evil.filter(|path| !path.starts_with("cache/packages-2/")).collect();
     assert!(evil.is_empty() && !absolute.exists(), "{evil:?}");
+}
+
+#[test]
+fn two_paths_of_a_package_are_not_one_in_the_prefix() {
+    let world = world();
+    let [site, library] = ["site-packages/x.py", "lib/python3.11/site-packages/x.py"];
+    let package = PackageBuilder::new("twice", "1.0").noarch(Noarch::Python).file(site, "1\n").file(library, "2\n");
+    let package = line(&world, &package);
+    let names = ["tzdata", "python-3.11.9"];
+    let lock = world.write_lock("env.lock", None, &names);
+    world.write("env.lock", &(world.read("env.lock") + &package));
+    let cache = cache(&world);
+    for variables in [&[][..], &[(cache.0, cache.1.as_str())]] {
+        let outcome = world.mlconda_with(["install", argument(&lock), "-p", "prefix"], variables).failure(1);
+        assert!(outcome.stderr.contains(&format!("two of its paths are to be `{library}`")), "{outcome}");
+    }
+}
+
+#[test]
+fn an_interrupt_ends_a_python_that_hangs() {
+    let world = world();
+    let late = world.path().join("late");
+    let hangs = format!(
+        "#!/bin/sh\necho cpython-311\nread question\nkill -INT $PPID\nsleep 20\necho late > '{}'\n",
+        late.display()
+    );
+    let python = PackageBuilder::new("python", "3.11.9").executable("bin/python3.11", hangs);
+    let module = PackageBuilder::new("module", "1.0").noarch(Noarch::Python).file("site-packages/x.py", "1\n");
+    let lines = [python, module].map(|package| line(&world, &package));
+    install(&world, &world.path().join("prefix"), &[&lines[0], &lines[1]]).failure(130);
+    assert!(!late.exists(), "it was waited for");
 }
 
 #[test]

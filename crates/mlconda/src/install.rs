@@ -392,6 +392,7 @@ pub async fn install(
         false => site::Scripts::Never,
     };
     let mut commit = site.begin(&change, when)?;
+    options.sharing.iter().filter(|_| when != site::Scripts::Never).for_each(|sharing| sharing.doubt());
     let committed = async {
         run_pre_unlink(prefix, &old, told).await?;
         commit.place()?;

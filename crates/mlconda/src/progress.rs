@@ -76,7 +76,7 @@ pub enum Event {
         /// What was wrong with it.
         reason: String,
     },
-    /// Packages could not be put into the cache; the installation did without.
+    /// Packages could not be put into the cache, or not be read or mended there; the installation did without.
     CacheNotWritten {
         /// Why.
         reason: String,

@@ -11,9 +11,9 @@ use std::{
     io::{self, BufRead, BufReader, Read, Write},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
@@ -25,6 +25,7 @@ use rattler_conda_types::{
     prefix_record::{PathType, PathsEntry},
 };
 use rattler_digest::{Sha256, compute_bytes_digest};
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::sync::mpsc;
 
 use super::{
@@ -123,6 +124,8 @@ struct Shared {
     modules: Vec<Module>,
     next: AtomicUsize,
     stop: AtomicBool,
+    /// The pythons that run: one that hangs would never see that it is to stop.
+    processes: Mutex<Vec<Weak<Process>>>,
 }
 
 /// The threads. Dropping them makes them stop, and waits until they have.
@@ -134,6 +137,8 @@ struct Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
+        let processes = std::mem::take(&mut *self.shared.processes.lock().unwrap_or_else(PoisonError::into_inner));
+        processes.iter().filter_map(Weak::upgrade).for_each(|process| process.end());
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
@@ -160,9 +165,9 @@ pub(super) async fn compile(
     }
     progress.event(Event::BytecodeStarted { modules: modules.len() });
     let workers = options.threads.get().min(modules.len().div_ceil(WORTH_A_WORKER));
-    let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let (next, stop, processes) = (AtomicUsize::new(0), AtomicBool::new(false), Mutex::default());
     let (stage, interpreter) = (Arc::clone(stage), home.join(python.path()));
-    let shared = Arc::new(Shared { stage, interpreter, mode, modules, next, stop });
+    let shared = Arc::new(Shared { stage, interpreter, mode, modules, next, stop, processes });
     let (compiled, entries) = run(&shared, workers).await?;
     for (number, entries) in entries {
         if let Some((record, own)) = records.get_mut(&number) {
@@ -301,6 +306,19 @@ impl Shared {
         }
     }
 
+    /// Notes a python that runs, to be ended with the pool.
+    fn watch(&self, child: Child) -> Arc<Process> {
+        let process = Arc::new(Process(Mutex::new(Some(child))));
+        let mut processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
+        processes.push(Arc::downgrade(&process));
+        // The pool may have been dropped before it could see this one.
+        if self.stop.load(Ordering::Relaxed) {
+            process.end();
+        }
+        drop(processes);
+        process
+    }
+
     /// Why python does not start.
     fn no_start(&self, error: &io::Error) -> String {
         match (error.kind(), self.interpreter.is_file()) {
@@ -344,9 +362,23 @@ impl Shared {
     }
 }
 
+/// A python's process, until it is ended.
+struct Process(Mutex<Option<Child>>);
+
+impl Process {
+    /// Kills it, and what it has started. Nobody has waited for it before: its number is nobody else's.
+    fn end(&self) {
+        if let Some(mut child) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
+            let _ = child.wait();
+        }
+    }
+}
+
 /// A running python. It ends when its stdin does, whatever becomes of this process.
 struct Worker {
-    process: Child,
+    process: Arc<Process>,
+    errors: Option<ChildStderr>,
     questions: ChildStdin,
     answers: BufReader<ChildStdout>,
     /// What the names of its byte code files have before the extension.
@@ -379,16 +411,18 @@ impl Worker {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| shared.no_start(&error))?;
-        let (Some(questions), Some(answers)) = (process.stdin.take(), process.stdout.take()) else {
+        let (questions, answers, errors) = (process.stdin.take(), process.stdout.take(), process.stderr.take());
+        let process = shared.watch(process);
+        let (Some(questions), Some(answers)) = (questions, answers) else {
             return Err("it has no stdin".to_owned());
         };
-        let mut worker = Self { process, questions, answers: BufReader::new(answers), tag: String::new() };
+        let mut worker = Self { process, errors, questions, answers: BufReader::new(answers), tag: String::new() };
         let tag = worker.line().unwrap_or_default();
         if tag.is_empty() || !tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
             return Err(worker.last_words());
         }
         // From here on it has nothing to say there; a full pipe would hold it up.
-        drop(worker.process.stderr.take());
+        worker.errors = None;
         worker.tag = tag;
         Ok(worker)
     }
@@ -402,9 +436,9 @@ impl Worker {
 
     /// What a python that does not work says on stderr, the last line of it.
     fn last_words(&mut self) -> String {
-        let _ = self.process.kill();
+        self.process.end();
         let mut words = Vec::new();
-        if let Some(stderr) = self.process.stderr.take() {
+        if let Some(stderr) = self.errors.take() {
             let _ = stderr.take(64 << 10).read_to_end(&mut words);
         }
         let words = String::from_utf8_lossy(&words);
@@ -431,7 +465,6 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.process.end();
     }
 }

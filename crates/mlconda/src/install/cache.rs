@@ -24,6 +24,7 @@ use self::{
 use super::{
     contents::{self, Content},
     package::{Info, Package, invalid},
+    read_if_there,
     unpack::{Archive, Spare, unpack},
 };
 use crate::{
@@ -53,8 +54,9 @@ impl CacheContents {
     }
 }
 
+/// Where the packages are. Versions that write them in another form have another directory, and leave each other's alone.
 fn packages(cache: &Path) -> PathBuf {
-    cache.join("pkgs")
+    cache.join(format!("packages-{}", contents::FORM))
 }
 
 /// The place of a package in the cache; `None` where the lock gives no sha256 to know it by.
@@ -80,10 +82,11 @@ impl From<io::Error> for FillError {
     }
 }
 
-/// Whether an error is the disk's, and not the package's.
+/// Whether an error is the disk's, and not the package's: whatever does not speak of content. What comes from the
+/// kernel never has the kind `Other`; decompressors use it for what they cannot read.
 pub(super) fn is_of_the_disk(error: &io::Error) -> bool {
-    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    matches!(error.kind(), PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull)
+    use io::ErrorKind::{InvalidData, InvalidInput, Other, UnexpectedEof};
+    !matches!(error.kind(), InvalidData | InvalidInput | Other | UnexpectedEof)
 }
 
 /// Where the size of a package's archive is noted, in bytes as text: the archive itself is not kept.
@@ -125,7 +128,7 @@ fn make(
     write: impl FnOnce(&mut Extraction<'_>) -> io::Result<()>,
 ) -> Result<(), FillError> {
     let aside = beside(place).map_err(FillError::Cache)?;
-    let mut extraction = Extraction::new(aside.path(), stop);
+    let mut extraction = Extraction::new(aside.path(), stop).map_err(FillError::Cache)?;
     write(&mut extraction).and_then(|()| extraction.finish()).map_err(|error| match aside.path().is_dir() {
         true => error.into(),
         // Somebody has removed the cache meanwhile.
@@ -145,8 +148,9 @@ fn make(
 fn beside(place: &Path) -> io::Result<Aside> {
     let parent = place.parent().ok_or_else(|| invalid("the cache has no directory"))?;
     match fs_err::create_dir(parent) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
+        Ok(()) => system::set_directory_mode(parent, 0o755)?,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
     }
     Aside::make_in(parent)
 }
@@ -189,13 +193,12 @@ pub(super) struct Cached {
 
 /// Reads what a package of the cache holds.
 pub(super) fn read(place: &Path) -> io::Result<Cached> {
-    let mut info = Info::default();
-    for name in Info::NAMES {
-        if name != "info/paths.json"
-            && let Ok(mut file) = fs_err::File::open(place.join(name))
-        {
-            let size = file.metadata()?.len();
-            info.take(Path::new(name), size, &mut file)?;
+    let (mut info, seal) = (Info::default(), Seal::read(place)?);
+    for name in ["info/index.json", "info/link.json"] {
+        match read_if_there(&place.join(name))? {
+            Some(content) => info.take(Path::new(name), content.len() as u64, content.as_slice())?,
+            None if seal.info.contains_key(name) => return Err(invalid(format!("`{name}` is missing"))),
+            None => {}
         }
     }
     let contents = contents::parse(&fs_err::read(place.join(contents::NAME))?)?;

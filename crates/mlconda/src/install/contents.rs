@@ -18,8 +18,11 @@ use super::package::{Listed, Placeholder, invalid};
 /// The file's name, below the package's directory in the cache: in `info`, of which nothing is linked.
 pub(super) const NAME: &str = "info/mlconda-contents";
 
-/// The first field: what this is, and the version of its form.
-const KIND: &str = "mlconda contents 2";
+/// The version of the form.
+pub(super) const FORM: u32 = 2;
+
+/// The first field: what this is; then the version of its form.
+const KIND: &str = "mlconda contents";
 
 /// The last field.
 const END: &str = "end";
@@ -52,7 +55,7 @@ pub(super) struct Content {
 
 /// The text of the file.
 pub(super) fn render(contents: &[Content]) -> io::Result<Vec<u8>> {
-    let mut text = format!("{KIND}\0");
+    let mut text = format!("{KIND} {FORM}\0");
     for Content { kind, listed, size, modified } in contents {
         let (kind, to) = match kind {
             Kind::File => ("file", None),
@@ -90,7 +93,7 @@ fn utf8(path: &Path) -> io::Result<&str> {
 pub(super) fn parse(text: &[u8]) -> io::Result<Vec<Content>> {
     let damaged = || invalid("its list of contents in the cache is damaged");
     let text = std::str::from_utf8(text).map_err(|_| damaged())?;
-    let text = text.strip_prefix(KIND).and_then(|text| text.strip_prefix('\0')).ok_or_else(damaged)?;
+    let text = text.strip_prefix(&format!("{KIND} {FORM}\0")).ok_or_else(damaged)?;
     let (mut contents, mut fields) = (Vec::new(), text.split('\0'));
     loop {
         match fields.next().ok_or_else(damaged)? {

@@ -7,7 +7,10 @@ use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom, Write},
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -76,8 +79,8 @@ impl Hasher {
     }
 }
 
-/// Opens and checks an archive of this machine.
-pub(super) fn local(package: &LockedPackage, path: &Path) -> Result<Archive, InstallError> {
+/// Opens and checks an archive of this machine. `stop` is set when nobody wants it any more.
+pub(super) fn local(package: &LockedPackage, path: &Path, stop: &AtomicBool) -> Result<Archive, InstallError> {
     let fail = |source: io::Error| InstallError::Download {
         package: package.file_name.clone(),
         url: network::redact(&package.url),
@@ -88,6 +91,9 @@ pub(super) fn local(package: &LockedPackage, path: &Path) -> Result<Archive, Ins
     if !matches!(hasher, Hasher::Nothing) {
         let mut buffer = vec![0; 256 << 10];
         loop {
+            if stop.load(Ordering::Relaxed) {
+                return Err(io::Error::other("the installation was stopped").into());
+            }
             match file.read(&mut buffer).map_err(fail)? {
                 0 => break,
                 count => hasher.update(&buffer[..count]),

@@ -20,7 +20,7 @@ use super::{
     InstallError, OutwardLinks,
     package::{Info, Listed, Package, Placeholder, invalid},
     record::Own,
-    stage::{Stage, is_inside, link_stays_inside},
+    stage::{Paths, Stage, is_inside, link_stays_inside},
     unpack::{Entry, Kind, Sink},
 };
 use crate::system::Linker;
@@ -28,6 +28,9 @@ use crate::system::Linker;
 /// A file whose content is read in one piece is written in one piece. Larger ones go through a buffer of this
 /// size, in bytes.
 const BUFFER: usize = 1 << 20;
+
+/// A file that holds the prefix is changed in memory, and is not larger than this, in bytes.
+const LARGEST: u64 = 4 << 30;
 
 /// A file that is to be written.
 struct File<'a> {
@@ -54,6 +57,8 @@ pub(super) struct Linking<'a> {
     package: Option<Package>,
     /// The directory that the last path went into: the next one's, more often than not.
     entered: PathBuf,
+    /// Where paths of a noarch python package went: two of them may want the same place.
+    targets: Paths<()>,
     paths: Vec<PathsEntry>,
     hard_linked: u64,
     own: Own,
@@ -82,11 +87,13 @@ pub(super) enum LinkError {
 }
 
 impl LinkError {
-    /// Whether the package may be at fault: what is missing may be missing there.
+    /// Whether the package may be at fault: what is missing, or may not be read, may be so there.
     pub(super) fn is_of_the_package(&self) -> bool {
         match self {
             Self::Content(_) => true,
-            Self::Failed(InstallError::File(error)) => error.kind() == std::io::ErrorKind::NotFound,
+            Self::Failed(InstallError::File(error)) => {
+                matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied)
+            }
             Self::Failed(_) | Self::PythonWanted => false,
         }
     }
@@ -168,8 +175,22 @@ impl<'a> Linking<'a> {
         stop: &'a AtomicBool,
     ) -> Self {
         let (package, entered, paths, own) = (None, PathBuf::new(), Vec::new(), Own::default());
-        let hard_linked = 0;
-        Self { stage, number, python, buffer, outward_links, linker, stop, package, entered, paths, hard_linked, own }
+        let (targets, hard_linked) = (Paths::default(), 0);
+        Self {
+            stage,
+            number,
+            python,
+            buffer,
+            outward_links,
+            linker,
+            stop,
+            package,
+            entered,
+            targets,
+            paths,
+            hard_linked,
+            own,
+        }
     }
 
     /// Begins with a package, or begins anew.
@@ -177,6 +198,7 @@ impl<'a> Linking<'a> {
         if package.is_noarch_python() && self.python.is_none() {
             return Err(LinkError::PythonWanted);
         }
+        self.targets.clear();
         self.paths.clear();
         self.hard_linked = 0;
         self.own = Own::default();
@@ -195,6 +217,11 @@ impl<'a> Linking<'a> {
 
     /// Claims a path of the prefix, and tells where in the stage it is to be written.
     fn claim<'b>(&mut self, target: &'b Path) -> Result<Cow<'b, Path>, LinkError> {
+        if self.package.as_ref().is_some_and(Package::is_noarch_python)
+            && self.targets.insert(target.to_owned(), ()).is_some()
+        {
+            return Err(invalid(format!("two of its paths are to be `{}`", target.display())).into());
+        }
         if let Some(parent) = target.parent()
             && parent.as_os_str() != self.entered.as_os_str()
         {
@@ -237,8 +264,7 @@ impl<'a> Linking<'a> {
                 PathsEntry { size_in_bytes: Some(size), ..plain(listed, target) }
             }
             Some(Placeholder { mode: kind, text }) => {
-                let mut original = Vec::with_capacity(usize::try_from(size).unwrap_or(0).min(1 << 28));
-                content.read_to_end(&mut original)?;
+                let original = read_whole(content, size, &listed.path)?;
                 let kind = *kind;
                 self.check_length(kind, text, &target)?;
                 self.buffer.clear();
@@ -274,6 +300,7 @@ impl<'a> Linking<'a> {
         let mut left = size;
         self.buffer.resize(BUFFER, 0);
         while left > 0 {
+            self.listen()?;
             let piece = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
             content.read_exact(&mut self.buffer[..piece])?;
             file.write_all(&self.buffer[..piece]).map_err(disk)?;
@@ -395,6 +422,19 @@ impl<'a> Linking<'a> {
             });
         }
         Ok(())
+    }
+}
+
+/// A file's content, as long as it says.
+fn read_whole(content: &mut dyn Read, size: u64, path: &Path) -> Result<Vec<u8>, LinkError> {
+    if size > LARGEST {
+        return Err(invalid(format!("`{}` is too large for a file that holds the prefix", path.display())).into());
+    }
+    let mut whole = Vec::with_capacity(usize::try_from(size).unwrap_or(0).min(1 << 28));
+    content.take(size + 1).read_to_end(&mut whole)?;
+    match whole.len() as u64 == size {
+        true => Ok(whole),
+        false => Err(invalid(format!("`{}` has another size", path.display())).into()),
     }
 }
 

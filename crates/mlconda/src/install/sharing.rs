@@ -2,14 +2,16 @@
 //!
 //! A package that two of the locks hold is extracted once, and its files are hard links in both prefixes. It is a
 //! cache, and not a link from one prefix to the next, because files that name the prefix have to come from the
-//! package, and because no environment is then built on what another one's scripts or users made of it.
+//! package. A script of the first environment may write into a file that it shares; so once one has run, what is shared is
+//! proven before the next environment gets it. What a later one's scripts write in place, the first has, too.
 
 use std::{
     collections::{HashMap, HashSet},
-    fs::File,
+    fs::{DirBuilder, File},
     io,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use rattler_digest::Sha256Hash;
@@ -34,7 +36,10 @@ pub struct Sharing {
     above: Option<(PathBuf, Time)>,
     /// Directories above it that were not there before, the topmost first.
     made: Vec<PathBuf>,
-    _hold: File,
+    /// Once the directory is there, and ours.
+    hold: Option<File>,
+    /// Set once a script has run that may have written into files of an environment.
+    doubtful: AtomicBool,
 }
 
 impl Sharing {
@@ -65,15 +70,33 @@ impl Sharing {
 
     fn make(prefix: &Prefix, directory: PathBuf, packages: HashSet<Sha256Hash>) -> Result<Self, InstallError> {
         let busy = || InstallError::from(io::Error::from(io::ErrorKind::ResourceBusy));
-        let above = Time::above(&directory);
-        let mut made = Vec::new();
-        site::make_parents(directory.parent().unwrap_or(Path::new("/")), &mut made)?;
-        remove_abandoned(&directory);
-        fs_err::create_dir(&directory)?;
-        let hold = system::hold(&directory)?.ok_or_else(busy)?;
+        let (above, prefix) = (Time::above(&directory), prefix.path().to_owned());
+        let (made, hold, doubtful) = (Vec::new(), None, AtomicBool::new(false));
+        // From here on, dropping it removes what was made.
+        let mut sharing = Self { directory, prefix, packages, above, made, hold, doubtful };
+        let directory = &sharing.directory;
+        site::make_parents(directory.parent().unwrap_or(Path::new("/")), &mut sharing.made)?;
+        remove_abandoned(directory);
         // What others could write there would get into the prefixes.
-        system::set_directory_mode(&directory, 0o700)?;
-        Ok(Self { directory, prefix: prefix.path().to_owned(), packages, above, made, _hold: hold })
+        DirBuilder::new().mode(0o700).create(directory)?;
+        match system::hold(directory).map_err(InstallError::from).and_then(|hold| hold.ok_or_else(busy)) {
+            Ok(hold) => sharing.hold = Some(hold),
+            Err(error) => {
+                let _ = fs_err::remove_dir(directory);
+                return Err(error);
+            }
+        }
+        Ok(sharing)
+    }
+
+    /// To be called before a script runs in one of the environments: it may write into files that the next ones share.
+    pub(super) fn doubt(&self) {
+        self.doubtful.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether what is shared has to be proven before it is linked.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.doubtful.load(Ordering::Relaxed)
     }
 
     /// Whether this is where a place is.
@@ -92,8 +115,10 @@ impl Sharing {
 
 impl Drop for Sharing {
     fn drop(&mut self) {
-        // Nothing more can be done about an error here; the next run removes what is left.
-        let _ = fs_err::remove_dir_all(&self.directory);
+        // Nothing more can be done about an error here; the next run removes what is left. What is not ours stays.
+        if self.hold.is_some() {
+            let _ = fs_err::remove_dir_all(&self.directory);
+        }
         // What holds a prefix stays; nothing is to have the clock's time, which would be in an image's layer.
         for path in self.made.iter().rev() {
             if fs_err::remove_dir(path).is_err()

@@ -76,6 +76,8 @@ pub(super) enum Trouble {
     Failed(InstallError),
     /// What is extracted there is not what it was.
     Damaged(PathBuf, io::Error),
+    /// What is extracted there cannot be read.
+    Unreadable(io::Error),
 }
 
 /// What packages may come from.
@@ -136,7 +138,7 @@ impl Sources {
         stop: &AtomicBool,
     ) -> Result<Place, Trouble> {
         let archive = match place {
-            Place::Local(path) => fetch::local(package, &path).map_err(Trouble::Failed)?,
+            Place::Local(path) => fetch::local(package, &path, stop).map_err(Trouble::Failed)?,
             Place::Here(archive) => archive,
             Place::Cached(place) => {
                 if self.check == CacheCheck::Content {
@@ -144,7 +146,13 @@ impl Sources {
                 }
                 return Ok(self.share(package, attempt, place, Origin::Cache, stop));
             }
-            Place::Extracted(..) => return Ok(place),
+            Place::Extracted(place, origin) => {
+                // A script may have written into what the environment before shares with this one.
+                if origin == Origin::Sibling && self.sharing.as_deref().is_some_and(Sharing::is_doubtful) {
+                    prove(&place, buffer, stop)?;
+                }
+                return Ok(Place::Extracted(place, origin));
+            }
         };
         let fill = |place: &Path| cache::fill(place, &archive, &package.file_name, spare, stop);
         if let Some(place) = self.cached(package, attempt).filter(|_| self.unwritable.get().is_none()) {
@@ -179,19 +187,39 @@ impl Sources {
         }
     }
 
-    /// What to do about a damaged package: it is thrown out, if there is another way to get it.
+    /// What to do about a damaged package: it is thrown out, if there is another way to get it. The result is the
+    /// attempt that comes next, after this one.
     pub(super) fn discard(
         &self,
         package: &LockedPackage,
+        attempt: u32,
         place: &Path,
         source: io::Error,
-    ) -> Result<String, InstallError> {
-        let reason = source.to_string();
-        if self.access == Access::Offline && package.url.scheme() != "file" {
+    ) -> Result<u32, InstallError> {
+        // What siblings share may be in the cache, too.
+        let is_shared = self.sharing.as_deref().is_some_and(|sharing| sharing.holds(place));
+        if self.is_out_of_reach(package) && !is_shared {
             return Err(InstallError::Damaged { package: package.file_name.clone(), source });
         }
-        cache::discard(place)?;
-        Ok(reason)
+        match cache::discard(place) {
+            Ok(()) => Ok(attempt + 1),
+            Err(error) => self.do_without(package, error),
+        }
+    }
+
+    /// What to do about a cache that cannot be read, or not be mended: it is done without, if there is another way to get
+    /// the package. The result is the attempt that comes next.
+    pub(super) fn do_without(&self, package: &LockedPackage, error: io::Error) -> Result<u32, InstallError> {
+        if self.is_out_of_reach(package) {
+            return Err(error.into());
+        }
+        let _ = self.unwritable.set(error);
+        Ok(WITHOUT_CACHE)
+    }
+
+    /// Whether only the cache could have a package.
+    fn is_out_of_reach(&self, package: &LockedPackage) -> bool {
+        self.access == Access::Offline && package.url.scheme() != "file"
     }
 
     /// How files of a place get into a prefix.
@@ -209,7 +237,7 @@ impl Sources {
     }
 }
 
-/// Proves a package in the cache. What keeps it from being read at all is no damage.
+/// Proves a package in the cache, or of a sibling. What keeps it from being read at all is no damage.
 pub(super) fn prove(place: &Path, buffer: &mut Vec<u8>, stop: &AtomicBool) -> Result<(), Trouble> {
     use io::ErrorKind::{InvalidData, IsADirectory, NotADirectory, NotFound, UnexpectedEof};
     cache::prove(place, buffer, stop).map_err(|error| match error.kind() {
@@ -217,7 +245,7 @@ pub(super) fn prove(place: &Path, buffer: &mut Vec<u8>, stop: &AtomicBool) -> Re
         InvalidData | IsADirectory | NotADirectory | NotFound | UnexpectedEof => {
             Trouble::Damaged(place.to_owned(), error)
         }
-        _ => Trouble::Failed(error.into()),
+        _ => Trouble::Unreadable(error),
     })
 }
 

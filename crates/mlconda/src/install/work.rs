@@ -68,11 +68,11 @@ enum Outcome {
     Finished(Box<Finished>),
     /// The package is noarch python, and python is not linked yet.
     PythonWanted(Job),
-    /// The package was damaged in the cache, and is there no more.
+    /// The package was damaged in the cache, and is there no more; or the cache is done without.
     Again {
         number: usize,
         attempt: u32,
-        reason: String,
+        damage: Option<String>,
     },
     Failed(InstallError),
 }
@@ -185,8 +185,11 @@ async fn coordinate(
                     finished.push(*package);
                 }
                 Some(Outcome::PythonWanted(job)) => waiting.push(job),
-                Some(Outcome::Again { number, attempt, reason }) => {
-                    progress.event(Event::CacheDamaged { package: packages[number].file_name.clone(), reason });
+                Some(Outcome::Again { number, attempt, damage }) => {
+                    if let Some(reason) = damage {
+                        progress.event(Event::CacheDamaged { package: packages[number].file_name.clone(), reason });
+                    }
+                    local.remove(&number);
                     fetches.push(fetch_one(shared, number, attempt, client, progress));
                 }
                 Some(Outcome::Failed(error)) => return Err(error),
@@ -253,7 +256,7 @@ impl Shared {
             let idle = self.spare.lend();
             let job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
             drop(idle);
-            let Some(job) = job else { return };
+            let Some(job) = job.filter(|_| !self.stop.load(Ordering::Relaxed)) else { return };
             // A panic here would leave the others waiting for ever; it is our mistake, but not their end.
             let outcome = panic::catch_unwind(panic::AssertUnwindSafe(|| self.link(job, &mut buffer)));
             let outcome = outcome.unwrap_or_else(|_| Outcome::Failed(io::Error::other("a thread panicked").into()));
@@ -323,12 +326,17 @@ impl Shared {
 
     /// What a package that cannot be linked comes to: another attempt, or the end.
     fn give_up(&self, number: usize, attempt: u32, trouble: Trouble) -> Outcome {
-        let discarded = match trouble {
-            Trouble::Failed(error) => Err(error),
-            Trouble::Damaged(place, source) => self.sources.discard(&self.packages[number], &place, source),
+        let package = &self.packages[number];
+        let (next, damage) = match trouble {
+            Trouble::Failed(error) => return Outcome::Failed(error),
+            Trouble::Unreadable(error) => (self.sources.do_without(package, error), None),
+            Trouble::Damaged(place, source) => {
+                let reason = source.to_string();
+                (self.sources.discard(package, attempt, &place, source), Some(reason))
+            }
         };
-        match discarded {
-            Ok(reason) => Outcome::Again { number, attempt: attempt + 1, reason },
+        match next {
+            Ok(attempt) => Outcome::Again { number, attempt, damage },
             Err(error) => Outcome::Failed(error),
         }
     }

@@ -58,7 +58,7 @@ mod tests {
     #[test]
     fn what_a_living_process_holds_is_not_swept() -> io::Result<()> {
         let cache = tempfile::tempdir()?;
-        let packages = cache.path().join("pkgs");
+        let packages = crate::install::cache::packages(cache.path());
         fs_err::create_dir_all(packages.join(".new-abandoned/lib"))?;
         fs_err::create_dir_all(packages.join("0a1b"))?;
         let held = Aside::make_in(&packages)?;

@@ -42,6 +42,8 @@ impl Seal {
 /// Writes entries as they are.
 pub(super) struct Extraction<'a> {
     root: &'a Path,
+    /// Permission bits that the process's umask takes away: others may be the cache's users.
+    umask: u32,
     stop: &'a AtomicBool,
     buffer: Vec<u8>,
     /// The paths that linking will ask for and that have not come yet; `None` before it is known which.
@@ -57,7 +59,7 @@ impl Sink for Extraction<'_> {
 
     fn begin(&mut self, info: &Info) -> io::Result<()> {
         self.seal = Seal::default();
-        fs_err::create_dir_all(self.root.join("info"))?;
+        self.make_parent(Path::new(Seal::NAME))?;
         for (name, content) in info.files() {
             self.info(name, content)?;
         }
@@ -75,7 +77,7 @@ impl Sink for Extraction<'_> {
             Kind::File(content) => {
                 let mode = if entry.executable { 0o755 } else { 0o644 };
                 let file = system::create_new(&place, mode)?;
-                write(content, entry.size, &file, &mut self.buffer)?;
+                self.write(content, entry.size, &file)?;
                 system::set_mode(file.file(), mode)?;
                 system::set_time(file.file(), entry.modified)?;
                 self.seal.bytes += entry.size;
@@ -103,14 +105,17 @@ impl Sink for Extraction<'_> {
 }
 
 impl<'a> Extraction<'a> {
-    pub(super) fn new(root: &'a Path, stop: &'a AtomicBool) -> Self {
+    /// # Errors
+    /// If nothing can be made in the directory.
+    pub(super) fn new(root: &'a Path, stop: &'a AtomicBool) -> io::Result<Self> {
         let (buffer, contents, copies) = (vec![0; 1 << 20], BTreeMap::new(), Linker::of_copies());
-        Self { root, stop, buffer, listed: None, contents, copies, seal: Seal::default() }
+        let umask = system::umask_below(root)?;
+        Ok(Self { root, umask, stop, buffer, listed: None, contents, copies, seal: Seal::default() })
     }
 
     /// Takes all of a package that another cache holds.
     pub(super) fn copy(&mut self, cached: &Cached) -> io::Result<()> {
-        fs_err::create_dir_all(self.root.join("info"))?;
+        self.make_parent(Path::new(Seal::NAME))?;
         for name in Info::NAMES {
             if let Some(content) = crate::install::read_if_there(&cached.place.join(name))? {
                 self.info(name, &content)?;
@@ -144,16 +149,25 @@ impl<'a> Extraction<'a> {
         self.sort_hard_links();
         let contents: Vec<Content> = std::mem::take(&mut self.contents).into_values().collect();
         self.info(contents::NAME, &contents::render(&contents)?)?;
-        fs_err::write(self.root.join(Seal::NAME), serde_json::to_vec(&self.seal)?)
+        self.put(Seal::NAME, &serde_json::to_vec(&self.seal)?)
     }
 
     /// Writes a file of `info/`.
     pub(super) fn info(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
         self.seal.info.insert(name.to_owned(), hex::encode(compute_bytes_digest::<Sha256>(content)));
-        fs_err::write(self.root.join(name), content)
+        self.put(name, content)
+    }
+
+    fn put(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        let mut file = fs_err::File::create(self.root.join(name))?;
+        if self.umask & 0o644 != 0 {
+            system::set_mode(file.file(), 0o644)?;
+        }
+        file.write_all(content)
     }
 
     /// Of the paths of one file, lets the first be the file, and the others be links to it: they are linked in this order.
+    /// What `paths.json` says of the archive's file goes with it, as it counts for all of them.
     fn sort_hard_links(&mut self) {
         let mut groups: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
         for (path, content) in &self.contents {
@@ -162,9 +176,13 @@ impl<'a> Extraction<'a> {
             }
         }
         for (file, mut paths) in groups {
-            let Some(kind) = self.contents.get(&file).map(|content| content.kind.clone()) else { continue };
+            let Some(Content { kind, listed, .. }) = self.contents.get(&file).cloned() else { continue };
             paths.sort();
             let first = paths.remove(0);
+            if let Some(content) = self.contents.get_mut(&first) {
+                let (path, no_link) = (first.clone(), content.listed.no_link);
+                content.listed = Listed { path, no_link, ..listed };
+            }
             let linked = paths.into_iter().map(|path| (path, contents::Kind::HardLink(first.clone())));
             for (path, kind) in linked.chain([(first.clone(), kind)]).collect::<Vec<_>>() {
                 if let Some(content) = self.contents.get_mut(&path) {
@@ -174,11 +192,17 @@ impl<'a> Extraction<'a> {
         }
     }
 
+    /// Gives up if nobody wants the result any more.
+    fn listen(&self) -> io::Result<()> {
+        match self.stop.load(Ordering::Relaxed) {
+            true => Err(invalid("the installation was stopped")),
+            false => Ok(()),
+        }
+    }
+
     /// Makes room for a path.
     fn enter(&self, path: &Path) -> io::Result<PathBuf> {
-        if self.stop.load(Ordering::Relaxed) {
-            return Err(invalid("the installation was stopped"));
-        }
+        self.listen()?;
         if !is_inside(path) {
             return Err(invalid(format!("`{}` is not a path that a package may write", path.display())));
         }
@@ -196,20 +220,61 @@ impl<'a> Extraction<'a> {
             match fs_err::symlink_metadata(&place) {
                 Ok(metadata) if metadata.is_dir() => {}
                 Ok(_) => return Err(invalid(format!("`{}` is a file and a directory", path.display()))),
-                Err(_) => fs_err::create_dir(&place)?,
+                Err(_) => self.make_directory(&place)?,
             }
+        }
+        Ok(())
+    }
+
+    fn make_directory(&self, place: &Path) -> io::Result<()> {
+        fs_err::create_dir(place)?;
+        if self.umask != 0o022 {
+            system::set_directory_mode(place, 0o755)?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, content: &mut dyn Read, size: u64, mut file: &fs_err::File) -> io::Result<()> {
+        let mut left = size;
+        while left > 0 {
+            self.listen()?;
+            let piece = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
+            content.read_exact(&mut self.buffer[..piece])?;
+            Write::write_all(&mut file, &self.buffer[..piece])?;
+            left -= piece as u64;
         }
         Ok(())
     }
 }
 
-fn write(content: &mut dyn Read, size: u64, mut file: &fs_err::File, buffer: &mut [u8]) -> io::Result<()> {
-    let mut left = size;
-    while left > 0 {
-        let piece = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-        content.read_exact(&mut buffer[..piece])?;
-        Write::write_all(&mut file, &buffer[..piece])?;
-        left -= piece as u64;
+#[cfg(test)]
+mod tests {
+    use rattler_conda_types::package::FileMode;
+
+    use super::*;
+    use crate::install::package::Placeholder;
+
+    #[test]
+    fn what_is_listed_of_a_file_goes_with_it() -> io::Result<()> {
+        let (directory, stop) = (tempfile::tempdir()?, AtomicBool::new(false));
+        let mut extraction = Extraction::new(directory.path(), &stop)?;
+        let placeholder = Some(Placeholder { mode: FileMode::Text, text: "/old/prefix".to_owned() });
+        for (path, kind, placeholder) in [
+            ("b", contents::Kind::File, placeholder.clone()),
+            ("a", contents::Kind::HardLink("b".into()), None),
+            ("c", contents::Kind::HardLink("b".into()), None),
+        ] {
+            let (is_directory, no_link, sha256, size) = (false, false, None, None);
+            let listed = Listed { path: path.into(), is_directory, no_link, sha256, size, placeholder };
+            extraction.contents.insert(path.into(), Content { kind, listed, size: 0, modified: 0 });
+        }
+        extraction.sort_hard_links();
+        let of = |path: &str| extraction.contents.get(Path::new(path)).map(|content| (&content.kind, &content.listed));
+        let (kind, listed) = of("a").ok_or(io::ErrorKind::NotFound)?;
+        assert_eq!((kind, &listed.path, &listed.placeholder), (&contents::Kind::File, &"a".into(), &placeholder));
+        for path in ["b", "c"] {
+            assert_eq!(of(path).map(|(kind, _)| kind), Some(&contents::Kind::HardLink("a".into())));
+        }
+        Ok(())
     }
-    Ok(())
 }

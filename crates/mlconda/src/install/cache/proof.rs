@@ -26,12 +26,18 @@ const PIECE: usize = 256 << 10;
 pub(in crate::install) fn prove(place: &Path, buffer: &mut Vec<u8>, stop: &AtomicBool) -> io::Result<()> {
     buffer.resize(buffer.len().max(PIECE), 0);
     for content in contents_of(place, &Seal::read(place)?)? {
-        if stop.load(Ordering::Relaxed) {
-            return Err(invalid("the installation was stopped"));
-        }
-        compare(place, &content, buffer)?;
+        listen(stop)?;
+        compare(place, &content, buffer, stop)?;
     }
     Ok(())
+}
+
+/// Gives up if nobody wants the result any more.
+fn listen(stop: &AtomicBool) -> io::Result<()> {
+    match stop.load(Ordering::Relaxed) {
+        true => Err(invalid("the installation was stopped")),
+        false => Ok(()),
+    }
 }
 
 /// The list of contents, if all of `info/` is what it was.
@@ -49,7 +55,7 @@ fn contents_of(place: &Path, seal: &Seal) -> io::Result<Vec<Content>> {
     contents.ok_or_else(|| invalid("it has no list of contents"))
 }
 
-fn compare(place: &Path, content: &Content, buffer: &mut [u8]) -> io::Result<()> {
+fn compare(place: &Path, content: &Content, buffer: &mut [u8], stop: &AtomicBool) -> io::Result<()> {
     let path = &content.listed.path;
     let differs = |what: &str| Err(invalid(format!("`{}` {what}", path.display())));
     let file = place.join(path);
@@ -80,7 +86,7 @@ fn compare(place: &Path, content: &Content, buffer: &mut [u8]) -> io::Result<()>
         return differs("has another size");
     }
     match content.listed.sha256 {
-        Some(expected) if hash(&file, buffer)? != expected => differs("has another content"),
+        Some(expected) if hash(&file, buffer, stop)? != expected => differs("has another content"),
         _ => Ok(()),
     }
 }
@@ -89,9 +95,10 @@ fn is_same(metadata: &std::fs::Metadata, other: &Path) -> bool {
     fs_err::symlink_metadata(other).is_ok_and(|other| (other.dev(), other.ino()) == (metadata.dev(), metadata.ino()))
 }
 
-fn hash(path: &Path, buffer: &mut [u8]) -> io::Result<Sha256Hash> {
+fn hash(path: &Path, buffer: &mut [u8], stop: &AtomicBool) -> io::Result<Sha256Hash> {
     let (mut file, mut hasher) = (fs_err::File::open(path)?, Sha256::new());
     loop {
+        listen(stop)?;
         match file.read(buffer) {
             Ok(0) => return Ok(hasher.finalize()),
             Ok(read) => hasher.update(&buffer[..read]),
