@@ -33,7 +33,7 @@ pub(crate) struct LockingArgs {
     #[arg(long, requires = "channels")]
     pub(crate) override_channels: bool,
     /// Find channels that are named without a URL under this one [default: $MLCONDA_CHANNEL_ALIAS, else
-    /// https://conda.anaconda.org]
+    /// conda.anaconda.org]
     #[arg(long, value_name = "URL")]
     pub(crate) channel_alias: Option<String>,
     /// What the channel `defaults` stands for (repeatable, in order) [default: $MLCONDA_DEFAULT_CHANNELS, by commas,

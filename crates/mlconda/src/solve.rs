@@ -120,7 +120,7 @@ pub struct VirtualDemand {
 /// Solves. The environment is that of the host's platform (see [`Environment::for_platform`]).
 ///
 /// # Errors
-/// If there is no solution, with the solver's reasons. [`explain`] finds better ones.
+/// If there is no solution, with the solver's reasons. [`explain()`] finds better ones.
 pub fn solve(
     environment: &Environment,
     repodata: &Repodata,
