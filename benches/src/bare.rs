@@ -1,11 +1,11 @@
 //! rattler's contender: a bare program on its library.
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
 use mlconda::{PrefixRecord, RepoDataRecord};
 use rattler::{install::Installer, package_cache::PackageCache};
 
-use crate::Outcome;
+use crate::{Outcome, client::client};
 
 /// Installs what `records` (a directory of records) says into `prefix`, through `cache`.
 pub(crate) fn install(arguments: &[String]) -> Outcome<()> {
@@ -32,13 +32,4 @@ fn read(records: &Path) -> Outcome<Vec<RepoDataRecord>> {
         }
     }
     Ok(all)
-}
-
-fn client() -> Outcome<reqwest::Client> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth();
-    Ok(reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build()?)
 }

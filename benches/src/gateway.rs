@@ -1,13 +1,13 @@
 //! rattler's contender for locking: a bare program on its gateway and its solver.
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
 use mlconda::{Subdir, host::Host};
 use rattler_conda_types::{Channel, ChannelConfig, MatchSpec, ParseStrictness};
 use rattler_repodata_gateway::Gateway;
 use rattler_solve::{SolverImpl, SolverTask, resolvo};
 
-use crate::Outcome;
+use crate::{Outcome, client::client};
 
 /// Solves for specs, with repodata of a channel, through a cache; prints how many packages the answer has.
 pub(crate) fn lock(arguments: &[String]) -> Outcome<usize> {
@@ -30,13 +30,4 @@ pub(crate) fn lock(arguments: &[String]) -> Outcome<usize> {
         ..SolverTask::from_iter(available)
     };
     Ok(resolvo::Solver.solve(task)?.records.len())
-}
-
-fn client() -> Outcome<reqwest::Client> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth();
-    Ok(reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build()?)
 }

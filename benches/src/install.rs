@@ -9,6 +9,7 @@
 
 mod bare;
 mod calls;
+mod client;
 mod measure;
 
 use std::{

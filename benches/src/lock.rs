@@ -8,6 +8,7 @@
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads its own command line and environment")]
 
 mod channel;
+mod client;
 mod gateway;
 mod measure;
 

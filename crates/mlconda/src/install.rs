@@ -376,13 +376,7 @@ pub async fn install(
     write_meta(plan, prefix, &stage, time, options)?;
     stage.settle_directories(time)?;
     let told = script::Told { variables: &options.script_variables, time };
-    let order = work::order(plan, &finished);
-    let mut new: Vec<&PrefixRecord> = finished.iter().map(|package| &package.record).collect();
-    let rank = |record: &PrefixRecord| {
-        let name = record.repodata_record.package_record.name.as_normalized();
-        order.iter().position(|other| other == name)
-    };
-    new.sort_by_key(|record| rank(record));
+    let new = in_linking_order(plan, &finished);
     let change = commit::Change::new(plan, prefix, &stage, time)?;
     report.replaced.clone_from(&change.replaced);
     let old = if options.scripts == Scripts::Run { with_pre_unlink(prefix, plan) } else { Vec::new() };
@@ -406,6 +400,17 @@ pub async fn install(
         Err(error) => return Err(commit.undo(error)),
     }
     Ok(report)
+}
+
+/// The records of new packages, in linking order.
+fn in_linking_order<'a>(plan: &Plan, finished: &'a [work::Finished]) -> Vec<&'a PrefixRecord> {
+    let order = work::order(plan, finished);
+    let mut new: Vec<&PrefixRecord> = finished.iter().map(|package| &package.record).collect();
+    new.sort_by_key(|record| {
+        let name = record.repodata_record.package_record.name.as_normalized();
+        order.iter().position(|other| other == name)
+    });
+    new
 }
 
 /// When the newest of the packages that the prefix is to hold was built: the same, whatever was there before. Where no
