@@ -6,13 +6,18 @@
 
 pub mod explicit;
 mod order;
+mod pip;
 
+pub use self::pip::{DirectoryMode, LockedPip, Origin, PipSource, normalize};
 pub(crate) use order::{dependency_name, linking_order};
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use indexmap::IndexMap;
-use rattler_conda_types::{GenericVirtualPackage, RepoDataRecord, Subdir};
+use rattler_conda_types::{GenericVirtualPackage, PackageRecord, RepoDataRecord, Subdir};
 use rattler_digest::{Md5Hash, Sha256Hash};
 use url::Url;
 
@@ -53,6 +58,9 @@ pub struct LockedPackage {
     pub digest: Digest,
     /// The archive's size in bytes, where known.
     pub size: Option<u64>,
+    /// The package's record, where whatever the lock was made of has it: dependencies, licence and the like. An explicit
+    /// lock has no word for it.
+    pub record: Option<Arc<PackageRecord>>,
 }
 
 /// A fully pinned environment for one platform.
@@ -78,6 +86,10 @@ pub struct Lock {
     pub expansions: Vec<(String, String)>,
     /// The packages, dependencies first. Where two packages hold the same path, the later one's file counts.
     pub packages: Vec<LockedPackage>,
+    /// What pip was asked for, as written; only that for the lock's platform.
+    pub pip_requirements: Vec<String>,
+    /// What comes from elsewhere than channels, as pip would install it, by name.
+    pub pip: Vec<LockedPip>,
 }
 
 /// What paths and URLs of a lock may refer to, besides themselves (CEP-23).
@@ -154,6 +166,7 @@ impl Lock {
                 let mut package = LockedPackage::from_url(record.url.clone(), Digest::Sha256(sha256))
                     .map_err(|message| LockError::Record { url, message })?;
                 package.size = record.package_record.size;
+                package.record = Some(Arc::new(record.package_record.clone()));
                 Ok(package)
             })
             .collect::<Result<_, _>>()?;
@@ -174,6 +187,8 @@ impl Lock {
             variables: environment.variables.clone(),
             expansions: environment.expansions.clone(),
             packages,
+            pip_requirements: environment.pip.iter().map(|line| line.text.clone()).collect(),
+            pip: Vec::new(),
         })
     }
 
@@ -191,6 +206,7 @@ impl Lock {
                 let mut package = LockedPackage::from_url(record.url.clone(), digest.unwrap_or(Digest::Unknown))
                     .map_err(|message| LockError::Record { url: network::redact(&record.url), message })?;
                 package.size = known.size;
+                package.record = Some(Arc::new(known.clone()));
                 Ok(package)
             })
             .collect::<Result<_, LockError>>()?;
@@ -205,6 +221,8 @@ impl Lock {
             variables: IndexMap::new(),
             expansions: Vec::new(),
             packages,
+            pip_requirements: Vec::new(),
+            pip: Vec::new(),
         })
     }
 
@@ -216,18 +234,18 @@ impl Lock {
         explicit::parse(&fs_err::read_to_string(path)?, path, expansion)
     }
 
-    /// The lock as an @EXPLICIT file. The same lock gives the same text.
+    /// The lock as an @EXPLICIT file. The same lock gives the same text; paths in it are absolute.
     pub fn to_text(&self) -> String {
-        explicit::render(self)
+        explicit::render(self, None)
     }
 
     /// Writes the lock as an @EXPLICIT file: the old file stays whole until the new one is. A file that is
-    /// up to date is left alone.
+    /// up to date is left alone. Paths in it are relative to its directory where they are below it.
     ///
     /// # Errors
     /// If the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<Written, LockError> {
-        let text = self.to_text();
+        let text = explicit::render(self, path.parent());
         // A link stays a link, and what is no file (`/dev/stdout`) is written to as it is.
         let target = fs_err::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         if fs_err::metadata(&target).is_ok_and(|metadata| !metadata.is_file()) {
@@ -305,7 +323,7 @@ impl LockedPackage {
         let subdir = segments.next().and_then(|segment| segment.parse().ok()).unwrap_or(Subdir::NoArch);
         // Records go by the normalized name, whatever the file's spelling.
         let (name, version, build) = (name.to_lowercase(), version.to_owned(), build.to_owned());
-        Ok(Self { name, version, build, subdir, file_name, url, digest, size: None })
+        Ok(Self { name, version, build, subdir, file_name, url, digest, size: None, record: None })
     }
 
     /// The file name without its extension: NAME-VERSION-BUILD.

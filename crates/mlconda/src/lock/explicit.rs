@@ -10,7 +10,7 @@ use rattler_conda_types::{GenericVirtualPackage, Subdir};
 use rattler_digest::{Md5, Sha256, parse_digest_from_hex};
 use url::Url;
 
-use super::{Digest, Expansion, Lock, LockError, LockedPackage};
+use super::{Digest, Expansion, Lock, LockError, LockedPackage, PipSource, pip};
 use crate::{
     network,
     solve::{ChannelPriority, ChannelPriorityError, CutoffError, Pip, SolveOptions},
@@ -19,8 +19,8 @@ use crate::{
 /// The version of the grammar of the comments that this module writes.
 pub const FORMAT: u32 = 1;
 
-/// The lock as text.
-pub fn render(lock: &Lock) -> String {
+/// The lock as text. Paths below `directory`, which is that of the file, are relative to it.
+pub fn render(lock: &Lock, directory: Option<&Path>) -> String {
     let mut text = format!("# mlconda lock: {FORMAT}\n");
     let mut line = |key: &str, value: &str| {
         // Writing to a string cannot fail.
@@ -48,6 +48,7 @@ pub fn render(lock: &Lock) -> String {
         line("exclude newer", &cutoff.to_string());
     }
     lock.specs.iter().for_each(|spec| line("spec", spec));
+    lock.pip_requirements.iter().for_each(|requirement| line("pip requirement", requirement));
     for (name, value) in &lock.variables {
         line("variable", &format!("{name}={}", serde_json::Value::from(value.as_str())));
     }
@@ -55,6 +56,14 @@ pub fn render(lock: &Lock) -> String {
         if let Some(size) = package.size {
             line("size", &format!("{size} {}", package.file_name));
         }
+    }
+    for package in &lock.pip {
+        if let (PipSource::Archive { size: Some(size), .. }, Some(file)) = (&package.source, package.file_name()) {
+            line("size", &format!("{size} {file}"));
+        }
+    }
+    for package in &lock.pip {
+        let _ = writeln!(text, "# pip {}", pip::render(package, directory, &lock.expansions));
     }
     text.push_str("@EXPLICIT\n");
     for package in &lock.packages {
@@ -88,6 +97,19 @@ fn address(url: &Url, expansions: &[(String, String)]) -> String {
     text
 }
 
+/// A URL with `${NAME}` for its secrets that a variable stands for, and without the others: whoever uses it has them from
+/// elsewhere.
+pub(super) fn address_without_login(url: &Url, expansions: &[(String, String)]) -> String {
+    let mut url = url.clone();
+    let unknown = |secret: &str| !secret.is_empty() && variable(secret, expansions).is_none();
+    if url.password().is_some_and(unknown) || (url.password().is_none() && unknown(url.username())) {
+        // Neither fails for a URL that has a login.
+        let _ = url.set_password(None);
+        let _ = url.set_username("");
+    }
+    address(&url, expansions)
+}
+
 /// The variable that stands for a secret.
 pub(super) fn variable<'a>(secret: &str, expansions: &'a [(String, String)]) -> Option<&'a str> {
     let plain = super::decode(secret).ok();
@@ -103,6 +125,7 @@ pub fn parse(text: &str, file: &Path, expansion: &Expansion) -> Result<Lock, Loc
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut lines = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
     let mut header = Header::default();
+    let directory = file.parent().unwrap_or(Path::new("/"));
     let fail = |line: usize, text: &str, message: String| LockError::Line {
         file: file.to_owned(),
         line,
@@ -114,7 +137,14 @@ pub fn parse(text: &str, file: &Path, expansion: &Expansion) -> Result<Lock, Loc
         match lines.next() {
             None => return Err(LockError::NotALock { file: file.to_owned() }),
             Some((_, "@EXPLICIT")) => break,
-            Some((number, line)) => header.line(line).map_err(|message| fail(number, line, message))?,
+            Some((number, line)) => match line.strip_prefix("# pip ").filter(|_| header.format.is_some()) {
+                Some(text) if text.contains(" @ ") => {
+                    let package =
+                        pip::parse(text, directory, expansion).map_err(|message| fail(number, line, message))?;
+                    header.lock.pip.push(package);
+                }
+                _ => header.line(line).map_err(|message| fail(number, line, message))?,
+            },
         }
     }
     if let Some(found) = header.format.filter(|found| *found > FORMAT) {
@@ -134,6 +164,12 @@ pub fn parse(text: &str, file: &Path, expansion: &Expansion) -> Result<Lock, Loc
         packages.push(package);
     }
     let mut lock = header.lock;
+    for package in &mut lock.pip {
+        let known = package.file_name().and_then(|file| header.sizes.get(&file).copied());
+        if let PipSource::Archive { size, .. } = &mut package.source {
+            *size = known;
+        }
+    }
     lock.expansions.clone_from(&expansion.variables);
     lock.packages = packages;
     Ok(lock)
@@ -159,6 +195,8 @@ impl Default for Header {
             variables: indexmap::IndexMap::new(),
             expansions: Vec::new(),
             packages: Vec::new(),
+            pip_requirements: Vec::new(),
+            pip: Vec::new(),
         };
         Self { format: None, lock, sizes: HashMap::new() }
     }
@@ -190,6 +228,7 @@ impl Header {
             "input" => self.lock.input = value.strip_prefix("sha256:").map(str::to_owned),
             "channel" => self.lock.channels.push(value.to_owned()),
             "spec" => self.lock.specs.push(value.to_owned()),
+            "pip requirement" => self.lock.pip_requirements.push(value.to_owned()),
             "channel priority" => {
                 self.lock.options.channel_priority =
                     value.parse().map_err(|error: ChannelPriorityError| error.to_string())?;
@@ -261,7 +300,7 @@ fn digest(text: &str) -> Result<Digest, String> {
 }
 
 /// Puts in the home directory for a leading `~/`, and variables for `$NAME` and `${NAME}`.
-fn expand(text: &str, expansion: &Expansion) -> Result<String, String> {
+pub(super) fn expand(text: &str, expansion: &Expansion) -> Result<String, String> {
     let (mut result, mut rest) = match (text.strip_prefix("~/"), &expansion.home) {
         (Some(rest), Some(home)) => (format!("{}/", home.display()), rest),
         _ => (String::new(), text),
@@ -304,8 +343,9 @@ mod tests {
         let text = format!(
             "# mlconda lock: 1\n# name: ml\n# platform: linux-64\n# input: sha256:{SHA}\n# channel: https://c/f/\n\
              # virtual package: __glibc=2.28=0\n# channel priority: flexible\n# pip: not added\n\
-             # exclude newer: 2024-05-31T23:59:59Z\n# spec: python 3.11.*\n# variable: A=\"line\\nline = #\"\n\
-             # size: 12 a-1-0.conda\n@EXPLICIT\nhttps://c/f/linux-64/a-1-0.conda#sha256:{SHA}\n\
+             # exclude newer: 2024-05-31T23:59:59Z\n# spec: python 3.11.*\n# pip requirement: w>=1\n\
+             # variable: A=\"line\\nline = #\"\n# size: 12 a-1-0.conda\n# size: 34 w-1.0-py3-none-any.whl\n\
+             # pip w @ https://h/w-1.0-py3-none-any.whl --hash=sha256:{SHA}\n@EXPLICIT\nhttps://c/f/linux-64/a-1-0.conda#sha256:{SHA}\n\
              https://c/f/noarch/b-1%212-0.tar.bz2#d41d8cd98f00b204e9800998ecf8427e\n"
         );
         let lock = read(&text).unwrap();

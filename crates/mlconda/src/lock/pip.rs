@@ -1,0 +1,266 @@
+//! What pip would install, pinned: a line `# pip NAME @ URL …` of the lock, in the words of a requirements file
+//! (PEP 508's direct references, and pip's `--hash` and `--editable`).
+//!
+//! A package of an index is pinned by the sha256 of its archive. What has no archive is known by what identifies it:
+//! a commit, or a directory. `docs/lockfile.md` has the grammar.
+
+use std::{
+    fmt::Write,
+    path::{Path, PathBuf},
+};
+
+use rattler_digest::{Sha256, Sha256Hash, parse_digest_from_hex};
+use url::Url;
+
+use super::Expansion;
+
+/// A package of the `pip:` list, or one that such a package needs, for the lock's platform and python.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockedPip {
+    /// The name, normalized (PEP 503): lower case, with single dashes.
+    pub name: String,
+    /// The version (PEP 440), where the source tells it.
+    pub version: Option<String>,
+    /// Where it comes from.
+    pub source: PipSource,
+    /// What it needs, as its metadata has it (PEP 508), where that is known; an explicit lock has no word for it.
+    pub requires: Vec<String>,
+    /// The versions of python that it is for (PEP 440), where that is known; an explicit lock has no word for it.
+    pub requires_python: Option<String>,
+}
+
+/// Where a package of pip comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PipSource {
+    /// A wheel (PEP 427), or the archive of its sources (PEP 625).
+    Archive {
+        /// Where the archive is; its last segment is the archive's file name.
+        url: Url,
+        /// What it must hash to. Without one, nothing is known: other tools' locks have such.
+        sha256: Option<Sha256Hash>,
+        /// Its size in bytes, where known.
+        size: Option<u64>,
+        /// Who gave the URL.
+        origin: Origin,
+    },
+    /// A commit of a git repository.
+    Git {
+        /// The repository, as pip writes it: `git+https://…`, without revision and fragment.
+        repository: Url,
+        /// The commit's hash, in hex.
+        commit: String,
+        /// The directory in the repository that holds the project.
+        subdirectory: Option<String>,
+    },
+    /// A directory of this machine.
+    Directory {
+        /// An absolute path in memory; in the file, relative to it where it can be.
+        path: PathBuf,
+        /// Whether the environment refers to the directory, or has a copy.
+        mode: DirectoryMode,
+    },
+}
+
+/// Who gave the URL of an archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// An index did: the package was asked for by name.
+    Index,
+    /// The requirement itself did (PEP 610 has such packages carry `direct_url.json`).
+    Direct,
+}
+
+/// How a directory gets into an environment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DirectoryMode {
+    /// A copy, built at the time of the installation.
+    Copied,
+    /// A reference: changes of the directory count at once.
+    Editable,
+}
+
+impl LockedPip {
+    /// The archive's file name, if it is an archive.
+    pub fn file_name(&self) -> Option<String> {
+        match &self.source {
+            PipSource::Archive { url, .. } => file_name(url),
+            PipSource::Git { .. } | PipSource::Directory { .. } => None,
+        }
+    }
+
+    /// Whether it is a wheel: what is to be installed is in the archive as it is.
+    pub fn is_wheel(&self) -> bool {
+        self.file_name().is_some_and(|name| name.ends_with(".whl"))
+    }
+}
+
+/// A name as indexes compare it (PEP 503): `Foo.bar_baz` is `foo-bar-baz`.
+pub fn normalize(name: &str) -> String {
+    let mut normal = String::with_capacity(name.len());
+    for each in name.chars() {
+        match each {
+            '-' | '_' | '.' if normal.ends_with('-') => {}
+            '-' | '_' | '.' => normal.push('-'),
+            _ => normal.push(each.to_ascii_lowercase()),
+        }
+    }
+    normal
+}
+
+/// What stands behind `# pip `.
+pub(super) fn render(package: &LockedPip, directory: Option<&Path>, expansions: &[(String, String)]) -> String {
+    let mut text = format!("{} @ ", package.name);
+    // Writing to a string cannot fail.
+    let _ = match &package.source {
+        PipSource::Archive { url, sha256, origin, .. } => {
+            text.push_str(&super::explicit::address_without_login(url, expansions));
+            if let Some(hash) = sha256 {
+                let _ = write!(text, " --hash=sha256:{}", hex::encode(hash));
+            }
+            text.write_str(if *origin == Origin::Direct { " --direct" } else { "" })
+        }
+        PipSource::Git { repository, commit, subdirectory } => {
+            let fragment = subdirectory.as_ref().map(|path| format!("#subdirectory={path}")).unwrap_or_default();
+            let repository = super::explicit::address_without_login(repository, expansions);
+            write!(text, "{repository}@{commit}{fragment}")
+        }
+        PipSource::Directory { path, mode } => {
+            let shown = match directory.and_then(|directory| path.strip_prefix(directory).ok()) {
+                Some(inner) => format!("./{}", inner.display()),
+                None => path.display().to_string(),
+            };
+            write!(text, "{shown}{}", if *mode == DirectoryMode::Editable { " --editable" } else { "" })
+        }
+    };
+    text
+}
+
+/// Reads what stands behind `# pip `. `directory` is what paths are relative to.
+pub(super) fn parse(text: &str, directory: &Path, expansion: &Expansion) -> Result<LockedPip, String> {
+    let (name, rest) = text.split_once(" @ ").ok_or("a package of pip is NAME @ URL")?;
+    if name.is_empty() || normalize(name) != name || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+        return Err(format!("`{name}` is not a normalized name (PEP 503)"));
+    }
+    let (place, options) = split_options(rest.trim());
+    let (mut sha256, mut origin, mut mode) = (None, Origin::Index, DirectoryMode::Copied);
+    for option in options {
+        match option.split_once("=sha256:") {
+            Some(("--hash", hash)) => {
+                let hash = parse_digest_from_hex::<Sha256>(hash);
+                sha256 = Some(hash.ok_or_else(|| format!("`{option}` has no sha256 of 64 hex digits"))?);
+            }
+            _ if option == "--direct" => origin = Origin::Direct,
+            _ if option == "--editable" => mode = DirectoryMode::Editable,
+            _ => return Err(format!("`{option}` means nothing for a package of pip")),
+        }
+    }
+    let place = super::explicit::expand(place, expansion)?;
+    let mut version = None;
+    let source = if let Some(place) = place.strip_prefix("git+") {
+        git(place)?
+    } else if let Some(url) = Url::parse(&place).ok().filter(|_| place.contains("://")) {
+        let file = file_name(&url).ok_or_else(|| format!("`{place}` names no archive"))?;
+        version = Some(version_of(&file, name)?);
+        PipSource::Archive { url, sha256, size: None, origin }
+    } else {
+        let path = std::path::absolute(directory.join(&place)).map_err(|error| error.to_string())?;
+        PipSource::Directory { path: path.components().collect(), mode }
+    };
+    Ok(LockedPip { name: name.to_owned(), version, source, requires: Vec::new(), requires_python: None })
+}
+
+/// The place, and the options behind it; paths may hold spaces.
+fn split_options(text: &str) -> (&str, impl Iterator<Item = &str>) {
+    let end = text.find(" --").unwrap_or(text.len());
+    (text[..end].trim_end(), text[end..].split_whitespace())
+}
+
+/// `https://host/repository@COMMIT#subdirectory=DIRECTORY`
+fn git(place: &str) -> Result<PipSource, String> {
+    let (place, fragment) = place.split_once('#').unwrap_or((place, ""));
+    let (repository, commit) = place.rsplit_once('@').ok_or_else(|| format!("`{place}` names no commit"))?;
+    if commit.len() < 40 || !commit.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(format!("`{commit}` is not the hash of a commit"));
+    }
+    let repository =
+        Url::parse(&format!("git+{repository}")).map_err(|error| format!("`{repository}` is no URL: {error}"))?;
+    let subdirectory = fragment.strip_prefix("subdirectory=").map(str::to_owned);
+    Ok(PipSource::Git { repository, commit: commit.to_ascii_lowercase(), subdirectory })
+}
+
+fn file_name(url: &Url) -> Option<String> {
+    let segment = url.path_segments()?.next_back()?;
+    super::decode(segment).ok().filter(|name| !name.is_empty())
+}
+
+/// The version in an archive's file name, whose first part must be the package's name (PEP 427, PEP 625).
+pub(crate) fn version_of(file: &str, name: &str) -> Result<String, String> {
+    let extensions = [".tar.gz", ".zip", ".tar.bz2", ".tar.xz", ".tgz"];
+    let parts = match (file.strip_suffix(".whl"), extensions.iter().find_map(|end| file.strip_suffix(end))) {
+        (Some(stem), _) => stem.split_once('-').map(|(start, rest)| (start, rest.split('-').next().unwrap_or(rest))),
+        (None, Some(stem)) => stem.rsplit_once('-'),
+        (None, None) => return Err(format!("`{file}` is neither a wheel nor an archive of sources")),
+    };
+    let (start, version) = parts.ok_or_else(|| format!("`{file}` is not of the form NAME-VERSION"))?;
+    if normalize(start) != name {
+        return Err(format!("`{file}` is not an archive of `{name}`"));
+    }
+    let safe = version.chars().all(|each| each.is_ascii_alphanumeric() || "_.+!".contains(each));
+    match safe && version.starts_with(|first: char| first.is_ascii_digit()) {
+        true => Ok(version.replace('_', "-")),
+        false => Err(format!("`{version}` is not a version (PEP 440)")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHA: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+    fn read(text: &str) -> Result<LockedPip, String> {
+        parse(text, Path::new("/project"), &Expansion::default())
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for text in [
+            format!("wandb @ https://files.example.org/w/wandb-0.15.1-py3-none-any.whl --hash=sha256:{SHA}"),
+            format!("odd @ https://files.example.org/odd-1%212.0-py3-none-any.whl --hash=sha256:{SHA} --direct"),
+            format!("docopt @ https://files.example.org/docopt-0.6.2.tar.gz --hash=sha256:{SHA}"),
+            format!("tool @ git+https://git.example.org/a/tool.git@{COMMIT}#subdirectory=python/tool"),
+            "mine @ ./src/my tool --editable".to_owned(),
+            "here @ ./".to_owned(),
+            "elsewhere @ /opt/elsewhere".to_owned(),
+        ] {
+            let package = read(&text).unwrap();
+            assert_eq!(render(&package, Some(Path::new("/project")), &[]), text);
+        }
+        let versions = ["wandb @ https://h/wandb-0.15.1-py3-none-any.whl", "a-b @ https://h/A.B-1.0.tar.gz"];
+        let versions = versions.map(|text| read(text).unwrap().version.unwrap());
+        assert_eq!(versions, ["0.15.1", "1.0"]);
+    }
+
+    #[test]
+    fn a_login_is_not_written() {
+        let package = read("a @ https://me:secret@h/a-1.0-py3-none-any.whl").unwrap();
+        assert_eq!(render(&package, None, &[]), "a @ https://h/a-1.0-py3-none-any.whl");
+        let variables = [("PASSWORD".to_owned(), "secret".to_owned())];
+        let shown = render(&package, None, &variables);
+        assert_eq!(shown, "a @ https://me:${PASSWORD}@h/a-1.0-py3-none-any.whl");
+    }
+
+    #[test]
+    fn bad_lines_are_named() {
+        let complaint = |text: &str| read(text).unwrap_err();
+        assert_eq!(complaint("a"), "a package of pip is NAME @ URL");
+        assert!(complaint("A_b @ https://h/A_b-1-py3-none-any.whl").contains("not a normalized name"));
+        assert!(complaint("a @ https://h/b-1-py3-none-any.whl").contains("not an archive of `a`"));
+        assert!(complaint("a @ https://h/a-..-py3-none-any.whl").contains("not a version"));
+        assert!(complaint("a @ https://h/a-1.0.exe").contains("neither a wheel nor an archive"));
+        assert!(complaint("a @ https://h/a-1.0.tar.gz --hash=sha256:12").contains("no sha256"));
+        assert!(complaint("a @ git+https://h/a@main").contains("not the hash of a commit"));
+        assert!(complaint("a @ ./a --no-deps").contains("`--no-deps` means nothing"));
+    }
+}
