@@ -141,7 +141,12 @@ pub struct Environment {
     /// Where `channels:` stands, if anything stands there: a merged environment takes no channels from a file that
     /// names none.
     channels_key: Option<Box<Diagnostic>>,
+    /// Where `name`, `channels`, `platforms` and each `variables.NAME` stand.
+    places: IndexMap<String, Place>,
 }
+
+/// A file, and where in it.
+type Place = (Arc<Path>, Location);
 
 /// Whether an environment may have this name: it becomes a directory. conda refuses the same characters, and a name of
 /// dots would lead out of the directory of environments.
@@ -222,6 +227,11 @@ impl Environment {
             *spec = MatchSpec { name: spec.name.clone(), channel: spec.channel.clone(), ..MatchSpec::default() };
         }
         environment
+    }
+
+    /// Where a key stands: `name`, `channels`, `platforms`, or `variables.NAME`.
+    pub(crate) fn place(&self, key: &str) -> Option<(&Path, Location)> {
+        self.places.get(key).map(|(file, location)| (file.as_ref(), *location))
     }
 
     /// Whether nothing is asked for.

@@ -4,10 +4,14 @@
 //! is @EXPLICIT (CEP-23), the one format that conda, mamba and others install already; what that format has
 //! no word for stands in comments ([`explicit`], `docs/lockfile.md`).
 
+mod check;
+pub mod diff;
 pub mod explicit;
+pub mod merge;
 mod order;
 mod pip;
 
+pub use self::check::{Reason, Unmet};
 pub use self::pip::{DirectoryMode, LockedPip, Origin, PipSource, normalize};
 pub(crate) use order::{dependency_name, linking_order};
 

@@ -7,12 +7,14 @@
 
 mod explain;
 mod options;
+mod previous;
 mod question;
 mod reasoning;
 
 #[cfg(test)]
 mod tests;
 mod tree;
+mod why;
 mod wording;
 
 use std::{
@@ -24,6 +26,8 @@ use rattler_conda_types::{RepoDataRecord, Subdir, Version};
 
 pub use self::explain::{Change, Conflict, Effort, Explanation, Line, Remedy, explain};
 pub use self::options::{ChannelPriority, ChannelPriorityError, Cutoff, CutoffError, Pip, SolveOptions};
+pub use self::previous::{Previous, Renew, update};
+pub use self::why::{Why, why};
 use self::question::{Question, Refusal};
 
 use crate::{

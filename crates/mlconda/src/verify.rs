@@ -10,7 +10,7 @@
 //! of its own. conda and mamba keep the modes that an archive has, and write no hash for some of the files that they make;
 //! such files are counted.
 
-mod closure;
+pub(crate) mod closure;
 mod files;
 mod records;
 mod strangers;

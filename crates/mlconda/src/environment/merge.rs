@@ -109,6 +109,12 @@ fn absorb(merged: &mut Environment, other: Environment) {
             merged.platforms.push(platform);
         }
     }
+    for (key, place) in other.places {
+        // Of a variable, the last file counts; of the rest, the first.
+        if key.starts_with("variables.") || !merged.places.contains_key(&key) {
+            merged.places.insert(key, place);
+        }
+    }
     merged.expansions.extend(other.expansions);
     merged.expansions.sort_unstable();
     merged.expansions.dedup();

@@ -17,6 +17,8 @@ use super::{
 
 /// The keys that mean something here.
 const KEYS: &[&str] = &["name", "channels", "dependencies", "variables", "prefix", "platforms"];
+const CONFLICT_HELP: &str =
+    "keep what should hold, remove the markers, then `mlconda lock --resolve-conflict` makes one lock of two";
 const TEMPLATE_HELP: &str = "the file looks like a template: render it first";
 
 /// What is said of a file that asks for nothing.
@@ -63,6 +65,7 @@ pub(super) fn read(text: &str, file: &Path, options: &ReadOptions) -> Result<Env
             platforms: Vec::new(),
             warnings: Vec::new(),
             channels_key: None,
+            places: indexmap::IndexMap::new(),
         },
         file: Arc::from(file),
         errors: Vec::new(),
@@ -92,6 +95,10 @@ impl Reader<'_> {
             let help = "install it as it is: a lock needs no solving";
             return Err(self.wrong(Location { line, column: 1 }, 9, "this is a lock, not an environment", help));
         }
+        if let Some(line) = self.source.lines.iter().position(|line| line.starts_with("<<<<<<< ")) {
+            let (message, help) = ("git's conflict markers: the file holds two versions of itself", CONFLICT_HELP);
+            return Err(self.wrong(Location { line: line + 1, column: 1 }, 7, message, help));
+        }
         let document = yaml::parse(self.source).map_err(EnvironmentError::Syntax)?;
         self.errors.extend(document.duplicates.into_iter().map(Box::new).map(EnvironmentError::Structure));
         let Some(root) = document.root else {
@@ -104,6 +111,9 @@ impl Reader<'_> {
         };
         let mut channels = None;
         for (key, value) in entries {
+            if let Some(text @ ("name" | "channels" | "platforms")) = key.text() {
+                self.place(text, key);
+            }
             let read = match key.text() {
                 Some("name") => self.name(value),
                 Some("channels") => {
@@ -126,6 +136,11 @@ impl Reader<'_> {
         self.add_pip();
         self.environment.warnings.sort_by_key(|warning| warning.location);
         Ok(())
+    }
+
+    /// Notes where a key stands.
+    fn place(&mut self, name: &str, key: &Node) {
+        self.environment.places.insert(name.to_owned(), (Arc::clone(&self.file), key.location));
     }
 
     /// Keeps what is wrong for the end.
@@ -278,6 +293,7 @@ impl Reader<'_> {
             return Err(self.wrong_node(value, message, "put the value in quotes"));
         };
         let text = if value.is_null() { "" } else { text };
+        self.place(&format!("variables.{name}"), key);
         self.environment.variables.insert(name.to_owned(), text.to_owned());
         Ok(())
     }

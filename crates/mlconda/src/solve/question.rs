@@ -7,6 +7,7 @@ use std::{collections::HashMap, str::FromStr, sync::Arc};
 use itertools::Itertools;
 use rattler_conda_types::{MatchSpec, RepoDataRecord, Version};
 use rattler_solve::{SolverImpl, SolverTask, resolvo};
+use url::Url;
 
 use super::{ChannelPriority, Cutoff, Pip, SolveOptions, VirtualDemand, wording};
 use crate::{
@@ -40,6 +41,16 @@ pub(super) struct Bucket<'a> {
     pub(super) records: Vec<&'a RepoDataRecord>,
     /// Channels with the same name here have the same priority.
     pub(super) tier: Option<&'static str>,
+}
+
+/// What of an older solution is to stay.
+#[derive(Clone, Default)]
+pub(super) struct Kept<'a> {
+    /// By a package's name, the URL of its only record: there are no others.
+    pub(super) only: HashMap<String, Url>,
+    /// Records that are tried before all others of their name. Each must be one that counts, in a channel that counts:
+    /// the solver does not look again.
+    pub(super) favored: Vec<&'a RepoDataRecord>,
 }
 
 impl<'a> Question<'a> {
@@ -86,11 +97,26 @@ impl<'a> Question<'a> {
 
     /// Solves for these specs.
     pub(super) fn ask(&self, specs: &[MatchSpec], host: &Host) -> Result<Vec<RepoDataRecord>, Refusal> {
-        let available =
-            self.buckets().map(|Bucket { records, tier }| resolvo::RepoData { records, multi_channel: tier });
+        self.ask_keeping(specs, host, &Kept::default())
+    }
+
+    /// Solves for these specs, with what is to stay.
+    pub(super) fn ask_keeping(
+        &self,
+        specs: &[MatchSpec],
+        host: &Host,
+        kept: &Kept<'_>,
+    ) -> Result<Vec<RepoDataRecord>, Refusal> {
+        let stays = |record: &&RepoDataRecord| {
+            kept.only.get(record.package_record.name.as_normalized()).is_none_or(|url| *url == record.url)
+        };
+        let available = self.buckets().map(|Bucket { mut records, tier }| {
+            records.retain(stays);
+            resolvo::RepoData { records, multi_channel: tier }
+        });
         let task = SolverTask {
             available_packages: available.collect::<Vec<_>>(),
-            locked_packages: Vec::new(),
+            locked_packages: kept.favored.clone(),
             pinned_packages: Vec::new(),
             virtual_packages: host.virtual_packages.clone(),
             specs: specs.to_vec(),
@@ -122,9 +148,20 @@ impl<'a> Question<'a> {
         host: &Host,
         pinned: &[Override],
     ) -> (Result<Vec<RepoDataRecord>, Refusal>, Host) {
+        self.ask_for_oldest_keeping(specs, host, pinned, &Kept::default())
+    }
+
+    /// The same, with what is to stay.
+    pub(super) fn ask_for_oldest_keeping(
+        &self,
+        specs: &[MatchSpec],
+        host: &Host,
+        pinned: &[Override],
+        kept: &Kept<'_>,
+    ) -> (Result<Vec<RepoDataRecord>, Refusal>, Host) {
         let mut host = host.clone();
         loop {
-            let refusal = match self.ask(specs, &host) {
+            let refusal = match self.ask_keeping(specs, &host, kept) {
                 Err(Refusal::Unsolvable(reasons)) => reasons,
                 outcome => return (outcome, host),
             };

@@ -37,18 +37,18 @@ pub(super) fn check(packages: &[Package], findings: &mut Vec<Finding>) {
 }
 
 /// The name that a match spec is about.
-fn name(spec: &str) -> String {
+pub(crate) fn name(spec: &str) -> String {
     dependency_name(spec.rsplit_once("::").map_or(spec, |(_, bare)| bare)).to_lowercase()
 }
 
 /// A virtual package is the machine's, and what depends on a condition is the solver's business.
-fn is_judged(spec: &str) -> bool {
+pub(crate) fn is_judged(spec: &str) -> bool {
     !spec.starts_with("__") && !spec.contains("; if ")
 }
 
 /// Whether a package is what a spec asks for. Of a spec that makes no sense, only the name counts, as solvers have it
 /// that install such packages.
-fn satisfies(record: &PackageRecord, spec: &str) -> bool {
+pub(crate) fn satisfies(record: &PackageRecord, spec: &str) -> bool {
     let Ok(spec) = MatchSpec::from_str(spec, ParseStrictness::Lenient) else { return true };
     // `>=3.8 <3.12`, with the comma missing, is read as a version and a build string.
     let is_no_build = spec.build.as_ref().is_some_and(|build| build.to_string().starts_with(['<', '>', '=', '!', '~']));

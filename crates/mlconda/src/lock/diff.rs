@@ -1,0 +1,280 @@
+//! What differs between two locks, or between whatever can be read as one (a prefix, for example), package by package.
+//!
+//! A lock is a text and `git diff` shows it, but a reviewer wants to know that numpy went from 1.26 to 2.0, not that two
+//! lines of 150 characters changed. No solving, no network.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rattler_conda_types::Version;
+
+use super::{Digest, Lock, LockedPackage, LockedPip, PipSource};
+use crate::network;
+
+/// What differs between two locks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Diff {
+    /// The packages that differ, by name; those of channels before those of pip.
+    pub changes: Vec<Change>,
+    /// What else differs: name, platform, channels, virtual packages, variables.
+    pub settings: Vec<Setting>,
+    /// How many packages are the same.
+    pub unchanged: usize,
+}
+
+/// A package that differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Its name.
+    pub name: String,
+    /// Who installs it.
+    pub manager: Manager,
+    /// What it was; `None` if it is new.
+    pub old: Option<Pinned>,
+    /// What it is; `None` if it is gone.
+    pub new: Option<Pinned>,
+}
+
+/// Who installs a package.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Manager {
+    /// A package of a channel.
+    Conda,
+    /// A package as pip installs it.
+    Pip,
+}
+
+/// One side of a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pinned {
+    /// The version; for a repository, its commit; nothing for a directory.
+    pub version: Option<String>,
+    /// The build string; none for packages of pip.
+    pub build: Option<String>,
+    /// The channel's URL without secrets and subdir; the host, or the place, for packages of pip.
+    pub channel: String,
+    /// The hash in hex, with its kind: `sha256:…`.
+    pub hash: Option<String>,
+    /// The archive's size in bytes, where known.
+    pub size: Option<u64>,
+}
+
+/// How a package differs; the first that applies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It is new.
+    Added,
+    /// It is gone.
+    Removed,
+    /// Its version is higher.
+    Upgraded,
+    /// Its version is lower.
+    Downgraded,
+    /// Its version is the same, its build is not.
+    Build,
+    /// Version and build are the same, the channel is not.
+    Channel,
+    /// Only the archive's hash differs.
+    Hash,
+}
+
+/// A setting that differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// What it is, in words: `variable`, `channels`.
+    pub kind: &'static str,
+    /// Its name, where there are several of the kind.
+    pub name: Option<String>,
+    /// What it was.
+    pub old: Option<String>,
+    /// What it is.
+    pub new: Option<String>,
+}
+
+impl Diff {
+    /// Compares.
+    ///
+    /// ```
+    /// # use std::path::Path;
+    /// # use mlconda::lock::{Expansion, diff::{Diff, Kind}, explicit};
+    /// let lock = |package: &str| {
+    ///     let text = format!("@EXPLICIT\nhttps://conda.anaconda.org/lab/noarch/{package}.conda\n");
+    ///     explicit::parse(&text, Path::new("/srv/env.lock"), &Expansion::default())
+    /// };
+    /// let diff = Diff::between(&lock("tool-1.4-0")?, &lock("tool-2.0-0")?);
+    /// assert_eq!((diff.changes[0].name.as_str(), diff.changes[0].kind()), ("tool", Kind::Upgraded));
+    /// # Ok::<(), mlconda::Error>(())
+    /// ```
+    pub fn between(old: &Lock, new: &Lock) -> Self {
+        let (before, after) = (pinned(old), pinned(new));
+        let keys: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+        let (mut changes, mut unchanged) = (Vec::new(), 0);
+        for key @ (manager, name) in keys {
+            let change = Change {
+                name: name.clone(),
+                manager: *manager,
+                old: before.get(key).cloned(),
+                new: after.get(key).cloned(),
+            };
+            if change.is_none() { unchanged += 1 } else { changes.push(change) }
+        }
+        Self { changes, settings: settings(old, new), unchanged }
+    }
+
+    /// Whether nothing differs.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.settings.is_empty()
+    }
+
+    /// The sizes of the archives that only the old lock has, and of those that only the new one has, in bytes; `None`
+    /// where one of them is not known.
+    pub fn sizes(&self) -> (Option<u64>, Option<u64>) {
+        let sum = |side: fn(&Change) -> &Option<Pinned>| {
+            self.changes.iter().filter_map(|change| side(change).as_ref()).map(|pinned| pinned.size).sum()
+        };
+        (sum(|change| &change.old), sum(|change| &change.new))
+    }
+
+    /// How many changes are of these kinds.
+    pub fn count(&self, kinds: &[Kind]) -> usize {
+        self.changes.iter().filter(|change| kinds.contains(&change.kind())).count()
+    }
+}
+
+impl Change {
+    /// How the package differs.
+    pub fn kind(&self) -> Kind {
+        let (old, new) = match (&self.old, &self.new) {
+            (None, _) => return Kind::Added,
+            (_, None) => return Kind::Removed,
+            (Some(old), Some(new)) => (old, new),
+        };
+        if old.version != new.version {
+            let parsed = |pinned: &Pinned| pinned.version.as_ref()?.parse::<Version>().ok();
+            let is_lower = parsed(new).zip(parsed(old)).is_some_and(|(new, old)| new < old);
+            return if is_lower { Kind::Downgraded } else { Kind::Upgraded };
+        }
+        if old.build != new.build {
+            Kind::Build
+        } else if old.channel != new.channel {
+            Kind::Channel
+        } else {
+            Kind::Hash
+        }
+    }
+
+    /// Whether both sides are the same package. Hashes of two kinds cannot be compared.
+    fn is_none(&self) -> bool {
+        let (Some(old), Some(new)) = (&self.old, &self.new) else { return false };
+        let kind = |pinned: &Pinned| pinned.hash.as_ref()?.split(':').next().map(str::to_owned);
+        let hash = kind(old) != kind(new) || old.hash == new.hash;
+        (&old.version, &old.build, &old.channel) == (&new.version, &new.build, &new.channel) && hash
+    }
+}
+
+/// The packages of a lock.
+fn pinned(lock: &Lock) -> BTreeMap<(Manager, String), Pinned> {
+    let conda = lock.packages.iter().map(|package| ((Manager::Conda, package.name.clone()), Pinned::from(package)));
+    let pip = lock.pip.iter().map(|package| ((Manager::Pip, package.name.clone()), Pinned::from(package)));
+    conda.chain(pip).collect()
+}
+
+impl From<&LockedPackage> for Pinned {
+    fn from(package: &LockedPackage) -> Self {
+        let url = network::redact(&package.url);
+        // The file's name, and the subdir.
+        let channel = url.rsplitn(3, '/').nth(2).unwrap_or_default();
+        Self {
+            version: Some(package.version.clone()),
+            build: Some(package.build.clone()),
+            channel: channel.to_owned(),
+            hash: match &package.digest {
+                Digest::Sha256(hash) => Some(format!("sha256:{}", hex::encode(hash))),
+                Digest::Md5(hash) => Some(format!("md5:{}", hex::encode(hash))),
+                Digest::Unknown => None,
+            },
+            size: package.size,
+        }
+    }
+}
+
+impl From<&LockedPip> for Pinned {
+    fn from(package: &LockedPip) -> Self {
+        let (version, size) = (package.version.clone(), None);
+        let (version, channel, hash, size) = match &package.source {
+            PipSource::Archive { url, sha256, size, .. } => {
+                let hash = sha256.map(|hash| format!("sha256:{}", hex::encode(hash)));
+                (version, url.host_str().unwrap_or_default().to_owned(), hash, *size)
+            }
+            PipSource::Git { repository, commit, .. } => {
+                (Some(commit.clone()), network::redact(repository), None, size)
+            }
+            PipSource::Directory { path, .. } => (version, path.display().to_string(), None, size),
+        };
+        Self { version, build: None, channel, hash, size }
+    }
+}
+
+/// What differs besides packages. A lock of another tool, or a prefix, has no word for some of it.
+fn settings(old: &Lock, new: &Lock) -> Vec<Setting> {
+    let mut settings = Vec::new();
+    let mut compare = |kind: &'static str, name: Option<&str>, old: Option<String>, new: Option<String>| {
+        if old != new {
+            settings.push(Setting { kind, name: name.map(str::to_owned), old, new });
+        }
+    };
+    compare("platform", None, Some(old.platform.to_string()), Some(new.platform.to_string()));
+    if old.input.is_some() && new.input.is_some() {
+        compare("name", None, old.name.clone(), new.name.clone());
+        compare("channels", None, Some(old.channels.join(" ")), Some(new.channels.join(" ")));
+        let machine = |lock: &Lock| -> BTreeMap<String, String> {
+            let version = |package: &rattler_conda_types::GenericVirtualPackage| match package.build_string.as_str() {
+                "0" => package.version.to_string(),
+                build => format!("{}={build}", package.version),
+            };
+            let packages = lock.virtual_packages.iter();
+            packages.map(|package| (package.name.as_normalized().to_owned(), version(package))).collect()
+        };
+        let (before, after) = (machine(old), machine(new));
+        for name in before.keys().chain(after.keys()).collect::<BTreeSet<_>>() {
+            compare("virtual package", Some(name), before.get(name).cloned(), after.get(name).cloned());
+        }
+    }
+    for name in old.variables.keys().chain(new.variables.keys()).collect::<BTreeSet<_>>() {
+        compare("variable", Some(name), old.variables.get(name).cloned(), new.variables.get(name).cloned());
+    }
+    settings
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::lock::{Expansion, explicit};
+
+    fn lock(header: &str, packages: &[&str]) -> Lock {
+        let lines: String =
+            packages.iter().map(|package| format!("https://conda.anaconda.org/{package}\n")).collect();
+        let text = format!("# mlconda lock: 1\n{header}@EXPLICIT\n{lines}");
+        explicit::parse(&text, Path::new("/srv/env.lock"), &Expansion::default()).unwrap()
+    }
+
+    #[test]
+    fn every_kind_of_change_is_told_from_the_others() {
+        let sum = |letter: &str| format!("#sha256:{}", letter.repeat(64));
+        let (first, second) = (format!("lab/noarch/f-1-0.conda{}", sum("a")), format!("lab/noarch/f-1-0.conda{}", sum("b")));
+        let same = format!("lab/noarch/same-1-0.conda#{}", "a".repeat(32));
+        let old = ["lab/noarch/a-1.9-0.conda", "lab/noarch/b-2-0.conda", "lab/noarch/c-1-0.conda", "lab/noarch/d-1-0.conda", "lab/noarch/e-1-0.conda"];
+        let new = ["lab/noarch/a-1.10-0.conda", "lab/noarch/b-1-0.conda", "lab/noarch/c-1-1.conda", "more/noarch/d-1-0.conda", "lab/noarch/g-1-0.conda", "lab/noarch/same-1-0.conda"];
+        let header = "# pip tool @ https://h/tool-1.0-py3-none-any.whl\n# size: 7 a-1.9-0.conda\n";
+        let old = lock(header, &[&old[..], &[&first, &same]].concat());
+        let header = "# pip tool @ https://h/tool-1.1-py3-none-any.whl\n# size: 9 g-1-0.conda\n# variable: A=\"b\"\n";
+        let new = lock(header, &[&new[..], &[&second]].concat());
+        let diff = Diff::between(&old, &new);
+        let kinds: Vec<String> = diff.changes.iter().map(|change| format!("{} {:?}", change.name, change.kind())).collect();
+        assert_eq!(kinds, ["a Upgraded", "b Downgraded", "c Build", "d Channel", "e Removed", "f Hash", "g Added", "tool Upgraded"]);
+        assert_eq!((diff.unchanged, diff.sizes()), (1, (None, None)));
+        assert_eq!(diff.settings, [Setting { kind: "variable", name: Some("A".into()), old: None, new: Some("b".into()) }]);
+        assert!(Diff::between(&old, &old).is_empty());
+    }
+}

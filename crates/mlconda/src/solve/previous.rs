@@ -1,0 +1,308 @@
+//! A solve that changes no more of a lock than it must.
+//!
+//! First, all that was locked and still answers is fixed, as if there were nothing else: mostly that is the solution, and
+//! found at once. If it is none, the solver is asked with what was locked as its first choice, and then what it changed is
+//! put back, half by half, as far as there is still a solution. So what changed had to: none of it could have stayed
+//! together with all that did. How often is asked is bounded by a number, not by a clock.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use rattler_conda_types::{MatchSpec, Matches, PackageName, ParseStrictness, RepoDataRecord};
+
+use super::{
+    ChannelPriority, Solution, SolveError, SolveOptions, check,
+    question::{Bucket, Kept, Question},
+    unsolvable,
+};
+use crate::{
+    environment::Environment,
+    host::{Host, Override},
+    lock::{Digest, Lock, LockedPackage},
+    repodata::Repodata,
+    verify::closure::{is_judged, name as name_of},
+};
+
+/// How often is asked for more of what was locked, once it is known that not all of it can stay.
+const EFFORT: usize = 64;
+
+/// What was locked before, and what of it is to be renewed.
+#[derive(Clone, Copy, Debug)]
+pub struct Previous<'a> {
+    /// Locks of this environment; of a package that several have, the first one that still answers is preferred.
+    pub locks: &'a [Lock],
+    /// What is to be renewed.
+    pub renew: &'a Renew,
+}
+
+/// What of a lock is to be renewed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Renew {
+    /// Nothing but what must be.
+    #[default]
+    AsNeeded,
+    /// These packages become what they would be without a lock; others change if these force them to.
+    Packages(BTreeSet<String>),
+    /// Everything: the lock does not count.
+    Everything,
+}
+
+impl Renew {
+    /// Whether this package is to be renewed.
+    pub fn includes(&self, name: &str) -> bool {
+        match self {
+            Self::AsNeeded => false,
+            Self::Packages(names) => names.contains(name),
+            Self::Everything => true,
+        }
+    }
+}
+
+/// As [`super::solve_for_oldest`], with the least change to what was locked before.
+///
+/// # Errors
+/// As [`super::solve_for_oldest`]: what was locked is preferred, never forced, so that it is no reason for there to be no
+/// solution.
+pub fn update(
+    environment: &Environment,
+    repodata: &Repodata,
+    host: &Host,
+    pinned: &[Override],
+    options: &SolveOptions,
+    previous: Previous<'_>,
+) -> Result<(Solution, Host), SolveError> {
+    if previous.locks.is_empty() || *previous.renew == Renew::Everything {
+        return super::solve_for_oldest(environment, repodata, host, pinned, options);
+    }
+    check(environment, repodata, host)?;
+    let question = Question::new(environment, repodata, *options);
+    let specs = question.specs();
+    let mut before = as_before(host, previous.locks, pinned);
+    let mut fixed = Kept::default();
+    if let Renew::Packages(names) = previous.renew {
+        let (outcome, raised) = question.ask_for_oldest(&specs, &before, pinned);
+        let fresh = outcome.map_err(|refusal| unsolvable(refusal, repodata, &raised))?;
+        let renewed = fresh.iter().filter(|record| names.contains(name(record)));
+        fixed.only.extend(renewed.map(|record| (name(record).to_owned(), record.url.clone())));
+        before = raised;
+    }
+    let buckets: Vec<Bucket<'_>> = question.buckets().collect();
+    let choices = Choices::new(&buckets, &question, &before);
+    let mut keepable = choices.of(previous.locks);
+    keepable.retain(|record| !previous.renew.includes(name(record)));
+    let searching = Search { question: &question, specs: &specs, keepable: &keepable, fixed };
+    let (records, host) = searching.least_change(&[host, &before], pinned).map_err(|(refusal, host)| {
+        unsolvable(refusal, repodata, &host)
+    })?;
+    Ok((Solution { records, options: *options }, host))
+}
+
+/// The machine as it was assumed before, where that was raised: what was locked may need it.
+fn as_before(host: &Host, locks: &[Lock], pinned: &[Override]) -> Host {
+    let mut raised = host.clone();
+    for package in &mut raised.virtual_packages {
+        if pinned.iter().any(|pinned| pinned.name == package.name.as_normalized()) {
+            continue;
+        }
+        let before = locks.iter().flat_map(|lock| &lock.virtual_packages);
+        let higher = before.filter(|before| before.name == package.name && before.version > package.version);
+        if let Some(highest) = higher.max_by(|left, right| left.version.cmp(&right.version)).cloned() {
+            *package = highest;
+        }
+    }
+    raised
+}
+
+fn name(record: &RepoDataRecord) -> &str {
+    record.package_record.name.as_normalized()
+}
+
+/// What there is to choose from of the packages that were locked.
+struct Choices<'a> {
+    /// The records by name, with whether their channel counts.
+    records: HashMap<&'a str, Vec<&'a RepoDataRecord>>,
+    /// What the environment asks for, by name.
+    asked: HashMap<&'a str, Vec<&'a MatchSpec>>,
+    host: &'a Host,
+}
+
+impl<'a> Choices<'a> {
+    fn new(buckets: &'a [Bucket<'a>], question: &Question<'a>, host: &'a Host) -> Self {
+        let mut asked: HashMap<&str, Vec<&MatchSpec>> = HashMap::new();
+        for requirement in &question.environment.requirements {
+            if let Some(name) = requirement.spec.name.as_exact().map(PackageName::as_normalized) {
+                asked.entry(name).or_default().push(&requirement.spec);
+            }
+        }
+        let mut records: HashMap<&str, Vec<&RepoDataRecord>> = HashMap::new();
+        // Strict: of a package, only the first channel that has it counts.
+        let mut first: HashMap<&str, (Option<&str>, Option<&str>)> = HashMap::new();
+        for Bucket { records: bucket, tier } in buckets {
+            for record in bucket {
+                let specs = asked.get(name(record)).map_or(&[][..], Vec::as_slice);
+                let channels = specs.iter().filter_map(|spec| spec.channel.as_ref());
+                let is_of = |channel: &std::sync::Arc<rattler_conda_types::Channel>| {
+                    record.channel.as_ref() == Some(&channel.canonical_name()) || tier.is_some()
+                };
+                if !channels.clone().all(is_of) {
+                    continue;
+                }
+                let place = (*tier, record.channel.as_deref().filter(|_| tier.is_none()));
+                let counts = *first.entry(name(record)).or_insert(place) == place;
+                if counts || question.options.channel_priority != ChannelPriority::Strict {
+                    records.entry(name(record)).or_default().push(record);
+                }
+            }
+        }
+        Self { records, asked, host }
+    }
+
+    /// The records of the locked packages that can still be in a solution, each name once.
+    fn of(&self, locks: &[Lock]) -> Vec<&'a RepoDataRecord> {
+        let mut found: HashMap<&str, &'a RepoDataRecord> = HashMap::new();
+        for package in locks.iter().flat_map(|lock| &lock.packages) {
+            if !found.contains_key(package.name.as_str())
+                && let Some(record) = self.same(package).filter(|record| self.can_stay(record))
+            {
+                found.insert(name(record), record);
+            }
+        }
+        let mut kept: Vec<_> = found.into_values().collect();
+        // What was asked for is what people look at: it is put back first.
+        kept.sort_by_key(|record| (!self.asked.contains_key(name(record)), name(record)));
+        kept
+    }
+
+    /// The channel's record of a locked package: by hash, else by name, version and build.
+    fn same(&self, package: &LockedPackage) -> Option<&'a RepoDataRecord> {
+        find(package, self.records.get(package.name.as_str())?)
+    }
+
+    /// Whether nothing that is certain stands against a record: what is asked for, and the machine.
+    fn can_stay(&self, record: &RepoDataRecord) -> bool {
+        let specs = self.asked.get(name(record)).map_or(&[][..], Vec::as_slice);
+        if !specs.iter().all(|spec| spec.matches(record)) {
+            return false;
+        }
+        let package = &record.package_record;
+        let needs = package.depends.iter().chain(&package.constrains).filter(|need| is_judged(need));
+        needs.clone().all(|need| self.is_possible(need)) && package.depends.iter().all(|need| self.machine_has(need))
+    }
+
+    /// Whether what is asked for leaves a record that meets a need. Of packages that are not asked for, nothing is certain.
+    fn is_possible(&self, need: &str) -> bool {
+        let name = name_of(need);
+        let Some(specs) = self.asked.get(name.as_str()) else { return true };
+        let records = self.records.get(name.as_str()).map_or(&[][..], Vec::as_slice);
+        let Ok(spec) = MatchSpec::from_str(need, ParseStrictness::Lenient) else { return true };
+        let allowed = |record: &&&RepoDataRecord| specs.iter().all(|spec| spec.matches(**record));
+        if spec.build.as_ref().is_some_and(|build| build.to_string().starts_with(['<', '>', '=', '!', '~'])) {
+            return true;
+        }
+        records.iter().filter(allowed).any(|record| spec.matches(&record.package_record))
+    }
+
+    fn machine_has(&self, need: &str) -> bool {
+        if !need.starts_with("__") {
+            return true;
+        }
+        let Ok(spec) = MatchSpec::from_str(need, ParseStrictness::Lenient) else { return true };
+        self.host.virtual_packages.iter().any(|package| spec.matches(package))
+    }
+}
+
+/// The record of a locked package among those of its name.
+pub(super) fn find<'a>(package: &LockedPackage, records: &[&'a RepoDataRecord]) -> Option<&'a RepoDataRecord> {
+    let by_hash = |record: &&&RepoDataRecord| match package.digest {
+        Digest::Sha256(hash) => record.package_record.sha256 == Some(hash),
+        Digest::Md5(hash) => record.package_record.md5 == Some(hash),
+        Digest::Unknown => false,
+    };
+    let by_url = |record: &&&RepoDataRecord| record.url == package.url;
+    let by_version = |record: &&&RepoDataRecord| {
+        record.package_record.version.as_str() == package.version
+            && record.package_record.build.as_str() == package.build
+    };
+    // A mirror may have both, and so may a channel that is in the list twice under two names.
+    let found = records.iter().find(|record| by_hash(record) && by_url(record));
+    found
+        .or_else(|| records.iter().find(by_hash))
+        .or_else(|| records.iter().find(by_url))
+        .or_else(|| records.iter().find(by_version))
+        .copied()
+}
+
+/// The search for the solution that changes the least.
+struct Search<'a> {
+    question: &'a Question<'a>,
+    specs: &'a [MatchSpec],
+    keepable: &'a [&'a RepoDataRecord],
+    fixed: Kept<'a>,
+}
+
+impl<'a> Search<'a> {
+    /// `hosts` are the machine as it is declared, and as it was assumed before.
+    fn least_change(
+        &self,
+        hosts: &[&Host; 2],
+        pinned: &[Override],
+    ) -> Result<(Vec<RepoDataRecord>, Host), (super::Refusal, Host)> {
+        let [declared, before] = hosts;
+        for host in hosts.iter().take(if declared == before { 1 } else { 2 }) {
+            if let Some(records) = self.ask_keeping(self.keepable, host) {
+                return Ok((records, (*host).clone()));
+            }
+        }
+        let preferring = Kept { favored: self.keepable.to_vec(), ..self.fixed.clone() };
+        let (outcome, host) = self.question.ask_for_oldest_keeping(self.specs, before, pinned, &preferring);
+        let mut best = match outcome {
+            Ok(records) => records,
+            Err(refusal) => return Err((refusal, host)),
+        };
+        let chosen: HashMap<&str, &url::Url> = best.iter().map(|record| (name(record), &record.url)).collect();
+        let (mut kept, mut changed) = (Vec::new(), Vec::new());
+        for record in self.keepable {
+            match chosen.get(name(record)) {
+                Some(url) if **url == record.url => kept.push(*record),
+                Some(_) => changed.push(*record),
+                None => {}
+            }
+        }
+        let mut effort = EFFORT;
+        self.put_back(&changed, &mut kept, &mut best, &host, &mut effort);
+        Ok((best, host))
+    }
+
+    /// Puts back as many of these as there is a solution with, half by half.
+    fn put_back(
+        &self,
+        changed: &[&'a RepoDataRecord],
+        kept: &mut Vec<&'a RepoDataRecord>,
+        best: &mut Vec<RepoDataRecord>,
+        host: &Host,
+        effort: &mut usize,
+    ) {
+        if changed.is_empty() || *effort == 0 {
+            return;
+        }
+        *effort -= 1;
+        let tried: Vec<_> = kept.iter().chain(changed).copied().collect();
+        if let Some(records) = self.ask_keeping(&tried, host) {
+            (*kept, *best) = (tried, records);
+            return;
+        }
+        if changed.len() > 1 {
+            let (first, second) = changed.split_at(changed.len() / 2);
+            self.put_back(first, kept, best, host, effort);
+            self.put_back(second, kept, best, host, effort);
+        }
+    }
+
+    /// A solution in which these are as they were, if they are in it at all.
+    fn ask_keeping(&self, records: &[&'a RepoDataRecord], host: &Host) -> Option<Vec<RepoDataRecord>> {
+        let mut kept = self.fixed.clone();
+        kept.only.extend(records.iter().map(|record| (name(record).to_owned(), record.url.clone())));
+        let fixed: HashSet<&str> = records.iter().map(|record| name(record)).collect();
+        kept.favored = self.keepable.iter().filter(|record| !fixed.contains(name(record))).copied().collect();
+        self.question.ask_keeping(self.specs, host, &kept).ok()
+    }
+}
