@@ -5,10 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rattler_conda_types::Version;
+use indexmap::IndexMap;
+use rattler_conda_types::{GenericVirtualPackage, Version};
 
 use super::{Digest, Lock, LockedPackage, LockedPip, PipSource};
-use crate::network;
+use crate::{environment::Environment, network};
 
 /// What differs between two locks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,6 +70,8 @@ pub enum Kind {
     Upgraded,
     /// Its version is lower.
     Downgraded,
+    /// Its version is another, and one of the two is no number: a commit, or a spec.
+    Changed,
     /// Its version is the same, its build is not.
     Build,
     /// Version and build are the same, the channel is not.
@@ -105,19 +108,33 @@ impl Diff {
     /// # Ok::<(), mlconda::Error>(())
     /// ```
     pub fn between(old: &Lock, new: &Lock) -> Self {
-        let (before, after) = (pinned(old), pinned(new));
+        Self { settings: settings(old, new), ..Self::of(&pinned(old), &pinned(new)) }
+    }
+
+    /// Compares what two environments ask for: the versions are those of the match specs, as written.
+    pub fn between_environments(old: &Environment, new: &Environment) -> Self {
+        let (before, after) = (asked(old), asked(new));
+        let mut diff = Self::of(&before, &after);
+        let channels = |environment: &Environment| {
+            let urls = environment.channels.iter().map(|channel| network::redact(channel.base_url.as_ref()));
+            urls.collect::<Vec<_>>().join(" ")
+        };
+        let settings = &mut diff.settings;
+        note(settings, "name", None, old.name.clone(), new.name.clone());
+        note(settings, "channels", None, Some(channels(old)), Some(channels(new)));
+        variables(settings, &old.variables, &new.variables);
+        diff
+    }
+
+    fn of(before: &Table, after: &Table) -> Self {
         let keys: BTreeSet<_> = before.keys().chain(after.keys()).collect();
-        let (mut changes, mut unchanged) = (Vec::new(), 0);
+        let mut diff = Self::default();
         for key @ (manager, name) in keys {
-            let change = Change {
-                name: name.clone(),
-                manager: *manager,
-                old: before.get(key).cloned(),
-                new: after.get(key).cloned(),
-            };
-            if change.is_none() { unchanged += 1 } else { changes.push(change) }
+            let (old, new) = (before.get(key).cloned(), after.get(key).cloned());
+            let change = Change { name: name.clone(), manager: *manager, old, new };
+            if change.is_none() { diff.unchanged += 1 } else { diff.changes.push(change) }
         }
-        Self { changes, settings: settings(old, new), unchanged }
+        diff
     }
 
     /// Whether nothing differs.
@@ -150,8 +167,11 @@ impl Change {
         };
         if old.version != new.version {
             let parsed = |pinned: &Pinned| pinned.version.as_ref()?.parse::<Version>().ok();
-            let is_lower = parsed(new).zip(parsed(old)).is_some_and(|(new, old)| new < old);
-            return if is_lower { Kind::Downgraded } else { Kind::Upgraded };
+            return match parsed(new).zip(parsed(old)) {
+                Some((new, old)) if new < old => Kind::Downgraded,
+                Some(_) => Kind::Upgraded,
+                None => Kind::Changed,
+            };
         }
         if old.build != new.build {
             Kind::Build
@@ -171,11 +191,42 @@ impl Change {
     }
 }
 
+type Table = BTreeMap<(Manager, String), Pinned>;
+
 /// The packages of a lock.
-fn pinned(lock: &Lock) -> BTreeMap<(Manager, String), Pinned> {
+fn pinned(lock: &Lock) -> Table {
     let conda = lock.packages.iter().map(|package| ((Manager::Conda, package.name.clone()), Pinned::from(package)));
     let pip = lock.pip.iter().map(|package| ((Manager::Pip, package.name.clone()), Pinned::from(package)));
     conda.chain(pip).collect()
+}
+
+/// What an environment asks for. Several specs of a package are one.
+fn asked(environment: &Environment) -> Table {
+    let conda = environment.requirements.iter().filter_map(|requirement| {
+        let name = requirement.spec.name.as_exact()?.as_normalized();
+        let channel = requirement.spec.channel.as_ref().map(|channel| network::redact(channel.base_url.as_ref()));
+        let text = requirement.text.rsplit_once("::").map_or(requirement.text.as_str(), |(_, bare)| bare).trim();
+        let rest = text.get(name.len()..).unwrap_or_default().trim();
+        let selector = requirement.selector.as_ref().map(|selector| format!("[{selector}]"));
+        let rest = [Some(rest.to_owned()).filter(|rest| !rest.is_empty()), selector];
+        Some(((Manager::Conda, name.to_owned()), rest, channel.unwrap_or_default()))
+    });
+    let pip = environment.pip.iter().map(|line| {
+        let name = super::check::pip_name(&line.text).unwrap_or_else(|| line.text.clone());
+        let rest = line.text.trim().get(name.len()..).unwrap_or_default().trim().to_owned();
+        ((Manager::Pip, name), [Some(rest).filter(|rest| !rest.is_empty()), None], String::new())
+    });
+    let mut table = Table::new();
+    for (key, rest, channel) in conda.chain(pip) {
+        let version = rest.into_iter().flatten().collect::<Vec<_>>().join(" ");
+        let empty = Pinned { version: None, build: None, channel: String::new(), hash: None, size: None };
+        let pinned = table.entry(key).or_insert(empty);
+        let versions = [pinned.version.take(), Some(version).filter(|version| !version.is_empty())];
+        let versions: Vec<String> = versions.into_iter().flatten().collect();
+        pinned.version = (!versions.is_empty()).then(|| versions.join(" and "));
+        pinned.channel = channel;
+    }
+    table
 }
 
 impl From<&LockedPackage> for Pinned {
@@ -216,18 +267,13 @@ impl From<&LockedPip> for Pinned {
 
 /// What differs besides packages. A lock of another tool, or a prefix, has no word for some of it.
 fn settings(old: &Lock, new: &Lock) -> Vec<Setting> {
-    let mut settings = Vec::new();
-    let mut compare = |kind: &'static str, name: Option<&str>, old: Option<String>, new: Option<String>| {
-        if old != new {
-            settings.push(Setting { kind, name: name.map(str::to_owned), old, new });
-        }
-    };
-    compare("platform", None, Some(old.platform.to_string()), Some(new.platform.to_string()));
+    let mut found = Vec::new();
+    note(&mut found, "platform", None, Some(old.platform.to_string()), Some(new.platform.to_string()));
     if old.input.is_some() && new.input.is_some() {
-        compare("name", None, old.name.clone(), new.name.clone());
-        compare("channels", None, Some(old.channels.join(" ")), Some(new.channels.join(" ")));
+        note(&mut found, "name", None, old.name.clone(), new.name.clone());
+        note(&mut found, "channels", None, Some(old.channels.join(" ")), Some(new.channels.join(" ")));
         let machine = |lock: &Lock| -> BTreeMap<String, String> {
-            let version = |package: &rattler_conda_types::GenericVirtualPackage| match package.build_string.as_str() {
+            let version = |package: &GenericVirtualPackage| match package.build_string.as_str() {
                 "0" => package.version.to_string(),
                 build => format!("{}={build}", package.version),
             };
@@ -236,13 +282,23 @@ fn settings(old: &Lock, new: &Lock) -> Vec<Setting> {
         };
         let (before, after) = (machine(old), machine(new));
         for name in before.keys().chain(after.keys()).collect::<BTreeSet<_>>() {
-            compare("virtual package", Some(name), before.get(name).cloned(), after.get(name).cloned());
+            note(&mut found, "virtual package", Some(name), before.get(name).cloned(), after.get(name).cloned());
         }
     }
-    for name in old.variables.keys().chain(new.variables.keys()).collect::<BTreeSet<_>>() {
-        compare("variable", Some(name), old.variables.get(name).cloned(), new.variables.get(name).cloned());
+    variables(&mut found, &old.variables, &new.variables);
+    found
+}
+
+fn variables(found: &mut Vec<Setting>, old: &IndexMap<String, String>, new: &IndexMap<String, String>) {
+    for name in old.keys().chain(new.keys()).collect::<BTreeSet<_>>() {
+        note(found, "variable", Some(name), old.get(name).cloned(), new.get(name).cloned());
     }
-    settings
+}
+
+fn note(found: &mut Vec<Setting>, kind: &'static str, name: Option<&str>, old: Option<String>, new: Option<String>) {
+    if old != new {
+        found.push(Setting { kind, name: name.map(str::to_owned), old, new });
+    }
 }
 
 #[cfg(test)]
