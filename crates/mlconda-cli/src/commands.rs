@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod diff;
 mod export;
 mod info;
 mod install;
@@ -20,6 +21,7 @@ pub(crate) enum Command {
     Install(install::Args),
     Run(run::Args),
     ShellHook(shell_hook::Args),
+    Diff(diff::Args),
     Verify(verify::Args),
     List(list::Args),
     Export(export::Args),
@@ -33,6 +35,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Result<ExitCode, CliEr
         Command::Install(args) => install::run(args, context),
         Command::Run(args) => run::run(args, context),
         Command::ShellHook(args) => shell_hook::run(args, context),
+        Command::Diff(args) => diff::run(args, context),
         Command::Verify(args) => verify::run(args, context),
         Command::List(args) => list::run(args, context),
         Command::Export(args) => export::run(args, context),

@@ -15,10 +15,10 @@ use mlconda::{
     network::Client,
     progress::{Event, Progress},
     repodata::{self, Access, Repodata, RepodataError, RepodataOptions},
-    solve::{self, ChannelPriority, Cutoff, Effort, Pip, SolveError, SolveOptions, UnknownPackage},
+    solve::{self, ChannelPriority, Cutoff, Effort, Pip, Previous, Renew, SolveError, SolveOptions, UnknownPackage},
 };
 
-use crate::{progress::Display, report::CliError, settings::Context, words::list};
+use crate::{changes::Reasons, progress::Display, report::CliError, settings::Context, words::list};
 
 /// What decides on a lock besides the file
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -45,9 +45,9 @@ pub(crate) struct LockingArgs {
     #[arg(long = "virtual-package", value_name = "NAME=VERSION")]
     pub(crate) virtual_packages: Vec<Override>,
     /// What the order of channels means. strict: a package comes from the first channel that has any of its name;
-    /// flexible: from the first that has one that will do; disabled: the newest version counts
-    #[arg(long, value_name = "MODE", default_value = "strict")]
-    pub(crate) channel_priority: ChannelPriority,
+    /// flexible: from the first that has one that will do; disabled: the newest version counts [default: strict]
+    #[arg(long, value_name = "MODE")]
+    pub(crate) channel_priority: Option<ChannelPriority>,
     /// Do not add pip to every python, as conda does unless `add_pip_as_python_dependency` is off
     #[arg(long)]
     pub(crate) no_pip: bool,
@@ -66,10 +66,29 @@ pub(crate) struct LockingArgs {
 impl LockingArgs {
     fn solve_options(&self) -> SolveOptions {
         SolveOptions {
-            channel_priority: self.channel_priority,
+            channel_priority: self.channel_priority.unwrap_or_default(),
             pip: if self.no_pip { Pip::NotAdded } else { Pip::Added },
             exclude_newer: self.exclude_newer,
         }
+    }
+
+    /// How a lock was made otherwise than is asked for. What is not asked for may be as it is.
+    pub(crate) fn unlike(&self, lock: &Lock) -> Vec<String> {
+        let SolveOptions { channel_priority, pip, exclude_newer } = lock.options;
+        let mut unlike = Vec::new();
+        if let Some(wanted) = self.channel_priority.filter(|wanted| *wanted != channel_priority) {
+            unlike.push(format!("it was locked with `--channel-priority {channel_priority}`, not `{wanted}`"));
+        }
+        if self.no_pip && pip == Pip::Added {
+            unlike.push("it was locked without `--no-pip`".to_owned());
+        }
+        if let Some(wanted) = self.exclude_newer.filter(|wanted| Some(*wanted) != exclude_newer) {
+            unlike.push(match exclude_newer {
+                Some(other) => format!("it was locked with `--exclude-newer {other}`, not `{wanted}`"),
+                None => format!("it was locked without `--exclude-newer {wanted}`"),
+            });
+        }
+        unlike
     }
 
     /// Whether the network may be asked.
@@ -89,6 +108,30 @@ pub(crate) enum Cache {
     Make,
     /// It is used if it is there: what is left over in an image should be the prefix only.
     IfPresent,
+}
+
+/// What was locked before.
+#[derive(Debug, Default)]
+pub(crate) struct Before {
+    /// For each platform, in the order of the platforms, locks whose packages are preferred, the best first.
+    pub(crate) locks: Vec<Vec<Lock>>,
+    /// What is to be renewed all the same.
+    pub(crate) renew: Renew,
+}
+
+impl Before {
+    /// The locks of a platform, by its place in the list.
+    pub(crate) fn of(&self, index: usize) -> &[Lock] {
+        self.locks.get(index).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// A new lock.
+#[derive(Debug)]
+pub(crate) struct Locked {
+    pub(crate) lock: Lock,
+    /// Why each of its packages changed that is not as it was before.
+    pub(crate) why: Reasons,
 }
 
 /// Reads an environment, merged from these files, and says what deserves a word about it.
@@ -136,10 +179,11 @@ impl Progress for Once<'_> {
 pub(crate) fn lock(
     environment: &Environment,
     platforms: &[Subdir],
+    before: &Before,
     args: &LockingArgs,
     cache: Cache,
     context: &Context,
-) -> Result<Vec<Lock>, CliError> {
+) -> Result<Vec<Locked>, CliError> {
     for warning in platforms.iter().flat_map(|platform| environment.suspicions(*platform)) {
         context.ui.warn(&warning.to_string());
     }
@@ -169,12 +213,14 @@ pub(crate) fn lock(
     let loaded = context.block_on_or_signal(loading)??;
     let (progress, targets, overrides) = (&progress, &targets, overrides.as_slice());
     let solve_options = &args.solve_options();
-    let outcomes: Vec<Result<Lock, CliError>> = std::thread::scope(|scope| {
+    let outcomes: Vec<Result<Locked, CliError>> = std::thread::scope(|scope| {
         let solving: Vec<_> = targets
             .iter()
             .zip(&loaded)
-            .map(|((environment, host), repodata)| {
-                scope.spawn(move || pin(environment, host, repodata, overrides, solve_options, progress))
+            .enumerate()
+            .map(|(index, ((environment, host), repodata))| {
+                let previous = Previous { locks: before.of(index), renew: &before.renew };
+                scope.spawn(move || pin(environment, host, repodata, overrides, solve_options, previous, progress))
             })
             .collect();
         solving
@@ -195,7 +241,7 @@ pub(crate) fn lock(
             error => failing.explained(error, environment, host),
         })?);
     }
-    locks.iter().for_each(|lock| warn_of_secrets(lock, context));
+    locks.iter().for_each(|locked: &Locked| warn_of_secrets(&locked.lock, context));
     Ok(locks)
 }
 
@@ -266,10 +312,11 @@ fn pin(
     repodata: &Repodata,
     overrides: &[Override],
     options: &SolveOptions,
+    previous: Previous<'_>,
     progress: &dyn Progress,
-) -> Result<Lock, CliError> {
+) -> Result<Locked, CliError> {
     progress.event(Event::SolveStarted { records: repodata.len() });
-    let (solution, target) = solve::solve_for_oldest(environment, repodata, host, overrides, options)?;
+    let (solution, target) = solve::update(environment, repodata, host, overrides, options, previous)?;
     progress.event(Event::SolveFinished { packages: solution.records.len() });
     for (package, baseline) in target.virtual_packages.iter().zip(&host.virtual_packages) {
         if package != baseline {
@@ -289,11 +336,12 @@ fn pin(
             "`{first}`{more} {what} not tell when built, and may be newer than `--exclude-newer` says"
         )));
     }
-    Ok(Lock::new(environment, &target, &solution)?)
+    let lock = Lock::new(environment, &target, &solution)?;
+    Ok(Locked { lock, why: solve::why(environment, repodata, &solution, previous) })
 }
 
 /// `CONDA_OVERRIDE_…` first, so that what was typed counts more.
-fn overrides(args: &LockingArgs, context: &Context) -> Result<Vec<Override>, CliError> {
+pub(crate) fn overrides(args: &LockingArgs, context: &Context) -> Result<Vec<Override>, CliError> {
     let variables = context.settings.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let mut overrides =
         Override::from_variables(variables).map_err(|error| CliError::world(error.to_string(), OVERRIDE_HINT))?;

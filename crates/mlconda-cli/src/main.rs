@@ -4,6 +4,7 @@
 //! two calls of the library. Only [`ui`] prints; only [`report`] makes words of errors.
 
 mod args;
+mod changes;
 mod commands;
 mod findings;
 mod locking;

@@ -27,8 +27,8 @@ use rattler_conda_types::{RepoDataRecord, Subdir, Version};
 pub use self::explain::{Change, Conflict, Effort, Explanation, Line, Remedy, explain};
 pub use self::options::{ChannelPriority, ChannelPriorityError, Cutoff, CutoffError, Pip, SolveOptions};
 pub use self::previous::{Previous, Renew, update};
-pub use self::why::{Why, why};
 use self::question::{Question, Refusal};
+pub use self::why::{Why, why};
 
 use crate::{
     environment::{Environment, Location, Requirement},

@@ -1,5 +1,8 @@
 //! `mlconda lock`: what an environment.yml means today, pinned in a file.
 
+mod before;
+pub(crate) mod check;
+
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
@@ -10,12 +13,14 @@ use std::{
 use mlconda::{
     Subdir,
     environment::Environment,
-    lock::{Digest, Lock, LockError, LockedPackage, Written},
+    lock::{Digest, Lock, LockError, LockedPackage, Written, diff::Diff},
+    solve::Renew,
 };
 use serde_json::{Value, json};
 
 use crate::{
-    locking::{self, Cache, LockingArgs},
+    changes,
+    locking::{self, Cache, Locked, LockingArgs},
     report::CliError,
     settings::Context,
     words::{bytes, count},
@@ -26,6 +31,9 @@ use crate::{
 /// Reads the environment, loads the repodata of its channels, solves, and writes a lock: every package by
 /// its URL and sha256, dependencies first, for one platform. The same input and the same channels give the
 /// same bytes. The lock is an @EXPLICIT file: mlconda, conda and mamba install it without solving.
+///
+/// Where there is a lock already, as little of it changes as must: a package stays as it was locked for as long as that
+/// answers the environment. `--update` renews packages, or all of them.
 ///
 /// The answer depends on the platform, never on the machine that locks: what is assumed of the target (its
 /// glibc, kernel, macOS, processor) is declared, and written in the lock. A GPU is never assumed; declare it
@@ -42,6 +50,16 @@ pub(crate) struct Args {
     /// Lock for this platform (repeatable) [default: the `platforms:` of the file, else this machine's]
     #[arg(long = "platform", value_name = "PLATFORM", value_parser = platform)]
     platforms: Vec<Subdir>,
+    /// Renew these packages, and what they force to change; without a name, everything. FILE stands before it
+    #[arg(short, long, value_name = "NAME", num_args = 0..)]
+    update: Option<Vec<String>>,
+    /// Lock nothing: say whether the lock still answers the file, with exit code 0, or 1 and the reasons. No network is
+    /// asked
+    #[arg(long, conflicts_with_all = ["update", "dry_run", "resolve_conflict"])]
+    check: bool,
+    /// The lock holds git's conflict markers: lock anew, and keep what both sides have, or else the newer, where it can
+    #[arg(long)]
+    resolve_conflict: bool,
     #[command(flatten)]
     locking: LockingArgs,
     /// Print the lock instead of writing it
@@ -60,22 +78,36 @@ Examples:
   mlconda lock --virtual-package __cuda=12.4       for machines with a GPU
   mlconda lock gpu.yml -o gpu.lock -c https://conda.example.org/lab
   mlconda lock base.yml train.yml                  both as one environment; -f base.yml -f train.yml as well
-  mlconda lock --dry-run                           see what it would pin";
+  mlconda lock --dry-run                           see what it would pin
+  mlconda lock --update                            the newest of everything
+  mlconda lock --update numpy pandas               the newest of these; others only where they must
+  mlconda lock --check                             does env.lock still answer environment.yml? 1 if not
+  mlconda lock --resolve-conflict                  after a merge that both sides have locked for";
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let start = Instant::now();
     let files = input(&args, context)?;
     let environment = locking::read(&files, &args.locking, context)?;
+    if args.check {
+        return check::run(&args, &files, &environment, context);
+    }
     let platforms = platforms(&args.platforms, &environment)?;
-    let locks = locking::lock(&environment, &platforms, &args.locking, Cache::Make, context)?;
+    let before = before::read(&args, &environment, &platforms, context)?;
+    let locked = locking::lock(&environment, &platforms, &before, &args.locking, Cache::Make, context)?;
     let mut printed = Vec::new();
-    for lock in &locks {
-        let output = output(&args.output, lock.platform, locks.len());
+    for (index, Locked { lock, why }) in locked.iter().enumerate() {
+        let output = output(&args.output, lock.platform, locked.len());
         let written = match args.dry_run {
             true => None,
             false => Some(write(lock, &output, context)?),
         };
-        printed.push(to_json(lock, &output, written));
+        let mut value = to_json(lock, &output, written);
+        if let Some(old) = before.of(index).first() {
+            let diff = Diff::between(old, lock);
+            changes::lines(&diff, why).iter().for_each(|line| context.ui.say(line));
+            value["changes"] = changes::to_json(&diff, why)["changes"].take();
+        }
+        printed.push(value);
         if args.dry_run && !args.json {
             context.ui.data(lock.to_text())?;
         }
@@ -89,6 +121,22 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
         context.ui.say("hint: this is a lock for the machine at hand; for a container, add `--platform linux-64`");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+impl Args {
+    /// What is to be renewed.
+    fn renew(&self) -> Result<Renew, CliError> {
+        match &self.update {
+            None => Ok(Renew::AsNeeded),
+            Some(names) if names.is_empty() => Ok(Renew::Everything),
+            Some(names) => match names.iter().find(|name| name.ends_with(".yml") || name.ends_with(".yaml")) {
+                Some(file) => Err(CliError::Usage(format!(
+                    "`{file}` behind `--update` is taken for a package: put the file before it"
+                ))),
+                None => Ok(Renew::Packages(names.iter().map(|name| name.to_lowercase()).collect())),
+            },
+        }
+    }
 }
 
 fn write(lock: &Lock, output: &Path, context: &Context) -> Result<Written, CliError> {
@@ -138,7 +186,7 @@ fn platforms(typed: &[Subdir], environment: &Environment) -> Result<Vec<Subdir>,
     Ok(platforms)
 }
 
-fn platform(text: &str) -> Result<Subdir, String> {
+pub(super) fn platform(text: &str) -> Result<Subdir, String> {
     match Subdir::from_str(text) {
         Ok(Subdir::NoArch) | Err(_) => {
             Err("platforms are named as in `linux-64`, `linux-aarch64`, `osx-arm64`, `osx-64`, `win-64`".to_owned())

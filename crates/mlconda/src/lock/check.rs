@@ -393,8 +393,24 @@ mod tests {
 
     #[test]
     fn what_is_not_answered_is_told_with_its_place() {
-        insta::assert_snapshot!(unmet("name: mi\nchannels: [more, lab]\nplatforms: [osx-64]\ndependencies:\n- numpy >=2\n- lab::tool\n- scipy\n- pip:\n  - rich\nvariables:\n  A: z\n  C: ''\n"), @"");
-        insta::assert_snapshot!(unmet("name: ml\nchannels: [lab, more]\ndependencies: [more::tool]\n"), @"");
+        insta::assert_snapshot!(unmet("name: mi\nchannels: [more, lab]\nplatforms: [osx-64]\ndependencies:\n- numpy >=2\n- lab::tool\n- scipy\n- pip:\n  - rich\nvariables:\n  A: z\n  C: ''\n"), @"
+        the variable `B` of the lock is not in the environment
+        environment.yml:1:1: the environment has `mi`, and the lock `ml`
+        environment.yml:2:1: the channels are `https://conda.anaconda.org/more/`, `https://conda.anaconda.org/lab/`, and it was locked from `https://conda.anaconda.org/lab/`, `https://conda.anaconda.org/more/`
+        environment.yml:3:1: the platforms are `osx-64`, and the lock is for `linux-64`
+        environment.yml:5:3: `numpy >=2` is asked for, and numpy 1.26.4 py311_3 is locked
+        environment.yml:6:3: `lab::tool` is asked for, and `https://conda.anaconda.org/more/noarch/tool-2.0-0.conda` is locked
+        environment.yml:7:3: `scipy` is asked for, and nothing of it is locked
+        environment.yml:9:5: `pip` is asked for, and nothing of it is locked
+        environment.yml:9:5: `rich` is asked for, and nothing of it is locked
+        environment.yml:11:3: the variable `A` has another value in the lock
+        environment.yml:12:3: the variable `C` is not in the lock
+        ");
+        insta::assert_snapshot!(unmet("name: ml\nchannels: [lab, more]\ndependencies: [more::tool]\n"), @"
+        `numpy >=1.20` was asked for when it was locked, and is not any more
+        the variable `A` of the lock is not in the environment
+        the variable `B` of the lock is not in the environment
+        ");
     }
 
     #[test]

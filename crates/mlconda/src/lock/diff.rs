@@ -309,8 +309,7 @@ mod tests {
     use crate::lock::{Expansion, explicit};
 
     fn lock(header: &str, packages: &[&str]) -> Lock {
-        let lines: String =
-            packages.iter().map(|package| format!("https://conda.anaconda.org/{package}\n")).collect();
+        let lines: String = packages.iter().map(|package| format!("https://conda.anaconda.org/{package}\n")).collect();
         let text = format!("# mlconda lock: 1\n{header}@EXPLICIT\n{lines}");
         explicit::parse(&text, Path::new("/srv/env.lock"), &Expansion::default()).unwrap()
     }
@@ -318,19 +317,40 @@ mod tests {
     #[test]
     fn every_kind_of_change_is_told_from_the_others() {
         let sum = |letter: &str| format!("#sha256:{}", letter.repeat(64));
-        let (first, second) = (format!("lab/noarch/f-1-0.conda{}", sum("a")), format!("lab/noarch/f-1-0.conda{}", sum("b")));
+        let (first, second) =
+            (format!("lab/noarch/f-1-0.conda{}", sum("a")), format!("lab/noarch/f-1-0.conda{}", sum("b")));
         let same = format!("lab/noarch/same-1-0.conda#{}", "a".repeat(32));
-        let old = ["lab/noarch/a-1.9-0.conda", "lab/noarch/b-2-0.conda", "lab/noarch/c-1-0.conda", "lab/noarch/d-1-0.conda", "lab/noarch/e-1-0.conda"];
-        let new = ["lab/noarch/a-1.10-0.conda", "lab/noarch/b-1-0.conda", "lab/noarch/c-1-1.conda", "more/noarch/d-1-0.conda", "lab/noarch/g-1-0.conda", "lab/noarch/same-1-0.conda"];
+        let old = [
+            "lab/noarch/a-1.9-0.conda",
+            "lab/noarch/b-2-0.conda",
+            "lab/noarch/c-1-0.conda",
+            "lab/noarch/d-1-0.conda",
+            "lab/noarch/e-1-0.conda",
+        ];
+        let new = [
+            "lab/noarch/a-1.10-0.conda",
+            "lab/noarch/b-1-0.conda",
+            "lab/noarch/c-1-1.conda",
+            "more/noarch/d-1-0.conda",
+            "lab/noarch/g-1-0.conda",
+            "lab/noarch/same-1-0.conda",
+        ];
         let header = "# pip tool @ https://h/tool-1.0-py3-none-any.whl\n# size: 7 a-1.9-0.conda\n";
         let old = lock(header, &[&old[..], &[&first, &same]].concat());
         let header = "# pip tool @ https://h/tool-1.1-py3-none-any.whl\n# size: 9 g-1-0.conda\n# variable: A=\"b\"\n";
         let new = lock(header, &[&new[..], &[&second]].concat());
         let diff = Diff::between(&old, &new);
-        let kinds: Vec<String> = diff.changes.iter().map(|change| format!("{} {:?}", change.name, change.kind())).collect();
-        assert_eq!(kinds, ["a Upgraded", "b Downgraded", "c Build", "d Channel", "e Removed", "f Hash", "g Added", "tool Upgraded"]);
+        let kinds: Vec<String> =
+            diff.changes.iter().map(|change| format!("{} {:?}", change.name, change.kind())).collect();
+        assert_eq!(
+            kinds,
+            ["a Upgraded", "b Downgraded", "c Build", "d Channel", "e Removed", "f Hash", "g Added", "tool Upgraded"]
+        );
         assert_eq!((diff.unchanged, diff.sizes()), (1, (None, None)));
-        assert_eq!(diff.settings, [Setting { kind: "variable", name: Some("A".into()), old: None, new: Some("b".into()) }]);
+        assert_eq!(
+            diff.settings,
+            [Setting { kind: "variable", name: Some("A".into()), old: None, new: Some("b".into()) }]
+        );
         assert!(Diff::between(&old, &old).is_empty());
     }
 }

@@ -90,9 +90,9 @@ pub fn update(
     let mut keepable = choices.of(previous.locks);
     keepable.retain(|record| !previous.renew.includes(name(record)));
     let searching = Search { question: &question, specs: &specs, keepable: &keepable, fixed };
-    let (records, host) = searching.least_change(&[host, &before], pinned).map_err(|(refusal, host)| {
-        unsolvable(refusal, repodata, &host)
-    })?;
+    let (records, host) = searching
+        .least_change(&[host, &before], pinned)
+        .map_err(|(refusal, host)| unsolvable(refusal, repodata, &host))?;
     Ok((Solution { records, options: *options }, host))
 }
 

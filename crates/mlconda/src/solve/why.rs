@@ -115,8 +115,7 @@ impl Inquiry<'_> {
         if let Some(why) = self.asked_for(&old.name, |spec| !old.matches(spec)) {
             return why;
         }
-        let records: Vec<&RepoDataRecord> =
-            self.repodata.records().filter(|record| name(record) == old.name).collect();
+        let records: Vec<&RepoDataRecord> = self.repodata.records().filter(|record| name(record) == old.name).collect();
         let Some(record) = find(old, &records) else { return Why::Gone };
         let refuses = |need: &str| !satisfies(&record.package_record, need);
         let by_another = || self.needed(&old.name, refuses);
@@ -149,7 +148,8 @@ impl Inquiry<'_> {
     /// What the old package needs and the solution has not.
     fn old_needs(&self, old: &RepoDataRecord) -> Option<Why> {
         let package = &old.package_record;
-        let met = |need: &str| self.chosen.get(name_of(need).as_str()).map(|record| satisfies(&record.package_record, need));
+        let met =
+            |need: &str| self.chosen.get(name_of(need).as_str()).map(|record| satisfies(&record.package_record, need));
         let mut depends = package.depends.iter().filter(|need| is_judged(need) && met(need) != Some(true));
         let mut constrains = package.constrains.iter().filter(|need| is_judged(need) && met(need) == Some(false));
         depends.next().or_else(|| constrains.next()).map(|need| Why::OldNeeds { need: need.clone() })

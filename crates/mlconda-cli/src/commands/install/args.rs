@@ -28,6 +28,7 @@ Examples:
   mlconda install a.lock b.lock              several environments, which share files by hard link
   mlconda install env.lock --verify          and prove that the environment is what the lock says
   mlconda install environment.yml            lock in memory, then install
+  mlconda install --locked environment.yml   the lock beside it, if that still answers
   mlconda install base.yml train.yml         both as one environment
 
 With --progress json, stderr has one JSON object a line, typed by its field `event`:
@@ -99,6 +100,10 @@ pub(crate) struct Args {
     /// for one because somebody edited a file of an environment that shares it, are thrown out and fetched again
     #[arg(long, conflicts_with = "dry_run")]
     verify_cache: bool,
+    /// Of an environment.yml, install the lock beside it (`NAME.lock` of `NAME.yml`, else `env.lock`), and only if it
+    /// answers the file; nothing is solved
+    #[arg(long)]
+    pub(super) locked: bool,
     #[command(flatten)]
     pub(super) locking: LockingArgs,
     /// Read everything again at the end, and prove that the environment is what the lock says

@@ -10,7 +10,8 @@ use mlconda::{
 
 use super::args::Args;
 use crate::{
-    locking::{self, Cache},
+    commands::lock::check,
+    locking::{self, Before, Cache},
     report::CliError,
     settings::Context,
     words::{count, list},
@@ -63,8 +64,16 @@ pub(super) fn read_all(args: &Args, platform: Subdir, context: &Context) -> Resu
     let environments: Vec<PathBuf> = environments.iter().chain(&args.locking.files).cloned().collect();
     if !environments.is_empty() {
         let environment = locking::read(&environments, &args.locking, context)?;
-        let made = locking::lock(&environment, &[platform], &args.locking, Cache::IfPresent, context)?;
-        locks.extend(made.into_iter().map(|lock| (environment.file.clone(), lock)));
+        if args.locked {
+            let file = check::beside(&environments, &environment, platform, context)?;
+            let lock = Lock::read(&settings.absolute(&file), &expansion)?;
+            warn_of_weak_hashes(&file, &lock, context);
+            locks.push((file, lock));
+            return Ok(locks);
+        }
+        let before = Before::default();
+        let made = locking::lock(&environment, &[platform], &before, &args.locking, Cache::IfPresent, context)?;
+        locks.extend(made.into_iter().map(|locked| (environment.file.clone(), locked.lock)));
     }
     Ok(locks)
 }

@@ -1,0 +1,169 @@
+//! What differs between two locks, in words, for programs and for pull requests: `lock` and `diff` say it alike.
+
+use std::collections::BTreeMap;
+
+use mlconda::{
+    lock::diff::{Change, Diff, Kind, Manager, Pinned, Setting},
+    solve::Why,
+};
+use serde_json::{Value, json};
+
+use crate::words::{bytes, count, enumerate};
+
+/// Why each package changed, by name.
+pub(crate) type Reasons = BTreeMap<String, Why>;
+
+/// A line for each change, each with its reason where one is known.
+pub(crate) fn lines(diff: &Diff, reasons: &Reasons) -> Vec<String> {
+    let width = diff.changes.iter().map(|change| change.name.chars().count()).max().unwrap_or_default();
+    let line = |change: &Change| {
+        let mark = match change.kind() {
+            Kind::Added => '+',
+            Kind::Removed => '-',
+            _ => ' ',
+        };
+        let reason = reasons.get(&change.name).filter(|_| change.manager == Manager::Conda);
+        let reason = reason.map(|why| format!(": {why}")).unwrap_or_default();
+        let pip = if change.manager == Manager::Pip { " (pip)" } else { "" };
+        format!("{mark} {:width$}  {}{pip}{reason}", change.name, between(change)).trim_end().to_owned()
+    };
+    let packages = diff.changes.iter().map(line);
+    packages.chain(diff.settings.iter().map(|setting| format!("  {}", in_words(setting)))).collect()
+}
+
+/// What a package was and is: `1.26.4 → 2.0.1`.
+fn between(change: &Change) -> String {
+    let (old, new) = match (&change.old, &change.new) {
+        (Some(old), Some(new)) => (old, new),
+        (Some(only), None) | (None, Some(only)) => return version(only),
+        (None, None) => return String::new(),
+    };
+    match change.kind() {
+        Kind::Build => format!("{} {} → {}", version(old), build(old), build(new)),
+        Kind::Channel => format!("{} from `{}` → `{}`", version(old), channel(old), channel(new)),
+        Kind::Hash => format!("{} {}: another archive of the same name", version(old), build(old)),
+        _ => format!("{} → {}", version(old), version(new)),
+    }
+}
+
+fn version(pinned: &Pinned) -> String {
+    pinned.version.clone().unwrap_or_else(|| "any version".to_owned())
+}
+
+fn build(pinned: &Pinned) -> &str {
+    pinned.build.as_deref().unwrap_or_default()
+}
+
+/// A channel as people call it.
+fn channel(pinned: &Pinned) -> &str {
+    pinned.channel.strip_prefix("https://conda.anaconda.org/").unwrap_or(&pinned.channel)
+}
+
+fn in_words(Setting { kind, name, old, new }: &Setting) -> String {
+    let what = name.as_ref().map_or((*kind).to_owned(), |name| format!("{kind} `{name}`"));
+    let shown = |value: &Option<String>| value.as_ref().map_or("nothing".to_owned(), |value| format!("`{value}`"));
+    format!("{what}: {} → {}", shown(old), shown(new))
+}
+
+/// All of it in a sentence.
+pub(crate) fn summary(diff: &Diff) -> String {
+    if diff.is_empty() {
+        return format!("Nothing differs: {}.", count(diff.unchanged, "package"));
+    }
+    let kinds: [(&str, &[Kind]); 6] = [
+        ("added", &[Kind::Added]),
+        ("removed", &[Kind::Removed]),
+        ("upgraded", &[Kind::Upgraded]),
+        ("downgraded", &[Kind::Downgraded]),
+        ("changed", &[Kind::Changed]),
+        ("of another build, channel or archive", &[Kind::Build, Kind::Channel, Kind::Hash]),
+    ];
+    let counts = kinds.iter().map(|(words, kinds)| (diff.count(kinds), words)).filter(|(number, _)| *number > 0);
+    let counts: Vec<String> = counts.map(|(number, words)| format!("{number} {words}")).collect();
+    let size = match diff.sizes() {
+        (Some(old), Some(new)) if old != new && !diff.changes.is_empty() => {
+            let (difference, word) = if new > old { (new - old, "more") } else { (old - new, "less") };
+            format!("; {} {word} to download", bytes(difference))
+        }
+        _ => String::new(),
+    };
+    let settings = if diff.settings.is_empty() { String::new() } else { count(diff.settings.len(), "setting") };
+    let packages = match counts.len() {
+        0 => "no package".to_owned(),
+        _ => format!("{} ({})", count(diff.changes.len(), "package"), enumerate(&counts)),
+    };
+    let what: Vec<String> = [packages, settings].into_iter().filter(|part| !part.is_empty()).collect();
+    let verb = if what.len() == 1 && diff.changes.len() == 1 { "differs" } else { "differ" };
+    format!("{} {verb}, {} the same{size}.", enumerate(&what), diff.unchanged)
+}
+
+/// For a comment on a pull request.
+pub(crate) fn markdown(diff: &Diff) -> String {
+    let mut text = format!("{}\n", summary(diff));
+    if !diff.changes.is_empty() {
+        text.push_str("\n| | package | before | after |\n|---|---|---|---|\n");
+    }
+    for change in &diff.changes {
+        let side = |pinned: &Option<Pinned>| match (pinned, change.kind()) {
+            (None, _) => String::new(),
+            (Some(pinned), Kind::Build | Kind::Hash) => format!("{} {}", version(pinned), build(pinned)),
+            (Some(pinned), Kind::Channel) => format!("{} from {}", version(pinned), channel(pinned)),
+            (Some(pinned), _) => version(pinned),
+        };
+        let pip = if change.manager == Manager::Pip { " (pip)" } else { "" };
+        let cells = [format!("`{}`{pip}", change.name), side(&change.old), side(&change.new)];
+        let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
+        text.push_str(&format!("| {} | {} |\n", kind(change.kind()), cells.join(" | ")));
+    }
+    if !diff.settings.is_empty() {
+        text.push('\n');
+    }
+    diff.settings.iter().for_each(|setting| text.push_str(&format!("- {}\n", in_words(setting))));
+    text
+}
+
+fn kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Added => "added",
+        Kind::Removed => "removed",
+        Kind::Upgraded => "upgraded",
+        Kind::Downgraded => "downgraded",
+        Kind::Changed => "changed",
+        Kind::Build => "build",
+        Kind::Channel => "channel",
+        Kind::Hash => "hash",
+    }
+}
+
+/// For programs.
+pub(crate) fn to_json(diff: &Diff, reasons: &Reasons) -> Value {
+    let (old_size, new_size) = diff.sizes();
+    json!({
+        "changes": diff.changes.iter().map(|change| change_json(change, reasons)).collect::<Vec<_>>(),
+        "settings": diff.settings.iter().map(setting_json).collect::<Vec<_>>(),
+        "unchanged": diff.unchanged,
+        "old_size": old_size,
+        "new_size": new_size,
+    })
+}
+
+fn change_json(change: &Change, reasons: &Reasons) -> Value {
+    let side = |pinned: &Option<Pinned>| {
+        pinned.as_ref().map(|Pinned { version, build, channel, hash, size }| {
+            json!({"version": version, "build": build, "channel": channel, "hash": hash, "size": size})
+        })
+    };
+    let reason = reasons.get(&change.name).filter(|_| change.manager == Manager::Conda);
+    json!({
+        "name": change.name,
+        "manager": match change.manager { Manager::Conda => "conda", Manager::Pip => "pip" },
+        "kind": kind(change.kind()),
+        "old": side(&change.old),
+        "new": side(&change.new),
+        "why": reason.map(ToString::to_string),
+    })
+}
+
+fn setting_json(Setting { kind, name, old, new }: &Setting) -> Value {
+    json!({"kind": kind, "name": name, "old": old, "new": new})
+}

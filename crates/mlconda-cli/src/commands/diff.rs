@@ -1,0 +1,240 @@
+//! `mlconda diff`: what differs between two of lock, prefix and environment.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use mlconda::{
+    Subdir,
+    environment::Environment,
+    lock::{Expansion, Lock, LockFile, Selection, Unmet, diff::Diff, kind_of},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    changes::{self, Reasons},
+    locking::{self, LockingArgs},
+    report::CliError,
+    settings::Context,
+    words::count,
+};
+
+/// Show what differs between two locks, prefixes or environments
+///
+/// Each of the two may be a lock of any kind, a prefix (its directory), or an environment.yml; which it is, its content
+/// tells. Two locks or prefixes are compared package by package, two environments by what they ask for. Between a lock
+/// and an environment, what the lock does not answer is told, as by `lock --check`. Nothing is solved, and no network
+/// is asked.
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    /// What was
+    #[arg(value_name = "OLD")]
+    old: PathBuf,
+    /// What is
+    #[arg(value_name = "NEW", required_unless_present = "textconv")]
+    new: Option<PathBuf>,
+    /// Of locks for several platforms, compare those for this one [default: all that both have]
+    #[arg(long, value_name = "PLATFORM", value_parser = super::lock::platform)]
+    platform: Option<Subdir>,
+    /// Of locks with several environments, compare this one
+    #[arg(long, value_name = "NAME")]
+    environment: Option<String>,
+    /// Print what differs as JSON
+    #[arg(long, conflicts_with = "markdown")]
+    json: bool,
+    /// Print what differs as a table in Markdown, for a comment on a pull request
+    #[arg(long)]
+    markdown: bool,
+    /// Exit with 1 if anything differs
+    #[arg(long)]
+    exit_code: bool,
+    /// Print one lock, a package a line, for `git` to compare
+    #[arg(long, conflicts_with_all = ["new", "json", "markdown", "exit_code"])]
+    textconv: bool,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  mlconda diff old.lock env.lock
+  mlconda diff <(git show main:env.lock) env.lock --markdown     for a pull request
+  mlconda diff env.lock /opt/conda/envs/ml                       what is installed, and should not be
+  mlconda diff environment.yml env.lock --exit-code              1 if the lock does not answer
+To have `git diff` and `git log -p` show locks that way:
+  git config diff.mlconda.textconv 'mlconda diff --textconv'
+  echo '*.lock diff=mlconda' >> .gitattributes
+
+With --json, stdout is one object: `old` and `new` as typed, `differs`, and either `platforms`, a list of objects with
+`platform`, `changes`, `settings`, `unchanged`, `old_size` and `new_size` (bytes of what differs; null if not known), or
+`unmet`, a list of texts. A change has `name`, `manager` (conda, pip), `kind` (added, removed, upgraded, downgraded,
+changed, build, channel, hash), and `old` and `new`, each null or with `version`, `build`, `channel`, `hash`, `size`.";
+
+/// What was typed.
+enum Side {
+    Locks(LockFile),
+    Environment(Box<Environment>),
+}
+
+/// What came of it.
+enum Outcome {
+    /// By platform, if there is one.
+    Diffs(Vec<(Option<Subdir>, Diff)>),
+    Unmet(Vec<Unmet>),
+}
+
+pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
+    let old = read(&args.old, context)?;
+    let Some(new) = &args.new else { return textconv(&old, &args, context) };
+    let outcome = match (&old, &read(new, context)?) {
+        (Side::Locks(old), Side::Locks(new)) => Outcome::Diffs(locks(old, new, &args, context)?),
+        (Side::Environment(old), Side::Environment(new)) => {
+            Outcome::Diffs(vec![(None, Diff::between_environments(old, new))])
+        }
+        (Side::Locks(locks), Side::Environment(environment)) | (Side::Environment(environment), Side::Locks(locks)) => {
+            let chosen = platforms(&[locks], &args, context);
+            let unmet = chosen.into_iter().map(|platform| Ok(select(locks, platform, &args)?.check(environment)));
+            let mut unmet: Vec<Unmet> = unmet.collect::<Result<Vec<_>, CliError>>()?.into_iter().flatten().collect();
+            unmet.dedup();
+            Outcome::Unmet(unmet)
+        }
+    };
+    let differs = match &outcome {
+        Outcome::Diffs(diffs) => diffs.iter().any(|(_, diff)| !diff.is_empty()),
+        Outcome::Unmet(unmet) => !unmet.is_empty(),
+    };
+    if args.json {
+        context.ui.json(&to_json(&outcome, differs, &args.old, new))?;
+    } else {
+        context.ui.data(words(&outcome, &args))?;
+    }
+    Ok(if args.exit_code && differs { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}
+
+/// Reads what was typed: an environment if it is no lock and is named like one.
+fn read(path: &Path, context: &Context) -> Result<Side, CliError> {
+    let settings = &context.settings;
+    let expansion = Expansion { home: settings.home.clone(), variables: settings.variables.clone() };
+    let absolute = settings.absolute(path);
+    if absolute.is_dir() {
+        return Ok(Side::Locks(LockFile::read(&absolute, &expansion)?));
+    }
+    // A pipe can be read once only.
+    let bytes = fs_err::read(&absolute)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let is_environment = path.extension().is_some_and(|kind| kind == "yml" || kind == "yaml");
+    if kind_of(&text).is_none() && is_environment {
+        let environment = locking::read(&[path.to_owned()], &LockingArgs::default(), context)?;
+        return Ok(Side::Environment(Box::new(environment)));
+    }
+    Ok(Side::Locks(LockFile::parse(&text, &absolute, &expansion)?))
+}
+
+fn select(locks: &LockFile, platform: Option<Subdir>, args: &Args) -> Result<Lock, CliError> {
+    let selection = Selection { platform, environment: args.environment.clone(), categories: Vec::new() };
+    Ok(locks.select(&selection)?)
+}
+
+/// The platforms that all of these have; `None` stands for the only one of each.
+fn platforms(files: &[&LockFile], args: &Args, context: &Context) -> Vec<Option<Subdir>> {
+    if args.platform.is_some() || files.iter().all(|file| file.platforms().len() < 2) {
+        return vec![args.platform];
+    }
+    let has = |file: &LockFile, platform: &Subdir| {
+        file.platforms().contains(platform) || file.platforms() == [Subdir::NoArch]
+    };
+    let mut all: Vec<Subdir> = Vec::new();
+    for platform in files.iter().flat_map(|file| file.platforms()) {
+        if !all.contains(&platform) && platform != Subdir::NoArch {
+            all.push(platform);
+        }
+    }
+    let (common, others): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|platform| files.iter().all(|file| has(file, platform)));
+    for platform in others {
+        let file = files.iter().find(|file| has(file, &platform)).map(|file| file.file.display().to_string());
+        context.ui.warn(&format!("only `{}` has a lock for {platform}", file.unwrap_or_default()));
+    }
+    common.into_iter().map(Some).collect()
+}
+
+fn locks(
+    old: &LockFile,
+    new: &LockFile,
+    args: &Args,
+    context: &Context,
+) -> Result<Vec<(Option<Subdir>, Diff)>, CliError> {
+    let compare =
+        |platform| Ok((platform, Diff::between(&select(old, platform, args)?, &select(new, platform, args)?)));
+    platforms(&[old, new], args, context).into_iter().map(compare).collect()
+}
+
+fn words(outcome: &Outcome, args: &Args) -> String {
+    let mut text = String::new();
+    match outcome {
+        Outcome::Unmet(unmet) => {
+            let mark = if args.markdown { "- " } else { "" };
+            unmet.iter().for_each(|unmet| text.push_str(&format!("{mark}{unmet}\n")));
+            let summary = match unmet.len() {
+                0 => "The lock answers the environment.".to_owned(),
+                number => format!("The lock does not answer the environment: {}.", count(number, "reason")),
+            };
+            text.push_str(&format!("{}{summary}\n", if args.markdown && !unmet.is_empty() { "\n" } else { "" }));
+        }
+        Outcome::Diffs(diffs) => {
+            for (platform, diff) in diffs {
+                let heading = if args.markdown { "### " } else { "" };
+                let separator = if text.is_empty() { "" } else { "\n" };
+                if let Some(platform) = platform.filter(|_| diffs.len() > 1) {
+                    text.push_str(&format!("{separator}{heading}{platform}\n\n"));
+                }
+                if args.markdown {
+                    text.push_str(&changes::markdown(diff));
+                } else {
+                    changes::lines(diff, &Reasons::new()).iter().for_each(|line| text.push_str(&format!("{line}\n")));
+                    text.push_str(&format!("{}\n", changes::summary(diff)));
+                }
+            }
+        }
+    }
+    text
+}
+
+fn to_json(outcome: &Outcome, differs: bool, old: &Path, new: &Path) -> Value {
+    let mut value = json!({"old": old, "new": new, "differs": differs});
+    match outcome {
+        Outcome::Unmet(unmet) => value["unmet"] = unmet.iter().map(ToString::to_string).collect(),
+        Outcome::Diffs(diffs) => {
+            let one = |(platform, diff): &(Option<Subdir>, Diff)| {
+                let mut one = changes::to_json(diff, &Reasons::new());
+                one["platform"] = platform.map(|platform| platform.as_str()).into();
+                one
+            };
+            value["platforms"] = diffs.iter().map(one).collect();
+        }
+    }
+    value
+}
+
+/// A lock as lines that `git` can compare: what it is for, then its packages by name.
+fn textconv(side: &Side, args: &Args, context: &Context) -> Result<ExitCode, CliError> {
+    let Side::Locks(file) = side else {
+        return Err(CliError::Usage("`--textconv` is for locks: git shows an environment.yml as it is".to_owned()));
+    };
+    let mut text = String::new();
+    for platform in platforms(&[file], args, context) {
+        let lock = select(file, platform, args)?;
+        let nothing = Lock { packages: Vec::new(), pip: Vec::new(), ..lock.clone() };
+        text.push_str(&format!("platform {}\n", lock.platform));
+        lock.specs.iter().for_each(|spec| text.push_str(&format!("spec {spec}\n")));
+        for change in Diff::between(&nothing, &lock).changes {
+            let Some(pinned) = change.new else { continue };
+            let build = pinned.build.unwrap_or_default();
+            let version = pinned.version.unwrap_or_default();
+            text.push_str(format!("{} {version} {build} {}", change.name, pinned.channel).trim_end());
+            text.push('\n');
+        }
+    }
+    context.ui.data(text)?;
+    Ok(ExitCode::SUCCESS)
+}

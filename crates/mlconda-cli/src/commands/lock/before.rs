@@ -1,0 +1,100 @@
+//! The locks that are there already: what `mlconda lock` keeps as far as it can, and what it compares with.
+
+use std::path::Path;
+
+use mlconda::{
+    Subdir,
+    environment::Environment,
+    lock::{Expansion, Lock, LockError, LockFile, Selection, kind_of, merge},
+    solve::Renew,
+};
+
+use super::Args;
+use crate::{locking::Before, report::CliError, settings::Context, words::list};
+
+/// Reads what is at the outputs, one for each platform.
+pub(super) fn read(
+    args: &Args,
+    environment: &Environment,
+    platforms: &[Subdir],
+    context: &Context,
+) -> Result<Before, CliError> {
+    let renew = args.renew()?;
+    let locks = platforms.iter().map(|platform| {
+        let output = super::output(&args.output, *platform, platforms.len());
+        of_file(&output, *platform, args, &renew, context)
+    });
+    let locks = locks.collect::<Result<Vec<_>, _>>()?;
+    if let Renew::Packages(names) = &renew {
+        let is_known = |name: &&String| {
+            let is_asked =
+                |spec: &mlconda::MatchSpec| spec.name.as_exact().is_some_and(|each| each.as_normalized() == **name);
+            environment.requirements.iter().any(|requirement| is_asked(&requirement.spec))
+                || locks.iter().flatten().any(|lock| {
+                    lock.packages.iter().any(|package| package.name == **name)
+                        || lock.pip.iter().any(|package| package.name == **name)
+                })
+        };
+        let strangers: Vec<&String> = names.iter().filter(|name| !is_known(name)).collect();
+        if !strangers.is_empty() {
+            let verb = if strangers.len() == 1 { "is" } else { "are" };
+            let message = format!("{} {verb} in no lock and not asked for, and cannot be updated", list(&strangers));
+            return Err(CliError::world(message, "check the spelling; files stand before `--update`"));
+        }
+    }
+    Ok(Before { locks, renew })
+}
+
+/// The locks in a file that are to be preferred, the best first: of a file in conflict, what is the newer of both sides,
+/// then each side.
+fn of_file(
+    output: &Path,
+    platform: Subdir,
+    args: &Args,
+    renew: &Renew,
+    context: &Context,
+) -> Result<Vec<Lock>, CliError> {
+    let settings = &context.settings;
+    let path = settings.absolute(output);
+    // A device, or nothing.
+    if !path.is_file() {
+        return Ok(Vec::new());
+    }
+    let text = String::from_utf8_lossy(&fs_err::read(&path)?).into_owned();
+    let expansion = Expansion { home: settings.home.clone(), variables: settings.variables.clone() };
+    let parse = |text: &str| -> Result<Vec<Lock>, LockError> {
+        let selection = Selection { platform: Some(platform), ..Selection::default() };
+        match LockFile::parse(text, &path, &expansion)?.select(&selection) {
+            Ok(lock) => Ok(vec![lock]),
+            // A lock for another platform, which this one takes the place of.
+            Err(LockError::Selection { .. }) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    };
+    let name = output.display();
+    let outcome = match merge::sides(&text) {
+        Some((ours, theirs)) if args.resolve_conflict => parse(&ours).and_then(|ours| {
+            let theirs = parse(&theirs)?;
+            let both = ours.first().zip(theirs.first()).map(|(ours, theirs)| merge::newer_of_both(ours, theirs));
+            Ok(both.into_iter().chain(ours).chain(theirs).collect())
+        }),
+        Some(_) if *renew != Renew::Everything => {
+            let hint = "`mlconda lock --resolve-conflict` locks anew, and keeps what both sides have where it can";
+            return Err(CliError::world(format!("`{name}` holds git's conflict markers"), hint));
+        }
+        Some(_) => Ok(Vec::new()),
+        None => parse(&text),
+    };
+    match outcome {
+        Ok(locks) => Ok(locks),
+        Err(_) if kind_of(&text).is_none() => {
+            context.ui.warn(&format!("`{name}` is no lock; the new lock takes its place"));
+            Ok(Vec::new())
+        }
+        Err(_) if *renew == Renew::Everything => Ok(Vec::new()),
+        Err(error) => Err(CliError::world(
+            format!("the lock that is there cannot be read, so nothing of it can be kept: {error}"),
+            "mend it, or lock without it: `--update`",
+        )),
+    }
+}

@@ -1,0 +1,145 @@
+//! `mlconda lock --check`: whether the locks still answer the environment; for CI, and before a commit.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use mlconda::{
+    Subdir,
+    environment::Environment,
+    lock::{Expansion, LockError, LockFile, Selection, Unmet},
+};
+use serde_json::json;
+
+use super::Args;
+use crate::{
+    locking::{self, LockingArgs},
+    report::CliError,
+    settings::Context,
+    words::count,
+};
+
+pub(super) fn run(
+    args: &Args,
+    files: &[PathBuf],
+    environment: &Environment,
+    context: &Context,
+) -> Result<ExitCode, CliError> {
+    let is_told = !args.platforms.is_empty() || !environment.platforms.is_empty();
+    let platforms = if is_told { super::platforms(&args.platforms, environment)? } else { Vec::new() };
+    let mut wanted: Vec<(PathBuf, Option<Subdir>)> = platforms
+        .iter()
+        .map(|platform| (super::output(&args.output, *platform, platforms.len()), Some(*platform)))
+        .collect();
+    // Nobody says which platform: then it is that of the lock, whatever machine asks.
+    if wanted.is_empty() {
+        wanted.push((args.output.clone(), None));
+    }
+    let (mut told, mut stale) = (Vec::new(), Vec::new());
+    for (file, platform) in &wanted {
+        let reasons = reasons(file, *platform, environment, &args.locking, context)?;
+        told.push(json!({
+            "file": file,
+            "platform": platform.map(|platform| platform.as_str()),
+            "answers": reasons.is_empty(),
+            "reasons": reasons,
+        }));
+        if reasons.is_empty() {
+            context.ui.say(&format!("`{}` answers `{}`.", file.display(), environment.file.display()));
+        } else {
+            stale.push(explained(file, &environment.file, &reasons));
+        }
+    }
+    if args.json {
+        context.ui.json(&json!({ "locks": told }))?;
+    }
+    if stale.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    Err(CliError::World { message: stale.join("\n"), hint: Some(remedy(args, files)) })
+}
+
+/// Why a lock does not answer; the first reason may be that there is none.
+fn reasons(
+    file: &Path,
+    platform: Option<Subdir>,
+    environment: &Environment,
+    options: &LockingArgs,
+    context: &Context,
+) -> Result<Vec<String>, CliError> {
+    let settings = &context.settings;
+    let expansion = Expansion { home: settings.home.clone(), variables: settings.variables.clone() };
+    let locks = match LockFile::read(&settings.absolute(file), &expansion) {
+        Err(LockError::File(error)) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(vec!["there is no such lock".to_owned()]);
+        }
+        locks => locks?,
+    };
+    let platforms = platform.map_or_else(|| locks.platforms(), |platform| vec![platform]);
+    let mut reasons = Vec::new();
+    for platform in platforms {
+        let lock = match locks.select(&Selection { platform: Some(platform), ..Selection::default() }) {
+            Ok(lock) => lock,
+            Err(LockError::Selection { message, .. }) => {
+                reasons.push(format!("it {message}"));
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let declared = locking::overrides(options, context)?;
+        let unmet = lock.check(environment).into_iter().chain(lock.check_assumed(&declared));
+        reasons.extend(unmet.map(|unmet: Unmet| unmet.to_string()));
+        reasons.extend(options.unlike(&lock));
+    }
+    reasons.dedup();
+    Ok(reasons)
+}
+
+/// That a lock does not answer, and why.
+fn explained(lock: &Path, environment: &Path, reasons: &[String]) -> String {
+    let lines: String = reasons.iter().map(|reason| format!("\n  {reason}")).collect();
+    let number = if reasons.len() > 1 { format!(", for {}", count(reasons.len(), "reason")) } else { String::new() };
+    format!("`{}` does not answer `{}`{number}:{lines}", lock.display(), environment.display())
+}
+
+fn remedy(args: &Args, files: &[PathBuf]) -> String {
+    let files: String = files.iter().map(|file| format!(" {}", file.display())).collect();
+    let platforms: String = args.platforms.iter().map(|platform| format!(" --platform {platform}")).collect();
+    format!(
+        "lock again, which changes no more than it must: `mlconda lock{files} -o {}{platforms}`",
+        args.output.display()
+    )
+}
+
+/// The lock beside an environment's file that is for a platform, if it answers: `install --locked` installs that.
+pub(crate) fn beside(
+    files: &[PathBuf],
+    environment: &Environment,
+    platform: Subdir,
+    context: &Context,
+) -> Result<PathBuf, CliError> {
+    let file = files.first().map_or(Path::new("environment.yml"), PathBuf::as_path);
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let names =
+        [format!("{stem}.lock"), format!("{stem}.{platform}.lock"), "env.lock".into(), format!("env.{platform}.lock")];
+    let places: Vec<PathBuf> = names.iter().map(|name| file.with_file_name(name)).collect();
+    let of_environment: String = files.iter().map(|file| format!(" {}", file.display())).collect();
+    let hint = |lock: &Path| format!("lock it: `mlconda lock{of_environment} -o {}`", lock.display());
+    let there: Vec<&PathBuf> = places.iter().filter(|place| context.settings.absolute(place).is_file()).collect();
+    let mut refused = None;
+    for lock in &there {
+        let reasons = reasons(lock, Some(platform), environment, &LockingArgs::default(), context)?;
+        if reasons.is_empty() {
+            return Ok((*lock).clone());
+        }
+        refused = refused.or_else(|| Some((explained(lock, file, &reasons), hint(lock))));
+    }
+    let missing = || {
+        let names: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
+        let message = format!("there is no lock beside `{}`: none of {}", file.display(), crate::words::list(&names));
+        (message, hint(&file.with_file_name("env.lock")))
+    };
+    let (message, hint) = refused.unwrap_or_else(missing);
+    Err(CliError::World { message, hint: Some(hint) })
+}
