@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod cache;
+mod change;
 mod crash;
 mod export;
 mod faults;

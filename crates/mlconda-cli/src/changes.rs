@@ -87,14 +87,16 @@ pub(crate) fn summary(diff: &Diff) -> String {
         }
         _ => String::new(),
     };
-    let settings = if diff.settings.is_empty() { String::new() } else { count(diff.settings.len(), "setting") };
-    let packages = match counts.len() {
-        0 => "no package".to_owned(),
-        _ => format!("{} ({})", count(diff.changes.len(), "package"), enumerate(&counts)),
+    let packages = match diff.changes.len() {
+        0 => "No package differs".to_owned(),
+        1 => format!("1 package differs ({})", enumerate(&counts)),
+        number => format!("{} differ ({})", count(number, "package"), enumerate(&counts)),
     };
-    let what: Vec<String> = [packages, settings].into_iter().filter(|part| !part.is_empty()).collect();
-    let verb = if what.len() == 1 && diff.changes.len() == 1 { "differs" } else { "differ" };
-    format!("{} {verb}, {} the same{size}.", enumerate(&what), diff.unchanged)
+    let settings = match diff.settings.len() {
+        0 => String::new(),
+        number => format!(", and {}", count(number, "setting")),
+    };
+    format!("{packages}{settings}; {} the same{size}.", diff.unchanged)
 }
 
 /// For a comment on a pull request.

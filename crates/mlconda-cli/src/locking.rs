@@ -337,7 +337,7 @@ fn pin(
         )));
     }
     let lock = Lock::new(environment, &target, &solution)?;
-    Ok(Locked { lock, why: solve::why(environment, repodata, &solution, previous) })
+    Ok(Locked { lock, why: solve::why(environment, repodata, &target, &solution, previous) })
 }
 
 /// `CONDA_OVERRIDE_…` first, so that what was typed counts more.

@@ -122,6 +122,12 @@ pub enum LockError {
         /// How that was seen.
         reason: String,
     },
+    /// The file holds two locks: a merge has not been finished.
+    #[error("`{}` holds git's conflict markers", .file.display())]
+    Conflict {
+        /// The file.
+        file: PathBuf,
+    },
     /// A line means nothing.
     #[error("{}:{line}: {message}\n  {text}", .file.display())]
     Line {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use indexmap::IndexMap;
-use rattler_conda_types::{GenericVirtualPackage, Version};
+use rattler_conda_types::{GenericVirtualPackage, Subdir, Version};
 
 use super::{Digest, Lock, LockedPackage, LockedPip, PipSource};
 use crate::{environment::Environment, network};
@@ -16,7 +16,7 @@ use crate::{environment::Environment, network};
 pub struct Diff {
     /// The packages that differ, by name; those of channels before those of pip.
     pub changes: Vec<Change>,
-    /// What else differs: name, platform, channels, virtual packages, variables.
+    /// What else differs: platform, name, channels, match specs, virtual packages, variables.
     pub settings: Vec<Setting>,
     /// How many packages are the same.
     pub unchanged: usize,
@@ -122,7 +122,7 @@ impl Diff {
         let settings = &mut diff.settings;
         note(settings, "name", None, old.name.clone(), new.name.clone());
         note(settings, "channels", None, Some(channels(old)), Some(channels(new)));
-        variables(settings, &old.variables, &new.variables);
+        each(settings, "variable", &sorted(&old.variables), &sorted(&new.variables));
         diff
     }
 
@@ -268,10 +268,23 @@ impl From<&LockedPip> for Pinned {
 /// What differs besides packages. A lock of another tool, or a prefix, has no word for some of it.
 fn settings(old: &Lock, new: &Lock) -> Vec<Setting> {
     let mut found = Vec::new();
-    note(&mut found, "platform", None, Some(old.platform.to_string()), Some(new.platform.to_string()));
+    // Where nothing depends on the platform, a prefix does not tell it.
+    if ![old.platform, new.platform].contains(&Subdir::NoArch) {
+        note(&mut found, "platform", None, Some(old.platform.to_string()), Some(new.platform.to_string()));
+    }
     if old.input.is_some() && new.input.is_some() {
         note(&mut found, "name", None, old.name.clone(), new.name.clone());
         note(&mut found, "channels", None, Some(old.channels.join(" ")), Some(new.channels.join(" ")));
+        let specs = |lock: &Lock| {
+            let mut specs = BTreeMap::<String, String>::new();
+            for spec in &lock.specs {
+                let known = specs.entry(crate::verify::closure::name(spec)).or_default();
+                known.push_str(if known.is_empty() { "" } else { " and " });
+                known.push_str(spec);
+            }
+            specs
+        };
+        each(&mut found, "spec", &specs(old), &specs(new));
         let machine = |lock: &Lock| -> BTreeMap<String, String> {
             let version = |package: &GenericVirtualPackage| match package.build_string.as_str() {
                 "0" => package.version.to_string(),
@@ -280,18 +293,19 @@ fn settings(old: &Lock, new: &Lock) -> Vec<Setting> {
             let packages = lock.virtual_packages.iter();
             packages.map(|package| (package.name.as_normalized().to_owned(), version(package))).collect()
         };
-        let (before, after) = (machine(old), machine(new));
-        for name in before.keys().chain(after.keys()).collect::<BTreeSet<_>>() {
-            note(&mut found, "virtual package", Some(name), before.get(name).cloned(), after.get(name).cloned());
-        }
+        each(&mut found, "virtual package", &machine(old), &machine(new));
     }
-    variables(&mut found, &old.variables, &new.variables);
+    each(&mut found, "variable", &sorted(&old.variables), &sorted(&new.variables));
     found
 }
 
-fn variables(found: &mut Vec<Setting>, old: &IndexMap<String, String>, new: &IndexMap<String, String>) {
+fn sorted(variables: &IndexMap<String, String>) -> BTreeMap<String, String> {
+    variables.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+fn each(found: &mut Vec<Setting>, kind: &'static str, old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) {
     for name in old.keys().chain(new.keys()).collect::<BTreeSet<_>>() {
-        note(found, "variable", Some(name), old.get(name).cloned(), new.get(name).cloned());
+        note(found, kind, Some(name), old.get(name).cloned(), new.get(name).cloned());
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rattler_conda_types::Subdir;
 
-use super::{Expansion, Lock, LockError, explicit};
+use super::{Expansion, Lock, LockError, explicit, merge};
 use crate::{
     environment::{EnvironmentError, decode},
     prefix::Prefix,
@@ -89,6 +89,9 @@ impl LockFile {
     /// # Errors
     /// If the text is no lock.
     pub fn parse(text: &str, file: &Path, expansion: &Expansion) -> Result<Self, LockError> {
+        if merge::sides(text).is_some() {
+            return Err(LockError::Conflict { file: file.to_owned() });
+        }
         let text = decode::normalize(text);
         Ok(Self::of(explicit::parse(&text, file, expansion)?, file, LockKind::Explicit))
     }

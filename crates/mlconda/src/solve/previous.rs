@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use rattler_conda_types::{MatchSpec, Matches, PackageName, ParseStrictness, RepoDataRecord};
+use rattler_conda_types::{GenericVirtualPackage, MatchSpec, Matches, PackageName, ParseStrictness, RepoDataRecord};
 
 use super::{
     ChannelPriority, Solution, SolveError, SolveOptions, check,
@@ -70,25 +70,26 @@ pub fn update(
     options: &SolveOptions,
     previous: Previous<'_>,
 ) -> Result<(Solution, Host), SolveError> {
-    if previous.locks.is_empty() || *previous.renew == Renew::Everything {
+    let Some(lock) = previous.locks.first().filter(|_| *previous.renew != Renew::Everything) else {
         return super::solve_for_oldest(environment, repodata, host, pinned, options);
-    }
+    };
     check(environment, repodata, host)?;
     let question = Question::new(environment, repodata, *options);
     let specs = question.specs();
     let mut before = as_before(host, previous.locks, pinned);
     let mut fixed = Kept::default();
-    if let Renew::Packages(names) = previous.renew {
+    let renewed = renewed(repodata, &host_changes(host, lock), previous);
+    if !renewed.is_empty() {
         let (outcome, raised) = question.ask_for_oldest(&specs, &before, pinned);
         let fresh = outcome.map_err(|refusal| unsolvable(refusal, repodata, &raised))?;
-        let renewed = fresh.iter().filter(|record| names.contains(name(record)));
+        let renewed = fresh.iter().filter(|record| renewed.contains(name(record)));
         fixed.only.extend(renewed.map(|record| (name(record).to_owned(), record.url.clone())));
         before = raised;
     }
     let buckets: Vec<Bucket<'_>> = question.buckets().collect();
     let choices = Choices::new(&buckets, &question, &before);
     let mut keepable = choices.of(previous.locks);
-    keepable.retain(|record| !previous.renew.includes(name(record)));
+    keepable.retain(|record| !renewed.contains(name(record)));
     let searching = Search { question: &question, specs: &specs, keepable: &keepable, fixed };
     let (records, host) = searching
         .least_change(&[host, &before], pinned)
@@ -110,6 +111,48 @@ fn as_before(host: &Host, locks: &[Lock], pinned: &[Override]) -> Host {
         }
     }
     raised
+}
+
+/// The virtual packages that the machine has and that of the lock had not, or the other way round, or of which it has
+/// another kind: a GPU, a processor. Versions do not count, for a newer system needs no other packages.
+pub(super) fn host_changes(host: &Host, lock: &Lock) -> Vec<String> {
+    if lock.input.is_none() || lock.platform != host.platform {
+        return Vec::new();
+    }
+    let kinds = |packages: &[GenericVirtualPackage]| -> BTreeSet<(String, String)> {
+        let kind = |package: &GenericVirtualPackage| {
+            (package.name.as_normalized().to_owned(), package.build_string.as_str().to_owned())
+        };
+        packages.iter().map(kind).collect()
+    };
+    let (before, now) = (kinds(&lock.virtual_packages), kinds(&host.virtual_packages));
+    let mut names: Vec<String> = before.symmetric_difference(&now).map(|(name, _)| name.clone()).collect();
+    names.dedup();
+    names
+}
+
+/// What is not to stay: what is to be renewed, and what comes in one build for machines that have one of these virtual
+/// packages and in another for those that have not.
+fn renewed(repodata: &Repodata, changes: &[String], previous: Previous<'_>) -> BTreeSet<String> {
+    let mut names = match previous.renew {
+        Renew::Packages(names) => names.clone(),
+        Renew::AsNeeded | Renew::Everything => BTreeSet::new(),
+    };
+    if !changes.is_empty() {
+        let particular = repodata.records().filter(|record| is_particular(record, changes).is_some());
+        names.extend(particular.map(|record| name(record).to_owned()));
+    }
+    names
+}
+
+/// The first of these virtual packages that a record names.
+pub(super) fn is_particular<'a>(record: &RepoDataRecord, changes: &'a [String]) -> Option<&'a str> {
+    let package = &record.package_record;
+    let needs = |change: &&String| {
+        let mut needs = package.depends.iter().chain(&package.constrains).filter(|need| need.starts_with("__"));
+        needs.any(|need| name_of(need) == **change)
+    };
+    changes.iter().find(needs).map(String::as_str)
 }
 
 fn name(record: &RepoDataRecord) -> &str {

@@ -342,8 +342,8 @@ fn updated(
     };
     let locks: Vec<_> = locked.iter().map(lock).collect();
     let previous = Previous { locks: &locks, renew: &renew };
-    let (solution, _) = update(&environment, &repodata, &linux(), &[], &SolveOptions::default(), previous).unwrap();
-    let why = why(&environment, &repodata, &solution, previous);
+    let (solution, host) = update(&environment, &repodata, &linux(), &[], &SolveOptions::default(), previous).unwrap();
+    let why = why(&environment, &repodata, &host, &solution, previous);
     let names = solution.records.iter().map(|record| {
         record
             .url

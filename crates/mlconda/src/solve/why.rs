@@ -9,9 +9,13 @@ use std::{
 
 use rattler_conda_types::{PackageName, RepoDataRecord};
 
-use super::{Previous, Solution, previous::find};
+use super::{
+    Previous, Solution,
+    previous::{find, host_changes, is_particular},
+};
 use crate::{
     environment::{Environment, Location},
+    host::Host,
     lock::LockedPackage,
     repodata::Repodata,
     verify::closure::{is_judged, name as name_of, satisfies},
@@ -32,6 +36,11 @@ pub enum Why {
     },
     /// It was to be renewed.
     Renewed,
+    /// The machine has something that it had not, or the other way round, and there are builds for either.
+    Machine {
+        /// The virtual package's name.
+        name: String,
+    },
     /// The channels do not have the old one any more.
     Gone,
     /// Another package of the solution needs it, or needs another version of it.
@@ -61,6 +70,7 @@ impl Display for Why {
                 write!(f, "`{spec}` is asked for by {}:{}", file.display(), location.line)
             }
             Self::Renewed => f.write_str("renewed with `--update`"),
+            Self::Machine { name } => write!(f, "`{name}` is declared otherwise than before"),
             Self::Gone => f.write_str("the old one is no longer in the channel"),
             Self::NeededBy { package, need } => write!(f, "{package} needs `{need}`"),
             Self::OldNeeds { need } => write!(f, "the old one needs `{need}`"),
@@ -71,16 +81,19 @@ impl Display for Why {
     }
 }
 
-/// Why each package changed that is not as the first of the previous locks has it, by name.
+/// Why each package changed that is not as the first of the previous locks has it, by name. The host is that of the
+/// solution.
 pub fn why(
     environment: &Environment,
     repodata: &Repodata,
+    host: &Host,
     solution: &Solution,
     previous: Previous<'_>,
 ) -> BTreeMap<String, Why> {
     let Some(lock) = previous.locks.first() else { return BTreeMap::new() };
     let chosen: HashMap<&str, &RepoDataRecord> = solution.records.iter().map(|record| (name(record), record)).collect();
-    let inquiry = Inquiry { environment, repodata, solution, chosen };
+    let changes = host_changes(host, lock);
+    let inquiry = Inquiry { environment, repodata, solution, chosen, changes };
     let old: HashMap<&str, &LockedPackage> =
         lock.packages.iter().map(|package| (package.name.as_str(), package)).collect();
     let mut reasons = BTreeMap::new();
@@ -104,6 +117,7 @@ struct Inquiry<'a> {
     repodata: &'a Repodata,
     solution: &'a Solution,
     chosen: HashMap<&'a str, &'a RepoDataRecord>,
+    changes: Vec<String>,
 }
 
 impl Inquiry<'_> {
@@ -117,6 +131,10 @@ impl Inquiry<'_> {
         }
         let records: Vec<&RepoDataRecord> = self.repodata.records().filter(|record| name(record) == old.name).collect();
         let Some(record) = find(old, &records) else { return Why::Gone };
+        let particular = records.iter().find_map(|record| is_particular(record, &self.changes));
+        if let Some(name) = particular {
+            return Why::Machine { name: name.to_owned() };
+        }
         let refuses = |need: &str| !satisfies(&record.package_record, need);
         let by_another = || self.needed(&old.name, refuses);
         by_another().or_else(|| self.old_needs(record)).unwrap_or_else(|| self.not_offered(record))

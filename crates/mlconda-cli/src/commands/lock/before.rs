@@ -5,7 +5,7 @@ use std::path::Path;
 use mlconda::{
     Subdir,
     environment::Environment,
-    lock::{Expansion, Lock, LockError, LockFile, Selection, kind_of, merge},
+    lock::{Expansion, Lock, LockError, LockFile, Selection, kind_of, merge, normalize},
     solve::Renew,
 };
 
@@ -32,7 +32,7 @@ pub(super) fn read(
             environment.requirements.iter().any(|requirement| is_asked(&requirement.spec))
                 || locks.iter().flatten().any(|lock| {
                     lock.packages.iter().any(|package| package.name == **name)
-                        || lock.pip.iter().any(|package| package.name == **name)
+                        || lock.pip.iter().any(|package| package.name == normalize(name))
                 })
         };
         let strangers: Vec<&String> = names.iter().filter(|name| !is_known(name)).collect();
@@ -78,10 +78,7 @@ fn of_file(
             let both = ours.first().zip(theirs.first()).map(|(ours, theirs)| merge::newer_of_both(ours, theirs));
             Ok(both.into_iter().chain(ours).chain(theirs).collect())
         }),
-        Some(_) if *renew != Renew::Everything => {
-            let hint = "`mlconda lock --resolve-conflict` locks anew, and keeps what both sides have where it can";
-            return Err(CliError::world(format!("`{name}` holds git's conflict markers"), hint));
-        }
+        Some(_) if *renew != Renew::Everything => return Err(LockError::Conflict { file: output.to_owned() }.into()),
         Some(_) => Ok(Vec::new()),
         None => parse(&text),
     };
