@@ -421,7 +421,13 @@ fn a_lock_that_two_branches_changed_becomes_one() {
     error: `env.lock` holds git's conflict markers
     hint: `mlconda lock --resolve-conflict` locks anew, and keeps what both sides have where it can
     ");
-    assert_snapshot!(world.lock(&["--check"]).failure(1), @"");
+    assert_snapshot!(world.lock(&["--check"]).failure(1), @"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: `[TEMP]/work/env.lock` holds git's conflict markers
+    hint: `mlconda lock --resolve-conflict` locks anew, and keeps what both sides have where it can
+    ");
     assert_snapshot!(world.lock(&["--resolve-conflict"]).success(), @"
     exit code 0
     --- stdout

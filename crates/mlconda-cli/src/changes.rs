@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use mlconda::{
-    lock::diff::{Change, Diff, Kind, Manager, Pinned, Setting},
+    lock::{
+        Lock,
+        diff::{Change, Diff, Kind, Manager, Pinned, Setting},
+    },
     solve::Why,
 };
 use serde_json::{Value, json};
@@ -11,7 +14,20 @@ use serde_json::{Value, json};
 use crate::words::{bytes, count, enumerate};
 
 /// Why each package changed, by name.
-pub(crate) type Reasons = BTreeMap<String, Why>;
+pub(crate) type Reasons = BTreeMap<String, String>;
+
+/// What differs from the locks that were there, the best first; nothing, if there were none. Of two sides of a merge, the
+/// first is compared with.
+pub(crate) fn since(before: &[Lock], lock: &Lock, why: &BTreeMap<String, Why>) -> Option<(Diff, Reasons)> {
+    let mut reasons: Reasons = why.iter().map(|(name, why)| (name.clone(), why.to_string())).collect();
+    if let [_, ours, theirs] = before {
+        for package in lock.packages.iter().filter(|package| theirs.packages.iter().any(|it| it.url == package.url)) {
+            reasons.insert(package.name.clone(), "as the other side has it".to_owned());
+        }
+        return Some((Diff::between(ours, lock), reasons));
+    }
+    before.first().map(|old| (Diff::between(old, lock), reasons))
+}
 
 /// A line for each change, each with its reason where one is known.
 pub(crate) fn lines(diff: &Diff, reasons: &Reasons) -> Vec<String> {
@@ -162,7 +178,7 @@ fn change_json(change: &Change, reasons: &Reasons) -> Value {
         "kind": kind(change.kind()),
         "old": side(&change.old),
         "new": side(&change.new),
-        "why": reason.map(ToString::to_string),
+        "why": reason,
     })
 }
 

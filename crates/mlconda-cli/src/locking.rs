@@ -1,7 +1,7 @@
 //! From an environment.yml to locks in memory: what `lock` writes to files, and `install` installs at once.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::SystemTime,
@@ -15,10 +15,12 @@ use mlconda::{
     network::Client,
     progress::{Event, Progress},
     repodata::{self, Access, Repodata, RepodataError, RepodataOptions},
-    solve::{self, ChannelPriority, Cutoff, Effort, Pip, Previous, Renew, SolveError, SolveOptions, UnknownPackage},
+    solve::{
+        self, ChannelPriority, Cutoff, Effort, Pip, Previous, Renew, SolveError, SolveOptions, UnknownPackage, Why,
+    },
 };
 
-use crate::{changes::Reasons, progress::Display, report::CliError, settings::Context, words::list};
+use crate::{progress::Display, report::CliError, settings::Context, words::list};
 
 /// What decides on a lock besides the file
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -131,7 +133,7 @@ impl Before {
 pub(crate) struct Locked {
     pub(crate) lock: Lock,
     /// Why each of its packages changed that is not as it was before.
-    pub(crate) why: Reasons,
+    pub(crate) why: BTreeMap<String, Why>,
 }
 
 /// Reads an environment, merged from these files, and says what deserves a word about it.

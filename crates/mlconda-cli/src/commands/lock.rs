@@ -13,7 +13,7 @@ use std::{
 use mlconda::{
     Subdir,
     environment::Environment,
-    lock::{Digest, Lock, LockError, LockedPackage, Written, diff::Diff},
+    lock::{Digest, Lock, LockError, LockedPackage, Written},
     solve::Renew,
 };
 use serde_json::{Value, json};
@@ -102,10 +102,9 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
             false => Some(write(lock, &output, context)?),
         };
         let mut value = to_json(lock, &output, written);
-        if let Some(old) = before.of(index).first() {
-            let diff = Diff::between(old, lock);
-            changes::lines(&diff, why).iter().for_each(|line| context.ui.say(line));
-            value["changes"] = changes::to_json(&diff, why)["changes"].take();
+        if let Some((diff, reasons)) = changes::since(before.of(index), lock, why) {
+            changes::lines(&diff, &reasons).iter().for_each(|line| context.ui.say(line));
+            value["changes"] = changes::to_json(&diff, &reasons)["changes"].take();
         }
         printed.push(value);
         if args.dry_run && !args.json {

@@ -204,7 +204,7 @@ impl<'a> Choices<'a> {
         let mut found: HashMap<&str, &'a RepoDataRecord> = HashMap::new();
         for package in locks.iter().flat_map(|lock| &lock.packages) {
             if !found.contains_key(package.name.as_str())
-                && let Some(record) = self.same(package).filter(|record| self.can_stay(record))
+                && let Some(record) = self.best(package)
             {
                 found.insert(name(record), record);
             }
@@ -215,9 +215,20 @@ impl<'a> Choices<'a> {
         kept
     }
 
-    /// The channel's record of a locked package: by hash, else by name, version and build.
-    fn same(&self, package: &LockedPackage) -> Option<&'a RepoDataRecord> {
-        find(package, self.records.get(package.name.as_str())?)
+    /// The record of a locked package, or else one of the same version: another python asks for another build, and not
+    /// for another version.
+    fn best(&self, package: &LockedPackage) -> Option<&'a RepoDataRecord> {
+        let records = self.records.get(package.name.as_str())?;
+        if let Some(same) = find(package, records).filter(|record| self.can_stay(record)) {
+            return Some(same);
+        }
+        let flavour = flavour(&package.build);
+        let others = records.iter().filter(|record| record.package_record.version.as_str() == package.version);
+        let key = |record: &&&RepoDataRecord| {
+            let package = &record.package_record;
+            (self::flavour(package.build.as_str()) == flavour, package.build_number, package.timestamp)
+        };
+        others.filter(|record| self.can_stay(record)).max_by_key(key).copied()
     }
 
     /// Whether nothing that is certain stands against a record: what is asked for, and the machine.
@@ -251,6 +262,14 @@ impl<'a> Choices<'a> {
         let Ok(spec) = MatchSpec::from_str(need, ParseStrictness::Lenient) else { return true };
         self.host.virtual_packages.iter().any(|package| spec.matches(package))
     }
+}
+
+/// What of a build string names a variant (`cpu`, `nompi`), and not a python, a hash or a number.
+fn flavour(build: &str) -> Vec<&str> {
+    let is_hash = |part: &str| part.len() >= 8 && part.rsplit('h').next().is_some_and(|hash| hash.len() == 7);
+    let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    let is_python = |part: &str| ["py", "cp"].iter().any(|tag| part.strip_prefix(tag).is_some_and(is_number));
+    build.split('_').filter(|part| !is_hash(part) && !is_number(part) && !is_python(part)).collect()
 }
 
 /// The record of a locked package among those of its name.

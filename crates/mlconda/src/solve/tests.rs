@@ -350,7 +350,8 @@ fn updated(
             .as_str()
             .trim_start_matches(FIRST)
             .trim_start_matches("noarch/")
-            .trim_end_matches("-0.conda")
+            .trim_end_matches(".conda")
+            .trim_end_matches("-0")
             .to_owned()
     });
     (names.sorted().collect(), why.iter().map(|(name, why)| format!("{name}: {why}")).collect())
@@ -499,6 +500,23 @@ fn what_is_gone_hidden_or_too_much_for_the_machine_is_replaced() {
     let newer = vec![record(FIRST, "tool-2.0-0", &["__glibc >=2.40"]), record(FIRST, "tool-1.0-0", &[])];
     assert_eq!(updated("- tool", vec![raised], &[&["tool-2.0-0"]], Renew::AsNeeded).0, ["tool-2.0"]);
     assert_eq!(updated("- tool", vec![newer], &[&["tool-2.0-0"]], Renew::AsNeeded).0, ["tool-1.0"]);
+}
+
+#[test]
+fn where_a_build_cannot_stay_its_version_does() {
+    let build = |stem: &str, core: &str| record(FIRST, stem, &[core]);
+    let records = vec![
+        record(FIRST, "core-1.0-0", &[]),
+        record(FIRST, "core-2.0-0", &[]),
+        build("tool-1.0-cpu_py1habcdef0_0", "core <2"),
+        build("tool-1.0-cpu_py2habcdef1_0", "core >=2"),
+        build("tool-1.0-gpu_py2habcdef2_0", "core >=2"),
+        build("tool-1.5-cpu_py2habcdef3_0", "core"),
+    ];
+    let old: &[&[&str]] = &[&["core-1.0-0", "tool-1.0-cpu_py1habcdef0_0"]];
+    let (chosen, why) = updated("- core >=2\n- tool", vec![records], old, Renew::AsNeeded);
+    assert_eq!(chosen, ["core-2.0", "tool-1.0-cpu_py2habcdef1_0"]);
+    assert_eq!(why, ["core: `core >=2` is asked for by environment.yml:3", "tool: the old one needs `core <2`"]);
 }
 
 #[test]
