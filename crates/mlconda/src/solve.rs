@@ -6,6 +6,7 @@
 //! the chosen records are what the channels have.
 
 mod explain;
+mod narrow;
 mod options;
 mod previous;
 mod question;

@@ -1,29 +1,31 @@
 //! A solve that changes no more of a lock than it must.
 //!
 //! First, all that was locked and still answers is fixed, as if there were nothing else: mostly that is the solution, and
-//! found at once. If it is none, the solver is asked with what was locked as its first choice, and then what it changed is
-//! put back, half by half, as far as there is still a solution. So what changed had to: none of it could have stayed
-//! together with all that did. How often is asked is bounded by a number, not by a clock.
+//! found at once. If it is none, the environment is solved as if there were no lock, and of each package there are only
+//! two left to choose from: the one that was locked, and the one of that solution. So there is a solution, and it is near.
+//! What it changed is then put back, half by half, as far as there is still one: what remains changed had to, for none of
+//! it could have stayed together with all that did. Where a build had to go, its version stays if another build of it
+//! fits. How often is asked is bounded by a number, not by a clock.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use rattler_conda_types::{GenericVirtualPackage, MatchSpec, Matches, PackageName, ParseStrictness, RepoDataRecord};
 
 use super::{
-    ChannelPriority, Solution, SolveError, SolveOptions, check,
+    ChannelPriority, Solution, SolveError, SolveOptions, check, narrow,
     question::{Bucket, Kept, Question},
     unsolvable,
 };
 use crate::{
     environment::Environment,
     host::{Host, Override},
-    lock::{Digest, Lock, LockedPackage},
+    lock::{Digest, Lock, LockedPackage, dependency_name},
     repodata::Repodata,
-    verify::closure::{is_judged, name as name_of},
+    verify::closure::{is_judged, name as name_of, satisfies},
 };
 
 /// How often is asked for more of what was locked, once it is known that not all of it can stay.
-const EFFORT: usize = 64;
+const EFFORT: usize = 256;
 
 /// What was locked before, and what of it is to be renewed.
 #[derive(Clone, Copy, Debug)]
@@ -76,24 +78,35 @@ pub fn update(
     check(environment, repodata, host)?;
     let question = Question::new(environment, repodata, *options);
     let specs = question.specs();
-    let mut before = as_before(host, previous.locks, pinned);
-    let mut fixed = Kept::default();
+    let before = as_before(host, previous.locks, pinned);
     let renewed = renewed(repodata, &host_changes(host, lock), previous);
-    if !renewed.is_empty() {
-        let (outcome, raised) = question.ask_for_oldest(&specs, &before, pinned);
-        let fresh = outcome.map_err(|refusal| unsolvable(refusal, repodata, &raised))?;
+    let fresh = || {
+        let (outcome, host) = question.ask_for_oldest(&specs, &before, pinned);
+        outcome.map(|records| (records, host.clone())).map_err(|refusal| unsolvable(refusal, repodata, &host))
+    };
+    let told = if renewed.is_empty() { None } else { Some(fresh()?) };
+    let machine = &told.as_ref().map_or(&before, |(_, host)| host).clone();
+    let mut fixed = Kept::default();
+    if let Some((fresh, _)) = &told {
         let renewed = fresh.iter().filter(|record| renewed.contains(name(record)));
         fixed.only.extend(renewed.map(|record| (name(record).to_owned(), record.url.clone())));
-        before = raised;
     }
     let buckets: Vec<Bucket<'_>> = question.buckets().collect();
-    let choices = Choices::new(&buckets, &question, &before);
+    let choices = Choices::new(&buckets, &question, machine);
     let mut keepable = choices.of(previous.locks);
     keepable.retain(|record| !renewed.contains(name(record)));
-    let searching = Search { question: &question, specs: &specs, keepable: &keepable, fixed };
-    let (records, host) = searching
-        .least_change(&[host, &before], pinned)
-        .map_err(|(refusal, host)| unsolvable(refusal, repodata, &host))?;
+    let search = Search { question: &question, choices: &choices, specs: &specs, keepable: &keepable, fixed };
+    let same_machine = if host == machine { &[machine][..] } else { &[host, machine] };
+    let as_it_was =
+        same_machine.iter().find_map(|host| Some((search.ask_keeping(&buckets, &keepable, host)?, (*host).clone())));
+    let (records, host) = match as_it_was {
+        Some(found) => found,
+        None => {
+            let (fresh, host) = told.map_or_else(fresh, Ok)?;
+            (search.between(&buckets, fresh, &host), host)
+        }
+    };
+    let records = search.keep_versions(&buckets, records, lock, &host);
     Ok((Solution { records, options: *options }, host))
 }
 
@@ -204,7 +217,7 @@ impl<'a> Choices<'a> {
         let mut found: HashMap<&str, &'a RepoDataRecord> = HashMap::new();
         for package in locks.iter().flat_map(|lock| &lock.packages) {
             if !found.contains_key(package.name.as_str())
-                && let Some(record) = self.best(package)
+                && let Some(record) = self.same(package).filter(|record| self.can_stay(record))
             {
                 found.insert(name(record), record);
             }
@@ -215,20 +228,23 @@ impl<'a> Choices<'a> {
         kept
     }
 
-    /// The record of a locked package, or else one of the same version: another python asks for another build, and not
-    /// for another version.
-    fn best(&self, package: &LockedPackage) -> Option<&'a RepoDataRecord> {
-        let records = self.records.get(package.name.as_str())?;
-        if let Some(same) = find(package, records).filter(|record| self.can_stay(record)) {
-            return Some(same);
-        }
+    /// The channel's record of a locked package.
+    fn same(&self, package: &LockedPackage) -> Option<&'a RepoDataRecord> {
+        find(package, self.records.get(package.name.as_str())?)
+    }
+
+    /// The builds of a locked package's version that can be in a solution, the most alike first.
+    fn builds(&self, package: &LockedPackage) -> Vec<&'a RepoDataRecord> {
         let flavour = flavour(&package.build);
-        let others = records.iter().filter(|record| record.package_record.version.as_str() == package.version);
-        let key = |record: &&&RepoDataRecord| {
+        let records = self.records.get(package.name.as_str()).map_or(&[][..], Vec::as_slice);
+        let same = records.iter().filter(|record| record.package_record.version.as_str() == package.version);
+        let mut builds: Vec<_> = same.filter(|record| self.can_stay(record)).copied().collect();
+        builds.sort_by_key(|record| {
             let package = &record.package_record;
             (self::flavour(package.build.as_str()) == flavour, package.build_number, package.timestamp)
-        };
-        others.filter(|record| self.can_stay(record)).max_by_key(key).copied()
+        });
+        builds.reverse();
+        builds
     }
 
     /// Whether nothing that is certain stands against a record: what is asked for, and the machine.
@@ -296,33 +312,32 @@ pub(super) fn find<'a>(package: &LockedPackage, records: &[&'a RepoDataRecord]) 
 /// The search for the solution that changes the least.
 struct Search<'a> {
     question: &'a Question<'a>,
+    choices: &'a Choices<'a>,
     specs: &'a [MatchSpec],
     keepable: &'a [&'a RepoDataRecord],
     fixed: Kept<'a>,
 }
 
 impl<'a> Search<'a> {
-    /// `hosts` are the machine as it is declared, and as it was assumed before.
-    fn least_change(
-        &self,
-        hosts: &[&Host; 2],
-        pinned: &[Override],
-    ) -> Result<(Vec<RepoDataRecord>, Host), (super::Refusal, Host)> {
-        let [declared, before] = hosts;
-        for host in hosts.iter().take(if declared == before { 1 } else { 2 }) {
-            if let Some(records) = self.ask_keeping(self.keepable, host) {
-                return Ok((records, (*host).clone()));
-            }
-        }
-        let preferring = Kept { favored: self.keepable.to_vec(), ..self.fixed.clone() };
-        let (outcome, host) = self.question.ask_for_oldest_keeping(self.specs, before, pinned, &preferring);
-        let mut best = match outcome {
-            Ok(records) => records,
-            Err(refusal) => return Err((refusal, host)),
+    /// A solution between what was locked and a fresh one, as near to what was locked as can be.
+    fn between(&self, buckets: &[Bucket<'a>], fresh: Vec<RepoDataRecord>, host: &Host) -> Vec<RepoDataRecord> {
+        let both: HashSet<&url::Url> =
+            self.keepable.iter().map(|record| &record.url).chain(fresh.iter().map(|record| &record.url)).collect();
+        let of_both = |Bucket { records, tier }: &Bucket<'a>| Bucket {
+            records: records.iter().copied().filter(|record| both.contains(&record.url)).collect(),
+            tier: *tier,
         };
+        let buckets: Vec<Bucket<'_>> = buckets.iter().map(of_both).collect();
+        let counts = |record: &RepoDataRecord| self.fixed.only.get(name(record)).is_none_or(|url| *url == record.url);
+        let possible = narrow::possible(&buckets, self.specs, counts);
+        let keepable: Vec<_> =
+            self.keepable.iter().filter(|record| possible.contains(record.url.as_str())).copied().collect();
+        let preferring = Kept { favored: keepable.clone(), ..self.fixed.clone() };
+        let best = self.question.ask_among(&buckets, self.specs, host, &preferring);
+        let mut best = best.unwrap_or(fresh);
         let chosen: HashMap<&str, &url::Url> = best.iter().map(|record| (name(record), &record.url)).collect();
         let (mut kept, mut changed) = (Vec::new(), Vec::new());
-        for record in self.keepable {
+        for record in &keepable {
             match chosen.get(name(record)) {
                 Some(url) if **url == record.url => kept.push(*record),
                 Some(_) => changed.push(*record),
@@ -330,13 +345,14 @@ impl<'a> Search<'a> {
             }
         }
         let mut effort = EFFORT;
-        self.put_back(&changed, &mut kept, &mut best, &host, &mut effort);
-        Ok((best, host))
+        self.put_back(&buckets, &changed, &mut kept, &mut best, host, &mut effort);
+        best
     }
 
     /// Puts back as many of these as there is a solution with, half by half.
     fn put_back(
         &self,
+        buckets: &[Bucket<'_>],
         changed: &[&'a RepoDataRecord],
         kept: &mut Vec<&'a RepoDataRecord>,
         best: &mut Vec<RepoDataRecord>,
@@ -348,23 +364,72 @@ impl<'a> Search<'a> {
         }
         *effort -= 1;
         let tried: Vec<_> = kept.iter().chain(changed).copied().collect();
-        if let Some(records) = self.ask_keeping(&tried, host) {
+        if let Some(records) = self.ask_keeping(buckets, &tried, host) {
             (*kept, *best) = (tried, records);
             return;
         }
         if changed.len() > 1 {
             let (first, second) = changed.split_at(changed.len() / 2);
-            self.put_back(first, kept, best, host, effort);
-            self.put_back(second, kept, best, host, effort);
+            self.put_back(buckets, first, kept, best, host, effort);
+            self.put_back(buckets, second, kept, best, host, effort);
         }
     }
 
     /// A solution in which these are as they were, if they are in it at all.
-    fn ask_keeping(&self, records: &[&'a RepoDataRecord], host: &Host) -> Option<Vec<RepoDataRecord>> {
+    fn ask_keeping(
+        &self,
+        buckets: &[Bucket<'_>],
+        records: &[&'a RepoDataRecord],
+        host: &Host,
+    ) -> Option<Vec<RepoDataRecord>> {
         let mut kept = self.fixed.clone();
         kept.only.extend(records.iter().map(|record| (name(record).to_owned(), record.url.clone())));
         let fixed: HashSet<&str> = records.iter().map(|record| name(record)).collect();
         kept.favored = self.keepable.iter().filter(|record| !fixed.contains(name(record))).copied().collect();
-        self.question.ask_keeping(self.specs, host, &kept).ok()
+        self.question.ask_among(buckets, self.specs, host, &kept).ok()
     }
+
+    /// Puts back versions where the build could not stay, for another python, say: one by one, where another build of the
+    /// version goes with everything else as it is.
+    fn keep_versions(
+        &self,
+        buckets: &[Bucket<'_>],
+        best: Vec<RepoDataRecord>,
+        lock: &Lock,
+        host: &Host,
+    ) -> Vec<RepoDataRecord> {
+        let mut chosen: HashMap<&str, &RepoDataRecord> = best.iter().map(|record| (name(record), record)).collect();
+        let mut swapped = false;
+        for package in &lock.packages {
+            let Some(now) = chosen.get(package.name.as_str()) else { continue };
+            let is_renewed = self.fixed.only.contains_key(&package.name);
+            if is_renewed || now.package_record.version.as_str() == package.version {
+                continue;
+            }
+            if let Some(build) = self.choices.builds(package).into_iter().find(|build| fits(build, &chosen)) {
+                chosen.insert(name(build), build);
+                swapped = true;
+            }
+        }
+        if !swapped {
+            return best;
+        }
+        let only = chosen.values().map(|record| (name(record).to_owned(), record.url.clone())).collect();
+        let kept = Kept { only, favored: Vec::new() };
+        self.question.ask_among(buckets, self.specs, host, &kept).unwrap_or(best)
+    }
+}
+
+/// Whether a record can take the place of the one of its name, and nothing else need change.
+fn fits(record: &RepoDataRecord, chosen: &HashMap<&str, &RepoDataRecord>) -> bool {
+    let met = |need: &str| chosen.get(name_of(need).as_str()).map(|other| satisfies(&other.package_record, need));
+    let package = &record.package_record;
+    let own = package.depends.iter().filter(|need| is_judged(need)).all(|need| met(need) == Some(true))
+        && package.constrains.iter().filter(|need| is_judged(need)).all(|need| met(need) != Some(false));
+    let own_name = name(record);
+    own && chosen.iter().filter(|(name, _)| **name != own_name).all(|(_, other)| {
+        let needs = other.package_record.depends.iter().chain(&other.package_record.constrains);
+        let mut needs = needs.filter(|need| dependency_name(need) == own_name && is_judged(need));
+        needs.all(|need| satisfies(package, need))
+    })
 }

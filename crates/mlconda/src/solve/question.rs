@@ -97,12 +97,13 @@ impl<'a> Question<'a> {
 
     /// Solves for these specs.
     pub(super) fn ask(&self, specs: &[MatchSpec], host: &Host) -> Result<Vec<RepoDataRecord>, Refusal> {
-        self.ask_keeping(specs, host, &Kept::default())
+        self.ask_among(&self.buckets().collect::<Vec<_>>(), specs, host, &Kept::default())
     }
 
-    /// Solves for these specs, with what is to stay.
-    pub(super) fn ask_keeping(
+    /// Solves for these specs among these records, with what is to stay.
+    pub(super) fn ask_among(
         &self,
+        buckets: &[Bucket<'_>],
         specs: &[MatchSpec],
         host: &Host,
         kept: &Kept<'_>,
@@ -110,9 +111,9 @@ impl<'a> Question<'a> {
         let stays = |record: &&RepoDataRecord| {
             kept.only.get(record.package_record.name.as_normalized()).is_none_or(|url| *url == record.url)
         };
-        let available = self.buckets().map(|Bucket { mut records, tier }| {
-            records.retain(stays);
-            resolvo::RepoData { records, multi_channel: tier }
+        let available = buckets.iter().map(|Bucket { records, tier }| resolvo::RepoData {
+            records: records.iter().copied().filter(stays).collect(),
+            multi_channel: *tier,
         });
         let task = SolverTask {
             available_packages: available.collect::<Vec<_>>(),
@@ -148,20 +149,9 @@ impl<'a> Question<'a> {
         host: &Host,
         pinned: &[Override],
     ) -> (Result<Vec<RepoDataRecord>, Refusal>, Host) {
-        self.ask_for_oldest_keeping(specs, host, pinned, &Kept::default())
-    }
-
-    /// The same, with what is to stay.
-    pub(super) fn ask_for_oldest_keeping(
-        &self,
-        specs: &[MatchSpec],
-        host: &Host,
-        pinned: &[Override],
-        kept: &Kept<'_>,
-    ) -> (Result<Vec<RepoDataRecord>, Refusal>, Host) {
         let mut host = host.clone();
         loop {
-            let refusal = match self.ask_keeping(specs, &host, kept) {
+            let refusal = match self.ask(specs, &host) {
                 Err(Refusal::Unsolvable(reasons)) => reasons,
                 outcome => return (outcome, host),
             };

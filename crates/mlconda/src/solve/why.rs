@@ -2,7 +2,7 @@
 //! to know which line, or which other package, moved it.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt::{self, Display, Formatter},
     path::PathBuf,
 };
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     environment::{Environment, Location},
     host::Host,
-    lock::LockedPackage,
+    lock::{Lock, LockedPackage},
     repodata::Repodata,
     verify::closure::{is_judged, name as name_of, satisfies},
 };
@@ -91,25 +91,67 @@ pub fn why(
     previous: Previous<'_>,
 ) -> BTreeMap<String, Why> {
     let Some(lock) = previous.locks.first() else { return BTreeMap::new() };
-    let chosen: HashMap<&str, &RepoDataRecord> = solution.records.iter().map(|record| (name(record), record)).collect();
-    let changes = host_changes(host, lock);
-    let inquiry = Inquiry { environment, repodata, solution, chosen, changes };
+    let mut inquiry = Inquiry {
+        environment,
+        repodata,
+        solution,
+        chosen: solution.records.iter().map(|record| (name(record), record)).collect(),
+        needs: needs(solution),
+        changes: host_changes(host, lock),
+        records: HashMap::new(),
+    };
+    inquiry.records = inquiry.records_of(lock);
     let old: HashMap<&str, &LockedPackage> =
         lock.packages.iter().map(|package| (package.name.as_str(), package)).collect();
-    let mut reasons = BTreeMap::new();
+    let (mut reasons, mut open) = (BTreeMap::new(), Vec::new());
     for record in &solution.records {
-        let reason = match old.get(name(record)) {
-            None => inquiry.of_new(name(record)),
-            Some(old) if find(old, &[record]).is_some_and(|same| same.url == old.url) => continue,
-            Some(_) if previous.renew.includes(name(record)) => Why::Renewed,
-            Some(old) => inquiry.of_changed(old),
-        };
-        reasons.insert(name(record).to_owned(), reason);
+        let old = old.get(name(record)).copied();
+        if old.is_some_and(|old| find(old, &[record]).is_some_and(|same| same.url == old.url)) {
+            continue;
+        }
+        let before = old.map(|old| Before { old, record: inquiry.record_of(old) });
+        match inquiry.first_reason(name(record), before.as_ref(), previous) {
+            Some(why) => _ = reasons.insert(name(record).to_owned(), why),
+            None => open.push((name(record), before)),
+        }
     }
     for gone in old.keys().filter(|name| !inquiry.chosen.contains_key(*name)) {
         reasons.insert((*gone).to_owned(), Why::NotNeeded);
     }
+    inquiry.follow(open, &mut reasons);
     reasons
+}
+
+/// A package as it was locked.
+struct Before<'a> {
+    old: &'a LockedPackage,
+    /// Its record, if a channel has it still.
+    record: Option<&'a RepoDataRecord>,
+}
+
+/// What the packages of the solution need of each other.
+struct Need<'a> {
+    of: &'a RepoDataRecord,
+    need: &'a str,
+    /// Whether the other must be there; else it must be so only if it is there.
+    is_dependency: bool,
+}
+
+/// By the name of what is needed; dependencies first, then by the name of what needs it.
+fn needs(solution: &Solution) -> HashMap<String, Vec<Need<'_>>> {
+    let mut records: Vec<&RepoDataRecord> = solution.records.iter().collect();
+    records.sort_by_key(|record| name(record));
+    let mut needs: HashMap<String, Vec<Need<'_>>> = HashMap::new();
+    for is_dependency in [true, false] {
+        for of in &records {
+            let package = &of.package_record;
+            let list = if is_dependency { &package.depends } else { &package.constrains };
+            for need in list.iter().filter(|need| is_judged(need)) {
+                needs.entry(name_of(need)).or_default().push(Need { of, need, is_dependency });
+            }
+        }
+    }
+    needs
 }
 
 struct Inquiry<'a> {
@@ -117,27 +159,81 @@ struct Inquiry<'a> {
     repodata: &'a Repodata,
     solution: &'a Solution,
     chosen: HashMap<&'a str, &'a RepoDataRecord>,
+    needs: HashMap<String, Vec<Need<'a>>>,
     changes: Vec<String>,
+    /// What the channels have of the packages that changed, by name.
+    records: HashMap<&'a str, Vec<&'a RepoDataRecord>>,
 }
 
-impl Inquiry<'_> {
-    fn of_new(&self, new: &str) -> Why {
-        self.asked_for(new, |_| true).or_else(|| self.needed(new, |_| true)).unwrap_or(Why::Others)
+impl<'a> Inquiry<'a> {
+    fn records_of(&self, lock: &Lock) -> HashMap<&'a str, Vec<&'a RepoDataRecord>> {
+        let changed = |package: &&LockedPackage| {
+            self.chosen.get(package.name.as_str()).is_some_and(|record| record.url != package.url)
+        };
+        let names: BTreeSet<&str> = lock.packages.iter().filter(changed).map(|package| package.name.as_str()).collect();
+        let mut records: HashMap<&str, Vec<&RepoDataRecord>> = HashMap::new();
+        if !names.is_empty() {
+            for record in self.repodata.records().filter(|record| names.contains(name(record))) {
+                records.entry(name(record)).or_default().push(record);
+            }
+        }
+        records
     }
 
-    fn of_changed(&self, old: &LockedPackage) -> Why {
-        if let Some(why) = self.asked_for(&old.name, |spec| !old.matches(spec)) {
-            return why;
+    fn record_of(&self, old: &LockedPackage) -> Option<&'a RepoDataRecord> {
+        find(old, self.records.get(old.name.as_str())?)
+    }
+
+    /// A reason that is no other package.
+    fn first_reason(&self, name: &str, before: Option<&Before<'a>>, previous: Previous<'_>) -> Option<Why> {
+        let Some(Before { old, record }) = before else { return self.asked_for(name, |_| true) };
+        if previous.renew.includes(name) {
+            return Some(Why::Renewed);
         }
-        let records: Vec<&RepoDataRecord> = self.repodata.records().filter(|record| name(record) == old.name).collect();
-        let Some(record) = find(old, &records) else { return Why::Gone };
-        let particular = records.iter().find_map(|record| is_particular(record, &self.changes));
-        if let Some(name) = particular {
-            return Why::Machine { name: name.to_owned() };
+        self.asked_for(name, |spec| !old.matches(spec)).or_else(|| {
+            let records = self.records.get(name).map_or(&[][..], Vec::as_slice);
+            match records.iter().find_map(|record| is_particular(record, &self.changes)) {
+                Some(name) => Some(Why::Machine { name: name.to_owned() }),
+                None => record.is_none().then_some(Why::Gone),
+            }
+        })
+    }
+
+    /// Follows the changes that have a reason to those that they are the reason of, and so on, so that no two packages are
+    /// each other's reason.
+    fn follow(&self, mut open: Vec<(&'a str, Option<Before<'a>>)>, reasons: &mut BTreeMap<String, Why>) {
+        open.sort_by_key(|(name, _)| *name);
+        loop {
+            let unexplained: BTreeSet<&str> = open.iter().map(|(name, _)| *name).collect();
+            let is_explained = |name: &str| !unexplained.contains(name);
+            let (mut found, mut rest) = (Vec::new(), Vec::new());
+            for (name, before) in open {
+                match self.reason(name, before.as_ref(), is_explained) {
+                    Some(why) => found.push((name, why)),
+                    None => rest.push((name, before)),
+                }
+            }
+            let is_end = found.is_empty();
+            reasons.extend(found.into_iter().map(|(name, why)| (name.to_owned(), why)));
+            if is_end {
+                for (name, before) in rest {
+                    let why = self.reason(name, before.as_ref(), |_| true);
+                    let why = why.unwrap_or_else(|| self.not_offered(name, before.as_ref()));
+                    reasons.insert(name.to_owned(), why);
+                }
+                return;
+            }
+            open = rest;
         }
-        let refuses = |need: &str| !satisfies(&record.package_record, need);
-        let by_another = || self.needed(&old.name, refuses);
-        by_another().or_else(|| self.old_needs(record)).unwrap_or_else(|| self.not_offered(record))
+    }
+
+    /// What another package has to do with a change, if it is one that counts.
+    fn reason(&self, name: &str, before: Option<&Before<'a>>, counts: impl Fn(&str) -> bool) -> Option<Why> {
+        let Some(Before { record: Some(record), .. }) = before else {
+            return self.needed(name, |need| need.is_dependency && counts(self::name(need.of)));
+        };
+        let refuses = |need: &Need<'_>| !satisfies(&record.package_record, need.need) && counts(self::name(need.of));
+        self.needed(name, refuses).or_else(|| self.old_needs(record, counts))
     }
 
     fn asked_for(&self, name: &str, counts: impl Fn(&rattler_conda_types::MatchSpec) -> bool) -> Option<Why> {
@@ -151,32 +247,32 @@ impl Inquiry<'_> {
         })
     }
 
-    /// The package of the solution that needs a package in a way that counts; the first by name.
-    fn needed(&self, needed: &str, counts: impl Fn(&str) -> bool) -> Option<Why> {
-        let mut packages: Vec<_> = self.solution.records.iter().map(|record| &record.package_record).collect();
-        packages.sort_by_key(|package| package.name.as_normalized());
-        packages.into_iter().find_map(|package| {
-            let needs = package.depends.iter().chain(&package.constrains);
-            let mut needs = needs.filter(|need| is_judged(need) && name_of(need) == needed && counts(need));
-            let package = format!("{} {}", package.name.as_normalized(), package.version);
-            needs.next().map(|need| Why::NeededBy { package, need: need.clone() })
-        })
+    /// The first package of the solution that needs a package in a way that counts.
+    fn needed(&self, needed: &str, counts: impl Fn(&Need<'_>) -> bool) -> Option<Why> {
+        let need = self.needs.get(needed)?.iter().find(|need| counts(need))?;
+        let package = &need.of.package_record;
+        let package = format!("{} {}", package.name.as_normalized(), package.version);
+        Some(Why::NeededBy { package, need: need.need.to_owned() })
     }
 
-    /// What the old package needs and the solution has not.
-    fn old_needs(&self, old: &RepoDataRecord) -> Option<Why> {
+    /// What the old package needs, of packages that count, and the solution has not.
+    fn old_needs(&self, old: &RepoDataRecord, counts: impl Fn(&str) -> bool) -> Option<Why> {
         let package = &old.package_record;
-        let met =
-            |need: &str| self.chosen.get(name_of(need).as_str()).map(|record| satisfies(&record.package_record, need));
-        let mut depends = package.depends.iter().filter(|need| is_judged(need) && met(need) != Some(true));
-        let mut constrains = package.constrains.iter().filter(|need| is_judged(need) && met(need) == Some(false));
+        let met = |need: &str| {
+            let found = self.chosen.get(name_of(need).as_str());
+            found.map(|record| satisfies(&record.package_record, need))
+        };
+        let judged = |need: &&String| is_judged(need) && counts(&name_of(need));
+        let mut depends = package.depends.iter().filter(judged).filter(|need| met(need) != Some(true));
+        let mut constrains = package.constrains.iter().filter(judged).filter(|need| met(need) == Some(false));
         depends.next().or_else(|| constrains.next()).map(|need| Why::OldNeeds { need: need.clone() })
     }
 
-    fn not_offered(&self, old: &RepoDataRecord) -> Why {
-        let new = self.chosen.get(name(old));
+    fn not_offered(&self, name: &str, before: Option<&Before<'a>>) -> Why {
+        let Some(old) = before.and_then(|before| before.record) else { return Why::Others };
         let is_too_new = self.solution.options.exclude_newer.is_some_and(|cutoff| !cutoff.admits(&old.package_record));
-        if is_too_new || new.is_some_and(|new| new.channel != old.channel) { Why::NotOffered } else { Why::Others }
+        let is_elsewhere = self.chosen.get(name).is_some_and(|new| new.channel != old.channel);
+        if is_too_new || is_elsewhere { Why::NotOffered } else { Why::Others }
     }
 }
 
