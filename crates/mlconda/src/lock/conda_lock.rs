@@ -13,7 +13,7 @@ use indexmap::IndexMap;
 use rattler_conda_types::Subdir;
 
 use super::{
-    Lock, LockError, LockKind, LockedPackage, LockedPip,
+    Lock, LockError, LockKind, LockedPackage, LockedPip, Origin,
     document::{Document, Fields},
     file::{DEFAULT_ENVIRONMENT, LockFile, MAIN_CATEGORY, Part},
     order, pip,
@@ -150,6 +150,7 @@ fn pip(document: &Document<'_>, fields: Fields<'_>) -> Result<LockedPip, LockErr
     let given = pip::Given {
         sha256: document.hashes(hashes)?.0,
         version: document.optional(fields, "version")?.map(str::to_owned),
+        origin: fields.get("source").map(|_| Origin::Direct),
         ..pip::Given::default()
     };
     let (name, place) = (document.required(fields, "name")?, document.required(fields, "url")?);
@@ -158,9 +159,19 @@ fn pip(document: &Document<'_>, fields: Fields<'_>) -> Result<LockedPip, LockErr
         document.fail(node, message, "name a wheel or an archive of sources, or lock again")
     })?;
     package.requires = match fields.get("dependencies") {
-        Some(node) => document.dependencies(node)?,
+        Some(node) => document.dependencies(node)?.iter().map(|spec| requirement(spec)).collect(),
         None => document.texts(fields, "requires_dist")?,
     };
     package.requires_python = document.optional(fields, "requires_python")?.map(str::to_owned);
     Ok(package)
+}
+
+/// A requirement as pip writes it (PEP 508): where conda-lock has a bare version behind the name, that very one is meant.
+fn requirement(spec: &str) -> String {
+    match spec.split_once(' ') {
+        Some((name, rest)) if rest.starts_with(|first: char| first.is_ascii_digit()) => format!("{name}=={rest}"),
+        Some((name, rest)) if rest.contains("://") => format!("{name} @ {rest}"),
+        Some((name, rest)) if !rest.starts_with(['@', ';']) => format!("{name}{rest}"),
+        _ => spec.to_owned(),
+    }
 }

@@ -10,7 +10,7 @@ use rattler_conda_types::{PackageRecord, Subdir};
 use rattler_digest::{Md5, Md5Hash, Sha256, Sha256Hash, parse_digest_from_hex};
 use serde_json::{Map, Value as Json};
 
-use super::{Digest, Expansion, LockError, LockedPackage, explicit};
+use super::{Digest, Expansion, LockError, LockedPackage, explicit, normalize};
 use crate::environment::{
     diagnostic::Source,
     yaml::{self, Node, Value},
@@ -148,10 +148,15 @@ impl<'a> Document<'a> {
         let (sha256, md5) = self.hashes(hashes)?;
         let digest = sha256.map(Digest::Sha256).or(md5.map(Digest::Md5)).unwrap_or(Digest::Unknown);
         let mut package = LockedPackage::from_url(url, digest).map_err(wrong)?;
-        if let Some(name) = self.optional(fields, "name")?.filter(|name| name.to_lowercase() != package.name) {
+        // Some tools write names as indexes of pip do.
+        let same = |name: &&str| normalize(name) == normalize(&package.name);
+        if let Some(name) = self.optional(fields, "name")?.filter(|name| !same(name)) {
             return Err(wrong(format!("`{}` is not an archive of `{name}`", package.file_name)));
         }
-        if let Some(subdir) = fields.get("subdir") {
+        // Where the URL names one, that counts: versions 4 and 5 of pixi.lock have packages under subdirs of others.
+        let mut segments = package.url.path_segments().into_iter().flatten().rev().skip(1);
+        let in_url = segments.next().is_some_and(|segment| segment.parse::<Subdir>().is_ok());
+        if let Some(subdir) = fields.get("subdir").filter(|_| !in_url) {
             package.subdir = self.subdir(subdir, self.text(subdir)?)?;
         }
         let record = self.record(fields, &package, sha256, md5)?;
@@ -219,8 +224,11 @@ impl<'a> Document<'a> {
             let kind = if build.contains("py") { "python" } else { "generic" };
             object.insert("noarch".to_owned(), kind.into());
         }
-        if let Some(dependencies) = fields.get("dependencies") {
-            object.insert("depends".to_owned(), self.dependencies(dependencies)?.into());
+        // conda-lock has a mapping for what others have a list for.
+        for (key, known) in [("dependencies", "depends"), ("constrains", "constrains")] {
+            if let Some(dependencies) = fields.get(key) {
+                object.insert(known.to_owned(), self.dependencies(dependencies)?.into());
+            }
         }
         let mut record: PackageRecord = serde_json::from_value(Json::Object(object)).map_err(|error| {
             let message = format!("the package `{}` is not described as packages are: {error}", package.name);

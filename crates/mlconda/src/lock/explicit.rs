@@ -111,11 +111,18 @@ pub fn parse(text: &str, file: &Path, expansion: &Expansion) -> Result<Lock, Loc
         return Err(LockError::NotALock { file: file.to_owned(), reason });
     }
     let (mut packages, mut names, mut above) = (Vec::new(), HashSet::new(), marked);
-    for (number, line) in text.lines().enumerate().map(|(index, line)| (index + 1, line.trim())) {
+    let mut lines = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
+    while let Some((number, line)) = lines.next() {
         if line == MARK {
             above = false;
         } else if let Some(text) = line.strip_prefix("# pip ").filter(|text| text.contains(" @ ")) {
-            let package = pip::parse(text, directory, expansion).map_err(|message| fail(number, line, message))?;
+            let mut text = text.to_owned();
+            // pip's way of going on in the next line.
+            while let Some(begun) = text.strip_suffix('\\') {
+                let next = lines.next().map(|(_, line)| line.trim_start_matches(['#', ' '])).unwrap_or_default();
+                text = format!("{} {}", begun.trim_end(), next.strip_prefix("pip ").unwrap_or(next).trim_start());
+            }
+            let package = pip::parse(&text, directory, expansion).map_err(|message| fail(number, line, message))?;
             facts.lock.pip.push(package);
         } else if above {
             facts.line(line).map_err(|message| fail(number, line, message))?;

@@ -191,9 +191,8 @@ pub(super) fn locate(
         url.set_fragment(None);
         match version_of(&file, &name) {
             Ok(of_file) => version = Some(of_file),
-            // Only an index names its archives after what is in them.
-            Err(message) if version.is_none() && origin == Origin::Index => return Err(message),
-            Err(message) if !is_archive(&file) => return Err(message),
+            Err(message) if file.ends_with(".whl") || !is_archive(&file) => return Err(message),
+            // Only an index names archives of sources after what is in them.
             Err(_) => origin = Origin::Direct,
         }
         PipSource::Archive { url, sha256, size: None, origin }
@@ -309,7 +308,7 @@ mod tests {
             let package = read(&text).unwrap();
             assert_eq!(render(&package, Some(Path::new("/project")), &[]), text);
         }
-        let archive = read("tool @ https://h/tool/archive/v1.0.zip --direct").unwrap();
+        let archive = read("tool @ https://h/tool/archive/v1.0.zip").unwrap();
         assert_eq!(archive.version, None, "the name of the archive is not one of an index");
         let versions = ["wandb @ https://h/wandb-0.15.1-py3-none-any.whl", "a-b @ https://h/A.B-1.0.tar.gz"];
         let versions = versions.map(|text| read(text).unwrap().version.unwrap());

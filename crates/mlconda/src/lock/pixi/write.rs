@@ -37,7 +37,7 @@ pub(in crate::lock) fn render(parts: &[Part], directory: Option<&Path>, losses: 
     let mut items: BTreeMap<(&str, &str, String), String> = BTreeMap::new();
     for part in parts {
         for package in &part.lock.packages {
-            let place = address(&package.url);
+            let place = archive(package);
             items.entry((&package.name, "conda", place.clone())).or_insert_with(|| conda(package, &place, version));
         }
         for package in &part.lock.pip {
@@ -93,6 +93,15 @@ fn address(url: &Url) -> String {
     url.into()
 }
 
+/// Where a package's archive is. pixi reads the file name as it is, so nothing in it is percent-encoded.
+fn archive(package: &LockedPackage) -> String {
+    let address = address(&package.url);
+    match address.rsplit_once('/') {
+        Some((directory, file)) if file.contains('%') => format!("{directory}/{}", package.file_name),
+        _ => address,
+    }
+}
+
 /// The machines of the environments.
 fn platforms(parts: &[Part], text: &mut String) {
     let mut all: BTreeMap<&str, &Part> = BTreeMap::new();
@@ -140,7 +149,7 @@ fn environments(parts: &[Part], directory: Option<&Path>, text: &mut String) {
         }
         text.push_str("    packages:\n");
         for part in parts {
-            let conda = part.lock.packages.iter().map(|package| format!("conda: {}", scalar(&address(&package.url))));
+            let conda = part.lock.packages.iter().map(|package| format!("conda: {}", scalar(&archive(package))));
             let pypi = part.lock.pip.iter().map(|package| format!("pypi: {}", scalar(&place(package, directory))));
             let (mut conda, mut pypi): (Vec<_>, Vec<_>) = (conda.collect(), pypi.collect());
             conda.sort();
