@@ -237,6 +237,8 @@ pub(super) fn expand(text: &str, expansion: &Expansion) -> Result<String, String
 
 #[cfg(test)]
 mod tests {
+    use rattler_conda_types::Subdir;
+
     use super::*;
 
     const SHA: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
