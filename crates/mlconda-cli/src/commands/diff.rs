@@ -8,7 +8,7 @@ use std::{
 use mlconda::{
     Subdir,
     environment::Environment,
-    lock::{Expansion, Lock, LockFile, Selection, Unmet, diff::Diff, kind_of},
+    lock::{Expansion, Lock, LockFile, SourcePackages, Unmet, diff::Diff, kind_of},
 };
 use serde_json::{Value, json};
 
@@ -16,6 +16,7 @@ use crate::{
     changes::{self, Reasons},
     locking::{self, LockingArgs},
     report::CliError,
+    selection::SelectionArgs,
     settings::Context,
     words::count,
 };
@@ -38,9 +39,8 @@ pub(crate) struct Args {
     /// Of locks for several platforms, compare those for this one [default: all that both have]
     #[arg(long, value_name = "PLATFORM", value_parser = super::lock::platform)]
     platform: Option<Subdir>,
-    /// Of locks with several environments, compare this one
-    #[arg(long, value_name = "NAME")]
-    environment: Option<String>,
+    #[command(flatten)]
+    selection: SelectionArgs,
     /// Print what differs as JSON
     #[arg(long, conflicts_with = "markdown")]
     json: bool,
@@ -131,8 +131,7 @@ fn read(path: &Path, context: &Context) -> Result<Side, CliError> {
 }
 
 fn select(locks: &LockFile, platform: Option<Subdir>, args: &Args) -> Result<Lock, CliError> {
-    let selection = Selection { platform, environment: args.environment.clone(), categories: Vec::new() };
-    Ok(locks.select(&selection)?)
+    Ok(locks.select(&args.selection.selection(platform, SourcePackages::LeaveOut))?)
 }
 
 /// The platforms that all of these have; `None` stands for the only one of each.

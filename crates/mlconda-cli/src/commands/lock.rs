@@ -2,6 +2,7 @@
 
 mod before;
 pub(crate) mod check;
+mod formats;
 
 use std::{
     path::{Path, PathBuf},
@@ -13,7 +14,7 @@ use std::{
 use mlconda::{
     Subdir,
     environment::Environment,
-    lock::{Digest, Lock, LockError, LockedPackage, Written},
+    lock::{Digest, Lock, LockError, LockFormat, LockedPackage, Written},
     solve::Renew,
 };
 use serde_json::{Value, json};
@@ -44,18 +45,26 @@ pub(crate) struct Args {
     /// The environment [default: environment.yml or environment.yaml here]; several files are merged into one
     #[arg(value_name = "FILE")]
     inputs: Vec<PathBuf>,
-    /// The lock to write; with several platforms, `env.lock` stands for `env.linux-64.lock` and so on
+    /// The lock to write; with several platforms, `env.lock` stands for `env.linux-64.lock` and so on. conda-lock and pixi
+    /// have one file for all, `conda-lock.yml` and `pixi.lock` if none is named
     #[arg(short, long, value_name = "FILE", default_value = "env.lock")]
+    #[arg(default_value_ifs = [("format", "conda-lock", "conda-lock.yml"), ("format", "pixi", "pixi.lock")])]
     output: PathBuf,
+    /// The format of the lock: `explicit`, `conda-lock` or `pixi`; what it cannot hold is said
+    #[arg(long, value_name = "FORMAT", default_value = "explicit")]
+    format: LockFormat,
+    /// Lock what is installed in this directory, instead of solving
+    #[arg(long, value_name = "PREFIX", conflicts_with_all = ["inputs", "files", "platforms"])]
+    from_prefix: Option<PathBuf>,
     /// Lock for this platform (repeatable) [default: the `platforms:` of the file, else this machine's]
     #[arg(long = "platform", value_name = "PLATFORM", value_parser = platform)]
     platforms: Vec<Subdir>,
     /// Renew these packages, and what they force to change; without a name, everything. FILE stands before it
-    #[arg(short, long, value_name = "NAME", num_args = 0..)]
+    #[arg(short, long, value_name = "NAME", num_args = 0.., conflicts_with = "from_prefix")]
     update: Option<Vec<String>>,
     /// Lock nothing: say whether the lock still answers the file, with exit code 0, or 1 and the reasons. No network is
     /// asked
-    #[arg(long, conflicts_with_all = ["update", "dry_run", "resolve_conflict"])]
+    #[arg(long, conflicts_with_all = ["update", "dry_run", "resolve_conflict", "from_prefix"])]
     check: bool,
     /// The lock holds git's conflict markers: lock anew, and keep what both sides have, or else the newer, where it can
     #[arg(long)]
@@ -78,14 +87,19 @@ Examples:
   mlconda lock --virtual-package __cuda=12.4       for machines with a GPU
   mlconda lock gpu.yml -o gpu.lock -c https://conda.example.org/lab
   mlconda lock base.yml train.yml                  both as one environment; -f base.yml -f train.yml as well
-  mlconda lock --dry-run                           see what it would pin
   mlconda lock --update                            the newest of everything
   mlconda lock --update numpy pandas               the newest of these; others only where they must
   mlconda lock --check                             does env.lock still answer environment.yml? 1 if not
-  mlconda lock --resolve-conflict                  after a merge that both sides have locked for";
+  mlconda lock --resolve-conflict                  after a merge that both sides have locked for
+  mlconda lock --format pixi                       a pixi.lock; `mlconda convert` makes one of a lock that is there
+  mlconda lock --from-prefix /opt/conda/envs/ml    what is installed there
+  mlconda lock --dry-run                           see what it would pin";
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let start = Instant::now();
+    if let Some(prefix) = &args.from_prefix {
+        return formats::of_prefix(prefix, &args, context);
+    }
     let files = input(&args, context)?;
     let environment = locking::read(&files, &args.locking, context)?;
     if args.check {
@@ -94,23 +108,26 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let platforms = platforms(&args.platforms, &environment)?;
     let before = before::read(&args, &environment, &platforms, context)?;
     let locked = locking::lock(&environment, &platforms, &before, &args.locking, Cache::Make, context)?;
+    let one_each = formats::is_one_each(args.format);
+    let locks: Vec<Lock> = if one_each { Vec::new() } else { locked.iter().map(|it| it.lock.clone()).collect() };
+    let of_all = if one_each { None } else { formats::write(&locks, &args, context)? };
     let mut printed = Vec::new();
-    for (index, Locked { lock, why }) in locked.iter().enumerate() {
-        let output = output(&args.output, lock.platform, locked.len());
-        let written = match args.dry_run {
-            true => None,
-            false => Some(write(lock, &output, context)?),
+    let outputs = args.outputs(&platforms);
+    for (index, (Locked { lock, why }, output)) in locked.iter().zip(&outputs).enumerate() {
+        let written = match args.dry_run || !one_each {
+            true => of_all,
+            false => Some(write(lock, output, context)?),
         };
-        let mut value = to_json(lock, &output, written);
+        let mut value = to_json(lock, output, written);
         if let Some((diff, reasons)) = changes::since(before.of(index), lock, why) {
             changes::lines(&diff, &reasons).iter().for_each(|line| context.ui.say(line));
             value["changes"] = changes::to_json(&diff, &reasons)["changes"].take();
         }
         printed.push(value);
-        if args.dry_run && !args.json {
+        if args.dry_run && !args.json && one_each {
             context.ui.data(lock.to_text())?;
         }
-        context.ui.say(&summary(lock, &output, written, start));
+        context.ui.say(&summary(lock, output, written, start));
     }
     if args.json {
         context.ui.json(&json!({ "locks": printed }))?;
@@ -123,6 +140,12 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
 }
 
 impl Args {
+    /// The lock's file of each platform: where the format holds one lock, one each.
+    fn outputs(&self, platforms: &[Subdir]) -> Vec<PathBuf> {
+        let count = if formats::is_one_each(self.format) { platforms.len() } else { 1 };
+        platforms.iter().map(|platform| output(&self.output, *platform, count)).collect()
+    }
+
     /// What is to be renewed.
     fn renew(&self) -> Result<Renew, CliError> {
         match &self.update {

@@ -12,6 +12,7 @@ use mlconda::{
 use crate::{
     locking::LockingArgs,
     report::CliError,
+    selection::SelectionArgs,
     settings::{Context, PrefixArgs},
 };
 
@@ -27,6 +28,9 @@ Examples:
   mlconda install env.*.lock                 of locks for several platforms, the one for this machine
   mlconda install a.lock b.lock              several environments, which share files by hard link
   mlconda install env.lock --verify          and prove that the environment is what the lock says
+  mlconda install pixi.lock -n ml            of another tool's lock, what it has for this machine
+  mlconda install pixi.lock --environment gpu -p /opt/env
+  mlconda install conda-lock.yml --with-category dev -n ml
   mlconda install environment.yml            lock in memory, then install
   mlconda install --locked environment.yml   the lock beside it, if that still answers
   mlconda install base.yml train.yml         both as one environment
@@ -61,7 +65,8 @@ In a Dockerfile:
   RUN mlconda install env.lock
   ENV PATH=/opt/conda/envs/ml/bin:$PATH")]
 pub(crate) struct Args {
-    /// Lock files, or an environment.yml; several of these are merged into one environment
+    /// Lock files (@EXPLICIT, conda-lock.yml or pixi.lock), or an environment.yml; several of these are merged into one
+    /// environment
     #[arg(required_unless_present = "files", value_name = "LOCK")]
     pub(super) inputs: Vec<PathBuf>,
     #[command(flatten)]
@@ -104,6 +109,11 @@ pub(crate) struct Args {
     /// answers the file; nothing is solved
     #[arg(long)]
     pub(super) locked: bool,
+    #[command(flatten)]
+    pub(super) selection: SelectionArgs,
+    /// Install what is built already of an environment that needs packages that pixi builds from source
+    #[arg(long)]
+    pub(super) without_source_packages: bool,
     #[command(flatten)]
     pub(super) locking: LockingArgs,
     /// Read everything again at the end, and prove that the environment is what the lock says

@@ -20,10 +20,9 @@ pub(super) fn read(
     context: &Context,
 ) -> Result<Before, CliError> {
     let renew = args.renew()?;
-    let locks = platforms.iter().map(|platform| {
-        let output = super::output(&args.output, *platform, platforms.len());
-        of_file(&output, *platform, args, &renew, context)
-    });
+    let outputs = args.outputs(platforms);
+    let locks = platforms.iter().zip(&outputs);
+    let locks = locks.map(|(platform, output)| of_file(output, *platform, args, &renew, context));
     let locks = locks.collect::<Result<Vec<_>, _>>()?;
     if let Renew::Packages(names) = &renew {
         let is_known = |name: &&String| {

@@ -28,10 +28,8 @@ pub(super) fn run(
 ) -> Result<ExitCode, CliError> {
     let is_told = !args.platforms.is_empty() || !environment.platforms.is_empty();
     let platforms = if is_told { super::platforms(&args.platforms, environment)? } else { Vec::new() };
-    let mut wanted: Vec<(PathBuf, Option<Subdir>)> = platforms
-        .iter()
-        .map(|platform| (super::output(&args.output, *platform, platforms.len()), Some(*platform)))
-        .collect();
+    let outputs = args.outputs(&platforms);
+    let mut wanted: Vec<(PathBuf, Option<Subdir>)> = outputs.into_iter().zip(platforms.into_iter().map(Some)).collect();
     // Nobody says which platform: then it is that of the lock, whatever machine asks.
     if wanted.is_empty() {
         wanted.push((args.output.clone(), None));
