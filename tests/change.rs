@@ -432,6 +432,7 @@ fn a_lock_that_two_branches_changed_becomes_one() {
     exit code 0
     --- stdout
     --- stderr
+      base  1.0 → 1.1: as the other side has it
       spec `base`: `base` → `base >=1.1`
       spec `tool`: nothing → `tool`
     4 packages ([SIZE] to download) for [HOST] locked in `env.lock`, in [TIME]
