@@ -1,8 +1,9 @@
 //! A solve that changes no more of a lock than it must.
 //!
 //! First, all that was locked and still answers is fixed, as if there were nothing else: mostly that is the solution, and
-//! found at once. If it is none, the environment is solved as if there were no lock, and of each package there are only
-//! two left to choose from: the one that was locked, and the one of that solution. So there is a solution, and it is near.
+//! found at once. If it is none, the environment is solved as if there were no lock, and of each package there is little
+//! left to choose from: the one that was locked, the one of that solution, and some of the newest. So there is a solution,
+//! it is near, and nothing gets older for the sake of what stays.
 //! What it changed is then put back, half by half, as far as there is still one: what remains changed had to, for none of
 //! it could have stayed together with all that did. Where a build had to go, its version stays if another build of it
 //! fits. How often is asked is bounded by a number, not by a clock.
@@ -25,7 +26,10 @@ use crate::{
 };
 
 /// How often is asked for more of what was locked, once it is known that not all of it can stay.
-const EFFORT: usize = 256;
+const EFFORT: usize = 64;
+
+/// Of how many of its newest versions, and of how many builds of each, a package may become one.
+const NEWEST: usize = 3;
 
 /// What was locked before, and what of it is to be renewed.
 #[derive(Clone, Copy, Debug)]
@@ -247,6 +251,26 @@ impl<'a> Choices<'a> {
         builds
     }
 
+    /// The URLs of some of the newest records of a package; none that is older than what was locked.
+    fn newest(&self, name: &str, old: Option<&RepoDataRecord>) -> Vec<&'a url::Url> {
+        let key = |record: &RepoDataRecord| (record.package_record.version.clone(), record.package_record.build_number);
+        let records = self.records.get(name).map_or(&[][..], Vec::as_slice);
+        let newer =
+            records.iter().filter(|record| old.is_none_or(|old| key(record) > key(old)) && self.can_stay(record));
+        let mut newer: Vec<_> = newer.copied().collect();
+        newer.sort_by_key(|record| std::cmp::Reverse(key(record)));
+        let (mut versions, mut builds) = (0, 0);
+        let mut last = None;
+        newer.retain(|record| {
+            let version = Some(&record.package_record.version);
+            builds = if version == last { builds + 1 } else { 1 };
+            versions += usize::from(version != last);
+            last = version;
+            versions <= NEWEST && builds <= NEWEST
+        });
+        newer.into_iter().map(|record| &record.url).collect()
+    }
+
     /// Whether nothing that is certain stands against a record: what is asked for, and the machine.
     fn can_stay(&self, record: &RepoDataRecord) -> bool {
         let specs = self.asked.get(name(record)).map_or(&[][..], Vec::as_slice);
@@ -321,8 +345,12 @@ struct Search<'a> {
 impl<'a> Search<'a> {
     /// A solution between what was locked and a fresh one, as near to what was locked as can be.
     fn between(&self, buckets: &[Bucket<'a>], fresh: Vec<RepoDataRecord>, host: &Host) -> Vec<RepoDataRecord> {
-        let both: HashSet<&url::Url> =
+        let mut both: HashSet<&url::Url> =
             self.keepable.iter().map(|record| &record.url).chain(fresh.iter().map(|record| &record.url)).collect();
+        both.extend(self.keepable.iter().flat_map(|record| self.choices.newest(name(record), Some(record))));
+        let locked: HashSet<&str> = self.keepable.iter().map(|record| name(record)).collect();
+        let new = fresh.iter().map(name).filter(|name| !locked.contains(name));
+        both.extend(new.flat_map(|name| self.choices.newest(name, None)));
         let of_both = |Bucket { records, tier }: &Bucket<'a>| Bucket {
             records: records.iter().copied().filter(|record| both.contains(&record.url)).collect(),
             tier: *tier,
