@@ -268,14 +268,20 @@ fn install_locked_installs_the_lock_beside_the_environment_or_nothing() {
     assert!(world.named_prefix("ml").join("conda-meta/app-1.0-hd8ed1ab_0.json").is_file());
 }
 
-#[test]
-fn two_of_lock_prefix_and_environment_are_compared() {
+/// A world with `old.lock`, which is installed, and `env.lock`, which is newer and of another environment.
+fn old_and_new() -> TestContext {
     let (world, channel) = world_with_channel();
     world.lock(&["-o", "old.lock"]).success();
     world.mlconda(["install", "old.lock"]).success();
     grow(&channel);
     ask(&world, "  - app >=2\nvariables:\n  A: b\n");
     world.lock(&["--update"]).success();
+    world
+}
+
+#[test]
+fn two_locks_are_compared() {
+    let world = old_and_new();
     assert_snapshot!(world.mlconda(["diff", "old.lock", "env.lock"]).success(), @"
     exit code 0
     --- stdout
@@ -304,6 +310,18 @@ fn two_of_lock_prefix_and_environment_are_compared() {
     - variable `A`: nothing → `b`
     --- stderr
     ");
+    let outcome = world.mlconda(["diff", "old.lock", "env.lock", "--json"]).success();
+    let told: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    let lib = &told["platforms"][0]["changes"][3];
+    assert_eq!(
+        (&lib["name"], &lib["kind"], &lib["old"]["version"]),
+        (&"lib".into(), &"upgraded".into(), &"1.0".into())
+    );
+}
+
+#[test]
+fn prefixes_and_environments_are_compared_too() {
+    let world = old_and_new();
     let prefix = world.named_prefix("ml");
     assert_snapshot!(world.mlconda(["diff", argument(&prefix), "old.lock", "--exit-code"]).success(), @"
     exit code 0
@@ -345,13 +363,6 @@ fn two_of_lock_prefix_and_environment_are_compared() {
     2 packages differ (1 added and 1 changed), and 2 settings; 0 the same.
     --- stderr
     ");
-    let outcome = world.mlconda(["diff", "old.lock", "env.lock", "--json"]).success();
-    let told: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
-    let lib = &told["platforms"][0]["changes"][3];
-    assert_eq!(
-        (&lib["name"], &lib["kind"], &lib["old"]["version"]),
-        (&"lib".into(), &"upgraded".into(), &"1.0".into())
-    );
 }
 
 /// Runs git in the working directory; its own configuration, and that of nobody else.

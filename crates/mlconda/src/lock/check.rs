@@ -93,10 +93,10 @@ pub enum Reason {
     Assumed {
         /// The virtual package's name.
         name: String,
-        /// What the lock assumes.
-        locked: Option<GenericVirtualPackage>,
-        /// What was declared.
-        wanted: Option<GenericVirtualPackage>,
+        /// What the lock assumes: the version, and the build behind a `=` if it says something.
+        locked: Option<String>,
+        /// What was declared, in the same form.
+        wanted: Option<String>,
     },
 }
 
@@ -142,12 +142,17 @@ impl Lock {
         }
         let host = Host::baseline(self.platform).with(declared);
         let of = |packages: &[GenericVirtualPackage], name: &str| {
-            packages.iter().find(|package| package.name.as_normalized() == name).cloned()
+            let package = packages.iter().find(|package| package.name.as_normalized() == name)?;
+            Some(match package.build_string.as_str() {
+                "0" => package.version.to_string(),
+                build => format!("{}={build}", package.version),
+            })
         };
         let compare = |Override { name, .. }: &Override| {
             let (locked, wanted) = (of(&self.virtual_packages, name), of(&host.virtual_packages, name));
-            let reason = Reason::Assumed { name: name.clone(), locked: locked.clone(), wanted: wanted.clone() };
-            (locked != wanted).then_some(Unmet { place: None, reason })
+            let differs = locked != wanted;
+            let reason = Reason::Assumed { name: name.clone(), locked, wanted };
+            differs.then_some(Unmet { place: None, reason })
         };
         declared.iter().filter_map(compare).collect()
     }
@@ -343,8 +348,8 @@ impl Display for Reason {
                 write!(f, "the platforms are {}, and the lock is for `{locked}`", joined(&wanted))
             }
             Self::Assumed { name, locked, wanted } => {
-                let shown = |package: &Option<GenericVirtualPackage>| match package {
-                    Some(package) => format!("`{name}={}`", package.version),
+                let shown = |version: &Option<String>| match version {
+                    Some(version) => format!("`{name}={version}`"),
                     None => format!("no `{name}`"),
                 };
                 write!(f, "{} is declared, and the lock assumes {}", shown(wanted), shown(locked))

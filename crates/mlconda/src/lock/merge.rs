@@ -3,7 +3,7 @@
 //! Packages of two solves do not go together because their lines do, so nothing is merged line by line: both sides are
 //! read as the locks that they are, and a new solve prefers what they have ([`crate::solve::Previous`]).
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, collections::HashSet};
 
 use super::{Lock, LockedPackage};
 
@@ -54,6 +54,31 @@ pub fn sides(text: &str) -> Option<(String, String)> {
         };
     }
     (found && matches!(side, Side::Both)).then_some((ours, theirs))
+}
+
+/// An @EXPLICIT text in which each package stands once, where it stands first. Around its conflicts, git has put the lines
+/// of both sides in, so that one side of a conflict may have a package twice.
+///
+/// ```
+/// use mlconda::lock::merge::each_once;
+///
+/// let lock = |lines: &str| format!("# platform: linux-64\n@EXPLICIT\n{lines}");
+/// let text = lock("https://h/noarch/a-1-0.conda\nhttps://h/noarch/b-1-0.conda\nhttps://h/noarch/a-2-0.conda#12\n");
+/// assert_eq!(each_once(&text), lock("https://h/noarch/a-1-0.conda\nhttps://h/noarch/b-1-0.conda\n"));
+/// ```
+#[must_use]
+pub fn each_once(text: &str) -> String {
+    let (mut seen, mut is_package) = (HashSet::new(), false);
+    let first = |line: &&str| {
+        let place = line.split('#').next().unwrap_or_default().trim();
+        if !is_package || place.is_empty() {
+            is_package |= place == "@EXPLICIT";
+            return true;
+        }
+        let file = place.rsplit('/').next().unwrap_or(place);
+        seen.insert(file.rsplitn(3, '-').nth(2).unwrap_or(file).to_lowercase())
+    };
+    text.split_inclusive('\n').filter(first).collect()
 }
 
 /// A lock with the packages of both: of those that both have, the newer one. It was never solved, and is good for one

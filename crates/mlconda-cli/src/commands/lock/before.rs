@@ -72,8 +72,8 @@ fn of_file(
     };
     let name = output.display();
     let outcome = match merge::sides(&text) {
-        Some((ours, theirs)) if args.resolve_conflict => parse(&ours).and_then(|ours| {
-            let theirs = parse(&theirs)?;
+        Some((ours, theirs)) if args.resolve_conflict => parse(&merge::each_once(&ours)).and_then(|ours| {
+            let theirs = parse(&merge::each_once(&theirs))?;
             let both = ours.first().zip(theirs.first()).map(|(ours, theirs)| merge::newer_of_both(ours, theirs));
             Ok(both.into_iter().chain(ours).chain(theirs).collect())
         }),
