@@ -147,7 +147,10 @@ mod tests {
             ("GPL-3.0-only WITH GCC-exception-3.1", "expression GPL-3.0-only WITH GCC-exception-3.1 []"),
             ("MPL-1.1+", "expression MPL-1.1+ []"),
             ("LicenseRef-Public-Domain", "expression LicenseRef-Public-Domain [\"LicenseRef-Public-Domain\"]"),
-            ("MIT OR LicenseRef-a OR LicenseRef-a", "expression MIT OR LicenseRef-a OR LicenseRef-a [\"LicenseRef-a\"]"),
+            (
+                "MIT OR LicenseRef-a OR LicenseRef-a",
+                "expression MIT OR LicenseRef-a OR LicenseRef-a [\"LicenseRef-a\"]",
+            ),
             ("BSD 3-Clause", "name BSD 3-Clause"),
             ("MIT/X11", "name MIT/X11"),
             ("MIT AND", "name MIT AND"),

@@ -14,8 +14,8 @@ const HOSTS: [&str; 2] = ["https://conda.anaconda.org/", "https://repo.anaconda.
 pub(super) fn conda(package: &LockedPackage) -> String {
     let kind = if package.file_name.ends_with(".conda") { "conda" } else { "tar.bz2" };
     let url = network::redact(&package.url);
-    // A file of its own is in no channel.
-    let channel = url.rsplitn(3, '/').nth(2).filter(|_| url.contains(&format!("/{}/", package.subdir)));
+    // A directory of this machine is no channel to anybody else.
+    let channel = url.rsplitn(3, '/').nth(2).filter(|_| package.url.scheme() != "file");
     let channel = channel.map(|base| HOSTS.iter().find_map(|host| base.strip_prefix(host)).unwrap_or(base));
     let qualifiers = [
         ("build", Some(package.build.as_str())),
@@ -31,7 +31,9 @@ pub(super) fn pypi(package: &LockedPip) -> String {
     let (mut download, mut repository) = (None, None);
     match &package.source {
         PipSource::Archive { url, origin: Origin::Direct, .. } => download = Some(network::redact(url)),
-        PipSource::Git { repository: url, commit, .. } => repository = Some(format!("{}@{commit}", network::redact(url))),
+        PipSource::Git { repository: url, commit, .. } => {
+            repository = Some(format!("{}@{commit}", network::redact(url)))
+        }
         PipSource::Archive { .. } | PipSource::Directory { .. } => {}
     }
     let qualifiers = [("download_url", download.as_deref()), ("vcs_url", repository.as_deref())];
@@ -90,7 +92,7 @@ mod tests {
             "pkg:conda/a@1?build=0&channel=https:%2F%2F%2A%2A%2A%2A%2A%2A%2A%2A%40host%2Ft%2F%2A%2A%2A%2A%2A%2A%2A%2A%2Flab\
              &subdir=noarch&type=conda"
         );
-        assert_eq!(named("file:///pkgs/a-1-0.conda"), "pkg:conda/a@1?build=0&subdir=noarch&type=conda");
+        assert_eq!(named("file:///channel/noarch/a-1-0.conda"), "pkg:conda/a@1?build=0&subdir=noarch&type=conda");
     }
 
     #[test]
