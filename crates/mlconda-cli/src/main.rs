@@ -5,12 +5,14 @@
 
 mod args;
 mod commands;
+mod drawing;
 mod findings;
 mod locking;
 mod progress;
 mod report;
 mod settings;
 mod ui;
+mod view;
 mod words;
 
 use std::process::ExitCode;

@@ -105,7 +105,7 @@ fn is_of(record: &PackageRecord, package: &LockedPackage) -> bool {
         Digest::Md5(hash) => record.md5.is_none_or(|other| other == hash),
         Digest::Unknown => true,
     };
-    let is_build = record.version.to_string() == package.version && record.build.to_string() == package.build;
+    let is_build = record.version.to_string() == package.version && record.build == package.build;
     record.name.as_normalized() == package.name && is_build && is_archive
 }
 

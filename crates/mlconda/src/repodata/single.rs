@@ -71,7 +71,7 @@ fn channel(package: &LockedPackage) -> Option<Url> {
 fn pick(package: &LockedPackage, records: &BTreeMap<String, Vec<Arc<RepoDataRecord>>>) -> Option<Arc<PackageRecord>> {
     let is = |record: &&Arc<RepoDataRecord>| {
         let known = &record.package_record;
-        let is_build = known.version.to_string() == package.version && known.build.to_string() == package.build;
+        let is_build = known.version.to_string() == package.version && known.build == package.build;
         let is_file = record.identifier.to_file_name() == package.file_name;
         let contradicts = match package.digest {
             Digest::Sha256(hash) => known.sha256.is_some_and(|other| other != hash),
