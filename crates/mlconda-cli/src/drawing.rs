@@ -3,7 +3,7 @@
 
 use mlconda::graph::{Asked, Graph, Kind, Root, Weight};
 
-use crate::words::{bytes, count};
+use crate::words::bytes;
 
 /// How to draw.
 pub(crate) struct Drawing<'a> {
@@ -67,8 +67,8 @@ impl<'a> Drawing<'a> {
             label.push_str(" (*)");
         } else if let Some(spec) = spec {
             label.push_str(&format!(" needs {spec}"));
-        } else if let Some(size) = node.size {
-            label.push_str(&format!(" ({}{})", bytes(size), others(self.weights[package])));
+        } else {
+            label.push_str(&sized(node.size, self.weights[package]));
         }
         if !is_repeated && !node.is_known && node.kind == Kind::Conda {
             label.push_str(" needs what is not known");
@@ -90,11 +90,14 @@ pub(crate) fn titled(graph: &Graph, package: usize) -> String {
     format!("{}{version}{kind}", node.name)
 }
 
-/// What goes with a package.
-fn others(weight: Weight) -> String {
-    match (weight.packages, weight.bytes) {
-        (0 | 1, _) | (_, None) => String::new(),
-        (packages, Some(size)) => format!(", {} with {} of its own", bytes(size), packages - 1),
+/// A package's size, and that with all that only it needs.
+pub(crate) fn sized(size: Option<u64>, weight: Weight) -> String {
+    match (size, weight.packages, weight.bytes) {
+        (None, _, _) => String::new(),
+        (Some(size), 0 | 1, _) | (Some(size), _, None) => format!(" ({})", bytes(size)),
+        (Some(size), packages, Some(all)) => {
+            format!(" ({}, {} with {} of its own)", bytes(size), bytes(all), packages - 1)
+        }
     }
 }
 
@@ -122,10 +125,4 @@ pub(crate) fn unasked(graph: &Graph, package: usize) -> Option<&'static str> {
         "pip" if node.kind == Kind::Conda && graph.find("python").is_some() => Some("comes with python"),
         _ => Some("nothing here needs it"),
     }
-}
-
-/// A weight in words.
-pub(crate) fn weighed(weight: Weight) -> String {
-    let packages = count(weight.packages, "package");
-    weight.bytes.map_or(packages.clone(), |size| format!("{packages} and {}", bytes(size)))
 }

@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 
 use crate::{
     commands::why::unknown,
-    drawing::{Drawing, weighed},
+    drawing::Drawing,
     report::CliError,
     settings::Context,
     view::{View, ViewArgs},
+    words::{bytes, count},
 };
 
 /// Show what depends on what in a lock or an environment
@@ -85,11 +86,10 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
 
 /// The first line: what it is, and how large.
 fn head(view: &View, graph: &Graph) -> String {
-    let bytes = graph.packages.iter().map(|package| package.size).sum();
-    let all = mlconda::graph::Weight { packages: graph.packages.len(), bytes };
+    let size: Option<u64> = graph.packages.iter().map(|package| package.size).sum();
     let what = if view.is_prefix() { "installed" } else { "to download" };
-    let what = bytes.map(|_| format!(" {what}")).unwrap_or_default();
-    format!("{} for {}: {}{what}\n", view.name(), view.lock.platform, weighed(all))
+    let size = size.map(|size| format!(", {} {what}", bytes(size))).unwrap_or_default();
+    format!("{} for {}: {}{size}\n", view.name(), view.lock.platform, count(graph.packages.len(), "package"))
 }
 
 fn to_json(view: &View, graph: &Graph) -> Value {

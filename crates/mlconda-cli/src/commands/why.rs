@@ -7,17 +7,18 @@ use serde_json::{Value, json};
 
 use super::tree::asked;
 use crate::{
-    drawing::{line, titled, unasked, weighed},
+    drawing::{line, sized, titled, unasked},
     report::CliError,
     settings::Context,
     view::{View, ViewArgs},
-    words::{count, list},
+    words::list,
 };
 
 /// Show why a package is in a lock or an environment
 ///
-/// From each line that was asked for, the shortest way to the package: who needs whom, and by which spec. The lines are
-/// those of the environment.yml beside the lock, if the lock is made of it.
+/// From each spec that was asked for, the shortest way to the package: who needs whom, and by which spec. Ways that lead
+/// through another package that was asked for are only named. The specs come with their lines if the environment.yml that
+/// the lock is made of is beside it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
@@ -66,10 +67,11 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
         context.ui.json(&to_json(&graph, package, &found))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut text = format!("{}: {}\n", titled(&graph, package), goes(&graph, package));
-    for chain in &found.chains {
-        text.push('\n');
-        text.push_str(&way(&graph, chain));
+    let size = sized(graph.packages[package].size, graph.weights()[package]);
+    let mut text = format!("{}{size}\n", titled(&graph, package));
+    match which {
+        Which::Shortest => text.push_str(&in_words(&graph, &found.chains)),
+        Which::All { .. } => found.chains.iter().for_each(|chain| text.push_str(&format!("\n{}", way(&graph, chain)))),
     }
     context.ui.data(text)?;
     if found.is_cut {
@@ -78,17 +80,22 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What would go without it.
-fn goes(graph: &Graph, package: usize) -> String {
-    let weight = graph.weights()[package];
-    let it = match weight.packages {
-        0 | 1 => "nothing else would go with it".to_owned(),
-        packages => format!("{} would go with it", count(packages - 1, "other package")),
+/// The ways in words. One that leads through another package that was asked for says nothing that the way from there does
+/// not say, so it is only named.
+fn in_words(graph: &Graph, chains: &[Chain]) -> String {
+    let is_asked = |package: &usize| graph.roots.iter().any(|root| root.package == *package && !root.asked.is_empty());
+    let leads_through = |chain: &&Chain| match chain.packages.as_slice() {
+        [_, between @ .., _] => between.iter().any(is_asked),
+        _ => false,
     };
-    match weight.bytes {
-        Some(_) => format!("{it}, {} in all", weighed(weight)),
-        None => it,
+    let (indirect, direct): (Vec<&Chain>, Vec<&Chain>) = chains.iter().partition(leads_through);
+    let mut text: String = direct.into_iter().map(|chain| format!("\n{}", way(graph, chain))).collect();
+    let mut others: Vec<String> = indirect.iter().map(|chain| titled(graph, graph.roots[chain.root].package)).collect();
+    others.dedup();
+    if !others.is_empty() {
+        text.push_str(&format!("\nThrough these, also needed by {}.\n", list(&others)));
     }
+    text
 }
 
 /// A way, a line a package.
