@@ -133,7 +133,7 @@ fn conda(package: &LockedPackage) -> Component<'_> {
 fn pip(package: &LockedPip) -> Component<'_> {
     let (url, sha256) = match &package.source {
         PipSource::Archive { url, sha256, .. } => (address(url), sha256.map(hex::encode)),
-        PipSource::Git { repository, commit, .. } => (Some(format!("{}@{commit}", network::redact(repository))), None),
+        PipSource::Git { repository, commit, .. } => (Some(format!("{}@{commit}", public(repository))), None),
         PipSource::Directory { .. } => (None, None),
     };
     Component {
@@ -151,7 +151,15 @@ fn pip(package: &LockedPip) -> Component<'_> {
 }
 
 fn address(url: &Url) -> Option<String> {
-    ["http", "https"].contains(&url.scheme()).then(|| network::redact(url))
+    ["http", "https"].contains(&url.scheme()).then(|| public(url))
+}
+
+/// A URL without its login, as if it needed none: as a name, it is the same for whoever has another login.
+fn public(url: &Url) -> String {
+    let mut shown = url.clone();
+    shown.set_query(None);
+    let shown = network::redact(&shown);
+    shown.replacen(&format!("{}@", network::MASK), "", 1).replacen(&format!("/t/{}/", network::MASK), "/", 1)
 }
 
 /// A time as text (RFC 3339), in UTC.

@@ -176,7 +176,9 @@ fn properties(bill: &Bill<'_>) -> Vec<Property> {
     let lock = bill.lock;
     let one = |name, value: String| Property { name, value };
     let platform = one("mlconda:platform", lock.platform.as_str().to_owned());
-    let channels = lock.channels.iter().map(|channel| one("mlconda:channel", channel.clone()));
+    // A directory of this machine is no channel to anybody else.
+    let channels = lock.channels.iter().filter(|channel| !channel.starts_with("file:"));
+    let channels = channels.map(|channel| one("mlconda:channel", channel.clone()));
     let virtual_packages =
         lock.virtual_packages.iter().map(|package| one("mlconda:virtual-package", package.to_string()));
     let input = lock.input.iter().map(|hash| one("mlconda:input", format!("sha256:{hash}")));

@@ -38,7 +38,7 @@ impl Licence {
         }
         let Parser { written, references, .. } = parser;
         Some(match written.as_slice() {
-            [id] if references.is_empty() && !id.ends_with('+') => Self::Id(id.clone()),
+            [id] if listed(LICENCES, id).is_some() => Self::Id(id.clone()),
             _ => Self::Expression { text: written.join(" ").replace("( ", "(").replace(" )", ")"), references },
         })
     }

@@ -2,18 +2,17 @@
 
 use std::fmt::Write;
 
-use crate::{
-    lock::{LockedPackage, LockedPip, Origin, PipSource},
-    network,
-};
+use super::public;
+use crate::lock::{LockedPackage, LockedPip, Origin, PipSource};
 
 /// Public channels stand in a package URL by their names, as everybody writes them there.
-const HOSTS: [&str; 2] = ["https://conda.anaconda.org/", "https://repo.anaconda.com/pkgs/"];
+const HOSTS: [&str; 3] =
+    ["https://conda.anaconda.org/", "https://repo.anaconda.com/pkgs/", "https://repo.continuum.io/pkgs/"];
 
 /// `pkg:conda/NAME@VERSION?build=…&channel=…&subdir=…&type=…`
 pub(super) fn conda(package: &LockedPackage) -> String {
     let kind = if package.file_name.ends_with(".conda") { "conda" } else { "tar.bz2" };
-    let url = network::redact(&package.url);
+    let url = public(&package.url);
     // A directory of this machine is no channel to anybody else.
     let channel = url.rsplitn(3, '/').nth(2).filter(|_| package.url.scheme() != "file");
     let channel = channel.map(|base| HOSTS.iter().find_map(|host| base.strip_prefix(host)).unwrap_or(base));
@@ -30,10 +29,8 @@ pub(super) fn conda(package: &LockedPackage) -> String {
 pub(super) fn pypi(package: &LockedPip) -> String {
     let (mut download, mut repository) = (None, None);
     match &package.source {
-        PipSource::Archive { url, origin: Origin::Direct, .. } => download = Some(network::redact(url)),
-        PipSource::Git { repository: url, commit, .. } => {
-            repository = Some(format!("{}@{commit}", network::redact(url)))
-        }
+        PipSource::Archive { url, origin: Origin::Direct, .. } => download = Some(public(url)),
+        PipSource::Git { repository: url, commit, .. } => repository = Some(format!("{}@{commit}", public(url))),
         PipSource::Archive { .. } | PipSource::Directory { .. } => {}
     }
     let qualifiers = [("download_url", download.as_deref()), ("vcs_url", repository.as_deref())];
@@ -57,11 +54,11 @@ fn purl(kind: &str, name: &str, version: Option<&str>, qualifiers: &[(&str, Opti
     text
 }
 
-/// Percent-encoded, but for what a package URL may hold as it is.
+/// Percent-encoded, but for what the reference implementation leaves as it is.
 fn encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b".-_~:".contains(&byte) {
+        if byte.is_ascii_alphanumeric() || b".-_~:/".contains(&byte) {
             encoded.push(char::from(byte));
         } else {
             // Writing to a string cannot fail.
@@ -89,8 +86,7 @@ mod tests {
         );
         assert_eq!(
             named("https://me:secret@host/t/tk-1/lab/noarch/a-1-0.conda"),
-            "pkg:conda/a@1?build=0&channel=https:%2F%2F%2A%2A%2A%2A%2A%2A%2A%2A%40host%2Ft%2F%2A%2A%2A%2A%2A%2A%2A%2A%2Flab\
-             &subdir=noarch&type=conda"
+            "pkg:conda/a@1?build=0&channel=https://host/lab&subdir=noarch&type=conda"
         );
         assert_eq!(named("file:///channel/noarch/a-1-0.conda"), "pkg:conda/a@1?build=0&subdir=noarch&type=conda");
     }
@@ -115,13 +111,13 @@ mod tests {
         assert_eq!(named(archive(Origin::Index), Some("4.0")), "pkg:pypi/typing-extensions@4.0");
         assert_eq!(
             named(archive(Origin::Direct), Some("4.0")),
-            "pkg:pypi/typing-extensions@4.0?download_url=https:%2F%2Fhost%2Ftyping_extensions-4.0-py3-none-any.whl"
+            "pkg:pypi/typing-extensions@4.0?download_url=https://host/typing_extensions-4.0-py3-none-any.whl"
         );
         let git = PipSource::Git {
             repository: "git+https://host/x.git".parse().unwrap(),
             commit: "0a".to_owned(),
             subdirectory: None,
         };
-        assert_eq!(named(git, None), "pkg:pypi/typing-extensions?vcs_url=git%2Bhttps:%2F%2Fhost%2Fx.git%400a");
+        assert_eq!(named(git, None), "pkg:pypi/typing-extensions?vcs_url=git%2Bhttps://host/x.git%400a");
     }
 }
