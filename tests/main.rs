@@ -18,6 +18,7 @@ mod run;
 mod syscalls;
 mod update;
 mod verify;
+mod views;
 
 use mlconda_test::context::TestContext;
 

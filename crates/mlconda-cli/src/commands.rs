@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod completions;
+mod convert;
 mod export;
 mod info;
 mod install;
@@ -14,6 +15,8 @@ mod tree;
 mod verify;
 mod why;
 
+pub(crate) use lock::platform;
+
 use std::process::ExitCode;
 
 use crate::{report::CliError, settings::Context};
@@ -22,6 +25,7 @@ use crate::{report::CliError, settings::Context};
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     Lock(lock::Args),
+    Convert(convert::Args),
     Install(install::Args),
     Run(run::Args),
     ShellHook(shell_hook::Args),
@@ -40,6 +44,7 @@ pub(crate) enum Command {
 pub(crate) fn run(command: Command, context: &Context) -> Result<ExitCode, CliError> {
     match command {
         Command::Lock(args) => lock::run(args, context),
+        Command::Convert(args) => convert::run(args, context),
         Command::Install(args) => install::run(args, context),
         Command::Run(args) => run::run(args, context),
         Command::ShellHook(args) => shell_hook::run(args, context),

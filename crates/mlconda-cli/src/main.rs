@@ -10,6 +10,7 @@ mod findings;
 mod locking;
 mod progress;
 mod report;
+mod selection;
 mod settings;
 mod ui;
 mod view;

@@ -10,7 +10,7 @@ use mlconda::{
     environment::Environment,
     export::asked_for,
     graph::Graph,
-    lock::{Expansion, Lock, LockFile, Selection},
+    lock::{Lock, SourcePackages},
     network::Client,
     prefix::Prefix,
     records::{self, Missing, Sources},
@@ -18,9 +18,11 @@ use mlconda::{
 };
 
 use crate::{
+    commands,
     locking::{self, Cache, LockingArgs},
     progress::Display,
     report::CliError,
+    selection::{self, SelectionArgs},
     settings::{Context, PrefixArgs},
     words::{count, list},
 };
@@ -31,14 +33,10 @@ pub(crate) struct ViewArgs {
     #[command(flatten)]
     prefix: PrefixArgs,
     /// Of a file with locks for several platforms: the one for this platform [default: this machine's]
-    #[arg(long, value_name = "PLATFORM")]
+    #[arg(long, value_name = "PLATFORM", value_parser = commands::platform)]
     platform: Option<Subdir>,
-    /// Of a pixi.lock with several environments: this one
-    #[arg(long, value_name = "NAME")]
-    environment: Option<String>,
-    /// Of a conda-lock.yml: the packages of this category, too (repeatable)
-    #[arg(long = "category", value_name = "NAME")]
-    categories: Vec<String>,
+    #[command(flatten)]
+    selection: SelectionArgs,
     /// Do not ask the network for what a lock does not say of its packages: use what is cached, and what is in files
     #[arg(long)]
     offline: bool,
@@ -68,12 +66,12 @@ impl View {
         if typed.is_some() && (args.prefix.prefix.is_some() || args.prefix.name.is_some()) {
             return Err(CliError::Usage("one lock or one prefix can be looked at, not several".to_owned()));
         }
-        let expansion = Expansion { home: settings.home.clone(), variables: settings.variables.clone() };
-        let file = LockFile::read(&path, &expansion)?;
+        let file = selection::read(&path, context)?;
         let several = file.platforms().len() > 1;
         let platform = args.platform.or_else(|| Subdir::current().filter(|_| several));
-        let environment = args.environment.clone();
-        let mut lock = file.select(&Selection { platform, environment, categories: args.categories.clone() })?;
+        let chosen = args.selection.selection(platform, SourcePackages::LeaveOut);
+        let mut lock = file.select(&chosen)?;
+        selection::tell_of_categories(&file, &chosen, context);
         let mut records = None;
         if path.is_dir() {
             let root = if path.ends_with("conda-meta") { path.parent().unwrap_or(&path) } else { &path };
