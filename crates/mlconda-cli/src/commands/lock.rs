@@ -155,7 +155,7 @@ fn platforms(typed: &[Subdir], environment: &Environment) -> Result<Vec<Subdir>,
     Ok(platforms)
 }
 
-pub(super) fn platform(text: &str) -> Result<Subdir, String> {
+pub(crate) fn platform(text: &str) -> Result<Subdir, String> {
     match Subdir::from_str(text) {
         Ok(Subdir::NoArch) | Err(_) => {
             Err("platforms are named as in `linux-64`, `linux-aarch64`, `osx-arm64`, `osx-64`, `win-64`".to_owned())
