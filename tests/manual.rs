@@ -111,7 +111,7 @@ fn completions_and_pages_know_every_command() {
         commands.iter().all(|command| program.contains(&format!("\n.B {}\n", command.replace('-', "\\-")))),
         "{program}"
     );
-    assert!(lock.contains("\n.B \\-o, \\-\\-output <LOCK>\n") || lock.contains("\n.B \\-o, "), "{lock}");
+    assert!(lock.contains("\n.B \\-o, \\-\\-output <"), "{lock}");
     assert_eq!(world.mlconda(["man", "lock"]).success().stdout, world.read("pages/mlconda-lock.1"));
     world.mlconda(["man", "nothing"]).failure(2);
 }

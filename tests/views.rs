@@ -107,6 +107,11 @@ fn bills_are_the_same_for_the_same_lock() {
     };
     assert_eq!(licences(&lock), licences(&prefix));
     assert_eq!(licences(&lock)[0][0]["license"]["id"], "BSD-3-Clause");
+    let site = world.named_prefix("small").join("lib/python3.11/site-packages/torchlike-2.0.dist-info");
+    fs_err::create_dir_all(&site).unwrap();
+    fs_err::write(site.join("METADATA"), "Name: torchlike\nVersion: 2.0\n").unwrap();
+    let told = world.mlconda(["sbom", "-n", "small"]).success().stderr;
+    assert!(told.contains("pip has installed 1 package besides, of which no record tells: `torchlike==2.0`"), "{told}");
     assert_snapshot!(world.mlconda(["sbom", "env.lock", "-o", "no/such.json"]).failure(1), @"
     exit code 1
     --- stdout

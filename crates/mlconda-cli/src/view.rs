@@ -8,7 +8,7 @@ use std::{
 use mlconda::{
     PrefixRecord, Subdir,
     environment::Environment,
-    export::asked_for,
+    export::{Detail, asked_for, export},
     graph::Graph,
     lock::{Lock, SourcePackages},
     network::Client,
@@ -78,6 +78,7 @@ impl View {
             let prefix = Prefix::open(root)?;
             let read = prefix.records()?;
             lock.specs = asked_for(&prefix, &read)?;
+            warn_of_pip(&prefix, &lock, context)?;
             records = Some(read);
         }
         let mut view = Self { place: path, lock, records };
@@ -168,6 +169,18 @@ impl View {
         };
         self.lock.input.as_ref().is_some_and(|input| *input == environment.digest() || self.lock.specs == specs())
     }
+}
+
+/// What pip has installed stands in no record; whoever reads a bill of materials should know.
+fn warn_of_pip(prefix: &Prefix, lock: &Lock, context: &Context) -> Result<(), CliError> {
+    let installed = export(prefix, Detail::Versions)?.pip;
+    if installed.len() > lock.pip.len() {
+        let packages = count(installed.len(), "package");
+        context
+            .ui
+            .warn(&format!("pip has installed {packages} besides, of which no record tells: {}", list(&installed)));
+    }
+    Ok(())
 }
 
 /// Says of which packages nothing is known, and why.

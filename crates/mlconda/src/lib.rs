@@ -13,7 +13,8 @@
 //! | [`install::Report`] | [`install::install`] | a plan, carried out |
 //! | [`verify::Report`] | [`verify::verify`] | a prefix, its records and, if there is one, its lock |
 //!
-//! [`activate`] then says what a process in the environment sees.
+//! [`activate`] then says what a process in the environment sees. [`records::complete`] gives the packages of a lock their
+//! records; a [`graph::Graph`] is made of that, and [`sbom::sbom`].
 //!
 //! # The whole way
 //!

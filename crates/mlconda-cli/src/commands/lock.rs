@@ -20,7 +20,7 @@ use crate::{
     locking::{self, Cache, LockingArgs},
     report::CliError,
     settings::Context,
-    words::{bytes, count},
+    words::{bytes, count, path_text},
 };
 
 /// Solve an environment.yml and pin the answer
@@ -188,7 +188,7 @@ fn summary(lock: &Lock, output: &Path, written: Option<Written>, start: Instant)
 fn to_json(lock: &Lock, output: &Path, written: Option<Written>) -> Value {
     let virtual_packages: Vec<String> = lock.virtual_packages.iter().map(ToString::to_string).collect();
     json!({
-        "file": output,
+        "file": path_text(output),
         "written": written == Some(Written::Changed),
         "name": lock.name,
         "platform": lock.platform.as_str(),
