@@ -603,6 +603,8 @@ fn json_tells_of_paths_that_are_no_text() {
     let odd = OsStr::from_bytes(b"odd-\xff");
     fs_err::write(world.named_prefix("small").join(odd), "").unwrap();
     let run = |words: &[&str], path: Option<&OsStr>| world.mlconda(words.iter().map(OsStr::new).chain(path));
+    let refused = run(&["install", "env.lock", "--json", "-p"], Some(odd)).failure(1);
+    assert!(refused.stderr.contains("is not UTF-8"), "{refused}");
     for (words, path) in [
         (&["install", "env.lock", "--dry-run", "--json", "-p"][..], Some(odd)),
         (&["info", "--json", "--root-prefix"], Some(odd)),
@@ -612,6 +614,4 @@ fn json_tells_of_paths_that_are_no_text() {
         let outcome = run(words, path);
         assert!(outcome.code == 0 && outcome.stdout.contains("odd-\u{fffd}"), "{words:?}: {outcome}");
     }
-    let refused = run(&["install", "env.lock", "--json", "-p"], Some(odd)).failure(1);
-    assert!(refused.stderr.contains("is not UTF-8"), "{refused}");
 }
