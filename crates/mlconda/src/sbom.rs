@@ -1,6 +1,6 @@
 //! A software bill of materials: what an environment consists of, in the words that scanners and auditors read.
 //!
-//! Two formats, one set of facts: names by which packages are looked up ([package URLs](purl)), versions, hashes, licences
+//! Two formats, one set of facts: names by which packages are looked up (package URLs), versions, hashes, licences
 //! and who needs whom. They are made of a lock whose packages have their records ([`crate::records::complete`]); what is
 //! not known is left out or said to be unknown, never guessed. The same lock and records give the same bytes: the time is
 //! the newest package's or the caller's, and what has to be unique is made of the content.
