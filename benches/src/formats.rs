@@ -83,10 +83,10 @@ fn made_up() -> String {
     for number in 0..PACKAGES {
         let place =
             format!("https://conda.example.org/lab/linux-64/package-{number}-1.{number}-py311h{number:07x}_0.conda");
-        let _ = write!(listed, "      - conda: {place}\n");
+        let _ = writeln!(listed, "      - conda: {place}");
         let _ = write!(packages, "- conda: {place}\n  sha256: {number:063x}a\n  md5: {number:031x}a\n  depends:\n");
         for back in 1..=8.min(number) {
-            let _ = write!(packages, "  - package-{} >=1.0,<2.0a0\n", number - back);
+            let _ = writeln!(packages, "  - package-{} >=1.0,<2.0a0", number - back);
         }
         let _ = write!(
             packages,
