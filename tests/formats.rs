@@ -75,7 +75,7 @@ fn what_is_lost_and_what_is_not_there_is_said() {
     let outcome = world.mlconda(["convert", "env.linux-64.lock", "--to", "conda-lock", "-o", "out.yml"]).success();
     assert_snapshot!(world.normal(&outcome.stderr), @"
     warning: conda-lock.yml has no word for the environment's name, variables and virtual packages: they stand in comments, which only mlconda reads
-    warning: what packages depend on is not known, and left out, for 5 of 5
+    warning: what packages depend on is not known for 5 of 5 packages, and left out
     warning: the md5 is not known for 5 of 5 packages: conda-lock itself wants one of each
     `env.[HOST].lock` is converted to `out.yml`.
     ");

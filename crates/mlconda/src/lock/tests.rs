@@ -360,13 +360,13 @@ fn what_a_format_cannot_hold_is_said() {
     let text = format!("@EXPLICIT\nhttps://me:pw@h/linux-64/a-1-0.conda#{SHA}\n# pip mine @ ./mine\n");
     let file = read(&text).unwrap();
     assert_snapshot!(rendered(&file, LockFormat::CondaLock).losses.join("\n"), @"
-    what packages depend on is not known, and left out, for 1 of 1
+    what packages depend on is not known for 1 of 1 packages, and left out
     the md5 is not known for 1 of 1 packages: conda-lock itself wants one of each
     `mine` comes from the directory `/project/mine`, which conda-lock.yml has no word for: it is left out
     ");
     let pixi = rendered(&file, LockFormat::Pixi);
     assert_snapshot!(pixi.losses.join("\n"), @"
-    what packages depend on is not known, and left out, for 1 of 1
+    what packages depend on is not known for 1 of 1 packages, and left out
     pixi keeps logins apart from its lock: they are left out of the URLs, and `pixi auth login` has to know them
     ");
     assert_snapshot!(pixi.text, @"
@@ -378,7 +378,7 @@ fn what_a_format_cannot_hold_is_said() {
     environments:
       default:
         channels:
-        - url: https://********@h/
+        - url: https://h/
         packages:
           linux-64:
           - conda: https://h/linux-64/a-1-0.conda
