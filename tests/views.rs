@@ -95,7 +95,7 @@ fn bills_are_the_same_for_the_same_lock() {
         let text = bill(&["env.lock", "--format", format], &[]);
         assert_eq!(text, bill(&["env.lock", "--format", format], &[("TZ", "Asia/Tokyo")]));
         assert!(!text.contains(world.channels().directory().to_str().unwrap()), "{text}");
-        assert_eq!(text.matches("pkg:conda/python@3.11.9?build=").count() > 0, true, "{text}");
+        assert!(text.contains("pkg:conda/python@3.11.9?build="), "{text}");
         let at = bill(&["env.lock", "--format", format], &[("SOURCE_DATE_EPOCH", "1000000000")]);
         assert!(at.contains("\"2001-09-09T01:46:40Z\""), "{at}");
     }
