@@ -1,4 +1,4 @@
-//! Both formats of one lock that has something of everything. (The published schemas judge them in `docs/inspect.md`.)
+//! Both formats of one lock that has something of everything. (`docs/DESIGN.md` says by what the formats were validated.)
 
 use std::{path::Path, sync::Arc};
 
