@@ -9,8 +9,10 @@ mod change;
 mod crash;
 mod export;
 mod faults;
+mod formats;
 mod install;
 mod lock;
+mod manual;
 mod records;
 mod regressions;
 mod run;
@@ -18,6 +20,7 @@ mod run;
 mod syscalls;
 mod update;
 mod verify;
+mod views;
 
 use mlconda_test::context::TestContext;
 

@@ -6,6 +6,7 @@
 mod args;
 mod changes;
 mod commands;
+mod drawing;
 mod findings;
 mod locking;
 mod progress;
@@ -13,6 +14,7 @@ mod report;
 mod selection;
 mod settings;
 mod ui;
+mod view;
 mod words;
 
 use std::process::ExitCode;

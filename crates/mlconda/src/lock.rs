@@ -16,6 +16,8 @@ pub mod merge;
 mod order;
 mod pip;
 mod pixi;
+#[cfg(test)]
+mod tests;
 
 pub use self::check::{Reason, Unmet};
 pub use self::file::{
