@@ -641,12 +641,16 @@ fn a_misspelt_channel_has_near_names() {
 #[tokio::test]
 async fn a_package_named_by_its_url_comes_from_its_channel_or_from_its_archive() {
     let world = World::with_tool();
-    let tool = PackageBuilder::new("tool", "3.0").depends("lib").write(&world.directory.path().join("own")).unwrap();
+    let tool = PackageBuilder::new("tool", "3.0")
+        .subdir("linux-64")
+        .depends("lib")
+        .write(&world.directory.path().join("own"))
+        .unwrap();
     let foreign =
         PackageBuilder::new("tool", "3.0").subdir("win-64").write(&world.directory.path().join("own")).unwrap();
     let md5 = hex::encode(rattler_digest::compute_file_digest::<rattler_digest::Md5>(&tool).unwrap());
     let server = Server::serve(world.directory.path().join("own")).unwrap();
-    let url = server.url(&format!("noarch/{}", tool.file_name().unwrap().display()));
+    let url = server.url(&format!("linux-64/{}", tool.file_name().unwrap().display()));
     let load = async |spec: &str, access: Access| match world.repodata_of(&[spec], access).await {
         Err(error) => error.to_string(),
         Ok(repodata) => {
@@ -678,5 +682,11 @@ async fn a_package_named_by_its_url_comes_from_its_channel_or_from_its_archive()
     failures.push(load(world.channel().join("noarch/broken-1-0.conda").to_str().unwrap(), Access::Online).await);
     let text = failures.join("\n").replace(&server.url(""), "SERVER/").replace(&md5, "[MD5]");
     let text = text.replace(&*world.directory.path().to_string_lossy(), "");
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @"
+    cannot take the package `SERVER/linux-64/tool-3.0-h4bc722e_0.conda`: it has another md5 than the one behind `#`: [MD5], not 00000000000000000000000000000000
+    cannot take the package `SERVER/linux-64/tool-3.0-h4bc722e_0.conda`: it would have to be downloaded, and the network may not be asked
+    cannot take the package `SERVER/linux-64/other-3.0-h4bc722e_0.conda`: `SERVER/linux-64/other-3.0-h4bc722e_0.conda` answers 404 Not Found
+    cannot take the package `file:///own/win-64/tool-3.0-h4bc722e_0.conda`: it is for `win-64`, and not for `linux-64`
+    cannot take the package `file:///channel/noarch/broken-1-0.conda`: invalid zip archive: invalid Zip archive: Could not find EOCD
+    ");
 }
