@@ -4,10 +4,20 @@
 //! is @EXPLICIT (CEP-23), the one format that conda, mamba and others install already; what that format has
 //! no word for stands in comments ([`explicit`], `docs/lockfile.md`).
 
+mod conda_lock;
+mod document;
 pub mod explicit;
+mod facts;
+mod file;
+mod format;
 mod order;
 mod pip;
+mod pixi;
 
+pub use self::file::{
+    DEFAULT_ENVIRONMENT, LockFile, LockKind, MAIN_CATEGORY, Part, Selection, SourcePackages, kind_of,
+};
+pub use self::format::{LockFormat, LockFormatError, Rendered};
 pub use self::pip::{DirectoryMode, LockedPip, Origin, PipSource, normalize};
 pub(crate) use order::{dependency_name, linking_order};
 
@@ -109,10 +119,12 @@ pub enum LockError {
     #[error(transparent)]
     File(#[from] std::io::Error),
     /// The file is not a lock of a known format.
-    #[error("`{}` is not a lock: it has no line `@EXPLICIT`", .file.display())]
+    #[error("`{}` is not a lock: {reason}", .file.display())]
     NotALock {
         /// The file.
         file: PathBuf,
+        /// How that was seen.
+        reason: String,
     },
     /// A line means nothing.
     #[error("{}:{line}: {message}\n  {text}", .file.display())]
@@ -126,6 +138,22 @@ pub enum LockError {
         /// What is wrong with it.
         message: String,
     },
+    /// A place of a file means nothing: the line, what is wrong with it, and what to do.
+    #[error("{0}")]
+    Place(Box<crate::environment::Diagnostic>),
+    /// The file has not the lock that was asked for.
+    #[error("`{}` {message}", .file.display())]
+    Selection {
+        /// The file.
+        file: PathBuf,
+        /// What is not there, and what is.
+        message: String,
+        /// What to do.
+        help: String,
+    },
+    /// The directory is no prefix that could be read.
+    #[error(transparent)]
+    Prefix(#[from] crate::prefix::PrefixError),
     /// The lock was written by a newer mlconda.
     #[error("`{}` has lock format {found}; this mlconda reads formats up to {}", .file.display(), explicit::FORMAT)]
     Format {
@@ -210,7 +238,12 @@ impl Lock {
                 Ok(package)
             })
             .collect::<Result<_, LockError>>()?;
-        Ok(Self {
+        Ok(Self { packages, ..Self::empty(platform) })
+    }
+
+    /// A lock that holds nothing.
+    pub(crate) fn empty(platform: Subdir) -> Self {
+        Self {
             name: None,
             platform,
             input: None,
@@ -220,18 +253,20 @@ impl Lock {
             options: SolveOptions::default(),
             variables: IndexMap::new(),
             expansions: Vec::new(),
-            packages,
+            packages: Vec::new(),
             pip_requirements: Vec::new(),
             pip: Vec::new(),
-        })
+        }
     }
 
-    /// Reads a lock file. Relative paths in it are relative to its directory.
+    /// Reads a lock of any kind ([`LockKind`]), told by what is in it. Relative paths in it are relative to its directory.
+    /// Of a file that holds several locks, this is the one of its default environment, if that is for one platform;
+    /// [`LockFile::read`] has them all.
     ///
     /// # Errors
-    /// If the file cannot be read or is no lock.
+    /// If the file cannot be read or is no lock, or if there is more than one to choose from.
     pub fn read(path: &Path, expansion: &Expansion) -> Result<Self, LockError> {
-        explicit::parse(&fs_err::read_to_string(path)?, path, expansion)
+        LockFile::read(path, expansion)?.select(&Selection::default())
     }
 
     /// The lock as an @EXPLICIT file. The same lock gives the same text; paths in it are absolute.
@@ -245,27 +280,7 @@ impl Lock {
     /// # Errors
     /// If the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<Written, LockError> {
-        let text = explicit::render(self, path.parent());
-        // A link stays a link, and what is no file (`/dev/stdout`) is written to as it is.
-        let target = fs_err::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        if fs_err::metadata(&target).is_ok_and(|metadata| !metadata.is_file()) {
-            fs_err::write(&target, text)?;
-            return Ok(Written::Changed);
-        }
-        let path = target.as_path();
-        if fs_err::read(path).is_ok_and(|old| old == text.as_bytes()) {
-            return Ok(Written::UpToDate);
-        }
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // The temporary file's name would say nothing to whoever reads the message.
-        let named = |error: std::io::Error| {
-            std::io::Error::new(error.kind(), format!("cannot write `{}`: {}", path.display(), error.kind()))
-        };
-        let mut file = tempfile::Builder::new().prefix(".env.lock-").tempfile_in(directory).map_err(named)?;
-        std::io::Write::write_all(&mut file, text.as_bytes())?;
-        crate::system::set_mode(file.as_file(), 0o644)?;
-        file.persist(path).map_err(|error| error.error)?;
-        Ok(Written::Changed)
+        replace(path, &explicit::render(self, path.parent()))
     }
 
     /// Packages whose URLs the file shows with a secret in them, since no variable stands for it; by file name.
@@ -289,6 +304,30 @@ impl Lock {
     pub fn download_size(&self) -> Option<u64> {
         self.packages.iter().map(|package| package.size).sum()
     }
+}
+
+/// Puts a text in the place of a file, which stays whole until then.
+fn replace(path: &Path, text: &str) -> Result<Written, LockError> {
+    // A link stays a link, and what is no file (`/dev/stdout`) is written to as it is.
+    let target = fs_err::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if fs_err::metadata(&target).is_ok_and(|metadata| !metadata.is_file()) {
+        fs_err::write(&target, text)?;
+        return Ok(Written::Changed);
+    }
+    let path = target.as_path();
+    if fs_err::read(path).is_ok_and(|old| old == text.as_bytes()) {
+        return Ok(Written::UpToDate);
+    }
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // The temporary file's name would say nothing to whoever reads the message.
+    let named = |error: std::io::Error| {
+        std::io::Error::new(error.kind(), format!("cannot write `{}`: {}", path.display(), error.kind()))
+    };
+    let mut file = tempfile::Builder::new().prefix(".env.lock-").tempfile_in(directory).map_err(named)?;
+    std::io::Write::write_all(&mut file, text.as_bytes())?;
+    crate::system::set_mode(file.as_file(), 0o644)?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(Written::Changed)
 }
 
 /// What [`Lock::write`] did.
