@@ -43,7 +43,6 @@ pub(crate) fn agree(arguments: &[String]) -> Outcome<()> {
             Some(_) => solved += 1,
             None => unsolvable += 1,
         }
-        println!("{} {}", solved + unsolvable, file.rsplit('/').next().unwrap_or_default());
         if answer != expected {
             differing += 1;
             println!("{file}:");

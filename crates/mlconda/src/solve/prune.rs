@@ -166,12 +166,16 @@ impl<'a> Field<'a> {
         if !record.extra_depends.is_empty() {
             return Err(NotUnderstood);
         }
+        // What is known to be without hope need not be read to its end: most builds are for another python.
+        if record.depends.iter().any(|text| self.ids.get(text.as_str()).is_some_and(|id| !self.has_hope(*id))) {
+            self.possible[place] = false;
+            return Ok(());
+        }
         let mut needs = Vec::with_capacity(record.depends.len());
         for text in &record.depends {
-            match self.ask(text)? {
-                Some(id) if self.asks[id].is_of_the_system() || !self.asks[id].matching.is_empty() => needs.push(id),
-                // The solver leaves out what has a dependency that cannot be read, too.
-                _ => {
+            match self.ask(text)?.filter(|id| self.has_hope(Some(*id))) {
+                Some(id) => needs.push(id),
+                None => {
                     self.possible[place] = false;
                     return Ok(());
                 }
@@ -186,6 +190,12 @@ impl<'a> Field<'a> {
         }
         (self.needs[place], self.bounds[place]) = (needs, bounds);
         Ok(())
+    }
+
+    /// Whether there may be an answer to what a dependency asks for. The solver, too, leaves out what has one that cannot
+    /// be read.
+    fn has_hope(&self, id: Option<AskId>) -> bool {
+        id.is_some_and(|id| self.asks[id].is_of_the_system() || !self.asks[id].matching.is_empty())
     }
 
     /// What a text asks for; `None` if it cannot be read.
