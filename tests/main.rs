@@ -11,6 +11,7 @@ mod faults;
 mod formats;
 mod install;
 mod lock;
+mod manual;
 mod records;
 mod regressions;
 mod run;
@@ -18,6 +19,7 @@ mod run;
 mod syscalls;
 mod update;
 mod verify;
+mod views;
 
 use mlconda_test::context::TestContext;
 

@@ -15,6 +15,7 @@ mod index;
 mod records;
 mod scan;
 mod shards;
+mod single;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -30,6 +31,8 @@ use crate::{
     network::{self, Client},
     progress::{Event, Progress},
 };
+pub(crate) use single::records_of;
+
 use cache::{ShardStore, Store};
 use fetch::{Data, Fetcher};
 use records::Origin;
