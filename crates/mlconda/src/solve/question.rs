@@ -9,7 +9,7 @@ use rattler_conda_types::{MatchSpec, RepoDataRecord, Version};
 use rattler_solve::{SolverImpl, SolverTask, resolvo};
 use url::Url;
 
-use super::{ChannelPriority, Cutoff, Pip, SolveOptions, VirtualDemand, wording};
+use super::{ChannelPriority, Cutoff, Pip, SolveOptions, VirtualDemand, prune::prune, wording};
 use crate::{
     environment::Environment,
     host::{Host, Override},
@@ -95,9 +95,14 @@ impl<'a> Question<'a> {
         })
     }
 
-    /// Solves for these specs.
+    /// Solves for these specs. The reasons of a refusal are those of what could be in a solution at all.
     pub(super) fn ask(&self, specs: &[MatchSpec], host: &Host) -> Result<Vec<RepoDataRecord>, Refusal> {
-        self.ask_among(&self.buckets().collect::<Vec<_>>(), specs, host, &Kept::default())
+        self.ask_of(prune(self.buckets().collect(), specs, self.options.channel_priority), specs, host, &[])
+    }
+
+    /// Solves for these specs, with all there is. The answer is the same, and takes longer; a refusal has every reason.
+    pub(super) fn ask_of_all(&self, specs: &[MatchSpec], host: &Host) -> Result<Vec<RepoDataRecord>, Refusal> {
+        self.ask_of(self.buckets().collect(), specs, host, &[])
     }
 
     /// Solves for these specs among these records, with what is to stay.
@@ -111,13 +116,31 @@ impl<'a> Question<'a> {
         let stays = |record: &&RepoDataRecord| {
             kept.only.get(record.package_record.name.as_normalized()).is_none_or(|url| *url == record.url)
         };
-        let available = buckets.iter().map(|Bucket { records, tier }| resolvo::RepoData {
+        let of_kept = buckets.iter().map(|Bucket { records, tier }| Bucket {
             records: records.iter().copied().filter(stays).collect(),
-            multi_channel: *tier,
+            tier: *tier,
         });
+        let buckets: Vec<Bucket<'_>> = of_kept.collect();
+        // What is preferred may be worse than another, and then it would be pruned.
+        let buckets = match kept.favored.as_slice() {
+            [] => prune(buckets, specs, self.options.channel_priority),
+            _ => buckets,
+        };
+        self.ask_of(buckets, specs, host, &kept.favored)
+    }
+
+    fn ask_of(
+        &self,
+        buckets: Vec<Bucket<'_>>,
+        specs: &[MatchSpec],
+        host: &Host,
+        favored: &[&RepoDataRecord],
+    ) -> Result<Vec<RepoDataRecord>, Refusal> {
+        let buckets = buckets.into_iter();
+        let available = buckets.map(|Bucket { records, tier }| resolvo::RepoData { records, multi_channel: tier });
         let task = SolverTask {
             available_packages: available.collect::<Vec<_>>(),
-            locked_packages: kept.favored.clone(),
+            locked_packages: favored.to_vec(),
             pinned_packages: Vec::new(),
             virtual_packages: host.virtual_packages.clone(),
             specs: specs.to_vec(),
