@@ -27,6 +27,9 @@ pub enum EnvironmentError {
     /// A dependency is no match spec.
     #[error("{0}")]
     Spec(Box<Diagnostic>),
+    /// A line for pip, or of a file that such a line names, is none that pip can read.
+    #[error("{0}")]
+    Pip(Box<Diagnostic>),
     /// The channels of several files have no common order.
     #[error("{0}")]
     Merge(Box<Diagnostic>),
@@ -86,6 +89,7 @@ impl EnvironmentError {
             | Self::Structure(diagnostic)
             | Self::Channel(diagnostic)
             | Self::Merge(diagnostic)
+            | Self::Pip(diagnostic)
             | Self::Spec(diagnostic) => Some(diagnostic),
         }
     }
