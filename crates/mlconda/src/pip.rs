@@ -1,17 +1,53 @@
 //! The `pip:` list: what pip would install on top of the conda packages of a lock, pinned.
 //!
-//! Installing needs only [`tags`].
+//! The resolver is uv's program (module `uv`; `docs/DESIGN.md` says why the program and not the crates). It is asked for the
+//! target's platform and the locked python, whatever the machine at hand is; the python projects that conda provides are given to
+//! it as they are ([`names`], `stub`), so that it takes them and no others, and says so if they do not go together with the
+//! list. Its answer is read from a `pylock.toml` (PEP 751).
+//!
+//! Installing needs none of this but [`tags`].
 
+mod clash;
 pub(crate) mod grammar;
-#[allow(dead_code, reason = "for now")]
 mod names;
+mod pylock;
 pub(crate) mod requirements;
-#[allow(dead_code, reason = "locking and installing come one after the other")]
+mod stub;
 pub(crate) mod tags;
-#[allow(dead_code, reason = "for now")]
 mod toml;
+mod tools;
+mod uv;
 
-pub use requirements::PipFile;
+use std::{collections::BTreeSet, io, path::Path};
+
+use futures::{StreamExt, stream};
+use rattler_conda_types::Subdir;
+use url::Url;
+
+use self::{
+    clash::Conda,
+    pylock::{Answer, Choice},
+    requirements::{Entry, Requirements, Role},
+    tags::Tags,
+    uv::{Outcome, Question, Target},
+};
+pub use self::{
+    requirements::PipFile,
+    tools::{Brought, Tools, bring_in},
+    uv::Uv,
+};
+use crate::{
+    environment::{Environment, EnvironmentError},
+    host::Host,
+    lock::{Lock, LockedPip, PipSource},
+    network::Client,
+    progress::{Event, Progress},
+    repodata::Access,
+    solve::Cutoff,
+};
+
+/// How many servers are asked for sizes at once.
+const QUESTIONS: usize = 16;
 
 /// Where packages are looked for, as pip's options have it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,6 +68,441 @@ pub struct Indexes {
     pub only_binary: Vec<String>,
     /// Hosts whose certificates are not checked, with their ports where they have one (`--trusted-host`).
     pub trusted_hosts: Vec<String>,
+}
+
+impl Indexes {
+    /// These, and what a list says itself, which counts more.
+    fn with(&self, list: &Self) -> Self {
+        let joined = |ours: &[String], theirs: &[String]| {
+            let mut all: Vec<String> = Vec::new();
+            theirs.iter().chain(ours).for_each(|each| {
+                if !all.contains(each) {
+                    all.push(each.clone())
+                }
+            });
+            all
+        };
+        Self {
+            index: list.index.clone().or_else(|| self.index.clone()),
+            extra: joined(&self.extra, &list.extra),
+            find_links: joined(&self.find_links, &list.find_links),
+            no_index: list.no_index || self.no_index && list.index.is_none(),
+            prereleases: list.prereleases || self.prereleases,
+            no_binary: joined(&self.no_binary, &list.no_binary),
+            only_binary: joined(&self.only_binary, &list.only_binary),
+            trusted_hosts: joined(&self.trusted_hosts, &list.trusted_hosts),
+        }
+    }
+
+    /// All URLs.
+    fn urls(&self) -> impl Iterator<Item = Url> {
+        self.index.iter().chain(&self.extra).chain(&self.find_links).filter_map(|url| Url::parse(url).ok())
+    }
+}
+
+/// Why a `pip:` list cannot be locked. Messages hold no login.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PipError {
+    /// A file could not be read or written, or uv not be run.
+    #[error(transparent)]
+    File(#[from] io::Error),
+    /// A line is none that pip can read.
+    #[error(transparent)]
+    Requirements(#[from] EnvironmentError),
+    /// The environment has no python.
+    #[error("the `pip:` list needs python, and the environment has none:{lines}")]
+    NoPython {
+        /// The lines, one each, indented.
+        lines: String,
+    },
+    /// The python is none that wheels are locked for.
+    #[error("packages of pip can be locked for CPython 3 only, and the environment has python {version} ({build})")]
+    Python {
+        /// Its version.
+        version: String,
+        /// Its build string.
+        build: String,
+    },
+    /// The resolver has no name for the platform.
+    #[error("packages of pip cannot be locked for {0}: the resolver, uv, does not know that platform")]
+    Platform(Subdir),
+    /// There is no uv, and it cannot be brought in.
+    #[error(
+        "the `pip:` list is resolved by `uv`, which is not on this machine, nor in the environment's channels: {reason}"
+    )]
+    NoUv {
+        /// Why it cannot be brought in.
+        reason: String,
+    },
+    /// The uv at hand is too old.
+    #[error("`{}` does not know `pylock.toml` files: uv 0.7 or newer does", .program.display())]
+    OldUv {
+        /// The program.
+        program: std::path::PathBuf,
+    },
+    /// There is no python that uv could build with.
+    #[error("uv needs some python 3.8 or newer on this machine, and finds none")]
+    NoInterpreter,
+    /// uv could not be brought in.
+    #[error("cannot bring in `uv`, which resolves the `pip:` list")]
+    Tools(#[source] Box<crate::Error>),
+    /// conda and pip are asked for what does not go together.
+    #[error("pip and conda contradict each other:\n{0}")]
+    Clash(String),
+    /// There is no solution, or it was not found.
+    #[error("the `pip:` list cannot be locked for {platform}:{message}{lines}")]
+    Unsolvable {
+        /// The platform.
+        platform: Subdir,
+        /// The resolver's words.
+        message: String,
+        /// The lines that have to do with it, and conda's packages; indented.
+        lines: String,
+    },
+    /// No file of a package will do.
+    #[error("no file of `{package}` will do for {platform}{why}{lines}")]
+    Unfit {
+        /// The package.
+        package: String,
+        /// The platform.
+        platform: Subdir,
+        /// What is asked for.
+        why: String,
+        /// The lines that ask for it, and the files there are; indented.
+        lines: String,
+    },
+    /// The answer is not understood.
+    #[error("cannot read the answer of uv, a `pylock.toml`: {0}")]
+    Answer(String),
+}
+
+impl PipError {
+    fn tools(error: impl Into<crate::Error>) -> Self {
+        Self::Tools(Box::new(error.into()))
+    }
+}
+
+/// How a `pip:` list is locked.
+#[derive(Clone, Copy, Debug)]
+pub struct Options<'a> {
+    /// The resolver.
+    pub uv: &'a Uv,
+    /// Where packages are looked for, unless the list says otherwise.
+    pub indexes: &'a Indexes,
+    /// What is left out as too new.
+    pub exclude_newer: Option<Cutoff>,
+    /// Whether the network may be asked.
+    pub access: Access,
+    /// Asks for sizes that the index does not tell.
+    pub client: &'a Client,
+}
+
+/// Puts what the `pip:` list means into a lock, whose conda packages are those that it goes on top of. The environment is that
+/// of the lock's platform ([`Environment::for_platform`]), the host the one that the lock was solved for.
+///
+/// # Errors
+/// If the list, the conda packages and what is to be had do not go together, or the resolver or the index is not to be had.
+pub async fn lock(
+    environment: &Environment,
+    host: &Host,
+    lock: &mut Lock,
+    options: &Options<'_>,
+    progress: &dyn Progress,
+) -> Result<(), PipError> {
+    if environment.pip.is_empty() {
+        return Ok(());
+    }
+    let requirements = requirements(environment)?;
+    if requirements.entries.iter().all(|entry| entry.role == Role::Limit) {
+        return Ok(());
+    }
+    let Some(python) = lock.packages.iter().find(|package| package.name == "python") else {
+        return Err(PipError::NoPython { lines: indented(requirements.entries.iter().map(Entry::shown)) });
+    };
+    let (version, build) = (python.version.clone(), python.build.clone());
+    let tags = Tags::new(host.platform, &host.virtual_packages, &version, &build);
+    let tags = tags.ok_or_else(|| PipError::Python { version: version.clone(), build })?;
+    let provided = names::provided(&lock.packages);
+    let conda = Conda { environment, lock, provided: &provided };
+    conda.check(&requirements)?;
+    progress.event(Event::PipStarted { requirements: requirements.entries.len() });
+    let indexes = options.indexes.with(&requirements.indexes);
+    let task = Task {
+        requirements: &requirements,
+        conda,
+        target: Target { host, python: &version },
+        indexes: &indexes,
+        tags: &tags,
+        options,
+        progress,
+    };
+    let mut packages = task.resolve().await?;
+    for package in &mut packages {
+        log_in(package, &indexes);
+    }
+    measure(&mut packages, options).await;
+    progress.event(Event::PipFinished { packages: packages.len() });
+    report(&packages, host.platform, progress);
+    lock.pip = packages;
+    Ok(())
+}
+
+/// What an environment asks of pip, from the files that were read with it.
+fn requirements(environment: &Environment) -> Result<Requirements, PipError> {
+    let mut read = |path: &Path| {
+        let file = environment.pip_files.iter().find(|file| file.path == path);
+        file.map(|file| file.text.clone()).ok_or_else(|| io::ErrorKind::NotFound.into())
+    };
+    let refused = |mistakes: Vec<crate::environment::Diagnostic>| {
+        EnvironmentError::several(mistakes.into_iter().map(Box::new).map(EnvironmentError::Pip).collect())
+    };
+    let requirements = requirements::collect(&environment.pip, &environment.expansions, &mut read).map_err(refused)?;
+    let missing = requirements.entries.iter().filter_map(|entry| {
+        let path = entry.path.as_ref().filter(|path| !path.exists())?;
+        let message = format!("there is no `{}`", path.display());
+        Some(*entry.diagnostic(message, "paths are relative to the file that names them"))
+    });
+    let missing: Vec<_> = missing.collect();
+    if missing.is_empty() { Ok(requirements) } else { Err(refused(missing).into()) }
+}
+
+/// A resolution, with all that it depends on.
+struct Task<'a> {
+    requirements: &'a Requirements,
+    conda: Conda<'a>,
+    target: Target<'a>,
+    indexes: &'a Indexes,
+    tags: &'a Tags,
+    options: &'a Options<'a>,
+    progress: &'a dyn Progress,
+}
+
+impl Task<'_> {
+    async fn resolve(&self) -> Result<Vec<LockedPip>, PipError> {
+        let known = uv::platform(self.target.host).ok_or(PipError::Platform(self.target.host.platform))?;
+        let uv = self.options.uv;
+        fs_err::create_dir_all(&uv.cache)?;
+        let temporary = tempfile::Builder::new().prefix(".lock-").tempdir_in(&uv.cache)?;
+        // The answer names paths as the system does.
+        let directory = fs_err::canonicalize(temporary.path())?;
+        let python = uv.find_python(self.target.python, &directory).await?.ok_or(PipError::NoInterpreter)?;
+        let question = Question {
+            directory: &directory,
+            target: &self.target,
+            indexes: self.indexes,
+            python: &python,
+            exclude_newer: self.options.exclude_newer,
+            access: self.options.access,
+        };
+        let places = self.write(&directory, &BTreeSet::new())?;
+        let mut outcome = uv.compile(&question, &known).await?;
+        if !outcome.success {
+            return Err(self.failure(&outcome, &places));
+        }
+        let mut text = fs_err::read_to_string(directory.join(uv::ANSWER))?;
+        let asked = self.asked_for_extras(&outcome);
+        if !asked.is_empty() {
+            fs_err::remove_file(directory.join(uv::ANSWER))?;
+            self.write(&directory, &asked)?;
+            let second = uv.compile(&question, &known).await?;
+            if second.success {
+                text = fs_err::read_to_string(directory.join(uv::ANSWER))?;
+                outcome = second;
+            }
+        }
+        self.warn(&outcome);
+        let mut answer = self.read(&text, &directory)?;
+        answer.packages.retain(|package| !asked.contains(package.name.as_str()));
+        match answer.unfit.iter().find(|(name, _)| !asked.contains(name.as_str())) {
+            Some((package, files)) => Err(self.unfit(package, files)),
+            None => Ok(answer.packages),
+        }
+    }
+
+    /// Writes what uv reads; where in the file each requirement begins, in bytes. Of what conda provides, those in `by_version`
+    /// are not given as they are but looked for in an index, by their version: their extras are asked for, and only their metadata
+    /// knows what these need.
+    fn write(&self, directory: &Path, by_version: &BTreeSet<&str>) -> io::Result<Vec<(usize, &Entry)>> {
+        let given = directory.join(GIVEN);
+        fs_err::create_dir_all(&given)?;
+        let (mut text, mut limits, mut places) = (uv::index_lines(self.indexes), String::new(), Vec::new());
+        for entry in &self.requirements.entries {
+            match entry.role {
+                Role::Asked => {
+                    places.push((text.len(), entry));
+                    text.push_str(&format!("{}\n", entry.text));
+                }
+                Role::Limit => limits.push_str(&format!("{}\n", entry.text)),
+            }
+        }
+        for (name, provided) in self.conda.provided {
+            let line = match by_version.contains(name.as_str()) {
+                true => format!("{name}=={}", provided.version),
+                false => stub::write(name, provided, &given)?,
+            };
+            limits.push_str(&format!("{line}\n"));
+        }
+        fs_err::write(directory.join(uv::REQUIREMENTS), text)?;
+        fs_err::write(directory.join(uv::CONSTRAINTS), limits)?;
+        Ok(places)
+    }
+
+    /// What conda provides, and is asked for with an extra.
+    fn asked_for_extras(&self, outcome: &Outcome) -> BTreeSet<&str> {
+        let warnings = uv::messages(&outcome.stderr);
+        let lacking = warnings.iter().filter(|(_, text)| text.contains("does not have an extra named"));
+        let names = lacking.filter_map(|(_, text)| text.split('`').nth(1)?.split(' ').next());
+        names.filter_map(|name| self.conda.provided.get_key_value(name)).map(|(name, _)| name.as_str()).collect()
+    }
+
+    fn read(&self, text: &str, directory: &Path) -> Result<Answer, PipError> {
+        let hashes = |name: &str| {
+            let entries = self.requirements.entries.iter().filter(|entry| entry.name.as_deref() == Some(name));
+            let hashes = entries.flat_map(|entry| &entry.hashes);
+            hashes.filter(|hash| hash.starts_with("sha256:")).cloned().collect()
+        };
+        let builds = |name: &str| {
+            let named = |list: &[String], name: &str| {
+                list.iter().any(|each| each == name || crate::lock::normalize(each) == name)
+            };
+            let Indexes { no_binary, only_binary, .. } = self.indexes;
+            named(no_binary, name) || named(no_binary, ":all:") && !named(only_binary, name)
+        };
+        let given = directory.join(GIVEN);
+        let choice = Choice { tags: self.tags, hashes: &hashes, builds: &builds, directory, given: &given };
+        pylock::read(text, &choice).map_err(PipError::Answer)
+    }
+
+    /// Passes on what uv warns of; that its python is not the target's means nothing here.
+    fn warn(&self, outcome: &Outcome) {
+        for (_, text) in uv::messages(&outcome.stderr).into_iter().filter(|(kind, _)| *kind == "warning") {
+            if !text.starts_with("The requested Python version") {
+                self.progress.event(Event::Warning(redacted(&text)));
+            }
+        }
+    }
+
+    /// An error of uv, with the lines that have to do with it.
+    fn failure(&self, outcome: &Outcome, places: &[(usize, &Entry)]) -> PipError {
+        let messages = uv::messages(&outcome.stderr);
+        let error = messages.iter().find(|(kind, _)| *kind == "error");
+        let text = error.map_or_else(|| outcome.stderr.trim().to_owned(), |(_, text)| text.clone());
+        if text.contains("unexpected argument") || text.contains("invalid value 'pylock.toml'") {
+            return PipError::OldUv { program: self.options.uv.program.clone() };
+        }
+        if let Some(entry) = unparsed(&text, places) {
+            let words = text.lines().nth(1).map_or("it is no requirement", str::trim);
+            let words = words[..1].to_lowercase() + &words[1..];
+            let diagnostic = entry
+                .diagnostic(redacted(&words), "a requirement is as in PEP 508: `name>=1; python_version < '3.12'`");
+            return EnvironmentError::Pip(diagnostic).into();
+        }
+        let text = text.strip_prefix("No solution found when resolving dependencies").unwrap_or(&text);
+        let hints =
+            messages.iter().filter(|(kind, text)| *kind == "hint" && !text.contains("`--")).map(|(_, text)| text);
+        let message: Vec<&str> = text.lines().chain(hints.flat_map(|hint| hint.lines())).map(str::trim).collect();
+        let message = redacted(&message.into_iter().filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n  "));
+        let named = self
+            .requirements
+            .entries
+            .iter()
+            .filter(|entry| entry.name.as_ref().is_some_and(|name| clash::mentions(&message, name)));
+        let lines = named.map(|entry| format!("asked for: {}", entry.shown())).chain(self.conda.named_in(&message));
+        PipError::Unsolvable {
+            platform: self.target.host.platform,
+            lines: indented(lines),
+            message: format!("\n  {message}"),
+        }
+    }
+
+    fn unfit(&self, package: &str, files: &[String]) -> PipError {
+        let entries = self.requirements.entries.iter().filter(|entry| entry.name.as_deref() == Some(package));
+        let entries: Vec<&Entry> = entries.collect();
+        let why = match entries.iter().any(|entry| !entry.hashes.is_empty()) {
+            true => ": none has the hash that is asked for".to_owned(),
+            false => format!(", which takes wheels such as `{}`", self.tags.best()),
+        };
+        let lines = entries.iter().map(|entry| format!("asked for: {}", entry.shown()));
+        let lines = indented(lines.chain(files.iter().map(|file| format!("there is: {file}"))));
+        PipError::Unfit { package: package.to_owned(), platform: self.target.host.platform, why, lines }
+    }
+}
+
+/// The directory of the wheels that stand for what conda provides.
+const GIVEN: &str = "given";
+
+/// The requirement that uv could not read: it says where it begins.
+fn unparsed<'a>(text: &str, places: &[(usize, &'a Entry)]) -> Option<&'a Entry> {
+    let position = text.lines().next().filter(|line| line.starts_with("Couldn't parse"))?.rsplit_once("position ")?.1;
+    let position: usize = position.trim().parse().ok()?;
+    places.iter().rev().find(|(start, _)| *start <= position).map(|(_, entry)| *entry)
+}
+
+fn indented(lines: impl Iterator<Item = String>) -> String {
+    lines.map(|line| format!("\n  {line}")).collect()
+}
+
+/// Puts the login of an index into the URLs of its files: they are to be downloaded with it. A lock's file has it only as a
+/// variable.
+fn log_in(package: &mut LockedPip, indexes: &Indexes) {
+    let PipSource::Archive { url, .. } = &mut package.source else { return };
+    let place = |url: &Url| (url.scheme().to_owned(), url.host_str().map(str::to_owned), url.port_or_known_default());
+    let has_login = |url: &Url| !url.username().is_empty() || url.password().is_some();
+    let index = indexes.urls().find(|index| has_login(index) && place(index) == place(url));
+    if let Some(index) = index.filter(|_| !has_login(url)) {
+        // Neither fails for a URL with a host.
+        let _ = url.set_username(index.username());
+        let _ = url.set_password(index.password());
+    }
+}
+
+/// Finds out sizes that the index did not tell. One that cannot be found out stays unknown.
+async fn measure(packages: &mut [LockedPip], options: &Options<'_>) {
+    let open = packages.iter_mut().filter_map(|package| match &mut package.source {
+        PipSource::Archive { url, size: size @ None, .. } => Some((url.clone(), size)),
+        _ => None,
+    });
+    let asking = open.map(|(url, size)| async move {
+        *size = match url.to_file_path() {
+            Ok(path) if url.scheme() == "file" => fs_err::metadata(path).ok().map(|metadata| metadata.len()),
+            _ if options.access == Access::Offline => None,
+            _ => options.client.size(&url).await,
+        };
+    });
+    stream::iter(asking).buffer_unordered(QUESTIONS).collect::<()>().await;
+}
+
+/// Says what is not pinned as wheels are.
+fn report(packages: &[LockedPip], platform: Subdir, progress: &dyn Progress) {
+    let list = |is_it: fn(&LockedPip) -> bool| {
+        let names = packages.iter().filter(|package| is_it(package)).map(|package| format!("`{}`", package.name));
+        names.collect::<Vec<_>>()
+    };
+    let say = |names: Vec<String>, one: &str, several: &str| {
+        if let [first, others @ ..] = names.as_slice() {
+            let words = if others.is_empty() { one } else { several };
+            let names = std::iter::once(first).chain(others).cloned().collect::<Vec<_>>().join(", ");
+            progress.event(Event::Warning(format!("{names} {words}")));
+        }
+    };
+    let is_sdist = |package: &LockedPip| matches!(package.source, PipSource::Archive { .. }) && !package.is_wheel();
+    let no_wheel = format!("no wheel for {platform}");
+    say(
+        list(is_sdist),
+        &format!("has {no_wheel}: what is locked are its sources, which are built when they are installed"),
+        &format!("have {no_wheel}: what is locked are their sources, which are built when they are installed"),
+    );
+    say(
+        list(|package| matches!(package.source, PipSource::Git { .. })),
+        "is locked by its commit: a repository cannot be pinned by hash",
+        "are locked by their commits: a repository cannot be pinned by hash",
+    );
+    say(
+        list(|package| matches!(package.source, PipSource::Directory { .. })),
+        "is locked by its path: a directory cannot be pinned by hash",
+        "are locked by their paths: a directory cannot be pinned by hash",
+    );
 }
 
 /// A text without the logins of the URLs in it. Variables, which stand for secrets, stay.

@@ -53,7 +53,7 @@ pub enum EnvironmentError {
 
 impl EnvironmentError {
     /// One error for all that is wrong.
-    pub(super) fn several(errors: Vec<Self>) -> Self {
+    pub(crate) fn several(errors: Vec<Self>) -> Self {
         let mut all: Vec<Self> = Vec::new();
         for error in errors {
             match error {

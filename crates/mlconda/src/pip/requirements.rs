@@ -301,7 +301,7 @@ pub(crate) fn absolute_place(place: &str, directory: &Path) -> String {
 }
 
 /// A path without `.` and `..`, by its text.
-fn plain(path: &Path) -> PathBuf {
+pub(super) fn plain(path: &Path) -> PathBuf {
     use std::path::Component;
     let mut plain = PathBuf::new();
     for component in path.components() {
