@@ -283,7 +283,9 @@ impl Task<'_> {
         let known = uv::platform(self.target.host).ok_or(PipError::Platform(self.target.host.platform))?;
         let uv = self.options.uv;
         fs_err::create_dir_all(&uv.cache)?;
-        let temporary = tempfile::Builder::new().prefix(".lock-").tempdir_in(&uv.cache)?;
+        // Beside the cache: uv does not work in it.
+        let place = uv.cache.parent().unwrap_or(&uv.cache);
+        let temporary = tempfile::Builder::new().prefix(".pip-").tempdir_in(place)?;
         // The answer names paths as the system does.
         let directory = fs_err::canonicalize(temporary.path())?;
         let python = uv.find_python(self.target.python, &directory).await?.ok_or(PipError::NoInterpreter)?;

@@ -26,7 +26,7 @@ pub struct Uv {
     pub python: Option<PathBuf>,
     /// All environment variables that it gets.
     pub variables: Vec<(String, String)>,
-    /// Its cache directory.
+    /// Its cache directory. The work is done in a directory beside it.
     pub cache: PathBuf,
     /// Files of PEM certificates to trust.
     pub certificates: Vec<PathBuf>,
@@ -102,6 +102,10 @@ impl Uv {
             let path = PathBuf::from(outcome.stdout.trim());
             if outcome.success && path.is_absolute() {
                 return Ok(Some(path));
+            }
+            if !outcome.stderr.contains("No interpreter found") {
+                let words = format!("`{}` fails: {}", self.program.display(), super::redacted(outcome.stderr.trim()));
+                return Err(io::Error::other(words));
             }
         }
         Ok(None)
