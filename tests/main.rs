@@ -10,6 +10,7 @@ mod export;
 mod faults;
 mod install;
 mod lock;
+mod pip;
 mod records;
 mod regressions;
 mod run;

@@ -484,7 +484,10 @@ fn report(packages: &[LockedPip], platform: Subdir, progress: &dyn Progress) {
     let say = |names: Vec<String>, one: &str, several: &str| {
         if let [first, others @ ..] = names.as_slice() {
             let words = if others.is_empty() { one } else { several };
-            let names = std::iter::once(first).chain(others).cloned().collect::<Vec<_>>().join(", ");
+            let names = match others {
+                [middle @ .., last] => format!("{} and {last}", [&[first.clone()], middle].concat().join(", ")),
+                [] => first.clone(),
+            };
             progress.event(Event::Warning(format!("{names} {words}")));
         }
     };
@@ -508,7 +511,7 @@ fn report(packages: &[LockedPip], platform: Subdir, progress: &dyn Progress) {
 }
 
 /// A text without the logins of the URLs in it. Variables, which stand for secrets, stay.
-pub(crate) fn redacted(text: &str) -> String {
+pub fn redacted(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find("://") {
