@@ -299,13 +299,13 @@ impl Environment {
         specs.sort_unstable();
         specs.dedup();
         specs.iter().for_each(|spec| line("spec", spec));
-        for pip in &self.pip {
-            line("pip", &pip.text);
-            if let Some(selector) = &pip.selector {
+        for each in &self.pip {
+            line("pip", &pip::redacted(&each.text));
+            if let Some(selector) = &each.selector {
                 line("pip-selector", &selector.to_string());
             }
         }
-        self.pip_files.iter().for_each(|file| line("pip-file", &file.meaning()));
+        self.pip_files.iter().for_each(|file| line("pip-file", &pip::redacted(&file.meaning())));
         let mut variables: Vec<_> = self.variables.iter().collect();
         variables.sort_unstable();
         variables.iter().for_each(|(name, value)| line("variable", &format!("{name}={value}")));

@@ -215,7 +215,7 @@ impl Lock {
             variables: environment.variables.clone(),
             expansions: environment.expansions.clone(),
             packages,
-            pip_requirements: environment.pip.iter().map(|line| line.text.clone()).collect(),
+            pip_requirements: environment.pip.iter().map(|line| crate::pip::redacted(&line.text)).collect(),
             pip: Vec::new(),
         })
     }

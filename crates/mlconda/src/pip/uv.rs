@@ -120,8 +120,10 @@ impl Uv {
         let python = python.display().to_string();
         let mut arguments = vec!["pip", "compile", "--format", "pylock.toml", "--no-header", "--no-sources"];
         arguments.extend(["--python-version", target.python, "--python-platform", platform, "--python", &python]);
-        // As pip, which looks everywhere for the best version.
-        arguments.extend(["--index-strategy", "unsafe-best-match"]);
+        // As pip, which looks everywhere for the best version. With one index, uv tells more of why it has nothing.
+        if !indexes.extra.is_empty() {
+            arguments.extend(["--index-strategy", "unsafe-best-match"]);
+        }
         let moment = exclude_newer.map(|cutoff| cutoff.to_string());
         if let Some(moment) = &moment {
             arguments.extend(["--exclude-newer", moment]);
