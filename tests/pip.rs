@@ -163,37 +163,46 @@ fn extras_of_what_conda_has_are_added() {
     ");
 }
 
-#[test]
-fn lists_that_cannot_be_locked_are_refused_at_their_lines() {
-    let world = world();
-    let win = Wheel::new("windows-only", "1.0").tags("cp311-cp311-win_amd64");
-    let releases = [
+/// Archives of which no list of [`REFUSED`] can be made.
+fn unhelpful() -> Vec<Release> {
+    vec![
         Wheel::new("a", "1.0").requires("b<2").into(),
         Wheel::new("b", "2.0").into(),
         Wheel::new("b", "1.0").into(),
         Release::from(Wheel::new("taken-back", "1.0")).yanked("it is broken"),
-        win.into(),
+        Wheel::new("windows-only", "1.0").tags("cp311-cp311-win_amd64").into(),
         Sdist::new("src-only", "0.3").into(),
-    ];
-    let server = serve(&world, &releases);
+    ]
+}
+
+/// Lists that cannot be locked.
+const REFUSED: [&[&str]; 9] = [
+    &["no-such-project"],
+    &["a", "b>=2"],
+    &["taken-back>=1"],
+    &["windows-only"],
+    &["--only-binary :all:", "src-only"],
+    &["b==2.0 --hash=sha256:HASH"],
+    &["b; python_versio < '3'"],
+    &["./no/such/directory"],
+    &["-e ."],
+];
+
+#[test]
+fn lists_that_cannot_be_locked_are_refused_at_their_lines() {
+    let mut world = world();
+    for platform in ["manylinux_2_28_x86_64", "manylinux_2_28_aarch64", "macosx_13_0_x86_64", "macosx_13_0_arm64"] {
+        world.filter(platform, "[PLATFORM]");
+    }
+    let server = serve(&world, &unhelpful());
     let zeros = "0".repeat(64);
-    let cases: [&[&str]; 8] = [
-        &["no-such-project"],
-        &["a", "b>=2"],
-        &["taken-back>=1"],
-        &["windows-only"],
-        &["--only-binary :all:", "src-only"],
-        &["b==2.0 --hash=sha256:HASH"],
-        &["b; python_versio < '3'"],
-        &["./no/such/directory"],
-    ];
     let mut told = String::new();
-    for lines in cases {
+    for lines in REFUSED {
         let lines: Vec<String> = lines.iter().map(|line| format!("\"{}\"", line.replace("HASH", &zeros))).collect();
         write(&world, &lines.iter().map(String::as_str).collect::<Vec<_>>());
         let outcome = lock(&world, &Index::url(&server), &[]).failure(1);
         let text = outcome.to_string();
-        told.push_str(&format!("{lines:?}\n{}\n\n", text.split("--- stderr\n").nth(1).unwrap()));
+        told.push_str(&format!("{}\n{}\n\n", lines.join(", "), text.split("--- stderr\n").nth(1).unwrap()));
         assert!(!world.work().join("env.lock").exists());
     }
     assert_snapshot!(world.normal(&told), @r#"

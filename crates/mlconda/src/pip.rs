@@ -259,9 +259,16 @@ fn requirements(environment: &Environment) -> Result<Requirements, PipError> {
     };
     let requirements = requirements::collect(&environment.pip, &environment.expansions, &mut read).map_err(refused)?;
     let missing = requirements.entries.iter().filter_map(|entry| {
-        let path = entry.path.as_ref().filter(|path| !path.exists())?;
-        let message = format!("there is no `{}`", path.display());
-        Some(*entry.diagnostic(message, "paths are relative to the file that names them"))
+        let path = entry.path.as_ref()?;
+        let is_project = || ["pyproject.toml", "setup.py"].iter().any(|name| path.join(name).is_file());
+        if !path.exists() {
+            let message = format!("there is no `{}`", path.display());
+            return Some(*entry.diagnostic(message, "paths are relative to the file that names them"));
+        }
+        let message =
+            || format!("`{}` is no project of python: it has no `pyproject.toml` and no `setup.py`", path.display());
+        let help = "name the directory that has it; paths are relative to the file that names them";
+        (path.is_dir() && !is_project()).then(|| *entry.diagnostic(message(), help))
     });
     let missing: Vec<_> = missing.collect();
     if missing.is_empty() { Ok(requirements) } else { Err(refused(missing).into()) }
@@ -405,11 +412,11 @@ impl Task<'_> {
             messages.iter().filter(|(kind, text)| *kind == "hint" && !text.contains("`--")).map(|(_, text)| text);
         let message: Vec<&str> = text.lines().chain(hints.flat_map(|hint| hint.lines())).map(str::trim).collect();
         let message = redacted(&message.into_iter().filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n  "));
-        let named = self
-            .requirements
-            .entries
-            .iter()
-            .filter(|entry| entry.name.as_ref().is_some_and(|name| clash::mentions(&message, name)));
+        let is_named = |entry: &&Entry| {
+            entry.name.as_ref().is_some_and(|name| clash::mentions(&message, name))
+                || entry.direct && message.contains(place_of(&entry.text))
+        };
+        let named = self.requirements.entries.iter().filter(is_named);
         let lines = named.map(|entry| format!("asked for: {}", entry.shown())).chain(self.conda.named_in(&message));
         PipError::Unsolvable {
             platform: self.target.host.platform,
@@ -439,6 +446,15 @@ fn unparsed<'a>(text: &str, places: &[(usize, &'a Entry)]) -> Option<&'a Entry> 
     let position = text.lines().next().filter(|line| line.starts_with("Couldn't parse"))?.rsplit_once("position ")?.1;
     let position: usize = position.trim().parse().ok()?;
     places.iter().rev().find(|(start, _)| *start <= position).map(|(_, entry)| *entry)
+}
+
+/// What a URL in a requirement is known by: without its kind and login, and without what follows its path.
+fn place_of(text: &str) -> &str {
+    let place = text.split_once("://").map_or(text, |(_, place)| place);
+    let place =
+        place.split_once('@').map_or(place, |(before, after)| if before.contains('/') { before } else { after });
+    let end = place.find(|each: char| "@#?[; ".contains(each)).unwrap_or(place.len());
+    &place[..end]
 }
 
 fn indented(lines: impl Iterator<Item = String>) -> String {
@@ -482,11 +498,10 @@ fn report(packages: &[LockedPip], platform: Subdir, progress: &dyn Progress) {
         names.collect::<Vec<_>>()
     };
     let say = |names: Vec<String>, one: &str, several: &str| {
-        if let [first, others @ ..] = names.as_slice() {
-            let words = if others.is_empty() { one } else { several };
-            let names = match others {
-                [middle @ .., last] => format!("{} and {last}", [&[first.clone()], middle].concat().join(", ")),
-                [] => first.clone(),
+        if let [others @ .., last] = names.as_slice() {
+            let (names, words) = match others {
+                [] => (last.clone(), one),
+                others => (format!("{} and {last}", others.join(", ")), several),
             };
             progress.event(Event::Warning(format!("{names} {words}")));
         }
@@ -537,6 +552,13 @@ fn is_public(login: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn urls_are_known_by_their_places() {
+        assert_eq!(place_of("-e git+https://me:pw@h/a.git@v1#egg=a"), "h/a.git");
+        assert_eq!(place_of("a @ https://h/a-1.0.tar.gz ; os_name == 'nt'"), "h/a-1.0.tar.gz");
+        assert_eq!(place_of("file:///project/a[x]"), "/project/a");
+    }
 
     #[test]
     fn logins_are_not_shown() {

@@ -464,7 +464,9 @@ fn requirements_files_count_in_the_digest_and_logins_do_not() {
     let directory = tempfile::tempdir().unwrap();
     let digest = |requirements: &str, login: &str| {
         fs_err::write(directory.path().join("requirements.txt"), requirements).unwrap();
-        let text = format!("channels: [c]\ndependencies:\n  - python\n  - pip\n  - pip:\n    - -r requirements.txt\n    - --index-url https://{login}h/s\n");
+        let text = format!(
+            "channels: [c]\ndependencies:\n  - python\n  - pip\n  - pip:\n    - -r requirements.txt\n    - --index-url https://{login}h/s\n"
+        );
         fs_err::write(directory.path().join("environment.yml"), text).unwrap();
         let options = ReadOptions { directory: directory.path().to_owned(), ..ReadOptions::default() };
         Environment::read(&directory.path().join("environment.yml"), &options).unwrap().digest()

@@ -45,7 +45,7 @@ fn needs_python(record: &PackageRecord) -> bool {
 /// The projects that a package is, by their normalized names.
 fn projects(record: &PackageRecord) -> Vec<String> {
     if let Some(purls) = &record.purls {
-        let pypi = purls.iter().filter(|purl| purl.package_type().to_string() == "pypi");
+        let pypi = purls.iter().filter(|purl| *purl.package_type() == "pypi");
         return pypi.map(|purl| normalize(purl.name())).collect();
     }
     let name = record.name.as_normalized();

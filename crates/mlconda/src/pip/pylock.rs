@@ -281,12 +281,22 @@ wheels = [{ url = "https://h/old-1.0-cp38-cp38-win_amd64.whl", hashes = { sha256
     #[test]
     fn each_package_is_read_from_where_it_is() {
         let answer = answer(None, "");
-        let shown: Vec<String> = answer
-            .packages
-            .iter()
-            .map(|package| format!("{} {:?} {:?}", package.name, package.version, package.source))
-            .collect();
-        insta::assert_snapshot!(shown.join("\n"), @"");
+        let place = |source: &PipSource| match source {
+            PipSource::Archive { url, size, origin, .. } => format!("{url} {size:?} {origin:?}"),
+            PipSource::Git { repository, commit, subdirectory } => format!("{repository} {commit} {subdirectory:?}"),
+            PipSource::Directory { path, mode } => format!("{} {mode:?}", path.display()),
+        };
+        let packages = answer.packages.iter();
+        let shown: Vec<String> = packages.map(|each| format!("{} {}", each.name, place(&each.source))).collect();
+        assert_eq!(
+            shown,
+            [
+                "gitty git+https://h/g.git 4694d7a14dd7ed0259a9e214d0f23eb100d0138c Some(\"sub\")",
+                "local https://h/local-1.0-py3-none-any.whl None Direct",
+                "mine /work/mine Editable",
+                "multi-process https://h/multi_process-0.70.19-2-py311-none-any.whl Some(11) Index",
+            ]
+        );
         assert_eq!(answer.unfit, [("old".to_owned(), vec!["old-1.0-cp38-cp38-win_amd64.whl".to_owned()])]);
     }
 
