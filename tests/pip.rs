@@ -206,55 +206,62 @@ fn lists_that_cannot_be_locked_are_refused_at_their_lines() {
         assert!(!world.work().join("env.lock").exists());
     }
     assert_snapshot!(world.normal(&told), @r#"
-    ["\"no-such-project\""]
+    "no-such-project"
     error: the `pip:` list cannot be locked for [HOST]:
       Because no-such-project was not found in the package registry and you require no-such-project, we can conclude that your requirements are unsatisfiable.
       asked for: `no-such-project` (environment.yml:9)
 
-    ["\"a\"", "\"b>=2\""]
+    "a", "b>=2"
     error: the `pip:` list cannot be locked for [HOST]:
       Because all versions of a depend on b<2 and you require a, we can conclude that you require b<2.
       And because you require b>=2, we can conclude that your requirements are unsatisfiable.
       asked for: `a` (environment.yml:9)
       asked for: `b>=2` (environment.yml:10)
 
-    ["\"taken-back>=1\""]
+    "taken-back>=1"
     error: the `pip:` list cannot be locked for [HOST]:
       Because taken-back==1.0 was yanked (reason: it is broken) and you require taken-back==1.0, we can conclude that your requirements are unsatisfiable.
       asked for: `taken-back>=1` (environment.yml:9)
 
-    ["\"windows-only\""]
+    "windows-only"
     error: the `pip:` list cannot be locked for [HOST]:
-      Because windows-only==1.0 has no wheels with a matching platform tag (e.g., `manylinux_2_28_x86_64`) and only windows-only==1.0 is available, we can conclude that all versions of windows-only cannot be used.
+      Because windows-only==1.0 has no wheels with a matching platform tag (e.g., `[PLATFORM]`) and only windows-only==1.0 is available, we can conclude that all versions of windows-only cannot be used.
       And because you require windows-only, we can conclude that your requirements are unsatisfiable.
       Wheels are available for `windows-only` (v1.0) on the following platform: `win_amd64`
       asked for: `windows-only` (environment.yml:9)
 
-    ["\"--only-binary :all:\"", "\"src-only\""]
+    "--only-binary :all:", "src-only"
     error: the `pip:` list cannot be locked for [HOST]:
       Because src-only==0.3 has no usable wheels and only src-only==0.3 is available, we can conclude that all versions of src-only cannot be used.
       And because you require src-only, we can conclude that your requirements are unsatisfiable.
       asked for: `src-only` (environment.yml:10)
 
-    ["\"b==2.0 --hash=sha256:[SHA256]\""]
+    "b==2.0 --hash=sha256:[SHA256]"
     error: no file of `b` will do for [HOST]: none has the hash that is asked for
       asked for: `b==2.0 --hash=sha256:[SHA256]` (environment.yml:9)
       there is: b-2.0-py3-none-any.whl (sha256:[SHA256])
     hint: if the index has replaced the file and that is as it should be, correct the hash; else somebody has changed it
 
-    ["\"b; python_versio < '3'\""]
+    "b; python_versio < '3'"
     error: environment.yml:9:9: expected a quoted string or a valid marker name, found `python_versio`
       |
     9 |       - b; python_versio < '3'
       |         ^^^^^^^^^^^^^^^^^^^^^^
       = help: a requirement is as in PEP 508: `name>=1; python_version < '3.12'`
 
-    ["\"./no/such/directory\""]
+    "./no/such/directory"
     error: environment.yml:9:9: there is no `[TEMP]/work/no/such/directory`
       |
     9 |       - ./no/such/directory
       |         ^^^^^^^^^^^^^^^^^^^
       = help: paths are relative to the file that names them
+
+    "-e ."
+    error: environment.yml:9:9: `[TEMP]/work` is no project of python: it has no `pyproject.toml` and no `setup.py`
+      |
+    9 |       - -e .
+      |         ^^^^
+      = help: name the directory that has it; paths are relative to the file that names them
     "#);
 }
 
@@ -387,6 +394,23 @@ fn an_index_that_does_not_answer_is_named() {
       asked for: `a` (environment.yml:9)
     hint: check the network, the index (`PIP_INDEX_URL`, `pip.conf`, `--index-url` in the list), `HTTPS_PROXY` and `NO_PROXY`; `--offline` uses what is cached
     ");
+}
+
+#[test]
+fn extras_that_no_index_knows_are_told() {
+    let world = world();
+    let newer = Wheel::new("greet", "2.5").extra("loud", "sirens");
+    let server = serve(&world, &[newer.into(), Wheel::new("sirens", "1.0").into(), Wheel::new("a", "1.0").into()]);
+    write(&world, &["greet[loud]", "a"]);
+    let outcome = lock(&world, &Index::url(&server), &[]).success();
+    assert_snapshot!(outcome, @"
+    exit code 0
+    --- stdout
+    --- stderr
+    warning: what the extras of `greet` need is not known, and not locked: conda has a version that the index lacks
+    4 packages and 1 of pip ([SIZE] to download) for [HOST] locked in `env.lock`, in [TIME]
+    ");
+    assert_eq!(pip_lines(&world, "env.lock").matches(" @ ").count(), 1);
 }
 
 /// The channel's uv and python are the machine's, in scripts: what counts is that they are found there.

@@ -29,7 +29,7 @@ use self::{
     pylock::{Answer, Choice},
     requirements::{Entry, Requirements, Role},
     tags::Tags,
-    uv::{Outcome, Question, Target},
+    uv::{Depth, Outcome, Question, Target},
 };
 pub use self::{
     requirements::PipFile,
@@ -297,6 +297,7 @@ impl Task<'_> {
         let directory = fs_err::canonicalize(temporary.path())?;
         let python = uv.find_python(self.target.python, &directory).await?.ok_or(PipError::NoInterpreter)?;
         let question = Question {
+            depth: Depth::Whole,
             directory: &directory,
             target: &self.target,
             indexes: self.indexes,
@@ -313,14 +314,21 @@ impl Task<'_> {
         let asked = self.asked_for_extras(&outcome);
         if !asked.is_empty() {
             fs_err::remove_file(directory.join(uv::ANSWER))?;
-            self.write(&directory, &asked)?;
+            let places = self.write(&directory, &asked)?;
             let second = uv.compile(&question, &known).await?;
             if second.success {
                 text = fs_err::read_to_string(directory.join(uv::ANSWER))?;
                 outcome = second;
+            } else if !self.has_versions(&question, &asked, &known).await? {
+                let names = asked.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+                self.progress.event(Event::Warning(format!(
+                    "what the extras of {names} need is not known, and not locked: conda has a version that the index lacks"
+                )));
+            } else {
+                return Err(self.failure(&second, &places));
             }
         }
-        self.warn(&outcome);
+        self.warn(&outcome, &asked);
         let mut answer = self.read(&text, &directory)?;
         answer.packages.retain(|package| !asked.contains(package.name.as_str()));
         match answer.unfit.iter().find(|(name, _)| !asked.contains(name.as_str())) {
@@ -357,6 +365,16 @@ impl Task<'_> {
         Ok(places)
     }
 
+    /// Whether the indexes have these projects in the versions that conda has.
+    async fn has_versions(&self, question: &Question<'_>, names: &BTreeSet<&str>, known: &str) -> io::Result<bool> {
+        let provided = self.conda.provided.iter().filter(|(name, _)| names.contains(name.as_str()));
+        let lines: String = provided.map(|(name, provided)| format!("{name}=={}\n", provided.version)).collect();
+        fs_err::write(question.directory.join(uv::REQUIREMENTS), uv::index_lines(self.indexes) + &lines)?;
+        fs_err::write(question.directory.join(uv::CONSTRAINTS), "")?;
+        let question = Question { depth: Depth::Alone, ..*question };
+        Ok(self.options.uv.compile(&question, known).await?.success)
+    }
+
     /// What conda provides, and is asked for with an extra.
     fn asked_for_extras(&self, outcome: &Outcome) -> BTreeSet<&str> {
         let warnings = uv::messages(&outcome.stderr);
@@ -383,10 +401,13 @@ impl Task<'_> {
         pylock::read(text, &choice).map_err(PipError::Answer)
     }
 
-    /// Passes on what uv warns of; that its python is not the target's means nothing here.
-    fn warn(&self, outcome: &Outcome) {
+    /// Passes on what uv warns of, but for what is known here: that its python is not the target's, and that what stands
+    /// for conda's packages has no extras.
+    fn warn(&self, outcome: &Outcome, asked: &BTreeSet<&str>) {
         for (_, text) in uv::messages(&outcome.stderr).into_iter().filter(|(kind, _)| *kind == "warning") {
-            if !text.starts_with("The requested Python version") {
+            let is_given = text.contains("does not have an extra")
+                && asked.iter().any(|name| text.contains(&format!("`{name} @ file:")));
+            if !is_given && !text.starts_with("The requested Python version") {
                 self.progress.event(Event::Warning(redacted(&text)));
             }
         }

@@ -49,13 +49,24 @@ pub(super) struct Target<'a> {
 }
 
 /// A resolution to be made in a directory.
+#[derive(Clone, Copy)]
 pub(super) struct Question<'a> {
+    pub(super) depth: Depth,
     pub(super) directory: &'a Path,
     pub(super) target: &'a Target<'a>,
     pub(super) indexes: &'a Indexes,
     pub(super) python: &'a Path,
     pub(super) exclude_newer: Option<Cutoff>,
     pub(super) access: Access,
+}
+
+/// How far a resolution goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// To all that is needed.
+    Whole,
+    /// To what is asked for by name.
+    Alone,
 }
 
 /// The file of what is asked for, in the directory of a [`Question`].
@@ -116,7 +127,7 @@ impl Uv {
     /// # Errors
     /// If uv cannot be run; that there is no answer is none.
     pub(super) async fn compile(&self, question: &Question<'_>, platform: &str) -> io::Result<Outcome> {
-        let Question { directory, target, indexes, python, exclude_newer, access } = question;
+        let Question { depth, directory, target, indexes, python, exclude_newer, access } = question;
         let python = python.display().to_string();
         let mut arguments = vec!["pip", "compile", "--format", "pylock.toml", "--no-header", "--no-sources"];
         arguments.extend(["--python-version", target.python, "--python-platform", platform, "--python", &python]);
@@ -132,6 +143,9 @@ impl Uv {
             Access::Offline => arguments.push("--offline"),
             Access::Refresh => arguments.push("--refresh"),
             Access::Online => {}
+        }
+        if *depth == Depth::Alone {
+            arguments.push("--no-deps");
         }
         if indexes.prereleases {
             arguments.extend(["--prerelease", "allow"]);
