@@ -227,6 +227,12 @@ pub async fn lock(
     let conda = Conda { environment, lock, provided: &provided };
     conda.check(&requirements)?;
     progress.event(Event::PipStarted { requirements: requirements.entries.len() });
+    for entry in &requirements.entries {
+        if !entry.hashes.is_empty() && !entry.hashes.iter().any(|hash| hash.starts_with("sha256:")) {
+            let text = format!("{} has no sha256, and hashes of other kinds are not checked", entry.shown());
+            progress.event(Event::Warning(text));
+        }
+    }
     let indexes = options.indexes.with(&requirements.indexes);
     let task = Task {
         requirements: &requirements,

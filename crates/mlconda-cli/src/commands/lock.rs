@@ -32,6 +32,10 @@ use crate::{
 /// The answer depends on the platform, never on the machine that locks: what is assumed of the target (its
 /// glibc, kernel, macOS, processor) is declared, and written in the lock. A GPU is never assumed; declare it
 /// with `--virtual-package`.
+///
+/// A `pip:` list is locked with it, for the same platform and the python that was solved for. uv resolves it: the one that
+/// `MLCONDA_UV` names or `PATH` has, else the package `uv` of the channels, which is put into the cache. Indexes are
+/// those of the list, of uv's and pip's variables, and of `pip.conf`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
