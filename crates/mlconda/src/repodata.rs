@@ -14,6 +14,7 @@ mod index;
 mod records;
 mod scan;
 mod shards;
+mod single;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -29,6 +30,8 @@ use crate::{
     network::{self, Client},
     progress::{Event, Progress},
 };
+pub(crate) use single::records_of;
+
 use cache::{ShardStore, Store};
 use fetch::{Data, Fetcher};
 use records::Origin;

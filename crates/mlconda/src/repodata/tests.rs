@@ -617,3 +617,50 @@ fn a_misspelt_channel_has_near_names() {
     assert_eq!(near("https://conda.anaconda.org/biconda/"), ["bioconda"]);
     assert!(near("https://conda.anaconda.org/our-own-lab/").is_empty());
 }
+
+/// The records of a lock's packages: each by its own URL, and none of another archive.
+#[tokio::test]
+async fn locked_packages_find_their_records() {
+    let world = World::new();
+    let mut hashed = record("hashed", "1.0", &["lib"]);
+    hashed["sha256"] = "0a".repeat(32).into();
+    world.write(
+        "noarch/repodata.json",
+        repodata(&json!({}), "packages.conda", &[hashed, record("tool", "1.0", &["lib"])]),
+    );
+    world.write("linux-64/repodata.json", "{}");
+    let sharded = World::new();
+    sharded.write("linux-64/repodata.json", "{}");
+    let (server, gone) = (world.serve(), sharded.serve());
+    let urls = [
+        server.url("noarch/tool-1.0-0.conda"),
+        // There as `.conda` only, which says the same.
+        server.url("noarch/tool-1.0-0.tar.bz2"),
+        server.url("noarch/hashed-1.0-0.conda"),
+        server.url("noarch/tool-2.0-0.conda"),
+        server.url("linux-64/tool-1.0-0.conda"),
+        server.url("tool-1.0-0.conda"),
+        gone.url("noarch/tool-1.0-0.conda"),
+    ];
+    let package = |url: &String, digest| crate::lock::LockedPackage::from_url(url.parse().unwrap(), digest).unwrap();
+    let other = crate::lock::Digest::Sha256([1; 32].into());
+    let mut packages: Vec<_> = urls.iter().map(|url| package(url, crate::lock::Digest::Unknown)).collect();
+    // The archive was replaced under its name.
+    packages.push(package(&urls[2], other));
+    let packages: Vec<_> = packages.iter().collect();
+    let options = RepodataOptions { cache_directory: world.cache(), access: Access::Online, now: SystemTime::now() };
+    let client = Client::new(&world.network).unwrap();
+    let (found, errors) = records_of(&client, &packages, &options, &world).await;
+    let found: Vec<String> = found
+        .iter()
+        .map(|record| record.as_ref().map_or("none".to_owned(), |record| record.depends.join(" ")))
+        .collect();
+    assert_eq!(found, ["lib", "lib", "lib", "none", "none", "none", "none", "none"]);
+    assert!(errors.is_empty(), "{errors:?}");
+    // What is cached is enough; of what is not, each subdir is told of once.
+    for (cache, expected) in [(world.cache(), (3, 0)), (world.directory.path().join("empty"), (0, 3))] {
+        let options = RepodataOptions { access: Access::Offline, cache_directory: cache, ..options.clone() };
+        let (found, errors) = records_of(&client, &packages, &options, &()).await;
+        assert_eq!((found.iter().flatten().count(), errors.len()), expected, "{errors:?}");
+    }
+}

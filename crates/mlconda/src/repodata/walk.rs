@@ -23,7 +23,7 @@ use super::{
 use crate::progress::Event;
 
 /// How many shards are asked for at once. A server takes many over one HTTP/2 connection.
-const REQUESTS: usize = 50;
+pub(super) const REQUESTS: usize = 50;
 
 /// How many names a thread takes at a time, at most.
 const BATCH: usize = 32;
@@ -42,7 +42,7 @@ pub(super) struct Source {
 }
 
 /// What a subdir has on a package, not yet read.
-enum Material {
+pub(super) enum Material {
     Nothing,
     /// It is in the text.
     Text,
@@ -68,7 +68,7 @@ impl Source {
         }
     }
 
-    async fn material(&self, http: &ClientWithMiddleware, name: &str) -> Result<Material, RepodataError> {
+    pub(super) async fn material(&self, http: &ClientWithMiddleware, name: &str) -> Result<Material, RepodataError> {
         let (index, shards) = match (&self.data, &self.shards) {
             (Data::Json { index, .. }, _) if index.runs(name).is_empty() => return Ok(Material::Nothing),
             (Data::Json { .. }, _) => return Ok(Material::Text),
@@ -84,7 +84,7 @@ impl Source {
     }
 
     /// Reads records: of no interest to the network's thread.
-    fn read(&self, name: &str, material: &Material) -> Result<Records, RepodataError> {
+    pub(super) fn read(&self, name: &str, material: &Material) -> Result<Records, RepodataError> {
         match (material, &self.data) {
             (Material::Text, Data::Json { text, index }) => {
                 let length: u64 = index.runs(name).iter().map(|run| u64::from(run.length)).sum();
