@@ -2,10 +2,10 @@
 //!
 //! The resolver is uv's program (module `uv`; `docs/DESIGN.md` says why the program and not the crates). It is asked for the
 //! target's platform and the locked python, whatever the machine at hand is; the python projects that conda provides are given to
-//! it as they are ([`names`], `stub`), so that it takes them and no others, and says so if they do not go together with the
+//! it as they are (modules `names`, `stub`), so that it takes them and no others, and says so if they do not go together with the
 //! list. Its answer is read from a `pylock.toml` (PEP 751).
 //!
-//! Installing needs none of this but [`tags`].
+//! Installing needs none of this but `tags`.
 
 mod clash;
 pub(crate) mod grammar;

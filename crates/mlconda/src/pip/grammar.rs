@@ -203,14 +203,22 @@ fn options(line: &str, from: usize) -> Result<Vec<Given<'_>>> {
         let (value, end) = match (takes_value, inline) {
             (true, Some(value)) => (value, range.end),
             (true, None) => match words.next() {
-                // A path may hold spaces where pip takes the rest of the line.
                 Some(value) => (unquoted(&line[value.clone()]), value.end),
                 None => return mistake(range, format!("`{name}` lacks its value"), format!("write `{name} VALUE`")),
             },
             (false, None) => ("", range.end),
             (false, Some(_)) => return mistake(range, format!("`{name}` takes no value"), format!("write `{name}`")),
         };
-        given.push(Given { name: long, value: unquoted(value), range: range.start..end });
+        let (mut value, mut end) = (unquoted(value), end);
+        // A path may hold spaces: pip wants quotes then, and exported environments have none.
+        if ["--editable", "--requirement", "--constraint", "--find-links"].contains(long) {
+            let start = end - value.len();
+            while let Some(more) = words.next_if(|more| !line[more.clone()].starts_with('-')) {
+                end = more.end;
+                value = line.get(start..end).unwrap_or(value);
+            }
+        }
+        given.push(Given { name: long, value, range: range.start..end });
     }
     Ok(given)
 }
@@ -494,6 +502,7 @@ mod tests {
         let expected =
             |place: &str, extras: &str, editable, marker| (place.to_owned(), extras.to_owned(), editable, marker);
         assert_eq!(place("-e ."), expected(".", "", true, false));
+        assert_eq!(place("-e /src/a b"), expected("/src/a b", "", true, false));
         assert_eq!(place("-e.[dev,test]"), expected(".", "dev,test", true, false));
         assert_eq!(place("./wheels/a-1-py3-none-any.whl"), expected("./wheels/a-1-py3-none-any.whl", "", false, false));
         assert_eq!(place("a-1-py3-none-any.whl"), expected("a-1-py3-none-any.whl", "", false, false));
