@@ -107,6 +107,20 @@ impl Source {
         }
     }
 
+    /// The record that a spec means by its URL, if it is here.
+    pub(super) async fn listed(
+        &self,
+        http: &ClientWithMiddleware,
+        spec: &MatchSpec,
+    ) -> Result<Option<Arc<RepoDataRecord>>, RepodataError> {
+        let Some(name) = spec.name.as_exact().map(|name| name.as_normalized()).filter(|name| self.has(name)) else {
+            return Ok(None);
+        };
+        let material = self.material(http, name).await?;
+        let records = self.read(name, &material)?.records;
+        Ok(records.into_iter().find(|record| spec.matches(record.as_ref())))
+    }
+
     fn broken(&self, name: &str, reason: &str) -> RepodataError {
         RepodataError::Broken { subdir: self.origin.shown(), reason: format!("the records of `{name}`: {reason}") }
     }
@@ -225,6 +239,13 @@ fn read(
         Ok(Read { name, records: all, dependencies })
     };
     batch.into_iter().map(one).collect()
+}
+
+/// The names that a record depends on, as specs.
+pub(super) fn dependencies(record: &RepoDataRecord) -> Vec<MatchSpec> {
+    let mut names = HashSet::new();
+    note_dependencies(record, &mut names);
+    names.into_iter().filter_map(|name| PackageName::try_from(name).ok()).map(MatchSpec::from).collect()
 }
 
 /// Notes the names that a record depends on, those of its extras too: more than is needed does no harm.
