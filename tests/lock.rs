@@ -93,19 +93,18 @@ fn the_same_question_has_the_same_answer() {
 }
 
 #[test]
-fn a_pip_list_is_refused_by_the_names_of_its_packages() {
+fn a_pip_list_is_refused_if_a_file_is_missing_that_it_names() {
     let world = world();
     world.write("environment.yml", include_str!("../fixtures/environment-pip.yml"));
-    assert_snapshot!(world.lock(&[]).failure(1), @r"
+    assert_snapshot!(world.lock(&[]).failure(1), @"
     exit code 1
     --- stdout
     --- stderr
-    error: the `pip:` list cannot be locked yet, and nothing is left out in silence; it has these requirements:
-      --extra-index-url https://packages.example.org/simple (environment.yml:10)
-      lightly==1.5.0 (environment.yml:11)
-      torchlike[extra] @ https://packages.example.org/torchlike-2.0-py3-none-any.whl (environment.yml:12)
-      -r requirements.txt (environment.yml:13)
-    hint: many packages of PyPI are in conda-forge too: move them out of the `pip:` list. Or remove the list, and install it with pip after `mlconda install`
+    error: environment.yml:13:12: there is no file `[TEMP]/work/requirements.txt`
+       |
+    13 |       - -r requirements.txt
+       |            ^^^^^^^^^^^^^^^^
+       = help: paths are relative to the file that names them
     ");
     assert!(!world.work().join("env.lock").exists());
 }
@@ -227,7 +226,9 @@ fn json_is_for_programs() {
               "sha256": "[SHA256]",
               "size": [SIZE]
             }
-          ]
+          ],
+          "pip_requirements": [],
+          "pip": []
         }
       ]
     }

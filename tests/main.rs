@@ -13,6 +13,7 @@ mod formats;
 mod install;
 mod lock;
 mod manual;
+mod pip;
 mod records;
 mod regressions;
 mod run;

@@ -1,5 +1,7 @@
 //! From an environment.yml to locks in memory: what `lock` writes to files, and `install` installs at once.
 
+mod pip;
+
 use std::{
     collections::{BTreeMap, HashSet},
     path::{Path, PathBuf},
@@ -198,7 +200,6 @@ pub(crate) fn lock(
         .iter()
         .map(|platform| (environment.for_platform(*platform), Host::baseline(*platform).with(&overrides)))
         .collect();
-    targets.iter().try_for_each(|(environment, _)| refuse_pip(environment))?;
     let directory = cache_directory(cache, context)?;
     let options = RepodataOptions {
         cache_directory: directory.path().join("repodata"),
@@ -247,7 +248,11 @@ pub(crate) fn lock(
             error => failing.explained(error, environment, host),
         })?);
     }
-    locks.iter().for_each(|locked: &Locked| warn_of_secrets(&locked.lock, context));
+    let environments = targets.iter().map(|(environment, _)| environment);
+    let locking =
+        pip::Locking { args, client: &client, repodata: &options, cache: directory.path(), context, progress };
+    locking.lock(environments.zip(locks.iter_mut().map(|locked: &mut Locked| &mut locked.lock)))?;
+    locks.iter().for_each(|locked| warn_of_secrets(&locked.lock, context));
     Ok(locks)
 }
 
@@ -356,24 +361,6 @@ pub(crate) fn overrides(args: &LockingArgs, context: &Context) -> Result<Vec<Ove
 }
 
 const OVERRIDE_HINT: &str = "correct or unset the `CONDA_OVERRIDE_…` variable";
-
-/// Packages of pip cannot be locked yet, and must not be dropped in silence.
-fn refuse_pip(environment: &Environment) -> Result<(), CliError> {
-    if environment.pip.is_empty() {
-        return Ok(());
-    }
-    let lines: String = environment
-        .pip
-        .iter()
-        .map(|line| format!("\n  {} ({}:{})", line.text, line.file.display(), line.location.line))
-        .collect();
-    let what = if environment.pip.len() == 1 { "this requirement" } else { "these requirements" };
-    Err(CliError::world(
-        format!("the `pip:` list cannot be locked yet, and nothing is left out in silence; it has {what}:{lines}"),
-        "many packages of PyPI are in conda-forge too: move them out of the `pip:` list. Or remove the list, and \
-         install it with pip after `mlconda install`",
-    ))
-}
 
 /// A directory for repodata.
 pub(crate) enum CacheDirectory {

@@ -147,7 +147,10 @@ impl People<'_> {
                 self.say(&format!("Offline: `{}` as of {}", short(&subdir), ago(age)));
             }
             Event::SolveStarted { records } => self.spin(format!("Solving with {}", count(records, "record"))),
-            Event::SolveFinished { .. } => self.bar.finish_and_clear(),
+            Event::PipStarted { requirements } => {
+                self.spin(format!("Resolving {} of pip", count(requirements, "requirement")));
+            }
+            Event::SolveFinished { .. } | Event::PipFinished { .. } => self.bar.finish_and_clear(),
             Event::InstallStarted { packages: 0, .. } => {}
             Event::InstallStarted { prefix, packages, bytes: size } => {
                 let download = size.map_or_else(String::new, |size| format!(" ({})", bytes(size)));
@@ -218,6 +221,8 @@ impl<'a> Program<'a> {
             }
             Event::SolveStarted { records } => json!({"event": "solve-started", "records": records}),
             Event::SolveFinished { packages } => json!({"event": "solve-finished", "packages": packages}),
+            Event::PipStarted { requirements } => json!({"event": "pip-started", "requirements": requirements}),
+            Event::PipFinished { packages } => json!({"event": "pip-finished", "packages": packages}),
             Event::InstallStarted { prefix, packages, bytes } => self.start(prefix, packages, bytes),
             Event::Downloaded { bytes } | Event::Local { bytes } => {
                 return self.count(|arrived| arrived.saturating_add(bytes));

@@ -5,6 +5,7 @@ use std::{error::Error, io::ErrorKind, process::ExitCode};
 use mlconda::{
     install::InstallError,
     lock::LockError,
+    pip::PipError,
     prefix::PrefixError,
     repodata::RepodataError,
     solve::{SolveError, VirtualDemand},
@@ -53,6 +54,7 @@ from_stages!(
     InstallError,
     LockError,
     mlconda::network::NetworkError,
+    PipError,
     PrefixError,
     RepodataError,
     SolveError
@@ -111,6 +113,7 @@ fn hint(error: &mlconda::Error) -> Option<String> {
         mlconda::Error::Solve(error) => solve_hint(error),
         mlconda::Error::Install(error) => install_hint(error),
         mlconda::Error::Lock(error) => lock_hint(error),
+        mlconda::Error::Pip(error) => pip_hint(error),
         mlconda::Error::Prefix(PrefixError::Record { .. }) => {
             Some("the prefix is damaged: remove it and install it anew".to_owned())
         }
@@ -133,6 +136,30 @@ fn lock_hint(error: &LockError) -> Option<String> {
         LockError::Selection { help, .. } => help,
         LockError::Format { .. } => "use the mlconda that wrote it, or a newer one",
         LockError::NoDigest { .. } => "index the channel again: newer indexers write sha256 sums",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+fn pip_hint(error: &PipError) -> Option<String> {
+    let hint = match error {
+        PipError::NoPython { .. } => "add `python` to the dependencies, with its version: `- python=3.12`",
+        PipError::Clash(_) => {
+            "conda's packages are chosen first: change one of the two lines, or move pip's line up to the conda dependencies"
+        }
+        PipError::NoUv { .. } => {
+            "install uv and have it on `PATH`, or name it with `MLCONDA_UV`; or add a channel that has it, as conda-forge does"
+        }
+        PipError::NoInterpreter => "install a python, or add a channel that has `uv` and `python` for this machine",
+        PipError::OldUv { .. } => "name a newer one with `MLCONDA_UV`; without any, mlconda takes uv from the channels",
+        PipError::Tools(error) => return hint(error),
+        PipError::Unsolvable { message, .. } if message.contains("Failed to fetch") || message.contains("Connect") => {
+            "check the network, the index (`PIP_INDEX_URL`, `pip.conf`, `--index-url` in the list), `HTTPS_PROXY` and \
+             `NO_PROXY`; `--offline` uses what is cached"
+        }
+        PipError::Unfit { why, .. } if why.contains("hash") => {
+            "if the index has replaced the file and that is as it should be, correct the hash; else somebody has changed it"
+        }
         _ => return None,
     };
     Some(hint.to_owned())

@@ -3,6 +3,8 @@
 
 #![allow(clippy::disallowed_methods, reason = "this is the module that reads the environment")]
 
+mod pip;
+
 use std::{
     ffi::{OsStr, OsString},
     path::{Component, Path, PathBuf},

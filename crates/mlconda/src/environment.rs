@@ -27,6 +27,7 @@ use rattler_digest::{Sha256, compute_bytes_digest};
 
 pub(crate) use self::suspicion::WELL_KNOWN_CHANNELS;
 pub use self::{diagnostic::Diagnostic, error::EnvironmentError, selector::Selector};
+use crate::pip::{self, PipFile};
 
 /// A place in a file: line and column, both from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,6 +60,8 @@ pub struct PipLine {
     pub text: String,
     /// The file that it stands in.
     pub file: Arc<Path>,
+    /// The file's directory, an absolute path: what paths in the line are relative to.
+    pub directory: PathBuf,
     /// Where it stands.
     pub location: Location,
     /// For which platforms it counts; `None` for all.
@@ -127,6 +130,8 @@ pub struct Environment {
     pub requirements: Vec<Requirement>,
     /// The `pip:` list, in order.
     pub pip: Vec<PipLine>,
+    /// The files that the `pip:` list names, and those that they name, as far as they are read: [`Self::parse`] reads none.
+    pub pip_files: Vec<PipFile>,
     /// `variables:`, in order.
     pub variables: IndexMap<String, String>,
     /// The environment variables that the file refers to, and what they stand for: a lock refers to them too,
@@ -161,7 +166,35 @@ impl Environment {
     /// If the file cannot be read, or does not say what an environment is.
     pub fn read(path: &Path, options: &ReadOptions) -> Result<Self, EnvironmentError> {
         let bytes = fs_err::read(path)?;
-        Self::parse(&decode::decode(&bytes, path)?, path, options)
+        let mut environment = Self::parse(&decode::decode(&bytes, path)?, path, options)?;
+        environment.read_pip_files(&options.variables)?;
+        Ok(environment)
+    }
+
+    /// Reads the files that the `pip:` list names, so that the environment is known with them.
+    fn read_pip_files(&mut self, variables: &[(String, String)]) -> Result<(), EnvironmentError> {
+        let mut files: Vec<PipFile> = Vec::new();
+        let mut read = |path: &Path| {
+            let text = decode::decode(&fs_err::read(path)?, path)
+                .map_err(|_| std::io::Error::new(std::io::ErrorKind::InvalidData, "it is no text"))?;
+            if !files.iter().any(|file| file.path == path) {
+                files.push(PipFile { path: path.to_owned(), text: text.clone() });
+            }
+            Ok(text)
+        };
+        let collected = pip::requirements::collect(&self.pip, variables, &mut read);
+        collected.map_err(|mistakes| {
+            EnvironmentError::several(mistakes.into_iter().map(Box::new).map(EnvironmentError::Pip).collect())
+        })?;
+        for file in &files {
+            let names = pip::requirements::variable_names(&file.text);
+            self.expansions
+                .extend(names.filter_map(|name| variables.iter().rfind(|(known, _)| known == name).cloned()));
+        }
+        self.expansions.sort_unstable();
+        self.expansions.dedup();
+        self.pip_files = files;
+        Ok(())
     }
 
     /// Reads text; `file` is for messages and for what paths in the text are relative to.
@@ -256,7 +289,7 @@ impl Environment {
     /// The sha256, in hex, of what the environment means: the same for two files that differ in layout and
     /// comments only.
     ///
-    /// The order of channels and of pip lines counts; that of dependencies, variables and platforms does not. The name
+    /// The order of channels and of pip lines counts, and what the files say that these name; that of dependencies, variables and platforms does not. The name
     /// counts, since a lock carries it; `prefix:`, warnings and places do not, nor do secrets in URLs.
     pub fn digest(&self) -> String {
         hex::encode(compute_bytes_digest::<Sha256>(self.meaning()))
@@ -278,12 +311,13 @@ impl Environment {
         specs.sort_unstable();
         specs.dedup();
         specs.iter().for_each(|spec| line("spec", spec));
-        for pip in &self.pip {
-            line("pip", &pip.text);
-            if let Some(selector) = &pip.selector {
+        for each in &self.pip {
+            line("pip", &pip::redacted(&each.text));
+            if let Some(selector) = &each.selector {
                 line("pip-selector", &selector.to_string());
             }
         }
+        self.pip_files.iter().for_each(|file| line("pip-file", &pip::redacted(&file.meaning())));
         let mut variables: Vec<_> = self.variables.iter().collect();
         variables.sort_unstable();
         variables.iter().for_each(|(name, value)| line("variable", &format!("{name}={value}")));

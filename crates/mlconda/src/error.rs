@@ -19,6 +19,9 @@ pub enum Error {
     /// A lock could not be read or written.
     #[error(transparent)]
     Lock(#[from] crate::lock::LockError),
+    /// A `pip:` list could not be locked.
+    #[error(transparent)]
+    Pip(#[from] crate::pip::PipError),
     /// A prefix could not be opened.
     #[error(transparent)]
     Prefix(#[from] crate::prefix::PrefixError),

@@ -13,7 +13,7 @@ mod fetch;
 mod link;
 mod package;
 pub(crate) mod record;
-mod script;
+pub(crate) mod script;
 mod sharing;
 mod site;
 mod source;

@@ -227,7 +227,7 @@ impl Lock {
             variables: environment.variables.clone(),
             expansions: environment.expansions.clone(),
             packages,
-            pip_requirements: environment.pip.iter().map(|line| line.text.clone()).collect(),
+            pip_requirements: environment.pip.iter().map(|line| crate::pip::redacted(&line.text)).collect(),
             pip: Vec::new(),
         })
     }
@@ -312,9 +312,13 @@ impl Lock {
         self.packages.iter().filter(is_masked).map(|package| package.file_name.as_str()).collect()
     }
 
-    /// The sum of the archives' sizes in bytes, if all are known.
+    /// The sum of the archives' sizes in bytes, with those of pip, if all are known. What has no archive counts as nothing.
     pub fn download_size(&self) -> Option<u64> {
-        self.packages.iter().map(|package| package.size).sum()
+        let pip = self.pip.iter().map(|package| match &package.source {
+            PipSource::Archive { size, .. } => *size,
+            PipSource::Git { .. } | PipSource::Directory { .. } => Some(0),
+        });
+        self.packages.iter().map(|package| package.size).chain(pip).sum()
     }
 }
 

@@ -193,6 +193,14 @@ impl Client {
     }
 }
 
+impl Client {
+    /// The size of what a URL is, in bytes, where the server says so without sending it.
+    pub(crate) async fn size(&self, url: &Url) -> Option<u64> {
+        let response = self.http.head(url.clone()).send().await.ok().filter(|answer| answer.status().is_success())?;
+        response.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    }
+}
+
 /// What stands in the place of a secret.
 pub(crate) const MASK: &str = "********";
 

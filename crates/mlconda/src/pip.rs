@@ -1,6 +1,386 @@
 //! The `pip:` list: what pip would install on top of the conda packages of a lock, pinned.
 //!
-//! Installing needs only [`tags`].
+//! The resolver is uv's program (module `uv`; `docs/DESIGN.md` says why the program and not the crates). It is asked for the
+//! target's platform and the locked python, whatever the machine at hand is; the python projects that conda provides are given to
+//! it as they are (modules `names`, `stub`), so that it takes them and no others, and says so if they do not go together with the
+//! list. Its answer is read from a `pylock.toml` (PEP 751).
+//!
+//! Installing needs none of this but `tags`.
 
-#[allow(dead_code, reason = "locking and installing come one after the other")]
+mod clash;
+pub(crate) mod grammar;
+mod names;
+mod pylock;
+pub(crate) mod requirements;
+mod stub;
 pub(crate) mod tags;
+mod task;
+mod toml;
+mod tools;
+mod uv;
+
+use std::{io, path::Path};
+
+use futures::{StreamExt, stream};
+use rattler_conda_types::Subdir;
+use url::Url;
+
+use self::{
+    clash::Conda,
+    requirements::{Entry, Requirements, Role},
+    tags::Tags,
+    task::Task,
+    uv::Target,
+};
+pub use self::{
+    requirements::PipFile,
+    tools::{Brought, Tools, bring_in},
+    uv::Uv,
+};
+use crate::{
+    environment::{Environment, EnvironmentError},
+    host::Host,
+    lock::{Lock, LockedPip, PipSource},
+    network::Client,
+    progress::{Event, Progress},
+    repodata::Access,
+    solve::Cutoff,
+};
+
+/// How many servers are asked for sizes at once.
+const QUESTIONS: usize = 16;
+
+/// Where packages are looked for, as pip's options have it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Indexes {
+    /// The index (PEP 503), a URL; PyPI if there is none (`--index-url`).
+    pub index: Option<String>,
+    /// Further indexes (`--extra-index-url`).
+    pub extra: Vec<String>,
+    /// Pages and directories that name archives, as URLs (`--find-links`).
+    pub find_links: Vec<String>,
+    /// Whether no index is asked (`--no-index`).
+    pub no_index: bool,
+    /// Whether versions before the final ones count as others (`--pre`).
+    pub prereleases: bool,
+    /// What is to be built, not taken as a wheel: names, or `:all:` or `:none:` (`--no-binary`).
+    pub no_binary: Vec<String>,
+    /// What is to be taken as a wheel, not built (`--only-binary`).
+    pub only_binary: Vec<String>,
+    /// Hosts whose certificates are not checked, with their ports where they have one (`--trusted-host`).
+    pub trusted_hosts: Vec<String>,
+}
+
+impl Indexes {
+    /// These, and what a list says itself, which counts more.
+    fn with(&self, list: &Self) -> Self {
+        let joined = |ours: &[String], theirs: &[String]| {
+            let mut all: Vec<String> = Vec::new();
+            theirs.iter().chain(ours).for_each(|each| {
+                if !all.contains(each) {
+                    all.push(each.clone())
+                }
+            });
+            all
+        };
+        Self {
+            index: list.index.clone().or_else(|| self.index.clone()),
+            extra: joined(&self.extra, &list.extra),
+            find_links: joined(&self.find_links, &list.find_links),
+            no_index: list.no_index || self.no_index && list.index.is_none(),
+            prereleases: list.prereleases || self.prereleases,
+            no_binary: joined(&self.no_binary, &list.no_binary),
+            only_binary: joined(&self.only_binary, &list.only_binary),
+            trusted_hosts: joined(&self.trusted_hosts, &list.trusted_hosts),
+        }
+    }
+
+    /// All URLs.
+    fn urls(&self) -> impl Iterator<Item = Url> {
+        self.index.iter().chain(&self.extra).chain(&self.find_links).filter_map(|url| Url::parse(url).ok())
+    }
+}
+
+/// Why a `pip:` list cannot be locked. Messages hold no login.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PipError {
+    /// A file could not be read or written, or uv not be run.
+    #[error(transparent)]
+    File(#[from] io::Error),
+    /// A line is none that pip can read.
+    #[error(transparent)]
+    Requirements(#[from] EnvironmentError),
+    /// The environment has no python.
+    #[error("the `pip:` list needs python, and the environment has none:{lines}")]
+    NoPython {
+        /// The lines, one each, indented.
+        lines: String,
+    },
+    /// The python is none that wheels are locked for.
+    #[error("packages of pip can be locked for CPython 3 only, and the environment has python {version} ({build})")]
+    Python {
+        /// Its version.
+        version: String,
+        /// Its build string.
+        build: String,
+    },
+    /// The resolver has no name for the platform.
+    #[error("packages of pip cannot be locked for {0}: the resolver, uv, does not know that platform")]
+    Platform(Subdir),
+    /// There is no uv, and it cannot be brought in.
+    #[error(
+        "the `pip:` list is resolved by `uv`, which is not on this machine, nor in the environment's channels: {reason}"
+    )]
+    NoUv {
+        /// Why it cannot be brought in.
+        reason: String,
+    },
+    /// The uv at hand is too old.
+    #[error("`{}` does not know `pylock.toml` files: uv 0.7 or newer does", .program.display())]
+    OldUv {
+        /// The program.
+        program: std::path::PathBuf,
+    },
+    /// There is no python that uv could build with.
+    #[error("uv needs some python 3.8 or newer on this machine, and finds none")]
+    NoInterpreter,
+    /// uv could not be brought in.
+    #[error("cannot bring in `uv`, which resolves the `pip:` list")]
+    Tools(#[source] Box<crate::Error>),
+    /// conda and pip are asked for what does not go together.
+    #[error("pip and conda contradict each other:\n{0}")]
+    Clash(String),
+    /// There is no solution, or it was not found.
+    #[error("the `pip:` list cannot be locked for {platform}:{message}{lines}")]
+    Unsolvable {
+        /// The platform.
+        platform: Subdir,
+        /// The resolver's words.
+        message: String,
+        /// The lines that have to do with it, and conda's packages; indented.
+        lines: String,
+    },
+    /// No file of a package will do.
+    #[error("no file of `{package}` will do for {platform}{why}{lines}")]
+    Unfit {
+        /// The package.
+        package: String,
+        /// The platform.
+        platform: Subdir,
+        /// What is asked for.
+        why: String,
+        /// The lines that ask for it, and the files there are; indented.
+        lines: String,
+    },
+    /// The answer is not understood.
+    #[error("cannot read the answer of uv, a `pylock.toml`: {0}")]
+    Answer(String),
+}
+
+impl PipError {
+    fn tools(error: impl Into<crate::Error>) -> Self {
+        Self::Tools(Box::new(error.into()))
+    }
+}
+
+/// How a `pip:` list is locked.
+#[derive(Clone, Copy, Debug)]
+pub struct Options<'a> {
+    /// The resolver.
+    pub uv: &'a Uv,
+    /// Where packages are looked for, unless the list says otherwise.
+    pub indexes: &'a Indexes,
+    /// What is left out as too new.
+    pub exclude_newer: Option<Cutoff>,
+    /// Whether the network may be asked.
+    pub access: Access,
+    /// Asks for sizes that the index does not tell.
+    pub client: &'a Client,
+}
+
+/// Puts what the `pip:` list means into a lock, whose conda packages are those that it goes on top of. The environment is that
+/// of the lock's platform ([`Environment::for_platform`]), the host the one that the lock was solved for.
+///
+/// # Errors
+/// If the list, the conda packages and what is to be had do not go together, or the resolver or the index is not to be had.
+pub async fn lock(
+    environment: &Environment,
+    host: &Host,
+    lock: &mut Lock,
+    options: &Options<'_>,
+    progress: &dyn Progress,
+) -> Result<(), PipError> {
+    if environment.pip.is_empty() {
+        return Ok(());
+    }
+    let requirements = requirements(environment)?;
+    if requirements.entries.iter().all(|entry| entry.role == Role::Limit) {
+        return Ok(());
+    }
+    let Some(python) = lock.packages.iter().find(|package| package.name == "python") else {
+        return Err(PipError::NoPython { lines: indented(requirements.entries.iter().map(Entry::shown)) });
+    };
+    let (version, build) = (python.version.clone(), python.build.clone());
+    let tags = Tags::new(host.platform, &host.virtual_packages, &version, &build);
+    let tags = tags.ok_or_else(|| PipError::Python { version: version.clone(), build })?;
+    let provided = names::provided(&lock.packages);
+    let conda = Conda { environment, lock, provided: &provided };
+    conda.check(&requirements)?;
+    progress.event(Event::PipStarted { requirements: requirements.entries.len() });
+    for entry in &requirements.entries {
+        if !entry.hashes.is_empty() && !entry.hashes.iter().any(|hash| hash.starts_with("sha256:")) {
+            let text = format!("{} has no sha256, and hashes of other kinds are not checked", entry.shown());
+            progress.event(Event::Warning(text));
+        }
+    }
+    let indexes = options.indexes.with(&requirements.indexes);
+    let task = Task {
+        requirements: &requirements,
+        conda,
+        target: Target { host, python: &version },
+        indexes: &indexes,
+        tags: &tags,
+        options,
+        progress,
+    };
+    let mut packages = task.resolve().await?;
+    for package in &mut packages {
+        log_in(package, &indexes);
+    }
+    measure(&mut packages, options).await;
+    progress.event(Event::PipFinished { packages: packages.len() });
+    report(&packages, host.platform, progress);
+    lock.pip = packages;
+    Ok(())
+}
+
+/// What an environment asks of pip, from the files that were read with it.
+fn requirements(environment: &Environment) -> Result<Requirements, PipError> {
+    let mut read = |path: &Path| {
+        let file = environment.pip_files.iter().find(|file| file.path == path);
+        file.map(|file| file.text.clone()).ok_or_else(|| io::ErrorKind::NotFound.into())
+    };
+    let refused = |mistakes: Vec<crate::environment::Diagnostic>| {
+        EnvironmentError::several(mistakes.into_iter().map(Box::new).map(EnvironmentError::Pip).collect())
+    };
+    let requirements = requirements::collect(&environment.pip, &environment.expansions, &mut read).map_err(refused)?;
+    let missing = requirements.entries.iter().filter_map(|entry| {
+        let path = entry.path.as_ref()?;
+        let is_project = || ["pyproject.toml", "setup.py"].iter().any(|name| path.join(name).is_file());
+        if !path.exists() {
+            let message = format!("there is no `{}`", path.display());
+            return Some(*entry.diagnostic(message, "paths are relative to the file that names them"));
+        }
+        let message =
+            || format!("`{}` is no project of python: it has no `pyproject.toml` and no `setup.py`", path.display());
+        let help = "name the directory that has it; paths are relative to the file that names them";
+        (path.is_dir() && !is_project()).then(|| *entry.diagnostic(message(), help))
+    });
+    let missing: Vec<_> = missing.collect();
+    if missing.is_empty() { Ok(requirements) } else { Err(refused(missing).into()) }
+}
+
+fn indented(lines: impl Iterator<Item = String>) -> String {
+    lines.map(|line| format!("\n  {line}")).collect()
+}
+
+/// Puts the login of an index into the URLs of its files: they are to be downloaded with it. A lock's file has it only as a
+/// variable.
+fn log_in(package: &mut LockedPip, indexes: &Indexes) {
+    let PipSource::Archive { url, .. } = &mut package.source else { return };
+    let place = |url: &Url| (url.scheme().to_owned(), url.host_str().map(str::to_owned), url.port_or_known_default());
+    let has_login = |url: &Url| !url.username().is_empty() || url.password().is_some();
+    let index = indexes.urls().find(|index| has_login(index) && place(index) == place(url));
+    if let Some(index) = index.filter(|_| !has_login(url)) {
+        // Neither fails for a URL with a host.
+        let _ = url.set_username(index.username());
+        let _ = url.set_password(index.password());
+    }
+}
+
+/// Finds out sizes that the index did not tell. One that cannot be found out stays unknown.
+async fn measure(packages: &mut [LockedPip], options: &Options<'_>) {
+    let open = packages.iter_mut().filter_map(|package| match &mut package.source {
+        PipSource::Archive { url, size: size @ None, .. } => Some((url.clone(), size)),
+        _ => None,
+    });
+    let asking = open.map(|(url, size)| async move {
+        *size = match url.to_file_path() {
+            Ok(path) if url.scheme() == "file" => fs_err::metadata(path).ok().map(|metadata| metadata.len()),
+            _ if options.access == Access::Offline => None,
+            _ => options.client.size(&url).await,
+        };
+    });
+    stream::iter(asking).buffer_unordered(QUESTIONS).collect::<()>().await;
+}
+
+/// Says what is not pinned as wheels are.
+fn report(packages: &[LockedPip], platform: Subdir, progress: &dyn Progress) {
+    let list = |is_it: fn(&LockedPip) -> bool| {
+        let names = packages.iter().filter(|package| is_it(package)).map(|package| format!("`{}`", package.name));
+        names.collect::<Vec<_>>()
+    };
+    let say = |names: Vec<String>, one: &str, several: &str| {
+        if let [others @ .., last] = names.as_slice() {
+            let (names, words) = match others {
+                [] => (last.clone(), one),
+                others => (format!("{} and {last}", others.join(", ")), several),
+            };
+            progress.event(Event::Warning(format!("{names} {words}")));
+        }
+    };
+    let is_sdist = |package: &LockedPip| matches!(package.source, PipSource::Archive { .. }) && !package.is_wheel();
+    let no_wheel = format!("no wheel for {platform}");
+    say(
+        list(is_sdist),
+        &format!("has {no_wheel}: what is locked are its sources, which are built when they are installed"),
+        &format!("have {no_wheel}: what is locked are their sources, which are built when they are installed"),
+    );
+    say(
+        list(|package| matches!(package.source, PipSource::Git { .. })),
+        "is locked by its commit: a repository cannot be pinned by hash",
+        "are locked by their commits: a repository cannot be pinned by hash",
+    );
+    say(
+        list(|package| matches!(package.source, PipSource::Directory { .. })),
+        "is locked by its path: a directory cannot be pinned by hash",
+        "are locked by their paths: a directory cannot be pinned by hash",
+    );
+}
+
+/// A text without the logins of the URLs in it. Variables, which stand for secrets, stay.
+pub fn redacted(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find("://") {
+        let (before, after) = rest.split_at(start + 3);
+        shown.push_str(before);
+        let end = after.find(|each: char| "/?#`'\"<>,)".contains(each) || each.is_whitespace()).unwrap_or(after.len());
+        let authority = &after[..end];
+        rest = &after[end..];
+        match authority.rsplit_once('@') {
+            Some((login, host)) if !is_public(login) => shown.push_str(&format!("{}@{host}", crate::network::MASK)),
+            _ => shown.push_str(authority),
+        }
+    }
+    shown + rest
+}
+
+/// Whether a login tells nothing: it is made of variables, or is the user that every git server has.
+fn is_public(login: &str) -> bool {
+    let is_variable = |part: &str| part.is_empty() || part.starts_with("${") && part.ends_with('}');
+    login == "git" || login.split(':').all(is_variable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logins_are_not_shown() {
+        let text = "fetch `https://me:pw@h/s`, git+ssh://git@h/a, http://${U}:${P}@h and https://tok@h:80.";
+        let shown = "fetch `https://********@h/s`, git+ssh://git@h/a, http://${U}:${P}@h and https://********@h:80.";
+        assert_eq!(redacted(text), shown);
+    }
+}

@@ -38,6 +38,16 @@ pub enum Event {
         /// How many packages the answer holds.
         packages: usize,
     },
+    /// The resolver begins with the `pip:` list.
+    PipStarted {
+        /// How many requirements it has, with those of the files that it names.
+        requirements: usize,
+    },
+    /// The `pip:` list is resolved.
+    PipFinished {
+        /// How many packages it adds.
+        packages: usize,
+    },
     /// An installation begins.
     InstallStarted {
         /// The prefix.

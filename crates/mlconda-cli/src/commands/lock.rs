@@ -14,7 +14,7 @@ use std::{
 use mlconda::{
     Subdir,
     environment::Environment,
-    lock::{Digest, Lock, LockError, LockFormat, LockedPackage, Written},
+    lock::{Digest, DirectoryMode, Lock, LockError, LockFormat, LockedPackage, LockedPip, Origin, PipSource, Written},
     solve::Renew,
 };
 use serde_json::{Value, json};
@@ -39,6 +39,10 @@ use crate::{
 /// The answer depends on the platform, never on the machine that locks: what is assumed of the target (its
 /// glibc, kernel, macOS, processor) is declared, and written in the lock. A GPU is never assumed; declare it
 /// with `--virtual-package`.
+///
+/// A `pip:` list is locked with it, for the same platform and the python that was solved for. uv resolves it: the one that
+/// `MLCONDA_UV` names or `PATH` has, else the package `uv` of the channels, which is put into the cache. Indexes are
+/// those of the list, of uv's and pip's variables, and of `pip.conf`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -228,7 +232,10 @@ fn output(output: &Path, platform: Subdir, count: usize) -> PathBuf {
 }
 
 fn summary(lock: &Lock, output: &Path, written: Option<Written>, start: Instant) -> String {
-    let packages = count(lock.packages.len(), "package");
+    let packages = match lock.pip.len() {
+        0 => count(lock.packages.len(), "package"),
+        pip => format!("{} and {pip} of pip", count(lock.packages.len(), "package")),
+    };
     let size = lock.download_size().map(|size| format!(" ({} to download)", bytes(size))).unwrap_or_default();
     let outcome = match written {
         Some(Written::Changed) => format!("locked in `{}`", output.display()),
@@ -252,13 +259,43 @@ fn to_json(lock: &Lock, output: &Path, written: Option<Written>) -> Value {
         "variables": lock.variables,
         "download_size": lock.download_size(),
         "packages": lock.packages.iter().map(|package| package_json(package, &lock.channels)).collect::<Vec<_>>(),
+        "pip_requirements": lock.pip_requirements.iter().map(|line| mlconda::pip::redacted(line)).collect::<Vec<_>>(),
+        "pip": lock.pip.iter().map(pip_json).collect::<Vec<_>>(),
     })
+}
+
+fn pip_json(package: &LockedPip) -> Value {
+    let mut json = json!({"name": package.name, "version": package.version});
+    let told = match &package.source {
+        PipSource::Archive { url, sha256, size, origin } => json!({
+            "url": mlconda::network::redact(url),
+            "sha256": sha256.map(hex),
+            "size": size,
+            "direct": *origin == Origin::Direct,
+        }),
+        PipSource::Git { repository, commit, subdirectory } => json!({
+            "git": mlconda::network::redact(repository),
+            "commit": commit,
+            "subdirectory": subdirectory,
+        }),
+        PipSource::Directory { path, mode } => {
+            json!({"path": path, "editable": *mode == DirectoryMode::Editable})
+        }
+    };
+    if let (Some(json), Value::Object(told)) = (json.as_object_mut(), told) {
+        json.extend(told);
+    }
+    json
+}
+
+fn hex(hash: impl AsRef<[u8]>) -> String {
+    hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn package_json(package: &LockedPackage, channels: &[String]) -> Value {
     let url = mlconda::network::redact(&package.url);
     let sha256 = match package.digest {
-        Digest::Sha256(hash) => Some(hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
+        Digest::Sha256(hash) => Some(hex(hash)),
         Digest::Md5(_) | Digest::Unknown => None,
     };
     let channel = channels.iter().find(|channel| url.starts_with(channel.as_str()));

@@ -27,6 +27,9 @@ pub enum EnvironmentError {
     /// A dependency is no match spec.
     #[error("{0}")]
     Spec(Box<Diagnostic>),
+    /// A line for pip, or of a file that such a line names, is none that pip can read.
+    #[error("{0}")]
+    Pip(Box<Diagnostic>),
     /// The channels of several files have no common order.
     #[error("{0}")]
     Merge(Box<Diagnostic>),
@@ -50,7 +53,7 @@ pub enum EnvironmentError {
 
 impl EnvironmentError {
     /// One error for all that is wrong.
-    pub(super) fn several(errors: Vec<Self>) -> Self {
+    pub(crate) fn several(errors: Vec<Self>) -> Self {
         let mut all: Vec<Self> = Vec::new();
         for error in errors {
             match error {
@@ -86,6 +89,7 @@ impl EnvironmentError {
             | Self::Structure(diagnostic)
             | Self::Channel(diagnostic)
             | Self::Merge(diagnostic)
+            | Self::Pip(diagnostic)
             | Self::Spec(diagnostic) => Some(diagnostic),
         }
     }

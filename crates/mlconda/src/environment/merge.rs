@@ -97,8 +97,15 @@ fn absorb(merged: &mut Environment, other: Environment) {
         }
     }
     for line in other.pip {
-        if !merged.pip.iter().any(|known| known.text == line.text && known.selector == line.selector) {
+        if !merged.pip.iter().any(|known| {
+            known.text == line.text && known.directory == line.directory && known.selector == line.selector
+        }) {
             merged.pip.push(line);
+        }
+    }
+    for file in other.pip_files {
+        if !merged.pip_files.contains(&file) {
+            merged.pip_files.push(file);
         }
     }
     for (name, value) in other.variables {

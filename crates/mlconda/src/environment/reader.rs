@@ -3,7 +3,11 @@
 
 mod dependencies;
 
-use std::{path::Path, rc::Rc, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    rc::Rc,
+    sync::Arc,
+};
 
 use rattler_conda_types::{Channel, Subdir};
 
@@ -52,13 +56,15 @@ pub(super) fn read(text: &str, file: &Path, options: &ReadOptions) -> Result<Env
     let mut reader = Reader {
         source,
         options,
-        resolver: Resolver::new(options, directory)?,
+        resolver: Resolver::new(options, directory.clone())?,
+        directory,
         environment: Environment {
             file: file.to_owned(),
             name: None,
             channels: Vec::new(),
             requirements: Vec::new(),
             pip: Vec::new(),
+            pip_files: Vec::new(),
             variables: indexmap::IndexMap::new(),
             expansions: expansions(text, options),
             prefix: None,
@@ -82,6 +88,8 @@ struct Reader<'a> {
     source: Source<'a>,
     options: &'a ReadOptions,
     resolver: Resolver<'a>,
+    /// The file's directory.
+    directory: PathBuf,
     environment: Environment,
     file: Arc<Path>,
     /// What is wrong so far. Reading goes on behind a mistake, so that all of them are told at once.

@@ -457,3 +457,21 @@ fn a_mirror_takes_the_place_of_the_public_channels() {
       = help: the alias of channels is a URL, as in `https://conda.example.com/mirror`
     ");
 }
+
+/// What a requirements file says belongs to the environment: the lock's hash of its input would lie without it.
+#[test]
+fn requirements_files_count_in_the_digest_and_logins_do_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let digest = |requirements: &str, login: &str| {
+        fs_err::write(directory.path().join("requirements.txt"), requirements).unwrap();
+        let text = format!(
+            "channels: [c]\ndependencies:\n  - python\n  - pip\n  - pip:\n    - -r requirements.txt\n    - --index-url https://{login}h/s\n"
+        );
+        fs_err::write(directory.path().join("environment.yml"), text).unwrap();
+        let options = ReadOptions { directory: directory.path().to_owned(), ..ReadOptions::default() };
+        Environment::read(&directory.path().join("environment.yml"), &options).unwrap().digest()
+    };
+    let before = digest("six==1.0\n", "me:pw@");
+    assert_eq!(digest("# why\nsix==1.0  # so\n\n", "me:other@"), before);
+    assert_ne!(digest("six==1.1\n", "me:pw@"), before);
+}

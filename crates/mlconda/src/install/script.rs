@@ -94,7 +94,7 @@ pub(super) async fn run(
         .process_group(0)
         .spawn()
         .map_err(|error| io::Error::new(error.kind(), format!("cannot run `{}`: {error}", script.display())))?;
-    let status = Running { process, ended: false }.end().await?;
+    let status = Running::new(process).end().await?;
     if !status.success() {
         let mut words = Vec::new();
         // That it failed is what matters, not that its words are lost.
@@ -108,14 +108,20 @@ pub(super) async fn run(
     Ok(text.filter(|text| !text.trim().is_empty()))
 }
 
-/// A script that runs. Dropping it kills it, and what it has started.
-struct Running {
+/// A script or program that runs, in a process group of its own. Dropping it kills it, and what it has started.
+pub(crate) struct Running {
     process: Child,
     ended: bool,
 }
 
 impl Running {
-    async fn end(mut self) -> io::Result<ExitStatus> {
+    /// What has just been started.
+    pub(crate) fn new(process: Child) -> Self {
+        Self { process, ended: false }
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn end(mut self) -> io::Result<ExitStatus> {
         let (sender, ended) = oneshot::channel();
         let id = Pid::from_child(&self.process);
         thread::Builder::new().name("script".to_owned()).spawn(move || {

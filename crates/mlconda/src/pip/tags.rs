@@ -42,6 +42,7 @@ impl<'a> WheelName<'a> {
     }
 
     /// The tags as the file name has them.
+    #[allow(dead_code, reason = "for the messages of an installation")]
     pub(crate) fn tags(&self) -> String {
         format!("{}-{}-{}", self.pythons.join("."), self.abis.join("."), self.platforms.join("."))
     }

@@ -5,12 +5,15 @@ use std::{rc::Rc, sync::Arc};
 use rattler_conda_types::PackageNameMatcher;
 
 use super::{ADDED_PIP, Reader, Result, TEMPLATE_HELP};
-use crate::environment::{
-    EnvironmentError, PipLine, Requirement,
-    channel::Refusal,
-    selector::{self, Selector},
-    spec,
-    yaml::{Node, Value},
+use crate::{
+    environment::{
+        Diagnostic, EnvironmentError, Location, PipLine, Requirement,
+        channel::Refusal,
+        selector::{self, Selector},
+        spec,
+        yaml::{Node, Value},
+    },
+    pip::{self, grammar::Mistake, requirements},
 };
 
 impl Reader<'_> {
@@ -141,12 +144,34 @@ impl Reader<'_> {
             };
             let selector = self.selector(&item, selector);
             for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
-                let (text, location) = (line.to_owned(), item.location);
-                let line = PipLine { text, file: Arc::clone(&self.file), location, selector: selector.clone() };
-                self.environment.pip.push(line);
+                let error =
+                    requirements::check(line, &self.options.variables).map(|wrong| self.wrong_pip(&item, line, wrong));
+                self.errors.extend(error);
+                self.environment.pip.push(PipLine {
+                    text: line.to_owned(),
+                    file: Arc::clone(&self.file),
+                    directory: self.directory.clone(),
+                    location: item.location,
+                    selector: selector.clone(),
+                });
             }
         }
         Ok(())
+    }
+
+    /// A mistake in a line for pip, at its place in the file if the line stands there as it is.
+    fn wrong_pip(&self, item: &Node, text: &str, mistake: Mistake) -> EnvironmentError {
+        let Mistake { range, message, help } = mistake;
+        let line = self.source.line(item.location.line);
+        let shown = pip::redacted(line);
+        let characters = |text: &str| text.chars().count();
+        let (column, length) = match line.find(text).filter(|_| shown == line) {
+            Some(start) => (characters(&line[..start + range.start]) + 1, characters(&text[range])),
+            None => (item.location.column, item.length),
+        };
+        let location = Location { column, ..item.location };
+        let diagnostic = self.source.diagnostic(location, length, pip::redacted(&message), help);
+        EnvironmentError::Pip(Box::new(Diagnostic { line: shown, ..*diagnostic }))
     }
 
     /// Packages for pip need pip: conda adds it where it is not listed.

@@ -1,0 +1,110 @@
+//! The `pip:` list of an environment into its locks: which uv resolves it, and from where.
+
+use std::path::Path;
+
+use mlconda::{
+    environment::Environment,
+    host::Host,
+    install,
+    lock::Lock,
+    network::Client,
+    pip::{self, Options, PipError, Tools, Uv},
+    progress::Progress,
+    repodata::RepodataOptions,
+};
+
+use super::LockingArgs;
+use crate::{report::CliError, settings::Context};
+
+/// What a list is locked with.
+pub(super) struct Locking<'a> {
+    pub(super) args: &'a LockingArgs,
+    pub(super) client: &'a Client,
+    pub(super) repodata: &'a RepodataOptions,
+    /// The cache directory.
+    pub(super) cache: &'a Path,
+    pub(super) context: &'a Context,
+    pub(super) progress: &'a dyn Progress,
+}
+
+impl Locking<'_> {
+    /// Puts the `pip:` lists of environments into their locks, one after the other: what platforms have in common is in uv's
+    /// cache for all but the first.
+    pub(super) fn lock<'e>(
+        &self,
+        locks: impl Iterator<Item = (&'e Environment, &'e mut Lock)>,
+    ) -> Result<(), CliError> {
+        let mut uv = None;
+        for (environment, lock) in locks.filter(|(environment, _)| !environment.pip.is_empty()) {
+            let host = Host { platform: lock.platform, virtual_packages: lock.virtual_packages.clone() };
+            let resolver = match uv.take() {
+                Some(uv) => uv,
+                None => self.uv(environment)?,
+            };
+            let resolver = match self.with(environment, &host, lock, &resolver) {
+                Err(CliError::Library(mlconda::Error::Pip(PipError::NoInterpreter))) => {
+                    let brought = self.brought(environment).map_err(|_| PipError::NoInterpreter)?;
+                    let resolver = Uv { python: Some(brought.python), ..resolver };
+                    self.with(environment, &host, lock, &resolver)?;
+                    resolver
+                }
+                locked => {
+                    locked?;
+                    resolver
+                }
+            };
+            uv = Some(resolver);
+        }
+        Ok(())
+    }
+
+    fn with(&self, environment: &Environment, host: &Host, lock: &mut Lock, uv: &Uv) -> Result<(), CliError> {
+        let indexes = self.context.settings.pip_indexes();
+        let options = Options {
+            uv,
+            indexes: &indexes,
+            exclude_newer: self.args.exclude_newer,
+            access: self.args.access(),
+            client: self.client,
+        };
+        Ok(self.context.block_on_or_signal(pip::lock(environment, host, lock, &options, self.progress))??)
+    }
+
+    /// uv as the machine has it, else as the channels do.
+    fn uv(&self, environment: &Environment) -> Result<Uv, CliError> {
+        let settings = &self.context.settings;
+        let (program, python) = match settings.uv() {
+            Some(program) => (program, None),
+            None => {
+                let brought = self.brought(environment)?;
+                (brought.uv, Some(brought.python))
+            }
+        };
+        Ok(Uv {
+            program,
+            python,
+            variables: settings.uv_variables(),
+            cache: self.cache.join("uv"),
+            certificates: settings.pip_certificates(settings.network_options()?.certificate_files),
+        })
+    }
+
+    fn brought(&self, environment: &Environment) -> Result<pip::Brought, CliError> {
+        let machine = Host::detect(Path::new("/"));
+        let install = install::Options {
+            access: self.args.access(),
+            cache: self.context.settings.package_cache(),
+            script_variables: self.context.settings.script_variables(),
+            ..install::Options::default()
+        };
+        let directory = self.cache.join("tools");
+        let tools = Tools {
+            client: self.client,
+            repodata: self.repodata,
+            machine: &machine,
+            directory: &directory,
+            install: &install,
+        };
+        Ok(self.context.block_on_or_signal(pip::bring_in(environment, &tools, self.progress))??)
+    }
+}

@@ -1,0 +1,72 @@
+//! uv and python as conda packages, for machines that lack them: solved from the environment's own channels, for the machine
+//! at hand, and installed into a prefix of their own in the cache. So no manual step is needed where a channel can be reached.
+
+use std::path::{Path, PathBuf};
+
+use super::{PipError, uv};
+use crate::{
+    environment::{Environment, ReadOptions},
+    host::Host,
+    install,
+    lock::Lock,
+    network::Client,
+    plan::Plan,
+    prefix::Prefix,
+    progress::Progress,
+    repodata::{self, RepodataOptions},
+    solve::{self, Pip, SolveError, SolveOptions},
+};
+
+/// What bringing in uv needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Tools<'a> {
+    /// The client.
+    pub client: &'a Client,
+    /// How repodata is loaded.
+    pub repodata: &'a RepodataOptions,
+    /// The machine at hand, not the target.
+    pub machine: &'a Host,
+    /// The directory that holds the prefixes of tools.
+    pub directory: &'a Path,
+    /// How they are installed.
+    pub install: &'a install::Options,
+}
+
+/// What was brought in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Brought {
+    /// The program `uv`.
+    pub uv: PathBuf,
+    /// A python that can run it, and build with it.
+    pub python: PathBuf,
+}
+
+/// Has uv and python in a prefix of their own, from the channels of an environment.
+///
+/// # Errors
+/// If the channels have none for this machine, or cannot be reached, or the prefix cannot be written.
+pub async fn bring_in(
+    environment: &Environment,
+    tools: &Tools<'_>,
+    progress: &dyn Progress,
+) -> Result<Brought, PipError> {
+    let wanted = Environment::parse("dependencies: [uv, python]", &environment.file, &ReadOptions::default());
+    let mut wanted = wanted.map_err(PipError::tools)?;
+    wanted.channels.clone_from(&environment.channels);
+    let loaded = repodata::load(tools.client, &wanted, tools.machine, tools.repodata, progress).await;
+    let loaded = loaded.map_err(PipError::tools)?;
+    let options = SolveOptions { pip: Pip::NotAdded, ..SolveOptions::default() };
+    let solution = solve::solve(&wanted, &loaded, tools.machine, &options).map_err(|error| match error {
+        error @ SolveError::Unknown { .. } => PipError::NoUv { reason: error.to_string() },
+        error => PipError::tools(error),
+    })?;
+    let lock = Lock::new(&wanted, tools.machine, &solution).map_err(PipError::tools)?;
+    let path = tools.directory.join(uv::prefix_name(&lock.to_text()));
+    let prefix = Prefix::open(path).map_err(PipError::tools)?;
+    if !prefix.is_environment() {
+        let plan = Plan::between(&lock, &prefix).map_err(PipError::tools)?;
+        install::install(&plan, tools.client, &prefix, tools.install, progress).await.map_err(PipError::tools)?;
+    }
+    let program = |name: &str| prefix.path().join("bin").join(name);
+    Ok(Brought { uv: program("uv"), python: program("python") })
+}

@@ -1,0 +1,453 @@
+//! The `pip:` list into a lock, with the true resolver and an index that the tests serve.
+//!
+//! The resolver is uv, as `MLCONDA_UV` names it or `PATH` has it; without one these tests fail, and say so. It needs some
+//! python of the machine, and the tests that build need it, too.
+
+use std::path::{Path, PathBuf};
+
+use insta::assert_snapshot;
+use mlconda_test::{
+    channel::Channel,
+    context::{Outcome, TestContext},
+    foreign_subdir, host_subdir,
+    index::{Index, Pages, Release},
+    package::{Noarch, PackageBuilder},
+    server::{Fault, Server, unreachable_url},
+    wheel::{Sdist, StaticMetadata, Wheel},
+};
+
+use crate::world;
+
+/// uv, and the `PATH` on which it finds a python.
+#[allow(clippy::disallowed_methods, reason = "the resolver is the machine's")]
+fn resolver() -> (PathBuf, String) {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let directories = || std::env::split_paths(&path).map(|directory| directory.join("uv"));
+    let uv = std::env::var_os("MLCONDA_UV").map(PathBuf::from).or_else(|| directories().find(|path| path.is_file()));
+    let uv = uv.expect("these tests need uv: `pip install uv`, or name it with MLCONDA_UV");
+    let path = format!("{}:{path}", uv.parent().unwrap().display());
+    (uv, path)
+}
+
+/// An index with these archives, served.
+fn serve(world: &TestContext, releases: &[Release]) -> Server {
+    Index::write(world.path().join("index"), releases, Pages::HtmlAndJson).unwrap();
+    Server::serve(world.path().join("index")).unwrap()
+}
+
+/// An environment.yml with python, `greet` and these lines for pip.
+fn write(world: &TestContext, lines: &[&str]) {
+    let lines: String = lines.iter().map(|line| format!("      - {line}\n")).collect();
+    let text = "name: small\nchannels:\n  - ${CHANNELS}/main\ndependencies:\n  - python=3.11\n  - pip\n  - greet=2.0\n  - pip:\n";
+    world.write("environment.yml", &format!("{text}{lines}"));
+}
+
+/// Locks the environment.yml, with this index.
+fn lock(world: &TestContext, index: &str, arguments: &[&str]) -> Outcome {
+    let (uv, path) = resolver();
+    let mut command = world.mlconda_command(["lock"]);
+    command.args(arguments).env("MLCONDA_UV", uv).env("PATH", path).env("PIP_INDEX_URL", index);
+    command.env("HOME", world.developer()).env("UV_HTTP_RETRIES", "0").env("no_proxy", "127.0.0.1");
+    world.outcome(&mut command)
+}
+
+/// The lines of a lock that have to do with pip.
+fn pip_lines(world: &TestContext, lock: &str) -> String {
+    let text = world.read(lock);
+    let lines =
+        text.lines().filter(|line| line.starts_with("# pip ") || line.contains(".whl") || line.contains(".tar.gz"));
+    world.normal(&lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// A wheel for a platform, by the beginning of its subdir.
+fn tags(subdir: &str) -> &'static str {
+    match subdir {
+        "linux-64" => "cp311-cp311-manylinux_2_17_x86_64",
+        "linux-aarch64" => "cp311-cp311-manylinux_2_17_aarch64",
+        "osx-64" => "cp311-cp311-macosx_10_9_x86_64",
+        _ => "cp311-cp311-macosx_11_0_arm64",
+    }
+}
+
+#[test]
+fn what_pip_would_install_is_pinned_for_each_platform() {
+    let mut world = world();
+    let app = Wheel::new("My.App", "1.0").requires("dep>=1,<2").requires("greet>=1").extra("fast", "speedups");
+    let app = app.requires("only-windows; sys_platform == 'win32'");
+    let dep = |tags: &str| Wheel::new("dep", "1.5").tags(tags).file("dep.py", tags);
+    let releases = [
+        app.into(),
+        dep("py3-none-any").into(),
+        dep(tags(host_subdir())).into(),
+        dep(tags(foreign_subdir())).into(),
+        Wheel::new("dep", "2.0").into(),
+        Wheel::new("speedups", "0.1").into(),
+        // conda has 2.0, and that is what counts.
+        Wheel::new("greet", "3.0").into(),
+        Sdist::new("src-only", "0.3").requires("dep").into(),
+    ];
+    let server = serve(&world, &releases);
+    world.filter(tags(host_subdir()), "[HOST-TAGS]");
+    world.filter(tags(foreign_subdir()), "[FOREIGN-TAGS]");
+    write(&world, &["my_app[fast]  # why", "src-only==0.3"]);
+    let platforms = ["--platform", host_subdir(), "--platform", foreign_subdir()];
+    let outcome = lock(&world, &Index::url(&server), &platforms).success();
+    assert!(outcome.stderr.contains("`src-only` has no wheel for"), "{outcome}");
+    assert_snapshot!(pip_lines(&world, &format!("env.{}.lock", host_subdir())), @"
+    # pip requirement: my_app[fast]
+    # pip requirement: src-only==0.3
+    # size: [SIZE] dep-1.5-[HOST-TAGS].whl
+    # size: [SIZE] my_app-1.0-py3-none-any.whl
+    # size: [SIZE] speedups-0.1-py3-none-any.whl
+    # size: [SIZE] src_only-0.3.tar.gz
+    # pip dep @ http://127.0.0.1:[PORT]/files/dep-1.5-[HOST-TAGS].whl --hash=sha256:[SHA256]
+    # pip my-app @ http://127.0.0.1:[PORT]/files/my_app-1.0-py3-none-any.whl --hash=sha256:[SHA256]
+    # pip speedups @ http://127.0.0.1:[PORT]/files/speedups-0.1-py3-none-any.whl --hash=sha256:[SHA256]
+    # pip src-only @ http://127.0.0.1:[PORT]/files/src_only-0.3.tar.gz --hash=sha256:[SHA256]
+    ");
+    let foreign = pip_lines(&world, &format!("env.{}.lock", foreign_subdir()));
+    assert!(foreign.contains("dep-1.5-[FOREIGN-TAGS].whl") && !foreign.contains("HOST-TAGS"), "{foreign}");
+    // The same question, the same answer.
+    let before = world.read(&format!("env.{}.lock", host_subdir()));
+    lock(&world, &Index::url(&server), &platforms).success();
+    assert_eq!(world.read(&format!("env.{}.lock", host_subdir())), before);
+}
+
+#[test]
+fn what_conda_has_and_pip_wants_otherwise_is_told_with_both_lines() {
+    let world = world();
+    let needs_old = Wheel::new("needs-old", "1.0").requires("greet<2");
+    let server = serve(&world, &[needs_old.into(), Wheel::new("greet", "1.0").into()]);
+    let index = Index::url(&server);
+    write(&world, &["greet<2", "greet @ https://example.org/greet-1.0-py3-none-any.whl"]);
+    assert_snapshot!(lock(&world, &index, &[]).failure(1), @"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: pip and conda contradict each other:
+    `greet<2` (environment.yml:9) does not allow `greet` 2.0, which conda installs for `greet=2.0` (environment.yml:7)
+    `greet @ https://example.org/greet-1.0-py3-none-any.whl` (environment.yml:10) would replace `greet` 2.0, which conda installs for `greet=2.0` (environment.yml:7)
+    hint: conda's packages are chosen first: change one of the two lines, or move pip's line up to the conda dependencies
+    ");
+    write(&world, &["needs-old"]);
+    assert_snapshot!(lock(&world, &index, &[]).failure(1), @"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: the `pip:` list cannot be locked for [HOST]:
+      Because only greet>=2 is available and all versions of needs-old depend on greet<2, we can conclude that all versions of needs-old cannot be used.
+      And because you require needs-old, we can conclude that your requirements are unsatisfiable.
+      asked for: `needs-old` (environment.yml:9)
+      `greet` 2.0 is what conda installs for `greet=2.0` (environment.yml:7)
+    ");
+    write(&world, &["greet<2; python_version < '3'", "greet>=1"]);
+    lock(&world, &index, &[]).success();
+    assert_eq!(pip_lines(&world, "env.lock").matches(" @ ").count(), 0);
+}
+
+/// Only the project's own metadata knows what an extra needs; the index has that of the version that conda installs.
+#[test]
+fn extras_of_what_conda_has_are_added() {
+    let world = world();
+    let greet = Wheel::new("greet", "2.0").extra("loud", "megaphone");
+    let newer = Wheel::new("greet", "2.5").extra("loud", "sirens");
+    let releases =
+        [greet.into(), newer.into(), Wheel::new("megaphone", "1.0").into(), Wheel::new("sirens", "1.0").into()];
+    let server = serve(&world, &releases);
+    write(&world, &["greet[loud]"]);
+    lock(&world, &Index::url(&server), &[]).success();
+    assert_snapshot!(pip_lines(&world, "env.lock"), @"
+    # pip requirement: greet[loud]
+    # size: [SIZE] megaphone-1.0-py3-none-any.whl
+    # pip megaphone @ http://127.0.0.1:[PORT]/files/megaphone-1.0-py3-none-any.whl --hash=sha256:[SHA256]
+    ");
+}
+
+/// Archives of which no list of [`REFUSED`] can be made.
+fn unhelpful() -> Vec<Release> {
+    vec![
+        Wheel::new("a", "1.0").requires("b<2").into(),
+        Wheel::new("b", "2.0").into(),
+        Wheel::new("b", "1.0").into(),
+        Release::from(Wheel::new("taken-back", "1.0")).yanked("it is broken"),
+        Wheel::new("windows-only", "1.0").tags("cp311-cp311-win_amd64").into(),
+        Sdist::new("src-only", "0.3").into(),
+    ]
+}
+
+/// Lists that cannot be locked.
+const REFUSED: [&[&str]; 9] = [
+    &["no-such-project"],
+    &["a", "b>=2"],
+    &["taken-back>=1"],
+    &["windows-only"],
+    &["--only-binary :all:", "src-only"],
+    &["b==2.0 --hash=sha256:HASH"],
+    &["b; python_versio < '3'"],
+    &["./no/such/directory"],
+    &["-e ."],
+];
+
+#[test]
+fn lists_that_cannot_be_locked_are_refused_at_their_lines() {
+    let mut world = world();
+    for platform in ["manylinux_2_28_x86_64", "manylinux_2_28_aarch64", "macosx_13_0_x86_64", "macosx_13_0_arm64"] {
+        world.filter(platform, "[PLATFORM]");
+    }
+    let server = serve(&world, &unhelpful());
+    let zeros = "0".repeat(64);
+    let mut told = String::new();
+    for lines in REFUSED {
+        let lines: Vec<String> = lines.iter().map(|line| format!("\"{}\"", line.replace("HASH", &zeros))).collect();
+        write(&world, &lines.iter().map(String::as_str).collect::<Vec<_>>());
+        let outcome = lock(&world, &Index::url(&server), &[]).failure(1);
+        let text = outcome.to_string();
+        told.push_str(&format!("{}\n{}\n\n", lines.join(", "), text.split("--- stderr\n").nth(1).unwrap()));
+        assert!(!world.work().join("env.lock").exists());
+    }
+    assert_snapshot!(world.normal(&told), @r#"
+    "no-such-project"
+    error: the `pip:` list cannot be locked for [HOST]:
+      Because no-such-project was not found in the package registry and you require no-such-project, we can conclude that your requirements are unsatisfiable.
+      asked for: `no-such-project` (environment.yml:9)
+
+    "a", "b>=2"
+    error: the `pip:` list cannot be locked for [HOST]:
+      Because all versions of a depend on b<2 and you require a, we can conclude that you require b<2.
+      And because you require b>=2, we can conclude that your requirements are unsatisfiable.
+      asked for: `a` (environment.yml:9)
+      asked for: `b>=2` (environment.yml:10)
+
+    "taken-back>=1"
+    error: the `pip:` list cannot be locked for [HOST]:
+      Because taken-back==1.0 was yanked (reason: it is broken) and you require taken-back==1.0, we can conclude that your requirements are unsatisfiable.
+      asked for: `taken-back>=1` (environment.yml:9)
+
+    "windows-only"
+    error: the `pip:` list cannot be locked for [HOST]:
+      Because windows-only==1.0 has no wheels with a matching platform tag (e.g., `[PLATFORM]`) and only windows-only==1.0 is available, we can conclude that all versions of windows-only cannot be used.
+      And because you require windows-only, we can conclude that your requirements are unsatisfiable.
+      Wheels are available for `windows-only` (v1.0) on the following platform: `win_amd64`
+      asked for: `windows-only` (environment.yml:9)
+
+    "--only-binary :all:", "src-only"
+    error: the `pip:` list cannot be locked for [HOST]:
+      Because src-only==0.3 has no usable wheels and only src-only==0.3 is available, we can conclude that all versions of src-only cannot be used.
+      And because you require src-only, we can conclude that your requirements are unsatisfiable.
+      asked for: `src-only` (environment.yml:10)
+
+    "b==2.0 --hash=sha256:[SHA256]"
+    error: no file of `b` will do for [HOST]: none has the hash that is asked for
+      asked for: `b==2.0 --hash=sha256:[SHA256]` (environment.yml:9)
+      there is: b-2.0-py3-none-any.whl (sha256:[SHA256])
+    hint: if the index has replaced the file and that is as it should be, correct the hash; else somebody has changed it
+
+    "b; python_versio < '3'"
+    error: environment.yml:9:9: expected a quoted string or a valid marker name, found `python_versio`
+      |
+    9 |       - b; python_versio < '3'
+      |         ^^^^^^^^^^^^^^^^^^^^^^
+      = help: a requirement is as in PEP 508: `name>=1; python_version < '3.12'`
+
+    "./no/such/directory"
+    error: environment.yml:9:9: there is no `[TEMP]/work/no/such/directory`
+      |
+    9 |       - ./no/such/directory
+      |         ^^^^^^^^^^^^^^^^^^^
+      = help: paths are relative to the file that names them
+
+    "-e ."
+    error: environment.yml:9:9: `[TEMP]/work` is no project of python: it has no `pyproject.toml` and no `setup.py`
+      |
+    9 |       - -e .
+      |         ^^^^
+      = help: name the directory that has it; paths are relative to the file that names them
+    "#);
+}
+
+#[test]
+fn a_version_that_was_taken_back_is_locked_if_it_is_named_and_told() {
+    let world = world();
+    let server = serve(&world, &[Release::from(Wheel::new("taken-back", "1.0")).yanked("it is broken")]);
+    write(&world, &["taken-back==1.0"]);
+    let outcome = lock(&world, &Index::url(&server), &[]).success();
+    assert!(outcome.stderr.contains("is yanked") && outcome.stderr.contains("it is broken"), "{outcome}");
+}
+
+#[test]
+fn requirements_files_are_read_and_count_for_the_input() {
+    let world = world();
+    let server = serve(&world, &[Wheel::new("a", "1.0").into(), Wheel::new("a", "2.0").into()]);
+    write(&world, &["-r requirements/base.txt"]);
+    assert_snapshot!(lock(&world, &Index::url(&server), &[]).failure(1), @"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: environment.yml:9:12: there is no file `[TEMP]/work/requirements/base.txt`
+      |
+    9 |       - -r requirements/base.txt
+      |            ^^^^^^^^^^^^^^^^^^^^^
+      = help: paths are relative to the file that names them
+    ");
+    world.write("requirements/base.txt", "# what we need\n-c limits.txt\na\n");
+    world.write("requirements/limits.txt", "a<2\n");
+    lock(&world, &Index::url(&server), &[]).success();
+    assert!(pip_lines(&world, "env.lock").contains("/a-1.0-py3-none-any.whl"));
+    let input = |world: &TestContext| {
+        world.read("env.lock").lines().find(|line| line.starts_with("# input")).unwrap().to_owned()
+    };
+    let before = input(&world);
+    world.write("requirements/base.txt", "-c limits.txt\na # the same\n");
+    lock(&world, &Index::url(&server), &[]).success();
+    assert_eq!(input(&world), before);
+    world.write("requirements/limits.txt", "a>1\n");
+    lock(&world, &Index::url(&server), &[]).success();
+    assert!(input(&world) != before && pip_lines(&world, "env.lock").contains("/a-2.0-py3-none-any.whl"));
+}
+
+#[test]
+fn what_has_no_hash_is_locked_by_what_it_is() {
+    let world = world();
+    let server = serve(&world, &[]);
+    Sdist::new("mine", "0.5").unpack(&world.work().join("src/mine")).unwrap();
+    Sdist::new("copied", "0.5").unpack(&world.work().join("src/copied")).unwrap();
+    Sdist::new("repo", "0.5").static_metadata(StaticMetadata::Built).unpack(&world.work().join("repo/python")).unwrap();
+    Wheel::new("local", "1.0").write(&world.work().join("wheels")).unwrap();
+    let git = |arguments: &[&str]| {
+        let mut command = world.command("git");
+        command.args(["-c", "user.name=a", "-c", "user.email=a@example.org", "-C", "repo"]).args(arguments);
+        command.env("GIT_AUTHOR_DATE", "2024-01-01T00:00:00Z").env("GIT_COMMITTER_DATE", "2024-01-01T00:00:00Z");
+        world.outcome(&mut command).success()
+    };
+    git(&["init", "-q"]);
+    git(&["add", "."]);
+    git(&["commit", "-q", "-m", "first"]);
+    git(&["tag", "v1"]);
+    let commit = git(&["rev-parse", "HEAD"]).stdout.trim().to_owned();
+    let repository = format!("git+file://{}/repo@v1#subdirectory=python&egg=repo", world.work().display());
+    write(&world, &["-e src/mine", "./src/copied", "./wheels/local-1.0-py3-none-any.whl", &repository]);
+    let outcome = lock(&world, &Index::url(&server), &[]).success();
+    assert_snapshot!(outcome, @"
+    exit code 0
+    --- stdout
+    --- stderr
+    warning: `repo` is locked by its commit: a repository cannot be pinned by hash
+    warning: `copied` and `mine` are locked by their paths: a directory cannot be pinned by hash
+    4 packages and 4 of pip ([SIZE] to download) for [HOST] locked in `env.lock`, in [TIME]
+    ");
+    assert_snapshot!(pip_lines(&world, "env.lock").replace(&commit, "[COMMIT]"), @"
+    # pip requirement: -e src/mine
+    # pip requirement: ./src/copied
+    # pip requirement: ./wheels/local-1.0-py3-none-any.whl
+    # pip requirement: git+file://[TEMP]/work/repo@v1#subdirectory=python&egg=repo
+    # size: [SIZE] local-1.0-py3-none-any.whl
+    # pip copied @ ./src/copied
+    # pip local @ file://[TEMP]/work/wheels/local-1.0-py3-none-any.whl --hash=sha256:[SHA256] --direct
+    # pip mine @ ./src/mine --editable
+    # pip repo @ git+file://[TEMP]/work/repo@[COMMIT]#subdirectory=python
+    ");
+}
+
+#[test]
+fn logins_reach_the_index_and_nothing_else() {
+    let world = world();
+    let server =
+        serve(&world, &[Wheel::new("a", "1.0").requires("no-such-project").into(), Wheel::new("b", "1.0").into()]);
+    let url = Index::url(&server).replace("http://", "http://me:${TOKEN}@");
+    let attempt = |line: &str| {
+        write(&world, &[&format!("--index-url {url}"), line]);
+        let (uv, path) = resolver();
+        let mut command = world.mlconda_command(["lock", "--json"]);
+        command.env("MLCONDA_UV", uv).env("PATH", path).env("TOKEN", "s3cret").env("HOME", world.developer());
+        world.outcome(&mut command)
+    };
+    let told = attempt("b").success();
+    assert!(!format!("{}{}", told.stdout, told.stderr).contains("s3cret"), "{told}");
+    assert!(world.read("env.lock").contains("# pip b @ http://me:${TOKEN}@127.0.0.1"), "{}", world.read("env.lock"));
+    let asked = server.requests();
+    let login =
+        asked.iter().find(|request| request.path == "simple/b/" && request.headers.contains_key("authorization"));
+    // `me:s3cret`, in base64.
+    assert_eq!(login.map(|request| request.headers["authorization"].as_str()), Some("Basic bWU6czNjcmV0"));
+    let told = attempt("a").failure(1);
+    assert!(told.stderr.contains("no-such-project") && !told.stderr.contains("s3cret"), "{told}");
+    server.fail("simple", Fault::Status(401));
+    let told = attempt("c").failure(1);
+    assert!(told.stderr.contains("401") && !told.stderr.contains("s3cret"), "{told}");
+}
+
+#[test]
+fn an_index_that_does_not_answer_is_named() {
+    let world = world();
+    write(&world, &["a"]);
+    let url = unreachable_url().unwrap().replace("http://", "http://me:s3cret@");
+    assert_snapshot!(lock(&world, &format!("{url}/simple"), &[]).failure(1), @"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: the `pip:` list cannot be locked for [HOST]:
+      Failed to fetch: http://127.0.0.1:[PORT]/simple/a/
+      error sending request for url (http://127.0.0.1:[PORT]/simple/a/)
+      client error (Connect)
+      tcp connect error
+      Connection refused (os error [NUMBER])
+      asked for: `a` (environment.yml:9)
+    hint: check the network, the index (`PIP_INDEX_URL`, `pip.conf`, `--index-url` in the list), `HTTPS_PROXY` and `NO_PROXY`; `--offline` uses what is cached
+    ");
+}
+
+#[test]
+fn extras_that_no_index_knows_are_told() {
+    let world = world();
+    let newer = Wheel::new("greet", "2.5").extra("loud", "sirens");
+    let server = serve(&world, &[newer.into(), Wheel::new("sirens", "1.0").into(), Wheel::new("a", "1.0").into()]);
+    write(&world, &["greet[loud]", "a"]);
+    let outcome = lock(&world, &Index::url(&server), &[]).success();
+    assert_snapshot!(outcome, @"
+    exit code 0
+    --- stdout
+    --- stderr
+    warning: what the extras of `greet` need is not known, and not locked: conda has a version that the index lacks
+    4 packages and 1 of pip ([SIZE] to download) for [HOST] locked in `env.lock`, in [TIME]
+    ");
+    assert_eq!(pip_lines(&world, "env.lock").matches(" @ ").count(), 1);
+}
+
+/// The channel's uv and python are the machine's, in scripts: what counts is that they are found there.
+#[test]
+fn without_uv_it_comes_from_the_channels() {
+    let world = world();
+    let (uv, path) = resolver();
+    let python =
+        std::env::split_paths(&path).map(|directory| directory.join("python3")).find(|python| python.is_file());
+    let script = |program: &Path| format!("#!/bin/sh\nexec {} \"$@\"\n", program.display());
+    let python = PackageBuilder::new("python", "3.11.9").executable("bin/python", script(&python.unwrap()));
+    let uv = PackageBuilder::new("uv", "0.13.9").executable("bin/uv", script(&uv));
+    let tool = PackageBuilder::new("tool", "1.0").noarch(Noarch::Python).depends("python");
+    let server = serve(&world, &[Wheel::new("a", "1.0").requires("tool").into()]);
+    let attempt = |packages: &[PackageBuilder], name: &str| {
+        Channel::write(world.work().join(name), packages, &[]).unwrap();
+        world.write(
+            "environment.yml",
+            &format!("channels: [./{name}]\ndependencies:\n  - python\n  - tool\n  - pip: [a]\n"),
+        );
+        let mut command = world.mlconda_command(["lock", "--no-pip"]);
+        command.env("PATH", "/nowhere").env("PIP_INDEX_URL", Index::url(&server));
+        world.outcome(&mut command)
+    };
+    let pip = PackageBuilder::new("pip", "24.0").noarch(Noarch::Python).depends("python");
+    let packages = [python.clone(), tool.clone(), pip.clone()];
+    assert_snapshot!(attempt(&packages, "without").failure(1), @"
+    exit code 1
+    --- stdout
+    --- stderr
+    warning: environment.yml:5:11: there is a `pip:` list, and `pip` is not among the dependencies; it is added, as conda does
+    error: the `pip:` list is resolved by `uv`, which is not on this machine, nor in the environment's channels: no channel has this package for `[HOST]`:
+      `uv` (environment.yml:1:16)
+    hint: install uv and have it on `PATH`, or name it with `MLCONDA_UV`; or add a channel that has it, as conda-forge does
+    ");
+    attempt(&[python, tool, pip, uv], "with").success();
+    assert!(pip_lines(&world, "env.lock").contains("# pip a @ "));
+    let tools: Vec<_> = fs_err::read_dir(world.home().join(".cache/mlconda/tools")).unwrap().collect();
+    assert_eq!(tools.len(), 1);
+}
