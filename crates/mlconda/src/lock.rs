@@ -9,6 +9,7 @@ mod order;
 mod pip;
 
 pub use self::pip::{DirectoryMode, LockedPip, Origin, PipSource, normalize};
+pub(crate) use self::pip::version_of;
 pub(crate) use order::{dependency_name, linking_order};
 
 use std::{
@@ -326,8 +327,16 @@ impl LockedPackage {
         Ok(Self { name, version, build, subdir, file_name, url, digest, size: None, record: None })
     }
 
+    /// Whether this is a wheel, as [`LockedPip::as_package`] has it.
+    pub(crate) fn is_wheel(&self) -> bool {
+        self.file_name.ends_with(".whl")
+    }
+
     /// The file name without its extension: NAME-VERSION-BUILD.
     pub fn dist_name(&self) -> String {
+        if self.is_wheel() {
+            return format!("{}-{}-{}", self.name, self.version, self.build);
+        }
         let stem = self.file_name.strip_suffix(".conda").or_else(|| self.file_name.strip_suffix(".tar.bz2"));
         stem.unwrap_or(&self.file_name).to_owned()
     }

@@ -9,10 +9,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rattler_conda_types::Subdir;
 use rattler_digest::{Sha256, Sha256Hash, parse_digest_from_hex};
 use url::Url;
 
-use super::Expansion;
+use super::{Digest, Expansion, LockedPackage};
+use crate::prefix::distributions;
 
 /// A package of the `pip:` list, or one that such a package needs, for the lock's platform and python.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +88,25 @@ impl LockedPip {
             PipSource::Archive { url, .. } => file_name(url),
             PipSource::Git { .. } | PipSource::Directory { .. } => None,
         }
+    }
+
+    /// A wheel as what an installation fetches, checks and links. What has no archive of that kind is none.
+    pub(crate) fn as_package(&self) -> Option<LockedPackage> {
+        let PipSource::Archive { url, sha256, size, .. } = &self.source else { return None };
+        let file_name = self.file_name().filter(|name| name.ends_with(".whl"))?;
+        Some(LockedPackage {
+            name: self.name.clone(),
+            // What a record can have; in names of files, a dash parts one field from the next.
+            version: self.version.as_deref().unwrap_or("0").replace('-', "_"),
+            build: distributions::BUILD.to_owned(),
+            // Of no subdir: it waits for python as noarch packages do.
+            subdir: Subdir::NoArch,
+            file_name,
+            url: url.clone(),
+            digest: sha256.map_or(Digest::Unknown, Digest::Sha256),
+            size: *size,
+            record: None,
+        })
     }
 
     /// Whether it is a wheel: what is to be installed is in the archive as it is.
