@@ -127,6 +127,7 @@ fn lock_hint(error: &LockError) -> Option<String> {
         LockError::NotALock { .. } => {
             "an environment is recognised by its file's name: `.yml` or `.yaml`; `mlconda lock` makes a lock of one"
         }
+        LockError::Selection { help, .. } => help,
         LockError::Format { .. } => "use the mlconda that wrote it, or a newer one",
         LockError::NoDigest { .. } => "index the channel again: newer indexers write sha256 sums",
         _ => return None,

@@ -1,4 +1,4 @@
-//! True conda packages, local channels, a server and a context, for the tests, the demo and the benchmarks.
+//! True conda packages, wheels, local channels and indexes, a server and a context, for the tests, the demo and the benchmarks.
 //!
 //! Everything is made when it is needed, from what stands in this crate: nothing is downloaded, nothing binary is
 //! checked in, and a Rust toolchain is all it takes. What it makes is deterministic, so that tests can tell a
@@ -6,6 +6,7 @@
 
 pub mod channel;
 pub mod context;
+pub mod index;
 #[cfg(target_os = "linux")]
 pub mod inject;
 pub mod package;
@@ -13,6 +14,7 @@ pub mod program;
 pub mod server;
 pub mod small;
 pub mod tree;
+pub mod wheel;
 
 /// The subdir of the machine that the tests run on: compiled test packages are for this one.
 pub const fn host_subdir() -> &'static str {

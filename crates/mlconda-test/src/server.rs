@@ -17,7 +17,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use crate::sha256_hex;
+use crate::{index, sha256_hex};
 
 /// How a request goes wrong.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -334,12 +334,13 @@ impl Answer {
     /// A file, a part of it, or the word that the client has it already.
     fn file(request: &Request, directory: &Path) -> Self {
         let escapes = request.path.split('/').any(|part| part == "..");
-        let path = directory.join(&request.path);
+        let (path, kind) = page(request, directory.join(&request.path));
         let Some(body) = (!escapes && path.is_file()).then(|| fs_err::read(&path).ok()).flatten() else {
             return Self { status: 404, ..Self::default() };
         };
         let etag = format!("\"{}\"", &sha256_hex(&body)[..16]);
         let mut headers = vec![("ETag", etag.clone()), ("Accept-Ranges", "bytes".to_owned())];
+        headers.extend(kind.map(|kind| ("Content-Type", kind.to_owned())));
         let known = request.headers.get("if-none-match");
         if known.is_some_and(|known| known.split(',').any(|one| one.trim().trim_start_matches("W/") == etag)) {
             return Self { status: 304, headers, ..Self::default() };
@@ -376,6 +377,18 @@ impl Answer {
         connection.write_all(&self.body)?;
         connection.flush()?;
         Ok(!self.last)
+    }
+}
+
+/// What stands for a directory: its page in JSON (PEP 691) for whoever asks for that, else in HTML (PEP 503).
+fn page(request: &Request, path: PathBuf) -> (PathBuf, Option<&'static str>) {
+    if !(request.path.ends_with('/') && path.is_dir()) {
+        return (path, None);
+    }
+    let accepts = |kind| request.headers.get("accept").is_some_and(|accept| accept.contains(kind));
+    match path.join("index.json") {
+        json if json.is_file() && accepts(index::JSON) => (json, Some(index::JSON)),
+        _ => (path.join("index.html"), Some("text/html")),
     }
 }
 

@@ -12,9 +12,11 @@ use rattler_conda_types::package::{PackageFile, PathType, PathsJson};
 use rattler_package_streaming::fs::extract;
 
 use crate::{
+    index::{Index, Pages, Release},
     package::{Noarch, PLACEHOLDER, PackageBuilder},
     server::{Fault, Server, unreachable_url},
     sha256_hex, small, tree,
+    wheel::Wheel,
 };
 
 /// Writes a package of the small channel, and unpacks it with rattler's reader.
@@ -186,4 +188,26 @@ fn the_server_misbehaves_as_told() {
     server.recover();
     assert!(talk(&server, &[GET]).starts_with("HTTP/1.1 200 "));
     assert!(TcpStream::connect(unreachable_url().unwrap().trim_start_matches("http://")).is_err());
+}
+
+#[test]
+fn the_index_has_pages_in_html_and_json() {
+    let directory = tempfile::tempdir().unwrap();
+    let wheel =
+        Wheel::new("Odd.Name", "1.0").requires("other").requires_python(">=3.9").file("odd.py", "1\n".repeat(99));
+    let sha256 = sha256_hex(wheel.bytes());
+    let taken_back = Release::from(Wheel::new("Odd.Name", "1.1")).yanked("broken");
+    Index::write(directory.path(), &[wheel.clone().into(), taken_back], Pages::HtmlAndJson).unwrap();
+    let server = Server::serve(directory.path()).unwrap();
+    let html = talk(&server, &["GET /simple/odd-name/ HTTP/1.1\n\n"]);
+    assert!(html.contains("\nContent-Type: text/html\n"), "{html}");
+    assert!(
+        html.contains(&format!("odd_name-1.0-py3-none-any.whl#sha256={sha256}\" data-requires-python=\"&gt;=3.9\""))
+    );
+    let json = talk(&server, &["GET /simple/odd-name/ HTTP/1.1\nAccept: application/vnd.pypi.simple.v1+json\n\n"]);
+    assert!(json.contains("\nContent-Type: application/vnd.pypi.simple.v1+json\n"), "{json}");
+    assert!(json.contains(&sha256) && json.contains("\"yanked\": \"broken\""), "{json}");
+    let metadata = talk(&server, &["GET /files/odd_name-1.0-py3-none-any.whl.metadata HTTP/1.1\n\n"]);
+    assert!(metadata.ends_with("Name: Odd.Name\nVersion: 1.0\nRequires-Python: >=3.9\nRequires-Dist: other\n"));
+    assert_eq!(wheel.bytes(), fs_err::read(directory.path().join("files/odd_name-1.0-py3-none-any.whl")).unwrap());
 }

@@ -2,15 +2,15 @@
 //! depends on besides the text comes in as [`ReadOptions`]. `docs/environment.md` lists every form that is accepted.
 
 mod channel;
-mod decode;
-mod diagnostic;
+pub(crate) mod decode;
+pub(crate) mod diagnostic;
 mod error;
 mod merge;
 mod reader;
 mod selector;
 mod spec;
 mod suspicion;
-mod yaml;
+pub(crate) mod yaml;
 
 #[cfg(test)]
 mod tests;

@@ -5,9 +5,11 @@
 //! no word for stands in comments ([`explicit`], `docs/lockfile.md`).
 
 pub mod explicit;
+mod file;
 mod order;
 mod pip;
 
+pub use self::file::{DEFAULT_ENVIRONMENT, LockFile, LockKind, MAIN_CATEGORY, Part, Selection, kind_of};
 pub use self::pip::{DirectoryMode, LockedPip, Origin, PipSource, normalize};
 pub(crate) use self::pip::version_of;
 pub(crate) use order::{dependency_name, linking_order};
@@ -110,10 +112,12 @@ pub enum LockError {
     #[error(transparent)]
     File(#[from] std::io::Error),
     /// The file is not a lock of a known format.
-    #[error("`{}` is not a lock: it has no line `@EXPLICIT`", .file.display())]
+    #[error("`{}` is not a lock: {reason}", .file.display())]
     NotALock {
         /// The file.
         file: PathBuf,
+        /// How that was seen.
+        reason: String,
     },
     /// A line means nothing.
     #[error("{}:{line}: {message}\n  {text}", .file.display())]
@@ -127,6 +131,22 @@ pub enum LockError {
         /// What is wrong with it.
         message: String,
     },
+    /// A place of a file means nothing: the line, what is wrong with it, and what to do.
+    #[error("{0}")]
+    Place(Box<crate::environment::Diagnostic>),
+    /// The file has not the lock that was asked for.
+    #[error("`{}` {message}", .file.display())]
+    Selection {
+        /// The file.
+        file: PathBuf,
+        /// What is not there, and what is.
+        message: String,
+        /// What to do.
+        help: String,
+    },
+    /// The directory is no prefix that could be read.
+    #[error(transparent)]
+    Prefix(#[from] crate::prefix::PrefixError),
     /// The lock was written by a newer mlconda.
     #[error("`{}` has lock format {found}; this mlconda reads formats up to {}", .file.display(), explicit::FORMAT)]
     Format {
@@ -211,7 +231,12 @@ impl Lock {
                 Ok(package)
             })
             .collect::<Result<_, LockError>>()?;
-        Ok(Self {
+        Ok(Self { packages, ..Self::empty(platform) })
+    }
+
+    /// A lock that holds nothing.
+    pub(crate) fn empty(platform: Subdir) -> Self {
+        Self {
             name: None,
             platform,
             input: None,
@@ -221,18 +246,20 @@ impl Lock {
             options: SolveOptions::default(),
             variables: IndexMap::new(),
             expansions: Vec::new(),
-            packages,
+            packages: Vec::new(),
             pip_requirements: Vec::new(),
             pip: Vec::new(),
-        })
+        }
     }
 
-    /// Reads a lock file. Relative paths in it are relative to its directory.
+    /// Reads a lock of any kind ([`LockKind`]), told by what is in it. Relative paths in it are relative to its directory.
+    /// Of a file that holds several locks, this is the one of its default environment, if that is for one platform;
+    /// [`LockFile::read`] has them all.
     ///
     /// # Errors
-    /// If the file cannot be read or is no lock.
+    /// If the file cannot be read or is no lock, or if there is more than one to choose from.
     pub fn read(path: &Path, expansion: &Expansion) -> Result<Self, LockError> {
-        explicit::parse(&fs_err::read_to_string(path)?, path, expansion)
+        LockFile::read(path, expansion)?.select(&Selection::default())
     }
 
     /// The lock as an @EXPLICIT file. The same lock gives the same text; paths in it are absolute.

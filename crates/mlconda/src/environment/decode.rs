@@ -9,7 +9,7 @@ use super::{EnvironmentError, Location, diagnostic::Source};
 ///
 /// # Errors
 /// If the bytes are neither.
-pub(super) fn decode(bytes: &[u8], file: &Path) -> Result<String, EnvironmentError> {
+pub(crate) fn decode(bytes: &[u8], file: &Path) -> Result<String, EnvironmentError> {
     let utf16 = match bytes {
         [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes),
         [0xfe, 0xff, rest @ ..] => utf16(rest, u16::from_be_bytes),
@@ -46,6 +46,6 @@ fn not_text(bytes: &[u8], valid: usize, file: &Path) -> EnvironmentError {
 
 /// Takes byte order marks away (files that were joined have them in the middle) and leaves `\n` as the only line break, so
 /// that lines are counted in one way.
-pub(super) fn normalize(text: &str) -> String {
+pub(crate) fn normalize(text: &str) -> String {
     text.replace('\u{feff}', "").replace("\r\n", "\n").replace('\r', "\n")
 }

@@ -78,23 +78,23 @@ fn excerpt(line: &str, column: usize) -> (String, String) {
 
 /// The text of a file with its name: what makes diagnostics.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Source<'a> {
+pub(crate) struct Source<'a> {
     /// The file, for messages.
-    pub(super) file: &'a Path,
+    pub(crate) file: &'a Path,
     /// The whole text, with `\n` as its only line break.
-    pub(super) text: &'a str,
+    pub(crate) text: &'a str,
     /// Its lines.
-    pub(super) lines: &'a [&'a str],
+    pub(crate) lines: &'a [&'a str],
 }
 
 impl<'a> Source<'a> {
     /// A line by its number from 1; empty beyond the end.
-    pub(super) fn line(&self, number: usize) -> &'a str {
+    pub(crate) fn line(&self, number: usize) -> &'a str {
         self.lines.get(number.saturating_sub(1)).copied().unwrap_or("")
     }
 
     /// A complaint about `length` characters at a place.
-    pub(super) fn diagnostic(
+    pub(crate) fn diagnostic(
         &self,
         location: Location,
         length: usize,

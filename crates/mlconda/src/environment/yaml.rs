@@ -17,35 +17,35 @@ const DEEPEST: usize = 64;
 
 /// A value and its place.
 #[derive(Clone, Debug)]
-pub(super) struct Node {
-    pub(super) value: Value,
-    pub(super) location: Location,
+pub(crate) struct Node {
+    pub(crate) value: Value,
+    pub(crate) location: Location,
     /// How many characters it takes up on its first line.
-    pub(super) length: usize,
+    pub(crate) length: usize,
     /// Where a comment behind it on the same line could begin.
     end: Location,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Scalar { text: String, style: Style },
     Sequence(Vec<Rc<Node>>),
     Mapping(Entries),
 }
 
 /// The keys of a mapping with their values, in order.
-pub(super) type Entries = Vec<(Rc<Node>, Rc<Node>)>;
+pub(crate) type Entries = Vec<(Rc<Node>, Rc<Node>)>;
 
 /// Whether a scalar can be anything but a string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Style {
+pub(crate) enum Style {
     Plain,
     Quoted,
 }
 
 impl Node {
     /// The text of a scalar.
-    pub(super) fn text(&self) -> Option<&str> {
+    pub(crate) fn text(&self) -> Option<&str> {
         match &self.value {
             Value::Scalar { text, .. } => Some(text),
             _ => None,
@@ -61,12 +61,12 @@ impl Node {
     }
 
     /// Whether there is no value: nothing at all, `~` or `null`.
-    pub(super) fn is_null(&self) -> bool {
+    pub(crate) fn is_null(&self) -> bool {
         matches!(self.plain(), Some("" | "~" | "null" | "Null" | "NULL"))
     }
 
     /// What YAML makes of a scalar without quotes that is no string: the word for it.
-    pub(super) fn not_a_string(&self) -> Option<&'static str> {
+    pub(crate) fn not_a_string(&self) -> Option<&'static str> {
         let text = self.plain()?;
         if matches!(text, "true" | "True" | "TRUE" | "false" | "False" | "FALSE") {
             return Some("a boolean");
@@ -77,7 +77,7 @@ impl Node {
     }
 
     /// The word for the kind of value, with its article.
-    pub(super) fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match &self.value {
             Value::Scalar { .. } if self.is_null() => "empty",
             Value::Scalar { .. } => self.not_a_string().unwrap_or("a string"),
@@ -87,7 +87,7 @@ impl Node {
     }
 
     /// What stands behind the value on its last line, if that is a comment: its text without the `#`.
-    pub(super) fn comment<'a>(&self, source: Source<'a>) -> Option<&'a str> {
+    pub(crate) fn comment<'a>(&self, source: Source<'a>) -> Option<&'a str> {
         let line = source.line(self.end.line);
         let offset = line.char_indices().nth(self.end.column - 1).map_or(line.len(), |(offset, _)| offset);
         line[offset..].trim_start().strip_prefix('#').map(str::trim)
@@ -102,18 +102,18 @@ enum Open {
 
 /// A document, and what is wrong with it that does not keep it from being read.
 #[derive(Debug, Default)]
-pub(super) struct Document {
+pub(crate) struct Document {
     /// The value; `None` if there is nothing in the document.
-    pub(super) root: Option<Rc<Node>>,
+    pub(crate) root: Option<Rc<Node>>,
     /// Keys that stand twice; the first of them is the one that is kept.
-    pub(super) duplicates: Vec<Diagnostic>,
+    pub(crate) duplicates: Vec<Diagnostic>,
 }
 
 /// Reads the one document of a text.
 ///
 /// # Errors
 /// If the text is no YAML, has more than one document, or nests too deeply.
-pub(super) fn parse(source: Source<'_>) -> Result<Document, Box<Diagnostic>> {
+pub(crate) fn parse(source: Source<'_>) -> Result<Document, Box<Diagnostic>> {
     let mut tree = Tree { source, open: Vec::new(), anchors: HashMap::new(), document: Document::default() };
     let mut parser = Parser::new_from_str(source.text);
     let mut documents = 0;

@@ -4,7 +4,11 @@
 //! `@EXPLICIT`: micromamba takes every line after it for a package. The hash is written as `#sha256:…`,
 //! the form that conda, mamba 1 and 2 and rattler all read. `docs/lockfile.md` has the grammar.
 
-use std::{collections::HashMap, fmt::Write, path::Path};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt::Write,
+    path::Path,
+};
 
 use rattler_conda_types::{GenericVirtualPackage, Subdir};
 use rattler_digest::{Md5, Sha256, parse_digest_from_hex};
@@ -135,7 +139,10 @@ pub fn parse(text: &str, file: &Path, expansion: &Expansion) -> Result<Lock, Loc
     };
     loop {
         match lines.next() {
-            None => return Err(LockError::NotALock { file: file.to_owned() }),
+            None => {
+                let reason = "it has no line `@EXPLICIT`".to_owned();
+                return Err(LockError::NotALock { file: file.to_owned(), reason });
+            }
             Some((_, "@EXPLICIT")) => break,
             Some((number, line)) => match line.strip_prefix("# pip ").filter(|_| header.format.is_some()) {
                 Some(text) if text.contains(" @ ") => {
@@ -151,12 +158,13 @@ pub fn parse(text: &str, file: &Path, expansion: &Expansion) -> Result<Lock, Loc
         return Err(LockError::Format { file: file.to_owned(), found });
     }
     let mut packages: Vec<LockedPackage> = Vec::new();
+    let mut names = HashSet::new();
     for (number, line) in lines {
         if line.is_empty() || line.starts_with('#') || line == "@EXPLICIT" {
             continue;
         }
         let mut package = package(line, file, expansion).map_err(|message| fail(number, line, message))?;
-        if packages.iter().any(|other| other.name == package.name) {
+        if !names.insert(package.name.clone()) {
             return Err(fail(number, line, format!("`{}` is named twice", package.name)));
         }
         package.size = header.sizes.get(&package.file_name).copied();
@@ -184,20 +192,7 @@ struct Header {
 
 impl Default for Header {
     fn default() -> Self {
-        let lock = Lock {
-            name: None,
-            platform: Subdir::NoArch,
-            input: None,
-            channels: Vec::new(),
-            specs: Vec::new(),
-            virtual_packages: Vec::new(),
-            options: SolveOptions::default(),
-            variables: indexmap::IndexMap::new(),
-            expansions: Vec::new(),
-            packages: Vec::new(),
-            pip_requirements: Vec::new(),
-            pip: Vec::new(),
-        };
+        let lock = Lock::empty(Subdir::NoArch);
         Self { format: None, lock, sizes: HashMap::new() }
     }
 }
