@@ -35,6 +35,9 @@ What is in the environment `ml`, and the same as a lock that installs elsewhere:
   mlconda list -n ml numpy
   mlconda list -n ml --explicit > env.lock";
 
+/// What stands for the channel of what is from none, as with conda.
+const PYPI: &str = "pypi";
+
 /// A package, in the shape of `conda list --json`.
 #[derive(Serialize)]
 struct Package<'a> {
@@ -52,7 +55,8 @@ impl<'a> Package<'a> {
     fn new(record: &'a PrefixRecord) -> Self {
         let package = &record.repodata_record.package_record;
         let (name, version) = (package.name.as_normalized(), package.version.to_string());
-        let base_url = base_url(record);
+        let is_from_channel = record.repodata_record.channel.as_deref() != Some(PYPI);
+        let base_url = if is_from_channel { base_url(record) } else { format!("https://conda.anaconda.org/{PYPI}") };
         Self {
             build_number: package.build_number,
             build_string: package.build.as_str(),
@@ -69,6 +73,9 @@ impl<'a> Package<'a> {
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let prefix = args.prefix.existing(&context.settings)?;
     let mut records = prefix.records()?;
+    if !args.explicit {
+        records.extend(prefix.distributions()?);
+    }
     if let Some(filter) = &args.filter {
         records.retain(|record| record.repodata_record.package_record.name.as_normalized().contains(filter.as_str()));
     }

@@ -90,6 +90,12 @@ impl LockedPip {
         }
     }
 
+    /// What it is called where conda packages are named by NAME-VERSION-BUILD.
+    pub fn dist_name(&self) -> String {
+        let version = self.version.as_deref().map(|version| format!("-{}", version.replace('-', "_")));
+        format!("{}{}-{}", self.name, version.unwrap_or_default(), distributions::BUILD)
+    }
+
     /// A wheel as what an installation fetches, checks and links. What has no archive of that kind is none.
     pub(crate) fn as_package(&self) -> Option<LockedPackage> {
         let PipSource::Archive { url, sha256, size, .. } = &self.source else { return None };
