@@ -10,6 +10,7 @@ mod export;
 mod faults;
 mod install;
 mod lock;
+mod pip_install;
 mod records;
 mod regressions;
 mod run;
