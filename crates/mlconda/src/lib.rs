@@ -104,6 +104,7 @@ pub mod host;
 pub mod install;
 pub mod lock;
 pub mod network;
+pub mod pip;
 pub mod plan;
 pub mod prefix;
 pub mod progress;
