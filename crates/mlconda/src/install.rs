@@ -299,8 +299,8 @@ pub enum InstallError {
         /// The room in bytes.
         room: usize,
     },
-    /// A noarch python package in an environment without python.
-    #[error("`{package}` is a noarch python package, but the lock has no python to link it for")]
+    /// A noarch python package, or one of pip, in an environment without python.
+    #[error("`{package}` is a package for python, but the lock has no python to link it for")]
     NoPython {
         /// The package's file name.
         package: String,
@@ -314,6 +314,42 @@ pub enum InstallError {
         package: String,
         /// The wheel's file name.
         wheel: String,
+    },
+    /// A wheel is for another python or platform.
+    #[error("`{wheel}` is not for this environment, which takes `{wanted}` and what is compatible with that")]
+    WrongTags {
+        /// The wheel's file name.
+        wheel: String,
+        /// The best tag that would fit.
+        wanted: String,
+    },
+    /// A package has to be built, and pip is what does that.
+    #[error("`{package}` has to be built from its sources, but the environment has no pip to do that")]
+    NoPip {
+        /// The package's name.
+        package: String,
+    },
+    /// A package has to be built, which runs its code.
+    #[error("`{package}` has to be built from its sources, which runs code of the package")]
+    BuildSkipped {
+        /// The package's name.
+        package: String,
+    },
+    /// The sources of a package are in a git repository, and the network may not be asked.
+    #[error("`{package}` has to be fetched with git, and the network may not be asked")]
+    GitOffline {
+        /// The package's name.
+        package: String,
+    },
+    /// pip could not build or install a package.
+    #[error("pip could not install `{package}` ({status}):\n{output}")]
+    Build {
+        /// The package's name.
+        package: String,
+        /// How it ended.
+        status: String,
+        /// What it printed.
+        output: String,
     },
     /// A script failed.
     #[error("the script `{}` of `{package}` failed with {status}:\n{output}", .script.display())]
@@ -356,17 +392,20 @@ pub async fn install(
         recover(prefix)?;
         return Ok(Report { unchanged: plan.unchanged, ..Report::default() });
     }
+    pip::check_tags(plan)?;
     sharing::tidy(prefix);
     let site = Site::prepare(prefix)?;
     if prefix.seen().map_err(io::Error::other)? != plan.seen {
         return Err(InstallError::Changed { prefix: prefix.path().to_owned() });
     }
-    let packages = plan.link.len() + plan.pip.link.len();
+    let packages = plan.link.len() + plan.pip.link.len() + plan.pip.build.len();
     let (path, bytes) = (prefix.path().to_owned(), plan.download_size());
     progress.event(Event::InstallStarted { prefix: path, packages, bytes });
     let stage = Arc::new(Stage::new(&site.stage, prefix.path(), plan.platform)?);
     let finished = work::link_all(plan, client, &stage, options, progress).await?;
     let clashes = settle(plan, &stage, &finished)?;
+    let python = work::python(plan, &finished);
+    let sources = pip::prepare(plan, client, &stage, python.as_ref(), options, progress).await?;
     let time = options.time.unwrap_or_else(|| newest(plan, &finished, prefix));
     let compiled = bytecode::compile(plan, prefix, &stage, &finished, options, progress).await?;
     let mut report = Report {
@@ -390,7 +429,8 @@ pub async fn install(
     let change = commit::Change::new(plan, prefix, &stage, time)?;
     report.replaced.clone_from(&change.replaced);
     let old = if options.scripts == Scripts::Run { with_pre_unlink(prefix, plan) } else { Vec::new() };
-    let when = match options.scripts == Scripts::Run && work::has_scripts(&stage, &new) {
+    let after = options.scripts == Scripts::Run && work::has_scripts(&stage, &new) || !sources.is_empty();
+    let when = match after {
         _ if !old.is_empty() => site::Scripts::BeforeAndAfter,
         true => site::Scripts::After,
         false => site::Scripts::Never,
@@ -400,8 +440,11 @@ pub async fn install(
     let committed = async {
         run_pre_unlink(prefix, &old, told).await?;
         commit.place()?;
-        if when != site::Scripts::Never {
+        if when != site::Scripts::Never && options.scripts == Scripts::Run {
             run_post_link(prefix, &new, told, &mut report, progress).await?;
+        }
+        if let Some(python) = python.filter(|_| !sources.is_empty()) {
+            pip::build(plan, prefix, &python, &sources, told, progress).await?;
         }
         Ok(())
     };

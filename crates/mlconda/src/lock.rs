@@ -28,6 +28,7 @@ use crate::{
     environment::{Environment, Requirement},
     host::Host,
     network,
+    prefix::distributions,
     solve::{Solution, SolveOptions},
 };
 
@@ -354,14 +355,14 @@ impl LockedPackage {
         Ok(Self { name, version, build, subdir, file_name, url, digest, size: None, record: None })
     }
 
-    /// Whether this is a wheel, as [`LockedPip::as_package`] has it.
-    pub(crate) fn is_wheel(&self) -> bool {
-        self.file_name.ends_with(".whl")
+    /// Whether this is from no channel, as [`LockedPip::as_package`] has it.
+    pub(crate) fn is_distribution(&self) -> bool {
+        self.build == distributions::BUILD
     }
 
     /// The file name without its extension: NAME-VERSION-BUILD.
     pub fn dist_name(&self) -> String {
-        if self.is_wheel() {
+        if self.is_distribution() {
             return format!("{}-{}-{}", self.name, self.version, self.build);
         }
         let stem = self.file_name.strip_suffix(".conda").or_else(|| self.file_name.strip_suffix(".tar.bz2"));

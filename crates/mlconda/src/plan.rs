@@ -6,11 +6,12 @@ use std::{
 };
 
 use indexmap::IndexMap;
-use rattler_conda_types::{PrefixRecord, Subdir};
+use rattler_conda_types::{GenericVirtualPackage, PackageName, PrefixRecord, Subdir};
 
 use crate::{
     lock::{Digest, Lock, LockedPackage, LockedPip, Origin, PipSource, normalize},
     network,
+    pip::tags::Tags,
     prefix::{Installed, Prefix, PrefixError, distributions},
 };
 
@@ -50,6 +51,8 @@ pub struct Plan {
 pub struct PipPlan {
     /// Wheels to link, by name.
     pub link: Vec<LockedPip>,
+    /// What the prefix's own pip is to build and install: archives of sources, commits, directories.
+    pub build: Vec<LockedPip>,
     /// Records of those to unlink; of what pip itself has installed in the place of one of the lock, too.
     pub unlink: Vec<PrefixRecord>,
     /// Records of those that stay. Empty where nothing is to be done.
@@ -58,6 +61,8 @@ pub struct PipPlan {
     pub names: Vec<String>,
     /// The names of those that were asked for.
     pub requested: BTreeSet<String>,
+    /// The wheels that the lock's python takes; not known where the lock is for no platform, or has no such python.
+    pub(crate) tags: Option<Tags>,
 }
 
 /// Who ordered the packages of a lock.
@@ -108,6 +113,7 @@ impl Plan {
             pip: PipPlan {
                 names: lock.pip.iter().map(|package| package.name.clone()).collect(),
                 requested: distributions.requested.clone(),
+                tags: tags(lock),
                 ..PipPlan::default()
             },
         };
@@ -155,16 +161,17 @@ impl Plan {
         }
         let comes = |package: &&LockedPackage| !stays.contains(&(false, package.name.clone()));
         self.link = lock.packages.iter().filter(comes).cloned().collect();
-        let comes = distributions.wanted.iter().filter(|wheel| !stays.contains(&(true, wheel.name.clone())));
-        self.pip.link = comes.map(|wheel| (*wheel).clone()).collect();
-        self.unchanged -= self.link.len() + self.pip.link.len();
+        let comes = |package: &&LockedPip| !stays.contains(&(true, package.name.clone()));
+        let come: Vec<LockedPip> = distributions.wanted.iter().filter(comes).cloned().collect();
+        self.unchanged -= self.link.len() + come.len();
         drop(gone);
-        let names: HashSet<&str> = self.pip.link.iter().map(|wheel| wheel.name.as_str()).collect();
+        let names: HashSet<&str> = come.iter().map(|package| package.name.as_str()).collect();
         let others = distributions::of_others(prefix.path(), &names, &records.iter().flat_map(|old| &old.files).collect())?;
         let (pip, conda): (Vec<_>, Vec<_>) = records.into_iter().partition(|record| key(record).0);
         (self.keep, self.unlink) = conda.into_iter().partition(|record| stays.contains(&key(record)));
         (self.pip.keep, self.pip.unlink) = pip.into_iter().partition(|record| stays.contains(&key(record)));
         self.pip.unlink.extend(others);
+        (self.pip.link, self.pip.build) = come.into_iter().partition(LockedPip::is_wheel);
         Ok(())
     }
 
@@ -175,13 +182,14 @@ impl Plan {
 
     /// Whether the prefix equals the lock already.
     pub fn is_empty(&self) -> bool {
-        let is_empty = |pip: &PipPlan| pip.link.is_empty() && pip.unlink.is_empty();
+        let is_empty = |pip: &PipPlan| pip.link.is_empty() && pip.unlink.is_empty() && pip.build.is_empty();
         self.link.is_empty() && self.unlink.is_empty() && is_empty(&self.pip) && !self.meta_changes
     }
 
     /// How many bytes are to be downloaded, if the lock knows it of every package.
     pub fn download_size(&self) -> Option<u64> {
-        self.archives().iter().map(|package| package.size).sum()
+        let sources = self.pip.build.iter().filter_map(LockedPip::as_package);
+        self.archives().into_iter().chain(sources).map(|package| package.size).sum()
     }
 }
 
@@ -198,8 +206,8 @@ fn key(record: &PrefixRecord) -> Key {
 struct Distributions<'a> {
     /// Whether the lock says what is to be there.
     is_stated: bool,
-    /// What an installation links.
-    wanted: Vec<&'a LockedPip>,
+    /// What the lock has.
+    wanted: &'a [LockedPip],
     requested: BTreeSet<String>,
     /// The records, and those that are no longer true: pip has removed the distribution, or put another in its place.
     there: Vec<PrefixRecord>,
@@ -213,7 +221,7 @@ impl<'a> Distributions<'a> {
         let stale = there.iter().filter(|record| !distributions::is_there(prefix.path(), record));
         Ok(Self {
             is_stated: lock.input.is_some() || !lock.pip.is_empty(),
-            wanted: lock.pip.iter().filter(|package| package.is_wheel()).collect(),
+            wanted: &lock.pip,
             requested: requested(lock),
             stale: stale.map(|record| key(record).1).collect(),
             there,
@@ -224,28 +232,31 @@ impl<'a> Distributions<'a> {
     /// Whether anything comes or goes.
     fn change(&self) -> bool {
         let unwanted = |record: &PrefixRecord| !self.wanted.iter().any(|wheel| wheel.name == key(record).1);
-        !self.wanted.iter().all(|wheel| self.is_same(wheel)) || self.is_stated && self.there.iter().any(unwanted)
+        !self.wanted.iter().all(|package| self.is_same(package)) || self.is_stated && self.there.iter().any(unwanted)
     }
 
     /// Whether what is installed is the locked one, and says the same of itself.
-    fn is_same(&self, wheel: &LockedPip) -> bool {
-        let PipSource::Archive { url, sha256, origin, .. } = &wheel.source else { return false };
-        let Some(record) = self.there.iter().find(|record| key(record).1 == wheel.name) else { return false };
+    fn is_same(&self, package: &LockedPip) -> bool {
+        let (sha256, is_from_index) = match &package.source {
+            PipSource::Archive { sha256, origin, .. } => (*sha256, *origin == Origin::Index),
+            PipSource::Git { .. } | PipSource::Directory { .. } => (None, false),
+        };
+        let Some(record) = self.there.iter().find(|record| key(record).1 == package.name) else { return false };
         let known = &record.repodata_record;
         let archive = match (sha256, known.package_record.sha256) {
-            (Some(expected), Some(found)) => *expected == found,
-            _ => network::redact(url) == known.url.as_str(),
+            (Some(expected), Some(found)) => expected == found,
+            _ => package.identity().is_some_and(|url| network::redact(&url) == known.url.as_str()),
         };
         let is_direct = record.files.iter().any(|path| path.ends_with("direct_url.json"));
-        let says = (self.requested.contains(&wheel.name), *origin == Origin::Direct);
+        let says = (self.requested.contains(&package.name), !is_from_index);
         archive
             && !self.broken
-            && !self.stale.contains(&wheel.name)
+            && !self.stale.contains(&package.name)
             && says == (!record.requested_specs.is_empty(), is_direct)
     }
 
     fn staying(&self) -> impl Iterator<Item = String> {
-        self.wanted.iter().filter(|wheel| self.is_same(wheel)).map(|wheel| wheel.name.clone())
+        self.wanted.iter().filter(|package| self.is_same(package)).map(|package| package.name.clone())
     }
 
     /// The records. What pip has done to a distribution that the lock does not have is the user's business: of that only
@@ -261,6 +272,20 @@ impl<'a> Distributions<'a> {
         }
         records
     }
+}
+
+/// The wheels that the lock's python takes on the machine that the lock is for. Of what the lock does not say of that machine,
+/// nothing is demanded.
+fn tags(lock: &Lock) -> Option<Tags> {
+    let python = lock.packages.iter().find(|package| package.name == "python")?;
+    let mut machine = lock.virtual_packages.clone();
+    for (name, newest) in [("__glibc", "2.99"), ("__osx", "99")] {
+        let (name, version) = (PackageName::new_unchecked(name), newest.parse().ok()?);
+        if !machine.iter().any(|package| package.name == name) {
+            machine.push(GenericVirtualPackage { name, version, build_string: "0".parse().ok()? });
+        }
+    }
+    if lock.platform == Subdir::NoArch { None } else { Tags::new(lock.platform, &machine, &python.version, &python.build) }
 }
 
 /// The names of the distributions that were asked for. Those without a name, a directory say, are not among them.

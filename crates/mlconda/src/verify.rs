@@ -332,14 +332,19 @@ fn moved(prefix: &Path, packages: &[Package]) -> Vec<Finding> {
 fn compare(lock: &Lock, packages: &[Package], findings: &mut Vec<Finding>) -> Vec<String> {
     let recorded: HashMap<(bool, &str), &Package> =
         packages.iter().map(|package| ((package.is_distribution(), package.name()), package)).collect();
-    let wheels: Vec<LockedPackage> = lock.pip.iter().filter_map(LockedPip::as_package).collect();
-    let all = lock.packages.iter().chain(&wheels);
+    let archives: Vec<LockedPackage> = lock.pip.iter().filter_map(LockedPip::as_package).collect();
+    let all = lock.packages.iter().chain(&archives);
+    // Of what has no archive, the version is known when it is built.
+    let built = lock.pip.iter().filter(|package| package.file_name().is_none());
+    let built = built.map(|package| (true, package.name.as_str()));
     let locked: HashSet<(bool, &str)> =
-        all.clone().map(|package| (package.is_wheel(), package.name.as_str())).collect();
+        all.clone().map(|package| (package.is_distribution(), package.name.as_str())).chain(built.clone()).collect();
     let mut unknown = Vec::new();
+    let missing = built.filter(|key| !recorded.contains_key(key));
+    findings.extend(missing.map(|(_, name)| Finding::NotInstalled { package: name.to_owned() }));
     for package in all {
         let name = package.dist_name();
-        let Some(found) = recorded.get(&(package.is_wheel(), package.name.as_str())) else {
+        let Some(found) = recorded.get(&(package.is_distribution(), package.name.as_str())) else {
             findings.push(Finding::NotInstalled { package: name });
             continue;
         };

@@ -69,6 +69,11 @@ impl Archive {
         }
     }
 
+    /// Writes all of it somewhere else.
+    pub(super) fn copy_to(&self, to: &mut impl io::Write) -> io::Result<u64> {
+        io::copy(&mut self.open()?, to)
+    }
+
     /// Reads some bytes from a place; 0 at the end.
     fn read_at(&self, buffer: &mut [u8], place: u64) -> io::Result<usize> {
         let file = match self {

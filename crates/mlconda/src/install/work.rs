@@ -404,6 +404,16 @@ pub(super) fn kept_python(plan: &Plan) -> Option<PythonInfo> {
     PythonInfo::from_python_record(python, plan.platform).ok()
 }
 
+/// The interpreter that will be in the prefix, if one will.
+pub(super) fn python(plan: &Plan, finished: &[Finished]) -> Option<PythonInfo> {
+    let of_conda = finished.iter().filter(|package| package.number < plan.link.len());
+    let mut records = of_conda.map(|package| &package.record.repodata_record.package_record);
+    match records.find(|record| record.name.as_normalized() == "python") {
+        Some(record) => PythonInfo::from_python_record(record, plan.platform).ok(),
+        None => kept_python(plan),
+    }
+}
+
 /// Whether a path has content of its own: for a soft link, some packages give the size of what it points to.
 fn is_file(entry: &PathsEntry) -> bool {
     !matches!(entry.path_type, PathType::SoftLink | PathType::Directory)

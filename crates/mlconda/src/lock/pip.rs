@@ -96,10 +96,29 @@ impl LockedPip {
         format!("{}{}-{}", self.name, version.unwrap_or_default(), distributions::BUILD)
     }
 
-    /// A wheel as what an installation fetches, checks and links. What has no archive of that kind is none.
+    /// What tells it from another of the same name, as a URL.
+    pub(crate) fn identity(&self) -> Option<Url> {
+        match &self.source {
+            PipSource::Archive { url, .. } => Some(url.clone()),
+            PipSource::Git { repository, commit, subdirectory } => {
+                let mut url = repository.clone();
+                url.set_path(&format!("{}@{commit}", repository.path()));
+                url.set_fragment(subdirectory.as_ref().map(|path| format!("subdirectory={path}")).as_deref());
+                Some(url)
+            }
+            PipSource::Directory { path, mode } => {
+                let mut url = Url::from_file_path(path).ok()?;
+                url.set_fragment((*mode == DirectoryMode::Editable).then_some("editable"));
+                Some(url)
+            }
+        }
+    }
+
+    /// An archive as what an installation fetches and checks; a wheel, as what it links, too. What has no
+    /// archive is none.
     pub(crate) fn as_package(&self) -> Option<LockedPackage> {
         let PipSource::Archive { url, sha256, size, .. } = &self.source else { return None };
-        let file_name = self.file_name().filter(|name| name.ends_with(".whl"))?;
+        let file_name = self.file_name()?;
         Some(LockedPackage {
             name: self.name.clone(),
             // What a record can have; in names of files, a dash parts one field from the next.

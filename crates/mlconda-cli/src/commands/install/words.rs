@@ -45,7 +45,7 @@ pub(super) fn tell_plan(plan: &Plan, prefix: &Prefix, context: &Context) -> Valu
         .map(|record| format!("{}-{}-{}", record.name.as_normalized(), record.version, record.build))
         .collect();
     let mut new: Vec<String> = plan.link.iter().map(mlconda::lock::LockedPackage::dist_name).collect();
-    new.extend(plan.pip.link.iter().map(mlconda::lock::LockedPip::dist_name));
+    new.extend(plan.pip.link.iter().chain(&plan.pip.build).map(mlconda::lock::LockedPip::dist_name));
     old.iter().for_each(|package| context.ui.say(&format!("- {package}")));
     new.iter().for_each(|package| context.ui.say(&format!("+ {package}")));
     let size = plan.download_size().map_or_else(String::new, |size| format!(" ({})", bytes(size)));
