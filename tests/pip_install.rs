@@ -8,11 +8,14 @@ use std::{
 use insta::assert_snapshot;
 use mlconda_test::{
     context::{Outcome, TestContext, argument},
+    host_subdir,
+    package::PackageBuilder,
+    server::{Fault, Server},
     sha256_hex, tree,
-    wheel::Wheel,
+    wheel::{Sdist, Wheel},
 };
 
-use crate::world;
+use crate::{regressions, world};
 
 const SITE: &str = "lib/python3.11/site-packages";
 const PACKAGES: [&str; 2] = ["tzdata", "python-3.11.9"];
@@ -34,12 +37,12 @@ fn rich() -> Wheel {
         .entry_point("rich.plugins", "one = rich_tool:one")
 }
 
-fn simple(name: &str, version: &str) -> Wheel {
+pub(crate) fn simple(name: &str, version: &str) -> Wheel {
     Wheel::new(name, version).file(&format!("{name}/__init__.py"), format!("version = '{version}'\n"))
 }
 
 /// Writes a wheel into the world, and gives its line in a lock, with `options` behind.
-fn line(world: &TestContext, wheel: &Wheel, options: &str) -> String {
+pub(crate) fn line(world: &TestContext, wheel: &Wheel, options: &str) -> String {
     let archive = wheel.write(&world.path().join("wheels")).unwrap();
     let name = wheel.name().to_lowercase().replace(['.', '_'], "-");
     let sha256 = sha256_hex(fs_err::read(&archive).unwrap());
@@ -49,10 +52,15 @@ fn line(world: &TestContext, wheel: &Wheel, options: &str) -> String {
 /// Writes a lock of mlconda, of packages and of lines about wheels.
 fn lock(world: &TestContext, packages: &[&str], lines: &[String]) -> PathBuf {
     let path = world.write_lock("env.lock", None, packages);
-    let text = fs_err::read_to_string(&path).unwrap();
-    let head = format!("# mlconda lock: 1\n# input: sha256:{}\n{}", "0".repeat(64), lines.concat());
-    fs_err::write(&path, text.replace("@EXPLICIT", &format!("{head}@EXPLICIT"))).unwrap();
+    add(&path, lines);
     path
+}
+
+/// Makes a lock one of mlconda, with lines about wheels.
+pub(crate) fn add(lock: &Path, lines: &[String]) {
+    let text = fs_err::read_to_string(lock).unwrap();
+    let head = format!("# mlconda lock: 1\n# input: sha256:{}\n{}", "0".repeat(64), lines.concat());
+    fs_err::write(lock, text.replace("@EXPLICIT", &format!("{head}@EXPLICIT"))).unwrap();
 }
 
 fn install(world: &TestContext, lines: &[String]) -> Outcome {
@@ -82,10 +90,10 @@ fn every_part_of_a_wheel_gets_its_place() {
     let record = text(&world, &format!("{SITE}/rich_tool-1.0.dist-info/RECORD"));
     assert_snapshot!(world.normal(&record), @r#"
     "../../../share/rich/data, and more.txt",sha256=Zmey0aq2oAyqWu5a-K2fFGXlZ6vxwgnRVyfVez6Pbl8,5
-    ../../../bin/rich,sha256=fmOWVl_72N_mSmn0WFlHDqX5eo-KsY28yoQnYbzjyNY,235
-    ../../../bin/rich-script,sha256=PV4hocQNmZfiNJHj64bjHs7xK8DOzJFx9ygWhzpF1m0,68
+    ../../../bin/rich,sha256=ZEGqLVn3tfdREmH5c5Tjcsqj03TMjSiEGsQTRJsQsL8,235
+    ../../../bin/rich-script,sha256=JQu2KxA_q5FA4cJdRXhx95C_cx6gbBq7KSgixZxqUJA,68
     ../../../bin/rich-shell,sha256=Ug8k6HaschuK_rk3vFGnFsn39XYvpC-bmCwMbv1K9ow,21
-    ../../../bin/rich-window,sha256=yeXyyOM5ZbSGSnpf42HZcvxd2VNMcc4O-j6byc5DC0M,251
+    ../../../bin/rich-window,sha256=DdcRIv-K0AJMoaagYj2AXe1foZ-iPVnN3JFciJtKLNg,251
     ../../../include/python3.11/Rich.Tool/rich.h,sha256=qBt3NdrlaMDkdCKXGSp9hSiMiZgVDwzIT189PaXPXZY,13
     __pycache__/rich_plat.cpython-311.pyc,,
     __pycache__/rich_pure.cpython-311.pyc,,
@@ -169,7 +177,9 @@ fn what_is_not_sound_is_refused_and_leaves_the_prefix_as_it_was() {
     let mut said = String::new();
     for case in cases {
         let outcome = install(&world, &[case]).failure(1);
-        said.extend(outcome.stderr.lines().filter(|line| !line.starts_with("Installing")).map(|line| format!("{line}\n")));
+        said.extend(
+            outcome.stderr.lines().filter(|line| !line.starts_with("Installing")).map(|line| format!("{line}\n")),
+        );
         let mut after = world.tree();
         after.retain(|path, _| before.contains_key(path) || !path.contains("wheels/"));
         let lock = "work/env.lock";
@@ -212,7 +222,7 @@ fn a_wheel_needs_python_and_is_no_second_copy_of_a_conda_package() {
     --- stdout
     --- stderr
     Installing 2 packages into `[TEMP]/prefix`
-    error: `greet-2.0-py3-none-any.whl` is a noarch python package, but the lock has no python to link it for
+    error: `greet-2.0-py3-none-any.whl` is a package for python, but the lock has no python to link it for
     hint: add `python` to the environment.yml and lock it again
     ");
     let path = lock(&world, &["tzdata", "python-3.11.9", "greet-1.0"], &[wheel]);
@@ -222,6 +232,7 @@ fn a_wheel_needs_python_and_is_no_second_copy_of_a_conda_package() {
     --- stderr
     Installing 4 packages into `[TEMP]/prefix`
     error: `greet-1.0-pyhd8ed1ab_0` is from a channel and `greet-2.0-py3-none-any.whl` is not, but both are the python distribution `greet`
+    hint: lock anew: what a channel has is not to be installed by pip as well. Or take it out of one of the two lists
     ");
     assert!(!prefix(&world).exists());
 }
@@ -304,7 +315,8 @@ fn what_pip_did_since_is_understood() {
         fs_err::write(site.join(name).join("new.py"), "pip\n").unwrap();
         fs_err::write(info.join("METADATA"), format!("Name: {name}\nVersion: {version}\n")).unwrap();
         let files = format!("{name}/__init__.py,,\n{name}/new.py,,\n{name}-{version}.dist-info/METADATA,,\n");
-        fs_err::write(info.join("RECORD"), format!("{files}{name}-{version}.dist-info/RECORD,,\n../../../../x,,\n")).unwrap();
+        fs_err::write(info.join("RECORD"), format!("{files}{name}-{version}.dist-info/RECORD,,\n../../../../x,,\n"))
+            .unwrap();
     }
     world.mlconda(["verify", "../prefix", "env.lock"]).failure(1);
     world.mlconda(["install", "env.lock", "-p", "../prefix"]).success();
@@ -384,9 +396,207 @@ fn two_wheels_of_one_path_are_told_of() {
     let world = world();
     let with = |name: &str| simple(name, "1.0").file("tests/__init__.py", name);
     let outcome = install(&world, &[line(&world, &with("a"), ""), line(&world, &with("b"), "")]).success();
-    assert!(outcome.stderr.contains("`lib/python3.11/site-packages/tests/__init__.py`; the one of `b-1.0-pypi_0` is there"), "{outcome}");
+    assert!(
+        outcome.stderr.contains("`lib/python3.11/site-packages/tests/__init__.py`; the one of `b-1.0-pypi_0` is there"),
+        "{outcome}"
+    );
     assert_eq!(text(&world, &format!("{SITE}/tests/__init__.py")), "b");
     world.mlconda(["verify", "../prefix", "env.lock"]).success();
-    assert!(site(&world).contains("b-1.0.dist-info"));
-    let _: &Path = Path::new("");
+}
+
+#[test]
+fn a_wheel_for_another_python_or_platform_is_refused() {
+    let world = world();
+    let tagged = |tags: &str| line(&world, &simple("tagged", "1.0").tags(tags), "");
+    let mut said = String::new();
+    for tags in [
+        "cp310-cp310-manylinux_2_17_x86_64",
+        "cp311-cp311-win_amd64",
+        "cp312-abi3-manylinux_2_17_x86_64",
+        "py2-none-any",
+    ] {
+        let outcome = install(&world, &[tagged(tags)]).failure(1);
+        said.extend(outcome.stderr.lines().filter(|line| line.starts_with("error")).map(|line| format!("{line}\n")));
+    }
+    assert!(!prefix(&world).exists());
+    if host_subdir() == "linux-64" {
+        assert_snapshot!(said, @"
+        error: `tagged-1.0-cp310-cp310-manylinux_2_17_x86_64.whl` is not for python 3.11.9 on linux-64
+        error: `tagged-1.0-cp311-cp311-win_amd64.whl` is not for python 3.11.9 on linux-64
+        error: `tagged-1.0-cp312-abi3-manylinux_2_17_x86_64.whl` is not for python 3.11.9 on linux-64
+        error: `tagged-1.0-py2-none-any.whl` is not for python 3.11.9 on linux-64
+        ");
+        install(&world, &[tagged("cp38-abi3-manylinux_2_17_x86_64.manylinux2014_x86_64")]).success();
+    }
+    install(&world, &[tagged("py2.py3-none-any")]).success();
+}
+
+/// A python whose pip, whatever it is given, installs `PIP` 1.0 as pip does; and which compiles nothing.
+fn python_with_pip() -> PackageBuilder {
+    const PYTHON: &str = r#"#!/bin/sh
+[ "$5" = install ] || [ "$4" = install ] || exit 3
+for last; do :; done
+case "$last" in *broken*) echo "no such back end"; exit 1;; esac
+site="$PREFIX/lib/python3.11/site-packages"
+mkdir -p "$site/built-1.0.dist-info" "$PREFIX/bin"
+echo "$last" | sed "s#.*/##" > "$site/built.py"
+printf '#!/bin/sh\n' > "$PREFIX/bin/built"
+chmod 700 "$PREFIX/bin/built"
+cd "$site/built-1.0.dist-info"
+printf 'Name: built\nVersion: 1.0\n' > METADATA
+echo '{"url": "file:///where/it/was"}' > direct_url.json
+: > REQUESTED
+for path in METADATA direct_url.json REQUESTED RECORD; do echo "built-1.0.dist-info/$path,,"; done > RECORD
+printf 'built.py,,\n../../../bin/built,,\n' >> RECORD
+"#;
+    PackageBuilder::new("python", "3.11.9")
+        .executable("bin/python3.11", PYTHON)
+        .file(&format!("{SITE}/pip/__main__.py"), "")
+}
+
+/// A lock of a python that can build, and of lines about packages.
+fn lock_to_build(world: &TestContext, lines: &[String]) {
+    let python = regressions::line(world, &python_with_pip());
+    let head = format!("# mlconda lock: 1\n# input: sha256:{}\n# platform: {}\n", "0".repeat(64), host_subdir());
+    world.write("env.lock", &format!("{head}{}@EXPLICIT\n{python}", lines.concat()));
+}
+
+fn sources(world: &TestContext, name: &str, options: &str) -> String {
+    let archive = Sdist::new(name, "1.0").write(&world.path().join("sources")).unwrap();
+    let sha256 = sha256_hex(fs_err::read(&archive).unwrap());
+    format!("# pip {name} @ file://{} --hash=sha256:{sha256}{options}\n", archive.display())
+}
+
+#[test]
+fn sources_are_built_by_the_environments_own_pip() {
+    let world = world();
+    lock_to_build(&world, &[sources(&world, "built", "")]);
+    let install = || world.mlconda(["install", "env.lock", "-p", "../prefix"]);
+    assert_snapshot!(install().success(), @"
+    exit code 0
+    --- stdout
+    --- stderr
+    Installing 2 packages into `[TEMP]/prefix`
+    Building `built` with the environment's pip
+    Linked 2 packages in `[TEMP]/prefix`: 2 files, [SIZE], in [TIME].
+    ");
+    assert_eq!(text(&world, &format!("{SITE}/built.py")), "built-1.0.tar.gz\n", "it is given the checked archive");
+    assert_snapshot!(site(&world), @"
+    lib/python3.11/site-packages/built-1.0.dist-info
+    lib/python3.11/site-packages/built-1.0.dist-info/METADATA
+    lib/python3.11/site-packages/built-1.0.dist-info/RECORD
+    lib/python3.11/site-packages/built.py
+    lib/python3.11/site-packages/pip
+    lib/python3.11/site-packages/pip/__main__.py
+    ");
+    world.mlconda(["verify", "../prefix", "env.lock"]).success();
+    let fresh = tree::archived(&prefix(&world)).unwrap();
+    assert!(install().success().stderr.contains("is up to date: 2 packages"));
+    fs_err::remove_dir_all(prefix(&world)).unwrap();
+    install().success();
+    assert_eq!(tree::difference(&fresh, &tree::archived(&prefix(&world)).unwrap()), "");
+    // One that cannot be built leaves the old environment.
+    lock_to_build(&world, &[sources(&world, "broken", "")]);
+    assert_snapshot!(install().failure(1), @"
+    exit code 1
+    --- stdout
+    --- stderr
+    Installing 1 package into `[TEMP]/prefix`
+    Building `broken` with the environment's pip
+    error: pip could not install `broken` (exit status: 1):
+    no such back end
+
+    hint: the prefix is as it was. What a package needs to be built is a package of the environment: `setuptools`, say
+    ");
+    assert_eq!(tree::difference(&fresh, &tree::archived(&prefix(&world)).unwrap()), "");
+    let right = sources(&world, "built", "");
+    let wrong = right.replace(right.rsplit(':').next().unwrap(), &format!("{}\n", sha256_hex("other")));
+    lock_to_build(&world, &[wrong]);
+    assert!(install().failure(1).stderr.contains("is not what the lock says"));
+    assert_eq!(tree::difference(&fresh, &tree::archived(&prefix(&world)).unwrap()), "");
+    lock_to_build(&world, &[]);
+    install().success();
+    assert!(!prefix(&world).join("bin/built").exists());
+}
+
+#[test]
+fn what_is_built_is_not_built_without_pip_or_against_the_users_will() {
+    let world = world();
+    let line = sources(&world, "built", "");
+    lock(&world, &PACKAGES, std::slice::from_ref(&line));
+    assert_snapshot!(world.mlconda(["install", "env.lock", "-p", "../prefix"]).failure(1), @"
+    exit code 1
+    --- stdout
+    --- stderr
+    Installing 3 packages into `[TEMP]/prefix`
+    error: `built` has to be built from its sources, but the environment has no pip to do that
+    hint: add `pip` to the environment.yml, and what builds the package, and lock it again
+    ");
+    lock_to_build(&world, &[line]);
+    assert_snapshot!(world.mlconda(["install", "env.lock", "-p", "../prefix", "--no-scripts"]).failure(1), @"
+    exit code 1
+    --- stdout
+    --- stderr
+    Installing 2 packages into `[TEMP]/prefix`
+    error: `built` has to be built from its sources, which runs code of the package
+    hint: leave out `--no-scripts`, or take a version that has a wheel
+    ");
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    lock_to_build(&world, &[format!("# pip built @ git+https://host.example/built.git@{commit}\n")]);
+    assert_snapshot!(world.mlconda(["install", "env.lock", "-p", "../prefix", "--offline"]).failure(1), @"
+    exit code 1
+    --- stdout
+    --- stderr
+    Installing 2 packages into `[TEMP]/prefix`
+    error: `built` has to be fetched with git, and the network may not be asked
+    hint: install without `--offline`
+    ");
+    assert!(!prefix(&world).exists());
+    world.mlconda(["install", "env.lock", "-p", "../prefix"]).success();
+    assert_eq!(text(&world, &format!("{SITE}/built.py")), format!("built.git@{commit}\n"));
+    world.mlconda(["verify", "../prefix", "env.lock"]).success();
+    lock_to_build(&world, &["# pip built @ ./built --editable\n".to_owned()]);
+    world.mlconda(["install", "env.lock", "-p", "../prefix"]).success();
+    assert!(world.mlconda(["install", "env.lock", "-p", "../prefix"]).success().stderr.contains("up to date"));
+}
+
+#[test]
+fn wheels_come_over_the_network_with_a_login_that_nobody_sees() {
+    let (mut world, wheels) = (world(), tempfile::tempdir().unwrap());
+    let wheel = simple("private", "1.0");
+    wheel.write(wheels.path()).unwrap();
+    let server = Server::serve(wheels.path()).unwrap();
+    world.filter(&server.url(""), "[SERVER]/");
+    let sha256 = sha256_hex(wheel.bytes());
+    let line = |at: &str| format!("# pip private @ {at}{} --hash=sha256:{sha256}\n", wheel.file_name());
+    let url = server.url("");
+    let logins = || server.requests().into_iter().map(|request| request.headers.get("authorization").cloned());
+    let expected = Some("Basic bWU6c2VjcmV0".to_owned());
+    fs_err::write(world.home().join(".netrc"), "machine 127.0.0.1 login me password secret\n").unwrap();
+    install(&world, &[line(&url)]).success();
+    assert!(logins().all(|login| login == expected));
+    fs_err::remove_file(world.home().join(".netrc")).unwrap();
+    server.forget();
+    let host = url.split_once("://").unwrap().1;
+    let path = lock(&world, &PACKAGES, &[line(&format!("http://${{INDEX_USER}}:${{INDEX_PASSWORD}}@{host}"))]);
+    fs_err::remove_dir_all(prefix(&world)).unwrap();
+    let variables = [("INDEX_USER", "me"), ("INDEX_PASSWORD", "secret")];
+    let install = || world.mlconda_with(["install", argument(&path), "-p", "../prefix"], &variables);
+    server.fail(".whl", Fault::Status(403));
+    assert_snapshot!(install().failure(1), @"
+    exit code 1
+    --- stdout
+    --- stderr
+    Installing 3 packages into `[TEMP]/prefix`
+    error: cannot get `private-1.0-py3-none-any.whl` from http://********@127.0.0.1:[PORT]/private-1.0-py3-none-any.whl
+      because: `http://********@127.0.0.1:[PORT]/private-1.0-py3-none-any.whl` answers 403 Forbidden
+    hint: the prefix is as it was. A channel may have removed the package: then lock anew
+    ");
+    server.recover();
+    install().success();
+    assert!(logins().all(|login| login == expected));
+    let everything = fs_err::read_dir(prefix(&world).join("conda-meta")).unwrap();
+    for file in everything.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
+        assert!(!fs_err::read_to_string(&file).unwrap().contains("secret"), "{}", file.display());
+    }
 }

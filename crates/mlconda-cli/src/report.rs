@@ -159,7 +159,9 @@ fn install_hint(error: &InstallError) -> Option<String> {
             "lock anew: what a channel has is not to be installed by pip as well. Or take it out of one of the two lists"
         }
         InstallError::WrongTags { .. } => "lock anew, for this python and platform",
-        InstallError::NoPip { .. } => "add `pip` to the environment.yml, and what builds the package, and lock it again",
+        InstallError::NoPip { .. } => {
+            "add `pip` to the environment.yml, and what builds the package, and lock it again"
+        }
         InstallError::BuildSkipped { .. } => "leave out `--no-scripts`, or take a version that has a wheel",
         InstallError::GitOffline { .. } => "install without `--offline`",
         InstallError::Build { .. } => {

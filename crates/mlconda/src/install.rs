@@ -316,12 +316,12 @@ pub enum InstallError {
         wheel: String,
     },
     /// A wheel is for another python or platform.
-    #[error("`{wheel}` is not for this environment, which takes `{wanted}` and what is compatible with that")]
+    #[error("`{wheel}` is not for {machine}")]
     WrongTags {
         /// The wheel's file name.
         wheel: String,
-        /// The best tag that would fit.
-        wanted: String,
+        /// The python and the machine that the lock is for.
+        machine: String,
     },
     /// A package has to be built, and pip is what does that.
     #[error("`{package}` has to be built from its sources, but the environment has no pip to do that")]
@@ -471,7 +471,11 @@ fn in_linking_order<'a>(plan: &Plan, finished: &'a [work::Finished]) -> Vec<&'a 
 /// When the newest of the packages that the prefix is to hold was built: the same, whatever was there before. Where no
 /// package comes or goes, the time of the last installation.
 fn newest(plan: &Plan, finished: &[work::Finished], prefix: &Prefix) -> i64 {
-    let kept = plan.keep.iter().chain(&plan.pip.keep).filter_map(|record| record.repodata_record.package_record.timestamp.as_ref());
+    let kept = plan
+        .keep
+        .iter()
+        .chain(&plan.pip.keep)
+        .filter_map(|record| record.repodata_record.package_record.timestamp.as_ref());
     let kept = kept.map(|time| time.jiff_timestamp().as_second());
     let newest = finished.iter().filter_map(|package| package.built).chain(kept).max();
     let last = || {

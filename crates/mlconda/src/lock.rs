@@ -10,8 +10,8 @@ mod order;
 mod pip;
 
 pub use self::file::{DEFAULT_ENVIRONMENT, LockFile, LockKind, MAIN_CATEGORY, Part, Selection, kind_of};
-pub use self::pip::{DirectoryMode, LockedPip, Origin, PipSource, normalize};
 pub(crate) use self::pip::version_of;
+pub use self::pip::{DirectoryMode, LockedPip, Origin, PipSource, normalize};
 pub(crate) use order::{dependency_name, linking_order};
 
 use std::{

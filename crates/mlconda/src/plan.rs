@@ -11,7 +11,7 @@ use rattler_conda_types::{GenericVirtualPackage, PackageName, PrefixRecord, Subd
 use crate::{
     lock::{Digest, Lock, LockedPackage, LockedPip, Origin, PipSource, normalize},
     network,
-    pip::tags::Tags,
+    pip::tags::{Tags, virtual_version},
     prefix::{Installed, Prefix, PrefixError, distributions},
 };
 
@@ -61,8 +61,8 @@ pub struct PipPlan {
     pub names: Vec<String>,
     /// The names of those that were asked for.
     pub requested: BTreeSet<String>,
-    /// The wheels that the lock's python takes; not known where the lock is for no platform, or has no such python.
-    pub(crate) tags: Option<Tags>,
+    /// The wheels that the lock's python takes, and that python in words; not known where the lock is for no platform, or has no such python.
+    pub(crate) tags: Option<(Tags, String)>,
 }
 
 /// Who ordered the packages of a lock.
@@ -166,7 +166,8 @@ impl Plan {
         self.unchanged -= self.link.len() + come.len();
         drop(gone);
         let names: HashSet<&str> = come.iter().map(|package| package.name.as_str()).collect();
-        let others = distributions::of_others(prefix.path(), &names, &records.iter().flat_map(|old| &old.files).collect())?;
+        let others =
+            distributions::of_others(prefix.path(), &names, &records.iter().flat_map(|old| &old.files).collect())?;
         let (pip, conda): (Vec<_>, Vec<_>) = records.into_iter().partition(|record| key(record).0);
         (self.keep, self.unlink) = conda.into_iter().partition(|record| stays.contains(&key(record)));
         (self.pip.keep, self.pip.unlink) = pip.into_iter().partition(|record| stays.contains(&key(record)));
@@ -276,7 +277,7 @@ impl<'a> Distributions<'a> {
 
 /// The wheels that the lock's python takes on the machine that the lock is for. Of what the lock does not say of that machine,
 /// nothing is demanded.
-fn tags(lock: &Lock) -> Option<Tags> {
+fn tags(lock: &Lock) -> Option<(Tags, String)> {
     let python = lock.packages.iter().find(|package| package.name == "python")?;
     let mut machine = lock.virtual_packages.clone();
     for (name, newest) in [("__glibc", "2.99"), ("__osx", "99")] {
@@ -285,7 +286,11 @@ fn tags(lock: &Lock) -> Option<Tags> {
             machine.push(GenericVirtualPackage { name, version, build_string: "0".parse().ok()? });
         }
     }
-    if lock.platform == Subdir::NoArch { None } else { Tags::new(lock.platform, &machine, &python.version, &python.build) }
+    let glibc = virtual_version(&lock.virtual_packages, "__glibc");
+    let glibc = glibc.map(|(major, minor)| format!(" with glibc {major}.{minor}")).unwrap_or_default();
+    let words = format!("python {} on {}{glibc}", python.version, lock.platform);
+    let tags = Tags::new(lock.platform, &machine, &python.version, &python.build);
+    tags.filter(|_| lock.platform != Subdir::NoArch).map(|tags| (tags, words))
 }
 
 /// The names of the distributions that were asked for. Those without a name, a directory say, are not among them.

@@ -36,7 +36,8 @@ use crate::{
 };
 
 /// Runs pip in a python that sees nothing of the user's, with the umask 022: what it writes is for all to read.
-const PIP: &str = "import os, sys, runpy; os.umask(18); sys.argv[0] = 'pip'; runpy.run_module('pip', run_name='__main__')";
+const PIP: &str =
+    "import os, sys, runpy; os.umask(18); sys.argv[0] = 'pip'; runpy.run_module('pip', run_name='__main__')";
 
 /// What the prefix is to know of a wheel besides the wheel itself.
 pub(super) fn request(wheel: &LockedPip, requested: &BTreeSet<String>) -> Request {
@@ -47,7 +48,8 @@ pub(super) fn request(wheel: &LockedPip, requested: &BTreeSet<String>) -> Reques
 fn direct_url(wheel: &LockedPip) -> Option<String> {
     let PipSource::Archive { url, sha256, origin: Origin::Direct, .. } = &wheel.source else { return None };
     let hash = sha256.map(hex::encode);
-    let archive = hash.map_or_else(|| json!({}), |hash| json!({"hash": format!("sha256={hash}"), "hashes": {"sha256": hash}}));
+    let archive =
+        hash.map_or_else(|| json!({}), |hash| json!({"hash": format!("sha256={hash}"), "hashes": {"sha256": hash}}));
     Some(json!({"archive_info": archive, "url": network::redact(url)}).to_string())
 }
 
@@ -82,11 +84,11 @@ pub(super) fn check_distributions(plan: &Plan, stage: &Stage) -> Result<(), Inst
 
 /// Makes sure that each wheel is for the lock's python and platform.
 pub(super) fn check_tags(plan: &Plan) -> Result<(), InstallError> {
-    let Some(tags) = &plan.pip.tags else { return Ok(()) };
+    let Some((tags, machine)) = &plan.pip.tags else { return Ok(()) };
     for wheel in &plan.pip.link {
         let file = wheel.file_name().unwrap_or_default();
         if WheelName::parse(&file).is_none_or(|name| tags.rank(&name).is_none()) {
-            return Err(InstallError::WrongTags { wheel: file, wanted: tags.best() });
+            return Err(InstallError::WrongTags { wheel: file, machine: machine.clone() });
         }
     }
     Ok(())

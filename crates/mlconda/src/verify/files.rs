@@ -69,7 +69,9 @@ impl<'a> Claims<'a> {
 
     /// Brings the claims of each path into the order in which packages are linked.
     pub(super) fn settle(&mut self, order: &HashMap<(bool, &str), usize>) {
-        let rank = |claim: &Claim<'_>| order.get(&(claim.package.is_distribution(), claim.package.name())).copied().unwrap_or(usize::MAX);
+        let rank = |claim: &Claim<'_>| {
+            order.get(&(claim.package.is_distribution(), claim.package.name())).copied().unwrap_or(usize::MAX)
+        };
         self.all.sort_by_key(|claim| (claim.entry.path.as_path(), rank(claim)));
         self.is_ordered = true;
     }

@@ -312,9 +312,8 @@ fn read_entry_points(text: &str) -> io::Result<Vec<EntryPoint>> {
         } else if ["console_scripts", "gui_scripts"].contains(&section) {
             // What stands in brackets behind it are extras, which say nothing here.
             let bare = line.split('[').next().unwrap_or(line).trim();
-            let command: EntryPoint = bare
-                .parse()
-                .map_err(|error| invalid(format!("the entry point `{line}` makes no sense: {error}")))?;
+            let command: EntryPoint =
+                bare.parse().map_err(|error| invalid(format!("the entry point `{line}` makes no sense: {error}")))?;
             commands.insert(command.command.clone(), command);
         }
     }
