@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod convert;
 mod export;
 mod info;
 mod install;
@@ -17,6 +18,7 @@ use crate::{report::CliError, settings::Context};
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     Lock(lock::Args),
+    Convert(convert::Args),
     Install(install::Args),
     Run(run::Args),
     ShellHook(shell_hook::Args),
@@ -30,6 +32,7 @@ pub(crate) enum Command {
 pub(crate) fn run(command: Command, context: &Context) -> Result<ExitCode, CliError> {
     match command {
         Command::Lock(args) => lock::run(args, context),
+        Command::Convert(args) => convert::run(args, context),
         Command::Install(args) => install::run(args, context),
         Command::Run(args) => run::run(args, context),
         Command::ShellHook(args) => shell_hook::run(args, context),

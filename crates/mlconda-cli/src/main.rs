@@ -9,6 +9,7 @@ mod findings;
 mod locking;
 mod progress;
 mod report;
+mod selection;
 mod settings;
 mod ui;
 mod words;

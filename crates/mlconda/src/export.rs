@@ -9,6 +9,8 @@ mod history;
 mod pip;
 mod yaml;
 
+pub(crate) use self::yaml::scalar;
+
 use indexmap::IndexMap;
 use rattler_conda_types::PrefixRecord;
 

@@ -4,12 +4,20 @@
 //! is @EXPLICIT (CEP-23), the one format that conda, mamba and others install already; what that format has
 //! no word for stands in comments ([`explicit`], `docs/lockfile.md`).
 
+mod conda_lock;
+mod document;
 pub mod explicit;
+mod facts;
 mod file;
+mod format;
 mod order;
 mod pip;
+mod pixi;
 
-pub use self::file::{DEFAULT_ENVIRONMENT, LockFile, LockKind, MAIN_CATEGORY, Part, Selection, kind_of};
+pub use self::file::{
+    DEFAULT_ENVIRONMENT, LockFile, LockKind, MAIN_CATEGORY, Part, Selection, SourcePackages, kind_of,
+};
+pub use self::format::{LockFormat, LockFormatError, Rendered};
 pub(crate) use self::pip::version_of;
 pub use self::pip::{DirectoryMode, LockedPip, Origin, PipSource, normalize};
 pub(crate) use order::{dependency_name, linking_order};
@@ -274,27 +282,7 @@ impl Lock {
     /// # Errors
     /// If the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<Written, LockError> {
-        let text = explicit::render(self, path.parent());
-        // A link stays a link, and what is no file (`/dev/stdout`) is written to as it is.
-        let target = fs_err::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        if fs_err::metadata(&target).is_ok_and(|metadata| !metadata.is_file()) {
-            fs_err::write(&target, text)?;
-            return Ok(Written::Changed);
-        }
-        let path = target.as_path();
-        if fs_err::read(path).is_ok_and(|old| old == text.as_bytes()) {
-            return Ok(Written::UpToDate);
-        }
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // The temporary file's name would say nothing to whoever reads the message.
-        let named = |error: std::io::Error| {
-            std::io::Error::new(error.kind(), format!("cannot write `{}`: {}", path.display(), error.kind()))
-        };
-        let mut file = tempfile::Builder::new().prefix(".env.lock-").tempfile_in(directory).map_err(named)?;
-        std::io::Write::write_all(&mut file, text.as_bytes())?;
-        crate::system::set_mode(file.as_file(), 0o644)?;
-        file.persist(path).map_err(|error| error.error)?;
-        Ok(Written::Changed)
+        replace(path, &explicit::render(self, path.parent()))
     }
 
     /// Packages whose URLs the file shows with a secret in them, since no variable stands for it; by file name.
@@ -318,6 +306,30 @@ impl Lock {
     pub fn download_size(&self) -> Option<u64> {
         self.packages.iter().map(|package| package.size).sum()
     }
+}
+
+/// Puts a text in the place of a file, which stays whole until then.
+fn replace(path: &Path, text: &str) -> Result<Written, LockError> {
+    // A link stays a link, and what is no file (`/dev/stdout`) is written to as it is.
+    let target = fs_err::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if fs_err::metadata(&target).is_ok_and(|metadata| !metadata.is_file()) {
+        fs_err::write(&target, text)?;
+        return Ok(Written::Changed);
+    }
+    let path = target.as_path();
+    if fs_err::read(path).is_ok_and(|old| old == text.as_bytes()) {
+        return Ok(Written::UpToDate);
+    }
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // The temporary file's name would say nothing to whoever reads the message.
+    let named = |error: std::io::Error| {
+        std::io::Error::new(error.kind(), format!("cannot write `{}`: {}", path.display(), error.kind()))
+    };
+    let mut file = tempfile::Builder::new().prefix(".env.lock-").tempfile_in(directory).map_err(named)?;
+    std::io::Write::write_all(&mut file, text.as_bytes())?;
+    crate::system::set_mode(file.as_file(), 0o644)?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(Written::Changed)
 }
 
 /// What [`Lock::write`] did.

@@ -1,5 +1,7 @@
 //! `mlconda lock`: what an environment.yml means today, pinned in a file.
 
+mod formats;
+
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
@@ -10,7 +12,7 @@ use std::{
 use mlconda::{
     Subdir,
     environment::Environment,
-    lock::{Digest, Lock, LockError, LockedPackage, Written},
+    lock::{Digest, Lock, LockError, LockFormat, LockedPackage, Written},
 };
 use serde_json::{Value, json};
 
@@ -36,9 +38,17 @@ pub(crate) struct Args {
     /// The environment [default: environment.yml or environment.yaml here]; several files are merged into one
     #[arg(value_name = "FILE")]
     inputs: Vec<PathBuf>,
-    /// The lock to write; with several platforms, `env.lock` stands for `env.linux-64.lock` and so on
+    /// The lock to write; with several platforms, `env.lock` stands for `env.linux-64.lock` and so on. conda-lock and pixi
+    /// have one file for all, `conda-lock.yml` and `pixi.lock` if none is named
     #[arg(short, long, value_name = "FILE", default_value = "env.lock")]
+    #[arg(default_value_ifs = [("format", "conda-lock", "conda-lock.yml"), ("format", "pixi", "pixi.lock")])]
     output: PathBuf,
+    /// The format of the lock: `explicit`, `conda-lock` or `pixi`; what it cannot hold is said
+    #[arg(long, value_name = "FORMAT", default_value = "explicit")]
+    format: LockFormat,
+    /// Lock what is installed in this directory, instead of solving
+    #[arg(long, value_name = "PREFIX", conflicts_with_all = ["inputs", "files", "platforms"])]
+    from_prefix: Option<PathBuf>,
     /// Lock for this platform (repeatable) [default: the `platforms:` of the file, else this machine's]
     #[arg(long = "platform", value_name = "PLATFORM", value_parser = platform)]
     platforms: Vec<Subdir>,
@@ -60,23 +70,30 @@ Examples:
   mlconda lock --virtual-package __cuda=12.4       for machines with a GPU
   mlconda lock gpu.yml -o gpu.lock -c https://conda.example.org/lab
   mlconda lock base.yml train.yml                  both as one environment; -f base.yml -f train.yml as well
+  mlconda lock --format pixi                       a pixi.lock; `mlconda convert` makes one of a lock that is there
+  mlconda lock --from-prefix /opt/conda/envs/ml    what is installed there
   mlconda lock --dry-run                           see what it would pin";
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let start = Instant::now();
+    if let Some(prefix) = &args.from_prefix {
+        return formats::of_prefix(prefix, &args, context);
+    }
     let files = input(&args, context)?;
     let environment = locking::read(&files, &args.locking, context)?;
     let platforms = platforms(&args.platforms, &environment)?;
     let locks = locking::lock(&environment, &platforms, &args.locking, Cache::Make, context)?;
+    let one_each = formats::is_one_each(args.format);
+    let of_all = if one_each { None } else { formats::write(&locks, &args, context)? };
     let mut printed = Vec::new();
     for lock in &locks {
-        let output = output(&args.output, lock.platform, locks.len());
-        let written = match args.dry_run {
-            true => None,
+        let output = output(&args.output, lock.platform, if one_each { locks.len() } else { 1 });
+        let written = match args.dry_run || !one_each {
+            true => of_all,
             false => Some(write(lock, &output, context)?),
         };
         printed.push(to_json(lock, &output, written));
-        if args.dry_run && !args.json {
+        if args.dry_run && !args.json && one_each {
             context.ui.data(lock.to_text())?;
         }
         context.ui.say(&summary(lock, &output, written, start));
@@ -138,7 +155,7 @@ fn platforms(typed: &[Subdir], environment: &Environment) -> Result<Vec<Subdir>,
     Ok(platforms)
 }
 
-fn platform(text: &str) -> Result<Subdir, String> {
+pub(super) fn platform(text: &str) -> Result<Subdir, String> {
     match Subdir::from_str(text) {
         Ok(Subdir::NoArch) | Err(_) => {
             Err("platforms are named as in `linux-64`, `linux-aarch64`, `osx-arm64`, `osx-64`, `win-64`".to_owned())

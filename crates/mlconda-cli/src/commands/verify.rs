@@ -8,11 +8,7 @@ use std::{
     time::Instant,
 };
 
-use mlconda::{
-    lock::{Expansion, Lock},
-    prefix::Prefix,
-    verify::Report,
-};
+use mlconda::{lock::Lock, prefix::Prefix, verify::Report};
 use serde_json::json;
 use tokio::sync::oneshot;
 
@@ -20,6 +16,7 @@ use crate::{
     findings::Row,
     progress::Display,
     report::CliError,
+    selection::SelectionArgs,
     settings::{Context, PrefixArgs},
     words::{bytes, count, enumerate, list},
 };
@@ -38,6 +35,8 @@ pub(crate) struct Args {
     places: Vec<PathBuf>,
     #[command(flatten)]
     prefix: PrefixArgs,
+    #[command(flatten)]
+    selection: SelectionArgs,
     /// Tell what was found as JSON on stdout
     #[arg(long)]
     json: bool,
@@ -92,8 +91,7 @@ fn places(args: &Args, context: &Context) -> Result<(Prefix, Option<Lock>), CliE
     if prefixes.len() + usize::from(typed.is_some()) > 1 || locks.len() > 1 {
         return Err(CliError::Usage("one prefix and one lock can be compared, not several".to_owned()));
     }
-    let expansion = Expansion { home: settings.home.clone(), variables: settings.variables.clone() };
-    let lock = locks.first().map(|path| Lock::read(path, &expansion)).transpose()?;
+    let lock = locks.first().map(|path| args.selection.of_this_machine(path, context)).transpose()?;
     let named = lock.as_ref().and_then(|lock| lock.name.as_deref()).map(|name| settings.named_prefix(name));
     let prefix = match (prefixes.first(), typed, named.filter(|path| path.is_dir())) {
         (Some(path), _, _) => Prefix::open(*path)?,

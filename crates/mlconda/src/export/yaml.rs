@@ -31,7 +31,7 @@ pub(super) fn render(export: &Export) -> String {
 }
 
 /// A string as it is where no reader can misunderstand it, else in quotes.
-fn scalar(text: &str) -> String {
+pub(crate) fn scalar(text: &str) -> String {
     const WORDS: &[&str] = &["true", "false", "yes", "no", "on", "off", "null", "y", "n"];
     let is_plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_' || c == '/')
         && text.chars().all(|c| c.is_ascii_graphic() || c == ' ')

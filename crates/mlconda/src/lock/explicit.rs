@@ -4,58 +4,24 @@
 //! `@EXPLICIT`: micromamba takes every line after it for a package. The hash is written as `#sha256:…`,
 //! the form that conda, mamba 1 and 2 and rattler all read. `docs/lockfile.md` has the grammar.
 
-use std::{
-    collections::{HashMap, HashSet},
-    fmt::Write,
-    path::Path,
-};
+use std::{collections::HashSet, fmt::Write, path::Path};
 
-use rattler_conda_types::{GenericVirtualPackage, Subdir};
 use rattler_digest::{Md5, Sha256, parse_digest_from_hex};
 use url::Url;
 
-use super::{Digest, Expansion, Lock, LockError, LockedPackage, PipSource, pip};
-use crate::{
-    network,
-    solve::{ChannelPriority, ChannelPriorityError, CutoffError, Pip, SolveOptions},
-};
+use super::{Digest, Expansion, Lock, LockError, LockedPackage, PipSource, facts, facts::Facts, pip};
+use crate::network;
 
 /// The version of the grammar of the comments that this module writes.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = facts::FORMAT;
 
 /// The lock as text. Paths below `directory`, which is that of the file, are relative to it.
 pub fn render(lock: &Lock, directory: Option<&Path>) -> String {
-    let mut text = format!("# mlconda lock: {FORMAT}\n");
+    let mut text = facts::render(lock);
     let mut line = |key: &str, value: &str| {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "# {key}: {value}");
     };
-    if let Some(name) = &lock.name {
-        line("name", name);
-    }
-    line("platform", lock.platform.as_str());
-    if let Some(input) = &lock.input {
-        line("input", &format!("sha256:{input}"));
-    }
-    lock.channels.iter().for_each(|channel| line("channel", channel));
-    for package in &lock.virtual_packages {
-        line("virtual package", &package.to_string());
-    }
-    let SolveOptions { channel_priority, pip, exclude_newer } = lock.options;
-    if channel_priority != ChannelPriority::default() {
-        line("channel priority", &channel_priority.to_string());
-    }
-    if pip == Pip::NotAdded {
-        line("pip", "not added");
-    }
-    if let Some(cutoff) = exclude_newer {
-        line("exclude newer", &cutoff.to_string());
-    }
-    lock.specs.iter().for_each(|spec| line("spec", spec));
-    lock.pip_requirements.iter().for_each(|requirement| line("pip requirement", requirement));
-    for (name, value) in &lock.variables {
-        line("variable", &format!("{name}={}", serde_json::Value::from(value.as_str())));
-    }
     for package in &lock.packages {
         if let Some(size) = package.size {
             line("size", &format!("{size} {}", package.file_name));
@@ -83,7 +49,7 @@ pub fn render(lock: &Lock, directory: Option<&Path>) -> String {
 }
 
 /// A URL with `${NAME}` for each of its secrets that a variable stands for.
-fn address(url: &Url, expansions: &[(String, String)]) -> String {
+pub(super) fn address(url: &Url, expansions: &[(String, String)]) -> String {
     let mut text = url.to_string();
     for secret in network::secrets(url) {
         let Some(name) = variable(secret, expansions) else { continue };
@@ -121,166 +87,117 @@ pub(super) fn variable<'a>(secret: &str, expansions: &'a [(String, String)]) -> 
     expansions.iter().find(|(_, value)| stands(value)).map(|(name, _)| name.as_str())
 }
 
-/// Reads a lock from text.
+/// Reads a lock from text. A file of nothing but packages' URLs will do, as conda installs it too.
 ///
 /// # Errors
 /// If the text is no @EXPLICIT file, or one of its lines means nothing.
 pub fn parse(text: &str, file: &Path, expansion: &Expansion) -> Result<Lock, LockError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut lines = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
-    let mut header = Header::default();
+    let mut facts = Facts::default();
     let directory = file.parent().unwrap_or(Path::new("/"));
     let fail = |line: usize, text: &str, message: String| LockError::Line {
         file: file.to_owned(),
         line,
-        // A line with a login in it is shown without.
-        text: Url::parse(text).map_or_else(|_| text.to_owned(), |url| network::redact(&url)),
+        text: shown(text),
         message,
     };
-    loop {
-        match lines.next() {
-            None => {
-                let reason = "it has no line `@EXPLICIT`".to_owned();
-                return Err(LockError::NotALock { file: file.to_owned(), reason });
+    let marked = text.lines().any(|line| line.trim() == MARK);
+    if !marked && !is_bare(text) {
+        // A comment that is not understood says more than that the line is missing.
+        if let Some((index, line)) = text.lines().enumerate().find(|(_, line)| !is_comment(line)) {
+            return Err(fail(index + 1, line, "only comments may stand before the line `@EXPLICIT`".to_owned()));
+        }
+        let reason = "it has no line `@EXPLICIT`".to_owned();
+        return Err(LockError::NotALock { file: file.to_owned(), reason });
+    }
+    let (mut packages, mut names, mut above) = (Vec::new(), HashSet::new(), marked);
+    let mut lines = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
+    while let Some((number, line)) = lines.next() {
+        if line == MARK {
+            above = false;
+        } else if let Some(text) = line.strip_prefix("# pip ").filter(|text| text.contains(" @ ")) {
+            let mut text = text.to_owned();
+            // pip's way of going on in the next line.
+            while let Some(begun) = text.strip_suffix('\\') {
+                let next = lines.next().map(|(_, line)| line.trim_start_matches(['#', ' '])).unwrap_or_default();
+                text = format!("{} {}", begun.trim_end(), next.strip_prefix("pip ").unwrap_or(next).trim_start());
             }
-            Some((_, "@EXPLICIT")) => break,
-            Some((number, line)) => match line.strip_prefix("# pip ").filter(|_| header.format.is_some()) {
-                Some(text) if text.contains(" @ ") => {
-                    let package =
-                        pip::parse(text, directory, expansion).map_err(|message| fail(number, line, message))?;
-                    header.lock.pip.push(package);
-                }
-                _ => header.line(line).map_err(|message| fail(number, line, message))?,
-            },
+            let package = pip::parse(&text, directory, expansion).map_err(|message| fail(number, line, message))?;
+            facts.lock.pip.push(package);
+        } else if above {
+            facts.line(line).map_err(|message| fail(number, line, message))?;
+        } else if !is_comment(line) {
+            let package = package(line, file, expansion).map_err(|message| fail(number, line, message))?;
+            if !names.insert(package.name.clone()) {
+                return Err(fail(number, line, format!("`{}` is named twice", package.name)));
+            }
+            facts.check_platform(&package).map_err(|message| fail(number, line, message))?;
+            packages.push(package);
         }
     }
-    if let Some(found) = header.format.filter(|found| *found > FORMAT) {
+    if let Some(found) = facts.format.filter(|found| *found > FORMAT) {
         return Err(LockError::Format { file: file.to_owned(), found });
     }
-    let mut packages: Vec<LockedPackage> = Vec::new();
-    let mut names = HashSet::new();
-    for (number, line) in lines {
-        if line.is_empty() || line.starts_with('#') || line == "@EXPLICIT" {
-            continue;
-        }
-        let mut package = package(line, file, expansion).map_err(|message| fail(number, line, message))?;
-        if !names.insert(package.name.clone()) {
-            return Err(fail(number, line, format!("`{}` is named twice", package.name)));
-        }
-        package.size = header.sizes.get(&package.file_name).copied();
-        header.check_platform(&package).map_err(|message| fail(number, line, message))?;
-        packages.push(package);
+    facts.lock.expansions.clone_from(&expansion.variables);
+    facts.lock.packages = packages;
+    Ok(with_sizes(facts))
+}
+
+/// The line before the packages.
+const MARK: &str = "@EXPLICIT";
+
+fn is_comment(line: &str) -> bool {
+    let line = line.trim();
+    line.is_empty() || line.starts_with('#')
+}
+
+/// Whether a text is a list of packages' URLs, without the line that says so.
+pub(super) fn is_bare(text: &str) -> bool {
+    let is_package = |line: &str| {
+        let place = line.split('#').next().unwrap_or_default().trim();
+        place.contains("://") && !place.contains(' ') && (place.ends_with(".conda") || place.ends_with(".tar.bz2"))
+    };
+    let mut lines = text.lines().filter(|line| !is_comment(line)).peekable();
+    lines.peek().is_some() && lines.all(is_package)
+}
+
+/// A line with a login in it is shown without.
+fn shown(line: &str) -> String {
+    Url::parse(line).map_or_else(|_| line.to_owned(), |url| network::redact(&url))
+}
+
+/// The lock, with the sizes that its comments have given.
+fn with_sizes(Facts { mut lock, sizes, .. }: Facts) -> Lock {
+    for package in &mut lock.packages {
+        package.size = sizes.get(&package.file_name).copied();
     }
-    let mut lock = header.lock;
     for package in &mut lock.pip {
-        let known = package.file_name().and_then(|file| header.sizes.get(&file).copied());
+        let known = package.file_name().and_then(|file| sizes.get(&file).copied());
         if let PipSource::Archive { size, .. } = &mut package.source {
             *size = known;
         }
     }
-    lock.expansions.clone_from(&expansion.variables);
-    lock.packages = packages;
-    Ok(lock)
-}
-
-/// What the lines before `@EXPLICIT` say.
-struct Header {
-    format: Option<u32>,
-    lock: Lock,
-    sizes: HashMap<String, u64>,
-}
-
-impl Default for Header {
-    fn default() -> Self {
-        let lock = Lock::empty(Subdir::NoArch);
-        Self { format: None, lock, sizes: HashMap::new() }
-    }
-}
-
-impl Header {
-    /// Takes a line. Comments of other tools, and those of this one that are not known, are passed over.
-    fn line(&mut self, line: &str) -> Result<(), String> {
-        let Some((key, value)) = line.strip_prefix('#').and_then(|comment| comment.trim().split_once(": ")) else {
-            return if line.is_empty() || line.starts_with('#') {
-                Ok(())
-            } else {
-                Err("only comments may stand before the line `@EXPLICIT`".to_owned())
-            };
-        };
-        let value = value.trim();
-        match key {
-            "mlconda lock" => self.format = Some(value.parse().map_err(|_| "the format is a number")?),
-            "platform" => match value.parse() {
-                Ok(platform) => self.lock.platform = platform,
-                // Other tools may say it otherwise; then the packages tell.
-                Err(_) if self.format.is_none() => {}
-                Err(_) => return Err(format!("unknown platform `{value}`")),
-            },
-            // The rest is ours only where the first line says that the file is.
-            _ if self.format.is_none() => {}
-            "name" if crate::environment::is_name(value) => self.lock.name = Some(value.to_owned()),
-            "name" => return Err(format!("`{value}` cannot name an environment: its name becomes a directory")),
-            "input" => self.lock.input = value.strip_prefix("sha256:").map(str::to_owned),
-            "channel" => self.lock.channels.push(value.to_owned()),
-            "spec" => self.lock.specs.push(value.to_owned()),
-            "pip requirement" => self.lock.pip_requirements.push(value.to_owned()),
-            "channel priority" => {
-                self.lock.options.channel_priority =
-                    value.parse().map_err(|error: ChannelPriorityError| error.to_string())?;
-            }
-            "pip" if value == "not added" => self.lock.options.pip = Pip::NotAdded,
-            "exclude newer" => {
-                let cutoff = value.parse().map_err(|error: CutoffError| error.to_string())?;
-                self.lock.options.exclude_newer = Some(cutoff);
-            }
-            "virtual package" => self.lock.virtual_packages.push(virtual_package(value)?),
-            "variable" => {
-                let (name, value) = value.split_once('=').ok_or("a variable is NAME=\"value\"")?;
-                let value = serde_json::from_str(value).map_err(|_| "a variable's value is a JSON string")?;
-                self.lock.variables.insert(name.to_owned(), value);
-            }
-            "size" => {
-                let (size, name) = value.split_once(' ').ok_or("a size is BYTES FILE")?;
-                self.sizes.insert(name.to_owned(), size.parse().map_err(|_| "a size is a number of bytes")?);
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// Takes the platform from the first package that has one; every other must be for the same.
-    fn check_platform(&mut self, package: &LockedPackage) -> Result<(), String> {
-        let platform = &mut self.lock.platform;
-        if package.subdir == Subdir::NoArch || package.subdir == *platform {
-            Ok(())
-        } else if *platform == Subdir::NoArch {
-            *platform = package.subdir;
-            Ok(())
-        } else {
-            Err(format!("the package is for {}, the lock for {platform}", package.subdir))
-        }
-    }
-}
-
-/// A virtual package as NAME=VERSION=BUILD.
-fn virtual_package(text: &str) -> Result<GenericVirtualPackage, String> {
-    // Serde is the one parser that the type has.
-    serde_json::from_value(text.into()).map_err(|_| format!("`{text}` is no virtual package: NAME=VERSION=BUILD is"))
+    lock
 }
 
 /// A line after `@EXPLICIT`: a URL or a path, `#`, and a hash.
 fn package(line: &str, file: &Path, expansion: &Expansion) -> Result<LockedPackage, String> {
     let (place, hash) = line.split_once('#').unwrap_or((line, ""));
-    let place = expand(place, expansion)?;
-    let url = match Url::parse(&place) {
-        Ok(url) if place.contains("://") => url,
-        _ => {
-            let directory = file.parent().unwrap_or(Path::new("/"));
-            let path = std::path::absolute(directory.join(&place)).map_err(|error| error.to_string())?;
-            Url::from_file_path(&path).map_err(|()| format!("`{place}` is neither a URL nor a path"))?
-        }
-    };
+    let url = locate(place, file.parent().unwrap_or(Path::new("/")), expansion)?;
     LockedPackage::from_url(url, digest(hash.trim())?)
+}
+
+/// A URL, or the URL of a path: with `~`, variables, or relative to a directory.
+pub(super) fn locate(place: &str, directory: &Path, expansion: &Expansion) -> Result<Url, String> {
+    // `conda list --explicit` shows this in the place of a login, which is known to whoever installs.
+    let place = expand(place.trim(), expansion)?.replace("/t/<TOKEN>/", "/");
+    match Url::parse(&place) {
+        Ok(url) if place.contains("://") => Ok(url),
+        _ => {
+            let path = std::path::absolute(directory.join(&place)).map_err(|error| error.to_string())?;
+            Url::from_file_path(&path).map_err(|()| format!("`{place}` is neither a URL nor a path"))
+        }
+    }
 }
 
 fn digest(text: &str) -> Result<Digest, String> {
@@ -320,6 +237,8 @@ pub(super) fn expand(text: &str, expansion: &Expansion) -> Result<String, String
 
 #[cfg(test)]
 mod tests {
+    use rattler_conda_types::Subdir;
+
     use super::*;
 
     const SHA: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";

@@ -8,9 +8,16 @@ use std::path::{Path, PathBuf};
 
 use rattler_conda_types::Subdir;
 
-use super::{Expansion, Lock, LockError, explicit};
+use super::{
+    Expansion, Lock, LockError, LockedPackage, conda_lock,
+    document::Document,
+    explicit,
+    facts::{self, Facts},
+    pixi,
+};
 use crate::{
-    environment::{EnvironmentError, decode},
+    environment::{EnvironmentError, decode, diagnostic::Source},
+    network,
     prefix::Prefix,
 };
 
@@ -26,7 +33,7 @@ pub const MAIN_CATEGORY: &str = "main";
 pub enum LockKind {
     /// @EXPLICIT (CEP-23), of mlconda, conda, mamba, conda-lock or pixi.
     Explicit,
-    /// conda-lock.yml, version 1 (CEP-37).
+    /// conda-lock.yml, version 1 (CEP-37), and what pixi made of that before its version 4.
     CondaLock,
     /// pixi.lock.
     Pixi,
@@ -43,8 +50,6 @@ pub struct LockFile {
     pub kind: LockKind,
     /// Its locks, in the order of the file.
     pub parts: Vec<Part>,
-    /// What in it could not be taken over, in words; each once.
-    pub notes: Vec<String>,
 }
 
 /// One lock of a file.
@@ -54,8 +59,12 @@ pub struct Part {
     pub environment: String,
     /// The category: conda-lock.yml has several, others have [`MAIN_CATEGORY`] only.
     pub category: String,
+    /// The name of the platform, where it has one besides its subdir's: pixi knows several machines of one subdir.
+    pub platform_name: Option<String>,
     /// Its packages for one platform.
     pub lock: Lock,
+    /// Packages of the environment that are to be built from source, by name: they have no archive, and are not in the lock.
+    pub sources: Vec<String>,
 }
 
 /// Which lock of a file is meant.
@@ -67,6 +76,31 @@ pub struct Selection {
     pub environment: Option<String>,
     /// Categories besides [`MAIN_CATEGORY`].
     pub categories: Vec<String>,
+    /// What becomes of packages that are to be built from source.
+    pub sources: SourcePackages,
+}
+
+/// What becomes of packages that are to be built from source, as pixi does: a lock cannot hold them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SourcePackages {
+    /// An environment that needs them is refused.
+    #[default]
+    Refuse,
+    /// The rest of the environment is taken.
+    LeaveOut,
+}
+
+impl Part {
+    /// The one environment of a file that knows no more.
+    pub fn of(lock: Lock) -> Self {
+        Self {
+            environment: DEFAULT_ENVIRONMENT.to_owned(),
+            category: MAIN_CATEGORY.to_owned(),
+            platform_name: None,
+            lock,
+            sources: Vec::new(),
+        }
+    }
 }
 
 impl LockFile {
@@ -90,13 +124,54 @@ impl LockFile {
     /// If the text is no lock.
     pub fn parse(text: &str, file: &Path, expansion: &Expansion) -> Result<Self, LockError> {
         let text = decode::normalize(text);
-        Ok(Self::of(explicit::parse(&text, file, expansion)?, file, LockKind::Explicit))
+        let kind = match kind_of(&text) {
+            Some(LockKind::Explicit) => {
+                return Ok(Self::of(explicit::parse(&text, file, expansion)?, file, LockKind::Explicit));
+            }
+            Some(kind) => kind,
+            None => return Err(LockError::NotALock { file: file.to_owned(), reason: strange(&text) }),
+        };
+        let lines: Vec<&str> = text.split('\n').collect();
+        let document = Document { source: Source { file, text: &text, lines: &lines }, expansion };
+        let root = document.root()?;
+        let mut found = match kind {
+            LockKind::Pixi => pixi::read(&document, &root)?,
+            _ => conda_lock::read(&document, &root)?,
+        };
+        let facts = Facts::of_comments(&text).map_err(|(line, message)| {
+            let text = lines.get(line - 1).copied().unwrap_or_default().to_owned();
+            LockError::Line { file: file.to_owned(), line, text, message }
+        })?;
+        for facts in facts {
+            if let Some(found) = facts.format.filter(|found| *found > facts::FORMAT) {
+                return Err(LockError::Format { file: file.to_owned(), found });
+            }
+            found.know(facts.lock);
+        }
+        Ok(found)
+    }
+
+    /// Takes over what mlconda has said of a lock in comments.
+    fn know(&mut self, said: Lock) {
+        let is_meant = |part: &&mut Part| {
+            part.lock.platform == said.platform
+                && part.environment == DEFAULT_ENVIRONMENT
+                && part.category == MAIN_CATEGORY
+                && part.platform_name.is_none()
+        };
+        if let Some(part) = self.parts.iter_mut().find(is_meant) {
+            let Lock { platform, expansions, packages, pip, channels, .. } = std::mem::replace(&mut part.lock, said);
+            let said = &mut part.lock;
+            (said.platform, said.expansions, said.packages, said.pip) = (platform, expansions, packages, pip);
+            if said.channels.is_empty() {
+                said.channels = channels;
+            }
+        }
     }
 
     /// A file of one lock.
     pub fn of(lock: Lock, file: &Path, kind: LockKind) -> Self {
-        let part = Part { environment: DEFAULT_ENVIRONMENT.to_owned(), category: MAIN_CATEGORY.to_owned(), lock };
-        Self { file: file.to_owned(), kind, parts: vec![part], notes: Vec::new() }
+        Self { file: file.to_owned(), kind, parts: vec![Part::of(lock)] }
     }
 
     /// The packages of a prefix as a lock, for the platform that they name.
@@ -132,8 +207,36 @@ impl LockFile {
     /// The lock that is meant: the packages of the chosen categories, in one.
     ///
     /// # Errors
-    /// If the file has no such lock, or leaves a choice that the selection does not make.
+    /// If the file has no such lock, leaves a choice that the selection does not make, or has packages in it that are to be
+    /// built from source, so that the lock is not the whole environment.
+    ///
+    /// ```
+    /// use std::path::Path;
+    ///
+    /// use mlconda::{Subdir, lock::{Expansion, LockFile, Selection}};
+    ///
+    /// let text = "version: 1\npackage:\n- {name: zlib, version: '1.3', manager: conda, platform: linux-64, dependencies: {}, \
+    ///             url: https://conda.example.org/lab/linux-64/zlib-1.3-h1_0.conda}\n";
+    /// let file = LockFile::parse(text, Path::new("/project/conda-lock.yml"), &Expansion::default())?;
+    /// let lock = file.select(&Selection { platform: Some(Subdir::Linux64), ..Selection::default() })?;
+    /// assert_eq!(lock.packages[0].version, "1.3");
+    /// let error = file.select(&Selection { platform: Some(Subdir::Win64), ..Selection::default() }).unwrap_err();
+    /// assert_eq!(error.to_string(), "`/project/conda-lock.yml` has no lock for win-64; it has `linux-64`");
+    /// # Ok::<(), mlconda::lock::LockError>(())
+    /// ```
     pub fn select(&self, selection: &Selection) -> Result<Lock, LockError> {
+        let (lock, sources) = self.select_with_sources(selection)?;
+        if sources.is_empty() || selection.sources == SourcePackages::LeaveOut {
+            return Ok(lock);
+        }
+        let names: Vec<&str> = sources.iter().map(String::as_str).collect();
+        let message = format!("has packages that are to be built from source, which have no archive: {}", list(&names));
+        let help = "`--without-source-packages` installs the others; pixi builds these".to_owned();
+        Err(self.refuse(message, help))
+    }
+
+    /// The lock that is meant, and the packages of it that are to be built from source.
+    pub(super) fn select_with_sources(&self, selection: &Selection) -> Result<(Lock, Vec<String>), LockError> {
         let environment = self.environment(selection.environment.as_deref())?;
         self.check_categories(&selection.categories)?;
         let here = || self.parts.iter().filter(|part| part.environment == environment);
@@ -144,19 +247,36 @@ impl LockFile {
             (Some(_), [Subdir::NoArch]) => Subdir::NoArch,
             (wanted, all) => return Err(self.no_platform(wanted, all)),
         };
+        let of_platform = || here().filter(|part| part.lock.platform == platform);
+        // Of several machines of one subdir, the one that says no more than that is meant.
+        let machines = unique(of_platform().map(|part| &part.platform_name));
+        let machine = match machines.as_slice() {
+            [only] => *only,
+            all if all.contains(&&None) => &None,
+            all => {
+                let names: Vec<&str> = all.iter().filter_map(|name| name.as_deref()).collect();
+                let message = format!("has several machines of {platform} in `{environment}`: {}", list(&names));
+                return Err(self.refuse(message, "choose another environment, with `--environment NAME`".to_owned()));
+            }
+        };
         let counts = |part: &&Part| {
-            part.lock.platform == platform
+            part.platform_name == *machine
                 && (part.category == MAIN_CATEGORY || selection.categories.contains(&part.category))
         };
-        let mut locks = here().filter(counts).map(|part| &part.lock);
-        let mut lock = locks.next().cloned().unwrap_or_else(|| Lock::empty(platform));
-        for other in locks {
-            self.join(&mut lock, other)?;
+        let mut lock = Lock::empty(platform);
+        let mut sources = Vec::new();
+        for (number, part) in of_platform().filter(counts).enumerate() {
+            sources.extend(part.sources.iter().cloned());
+            if number == 0 {
+                lock = part.lock.clone();
+            } else {
+                self.join(&mut lock, &part.lock)?;
+            }
         }
-        Ok(lock)
+        Ok((lock, sources))
     }
 
-    fn environment(&self, wanted: Option<&str>) -> Result<&str, LockError> {
+    pub(super) fn environment(&self, wanted: Option<&str>) -> Result<&str, LockError> {
         let all = self.environments();
         let found = match (wanted, all.as_slice()) {
             (None, [only]) => Some(*only),
@@ -181,7 +301,7 @@ impl LockFile {
         }
     }
 
-    fn no_platform(&self, wanted: Option<Subdir>, all: &[Subdir]) -> LockError {
+    pub(super) fn no_platform(&self, wanted: Option<Subdir>, all: &[Subdir]) -> LockError {
         let names: Vec<&str> = all.iter().map(|platform| platform.as_str()).collect();
         match wanted {
             Some(wanted) => {
@@ -223,7 +343,57 @@ impl LockFile {
 
 /// Which kind of lock a text is, as far as its lines tell; `None` if it is none. Nothing is checked.
 pub fn kind_of(text: &str) -> Option<LockKind> {
-    text.lines().any(|line| line.trim() == "@EXPLICIT").then_some(LockKind::Explicit)
+    if text.lines().any(|line| line.trim() == "@EXPLICIT") {
+        return Some(LockKind::Explicit);
+    }
+    let keys = top_keys(text);
+    let has = |key: &str| keys.iter().any(|found| found == key);
+    if has("environments") && has("version") {
+        Some(LockKind::Pixi)
+    } else if has("package") && (has("metadata") || has("version")) {
+        Some(LockKind::CondaLock)
+    } else if explicit::is_bare(text) {
+        Some(LockKind::Explicit)
+    } else {
+        None
+    }
+}
+
+/// The keys of a mapping in YAML, or in JSON, which is YAML too.
+fn top_keys(text: &str) -> Vec<String> {
+    if text.trim_start().starts_with('{') {
+        let object = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text);
+        return object.map(|object| object.keys().cloned().collect()).unwrap_or_default();
+    }
+    let key = |line: &str| {
+        let (key, _) = line.split_once(':')?;
+        let key = key.trim_matches(['"', '\'']);
+        key.starts_with(|first: char| first.is_ascii_alphabetic()).then(|| key.to_owned())
+    };
+    text.lines().filter_map(key).collect()
+}
+
+/// How it is seen that a text is no lock.
+fn strange(text: &str) -> String {
+    let keys = top_keys(text);
+    let has = |key: &str| keys.iter().any(|found| found == key);
+    let found = if has("dependencies") || has("channels") {
+        "it has `dependencies:` or `channels:`, as an environment.yml does"
+    } else if text.starts_with("[[package]]") || text.contains("\n[[package]]") {
+        "it is in TOML, as the locks of poetry, pdm and uv are"
+    } else if text.trim().is_empty() {
+        "there is nothing in it"
+    } else {
+        "it has no line `@EXPLICIT`, nor the keys of a conda-lock.yml or a pixi.lock"
+    };
+    found.to_owned()
+}
+
+/// The channel of a package as a URL without secrets, by where the package is.
+pub(super) fn channel_of(package: &LockedPackage) -> Option<String> {
+    let mut url = package.url.clone();
+    url.path_segments_mut().ok()?.pop().pop().push("");
+    Some(network::redact(&url))
 }
 
 /// What is no text says so with its place.

@@ -4,9 +4,11 @@
 //! holds. This is conda's order (`PrefixGraph`): packages that nothing is tied to first, then level by level,
 //! each level sorted by name, so that clashes end as they end with conda.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rattler_conda_types::RepoDataRecord;
+
+use super::LockedPackage;
 
 /// Sorts records. Cycles (pip and python, say) are cut at the package with the fewest open dependencies.
 pub(crate) fn linking_order(records: &[RepoDataRecord]) -> Vec<&RepoDataRecord> {
@@ -24,6 +26,23 @@ pub(crate) fn linking_order(records: &[RepoDataRecord]) -> Vec<&RepoDataRecord> 
         depends.remove("pip");
     }
     order(&mut open).into_iter().filter_map(|name| by_name.get(name).copied()).collect()
+}
+
+/// Sorts packages whose records say what they depend on. Those without a record come first.
+pub(crate) fn sort(packages: &mut Vec<LockedPackage>) {
+    let known: BTreeSet<&str> = packages.iter().map(|package| package.name.as_str()).collect();
+    let mut open: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for package in packages.iter() {
+        let depends = package.record.iter().flat_map(|record| &record.depends).map(|spec| dependency_name(spec));
+        let depends = depends.filter(|other| *other != package.name && known.contains(other));
+        open.insert(&package.name, depends.collect());
+    }
+    if let Some(depends) = open.get_mut("python") {
+        depends.remove("pip");
+    }
+    let places: HashMap<String, usize> =
+        order(&mut open).into_iter().enumerate().map(|(place, name)| (name.to_owned(), place)).collect();
+    packages.sort_by_key(|package| places.get(&package.name).copied().unwrap_or(usize::MAX));
 }
 
 /// The name that a dependency starts with.

@@ -184,35 +184,88 @@ pub(super) fn render(package: &LockedPip, directory: Option<&Path>, expansions: 
 /// Reads what stands behind `# pip `. `directory` is what paths are relative to.
 pub(super) fn parse(text: &str, directory: &Path, expansion: &Expansion) -> Result<LockedPip, String> {
     let (name, rest) = text.split_once(" @ ").ok_or("a package of pip is NAME @ URL")?;
-    if name.is_empty() || normalize(name) != name || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
-        return Err(format!("`{name}` is not a normalized name (PEP 503)"));
-    }
     let (place, options) = split_options(rest.trim());
-    let (mut sha256, mut origin, mut mode) = (None, Origin::Index, DirectoryMode::Copied);
+    let mut given = Given::default();
     for option in options {
         match option.split_once("=sha256:") {
             Some(("--hash", hash)) => {
                 let hash = parse_digest_from_hex::<Sha256>(hash);
-                sha256 = Some(hash.ok_or_else(|| format!("`{option}` has no sha256 of 64 hex digits"))?);
+                given.sha256 = Some(hash.ok_or_else(|| format!("`{option}` has no sha256 of 64 hex digits"))?);
             }
-            _ if option == "--direct" => origin = Origin::Direct,
-            _ if option == "--editable" => mode = DirectoryMode::Editable,
+            _ if option == "--direct" => given.origin = Some(Origin::Direct),
+            _ if option == "--editable" => given.mode = Some(DirectoryMode::Editable),
+            // An md5 pins nothing that a forger could not make.
+            _ if option.starts_with("--hash=md5:") => {}
             _ => return Err(format!("`{option}` means nothing for a package of pip")),
         }
     }
+    locate(name, place, given, directory, expansion)
+}
+
+/// What a lock says of a package of pip besides its name and its place.
+#[derive(Default)]
+pub(super) struct Given {
+    pub(super) sha256: Option<Sha256Hash>,
+    pub(super) origin: Option<Origin>,
+    pub(super) mode: Option<DirectoryMode>,
+    /// The version, for archives whose names do not tell it.
+    pub(super) version: Option<String>,
+}
+
+/// A package of pip by its name and its place: a URL of an archive, a repository, or a path.
+pub(super) fn locate(
+    name: &str,
+    place: &str,
+    given: Given,
+    directory: &Path,
+    expansion: &Expansion,
+) -> Result<LockedPip, String> {
+    let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    if !is_name(name) || !name.starts_with(|first: char| first.is_ascii_alphanumeric()) {
+        return Err(format!("`{name}` cannot name a package (PEP 508)"));
+    }
+    let name = normalize(name);
     let place = super::explicit::expand(place, expansion)?;
-    let mut version = None;
+    let mut version = given.version.map(|version| checked_version(&version)).transpose()?;
+    let mut origin = given.origin.unwrap_or(Origin::Index);
     let source = if let Some(place) = place.strip_prefix("git+") {
         git(place)?
-    } else if let Some(url) = Url::parse(&place).ok().filter(|_| place.contains("://")) {
+    } else if let Some(mut url) = archive_url(&place, directory) {
         let file = file_name(&url).ok_or_else(|| format!("`{place}` names no archive"))?;
-        version = Some(version_of(&file, name)?);
+        let in_url = url.fragment().and_then(|fragment| fragment.strip_prefix("sha256="));
+        let sha256 = given.sha256.or(in_url.and_then(parse_digest_from_hex::<Sha256>));
+        url.set_fragment(None);
+        match version_of(&file, &name) {
+            Ok(of_file) => version = Some(of_file),
+            Err(message) if file.ends_with(".whl") || !is_archive(&file) => return Err(message),
+            // Only an index names archives of sources after what is in them.
+            Err(_) => origin = Origin::Direct,
+        }
         PipSource::Archive { url, sha256, size: None, origin }
     } else {
         let path = std::path::absolute(directory.join(&place)).map_err(|error| error.to_string())?;
-        PipSource::Directory { path: path.components().collect(), mode }
+        PipSource::Directory { path: path.components().collect(), mode: given.mode.unwrap_or(DirectoryMode::Copied) }
     };
-    Ok(LockedPip { name: name.to_owned(), version, source, requires: Vec::new(), requires_python: None })
+    Ok(LockedPip { name, version, source, requires: Vec::new(), requires_python: None })
+}
+
+/// The URL of an archive, which may be a path.
+fn archive_url(place: &str, directory: &Path) -> Option<Url> {
+    if place.contains("://") {
+        return Url::parse(place.strip_prefix("direct+").unwrap_or(place)).ok();
+    }
+    is_archive(place)
+        .then(|| std::path::absolute(directory.join(place)).ok())?
+        .and_then(|path| Url::from_file_path(path).ok())
+}
+
+/// A version becomes part of paths.
+fn checked_version(version: &str) -> Result<String, String> {
+    let safe = version.chars().all(|each| each.is_ascii_alphanumeric() || "-_.+!".contains(each));
+    match safe && version.starts_with(|first: char| first.is_ascii_alphanumeric()) {
+        true => Ok(version.to_owned()),
+        false => Err(format!("`{version}` is not a version (PEP 440)")),
+    }
 }
 
 /// The place, and the options behind it; paths may hold spaces.
@@ -221,17 +274,36 @@ fn split_options(text: &str) -> (&str, impl Iterator<Item = &str>) {
     (text[..end].trim_end(), text[end..].split_whitespace())
 }
 
-/// `https://host/repository@COMMIT#subdirectory=DIRECTORY`
+/// `https://host/repository@COMMIT#subdirectory=DIRECTORY`, or as pixi has it,
+/// `https://host/repository?subdirectory=DIRECTORY#COMMIT`.
 fn git(place: &str) -> Result<PipSource, String> {
     let (place, fragment) = place.split_once('#').unwrap_or((place, ""));
-    let (repository, commit) = place.rsplit_once('@').ok_or_else(|| format!("`{place}` names no commit"))?;
-    if commit.len() < 40 || !commit.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+    let (place, query) = place.split_once('?').unwrap_or((place, ""));
+    let (repository, commit) = match place.rsplit_once('@') {
+        _ if is_commit(fragment) => (place, fragment),
+        // What stands behind the `@` of a login is no revision.
+        Some((repository, revision)) if !revision.contains('/') => (repository, revision),
+        _ => return Err(format!("`{place}` names no commit")),
+    };
+    if !is_commit(commit) {
         return Err(format!("`{commit}` is not the hash of a commit"));
     }
     let repository =
         Url::parse(&format!("git+{repository}")).map_err(|error| format!("`{repository}` is no URL: {error}"))?;
-    let subdirectory = fragment.strip_prefix("subdirectory=").map(str::to_owned);
+    let said = fragment.split('&').chain(query.split('&')).find_map(|pair| pair.strip_prefix("subdirectory="));
+    let subdirectory = said.map(super::decode).transpose()?;
     Ok(PipSource::Git { repository, commit: commit.to_ascii_lowercase(), subdirectory })
+}
+
+fn is_commit(text: &str) -> bool {
+    text.len() >= 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// The endings of archives of sources.
+const SOURCES: [&str; 5] = [".tar.gz", ".zip", ".tar.bz2", ".tar.xz", ".tgz"];
+
+fn is_archive(file: &str) -> bool {
+    file.ends_with(".whl") || SOURCES.iter().any(|end| file.ends_with(end))
 }
 
 fn file_name(url: &Url) -> Option<String> {
@@ -241,8 +313,7 @@ fn file_name(url: &Url) -> Option<String> {
 
 /// The version in an archive's file name, whose first part must be the package's name (PEP 427, PEP 625).
 pub(crate) fn version_of(file: &str, name: &str) -> Result<String, String> {
-    let extensions = [".tar.gz", ".zip", ".tar.bz2", ".tar.xz", ".tgz"];
-    let parts = match (file.strip_suffix(".whl"), extensions.iter().find_map(|end| file.strip_suffix(end))) {
+    let parts = match (file.strip_suffix(".whl"), SOURCES.iter().find_map(|end| file.strip_suffix(end))) {
         (Some(stem), _) => stem.split_once('-').map(|(start, rest)| (start, rest.split('-').next().unwrap_or(rest))),
         (None, Some(stem)) => stem.rsplit_once('-'),
         (None, None) => return Err(format!("`{file}` is neither a wheel nor an archive of sources")),
@@ -283,6 +354,8 @@ mod tests {
             let package = read(&text).unwrap();
             assert_eq!(render(&package, Some(Path::new("/project")), &[]), text);
         }
+        let archive = read("tool @ https://h/tool/archive/v1.0.zip").unwrap();
+        assert_eq!(archive.version, None, "the name of the archive is not one of an index");
         let versions = ["wandb @ https://h/wandb-0.15.1-py3-none-any.whl", "a-b @ https://h/A.B-1.0.tar.gz"];
         let versions = versions.map(|text| read(text).unwrap().version.unwrap());
         assert_eq!(versions, ["0.15.1", "1.0"]);
@@ -301,7 +374,7 @@ mod tests {
     fn bad_lines_are_named() {
         let complaint = |text: &str| read(text).unwrap_err();
         assert_eq!(complaint("a"), "a package of pip is NAME @ URL");
-        assert!(complaint("A_b @ https://h/A_b-1-py3-none-any.whl").contains("not a normalized name"));
+        assert!(complaint("../b @ https://h/b-1-py3-none-any.whl").contains("cannot name a package"));
         assert!(complaint("a @ https://h/b-1-py3-none-any.whl").contains("not an archive of `a`"));
         assert!(complaint("a @ https://h/a-..-py3-none-any.whl").contains("not a version"));
         assert!(complaint("a @ https://h/a-1.0.exe").contains("neither a wheel nor an archive"));

@@ -12,6 +12,7 @@ use mlconda::{
 use crate::{
     locking::LockingArgs,
     report::CliError,
+    selection::SelectionArgs,
     settings::{Context, PrefixArgs},
 };
 
@@ -27,6 +28,9 @@ Examples:
   mlconda install env.*.lock                 of locks for several platforms, the one for this machine
   mlconda install a.lock b.lock              several environments, which share files by hard link
   mlconda install env.lock --verify          and prove that the environment is what the lock says
+  mlconda install pixi.lock -n ml            of another tool's lock, what it has for this machine
+  mlconda install pixi.lock --environment gpu -p /opt/env
+  mlconda install conda-lock.yml --with-category dev -n ml
   mlconda install environment.yml            lock in memory, then install
   mlconda install base.yml train.yml         both as one environment
 
@@ -60,7 +64,8 @@ In a Dockerfile:
   RUN mlconda install env.lock
   ENV PATH=/opt/conda/envs/ml/bin:$PATH")]
 pub(crate) struct Args {
-    /// Lock files, or an environment.yml; several of these are merged into one environment
+    /// Lock files (@EXPLICIT, conda-lock.yml or pixi.lock), or an environment.yml; several of these are merged into one
+    /// environment
     #[arg(required_unless_present = "files", value_name = "LOCK")]
     pub(super) inputs: Vec<PathBuf>,
     #[command(flatten)]
@@ -99,6 +104,11 @@ pub(crate) struct Args {
     /// for one because somebody edited a file of an environment that shares it, are thrown out and fetched again
     #[arg(long, conflicts_with = "dry_run")]
     verify_cache: bool,
+    #[command(flatten)]
+    pub(super) selection: SelectionArgs,
+    /// Install what is built already of an environment that needs packages that pixi builds from source
+    #[arg(long)]
+    pub(super) without_source_packages: bool,
     #[command(flatten)]
     pub(super) locking: LockingArgs,
     /// Read everything again at the end, and prove that the environment is what the lock says

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use mlconda::{
     Subdir,
-    lock::{Digest, Expansion, Lock},
+    lock::{Digest, Lock, SourcePackages},
     prefix::Prefix,
 };
 
@@ -12,6 +12,7 @@ use super::args::Args;
 use crate::{
     locking::{self, Cache},
     report::CliError,
+    selection,
     settings::Context,
     words::{count, list},
 };
@@ -50,13 +51,11 @@ pub(super) fn targets(locks: Vec<(PathBuf, Lock)>, args: &Args, context: &Contex
 
 /// Reads what was typed: locks, and environments that are locked in memory.
 pub(super) fn read_all(args: &Args, platform: Subdir, context: &Context) -> Result<Vec<(PathBuf, Lock)>, CliError> {
-    let settings = &context.settings;
-    let expansion = Expansion { home: settings.home.clone(), variables: settings.variables.clone() };
-    let is_environment = |file: &PathBuf| file.extension().is_some_and(|kind| kind == "yml" || kind == "yaml");
+    let is_environment = |file: &PathBuf| selection::is_environment(file, context);
     let (environments, files): (Vec<PathBuf>, Vec<PathBuf>) = args.inputs.iter().cloned().partition(is_environment);
     let mut locks = Vec::new();
     for file in files {
-        let lock = Lock::read(&settings.absolute(&file), &expansion)?;
+        let lock = read(&file, args, platform, context)?;
         warn_of_weak_hashes(&file, &lock, context);
         locks.push((file, lock));
     }
@@ -67,6 +66,20 @@ pub(super) fn read_all(args: &Args, platform: Subdir, context: &Context) -> Resu
         locks.extend(made.into_iter().map(|lock| (environment.file.clone(), lock)));
     }
     Ok(locks)
+}
+
+/// The lock of a file that is for this platform; else the first, which is told apart from others by its platform.
+fn read(file: &Path, args: &Args, platform: Subdir, context: &Context) -> Result<Lock, CliError> {
+    let found = selection::read(file, context)?;
+    let sources = if args.without_source_packages { SourcePackages::LeaveOut } else { SourcePackages::Refuse };
+    let chosen = args.selection.selection(Some(platform), sources);
+    match found.parts.as_slice() {
+        [only] if ![platform, Subdir::NoArch].contains(&only.lock.platform) => return Ok(only.lock.clone()),
+        _ => {}
+    }
+    let lock = found.select(&chosen)?;
+    selection::tell_of_categories(&found, &chosen, context);
+    Ok(lock)
 }
 
 /// Locks of other tools may pin by md5, or by nothing: they install, and that is worth a word.

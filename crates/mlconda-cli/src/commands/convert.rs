@@ -1,0 +1,79 @@
+//! `mlconda convert`: a lock in another format.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use mlconda::lock::{LockError, LockFormat, LockKind, SourcePackages, Written};
+
+use crate::{
+    report::CliError,
+    selection::{self, SelectionArgs},
+    settings::Context,
+};
+
+/// Write a lock in another format
+///
+/// Reads a lock of any kind, told by what is in it: @EXPLICIT (of mlconda, conda, mamba, conda-lock or pixi), a
+/// conda-lock.yml, a pixi.lock, or the packages of a prefix. Every package stays pinned as it is: nothing is solved, and
+/// no channel is asked. What the other format has no word for is said.
+///
+/// An explicit lock is for one platform and environment. A conda-lock.yml gets all platforms and categories, a pixi.lock
+/// all platforms and environments, unless the options choose.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The lock: a file, or the directory of an environment
+    #[arg(value_name = "LOCK")]
+    input: PathBuf,
+    /// The format: `explicit`, `conda-lock` or `pixi`
+    #[arg(long, value_name = "FORMAT")]
+    to: LockFormat,
+    /// Only this platform
+    #[arg(long, value_name = "PLATFORM", value_parser = super::lock::platform)]
+    platform: Option<mlconda::Subdir>,
+    #[command(flatten)]
+    selection: SelectionArgs,
+    /// Write to this file instead of stdout
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  mlconda convert pixi.lock --to explicit --platform linux-64 -o env.lock
+  mlconda convert pixi.lock --to explicit --platform linux-64 --environment gpu
+  mlconda convert conda-lock.yml --to pixi -o pixi.lock
+  mlconda convert conda-lock.yml --to explicit --platform osx-arm64 --dev
+  mlconda convert env.lock --to conda-lock -o conda-lock.yml
+  mlconda convert /opt/conda/envs/ml --to pixi      what is installed there";
+
+pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
+    let file = selection::read(&args.input, context)?;
+    let chosen = args.selection.selection(args.platform, SourcePackages::LeaveOut);
+    if file.kind == LockKind::Explicit && args.to == LockFormat::Explicit {
+        context.ui.say(&format!(
+            "`{}` is an explicit lock already; it is written as mlconda writes it",
+            args.input.display()
+        ));
+    }
+    let Some(output) = &args.output else {
+        let rendered = file.render(args.to, &chosen, Some(&context.settings.directory))?;
+        rendered.losses.iter().for_each(|loss| context.ui.warn(loss));
+        context.ui.data(rendered.text)?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let (written, losses) =
+        file.write(&context.settings.absolute(output), args.to, &chosen).map_err(|error| match error {
+            LockError::File(error) => CliError::world(
+                format!("cannot write `{}`: {}", output.display(), error.kind()),
+                "name a file in a directory that can be written to, with `-o`",
+            ),
+            other => other.into(),
+        })?;
+    losses.iter().for_each(|loss| context.ui.warn(loss));
+    let (from, to) = (args.input.display(), output.display());
+    context.ui.say(&match written {
+        Written::Changed => format!("`{from}` is converted to `{to}`."),
+        Written::UpToDate => format!("`{to}` says the same as `{from}` already."),
+    });
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,67 @@
+//! Locks in formats that keep several platforms in one file, and locks of what is installed.
+
+use std::{path::Path, process::ExitCode};
+
+use mlconda::{
+    Subdir,
+    lock::{Lock, LockError, LockFile, LockFormat, LockKind, Part, Rendered, Selection, Written},
+};
+
+use super::Args;
+use crate::{report::CliError, selection, settings::Context, words::count};
+
+/// Writes locks into one file, or prints them.
+pub(super) fn write(locks: &[Lock], args: &Args, context: &Context) -> Result<Option<Written>, CliError> {
+    let parts = locks.iter().cloned().map(Part::of).collect();
+    // What is read back is in another format; the kind does not matter for writing.
+    let file = LockFile { file: args.output.clone(), kind: LockKind::Explicit, parts };
+    put(&file, args, &Selection::default(), context)
+}
+
+/// Locks what is installed in a prefix: nothing is solved.
+pub(super) fn of_prefix(prefix: &Path, args: &Args, context: &Context) -> Result<ExitCode, CliError> {
+    let mut file = selection::read(prefix, context)?;
+    if file.kind != LockKind::Prefix {
+        let message = format!("`{}` is no directory, so there is no environment in it", prefix.display());
+        return Err(CliError::world(message, "name the prefix of an environment; `mlconda convert` converts a lock"));
+    }
+    // Where all packages are noarch, the prefix is one for this machine.
+    for part in file.parts.iter_mut().filter(|part| part.lock.platform == Subdir::NoArch) {
+        part.lock.platform = Subdir::current().unwrap_or(Subdir::NoArch);
+    }
+    let written = put(&file, args, &Selection::default(), context)?;
+    let packages = count(file.parts.iter().map(|part| part.lock.packages.len()).sum(), "package");
+    let (prefix, output) = (prefix.display(), args.output.display());
+    context.ui.say(&match written {
+        Some(Written::Changed) => format!("{packages} of `{prefix}` are locked in `{output}`."),
+        Some(Written::UpToDate) => format!("{packages} of `{prefix}` are locked; `{output}` is up to date."),
+        None => format!("{packages} of `{prefix}`; nothing is written."),
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+fn put(file: &LockFile, args: &Args, chosen: &Selection, context: &Context) -> Result<Option<Written>, CliError> {
+    if args.dry_run {
+        let Rendered { text, losses } = file.render(args.format, chosen, Some(&context.settings.directory))?;
+        losses.iter().for_each(|loss| context.ui.warn(loss));
+        if !args.json {
+            context.ui.data(text)?;
+        }
+        return Ok(None);
+    }
+    let (written, losses) =
+        file.write(&context.settings.absolute(&args.output), args.format, chosen).map_err(|error| match error {
+            LockError::File(error) => CliError::world(
+                format!("cannot write the lock `{}`: {}", args.output.display(), error.kind()),
+                "name a file in a directory that can be written to, with `-o`",
+            ),
+            other => other.into(),
+        })?;
+    losses.iter().for_each(|loss| context.ui.warn(loss));
+    Ok(Some(written))
+}
+
+/// Whether a format keeps one platform a file.
+pub(super) fn is_one_each(format: LockFormat) -> bool {
+    format == LockFormat::Explicit
+}
