@@ -131,6 +131,12 @@ fn every_part_of_a_wheel_gets_its_place() {
     assert_eq!(mode("include/python3.11/Rich.Tool/rich.h"), 0o644);
     world.mlconda(["verify", "../prefix", "env.lock"]).success();
     let listed = world.mlconda(["list", "-p", "../prefix", "rich"]).success();
+    for command in [["list", "--explicit"], ["export", "--explicit"]] {
+        let text = world.mlconda([&command[..], &["-p", "../prefix"]].concat()).success().stdout;
+        let lock = world.write("again.lock", &text);
+        let planned = world.mlconda(["install", argument(&lock), "-p", "../prefix", "--dry-run"]).success();
+        assert!(planned.stderr.contains("3 would stay"), "{text}{planned}");
+    }
     assert_snapshot!(listed, @"
     exit code 0
     --- stdout

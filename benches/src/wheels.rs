@@ -2,7 +2,9 @@
 //! same kind of link, as ratios from one run.
 //!
 //! Both get the wheels from files and from a server on loopback, with a package cache that is empty (cold) and with one that
-//! is filled (warm). The environment is a fresh one each time. mlconda compiles nothing, since uv does not either.
+//! is filled (warm). A new environment is what a Dockerfile makes: mlconda installs python and the wheels in one step, for
+//! uv mlconda installs python first, and both count. In one that is there, mlconda makes a twin of all, and uv does
+//! not. mlconda compiles nothing, since uv does not either.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints its table")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads its own command line")]
@@ -43,6 +45,13 @@ fn main() -> ExitCode {
     }
 }
 
+/// Who takes turns, in this order: mlconda with all at once; mlconda with python, and uv with the wheels on top of that;
+/// mlconda with the wheels on top of a python that is there.
+const WHOLE: usize = 0;
+const PYTHON: usize = 1;
+const UV: usize = 2;
+const WHEELS: usize = 3;
+
 /// What was typed.
 struct Plan {
     channel: PathBuf,
@@ -77,9 +86,9 @@ impl Plan {
         let world = World::new(self, scratch.path())?;
         let server = Server::serve(&self.wheels)?;
         println!(
-            "| from | cache | mlconda | uv | ratio | mlconda, user + system | uv, user + system | ratio | peak MB |"
+            "| from | cache | what | mlconda | uv | ratio | mlconda, user + system | uv, user + system | ratio | peak MB |"
         );
-        println!("|---|---|---|---|---|---|---|---|---|");
+        println!("|---|---|---|---|---|---|---|---|---|---|");
         for (source, url) in [("file", format!("file://{}/", self.wheels.display())), ("http", server.url(""))] {
             world.contend(source, &url, &self.wheels, self.runs)?;
         }
@@ -139,17 +148,28 @@ impl<'a> World<'a> {
         fs_err::write(&lock, self.base.replace("@EXPLICIT\n", &format!("{pinned}@EXPLICIT\n")))?;
         fs_err::write(&requirements, listed)?;
         for cache in ["cold", "warm"] {
-            let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+            let mut measured: [Vec<Measured>; 4] = Default::default();
             // One round more than counts: it fills the warm caches.
             for round in 0..=runs {
-                for (measured, is_uv) in [(&mut ours, false), (&mut theirs, true)] {
-                    let directory = self.scratch.join(format!("{source}-{}", if is_uv { "uv" } else { "mlconda" }));
+                for (place, measured) in measured.iter_mut().enumerate() {
+                    let directory = self.scratch.join(format!("{source}-{place}"));
                     if cache == "cold" {
                         self.graveyard.bury(&directory)?;
                     }
                     fs_err::create_dir_all(&directory)?;
-                    self.prepare()?;
-                    let mut command = if is_uv { self.uv(&requirements) } else { self.mlconda(&lock) };
+                    let mut command = match place {
+                        WHOLE => self.mlconda(&lock),
+                        PYTHON => self.mlconda(&self.scratch.join("base.lock")),
+                        UV => self.uv(&requirements),
+                        _ => self.mlconda(&lock),
+                    };
+                    // What is there before: nothing; for uv, what the turn before it has installed.
+                    if place != UV {
+                        self.graveyard.bury(&self.scratch.join("prefix"))?;
+                    }
+                    if place == WHEELS {
+                        self.install_python()?;
+                    }
                     command.env("UV_CACHE_DIR", &directory).env("MLCONDA_CACHE_DIR", &directory);
                     let result = run(&mut command, self.scratch)?;
                     if round > 0 {
@@ -157,16 +177,16 @@ impl<'a> World<'a> {
                     }
                 }
             }
-            println!("{}", row(source, cache, median(&ours), median(&theirs)));
+            let [whole, python, uv, wheels] = measured.map(|runs| median(&runs));
+            println!("{}", row(source, cache, "a new environment", whole, sum(python, uv)));
+            println!("{}", row(source, cache, "wheels into one that is there", wheels, uv));
         }
         Ok(())
     }
 
-    /// A fresh environment with python.
-    fn prepare(&self) -> Outcome<()> {
-        let (prefix, lock) = (self.scratch.join("prefix"), self.scratch.join("base.lock"));
-        self.graveyard.bury(&prefix)?;
-        let mut command = self.mlconda(&lock);
+    /// An environment with python, which is not measured.
+    fn install_python(&self) -> Outcome<()> {
+        let mut command = self.mlconda(&self.scratch.join("base.lock"));
         match command.env("MLCONDA_CACHE_DIR", self.scratch.join("no-cache")).status()?.success() {
             true => Ok(()),
             false => Err("python cannot be installed".into()),
@@ -188,10 +208,20 @@ impl<'a> World<'a> {
     }
 }
 
-fn row(source: &str, cache: &str, ours: Measured, theirs: Measured) -> String {
+/// One after the other.
+fn sum(one: Measured, other: Measured) -> Measured {
+    Measured {
+        wall: one.wall + other.wall,
+        user: one.user + other.user,
+        system: one.system + other.system,
+        peak: one.peak.max(other.peak),
+    }
+}
+
+fn row(source: &str, cache: &str, what: &str, ours: Measured, theirs: Measured) -> String {
     let busy = |measured: Measured| measured.user + measured.system;
     format!(
-        "| {source} | {cache} | {:.2} s | {:.2} s | {:.2} | {:.2} s | {:.2} s | {:.2} | {:.0}, {:.0} |",
+        "| {source} | {cache} | {what} | {:.2} s | {:.2} s | {:.2} | {:.2} s | {:.2} s | {:.2} | {:.0}, {:.0} |",
         ours.wall,
         theirs.wall,
         ours.wall / theirs.wall,

@@ -28,7 +28,7 @@ use std::{
 };
 
 use indexmap::IndexMap;
-use rattler_conda_types::{GenericVirtualPackage, PackageRecord, RepoDataRecord, Subdir};
+use rattler_conda_types::{GenericVirtualPackage, PackageRecord, PrefixRecord, RepoDataRecord, Subdir};
 use rattler_digest::{Md5Hash, Sha256Hash};
 use url::Url;
 
@@ -241,6 +241,15 @@ impl Lock {
             })
             .collect::<Result<_, LockError>>()?;
         Ok(Self { packages, ..Self::empty(platform) })
+    }
+
+    /// The lock, with what is installed from elsewhere than channels ([`Prefix::distributions`]).
+    ///
+    /// [`Prefix::distributions`]: crate::prefix::Prefix::distributions
+    pub fn with_distributions(mut self, records: &[PrefixRecord]) -> Self {
+        self.pip = records.iter().filter_map(LockedPip::of_record).collect();
+        self.pip_requirements = records.iter().flat_map(|record| record.requested_specs.clone()).collect();
+        self
     }
 
     /// A lock that holds nothing.

@@ -73,9 +73,7 @@ impl<'a> Package<'a> {
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let prefix = args.prefix.existing(&context.settings)?;
     let mut records = prefix.records()?;
-    if !args.explicit {
-        records.extend(prefix.distributions()?);
-    }
+    records.extend(prefix.distributions()?);
     if let Some(filter) = &args.filter {
         records.retain(|record| record.repodata_record.package_record.name.as_normalized().contains(filter.as_str()));
     }
@@ -110,10 +108,13 @@ fn table(packages: &[Package<'_>]) -> String {
 
 /// The packages as a lock, for the platform that they name or, where all are noarch, for this one.
 fn explicit(records: Vec<PrefixRecord>) -> Result<String, CliError> {
+    let is_from_channel = |record: &PrefixRecord| record.repodata_record.channel.as_deref() != Some(PYPI);
+    let (records, distributions): (Vec<_>, Vec<_>) = records.into_iter().partition(is_from_channel);
     let records: Vec<RepoDataRecord> = records.into_iter().map(|record| record.repodata_record).collect();
     let subdirs = records.iter().filter_map(|record| record.package_record.subdir.parse::<Subdir>().ok());
     let platform = subdirs.into_iter().find(|subdir| *subdir != Subdir::NoArch).or_else(Subdir::current);
-    Ok(Lock::of_records(platform.unwrap_or(Subdir::NoArch), &records)?.to_text())
+    let lock = Lock::of_records(platform.unwrap_or(Subdir::NoArch), &records)?;
+    Ok(lock.with_distributions(&distributions).to_text())
 }
 
 /// The channel's URL: the package's, without the subdir and the file name.

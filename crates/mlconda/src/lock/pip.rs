@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rattler_conda_types::Subdir;
+use rattler_conda_types::{PrefixRecord, Subdir};
 use rattler_digest::{Sha256, Sha256Hash, parse_digest_from_hex};
 use url::Url;
 
@@ -94,6 +94,24 @@ impl LockedPip {
     pub fn dist_name(&self) -> String {
         let version = self.version.as_deref().map(|version| format!("-{}", version.replace('-', "_")));
         format!("{}{}-{}", self.name, version.unwrap_or_default(), distributions::BUILD)
+    }
+
+    /// What a record of the prefix says of where it came from.
+    pub(crate) fn of_record(record: &PrefixRecord) -> Option<Self> {
+        let (known, package) = (&record.repodata_record, &record.repodata_record.package_record);
+        let is_direct = record.files.iter().any(|path| path.ends_with("direct_url.json"));
+        let source = if known.url.scheme().starts_with("git+") {
+            git(known.url.as_str().strip_prefix("git+")?).ok()?
+        } else if is_direct && package.sha256.is_none() && known.url.scheme() == "file" {
+            let is_editable = known.url.fragment() == Some("editable");
+            let mode = if is_editable { DirectoryMode::Editable } else { DirectoryMode::Copied };
+            PipSource::Directory { path: known.url.to_file_path().ok()?, mode }
+        } else {
+            let origin = if is_direct { Origin::Direct } else { Origin::Index };
+            PipSource::Archive { url: known.url.clone(), sha256: package.sha256, size: package.size, origin }
+        };
+        let (name, version) = (package.name.as_normalized().to_owned(), Some(package.version.to_string()));
+        Some(Self { name, version, source, requires: Vec::new(), requires_python: None })
     }
 
     /// What tells it from another of the same name, as a URL.
