@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn names_are_compared_in_their_normal_form() {
-        let path = std::path::Path::new("lib/python3.11/site-packages/Foo_Bar-1.0.dist-info/METADATA");
+        let path = Path::new("lib/python3.11/site-packages/Foo_Bar-1.0.dist-info/METADATA");
         assert_eq!(distributions::name_of(path), Some(normalize("foo.bar")));
     }
 }
