@@ -267,8 +267,8 @@ fn a_file_that_is_no_lock() {
     exit code 1
     --- stdout
     --- stderr
-    error: [TEMP]/work/env.lock:1: only comments may stand before the line `@EXPLICIT`
-      Dear all,
+    error: `[TEMP]/work/env.lock` is not a lock: it has no line `@EXPLICIT`, nor the keys of a conda-lock.yml or a pixi.lock
+    hint: an environment is recognised by its file's name: `.yml` or `.yaml`; `mlconda lock` makes a lock of one
     ");
 }
 

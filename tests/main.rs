@@ -8,6 +8,7 @@ mod cache;
 mod crash;
 mod export;
 mod faults;
+mod formats;
 mod install;
 mod lock;
 mod pip_install;

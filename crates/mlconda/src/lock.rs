@@ -13,6 +13,8 @@ mod format;
 mod order;
 mod pip;
 mod pixi;
+#[cfg(test)]
+mod tests;
 
 pub use self::file::{
     DEFAULT_ENVIRONMENT, LockFile, LockKind, MAIN_CATEGORY, Part, Selection, SourcePackages, kind_of,

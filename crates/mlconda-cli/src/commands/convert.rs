@@ -4,6 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use mlconda::lock::{LockError, LockFormat, LockKind, SourcePackages, Written};
 
+use super::export::warn_of_logins;
 use crate::{
     report::CliError,
     selection::{self, SelectionArgs},
@@ -54,6 +55,10 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
             "`{}` is an explicit lock already; it is written as mlconda writes it",
             args.input.display()
         ));
+    }
+    // pixi's format leaves logins out.
+    if args.to != LockFormat::Pixi {
+        file.parts.iter().take(1).for_each(|part| warn_of_logins(&part.lock, context));
     }
     let Some(output) = &args.output else {
         let rendered = file.render(args.to, &chosen, Some(&context.settings.directory))?;

@@ -110,7 +110,7 @@ fn explicit(prefix: &Prefix, name: Option<String>) -> Result<Lock, CliError> {
 
 /// mlconda's own records have a mask in the place of a login, with which nothing can be downloaded; those of other tools
 /// may have the login itself.
-fn warn_of_logins(lock: &Lock, context: &Context) {
+pub(super) fn warn_of_logins(lock: &Lock, context: &Context) {
     let (masked, exposed) = (lock.masked(), lock.exposed());
     let exposed: Vec<&str> = exposed.into_iter().filter(|package| !masked.contains(package)).collect();
     let of = |packages: &[&str]| match packages {

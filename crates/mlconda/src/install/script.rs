@@ -114,7 +114,7 @@ pub(super) async fn end(mut command: Command, prefix: &Path) -> io::Result<(Exit
     let process = command
         .spawn()
         .map_err(|error| io::Error::new(error.kind(), format!("cannot run `{}`: {error}", program.display())))?;
-    let status = Running { process, ended: false }.end().await?;
+    let status = Running::new(process).end().await?;
     let mut words = Vec::new();
     if !status.success() {
         // That it failed is what matters, not that its words are lost.
@@ -123,14 +123,20 @@ pub(super) async fn end(mut command: Command, prefix: &Path) -> io::Result<(Exit
     Ok((status, String::from_utf8_lossy(&words).into_owned()))
 }
 
-/// A script that runs. Dropping it kills it, and what it has started.
-struct Running {
+/// A script or program that runs, in a process group of its own. Dropping it kills it, and what it has started.
+pub(crate) struct Running {
     process: Child,
     ended: bool,
 }
 
 impl Running {
-    async fn end(mut self) -> io::Result<ExitStatus> {
+    /// What has just been started.
+    pub(crate) fn new(process: Child) -> Self {
+        Self { process, ended: false }
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn end(mut self) -> io::Result<ExitStatus> {
         let (sender, ended) = oneshot::channel();
         let id = Pid::from_child(&self.process);
         thread::Builder::new().name("script".to_owned()).spawn(move || {

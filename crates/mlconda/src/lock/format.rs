@@ -3,12 +3,14 @@
 
 use std::{fmt, path::Path, str::FromStr};
 
+use indexmap::IndexSet;
 use rattler_conda_types::Subdir;
 use rattler_digest::{Md5Hash, Sha256Hash};
+use url::Url;
 
 use super::{
     Digest, Lock, LockError, LockFile, LockedPackage, Selection, Written, conda_lock, explicit,
-    file::{DEFAULT_ENVIRONMENT, MAIN_CATEGORY, Part},
+    file::{DEFAULT_ENVIRONMENT, MAIN_CATEGORY, Part, channel_of},
     pixi,
 };
 
@@ -76,7 +78,7 @@ impl LockFile {
     /// let file = LockFile::parse(text, Path::new("/project/env.lock"), &Expansion::default())?;
     /// let pixi = file.render(LockFormat::Pixi, &Selection::default(), None)?;
     /// assert!(pixi.text.contains("- conda: https://conda.example.org/lab/linux-64/zlib-1.3-h1_0.conda"));
-    /// assert!(pixi.losses[0].contains("dependencies"), "{:?}", pixi.losses);
+    /// assert!(pixi.losses[0].contains("depend on"), "{:?}", pixi.losses);
     /// # Ok::<(), mlconda::lock::LockError>(())
     /// ```
     pub fn render(
@@ -228,17 +230,22 @@ pub(super) fn hashes(package: &LockedPackage) -> (Option<Sha256Hash>, Option<Md5
     }
 }
 
-/// What a format for people has no word for, so that it stands in comments of mlconda's.
+/// What a format has no word for, so that it stands in comments of mlconda's.
 pub(super) fn comment_losses(parts: &[Part], file: &str, losses: &mut Vec<String>) {
-    let mut say = |what: &str, found: bool| {
-        if found {
-            losses.push(format!("{file} has no word for {what}: comments have it, which only mlconda reads"));
-        }
-    };
     let any = |has: fn(&Lock) -> bool| parts.iter().any(|part| has(&part.lock));
-    say("the environment's name", any(|lock| lock.name.is_some()));
-    say("variables", any(|lock| !lock.variables.is_empty()));
-    say("virtual packages", file != "pixi.lock of version 7" && any(|lock| !lock.virtual_packages.is_empty()));
+    let found = [
+        ("the environment's name", any(|lock| lock.name.is_some())),
+        ("variables", any(|lock| !lock.variables.is_empty())),
+        ("virtual packages", file != pixi::NEWEST && any(|lock| !lock.virtual_packages.is_empty())),
+    ];
+    let found: Vec<&str> = found.into_iter().filter_map(|(what, found)| found.then_some(what)).collect();
+    if let [others @ .., last] = found.as_slice() {
+        let and = if others.is_empty() { "" } else { " and " };
+        losses.push(format!(
+            "{file} has no word for {}{and}{last}: they stand in comments, which only mlconda reads",
+            others.join(", ")
+        ));
+    }
 }
 
 /// Packages whose records are not known, so that a format that has a place for dependencies shows none.
@@ -246,7 +253,7 @@ pub(super) fn record_losses(parts: &[Part], losses: &mut Vec<String>) {
     let packages = || parts.iter().flat_map(|part| &part.lock.packages);
     let (all, without) = (packages().count(), packages().filter(|package| package.record.is_none()).count());
     if without > 0 {
-        losses.push(format!("what packages depend on is not known, and left out, for {without} of {all}"));
+        losses.push(format!("what packages depend on is not known for {without} of {all} packages, and left out"));
     }
 }
 
@@ -258,6 +265,29 @@ pub(super) fn scalar(text: &str) -> String {
         return text.to_owned();
     }
     crate::export::scalar(text)
+}
+
+/// The channels of parts as other tools want them: without logins, and without the asterisks in their place.
+pub(super) fn channels(parts: &[&Part]) -> IndexSet<String> {
+    let mut channels: IndexSet<String> = parts.iter().flat_map(|part| part.lock.channels.iter().cloned()).collect();
+    if channels.is_empty() {
+        channels.extend(parts.iter().flat_map(|part| &part.lock.packages).filter_map(channel_of));
+    }
+    let plain = |channel: &String| Url::parse(channel).map_or_else(|_| channel.clone(), |url| without_login(&url));
+    channels.iter().map(plain).collect()
+}
+
+/// A URL without user, password and token.
+pub(super) fn without_login(url: &Url) -> String {
+    let mut url = url.clone();
+    // Neither fails for a URL that has a login.
+    let _ = url.set_password(None);
+    let _ = url.set_username("");
+    if let Some((_, rest)) = url.path().strip_prefix("/t/").and_then(|path| path.split_once('/')) {
+        let rest = format!("/{rest}");
+        url.set_path(&rest);
+    }
+    url.into()
 }
 
 /// Whether a part is the one that comments without further words are about.

@@ -29,7 +29,7 @@ pub(crate) fn linking_order(records: &[RepoDataRecord]) -> Vec<&RepoDataRecord> 
 }
 
 /// Sorts packages whose records say what they depend on. Those without a record come first.
-pub(crate) fn sort(packages: &mut Vec<LockedPackage>) {
+pub(crate) fn sort(packages: &mut [LockedPackage]) {
     let known: BTreeSet<&str> = packages.iter().map(|package| package.name.as_str()).collect();
     let mut open: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for package in packages.iter() {

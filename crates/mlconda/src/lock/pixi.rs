@@ -5,7 +5,7 @@
 
 mod write;
 
-pub(super) use write::render;
+pub(super) use write::{NEWEST, render};
 
 use std::{
     collections::{HashMap, HashSet},
@@ -82,10 +82,10 @@ pub(super) fn read(document: &Document<'_>, root: &Node) -> Result<LockFile, Loc
             let mut part = part(document, selectors, platform, &mut packages)?;
             part.environment = environment.to_owned();
             part.lock.channels = channels(document, fields)?;
-            if let Some(options) = fields.get("options") {
-                if document.optional(document.fields(options)?, "channel-priority")? == Some("disabled") {
-                    part.lock.options.channel_priority = ChannelPriority::Disabled;
-                }
+            let options = fields.get("options").map(|options| document.fields(options)).transpose()?;
+            let priority = options.map(|options| document.optional(options, "channel-priority")).transpose()?;
+            if priority.flatten() == Some("disabled") {
+                part.lock.options.channel_priority = ChannelPriority::Disabled;
             }
             parts.push(part);
         }

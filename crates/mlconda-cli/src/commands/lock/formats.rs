@@ -7,7 +7,7 @@ use mlconda::{
     lock::{Lock, LockError, LockFile, LockFormat, LockKind, Part, Rendered, Selection, Written},
 };
 
-use super::Args;
+use super::{super::export::warn_of_logins, Args};
 use crate::{report::CliError, selection, settings::Context, words::count};
 
 /// Writes locks into one file, or prints them.
@@ -28,6 +28,9 @@ pub(super) fn of_prefix(prefix: &Path, args: &Args, context: &Context) -> Result
     // Where all packages are noarch, the prefix is one for this machine.
     for part in file.parts.iter_mut().filter(|part| part.lock.platform == Subdir::NoArch) {
         part.lock.platform = Subdir::current().unwrap_or(Subdir::NoArch);
+    }
+    if args.format != LockFormat::Pixi {
+        file.parts.iter().for_each(|part| warn_of_logins(&part.lock, context));
     }
     let written = put(&file, args, &Selection::default(), context)?;
     let packages = count(file.parts.iter().map(|part| part.lock.packages.len()).sum(), "package");

@@ -8,8 +8,8 @@ use rattler_conda_types::Subdir;
 
 use crate::lock::{
     LockError, LockFile, LockedPackage, LockedPip, Origin, Part, PipSource, explicit, facts,
-    file::{MAIN_CATEGORY, channel_of},
-    format::{comment_losses, hashes, is_default, record_losses, scalar},
+    file::MAIN_CATEGORY,
+    format::{channels, comment_losses, hashes, is_default, record_losses, scalar},
     order::dependency_name,
 };
 
@@ -73,10 +73,7 @@ fn lost(parts: &[Part], losses: &mut Vec<String>) {
 /// What is said of the file as a whole. Writing to a string cannot fail.
 fn metadata(parts: &[Part], text: &mut String) {
     let platforms: IndexSet<&str> = parts.iter().map(|part| part.lock.platform.as_str()).collect();
-    let mut channels: IndexSet<String> = parts.iter().flat_map(|part| part.lock.channels.iter().cloned()).collect();
-    if channels.is_empty() {
-        channels.extend(parts.iter().flat_map(|part| &part.lock.packages).filter_map(channel_of));
-    }
+    let channels = channels(&parts.iter().collect::<Vec<_>>());
     text.push_str("version: 1\nmetadata:\n  content_hash:");
     let main = |part: &&Part| part.category == MAIN_CATEGORY;
     let hashes: Vec<_> =

@@ -3,24 +3,26 @@
 
 use std::{collections::BTreeMap, fmt::Write, path::Path};
 
-use indexmap::{IndexMap, IndexSet};
+use indexmap::IndexMap;
 use rattler_conda_types::{NoArchType, PackageRecord, Subdir};
 use url::Url;
 
 use crate::{
     lock::{
         DirectoryMode, LockedPackage, LockedPip, Origin, Part, PipSource, facts,
-        file::channel_of,
-        format::{comment_losses, hashes, is_default, record_losses, scalar},
+        format::{channels, comment_losses, hashes, is_default, record_losses, scalar, without_login},
     },
     network,
     solve::ChannelPriority,
 };
 
+/// What a file is called that has room for virtual packages.
+pub(in crate::lock) const NEWEST: &str = "pixi.lock of version 7";
+
 /// The parts as text. Directories below `directory` are relative to it.
 pub(in crate::lock) fn render(parts: &[Part], directory: Option<&Path>, losses: &mut Vec<String>) -> String {
     let version = if parts.iter().any(needs_newest) { 7 } else { 6 };
-    let name = if version == 7 { "pixi.lock of version 7" } else { "pixi.lock" };
+    let name = if version == 7 { NEWEST } else { "pixi.lock" };
     comment_losses(parts, name, losses);
     record_losses(parts, losses);
     lost(parts, version, losses);
@@ -78,24 +80,9 @@ fn lost(parts: &[Part], version: u32, losses: &mut Vec<String>) {
     );
 }
 
-/// A URL without its login.
-fn address(url: &Url) -> String {
-    let mut url = url.clone();
-    // Neither fails for a URL that has a login.
-    let _ = url.set_password(None);
-    let _ = url.set_username("");
-    let mut segments = url.path().split('/');
-    let kept = match segments.next().is_some() && segments.next() == Some("t") && segments.next().is_some() {
-        true => format!("/{}", segments.collect::<Vec<_>>().join("/")),
-        false => url.path().to_owned(),
-    };
-    url.set_path(&kept);
-    url.into()
-}
-
 /// Where a package's archive is. pixi reads the file name as it is, so nothing in it is percent-encoded.
 fn archive(package: &LockedPackage) -> String {
-    let address = address(&package.url);
+    let address = without_login(&package.url);
     match address.rsplit_once('/') {
         Some((directory, file)) if file.contains('%') => format!("{directory}/{}", package.file_name),
         _ => address,
@@ -135,10 +122,7 @@ fn environments(parts: &[Part], directory: Option<&Path>, text: &mut String) {
     text.push_str("environments:\n");
     for (name, mut parts) in by_name {
         parts.sort_by_key(|part| platform(part));
-        let mut channels: IndexSet<String> = parts.iter().flat_map(|part| part.lock.channels.iter().cloned()).collect();
-        if channels.is_empty() {
-            channels.extend(parts.iter().flat_map(|part| &part.lock.packages).filter_map(channel_of));
-        }
+        let channels = channels(&parts);
         let _ = writeln!(text, "  {}:", scalar(name));
         text.push_str(if channels.is_empty() { "    channels: []\n" } else { "    channels:\n" });
         for channel in channels {
@@ -249,11 +233,11 @@ fn place(package: &LockedPip, directory: Option<&Path>) -> String {
     match &package.source {
         PipSource::Archive { url, origin, .. } => {
             let prefix = if *origin == Origin::Direct && url.scheme() != "file" { "direct+" } else { "" };
-            format!("{prefix}{}", address(url))
+            format!("{prefix}{}", without_login(url))
         }
         PipSource::Git { repository, commit, subdirectory } => {
             let query = subdirectory.as_ref().map(|path| format!("?subdirectory={path}")).unwrap_or_default();
-            format!("{}{query}#{commit}", address(repository))
+            format!("{}{query}#{commit}", without_login(repository))
         }
         PipSource::Directory { path, .. } => match directory.and_then(|directory| path.strip_prefix(directory).ok()) {
             Some(inner) => format!("./{}", inner.display()),
