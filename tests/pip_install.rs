@@ -417,6 +417,25 @@ fn two_wheels_of_one_path_are_told_of() {
 }
 
 #[test]
+fn a_conda_package_gets_its_file_back_when_the_wheel_that_took_it_goes() {
+    let world = world();
+    let packages = ["tzdata", "python-3.11.9", "where-2.0"];
+    let taker = simple("taker", "1.0").data("data", "share/where/message.txt", "the wheel's\n");
+    lock(&world, &packages, &[line(&world, &taker, "")]);
+    let outcome = world.mlconda(["install", "env.lock", "-p", "../prefix"]).success();
+    assert!(
+        outcome.stderr.contains("hold `share/where/message.txt`; the one of `taker-1.0-pypi_0` is there"),
+        "{outcome}"
+    );
+    assert_eq!(text(&world, "share/where/message.txt"), "the wheel's\n");
+    world.mlconda(["verify", "../prefix", "env.lock"]).success();
+    lock(&world, &packages, &[]);
+    world.mlconda(["install", "env.lock", "-p", "../prefix"]).success();
+    assert_eq!(text(&world, "share/where/message.txt"), "where 2.0\n");
+    world.mlconda(["verify", "../prefix", "env.lock"]).success();
+}
+
+#[test]
 fn a_wheel_for_another_python_or_platform_is_refused() {
     let world = world();
     let tagged = |tags: &str| line(&world, &simple("tagged", "1.0").tags(tags), "");
