@@ -4,6 +4,7 @@ use insta::assert_snapshot;
 use mlconda_test::{
     context::TestContext,
     foreign_subdir, host_subdir,
+    package::PackageBuilder,
     server::{Fault, unreachable_url},
 };
 
@@ -697,4 +698,22 @@ fn every_mistake_is_told_at_once() {
       |     ^^^^
       = help: write `- NAME=3.10`
     ");
+}
+
+#[test]
+fn a_package_named_by_its_path_is_pinned_by_what_it_is_and_installs() {
+    let world = world();
+    let own = PackageBuilder::new("own", "1.0").subdir("noarch").depends("tzdata").file("share/own.txt", "own");
+    let archive = own.write(&world.work().join("pkgs")).unwrap();
+    let path = format!("./pkgs/noarch/{}", archive.file_name().unwrap().display());
+    let lock = lock(&world, &[&path]);
+    assert_eq!(archives(&lock), "tzdata-2024a-hd8ed1ab_0\nown-1.0-h4bc722e_0\n");
+    let digest = mlconda_test::sha256_hex(fs_err::read(&archive).unwrap());
+    assert!(lock.contains(&format!("file://{}#sha256:{digest}\n", archive.display())), "{lock}");
+    world.mlconda(["install", "env.lock"]).success();
+    assert!(world.named_prefix("small").join("share/own.txt").exists());
+
+    world.write_environment(&[&format!("{path}#{}", "0".repeat(64))]);
+    let refusal = world.lock(&[]).failure(1).to_string();
+    assert!(refusal.contains("has another sha256 than the one behind `#`"), "{refusal}");
 }

@@ -11,6 +11,7 @@ mod faults;
 mod formats;
 mod install;
 mod lock;
+mod manual;
 mod pip_install;
 mod records;
 mod regressions;
@@ -19,6 +20,7 @@ mod run;
 mod syscalls;
 mod update;
 mod verify;
+mod views;
 
 use mlconda_test::context::TestContext;
 

@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints its table")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads its own command line and environment")]
 
+mod agree;
 mod channel;
 mod client;
 mod gateway;
@@ -40,6 +41,7 @@ const USAGE: &str = "\
 usage: cargo bench-lock REPODATA SCRATCH [--form json|zst|shards|cold|file] [--only NAME] [--runs N] [--small]
                         [--mlconda PROGRAM]
        cargo bench-lock --compare REPODATA.json…
+       cargo bench-lock --agree CHANNELS ENVIRONMENT.yml…
 
 REPODATA   a directory with `linux-64/repodata.json.zst` and `noarch/repodata.json.zst`
 SCRATCH    a directory for the channel that is grown from it; kept, and used again
@@ -49,7 +51,9 @@ SCRATCH    a directory for the channel that is grown from it; kept, and used aga
 --runs     how often each contender runs [default: 3]
 --small    the repodata as it is, not grown
 PROGRAM    the static program [default: that of `cargo static`]
---compare  measures nothing: whether mlconda and rattler read the same records from these files";
+--compare  measures nothing: whether mlconda and rattler read the same records from these files
+--agree    measures nothing much: whether mlconda and rattler choose the same packages for these environments, whose
+           channels are directories in CHANNELS (conda-forge, main, …)";
 
 /// How many records there are of each subdir: about as many as conda-forge has.
 const RECORDS: [(&str, usize); 2] = [("linux-64", 500_000), ("noarch", 150_000)];
@@ -79,6 +83,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.first().map(String::as_str) {
         // The benchmark runs itself as rattler's contender, and to take the parts of the time.
         Some("--gateway") => gateway::lock(&arguments[1..]).map(|packages| println!("{packages} packages")),
+        Some("--agree") => agree::agree(&arguments[1..]),
         Some("--split") => split(&arguments[1..]),
         Some("--compare") => arguments[1..].iter().try_for_each(|file| compare(Path::new(file))),
         None | Some("-h" | "--help") => {

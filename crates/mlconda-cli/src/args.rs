@@ -1,6 +1,6 @@
 //! What was typed.
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use crate::commands::Command;
 
@@ -47,4 +47,9 @@ Make a lock on your machine, install it in a Dockerfile:
 /// Reads the command line; on bad usage, says so and ends the process with 2.
 pub(crate) fn parse() -> Arguments {
     Arguments::parse()
+}
+
+/// All that can be typed, for what is made of it besides: completions and the manual.
+pub(crate) fn command() -> clap::Command {
+    Arguments::command()
 }

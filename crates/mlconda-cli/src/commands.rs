@@ -1,14 +1,21 @@
 //! The commands, one file each.
 
+mod completions;
 mod convert;
 mod export;
 mod info;
 mod install;
 mod list;
 mod lock;
+mod man;
 mod run;
+mod sbom;
 mod shell_hook;
+mod tree;
 mod verify;
+mod why;
+
+pub(crate) use lock::platform;
 
 use std::process::ExitCode;
 
@@ -25,7 +32,12 @@ pub(crate) enum Command {
     Verify(verify::Args),
     List(list::Args),
     Export(export::Args),
+    Tree(tree::Args),
+    Why(why::Args),
+    Sbom(sbom::Args),
     Info(info::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 /// Carries a command out.
@@ -39,6 +51,11 @@ pub(crate) fn run(command: Command, context: &Context) -> Result<ExitCode, CliEr
         Command::Verify(args) => verify::run(args, context),
         Command::List(args) => list::run(args, context),
         Command::Export(args) => export::run(args, context),
+        Command::Tree(args) => tree::run(args, context),
+        Command::Why(args) => why::run(args, context),
+        Command::Sbom(args) => sbom::run(args, context),
         Command::Info(args) => info::run(args, context),
+        Command::Completions(args) => completions::run(args, context),
+        Command::Man(args) => man::run(args, context),
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use mlconda::verify::{Finding, Kind};
 use serde::Serialize;
 
-use crate::words::list;
+use crate::words::{list, optional_path_field};
 
 /// A finding, in the same form whatever it is about.
 #[derive(Default, Serialize)]
@@ -13,7 +13,7 @@ pub(crate) struct Row {
     kind: &'static str,
     #[serde(skip)]
     words: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_path_field")]
     path: Option<PathBuf>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     packages: Vec<String>,

@@ -93,13 +93,20 @@ pub(crate) enum Cache {
 
 /// Reads an environment, merged from these files, and says what deserves a word about it.
 pub(crate) fn read(files: &[PathBuf], args: &LockingArgs, context: &Context) -> Result<Environment, CliError> {
+    let environment = Environment::read_all(files, &read_options(args, context))?;
+    environment.warnings.iter().for_each(|warning| context.ui.warn(&warning.to_string()));
+    Ok(environment)
+}
+
+/// What reading an environment depends on besides its file.
+pub(crate) fn read_options(args: &LockingArgs, context: &Context) -> ReadOptions {
     let settings = &context.settings;
     let default_channels = match args.default_channels.as_slice() {
         [] => settings.list("MLCONDA_DEFAULT_CHANNELS"),
         told => told.to_vec(),
     };
     let alias = || settings.variable("MLCONDA_CHANNEL_ALIAS").map(str::to_owned);
-    let options = ReadOptions {
+    ReadOptions {
         directory: settings.directory.clone(),
         home: settings.home.clone(),
         variables: settings.variables.clone(),
@@ -107,10 +114,7 @@ pub(crate) fn read(files: &[PathBuf], args: &LockingArgs, context: &Context) -> 
         default_channels,
         channel_alias: args.channel_alias.clone().or_else(alias),
         channel_rule: if args.override_channels { ChannelRule::ExtraOnly } else { ChannelRule::FileToo },
-    };
-    let environment = Environment::read_all(files, &options)?;
-    environment.warnings.iter().for_each(|warning| context.ui.warn(&warning.to_string()));
-    Ok(environment)
+    }
 }
 
 /// Passes events on, but no warning twice.
@@ -322,14 +326,14 @@ fn refuse_pip(environment: &Environment) -> Result<(), CliError> {
 }
 
 /// A directory for repodata.
-enum CacheDirectory {
+pub(crate) enum CacheDirectory {
     Kept(PathBuf),
     /// Gone with the value.
     Temporary(tempfile::TempDir),
 }
 
 impl CacheDirectory {
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         match self {
             Self::Kept(path) => path,
             Self::Temporary(directory) => directory.path(),
@@ -337,7 +341,8 @@ impl CacheDirectory {
     }
 }
 
-fn cache_directory(cache: Cache, context: &Context) -> Result<CacheDirectory, CliError> {
+/// Where repodata is kept.
+pub(crate) fn cache_directory(cache: Cache, context: &Context) -> Result<CacheDirectory, CliError> {
     let settings = &context.settings;
     match &settings.cache_directory {
         Some(path) if cache == Cache::Make || path.is_dir() => Ok(CacheDirectory::Kept(path.clone())),

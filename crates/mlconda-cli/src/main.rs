@@ -5,6 +5,7 @@
 
 mod args;
 mod commands;
+mod drawing;
 mod findings;
 mod locking;
 mod progress;
@@ -12,6 +13,7 @@ mod report;
 mod selection;
 mod settings;
 mod ui;
+mod view;
 mod words;
 
 use std::process::ExitCode;

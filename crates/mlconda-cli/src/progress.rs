@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::{
     ui::Ui,
-    words::{ago, bytes, count},
+    words::{ago, bytes, count, path_text},
 };
 
 /// Programs hear of downloaded bytes at most so often.
@@ -242,7 +242,7 @@ impl<'a> Program<'a> {
 
     fn start(&self, prefix: PathBuf, packages: usize, bytes: Option<u64>) -> Value {
         *self.downloads.lock().unwrap_or_else(PoisonError::into_inner) = Downloads { bytes: 0, told: 0, at: None };
-        json!({"event": "install-started", "prefix": prefix, "packages": packages, "bytes": bytes})
+        json!({"event": "install-started", "prefix": path_text(&prefix), "packages": packages, "bytes": bytes})
     }
 
     /// Counts bytes, and now and then tells of them.

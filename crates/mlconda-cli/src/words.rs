@@ -1,6 +1,11 @@
 //! Numbers in prose.
 
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::Serializer;
 
 /// A count with its noun: `1 package`, `30,400 files`.
 pub(crate) fn count(number: usize, noun: &str) -> String {
@@ -45,6 +50,24 @@ pub(crate) fn ago(age: Option<Duration>) -> String {
     match UNITS.into_iter().find(|(unit, _)| seconds >= *unit) {
         Some((unit, name)) => format!("{} ago", count(usize::try_from(seconds / unit).unwrap_or(usize::MAX), name)),
         None => "just now".to_owned(),
+    }
+}
+
+/// A path in JSON, which is text: what is no UTF-8 in it is replaced by a sign for that.
+pub(crate) fn path_text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// The same, for fields.
+pub(crate) fn path_field<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
+}
+
+/// The same, for fields that may be empty.
+pub(crate) fn optional_path_field<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    match path {
+        Some(path) => path_field(path, serializer),
+        None => serializer.serialize_none(),
     }
 }
 

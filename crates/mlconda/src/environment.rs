@@ -217,7 +217,9 @@ impl Environment {
     #[must_use]
     pub fn with_any_version(&self) -> Self {
         let mut environment = self.clone();
-        for requirement in &mut environment.requirements {
+        // What is named by a URL is that archive and no other.
+        let by_name = |requirement: &&mut Requirement| requirement.spec.url.is_none();
+        for requirement in environment.requirements.iter_mut().filter(by_name) {
             let spec = &mut requirement.spec;
             *spec = MatchSpec { name: spec.name.clone(), channel: spec.channel.clone(), ..MatchSpec::default() };
         }

@@ -84,6 +84,17 @@ pub fn export(prefix: &Prefix, detail: Detail) -> Result<Export, PrefixError> {
     })
 }
 
+/// The match specs that were asked for when the packages of a prefix were installed, sorted by their packages' names:
+/// of its `conda-meta/history`, else of its records.
+///
+/// # Errors
+/// If the history is there and cannot be read.
+pub fn asked_for(prefix: &Prefix, records: &[PrefixRecord]) -> Result<Vec<String>, PrefixError> {
+    let mut asked = history::asked(prefix, records)?;
+    asked.sort_unstable_keys();
+    Ok(asked.into_values().collect())
+}
+
 impl Export {
     /// The text of the environment.yml. The same prefix gives the same text.
     pub fn to_yaml(&self) -> String {

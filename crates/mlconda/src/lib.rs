@@ -13,7 +13,8 @@
 //! | [`install::Report`] | [`install::install`] | a plan, carried out |
 //! | [`verify::Report`] | [`verify::verify`] | a prefix, its records and, if there is one, its lock |
 //!
-//! [`activate`] then says what a process in the environment sees.
+//! [`activate`] then says what a process in the environment sees. [`records::complete`] gives the packages of a lock their
+//! records; a [`graph::Graph`] is made of that, and [`sbom::sbom`].
 //!
 //! # The whole way
 //!
@@ -100,6 +101,7 @@ pub mod activate;
 pub mod environment;
 pub mod error;
 pub mod export;
+pub mod graph;
 pub mod host;
 pub mod install;
 pub mod lock;
@@ -108,7 +110,9 @@ pub mod pip;
 pub mod plan;
 pub mod prefix;
 pub mod progress;
+pub mod records;
 pub mod repodata;
+pub mod sbom;
 pub mod solve;
 mod system;
 pub mod verify;

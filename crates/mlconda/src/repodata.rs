@@ -8,12 +8,14 @@
 //!
 //! Records come in an order of their own, whichever answer came first: a solve must not depend on it.
 
+mod archive;
 mod cache;
 mod fetch;
 mod index;
 mod records;
 mod scan;
 mod shards;
+mod single;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -29,6 +31,8 @@ use crate::{
     network::{self, Client},
     progress::{Event, Progress},
 };
+pub(crate) use single::records_of;
+
 use cache::{ShardStore, Store};
 use fetch::{Data, Fetcher};
 use records::Origin;
@@ -152,6 +156,14 @@ pub enum RepodataError {
         /// The package's name.
         package: String,
     },
+    /// A package that is named by its URL cannot be used.
+    #[error("cannot take the package `{url}`: {reason}")]
+    Package {
+        /// The URL, without secrets.
+        url: String,
+        /// Why.
+        reason: String,
+    },
     /// The cache directory could not be used.
     #[error("cannot use the cache directory `{directory}`")]
     Cache {
@@ -176,21 +188,27 @@ pub async fn load(
     progress: &dyn Progress,
 ) -> Result<Repodata, RepodataError> {
     let channels = environment.all_channels();
-    if channels.is_empty() {
+    let by_url = environment.requirements.iter().all(|requirement| requirement.spec.url.is_some());
+    if channels.is_empty() && (!by_url || environment.requirements.is_empty()) {
         return Err(RepodataError::NoChannels(environment.file.clone()));
     }
     let loader = Loader { client, host, options, progress };
     let loaded: Vec<Vec<Option<Source>>> = try_join_all(channels.iter().map(|channel| loader.channel(channel))).await?;
     let specs = environment.requirements.iter().map(|requirement| to_load(&requirement.spec, &loaded));
-    let specs: Vec<MatchSpec> = specs.chain(pip()).collect();
+    let mut specs: Vec<MatchSpec> = specs.chain(pip()).collect();
     let urls =
         channels.iter().flat_map(|channel| platforms(host).into_iter().map(|subdir| subdir_url(channel, subdir)));
     let (urls, sources): (Vec<String>, Vec<Source>) =
         urls.zip(loaded.into_iter().flatten()).filter_map(|(url, source)| Some((url, source?))).unzip();
     // Told here, so that it comes in the channels' order.
     sources.iter().filter_map(|source| source.note.clone()).for_each(|note| progress.event(note));
-    let names = sources.iter().flat_map(Source::names).map(str::to_owned).collect();
+    let mut names: BTreeSet<String> = sources.iter().flat_map(Source::names).map(str::to_owned).collect();
     let partial = partial(&specs);
+    let archives = loader.archives(environment, &sources).await?;
+    for archive in &archives {
+        names.insert(name(archive).to_owned());
+        specs.extend(walk::dependencies(archive));
+    }
     let found = walk::walk(&client.http, sources, specs).await?;
     for (subdir, found) in urls.into_iter().zip(&found) {
         if let Some((file, reason)) = &found.left_out.first {
@@ -198,7 +216,13 @@ pub async fn load(
         }
         progress.event(Event::RepodataFinished { subdir, records: found.records.len() });
     }
-    Ok(Repodata { subdirs: found.into_iter().map(|found| found.records).collect(), names, partial })
+    // First, for no channel may hide them.
+    let archives = Some(archives).filter(|archives| !archives.is_empty());
+    Ok(Repodata {
+        subdirs: archives.into_iter().chain(found.into_iter().map(|found| found.records)).collect(),
+        names,
+        partial,
+    })
 }
 
 /// The names of which these specs do not load every record.
@@ -263,6 +287,30 @@ impl Loader<'_> {
             )));
         }
         Ok(sources)
+    }
+
+    /// The records of packages that are named by the URL of an archive: from the channel that lists it, else from the
+    /// archive.
+    async fn archives(
+        &self,
+        environment: &Environment,
+        sources: &[Source],
+    ) -> Result<Vec<Arc<RepoDataRecord>>, RepodataError> {
+        let mut archives: Vec<Arc<RepoDataRecord>> = Vec::new();
+        for spec in environment.requirements.iter().map(|requirement| &requirement.spec) {
+            let Some(url) = spec.url.as_ref().filter(|url| archives.iter().all(|known| known.url != **url)) else {
+                continue;
+            };
+            let mut listed = None;
+            for source in sources.iter().filter(|source| source.origin.holds(url)) {
+                listed = listed.or(source.listed(&self.client.http, spec).await?);
+            }
+            archives.push(match listed {
+                Some(record) => record,
+                None => Arc::new(archive::record(self.client, spec, url, self.host, self.options).await?),
+            });
+        }
+        Ok(archives)
     }
 
     /// Loads a subdir; `None` where there is none.

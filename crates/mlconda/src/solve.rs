@@ -7,6 +7,7 @@
 
 mod explain;
 mod options;
+mod prune;
 mod question;
 mod reasoning;
 
@@ -129,7 +130,9 @@ pub fn solve(
 ) -> Result<Solution, SolveError> {
     check(environment, repodata, host)?;
     let question = Question::new(environment, repodata, *options);
-    let records = question.ask(&question.specs(), host).map_err(|refusal| unsolvable(refusal, repodata, host))?;
+    let specs = question.specs();
+    let outcome = question.ask(&specs, host).or_else(|_| question.ask_of_all(&specs, host));
+    let records = outcome.map_err(|refusal| unsolvable(refusal, repodata, host))?;
     Ok(Solution { records, options: *options })
 }
 
@@ -151,8 +154,11 @@ pub fn solve_for_oldest(
 ) -> Result<(Solution, Host), SolveError> {
     check(environment, repodata, host)?;
     let question = Question::new(environment, repodata, *options);
-    let (outcome, host) = question.ask_for_oldest(&question.specs(), host, pinned);
-    let records = outcome.map_err(|refusal| unsolvable(refusal, repodata, &host))?;
+    let specs = question.specs();
+    let (outcome, host) = question.ask_for_oldest(&specs, host, pinned);
+    let records = outcome
+        .or_else(|_| question.ask_of_all(&specs, &host))
+        .map_err(|refusal| unsolvable(refusal, repodata, &host))?;
     Ok((Solution { records, options: *options }, host))
 }
 
@@ -169,8 +175,10 @@ fn check(environment: &Environment, repodata: &Repodata, host: &Host) -> Result<
         let Some(name) = spec.name.as_exact().map(|name| name.as_normalized()) else {
             return Err(unsupported("a package is asked for by its whole name"));
         };
-        if spec.url.is_some() {
-            return Err(unsupported("a package is taken from a channel, not from a URL"));
+        if let Some(url) = &spec.url
+            && !repodata.records().any(|record| record.url == *url)
+        {
+            return Err(unsupported("its archive was not looked at"));
         }
         if !name.starts_with("__") && !repodata.names.contains(name) {
             let near = wording::near_names(name, &repodata.names);

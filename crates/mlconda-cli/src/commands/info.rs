@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::{
     report::CliError,
     settings::Context,
-    words::{bytes, count},
+    words::{bytes, count, optional_path_field, path_field},
 };
 
 /// Show the platform, virtual packages, directories, versions and build features
@@ -33,8 +33,10 @@ struct Info {
     version: &'static str,
     platform: &'static str,
     virtual_packages: Vec<String>,
+    #[serde(serialize_with = "path_field")]
     root_prefix: PathBuf,
     environments: Vec<String>,
+    #[serde(serialize_with = "optional_path_field")]
     active_prefix: Option<PathBuf>,
     cache_directory: Option<Cache>,
     build: Build,
@@ -42,6 +44,7 @@ struct Info {
 
 #[derive(Serialize)]
 struct Cache {
+    #[serde(serialize_with = "path_field")]
     path: PathBuf,
     /// `install` uses a cache only where it exists.
     exists: bool,

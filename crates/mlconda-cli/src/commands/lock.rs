@@ -20,7 +20,7 @@ use crate::{
     locking::{self, Cache, LockingArgs},
     report::CliError,
     settings::Context,
-    words::{bytes, count},
+    words::{bytes, count, path_text},
 };
 
 /// Solve an environment.yml and pin the answer
@@ -155,7 +155,7 @@ fn platforms(typed: &[Subdir], environment: &Environment) -> Result<Vec<Subdir>,
     Ok(platforms)
 }
 
-pub(super) fn platform(text: &str) -> Result<Subdir, String> {
+pub(crate) fn platform(text: &str) -> Result<Subdir, String> {
     match Subdir::from_str(text) {
         Ok(Subdir::NoArch) | Err(_) => {
             Err("platforms are named as in `linux-64`, `linux-aarch64`, `osx-arm64`, `osx-64`, `win-64`".to_owned())
@@ -188,7 +188,7 @@ fn summary(lock: &Lock, output: &Path, written: Option<Written>, start: Instant)
 fn to_json(lock: &Lock, output: &Path, written: Option<Written>) -> Value {
     let virtual_packages: Vec<String> = lock.virtual_packages.iter().map(ToString::to_string).collect();
     json!({
-        "file": output,
+        "file": path_text(output),
         "written": written == Some(Written::Changed),
         "name": lock.name,
         "platform": lock.platform.as_str(),

@@ -18,7 +18,7 @@ use crate::{
     report::CliError,
     selection::SelectionArgs,
     settings::{Context, PrefixArgs},
-    words::{bytes, count, enumerate, list},
+    words::{bytes, count, enumerate, list, path_text},
 };
 
 /// Prove that an environment is what its lock says
@@ -157,14 +157,14 @@ impl<'a> Proof<'a> {
         let without_hash: serde_json::Map<_, _> =
             without_hash.iter().map(|(package, files)| (package.clone(), json!(files))).collect();
         json!({
-            "prefix": self.prefix,
+            "prefix": path_text(self.prefix),
             "holds": self.report.holds(),
             "packages": packages,
             "files": files,
             "bytes": bytes,
             "findings": findings.iter().map(Row::new).collect::<Vec<_>>(),
             "strangers": {
-                "files": strangers.others,
+                "files": strangers.others.iter().map(|path| path_text(path)).collect::<Vec<_>>(),
                 "bytecode": strangers.bytecode,
                 "pip": {"distributions": strangers.distributions, "files": strangers.pip},
             },

@@ -16,6 +16,8 @@ use std::{
     sync::atomic::AtomicBool,
 };
 
+use rattler_conda_types::package::IndexJson;
+
 pub(super) use self::proof::prove;
 use self::{
     aside::{Aside, is_aside},
@@ -65,6 +67,12 @@ pub(super) fn place(cache: &Path, package: &LockedPackage) -> Option<PathBuf> {
         Digest::Sha256(hash) => Some(packages(cache).join(hex::encode(hash))),
         Digest::Md5(_) | Digest::Unknown => None,
     }
+}
+
+/// What a package of the cache says of itself; `None` if it is not there, or cannot be read.
+pub(crate) fn cached_index(cache: &Path, package: &LockedPackage) -> Option<IndexJson> {
+    let text = fs_err::read(place(cache, package)?.join("info/index.json")).ok()?;
+    serde_json::from_slice(&text).ok()
 }
 
 /// Why a package is not in the cache.

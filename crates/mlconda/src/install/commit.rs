@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
+    ffi::OsString,
     io,
     os::unix::fs::{DirEntryExt, MetadataExt},
     path::{Path, PathBuf},
@@ -40,14 +41,20 @@ pub(super) fn finish(prefix: &Path, seconds: i64) -> io::Result<()> {
 /// Where the stage of a prefix is, and the twin of one that exists: beside it, so that one step of the kernel puts
 /// either in place.
 pub(crate) fn beside(prefix: &Path) -> Option<(PathBuf, PathBuf)> {
-    let (parent, name) = (prefix.parent()?, prefix.file_name()?.to_str()?);
-    Some((parent.join(format!(".{name}.mlconda-new")), parent.join(format!(".{name}.mlconda-twin"))))
+    Some((sibling(prefix, ".mlconda-new")?, sibling(prefix, ".mlconda-twin")?))
 }
 
 /// Where what several environments of one call share is, while they are installed: beside the first of them.
 pub(super) fn shared(prefix: &Path) -> Option<PathBuf> {
-    let (parent, name) = (prefix.parent()?, prefix.file_name()?.to_str()?);
-    Some(parent.join(format!(".{name}.mlconda-shared")))
+    sibling(prefix, ".mlconda-shared")
+}
+
+/// `.NAME` and an end, beside a prefix, whose name need not be text.
+fn sibling(prefix: &Path, end: &str) -> Option<PathBuf> {
+    let mut name = OsString::from(".");
+    name.push(prefix.file_name()?);
+    name.push(end);
+    Some(prefix.parent()?.join(name))
 }
 
 /// What an installation changes in a prefix that exists.

@@ -10,7 +10,11 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use reqwest::{Request, Response, StatusCode, header::AUTHORIZATION};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use reqwest::{
+    Request, Response, StatusCode,
+    header::{AUTHORIZATION, HeaderValue},
+};
 use reqwest_middleware::{Middleware, Next};
 use url::Url;
 
@@ -92,8 +96,11 @@ impl Middleware for Redirect {
             let (Some(mut copy), Ok(mirrored)) = (request.try_clone(), group.at[place].join(rest)) else { continue };
             // The login is for the place itself.
             if mirrored != url {
-                *copy.url_mut() = mirrored;
                 copy.headers_mut().remove(AUTHORIZATION);
+                if let Some(login) = login(&mirrored) {
+                    copy.headers_mut().insert(AUTHORIZATION, login);
+                }
+                *copy.url_mut() = mirrored;
             }
             let outcome = next.clone().run(copy, extensions).await;
             match &outcome {
@@ -113,6 +120,31 @@ impl Middleware for Redirect {
             None => next.run(request, extensions).await,
         }
     }
+}
+
+/// The login that stands in a mirror's URL, as a header: in a request that is made already, nobody looks for it there.
+fn login(url: &Url) -> Option<HeaderValue> {
+    if url.username().is_empty() && url.password().is_none() {
+        return None;
+    }
+    let mut login = decoded(url.username());
+    login.push(b':');
+    login.extend(decoded(url.password().unwrap_or_default()));
+    let mut value = HeaderValue::from_str(&format!("Basic {}", BASE64_STANDARD.encode(login))).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// Without percent-encoding.
+fn decoded(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let [first, others @ ..] = rest {
+        let byte = others.get(..2).filter(|_| *first == b'%').and_then(|digits| hex::decode(digits).ok()?.pop());
+        bytes.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { &others[2..] } else { others };
+    }
+    bytes
 }
 
 /// A URL without user, password and `/t/TOKEN`: what is mirrored is the same for everybody.

@@ -48,6 +48,11 @@ impl Origin {
         network::redact(&self.subdir_url)
     }
 
+    /// Whether a file of this URL may be one of the subdir's.
+    pub(super) fn holds(&self, url: &Url) -> bool {
+        url.as_str().starts_with(self.base.as_str())
+    }
+
     /// The record of a file; `None` if there can be no such file there.
     fn record(&self, identifier: DistArchiveIdentifier, mut record: PackageRecord) -> Option<Arc<RepoDataRecord>> {
         let file = identifier.to_file_name();

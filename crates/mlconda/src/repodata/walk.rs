@@ -23,7 +23,7 @@ use super::{
 use crate::progress::Event;
 
 /// How many shards are asked for at once. A server takes many over one HTTP/2 connection.
-const REQUESTS: usize = 50;
+pub(super) const REQUESTS: usize = 50;
 
 /// How many names a thread takes at a time, at most.
 const BATCH: usize = 32;
@@ -42,7 +42,7 @@ pub(super) struct Source {
 }
 
 /// What a subdir has on a package, not yet read.
-enum Material {
+pub(super) enum Material {
     Nothing,
     /// It is in the text.
     Text,
@@ -68,7 +68,7 @@ impl Source {
         }
     }
 
-    async fn material(&self, http: &ClientWithMiddleware, name: &str) -> Result<Material, RepodataError> {
+    pub(super) async fn material(&self, http: &ClientWithMiddleware, name: &str) -> Result<Material, RepodataError> {
         let (index, shards) = match (&self.data, &self.shards) {
             (Data::Json { index, .. }, _) if index.runs(name).is_empty() => return Ok(Material::Nothing),
             (Data::Json { .. }, _) => return Ok(Material::Text),
@@ -84,7 +84,7 @@ impl Source {
     }
 
     /// Reads records: of no interest to the network's thread.
-    fn read(&self, name: &str, material: &Material) -> Result<Records, RepodataError> {
+    pub(super) fn read(&self, name: &str, material: &Material) -> Result<Records, RepodataError> {
         match (material, &self.data) {
             (Material::Text, Data::Json { text, index }) => {
                 let length: u64 = index.runs(name).iter().map(|run| u64::from(run.length)).sum();
@@ -105,6 +105,20 @@ impl Source {
                 .map_err(|reason| self.broken(name, &reason)),
             _ => Ok(Records::default()),
         }
+    }
+
+    /// The record that a spec means by its URL, if it is here.
+    pub(super) async fn listed(
+        &self,
+        http: &ClientWithMiddleware,
+        spec: &MatchSpec,
+    ) -> Result<Option<Arc<RepoDataRecord>>, RepodataError> {
+        let Some(name) = spec.name.as_exact().map(|name| name.as_normalized()).filter(|name| self.has(name)) else {
+            return Ok(None);
+        };
+        let material = self.material(http, name).await?;
+        let records = self.read(name, &material)?.records;
+        Ok(records.into_iter().find(|record| spec.matches(record.as_ref())))
     }
 
     fn broken(&self, name: &str, reason: &str) -> RepodataError {
@@ -225,6 +239,13 @@ fn read(
         Ok(Read { name, records: all, dependencies })
     };
     batch.into_iter().map(one).collect()
+}
+
+/// The names that a record depends on, as specs.
+pub(super) fn dependencies(record: &RepoDataRecord) -> Vec<MatchSpec> {
+    let mut names = HashSet::new();
+    note_dependencies(record, &mut names);
+    names.into_iter().filter_map(|name| PackageName::try_from(name).ok()).map(MatchSpec::from).collect()
 }
 
 /// Notes the names that a record depends on, those of its extras too: more than is needed does no harm.

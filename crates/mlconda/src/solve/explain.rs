@@ -253,8 +253,9 @@ impl Search<'_> {
 
     /// The solver's reasons, and the newest system that was tried.
     fn refusal(&self, lines: &[usize]) -> (String, Host) {
-        let (outcome, host) = self.question.ask_for_oldest(&self.specs_of(lines), self.host, self.pinned);
-        match outcome {
+        let specs = self.specs_of(lines);
+        let (outcome, host) = self.question.ask_for_oldest(&specs, self.host, self.pinned);
+        match outcome.or_else(|_| self.question.ask_of_all(&specs, &host)) {
             Err(Refusal::Unsolvable(reasons) | Refusal::Repodata(reasons)) => (reasons, host),
             Ok(_) => (String::new(), host),
         }

@@ -8,7 +8,7 @@ use itertools::Itertools;
 use rattler_conda_types::{MatchSpec, RepoDataRecord, Version};
 use rattler_solve::{SolverImpl, SolverTask, resolvo};
 
-use super::{ChannelPriority, Cutoff, Pip, SolveOptions, VirtualDemand, wording};
+use super::{ChannelPriority, Cutoff, Pip, SolveOptions, VirtualDemand, prune::prune, wording};
 use crate::{
     environment::Environment,
     host::{Host, Override},
@@ -84,10 +84,24 @@ impl<'a> Question<'a> {
         })
     }
 
-    /// Solves for these specs.
+    /// Solves for these specs. The reasons of a refusal are those of what could be in a solution at all.
     pub(super) fn ask(&self, specs: &[MatchSpec], host: &Host) -> Result<Vec<RepoDataRecord>, Refusal> {
-        let available =
-            self.buckets().map(|Bucket { records, tier }| resolvo::RepoData { records, multi_channel: tier });
+        self.ask_of(prune(self.buckets().collect(), specs, self.options.channel_priority), specs, host)
+    }
+
+    /// Solves for these specs, with all there is. The answer is the same, and takes longer; a refusal has every reason.
+    pub(super) fn ask_of_all(&self, specs: &[MatchSpec], host: &Host) -> Result<Vec<RepoDataRecord>, Refusal> {
+        self.ask_of(self.buckets().collect(), specs, host)
+    }
+
+    fn ask_of(
+        &self,
+        buckets: Vec<Bucket<'_>>,
+        specs: &[MatchSpec],
+        host: &Host,
+    ) -> Result<Vec<RepoDataRecord>, Refusal> {
+        let buckets = buckets.into_iter();
+        let available = buckets.map(|Bucket { records, tier }| resolvo::RepoData { records, multi_channel: tier });
         let task = SolverTask {
             available_packages: available.collect::<Vec<_>>(),
             locked_packages: Vec::new(),

@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 use crate::{
     report::CliError,
     settings::Context,
-    words::{bytes, count, list},
+    words::{bytes, count, list, path_text},
 };
 
 pub(super) fn report_as_json(report: &Report, prefix: &Prefix, start: Instant) -> Value {
     let Compiled { modules, failed, unable, .. } = &report.compiled;
     json!({
-        "prefix": prefix.path(),
+        "prefix": path_text(prefix.path()),
         "linked": report.linked,
         "unlinked": report.unlinked,
         "unchanged": report.unchanged,
@@ -26,11 +26,11 @@ pub(super) fn report_as_json(report: &Report, prefix: &Prefix, start: Instant) -
         "bytes": report.bytes,
         "cached": report.cached,
         "shared_bytes": report.shared,
-        "clashes": report.clashes.iter().map(|clash| json!({"path": clash.path, "packages": clash.packages})).collect::<Vec<_>>(),
-        "replaced": report.replaced,
+        "clashes": report.clashes.iter().map(|clash| json!({"path": path_text(&clash.path), "packages": clash.packages})).collect::<Vec<_>>(),
+        "replaced": report.replaced.iter().map(|path| path_text(path)).collect::<Vec<_>>(),
         "messages": report.messages.iter().map(|(package, text)| json!({"package": package, "text": text})).collect::<Vec<_>>(),
         "compiled": modules,
-        "not_compiled": failed.iter().map(|(path, reason)| json!({"path": path, "reason": reason})).collect::<Vec<_>>(),
+        "not_compiled": failed.iter().map(|(path, reason)| json!({"path": path_text(path), "reason": reason})).collect::<Vec<_>>(),
         "no_compiler": unable,
         "seconds": start.elapsed().as_secs_f64(),
     })
@@ -56,7 +56,7 @@ pub(super) fn tell_plan(plan: &Plan, prefix: &Prefix, context: &Context) -> Valu
         prefix.path().display(),
         plan.unchanged
     ));
-    json!({"prefix": prefix.path(), "dry_run": true, "link": new, "unlink": old, "unchanged": plan.unchanged})
+    json!({"prefix": path_text(prefix.path()), "dry_run": true, "link": new, "unlink": old, "unchanged": plan.unchanged})
 }
 
 fn tell_compiled(compiled: &Compiled, context: &Context) {

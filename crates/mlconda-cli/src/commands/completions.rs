@@ -1,0 +1,29 @@
+//! `mlconda completions`: what a shell needs to know to complete a command line.
+
+use std::process::ExitCode;
+
+use clap_complete::Shell;
+
+use crate::{args, report::CliError, settings::Context};
+
+/// Print a script that lets a shell complete mlconda's commands and options
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    shell: Shell,
+}
+
+const AFTER_HELP: &str = "\
+For this user, from the next shell on:
+  mlconda completions bash > ~/.local/share/bash-completion/completions/mlconda
+  mlconda completions fish > ~/.config/fish/completions/mlconda.fish
+  mlconda completions zsh > DIR/_mlconda      with DIR one of $fpath";
+
+pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut args::command(), "mlconda", &mut script);
+    context.ui.data(script)?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,74 @@
+//! `mlconda sbom`: a bill of materials of a lock or an environment.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use mlconda::sbom::{self, Subject};
+
+use crate::{
+    report::CliError,
+    settings::Context,
+    view::{View, ViewArgs},
+    words::count,
+};
+
+/// Write a software bill of materials (SBOM)
+///
+/// It tells of each package its name, as a package URL, its version, licence, hashes, where it comes from and what it
+/// depends on. The same lock gives the same bytes: the time is that of the newest package, or SOURCE_DATE_EPOCH, and the
+/// serial number is made of the content.
+///
+/// An @EXPLICIT lock does not say what its packages depend on, nor their licences: their channels are asked, then the
+/// environment of the lock's name and the package cache.
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    /// A lock, or the prefix of an environment; without one, `env.lock` if it is here, else the active environment, else
+    /// the only one under the root prefix
+    #[arg(value_name = "LOCK|PREFIX")]
+    place: Option<PathBuf>,
+    #[command(flatten)]
+    view: ViewArgs,
+    /// The format: CycloneDX 1.6 or SPDX 2.3, both as JSON
+    #[arg(long, value_name = "FORMAT", default_value = "cyclonedx")]
+    format: Format,
+    /// Write to this file instead of stdout
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// The format of a bill.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Format {
+    #[value(name = "cyclonedx")]
+    CycloneDx,
+    Spdx,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  mlconda sbom env.lock -o env.cdx.json
+  mlconda sbom /opt/conda/envs/ml --format spdx -o ml.spdx.json";
+
+pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
+    let view = View::read(args.place.as_deref(), &args.view, context)?;
+    let format = match args.format {
+        Format::CycloneDx => sbom::Format::CycloneDx,
+        Format::Spdx => sbom::Format::Spdx,
+    };
+    // A lock's file may be anywhere; a prefix is called by its last part.
+    let name = view.is_prefix().then(|| view.name());
+    let text = sbom::sbom(&view.lock, format, &Subject { name, time: context.settings.source_date_epoch()? });
+    let Some(output) = &args.output else {
+        context.ui.data(text)?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    fs_err::write(context.settings.absolute(output), text).map_err(|error| {
+        CliError::world(
+            format!("cannot write `{}`: {}", output.display(), error.kind()),
+            "name a file in a directory that can be written to, with `-o`",
+        )
+    })?;
+    let packages = count(view.lock.packages.len() + view.lock.pip.len(), "package");
+    context.ui.say(&format!("`{}` tells of {packages}.", output.display()));
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,150 @@
+//! `mlconda why`: what a package is there for.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use mlconda::graph::{Chain, Chains, Graph, Which};
+use serde_json::{Value, json};
+
+use super::tree::asked;
+use crate::{
+    drawing::{line, sized, titled, unasked},
+    report::CliError,
+    settings::Context,
+    view::{View, ViewArgs},
+    words::list,
+};
+
+/// Show why a package is in a lock or an environment
+///
+/// From each spec that was asked for, the shortest way to the package: who needs whom, and by which spec. Ways that lead
+/// through another package that was asked for are only named. The specs come with their lines if the environment.yml that
+/// the lock is made of is beside it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    /// The package
+    #[arg(value_name = "PACKAGE")]
+    package: String,
+    /// A lock, or the prefix of an environment; without one, `env.lock` if it is here, else the active environment, else
+    /// the only one under the root prefix
+    #[arg(value_name = "LOCK|PREFIX")]
+    place: Option<PathBuf>,
+    #[command(flatten)]
+    view: ViewArgs,
+    /// Show all ways, not the shortest only (the first 100)
+    #[arg(long)]
+    all: bool,
+    /// The environment.yml that the lines are looked up in (repeatable)
+    #[arg(short, long = "file", value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  mlconda why openssl              in the lock `env.lock`, or in the active environment
+  mlconda why openssl -n ml --all
+
+With --json, stdout is one object:
+  name, version, size
+  weight   with all that only it needs: `packages` and `size`
+  ways     a list of objects: `asked`, as in `mlconda tree --json`; `packages`, a list of `name`, `version` and
+           `needs`, the spec for the next one
+  more     whether there are more ways than these";
+
+/// How many ways `--all` shows: there may be thousands.
+const LIMIT: usize = 100;
+
+pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
+    let view = View::read(args.place.as_deref(), &args.view, context)?;
+    let graph = view.graph(&args.files, context)?;
+    let package = graph.find(&args.package).ok_or_else(|| unknown(&args.package, &graph, &view))?;
+    let which = if args.all { Which::All { limit: LIMIT } } else { Which::Shortest };
+    let found = graph.chains(package, which);
+    if args.json {
+        context.ui.json(&to_json(&graph, package, &found))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let size = sized(graph.packages[package].size, graph.weights()[package]);
+    let mut text = format!("{}{size}\n", titled(&graph, package));
+    match which {
+        Which::Shortest => text.push_str(&in_words(&graph, &found.chains)),
+        Which::All { .. } => found.chains.iter().for_each(|chain| text.push_str(&format!("\n{}", way(&graph, chain)))),
+    }
+    context.ui.data(text)?;
+    if found.is_cut {
+        context.ui.say(&format!("There are more ways than these {LIMIT}."));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The ways in words. One that leads through another package that was asked for says nothing that the way from there does
+/// not say, so it is only named.
+fn in_words(graph: &Graph, chains: &[Chain]) -> String {
+    let is_asked = |package: &usize| graph.roots.iter().any(|root| root.package == *package && !root.asked.is_empty());
+    let leads_through = |chain: &&Chain| match chain.packages.as_slice() {
+        [_, between @ .., _] => between.iter().any(is_asked),
+        _ => false,
+    };
+    let (indirect, direct): (Vec<&Chain>, Vec<&Chain>) = chains.iter().partition(leads_through);
+    let mut text: String = direct.into_iter().map(|chain| format!("\n{}", way(graph, chain))).collect();
+    let mut others: Vec<String> = indirect.iter().map(|chain| titled(graph, graph.roots[chain.root].package)).collect();
+    others.dedup();
+    if !others.is_empty() {
+        text.push_str(&format!("\nThrough these, also needed by {}.\n", list(&others)));
+    }
+    text
+}
+
+/// A way, a line a package.
+fn way(graph: &Graph, chain: &Chain) -> String {
+    let root = &graph.roots[chain.root];
+    let mut text = match root.asked.as_slice() {
+        [] => unasked(graph, root.package).map(|words| format!("{}: {words}\n", titled(graph, root.package))),
+        asked => Some(asked.iter().map(|asked| format!("{}\n", line(asked))).collect()),
+    }
+    .unwrap_or_else(|| format!("{}: what asked for it is not known\n", titled(graph, root.package)));
+    for pair in chain.packages.windows(2) {
+        let needs = spec(graph, pair[0], pair[1]).unwrap_or_default();
+        text.push_str(&format!("  {} needs {needs}\n", titled(graph, pair[0])));
+    }
+    text
+}
+
+/// The spec by which one package needs another.
+fn spec(graph: &Graph, package: usize, other: usize) -> Option<&str> {
+    let need = graph.packages[package].needs.iter().find(|need| need.package == other)?;
+    Some(need.spec.as_str())
+}
+
+fn to_json(graph: &Graph, package: usize, found: &Chains) -> Value {
+    let ways = found.chains.iter().map(|chain| {
+        let step = |(place, package): (usize, &usize)| {
+            let node = &graph.packages[*package];
+            let needs = chain.packages.get(place + 1).and_then(|next| spec(graph, *package, *next));
+            json!({"name": node.name, "version": node.version, "needs": needs})
+        };
+        let packages: Vec<Value> = chain.packages.iter().enumerate().map(step).collect();
+        json!({"asked": asked(&graph.roots[chain.root]), "packages": packages})
+    });
+    let (node, weight) = (&graph.packages[package], graph.weights()[package]);
+    json!({
+        "name": node.name,
+        "version": node.version,
+        "size": node.size,
+        "weight": {"packages": weight.packages, "size": weight.bytes},
+        "ways": ways.collect::<Vec<_>>(),
+        "more": found.is_cut,
+    })
+}
+
+/// The error about a package that is not there.
+pub(super) fn unknown(name: &str, graph: &Graph, view: &View) -> CliError {
+    let message = format!("there is no package `{name}` in `{}`", view.place.display());
+    match graph.near(name).as_slice() {
+        [] => CliError::World { message, hint: None },
+        near => CliError::world(message, format!("there is {}", list(near))),
+    }
+}

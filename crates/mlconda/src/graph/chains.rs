@@ -1,0 +1,116 @@
+//! Why a package is there: the ways that lead to it from what was asked for.
+
+use std::collections::VecDeque;
+
+use super::Graph;
+
+/// A way from a root to a package.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// The place in [`Graph::roots`].
+    pub root: usize,
+    /// The packages, from the root's to the one in question; each needs the next.
+    pub packages: Vec<usize>,
+}
+
+/// Ways to a package.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Chains {
+    /// The ways, root by root.
+    pub chains: Vec<Chain>,
+    /// Whether there are more than were asked for.
+    pub is_cut: bool,
+}
+
+/// Which ways are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// The shortest from each root.
+    Shortest,
+    /// All that pass no package twice, up to this number: there may be very many.
+    All {
+        /// The number.
+        limit: usize,
+    },
+}
+
+impl Graph {
+    /// The ways to a package. A root from which none leads has none.
+    pub fn chains(&self, package: usize, which: Which) -> Chains {
+        let distances = self.distances(package);
+        let mut found = Chains::default();
+        for (place, root) in self.roots.iter().enumerate().filter(|(_, root)| distances[root.package].is_some()) {
+            match which {
+                Which::Shortest => {
+                    found.chains.push(Chain { root: place, packages: self.shortest(root.package, &distances) });
+                }
+                Which::All { limit } => {
+                    let mut way = Way { graph: self, distances: &distances, end: package, passed: Vec::new() };
+                    way.follow(root.package, &mut |packages| {
+                        found.is_cut |= found.chains.len() == limit;
+                        if !found.is_cut {
+                            found.chains.push(Chain { root: place, packages: packages.to_vec() });
+                        }
+                        !found.is_cut
+                    });
+                }
+            }
+        }
+        found
+    }
+
+    /// How many steps each package is from this one, against the direction of the needs; `None` where no way leads.
+    fn distances(&self, package: usize) -> Vec<Option<usize>> {
+        let needed = self.needed_by();
+        let mut distances = vec![None; self.packages.len()];
+        distances[package] = Some(0);
+        let mut open = VecDeque::from([(package, 0)]);
+        while let Some((place, distance)) = open.pop_front() {
+            for (other, _) in &needed[place] {
+                if distances[*other].is_none() {
+                    distances[*other] = Some(distance + 1);
+                    open.push_back((*other, distance + 1));
+                }
+            }
+        }
+        distances
+    }
+
+    /// The shortest way to where the distance is 0; of several, the first by what is needed.
+    fn shortest(&self, from: usize, distances: &[Option<usize>]) -> Vec<usize> {
+        let (mut way, mut here) = (vec![from], from);
+        while let Some(distance) = distances[here].filter(|distance| *distance > 0) {
+            let mut needs = self.packages[here].needs.iter().map(|need| need.package);
+            let Some(next) = needs.find(|next| distances[*next] == Some(distance - 1)) else { break };
+            way.push(next);
+            here = next;
+        }
+        way
+    }
+}
+
+/// A way that is being looked for.
+struct Way<'a> {
+    graph: &'a Graph,
+    distances: &'a [Option<usize>],
+    end: usize,
+    passed: Vec<usize>,
+}
+
+impl Way<'_> {
+    /// Goes on from a package wherever a way leads, and tells each way that is complete, until that answers no.
+    fn follow(&mut self, from: usize, tell: &mut impl FnMut(&[usize]) -> bool) -> bool {
+        if self.distances[from].is_none() || self.passed.contains(&from) {
+            return true;
+        }
+        self.passed.push(from);
+        let goes_on = if from == self.end {
+            tell(&self.passed)
+        } else {
+            let needs = &self.graph.packages[from].needs;
+            needs.iter().all(|need| self.follow(need.package, tell))
+        };
+        self.passed.pop();
+        goes_on
+    }
+}

@@ -1,0 +1,126 @@
+//! The records of a lock's packages: dependencies, licences and the like, for which an @EXPLICIT file has no words.
+//!
+//! The channels are asked first: what they say may have been mended since the package was built, the solver went by it,
+//! and it is the same for everybody. Then come the prefix of that lock, and the package cache: what packages say of
+//! themselves, without a network. A lock of another format has its records, and nobody is asked for them.
+
+use std::{path::PathBuf, sync::Arc};
+
+use rattler_conda_types::{PackageRecord, package::IndexJson};
+
+use crate::{
+    install,
+    lock::{Digest, Lock, LockedPackage},
+    network::Client,
+    prefix::Prefix,
+    progress::Progress,
+    repodata::{self, RepodataError, RepodataOptions},
+};
+
+/// Where records may come from.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// How the channels are asked.
+    pub repodata: RepodataOptions,
+    /// A prefix in which the lock may be installed; packages of it that are not the lock's do not count.
+    pub prefix: Option<Prefix>,
+    /// The directory of the package cache.
+    pub package_cache: Option<PathBuf>,
+}
+
+/// What is still not known.
+#[derive(Debug, Default)]
+pub struct Missing {
+    /// The packages without a record, by file name, in the order of the lock.
+    pub packages: Vec<String>,
+    /// Why channels could not be asked.
+    pub reasons: Vec<RepodataError>,
+}
+
+/// Completes a lock: gives a record to each package that has none, where there is one to be had.
+///
+/// It does not fail: a view of a lock is worth something without the records of a few packages. Where all records are
+/// there, nothing is read and nobody asked.
+///
+/// ```
+/// use std::{path::Path, time::SystemTime};
+///
+/// use mlconda::{graph::Graph, lock::{Expansion, Lock}, network::{Client, NetworkOptions}};
+/// use mlconda::{records::{Sources, complete}, repodata::{Access, RepodataOptions}};
+///
+/// async fn graph(lock: &Path, cache: &Path) -> Result<Graph, Box<dyn std::error::Error>> {
+///     let mut lock = Lock::read(lock, &Expansion::default())?;
+///     let options = RepodataOptions { cache_directory: cache.into(), access: Access::Online, now: SystemTime::now() };
+///     let sources = Sources { repodata: options, prefix: None, package_cache: None };
+///     let missing = complete(&mut lock, &Client::new(&NetworkOptions::default())?, &sources, &()).await;
+///     assert!(missing.packages.is_empty());
+///     Ok(Graph::new(&lock))
+/// }
+/// # use mlconda_test::{channel::Channel, package::{Noarch, PackageBuilder}};
+/// # let directory = tempfile::tempdir()?;
+/// # let words = PackageBuilder::new("words", "1.0").noarch(Noarch::Generic);
+/// # let greeting = PackageBuilder::new("greeting", "2.1").noarch(Noarch::Generic).depends("words >=1");
+/// # let channel = Channel::write(directory.path().join("channel"), &[words, greeting], &["linux-64"])?;
+/// # let line = |name: &str| {
+/// #     let file = channel.archives("noarch").unwrap().into_iter().find(|file| file.starts_with(name)).unwrap();
+/// #     format!("{}/noarch/{file}\n", channel.url())
+/// # };
+/// # let text = format!("@EXPLICIT\n{}{}", line("words"), line("greeting"));
+/// # std::fs::write(directory.path().join("env.lock"), text)?;
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+/// # let graph = runtime.block_on(graph(&directory.path().join("env.lock"), &directory.path().join("cache")))?;
+/// # assert_eq!(graph.packages[1].needs[0].spec, "words >=1");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub async fn complete(lock: &mut Lock, client: &Client, sources: &Sources, progress: &dyn Progress) -> Missing {
+    let open: Vec<usize> = (0..lock.packages.len()).filter(|place| lock.packages[*place].record.is_none()).collect();
+    if open.is_empty() {
+        return Missing::default();
+    }
+    let packages: Vec<&LockedPackage> = open.iter().map(|place| &lock.packages[*place]).collect();
+    let (found, reasons) = repodata::records_of(client, &packages, &sources.repodata, progress).await;
+    // A prefix that cannot be read is no prefix of use here.
+    let installed = match (&sources.prefix, found.iter().any(Option::is_none)) {
+        (Some(prefix), true) => prefix.records().unwrap_or_default(),
+        _ => Vec::new(),
+    };
+    let installed: Vec<&PackageRecord> =
+        installed.iter().map(|record| &record.repodata_record.package_record).collect();
+    for (place, record) in open.into_iter().zip(found) {
+        let package = &mut lock.packages[place];
+        let elsewhere = || {
+            let record = installed.iter().find(|record| is_of(record, package)).map(|record| (*record).clone());
+            record.or_else(|| of_itself(package, sources)).map(Arc::new)
+        };
+        package.record = record.or_else(elsewhere);
+    }
+    let packages = lock.packages.iter().filter(|package| package.record.is_none());
+    Missing { packages: packages.map(|package| package.file_name.clone()).collect(), reasons }
+}
+
+/// Whether a record of a prefix is that of a package: the same archive, or, where no hash can be compared, the same build.
+fn is_of(record: &PackageRecord, package: &LockedPackage) -> bool {
+    let is_archive = match package.digest {
+        Digest::Sha256(hash) => record.sha256.is_none_or(|other| other == hash),
+        Digest::Md5(hash) => record.md5.is_none_or(|other| other == hash),
+        Digest::Unknown => true,
+    };
+    let is_build = record.version.to_string() == package.version && record.build == package.build;
+    record.name.as_normalized() == package.name && is_build && is_archive
+}
+
+/// What a package says of itself, in the cache, or where the lock has a file of this machine.
+fn of_itself(package: &LockedPackage, sources: &Sources) -> Option<PackageRecord> {
+    let cached = || install::cached_index(sources.package_cache.as_deref()?, package);
+    let file = || {
+        let path = package.url.to_file_path().ok()?;
+        rattler_package_streaming::seek::read_package_file::<IndexJson>(path).ok()
+    };
+    let (sha256, md5) = match package.digest {
+        Digest::Sha256(hash) => (Some(hash), None),
+        Digest::Md5(hash) => (None, Some(hash)),
+        Digest::Unknown => (None, None),
+    };
+    let record = PackageRecord::from_index_json(cached().or_else(file)?, package.size, sha256, md5).ok()?;
+    Some(record).filter(|record| is_of(record, package))
+}
