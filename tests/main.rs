@@ -13,6 +13,7 @@ mod install;
 mod lock;
 mod manual;
 mod pip;
+mod pip_install;
 mod records;
 mod regressions;
 mod run;
