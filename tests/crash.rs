@@ -20,12 +20,20 @@ use mlconda_test::{
 };
 
 use crate::{
+    pip_install::{self, simple},
     regressions::{begun, begun_by, both_kinds, install as install_lines, line, lock, waiting},
     world,
 };
 
 const OLD: [&str; 6] = ["tzdata", "python-3.11.8", "greet-1.0", "where-1.0", "after-link-1.0", "hollow"];
 const NEW: [&str; 6] = ["tzdata", "python-3.12.4", "greet-2.0", "where-2.0", "after-link-2.0", "many"];
+
+/// Of the wheels, one changes and one stays.
+fn wheels(world: &TestContext, version: &str) -> Vec<String> {
+    [("wheel", version), ("stays", "1.0")]
+        .map(|(name, version)| pip_install::line(world, &simple(name, version), ""))
+        .into()
+}
 
 /// What a kill left.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +66,7 @@ fn found(prefix: &Path) -> Found {
 /// Kills installations of `NEW` at all moments. `prepare` makes what is there before.
 fn killed(world: &TestContext, prefix: &Path, prepare: impl Fn()) {
     let lock = world.write_lock("new.lock", None, &NEW);
+    pip_install::add(&lock, &wheels(world, "2.0"));
     let arguments = ["install", argument(&lock), "-p", argument(prefix)];
     prepare();
     let begun = Instant::now();
@@ -100,6 +109,7 @@ fn a_first_installation() {
 fn an_update() {
     let world = world();
     let (old, prefix) = (world.write_lock("old.lock", None, &OLD), world.path().join("prefix"));
+    pip_install::add(&old, &wheels(&world, "1.0"));
     killed(&world, &prefix, || {
         if prefix.exists() {
             fs_err::remove_dir_all(&prefix).unwrap();
@@ -113,6 +123,7 @@ fn an_update_in_place() {
     let world = world();
     let (old, prefix, real) =
         (world.write_lock("old.lock", None, &OLD), world.path().join("prefix"), world.path().join("real"));
+    pip_install::add(&old, &wheels(&world, "1.0"));
     // A link cannot change places with a directory.
     fs_err::os::unix::fs::symlink(&real, &prefix).unwrap();
     killed(&world, &prefix, || {

@@ -14,6 +14,7 @@ mod install;
 mod lock;
 mod manual;
 mod pip;
+mod pip_install;
 mod records;
 mod regressions;
 mod run;

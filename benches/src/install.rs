@@ -10,6 +10,7 @@
 mod bare;
 mod calls;
 mod client;
+mod graveyard;
 mod measure;
 
 use std::{
@@ -20,7 +21,10 @@ use std::{
 
 use mlconda_test::server::Server;
 
-use crate::measure::{Measured, median, run};
+use crate::{
+    graveyard::Graveyard,
+    measure::{Measured, median, run},
+};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -227,28 +231,6 @@ one() {
 export -f one
 sed -n 's|^file://\([^#]*\)#.*|\1|p' "$2" | xargs -P 2 -I{} bash -c 'one "{}"'
 "#;
-
-/// Where old prefixes go until the end. ext4 looks for inodes that were not freed a moment ago, so that whoever comes
-/// after the removal of many files pays for it; nothing is removed while something is measured.
-struct Graveyard {
-    directory: PathBuf,
-}
-
-impl Graveyard {
-    fn new(scratch: &Path) -> Self {
-        Self { directory: scratch.join("graveyard") }
-    }
-
-    /// Sees to it that nothing is there.
-    fn bury(&self, path: &Path) -> Outcome<()> {
-        if path.exists() {
-            fs_err::create_dir_all(&self.directory)?;
-            let graves = fs_err::read_dir(&self.directory)?.count();
-            fs_err::rename(path, self.directory.join(graves.to_string()))?;
-        }
-        Ok(())
-    }
-}
 
 /// What is printed in the end.
 #[derive(Default)]

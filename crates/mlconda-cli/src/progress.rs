@@ -165,6 +165,7 @@ impl People<'_> {
             Event::CacheDamaged { .. } | Event::CacheNotWritten { .. } => self.of_the_cache(event),
             Event::PackageInstalled { .. } => self.linked(),
             Event::BytecodeStarted { modules } => self.spin(format!("Compiling {}", count(modules, "module"))),
+            Event::Building { package } => self.say(&format!("Building `{package}` with the environment's pip")),
             Event::LinkScript { package } => self.say(&format!("Running the post-link script of `{package}`")),
             Event::Warning(text) => self.bar.suspend(|| self.ui.warn(&text)),
             _ => {}
@@ -235,6 +236,7 @@ impl<'a> Program<'a> {
             Event::CacheNotWritten { reason } => json!({"event": "cache-not-written", "reason": reason}),
             Event::PackageInstalled { package } => json!({"event": "package-installed", "package": package}),
             Event::BytecodeStarted { modules } => json!({"event": "bytecode-started", "modules": modules}),
+            Event::Building { package } => json!({"event": "building", "package": package}),
             Event::LinkScript { package } => json!({"event": "script", "package": package}),
             Event::VerifyStarted { files, bytes } => json!({"event": "verify-started", "files": files, "bytes": bytes}),
             Event::Warning(text) => return self.ui.warn(&text),

@@ -185,6 +185,18 @@ fn install_hint(error: &InstallError) -> Option<String> {
         InstallError::Kind { .. } => "the packages, or your own files in the prefix, do not go together",
         InstallError::OutwardLink { .. } => "if you trust the package, `--allow-outward-links` makes the link",
         InstallError::PrefixTooLong { .. } => "choose a shorter prefix",
+        InstallError::SameDistribution { .. } => {
+            "lock anew: what a channel has is not to be installed by pip as well. Or take it out of one of the two lists"
+        }
+        InstallError::WrongTags { .. } => "lock anew, for this python and platform",
+        InstallError::NoPip { .. } => {
+            "add `pip` to the environment.yml, and what builds the package, and lock it again"
+        }
+        InstallError::BuildSkipped { .. } => "leave out `--no-scripts`, or take a version that has a wheel",
+        InstallError::GitOffline { .. } => "install without `--offline`",
+        InstallError::Build { .. } => {
+            "the prefix is as it was. What a package needs to be built is a package of the environment: `setuptools`, say"
+        }
         InstallError::NoPython { .. } => "add `python` to the environment.yml and lock it again",
         InstallError::Script { .. } | InstallError::NoShell { .. } => {
             "`--no-scripts` installs without running packages' scripts"

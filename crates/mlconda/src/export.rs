@@ -54,7 +54,7 @@ pub struct Export {
 /// If a record or a file of the environment cannot be read.
 pub fn export(prefix: &Prefix, detail: Detail) -> Result<Export, PrefixError> {
     let mut records = prefix.records()?;
-    let pip = pip::distributions(prefix, &mut records, detail)?;
+    let pip = pip::lines(prefix, &mut records, detail)?;
     records.sort_by(|one, other| name(one).cmp(name(other)));
     let channels = channels(&records);
     let qualified = |record: &PrefixRecord, spec: String| {

@@ -12,6 +12,7 @@ mod contents;
 mod fetch;
 mod link;
 mod package;
+mod pip;
 pub(crate) mod record;
 pub(crate) mod script;
 mod sharing;
@@ -44,7 +45,7 @@ use crate::{
     lock::dependency_name,
     network::Client,
     plan::Plan,
-    prefix::{Installed, Prefix},
+    prefix::Prefix,
     progress::{Event, Progress},
     repodata::Access,
     system,
@@ -299,11 +300,57 @@ pub enum InstallError {
         /// The room in bytes.
         room: usize,
     },
-    /// A noarch python package in an environment without python.
-    #[error("`{package}` is a noarch python package, but the lock has no python to link it for")]
+    /// A noarch python package, or one of pip, in an environment without python.
+    #[error("`{package}` is a package for python, but the lock has no python to link it for")]
     NoPython {
         /// The package's file name.
         package: String,
+    },
+    /// A conda package is the same distribution as a package of pip.
+    #[error("`{package}` is from a channel and `{wheel}` is not, but both are the python distribution `{name}`")]
+    SameDistribution {
+        /// The distribution's name, normalized.
+        name: String,
+        /// The conda package, by file name without extension.
+        package: String,
+        /// The wheel's file name.
+        wheel: String,
+    },
+    /// A wheel is for another python or platform.
+    #[error("`{wheel}` is not for {machine}")]
+    WrongTags {
+        /// The wheel's file name.
+        wheel: String,
+        /// The python and the machine that the lock is for.
+        machine: String,
+    },
+    /// A package has to be built, and pip is what does that.
+    #[error("`{package}` has to be built from its sources, but the environment has no pip to do that")]
+    NoPip {
+        /// The package's name.
+        package: String,
+    },
+    /// A package has to be built, which runs its code.
+    #[error("`{package}` has to be built from its sources, which runs code of the package")]
+    BuildSkipped {
+        /// The package's name.
+        package: String,
+    },
+    /// The sources of a package are in a git repository, and the network may not be asked.
+    #[error("`{package}` has to be fetched with git, and the network may not be asked")]
+    GitOffline {
+        /// The package's name.
+        package: String,
+    },
+    /// pip could not build or install a package.
+    #[error("pip could not install `{package}` ({status}):\n{output}")]
+    Build {
+        /// The package's name.
+        package: String,
+        /// How it ended.
+        status: String,
+        /// What it printed.
+        output: String,
     },
     /// A script failed.
     #[error("the script `{}` of `{package}` failed with {status}:\n{output}", .script.display())]
@@ -346,24 +393,26 @@ pub async fn install(
         recover(prefix)?;
         return Ok(Report { unchanged: plan.unchanged, ..Report::default() });
     }
+    pip::check_tags(plan)?;
     sharing::tidy(prefix);
     let site = Site::prepare(prefix)?;
-    let there: Vec<String> = prefix.installed().map_err(io::Error::other)?.iter().map(Installed::dist_name).collect();
-    if there != plan.seen {
+    if prefix.seen().map_err(io::Error::other)? != plan.seen {
         return Err(InstallError::Changed { prefix: prefix.path().to_owned() });
     }
-    let packages = plan.link.len();
+    let packages = plan.link.len() + plan.pip.link.len() + plan.pip.build.len();
     let (path, bytes) = (prefix.path().to_owned(), plan.download_size());
     progress.event(Event::InstallStarted { prefix: path, packages, bytes });
     let stage = Arc::new(Stage::new(&site.stage, prefix.path(), plan.platform)?);
     let finished = work::link_all(plan, client, &stage, options, progress).await?;
     let clashes = settle(plan, &stage, &finished)?;
+    let python = work::python(plan, &finished);
+    let sources = pip::prepare(plan, client, &stage, python.as_ref(), options, progress).await?;
     let time = options.time.unwrap_or_else(|| newest(plan, &finished, prefix));
     let compiled = bytecode::compile(plan, prefix, &stage, &finished, options, progress).await?;
     let mut report = Report {
-        linked: plan.link.len(),
+        linked: packages,
         meta: Meta::Written,
-        unlinked: plan.unlink.len(),
+        unlinked: plan.unlink.len() + plan.pip.unlink.len(),
         unchanged: plan.unchanged,
         files: finished.iter().map(|package| package.files).sum::<usize>() + compiled.modules,
         bytes: finished.iter().map(|package| package.bytes).sum::<u64>() + compiled.bytes,
@@ -381,7 +430,8 @@ pub async fn install(
     let change = commit::Change::new(plan, prefix, &stage, time)?;
     report.replaced.clone_from(&change.replaced);
     let old = if options.scripts == Scripts::Run { with_pre_unlink(prefix, plan) } else { Vec::new() };
-    let when = match options.scripts == Scripts::Run && work::has_scripts(&stage, &new) {
+    let after = options.scripts == Scripts::Run && work::has_scripts(&stage, &new) || !sources.is_empty();
+    let when = match after {
         _ if !old.is_empty() => site::Scripts::BeforeAndAfter,
         true => site::Scripts::After,
         false => site::Scripts::Never,
@@ -391,8 +441,11 @@ pub async fn install(
     let committed = async {
         run_pre_unlink(prefix, &old, told).await?;
         commit.place()?;
-        if when != site::Scripts::Never {
+        if when != site::Scripts::Never && options.scripts == Scripts::Run {
             run_post_link(prefix, &new, told, &mut report, progress).await?;
+        }
+        if let Some(python) = python.filter(|_| !sources.is_empty()) {
+            pip::build(plan, prefix, &python, &sources, told, progress).await?;
         }
         Ok(())
     };
@@ -406,7 +459,9 @@ pub async fn install(
 /// The records of new packages, in linking order.
 fn in_linking_order<'a>(plan: &Plan, finished: &'a [work::Finished]) -> Vec<&'a PrefixRecord> {
     let order = work::order(plan, finished);
-    let mut new: Vec<&PrefixRecord> = finished.iter().map(|package| &package.record).collect();
+    // Only conda packages have scripts: what a wheel brings under such a name is none.
+    let of_conda = finished.iter().filter(|package| package.number < plan.link.len());
+    let mut new: Vec<&PrefixRecord> = of_conda.map(|package| &package.record).collect();
     new.sort_by_key(|record| {
         let name = record.repodata_record.package_record.name.as_normalized();
         order.iter().position(|other| other == name)
@@ -417,7 +472,11 @@ fn in_linking_order<'a>(plan: &Plan, finished: &'a [work::Finished]) -> Vec<&'a 
 /// When the newest of the packages that the prefix is to hold was built: the same, whatever was there before. Where no
 /// package comes or goes, the time of the last installation.
 fn newest(plan: &Plan, finished: &[work::Finished], prefix: &Prefix) -> i64 {
-    let kept = plan.keep.iter().filter_map(|record| record.repodata_record.package_record.timestamp.as_ref());
+    let kept = plan
+        .keep
+        .iter()
+        .chain(&plan.pip.keep)
+        .filter_map(|record| record.repodata_record.package_record.timestamp.as_ref());
     let kept = kept.map(|time| time.jiff_timestamp().as_second());
     let newest = finished.iter().filter_map(|package| package.built).chain(kept).max();
     let last = || {
@@ -451,14 +510,24 @@ fn settle(plan: &Plan, stage: &Stage, finished: &[work::Finished]) -> Result<Vec
     let order = work::order(plan, finished);
     let rank: HashMap<&str, usize> = order.iter().enumerate().map(|(rank, name)| (name.as_str(), rank)).collect();
     let rank = |name: &str| rank.get(name).copied().unwrap_or(0);
-    let packages: Vec<_> = plan.link.iter().map(|package| (rank(&package.name), package.dist_name())).collect();
+    let mut packages: Vec<_> = plan.link.iter().map(|package| (rank(&package.name), package.dist_name())).collect();
+    // What is not from a channel comes after all that is, by name.
+    let last = |name: &str| order.len() + plan.pip.names.iter().position(|other| other == name).unwrap_or(0);
+    packages.extend(plan.archives().iter().skip(packages.len()).map(|wheel| (last(&wheel.name), wheel.dist_name())));
     let kept = plan.keep.iter().flat_map(|record| {
         let package = &record.repodata_record.package_record;
         let name = format!("{}-{}-{}", package.name.as_normalized(), package.version, package.build);
         let rank = rank(package.name.as_normalized());
         record::files(record).map(move |path| (path, (rank, name.clone())))
     });
-    stage.settle(&packages, kept)
+    let wheels = plan.pip.keep.iter().flat_map(|record| {
+        let package = &record.repodata_record.package_record;
+        let name = format!("{}-{}-{}", package.name.as_normalized(), package.version, package.build);
+        let rank = last(package.name.as_normalized());
+        record::files(record).map(move |path| (path, (rank, name.clone())))
+    });
+    pip::check_distributions(plan, stage)?;
+    stage.settle(&packages, kept.chain(wheels))
 }
 
 /// What packages need that the machine is known not to have.

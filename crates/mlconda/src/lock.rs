@@ -24,6 +24,7 @@ pub use self::file::{
     DEFAULT_ENVIRONMENT, LockFile, LockKind, MAIN_CATEGORY, Part, Selection, SourcePackages, kind_of,
 };
 pub use self::format::{LockFormat, LockFormatError, Rendered};
+pub(crate) use self::pip::version_of;
 pub use self::pip::{DirectoryMode, LockedPip, Origin, PipSource, normalize};
 pub(crate) use order::{dependency_name, linking_order};
 
@@ -33,7 +34,7 @@ use std::{
 };
 
 use indexmap::IndexMap;
-use rattler_conda_types::{GenericVirtualPackage, PackageRecord, RepoDataRecord, Subdir};
+use rattler_conda_types::{GenericVirtualPackage, PackageRecord, PrefixRecord, RepoDataRecord, Subdir};
 use rattler_digest::{Md5Hash, Sha256Hash};
 use url::Url;
 
@@ -41,6 +42,7 @@ use crate::{
     environment::{Environment, Requirement},
     host::Host,
     network,
+    prefix::distributions,
     solve::{Solution, SolveOptions},
 };
 
@@ -253,6 +255,15 @@ impl Lock {
         Ok(Self { packages, ..Self::empty(platform) })
     }
 
+    /// The lock, with what is installed from elsewhere than channels ([`Prefix::distributions`]).
+    ///
+    /// [`Prefix::distributions`]: crate::prefix::Prefix::distributions
+    pub fn with_distributions(mut self, records: &[PrefixRecord]) -> Self {
+        self.pip = records.iter().filter_map(LockedPip::of_record).collect();
+        self.pip_requirements = records.iter().flat_map(|record| record.requested_specs.clone()).collect();
+        self
+    }
+
     /// A lock that holds nothing.
     pub(crate) fn empty(platform: Subdir) -> Self {
         Self {
@@ -381,8 +392,16 @@ impl LockedPackage {
         Ok(Self { name, version, build, subdir, file_name, url, digest, size: None, record: None })
     }
 
+    /// Whether this is from no channel, as [`LockedPip::as_package`] has it.
+    pub(crate) fn is_distribution(&self) -> bool {
+        self.build == distributions::BUILD
+    }
+
     /// The file name without its extension: NAME-VERSION-BUILD.
     pub fn dist_name(&self) -> String {
+        if self.is_distribution() {
+            return format!("{}-{}-{}", self.name, self.version, self.build);
+        }
         let stem = self.file_name.strip_suffix(".conda").or_else(|| self.file_name.strip_suffix(".tar.bz2"));
         stem.unwrap_or(&self.file_name).to_owned()
     }

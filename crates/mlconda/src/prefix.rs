@@ -1,5 +1,7 @@
 //! A prefix on disk: what is installed in it.
 
+pub(crate) mod distributions;
+
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
@@ -77,8 +79,13 @@ impl Prefix {
         self.path.join("conda-meta").join("history").is_file()
     }
 
-    /// The files of the records, sorted.
+    /// The files of the records of conda packages, sorted.
     pub(crate) fn record_files(&self) -> Result<Vec<PathBuf>, PrefixError> {
+        self.meta_files("json")
+    }
+
+    /// The files in `conda-meta` with this extension, sorted.
+    pub(crate) fn meta_files(&self, kind: &str) -> Result<Vec<PathBuf>, PrefixError> {
         let directory = self.path.join("conda-meta");
         if !directory.is_dir() {
             return Ok(Vec::new());
@@ -86,7 +93,7 @@ impl Prefix {
         let mut paths = Vec::new();
         for entry in fs_err::read_dir(&directory)? {
             let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "json") {
+            if path.extension().is_some_and(|extension| extension == kind) {
                 paths.push(path);
             }
         }
@@ -114,6 +121,14 @@ impl Prefix {
         let read =
             |path: PathBuf| PrefixRecord::from_path(&path).map_err(|source| PrefixError::Record { path, source });
         self.record_files()?.into_iter().map(read).collect()
+    }
+
+    /// What is installed, conda packages and others, in brief: enough to see that another process has changed it.
+    pub(crate) fn seen(&self) -> Result<Vec<String>, PrefixError> {
+        let packages = self.installed()?.iter().map(Installed::dist_name).collect::<Vec<_>>();
+        let others = self.meta_files(distributions::EXTENSION)?;
+        let others = others.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+        Ok(packages.into_iter().chain(others).collect())
     }
 
     /// The variables that the environment sets when it is active (`conda-meta/state`), in order.

@@ -106,6 +106,11 @@ pub enum Event {
         /// The package's name.
         package: String,
     },
+    /// The prefix's pip begins to build a package from its sources.
+    Building {
+        /// The package's name.
+        package: String,
+    },
     /// A prefix is compared with its records.
     VerifyStarted {
         /// How many files are to be read.

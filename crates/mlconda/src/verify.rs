@@ -16,7 +16,7 @@ mod records;
 mod strangers;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     num::NonZero,
     path::{Path, PathBuf},
     sync::{
@@ -33,7 +33,7 @@ use crate::{
         aside::ASIDE,
         commit::{INSIDE, PENDING, beside},
     },
-    lock::{Digest, Lock, LockedPackage},
+    lock::{Digest, Lock, LockedPackage, LockedPip},
     prefix::{Prefix, PrefixError},
     progress::Progress,
 };
@@ -299,8 +299,9 @@ pub fn verify(
     let mut claims = Claims::new(&packages);
     if let Some(lock) = lock.filter(|lock| lock.input.is_some()) {
         // mlconda ordered this lock, so it is known who wins.
-        let order: HashMap<&str, usize> =
-            lock.packages.iter().enumerate().map(|(number, package)| (package.name.as_str(), number)).collect();
+        let packages = lock.packages.iter().map(|package| (false, package.name.as_str()));
+        let all = packages.chain(lock.pip.iter().map(|package| (true, package.name.as_str())));
+        let order: HashMap<(bool, &str), usize> = all.enumerate().map(|(number, key)| (key, number)).collect();
         claims.settle(&order);
     }
     files::check(prefix.path(), &claims, threads, progress, &mut report);
@@ -329,13 +330,21 @@ fn moved(prefix: &Path, packages: &[Package]) -> Vec<Finding> {
 
 /// Compares the packages of a lock with those that are recorded; gives those whose records cannot be compared by hash.
 fn compare(lock: &Lock, packages: &[Package], findings: &mut Vec<Finding>) -> Vec<String> {
-    let recorded: HashMap<&str, &Package> = packages.iter().map(|package| (package.name(), package)).collect();
-    let locked: HashMap<&str, &LockedPackage> =
-        lock.packages.iter().map(|package| (package.name.as_str(), package)).collect();
+    let recorded: HashMap<(bool, &str), &Package> =
+        packages.iter().map(|package| ((package.is_distribution(), package.name()), package)).collect();
+    let archives: Vec<LockedPackage> = lock.pip.iter().filter_map(LockedPip::as_package).collect();
+    let all = lock.packages.iter().chain(&archives);
+    // Of what has no archive, the version is known when it is built.
+    let built = lock.pip.iter().filter(|package| package.file_name().is_none());
+    let built = built.map(|package| (true, package.name.as_str()));
+    let locked: HashSet<(bool, &str)> =
+        all.clone().map(|package| (package.is_distribution(), package.name.as_str())).chain(built.clone()).collect();
     let mut unknown = Vec::new();
-    for package in &lock.packages {
+    let missing = built.filter(|key| !recorded.contains_key(key));
+    findings.extend(missing.map(|(_, name)| Finding::NotInstalled { package: name.to_owned() }));
+    for package in all {
         let name = package.dist_name();
-        let Some(found) = recorded.get(package.name.as_str()) else {
+        let Some(found) = recorded.get(&(package.is_distribution(), package.name.as_str())) else {
             findings.push(Finding::NotInstalled { package: name });
             continue;
         };
@@ -356,7 +365,10 @@ fn compare(lock: &Lock, packages: &[Package], findings: &mut Vec<Finding>) -> Ve
             None => unknown.push(name),
         }
     }
-    let strangers = packages.iter().filter(|package| !locked.contains_key(package.name()));
+    // Another tool's lock knows nothing of what is from no channel.
+    let is_stated = lock.input.is_some() || !lock.pip.is_empty();
+    let judged = packages.iter().filter(|package| is_stated || !package.is_distribution());
+    let strangers = judged.filter(|package| !locked.contains(&(package.is_distribution(), package.name())));
     findings.extend(strangers.map(|package| Finding::NotLocked { package: package.dist_name.clone() }));
     unknown
 }

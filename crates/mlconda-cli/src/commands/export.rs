@@ -80,11 +80,12 @@ fn text(args: &Args, prefix: &Prefix, context: &Context) -> Result<String, CliEr
     };
     let export = export::export(prefix, detail)?;
     if args.explicit {
-        if !export.pip.is_empty() {
-            let packages = count(export.pip.len(), "package");
+        let lock = explicit(prefix, export.name)?;
+        let besides = export.pip.len().saturating_sub(lock.pip.len());
+        if besides > 0 {
+            let packages = count(besides, "package");
             context.ui.warn(&format!("pip has installed {packages}, for which an @EXPLICIT lock has no words"));
         }
-        let lock = explicit(prefix, export.name)?;
         warn_of_logins(&lock, context);
         return Ok(lock.to_text());
     }
@@ -103,6 +104,7 @@ fn explicit(prefix: &Prefix, name: Option<String>) -> Result<Lock, CliError> {
     let subdirs = records.iter().filter_map(|record| record.package_record.subdir.parse::<Subdir>().ok());
     let platform = subdirs.into_iter().find(|subdir| *subdir != Subdir::NoArch).or_else(Subdir::current);
     let lock = Lock::of_records(platform.unwrap_or(Subdir::NoArch), &records)?;
+    let lock = lock.with_distributions(&prefix.distributions()?);
     Ok(Lock { name, variables: prefix.variables()?, ..lock })
 }
 

@@ -35,6 +35,9 @@ What is in the environment `ml`, and the same as a lock that installs elsewhere:
   mlconda list -n ml numpy
   mlconda list -n ml --explicit > env.lock";
 
+/// What stands for the channel of what is from none, as with conda.
+const PYPI: &str = "pypi";
+
 /// A package, in the shape of `conda list --json`.
 #[derive(Serialize)]
 struct Package<'a> {
@@ -52,7 +55,8 @@ impl<'a> Package<'a> {
     fn new(record: &'a PrefixRecord) -> Self {
         let package = &record.repodata_record.package_record;
         let (name, version) = (package.name.as_normalized(), package.version.to_string());
-        let base_url = base_url(record);
+        let is_from_channel = record.repodata_record.channel.as_deref() != Some(PYPI);
+        let base_url = if is_from_channel { base_url(record) } else { format!("https://conda.anaconda.org/{PYPI}") };
         Self {
             build_number: package.build_number,
             build_string: package.build.as_str(),
@@ -69,6 +73,7 @@ impl<'a> Package<'a> {
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let prefix = args.prefix.existing(&context.settings)?;
     let mut records = prefix.records()?;
+    records.extend(prefix.distributions()?);
     if let Some(filter) = &args.filter {
         records.retain(|record| record.repodata_record.package_record.name.as_normalized().contains(filter.as_str()));
     }
@@ -103,10 +108,13 @@ fn table(packages: &[Package<'_>]) -> String {
 
 /// The packages as a lock, for the platform that they name or, where all are noarch, for this one.
 fn explicit(records: Vec<PrefixRecord>) -> Result<String, CliError> {
+    let is_from_channel = |record: &PrefixRecord| record.repodata_record.channel.as_deref() != Some(PYPI);
+    let (records, distributions): (Vec<_>, Vec<_>) = records.into_iter().partition(is_from_channel);
     let records: Vec<RepoDataRecord> = records.into_iter().map(|record| record.repodata_record).collect();
     let subdirs = records.iter().filter_map(|record| record.package_record.subdir.parse::<Subdir>().ok());
     let platform = subdirs.into_iter().find(|subdir| *subdir != Subdir::NoArch).or_else(Subdir::current);
-    Ok(Lock::of_records(platform.unwrap_or(Subdir::NoArch), &records)?.to_text())
+    let lock = Lock::of_records(platform.unwrap_or(Subdir::NoArch), &records)?;
+    Ok(lock.with_distributions(&distributions).to_text())
 }
 
 /// The channel's URL: the package's, without the subdir and the file name.

@@ -10,17 +10,17 @@ use rattler_conda_types::PrefixRecord;
 use serde::Deserialize;
 
 use super::Detail;
-use crate::prefix::{Prefix, PrefixError};
+use crate::prefix::{Prefix, PrefixError, distributions};
 
 /// Lines for the `pip:` list, sorted by name: of all distributions, or of those that pip was asked for. Records that pip
 /// has replaced are taken out.
-pub(super) fn distributions(
+pub(super) fn lines(
     prefix: &Prefix,
     records: &mut Vec<PrefixRecord>,
     detail: Detail,
 ) -> Result<Vec<String>, PrefixError> {
     let mut found = BTreeSet::new();
-    for site in sites(prefix.path())? {
+    for site in distributions::sites(prefix.path())? {
         for entry in fs_err::read_dir(&site)? {
             let path = entry?.path();
             if is_metadata(&path) {
@@ -43,25 +43,6 @@ pub(super) fn distributions(
         }
     }
     Ok(lines.into_values().collect())
-}
-
-/// The directories that pip installs into.
-fn sites(prefix: &Path) -> Result<Vec<PathBuf>, PrefixError> {
-    let mut sites = vec![prefix.join("Lib").join("site-packages")];
-    let library = prefix.join("lib");
-    if library.is_dir() {
-        for entry in fs_err::read_dir(&library)? {
-            let entry = entry?;
-            if entry.file_name().to_string_lossy().starts_with("python3") || entry.file_name() == "python2.7" {
-                sites.push(entry.path().join("site-packages"));
-            }
-        }
-    }
-    sites.retain(|site| site.is_dir());
-    // Where the file system does not tell `Lib` from `lib`, and where a link leads from one to another.
-    let mut seen = BTreeSet::new();
-    sites.retain(|site| seen.insert(fs_err::canonicalize(site).unwrap_or_else(|_| site.clone())));
-    Ok(sites)
 }
 
 fn is_metadata(path: &Path) -> bool {

@@ -30,6 +30,7 @@ use tokio::sync::mpsc;
 
 use super::{
     InstallError, Options,
+    link::wheel,
     package::invalid,
     record::{self, Own},
     stage::Stage,
@@ -37,7 +38,7 @@ use super::{
 };
 use crate::{
     plan::Plan,
-    prefix::Prefix,
+    prefix::{Prefix, distributions},
     progress::{Event, Progress},
     system,
 };
@@ -158,7 +159,7 @@ pub(super) async fn compile(
     else {
         return Ok(Compiled::default());
     };
-    let mut records = records(plan, stage, finished)?;
+    let mut records = records(stage, finished)?;
     let modules = modules(&records, stage, &python)?;
     if modules.is_empty() {
         return Ok(Compiled::default());
@@ -171,7 +172,7 @@ pub(super) async fn compile(
     let (compiled, entries) = run(&shared, workers).await?;
     for (number, entries) in entries {
         if let Some((record, own)) = records.get_mut(&number) {
-            add(record, own, entries, &shared.stage, plan.link[number].dist_name(), finished[number].built)?;
+            add(record, own, entries, &shared.stage, finished[number].built)?;
         }
     }
     Ok(compiled)
@@ -194,11 +195,11 @@ fn interpreter<'a>(
 /// Records, by their package's number in the plan.
 type Records = BTreeMap<usize, (PrefixRecord, Own)>;
 
-/// The records of the noarch python packages in the stage.
-fn records(plan: &Plan, stage: &Stage, finished: &[Finished]) -> Result<Records, InstallError> {
+/// The records of the noarch python packages in the stage, wheels among them.
+fn records(stage: &Stage, finished: &[Finished]) -> Result<Records, InstallError> {
     let noarch = |package: &&Finished| package.record.repodata_record.package_record.noarch.is_python();
     let read = |package: &Finished| {
-        let path = stage.root().join("conda-meta").join(format!("{}.json", plan.link[package.number].dist_name()));
+        let path = stage.root().join("conda-meta").join(distributions::record_name(&package.record));
         Ok((package.number, record::read(&path)?))
     };
     finished.iter().filter(noarch).map(read).collect()
@@ -265,13 +266,21 @@ fn add(
     own: &Own,
     entries: Vec<PathsEntry>,
     stage: &Stage,
-    dist_name: String,
     built: Option<i64>,
 ) -> Result<(), InstallError> {
-    record.paths_data.paths.extend(entries);
-    record.paths_data.paths.sort_by(|one, other| one.relative_path.cmp(&other.relative_path));
+    let paths = &mut record.paths_data.paths;
+    paths.extend(entries);
+    paths.sort_by(|one, other| one.relative_path.cmp(&other.relative_path));
+    let is_wheel = distributions::is_distribution(&record.repodata_record.package_record);
+    if let Some(number) = paths.iter().position(|entry| is_wheel && distributions::is_list(&entry.relative_path)) {
+        // What pip uninstalls is what the distribution's own list has.
+        let target = paths[number].relative_path.clone();
+        let text = wheel::list(paths, &target);
+        record::write(&stage.root().join(&target), text.as_bytes(), built.unwrap_or(0))?;
+        paths[number] = wheel::written(target, text.as_bytes());
+    }
     record::list_files(record);
-    let path = stage.root().join("conda-meta").join(format!("{dist_name}.json"));
+    let path = stage.root().join("conda-meta").join(distributions::record_name(record));
     record::write(&path, &record::render(record, own)?, built.unwrap_or(0))
 }
 

@@ -202,11 +202,10 @@ pub(super) struct Cached {
 /// Reads what a package of the cache holds.
 pub(super) fn read(place: &Path) -> io::Result<Cached> {
     let (mut info, seal) = (Info::default(), Seal::read(place)?);
-    for name in ["info/index.json", "info/link.json"] {
-        match read_if_there(&place.join(name))? {
-            Some(content) => info.take(Path::new(name), content.len() as u64, content.as_slice())?,
-            None if seal.info.contains_key(name) => return Err(invalid(format!("`{name}` is missing"))),
-            None => {}
+    for name in ["info/index.json", "info/link.json", Info::WHEEL] {
+        if seal.info.contains_key(name) {
+            let content = read_if_there(&place.join(name))?;
+            info.put(name, content.ok_or_else(|| invalid(format!("`{name}` is missing")))?);
         }
     }
     let contents = contents::parse(&fs_err::read(place.join(contents::NAME))?)?;

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     plan::Plan,
-    prefix::Prefix,
+    prefix::{Prefix, distributions},
     system::{self, Attributes},
 };
 
@@ -84,24 +84,25 @@ impl<'a> Change<'a> {
     pub(super) fn new(plan: &'a Plan, prefix: &Prefix, stage: &Stage, time: i64) -> Result<Self, InstallError> {
         // Where no prefix is, all is new, and no path need be looked at.
         let new = if prefix.path().exists() { stage.paths() } else { Vec::new() };
-        let known: HashSet<PathBuf> = plan.unlink.iter().chain(&plan.keep).flat_map(record::files).cloned().collect();
-        let kept: HashSet<&PathBuf> = plan.keep.iter().flat_map(record::files).collect();
+        let (unlink, keep) = (plan.unlink.iter().chain(&plan.pip.unlink), plan.keep.iter().chain(&plan.pip.keep));
+        let known: HashSet<PathBuf> = unlink.clone().chain(keep.clone()).flat_map(record::files).cloned().collect();
+        let kept: HashSet<&PathBuf> = keep.clone().flat_map(record::files).collect();
         let mut replaced = check(prefix.path(), &new, &known, &kept)?;
         // Byte code that python wrote when a module was first run is nobody's loss.
         replaced.retain(|path| path.parent().is_none_or(|parent| !parent.ends_with("__pycache__")));
         let stays: HashSet<&PathBuf> = new.iter().chain(kept.iter().copied()).collect();
         let (mut gone, mut hollow, mut modules) = (HashSet::new(), HashSet::new(), HashSet::new());
-        for old in &plan.unlink {
+        for old in unlink {
             let files = record::files(old).filter(|path| super::stage::is_inside(path) && !stays.contains(path));
             gone.extend(files.cloned());
             modules
                 .extend(record::files(old).filter(|path| path.extension().is_some_and(|kind| kind == "py")).cloned());
-            gone.insert(Path::new("conda-meta").join(old.file_name()));
+            gone.insert(Path::new("conda-meta").join(distributions::record_name(old)));
             let directories = record::directories(old).map(|entry| entry.relative_path.clone());
             hollow.extend(directories.filter(|path| super::stage::is_inside(path)));
         }
         let new = new.into_iter().collect();
-        let settled = directories(&plan.keep);
+        let settled = directories(keep);
         Ok(Self { prefix: prefix.path().to_owned(), kept, gone, modules, new, settled, hollow, replaced, time })
     }
 
@@ -323,7 +324,7 @@ impl<'a> Change<'a> {
 }
 
 /// The directories that packages have something in, or name.
-fn directories(records: &[PrefixRecord]) -> HashSet<PathBuf> {
+fn directories<'a>(records: impl Iterator<Item = &'a PrefixRecord>) -> HashSet<PathBuf> {
     let mut found = HashSet::new();
     for record in records {
         let parents = record::files(record).filter_map(|path| path.parent());

@@ -1,6 +1,7 @@
 //! Puts the entries of one package into the stage: the place, the prefix, the mode, the time.
 
 mod cached;
+pub(super) mod wheel;
 
 use std::{
     borrow::Cow,
@@ -16,6 +17,7 @@ use rattler_conda_types::{
 };
 use rattler_digest::{Sha256, Sha256Hash, compute_bytes_digest};
 
+use self::wheel::Request;
 use super::{
     InstallError, OutwardLinks,
     package::{Info, Listed, Package, Placeholder, invalid},
@@ -236,6 +238,9 @@ impl<'a> Linking<'a> {
     fn target(&self, path: &Path) -> Result<PathBuf, LinkError> {
         let noarch = self.package.as_ref().is_some_and(Package::is_noarch_python);
         let target = match self.python.filter(|_| noarch) {
+            Some(python) if self.package.as_ref().is_some_and(|package| package.wheel.is_some()) => {
+                wheel::target(path, python)
+            }
             Some(python) => python.get_python_noarch_target_path(path).into_owned(),
             None => path.to_owned(),
         };
@@ -255,6 +260,10 @@ impl<'a> Linking<'a> {
         target: PathBuf,
         place: &Path,
     ) -> Result<PathsEntry, LinkError> {
+        let is_of_a_wheel = self.package.as_ref().is_some_and(|package| package.wheel.is_some());
+        if is_of_a_wheel && listed.placeholder.is_some() {
+            return self.script(source, listed, target, place);
+        }
         let File { content, size, executable, modified } = source;
         let mode = if executable { 0o755 } else { 0o644 };
         let mut file = self.stage.create(place, mode).map_err(disk)?;
@@ -364,8 +373,8 @@ impl<'a> Linking<'a> {
     }
 
     /// What `paths.json` lists and the archive does not hold as files: empty directories; then the commands of
-    /// entry points. Anything else missing is damage.
-    pub(super) fn finish(mut self) -> Result<Linked, LinkError> {
+    /// entry points, and what a wheel's `.dist-info` gets. Anything else missing is damage.
+    pub(super) fn finish(mut self, request: Option<&Request>) -> Result<Linked, LinkError> {
         let Some(mut package) = self.package.take() else {
             return Err(invalid("the archive is empty").into());
         };
@@ -379,6 +388,10 @@ impl<'a> Linking<'a> {
             self.empty_directory(&listed)?;
         }
         self.entry_points()?;
+        let wheel = self.package.as_ref().and_then(|package| package.wheel.clone());
+        if let (Some(wheel), Some(request)) = (wheel, request) {
+            self.dist_info(&wheel.dist_info, request)?;
+        }
         self.paths.sort_by(|one, other| one.relative_path.as_os_str().cmp(other.relative_path.as_os_str()));
         match self.package {
             Some(package) => Ok(Linked { package, paths: self.paths, hard_linked: self.hard_linked, own: self.own }),

@@ -19,7 +19,7 @@ use rattler_conda_types::{
 };
 use rattler_digest::{Md5Hash, Sha256Hash};
 
-use super::stage::Paths;
+use super::{stage::Paths, unpack::wheel::Wheel};
 
 /// No file of [`Info::NAMES`] is larger than this, in bytes; one that says it is must not fill the memory.
 const LARGEST: u64 = 256 << 20;
@@ -41,6 +41,14 @@ impl Info {
         "info/no_link",
         "info/no_softlink",
     ];
+
+    /// What only a wheel has. No archive brings it: reading a wheel makes it.
+    pub(super) const WHEEL: &str = "info/mlconda-wheel.json";
+
+    /// Gives a file that is in no archive.
+    pub(super) fn put(&mut self, name: &'static str, content: Vec<u8>) {
+        self.files.insert(name, content);
+    }
 
     /// The files.
     pub(super) fn files(&self) -> impl Iterator<Item = (&str, &[u8])> {
@@ -99,7 +107,8 @@ impl Info {
             Some(NoArchLinks::Python(python)) => python.entry_points,
             _ => Vec::new(),
         };
-        Ok(Package { index, paths: Paths::default(), entry_points })
+        let wheel = self.files.get(Self::WHEEL).map(|text| serde_json::from_slice(text)).transpose()?;
+        Ok(Package { index, paths: Paths::default(), entry_points, wheel })
     }
 
     /// The paths of a package from before `paths.json`. What is a link, the archive tells later.
@@ -164,6 +173,8 @@ pub(super) struct Package {
     pub(super) paths: Paths<Listed>,
     /// Commands that linking makes (noarch python).
     pub(super) entry_points: Vec<EntryPoint>,
+    /// What only a wheel has.
+    pub(super) wheel: Option<Wheel>,
 }
 
 impl Package {
@@ -174,7 +185,7 @@ impl Package {
 
     /// Whether this is the interpreter that noarch packages are linked for.
     pub(super) fn is_python(&self) -> bool {
-        self.index.name.as_normalized() == "python"
+        self.wheel.is_none() && self.index.name.as_normalized() == "python"
     }
 
     /// The record of the package, with what the lock knows of its archive.

@@ -25,6 +25,7 @@ use super::{InstallError, link::Linked};
 use crate::{
     lock::{Digest, LockedPackage},
     network,
+    prefix::distributions,
 };
 
 /// What a record holds besides conda's fields, which have no word for it; other tools pass over the field `mlconda`. It
@@ -58,7 +59,7 @@ pub(super) fn record(
     let record = RepoDataRecord {
         package_record: linked.package.record(locked.size.or(size), sha256, md5)?,
         identifier: locked.file_name.parse().map_err(super::package::invalid)?,
-        channel: Some(channel(&url)),
+        channel: Some(if locked.is_distribution() { distributions::CHANNEL.to_owned() } else { channel(&url) }),
         url,
     };
     let mut record = PrefixRecord::from_repodata_record(record, Vec::new());

@@ -67,11 +67,28 @@ pub(super) async fn run(
     let Some(shell) = shells.into_iter().find(|shell| shell.is_file()) else {
         return Err(InstallError::NoShell { package: name.to_owned(), script: relative });
     };
-    // Into a file without a name, not a pipe: a pipe would have us wait for whatever the script leaves running.
-    let mut output = nameless(prefix)?;
-    let process = Command::new(&shell)
+    let mut command = command(&shell, prefix, told);
+    command
         .args(["-c", "umask 022 && exec \"$0\" \"$1\""])
         .args([&shell, &script])
+        .env("PKG_NAME", name)
+        .env("PKG_VERSION", record.version.as_str().as_ref())
+        .env("PKG_BUILDNUM", record.build_number.to_string());
+    let (status, output) = end(command, prefix).await?;
+    if !status.success() {
+        let status = status.to_string();
+        return Err(InstallError::Script { package: name.to_owned(), script: relative, status, output });
+    }
+    let messages = prefix.join(".messages.txt");
+    let text = fs_err::read_to_string(&messages).ok();
+    system::remove_if_there(&messages)?;
+    Ok(text.filter(|text| !text.trim().is_empty()))
+}
+
+/// A program in the world that scripts are promised.
+pub(super) fn command(program: &Path, prefix: &Path, told: Told<'_>) -> Command {
+    let mut command = Command::new(program);
+    command
         .current_dir(prefix)
         .env_clear()
         .envs(told.variables.iter().map(|(name, value)| (name, value)))
@@ -84,28 +101,26 @@ pub(super) async fn run(
         .env("TZ", "UTC")
         // Byte code is compiled already, or not wanted.
         .env("PYTHONDONTWRITEBYTECODE", "1")
-        .env("PYTHONHASHSEED", "0")
-        .env("PKG_NAME", name)
-        .env("PKG_VERSION", record.version.as_str().as_ref())
-        .env("PKG_BUILDNUM", record.build_number.to_string())
-        .stdin(Stdio::null())
-        .stdout(output.try_clone()?)
-        .stderr(output.try_clone()?)
-        .process_group(0)
+        .env("PYTHONHASHSEED", "0");
+    command
+}
+
+/// Runs a program to its end, and gives what it said if it failed.
+pub(super) async fn end(mut command: Command, prefix: &Path) -> io::Result<(ExitStatus, String)> {
+    // Into a file without a name, not a pipe: a pipe would have us wait for whatever the script leaves running.
+    let mut output = nameless(prefix)?;
+    command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?).process_group(0);
+    let program = Path::new(command.get_program()).to_owned();
+    let process = command
         .spawn()
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot run `{}`: {error}", script.display())))?;
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot run `{}`: {error}", program.display())))?;
     let status = Running::new(process).end().await?;
+    let mut words = Vec::new();
     if !status.success() {
-        let mut words = Vec::new();
         // That it failed is what matters, not that its words are lost.
         let _ = output.seek(SeekFrom::Start(0)).and_then(|_| output.read_to_end(&mut words));
-        let (words, status) = (String::from_utf8_lossy(&words).into_owned(), status.to_string());
-        return Err(InstallError::Script { package: name.to_owned(), script: relative, status, output: words });
     }
-    let messages = prefix.join(".messages.txt");
-    let text = fs_err::read_to_string(&messages).ok();
-    system::remove_if_there(&messages)?;
-    Ok(text.filter(|text| !text.trim().is_empty()))
+    Ok((status, String::from_utf8_lossy(&words).into_owned()))
 }
 
 /// A script or program that runs, in a process group of its own. Dropping it kills it, and what it has started.

@@ -55,7 +55,7 @@ impl Sharing {
             (near.len() > 1 && cache.and_then(self::device) != Some(device)).then_some((*prefix, beside, near))
         })?;
         let mut counts: HashMap<Sha256Hash, usize> = HashMap::new();
-        for package in members.iter().flat_map(|plan| &plan.link) {
+        for package in members.iter().flat_map(|plan| plan.archives()) {
             if let Digest::Sha256(hash) = package.digest {
                 *counts.entry(hash).or_default() += 1;
             }

@@ -1,13 +1,16 @@
 //! A package's archive, as a stream of entries.
 //!
 //! A `.conda` file is a zip of two `.tar.zst`, of which `info` is read first whatever their order. A `.tar.bz2`
-//! is one stream; where its `info/` does not come first, it is read twice.
+//! is one stream; where its `info/` does not come first, it is read twice. A wheel is a zip whose members are read one by
+//! one, as those of the conda package that it would be ([`wheel`]).
 
 mod bzip2;
 mod spare;
 mod tar;
 #[cfg(test)]
 mod tests;
+pub(super) mod wheel;
+mod window;
 
 use std::{
     borrow::Cow,
@@ -66,6 +69,11 @@ impl Archive {
         }
     }
 
+    /// Writes all of it somewhere else.
+    pub(super) fn copy_to(&self, to: &mut impl io::Write) -> io::Result<u64> {
+        io::copy(&mut self.open()?, to)
+    }
+
     /// Reads some bytes from a place; 0 at the end.
     fn read_at(&self, buffer: &mut [u8], place: u64) -> io::Result<usize> {
         let file = match self {
@@ -121,6 +129,9 @@ pub(super) trait Sink {
 
 /// Reads an archive into a sink, on this thread and on cores that are spare.
 pub(super) fn unpack<S: Sink>(archive: &Archive, file_name: &str, spare: &Spare, sink: &mut S) -> Result<(), S::Error> {
+    if file_name.ends_with(".whl") {
+        return wheel::unpack(archive, file_name, sink);
+    }
     if file_name.ends_with(".conda") {
         let mut info = Info::default();
         read_info(stream_conda_info(archive.open()?).map_err(extract_error)?.into_inner(), &mut info)?;

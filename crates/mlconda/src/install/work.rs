@@ -24,8 +24,8 @@ use tokio::sync::mpsc;
 
 use super::{
     InstallError, Options, OutwardLinks, cache, fetch,
-    link::{LinkError, Linked, Linking},
-    record, script,
+    link::{LinkError, Linked, Linking, wheel::Request},
+    pip, record, script,
     source::{Origin, Place, Sources, Trouble, blame, prove},
     stage::Stage,
     unpack::{Spare, unpack},
@@ -34,12 +34,13 @@ use crate::{
     lock::{LockedPackage, linking_order},
     network::Client,
     plan::{Order, Plan},
+    prefix::distributions,
     progress::{Event, Progress},
 };
 
 /// A package that is in the stage.
 pub(super) struct Finished {
-    /// Its number in [`Plan::link`].
+    /// Its number in [`Plan::archives`].
     pub(super) number: usize,
     /// Its record, without the list of its files, which is on disk by now.
     pub(super) record: PrefixRecord,
@@ -80,6 +81,8 @@ enum Outcome {
 /// What the threads share.
 struct Shared {
     packages: Vec<LockedPackage>,
+    /// What the lock says of those of them that are wheels; these are the last ones.
+    requests: Vec<Request>,
     specs: Vec<String>,
     sources: Sources,
     outward_links: OutwardLinks,
@@ -118,10 +121,12 @@ pub(super) async fn link_all(
     progress: &dyn Progress,
 ) -> Result<Vec<Finished>, InstallError> {
     stage.directory(Path::new("conda-meta"))?;
+    let packages = plan.archives();
     let (jobs, jobs_end) = mpsc::channel(options.threads.get() * 2);
     let (outcomes, mut outcomes_end) = mpsc::unbounded_channel();
     let shared = Arc::new(Shared {
-        packages: plan.link.clone(),
+        packages,
+        requests: plan.pip.link.iter().map(|wheel| pip::request(wheel, &plan.pip.requested)).collect(),
         specs: plan.specs.clone(),
         sources: Sources::new(options),
         outward_links: options.outward_links,
@@ -309,7 +314,7 @@ impl Shared {
                 return Outcome::PythonWanted(Job { number, place, attempt });
             }
             Err(error) => Err(error),
-            Ok(()) => linking.finish(),
+            Ok(()) => linking.finish(self.request(number)),
         };
         match (linked.and_then(|linked| self.record(number, linked, size, origin)), place) {
             (Ok(finished), _) => Outcome::Finished(Box::new(finished)),
@@ -322,6 +327,11 @@ impl Shared {
             }
             (Err(error), _) => Outcome::Failed(failure(package, error)),
         }
+    }
+
+    /// What the lock says of a wheel.
+    fn request(&self, number: usize) -> Option<&Request> {
+        self.requests.get(number.checked_sub(self.packages.len() - self.requests.len())?)
     }
 
     /// What a package that cannot be linked comes to: another attempt, or the end.
@@ -355,13 +365,16 @@ impl Shared {
             let message = format!("it says that it is `{}` {}", index.name.as_normalized(), index.version.as_str());
             return Err(super::package::invalid(message).into());
         }
-        let spec = record::requested(&self.specs, &package.name);
+        let spec = match self.request(number) {
+            Some(request) => request.requested.then_some(package.name.as_str()),
+            None => record::requested(&self.specs, &package.name),
+        };
         let built = linked.package.built();
         let is_python = linked.package.is_python();
         let shared = if origin.is_some_and(Origin::is_free) { linked.hard_linked } else { 0 };
         let own = std::mem::take(&mut linked.own);
         let mut record = record::record(package, linked, size, spec)?;
-        let path = self.stage.root().join("conda-meta").join(format!("{}.json", package.dist_name()));
+        let path = self.stage.root().join("conda-meta").join(distributions::record_name(&record));
         record::write(&path, &record::render(&record, &own)?, built.unwrap_or(0))?;
         if is_python {
             let info = PythonInfo::from_python_record(&record.repodata_record.package_record, self.platform)
@@ -391,6 +404,16 @@ pub(super) fn kept_python(plan: &Plan) -> Option<PythonInfo> {
     PythonInfo::from_python_record(python, plan.platform).ok()
 }
 
+/// The interpreter that will be in the prefix, if one will.
+pub(super) fn python(plan: &Plan, finished: &[Finished]) -> Option<PythonInfo> {
+    let of_conda = finished.iter().filter(|package| package.number < plan.link.len());
+    let mut records = of_conda.map(|package| &package.record.repodata_record.package_record);
+    match records.find(|record| record.name.as_normalized() == "python") {
+        Some(record) => PythonInfo::from_python_record(record, plan.platform).ok(),
+        None => kept_python(plan),
+    }
+}
+
 /// Whether a path has content of its own: for a soft link, some packages give the size of what it points to.
 fn is_file(entry: &PathsEntry) -> bool {
     !matches!(entry.path_type, PathType::SoftLink | PathType::Directory)
@@ -402,12 +425,13 @@ pub(super) fn has_scripts(stage: &Stage, records: &[&PrefixRecord]) -> bool {
     names.into_iter().any(|name| stage.root().join(script::path(name, script::When::PostLink)).is_file())
 }
 
-/// All packages of the prefix to be, those that stay among them, in linking order, by name.
+/// All conda packages of the prefix to be, those that stay among them, in linking order, by name.
 pub(super) fn order(plan: &Plan, finished: &[Finished]) -> Vec<String> {
     if plan.order == Order::Lock {
         return plan.names.clone();
     }
     let records = finished.iter().map(|package| &package.record).chain(&plan.keep);
+    let records = records.filter(|record| !distributions::is_distribution(&record.repodata_record.package_record));
     let records: Vec<_> = records.map(|record| record.repodata_record.clone()).collect();
     linking_order(&records).into_iter().map(|record| record.package_record.name.as_normalized().to_owned()).collect()
 }

@@ -188,7 +188,7 @@ impl LockFile {
         }
         let mut subdirs = records.iter().filter_map(|record| record.package_record.subdir.parse().ok());
         let platform = subdirs.find(|subdir| *subdir != Subdir::NoArch).unwrap_or(Subdir::NoArch);
-        let lock = Lock::of_records(platform, &records)?;
+        let lock = Lock::of_records(platform, &records)?.with_distributions(&prefix.distributions()?);
         Ok(Self::of(Lock { variables: prefix.variables()?, ..lock }, path, LockKind::Prefix))
     }
 

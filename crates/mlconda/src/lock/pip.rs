@@ -9,10 +9,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rattler_conda_types::{PrefixRecord, Subdir};
 use rattler_digest::{Sha256, Sha256Hash, parse_digest_from_hex};
 use url::Url;
 
-use super::Expansion;
+use super::{Digest, Expansion, LockedPackage};
+use crate::prefix::distributions;
 
 /// A package of the `pip:` list, or one that such a package needs, for the lock's platform and python.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +88,68 @@ impl LockedPip {
             PipSource::Archive { url, .. } => file_name(url),
             PipSource::Git { .. } | PipSource::Directory { .. } => None,
         }
+    }
+
+    /// What it is called where conda packages are named by NAME-VERSION-BUILD.
+    pub fn dist_name(&self) -> String {
+        let version = self.version.as_deref().map(|version| format!("-{}", version.replace('-', "_")));
+        format!("{}{}-{}", self.name, version.unwrap_or_default(), distributions::BUILD)
+    }
+
+    /// What a record of the prefix says of where it came from.
+    pub(crate) fn of_record(record: &PrefixRecord) -> Option<Self> {
+        let (known, package) = (&record.repodata_record, &record.repodata_record.package_record);
+        let is_direct = record.files.iter().any(|path| path.ends_with("direct_url.json"));
+        let source = if known.url.scheme().starts_with("git+") {
+            git(known.url.as_str().strip_prefix("git+")?).ok()?
+        } else if is_direct && package.sha256.is_none() && known.url.scheme() == "file" {
+            let is_editable = known.url.fragment() == Some("editable");
+            let mode = if is_editable { DirectoryMode::Editable } else { DirectoryMode::Copied };
+            PipSource::Directory { path: known.url.to_file_path().ok()?, mode }
+        } else {
+            let origin = if is_direct { Origin::Direct } else { Origin::Index };
+            PipSource::Archive { url: known.url.clone(), sha256: package.sha256, size: package.size, origin }
+        };
+        let (name, version) = (package.name.as_normalized().to_owned(), Some(package.version.to_string()));
+        Some(Self { name, version, source, requires: Vec::new(), requires_python: None })
+    }
+
+    /// What tells it from another of the same name, as a URL.
+    pub(crate) fn identity(&self) -> Option<Url> {
+        match &self.source {
+            PipSource::Archive { url, .. } => Some(url.clone()),
+            PipSource::Git { repository, commit, subdirectory } => {
+                let mut url = repository.clone();
+                url.set_path(&format!("{}@{commit}", repository.path()));
+                url.set_fragment(subdirectory.as_ref().map(|path| format!("subdirectory={path}")).as_deref());
+                Some(url)
+            }
+            PipSource::Directory { path, mode } => {
+                let mut url = Url::from_file_path(path).ok()?;
+                url.set_fragment((*mode == DirectoryMode::Editable).then_some("editable"));
+                Some(url)
+            }
+        }
+    }
+
+    /// An archive as what an installation fetches and checks; a wheel, as what it links, too. What has no
+    /// archive is none.
+    pub(crate) fn as_package(&self) -> Option<LockedPackage> {
+        let PipSource::Archive { url, sha256, size, .. } = &self.source else { return None };
+        let file_name = self.file_name()?;
+        Some(LockedPackage {
+            name: self.name.clone(),
+            // What a record can have; in names of files, a dash parts one field from the next.
+            version: self.version.as_deref().unwrap_or("0").replace('-', "_"),
+            build: distributions::BUILD.to_owned(),
+            // Of no subdir: it waits for python as noarch packages do.
+            subdir: Subdir::NoArch,
+            file_name,
+            url: url.clone(),
+            digest: sha256.map_or(Digest::Unknown, Digest::Sha256),
+            size: *size,
+            record: None,
+        })
     }
 
     /// Whether it is a wheel: what is to be installed is in the archive as it is.

@@ -16,7 +16,10 @@ use super::{
     records::{Entry, Package},
     strangers,
 };
-use crate::progress::{Event, Progress};
+use crate::{
+    prefix::distributions,
+    progress::{Event, Progress},
+};
 
 /// A thread reads pieces of this size, in bytes.
 const BUFFER: usize = 256 << 10;
@@ -65,8 +68,10 @@ impl<'a> Claims<'a> {
     }
 
     /// Brings the claims of each path into the order in which packages are linked.
-    pub(super) fn settle(&mut self, order: &HashMap<&str, usize>) {
-        let rank = |claim: &Claim<'_>| order.get(claim.package.name()).copied().unwrap_or(usize::MAX);
+    pub(super) fn settle(&mut self, order: &HashMap<(bool, &str), usize>) {
+        let rank = |claim: &Claim<'_>| {
+            order.get(&(claim.package.is_distribution(), claim.package.name())).copied().unwrap_or(usize::MAX)
+        };
         self.all.sort_by_key(|claim| (claim.entry.path.as_path(), rank(claim)));
         self.is_ordered = true;
     }
@@ -216,7 +221,8 @@ fn is_of_the_environment(path: &Path) -> bool {
     let in_meta = path.parent() == Some(Path::new("conda-meta"));
     let is_own =
         |name: &std::ffi::OsStr| ["history", "state", crate::install::commit::PENDING].iter().any(|own| name == *own);
-    in_meta && (path.extension().is_some_and(|each| each == "json") || path.file_name().is_some_and(is_own))
+    let is_record = |kind: &std::ffi::OsStr| kind == "json" || kind == distributions::EXTENSION;
+    in_meta && (path.extension().is_some_and(is_record) || path.file_name().is_some_and(is_own))
 }
 
 /// Tells of the paths that are missing, and gives those that are files.

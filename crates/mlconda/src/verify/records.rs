@@ -18,7 +18,7 @@ use serde::Deserialize;
 use super::{Finding, Kind, each};
 use crate::{
     install::record::Own,
-    prefix::{Prefix, PrefixError},
+    prefix::{Prefix, PrefixError, distributions},
 };
 
 /// A package that is recorded.
@@ -37,6 +37,11 @@ impl Package {
     /// The name.
     pub(super) fn name(&self) -> &str {
         self.record.name.as_normalized()
+    }
+
+    /// Whether it is from no channel.
+    pub(super) fn is_distribution(&self) -> bool {
+        distributions::is_distribution(&self.record)
     }
 }
 
@@ -108,7 +113,8 @@ pub(super) fn read(
     threads: NonZero<usize>,
     findings: &mut Vec<Finding>,
 ) -> Result<Vec<Package>, PrefixError> {
-    let files = prefix.record_files()?;
+    let mut files = prefix.record_files()?;
+    files.extend(prefix.meta_files(distributions::EXTENSION)?);
     let mut packages: Vec<Package> = Vec::with_capacity(files.len());
     for (path, outcome) in files.iter().zip(each(&files, threads, || (), |(), path| read_one(path))) {
         match outcome {
@@ -119,9 +125,9 @@ pub(super) fn read(
             }
         }
     }
-    let mut by_name: HashMap<&str, &str> = HashMap::new();
+    let mut by_name: HashMap<(bool, &str), &str> = HashMap::new();
     for package in &packages {
-        if let Some(other) = by_name.insert(package.name(), &package.dist_name) {
+        if let Some(other) = by_name.insert((package.is_distribution(), package.name()), &package.dist_name) {
             findings.push(Finding::Twice { package: package.dist_name.clone(), other: other.to_owned() });
         }
     }

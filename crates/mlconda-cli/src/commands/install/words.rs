@@ -40,10 +40,12 @@ pub(super) fn tell_plan(plan: &Plan, prefix: &Prefix, context: &Context) -> Valu
     let old: Vec<String> = plan
         .unlink
         .iter()
+        .chain(&plan.pip.unlink)
         .map(|record| &record.repodata_record.package_record)
         .map(|record| format!("{}-{}-{}", record.name.as_normalized(), record.version, record.build))
         .collect();
-    let new: Vec<String> = plan.link.iter().map(mlconda::lock::LockedPackage::dist_name).collect();
+    let mut new: Vec<String> = plan.link.iter().map(mlconda::lock::LockedPackage::dist_name).collect();
+    new.extend(plan.pip.link.iter().chain(&plan.pip.build).map(mlconda::lock::LockedPip::dist_name));
     old.iter().for_each(|package| context.ui.say(&format!("- {package}")));
     new.iter().for_each(|package| context.ui.say(&format!("+ {package}")));
     let size = plan.download_size().map_or_else(String::new, |size| format!(" ({})", bytes(size)));

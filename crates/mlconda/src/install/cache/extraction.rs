@@ -116,7 +116,7 @@ impl<'a> Extraction<'a> {
     /// Takes all of a package that another cache holds.
     pub(super) fn copy(&mut self, cached: &Cached) -> io::Result<()> {
         self.make_parent(Path::new(Seal::NAME))?;
-        for name in Info::NAMES {
+        for name in Info::NAMES.into_iter().chain([Info::WHEEL]) {
             if let Some(content) = crate::install::read_if_there(&cached.place.join(name))? {
                 self.info(name, &content)?;
             }

@@ -7,7 +7,10 @@ use std::{
 };
 
 use bzip2::{Compression, read::BzDecoder, write::BzEncoder};
-use mlconda_test::package::{Archive as Form, PackageBuilder};
+use mlconda_test::{
+    package::{Archive as Form, PackageBuilder},
+    wheel::Wheel,
+};
 
 use super::{Archive, Entry, Info, Kind, Sink, Spare, unpack};
 use crate::install::cache;
@@ -187,4 +190,34 @@ fn names(directory: &Path) -> Vec<String> {
         fs_err::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
+}
+
+/// A wheel, changed at the last place that has these bytes: in its directory of members.
+fn changed(wheel: &Wheel, from: &[u8], to: &[u8]) -> Vec<u8> {
+    let mut bytes = wheel.bytes();
+    let place = bytes.windows(from.len()).rposition(|window| window == from).unwrap();
+    bytes[place..place + to.len()].copy_from_slice(to);
+    bytes
+}
+
+#[test]
+fn a_wheel_that_lies_about_itself_is_refused() {
+    let wheel = Wheel::new("small", "1.0").file("small/data.txt", "z".repeat(3000));
+    let file = "small-1.0-py3-none-any.whl";
+    let complaint = |bytes: &[u8]| read(bytes, file).unwrap_err().to_string();
+    assert_eq!(read(&wheel.bytes(), file).unwrap().len(), 4, "the paths, the file, and two of the metadata");
+    let (size, large, less) = (3000_u32.to_le_bytes(), u32::MAX.to_le_bytes(), 2999_u32.to_le_bytes());
+    assert!(complaint(&changed(&wheel, &size, &large)).contains("not as large as it says"));
+    assert!(read(&changed(&wheel, &size, &less), file).is_err());
+    assert!(read(b"no zip", file).is_err());
+    for (wheel, expected) in [
+        (Wheel::new("other", "1.0"), "its metadata are those of `other-1.0.dist-info`"),
+        (wheel.clone().file("more-1.0.dist-info/METADATA", ""), "it has metadata of several distributions"),
+        (
+            wheel.clone().file("small-1.0.dist-info/RECORD", "a,sha256=!,1\n"),
+            "the archive has members that lie over each other",
+        ),
+    ] {
+        assert_eq!(complaint(&wheel.bytes()), expected);
+    }
 }
