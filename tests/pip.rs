@@ -13,6 +13,7 @@ use mlconda_test::{
     index::{Index, Pages, Release},
     package::{Noarch, PackageBuilder},
     server::{Fault, Server, unreachable_url},
+    sha256_hex,
     wheel::{Sdist, StaticMetadata, Wheel},
 };
 
@@ -275,6 +276,78 @@ fn a_version_that_was_taken_back_is_locked_if_it_is_named_and_told() {
 }
 
 #[test]
+fn what_was_locked_is_installed_as_pip_would() {
+    let world = world();
+    let app =
+        Wheel::new("app", "1.0").requires("dep").requires("greet").entry_point("console_scripts", "app = app:main");
+    let app = app.file("app/__init__.py", "def main(): pass\n");
+    let local = Wheel::new("Local.Tool", "2.0").file("local_tool.py", "x = 1\n");
+    let local = local.write(&world.work().join("wheels")).unwrap();
+    let releases = [
+        app.into(),
+        Wheel::new("dep", "1.0").file("dep.py", "").into(),
+        Wheel::new("dep", "2.0").file("dep.py", "").into(),
+        Wheel::new("listed", "1.0").into(),
+        Wheel::new("Pinned", "3.0").into(),
+    ];
+    let server = serve(&world, &releases);
+    let archive = fs_err::read(world.path().join("index/files/pinned-3.0-py3-none-any.whl")).unwrap();
+    world.write("base.txt", &format!("listed\nlisted-not; python_version < '3'\n-c limits.txt\n{}\n", local.display()));
+    world.write("limits.txt", "dep<2\n");
+    write(&world, &["app", "-r base.txt", &format!("pinned==3.0 --hash=sha256:{}", sha256_hex(archive))]);
+    lock(&world, &Index::url(&server), &[]).success();
+    let install = || world.mlconda(["install", "env.lock", "-p", "../prefix"]);
+    assert!(install().success().stderr.contains("Linked 9 packages"));
+    let site = world.path().join("prefix/lib/python3.11/site-packages");
+    let requested = |name: &str| site.join(format!("{name}.dist-info/REQUESTED")).exists();
+    assert!(["app-1.0", "listed-1.0", "pinned-3.0", "local_tool-2.0"].into_iter().all(requested));
+    assert!(site.join("dep-1.0.dist-info").is_dir() && !requested("dep-1.0"), "it is only needed");
+    assert!(world.path().join("prefix/bin/app").is_file());
+    assert!(!site.join("pinned-3.0.dist-info/direct_url.json").exists());
+    assert!(site.join("local_tool-2.0.dist-info/direct_url.json").exists());
+    world.mlconda(["verify", "../prefix", "env.lock"]).success();
+    assert!(install().success().stderr.contains("is up to date: 9 packages"));
+    let listed = world.mlconda(["list", "-p", "../prefix"]).success().stdout;
+    let listed: Vec<_> = listed.lines().filter(|line| line.ends_with(" pypi")).map(str::to_owned).collect();
+    assert_eq!(listed.len(), 5, "{listed:?}");
+    assert_snapshot!(world.mlconda(["why", "listed", "env.lock"]).success().stdout, @"
+    listed 1.0 [pip] (690 bytes)
+
+    listed
+    ");
+    fs_err::write(site.join("dep.py"), "changed").unwrap();
+    assert!(world.mlconda(["verify", "../prefix", "env.lock"]).failure(1).stdout.contains("dep.py"));
+}
+
+#[test]
+fn what_was_locked_stays_until_it_is_renewed() {
+    let world = world();
+    let release = |name: &str, version: &str| Wheel::new(name, version);
+    let old = || vec![release("app", "1.0").requires("dep").into(), release("dep", "1.0").into()];
+    let mut all: Vec<Release> = old();
+    all.extend([release("app", "2.0").requires("dep").into(), release("dep", "2.0").into()]);
+    let versions = |lines: &[&str], arguments: &[&str], server: &Server| {
+        write(&world, lines);
+        lock(&world, &Index::url(server), arguments).success();
+        let lines = pip_lines(&world, "env.lock");
+        let files = lines.lines().filter_map(|line| line.split_once("/files/"));
+        files.map(|(_, file)| file.split("-py3").next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let server = serve(&world, &old());
+    assert_eq!(versions(&["app"], &[], &server), ["app-1.0", "dep-1.0"]);
+    let server = serve(&world, &all);
+    assert_eq!(versions(&["app  "], &[], &server), ["app-1.0", "dep-1.0"]);
+    let hash = sha256_hex(fs_err::read(world.path().join("index/files/app-2.0-py3-none-any.whl")).unwrap());
+    assert_eq!(versions(&["app", "dep>1"], &[], &server), ["app-1.0", "dep-2.0"]);
+    assert_eq!(versions(&["app", "dep<2"], &["--update", "App"], &server), ["app-2.0", "dep-1.0"]);
+    assert_eq!(versions(&["app<2", "dep"], &[], &server), ["app-1.0", "dep-1.0"]);
+    // A version that will not do for its hash is no reason for there to be no answer.
+    assert_eq!(versions(&[&format!("app --hash=sha256:{hash}")], &[], &server), ["app-2.0", "dep-2.0"]);
+    assert_eq!(versions(&["app<2", "dep<2"], &[], &server), ["app-1.0", "dep-1.0"]);
+    assert_eq!(versions(&["app"], &["--update"], &server), ["app-2.0", "dep-2.0"]);
+}
+
+#[test]
 fn requirements_files_are_read_and_count_for_the_input() {
     let world = world();
     let server = serve(&world, &[Wheel::new("a", "1.0").into(), Wheel::new("a", "2.0").into()]);
@@ -340,6 +413,10 @@ fn what_has_no_hash_is_locked_by_what_it_is() {
     # pip requirement: ./src/copied
     # pip requirement: ./wheels/local-1.0-py3-none-any.whl
     # pip requirement: git+file://[TEMP]/work/repo@v1#subdirectory=python&egg=repo
+    # pip requested: copied
+    # pip requested: local
+    # pip requested: mine
+    # pip requested: repo
     # size: [SIZE] local-1.0-py3-none-any.whl
     # pip copied @ ./src/copied
     # pip local @ file://[TEMP]/work/wheels/local-1.0-py3-none-any.whl --hash=sha256:[SHA256] --direct

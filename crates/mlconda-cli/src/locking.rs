@@ -250,7 +250,7 @@ pub(crate) fn lock(
     }
     let environments = targets.iter().map(|(environment, _)| environment);
     let locking =
-        pip::Locking { args, client: &client, repodata: &options, cache: directory.path(), context, progress };
+        pip::Locking { args, before, client: &client, repodata: &options, cache: directory.path(), context, progress };
     locking.lock(environments.zip(locks.iter_mut().map(|locked: &mut Locked| &mut locked.lock)))?;
     locks.iter().for_each(|locked| warn_of_secrets(&locked.lock, context));
     Ok(locks)

@@ -144,8 +144,11 @@ impl Graph {
         }
         let conda = lock.specs.iter().map(|spec| (names.conda(spec), spec));
         let pip = lock.pip_requirements.iter().map(|text| (names.requirement(text), text));
-        let asked =
-            conda.chain(pip).filter_map(|(package, spec)| Some((package?, Asked { spec: spec.clone(), place: None })));
+        let others = lock.pip_requested.iter().map(|name| (names.requirement(name), name));
+        let asked = conda
+            .chain(pip)
+            .chain(others)
+            .filter_map(|(package, spec)| Some((package?, Asked { spec: spec.clone(), place: None })));
         let asked = asked.collect();
         let mut graph = Self { packages, roots: Vec::new() };
         graph.set_roots(asked);
@@ -168,7 +171,14 @@ impl Graph {
             .pip
             .iter()
             .filter_map(|each| asked(names.requirement(&each.text), &each.text, &each.file, each.location.line));
-        let asked = conda.chain(pip).collect();
+        let mut asked: Vec<(usize, Asked)> = conda.chain(pip).collect();
+        // What stands in requirements files, only the lock knows by name.
+        for Root { package, asked: known } in &self.roots {
+            let Node { kind, name, .. } = &self.packages[*package];
+            let is_named = asked.iter().any(|(other, _)| other == package);
+            let of_lock = known.iter().find(|each| *kind == Kind::Pip && each.spec == *name && !is_named);
+            asked.extend(of_lock.map(|each| (*package, each.clone())));
+        }
         self.set_roots(asked);
         self
     }

@@ -29,6 +29,7 @@ pub use self::pip::{DirectoryMode, LockedPip, Origin, PipSource, normalize};
 pub(crate) use order::{dependency_name, linking_order};
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -106,6 +107,9 @@ pub struct Lock {
     pub packages: Vec<LockedPackage>,
     /// What pip was asked for, as written; only that for the lock's platform.
     pub pip_requirements: Vec<String>,
+    /// Names of packages of pip that were asked for, and that no line of [`Self::pip_requirements`] begins with: they stand in
+    /// requirements files, or only their sources know them. Normalized (PEP 503).
+    pub pip_requested: BTreeSet<String>,
     /// What comes from elsewhere than channels, as pip would install it, by name.
     pub pip: Vec<LockedPip>,
 }
@@ -230,6 +234,7 @@ impl Lock {
             expansions: environment.expansions.clone(),
             packages,
             pip_requirements: environment.pip.iter().map(|line| crate::pip::redacted(&line.text)).collect(),
+            pip_requested: BTreeSet::new(),
             pip: Vec::new(),
         })
     }
@@ -264,6 +269,16 @@ impl Lock {
         self
     }
 
+    /// The names of all packages of pip that were asked for.
+    pub(crate) fn requested(&self) -> BTreeSet<String> {
+        let name = |line: &String| {
+            let end = line.find(|each: char| !each.is_ascii_alphanumeric() && !"-_.".contains(each));
+            Some(normalize(&line[..end.unwrap_or(line.len())]))
+                .filter(|name| !name.is_empty() && !name.starts_with('-'))
+        };
+        self.pip_requirements.iter().filter_map(name).chain(self.pip_requested.iter().cloned()).collect()
+    }
+
     /// A lock that holds nothing.
     pub(crate) fn empty(platform: Subdir) -> Self {
         Self {
@@ -278,6 +293,7 @@ impl Lock {
             expansions: Vec::new(),
             packages: Vec::new(),
             pip_requirements: Vec::new(),
+            pip_requested: BTreeSet::new(),
             pip: Vec::new(),
         }
     }

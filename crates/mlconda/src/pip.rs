@@ -19,7 +19,7 @@ mod toml;
 mod tools;
 mod uv;
 
-use std::{io, path::Path};
+use std::{collections::BTreeSet, io, path::Path};
 
 use futures::{StreamExt, stream};
 use rattler_conda_types::Subdir;
@@ -44,7 +44,7 @@ use crate::{
     network::Client,
     progress::{Event, Progress},
     repodata::Access,
-    solve::Cutoff,
+    solve::{Cutoff, Previous},
 };
 
 /// How many servers are asked for sizes at once.
@@ -195,6 +195,8 @@ pub struct Options<'a> {
     pub exclude_newer: Option<Cutoff>,
     /// Whether the network may be asked.
     pub access: Access,
+    /// What was locked before: its versions are preferred, so that as little changes as must.
+    pub previous: Previous<'a>,
     /// Asks for sizes that the index does not tell.
     pub client: &'a Client,
 }
@@ -252,7 +254,21 @@ pub async fn lock(
     progress.event(Event::PipFinished { packages: packages.len() });
     report(&packages, host.platform, progress);
     lock.pip = packages;
+    lock.pip_requested = &requested(&requirements, &lock.pip) - &lock.requested();
     Ok(())
+}
+
+/// The names of the packages that are asked for: pip lists these apart from what they need. What is asked for by its place is
+/// known by it.
+fn requested(requirements: &Requirements, packages: &[LockedPip]) -> BTreeSet<String> {
+    let is_asked = |package: &LockedPip| {
+        let place = package.identity().map(String::from).unwrap_or_default();
+        requirements.entries.iter().filter(|entry| entry.role == Role::Asked).any(|entry| match &entry.name {
+            Some(name) => *name == package.name,
+            None => task::place_of(&entry.text) == task::place_of(&place),
+        })
+    };
+    packages.iter().filter(|package| is_asked(package)).map(|package| package.name.clone()).collect()
 }
 
 /// What an environment asks of pip, from the files that were read with it.

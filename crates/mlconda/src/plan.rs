@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 use rattler_conda_types::{GenericVirtualPackage, PackageName, PrefixRecord, Subdir};
 
 use crate::{
-    lock::{Digest, Lock, LockedPackage, LockedPip, Origin, PipSource, normalize},
+    lock::{Digest, Lock, LockedPackage, LockedPip, Origin, PipSource},
     network,
     pip::tags::{Tags, virtual_version},
     prefix::{Installed, Prefix, PrefixError, distributions},
@@ -223,7 +223,7 @@ impl<'a> Distributions<'a> {
         Ok(Self {
             is_stated: lock.input.is_some() || !lock.pip.is_empty(),
             wanted: &lock.pip,
-            requested: requested(lock),
+            requested: lock.requested(),
             stale: stale.map(|record| key(record).1).collect(),
             there,
             broken,
@@ -291,15 +291,6 @@ fn tags(lock: &Lock) -> Option<(Tags, String)> {
     let words = format!("python {} on {}{glibc}", python.version, lock.platform);
     let tags = Tags::new(lock.platform, &machine, &python.version, &python.build);
     tags.filter(|_| lock.platform != Subdir::NoArch).map(|tags| (tags, words))
-}
-
-/// The names of the distributions that were asked for. Those without a name, a directory say, are not among them.
-fn requested(lock: &Lock) -> BTreeSet<String> {
-    let name = |line: &String| {
-        let end = line.find(|each: char| !each.is_ascii_alphanumeric() && !"-_.".contains(each)).unwrap_or(line.len());
-        Some(normalize(&line[..end])).filter(|name| !name.is_empty() && !name.starts_with('-'))
-    };
-    lock.pip_requirements.iter().filter_map(name).collect()
 }
 
 /// Whether an installed package is the locked one.

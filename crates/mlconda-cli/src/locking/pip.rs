@@ -11,14 +11,16 @@ use mlconda::{
     pip::{self, Options, PipError, Tools, Uv},
     progress::Progress,
     repodata::RepodataOptions,
+    solve::Previous,
 };
 
-use super::LockingArgs;
+use super::{Before, LockingArgs};
 use crate::{report::CliError, settings::Context};
 
 /// What a list is locked with.
 pub(super) struct Locking<'a> {
     pub(super) args: &'a LockingArgs,
+    pub(super) before: &'a Before,
     pub(super) client: &'a Client,
     pub(super) repodata: &'a RepodataOptions,
     /// The cache directory.
@@ -35,17 +37,19 @@ impl Locking<'_> {
         locks: impl Iterator<Item = (&'e Environment, &'e mut Lock)>,
     ) -> Result<(), CliError> {
         let mut uv = None;
-        for (environment, lock) in locks.filter(|(environment, _)| !environment.pip.is_empty()) {
+        let with_lists = locks.enumerate().filter(|(_, (environment, _))| !environment.pip.is_empty());
+        for (index, (environment, lock)) in with_lists {
+            let previous = Previous { locks: self.before.of(index), renew: &self.before.renew };
             let host = Host { platform: lock.platform, virtual_packages: lock.virtual_packages.clone() };
             let resolver = match uv.take() {
                 Some(uv) => uv,
                 None => self.uv(environment)?,
             };
-            let resolver = match self.with(environment, &host, lock, &resolver) {
+            let resolver = match self.with(environment, &host, lock, previous, &resolver) {
                 Err(CliError::Library(mlconda::Error::Pip(PipError::NoInterpreter))) => {
                     let brought = self.brought(environment).map_err(|_| PipError::NoInterpreter)?;
                     let resolver = Uv { python: Some(brought.python), ..resolver };
-                    self.with(environment, &host, lock, &resolver)?;
+                    self.with(environment, &host, lock, previous, &resolver)?;
                     resolver
                 }
                 locked => {
@@ -58,13 +62,21 @@ impl Locking<'_> {
         Ok(())
     }
 
-    fn with(&self, environment: &Environment, host: &Host, lock: &mut Lock, uv: &Uv) -> Result<(), CliError> {
+    fn with(
+        &self,
+        environment: &Environment,
+        host: &Host,
+        lock: &mut Lock,
+        previous: Previous<'_>,
+        uv: &Uv,
+    ) -> Result<(), CliError> {
         let indexes = self.context.settings.pip_indexes();
         let options = Options {
             uv,
             indexes: &indexes,
             exclude_newer: self.args.exclude_newer,
             access: self.args.access(),
+            previous,
             client: self.client,
         };
         Ok(self.context.block_on_or_signal(pip::lock(environment, host, lock, &options, self.progress))??)

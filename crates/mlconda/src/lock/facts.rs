@@ -45,6 +45,7 @@ pub(super) fn render(lock: &Lock) -> String {
     }
     lock.specs.iter().for_each(|spec| line("spec", spec));
     lock.pip_requirements.iter().for_each(|requirement| line("pip requirement", requirement));
+    lock.pip_requested.iter().for_each(|name| line("pip requested", name));
     for (name, value) in &lock.variables {
         line("variable", &format!("{name}={}", serde_json::Value::from(value.as_str())));
     }
@@ -107,6 +108,7 @@ impl Facts {
             "channel" => self.lock.channels.push(value.to_owned()),
             "spec" => self.lock.specs.push(value.to_owned()),
             "pip requirement" => self.lock.pip_requirements.push(value.to_owned()),
+            "pip requested" => _ = self.lock.pip_requested.insert(super::normalize(value)),
             "channel priority" => {
                 self.lock.options.channel_priority =
                     value.parse().map_err(|error: ChannelPriorityError| error.to_string())?;

@@ -1,6 +1,12 @@
 //! One resolution: what uv is given, what it is asked again, and how its answer, or that it has none, is understood.
 
-use std::{collections::BTreeSet, io, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::Path,
+};
+
+use pep440_rs::Version;
 
 use super::{
     Indexes, Options, PipError,
@@ -15,8 +21,9 @@ use super::{
 };
 use crate::{
     environment::EnvironmentError,
-    lock::LockedPip,
+    lock::{LockedPip, Origin, PipSource, normalize},
     progress::{Event, Progress},
+    solve::{Previous, Renew},
 };
 
 /// A resolution, with all that it depends on.
@@ -51,21 +58,33 @@ impl Task<'_> {
             exclude_newer: self.options.exclude_newer,
             access: self.options.access,
         };
-        let places = self.write(&directory, &BTreeSet::new())?;
-        let mut outcome = uv.compile(&question, &known).await?;
+        let kept = self.kept();
+        match self.answer(&question, &known, &kept).await {
+            // What was locked is preferred, never forced: another version may have a file that will do.
+            Err(PipError::Unfit { .. }) if !kept.is_empty() => self.answer(&question, &known, "").await,
+            answer => answer,
+        }
+    }
+
+    /// An answer to the question, with the versions of `kept` where they will do.
+    async fn answer(&self, question: &Question<'_>, known: &str, kept: &str) -> Result<Vec<LockedPip>, PipError> {
+        let (uv, directory) = (self.options.uv, question.directory);
+        let places = self.write(directory, &BTreeSet::new())?;
+        prefer(directory, kept)?;
+        let mut outcome = uv.compile(question, known).await?;
         if !outcome.success {
             return Err(self.failure(&outcome, &places));
         }
         let mut text = fs_err::read_to_string(directory.join(uv::ANSWER))?;
         let asked = self.asked_for_extras(&outcome);
         if !asked.is_empty() {
-            fs_err::remove_file(directory.join(uv::ANSWER))?;
-            let places = self.write(&directory, &asked)?;
-            let second = uv.compile(&question, &known).await?;
+            prefer(directory, kept)?;
+            let places = self.write(directory, &asked)?;
+            let second = uv.compile(question, known).await?;
             if second.success {
                 text = fs_err::read_to_string(directory.join(uv::ANSWER))?;
                 outcome = second;
-            } else if !self.has_versions(&question, &asked, &known).await? {
+            } else if !self.has_versions(question, &asked, known).await? {
                 let names = asked.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
                 self.progress.event(Event::Warning(format!(
                     "what the extras of {names} need is not known, and not locked: conda has a version that the index lacks"
@@ -74,13 +93,38 @@ impl Task<'_> {
                 return Err(self.failure(&second, &places));
             }
         }
-        self.warn(&outcome, &asked);
-        let mut answer = self.read(&text, &directory)?;
+        let mut answer = self.read(&text, directory)?;
         answer.packages.retain(|package| !asked.contains(package.name.as_str()));
-        match answer.unfit.iter().find(|(name, _)| !asked.contains(name.as_str())) {
-            Some((package, files)) => Err(self.unfit(package, files)),
-            None => Ok(answer.packages),
+        if let Some((package, files)) = answer.unfit.iter().find(|(name, _)| !asked.contains(name.as_str())) {
+            return Err(self.unfit(package, files));
         }
+        self.warn(&outcome, &asked);
+        Ok(answer.packages)
+    }
+
+    /// What was locked and need not be renewed, as an answer that uv gave before. Of a package that several locks have, the
+    /// first one's version counts.
+    fn kept(&self) -> String {
+        let Previous { locks, renew } = self.options.previous;
+        let is_renewed = |name: &str| match renew {
+            Renew::Packages(names) => names.iter().any(|each| normalize(each) == name),
+            renew => renew.includes(name),
+        };
+        let mut versions = BTreeMap::new();
+        for package in locks.iter().flat_map(|lock| &lock.pip).filter(|package| !is_renewed(&package.name)) {
+            let version = package.version.as_ref().filter(|version| version.parse::<Version>().is_ok());
+            if let (PipSource::Archive { origin: Origin::Index, .. }, Some(version)) = (&package.source, version) {
+                versions.entry(&package.name).or_insert(version);
+            }
+        }
+        if versions.is_empty() {
+            return String::new();
+        }
+        let mut text = "lock-version = \"1.0\"\ncreated-by = \"mlconda\"\n".to_owned();
+        for (name, version) in versions {
+            text.push_str(&format!("\n[[packages]]\nname = \"{name}\"\nversion = \"{version}\"\n"));
+        }
+        text
     }
 
     /// Writes what uv reads; where in the file each requirement begins, in bytes. Of what conda provides, those in `by_version`
@@ -208,6 +252,12 @@ impl Task<'_> {
 /// The directory of the wheels that stand for what conda provides.
 const GIVEN: &str = "given";
 
+/// Lets uv know an answer of before, if there is one: it prefers what stands where the new one will be.
+fn prefer(directory: &Path, kept: &str) -> io::Result<()> {
+    let place = directory.join(uv::ANSWER);
+    if kept.is_empty() { crate::system::remove_if_there(&place) } else { fs_err::write(place, kept) }
+}
+
 /// The requirement that uv could not read: it says where it begins.
 fn unparsed<'a>(text: &str, places: &[(usize, &'a Entry)]) -> Option<&'a Entry> {
     let position = text.lines().next().filter(|line| line.starts_with("Couldn't parse"))?.rsplit_once("position ")?.1;
@@ -216,7 +266,7 @@ fn unparsed<'a>(text: &str, places: &[(usize, &'a Entry)]) -> Option<&'a Entry> 
 }
 
 /// What a URL in a requirement is known by: without its kind and login, and without what follows its path.
-fn place_of(text: &str) -> &str {
+pub(super) fn place_of(text: &str) -> &str {
     let place = text.split_once("://").map_or(text, |(_, place)| place);
     let place =
         place.split_once('@').map_or(place, |(before, after)| if before.contains('/') { before } else { after });
