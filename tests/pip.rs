@@ -423,6 +423,19 @@ fn what_has_no_hash_is_locked_by_what_it_is() {
     # pip mine @ ./src/mine --editable
     # pip repo @ git+file://[TEMP]/work/repo@[COMMIT]#subdirectory=python
     ");
+    // pip has a clone to be edited; a lock has the commit, and that stays.
+    let locked = |line: &str, arguments: &[&str]| {
+        write(&world, &[line]);
+        lock(&world, &Index::url(&server), arguments).success();
+        pip_lines(&world, "env.lock").replace(&commit, "[COMMIT]").contains("@[COMMIT]#subdirectory=python")
+    };
+    let branch = format!("-e {}", repository.replace("@v1", "@trunk"));
+    git(&["checkout", "-q", "-b", "trunk"]);
+    assert!(locked(&branch, &["--update"]));
+    git(&["commit", "-q", "--allow-empty", "-m", "second"]);
+    assert!(locked(&branch, &[]), "the branch has moved, and what was locked still answers");
+    assert!(!locked(&branch, &["--update", "repo"]));
+    assert!(locked(&repository, &[]), "another line is another question");
 }
 
 #[test]

@@ -281,7 +281,8 @@ fn of_place(source: &Source<'_>, location: Location, written: &str, placed: Plac
         file: Arc::clone(source.file),
         location,
         written: written.to_owned(),
-        text: format!("{}{url}{bracket}{behind}", if editable { "-e " } else { "" }),
+        // A repository is locked by its commit: nobody edits that.
+        text: format!("{}{url}{bracket}{behind}", if editable && path.is_some() { "-e " } else { "" }),
         name: grammar::name_in_url(&place),
         versions: VersionSpecifiers::empty(),
         conditional,

@@ -7,6 +7,8 @@ use std::{
 };
 
 use pep440_rs::Version;
+use serde_json::Value;
+use url::Url;
 
 use super::{
     Indexes, Options, PipError,
@@ -21,7 +23,7 @@ use super::{
 };
 use crate::{
     environment::EnvironmentError,
-    lock::{LockedPip, Origin, PipSource, normalize},
+    lock::{Lock, LockedPip, Origin, PipSource, normalize},
     progress::{Event, Progress},
     solve::{Previous, Renew},
 };
@@ -106,25 +108,40 @@ impl Task<'_> {
     /// first one's version counts.
     fn kept(&self) -> String {
         let Previous { locks, renew } = self.options.previous;
+        let is_version = |text: &str| text.parse::<Version>().is_ok();
         let is_renewed = |name: &str| match renew {
             Renew::Packages(names) => names.iter().any(|each| normalize(each) == name),
             renew => renew.includes(name),
         };
-        let mut versions = BTreeMap::new();
-        for package in locks.iter().flat_map(|lock| &lock.pip).filter(|package| !is_renewed(&package.name)) {
-            let version = package.version.as_ref().filter(|version| version.parse::<Version>().is_ok());
-            if let (PipSource::Archive { origin: Origin::Index, .. }, Some(version)) = (&package.source, version) {
-                versions.entry(&package.name).or_insert(version);
+        let mut kept = BTreeMap::new();
+        for lock in locks {
+            for package in lock.pip.iter().filter(|package| !is_renewed(&package.name)) {
+                let what = match (&package.source, &package.version) {
+                    (PipSource::Archive { origin: Origin::Index, .. }, Some(version)) if is_version(version) => {
+                        format!("version = \"{version}\"")
+                    }
+                    (PipSource::Git { repository, commit, .. }, _) => match self.asked_again(repository, lock) {
+                        Some(entry) => vcs(repository, revision_of(&entry.text), commit),
+                        None => continue,
+                    },
+                    _ => continue,
+                };
+                kept.entry(&package.name).or_insert(what);
             }
         }
-        if versions.is_empty() {
+        if kept.is_empty() {
             return String::new();
         }
-        let mut text = "lock-version = \"1.0\"\ncreated-by = \"mlconda\"\n".to_owned();
-        for (name, version) in versions {
-            text.push_str(&format!("\n[[packages]]\nname = \"{name}\"\nversion = \"{version}\"\n"));
-        }
-        text
+        let packages = kept.into_iter().map(|(name, what)| format!("\n[[packages]]\nname = \"{name}\"\n{what}\n"));
+        "lock-version = \"1.0\"\ncreated-by = \"mlconda\"\n".to_owned() + &packages.collect::<String>()
+    }
+
+    /// The line that asks for a repository, if a lock was made for the same one: a commit answers no other branch or tag.
+    fn asked_again(&self, repository: &Url, lock: &Lock) -> Option<&Entry> {
+        let is_same = lock.input.as_ref().is_some_and(|input| *input == self.conda.environment.digest());
+        let is_locked = |entry: &Entry| is_same || lock.pip_requirements.contains(&redacted(&entry.written));
+        let is_it = |entry: &&Entry| entry.direct && place_of(&entry.text) == place_of(repository.as_str());
+        self.requirements.entries.iter().find(is_it).filter(|entry| is_locked(entry))
     }
 
     /// Writes what uv reads; where in the file each requirement begins, in bytes. Of what conda provides, those in `by_version`
@@ -180,9 +197,7 @@ impl Task<'_> {
             hashes.filter(|hash| hash.starts_with("sha256:")).cloned().collect()
         };
         let builds = |name: &str| {
-            let named = |list: &[String], name: &str| {
-                list.iter().any(|each| each == name || crate::lock::normalize(each) == name)
-            };
+            let named = |list: &[String], name: &str| list.iter().any(|each| each == name || normalize(each) == name);
             let Indexes { no_binary, only_binary, .. } = self.indexes;
             named(no_binary, name) || named(no_binary, ":all:") && !named(only_binary, name)
         };
@@ -265,6 +280,19 @@ fn unparsed<'a>(text: &str, places: &[(usize, &'a Entry)]) -> Option<&'a Entry> 
     places.iter().rev().find(|(start, _)| *start <= position).map(|(_, entry)| *entry)
 }
 
+/// A commit, as a `pylock.toml` has it.
+fn vcs(repository: &Url, revision: Option<&str>, commit: &str) -> String {
+    let url = Value::from(repository.as_str().trim_start_matches("git+"));
+    let revision = revision.map(|revision| format!("requested-revision = {}, ", Value::from(revision)));
+    format!("vcs = {{ type = \"git\", url = {url}, {}commit-id = \"{commit}\" }}", revision.unwrap_or_default())
+}
+
+/// The branch, tag or commit that a requirement names behind the place of a repository.
+fn revision_of(text: &str) -> Option<&str> {
+    let behind = text.split_once(place_of(text))?.1.strip_prefix('@')?;
+    behind.split(['#', ' ', ';']).next()
+}
+
 /// What a URL in a requirement is known by: without its kind and login, and without what follows its path.
 pub(super) fn place_of(text: &str) -> &str {
     let place = text.split_once("://").map_or(text, |(_, place)| place);
@@ -281,6 +309,8 @@ mod tests {
     #[test]
     fn urls_are_known_by_their_places() {
         assert_eq!(place_of("-e git+https://me:pw@h/a.git@v1#egg=a"), "h/a.git");
+        assert_eq!(revision_of("-e git+https://me:pw@h/a.git@team/v1#egg=a"), Some("team/v1"));
+        assert_eq!(revision_of("a @ git+https://h/a.git ; os_name == 'nt'"), None);
         assert_eq!(place_of("a @ https://h/a-1.0.tar.gz ; os_name == 'nt'"), "h/a-1.0.tar.gz");
         assert_eq!(place_of("file:///project/a[x]"), "/project/a");
     }
