@@ -180,6 +180,7 @@ fn what_is_not_sound_is_refused_and_leaves_the_prefix_as_it_was() {
         wrong,
         bad(&simple("lies", "1.0").misrecorded("lies/data.txt", "this")),
         bad(&simple("climbs", "1.0").file("../climbs.py", "")),
+        bad(&simple("breaks", "1.0").file("breaks\nother.py", "")),
         bad(&simple("rooted", "1.0").file("/etc/rooted", "")),
         bad(&simple("meta", "1.0").data("data", "conda-meta/history", "")),
         bad(&simple("odd", "1.0").data("elsewhere", "file", "")),
@@ -205,6 +206,9 @@ fn what_is_not_sound_is_refused_and_leaves_the_prefix_as_it_was() {
     hint: the prefix is as it was. The package is at fault: tell its maintainers
     error: the package `climbs-1.0-py3-none-any.whl` is not sound
       because: `../climbs.py` is not a path that a wheel may have
+    hint: the prefix is as it was. The package is at fault: tell its maintainers
+    error: the package `breaks-1.0-py3-none-any.whl` is not sound
+      because: `breaks?other.py` is not a path that a wheel may have
     hint: the prefix is as it was. The package is at fault: tell its maintainers
     error: the package `rooted-1.0-py3-none-any.whl` is not sound
       because: `/etc/rooted` is not a path that a wheel may have

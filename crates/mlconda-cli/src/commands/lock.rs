@@ -279,7 +279,7 @@ fn pip_json(package: &LockedPip) -> Value {
             "subdirectory": subdirectory,
         }),
         PipSource::Directory { path, mode } => {
-            json!({"path": path, "editable": *mode == DirectoryMode::Editable})
+            json!({"path": path_text(path), "editable": *mode == DirectoryMode::Editable})
         }
     };
     if let (Some(json), Value::Object(told)) = (json.as_object_mut(), told) {

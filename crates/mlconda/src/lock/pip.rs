@@ -324,9 +324,11 @@ fn is_archive(file: &str) -> bool {
     file.ends_with(".whl") || SOURCES.iter().any(|end| file.ends_with(end))
 }
 
+/// The name of an archive's file, which becomes one here: it may lead nowhere else.
 fn file_name(url: &Url) -> Option<String> {
     let segment = url.path_segments()?.next_back()?;
-    super::decode(segment).ok().filter(|name| !name.is_empty())
+    let is_bad = |each: char| each == '/' || each == '\\' || each.is_control();
+    super::decode(segment).ok().filter(|name| !name.is_empty() && !name.starts_with('.') && !name.contains(is_bad))
 }
 
 /// The version in an archive's file name, whose first part must be the package's name (PEP 427, PEP 625).
@@ -394,6 +396,8 @@ mod tests {
         assert_eq!(complaint("a"), "a package of pip is NAME @ URL");
         assert!(complaint("../b @ https://h/b-1-py3-none-any.whl").contains("cannot name a package"));
         assert!(complaint("a @ https://h/b-1-py3-none-any.whl").contains("not an archive of `a`"));
+        assert!(complaint("a @ https://h/..%2F..%2Fa-1.0.tar.gz").contains("names no archive"));
+        assert!(complaint("a @ https://h/a-1.0-py3-none-any%2F..%2Fb.whl").contains("names no archive"));
         assert!(complaint("a @ https://h/a-..-py3-none-any.whl").contains("not a version"));
         assert!(complaint("a @ https://h/a-1.0.exe").contains("neither a wheel nor an archive"));
         assert!(complaint("a @ https://h/a-1.0.tar.gz --hash=sha256:12").contains("no sha256"));

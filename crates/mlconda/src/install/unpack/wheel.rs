@@ -177,9 +177,12 @@ impl Distribution {
 
     /// Where a member goes; nowhere, if it is one that the installer writes.
     fn place(&self, name: &str) -> io::Result<Option<String>> {
-        let is_clean = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains(['\\', '\0']);
+        // A line break would make two paths of one in `RECORD`, and pip uninstalls what stands there.
+        let is_bad = |each: char| each == '\\' || each.is_control();
+        let is_clean = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains(is_bad);
         if !name.split('/').all(is_clean) {
-            return Err(invalid(format!("`{}` is not a path that a wheel may have", name.replace('\0', "?"))));
+            let shown = name.replace(char::is_control, "?");
+            return Err(invalid(format!("`{shown}` is not a path that a wheel may have")));
         }
         let is_installers = |file: &str| {
             ["RECORD", "RECORD.jws", "RECORD.p7s", "INSTALLER", "REQUESTED", "direct_url.json"].contains(&file)
