@@ -227,8 +227,12 @@ impl Task<'_> {
             return PipError::OldUv { program: self.options.uv.program.clone() };
         }
         if let Some(entry) = unparsed(&text, places) {
-            let words = text.lines().nth(1).map_or("it is no requirement", str::trim);
-            let words = words[..1].to_lowercase() + &words[1..];
+            let words = text.lines().nth(1).map(str::trim).filter(|words| !words.is_empty());
+            let mut words = words.unwrap_or("it is no requirement").to_owned();
+            // The words are uv's: no more of them is taken for granted than that they are there.
+            if let Some(first) = words.get_mut(..1) {
+                first.make_ascii_lowercase();
+            }
             let diagnostic = entry
                 .diagnostic(redacted(&words), "a requirement is as in PEP 508: `name>=1; python_version < '3.12'`");
             return EnvironmentError::Pip(diagnostic).into();
