@@ -232,10 +232,7 @@ fn output(output: &Path, platform: Subdir, count: usize) -> PathBuf {
 }
 
 fn summary(lock: &Lock, output: &Path, written: Option<Written>, start: Instant) -> String {
-    let packages = match lock.pip.len() {
-        0 => count(lock.packages.len(), "package"),
-        pip => format!("{} and {pip} of pip", count(lock.packages.len(), "package")),
-    };
+    let packages = packages(lock);
     let size = lock.download_size().map(|size| format!(" ({} to download)", bytes(size))).unwrap_or_default();
     let outcome = match written {
         Some(Written::Changed) => format!("locked in `{}`", output.display()),
@@ -243,6 +240,12 @@ fn summary(lock: &Lock, output: &Path, written: Option<Written>, start: Instant)
         None => "solved; nothing is written".to_owned(),
     };
     format!("{packages}{size} for {} {outcome}, in {:.1} s", lock.platform, start.elapsed().as_secs_f64())
+}
+
+/// How many packages a lock has.
+fn packages(lock: &Lock) -> String {
+    let packages = count(lock.packages.len(), "package");
+    if lock.pip.is_empty() { packages } else { format!("{packages} and {} of pip", lock.pip.len()) }
 }
 
 fn to_json(lock: &Lock, output: &Path, written: Option<Written>) -> Value {
