@@ -55,7 +55,7 @@ pub struct Export {
 pub fn export(prefix: &Prefix, detail: Detail) -> Result<Export, PrefixError> {
     let mut records = prefix.records()?;
     let pip = pip::lines(prefix, &mut records, detail)?;
-    records.sort_by(|one, other| name(one).cmp(name(other)));
+    crate::sorting::sort_by(&mut records, |one, other| name(one).cmp(name(other)));
     let channels = channels(&records);
     let qualified = |record: &PrefixRecord, spec: String| {
         let channel = channel(record);

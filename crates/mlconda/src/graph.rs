@@ -289,7 +289,7 @@ impl Names {
                 None => needs.push(Need { package, spec: spec.to_owned() }),
             }
         }
-        needs.sort_by(|one, other| one.spec.cmp(&other.spec));
+        crate::sorting::sort_by(&mut needs, |one, other| one.spec.cmp(&other.spec));
         needs
     }
 }

@@ -83,7 +83,7 @@ impl Host {
     }
 
     fn new(platform: Subdir, mut virtual_packages: Vec<GenericVirtualPackage>) -> Self {
-        virtual_packages.sort();
+        crate::sorting::sort(&mut virtual_packages);
         Self { platform, virtual_packages }
     }
 }
@@ -147,7 +147,7 @@ impl Override {
             .filter(|(name, _)| ["ARCHSPEC", "CUDA", "GLIBC", "LINUX", "OSX", "WIN"].contains(name))
             .map(|(name, value)| Self::declare(format!("__{}", name.to_lowercase()), value.trim()))
             .collect::<Result<Vec<_>, _>>()?;
-        overrides.sort_by(|left, right| left.name.cmp(&right.name));
+        crate::sorting::sort_by(&mut overrides, |left, right| left.name.cmp(&right.name));
         Ok(overrides)
     }
 

@@ -462,7 +462,7 @@ fn in_linking_order<'a>(plan: &Plan, finished: &'a [work::Finished]) -> Vec<&'a 
     // Only conda packages have scripts: what a wheel brings under such a name is none.
     let of_conda = finished.iter().filter(|package| package.number < plan.link.len());
     let mut new: Vec<&PrefixRecord> = of_conda.map(|package| &package.record).collect();
-    new.sort_by_key(|record| {
+    crate::sorting::sort_by_key(&mut new, |record| {
         let name = record.repodata_record.package_record.name.as_normalized();
         order.iter().position(|other| other == name)
     });

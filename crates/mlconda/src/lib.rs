@@ -114,6 +114,7 @@ pub mod records;
 pub mod repodata;
 pub mod sbom;
 pub mod solve;
+mod sorting;
 mod system;
 pub mod verify;
 

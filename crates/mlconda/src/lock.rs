@@ -216,7 +216,7 @@ impl Lock {
         let shown = |each: &Requirement| Some(each.spec.to_string()).filter(|text| !text.contains("://"));
         let specs = environment.requirements.iter().map(|each| shown(each).unwrap_or_else(|| each.text.clone()));
         let mut specs: Vec<String> = specs.collect();
-        specs.sort();
+        crate::sorting::sort(&mut specs);
         specs.dedup();
         Ok(Self {
             name: environment.name.clone(),

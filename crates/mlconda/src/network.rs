@@ -300,7 +300,7 @@ fn certificate_paths(options: &NetworkOptions) -> Result<Vec<PathBuf>, std::io::
         let mut inside =
             fs_err::read_dir(directory)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()?;
         inside.retain(|path| path.is_file());
-        inside.sort();
+        crate::sorting::sort(&mut inside);
         paths.append(&mut inside);
     }
     Ok(paths)

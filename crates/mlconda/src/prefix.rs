@@ -97,7 +97,7 @@ impl Prefix {
                 paths.push(path);
             }
         }
-        paths.sort();
+        crate::sorting::sort(&mut paths);
         Ok(paths)
     }
 

@@ -370,7 +370,9 @@ fn subdir_url(channel: &Channel, platform: Subdir) -> String {
 }
 
 fn sorted(mut records: Vec<Arc<RepoDataRecord>>) -> Vec<Arc<RepoDataRecord>> {
-    records.sort_by(|left, right| (name(left), left.url.as_str()).cmp(&(name(right), right.url.as_str())));
+    crate::sorting::sort_by(&mut records, |left, right| {
+        (name(left), left.url.as_str()).cmp(&(name(right), right.url.as_str()))
+    });
     records
 }
 

@@ -85,6 +85,6 @@ fn near(command: &OsStr, directories: &[PathBuf]) -> Vec<String> {
         .map(|name| (strsim::jaro_winkler(&command, &name), name))
         .filter(|(likeness, _)| *likeness > 0.88)
         .collect();
-    near.sort_by(|one, other| other.0.total_cmp(&one.0));
+    crate::sorting::sort_by(&mut near, |one, other| other.0.total_cmp(&one.0));
     near.into_iter().map(|(_, name)| name).take(3).collect()
 }

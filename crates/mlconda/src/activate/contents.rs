@@ -111,7 +111,7 @@ fn files(directory: &Path) -> Result<Vec<PathBuf>, std::io::Error> {
     };
     let mut files = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()?;
     files.retain(|file| !file.is_dir());
-    files.sort();
+    crate::sorting::sort(&mut files);
     Ok(files)
 }
 

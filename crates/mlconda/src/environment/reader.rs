@@ -80,7 +80,7 @@ pub(super) fn read(text: &str, file: &Path, options: &ReadOptions) -> Result<Env
     if reader.errors.is_empty() {
         return Ok(reader.environment);
     }
-    reader.errors.sort_by_key(|error| error.diagnostic().map(|diagnostic| diagnostic.location));
+    crate::sorting::sort_by_key(&mut reader.errors, |error| error.diagnostic().map(|diagnostic| diagnostic.location));
     Err(EnvironmentError::several(reader.errors))
 }
 
@@ -142,7 +142,7 @@ impl Reader<'_> {
             self.warn(root.location, NO_DEPENDENCIES.to_owned());
         }
         self.add_pip();
-        self.environment.warnings.sort_by_key(|warning| warning.location);
+        crate::sorting::sort_by_key(&mut self.environment.warnings, |warning| warning.location);
         Ok(())
     }
 

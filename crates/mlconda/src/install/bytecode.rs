@@ -221,7 +221,9 @@ fn modules(records: &Records, stage: &Stage, python: &PythonInfo) -> Result<Vec<
             }
         }
     }
-    modules.sort_by(|one, other| other.size.cmp(&one.size).then_with(|| one.path.cmp(&other.path)));
+    crate::sorting::sort_by(&mut modules, |one, other| {
+        other.size.cmp(&one.size).then_with(|| one.path.cmp(&other.path))
+    });
     Ok(modules)
 }
 
@@ -256,7 +258,7 @@ async fn run(
     if compiled.modules + compiled.failed.len() + brought == shared.modules.len() {
         compiled.unable = None;
     }
-    compiled.failed.sort();
+    crate::sorting::sort(&mut compiled.failed);
     Ok((compiled, entries))
 }
 
@@ -270,7 +272,7 @@ fn add(
 ) -> Result<(), InstallError> {
     let paths = &mut record.paths_data.paths;
     paths.extend(entries);
-    paths.sort_by(|one, other| one.relative_path.cmp(&other.relative_path));
+    crate::sorting::sort_by(paths, |one, other| one.relative_path.cmp(&other.relative_path));
     let is_wheel = distributions::is_distribution(&record.repodata_record.package_record);
     if let Some(number) = paths.iter().position(|entry| is_wheel && distributions::is_list(&entry.relative_path)) {
         // What pip uninstalls is what the distribution's own list has.

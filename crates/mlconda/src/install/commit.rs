@@ -181,7 +181,9 @@ impl<'a> Change<'a> {
             Err(_) => journal.added.push(history.clone()),
         }
         // A record goes after the files that it tells of.
-        journal.moved.sort_by_key(|path| (*path != history, path.starts_with("conda-meta"), path.clone()));
+        crate::sorting::sort_by_key(&mut journal.moved, |path| {
+            (*path != history, path.starts_with("conda-meta"), path.clone())
+        });
         journal.moved.dedup();
         let directory = |path: &Path| {
             let there = (!path.as_os_str().is_empty()).then(|| fs_err::symlink_metadata(self.prefix.join(path)).ok());
@@ -410,7 +412,7 @@ fn check(
             return Err(InstallError::Kind { path: path.clone() });
         }
     }
-    strangers.sort();
+    crate::sorting::sort(&mut strangers);
     Ok(strangers)
 }
 
@@ -435,7 +437,7 @@ fn only_files_that_go(place: &Path, path: &Path, goes: &impl Fn(&Path) -> bool) 
 /// then, should this be cut off.
 pub(super) fn merge(from: &Path, into: &Path, seconds: i64) -> io::Result<()> {
     let mut entries = fs_err::read_dir(from)?.collect::<io::Result<Vec<_>>>()?;
-    entries.sort_by_key(|entry| (entry.file_name() != "conda-meta", entry.file_name()));
+    crate::sorting::sort_by_key(&mut entries, |entry| (entry.file_name() != "conda-meta", entry.file_name()));
     for entry in entries {
         let target = into.join(entry.file_name());
         let is_directory = entry.file_type()?.is_dir();

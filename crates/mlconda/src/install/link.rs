@@ -379,7 +379,7 @@ impl<'a> Linking<'a> {
             return Err(invalid("the archive is empty").into());
         };
         let mut missing: Vec<Listed> = package.paths.drain().map(|(_, listed)| listed).collect();
-        missing.sort_by(|one, other| one.path.cmp(&other.path));
+        crate::sorting::sort_by(&mut missing, |one, other| one.path.cmp(&other.path));
         self.package = Some(package);
         for listed in missing {
             if !listed.is_directory {
@@ -392,7 +392,9 @@ impl<'a> Linking<'a> {
         if let (Some(wheel), Some(request)) = (wheel, request) {
             self.dist_info(&wheel.dist_info, request)?;
         }
-        self.paths.sort_by(|one, other| one.relative_path.as_os_str().cmp(other.relative_path.as_os_str()));
+        crate::sorting::sort_by(&mut self.paths, |one, other| {
+            one.relative_path.as_os_str().cmp(other.relative_path.as_os_str())
+        });
         match self.package {
             Some(package) => Ok(Linked { package, paths: self.paths, hard_linked: self.hard_linked, own: self.own }),
             None => Err(invalid("the archive is empty").into()),

@@ -214,7 +214,7 @@ pub(super) fn revision(
     let mut text = format!("==> {} <==\n# cmd: {command}\n", time.strftime("%Y-%m-%d %H:%M:%S"));
     let mut lines: Vec<String> = removed.iter().map(|old| line('-', &old.repodata_record.url)).collect();
     lines.extend(linked.iter().map(|new| line('+', &new.url)));
-    lines.sort();
+    crate::sorting::sort(&mut lines);
     for line in lines {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{line}");

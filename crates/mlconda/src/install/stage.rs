@@ -204,7 +204,7 @@ impl Stage {
         for (path, mut others) in std::mem::take(&mut claims.clashes) {
             let Some(holder) = claims.files.get(&path).copied() else { continue };
             others.push(holder);
-            others.sort_by_key(|number| packages[*number].0);
+            crate::sorting::sort_by_key(&mut others, |number| packages[*number].0);
             if let Some(winner) = others.last().copied().filter(|winner| *winner != holder) {
                 fs_err::rename(self.root.join(drawer(&path, winner)), self.root.join(&path))?;
                 claims.files.insert(path.clone(), winner);
@@ -225,7 +225,7 @@ impl Stage {
             _ => {}
         }
         let clash = |(path, mut packages): (PathBuf, Vec<(usize, String)>)| {
-            packages.sort();
+            crate::sorting::sort(&mut packages);
             Clash { path, packages: packages.into_iter().map(|(_, name)| name).collect() }
         };
         Ok(report.into_iter().map(clash).collect())
@@ -235,7 +235,7 @@ impl Stage {
     pub(super) fn settle_directories(&self, seconds: i64) -> Result<(), InstallError> {
         let mut directories: Vec<PathBuf> = self.claims().directories.keys().cloned().collect();
         // The deepest first, though setting a time changes none above: a reader sees the order of work.
-        directories.sort_by_key(|path| std::cmp::Reverse(path.components().count()));
+        crate::sorting::sort_by_key(&mut directories, |path| std::cmp::Reverse(path.components().count()));
         for path in directories {
             system::set_directory_time(&self.root.join(path), seconds)?;
         }

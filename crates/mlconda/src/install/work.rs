@@ -218,7 +218,7 @@ async fn coordinate(
     if let Some(reason) = shared.sources.unwritable() {
         progress.event(Event::CacheNotWritten { reason });
     }
-    finished.sort_by_key(|package| package.number);
+    crate::sorting::sort_by_key(&mut finished, |package| package.number);
     Ok(finished)
 }
 
@@ -230,7 +230,7 @@ fn stopped() -> InstallError {
 /// that no core is idle at the end; noarch packages last.
 fn schedule(packages: &[LockedPackage]) -> Vec<usize> {
     let mut numbers: Vec<usize> = (0..packages.len()).collect();
-    numbers.sort_by_key(|number| {
+    crate::sorting::sort_by_key(&mut numbers, |number| {
         let package = &packages[*number];
         let size = std::cmp::Reverse(package.size.unwrap_or(u64::MAX));
         (package.name != "python", package.subdir == Subdir::NoArch, size, *number)

@@ -130,7 +130,7 @@ impl Lock {
             self.check_left_over(environment, &mut unmet);
             self.check_settings(environment, &mut unmet);
         }
-        unmet.sort_by(|left, right| left.place.cmp(&right.place));
+        crate::sorting::sort_by(&mut unmet, |left, right| left.place.cmp(&right.place));
         unmet
     }
 

@@ -42,7 +42,7 @@ pub(crate) fn sort(packages: &mut [LockedPackage]) {
     }
     let places: HashMap<String, usize> =
         order(&mut open).into_iter().enumerate().map(|(place, name)| (name.to_owned(), place)).collect();
-    packages.sort_by_key(|package| places.get(&package.name).copied().unwrap_or(usize::MAX));
+    crate::sorting::sort_by_key(packages, |package| places.get(&package.name).copied().unwrap_or(usize::MAX));
 }
 
 /// The name that a dependency starts with.

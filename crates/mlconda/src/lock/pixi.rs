@@ -154,7 +154,7 @@ fn part<'n>(
         }
     }
     order::sort(&mut lock.packages);
-    lock.pip.sort_by(|one, other| one.name.cmp(&other.name));
+    crate::sorting::sort_by(&mut lock.pip, |one, other| one.name.cmp(&other.name));
     let (environment, category) = (String::new(), MAIN_CATEGORY.to_owned());
     Ok(Part { environment, platform_name: platform.name.clone(), category, lock, sources })
 }

@@ -69,7 +69,7 @@ impl Redirect {
             }
         }
         // The most precise counts.
-        groups.sort_by_key(|group| std::cmp::Reverse(group.of.len()));
+        crate::sorting::sort_by_key(&mut groups, |group| std::cmp::Reverse(group.of.len()));
         Self { groups }
     }
 

@@ -136,7 +136,7 @@ pub(super) fn read(text: &str, choice: &Choice<'_>) -> Result<Answer, String> {
             }),
         }
     }
-    answer.packages.sort_by(|left, right| left.name.cmp(&right.name));
+    crate::sorting::sort_by(&mut answer.packages, |left, right| left.name.cmp(&right.name));
     Ok(answer)
 }
 
@@ -175,7 +175,7 @@ fn source(package: &Package, name: &str, choice: &Choice<'_>) -> Result<Found, S
         Some((choice.tags.rank(&wheel)?, Reverse(build)))
     };
     let mut wheels: Vec<_> = package.wheels.iter().filter_map(|file| Some((rank(&file)?, file))).collect();
-    wheels.sort_by(|left, right| left.0.cmp(&right.0));
+    crate::sorting::sort_by(&mut wheels, |left, right| left.0.cmp(&right.0));
     let wheels = wheels.into_iter().map(|(_, file)| file).filter(|_| !(choice.builds)(name));
     let mut fitting = wheels.chain(&package.sdist);
     match fitting.find(is_asked) {

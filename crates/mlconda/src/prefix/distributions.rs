@@ -123,7 +123,7 @@ pub(crate) fn sites(prefix: &Path) -> Result<Vec<PathBuf>, PrefixError> {
         }
     }
     sites.retain(|site| site.is_dir());
-    sites.sort();
+    crate::sorting::sort(&mut sites);
     // Where the file system does not tell `Lib` from `lib`, and where a link leads from one to another.
     let mut seen = BTreeSet::new();
     sites.retain(|site| seen.insert(fs_err::canonicalize(site).unwrap_or_else(|_| site.clone())));

@@ -122,7 +122,7 @@ impl Fetcher<'_> {
         }
         // What was there the last time is there still, mostly.
         if let Some(state) = known.as_ref().filter(|state| state.form == Form::Json) {
-            variants.sort_by_key(|(name, form)| *form == Form::Json && *name != state.variant);
+            crate::sorting::sort_by_key(&mut variants, |(name, form)| *form == Form::Json && *name != state.variant);
         }
         let mut refusal = None;
         for (variant, form) in variants {

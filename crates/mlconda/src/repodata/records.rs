@@ -216,7 +216,7 @@ impl<'a> Gatherer<'a> {
     }
 
     fn finish(mut self) -> Records {
-        self.found.records.sort_by(|one, other| one.url.as_str().cmp(other.url.as_str()));
+        crate::sorting::sort_by(&mut self.found.records, |one, other| one.url.as_str().cmp(other.url.as_str()));
         self.found
     }
 }

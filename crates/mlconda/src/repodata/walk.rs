@@ -96,7 +96,7 @@ impl Source {
                     let piece = index::read_run(text, *run).map_err(|error| self.broken(name, &error.to_string()))?;
                     pieces.push((run.section, piece));
                 }
-                pieces.sort_by_key(|(section, _)| *section);
+                crate::sorting::sort_by_key(&mut pieces, |(section, _)| *section);
                 Ok(records::of_pieces(&self.origin, name, &index.removed, &pieces))
             }
             (Material::Shard(packed), _) => shards::unpack(packed)

@@ -222,7 +222,7 @@ impl Licences {
                 licences.named.insert(name.clone(), id);
             }
         }
-        licences.extracted.sort_by(|one, other| one.license_id.cmp(&other.license_id));
+        crate::sorting::sort_by(&mut licences.extracted, |one, other| one.license_id.cmp(&other.license_id));
         licences
     }
 

@@ -26,6 +26,7 @@ use crate::{
     environment::{Environment, Location},
     host::{Host, Override},
     repodata::Repodata,
+    sorting::InOrder,
 };
 
 /// How many conflicts are sought that have no line in common, and how many are told in full.
@@ -143,7 +144,7 @@ pub fn explain(
         let is_enough = conflicts.len() >= CONFLICTS || search.left < KEPT;
         answer = if is_enough { None } else { search.solves(&open) };
     }
-    let cores: Vec<usize> = conflicts.iter().flat_map(|(core, _)| core).copied().sorted().collect();
+    let cores: Vec<usize> = conflicts.iter().flat_map(|(core, _)| core).copied().in_order().collect();
     let remedies = search.remedies(&cores, conflicts.len());
     let conflicts = conflicts.into_iter().map(|(_, conflict)| conflict).collect();
     Some(Explanation { file: environment.file.clone(), platform: host.platform, conflicts, remedies })
@@ -414,10 +415,11 @@ impl Search<'_> {
             .into_iter()
             .into_group_map_by(|demand| demand.name.clone())
             .into_iter()
-            .sorted_by(|a, b| a.0.cmp(&b.0))
+            .in_order_by(|a, b| a.0.cmp(&b.0))
             .collect_vec()
         {
-            let versions: Vec<Version> = demands.iter().filter_map(declared).sorted().dedup().take(DECLARED).collect();
+            let versions: Vec<Version> =
+                demands.iter().filter_map(declared).in_order().dedup().take(DECLARED).collect();
             remedies.extend(versions.into_iter().find_map(|version| {
                 let text = format!("{name}={version}");
                 let host = self.host.clone().with(&[Override::from_str(&text).ok()?]);
@@ -436,7 +438,7 @@ impl Search<'_> {
         let latest = records.iter().filter_map(|record| time(&record.package_record)).max().and_then(cutoff_at)?;
         let of_records = self.question.repodata.subdirs.iter().flatten();
         let times = of_records.filter_map(|record| cutoff_at(time(&record.package_record)?));
-        let times = times.filter(|time| (now..latest).contains(time)).sorted().dedup().collect_vec();
+        let times = times.filter(|time| (now..latest).contains(time)).in_order().dedup().collect_vec();
         // What has a solution at one time has one later, too, but for packages that a new channel hides.
         let (mut first, mut last, mut best) = (0, times.len(), (latest, records));
         while first < last {

@@ -236,7 +236,7 @@ impl<'a> Choices<'a> {
         }
         let mut kept: Vec<_> = found.into_values().collect();
         // What was asked for is what people look at: it is put back first.
-        kept.sort_by_key(|record| (!self.asked.contains_key(name(record)), name(record)));
+        crate::sorting::sort_by_key(&mut kept, |record| (!self.asked.contains_key(name(record)), name(record)));
         kept
     }
 
@@ -251,7 +251,7 @@ impl<'a> Choices<'a> {
         let records = self.records.get(package.name.as_str()).map_or(&[][..], Vec::as_slice);
         let same = records.iter().filter(|record| record.package_record.version.as_str() == package.version);
         let mut builds: Vec<_> = same.filter(|record| self.can_stay(record)).copied().collect();
-        builds.sort_by_key(|record| {
+        crate::sorting::sort_by_key(&mut builds, |record| {
             let package = &record.package_record;
             (self::flavour(package.build.as_str()) == flavour, package.build_number, package.timestamp)
         });
@@ -266,7 +266,7 @@ impl<'a> Choices<'a> {
         let newer =
             records.iter().filter(|record| old.is_none_or(|old| key(record) > key(old)) && self.can_stay(record));
         let mut newer: Vec<_> = newer.copied().collect();
-        newer.sort_by_key(|record| std::cmp::Reverse(key(record)));
+        crate::sorting::sort_by_key(&mut newer, |record| std::cmp::Reverse(key(record)));
         let (mut versions, mut builds) = (0, 0);
         let mut last = None;
         newer.retain(|record| {

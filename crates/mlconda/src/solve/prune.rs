@@ -280,7 +280,7 @@ impl<'a> Field<'a> {
                 let record = &self.records[place].package_record;
                 (record.version.version(), record.build_number)
             };
-            places.sort_by(|one, other| rank(*other).cmp(&rank(*one)));
+            crate::sorting::sort_by(&mut places, |one, other| rank(*other).cmp(&rank(*one)));
             let mut better: HashMap<_, Vec<Place>> = HashMap::new();
             for place in places {
                 let record = self.records[place];

@@ -20,6 +20,7 @@ use rattler_conda_types::{
 
 use super::{ChannelPriority, options::Cutoff, question::Question};
 use crate::host::Host;
+use crate::sorting::InOrder;
 
 /// Of how many packages one version after the other is supposed, and of how many versions at most.
 const SUPPOSED_PACKAGES: usize = 6;
@@ -323,7 +324,7 @@ impl<'a> Reasoning<'a> {
             .filter(|id| self.packages[*id].needed.is_some())
             .map(|id| (id, versions(&self.packages[id])))
             .filter(|(_, versions)| (2..=SUPPOSED_VERSIONS).contains(&versions.len()))
-            .sorted_by_key(|(id, versions)| (versions.len(), *id))
+            .in_order_by_key(|(id, versions)| (versions.len(), *id))
             .take(SUPPOSED_PACKAGES);
         for (id, versions) in order {
             let branches = versions.into_iter().map(|version| {
@@ -369,7 +370,7 @@ impl<'a> Reasoning<'a> {
             out: None,
             anyhow: None,
         }));
-        candidates.sort_by(|left, right| left.what.version().cmp(right.what.version()));
+        crate::sorting::sort_by(&mut candidates, |left, right| left.what.version().cmp(right.what.version()));
         self.packages.push(Package { name: name.to_owned(), candidates, needed: None });
         self.ids.insert(name.to_owned(), self.packages.len() - 1);
         self.packages.len() - 1

@@ -16,6 +16,7 @@ use super::{
     reasoning::{Candidate, Conflict, Demand, Id, Kind, Out, Package, Reasoning, What, Why},
     wording,
 };
+use crate::sorting::InOrder;
 
 /// How many lines a tree has at most, how deep it is, and how many of a kind are listed.
 const LINES: usize = 24;
@@ -197,7 +198,7 @@ impl<'r, 'a> Teller<'r, 'a> {
             let others = if builds.len() > LISTED + 2 { ", …" } else { "" };
             return format!("{asked}, and no such build exists; there are {shown}{others}");
         }
-        let versions = package.candidates.iter().map(|each| each.what.version()).sorted().dedup().collect_vec();
+        let versions = package.candidates.iter().map(|each| each.what.version()).in_order().dedup().collect_vec();
         match versions.as_slice() {
             [only] => format!("{asked}, and the only version is {only}"),
             few if few.len() <= LISTED => format!("{asked}, and the versions are {}", and(few)),
@@ -420,8 +421,9 @@ struct Label {
 
 impl Label {
     fn of(package: &Package<'_>, places: &[usize]) -> Self {
-        let all = package.candidates.iter().map(|each| each.what.version()).sorted().dedup().collect_vec();
-        let mine = places.iter().map(|place| package.candidates[*place].what.version()).sorted().dedup().collect_vec();
+        let all = package.candidates.iter().map(|each| each.what.version()).in_order().dedup().collect_vec();
+        let mine =
+            places.iter().map(|place| package.candidates[*place].what.version()).in_order().dedup().collect_vec();
         let name = &package.name;
         let versions = match mine.as_slice() {
             [] => return Self { text: format!("`{name}`"), is_one: true },

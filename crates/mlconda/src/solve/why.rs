@@ -140,7 +140,7 @@ struct Need<'a> {
 /// By the name of what is needed; dependencies first, then by the name of what needs it.
 fn needs(solution: &Solution) -> HashMap<String, Vec<Need<'_>>> {
     let mut records: Vec<&RepoDataRecord> = solution.records.iter().collect();
-    records.sort_by_key(|record| name(record));
+    crate::sorting::sort_by_key(&mut records, |record| name(record));
     let mut needs: HashMap<String, Vec<Need<'_>>> = HashMap::new();
     for is_dependency in [true, false] {
         for of in &records {
@@ -202,7 +202,7 @@ impl<'a> Inquiry<'a> {
     /// Follows the changes that have a reason to those that they are the reason of, and so on, so that no two packages are
     /// each other's reason.
     fn follow(&self, mut open: Vec<(&'a str, Option<Before<'a>>)>, reasons: &mut BTreeMap<String, Why>) {
-        open.sort_by_key(|(name, _)| *name);
+        crate::sorting::sort_by_key(&mut open, |(name, _)| *name);
         loop {
             let unexplained: BTreeSet<&str> = open.iter().map(|(name, _)| *name).collect();
             let is_explained = |name: &str| !unexplained.contains(name);

@@ -6,7 +6,7 @@ use itertools::Itertools;
 use rattler_conda_types::{Channel, Subdir};
 
 use super::{UnknownPackage, VirtualDemand};
-use crate::{host::Host, network, repodata::Repodata};
+use crate::{host::Host, network, repodata::Repodata, sorting::InOrder};
 
 /// How many near names are shown.
 const NEAR: usize = 3;
@@ -49,7 +49,7 @@ pub(super) fn near_names(name: &str, names: &BTreeSet<String>) -> Vec<String> {
         .iter()
         .map(|known| (strsim::normalized_damerau_levenshtein(name, known), known))
         .filter(|(likeness, _)| *likeness >= LIKENESS)
-        .sorted_by(|left, right| right.0.total_cmp(&left.0).then_with(|| left.1.cmp(right.1)))
+        .in_order_by(|left, right| right.0.total_cmp(&left.0).then_with(|| left.1.cmp(right.1)))
         .map(|(_, known)| known.clone());
     other.chain(alike).unique().take(NEAR).collect()
 }
@@ -112,7 +112,7 @@ fn no_candidate(spec: &str, repodata: &Repodata) -> String {
         .map(|record| &record.package_record)
         .filter(|package| package.name.as_normalized() == name)
         .map(|package| &package.version)
-        .sorted_by(|left, right| right.cmp(left))
+        .in_order_by(|left, right| right.cmp(left))
         .dedup()
         .collect();
     let newest = versions.iter().take(VERSIONS).map(|version| version.as_str()).join(", ");

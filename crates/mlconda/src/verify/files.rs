@@ -53,7 +53,7 @@ impl<'a> Claims<'a> {
     pub(super) fn new(packages: &'a [Package]) -> Self {
         let of = |package: &'a Package| package.entries.iter().map(move |entry| Claim { package, entry });
         let mut all: Vec<Claim<'a>> = packages.iter().flat_map(of).collect();
-        all.sort_by_key(|claim| claim.entry.path.as_path());
+        crate::sorting::sort_by_key(&mut all, |claim| claim.entry.path.as_path());
         let (mut by_path, mut parents) = (HashMap::with_capacity(all.len()), HashMap::new());
         for (number, claim) in all.iter().enumerate() {
             by_path.entry(claim.entry.path.as_path()).or_insert((number, 0)).1 += 1;
@@ -72,7 +72,7 @@ impl<'a> Claims<'a> {
         let rank = |claim: &Claim<'_>| {
             order.get(&(claim.package.is_distribution(), claim.package.name())).copied().unwrap_or(usize::MAX)
         };
-        self.all.sort_by_key(|claim| (claim.entry.path.as_path(), rank(claim)));
+        crate::sorting::sort_by_key(&mut self.all, |claim| (claim.entry.path.as_path(), rank(claim)));
         self.is_ordered = true;
     }
 
@@ -115,7 +115,7 @@ pub(super) fn check(
     report.files = claims.groups().filter(|group| kind(group) != Some(Kind::Directory)).count();
     // The largest first; of the rest, those that are near each other.
     let size = |group: &&[Claim<'_>]| group.iter().filter_map(|claim| claim.entry.size).max().unwrap_or(0);
-    files.sort_by_key(|group| std::cmp::Reverse(size(group)));
+    crate::sorting::sort_by_key(&mut files, |group| std::cmp::Reverse(size(group)));
     progress.event(Event::VerifyStarted { files: files.len(), bytes: files.iter().map(size).sum() });
     let look = |buffer: &mut Vec<u8>, group: &&[Claim<'_>]| file(prefix, group, claims.is_ordered, buffer, progress);
     let mut without_hash: HashMap<&str, usize> = HashMap::new();
@@ -126,10 +126,10 @@ pub(super) fn check(
             *without_hash.entry(&claim.package.dist_name).or_default() += 1;
         }
     }
-    findings.sort_by(|one, other| one.path().cmp(&other.path()));
+    crate::sorting::sort_by(&mut findings, |one, other| one.path().cmp(&other.path()));
     report.findings.append(&mut findings);
     report.without_hash = without_hash.into_iter().map(|(package, files)| (package.to_owned(), files)).collect();
-    report.without_hash.sort();
+    crate::sorting::sort(&mut report.without_hash);
     report.strangers = strangers::sort(prefix, strangers, |path| claims.by_path.contains_key(path));
 }
 

@@ -39,7 +39,7 @@ pub(super) fn sort(prefix: &Path, mut strangers: Vec<PathBuf>, is_recorded: impl
         sorted.pip += usize::from(is_pip);
         !is_bytecode && !is_pip
     });
-    strangers.sort();
+    crate::sorting::sort(&mut strangers);
     sorted.others = strangers;
     sorted
 }

@@ -177,7 +177,7 @@ impl<'a> Extraction<'a> {
         }
         for (file, mut paths) in groups {
             let Some(Content { kind, listed, .. }) = self.contents.get(&file).cloned() else { continue };
-            paths.sort();
+            crate::sorting::sort(&mut paths);
             let first = paths.remove(0);
             if let Some(content) = self.contents.get_mut(&first) {
                 let (path, no_link) = (first.clone(), content.listed.no_link);

@@ -139,6 +139,6 @@ pub(in crate::install) fn list(paths: &[PathsEntry], place: &Path) -> String {
     };
     let others = paths.iter().filter(|entry| !is_list(&entry.relative_path));
     let mut lines: Vec<String> = others.map(line).chain([format!("{},,\n", shown(place))]).collect();
-    lines.sort();
+    crate::sorting::sort(&mut lines);
     lines.concat()
 }

@@ -121,7 +121,7 @@ fn environments(parts: &[Part], directory: Option<&Path>, text: &mut String) {
     }
     text.push_str("environments:\n");
     for (name, mut parts) in by_name {
-        parts.sort_by_key(|part| platform(part));
+        crate::sorting::sort_by_key(&mut parts, |part| platform(part));
         let channels = channels(&parts);
         let _ = writeln!(text, "  {}:", scalar(name));
         text.push_str(if channels.is_empty() { "    channels: []\n" } else { "    channels:\n" });
@@ -136,8 +136,8 @@ fn environments(parts: &[Part], directory: Option<&Path>, text: &mut String) {
             let conda = part.lock.packages.iter().map(|package| format!("conda: {}", scalar(&archive(package))));
             let pypi = part.lock.pip.iter().map(|package| format!("pypi: {}", scalar(&place(package, directory))));
             let (mut conda, mut pypi): (Vec<_>, Vec<_>) = (conda.collect(), pypi.collect());
-            conda.sort();
-            pypi.sort();
+            crate::sorting::sort(&mut conda);
+            crate::sorting::sort(&mut pypi);
             let empty = if conda.is_empty() && pypi.is_empty() { " []" } else { "" };
             let _ = writeln!(text, "      {}:{empty}", platform(part));
             conda.iter().chain(&pypi).for_each(|line| _ = writeln!(text, "      - {line}"));
