@@ -8,11 +8,11 @@ use std::{
 use mlconda::{
     Subdir,
     environment::Environment,
-    lock::{Expansion, LockError, LockFile, Selection, Unmet},
+    lock::{Expansion, LockError, LockFile, LockFormat, LockKind, Selection, Unmet, kind_of},
 };
 use serde_json::json;
 
-use super::Args;
+use super::{Args, formats::is_one_each};
 use crate::{
     locking::{self, LockingArgs},
     report::CliError,
@@ -28,7 +28,10 @@ pub(super) fn run(
 ) -> Result<ExitCode, CliError> {
     let is_told = !args.platforms.is_empty() || !environment.platforms.is_empty();
     let platforms = if is_told { super::platforms(&args.platforms, environment)? } else { Vec::new() };
-    let outputs = args.outputs(&platforms);
+    let outputs = match is_one_each(format(args, context)) {
+        true => args.outputs(&platforms),
+        false => vec![args.output.clone(); platforms.len()],
+    };
     let mut wanted: Vec<(PathBuf, Option<Subdir>)> = outputs.into_iter().zip(platforms.into_iter().map(Some)).collect();
     // Nobody says which platform: then it is that of the lock, whatever machine asks.
     if wanted.is_empty() {
@@ -55,7 +58,7 @@ pub(super) fn run(
     if stale.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    Err(CliError::World { message: stale.join("\n"), hint: Some(remedy(args, files)) })
+    Err(CliError::World { message: stale.join("\n"), hint: Some(remedy(args, files, context)) })
 }
 
 /// Why a lock does not answer; the first reason may be that there is none.
@@ -101,11 +104,23 @@ fn explained(lock: &Path, environment: &Path, reasons: &[String]) -> String {
     format!("`{}` does not answer `{}`{number}:{lines}", lock.display(), environment.display())
 }
 
-fn remedy(args: &Args, files: &[PathBuf]) -> String {
+/// The format of the lock: that of the file, for it may be named without, else the one that was asked for.
+fn format(args: &Args, context: &Context) -> LockFormat {
+    let text = fs_err::read(context.settings.absolute(&args.output)).unwrap_or_default();
+    match kind_of(&String::from_utf8_lossy(&text)) {
+        Some(LockKind::Pixi) => LockFormat::Pixi,
+        Some(LockKind::CondaLock) => LockFormat::CondaLock,
+        _ => args.format,
+    }
+}
+
+fn remedy(args: &Args, files: &[PathBuf], context: &Context) -> String {
     let files: String = files.iter().map(|file| format!(" {}", file.display())).collect();
     let platforms: String = args.platforms.iter().map(|platform| format!(" --platform {platform}")).collect();
+    let format = format(args, context);
+    let format = if format == LockFormat::Explicit { String::new() } else { format!(" --format {format}") };
     format!(
-        "lock again, which changes no more than it must: `mlconda lock{files} -o {}{platforms}`",
+        "lock again, which changes no more than it must: `mlconda lock{files} -o {}{format}{platforms}`",
         args.output.display()
     )
 }
