@@ -248,9 +248,9 @@ fn every_platform_of_the_environment_needs_its_lock() {
     exit code 1
     --- stdout
     --- stderr
-    error: `pixi.lock` does not answer `environment.yml`:
+    error: `pixi.lock` for [HOST] does not answer `environment.yml`:
       environment.yml:5:5: `app >=2` is asked for, and app 1.0 hd8ed1ab_0 is locked
-    `pixi.lock` does not answer `environment.yml`:
+    `pixi.lock` for [FOREIGN] does not answer `environment.yml`:
       environment.yml:5:5: `app >=2` is asked for, and app 1.0 hd8ed1ab_0 is locked
     hint: lock again, which changes no more than it must: `mlconda lock environment.yml -o pixi.lock --format pixi`
     ");

@@ -28,7 +28,8 @@ pub(super) fn run(
 ) -> Result<ExitCode, CliError> {
     let is_told = !args.platforms.is_empty() || !environment.platforms.is_empty();
     let platforms = if is_told { super::platforms(&args.platforms, environment)? } else { Vec::new() };
-    let outputs = match is_one_each(format(args, context)) {
+    let is_one_each = is_one_each(format(args, context));
+    let outputs = match is_one_each {
         true => args.outputs(&platforms),
         false => vec![args.output.clone(); platforms.len()],
     };
@@ -46,10 +47,14 @@ pub(super) fn run(
             "answers": reasons.is_empty(),
             "reasons": reasons,
         }));
+        let place = match platform {
+            Some(platform) if !is_one_each => format!("`{}` for {platform}", file.display()),
+            _ => format!("`{}`", file.display()),
+        };
         if reasons.is_empty() {
-            context.ui.say(&format!("`{}` answers `{}`.", file.display(), environment.file.display()));
+            context.ui.say(&format!("{place} answers `{}`.", environment.file.display()));
         } else {
-            stale.push(explained(file, &environment.file, &reasons));
+            stale.push(explained(&place, &environment.file, &reasons));
         }
     }
     if args.json {
@@ -98,10 +103,10 @@ fn reasons(
 }
 
 /// That a lock does not answer, and why.
-fn explained(lock: &Path, environment: &Path, reasons: &[String]) -> String {
+fn explained(lock: &str, environment: &Path, reasons: &[String]) -> String {
     let lines: String = reasons.iter().map(|reason| format!("\n  {reason}")).collect();
     let number = if reasons.len() > 1 { format!(", for {}", count(reasons.len(), "reason")) } else { String::new() };
-    format!("`{}` does not answer `{}`{number}:{lines}", lock.display(), environment.display())
+    format!("{lock} does not answer `{}`{number}:{lines}", environment.display())
 }
 
 /// The format of the lock: that of the file, for it may be named without, else the one that was asked for.
@@ -146,7 +151,7 @@ pub(crate) fn beside(
         if reasons.is_empty() {
             return Ok((*lock).clone());
         }
-        refused = refused.or_else(|| Some((explained(lock, file, &reasons), hint(lock))));
+        refused = refused.or_else(|| Some((explained(&format!("`{}`", lock.display()), file, &reasons), hint(lock))));
     }
     let missing = || {
         let names: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
