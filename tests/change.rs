@@ -240,6 +240,27 @@ fn every_platform_of_the_environment_needs_its_lock() {
       there is no such lock
     hint: lock again, which changes no more than it must: `mlconda lock environment.yml -o env.lock`
     ");
+    // One file for all, which is told by what is in it.
+    world.lock(&["--format", "pixi"]).success();
+    world.lock(&["--check", "-o", "pixi.lock"]).success();
+    ask(&world, &format!("  - app >=2\nplatforms: [{host}, {foreign}]\n"));
+    assert_snapshot!(world.lock(&["--check", "-o", "pixi.lock"]).failure(1), @"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: `pixi.lock` for [HOST] does not answer `environment.yml`:
+      environment.yml:5:5: `app >=2` is asked for, and app 1.0 hd8ed1ab_0 is locked
+    `pixi.lock` for [FOREIGN] does not answer `environment.yml`:
+      environment.yml:5:5: `app >=2` is asked for, and app 1.0 hd8ed1ab_0 is locked
+    hint: lock again, which changes no more than it must: `mlconda lock environment.yml -o pixi.lock --format pixi`
+    ");
+    assert_snapshot!(world.lock(&["pixi.lock", "--check"]).failure(1), @"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: `pixi.lock` is a lock, and an environment is what is locked
+    hint: name the environment.yml, and the lock with `-o pixi.lock`; `mlconda convert` converts locks
+    ");
 }
 
 #[test]

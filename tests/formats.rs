@@ -75,10 +75,27 @@ fn what_is_lost_and_what_is_not_there_is_said() {
     let outcome = world.mlconda(["convert", "env.linux-64.lock", "--to", "conda-lock", "-o", "out.yml"]).success();
     assert_snapshot!(world.normal(&outcome.stderr), @"
     warning: conda-lock.yml has no word for the environment's name, variables and virtual packages: they stand in comments, which only mlconda reads
-    warning: what packages depend on is not known for 5 of 5 packages, and left out
-    warning: the md5 is not known for 5 of 5 packages: conda-lock itself wants one of each
+    warning: conda-lock.yml has no word for packages' sizes, times, licences and `constrains`
     `env.[HOST].lock` is converted to `out.yml`.
     ");
+    assert!(world.read("out.yml").contains("  dependencies:\n    python: '>=3.8'\n"), "what the channel says");
+    // Its channel is gone.
+    world.write("old.lock", &world.read("env.linux-64.lock").replace("/main/", "/gone/"));
+    let outcome = world.mlconda(["convert", "old.lock", "--to", "conda-lock", "--offline", "-o", "out.yml"]).success();
+    assert_snapshot!(world.normal(&outcome.stderr), @"
+    warning: conda-lock.yml has no word for the environment's name, variables and virtual packages: they stand in comments, which only mlconda reads
+    warning: what packages depend on is not known for 5 of 5 packages, and left out
+    warning: the md5 is not known for 5 of 5 packages: conda-lock itself wants one of each
+    `old.lock` is converted to `out.yml`.
+    ");
+    world.write("pixi.lock.bak", &world.read("pixi.lock"));
+    world.write("pixi.lock", "version: 6\n<<<<<<< a\nenvironments: {}\n=======\nenvironments: []\n>>>>>>> b\n");
+    let outcome = world.mlconda(["install", "pixi.lock"]).failure(1);
+    assert_snapshot!(world.normal(&outcome.stderr), @"
+    error: `[TEMP]/work/pixi.lock` holds git's conflict markers
+    hint: `mlconda lock --format pixi --resolve-conflict` locks anew, and keeps what both sides have where it can
+    ");
+    world.write("pixi.lock", &world.read("pixi.lock.bak"));
     let outcome = world.mlconda(["convert", "pixi.lock", "--to", "explicit"]).failure(1);
     assert_snapshot!(world.normal(&outcome.stderr), @"
     error: `[TEMP]/work/pixi.lock` holds locks for several platforms: `[HOST]`, `[FOREIGN]`

@@ -130,8 +130,15 @@ fn lock_hint(error: &LockError) -> Option<String> {
         LockError::NotALock { .. } => {
             "an environment is recognised by its file's name: `.yml` or `.yaml`; `mlconda lock` makes a lock of one"
         }
-        LockError::Conflict { .. } => {
-            "`mlconda lock --resolve-conflict` locks anew, and keeps what both sides have where it can"
+        LockError::Conflict { file } => {
+            let format = match file.extension() {
+                _ if file.ends_with("pixi.lock") => " --format pixi",
+                Some(kind) if kind == "yml" => " --format conda-lock",
+                _ => "",
+            };
+            return Some(format!(
+                "`mlconda lock{format} --resolve-conflict` locks anew, and keeps what both sides have where it can"
+            ));
         }
         LockError::Selection { help, .. } => help,
         LockError::Format { .. } => "use the mlconda that wrote it, or a newer one",

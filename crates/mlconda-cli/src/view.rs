@@ -81,32 +81,8 @@ impl View {
             warn_of_pip(&prefix, &lock, context)?;
             records = Some(read);
         }
-        let mut view = Self { place: path, lock, records };
-        view.complete(args, context)?;
-        Ok(view)
-    }
-
-    /// Gets the records of packages that the lock has none of, and says which are not to be had.
-    fn complete(&mut self, args: &ViewArgs, context: &Context) -> Result<(), CliError> {
-        if self.lock.packages.iter().all(|package| package.record.is_some()) {
-            return Ok(());
-        }
-        let settings = &context.settings;
-        let directory = locking::cache_directory(Cache::IfPresent, context)?;
-        let access = if args.offline { Access::Offline } else { Access::Online };
-        let cache_directory = directory.path().join("repodata");
-        let named = self.lock.name.as_deref().map(|name| settings.named_prefix(name));
-        let sources = Sources {
-            repodata: RepodataOptions { cache_directory, access, now: SystemTime::now() },
-            prefix: named.and_then(|path| Prefix::open(path).ok()),
-            package_cache: settings.package_cache(),
-        };
-        let client = Client::new(&settings.network_options()?)?;
-        let display = Display::new(&context.ui);
-        let missing = context.block_on_or_signal(records::complete(&mut self.lock, &client, &sources, &display))?;
-        drop(display);
-        warn(&missing, context);
-        Ok(())
+        warn(&complete(&mut lock, if args.offline { Access::Offline } else { Access::Online }, context)?, context);
+        Ok(Self { place: path, lock, records })
     }
 
     /// Whether it is a prefix.
@@ -181,6 +157,25 @@ fn warn_of_pip(prefix: &Prefix, lock: &Lock, context: &Context) -> Result<(), Cl
             .warn(&format!("pip has installed {packages} besides, of which no record tells: {}", list(&installed)));
     }
     Ok(())
+}
+
+/// Gets the records of packages that a lock has none of; which are not to be had, and why.
+pub(crate) fn complete(lock: &mut Lock, access: Access, context: &Context) -> Result<Missing, CliError> {
+    if lock.packages.iter().all(|package| package.record.is_some()) {
+        return Ok(Missing::default());
+    }
+    let settings = &context.settings;
+    let directory = locking::cache_directory(Cache::IfPresent, context)?;
+    let cache_directory = directory.path().join("repodata");
+    let named = lock.name.as_deref().map(|name| settings.named_prefix(name));
+    let sources = Sources {
+        repodata: RepodataOptions { cache_directory, access, now: SystemTime::now() },
+        prefix: named.and_then(|path| Prefix::open(path).ok()),
+        package_cache: settings.package_cache(),
+    };
+    let client = Client::new(&settings.network_options()?)?;
+    let display = Display::new(&context.ui);
+    context.block_on_or_signal(records::complete(lock, &client, &sources, &display))
 }
 
 /// Says of which packages nothing is known, and why.

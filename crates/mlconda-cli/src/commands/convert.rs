@@ -2,20 +2,27 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use mlconda::lock::{LockError, LockFormat, LockKind, SourcePackages, Written};
+use mlconda::{
+    lock::{LockError, LockFormat, LockKind, SourcePackages, Written},
+    repodata::Access,
+};
 
 use super::export::warn_of_logins;
 use crate::{
     report::CliError,
     selection::{self, SelectionArgs},
     settings::Context,
+    view,
 };
 
 /// Write a lock in another format
 ///
 /// Reads a lock of any kind, told by what is in it: @EXPLICIT (of mlconda, conda, mamba, conda-lock or pixi), a
-/// conda-lock.yml, a pixi.lock, or the packages of a prefix. Every package stays pinned as it is: nothing is solved, and
-/// no channel is asked. What the other format has no word for is said.
+/// conda-lock.yml, a pixi.lock, or the packages of a prefix. Every package stays pinned as it is: nothing is solved. What
+/// the other format has no word for is said.
+///
+/// An explicit lock does not say what its packages depend on, and the other formats do: its channels are asked, then the
+/// environment of the lock's name and the package cache. What is not to be had is left out, and that is said.
 ///
 /// An explicit lock is for one platform and environment. A conda-lock.yml gets all platforms and categories, a pixi.lock
 /// all platforms and environments, unless the options choose.
@@ -33,6 +40,9 @@ pub(crate) struct Args {
     platform: Option<mlconda::Subdir>,
     #[command(flatten)]
     selection: SelectionArgs,
+    /// Do not ask the network for what a lock does not say of its packages: use what is cached, and what is in files
+    #[arg(long)]
+    offline: bool,
     /// Write to this file instead of stdout
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -48,13 +58,21 @@ Examples:
   mlconda convert /opt/conda/envs/ml --to pixi      what is installed there";
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
-    let file = selection::read(&args.input, context)?;
+    let mut file = selection::read(&args.input, context)?;
     let chosen = args.selection.selection(args.platform, SourcePackages::LeaveOut);
     if file.kind == LockKind::Explicit && args.to == LockFormat::Explicit {
         context.ui.say(&format!(
             "`{}` is an explicit lock already; it is written as mlconda writes it",
             args.input.display()
         ));
+    }
+    if args.to != LockFormat::Explicit {
+        let access = if args.offline { Access::Offline } else { Access::Online };
+        for part in &mut file.parts {
+            let missing = view::complete(&mut part.lock, access, context)?;
+            // What is missing is told with what else gets lost.
+            missing.reasons.iter().for_each(|reason| context.ui.warn(&reason.to_string()));
+        }
     }
     // pixi's format leaves logins out.
     if args.to != LockFormat::Pixi {

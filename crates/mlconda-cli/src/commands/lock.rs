@@ -14,7 +14,10 @@ use std::{
 use mlconda::{
     Subdir,
     environment::Environment,
-    lock::{Digest, DirectoryMode, Lock, LockError, LockFormat, LockedPackage, LockedPip, Origin, PipSource, Written},
+    lock::{
+        Digest, DirectoryMode, Lock, LockError, LockFormat, LockedPackage, LockedPip, Origin, PipSource, Written,
+        kind_of,
+    },
     solve::Renew,
 };
 use serde_json::{Value, json};
@@ -179,6 +182,18 @@ fn write(lock: &Lock, output: &Path, context: &Context) -> Result<Written, CliEr
 /// The files that were typed, else the one that is here.
 fn input(args: &Args, context: &Context) -> Result<Vec<PathBuf>, CliError> {
     let typed: Vec<PathBuf> = args.inputs.iter().chain(&args.locking.files).cloned().collect();
+    // The name tells nothing: the usual name of one kind of lock ends as that of an environment does.
+    let is_lock = |file: &&PathBuf| {
+        let text = fs_err::read(context.settings.absolute(file)).unwrap_or_default();
+        kind_of(&String::from_utf8_lossy(&text)).is_some()
+    };
+    if let Some(lock) = typed.iter().find(is_lock) {
+        let name = lock.display();
+        return Err(CliError::world(
+            format!("`{name}` is a lock, and an environment is what is locked"),
+            format!("name the environment.yml, and the lock with `-o {name}`; `mlconda convert` converts locks"),
+        ));
+    }
     if !typed.is_empty() {
         return Ok(typed);
     }
@@ -232,10 +247,7 @@ fn output(output: &Path, platform: Subdir, count: usize) -> PathBuf {
 }
 
 fn summary(lock: &Lock, output: &Path, written: Option<Written>, start: Instant) -> String {
-    let packages = match lock.pip.len() {
-        0 => count(lock.packages.len(), "package"),
-        pip => format!("{} and {pip} of pip", count(lock.packages.len(), "package")),
-    };
+    let packages = packages(lock);
     let size = lock.download_size().map(|size| format!(" ({} to download)", bytes(size))).unwrap_or_default();
     let outcome = match written {
         Some(Written::Changed) => format!("locked in `{}`", output.display()),
@@ -243,6 +255,12 @@ fn summary(lock: &Lock, output: &Path, written: Option<Written>, start: Instant)
         None => "solved; nothing is written".to_owned(),
     };
     format!("{packages}{size} for {} {outcome}, in {:.1} s", lock.platform, start.elapsed().as_secs_f64())
+}
+
+/// How many packages a lock has.
+fn packages(lock: &Lock) -> String {
+    let packages = count(lock.packages.len(), "package");
+    if lock.pip.is_empty() { packages } else { format!("{packages} and {} of pip", lock.pip.len()) }
 }
 
 fn to_json(lock: &Lock, output: &Path, written: Option<Written>) -> Value {

@@ -163,6 +163,30 @@ fn all_mistakes_are_told_at_once() {
 }
 
 #[test]
+fn aliases_that_stand_for_more_than_memory_holds_are_refused() {
+    let chain = |each: &str, length: usize| {
+        let before = |number: usize| each.replace('?', &(number - 1).to_string());
+        let lines = (1..length).map(|number| format!("a{number}: &a{number} {}\n", before(number)));
+        format!("a0: &a0 [x]\n{}dependencies: [a]\n", lines.collect::<String>())
+    };
+    assert_snapshot!(refusal(&chain("[*a?, *a?]", 40)), @"
+    env/environment.yml:19:12: aliases stand for more than a file can mean
+       |
+    19 | a18: &a18 [*a17, *a17]
+       |            ^^^^
+       = help: write the values out
+    ");
+    assert_snapshot!(refusal(&chain("[*a?]", 100)), @"
+    env/environment.yml:64:12: aliases stand for more than a file can mean
+       |
+    64 | a63: &a63 [*a62]
+       |            ^^^^
+       = help: write the values out
+    ");
+    assert!(read(&chain("[*a?]", 10)).is_ok());
+}
+
+#[test]
 fn broken_yaml_is_shown_with_its_place() {
     assert_snapshot!(refusal("name: x\ndependencies:\n  - a\n   - pip:\n"), @r"
     env/environment.yml:4:9: the YAML is broken: mapping values are not allowed in this context

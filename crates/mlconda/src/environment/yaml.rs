@@ -15,6 +15,10 @@ use super::{
 /// How deeply values may be nested. An environment needs four levels; the limit keeps the stack safe.
 const DEEPEST: usize = 64;
 
+/// How many values aliases may stand for in all. A few lines of them can stand for more than any memory holds, for whoever
+/// walks through the tree; the longest locks have some thousand.
+const LARGEST: usize = 1 << 20;
+
 /// A value and its place.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
@@ -114,7 +118,8 @@ pub(crate) struct Document {
 /// # Errors
 /// If the text is no YAML, has more than one document, or nests too deeply.
 pub(crate) fn parse(source: Source<'_>) -> Result<Document, Box<Diagnostic>> {
-    let mut tree = Tree { source, open: Vec::new(), anchors: HashMap::new(), document: Document::default() };
+    let (anchors, document) = (HashMap::new(), Document::default());
+    let mut tree = Tree { source, open: Vec::new(), anchors, aliased: 0, document };
     let mut parser = Parser::new_from_str(source.text);
     let mut documents = 0;
     while let Some(event) = parser.next_event() {
@@ -138,8 +143,33 @@ pub(crate) fn parse(source: Source<'_>) -> Result<Document, Box<Diagnostic>> {
 struct Tree<'a> {
     source: Source<'a>,
     open: Vec<Open>,
-    anchors: HashMap<usize, Rc<Node>>,
+    /// What has a name, with how deep it is and how many values it has in it.
+    anchors: HashMap<usize, (Rc<Node>, Extent)>,
+    /// How many values the aliases so far stand for.
+    aliased: usize,
     document: Document,
+}
+
+/// How deep a value is nested, and how many values it is made of, itself included.
+#[derive(Clone, Copy)]
+struct Extent {
+    depth: usize,
+    values: usize,
+}
+
+impl Extent {
+    /// What aliases stand for counts as often as they stand for it; the limits on both keep this small.
+    fn of(node: &Node) -> Self {
+        let children: Vec<&Rc<Node>> = match &node.value {
+            Value::Scalar { .. } => Vec::new(),
+            Value::Sequence(items) => items.iter().collect(),
+            Value::Mapping(entries) => entries.iter().flat_map(|(key, value)| [key, value]).collect(),
+        };
+        children.into_iter().map(|child| Self::of(child)).fold(Self { depth: 1, values: 1 }, |sum, child| Self {
+            depth: sum.depth.max(child.depth + 1),
+            values: sum.values + child.values,
+        })
+    }
 }
 
 impl Tree<'_> {
@@ -155,14 +185,14 @@ impl Tree<'_> {
                 self.put(Rc::new(Node { value, location: start, length, end: location(span.end) }), anchor)?;
             }
             Event::Alias(anchor) => {
-                let Some(node) = self.anchors.get(&anchor).map(Rc::clone) else {
-                    return Err(self.source.diagnostic(
-                        start,
-                        span.len(),
-                        "an alias stands inside of what it stands for",
-                        "write the value out",
-                    ));
+                let fail = |message: &str, help| Err(self.source.diagnostic(start, span.len(), message, help));
+                let Some((node, extent)) = self.anchors.get(&anchor).cloned() else {
+                    return fail("an alias stands inside of what it stands for", "write the value out");
                 };
+                self.aliased += extent.values;
+                if self.open.len() + extent.depth > DEEPEST + 1 || self.aliased > LARGEST {
+                    return fail("aliases stand for more than a file can mean", "write the values out");
+                }
                 self.put(node, 0)?;
             }
             Event::SequenceStart(anchor, _) => {
@@ -204,7 +234,7 @@ impl Tree<'_> {
 
     fn put(&mut self, node: Rc<Node>, anchor: usize) -> Result<(), Box<Diagnostic>> {
         if anchor > 0 {
-            self.anchors.insert(anchor, Rc::clone(&node));
+            self.anchors.insert(anchor, (Rc::clone(&node), Extent::of(&node)));
         }
         match self.open.last_mut() {
             None => self.document.root = (!node.is_null()).then_some(node),

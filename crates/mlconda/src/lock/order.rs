@@ -53,20 +53,18 @@ pub(crate) fn dependency_name(spec: &str) -> &str {
 
 /// Names in linking order. `open` maps each name to the names it still waits for, and is emptied.
 pub(crate) fn order<'a>(open: &mut BTreeMap<&'a str, BTreeSet<&'a str>>) -> Vec<&'a str> {
-    let needed: BTreeSet<&str> = open.values().flatten().copied().collect();
-    let lonely = |name: &&str, depends: &BTreeSet<&str>| depends.is_empty() && !needed.contains(*name);
-    let mut sorted: Vec<&str> = open.iter().filter(|(name, depends)| lonely(name, depends)).map(|it| *it.0).collect();
-    let mut level = sorted.clone();
+    // Who waits for a name, so that a level costs what it sets free, and not a look at all that is open.
+    let mut waiting: HashMap<&str, Vec<&str>> = HashMap::new();
+    for (name, depends) in &*open {
+        depends.iter().for_each(|other| waiting.entry(other).or_default().push(name));
+    }
+    let is_free = |(name, depends): &(&&'a str, &BTreeSet<&str>)| depends.is_empty() && !waiting.contains_key(**name);
+    let mut sorted: Vec<&str> = open.iter().filter(is_free).map(|(name, _)| *name).collect();
+    sorted.iter().for_each(|name| {
+        open.remove(name);
+    });
+    let mut level: Vec<&str> = open.iter().filter(|(_, depends)| depends.is_empty()).map(|(name, _)| *name).collect();
     loop {
-        for name in &level {
-            open.remove(name);
-        }
-        for depends in open.values_mut() {
-            level.iter().for_each(|name| {
-                depends.remove(name);
-            });
-        }
-        level = open.iter().filter(|(_, depends)| depends.is_empty()).map(|(name, _)| *name).collect();
         if level.is_empty() {
             match open.iter().min_by_key(|(name, depends)| (depends.len(), **name)) {
                 Some((name, _)) => level.push(name),
@@ -74,6 +72,20 @@ pub(crate) fn order<'a>(open: &mut BTreeMap<&'a str, BTreeSet<&'a str>>) -> Vec<
             }
         }
         sorted.extend(&level);
+        for name in &level {
+            open.remove(name);
+        }
+        let mut next = Vec::new();
+        for name in &level {
+            for other in waiting.get(name).into_iter().flatten() {
+                let Some(depends) = open.get_mut(other) else { continue };
+                if depends.remove(name) && depends.is_empty() {
+                    next.push(*other);
+                }
+            }
+        }
+        next.sort_unstable();
+        level = next;
     }
 }
 

@@ -26,7 +26,15 @@ use crate::{
 };
 
 /// How often is asked for more of what was locked, once it is known that not all of it can stay.
-const EFFORT: usize = 64;
+const EFFORT: Effort = Effort { asks: 64, failures: 16 };
+
+/// How often is asked at most, and how often in vain since something was put back. What the solver was asked to prefer it has
+/// mostly kept already, and what says no to so many says no to the rest.
+#[derive(Clone, Copy, Debug)]
+struct Effort {
+    asks: usize,
+    failures: usize,
+}
 
 /// Of how many of its newest versions, and of how many builds of each, a package may become one.
 const NEWEST: usize = 3;
@@ -385,17 +393,19 @@ impl<'a> Search<'a> {
         kept: &mut Vec<&'a RepoDataRecord>,
         best: &mut Vec<RepoDataRecord>,
         host: &Host,
-        effort: &mut usize,
+        effort: &mut Effort,
     ) {
-        if changed.is_empty() || *effort == 0 {
+        if changed.is_empty() || effort.asks == 0 || effort.failures == 0 {
             return;
         }
-        *effort -= 1;
+        effort.asks -= 1;
         let tried: Vec<_> = kept.iter().chain(changed).copied().collect();
         if let Some(records) = self.ask_keeping(buckets, &tried, host) {
             (*kept, *best) = (tried, records);
+            effort.failures = EFFORT.failures;
             return;
         }
+        effort.failures -= 1;
         if changed.len() > 1 {
             let (first, second) = changed.split_at(changed.len() / 2);
             self.put_back(buckets, first, kept, best, host, effort);

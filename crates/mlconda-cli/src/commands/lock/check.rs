@@ -8,11 +8,11 @@ use std::{
 use mlconda::{
     Subdir,
     environment::Environment,
-    lock::{Expansion, LockError, LockFile, Selection, Unmet},
+    lock::{Expansion, LockError, LockFile, LockFormat, LockKind, Selection, Unmet, kind_of},
 };
 use serde_json::json;
 
-use super::Args;
+use super::{Args, formats::is_one_each};
 use crate::{
     locking::{self, LockingArgs},
     report::CliError,
@@ -28,7 +28,11 @@ pub(super) fn run(
 ) -> Result<ExitCode, CliError> {
     let is_told = !args.platforms.is_empty() || !environment.platforms.is_empty();
     let platforms = if is_told { super::platforms(&args.platforms, environment)? } else { Vec::new() };
-    let outputs = args.outputs(&platforms);
+    let is_one_each = is_one_each(format(args, context));
+    let outputs = match is_one_each {
+        true => args.outputs(&platforms),
+        false => vec![args.output.clone(); platforms.len()],
+    };
     let mut wanted: Vec<(PathBuf, Option<Subdir>)> = outputs.into_iter().zip(platforms.into_iter().map(Some)).collect();
     // Nobody says which platform: then it is that of the lock, whatever machine asks.
     if wanted.is_empty() {
@@ -43,10 +47,14 @@ pub(super) fn run(
             "answers": reasons.is_empty(),
             "reasons": reasons,
         }));
+        let place = match platform {
+            Some(platform) if !is_one_each => format!("`{}` for {platform}", file.display()),
+            _ => format!("`{}`", file.display()),
+        };
         if reasons.is_empty() {
-            context.ui.say(&format!("`{}` answers `{}`.", file.display(), environment.file.display()));
+            context.ui.say(&format!("{place} answers `{}`.", environment.file.display()));
         } else {
-            stale.push(explained(file, &environment.file, &reasons));
+            stale.push(explained(&place, &environment.file, &reasons));
         }
     }
     if args.json {
@@ -55,7 +63,7 @@ pub(super) fn run(
     if stale.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    Err(CliError::World { message: stale.join("\n"), hint: Some(remedy(args, files)) })
+    Err(CliError::World { message: stale.join("\n"), hint: Some(remedy(args, files, context)) })
 }
 
 /// Why a lock does not answer; the first reason may be that there is none.
@@ -95,17 +103,29 @@ fn reasons(
 }
 
 /// That a lock does not answer, and why.
-fn explained(lock: &Path, environment: &Path, reasons: &[String]) -> String {
+fn explained(lock: &str, environment: &Path, reasons: &[String]) -> String {
     let lines: String = reasons.iter().map(|reason| format!("\n  {reason}")).collect();
     let number = if reasons.len() > 1 { format!(", for {}", count(reasons.len(), "reason")) } else { String::new() };
-    format!("`{}` does not answer `{}`{number}:{lines}", lock.display(), environment.display())
+    format!("{lock} does not answer `{}`{number}:{lines}", environment.display())
 }
 
-fn remedy(args: &Args, files: &[PathBuf]) -> String {
+/// The format of the lock: that of the file, for it may be named without, else the one that was asked for.
+fn format(args: &Args, context: &Context) -> LockFormat {
+    let text = fs_err::read(context.settings.absolute(&args.output)).unwrap_or_default();
+    match kind_of(&String::from_utf8_lossy(&text)) {
+        Some(LockKind::Pixi) => LockFormat::Pixi,
+        Some(LockKind::CondaLock) => LockFormat::CondaLock,
+        _ => args.format,
+    }
+}
+
+fn remedy(args: &Args, files: &[PathBuf], context: &Context) -> String {
     let files: String = files.iter().map(|file| format!(" {}", file.display())).collect();
     let platforms: String = args.platforms.iter().map(|platform| format!(" --platform {platform}")).collect();
+    let format = format(args, context);
+    let format = if format == LockFormat::Explicit { String::new() } else { format!(" --format {format}") };
     format!(
-        "lock again, which changes no more than it must: `mlconda lock{files} -o {}{platforms}`",
+        "lock again, which changes no more than it must: `mlconda lock{files} -o {}{format}{platforms}`",
         args.output.display()
     )
 }
@@ -131,7 +151,7 @@ pub(crate) fn beside(
         if reasons.is_empty() {
             return Ok((*lock).clone());
         }
-        refused = refused.or_else(|| Some((explained(lock, file, &reasons), hint(lock))));
+        refused = refused.or_else(|| Some((explained(&format!("`{}`", lock.display()), file, &reasons), hint(lock))));
     }
     let missing = || {
         let names: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();

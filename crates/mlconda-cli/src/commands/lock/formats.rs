@@ -8,7 +8,7 @@ use mlconda::{
 };
 
 use super::{super::export::warn_of_logins, Args};
-use crate::{report::CliError, selection, settings::Context, words::count};
+use crate::{report::CliError, selection, settings::Context};
 
 /// Writes locks into one file, or prints them.
 pub(super) fn write(locks: &[Lock], args: &Args, context: &Context) -> Result<Option<Written>, CliError> {
@@ -33,7 +33,7 @@ pub(super) fn of_prefix(prefix: &Path, args: &Args, context: &Context) -> Result
         file.parts.iter().for_each(|part| warn_of_logins(&part.lock, context));
     }
     let written = put(&file, args, &Selection::default(), context)?;
-    let packages = count(file.parts.iter().map(|part| part.lock.packages.len()).sum(), "package");
+    let packages = file.parts.first().map(|part| super::packages(&part.lock)).unwrap_or_default();
     let (prefix, output) = (prefix.display(), args.output.display());
     context.ui.say(&match written {
         Some(Written::Changed) => format!("{packages} of `{prefix}` are locked in `{output}`."),
