@@ -40,6 +40,16 @@ fn every_format_installs_the_same() {
 }
 
 #[test]
+fn a_lock_that_is_there_keeps_its_format() {
+    let world = locked();
+    for file in ["pixi.lock", "conda-lock.yml"] {
+        let before = world.read(file);
+        world.lock(&["-o", file]).success();
+        assert_eq!(world.read(file), before);
+    }
+}
+
+#[test]
 fn a_lock_comes_back_from_every_format() {
     let world = locked();
     let one = world.read("env.linux-64.lock");

@@ -57,9 +57,10 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "FILE", default_value = "env.lock")]
     #[arg(default_value_ifs = [("format", "conda-lock", "conda-lock.yml"), ("format", "pixi", "pixi.lock")])]
     output: PathBuf,
-    /// The format of the lock: `explicit`, `conda-lock` or `pixi`; what it cannot hold is said
-    #[arg(long, value_name = "FORMAT", default_value = "explicit")]
-    format: LockFormat,
+    /// The format of the lock: `explicit`, `conda-lock` or `pixi`; what it cannot hold is said [default: that of the lock
+    /// that is there, else explicit]
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<LockFormat>,
     /// Lock what is installed in this directory, instead of solving
     #[arg(long, value_name = "PREFIX", conflicts_with_all = ["inputs", "files", "platforms"])]
     from_prefix: Option<PathBuf>,
@@ -102,8 +103,9 @@ Examples:
   mlconda lock --from-prefix /opt/conda/envs/ml    what is installed there
   mlconda lock --dry-run                           see what it would pin";
 
-pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
+pub(crate) fn run(mut args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let start = Instant::now();
+    args.format = args.format.or_else(|| formats::of_file(&args.output, context));
     if let Some(prefix) = &args.from_prefix {
         return formats::of_prefix(prefix, &args, context);
     }
@@ -115,7 +117,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let platforms = platforms(&args.platforms, &environment)?;
     let before = before::read(&args, &environment, &platforms, context)?;
     let locked = locking::lock(&environment, &platforms, &before, &args.locking, Cache::Make, context)?;
-    let one_each = formats::is_one_each(args.format);
+    let one_each = formats::is_one_each(args.format());
     let locks: Vec<Lock> = if one_each { Vec::new() } else { locked.iter().map(|it| it.lock.clone()).collect() };
     let of_all = if one_each { None } else { formats::write(&locks, &args, context)? };
     let mut printed = Vec::new();
@@ -147,9 +149,13 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
 }
 
 impl Args {
+    fn format(&self) -> LockFormat {
+        self.format.unwrap_or(LockFormat::Explicit)
+    }
+
     /// The lock's file of each platform: where the format holds one lock, one each.
     fn outputs(&self, platforms: &[Subdir]) -> Vec<PathBuf> {
-        let count = if formats::is_one_each(self.format) { platforms.len() } else { 1 };
+        let count = if formats::is_one_each(self.format()) { platforms.len() } else { 1 };
         platforms.iter().map(|platform| output(&self.output, *platform, count)).collect()
     }
 

@@ -8,11 +8,14 @@ use std::{
 use mlconda::{
     Subdir,
     environment::Environment,
-    lock::{Expansion, LockError, LockFile, LockFormat, LockKind, Selection, Unmet, kind_of},
+    lock::{Expansion, LockError, LockFile, LockFormat, Selection, Unmet},
 };
 use serde_json::json;
 
-use super::{Args, formats::is_one_each};
+use super::{
+    Args,
+    formats::{is_one_each, of_file},
+};
 use crate::{
     locking::{self, LockingArgs},
     report::CliError,
@@ -28,7 +31,8 @@ pub(super) fn run(
 ) -> Result<ExitCode, CliError> {
     let is_told = !args.platforms.is_empty() || !environment.platforms.is_empty();
     let platforms = if is_told { super::platforms(&args.platforms, environment)? } else { Vec::new() };
-    let is_one_each = is_one_each(format(args, context));
+    // What is there counts more than what was typed.
+    let is_one_each = is_one_each(of_file(&args.output, context).unwrap_or(args.format()));
     let outputs = match is_one_each {
         true => args.outputs(&platforms),
         false => vec![args.output.clone(); platforms.len()],
@@ -109,20 +113,10 @@ fn explained(lock: &str, environment: &Path, reasons: &[String]) -> String {
     format!("{lock} does not answer `{}`{number}:{lines}", environment.display())
 }
 
-/// The format of the lock: that of the file, for it may be named without, else the one that was asked for.
-fn format(args: &Args, context: &Context) -> LockFormat {
-    let text = fs_err::read(context.settings.absolute(&args.output)).unwrap_or_default();
-    match kind_of(&String::from_utf8_lossy(&text)) {
-        Some(LockKind::Pixi) => LockFormat::Pixi,
-        Some(LockKind::CondaLock) => LockFormat::CondaLock,
-        _ => args.format,
-    }
-}
-
 fn remedy(args: &Args, files: &[PathBuf], context: &Context) -> String {
     let files: String = files.iter().map(|file| format!(" {}", file.display())).collect();
     let platforms: String = args.platforms.iter().map(|platform| format!(" --platform {platform}")).collect();
-    let format = format(args, context);
+    let format = of_file(&args.output, context).unwrap_or(args.format());
     let format = if format == LockFormat::Explicit { String::new() } else { format!(" --format {format}") };
     format!(
         "lock again, which changes no more than it must: `mlconda lock{files} -o {}{format}{platforms}`",

@@ -4,7 +4,7 @@ use std::{path::Path, process::ExitCode};
 
 use mlconda::{
     Subdir,
-    lock::{Lock, LockError, LockFile, LockFormat, LockKind, Part, Rendered, Selection, Written},
+    lock::{Lock, LockError, LockFile, LockFormat, LockKind, Part, Rendered, Selection, Written, kind_of},
 };
 
 use super::{super::export::warn_of_logins, Args};
@@ -29,7 +29,7 @@ pub(super) fn of_prefix(prefix: &Path, args: &Args, context: &Context) -> Result
     for part in file.parts.iter_mut().filter(|part| part.lock.platform == Subdir::NoArch) {
         part.lock.platform = Subdir::current().unwrap_or(Subdir::NoArch);
     }
-    if args.format != LockFormat::Pixi {
+    if args.format() != LockFormat::Pixi {
         file.parts.iter().for_each(|part| warn_of_logins(&part.lock, context));
     }
     let written = put(&file, args, &Selection::default(), context)?;
@@ -45,7 +45,7 @@ pub(super) fn of_prefix(prefix: &Path, args: &Args, context: &Context) -> Result
 
 fn put(file: &LockFile, args: &Args, chosen: &Selection, context: &Context) -> Result<Option<Written>, CliError> {
     if args.dry_run {
-        let Rendered { text, losses } = file.render(args.format, chosen, Some(&context.settings.directory))?;
+        let Rendered { text, losses } = file.render(args.format(), chosen, Some(&context.settings.directory))?;
         losses.iter().for_each(|loss| context.ui.warn(loss));
         if !args.json {
             context.ui.data(text)?;
@@ -53,7 +53,7 @@ fn put(file: &LockFile, args: &Args, chosen: &Selection, context: &Context) -> R
         return Ok(None);
     }
     let (written, losses) =
-        file.write(&context.settings.absolute(&args.output), args.format, chosen).map_err(|error| match error {
+        file.write(&context.settings.absolute(&args.output), args.format(), chosen).map_err(|error| match error {
             LockError::File(error) => CliError::world(
                 format!("cannot write the lock `{}`: {}", args.output.display(), error.kind()),
                 "name a file in a directory that can be written to, with `-o`",
@@ -62,6 +62,16 @@ fn put(file: &LockFile, args: &Args, chosen: &Selection, context: &Context) -> R
         })?;
     losses.iter().for_each(|loss| context.ui.warn(loss));
     Ok(Some(written))
+}
+
+/// The format of the lock that is there: a new one takes its place as what it is.
+pub(super) fn of_file(output: &Path, context: &Context) -> Option<LockFormat> {
+    let text = fs_err::read(context.settings.absolute(output)).unwrap_or_default();
+    match kind_of(&String::from_utf8_lossy(&text)) {
+        Some(LockKind::Pixi) => Some(LockFormat::Pixi),
+        Some(LockKind::CondaLock) => Some(LockFormat::CondaLock),
+        _ => None,
+    }
 }
 
 /// Whether a format keeps one platform a file.
