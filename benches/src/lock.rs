@@ -187,7 +187,7 @@ impl Plan {
                 }
                 let cache = if is_cold { &cold } else { &warm };
                 let mut command = match is_ours {
-                    true => self.mlconda(&file, cache, scratch.path()),
+                    true => self.mlconda(&file, cache, scratch.path())?,
                     false => rattler(specs, url, cache)?,
                 };
                 // That there is no answer takes its time too.
@@ -207,15 +207,20 @@ impl Plan {
         Ok(())
     }
 
-    fn mlconda(&self, file: &Path, cache: &Path, scratch: &Path) -> Command {
+    fn mlconda(&self, file: &Path, cache: &Path, scratch: &Path) -> Outcome<Command> {
+        let lock = scratch.join("env.lock");
+        // What is there would be kept, which is another job.
+        if lock.exists() {
+            fs_err::remove_file(&lock)?;
+        }
         let mut command = Command::new(&self.mlconda);
         command
             .env_clear()
             .env("HOME", scratch)
             .env("PATH", "/usr/bin:/bin")
             .env("MLCONDA_CACHE_DIR", cache.join("mlconda"));
-        command.args(["-q", "lock", "--platform", "linux-64"]).arg(file).arg("-o").arg(scratch.join("env.lock"));
-        command
+        command.args(["-q", "lock", "--platform", "linux-64"]).arg(file).arg("-o").arg(lock);
+        Ok(command)
     }
 }
 
