@@ -49,6 +49,16 @@ impl Context {
         Self { ui: Ui::new(global), settings: Settings::new(global) }
     }
 
+    /// Writes the file that `-o` names.
+    pub(crate) fn write(&self, output: &Path, text: &str) -> Result<(), CliError> {
+        fs_err::write(self.settings.absolute(output), text).map_err(|error| {
+            CliError::world(
+                format!("cannot write `{}`: {}", output.display(), error.kind()),
+                "name a file in a directory that can be written to, with `-o`",
+            )
+        })
+    }
+
     /// Runs a future to its end, on this thread.
     pub(crate) fn block_on<F: Future>(&self, future: F) -> Result<F::Output, CliError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -62,12 +62,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
         context.ui.data(text)?;
         return Ok(ExitCode::SUCCESS);
     };
-    fs_err::write(context.settings.absolute(output), text).map_err(|error| {
-        CliError::world(
-            format!("cannot write `{}`: {}", output.display(), error.kind()),
-            "name a file in a directory that can be written to, with `-o`",
-        )
-    })?;
+    context.write(output, &text)?;
     let packages = count(view.lock.packages.len() + view.lock.pip.len(), "package");
     context.ui.say(&format!("`{}` tells of {packages}.", output.display()));
     Ok(ExitCode::SUCCESS)

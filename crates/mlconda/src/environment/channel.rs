@@ -2,7 +2,7 @@
 //! `defaults` for the channels that it consists of, paths for directories next to the file. One resolver serves both
 //! `channels:` and `channel::package`, so that the same words always mean the same channel.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use rattler_conda_types::{Channel, ChannelConfig, ParseChannelError, Subdir};
 use url::Url;
@@ -119,15 +119,7 @@ impl<'a> Resolver<'a> {
             ));
         }
         // Lexically, as in URLs: what `..` leads to must not depend on links.
-        let mut plain = PathBuf::new();
-        for component in path.components() {
-            match component {
-                Component::ParentDir => _ = plain.pop(),
-                Component::CurDir => {}
-                other => plain.push(other),
-            }
-        }
-        Ok(plain)
+        Ok(crate::pip::requirements::plain(&path))
     }
 
     fn channel(&self, written: &str) -> Result<Channel, Refusal> {

@@ -302,7 +302,7 @@ pub(crate) fn absolute_place(place: &str, directory: &Path) -> String {
 }
 
 /// A path without `.` and `..`, by its text.
-pub(super) fn plain(path: &Path) -> PathBuf {
+pub(crate) fn plain(path: &Path) -> PathBuf {
     use std::path::Component;
     let mut plain = PathBuf::new();
     for component in path.components() {
