@@ -9,15 +9,16 @@ use crate::{
     repodata::Repodata,
     solve::{
         Pip, SolveOptions,
-        question::{Bucket, Ground, Kept, Question, Scope},
+        question::{Bucket, Ground, Kept, Question, Run, Scope},
         tests::{FIRST, SECOND, environment, linux, record},
     },
 };
 
 /// The file names of what remains, without extensions, sorted.
 fn left(dependencies: &str, channel_priority: ChannelPriority, subdirs: Vec<Vec<RepoDataRecord>>) -> String {
-    let buckets = subdirs.iter().map(|records| Bucket { records: records.iter().collect(), tier: None });
-    let mut catalog = Catalog::new(buckets, Pip::NotAdded);
+    let repodata = Repodata::new(subdirs);
+    let runs = repodata.runs().map(|run| Run { records: run.iter().map(AsRef::as_ref).collect(), tier: None });
+    let mut catalog = Catalog::new(runs, Pip::NotAdded);
     let (specs, host) = (environment(dependencies).specs(), linux());
     let options = SolveOptions { channel_priority, ..SolveOptions::default() };
     let request = Request { specs: &specs, host: &host, options, kept: &Kept::default(), scope: Scope::Possible };
@@ -80,15 +81,18 @@ fn the_better_twin_remains_unless_the_other_is_wanted_for_itself() {
         vec![
             record(FIRST, "lib-1-0", &["base"]),
             record(FIRST, "lib-2-0", &["base"]),
-            record(FIRST, "lib-3-0", &["base >=1"]),
-            record(FIRST, "base-1-0", &[]),
+            record(FIRST, "lib-3-0", &["base >=2"]),
+            record(FIRST, "base-1-0", &["tool"]),
+            record(FIRST, "base-2-0", &[]),
             record(FIRST, "tool-1-0", &["lib"]),
             constraining(record(FIRST, "old-1-0", &[]), "lib <2"),
         ]
     };
-    assert_eq!(left_of("- tool", records()), "base-1-0 lib-2-0 lib-3-0 tool-1-0");
+    assert_eq!(left_of("- tool", records()), "base-1-0 base-2-0 lib-2-0 lib-3-0 tool-1-0");
     // For `lib <2`, as a bound, means only the first.
-    assert_eq!(left_of("- tool\n- old", records()), "base-1-0 lib-1-0 lib-2-0 lib-3-0 old-1-0 tool-1-0");
+    assert_eq!(left_of("- tool\n- old", records()), "base-1-0 base-2-0 lib-1-0 lib-2-0 lib-3-0 old-1-0 tool-1-0");
+    // Without base 1, to ask for base or for 2 of it is the same.
+    assert_eq!(left_of("- tool\n- base=2", records()), "base-2-0 lib-3-0 tool-1-0");
 }
 
 #[test]
