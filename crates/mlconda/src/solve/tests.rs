@@ -284,7 +284,8 @@ fn a_version_that_is_nowhere_is_told_with_those_that_are_there() {
     nothing matches `lib >=11`: the channels have versions 10.0, 2.0
     ");
     // Of what was not loaded whole, there may be more.
-    let repodata = Repodata { partial: ["lib".to_owned()].into(), ..Repodata::new(vec![records]) };
+    let mut repodata = Repodata::new(vec![records]);
+    repodata.partial = ["lib".to_owned()].into();
     let error = solve(&environment("- lib >=11"), &repodata, &linux(), &SolveOptions::default()).unwrap_err();
     assert!(error.to_string().ends_with("nothing matches `lib >=11`"), "{error}");
 }
