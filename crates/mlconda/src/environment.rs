@@ -7,6 +7,7 @@ pub(crate) mod diagnostic;
 mod error;
 mod merge;
 mod reader;
+mod remedy;
 mod selector;
 mod spec;
 mod suspicion;

@@ -11,9 +11,16 @@ use rattler_conda_types::{
 use rattler_digest::{Md5, Sha256, parse_digest_from_hex};
 use url::Url;
 
-use super::channel::{Refusal, Resolver};
+use super::{
+    channel::{Refusal, Resolver},
+    remedy,
+};
 
-const SPEC_HELP: &str = "write a package's name, then a version if need be: `numpy`, `numpy=1.26`, `numpy >=1.24,<2`";
+pub(super) const SPEC_HELP: &str =
+    "write a package's name, then a version if need be: `numpy`, `numpy=1.26`, `numpy >=1.24,<2`";
+
+const KEYS_HELP: &str = "choose by `version`, `build`, `build_number`, `channel`, `subdir`, `fn`, `url`, `md5`, `sha256`, \
+                         `license` or `track_features`";
 
 /// A match spec, and what about it deserves a word.
 #[derive(Clone, Debug)]
@@ -22,9 +29,24 @@ pub(super) struct Parsed {
     pub(super) remarks: Vec<String>,
 }
 
+/// The longest spec, in bytes, and how many parentheses it may open. People's have a tenth of that; the parser of versions
+/// takes time by the square of the length, and stack by the depth.
+const LONGEST: usize = 4096;
+const DEEPEST: usize = 32;
+
 /// Reads a match spec.
 pub(super) fn parse(text: &str, resolver: &Resolver<'_>) -> Result<Parsed, Refusal> {
     let text = text.trim();
+    if text.len() > LONGEST || text.matches('(').count() > DEEPEST {
+        let start: String = text.chars().take(40).collect();
+        let message = format!("`{start}…` is too long or too deeply nested for a match spec");
+        return Err(Refusal::new(message, "check the quotes and the line breaks around it"));
+    }
+    let is_spec = |text: &str| read(text, resolver).is_ok_and(|parsed| parsed.remarks.is_empty());
+    read(text, resolver).map_err(|refusal| remedy::advise(text, refusal, &is_spec))
+}
+
+fn read(text: &str, resolver: &Resolver<'_>) -> Result<Parsed, Refusal> {
     foreign(text)?;
     if let Some(spec) = package(text, resolver)? {
         return Ok(Parsed { spec, remarks: Vec::new() });
@@ -209,6 +231,13 @@ fn bracketed(name: &str, inner: &str, text: &str) -> Result<MatchSpec, Refusal> 
             let repaired = quoted.find_map(|value| Some((value, repaired(value)?)));
             match (repaired, error.to_string().as_str()) {
                 (Some((version, meant)), _) => lacks_comma(text, &text.replace(version, &meant)),
+                (None, reason) if reason.starts_with("invalid bracket key: ") => {
+                    let key = reason.trim_start_matches("invalid bracket key: ");
+                    Refusal::new(
+                        format!("`{text}` is no match spec: packages have no `{key}` to be chosen by"),
+                        KEYS_HELP,
+                    )
+                }
                 (None, "Eof") => Refusal::new(format!("`{text}` is no match spec: its version is none"), SPEC_HELP),
                 (None, reason) => Refusal::new(format!("`{text}` is no match spec: {reason}"), SPEC_HELP),
             }
@@ -241,9 +270,7 @@ fn constraint(text: &str, tail: &str) -> Result<Constraint, Refusal> {
     }
     let (written, build) = split_build(tail);
     if let Some(version) = repaired(written) {
-        let head = text.strip_suffix(tail).unwrap_or(text);
-        let build = build.map(|build| format!(" {build}")).unwrap_or_default();
-        return Err(lacks_comma(text, &format!("{head}{version}{build}")));
+        return Err(lacks_comma(text, &text.replacen(written.trim(), &version, 1)));
     }
     let compact: String = written.chars().filter(|c| !c.is_whitespace()).collect();
     if compact.ends_with(['=', '<', '>', '!', '~', ',', '|']) {
@@ -278,17 +305,31 @@ fn split_build(tail: &str) -> (&str, Option<&str>) {
         if splits && !build.trim().is_empty() && !build.contains(['-', '=', ',', '|', '<', '>', '~']) {
             return (&tail[..offset], Some(build.trim()));
         }
-        before = Some(c);
+        // `numpy =  1.26`: what an operator belongs to may stand some spaces behind it.
+        if !c.is_whitespace() || before.is_some_and(|b| !"=!|,<>~".contains(b)) {
+            before = Some(c);
+        }
     }
     (tail, None)
 }
 
-/// The version with the commas that it lacks, if it lacks some and would be one with them.
+/// The version with the commas that it lacks, if it lacks some and would be one with them. What stands behind a second
+/// `=` is a build rather than a version, and words side by side are no versions.
 fn repaired(version: &str) -> Option<String> {
+    let words: Vec<&str> = version.split_whitespace().collect();
+    let ends = |word: &str| word.ends_with(|c: char| c.is_alphanumeric() || c == '*');
+    if words.windows(2).any(|pair| ends(pair[0]) && pair[1].starts_with(char::is_alphanumeric)) {
+        return None;
+    }
     let mut whole = String::new();
     let mut added = 0;
-    for c in version.chars().filter(|c| !c.is_whitespace()) {
-        let begins = "<>=!~".contains(c) && whole.chars().next_back().is_some_and(|b| !"<>=!~,|(".contains(b));
+    let mut characters = version.chars().filter(|c| !c.is_whitespace()).peekable();
+    while let Some(c) = characters.next() {
+        let is_operator = "<>=~".contains(c) || c == '!' && characters.peek() == Some(&'=');
+        let begins = is_operator && whole.chars().next_back().is_some_and(|b| !"<>=!~,|(".contains(b));
+        if begins && c == '=' && !whole.starts_with(['<', '>', '!', '~']) {
+            return None;
+        }
         if begins {
             whole.push(',');
             added += 1;
