@@ -26,9 +26,16 @@ use indexmap::IndexMap;
 use rattler_conda_types::{Channel, MatchSpec, Subdir};
 use rattler_digest::{Sha256, compute_bytes_digest};
 
-pub(crate) use self::suspicion::WELL_KNOWN_CHANNELS;
-pub use self::{diagnostic::Diagnostic, error::EnvironmentError, selector::Selector};
-use crate::pip::{self, PipFile};
+pub(crate) use self::suspicion::{WELL_KNOWN_CHANNELS, home};
+pub use self::{
+    diagnostic::{Diagnostic, Excerpt},
+    error::EnvironmentError,
+    selector::Selector,
+};
+use crate::{
+    network,
+    pip::{self, PipFile},
+};
 
 /// A place in a file: line and column, both from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,6 +57,8 @@ pub struct Requirement {
     pub file: Arc<Path>,
     /// Where it stands.
     pub location: Location,
+    /// The line, for messages.
+    pub excerpt: Excerpt,
     /// For which platforms it counts; `None` for all.
     pub selector: Option<Selector>,
 }
@@ -147,6 +156,8 @@ pub struct Environment {
     /// Where `channels:` stands, if anything stands there: a merged environment takes no channels from a file that
     /// names none.
     channels_key: Option<Box<Diagnostic>>,
+    /// Where channels stand, by their URLs without secrets.
+    channel_lines: IndexMap<String, Excerpt>,
     /// Where `name`, `channels`, `platforms` and each `variables.NAME` stand.
     places: IndexMap<String, Place>,
 }
@@ -263,6 +274,16 @@ impl Environment {
             *spec = MatchSpec { name: spec.name.clone(), channel: spec.channel.clone(), ..MatchSpec::default() };
         }
         environment
+    }
+
+    /// The line that names a channel, by its URL without secrets.
+    pub fn channel_line(&self, url: &str) -> Option<&Excerpt> {
+        let of_spec = |requirement: &&Requirement| {
+            let channel = requirement.spec.channel.as_deref();
+            channel.is_some_and(|channel| network::redact(channel.base_url.as_ref()) == url)
+        };
+        let spec = || self.requirements.iter().find(of_spec).map(|requirement| &requirement.excerpt);
+        self.channel_lines.get(url).or_else(spec)
     }
 
     /// Where a key stands: `name`, `channels`, `platforms`, or `variables.NAME`.

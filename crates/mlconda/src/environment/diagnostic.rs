@@ -4,6 +4,7 @@
 use std::{
     fmt::{self, Display, Formatter},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use super::Location;
@@ -86,6 +87,30 @@ fn excerpt(line: &str, column: usize) -> (String, String) {
         shown.push('…');
     }
     (shown, indent)
+}
+
+/// A place in a file with its line, for what is found wrong when the file is no longer at hand. Places on one line share
+/// its text: a file may be one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Excerpt {
+    pub(super) file: Arc<Path>,
+    pub(super) location: Location,
+    pub(super) length: usize,
+    pub(super) line: Arc<str>,
+}
+
+impl Excerpt {
+    /// A complaint about the place, and its remedy.
+    pub fn diagnostic(&self, message: impl Into<String>, help: impl Into<String>) -> Diagnostic {
+        Diagnostic {
+            file: self.file.to_path_buf(),
+            location: self.location,
+            length: self.length,
+            line: self.line.to_string(),
+            message: message.into(),
+            help: help.into(),
+        }
+    }
 }
 
 /// The text of a file with its name: what makes diagnostics.

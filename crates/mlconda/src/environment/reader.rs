@@ -14,10 +14,12 @@ use rattler_conda_types::{Channel, Subdir};
 use super::{
     ChannelRule, Environment, EnvironmentError, Location, ReadOptions, Requirement, Warning,
     channel::{Refusal, Resolver},
-    diagnostic::Source,
+    diagnostic::{Excerpt, Source},
     selector, suspicion,
     yaml::{self, Node, Value},
 };
+
+use crate::{network, pip};
 
 /// The keys that mean something here.
 pub(super) const KEYS: &[&str] = &["name", "channels", "dependencies", "variables", "prefix", "platforms"];
@@ -74,11 +76,13 @@ pub(super) fn read(text: &str, file: &Path, options: &ReadOptions) -> Result<Env
             platforms: Vec::new(),
             warnings: Vec::new(),
             channels_key: None,
+            channel_lines: indexmap::IndexMap::new(),
             places: indexmap::IndexMap::new(),
         },
         file: Arc::from(file),
         errors: Vec::new(),
         untold: 0,
+        last_line: (0, Arc::from("")),
     };
     reader.document()?;
     if reader.errors.is_empty() {
@@ -103,6 +107,8 @@ struct Reader<'a> {
     errors: Vec<EnvironmentError>,
     /// How many more there are.
     untold: usize,
+    /// The line of the last excerpt, which the next one may share.
+    last_line: (usize, Arc<str>),
 }
 
 impl Reader<'_> {
@@ -243,7 +249,13 @@ impl Reader<'_> {
             for item in &items {
                 self.selector_out_of_place(item);
                 match self.channel(item) {
-                    Ok(read) => channels.extend(read),
+                    Ok(read) => {
+                        for channel in &read {
+                            let (url, line) = (network::redact(channel.base_url.as_ref()), self.excerpt(item));
+                            self.environment.channel_lines.entry(url).or_insert(line);
+                        }
+                        channels.extend(read);
+                    }
                     Err(error) => self.note(Err(error)),
                 }
             }
@@ -375,6 +387,16 @@ impl Reader<'_> {
         let meant = near.map(|near| format!("; did you mean `{near}:`?")).unwrap_or_default();
         self.warn(key.location, format!("the section `{name}:` means nothing here and is ignored{meant}"));
         Ok(())
+    }
+
+    /// The place of a value, for what is found wrong later; without logins.
+    fn excerpt(&mut self, node: &Node) -> Excerpt {
+        let number = node.location.line;
+        if self.last_line.0 != number {
+            self.last_line = (number, pip::redacted(self.source.line(number)).into());
+        }
+        let (file, line) = (Arc::clone(&self.file), Arc::clone(&self.last_line.1));
+        Excerpt { file, location: node.location, length: node.length, line }
     }
 
     /// Tells of a selector where it holds nothing back. conda-lock would leave out the line.

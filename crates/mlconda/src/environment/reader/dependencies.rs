@@ -9,6 +9,7 @@ use crate::{
     environment::{
         Diagnostic, EnvironmentError, Location, PipLine, Requirement,
         channel::Refusal,
+        diagnostic::Excerpt,
         selector::{self, Selector},
         spec,
         suspicion::WELL_KNOWN_CHANNELS,
@@ -89,12 +90,13 @@ impl Reader<'_> {
             self.warn(item.location, remark);
         }
         let selector = self.selector(item, selector);
-        let (text, location) = (text.trim().to_owned(), item.location);
+        let (text, location, excerpt) = (text.trim().to_owned(), item.location, self.excerpt(item));
         self.environment.requirements.push(Requirement {
             text,
             spec: parsed.spec,
             file: Arc::clone(&self.file),
             location,
+            excerpt,
             selector,
         });
         Ok(())
@@ -203,13 +205,15 @@ impl Reader<'_> {
         if self.environment.requirements.iter().any(is_pip) {
             return;
         }
-        let location = first.location;
+        let (location, length) = (first.location, first.text.chars().count());
+        let line = pip::redacted(self.source.line(location.line)).into();
         let Ok(parsed) = spec::parse("pip", &self.resolver) else { return };
         let requirement = Requirement {
             text: "pip".to_owned(),
             spec: parsed.spec,
             file: Arc::clone(&self.file),
             location,
+            excerpt: Excerpt { file: Arc::clone(&self.file), location, length, line },
             selector: None,
         };
         self.environment.requirements.push(requirement);
