@@ -26,11 +26,14 @@ use indexmap::IndexMap;
 use rattler_conda_types::{Channel, MatchSpec, Subdir};
 use rattler_digest::{Sha256, compute_bytes_digest};
 
-pub(crate) use self::suspicion::{WELL_KNOWN_CHANNELS, home};
 pub use self::{
     diagnostic::{Diagnostic, Excerpt},
     error::EnvironmentError,
     selector::Selector,
+};
+pub(crate) use self::{
+    spec::is_within_reason,
+    suspicion::{WELL_KNOWN_CHANNELS, home},
 };
 use crate::{
     network,

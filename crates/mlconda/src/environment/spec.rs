@@ -34,10 +34,15 @@ pub(super) struct Parsed {
 const LONGEST: usize = 4096;
 const DEEPEST: usize = 32;
 
+/// Whether a match spec can be parsed in little time and on a small stack. Those of records are not always people's.
+pub(crate) fn is_within_reason(text: &str) -> bool {
+    text.len() <= LONGEST && text.matches('(').count() <= DEEPEST
+}
+
 /// Reads a match spec.
 pub(super) fn parse(text: &str, resolver: &Resolver<'_>) -> Result<Parsed, Refusal> {
     let text = text.trim();
-    if text.len() > LONGEST || text.matches('(').count() > DEEPEST {
+    if !is_within_reason(text) {
         let start: String = text.chars().take(40).collect();
         let message = format!("`{start}…` is too long or too deeply nested for a match spec");
         return Err(Refusal::new(message, "check the quotes and the line breaks around it"));

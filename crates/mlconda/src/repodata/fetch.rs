@@ -25,7 +25,7 @@ use super::{
     cache::{Form, State, Store, nanoseconds},
     index::Index,
     scan::{ScanError, scan},
-    shards::ShardIndex,
+    shards::{ShardIndex, read_whole},
 };
 use crate::network;
 
@@ -33,7 +33,7 @@ use crate::network;
 const BODY_ATTEMPTS: usize = 3;
 
 /// The index of a channel's shards is not larger.
-const SHARD_INDEX_LIMIT: u64 = 256 << 20;
+const SHARD_INDEX_LIMIT: u64 = 64 << 20;
 
 /// Where the records of a subdir are.
 #[derive(Debug)]
@@ -326,8 +326,7 @@ fn keep(store: &Store, body: impl Read, form: Form) -> Result<(tempfile::NamedTe
             Data::Json { text: file.reopen().map_err(KeepError::Cache)?, index }
         }
         Form::Shards => {
-            let mut bytes = Vec::new();
-            body.take(SHARD_INDEX_LIMIT).read_to_end(&mut bytes)?;
+            let bytes = read_whole(body, SHARD_INDEX_LIMIT, 0)?;
             let index = ShardIndex::read(&bytes).map_err(io::Error::other)?;
             fs_err::write(file.path(), &bytes).map_err(KeepError::Cache)?;
             Data::Shards(index)

@@ -578,3 +578,19 @@ fn what_does_not_fit_is_found_among_many_that_do() {
     ]
     "#);
 }
+
+/// A package that became `noarch` is there twice for a while. conda prefers the platform's, too, after the build number.
+#[test]
+fn of_a_build_in_noarch_and_on_the_platform_the_platforms_counts() {
+    let native = |stem: &str| {
+        let mut native = with(record(FIRST, stem, &[]), |package| package.subdir = "linux-64".to_owned());
+        native.url = native.url.as_str().replace("noarch", "linux-64").parse().unwrap();
+        native
+    };
+    let noarch = |stem: &str| record(FIRST, stem, &[]);
+    let tie = |first: &str, second: &str| chosen("- tool", vec![vec![native(first)], vec![noarch(second)]]).join("");
+    insta::assert_snapshot!(tie("tool-1.0-0", "tool-1.0-0"), @"first.example/lab/linux-64/tool-1.0-0");
+    insta::assert_snapshot!(tie("tool-1.0-ha_0", "tool-1.0-pyhd_0"), @"first.example/lab/linux-64/tool-1.0-ha_0");
+    insta::assert_snapshot!(tie("tool-1.0-hz_0", "tool-1.0-a_0"), @"first.example/lab/linux-64/tool-1.0-hz_0");
+    insta::assert_snapshot!(tie("tool-1.0-0", "tool-1.1-0"), @"first/tool-1.1-0");
+}
