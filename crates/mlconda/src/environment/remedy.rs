@@ -56,6 +56,7 @@ fn meant(text: &str, is_spec: &dyn Fn(&str) -> bool) -> Option<String> {
         plain.replacen('/', "::", 1),
         unwrapped(&plain),
         build(&plain),
+        plain.replace("..", "."),
         plain.to_lowercase(),
     ];
     readings.into_iter().find(|reading| reading != text && is_named(reading) && is_spec(reading))

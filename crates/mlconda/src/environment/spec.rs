@@ -297,7 +297,8 @@ fn constraint(text: &str, tail: &str) -> Result<Constraint, Refusal> {
         Some(build) => Some(StringMatcher::from_str(build).map_err(|error| invalid(error.to_string()))?),
         None => None,
     };
-    Ok(Constraint { version: Some(version), build, remark: swapped.or_else(|| alternatives(text, tail, &compact)) })
+    let remark = swapped.or_else(|| alternatives(text, tail, &compact)).or_else(|| comma_for_point(text, &compact));
+    Ok(Constraint { version: Some(version), build, remark })
 }
 
 /// Splits a version from a build string, as conda does it: at the first space or `=` that does not belong to an
@@ -394,6 +395,16 @@ fn alternatives(text: &str, tail: &str, version: &str) -> Option<String> {
     let meant = parts.iter().map(fuzzy).collect::<Vec<_>>().join("|");
     let head = text.strip_suffix(tail).unwrap_or(text).trim_end();
     Some(format!("`{exact}` in `{text}` means exactly {exact}; if any {exact} will do, write `{head} {meant}`"))
+}
+
+/// A remark on `=1,26`, which means "1.* and exactly 26", and that is no version at all.
+fn comma_for_point(text: &str, version: &str) -> Option<String> {
+    let (first, second) = version.trim_start_matches('=').split_once(',')?;
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    (is_number(first) && is_number(second)).then(|| {
+        let meant = text.replacen(&format!("{first},{second}"), &format!("{first}.{second}"), 1);
+        format!("`{first},{second}` in `{text}` means {first} and {second} at once; is `{meant}` meant?")
+    })
 }
 
 /// Resolves the channel, from in front of the name or from the brackets.

@@ -242,7 +242,8 @@ impl<'r, 'a> Teller<'r, 'a> {
             Out::Lacks(_) => return Some(self.lacking(&label, cause)),
             Out::Line(line) => self.line(*line),
             Out::Elsewhere(line) => {
-                let text = format!("{label} {is} in {}", self.channels_of(id, &cause.places));
+                let text =
+                    format!("{label} {is} in {}, and that is another channel", self.channels_of(id, &cause.places));
                 return Some(Node { text: self.line(*line), children: vec![Node { text, children: Vec::new() }] });
             }
             Out::Hidden(channel) => {

@@ -238,7 +238,7 @@ fn a_channel_that_lacks_what_is_asked_of_it() {
     no set of packages for `linux-64` satisfies what `environment.yml` asks for:
     no version of `tool` will do:
     └─ line 3 asks for `https://second.example/lab/::tool=2`
-       └─ tool 2.0 is in `https://first.example/lab`
+       └─ tool 2.0 is in `https://first.example/lab`, and that is another channel
     this line alone has no solution:
       environment.yml:3: https://second.example/lab/::tool=2
     each of these changes gives a solution:
