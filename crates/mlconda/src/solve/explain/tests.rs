@@ -247,6 +247,31 @@ fn a_channel_that_lacks_what_is_asked_of_it() {
     ");
 }
 
+/// 3.9 comes before 3.10, wherever the channel has them.
+#[test]
+fn alternatives_are_told_in_the_order_of_their_versions() {
+    let app = |number: usize, python: &str| {
+        let need = format!("python {python}.*");
+        record(FIRST, &format!("app-1.0-py{}_{number}", python.replace('.', "")), &[need.as_str()])
+    };
+    let pythons = ["3.10", "3.12", "3.9", "3.11", "3.8"];
+    let mut records: Vec<_> = pythons.iter().enumerate().map(|(number, python)| app(number, python)).collect();
+    records.extend(["3.7", "3.8", "3.9", "3.10"].map(|python| record(FIRST, &format!("python-{python}-0"), &[])));
+    assert_snapshot!(plainly(&["python=3.7", "app"], &records), @"
+    no set of packages for `linux-64` satisfies what `environment.yml` asks for:
+    no version of `python` satisfies all of this:
+    ├─ line 3 asks for `python=3.7`
+    └─ line 4 asks for `app`
+       └─ app 1.0 needs `python 3.8.*` or `python 3.9.*` or … or `python 3.12.*`
+    these 2 lines exclude each other:
+      environment.yml:3: python=3.7
+      environment.yml:4: app
+    each of these changes gives a solution:
+      line 3: `python` instead of `python=3.7` (gives python 3.10)
+      line 4: without `app`
+    ");
+}
+
 #[test]
 fn a_dependency_that_no_channel_has() {
     let records = [record(FIRST, "app-1.0-0", &["windows-only >=2"]), record(FIRST, "app-0.9-0", &["gone"])];
