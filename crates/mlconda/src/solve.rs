@@ -5,10 +5,13 @@
 //! otherwise an environment that worked with them would lack its `pip`. The dependency exists during the solve only:
 //! the chosen records are what the channels have.
 
+mod catalog;
 mod explain;
 mod narrow;
 mod options;
+mod order;
 mod previous;
+mod provider;
 mod prune;
 mod question;
 mod reasoning;
@@ -130,8 +133,8 @@ pub fn solve(
     options: &SolveOptions,
 ) -> Result<Solution, SolveError> {
     check(environment, repodata, host)?;
-    let question = Question::new(environment, repodata, *options);
-    let specs = question.specs();
+    let question = Question::new(repodata, *options);
+    let specs = environment.specs();
     let outcome = question.ask(&specs, host).or_else(|_| question.ask_of_all(&specs, host));
     let records = outcome.map_err(|refusal| unsolvable(refusal, repodata, host))?;
     Ok(Solution { records, options: *options })
@@ -154,8 +157,8 @@ pub fn solve_for_oldest(
     options: &SolveOptions,
 ) -> Result<(Solution, Host), SolveError> {
     check(environment, repodata, host)?;
-    let question = Question::new(environment, repodata, *options);
-    let specs = question.specs();
+    let question = Question::new(repodata, *options);
+    let specs = environment.specs();
     let (outcome, host) = question.ask_for_oldest(&specs, host, pinned);
     let records = outcome
         .or_else(|_| question.ask_of_all(&specs, &host))
@@ -165,7 +168,7 @@ pub fn solve_for_oldest(
 
 /// Refuses what the solver would stumble over, and finds all misspelt names at once.
 fn check(environment: &Environment, repodata: &Repodata, host: &Host) -> Result<(), SolveError> {
-    let (mut packages, mut more) = (Vec::new(), 0);
+    let (mut packages, mut more, mut names) = (Vec::new(), 0, None);
     for requirement in &environment.requirements {
         let Requirement { text, spec, file, location, .. } = requirement;
         let unsupported = |reason| SolveError::Unsupported {
@@ -190,7 +193,8 @@ fn check(environment: &Environment, repodata: &Repodata, host: &Host) -> Result<
             continue;
         }
         let message = format!("no channel has `{name}` for `{}`", host.platform);
-        let help = wording::unknown_help(requirement, name, host.platform, &repodata.names);
+        let names = names.get_or_insert_with(|| repodata.names.all());
+        let help = wording::unknown_help(requirement, name, host.platform, names);
         packages
             .push(UnknownPackage { name: name.to_owned(), diagnostic: requirement.excerpt.diagnostic(message, help) });
     }

@@ -45,18 +45,18 @@ const OTHER_NAMES: [(&str, &str); 18] = [
 ];
 
 /// The names that may be meant, the nearest first.
-pub(super) fn near_names(name: &str, names: &BTreeSet<String>) -> Vec<String> {
+pub(super) fn near_names(name: &str, names: &BTreeSet<&str>) -> Vec<String> {
     let other = OTHER_NAMES
         .iter()
         .filter(|(alias, _)| *alias == name)
         .map(|(_, known)| (*known).to_owned())
-        .filter(|known| names.contains(known));
+        .filter(|known| names.contains(known.as_str()));
     let alike = names
         .iter()
         .map(|known| (strsim::normalized_damerau_levenshtein(name, known), known))
         .filter(|(likeness, _)| *likeness >= LIKENESS)
         .in_order_by(|left, right| right.0.total_cmp(&left.0).then_with(|| left.1.cmp(right.1)))
-        .map(|(_, known)| known.clone());
+        .map(|(_, known)| (*known).to_owned());
     other.chain(alike).unique().take(NEAR).collect()
 }
 
@@ -67,12 +67,7 @@ pub(super) fn unknown(packages: &[UnknownPackage], more: usize) -> String {
 }
 
 /// What to do about a package that no channel has.
-pub(super) fn unknown_help(
-    requirement: &Requirement,
-    name: &str,
-    platform: Subdir,
-    names: &BTreeSet<String>,
-) -> String {
+pub(super) fn unknown_help(requirement: &Requirement, name: &str, platform: Subdir, names: &BTreeSet<&str>) -> String {
     if let Some(home) = environment::home(requirement).filter(|home| !platform.as_str().starts_with(home)) {
         let system = home.split('-').next().unwrap_or(home);
         return format!("it is a package of {home}: `- sel({system}): {name}` asks for it there only");
@@ -87,7 +82,7 @@ pub(super) fn unknown_help(
 }
 
 /// `python3.11` and `numpy-1.26`: a package's name with a version at its end.
-fn glued<'a>(name: &'a str, names: &BTreeSet<String>) -> Option<(&'a str, &'a str)> {
+fn glued<'a>(name: &'a str, names: &BTreeSet<&str>) -> Option<(&'a str, &'a str)> {
     let package = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
     let version = &name[package.len()..];
     let package = package.trim_end_matches(['-', '_']);
