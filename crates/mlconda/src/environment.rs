@@ -18,6 +18,7 @@ mod tests;
 
 use std::{
     fmt::{self, Display, Formatter, Write},
+    io::Read,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -174,13 +175,27 @@ pub fn is_name(name: &str) -> bool {
     !(name.contains(['/', '\\', ' ', ':', '#']) || name.contains(char::is_control) || matches!(name, "" | "." | ".."))
 }
 
+/// The largest file that is read, in bytes; the longest environments have a hundredth of that.
+const LARGEST_FILE: u64 = 16 << 20;
+
+/// A file's content, unless it is too large to be an environment: a device has no end.
+fn whole(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs_err::File::open(path)?.take(LARGEST_FILE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST_FILE {
+        let message = format!("`{}` is larger than {} MiB, and no environment is", path.display(), LARGEST_FILE >> 20);
+        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, message));
+    }
+    Ok(bytes)
+}
+
 impl Environment {
     /// Reads a file in UTF-8 or UTF-16.
     ///
     /// # Errors
     /// If the file cannot be read, or does not say what an environment is.
     pub fn read(path: &Path, options: &ReadOptions) -> Result<Self, EnvironmentError> {
-        let bytes = fs_err::read(path)?;
+        let bytes = whole(path)?;
         let mut environment = Self::parse(&decode::decode(&bytes, path)?, path, options)?;
         environment.read_pip_files(&options.variables)?;
         Ok(environment)
@@ -190,7 +205,7 @@ impl Environment {
     fn read_pip_files(&mut self, variables: &[(String, String)]) -> Result<(), EnvironmentError> {
         let mut files: Vec<PipFile> = Vec::new();
         let mut read = |path: &Path| {
-            let text = decode::decode(&fs_err::read(path)?, path)
+            let text = decode::decode(&whole(path)?, path)
                 .map_err(|_| std::io::Error::new(std::io::ErrorKind::InvalidData, "it is no text"))?;
             if !files.iter().any(|file| file.path == path) {
                 files.push(PipFile { path: path.to_owned(), text: text.clone() });

@@ -181,6 +181,13 @@ fn specs_beyond_reason_are_refused() {
     assert!(many.contains(":10002:3: a mapping of more than 10000 keys"), "{many}");
 }
 
+/// A device has no end.
+#[test]
+fn files_beyond_reason_are_not_read_whole() {
+    let message = Environment::read(Path::new("/dev/zero"), &options()).unwrap_err().to_string();
+    assert_eq!(message, "`/dev/zero` is larger than 16 MiB, and no environment is");
+}
+
 /// What a file says does not reach the terminal as a command, and what is not seen is shown.
 #[test]
 fn invisible_characters_are_written_out() {
