@@ -331,6 +331,12 @@ impl Reader<'_> {
             return Err(self.wrong_node(value, message, "put the value in quotes"));
         };
         let text = if value.is_null() { "" } else { text };
+        let is_identifier = !name.starts_with(|c: char| c.is_ascii_digit())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        if !is_identifier {
+            let message = format!("no shell can set a variable called `{name}`; `mlconda run` sets it all the same");
+            self.warn(key.location, message);
+        }
         self.place(&format!("variables.{name}"), key);
         self.environment.variables.insert(name.to_owned(), text.to_owned());
         Ok(())
