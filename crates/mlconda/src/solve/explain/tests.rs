@@ -442,6 +442,17 @@ fn two_conflicts_at_once_and_a_change_for_both() {
     ");
 }
 
+/// Of many, the first are explained; of lines that exclude each other, it is told that they do.
+#[test]
+fn further_conflicts_are_named() {
+    let names = ["a", "b", "c", "d", "e"];
+    let mut records: Vec<_> = names.iter().map(|name| record(FIRST, &format!("{name}-1.0-0"), &[])).collect();
+    records.push(constrains(record(FIRST, "f-1.0-0", &[]), &["e <1"]));
+    let text = plainly(&["a=2", "b=2", "c=2", "d=2", "e", "f"], &records);
+    let named = text.lines().find(|line| line.starts_with("and so it is with")).unwrap();
+    assert_snapshot!(named, @"and so it is with `d=2` (line 6), `e` (line 7) and `f` (line 8) together");
+}
+
 #[test]
 fn a_search_that_is_cut_short_says_so() {
     let mut records = pythons();
