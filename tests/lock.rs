@@ -509,6 +509,19 @@ fn a_channel_that_cannot_be_reached() {
     error: cannot load repodata from `http://127.0.0.1:[PORT]/[HOST]/`: Connection refused (os error [NUMBER])
     hint: check the network, `HTTPS_PROXY` and `NO_PROXY`; `--offline` uses what is cached
     ");
+    let world = world();
+    let url = unreachable_url().unwrap();
+    world.write("environment.yml", &format!("name: x\nchannels:\n  - {url}\ndependencies: [python]\n"));
+    assert_snapshot!(world.lock(&[]).failure(1), @"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: environment.yml:3:5: cannot load repodata from `http://127.0.0.1:[PORT]/[HOST]/`: Connection refused (os error [NUMBER])
+      |
+    3 |   - http://127.0.0.1:[PORT]
+      |     ^^^^^^^^^^^^^^^^^^^^^^
+      = help: check the network, `HTTPS_PROXY` and `NO_PROXY`; `--offline` uses what is cached
+    ");
 }
 
 #[test]

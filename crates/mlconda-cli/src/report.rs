@@ -231,9 +231,18 @@ fn io_hint(error: &std::io::Error) -> Option<String> {
     Some(hint.to_owned())
 }
 
-/// The error with the line of the environment that it comes from: that of a channel which is none.
+/// The error with the line of the environment that it comes from: that of the channel.
 pub(crate) fn at_its_line(error: RepodataError, environment: &Environment) -> CliError {
-    let RepodataError::NoSuchChannel { channel, .. } = &error else { return error.into() };
+    let channel = match &error {
+        RepodataError::NoSuchChannel { channel, .. } => channel,
+        RepodataError::Denied { subdir, .. }
+        | RepodataError::Unreachable { subdir, .. }
+        | RepodataError::Broken { subdir, .. } => {
+            let end = subdir.trim_end_matches('/').rfind('/').map_or(0, |slash| slash + 1);
+            &subdir[..end]
+        }
+        _ => return error.into(),
+    };
     match (environment.channel_line(channel), repodata_hint(&error)) {
         (Some(line), Some(help)) => {
             CliError::World { message: line.diagnostic(error.to_string(), help).to_string(), hint: None }
