@@ -22,7 +22,7 @@ fn left(dependencies: &str, channel_priority: ChannelPriority, subdirs: Vec<Vec<
     let options = SolveOptions { channel_priority, ..SolveOptions::default() };
     let request = Request { specs: &specs, host: &host, options, kept: &Kept::default(), scope: Scope::Possible };
     let exists = existing(&catalog, &request);
-    let kept = prune(&mut catalog, &exists, &request).unwrap_or(exists);
+    let kept = prune(&mut catalog, &exists, &request).map_or(exists, |remains| remains.kept);
     let left = catalog.records.iter().zip(kept).filter(|(_, kept)| *kept).map(|(record, _)| record);
     left.map(|record| record.identifier.identifier.to_string()).sorted().join(" ")
 }
@@ -205,9 +205,7 @@ fn there_is_an_answer_if_rattler_has_one_from_everything_and_it_is_the_same_near
             of_all += usize::from(all != expected);
         }
     }
-    if worlds > 40 {
-        panic!("{others} {of_all} of {answers}");
-    }
+    if worlds > 40 { panic!("{others} {of_all} of {answers}"); }
     assert!(answers > 60 && refusals > 5, "{answers} answers and {refusals} refusals prove little");
     assert!(others * 50 < answers, "{others} of {answers} answers differ");
     assert!(of_all == 0, "{of_all} of {answers} answers from everything differ");
