@@ -532,8 +532,7 @@ fn without_uv_it_comes_from_the_channels() {
     --- stdout
     --- stderr
     warning: environment.yml:5:11: there is a `pip:` list, and `pip` is not among the dependencies; it is added, as conda does
-    error: the `pip:` list is resolved by `uv`, which is not on this machine, nor in the environment's channels: no channel has this package for `[HOST]`:
-      `uv` (environment.yml:1:16)
+    error: the `pip:` list is resolved by `uv`, which is not on this machine, nor in the environment's channels: none has `uv` for `[HOST]`
     hint: install uv and have it on `PATH`, or name it with `MLCONDA_UV`; or add a channel that has it, as conda-forge does
     ");
     attempt(&[python, tool, pip, uv], "with").success();

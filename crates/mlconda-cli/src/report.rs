@@ -3,6 +3,7 @@
 use std::{error::Error, io::ErrorKind, process::ExitCode};
 
 use mlconda::{
+    environment::Environment,
     install::InstallError,
     lock::LockError,
     pip::PipError,
@@ -230,6 +231,26 @@ fn io_hint(error: &std::io::Error) -> Option<String> {
     Some(hint.to_owned())
 }
 
+/// The error with the line of the environment that it comes from: that of the channel.
+pub(crate) fn at_its_line(error: RepodataError, environment: &Environment) -> CliError {
+    let channel = match &error {
+        RepodataError::NoSuchChannel { channel, .. } => channel,
+        RepodataError::Denied { subdir, .. }
+        | RepodataError::Unreachable { subdir, .. }
+        | RepodataError::Broken { subdir, .. } => {
+            let end = subdir.trim_end_matches('/').rfind('/').map_or(0, |slash| slash + 1);
+            &subdir[..end]
+        }
+        _ => return error.into(),
+    };
+    match (environment.channel_line(channel), repodata_hint(&error)) {
+        (Some(line), Some(help)) => {
+            CliError::World { message: line.diagnostic(error.to_string(), help).to_string(), hint: None }
+        }
+        _ => error.into(),
+    }
+}
+
 fn repodata_hint(error: &RepodataError) -> Option<String> {
     let hint = match error {
         RepodataError::NoChannels(_) => "name one under `channels:`, or with `-c conda-forge`",
@@ -264,9 +285,6 @@ fn repodata_hint(error: &RepodataError) -> Option<String> {
 
 fn solve_hint(error: &SolveError) -> Option<String> {
     match error {
-        SolveError::Unknown { .. } => {
-            Some("check the spelling, and whether the channel that has it is under `channels:`".to_owned())
-        }
         SolveError::Unsolvable { virtual_packages, platform, .. } => {
             let lines: Vec<String> =
                 virtual_packages.iter().filter_map(|demand| demand_hint(demand, platform.as_str())).collect();

@@ -42,6 +42,7 @@ pub use self::{
 };
 use self::{site::Site, stage::Stage};
 use crate::{
+    environment,
     lock::dependency_name,
     network::Client,
     plan::Plan,
@@ -536,7 +537,8 @@ fn unmet(plan: &Plan, finished: &[work::Finished], virtual_packages: &[GenericVi
     for package in finished {
         for need in &package.record.repodata_record.package_record.depends {
             let found = virtual_packages.iter().find(|found| found.name.as_normalized() == dependency_name(need));
-            let spec = MatchSpec::from_str(need, ParseStrictness::Lenient).ok();
+            let is_sound = environment::is_within_reason(need);
+            let spec = is_sound.then(|| MatchSpec::from_str(need, ParseStrictness::Lenient).ok()).flatten();
             if let (Some(found), Some(spec)) = (found, spec)
                 && !spec.matches(found)
             {

@@ -215,7 +215,9 @@ impl Walk<'_> {
             let help = "download it, and name the file; then the lock depends on what is here";
             return wrong("a requirements file is not read from a server".to_owned(), help);
         }
-        let absolute = plain(&source.directory.join(path.strip_prefix("file://").unwrap_or(path)));
+        // pip takes `file:requirements.txt` for a path, too.
+        let path = path.strip_prefix("file://").or_else(|| path.strip_prefix("file:")).unwrap_or(path);
+        let absolute = plain(&source.directory.join(path));
         if self.open.contains(&absolute) {
             return wrong(format!("`{path}` names itself"), "remove one of the lines");
         }
@@ -395,7 +397,7 @@ mod tests {
         let files = [
             (
                 "/project/req/base.txt",
-                "\u{feff}# a comment\nsix \\\n  >= 1.0  # why\n-c limits.txt\n-e ../src/mine[dev]\n--find-links ./wheels\n",
+                "\u{feff}# a comment\nsix \\\n  >= 1.0  # why\n-c file:limits.txt\n-e ../src/mine[dev]\n--find-links ./wheels\n",
             ),
             ("/project/req/limits.txt", "urllib3<2\n"),
         ];
