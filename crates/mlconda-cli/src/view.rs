@@ -72,16 +72,19 @@ impl View {
         let chosen = args.selection.selection(platform, SourcePackages::LeaveOut);
         let mut lock = file.select(&chosen)?;
         selection::tell_of_categories(&file, &chosen, context);
-        let mut records = None;
+        let (mut records, mut opened) = (None, None);
         if path.is_dir() {
             let root = if path.ends_with("conda-meta") { path.parent().unwrap_or(&path) } else { &path };
             let prefix = Prefix::open(root)?;
-            let read = prefix.records()?;
+            let mut read = prefix.records()?;
             lock.specs = asked_for(&prefix, &read)?;
             warn_of_pip(&prefix, &lock, context)?;
+            read.extend(prefix.distributions()?);
             records = Some(read);
+            opened = Some(prefix);
         }
-        warn(&complete(&mut lock, if args.offline { Access::Offline } else { Access::Online }, context)?, context);
+        let access = if args.offline { Access::Offline } else { Access::Online };
+        warn(&complete(&mut lock, opened, access, context)?, context);
         Ok(Self { place: path, lock, records })
     }
 
@@ -159,9 +162,16 @@ fn warn_of_pip(prefix: &Prefix, lock: &Lock, context: &Context) -> Result<(), Cl
     Ok(())
 }
 
-/// Gets the records of packages that a lock has none of; which are not to be had, and why.
-pub(crate) fn complete(lock: &mut Lock, access: Access, context: &Context) -> Result<Missing, CliError> {
-    if lock.packages.iter().all(|package| package.record.is_some()) {
+/// Gets the records of packages that a lock has none of, from this prefix or that of the lock's name, if nobody else has
+/// them; which are not to be had, and why.
+pub(crate) fn complete(
+    lock: &mut Lock,
+    prefix: Option<Prefix>,
+    access: Access,
+    context: &Context,
+) -> Result<Missing, CliError> {
+    let is_whole = lock.packages.iter().all(|package| package.record.is_some());
+    if is_whole && lock.pip.iter().all(|package| package.requires.is_some()) {
         return Ok(Missing::default());
     }
     let settings = &context.settings;
@@ -170,7 +180,7 @@ pub(crate) fn complete(lock: &mut Lock, access: Access, context: &Context) -> Re
     let named = lock.name.as_deref().map(|name| settings.named_prefix(name));
     let sources = Sources {
         repodata: RepodataOptions { cache_directory, access, now: SystemTime::now() },
-        prefix: named.and_then(|path| Prefix::open(path).ok()),
+        prefix: prefix.or_else(|| named.and_then(|path| Prefix::open(path).ok())),
         package_cache: settings.package_cache(),
     };
     let client = Client::new(&settings.network_options()?)?;

@@ -32,7 +32,7 @@ use std::{
 
 use rattler_conda_types::{GenericVirtualPackage, MatchSpec, Matches, PackageRecord, ParseStrictness, PrefixRecord};
 
-pub(crate) use self::cache::cached_index;
+pub(crate) use self::cache::{cached_index, cached_metadata};
 pub use self::{
     bytecode::{Bytecode, Compiled},
     cache::CacheContents,

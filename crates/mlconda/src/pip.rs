@@ -9,7 +9,10 @@
 
 mod clash;
 pub(crate) mod grammar;
-mod names;
+mod marker;
+pub(crate) mod metadata;
+pub(crate) mod names;
+pub(crate) mod needed;
 mod pylock;
 pub(crate) mod requirements;
 mod stub;

@@ -118,8 +118,7 @@ pub(crate) fn run(mut args: Args, context: &Context) -> Result<ExitCode, CliErro
     let before = before::read(&args, &environment, &platforms, context)?;
     let locked = locking::lock(&environment, &platforms, &before, &args.locking, Cache::Make, context)?;
     let one_each = formats::is_one_each(args.format());
-    let locks: Vec<Lock> = if one_each { Vec::new() } else { locked.iter().map(|it| it.lock.clone()).collect() };
-    let of_all = if one_each { None } else { formats::write(&locks, &args, context)? };
+    let of_all = if one_each { None } else { formats::write(&locked, &args, context)? };
     let mut printed = Vec::new();
     let outputs = args.outputs(&platforms);
     for (index, (Locked { lock, why }, output)) in locked.iter().zip(&outputs).enumerate() {

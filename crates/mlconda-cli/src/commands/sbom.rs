@@ -18,7 +18,7 @@ use crate::{
 /// serial number is made of the content.
 ///
 /// An @EXPLICIT lock does not say what its packages depend on, nor their licences: their channels are asked, then the
-/// environment of the lock's name and the package cache.
+/// environment of the lock's name and the package cache. Those of packages of pip stand in their metadata.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {

@@ -22,7 +22,7 @@ use crate::{
 /// above already.
 ///
 /// An @EXPLICIT lock does not say what its packages depend on: their channels are asked for it, then the environment of
-/// the lock's name and the package cache.
+/// the lock's name and the package cache; of packages of pip, the metadata of their wheels.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
