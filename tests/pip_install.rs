@@ -335,6 +335,16 @@ fn what_pip_did_since_is_understood() {
             .unwrap();
     }
     world.mlconda(["verify", "../prefix", "env.lock"]).failure(1);
+    let listed = world.mlconda(["list", "-p", "../prefix"]).success();
+    assert_snapshot!(world.normal(&listed.stdout), @"
+    # Name  Version  Build               Channel
+    python  3.11.9   h4bc722e_0_cpython  file://[CHANNELS]/main
+    three   1.0      pypi_0              pypi
+    two     2.0      pypi_0              pypi
+    tzdata  2024a    hd8ed1ab_0          file://[CHANNELS]/main
+    ");
+    let tree = world.mlconda(["tree", "-p", "../prefix", "--depth", "0"]).success();
+    assert!(tree.stderr.contains("pip has installed 2 packages besides"), "{tree}");
     world.mlconda(["install", "env.lock", "-p", "../prefix"]).success();
     let difference = tree::difference(&whole, &tree::tree(&prefix(&world)).unwrap());
     assert_snapshot!(difference, @"

@@ -8,7 +8,7 @@ use std::{
 use mlconda::{
     PrefixRecord, Subdir,
     environment::Environment,
-    export::{Detail, asked_for, export},
+    export::asked_for,
     graph::Graph,
     lock::{Lock, SourcePackages},
     network::Client,
@@ -78,8 +78,8 @@ impl View {
             let prefix = Prefix::open(root)?;
             let mut read = prefix.records()?;
             lock.specs = asked_for(&prefix, &read)?;
-            warn_of_pip(&prefix, &lock, context)?;
             read.extend(prefix.distributions()?);
+            warn_of_strangers(&prefix, read.clone(), context)?;
             records = Some(read);
             opened = Some(prefix);
         }
@@ -150,14 +150,13 @@ impl View {
     }
 }
 
-/// What pip has installed stands in no record; whoever reads a bill of materials should know.
-fn warn_of_pip(prefix: &Prefix, lock: &Lock, context: &Context) -> Result<(), CliError> {
-    let installed = export(prefix, Detail::Versions)?.pip;
-    if installed.len() > lock.pip.len() {
-        let packages = count(installed.len(), "package");
-        context
-            .ui
-            .warn(&format!("pip has installed {packages} besides, of which no record tells: {}", list(&installed)));
+/// What somebody has installed with pip stands in no record; whoever reads a bill of materials should know.
+fn warn_of_strangers(prefix: &Prefix, mut records: Vec<PrefixRecord>, context: &Context) -> Result<(), CliError> {
+    let strangers = prefix.strangers(&mut records)?;
+    if !strangers.is_empty() {
+        let names: Vec<String> = strangers.iter().map(|each| format!("{}=={}", each.name, each.version)).collect();
+        let packages = count(names.len(), "package");
+        context.ui.warn(&format!("pip has installed {packages} besides, of which no record tells: {}", list(&names)));
     }
     Ok(())
 }
