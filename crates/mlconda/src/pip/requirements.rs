@@ -125,8 +125,14 @@ pub(crate) fn collect(
     variables: &[(String, String)],
     read: &mut dyn FnMut(&Path) -> io::Result<String>,
 ) -> Result<Requirements, Vec<Diagnostic>> {
-    let mut walk =
-        Walk { variables, read, requirements: Requirements::default(), mistakes: Vec::new(), open: Vec::new() };
+    let mut walk = Walk {
+        variables,
+        read,
+        requirements: Requirements::default(),
+        mistakes: Vec::new(),
+        open: Vec::new(),
+        files: 0,
+    };
     for line in list {
         let bare = grammar::without_comment(&line.text);
         let source = Source { file: &line.file, directory: &line.directory, role: Role::Asked };
@@ -150,7 +156,12 @@ struct Walk<'a> {
     mistakes: Vec<Diagnostic>,
     /// The files that are being read: none may name itself.
     open: Vec<PathBuf>,
+    /// How many files have been read, each as often as it is named.
+    files: usize,
 }
+
+/// A few files that name each other twice can stand for more lines than any memory holds.
+const MOST_FILES: usize = 1000;
 
 impl Walk<'_> {
     fn line(&mut self, source: &Source<'_>, location: Location, text: &str) {
@@ -219,6 +230,15 @@ impl Walk<'_> {
         if self.open.contains(&absolute) {
             return wrong(format!("`{path}` names itself"), "remove one of the lines");
         }
+        self.files += 1;
+        if self.files > MOST_FILES {
+            if self.files > MOST_FILES + 1 {
+                return;
+            }
+            let message =
+                format!("more than {MOST_FILES} requirements files are named, those that are named again among them");
+            return wrong(message, "name each file once");
+        }
         let contents = match (self.read)(&absolute) {
             Ok(contents) => contents,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -226,7 +246,13 @@ impl Walk<'_> {
                 return wrong(format!("there is no file `{}`", absolute.display()), help);
             }
             Err(error) => {
-                return wrong(format!("`{path}` cannot be read: {}", error.kind()), "name a file that can be read");
+                use io::ErrorKind::{FileTooLarge, InvalidData, InvalidInput};
+                // These tell more than their kind; that of the system would repeat the path.
+                let reason = match error.kind() {
+                    FileTooLarge | InvalidData | InvalidInput => error.to_string(),
+                    kind => kind.to_string(),
+                };
+                return wrong(format!("`{path}` cannot be read: {reason}"), "name a file that can be read");
             }
         };
         // As messages name it: beside the file that names it.
