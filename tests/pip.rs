@@ -13,7 +13,7 @@ use mlconda_test::{
     index::{Index, Pages, Release},
     package::{Noarch, PackageBuilder},
     server::{Fault, Server, unreachable_url},
-    sha256_hex,
+    sha256_hex, sha512_hex,
     wheel::{Sdist, StaticMetadata, Wheel},
 };
 
@@ -373,6 +373,48 @@ fn lists_that_cannot_be_locked_are_refused_at_their_lines() {
       |         ^^^^
       = help: name the directory that has it; paths are relative to the file that names them
     "#);
+}
+
+/// Who gives a hash wants no other archive: also where the URL is given, and where the index has hashes of another kind.
+#[test]
+fn every_hash_that_is_given_is_checked() {
+    let mut world = world();
+    let server = serve(&world, &[Wheel::new("a", "1.0").into(), Wheel::new("b", "1.0").into()]);
+    let hash = |name: &str| sha512_hex(fs_err::read(world.path().join(format!("index/files/{name}"))).unwrap());
+    let (a, b) = (hash("a-1.0-py3-none-any.whl"), hash("b-1.0-py3-none-any.whl"));
+    world.filter(&a, "[SHA512 OF A]");
+    world.filter(&b, "[SHA512 OF B]");
+    let url = server.url("files/b-1.0-py3-none-any.whl");
+    write(&world, &[&format!("a --hash=sha512:{a}"), &format!("b @ {url} --hash=sha512:{b}")]);
+    lock(&world, &Index::url(&server), &[]).success();
+    assert_snapshot!(pip_lines(&world, "env.lock"), @"
+    # pip requirement: a --hash=sha512:[SHA512 OF A]
+    # pip requirement: b @ http://127.0.0.1:[PORT]/files/b-1.0-py3-none-any.whl --hash=sha512:[SHA512 OF B]
+    # size: [SIZE] a-1.0-py3-none-any.whl
+    # size: [SIZE] b-1.0-py3-none-any.whl
+    # pip a @ http://127.0.0.1:[PORT]/files/a-1.0-py3-none-any.whl --hash=sha256:[SHA256]
+    # pip b @ http://127.0.0.1:[PORT]/files/b-1.0-py3-none-any.whl --hash=sha256:[SHA256] --direct
+    ");
+    let before = world.read("env.lock");
+    let zeros = "0".repeat(64);
+    for line in [format!("b --hash=sha512:{a}"), format!("b @ {url} --hash=sha256:{zeros}")] {
+        write(&world, &[&line]);
+        let told = lock(&world, &Index::url(&server), &[]).failure(1).stderr;
+        assert_snapshot!(world.normal(told.lines().next().unwrap()), @"error: environment.yml:9:9: `http://127.0.0.1:[PORT]/files/b-1.0-py3-none-any.whl`, whose sha256 is [SHA256], has not the hash that is asked for");
+    }
+    world.write("mine/pyproject.toml", "[project]\nname = \"mine\"\nversion = \"1\"\n");
+    write(&world, &[&format!("./mine --hash=sha256:{zeros}")]);
+    assert_snapshot!(lock(&world, &Index::url(&server), &[]).failure(1), @"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: environment.yml:9:9: `mine` is no archive, which could have a hash
+      |
+    9 |       - ./mine --hash=sha256:[SHA256]
+      |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      = help: remove the hash: a repository is locked by its commit, a directory by its path
+    ");
+    assert_eq!(world.read("env.lock"), before);
 }
 
 #[test]

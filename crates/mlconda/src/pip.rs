@@ -9,6 +9,7 @@
 
 mod clash;
 pub(crate) mod grammar;
+mod hashes;
 mod marker;
 pub(crate) mod metadata;
 pub(crate) mod names;
@@ -233,12 +234,6 @@ pub async fn lock(
     let conda = Conda { environment, lock, provided: &provided };
     conda.check(&requirements)?;
     progress.event(Event::PipStarted { requirements: requirements.entries.len() });
-    for entry in &requirements.entries {
-        if !entry.hashes.is_empty() && !entry.hashes.iter().any(|hash| hash.starts_with("sha256:")) {
-            let text = format!("{} has no sha256, and hashes of other kinds are not checked", entry.shown());
-            progress.event(Event::Warning(text));
-        }
-    }
     let indexes = options.indexes.with(&requirements.indexes);
     let task = Task {
         requirements: &requirements,
@@ -253,6 +248,7 @@ pub async fn lock(
     for package in &mut packages {
         log_in(package, &indexes);
     }
+    hashes::check(&requirements.entries, &mut packages, options).await?;
     measure(&mut packages, options).await;
     progress.event(Event::PipFinished { packages: packages.len() });
     report(&packages, host.platform, progress);
@@ -264,13 +260,8 @@ pub async fn lock(
 /// The names of the packages that are asked for: pip lists these apart from what they need. What is asked for by its place is
 /// known by it.
 fn requested(requirements: &Requirements, packages: &[LockedPip]) -> BTreeSet<String> {
-    let is_asked = |package: &LockedPip| {
-        let place = package.identity().map(String::from).unwrap_or_default();
-        requirements.entries.iter().filter(|entry| entry.role == Role::Asked).any(|entry| match &entry.name {
-            Some(name) => *name == package.name,
-            None => task::place_of(&entry.text) == task::place_of(&place),
-        })
-    };
+    let asked = || requirements.entries.iter().filter(|entry| entry.role == Role::Asked);
+    let is_asked = |package: &LockedPip| asked().any(|entry| hashes::is_about(entry, package));
     packages.iter().filter(|package| is_asked(package)).map(|package| package.name.clone()).collect()
 }
 
