@@ -397,11 +397,14 @@ fn every_hash_that_is_given_is_checked() {
     ");
     let before = world.read("env.lock");
     let zeros = "0".repeat(64);
-    for line in [format!("b --hash=sha512:{a}"), format!("b @ {url} --hash=sha256:{zeros}")] {
+    let told = [format!("b --hash=sha512:{a}"), format!("b @ {url} --hash=sha256:{zeros}")].map(|line| {
         write(&world, &[&line]);
-        let told = lock(&world, &Index::url(&server), &[]).failure(1).stderr;
-        assert_snapshot!(world.normal(told.lines().next().unwrap()), @"error: environment.yml:9:9: `http://127.0.0.1:[PORT]/files/b-1.0-py3-none-any.whl`, whose sha256 is [SHA256], has not the hash that is asked for");
-    }
+        lock(&world, &Index::url(&server), &[]).failure(1).stderr.lines().next().unwrap().to_owned() + "\n"
+    });
+    assert_snapshot!(world.normal(&told.concat()), @"
+    error: environment.yml:9:9: `http://127.0.0.1:[PORT]/files/b-1.0-py3-none-any.whl`, whose sha256 is [SHA256], has not the hash that is asked for
+    error: environment.yml:9:9: `http://127.0.0.1:[PORT]/files/b-1.0-py3-none-any.whl`, whose sha256 is [SHA256], has not the hash that is asked for
+    ");
     world.write("mine/pyproject.toml", "[project]\nname = \"mine\"\nversion = \"1\"\n");
     write(&world, &[&format!("./mine --hash=sha256:{zeros}")]);
     assert_snapshot!(lock(&world, &Index::url(&server), &[]).failure(1), @"
