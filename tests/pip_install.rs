@@ -476,9 +476,17 @@ fn a_wheel_for_another_python_or_platform_is_refused() {
     install(&world, &[tagged("py2.py3-none-any")]).success();
 }
 
-/// A python whose pip, whatever it is given, installs `PIP` 1.0 as pip does; and which compiles nothing.
+/// A python whose pip, whatever it is given, installs `PIP` 1.0 as pip does, and which compiles in its own way.
 fn python_with_pip() -> PackageBuilder {
     const PYTHON: &str = r#"#!/bin/sh
+if [ "$2" = -S ]; then
+    echo cpython-311
+    while read -r time path; do
+        text="${10}: $time $path"
+        printf '%s\n%s' "${#text}" "$text"
+    done
+    exit
+fi
 [ "$5" = install ] || [ "$4" = install ] || exit 3
 for last; do :; done
 case "$last" in *broken*) echo "no such back end"; exit 1;; esac
@@ -523,10 +531,18 @@ fn sources_are_built_by_the_environments_own_pip() {
     --- stderr
     Installing 2 packages into `[TEMP]/prefix`
     Building `built` with the environment's pip
-    Linked 2 packages in `[TEMP]/prefix`: 2 files, [SIZE], in [TIME].
+    Linked 2 packages in `[TEMP]/prefix`: 3 files, [SIZE], in [TIME].
     ");
     assert_eq!(text(&world, &format!("{SITE}/built.py")), "built-1.0.tar.gz\n", "it is given the checked archive");
+    let modified = fs_err::metadata(prefix(&world).join(SITE).join("built.py")).unwrap().mtime();
+    let code = text(&world, &format!("{SITE}/__pycache__/built.cpython-311.pyc"));
+    assert_eq!(code, format!("timestamp: {modified} {SITE}/built.py"));
+    assert!(
+        text(&world, &format!("{SITE}/built-1.0.dist-info/RECORD")).contains("\n__pycache__/built.cpython-311.pyc,,\n")
+    );
     assert_snapshot!(site(&world), @"
+    lib/python3.11/site-packages/__pycache__
+    lib/python3.11/site-packages/__pycache__/built.cpython-311.pyc
     lib/python3.11/site-packages/built-1.0.dist-info
     lib/python3.11/site-packages/built-1.0.dist-info/METADATA
     lib/python3.11/site-packages/built-1.0.dist-info/RECORD

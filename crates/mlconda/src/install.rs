@@ -165,6 +165,15 @@ pub struct Report {
     pub messages: Vec<(String, String)>,
 }
 
+impl Report {
+    /// Counts in what was compiled.
+    fn count(&mut self, compiled: Compiled) {
+        self.files += compiled.modules;
+        self.bytes += compiled.bytes;
+        self.compiled.count(compiled);
+    }
+}
+
 /// What became of a prefix's variables and history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Meta {
@@ -445,7 +454,8 @@ pub async fn install(
             run_post_link(prefix, &new, told, &mut report, progress).await?;
         }
         if let Some(python) = python.filter(|_| !sources.is_empty()) {
-            pip::build(plan, prefix, &python, &sources, told, progress).await?;
+            let mode = options.bytecode;
+            report.count(pip::build(plan, prefix, &python, &sources, told, mode, progress).await?);
         }
         Ok(())
     };
