@@ -286,8 +286,9 @@ fn unhelpful() -> Vec<Release> {
 }
 
 /// Lists that cannot be locked.
-const REFUSED: [&[&str]; 9] = [
+const REFUSED: [&[&str]; 10] = [
     &["no-such-project"],
+    &["pytorch"],
     &["a", "b>=2"],
     &["taken-back>=1"],
     &["windows-only"],
@@ -301,17 +302,15 @@ const REFUSED: [&[&str]; 9] = [
 #[test]
 fn lists_that_cannot_be_locked_are_refused_at_their_lines() {
     let mut world = world();
-    for platform in ["manylinux_2_28_x86_64", "manylinux_2_28_aarch64", "macosx_13_0_x86_64", "macosx_13_0_arm64"] {
-        world.filter(platform, "[PLATFORM]");
-    }
+    let platforms = ["manylinux_2_28_x86_64", "manylinux_2_28_aarch64", "macosx_13_0_x86_64", "macosx_13_0_arm64"];
+    platforms.iter().for_each(|platform| _ = world.filter(platform, "[PLATFORM]"));
     let server = serve(&world, &unhelpful());
-    let zeros = "0".repeat(64);
     let mut told = String::new();
     for lines in REFUSED {
-        let lines: Vec<String> = lines.iter().map(|line| format!("\"{}\"", line.replace("HASH", &zeros))).collect();
+        let quoted = |line: &&str| format!("\"{}\"", line.replace("HASH", &"0".repeat(64)));
+        let lines: Vec<String> = lines.iter().map(quoted).collect();
         write(&world, &lines.iter().map(String::as_str).collect::<Vec<_>>());
-        let outcome = lock(&world, &Index::url(&server), &[]).failure(1);
-        let text = outcome.to_string();
+        let text = lock(&world, &Index::url(&server), &[]).failure(1).to_string();
         told.push_str(&format!("{}\n{}\n\n", lines.join(", "), text.split("--- stderr\n").nth(1).unwrap()));
         assert!(!world.work().join("env.lock").exists());
     }
@@ -320,6 +319,14 @@ fn lists_that_cannot_be_locked_are_refused_at_their_lines() {
     error: the `pip:` list cannot be locked for [HOST]:
       Because no-such-project was not found in the package registry and you require no-such-project, we can conclude that your requirements are unsatisfiable.
       asked for: `no-such-project` (environment.yml:9)
+    hint: correct the name: a project is not always called as the module that is imported, nor as conda's package; what only conda has, belongs above `pip:`
+
+    "pytorch"
+    error: the `pip:` list cannot be locked for [HOST]:
+      Because pytorch was not found in the package registry and you require pytorch, we can conclude that your requirements are unsatisfiable.
+      asked for: `pytorch` (environment.yml:9)
+      conda's `pytorch` is called `torch` there
+    hint: correct the name: a project is not always called as the module that is imported, nor as conda's package; what only conda has, belongs above `pip:`
 
     "a", "b>=2"
     error: the `pip:` list cannot be locked for [HOST]:
@@ -694,4 +701,58 @@ fn without_uv_it_comes_from_the_channels() {
     assert!(pip_lines(&world, "env.lock").contains("# pip a @ "));
     let tools: Vec<_> = fs_err::read_dir(world.home().join(".cache/mlconda/tools")).unwrap().collect();
     assert_eq!(tools.len(), 1);
+}
+
+/// Each platform has its own wheels; those that the resolver does not know, and other pythons, are refused.
+#[test]
+fn platforms_and_pythons_that_are_known_are_locked_for() {
+    let world = world();
+    let tags =
+        ["win_amd64", "manylinux_2_31_riscv64", "manylinux_2_17_ppc64le"].map(|tag| format!("cp311-cp311-{tag}"));
+    let mut releases: Vec<Release> = tags.iter().map(|tags| Wheel::new("a", "1.0").tags(tags).into()).collect();
+    releases.push(Wheel::new("b", "1.0").into());
+    let server = serve(&world, &releases);
+    let python = |subdir: &str| PackageBuilder::new("python", "3.11.9").subdir(subdir);
+    let subdirs = ["win-64", "linux-riscv64", "linux-ppc64le"];
+    let mut packages: Vec<PackageBuilder> = subdirs.iter().map(|subdir| python(subdir)).collect();
+    packages.push(python("linux-s390x").build_string("0_73_pypy"));
+    packages.push(PackageBuilder::new("pip", "24.0").noarch(Noarch::Python).depends("python"));
+    Channel::write(world.work().join("channel"), &packages, &[]).unwrap();
+    let text = "channels: [./channel]\ndependencies:\n  - python\n  - pip:\n    - a\n    - b\n    - b\n    - b\n";
+    world.write("environment.yml", text);
+    let attempt = |platform: &str| {
+        let glibc: &[&str] = if platform == "linux-riscv64" { &["--virtual-package", "__glibc=2.35"] } else { &[] };
+        lock(&world, &Index::url(&server), &[&["--no-pip", "--platform", platform], glibc].concat())
+    };
+    let files = |lock: &str| {
+        let lines = pip_lines(&world, lock);
+        lines.lines().filter_map(|line| Some(format!("{}\n", line.split_once("/files/")?.1))).collect::<String>()
+    };
+    let mut told = String::new();
+    for subdir in subdirs.iter().chain(&["linux-s390x"]) {
+        let outcome = attempt(subdir);
+        let errors = outcome.stderr.lines().filter(|line| !line.starts_with("warning"));
+        match outcome.code {
+            0 => told.push_str(&files("env.lock")),
+            _ => told.push_str(&errors.map(|line| format!("{line}\n")).collect::<String>()),
+        }
+    }
+    assert_snapshot!(world.normal(&told), @"
+    a-1.0-cp311-cp311-win_amd64.whl --hash=sha256:[SHA256]
+    b-1.0-py3-none-any.whl --hash=sha256:[SHA256]
+    a-1.0-cp311-cp311-manylinux_2_31_riscv64.whl --hash=sha256:[SHA256]
+    b-1.0-py3-none-any.whl --hash=sha256:[SHA256]
+    error: packages of pip cannot be locked for linux-ppc64le: the resolver, uv, does not know that platform
+      asked for: `a` (environment.yml:5)
+      asked for: `b` (environment.yml:6)
+      asked for: `b` (environment.yml:7)
+      and 1 more
+    hint: move what pip is to install up to the conda dependencies
+    error: packages of pip can be locked for CPython 3 only, and the environment has python 3.11.9 (0_73_pypy)
+      asked for: `a` (environment.yml:5)
+      asked for: `b` (environment.yml:6)
+      asked for: `b` (environment.yml:7)
+      and 1 more
+    hint: ask for CPython: `- python=3.12=*_cpython`, or move what pip is to install up to the conda dependencies
+    ");
 }

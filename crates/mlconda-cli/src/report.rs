@@ -164,6 +164,13 @@ fn pip_hint(error: &PipError) -> Option<String> {
             "check the network, the index (`PIP_INDEX_URL`, `pip.conf`, `--index-url` in the list), `HTTPS_PROXY` and \
              `NO_PROXY`; `--offline` uses what is cached"
         }
+        PipError::Unsolvable { message, .. } if message.contains("was not found in the") => {
+            "correct the name: a project is not always called as the module that is imported, nor as conda's package; what only conda has, belongs above `pip:`"
+        }
+        PipError::Python { .. } => {
+            "ask for CPython: `- python=3.12=*_cpython`, or move what pip is to install up to the conda dependencies"
+        }
+        PipError::Platform { .. } => "move what pip is to install up to the conda dependencies",
         PipError::Unfit { why, .. } if why.contains("hash") => {
             "if the index has replaced the file and that is as it should be, correct the hash; else somebody has changed it"
         }

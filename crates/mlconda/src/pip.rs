@@ -122,16 +122,25 @@ pub enum PipError {
         lines: String,
     },
     /// The python is none that wheels are locked for.
-    #[error("packages of pip can be locked for CPython 3 only, and the environment has python {version} ({build})")]
+    #[error(
+        "packages of pip can be locked for CPython 3 only, and the environment has python {version} ({build}){lines}"
+    )]
     Python {
         /// Its version.
         version: String,
         /// Its build string.
         build: String,
+        /// The first lines, indented.
+        lines: String,
     },
     /// The resolver has no name for the platform.
-    #[error("packages of pip cannot be locked for {0}: the resolver, uv, does not know that platform")]
-    Platform(Subdir),
+    #[error("packages of pip cannot be locked for {platform}: the resolver, uv, does not know that platform{lines}")]
+    Platform {
+        /// The platform.
+        platform: Subdir,
+        /// The first lines, indented.
+        lines: String,
+    },
     /// There is no uv, and it cannot be brought in.
     #[error(
         "the `pip:` list is resolved by `uv`, which is not on this machine, nor in the environment's channels: {reason}"
@@ -229,7 +238,8 @@ pub async fn lock(
     };
     let (version, build) = (python.version.clone(), python.build.clone());
     let tags = Tags::new(host.platform, &host.virtual_packages, &version, &build);
-    let tags = tags.ok_or_else(|| PipError::Python { version: version.clone(), build })?;
+    let lines = || requirements.first_lines();
+    let tags = tags.ok_or_else(|| PipError::Python { version: version.clone(), build, lines: lines() })?;
     let provided = names::provided(&lock.packages);
     let conda = Conda { environment, lock, provided: &provided };
     conda.check(&requirements)?;

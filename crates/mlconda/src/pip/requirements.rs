@@ -88,6 +88,17 @@ pub(crate) struct Requirements {
     pub(crate) indexes: Indexes,
 }
 
+impl Requirements {
+    /// The lines that ask for something, the first few, indented: for what is wrong with all of them.
+    pub(crate) fn first_lines(&self) -> String {
+        const FEW: usize = 3;
+        let asked: Vec<&Entry> = self.entries.iter().filter(|entry| entry.role == Role::Asked).collect();
+        let shown = asked.iter().take(FEW).map(|entry| format!("asked for: {}", entry.shown()));
+        let more = asked.len().checked_sub(FEW).filter(|more| *more > 0).map(|more| format!("and {more} more"));
+        super::indented(shown.chain(more))
+    }
+}
+
 /// Whether a line of a `pip:` list can be read, before any file is; lines with a variable that is not set are passed over.
 pub(crate) fn check(line: &str, variables: &[(String, String)]) -> Option<Mistake> {
     let bare = grammar::without_comment(line);
