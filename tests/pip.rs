@@ -303,7 +303,7 @@ const REFUSED: [&[&str]; 10] = [
 fn lists_that_cannot_be_locked_are_refused_at_their_lines() {
     let mut world = world();
     let platforms = ["manylinux_2_28_x86_64", "manylinux_2_28_aarch64", "macosx_13_0_x86_64", "macosx_13_0_arm64"];
-    platforms.iter().for_each(|platform| _ = world.filter(platform, "[PLATFORM]"));
+    platforms.iter().for_each(|platform| world.filter(platform, "[PLATFORM]"));
     let server = serve(&world, &unhelpful());
     let mut told = String::new();
     for lines in REFUSED {
