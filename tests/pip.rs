@@ -382,6 +382,63 @@ fn lists_that_cannot_be_locked_are_refused_at_their_lines() {
     "#);
 }
 
+/// What the resolver says no name of, and what only a server can tell, is told with the lines, too.
+#[test]
+fn what_is_wrong_with_places_is_told_with_their_lines() {
+    let world = world();
+    let server =
+        serve(&world, &[Wheel::new("forbidden", "1.0").into(), Wheel::new("deep", "1.0").requires("no-such").into()]);
+    server.fail("simple/forbidden", Fault::Status(403));
+    world.write("broken/pyproject.toml", "[project]\nname = \n");
+    let missing = format!("x @ {}", server.url("files/x-1.0-py3-none-any.whl"));
+    let mut told = String::new();
+    write(&world, &["./broken"]);
+    let broken = lock(&world, &Index::url(&server), &[]).failure(1);
+    assert!(broken.stderr.contains("asked for: `./broken` (environment.yml:9)"), "{broken}");
+    for line in ["--find-links ./nowhere", &missing, "forbidden", "deep", "-r no.txt"] {
+        write(&world, &[line]);
+        let outcome = lock(&world, &Index::url(&server), &[]).failure(1);
+        told.push_str(&format!("{line}\n{}\n", outcome.stderr));
+        assert!(!world.work().join("env.lock").exists());
+    }
+    assert_snapshot!(world.normal(&told), @"
+    --find-links ./nowhere
+    error: environment.yml:9:9: there is no `[TEMP]/work/nowhere`
+      |
+    9 |       - --find-links ./nowhere
+      |         ^^^^^^^^^^^^^^^^^^^^^^
+      = help: paths are relative to the file that names them
+
+    x @ http://127.0.0.1:[PORT]/files/x-1.0-py3-none-any.whl
+    error: the `pip:` list cannot be locked for [HOST]:
+      Failed to download `x @ http://127.0.0.1:[PORT]/files/x-1.0-py3-none-any.whl`
+      Failed to fetch: http://127.0.0.1:[PORT]/files/x-1.0-py3-none-any.whl
+      HTTP status client error (404 Not Found) for url (http://127.0.0.1:[PORT]/files/x-1.0-py3-none-any.whl)
+      asked for: `x @ http://127.0.0.1:[PORT]/files/x-1.0-py3-none-any.whl` (environment.yml:9)
+    hint: correct the URL: its server has no such file
+
+    forbidden
+    error: the `pip:` list cannot be locked for [HOST]:
+      Because forbidden was not found in the package registry and you require forbidden, we can conclude that your requirements are unsatisfiable.
+      An index (http://127.0.0.1:[PORT]/simple/) returned a 403 Forbidden error. Check that the index URL is correct and the credentials are valid.
+      asked for: `forbidden` (environment.yml:9)
+    hint: the index wants a login: in its URL, as `https://${USER}:${PASSWORD}@host/simple`, or in `~/.netrc`
+
+    deep
+    error: the `pip:` list cannot be locked for [HOST]:
+      Because no-such was not found in the package registry and all versions of deep depend on no-such, we can conclude that all versions of deep cannot be used.
+      And because you require deep, we can conclude that your requirements are unsatisfiable.
+      asked for: `deep` (environment.yml:9)
+
+    -r no.txt
+    error: environment.yml:9:12: there is no file `[TEMP]/work/no.txt`
+      |
+    9 |       - -r no.txt
+      |            ^^^^^^
+      = help: paths are relative to the file that names them
+    ");
+}
+
 /// Who gives a hash wants no other archive: also where the URL is given, and where the index has hashes of another kind.
 #[test]
 fn every_hash_that_is_given_is_checked() {

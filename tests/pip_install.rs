@@ -200,7 +200,7 @@ fn what_is_not_sound_is_refused_and_leaves_the_prefix_as_it_was() {
     }
     assert_snapshot!(world.normal(&said), @r#"
     error: `wrong-1.0-py3-none-any.whl` from file://[TEMP]/wheels/wrong-1.0-py3-none-any.whl is not what the lock says: its sha256 is [SHA256], not [OTHER]
-    hint: nothing of it was used. If the channel has replaced the package and that is as it should be, lock anew; else somebody between you and the channel has changed it
+    hint: nothing of it was used. If its server has replaced the package and that is as it should be, lock anew; else somebody between you and the server has changed it
     error: the package `lies-1.0-py3-none-any.whl` is not sound
       because: `site-packages/lies/data.txt` is not what its `RECORD` says
     hint: the prefix is as it was. The package is at fault: tell its maintainers

@@ -285,7 +285,9 @@ fn requirements(environment: &Environment) -> Result<Requirements, PipError> {
         EnvironmentError::several(mistakes.into_iter().map(Box::new).map(EnvironmentError::Pip).collect())
     };
     let requirements = requirements::collect(&environment.pip, &environment.expansions, &mut read).map_err(refused)?;
-    let missing = requirements.entries.iter().filter_map(|entry| {
+    let named = requirements.entries.iter().map(|entry| (entry, true));
+    let named = named.chain(requirements.looked_at.iter().map(|entry| (entry, false)));
+    let missing = named.filter_map(|(entry, is_installed)| {
         let path = entry.path.as_ref()?;
         let is_project = || ["pyproject.toml", "setup.py"].iter().any(|name| path.join(name).is_file());
         if !path.exists() {
@@ -295,7 +297,7 @@ fn requirements(environment: &Environment) -> Result<Requirements, PipError> {
         let message =
             || format!("`{}` is no project of python: it has no `pyproject.toml` and no `setup.py`", path.display());
         let help = "name the directory that has it; paths are relative to the file that names them";
-        (path.is_dir() && !is_project()).then(|| *entry.diagnostic(message(), help))
+        (is_installed && path.is_dir() && !is_project()).then(|| *entry.diagnostic(message(), help))
     });
     let missing: Vec<_> = missing.collect();
     if missing.is_empty() { Ok(requirements) } else { Err(refused(missing).into()) }

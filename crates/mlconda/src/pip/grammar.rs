@@ -58,7 +58,7 @@ pub(crate) struct Named {
 }
 
 /// A package by its place.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Placed {
     /// A URL or a path.
     pub(crate) place: String,

@@ -86,6 +86,8 @@ pub(crate) struct Requirements {
     pub(crate) entries: Vec<Entry>,
     /// Where packages are looked for, as far as the list says so.
     pub(crate) indexes: Indexes,
+    /// The lines that name directories and pages of this machine to look at, with their paths.
+    pub(crate) looked_at: Vec<Entry>,
 }
 
 impl Requirements {
@@ -216,7 +218,12 @@ impl Walk<'_> {
                 indexes.no_index = false;
             }
             Word::ExtraIndex(url) => indexes.extra.push(place(&url)),
-            Word::FindLinks(url) => indexes.find_links.push(place(&url)),
+            Word::FindLinks(url) => {
+                indexes.find_links.push(place(&url));
+                let place = Placed { place: url, ..Placed::default() };
+                let entry = of_place(source, location, text, place);
+                self.requirements.looked_at.extend(Some(entry).filter(|entry| entry.path.is_some()));
+            }
             Word::NoIndex => indexes.no_index = true,
             Word::Prereleases => indexes.prereleases = true,
             Word::NoBinary(names) => indexes.no_binary.extend(names_of(&names)),

@@ -249,11 +249,15 @@ impl Task<'_> {
             entry.name.as_ref().is_some_and(|name| clash::mentions(&message, name))
                 || entry.direct && message.contains(place_of(&entry.text))
         };
-        let named = self.requirements.entries.iter().filter(is_named);
-        let lines = named.clone().map(|entry| format!("asked for: {}", entry.shown()));
+        let mut named: Vec<&Entry> = self.requirements.entries.iter().filter(is_named).collect();
+        if named.is_empty() {
+            // Of what it builds, uv says no name: it does not know it yet.
+            named = self.requirements.entries.iter().filter(|entry| entry.direct).collect();
+        }
+        let lines = named.iter().map(|entry| format!("asked for: {}", entry.shown()));
         let lines = lines.chain(self.conda.named_in(&message));
         // Names of conda are what is most often mistaken for names of projects.
-        let unknown = named.filter_map(|entry| entry.name.as_deref()).filter(|name| is_unknown(&message, name));
+        let unknown = named.iter().filter_map(|entry| entry.name.as_deref()).filter(|name| is_unknown(&message, name));
         let lines = lines.chain(unknown.filter_map(|name| {
             let projects = names::different(name)?.iter().map(|project| format!("`{project}`")).collect::<Vec<_>>();
             Some(format!("conda's `{name}` is called {} there", projects.join(" or ")))
