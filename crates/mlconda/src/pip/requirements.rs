@@ -244,7 +244,8 @@ impl Walk<'_> {
             let help = "download it, and name the file; then the lock depends on what is here";
             return wrong("a requirements file is not read from a server".to_owned(), help);
         }
-        let absolute = plain(&source.directory.join(path.strip_prefix("file://").unwrap_or(path)));
+        let bare = path.strip_prefix("file://").or_else(|| path.strip_prefix("file:")).unwrap_or(path);
+        let absolute = plain(&source.directory.join(bare));
         if self.open.contains(&absolute) {
             return wrong(format!("`{path}` names itself"), "remove one of the lines");
         }
@@ -274,7 +275,7 @@ impl Walk<'_> {
             }
         };
         // As messages name it: beside the file that names it.
-        let shown: Arc<Path> = source.file.parent().unwrap_or(Path::new("")).join(path).into();
+        let shown: Arc<Path> = source.file.parent().unwrap_or(Path::new("")).join(bare).into();
         let directory = absolute.parent().unwrap_or(Path::new("/")).to_owned();
         self.open.push(absolute);
         let inner = Source { file: &shown, directory: &directory, role };
@@ -439,7 +440,7 @@ mod tests {
         let files = [
             (
                 "/project/req/base.txt",
-                "\u{feff}# a comment\nsix \\\n  >= 1.0  # why\n-c limits.txt\n-e ../src/mine[dev]\n--find-links ./wheels\n",
+                "\u{feff}# a comment\nsix \\\n  >= 1.0  # why\n-c file:limits.txt\n-e ../src/mine[dev]\n--find-links ./wheels\n",
             ),
             ("/project/req/limits.txt", "urllib3<2\n"),
         ];
