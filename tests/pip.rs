@@ -256,6 +256,11 @@ fn other_formats_have_what_packages_of_pip_need() {
       - other; extra == 'docs'
       requires_python: '>=3.8'
     ");
+    // What is known is not asked for again.
+    let before = world.read("other.lock");
+    let offline = ["--format", "pixi", "-o", "other.lock", "--offline", "--update", "dep"];
+    lock(&world, &Index::url(&server), &offline).success();
+    assert_eq!(world.read("other.lock"), before);
     fs_err::remove_file(world.work().join("other.lock")).unwrap();
     assert_snapshot!(item("conda-lock", "- name: my-app"), @"
     name: my-app

@@ -260,6 +260,7 @@ pub async fn lock(
     }
     hashes::check(&requirements.entries, &mut packages, options).await?;
     measure(&mut packages, options).await;
+    packages.iter_mut().for_each(|package| remember(package, options.previous));
     progress.event(Event::PipFinished { packages: packages.len() });
     report(&packages, host.platform, progress);
     lock.pip = packages;
@@ -318,6 +319,22 @@ fn log_in(package: &mut LockedPip, indexes: &Indexes) {
         // Neither fails for a URL with a host.
         let _ = url.set_username(index.username());
         let _ = url.set_password(index.password());
+    }
+}
+
+/// What a lock of before knew of the same archive is known still: nobody need be asked for it again.
+fn remember(package: &mut LockedPip, previous: Previous<'_>) {
+    let hash = |package: &LockedPip| match &package.source {
+        PipSource::Archive { sha256, .. } => *sha256,
+        _ => None,
+    };
+    let mut known = previous.locks.iter().flat_map(|lock| &lock.pip).filter(|known| known.requires.is_some());
+    if let Some(known) =
+        known.find(|known| known.name == package.name && hash(known).is_some_and(|it| Some(it) == hash(package)))
+    {
+        package.requires.clone_from(&known.requires);
+        package.requires_python = known.requires_python.clone().or(package.requires_python.take());
+        package.licence.clone_from(&known.licence);
     }
 }
 
