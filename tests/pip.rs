@@ -257,6 +257,11 @@ fn other_formats_have_what_packages_of_pip_need() {
       requires_python: '>=3.8'
     ");
     // What is known is not asked for again.
+    let bill: serde_json::Value =
+        serde_json::from_str(&world.mlconda(["sbom", "other.lock"]).success().stdout).unwrap();
+    let licence =
+        bill.pointer("/components").and_then(|all| all.as_array()?.iter().find(|each| each["name"] == "my-app"));
+    assert_eq!(licence.unwrap()["licenses"][0]["license"]["id"], "MIT", "no lock knows it");
     let before = world.read("other.lock");
     let offline = ["--format", "pixi", "-o", "other.lock", "--offline", "--update", "dep"];
     lock(&world, &Index::url(&server), &offline).success();

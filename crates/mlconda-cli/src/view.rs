@@ -10,10 +10,10 @@ use mlconda::{
     environment::Environment,
     export::asked_for,
     graph::Graph,
-    lock::{Lock, SourcePackages},
+    lock::{Lock, LockedPip, SourcePackages},
     network::Client,
     prefix::Prefix,
-    records::{self, Missing, Sources},
+    records::{self, Missing, Sources, Wanted},
     repodata::{Access, RepodataOptions},
 };
 
@@ -53,7 +53,12 @@ pub(crate) struct View {
 
 impl View {
     /// Reads what was typed: a lock's file, or a prefix; else the `env.lock` that is here, else an environment.
-    pub(crate) fn read(typed: Option<&Path>, args: &ViewArgs, context: &Context) -> Result<Self, CliError> {
+    pub(crate) fn read(
+        typed: Option<&Path>,
+        args: &ViewArgs,
+        wanted: Wanted,
+        context: &Context,
+    ) -> Result<Self, CliError> {
         let settings = &context.settings;
         let path = match typed {
             Some(path) => settings.absolute(path),
@@ -84,7 +89,7 @@ impl View {
             opened = Some(prefix);
         }
         let access = if args.offline { Access::Offline } else { Access::Online };
-        warn(&complete(&mut lock, opened, access, context)?, context);
+        warn(&complete(&mut lock, opened, wanted, access, context)?, context);
         Ok(Self { place: path, lock, records })
     }
 
@@ -166,11 +171,15 @@ fn warn_of_strangers(prefix: &Prefix, mut records: Vec<PrefixRecord>, context: &
 pub(crate) fn complete(
     lock: &mut Lock,
     prefix: Option<Prefix>,
+    wanted: Wanted,
     access: Access,
     context: &Context,
 ) -> Result<Missing, CliError> {
     let is_whole = lock.packages.iter().all(|package| package.record.is_some());
-    if is_whole && lock.pip.iter().all(|package| package.requires.is_some()) {
+    let is_known = |package: &LockedPip| {
+        package.requires.is_some() && (wanted == Wanted::Dependencies || package.licence.is_some())
+    };
+    if is_whole && lock.pip.iter().all(is_known) {
         return Ok(Missing::default());
     }
     let settings = &context.settings;
@@ -181,6 +190,7 @@ pub(crate) fn complete(
         repodata: RepodataOptions { cache_directory, access, now: SystemTime::now() },
         prefix: prefix.or_else(|| named.and_then(|path| Prefix::open(path).ok())),
         package_cache: settings.package_cache(),
+        wanted,
     };
     let client = Client::new(&settings.network_options()?)?;
     let display = Display::new(&context.ui);

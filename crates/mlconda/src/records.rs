@@ -31,6 +31,18 @@ pub struct Sources {
     pub prefix: Option<Prefix>,
     /// The directory of the package cache.
     pub package_cache: Option<PathBuf>,
+    /// What is looked for.
+    pub wanted: Wanted,
+}
+
+/// What is to be known of a lock's packages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wanted {
+    /// What they need.
+    #[default]
+    Dependencies,
+    /// Their licences, too: of packages of pip, no lock tells them, also where it tells what they need.
+    Licences,
 }
 
 /// What is still not known.
@@ -53,12 +65,12 @@ pub struct Missing {
 /// use std::{path::Path, time::SystemTime};
 ///
 /// use mlconda::{graph::Graph, lock::{Expansion, Lock}, network::{Client, NetworkOptions}};
-/// use mlconda::{records::{Sources, complete}, repodata::{Access, RepodataOptions}};
+/// use mlconda::{records::{Sources, Wanted, complete}, repodata::{Access, RepodataOptions}};
 ///
 /// async fn graph(lock: &Path, cache: &Path) -> Result<Graph, Box<dyn std::error::Error>> {
 ///     let mut lock = Lock::read(lock, &Expansion::default())?;
 ///     let options = RepodataOptions { cache_directory: cache.into(), access: Access::Online, now: SystemTime::now() };
-///     let sources = Sources { repodata: options, prefix: None, package_cache: None };
+///     let sources = Sources { repodata: options, prefix: None, package_cache: None, wanted: Wanted::Dependencies };
 ///     let missing = complete(&mut lock, &Client::new(&NetworkOptions::default())?, &sources, &()).await;
 ///     assert!(missing.packages.is_empty());
 ///     Ok(Graph::new(&lock))

@@ -16,7 +16,7 @@ use pep440_rs::Version;
 use url::Url;
 use zip::ZipArchive;
 
-use super::{Sources, remote};
+use super::{Sources, Wanted, remote};
 use crate::{
     install,
     lock::{LockedPip, PipSource},
@@ -34,7 +34,11 @@ pub(super) const LARGEST: u64 = 8 << 20;
 
 /// Gives packages what their metadata say, where they are to be had.
 pub(super) async fn complete(packages: &mut [LockedPip], client: &Client, sources: &Sources) {
-    let mut open: Vec<&mut LockedPip> = packages.iter_mut().filter(|package| package.requires.is_none()).collect();
+    let is_open = |package: &LockedPip| match sources.wanted {
+        Wanted::Dependencies => package.requires.is_none(),
+        Wanted::Licences => package.requires.is_none() || package.licence.is_none(),
+    };
+    let mut open: Vec<&mut LockedPip> = packages.iter_mut().filter(|package| is_open(package)).collect();
     if open.is_empty() {
         return;
     }
@@ -60,7 +64,7 @@ pub(super) async fn complete(packages: &mut [LockedPip], client: &Client, source
 }
 
 fn take(package: &mut LockedPip, found: Metadata) {
-    package.requires = Some(found.requires);
+    package.requires.get_or_insert(found.requires);
     package.requires_python = found.requires_python.or(package.requires_python.take());
     package.licence = found.licence;
 }

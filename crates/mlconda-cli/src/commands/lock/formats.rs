@@ -6,6 +6,7 @@ use mlconda::{
     Subdir,
     lock::{LockError, LockFile, LockFormat, LockKind, Part, Rendered, Selection, Written, kind_of},
     prefix::Prefix,
+    records::Wanted,
     repodata::Access,
 };
 
@@ -16,7 +17,7 @@ use crate::{locking::Locked, report::CliError, selection, settings::Context, vie
 pub(super) fn write(locked: &[Locked], args: &Args, context: &Context) -> Result<Option<Written>, CliError> {
     let mut parts: Vec<Part> = locked.iter().map(|it| Part::of(it.lock.clone())).collect();
     for part in &mut parts {
-        view::complete(&mut part.lock, None, args.locking.access(), context)?;
+        view::complete(&mut part.lock, None, Wanted::Dependencies, args.locking.access(), context)?;
     }
     // What is read back is in another format; the kind does not matter for writing.
     let file = LockFile { file: args.output.clone(), kind: LockKind::Explicit, parts };
@@ -38,7 +39,7 @@ pub(super) fn of_prefix(prefix: &Path, args: &Args, context: &Context) -> Result
         let path = context.settings.absolute(prefix);
         let opened = Prefix::open(if path.ends_with("conda-meta") { path.parent().unwrap_or(&path) } else { &path })?;
         for part in &mut file.parts {
-            view::complete(&mut part.lock, Some(opened.clone()), Access::Offline, context)?;
+            view::complete(&mut part.lock, Some(opened.clone()), Wanted::Dependencies, Access::Offline, context)?;
         }
     }
     if args.format() != LockFormat::Pixi {
