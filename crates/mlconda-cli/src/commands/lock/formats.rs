@@ -4,7 +4,7 @@ use std::{path::Path, process::ExitCode};
 
 use mlconda::{
     Subdir,
-    lock::{LockError, LockFile, LockFormat, LockKind, Part, Rendered, Selection, Written, kind_of},
+    lock::{LockError, LockFile, LockFormat, LockKind, Part, Rendered, Selection, Written},
     prefix::Prefix,
     records::Wanted,
     repodata::Access,
@@ -79,8 +79,7 @@ fn put(file: &LockFile, args: &Args, chosen: &Selection, context: &Context) -> R
 
 /// The format of the lock that is there: a new one takes its place as what it is.
 pub(super) fn of_file(output: &Path, context: &Context) -> Option<LockFormat> {
-    let text = fs_err::read(context.settings.absolute(output)).unwrap_or_default();
-    match kind_of(&String::from_utf8_lossy(&text)) {
+    match selection::kind_of_file(&context.settings.absolute(output)) {
         Some(LockKind::Pixi) => Some(LockFormat::Pixi),
         Some(LockKind::CondaLock) => Some(LockFormat::CondaLock),
         _ => None,
