@@ -18,22 +18,22 @@ use super::{
     ChannelPriority,
     catalog::{AskId, Catalog, NameId, Place},
     order::Order,
-    prune,
+    prune::{self, Remains},
     question::{Refusal, Request, Scope},
 };
 
 /// Solves. Where there is no solution, the reasons are those of what was in scope.
 pub(super) fn solve(catalog: &mut Catalog<'_>, request: &Request<'_>) -> Result<Vec<RepoDataRecord>, Refusal> {
     let exists = prune::existing(catalog, request);
-    let kept = match request.scope {
+    let remains = match request.scope {
         Scope::Possible => prune::prune(catalog, &exists, request),
         Scope::All => None,
     };
     let mut excluded = Vec::new();
-    let kept = kept.unwrap_or_else(|| {
+    let Remains { kept, same } = remains.unwrap_or_else(|| {
         read_all(catalog, &exists);
         excluded = exclusions(catalog, &exists, request);
-        exists.clone()
+        Remains { kept: exists.clone(), same: Vec::new() }
     });
     let mut roots = Vec::new();
     for package in &request.host.virtual_packages {
@@ -49,7 +49,7 @@ pub(super) fn solve(catalog: &mut Catalog<'_>, request: &Request<'_>) -> Result<
         };
         roots.extend(ask.extras.iter().chain([&id]).map(|id| requirement(*id)));
     }
-    let provider = Provider::new(catalog, request, &exists, &kept, excluded);
+    let provider = Provider { same, ..Provider::new(catalog, request, &exists, &kept, excluded) };
     let mut solver = Solver::new(provider);
     let answer = solver.solve(Problem::new().requirements(roots));
     let chosen = answer.map_err(|refusal| match refusal {
@@ -67,9 +67,10 @@ pub(super) fn solve(catalog: &mut Catalog<'_>, request: &Request<'_>) -> Result<
 fn read_all(catalog: &mut Catalog<'_>, exists: &[bool]) {
     for place in (0..exists.len()).filter(|place| exists[*place]) {
         catalog.look_at(place as Place);
-        let demands = catalog.demands(place as Place).cloned().unwrap_or_default();
-        for id in demands.needs.iter().chain(&demands.bounds) {
-            catalog.read(*id);
+        let demands = catalog.demands(place as Place);
+        let asks: Vec<AskId> = demands.needs.iter().chain(demands.bounds).copied().collect();
+        for id in asks {
+            catalog.read(id);
         }
     }
 }
@@ -123,6 +124,8 @@ struct Provider<'c, 'a> {
     /// By name.
     candidates: Vec<Candidates>,
     order: Order<'c, 'a>,
+    /// By what is asked for, what means the same; what is not there is only like itself.
+    same: Vec<AskId>,
     /// Reasons, as text.
     strings: RefCell<Vec<String>>,
 }
@@ -167,7 +170,7 @@ impl<'c, 'a> Provider<'c, 'a> {
             candidates.push(own);
         }
         let order = Order::new(catalog, virtual_packages, exists, request.options.channel_priority);
-        Self { catalog, virtual_packages, solvables, candidates, order, strings: RefCell::new(reasons) }
+        Self { catalog, virtual_packages, solvables, candidates, order, same: Vec::new(), strings: RefCell::new(reasons) }
     }
 
     fn solvable(&self, id: SolvableId) -> Solvable {
@@ -196,12 +199,13 @@ impl<'c, 'a> Provider<'c, 'a> {
     /// What something asked for is to the solver: itself, and the extras that it asks for.
     fn version_sets(&self, id: AskId) -> impl Iterator<Item = VersionSetId> {
         let extras = self.catalog.ask(id).map_or(&[][..], |ask| &ask.extras);
-        extras.iter().copied().chain([id]).map(VersionSetId)
+        let same = self.same.get(id as usize).copied().unwrap_or(id);
+        extras.iter().copied().chain([same]).map(VersionSetId)
     }
 
     fn dependencies(&self, place: Place) -> Result<KnownDependencies, String> {
         let mut known = KnownDependencies::default();
-        let Some(demands) = self.catalog.demands(place) else { return Ok(known) };
+        let demands = self.catalog.demands(place);
         let needs = demands.needs.iter().map(|id| (None, *id));
         for (condition, id) in needs.chain(demands.extras.iter().map(|(when, id)| (Some(*when), *id))) {
             let ask = self.catalog.ask(id).ok_or_else(|| self.catalog.fault(id))?;
@@ -210,7 +214,7 @@ impl<'c, 'a> Provider<'c, 'a> {
                 self.version_sets(id).map(|set| ConditionalRequirement { condition, requirement: set.into() }),
             );
         }
-        for id in &demands.bounds {
+        for id in demands.bounds {
             self.catalog.ask(*id).ok_or_else(|| self.catalog.fault(*id))?;
             known.constrains.extend(self.version_sets(*id));
         }

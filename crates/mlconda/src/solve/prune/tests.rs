@@ -22,7 +22,7 @@ fn left(dependencies: &str, channel_priority: ChannelPriority, subdirs: Vec<Vec<
     let options = SolveOptions { channel_priority, ..SolveOptions::default() };
     let request = Request { specs: &specs, host: &host, options, kept: &Kept::default(), scope: Scope::Possible };
     let exists = existing(&catalog, &request);
-    let kept = prune(&mut catalog, &exists, &request).unwrap_or(exists);
+    let kept = prune(&mut catalog, &exists, &request).map_or(exists, |remains| remains.kept);
     let left = catalog.records.iter().zip(kept).filter(|(_, kept)| *kept).map(|(record, _)| record);
     left.map(|record| record.identifier.identifier.to_string()).sorted().join(" ")
 }
