@@ -747,3 +747,20 @@ fn a_package_named_by_its_path_is_pinned_by_what_it_is_and_installs() {
     let refusal = world.lock(&[]).failure(1).to_string();
     assert!(refusal.contains("has another sha256 than the one behind `#`"), "{refusal}");
 }
+
+/// As from `<(sed …)`: what is read to see what it is would be gone.
+#[test]
+fn an_environment_comes_through_a_pipe() {
+    let world = world();
+    world.write_environment(&["greet=1.1"]);
+    let mut source = std::process::Command::new("cat");
+    let mut source =
+        source.arg(world.work().join("environment.yml")).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut command = world.mlconda_command(["lock", "/dev/stdin", "-o", "piped.lock"]);
+    world.outcome(command.stdin(source.stdout.take().unwrap())).success();
+    source.wait().unwrap();
+    assert!(world.read("piped.lock").contains("/greet-1.1-"));
+    // Nor is one without an end read to the end of the memory.
+    let endless = world.mlconda(["lock", "/dev/zero"]).failure(1);
+    assert!(endless.stderr.contains("`/dev/zero`: it is larger than"), "{endless}");
+}

@@ -18,7 +18,7 @@ mod tests;
 
 use std::{
     fmt::{self, Display, Formatter, Write},
-    io::Read,
+    io::{self, Read},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -175,16 +175,16 @@ pub fn is_name(name: &str) -> bool {
     !(name.contains(['/', '\\', ' ', ':', '#']) || name.contains(char::is_control) || matches!(name, "" | "." | ".."))
 }
 
-/// The largest file that is read, in bytes; the longest environments have a hundredth of that.
-const LARGEST_FILE: u64 = 16 << 20;
+/// No file that somebody has written is larger than this, in bytes; one that has no end would fill the memory.
+const LARGEST: u64 = 16 << 20;
 
-/// A file's content, unless it is too large to be an environment: a device has no end.
-fn whole(path: &Path) -> std::io::Result<Vec<u8>> {
+/// A file's bytes.
+fn bounded(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    fs_err::File::open(path)?.take(LARGEST_FILE + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > LARGEST_FILE {
-        let message = format!("`{}` is larger than {} MiB, and no environment is", path.display(), LARGEST_FILE >> 20);
-        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, message));
+    fs_err::File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST {
+        let message = format!("it is larger than {} MiB", LARGEST >> 20);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
     }
     Ok(bytes)
 }
@@ -195,7 +195,12 @@ impl Environment {
     /// # Errors
     /// If the file cannot be read, or does not say what an environment is.
     pub fn read(path: &Path, options: &ReadOptions) -> Result<Self, EnvironmentError> {
-        let bytes = whole(path)?;
+        let bytes = bounded(path).map_err(|error| match error.kind() {
+            io::ErrorKind::FileTooLarge => {
+                io::Error::new(error.kind(), format!("cannot read `{}`: {error}", path.display()))
+            }
+            _ => error,
+        })?;
         let mut environment = Self::parse(&decode::decode(&bytes, path)?, path, options)?;
         environment.read_pip_files(&options.variables)?;
         Ok(environment)
@@ -205,8 +210,14 @@ impl Environment {
     fn read_pip_files(&mut self, variables: &[(String, String)]) -> Result<(), EnvironmentError> {
         let mut files: Vec<PipFile> = Vec::new();
         let mut read = |path: &Path| {
-            let text = decode::decode(&whole(path)?, path)
-                .map_err(|_| std::io::Error::new(std::io::ErrorKind::InvalidData, "it is no text"))?;
+            // A pipe could keep the reader waiting for ever.
+            let metadata = fs_err::metadata(path)?;
+            if !metadata.is_file() {
+                let what = if metadata.is_dir() { "it is a directory" } else { "it is no regular file" };
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+            }
+            let text = decode::decode(&bounded(path)?, path)
+                .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no text in UTF-8"))?;
             if !files.iter().any(|file| file.path == path) {
                 files.push(PipFile { path: path.to_owned(), text: text.clone() });
             }

@@ -185,7 +185,7 @@ fn specs_beyond_reason_are_refused() {
 #[test]
 fn files_beyond_reason_are_not_read_whole() {
     let message = Environment::read(Path::new("/dev/zero"), &options()).unwrap_err().to_string();
-    assert_eq!(message, "`/dev/zero` is larger than 16 MiB, and no environment is");
+    assert_eq!(message, "cannot read `/dev/zero`: it is larger than 16 MiB");
 }
 
 /// What a file says does not reach the terminal as a command, and what is not seen is shown.
@@ -551,4 +551,35 @@ fn requirements_files_count_in_the_digest_and_logins_do_not() {
     let before = digest("six==1.0\n", "me:pw@");
     assert_eq!(digest("# why\nsix==1.0  # so\n\n", "me:other@"), before);
     assert_ne!(digest("six==1.1\n", "me:pw@"), before);
+}
+
+/// Files without an end, and files that stand for more lines than there is memory for, are refused where they are named.
+#[test]
+fn requirements_files_have_an_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = |name: &str| directory.path().join(name);
+    fs_err::File::create(place("large.txt")).unwrap().file().set_len(super::LARGEST + 1).unwrap();
+    fs_err::write(place("latin.txt"), b"six # caf\xe9\n").unwrap();
+    for level in 0..40 {
+        fs_err::write(place(&format!("{level}.txt")), format!("-r {0}.txt\n-r {0}.txt\n", level + 1)).unwrap();
+    }
+    fs_err::write(place("40.txt"), "six\n").unwrap();
+    let files = ["/dev/zero", ".", "large.txt", "latin.txt", "0.txt"];
+    let lines: String = files.iter().map(|file| format!("      - -r {file}\n")).collect();
+    let text = format!("dependencies:\n  - python\n  - pip:\n{lines}");
+    fs_err::write(place("environment.yml"), text).unwrap();
+    let options = ReadOptions { directory: directory.path().to_owned(), ..ReadOptions::default() };
+    let error = Environment::read(&place("environment.yml"), &options).unwrap_err().to_string();
+    let error = error.replace(&format!("{}/", directory.path().display()), "");
+    let told: Vec<&str> = error.lines().filter(|line| line.contains(".yml:")).collect();
+    insta::assert_snapshot!(told.join("\n"), @"
+    environment.yml:4:12: `/dev/zero` cannot be read: it is no regular file
+    environment.yml:5:12: `.` cannot be read: it is a directory
+    environment.yml:6:12: `large.txt` cannot be read: it is larger than 16 MiB
+    environment.yml:7:12: `latin.txt` cannot be read: it is no text in UTF-8
+    ");
+    assert!(error.contains("more than 1000 requirements files are named"), "{error}");
+    // Nor does an environment.yml.
+    let error = Environment::read(&place("large.txt"), &options).unwrap_err().to_string();
+    assert!(error.contains("large.txt`: it is larger than 16 MiB"), "{error}");
 }
