@@ -174,6 +174,12 @@ impl Aside {
         Ok(())
     }
 
+    /// Gives every directory of the journal the time `seconds`; none of them leaves.
+    pub(super) fn settle_directories(&self, seconds: i64) -> io::Result<()> {
+        let mut directories = self.journal.directories.iter();
+        directories.try_for_each(|(path, _)| system::set_directory_time(&self.prefix.join(path), seconds))
+    }
+
     /// Makes the prefix what it was. `stage` tells which of the new files have not come yet. Can be done again if it
     /// was cut off, or if something could not be put back: then the rest is, but for the history.
     pub(super) fn roll_back(&self, stage: &Path) -> io::Result<()> {

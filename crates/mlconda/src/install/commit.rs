@@ -2,8 +2,9 @@
 //! here.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     ffi::OsString,
+    fs::FileType,
     io,
     os::unix::fs::{DirEntryExt, MetadataExt},
     path::{Path, PathBuf},
@@ -85,7 +86,8 @@ impl<'a> Change<'a> {
         // Where no prefix is, all is new, and no path need be looked at.
         let new = if prefix.path().exists() { stage.paths() } else { Vec::new() };
         let (unlink, keep) = (plan.unlink.iter().chain(&plan.pip.unlink), plan.keep.iter().chain(&plan.pip.keep));
-        let known: HashSet<PathBuf> = unlink.clone().chain(keep.clone()).flat_map(record::files).cloned().collect();
+        let known: HashSet<&Path> =
+            unlink.clone().chain(keep.clone()).flat_map(record::files).map(PathBuf::as_path).collect();
         let kept: HashSet<&PathBuf> = keep.clone().flat_map(record::files).collect();
         let mut replaced = check(prefix.path(), &new, &known, &kept)?;
         // Byte code that python wrote when a module was first run is nobody's loss.
@@ -120,9 +122,11 @@ impl<'a> Change<'a> {
 
     /// Makes sure that every directory that a change in place touches may be written to.
     pub(super) fn check_writable(&self) -> Result<(), InstallError> {
+        let mut looked = HashSet::new();
         for directory in self.gone.iter().chain(&self.new).filter_map(|path| path.parent()) {
             // Of what is not there yet, the first that is counts.
-            let there = directory.ancestors().map(|path| self.prefix.join(path)).find(|path| path.is_dir());
+            let unknown = directory.ancestors().take_while(|path| looked.insert(*path));
+            let there = unknown.map(|path| self.prefix.join(path)).find(|path| path.is_dir());
             if let Some(directory) = there.filter(|directory| !system::may_write(directory)) {
                 let message = format!("cannot change `{}`: permission denied", directory.display());
                 return Err(io::Error::new(io::ErrorKind::PermissionDenied, message).into());
@@ -193,7 +197,7 @@ impl<'a> Change<'a> {
         let mut hollow: BTreeSet<PathBuf> = left.chain(self.hollow.iter().flat_map(|path| parents(path))).collect();
         hollow.extend(self.hollow.iter().cloned());
         hollow.extend(hollow.iter().map(|path| path.join("__pycache__")).collect::<Vec<_>>());
-        let mut touched: BTreeSet<PathBuf> = journal.added.iter().flat_map(|path| parents(path)).collect();
+        let mut touched: BTreeSet<PathBuf> = topmost(&journal.added).flat_map(|path| parents(path)).collect();
         touched.extend(journal.moved.iter().flat_map(|path| parents(path)).chain(hollow.iter().cloned()));
         if is_worth_copies(scripts, old) {
             let moved: HashSet<&PathBuf> = journal.moved.iter().collect();
@@ -207,6 +211,37 @@ impl<'a> Change<'a> {
         let leaves = |path: &PathBuf| directory(path).is_some() && !stage.join(path).is_dir();
         journal.hollow = hollow.into_iter().rev().filter(leaves).collect();
         Ok(journal)
+    }
+
+    /// The journal of a change that only adds, to an environment that could be swapped; `None` if more is to change, or a
+    /// directory belongs to somebody else.
+    ///
+    /// Then no twin is made, for that costs as much as all that is there. Nothing but records, the state and the history
+    /// leaves its place, and that is mlconda's own. So that it ends as with a twin, directories of packages get the
+    /// time of the installation; and those are in the journal.
+    pub(super) fn additions(&self, stage: &Path) -> io::Result<Option<Journal>> {
+        let is_environment = fs_err::symlink_metadata(self.prefix.join("conda-meta").join(HISTORY)).is_ok();
+        if !is_environment || !self.gone.is_empty() || !self.replaced.is_empty() {
+            return Ok(None);
+        }
+        let mut journal = self.journal(stage, Scripts::Never)?;
+        if !journal.moved.iter().all(|path| path.starts_with("conda-meta")) {
+            return Ok(None);
+        }
+        let mut directories: BTreeMap<PathBuf, Attributes> =
+            std::mem::take(&mut journal.directories).into_iter().collect();
+        for path in self.settled.iter().filter(|path| !path.as_os_str().is_empty()) {
+            let place = self.prefix.join(path);
+            let there = fs_err::symlink_metadata(&place).ok().filter(std::fs::Metadata::is_dir);
+            if there.is_some() && system::is_mount_point(&place) {
+                return Ok(None);
+            }
+            let other = there.filter(|there| (there.mtime(), there.mtime_nsec()) != (self.time, 0));
+            directories.extend(other.map(|there| (path.clone(), Attributes::from(&there))));
+        }
+        let is_ours = directories.values().all(Attributes::is_own);
+        journal.directories = directories.into_iter().collect();
+        Ok(is_ours.then_some(journal))
     }
 
     /// The journal of a prefix that is swapped, but in which scripts run before that.
@@ -255,7 +290,7 @@ impl<'a> Change<'a> {
             match there.is_some_and(|there| there.is_dir() == is_directory) {
                 true if is_directory => self.compare(stage, &path, journal)?,
                 true => {}
-                false => add(stage, path, journal)?,
+                false => add(stage, path, entry.file_type()?, journal)?,
             }
         }
         Ok(())
@@ -347,14 +382,27 @@ enum Twin {
     Emptied,
 }
 
+/// Of paths of which a directory comes right before what is in it, those that are in none of them.
+fn topmost(paths: &[PathBuf]) -> impl Iterator<Item = &PathBuf> {
+    let mut last: Option<&PathBuf> = None;
+    paths.iter().filter(move |path| {
+        let is_top = last.is_none_or(|last| !path.starts_with(last));
+        if is_top {
+            last = Some(path);
+        }
+        is_top
+    })
+}
+
 /// A path of the stage that is new, and all below it. What is below it in the prefix now is not looked at: it may be
 /// reached through a link.
-fn add(stage: &Path, path: PathBuf, journal: &mut Journal) -> io::Result<()> {
+fn add(stage: &Path, path: PathBuf, kind: FileType, journal: &mut Journal) -> io::Result<()> {
     let place = stage.join(&path);
     journal.added.push(path.clone());
-    if fs_err::symlink_metadata(&place)?.is_dir() {
+    if kind.is_dir() {
         for entry in fs_err::read_dir(place)? {
-            add(stage, path.join(entry?.file_name()), journal)?;
+            let entry = entry?;
+            add(stage, path.join(entry.file_name()), entry.file_type()?, journal)?;
         }
     }
     Ok(())
@@ -390,30 +438,47 @@ pub(crate) fn module_of(path: &Path) -> Option<PathBuf> {
 fn check(
     prefix: &Path,
     new: &[PathBuf],
-    known: &HashSet<PathBuf>,
+    known: &HashSet<&Path>,
     kept: &HashSet<&PathBuf>,
 ) -> Result<Vec<PathBuf>, InstallError> {
     let mut strangers = Vec::new();
-    let mut looked = HashSet::new();
+    let mut looked = HashMap::new();
     let goes = |path: &Path| known.contains(path) && !kept.contains(&path.to_owned());
     for path in new {
-        for parent in path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty()) {
-            if !looked.insert(parent) {
-                break;
-            }
-            if !goes(parent) && fs_err::symlink_metadata(prefix.join(parent)).is_ok_and(|metadata| !metadata.is_dir()) {
-                return Err(InstallError::Kind { path: parent.to_owned() });
-            }
+        // Most of what comes has a directory of its own, and need not be looked at.
+        if !is_directory(prefix, path.parent().unwrap_or(path), &goes, &mut looked)? {
+            continue;
         }
         let Ok(metadata) = fs_err::symlink_metadata(prefix.join(path)) else { continue };
         if !metadata.is_dir() {
-            strangers.extend((!known.contains(path)).then(|| path.clone()));
+            strangers.extend((!known.contains(path.as_path())).then(|| path.clone()));
         } else if !only_files_that_go(&prefix.join(path), path, &goes)? {
             return Err(InstallError::Kind { path: path.clone() });
         }
     }
     crate::sorting::sort(&mut strangers);
     Ok(strangers)
+}
+
+/// Whether there is a directory in the prefix, not through a link. What is no directory and stays is an error.
+fn is_directory<'a>(
+    prefix: &Path,
+    path: &'a Path,
+    goes: &impl Fn(&Path) -> bool,
+    looked: &mut HashMap<&'a Path, bool>,
+) -> Result<bool, InstallError> {
+    let Some(above) = path.parent() else { return Ok(true) };
+    if let Some(known) = looked.get(path) {
+        return Ok(*known);
+    }
+    let is_above = is_directory(prefix, above, goes, looked)?;
+    let there = if is_above { fs_err::symlink_metadata(prefix.join(path)).ok() } else { None };
+    let is_one = there.as_ref().is_some_and(std::fs::Metadata::is_dir);
+    if there.is_some() && !is_one && !goes(path) {
+        return Err(InstallError::Kind { path: path.to_owned() });
+    }
+    looked.insert(path, is_one);
+    Ok(is_one)
 }
 
 /// Whether a directory holds nothing but files of packages that go, so that it will be gone in time.
