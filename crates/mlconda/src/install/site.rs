@@ -349,16 +349,31 @@ pub(super) fn recover(prefix: &Path) -> Result<bool, InstallError> {
     }
     if aside.is_dir() {
         let stage = beside.as_ref().filter(|stage| !is_inside && stage.is_dir()).unwrap_or(&inside);
+        let is_finished = Aside::is_finished(prefix, stage);
         if let Some(left) = Aside::left_in(prefix)? {
             left.roll_back(stage)?;
         }
         fs_err::remove_dir_all(&aside)?;
+        if is_finished {
+            settle_directories(prefix);
+        }
     }
     // A stage goes last: as long as it is there and held, nobody else begins.
     for left in left.into_iter().chain([&inside]).filter(|left| left.is_dir()) {
         fs_err::remove_dir_all(left)?;
     }
     Ok(true)
+}
+
+/// Gives the directories of an environment that was just finished the time that its history has: a process that was killed
+/// right then has not come to that.
+fn settle_directories(prefix: &Path) {
+    let meta = prefix.join("conda-meta");
+    if let Ok(history) = fs_err::metadata(meta.join(HISTORY)) {
+        for directory in [&meta, prefix] {
+            let _ = system::set_directory_time(directory, system::modified(&history));
+        }
+    }
 }
 
 fn has_history(prefix: &Path) -> bool {
