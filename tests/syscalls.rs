@@ -19,7 +19,7 @@ use mlconda_test::{
     sha256_hex, tree,
 };
 
-use crate::world;
+use crate::{regressions, world};
 
 const NO_ENTRY: i32 = 13; // EACCES
 const IO: i32 = 5;
@@ -83,6 +83,12 @@ fn shape(world: &TestContext, version: &str) -> String {
     format!("file://{}#sha256:{}\n", archive.display(), sha256_hex(fs_err::read(&archive).unwrap()))
 }
 
+/// A package that is newer than all others: the time of every directory changes with it.
+pub(crate) fn newer(world: &TestContext) -> String {
+    let package = PackageBuilder::new("newer", "1.0").timestamp(1_800_000_000_000).file("share/newer/file", "new");
+    regressions::line(world, &package)
+}
+
 impl Stage {
     fn new(way: Way) -> Self {
         let world = world();
@@ -90,7 +96,8 @@ impl Stage {
             let lock = world.write_lock(name, None, packages);
             let text = fs_err::read_to_string(&lock).unwrap();
             let text = match way {
-                Way::Add => format!("# mlconda lock: 1\n# spec: tzdata >={version}\n{text}"),
+                Way::Add if version == "1.0" => format!("# mlconda lock: 1\n# spec: tzdata\n{text}"),
+                Way::Add => format!("{text}{}", newer(&world)),
                 _ => format!("{text}{}", shape(&world, version)),
             };
             fs_err::write(&lock, text).unwrap();

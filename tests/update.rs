@@ -8,7 +8,7 @@ use mlconda_test::{
     tree,
 };
 
-use crate::{install::identities, world};
+use crate::{install::identities, syscalls::newer, world};
 
 /// Installs packages into `prefix`, in place of what is there.
 fn install(world: &TestContext, packages: &[&str]) -> std::path::PathBuf {
@@ -80,13 +80,16 @@ fn an_update_gives_what_a_first_installation_gives() {
 #[test]
 fn an_addition_leaves_all_in_its_place_and_gives_what_a_first_installation_gives() {
     let world = world();
-    let (old, new) = (["tzdata", "python-3.12.4"], ["tzdata", "python-3.12.4", "greet-2.0", "unicode"]);
+    let old = ["tzdata", "python-3.12.4"];
+    let new = world.write_lock("new.lock", None, &["tzdata", "python-3.12.4", "greet-2.0", "unicode"]);
+    fs_err::write(&new, fs_err::read_to_string(&new).unwrap() + &newer(&world)).unwrap();
     let prefix = install(&world, &old);
+    let update = || world.mlconda(["install", argument(&new), "-p", argument(&prefix)]).success();
     let number = |path: &str| fs_err::symlink_metadata(prefix.join(path)).unwrap().ino();
     let there: Vec<(String, u64)> =
         tree::tree(&prefix).unwrap().into_keys().map(|path| (path.clone(), number(&path))).collect();
     let was = number("");
-    install(&world, &new);
+    update();
     for (path, was) in there.iter().filter(|(path, _)| path != "conda-meta/history") {
         assert_eq!(number(path), *was, "{path} is the same as before");
     }
@@ -98,11 +101,11 @@ fn an_addition_leaves_all_in_its_place_and_gives_what_a_first_installation_gives
     fs_err::create_dir(prefix.join("share/unicode")).unwrap();
     fs_err::write(prefix.join("share/unicode/a file with spaces"), "mine").unwrap();
     let was = number("");
-    install(&world, &new);
+    update();
     assert_ne!(number(""), was);
 
     fs_err::remove_dir_all(&prefix).unwrap();
-    install(&world, &new);
+    update();
     let mut fresh = tree::archived(&prefix).unwrap();
     for entries in [&mut updated, &mut fresh] {
         entries.remove("conda-meta/history");
