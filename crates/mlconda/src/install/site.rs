@@ -163,10 +163,11 @@ impl Site {
 impl Commit<'_> {
     /// Gives the new files their place.
     pub(super) fn place(&mut self) -> Result<(), InstallError> {
-        if self.site.kind == Kind::Swap && self.scripts == Scripts::Never {
-            if let Some(journal) = self.change.additions(&self.site.stage)? {
-                return self.add(journal);
-            }
+        if self.site.kind == Kind::Swap
+            && self.scripts == Scripts::Never
+            && let Some(journal) = self.change.additions(&self.site.stage)?
+        {
+            return self.add(journal);
         }
         if self.site.kind == Kind::Swap && !self.make_twin()? {
             // Its journal is of another kind of change. What scripts have done by now stays.
