@@ -274,6 +274,11 @@ impl Environment {
         self.requirements.is_empty() && self.pip.is_empty()
     }
 
+    /// What is asked for, one for each requirement.
+    pub(crate) fn specs(&self) -> Vec<MatchSpec> {
+        self.requirements.iter().map(|requirement| requirement.spec.clone()).collect()
+    }
+
     /// Every channel that packages may come from: [`Self::channels`], then those that only a `channel::package` names,
     /// in the order of the specs. conda searches these too, with lower priority.
     pub fn all_channels(&self) -> Vec<Channel> {

@@ -23,7 +23,7 @@ mod walk;
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::SystemTime};
 
 use futures::future::{join_all, try_join_all};
-use rattler_conda_types::{Channel, MatchSpec, PackageName, RepoDataRecord, Subdir};
+use rattler_conda_types::{Channel, MatchSpec, RepoDataRecord, Subdir};
 
 use crate::{
     environment::{Environment, WELL_KNOWN_CHANNELS},
@@ -68,7 +68,7 @@ pub struct Repodata {
     /// One list for each subdir of each channel, sorted by file name.
     pub(crate) subdirs: Vec<Vec<Arc<RepoDataRecord>>>,
     /// The names of all packages, of those too that no record was loaded of.
-    pub(crate) names: BTreeSet<String>,
+    pub(crate) names: Names,
     /// The names of which only the records were loaded that the environment's own specs allow.
     pub(crate) partial: BTreeSet<String>,
 }
@@ -78,8 +78,8 @@ impl Repodata {
     pub fn new(subdirs: impl IntoIterator<Item = Vec<RepoDataRecord>>) -> Self {
         let subdirs: Vec<_> =
             subdirs.into_iter().map(|records| sorted(records.into_iter().map(Arc::new).collect())).collect();
-        let names = subdirs.iter().flatten().map(|record| name(record).to_owned()).collect();
-        Self { subdirs, names, partial: BTreeSet::new() }
+        let own = subdirs.iter().flatten().map(|record| name(record).to_owned()).collect();
+        Self { subdirs, names: Names { own, sources: Arc::default() }, partial: BTreeSet::new() }
     }
 
     /// How many records there are to choose from.
@@ -100,6 +100,24 @@ impl Repodata {
     /// Whether there is nothing to choose from.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+/// The names of packages. Those of whole channels, tens of thousands, stay where they are, for they are rarely looked at.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    own: BTreeSet<String>,
+    sources: Arc<Vec<Source>>,
+}
+
+impl Names {
+    pub(crate) fn contains(&self, name: &str) -> bool {
+        self.own.contains(name) || self.sources.iter().any(|source| source.has(name))
+    }
+
+    /// All of them, sorted.
+    pub(crate) fn all(&self) -> BTreeSet<&str> {
+        self.own.iter().map(String::as_str).chain(self.sources.iter().flat_map(Source::names)).collect()
     }
 }
 
@@ -195,21 +213,21 @@ pub async fn load(
     let loader = Loader { client, host, options, progress };
     let loaded: Vec<Vec<Option<Source>>> = try_join_all(channels.iter().map(|channel| loader.channel(channel))).await?;
     let specs = environment.requirements.iter().map(|requirement| to_load(&requirement.spec, &loaded));
-    let mut specs: Vec<MatchSpec> = specs.chain(pip()).collect();
+    let mut specs: Vec<MatchSpec> = specs.collect();
     let urls =
         channels.iter().flat_map(|channel| platforms(host).into_iter().map(|subdir| subdir_url(channel, subdir)));
     let (urls, sources): (Vec<String>, Vec<Source>) =
         urls.zip(loaded.into_iter().flatten()).filter_map(|(url, source)| Some((url, source?))).unzip();
     // Told here, so that it comes in the channels' order.
     sources.iter().filter_map(|source| source.note.clone()).for_each(|note| progress.event(note));
-    let mut names: BTreeSet<String> = sources.iter().flat_map(Source::names).map(str::to_owned).collect();
+    let mut names = Names { own: BTreeSet::new(), sources: Arc::new(sources) };
     let partial = partial(&specs);
-    let archives = loader.archives(environment, &sources).await?;
+    let archives = loader.archives(environment, &names.sources).await?;
     for archive in &archives {
-        names.insert(name(archive).to_owned());
+        names.own.insert(name(archive).to_owned());
         specs.extend(walk::dependencies(archive));
     }
-    let found = walk::walk(&client.http, sources, specs).await?;
+    let found = walk::walk(&client.http, &names.sources, specs).await?;
     for (subdir, found) in urls.into_iter().zip(&found) {
         if let Some((file, reason)) = &found.left_out.first {
             progress.event(Event::Warning(left_out(&subdir, found.left_out.count, file, reason)));
@@ -251,11 +269,6 @@ fn to_load(spec: &MatchSpec, channels: &[Vec<Option<Source>>]) -> MatchSpec {
     let Some(name) = spec.name.as_exact() else { return spec.clone() };
     let has = |channel: &&Vec<Option<Source>>| channel.iter().flatten().any(|source| source.has(name.as_normalized()));
     if channels.iter().filter(has).count() > 1 { MatchSpec::from(name.clone()) } else { spec.clone() }
-}
-
-/// Records of pip are needed besides: the solver gives it to every python, as conda does.
-fn pip() -> Option<MatchSpec> {
-    "pip".parse::<PackageName>().ok().map(MatchSpec::from)
 }
 
 /// What loading a subdir needs to know.

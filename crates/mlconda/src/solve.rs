@@ -5,10 +5,13 @@
 //! otherwise an environment that worked with them would lack its `pip`. The dependency exists during the solve only:
 //! the chosen records are what the channels have.
 
+mod catalog;
 mod explain;
 mod narrow;
 mod options;
+mod order;
 mod previous;
+mod provider;
 mod prune;
 mod question;
 mod reasoning;
@@ -134,8 +137,8 @@ pub fn solve(
     options: &SolveOptions,
 ) -> Result<Solution, SolveError> {
     check(environment, repodata, host)?;
-    let question = Question::new(environment, repodata, *options);
-    let specs = question.specs();
+    let question = Question::new(repodata, *options);
+    let specs = environment.specs();
     let outcome = question.ask(&specs, host).or_else(|_| question.ask_of_all(&specs, host));
     let records = outcome.map_err(|refusal| unsolvable(refusal, repodata, host))?;
     Ok(Solution { records, options: *options })
@@ -158,8 +161,8 @@ pub fn solve_for_oldest(
     options: &SolveOptions,
 ) -> Result<(Solution, Host), SolveError> {
     check(environment, repodata, host)?;
-    let question = Question::new(environment, repodata, *options);
-    let specs = question.specs();
+    let question = Question::new(repodata, *options);
+    let specs = environment.specs();
     let (outcome, host) = question.ask_for_oldest(&specs, host, pinned);
     let records = outcome
         .or_else(|_| question.ask_of_all(&specs, &host))
@@ -186,7 +189,7 @@ fn check(environment: &Environment, repodata: &Repodata, host: &Host) -> Result<
             return Err(unsupported("its archive was not looked at"));
         }
         if !name.starts_with("__") && !repodata.names.contains(name) {
-            let near = wording::near_names(name, &repodata.names);
+            let near = wording::near_names(name, &repodata.names.all());
             packages.push(UnknownPackage { name: name.to_owned(), file: Arc::clone(file), location: *location, near });
         }
     }

@@ -25,6 +25,10 @@ use crate::progress::Event;
 /// How many shards are asked for at once. A server takes many over one HTTP/2 connection.
 pub(super) const REQUESTS: usize = 50;
 
+/// The solver gives pip to every python, as conda does, so that the records of one are needed with those of the other.
+const PYTHON: &str = "python";
+const PIP: &str = "pip";
+
 /// How many names a thread takes at a time, at most.
 const BATCH: usize = 32;
 
@@ -152,7 +156,7 @@ struct Read {
 /// Follows what is asked for through all subdirs. One result for each subdir, in their order.
 pub(super) async fn walk(
     http: &ClientWithMiddleware,
-    sources: Vec<Source>,
+    sources: &Arc<Vec<Source>>,
     specs: impl IntoIterator<Item = MatchSpec>,
 ) -> Result<Vec<Found>, RepodataError> {
     let mut asked: HashMap<String, Vec<MatchSpec>> = HashMap::new();
@@ -162,11 +166,14 @@ pub(super) async fn walk(
         }
     }
     let mut seen: HashSet<String> = asked.keys().cloned().collect();
-    let (sources, asked) = (Arc::new(sources), Arc::new(asked));
+    if seen.contains(PYTHON) {
+        seen.insert(PIP.to_owned());
+    }
+    let asked = Arc::new(asked);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let permits = tokio::sync::Semaphore::new(REQUESTS);
     let mut fetching: FuturesUnordered<_> =
-        seen.iter().map(|name| fetch(http, &sources, &permits, name.clone())).collect();
+        seen.iter().map(|name| fetch(http, sources, &permits, name.clone())).collect();
     let mut fetched: Vec<Fetched> = Vec::new();
     let mut reading: FuturesUnordered<JoinHandle<Result<Vec<Read>, RepodataError>>> = FuturesUnordered::new();
     let mut found: BTreeMap<String, Vec<Records>> = BTreeMap::new();
@@ -175,18 +182,21 @@ pub(super) async fn walk(
         while reading.len() < threads && !fetched.is_empty() {
             let count = fetched.len().div_ceil(threads).min(BATCH);
             let batch = fetched.split_off(fetched.len() - count);
-            let (sources, asked) = (Arc::clone(&sources), Arc::clone(&asked));
+            let (sources, asked) = (Arc::clone(sources), Arc::clone(&asked));
             reading.push(tokio::task::spawn_blocking(move || read(&sources, &asked, batch)));
         }
         tokio::select! {
             biased;
             Some(one) = fetching.next() => fetched.push(one?),
             Some(batch) = reading.next() => {
-                for Read { name, records, dependencies } in joined(batch)? {
+                for Read { name, records, mut dependencies } in joined(batch)? {
+                    if dependencies.contains(PYTHON) {
+                        dependencies.insert(PIP.to_owned());
+                    }
                     for dependency in dependencies {
                         if !seen.contains(&dependency) {
                             seen.insert(dependency.clone());
-                            fetching.push(fetch(http, &sources, &permits, dependency));
+                            fetching.push(fetch(http, sources, &permits, dependency));
                         }
                     }
                     found.insert(name, records);

@@ -18,7 +18,7 @@ use rattler_conda_types::{MatchSpec, RepoDataRecord, Subdir, Version, VersionSpe
 use super::{
     ChannelPriority, Cutoff, SolveOptions, VirtualDemand,
     options::{cutoff_at, time},
-    question::{Question, Refusal},
+    question::{Ground, Question, Refusal},
     reasoning::Reasoning,
     tree, wording,
 };
@@ -129,11 +129,12 @@ pub fn explain(
     options: &SolveOptions,
     effort: Effort,
 ) -> Option<Explanation> {
-    let question = Question::new(environment, repodata, *options);
-    let specs = question.specs();
+    let question = Question::new(repodata, *options);
+    let specs = environment.specs();
     let (outcome, newest) = question.ask_for_oldest(&specs, host, pinned);
     let Err(Refusal::Unsolvable(_)) = outcome else { return None };
-    let mut search = Search { question: &question, host, pinned, specs: &specs, left: effort.solves };
+    let ground = Ground::new(environment, repodata, *options);
+    let mut search = Search { ground: &ground, question: &question, host, pinned, specs: &specs, left: effort.solves };
     let mut conflicts = Vec::new();
     let mut open: Vec<usize> = (0..specs.len()).collect();
     let mut answer = Some(Answer::NoneFor(newest));
@@ -150,8 +151,9 @@ pub fn explain(
     Some(Explanation { file: environment.file.clone(), platform: host.platform, conflicts, remedies })
 }
 
-struct Search<'q> {
-    question: &'q Question<'q>,
+struct Search<'q, 'a> {
+    ground: &'q Ground<'q>,
+    question: &'q Question<'a>,
     /// The declared system.
     host: &'q Host,
     pinned: &'q [Override],
@@ -178,7 +180,7 @@ struct Core {
     is_minimal: bool,
 }
 
-impl Search<'_> {
+impl Search<'_, '_> {
     /// Whether these lines have a solution, for as new a system as they ask for; `None` if it is not tried any more.
     fn solves(&mut self, lines: &[usize]) -> Option<Answer> {
         self.left = self.left.checked_sub(1)?;
@@ -194,7 +196,7 @@ impl Search<'_> {
     fn conflict(&mut self, lines: &[usize], newest: Host) -> (Vec<usize>, Conflict) {
         let suspects = self.suspects(lines, newest);
         let Core { lines: core, newest, is_minimal } = self.minimize(suspects);
-        let reasons = match Reasoning::conflict(self.question, &newest, &core) {
+        let reasons = match Reasoning::conflict(self.ground, &newest, &core) {
             Some(mut found) => tree::tell(&mut found).text,
             None => self.solver_reasons(&core),
         };
@@ -207,7 +209,7 @@ impl Search<'_> {
     fn suspects(&mut self, lines: &[usize], newest: Host) -> Core {
         let mut system = newest.clone();
         for _ in 0..SYSTEMS {
-            let Some(mut found) = Reasoning::conflict(self.question, &system, lines) else { break };
+            let Some(mut found) = Reasoning::conflict(self.ground, &system, lines) else { break };
             let used: Vec<usize> = tree::tell(&mut found).lines.into_iter().collect();
             drop(found);
             if used.len() == lines.len() {
@@ -263,7 +265,7 @@ impl Search<'_> {
     }
 
     fn line(&self, line: usize) -> Line {
-        Line::of(self.question.environment, line)
+        Line::of(self.ground.environment, line)
     }
 
     /// Solves a changed environment as it would be solved then.
@@ -353,11 +355,11 @@ impl Search<'_> {
         use rattler_conda_types::Matches;
         let spec = &self.specs[line];
         let mut having: Vec<&str> = Vec::new();
-        for bucket in self.question.buckets() {
+        for bucket in self.ground.buckets() {
             let found = bucket.records.iter().find(|record| spec.matches(&record.package_record));
             having.extend(found.and_then(|record| record.channel.as_deref()));
         }
-        let channels = self.question.environment.all_channels();
+        let channels = self.ground.environment.all_channels();
         let known = channels.iter().filter(|channel| having.contains(&channel.canonical_name().as_str()));
         known.map(|channel| MatchSpec { channel: Some(Arc::new(channel.clone())), ..spec.clone() }).collect()
     }
@@ -393,7 +395,7 @@ impl Search<'_> {
     /// Whether there can be packages that an earlier channel hides.
     fn has_hidden(&self) -> bool {
         let strict = self.question.options.channel_priority == ChannelPriority::Strict;
-        strict && self.question.environment.all_channels().len() > 1
+        strict && self.ground.environment.all_channels().len() > 1
     }
 
     /// A later channel, where an earlier one hides it.

@@ -14,7 +14,7 @@ use rattler_conda_types::{GenericVirtualPackage, MatchSpec, Matches, PackageName
 
 use super::{
     ChannelPriority, Solution, SolveError, SolveOptions, check, narrow,
-    question::{Bucket, Kept, Question},
+    question::{Bucket, Ground, Kept, Question},
     unsolvable,
 };
 use crate::{
@@ -88,8 +88,8 @@ pub fn update(
         return super::solve_for_oldest(environment, repodata, host, pinned, options);
     };
     check(environment, repodata, host)?;
-    let question = Question::new(environment, repodata, *options);
-    let specs = question.specs();
+    let question = Question::new(repodata, *options);
+    let specs = environment.specs();
     let before = as_before(host, previous.locks, pinned);
     let renewed = renewed(repodata, &host_changes(host, lock), previous);
     let fresh = || {
@@ -103,14 +103,15 @@ pub fn update(
         let renewed = fresh.iter().filter(|record| renewed.contains(name(record)));
         fixed.only.extend(renewed.map(|record| (name(record).to_owned(), record.url.clone())));
     }
-    let buckets: Vec<Bucket<'_>> = question.buckets().collect();
-    let choices = Choices::new(&buckets, &question, machine);
+    let ground = Ground::new(environment, repodata, *options);
+    let buckets: Vec<Bucket<'_>> = ground.buckets().collect();
+    let choices = Choices::new(&buckets, &ground, machine);
     let mut keepable = choices.of(previous.locks);
     keepable.retain(|record| !renewed.contains(name(record)));
-    let search = Search { question: &question, choices: &choices, specs: &specs, keepable: &keepable, fixed };
+    let search = Search { question: &question, ground: &ground, choices: &choices, specs: &specs, keepable: &keepable, fixed };
     let same_machine = if host == machine { &[machine][..] } else { &[host, machine] };
     let as_it_was =
-        same_machine.iter().find_map(|host| Some((search.ask_keeping(&buckets, &keepable, host)?, (*host).clone())));
+        same_machine.iter().find_map(|host| Some((search.ask_keeping(None, &keepable, host)?, (*host).clone())));
     let (records, host) = match as_it_was {
         Some(found) => found,
         None => {
@@ -118,7 +119,7 @@ pub fn update(
             (search.between(&buckets, fresh, &host), host)
         }
     };
-    let records = search.keep_versions(&buckets, records, lock, &host);
+    let records = search.keep_versions(records, lock, &host);
     Ok((Solution { records, options: *options }, host))
 }
 
@@ -194,9 +195,9 @@ struct Choices<'a> {
 }
 
 impl<'a> Choices<'a> {
-    fn new(buckets: &'a [Bucket<'a>], question: &Question<'a>, host: &'a Host) -> Self {
+    fn new(buckets: &'a [Bucket<'a>], ground: &Ground<'a>, host: &'a Host) -> Self {
         let mut asked: HashMap<&str, Vec<&MatchSpec>> = HashMap::new();
-        for requirement in &question.environment.requirements {
+        for requirement in &ground.environment.requirements {
             if let Some(name) = requirement.spec.name.as_exact().map(PackageName::as_normalized) {
                 asked.entry(name).or_default().push(&requirement.spec);
             }
@@ -216,7 +217,7 @@ impl<'a> Choices<'a> {
                 }
                 let place = (*tier, record.channel.as_deref().filter(|_| tier.is_none()));
                 let counts = *first.entry(name(record)).or_insert(place) == place;
-                if counts || question.options.channel_priority != ChannelPriority::Strict {
+                if counts || ground.options.channel_priority != ChannelPriority::Strict {
                     records.entry(name(record)).or_default().push(record);
                 }
             }
@@ -342,15 +343,16 @@ pub(super) fn find<'a>(package: &LockedPackage, records: &[&'a RepoDataRecord]) 
 }
 
 /// The search for the solution that changes the least.
-struct Search<'a> {
-    question: &'a Question<'a>,
+struct Search<'a, 'q> {
+    question: &'a Question<'q>,
+    ground: &'a Ground<'a>,
     choices: &'a Choices<'a>,
     specs: &'a [MatchSpec],
     keepable: &'a [&'a RepoDataRecord],
     fixed: Kept<'a>,
 }
 
-impl<'a> Search<'a> {
+impl<'a> Search<'a, '_> {
     /// A solution between what was locked and a fresh one, as near to what was locked as can be.
     fn between(&self, buckets: &[Bucket<'a>], fresh: Vec<RepoDataRecord>, host: &Host) -> Vec<RepoDataRecord> {
         let mut both: HashSet<&url::Url> =
@@ -369,8 +371,7 @@ impl<'a> Search<'a> {
         let keepable: Vec<_> =
             self.keepable.iter().filter(|record| possible.contains(record.url.as_str())).copied().collect();
         let preferring = Kept { favored: keepable.clone(), ..self.fixed.clone() };
-        let best = self.question.ask_among(&buckets, self.specs, host, &preferring);
-        let mut best = best.unwrap_or(fresh);
+        let mut best = self.ask_among(&buckets, host, &preferring).unwrap_or(fresh);
         let chosen: HashMap<&str, &url::Url> = best.iter().map(|record| (name(record), &record.url)).collect();
         let (mut kept, mut changed) = (Vec::new(), Vec::new());
         for record in &keepable {
@@ -400,7 +401,7 @@ impl<'a> Search<'a> {
         }
         effort.asks -= 1;
         let tried: Vec<_> = kept.iter().chain(changed).copied().collect();
-        if let Some(records) = self.ask_keeping(buckets, &tried, host) {
+        if let Some(records) = self.ask_keeping(Some(buckets), &tried, host) {
             (*kept, *best) = (tried, records);
             effort.failures = EFFORT.failures;
             return;
@@ -413,10 +414,16 @@ impl<'a> Search<'a> {
         }
     }
 
+    /// A solution among these records, with what is to stay.
+    fn ask_among(&self, buckets: &[Bucket<'_>], host: &Host, kept: &Kept<'_>) -> Option<Vec<RepoDataRecord>> {
+        let answer = self.question.ask_among(buckets, self.specs, host, kept);
+        answer.ok().map(|records| self.ground.as_in_channel(records))
+    }
+
     /// A solution in which these are as they were, if they are in it at all.
     fn ask_keeping(
         &self,
-        buckets: &[Bucket<'_>],
+        among: Option<&[Bucket<'_>]>,
         records: &[&'a RepoDataRecord],
         host: &Host,
     ) -> Option<Vec<RepoDataRecord>> {
@@ -424,14 +431,16 @@ impl<'a> Search<'a> {
         kept.only.extend(records.iter().map(|record| (name(record).to_owned(), record.url.clone())));
         let fixed: HashSet<&str> = records.iter().map(|record| name(record)).collect();
         kept.favored = self.keepable.iter().filter(|record| !fixed.contains(name(record))).copied().collect();
-        self.question.ask_among(buckets, self.specs, host, &kept).ok()
+        match among {
+            Some(buckets) => self.ask_among(buckets, host, &kept),
+            None => self.question.ask_keeping(self.specs, host, &kept).ok(),
+        }
     }
 
     /// Puts back versions where the build could not stay, for another python, say: one by one, where another build of the
     /// version goes with everything else as it is.
     fn keep_versions(
         &self,
-        buckets: &[Bucket<'_>],
         best: Vec<RepoDataRecord>,
         lock: &Lock,
         host: &Host,
@@ -454,7 +463,7 @@ impl<'a> Search<'a> {
         }
         let only = chosen.values().map(|record| (name(record).to_owned(), record.url.clone())).collect();
         let kept = Kept { only, favored: Vec::new() };
-        self.question.ask_among(buckets, self.specs, host, &kept).unwrap_or(best)
+        self.question.ask_keeping(self.specs, host, &kept).unwrap_or(best)
     }
 }
 

@@ -16,40 +16,31 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::hash_map::Entry;
+use foldhash::{HashMap, HashMapExt};
+use rattler_conda_types::{MatchSpec, RepoDataRecord};
 
-use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
-
-use rattler_conda_types::{
-    MatchSpec, Matches, NamelessMatchSpec, ParseMatchSpecOptions, RepoDataRecord, RepodataRevision, Version,
+use super::{
+    ChannelPriority,
+    catalog::{AskId, Catalog, NameId, Place},
+    question::Request,
 };
 
-use super::{ChannelPriority, question::Bucket};
-
-/// A record, by its place among all.
-type Place = usize;
-
-/// A match spec, by its place among all that are asked for.
-type AskId = usize;
-
-/// Leaves out what no solution can have.
-pub(super) fn prune<'a>(
-    buckets: Vec<Bucket<'a>>,
-    specs: &'a [MatchSpec],
-    priority: ChannelPriority,
-) -> Vec<Bucket<'a>> {
-    let Some(kept) = kept(&buckets, specs, priority) else { return buckets };
-    let mut kept = kept.into_iter();
-    let of_bucket = |Bucket { mut records, tier }| {
-        records.retain(|_| kept.next().unwrap_or(true));
-        Bucket { records, tier }
+/// Which of the records exist for a question.
+pub(super) fn existing(catalog: &Catalog<'_>, request: &Request<'_>) -> Vec<bool> {
+    let cutoff = request.options.exclude_newer;
+    let exists = |record: &&RepoDataRecord| {
+        let only = request.kept.only.get(record.package_record.name.as_normalized());
+        cutoff.is_none_or(|cutoff| cutoff.admits(&record.package_record)) && only.is_none_or(|url| *url == record.url)
     };
-    buckets.into_iter().map(of_bucket).collect()
+    if cutoff.is_none() && request.kept.only.is_empty() {
+        return vec![true; catalog.records.len()];
+    }
+    catalog.records.iter().map(exists).collect()
 }
 
-/// Which records remain; `None` if something is asked for in a way that is not understood here.
-fn kept(buckets: &[Bucket<'_>], specs: &[MatchSpec], priority: ChannelPriority) -> Option<Vec<bool>> {
-    let mut field = Field::new(buckets, specs, priority)?;
+/// Which of the existing records remain; `None` if something is asked for in a way that is not understood here.
+pub(super) fn prune(catalog: &mut Catalog<'_>, exists: &[bool], request: &Request<'_>) -> Option<Vec<bool>> {
+    let mut field = Field::new(catalog, exists.to_vec(), request)?;
     field.grow().ok()?;
     while field.wither() {}
     let mut kept = field.reached();
@@ -57,101 +48,64 @@ fn kept(buckets: &[Bucket<'_>], specs: &[MatchSpec], priority: ChannelPriority) 
     Some(kept)
 }
 
-/// Something is asked for under a condition, or with extras (CEP-42 and later): the solver has to see everything.
+/// Something is asked for under a condition, or with extras (CEP-43, CEP-44): the solver has to see everything.
 struct NotUnderstood;
 
-/// What is asked for by one text.
-struct Ask<'a> {
-    name: &'a str,
-    /// The records that match.
-    matching: Vec<Place>,
-}
-
-impl Ask<'_> {
-    /// Whether it may be answered by a virtual package.
-    fn is_of_the_system(&self) -> bool {
-        self.name.starts_with("__")
-    }
-}
-
-struct Field<'a> {
-    records: Vec<&'a RepoDataRecord>,
-    /// The place of a record's name among the names.
-    by_name: HashMap<&'a str, Vec<Place>>,
+struct Field<'c, 'a> {
+    catalog: &'c mut Catalog<'a>,
     /// The names that the environment asks for.
-    required: HashSet<&'a str>,
-    /// By text; `None` if it cannot be read.
-    ids: HashMap<&'a str, Option<AskId>>,
-    asks: Vec<Ask<'a>>,
-    /// What each record depends on, and what it constrains, as far as it was looked at.
-    needs: Vec<Vec<AskId>>,
-    bounds: Vec<Vec<AskId>>,
-    /// Whether it can be in a solution, as far as it is known.
+    required: Vec<NameId>,
+    /// By what is asked for: whether there may be an answer, as far as it was looked at.
+    hopes: Vec<Option<bool>>,
+    /// By record: whether it can be in a solution, as far as it is known.
     possible: Vec<bool>,
+    /// Records that are to be tried before others.
+    favored: Vec<Place>,
 }
 
-impl<'a> Field<'a> {
+impl<'c, 'a> Field<'c, 'a> {
     /// With what the environment asks for.
-    fn new(buckets: &[Bucket<'a>], specs: &'a [MatchSpec], priority: ChannelPriority) -> Option<Self> {
-        let records: Vec<&RepoDataRecord> = buckets.iter().flat_map(|bucket| &bucket.records).copied().collect();
-        let mut by_name: HashMap<&str, Vec<Place>> = HashMap::new();
-        let mut last: Option<(&str, Vec<Place>)> = None;
-        for (place, record) in records.iter().enumerate() {
-            let name = record.package_record.name.as_normalized();
-            match &mut last {
-                Some((known, places)) if *known == name => places.push(place),
-                _ => {
-                    if let Some((known, places)) = last.replace((name, vec![place])) {
-                        by_name.entry(known).or_default().extend(places);
-                    }
-                }
-            }
-        }
-        if let Some((known, places)) = last {
-            by_name.entry(known).or_default().extend(places);
-        }
-        let count = records.len();
-        let mut possible = vec![true; count];
-        let mut required = HashSet::new();
-        let mut of_channels = HashSet::new();
-        for spec in specs {
-            let name = spec.name.as_exact()?.as_normalized();
+    fn new(catalog: &'c mut Catalog<'a>, mut possible: Vec<bool>, request: &Request<'_>) -> Option<Self> {
+        let mut asks = Vec::new();
+        for spec in request.specs {
             if spec.condition.is_some() || spec.extras.is_some() {
                 return None;
             }
-            required.insert(name);
-            if spec.channel.is_some() {
-                of_channels.insert(name);
+            let ask = catalog.spec(spec);
+            let name = catalog.ask(ask)?.name;
+            for place in &catalog.names[name as usize].places {
+                possible[*place as usize] &= catalog.is_in_channel(*place, spec);
             }
-            for place in by_name.get(name).into_iter().flatten() {
-                possible[*place] &= spec.matches(records[*place]);
-            }
+            asks.push((ask, name, spec));
         }
-        if priority == ChannelPriority::Strict {
-            hide(buckets, &by_name, &of_channels, &mut possible);
+        if request.options.channel_priority == ChannelPriority::Strict {
+            hide(catalog, &mut possible);
         }
-        let (needs, bounds) = (vec![Vec::new(); count], vec![Vec::new(); count]);
-        Some(Self { records, by_name, required, ids: HashMap::new(), asks: Vec::new(), needs, bounds, possible })
+        for (ask, name, spec) in &asks {
+            retain(catalog, *name, *ask, spec, &mut possible);
+        }
+        let required = asks.iter().map(|(_, name, _)| *name).collect();
+        let favored = request.kept.favored.iter().filter_map(|record| catalog.place_of(record)).collect();
+        Some(Self { catalog, required, hopes: Vec::new(), possible, favored })
     }
 
     /// Follows what is asked for, as long as it leads somewhere.
     fn grow(&mut self) -> Result<(), NotUnderstood> {
-        let mut seen = vec![false; self.records.len()];
+        let mut seen = vec![false; self.possible.len()];
         let mut asked = Vec::new();
-        let mut open: Vec<Place> =
-            self.required.iter().filter_map(|name| self.by_name.get(name)).flatten().copied().collect();
+        let mut open: Vec<Place> = self.roots();
         while let Some(place) = open.pop() {
-            if std::mem::replace(&mut seen[place], true) || !self.possible[place] {
+            if std::mem::replace(&mut seen[place as usize], true) || !self.possible[place as usize] {
                 continue;
             }
             self.look_at(place)?;
-            if !self.possible[place] {
+            if !self.possible[place as usize] {
                 continue;
             }
-            asked.resize(self.asks.len(), false);
-            for id in &self.needs[place] {
-                if !std::mem::replace(&mut asked[*id], true) {
-                    open.extend(&self.asks[*id].matching);
+            asked.resize(self.hopes.len(), false);
+            for id in self.needs(place) {
+                if !std::mem::replace(&mut asked[*id as usize], true) {
+                    open.extend(self.meant(*id));
                 }
             }
         }
@@ -160,80 +114,81 @@ impl<'a> Field<'a> {
         Ok(())
     }
 
-    /// Reads what a record depends on, and what it wants of required packages.
+    /// All records of what the environment asks for.
+    fn roots(&self) -> Vec<Place> {
+        self.required.iter().flat_map(|name| &self.catalog.names[*name as usize].places).copied().collect()
+    }
+
+    fn needs(&self, place: Place) -> &[AskId] {
+        self.catalog.demands(place).map_or(&[], |demands| &demands.needs)
+    }
+
+    fn bounds(&self, place: Place) -> &[AskId] {
+        self.catalog.demands(place).map_or(&[], |demands| &demands.bounds)
+    }
+
+    /// The records that are asked for.
+    fn meant(&self, id: AskId) -> &[Place] {
+        self.catalog.ask(id).map_or(&[], |ask| &ask.places)
+    }
+
+    /// Finds out what a record depends on, and what it wants of required packages.
     fn look_at(&mut self, place: Place) -> Result<(), NotUnderstood> {
-        let record = &self.records[place].package_record;
-        if !record.extra_depends.is_empty() {
+        self.catalog.look_at(place);
+        let Some(demands) = self.catalog.demands(place) else { return Ok(()) };
+        if !demands.extras.is_empty() {
             return Err(NotUnderstood);
         }
+        let count = demands.needs.len();
         // What is known to be without hope need not be read to its end: most builds are for another python.
-        if record.depends.iter().any(|text| self.ids.get(text.as_str()).is_some_and(|id| !self.has_hope(*id))) {
-            self.possible[place] = false;
-            return Ok(());
+        let mut is_possible =
+            demands.needs.iter().all(|id| self.hopes.get(*id as usize).is_none_or(|hope| *hope != Some(false)));
+        for index in 0..count {
+            is_possible = is_possible && self.has_hope(self.needs(place)[index])?;
         }
-        let mut needs = Vec::with_capacity(record.depends.len());
-        for text in &record.depends {
-            match self.ask(text)?.filter(|id| self.has_hope(Some(*id))) {
-                Some(id) => needs.push(id),
-                None => {
-                    self.possible[place] = false;
-                    return Ok(());
-                }
-            }
+        for index in 0..self.bounds(place).len() {
+            is_possible = is_possible && self.read(self.bounds(place)[index])?;
         }
-        let mut bounds = Vec::with_capacity(record.constrains.len());
-        for text in &record.constrains {
-            match self.ask(text)? {
-                Some(id) => bounds.push(id),
-                None => self.possible[place] = false,
-            }
-        }
-        (self.needs[place], self.bounds[place]) = (needs, bounds);
+        self.possible[place as usize] &= is_possible;
         Ok(())
     }
 
     /// Whether there may be an answer to what a dependency asks for. The solver, too, leaves out what has one that cannot
     /// be read.
-    fn has_hope(&self, id: Option<AskId>) -> bool {
-        id.is_some_and(|id| self.asks[id].is_of_the_system() || !self.asks[id].matching.is_empty())
+    fn has_hope(&mut self, id: AskId) -> Result<bool, NotUnderstood> {
+        if let Some(Some(known)) = self.hopes.get(id as usize) {
+            return Ok(*known);
+        }
+        let has_hope = self.read(id)? && (self.is_of_the_system(id) || self.is_left(id));
+        self.hopes.resize(self.hopes.len().max(id as usize + 1), None);
+        self.hopes[id as usize] = Some(has_hope);
+        Ok(has_hope)
     }
 
-    /// What a text asks for; `None` if it cannot be read.
-    fn ask(&mut self, text: &'a str) -> Result<Option<AskId>, NotUnderstood> {
-        let entry = match self.ids.entry(text) {
-            Entry::Occupied(known) => return Ok(*known.get()),
-            Entry::Vacant(entry) => entry,
-        };
-        // As the solver reads it.
-        let options = ParseMatchSpecOptions::lenient().with_repodata_revision(RepodataRevision::V3);
-        let Ok(spec) = MatchSpec::from_str(text, options) else { return Ok(*entry.insert(None)) };
-        if spec.condition.is_some() || spec.extras.is_some() {
-            return Err(NotUnderstood);
+    /// Whether what is asked for makes sense.
+    fn read(&mut self, id: AskId) -> Result<bool, NotUnderstood> {
+        match self.catalog.read(id) {
+            Some(ask) if ask.condition.is_some() || !ask.extras.is_empty() => Err(NotUnderstood),
+            other => Ok(other.is_some()),
         }
-        let (name, spec) = spec.into_nameless();
-        let name = name.as_exact().ok_or(NotUnderstood)?.as_normalized();
-        let (name, candidates) = match self.by_name.get_key_value(name) {
-            Some((name, places)) => (*name, places.as_slice()),
-            None if name.starts_with("__") => ("__", [].as_slice()),
-            None => ("", [].as_slice()),
-        };
-        let matching = matching(&self.records, candidates, &self.possible, &spec);
-        self.asks.push(Ask { name, matching });
-        Ok(*entry.insert(Some(self.asks.len() - 1)))
+    }
+
+    /// Whether it may be answered by a virtual package.
+    fn is_of_the_system(&self, id: AskId) -> bool {
+        self.catalog.ask(id).is_some_and(|ask| self.catalog.names[ask.name as usize].text.starts_with("__"))
+    }
+
+    fn is_left(&self, id: AskId) -> bool {
+        self.meant(id).iter().any(|place| self.possible[*place as usize])
     }
 
     /// Takes away what lacks a dependency, or rules a required package out; whether there was any.
     fn wither(&mut self) -> bool {
-        let is_left: Vec<bool> =
-            self.asks.iter().map(|ask| ask.matching.iter().any(|place| self.possible[*place])).collect();
+        // Found out once for each round, and for what is wanted only.
+        let mut left: Vec<Option<bool>> = vec![None; self.catalog.asks()];
         let mut has_changed = false;
-        for place in 0..self.records.len() {
-            if !self.possible[place] {
-                continue;
-            }
-            let lacks = |id: &AskId| !is_left[*id] && !self.asks[*id].is_of_the_system();
-            let rules_out = |id: &AskId| !is_left[*id] && self.required.contains(self.asks[*id].name);
-            if self.needs[place].iter().any(lacks) || self.bounds[place].iter().any(rules_out) {
+        for place in 0..self.possible.len() {
+            if self.possible[place] && self.is_out(place as Place, &mut left) {
                 self.possible[place] = false;
                 has_changed = true;
             }
@@ -241,19 +196,25 @@ impl<'a> Field<'a> {
         has_changed
     }
 
+    fn is_out(&self, place: Place, left: &mut [Option<bool>]) -> bool {
+        let mut is_left = |id: AskId| *left[id as usize].get_or_insert_with(|| self.is_left(id));
+        let is_required = |id: AskId| self.catalog.ask(id).is_some_and(|ask| self.required.contains(&ask.name));
+        self.needs(place).iter().any(|id| !is_left(*id) && !self.is_of_the_system(*id))
+            || self.bounds(place).iter().any(|id| is_required(*id) && !is_left(*id))
+    }
+
     /// What is still wanted by something that is possible.
     fn reached(&self) -> Vec<bool> {
-        let mut reached = vec![false; self.records.len()];
-        let mut asked = vec![false; self.asks.len()];
-        let mut open: Vec<Place> =
-            self.required.iter().filter_map(|name| self.by_name.get(name)).flatten().copied().collect();
+        let mut reached = vec![false; self.possible.len()];
+        let mut asked = vec![false; self.catalog.asks()];
+        let mut open: Vec<Place> = self.roots();
         while let Some(place) = open.pop() {
-            if !self.possible[place] || std::mem::replace(&mut reached[place], true) {
+            if !self.possible[place as usize] || std::mem::replace(&mut reached[place as usize], true) {
                 continue;
             }
-            for id in &self.needs[place] {
-                if !std::mem::replace(&mut asked[*id], true) {
-                    open.extend(&self.asks[*id].matching);
+            for id in self.needs(place) {
+                if !std::mem::replace(&mut asked[*id as usize], true) {
+                    open.extend(self.meant(*id));
                 }
             }
         }
@@ -262,93 +223,75 @@ impl<'a> Field<'a> {
 
     /// Takes away what is no better than another in any respect.
     fn yield_to_better(&self, kept: &mut [bool]) {
-        let mut asked = vec![false; self.asks.len()];
-        for place in (0..self.records.len()).filter(|place| kept[*place]) {
-            self.needs[place].iter().chain(&self.bounds[place]).for_each(|id| asked[*id] = true);
-        }
-        // Which of the texts mean each record.
-        let mut wanted: Vec<Vec<AskId>> = vec![Vec::new(); self.records.len()];
-        for (id, ask) in self.asks.iter().enumerate().filter(|(id, _)| asked[*id]) {
-            ask.matching.iter().filter(|place| kept[**place]).for_each(|place| wanted[*place].push(id));
-        }
-        for places in self.by_name.values() {
-            let mut places: Vec<Place> = places.iter().copied().filter(|place| kept[*place]).collect();
+        let wanted = self.wanted(kept);
+        for name in &self.catalog.names {
+            let mut places: Vec<Place> = name.places.iter().copied().filter(|place| kept[*place as usize]).collect();
             if places.len() < 2 {
                 continue;
             }
             let rank = |place: Place| {
-                let record = &self.records[place].package_record;
-                (record.version.version(), record.build_number)
+                (self.catalog.version_rank(place), self.catalog.record(place).package_record.build_number)
             };
-            crate::sorting::sort_by(&mut places, |one, other| rank(*other).cmp(&rank(*one)));
-            let mut better: HashMap<_, Vec<Place>> = HashMap::new();
-            for place in places {
-                let record = self.records[place];
+            let mut ranked: Vec<_> = places.drain(..).map(|place| (std::cmp::Reverse(rank(place)), place)).collect();
+            ranked.sort_unstable();
+            let mut better: HashMap<_, Vec<_>> = HashMap::new();
+            for (rank, place) in ranked {
+                let record = self.catalog.record(place);
                 let kind = (
-                    &record.channel,
+                    record.channel.as_deref(),
                     record.package_record.track_features.is_empty(),
-                    sorted(&self.needs[place]),
-                    sorted(&self.bounds[place]),
+                    sorted(self.needs(place)),
+                    sorted(self.bounds(place)),
                 );
+                let wanted = &wanted[place as usize];
                 let better = better.entry(kind).or_default();
-                let yields = |other: &Place| rank(*other) > rank(place) && includes(&wanted[*other], &wanted[place]);
-                if better.iter().any(yields) {
-                    kept[place] = false;
+                let yields = |(other, wanted_too): &(_, &Vec<AskId>)| *other < rank && includes(wanted_too, wanted);
+                if better.iter().any(yields) && !self.favored.contains(&place) {
+                    kept[place as usize] = false;
                 } else {
-                    better.push(place);
+                    better.push((rank, wanted));
                 }
             }
         }
     }
+
+    /// By record: what means it, of all that the records ask for.
+    fn wanted(&self, kept: &[bool]) -> Vec<Vec<AskId>> {
+        let mut asked = vec![false; self.catalog.asks()];
+        for place in (0..kept.len()).filter(|place| kept[*place]) {
+            let (needs, bounds) = (self.needs(place as Place), self.bounds(place as Place));
+            needs.iter().chain(bounds).for_each(|id| asked[*id as usize] = true);
+        }
+        let mut wanted: Vec<Vec<AskId>> = vec![Vec::new(); kept.len()];
+        for id in (0..asked.len()).filter(|id| asked[*id]) {
+            let id = id as AskId;
+            self.meant(id).iter().filter(|place| kept[**place as usize]).for_each(|place| {
+                wanted[*place as usize].push(id);
+            });
+        }
+        wanted
+    }
 }
 
-/// Takes away what an earlier channel hides. Of a name that is asked for from one channel, the solver sees to it.
-fn hide(
-    buckets: &[Bucket<'_>],
-    by_name: &HashMap<&str, Vec<Place>>,
-    of_channels: &HashSet<&str>,
-    possible: &mut [bool],
-) {
-    let tiers: Vec<_> = buckets
-        .iter()
-        .flat_map(|bucket| bucket.records.iter().map(|record| (bucket.tier, record.channel.as_deref())))
-        .map(|(tier, channel)| (tier, if tier.is_some() { None } else { channel }))
-        .collect();
-    for (_, places) in by_name.iter().filter(|(name, _)| !of_channels.contains(*name)) {
+/// Takes away what an earlier channel hides.
+fn hide(catalog: &Catalog<'_>, possible: &mut [bool]) {
+    for name in &catalog.names {
+        let mut places = name.places.iter().copied();
+        let first = places.by_ref().find(|place| possible[*place as usize]).map(|place| catalog.channel_rank(place));
         for place in places {
-            possible[*place] &= tiers[*place] == tiers[places[0]];
+            possible[place as usize] &= Some(catalog.channel_rank(place)) == first;
         }
     }
 }
 
-/// The possible ones of these that match. Neighbours often have the same version.
-fn matching(
-    records: &[&RepoDataRecord],
-    candidates: &[Place],
-    possible: &[bool],
-    spec: &NamelessMatchSpec,
-) -> Vec<Place> {
-    let rest = NamelessMatchSpec { version: None, ..spec.clone() };
-    let has_rest = rest != NamelessMatchSpec::default();
-    let mut last: Option<(&Version, bool)> = None;
-    let mut found = Vec::new();
-    for place in candidates.iter().copied().filter(|place| possible[*place]) {
-        let version = records[place].package_record.version.version();
-        let fits = match last {
-            Some((known, fits)) if is_same(known, version) => fits,
-            _ => spec.version.as_ref().is_none_or(|wanted| wanted.matches(version)),
-        };
-        last = Some((version, fits));
-        if fits && (!has_rest || rest.matches(records[place])) {
-            found.push(place);
-        }
+/// Takes away what does not match what the environment asks for.
+fn retain(catalog: &Catalog<'_>, name: NameId, ask: AskId, spec: &MatchSpec, possible: &mut [bool]) {
+    let mut matching = catalog.ask(ask).map_or(&[][..], |ask| &ask.places).iter().peekable();
+    for place in &catalog.names[name as usize].places {
+        let record = &catalog.record(*place).package_record;
+        let is_in_subdir = spec.subdir.as_ref().is_none_or(|subdir| *subdir == record.subdir);
+        possible[*place as usize] &= matching.next_if_eq(&place).is_some() && is_in_subdir;
     }
-    found
-}
-
-/// Whether versions are the same in every respect: `1.0` and `1.0.0` are equal, but `1.0.0.*` means only one of them.
-fn is_same(one: &Version, other: &Version) -> bool {
-    one.segment_count() == other.segment_count() && one == other
 }
 
 fn sorted(ids: &[AskId]) -> Vec<AskId> {

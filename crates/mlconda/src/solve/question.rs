@@ -2,14 +2,16 @@
 //! [`crate::solve`] asks through here, so that a solution, the search for a conflict's cause and the check of a remedy
 //! mean the same by the same words.
 
-use std::{collections::HashMap, str::FromStr, sync::Arc};
+use std::{cell::RefCell, collections::HashMap, rc::Rc, str::FromStr, sync::Arc};
 
-use itertools::Itertools;
 use rattler_conda_types::{MatchSpec, RepoDataRecord, Version};
-use rattler_solve::{SolverImpl, SolverTask, resolvo};
 use url::Url;
 
-use super::{ChannelPriority, Cutoff, Pip, SolveOptions, VirtualDemand, prune::prune, wording};
+use super::{
+    Cutoff, Pip, SolveOptions, VirtualDemand,
+    catalog::{Catalog, brings_pip},
+    provider, wording,
+};
 use crate::{
     environment::Environment,
     host::{Host, Override},
@@ -19,13 +21,39 @@ use crate::{
 /// conda's own channels are one channel, `defaults`, to it: none of them goes before another.
 const DEFAULTS: [&str; 3] = ["main", "r", "msys2"];
 
-/// What there is to choose from.
+/// Puts questions to the solver.
 pub(super) struct Question<'a> {
+    pub(super) repodata: &'a Repodata,
+    pub(super) options: SolveOptions,
+    /// Everything, whatever its age; made when it is first wanted.
+    catalog: Rc<RefCell<Option<Catalog<'a>>>>,
+}
+
+/// What there is to choose from.
+pub(super) struct Ground<'a> {
     pub(super) environment: &'a Environment,
     pub(super) repodata: &'a Repodata,
     pub(super) options: SolveOptions,
     /// The records of python, by URL, with a dependency on pip.
     with_pip: HashMap<&'a str, Arc<RepoDataRecord>>,
+}
+
+/// What the solver is asked.
+pub(super) struct Request<'q> {
+    pub(super) specs: &'q [MatchSpec],
+    pub(super) host: &'q Host,
+    pub(super) options: SolveOptions,
+    pub(super) kept: &'q Kept<'q>,
+    pub(super) scope: Scope,
+}
+
+/// What the solver looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// What can be in a solution.
+    Possible,
+    /// Everything: it takes longer, and a refusal has every reason.
+    All,
 }
 
 /// Why there is no answer.
@@ -53,20 +81,10 @@ pub(super) struct Kept<'a> {
     pub(super) favored: Vec<&'a RepoDataRecord>,
 }
 
-impl<'a> Question<'a> {
+impl<'a> Ground<'a> {
     pub(super) fn new(environment: &'a Environment, repodata: &'a Repodata, options: SolveOptions) -> Self {
         let with_pip = if options.pip == Pip::Added { with_pip(repodata) } else { HashMap::new() };
         Self { environment, repodata, options, with_pip }
-    }
-
-    /// The same question with other options.
-    pub(super) fn with(&self, options: SolveOptions) -> Self {
-        Self { with_pip: self.with_pip.clone(), options, ..*self }
-    }
-
-    /// What is asked for.
-    pub(super) fn specs(&self) -> Vec<MatchSpec> {
-        self.environment.requirements.iter().map(|requirement| requirement.spec.clone()).collect()
     }
 
     /// All that there is to choose from, in the order of priority.
@@ -95,17 +113,64 @@ impl<'a> Question<'a> {
         })
     }
 
+    /// The chosen records, without what was added for the solve.
+    pub(super) fn as_in_channel(&self, mut records: Vec<RepoDataRecord>) -> Vec<RepoDataRecord> {
+        for record in &mut records {
+            if self.with_pip.contains_key(record.url.as_str()) {
+                let mut originals = self.repodata.subdirs.iter().flatten();
+                if let Some(original) = originals.find(|original| original.url == record.url) {
+                    *record = RepoDataRecord::clone(original);
+                }
+            }
+        }
+        records
+    }
+}
+
+impl<'a> Question<'a> {
+    pub(super) fn new(repodata: &'a Repodata, options: SolveOptions) -> Self {
+        Self { repodata, options, catalog: Rc::default() }
+    }
+
+    /// The same question with other options.
+    pub(super) fn with(&self, options: SolveOptions) -> Self {
+        Self { catalog: Rc::clone(&self.catalog), options, ..*self }
+    }
+
     /// Solves for these specs. The reasons of a refusal are those of what could be in a solution at all.
     pub(super) fn ask(&self, specs: &[MatchSpec], host: &Host) -> Result<Vec<RepoDataRecord>, Refusal> {
-        self.ask_of(prune(self.buckets().collect(), specs, self.options.channel_priority), specs, host, &[])
+        self.ask_keeping(specs, host, &Kept::default())
     }
 
     /// Solves for these specs, with all there is. The answer is the same, and takes longer; a refusal has every reason.
     pub(super) fn ask_of_all(&self, specs: &[MatchSpec], host: &Host) -> Result<Vec<RepoDataRecord>, Refusal> {
-        self.ask_of(self.buckets().collect(), specs, host, &[])
+        let kept = Kept::default();
+        self.put(&Request { specs, host, options: self.options, kept: &kept, scope: Scope::All })
     }
 
-    /// Solves for these specs among these records, with what is to stay.
+    /// Solves for these specs, with what is to stay.
+    pub(super) fn ask_keeping(
+        &self,
+        specs: &[MatchSpec],
+        host: &Host,
+        kept: &Kept<'_>,
+    ) -> Result<Vec<RepoDataRecord>, Refusal> {
+        self.put(&Request { specs, host, options: self.options, kept, scope: Scope::Possible })
+    }
+
+    fn put(&self, request: &Request<'_>) -> Result<Vec<RepoDataRecord>, Refusal> {
+        let mut catalog = self.catalog.borrow_mut();
+        let catalog = catalog.get_or_insert_with(|| {
+            let buckets = self.repodata.subdirs.iter().map(|records| {
+                let records: Vec<&RepoDataRecord> = records.iter().map(AsRef::as_ref).collect();
+                Bucket { tier: records.first().and_then(|record| tier(record)), records }
+            });
+            Catalog::new(buckets, self.options.pip)
+        });
+        provider::solve(catalog, request)
+    }
+
+    /// Solves for these specs among these records, which have pip as they are to have it, with what is to stay.
     pub(super) fn ask_among(
         &self,
         buckets: &[Bucket<'_>],
@@ -113,55 +178,9 @@ impl<'a> Question<'a> {
         host: &Host,
         kept: &Kept<'_>,
     ) -> Result<Vec<RepoDataRecord>, Refusal> {
-        let stays = |record: &&RepoDataRecord| {
-            kept.only.get(record.package_record.name.as_normalized()).is_none_or(|url| *url == record.url)
-        };
-        let of_kept = buckets.iter().map(|Bucket { records, tier }| Bucket {
-            records: records.iter().copied().filter(stays).collect(),
-            tier: *tier,
-        });
-        let buckets: Vec<Bucket<'_>> = of_kept.collect();
-        // What is preferred may be worse than another, and then it would be pruned.
-        let buckets = match kept.favored.as_slice() {
-            [] => prune(buckets, specs, self.options.channel_priority),
-            _ => buckets,
-        };
-        self.ask_of(buckets, specs, host, &kept.favored)
-    }
-
-    fn ask_of(
-        &self,
-        buckets: Vec<Bucket<'_>>,
-        specs: &[MatchSpec],
-        host: &Host,
-        favored: &[&RepoDataRecord],
-    ) -> Result<Vec<RepoDataRecord>, Refusal> {
-        let buckets = buckets.into_iter();
-        let available = buckets.map(|Bucket { records, tier }| resolvo::RepoData { records, multi_channel: tier });
-        let task = SolverTask {
-            available_packages: available.collect::<Vec<_>>(),
-            locked_packages: favored.to_vec(),
-            pinned_packages: Vec::new(),
-            virtual_packages: host.virtual_packages.clone(),
-            specs: specs.to_vec(),
-            constraints: Vec::new(),
-            timeout: None,
-            channel_priority: match self.options.channel_priority {
-                ChannelPriority::Strict => rattler_solve::ChannelPriority::Strict,
-                ChannelPriority::Flexible => rattler_solve::ChannelPriority::Flexible,
-                ChannelPriority::Disabled => rattler_solve::ChannelPriority::Disabled,
-            },
-            exclude_newer: None,
-            strategy: rattler_solve::SolveStrategy::Highest,
-            dependency_overrides: Vec::new(),
-            excluded_candidates: HashMap::default(),
-            cancellation_token: None,
-        };
-        let answer = resolvo::Solver.solve(task).map_err(|error| match error {
-            rattler_solve::SolveError::Unsolvable(reasons) => Refusal::Unsolvable(reasons.iter().join("\n")),
-            other => Refusal::Repodata(other.to_string()),
-        })?;
-        Ok(self.as_in_channel(answer.records))
+        let buckets = buckets.iter().map(|Bucket { records, tier }| Bucket { records: records.clone(), tier: *tier });
+        let request = Request { specs, host, options: self.options, kept, scope: Scope::Possible };
+        provider::solve(&mut Catalog::new(buckets, Pip::NotAdded), &request)
     }
 
     /// Solves for these specs; where nothing but the age of the declared system stands in the way, it is raised to the
@@ -184,19 +203,6 @@ impl<'a> Question<'a> {
             }
         }
     }
-
-    /// The chosen records, without what was added for the solve.
-    fn as_in_channel(&self, mut records: Vec<RepoDataRecord>) -> Vec<RepoDataRecord> {
-        for record in &mut records {
-            if self.with_pip.contains_key(record.url.as_str()) {
-                let mut originals = self.repodata.subdirs.iter().flatten();
-                if let Some(original) = originals.find(|original| original.url == record.url) {
-                    *record = RepoDataRecord::clone(original);
-                }
-            }
-        }
-        records
-    }
 }
 
 /// The tier of conda's own channels.
@@ -213,12 +219,7 @@ fn with_pip(repodata: &Repodata) -> HashMap<&str, Arc<RepoDataRecord>> {
     if !records().any(|record| has_name(record, "pip")) {
         return HashMap::new();
     }
-    // As conda has it: python 2 and 3 only.
-    let brings_pip = |record: &&Arc<RepoDataRecord>| {
-        has_name(record, "python")
-            && ["2.", "3."].iter().any(|major| record.package_record.version.as_str().starts_with(major))
-    };
-    let changed = records().filter(brings_pip).map(|record| {
+    let changed = records().filter(|record| brings_pip(record)).map(|record| {
         let mut changed = RepoDataRecord::clone(record);
         changed.package_record.depends.push("pip".to_owned());
         (record.url.as_str(), Arc::new(changed))

@@ -18,7 +18,7 @@ use rattler_conda_types::{
     RepoDataRecord, RepodataRevision, Version,
 };
 
-use super::{ChannelPriority, options::Cutoff, question::Question};
+use super::{ChannelPriority, options::Cutoff, question::Ground};
 use crate::host::Host;
 use crate::sorting::InOrder;
 
@@ -141,7 +141,7 @@ type Records<'a> = HashMap<&'a str, Vec<(&'a RepoDataRecord, Option<Out>)>>;
 /// What follows from some of the environment's requirements.
 #[derive(Clone)]
 pub(super) struct Reasoning<'a> {
-    question: &'a Question<'a>,
+    ground: &'a Ground<'a>,
     host: &'a Host,
     records: Rc<Records<'a>>,
     demands: HashMap<(&'a str, Kind), Option<Rc<Demand>>>,
@@ -161,11 +161,11 @@ pub(super) enum Conflict<'a> {
 
 impl<'a> Reasoning<'a> {
     /// Follows these requirements of the environment. `None` if nothing contradictory is found.
-    pub(super) fn conflict(question: &'a Question<'a>, host: &'a Host, lines: &[usize]) -> Option<Conflict<'a>> {
+    pub(super) fn conflict(ground: &'a Ground<'a>, host: &'a Host, lines: &[usize]) -> Option<Conflict<'a>> {
         let mut reasoning = Self {
-            question,
+            ground,
             host,
-            records: Rc::new(records(question)),
+            records: Rc::new(records(ground)),
             demands: HashMap::new(),
             matches: HashMap::new(),
             packages: Vec::new(),
@@ -179,8 +179,8 @@ impl<'a> Reasoning<'a> {
         }
     }
 
-    pub(super) fn question(&self) -> &'a Question<'a> {
-        self.question
+    pub(super) fn ground(&self) -> &'a Ground<'a> {
+        self.ground
     }
 
     pub(super) fn host(&self) -> &'a Host {
@@ -189,8 +189,8 @@ impl<'a> Reasoning<'a> {
 
     /// Takes in what a requirement asks for.
     fn line(&mut self, line: usize) {
-        let question = self.question;
-        let spec = &question.environment.requirements[line].spec;
+        let ground = self.ground;
+        let spec = &ground.environment.requirements[line].spec;
         let (PackageNameMatcher::Exact(name), bare) = spec.clone().into_nameless() else { return };
         let id = self.id(name.as_normalized());
         self.step += 1;
@@ -443,8 +443,8 @@ fn demand(text: &str, kind: Kind) -> Option<Rc<Demand>> {
 }
 
 /// All records by name, with the reason for which the solver does not look at some of them.
-fn records<'a>(question: &'a Question<'a>) -> Records<'a> {
-    let requirements = &question.environment.requirements;
+fn records<'a>(ground: &'a Ground<'a>) -> Records<'a> {
+    let requirements = &ground.environment.requirements;
     let named: HashMap<&str, usize> = requirements
         .iter()
         .enumerate()
@@ -456,10 +456,10 @@ fn records<'a>(question: &'a Question<'a>) -> Records<'a> {
         let channel = requirements[line].spec.channel.as_ref()?.canonical_name();
         (record.channel.as_ref() != Some(&channel)).then_some(Out::Elsewhere(line))
     };
-    let strict = question.options.channel_priority == ChannelPriority::Strict;
+    let strict = ground.options.channel_priority == ChannelPriority::Strict;
     let mut found: Records<'a> = HashMap::new();
     let mut first: HashMap<&str, String> = HashMap::new();
-    for bucket in question.buckets() {
+    for bucket in ground.buckets() {
         for record in bucket.records {
             let name = record.package_record.name.as_normalized();
             let channel = record.channel.clone().unwrap_or_default();
@@ -471,7 +471,7 @@ fn records<'a>(question: &'a Question<'a>) -> Records<'a> {
             found.entry(name).or_default().push((record, out));
         }
     }
-    for (record, cutoff) in question.too_new() {
+    for (record, cutoff) in ground.too_new() {
         let name = record.package_record.name.as_normalized();
         found.entry(name).or_default().push((record, Some(Out::Newer(cutoff))));
     }

@@ -177,7 +177,7 @@ impl<'r, 'a> Teller<'r, 'a> {
     /// What a requirement asks for, and what there is instead.
     fn no_such(&mut self, line: usize, package: &Package<'_>) -> String {
         let asked = self.line(line);
-        let spec = &self.reasoning.question().environment.requirements[line].spec;
+        let spec = &self.reasoning.ground().environment.requirements[line].spec;
         let of_version: Vec<&Candidate<'_>> = package
             .candidates
             .iter()
@@ -379,7 +379,7 @@ impl<'r, 'a> Teller<'r, 'a> {
 
     fn line(&mut self, line: usize) -> String {
         self.lines.insert(line);
-        let line = Line::of(self.reasoning.question().environment, line);
+        let line = Line::of(self.reasoning.ground().environment, line);
         format!("{line} asks for `{}`", line.text)
     }
 
@@ -398,7 +398,7 @@ impl<'r, 'a> Teller<'r, 'a> {
 
     /// A channel as the environment calls it, without secrets.
     fn channel(&self, url: &str) -> String {
-        let known = self.reasoning.question().environment.all_channels();
+        let known = self.reasoning.ground().environment.all_channels();
         let known = known.iter().find(|channel| channel.base_url.as_str() == url);
         format!("`{}`", known.map_or_else(|| url.to_owned(), wording::channel))
     }

@@ -39,18 +39,18 @@ const OTHER_NAMES: [(&str, &str); 18] = [
 ];
 
 /// The names that may be meant, the nearest first.
-pub(super) fn near_names(name: &str, names: &BTreeSet<String>) -> Vec<String> {
+pub(super) fn near_names(name: &str, names: &BTreeSet<&str>) -> Vec<String> {
     let other = OTHER_NAMES
         .iter()
         .filter(|(alias, _)| *alias == name)
         .map(|(_, known)| (*known).to_owned())
-        .filter(|known| names.contains(known));
+        .filter(|known| names.contains(known.as_str()));
     let alike = names
         .iter()
         .map(|known| (strsim::normalized_damerau_levenshtein(name, known), known))
         .filter(|(likeness, _)| *likeness >= LIKENESS)
         .in_order_by(|left, right| right.0.total_cmp(&left.0).then_with(|| left.1.cmp(right.1)))
-        .map(|(_, known)| known.clone());
+        .map(|(_, known)| (*known).to_owned());
     other.chain(alike).unique().take(NEAR).collect()
 }
 

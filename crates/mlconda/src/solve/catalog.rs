@@ -1,0 +1,450 @@
+//! What there is to choose from, in tables: records, names and what records ask for are numbers here. Each text of a
+//! dependency is read once, however many records have it, and which records it means is found once, however often a
+//! question is put ([`super::question`]). Many thousands of records share a few thousand texts, and of these most are
+//! looked at by no solve, so everything is found out when it is first wanted.
+
+use std::{borrow::Cow, cell::OnceCell, fmt};
+
+use foldhash::{HashMap, HashMapExt};
+use rattler_conda_types::{
+    GenericVirtualPackage, MatchSpec, MatchSpecCondition, Matches, NamelessMatchSpec, ParseMatchSpecOptions,
+    RepoDataRecord, RepodataRevision, Version,
+};
+use resolvo::{Condition, ConditionId, LogicalOperator, VersionSetId};
+
+use super::{Pip, question::Bucket};
+
+/// A record, by its place among all.
+pub(super) type Place = u32;
+/// A package's name, by its place among all.
+pub(super) type NameId = u32;
+/// What is asked for, by its place among all.
+pub(super) type AskId = u32;
+
+pub(super) struct Catalog<'a> {
+    /// By place: in the order of the channels, and there by file name.
+    pub(super) records: Vec<&'a RepoDataRecord>,
+    /// By record.
+    names_of: Vec<NameId>,
+    /// By record, what its channel is called where channels count as one, and which of the channels it is: those that
+    /// count as one have one number, and less goes before more.
+    tiers: Vec<(Option<&'static str>, u32)>,
+    pub(super) names: Vec<Name<'a>>,
+    ids: HashMap<String, NameId>,
+    texts: HashMap<&'a str, AskId>,
+    slots: Vec<Slot<'a>>,
+    /// What environments asked for.
+    specs: Vec<(MatchSpec, AskId)>,
+    /// By record, once it was looked at.
+    demands: Vec<Option<Demands>>,
+    conditions: Vec<Condition>,
+    /// Whether python depends on pip.
+    adds_pip: bool,
+}
+
+/// A package, or an extra of one (CEP-44).
+pub(super) struct Name<'a> {
+    /// For an extra, as in `package[extra]`.
+    pub(super) text: String,
+    pub(super) is_extra: bool,
+    /// Its records.
+    pub(super) places: Vec<Place>,
+    versions: OnceCell<Versions<'a>>,
+}
+
+/// The versions of a package's records.
+struct Versions<'a> {
+    /// Those that are written differently.
+    distinct: Vec<&'a Version>,
+    /// By place among the name's records, which of them it is.
+    of: Vec<u32>,
+    /// How many of the versions are less than each. Versions that count as equal have the same rank.
+    ranks: OnceCell<Vec<u32>>,
+}
+
+/// What a record asks for, in its order.
+#[derive(Clone, Default)]
+pub(super) struct Demands {
+    /// `depends`
+    pub(super) needs: Vec<AskId>,
+    /// `constrains`
+    pub(super) bounds: Vec<AskId>,
+    /// `extra_depends`, each with when it is asked for.
+    pub(super) extras: Vec<(ConditionId, AskId)>,
+}
+
+/// Where what is asked for comes from, and what it means as far as it was looked at.
+struct Slot<'a> {
+    origin: Origin<'a>,
+    meaning: OnceCell<Result<Ask, String>>,
+}
+
+enum Origin<'a> {
+    Text(&'a str),
+    Spec(Box<NamelessMatchSpec>),
+    /// That an extra be there.
+    Extra,
+}
+
+/// What is asked for.
+pub(super) struct Ask {
+    pub(super) name: NameId,
+    /// The records that it means, in order, whatever their channel.
+    pub(super) places: Vec<Place>,
+    /// What is asked for besides: extras of the package.
+    pub(super) extras: Vec<AskId>,
+    /// When it is asked for (CEP-43).
+    pub(super) condition: Option<ConditionId>,
+}
+
+impl<'a> Catalog<'a> {
+    pub(super) fn new(buckets: impl IntoIterator<Item = Bucket<'a>>, pip: Pip) -> Self {
+        let mut catalog = Self {
+            records: Vec::new(),
+            names_of: Vec::new(),
+            tiers: Vec::new(),
+            names: Vec::new(),
+            ids: HashMap::new(),
+            texts: HashMap::new(),
+            slots: Vec::new(),
+            specs: Vec::new(),
+            demands: Vec::new(),
+            conditions: Vec::new(),
+            adds_pip: false,
+        };
+        let mut tiers: Vec<(Option<&str>, Option<&str>)> = Vec::new();
+        for Bucket { records, tier } in buckets {
+            let mut last: Option<(NameId, &RepoDataRecord, u32)> = None;
+            for record in records {
+                let name = record.package_record.name.as_normalized();
+                let id = match last {
+                    Some((id, other, _)) if other.package_record.name.as_normalized() == name => id,
+                    _ => catalog.name(name),
+                };
+                let rank = match last {
+                    Some((_, other, rank)) if tier.is_some() || other.channel == record.channel => rank,
+                    _ => {
+                        let key = (tier, record.channel.as_deref().filter(|_| tier.is_none()));
+                        tiers.iter().position(|known| *known == key).unwrap_or_else(|| {
+                            tiers.push(key);
+                            tiers.len() - 1
+                        }) as u32
+                    }
+                };
+                last = Some((id, record, rank));
+                catalog.names[id as usize].places.push(catalog.records.len() as Place);
+                catalog.records.push(record);
+                catalog.names_of.push(id);
+                catalog.tiers.push((tier, rank));
+            }
+        }
+        catalog.demands.resize(catalog.records.len(), None);
+        catalog.adds_pip = pip == Pip::Added && catalog.ids.contains_key("pip");
+        catalog
+    }
+
+    pub(super) fn record(&self, place: Place) -> &'a RepoDataRecord {
+        self.records[place as usize]
+    }
+
+    pub(super) fn name_of(&self, place: Place) -> NameId {
+        self.names_of[place as usize]
+    }
+
+    /// The place of a record; `None` if it is not one of these.
+    pub(super) fn place_of(&self, record: &RepoDataRecord) -> Option<Place> {
+        let name = *self.ids.get(record.package_record.name.as_normalized())?;
+        self.names[name as usize].places.iter().copied().find(|place| self.record(*place).url == record.url)
+    }
+
+    /// How many different things are asked for.
+    pub(super) fn asks(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The rank of a record's channel: less goes before more.
+    pub(super) fn channel_rank(&self, place: Place) -> u32 {
+        self.tiers[place as usize].1
+    }
+
+    /// Whether a record is in the channel that a spec of the environment names.
+    pub(super) fn is_in_channel(&self, place: Place, spec: &MatchSpec) -> bool {
+        let Some(channel) = &spec.channel else { return true };
+        match self.tiers[place as usize].0.filter(|tier| channel.name.as_deref() == Some(tier)) {
+            Some(_) => true,
+            None => self.record(place).channel.as_ref() == Some(&channel.canonical_name()),
+        }
+    }
+
+    /// The number of a name.
+    pub(super) fn name(&mut self, text: &str) -> NameId {
+        if let Some(known) = self.ids.get(text) {
+            return *known;
+        }
+        self.add_name(text.to_owned(), false)
+    }
+
+    fn add_name(&mut self, text: String, is_extra: bool) -> NameId {
+        let id = self.names.len() as NameId;
+        self.ids.insert(text.clone(), id);
+        self.names.push(Name { text, is_extra, places: Vec::new(), versions: OnceCell::new() });
+        id
+    }
+
+    /// What a spec of an environment asks for. Channel and subdir, which records are told apart by only there, are the
+    /// caller's to look at.
+    pub(super) fn spec(&mut self, spec: &MatchSpec) -> AskId {
+        if let Some((_, known)) = self.specs.iter().find(|(known, _)| known == spec) {
+            return *known;
+        }
+        let meaning = self.meaning(spec.clone());
+        let origin = Origin::Spec(Box::new(spec.clone().into_nameless().1));
+        let id = self.add(Slot { origin, meaning: meaning.into() });
+        self.specs.push((spec.clone(), id));
+        id
+    }
+
+    fn add(&mut self, slot: Slot<'a>) -> AskId {
+        self.slots.push(slot);
+        (self.slots.len() - 1) as AskId
+    }
+
+    /// What a text asks for, not yet read.
+    fn text(&mut self, text: &'a str) -> AskId {
+        if let Some(known) = self.texts.get(text) {
+            return *known;
+        }
+        let id = self.add(Slot { origin: Origin::Text(text), meaning: OnceCell::new() });
+        self.texts.insert(text, id);
+        id
+    }
+
+    /// What a record asks for; `None` before [`Self::look_at`].
+    pub(super) fn demands(&self, place: Place) -> Option<&Demands> {
+        self.demands[place as usize].as_ref()
+    }
+
+    /// Notes what a record asks for; the texts are not read yet.
+    pub(super) fn look_at(&mut self, place: Place) {
+        if self.demands[place as usize].is_some() {
+            return;
+        }
+        let record = &self.record(place).package_record;
+        let mut needs: Vec<AskId> = Vec::with_capacity(record.depends.len());
+        needs.extend(record.depends.iter().map(|text| self.text(text)));
+        if self.adds_pip && brings_pip(self.record(place)) {
+            needs.push(self.text("pip"));
+        }
+        let bounds = record.constrains.iter().map(|text| self.text(text)).collect();
+        let mut extras = Vec::new();
+        for (extra, texts) in &record.extra_depends {
+            let ask = self.ask_for_extra(record.name.as_normalized(), extra);
+            let with_extra = self.add_condition(Condition::Requirement(VersionSetId(ask)));
+            for text in texts {
+                let id = self.text(text);
+                let own = self.read(id).and_then(|ask| ask.condition);
+                extras.push((own.map_or(with_extra, |own| self.both(with_extra, own)), id));
+            }
+        }
+        self.demands[place as usize] = Some(Demands { needs, bounds, extras });
+    }
+
+    /// What is asked for, if it was read and makes sense.
+    pub(super) fn ask(&self, id: AskId) -> Option<&Ask> {
+        self.slots[id as usize].meaning.get()?.as_ref().ok()
+    }
+
+    /// Why what is asked for makes no sense, in rattler's words.
+    pub(super) fn fault(&self, id: AskId) -> String {
+        let Slot { origin, meaning } = &self.slots[id as usize];
+        let text = if let Origin::Text(text) = origin { text } else { "" };
+        let reason = meaning.get().and_then(|meaning| meaning.as_ref().err()).map_or("", String::as_str);
+        format!("the dependency '{text}' failed to parse: {reason}")
+    }
+
+    /// Reads what is asked for.
+    pub(super) fn read(&mut self, id: AskId) -> Option<&Ask> {
+        if self.slots[id as usize].meaning.get().is_none()
+            && let Origin::Text(text) = self.slots[id as usize].origin
+        {
+            let meaning = match parsed(text) {
+                Ok(spec) => self.meaning(spec),
+                Err(reason) => Err(reason),
+            };
+            // It was looked at a moment ago, and this is the only place that sets it.
+            _ = self.slots[id as usize].meaning.set(meaning);
+        }
+        self.ask(id)
+    }
+
+    fn meaning(&mut self, spec: MatchSpec) -> Result<Ask, String> {
+        let (name, spec) = spec.into_nameless();
+        let package = name.as_exact().ok_or("it has no exact name")?.as_normalized();
+        let name = self.name(package);
+        let condition = spec.condition.as_ref().map(|condition| self.condition(condition)).transpose()?;
+        let extras = spec.extras.iter().flatten().map(|extra| self.ask_for_extra(package, extra)).collect();
+        let places = self.matching(name, &spec);
+        Ok(Ask { name, places, extras, condition })
+    }
+
+    /// That an extra of a package be there.
+    fn ask_for_extra(&mut self, package: &str, extra: &str) -> AskId {
+        let text = format!("{package}[{extra}]");
+        let name = match self.ids.get(&text) {
+            Some(known) => *known,
+            None => self.add_name(text, true),
+        };
+        let is_it = |slot: &Slot<'_>| {
+            let asked = slot.meaning.get().and_then(|ask| ask.as_ref().ok());
+            matches!(slot.origin, Origin::Extra) && asked.is_some_and(|ask| ask.name == name)
+        };
+        if let Some(known) = self.slots.iter().position(is_it) {
+            return known as AskId;
+        }
+        let ask = Ask { name, places: Vec::new(), extras: Vec::new(), condition: None };
+        self.add(Slot { origin: Origin::Extra, meaning: Ok(ask).into() })
+    }
+
+    fn both(&mut self, one: ConditionId, other: ConditionId) -> ConditionId {
+        self.add_condition(Condition::Binary(LogicalOperator::And, one, other))
+    }
+
+    fn add_condition(&mut self, condition: Condition) -> ConditionId {
+        let place = self.conditions.iter().position(|known| *known == condition).unwrap_or_else(|| {
+            self.conditions.push(condition);
+            self.conditions.len() - 1
+        });
+        ConditionId::new(place as u32)
+    }
+
+    pub(super) fn resolve(&self, condition: ConditionId) -> Condition {
+        self.conditions[condition.as_u32() as usize].clone()
+    }
+
+    fn condition(&mut self, condition: &MatchSpecCondition) -> Result<ConditionId, String> {
+        let (operator, one, other) = match condition {
+            MatchSpecCondition::MatchSpec(spec) if spec.condition.is_some() => {
+                return Err("a condition has a condition".to_owned());
+            }
+            MatchSpecCondition::MatchSpec(spec) => {
+                let id = self.spec(spec);
+                let ask = self.ask(id).ok_or("its condition makes no sense")?;
+                let extras = ask.extras.clone();
+                let mut all = self.add_condition(Condition::Requirement(VersionSetId(id)));
+                for extra in extras {
+                    let extra = self.add_condition(Condition::Requirement(VersionSetId(extra)));
+                    all = self.both(extra, all);
+                }
+                return Ok(all);
+            }
+            MatchSpecCondition::And(one, other) => (LogicalOperator::And, one, other),
+            MatchSpecCondition::Or(one, other) => (LogicalOperator::Or, one, other),
+        };
+        let (one, other) = (self.condition(one)?, self.condition(other)?);
+        Ok(self.add_condition(Condition::Binary(operator, one, other)))
+    }
+
+    /// The records of a name that match.
+    fn matching(&self, name: NameId, spec: &NamelessMatchSpec) -> Vec<Place> {
+        let name = &self.names[name as usize];
+        if name.places.is_empty() {
+            return Vec::new();
+        }
+        let rest = NamelessMatchSpec { version: None, ..spec.clone() };
+        let has_rest = rest != NamelessMatchSpec::default();
+        let versions = spec.version.as_ref().map(|wanted| {
+            let versions = self.versions(name);
+            let fits: Vec<bool> = versions.distinct.iter().map(|version| wanted.matches(version)).collect();
+            (versions, fits)
+        });
+        let has_version = |index: usize| {
+            versions.as_ref().is_none_or(|(versions, fits)| fits[versions.of[index] as usize])
+        };
+        let matches = |(index, place): (usize, &Place)| {
+            has_version(index) && (!has_rest || rest.matches(self.record(*place)))
+        };
+        name.places.iter().enumerate().filter(|entry| matches(*entry)).map(|(_, place)| *place).collect()
+    }
+
+    fn versions<'n>(&self, name: &'n Name<'a>) -> &'n Versions<'a> {
+        name.versions.get_or_init(|| {
+            let mut known: HashMap<Cow<'a, str>, u32> = HashMap::new();
+            let mut last: Option<(Cow<'a, str>, u32)> = None;
+            let (mut distinct, mut of) = (Vec::new(), Vec::with_capacity(name.places.len()));
+            for place in &name.places {
+                let version = &self.record(*place).package_record.version;
+                let text = version.as_str();
+                // Neighbours mostly have the same.
+                let number = match &last {
+                    Some((other, number)) if *other == text => *number,
+                    _ => *known.entry(text.clone()).or_insert_with(|| {
+                        distinct.push(version.version());
+                        (distinct.len() - 1) as u32
+                    }),
+                };
+                last = Some((text, number));
+                of.push(number);
+            }
+            Versions { distinct, of, ranks: OnceCell::new() }
+        })
+    }
+
+    /// The rank of a record's version among those of its package: less is older.
+    pub(super) fn version_rank(&self, place: Place) -> u32 {
+        let name = &self.names[self.name_of(place) as usize];
+        let versions = self.versions(name);
+        let ranks = versions.ranks.get_or_init(|| ranks(&versions.distinct));
+        let index = name.places.binary_search(&place).unwrap_or_default();
+        ranks[versions.of[index] as usize]
+    }
+
+    /// Whether a virtual package is what is asked for.
+    pub(super) fn means(&self, id: AskId, package: &GenericVirtualPackage) -> bool {
+        let read;
+        let spec = match &self.slots[id as usize].origin {
+            Origin::Extra => return false,
+            Origin::Spec(spec) => spec.as_ref(),
+            Origin::Text(text) => match parsed(text) {
+                Ok(spec) => {
+                    read = spec.into_nameless().1;
+                    &read
+                }
+                Err(_) => return false,
+            },
+        };
+        spec.version.as_ref().is_none_or(|wanted| wanted.matches(&package.version))
+            && spec.build.as_ref().is_none_or(|wanted| wanted.matches(package.build_string.as_str()))
+    }
+
+    /// What is asked for, without the name.
+    pub(super) fn display_ask(&self, id: AskId) -> impl fmt::Display + use<> {
+        match &self.slots[id as usize].origin {
+            Origin::Extra => String::new(),
+            Origin::Spec(spec) => spec.to_string(),
+            Origin::Text(text) => parsed(text).map(|spec| spec.into_nameless().1.to_string()).unwrap_or_default(),
+        }
+    }
+}
+
+/// A dependency, conditions and extras too.
+fn parsed(text: &str) -> Result<MatchSpec, String> {
+    let options = ParseMatchSpecOptions::lenient().with_repodata_revision(RepodataRevision::V3);
+    MatchSpec::from_str(text, options).map_err(|error| error.to_string())
+}
+
+/// As conda has it: python 2 and 3 only.
+pub(super) fn brings_pip(record: &RepoDataRecord) -> bool {
+    record.package_record.name.as_normalized() == "python"
+        && ["2.", "3."].iter().any(|major| record.package_record.version.as_str().starts_with(major))
+}
+
+/// How many of these versions are less than each; `1.0` and `1.0.0` are equal.
+fn ranks(versions: &[&Version]) -> Vec<u32> {
+    let mut order: Vec<usize> = (0..versions.len()).collect();
+    crate::sorting::sort_by(&mut order, |one, other| versions[*one].cmp(versions[*other]));
+    let mut ranks = vec![0; versions.len()];
+    for pair in order.windows(2) {
+        ranks[pair[1]] = ranks[pair[0]] + u32::from(versions[pair[0]] < versions[pair[1]]);
+    }
+    ranks
+}
