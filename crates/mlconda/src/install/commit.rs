@@ -1,8 +1,10 @@
 //! What changes in a prefix that exists, and the steps of the change: links, renames and removals. Nothing is written
 //! here.
 
+mod additions;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     ffi::OsString,
     fs::FileType,
     io,
@@ -70,6 +72,10 @@ pub(super) struct Change<'a> {
     modules: HashSet<PathBuf>,
     /// Files of packages that come.
     new: HashSet<PathBuf>,
+    /// Whether nothing is where they come to.
+    is_free: bool,
+    /// Directories of the stage, parents first.
+    made: Vec<PathBuf>,
     /// Directories of packages that stay.
     settled: HashSet<PathBuf>,
     /// Directories that go if nothing is left in them.
@@ -89,10 +95,13 @@ impl<'a> Change<'a> {
         let known: HashSet<&Path> =
             unlink.clone().chain(keep.clone()).flat_map(record::files).map(PathBuf::as_path).collect();
         let kept: HashSet<&PathBuf> = keep.clone().flat_map(record::files).collect();
-        let mut replaced = check(prefix.path(), &new, &known, &kept)?;
+        let Ground { strangers: mut replaced, is_free } = check(prefix.path(), &new, &known, &kept)?;
         // Byte code that python wrote when a module was first run is nobody's loss.
         replaced.retain(|path| path.parent().is_none_or(|parent| !parent.ends_with("__pycache__")));
-        let stays: HashSet<&PathBuf> = new.iter().chain(kept.iter().copied()).collect();
+        let stays: HashSet<&PathBuf> = match unlink.clone().next() {
+            Some(_) => new.iter().chain(kept.iter().copied()).collect(),
+            None => HashSet::new(),
+        };
         let (mut gone, mut hollow, mut modules) = (HashSet::new(), HashSet::new(), HashSet::new());
         for old in unlink {
             let files = record::files(old).filter(|path| super::stage::is_inside(path) && !stays.contains(path));
@@ -103,9 +112,9 @@ impl<'a> Change<'a> {
             let directories = record::directories(old).map(|entry| entry.relative_path.clone());
             hollow.extend(directories.filter(|path| super::stage::is_inside(path)));
         }
-        let new = new.into_iter().collect();
+        let (prefix, new, made) = (prefix.path().to_owned(), new.into_iter().collect(), stage.directories());
         let settled = directories(keep);
-        Ok(Self { prefix: prefix.path().to_owned(), kept, gone, modules, new, settled, hollow, replaced, time })
+        Ok(Self { prefix, kept, gone, modules, new, is_free, made, settled, hollow, replaced, time })
     }
 
     /// Whether a path goes: as a file of a package, or as byte code of one.
@@ -211,37 +220,6 @@ impl<'a> Change<'a> {
         let leaves = |path: &PathBuf| directory(path).is_some() && !stage.join(path).is_dir();
         journal.hollow = hollow.into_iter().rev().filter(leaves).collect();
         Ok(journal)
-    }
-
-    /// The journal of a change that only adds, to an environment that could be swapped; `None` if more is to change, or a
-    /// directory belongs to somebody else.
-    ///
-    /// Then no twin is made, for that costs as much as all that is there. Nothing but records, the state and the history
-    /// leaves its place, and that is mlconda's own. So that it ends as with a twin, directories of packages get the
-    /// time of the installation; and those are in the journal.
-    pub(super) fn additions(&self, stage: &Path) -> io::Result<Option<Journal>> {
-        let is_environment = fs_err::symlink_metadata(self.prefix.join("conda-meta").join(HISTORY)).is_ok();
-        if !is_environment || !self.gone.is_empty() || !self.replaced.is_empty() {
-            return Ok(None);
-        }
-        let mut journal = self.journal(stage, Scripts::Never)?;
-        if !journal.moved.iter().all(|path| path.starts_with("conda-meta")) {
-            return Ok(None);
-        }
-        let mut directories: BTreeMap<PathBuf, Attributes> =
-            std::mem::take(&mut journal.directories).into_iter().collect();
-        for path in self.settled.iter().filter(|path| !path.as_os_str().is_empty()) {
-            let place = self.prefix.join(path);
-            let there = fs_err::symlink_metadata(&place).ok().filter(std::fs::Metadata::is_dir);
-            if there.is_some() && system::is_mount_point(&place) {
-                return Ok(None);
-            }
-            let other = there.filter(|there| (there.mtime(), there.mtime_nsec()) != (self.time, 0));
-            directories.extend(other.map(|there| (path.clone(), Attributes::from(&there))));
-        }
-        let is_ours = directories.values().all(Attributes::is_own);
-        journal.directories = directories.into_iter().collect();
-        Ok(is_ours.then_some(journal))
     }
 
     /// The journal of a prefix that is swapped, but in which scripts run before that.
@@ -366,8 +344,12 @@ fn directories<'a>(records: impl Iterator<Item = &'a PrefixRecord>) -> HashSet<P
     for record in records {
         let parents = record::files(record).filter_map(|path| path.parent());
         let named = record::directories(record).map(|entry| entry.relative_path.as_path());
-        for path in parents.chain(named).flat_map(Path::ancestors) {
-            if !found.contains(path) {
+        for path in parents.chain(named) {
+            // Whatever is in the set has its parents there too.
+            for path in path.ancestors() {
+                if found.contains(path) {
+                    break;
+                }
                 found.insert(path.to_owned());
             }
         }
@@ -433,15 +415,23 @@ pub(crate) fn module_of(path: &Path) -> Option<PathBuf> {
     Some(directory.parent()?.join(format!("{stem}.py")))
 }
 
+/// What is in the prefix where new files come to.
+struct Ground {
+    /// The paths of nobody that would be lost. Sorted.
+    strangers: Vec<PathBuf>,
+    /// Whether there is nothing at all.
+    is_free: bool,
+}
+
 /// Makes sure that moving in will not fail halfway, nor write over what is nobody's: no directory stands where
-/// a file is to be, no file or link where a directory is to be. Gives the paths of nobody that would be lost.
+/// a file is to be, no file or link where a directory is to be.
 fn check(
     prefix: &Path,
     new: &[PathBuf],
     known: &HashSet<&Path>,
     kept: &HashSet<&PathBuf>,
-) -> Result<Vec<PathBuf>, InstallError> {
-    let mut strangers = Vec::new();
+) -> Result<Ground, InstallError> {
+    let (mut strangers, mut is_free) = (Vec::new(), true);
     let mut looked = HashMap::new();
     let goes = |path: &Path| known.contains(path) && !kept.contains(&path.to_owned());
     for path in new {
@@ -450,6 +440,7 @@ fn check(
             continue;
         }
         let Ok(metadata) = fs_err::symlink_metadata(prefix.join(path)) else { continue };
+        is_free = false;
         if !metadata.is_dir() {
             strangers.extend((!known.contains(path.as_path())).then(|| path.clone()));
         } else if !only_files_that_go(&prefix.join(path), path, &goes)? {
@@ -457,7 +448,7 @@ fn check(
         }
     }
     crate::sorting::sort(&mut strangers);
-    Ok(strangers)
+    Ok(Ground { strangers, is_free })
 }
 
 /// Whether there is a directory in the prefix, not through a link. What is no directory and stays is an error.

@@ -195,7 +195,7 @@ impl Commit<'_> {
         self.stay()?;
         let aside = Aside::begin(&self.site.prefix, journal)?;
         self.aside = Some(aside);
-        self.change_in_place()?;
+        self.move_in()?;
         self.aside.iter().try_for_each(|aside| aside.settle_directories(self.change.time))?;
         Ok(())
     }
@@ -235,14 +235,17 @@ impl Commit<'_> {
 
     fn change_in_place(&mut self) -> Result<(), InstallError> {
         self.change.check_writable()?;
-        let (stage, prefix, time) = (&self.site.stage, &self.site.prefix, self.change.time);
-        let aside = match self.aside.take() {
-            Some(aside) => aside,
-            None => Aside::begin(prefix, self.change.journal(stage, self.scripts)?)?,
-        };
-        let moved = aside.move_old(time);
-        self.aside = Some(aside);
-        Ok(moved.and_then(|()| commit::merge(stage, prefix, time))?)
+        if self.aside.is_none() {
+            let journal = self.change.journal(&self.site.stage, self.scripts)?;
+            self.aside = Some(Aside::begin(&self.site.prefix, journal)?);
+        }
+        Ok(self.move_in()?)
+    }
+
+    /// Does what the journal says.
+    fn move_in(&self) -> io::Result<()> {
+        self.aside.iter().try_for_each(|aside| aside.move_old(self.change.time))?;
+        commit::merge(&self.site.stage, &self.site.prefix, self.change.time)
     }
 
     /// Makes the prefix an environment.

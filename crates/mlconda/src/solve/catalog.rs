@@ -357,12 +357,10 @@ impl<'a> Catalog<'a> {
             let fits: Vec<bool> = versions.distinct.iter().map(|version| wanted.matches(version)).collect();
             (versions, fits)
         });
-        let has_version = |index: usize| {
-            versions.as_ref().is_none_or(|(versions, fits)| fits[versions.of[index] as usize])
-        };
-        let matches = |(index, place): (usize, &Place)| {
-            has_version(index) && (!has_rest || rest.matches(self.record(*place)))
-        };
+        let has_version =
+            |index: usize| versions.as_ref().is_none_or(|(versions, fits)| fits[versions.of[index] as usize]);
+        let matches =
+            |(index, place): (usize, &Place)| has_version(index) && (!has_rest || rest.matches(self.record(*place)));
         name.places.iter().enumerate().filter(|entry| matches(*entry)).map(|(_, place)| *place).collect()
     }
 

@@ -108,7 +108,8 @@ pub fn update(
     let choices = Choices::new(&buckets, &ground, machine);
     let mut keepable = choices.of(previous.locks);
     keepable.retain(|record| !renewed.contains(name(record)));
-    let search = Search { question: &question, ground: &ground, choices: &choices, specs: &specs, keepable: &keepable, fixed };
+    let search =
+        Search { question: &question, ground: &ground, choices: &choices, specs: &specs, keepable: &keepable, fixed };
     let same_machine = if host == machine { &[machine][..] } else { &[host, machine] };
     let as_it_was =
         same_machine.iter().find_map(|host| Some((search.ask_keeping(None, &keepable, host)?, (*host).clone())));
@@ -439,12 +440,7 @@ impl<'a> Search<'a, '_> {
 
     /// Puts back versions where the build could not stay, for another python, say: one by one, where another build of the
     /// version goes with everything else as it is.
-    fn keep_versions(
-        &self,
-        best: Vec<RepoDataRecord>,
-        lock: &Lock,
-        host: &Host,
-    ) -> Vec<RepoDataRecord> {
+    fn keep_versions(&self, best: Vec<RepoDataRecord>, lock: &Lock, host: &Host) -> Vec<RepoDataRecord> {
         let mut chosen: HashMap<&str, &RepoDataRecord> = best.iter().map(|record| (name(record), record)).collect();
         let mut swapped = false;
         for package in &lock.packages {

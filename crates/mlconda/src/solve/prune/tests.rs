@@ -205,7 +205,9 @@ fn there_is_an_answer_if_rattler_has_one_from_everything_and_it_is_the_same_near
             of_all += usize::from(all != expected);
         }
     }
-    if worlds > 40 { panic!("{others} {of_all} of {answers}"); }
+    if worlds > 40 {
+        panic!("{others} {of_all} of {answers}");
+    }
     assert!(answers > 60 && refusals > 5, "{answers} answers and {refusals} refusals prove little");
     assert!(others * 50 < answers, "{others} of {answers} answers differ");
     assert!(of_all == 0, "{of_all} of {answers} answers from everything differ");
