@@ -67,6 +67,8 @@ pub enum Access {
 pub struct Repodata {
     /// One list for each subdir of each channel, sorted by file name.
     pub(crate) subdirs: Vec<Vec<Arc<RepoDataRecord>>>,
+    /// By list, where each run of records ends that have one name and one channel.
+    ends: Vec<Vec<usize>>,
     /// The names of all packages, of those too that no record was loaded of.
     pub(crate) names: Names,
     /// The names of which only the records were loaded that the environment's own specs allow.
@@ -79,7 +81,8 @@ impl Repodata {
         let subdirs: Vec<_> =
             subdirs.into_iter().map(|records| sorted(records.into_iter().map(Arc::new).collect())).collect();
         let own = subdirs.iter().flatten().map(|record| name(record).to_owned()).collect();
-        Self { subdirs, names: Names { own, sources: Arc::default() }, partial: BTreeSet::new() }
+        let ends = subdirs.iter().map(|records| ends(records)).collect();
+        Self { subdirs, ends, names: Names { own, sources: Arc::default() }, partial: BTreeSet::new() }
     }
 
     /// How many records there are to choose from.
@@ -90,6 +93,14 @@ impl Repodata {
     /// Whether a channel has a package of this name, also one that no record was loaded of.
     pub fn has(&self, name: &str) -> bool {
         self.names.contains(name)
+    }
+
+    /// The records, channel by channel, in runs of one name and one channel.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = &[Arc<RepoDataRecord>]> {
+        self.subdirs.iter().zip(&self.ends).flat_map(|(records, ends)| {
+            let starts = std::iter::once(0).chain(ends.iter().copied());
+            starts.zip(ends).map(|(start, end)| &records[start..*end])
+        })
     }
 
     /// The records, channel by channel.
@@ -236,8 +247,12 @@ pub async fn load(
     }
     // First, for no channel may hide them.
     let archives = Some(archives).filter(|archives| !archives.is_empty());
+    let archives = archives.map(|archives| (ends(&archives), archives));
+    let found = found.into_iter().map(|found| (found.ends, found.records));
+    let (ends, subdirs) = archives.into_iter().chain(found).unzip();
     Ok(Repodata {
-        subdirs: archives.into_iter().chain(found.into_iter().map(|found| found.records)).collect(),
+        subdirs,
+        ends,
         names,
         partial,
     })
@@ -380,6 +395,21 @@ fn near_channels(channel: &Channel) -> Vec<&'static str> {
 
 fn subdir_url(channel: &Channel, platform: Subdir) -> String {
     network::redact(&channel.platform_url(platform))
+}
+
+/// Where each run of records ends that have one name and one channel.
+fn ends(records: &[Arc<RepoDataRecord>]) -> Vec<usize> {
+    let runs = records.chunk_by(|one, other| is_of_a_run(one, other));
+    let add = |end: &mut usize, run: &[Arc<RepoDataRecord>]| {
+        *end += run.len();
+        Some(*end)
+    };
+    runs.scan(0, add).collect()
+}
+
+/// Whether records have one name and one channel.
+pub(crate) fn is_of_a_run(one: &RepoDataRecord, other: &RepoDataRecord) -> bool {
+    name(one) == name(other) && one.channel == other.channel
 }
 
 fn sorted(mut records: Vec<Arc<RepoDataRecord>>) -> Vec<Arc<RepoDataRecord>> {

@@ -19,6 +19,7 @@ mod reasoning;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod versions;
 mod why;
 mod wording;
 

@@ -135,6 +135,8 @@ impl Source {
 pub(super) struct Found {
     /// The records, by name and then by file name.
     pub(super) records: Vec<Arc<RepoDataRecord>>,
+    /// Where those of each name end.
+    pub(super) ends: Vec<usize>,
     /// What was left out.
     pub(super) left_out: LeftOut,
 }
@@ -274,7 +276,10 @@ fn gather(found: BTreeMap<String, Vec<Records>>, subdirs: usize) -> Vec<Found> {
     let mut gathered: Vec<Found> = std::iter::repeat_with(Found::default).take(subdirs).collect();
     for records in found.into_values() {
         for (found, records) in gathered.iter_mut().zip(records) {
-            found.records.extend(records.records);
+            if !records.records.is_empty() {
+                found.records.extend(records.records);
+                found.ends.push(found.records.len());
+            }
             found.left_out.merge(records.left_out);
         }
     }

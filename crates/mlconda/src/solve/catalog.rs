@@ -7,12 +7,16 @@ use std::{borrow::Cow, cell::OnceCell, fmt};
 
 use foldhash::{HashMap, HashMapExt};
 use rattler_conda_types::{
-    GenericVirtualPackage, MatchSpec, MatchSpecCondition, Matches, NamelessMatchSpec, ParseMatchSpecOptions,
-    RepoDataRecord, RepodataRevision, Version,
+    GenericVirtualPackage, MatchSpec, MatchSpecCondition, Matches, NamelessMatchSpec, PackageName, ParseMatchSpecOptions, ParseStrictness,
+    RepoDataRecord, RepodataRevision, VersionSpec,
 };
 use resolvo::{Condition, ConditionId, LogicalOperator, VersionSetId};
 
-use super::{Pip, question::Bucket};
+use super::{
+    Pip,
+    question::Run,
+    versions::{Numbered, Test},
+};
 
 /// A record, by its place among all.
 pub(super) type Place = u32;
@@ -20,6 +24,9 @@ pub(super) type Place = u32;
 pub(super) type NameId = u32;
 /// What is asked for, by its place among all.
 pub(super) type AskId = u32;
+
+/// How much of what a neighbour asks for may be passed over to find a text.
+const SKIPPED: usize = 8;
 
 pub(super) struct Catalog<'a> {
     /// By place: in the order of the channels, and there by file name.
@@ -35,8 +42,12 @@ pub(super) struct Catalog<'a> {
     slots: Vec<Slot<'a>>,
     /// What environments asked for.
     specs: Vec<(MatchSpec, AskId)>,
-    /// By record, once it was looked at.
-    demands: Vec<Option<Demands>>,
+    /// By record, once it was looked at: where what it asks for begins in the list below, and where its `depends` and
+    /// its `constrains` end.
+    demands: Vec<Option<[u32; 3]>>,
+    demanded: Vec<AskId>,
+    /// What extras of records ask for, each with when.
+    of_extras: HashMap<Place, Vec<(ConditionId, AskId)>>,
     conditions: Vec<Condition>,
     /// Whether python depends on pip.
     adds_pip: bool,
@@ -54,8 +65,8 @@ pub(super) struct Name<'a> {
 
 /// The versions of a package's records.
 struct Versions<'a> {
-    /// Those that are written differently.
-    distinct: Vec<&'a Version>,
+    /// Those that are written differently, and some twice.
+    distinct: Vec<Numbered<'a>>,
     /// By place among the name's records, which of them it is.
     of: Vec<u32>,
     /// How many of the versions are less than each. Versions that count as equal have the same rank.
@@ -63,14 +74,14 @@ struct Versions<'a> {
 }
 
 /// What a record asks for, in its order.
-#[derive(Clone, Default)]
-pub(super) struct Demands {
+#[derive(Clone, Copy, Default)]
+pub(super) struct Demands<'c> {
     /// `depends`
-    pub(super) needs: Vec<AskId>,
+    pub(super) needs: &'c [AskId],
     /// `constrains`
-    pub(super) bounds: Vec<AskId>,
+    pub(super) bounds: &'c [AskId],
     /// `extra_depends`, each with when it is asked for.
-    pub(super) extras: Vec<(ConditionId, AskId)>,
+    pub(super) extras: &'c [(ConditionId, AskId)],
 }
 
 /// Where what is asked for comes from, and what it means as far as it was looked at.
@@ -98,7 +109,8 @@ pub(super) struct Ask {
 }
 
 impl<'a> Catalog<'a> {
-    pub(super) fn new(buckets: impl IntoIterator<Item = Bucket<'a>>, pip: Pip) -> Self {
+    /// From runs of records, in the order of their channels.
+    pub(super) fn new(runs: impl IntoIterator<Item = Run<'a>>, pip: Pip) -> Self {
         let mut catalog = Self {
             records: Vec::new(),
             names_of: Vec::new(),
@@ -109,34 +121,26 @@ impl<'a> Catalog<'a> {
             slots: Vec::new(),
             specs: Vec::new(),
             demands: Vec::new(),
+            demanded: Vec::new(),
+            of_extras: HashMap::new(),
             conditions: Vec::new(),
             adds_pip: false,
         };
-        let mut tiers: Vec<(Option<&str>, Option<&str>)> = Vec::new();
-        for Bucket { records, tier } in buckets {
-            let mut last: Option<(NameId, &RepoDataRecord, u32)> = None;
-            for record in records {
-                let name = record.package_record.name.as_normalized();
-                let id = match last {
-                    Some((id, other, _)) if other.package_record.name.as_normalized() == name => id,
-                    _ => catalog.name(name),
-                };
-                let rank = match last {
-                    Some((_, other, rank)) if tier.is_some() || other.channel == record.channel => rank,
-                    _ => {
-                        let key = (tier, record.channel.as_deref().filter(|_| tier.is_none()));
-                        tiers.iter().position(|known| *known == key).unwrap_or_else(|| {
-                            tiers.push(key);
-                            tiers.len() - 1
-                        }) as u32
-                    }
-                };
-                last = Some((id, record, rank));
-                catalog.names[id as usize].places.push(catalog.records.len() as Place);
-                catalog.records.push(record);
-                catalog.names_of.push(id);
-                catalog.tiers.push((tier, rank));
-            }
+        let mut channels: Vec<(Option<&str>, Option<&str>)> = Vec::new();
+        for Run { records, tier } in runs {
+            let Some(first) = records.first() else { continue };
+            let name = catalog.name(first.package_record.name.as_normalized());
+            let channel = (tier, first.channel.as_deref().filter(|_| tier.is_none()));
+            let rank = channels.iter().position(|known| *known == channel).unwrap_or_else(|| {
+                channels.push(channel);
+                channels.len() - 1
+            });
+            let start = catalog.records.len();
+            catalog.records.extend(records);
+            let end = catalog.records.len();
+            catalog.names[name as usize].places.extend(start as Place..end as Place);
+            catalog.names_of.resize(end, name);
+            catalog.tiers.resize(end, (tier, rank as u32));
         }
         catalog.demands.resize(catalog.records.len(), None);
         catalog.adds_pip = pip == Pip::Added && catalog.ids.contains_key("pip");
@@ -219,9 +223,14 @@ impl<'a> Catalog<'a> {
         id
     }
 
-    /// What a record asks for; `None` before [`Self::look_at`].
-    pub(super) fn demands(&self, place: Place) -> Option<&Demands> {
-        self.demands[place as usize].as_ref()
+    /// What a record asks for; nothing before [`Self::look_at`].
+    pub(super) fn demands(&self, place: Place) -> Demands<'_> {
+        let Some([start, middle, end]) = self.demands[place as usize] else { return Demands::default() };
+        Demands {
+            needs: &self.demanded[start as usize..middle as usize],
+            bounds: &self.demanded[middle as usize..end as usize],
+            extras: self.of_extras.get(&place).map_or(&[], Vec::as_slice),
+        }
     }
 
     /// Notes what a record asks for; the texts are not read yet.
@@ -230,12 +239,47 @@ impl<'a> Catalog<'a> {
             return;
         }
         let record = &self.record(place).package_record;
-        let mut needs: Vec<AskId> = Vec::with_capacity(record.depends.len());
-        needs.extend(record.depends.iter().map(|text| self.text(text)));
-        if self.adds_pip && brings_pip(self.record(place)) {
-            needs.push(self.text("pip"));
+        let start = self.demanded.len() as u32;
+        // Builds that stand side by side ask for much the same, in the same order.
+        let neighbours = [place.wrapping_add(1), place.wrapping_sub(1)];
+        let neighbour = neighbours.into_iter().find_map(|other| *self.demands.get(other as usize)?);
+        let mut like = neighbour.map_or(0, |[start, ..]| start as usize);
+        for text in &record.depends {
+            let id = self.text_like(text, &mut like);
+            self.demanded.push(id);
         }
-        let bounds = record.constrains.iter().map(|text| self.text(text)).collect();
+        if self.adds_pip && brings_pip(self.record(place)) {
+            let id = self.text("pip");
+            self.demanded.push(id);
+        }
+        let middle = self.demanded.len() as u32;
+        like = neighbour.map_or(0, |[_, middle, _]| middle as usize);
+        for text in &record.constrains {
+            let id = self.text_like(text, &mut like);
+            self.demanded.push(id);
+        }
+        self.demands[place as usize] = Some([start, middle, self.demanded.len() as u32]);
+        if !record.extra_depends.is_empty() {
+            self.look_at_extras(place);
+        }
+    }
+
+    /// What a text asks for, which may be what stands at this place of the list: then the next text may be the next there.
+    fn text_like(&mut self, text: &'a str, like: &mut usize) -> AskId {
+        if let Some(id) = self.demanded.get(*like)
+            && matches!(self.slots[*id as usize].origin, Origin::Text(known) if known == text)
+        {
+            *like += 1;
+            return *id;
+        }
+        let id = self.text(text);
+        let skipped = self.demanded.iter().skip(*like).take(SKIPPED).position(|other| *other == id);
+        *like += skipped.map_or(0, |skipped| skipped + 1);
+        id
+    }
+
+    fn look_at_extras(&mut self, place: Place) {
+        let record = &self.record(place).package_record;
         let mut extras = Vec::new();
         for (extra, texts) in &record.extra_depends {
             let ask = self.ask_for_extra(record.name.as_normalized(), extra);
@@ -246,7 +290,7 @@ impl<'a> Catalog<'a> {
                 extras.push((own.map_or(with_extra, |own| self.both(with_extra, own)), id));
             }
         }
-        self.demands[place as usize] = Some(Demands { needs, bounds, extras });
+        self.of_extras.insert(place, extras);
     }
 
     /// What is asked for, if it was read and makes sense.
@@ -283,7 +327,7 @@ impl<'a> Catalog<'a> {
         let name = self.name(package);
         let condition = spec.condition.as_ref().map(|condition| self.condition(condition)).transpose()?;
         let extras = spec.extras.iter().flatten().map(|extra| self.ask_for_extra(package, extra)).collect();
-        let places = self.matching(name, &spec);
+        let places = self.matching(name, spec);
         Ok(Ask { name, places, extras, condition })
     }
 
@@ -345,43 +389,38 @@ impl<'a> Catalog<'a> {
     }
 
     /// The records of a name that match.
-    fn matching(&self, name: NameId, spec: &NamelessMatchSpec) -> Vec<Place> {
+    fn matching(&self, name: NameId, mut spec: NamelessMatchSpec) -> Vec<Place> {
         let name = &self.names[name as usize];
         if name.places.is_empty() {
             return Vec::new();
         }
-        let rest = NamelessMatchSpec { version: None, ..spec.clone() };
-        let has_rest = rest != NamelessMatchSpec::default();
-        let versions = spec.version.as_ref().map(|wanted| {
-            let versions = self.versions(name);
-            let fits: Vec<bool> = versions.distinct.iter().map(|version| wanted.matches(version)).collect();
+        let wanted = spec.version.take().filter(|wanted| *wanted != VersionSpec::Any);
+        let has_rest = spec != NamelessMatchSpec::default();
+        let versions = wanted.as_ref().map(|wanted| {
+            let (versions, test) = (self.versions(name), Test::new(wanted));
+            let fits: Vec<bool> = versions.distinct.iter().map(|version| test.matches(version)).collect();
             (versions, fits)
         });
         let has_version =
             |index: usize| versions.as_ref().is_none_or(|(versions, fits)| fits[versions.of[index] as usize]);
         let matches =
-            |(index, place): (usize, &Place)| has_version(index) && (!has_rest || rest.matches(self.record(*place)));
+            |(index, place): (usize, &Place)| has_version(index) && (!has_rest || spec.matches(self.record(*place)));
         name.places.iter().enumerate().filter(|entry| matches(*entry)).map(|(_, place)| *place).collect()
     }
 
     fn versions<'n>(&self, name: &'n Name<'a>) -> &'n Versions<'a> {
         name.versions.get_or_init(|| {
-            let mut known: HashMap<Cow<'a, str>, u32> = HashMap::new();
-            let mut last: Option<(Cow<'a, str>, u32)> = None;
+            let mut last: Option<Cow<'_, str>> = None;
             let (mut distinct, mut of) = (Vec::new(), Vec::with_capacity(name.places.len()));
             for place in &name.places {
                 let version = &self.record(*place).package_record.version;
                 let text = version.as_str();
-                // Neighbours mostly have the same.
-                let number = match &last {
-                    Some((other, number)) if *other == text => *number,
-                    _ => *known.entry(text.clone()).or_insert_with(|| {
-                        distinct.push(version.version());
-                        (distinct.len() - 1) as u32
-                    }),
-                };
-                last = Some((text, number));
-                of.push(number);
+                // The same version stands side by side, as file names do.
+                if last.as_ref() != Some(&text) {
+                    distinct.push(Numbered::new(version.version()));
+                    last = Some(text);
+                }
+                of.push((distinct.len() - 1) as u32);
             }
             Versions { distinct, of, ranks: OnceCell::new() }
         })
@@ -426,8 +465,24 @@ impl<'a> Catalog<'a> {
 
 /// A dependency, conditions and extras too.
 fn parsed(text: &str) -> Result<MatchSpec, String> {
+    if let Some(bounds) = bounds(text) {
+        return Ok(bounds);
+    }
     let options = ParseMatchSpecOptions::lenient().with_repodata_revision(RepodataRevision::V3);
     MatchSpec::from_str(text, options).map_err(|error| error.to_string())
+}
+
+/// What most dependencies are, a name and bounds for its version (`zlib >=1.2.11,<1.3.0a0`), read in less time.
+fn bounds(text: &str) -> Option<MatchSpec> {
+    let (name, bounds) = text.split_once(' ')?;
+    let is_plain = |text: &str, others: &[u8]| {
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || others.contains(&byte))
+    };
+    if !is_plain(name, b"-_.") || !bounds.starts_with(['<', '>']) || !is_plain(bounds, b"<>=,._!") {
+        return None;
+    }
+    let version = VersionSpec::from_str(bounds, ParseStrictness::Lenient).ok()?;
+    Some(MatchSpec { version: Some(version), ..MatchSpec::from(name.parse::<PackageName>().ok()?) })
 }
 
 /// As conda has it: python 2 and 3 only.
@@ -436,13 +491,31 @@ pub(super) fn brings_pip(record: &RepoDataRecord) -> bool {
         && ["2.", "3."].iter().any(|major| record.package_record.version.as_str().starts_with(major))
 }
 
-/// How many of these versions are less than each; `1.0` and `1.0.0` are equal.
-fn ranks(versions: &[&Version]) -> Vec<u32> {
+/// How many of these versions are less than each.
+fn ranks(versions: &[Numbered<'_>]) -> Vec<u32> {
     let mut order: Vec<usize> = (0..versions.len()).collect();
-    crate::sorting::sort_by(&mut order, |one, other| versions[*one].cmp(versions[*other]));
+    crate::sorting::sort_by(&mut order, |one, other| versions[*one].cmp(&versions[*other]));
     let mut ranks = vec![0; versions.len()];
     for pair in order.windows(2) {
-        ranks[pair[1]] = ranks[pair[0]] + u32::from(versions[pair[0]] < versions[pair[1]]);
+        ranks[pair[1]] = ranks[pair[0]] + u32::from(versions[pair[0]].cmp(&versions[pair[1]]).is_lt());
     }
     ranks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_read_as_the_library_reads_them() {
+        let texts = ["zlib >=1.2.11,<1.3.0a0", "Python >=3.8", "a.b-c_d <2|>=3", "numpy >=1.21,!=1.22.*", "x >1!2", "x >=1.2.*"];
+        for text in texts {
+            let options = ParseMatchSpecOptions::lenient().with_repodata_revision(RepodataRevision::V3);
+            assert_eq!(parsed(text).ok(), MatchSpec::from_str(text, options).ok(), "{text}");
+        }
+        assert!(bounds(texts[0]).is_some() && bounds(texts[1]).is_some());
+        for text in ["zlib", "zlib 1.2.*", "zlib >=1 py_0", "zlib >=1[build=x]", "a::b >=1", "zlib >=1; if x", "zlib >=>1"] {
+            assert_eq!(bounds(text), None, "{text}");
+        }
+    }
 }

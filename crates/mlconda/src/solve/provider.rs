@@ -18,22 +18,22 @@ use super::{
     ChannelPriority,
     catalog::{AskId, Catalog, NameId, Place},
     order::Order,
-    prune,
+    prune::{self, Remains},
     question::{Refusal, Request, Scope},
 };
 
 /// Solves. Where there is no solution, the reasons are those of what was in scope.
 pub(super) fn solve(catalog: &mut Catalog<'_>, request: &Request<'_>) -> Result<Vec<RepoDataRecord>, Refusal> {
     let exists = prune::existing(catalog, request);
-    let kept = match request.scope {
+    let remains = match request.scope {
         Scope::Possible => prune::prune(catalog, &exists, request),
         Scope::All => None,
     };
     let mut excluded = Vec::new();
-    let kept = kept.unwrap_or_else(|| {
+    let Remains { kept, same } = remains.unwrap_or_else(|| {
         read_all(catalog, &exists);
         excluded = exclusions(catalog, &exists, request);
-        exists.clone()
+        Remains { kept: exists.clone(), same: Vec::new() }
     });
     let mut roots = Vec::new();
     for package in &request.host.virtual_packages {
@@ -43,11 +43,13 @@ pub(super) fn solve(catalog: &mut Catalog<'_>, request: &Request<'_>) -> Result<
     for spec in request.specs {
         let id = catalog.spec(spec);
         let Some(ask) = catalog.ask(id) else { continue };
-        let requirement =
-            |id: AskId| ConditionalRequirement { condition: ask.condition, requirement: VersionSetId(id).into() };
+        let requirement = |id: AskId| ConditionalRequirement {
+            condition: ask.condition,
+            requirement: VersionSetId(id).into(),
+        };
         roots.extend(ask.extras.iter().chain([&id]).map(|id| requirement(*id)));
     }
-    let provider = Provider::new(catalog, request, &exists, &kept, excluded);
+    let provider = Provider { same, ..Provider::new(catalog, request, &exists, &kept, excluded) };
     let mut solver = Solver::new(provider);
     let answer = solver.solve(Problem::new().requirements(roots));
     let chosen = answer.map_err(|refusal| match refusal {
@@ -65,9 +67,10 @@ pub(super) fn solve(catalog: &mut Catalog<'_>, request: &Request<'_>) -> Result<
 fn read_all(catalog: &mut Catalog<'_>, exists: &[bool]) {
     for place in (0..exists.len()).filter(|place| exists[*place]) {
         catalog.look_at(place as Place);
-        let demands = catalog.demands(place as Place).cloned().unwrap_or_default();
-        for id in demands.needs.iter().chain(&demands.bounds) {
-            catalog.read(*id);
+        let demands = catalog.demands(place as Place);
+        let asks: Vec<AskId> = demands.needs.iter().chain(demands.bounds).copied().collect();
+        for id in asks {
+            catalog.read(id);
         }
     }
 }
@@ -82,10 +85,9 @@ fn exclusions(catalog: &Catalog<'_>, exists: &[bool], request: &Request<'_>) -> 
         let mut first = None;
         for place in name.places.iter().copied().filter(|place| exists[*place as usize]) {
             if let Some(spec) = spec.filter(|spec| !catalog.is_in_channel(place, spec)) {
-                let channel = spec
-                    .channel
-                    .as_ref()
-                    .map(|channel| channel.name.clone().unwrap_or_else(|| channel.base_url.to_string()));
+                let channel = spec.channel.as_ref().map(|channel| {
+                    channel.name.clone().unwrap_or_else(|| channel.base_url.to_string())
+                });
                 let channel = channel.unwrap_or_default();
                 excluded.push((place, format!("candidate not in requested channel: '{channel}'")));
                 continue;
@@ -95,7 +97,10 @@ fn exclusions(catalog: &Catalog<'_>, exists: &[bool], request: &Request<'_>) -> 
             if is_hidden && request.options.channel_priority == ChannelPriority::Strict {
                 let channel = catalog.record(place).channel.as_deref();
                 let channel = channel.map_or_else(|| "an unknown channel".to_owned(), |channel| format!("'{channel}'"));
-                excluded.push((place, format!("due to strict channel priority not using this option from: {channel}")));
+                excluded.push((
+                    place,
+                    format!("due to strict channel priority not using this option from: {channel}"),
+                ));
             }
         }
     }
@@ -119,6 +124,8 @@ struct Provider<'c, 'a> {
     /// By name.
     candidates: Vec<Candidates>,
     order: Order<'c, 'a>,
+    /// By what is asked for, what means the same; what is not there is only like itself.
+    same: Vec<AskId>,
     /// Reasons, as text.
     strings: RefCell<Vec<String>>,
 }
@@ -137,8 +144,10 @@ impl<'c, 'a> Provider<'c, 'a> {
         let mut reasons: Vec<String> = Vec::new();
         let mut excluded: HashMap<Place, String> = excluded.into_iter().collect();
         for (id, name) in catalog.names.iter().enumerate() {
-            let mut own =
-                Candidates { hint_dependencies_available: HintDependenciesAvailable::All, ..Candidates::default() };
+            let mut own = Candidates {
+                hint_dependencies_available: HintDependenciesAvailable::All,
+                ..Candidates::default()
+            };
             let virtuals = virtual_packages.iter().positions(|package| package.name.as_normalized() == name.text);
             let records = name.places.iter().copied().filter(|place| kept[*place as usize]);
             let of_name = virtuals
@@ -161,7 +170,7 @@ impl<'c, 'a> Provider<'c, 'a> {
             candidates.push(own);
         }
         let order = Order::new(catalog, virtual_packages, exists, request.options.channel_priority);
-        Self { catalog, virtual_packages, solvables, candidates, order, strings: RefCell::new(reasons) }
+        Self { catalog, virtual_packages, solvables, candidates, order, same: Vec::new(), strings: RefCell::new(reasons) }
     }
 
     fn solvable(&self, id: SolvableId) -> Solvable {
@@ -190,21 +199,22 @@ impl<'c, 'a> Provider<'c, 'a> {
     /// What something asked for is to the solver: itself, and the extras that it asks for.
     fn version_sets(&self, id: AskId) -> impl Iterator<Item = VersionSetId> {
         let extras = self.catalog.ask(id).map_or(&[][..], |ask| &ask.extras);
-        extras.iter().copied().chain([id]).map(VersionSetId)
+        let same = self.same.get(id as usize).copied().unwrap_or(id);
+        extras.iter().copied().chain([same]).map(VersionSetId)
     }
 
     fn dependencies(&self, place: Place) -> Result<KnownDependencies, String> {
         let mut known = KnownDependencies::default();
-        let Some(demands) = self.catalog.demands(place) else { return Ok(known) };
+        let demands = self.catalog.demands(place);
         let needs = demands.needs.iter().map(|id| (None, *id));
         for (condition, id) in needs.chain(demands.extras.iter().map(|(when, id)| (Some(*when), *id))) {
             let ask = self.catalog.ask(id).ok_or_else(|| self.catalog.fault(id))?;
             let condition = condition.or(ask.condition);
-            known
-                .requirements
-                .extend(self.version_sets(id).map(|set| ConditionalRequirement { condition, requirement: set.into() }));
+            known.requirements.extend(
+                self.version_sets(id).map(|set| ConditionalRequirement { condition, requirement: set.into() }),
+            );
         }
-        for id in &demands.bounds {
+        for id in demands.bounds {
             self.catalog.ask(*id).ok_or_else(|| self.catalog.fault(*id))?;
             known.constrains.extend(self.version_sets(*id));
         }

@@ -38,14 +38,23 @@ pub(super) fn existing(catalog: &Catalog<'_>, request: &Request<'_>) -> Vec<bool
     catalog.records.iter().map(exists).collect()
 }
 
+/// What remains.
+pub(super) struct Remains {
+    /// By record, whether it does.
+    pub(super) kept: Vec<bool>,
+    /// By what is asked for: the first that means the same of what remains, `>=1.2` for `>=1.3` if there is no 1.2.
+    pub(super) same: Vec<AskId>,
+}
+
 /// Which of the existing records remain; `None` if something is asked for in a way that is not understood here.
-pub(super) fn prune(catalog: &mut Catalog<'_>, exists: &[bool], request: &Request<'_>) -> Option<Vec<bool>> {
+pub(super) fn prune(catalog: &mut Catalog<'_>, exists: &[bool], request: &Request<'_>) -> Option<Remains> {
     let mut field = Field::new(catalog, exists.to_vec(), request)?;
     field.grow().ok()?;
     while field.wither() {}
     let mut kept = field.reached();
-    field.yield_to_better(&mut kept);
-    Some(kept)
+    let same = field.same(&kept);
+    field.yield_to_better(&mut kept, &same);
+    Some(Remains { kept, same })
 }
 
 /// Something is asked for under a condition, or with extras (CEP-43, CEP-44): the solver has to see everything.
@@ -120,11 +129,11 @@ impl<'c, 'a> Field<'c, 'a> {
     }
 
     fn needs(&self, place: Place) -> &[AskId] {
-        self.catalog.demands(place).map_or(&[], |demands| &demands.needs)
+        self.catalog.demands(place).needs
     }
 
     fn bounds(&self, place: Place) -> &[AskId] {
-        self.catalog.demands(place).map_or(&[], |demands| &demands.bounds)
+        self.catalog.demands(place).bounds
     }
 
     /// The records that are asked for.
@@ -135,7 +144,7 @@ impl<'c, 'a> Field<'c, 'a> {
     /// Finds out what a record depends on, and what it wants of required packages.
     fn look_at(&mut self, place: Place) -> Result<(), NotUnderstood> {
         self.catalog.look_at(place);
-        let Some(demands) = self.catalog.demands(place) else { return Ok(()) };
+        let demands = self.catalog.demands(place);
         if !demands.extras.is_empty() {
             return Err(NotUnderstood);
         }
@@ -222,17 +231,17 @@ impl<'c, 'a> Field<'c, 'a> {
     }
 
     /// Takes away what is no better than another in any respect.
-    fn yield_to_better(&self, kept: &mut [bool]) {
-        let wanted = self.wanted(kept);
+    fn yield_to_better(&self, kept: &mut [bool], same: &[AskId]) {
+        let wanted = self.wanted(kept, same);
         for name in &self.catalog.names {
-            let mut places: Vec<Place> = name.places.iter().copied().filter(|place| kept[*place as usize]).collect();
-            if places.len() < 2 {
-                continue;
-            }
+            let places = name.places.iter().copied().filter(|place| kept[*place as usize]);
             let rank = |place: Place| {
                 (self.catalog.version_rank(place), self.catalog.record(place).package_record.build_number)
             };
-            let mut ranked: Vec<_> = places.drain(..).map(|place| (std::cmp::Reverse(rank(place)), place)).collect();
+            let mut ranked: Vec<_> = places.map(|place| (std::cmp::Reverse(rank(place)), place)).collect();
+            if ranked.len() < 2 {
+                continue;
+            }
             ranked.sort_unstable();
             let mut better: HashMap<_, Vec<_>> = HashMap::new();
             for (rank, place) in ranked {
@@ -240,12 +249,12 @@ impl<'c, 'a> Field<'c, 'a> {
                 let kind = (
                     record.channel.as_deref(),
                     record.package_record.track_features.is_empty(),
-                    sorted(self.needs(place)),
-                    sorted(self.bounds(place)),
+                    mapped(self.needs(place), same),
+                    mapped(self.bounds(place), same),
                 );
-                let wanted = &wanted[place as usize];
+                let wanted = wanted.of(place);
                 let better = better.entry(kind).or_default();
-                let yields = |(other, wanted_too): &(_, &Vec<AskId>)| *other < rank && includes(wanted_too, wanted);
+                let yields = |(other, wanted_too): &(_, &[AskId])| *other < rank && includes(wanted_too, wanted);
                 if better.iter().any(yields) && !self.favored.contains(&place) {
                     kept[place as usize] = false;
                 } else {
@@ -255,21 +264,59 @@ impl<'c, 'a> Field<'c, 'a> {
         }
     }
 
-    /// By record: what means it, of all that the records ask for.
-    fn wanted(&self, kept: &[bool]) -> Vec<Vec<AskId>> {
+    /// By what is asked for: the first that means the same of what is kept.
+    fn same(&self, kept: &[bool]) -> Vec<AskId> {
+        let mut same: Vec<AskId> = (0..self.catalog.asks() as AskId).collect();
+        let mut known: HashMap<Vec<Place>, AskId> = HashMap::new();
+        for id in self.asked(kept) {
+            let left: Vec<Place> = self.meant(id).iter().copied().filter(|place| kept[*place as usize]).collect();
+            // Nothing is left of what a bound excludes, and of what the system has.
+            if !left.is_empty() && !self.is_of_the_system(id) {
+                same[id as usize] = *known.entry(left).or_insert(id);
+            }
+        }
+        same
+    }
+
+    /// What the kept records ask for.
+    fn asked(&self, kept: &[bool]) -> impl Iterator<Item = AskId> + use<> {
         let mut asked = vec![false; self.catalog.asks()];
         for place in (0..kept.len()).filter(|place| kept[*place]) {
             let (needs, bounds) = (self.needs(place as Place), self.bounds(place as Place));
             needs.iter().chain(bounds).for_each(|id| asked[*id as usize] = true);
         }
-        let mut wanted: Vec<Vec<AskId>> = vec![Vec::new(); kept.len()];
-        for id in (0..asked.len()).filter(|id| asked[*id]) {
-            let id = id as AskId;
-            self.meant(id).iter().filter(|place| kept[**place as usize]).for_each(|place| {
-                wanted[*place as usize].push(id);
-            });
+        asked.into_iter().enumerate().filter(|(_, asked)| *asked).map(|(id, _)| id as AskId)
+    }
+
+    /// What means each record, of all that the kept ones ask for.
+    fn wanted(&self, kept: &[bool], same: &[AskId]) -> Wanted {
+        let mut starts = vec![0; kept.len() + 1];
+        let asked = || self.asked(kept).filter(|id| same[*id as usize] == *id);
+        let kept_of = |id: AskId| self.meant(id).iter().map(|place| *place as usize).filter(|place| kept[*place]);
+        asked().flat_map(kept_of).for_each(|place| starts[place + 1] += 1);
+        for place in 0..kept.len() {
+            starts[place + 1] += starts[place];
         }
-        wanted
+        let (mut next, mut asks) = (starts.clone(), vec![0; starts[kept.len()]]);
+        for id in asked() {
+            for place in kept_of(id) {
+                asks[next[place]] = id;
+                next[place] += 1;
+            }
+        }
+        Wanted { starts, asks }
+    }
+}
+
+/// By record, what means it, in order.
+struct Wanted {
+    starts: Vec<usize>,
+    asks: Vec<AskId>,
+}
+
+impl Wanted {
+    fn of(&self, place: Place) -> &[AskId] {
+        &self.asks[self.starts[place as usize]..self.starts[place as usize + 1]]
     }
 }
 
@@ -294,8 +341,9 @@ fn retain(catalog: &Catalog<'_>, name: NameId, ask: AskId, spec: &MatchSpec, pos
     }
 }
 
-fn sorted(ids: &[AskId]) -> Vec<AskId> {
-    let mut ids = ids.to_vec();
+/// What these are the same as, sorted.
+fn mapped(ids: &[AskId], same: &[AskId]) -> Vec<AskId> {
+    let mut ids: Vec<AskId> = ids.iter().map(|id| same[*id as usize]).collect();
     ids.sort_unstable();
     ids.dedup();
     ids

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     environment::Environment,
     host::{Host, Override},
-    repodata::Repodata,
+    repodata::{Repodata, is_of_a_run},
 };
 
 /// conda's own channels are one channel, `defaults`, to it: none of them goes before another.
@@ -68,6 +68,13 @@ pub(super) enum Refusal {
 pub(super) struct Bucket<'a> {
     pub(super) records: Vec<&'a RepoDataRecord>,
     /// Channels with the same name here have the same priority.
+    pub(super) tier: Option<&'static str>,
+}
+
+/// Records of one name and one channel.
+pub(super) struct Run<'a> {
+    pub(super) records: Vec<&'a RepoDataRecord>,
+    /// As that of its [`Bucket`].
     pub(super) tier: Option<&'static str>,
 }
 
@@ -161,11 +168,11 @@ impl<'a> Question<'a> {
     fn put(&self, request: &Request<'_>) -> Result<Vec<RepoDataRecord>, Refusal> {
         let mut catalog = self.catalog.borrow_mut();
         let catalog = catalog.get_or_insert_with(|| {
-            let buckets = self.repodata.subdirs.iter().map(|records| {
-                let records: Vec<&RepoDataRecord> = records.iter().map(AsRef::as_ref).collect();
-                Bucket { tier: records.first().and_then(|record| tier(record)), records }
+            let runs = self.repodata.runs().map(|run| {
+                let records: Vec<&RepoDataRecord> = run.iter().map(AsRef::as_ref).collect();
+                Run { tier: records.first().and_then(|record| tier(record)), records }
             });
-            Catalog::new(buckets, self.options.pip)
+            Catalog::new(runs, self.options.pip)
         });
         provider::solve(catalog, request)
     }
@@ -178,9 +185,12 @@ impl<'a> Question<'a> {
         host: &Host,
         kept: &Kept<'_>,
     ) -> Result<Vec<RepoDataRecord>, Refusal> {
-        let buckets = buckets.iter().map(|Bucket { records, tier }| Bucket { records: records.clone(), tier: *tier });
+        let runs = buckets.iter().flat_map(|Bucket { records, tier }| {
+            let runs = records.chunk_by(|one, other| is_of_a_run(one, other));
+            runs.map(|records| Run { records: records.to_vec(), tier: *tier })
+        });
         let request = Request { specs, host, options: self.options, kept, scope: Scope::Possible };
-        provider::solve(&mut Catalog::new(buckets, Pip::NotAdded), &request)
+        provider::solve(&mut Catalog::new(runs, Pip::NotAdded), &request)
     }
 
     /// Solves for these specs; where nothing but the age of the declared system stands in the way, it is raised to the

@@ -9,20 +9,21 @@ use crate::{
     repodata::Repodata,
     solve::{
         Pip, SolveOptions,
-        question::{Bucket, Ground, Kept, Question, Scope},
+        question::{Bucket, Ground, Kept, Question, Run, Scope},
         tests::{FIRST, SECOND, environment, linux, record},
     },
 };
 
 /// The file names of what remains, without extensions, sorted.
 fn left(dependencies: &str, channel_priority: ChannelPriority, subdirs: Vec<Vec<RepoDataRecord>>) -> String {
-    let buckets = subdirs.iter().map(|records| Bucket { records: records.iter().collect(), tier: None });
-    let mut catalog = Catalog::new(buckets, Pip::NotAdded);
+    let repodata = Repodata::new(subdirs);
+    let runs = repodata.runs().map(|run| Run { records: run.iter().map(AsRef::as_ref).collect(), tier: None });
+    let mut catalog = Catalog::new(runs, Pip::NotAdded);
     let (specs, host) = (environment(dependencies).specs(), linux());
     let options = SolveOptions { channel_priority, ..SolveOptions::default() };
     let request = Request { specs: &specs, host: &host, options, kept: &Kept::default(), scope: Scope::Possible };
     let exists = existing(&catalog, &request);
-    let kept = prune(&mut catalog, &exists, &request).unwrap_or(exists);
+    let kept = prune(&mut catalog, &exists, &request).map_or(exists, |remains| remains.kept);
     let left = catalog.records.iter().zip(kept).filter(|(_, kept)| *kept).map(|(record, _)| record);
     left.map(|record| record.identifier.identifier.to_string()).sorted().join(" ")
 }
@@ -80,15 +81,18 @@ fn the_better_twin_remains_unless_the_other_is_wanted_for_itself() {
         vec![
             record(FIRST, "lib-1-0", &["base"]),
             record(FIRST, "lib-2-0", &["base"]),
-            record(FIRST, "lib-3-0", &["base >=1"]),
-            record(FIRST, "base-1-0", &[]),
+            record(FIRST, "lib-3-0", &["base >=2"]),
+            record(FIRST, "base-1-0", &["tool"]),
+            record(FIRST, "base-2-0", &[]),
             record(FIRST, "tool-1-0", &["lib"]),
             constraining(record(FIRST, "old-1-0", &[]), "lib <2"),
         ]
     };
-    assert_eq!(left_of("- tool", records()), "base-1-0 lib-2-0 lib-3-0 tool-1-0");
+    assert_eq!(left_of("- tool", records()), "base-1-0 base-2-0 lib-2-0 lib-3-0 tool-1-0");
     // For `lib <2`, as a bound, means only the first.
-    assert_eq!(left_of("- tool\n- old", records()), "base-1-0 lib-1-0 lib-2-0 lib-3-0 old-1-0 tool-1-0");
+    assert_eq!(left_of("- tool\n- old", records()), "base-1-0 base-2-0 lib-1-0 lib-2-0 lib-3-0 old-1-0 tool-1-0");
+    // Without base 1, to ask for base or for 2 of it is the same.
+    assert_eq!(left_of("- tool\n- base=2", records()), "base-2-0 lib-3-0 tool-1-0");
 }
 
 #[test]
@@ -205,9 +209,7 @@ fn there_is_an_answer_if_rattler_has_one_from_everything_and_it_is_the_same_near
             of_all += usize::from(all != expected);
         }
     }
-    if worlds > 40 {
-        panic!("{others} {of_all} of {answers}");
-    }
+    if worlds > 40 { panic!("{others} {of_all} of {answers}"); }
     assert!(answers > 60 && refusals > 5, "{answers} answers and {refusals} refusals prove little");
     assert!(others * 50 < answers, "{others} of {answers} answers differ");
     assert!(of_all == 0, "{of_all} of {answers} answers from everything differ");
