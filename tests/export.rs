@@ -139,3 +139,28 @@ fn a_lock_with_a_login_or_its_mask_is_warned_of() {
     `[TEMP]/root/envs/ml` is exported to `again.lock`.
     ");
 }
+
+/// Records that older tools wrote have no sha256, and some no hash at all: what there is, is written, and read again.
+#[test]
+fn explicit_has_the_md5_where_there_is_no_sha256() {
+    let world = world();
+    let lock = world.write_lock("env.lock", None, &["tzdata", "where-2.0"]);
+    world.mlconda(["install", lock.to_str().unwrap(), "-p", "prefix"]).success();
+    let archive = world.channels().main.path().join("noarch/tzdata-2024a-hd8ed1ab_0.conda");
+    let md5 = mlconda_test::md5_hex(fs_err::read(archive).unwrap());
+    for (file, md5) in [("tzdata-2024a-hd8ed1ab_0", Some(&md5)), ("where-2.0-h4bc722e_0", None)] {
+        let path = world.path().join("work/prefix/conda-meta").join(format!("{file}.json"));
+        let mut record: serde_json::Value = serde_json::from_slice(&fs_err::read(&path).unwrap()).unwrap();
+        record.as_object_mut().unwrap().remove("sha256").unwrap();
+        record["md5"] = md5.map(String::as_str).into();
+        fs_err::write(&path, record.to_string()).unwrap();
+    }
+    world.mlconda(["export", "prefix", "--explicit", "-o", "again.lock"]).success();
+    let text = fs_err::read_to_string(world.path().join("work/again.lock")).unwrap();
+    let (_, packages) = text.split_once("@EXPLICIT\n").unwrap();
+    assert_snapshot!(world.normal(&packages.replace(&md5, "[MD5]")), @"
+    file://[CHANNELS]/main/noarch/tzdata-2024a-hd8ed1ab_0.conda#[MD5]
+    file://[CHANNELS]/main/[HOST]/where-2.0-h4bc722e_0.conda
+    ");
+    world.mlconda(["install", "again.lock", "-p", "another"]).success();
+}

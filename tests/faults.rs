@@ -57,7 +57,7 @@ fn a_corrupt_package() {
     --- stderr
     Installing 2 packages into `[TEMP]/work/prefix`
     error: `where-2.0-h4bc722e_0.conda` from [SERVER]/main/[HOST]/where-2.0-h4bc722e_0.conda is not what the lock says: its sha256 is [SHA256], not [SHA256]
-    hint: nothing of it was used. If the channel has replaced the package and that is as it should be, lock anew; else somebody between you and the channel has changed it
+    hint: nothing of it was used. If its server has replaced the package and that is as it should be, lock anew; else somebody between you and the server has changed it
     ");
 }
 
@@ -161,7 +161,7 @@ fn a_package_that_is_another_than_was_locked() {
     --- stderr
     Installing 2 packages into `[TEMP]/work/prefix`
     error: `where-2.0-h4bc722e_0.conda` from file://[CHANNELS]/main/[HOST]/where-2.0-h4bc722e_0.conda is not what the lock says: its sha256 is [SHA256], not [SHA256]
-    hint: nothing of it was used. If the channel has replaced the package and that is as it should be, lock anew; else somebody between you and the channel has changed it
+    hint: nothing of it was used. If its server has replaced the package and that is as it should be, lock anew; else somebody between you and the server has changed it
     ");
 }
 

@@ -128,7 +128,7 @@ fn what_is_lost_and_what_is_not_there_is_said() {
       |
     5 |   sha256: [1
       |             ^
-      = help: check the indentation, the `- ` and the `:` on this line and on the one above it
+      = help: check the brackets: what is opened is closed, and commas stand between the entries
     ");
 }
 

@@ -343,13 +343,15 @@ fn a_missing_comma() {
 fn an_unknown_package() {
     let world = world();
     world.write_environment(&["python=3.11", "arays"]);
-    assert_snapshot!(world.lock(&[]).failure(1), @r"
+    assert_snapshot!(world.lock(&[]).failure(1), @"
     exit code 1
     --- stdout
     --- stderr
-    error: no channel has this package for `[HOST]`:
-      `arays` (environment.yml:6:5): did you mean `arrays`?
-    hint: check the spelling, and whether the channel that has it is under `channels:`
+    error: environment.yml:6:5: no channel has `arays` for `[HOST]`
+      |
+    6 |   - arays
+      |     ^^^^^
+      = help: did you mean `arrays`?
     ");
 }
 
@@ -361,8 +363,11 @@ fn a_package_that_another_platform_has() {
     exit code 1
     --- stdout
     --- stderr
-    error: no channel has this package for `[FOREIGN]`:
-      `arrays` (environment.yml:5:5)
+    error: environment.yml:5:5: no channel has `arrays` for `[FOREIGN]`
+      |
+    5 |   - arrays
+      |     ^^^^^^
+      = help: check the spelling, and whether the channel that has it is under `channels:`
     hint: `arrays` is there for `[HOST]`: `- sel([HOST]): arrays` asks for it there only
     ");
 }
@@ -504,11 +509,35 @@ fn a_channel_that_cannot_be_reached() {
     error: cannot load repodata from `http://127.0.0.1:[PORT]/[HOST]/`: Connection refused (os error [NUMBER])
     hint: check the network, `HTTPS_PROXY` and `NO_PROXY`; `--offline` uses what is cached
     ");
+    let world = world();
+    let url = unreachable_url().unwrap();
+    world.write("environment.yml", &format!("name: x\nchannels:\n  - {url}\ndependencies: [python]\n"));
+    assert_snapshot!(world.lock(&[]).failure(1), @"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: environment.yml:3:5: cannot load repodata from `http://127.0.0.1:[PORT]/[HOST]/`: Connection refused (os error [NUMBER])
+      |
+    3 |   - http://127.0.0.1:[PORT]
+      |     ^^^^^^^^^^^^^^^^^^^^^^
+      = help: check the network, `HTTPS_PROXY` and `NO_PROXY`; `--offline` uses what is cached
+    ");
 }
 
 #[test]
 fn a_channel_that_is_not_there() {
     let (world, server) = (world(), serve());
+    world.write("environment.yml", "name: x\nchannels:\n  - ./absent\ndependencies: [python]\n");
+    assert_snapshot!(world.lock(&[]).failure(1), @"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: environment.yml:3:5: there is no channel at `file://[TEMP]/work/absent/`: it has neither `[HOST]` nor `noarch`
+      |
+    3 |   - ./absent
+      |     ^^^^^^^^
+      = help: check the spelling; a channel that is private may say so by this answer
+    ");
     assert_snapshot!(fails_with_channel(&world, &server.url("absent")), @r"
     exit code 1
     --- stdout
@@ -717,4 +746,21 @@ fn a_package_named_by_its_path_is_pinned_by_what_it_is_and_installs() {
     world.write_environment(&[&format!("{path}#{}", "0".repeat(64))]);
     let refusal = world.lock(&[]).failure(1).to_string();
     assert!(refusal.contains("has another sha256 than the one behind `#`"), "{refusal}");
+}
+
+/// As from `<(sed …)`: what is read to see what it is would be gone.
+#[test]
+fn an_environment_comes_through_a_pipe() {
+    let world = world();
+    world.write_environment(&["greet=1.1"]);
+    let mut source = std::process::Command::new("cat");
+    let mut source =
+        source.arg(world.work().join("environment.yml")).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut command = world.mlconda_command(["lock", "/dev/stdin", "-o", "piped.lock"]);
+    world.outcome(command.stdin(source.stdout.take().unwrap())).success();
+    source.wait().unwrap();
+    assert!(world.read("piped.lock").contains("/greet-1.1-"));
+    // Nor is one without an end read to the end of the memory.
+    let endless = world.mlconda(["lock", "/dev/zero"]).failure(1);
+    assert!(endless.stderr.contains("`/dev/zero`: it is larger than"), "{endless}");
 }

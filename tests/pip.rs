@@ -13,7 +13,7 @@ use mlconda_test::{
     index::{Index, Pages, Release},
     package::{Noarch, PackageBuilder},
     server::{Fault, Server, unreachable_url},
-    sha256_hex,
+    sha256_hex, sha512_hex,
     wheel::{Sdist, StaticMetadata, Wheel},
 };
 
@@ -164,6 +164,125 @@ fn extras_of_what_conda_has_are_added() {
     ");
 }
 
+/// An index of packages that need each other, and an environment.yml that asks for some.
+fn needy(world: &TestContext) -> Server {
+    let app = Wheel::new("My.App", "1.0").requires("dep[fast]>=1,<2").requires("greet (>=1)").requires_python(">=3.8");
+    let app = app.requires("dep; sys_platform == 'win32'").extra("docs", "other").metadata("License-Expression: MIT");
+    let dep = Wheel::new("dep", "1.5").extra("fast", "speedups").metadata("License: BSD");
+    let releases = [app.into(), dep.into(), Wheel::new("speedups", "0.1").into(), Wheel::new("other", "1.0").into()];
+    let server = serve(world, &releases);
+    write(world, &["my_app", "other"]);
+    server
+}
+
+/// An explicit lock has no word for what packages need: it is in the metadata beside the wheels.
+#[test]
+fn what_packages_of_pip_need_is_shown() {
+    let world = world();
+    let server = needy(&world);
+    lock(&world, &Index::url(&server), &[]).success();
+    let tree = world.mlconda(["tree", "--package", "my-app", "--package", "other"]).success();
+    assert_snapshot!(tree.to_string(), @"
+    exit code 0
+    --- stdout
+    ├── my-app 1.0 [pip] ([SIZE], [SIZE] with 2 of its own) ← my_app (environment.yml:9)
+    │   ├── dep 1.5 [pip] ([SIZE], [SIZE] with 1 of its own)
+    │   │   ├── python 3.11.9 ([SIZE], [SIZE] with 1 of its own)
+    │   │   │   └── tzdata 2024a ([SIZE])
+    │   │   └── speedups 0.1 [pip] ([SIZE])
+    │   │       └── python 3.11.9 (*)
+    │   ├── greet 2.0 ([SIZE])
+    │   │   └── python 3.11.9 (*)
+    │   └── python 3.11.9 (*)
+    └── other 1.0 [pip] ([SIZE]) ← other (environment.yml:10)
+        └── python 3.11.9 (*)
+    --- stderr
+    ");
+    let why = world.mlconda(["why", "speedups"]).success();
+    assert_snapshot!(why.to_string(), @"
+    exit code 0
+    --- stdout
+    speedups 0.1 [pip] (708 bytes)
+
+    my_app (environment.yml:9)
+      my-app 1.0 [pip] needs dep[fast]>=1,<2
+      dep 1.5 [pip] needs speedups
+    --- stderr
+    ");
+    let bill: serde_json::Value = serde_json::from_str(&world.mlconda(["sbom"]).success().stdout).unwrap();
+    let licences = |name: &str| {
+        let mut all = bill["components"].as_array().unwrap().iter();
+        all.find(|each| each["name"] == name).unwrap()["licenses"][0]["license"].to_string()
+    };
+    assert_eq!(licences("my-app"), r#"{"id":"MIT","acknowledgement":"declared"}"#);
+    assert_eq!(licences("dep"), r#"{"name":"BSD","acknowledgement":"declared"}"#);
+    // Without the server, the environment tells it.
+    world.mlconda(["install", "env.lock"]).success();
+    drop(server);
+    let of_prefix = world.mlconda(["tree", "-n", "small", "--package", "my-app", "--depth", "1"]).success();
+    assert_snapshot!(of_prefix.to_string(), @"
+    exit code 0
+    --- stdout
+    └── my-app 1.0 [pip] ([SIZE], [SIZE] with 2 of its own) ← my-app
+        ├── dep 1.5 [pip] ([SIZE], [SIZE] with 1 of its own)
+        ├── greet 2.0 ([SIZE])
+        └── python 3.11.9 ([SIZE], [SIZE] with 1 of its own)
+    --- stderr
+    ");
+    let offline = world.mlconda(["tree", "env.lock", "--package", "my-app", "--depth", "1", "--offline"]).success();
+    assert!(offline.stdout.contains("dep 1.5 [pip]"), "{offline}");
+}
+
+#[test]
+fn other_formats_have_what_packages_of_pip_need() {
+    let world = world();
+    let server = needy(&world);
+    let item = |format: &str, first: &str| {
+        let written = lock(&world, &Index::url(&server), &["--format", format, "-o", "other.lock"]).success();
+        assert!(!written.stderr.contains("not known"), "{written}");
+        let text = world.read("other.lock");
+        let start = text.find(first).unwrap();
+        let rest = &text[start + 2..];
+        world.normal(rest.split("\n- ").next().unwrap())
+    };
+    assert_snapshot!(item("pixi", "  name: my-app"), @"
+    name: my-app
+      version: '1.0'
+      sha256: [SHA256]
+      requires_dist:
+      - dep[fast]>=1,<2
+      - greet (>=1)
+      - dep; sys_platform == 'win32'
+      - other; extra == 'docs'
+      requires_python: '>=3.8'
+    ");
+    // What is known is not asked for again.
+    let bill: serde_json::Value =
+        serde_json::from_str(&world.mlconda(["sbom", "other.lock"]).success().stdout).unwrap();
+    let licence =
+        bill.pointer("/components").and_then(|all| all.as_array()?.iter().find(|each| each["name"] == "my-app"));
+    assert_eq!(licence.unwrap()["licenses"][0]["license"]["id"], "MIT", "no lock knows it");
+    let before = world.read("other.lock");
+    let offline = ["--format", "pixi", "-o", "other.lock", "--offline", "--update", "dep"];
+    lock(&world, &Index::url(&server), &offline).success();
+    assert_eq!(world.read("other.lock"), before);
+    fs_err::remove_file(world.work().join("other.lock")).unwrap();
+    assert_snapshot!(item("conda-lock", "- name: my-app"), @"
+    name: my-app
+      version: '1.0'
+      manager: pip
+      platform: [HOST]
+      dependencies:
+        dep: '>=1,<2'
+        greet: '>=1'
+      url: http://127.0.0.1:[PORT]/files/my_app-1.0-py3-none-any.whl
+      hash:
+        sha256: [SHA256]
+      category: main
+      optional: false
+    ");
+}
+
 /// Archives of which no list of [`REFUSED`] can be made.
 fn unhelpful() -> Vec<Release> {
     vec![
@@ -177,8 +296,9 @@ fn unhelpful() -> Vec<Release> {
 }
 
 /// Lists that cannot be locked.
-const REFUSED: [&[&str]; 9] = [
+const REFUSED: [&[&str]; 10] = [
     &["no-such-project"],
+    &["pytorch"],
     &["a", "b>=2"],
     &["taken-back>=1"],
     &["windows-only"],
@@ -192,17 +312,15 @@ const REFUSED: [&[&str]; 9] = [
 #[test]
 fn lists_that_cannot_be_locked_are_refused_at_their_lines() {
     let mut world = world();
-    for platform in ["manylinux_2_28_x86_64", "manylinux_2_28_aarch64", "macosx_13_0_x86_64", "macosx_13_0_arm64"] {
-        world.filter(platform, "[PLATFORM]");
-    }
+    let platforms = ["manylinux_2_28_x86_64", "manylinux_2_28_aarch64", "macosx_13_0_x86_64", "macosx_13_0_arm64"];
+    platforms.iter().for_each(|platform| world.filter(platform, "[PLATFORM]"));
     let server = serve(&world, &unhelpful());
-    let zeros = "0".repeat(64);
     let mut told = String::new();
     for lines in REFUSED {
-        let lines: Vec<String> = lines.iter().map(|line| format!("\"{}\"", line.replace("HASH", &zeros))).collect();
+        let quoted = |line: &&str| format!("\"{}\"", line.replace("HASH", &"0".repeat(64)));
+        let lines: Vec<String> = lines.iter().map(quoted).collect();
         write(&world, &lines.iter().map(String::as_str).collect::<Vec<_>>());
-        let outcome = lock(&world, &Index::url(&server), &[]).failure(1);
-        let text = outcome.to_string();
+        let text = lock(&world, &Index::url(&server), &[]).failure(1).to_string();
         told.push_str(&format!("{}\n{}\n\n", lines.join(", "), text.split("--- stderr\n").nth(1).unwrap()));
         assert!(!world.work().join("env.lock").exists());
     }
@@ -211,6 +329,14 @@ fn lists_that_cannot_be_locked_are_refused_at_their_lines() {
     error: the `pip:` list cannot be locked for [HOST]:
       Because no-such-project was not found in the package registry and you require no-such-project, we can conclude that your requirements are unsatisfiable.
       asked for: `no-such-project` (environment.yml:9)
+    hint: correct the name: a project is not always called as the module that is imported, nor as conda's package; what only conda has, belongs above `pip:`
+
+    "pytorch"
+    error: the `pip:` list cannot be locked for [HOST]:
+      Because pytorch was not found in the package registry and you require pytorch, we can conclude that your requirements are unsatisfiable.
+      asked for: `pytorch` (environment.yml:9)
+      conda's `pytorch` is called `torch` there
+    hint: correct the name: a project is not always called as the module that is imported, nor as conda's package; what only conda has, belongs above `pip:`
 
     "a", "b>=2"
     error: the `pip:` list cannot be locked for [HOST]:
@@ -264,6 +390,108 @@ fn lists_that_cannot_be_locked_are_refused_at_their_lines() {
       |         ^^^^
       = help: name the directory that has it; paths are relative to the file that names them
     "#);
+}
+
+/// What the resolver says no name of, and what only a server can tell, is told with the lines, too.
+#[test]
+fn what_is_wrong_with_places_is_told_with_their_lines() {
+    let world = world();
+    let server =
+        serve(&world, &[Wheel::new("forbidden", "1.0").into(), Wheel::new("deep", "1.0").requires("no-such").into()]);
+    server.fail("simple/forbidden", Fault::Status(403));
+    world.write("broken/pyproject.toml", "[project]\nname = \n");
+    let missing = format!("x @ {}", server.url("files/x-1.0-py3-none-any.whl"));
+    let mut told = String::new();
+    write(&world, &["./broken"]);
+    let broken = lock(&world, &Index::url(&server), &[]).failure(1);
+    assert!(broken.stderr.contains("asked for: `./broken` (environment.yml:9)"), "{broken}");
+    for line in ["--find-links ./nowhere", &missing, "forbidden", "deep", "-r no.txt"] {
+        write(&world, &[line]);
+        let outcome = lock(&world, &Index::url(&server), &[]).failure(1);
+        told.push_str(&format!("{line}\n{}\n", outcome.stderr));
+        assert!(!world.work().join("env.lock").exists());
+    }
+    assert_snapshot!(world.normal(&told), @"
+    --find-links ./nowhere
+    error: environment.yml:9:9: there is no `[TEMP]/work/nowhere`
+      |
+    9 |       - --find-links ./nowhere
+      |         ^^^^^^^^^^^^^^^^^^^^^^
+      = help: paths are relative to the file that names them
+
+    x @ http://127.0.0.1:[PORT]/files/x-1.0-py3-none-any.whl
+    error: the `pip:` list cannot be locked for [HOST]:
+      Failed to download `x @ http://127.0.0.1:[PORT]/files/x-1.0-py3-none-any.whl`
+      Failed to fetch: http://127.0.0.1:[PORT]/files/x-1.0-py3-none-any.whl
+      HTTP status client error (404 Not Found) for url (http://127.0.0.1:[PORT]/files/x-1.0-py3-none-any.whl)
+      asked for: `x @ http://127.0.0.1:[PORT]/files/x-1.0-py3-none-any.whl` (environment.yml:9)
+    hint: correct the URL: its server has no such file
+
+    forbidden
+    error: the `pip:` list cannot be locked for [HOST]:
+      Because forbidden was not found in the package registry and you require forbidden, we can conclude that your requirements are unsatisfiable.
+      An index (http://127.0.0.1:[PORT]/simple/) returned a 403 Forbidden error. Check that the index URL is correct and the credentials are valid.
+      asked for: `forbidden` (environment.yml:9)
+    hint: the index wants a login: in its URL, as `https://${USER}:${PASSWORD}@host/simple`, or in `~/.netrc`
+
+    deep
+    error: the `pip:` list cannot be locked for [HOST]:
+      Because no-such was not found in the package registry and all versions of deep depend on no-such, we can conclude that all versions of deep cannot be used.
+      And because you require deep, we can conclude that your requirements are unsatisfiable.
+      asked for: `deep` (environment.yml:9)
+
+    -r no.txt
+    error: environment.yml:9:12: there is no file `[TEMP]/work/no.txt`
+      |
+    9 |       - -r no.txt
+      |            ^^^^^^
+      = help: paths are relative to the file that names them
+    ");
+}
+
+/// Who gives a hash wants no other archive: also where the URL is given, and where the index has hashes of another kind.
+#[test]
+fn every_hash_that_is_given_is_checked() {
+    let mut world = world();
+    let server = serve(&world, &[Wheel::new("a", "1.0").into(), Wheel::new("b", "1.0").into()]);
+    let hash = |name: &str| sha512_hex(fs_err::read(world.path().join(format!("index/files/{name}"))).unwrap());
+    let (a, b) = (hash("a-1.0-py3-none-any.whl"), hash("b-1.0-py3-none-any.whl"));
+    world.filter(&a, "[SHA512 OF A]");
+    world.filter(&b, "[SHA512 OF B]");
+    let url = server.url("files/b-1.0-py3-none-any.whl");
+    write(&world, &[&format!("a --hash=sha512:{a}"), &format!("b @ {url} --hash=sha512:{b}")]);
+    lock(&world, &Index::url(&server), &[]).success();
+    assert_snapshot!(pip_lines(&world, "env.lock"), @"
+    # pip requirement: a --hash=sha512:[SHA512 OF A]
+    # pip requirement: b @ http://127.0.0.1:[PORT]/files/b-1.0-py3-none-any.whl --hash=sha512:[SHA512 OF B]
+    # size: [SIZE] a-1.0-py3-none-any.whl
+    # size: [SIZE] b-1.0-py3-none-any.whl
+    # pip a @ http://127.0.0.1:[PORT]/files/a-1.0-py3-none-any.whl --hash=sha256:[SHA256]
+    # pip b @ http://127.0.0.1:[PORT]/files/b-1.0-py3-none-any.whl --hash=sha256:[SHA256] --direct
+    ");
+    let before = world.read("env.lock");
+    let zeros = "0".repeat(64);
+    let told = [format!("b --hash=sha512:{a}"), format!("b @ {url} --hash=sha256:{zeros}")].map(|line| {
+        write(&world, &[&line]);
+        lock(&world, &Index::url(&server), &[]).failure(1).stderr.lines().next().unwrap().to_owned() + "\n"
+    });
+    assert_snapshot!(world.normal(&told.concat()), @"
+    error: environment.yml:9:9: `http://127.0.0.1:[PORT]/files/b-1.0-py3-none-any.whl`, whose sha256 is [SHA256], has not the hash that is asked for
+    error: environment.yml:9:9: `http://127.0.0.1:[PORT]/files/b-1.0-py3-none-any.whl`, whose sha256 is [SHA256], has not the hash that is asked for
+    ");
+    world.write("mine/pyproject.toml", "[project]\nname = \"mine\"\nversion = \"1\"\n");
+    write(&world, &[&format!("./mine --hash=sha256:{zeros}")]);
+    assert_snapshot!(lock(&world, &Index::url(&server), &[]).failure(1), @"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: environment.yml:9:9: `mine` is no archive, which could have a hash
+      |
+    9 |       - ./mine --hash=sha256:[SHA256]
+      |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      = help: remove the hash: a repository is locked by its commit, a directory by its path
+    ");
+    assert_eq!(world.read("env.lock"), before);
 }
 
 #[test]
@@ -532,12 +760,65 @@ fn without_uv_it_comes_from_the_channels() {
     --- stdout
     --- stderr
     warning: environment.yml:5:11: there is a `pip:` list, and `pip` is not among the dependencies; it is added, as conda does
-    error: the `pip:` list is resolved by `uv`, which is not on this machine, nor in the environment's channels: no channel has this package for `[HOST]`:
-      `uv` (environment.yml:1:16)
+    error: the `pip:` list is resolved by `uv`, which is not on this machine, nor in the environment's channels: none has `uv` for `[HOST]`
     hint: install uv and have it on `PATH`, or name it with `MLCONDA_UV`; or add a channel that has it, as conda-forge does
     ");
     attempt(&[python, tool, pip, uv], "with").success();
     assert!(pip_lines(&world, "env.lock").contains("# pip a @ "));
     let tools: Vec<_> = fs_err::read_dir(world.home().join(".cache/mlconda/tools")).unwrap().collect();
     assert_eq!(tools.len(), 1);
+}
+
+/// Each platform has its own wheels; those that the resolver does not know, and other pythons, are refused.
+#[test]
+fn platforms_and_pythons_that_are_known_are_locked_for() {
+    let world = world();
+    let tags =
+        ["win_amd64", "manylinux_2_31_riscv64", "manylinux_2_17_ppc64le"].map(|tag| format!("cp311-cp311-{tag}"));
+    let mut releases: Vec<Release> = tags.iter().map(|tags| Wheel::new("a", "1.0").tags(tags).into()).collect();
+    releases.push(Wheel::new("b", "1.0").into());
+    let server = serve(&world, &releases);
+    let python = |subdir: &str| PackageBuilder::new("python", "3.11.9").subdir(subdir);
+    let subdirs = ["win-64", "linux-riscv64", "linux-ppc64le"];
+    let mut packages: Vec<PackageBuilder> = subdirs.iter().map(|subdir| python(subdir)).collect();
+    packages.push(python("linux-s390x").build_string("0_73_pypy"));
+    packages.push(PackageBuilder::new("pip", "24.0").noarch(Noarch::Python).depends("python"));
+    Channel::write(world.work().join("channel"), &packages, &[]).unwrap();
+    let text = "channels: [./channel]\ndependencies:\n  - python\n  - pip:\n    - a\n    - b\n    - b\n    - b\n";
+    world.write("environment.yml", text);
+    let attempt = |platform: &str| {
+        let glibc: &[&str] = if platform == "linux-riscv64" { &["--virtual-package", "__glibc=2.35"] } else { &[] };
+        lock(&world, &Index::url(&server), &[&["--no-pip", "--platform", platform], glibc].concat())
+    };
+    let files = |lock: &str| {
+        let lines = pip_lines(&world, lock);
+        lines.lines().filter_map(|line| Some(format!("{}\n", line.split_once("/files/")?.1))).collect::<String>()
+    };
+    let mut told = String::new();
+    for subdir in subdirs.iter().chain(&["linux-s390x"]) {
+        let outcome = attempt(subdir);
+        let errors = outcome.stderr.lines().filter(|line| !line.starts_with("warning"));
+        match outcome.code {
+            0 => told.push_str(&files("env.lock")),
+            _ => told.push_str(&errors.map(|line| format!("{line}\n")).collect::<String>()),
+        }
+    }
+    assert_snapshot!(world.normal(&told), @"
+    a-1.0-cp311-cp311-win_amd64.whl --hash=sha256:[SHA256]
+    b-1.0-py3-none-any.whl --hash=sha256:[SHA256]
+    a-1.0-cp311-cp311-manylinux_2_31_riscv64.whl --hash=sha256:[SHA256]
+    b-1.0-py3-none-any.whl --hash=sha256:[SHA256]
+    error: packages of pip cannot be locked for linux-ppc64le: the resolver, uv, does not know that platform
+      asked for: `a` (environment.yml:5)
+      asked for: `b` (environment.yml:6)
+      asked for: `b` (environment.yml:7)
+      and 1 more
+    hint: move what pip is to install up to the conda dependencies
+    error: packages of pip can be locked for CPython 3 only, and the environment has python 3.11.9 (0_73_pypy)
+      asked for: `a` (environment.yml:5)
+      asked for: `b` (environment.yml:6)
+      asked for: `b` (environment.yml:7)
+      and 1 more
+    hint: ask for CPython: `- python=3.12=*_cpython`, or move what pip is to install up to the conda dependencies
+    ");
 }

@@ -200,7 +200,7 @@ fn what_is_not_sound_is_refused_and_leaves_the_prefix_as_it_was() {
     }
     assert_snapshot!(world.normal(&said), @r#"
     error: `wrong-1.0-py3-none-any.whl` from file://[TEMP]/wheels/wrong-1.0-py3-none-any.whl is not what the lock says: its sha256 is [SHA256], not [OTHER]
-    hint: nothing of it was used. If the channel has replaced the package and that is as it should be, lock anew; else somebody between you and the channel has changed it
+    hint: nothing of it was used. If its server has replaced the package and that is as it should be, lock anew; else somebody between you and the server has changed it
     error: the package `lies-1.0-py3-none-any.whl` is not sound
       because: `site-packages/lies/data.txt` is not what its `RECORD` says
     hint: the prefix is as it was. The package is at fault: tell its maintainers
@@ -335,6 +335,16 @@ fn what_pip_did_since_is_understood() {
             .unwrap();
     }
     world.mlconda(["verify", "../prefix", "env.lock"]).failure(1);
+    let listed = world.mlconda(["list", "-p", "../prefix"]).success();
+    assert_snapshot!(world.normal(&listed.stdout), @"
+    # Name  Version  Build               Channel
+    python  3.11.9   h4bc722e_0_cpython  file://[CHANNELS]/main
+    three   1.0      pypi_0              pypi
+    two     2.0      pypi_0              pypi
+    tzdata  2024a    hd8ed1ab_0          file://[CHANNELS]/main
+    ");
+    let tree = world.mlconda(["tree", "-p", "../prefix", "--depth", "0"]).success();
+    assert!(tree.stderr.contains("pip has installed 2 packages besides"), "{tree}");
     world.mlconda(["install", "env.lock", "-p", "../prefix"]).success();
     let difference = tree::difference(&whole, &tree::tree(&prefix(&world)).unwrap());
     assert_snapshot!(difference, @"
@@ -466,9 +476,17 @@ fn a_wheel_for_another_python_or_platform_is_refused() {
     install(&world, &[tagged("py2.py3-none-any")]).success();
 }
 
-/// A python whose pip, whatever it is given, installs `PIP` 1.0 as pip does; and which compiles nothing.
+/// A python whose pip, whatever it is given, installs `PIP` 1.0 as pip does, and which compiles in its own way.
 fn python_with_pip() -> PackageBuilder {
     const PYTHON: &str = r#"#!/bin/sh
+if [ "$2" = -S ]; then
+    echo cpython-311
+    while read -r time path; do
+        text="${10}: $time $path"
+        printf '%s\n%s' "${#text}" "$text"
+    done
+    exit
+fi
 [ "$5" = install ] || [ "$4" = install ] || exit 3
 for last; do :; done
 case "$last" in *broken*) echo "no such back end"; exit 1;; esac
@@ -513,10 +531,18 @@ fn sources_are_built_by_the_environments_own_pip() {
     --- stderr
     Installing 2 packages into `[TEMP]/prefix`
     Building `built` with the environment's pip
-    Linked 2 packages in `[TEMP]/prefix`: 2 files, [SIZE], in [TIME].
+    Linked 2 packages in `[TEMP]/prefix`: 3 files, [SIZE], in [TIME].
     ");
     assert_eq!(text(&world, &format!("{SITE}/built.py")), "built-1.0.tar.gz\n", "it is given the checked archive");
+    let modified = fs_err::metadata(prefix(&world).join(SITE).join("built.py")).unwrap().mtime();
+    let code = text(&world, &format!("{SITE}/__pycache__/built.cpython-311.pyc"));
+    assert_eq!(code, format!("timestamp: {modified} {SITE}/built.py"));
+    assert!(
+        text(&world, &format!("{SITE}/built-1.0.dist-info/RECORD")).contains("\n__pycache__/built.cpython-311.pyc,,\n")
+    );
     assert_snapshot!(site(&world), @"
+    lib/python3.11/site-packages/__pycache__
+    lib/python3.11/site-packages/__pycache__/built.cpython-311.pyc
     lib/python3.11/site-packages/built-1.0.dist-info
     lib/python3.11/site-packages/built-1.0.dist-info/METADATA
     lib/python3.11/site-packages/built-1.0.dist-info/RECORD

@@ -70,7 +70,7 @@ impl<'a> Drawing<'a> {
         } else {
             label.push_str(&sized(node.size, self.weights[package]));
         }
-        if !is_repeated && !node.is_known && node.kind == Kind::Conda {
+        if !is_repeated && !node.is_known {
             label.push_str(" needs what is not known");
         }
         let root = self.graph.roots.iter().find(|root| root.package == package);

@@ -16,13 +16,18 @@ use mlconda::{
     lock::Lock,
     network::Client,
     progress::{Event, Progress},
-    repodata::{self, Access, Repodata, RepodataError, RepodataOptions},
+    repodata::{self, Access, Repodata, RepodataOptions},
     solve::{
         self, ChannelPriority, Cutoff, Effort, Pip, Previous, Renew, SolveError, SolveOptions, UnknownPackage, Why,
     },
 };
 
-use crate::{progress::Display, report::CliError, settings::Context, words::list};
+use crate::{
+    progress::Display,
+    report::{self, CliError},
+    settings::Context,
+    words::list,
+};
 
 /// What decides on a lock besides the file
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -213,9 +218,10 @@ pub(crate) fn lock(
         let told = Once { progress: &progress, told: Mutex::default() };
         let mut loaded = Vec::with_capacity(targets.len());
         for (environment, host) in &targets {
-            loaded.push(repodata::load(&client, environment, host, &options, &told).await?);
+            let repodata = repodata::load(&client, environment, host, &options, &told).await;
+            loaded.push(repodata.map_err(|error| report::at_its_line(error, environment))?);
         }
-        Ok::<_, RepodataError>(loaded)
+        Ok::<_, CliError>(loaded)
     };
     let loaded = context.block_on_or_signal(loading)??;
     let (progress, targets, overrides) = (&progress, &targets, overrides.as_slice());

@@ -3,6 +3,7 @@
 use std::{error::Error, io::ErrorKind, process::ExitCode};
 
 use mlconda::{
+    environment::Environment,
     install::InstallError,
     lock::LockError,
     pip::PipError,
@@ -160,16 +161,40 @@ fn pip_hint(error: &PipError) -> Option<String> {
         PipError::NoInterpreter => "install a python, or add a channel that has `uv` and `python` for this machine",
         PipError::OldUv { .. } => "name a newer one with `MLCONDA_UV`; without any, mlconda takes uv from the channels",
         PipError::Tools(error) => return hint(error),
+        PipError::Unsolvable { message, .. } if message.contains("404 Not Found") => {
+            "correct the URL: its server has no such file"
+        }
+        PipError::Unsolvable { message, .. } if ["401 Un", "403 Forb"].iter().any(|code| message.contains(code)) => {
+            "the index wants a login: in its URL, as `https://${USER}:${PASSWORD}@host/simple`, or in `~/.netrc`"
+        }
+        PipError::Unsolvable { message, .. } if message.contains("Git operation failed") => {
+            "check the URL, the branch or tag, the network, and whether git has a login for it"
+        }
         PipError::Unsolvable { message, .. } if message.contains("Failed to fetch") || message.contains("Connect") => {
             "check the network, the index (`PIP_INDEX_URL`, `pip.conf`, `--index-url` in the list), `HTTPS_PROXY` and \
              `NO_PROXY`; `--offline` uses what is cached"
         }
+        PipError::Unsolvable { message, lines, .. } if names_unknown_project(message, lines) => {
+            "correct the name: a project is not always called as the module that is imported, nor as conda's package; what only conda has, belongs above `pip:`"
+        }
+        PipError::Python { .. } => {
+            "ask for CPython: `- python=3.12=*_cpython`, or move what pip is to install up to the conda dependencies"
+        }
+        PipError::Platform { .. } => "move what pip is to install up to the conda dependencies",
         PipError::Unfit { why, .. } if why.contains("hash") => {
             "if the index has replaced the file and that is as it should be, correct the hash; else somebody has changed it"
         }
         _ => return None,
     };
     Some(hint.to_owned())
+}
+
+/// Whether a line asks for a project that is not there itself, and not something else that needs it.
+fn names_unknown_project(message: &str, lines: &str) -> bool {
+    let before: Vec<&str> = message.split(" was not found in the").collect();
+    let names = before.iter().rev().skip(1).filter_map(|text| text.rsplit(' ').next());
+    let mut names = names.map(|name| format!("asked for: `{}", name.trim()));
+    names.any(|start| lines.to_lowercase().replace(['_', '.'], "-").contains(&start))
 }
 
 fn install_hint(error: &InstallError) -> Option<String> {
@@ -184,8 +209,8 @@ fn install_hint(error: &InstallError) -> Option<String> {
             "the prefix is as it was. A channel may have removed the package: then lock anew"
         }
         InstallError::Digest { .. } => {
-            "nothing of it was used. If the channel has replaced the package and that is as it should be, lock anew; \
-             else somebody between you and the channel has changed it"
+            "nothing of it was used. If its server has replaced the package and that is as it should be, lock anew; \
+             else somebody between you and the server has changed it"
         }
         InstallError::Damaged { .. } => "install once without `--offline`: then it is fetched again",
         InstallError::Package { .. } => "the prefix is as it was. The package is at fault: tell its maintainers",
@@ -230,6 +255,26 @@ fn io_hint(error: &std::io::Error) -> Option<String> {
     Some(hint.to_owned())
 }
 
+/// The error with the line of the environment that it comes from: that of the channel.
+pub(crate) fn at_its_line(error: RepodataError, environment: &Environment) -> CliError {
+    let channel = match &error {
+        RepodataError::NoSuchChannel { channel, .. } => channel,
+        RepodataError::Denied { subdir, .. }
+        | RepodataError::Unreachable { subdir, .. }
+        | RepodataError::Broken { subdir, .. } => {
+            let end = subdir.trim_end_matches('/').rfind('/').map_or(0, |slash| slash + 1);
+            &subdir[..end]
+        }
+        _ => return error.into(),
+    };
+    match (environment.channel_line(channel), repodata_hint(&error)) {
+        (Some(line), Some(help)) => {
+            CliError::World { message: line.diagnostic(error.to_string(), help).to_string(), hint: None }
+        }
+        _ => error.into(),
+    }
+}
+
 fn repodata_hint(error: &RepodataError) -> Option<String> {
     let hint = match error {
         RepodataError::NoChannels(_) => "name one under `channels:`, or with `-c conda-forge`",
@@ -264,9 +309,6 @@ fn repodata_hint(error: &RepodataError) -> Option<String> {
 
 fn solve_hint(error: &SolveError) -> Option<String> {
     match error {
-        SolveError::Unknown { .. } => {
-            Some("check the spelling, and whether the channel that has it is under `channels:`".to_owned())
-        }
         SolveError::Unsolvable { virtual_packages, platform, .. } => {
             let lines: Vec<String> =
                 virtual_packages.iter().filter_map(|demand| demand_hint(demand, platform.as_str())).collect();

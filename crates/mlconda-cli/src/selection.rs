@@ -56,9 +56,18 @@ pub(crate) fn read(file: &Path, context: &Context) -> Result<LockFile, CliError>
 pub(crate) fn is_environment(file: &Path, context: &Context) -> bool {
     let named = file.extension().is_some_and(|kind| kind == "yml" || kind == "yaml");
     let path = context.settings.absolute(file);
-    named
-        && !path.is_dir()
-        && !fs_err::read(path).is_ok_and(|bytes| kind_of(&String::from_utf8_lossy(&bytes)).is_some())
+    named && !path.is_dir() && kind_of_file(&path).is_none()
+}
+
+/// No lock is larger than this, in bytes.
+const LARGEST: u64 = 1 << 30;
+
+/// What kind of lock a file is, if it is one. A pipe is not looked into: what is read out of it is gone for whoever means to
+/// read it.
+pub(crate) fn kind_of_file(path: &Path) -> Option<LockKind> {
+    let file = fs_err::metadata(path).ok().filter(|metadata| metadata.is_file() && metadata.len() <= LARGEST);
+    let bytes = file.and_then(|_| fs_err::read(path).ok())?;
+    kind_of(&String::from_utf8_lossy(&bytes))
 }
 
 /// conda-lock installs some categories unasked; whoever is used to that should hear that they were not chosen.

@@ -8,12 +8,12 @@ use std::{
 use mlconda::{
     PrefixRecord, Subdir,
     environment::Environment,
-    export::{Detail, asked_for, export},
+    export::asked_for,
     graph::Graph,
-    lock::{Lock, SourcePackages},
+    lock::{Lock, LockedPip, SourcePackages},
     network::Client,
     prefix::Prefix,
-    records::{self, Missing, Sources},
+    records::{self, Missing, Sources, Wanted},
     repodata::{Access, RepodataOptions},
 };
 
@@ -53,7 +53,12 @@ pub(crate) struct View {
 
 impl View {
     /// Reads what was typed: a lock's file, or a prefix; else the `env.lock` that is here, else an environment.
-    pub(crate) fn read(typed: Option<&Path>, args: &ViewArgs, context: &Context) -> Result<Self, CliError> {
+    pub(crate) fn read(
+        typed: Option<&Path>,
+        args: &ViewArgs,
+        wanted: Wanted,
+        context: &Context,
+    ) -> Result<Self, CliError> {
         let settings = &context.settings;
         let path = match typed {
             Some(path) => settings.absolute(path),
@@ -72,16 +77,19 @@ impl View {
         let chosen = args.selection.selection(platform, SourcePackages::LeaveOut);
         let mut lock = file.select(&chosen)?;
         selection::tell_of_categories(&file, &chosen, context);
-        let mut records = None;
+        let (mut records, mut opened) = (None, None);
         if path.is_dir() {
             let root = if path.ends_with("conda-meta") { path.parent().unwrap_or(&path) } else { &path };
             let prefix = Prefix::open(root)?;
-            let read = prefix.records()?;
+            let mut read = prefix.records()?;
             lock.specs = asked_for(&prefix, &read)?;
-            warn_of_pip(&prefix, &lock, context)?;
+            read.extend(prefix.distributions()?);
+            warn_of_strangers(&prefix, read.clone(), context)?;
             records = Some(read);
+            opened = Some(prefix);
         }
-        warn(&complete(&mut lock, if args.offline { Access::Offline } else { Access::Online }, context)?, context);
+        let access = if args.offline { Access::Offline } else { Access::Online };
+        warn(&complete(&mut lock, opened, wanted, access, context)?, context);
         Ok(Self { place: path, lock, records })
     }
 
@@ -147,21 +155,31 @@ impl View {
     }
 }
 
-/// What pip has installed stands in no record; whoever reads a bill of materials should know.
-fn warn_of_pip(prefix: &Prefix, lock: &Lock, context: &Context) -> Result<(), CliError> {
-    let installed = export(prefix, Detail::Versions)?.pip;
-    if installed.len() > lock.pip.len() {
-        let packages = count(installed.len(), "package");
-        context
-            .ui
-            .warn(&format!("pip has installed {packages} besides, of which no record tells: {}", list(&installed)));
+/// What somebody has installed with pip stands in no record; whoever reads a bill of materials should know.
+fn warn_of_strangers(prefix: &Prefix, mut records: Vec<PrefixRecord>, context: &Context) -> Result<(), CliError> {
+    let strangers = prefix.strangers(&mut records)?;
+    if !strangers.is_empty() {
+        let names: Vec<String> = strangers.iter().map(|each| format!("{}=={}", each.name, each.version)).collect();
+        let packages = count(names.len(), "package");
+        context.ui.warn(&format!("pip has installed {packages} besides, of which no record tells: {}", list(&names)));
     }
     Ok(())
 }
 
-/// Gets the records of packages that a lock has none of; which are not to be had, and why.
-pub(crate) fn complete(lock: &mut Lock, access: Access, context: &Context) -> Result<Missing, CliError> {
-    if lock.packages.iter().all(|package| package.record.is_some()) {
+/// Gets the records of packages that a lock has none of, from this prefix or that of the lock's name, if nobody else has
+/// them; which are not to be had, and why.
+pub(crate) fn complete(
+    lock: &mut Lock,
+    prefix: Option<Prefix>,
+    wanted: Wanted,
+    access: Access,
+    context: &Context,
+) -> Result<Missing, CliError> {
+    let is_whole = lock.packages.iter().all(|package| package.record.is_some());
+    let is_known = |package: &LockedPip| {
+        package.requires.is_some() && (wanted == Wanted::Dependencies || package.licence.is_some())
+    };
+    if is_whole && lock.pip.iter().all(is_known) {
         return Ok(Missing::default());
     }
     let settings = &context.settings;
@@ -170,8 +188,9 @@ pub(crate) fn complete(lock: &mut Lock, access: Access, context: &Context) -> Re
     let named = lock.name.as_deref().map(|name| settings.named_prefix(name));
     let sources = Sources {
         repodata: RepodataOptions { cache_directory, access, now: SystemTime::now() },
-        prefix: named.and_then(|path| Prefix::open(path).ok()),
+        prefix: prefix.or_else(|| named.and_then(|path| Prefix::open(path).ok())),
         package_cache: settings.package_cache(),
+        wanted,
     };
     let client = Client::new(&settings.network_options()?)?;
     let display = Display::new(&context.ui);

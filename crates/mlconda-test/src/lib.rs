@@ -37,6 +37,11 @@ pub fn sha256_hex(bytes: impl AsRef<[u8]>) -> String {
     hex::encode(rattler_digest::compute_bytes_digest::<rattler_digest::Sha256>(bytes))
 }
 
+/// The SHA-512 of bytes, in hexadecimal: what lists of pip may have.
+pub fn sha512_hex(bytes: impl AsRef<[u8]>) -> String {
+    hex::encode(rattler_digest::compute_bytes_digest::<sha2::Sha512>(bytes))
+}
+
 /// The MD5 of bytes, in hexadecimal: what old locks have.
 pub fn md5_hex(bytes: impl AsRef<[u8]>) -> String {
     hex::encode(rattler_digest::compute_bytes_digest::<rattler_digest::Md5>(bytes))

@@ -7,6 +7,7 @@ pub(crate) mod diagnostic;
 mod error;
 mod merge;
 mod reader;
+mod remedy;
 mod selector;
 mod spec;
 mod suspicion;
@@ -17,6 +18,7 @@ mod tests;
 
 use std::{
     fmt::{self, Display, Formatter, Write},
+    io::{self, Read},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -25,9 +27,19 @@ use indexmap::IndexMap;
 use rattler_conda_types::{Channel, MatchSpec, Subdir};
 use rattler_digest::{Sha256, compute_bytes_digest};
 
-pub(crate) use self::suspicion::WELL_KNOWN_CHANNELS;
-pub use self::{diagnostic::Diagnostic, error::EnvironmentError, selector::Selector};
-use crate::pip::{self, PipFile};
+pub use self::{
+    diagnostic::{Diagnostic, Excerpt},
+    error::EnvironmentError,
+    selector::Selector,
+};
+pub(crate) use self::{
+    spec::is_within_reason,
+    suspicion::{WELL_KNOWN_CHANNELS, home},
+};
+use crate::{
+    network,
+    pip::{self, PipFile},
+};
 
 /// A place in a file: line and column, both from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,6 +61,8 @@ pub struct Requirement {
     pub file: Arc<Path>,
     /// Where it stands.
     pub location: Location,
+    /// The line, for messages.
+    pub excerpt: Excerpt,
     /// For which platforms it counts; `None` for all.
     pub selector: Option<Selector>,
 }
@@ -146,6 +160,8 @@ pub struct Environment {
     /// Where `channels:` stands, if anything stands there: a merged environment takes no channels from a file that
     /// names none.
     channels_key: Option<Box<Diagnostic>>,
+    /// Where channels stand, by their URLs without secrets.
+    channel_lines: IndexMap<String, Excerpt>,
     /// Where `name`, `channels`, `platforms` and each `variables.NAME` stand.
     places: IndexMap<String, Place>,
 }
@@ -159,13 +175,32 @@ pub fn is_name(name: &str) -> bool {
     !(name.contains(['/', '\\', ' ', ':', '#']) || name.contains(char::is_control) || matches!(name, "" | "." | ".."))
 }
 
+/// No file that somebody has written is larger than this, in bytes; one that has no end would fill the memory.
+const LARGEST: u64 = 16 << 20;
+
+/// A file's bytes.
+fn bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs_err::File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST {
+        let message = format!("it is larger than {} MiB", LARGEST >> 20);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    Ok(bytes)
+}
+
 impl Environment {
     /// Reads a file in UTF-8 or UTF-16.
     ///
     /// # Errors
     /// If the file cannot be read, or does not say what an environment is.
     pub fn read(path: &Path, options: &ReadOptions) -> Result<Self, EnvironmentError> {
-        let bytes = fs_err::read(path)?;
+        let bytes = bounded(path).map_err(|error| match error.kind() {
+            io::ErrorKind::FileTooLarge => {
+                io::Error::new(error.kind(), format!("cannot read `{}`: {error}", path.display()))
+            }
+            _ => error,
+        })?;
         let mut environment = Self::parse(&decode::decode(&bytes, path)?, path, options)?;
         environment.read_pip_files(&options.variables)?;
         Ok(environment)
@@ -175,8 +210,14 @@ impl Environment {
     fn read_pip_files(&mut self, variables: &[(String, String)]) -> Result<(), EnvironmentError> {
         let mut files: Vec<PipFile> = Vec::new();
         let mut read = |path: &Path| {
-            let text = decode::decode(&fs_err::read(path)?, path)
-                .map_err(|_| std::io::Error::new(std::io::ErrorKind::InvalidData, "it is no text"))?;
+            // A pipe could keep the reader waiting for ever.
+            let metadata = fs_err::metadata(path)?;
+            if !metadata.is_file() {
+                let what = if metadata.is_dir() { "it is a directory" } else { "it is no regular file" };
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+            }
+            let text = decode::decode(&bounded(path)?, path)
+                .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no text in UTF-8"))?;
             if !files.iter().any(|file| file.path == path) {
                 files.push(PipFile { path: path.to_owned(), text: text.clone() });
             }
@@ -262,6 +303,16 @@ impl Environment {
             *spec = MatchSpec { name: spec.name.clone(), channel: spec.channel.clone(), ..MatchSpec::default() };
         }
         environment
+    }
+
+    /// The line that names a channel, by its URL without secrets.
+    pub fn channel_line(&self, url: &str) -> Option<&Excerpt> {
+        let of_spec = |requirement: &&Requirement| {
+            let channel = requirement.spec.channel.as_deref();
+            channel.is_some_and(|channel| network::redact(channel.base_url.as_ref()) == url)
+        };
+        let spec = || self.requirements.iter().find(of_spec).map(|requirement| &requirement.excerpt);
+        self.channel_lines.get(url).or_else(spec)
     }
 
     /// Where a key stands: `name`, `channels`, `platforms`, or `variables.NAME`.

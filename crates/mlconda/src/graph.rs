@@ -21,6 +21,11 @@ use rattler_conda_types::PrefixRecord;
 use crate::{
     environment::Environment,
     lock::{Lock, LockedPackage, LockedPip, dependency_name, normalize},
+    pip::{
+        names::provided,
+        needed::{Requirement, needed},
+    },
+    prefix::distributions::is_distribution,
 };
 
 /// Packages and what they need of each other.
@@ -129,17 +134,16 @@ impl Graph {
     pub fn new(lock: &Lock) -> Self {
         let conda = lock.packages.iter().map(node);
         let mut packages: Vec<Node> = conda.chain(lock.pip.iter().map(pip_node)).collect();
-        let names = Names::new(&packages);
+        let names = Names::new(&packages).knowing(lock);
         for (place, package) in lock.packages.iter().enumerate() {
             let depends = package.record.iter().flat_map(|record| &record.depends);
             packages[place].needs = names.needs(place, depends.map(|spec| (names.conda(spec), spec.as_str())));
         }
-        for (place, package) in
-            lock.pip.iter().enumerate().map(|(place, package)| (place + lock.packages.len(), package))
-        {
+        for (place, (package, requirements)) in lock.pip.iter().zip(needed(lock)).enumerate() {
+            let place = place + lock.packages.len();
             let python = package.requires_python.as_deref().unwrap_or_default();
             let python = format!("python {python}").trim_end().to_owned();
-            let requires = package.requires.iter().map(|text| (names.requirement(text), text.as_str()));
+            let requires = requirements.iter().map(|each| (names.project(&each.name), each.text));
             packages[place].needs = names.needs(place, requires.chain([(names.conda("python"), python.as_str())]));
         }
         let conda = lock.specs.iter().map(|spec| (names.conda(spec), spec));
@@ -188,12 +192,13 @@ impl Graph {
     pub fn sized_by(mut self, records: &[PrefixRecord]) -> Self {
         let size =
             |record: &PrefixRecord| record.paths_data.paths.iter().map(|path| path.size_in_bytes.unwrap_or(0)).sum();
-        let sizes: HashMap<&str, u64> = records
-            .iter()
-            .map(|record| (record.repodata_record.package_record.name.as_normalized(), size(record)))
-            .collect();
-        for package in self.packages.iter_mut().filter(|package| package.kind == Kind::Conda) {
-            package.size = sizes.get(package.name.as_str()).copied();
+        let key = |record: &PrefixRecord| {
+            let package = &record.repodata_record.package_record;
+            (is_distribution(package), package.name.as_normalized().to_owned())
+        };
+        let sizes: HashMap<(bool, String), u64> = records.iter().map(|record| (key(record), size(record))).collect();
+        for package in &mut self.packages {
+            package.size = sizes.get(&(package.kind == Kind::Pip, package.name.clone())).copied();
         }
         self
     }
@@ -253,7 +258,7 @@ fn pip_node(package: &LockedPip) -> Node {
         kind: Kind::Pip,
         size,
         needs: Vec::new(),
-        is_known: !package.requires.is_empty() || package.requires_python.is_some(),
+        is_known: package.requires.is_some(),
     }
 }
 
@@ -261,6 +266,8 @@ fn pip_node(package: &LockedPip) -> Node {
 struct Names {
     conda: HashMap<String, usize>,
     pip: HashMap<String, usize>,
+    /// Packages of channels by the projects that they are; where no record tells, they are mostly named alike.
+    projects: HashMap<String, usize>,
 }
 
 impl Names {
@@ -269,7 +276,17 @@ impl Names {
             let places = packages.iter().enumerate().filter(|(_, package)| package.kind == kind);
             places.map(|(place, package)| (name(&package.name), place)).collect()
         };
-        Self { conda: of(Kind::Conda, str::to_owned), pip: of(Kind::Pip, normalize) }
+        let (conda, pip) = (of(Kind::Conda, str::to_owned), of(Kind::Pip, normalize));
+        Self { conda, pip, projects: of(Kind::Conda, normalize) }
+    }
+
+    /// With what the records of a lock tell.
+    fn knowing(mut self, lock: &Lock) -> Self {
+        self.projects.retain(|_, place| lock.packages.get(*place).is_some_and(|package| package.record.is_none()));
+        for (name, provided) in provided(&lock.packages) {
+            self.projects.extend(self.conda.get(&provided.package).map(|place| (name, *place)));
+        }
+        self
     }
 
     /// The package that a match spec is about. What holds under a condition only is the solver's business.
@@ -278,14 +295,14 @@ impl Names {
         self.conda.get(&dependency_name(bare).to_lowercase()).copied().filter(|_| !spec.contains("; if "))
     }
 
-    /// The package that a requirement of pip is about: pip's own, else one of a channel, which are mostly named alike.
-    /// What belongs to an extra may not have been asked for.
+    /// The package that a requirement of pip is about.
     fn requirement(&self, text: &str) -> Option<usize> {
-        let (requirement, marker) = text.split_once(';').unwrap_or((text, ""));
-        let end = requirement.find(|each: char| !(each.is_ascii_alphanumeric() || "-_.".contains(each)));
-        let name = normalize(requirement[..end.unwrap_or(requirement.len())].trim());
-        let package = self.pip.get(&name).or_else(|| self.conda.get(&name)).copied();
-        package.filter(|_| !marker.contains("extra") && !name.is_empty())
+        self.project(&Requirement::read(text)?.name)
+    }
+
+    /// The package that a project of PyPI is: pip's own, else one of a channel.
+    fn project(&self, name: &str) -> Option<usize> {
+        self.pip.get(name).or_else(|| self.projects.get(name)).copied()
     }
 
     /// What a package needs, each once, sorted by name; not itself.
@@ -299,7 +316,7 @@ impl Names {
                 None => needs.push(Need { package, spec: spec.to_owned() }),
             }
         }
-        crate::sorting::sort_by(&mut needs, |one, other| one.spec.cmp(&other.spec));
+        crate::sorting::sort_by(&mut needs, |one, other| one.spec.to_lowercase().cmp(&other.spec.to_lowercase()));
         needs
     }
 }

@@ -32,7 +32,7 @@ use std::{
 
 use rattler_conda_types::{GenericVirtualPackage, MatchSpec, Matches, PackageRecord, ParseStrictness, PrefixRecord};
 
-pub(crate) use self::cache::cached_index;
+pub(crate) use self::cache::{cached_index, cached_metadata};
 pub use self::{
     bytecode::{Bytecode, Compiled},
     cache::CacheContents,
@@ -42,6 +42,7 @@ pub use self::{
 };
 use self::{site::Site, stage::Stage};
 use crate::{
+    environment,
     lock::dependency_name,
     network::Client,
     plan::Plan,
@@ -163,6 +164,15 @@ pub struct Report {
     pub compiled: Compiled,
     /// What post-link scripts left for the user to read, by package.
     pub messages: Vec<(String, String)>,
+}
+
+impl Report {
+    /// Counts in what was compiled.
+    fn count(&mut self, compiled: Compiled) {
+        self.files += compiled.modules;
+        self.bytes += compiled.bytes;
+        self.compiled.count(compiled);
+    }
 }
 
 /// What became of a prefix's variables and history.
@@ -445,7 +455,8 @@ pub async fn install(
             run_post_link(prefix, &new, told, &mut report, progress).await?;
         }
         if let Some(python) = python.filter(|_| !sources.is_empty()) {
-            pip::build(plan, prefix, &python, &sources, told, progress).await?;
+            let mode = options.bytecode;
+            report.count(pip::build(plan, prefix, &python, &sources, told, mode, progress).await?);
         }
         Ok(())
     };
@@ -536,7 +547,8 @@ fn unmet(plan: &Plan, finished: &[work::Finished], virtual_packages: &[GenericVi
     for package in finished {
         for need in &package.record.repodata_record.package_record.depends {
             let found = virtual_packages.iter().find(|found| found.name.as_normalized() == dependency_name(need));
-            let spec = MatchSpec::from_str(need, ParseStrictness::Lenient).ok();
+            let is_sound = environment::is_within_reason(need);
+            let spec = is_sound.then(|| MatchSpec::from_str(need, ParseStrictness::Lenient).ok()).flatten();
             if let (Some(found), Some(spec)) = (found, spec)
                 && !spec.matches(found)
             {

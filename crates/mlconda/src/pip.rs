@@ -9,7 +9,11 @@
 
 mod clash;
 pub(crate) mod grammar;
-mod names;
+mod hashes;
+mod marker;
+pub(crate) mod metadata;
+pub(crate) mod names;
+pub(crate) mod needed;
 mod pylock;
 pub(crate) mod requirements;
 mod stub;
@@ -118,16 +122,25 @@ pub enum PipError {
         lines: String,
     },
     /// The python is none that wheels are locked for.
-    #[error("packages of pip can be locked for CPython 3 only, and the environment has python {version} ({build})")]
+    #[error(
+        "packages of pip can be locked for CPython 3 only, and the environment has python {version} ({build}){lines}"
+    )]
     Python {
         /// Its version.
         version: String,
         /// Its build string.
         build: String,
+        /// The first lines, indented.
+        lines: String,
     },
     /// The resolver has no name for the platform.
-    #[error("packages of pip cannot be locked for {0}: the resolver, uv, does not know that platform")]
-    Platform(Subdir),
+    #[error("packages of pip cannot be locked for {platform}: the resolver, uv, does not know that platform{lines}")]
+    Platform {
+        /// The platform.
+        platform: Subdir,
+        /// The first lines, indented.
+        lines: String,
+    },
     /// There is no uv, and it cannot be brought in.
     #[error(
         "the `pip:` list is resolved by `uv`, which is not on this machine, nor in the environment's channels: {reason}"
@@ -225,17 +238,12 @@ pub async fn lock(
     };
     let (version, build) = (python.version.clone(), python.build.clone());
     let tags = Tags::new(host.platform, &host.virtual_packages, &version, &build);
-    let tags = tags.ok_or_else(|| PipError::Python { version: version.clone(), build })?;
+    let lines = || requirements.first_lines();
+    let tags = tags.ok_or_else(|| PipError::Python { version: version.clone(), build, lines: lines() })?;
     let provided = names::provided(&lock.packages);
     let conda = Conda { environment, lock, provided: &provided };
     conda.check(&requirements)?;
     progress.event(Event::PipStarted { requirements: requirements.entries.len() });
-    for entry in &requirements.entries {
-        if !entry.hashes.is_empty() && !entry.hashes.iter().any(|hash| hash.starts_with("sha256:")) {
-            let text = format!("{} has no sha256, and hashes of other kinds are not checked", entry.shown());
-            progress.event(Event::Warning(text));
-        }
-    }
     let indexes = options.indexes.with(&requirements.indexes);
     let task = Task {
         requirements: &requirements,
@@ -250,7 +258,9 @@ pub async fn lock(
     for package in &mut packages {
         log_in(package, &indexes);
     }
+    hashes::check(&requirements.entries, &mut packages, options).await?;
     measure(&mut packages, options).await;
+    packages.iter_mut().for_each(|package| remember(package, options.previous));
     progress.event(Event::PipFinished { packages: packages.len() });
     report(&packages, host.platform, progress);
     lock.pip = packages;
@@ -261,13 +271,8 @@ pub async fn lock(
 /// The names of the packages that are asked for: pip lists these apart from what they need. What is asked for by its place is
 /// known by it.
 fn requested(requirements: &Requirements, packages: &[LockedPip]) -> BTreeSet<String> {
-    let is_asked = |package: &LockedPip| {
-        let place = package.identity().map(String::from).unwrap_or_default();
-        requirements.entries.iter().filter(|entry| entry.role == Role::Asked).any(|entry| match &entry.name {
-            Some(name) => *name == package.name,
-            None => task::place_of(&entry.text) == task::place_of(&place),
-        })
-    };
+    let asked = || requirements.entries.iter().filter(|entry| entry.role == Role::Asked);
+    let is_asked = |package: &LockedPip| asked().any(|entry| hashes::is_about(entry, package));
     packages.iter().filter(|package| is_asked(package)).map(|package| package.name.clone()).collect()
 }
 
@@ -281,7 +286,9 @@ fn requirements(environment: &Environment) -> Result<Requirements, PipError> {
         EnvironmentError::several(mistakes.into_iter().map(Box::new).map(EnvironmentError::Pip).collect())
     };
     let requirements = requirements::collect(&environment.pip, &environment.expansions, &mut read).map_err(refused)?;
-    let missing = requirements.entries.iter().filter_map(|entry| {
+    let named = requirements.entries.iter().map(|entry| (entry, true));
+    let named = named.chain(requirements.looked_at.iter().map(|entry| (entry, false)));
+    let missing = named.filter_map(|(entry, is_installed)| {
         let path = entry.path.as_ref()?;
         let is_project = || ["pyproject.toml", "setup.py"].iter().any(|name| path.join(name).is_file());
         if !path.exists() {
@@ -291,7 +298,7 @@ fn requirements(environment: &Environment) -> Result<Requirements, PipError> {
         let message =
             || format!("`{}` is no project of python: it has no `pyproject.toml` and no `setup.py`", path.display());
         let help = "name the directory that has it; paths are relative to the file that names them";
-        (path.is_dir() && !is_project()).then(|| *entry.diagnostic(message(), help))
+        (is_installed && path.is_dir() && !is_project()).then(|| *entry.diagnostic(message(), help))
     });
     let missing: Vec<_> = missing.collect();
     if missing.is_empty() { Ok(requirements) } else { Err(refused(missing).into()) }
@@ -312,6 +319,22 @@ fn log_in(package: &mut LockedPip, indexes: &Indexes) {
         // Neither fails for a URL with a host.
         let _ = url.set_username(index.username());
         let _ = url.set_password(index.password());
+    }
+}
+
+/// What a lock of before knew of the same archive is known still: nobody need be asked for it again.
+fn remember(package: &mut LockedPip, previous: Previous<'_>) {
+    let hash = |package: &LockedPip| match &package.source {
+        PipSource::Archive { sha256, .. } => *sha256,
+        _ => None,
+    };
+    let mut known = previous.locks.iter().flat_map(|lock| &lock.pip).filter(|known| known.requires.is_some());
+    if let Some(known) =
+        known.find(|known| known.name == package.name && hash(known).is_some_and(|it| Some(it) == hash(package)))
+    {
+        package.requires.clone_from(&known.requires);
+        package.requires_python = known.requires_python.clone().or(package.requires_python.take());
+        package.licence.clone_from(&known.licence);
     }
 }
 

@@ -2,6 +2,8 @@
 
 pub(crate) mod distributions;
 
+pub use self::distributions::Stranger;
+
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;

@@ -3,6 +3,11 @@
 //! The channels are asked first: what they say may have been mended since the package was built, the solver went by it,
 //! and it is the same for everybody. Then come the prefix of that lock, and the package cache: what packages say of
 //! themselves, without a network. A lock of another format has its records, and nobody is asked for them.
+//!
+//! What a package of pip says of itself is the same wherever it is read, so what is nearest is asked first (module `python`).
+
+mod python;
+mod remote;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -20,24 +25,38 @@ use crate::{
 /// Where records may come from.
 #[derive(Clone, Debug)]
 pub struct Sources {
-    /// How the channels are asked.
+    /// How the channels are asked; whether the servers of packages of pip are.
     pub repodata: RepodataOptions,
     /// A prefix in which the lock may be installed; packages of it that are not the lock's do not count.
     pub prefix: Option<Prefix>,
     /// The directory of the package cache.
     pub package_cache: Option<PathBuf>,
+    /// What is looked for.
+    pub wanted: Wanted,
+}
+
+/// What is to be known of a lock's packages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wanted {
+    /// What they need.
+    #[default]
+    Dependencies,
+    /// Their licences, too: of packages of pip, no lock tells them, also where it tells what they need.
+    Licences,
 }
 
 /// What is still not known.
 #[derive(Debug, Default)]
 pub struct Missing {
-    /// The packages without a record, by file name, in the order of the lock.
+    /// The packages without a record, by file name, in the order of the lock; behind them those of pip whose metadata are
+    /// not to be had, by file name or by name.
     pub packages: Vec<String>,
     /// Why channels could not be asked.
     pub reasons: Vec<RepodataError>,
 }
 
-/// Completes a lock: gives a record to each package that has none, where there is one to be had.
+/// Completes a lock: gives a record to each package that has none, where there is one to be had, and to those of pip what
+/// their metadata say.
 ///
 /// It does not fail: a view of a lock is worth something without the records of a few packages. Where all records are
 /// there, nothing is read and nobody asked.
@@ -46,12 +65,12 @@ pub struct Missing {
 /// use std::{path::Path, time::SystemTime};
 ///
 /// use mlconda::{graph::Graph, lock::{Expansion, Lock}, network::{Client, NetworkOptions}};
-/// use mlconda::{records::{Sources, complete}, repodata::{Access, RepodataOptions}};
+/// use mlconda::{records::{Sources, Wanted, complete}, repodata::{Access, RepodataOptions}};
 ///
 /// async fn graph(lock: &Path, cache: &Path) -> Result<Graph, Box<dyn std::error::Error>> {
 ///     let mut lock = Lock::read(lock, &Expansion::default())?;
 ///     let options = RepodataOptions { cache_directory: cache.into(), access: Access::Online, now: SystemTime::now() };
-///     let sources = Sources { repodata: options, prefix: None, package_cache: None };
+///     let sources = Sources { repodata: options, prefix: None, package_cache: None, wanted: Wanted::Dependencies };
 ///     let missing = complete(&mut lock, &Client::new(&NetworkOptions::default())?, &sources, &()).await;
 ///     assert!(missing.packages.is_empty());
 ///     Ok(Graph::new(&lock))
@@ -73,9 +92,20 @@ pub struct Missing {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub async fn complete(lock: &mut Lock, client: &Client, sources: &Sources, progress: &dyn Progress) -> Missing {
+    let reasons = conda(lock, client, sources, progress).await;
+    python::complete(&mut lock.pip, client, sources).await;
+    let packages = lock.packages.iter().filter(|package| package.record.is_none());
+    let packages = packages.map(|package| package.file_name.clone());
+    let pip = lock.pip.iter().filter(|package| package.requires.is_none());
+    let pip = pip.map(|package| package.file_name().unwrap_or_else(|| package.name.clone()));
+    Missing { packages: packages.chain(pip).collect(), reasons }
+}
+
+/// Gives conda packages their records; why channels could not be asked.
+async fn conda(lock: &mut Lock, client: &Client, sources: &Sources, progress: &dyn Progress) -> Vec<RepodataError> {
     let open: Vec<usize> = (0..lock.packages.len()).filter(|place| lock.packages[*place].record.is_none()).collect();
     if open.is_empty() {
-        return Missing::default();
+        return Vec::new();
     }
     let packages: Vec<&LockedPackage> = open.iter().map(|place| &lock.packages[*place]).collect();
     let (found, reasons) = repodata::records_of(client, &packages, &sources.repodata, progress).await;
@@ -94,8 +124,7 @@ pub async fn complete(lock: &mut Lock, client: &Client, sources: &Sources, progr
         };
         package.record = record.or_else(elsewhere);
     }
-    let packages = lock.packages.iter().filter(|package| package.record.is_none());
-    Missing { packages: packages.map(|package| package.file_name.clone()).collect(), reasons }
+    reasons
 }
 
 /// Whether a record of a prefix is that of a package: the same archive, or, where no hash can be compared, the same build.

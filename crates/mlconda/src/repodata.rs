@@ -9,6 +9,7 @@
 //! Records come in an order of their own, whichever answer came first: a solve must not depend on it.
 
 mod archive;
+mod asked;
 mod cache;
 mod fetch;
 mod index;
@@ -31,6 +32,7 @@ use crate::{
     network::{self, Client},
     progress::{Event, Progress},
 };
+pub(crate) use asked::{Asked, Span, TextId, Texts};
 pub(crate) use single::records_of;
 
 use cache::{ShardStore, Store};
@@ -69,6 +71,10 @@ pub struct Repodata {
     pub(crate) subdirs: Vec<Vec<Arc<RepoDataRecord>>>,
     /// By list, where each run of records ends that have one name and one channel.
     ends: Vec<Vec<usize>>,
+    /// By list, what the records ask for.
+    asked: Vec<Asked>,
+    /// What records ask for, each text once.
+    pub(crate) texts: Texts,
     /// The names of all packages, of those too that no record was loaded of.
     pub(crate) names: Names,
     /// The names of which only the records were loaded that the environment's own specs allow.
@@ -82,7 +88,9 @@ impl Repodata {
             subdirs.into_iter().map(|records| sorted(records.into_iter().map(Arc::new).collect())).collect();
         let own = subdirs.iter().flatten().map(|record| name(record).to_owned()).collect();
         let ends = subdirs.iter().map(|records| ends(records)).collect();
-        Self { subdirs, ends, names: Names { own, sources: Arc::default() }, partial: BTreeSet::new() }
+        let mut texts = Texts::default();
+        let asked = subdirs.iter().map(|records| texts.asked(records.iter().map(AsRef::as_ref))).collect();
+        Self { subdirs, ends, asked, texts, names: Names { own, sources: Arc::default() }, partial: BTreeSet::new() }
     }
 
     /// How many records there are to choose from.
@@ -95,11 +103,13 @@ impl Repodata {
         self.names.contains(name)
     }
 
-    /// The records, channel by channel, in runs of one name and one channel.
-    pub(crate) fn runs(&self) -> impl Iterator<Item = &[Arc<RepoDataRecord>]> {
-        self.subdirs.iter().zip(&self.ends).flat_map(|(records, ends)| {
+    /// The records, channel by channel, in runs of one name and one channel, each run with what its records ask for.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = (&[Arc<RepoDataRecord>], &[Span], &[TextId])> {
+        self.subdirs.iter().zip(&self.ends).zip(&self.asked).flat_map(|((records, ends), asked)| {
             let starts = std::iter::once(0).chain(ends.iter().copied());
-            starts.zip(ends).map(|(start, end)| &records[start..*end])
+            starts
+                .zip(ends)
+                .map(|(start, end)| (&records[start..*end], &asked.spans[start..*end], asked.list.as_slice()))
         })
     }
 
@@ -238,7 +248,7 @@ pub async fn load(
         names.own.insert(name(archive).to_owned());
         specs.extend(walk::dependencies(archive));
     }
-    let found = walk::walk(&client.http, &names.sources, specs).await?;
+    let walk::Walked { found, mut texts } = walk::walk(&client.http, &names.sources, specs).await?;
     for (subdir, found) in urls.into_iter().zip(&found) {
         if let Some((file, reason)) = &found.left_out.first {
             progress.event(Event::Warning(left_out(&subdir, found.left_out.count, file, reason)));
@@ -247,15 +257,19 @@ pub async fn load(
     }
     // First, for no channel may hide them.
     let archives = Some(archives).filter(|archives| !archives.is_empty());
-    let archives = archives.map(|archives| (ends(&archives), archives));
-    let found = found.into_iter().map(|found| (found.ends, found.records));
-    let (ends, subdirs) = archives.into_iter().chain(found).unzip();
-    Ok(Repodata {
-        subdirs,
-        ends,
-        names,
-        partial,
-    })
+    let archives = archives.map(|archives| walk::Found {
+        ends: ends(&archives),
+        asked: texts.asked(archives.iter().map(AsRef::as_ref)),
+        records: archives,
+        ..walk::Found::default()
+    });
+    let mut repodata = Repodata { names, partial, texts, ..Repodata::default() };
+    for found in archives.into_iter().chain(found) {
+        repodata.subdirs.push(found.records);
+        repodata.ends.push(found.ends);
+        repodata.asked.push(found.asked);
+    }
+    Ok(repodata)
 }
 
 /// The names of which these specs do not load every record.

@@ -140,7 +140,7 @@ fn pip(package: &LockedPip) -> Component<'_> {
         name: &package.name,
         version: package.version.as_deref(),
         purl: purl::pypi(package),
-        licence: None,
+        licence: package.licence.as_deref().and_then(Licence::read),
         sha256,
         md5: None,
         url,

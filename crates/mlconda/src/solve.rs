@@ -23,10 +23,7 @@ mod versions;
 mod why;
 mod wording;
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::path::PathBuf;
 
 use rattler_conda_types::{RepoDataRecord, Subdir, Version};
 
@@ -37,10 +34,13 @@ use self::question::{Question, Refusal};
 pub use self::why::{Why, why};
 
 use crate::{
-    environment::{Environment, Location, Requirement},
+    environment::{Diagnostic, Environment, Location, Requirement},
     host::{Host, Override},
     repodata::Repodata,
 };
+
+/// How many packages that no channel has are told of.
+const MOST_UNKNOWN: usize = 20;
 
 /// The chosen records, in no particular order.
 #[derive(Clone, Debug)]
@@ -69,12 +69,12 @@ impl Solution {
 #[non_exhaustive]
 pub enum SolveError {
     /// No channel has packages of these names.
-    #[error("{}", wording::unknown(*platform, packages))]
+    #[error("{}", wording::unknown(packages, *more))]
     Unknown {
-        /// The platform.
-        platform: Subdir,
         /// The packages, in the order of the file.
         packages: Vec<UnknownPackage>,
+        /// How many more there are.
+        more: usize,
     },
     /// A spec means something that cannot be solved for.
     #[error("{}:{}:{}: cannot solve for `{spec}`: {reason}", file.display(), location.line, location.column)]
@@ -108,12 +108,8 @@ pub enum SolveError {
 pub struct UnknownPackage {
     /// The name that was asked for.
     pub name: String,
-    /// The file that asks for it.
-    pub file: Arc<Path>,
-    /// Where.
-    pub location: Location,
-    /// Names that channels have and that may be meant, the nearest first.
-    pub near: Vec<String>,
+    /// The line that asks for it, and what may be meant.
+    pub diagnostic: Diagnostic,
 }
 
 /// A virtual package that a package wants, and the host does not have as wanted.
@@ -173,8 +169,9 @@ pub fn solve_for_oldest(
 
 /// Refuses what the solver would stumble over, and finds all misspelt names at once.
 fn check(environment: &Environment, repodata: &Repodata, host: &Host) -> Result<(), SolveError> {
-    let mut packages = Vec::new();
-    for Requirement { text, spec, file, location, .. } in &environment.requirements {
+    let (mut packages, mut more, mut names) = (Vec::new(), 0, None);
+    for requirement in &environment.requirements {
+        let Requirement { text, spec, file, location, .. } = requirement;
         let unsupported = |reason| SolveError::Unsupported {
             file: file.to_path_buf(),
             location: *location,
@@ -189,15 +186,23 @@ fn check(environment: &Environment, repodata: &Repodata, host: &Host) -> Result<
         {
             return Err(unsupported("its archive was not looked at"));
         }
-        if !name.starts_with("__") && !repodata.names.contains(name) {
-            let near = wording::near_names(name, &repodata.names.all());
-            packages.push(UnknownPackage { name: name.to_owned(), file: Arc::clone(file), location: *location, near });
+        if name.starts_with("__") || repodata.names.contains(name) {
+            continue;
         }
+        if packages.len() == MOST_UNKNOWN {
+            more += 1;
+            continue;
+        }
+        let message = format!("no channel has `{name}` for `{}`", host.platform);
+        let names = names.get_or_insert_with(|| repodata.names.all());
+        let help = wording::unknown_help(requirement, name, host.platform, names);
+        packages
+            .push(UnknownPackage { name: name.to_owned(), diagnostic: requirement.excerpt.diagnostic(message, help) });
     }
     if packages.is_empty() {
         return Ok(());
     }
-    Err(SolveError::Unknown { platform: host.platform, packages })
+    Err(SolveError::Unknown { packages, more })
 }
 
 fn unsolvable(refusal: Refusal, repodata: &Repodata, host: &Host) -> SolveError {

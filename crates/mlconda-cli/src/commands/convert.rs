@@ -4,6 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use mlconda::{
     lock::{LockError, LockFormat, LockKind, SourcePackages, Written},
+    records::Wanted,
     repodata::Access,
 };
 
@@ -69,7 +70,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     if args.to != LockFormat::Explicit {
         let access = if args.offline { Access::Offline } else { Access::Online };
         for part in &mut file.parts {
-            let missing = view::complete(&mut part.lock, access, context)?;
+            let missing = view::complete(&mut part.lock, None, Wanted::Dependencies, access, context)?;
             // What is missing is told with what else gets lost.
             missing.reasons.iter().for_each(|reason| context.ui.warn(&reason.to_string()));
         }

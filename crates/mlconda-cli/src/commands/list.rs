@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use mlconda::{PrefixRecord, RepoDataRecord, Subdir, lock::Lock};
+use mlconda::{PrefixRecord, RepoDataRecord, Subdir, lock::Lock, prefix::Stranger};
 use serde::Serialize;
 
 use crate::{
@@ -52,6 +52,21 @@ struct Package<'a> {
 }
 
 impl<'a> Package<'a> {
+    /// What no record knows: somebody has installed it with pip.
+    fn of_stranger(stranger: &'a Stranger) -> Self {
+        let Stranger { name, version } = stranger;
+        Self {
+            base_url: format!("https://conda.anaconda.org/{PYPI}"),
+            build_number: 0,
+            build_string: "pypi_0",
+            channel: PYPI.to_owned(),
+            dist_name: format!("{name}-{version}-pypi_0"),
+            name,
+            platform: PYPI,
+            version: version.clone(),
+        }
+    }
+
     fn new(record: &'a PrefixRecord) -> Self {
         let package = &record.repodata_record.package_record;
         let (name, version) = (package.name.as_normalized(), package.version.to_string());
@@ -74,16 +89,19 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let prefix = args.prefix.existing(&context.settings)?;
     let mut records = prefix.records()?;
     records.extend(prefix.distributions()?);
+    // An explicit lock has no words for what nobody knows the place of.
+    let mut strangers = if args.explicit { Vec::new() } else { prefix.strangers(&mut records)? };
     if let Some(filter) = &args.filter {
         records.retain(|record| record.repodata_record.package_record.name.as_normalized().contains(filter.as_str()));
+        strangers.retain(|stranger| stranger.name.contains(filter.as_str()));
     }
     if args.explicit {
         context.ui.data(explicit(records)?)?;
         return Ok(ExitCode::SUCCESS);
     }
-    records
-        .sort_by(|one, other| one.repodata_record.package_record.name.cmp(&other.repodata_record.package_record.name));
-    let packages: Vec<Package<'_>> = records.iter().map(Package::new).collect();
+    let strangers = strangers.iter().map(Package::of_stranger);
+    let mut packages: Vec<Package<'_>> = records.iter().map(Package::new).chain(strangers).collect();
+    packages.sort_by_key(|package| package.name);
     if args.json {
         context.ui.json(&packages)?;
     } else {

@@ -14,10 +14,7 @@ use std::{
 use mlconda::{
     Subdir,
     environment::Environment,
-    lock::{
-        Digest, DirectoryMode, Lock, LockError, LockFormat, LockedPackage, LockedPip, Origin, PipSource, Written,
-        kind_of,
-    },
+    lock::{Digest, DirectoryMode, Lock, LockError, LockFormat, LockedPackage, LockedPip, Origin, PipSource, Written},
     solve::Renew,
 };
 use serde_json::{Value, json};
@@ -26,6 +23,7 @@ use crate::{
     changes,
     locking::{self, Cache, Locked, LockingArgs},
     report::CliError,
+    selection,
     settings::Context,
     words::{bytes, count, path_text},
 };
@@ -118,8 +116,7 @@ pub(crate) fn run(mut args: Args, context: &Context) -> Result<ExitCode, CliErro
     let before = before::read(&args, &environment, &platforms, context)?;
     let locked = locking::lock(&environment, &platforms, &before, &args.locking, Cache::Make, context)?;
     let one_each = formats::is_one_each(args.format());
-    let locks: Vec<Lock> = if one_each { Vec::new() } else { locked.iter().map(|it| it.lock.clone()).collect() };
-    let of_all = if one_each { None } else { formats::write(&locks, &args, context)? };
+    let of_all = if one_each { None } else { formats::write(&locked, &args, context)? };
     let mut printed = Vec::new();
     let outputs = args.outputs(&platforms);
     for (index, (Locked { lock, why }, output)) in locked.iter().zip(&outputs).enumerate() {
@@ -189,10 +186,7 @@ fn write(lock: &Lock, output: &Path, context: &Context) -> Result<Written, CliEr
 fn input(args: &Args, context: &Context) -> Result<Vec<PathBuf>, CliError> {
     let typed: Vec<PathBuf> = args.inputs.iter().chain(&args.locking.files).cloned().collect();
     // The name tells nothing: the usual name of one kind of lock ends as that of an environment does.
-    let is_lock = |file: &&PathBuf| {
-        let text = fs_err::read(context.settings.absolute(file)).unwrap_or_default();
-        kind_of(&String::from_utf8_lossy(&text)).is_some()
-    };
+    let is_lock = |file: &&PathBuf| selection::kind_of_file(&context.settings.absolute(file)).is_some();
     if let Some(lock) = typed.iter().find(is_lock) {
         let name = lock.display();
         return Err(CliError::world(

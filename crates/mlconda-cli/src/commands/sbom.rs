@@ -2,7 +2,10 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use mlconda::sbom::{self, Subject};
+use mlconda::{
+    records::Wanted,
+    sbom::{self, Subject},
+};
 
 use crate::{
     report::CliError,
@@ -18,7 +21,7 @@ use crate::{
 /// serial number is made of the content.
 ///
 /// An @EXPLICIT lock does not say what its packages depend on, nor their licences: their channels are asked, then the
-/// environment of the lock's name and the package cache.
+/// environment of the lock's name and the package cache. Those of packages of pip stand in their metadata.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
@@ -50,7 +53,7 @@ Examples:
   mlconda sbom /opt/conda/envs/ml --format spdx -o ml.spdx.json";
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
-    let view = View::read(args.place.as_deref(), &args.view, context)?;
+    let view = View::read(args.place.as_deref(), &args.view, Wanted::Licences, context)?;
     let format = match args.format {
         Format::CycloneDx => sbom::Format::CycloneDx,
         Format::Spdx => sbom::Format::Spdx,

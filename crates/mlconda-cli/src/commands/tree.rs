@@ -2,7 +2,10 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use mlconda::graph::{Graph, Kind};
+use mlconda::{
+    graph::{Graph, Kind},
+    records::Wanted,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -22,7 +25,7 @@ use crate::{
 /// above already.
 ///
 /// An @EXPLICIT lock does not say what its packages depend on: their channels are asked for it, then the environment of
-/// the lock's name and the package cache.
+/// the lock's name and the package cache; of packages of pip, the metadata of their wheels.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
@@ -63,7 +66,7 @@ With --json, stdout is one object: `name`, `platform`, and `packages`, a list of
   asked    what asked for it, a list of objects: `spec`, `file`, `line`";
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
-    let view = View::read(args.place.as_deref(), &args.view, context)?;
+    let view = View::read(args.place.as_deref(), &args.view, Wanted::Dependencies, context)?;
     let graph = view.graph(&args.files, context)?;
     if args.json {
         context.ui.json(&to_json(&view, &graph))?;

@@ -2,7 +2,10 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use mlconda::graph::{Chain, Chains, Graph, Which};
+use mlconda::{
+    graph::{Chain, Chains, Graph, Which},
+    records::Wanted,
+};
 use serde_json::{Value, json};
 
 use super::tree::asked;
@@ -58,7 +61,7 @@ With --json, stdout is one object:
 const LIMIT: usize = 100;
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
-    let view = View::read(args.place.as_deref(), &args.view, context)?;
+    let view = View::read(args.place.as_deref(), &args.view, Wanted::Dependencies, context)?;
     let graph = view.graph(&args.files, context)?;
     let package = graph.find(&args.package).ok_or_else(|| unknown(&args.package, &graph, &view))?;
     let which = if args.all { Which::All { limit: LIMIT } } else { Which::Shortest };

@@ -139,6 +139,10 @@ impl<'a> Resolver<'a> {
             Some(name) if REPO_NAMES.contains(&name) => self.repo(name),
             // The parser's own message would show what the variables stand for: tokens, as a rule.
             _ => Channel::from_str(text, &self.config).map_err(|error| match error {
+                ParseChannelError::ParseUrlError(url::ParseError::IdnaError) => Refusal::new(
+                    format!("`{written}` is no channel: its host has letters in it beyond ASCII"),
+                    "write the host as DNS has it: `xn--…`",
+                ),
                 ParseChannelError::ParseUrlError(error) => invalid(error.to_string()),
                 ParseChannelError::ParseSubdirError(_) => invalid("what stands in brackets is no platform".into()),
                 _ => invalid("a name has no `:`, `\\` or brackets in it".into()),

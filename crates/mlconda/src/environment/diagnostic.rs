@@ -4,6 +4,7 @@
 use std::{
     fmt::{self, Display, Formatter},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use super::Location;
@@ -44,18 +45,30 @@ impl Display for Diagnostic {
         // The mark ends with the line: a value may go on for several lines, or be longer than what is shown of it.
         let room = line.chars().count().saturating_sub(indent.chars().count());
         let mark = "^".repeat(self.length.min(room).max(1));
-        writeln!(f, "{}:{number}:{column}: {}", self.file.display(), self.message)?;
+        writeln!(f, "{}:{number}:{column}: {}", self.file.display(), visible(&self.message))?;
         writeln!(f, "{margin} |")?;
         writeln!(f, "{number} | {line}")?;
         writeln!(f, "{margin} | {indent}{mark}")?;
-        write!(f, "{margin} = help: {}", self.help)
+        write!(f, "{margin} = help: {}", visible(&self.help))
     }
+}
+
+/// Whether a character does something to a terminal, or cannot be seen.
+pub(super) fn is_invisible(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
+}
+
+/// A text with what is not seen in it written out: what a file says must not reach the terminal as a command.
+fn visible(text: &str) -> String {
+    let escaped = |c: char| if is_invisible(c) { c.escape_unicode().to_string() } else { c.to_string() };
+    text.chars().map(escaped).collect()
 }
 
 /// The part of a line to show, and what to put in front of the mark. Tabs are kept in front of it, so that the mark
 /// stands where the terminal puts the text.
 fn excerpt(line: &str, column: usize) -> (String, String) {
-    let characters: Vec<char> = line.chars().map(|c| if c.is_control() && c != '\t' { ' ' } else { c }).collect();
+    let characters: Vec<char> = line.chars().map(|c| if is_invisible(c) && c != '\t' { ' ' } else { c }).collect();
     let before = column.saturating_sub(1).min(characters.len());
     if characters.len() <= WIDEST {
         let indent = characters[..before].iter().map(|&c| if c == '\t' { '\t' } else { ' ' }).collect();
@@ -74,6 +87,30 @@ fn excerpt(line: &str, column: usize) -> (String, String) {
         shown.push('…');
     }
     (shown, indent)
+}
+
+/// A place in a file with its line, for what is found wrong when the file is no longer at hand. Places on one line share
+/// its text: a file may be one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Excerpt {
+    pub(super) file: Arc<Path>,
+    pub(super) location: Location,
+    pub(super) length: usize,
+    pub(super) line: Arc<str>,
+}
+
+impl Excerpt {
+    /// A complaint about the place, and its remedy.
+    pub fn diagnostic(&self, message: impl Into<String>, help: impl Into<String>) -> Diagnostic {
+        Diagnostic {
+            file: self.file.to_path_buf(),
+            location: self.location,
+            length: self.length,
+            line: self.line.to_string(),
+            message: message.into(),
+            help: help.into(),
+        }
+    }
 }
 
 /// The text of a file with its name: what makes diagnostics.

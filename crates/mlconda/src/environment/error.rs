@@ -5,6 +5,9 @@ use super::Diagnostic;
 /// How many mistakes are shown. Whoever has more of them has one that they all come from.
 const SHOWN: usize = 20;
 
+/// How many mistakes of one file are kept. Each has its line with it, which may be the whole file.
+pub(super) const KEPT: usize = 100;
+
 /// An `environment.yml` that could not be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -39,6 +42,9 @@ pub enum EnvironmentError {
     /// More than one thing is wrong; at least two, in the order of their places.
     #[error("{}", joined(.0))]
     Several(Vec<EnvironmentError>),
+    /// So many more mistakes, of a file that has too many to keep them all; one of [`Self::Several`].
+    #[error("and {0} more")]
+    More(usize),
     /// A channel of the options is none: one of [`super::ReadOptions::extra_channels`], the alias or a default channel.
     #[error("the channel `{channel}` cannot be used: {message}\n  = help: {help}")]
     ExtraChannel {
@@ -82,7 +88,7 @@ impl EnvironmentError {
     /// The place in the file and the remedy, if the error has a place; of several errors, the first one's.
     pub fn diagnostic(&self) -> Option<&Diagnostic> {
         match self {
-            Self::Read(_) | Self::ExtraChannel { .. } | Self::Nothing => None,
+            Self::Read(_) | Self::ExtraChannel { .. } | Self::Nothing | Self::More(_) => None,
             Self::Several(errors) => errors.iter().find_map(Self::diagnostic),
             Self::Encoding(diagnostic)
             | Self::Syntax(diagnostic)
@@ -97,8 +103,10 @@ impl EnvironmentError {
 
 /// Several errors as one text, a blank line between them.
 fn joined(errors: &[EnvironmentError]) -> String {
-    let shown: Vec<String> = errors.iter().take(SHOWN).map(ToString::to_string).collect();
-    let more = errors.len().saturating_sub(SHOWN);
+    let (more, told): (Vec<_>, Vec<_>) = errors.iter().partition(|error| matches!(error, EnvironmentError::More(_)));
+    let shown: Vec<String> = told.iter().take(SHOWN).map(ToString::to_string).collect();
+    let counts = more.iter().map(|error| if let EnvironmentError::More(count) = error { *count } else { 0 });
+    let more = told.len().saturating_sub(SHOWN) + counts.sum::<usize>();
     let rest = if more == 0 { String::new() } else { format!("\n\nand {more} more") };
     shown.join("\n\n") + &rest
 }

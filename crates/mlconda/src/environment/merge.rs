@@ -122,6 +122,9 @@ fn absorb(merged: &mut Environment, other: Environment) {
             merged.places.insert(key, place);
         }
     }
+    for (channel, line) in other.channel_lines {
+        merged.channel_lines.entry(channel).or_insert(line);
+    }
     merged.expansions.extend(other.expansions);
     merged.expansions.sort_unstable();
     merged.expansions.dedup();

@@ -14,16 +14,21 @@ use rattler_conda_types::{Channel, Subdir};
 use super::{
     ChannelRule, Environment, EnvironmentError, Location, ReadOptions, Requirement, Warning,
     channel::{Refusal, Resolver},
-    diagnostic::Source,
-    suspicion,
+    diagnostic::{Excerpt, Source},
+    selector, suspicion,
     yaml::{self, Node, Value},
 };
 
+use crate::{network, pip};
+
 /// The keys that mean something here.
-const KEYS: &[&str] = &["name", "channels", "dependencies", "variables", "prefix", "platforms"];
+pub(super) const KEYS: &[&str] = &["name", "channels", "dependencies", "variables", "prefix", "platforms"];
 const CONFLICT_HELP: &str =
     "keep what should hold, remove the markers, then `mlconda lock --resolve-conflict` makes one lock of two";
 const TEMPLATE_HELP: &str = "the file looks like a template: render it first";
+
+/// What people call `dependencies:` in other tools' files.
+const SYNONYMS: &[&str] = &["deps", "depends", "packages", "requirements", "requires"];
 
 /// What is said of a file that asks for nothing.
 pub(super) const NO_DEPENDENCIES: &str = "the environment has no dependencies";
@@ -71,16 +76,22 @@ pub(super) fn read(text: &str, file: &Path, options: &ReadOptions) -> Result<Env
             platforms: Vec::new(),
             warnings: Vec::new(),
             channels_key: None,
+            channel_lines: indexmap::IndexMap::new(),
             places: indexmap::IndexMap::new(),
         },
         file: Arc::from(file),
         errors: Vec::new(),
+        untold: 0,
+        last_line: (0, Arc::from("")),
     };
     reader.document()?;
     if reader.errors.is_empty() {
         return Ok(reader.environment);
     }
     crate::sorting::sort_by_key(&mut reader.errors, |error| error.diagnostic().map(|diagnostic| diagnostic.location));
+    if reader.untold > 0 {
+        reader.errors.push(EnvironmentError::More(reader.untold));
+    }
     Err(EnvironmentError::several(reader.errors))
 }
 
@@ -94,6 +105,10 @@ struct Reader<'a> {
     file: Arc<Path>,
     /// What is wrong so far. Reading goes on behind a mistake, so that all of them are told at once.
     errors: Vec<EnvironmentError>,
+    /// How many more there are.
+    untold: usize,
+    /// The line of the last excerpt, which the next one may share.
+    last_line: (usize, Arc<str>),
 }
 
 impl Reader<'_> {
@@ -122,6 +137,7 @@ impl Reader<'_> {
             if let Some(text @ ("name" | "channels" | "platforms")) = key.text() {
                 self.place(text, key);
             }
+            self.selector_out_of_place(key);
             let read = match key.text() {
                 Some("name") => self.name(value),
                 Some("channels") => {
@@ -153,7 +169,11 @@ impl Reader<'_> {
 
     /// Keeps what is wrong for the end.
     fn note(&mut self, read: Result<()>) {
-        self.errors.extend(read.err());
+        let Err(error) = read else { return };
+        match self.errors.len() < super::error::KEPT {
+            true => self.errors.push(error),
+            false => self.untold += 1,
+        }
     }
 
     fn prefix(&mut self, value: &Node) -> Result<()> {
@@ -167,13 +187,14 @@ impl Reader<'_> {
 
     fn name(&mut self, value: &Node) -> Result<()> {
         let Some(name) = self.scalar("name", value)? else { return Ok(()) };
+        let name = name.trim_end_matches('\n').to_owned();
         if !super::is_name(&name) {
             let message = format!("`{}` cannot be the name of an environment", name.escape_debug());
-            return Err(self.wrong_node(
-                value,
-                message,
-                "use a name without spaces and without `/`, `\\`, `:` and `#`",
-            ));
+            let help = match name.contains("{{") {
+                true => TEMPLATE_HELP,
+                false => "use a name without spaces and without `/`, `\\`, `:` and `#`",
+            };
+            return Err(self.wrong_node(value, message, help));
         }
         if matches!(name.as_str(), "base" | "root") {
             let message =
@@ -185,7 +206,8 @@ impl Reader<'_> {
     }
 
     /// A value that is one text, or nothing.
-    fn scalar(&self, key: &str, value: &Node) -> Result<Option<String>> {
+    fn scalar(&mut self, key: &str, value: &Node) -> Result<Option<String>> {
+        self.selector_out_of_place(value);
         match value.text() {
             _ if value.is_null() => Ok(None),
             Some(text) => Ok(Some(text.to_owned())),
@@ -225,9 +247,16 @@ impl Reader<'_> {
         let errors = self.errors.len();
         if self.options.channel_rule == ChannelRule::FileToo {
             for item in &items {
+                self.selector_out_of_place(item);
                 match self.channel(item) {
-                    Ok(read) => channels.extend(read),
-                    Err(error) => self.errors.push(error),
+                    Ok(read) => {
+                        for channel in &read {
+                            let (url, line) = (network::redact(channel.base_url.as_ref()), self.excerpt(item));
+                            self.environment.channel_lines.entry(url).or_insert(line);
+                        }
+                        channels.extend(read);
+                    }
+                    Err(error) => self.note(Err(error)),
                 }
             }
             // As conda without any configuration.
@@ -286,6 +315,7 @@ impl Reader<'_> {
             return Err(self.wrong_node(value, message, "write `NAME: value` on lines of their own, without `- `"));
         };
         for (key, value) in entries {
+            self.selector_out_of_place(value);
             let read = self.variable(key, value);
             self.note(read);
         }
@@ -301,6 +331,12 @@ impl Reader<'_> {
             return Err(self.wrong_node(value, message, "put the value in quotes"));
         };
         let text = if value.is_null() { "" } else { text };
+        let is_identifier = !name.starts_with(|c: char| c.is_ascii_digit())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        if !is_identifier {
+            let message = format!("no shell can set a variable called `{name}`; `mlconda run` sets it all the same");
+            self.warn(key.location, message);
+        }
         self.place(&format!("variables.{name}"), key);
         self.environment.variables.insert(name.to_owned(), text.to_owned());
         Ok(())
@@ -318,7 +354,11 @@ impl Reader<'_> {
         let text = item.text().unwrap_or_default();
         let known = text.parse::<Subdir>().ok().filter(|s| s.as_str() == text && *s != Subdir::NoArch);
         let Some(platform) = known else {
-            let help = match nearest(text, Subdir::all().map(Subdir::as_str)) {
+            let platforms = || Subdir::all().map(Subdir::as_str).filter(|name| *name != "noarch");
+            let systems = platforms().filter(|name| name.split('-').next() == Some(text)).take(3).collect::<Vec<_>>();
+            let help = match nearest(text, platforms()) {
+                _ if text == "noarch" => "packages for all platforms are always looked at: remove it".to_owned(),
+                _ if !systems.is_empty() => format!("name the architecture too: `{}`", systems.join("`, `")),
                 Some(near) => format!("did you mean `{near}`?"),
                 None => "use a platform such as `linux-64`, `linux-aarch64` or `osx-arm64`".to_owned(),
             };
@@ -334,6 +374,16 @@ impl Reader<'_> {
     /// what is installed, going on would make another environment than the file asks for.
     fn unknown(&mut self, key: &Node, entries: &[(Rc<Node>, Rc<Node>)]) -> Result<()> {
         let name = key.text().unwrap_or_default();
+        if SYNONYMS.contains(&name) && !entries.iter().any(|(other, _)| other.text() == Some("dependencies")) {
+            let message = format!("there is no section `{name}:`, and none called `dependencies:`");
+            return Err(self.wrong_node(key, message, "write `dependencies:`"));
+        }
+        if name == "pip" {
+            let message =
+                "the section `pip:` is ignored here, as conda does; it counts as `- pip:` under `dependencies:`";
+            self.warn(key.location, message.to_owned());
+            return Ok(());
+        }
         let missing = |key: &&&str| !entries.iter().any(|(other, _)| other.text() == Some(**key));
         let near = nearest(name, KEYS.iter().filter(missing).copied());
         if let Some(near @ ("dependencies" | "channels" | "variables")) = near {
@@ -343,6 +393,26 @@ impl Reader<'_> {
         let meant = near.map(|near| format!("; did you mean `{near}:`?")).unwrap_or_default();
         self.warn(key.location, format!("the section `{name}:` means nothing here and is ignored{meant}"));
         Ok(())
+    }
+
+    /// The place of a value, for what is found wrong later; without logins.
+    fn excerpt(&mut self, node: &Node) -> Excerpt {
+        let number = node.location.line;
+        if self.last_line.0 != number {
+            self.last_line = (number, pip::redacted(self.source.line(number)).into());
+        }
+        let (file, line) = (Arc::clone(&self.file), Arc::clone(&self.last_line.1));
+        Excerpt { file, location: node.location, length: node.length, line }
+    }
+
+    /// Tells of a selector where it holds nothing back. conda-lock would leave out the line.
+    fn selector_out_of_place(&mut self, node: &Node) {
+        if let Some(selector) = node.comment(self.source).and_then(selector::in_comment) {
+            let message = format!(
+                "the comment `# [{selector}]` holds nothing back here; it counts behind a dependency or a line for pip"
+            );
+            self.warn(node.location, message);
+        }
     }
 
     fn warn(&mut self, location: Location, message: String) {

@@ -11,9 +11,16 @@ use rattler_conda_types::{
 use rattler_digest::{Md5, Sha256, parse_digest_from_hex};
 use url::Url;
 
-use super::channel::{Refusal, Resolver};
+use super::{
+    channel::{Refusal, Resolver},
+    remedy,
+};
 
-const SPEC_HELP: &str = "write a package's name, then a version if need be: `numpy`, `numpy=1.26`, `numpy >=1.24,<2`";
+pub(super) const SPEC_HELP: &str =
+    "write a package's name, then a version if need be: `numpy`, `numpy=1.26`, `numpy >=1.24,<2`";
+
+const KEYS_HELP: &str = "choose by `version`, `build`, `build_number`, `channel`, `subdir`, `fn`, `url`, `md5`, `sha256`, \
+                         `license` or `track_features`";
 
 /// A match spec, and what about it deserves a word.
 #[derive(Clone, Debug)]
@@ -22,9 +29,29 @@ pub(super) struct Parsed {
     pub(super) remarks: Vec<String>,
 }
 
+/// The longest spec, in bytes, and how many parentheses it may open. People's have a tenth of that; the parser of versions
+/// takes time by the square of the length, and stack by the depth.
+const LONGEST: usize = 4096;
+const DEEPEST: usize = 32;
+
+/// Whether a match spec can be parsed in little time and on a small stack. Those of records are not always people's.
+pub(crate) fn is_within_reason(text: &str) -> bool {
+    text.len() <= LONGEST && text.matches('(').count() <= DEEPEST
+}
+
 /// Reads a match spec.
 pub(super) fn parse(text: &str, resolver: &Resolver<'_>) -> Result<Parsed, Refusal> {
     let text = text.trim();
+    if !is_within_reason(text) {
+        let start: String = text.chars().take(40).collect();
+        let message = format!("`{start}…` is too long or too deeply nested for a match spec");
+        return Err(Refusal::new(message, "check the quotes and the line breaks around it"));
+    }
+    let is_spec = |text: &str| read(text, resolver).is_ok_and(|parsed| parsed.remarks.is_empty());
+    read(text, resolver).map_err(|refusal| remedy::advise(text, refusal, &is_spec))
+}
+
+fn read(text: &str, resolver: &Resolver<'_>) -> Result<Parsed, Refusal> {
     foreign(text)?;
     if let Some(spec) = package(text, resolver)? {
         return Ok(Parsed { spec, remarks: Vec::new() });
@@ -209,6 +236,13 @@ fn bracketed(name: &str, inner: &str, text: &str) -> Result<MatchSpec, Refusal> 
             let repaired = quoted.find_map(|value| Some((value, repaired(value)?)));
             match (repaired, error.to_string().as_str()) {
                 (Some((version, meant)), _) => lacks_comma(text, &text.replace(version, &meant)),
+                (None, reason) if reason.starts_with("invalid bracket key: ") => {
+                    let key = reason.trim_start_matches("invalid bracket key: ");
+                    Refusal::new(
+                        format!("`{text}` is no match spec: packages have no `{key}` to be chosen by"),
+                        KEYS_HELP,
+                    )
+                }
                 (None, "Eof") => Refusal::new(format!("`{text}` is no match spec: its version is none"), SPEC_HELP),
                 (None, reason) => Refusal::new(format!("`{text}` is no match spec: {reason}"), SPEC_HELP),
             }
@@ -241,9 +275,7 @@ fn constraint(text: &str, tail: &str) -> Result<Constraint, Refusal> {
     }
     let (written, build) = split_build(tail);
     if let Some(version) = repaired(written) {
-        let head = text.strip_suffix(tail).unwrap_or(text);
-        let build = build.map(|build| format!(" {build}")).unwrap_or_default();
-        return Err(lacks_comma(text, &format!("{head}{version}{build}")));
+        return Err(lacks_comma(text, &text.replacen(written.trim(), &version, 1)));
     }
     let compact: String = written.chars().filter(|c| !c.is_whitespace()).collect();
     if compact.ends_with(['=', '<', '>', '!', '~', ',', '|']) {
@@ -265,7 +297,8 @@ fn constraint(text: &str, tail: &str) -> Result<Constraint, Refusal> {
         Some(build) => Some(StringMatcher::from_str(build).map_err(|error| invalid(error.to_string()))?),
         None => None,
     };
-    Ok(Constraint { version: Some(version), build, remark: swapped.or_else(|| alternatives(text, tail, &compact)) })
+    let remark = swapped.or_else(|| alternatives(text, tail, &compact)).or_else(|| comma_for_point(text, &compact));
+    Ok(Constraint { version: Some(version), build, remark })
 }
 
 /// Splits a version from a build string, as conda does it: at the first space or `=` that does not belong to an
@@ -278,17 +311,31 @@ fn split_build(tail: &str) -> (&str, Option<&str>) {
         if splits && !build.trim().is_empty() && !build.contains(['-', '=', ',', '|', '<', '>', '~']) {
             return (&tail[..offset], Some(build.trim()));
         }
-        before = Some(c);
+        // `numpy =  1.26`: what an operator belongs to may stand some spaces behind it.
+        if !c.is_whitespace() || before.is_some_and(|b| !"=!|,<>~".contains(b)) {
+            before = Some(c);
+        }
     }
     (tail, None)
 }
 
-/// The version with the commas that it lacks, if it lacks some and would be one with them.
+/// The version with the commas that it lacks, if it lacks some and would be one with them. What stands behind a second
+/// `=` is a build rather than a version, and words side by side are no versions.
 fn repaired(version: &str) -> Option<String> {
+    let words: Vec<&str> = version.split_whitespace().collect();
+    let ends = |word: &str| word.ends_with(|c: char| c.is_alphanumeric() || c == '*');
+    if words.windows(2).any(|pair| ends(pair[0]) && pair[1].starts_with(char::is_alphanumeric)) {
+        return None;
+    }
     let mut whole = String::new();
     let mut added = 0;
-    for c in version.chars().filter(|c| !c.is_whitespace()) {
-        let begins = "<>=!~".contains(c) && whole.chars().next_back().is_some_and(|b| !"<>=!~,|(".contains(b));
+    let mut characters = version.chars().filter(|c| !c.is_whitespace()).peekable();
+    while let Some(c) = characters.next() {
+        let is_operator = "<>=~".contains(c) || c == '!' && characters.peek() == Some(&'=');
+        let begins = is_operator && whole.chars().next_back().is_some_and(|b| !"<>=!~,|(".contains(b));
+        if begins && c == '=' && !whole.starts_with(['<', '>', '!', '~']) {
+            return None;
+        }
         if begins {
             whole.push(',');
             added += 1;
@@ -348,6 +395,16 @@ fn alternatives(text: &str, tail: &str, version: &str) -> Option<String> {
     let meant = parts.iter().map(fuzzy).collect::<Vec<_>>().join("|");
     let head = text.strip_suffix(tail).unwrap_or(text).trim_end();
     Some(format!("`{exact}` in `{text}` means exactly {exact}; if any {exact} will do, write `{head} {meant}`"))
+}
+
+/// A remark on `=1,26`, which means "1.* and exactly 26", and that is no version at all.
+fn comma_for_point(text: &str, version: &str) -> Option<String> {
+    let (first, second) = version.trim_start_matches('=').split_once(',')?;
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    (is_number(first) && is_number(second)).then(|| {
+        let meant = text.replacen(&format!("{first},{second}"), &format!("{first}.{second}"), 1);
+        format!("`{first},{second}` in `{text}` means {first} and {second} at once; is `{meant}` meant?")
+    })
 }
 
 /// Resolves the channel, from in front of the name or from the brackets.

@@ -147,7 +147,7 @@ pub(super) fn foreign(environment: &Environment, platform: Subdir) -> Option<War
 }
 
 /// The platform, or the system, that alone has what a line asks for; as far as that can be told.
-fn home(requirement: &Requirement) -> Option<&'static str> {
+pub(crate) fn home(requirement: &Requirement) -> Option<&'static str> {
     let PackageNameMatcher::Exact(name) = &requirement.spec.name else { return None };
     let name = name.as_normalized();
     let is = |native: &&str| name == *native || native.ends_with('-') && name.starts_with(*native);

@@ -160,6 +160,59 @@ fn all_mistakes_are_told_at_once() {
     ");
     let many = mistakes(33);
     assert!(many.matches("= help").count() == 20 && many.ends_with("\n\nand 13 more"), "{many}");
+    // Each has its line with it; more than a hundred of them are only counted.
+    assert!(mistakes(5000).ends_with("\n\nand 4980 more"));
+    let kept = read(&format!("dependencies:\n{}", "  - 1\n".repeat(5000))).unwrap_err();
+    assert_eq!(kept.diagnostics().len(), 100);
+}
+
+/// The parser of versions takes stack by the depth of parentheses, and time by the square of the length.
+#[test]
+fn specs_beyond_reason_are_refused() {
+    let spec = |spec: &str| refusal(&format!("channels: [a]\ndependencies:\n  - '{spec}'\n"));
+    let deep = spec(&format!("a {}1{}", "(".repeat(20_000), ")".repeat(20_000)));
+    assert!(deep.contains(":3:5: `a ((((") && deep.contains("is too long"), "{deep}");
+    let bracketed = spec(&format!("a[version=\"{}1\"]", "(".repeat(3000)));
+    assert!(bracketed.contains("too deeply nested"), "{bracketed}");
+    let long = spec(&format!("a >=1{}", ",!=1.1".repeat(20_000)));
+    assert!(long.contains("is too long") && long.len() < 1000, "{long}");
+    let entries: Vec<String> = (0..10_001).map(|number| format!("k{number}: x\n")).collect();
+    let many = refusal(&format!("variables:\n  {}", entries.join("  ")));
+    assert!(many.contains(":10002:3: a mapping of more than 10000 keys"), "{many}");
+}
+
+/// A device has no end.
+#[test]
+fn files_beyond_reason_are_not_read_whole() {
+    let message = Environment::read(Path::new("/dev/zero"), &options()).unwrap_err().to_string();
+    assert_eq!(message, "cannot read `/dev/zero`: it is larger than 16 MiB");
+}
+
+/// What a file says does not reach the terminal as a command, and what is not seen is shown.
+#[test]
+fn invisible_characters_are_written_out() {
+    let file = |spec: &str| refusal(&format!("channels: [a]\ndependencies:\n  - {spec}\n"));
+    assert_snapshot!(file("num\u{200b}py"), @r"
+    env/environment.yml:3:5: `num\u{200b}py` has a character in it that cannot be seen (\u{200b})
+      |
+    3 |   - num py
+      |     ^^^^^^
+      = help: write `numpy`
+    ");
+    assert_snapshot!(file("\u{1b}[31mnumpy"), @r"
+    env/environment.yml:3:5: `\u{1b}[31mnumpy` has a character in it that cannot be seen (\u{1b})
+      |
+    3 |   -  [31mnumpy
+      |     ^^^^^^^^^^
+      = help: write a package's name, then a version if need be: `numpy`, `numpy=1.26`, `numpy >=1.24,<2`
+    ");
+    assert_snapshot!(file("a\n  -\u{a0}b\n  - c"), @"
+    env/environment.yml:4:4: the YAML is broken here
+      |
+    4 |   - b
+      |    ^
+      = help: a character that only looks like a space or a `-` stands here: type it anew
+    ");
 }
 
 #[test]
@@ -202,12 +255,12 @@ fn broken_yaml_is_shown_with_its_place() {
       | 	^
       = help: YAML is indented by spaces only: replace the tab
     ");
-    assert_snapshot!(refusal("dependencies: [a, b\n"), @r"
+    assert_snapshot!(refusal("dependencies: [a, b\n"), @"
     env/environment.yml:1:20: the YAML is broken: while parsing a flow sequence, expected ',' or ']'
       |
     1 | dependencies: [a, b
       |                    ^
-      = help: check the indentation, the `- ` and the `:` on this line and on the one above it
+      = help: check the brackets: what is opened is closed, and commas stand between the entries
     ");
     assert_snapshot!(refusal("dependencies:\n  - ***\n"), @r"
     env/environment.yml:2:5: the YAML is broken: while parsing node, found unknown anchor
@@ -498,4 +551,35 @@ fn requirements_files_count_in_the_digest_and_logins_do_not() {
     let before = digest("six==1.0\n", "me:pw@");
     assert_eq!(digest("# why\nsix==1.0  # so\n\n", "me:other@"), before);
     assert_ne!(digest("six==1.1\n", "me:pw@"), before);
+}
+
+/// Files without an end, and files that stand for more lines than there is memory for, are refused where they are named.
+#[test]
+fn requirements_files_have_an_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = |name: &str| directory.path().join(name);
+    fs_err::File::create(place("large.txt")).unwrap().file().set_len(super::LARGEST + 1).unwrap();
+    fs_err::write(place("latin.txt"), b"six # caf\xe9\n").unwrap();
+    for level in 0..40 {
+        fs_err::write(place(&format!("{level}.txt")), format!("-r {0}.txt\n-r {0}.txt\n", level + 1)).unwrap();
+    }
+    fs_err::write(place("40.txt"), "six\n").unwrap();
+    let files = ["/dev/zero", ".", "large.txt", "latin.txt", "0.txt"];
+    let lines: String = files.iter().map(|file| format!("      - -r {file}\n")).collect();
+    let text = format!("dependencies:\n  - python\n  - pip:\n{lines}");
+    fs_err::write(place("environment.yml"), text).unwrap();
+    let options = ReadOptions { directory: directory.path().to_owned(), ..ReadOptions::default() };
+    let error = Environment::read(&place("environment.yml"), &options).unwrap_err().to_string();
+    let error = error.replace(&format!("{}/", directory.path().display()), "");
+    let told: Vec<&str> = error.lines().filter(|line| line.contains(".yml:")).collect();
+    insta::assert_snapshot!(told.join("\n"), @"
+    environment.yml:4:12: `/dev/zero` cannot be read: it is no regular file
+    environment.yml:5:12: `.` cannot be read: it is a directory
+    environment.yml:6:12: `large.txt` cannot be read: it is larger than 16 MiB
+    environment.yml:7:12: `latin.txt` cannot be read: it is no text in UTF-8
+    ");
+    assert!(error.contains("more than 1000 requirements files are named"), "{error}");
+    // Nor does an environment.yml.
+    let error = Environment::read(&place("large.txt"), &options).unwrap_err().to_string();
+    assert!(error.contains("large.txt`: it is larger than 16 MiB"), "{error}");
 }

@@ -15,6 +15,13 @@ use super::{
 /// How deeply values may be nested. An environment needs four levels; the limit keeps the stack safe.
 const DEEPEST: usize = 64;
 
+/// How many keys a mapping may have, for each of them is compared with all before it.
+const MOST_KEYS: usize = 10_000;
+
+/// The longest line, in bytes, on which the comment behind a value is looked for. Longer ones are written by programs, and have
+/// thousands of values.
+const LONGEST_LINE: usize = 10_000;
+
 /// How many values aliases may stand for in all. A few lines of them can stand for more than any memory holds, for whoever
 /// walks through the tree; the longest locks have some thousand.
 const LARGEST: usize = 1 << 20;
@@ -93,8 +100,13 @@ impl Node {
     /// What stands behind the value on its last line, if that is a comment: its text without the `#`.
     pub(crate) fn comment<'a>(&self, source: Source<'a>) -> Option<&'a str> {
         let line = source.line(self.end.line);
+        if line.len() > LONGEST_LINE {
+            return None;
+        }
         let offset = line.char_indices().nth(self.end.column - 1).map_or(line.len(), |(offset, _)| offset);
-        line[offset..].trim_start().strip_prefix('#').map(str::trim)
+        let behind = line[offset..].trim_start();
+        // Behind a key stands its colon.
+        behind.strip_prefix(':').unwrap_or(behind).trim_start().strip_prefix('#').map(str::trim)
     }
 }
 
@@ -242,6 +254,11 @@ impl Tree<'_> {
             Some(Open::Mapping { key: slot @ None, .. }) => *slot = Some(node),
             Some(Open::Mapping { entries, key, .. }) => {
                 if let Some(key) = key.take() {
+                    if entries.len() == MOST_KEYS {
+                        let message = format!("a mapping of more than {MOST_KEYS} keys");
+                        let help = "check that this is an environment file";
+                        return Err(self.source.diagnostic(key.location, key.length, message, help));
+                    }
                     match duplicate(self.source, entries, &key) {
                         Some(duplicate) => self.document.duplicates.push(*duplicate),
                         None => entries.push((key, node)),
@@ -299,26 +316,69 @@ fn syntax_error(source: Source<'_>, error: &ScanError) -> Box<Diagnostic> {
     if place.line > last {
         place = Location { line: last, column: source.line(last).trim_end().chars().count() + 1 };
     }
-    source.diagnostic(place, 1, format!("the YAML is broken: {}", error.info()), syntax_help(source, place))
+    let message = format!("the YAML is broken: {}", error.info());
+    let help = reason(source, place, error.info());
+    if let (None, Some((place, length, help))) = (help, elsewhere(source, place)) {
+        return source.diagnostic(place, length, "the YAML is broken here", help);
+    }
+    source.diagnostic(place, 1, message, help.unwrap_or(LAYOUT_HELP))
 }
 
-/// The likeliest reason for a syntax error at a place.
-fn syntax_help(source: Source<'_>, place: Location) -> &'static str {
+const LAYOUT_HELP: &str = "check the indentation, the `- ` and the `:` on this line and on the one above it";
+
+/// The likeliest reason for a syntax error at a place, if something stands there that says it.
+fn reason(source: Source<'_>, place: Location, info: &str) -> Option<&'static str> {
     let line = source.line(place.line);
     let before = source.line(place.line.saturating_sub(1).max(1));
     let indented_by_tab = |line: &str| line[..line.len() - line.trim_start().len()].contains('\t');
     let value = line.trim_start().trim_start_matches("- ").trim_start();
-    if source.text.lines().any(|line| line.starts_with("<<<<<<< ") || line.starts_with(">>>>>>> ")) {
+    let at = line.chars().nth(place.column.saturating_sub(1));
+    let means = |c: char| matches!(c, '*' | '&' | '!' | '%' | '@' | '`' | '>' | '|');
+    let text = source.text;
+    Some(if text.lines().any(|line| line.starts_with("<<<<<<< ") || line.starts_with(">>>>>>> ")) {
         "the file holds unresolved merge conflicts: resolve them first"
-    } else if source.text.contains("{{") || source.text.contains("{%") {
+    } else if text.contains("{{") || text.contains("{%") {
         "the file looks like a template: render it first"
+    } else if line.chars().any(|c| c.is_control() && c != '\t') {
+        "the line has a character in it that cannot be seen: remove it, and save the file in UTF-8"
     } else if indented_by_tab(line) || indented_by_tab(before) {
         "YAML is indented by spaces only: replace the tab"
-    } else if value.starts_with(['*', '&', '!', '%', '@', '`', '>', '|']) {
+    } else if at.is_some_and(means) || value.starts_with(means) {
         "put the value in quotes: it begins with a character that means something to YAML"
-    } else if value.starts_with(['"', '\'']) || before.matches(['"', '\'']).count() % 2 == 1 {
+    } else if value.starts_with(['"', '\'']) || info.contains("quoted") || before.matches(['"', '\'']).count() % 2 == 1
+    {
         "check that every quote is closed"
+    } else if info.contains("flow") || info.contains("recursion") {
+        "check the brackets: what is opened is closed, and commas stand between the entries"
     } else {
-        "check the indentation, the `- ` and the `:` on this line and on the one above it"
-    }
+        return None;
+    })
+}
+
+/// A mistake in the layout that a YAML parser finds some lines further on: the place, its length, and what to do. Looked
+/// for from the place upwards, in the line itself and the few before it.
+fn elsewhere(source: Source<'_>, place: Location) -> Option<(Location, usize, String)> {
+    (place.line.saturating_sub(3).max(1)..=place.line).rev().find_map(|number| {
+        let line = source.line(number);
+        let indent = line.chars().take_while(|c| *c == ' ').count();
+        let (item, at) = (line.trim_start_matches(' '), |column| Location { line: number, column });
+        let odd =
+            line.chars().position(|c| !c.is_ascii() && (c.is_whitespace() || matches!(c, '–' | '—' | '−' | '•' | '·')));
+        let is_first = odd.is_some_and(|odd| line.chars().take(odd).all(|c| matches!(c, ' ' | '-')));
+        if let (Some(odd), true) = (odd, is_first) {
+            let help = "a character that only looks like a space or a `-` stands here: type it anew".to_owned();
+            return Some((at(odd + 1), 1, help));
+        }
+        if item.starts_with('-') && item[1..].starts_with(|c: char| c.is_ascii_alphabetic()) {
+            return Some((at(indent + 1), 2, "put a space behind the `-`".to_owned()));
+        }
+        let (key, behind) = super::reader::KEYS.iter().find_map(|key| Some((*key, item.strip_prefix(key)?)))?;
+        let help = match behind.strip_prefix(':') {
+            None if behind.trim().is_empty() => format!("put a `:` behind `{key}`"),
+            Some(value) if value.starts_with(|c: char| !c.is_whitespace()) => format!("put a space behind `{key}:`"),
+            Some(_) if indent > 0 => format!("`{key}:` begins its line, without spaces in front of it"),
+            _ => return None,
+        };
+        Some((at(indent + 1), key.len(), help))
+    })
 }

@@ -2,7 +2,7 @@
 //! whose own metadata is gone was replaced by pip, and is no conda package any more; conda sees it the same way.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     path::{Path, PathBuf},
 };
 
@@ -10,7 +10,10 @@ use rattler_conda_types::PrefixRecord;
 use serde::Deserialize;
 
 use super::Detail;
-use crate::prefix::{Prefix, PrefixError, distributions};
+use crate::{
+    pip::metadata::Metadata,
+    prefix::{Prefix, PrefixError, distributions},
+};
 
 /// Lines for the `pip:` list, sorted by name: of all distributions, or of those that pip was asked for. Records that pip
 /// has replaced are taken out.
@@ -19,25 +22,11 @@ pub(super) fn lines(
     records: &mut Vec<PrefixRecord>,
     detail: Detail,
 ) -> Result<Vec<String>, PrefixError> {
-    let mut found = BTreeSet::new();
-    for site in distributions::sites(prefix.path())? {
-        for entry in fs_err::read_dir(&site)? {
-            let path = entry?.path();
-            if is_metadata(&path) {
-                found.insert(path);
-            }
-        }
-    }
-    let known: BTreeSet<PathBuf> = records.iter().flat_map(anchors).map(|path| prefix.path().join(path)).collect();
-    let replaced = |record: &PrefixRecord| {
-        let mut own = anchors(record).peekable();
-        own.peek().is_some() && own.all(|path| !found.contains(&prefix.path().join(path)))
-    };
-    records.retain(|record| !replaced(record));
+    let found = distributions::strangers(prefix.path(), records)?;
     let mut lines = BTreeMap::new();
     // The file marks what was named on pip's command line (PEP 376).
     let counts = |path: &&PathBuf| detail != Detail::History || path.join("REQUESTED").is_file();
-    for path in found.difference(&known).filter(counts) {
+    for path in found.iter().filter(counts) {
         if let Some((name, line)) = requirement(path) {
             lines.insert(name, line);
         }
@@ -45,45 +34,13 @@ pub(super) fn lines(
     Ok(lines.into_values().collect())
 }
 
-fn is_metadata(path: &Path) -> bool {
-    let is = |end: &str| path.extension().is_some_and(|extension| extension == end);
-    is("dist-info") && path.join("METADATA").is_file() || is("egg-info")
-}
-
-/// The metadata of distributions that a record brought, relative to the prefix.
-fn anchors(record: &PrefixRecord) -> impl Iterator<Item = &Path> {
-    record.files.iter().filter_map(|file| {
-        let name = file.file_name()?;
-        let directory = file.parent()?;
-        let is = |path: &Path, end: &str| path.extension().is_some_and(|extension| extension == end);
-        let site = |path: &Path| path.parent().is_some_and(|site| site.ends_with("site-packages"));
-        if name == "METADATA" && is(directory, "dist-info") || name == "PKG-INFO" && is(directory, "egg-info") {
-            Some(directory).filter(|path| site(path))
-        } else {
-            Some(file.as_path()).filter(|path| is(path, "egg-info") && site(path))
-        }
-    })
-}
-
 /// The name of a distribution, and what to give pip for it.
 fn requirement(path: &Path) -> Option<(String, String)> {
-    let files = [path.join("METADATA"), path.join("PKG-INFO"), path.to_owned()];
-    let metadata = files.iter().find(|file| file.is_file()).and_then(|file| fs_err::read(file).ok())?;
-    let metadata = String::from_utf8_lossy(&metadata);
-    // An empty line ends the head; what follows is a description in anybody's words.
-    let head = || metadata.lines().take_while(|line| !line.trim().is_empty());
-    let field = |key: &str| head().find_map(|line| line.strip_prefix(key)).map(str::trim);
-    let (name, version) = (normal(field("Name:")?), field("Version:")?);
+    let Metadata { name, version, .. } = distributions::metadata(path)?;
     let origin = fs_err::read(path.join("direct_url.json")).ok();
     let origin = origin.and_then(|text| serde_json::from_slice::<Origin>(&text).ok());
     let line = origin.and_then(|origin| origin.line(&name)).unwrap_or_else(|| format!("{name}=={version}"));
     Some((name, line))
-}
-
-/// A distribution's name in its one normal form (PEP 503).
-fn normal(name: &str) -> String {
-    let lower = name.to_lowercase();
-    lower.split(['-', '_', '.']).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-")
 }
 
 /// `direct_url.json` (PEP 610): where a distribution came from that was installed by its URL.
@@ -167,6 +124,5 @@ mod tests {
         ] {
             assert_eq!(line(json), expected);
         }
-        assert_eq!(normal("Foo__Bar.baz"), "foo-bar-baz");
     }
 }

@@ -105,7 +105,6 @@ fn a_requirement_of_pip_finds_pips_package_or_the_channels() {
     assert_eq!(found("typing_extensions>=4"), Some(2));
     assert_eq!(found("Typing.Extensions [all] @ https://host/x.whl"), Some(2));
     assert_eq!(found("numpy (>=1.2) ; python_version < '4'"), Some(1));
-    assert_eq!(found("numpy; extra == 'arrays'"), None);
     assert_eq!(found("-e ./numpy"), None);
     assert_eq!(found("torch"), None);
 }

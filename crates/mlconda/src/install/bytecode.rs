@@ -6,6 +6,8 @@
 //! stay in one hand, the stage's. The same lock gives the same bytes: the code names the final prefix, the hash seed
 //! is fixed, and what came before a module does not show in it.
 
+mod built;
+
 use std::{
     collections::BTreeMap,
     io::{self, BufRead, BufReader, Read, Write},
@@ -28,6 +30,7 @@ use rattler_digest::{Sha256, compute_bytes_digest};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::sync::mpsc;
 
+pub(super) use self::built::compile_built;
 use super::{
     InstallError, Options,
     link::wheel,
@@ -75,6 +78,16 @@ impl Bytecode {
             Self::CheckedHash => Some("checked-hash"),
             Self::UncheckedHash => Some("unchecked-hash"),
         }
+    }
+}
+
+impl Compiled {
+    /// Counts in what else was compiled.
+    pub(super) fn count(&mut self, other: Self) {
+        self.modules += other.modules;
+        self.bytes += other.bytes;
+        self.failed.extend(other.failed);
+        self.unable = self.unable.take().or(other.unable);
     }
 }
 
@@ -172,7 +185,7 @@ pub(super) async fn compile(
     let (compiled, entries) = run(&shared, workers).await?;
     for (number, entries) in entries {
         if let Some((record, own)) = records.get_mut(&number) {
-            add(record, own, entries, &shared.stage, finished[number].built)?;
+            add(record, own, entries, shared.stage.root(), finished[number].built)?;
         }
     }
     Ok(compiled)
@@ -267,7 +280,7 @@ fn add(
     record: &mut PrefixRecord,
     own: &Own,
     entries: Vec<PathsEntry>,
-    stage: &Stage,
+    root: &Path,
     built: Option<i64>,
 ) -> Result<(), InstallError> {
     let paths = &mut record.paths_data.paths;
@@ -278,11 +291,11 @@ fn add(
         // What pip uninstalls is what the distribution's own list has.
         let target = paths[number].relative_path.clone();
         let text = wheel::list(paths, &target);
-        record::write(&stage.root().join(&target), text.as_bytes(), built.unwrap_or(0))?;
+        record::write(&root.join(&target), text.as_bytes(), built.unwrap_or(0))?;
         paths[number] = wheel::written(target, text.as_bytes());
     }
     record::list_files(record);
-    let path = stage.root().join("conda-meta").join(distributions::record_name(record));
+    let path = root.join("conda-meta").join(distributions::record_name(record));
     record::write(&path, &record::render(record, own)?, built.unwrap_or(0))
 }
 

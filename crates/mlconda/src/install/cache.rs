@@ -27,7 +27,7 @@ use super::{
     contents::{self, Content},
     package::{Info, Package, invalid},
     read_if_there,
-    unpack::{Archive, Spare, unpack},
+    unpack::{Archive, Spare, unpack, wheel::Wheel},
 };
 use crate::{
     lock::{Digest, LockedPackage},
@@ -73,6 +73,14 @@ pub(super) fn place(cache: &Path, package: &LockedPackage) -> Option<PathBuf> {
 pub(crate) fn cached_index(cache: &Path, package: &LockedPackage) -> Option<IndexJson> {
     let text = fs_err::read(place(cache, package)?.join("info/index.json")).ok()?;
     serde_json::from_slice(&text).ok()
+}
+
+/// The metadata of a wheel of the cache; `None` if it is not there, or cannot be read.
+pub(crate) fn cached_metadata(cache: &Path, package: &LockedPackage) -> Option<String> {
+    let place = place(cache, package)?;
+    let wheel: Wheel = serde_json::from_slice(&fs_err::read(place.join(Info::WHEEL)).ok()?).ok()?;
+    let text = fs_err::read(place.join("site-packages").join(wheel.dist_info).join("METADATA")).ok()?;
+    Some(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// Why a package is not in the cache.

@@ -17,7 +17,9 @@ use rattler_digest::{Sha256, compute_file_digest};
 use serde_json::json;
 
 use super::{
-    InstallError, Options, Scripts, commit, fetch,
+    InstallError, Options, Scripts,
+    bytecode::{Bytecode, Compiled, compile_built},
+    commit, fetch,
     link::wheel::{self, Request},
     record::{self, Own},
     script::{self, Told},
@@ -133,15 +135,17 @@ pub(super) async fn prepare(
     Ok(sources)
 }
 
-/// Has pip build and install packages in the prefix, and writes their records.
+/// Has pip build and install packages in the prefix, writes their records, and compiles their modules.
 pub(super) async fn build(
     plan: &Plan,
     prefix: &Prefix,
     python: &PythonInfo,
     sources: &Sources,
     told: Told<'_>,
+    bytecode: Bytecode,
     progress: &dyn Progress,
-) -> Result<(), InstallError> {
+) -> Result<Compiled, InstallError> {
+    let mut compiled = Compiled::default();
     let since = script::begin(prefix.path())?;
     for (package, source) in plan.pip.build.iter().zip(sources) {
         progress.event(Event::Building { package: package.name.clone() });
@@ -154,9 +158,11 @@ pub(super) async fn build(
         // A stage that moved in place is here, too; it goes by itself.
         let _ = fs_err::remove_dir(&directory);
         built?;
-        write_record(package, plan.pip.requested.contains(&package.name), prefix, told.time)?;
+        let record = write_record(package, plan.pip.requested.contains(&package.name), prefix, told.time)?;
+        compiled.count(compile_built(&record, prefix, python, told.time, bytecode).await?);
     }
-    script::settle(prefix.path(), since, told.time)
+    script::settle(prefix.path(), since, told.time)?;
+    Ok(compiled)
 }
 
 async fn build_one(
@@ -194,8 +200,8 @@ async fn build_one(
     Ok(())
 }
 
-/// Writes down what pip has installed, and lets it say where it came from: pip knows only the file that it was given.
-fn write_record(package: &LockedPip, requested: bool, prefix: &Prefix, time: i64) -> Result<(), InstallError> {
+/// Writes down what pip has installed, and gives the place of its record; lets it say where it came from: pip knows only the file that it was given.
+fn write_record(package: &LockedPip, requested: bool, prefix: &Prefix, time: i64) -> Result<PathBuf, InstallError> {
     let nothing = || InstallError::Build {
         package: package.name.clone(),
         status: "success".to_owned(),
@@ -246,7 +252,8 @@ fn write_record(package: &LockedPip, requested: bool, prefix: &Prefix, time: i64
         repodata.url = url;
     }
     let place = prefix.path().join("conda-meta").join(distributions::record_name(&record));
-    record::write(&place, &record::render(&record, &own)?, time)
+    record::write(&place, &record::render(&record, &own)?, time)?;
+    Ok(place)
 }
 
 /// The record of a path as it is; none, if it is not there.

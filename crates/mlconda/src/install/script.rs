@@ -171,7 +171,7 @@ impl Drop for Running {
 }
 
 /// A file without a name.
-fn nameless(directory: &Path) -> io::Result<std::fs::File> {
+pub(super) fn nameless(directory: &Path) -> io::Result<std::fs::File> {
     tempfile::tempfile_in(directory).map_err(|error| {
         io::Error::new(error.kind(), format!("cannot make a temporary file in `{}`: {error}", directory.display()))
     })

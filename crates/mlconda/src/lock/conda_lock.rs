@@ -158,10 +158,10 @@ fn pip(document: &Document<'_>, fields: Fields<'_>) -> Result<LockedPip, LockErr
         let node = fields.get("url").unwrap_or(fields.node);
         document.fail(node, message, "name a wheel or an archive of sources, or lock again")
     })?;
-    package.requires = match fields.get("dependencies") {
+    package.requires = Some(match fields.get("dependencies") {
         Some(node) => document.dependencies(node)?.iter().map(|spec| requirement(spec)).collect(),
         None => document.texts(fields, "requires_dist")?,
-    };
+    });
     package.requires_python = document.optional(fields, "requires_python")?.map(str::to_owned);
     Ok(package)
 }

@@ -115,7 +115,7 @@ pub fn parse(text: &str, file: &Path, expansion: &Expansion) -> Result<Lock, Loc
     while let Some((number, line)) = lines.next() {
         if line == MARK {
             above = false;
-        } else if let Some(text) = line.strip_prefix("# pip ").filter(|text| text.contains(" @ ")) {
+        } else if let Some(text) = line.strip_prefix("# pip ").filter(|text| is_package(text)) {
             let mut text = text.to_owned();
             // pip's way of going on in the next line.
             while let Some(begun) = text.strip_suffix('\\') {
@@ -159,6 +159,11 @@ pub(super) fn is_bare(text: &str) -> bool {
     };
     let mut lines = text.lines().filter(|line| !is_comment(line)).peekable();
     lines.peek().is_some() && lines.all(is_package)
+}
+
+/// Whether what stands behind `# pip ` is NAME @ URL. A line of the list, which stands behind a key, may be of that form, too.
+fn is_package(text: &str) -> bool {
+    text.split_once(" @ ").is_some_and(|(name, _)| !name.contains(": "))
 }
 
 /// A line with a login in it is shown without.
@@ -258,6 +263,7 @@ mod tests {
             "# mlconda lock: 1\n# name: ml\n# platform: linux-64\n# input: sha256:{SHA}\n# channel: https://c/f/\n\
              # virtual package: __glibc=2.28=0\n# channel priority: flexible\n# pip: not added\n\
              # exclude newer: 2024-05-31T23:59:59Z\n# spec: python 3.11.*\n# pip requirement: w>=1\n\
+             # pip requirement: w @ https://h/w-1.0-py3-none-any.whl\n\
              # variable: A=\"line\\nline = #\"\n# size: 12 a-1-0.conda\n# size: 34 w-1.0-py3-none-any.whl\n\
              # pip w @ https://h/w-1.0-py3-none-any.whl --hash=sha256:{SHA}\n@EXPLICIT\nhttps://c/f/linux-64/a-1-0.conda#sha256:{SHA}\n\
              https://c/f/noarch/b-1%212-0.tar.bz2#d41d8cd98f00b204e9800998ecf8427e\n"

@@ -250,8 +250,10 @@ pub(super) fn comment_losses(parts: &[Part], file: &str, losses: &mut Vec<String
 
 /// Packages whose records are not known, so that a format that has a place for dependencies shows none.
 pub(super) fn record_losses(parts: &[Part], losses: &mut Vec<String>) {
-    let packages = || parts.iter().flat_map(|part| &part.lock.packages);
-    let (all, without) = (packages().count(), packages().filter(|package| package.record.is_none()).count());
+    let locks = || parts.iter().map(|part| &part.lock);
+    let all: usize = locks().map(|lock| lock.packages.len() + lock.pip.len()).sum();
+    let conda = locks().flat_map(|lock| &lock.packages).filter(|package| package.record.is_none()).count();
+    let without = conda + locks().flat_map(|lock| &lock.pip).filter(|package| package.requires.is_none()).count();
     if without > 0 {
         losses.push(format!("what packages depend on is not known for {without} of {all} packages, and left out"));
     }

@@ -25,10 +25,13 @@ pub struct LockedPip {
     pub version: Option<String>,
     /// Where it comes from.
     pub source: PipSource,
-    /// What it needs, as its metadata has it (PEP 508), where that is known; an explicit lock has no word for it.
-    pub requires: Vec<String>,
+    /// What it needs, as its metadata has it (PEP 508); `None` where that is not known. An explicit lock has no word for it:
+    /// [`crate::records::complete`] looks it up.
+    pub requires: Option<Vec<String>>,
     /// The versions of python that it is for (PEP 440), where that is known; an explicit lock has no word for it.
     pub requires_python: Option<String>,
+    /// The licence, as its metadata name it, where that is known; no lock has a word for it.
+    pub licence: Option<String>,
 }
 
 /// Where a package of pip comes from.
@@ -111,7 +114,7 @@ impl LockedPip {
             PipSource::Archive { url: known.url.clone(), sha256: package.sha256, size: package.size, origin }
         };
         let (name, version) = (package.name.as_normalized().to_owned(), Some(package.version.to_string()));
-        Some(Self { name, version, source, requires: Vec::new(), requires_python: None })
+        Some(Self { name, version, source, requires: None, requires_python: None, licence: None })
     }
 
     /// What tells it from another of the same name, as a URL.
@@ -264,7 +267,7 @@ pub(super) fn locate(
         let path = std::path::absolute(directory.join(&place)).map_err(|error| error.to_string())?;
         PipSource::Directory { path: path.components().collect(), mode: given.mode.unwrap_or(DirectoryMode::Copied) }
     };
-    Ok(LockedPip { name, version, source, requires: Vec::new(), requires_python: None })
+    Ok(LockedPip { name, version, source, requires: None, requires_python: None, licence: None })
 }
 
 /// The URL of an archive, which may be a path.

@@ -245,7 +245,7 @@ fn pypi(document: &Document<'_>, node: &Node, fields: Fields<'_>) -> Result<Lock
         // What a directory is worth is known when it is built.
         package.version = None;
     }
-    package.requires = document.texts(fields, "requires_dist")?;
+    package.requires = Some(document.texts(fields, "requires_dist")?);
     package.requires_python = document.optional(fields, "requires_python")?.map(str::to_owned);
     Ok(package)
 }

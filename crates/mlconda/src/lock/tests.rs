@@ -65,7 +65,11 @@ fn made(platform: Subdir) -> Lock {
             package(python, &format!("{platform}/python-3.11.9-h1_0_cpython.conda")),
         ],
         pip_requirements: vec!["wandb".to_owned()],
-        pip: vec![pip::parse(&wheel, Path::new("/project"), &Expansion::default()).unwrap()],
+        pip: vec![LockedPip {
+            requires: Some(vec!["PyYAML (!=5)".to_owned(), "never>=1; sys_platform == 'win32'".to_owned()]),
+            requires_python: Some(">=3.6".to_owned()),
+            ..pip::parse(&wheel, Path::new("/project"), &Expansion::default()).unwrap()
+        }],
         ..Lock::empty(platform)
     }
 }
@@ -168,7 +172,7 @@ fn conda_lock_has_platforms_and_categories() {
     assert!(main.packages[0].record.as_ref().unwrap().noarch.is_python());
     let both = file.select(&Selection { categories: vec!["dev".to_owned()], ..on(Subdir::Linux64) }).unwrap();
     assert_eq!(names(&both), ["lib", "app", "lint", "some-thing"]);
-    assert_eq!(both.pip[0].requires, ["numpy>=1", "six==1.16.0"]);
+    assert_eq!(both.pip[0].requires.as_deref().unwrap(), ["numpy>=1", "six==1.16.0"]);
     assert!(file.select(&on(Subdir::OsxArm64)).unwrap().packages.is_empty());
     let error = |selection: &Selection| file.select(selection).unwrap_err().to_string();
     assert_snapshot!(error(&Selection::default()), @"`/project/some.file` holds locks for several platforms: `linux-64`, `osx-arm64`");
@@ -214,7 +218,7 @@ fn pixi_locks_of_every_version_are_read() {
         assert!(
             matches!(&lock.pip[0].source, PipSource::Directory { path, mode: DirectoryMode::Editable } if path == Path::new("/project/mine"))
         );
-        assert_eq!(lock.pip[1].requires, ["a ; extra == 'x'"]);
+        assert_eq!(lock.pip[1].requires.as_deref().unwrap(), ["a ; extra == 'x'"]);
         let gpu = Selection { environment: Some("gpu".to_owned()), ..Selection::default() };
         match (version, file.select(&gpu)) {
             (4 | 5, lock) => assert_eq!(names(&lock.unwrap()), ["w"]),
@@ -315,6 +319,7 @@ fn records_survive_pixi() {
             PackageRecord { arch: None, platform: None, ..PackageRecord::clone(package.record.as_ref().unwrap()) };
         assert_eq!(**same.record.as_ref().unwrap(), plain);
     }
+    assert_eq!(back.pip, lock.pip);
     assert_eq!(
         there.losses,
         [
@@ -360,13 +365,13 @@ fn what_a_format_cannot_hold_is_said() {
     let text = format!("@EXPLICIT\nhttps://me:pw@h/linux-64/a-1-0.conda#{SHA}\n# pip mine @ ./mine\n");
     let file = read(&text).unwrap();
     assert_snapshot!(rendered(&file, LockFormat::CondaLock).losses.join("\n"), @"
-    what packages depend on is not known for 1 of 1 packages, and left out
+    what packages depend on is not known for 2 of 2 packages, and left out
     the md5 is not known for 1 of 1 packages: conda-lock itself wants one of each
     `mine` comes from the directory `/project/mine`, which conda-lock.yml has no word for: it is left out
     ");
     let pixi = rendered(&file, LockFormat::Pixi);
     assert_snapshot!(pixi.losses.join("\n"), @"
-    what packages depend on is not known for 1 of 1 packages, and left out
+    what packages depend on is not known for 2 of 2 packages, and left out
     pixi keeps logins apart from its lock: they are left out of the URLs, and `pixi auth login` has to know them
     ");
     assert_snapshot!(pixi.text, @"

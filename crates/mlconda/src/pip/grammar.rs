@@ -58,7 +58,7 @@ pub(crate) struct Named {
 }
 
 /// A package by its place.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Placed {
     /// A URL or a path.
     pub(crate) place: String,
@@ -280,8 +280,8 @@ fn hash(option: &Given<'_>) -> Result<String> {
         Some((kind, hex)) => Ok(format!("{kind}:{}", hex.to_ascii_lowercase())),
         None => mistake(
             option.range.clone(),
-            format!("`{}` is no hash", option.value),
-            "write `--hash=sha256:` and 64 hex digits",
+            format!("`{}` is no sha256, sha384 or sha512", option.value),
+            "write `--hash=sha256:` and 64 hex digits; others, such as md5, pip does not take either",
         ),
     }
 }
@@ -575,7 +575,7 @@ mod tests {
 
         a --hash=md5:12
           ^^^^^^^^^^^^^
-        `md5:12` is no hash; write `--hash=sha256:` and 64 hex digits
+        `md5:12` is no sha256, sha384 or sha512; write `--hash=sha256:` and 64 hex digits; others, such as md5, pip does not take either
 
         a[b
          ^^

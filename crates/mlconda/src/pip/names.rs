@@ -60,6 +60,12 @@ fn projects(record: &PackageRecord) -> Vec<String> {
     }
 }
 
+/// The projects that conda's package of this name is, if they are called otherwise.
+pub(crate) fn different(name: &str) -> Option<&'static [&'static str]> {
+    let (_, projects) = DIFFERENT.iter().find(|(package, _)| normalize(package) == name)?;
+    Some(*projects).filter(|projects| !projects.is_empty())
+}
+
 /// A conda version as PyPI has it (PEP 440). Of one that is none there, the numbers that it begins with.
 fn version(text: &str) -> Option<Version> {
     Version::from_str(text).ok().or_else(|| {

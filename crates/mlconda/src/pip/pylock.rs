@@ -131,8 +131,9 @@ pub(super) fn read(text: &str, choice: &Choice<'_>) -> Result<Answer, String> {
                 name,
                 version: package.version,
                 source,
-                requires: Vec::new(),
+                requires: None,
                 requires_python: package.requires_python,
+                licence: None,
             }),
         }
     }

@@ -86,6 +86,19 @@ pub(crate) struct Requirements {
     pub(crate) entries: Vec<Entry>,
     /// Where packages are looked for, as far as the list says so.
     pub(crate) indexes: Indexes,
+    /// The lines that name directories and pages of this machine to look at, with their paths.
+    pub(crate) looked_at: Vec<Entry>,
+}
+
+impl Requirements {
+    /// The lines that ask for something, the first few, indented: for what is wrong with all of them.
+    pub(crate) fn first_lines(&self) -> String {
+        const FEW: usize = 3;
+        let asked: Vec<&Entry> = self.entries.iter().filter(|entry| entry.role == Role::Asked).collect();
+        let shown = asked.iter().take(FEW).map(|entry| format!("asked for: {}", entry.shown()));
+        let more = asked.len().checked_sub(FEW).filter(|more| *more > 0).map(|more| format!("and {more} more"));
+        super::indented(shown.chain(more))
+    }
 }
 
 /// Whether a line of a `pip:` list can be read, before any file is; lines with a variable that is not set are passed over.
@@ -125,8 +138,14 @@ pub(crate) fn collect(
     variables: &[(String, String)],
     read: &mut dyn FnMut(&Path) -> io::Result<String>,
 ) -> Result<Requirements, Vec<Diagnostic>> {
-    let mut walk =
-        Walk { variables, read, requirements: Requirements::default(), mistakes: Vec::new(), open: Vec::new() };
+    let mut walk = Walk {
+        variables,
+        read,
+        requirements: Requirements::default(),
+        mistakes: Vec::new(),
+        open: Vec::new(),
+        files: 0,
+    };
     for line in list {
         let bare = grammar::without_comment(&line.text);
         let source = Source { file: &line.file, directory: &line.directory, role: Role::Asked };
@@ -150,7 +169,12 @@ struct Walk<'a> {
     mistakes: Vec<Diagnostic>,
     /// The files that are being read: none may name itself.
     open: Vec<PathBuf>,
+    /// How many files have been read, each as often as it is named.
+    files: usize,
 }
+
+/// A few files that name each other twice can stand for more lines than any memory holds.
+const MOST_FILES: usize = 1000;
 
 impl Walk<'_> {
     fn line(&mut self, source: &Source<'_>, location: Location, text: &str) {
@@ -194,7 +218,12 @@ impl Walk<'_> {
                 indexes.no_index = false;
             }
             Word::ExtraIndex(url) => indexes.extra.push(place(&url)),
-            Word::FindLinks(url) => indexes.find_links.push(place(&url)),
+            Word::FindLinks(url) => {
+                indexes.find_links.push(place(&url));
+                let place = Placed { place: url, ..Placed::default() };
+                let entry = of_place(source, location, text, place);
+                self.requirements.looked_at.extend(Some(entry).filter(|entry| entry.path.is_some()));
+            }
             Word::NoIndex => indexes.no_index = true,
             Word::Prereleases => indexes.prereleases = true,
             Word::NoBinary(names) => indexes.no_binary.extend(names_of(&names)),
@@ -215,9 +244,19 @@ impl Walk<'_> {
             let help = "download it, and name the file; then the lock depends on what is here";
             return wrong("a requirements file is not read from a server".to_owned(), help);
         }
-        let absolute = plain(&source.directory.join(path.strip_prefix("file://").unwrap_or(path)));
+        let bare = path.strip_prefix("file://").or_else(|| path.strip_prefix("file:")).unwrap_or(path);
+        let absolute = plain(&source.directory.join(bare));
         if self.open.contains(&absolute) {
             return wrong(format!("`{path}` names itself"), "remove one of the lines");
+        }
+        self.files += 1;
+        if self.files > MOST_FILES {
+            if self.files > MOST_FILES + 1 {
+                return;
+            }
+            let message =
+                format!("more than {MOST_FILES} requirements files are named, those that are named again among them");
+            return wrong(message, "name each file once");
         }
         let contents = match (self.read)(&absolute) {
             Ok(contents) => contents,
@@ -226,11 +265,17 @@ impl Walk<'_> {
                 return wrong(format!("there is no file `{}`", absolute.display()), help);
             }
             Err(error) => {
-                return wrong(format!("`{path}` cannot be read: {}", error.kind()), "name a file that can be read");
+                use io::ErrorKind::{FileTooLarge, InvalidData, InvalidInput};
+                // These tell more than their kind; that of the system would repeat the path.
+                let reason = match error.kind() {
+                    FileTooLarge | InvalidData | InvalidInput => error.to_string(),
+                    kind => kind.to_string(),
+                };
+                return wrong(format!("`{path}` cannot be read: {reason}"), "name a file that can be read");
             }
         };
         // As messages name it: beside the file that names it.
-        let shown: Arc<Path> = source.file.parent().unwrap_or(Path::new("")).join(path).into();
+        let shown: Arc<Path> = source.file.parent().unwrap_or(Path::new("")).join(bare).into();
         let directory = absolute.parent().unwrap_or(Path::new("/")).to_owned();
         self.open.push(absolute);
         let inner = Source { file: &shown, directory: &directory, role };
@@ -395,7 +440,7 @@ mod tests {
         let files = [
             (
                 "/project/req/base.txt",
-                "\u{feff}# a comment\nsix \\\n  >= 1.0  # why\n-c limits.txt\n-e ../src/mine[dev]\n--find-links ./wheels\n",
+                "\u{feff}# a comment\nsix \\\n  >= 1.0  # why\n-c file:limits.txt\n-e ../src/mine[dev]\n--find-links ./wheels\n",
             ),
             ("/project/req/limits.txt", "urllib3<2\n"),
         ];

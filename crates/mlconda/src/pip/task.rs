@@ -13,7 +13,7 @@ use url::Url;
 use super::{
     Indexes, Options, PipError,
     clash::{self, Conda},
-    indented,
+    indented, names,
     pylock::{self, Answer, Choice},
     redacted,
     requirements::{Entry, Requirements, Role},
@@ -42,7 +42,7 @@ pub(super) struct Task<'a> {
 impl Task<'_> {
     /// What is to be installed by pip, by name.
     pub(super) async fn resolve(&self) -> Result<Vec<LockedPip>, PipError> {
-        let known = uv::platform(self.target.host).ok_or(PipError::Platform(self.target.host.platform))?;
+        let known = uv::platform(self.target.host).ok_or_else(|| self.no_platform())?;
         let uv = self.options.uv;
         fs_err::create_dir_all(&uv.cache)?;
         // Beside the cache: uv does not work in it.
@@ -226,6 +226,9 @@ impl Task<'_> {
         if text.contains("unexpected argument") || text.contains("invalid value 'pylock.toml'") {
             return PipError::OldUv { program: self.options.uv.program.clone() };
         }
+        if text.contains("--python-platform") {
+            return self.no_platform();
+        }
         if let Some(entry) = unparsed(&text, places) {
             let words = text.lines().nth(1).map(str::trim).filter(|words| !words.is_empty());
             let mut words = words.unwrap_or("it is no requirement").to_owned();
@@ -246,13 +249,28 @@ impl Task<'_> {
             entry.name.as_ref().is_some_and(|name| clash::mentions(&message, name))
                 || entry.direct && message.contains(place_of(&entry.text))
         };
-        let named = self.requirements.entries.iter().filter(is_named);
-        let lines = named.map(|entry| format!("asked for: {}", entry.shown())).chain(self.conda.named_in(&message));
+        let mut named: Vec<&Entry> = self.requirements.entries.iter().filter(is_named).collect();
+        if named.is_empty() {
+            // Of what it builds, uv says no name: it does not know it yet.
+            named = self.requirements.entries.iter().filter(|entry| entry.direct).collect();
+        }
+        let lines = named.iter().map(|entry| format!("asked for: {}", entry.shown()));
+        let lines = lines.chain(self.conda.named_in(&message));
+        // Names of conda are what is most often mistaken for names of projects.
+        let unknown = named.iter().filter_map(|entry| entry.name.as_deref()).filter(|name| is_unknown(&message, name));
+        let lines = lines.chain(unknown.filter_map(|name| {
+            let projects = names::different(name)?.iter().map(|project| format!("`{project}`")).collect::<Vec<_>>();
+            Some(format!("conda's `{name}` is called {} there", projects.join(" or ")))
+        }));
         PipError::Unsolvable {
             platform: self.target.host.platform,
             lines: indented(lines),
             message: format!("\n  {message}"),
         }
+    }
+
+    fn no_platform(&self) -> PipError {
+        PipError::Platform { platform: self.target.host.platform, lines: self.requirements.first_lines() }
     }
 
     fn unfit(&self, package: &str, files: &[String]) -> PipError {
@@ -275,6 +293,11 @@ const GIVEN: &str = "given";
 fn prefer(directory: &Path, kept: &str) -> io::Result<()> {
     let place = directory.join(uv::ANSWER);
     if kept.is_empty() { crate::system::remove_if_there(&place) } else { fs_err::write(place, kept) }
+}
+
+/// Whether a message says that there is no such project.
+fn is_unknown(message: &str, name: &str) -> bool {
+    message.contains(&format!("{name} was not found in the"))
 }
 
 /// The requirement that uv could not read: it says where it begins.

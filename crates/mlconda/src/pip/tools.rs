@@ -57,7 +57,11 @@ pub async fn bring_in(
     let loaded = loaded.map_err(PipError::tools)?;
     let options = SolveOptions { pip: Pip::NotAdded, ..SolveOptions::default() };
     let solution = solve::solve(&wanted, &loaded, tools.machine, &options).map_err(|error| match error {
-        error @ SolveError::Unknown { .. } => PipError::NoUv { reason: error.to_string() },
+        SolveError::Unknown { packages, .. } => {
+            // The lines are not the user's.
+            let names = packages.iter().map(|package| format!("`{}`", package.name)).collect::<Vec<_>>();
+            PipError::NoUv { reason: format!("none has {} for `{}`", names.join(" and "), tools.machine.platform) }
+        }
         error => PipError::tools(error),
     })?;
     let lock = Lock::new(&wanted, tools.machine, &solution).map_err(PipError::tools)?;

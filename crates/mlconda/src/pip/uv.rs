@@ -89,6 +89,7 @@ pub(super) fn platform(host: &Host) -> Option<String> {
     Some(match host.platform {
         Subdir::Linux64 => manylinux("x86_64"),
         Subdir::LinuxAarch64 => manylinux("aarch64"),
+        Subdir::LinuxRiscv64 => "riscv64-unknown-linux".to_owned(),
         Subdir::OsxArm64 => "aarch64-apple-darwin".to_owned(),
         Subdir::Osx64 => "x86_64-apple-darwin".to_owned(),
         Subdir::Win64 => "x86_64-pc-windows-msvc".to_owned(),

@@ -16,7 +16,7 @@ use rattler_digest::{Sha256, compute_bytes_digest};
 use url::Url;
 
 use super::{Prefix, PrefixError};
-use crate::lock::normalize;
+use crate::{lock::normalize, pip::metadata::Metadata};
 
 /// What the records of distributions end with.
 pub(crate) const EXTENSION: &str = "pip";
@@ -51,6 +51,69 @@ impl Prefix {
             |path: PathBuf| PrefixRecord::from_path(&path).map_err(|source| PrefixError::Record { path, source });
         self.meta_files(EXTENSION)?.into_iter().map(read).collect()
     }
+}
+
+/// A distribution that no record knows: somebody has installed it with pip.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stranger {
+    /// Its name, normalized (PEP 503).
+    pub name: String,
+    /// Its version, as it says it.
+    pub version: String,
+}
+
+impl Prefix {
+    /// The distributions that none of these records knows, sorted by name. Records whose own metadata are gone are taken out:
+    /// pip has uninstalled or replaced what they are of.
+    ///
+    /// # Errors
+    /// If the directories of distributions cannot be read.
+    pub fn strangers(&self, records: &mut Vec<PrefixRecord>) -> Result<Vec<Stranger>, PrefixError> {
+        let found = strangers(self.path(), records)?;
+        let read = |path: &PathBuf| metadata(path).map(|Metadata { name, version, .. }| Stranger { name, version });
+        let mut strangers: Vec<Stranger> = found.iter().filter_map(read).collect();
+        crate::sorting::sort_by(&mut strangers, |one, other| one.name.cmp(&other.name));
+        Ok(strangers)
+    }
+}
+
+/// The metadata of the distributions that no record knows. Records whose own are gone are taken out.
+pub(crate) fn strangers(prefix: &Path, records: &mut Vec<PrefixRecord>) -> Result<BTreeSet<PathBuf>, PrefixError> {
+    let is = |path: &Path, end: &str| path.extension().is_some_and(|extension| extension == end);
+    let is_metadata = |path: &PathBuf| is(path, "dist-info") && path.join("METADATA").is_file() || is(path, "egg-info");
+    let mut found = BTreeSet::new();
+    for site in sites(prefix)? {
+        for entry in fs_err::read_dir(&site)? {
+            found.extend(Some(entry?.path()).filter(is_metadata));
+        }
+    }
+    let known: BTreeSet<PathBuf> = records.iter().flat_map(anchors).map(|path| prefix.join(path)).collect();
+    let is_replaced = |record: &PrefixRecord| {
+        let mut own = anchors(record).peekable();
+        own.peek().is_some() && own.all(|path| !found.contains(&prefix.join(path)))
+    };
+    records.retain(|record| !is_replaced(record));
+    found.retain(|path| !known.contains(path));
+    Ok(found)
+}
+
+/// The metadata of distributions that a record brought, relative to the prefix.
+fn anchors(record: &PrefixRecord) -> impl Iterator<Item = &Path> {
+    record.files.iter().filter_map(|file| {
+        let is_in_site = |path: &Path| path.parent().is_some_and(|site| site.ends_with("site-packages"));
+        match is_metadata(file) {
+            true => file.parent(),
+            false => Some(file.as_path())
+                .filter(|path| path.extension().is_some_and(|end| end == "egg-info") && is_in_site(path)),
+        }
+    })
+}
+
+/// What a distribution says of itself: `path` is its `.dist-info`, its `.egg-info`, or a file of that name.
+pub(crate) fn metadata(path: &Path) -> Option<Metadata> {
+    let files = [path.join("METADATA"), path.join("PKG-INFO"), path.to_owned()];
+    let text = files.iter().find(|file| file.is_file()).and_then(|file| fs_err::read(file).ok())?;
+    Metadata::read(&String::from_utf8_lossy(&text))
 }
 
 /// Whether a distribution is still the one that its record is of. pip removes `RECORD` when it uninstalls one, and writes

@@ -84,7 +84,12 @@ fn read(mut file: File, is_conda: bool) -> io::Result<PackageRecord> {
     } else {
         index(stream_tar_bz2(file))?
     };
-    PackageRecord::from_index_json(index, Some(size), Some(sha256), Some(md5)).map_err(io::Error::other)
+    let record =
+        PackageRecord::from_index_json(index, Some(size), Some(sha256), Some(md5)).map_err(io::Error::other)?;
+    match super::records::beyond_reason(&record) {
+        Some(_) => Err(io::Error::other("a dependency of it is too long or too deeply nested for a match spec")),
+        None => Ok(record),
+    }
 }
 
 fn index(mut archive: tar::Archive<impl Read>) -> io::Result<IndexJson> {

@@ -25,7 +25,7 @@ use super::{
     cache::{Form, State, Store, nanoseconds},
     index::Index,
     scan::{ScanError, scan},
-    shards::ShardIndex,
+    shards::{ShardIndex, read_whole},
 };
 use crate::network;
 
@@ -33,7 +33,7 @@ use crate::network;
 const BODY_ATTEMPTS: usize = 3;
 
 /// The index of a channel's shards is not larger.
-const SHARD_INDEX_LIMIT: u64 = 256 << 20;
+const SHARD_INDEX_LIMIT: u64 = 64 << 20;
 
 /// Where the records of a subdir are.
 #[derive(Debug)]
@@ -254,15 +254,26 @@ impl Fetcher<'_> {
         let (store, variant, form) = (self.store.clone(), state.variant.clone(), state.form);
         let reading = tokio::task::spawn_blocking(move || {
             let body = Body { pieces: body, piece: Default::default(), at: 0 };
-            let body: Box<dyn Read> =
+            let mut body: Box<dyn Read> =
                 if is_gzip { Box::new(flate2::read::MultiGzDecoder::new(body)) } else { Box::new(body) };
-            keep(&store, unpacked(&variant, body)?, form)
+            let mut first = Vec::new();
+            (&mut body).take(1).read_to_end(&mut first)?;
+            if variant != PLAIN && first == b"<" {
+                return Err(KeepError::Page);
+            }
+            keep(&store, unpacked(&variant, first.chain(body))?, form)
         });
         let pumped = pump(response, sender).await;
         let read = reading.await.unwrap_or_else(|panic| Err(KeepError::Data(ScanError::Read(io::Error::other(panic)))));
         // What the server left unsaid makes no sense either: the first cause counts.
         pumped.map_err(|error| Failure::Passing(self.unreachable(network::reason(&error))))?;
+        if let Err(KeepError::Page) = read {
+            return Ok(Answer::Missing(StatusCode::NOT_FOUND));
+        }
         let (file, data) = read.map_err(|error| match error {
+            KeepError::Page => {
+                Failure::Final(self.broken(&state.variant, &io::Error::other("it is a page of the web")))
+            }
             KeepError::Cache(error) => Failure::Final(self.cache_error(error)),
             KeepError::Data(ScanError::Write(error)) => Failure::Final(self.cache_error(error)),
             KeepError::Data(ScanError::Read(error)) => Failure::Passing(self.broken(&state.variant, &error)),
@@ -300,6 +311,8 @@ fn is_missing(status: StatusCode, variant: &str) -> bool {
 
 /// Why data could not be kept.
 enum KeepError {
+    /// It is a page of the web, which servers send of what they do not have, with a good status.
+    Page,
     Data(ScanError),
     Cache(io::Error),
 }
@@ -326,8 +339,7 @@ fn keep(store: &Store, body: impl Read, form: Form) -> Result<(tempfile::NamedTe
             Data::Json { text: file.reopen().map_err(KeepError::Cache)?, index }
         }
         Form::Shards => {
-            let mut bytes = Vec::new();
-            body.take(SHARD_INDEX_LIMIT).read_to_end(&mut bytes)?;
+            let bytes = read_whole(body, SHARD_INDEX_LIMIT, 0)?;
             let index = ShardIndex::read(&bytes).map_err(io::Error::other)?;
             fs_err::write(file.path(), &bytes).map_err(KeepError::Cache)?;
             Data::Shards(index)

@@ -15,8 +15,8 @@ use serde::{
 use serde_json::value::RawValue;
 use url::Url;
 
-use super::{RepodataError, index::Section};
-use crate::network;
+use super::{RepodataError, index::Section, shards::decode};
+use crate::{environment, network};
 
 /// What all records of a subdir have in common.
 #[derive(Clone, Debug)]
@@ -65,6 +65,13 @@ impl Origin {
         }
         Some(Arc::new(RepoDataRecord { url, channel: Some(self.channel.clone()), package_record: record, identifier }))
     }
+}
+
+/// A match spec of a record that nobody should parse.
+pub(super) fn beyond_reason(record: &PackageRecord) -> Option<&str> {
+    let extra = record.extra_depends.values().flatten();
+    let mut specs = record.depends.iter().chain(&record.constrains).chain(extra).map(String::as_str);
+    specs.find(|spec| !environment::is_within_reason(spec))
 }
 
 /// What `base` means in a subdir, with a slash at its end, for names to be joined to; `None` if it is no place for files.
@@ -183,6 +190,11 @@ impl<'a> Gatherer<'a> {
             let reason = format!("it is a record of `{}`", record.name.as_normalized());
             return self.found.left_out.add(file, reason);
         }
+        if let Some(spec) = beyond_reason(&record) {
+            let start: String = spec.chars().take(40).collect();
+            let reason = format!("`{start}…` is too long or too deeply nested for a match spec");
+            return self.found.left_out.add(file, reason);
+        }
         let Some(identifier) = DistArchiveIdentifier::try_from_filename(file) else {
             let reason = "its name is not `name-version-build` and an extension".to_owned();
             return self.found.left_out.add(file, reason);
@@ -282,11 +294,11 @@ type Readable = Result<PackageRecord, String>;
 
 impl Shard<Readable> {
     fn read(bytes: &[u8]) -> Result<Self, String> {
-        let mut shard = match rmp_serde::from_slice::<Shard<PackageRecord>>(bytes) {
+        let mut shard = match decode::<Shard<PackageRecord>>(bytes) {
             Ok(shard) => shard.map(Ok),
             // One of them makes no sense: as values first, and each on its own.
             Err(_) => {
-                let shard: Shard<Plain> = rmp_serde::from_slice(bytes).map_err(|error| error.to_string())?;
+                let shard: Shard<Plain> = decode(bytes).map_err(|error| error.to_string())?;
                 shard.map(|plain| serde_json::from_value(plain.0).map_err(|error| error.to_string()))
             }
         };

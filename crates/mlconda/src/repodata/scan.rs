@@ -40,7 +40,12 @@ pub(super) enum ScanError {
 
 /// Reads to the end; what was read is also written to `copy`.
 pub(super) fn scan(reader: impl Read, copy: impl Write) -> Result<Index, ScanError> {
-    let mut text = Text { reader, copy, buffer: vec![0; PIECE], at: 0, filled: 0, passed: 0 };
+    scan_within(TEXT_LIMIT, reader, copy)
+}
+
+/// Reads to the end, which must come within so many bytes.
+pub(super) fn scan_within(limit: u64, reader: impl Read, copy: impl Write) -> Result<Index, ScanError> {
+    let mut text = Text { reader, copy, buffer: vec![0; PIECE], at: 0, filled: 0, passed: 0, limit };
     let mut index = Builder::default();
     text.object("no JSON object begins", |text, key, _| match key {
         b"packages" => text.records(Section::TarBz2, &mut index),
@@ -114,6 +119,8 @@ struct Text<R, W> {
     filled: usize,
     /// How many bytes came before the buffer.
     passed: u64,
+    /// How many bytes there may be in all.
+    limit: u64,
 }
 
 impl<R: Read, W: Write> Text<R, W> {
@@ -127,7 +134,7 @@ impl<R: Read, W: Write> Text<R, W> {
                 outcome => break outcome.map_err(ScanError::Read)?,
             }
         };
-        if self.passed + self.filled as u64 > TEXT_LIMIT {
+        if self.passed + self.filled as u64 > self.limit {
             return self.wrong("the text is too long");
         }
         self.copy.write_all(&self.buffer[..self.filled]).map_err(ScanError::Write)?;

@@ -18,8 +18,8 @@ use super::{
 };
 use crate::network;
 
-/// The records of one package take no more room than this, unpacked.
-pub(super) const SHARD_LIMIT: u64 = 512 << 20;
+/// The records of one package take no more room than this, unpacked: several times what the largest have.
+pub(super) const SHARD_LIMIT: u64 = 128 << 20;
 
 /// A shard is not larger, packed.
 const PACKED_LIMIT: usize = 64 << 20;
@@ -82,7 +82,7 @@ impl<'de> Deserialize<'de> for Hash {
 impl ShardIndex {
     /// Reads an index, unpacked.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, rmp_serde::decode::Error> {
-        rmp_serde::from_slice(bytes)
+        decode(bytes)
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
@@ -92,6 +92,16 @@ impl ShardIndex {
     pub(super) fn hash(&self, name: &str) -> Option<&[u8; 32]> {
         self.shards.get(name).map(|hash| &hash.0)
     }
+}
+
+/// How deeply values may be nested. Those of records are so six times; the limit keeps the stack safe.
+const DEEPEST: usize = 64;
+
+/// Reads a value in MessagePack.
+pub(super) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, rmp_serde::decode::Error> {
+    let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
+    deserializer.set_max_depth(DEEPEST);
+    T::deserialize(&mut deserializer)
 }
 
 /// Brings shards.
@@ -178,7 +188,16 @@ async fn bounded(mut response: Response, limit: usize) -> reqwest::Result<Option
 
 /// Unpacks a shard.
 pub(super) fn unpack(packed: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity((packed.len() * 8).min(SHARD_LIMIT as usize));
-    zstd::stream::read::Decoder::with_buffer(packed)?.take(SHARD_LIMIT).read_to_end(&mut bytes)?;
+    let expected = (packed.len() * 8).min(SHARD_LIMIT as usize);
+    read_whole(zstd::stream::read::Decoder::with_buffer(packed)?, SHARD_LIMIT, expected)
+}
+
+/// Reads to the end, which must come within so many bytes.
+pub(super) fn read_whole(reader: impl Read, limit: u64, expected: usize) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(expected);
+    reader.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(std::io::Error::other(format!("more than {} MiB when unpacked", limit >> 20)));
+    }
     Ok(bytes)
 }

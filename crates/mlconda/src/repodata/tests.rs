@@ -1,5 +1,8 @@
 //! Loading channels from disk and from a server on loopback: what is found, and how it reads when it is not.
 
+mod hostile;
+mod removed;
+
 use std::{
     io::Write,
     path::Path,
@@ -410,6 +413,35 @@ async fn what_may_go_wrong_on_the_way() {
         let outcome = if outcome == FOUND { there.to_owned() } else { outcome };
         assert!(outcome.starts_with(expected), "{fault:?}: {outcome}");
     }
+}
+
+/// Servers of pages answer for what they do not have with a page, and a good status.
+#[tokio::test]
+async fn a_page_in_the_place_of_a_packed_file_is_no_file() {
+    let world = World::with_tool();
+    for variant in ["repodata_shards.msgpack.zst", "repodata.json.zst", "repodata.json.bz2"] {
+        world.write(&format!("noarch/{variant}"), "<!doctype html><title>Not here</title>");
+    }
+    let server = world.serve();
+    assert_eq!(world.load(&server.url(""), Access::Online).await, FOUND);
+    world.write("noarch/repodata.json", "<!doctype html><title>Log in</title>");
+    insta::assert_snapshot!(world.load(&server.url(""), Access::Online).await, @"error: what `CHANNEL/noarch/` has is not repodata: `repodata.json`: no JSON object begins at byte 0");
+}
+
+#[tokio::test]
+async fn redirects_are_followed_and_packages_stay_where_the_channel_is() {
+    let world = World::with_tool();
+    world.write("noarch/repodata.json.zst", packed_by("zst", noarch().as_bytes()));
+    let (server, elsewhere) = (world.serve(), world.serve());
+    server.fail("noarch/repodata.json.zst", Fault::Redirect(elsewhere.url("noarch/repodata.json.zst")));
+    assert_eq!(world.load(&server.url(""), Access::Online).await, FOUND);
+    assert_eq!(elsewhere.count("noarch/repodata.json.zst"), 1);
+    server.fail("", Fault::Redirect(server.url("noarch/repodata.json")));
+    let message = world.load(&server.url(""), Access::Refresh).await;
+    assert!(
+        message.starts_with("error: cannot load repodata from `CHANNEL/linux-64/`: too many redirects"),
+        "{message}"
+    );
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::{
     RepodataError,
+    asked::{Asked, Texts},
     fetch::Data,
     index::{self, Section},
     records::{self, LeftOut, Origin, Records},
@@ -137,6 +138,8 @@ pub(super) struct Found {
     pub(super) records: Vec<Arc<RepoDataRecord>>,
     /// Where those of each name end.
     pub(super) ends: Vec<usize>,
+    /// What they ask for.
+    pub(super) asked: Asked,
     /// What was left out.
     pub(super) left_out: LeftOut,
 }
@@ -147,20 +150,32 @@ struct Fetched {
     material: Vec<Material>,
 }
 
-/// A package with its records in each subdir.
+/// A package with its records in each subdir, and what they ask for.
 struct Read {
     name: String,
-    records: Vec<Records>,
-    /// The names that they depend on.
-    dependencies: HashSet<String>,
+    found: Vec<(Records, Asked)>,
 }
 
-/// Follows what is asked for through all subdirs. One result for each subdir, in their order.
+/// What a thread has read at a time, and what the records ask for.
+struct Batch {
+    read: Vec<Read>,
+    texts: Texts,
+}
+
+/// All that a walk has found.
+pub(super) struct Walked {
+    /// One for each subdir, in their order.
+    pub(super) found: Vec<Found>,
+    /// What the records ask for.
+    pub(super) texts: Texts,
+}
+
+/// Follows what is asked for through all subdirs.
 pub(super) async fn walk(
     http: &ClientWithMiddleware,
     sources: &Arc<Vec<Source>>,
     specs: impl IntoIterator<Item = MatchSpec>,
-) -> Result<Vec<Found>, RepodataError> {
+) -> Result<Walked, RepodataError> {
     let mut asked: HashMap<String, Vec<MatchSpec>> = HashMap::new();
     for spec in specs {
         if let Some(name) = spec.name.as_exact() {
@@ -177,8 +192,9 @@ pub(super) async fn walk(
     let mut fetching: FuturesUnordered<_> =
         seen.iter().map(|name| fetch(http, sources, &permits, name.clone())).collect();
     let mut fetched: Vec<Fetched> = Vec::new();
-    let mut reading: FuturesUnordered<JoinHandle<Result<Vec<Read>, RepodataError>>> = FuturesUnordered::new();
-    let mut found: BTreeMap<String, Vec<Records>> = BTreeMap::new();
+    let mut reading: FuturesUnordered<JoinHandle<Result<Batch, RepodataError>>> = FuturesUnordered::new();
+    let mut found: BTreeMap<String, Vec<(Records, Asked)>> = BTreeMap::new();
+    let mut texts = Texts::default();
     loop {
         // What is here goes to the threads once no more of it is at hand, or there is enough for one.
         while reading.len() < threads && !fetched.is_empty() {
@@ -191,23 +207,27 @@ pub(super) async fn walk(
             biased;
             Some(one) = fetching.next() => fetched.push(one?),
             Some(batch) = reading.next() => {
-                for Read { name, records, mut dependencies } in joined(batch)? {
-                    if dependencies.contains(PYTHON) {
-                        dependencies.insert(PIP.to_owned());
-                    }
-                    for dependency in dependencies {
-                        if !seen.contains(&dependency) {
-                            seen.insert(dependency.clone());
-                            fetching.push(fetch(http, sources, &permits, dependency));
+                let Batch { read, texts: of_batch } = joined(batch)?;
+                let ids = texts.merge(of_batch, |text| {
+                    let name = PackageName::normalized_name_from_matchspec_str(text);
+                    let with_it = [name.as_ref(), PIP].into_iter().take(if name == PYTHON { 2 } else { 1 });
+                    // Virtual packages are no channel's.
+                    for name in with_it.filter(|name| !name.starts_with("__")) {
+                        if !seen.contains(name) {
+                            seen.insert(name.to_owned());
+                            fetching.push(fetch(http, sources, &permits, name.to_owned()));
                         }
                     }
-                    found.insert(name, records);
+                });
+                for Read { name, found: of_name } in read {
+                    let renumbered = |(records, asked): (Records, Asked)| (records, asked.renumbered(&ids));
+                    found.insert(name, of_name.into_iter().map(renumbered).collect());
                 }
             }
             else => break,
         }
     }
-    Ok(gather(found, sources.len()))
+    Ok(Walked { found: gather(found, sources.len()), texts })
 }
 
 /// What a thread has done. It goes on panicking here if it panicked.
@@ -236,49 +256,41 @@ fn read(
     sources: &[Source],
     asked: &HashMap<String, Vec<MatchSpec>>,
     batch: Vec<Fetched>,
-) -> Result<Vec<Read>, RepodataError> {
+) -> Result<Batch, RepodataError> {
+    let mut texts = Texts::default();
     let one = |Fetched { name, material }: Fetched| {
-        let mut dependencies = HashSet::new();
-        let mut all = Vec::with_capacity(material.len());
+        let mut found = Vec::with_capacity(material.len());
         for (source, material) in sources.iter().zip(&material) {
             let mut records = source.read(&name, material)?;
             if let Some(specs) = asked.get(&name) {
                 records.records.retain(|record| specs.iter().any(|spec| spec.matches(record.as_ref())));
             }
-            records.records.iter().for_each(|record| note_dependencies(record, &mut dependencies));
-            all.push(records);
+            let asked = texts.asked(records.records.iter().map(AsRef::as_ref));
+            found.push((records, asked));
         }
-        Ok(Read { name, records: all, dependencies })
+        Ok(Read { name, found })
     };
-    batch.into_iter().map(one).collect()
+    let read = batch.into_iter().map(one).collect::<Result<_, RepodataError>>()?;
+    Ok(Batch { read, texts })
 }
 
-/// The names that a record depends on, as specs.
+/// The names that a record depends on, as specs; those of its extras too: more than is needed does no harm.
 pub(super) fn dependencies(record: &RepoDataRecord) -> Vec<MatchSpec> {
-    let mut names = HashSet::new();
-    note_dependencies(record, &mut names);
-    names.into_iter().filter_map(|name| PackageName::try_from(name).ok()).map(MatchSpec::from).collect()
-}
-
-/// Notes the names that a record depends on, those of its extras too: more than is needed does no harm.
-fn note_dependencies(record: &RepoDataRecord, names: &mut HashSet<String>) {
     let record = &record.package_record;
-    for spec in record.depends.iter().chain(record.extra_depends.values().flatten()) {
-        let name = PackageName::normalized_name_from_matchspec_str(spec);
-        // Virtual packages are no channel's.
-        if !names.contains(name.as_ref()) && !name.starts_with("__") {
-            names.insert(name.into_owned());
-        }
-    }
+    let texts = record.depends.iter().chain(record.extra_depends.values().flatten());
+    let names: HashSet<_> = texts.map(|text| PackageName::normalized_name_from_matchspec_str(text)).collect();
+    let names = names.into_iter().filter(|name| !name.starts_with("__"));
+    names.filter_map(|name| PackageName::try_from(name.into_owned()).ok()).map(MatchSpec::from).collect()
 }
 
-fn gather(found: BTreeMap<String, Vec<Records>>, subdirs: usize) -> Vec<Found> {
+fn gather(found: BTreeMap<String, Vec<(Records, Asked)>>, subdirs: usize) -> Vec<Found> {
     let mut gathered: Vec<Found> = std::iter::repeat_with(Found::default).take(subdirs).collect();
-    for records in found.into_values() {
-        for (found, records) in gathered.iter_mut().zip(records) {
+    for of_name in found.into_values() {
+        for (found, (records, asked)) in gathered.iter_mut().zip(of_name) {
             if !records.records.is_empty() {
                 found.records.extend(records.records);
                 found.ends.push(found.records.len());
+                found.asked.extend(&asked);
             }
             found.left_out.merge(records.left_out);
         }

@@ -98,7 +98,8 @@ mod tests {
                 name: "typing-extensions".to_owned(),
                 version: version.map(str::to_owned),
                 source,
-                requires: Vec::new(),
+                requires: None,
+                licence: None,
                 requires_python: None,
             })
         };

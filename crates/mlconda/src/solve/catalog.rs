@@ -3,12 +3,12 @@
 //! question is put ([`super::question`]). Many thousands of records share a few thousand texts, and of these most are
 //! looked at by no solve, so everything is found out when it is first wanted.
 
-use std::{borrow::Cow, cell::OnceCell, fmt};
+use std::{borrow::Cow, cell::OnceCell, fmt, sync::Arc};
 
 use foldhash::{HashMap, HashMapExt};
 use rattler_conda_types::{
-    GenericVirtualPackage, MatchSpec, MatchSpecCondition, Matches, NamelessMatchSpec, PackageName, ParseMatchSpecOptions, ParseStrictness,
-    RepoDataRecord, RepodataRevision, VersionSpec,
+    GenericVirtualPackage, MatchSpec, MatchSpecCondition, Matches, NamelessMatchSpec, PackageName,
+    ParseMatchSpecOptions, ParseStrictness, RepoDataRecord, RepodataRevision, VersionSpec,
 };
 use resolvo::{Condition, ConditionId, LogicalOperator, VersionSetId};
 
@@ -17,6 +17,7 @@ use super::{
     question::Run,
     versions::{Numbered, Test},
 };
+use crate::repodata::Span;
 
 /// A record, by its place among all.
 pub(super) type Place = u32;
@@ -24,9 +25,6 @@ pub(super) type Place = u32;
 pub(super) type NameId = u32;
 /// What is asked for, by its place among all.
 pub(super) type AskId = u32;
-
-/// How much of what a neighbour asks for may be passed over to find a text.
-const SKIPPED: usize = 8;
 
 pub(super) struct Catalog<'a> {
     /// By place: in the order of the channels, and there by file name.
@@ -38,19 +36,17 @@ pub(super) struct Catalog<'a> {
     tiers: Vec<(Option<&'static str>, u32)>,
     pub(super) names: Vec<Name<'a>>,
     ids: HashMap<String, NameId>,
+    /// What was asked for by text first here.
     texts: HashMap<&'a str, AskId>,
     slots: Vec<Slot<'a>>,
     /// What environments asked for.
     specs: Vec<(MatchSpec, AskId)>,
-    /// By record, once it was looked at: where what it asks for begins in the list below, and where its `depends` and
-    /// its `constrains` end.
-    demands: Vec<Option<[u32; 3]>>,
+    /// By record, where in the list below that stands which it asks for.
+    spans: Vec<Span>,
     demanded: Vec<AskId>,
     /// What extras of records ask for, each with when.
     of_extras: HashMap<Place, Vec<(ConditionId, AskId)>>,
     conditions: Vec<Condition>,
-    /// Whether python depends on pip.
-    adds_pip: bool,
 }
 
 /// A package, or an extra of one (CEP-44).
@@ -109,8 +105,9 @@ pub(super) struct Ask {
 }
 
 impl<'a> Catalog<'a> {
-    /// From runs of records, in the order of their channels.
-    pub(super) fn new(runs: impl IntoIterator<Item = Run<'a>>, pip: Pip) -> Self {
+    /// From runs of records, in the order of their channels, and the texts by which these ask for others.
+    pub(super) fn new(runs: impl IntoIterator<Item = Run<'a>>, texts: &'a [Arc<str>], pip: Pip) -> Self {
+        let unread = |text: &'a Arc<str>| Slot { origin: Origin::Text(text), meaning: OnceCell::new() };
         let mut catalog = Self {
             records: Vec::new(),
             names_of: Vec::new(),
@@ -118,17 +115,16 @@ impl<'a> Catalog<'a> {
             names: Vec::new(),
             ids: HashMap::new(),
             texts: HashMap::new(),
-            slots: Vec::new(),
+            slots: texts.iter().map(unread).collect(),
             specs: Vec::new(),
-            demands: Vec::new(),
+            spans: Vec::new(),
             demanded: Vec::new(),
             of_extras: HashMap::new(),
             conditions: Vec::new(),
-            adds_pip: false,
         };
         let mut channels: Vec<(Option<&str>, Option<&str>)> = Vec::new();
-        for Run { records, tier } in runs {
-            let Some(first) = records.first() else { continue };
+        for Run { records, tier, spans, list } in runs {
+            let (Some(first), Some(from), Some(to)) = (records.first(), spans.first(), spans.last()) else { continue };
             let name = catalog.name(first.package_record.name.as_normalized());
             let channel = (tier, first.channel.as_deref().filter(|_| tier.is_none()));
             let rank = channels.iter().position(|known| *known == channel).unwrap_or_else(|| {
@@ -141,10 +137,33 @@ impl<'a> Catalog<'a> {
             catalog.names[name as usize].places.extend(start as Place..end as Place);
             catalog.names_of.resize(end, name);
             catalog.tiers.resize(end, (tier, rank as u32));
+            let by = (catalog.demanded.len() as u32).wrapping_sub(from.start);
+            catalog.demanded.extend(&list[from.start as usize..to.end as usize]);
+            catalog.spans.extend(spans.iter().map(|span| span.moved(by)));
         }
-        catalog.demands.resize(catalog.records.len(), None);
-        catalog.adds_pip = pip == Pip::Added && catalog.ids.contains_key("pip");
+        if pip == Pip::Added && catalog.ids.contains_key("pip") {
+            catalog.add_pip();
+        }
         catalog
+    }
+
+    /// Has every python depend on pip.
+    fn add_pip(&mut self) {
+        let Some(python) = self.ids.get("python").copied() else { return };
+        let pip = self.text("pip");
+        for place in self.names[python as usize].places.clone() {
+            if brings_pip(self.record(place)) {
+                let span = &mut self.spans[place as usize];
+                let start = self.demanded.len() as u32;
+                self.demanded.extend_from_within(span.start as usize..span.middle as usize);
+                self.demanded.push(pip);
+                let (from, to) = (span.middle as usize, span.end as usize);
+                span.start = start;
+                span.middle = self.demanded.len() as u32;
+                self.demanded.extend_from_within(from..to);
+                span.end = self.demanded.len() as u32;
+            }
+        }
     }
 
     pub(super) fn record(&self, place: Place) -> &'a RepoDataRecord {
@@ -223,59 +242,21 @@ impl<'a> Catalog<'a> {
         id
     }
 
-    /// What a record asks for; nothing before [`Self::look_at`].
+    /// What a record asks for; its extras ask for nothing before [`Self::look_at`].
     pub(super) fn demands(&self, place: Place) -> Demands<'_> {
-        let Some([start, middle, end]) = self.demands[place as usize] else { return Demands::default() };
+        let Span { start, middle, end, has_extras } = self.spans[place as usize];
         Demands {
             needs: &self.demanded[start as usize..middle as usize],
             bounds: &self.demanded[middle as usize..end as usize],
-            extras: self.of_extras.get(&place).map_or(&[], Vec::as_slice),
+            extras: self.of_extras.get(&place).filter(|_| has_extras).map_or(&[], Vec::as_slice),
         }
     }
 
-    /// Notes what a record asks for; the texts are not read yet.
+    /// Finds out what a record's extras ask for, if it has any.
     pub(super) fn look_at(&mut self, place: Place) {
-        if self.demands[place as usize].is_some() {
-            return;
-        }
-        let record = &self.record(place).package_record;
-        let start = self.demanded.len() as u32;
-        // Builds that stand side by side ask for much the same, in the same order.
-        let neighbours = [place.wrapping_add(1), place.wrapping_sub(1)];
-        let neighbour = neighbours.into_iter().find_map(|other| *self.demands.get(other as usize)?);
-        let mut like = neighbour.map_or(0, |[start, ..]| start as usize);
-        for text in &record.depends {
-            let id = self.text_like(text, &mut like);
-            self.demanded.push(id);
-        }
-        if self.adds_pip && brings_pip(self.record(place)) {
-            let id = self.text("pip");
-            self.demanded.push(id);
-        }
-        let middle = self.demanded.len() as u32;
-        like = neighbour.map_or(0, |[_, middle, _]| middle as usize);
-        for text in &record.constrains {
-            let id = self.text_like(text, &mut like);
-            self.demanded.push(id);
-        }
-        self.demands[place as usize] = Some([start, middle, self.demanded.len() as u32]);
-        if !record.extra_depends.is_empty() {
+        if self.spans[place as usize].has_extras && !self.of_extras.contains_key(&place) {
             self.look_at_extras(place);
         }
-    }
-
-    /// What a text asks for, which may be what stands at this place of the list: then the next text may be the next there.
-    fn text_like(&mut self, text: &'a str, like: &mut usize) -> AskId {
-        if let Some(id) = self.demanded.get(*like)
-            && matches!(self.slots[*id as usize].origin, Origin::Text(known) if known == text)
-        {
-            *like += 1;
-            return *id;
-        }
-        let id = self.text(text);
-        let skipped = self.demanded.iter().skip(*like).take(SKIPPED).position(|other| *other == id);
-        *like += skipped.map_or(0, |skipped| skipped + 1);
-        id
     }
 
     fn look_at_extras(&mut self, place: Place) {
@@ -508,13 +489,22 @@ mod tests {
 
     #[test]
     fn bounds_are_read_as_the_library_reads_them() {
-        let texts = ["zlib >=1.2.11,<1.3.0a0", "Python >=3.8", "a.b-c_d <2|>=3", "numpy >=1.21,!=1.22.*", "x >1!2", "x >=1.2.*"];
+        let texts = [
+            "zlib >=1.2.11,<1.3.0a0",
+            "Python >=3.8",
+            "a.b-c_d <2|>=3",
+            "numpy >=1.21,!=1.22.*",
+            "x >1!2",
+            "x >=1.2.*",
+        ];
         for text in texts {
             let options = ParseMatchSpecOptions::lenient().with_repodata_revision(RepodataRevision::V3);
             assert_eq!(parsed(text).ok(), MatchSpec::from_str(text, options).ok(), "{text}");
         }
         assert!(bounds(texts[0]).is_some() && bounds(texts[1]).is_some());
-        for text in ["zlib", "zlib 1.2.*", "zlib >=1 py_0", "zlib >=1[build=x]", "a::b >=1", "zlib >=1; if x", "zlib >=>1"] {
+        for text in
+            ["zlib", "zlib 1.2.*", "zlib >=1 py_0", "zlib >=1[build=x]", "a::b >=1", "zlib >=1; if x", "zlib >=>1"]
+        {
             assert_eq!(bounds(text), None, "{text}");
         }
     }

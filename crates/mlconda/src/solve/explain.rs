@@ -515,8 +515,12 @@ impl fmt::Display for Explanation {
             }
         }
         if self.conflicts.len() > TOLD {
-            let lines = self.conflicts.iter().skip(TOLD).flat_map(|conflict| &conflict.lines);
-            let texts = lines.map(|line| format!("`{}` ({line})", line.text)).join(", ");
+            let mut texts = self.conflicts.iter().skip(TOLD).map(|conflict| {
+                let together = if conflict.lines.len() > 1 { " together" } else { "" };
+                let lines = conflict.lines.iter().map(|line| format!("`{}` ({line})", line.text)).join(" and ");
+                format!("{lines}{together}")
+            });
+            let texts = texts.join(", ");
             write!(formatter, "\nand so it is with {texts}")?;
         }
         match self.remedies.as_slice() {

@@ -110,9 +110,14 @@ impl<'c, 'a> Order<'c, 'a> {
         crate::sorting::sort_by(&mut all, |one, other| name(one.0).cmp(name(other.0)));
         // Of two bounds for one name, the one that leaves less counts.
         let worse = |one: Option<Best>, other: Option<Best>| if other > one { other } else { one };
-        let score: Score = all.into_iter().coalesce(|one, other| {
-            if one.0 == other.0 { Ok((one.0, worse(one.1, other.1))) } else { Err((one, other)) }
-        }).collect();
+        let score: Score = all
+            .into_iter()
+            .coalesce(
+                |one, other| {
+                    if one.0 == other.0 { Ok((one.0, worse(one.1, other.1))) } else { Err((one, other)) }
+                },
+            )
+            .collect();
         self.scores.borrow_mut().insert(place, Rc::clone(&score));
         Some(score)
     }

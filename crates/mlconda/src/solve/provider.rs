@@ -43,10 +43,8 @@ pub(super) fn solve(catalog: &mut Catalog<'_>, request: &Request<'_>) -> Result<
     for spec in request.specs {
         let id = catalog.spec(spec);
         let Some(ask) = catalog.ask(id) else { continue };
-        let requirement = |id: AskId| ConditionalRequirement {
-            condition: ask.condition,
-            requirement: VersionSetId(id).into(),
-        };
+        let requirement =
+            |id: AskId| ConditionalRequirement { condition: ask.condition, requirement: VersionSetId(id).into() };
         roots.extend(ask.extras.iter().chain([&id]).map(|id| requirement(*id)));
     }
     let provider = Provider { same, ..Provider::new(catalog, request, &exists, &kept, excluded) };
@@ -85,9 +83,10 @@ fn exclusions(catalog: &Catalog<'_>, exists: &[bool], request: &Request<'_>) -> 
         let mut first = None;
         for place in name.places.iter().copied().filter(|place| exists[*place as usize]) {
             if let Some(spec) = spec.filter(|spec| !catalog.is_in_channel(place, spec)) {
-                let channel = spec.channel.as_ref().map(|channel| {
-                    channel.name.clone().unwrap_or_else(|| channel.base_url.to_string())
-                });
+                let channel = spec
+                    .channel
+                    .as_ref()
+                    .map(|channel| channel.name.clone().unwrap_or_else(|| channel.base_url.to_string()));
                 let channel = channel.unwrap_or_default();
                 excluded.push((place, format!("candidate not in requested channel: '{channel}'")));
                 continue;
@@ -97,10 +96,7 @@ fn exclusions(catalog: &Catalog<'_>, exists: &[bool], request: &Request<'_>) -> 
             if is_hidden && request.options.channel_priority == ChannelPriority::Strict {
                 let channel = catalog.record(place).channel.as_deref();
                 let channel = channel.map_or_else(|| "an unknown channel".to_owned(), |channel| format!("'{channel}'"));
-                excluded.push((
-                    place,
-                    format!("due to strict channel priority not using this option from: {channel}"),
-                ));
+                excluded.push((place, format!("due to strict channel priority not using this option from: {channel}")));
             }
         }
     }
@@ -144,10 +140,8 @@ impl<'c, 'a> Provider<'c, 'a> {
         let mut reasons: Vec<String> = Vec::new();
         let mut excluded: HashMap<Place, String> = excluded.into_iter().collect();
         for (id, name) in catalog.names.iter().enumerate() {
-            let mut own = Candidates {
-                hint_dependencies_available: HintDependenciesAvailable::All,
-                ..Candidates::default()
-            };
+            let mut own =
+                Candidates { hint_dependencies_available: HintDependenciesAvailable::All, ..Candidates::default() };
             let virtuals = virtual_packages.iter().positions(|package| package.name.as_normalized() == name.text);
             let records = name.places.iter().copied().filter(|place| kept[*place as usize]);
             let of_name = virtuals
@@ -170,7 +164,15 @@ impl<'c, 'a> Provider<'c, 'a> {
             candidates.push(own);
         }
         let order = Order::new(catalog, virtual_packages, exists, request.options.channel_priority);
-        Self { catalog, virtual_packages, solvables, candidates, order, same: Vec::new(), strings: RefCell::new(reasons) }
+        Self {
+            catalog,
+            virtual_packages,
+            solvables,
+            candidates,
+            order,
+            same: Vec::new(),
+            strings: RefCell::new(reasons),
+        }
     }
 
     fn solvable(&self, id: SolvableId) -> Solvable {
@@ -210,9 +212,9 @@ impl<'c, 'a> Provider<'c, 'a> {
         for (condition, id) in needs.chain(demands.extras.iter().map(|(when, id)| (Some(*when), *id))) {
             let ask = self.catalog.ask(id).ok_or_else(|| self.catalog.fault(id))?;
             let condition = condition.or(ask.condition);
-            known.requirements.extend(
-                self.version_sets(id).map(|set| ConditionalRequirement { condition, requirement: set.into() }),
-            );
+            known
+                .requirements
+                .extend(self.version_sets(id).map(|set| ConditionalRequirement { condition, requirement: set.into() }));
         }
         for id in demands.bounds {
             self.catalog.ask(*id).ok_or_else(|| self.catalog.fault(*id))?;

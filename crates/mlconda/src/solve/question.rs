@@ -15,7 +15,7 @@ use super::{
 use crate::{
     environment::Environment,
     host::{Host, Override},
-    repodata::{Repodata, is_of_a_run},
+    repodata::{Asked, Repodata, Span, TextId, Texts, is_of_a_run},
 };
 
 /// conda's own channels are one channel, `defaults`, to it: none of them goes before another.
@@ -76,6 +76,9 @@ pub(super) struct Run<'a> {
     pub(super) records: Vec<&'a RepoDataRecord>,
     /// As that of its [`Bucket`].
     pub(super) tier: Option<&'static str>,
+    /// Where in the list that stands which each asks for, one after the other.
+    pub(super) spans: &'a [Span],
+    pub(super) list: &'a [TextId],
 }
 
 /// What of an older solution is to stay.
@@ -168,11 +171,11 @@ impl<'a> Question<'a> {
     fn put(&self, request: &Request<'_>) -> Result<Vec<RepoDataRecord>, Refusal> {
         let mut catalog = self.catalog.borrow_mut();
         let catalog = catalog.get_or_insert_with(|| {
-            let runs = self.repodata.runs().map(|run| {
-                let records: Vec<&RepoDataRecord> = run.iter().map(AsRef::as_ref).collect();
-                Run { tier: records.first().and_then(|record| tier(record)), records }
+            let runs = self.repodata.runs().map(|(records, spans, list)| {
+                let records: Vec<&RepoDataRecord> = records.iter().map(AsRef::as_ref).collect();
+                Run { tier: records.first().and_then(|record| tier(record)), records, spans, list }
             });
-            Catalog::new(runs, self.options.pip)
+            Catalog::new(runs, self.repodata.texts.all(), self.options.pip)
         });
         provider::solve(catalog, request)
     }
@@ -185,12 +188,18 @@ impl<'a> Question<'a> {
         host: &Host,
         kept: &Kept<'_>,
     ) -> Result<Vec<RepoDataRecord>, Refusal> {
-        let runs = buckets.iter().flat_map(|Bucket { records, tier }| {
+        let mut texts = Texts::default();
+        let asked: Vec<Asked> = buckets.iter().map(|bucket| texts.asked(bucket.records.iter().copied())).collect();
+        let runs = buckets.iter().zip(&asked).flat_map(|(Bucket { records, tier }, Asked { spans, list })| {
             let runs = records.chunk_by(|one, other| is_of_a_run(one, other));
-            runs.map(|records| Run { records: records.to_vec(), tier: *tier })
+            let mut start = 0;
+            runs.map(move |records| {
+                start += records.len();
+                Run { records: records.to_vec(), tier: *tier, spans: &spans[start - records.len()..start], list }
+            })
         });
         let request = Request { specs, host, options: self.options, kept, scope: Scope::Possible };
-        provider::solve(&mut Catalog::new(runs, Pip::NotAdded), &request)
+        provider::solve(&mut Catalog::new(runs, texts.all(), Pip::NotAdded), &request)
     }
 
     /// Solves for these specs; where nothing but the age of the declared system stands in the way, it is raised to the

@@ -246,11 +246,36 @@ fn the_order_of_records_does_not_count() {
 fn all_misspelt_names_are_told_at_once_with_near_ones() {
     let names = ["pandas-2.0-0", "scikit-learn-1.3-0", "scipy-1.0-0"];
     let records = names.iter().map(|stem| record(FIRST, stem, &[])).collect();
-    insta::assert_snapshot!(failure("- scipy\n- pandsa >=2\n- sklearn\n- zzzz\n", vec![records]), @"
-    no channel has these packages for `linux-64`:
-      `pandsa` (environment.yml:4:3): did you mean `pandas`?
-      `sklearn` (environment.yml:5:3): did you mean `scikit-learn`?
-      `zzzz` (environment.yml:6:3)
+    insta::assert_snapshot!(failure("- scipy\n- pandsa >=2\n- sklearn\n- zzzz\n- scipy1.0\n- pywin32\n", vec![records]), @"
+    environment.yml:4:3: no channel has `pandsa` for `linux-64`
+      |
+    4 | - pandsa >=2
+      |   ^^^^^^^^^^
+      = help: did you mean `pandas`?
+
+    environment.yml:5:3: no channel has `sklearn` for `linux-64`
+      |
+    5 | - sklearn
+      |   ^^^^^^^
+      = help: did you mean `scikit-learn`?
+
+    environment.yml:6:3: no channel has `zzzz` for `linux-64`
+      |
+    6 | - zzzz
+      |   ^^^^
+      = help: check the spelling, and whether the channel that has it is under `channels:`
+
+    environment.yml:7:3: no channel has `scipy1.0` for `linux-64`
+      |
+    7 | - scipy1.0
+      |   ^^^^^^^^
+      = help: did you mean `scipy=1.0`?
+
+    environment.yml:8:3: no channel has `pywin32` for `linux-64`
+      |
+    8 | - pywin32
+      |   ^^^^^^^
+      = help: it is a package of win: `- sel(win): pywin32` asks for it there only
     ");
 }
 
@@ -284,7 +309,8 @@ fn a_version_that_is_nowhere_is_told_with_those_that_are_there() {
     nothing matches `lib >=11`: the channels have versions 10.0, 2.0
     ");
     // Of what was not loaded whole, there may be more.
-    let repodata = Repodata { partial: ["lib".to_owned()].into(), ..Repodata::new(vec![records]) };
+    let mut repodata = Repodata::new(vec![records]);
+    repodata.partial = ["lib".to_owned()].into();
     let error = solve(&environment("- lib >=11"), &repodata, &linux(), &SolveOptions::default()).unwrap_err();
     assert!(error.to_string().ends_with("nothing matches `lib >=11`"), "{error}");
 }
@@ -552,4 +578,20 @@ fn what_does_not_fit_is_found_among_many_that_do() {
         "p17: the old one needs `core <2`",
     ]
     "#);
+}
+
+/// A package that became `noarch` is there twice for a while. conda prefers the platform's, too, after the build number.
+#[test]
+fn of_a_build_in_noarch_and_on_the_platform_the_platforms_counts() {
+    let native = |stem: &str| {
+        let mut native = with(record(FIRST, stem, &[]), |package| package.subdir = "linux-64".to_owned());
+        native.url = native.url.as_str().replace("noarch", "linux-64").parse().unwrap();
+        native
+    };
+    let noarch = |stem: &str| record(FIRST, stem, &[]);
+    let tie = |first: &str, second: &str| chosen("- tool", vec![vec![native(first)], vec![noarch(second)]]).join("");
+    insta::assert_snapshot!(tie("tool-1.0-0", "tool-1.0-0"), @"first.example/lab/linux-64/tool-1.0-0");
+    insta::assert_snapshot!(tie("tool-1.0-ha_0", "tool-1.0-pyhd_0"), @"first.example/lab/linux-64/tool-1.0-ha_0");
+    insta::assert_snapshot!(tie("tool-1.0-hz_0", "tool-1.0-a_0"), @"first.example/lab/linux-64/tool-1.0-hz_0");
+    insta::assert_snapshot!(tie("tool-1.0-0", "tool-1.1-0"), @"first/tool-1.1-0");
 }

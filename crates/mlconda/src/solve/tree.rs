@@ -242,7 +242,8 @@ impl<'r, 'a> Teller<'r, 'a> {
             Out::Lacks(_) => return Some(self.lacking(&label, cause)),
             Out::Line(line) => self.line(*line),
             Out::Elsewhere(line) => {
-                let text = format!("{label} {is} in {}", self.channels_of(id, &cause.places));
+                let text =
+                    format!("{label} {is} in {}, and that is another channel", self.channels_of(id, &cause.places));
                 return Some(Node { text: self.line(*line), children: vec![Node { text, children: Vec::new() }] });
             }
             Out::Hidden(channel) => {
@@ -406,11 +407,25 @@ impl<'r, 'a> Teller<'r, 'a> {
 
 /// Demands of which each candidate has one.
 fn alternatives(demands: &[Rc<Demand>]) -> String {
-    let texts = demands.iter().map(|demand| format!("`{}`", demand.text)).unique().collect_vec();
+    let texts = demands.iter().map(|demand| format!("`{}`", demand.text)).unique();
+    let texts = texts.in_order_by(|left, right| natural(left).cmp(&natural(right))).collect_vec();
     match texts.as_slice() {
         [first, second, .., last] if texts.len() > LISTED => format!("{first} or {second} or … or {last}"),
         few => few.join(" or "),
     }
+}
+
+/// A text by which 3.9 comes before 3.10: its words, with the numbers before and behind them.
+fn natural(text: &str) -> Vec<(u64, &str)> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (number, behind) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len()));
+        let (word, after) = behind.split_at(behind.find(|c: char| c.is_ascii_digit()).unwrap_or(behind.len()));
+        parts.push((number.parse().unwrap_or(0), word));
+        rest = after;
+    }
+    parts
 }
 
 /// Some candidates of a package: its name and their versions.

@@ -80,17 +80,29 @@ impl<'a> Numbered<'a> {
 }
 
 /// A version spec, its numbers read once.
-pub(super) enum Test<'s> {
+pub(super) struct Test<'s>(Form<'s>);
+
+enum Form<'s> {
     Range(RangeOperator, Numbers, &'s VersionSpec),
     Begins(StrictRangeOperator, Numbers, &'s VersionSpec),
     /// Whether it is equal.
     Equal(EqualityOperator, Numbers, &'s VersionSpec),
-    Group(LogicalOperator, Vec<Test<'s>>),
+    Group(LogicalOperator, Vec<Form<'s>>),
     Other(&'s VersionSpec),
 }
 
 impl<'s> Test<'s> {
     pub(super) fn new(spec: &'s VersionSpec) -> Self {
+        Self(Form::new(spec))
+    }
+
+    pub(super) fn matches(&self, version: &Numbered<'_>) -> bool {
+        self.0.matches(version)
+    }
+}
+
+impl<'s> Form<'s> {
+    fn new(spec: &'s VersionSpec) -> Self {
         let numbers = |version: &Version| Numbers::of(version);
         let test = match spec {
             VersionSpec::Range(operator, limit) => numbers(limit).map(|limit| Self::Range(*operator, limit, spec)),
@@ -98,15 +110,13 @@ impl<'s> Test<'s> {
                 numbers(limit.as_ref()).map(|limit| Self::Begins(*operator, limit, spec))
             }
             VersionSpec::Exact(operator, limit) => numbers(limit).map(|limit| Self::Equal(*operator, limit, spec)),
-            VersionSpec::Group(operator, group) => {
-                Some(Self::Group(*operator, group.iter().map(Self::new).collect()))
-            }
+            VersionSpec::Group(operator, group) => Some(Self::Group(*operator, group.iter().map(Self::new).collect())),
             VersionSpec::None | VersionSpec::Any => None,
         };
         test.unwrap_or(Self::Other(spec))
     }
 
-    pub(super) fn matches(&self, version: &Numbered<'_>) -> bool {
+    fn matches(&self, version: &Numbered<'_>) -> bool {
         let (by_numbers, spec) = match self {
             Self::Group(LogicalOperator::And, group) => return group.iter().all(|test| test.matches(version)),
             Self::Group(LogicalOperator::Or, group) => return group.iter().any(|test| test.matches(version)),
@@ -150,9 +160,44 @@ mod tests {
     use super::*;
 
     const VERSIONS: &[&str] = &[
-        "0", "1", "1.0", "1.0.0", "1.0.0.0.0", "1.0.1", "1.1", "1.10", "1.2", "1.2.0", "1.2.0.1", "1.2a0", "1.2.0a0", "1.2.a0",
-        "1.2.3", "1.2.3.4", "1.2.3.4.5", "1.2.3.4.5.6", "1.2.3.4.5.6.7", "1.2dev0", "1.2.dev0", "1.2rc1", "1.2post1", "1.2.post1", "1.2_1", "1.2-1", "1!1.2",
-        "1.2+3", "2", "2.0a0", "2.0", "20230101", "4294967296", "4294967295.1", "a", "3.11", "3.110", "3.11.5",
+        "0",
+        "1",
+        "1.0",
+        "1.0.0",
+        "1.0.0.0.0",
+        "1.0.1",
+        "1.1",
+        "1.10",
+        "1.2",
+        "1.2.0",
+        "1.2.0.1",
+        "1.2a0",
+        "1.2.0a0",
+        "1.2.a0",
+        "1.2.3",
+        "1.2.3.4",
+        "1.2.3.4.5",
+        "1.2.3.4.5.6",
+        "1.2.3.4.5.6.7",
+        "1.2dev0",
+        "1.2.dev0",
+        "1.2rc1",
+        "1.2post1",
+        "1.2.post1",
+        "1.2_1",
+        "1.2-1",
+        "1!1.2",
+        "1.2+3",
+        "2",
+        "2.0a0",
+        "2.0",
+        "20230101",
+        "4294967296",
+        "4294967295.1",
+        "a",
+        "3.11",
+        "3.110",
+        "3.11.5",
     ];
 
     #[test]
@@ -177,7 +222,7 @@ mod tests {
                     let told = Test::new(spec).matches(&Numbered::new(version));
                     assert_eq!(told, spec.matches(version), "{version} and {spec}");
                 }
-                decided += usize::from(!matches!(Test::new(&spec), Test::Other(_)));
+                decided += usize::from(!matches!(Form::new(&spec), Form::Other(_)));
             }
         }
         assert!(decided > 5000, "{decided} of these can be told by numbers");

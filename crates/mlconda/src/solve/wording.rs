@@ -6,7 +6,13 @@ use itertools::Itertools;
 use rattler_conda_types::{Channel, Subdir};
 
 use super::{UnknownPackage, VirtualDemand};
-use crate::{host::Host, network, repodata::Repodata, sorting::InOrder};
+use crate::{
+    environment::{self, Requirement},
+    host::Host,
+    network,
+    repodata::Repodata,
+    sorting::InOrder,
+};
 
 /// How many near names are shown.
 const NEAR: usize = 3;
@@ -55,21 +61,32 @@ pub(super) fn near_names(name: &str, names: &BTreeSet<&str>) -> Vec<String> {
 }
 
 /// The message for packages that no channel has.
-pub(super) fn unknown(platform: Subdir, packages: &[UnknownPackage]) -> String {
-    let lines = packages.iter().map(|UnknownPackage { name, file, location, near }| {
-        let place = format!("{}:{}:{}", file.display(), location.line, location.column);
-        match near.as_slice() {
-            [] => format!("\n  `{name}` ({place})"),
-            near => {
-                format!(
-                    "\n  `{name}` ({place}): did you mean {}?",
-                    near.iter().map(|name| format!("`{name}`")).join(" or ")
-                )
-            }
-        }
-    });
-    let what = if packages.len() == 1 { "this package" } else { "these packages" };
-    format!("no channel has {what} for `{platform}`:{}", lines.format(""))
+pub(super) fn unknown(packages: &[UnknownPackage], more: usize) -> String {
+    let rest = if more == 0 { String::new() } else { format!("\n\nand {more} more") };
+    packages.iter().map(|package| package.diagnostic.to_string()).join("\n\n") + &rest
+}
+
+/// What to do about a package that no channel has.
+pub(super) fn unknown_help(requirement: &Requirement, name: &str, platform: Subdir, names: &BTreeSet<&str>) -> String {
+    if let Some(home) = environment::home(requirement).filter(|home| !platform.as_str().starts_with(home)) {
+        let system = home.split('-').next().unwrap_or(home);
+        return format!("it is a package of {home}: `- sel({system}): {name}` asks for it there only");
+    }
+    if let Some((package, version)) = glued(name, names) {
+        return format!("did you mean `{package}={version}`?");
+    }
+    match near_names(name, names).as_slice() {
+        [] => "check the spelling, and whether the channel that has it is under `channels:`".to_owned(),
+        near => format!("did you mean {}?", near.iter().map(|name| format!("`{name}`")).join(" or ")),
+    }
+}
+
+/// `python3.11` and `numpy-1.26`: a package's name with a version at its end.
+fn glued<'a>(name: &'a str, names: &BTreeSet<&str>) -> Option<(&'a str, &'a str)> {
+    let package = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let version = &name[package.len()..];
+    let package = package.trim_end_matches(['-', '_']);
+    (version.starts_with(|c: char| c.is_ascii_digit()) && names.contains(package)).then_some((package, version))
 }
 
 /// A channel as one would write it, without secrets.

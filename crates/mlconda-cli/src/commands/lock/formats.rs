@@ -4,15 +4,21 @@ use std::{path::Path, process::ExitCode};
 
 use mlconda::{
     Subdir,
-    lock::{Lock, LockError, LockFile, LockFormat, LockKind, Part, Rendered, Selection, Written, kind_of},
+    lock::{LockError, LockFile, LockFormat, LockKind, Part, Rendered, Selection, Written},
+    prefix::Prefix,
+    records::Wanted,
+    repodata::Access,
 };
 
 use super::{super::export::warn_of_logins, Args};
-use crate::{report::CliError, selection, settings::Context};
+use crate::{locking::Locked, report::CliError, selection, settings::Context, view};
 
-/// Writes locks into one file, or prints them.
-pub(super) fn write(locks: &[Lock], args: &Args, context: &Context) -> Result<Option<Written>, CliError> {
-    let parts = locks.iter().cloned().map(Part::of).collect();
+/// Writes locks into one file, or prints them. These formats say what packages of pip need, too.
+pub(super) fn write(locked: &[Locked], args: &Args, context: &Context) -> Result<Option<Written>, CliError> {
+    let mut parts: Vec<Part> = locked.iter().map(|it| Part::of(it.lock.clone())).collect();
+    for part in &mut parts {
+        view::complete(&mut part.lock, None, Wanted::Dependencies, args.locking.access(), context)?;
+    }
     // What is read back is in another format; the kind does not matter for writing.
     let file = LockFile { file: args.output.clone(), kind: LockKind::Explicit, parts };
     put(&file, args, &Selection::default(), context)
@@ -28,6 +34,13 @@ pub(super) fn of_prefix(prefix: &Path, args: &Args, context: &Context) -> Result
     // Where all packages are noarch, the prefix is one for this machine.
     for part in file.parts.iter_mut().filter(|part| part.lock.platform == Subdir::NoArch) {
         part.lock.platform = Subdir::current().unwrap_or(Subdir::NoArch);
+    }
+    if args.format() != LockFormat::Explicit {
+        let path = context.settings.absolute(prefix);
+        let opened = Prefix::open(if path.ends_with("conda-meta") { path.parent().unwrap_or(&path) } else { &path })?;
+        for part in &mut file.parts {
+            view::complete(&mut part.lock, Some(opened.clone()), Wanted::Dependencies, Access::Offline, context)?;
+        }
     }
     if args.format() != LockFormat::Pixi {
         file.parts.iter().for_each(|part| warn_of_logins(&part.lock, context));
@@ -66,8 +79,7 @@ fn put(file: &LockFile, args: &Args, chosen: &Selection, context: &Context) -> R
 
 /// The format of the lock that is there: a new one takes its place as what it is.
 pub(super) fn of_file(output: &Path, context: &Context) -> Option<LockFormat> {
-    let text = fs_err::read(context.settings.absolute(output)).unwrap_or_default();
-    match kind_of(&String::from_utf8_lossy(&text)) {
+    match selection::kind_of_file(&context.settings.absolute(output)) {
         Some(LockKind::Pixi) => Some(LockFormat::Pixi),
         Some(LockKind::CondaLock) => Some(LockFormat::CondaLock),
         _ => None,

@@ -9,8 +9,10 @@ use crate::{
     environment::{
         Diagnostic, EnvironmentError, Location, PipLine, Requirement,
         channel::Refusal,
+        diagnostic::Excerpt,
         selector::{self, Selector},
         spec,
+        suspicion::WELL_KNOWN_CHANNELS,
         yaml::{Node, Value},
     },
     pip::{self, grammar::Mistake, requirements},
@@ -27,15 +29,32 @@ impl Reader<'_> {
             _ => {
                 let message = format!("`dependencies:` is {}, and should be a list", value.kind());
                 let at = if matches!(value.value, Value::Mapping(_)) { key } else { value };
-                Err(self.wrong_node(at, message, "put `- ` in front of every package: `- python=3.11`"))
+                let help = match value.text().is_some_and(|text| text.starts_with('-')) {
+                    true => "put a space behind every `-`: `- python=3.11`",
+                    false => "put `- ` in front of every package: `- python=3.11`",
+                };
+                Err(self.wrong_node(at, message, help))
             }
         }
     }
 
     fn each(&mut self, items: &[Rc<Node>], selector: Option<&Selector>) {
-        for item in items {
+        for (item, next) in items.iter().zip(items.iter().skip(1).map(Some).chain([None])) {
+            self.empty_pip(item, next.map(Rc::as_ref));
             let read = self.dependency(item, selector);
             self.note(read);
+        }
+    }
+
+    /// Tells of an empty `pip:` with entries right below it that were to be indented, as it seems. An empty list alone is
+    /// what is left where all lines were commented out.
+    fn empty_pip(&mut self, item: &Node, next: Option<&Node>) {
+        let Value::Mapping(entries) = &item.value else { return };
+        let [(key, value)] = entries.as_slice() else { return };
+        let is_next = next.is_some_and(|next| next.location.line == key.location.line + 1);
+        if key.text() == Some("pip") && value.is_null() && is_next {
+            let message = "`pip:` is empty, and what stands below it is for conda; indent it if it is meant for pip";
+            self.warn(key.location, message.to_owned());
         }
     }
 
@@ -71,12 +90,13 @@ impl Reader<'_> {
             self.warn(item.location, remark);
         }
         let selector = self.selector(item, selector);
-        let (text, location) = (text.trim().to_owned(), item.location);
+        let (text, location, excerpt) = (text.trim().to_owned(), item.location, self.excerpt(item));
         self.environment.requirements.push(Requirement {
             text,
             spec: parsed.spec,
             file: Arc::clone(&self.file),
             location,
+            excerpt,
             selector,
         });
         Ok(())
@@ -99,6 +119,7 @@ impl Reader<'_> {
     fn section(&mut self, key: &Node, value: &Rc<Node>, outer: Option<&Selector>) -> Result<()> {
         let name = key.text().unwrap_or_default();
         if name == "pip" {
+            self.selector_out_of_place(key);
             return self.pip(key, value, outer);
         }
         if let Some(expression) = selector::in_key(name) {
@@ -123,6 +144,9 @@ impl Reader<'_> {
         let message = format!("`{name}:` is no section of the dependencies; only `pip:` and `sel(…):` are");
         let help = match value.text() {
             _ if strsim::jaro_winkler(&name.to_lowercase(), "pip") > 0.8 => "write `- pip:`".to_owned(),
+            None if WELL_KNOWN_CHANNELS.contains(&name) => {
+                format!("for packages of one channel, write `- {name}::NAME`, each on a line of its own")
+            }
             None => format!("only conda's and pip's packages can be listed here: remove `{name}:`"),
             Some(text) if !value.is_null() => format!("for the package, write `- {name}={text}`"),
             _ => format!("for the package `{name}`, write `- {name}` without the colon"),
@@ -139,14 +163,14 @@ impl Reader<'_> {
             let Some(text) = item.text().filter(|_| !item.is_null()) else {
                 let message = format!("a line for pip is a string, and this is {}", item.kind());
                 let error = self.wrong_node(&item, message, "put the line in quotes, or remove the `-`");
-                self.errors.push(error);
+                self.note(Err(error));
                 continue;
             };
             let selector = self.selector(&item, selector);
             for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
                 let error =
                     requirements::check(line, &self.options.variables).map(|wrong| self.wrong_pip(&item, line, wrong));
-                self.errors.extend(error);
+                self.note(error.map_or(Ok(()), Err));
                 self.environment.pip.push(PipLine {
                     text: line.to_owned(),
                     file: Arc::clone(&self.file),
@@ -181,13 +205,15 @@ impl Reader<'_> {
         if self.environment.requirements.iter().any(is_pip) {
             return;
         }
-        let location = first.location;
+        let (location, length) = (first.location, first.text.chars().count());
+        let line = pip::redacted(self.source.line(location.line)).into();
         let Ok(parsed) = spec::parse("pip", &self.resolver) else { return };
         let requirement = Requirement {
             text: "pip".to_owned(),
             spec: parsed.spec,
             file: Arc::clone(&self.file),
             location,
+            excerpt: Excerpt { file: Arc::clone(&self.file), location, length, line },
             selector: None,
         };
         self.environment.requirements.push(requirement);

@@ -12,6 +12,7 @@ use crate::lock::{
     format::{channels, comment_losses, hashes, is_default, record_losses, scalar},
     order::dependency_name,
 };
+use crate::pip::needed::{Requirement, needed};
 
 /// What is said at the top of the file.
 const HEAD: &str =
@@ -35,7 +36,8 @@ pub(in crate::lock) fn render(file: &LockFile, parts: &[Part], losses: &mut Vec<
     text.push_str(if parts.iter().all(is_empty) { "package: []\n" } else { "package:\n" });
     for part in parts {
         part.lock.packages.iter().for_each(|package| conda(package, part, &mut text));
-        part.lock.pip.iter().for_each(|package| pip(package, part, &mut text));
+        let needed = needed(&part.lock);
+        part.lock.pip.iter().zip(&needed).for_each(|(package, needs)| pip(package, needs, part, &mut text));
     }
     Ok(text)
 }
@@ -104,10 +106,11 @@ fn conda(package: &LockedPackage, part: &Part, text: &mut String) {
     end(part, text);
 }
 
-fn pip(package: &LockedPip, part: &Part, text: &mut String) {
+fn pip(package: &LockedPip, needs: &[Requirement<'_>], part: &Part, text: &mut String) {
     let Some((url, sha256)) = place(package, part) else { return };
     begin(&package.name, package.version.as_deref().unwrap_or("0"), "pip", part, text);
-    mapping(&by_name(&package.requires), text);
+    let needs: Vec<String> = needs.iter().map(|each| format!("{} {}", each.name, each.versions)).collect();
+    mapping(&by_name(&needs), text);
     let _ = writeln!(text, "  url: {}", scalar(&url));
     hash(None, sha256.clone(), text);
     if !matches!(package.source, PipSource::Archive { origin: Origin::Index, .. }) {

@@ -220,7 +220,7 @@ fn pypi(package: &LockedPip, place: &str, version: u32) -> String {
     if let PipSource::Archive { sha256: Some(sha256), .. } = &package.source {
         item.some("sha256", Some(&hex::encode(sha256)));
     }
-    item.list("requires_dist", &package.requires);
+    item.list("requires_dist", package.requires.as_deref().unwrap_or_default());
     item.some("requires_python", package.requires_python.as_deref());
     if version < 7 && matches!(package.source, PipSource::Directory { mode: DirectoryMode::Editable, .. }) {
         item.line("editable: true");

@@ -238,12 +238,37 @@ fn a_channel_that_lacks_what_is_asked_of_it() {
     no set of packages for `linux-64` satisfies what `environment.yml` asks for:
     no version of `tool` will do:
     └─ line 3 asks for `https://second.example/lab/::tool=2`
-       └─ tool 2.0 is in `https://first.example/lab`
+       └─ tool 2.0 is in `https://first.example/lab`, and that is another channel
     this line alone has no solution:
       environment.yml:3: https://second.example/lab/::tool=2
     each of these changes gives a solution:
       line 3: `https://second.example/lab/::tool` instead of `https://second.example/lab/::tool=2` (gives tool 1.0)
       line 3: `tool=2` instead of `https://second.example/lab/::tool=2` (gives tool 2.0)
+    ");
+}
+
+/// 3.9 comes before 3.10, wherever the channel has them.
+#[test]
+fn alternatives_are_told_in_the_order_of_their_versions() {
+    let app = |number: usize, python: &str| {
+        let need = format!("python {python}.*");
+        record(FIRST, &format!("app-1.0-py{}_{number}", python.replace('.', "")), &[need.as_str()])
+    };
+    let pythons = ["3.10", "3.12", "3.9", "3.11", "3.8"];
+    let mut records: Vec<_> = pythons.iter().enumerate().map(|(number, python)| app(number, python)).collect();
+    records.extend(["3.7", "3.8", "3.9", "3.10"].map(|python| record(FIRST, &format!("python-{python}-0"), &[])));
+    assert_snapshot!(plainly(&["python=3.7", "app"], &records), @"
+    no set of packages for `linux-64` satisfies what `environment.yml` asks for:
+    no version of `python` satisfies all of this:
+    ├─ line 3 asks for `python=3.7`
+    └─ line 4 asks for `app`
+       └─ app 1.0 needs `python 3.8.*` or `python 3.9.*` or … or `python 3.12.*`
+    these 2 lines exclude each other:
+      environment.yml:3: python=3.7
+      environment.yml:4: app
+    each of these changes gives a solution:
+      line 3: `python` instead of `python=3.7` (gives python 3.10)
+      line 4: without `app`
     ");
 }
 
@@ -415,6 +440,17 @@ fn two_conflicts_at_once_and_a_change_for_both() {
     this change gives a solution:
       line 3: `python` instead of `python=3.12`, and line 5: `lib` instead of `lib=2` (gives python 3.8.1, lib 1.0)
     ");
+}
+
+/// Of many, the first are explained; of lines that exclude each other, it is told that they do.
+#[test]
+fn further_conflicts_are_named() {
+    let names = ["a", "b", "c", "d", "e"];
+    let mut records: Vec<_> = names.iter().map(|name| record(FIRST, &format!("{name}-1.0-0"), &[])).collect();
+    records.push(constrains(record(FIRST, "f-1.0-0", &[]), &["e <1"]));
+    let text = plainly(&["a=2", "b=2", "c=2", "d=2", "e", "f"], &records);
+    let named = text.lines().find(|line| line.starts_with("and so it is with")).unwrap();
+    assert_snapshot!(named, @"and so it is with `d=2` (line 6), `e` (line 7) and `f` (line 8) together");
 }
 
 #[test]

@@ -1,0 +1,137 @@
+//! Byte code of what the prefix's own pip has built. It stands in the prefix already when it is compiled; so it is compiled
+//! there, by one python, whose questions and answers are files: an installation that is dropped ends it, and nothing hangs.
+
+use std::{
+    io::{self, Read, Seek, SeekFrom, Write},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use rattler::install::PythonInfo;
+use rattler_conda_types::prefix_record::{PathType, PathsEntry};
+
+use super::{
+    super::{
+        InstallError,
+        link::wheel,
+        package::invalid,
+        record,
+        script::{self, Running},
+    },
+    Bytecode, Compiled, LARGEST, SCRIPT, add,
+};
+use crate::{prefix::Prefix, system};
+
+/// Compiles the modules of a distribution in the prefix, gives them the time that all is to have, and writes the byte code
+/// into the record.
+pub(in crate::install) async fn compile_built(
+    place: &Path,
+    prefix: &Prefix,
+    python: &PythonInfo,
+    time: i64,
+    mode: Bytecode,
+) -> Result<Compiled, InstallError> {
+    let Some(mode) = mode.name() else { return Ok(Compiled::default()) };
+    let (mut record, own) = record::read(place)?;
+    let is_module = |path: &&PathBuf| {
+        let is_plain = fs_err::symlink_metadata(prefix.path().join(path)).is_ok_and(|metadata| metadata.is_file());
+        let is_line = path.to_str().is_some_and(|path| !path.contains('\n'));
+        let is_source = path.extension().is_some_and(|extension| extension == "py");
+        is_source && is_line && is_plain && path.starts_with(&python.site_packages_path)
+    };
+    let modules: Vec<PathBuf> = record.files.iter().filter(is_module).cloned().collect();
+    if modules.is_empty() {
+        return Ok(Compiled::default());
+    }
+    for path in &modules {
+        system::set_link_time(&prefix.path().join(path), time)?;
+    }
+    let answers = match ask(&modules, prefix, &prefix.path().join(python.path()), time, mode).await {
+        Ok(answers) => answers,
+        Err(error) => return Ok(Compiled { unable: Some(error.to_string()), ..Compiled::default() }),
+    };
+    let (tag, mut rest) = line(&answers)?;
+    let (mut compiled, mut entries) = (Compiled::default(), Vec::new());
+    for path in modules {
+        let (length, behind) = line(rest)?;
+        let length: usize = length.parse().map_err(|_| invalid("python gives no length of byte code"))?;
+        if length == 0 {
+            let (reason, behind) = line(behind)?;
+            compiled.failed.push((path, reason.to_owned()));
+            rest = behind;
+            continue;
+        }
+        let code = behind.get(..length).filter(|_| length <= LARGEST);
+        let code = code.ok_or_else(|| invalid("python gives less byte code than it says"))?;
+        rest = &behind[length..];
+        if let Some(entry) =
+            write(prefix, &path, tag, code, time)?.filter(|entry| !record.files.contains(&entry.relative_path))
+        {
+            compiled.modules += 1;
+            compiled.bytes += length as u64;
+            entries.push(entry);
+        }
+    }
+    add(&mut record, &own, entries, prefix.path(), Some(time))?;
+    Ok(compiled)
+}
+
+/// Runs a python over modules, and gives all that it says.
+async fn ask(modules: &[PathBuf], prefix: &Prefix, python: &Path, time: i64, mode: &str) -> io::Result<Vec<u8>> {
+    let meta = prefix.path().join("conda-meta");
+    let (mut questions, mut answers) = (script::nameless(&meta)?, script::nameless(&meta)?);
+    let lines: String = modules.iter().map(|path| format!("{time} {}\n", path.display())).collect();
+    questions.write_all(lines.as_bytes())?;
+    questions.seek(SeekFrom::Start(0))?;
+    let process = Command::new(python)
+        .args(["-s", "-S", "-B", "-W", "ignore", "-c", SCRIPT])
+        .args([prefix.path(), prefix.path()])
+        .arg(mode)
+        .env_clear()
+        .env("PYTHONHASHSEED", "0")
+        .current_dir(meta)
+        .process_group(0)
+        .stdin(questions)
+        .stdout(answers.try_clone()?)
+        .stderr(Stdio::null())
+        .spawn()?;
+    let status = Running::new(process).end().await?;
+    if !status.success() {
+        return Err(io::Error::other(format!("python ended with {status}")));
+    }
+    let mut said = Vec::new();
+    answers.seek(SeekFrom::Start(0))?;
+    answers.read_to_end(&mut said)?;
+    Ok(said)
+}
+
+/// The next line of an answer, and what is behind it.
+fn line(answers: &[u8]) -> io::Result<(&str, &[u8])> {
+    let end = answers.iter().position(|byte| *byte == b'\n').ok_or_else(|| invalid("python broke off"))?;
+    let text = std::str::from_utf8(&answers[..end]).map_err(|_| invalid("python gives no answer that can be read"))?;
+    Ok((text, &answers[end + 1..]))
+}
+
+/// Writes byte code to where python looks for it; not in the place of what the package has brought itself.
+fn write(
+    prefix: &Prefix,
+    module: &Path,
+    tag: &str,
+    code: &[u8],
+    time: i64,
+) -> Result<Option<PathsEntry>, InstallError> {
+    if !tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
+        return Err(invalid("python gives no name of its byte code").into());
+    }
+    let stem = module.file_stem().unwrap_or_default().to_string_lossy();
+    let directory = module.parent().unwrap_or(Path::new("")).join("__pycache__");
+    let target = directory.join(format!("{stem}.{tag}.pyc"));
+    let place = prefix.path().join(&target);
+    if fs_err::symlink_metadata(&place).is_ok() {
+        return Ok(None);
+    }
+    fs_err::create_dir_all(prefix.path().join(directory))?;
+    record::write(&place, code, time)?;
+    Ok(Some(PathsEntry { path_type: PathType::PycFile, ..wheel::written(target, code) }))
+}

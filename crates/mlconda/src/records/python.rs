@@ -1,0 +1,172 @@
+//! What packages of pip say of themselves: their metadata, from the prefix, from the package cache, from an archive or a
+//! project of this machine, and last from the server that has the wheel: in a file beside it (PEP 658), else in the wheel.
+//!
+//! Archives are not downloaded for it, but the end of them. So of sources and commits nothing is known before they are installed.
+
+use std::{
+    collections::{HashMap, HashSet},
+    io::{Read, Seek},
+    path::Path,
+    str::FromStr,
+    sync::Mutex,
+};
+
+use futures::{StreamExt, stream};
+use pep440_rs::Version;
+use url::Url;
+use zip::ZipArchive;
+
+use super::{Sources, Wanted, remote};
+use crate::{
+    install,
+    lock::{LockedPip, PipSource},
+    network::{Client, NetworkError},
+    pip::metadata::Metadata,
+    prefix::{Prefix, distributions},
+    repodata::Access,
+};
+
+/// How many files are asked for at once.
+const QUESTIONS: usize = 16;
+
+/// Metadata are not larger than this, in bytes.
+pub(super) const LARGEST: u64 = 8 << 20;
+
+/// Gives packages what their metadata say, where they are to be had.
+pub(super) async fn complete(packages: &mut [LockedPip], client: &Client, sources: &Sources) {
+    let is_open = |package: &LockedPip| match sources.wanted {
+        Wanted::Dependencies => package.requires.is_none(),
+        Wanted::Licences => package.requires.is_none() || package.licence.is_none(),
+    };
+    let mut open: Vec<&mut LockedPip> = packages.iter_mut().filter(|package| is_open(package)).collect();
+    if open.is_empty() {
+        return;
+    }
+    let installed = sources.prefix.as_ref().map(installed).unwrap_or_default();
+    open.retain_mut(|package| {
+        let found = installed.get(&package.name).filter(|(metadata, hash)| is_of(metadata, *hash, package));
+        let found = found.map(|(metadata, _)| metadata.clone()).or_else(|| of_machine(package, sources));
+        found.is_none_or(|found| {
+            take(package, found);
+            false
+        })
+    });
+    if sources.repodata.access == Access::Offline {
+        return;
+    }
+    let silent = Mutex::new(HashSet::new());
+    let asking = open.into_iter().filter(|package| package.is_wheel()).map(|package| async {
+        if let Some(found) = of_server(package, client, &silent).await {
+            take(package, found);
+        }
+    });
+    stream::iter(asking).buffer_unordered(QUESTIONS).collect::<()>().await;
+}
+
+fn take(package: &mut LockedPip, found: Metadata) {
+    package.requires.get_or_insert(found.requires);
+    package.requires_python = found.requires_python.or(package.requires_python.take());
+    package.licence = found.licence;
+}
+
+type Hash = Option<rattler_digest::Sha256Hash>;
+
+/// The metadata of what is installed, by name, each with the hash of the archive that it came in.
+fn installed(prefix: &Prefix) -> HashMap<String, (Metadata, Hash)> {
+    // A prefix that cannot be read is no prefix of use here.
+    let records = prefix.distributions().unwrap_or_default();
+    let read = |record: &rattler_conda_types::PrefixRecord| {
+        let file = record.files.iter().find(|path| distributions::is_metadata(path))?;
+        let text = fs_err::read(prefix.path().join(file)).ok()?;
+        let metadata = Metadata::read(&String::from_utf8_lossy(&text))?;
+        Some((metadata.name.clone(), (metadata, record.repodata_record.package_record.sha256)))
+    };
+    records.iter().filter_map(read).collect()
+}
+
+/// Whether metadata are those of a package: of the same archive or, where no hash can be compared, of the same version.
+fn is_of(metadata: &Metadata, hash: Hash, package: &LockedPip) -> bool {
+    let locked = match &package.source {
+        PipSource::Archive { sha256, .. } => *sha256,
+        _ => None,
+    };
+    // `2024.05` and `2024.5` are one version.
+    let plain = |version: &str| Version::from_str(version).map_or_else(|_| version.to_owned(), |each| each.to_string());
+    match (hash, locked) {
+        (Some(hash), Some(locked)) => hash == locked,
+        _ => {
+            let is_version = |version: &String| plain(version) == plain(&metadata.version);
+            metadata.name == package.name && package.version.as_ref().is_none_or(is_version)
+        }
+    }
+}
+
+/// The metadata in the cache, or in a file of this machine.
+fn of_machine(package: &LockedPip, sources: &Sources) -> Option<Metadata> {
+    let cached = || install::cached_metadata(sources.package_cache.as_deref()?, &package.as_package()?);
+    let PipSource::Archive { url, .. } = &package.source else { return None };
+    let file = || of_wheel(&url.to_file_path().ok().filter(|_| package.is_wheel())?);
+    Metadata::read(&cached().or_else(file)?).filter(|metadata| metadata.name == package.name)
+}
+
+/// The metadata in a wheel.
+fn of_wheel(path: &Path) -> Option<String> {
+    metadata_of(&mut ZipArchive::new(fs_err::File::open(path).ok()?).ok()?)
+}
+
+/// The number of the metadata among the members of a wheel.
+pub(super) fn place_of_metadata<R: Read + Seek>(zip: &ZipArchive<R>) -> Option<usize> {
+    let is_it = |name: &str| name.ends_with(".dist-info/METADATA") && name.matches('/').count() == 1;
+    let name = zip.file_names().filter_map(Result::ok).find(|name| is_it(name))?;
+    zip.index_for_name(&name)
+}
+
+/// The text of the metadata of a wheel, as far as its bytes can be read.
+pub(super) fn metadata_of<R: Read + Seek>(zip: &mut ZipArchive<R>) -> Option<String> {
+    let index = place_of_metadata(zip)?;
+    let mut bytes = Vec::new();
+    zip.by_index(index).ok()?.take(LARGEST).read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The metadata beside a wheel, else those in it. A server that does not answer is not asked again.
+async fn of_server(package: &LockedPip, client: &Client, silent: &Mutex<HashSet<String>>) -> Option<Metadata> {
+    let PipSource::Archive { url, size, .. } = &package.source else { return None };
+    if !["http", "https"].contains(&url.scheme()) || silent.lock().ok()?.contains(url.host_str()?) {
+        return None;
+    }
+    let mut place: Url = url.clone();
+    place.set_path(&format!("{}.metadata", url.path()));
+    let is_it = |text: &str| Metadata::read(text).filter(|metadata| is_of(metadata, None, package));
+    match client.get(&place).await {
+        Ok(response) => {
+            // Some servers have a page for whatever is asked of them.
+            let found = body(response, LARGEST).await.and_then(|bytes| is_it(&String::from_utf8_lossy(&bytes)));
+            if found.is_some() {
+                return found;
+            }
+        }
+        Err(NetworkError::Status { .. }) => {}
+        Err(_) => {
+            silent.lock().ok()?.insert(url.host_str()?.to_owned());
+            return None;
+        }
+    }
+    let size = match size {
+        Some(size) => *size,
+        None => client.size(url).await?,
+    };
+    is_it(&remote::metadata(url, size, client).await?)
+}
+
+/// What a server sends, unless it is more than it should be.
+pub(super) async fn body(mut response: reqwest::Response, most: u64) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await.ok()? {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() as u64 > most {
+            return None;
+        }
+    }
+    Some(bytes)
+}

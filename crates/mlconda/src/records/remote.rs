@@ -1,0 +1,138 @@
+//! The metadata in a wheel on a server, of which only two pieces are downloaded: its end, where a zip has its list of
+//! members and a wheel mostly its `.dist-info` (PEP 427), and, if they are elsewhere, the metadata.
+
+use std::io::{self, Read, Seek, SeekFrom};
+
+use reqwest::{StatusCode, header};
+use url::Url;
+
+use super::python::{LARGEST, metadata_of};
+use crate::network::Client;
+
+/// How much of the end is asked for, in bytes.
+const END: u64 = 64 << 10;
+
+/// A list of members is not longer than this, in bytes.
+const LONGEST: u64 = 4 << 20;
+
+/// What stands before a member's content has at most this many bytes besides its name.
+const HEAD: u64 = 4 << 10;
+
+/// Reads the metadata of the wheel at this URL, of `size` bytes; `None` if the server gives no pieces of files, or they are
+/// not to be had otherwise.
+pub(super) async fn metadata(url: &Url, size: u64, client: &Client) -> Option<String> {
+    let mut file = Pieces { length: size, place: 0, pieces: Vec::new() };
+    file.fetch(size.saturating_sub(END), size, url, client).await?;
+    if zip::ZipArchive::new(&mut file).is_err() {
+        file.fetch(size.saturating_sub(LONGEST), size, url, client).await?;
+    }
+    let (start, end) = {
+        let mut zip = zip::ZipArchive::new(&mut file).ok()?;
+        if let Some(text) = metadata_of(&mut zip) {
+            return Some(text);
+        }
+        let index = super::python::place_of_metadata(&zip)?;
+        let member = zip.by_index_data(index).ok()?;
+        let start = member.header_start();
+        let length = member.compressed_size().checked_add(HEAD)?.checked_add(member.name_raw().len() as u64)?;
+        (start, start.checked_add(length)?.min(size))
+    };
+    if end.checked_sub(start)? > LARGEST {
+        return None;
+    }
+    file.fetch(start, end, url, client).await?;
+    metadata_of(&mut zip::ZipArchive::new(&mut file).ok()?)
+}
+
+/// A file of which only some pieces are at hand. What is not, cannot be read.
+struct Pieces {
+    length: u64,
+    place: u64,
+    /// Where each begins, and what is there.
+    pieces: Vec<(u64, Vec<u8>)>,
+}
+
+impl Pieces {
+    /// Gets the bytes from `start` to before `end`.
+    async fn fetch(&mut self, start: u64, end: u64, url: &Url, client: &Client) -> Option<()> {
+        let range = format!("bytes={start}-{}", end.checked_sub(1)?);
+        let answer = client.http.get(url.clone()).header(header::RANGE, range).send().await.ok()?;
+        // With the whole file, it is not worth its while.
+        let bytes = match answer.status() {
+            StatusCode::PARTIAL_CONTENT => super::python::body(answer, end - start).await?,
+            _ => return None,
+        };
+        self.pieces.push((start, bytes));
+        Some(())
+    }
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let found = self.pieces.iter().find_map(|(start, bytes)| {
+            let offset = usize::try_from(self.place.checked_sub(*start)?).ok()?;
+            bytes.get(offset..).filter(|rest| !rest.is_empty())
+        });
+        match found {
+            Some(rest) => {
+                let count = rest.len().min(buffer.len());
+                buffer[..count].copy_from_slice(&rest[..count]);
+                self.place += count as u64;
+                Ok(count)
+            }
+            None if self.place >= self.length => Ok(0),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+}
+
+impl Seek for Pieces {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let place = match to {
+            SeekFrom::Start(place) => Some(place),
+            SeekFrom::End(offset) => self.length.checked_add_signed(offset),
+            SeekFrom::Current(offset) => self.place.checked_add_signed(offset),
+        };
+        self.place = place.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        Ok(self.place)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mlconda_test::{server::Server, wheel::Wheel};
+
+    use super::*;
+    use crate::network::NetworkOptions;
+
+    /// Zeros deflate to nothing: what fills an archive looks like noise.
+    fn noise(bytes: usize) -> Vec<u8> {
+        let mut state = 1_u64;
+        let next = |_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        };
+        (0..bytes).map(next).collect()
+    }
+
+    #[test]
+    fn metadata_are_read_out_of_the_middle_of_a_wheel() {
+        let directory = tempfile::tempdir().unwrap();
+        let server = Server::serve(directory.path().to_owned()).unwrap();
+        let client = Client::new(&NetworkOptions::default()).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let read = |wheel: Wheel| {
+            let file = wheel.write(directory.path()).unwrap();
+            let size = fs_err::metadata(file).unwrap().len();
+            let url = Url::parse(&server.url(&wheel.file_name())).unwrap();
+            let before = server.requests().len();
+            let text = runtime.block_on(metadata(&url, size, &client));
+            (text.is_some_and(|text| text.contains("Name: big")), server.requests().len() - before)
+        };
+        let wheel = |version: &str| Wheel::new("big", version).requires("small");
+        assert_eq!(read(wheel("1.0").file("big/noise", noise(200_000))), (true, 1));
+        // They begin before what is asked for first.
+        let large = wheel("2.0").metadata(&format!("Summary: {}", hex::encode(noise(150_000))));
+        assert_eq!(read(large), (true, 2));
+    }
+}

@@ -1,0 +1,94 @@
+//! Channels that mean no good, or are damaged so that it looks like it: what they have ends with a clear word, in bounded
+//! memory and on a small stack.
+
+use rattler_digest::{Sha256, digest::Digest};
+
+use std::io::Read;
+
+use super::*;
+
+/// Shards with these bytes for `tool`.
+fn write_shard(world: &World, shard: &[u8]) {
+    let packed = zstd::encode_all(shard, 0).unwrap();
+    let hash = hex::encode(Sha256::digest(&packed));
+    world.write(&format!("noarch/{hash}.msgpack.zst"), &packed);
+    let index = json!({"info": {"subdir": "noarch", "base_url": "", "shards_base_url": ""}, "shards": {"tool": hash}});
+    let index = rmp_serde::to_vec_named(&index).unwrap();
+    world.write("noarch/repodata_shards.msgpack.zst", zstd::encode_all(index.as_slice(), 0).unwrap());
+}
+
+/// A few kilobytes that unpack to more than anybody has.
+#[tokio::test]
+async fn what_unpacks_to_too_much_is_refused() {
+    let world = World::with_tool();
+    write_shard(&world, &vec![0; (128 << 20) + 1]);
+    let server = world.serve();
+    insta::assert_snapshot!(world.load(&server.url(""), Access::Online).await, @"error: what `CHANNEL/noarch/` has is not repodata: the records of `tool`: more than 128 MiB when unpacked");
+    world.write("noarch/repodata_shards.msgpack.zst", zstd::encode_all(vec![0; (64 << 20) + 1].as_slice(), 0).unwrap());
+    insta::assert_snapshot!(world.load(&server.url(""), Access::Online).await, @"error: what `CHANNEL/noarch/` has is not repodata: `repodata_shards.msgpack.zst`: more than 64 MiB when unpacked");
+    let bomb = |length: u64| {
+        let text = b"{\"more\": \"".as_slice().chain(std::io::repeat(97).take(length)).chain(b"\"}".as_slice());
+        scan::scan_within(1 << 20, text, std::io::sink()).map(|_| ()).map_err(|error| error.to_string())
+    };
+    assert_eq!(bomb(1 << 19), Ok(()));
+    let message = bomb(1 << 40).unwrap_err();
+    assert!(message.starts_with("the text is too long at byte "), "{message}");
+}
+
+/// As deep as a file can be: in the file, in a record, in a shard.
+#[tokio::test]
+async fn deep_nesting_takes_no_stack() {
+    let world = World::with_tool();
+    let deep = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
+    let tool = record("tool", "1.0", &[]).to_string();
+    let inside = format!("{{\"more\": {deep}, {}", &tool[1..]);
+    let beside = format!("\"more\": {deep}, ");
+    for (before, tool) in [("", inside), (beside.as_str(), tool)] {
+        let text = format!("{{{before}\"packages.conda\": {{\"tool-1.0-0.conda\": {tool}}}}}");
+        world.write("noarch/repodata.json", text);
+        assert_eq!(world.load_from_disk().await, "CHANNEL/noarch/tool-1.0-0.conda");
+    }
+    // A map with an array of one element in one of one element, and so on.
+    write_shard(
+        &world,
+        &[b"\x81\xa8packages\x81\xb2tool-1.0-0.tar.bz2".as_slice(), &[0x91; 200_000], &[0xc0]].concat(),
+    );
+    let server = world.serve();
+    insta::assert_snapshot!(world.load(&server.url(""), Access::Online).await, @"error: what `CHANNEL/noarch/` has is not repodata: the records of `tool`: depth limit exceeded");
+}
+
+/// Specs that the parser would never come back from cost their records, and no more.
+#[tokio::test]
+async fn specs_beyond_reason_cost_their_records() {
+    let world = World::with_tool();
+    let deep = format!("lib {}1{}", "(".repeat(20_000), ")".repeat(20_000));
+    let long = format!("lib >=1{}", ",!=1.1".repeat(20_000));
+    let mut constrained = record("tool", "1.1", &[]);
+    constrained["constrains"] = json!([deep]);
+    let mut extra = record("tool", "1.2", &[]);
+    extra["extra_depends"] = json!({"more": [deep]});
+    let records = [
+        record("tool", "1.0", &["lib"]),
+        constrained,
+        extra,
+        record("tool", "1.3", &[&deep]),
+        record("tool", "1.4", &[&long]),
+    ];
+    let lib = record("lib", "1.0", &[]);
+    world.write("noarch/repodata.json", repodata(&json!({}), "packages.conda", &[&records[..], &[lib]].concat()));
+    insta::assert_snapshot!(world.load_from_disk().await, @"
+    CHANNEL/noarch/lib-1.0-0.conda
+    CHANNEL/noarch/tool-1.0-0.conda
+    event: 4 records of `CHANNEL/noarch/` cannot be read and are left out, the first: `tool-1.1-0.conda` (`lib ((((((((((((((((((((((((((((((((((((…` is too long or too deeply nested for a match spec)
+    ");
+}
+
+/// Names beyond number are read in one pass, and only what is asked for is kept of them.
+#[tokio::test]
+async fn names_beyond_number_are_passed_over() {
+    let world = World::with_tool();
+    let names = (0..200_000).map(|number| format!(", \"n{number}-1-0.conda\": {{}}")).collect::<String>();
+    let tool = record("tool", "1.0", &[]);
+    world.write("noarch/repodata.json", format!("{{\"packages.conda\": {{\"tool-1.0-0.conda\": {tool}{names}}}}}"));
+    assert_eq!(world.load_from_disk().await, "CHANNEL/noarch/tool-1.0-0.conda");
+}
