@@ -67,7 +67,11 @@ fn found(prefix: &Path) -> Found {
 fn killed(world: &TestContext, prefix: &Path, prepare: impl Fn()) {
     let lock = world.write_lock("new.lock", None, &NEW);
     pip_install::add(&lock, &wheels(world, "2.0"));
-    let arguments = ["install", argument(&lock), "-p", argument(prefix)];
+    killed_by(world, prefix, &lock, prepare);
+}
+
+fn killed_by(world: &TestContext, prefix: &Path, lock: &Path, prepare: impl Fn()) {
+    let arguments = ["install", argument(lock), "-p", argument(prefix)];
     prepare();
     let begun = Instant::now();
     world.mlconda(arguments).success();
@@ -131,6 +135,21 @@ fn an_update_in_place() {
             fs_err::remove_dir_all(&real).unwrap();
         }
         fs_err::create_dir(&real).unwrap();
+        world.mlconda(["install", argument(&old), "-p", argument(&prefix)]).success();
+    });
+}
+
+#[test]
+fn an_addition() {
+    let world = world();
+    let (old, prefix) = (["tzdata", "python-3.12.4", "greet-2.0"], world.path().join("prefix"));
+    let new = world.write_lock("new.lock", None, &[&old[..], &["many", "where-2.0"]].concat());
+    let old = world.write_lock("old.lock", None, &old);
+    pip_install::add(&new, &wheels(&world, "2.0"));
+    killed_by(&world, &prefix, &new, || {
+        if prefix.exists() {
+            fs_err::remove_dir_all(&prefix).unwrap();
+        }
         world.mlconda(["install", argument(&old), "-p", argument(&prefix)]).success();
     });
 }

@@ -75,6 +75,8 @@ use Part::{Hard, Soft};
 pub(crate) enum Info {
     First,
     Last,
+    /// Most of it comes first, and a part last.
+    Divided,
 }
 
 /// Writes the `.tar.bz2` of a package `name` 1.0 with these entries and nothing changed in their names, all of which are
@@ -109,8 +111,12 @@ pub(crate) fn archive(world: &TestContext, name: &str, info: Info, before: &str,
             Hard(to) => (*name, tar::EntryType::Link, "", *to),
         })
         .collect();
-    let place = if info == Info::First { 0 } else { entries.len() };
+    let place = if info == Info::Last { entries.len() } else { 0 };
     entries.splice(place..place, of_info);
+    if info == Info::Divided {
+        let link = r#"{"noarch": {"type": "generic"}, "package_metadata_version": 1}"#;
+        entries.push(("info/link.json", tar::EntryType::Regular, link, ""));
+    }
     let mut tar = tar::Builder::new(bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast()));
     for (name, kind, content, target) in entries {
         let mut header = tar::Header::new_gnu();
@@ -332,6 +338,7 @@ fn archives_in_an_unusual_order() {
         archive(&world, "dotted", Info::First, "./", &dotted),
         archive(&world, "late", Info::Last, "", &parts),
         archive(&world, "dotted-late", Info::Last, "./", &dotted),
+        archive(&world, "divided", Info::Divided, "", &parts),
     ];
     let cache = cache(&world);
     let mut trees = Vec::new();
@@ -339,7 +346,8 @@ fn archives_in_an_unusual_order() {
         let lock = lock(&world, &[&package]);
         for variables in [&[][..], &[(cache.0, cache.1.as_str())]] {
             let prefix = world.work().join("prefix");
-            world.mlconda_with(["install", argument(&lock), "-p", "prefix"], variables).success();
+            let outcome = world.mlconda_with(["install", argument(&lock), "-p", "prefix"], variables).success();
+            assert!(!outcome.stderr.contains("warning"), "it gets into the cache, too: {outcome}");
             trees.push(tree::tree(&prefix.join("share")).unwrap());
             fs_err::remove_dir_all(prefix).unwrap();
         }

@@ -19,7 +19,7 @@ use mlconda_test::{
     sha256_hex, tree,
 };
 
-use crate::world;
+use crate::{regressions, world};
 
 const NO_ENTRY: i32 = 13; // EACCES
 const IO: i32 = 5;
@@ -29,6 +29,9 @@ const READ_ONLY: i32 = 30;
 
 const OLD: [&str; 6] = ["tzdata", "python-3.11.8", "greet-1.0", "where-1.0", "links", "hollow"];
 const NEW: [&str; 6] = ["tzdata", "python-3.12.4", "greet-2.0", "where-2.0", "unicode", "archived"];
+/// What an addition finds and what comes besides; `tzdata` is asked for in other words then, so that its record changes.
+const KEPT: [&str; 3] = ["tzdata", "python-3.12.4", "where-2.0"];
+const ADDED: [&str; 6] = ["tzdata", "python-3.12.4", "where-2.0", "greet-2.0", "unicode", "links"];
 
 #[allow(clippy::disallowed_methods, reason = "a thorough run is asked for by whoever runs the tests")]
 fn sample() -> u64 {
@@ -41,6 +44,8 @@ enum Way {
     First,
     Swap,
     InPlace,
+    /// Nothing goes and nothing is replaced, in a prefix that could be swapped.
+    Add,
 }
 
 /// What installations happen in.
@@ -78,26 +83,45 @@ fn shape(world: &TestContext, version: &str) -> String {
     format!("file://{}#sha256:{}\n", archive.display(), sha256_hex(fs_err::read(&archive).unwrap()))
 }
 
+/// A package that is newer than all others: the time of every directory changes with it.
+pub(crate) fn newer(world: &TestContext) -> String {
+    let package = PackageBuilder::new("newer", "1.0").timestamp(1_800_000_000_000).file("share/newer/file", "new");
+    regressions::line(world, &package)
+}
+
 impl Stage {
     fn new(way: Way) -> Self {
         let world = world();
         let lock = |name: &str, packages: &[&str], version: &str| {
             let lock = world.write_lock(name, None, packages);
-            let text = format!("{}{}", fs_err::read_to_string(&lock).unwrap(), shape(&world, version));
+            let text = fs_err::read_to_string(&lock).unwrap();
+            let text = match way {
+                Way::Add if version == "1.0" => format!("# mlconda lock: 1\n# spec: tzdata\n{text}"),
+                Way::Add => format!("{text}{}", newer(&world)),
+                _ => format!("{text}{}", shape(&world, version)),
+            };
             fs_err::write(&lock, text).unwrap();
             lock
         };
-        let (old, new) = (lock("old.lock", &OLD, "1.0"), lock("new.lock", &NEW, "2.0"));
+        let (before, after) = if way == Way::Add { (&KEPT[..], &ADDED[..]) } else { (&OLD[..], &NEW[..]) };
+        let (old, new) = (lock("old.lock", before, "1.0"), lock("new.lock", after, "2.0"));
         let place = world.path().join("place");
         let (prefix, real) = match way {
             Way::First => (place.join("deep/down/prefix"), place.join("deep/down/prefix")),
-            Way::Swap => (place.join("prefix"), place.join("prefix")),
+            Way::Swap | Way::Add => (place.join("prefix"), place.join("prefix")),
             Way::InPlace => (place.join("link"), place.join("real")),
         };
         fs_err::create_dir(&place).unwrap();
         let mut stage = Self { world, way, prefix, real, old, new, wanted: BTreeMap::new() };
         stage.prepare();
+        let number = || fs_err::metadata(&stage.real).map(|metadata| metadata.ino()).ok();
+        let before = number();
         stage.install().success();
+        assert_eq!(
+            before == number(),
+            matches!(way, Way::InPlace | Way::Add),
+            "what is not swapped is the same directory"
+        );
         stage.wanted = stage.contents();
         stage.prepare();
         stage
@@ -126,11 +150,17 @@ impl Stage {
             fs_err::os::unix::fs::symlink(&self.real, &self.prefix).unwrap();
         }
         self.world.mlconda(["install", argument(&self.old), "-p", argument(&self.prefix)]).success();
-        // The user's own: beside packages' files, where a package's file will be, and in a directory that goes.
-        let mine = ["notebook.ipynb", "share/unicode/a file with spaces", "lib/links/mine", "share/mine"];
+        // The user's own: beside packages' files, where a package's file will be, and in a directory that goes; an
+        // addition replaces none, but comes to where one is.
+        let mine = match self.way {
+            Way::Add => ["notebook.ipynb", "share/unicode/mine", "lib/python3.12/site-packages/mine.py", "share/mine"],
+            _ => ["notebook.ipynb", "share/unicode/a file with spaces", "lib/links/mine", "share/mine"],
+        };
         for path in mine {
             fs_err::create_dir_all(self.real.join(path).parent().unwrap()).unwrap();
             fs_err::write(self.real.join(path), "mine").unwrap();
+            let file = fs_err::OpenOptions::new().append(true).open(self.real.join(path)).unwrap();
+            file.file().set_modified(std::time::UNIX_EPOCH).unwrap();
         }
     }
 
@@ -142,9 +172,14 @@ impl Stage {
         inject::run(&self.world, &self.place(), calls, happens, &self.arguments())
     }
 
-    /// What is in the prefix; the history apart, which tells how it came about.
+    /// What is in the prefix; the history apart, which tells how it came about. After an addition with the times of all,
+    /// for no directory is a new one.
     fn contents(&self) -> BTreeMap<String, String> {
-        let mut contents = tree::tree(&self.real).unwrap();
+        let mut contents = match self.way {
+            Way::Add => tree::archived(&self.real).unwrap(),
+            _ => tree::tree(&self.real).unwrap(),
+        };
+        contents.remove("");
         contents.remove("conda-meta/history");
         contents
     }
@@ -253,7 +288,9 @@ fn killed(way: Way) {
         let found = stage.contents();
         if stage.is_environment() || way == Way::First && !stage.prefix.exists() {
             let found = without_debris(found);
-            assert!(found == before || found == stage.wanted, "{after}: {}", tree::difference(&before, &found));
+            // The time of this directory is what is set last of all, and the next run sees to it.
+            let is_new = ["", "~ conda-meta\n"].contains(&tree::difference(&stage.wanted, &found).as_str());
+            assert!(found == before || is_new, "{after}: {}", tree::difference(&before, &found));
             if found == before { old += 1 } else { new += 1 }
         } else {
             neither += 1;
@@ -293,15 +330,22 @@ fn a_change_in_place_on_a_disk_that_fills_up() {
 }
 
 #[test]
+fn an_addition_on_a_disk_that_fills_up() {
+    failing(Way::Add, Calls::Change, |number| (Happens::ErrorFrom(number, FULL), FULL));
+}
+
+#[test]
 fn a_disk_with_errors() {
-    for way in [Way::First, Way::Swap, Way::InPlace] {
+    for way in [Way::First, Way::Swap, Way::InPlace, Way::Add] {
         failing(way, Calls::Change, |number| (Happens::Error(number, IO), IO));
     }
 }
 
 #[test]
 fn a_disk_that_may_not_be_written_to() {
-    for (way, error) in [(Way::First, READ_ONLY), (Way::Swap, NO_ENTRY), (Way::InPlace, READ_ONLY)] {
+    for (way, error) in
+        [(Way::First, READ_ONLY), (Way::Swap, NO_ENTRY), (Way::InPlace, READ_ONLY), (Way::Add, NO_ENTRY)]
+    {
         failing(way, Calls::Change, |number| (Happens::Error(number, error), error));
     }
 }
@@ -326,4 +370,9 @@ fn a_swap_that_is_killed() {
 #[test]
 fn a_change_in_place_that_is_killed() {
     killed(Way::InPlace);
+}
+
+#[test]
+fn an_addition_that_is_killed() {
+    killed(Way::Add);
 }

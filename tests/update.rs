@@ -1,12 +1,14 @@
 //! Installing into a prefix that is there already: only what differs changes, and what is the user's stays.
 
+use std::os::unix::fs::MetadataExt;
+
 use insta::assert_snapshot;
 use mlconda_test::{
     context::{TestContext, argument},
     tree,
 };
 
-use crate::{install::identities, world};
+use crate::{install::identities, syscalls::newer, world};
 
 /// Installs packages into `prefix`, in place of what is there.
 fn install(world: &TestContext, packages: &[&str]) -> std::path::PathBuf {
@@ -67,6 +69,44 @@ fn an_update_gives_what_a_first_installation_gives() {
     install(&world, &wanted);
     let mut fresh = tree::archived(&prefix).unwrap();
     // The history is truthful: it tells of both.
+    for entries in [&mut updated, &mut fresh] {
+        entries.remove("conda-meta/history");
+    }
+    assert_eq!(tree::difference(&fresh, &updated), "");
+}
+
+/// What only adds makes no twin: whatever is there stays, directories too. Once something goes or is replaced, the prefix is
+/// another directory.
+#[test]
+fn an_addition_leaves_all_in_its_place_and_gives_what_a_first_installation_gives() {
+    let world = world();
+    let old = ["tzdata", "python-3.12.4"];
+    let new = world.write_lock("new.lock", None, &["tzdata", "python-3.12.4", "greet-2.0", "unicode"]);
+    fs_err::write(&new, fs_err::read_to_string(&new).unwrap() + &newer(&world)).unwrap();
+    let prefix = install(&world, &old);
+    let update = || world.mlconda(["install", argument(&new), "-p", argument(&prefix)]).success();
+    let number = |path: &str| fs_err::symlink_metadata(prefix.join(path)).unwrap().ino();
+    let there: Vec<(String, u64)> =
+        tree::tree(&prefix).unwrap().into_keys().map(|path| (path.clone(), number(&path))).collect();
+    let was = number("");
+    update();
+    for (path, was) in there.iter().filter(|(path, _)| path != "conda-meta/history") {
+        assert_eq!(number(path), *was, "{path} is the same as before");
+    }
+    assert_eq!(number(""), was);
+    let mut updated = tree::archived(&prefix).unwrap();
+    // A user's file that is replaced, and a package that goes.
+    install(&world, &old);
+    assert_ne!(number(""), was);
+    fs_err::create_dir(prefix.join("share/unicode")).unwrap();
+    fs_err::write(prefix.join("share/unicode/a file with spaces"), "mine").unwrap();
+    let was = number("");
+    update();
+    assert_ne!(number(""), was);
+
+    fs_err::remove_dir_all(&prefix).unwrap();
+    update();
+    let mut fresh = tree::archived(&prefix).unwrap();
     for entries in [&mut updated, &mut fresh] {
         entries.remove("conda-meta/history");
     }

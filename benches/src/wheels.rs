@@ -3,8 +3,8 @@
 //!
 //! Both get the wheels from files and from a server on loopback, with a package cache that is empty (cold) and with one that
 //! is filled (warm). A new environment is what a Dockerfile makes: mlconda installs python and the wheels in one step, for
-//! uv mlconda installs python first, and both count. In one that is there, mlconda makes a twin of all, and uv does
-//! not. mlconda compiles nothing, since uv does not either.
+//! uv mlconda installs python first, and both count. In one that is there, mlconda puts them together aside and moves them
+//! in at the end, and uv writes where it is. mlconda compiles nothing, since uv does not either.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints its table")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads its own command line")]

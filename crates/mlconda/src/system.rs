@@ -40,9 +40,14 @@ pub(crate) fn set_directory_mode(path: &Path, mode: u32) -> io::Result<()> {
 pub(crate) fn umask_below(directory: &Path) -> io::Result<u32> {
     let probe = directory.join(".umask");
     fs_err::create_dir(&probe)?;
-    let mode = fs_err::metadata(&probe)?.mode();
+    let umask = umask_of(&probe)?;
     fs_err::remove_dir(&probe)?;
-    Ok(!mode & 0o777)
+    Ok(umask)
+}
+
+/// The permission bits that the umask has taken from a directory that was just made.
+pub(crate) fn umask_of(directory: &Path) -> io::Result<u32> {
+    Ok(!fs_err::metadata(directory)?.mode() & 0o777)
 }
 
 /// Makes a file that is not there yet.
@@ -183,6 +188,12 @@ impl From<&std::fs::Metadata> for Attributes {
 }
 
 impl Attributes {
+    /// Whether this process may change them: only an owner, or root, may.
+    pub(crate) fn is_own(&self) -> bool {
+        let user = rustix::process::geteuid();
+        user.is_root() || self.owner.0 == user.as_raw()
+    }
+
     /// Another time, in seconds since 1970.
     pub(crate) fn set_time(&mut self, seconds: i64) {
         self.time = (seconds, 0);

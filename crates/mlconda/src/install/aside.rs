@@ -109,6 +109,14 @@ impl Aside {
         Ok(journal.map(|journal| Self { prefix: prefix.to_owned(), journal, removing: Cell::new(false) }))
     }
 
+    /// Whether a process was killed after it had made the prefix an environment again, and before the old files went.
+    pub(super) fn is_finished(prefix: &Path, stage: &Path) -> bool {
+        let meta = Path::new("conda-meta");
+        let is_one = prefix.join(meta).join(HISTORY).is_file() && prefix.join(ASIDE).join(JOURNAL).is_file();
+        // Before it began, the new history is in the stage still.
+        is_one && !stage.join(meta).join(PENDING).exists()
+    }
+
     fn root(&self) -> PathBuf {
         self.prefix.join(ASIDE)
     }
@@ -174,6 +182,12 @@ impl Aside {
         Ok(())
     }
 
+    /// Gives every directory of the journal the time `seconds`; none of them leaves.
+    pub(super) fn settle_directories(&self, seconds: i64) -> io::Result<()> {
+        let mut directories = self.journal.directories.iter();
+        directories.try_for_each(|(path, _)| system::set_directory_time(&self.prefix.join(path), seconds))
+    }
+
     /// Makes the prefix what it was. `stage` tells which of the new files have not come yet. Can be done again if it
     /// was cut off, or if something could not be put back: then the rest is, but for the history.
     pub(super) fn roll_back(&self, stage: &Path) -> io::Result<()> {
@@ -202,11 +216,14 @@ impl Aside {
         }
         // As long as something is missing, the next run is to try again.
         put_back?;
+        let directories = || self.journal.directories.iter().rev();
+        let settle = || directories().try_for_each(|(path, attributes)| attributes.give_to(&self.prefix.join(path)));
+        // Before it is an environment again, and once more for the history's own directory.
+        settle()?;
         if self.has_history() {
             rename_if_there(&self.place_of_history(), &self.history())?;
         }
-        let mut directories = self.journal.directories.iter().rev();
-        directories.try_for_each(|(path, attributes)| attributes.give_to(&self.prefix.join(path)))
+        settle()
     }
 
     /// Removes what has come, and puts back directories that have gone.

@@ -1,9 +1,12 @@
 //! What changes in a prefix that exists, and the steps of the change: links, renames and removals. Nothing is written
 //! here.
 
+mod additions;
+
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     ffi::OsString,
+    fs::FileType,
     io,
     os::unix::fs::{DirEntryExt, MetadataExt},
     path::{Path, PathBuf},
@@ -69,6 +72,10 @@ pub(super) struct Change<'a> {
     modules: HashSet<PathBuf>,
     /// Files of packages that come.
     new: HashSet<PathBuf>,
+    /// Whether nothing is where they come to.
+    is_free: bool,
+    /// Directories of the stage, parents first.
+    made: Vec<PathBuf>,
     /// Directories of packages that stay.
     settled: HashSet<PathBuf>,
     /// Directories that go if nothing is left in them.
@@ -85,12 +92,16 @@ impl<'a> Change<'a> {
         // Where no prefix is, all is new, and no path need be looked at.
         let new = if prefix.path().exists() { stage.paths() } else { Vec::new() };
         let (unlink, keep) = (plan.unlink.iter().chain(&plan.pip.unlink), plan.keep.iter().chain(&plan.pip.keep));
-        let known: HashSet<PathBuf> = unlink.clone().chain(keep.clone()).flat_map(record::files).cloned().collect();
+        let known: HashSet<&Path> =
+            unlink.clone().chain(keep.clone()).flat_map(record::files).map(PathBuf::as_path).collect();
         let kept: HashSet<&PathBuf> = keep.clone().flat_map(record::files).collect();
-        let mut replaced = check(prefix.path(), &new, &known, &kept)?;
+        let Ground { strangers: mut replaced, is_free } = check(prefix.path(), &new, &known, &kept)?;
         // Byte code that python wrote when a module was first run is nobody's loss.
         replaced.retain(|path| path.parent().is_none_or(|parent| !parent.ends_with("__pycache__")));
-        let stays: HashSet<&PathBuf> = new.iter().chain(kept.iter().copied()).collect();
+        let stays: HashSet<&PathBuf> = match unlink.clone().next() {
+            Some(_) => new.iter().chain(kept.iter().copied()).collect(),
+            None => HashSet::new(),
+        };
         let (mut gone, mut hollow, mut modules) = (HashSet::new(), HashSet::new(), HashSet::new());
         for old in unlink {
             let files = record::files(old).filter(|path| super::stage::is_inside(path) && !stays.contains(path));
@@ -101,9 +112,9 @@ impl<'a> Change<'a> {
             let directories = record::directories(old).map(|entry| entry.relative_path.clone());
             hollow.extend(directories.filter(|path| super::stage::is_inside(path)));
         }
-        let new = new.into_iter().collect();
+        let (prefix, new, made) = (prefix.path().to_owned(), new.into_iter().collect(), stage.directories());
         let settled = directories(keep);
-        Ok(Self { prefix: prefix.path().to_owned(), kept, gone, modules, new, settled, hollow, replaced, time })
+        Ok(Self { prefix, kept, gone, modules, new, is_free, made, settled, hollow, replaced, time })
     }
 
     /// Whether a path goes: as a file of a package, or as byte code of one.
@@ -120,9 +131,11 @@ impl<'a> Change<'a> {
 
     /// Makes sure that every directory that a change in place touches may be written to.
     pub(super) fn check_writable(&self) -> Result<(), InstallError> {
+        let mut looked = HashSet::new();
         for directory in self.gone.iter().chain(&self.new).filter_map(|path| path.parent()) {
             // Of what is not there yet, the first that is counts.
-            let there = directory.ancestors().map(|path| self.prefix.join(path)).find(|path| path.is_dir());
+            let unknown = directory.ancestors().take_while(|path| looked.insert(*path));
+            let there = unknown.map(|path| self.prefix.join(path)).find(|path| path.is_dir());
             if let Some(directory) = there.filter(|directory| !system::may_write(directory)) {
                 let message = format!("cannot change `{}`: permission denied", directory.display());
                 return Err(io::Error::new(io::ErrorKind::PermissionDenied, message).into());
@@ -193,7 +206,7 @@ impl<'a> Change<'a> {
         let mut hollow: BTreeSet<PathBuf> = left.chain(self.hollow.iter().flat_map(|path| parents(path))).collect();
         hollow.extend(self.hollow.iter().cloned());
         hollow.extend(hollow.iter().map(|path| path.join("__pycache__")).collect::<Vec<_>>());
-        let mut touched: BTreeSet<PathBuf> = journal.added.iter().flat_map(|path| parents(path)).collect();
+        let mut touched: BTreeSet<PathBuf> = topmost(&journal.added).flat_map(|path| parents(path)).collect();
         touched.extend(journal.moved.iter().flat_map(|path| parents(path)).chain(hollow.iter().cloned()));
         if is_worth_copies(scripts, old) {
             let moved: HashSet<&PathBuf> = journal.moved.iter().collect();
@@ -255,7 +268,7 @@ impl<'a> Change<'a> {
             match there.is_some_and(|there| there.is_dir() == is_directory) {
                 true if is_directory => self.compare(stage, &path, journal)?,
                 true => {}
-                false => add(stage, path, journal)?,
+                false => add(stage, path, entry.file_type()?, journal)?,
             }
         }
         Ok(())
@@ -331,8 +344,12 @@ fn directories<'a>(records: impl Iterator<Item = &'a PrefixRecord>) -> HashSet<P
     for record in records {
         let parents = record::files(record).filter_map(|path| path.parent());
         let named = record::directories(record).map(|entry| entry.relative_path.as_path());
-        for path in parents.chain(named).flat_map(Path::ancestors) {
-            if !found.contains(path) {
+        for path in parents.chain(named) {
+            // Whatever is in the set has its parents there too.
+            for path in path.ancestors() {
+                if found.contains(path) {
+                    break;
+                }
                 found.insert(path.to_owned());
             }
         }
@@ -347,14 +364,27 @@ enum Twin {
     Emptied,
 }
 
+/// Of paths of which a directory comes right before what is in it, those that are in none of them.
+fn topmost(paths: &[PathBuf]) -> impl Iterator<Item = &PathBuf> {
+    let mut last: Option<&PathBuf> = None;
+    paths.iter().filter(move |path| {
+        let is_top = last.is_none_or(|last| !path.starts_with(last));
+        if is_top {
+            last = Some(path);
+        }
+        is_top
+    })
+}
+
 /// A path of the stage that is new, and all below it. What is below it in the prefix now is not looked at: it may be
 /// reached through a link.
-fn add(stage: &Path, path: PathBuf, journal: &mut Journal) -> io::Result<()> {
+fn add(stage: &Path, path: PathBuf, kind: FileType, journal: &mut Journal) -> io::Result<()> {
     let place = stage.join(&path);
     journal.added.push(path.clone());
-    if fs_err::symlink_metadata(&place)?.is_dir() {
+    if kind.is_dir() {
         for entry in fs_err::read_dir(place)? {
-            add(stage, path.join(entry?.file_name()), journal)?;
+            let entry = entry?;
+            add(stage, path.join(entry.file_name()), entry.file_type()?, journal)?;
         }
     }
     Ok(())
@@ -385,35 +415,61 @@ pub(crate) fn module_of(path: &Path) -> Option<PathBuf> {
     Some(directory.parent()?.join(format!("{stem}.py")))
 }
 
+/// What is in the prefix where new files come to.
+struct Ground {
+    /// The paths of nobody that would be lost. Sorted.
+    strangers: Vec<PathBuf>,
+    /// Whether there is nothing at all.
+    is_free: bool,
+}
+
 /// Makes sure that moving in will not fail halfway, nor write over what is nobody's: no directory stands where
-/// a file is to be, no file or link where a directory is to be. Gives the paths of nobody that would be lost.
+/// a file is to be, no file or link where a directory is to be.
 fn check(
     prefix: &Path,
     new: &[PathBuf],
-    known: &HashSet<PathBuf>,
+    known: &HashSet<&Path>,
     kept: &HashSet<&PathBuf>,
-) -> Result<Vec<PathBuf>, InstallError> {
-    let mut strangers = Vec::new();
-    let mut looked = HashSet::new();
+) -> Result<Ground, InstallError> {
+    let (mut strangers, mut is_free) = (Vec::new(), true);
+    let mut looked = HashMap::new();
     let goes = |path: &Path| known.contains(path) && !kept.contains(&path.to_owned());
     for path in new {
-        for parent in path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty()) {
-            if !looked.insert(parent) {
-                break;
-            }
-            if !goes(parent) && fs_err::symlink_metadata(prefix.join(parent)).is_ok_and(|metadata| !metadata.is_dir()) {
-                return Err(InstallError::Kind { path: parent.to_owned() });
-            }
+        // Most of what comes has a directory of its own, and need not be looked at.
+        if !is_directory(prefix, path.parent().unwrap_or(path), &goes, &mut looked)? {
+            continue;
         }
         let Ok(metadata) = fs_err::symlink_metadata(prefix.join(path)) else { continue };
+        is_free = false;
         if !metadata.is_dir() {
-            strangers.extend((!known.contains(path)).then(|| path.clone()));
+            strangers.extend((!known.contains(path.as_path())).then(|| path.clone()));
         } else if !only_files_that_go(&prefix.join(path), path, &goes)? {
             return Err(InstallError::Kind { path: path.clone() });
         }
     }
     crate::sorting::sort(&mut strangers);
-    Ok(strangers)
+    Ok(Ground { strangers, is_free })
+}
+
+/// Whether there is a directory in the prefix, not through a link. What is no directory and stays is an error.
+fn is_directory<'a>(
+    prefix: &Path,
+    path: &'a Path,
+    goes: &impl Fn(&Path) -> bool,
+    looked: &mut HashMap<&'a Path, bool>,
+) -> Result<bool, InstallError> {
+    let Some(above) = path.parent() else { return Ok(true) };
+    if let Some(known) = looked.get(path) {
+        return Ok(*known);
+    }
+    let is_above = is_directory(prefix, above, goes, looked)?;
+    let there = if is_above { fs_err::symlink_metadata(prefix.join(path)).ok() } else { None };
+    let is_one = there.as_ref().is_some_and(std::fs::Metadata::is_dir);
+    if there.is_some() && !is_one && !goes(path) {
+        return Err(InstallError::Kind { path: path.to_owned() });
+    }
+    looked.insert(path, is_one);
+    Ok(is_one)
 }
 
 /// Whether a directory holds nothing but files of packages that go, so that it will be gone in time.

@@ -4,7 +4,9 @@
 //! links, takes in what is new, and the two change places in one step of the kernel, so that a killed process leaves the
 //! old prefix or the new one. Where that cannot be (on an overlay file system a hard link copies the file into
 //! the layer; a volume or a link cannot change places) what is gone moves aside and what is new moves in, by a journal
-//! that leads back ([`super::aside`]). Each of the three is undone if anything fails later, and when its value is dropped.
+//! that leads back ([`super::aside`]). So it does where nothing but additions are to be made: a twin would take most of the
+//! time, and what a kill can cut off are a few renames. Each of them is undone if anything fails later, and when its value
+//! is dropped.
 
 use std::{
     fs::File,
@@ -14,7 +16,7 @@ use std::{
 
 use super::{
     HISTORY, InstallError,
-    aside::{ASIDE, Aside},
+    aside::{ASIDE, Aside, Journal},
     commit::{self, Change},
 };
 use crate::{
@@ -161,20 +163,41 @@ impl Site {
 impl Commit<'_> {
     /// Gives the new files their place.
     pub(super) fn place(&mut self) -> Result<(), InstallError> {
+        if self.site.kind == Kind::Swap
+            && self.scripts == Scripts::Never
+            && let Some(journal) = self.change.additions(&self.site.stage)?
+        {
+            return self.add(journal);
+        }
         if self.site.kind == Kind::Swap && !self.make_twin()? {
             // Its journal is of another kind of change. What scripts have done by now stays.
             self.aside.take().map_or(Ok(()), Aside::give_up)?;
-            // The stage moves in from beside; it is on the same file system.
-            self.site.kind = Kind::InPlace;
-            if self.site.was.is_none() {
-                self.site.was = Some(Attributes::from(&fs_err::metadata(&self.site.prefix)?));
-            }
+            self.stay()?;
         }
         match self.site.kind {
             Kind::New => self.rename(),
             Kind::Swap => self.swap(),
             Kind::InPlace => self.change_in_place(),
         }
+    }
+
+    /// From here on the prefix is changed where it is. The stage moves in from beside; it is on the same file system.
+    fn stay(&mut self) -> io::Result<()> {
+        self.site.kind = Kind::InPlace;
+        if self.site.was.is_none() {
+            self.site.was = Some(Attributes::from(&fs_err::metadata(&self.site.prefix)?));
+        }
+        Ok(())
+    }
+
+    /// Moves in what is new, where nothing else changes.
+    fn add(&mut self, journal: Journal) -> Result<(), InstallError> {
+        self.stay()?;
+        let aside = Aside::begin(&self.site.prefix, journal)?;
+        self.aside = Some(aside);
+        self.move_in()?;
+        self.aside.iter().try_for_each(|aside| aside.settle_directories(self.change.time))?;
+        Ok(())
     }
 
     /// Makes the twin; `false` if there can be none: for reasons that stay, and no other.
@@ -212,14 +235,17 @@ impl Commit<'_> {
 
     fn change_in_place(&mut self) -> Result<(), InstallError> {
         self.change.check_writable()?;
-        let (stage, prefix, time) = (&self.site.stage, &self.site.prefix, self.change.time);
-        let aside = match self.aside.take() {
-            Some(aside) => aside,
-            None => Aside::begin(prefix, self.change.journal(stage, self.scripts)?)?,
-        };
-        let moved = aside.move_old(time);
-        self.aside = Some(aside);
-        Ok(moved.and_then(|()| commit::merge(stage, prefix, time))?)
+        if self.aside.is_none() {
+            let journal = self.change.journal(&self.site.stage, self.scripts)?;
+            self.aside = Some(Aside::begin(&self.site.prefix, journal)?);
+        }
+        Ok(self.move_in()?)
+    }
+
+    /// Does what the journal says.
+    fn move_in(&self) -> io::Result<()> {
+        self.aside.iter().try_for_each(|aside| aside.move_old(self.change.time))?;
+        commit::merge(&self.site.stage, &self.site.prefix, self.change.time)
     }
 
     /// Makes the prefix an environment.
@@ -327,16 +353,31 @@ pub(super) fn recover(prefix: &Path) -> Result<bool, InstallError> {
     }
     if aside.is_dir() {
         let stage = beside.as_ref().filter(|stage| !is_inside && stage.is_dir()).unwrap_or(&inside);
+        let is_finished = Aside::is_finished(prefix, stage);
         if let Some(left) = Aside::left_in(prefix)? {
             left.roll_back(stage)?;
         }
         fs_err::remove_dir_all(&aside)?;
+        if is_finished {
+            settle_directories(prefix);
+        }
     }
     // A stage goes last: as long as it is there and held, nobody else begins.
     for left in left.into_iter().chain([&inside]).filter(|left| left.is_dir()) {
         fs_err::remove_dir_all(left)?;
     }
     Ok(true)
+}
+
+/// Gives the directories of an environment that was just finished the time that its history has: a process that was killed
+/// right then has not come to that.
+fn settle_directories(prefix: &Path) {
+    let meta = prefix.join("conda-meta");
+    if let Ok(history) = fs_err::metadata(meta.join(HISTORY)) {
+        for directory in [&meta, prefix] {
+            let _ = system::set_directory_time(directory, system::modified(&history));
+        }
+    }
 }
 
 fn has_history(prefix: &Path) -> bool {

@@ -233,13 +233,19 @@ impl Stage {
 
     /// Gives every directory the same time: writing into them gave each the clock's.
     pub(super) fn settle_directories(&self, seconds: i64) -> Result<(), InstallError> {
-        let mut directories: Vec<PathBuf> = self.claims().directories.keys().cloned().collect();
         // The deepest first, though setting a time changes none above: a reader sees the order of work.
-        crate::sorting::sort_by_key(&mut directories, |path| std::cmp::Reverse(path.components().count()));
-        for path in directories {
+        for path in self.directories().iter().rev() {
             system::set_directory_time(&self.root.join(path), seconds)?;
         }
         Ok(system::set_directory_time(&self.root, seconds)?)
+    }
+
+    /// Every directory, relative to the prefix, parents first.
+    pub(super) fn directories(&self) -> Vec<PathBuf> {
+        let mut directories: Vec<PathBuf> = self.claims().directories.keys().cloned().collect();
+        // What is above a path is shorter than it.
+        crate::sorting::sort_by_key(&mut directories, |path| path.as_os_str().len());
+        directories
     }
 
     /// Every path that a package holds, relative to the prefix.

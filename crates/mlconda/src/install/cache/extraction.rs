@@ -21,6 +21,9 @@ use crate::{
     system::{self, Linker},
 };
 
+/// Where a package tells of itself.
+const INFO: &str = "info";
+
 /// What proves the files of `info/`, the list of contents among them: they prove all else.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Seal {
@@ -50,6 +53,8 @@ pub(super) struct Extraction<'a> {
     listed: Option<Paths<Listed>>,
     /// Those that have come, by path.
     contents: BTreeMap<PathBuf, Content>,
+    /// Directories that are there, relative to the root. None becomes a link: what is a directory is never replaced.
+    made: Paths<()>,
     copies: Linker,
     seal: Seal,
 }
@@ -59,7 +64,6 @@ impl Sink for Extraction<'_> {
 
     fn begin(&mut self, info: &Info) -> io::Result<()> {
         self.seal = Seal::default();
-        self.make_parent(Path::new(Seal::NAME))?;
         for (name, content) in info.files() {
             self.info(name, content)?;
         }
@@ -76,22 +80,24 @@ impl Sink for Extraction<'_> {
         let kind = match entry.kind {
             Kind::File(content) => {
                 let mode = if entry.executable { 0o755 } else { 0o644 };
-                let file = system::create_new(&place, mode)?;
+                let file = anew(&place, |place| system::create_new(place, mode))?;
+                if self.umask & mode != 0 {
+                    system::set_mode(file.file(), mode)?;
+                }
                 self.write(content, entry.size, &file)?;
-                system::set_mode(file.file(), mode)?;
                 system::set_time(file.file(), entry.modified)?;
                 self.seal.bytes += entry.size;
                 if entry.executable { contents::Kind::Program } else { contents::Kind::File }
             }
             // Where a link points to is judged when it gets into a prefix; nothing here is written through one.
             Kind::SoftLink(to) => {
-                fs_err::os::unix::fs::symlink(&to, &place)?;
+                anew(&place, |place| fs_err::os::unix::fs::symlink(&to, place))?;
                 contents::Kind::SoftLink(to)
             }
             Kind::HardLink(to) => {
                 let other = self.contents.get(&to).filter(|other| !matches!(other.kind, contents::Kind::SoftLink(_)));
                 let other = other.ok_or_else(|| invalid(format!("`{}` is not a file of the package", to.display())))?;
-                fs_err::hard_link(self.root.join(&to), place)?;
+                anew(&place, |place| fs_err::hard_link(self.root.join(&to), place))?;
                 (size, modified) = (other.size, other.modified);
                 match &other.kind {
                     contents::Kind::HardLink(first) => contents::Kind::HardLink(first.clone()),
@@ -109,13 +115,19 @@ impl<'a> Extraction<'a> {
     /// If nothing can be made in the directory.
     pub(super) fn new(root: &'a Path, stop: &'a AtomicBool) -> io::Result<Self> {
         let (buffer, contents, copies) = (vec![0; 1 << 20], BTreeMap::new(), Linker::of_copies());
-        let umask = system::umask_below(root)?;
-        Ok(Self { root, umask, stop, buffer, listed: None, contents, copies, seal: Seal::default() })
+        // Made anyway, it shows what the umask takes.
+        let info = Path::new(INFO);
+        fs_err::create_dir(root.join(info))?;
+        let umask = system::umask_of(&root.join(info))?;
+        if umask != 0o022 {
+            system::set_directory_mode(&root.join(info), 0o755)?;
+        }
+        let made = Paths::from_iter([(info.to_owned(), ())]);
+        Ok(Self { root, umask, stop, buffer, listed: None, contents, made, copies, seal: Seal::default() })
     }
 
     /// Takes all of a package that another cache holds.
     pub(super) fn copy(&mut self, cached: &Cached) -> io::Result<()> {
-        self.make_parent(Path::new(Seal::NAME))?;
         for name in Info::NAMES.into_iter().chain([Info::WHEEL]) {
             if let Some(content) = crate::install::read_if_there(&cached.place.join(name))? {
                 self.info(name, &content)?;
@@ -125,11 +137,15 @@ impl<'a> Extraction<'a> {
             let path = &content.listed.path;
             match &content.kind {
                 contents::Kind::Directory => {}
-                contents::Kind::SoftLink(to) => fs_err::os::unix::fs::symlink(to, self.enter(path)?)?,
-                contents::Kind::HardLink(to) => fs_err::hard_link(self.root.join(to), self.enter(path)?)?,
+                contents::Kind::SoftLink(to) => {
+                    anew(&self.enter(path)?, |place| fs_err::os::unix::fs::symlink(to, place))?;
+                }
+                contents::Kind::HardLink(to) => {
+                    anew(&self.enter(path)?, |place| fs_err::hard_link(self.root.join(to), place))?;
+                }
                 contents::Kind::File | contents::Kind::Program => {
                     let place = self.enter(path)?;
-                    self.copies.copy(&cached.place.join(path), &place)?;
+                    anew(&place, |place| self.copies.copy(&cached.place.join(path), place))?;
                     self.seal.bytes += content.size;
                 }
             }
@@ -201,27 +217,27 @@ impl<'a> Extraction<'a> {
     }
 
     /// Makes room for a path.
-    fn enter(&self, path: &Path) -> io::Result<PathBuf> {
+    fn enter(&mut self, path: &Path) -> io::Result<PathBuf> {
         self.listen()?;
         if !is_inside(path) {
             return Err(invalid(format!("`{}` is not a path that a package may write", path.display())));
         }
         self.make_parent(path)?;
-        let place = self.root.join(path);
-        system::remove_if_there(&place)?;
-        Ok(place)
+        Ok(self.root.join(path))
     }
 
     /// Makes the directories of a path, none of which may be a link.
-    fn make_parent(&self, path: &Path) -> io::Result<()> {
-        let mut place = self.root.to_owned();
-        for part in path.parent().into_iter().flat_map(Path::components) {
-            place.push(part);
+    fn make_parent(&mut self, path: &Path) -> io::Result<()> {
+        let missing = |parent: &&Path| !parent.as_os_str().is_empty() && !self.made.contains_key(*parent);
+        let mut missing: Vec<&Path> = path.ancestors().skip(1).take_while(missing).collect();
+        while let Some(parent) = missing.pop() {
+            let place = self.root.join(parent);
             match fs_err::symlink_metadata(&place) {
                 Ok(metadata) if metadata.is_dir() => {}
                 Ok(_) => return Err(invalid(format!("`{}` is a file and a directory", path.display()))),
                 Err(_) => self.make_directory(&place)?,
             }
+            self.made.insert(parent.to_owned(), ());
         }
         Ok(())
     }
@@ -244,6 +260,18 @@ impl<'a> Extraction<'a> {
             left -= piece as u64;
         }
         Ok(())
+    }
+}
+
+/// Makes something at a place, also where an earlier reading of the archive has left something: one whose `info/` comes late
+/// is read again.
+fn anew<T>(place: &Path, make: impl Fn(&Path) -> io::Result<T>) -> io::Result<T> {
+    match make(place) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            system::remove_if_there(place)?;
+            make(place)
+        }
+        made => made,
     }
 }
 
