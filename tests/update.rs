@@ -113,6 +113,23 @@ fn an_addition_leaves_all_in_its_place_and_gives_what_a_first_installation_gives
     assert_eq!(tree::difference(&fresh, &updated), "");
 }
 
+/// A user may have moved a part of a prefix elsewhere and linked it; what is there is not the prefix's to touch.
+#[test]
+fn an_addition_touches_nothing_behind_a_link_out_of_the_prefix() {
+    let world = world();
+    let prefix = install(&world, &["tzdata", "python-3.12.4"]);
+    let (inside, elsewhere) = (prefix.join("lib"), world.path().join("elsewhere"));
+    fs_err::rename(&inside, &elsewhere).unwrap();
+    fs_err::os::unix::fs::symlink(&elsewhere, &inside).unwrap();
+    let new = world.write_lock("new.lock", None, &["tzdata", "python-3.12.4"]);
+    fs_err::write(&new, fs_err::read_to_string(&new).unwrap() + &newer(&world)).unwrap();
+    let (was, before) = (fs_err::metadata(&prefix).unwrap().ino(), tree::archived(&elsewhere).unwrap());
+    world.mlconda(["install", argument(&new), "-p", argument(&prefix)]).success();
+    assert_eq!(fs_err::metadata(&prefix).unwrap().ino(), was, "it is an addition");
+    assert!(prefix.join("share/newer/file").is_file());
+    assert_eq!(tree::difference(&before, &tree::archived(&elsewhere).unwrap()), "");
+}
+
 #[test]
 fn records_of_packages_that_stay_say_who_asks_for_them_now() {
     let world = world();

@@ -13,7 +13,7 @@ use std::{
 
 use super::{Change, HISTORY};
 use crate::{
-    install::aside::Journal,
+    install::{aside::Journal, stage::is_inside},
     system::{self, Attributes},
 };
 
@@ -33,14 +33,23 @@ impl Change<'_> {
         let Some(mut directories) = self.add_directories(&mut journal)? else { return Ok(None) };
         journal.added.extend(self.new.iter().cloned());
         self.add_meta(stage, &mut journal)?;
-        for path in self.settled.iter().filter(|path| !path.as_os_str().is_empty()) {
+        let mut settled: Vec<&Path> =
+            self.settled.iter().map(PathBuf::as_path).filter(|path| is_inside(path)).collect();
+        // Parents first: what is behind a link is not the prefix's.
+        crate::sorting::sort_by_key(&mut settled, |path| path.as_os_str().len());
+        let mut inside = HashSet::from([Path::new("")]);
+        for path in settled {
+            let is_above = path.parent().is_some_and(|parent| inside.contains(parent));
             let place = self.prefix.join(path);
-            let there = fs_err::symlink_metadata(&place).ok().filter(std::fs::Metadata::is_dir);
-            if there.is_some() && system::is_mount_point(&place) {
+            let there = is_above.then(|| fs_err::symlink_metadata(&place).ok()).flatten();
+            let Some(there) = there.filter(std::fs::Metadata::is_dir) else { continue };
+            if system::is_mount_point(&place) {
                 return Ok(None);
             }
-            let other = there.filter(|there| (there.mtime(), there.mtime_nsec()) != (self.time, 0));
-            directories.extend(other.map(|there| (path.clone(), Attributes::from(&there))));
+            inside.insert(path);
+            if (there.mtime(), there.mtime_nsec()) != (self.time, 0) {
+                directories.insert(path.to_owned(), Attributes::from(&there));
+            }
         }
         let is_ours = directories.values().all(Attributes::is_own);
         journal.directories = directories.into_iter().collect();
