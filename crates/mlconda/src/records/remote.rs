@@ -5,6 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use reqwest::{StatusCode, header};
 use url::Url;
+use zip::ZipArchive;
 
 use super::python::{LARGEST, metadata_of};
 use crate::network::Client;
@@ -23,11 +24,11 @@ const HEAD: u64 = 4 << 10;
 pub(super) async fn metadata(url: &Url, size: u64, client: &Client) -> Option<String> {
     let mut file = Pieces { length: size, place: 0, pieces: Vec::new() };
     file.fetch(size.saturating_sub(END), size, url, client).await?;
-    if zip::ZipArchive::new(&mut file).is_err() {
+    if file.open().is_none() {
         file.fetch(size.saturating_sub(LONGEST), size, url, client).await?;
     }
     let (start, end) = {
-        let mut zip = zip::ZipArchive::new(&mut file).ok()?;
+        let mut zip = file.open()?;
         if let Some(text) = metadata_of(&mut zip) {
             return Some(text);
         }
@@ -41,7 +42,7 @@ pub(super) async fn metadata(url: &Url, size: u64, client: &Client) -> Option<St
         return None;
     }
     file.fetch(start, end, url, client).await?;
-    metadata_of(&mut zip::ZipArchive::new(&mut file).ok()?)
+    metadata_of(&mut file.open()?)
 }
 
 /// A file of which only some pieces are at hand. What is not, cannot be read.
@@ -53,6 +54,13 @@ struct Pieces {
 }
 
 impl Pieces {
+    /// The archive. One whose end says that it is of more than 65,535 members or of 4 GiB (zip64) is not read: before the first
+    /// member is looked for, there would be room made for as many as its server pleases to say.
+    fn open(&mut self) -> Option<ZipArchive<&mut Self>> {
+        let is_large = self.pieces.iter().any(|(_, bytes)| bytes.windows(4).any(|each| each == b"PK\x06\x06"));
+        if is_large { None } else { ZipArchive::new(self).ok() }
+    }
+
     /// Gets the bytes from `start` to before `end`.
     async fn fetch(&mut self, start: u64, end: u64, url: &Url, client: &Client) -> Option<()> {
         let range = format!("bytes={start}-{}", end.checked_sub(1)?);
@@ -113,6 +121,22 @@ mod tests {
             (state >> 56) as u8
         };
         (0..bytes).map(next).collect()
+    }
+
+    /// The end of a wheel, as its server has it, says how many members there are and how long it is: room for all of them
+    /// would be more than any machine has.
+    #[test]
+    fn no_room_is_made_for_members_that_cannot_be_there() {
+        let (length, many) = (1_u64 << 50, 1_u64 << 40);
+        let place = length - 98;
+        let numbers = |numbers: &[u64]| numbers.iter().flat_map(|each| each.to_le_bytes()).collect::<Vec<_>>();
+        let directory = numbers(&[many, many, 1 << 48, 1 << 48]);
+        let record = [b"PK\x06\x06", &numbers(&[44])[..], b"\x2d\0\x2d\0\0\0\0\0\0\0\0\0", &directory].concat();
+        let locator = [b"PK\x06\x07\0\0\0\0", &numbers(&[place])[..], b"\x01\0\0\0"].concat();
+        let end = [b"PK\x05\x06\0\0\0\0", &[0xff; 12][..], b"\0\0"].concat();
+        let bytes = [vec![0; 60_000], record, locator, end].concat();
+        let mut file = Pieces { length, place: 0, pieces: vec![(length - bytes.len() as u64, bytes)] };
+        assert!(file.open().is_none());
     }
 
     #[test]
