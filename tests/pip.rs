@@ -471,13 +471,15 @@ fn every_hash_that_is_given_is_checked() {
     ");
     let before = world.read("env.lock");
     let zeros = "0".repeat(64);
-    let told = [format!("b --hash=sha512:{a}"), format!("b @ {url} --hash=sha256:{zeros}")].map(|line| {
+    let signed = format!("b @ {url}?signature=s3cret --hash=sha256:{zeros}");
+    let told = [format!("b --hash=sha512:{a}"), format!("b @ {url} --hash=sha256:{zeros}"), signed].map(|line| {
         write(&world, &[&line]);
         lock(&world, &Index::url(&server), &[]).failure(1).stderr.lines().next().unwrap().to_owned() + "\n"
     });
     assert_snapshot!(world.normal(&told.concat()), @"
     error: environment.yml:9:9: `http://127.0.0.1:[PORT]/files/b-1.0-py3-none-any.whl`, whose sha256 is [SHA256], has not the hash that is asked for
     error: environment.yml:9:9: `http://127.0.0.1:[PORT]/files/b-1.0-py3-none-any.whl`, whose sha256 is [SHA256], has not the hash that is asked for
+    error: environment.yml:9:9: `http://127.0.0.1:[PORT]/files/b-1.0-py3-none-any.whl?********`, whose sha256 is [SHA256], has not the hash that is asked for
     ");
     world.write("mine/pyproject.toml", "[project]\nname = \"mine\"\nversion = \"1\"\n");
     write(&world, &[&format!("./mine --hash=sha256:{zeros}")]);

@@ -10,10 +10,11 @@ use rattler_digest::{Sha256, Sha256Hash, digest::Digest};
 use sha2::{Sha384, Sha512};
 use url::Url;
 
-use super::{Options, PipError, redacted, requirements::Entry, task::place_of};
+use super::{Options, PipError, requirements::Entry, task::place_of};
 use crate::{
     environment::EnvironmentError,
     lock::{LockedPip, PipSource},
+    network::redact,
     repodata::Access,
 };
 
@@ -30,9 +31,8 @@ pub(super) async fn check(
         let asking: Vec<&Entry> =
             entries.iter().filter(|entry| !entry.hashes.is_empty() && is_about(entry, package)).collect();
         let Some(first) = asking.first() else { continue };
-        let refuse = |message: String, help: &str| -> PipError {
-            EnvironmentError::Pip(first.diagnostic(redacted(&message), help)).into()
-        };
+        let refuse =
+            |message: String, help: &str| -> PipError { EnvironmentError::Pip(first.diagnostic(message, help)).into() };
         let name = &package.name;
         let PipSource::Archive { url, sha256, .. } = &mut package.source else {
             let message = format!("`{name}` is no archive, which could have a hash");
@@ -49,13 +49,16 @@ pub(super) async fn check(
         if sha256.is_none() || asking.iter().any(|entry| entry.hashes.iter().any(is_other)) {
             let hashes = read(url, options).await.map_err(|reason| {
                 refuse(
-                    format!("the hash of `{name}` cannot be checked: `{url}`: {reason}"),
+                    format!("the hash of `{name}` cannot be checked: `{}`: {reason}", redact(url)),
                     "a sha256 that an index tells needs no download",
                 )
             })?;
             if sha256.is_some_and(|known| known != hashes.sha256) {
-                let message =
-                    format!("`{url}` is not what the index says: its sha256 is {}", hex::encode(hashes.sha256));
+                let message = format!(
+                    "`{}` is not what the index says: its sha256 is {}",
+                    redact(url),
+                    hex::encode(hashes.sha256)
+                );
                 return Err(refuse(message, "the index or the archive is damaged; whoever keeps them can tell"));
             }
             if hashes.all.iter().any(is_asked) {
@@ -64,7 +67,7 @@ pub(super) async fn check(
             }
         }
         let known = sha256.map(|hash| format!(", whose sha256 is {}", hex::encode(hash))).unwrap_or_default();
-        let message = format!("`{url}`{known}, has not the hash that is asked for");
+        let message = format!("`{}`{known}, has not the hash that is asked for", redact(url));
         return Err(refuse(
             message,
             "an archive of that project was replaced, or the hash is that of another one of it",
