@@ -56,7 +56,7 @@ impl Display for Diagnostic {
 /// Whether a character does something to a terminal, or cannot be seen.
 pub(super) fn is_invisible(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
+        || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// A text with what is not seen in it written out: what a file says must not reach the terminal as a command.

@@ -206,6 +206,8 @@ fn invisible_characters_are_written_out() {
       |     ^^^^^^^^^^
       = help: write a package's name, then a version if need be: `numpy`, `numpy=1.26`, `numpy >=1.24,<2`
     ");
+    // It shows what is behind it in another order.
+    assert!(file("num\u{2067}py").starts_with(r"env/environment.yml:3:5: `num\u{2067}py` has a character in it"));
     assert_snapshot!(file("a\n  -\u{a0}b\n  - c"), @"
     env/environment.yml:4:4: the YAML is broken here
       |

@@ -8,7 +8,10 @@ use std::{cmp::Ordering, collections::BTreeSet, str::FromStr};
 use pep440_rs::{Version, VersionSpecifiers};
 use rattler_conda_types::Subdir;
 
-use crate::lock::{Lock, normalize};
+use crate::{
+    environment::is_within_reason,
+    lock::{Lock, normalize},
+};
 
 /// For what markers are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +30,9 @@ impl Target {
 
     /// Whether a marker holds with these extras of the package that says it.
     pub(crate) fn holds(&self, marker: &str, extras: &BTreeSet<String>) -> bool {
+        if !is_within_reason(marker) {
+            return true;
+        }
         let mut reader = Reader { target: self, extras, tokens: tokens(marker), place: 0 };
         match reader.either() {
             Some(holds) if reader.place == reader.tokens.len() => holds,
@@ -223,5 +229,7 @@ mod tests {
         }
         let unknown = Target { platform: Subdir::NoArch, python: None };
         assert!(unknown.holds("python_version < '3' and sys_platform == 'win32'", &extras));
+        // Anybody's metadata are read, and no stack is deep enough for all of them.
+        assert!(target.holds(&"(".repeat(1 << 20), &extras));
     }
 }

@@ -46,13 +46,18 @@ impl Metadata {
         };
         let licence = one("License-Expression").or_else(|| one("License").filter(is_name)).or_else(classified);
         Some(Self {
-            name: normalize(&one("Name")?),
-            version: one("Version")?,
-            requires: all("Requires-Dist").map(|line| line.replace('\n', " ")).collect(),
-            requires_python: one("Requires-Python"),
-            licence,
+            name: normalize(&plain(&one("Name")?)),
+            version: plain(&one("Version")?),
+            requires: all("Requires-Dist").map(|line| plain(&line)).collect(),
+            requires_python: one("Requires-Python").map(|versions| plain(&versions)),
+            licence: licence.map(|licence| plain(&licence)),
         })
     }
+}
+
+/// A value as one line, without what would be a command to a terminal.
+fn plain(value: &str) -> String {
+    value.replace(char::is_control, " ")
 }
 
 /// The fields before the first empty line. A line that begins with a space goes on with the one above.
@@ -93,6 +98,16 @@ mod tests {
         };
         assert_eq!(Metadata::read(text), Some(expected));
         assert_eq!(Metadata::read("<html>\nName: x\n"), None);
+    }
+
+    #[test]
+    fn what_is_shown_is_no_command_to_a_terminal() {
+        let text = "Name: a\x1b[2J\nVersion: 1\n 2\nRequires-Dist: b\x1b]0;x\x07>=1\nRequires-Python: >=3\n\t,<4\nLicense: MIT\x1b[0m\n";
+        let metadata = Metadata::read(text).unwrap();
+        let shown =
+            [&metadata.name, &metadata.version, &metadata.requires[0], metadata.requires_python.as_ref().unwrap()];
+        assert_eq!(shown.map(String::as_str), ["a [2j", "1 2", "b ]0;x >=1", ">=3 ,<4"]);
+        assert_eq!(metadata.licence.as_deref(), Some("MIT [0m"));
     }
 
     #[test]

@@ -41,6 +41,9 @@ fn read(lines: &[String]) -> Vec<Requirement<'_>> {
     lines.iter().filter_map(|line| Requirement::read(line)).collect()
 }
 
+/// How often extras that others ask for are looked for: no chain of them that somebody has written is as long.
+const ROUNDS: usize = 50;
+
 /// What each package of pip needs, in the order of the lock. Nothing is known of one whose metadata is not.
 pub(crate) fn needed(lock: &Lock) -> Vec<Vec<Requirement<'_>>> {
     let target = Target::of(lock);
@@ -52,7 +55,9 @@ pub(crate) fn needed(lock: &Lock) -> Vec<Vec<Requirement<'_>>> {
     }
     let none = BTreeSet::new();
     // One extra may ask for another: until there is nothing new.
+    let mut rounds = 0;
     loop {
+        rounds += 1;
         let holding: Vec<Vec<Requirement<'_>>> = lock
             .pip
             .iter()
@@ -66,7 +71,7 @@ pub(crate) fn needed(lock: &Lock) -> Vec<Vec<Requirement<'_>>> {
         for requirement in holding.iter().flatten() {
             extras.entry(requirement.name.clone()).or_default().extend(requirement.extras.iter().cloned());
         }
-        if extras.values().map(BTreeSet::len).sum::<usize>() == before {
+        if rounds == ROUNDS || extras.values().map(BTreeSet::len).sum::<usize>() == before {
             return holding;
         }
     }
@@ -105,5 +110,15 @@ mod tests {
         let names = |place: usize| needed[place].iter().map(|each| each.text).collect::<Vec<_>>();
         assert_eq!(names(0), ["lib[x]"]);
         assert_eq!(names(1), ["lib[y]", "deep>=1"]);
+    }
+
+    /// Whoever writes metadata for it could have each round find one extra more.
+    #[test]
+    fn extras_are_not_followed_for_ever() {
+        let text = "# mlconda lock: 1\n# platform: linux-64\n# pip requirement: a[e0]\n\
+                    # pip a @ https://h/a-1-py3-none-any.whl\n@EXPLICIT\n";
+        let mut lock = explicit::parse(text, Path::new("/env.lock"), &Expansion::default()).unwrap();
+        lock.pip[0].requires = Some((0..300).map(|each| format!("a[e{}]; extra == 'e{each}'", each + 1)).collect());
+        assert_eq!(needed(&lock)[0].len(), ROUNDS);
     }
 }
