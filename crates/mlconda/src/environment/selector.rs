@@ -6,6 +6,8 @@ use std::fmt::{self, Display, Formatter};
 
 use rattler_conda_types::Subdir;
 
+use super::is_within_reason;
+
 /// The words that are known besides the names of platforms such as `linux-64`.
 const WORDS: &[&str] = &[
     "linux",
@@ -51,6 +53,10 @@ enum Expression {
 impl Selector {
     /// Reads an expression; `None` if it is none, or has a word that names no platform.
     pub fn parse(text: &str) -> Option<Self> {
+        // Words joined by `or` are an expression as deep as they are many.
+        if !is_within_reason(text) {
+            return None;
+        }
         let spaced = text.replace('(', " ( ").replace(')', " ) ");
         let mut words = spaced.split_whitespace().peekable();
         let expression = or(&mut words, 0)?;

@@ -34,8 +34,8 @@ pub(super) struct Parsed {
 const LONGEST: usize = 4096;
 const DEEPEST: usize = 32;
 
-/// Whether a match spec, or a marker of pip, can be parsed in little time and on a small stack. Those of records are not always
-/// people's.
+/// Whether a match spec, a selector, a marker of pip or the expression of a licence can be parsed in little time and on a small
+/// stack. Those of packages are not always people's.
 pub(crate) fn is_within_reason(text: &str) -> bool {
     text.len() <= LONGEST && text.matches('(').count() <= DEEPEST
 }

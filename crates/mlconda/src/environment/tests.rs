@@ -345,6 +345,12 @@ fn selectors_are_resolved_for_a_platform() {
     assert_eq!(names(Subdir::Win64), "always elsewhere pip");
 }
 
+/// A file can be one key of sixteen million letters.
+#[test]
+fn no_selector_is_too_long_for_the_stack() {
+    assert_eq!(Selector::parse(&format!("linux{}", " or linux".repeat(1 << 20))), None);
+}
+
 #[test]
 fn what_is_not_a_selector_is_not_taken_for_one() {
     for text in

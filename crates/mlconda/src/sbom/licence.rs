@@ -3,6 +3,8 @@
 //! The identifiers are those of version 3.28 of the SPDX list, which is what the schema of CycloneDX admits: they are
 //! two small files here, a tenth of what a crate with the list brings along.
 
+use crate::environment::is_within_reason;
+
 /// The version of the list of licences.
 pub(super) const LIST: &str = "3.28";
 
@@ -33,7 +35,7 @@ impl Licence {
             return None;
         }
         let mut parser = Parser { tokens: tokens(text), written: Vec::new(), references: Vec::new() };
-        if !parser.expression() || !parser.tokens.is_empty() {
+        if !is_within_reason(text) || !parser.expression() || !parser.tokens.is_empty() {
             return Some(Self::Name(text.to_owned()));
         }
         let Parser { written, references, .. } = parser;
@@ -163,6 +165,12 @@ mod tests {
         ] {
             assert_eq!(read(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn no_stack_is_deep_enough_for_all_that_packages_say() {
+        let deep = "(".repeat(1 << 20);
+        assert_eq!(Licence::read(&deep), Some(Licence::Name(deep)));
     }
 
     #[test]
