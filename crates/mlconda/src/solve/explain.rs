@@ -8,6 +8,7 @@ mod tests;
 use std::{
     fmt,
     path::{Path, PathBuf},
+    rc::Rc,
     str::FromStr,
     sync::Arc,
 };
@@ -19,7 +20,7 @@ use super::{
     ChannelPriority, Cutoff, SolveOptions, VirtualDemand,
     options::{cutoff_at, time},
     question::{Ground, Question, Refusal},
-    reasoning::Reasoning,
+    reasoning::{self, Reasoning, Records},
     tree, wording,
 };
 use crate::{
@@ -134,7 +135,16 @@ pub fn explain(
     let (outcome, newest) = question.ask_for_oldest(&specs, host, pinned);
     let Err(Refusal::Unsolvable(_)) = outcome else { return None };
     let ground = Ground::new(environment, repodata, *options);
-    let mut search = Search { ground: &ground, question: &question, host, pinned, specs: &specs, left: effort.solves };
+    let records = reasoning::records(&ground);
+    let mut search = Search {
+        ground: &ground,
+        records: &records,
+        question: &question,
+        host,
+        pinned,
+        specs: &specs,
+        left: effort.solves,
+    };
     let mut conflicts = Vec::new();
     let mut open: Vec<usize> = (0..specs.len()).collect();
     let mut answer = Some(Answer::NoneFor(newest));
@@ -153,6 +163,7 @@ pub fn explain(
 
 struct Search<'q, 'a> {
     ground: &'q Ground<'q>,
+    records: &'q Rc<Records<'q>>,
     question: &'q Question<'a>,
     /// The declared system.
     host: &'q Host,
@@ -196,7 +207,7 @@ impl Search<'_, '_> {
     fn conflict(&mut self, lines: &[usize], newest: Host) -> (Vec<usize>, Conflict) {
         let suspects = self.suspects(lines, newest);
         let Core { lines: core, newest, is_minimal } = self.minimize(suspects);
-        let reasons = match Reasoning::conflict(self.ground, &newest, &core) {
+        let reasons = match Reasoning::conflict(self.ground, self.records, &newest, &core) {
             Some(mut found) => tree::tell(&mut found).text,
             None => self.solver_reasons(&core),
         };
@@ -209,7 +220,7 @@ impl Search<'_, '_> {
     fn suspects(&mut self, lines: &[usize], newest: Host) -> Core {
         let mut system = newest.clone();
         for _ in 0..SYSTEMS {
-            let Some(mut found) = Reasoning::conflict(self.ground, &system, lines) else { break };
+            let Some(mut found) = Reasoning::conflict(self.ground, self.records, &system, lines) else { break };
             let used: Vec<usize> = tree::tell(&mut found).lines.into_iter().collect();
             drop(found);
             if used.len() == lines.len() {

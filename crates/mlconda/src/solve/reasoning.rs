@@ -7,11 +7,9 @@
 //! version of a package after the other does. What is said is always true: conditions and extras, which this module does
 //! not follow, are only ever left out.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    rc::Rc,
-};
+use std::{collections::BTreeSet, rc::Rc};
 
+use foldhash::{HashMap, HashMapExt};
 use itertools::Itertools;
 use rattler_conda_types::{
     GenericVirtualPackage, MatchSpec, Matches, NamelessMatchSpec, PackageNameMatcher, ParseMatchSpecOptions,
@@ -136,7 +134,7 @@ impl Out {
 }
 
 /// Records by name, with the reason for which the solver does not look at some of them.
-type Records<'a> = HashMap<&'a str, Vec<(&'a RepoDataRecord, Option<Out>)>>;
+pub(super) type Records<'a> = HashMap<&'a str, Vec<(&'a RepoDataRecord, Option<Out>)>>;
 
 /// What follows from some of the environment's requirements.
 #[derive(Clone)]
@@ -161,11 +159,16 @@ pub(super) enum Conflict<'a> {
 
 impl<'a> Reasoning<'a> {
     /// Follows these requirements of the environment. `None` if nothing contradictory is found.
-    pub(super) fn conflict(ground: &'a Ground<'a>, host: &'a Host, lines: &[usize]) -> Option<Conflict<'a>> {
+    pub(super) fn conflict(
+        ground: &'a Ground<'a>,
+        records: &Rc<Records<'a>>,
+        host: &'a Host,
+        lines: &[usize],
+    ) -> Option<Conflict<'a>> {
         let mut reasoning = Self {
             ground,
             host,
-            records: Rc::new(records(ground)),
+            records: Rc::clone(records),
             demands: HashMap::new(),
             matches: HashMap::new(),
             packages: Vec::new(),
@@ -443,7 +446,7 @@ fn demand(text: &str, kind: Kind) -> Option<Rc<Demand>> {
 }
 
 /// All records by name, with the reason for which the solver does not look at some of them.
-fn records<'a>(ground: &'a Ground<'a>) -> Records<'a> {
+pub(super) fn records<'a>(ground: &'a Ground<'a>) -> Rc<Records<'a>> {
     let requirements = &ground.environment.requirements;
     let named: HashMap<&str, usize> = requirements
         .iter()
@@ -458,16 +461,15 @@ fn records<'a>(ground: &'a Ground<'a>) -> Records<'a> {
     };
     let strict = ground.options.channel_priority == ChannelPriority::Strict;
     let mut found: Records<'a> = HashMap::new();
-    let mut first: HashMap<&str, String> = HashMap::new();
+    let mut first: HashMap<&str, &str> = HashMap::new();
     for bucket in ground.buckets() {
         for record in bucket.records {
             let name = record.package_record.name.as_normalized();
-            let channel = record.channel.clone().unwrap_or_default();
-            let tier = bucket.tier.map_or_else(|| channel.clone(), str::to_owned);
-            let hidden = |tier: String| {
-                (strict && *first.entry(name).or_insert_with(|| tier.clone()) != tier).then_some(Out::Hidden(channel))
-            };
-            let out = elsewhere(record).or_else(|| hidden(tier));
+            let channel = record.channel.as_deref().unwrap_or_default();
+            let tier = bucket.tier.unwrap_or(channel);
+            let hidden =
+                || (strict && *first.entry(name).or_insert(tier) != tier).then(|| Out::Hidden(channel.to_owned()));
+            let out = elsewhere(record).or_else(hidden);
             found.entry(name).or_default().push((record, out));
         }
     }
@@ -475,5 +477,5 @@ fn records<'a>(ground: &'a Ground<'a>) -> Records<'a> {
         let name = record.package_record.name.as_normalized();
         found.entry(name).or_default().push((record, Some(Out::Newer(cutoff))));
     }
-    found
+    Rc::new(found)
 }
