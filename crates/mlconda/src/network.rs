@@ -222,6 +222,22 @@ pub fn redact(url: &Url) -> String {
     shown.to_string()
 }
 
+/// A line of a file without the tokens of the URLs in it; variables, which stand for them, stay.
+pub(crate) fn without_tokens(line: &str) -> String {
+    let (mut shown, mut rest) = (String::with_capacity(line.len()), line);
+    while let Some(start) = rest.find("/t/") {
+        let (before, behind) = rest.split_at(start + 3);
+        shown.push_str(before);
+        let ends = |each: char| each.is_whitespace() || "/?#`'\"<>,])".contains(each);
+        let (token, after) = behind.split_at(behind.find(ends).unwrap_or(behind.len()));
+        let is_url = shown.rsplit_once("://").is_some_and(|(scheme, _)| !scheme.ends_with("file"));
+        let is_token = is_url && after.starts_with('/') && !token.is_empty() && !token.starts_with("${");
+        shown.push_str(if is_token { MASK } else { token });
+        rest = after;
+    }
+    shown + rest
+}
+
 /// Which segment of a URL's path is a token: the one after `/t/`, wherever a server has its channels.
 fn token_place(url: &Url, segments: &[&str]) -> Option<usize> {
     let place = segments.iter().position(|segment| *segment == "t")? + 1;
@@ -376,6 +392,10 @@ mod tests {
         assert_eq!(shown("https://host/repo/t/tk-1/lab/noarch/"), "https://host/repo/t/********/lab/noarch/");
         assert_eq!(shown("https://host/a?X-Amz-Signature=ab"), "https://host/a?********");
         assert_eq!(shown("file:///channels/t/lab"), "file:///channels/t/lab");
+        let line =
+            "[https://h/t/tk-1/a, 'https://h/t/${T}/b', https://h/x/t/tk-2/c, file:///t/d/e, https://h/t/f, /t/]";
+        let shown = "[https://h/t/********/a, 'https://h/t/${T}/b', https://h/x/t/********/c, file:///t/d/e, https://h/t/f, /t/]";
+        assert_eq!(without_tokens(line), shown);
     }
 
     /// A server on loopback that gives one canned answer after the other, the last one for ever.

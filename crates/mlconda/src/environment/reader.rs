@@ -395,11 +395,11 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// The place of a value, for what is found wrong later; without logins.
+    /// The place of a value, for what is found wrong later; without logins and tokens.
     fn excerpt(&mut self, node: &Node) -> Excerpt {
         let number = node.location.line;
         if self.last_line.0 != number {
-            self.last_line = (number, pip::redacted(self.source.line(number)).into());
+            self.last_line = (number, network::without_tokens(&pip::redacted(self.source.line(number))).into());
         }
         let (file, line) = (Arc::clone(&self.file), Arc::clone(&self.last_line.1));
         Excerpt { file, location: node.location, length: node.length, line }

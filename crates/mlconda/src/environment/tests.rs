@@ -345,6 +345,17 @@ fn selectors_are_resolved_for_a_platform() {
     assert_eq!(names(Subdir::Win64), "always elsewhere pip");
 }
 
+/// What is found wrong later is shown with the line, in a log of a build for example.
+#[test]
+fn lines_that_are_kept_show_no_token() {
+    let text = "channels: [https://h/t/tk-1/lab]\ndependencies:\n  - https://h/t/tk-2/lab::numpy\n";
+    let environment = read(text).unwrap();
+    let channel = environment.channel_line("https://h/t/********/lab/").unwrap();
+    let shown = [channel, &environment.requirements[0].excerpt].map(|place| place.diagnostic("x", "y").to_string());
+    assert!(shown[0].contains("https://h/t/********/lab]"), "{}", shown[0]);
+    assert!(shown[1].contains("https://h/t/********/lab::numpy"), "{}", shown[1]);
+}
+
 /// A file can be one key of sixteen million letters.
 #[test]
 fn no_selector_is_too_long_for_the_stack() {
