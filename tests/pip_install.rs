@@ -580,6 +580,22 @@ fn sources_are_built_by_the_environments_own_pip() {
     assert!(!prefix(&world).join("bin/built").exists());
 }
 
+/// What fails leaves the old prefix, also where that is changed in place and one package was built by then.
+#[test]
+fn a_second_package_that_cannot_be_built_takes_the_first_with_it() {
+    let world = world();
+    let real = world.path().join("real");
+    fs_err::create_dir(&real).unwrap();
+    fs_err::os::unix::fs::symlink(&real, prefix(&world)).unwrap();
+    lock_to_build(&world, &[]);
+    world.mlconda(["install", "env.lock", "-p", "../prefix"]).success();
+    let before = tree::tree(&real).unwrap();
+    lock_to_build(&world, &[sources(&world, "built", ""), sources(&world, "broken", "")]);
+    let outcome = world.mlconda(["install", "env.lock", "-p", "../prefix"]).failure(1);
+    assert!(outcome.stderr.contains("Building `broken`") && outcome.stderr.contains("the prefix is as it was"));
+    assert_eq!(tree::difference(&before, &tree::tree(&real).unwrap()), "");
+}
+
 #[test]
 fn what_is_built_is_not_built_without_pip_or_against_the_users_will() {
     let world = world();

@@ -23,7 +23,7 @@ use super::{
     link::wheel::{self, Request},
     record::{self, Own},
     script::{self, Told},
-    stage::Stage,
+    stage::{Stage, is_inside},
     unpack::Archive,
 };
 use crate::{
@@ -145,7 +145,7 @@ pub(super) async fn build(
     bytecode: Bytecode,
     progress: &dyn Progress,
 ) -> Result<Compiled, InstallError> {
-    let mut compiled = Compiled::default();
+    let (mut compiled, mut done) = (Compiled::default(), Built { prefix, records: Vec::new() });
     let since = script::begin(prefix.path())?;
     for (package, source) in plan.pip.build.iter().zip(sources) {
         progress.event(Event::Building { package: package.name.clone() });
@@ -159,10 +159,34 @@ pub(super) async fn build(
         let _ = fs_err::remove_dir(&directory);
         built?;
         let record = write_record(package, plan.pip.requested.contains(&package.name), prefix, told.time)?;
+        done.records.push(record.clone());
         compiled.count(compile_built(&record, prefix, python, told.time, bytecode).await?);
     }
     script::settle(prefix.path(), since, told.time)?;
+    done.records.clear();
     Ok(compiled)
+}
+
+/// What pip has built so far. Dropping it removes that again: the journal of a change in place does not know of it.
+struct Built<'a> {
+    prefix: &'a Prefix,
+    records: Vec<PathBuf>,
+}
+
+impl Drop for Built<'_> {
+    fn drop(&mut self) {
+        for place in &self.records {
+            let files = record::read(place).map(|(record, _)| record.files).unwrap_or_default();
+            for path in files.iter().filter(|path| is_inside(path)) {
+                let _ = system::remove_if_there(&self.prefix.path().join(path));
+                let parents = path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty());
+                let mut parents = parents.map(|parent| self.prefix.path().join(parent));
+                // One that something else is in stays, and so do those above it.
+                let _ = parents.try_for_each(fs_err::remove_dir);
+            }
+            let _ = system::remove_if_there(place);
+        }
+    }
 }
 
 async fn build_one(
