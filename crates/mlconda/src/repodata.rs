@@ -21,10 +21,18 @@ mod single;
 mod tests;
 mod walk;
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{
+    collections::{BTreeSet, HashSet},
+    path::PathBuf,
+    sync::Arc,
+    time::SystemTime,
+};
 
 use futures::future::{join_all, try_join_all};
-use rattler_conda_types::{Channel, MatchSpec, RepoDataRecord, Subdir};
+use rattler_conda_types::{
+    Channel, MatchSpec, RepoDataRecord, Subdir,
+    package::{CondaArchiveType, DistArchiveType},
+};
 
 use crate::{
     environment::{Environment, WELL_KNOWN_CHANNELS},
@@ -69,6 +77,8 @@ pub enum Access {
 pub struct Repodata {
     /// One list for each subdir of each channel, sorted by file name.
     pub(crate) subdirs: Vec<Vec<Arc<RepoDataRecord>>>,
+    /// Whether the first list is no channel's: it has packages that are named by their URL, whatever their channel.
+    pub(crate) has_archives: bool,
     /// By list, where each run of records ends that have one name and one channel.
     ends: Vec<Vec<usize>>,
     /// By list, what the records ask for.
@@ -82,15 +92,17 @@ pub struct Repodata {
 }
 
 impl Repodata {
-    /// Repodata from records at hand: one list for each subdir of each channel, in the order of priority.
+    /// Repodata from records at hand: one list for each subdir of each channel, in the order of priority. Of a build that
+    /// is there as `.conda` and as `.tar.bz2`, the first counts, as in a channel.
     pub fn new(subdirs: impl IntoIterator<Item = Vec<RepoDataRecord>>) -> Self {
         let subdirs: Vec<_> =
-            subdirs.into_iter().map(|records| sorted(records.into_iter().map(Arc::new).collect())).collect();
+            subdirs.into_iter().map(|records| sorted(preferred(records).map(Arc::new).collect())).collect();
         let own = subdirs.iter().flatten().map(|record| name(record).to_owned()).collect();
         let ends = subdirs.iter().map(|records| ends(records)).collect();
         let mut texts = Texts::default();
         let asked = subdirs.iter().map(|records| texts.asked(records.iter().map(AsRef::as_ref))).collect();
-        Self { subdirs, ends, asked, texts, names: Names { own, sources: Arc::default() }, partial: BTreeSet::new() }
+        let names = Names { own, sources: Arc::default() };
+        Self { subdirs, ends, asked, texts, names, ..Self::default() }
     }
 
     /// How many records there are to choose from.
@@ -103,14 +115,17 @@ impl Repodata {
         self.names.contains(name)
     }
 
-    /// The records, channel by channel, in runs of one name and one channel, each run with what its records ask for.
-    pub(crate) fn runs(&self) -> impl Iterator<Item = (&[Arc<RepoDataRecord>], &[Span], &[TextId])> {
-        self.subdirs.iter().zip(&self.ends).zip(&self.asked).flat_map(|((records, ends), asked)| {
-            let starts = std::iter::once(0).chain(ends.iter().copied());
-            starts
-                .zip(ends)
-                .map(|(start, end)| (&records[start..*end], &asked.spans[start..*end], asked.list.as_slice()))
-        })
+    /// The records, channel by channel, in runs of one name and one channel: the place of its list, the run, and what its
+    /// records ask for.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = (usize, &[Arc<RepoDataRecord>], &[Span], &[TextId])> {
+        self.subdirs.iter().zip(&self.ends).zip(&self.asked).enumerate().flat_map(
+            |(place, ((records, ends), asked))| {
+                let starts = std::iter::once(0).chain(ends.iter().copied());
+                starts.zip(ends).map(move |(start, end)| {
+                    (place, &records[start..*end], &asked.spans[start..*end], asked.list.as_slice())
+                })
+            },
+        )
     }
 
     /// The records, channel by channel.
@@ -263,7 +278,7 @@ pub async fn load(
         records: archives,
         ..walk::Found::default()
     });
-    let mut repodata = Repodata { names, partial, texts, ..Repodata::default() };
+    let mut repodata = Repodata { has_archives: archives.is_some(), names, partial, texts, ..Repodata::default() };
     for found in archives.into_iter().chain(found) {
         repodata.subdirs.push(found.records);
         repodata.ends.push(found.ends);
@@ -424,6 +439,15 @@ fn ends(records: &[Arc<RepoDataRecord>]) -> Vec<usize> {
 /// Whether records have one name and one channel.
 pub(crate) fn is_of_a_run(one: &RepoDataRecord, other: &RepoDataRecord) -> bool {
     name(one) == name(other) && one.channel == other.channel
+}
+
+/// Without those that are there as `.conda`, too.
+fn preferred(records: Vec<RepoDataRecord>) -> impl Iterator<Item = RepoDataRecord> {
+    let build = |record: &RepoDataRecord| (record.channel.clone(), record.identifier.identifier.clone());
+    let is_conda =
+        |record: &&RepoDataRecord| record.identifier.archive_type == DistArchiveType::Conda(CondaArchiveType::Conda);
+    let condas: HashSet<_> = records.iter().filter(is_conda).map(build).collect();
+    records.into_iter().filter(move |record| is_conda(&record) || !condas.contains(&build(record)))
 }
 
 fn sorted(mut records: Vec<Arc<RepoDataRecord>>) -> Vec<Arc<RepoDataRecord>> {

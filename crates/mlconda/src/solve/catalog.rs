@@ -17,7 +17,7 @@ use super::{
     question::Run,
     versions::{Numbered, Test},
 };
-use crate::repodata::Span;
+use crate::{environment::is_within_reason, repodata::Span};
 
 /// A record, by its place among all.
 pub(super) type Place = u32;
@@ -35,19 +35,28 @@ pub(super) struct Catalog<'a> {
     /// count as one have one number, and less goes before more.
     tiers: Vec<(Option<&'static str>, u32)>,
     pub(super) names: Vec<Name<'a>>,
+    /// Of packages, by name.
     ids: HashMap<String, NameId>,
+    /// That an extra be there, by `package[extra]`.
+    extras: HashMap<String, AskId>,
     /// What was asked for by text first here.
     texts: HashMap<&'a str, AskId>,
     slots: Vec<Slot<'a>>,
-    /// What environments asked for.
-    specs: Vec<(MatchSpec, AskId)>,
+    /// What environments asked for, and conditions.
+    specs: HashMap<MatchSpec, AskId>,
     /// By record, where in the list below that stands which it asks for.
     spans: Vec<Span>,
     demanded: Vec<AskId>,
     /// What extras of records ask for, each with when.
     of_extras: HashMap<Place, Vec<(ConditionId, AskId)>>,
     conditions: Vec<Condition>,
+    /// The place of each condition.
+    condition_ids: HashMap<Condition, ConditionId>,
 }
+
+/// In how many ways a condition may be met: the solver writes each of them out, and `(a or b) and (a or b) and …` has
+/// twice as many with each pair of parentheses.
+const MOST_WAYS: usize = 1000;
 
 /// A package, or an extra of one (CEP-44).
 pub(super) struct Name<'a> {
@@ -114,13 +123,15 @@ impl<'a> Catalog<'a> {
             tiers: Vec::new(),
             names: Vec::new(),
             ids: HashMap::new(),
+            extras: HashMap::new(),
             texts: HashMap::new(),
             slots: texts.iter().map(unread).collect(),
-            specs: Vec::new(),
+            specs: HashMap::new(),
             spans: Vec::new(),
             demanded: Vec::new(),
             of_extras: HashMap::new(),
             conditions: Vec::new(),
+            condition_ids: HashMap::new(),
         };
         let mut channels: Vec<(Option<&str>, Option<&str>)> = Vec::new();
         for Run { records, tier, spans, list } in runs {
@@ -204,26 +215,26 @@ impl<'a> Catalog<'a> {
         if let Some(known) = self.ids.get(text) {
             return *known;
         }
-        self.add_name(text.to_owned(), false)
+        let id = self.add_name(text.to_owned(), false);
+        self.ids.insert(text.to_owned(), id);
+        id
     }
 
     fn add_name(&mut self, text: String, is_extra: bool) -> NameId {
-        let id = self.names.len() as NameId;
-        self.ids.insert(text.clone(), id);
         self.names.push(Name { text, is_extra, places: Vec::new(), versions: OnceCell::new() });
-        id
+        (self.names.len() - 1) as NameId
     }
 
     /// What a spec of an environment asks for. Channel and subdir, which records are told apart by only there, are the
     /// caller's to look at.
     pub(super) fn spec(&mut self, spec: &MatchSpec) -> AskId {
-        if let Some((_, known)) = self.specs.iter().find(|(known, _)| known == spec) {
+        if let Some(known) = self.specs.get(spec) {
             return *known;
         }
         let meaning = self.meaning(spec.clone());
         let origin = Origin::Spec(Box::new(spec.clone().into_nameless().1));
         let id = self.add(Slot { origin, meaning: meaning.into() });
-        self.specs.push((spec.clone(), id));
+        self.specs.insert(spec.clone(), id);
         id
     }
 
@@ -279,12 +290,14 @@ impl<'a> Catalog<'a> {
         self.slots[id as usize].meaning.get()?.as_ref().ok()
     }
 
-    /// Why what is asked for makes no sense, in rattler's words.
-    pub(super) fn fault(&self, id: AskId) -> String {
-        let Slot { origin, meaning } = &self.slots[id as usize];
-        let text = if let Origin::Text(text) = origin { text } else { "" };
-        let reason = meaning.get().and_then(|meaning| meaning.as_ref().err()).map_or("", String::as_str);
-        format!("the dependency '{text}' failed to parse: {reason}")
+    /// Why what is asked for makes no sense.
+    pub(super) fn fault(&self, id: AskId) -> &str {
+        self.slots[id as usize].meaning.get().and_then(|meaning| meaning.as_ref().err()).map_or("", String::as_str)
+    }
+
+    /// The text by which a record asks for it.
+    pub(super) fn written(&self, id: AskId) -> &str {
+        if let Origin::Text(text) = self.slots[id as usize].origin { text } else { "" }
     }
 
     /// Reads what is asked for.
@@ -306,6 +319,9 @@ impl<'a> Catalog<'a> {
         let (name, spec) = spec.into_nameless();
         let package = name.as_exact().ok_or("it has no exact name")?.as_normalized();
         let name = self.name(package);
+        if spec.condition.as_ref().is_some_and(|condition| ways(condition) > MOST_WAYS) {
+            return Err("its condition has too many alternatives".to_owned());
+        }
         let condition = spec.condition.as_ref().map(|condition| self.condition(condition)).transpose()?;
         let extras = spec.extras.iter().flatten().map(|extra| self.ask_for_extra(package, extra)).collect();
         let places = self.matching(name, spec);
@@ -315,19 +331,14 @@ impl<'a> Catalog<'a> {
     /// That an extra of a package be there.
     fn ask_for_extra(&mut self, package: &str, extra: &str) -> AskId {
         let text = format!("{package}[{extra}]");
-        let name = match self.ids.get(&text) {
-            Some(known) => *known,
-            None => self.add_name(text, true),
-        };
-        let is_it = |slot: &Slot<'_>| {
-            let asked = slot.meaning.get().and_then(|ask| ask.as_ref().ok());
-            matches!(slot.origin, Origin::Extra) && asked.is_some_and(|ask| ask.name == name)
-        };
-        if let Some(known) = self.slots.iter().position(is_it) {
-            return known as AskId;
+        if let Some(known) = self.extras.get(&text) {
+            return *known;
         }
+        let name = self.add_name(text.clone(), true);
         let ask = Ask { name, places: Vec::new(), extras: Vec::new(), condition: None };
-        self.add(Slot { origin: Origin::Extra, meaning: Ok(ask).into() })
+        let id = self.add(Slot { origin: Origin::Extra, meaning: Ok(ask).into() });
+        self.extras.insert(text, id);
+        id
     }
 
     fn both(&mut self, one: ConditionId, other: ConditionId) -> ConditionId {
@@ -335,11 +346,13 @@ impl<'a> Catalog<'a> {
     }
 
     fn add_condition(&mut self, condition: Condition) -> ConditionId {
-        let place = self.conditions.iter().position(|known| *known == condition).unwrap_or_else(|| {
-            self.conditions.push(condition);
-            self.conditions.len() - 1
-        });
-        ConditionId::new(place as u32)
+        if let Some(known) = self.condition_ids.get(&condition) {
+            return *known;
+        }
+        let id = ConditionId::new(self.conditions.len() as u32);
+        self.conditions.push(condition.clone());
+        self.condition_ids.insert(condition, id);
+        id
     }
 
     pub(super) fn resolve(&self, condition: ConditionId) -> Condition {
@@ -444,8 +457,20 @@ impl<'a> Catalog<'a> {
     }
 }
 
+/// In how many ways a condition may be met.
+fn ways(condition: &MatchSpecCondition) -> usize {
+    match condition {
+        MatchSpecCondition::MatchSpec(_) => 1,
+        MatchSpecCondition::And(one, other) => ways(one).saturating_mul(ways(other)),
+        MatchSpecCondition::Or(one, other) => ways(one).saturating_add(ways(other)),
+    }
+}
+
 /// A dependency, conditions and extras too.
 fn parsed(text: &str) -> Result<MatchSpec, String> {
+    if !is_within_reason(text) {
+        return Err("it is too long or too deeply nested".to_owned());
+    }
     if let Some(bounds) = bounds(text) {
         return Ok(bounds);
     }
@@ -496,6 +521,16 @@ mod tests {
             "numpy >=1.21,!=1.22.*",
             "x >1!2",
             "x >=1.2.*",
+            "x >=1=0",
+            "x >=1=py_0",
+            "x >=1,==2",
+            "x >=1,",
+            "x >=1.",
+            "x >1_",
+            "x >==1",
+            "x <>1",
+            "_x >=1",
+            ".x >=1",
         ];
         for text in texts {
             let options = ParseMatchSpecOptions::lenient().with_repodata_revision(RepodataRevision::V3);

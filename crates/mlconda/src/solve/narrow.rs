@@ -7,7 +7,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use rattler_conda_types::{MatchSpec, Matches, PackageName, ParseStrictness, RepoDataRecord};
 
 use super::question::Bucket;
-use crate::verify::closure::{is_judged, name as name_of};
+use crate::{
+    environment::is_within_reason,
+    verify::closure::{is_judged, name as name_of},
+};
 
 /// A need of a record, taken apart once.
 struct Need {
@@ -23,7 +26,8 @@ impl Need {
         let taken = |is_dependency: bool, list: &[String]| -> Vec<Self> {
             let needs = list.iter().filter(|need| is_judged(need));
             let need = |need: &String| {
-                let spec = MatchSpec::from_str(need, ParseStrictness::Lenient).ok();
+                let spec = Some(need).filter(|need| is_within_reason(need));
+                let spec = spec.and_then(|need| MatchSpec::from_str(need, ParseStrictness::Lenient).ok());
                 let build = spec.as_ref().and_then(|spec| spec.build.as_ref()).map(ToString::to_string);
                 let is_build = build.is_none_or(|build| !build.starts_with(['<', '>', '=', '!', '~']));
                 Self { name: name_of(need), spec: spec.filter(|_| is_build), is_dependency }

@@ -100,9 +100,9 @@ impl<'c, 'a> Order<'c, 'a> {
         if let Some(known) = self.scores.borrow().get(&place) {
             return Some(Rc::clone(known));
         }
-        let needs = self.catalog.demands(place).needs;
-        let mut all: Vec<(NameId, Option<Best>)> = Vec::with_capacity(needs.len());
-        for id in needs {
+        let demands = self.catalog.demands(place);
+        let mut all: Vec<(NameId, Option<Best>)> = Vec::with_capacity(demands.needs.len());
+        for id in demands.needs.iter().chain(demands.extras.iter().map(|(_, id)| id)) {
             let name = self.catalog.ask(*id)?.name;
             all.push((name, self.best(*id)));
         }

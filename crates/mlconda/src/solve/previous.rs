@@ -18,7 +18,7 @@ use super::{
     unsolvable,
 };
 use crate::{
-    environment::Environment,
+    environment::{Environment, is_within_reason},
     host::{Host, Override},
     lock::{Digest, Lock, LockedPackage, dependency_name},
     repodata::Repodata,
@@ -295,7 +295,7 @@ impl<'a> Choices<'a> {
     /// Whether what is asked for leaves a record that meets a need. Of packages that are not asked for, nothing is certain.
     fn is_possible(&self, need: &str) -> bool {
         let name = name_of(need);
-        let Some(specs) = self.asked.get(name.as_str()) else { return true };
+        let Some(specs) = self.asked.get(name.as_str()).filter(|_| is_within_reason(need)) else { return true };
         let records = self.records.get(name.as_str()).map_or(&[][..], Vec::as_slice);
         let Ok(spec) = MatchSpec::from_str(need, ParseStrictness::Lenient) else { return true };
         let allowed = |record: &&&RepoDataRecord| specs.iter().all(|spec| spec.matches(**record));
@@ -306,7 +306,7 @@ impl<'a> Choices<'a> {
     }
 
     fn machine_has(&self, need: &str) -> bool {
-        if !need.starts_with("__") {
+        if !need.starts_with("__") || !is_within_reason(need) {
             return true;
         }
         let Ok(spec) = MatchSpec::from_str(need, ParseStrictness::Lenient) else { return true };

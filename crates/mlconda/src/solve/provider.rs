@@ -3,11 +3,14 @@
 //! those of rattler's own provider, `rattler_solve`, and so is the order in which records are tried ([`super::order`]);
 //! tests compare the answers.
 
+#[cfg(test)]
+mod tests;
+
 use std::{cell::RefCell, fmt::Display};
 
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 use itertools::Itertools;
-use rattler_conda_types::{GenericVirtualPackage, RepoDataRecord};
+use rattler_conda_types::{GenericVirtualPackage, MatchSpec, PackageName, RepoDataRecord};
 use resolvo::{
     Candidates, Condition, ConditionId, ConditionalRequirement, DenseIndex, Dependencies, DependencyProvider,
     HintDependenciesAvailable, Interner, KnownDependencies, NameId as ResolvoName, Problem, SolvableId, Solver,
@@ -42,7 +45,7 @@ pub(super) fn solve(catalog: &mut Catalog<'_>, request: &Request<'_>) -> Result<
     }
     for spec in request.specs {
         let id = catalog.spec(spec);
-        let Some(ask) = catalog.ask(id) else { continue };
+        let ask = catalog.ask(id).ok_or_else(|| nonsense(spec, catalog.fault(id)))?;
         let requirement =
             |id: AskId| ConditionalRequirement { condition: ask.condition, requirement: VersionSetId(id).into() };
         roots.extend(ask.extras.iter().chain([&id]).map(|id| requirement(*id)));
@@ -61,6 +64,11 @@ pub(super) fn solve(catalog: &mut Catalog<'_>, request: &Request<'_>) -> Result<
     Ok(chosen.into_iter().filter_map(|id| provider.record(id)).cloned().collect())
 }
 
+fn nonsense(spec: &MatchSpec, reason: &str) -> Refusal {
+    let name = spec.name.as_exact().map_or("a package", PackageName::as_normalized);
+    Refusal::Unsolvable(format!("what is asked for of `{name}` makes no sense: {reason}"))
+}
+
 /// Reads everything that any record asks for.
 fn read_all(catalog: &mut Catalog<'_>, exists: &[bool]) {
     for place in (0..exists.len()).filter(|place| exists[*place]) {
@@ -77,26 +85,30 @@ fn read_all(catalog: &mut Catalog<'_>, exists: &[bool]) {
 fn exclusions(catalog: &Catalog<'_>, exists: &[bool], request: &Request<'_>) -> Vec<(Place, String)> {
     let mut excluded = Vec::new();
     for name in &catalog.names {
-        let spec = request.specs.iter().find(|spec| {
-            spec.channel.is_some() && spec.name.as_exact().is_some_and(|exact| exact.as_normalized() == name.text)
-        });
+        let is_of_name = |spec: &&MatchSpec| {
+            let exact = spec.name.as_exact().filter(|_| spec.channel.is_some() || spec.subdir.is_some());
+            exact.is_some_and(|exact| exact.as_normalized() == name.text)
+        };
+        let specs: Vec<&MatchSpec> = request.specs.iter().filter(is_of_name).collect();
         let mut first = None;
         for place in name.places.iter().copied().filter(|place| exists[*place as usize]) {
-            if let Some(spec) = spec.filter(|spec| !catalog.is_in_channel(place, spec)) {
-                let channel = spec
-                    .channel
-                    .as_ref()
-                    .map(|channel| channel.name.clone().unwrap_or_else(|| channel.base_url.to_string()));
+            let record = catalog.record(place);
+            if let Some(spec) = specs.iter().find(|spec| !catalog.is_in_channel(place, spec)) {
+                let channel = spec.channel.as_ref();
+                let channel = channel.map(|channel| channel.name.clone().unwrap_or(channel.base_url.to_string()));
                 let channel = channel.unwrap_or_default();
                 excluded.push((place, format!("candidate not in requested channel: '{channel}'")));
                 continue;
             }
             let rank = catalog.channel_rank(place);
             let is_hidden = *first.get_or_insert(rank) != rank;
+            let subdirs = || specs.iter().filter_map(|spec| spec.subdir.as_ref());
             if is_hidden && request.options.channel_priority == ChannelPriority::Strict {
-                let channel = catalog.record(place).channel.as_deref();
+                let channel = record.channel.as_deref();
                 let channel = channel.map_or_else(|| "an unknown channel".to_owned(), |channel| format!("'{channel}'"));
                 excluded.push((place, format!("due to strict channel priority not using this option from: {channel}")));
+            } else if let Some(subdir) = subdirs().find(|subdir| **subdir != record.package_record.subdir) {
+                excluded.push((place, format!("candidate not in requested subdir: '{subdir}'")));
             }
         }
     }
@@ -139,6 +151,8 @@ impl<'c, 'a> Provider<'c, 'a> {
         let mut candidates: Vec<Candidates> = Vec::with_capacity(catalog.names.len());
         let mut reasons: Vec<String> = Vec::new();
         let mut excluded: HashMap<Place, String> = excluded.into_iter().collect();
+        let favored: HashSet<Place> =
+            request.kept.favored.iter().filter_map(|record| catalog.place_of(record)).collect();
         for (id, name) in catalog.names.iter().enumerate() {
             let mut own =
                 Candidates { hint_dependencies_available: HintDependenciesAvailable::All, ..Candidates::default() };
@@ -157,7 +171,7 @@ impl<'c, 'a> Provider<'c, 'a> {
                     own.excluded.push((number, StringId::from_index(reasons.len())));
                     reasons.push(reason);
                 }
-                if request.kept.favored.iter().any(|record| record.url == catalog.record(place).url) {
+                if favored.contains(&place) {
                     own.favored = Some(number);
                 }
             }
@@ -206,18 +220,22 @@ impl<'c, 'a> Provider<'c, 'a> {
     }
 
     fn dependencies(&self, place: Place) -> Result<KnownDependencies, String> {
+        let fault = |kind: &str, id: AskId| {
+            let (text, reason) = (self.catalog.written(id), self.catalog.fault(id));
+            format!("the {kind} '{text}' failed to parse: {reason}")
+        };
         let mut known = KnownDependencies::default();
         let demands = self.catalog.demands(place);
         let needs = demands.needs.iter().map(|id| (None, *id));
         for (condition, id) in needs.chain(demands.extras.iter().map(|(when, id)| (Some(*when), *id))) {
-            let ask = self.catalog.ask(id).ok_or_else(|| self.catalog.fault(id))?;
+            let ask = self.catalog.ask(id).ok_or_else(|| fault("dependency", id))?;
             let condition = condition.or(ask.condition);
             known
                 .requirements
                 .extend(self.version_sets(id).map(|set| ConditionalRequirement { condition, requirement: set.into() }));
         }
         for id in demands.bounds {
-            self.catalog.ask(*id).ok_or_else(|| self.catalog.fault(*id))?;
+            self.catalog.ask(*id).ok_or_else(|| fault("constrains", *id))?;
             known.constrains.extend(self.version_sets(*id));
         }
         Ok(known)

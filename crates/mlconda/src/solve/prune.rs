@@ -5,7 +5,7 @@
 //!
 //! 1. if it does not match what the environment asks of its name, or an earlier channel hides it;
 //! 2. if nothing is left of one of its dependencies, or of a required package under its `constrains`: again, until
-//!    nothing more goes;
+//!    nothing more goes, or a hundred times;
 //! 3. if nothing that is left asks for it;
 //! 4. if there is a better one, of the same channel, that needs nothing else and is wanted wherever this one is: a
 //!    solution with this one has a twin with the better one, which the solver tries first.
@@ -50,12 +50,21 @@ pub(super) struct Remains {
 pub(super) fn prune(catalog: &mut Catalog<'_>, exists: &[bool], request: &Request<'_>) -> Option<Remains> {
     let mut field = Field::new(catalog, exists.to_vec(), request)?;
     field.grow().ok()?;
-    while field.wither() {}
+    // A chain of packages of which the last is missing may take as many rounds as it has links. The solver sees what is
+    // left of it.
+    for _ in 0..ROUNDS {
+        if !field.wither() {
+            break;
+        }
+    }
     let mut kept = field.reached();
     let same = field.same(&kept);
     field.yield_to_better(&mut kept, &same);
     Some(Remains { kept, same })
 }
+
+/// How often is looked for what lacks something, at most: real channels take a few rounds.
+const ROUNDS: usize = 100;
 
 /// Something is asked for under a condition, or with extras (CEP-43, CEP-44): the solver has to see everything.
 struct NotUnderstood;

@@ -21,6 +21,10 @@ use crate::{
 /// conda's own channels are one channel, `defaults`, to it: none of them goes before another.
 const DEFAULTS: [&str; 3] = ["main", "r", "msys2"];
 
+/// What the packages that are named by their URL are together: the channel of the first of them, which may be the last of
+/// all, does not go before the others for that.
+pub(super) const ARCHIVES: &str = "archives";
+
 /// Puts questions to the solver.
 pub(super) struct Question<'a> {
     pub(super) repodata: &'a Repodata,
@@ -99,7 +103,7 @@ impl<'a> Ground<'a> {
 
     /// All that there is to choose from, in the order of priority.
     pub(super) fn buckets(&'a self) -> impl Iterator<Item = Bucket<'a>> {
-        self.repodata.subdirs.iter().map(|records| {
+        self.repodata.subdirs.iter().enumerate().map(|(list, records)| {
             let exists = |record: &&RepoDataRecord| {
                 self.options.exclude_newer.is_none_or(|cutoff| cutoff.admits(&record.package_record))
             };
@@ -108,7 +112,7 @@ impl<'a> Ground<'a> {
                 .map(|record| self.with_pip.get(record.url.as_str()).unwrap_or(record).as_ref())
                 .filter(exists)
                 .collect();
-            let tier = records.first().and_then(|record| tier(record));
+            let tier = records.first().and_then(|record| tier(self.repodata, list, record));
             Bucket { records, tier }
         })
     }
@@ -144,7 +148,9 @@ impl<'a> Question<'a> {
 
     /// The same question with other options.
     pub(super) fn with(&self, options: SolveOptions) -> Self {
-        Self { catalog: Rc::clone(&self.catalog), options, ..*self }
+        // Who has pip is all of the options that it depends on.
+        let catalog = if options.pip == self.options.pip { Rc::clone(&self.catalog) } else { Rc::default() };
+        Self { catalog, options, ..*self }
     }
 
     /// Solves for these specs. The reasons of a refusal are those of what could be in a solution at all.
@@ -171,9 +177,10 @@ impl<'a> Question<'a> {
     fn put(&self, request: &Request<'_>) -> Result<Vec<RepoDataRecord>, Refusal> {
         let mut catalog = self.catalog.borrow_mut();
         let catalog = catalog.get_or_insert_with(|| {
-            let runs = self.repodata.runs().map(|(records, spans, list)| {
+            let runs = self.repodata.runs().map(|(place, records, spans, list)| {
                 let records: Vec<&RepoDataRecord> = records.iter().map(AsRef::as_ref).collect();
-                Run { tier: records.first().and_then(|record| tier(record)), records, spans, list }
+                let tier = records.first().and_then(|record| tier(self.repodata, place, record));
+                Run { records, tier, spans, list }
             });
             Catalog::new(runs, self.repodata.texts.all(), self.options.pip)
         });
@@ -224,8 +231,11 @@ impl<'a> Question<'a> {
     }
 }
 
-/// The tier of conda's own channels.
-fn tier(record: &RepoDataRecord) -> Option<&'static str> {
+/// The tier of conda's own channels, and of packages that are named by their URL.
+fn tier(repodata: &Repodata, list: usize, record: &RepoDataRecord) -> Option<&'static str> {
+    if list == 0 && repodata.has_archives {
+        return Some(ARCHIVES);
+    }
     let channel = record.channel.as_deref()?.trim_end_matches('/');
     let name = channel.strip_prefix("https://repo.anaconda.com/pkgs/")?;
     DEFAULTS.contains(&name).then_some("defaults")

@@ -16,7 +16,12 @@ use rattler_conda_types::{
     RepoDataRecord, RepodataRevision, Version,
 };
 
-use super::{ChannelPriority, options::Cutoff, question::Ground};
+use super::{
+    ChannelPriority,
+    options::Cutoff,
+    question::{ARCHIVES, Ground},
+};
+use crate::environment::is_within_reason;
 use crate::host::Host;
 use crate::sorting::InOrder;
 
@@ -439,6 +444,7 @@ impl<'a> What<'a> {
 /// A dependency as the solver reads it; none if it has a condition, or cannot be read.
 fn demand(text: &str, kind: Kind) -> Option<Rc<Demand>> {
     let options = ParseMatchSpecOptions::lenient().with_repodata_revision(RepodataRevision::V3);
+    let text = Some(text).filter(|text| is_within_reason(text))?;
     let spec = MatchSpec::from_str(text, options).ok().filter(|spec| spec.condition.is_none())?;
     let (PackageNameMatcher::Exact(name), spec) = spec.into_nameless() else { return None };
     let text = text.trim().trim_end_matches(" *").to_owned();
@@ -466,7 +472,7 @@ pub(super) fn records<'a>(ground: &'a Ground<'a>) -> Rc<Records<'a>> {
         for record in bucket.records {
             let name = record.package_record.name.as_normalized();
             let channel = record.channel.as_deref().unwrap_or_default();
-            let tier = bucket.tier.unwrap_or(channel);
+            let tier = bucket.tier.filter(|tier| *tier != ARCHIVES).unwrap_or(channel);
             let hidden =
                 || (strict && *first.entry(name).or_insert(tier) != tier).then(|| Out::Hidden(channel.to_owned()));
             let out = elsewhere(record).or_else(hidden);

@@ -17,7 +17,7 @@ use crate::{
 /// The file names of what remains, without extensions, sorted.
 fn left(dependencies: &str, channel_priority: ChannelPriority, subdirs: Vec<Vec<RepoDataRecord>>) -> String {
     let repodata = Repodata::new(subdirs);
-    let runs = repodata.runs().map(|(records, spans, list)| Run {
+    let runs = repodata.runs().map(|(_, records, spans, list)| Run {
         records: records.iter().map(AsRef::as_ref).collect(),
         tier: None,
         spans,
@@ -142,24 +142,55 @@ impl Dice {
             .unwrap_or_else(|| name.to_owned())
     }
 
+    /// The same, under a condition or with an extra.
+    fn intricate(&mut self, names: &[&str]) -> String {
+        let (spec, other) = (self.spec(names), self.spec(&NAMES));
+        match self.below(8) {
+            0 => format!("{spec}[when=\"{other}\"]"),
+            1 => format!("{spec}[when=\"{other} and {}\"]", self.spec(&NAMES)),
+            2 => format!("{spec}[when=\"{other} or {}\"]", self.spec(&NAMES)),
+            3 => format!("{spec}[extras=[more]]"),
+            4 => format!("{spec}[extras=[more], when=\"{other}[extras=[more]]\"]"),
+            _ => spec,
+        }
+    }
+
     /// Two channels of packages that need and exclude each other.
-    fn channels(&mut self) -> Vec<Vec<RepoDataRecord>> {
+    fn channels(&mut self, names: [&str; 2], kind: Kind) -> Vec<Vec<RepoDataRecord>> {
         let mut subdirs = vec![Vec::new(), Vec::new()];
         for (place, name) in NAMES.iter().enumerate() {
             for (version, build) in (1..=4).cartesian_product(0..2) {
                 let of = usize::from(self.below(8) == 0);
-                let mut made = record([FIRST, SECOND][of], &format!("{name}-{version}.{}-{build}", self.below(2)), &[]);
+                let mut made = record(names[of], &format!("{name}-{version}.{}-{build}", self.below(2)), &[]);
                 made.package_record.build_number = build;
                 // To later ones mostly, so that there are solutions.
                 let others = if place + 1 < NAMES.len() { &NAMES[place + 1..] } else { &NAMES[..1] };
                 made.package_record.depends = (0..self.below(3)).map(|_| self.spec(others)).collect();
                 made.package_record.constrains = (0..self.below(2)).map(|_| self.spec(others)).collect();
+                if kind == Kind::Intricate {
+                    made.package_record.depends = (0..self.below(3)).map(|_| self.intricate(others)).collect();
+                    let more = (0..self.below(3)).map(|_| self.intricate(others)).collect();
+                    made.package_record.extra_depends.insert("more".to_owned(), more);
+                }
+                if self.below(4) == 0 {
+                    made.package_record.track_features = vec!["old".to_owned()];
+                }
                 subdirs[of].push(made);
             }
         }
         subdirs
     }
 }
+
+/// What records ask for: bounds, or conditions and extras too.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    Intricate,
+}
+
+/// Two channels that are one for conda.
+const ONE: [&str; 2] = ["https://repo.anaconda.com/pkgs/main/", "https://repo.anaconda.com/pkgs/r/"];
 
 const NAMES: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
 
@@ -196,7 +227,9 @@ fn there_is_an_answer_if_rattler_has_one_and_it_is_the_same_nearly_always() {
     let mut dice = Dice(7);
     let (mut answers, mut refusals, mut others) = (0, 0, 0);
     for world in 0..40 {
-        let repodata = Repodata::new(dice.channels());
+        let names = if world % 8 == 7 { ONE } else { [FIRST, SECOND] };
+        let kind = if world % 3 == 2 { Kind::Intricate } else { Kind::Plain };
+        let repodata = Repodata::new(dice.channels(names, kind));
         let dependencies: String = (0..3).map(|_| format!("- {}\n", dice.spec(&NAMES))).collect();
         let environment = environment(&dependencies);
         let specs = environment.specs();
