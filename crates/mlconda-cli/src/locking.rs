@@ -223,7 +223,7 @@ pub(crate) fn lock(
         }
         Ok::<_, CliError>(loaded)
     };
-    let loaded = context.block_on_or_signal(loading)??;
+    let mut loaded = context.block_on_or_signal(loading)??;
     let (progress, targets, overrides) = (&progress, &targets, overrides.as_slice());
     let solve_options = &args.solve_options();
     let outcomes: Vec<Result<Locked, CliError>> = std::thread::scope(|scope| {
@@ -241,9 +241,9 @@ pub(crate) fn lock(
             .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect()
     });
-    let failing = Failing { client: &client, options: &options, overrides, solve_options, context };
+    let failing = Failing { client: &client, overrides, solve_options, context };
     let mut locks = Vec::new();
-    for (outcome, (environment, host)) in outcomes.into_iter().zip(targets) {
+    for (index, (outcome, (environment, host))) in outcomes.into_iter().zip(targets).enumerate() {
         locks.push(outcome.map_err(|error| match error {
             CliError::Library(mlconda::Error::Solve(unknown @ SolveError::Unknown { .. })) => {
                 match elsewhere(&unknown, targets, &loaded) {
@@ -251,7 +251,7 @@ pub(crate) fn lock(
                     None => unknown.into(),
                 }
             }
-            error => failing.explained(error, environment, host),
+            error => failing.explained(error, environment, host, std::mem::take(&mut loaded[index])),
         })?);
     }
     let environments = targets.iter().map(|(environment, _)| environment);
@@ -265,7 +265,6 @@ pub(crate) fn lock(
 /// What a solve that fails is explained with.
 struct Failing<'a> {
     client: &'a Client,
-    options: &'a RepodataOptions,
     overrides: &'a [Override],
     solve_options: &'a SolveOptions,
     context: &'a Context,
@@ -273,12 +272,11 @@ struct Failing<'a> {
 
 impl Failing<'_> {
     /// The error; if there is no solution, with the lines that conflict, where they are found.
-    fn explained(&self, error: CliError, environment: &Environment, host: &Host) -> CliError {
+    fn explained(&self, error: CliError, environment: &Environment, host: &Host, repodata: Repodata) -> CliError {
         if !matches!(&error, CliError::Library(mlconda::Error::Solve(SolveError::Unsolvable { .. }))) {
             return error;
         }
-        let everything = environment.with_any_version();
-        let loading = repodata::load(self.client, &everything, host, self.options, &());
+        let loading = repodata.with_any_version(self.client, environment);
         let repodata = match self.context.block_on_or_signal(loading) {
             Ok(Ok(repodata)) => repodata,
             Ok(Err(_)) => return error,

@@ -291,20 +291,6 @@ impl Environment {
         environment
     }
 
-    /// The environment with any version and build of its packages: what repodata is loaded for when an explanation is to
-    /// know of versions that no spec allows.
-    #[must_use]
-    pub fn with_any_version(&self) -> Self {
-        let mut environment = self.clone();
-        // What is named by a URL is that archive and no other.
-        let by_name = |requirement: &&mut Requirement| requirement.spec.url.is_none();
-        for requirement in environment.requirements.iter_mut().filter(by_name) {
-            let spec = &mut requirement.spec;
-            *spec = MatchSpec { name: spec.name.clone(), channel: spec.channel.clone(), ..MatchSpec::default() };
-        }
-        environment
-    }
-
     /// The line that names a channel, by its URL without secrets.
     pub fn channel_line(&self, url: &str) -> Option<&Excerpt> {
         let of_spec = |requirement: &&Requirement| {

@@ -105,6 +105,28 @@ impl Repodata {
         Self { subdirs, ends, asked, texts, names, ..Self::default() }
     }
 
+    /// With any version and build of the packages that the environment asks for, which it was loaded for: what an
+    /// explanation is to know of. The channels are those that were loaded; nothing of them is asked for or read again but
+    /// records.
+    ///
+    /// # Errors
+    /// If records cannot be had, as [`load`].
+    pub async fn with_any_version(self, client: &Client, environment: &Environment) -> Result<Self, RepodataError> {
+        let Self { mut subdirs, names, has_archives, .. } = self;
+        let archives = if has_archives { subdirs.remove(0) } else { Vec::new() };
+        // What takes the most room goes before it is made anew.
+        drop(subdirs);
+        let of_any_version = |spec: MatchSpec| match spec.url {
+            Some(_) => spec,
+            None => MatchSpec { name: spec.name, ..MatchSpec::default() },
+        };
+        let specs = environment.specs().into_iter().map(of_any_version);
+        let specs: Vec<MatchSpec> =
+            specs.chain(archives.iter().flat_map(|archive| walk::dependencies(archive))).collect();
+        let walk::Walked { found, texts } = walk::walk(&client.http, &names.sources, specs).await?;
+        Ok(gathered(names, archives, found, texts))
+    }
+
     /// How many records there are to choose from.
     pub fn len(&self) -> usize {
         self.subdirs.iter().map(Vec::len).sum()
@@ -263,13 +285,18 @@ pub async fn load(
         names.own.insert(name(archive).to_owned());
         specs.extend(walk::dependencies(archive));
     }
-    let walk::Walked { found, mut texts } = walk::walk(&client.http, &names.sources, specs).await?;
+    let walk::Walked { found, texts } = walk::walk(&client.http, &names.sources, specs).await?;
     for (subdir, found) in urls.into_iter().zip(&found) {
         if let Some((file, reason)) = &found.left_out.first {
             progress.event(Event::Warning(left_out(&subdir, found.left_out.count, file, reason)));
         }
         progress.event(Event::RepodataFinished { subdir, records: found.records.len() });
     }
+    Ok(Repodata { partial, ..gathered(names, archives, found, texts) })
+}
+
+/// Repodata from what was found, and from packages that are named by their URLs.
+fn gathered(names: Names, archives: Vec<Arc<RepoDataRecord>>, found: Vec<walk::Found>, mut texts: Texts) -> Repodata {
     // First, for no channel may hide them.
     let archives = Some(archives).filter(|archives| !archives.is_empty());
     let archives = archives.map(|archives| walk::Found {
@@ -278,13 +305,13 @@ pub async fn load(
         records: archives,
         ..walk::Found::default()
     });
-    let mut repodata = Repodata { has_archives: archives.is_some(), names, partial, texts, ..Repodata::default() };
+    let mut repodata = Repodata { has_archives: archives.is_some(), names, texts, ..Repodata::default() };
     for found in archives.into_iter().chain(found) {
         repodata.subdirs.push(found.records);
         repodata.ends.push(found.ends);
         repodata.asked.push(found.asked);
     }
-    Ok(repodata)
+    repodata
 }
 
 /// The names of which these specs do not load every record.

@@ -119,7 +119,7 @@ pub enum Change {
 
 /// Explains why there is no solution for the oldest system that will do ([`super::solve_for_oldest`]). The repodata
 /// should have all records of the packages that are asked for, also of versions that no spec allows
-/// ([`Environment::with_any_version`]): what is not there cannot be proposed.
+/// ([`Repodata::with_any_version`]): what is not there cannot be proposed.
 ///
 /// `None` if there is a solution, or if the reason is not that lines conflict.
 pub fn explain(

@@ -19,8 +19,8 @@ async fn outcome(world: &World, dependencies: &[&str]) -> String {
         }
         Err(_) => {
             // An explanation is to know of the versions that no spec allows.
-            let names: Vec<&str> = dependencies.iter().map(|spec| spec.split('=').next().unwrap()).collect();
-            let repodata = world.repodata_of(&names, Access::Online).await.unwrap();
+            let client = Client::new(&world.network).unwrap();
+            let repodata = repodata.with_any_version(&client, &environment).await.unwrap();
             let explanation = solve::explain(&environment, &repodata, &host, &[], &options, Effort::default());
             explanation.unwrap().to_string()
         }
