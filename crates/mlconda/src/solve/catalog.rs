@@ -3,7 +3,13 @@
 //! question is put ([`super::question`]). Many thousands of records share a few thousand texts, and of these most are
 //! looked at by no solve, so everything is found out when it is first wanted.
 
-use std::{borrow::Cow, cell::OnceCell, fmt, sync::Arc};
+use std::{
+    cell::{Cell, OnceCell},
+    cmp::Ordering,
+    fmt,
+    ops::Range,
+    sync::Arc,
+};
 
 use foldhash::{HashMap, HashMapExt};
 use rattler_conda_types::{
@@ -12,12 +18,12 @@ use rattler_conda_types::{
 };
 use resolvo::{Condition, ConditionId, LogicalOperator, VersionSetId};
 
-use super::{
-    Pip,
-    question::Run,
+use super::{Pip, question::Run};
+use crate::{
+    environment::is_within_reason,
+    repodata::{Asked, Edition, Entry},
     versions::{Numbered, Test},
 };
-use crate::{environment::is_within_reason, repodata::Span};
 
 /// A record, by its place among all.
 pub(super) type Place = u32;
@@ -29,12 +35,14 @@ pub(super) type AskId = u32;
 pub(super) struct Catalog<'a> {
     /// By place: in the order of the channels, and there by file name.
     pub(super) records: Vec<&'a RepoDataRecord>,
-    /// By record.
-    names_of: Vec<NameId>,
-    /// By record, what its channel is called where channels count as one, and which of the channels it is: those that
-    /// count as one have one number, and less goes before more.
-    tiers: Vec<(Option<&'static str>, u32)>,
-    pub(super) names: Vec<Name<'a>>,
+    /// What is looked at of them.
+    asked: Asked,
+    /// By edition, its rank among those of its name, or [`UNRANKED`].
+    ranks: Vec<Cell<u32>>,
+    /// By record, which of the stretches it is in.
+    stretch_of: Vec<u32>,
+    stretches: Vec<Stretch>,
+    pub(super) names: Vec<Name>,
     /// Of packages, by name.
     ids: HashMap<String, NameId>,
     /// That an extra be there, by `package[extra]`.
@@ -44,9 +52,6 @@ pub(super) struct Catalog<'a> {
     slots: Vec<Slot<'a>>,
     /// What environments asked for, and conditions.
     specs: HashMap<MatchSpec, AskId>,
-    /// By record, where in the list below that stands which it asks for.
-    spans: Vec<Span>,
-    demanded: Vec<AskId>,
     /// What extras of records ask for, each with when.
     of_extras: HashMap<Place, Vec<(ConditionId, AskId)>>,
     conditions: Vec<Condition>,
@@ -58,24 +63,59 @@ pub(super) struct Catalog<'a> {
 /// twice as many with each pair of parentheses.
 const MOST_WAYS: usize = 1000;
 
+/// The rank of an edition that was not looked for yet.
+const UNRANKED: u32 = u32::MAX;
+
 /// A package, or an extra of one (CEP-44).
-pub(super) struct Name<'a> {
+pub(super) struct Name {
     /// For an extra, as in `package[extra]`.
     pub(super) text: String,
     pub(super) is_extra: bool,
     /// Its records.
-    pub(super) places: Vec<Place>,
-    versions: OnceCell<Versions<'a>>,
+    pub(super) places: Places,
+    /// Their editions.
+    editions: Places,
 }
 
-/// The versions of a package's records.
-struct Versions<'a> {
-    /// Those that are written differently, and some twice.
-    distinct: Vec<Numbered<'a>>,
-    /// By place among the name's records, which of them it is.
-    of: Vec<u32>,
-    /// How many of the versions are less than each. Versions that count as equal have the same rank.
-    ranks: OnceCell<Vec<u32>>,
+/// Records of one name and one channel.
+struct Stretch {
+    name: NameId,
+    /// What its channel is called where channels count as one.
+    tier: Option<&'static str>,
+    /// Which of the channels it is: those that count as one have one number, and less goes before more.
+    rank: u32,
+}
+
+/// Places, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Places(Vec<Range<u32>>);
+
+impl Places {
+    /// Adds some behind the others.
+    fn add(&mut self, more: Range<u32>) {
+        match self.0.last_mut() {
+            Some(last) if last.end == more.start => last.end = more.end,
+            _ => self.0.push(more),
+        }
+    }
+
+    pub(super) fn ranges(&self) -> &[Range<u32>] {
+        &self.0
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        self.0.iter().cloned().flatten()
+    }
+
+    pub(super) fn contains(&self, place: Place) -> bool {
+        match self.0.as_slice() {
+            [range] => range.contains(&place),
+            ranges => {
+                let index = ranges.partition_point(|range| range.end <= place);
+                ranges.get(index).is_some_and(|range| range.start <= place)
+            }
+        }
+    }
 }
 
 /// What a record asks for, in its order.
@@ -105,8 +145,8 @@ enum Origin<'a> {
 /// What is asked for.
 pub(super) struct Ask {
     pub(super) name: NameId,
-    /// The records that it means, in order, whatever their channel.
-    pub(super) places: Vec<Place>,
+    /// The records that it means, whatever their channel.
+    pub(super) places: Places,
     /// What is asked for besides: extras of the package.
     pub(super) extras: Vec<AskId>,
     /// When it is asked for (CEP-43).
@@ -119,39 +159,39 @@ impl<'a> Catalog<'a> {
         let unread = |text: &'a Arc<str>| Slot { origin: Origin::Text(text), meaning: OnceCell::new() };
         let mut catalog = Self {
             records: Vec::new(),
-            names_of: Vec::new(),
-            tiers: Vec::new(),
+            asked: Asked::default(),
+            ranks: Vec::new(),
+            stretch_of: Vec::new(),
+            stretches: Vec::new(),
             names: Vec::new(),
             ids: HashMap::new(),
             extras: HashMap::new(),
             texts: HashMap::new(),
             slots: texts.iter().map(unread).collect(),
             specs: HashMap::new(),
-            spans: Vec::new(),
-            demanded: Vec::new(),
             of_extras: HashMap::new(),
             conditions: Vec::new(),
             condition_ids: HashMap::new(),
         };
         let mut channels: Vec<(Option<&str>, Option<&str>)> = Vec::new();
-        for Run { records, tier, spans, list } in runs {
-            let (Some(first), Some(from), Some(to)) = (records.first(), spans.first(), spans.last()) else { continue };
+        for Run { records, tier, rows } in runs {
+            let Some(first) = records.first() else { continue };
             let name = catalog.name(first.package_record.name.as_normalized());
             let channel = (tier, first.channel.as_deref().filter(|_| tier.is_none()));
             let rank = channels.iter().position(|known| *known == channel).unwrap_or_else(|| {
                 channels.push(channel);
                 channels.len() - 1
             });
-            let start = catalog.records.len();
+            let (place, edition) = (catalog.records.len() as u32, catalog.asked.editions.len() as u32);
             catalog.records.extend(records);
-            let end = catalog.records.len();
-            catalog.names[name as usize].places.extend(start as Place..end as Place);
-            catalog.names_of.resize(end, name);
-            catalog.tiers.resize(end, (tier, rank as u32));
-            let by = (catalog.demanded.len() as u32).wrapping_sub(from.start);
-            catalog.demanded.extend(&list[from.start as usize..to.end as usize]);
-            catalog.spans.extend(spans.iter().map(|span| span.moved(by)));
+            catalog.asked.extend(rows);
+            let of_name = &mut catalog.names[name as usize];
+            of_name.places.add(place..catalog.records.len() as u32);
+            of_name.editions.add(edition..catalog.asked.editions.len() as u32);
+            catalog.stretch_of.resize(catalog.records.len(), catalog.stretches.len() as u32);
+            catalog.stretches.push(Stretch { name, tier, rank: rank as u32 });
         }
+        catalog.ranks = vec![Cell::new(UNRANKED); catalog.asked.editions.len()];
         if pip == Pip::Added && catalog.ids.contains_key("pip") {
             catalog.add_pip();
         }
@@ -162,17 +202,17 @@ impl<'a> Catalog<'a> {
     fn add_pip(&mut self) {
         let Some(python) = self.ids.get("python").copied() else { return };
         let pip = self.text("pip");
-        for place in self.names[python as usize].places.clone() {
-            if brings_pip(self.record(place)) {
-                let span = &mut self.spans[place as usize];
-                let start = self.demanded.len() as u32;
-                self.demanded.extend_from_within(span.start as usize..span.middle as usize);
-                self.demanded.push(pip);
-                let (from, to) = (span.middle as usize, span.end as usize);
-                span.start = start;
-                span.middle = self.demanded.len() as u32;
-                self.demanded.extend_from_within(from..to);
-                span.end = self.demanded.len() as u32;
+        let Asked { entries, list, .. } = &mut self.asked;
+        for place in self.names[python as usize].places.iter() {
+            if brings_pip(self.records[place as usize]) {
+                let entry = &mut entries[place as usize];
+                let start = list.len() as u32;
+                list.extend_from_within(entry.start as usize..entry.middle as usize);
+                list.push(pip);
+                let (from, to) = (entry.middle as usize, entry.end as usize);
+                let middle = list.len() as u32;
+                list.extend_from_within(from..to);
+                *entry = Entry { start, middle, end: list.len() as u32, ..*entry };
             }
         }
     }
@@ -181,14 +221,22 @@ impl<'a> Catalog<'a> {
         self.records[place as usize]
     }
 
+    fn stretch(&self, place: Place) -> &Stretch {
+        &self.stretches[self.stretch_of[place as usize] as usize]
+    }
+
+    pub(super) fn entry(&self, place: Place) -> &Entry {
+        &self.asked.entries[place as usize]
+    }
+
     pub(super) fn name_of(&self, place: Place) -> NameId {
-        self.names_of[place as usize]
+        self.stretch(place).name
     }
 
     /// The place of a record; `None` if it is not one of these.
     pub(super) fn place_of(&self, record: &RepoDataRecord) -> Option<Place> {
         let name = *self.ids.get(record.package_record.name.as_normalized())?;
-        self.names[name as usize].places.iter().copied().find(|place| self.record(*place).url == record.url)
+        self.names[name as usize].places.iter().find(|place| self.record(*place).url == record.url)
     }
 
     /// How many different things are asked for.
@@ -198,13 +246,13 @@ impl<'a> Catalog<'a> {
 
     /// The rank of a record's channel: less goes before more.
     pub(super) fn channel_rank(&self, place: Place) -> u32 {
-        self.tiers[place as usize].1
+        self.stretch(place).rank
     }
 
     /// Whether a record is in the channel that a spec of the environment names.
     pub(super) fn is_in_channel(&self, place: Place, spec: &MatchSpec) -> bool {
         let Some(channel) = &spec.channel else { return true };
-        match self.tiers[place as usize].0.filter(|tier| channel.name.as_deref() == Some(tier)) {
+        match self.stretch(place).tier.filter(|tier| channel.name.as_deref() == Some(tier)) {
             Some(_) => true,
             None => self.record(place).channel.as_ref() == Some(&channel.canonical_name()),
         }
@@ -221,7 +269,7 @@ impl<'a> Catalog<'a> {
     }
 
     fn add_name(&mut self, text: String, is_extra: bool) -> NameId {
-        self.names.push(Name { text, is_extra, places: Vec::new(), versions: OnceCell::new() });
+        self.names.push(Name { text, is_extra, places: Places::default(), editions: Places::default() });
         (self.names.len() - 1) as NameId
     }
 
@@ -255,17 +303,18 @@ impl<'a> Catalog<'a> {
 
     /// What a record asks for; its extras ask for nothing before [`Self::look_at`].
     pub(super) fn demands(&self, place: Place) -> Demands<'_> {
-        let Span { start, middle, end, has_extras } = self.spans[place as usize];
+        let Entry { start, middle, end, has_extras, .. } = *self.entry(place);
+        let extras = if has_extras { self.of_extras.get(&place).map_or(&[][..], Vec::as_slice) } else { &[] };
         Demands {
-            needs: &self.demanded[start as usize..middle as usize],
-            bounds: &self.demanded[middle as usize..end as usize],
-            extras: self.of_extras.get(&place).filter(|_| has_extras).map_or(&[], Vec::as_slice),
+            needs: &self.asked.list[start as usize..middle as usize],
+            bounds: &self.asked.list[middle as usize..end as usize],
+            extras,
         }
     }
 
     /// Finds out what a record's extras ask for, if it has any.
     pub(super) fn look_at(&mut self, place: Place) {
-        if self.spans[place as usize].has_extras && !self.of_extras.contains_key(&place) {
+        if self.entry(place).has_extras && !self.of_extras.contains_key(&place) {
             self.look_at_extras(place);
         }
     }
@@ -335,7 +384,7 @@ impl<'a> Catalog<'a> {
             return *known;
         }
         let name = self.add_name(text.clone(), true);
-        let ask = Ask { name, places: Vec::new(), extras: Vec::new(), condition: None };
+        let ask = Ask { name, places: Places::default(), extras: Vec::new(), condition: None };
         let id = self.add(Slot { origin: Origin::Extra, meaning: Ok(ask).into() });
         self.extras.insert(text, id);
         id
@@ -383,50 +432,84 @@ impl<'a> Catalog<'a> {
     }
 
     /// The records of a name that match.
-    fn matching(&self, name: NameId, mut spec: NamelessMatchSpec) -> Vec<Place> {
+    fn matching(&self, name: NameId, mut spec: NamelessMatchSpec) -> Places {
         let name = &self.names[name as usize];
-        if name.places.is_empty() {
-            return Vec::new();
-        }
         let wanted = spec.version.take().filter(|wanted| *wanted != VersionSpec::Any);
-        let has_rest = spec != NamelessMatchSpec::default();
-        let versions = wanted.as_ref().map(|wanted| {
-            let (versions, test) = (self.versions(name), Test::new(wanted));
-            let fits: Vec<bool> = versions.distinct.iter().map(|version| test.matches(version)).collect();
-            (versions, fits)
-        });
-        let has_version =
-            |index: usize| versions.as_ref().is_none_or(|(versions, fits)| fits[versions.of[index] as usize]);
-        let matches =
-            |(index, place): (usize, &Place)| has_version(index) && (!has_rest || spec.matches(self.record(*place)));
-        name.places.iter().enumerate().filter(|entry| matches(*entry)).map(|(_, place)| *place).collect()
-    }
-
-    fn versions<'n>(&self, name: &'n Name<'a>) -> &'n Versions<'a> {
-        name.versions.get_or_init(|| {
-            let mut last: Option<Cow<'_, str>> = None;
-            let (mut distinct, mut of) = (Vec::new(), Vec::with_capacity(name.places.len()));
-            for place in &name.places {
-                let version = &self.record(*place).package_record.version;
-                let text = version.as_str();
-                // The same version stands side by side, as file names do.
-                if last.as_ref() != Some(&text) {
-                    distinct.push(Numbered::new(version.version()));
-                    last = Some(text);
-                }
-                of.push((distinct.len() - 1) as u32);
+        let rest = (spec != NamelessMatchSpec::default()).then_some(spec);
+        if wanted.is_none() && rest.is_none() {
+            return name.places.clone();
+        }
+        let test = wanted.as_ref().map(Test::new);
+        let mut places = Places::default();
+        for edition in name.editions.iter() {
+            if test.as_ref().is_some_and(|test| !test.matches(self.version(edition))) {
+                continue;
             }
-            Versions { distinct, of, ranks: OnceCell::new() }
-        })
+            match &rest {
+                None => places.add(self.of_edition(edition)),
+                Some(rest) => {
+                    let matching = self.of_edition(edition).filter(|place| rest.matches(self.record(*place)));
+                    matching.for_each(|place| places.add(place..place + 1));
+                }
+            }
+        }
+        places
     }
 
-    /// The rank of a record's version among those of its package: less is older.
+    fn version(&self, edition: u32) -> Numbered<'a> {
+        let Edition { start, numbers } = self.asked.editions[edition as usize];
+        Numbered { version: self.record(start).package_record.version.version(), numbers }
+    }
+
+    /// The records of an edition.
+    fn of_edition(&self, edition: u32) -> Range<Place> {
+        let end = self.asked.editions.get(edition as usize + 1).map_or(self.records.len() as u32, |next| next.start);
+        self.asked.editions[edition as usize].start..end
+    }
+
+    /// The rank of a record's version among those of its package: less is older, and versions that count as equal have the
+    /// same.
     pub(super) fn version_rank(&self, place: Place) -> u32 {
-        let name = &self.names[self.name_of(place) as usize];
-        let versions = self.versions(name);
-        let ranks = versions.ranks.get_or_init(|| ranks(&versions.distinct));
-        let index = name.places.binary_search(&place).unwrap_or_default();
-        ranks[versions.of[index] as usize]
+        self.rank(self.entry(place).edition)
+    }
+
+    fn rank(&self, edition: u32) -> u32 {
+        let rank = &self.ranks[edition as usize];
+        if rank.get() == UNRANKED {
+            let start = self.asked.editions[edition as usize].start;
+            self.rank_all(&self.names[self.name_of(start) as usize]);
+        }
+        rank.get()
+    }
+
+    fn rank_all(&self, name: &Name) {
+        let mut order: Vec<(Numbered<'_>, u32)> =
+            name.editions.iter().map(|edition| (self.version(edition), edition)).collect();
+        order.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+        let (mut rank, mut last): (u32, Option<Numbered<'_>>) = (0, None);
+        for (version, edition) in order {
+            rank += u32::from(last.replace(version).is_some_and(|last| last.cmp(&version) == Ordering::Less));
+            self.ranks[edition as usize].set(rank);
+        }
+    }
+
+    /// The highest rank among these records, and the first that has it.
+    pub(super) fn newest(&self, places: &Places, exists: &[bool]) -> Option<(u32, Place)> {
+        let mut newest: Option<(u32, Place)> = None;
+        for range in places.ranges() {
+            let mut next = range.start;
+            while next < range.end {
+                let edition = self.entry(next).edition;
+                let of_edition = next..self.of_edition(edition).end.min(range.end);
+                next = of_edition.end;
+                let rank = self.rank(edition);
+                if newest.is_none_or(|(known, _)| rank > known) {
+                    let first = of_edition.into_iter().find(|place| exists[*place as usize]);
+                    newest = first.map(|first| (rank, first)).or(newest);
+                }
+            }
+        }
+        newest
     }
 
     /// Whether a virtual package is what is asked for.
@@ -495,17 +578,6 @@ fn bounds(text: &str) -> Option<MatchSpec> {
 pub(super) fn brings_pip(record: &RepoDataRecord) -> bool {
     record.package_record.name.as_normalized() == "python"
         && ["2.", "3."].iter().any(|major| record.package_record.version.as_str().starts_with(major))
-}
-
-/// How many of these versions are less than each.
-fn ranks(versions: &[Numbered<'_>]) -> Vec<u32> {
-    let mut order: Vec<usize> = (0..versions.len()).collect();
-    crate::sorting::sort_by(&mut order, |one, other| versions[*one].cmp(&versions[*other]));
-    let mut ranks = vec![0; versions.len()];
-    for pair in order.windows(2) {
-        ranks[pair[1]] = ranks[pair[0]] + u32::from(versions[pair[0]].cmp(&versions[pair[1]]).is_lt());
-    }
-    ranks
 }
 
 #[cfg(test)]

@@ -17,11 +17,10 @@ use crate::{
 /// The file names of what remains, without extensions, sorted.
 fn left(dependencies: &str, channel_priority: ChannelPriority, subdirs: Vec<Vec<RepoDataRecord>>) -> String {
     let repodata = Repodata::new(subdirs);
-    let runs = repodata.runs().map(|(_, records, spans, list)| Run {
+    let runs = repodata.runs().map(|(_, records, rows)| Run {
         records: records.iter().map(AsRef::as_ref).collect(),
         tier: None,
-        spans,
-        list,
+        rows,
     });
     let mut catalog = Catalog::new(runs, repodata.texts.all(), Pip::NotAdded);
     let (specs, host) = (environment(dependencies).specs(), linux());
