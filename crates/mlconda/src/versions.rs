@@ -3,7 +3,7 @@
 //! they with `2.0a0`, which most upper bounds look like: it is next below `2.0`. For all others, and wherever numbers do
 //! not decide, the library's own comparison is asked.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, ops::Range};
 
 use rattler_conda_types::{
     Version, VersionSpec,
@@ -103,9 +103,34 @@ impl<'s> Test<'s> {
     pub(crate) fn matches(&self, version: Numbered<'_>) -> bool {
         self.0.matches(version)
     }
+
+    /// Which of some things match that are in the order of their versions: those between two bounds. `None` if it need not be
+    /// all that stand between two of them, or if it does not look so.
+    pub(crate) fn between<'v, T>(&self, sorted: &[T], version: &impl Fn(&T) -> Numbered<'v>) -> Option<Range<usize>> {
+        self.0.between(sorted, version)
+    }
 }
 
 impl<'s> Form<'s> {
+    fn between<'v, T>(&self, sorted: &[T], version: &impl Fn(&T) -> Numbered<'v>) -> Option<Range<usize>> {
+        let operator = match self {
+            Self::Group(LogicalOperator::And, group) => {
+                let both = |one: Range<usize>, other: Range<usize>| one.start.max(other.start)..one.end.min(other.end);
+                let of_all = |all, form: &Self| Some(both(all, form.between(sorted, version)?));
+                return group.iter().try_fold(0..sorted.len(), of_all);
+            }
+            Self::Range(operator, ..) | Self::Other(VersionSpec::Range(operator, _)) => operator,
+            _ => return None,
+        };
+        let matches = |item: &T| self.matches(version(item));
+        Some(match operator {
+            RangeOperator::Greater | RangeOperator::GreaterEquals => {
+                sorted.partition_point(|item| !matches(item))..sorted.len()
+            }
+            RangeOperator::Less | RangeOperator::LessEquals => 0..sorted.partition_point(matches),
+        })
+    }
+
     fn new(spec: &'s VersionSpec) -> Self {
         let numbers = |version: &Version| Numbers::of(version);
         let test = match spec {
@@ -215,7 +240,9 @@ mod tests {
             assert_eq!(numbered(one).cmp(&numbered(other)), one.cmp(other), "{one} and {other}");
         }
         let operators = ["==", "!=", ">", ">=", "<", "<=", "=", "!=={}.*", "~="];
-        let mut decided = 0;
+        let mut sorted: Vec<Numbered<'_>> = versions.iter().map(numbered).collect();
+        sorted.sort_by(Numbered::cmp);
+        let (mut decided, mut between) = (0, 0);
         for (operator, limit) in iproduct!(operators, VERSIONS) {
             let text = match operator {
                 "!=={}.*" => format!("!={limit}.*"),
@@ -223,8 +250,17 @@ mod tests {
                 _ => format!("{operator}{limit}"),
             };
             let Ok(spec) = VersionSpec::from_str(&text, ParseStrictness::Lenient) else { continue };
-            let both = VersionSpec::Group(LogicalOperator::And, vec![spec.clone(), VersionSpec::Any]);
+            let both = VersionSpec::Group(
+                LogicalOperator::And,
+                vec![spec.clone(), VersionSpec::Range(RangeOperator::Less, limit.parse().unwrap())],
+            );
             let either = VersionSpec::Group(LogicalOperator::Or, vec![spec.clone(), VersionSpec::None]);
+            for spec in [&spec, &both, &either] {
+                let Some(range) = Test::new(spec).between(&sorted, &|version| *version) else { continue };
+                let matches = |index: &usize| spec.matches(sorted[*index].version);
+                assert!((0..sorted.len()).filter(matches).eq(range), "{spec}");
+                between += 1;
+            }
             for version in &versions {
                 for spec in [&spec, &both, &either] {
                     let told = Test::new(spec).matches(numbered(version));
@@ -234,5 +270,6 @@ mod tests {
             }
         }
         assert!(decided > 5000, "{decided} of these can be told by numbers");
+        assert!(between > 100, "{between} of these are between bounds");
     }
 }

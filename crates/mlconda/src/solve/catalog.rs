@@ -5,7 +5,6 @@
 
 use std::{
     cell::{Cell, OnceCell},
-    cmp::Ordering,
     fmt,
     ops::Range,
     sync::Arc,
@@ -75,6 +74,8 @@ pub(super) struct Name {
     pub(super) places: Places,
     /// Their editions.
     editions: Places,
+    /// The same, by age.
+    sorted: OnceCell<Vec<u32>>,
 }
 
 /// Records of one name and one channel.
@@ -269,7 +270,13 @@ impl<'a> Catalog<'a> {
     }
 
     fn add_name(&mut self, text: String, is_extra: bool) -> NameId {
-        self.names.push(Name { text, is_extra, places: Places::default(), editions: Places::default() });
+        self.names.push(Name {
+            text,
+            is_extra,
+            places: Places::default(),
+            editions: Places::default(),
+            sorted: OnceCell::new(),
+        });
         (self.names.len() - 1) as NameId
     }
 
@@ -354,9 +361,9 @@ impl<'a> Catalog<'a> {
         if self.slots[id as usize].meaning.get().is_none()
             && let Origin::Text(text) = self.slots[id as usize].origin
         {
-            let meaning = match parsed(text) {
-                Ok(spec) => self.meaning(spec),
-                Err(reason) => Err(reason),
+            let meaning = match plain(text) {
+                Some(plain) => Ok(self.plain_meaning(&plain)),
+                None => parsed(text).and_then(|spec| self.meaning(spec)),
             };
             // It was looked at a moment ago, and this is the only place that sets it.
             _ = self.slots[id as usize].meaning.set(meaning);
@@ -365,7 +372,7 @@ impl<'a> Catalog<'a> {
     }
 
     fn meaning(&mut self, spec: MatchSpec) -> Result<Ask, String> {
-        let (name, spec) = spec.into_nameless();
+        let (name, mut spec) = spec.into_nameless();
         let package = name.as_exact().ok_or("it has no exact name")?.as_normalized();
         let name = self.name(package);
         if spec.condition.as_ref().is_some_and(|condition| ways(condition) > MOST_WAYS) {
@@ -373,8 +380,17 @@ impl<'a> Catalog<'a> {
         }
         let condition = spec.condition.as_ref().map(|condition| self.condition(condition)).transpose()?;
         let extras = spec.extras.iter().flatten().map(|extra| self.ask_for_extra(package, extra)).collect();
-        let places = self.matching(name, spec);
+        let (version, rest) = (spec.version.take().filter(|wanted| *wanted != VersionSpec::Any), spec);
+        let rest = (rest != NamelessMatchSpec::default()).then(|| move |record: &RepoDataRecord| rest.matches(record));
+        let places = self.matching(name, version.as_ref(), rest);
         Ok(Ask { name, places, extras, condition })
+    }
+
+    fn plain_meaning(&mut self, plain: &Plain<'_>) -> Ask {
+        let name = self.name(plain.name);
+        let rest = plain.build.map(|build| move |record: &RepoDataRecord| record.package_record.build == build);
+        let places = self.matching(name, Some(&plain.version), rest);
+        Ask { name, places, extras: Vec::new(), condition: None }
     }
 
     /// That an extra of a package be there.
@@ -431,26 +447,40 @@ impl<'a> Catalog<'a> {
         Ok(self.add_condition(Condition::Binary(operator, one, other)))
     }
 
-    /// The records of a name that match.
-    fn matching(&self, name: NameId, mut spec: NamelessMatchSpec) -> Places {
+    /// The records of a name that match: by their version, and in all the rest.
+    fn matching(
+        &self,
+        name: NameId,
+        version: Option<&VersionSpec>,
+        rest: Option<impl Fn(&RepoDataRecord) -> bool>,
+    ) -> Places {
         let name = &self.names[name as usize];
-        let wanted = spec.version.take().filter(|wanted| *wanted != VersionSpec::Any);
-        let rest = (spec != NamelessMatchSpec::default()).then_some(spec);
-        if wanted.is_none() && rest.is_none() {
-            return name.places.clone();
-        }
-        let test = wanted.as_ref().map(Test::new);
         let mut places = Places::default();
-        for edition in name.editions.iter() {
-            if test.as_ref().is_some_and(|test| !test.matches(self.version(edition))) {
-                continue;
+        let mut add = |edition| match &rest {
+            None => places.add(self.of_edition(edition)),
+            Some(rest) => {
+                let matching = self.of_edition(edition).filter(|place| rest(self.record(*place)));
+                matching.for_each(|place| places.add(place..place + 1));
             }
-            match &rest {
-                None => places.add(self.of_edition(edition)),
-                Some(rest) => {
-                    let matching = self.of_edition(edition).filter(|place| rest.matches(self.record(*place)));
-                    matching.for_each(|place| places.add(place..place + 1));
-                }
+        };
+        let Some(test) = version.map(Test::new) else {
+            if rest.is_none() {
+                return name.places.clone();
+            }
+            name.editions.iter().for_each(add);
+            return places;
+        };
+        let sorted = self.sorted(name);
+        match test.between(sorted, &|edition| self.version(*edition)) {
+            Some(between) => {
+                let (Some(first), Some(last)) = (sorted.get(between.start), between.end.checked_sub(1)) else {
+                    return places;
+                };
+                let ranks = self.rank(*first)..=self.rank(sorted[last]);
+                name.editions.iter().filter(|edition| ranks.contains(&self.rank(*edition))).for_each(add);
+            }
+            None => {
+                name.editions.iter().filter(|edition| test.matches(self.version(*edition))).for_each(&mut add);
             }
         }
         places
@@ -477,20 +507,24 @@ impl<'a> Catalog<'a> {
         let rank = &self.ranks[edition as usize];
         if rank.get() == UNRANKED {
             let start = self.asked.editions[edition as usize].start;
-            self.rank_all(&self.names[self.name_of(start) as usize]);
+            self.sorted(&self.names[self.name_of(start) as usize]);
         }
         rank.get()
     }
 
-    fn rank_all(&self, name: &Name) {
-        let mut order: Vec<(Numbered<'_>, u32)> =
-            name.editions.iter().map(|edition| (self.version(edition), edition)).collect();
-        order.sort_unstable_by(|one, other| one.0.cmp(&other.0));
-        let (mut rank, mut last): (u32, Option<Numbered<'_>>) = (0, None);
-        for (version, edition) in order {
-            rank += u32::from(last.replace(version).is_some_and(|last| last.cmp(&version) == Ordering::Less));
-            self.ranks[edition as usize].set(rank);
-        }
+    /// The editions of a name from the oldest to the newest.
+    fn sorted<'n>(&self, name: &'n Name) -> &'n [u32] {
+        name.sorted.get_or_init(|| {
+            let mut sorted: Vec<u32> = name.editions.iter().collect();
+            let compare = |one: u32, other: u32| self.version(one).cmp(&self.version(other));
+            sorted.sort_unstable_by(|one, other| compare(*one, *other));
+            let mut rank = 0;
+            for (place, edition) in sorted.iter().enumerate() {
+                rank += u32::from(place > 0 && compare(sorted[place - 1], *edition).is_lt());
+                self.ranks[*edition as usize].set(rank);
+            }
+            sorted
+        })
     }
 
     /// The highest rank among these records, and the first that has it.
@@ -554,24 +588,37 @@ fn parsed(text: &str) -> Result<MatchSpec, String> {
     if !is_within_reason(text) {
         return Err("it is too long or too deeply nested".to_owned());
     }
-    if let Some(bounds) = bounds(text) {
-        return Ok(bounds);
-    }
     let options = ParseMatchSpecOptions::lenient().with_repodata_revision(RepodataRevision::V3);
     MatchSpec::from_str(text, options).map_err(|error| error.to_string())
 }
 
-/// What most dependencies are, a name and bounds for its version (`zlib >=1.2.11,<1.3.0a0`), read in less time.
-fn bounds(text: &str) -> Option<MatchSpec> {
-    let (name, bounds) = text.split_once(' ')?;
-    let is_plain = |text: &str, others: &[u8]| {
-        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || others.contains(&byte))
+/// What most dependencies are: a name with bounds for its version (`zlib >=1.2.11,<1.3.0a0`), or a name with a version
+/// and perhaps a build string (`libzlib 1.3.1 hb9d3cd8_2`).
+#[derive(Debug, PartialEq, Eq)]
+struct Plain<'t> {
+    name: &'t str,
+    version: VersionSpec,
+    build: Option<&'t str>,
+}
+
+/// Reads what is plain, in less time.
+fn plain(text: &str) -> Option<Plain<'_>> {
+    let is_of = |text: &str, others: &[u8], is_letter: fn(&u8) -> bool| {
+        let is_one = |byte: u8| is_letter(&byte) || byte.is_ascii_digit() || others.contains(&byte);
+        !text.is_empty() && text.bytes().all(is_one)
     };
-    if !is_plain(name, b"-_.") || !bounds.starts_with(['<', '>']) || !is_plain(bounds, b"<>=,._!") {
-        return None;
-    }
-    let version = VersionSpec::from_str(bounds, ParseStrictness::Lenient).ok()?;
-    Some(MatchSpec { version: Some(version), ..MatchSpec::from(name.parse::<PackageName>().ok()?) })
+    let (name, rest) = text.split_once(' ')?;
+    let (version, build) = rest.split_once(' ').map_or((rest, None), |(version, build)| (version, Some(build)));
+    let is_version = if version.starts_with(['<', '>']) {
+        build.is_none() && is_of(version, b"<>=,._!", u8::is_ascii_alphabetic)
+    } else {
+        let whole = version.strip_suffix(".*").unwrap_or(version);
+        version.starts_with(|first: char| first.is_ascii_digit()) && is_of(whole, b".", u8::is_ascii_lowercase)
+    };
+    let is_build = build.is_none_or(|build| is_of(build, b"._", u8::is_ascii_alphabetic));
+    let is_plain = is_version && is_build && is_of(name, b"-_.", u8::is_ascii_lowercase) && is_within_reason(text);
+    let version = is_plain.then(|| VersionSpec::from_str(version, ParseStrictness::Lenient))?.ok()?;
+    Some(Plain { name, version, build })
 }
 
 /// As conda has it: python 2 and 3 only.
@@ -585,10 +632,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bounds_are_read_as_the_library_reads_them() {
+    fn what_is_plain_is_read_as_the_library_reads_it() {
         let texts = [
             "zlib >=1.2.11,<1.3.0a0",
-            "Python >=3.8",
             "a.b-c_d <2|>=3",
             "numpy >=1.21,!=1.22.*",
             "x >1!2",
@@ -603,16 +649,33 @@ mod tests {
             "x <>1",
             "_x >=1",
             ".x >=1",
+            "libzlib 1.3.1 hb9d3cd8_2",
+            "python 3.11.* 0_73_pypy",
+            "expat 2.7.4.*",
+            "libbrotlienc 1.0.9",
+            "x 1.2.x",
+            "x 1..2",
+            "x 1.*.*",
+            "x 1.2rc1 py27_0",
+            "x 2 2",
+            "x 1. a",
+            "x 1.2.3.",
+            "x 1a.b.c",
         ];
+        let mut count = 0;
         for text in texts {
-            let options = ParseMatchSpecOptions::lenient().with_repodata_revision(RepodataRevision::V3);
-            assert_eq!(parsed(text).ok(), MatchSpec::from_str(text, options).ok(), "{text}");
+            let Some(Plain { name, version, build }) = plain(text) else { continue };
+            let build = build.map(|build| build.parse().unwrap());
+            let read =
+                MatchSpec { version: Some(version), build, ..MatchSpec::from(name.parse::<PackageName>().unwrap()) };
+            assert_eq!(Ok(read), parsed(text), "{text}");
+            count += 1;
         }
-        assert!(bounds(texts[0]).is_some() && bounds(texts[1]).is_some());
-        for text in
-            ["zlib", "zlib 1.2.*", "zlib >=1 py_0", "zlib >=1[build=x]", "a::b >=1", "zlib >=1; if x", "zlib >=>1"]
-        {
-            assert_eq!(bounds(text), None, "{text}");
+        assert!(count > 10, "{count} of them");
+        let others =
+            ["zlib", "Zlib >=1", "zlib 1.2.*  a", "zlib >=1 py_0", "zlib >=1[build=x]", "a::b >=1", "zlib >=1; if x"];
+        for text in others.into_iter().chain(["zlib >=>1", "zlib =1.2", "zlib 1.2*", "zlib 1.2 py*", "zlib * *"]) {
+            assert_eq!(plain(text), None, "{text}");
         }
     }
 }
