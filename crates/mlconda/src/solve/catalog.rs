@@ -12,8 +12,8 @@ use std::{
 
 use foldhash::{HashMap, HashMapExt};
 use rattler_conda_types::{
-    GenericVirtualPackage, MatchSpec, MatchSpecCondition, Matches, NamelessMatchSpec, PackageName,
-    ParseMatchSpecOptions, ParseStrictness, RepoDataRecord, RepodataRevision, VersionSpec,
+    GenericVirtualPackage, MatchSpec, MatchSpecCondition, Matches, NamelessMatchSpec, ParseMatchSpecOptions,
+    ParseStrictness, RepoDataRecord, RepodataRevision, VersionSpec,
 };
 use resolvo::{Condition, ConditionId, LogicalOperator, VersionSetId};
 
@@ -629,6 +629,8 @@ pub(super) fn brings_pip(record: &RepoDataRecord) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use rattler_conda_types::PackageName;
+
     use super::*;
 
     #[test]
