@@ -25,7 +25,16 @@ use crate::{network, pip};
 pub(super) const KEYS: &[&str] = &["name", "channels", "dependencies", "variables", "prefix", "platforms"];
 const CONFLICT_HELP: &str =
     "keep what should hold, remove the markers, then `mlconda lock --resolve-conflict` makes one lock of two";
-const TEMPLATE_HELP: &str = "the file looks like a template: render it first";
+pub(super) const TEMPLATE_HELP: &str = "the file looks like a template: render it first";
+const LOCK_HELP: &str = "install it as it is: a lock needs no solving";
+const KEYS_HELP: &str = "begin with keys: `name:`, `channels:`, `dependencies:`";
+
+/// Keys of other tools' files, and where what they say is said here.
+const ELSEWHERE: &[(&[&str], &str)] = &[
+    (&["env", "env_vars", "environment", "environment_variables", "vars"], "variables stand under `variables:`"),
+    (&["extends", "include", "includes"], "`-f FILE` adds a further file"),
+    (&["channel-priority", "channel_priority"], "`--channel-priority` chooses it"),
+];
 
 /// What people call `dependencies:` in other tools' files.
 const SYNONYMS: &[&str] = &["deps", "depends", "packages", "requirements", "requires"];
@@ -115,8 +124,8 @@ impl Reader<'_> {
     fn document(&mut self) -> Result<()> {
         if self.source.text.lines().any(|line| line.trim() == "@EXPLICIT") {
             let line = 1 + self.source.text.lines().take_while(|line| line.trim() != "@EXPLICIT").count();
-            let help = "install it as it is: a lock needs no solving";
-            return Err(self.wrong(Location { line, column: 1 }, 9, "this is a lock, not an environment", help));
+            let at = Location { line, column: 1 };
+            return Err(self.wrong(at, 9, "this is a lock, not an environment", LOCK_HELP));
         }
         if let Some(line) = self.source.lines.iter().position(|line| line.starts_with("<<<<<<< ")) {
             let (message, help) = ("git's conflict markers: the file holds two versions of itself", CONFLICT_HELP);
@@ -130,8 +139,12 @@ impl Reader<'_> {
         };
         let Value::Mapping(entries) = &root.value else {
             let message = format!("an environment is a mapping, and this is {}", root.kind());
-            return Err(self.wrong_node(&root, message, "begin with keys: `name:`, `channels:`, `dependencies:`"));
+            return Err(self.wrong_node(&root, message, KEYS_HELP));
         };
+        let has = |key: &str| entries.iter().any(|(known, _)| known.text() == Some(key));
+        if has("version") && (has("package") && has("metadata") || has("packages") && has("environments")) {
+            return Err(self.wrong_node(&root, "this is a lock, not an environment", LOCK_HELP));
+        }
         let mut channels = None;
         for (key, value) in entries {
             if let Some(text @ ("name" | "channels" | "platforms")) = key.text() {
@@ -151,6 +164,10 @@ impl Reader<'_> {
                 _ => self.unknown(key, entries),
             };
             self.note(read);
+        }
+        // A file of another tool, as a rule; conda would make an empty environment of it.
+        if self.errors.is_empty() && !entries.is_empty() && !KEYS.iter().any(|key| has(key)) {
+            return Err(self.wrong_node(&root, "none of the sections of an environment is here", KEYS_HELP));
         }
         let read = self.channels(channels);
         self.note(read);
@@ -390,7 +407,8 @@ impl Reader<'_> {
             let message = format!("there is no section `{name}:`");
             return Err(self.wrong_node(key, message, format!("did you mean `{near}:`?")));
         }
-        let meant = near.map(|near| format!("; did you mean `{near}:`?")).unwrap_or_default();
+        let elsewhere = ELSEWHERE.iter().find(|(keys, _)| keys.contains(&name)).map(|(_, place)| format!("; {place}"));
+        let meant = elsewhere.or_else(|| near.map(|near| format!("; did you mean `{near}:`?"))).unwrap_or_default();
         self.warn(key.location, format!("the section `{name}:` means nothing here and is ignored{meant}"));
         Ok(())
     }

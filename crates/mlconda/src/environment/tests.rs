@@ -215,6 +215,14 @@ fn invisible_characters_are_written_out() {
       |    ^
       = help: a character that only looks like a space or a `-` stands here: type it anew
     ");
+    // The first of them is shown, wherever the parser stumbles.
+    assert_snapshot!(file("a\n\u{a0} - b\n\u{a0} - c"), @"
+    env/environment.yml:4:1: the YAML is broken here
+      |
+    4 |   - b
+      | ^
+      = help: a character that only looks like a space or a `-` stands here, and on one more line: type it anew
+    ");
 }
 
 #[test]
