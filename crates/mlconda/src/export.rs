@@ -141,8 +141,14 @@ fn channels(records: &[PrefixRecord]) -> Vec<String> {
     counted.into_keys().collect()
 }
 
-/// The package that a spec asks for.
+/// The package that a spec asks for, which may be the URL or the path of an archive.
 fn package_of(spec: &str) -> String {
+    let place = spec.split('#').next().unwrap_or(spec).trim();
+    let is_archive = [".conda", ".tar.bz2"].iter().any(|end| place.ends_with(end)) && !place.contains("::");
+    if let (true, Some(stem)) = (is_archive, place.rsplit(['/', '\\']).next()) {
+        // `NAME-VERSION-BUILD.conda`: a name has dashes itself.
+        return stem.rsplitn(3, '-').last().unwrap_or(stem).to_lowercase();
+    }
     let bare = spec.rsplit_once("::").map_or(spec, |(_, bare)| bare);
     dependency_name(bare.trim()).to_lowercase()
 }
