@@ -230,7 +230,7 @@ impl Reader<'_> {
             Some(text) => Ok(Some(text.to_owned())),
             None => {
                 let message = format!("`{key}:` is {}, and should be a string", value.kind());
-                let help = match self.source.line(value.location.line).contains("{{") {
+                let help = match self.source.line(value.location.line).contains('{') {
                     true => TEMPLATE_HELP.to_owned(),
                     false => format!("write `{key}: …` on one line"),
                 };
