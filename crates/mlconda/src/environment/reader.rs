@@ -29,6 +29,9 @@ pub(super) const TEMPLATE_HELP: &str = "the file looks like a template: render i
 const LOCK_HELP: &str = "install it as it is: a lock needs no solving";
 const KEYS_HELP: &str = "begin with keys: `name:`, `channels:`, `dependencies:`";
 
+const REQUIREMENTS_HELP: &str =
+    "what pip requires stands in an environment.yml: `- -r requirements.txt` under `- pip:`";
+
 /// Keys of other tools' files, and where what they say is said here.
 const ELSEWHERE: &[(&[&str], &str)] = &[
     (&["env", "env_vars", "environment", "environment_variables", "vars"], "variables stand under `variables:`"),
@@ -131,6 +134,10 @@ impl Reader<'_> {
             let (message, help) = ("git's conflict markers: the file holds two versions of itself", CONFLICT_HELP);
             return Err(self.wrong(Location { line: line + 1, column: 1 }, 7, message, help));
         }
+        if self.file.extension().is_some_and(|extension| extension == "toml") {
+            let (message, help) = ("this is TOML, and an environment is YAML", "name an environment.yml");
+            return Err(self.wrong(Location { line: 1, column: 1 }, 1, message, help));
+        }
         let document = yaml::parse(self.source).map_err(EnvironmentError::Syntax)?;
         self.errors.extend(document.duplicates.into_iter().map(Box::new).map(EnvironmentError::Structure));
         let Some(root) = document.root else {
@@ -139,11 +146,15 @@ impl Reader<'_> {
         };
         let Value::Mapping(entries) = &root.value else {
             let message = format!("an environment is a mapping, and this is {}", root.kind());
-            return Err(self.wrong_node(&root, message, KEYS_HELP));
+            let is_text = self.file.extension().is_some_and(|extension| extension == "txt");
+            return Err(self.wrong_node(&root, message, if is_text { REQUIREMENTS_HELP } else { KEYS_HELP }));
         };
         let has = |key: &str| entries.iter().any(|(known, _)| known.text() == Some(key));
         if has("version") && (has("package") && has("metadata") || has("packages") && has("environments")) {
             return Err(self.wrong_node(&root, "this is a lock, not an environment", LOCK_HELP));
+        }
+        if has("package") && (has("requirements") || has("build") || has("source")) {
+            return Err(self.wrong_node(&root, "this is a recipe for conda-build, not an environment", KEYS_HELP));
         }
         let mut channels = None;
         for (key, value) in entries {

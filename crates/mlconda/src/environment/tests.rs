@@ -531,6 +531,16 @@ fn builds_of_another_platform_are_told_once() {
     }
 }
 
+#[test]
+fn files_of_other_kinds_are_told_by_their_names() {
+    let refusal = |name: &str, text: &str| {
+        let error = Environment::parse(text, Path::new(name), &options()).unwrap_err();
+        format!("{name}: {}", refused(&error))
+    };
+    assert_snapshot!(refusal("pyproject.toml", "[project]\nname = 'x'\n"), @"pyproject.toml: refused: this is TOML, and an environment is YAML; name an environment.yml");
+    assert_snapshot!(refusal("requirements.txt", "numpy\npandas>=2\n"), @"requirements.txt: refused: an environment is a mapping, and this is a string; what pip requires stands in an environment.yml: `- -r requirements.txt` under `- pip:`");
+}
+
 /// conda's `channel_alias` and `default_channels`.
 #[test]
 fn a_mirror_takes_the_place_of_the_public_channels() {
