@@ -100,6 +100,20 @@ impl Places {
         }
     }
 
+    /// Those of all of these together.
+    pub(super) fn union<'p>(all: impl IntoIterator<Item = &'p Self>) -> Self {
+        let mut ranges: Vec<Range<u32>> = all.into_iter().flat_map(|places| places.0.iter().cloned()).collect();
+        ranges.sort_unstable_by_key(|range| range.start);
+        let mut union = Self::default();
+        for range in ranges {
+            match union.0.last_mut() {
+                Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+                _ => union.0.push(range),
+            }
+        }
+        union
+    }
+
     pub(super) fn ranges(&self) -> &[Range<u32>] {
         &self.0
     }
