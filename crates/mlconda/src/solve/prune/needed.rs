@@ -1,7 +1,6 @@
 //! What every solution has: what the environment asks for, what all that is left of that needs, and so on. Of such a package
 //! remains only what one of those that need it allows; and of any package, what one of those leaves that all constrain it.
-//! `python=3.11` needs `openssl`, and has been built against two of its fifteen series: all else that needs another one
-//! is not looked at any more.
+//! If each python that is left needs openssl 3, then openssl 1.1 goes, and with it all that needs that.
 
 use super::{Field, NameId, Place};
 use crate::solve::catalog::{AskId, Places};
