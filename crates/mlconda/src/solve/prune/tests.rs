@@ -283,3 +283,29 @@ fn there_is_an_answer_if_rattler_has_one_and_it_is_the_same_nearly_always() {
     assert!(answers > 60 && refusals > 5, "{answers} answers and {refusals} refusals prove little");
     assert!(others * 50 < answers, "{others} of {answers} answers differ");
 }
+
+/// Whatever the answer is: asked again with its records favored, the solver has no reason for another one, though better twins
+/// of them may be there.
+#[test]
+fn what_is_favored_is_the_answer_if_it_is_one() {
+    let mut dice = Dice(11);
+    let mut count = 0;
+    for world in 0..40 {
+        let repodata = Repodata::new(dice.channels([FIRST, SECOND], Kind::Plain));
+        let dependencies: String = (0..3).map(|_| format!("- {}\n", dice.spec(&NAMES))).collect();
+        let specs = environment(&dependencies).specs();
+        // An older answer: one from a part of the records.
+        let part = repodata.subdirs.iter().map(|records| {
+            records.iter().filter(|_| dice.below(3) > 0).map(|record| RepoDataRecord::clone(record)).collect_vec()
+        });
+        let part = Repodata::new(part.collect_vec());
+        let options = SolveOptions { channel_priority: ChannelPriority::Flexible, ..SolveOptions::default() };
+        let Ok(older) = Question::new(&part, options).ask(&specs, &linux()) else { continue };
+        let kept = Kept { favored: older.iter().collect(), ..Kept::default() };
+        let found = Question::new(&repodata, options).ask_keeping(&specs, &linux(), &kept).ok().unwrap_or_default();
+        let urls = |records: &[RepoDataRecord]| records.iter().map(|record| record.url.clone()).sorted().collect_vec();
+        assert_eq!(urls(&found), urls(&older), "world {world}:\n{dependencies}");
+        count += 1;
+    }
+    assert!(count > 15, "{count} answers prove little");
+}
