@@ -33,7 +33,7 @@ use mlconda_test::server::Server;
 use rattler_conda_types::{Channel, PackageName, RepoDataRecord};
 use rattler_repodata_gateway::sparse::{PackageFormatSelection, SparseRepoData};
 
-use crate::measure::{Measured, median, run};
+use crate::measure::{Measured, attempt, median};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -191,9 +191,8 @@ impl Plan {
                     false => rattler(specs, url, cache)?,
                 };
                 // That there is no answer takes its time too.
-                let result = run(&mut command, scratch.path());
-                answered &= result.is_ok();
-                let result = result.or_else(|_| measure::last(scratch.path()))?;
+                let (result, has_answer) = attempt(&mut command, scratch.path())?;
+                answered &= has_answer;
                 // The first round fills the caches.
                 if round > 0 {
                     measured.push(result);
@@ -201,10 +200,30 @@ impl Plan {
             }
         }
         let (ours, theirs) = (median(&ours), median(&theirs));
-        let split = if is_cold { String::from(" | | ") } else { parts(&file, &warm)? };
+        let split = if is_cold { String::from(" | | ") } else { self.parts(&file, &warm)? };
         let name = if answered { name.to_owned() } else { format!("{name} (no answer)") };
         row(form, &name, ours, theirs, &split);
         Ok(())
+    }
+
+    /// What the parts of a lock take, by runs of this program on mlconda's library: the medians.
+    fn parts(&self, file: &Path, cache: &Path) -> Outcome<String> {
+        let (mut records, mut times) = (String::new(), [const { Vec::new() }; 3]);
+        for _ in 0..self.runs {
+            let mut command = Command::new(std::env::current_exe()?);
+            let output = command.arg("--split").arg(file).arg(cache.join("mlconda").join("repodata")).output()?;
+            let text = String::from_utf8(output.stdout)?;
+            let mut words = text.split_whitespace();
+            records = words.next().ok_or("no parts")?.to_owned();
+            for (times, word) in times.iter_mut().zip(words) {
+                times.push(word.parse::<f64>()?);
+            }
+        }
+        let [load, solve, write] = times.map(|mut times| {
+            times.sort_by(f64::total_cmp);
+            times.get(times.len() / 2).copied().unwrap_or_default()
+        });
+        Ok(format!("{load:.0} ms ({records} records) | {solve:.0} ms | {write:.0} ms"))
     }
 
     fn mlconda(&self, file: &Path, cache: &Path, scratch: &Path) -> Outcome<Command> {
@@ -241,7 +260,7 @@ fn rattler(specs: &str, url: &str, cache: &Path) -> Outcome<Command> {
 
 fn row(form: &str, name: &str, ours: Measured, theirs: Measured, split: &str) {
     println!(
-        "| {form} | {name} | {:.2} s | {:.2} s | {:.2} | {:.2} | {:.0} | {:.0} | {split} |",
+        "| {form} | {name} | {:.3} s | {:.3} s | {:.2} | {:.2} | {:.0} | {:.0} | {split} |",
         ours.wall,
         theirs.wall,
         ours.wall / theirs.wall,
@@ -249,16 +268,6 @@ fn row(form: &str, name: &str, ours: Measured, theirs: Measured, split: &str) {
         ours.peak,
         theirs.peak
     );
-}
-
-/// What the parts of a lock take, by a run of this program on mlconda's library.
-fn parts(file: &Path, cache: &Path) -> Outcome<String> {
-    let output = Command::new(std::env::current_exe()?)
-        .arg("--split")
-        .arg(file)
-        .arg(cache.join("mlconda").join("repodata"))
-        .output()?;
-    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
 fn split(arguments: &[String]) -> Outcome<()> {
@@ -281,14 +290,8 @@ fn split(arguments: &[String]) -> Outcome<()> {
         Lock::new(&environment, &host, &solution)?.write(&Path::new(file).with_extension("lock"))?;
     }
     let written = start.elapsed() - loaded - solved;
-    let milliseconds = |time: std::time::Duration| format!("{:.0} ms", time.as_secs_f64() * 1000.0);
-    println!(
-        "{} ({} records) | {} | {}",
-        milliseconds(loaded),
-        repodata.len(),
-        milliseconds(solved),
-        milliseconds(written)
-    );
+    let [load, solve, write] = [loaded, solved, written].map(|time| time.as_secs_f64() * 1000.0);
+    println!("{} {load} {solve} {write}", repodata.len());
     Ok(())
 }
 

@@ -3,6 +3,9 @@
 //! question is put ([`super::question`]). Many thousands of records share a few thousand texts, and of these most are
 //! looked at by no solve, so everything is found out when it is first wanted.
 
+mod places;
+mod reading;
+
 use std::{
     cell::{Cell, OnceCell},
     fmt,
@@ -12,17 +15,17 @@ use std::{
 
 use foldhash::{HashMap, HashMapExt};
 use rattler_conda_types::{
-    GenericVirtualPackage, MatchSpec, MatchSpecCondition, Matches, NamelessMatchSpec, ParseMatchSpecOptions,
-    ParseStrictness, RepoDataRecord, RepodataRevision, VersionSpec,
+    GenericVirtualPackage, MatchSpec, MatchSpecCondition, Matches, NamelessMatchSpec, RepoDataRecord, VersionSpec,
 };
 use resolvo::{Condition, ConditionId, LogicalOperator, VersionSetId};
 
 use super::{Pip, question::Run};
 use crate::{
-    environment::is_within_reason,
     repodata::{Asked, Edition, Entry},
     versions::{Numbered, Test},
 };
+pub(super) use places::Places;
+use reading::{Plain, parsed, plain, ways};
 
 /// A record, by its place among all.
 pub(super) type Place = u32;
@@ -85,38 +88,6 @@ struct Stretch {
     tier: Option<&'static str>,
     /// Which of the channels it is: those that count as one have one number, and less goes before more.
     rank: u32,
-}
-
-/// Places, in order.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Places(Vec<Range<u32>>);
-
-impl Places {
-    /// Adds some behind the others.
-    fn add(&mut self, more: Range<u32>) {
-        match self.0.last_mut() {
-            Some(last) if last.end == more.start => last.end = more.end,
-            _ => self.0.push(more),
-        }
-    }
-
-    pub(super) fn ranges(&self) -> &[Range<u32>] {
-        &self.0
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        self.0.iter().cloned().flatten()
-    }
-
-    pub(super) fn contains(&self, place: Place) -> bool {
-        match self.0.as_slice() {
-            [range] => range.contains(&place),
-            ranges => {
-                let index = ranges.partition_point(|range| range.end <= place);
-                ranges.get(index).is_some_and(|range| range.start <= place)
-            }
-        }
-    }
 }
 
 /// What a record asks for, in its order.
@@ -574,110 +545,8 @@ impl<'a> Catalog<'a> {
     }
 }
 
-/// In how many ways a condition may be met.
-fn ways(condition: &MatchSpecCondition) -> usize {
-    match condition {
-        MatchSpecCondition::MatchSpec(_) => 1,
-        MatchSpecCondition::And(one, other) => ways(one).saturating_mul(ways(other)),
-        MatchSpecCondition::Or(one, other) => ways(one).saturating_add(ways(other)),
-    }
-}
-
-/// A dependency, conditions and extras too.
-fn parsed(text: &str) -> Result<MatchSpec, String> {
-    if !is_within_reason(text) {
-        return Err("it is too long or too deeply nested".to_owned());
-    }
-    let options = ParseMatchSpecOptions::lenient().with_repodata_revision(RepodataRevision::V3);
-    MatchSpec::from_str(text, options).map_err(|error| error.to_string())
-}
-
-/// What most dependencies are: a name with bounds for its version (`zlib >=1.2.11,<1.3.0a0`), or a name with a version
-/// and perhaps a build string (`libzlib 1.3.1 hb9d3cd8_2`).
-#[derive(Debug, PartialEq, Eq)]
-struct Plain<'t> {
-    name: &'t str,
-    version: VersionSpec,
-    build: Option<&'t str>,
-}
-
-/// Reads what is plain, in less time.
-fn plain(text: &str) -> Option<Plain<'_>> {
-    let is_of = |text: &str, others: &[u8], is_letter: fn(&u8) -> bool| {
-        let is_one = |byte: u8| is_letter(&byte) || byte.is_ascii_digit() || others.contains(&byte);
-        !text.is_empty() && text.bytes().all(is_one)
-    };
-    let (name, rest) = text.split_once(' ')?;
-    let (version, build) = rest.split_once(' ').map_or((rest, None), |(version, build)| (version, Some(build)));
-    let is_version = if version.starts_with(['<', '>']) {
-        build.is_none() && is_of(version, b"<>=,._!", u8::is_ascii_alphabetic)
-    } else {
-        let whole = version.strip_suffix(".*").unwrap_or(version);
-        version.starts_with(|first: char| first.is_ascii_digit()) && is_of(whole, b".", u8::is_ascii_lowercase)
-    };
-    let is_build = build.is_none_or(|build| is_of(build, b"._", u8::is_ascii_alphabetic));
-    let is_plain = is_version && is_build && is_of(name, b"-_.", u8::is_ascii_lowercase) && is_within_reason(text);
-    let version = is_plain.then(|| VersionSpec::from_str(version, ParseStrictness::Lenient))?.ok()?;
-    Some(Plain { name, version, build })
-}
-
 /// As conda has it: python 2 and 3 only.
 pub(super) fn brings_pip(record: &RepoDataRecord) -> bool {
     record.package_record.name.as_normalized() == "python"
         && ["2.", "3."].iter().any(|major| record.package_record.version.as_str().starts_with(major))
-}
-
-#[cfg(test)]
-mod tests {
-    use rattler_conda_types::PackageName;
-
-    use super::*;
-
-    #[test]
-    fn what_is_plain_is_read_as_the_library_reads_it() {
-        let texts = [
-            "zlib >=1.2.11,<1.3.0a0",
-            "a.b-c_d <2|>=3",
-            "numpy >=1.21,!=1.22.*",
-            "x >1!2",
-            "x >=1.2.*",
-            "x >=1=0",
-            "x >=1=py_0",
-            "x >=1,==2",
-            "x >=1,",
-            "x >=1.",
-            "x >1_",
-            "x >==1",
-            "x <>1",
-            "_x >=1",
-            ".x >=1",
-            "libzlib 1.3.1 hb9d3cd8_2",
-            "python 3.11.* 0_73_pypy",
-            "expat 2.7.4.*",
-            "libbrotlienc 1.0.9",
-            "x 1.2.x",
-            "x 1..2",
-            "x 1.*.*",
-            "x 1.2rc1 py27_0",
-            "x 2 2",
-            "x 1. a",
-            "x 1.2.3.",
-            "x 1a.b.c",
-        ];
-        let mut count = 0;
-        for text in texts {
-            let Some(Plain { name, version, build }) = plain(text) else { continue };
-            let build = build.map(|build| build.parse().unwrap());
-            let read =
-                MatchSpec { version: Some(version), build, ..MatchSpec::from(name.parse::<PackageName>().unwrap()) };
-            assert_eq!(Ok(read), parsed(text), "{text}");
-            count += 1;
-        }
-        assert!(count > 10, "{count} of them");
-        let others =
-            ["zlib", "Zlib >=1", "zlib 1.2.*  a", "zlib >=1 py_0", "zlib >=1[build=x]", "a::b >=1", "zlib >=1; if x"];
-        for text in others.into_iter().chain(["zlib >=>1", "zlib =1.2", "zlib 1.2*", "zlib 1.2 py*", "zlib * *"]) {
-            assert_eq!(plain(text), None, "{text}");
-        }
-    }
 }

@@ -1,11 +1,11 @@
 //! What no solution can have is not shown to the solver, which spends its time on making clauses of every record that a
-//! dependency may mean. Of fifty thousand, some seven thousand remain.
+//! dependency may mean. Of fifty thousand, some three thousand remain.
 //!
 //! A record goes,
 //!
 //! 1. if it does not match what the environment asks of its name, or an earlier channel hides it;
-//! 2. if nothing is left of one of its dependencies, or of a required package under its `constrains`: again, until
-//!    nothing more goes, or a hundred times;
+//! 2. if nothing is left of one of its dependencies, or of a needed package under its `constrains`; or if none of those
+//!    allows it that need its package in every solution ([`needed`]): again, until nothing more goes, or a hundred times;
 //! 3. if nothing that is left asks for it;
 //! 4. if there is a better one, of the same channel, that needs nothing else and is wanted wherever this one is: a
 //!    solution with this one has a twin with the better one, which the solver tries first.
@@ -13,6 +13,7 @@
 //! Virtual packages take nothing away, for the system may be raised yet. Where there is no solution, the reasons are those
 //! of all records ([`super::question`]).
 
+mod needed;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,7 @@ use super::{
     catalog::{AskId, Catalog, NameId, Place},
     question::Request,
 };
+use needed::Needed;
 
 /// Which of the records exist for a question.
 pub(super) fn existing(catalog: &Catalog<'_>, request: &Request<'_>) -> Vec<bool> {
@@ -55,8 +57,10 @@ pub(super) fn prune(catalog: &mut Catalog<'_>, exists: &[bool], request: &Reques
     // A chain of packages of which the last is missing may take as many rounds as it has links. The solver sees what is
     // left of it.
     let mut open: Vec<Place> = (0..).zip(&field.possible).filter(|(_, is)| **is).map(|(place, _)| place).collect();
+    let mut needed = Needed::new(&field.required, field.catalog.names.len());
     for _ in 0..ROUNDS {
-        if !field.wither(&mut open) {
+        let has_withered = field.wither(&mut open, &needed);
+        if !field.tighten(&mut needed) && !has_withered {
             break;
         }
     }
@@ -203,24 +207,24 @@ impl<'c, 'a> Field<'c, 'a> {
         self.meant(id).any(|place| self.possible[place as usize])
     }
 
-    /// Takes away what lacks a dependency, or rules a required package out, of those that are open; whether there was any.
-    fn wither(&mut self, open: &mut Vec<Place>) -> bool {
+    /// Takes away what lacks a dependency, or rules a needed package out, of those that are open; whether there was any.
+    fn wither(&mut self, open: &mut Vec<Place>, needed: &Needed) -> bool {
         // Found out once for each round, and for what is wanted only.
         let mut left: Vec<Option<bool>> = vec![None; self.catalog.asks()];
         let before = open.len();
         open.retain(|place| {
-            let is_out = self.is_out(*place, &mut left);
+            let is_out = !self.possible[*place as usize] || self.is_out(*place, needed, &mut left);
             self.possible[*place as usize] &= !is_out;
             !is_out
         });
         open.len() < before
     }
 
-    fn is_out(&self, place: Place, left: &mut [Option<bool>]) -> bool {
+    fn is_out(&self, place: Place, needed: &Needed, left: &mut [Option<bool>]) -> bool {
         let mut is_left = |id: AskId| *left[id as usize].get_or_insert_with(|| self.is_left(id));
-        let is_required = |id: AskId| self.catalog.ask(id).is_some_and(|ask| self.required.contains(&ask.name));
+        let is_needed = |id: AskId| self.catalog.ask(id).is_some_and(|ask| needed.has(ask.name));
         self.needs(place).iter().any(|id| !is_left(*id) && !self.is_of_the_system(*id))
-            || self.bounds(place).iter().any(|id| is_required(*id) && !is_left(*id))
+            || self.bounds(place).iter().any(|id| is_needed(*id) && !is_left(*id))
     }
 
     /// What is still wanted by something that is possible.

@@ -80,6 +80,37 @@ fn what_rules_a_required_package_out_goes_and_what_rules_out_another_stays() {
 }
 
 #[test]
+fn what_every_solution_has_leaves_only_what_goes_with_it() {
+    let records = || {
+        vec![
+            constraining(record(FIRST, "tool-1-0", &["lib 2.*", "__glibc >=2"]), "side <2"),
+            constraining(record(FIRST, "tool-2-0", &["lib 3.*", "more"]), "side 3.*"),
+            record(FIRST, "lib-1-0", &[]),
+            record(FIRST, "lib-2-0", &["base <3"]),
+            record(FIRST, "lib-3-0", &["base <2"]),
+            record(FIRST, "lib-4-0", &[]),
+            record(FIRST, "base-1-0", &[]),
+            record(FIRST, "base-2-0", &[]),
+            record(FIRST, "base-3-0", &[]),
+            record(FIRST, "more-1-0", &[]),
+            record(FIRST, "other-1-0", &["lib 4.*"]),
+            record(FIRST, "other-2-0", &["base >=2"]),
+            record(FIRST, "other-3-0", &["base >=3"]),
+            record(FIRST, "other-4-0", &["side"]),
+            record(FIRST, "side-1-0", &[]),
+            record(FIRST, "side-2-0", &[]),
+            record(FIRST, "side-3-0", &[]),
+        ]
+    };
+    // Each tool needs a lib, and each lib that goes with a tool a base. Side is needed by none, but what there is of it
+    // has to go with a tool; and more is needed by one of the tools only.
+    assert_eq!(
+        left_of("- tool\n- other", records()),
+        "base-1-0 base-2-0 lib-2-0 lib-3-0 more-1-0 other-2-0 other-4-0 side-1-0 side-3-0 tool-1-0 tool-2-0"
+    );
+}
+
+#[test]
 fn the_better_twin_remains_unless_the_other_is_wanted_for_itself() {
     let records = || {
         vec![
@@ -90,11 +121,14 @@ fn the_better_twin_remains_unless_the_other_is_wanted_for_itself() {
             record(FIRST, "base-2-0", &[]),
             record(FIRST, "tool-1-0", &["lib"]),
             constraining(record(FIRST, "old-1-0", &[]), "lib <2"),
+            record(FIRST, "side-1-0", &[]),
+            record(FIRST, "side-2-0", &["old"]),
         ]
     };
     assert_eq!(left_of("- tool", records()), "base-1-0 base-2-0 lib-2-0 lib-3-0 tool-1-0");
     // For `lib <2`, as a bound, means only the first.
-    assert_eq!(left_of("- tool\n- old", records()), "base-1-0 base-2-0 lib-1-0 lib-2-0 lib-3-0 old-1-0 tool-1-0");
+    let with_side = "base-1-0 base-2-0 lib-1-0 lib-2-0 lib-3-0 old-1-0 side-1-0 side-2-0 tool-1-0";
+    assert_eq!(left_of("- tool\n- side", records()), with_side);
     // Without base 1, to ask for base or for 2 of it is the same.
     assert_eq!(left_of("- tool\n- base=2", records()), "base-2-0 lib-3-0 tool-1-0");
 }
@@ -248,4 +282,30 @@ fn there_is_an_answer_if_rattler_has_one_and_it_is_the_same_nearly_always() {
     }
     assert!(answers > 60 && refusals > 5, "{answers} answers and {refusals} refusals prove little");
     assert!(others * 50 < answers, "{others} of {answers} answers differ");
+}
+
+/// Whatever the answer is: asked again with its records favored, the solver has no reason for another one, though better twins
+/// of them may be there.
+#[test]
+fn what_is_favored_is_the_answer_if_it_is_one() {
+    let mut dice = Dice(11);
+    let mut count = 0;
+    for world in 0..40 {
+        let repodata = Repodata::new(dice.channels([FIRST, SECOND], Kind::Plain));
+        let dependencies: String = (0..3).map(|_| format!("- {}\n", dice.spec(&NAMES))).collect();
+        let specs = environment(&dependencies).specs();
+        // An older answer: one from a part of the records.
+        let part = repodata.subdirs.iter().map(|records| {
+            records.iter().filter(|_| dice.below(3) > 0).map(|record| RepoDataRecord::clone(record)).collect_vec()
+        });
+        let part = Repodata::new(part.collect_vec());
+        let options = SolveOptions { channel_priority: ChannelPriority::Flexible, ..SolveOptions::default() };
+        let Ok(older) = Question::new(&part, options).ask(&specs, &linux()) else { continue };
+        let kept = Kept { favored: older.iter().collect(), ..Kept::default() };
+        let found = Question::new(&repodata, options).ask_keeping(&specs, &linux(), &kept).ok().unwrap_or_default();
+        let urls = |records: &[RepoDataRecord]| records.iter().map(|record| record.url.clone()).sorted().collect_vec();
+        assert_eq!(urls(&found), urls(&older), "world {world}:\n{dependencies}");
+        count += 1;
+    }
+    assert!(count > 15, "{count} answers prove little");
 }
