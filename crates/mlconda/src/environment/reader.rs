@@ -15,7 +15,7 @@ use super::{
     ChannelRule, Environment, EnvironmentError, Location, ReadOptions, Requirement, Warning,
     channel::{Refusal, Resolver},
     diagnostic::{Excerpt, Source},
-    selector, suspicion,
+    selector, spec, suspicion,
     yaml::{self, Node, Value},
 };
 
@@ -227,6 +227,10 @@ impl Reader<'_> {
         if matches!(name.as_str(), "base" | "root") {
             let message =
                 format!("`{name}` is what conda calls the root prefix; give the environment a name of its own");
+            self.warn(value.location, message);
+        }
+        if let Some(placeholder) = spec::placeholder(&name) {
+            let message = format!("`{placeholder}` in the name is taken as it stands, and looks like a placeholder");
             self.warn(value.location, message);
         }
         self.environment.name = Some(name);

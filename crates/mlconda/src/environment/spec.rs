@@ -130,7 +130,7 @@ fn foreign(text: &str) -> Result<(), Refusal> {
 
 /// What a template has where a value was to be put in: `$NAME`, `${NAME}`, `{NAME}`, `@NAME@`, `%NAME%`, `<NAME>`. Variables are
 /// expanded in channels only.
-fn placeholder(text: &str) -> Option<&str> {
+pub(super) fn placeholder(text: &str) -> Option<&str> {
     let spec = if text.contains("://") { return None } else { text.rsplit("::").next().unwrap_or(text) };
     let is_named = |name: &str| {
         name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
