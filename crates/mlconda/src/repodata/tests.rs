@@ -162,6 +162,62 @@ fn packed_by(program: &str, content: &[u8]) -> Vec<u8> {
     }
 }
 
+/// The records of each list, each with what it asks for and whether a run ends with it.
+fn lists(repodata: &Repodata) -> Vec<Vec<String>> {
+    let mut lists = vec![Vec::new(); repodata.subdirs.len()];
+    for (place, records, spans, list) in repodata.runs() {
+        let texts = |from: u32, to: u32| {
+            let ids = &list[from as usize..to as usize];
+            ids.iter().map(|id| repodata.texts.all()[*id as usize].as_ref()).collect::<Vec<_>>().join(", ")
+        };
+        for (record, span) in records.iter().zip(spans) {
+            let file = record.identifier.to_file_name();
+            lists[place].push(format!("{file}: {}; {}", texts(span.start, span.middle), texts(span.middle, span.end)));
+        }
+        lists[place].push("end".to_owned());
+    }
+    lists
+}
+
+/// What is added for an explanation makes the same as if it had been loaded in the first place.
+#[tokio::test]
+async fn any_version_can_be_added() {
+    let world = World::new();
+    let mut bound = record("tool", "2.0", &["lib >=2", "newer"]);
+    bound["constrains"] = json!(["old <1", "lib >=2"]);
+    let noarch = [
+        record("tool", "1.0", &["lib", "python"]),
+        bound,
+        record("lib", "1.0", &["base"]),
+        record("lib", "2.0", &["base >=2"]),
+        record("newer", "1.0", &["tool", "zlast <2", "__unix"]),
+        record("old", "1.0", &[]),
+        record("aside", "1.0", &["base", "nowhere"]),
+        record("other", "1.0", &[]),
+        record("pip", "1.0", &["python", "aside"]),
+    ];
+    let pythons = [record("python", "3.9", &["old"]), record("python", "3.10", &["base", "zlast"])];
+    let platform =
+        [record("base", "1.0", &[]), record("zlast", "1.0", &["aside"]), record("lib", "3.0", &["newer 2.*"])];
+    world.write("noarch/repodata.json", repodata(&json!({}), "packages.conda", &noarch));
+    let platform = [&platform[..], &pythons[..]].concat();
+    world.write("linux-64/repodata.json", repodata(&json!({}), "packages.conda", &platform));
+    let url = url::Url::from_directory_path(world.channel()).unwrap();
+    let client = Client::new(&world.network).unwrap();
+    let some = ["tool=1", "python=3.10", "lib=1", "other"];
+    for specs in [&some[..], &["tool=99"], &["lib=3", "tool"], &["tool", "python"]] {
+        let text = format!("channels: [\"{url}\"]\ndependencies: {specs:?}");
+        let options = ReadOptions { directory: "/".into(), ..ReadOptions::default() };
+        let environment = Environment::parse(&text, Path::new("environment.yml"), &options).unwrap();
+        let mut repodata = world.repodata_of(specs, Access::Online).await.unwrap();
+        repodata.add_any_version(&client, &environment).await.unwrap();
+        let bare: Vec<&str> = specs.iter().filter_map(|spec| spec.split('=').next()).collect();
+        let whole = world.repodata_of(&bare, Access::Online).await.unwrap();
+        assert_eq!(lists(&repodata), lists(&whole), "{specs:?}");
+        assert!(repodata.partial.is_empty() && whole.len() > 6);
+    }
+}
+
 #[tokio::test]
 async fn what_a_spec_can_reach_is_loaded_in_order_and_all_names_are_known() {
     let world = World::with_tool();

@@ -119,9 +119,10 @@ pub enum Change {
 
 /// Explains why there is no solution for the oldest system that will do ([`super::solve_for_oldest`]). The repodata
 /// should have all records of the packages that are asked for, also of versions that no spec allows
-/// ([`Repodata::with_any_version`]): what is not there cannot be proposed.
+/// ([`Repodata::add_any_version`]): what is not there cannot be proposed.
 ///
-/// `None` if there is a solution, or if the reason is not that lines conflict.
+/// `None` if there is a solution, or if the reason is not that lines conflict. There is no solution for lines that are said
+/// to conflict: either the reasons are the proof of it, or the solver has looked at all there is, and they are its own.
 pub fn explain(
     environment: &Environment,
     repodata: &Repodata,
@@ -149,7 +150,7 @@ pub fn explain(
     let mut open: Vec<usize> = (0..specs.len()).collect();
     let mut answer = Some(Answer::NoneFor(newest));
     while let Some(Answer::NoneFor(newest)) = answer {
-        let (core, conflict) = search.conflict(&open, newest);
+        let (core, conflict) = search.conflict(&open, newest)?;
         open.retain(|line| !core.contains(line));
         conflicts.push((core, conflict));
         let is_enough = conflicts.len() >= CONFLICTS || search.left < KEPT;
@@ -203,16 +204,16 @@ impl Search<'_, '_> {
         lines.iter().map(|line| self.specs[*line].clone()).collect()
     }
 
-    /// A conflict among lines that have no solution.
-    fn conflict(&mut self, lines: &[usize], newest: Host) -> (Vec<usize>, Conflict) {
+    /// A conflict among lines that have no solution; `None` if they have one after all.
+    fn conflict(&mut self, lines: &[usize], newest: Host) -> Option<(Vec<usize>, Conflict)> {
         let suspects = self.suspects(lines, newest);
         let Core { lines: core, newest, is_minimal } = self.minimize(suspects);
         let reasons = match Reasoning::conflict(self.ground, self.records, &newest, &core) {
             Some(mut found) => tree::tell(&mut found).text,
-            None => self.solver_reasons(&core),
+            None => self.solver_reasons(&core)?,
         };
         let lines = core.iter().map(|line| self.line(*line)).collect();
-        (core, Conflict { reasons, lines, is_minimal })
+        Some((core, Conflict { reasons, lines, is_minimal }))
     }
 
     /// The lines that a contradiction follows from, if one is found, and else all of them. What contradicts only an old
@@ -258,20 +259,20 @@ impl Search<'_, '_> {
     }
 
     /// What the solver itself has to say.
-    fn solver_reasons(&self, lines: &[usize]) -> String {
-        let text = wording::tidy(&self.refusal(lines).0, self.question.repodata);
+    fn solver_reasons(&self, lines: &[usize]) -> Option<String> {
+        let text = wording::tidy(&self.refusal(lines)?.0, self.question.repodata);
         let count = text.lines().count();
         let shown = text.lines().take(SHOWN).join("\n");
-        if count > SHOWN { format!("{shown}\n… and {} more lines of reasons", count - SHOWN) } else { shown }
+        Some(if count > SHOWN { format!("{shown}\n… and {} more lines of reasons", count - SHOWN) } else { shown })
     }
 
-    /// The solver's reasons, and the newest system that was tried.
-    fn refusal(&self, lines: &[usize]) -> (String, Host) {
+    /// The solver's reasons, of all there is, and the newest system that was tried.
+    fn refusal(&self, lines: &[usize]) -> Option<(String, Host)> {
         let specs = self.specs_of(lines);
         let (outcome, host) = self.question.ask_for_oldest(&specs, self.host, self.pinned);
         match outcome.or_else(|_| self.question.ask_of_all(&specs, &host)) {
-            Err(Refusal::Unsolvable(reasons) | Refusal::Repodata(reasons)) => (reasons, host),
-            Ok(_) => (String::new(), host),
+            Err(Refusal::Unsolvable(reasons) | Refusal::Repodata(reasons)) => Some((reasons, host)),
+            Ok(_) => None,
         }
     }
 
@@ -421,7 +422,7 @@ impl Search<'_, '_> {
 
     /// A virtual package, declared.
     fn of_machine(&mut self, cores: &[usize]) -> Vec<Remedy> {
-        let (reasons, newest) = self.refusal(cores);
+        let Some((reasons, newest)) = self.refusal(cores) else { return Vec::new() };
         let demands = wording::virtual_demands(&reasons, &newest);
         let mut remedies = Vec::new();
         for (name, demands) in &demands

@@ -71,11 +71,13 @@ impl Renew {
     }
 }
 
-/// As [`super::solve_for_oldest`], with the least change to what was locked before.
+/// As [`super::solve_for_oldest`], with the least change to what was locked before. What was locked is preferred, never
+/// forced, so that it is no reason for there to be no solution.
 ///
 /// # Errors
-/// As [`super::solve_for_oldest`]: what was locked is preferred, never forced, so that it is no reason for there to be no
-/// solution.
+/// As [`super::solve_for_oldest`], but a refusal comes sooner: it is that of what can be in a solution at all, and has
+/// the reasons of that only. [`super::explain()`] finds out more; what that cannot explain is to be asked for with
+/// [`super::solve_for_oldest`], which looks at everything there is.
 pub fn update(
     environment: &Environment,
     repodata: &Repodata,
@@ -84,18 +86,20 @@ pub fn update(
     options: &SolveOptions,
     previous: Previous<'_>,
 ) -> Result<(Solution, Host), SolveError> {
-    let Some(lock) = previous.locks.first().filter(|_| *previous.renew != Renew::Everything) else {
-        return super::solve_for_oldest(environment, repodata, host, pinned, options);
-    };
     check(environment, repodata, host)?;
     let question = Question::new(repodata, *options);
     let specs = environment.specs();
-    let before = as_before(host, previous.locks, pinned);
-    let renewed = renewed(repodata, &host_changes(host, lock), previous);
-    let fresh = || {
-        let (outcome, host) = question.ask_for_oldest(&specs, &before, pinned);
+    let ask = |host: &Host| {
+        let (outcome, host) = question.ask_for_oldest(&specs, host, pinned);
         outcome.map(|records| (records, host.clone())).map_err(|refusal| unsolvable(refusal, repodata, &host))
     };
+    let Some(lock) = previous.locks.first().filter(|_| *previous.renew != Renew::Everything) else {
+        let (records, host) = ask(host)?;
+        return Ok((Solution { records, options: *options }, host));
+    };
+    let before = as_before(host, previous.locks, pinned);
+    let renewed = renewed(repodata, &host_changes(host, lock), previous);
+    let fresh = || ask(&before);
     let told = if renewed.is_empty() { None } else { Some(fresh()?) };
     let machine = &told.as_ref().map_or(&before, |(_, host)| host).clone();
     let mut fixed = Kept::default();
