@@ -19,8 +19,8 @@ use rattler_conda_types::{MatchSpec, RepoDataRecord, Subdir, Version, VersionSpe
 use super::{
     ChannelPriority, Cutoff, SolveOptions, VirtualDemand,
     options::{cutoff_at, time},
-    question::{Ground, Question, Refusal},
-    reasoning::{self, Reasoning, Records},
+    question::{Question, Refusal},
+    reasoning::{Premises, Reasoning, Records},
     tree, wording,
 };
 use crate::{
@@ -133,38 +133,43 @@ pub fn explain(
 ) -> Option<Explanation> {
     let question = Question::new(repodata, *options);
     let specs = environment.specs();
-    let (outcome, newest) = question.ask_for_oldest(&specs, host, pinned);
-    let Err(Refusal::Unsolvable(_)) = outcome else { return None };
-    let ground = Ground::new(environment, repodata, *options);
-    let records = reasoning::records(&ground);
-    let mut search = Search {
-        ground: &ground,
-        records: &records,
-        question: &question,
-        host,
-        pinned,
-        specs: &specs,
-        left: effort.solves,
-    };
-    let mut conflicts = Vec::new();
+    let records = Rc::new(Records::new(environment, repodata, *options));
+    let mut search =
+        Search { records: &records, question: &question, host, pinned, specs: &specs, left: effort.solves };
     let mut open: Vec<usize> = (0..specs.len()).collect();
-    let mut answer = Some(Answer::NoneFor(newest));
-    while let Some(Answer::NoneFor(newest)) = answer {
-        let (core, conflict) = search.conflict(&open, newest)?;
-        open.retain(|line| !core.contains(line));
-        conflicts.push((core, conflict));
-        let is_enough = conflicts.len() >= CONFLICTS || search.left < KEPT;
-        answer = if is_enough { None } else { search.solves(&open) };
+    let mut refused = if Reasoning::is_in_vain(&records, host, &open) {
+        Some(host.clone())
+    } else {
+        let (outcome, newest) = question.ask_for_oldest(&specs, host, pinned);
+        let Err(Refusal::Unsolvable(_)) = outcome else { return None };
+        Some(newest)
+    };
+    let mut found: Vec<Found> = Vec::new();
+    while let Some(newest) = refused {
+        let conflict = search.conflict(&open, newest)?;
+        open.retain(|line| !conflict.core.contains(line));
+        found.push(conflict);
+        let is_enough = found.len() >= CONFLICTS || search.left < KEPT;
+        refused = if is_enough { None } else { search.refused(&open) };
     }
-    let cores: Vec<usize> = conflicts.iter().flat_map(|(core, _)| core).copied().in_order().collect();
-    let remedies = search.remedies(&cores, conflicts.len());
-    let conflicts = conflicts.into_iter().map(|(_, conflict)| conflict).collect();
+    let cores: Vec<usize> = found.iter().flat_map(|conflict| &conflict.core).copied().in_order().collect();
+    // A remedy has to do for all of them.
+    let premises = found.iter().fold(Premises::ALL, |premises, conflict| premises.and(conflict.premises));
+    let remedies = search.remedies(&cores, found.len(), premises);
+    let conflicts = found.into_iter().in_order_by_key(|found| found.core.first().copied());
+    let conflicts = conflicts.map(|found| found.told).collect();
     Some(Explanation { file: environment.file.clone(), platform: host.platform, conflicts, remedies })
 }
 
+/// A conflict, with what it may rest on besides its lines.
+struct Found {
+    core: Vec<usize>,
+    premises: Premises,
+    told: Conflict,
+}
+
 struct Search<'q, 'a> {
-    ground: &'q Ground<'q>,
-    records: &'q Rc<Records<'q>>,
+    records: &'q Rc<Records<'a>>,
     question: &'q Question<'a>,
     /// The declared system.
     host: &'q Host,
@@ -200,20 +205,31 @@ impl Search<'_, '_> {
         Some(if outcome.is_ok() { Answer::For(host) } else { Answer::NoneFor(host) })
     }
 
+    /// The newest system that was tried for these lines, if they are found to have no solution.
+    fn refused(&mut self, lines: &[usize]) -> Option<Host> {
+        if Reasoning::is_in_vain(self.records, self.host, lines) {
+            return Some(self.host.clone());
+        }
+        match self.solves(lines)? {
+            Answer::For(_) => None,
+            Answer::NoneFor(newest) => Some(newest),
+        }
+    }
+
     fn specs_of(&self, lines: &[usize]) -> Vec<MatchSpec> {
         lines.iter().map(|line| self.specs[*line].clone()).collect()
     }
 
     /// A conflict among lines that have no solution; `None` if they have one after all.
-    fn conflict(&mut self, lines: &[usize], newest: Host) -> Option<(Vec<usize>, Conflict)> {
+    fn conflict(&mut self, lines: &[usize], newest: Host) -> Option<Found> {
         let suspects = self.suspects(lines, newest);
         let Core { lines: core, newest, is_minimal } = self.minimize(suspects);
-        let reasons = match Reasoning::conflict(self.ground, self.records, &newest, &core) {
-            Some(mut found) => tree::tell(&mut found).text,
-            None => self.solver_reasons(&core)?,
+        let (premises, reasons) = match Reasoning::conflict(self.records, &newest, &core) {
+            Some(mut found) => (found.premises(), tree::tell(&mut found).text),
+            None => (Premises::ALL, self.solver_reasons(&core)?),
         };
         let lines = core.iter().map(|line| self.line(*line)).collect();
-        Some((core, Conflict { reasons, lines, is_minimal }))
+        Some(Found { core, premises, told: Conflict { reasons, lines, is_minimal } })
     }
 
     /// The lines that a contradiction follows from, if one is found, and else all of them. What contradicts only an old
@@ -221,7 +237,7 @@ impl Search<'_, '_> {
     fn suspects(&mut self, lines: &[usize], newest: Host) -> Core {
         let mut system = newest.clone();
         for _ in 0..SYSTEMS {
-            let Some(mut found) = Reasoning::conflict(self.ground, self.records, &system, lines) else { break };
+            let Some(mut found) = Reasoning::conflict(self.records, &system, lines) else { break };
             let used: Vec<usize> = tree::tell(&mut found).lines.into_iter().collect();
             drop(found);
             if used.len() == lines.len() {
@@ -277,7 +293,7 @@ impl Search<'_, '_> {
     }
 
     fn line(&self, line: usize) -> Line {
-        Line::of(self.ground.environment, line)
+        Line::of(self.records.environment(), line)
     }
 
     /// Solves a changed environment as it would be solved then.
@@ -286,16 +302,22 @@ impl Search<'_, '_> {
         self.question.with(options).ask_for_oldest(specs, host, self.pinned).0.ok()
     }
 
-    fn remedies(&mut self, cores: &[usize], conflicts: usize) -> Vec<Remedy> {
+    fn remedies(&mut self, cores: &[usize], conflicts: usize, premises: Premises) -> Vec<Remedy> {
         let mut remedies = Vec::new();
         if conflicts == 1 {
             for line in cores {
                 remedies.extend(self.of_line(*line));
             }
         }
-        remedies.extend(self.of_channels(cores));
-        remedies.extend(self.of_machine(cores));
-        remedies.extend(self.of_time(cores));
+        if premises.order {
+            remedies.extend(self.of_channels(cores));
+        }
+        if premises.system {
+            remedies.extend(self.of_machine(cores));
+        }
+        if premises.time {
+            remedies.extend(self.of_time(cores));
+        }
         if remedies.is_empty() {
             remedies.extend(self.of_several(cores, self.question.options));
         }
@@ -366,12 +388,13 @@ impl Search<'_, '_> {
     fn other_channels(&self, line: usize) -> Vec<MatchSpec> {
         use rattler_conda_types::Matches;
         let spec = &self.specs[line];
-        let mut having: Vec<&str> = Vec::new();
-        for bucket in self.ground.buckets() {
-            let found = bucket.records.iter().find(|record| spec.matches(&record.package_record));
-            having.extend(found.and_then(|record| record.channel.as_deref()));
-        }
-        let channels = self.ground.environment.all_channels();
+        let name = spec.name.as_exact().map_or("", |name| name.as_normalized());
+        let having = self.records.by_channel(name).filter_map(|records| {
+            let found = records.into_iter().find(|record| spec.matches(&record.package_record));
+            found.and_then(|record| record.channel.as_deref())
+        });
+        let having: Vec<&str> = having.collect();
+        let channels = self.records.environment().all_channels();
         let known = channels.iter().filter(|channel| having.contains(&channel.canonical_name().as_str()));
         known.map(|channel| MatchSpec { channel: Some(Arc::new(channel.clone())), ..spec.clone() }).collect()
     }
@@ -407,7 +430,7 @@ impl Search<'_, '_> {
     /// Whether there can be packages that an earlier channel hides.
     fn has_hidden(&self) -> bool {
         let strict = self.question.options.channel_priority == ChannelPriority::Strict;
-        strict && self.ground.environment.all_channels().len() > 1
+        strict && self.records.environment().all_channels().len() > 1
     }
 
     /// A later channel, where an earlier one hides it.
