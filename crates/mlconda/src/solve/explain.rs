@@ -6,6 +6,7 @@
 mod tests;
 
 use std::{
+    collections::HashMap,
     fmt,
     path::{Path, PathBuf},
     rc::Rc,
@@ -14,7 +15,10 @@ use std::{
 };
 
 use itertools::Itertools;
-use rattler_conda_types::{MatchSpec, RepoDataRecord, Subdir, Version, VersionSpec};
+use rattler_conda_types::{
+    EqualityOperator, MatchSpec, Matches, PackageName, RepoDataRecord, StrictRangeOperator, Subdir, Version,
+    VersionSpec,
+};
 
 use super::{
     ChannelPriority, Cutoff, SolveOptions, VirtualDemand,
@@ -37,6 +41,8 @@ const TOLD: usize = 3;
 const KEPT: usize = 30;
 /// For how many systems, each newer than the one before, a contradiction is looked for.
 const SYSTEMS: usize = 3;
+/// How many shorter forms of a version are tried.
+const SHORTENED: usize = 2;
 /// How many versions of a virtual package are tried.
 const DECLARED: usize = 4;
 /// How many lines of the solver's own reasons are shown, where no better ones are found.
@@ -134,8 +140,9 @@ pub fn explain(
     let question = Question::new(repodata, *options);
     let specs = environment.specs();
     let records = Rc::new(Records::new(environment, repodata, *options));
+    let left = effort.solves;
     let mut search =
-        Search { records: &records, question: &question, host, pinned, specs: &specs, left: effort.solves };
+        Search { records: &records, question: &question, host, pinned, specs: &specs, left, known: HashMap::new() };
     let mut open: Vec<usize> = (0..specs.len()).collect();
     let mut refused = if Reasoning::is_in_vain(&records, host, &open) {
         Some(host.clone())
@@ -150,7 +157,7 @@ pub fn explain(
         open.retain(|line| !conflict.core.contains(line));
         found.push(conflict);
         let is_enough = found.len() >= CONFLICTS || search.left < KEPT;
-        refused = if is_enough { None } else { search.refused(&open) };
+        refused = if is_enough { None } else { search.refused(&open, &found) };
     }
     let cores: Vec<usize> = found.iter().flat_map(|conflict| &conflict.core).copied().in_order().collect();
     // A remedy has to do for all of them.
@@ -178,6 +185,8 @@ struct Search<'q, 'a> {
     specs: &'q [MatchSpec],
     /// How often it may be solved yet.
     left: usize,
+    /// By line, its remedies, if they were looked for.
+    known: HashMap<usize, Vec<Remedy>>,
 }
 
 /// Whether lines have a solution.
@@ -205,10 +214,24 @@ impl Search<'_, '_> {
         Some(if outcome.is_ok() { Answer::For(host) } else { Answer::NoneFor(host) })
     }
 
-    /// The newest system that was tried for these lines, if they are found to have no solution.
-    fn refused(&mut self, lines: &[usize]) -> Option<Host> {
+    /// The newest system that was tried for these lines, if they are found to have no solution besides what was found.
+    fn refused(&mut self, lines: &[usize], found: &[Found]) -> Option<Host> {
+        if lines.is_empty() {
+            return None;
+        }
         if Reasoning::is_in_vain(self.records, self.host, lines) {
             return Some(self.host.clone());
+        }
+        // If a change of one line is enough for all of them, it is for these: nothing need be solved twice.
+        if let [Found { core, .. }] = found
+            && let Some(line) = core.first()
+        {
+            let remedies = self.of_line(*line);
+            let is_only = !remedies.is_empty();
+            self.known.insert(*line, remedies);
+            if is_only {
+                return None;
+            }
         }
         match self.solves(lines)? {
             Answer::For(_) => None,
@@ -330,6 +353,9 @@ impl Search<'_, '_> {
 
     /// Of each way to loosen a line, the first form that gives a solution; without any, the line is left out.
     fn of_line(&mut self, line: usize) -> Vec<Remedy> {
+        if let Some(known) = self.known.remove(&line) {
+            return known;
+        }
         let mut remedies: Vec<Remedy> = Vec::new();
         for forms in self.looser(line) {
             remedies.extend(forms.iter().find_map(|form| self.with_line(line, Some(form))));
@@ -358,7 +384,8 @@ impl Search<'_, '_> {
         Some(Remedy { changes: vec![change], gives })
     }
 
-    /// Ways to loosen a line's spec: without its build string, then without its version; from another channel; from any.
+    /// Ways to loosen a line's spec: without its build string, then without the end of its version, then without its
+    /// version; from another channel; from any.
     fn looser(&self, line: usize) -> [Vec<MatchSpec>; 3] {
         let spec = &self.specs[line];
         let [mut free, mut elsewhere, mut anywhere] = [const { Vec::new() }; 3];
@@ -366,6 +393,7 @@ impl Search<'_, '_> {
             let version = spec.version.clone().filter(|version| *version != VersionSpec::Any);
             free.push(MatchSpec { version, build: None, build_number: None, ..spec.clone() });
         }
+        free.extend(self.with_shorter_versions(spec));
         let bare = bare(spec);
         if bare != *spec && free.last() != Some(&bare) {
             free.push(bare);
@@ -378,6 +406,33 @@ impl Search<'_, '_> {
         [free, elsewhere, anywhere]
     }
 
+    /// A spec that asks for one version, with the end of it left open: `3.11.99` as `3.11`, and as `3`. Each of these forms
+    /// allows records that the one before does not, and the last does not allow all there are.
+    fn with_shorter_versions(&self, spec: &MatchSpec) -> Vec<MatchSpec> {
+        let version = match &spec.version {
+            Some(VersionSpec::StrictRange(StrictRangeOperator::StartsWith, version)) => version.as_ref(),
+            Some(VersionSpec::Exact(EqualityOperator::Equals, version)) => version,
+            _ => return Vec::new(),
+        };
+        let allowed = |spec: &MatchSpec| {
+            let records = self.records.by_channel(name(spec)).flatten();
+            records.filter(|record| spec.matches(&record.package_record)).count()
+        };
+        let bare = bare(spec);
+        let all = allowed(&bare);
+        let mut last = allowed(&MatchSpec { version: spec.version.clone(), ..bare.clone() });
+        let shorter = (1..version.segment_count()).rev().filter_map(|count| version.with_segments(..count));
+        let forms = shorter.take(SHORTENED).map(|version| {
+            let version = VersionSpec::StrictRange(StrictRangeOperator::StartsWith, version.into());
+            MatchSpec { version: Some(version), ..bare.clone() }
+        });
+        let allows_more = |form: &MatchSpec| {
+            let count = allowed(form);
+            count > std::mem::replace(&mut last, count) && count < all
+        };
+        forms.filter(allows_more).collect()
+    }
+
     /// Nothing but the name of a line's package, if there is more.
     fn loosest(&self, line: usize) -> Option<MatchSpec> {
         let form = MatchSpec { channel: None, subdir: None, ..bare(&self.specs[line]) };
@@ -386,10 +441,8 @@ impl Search<'_, '_> {
 
     /// A line's spec with each of the later channels that have what it asks for.
     fn other_channels(&self, line: usize) -> Vec<MatchSpec> {
-        use rattler_conda_types::Matches;
         let spec = &self.specs[line];
-        let name = spec.name.as_exact().map_or("", |name| name.as_normalized());
-        let having = self.records.by_channel(name).filter_map(|records| {
+        let having = self.records.by_channel(name(spec)).filter_map(|records| {
             let found = records.into_iter().find(|record| spec.matches(&record.package_record));
             found.and_then(|record| record.channel.as_deref())
         });
@@ -403,7 +456,16 @@ impl Search<'_, '_> {
     fn written(&self, line: usize, form: &MatchSpec) -> String {
         let text = self.line(line).text;
         let own = self.specs[line].channel == form.channel;
-        let bare = MatchSpec { channel: None, subdir: None, ..form.clone() }.to_string();
+        let bare = MatchSpec { channel: None, subdir: None, ..form.clone() };
+        let bare = match &bare.version {
+            Some(VersionSpec::StrictRange(StrictRangeOperator::StartsWith, version))
+                if (MatchSpec { version: None, ..bare.clone() })
+                    == (MatchSpec { name: bare.name.clone(), ..MatchSpec::default() }) =>
+            {
+                format!("{}={version}", name(&bare))
+            }
+            _ => bare.to_string(),
+        };
         match (&form.channel, text.rsplit_once("::")) {
             (Some(_), Some((channel, _))) if own => format!("{channel}::{bare}"),
             (Some(channel), _) => {
@@ -519,6 +581,10 @@ impl Search<'_, '_> {
     fn rewrite(&self, line: usize, form: &MatchSpec) -> Change {
         Change::Rewrite(self.line(line), self.written(line, form))
     }
+}
+
+fn name(spec: &MatchSpec) -> &str {
+    spec.name.as_exact().map_or("", PackageName::as_normalized)
 }
 
 /// A spec without version, build and hashes.

@@ -191,19 +191,11 @@ impl Premises {
     const NONE: Self = Self { system: false, order: false, time: false };
 
     fn or(self, other: Self) -> Self {
-        Self {
-            system: self.system || other.system,
-            order: self.order || other.order,
-            time: self.time || other.time,
-        }
+        Self { system: self.system || other.system, order: self.order || other.order, time: self.time || other.time }
     }
 
     pub(super) fn and(self, other: Self) -> Self {
-        Self {
-            system: self.system && other.system,
-            order: self.order && other.order,
-            time: self.time && other.time,
-        }
+        Self { system: self.system && other.system, order: self.order && other.order, time: self.time && other.time }
     }
 }
 
@@ -316,8 +308,7 @@ impl<'a> Reasoning<'a> {
 
     /// What whatever is left of a package demands of others. Gives a package of which nothing is left.
     fn forward(&mut self, id: Id) -> Option<Id> {
-        let left: Vec<Rc<[Rc<Demand>]>> =
-            self.packages[id].left().map(|candidate| self.demands(candidate)).collect();
+        let left: Vec<Rc<[Rc<Demand>]>> = self.packages[id].left().map(|candidate| self.demands(candidate)).collect();
         let Some(first) = left.first() else { return Some(id) };
         let names: BTreeSet<String> = first.iter().map(|demand| demand.name.clone()).collect();
         for name in names {
@@ -536,9 +527,7 @@ impl Wanted {
             fits
         };
         let wants = |candidate: &'c Candidate<'_>| match &candidate.what {
-            What::Record(record) => {
-                has_version(record) && self.rest.as_ref().is_none_or(|rest| rest.matches(*record))
-            }
+            What::Record(record) => has_version(record) && self.rest.as_ref().is_none_or(|rest| rest.matches(*record)),
             What::Virtual(package) => {
                 let build = self.rest.as_ref().and_then(|rest| rest.build.as_ref());
                 self.version.as_ref().is_none_or(|wanted| wanted.matches(&package.version))

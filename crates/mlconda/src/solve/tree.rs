@@ -115,10 +115,7 @@ struct Cause<'a> {
     demands: Vec<Rc<Demand>>,
 }
 
-fn causes<'c, 'a: 'c>(
-    places: impl Iterator<Item = (usize, &'c Candidate<'a>)>,
-    before: usize,
-) -> Vec<Cause<'a>> {
+fn causes<'c, 'a: 'c>(places: impl Iterator<Item = (usize, &'c Candidate<'a>)>, before: usize) -> Vec<Cause<'a>> {
     let mut causes: IndexMap<_, Cause<'a>> = IndexMap::new();
     for (place, candidate) in places {
         let Some((out, step)) = candidate.reason(before) else { continue };
