@@ -117,6 +117,7 @@ pub mod solve;
 mod sorting;
 mod system;
 pub mod verify;
+mod versions;
 
 pub use error::{Error, Result};
 

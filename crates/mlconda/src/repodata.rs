@@ -40,7 +40,7 @@ use crate::{
     network::{self, Client},
     progress::{Event, Progress},
 };
-pub(crate) use asked::{Asked, Span, TextId, Texts};
+pub(crate) use asked::{Asked, Edition, Entry, Rows, Texts};
 pub(crate) use single::records_of;
 
 use cache::{ShardStore, Store};
@@ -151,15 +151,12 @@ impl Repodata {
         self.names.contains(name)
     }
 
-    /// The records, channel by channel, in runs of one name and one channel: the place of its list, the run, and what its
-    /// records ask for.
-    pub(crate) fn runs(&self) -> impl Iterator<Item = (usize, &[Arc<RepoDataRecord>], &[Span], &[TextId])> {
+    /// The records, channel by channel, in runs of one name and one channel: the place of its list, the run, and its table.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = (usize, &[Arc<RepoDataRecord>], Rows<'_>)> {
         self.subdirs.iter().zip(&self.ends).zip(&self.asked).enumerate().flat_map(
             |(place, ((records, ends), asked))| {
                 let starts = std::iter::once(0).chain(ends.iter().copied());
-                starts.zip(ends).map(move |(start, end)| {
-                    (place, &records[start..*end], &asked.spans[start..*end], asked.list.as_slice())
-                })
+                starts.zip(ends).map(move |(start, end)| (place, &records[start..*end], asked.rows(start, *end)))
             },
         )
     }

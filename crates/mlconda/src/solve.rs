@@ -19,7 +19,6 @@ mod reasoning;
 #[cfg(test)]
 mod tests;
 mod tree;
-mod versions;
 mod why;
 mod wording;
 

@@ -1,11 +1,15 @@
-//! What records ask for, by number: tens of thousands of records ask for the same few thousand things, and each text is
-//! kept and looked at once. The numbers are given while records are read, on several threads: by batch first, and then by
-//! all of the repodata.
+//! What a solve looks at of records, in tables: a record is large and lies anywhere in memory, and a solve looks at tens
+//! of thousands of them again and again. Texts of dependencies become numbers, for the records ask for the same few thousand
+//! things, and each text is kept and read once. All of this is made while records are read, on several threads: by batch
+//! first, and then for all of the repodata.
 
 use std::sync::Arc;
 
 use foldhash::HashMap;
 use rattler_conda_types::{PackageRecord, RepoDataRecord};
+
+use super::is_of_a_run;
+use crate::versions::Numbers;
 
 /// A text, by its place among all.
 pub(crate) type TextId = u32;
@@ -19,33 +23,40 @@ pub(crate) struct Texts {
     is_needed: Vec<bool>,
 }
 
-/// Where in a list of texts that stands which a record asks for.
+/// A record.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Span {
-    /// The first of its `depends`.
+pub(crate) struct Entry {
+    /// Where in a list of texts that begins which it asks for: its `depends`.
     pub(crate) start: u32,
-    /// The first of its `constrains`.
+    /// And there its `constrains`.
     pub(crate) middle: u32,
-    /// What comes after them.
+    /// And there what comes after them.
     pub(crate) end: u32,
+    /// Its version, by its place in a list of editions.
+    pub(crate) edition: u32,
+    pub(crate) build_number: u64,
     /// Whether it has extras, which are not in the list.
     pub(crate) has_extras: bool,
+    /// Whether it has track features.
+    pub(crate) has_features: bool,
 }
 
-impl Span {
-    /// The same in a list in which it all stands so much later.
-    pub(crate) fn moved(self, by: u32) -> Self {
-        let moved = |place: u32| place.wrapping_add(by);
-        Self { start: moved(self.start), middle: moved(self.middle), end: moved(self.end), has_extras: self.has_extras }
-    }
+/// Records of one package and one channel, one after the other, that have the same version.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Edition {
+    /// The place of the first record.
+    pub(crate) start: u32,
+    /// What the version is of, if it is nothing but a few numbers.
+    pub(crate) numbers: Option<Numbers>,
 }
 
-/// What records ask for.
+/// Records, one after the other.
 #[derive(Debug, Default)]
 pub(crate) struct Asked {
     /// One for each record.
-    pub(crate) spans: Vec<Span>,
+    pub(crate) entries: Vec<Entry>,
     pub(crate) list: Vec<TextId>,
+    pub(crate) editions: Vec<Edition>,
 }
 
 impl Texts {
@@ -75,7 +86,12 @@ impl Texts {
     /// What records ask for.
     pub(crate) fn asked<'r>(&mut self, records: impl IntoIterator<Item = &'r RepoDataRecord>) -> Asked {
         let mut asked = Asked::default();
+        let mut last: Option<&RepoDataRecord> = None;
         for record in records {
+            if !last.replace(record).is_some_and(|last| is_of_an_edition(last, record)) {
+                let numbers = Numbers::plain(record.package_record.version.version());
+                asked.editions.push(Edition { start: asked.entries.len() as u32, numbers });
+            }
             self.add(&record.package_record, &mut asked);
         }
         asked
@@ -89,8 +105,15 @@ impl Texts {
         for text in record.extra_depends.values().flatten() {
             self.needed(text);
         }
-        let has_extras = !record.extra_depends.is_empty();
-        asked.spans.push(Span { start, middle, end: asked.list.len() as u32, has_extras });
+        asked.entries.push(Entry {
+            start,
+            middle,
+            end: asked.list.len() as u32,
+            edition: (asked.editions.len() - 1) as u32,
+            build_number: record.build_number,
+            has_extras: !record.extra_depends.is_empty(),
+            has_features: !record.track_features.is_empty(),
+        });
     }
 
     /// Takes in the texts of a batch. Gives the numbers that they have here; `found` is told of each dependency that is
@@ -114,10 +137,49 @@ impl Asked {
         self
     }
 
-    /// Adds what more records ask for.
-    pub(super) fn extend(&mut self, more: &Self) {
-        let by = self.list.len() as u32;
-        self.spans.extend(more.spans.iter().map(|span| span.moved(by)));
-        self.list.extend(&more.list);
+    /// Adds more records.
+    pub(crate) fn extend(&mut self, more: Rows<'_>) {
+        let (Some(first), Some(edition)) = (more.entries.first(), more.editions.first()) else { return };
+        let by_list = (self.list.len() as u32).wrapping_sub(first.start);
+        let by_editions = (self.editions.len() as u32).wrapping_sub(first.edition);
+        let by_entries = (self.entries.len() as u32).wrapping_sub(edition.start);
+        self.entries.extend(more.entries.iter().map(|entry| Entry {
+            start: entry.start.wrapping_add(by_list),
+            middle: entry.middle.wrapping_add(by_list),
+            end: entry.end.wrapping_add(by_list),
+            edition: entry.edition.wrapping_add(by_editions),
+            ..*entry
+        }));
+        self.editions.extend(
+            more.editions.iter().map(|edition| Edition { start: edition.start.wrapping_add(by_entries), ..*edition }),
+        );
+        self.list.extend(more.list);
     }
+
+    pub(crate) fn all(&self) -> Rows<'_> {
+        self.rows(0, self.entries.len())
+    }
+
+    /// Some of the records, from the first to before the last; no edition is parted.
+    pub(crate) fn rows(&self, start: usize, end: usize) -> Rows<'_> {
+        let entries = &self.entries[start..end];
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Rows::default() };
+        Rows {
+            entries,
+            list: &self.list[first.start as usize..last.end as usize],
+            editions: &self.editions[first.edition as usize..=last.edition as usize],
+        }
+    }
+}
+
+/// Some of a table's rows; what they say of places is as it was in the table.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rows<'a> {
+    pub(crate) entries: &'a [Entry],
+    pub(crate) list: &'a [TextId],
+    pub(crate) editions: &'a [Edition],
+}
+
+fn is_of_an_edition(one: &RepoDataRecord, other: &RepoDataRecord) -> bool {
+    one.package_record.version.as_str() == other.package_record.version.as_str() && is_of_a_run(one, other)
 }

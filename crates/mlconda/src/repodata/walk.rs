@@ -339,7 +339,7 @@ fn gather(found: BTreeMap<String, Vec<(Records, Asked)>>, subdirs: usize) -> Vec
             if !records.records.is_empty() {
                 found.records.extend(records.records);
                 found.ends.push(found.records.len());
-                found.asked.extend(&asked);
+                found.asked.extend(asked.all());
             }
             found.left_out.merge(records.left_out);
         }

@@ -3,21 +3,26 @@
 //! question is put ([`super::question`]). Many thousands of records share a few thousand texts, and of these most are
 //! looked at by no solve, so everything is found out when it is first wanted.
 
-use std::{borrow::Cow, cell::OnceCell, fmt, sync::Arc};
+use std::{
+    cell::{Cell, OnceCell},
+    fmt,
+    ops::Range,
+    sync::Arc,
+};
 
 use foldhash::{HashMap, HashMapExt};
 use rattler_conda_types::{
-    GenericVirtualPackage, MatchSpec, MatchSpecCondition, Matches, NamelessMatchSpec, PackageName,
-    ParseMatchSpecOptions, ParseStrictness, RepoDataRecord, RepodataRevision, VersionSpec,
+    GenericVirtualPackage, MatchSpec, MatchSpecCondition, Matches, NamelessMatchSpec, ParseMatchSpecOptions,
+    ParseStrictness, RepoDataRecord, RepodataRevision, VersionSpec,
 };
 use resolvo::{Condition, ConditionId, LogicalOperator, VersionSetId};
 
-use super::{
-    Pip,
-    question::Run,
+use super::{Pip, question::Run};
+use crate::{
+    environment::is_within_reason,
+    repodata::{Asked, Edition, Entry},
     versions::{Numbered, Test},
 };
-use crate::{environment::is_within_reason, repodata::Span};
 
 /// A record, by its place among all.
 pub(super) type Place = u32;
@@ -29,12 +34,14 @@ pub(super) type AskId = u32;
 pub(super) struct Catalog<'a> {
     /// By place: in the order of the channels, and there by file name.
     pub(super) records: Vec<&'a RepoDataRecord>,
-    /// By record.
-    names_of: Vec<NameId>,
-    /// By record, what its channel is called where channels count as one, and which of the channels it is: those that
-    /// count as one have one number, and less goes before more.
-    tiers: Vec<(Option<&'static str>, u32)>,
-    pub(super) names: Vec<Name<'a>>,
+    /// What is looked at of them.
+    asked: Asked,
+    /// By edition, its rank among those of its name, or [`UNRANKED`].
+    ranks: Vec<Cell<u32>>,
+    /// By record, which of the stretches it is in.
+    stretch_of: Vec<u32>,
+    stretches: Vec<Stretch>,
+    pub(super) names: Vec<Name>,
     /// Of packages, by name.
     ids: HashMap<String, NameId>,
     /// That an extra be there, by `package[extra]`.
@@ -44,9 +51,6 @@ pub(super) struct Catalog<'a> {
     slots: Vec<Slot<'a>>,
     /// What environments asked for, and conditions.
     specs: HashMap<MatchSpec, AskId>,
-    /// By record, where in the list below that stands which it asks for.
-    spans: Vec<Span>,
-    demanded: Vec<AskId>,
     /// What extras of records ask for, each with when.
     of_extras: HashMap<Place, Vec<(ConditionId, AskId)>>,
     conditions: Vec<Condition>,
@@ -58,24 +62,75 @@ pub(super) struct Catalog<'a> {
 /// twice as many with each pair of parentheses.
 const MOST_WAYS: usize = 1000;
 
+/// The rank of an edition that was not looked for yet.
+const UNRANKED: u32 = u32::MAX;
+
 /// A package, or an extra of one (CEP-44).
-pub(super) struct Name<'a> {
+pub(super) struct Name {
     /// For an extra, as in `package[extra]`.
     pub(super) text: String,
     pub(super) is_extra: bool,
     /// Its records.
-    pub(super) places: Vec<Place>,
-    versions: OnceCell<Versions<'a>>,
+    pub(super) places: Places,
+    /// Their editions.
+    editions: Places,
+    /// The same, by age.
+    sorted: OnceCell<Vec<u32>>,
 }
 
-/// The versions of a package's records.
-struct Versions<'a> {
-    /// Those that are written differently, and some twice.
-    distinct: Vec<Numbered<'a>>,
-    /// By place among the name's records, which of them it is.
-    of: Vec<u32>,
-    /// How many of the versions are less than each. Versions that count as equal have the same rank.
-    ranks: OnceCell<Vec<u32>>,
+/// Records of one name and one channel.
+struct Stretch {
+    name: NameId,
+    /// What its channel is called where channels count as one.
+    tier: Option<&'static str>,
+    /// Which of the channels it is: those that count as one have one number, and less goes before more.
+    rank: u32,
+}
+
+/// Places, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Places(Vec<Range<u32>>);
+
+impl Places {
+    /// Adds some behind the others.
+    fn add(&mut self, more: Range<u32>) {
+        match self.0.last_mut() {
+            Some(last) if last.end == more.start => last.end = more.end,
+            _ => self.0.push(more),
+        }
+    }
+
+    /// Those of all of these together.
+    pub(super) fn union<'p>(all: impl IntoIterator<Item = &'p Self>) -> Self {
+        let mut ranges: Vec<Range<u32>> = all.into_iter().flat_map(|places| places.0.iter().cloned()).collect();
+        ranges.sort_unstable_by_key(|range| range.start);
+        let mut union = Self::default();
+        for range in ranges {
+            match union.0.last_mut() {
+                Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+                _ => union.0.push(range),
+            }
+        }
+        union
+    }
+
+    pub(super) fn ranges(&self) -> &[Range<u32>] {
+        &self.0
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        self.0.iter().cloned().flatten()
+    }
+
+    pub(super) fn contains(&self, place: Place) -> bool {
+        match self.0.as_slice() {
+            [range] => range.contains(&place),
+            ranges => {
+                let index = ranges.partition_point(|range| range.end <= place);
+                ranges.get(index).is_some_and(|range| range.start <= place)
+            }
+        }
+    }
 }
 
 /// What a record asks for, in its order.
@@ -105,8 +160,8 @@ enum Origin<'a> {
 /// What is asked for.
 pub(super) struct Ask {
     pub(super) name: NameId,
-    /// The records that it means, in order, whatever their channel.
-    pub(super) places: Vec<Place>,
+    /// The records that it means, whatever their channel.
+    pub(super) places: Places,
     /// What is asked for besides: extras of the package.
     pub(super) extras: Vec<AskId>,
     /// When it is asked for (CEP-43).
@@ -119,39 +174,39 @@ impl<'a> Catalog<'a> {
         let unread = |text: &'a Arc<str>| Slot { origin: Origin::Text(text), meaning: OnceCell::new() };
         let mut catalog = Self {
             records: Vec::new(),
-            names_of: Vec::new(),
-            tiers: Vec::new(),
+            asked: Asked::default(),
+            ranks: Vec::new(),
+            stretch_of: Vec::new(),
+            stretches: Vec::new(),
             names: Vec::new(),
             ids: HashMap::new(),
             extras: HashMap::new(),
             texts: HashMap::new(),
             slots: texts.iter().map(unread).collect(),
             specs: HashMap::new(),
-            spans: Vec::new(),
-            demanded: Vec::new(),
             of_extras: HashMap::new(),
             conditions: Vec::new(),
             condition_ids: HashMap::new(),
         };
         let mut channels: Vec<(Option<&str>, Option<&str>)> = Vec::new();
-        for Run { records, tier, spans, list } in runs {
-            let (Some(first), Some(from), Some(to)) = (records.first(), spans.first(), spans.last()) else { continue };
+        for Run { records, tier, rows } in runs {
+            let Some(first) = records.first() else { continue };
             let name = catalog.name(first.package_record.name.as_normalized());
             let channel = (tier, first.channel.as_deref().filter(|_| tier.is_none()));
             let rank = channels.iter().position(|known| *known == channel).unwrap_or_else(|| {
                 channels.push(channel);
                 channels.len() - 1
             });
-            let start = catalog.records.len();
+            let (place, edition) = (catalog.records.len() as u32, catalog.asked.editions.len() as u32);
             catalog.records.extend(records);
-            let end = catalog.records.len();
-            catalog.names[name as usize].places.extend(start as Place..end as Place);
-            catalog.names_of.resize(end, name);
-            catalog.tiers.resize(end, (tier, rank as u32));
-            let by = (catalog.demanded.len() as u32).wrapping_sub(from.start);
-            catalog.demanded.extend(&list[from.start as usize..to.end as usize]);
-            catalog.spans.extend(spans.iter().map(|span| span.moved(by)));
+            catalog.asked.extend(rows);
+            let of_name = &mut catalog.names[name as usize];
+            of_name.places.add(place..catalog.records.len() as u32);
+            of_name.editions.add(edition..catalog.asked.editions.len() as u32);
+            catalog.stretch_of.resize(catalog.records.len(), catalog.stretches.len() as u32);
+            catalog.stretches.push(Stretch { name, tier, rank: rank as u32 });
         }
+        catalog.ranks = vec![Cell::new(UNRANKED); catalog.asked.editions.len()];
         if pip == Pip::Added && catalog.ids.contains_key("pip") {
             catalog.add_pip();
         }
@@ -162,17 +217,17 @@ impl<'a> Catalog<'a> {
     fn add_pip(&mut self) {
         let Some(python) = self.ids.get("python").copied() else { return };
         let pip = self.text("pip");
-        for place in self.names[python as usize].places.clone() {
-            if brings_pip(self.record(place)) {
-                let span = &mut self.spans[place as usize];
-                let start = self.demanded.len() as u32;
-                self.demanded.extend_from_within(span.start as usize..span.middle as usize);
-                self.demanded.push(pip);
-                let (from, to) = (span.middle as usize, span.end as usize);
-                span.start = start;
-                span.middle = self.demanded.len() as u32;
-                self.demanded.extend_from_within(from..to);
-                span.end = self.demanded.len() as u32;
+        let Asked { entries, list, .. } = &mut self.asked;
+        for place in self.names[python as usize].places.iter() {
+            if brings_pip(self.records[place as usize]) {
+                let entry = &mut entries[place as usize];
+                let start = list.len() as u32;
+                list.extend_from_within(entry.start as usize..entry.middle as usize);
+                list.push(pip);
+                let (from, to) = (entry.middle as usize, entry.end as usize);
+                let middle = list.len() as u32;
+                list.extend_from_within(from..to);
+                *entry = Entry { start, middle, end: list.len() as u32, ..*entry };
             }
         }
     }
@@ -181,14 +236,22 @@ impl<'a> Catalog<'a> {
         self.records[place as usize]
     }
 
+    fn stretch(&self, place: Place) -> &Stretch {
+        &self.stretches[self.stretch_of[place as usize] as usize]
+    }
+
+    pub(super) fn entry(&self, place: Place) -> &Entry {
+        &self.asked.entries[place as usize]
+    }
+
     pub(super) fn name_of(&self, place: Place) -> NameId {
-        self.names_of[place as usize]
+        self.stretch(place).name
     }
 
     /// The place of a record; `None` if it is not one of these.
     pub(super) fn place_of(&self, record: &RepoDataRecord) -> Option<Place> {
         let name = *self.ids.get(record.package_record.name.as_normalized())?;
-        self.names[name as usize].places.iter().copied().find(|place| self.record(*place).url == record.url)
+        self.names[name as usize].places.iter().find(|place| self.record(*place).url == record.url)
     }
 
     /// How many different things are asked for.
@@ -198,13 +261,13 @@ impl<'a> Catalog<'a> {
 
     /// The rank of a record's channel: less goes before more.
     pub(super) fn channel_rank(&self, place: Place) -> u32 {
-        self.tiers[place as usize].1
+        self.stretch(place).rank
     }
 
     /// Whether a record is in the channel that a spec of the environment names.
     pub(super) fn is_in_channel(&self, place: Place, spec: &MatchSpec) -> bool {
         let Some(channel) = &spec.channel else { return true };
-        match self.tiers[place as usize].0.filter(|tier| channel.name.as_deref() == Some(tier)) {
+        match self.stretch(place).tier.filter(|tier| channel.name.as_deref() == Some(tier)) {
             Some(_) => true,
             None => self.record(place).channel.as_ref() == Some(&channel.canonical_name()),
         }
@@ -221,7 +284,13 @@ impl<'a> Catalog<'a> {
     }
 
     fn add_name(&mut self, text: String, is_extra: bool) -> NameId {
-        self.names.push(Name { text, is_extra, places: Vec::new(), versions: OnceCell::new() });
+        self.names.push(Name {
+            text,
+            is_extra,
+            places: Places::default(),
+            editions: Places::default(),
+            sorted: OnceCell::new(),
+        });
         (self.names.len() - 1) as NameId
     }
 
@@ -255,17 +324,18 @@ impl<'a> Catalog<'a> {
 
     /// What a record asks for; its extras ask for nothing before [`Self::look_at`].
     pub(super) fn demands(&self, place: Place) -> Demands<'_> {
-        let Span { start, middle, end, has_extras } = self.spans[place as usize];
+        let Entry { start, middle, end, has_extras, .. } = *self.entry(place);
+        let extras = if has_extras { self.of_extras.get(&place).map_or(&[][..], Vec::as_slice) } else { &[] };
         Demands {
-            needs: &self.demanded[start as usize..middle as usize],
-            bounds: &self.demanded[middle as usize..end as usize],
-            extras: self.of_extras.get(&place).filter(|_| has_extras).map_or(&[], Vec::as_slice),
+            needs: &self.asked.list[start as usize..middle as usize],
+            bounds: &self.asked.list[middle as usize..end as usize],
+            extras,
         }
     }
 
     /// Finds out what a record's extras ask for, if it has any.
     pub(super) fn look_at(&mut self, place: Place) {
-        if self.spans[place as usize].has_extras && !self.of_extras.contains_key(&place) {
+        if self.entry(place).has_extras && !self.of_extras.contains_key(&place) {
             self.look_at_extras(place);
         }
     }
@@ -305,9 +375,9 @@ impl<'a> Catalog<'a> {
         if self.slots[id as usize].meaning.get().is_none()
             && let Origin::Text(text) = self.slots[id as usize].origin
         {
-            let meaning = match parsed(text) {
-                Ok(spec) => self.meaning(spec),
-                Err(reason) => Err(reason),
+            let meaning = match plain(text) {
+                Some(plain) => Ok(self.plain_meaning(&plain)),
+                None => parsed(text).and_then(|spec| self.meaning(spec)),
             };
             // It was looked at a moment ago, and this is the only place that sets it.
             _ = self.slots[id as usize].meaning.set(meaning);
@@ -316,7 +386,7 @@ impl<'a> Catalog<'a> {
     }
 
     fn meaning(&mut self, spec: MatchSpec) -> Result<Ask, String> {
-        let (name, spec) = spec.into_nameless();
+        let (name, mut spec) = spec.into_nameless();
         let package = name.as_exact().ok_or("it has no exact name")?.as_normalized();
         let name = self.name(package);
         if spec.condition.as_ref().is_some_and(|condition| ways(condition) > MOST_WAYS) {
@@ -324,8 +394,17 @@ impl<'a> Catalog<'a> {
         }
         let condition = spec.condition.as_ref().map(|condition| self.condition(condition)).transpose()?;
         let extras = spec.extras.iter().flatten().map(|extra| self.ask_for_extra(package, extra)).collect();
-        let places = self.matching(name, spec);
+        let (version, rest) = (spec.version.take().filter(|wanted| *wanted != VersionSpec::Any), spec);
+        let rest = (rest != NamelessMatchSpec::default()).then(|| move |record: &RepoDataRecord| rest.matches(record));
+        let places = self.matching(name, version.as_ref(), rest);
         Ok(Ask { name, places, extras, condition })
+    }
+
+    fn plain_meaning(&mut self, plain: &Plain<'_>) -> Ask {
+        let name = self.name(plain.name);
+        let rest = plain.build.map(|build| move |record: &RepoDataRecord| record.package_record.build == build);
+        let places = self.matching(name, Some(&plain.version), rest);
+        Ask { name, places, extras: Vec::new(), condition: None }
     }
 
     /// That an extra of a package be there.
@@ -335,7 +414,7 @@ impl<'a> Catalog<'a> {
             return *known;
         }
         let name = self.add_name(text.clone(), true);
-        let ask = Ask { name, places: Vec::new(), extras: Vec::new(), condition: None };
+        let ask = Ask { name, places: Places::default(), extras: Vec::new(), condition: None };
         let id = self.add(Slot { origin: Origin::Extra, meaning: Ok(ask).into() });
         self.extras.insert(text, id);
         id
@@ -382,51 +461,103 @@ impl<'a> Catalog<'a> {
         Ok(self.add_condition(Condition::Binary(operator, one, other)))
     }
 
-    /// The records of a name that match.
-    fn matching(&self, name: NameId, mut spec: NamelessMatchSpec) -> Vec<Place> {
+    /// The records of a name that match: by their version, and in all the rest.
+    fn matching(
+        &self,
+        name: NameId,
+        version: Option<&VersionSpec>,
+        rest: Option<impl Fn(&RepoDataRecord) -> bool>,
+    ) -> Places {
         let name = &self.names[name as usize];
-        if name.places.is_empty() {
-            return Vec::new();
+        let mut places = Places::default();
+        let mut add = |edition| match &rest {
+            None => places.add(self.of_edition(edition)),
+            Some(rest) => {
+                let matching = self.of_edition(edition).filter(|place| rest(self.record(*place)));
+                matching.for_each(|place| places.add(place..place + 1));
+            }
+        };
+        let Some(test) = version.map(Test::new) else {
+            if rest.is_none() {
+                return name.places.clone();
+            }
+            name.editions.iter().for_each(add);
+            return places;
+        };
+        let sorted = self.sorted(name);
+        match test.between(sorted, &|edition| self.version(*edition)) {
+            Some(between) => {
+                let (Some(first), Some(last)) = (sorted.get(between.start), between.end.checked_sub(1)) else {
+                    return places;
+                };
+                let ranks = self.rank(*first)..=self.rank(sorted[last]);
+                name.editions.iter().filter(|edition| ranks.contains(&self.rank(*edition))).for_each(add);
+            }
+            None => {
+                name.editions.iter().filter(|edition| test.matches(self.version(*edition))).for_each(&mut add);
+            }
         }
-        let wanted = spec.version.take().filter(|wanted| *wanted != VersionSpec::Any);
-        let has_rest = spec != NamelessMatchSpec::default();
-        let versions = wanted.as_ref().map(|wanted| {
-            let (versions, test) = (self.versions(name), Test::new(wanted));
-            let fits: Vec<bool> = versions.distinct.iter().map(|version| test.matches(version)).collect();
-            (versions, fits)
-        });
-        let has_version =
-            |index: usize| versions.as_ref().is_none_or(|(versions, fits)| fits[versions.of[index] as usize]);
-        let matches =
-            |(index, place): (usize, &Place)| has_version(index) && (!has_rest || spec.matches(self.record(*place)));
-        name.places.iter().enumerate().filter(|entry| matches(*entry)).map(|(_, place)| *place).collect()
+        places
     }
 
-    fn versions<'n>(&self, name: &'n Name<'a>) -> &'n Versions<'a> {
-        name.versions.get_or_init(|| {
-            let mut last: Option<Cow<'_, str>> = None;
-            let (mut distinct, mut of) = (Vec::new(), Vec::with_capacity(name.places.len()));
-            for place in &name.places {
-                let version = &self.record(*place).package_record.version;
-                let text = version.as_str();
-                // The same version stands side by side, as file names do.
-                if last.as_ref() != Some(&text) {
-                    distinct.push(Numbered::new(version.version()));
-                    last = Some(text);
-                }
-                of.push((distinct.len() - 1) as u32);
+    fn version(&self, edition: u32) -> Numbered<'a> {
+        let Edition { start, numbers } = self.asked.editions[edition as usize];
+        Numbered { version: self.record(start).package_record.version.version(), numbers }
+    }
+
+    /// The records of an edition.
+    fn of_edition(&self, edition: u32) -> Range<Place> {
+        let end = self.asked.editions.get(edition as usize + 1).map_or(self.records.len() as u32, |next| next.start);
+        self.asked.editions[edition as usize].start..end
+    }
+
+    /// The rank of a record's version among those of its package: less is older, and versions that count as equal have the
+    /// same.
+    pub(super) fn version_rank(&self, place: Place) -> u32 {
+        self.rank(self.entry(place).edition)
+    }
+
+    fn rank(&self, edition: u32) -> u32 {
+        let rank = &self.ranks[edition as usize];
+        if rank.get() == UNRANKED {
+            let start = self.asked.editions[edition as usize].start;
+            self.sorted(&self.names[self.name_of(start) as usize]);
+        }
+        rank.get()
+    }
+
+    /// The editions of a name from the oldest to the newest.
+    fn sorted<'n>(&self, name: &'n Name) -> &'n [u32] {
+        name.sorted.get_or_init(|| {
+            let mut sorted: Vec<u32> = name.editions.iter().collect();
+            let compare = |one: u32, other: u32| self.version(one).cmp(&self.version(other));
+            sorted.sort_unstable_by(|one, other| compare(*one, *other));
+            let mut rank = 0;
+            for (place, edition) in sorted.iter().enumerate() {
+                rank += u32::from(place > 0 && compare(sorted[place - 1], *edition).is_lt());
+                self.ranks[*edition as usize].set(rank);
             }
-            Versions { distinct, of, ranks: OnceCell::new() }
+            sorted
         })
     }
 
-    /// The rank of a record's version among those of its package: less is older.
-    pub(super) fn version_rank(&self, place: Place) -> u32 {
-        let name = &self.names[self.name_of(place) as usize];
-        let versions = self.versions(name);
-        let ranks = versions.ranks.get_or_init(|| ranks(&versions.distinct));
-        let index = name.places.binary_search(&place).unwrap_or_default();
-        ranks[versions.of[index] as usize]
+    /// The highest rank among these records, and the first that has it.
+    pub(super) fn newest(&self, places: &Places, exists: &[bool]) -> Option<(u32, Place)> {
+        let mut newest: Option<(u32, Place)> = None;
+        for range in places.ranges() {
+            let mut next = range.start;
+            while next < range.end {
+                let edition = self.entry(next).edition;
+                let of_edition = next..self.of_edition(edition).end.min(range.end);
+                next = of_edition.end;
+                let rank = self.rank(edition);
+                if newest.is_none_or(|(known, _)| rank > known) {
+                    let first = of_edition.into_iter().find(|place| exists[*place as usize]);
+                    newest = first.map(|first| (rank, first)).or(newest);
+                }
+            }
+        }
+        newest
     }
 
     /// Whether a virtual package is what is asked for.
@@ -471,24 +602,37 @@ fn parsed(text: &str) -> Result<MatchSpec, String> {
     if !is_within_reason(text) {
         return Err("it is too long or too deeply nested".to_owned());
     }
-    if let Some(bounds) = bounds(text) {
-        return Ok(bounds);
-    }
     let options = ParseMatchSpecOptions::lenient().with_repodata_revision(RepodataRevision::V3);
     MatchSpec::from_str(text, options).map_err(|error| error.to_string())
 }
 
-/// What most dependencies are, a name and bounds for its version (`zlib >=1.2.11,<1.3.0a0`), read in less time.
-fn bounds(text: &str) -> Option<MatchSpec> {
-    let (name, bounds) = text.split_once(' ')?;
-    let is_plain = |text: &str, others: &[u8]| {
-        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || others.contains(&byte))
+/// What most dependencies are: a name with bounds for its version (`zlib >=1.2.11,<1.3.0a0`), or a name with a version
+/// and perhaps a build string (`libzlib 1.3.1 hb9d3cd8_2`).
+#[derive(Debug, PartialEq, Eq)]
+struct Plain<'t> {
+    name: &'t str,
+    version: VersionSpec,
+    build: Option<&'t str>,
+}
+
+/// Reads what is plain, in less time.
+fn plain(text: &str) -> Option<Plain<'_>> {
+    let is_of = |text: &str, others: &[u8], is_letter: fn(&u8) -> bool| {
+        let is_one = |byte: u8| is_letter(&byte) || byte.is_ascii_digit() || others.contains(&byte);
+        !text.is_empty() && text.bytes().all(is_one)
     };
-    if !is_plain(name, b"-_.") || !bounds.starts_with(['<', '>']) || !is_plain(bounds, b"<>=,._!") {
-        return None;
-    }
-    let version = VersionSpec::from_str(bounds, ParseStrictness::Lenient).ok()?;
-    Some(MatchSpec { version: Some(version), ..MatchSpec::from(name.parse::<PackageName>().ok()?) })
+    let (name, rest) = text.split_once(' ')?;
+    let (version, build) = rest.split_once(' ').map_or((rest, None), |(version, build)| (version, Some(build)));
+    let is_version = if version.starts_with(['<', '>']) {
+        build.is_none() && is_of(version, b"<>=,._!", u8::is_ascii_alphabetic)
+    } else {
+        let whole = version.strip_suffix(".*").unwrap_or(version);
+        version.starts_with(|first: char| first.is_ascii_digit()) && is_of(whole, b".", u8::is_ascii_lowercase)
+    };
+    let is_build = build.is_none_or(|build| is_of(build, b"._", u8::is_ascii_alphabetic));
+    let is_plain = is_version && is_build && is_of(name, b"-_.", u8::is_ascii_lowercase) && is_within_reason(text);
+    let version = is_plain.then(|| VersionSpec::from_str(version, ParseStrictness::Lenient))?.ok()?;
+    Some(Plain { name, version, build })
 }
 
 /// As conda has it: python 2 and 3 only.
@@ -497,26 +641,16 @@ pub(super) fn brings_pip(record: &RepoDataRecord) -> bool {
         && ["2.", "3."].iter().any(|major| record.package_record.version.as_str().starts_with(major))
 }
 
-/// How many of these versions are less than each.
-fn ranks(versions: &[Numbered<'_>]) -> Vec<u32> {
-    let mut order: Vec<usize> = (0..versions.len()).collect();
-    crate::sorting::sort_by(&mut order, |one, other| versions[*one].cmp(&versions[*other]));
-    let mut ranks = vec![0; versions.len()];
-    for pair in order.windows(2) {
-        ranks[pair[1]] = ranks[pair[0]] + u32::from(versions[pair[0]].cmp(&versions[pair[1]]).is_lt());
-    }
-    ranks
-}
-
 #[cfg(test)]
 mod tests {
+    use rattler_conda_types::PackageName;
+
     use super::*;
 
     #[test]
-    fn bounds_are_read_as_the_library_reads_them() {
+    fn what_is_plain_is_read_as_the_library_reads_it() {
         let texts = [
             "zlib >=1.2.11,<1.3.0a0",
-            "Python >=3.8",
             "a.b-c_d <2|>=3",
             "numpy >=1.21,!=1.22.*",
             "x >1!2",
@@ -531,16 +665,33 @@ mod tests {
             "x <>1",
             "_x >=1",
             ".x >=1",
+            "libzlib 1.3.1 hb9d3cd8_2",
+            "python 3.11.* 0_73_pypy",
+            "expat 2.7.4.*",
+            "libbrotlienc 1.0.9",
+            "x 1.2.x",
+            "x 1..2",
+            "x 1.*.*",
+            "x 1.2rc1 py27_0",
+            "x 2 2",
+            "x 1. a",
+            "x 1.2.3.",
+            "x 1a.b.c",
         ];
+        let mut count = 0;
         for text in texts {
-            let options = ParseMatchSpecOptions::lenient().with_repodata_revision(RepodataRevision::V3);
-            assert_eq!(parsed(text).ok(), MatchSpec::from_str(text, options).ok(), "{text}");
+            let Some(Plain { name, version, build }) = plain(text) else { continue };
+            let build = build.map(|build| build.parse().unwrap());
+            let read =
+                MatchSpec { version: Some(version), build, ..MatchSpec::from(name.parse::<PackageName>().unwrap()) };
+            assert_eq!(Ok(read), parsed(text), "{text}");
+            count += 1;
         }
-        assert!(bounds(texts[0]).is_some() && bounds(texts[1]).is_some());
-        for text in
-            ["zlib", "zlib 1.2.*", "zlib >=1 py_0", "zlib >=1[build=x]", "a::b >=1", "zlib >=1; if x", "zlib >=>1"]
-        {
-            assert_eq!(bounds(text), None, "{text}");
+        assert!(count > 10, "{count} of them");
+        let others =
+            ["zlib", "Zlib >=1", "zlib 1.2.*  a", "zlib >=1 py_0", "zlib >=1[build=x]", "a::b >=1", "zlib >=1; if x"];
+        for text in others.into_iter().chain(["zlib >=>1", "zlib =1.2", "zlib 1.2*", "zlib 1.2 py*", "zlib * *"]) {
+            assert_eq!(plain(text), None, "{text}");
         }
     }
 }

@@ -61,10 +61,10 @@ impl<'c, 'a> Order<'c, 'a> {
     }
 
     fn key(&self, place: Place) -> Key {
-        let record = &self.catalog.record(place).package_record;
+        let entry = self.catalog.entry(place);
         let channel = if self.priority == ChannelPriority::Flexible { self.catalog.channel_rank(place) } else { 0 };
         let version = self.catalog.version_rank(place);
-        (!record.track_features.is_empty(), channel, Reverse(version), Reverse(record.build_number))
+        (entry.has_features, channel, Reverse(version), Reverse(entry.build_number))
     }
 
     /// Sorts records that have the same key by what they depend on, and by age.
@@ -127,16 +127,8 @@ impl<'c, 'a> Order<'c, 'a> {
         if let Some(known) = self.best.borrow().get(&id) {
             return *known;
         }
-        let mut best: Option<Best> = None;
-        for place in self.catalog.ask(id).map_or(&[][..], |ask| &ask.places) {
-            if !self.exists[*place as usize] {
-                continue;
-            }
-            let rank = Reverse(self.catalog.version_rank(*place));
-            if best.is_none_or(|(_, known)| rank < known) {
-                best = Some((!self.catalog.record(*place).package_record.track_features.is_empty(), rank));
-            }
-        }
+        let newest = self.catalog.ask(id).and_then(|ask| self.catalog.newest(&ask.places, self.exists));
+        let mut best = newest.map(|(rank, first)| (self.catalog.entry(first).has_features, Reverse(rank)));
         if best.is_none() && self.virtual_packages.iter().any(|package| self.is_meant(id, package)) {
             best = Some((false, Reverse(0)));
         }

@@ -91,7 +91,7 @@ fn exclusions(catalog: &Catalog<'_>, exists: &[bool], request: &Request<'_>) -> 
         };
         let specs: Vec<&MatchSpec> = request.specs.iter().filter(is_of_name).collect();
         let mut first = None;
-        for place in name.places.iter().copied().filter(|place| exists[*place as usize]) {
+        for place in name.places.iter().filter(|place| exists[*place as usize]) {
             let record = catalog.record(place);
             if let Some(spec) = specs.iter().find(|spec| !catalog.is_in_channel(place, spec)) {
                 let channel = spec.channel.as_ref();
@@ -157,7 +157,7 @@ impl<'c, 'a> Provider<'c, 'a> {
             let mut own =
                 Candidates { hint_dependencies_available: HintDependenciesAvailable::All, ..Candidates::default() };
             let virtuals = virtual_packages.iter().positions(|package| package.name.as_normalized() == name.text);
-            let records = name.places.iter().copied().filter(|place| kept[*place as usize]);
+            let records = name.places.iter().filter(|place| kept[*place as usize]);
             let of_name = virtuals
                 .map(Solvable::Virtual)
                 .chain(records.map(Solvable::Record))
@@ -307,9 +307,9 @@ impl DependencyProvider for Provider<'_, '_> {
         version_set: VersionSetId,
         inverse: bool,
     ) -> Vec<SolvableId> {
-        let places = self.catalog.ask(version_set.0).map_or(&[][..], |ask| &ask.places);
+        let places = self.catalog.ask(version_set.0).map(|ask| &ask.places);
         let matches = |id: &SolvableId| match self.solvable(*id) {
-            Solvable::Record(place) => places.binary_search(&place).is_ok(),
+            Solvable::Record(place) => places.is_some_and(|places| places.contains(place)),
             Solvable::Virtual(index) => self.catalog.means(version_set.0, &self.virtual_packages[index]),
             Solvable::Extra(_) => true,
         };

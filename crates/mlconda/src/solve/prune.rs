@@ -1,11 +1,11 @@
 //! What no solution can have is not shown to the solver, which spends its time on making clauses of every record that a
-//! dependency may mean. Of fifty thousand, some seven thousand remain.
+//! dependency may mean. Of fifty thousand, some three thousand remain.
 //!
 //! A record goes,
 //!
 //! 1. if it does not match what the environment asks of its name, or an earlier channel hides it;
-//! 2. if nothing is left of one of its dependencies, or of a required package under its `constrains`: again, until
-//!    nothing more goes, or a hundred times;
+//! 2. if nothing is left of one of its dependencies, or of a needed package under its `constrains`; or if none of those
+//!    allows it that need its package in every solution ([`needed`]): again, until nothing more goes, or a hundred times;
 //! 3. if nothing that is left asks for it;
 //! 4. if there is a better one, of the same channel, that needs nothing else and is wanted wherever this one is: a
 //!    solution with this one has a twin with the better one, which the solver tries first.
@@ -13,8 +13,11 @@
 //! Virtual packages take nothing away, for the system may be raised yet. Where there is no solution, the reasons are those
 //! of all records ([`super::question`]).
 
+mod needed;
 #[cfg(test)]
 mod tests;
+
+use std::{cmp::Reverse, hash::BuildHasher};
 
 use foldhash::{HashMap, HashMapExt};
 use rattler_conda_types::{MatchSpec, RepoDataRecord};
@@ -24,6 +27,7 @@ use super::{
     catalog::{AskId, Catalog, NameId, Place},
     question::Request,
 };
+use needed::Needed;
 
 /// Which of the records exist for a question.
 pub(super) fn existing(catalog: &Catalog<'_>, request: &Request<'_>) -> Vec<bool> {
@@ -52,8 +56,11 @@ pub(super) fn prune(catalog: &mut Catalog<'_>, exists: &[bool], request: &Reques
     field.grow().ok()?;
     // A chain of packages of which the last is missing may take as many rounds as it has links. The solver sees what is
     // left of it.
+    let mut open: Vec<Place> = (0..).zip(&field.possible).filter(|(_, is)| **is).map(|(place, _)| place).collect();
+    let mut needed = Needed::new(&field.required, field.catalog.names.len());
     for _ in 0..ROUNDS {
-        if !field.wither() {
+        let has_withered = field.wither(&mut open, &needed);
+        if !field.tighten(&mut needed) && !has_withered {
             break;
         }
     }
@@ -91,8 +98,8 @@ impl<'c, 'a> Field<'c, 'a> {
             }
             let ask = catalog.spec(spec);
             let name = catalog.ask(ask)?.name;
-            for place in &catalog.names[name as usize].places {
-                possible[*place as usize] &= catalog.is_in_channel(*place, spec);
+            for place in catalog.names[name as usize].places.iter() {
+                possible[place as usize] &= catalog.is_in_channel(place, spec);
             }
             asks.push((ask, name, spec));
         }
@@ -134,7 +141,7 @@ impl<'c, 'a> Field<'c, 'a> {
 
     /// All records of what the environment asks for.
     fn roots(&self) -> Vec<Place> {
-        self.required.iter().flat_map(|name| &self.catalog.names[*name as usize].places).copied().collect()
+        self.required.iter().flat_map(|name| self.catalog.names[*name as usize].places.iter()).collect()
     }
 
     fn needs(&self, place: Place) -> &[AskId] {
@@ -146,8 +153,8 @@ impl<'c, 'a> Field<'c, 'a> {
     }
 
     /// The records that are asked for.
-    fn meant(&self, id: AskId) -> &[Place] {
-        self.catalog.ask(id).map_or(&[], |ask| &ask.places)
+    fn meant(&self, id: AskId) -> impl Iterator<Item = Place> + '_ {
+        self.catalog.ask(id).into_iter().flat_map(|ask| ask.places.iter())
     }
 
     /// Finds out what a record depends on, and what it wants of required packages.
@@ -197,28 +204,27 @@ impl<'c, 'a> Field<'c, 'a> {
     }
 
     fn is_left(&self, id: AskId) -> bool {
-        self.meant(id).iter().any(|place| self.possible[*place as usize])
+        self.meant(id).any(|place| self.possible[place as usize])
     }
 
-    /// Takes away what lacks a dependency, or rules a required package out; whether there was any.
-    fn wither(&mut self) -> bool {
+    /// Takes away what lacks a dependency, or rules a needed package out, of those that are open; whether there was any.
+    fn wither(&mut self, open: &mut Vec<Place>, needed: &Needed) -> bool {
         // Found out once for each round, and for what is wanted only.
         let mut left: Vec<Option<bool>> = vec![None; self.catalog.asks()];
-        let mut has_changed = false;
-        for place in 0..self.possible.len() {
-            if self.possible[place] && self.is_out(place as Place, &mut left) {
-                self.possible[place] = false;
-                has_changed = true;
-            }
-        }
-        has_changed
+        let before = open.len();
+        open.retain(|place| {
+            let is_out = !self.possible[*place as usize] || self.is_out(*place, needed, &mut left);
+            self.possible[*place as usize] &= !is_out;
+            !is_out
+        });
+        open.len() < before
     }
 
-    fn is_out(&self, place: Place, left: &mut [Option<bool>]) -> bool {
+    fn is_out(&self, place: Place, needed: &Needed, left: &mut [Option<bool>]) -> bool {
         let mut is_left = |id: AskId| *left[id as usize].get_or_insert_with(|| self.is_left(id));
-        let is_required = |id: AskId| self.catalog.ask(id).is_some_and(|ask| self.required.contains(&ask.name));
+        let is_needed = |id: AskId| self.catalog.ask(id).is_some_and(|ask| needed.has(ask.name));
         self.needs(place).iter().any(|id| !is_left(*id) && !self.is_of_the_system(*id))
-            || self.bounds(place).iter().any(|id| is_required(*id) && !is_left(*id))
+            || self.bounds(place).iter().any(|id| is_needed(*id) && !is_left(*id))
     }
 
     /// What is still wanted by something that is possible.
@@ -242,33 +248,43 @@ impl<'c, 'a> Field<'c, 'a> {
     /// Takes away what is no better than another in any respect.
     fn yield_to_better(&self, kept: &mut [bool], same: &[AskId]) {
         let wanted = self.wanted(kept, same);
+        let hasher = foldhash::fast::FixedState::default();
+        let mut lists: Vec<AskId> = Vec::new();
+        let mut twins: Vec<Twin> = Vec::new();
         for name in &self.catalog.names {
-            let places = name.places.iter().copied().filter(|place| kept[*place as usize]);
-            let rank = |place: Place| {
-                (self.catalog.version_rank(place), self.catalog.record(place).package_record.build_number)
-            };
-            let mut ranked: Vec<_> = places.map(|place| (std::cmp::Reverse(rank(place)), place)).collect();
-            if ranked.len() < 2 {
-                continue;
+            lists.clear();
+            twins.clear();
+            for place in name.places.iter().filter(|place| kept[*place as usize]) {
+                let start = lists.len();
+                map(self.needs(place), same, &mut lists);
+                let middle = lists.len();
+                map(self.bounds(place), same, &mut lists);
+                let entry = self.catalog.entry(place);
+                let kind = (self.catalog.channel_rank(place), entry.has_features);
+                let hash = hasher.hash_one((kind, middle - start, &lists[start..]));
+                let rank = Reverse((self.catalog.version_rank(place), entry.build_number));
+                twins.push(Twin { hash, kind, rank, place, start, middle, end: lists.len() });
             }
-            ranked.sort_unstable();
-            let mut better: HashMap<_, Vec<_>> = HashMap::new();
-            for (rank, place) in ranked {
-                let record = self.catalog.record(place);
-                let kind = (
-                    record.channel.as_deref(),
-                    record.package_record.track_features.is_empty(),
-                    mapped(self.needs(place), same),
-                    mapped(self.bounds(place), same),
-                );
-                let wanted = wanted.of(place);
-                let better = better.entry(kind).or_default();
-                let yields = |(other, wanted_too): &(_, &[AskId])| *other < rank && includes(wanted_too, wanted);
-                if better.iter().any(yields) && !self.favored.contains(&place) {
-                    kept[place as usize] = false;
-                } else {
-                    better.push((rank, wanted));
-                }
+            twins.sort_unstable_by_key(|twin| (twin.hash, twin.rank, twin.place));
+            for alike in twins.chunk_by(|one, other| one.hash == other.hash) {
+                self.yield_among(alike, &lists, &wanted, kept);
+            }
+        }
+    }
+
+    /// The same, among those that need the same; the better ones come first.
+    fn yield_among(&self, alike: &[Twin], lists: &[AskId], wanted: &Wanted, kept: &mut [bool]) {
+        // What was found to be better than others.
+        let mut better: Vec<&Twin> = Vec::new();
+        for twin in alike {
+            let own = wanted.of(twin.place);
+            let yields = |other: &&Twin| {
+                other.rank < twin.rank && other.is_like(twin, lists) && includes(wanted.of(other.place), own)
+            };
+            if better.iter().any(yields) && !self.favored.contains(&twin.place) {
+                kept[twin.place as usize] = false;
+            } else {
+                better.push(twin);
             }
         }
     }
@@ -278,7 +294,7 @@ impl<'c, 'a> Field<'c, 'a> {
         let mut same: Vec<AskId> = (0..self.catalog.asks() as AskId).collect();
         let mut known: HashMap<Vec<Place>, AskId> = HashMap::new();
         for id in self.asked(kept) {
-            let left: Vec<Place> = self.meant(id).iter().copied().filter(|place| kept[*place as usize]).collect();
+            let left: Vec<Place> = self.meant(id).filter(|place| kept[*place as usize]).collect();
             // Nothing is left of what a bound excludes, and of what the system has.
             if !left.is_empty() && !self.is_of_the_system(id) {
                 same[id as usize] = *known.entry(left).or_insert(id);
@@ -301,7 +317,7 @@ impl<'c, 'a> Field<'c, 'a> {
     fn wanted(&self, kept: &[bool], same: &[AskId]) -> Wanted {
         let mut starts = vec![0; kept.len() + 1];
         let asked = || self.asked(kept).filter(|id| same[*id as usize] == *id);
-        let kept_of = |id: AskId| self.meant(id).iter().map(|place| *place as usize).filter(|place| kept[*place]);
+        let kept_of = |id: AskId| self.meant(id).map(|place| place as usize).filter(|place| kept[*place]);
         asked().flat_map(kept_of).for_each(|place| starts[place + 1] += 1);
         for place in 0..kept.len() {
             starts[place + 1] += starts[place];
@@ -332,7 +348,7 @@ impl Wanted {
 /// Takes away what an earlier channel hides.
 fn hide(catalog: &Catalog<'_>, possible: &mut [bool]) {
     for name in &catalog.names {
-        let mut places = name.places.iter().copied();
+        let mut places = name.places.iter();
         let first = places.by_ref().find(|place| possible[*place as usize]).map(|place| catalog.channel_rank(place));
         for place in places {
             possible[place as usize] &= Some(catalog.channel_rank(place)) == first;
@@ -342,20 +358,52 @@ fn hide(catalog: &Catalog<'_>, possible: &mut [bool]) {
 
 /// Takes away what does not match what the environment asks for.
 fn retain(catalog: &Catalog<'_>, name: NameId, ask: AskId, spec: &MatchSpec, possible: &mut [bool]) {
-    let mut matching = catalog.ask(ask).map_or(&[][..], |ask| &ask.places).iter().peekable();
-    for place in &catalog.names[name as usize].places {
-        let record = &catalog.record(*place).package_record;
-        let is_in_subdir = spec.subdir.as_ref().is_none_or(|subdir| *subdir == record.subdir);
-        possible[*place as usize] &= matching.next_if_eq(&place).is_some() && is_in_subdir;
+    let Some(matching) = catalog.ask(ask).map(|ask| &ask.places) else { return };
+    for place in catalog.names[name as usize].places.iter() {
+        let is_in_subdir =
+            || spec.subdir.as_ref().is_none_or(|subdir| *subdir == catalog.record(place).package_record.subdir);
+        possible[place as usize] &= matching.contains(place) && is_in_subdir();
     }
 }
 
-/// What these are the same as, sorted.
-fn mapped(ids: &[AskId], same: &[AskId]) -> Vec<AskId> {
-    let mut ids: Vec<AskId> = ids.iter().map(|id| same[*id as usize]).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    ids
+/// A record that is compared with others of its name.
+struct Twin {
+    /// Of all that twins have in common.
+    hash: u64,
+    /// Its channel's rank, and whether it has track features.
+    kind: (u32, bool),
+    /// Version and build number.
+    rank: Reverse<(u32, u64)>,
+    place: Place,
+    /// Where in a list that begins which it needs,
+    start: usize,
+    /// and there its bounds,
+    middle: usize,
+    /// and where these end.
+    end: usize,
+}
+
+impl Twin {
+    fn is_like(&self, other: &Self, lists: &[AskId]) -> bool {
+        self.kind == other.kind
+            && lists[self.start..self.middle] == lists[other.start..other.middle]
+            && lists[self.middle..self.end] == lists[other.middle..other.end]
+    }
+}
+
+/// Adds what these are the same as, sorted.
+fn map(ids: &[AskId], same: &[AskId], lists: &mut Vec<AskId>) {
+    let start = lists.len();
+    lists.extend(ids.iter().map(|id| same[*id as usize]));
+    lists[start..].sort_unstable();
+    let mut end = start;
+    for index in start..lists.len() {
+        if index == start || lists[index] != lists[end - 1] {
+            lists[end] = lists[index];
+            end += 1;
+        }
+    }
+    lists.truncate(end);
 }
 
 /// Whether all of the second are among the first; both are sorted.

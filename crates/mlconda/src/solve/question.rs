@@ -15,7 +15,7 @@ use super::{
 use crate::{
     environment::Environment,
     host::{Host, Override},
-    repodata::{Asked, Repodata, Span, TextId, Texts, is_of_a_run},
+    repodata::{Asked, Repodata, Rows, Texts, is_of_a_run},
 };
 
 /// conda's own channels are one channel, `defaults`, to it: none of them goes before another.
@@ -80,9 +80,7 @@ pub(super) struct Run<'a> {
     pub(super) records: Vec<&'a RepoDataRecord>,
     /// As that of its [`Bucket`].
     pub(super) tier: Option<&'static str>,
-    /// Where in the list that stands which each asks for, one after the other.
-    pub(super) spans: &'a [Span],
-    pub(super) list: &'a [TextId],
+    pub(super) rows: Rows<'a>,
 }
 
 /// What of an older solution is to stay.
@@ -167,10 +165,10 @@ impl<'a> Question<'a> {
     fn put(&self, request: &Request<'_>) -> Result<Vec<RepoDataRecord>, Refusal> {
         let mut catalog = self.catalog.borrow_mut();
         let catalog = catalog.get_or_insert_with(|| {
-            let runs = self.repodata.runs().map(|(place, records, spans, list)| {
+            let runs = self.repodata.runs().map(|(place, records, rows)| {
                 let records: Vec<&RepoDataRecord> = records.iter().map(AsRef::as_ref).collect();
                 let tier = records.first().and_then(|record| tier(self.repodata, place, record));
-                Run { records, tier, spans, list }
+                Run { records, tier, rows }
             });
             Catalog::new(runs, self.repodata.texts.all(), self.options.pip)
         });
@@ -187,12 +185,12 @@ impl<'a> Question<'a> {
     ) -> Result<Vec<RepoDataRecord>, Refusal> {
         let mut texts = Texts::default();
         let asked: Vec<Asked> = buckets.iter().map(|bucket| texts.asked(bucket.records.iter().copied())).collect();
-        let runs = buckets.iter().zip(&asked).flat_map(|(Bucket { records, tier }, Asked { spans, list })| {
+        let runs = buckets.iter().zip(&asked).flat_map(|(Bucket { records, tier }, asked)| {
             let runs = records.chunk_by(|one, other| is_of_a_run(one, other));
             let mut start = 0;
             runs.map(move |records| {
                 start += records.len();
-                Run { records: records.to_vec(), tier: *tier, spans: &spans[start - records.len()..start], list }
+                Run { records: records.to_vec(), tier: *tier, rows: asked.rows(start - records.len(), start) }
             })
         });
         let request = Request { specs, host, options: self.options, kept, scope: Scope::Possible };

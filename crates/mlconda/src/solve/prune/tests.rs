@@ -17,11 +17,10 @@ use crate::{
 /// The file names of what remains, without extensions, sorted.
 fn left(dependencies: &str, channel_priority: ChannelPriority, subdirs: Vec<Vec<RepoDataRecord>>) -> String {
     let repodata = Repodata::new(subdirs);
-    let runs = repodata.runs().map(|(_, records, spans, list)| Run {
+    let runs = repodata.runs().map(|(_, records, rows)| Run {
         records: records.iter().map(AsRef::as_ref).collect(),
         tier: None,
-        spans,
-        list,
+        rows,
     });
     let mut catalog = Catalog::new(runs, repodata.texts.all(), Pip::NotAdded);
     let (specs, host) = (environment(dependencies).specs(), linux());
@@ -81,6 +80,37 @@ fn what_rules_a_required_package_out_goes_and_what_rules_out_another_stays() {
 }
 
 #[test]
+fn what_every_solution_has_leaves_only_what_goes_with_it() {
+    let records = || {
+        vec![
+            constraining(record(FIRST, "tool-1-0", &["lib 2.*", "__glibc >=2"]), "side <2"),
+            constraining(record(FIRST, "tool-2-0", &["lib 3.*", "more"]), "side 3.*"),
+            record(FIRST, "lib-1-0", &[]),
+            record(FIRST, "lib-2-0", &["base <3"]),
+            record(FIRST, "lib-3-0", &["base <2"]),
+            record(FIRST, "lib-4-0", &[]),
+            record(FIRST, "base-1-0", &[]),
+            record(FIRST, "base-2-0", &[]),
+            record(FIRST, "base-3-0", &[]),
+            record(FIRST, "more-1-0", &[]),
+            record(FIRST, "other-1-0", &["lib 4.*"]),
+            record(FIRST, "other-2-0", &["base >=2"]),
+            record(FIRST, "other-3-0", &["base >=3"]),
+            record(FIRST, "other-4-0", &["side"]),
+            record(FIRST, "side-1-0", &[]),
+            record(FIRST, "side-2-0", &[]),
+            record(FIRST, "side-3-0", &[]),
+        ]
+    };
+    // Each tool needs a lib, and each lib that goes with a tool a base. Side is needed by none, but what there is of it
+    // has to go with a tool; and more is needed by one of the tools only.
+    assert_eq!(
+        left_of("- tool\n- other", records()),
+        "base-1-0 base-2-0 lib-2-0 lib-3-0 more-1-0 other-2-0 other-4-0 side-1-0 side-3-0 tool-1-0 tool-2-0"
+    );
+}
+
+#[test]
 fn the_better_twin_remains_unless_the_other_is_wanted_for_itself() {
     let records = || {
         vec![
@@ -91,11 +121,14 @@ fn the_better_twin_remains_unless_the_other_is_wanted_for_itself() {
             record(FIRST, "base-2-0", &[]),
             record(FIRST, "tool-1-0", &["lib"]),
             constraining(record(FIRST, "old-1-0", &[]), "lib <2"),
+            record(FIRST, "side-1-0", &[]),
+            record(FIRST, "side-2-0", &["old"]),
         ]
     };
     assert_eq!(left_of("- tool", records()), "base-1-0 base-2-0 lib-2-0 lib-3-0 tool-1-0");
     // For `lib <2`, as a bound, means only the first.
-    assert_eq!(left_of("- tool\n- old", records()), "base-1-0 base-2-0 lib-1-0 lib-2-0 lib-3-0 old-1-0 tool-1-0");
+    let with_side = "base-1-0 base-2-0 lib-1-0 lib-2-0 lib-3-0 old-1-0 side-1-0 side-2-0 tool-1-0";
+    assert_eq!(left_of("- tool\n- side", records()), with_side);
     // Without base 1, to ask for base or for 2 of it is the same.
     assert_eq!(left_of("- tool\n- base=2", records()), "base-2-0 lib-3-0 tool-1-0");
 }

@@ -3,7 +3,7 @@
 //! they with `2.0a0`, which most upper bounds look like: it is next below `2.0`. For all others, and wherever numbers do
 //! not decide, the library's own comparison is asked.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, ops::Range};
 
 use rattler_conda_types::{
     Version, VersionSpec,
@@ -15,16 +15,21 @@ const COUNT: usize = 6;
 
 /// A version of a few numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Numbers {
+pub(crate) struct Numbers {
     /// The numbers; those that are not there are 0, as they are for conda.
     key: [u32; COUNT],
     /// How many there are.
-    count: usize,
+    count: u8,
     /// Whether letters follow, which put it before what has no letters and the same numbers.
     is_below: bool,
 }
 
 impl Numbers {
+    /// Those of a version without letters.
+    pub(crate) fn plain(version: &Version) -> Option<Self> {
+        Self::of(version).filter(|numbers| !numbers.is_below)
+    }
+
     fn of(version: &Version) -> Option<Self> {
         if version.has_epoch() || version.has_local() {
             return None;
@@ -33,7 +38,7 @@ impl Numbers {
         for segment in version.segments() {
             let mut components = segment.components();
             let number = components.next()?.as_number().and_then(|number| u32::try_from(number).ok())?;
-            *key.get_mut(count)? = number;
+            *key.get_mut(usize::from(count))? = number;
             count += 1;
             match components.next() {
                 None => {}
@@ -55,23 +60,22 @@ impl Numbers {
     /// Whether a version without letters begins as this one, which has none either, if the numbers tell.
     fn begins(self, plain: Self) -> Option<bool> {
         let is_known = !self.is_below && self.count <= plain.count;
-        is_known.then(|| self.key[..self.count] == plain.key[..self.count])
+        let count = usize::from(self.count);
+        is_known.then(|| self.key[..count] == plain.key[..count])
     }
 }
 
 /// A version, and its numbers if it is no more than these.
-pub(super) struct Numbered<'a> {
-    pub(super) version: &'a Version,
-    numbers: Option<Numbers>,
+#[derive(Clone, Copy)]
+pub(crate) struct Numbered<'a> {
+    pub(crate) version: &'a Version,
+    /// [`Numbers::plain`]
+    pub(crate) numbers: Option<Numbers>,
 }
 
-impl<'a> Numbered<'a> {
-    pub(super) fn new(version: &'a Version) -> Self {
-        Self { version, numbers: Numbers::of(version).filter(|numbers| !numbers.is_below) }
-    }
-
+impl Numbered<'_> {
     /// As conda orders versions: `1.0` and `1.0.0` are equal.
-    pub(super) fn cmp(&self, other: &Self) -> Ordering {
+    pub(crate) fn cmp(&self, other: &Self) -> Ordering {
         match (self.numbers, other.numbers) {
             (Some(one), Some(other)) => one.key.cmp(&other.key),
             _ => self.version.cmp(other.version),
@@ -80,7 +84,7 @@ impl<'a> Numbered<'a> {
 }
 
 /// A version spec, its numbers read once.
-pub(super) struct Test<'s>(Form<'s>);
+pub(crate) struct Test<'s>(Form<'s>);
 
 enum Form<'s> {
     Range(RangeOperator, Numbers, &'s VersionSpec),
@@ -92,16 +96,41 @@ enum Form<'s> {
 }
 
 impl<'s> Test<'s> {
-    pub(super) fn new(spec: &'s VersionSpec) -> Self {
+    pub(crate) fn new(spec: &'s VersionSpec) -> Self {
         Self(Form::new(spec))
     }
 
-    pub(super) fn matches(&self, version: &Numbered<'_>) -> bool {
+    pub(crate) fn matches(&self, version: Numbered<'_>) -> bool {
         self.0.matches(version)
+    }
+
+    /// Which of some things match that are in the order of their versions: those between two bounds. `None` if it need not be
+    /// all that stand between two of them, or if it does not look so.
+    pub(crate) fn between<'v, T>(&self, sorted: &[T], version: &impl Fn(&T) -> Numbered<'v>) -> Option<Range<usize>> {
+        self.0.between(sorted, version)
     }
 }
 
 impl<'s> Form<'s> {
+    fn between<'v, T>(&self, sorted: &[T], version: &impl Fn(&T) -> Numbered<'v>) -> Option<Range<usize>> {
+        let operator = match self {
+            Self::Group(LogicalOperator::And, group) => {
+                let both = |one: Range<usize>, other: Range<usize>| one.start.max(other.start)..one.end.min(other.end);
+                let of_all = |all, form: &Self| Some(both(all, form.between(sorted, version)?));
+                return group.iter().try_fold(0..sorted.len(), of_all);
+            }
+            Self::Range(operator, ..) | Self::Other(VersionSpec::Range(operator, _)) => operator,
+            _ => return None,
+        };
+        let matches = |item: &T| self.matches(version(item));
+        Some(match operator {
+            RangeOperator::Greater | RangeOperator::GreaterEquals => {
+                sorted.partition_point(|item| !matches(item))..sorted.len()
+            }
+            RangeOperator::Less | RangeOperator::LessEquals => 0..sorted.partition_point(matches),
+        })
+    }
+
     fn new(spec: &'s VersionSpec) -> Self {
         let numbers = |version: &Version| Numbers::of(version);
         let test = match spec {
@@ -116,7 +145,7 @@ impl<'s> Form<'s> {
         test.unwrap_or(Self::Other(spec))
     }
 
-    fn matches(&self, version: &Numbered<'_>) -> bool {
+    fn matches(&self, version: Numbered<'_>) -> bool {
         let (by_numbers, spec) = match self {
             Self::Group(LogicalOperator::And, group) => return group.iter().all(|test| test.matches(version)),
             Self::Group(LogicalOperator::Or, group) => return group.iter().any(|test| test.matches(version)),
@@ -200,14 +229,20 @@ mod tests {
         "3.11.5",
     ];
 
+    fn numbered(version: &Version) -> Numbered<'_> {
+        Numbered { version, numbers: Numbers::plain(version) }
+    }
+
     #[test]
     fn numbers_tell_what_the_library_tells() {
         let versions: Vec<Version> = VERSIONS.iter().map(|text| text.parse().unwrap()).collect();
         for (one, other) in iproduct!(&versions, &versions) {
-            assert_eq!(Numbered::new(one).cmp(&Numbered::new(other)), one.cmp(other), "{one} and {other}");
+            assert_eq!(numbered(one).cmp(&numbered(other)), one.cmp(other), "{one} and {other}");
         }
         let operators = ["==", "!=", ">", ">=", "<", "<=", "=", "!=={}.*", "~="];
-        let mut decided = 0;
+        let mut sorted: Vec<Numbered<'_>> = versions.iter().map(numbered).collect();
+        sorted.sort_by(Numbered::cmp);
+        let (mut decided, mut between) = (0, 0);
         for (operator, limit) in iproduct!(operators, VERSIONS) {
             let text = match operator {
                 "!=={}.*" => format!("!={limit}.*"),
@@ -215,16 +250,26 @@ mod tests {
                 _ => format!("{operator}{limit}"),
             };
             let Ok(spec) = VersionSpec::from_str(&text, ParseStrictness::Lenient) else { continue };
-            let both = VersionSpec::Group(LogicalOperator::And, vec![spec.clone(), VersionSpec::Any]);
+            let both = VersionSpec::Group(
+                LogicalOperator::And,
+                vec![spec.clone(), VersionSpec::Range(RangeOperator::Less, limit.parse().unwrap())],
+            );
             let either = VersionSpec::Group(LogicalOperator::Or, vec![spec.clone(), VersionSpec::None]);
+            for spec in [&spec, &both, &either] {
+                let Some(range) = Test::new(spec).between(&sorted, &|version| *version) else { continue };
+                let matches = |index: &usize| spec.matches(sorted[*index].version);
+                assert!((0..sorted.len()).filter(matches).eq(range), "{spec}");
+                between += 1;
+            }
             for version in &versions {
                 for spec in [&spec, &both, &either] {
-                    let told = Test::new(spec).matches(&Numbered::new(version));
+                    let told = Test::new(spec).matches(numbered(version));
                     assert_eq!(told, spec.matches(version), "{version} and {spec}");
                 }
                 decided += usize::from(!matches!(Form::new(&spec), Form::Other(_)));
             }
         }
         assert!(decided > 5000, "{decided} of these can be told by numbers");
+        assert!(between > 100, "{between} of these are between bounds");
     }
 }
