@@ -162,19 +162,21 @@ fn packed_by(program: &str, content: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The records of each list, each with what it asks for and whether a run ends with it.
+/// The records of each list, with what the tables say of them, and where a run ends.
 fn lists(repodata: &Repodata) -> Vec<Vec<String>> {
     let mut lists = vec![Vec::new(); repodata.subdirs.len()];
-    for (place, records, spans, list) in repodata.runs() {
+    for (place, records, Rows { entries, list, editions }) in repodata.runs() {
         let texts = |from: u32, to: u32| {
-            let ids = &list[from as usize..to as usize];
+            let ids = &list[(from - entries[0].start) as usize..(to - entries[0].start) as usize];
             ids.iter().map(|id| repodata.texts.all()[*id as usize].as_ref()).collect::<Vec<_>>().join(", ")
         };
-        for (record, span) in records.iter().zip(spans) {
-            let file = record.identifier.to_file_name();
-            lists[place].push(format!("{file}: {}; {}", texts(span.start, span.middle), texts(span.middle, span.end)));
+        for (record, entry) in records.iter().zip(entries) {
+            let (needs, bounds) = (texts(entry.start, entry.middle), texts(entry.middle, entry.end));
+            let edition = entry.edition - entries[0].edition;
+            lists[place].push(format!("{} {edition}: {needs}; {bounds}", record.identifier.to_file_name()));
         }
-        lists[place].push("end".to_owned());
+        let starts = editions.iter().map(|edition| edition.start - editions[0].start);
+        lists[place].push(format!("a run of editions from {:?}", starts.collect::<Vec<_>>()));
     }
     lists
 }

@@ -178,14 +178,9 @@ impl Found {
 
     /// Adds the records of a name that stand here in what was found elsewhere.
     fn add(&mut self, found: &Self, run: Range<usize>) {
-        self.records.extend_from_slice(&found.records[run.clone()]);
+        self.asked.extend(found.asked.rows(run.start, run.end));
+        self.records.extend_from_slice(&found.records[run]);
         self.ends.push(self.records.len());
-        let spans = &found.asked.spans[run];
-        if let (Some(first), Some(last)) = (spans.first(), spans.last()) {
-            let by = (self.asked.list.len() as u32).wrapping_sub(first.start);
-            self.asked.list.extend(&found.asked.list[first.start as usize..last.end as usize]);
-            self.asked.spans.extend(spans.iter().map(|span| span.moved(by)));
-        }
     }
 }
 
