@@ -144,20 +144,19 @@ pub fn explain(
     let mut search =
         Search { records: &records, question: &question, host, pinned, specs: &specs, left, known: HashMap::new() };
     let mut open: Vec<usize> = (0..specs.len()).collect();
-    let mut refused = if Reasoning::is_in_vain(&records, host, &open) {
-        Some(host.clone())
-    } else {
+    let mut suspects = search.in_vain(&open);
+    if suspects.is_none() {
         let (outcome, newest) = question.ask_for_oldest(&specs, host, pinned);
         let Err(Refusal::Unsolvable(_)) = outcome else { return None };
-        Some(newest)
-    };
+        suspects = Some(search.suspects(&open, newest));
+    }
     let mut found: Vec<Found> = Vec::new();
-    while let Some(newest) = refused {
-        let conflict = search.conflict(&open, newest)?;
+    while let Some(lines) = suspects {
+        let conflict = search.conflict(lines)?;
         open.retain(|line| !conflict.core.contains(line));
         found.push(conflict);
         let is_enough = found.len() >= CONFLICTS || search.left < KEPT;
-        refused = if is_enough { None } else { search.refused(&open, &found) };
+        suspects = if is_enough { None } else { search.further(&open, &found) };
     }
     let cores: Vec<usize> = found.iter().flat_map(|conflict| &conflict.core).copied().in_order().collect();
     // A remedy has to do for all of them.
@@ -214,13 +213,24 @@ impl Search<'_, '_> {
         Some(if outcome.is_ok() { Answer::For(host) } else { Answer::NoneFor(host) })
     }
 
-    /// The newest system that was tried for these lines, if they are found to have no solution besides what was found.
-    fn refused(&mut self, lines: &[usize], found: &[Found]) -> Option<Host> {
+    /// Lines that ask for what nobody has, which is seen without solving for the others.
+    fn in_vain(&mut self, lines: &[usize]) -> Option<Core> {
+        let mut found = Reasoning::in_vain(self.records, self.host, lines)?;
+        let used: Vec<usize> = tree::tell(&mut found).lines.into_iter().collect();
+        match self.solves(&used)? {
+            Answer::NoneFor(newest) => Some(Core { lines: used, newest, is_minimal: false }),
+            Answer::For(_) => None,
+        }
+    }
+
+    /// Those of these lines that have no solution, besides what was found; `None` if they have one, or it is not tried any
+    /// more.
+    fn further(&mut self, lines: &[usize], found: &[Found]) -> Option<Core> {
         if lines.is_empty() {
             return None;
         }
-        if Reasoning::is_in_vain(self.records, self.host, lines) {
-            return Some(self.host.clone());
+        if let Some(core) = self.in_vain(lines) {
+            return Some(core);
         }
         // If a change of one line is enough for all of them, it is for these: nothing need be solved twice.
         if let [Found { core, .. }] = found
@@ -234,8 +244,8 @@ impl Search<'_, '_> {
             }
         }
         match self.solves(lines)? {
+            Answer::NoneFor(newest) => Some(self.suspects(lines, newest)),
             Answer::For(_) => None,
-            Answer::NoneFor(newest) => Some(newest),
         }
     }
 
@@ -244,8 +254,7 @@ impl Search<'_, '_> {
     }
 
     /// A conflict among lines that have no solution; `None` if they have one after all.
-    fn conflict(&mut self, lines: &[usize], newest: Host) -> Option<Found> {
-        let suspects = self.suspects(lines, newest);
+    fn conflict(&mut self, suspects: Core) -> Option<Found> {
         let Core { lines: core, newest, is_minimal } = self.minimize(suspects);
         let (premises, reasons) = match Reasoning::conflict(self.records, &newest, &core) {
             Some(mut found) => (found.premises(), tree::tell(&mut found).text),

@@ -14,7 +14,7 @@ use rattler_conda_types::{GenericVirtualPackage, MatchSpec, Matches, PackageName
 
 use super::{
     ChannelPriority, Solution, SolveError, SolveOptions, check, narrow,
-    question::{Bucket, Ground, Kept, Question},
+    question::{Bucket, Ground, Kept, Question, Refusal},
     unsolvable,
 };
 use crate::{
@@ -87,8 +87,11 @@ pub fn update(
     previous: Previous<'_>,
 ) -> Result<(Solution, Host), SolveError> {
     check(environment, repodata, host)?;
-    let question = Question::new(repodata, *options);
     let specs = environment.specs();
+    if let Some(refusal) = in_vain(&specs, repodata) {
+        return Err(unsolvable(refusal, repodata, host));
+    }
+    let question = Question::new(repodata, *options);
     let ask = |host: &Host| {
         let (outcome, host) = question.ask_for_oldest(&specs, host, pinned);
         outcome.map(|records| (records, host.clone())).map_err(|refusal| unsolvable(refusal, repodata, &host))
@@ -126,6 +129,19 @@ pub fn update(
     };
     let records = search.keep_versions(records, lock, &host);
     Ok((Solution { records, options: *options }, host))
+}
+
+/// A refusal, if one of these specs is all that was loaded for, and nothing was found: what the others need does not matter
+/// then.
+fn in_vain(specs: &[MatchSpec], repodata: &Repodata) -> Option<Refusal> {
+    let of = |spec: &MatchSpec| spec.name.as_exact().map(|name| name.as_normalized().to_owned());
+    let mut open: HashMap<String, &MatchSpec> = specs.iter().filter_map(|spec| Some((of(spec)?, spec))).collect();
+    open.retain(|name, spec| !name.starts_with("__") && spec.condition.is_none());
+    for (_, records, ..) in repodata.runs() {
+        records.first().map(|record| open.remove(name(record)));
+    }
+    let first = specs.iter().find(|spec| of(spec).is_some_and(|name| open.contains_key(&name)))?;
+    Some(Refusal::Unsolvable(format!("No candidates were found for {first}.\n")))
 }
 
 /// The machine as it was assumed before, where that was raised: what was locked may need it.

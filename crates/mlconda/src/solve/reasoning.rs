@@ -222,9 +222,11 @@ impl<'a> Reasoning<'a> {
         }
     }
 
-    /// Whether one of these requirements asks for what nobody has, so that there is no solution for any system.
-    pub(super) fn is_in_vain(records: &Rc<Records<'a>>, host: &Host, lines: &[usize]) -> bool {
-        Self::of(records, host, lines).unheard_of().is_some()
+    /// The same, if one of these requirements asks for what nobody has, so that nothing need be followed.
+    pub(super) fn in_vain(records: &Rc<Records<'a>>, host: &Host, lines: &[usize]) -> Option<Conflict<'a>> {
+        let reasoning = Self::of(records, host, lines);
+        let package = reasoning.unheard_of()?;
+        Some(Conflict::Empty(package, reasoning))
     }
 
     /// What these requirements leave of what they ask for.
@@ -260,6 +262,9 @@ impl<'a> Reasoning<'a> {
     /// Takes in what a requirement asks for.
     fn line(&mut self, line: usize) {
         let spec = &self.environment().requirements[line].spec;
+        if spec.condition.is_some() {
+            return;
+        }
         let (PackageNameMatcher::Exact(name), bare) = spec.clone().into_nameless() else { return };
         let id = self.id(name.as_normalized());
         self.step += 1;
