@@ -20,7 +20,6 @@ use foldhash::{HashMap, HashMapExt};
 use itertools::Itertools;
 use rattler_conda_types::{
     GenericVirtualPackage, Matches, NamelessMatchSpec, PackageNameMatcher, RepoDataRecord, Version, VersionSpec,
-    VersionWithSource,
 };
 
 pub(super) use self::records::Records;
@@ -500,6 +499,16 @@ impl<'a> Package<'a> {
 }
 
 impl What<'_> {
+    /// Whether both have the same version, and it is written alike.
+    fn is_of_the_version_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Record(one), Self::Record(other)) => {
+                one.package_record.version.as_str() == other.package_record.version.as_str()
+            }
+            _ => false,
+        }
+    }
+
     pub(super) fn version(&self) -> &Version {
         match self {
             Self::Record(record) => record.package_record.version.version(),
@@ -523,21 +532,22 @@ impl Wanted {
 
     /// Which of the candidates of a package are wanted. Those of one version stand side by side.
     fn of<'c>(&self, candidates: &'c [Candidate<'_>]) -> Rc<[bool]> {
-        let mut last: Option<(&VersionWithSource, bool)> = None;
-        let mut has_version = |record: &'c RepoDataRecord| {
-            let version = &record.package_record.version;
-            let known = last.filter(|(known, _)| known.as_str() == version.as_str()).map(|(_, fits)| fits);
-            let fits = known.unwrap_or_else(|| self.version.as_ref().is_none_or(|wanted| wanted.matches(version)));
-            last = Some((version, fits));
+        let mut last: Option<(&What<'_>, bool)> = None;
+        let mut has_version = |what: &'c What<'_>| {
+            let Some(wanted) = &self.version else { return true };
+            let known = last.filter(|(known, _)| what.is_of_the_version_of(known)).map(|(_, fits)| fits);
+            let fits = known.unwrap_or_else(|| wanted.matches(what.version()));
+            last = Some((what, fits));
             fits
         };
-        let wants = |candidate: &'c Candidate<'_>| match &candidate.what {
-            What::Record(record) => has_version(record) && self.rest.as_ref().is_none_or(|rest| rest.matches(*record)),
+        let has_rest = |what: &What<'_>, rest: &NamelessMatchSpec| match what {
+            What::Record(record) => rest.matches(*record),
             What::Virtual(package) => {
-                let build = self.rest.as_ref().and_then(|rest| rest.build.as_ref());
-                self.version.as_ref().is_none_or(|wanted| wanted.matches(&package.version))
-                    && build.is_none_or(|wanted| wanted.matches(package.build_string.as_str()))
+                rest.build.as_ref().is_none_or(|build| build.matches(package.build_string.as_str()))
             }
+        };
+        let wants = |Candidate { what, .. }: &'c Candidate<'_>| {
+            has_version(what) && self.rest.as_ref().is_none_or(|rest| has_rest(what, rest))
         };
         candidates.iter().map(wants).collect()
     }

@@ -198,7 +198,7 @@ impl<'r, 'a> Teller<'r, 'a> {
             let others = if builds.len() > LISTED + 2 { ", …" } else { "" };
             return format!("{asked}, and no such build exists; there are {shown}{others}");
         }
-        let versions = package.candidates.iter().map(|each| each.what.version()).in_order().dedup().collect_vec();
+        let versions = package.candidates.iter().map(|each| each.what.version()).dedup().collect_vec();
         match versions.as_slice() {
             [only] => format!("{asked}, and the only version is {only}"),
             few if few.len() <= LISTED => format!("{asked}, and the versions are {}", and(few)),
@@ -440,7 +440,8 @@ struct Label {
 
 impl Label {
     fn of(package: &Package<'_>, places: &[usize]) -> Self {
-        let all = package.candidates.iter().map(|each| each.what.version()).in_order().dedup().collect_vec();
+        // Candidates are in the order of their versions.
+        let all = package.candidates.iter().map(|each| each.what.version()).dedup().collect_vec();
         let mine =
             places.iter().map(|place| package.candidates[*place].what.version()).in_order().dedup().collect_vec();
         let name = &package.name;

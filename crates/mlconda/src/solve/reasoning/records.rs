@@ -68,9 +68,9 @@ impl<'a> Records<'a> {
             return Rc::clone(known);
         }
         let candidates = self.found(name);
-        // Most records have the version of the one before them.
+        // Most records have the version of the one before them, written alike.
         let mut versions: Vec<&[Candidate<'a>]> =
-            candidates.chunk_by(|one, other| one.what.version() == other.what.version()).collect();
+            candidates.chunk_by(|one, other| one.what.is_of_the_version_of(&other.what)).collect();
         crate::sorting::sort_by(&mut versions, |one, other| one[0].what.version().cmp(other[0].what.version()));
         let sorted: Rc<[Candidate<'a>]> = versions.concat().into();
         self.candidates.borrow_mut().insert(name.to_owned(), Rc::clone(&sorted));
