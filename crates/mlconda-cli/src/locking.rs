@@ -18,7 +18,8 @@ use mlconda::{
     progress::{Event, Progress},
     repodata::{self, Access, Repodata, RepodataOptions},
     solve::{
-        self, ChannelPriority, Cutoff, Effort, Pip, Previous, Renew, SolveError, SolveOptions, UnknownPackage, Why,
+        self, ChannelPriority, Cutoff, Effort, Pip, Previous, Renew, Solution, SolveError, SolveOptions,
+        UnknownPackage, Why,
     },
 };
 
@@ -241,18 +242,21 @@ pub(crate) fn lock(
             .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect()
     });
-    let failing = Failing { client: &client, overrides, solve_options, context };
+    let failing = Failing { client: &client, overrides, solve_options, before, progress, context };
     let mut locks = Vec::new();
     for (index, (outcome, (environment, host))) in outcomes.into_iter().zip(targets).enumerate() {
-        locks.push(outcome.map_err(|error| match error {
-            CliError::Library(mlconda::Error::Solve(unknown @ SolveError::Unknown { .. })) => {
-                match elsewhere(&unknown, targets, &loaded) {
+        locks.push(match outcome {
+            Err(CliError::Library(mlconda::Error::Solve(SolveError::Unsolvable { .. }))) => {
+                failing.explained(index, environment, host, std::mem::take(&mut loaded[index]))?
+            }
+            Err(CliError::Library(mlconda::Error::Solve(unknown @ SolveError::Unknown { .. }))) => {
+                return Err(match elsewhere(&unknown, targets, &loaded) {
                     Some(hint) => CliError::world(unknown.to_string(), hint),
                     None => unknown.into(),
-                }
+                });
             }
-            error => failing.explained(error, environment, host, std::mem::take(&mut loaded[index])),
-        })?);
+            outcome => outcome?,
+        });
     }
     let environments = targets.iter().map(|(environment, _)| environment);
     let locking =
@@ -267,26 +271,32 @@ struct Failing<'a> {
     client: &'a Client,
     overrides: &'a [Override],
     solve_options: &'a SolveOptions,
+    before: &'a Before,
+    progress: &'a Display<'a>,
     context: &'a Context,
 }
 
 impl Failing<'_> {
-    /// The error; if there is no solution, with the lines that conflict, where they are found.
-    fn explained(&self, error: CliError, environment: &Environment, host: &Host, repodata: Repodata) -> CliError {
-        if !matches!(&error, CliError::Library(mlconda::Error::Solve(SolveError::Unsolvable { .. }))) {
-            return error;
-        }
-        let loading = repodata.with_any_version(self.client, environment);
-        let repodata = match self.context.block_on_or_signal(loading) {
-            Ok(Ok(repodata)) => repodata,
-            Ok(Err(_)) => return error,
-            Err(stopped) => return stopped,
+    /// Why there is no solution for one of the platforms: the lines that conflict, where they are found. Where they are
+    /// not, all there is is solved for, which takes long: its reasons are the error then, or its answer counts after all.
+    fn explained(
+        &self,
+        index: usize,
+        environment: &Environment,
+        host: &Host,
+        mut repodata: Repodata,
+    ) -> Result<Locked, CliError> {
+        let (overrides, options) = (self.overrides, self.solve_options);
+        let explanation = match self.context.block_on_or_signal(repodata.add_any_version(self.client, environment))? {
+            Ok(()) => solve::explain(environment, &repodata, host, overrides, options, Effort::default()),
+            Err(_) => None,
         };
-        let effort = Effort::default();
-        match solve::explain(environment, &repodata, host, self.overrides, self.solve_options, effort) {
-            Some(explanation) => CliError::World { message: explanation.to_string(), hint: None },
-            None => error,
+        if let Some(explanation) = explanation {
+            return Err(CliError::World { message: explanation.to_string(), hint: None });
         }
+        let (solution, target) = solve::solve_for_oldest(environment, &repodata, host, overrides, options)?;
+        let previous = Previous { locks: self.before.of(index), renew: &self.before.renew };
+        pinned(environment, host, &repodata, (&solution, &target), previous, self.progress)
     }
 }
 
@@ -332,6 +342,18 @@ fn pin(
 ) -> Result<Locked, CliError> {
     progress.event(Event::SolveStarted { records: repodata.len() });
     let (solution, target) = solve::update(environment, repodata, host, overrides, options, previous)?;
+    pinned(environment, host, repodata, (&solution, &target), previous, progress)
+}
+
+/// Pins a solution and the machine that it is for.
+fn pinned(
+    environment: &Environment,
+    host: &Host,
+    repodata: &Repodata,
+    (solution, target): (&Solution, &Host),
+    previous: Previous<'_>,
+    progress: &dyn Progress,
+) -> Result<Locked, CliError> {
     progress.event(Event::SolveFinished { packages: solution.records.len() });
     for (package, baseline) in target.virtual_packages.iter().zip(&host.virtual_packages) {
         if package != baseline {
@@ -351,8 +373,8 @@ fn pin(
             "`{first}`{more} {what} not tell when built, and may be newer than `--exclude-newer` says"
         )));
     }
-    let lock = Lock::new(environment, &target, &solution)?;
-    Ok(Locked { lock, why: solve::why(environment, repodata, &target, &solution, previous) })
+    let lock = Lock::new(environment, target, solution)?;
+    Ok(Locked { lock, why: solve::why(environment, repodata, target, solution, previous) })
 }
 
 /// `CONDA_OVERRIDE_…` first, so that what was typed counts more.

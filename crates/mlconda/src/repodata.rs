@@ -105,26 +105,40 @@ impl Repodata {
         Self { subdirs, ends, asked, texts, names, ..Self::default() }
     }
 
-    /// With any version and build of the packages that the environment asks for, which it was loaded for: what an
+    /// Adds any version and build of the packages that the environment asks for, which it was loaded for: what an
     /// explanation is to know of. The channels are those that were loaded; nothing of them is asked for or read again but
-    /// records.
+    /// the records of packages of which only some were loaded, and of those that these newly lead to.
     ///
     /// # Errors
-    /// If records cannot be had, as [`load`].
-    pub async fn with_any_version(self, client: &Client, environment: &Environment) -> Result<Self, RepodataError> {
-        let Self { mut subdirs, names, has_archives, .. } = self;
-        let archives = if has_archives { subdirs.remove(0) } else { Vec::new() };
-        // What takes the most room goes before it is made anew.
-        drop(subdirs);
+    /// If records cannot be had, as [`load`]; it is as it was then.
+    pub async fn add_any_version(&mut self, client: &Client, environment: &Environment) -> Result<(), RepodataError> {
+        let (archives, lists) = self.subdirs.split_at(usize::from(self.has_archives));
         let of_any_version = |spec: MatchSpec| match spec.url {
             Some(_) => spec,
             None => MatchSpec { name: spec.name, ..MatchSpec::default() },
         };
         let specs = environment.specs().into_iter().map(of_any_version);
         let specs: Vec<MatchSpec> =
-            specs.chain(archives.iter().flat_map(|archive| walk::dependencies(archive))).collect();
-        let walk::Walked { found, texts } = walk::walk(&client.http, &names.sources, specs).await?;
-        Ok(gathered(names, archives, found, texts))
+            specs.chain(archives.iter().flatten().flat_map(|archive| walk::dependencies(archive))).collect();
+        let loaded = lists.iter().flat_map(|records| records.chunk_by(|one, other| is_of_a_run(one, other)));
+        let whole = loaded.map(|run| name(&run[0])).filter(|name| !self.partial.contains(*name)).map(str::to_owned);
+        let whole: HashSet<String> = whole.collect();
+        let walk::Walked { found, texts } = walk::walk(&client.http, &self.names.sources, specs, whole).await?;
+        let ids = self.texts.merge(texts, |_| ());
+        let first = archives.len();
+        for (place, more) in found.into_iter().enumerate().map(|(place, more)| (first + place, more)) {
+            let more = walk::Found { asked: more.asked.renumbered(&ids), ..more };
+            let known = walk::Found {
+                records: std::mem::take(&mut self.subdirs[place]),
+                ends: std::mem::take(&mut self.ends[place]),
+                asked: std::mem::take(&mut self.asked[place]),
+                ..walk::Found::default()
+            };
+            let walk::Found { records, ends, asked, .. } = known.with(&more);
+            (self.subdirs[place], self.ends[place], self.asked[place]) = (records, ends, asked);
+        }
+        self.partial.clear();
+        Ok(())
     }
 
     /// How many records there are to choose from.
@@ -282,7 +296,7 @@ pub async fn load(
         names.own.insert(name(archive).to_owned());
         specs.extend(walk::dependencies(archive));
     }
-    let walk::Walked { found, texts } = walk::walk(&client.http, &names.sources, specs).await?;
+    let walk::Walked { found, texts } = walk::walk(&client.http, &names.sources, specs, HashSet::new()).await?;
     for (subdir, found) in urls.into_iter().zip(&found) {
         if let Some((file, reason)) = &found.left_out.first {
             progress.event(Event::Warning(left_out(&subdir, found.left_out.count, file, reason)));

@@ -148,7 +148,8 @@ pub fn solve(
 /// Gives the solution and the host that it is for.
 ///
 /// # Errors
-/// As [`solve`]; the error is that of the newest system tried.
+/// As [`solve`]; the error is that of the newest system tried. It has every reason, of all there is to choose from, and
+/// takes its time to find them.
 pub fn solve_for_oldest(
     environment: &Environment,
     repodata: &Repodata,

@@ -162,6 +162,71 @@ fn packed_by(program: &str, content: &[u8]) -> Vec<u8> {
     }
 }
 
+/// The records of each list, with what the tables say of them, and where a run ends.
+fn lists(repodata: &Repodata) -> Vec<Vec<String>> {
+    let mut lists = vec![Vec::new(); repodata.subdirs.len()];
+    for (place, records, Rows { entries, list, editions }) in repodata.runs() {
+        let texts = |from: u32, to: u32| {
+            let ids = &list[(from - entries[0].start) as usize..(to - entries[0].start) as usize];
+            ids.iter().map(|id| repodata.texts.all()[*id as usize].as_ref()).collect::<Vec<_>>().join(", ")
+        };
+        for (record, entry) in records.iter().zip(entries) {
+            let (needs, bounds) = (texts(entry.start, entry.middle), texts(entry.middle, entry.end));
+            let edition = entry.edition - entries[0].edition;
+            lists[place].push(format!("{} {edition}: {needs}; {bounds}", record.identifier.to_file_name()));
+        }
+        let starts = editions.iter().map(|edition| edition.start - editions[0].start);
+        lists[place].push(format!("a run of editions from {:?}", starts.collect::<Vec<_>>()));
+    }
+    lists
+}
+
+/// What is added for an explanation makes the same as if it had been loaded in the first place.
+#[tokio::test]
+async fn any_version_can_be_added() {
+    let world = World::new();
+    let mut bound = record("tool", "2.0", &["lib >=2", "newer"]);
+    bound["constrains"] = json!(["old <1", "lib >=2"]);
+    let noarch = [
+        record("tool", "1.0", &["lib", "python"]),
+        bound,
+        record("lib", "1.0", &["base"]),
+        record("lib", "2.0", &["base >=2"]),
+        record("newer", "1.0", &["tool", "zlast <2", "__unix"]),
+        record("old", "1.0", &[]),
+        record("aside", "1.0", &["base", "nowhere"]),
+        record("other", "1.0", &[]),
+        record("pip", "1.0", &["python", "aside"]),
+    ];
+    let pythons = [record("python", "3.9", &["old"]), record("python", "3.10", &["base", "zlast"])];
+    let platform =
+        [record("base", "1.0", &[]), record("zlast", "1.0", &["aside"]), record("lib", "3.0", &["newer 2.*"])];
+    world.write("noarch/repodata.json", repodata(&json!({}), "packages.conda", &noarch));
+    let platform = [&platform[..], &pythons[..]].concat();
+    world.write("linux-64/repodata.json", repodata(&json!({}), "packages.conda", &platform));
+    let url = url::Url::from_directory_path(world.channel()).unwrap();
+    let client = Client::new(&world.network).unwrap();
+    let some = ["tool=1", "python=3.10", "lib=1", "other"];
+    for specs in [&some[..], &["tool=99"], &["lib=3", "tool"], &["tool", "python"]] {
+        let text = format!("channels: [\"{url}\"]\ndependencies: {specs:?}");
+        let options = ReadOptions { directory: "/".into(), ..ReadOptions::default() };
+        let environment = Environment::parse(&text, Path::new("environment.yml"), &options).unwrap();
+        let mut repodata = world.repodata_of(specs, Access::Online).await.unwrap();
+        // What is there already is not read again, or it would not be found.
+        let file = "noarch/repodata.json";
+        let text = fs_err::read_to_string(world.channel().join(file)).unwrap();
+        if repodata.records().any(|record| name(record) == "pip") {
+            world.write(file, text.replace("\"name\":\"pip\"", "\"name\":\"pop\""));
+        }
+        repodata.add_any_version(&client, &environment).await.unwrap();
+        world.write(file, text);
+        let bare: Vec<&str> = specs.iter().filter_map(|spec| spec.split('=').next()).collect();
+        let whole = world.repodata_of(&bare, Access::Online).await.unwrap();
+        assert_eq!(lists(&repodata), lists(&whole), "{specs:?}");
+        assert!(repodata.partial.is_empty() && whole.len() > 6);
+    }
+}
+
 #[tokio::test]
 async fn what_a_spec_can_reach_is_loaded_in_order_and_all_names_are_known() {
     let world = World::with_tool();

@@ -4,7 +4,9 @@
 //! Of a package that the environment names, the records that it asks for count; of the others, all.
 
 use std::{
+    cmp::Ordering,
     collections::{BTreeMap, HashMap, HashSet},
+    ops::Range,
     sync::Arc,
 };
 
@@ -144,6 +146,44 @@ pub(super) struct Found {
     pub(super) left_out: LeftOut,
 }
 
+impl Found {
+    /// Where the records of each name begin and end.
+    fn runs(&self) -> impl Iterator<Item = Range<usize>> {
+        std::iter::once(0).chain(self.ends.iter().copied()).zip(&self.ends).map(|(start, end)| start..*end)
+    }
+
+    fn name(&self, run: &Range<usize>) -> &str {
+        self.records[run.start].package_record.name.as_normalized()
+    }
+
+    /// With the records of another walk: of a name that has some there, these are in the place of those here.
+    pub(super) fn with(&self, more: &Self) -> Self {
+        let mut merged = Self::default();
+        let (mut own, mut others) = (self.runs().peekable(), more.runs().peekable());
+        loop {
+            let order = match (own.peek(), others.peek()) {
+                (Some(own), Some(other)) => self.name(own).cmp(more.name(other)),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (None, None) => return merged,
+            };
+            if let Some(run) = own.next_if(|_| order.is_le()).filter(|_| order.is_lt()) {
+                merged.add(self, run);
+            }
+            if let Some(run) = others.next_if(|_| order.is_ge()) {
+                merged.add(more, run);
+            }
+        }
+    }
+
+    /// Adds the records of a name that stand here in what was found elsewhere.
+    fn add(&mut self, found: &Self, run: Range<usize>) {
+        self.asked.extend(found.asked.rows(run.start, run.end));
+        self.records.extend_from_slice(&found.records[run]);
+        self.ends.push(self.records.len());
+    }
+}
+
 /// A package with what each subdir has on it.
 struct Fetched {
     name: String,
@@ -170,11 +210,12 @@ pub(super) struct Walked {
     pub(super) texts: Texts,
 }
 
-/// Follows what is asked for through all subdirs.
+/// Follows what is asked for through all subdirs, but for the names that are known already, with all that they lead to.
 pub(super) async fn walk(
     http: &ClientWithMiddleware,
     sources: &Arc<Vec<Source>>,
     specs: impl IntoIterator<Item = MatchSpec>,
+    known: HashSet<String>,
 ) -> Result<Walked, RepodataError> {
     let mut asked: HashMap<String, Vec<MatchSpec>> = HashMap::new();
     for spec in specs {
@@ -182,15 +223,18 @@ pub(super) async fn walk(
             asked.entry(name.as_normalized().to_owned()).or_default().push(spec);
         }
     }
-    let mut seen: HashSet<String> = asked.keys().cloned().collect();
-    if seen.contains(PYTHON) {
-        seen.insert(PIP.to_owned());
+    let mut roots: HashSet<&str> = asked.keys().map(String::as_str).collect();
+    if roots.contains(PYTHON) {
+        roots.insert(PIP);
     }
+    let roots: Vec<String> = roots.into_iter().filter(|name| !known.contains(*name)).map(str::to_owned).collect();
+    let mut seen = known;
+    seen.extend(roots.iter().cloned());
     let asked = Arc::new(asked);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let permits = tokio::sync::Semaphore::new(REQUESTS);
     let mut fetching: FuturesUnordered<_> =
-        seen.iter().map(|name| fetch(http, sources, &permits, name.clone())).collect();
+        roots.into_iter().map(|name| fetch(http, sources, &permits, name)).collect();
     let mut fetched: Vec<Fetched> = Vec::new();
     let mut reading: FuturesUnordered<JoinHandle<Result<Batch, RepodataError>>> = FuturesUnordered::new();
     let mut found: BTreeMap<String, Vec<(Records, Asked)>> = BTreeMap::new();

@@ -19,7 +19,10 @@ use rattler_conda_types::{
 };
 use resolvo::{Condition, ConditionId, LogicalOperator, VersionSetId};
 
-use super::{Pip, question::Run};
+use super::{
+    Pip,
+    question::{Run, is_in_channel},
+};
 use crate::{
     repodata::{Asked, Edition, Entry},
     versions::{Numbered, Test},
@@ -223,11 +226,7 @@ impl<'a> Catalog<'a> {
 
     /// Whether a record is in the channel that a spec of the environment names.
     pub(super) fn is_in_channel(&self, place: Place, spec: &MatchSpec) -> bool {
-        let Some(channel) = &spec.channel else { return true };
-        match self.stretch(place).tier.filter(|tier| channel.name.as_deref() == Some(tier)) {
-            Some(_) => true,
-            None => self.record(place).channel.as_ref() == Some(&channel.canonical_name()),
-        }
+        is_in_channel(self.record(place), self.stretch(place).tier, spec)
     }
 
     /// The number of a name.

@@ -6,6 +6,7 @@
 mod tests;
 
 use std::{
+    collections::HashMap,
     fmt,
     path::{Path, PathBuf},
     rc::Rc,
@@ -14,13 +15,16 @@ use std::{
 };
 
 use itertools::Itertools;
-use rattler_conda_types::{MatchSpec, RepoDataRecord, Subdir, Version, VersionSpec};
+use rattler_conda_types::{
+    EqualityOperator, MatchSpec, Matches, PackageName, RepoDataRecord, StrictRangeOperator, Subdir, Version,
+    VersionSpec,
+};
 
 use super::{
     ChannelPriority, Cutoff, SolveOptions, VirtualDemand,
     options::{cutoff_at, time},
-    question::{Ground, Question, Refusal},
-    reasoning::{self, Reasoning, Records},
+    question::{Question, Refusal},
+    reasoning::{Premises, Reasoning, Records},
     tree, wording,
 };
 use crate::{
@@ -37,6 +41,8 @@ const TOLD: usize = 3;
 const KEPT: usize = 30;
 /// For how many systems, each newer than the one before, a contradiction is looked for.
 const SYSTEMS: usize = 3;
+/// How many shorter forms of a version are tried.
+const SHORTENED: usize = 2;
 /// How many versions of a virtual package are tried.
 const DECLARED: usize = 4;
 /// How many lines of the solver's own reasons are shown, where no better ones are found.
@@ -119,9 +125,10 @@ pub enum Change {
 
 /// Explains why there is no solution for the oldest system that will do ([`super::solve_for_oldest`]). The repodata
 /// should have all records of the packages that are asked for, also of versions that no spec allows
-/// ([`Repodata::with_any_version`]): what is not there cannot be proposed.
+/// ([`Repodata::add_any_version`]): what is not there cannot be proposed.
 ///
-/// `None` if there is a solution, or if the reason is not that lines conflict.
+/// `None` if there is a solution, or if the reason is not that lines conflict. There is no solution for lines that are said
+/// to conflict: either the reasons are the proof of it, or the solver has looked at all there is, and they are its own.
 pub fn explain(
     environment: &Environment,
     repodata: &Repodata,
@@ -132,38 +139,43 @@ pub fn explain(
 ) -> Option<Explanation> {
     let question = Question::new(repodata, *options);
     let specs = environment.specs();
-    let (outcome, newest) = question.ask_for_oldest(&specs, host, pinned);
-    let Err(Refusal::Unsolvable(_)) = outcome else { return None };
-    let ground = Ground::new(environment, repodata, *options);
-    let records = reasoning::records(&ground);
-    let mut search = Search {
-        ground: &ground,
-        records: &records,
-        question: &question,
-        host,
-        pinned,
-        specs: &specs,
-        left: effort.solves,
-    };
-    let mut conflicts = Vec::new();
+    let records = Rc::new(Records::new(environment, repodata, *options));
+    let left = effort.solves;
+    let mut search =
+        Search { records: &records, question: &question, host, pinned, specs: &specs, left, known: HashMap::new() };
     let mut open: Vec<usize> = (0..specs.len()).collect();
-    let mut answer = Some(Answer::NoneFor(newest));
-    while let Some(Answer::NoneFor(newest)) = answer {
-        let (core, conflict) = search.conflict(&open, newest);
-        open.retain(|line| !core.contains(line));
-        conflicts.push((core, conflict));
-        let is_enough = conflicts.len() >= CONFLICTS || search.left < KEPT;
-        answer = if is_enough { None } else { search.solves(&open) };
+    let mut suspects = search.in_vain(&open);
+    if suspects.is_none() {
+        let (outcome, newest) = question.ask_for_oldest(&specs, host, pinned);
+        let Err(Refusal::Unsolvable(_)) = outcome else { return None };
+        suspects = Some(search.suspects(&open, newest));
     }
-    let cores: Vec<usize> = conflicts.iter().flat_map(|(core, _)| core).copied().in_order().collect();
-    let remedies = search.remedies(&cores, conflicts.len());
-    let conflicts = conflicts.into_iter().map(|(_, conflict)| conflict).collect();
+    let mut found: Vec<Found> = Vec::new();
+    while let Some(lines) = suspects {
+        let conflict = search.conflict(lines)?;
+        open.retain(|line| !conflict.core.contains(line));
+        found.push(conflict);
+        let is_enough = found.len() >= CONFLICTS || search.left < KEPT;
+        suspects = if is_enough { None } else { search.further(&open, &found) };
+    }
+    let cores: Vec<usize> = found.iter().flat_map(|conflict| &conflict.core).copied().in_order().collect();
+    // A remedy has to do for all of them.
+    let premises = found.iter().fold(Premises::ALL, |premises, conflict| premises.and(conflict.premises));
+    let remedies = search.remedies(&cores, found.len(), premises);
+    let conflicts = found.into_iter().in_order_by_key(|found| found.core.first().copied());
+    let conflicts = conflicts.map(|found| found.told).collect();
     Some(Explanation { file: environment.file.clone(), platform: host.platform, conflicts, remedies })
 }
 
+/// A conflict, with what it may rest on besides its lines.
+struct Found {
+    core: Vec<usize>,
+    premises: Premises,
+    told: Conflict,
+}
+
 struct Search<'q, 'a> {
-    ground: &'q Ground<'q>,
-    records: &'q Rc<Records<'q>>,
+    records: &'q Rc<Records<'a>>,
     question: &'q Question<'a>,
     /// The declared system.
     host: &'q Host,
@@ -172,6 +184,8 @@ struct Search<'q, 'a> {
     specs: &'q [MatchSpec],
     /// How often it may be solved yet.
     left: usize,
+    /// By line, its remedies, if they were looked for.
+    known: HashMap<usize, Vec<Remedy>>,
 }
 
 /// Whether lines have a solution.
@@ -199,20 +213,55 @@ impl Search<'_, '_> {
         Some(if outcome.is_ok() { Answer::For(host) } else { Answer::NoneFor(host) })
     }
 
+    /// Lines that ask for what nobody has, which is seen without solving for the others.
+    fn in_vain(&mut self, lines: &[usize]) -> Option<Core> {
+        let mut found = Reasoning::in_vain(self.records, self.host, lines)?;
+        let used: Vec<usize> = tree::tell(&mut found).lines.into_iter().collect();
+        match self.solves(&used)? {
+            Answer::NoneFor(newest) => Some(Core { lines: used, newest, is_minimal: false }),
+            Answer::For(_) => None,
+        }
+    }
+
+    /// Those of these lines that have no solution, besides what was found; `None` if they have one, or it is not tried any
+    /// more.
+    fn further(&mut self, lines: &[usize], found: &[Found]) -> Option<Core> {
+        if lines.is_empty() {
+            return None;
+        }
+        if let Some(core) = self.in_vain(lines) {
+            return Some(core);
+        }
+        // If a change of one line is enough for all of them, it is for these: nothing need be solved twice.
+        if let [Found { core, .. }] = found
+            && let Some(line) = core.first()
+        {
+            let remedies = self.of_line(*line);
+            let is_only = !remedies.is_empty();
+            self.known.insert(*line, remedies);
+            if is_only {
+                return None;
+            }
+        }
+        match self.solves(lines)? {
+            Answer::NoneFor(newest) => Some(self.suspects(lines, newest)),
+            Answer::For(_) => None,
+        }
+    }
+
     fn specs_of(&self, lines: &[usize]) -> Vec<MatchSpec> {
         lines.iter().map(|line| self.specs[*line].clone()).collect()
     }
 
-    /// A conflict among lines that have no solution.
-    fn conflict(&mut self, lines: &[usize], newest: Host) -> (Vec<usize>, Conflict) {
-        let suspects = self.suspects(lines, newest);
+    /// A conflict among lines that have no solution; `None` if they have one after all.
+    fn conflict(&mut self, suspects: Core) -> Option<Found> {
         let Core { lines: core, newest, is_minimal } = self.minimize(suspects);
-        let reasons = match Reasoning::conflict(self.ground, self.records, &newest, &core) {
-            Some(mut found) => tree::tell(&mut found).text,
-            None => self.solver_reasons(&core),
+        let (premises, reasons) = match Reasoning::conflict(self.records, &newest, &core) {
+            Some(mut found) => (found.premises(), tree::tell(&mut found).text),
+            None => (Premises::ALL, self.solver_reasons(&core)?),
         };
         let lines = core.iter().map(|line| self.line(*line)).collect();
-        (core, Conflict { reasons, lines, is_minimal })
+        Some(Found { core, premises, told: Conflict { reasons, lines, is_minimal } })
     }
 
     /// The lines that a contradiction follows from, if one is found, and else all of them. What contradicts only an old
@@ -220,7 +269,7 @@ impl Search<'_, '_> {
     fn suspects(&mut self, lines: &[usize], newest: Host) -> Core {
         let mut system = newest.clone();
         for _ in 0..SYSTEMS {
-            let Some(mut found) = Reasoning::conflict(self.ground, self.records, &system, lines) else { break };
+            let Some(mut found) = Reasoning::conflict(self.records, &system, lines) else { break };
             let used: Vec<usize> = tree::tell(&mut found).lines.into_iter().collect();
             drop(found);
             if used.len() == lines.len() {
@@ -258,25 +307,25 @@ impl Search<'_, '_> {
     }
 
     /// What the solver itself has to say.
-    fn solver_reasons(&self, lines: &[usize]) -> String {
-        let text = wording::tidy(&self.refusal(lines).0, self.question.repodata);
+    fn solver_reasons(&self, lines: &[usize]) -> Option<String> {
+        let text = wording::tidy(&self.refusal(lines)?.0, self.question.repodata);
         let count = text.lines().count();
         let shown = text.lines().take(SHOWN).join("\n");
-        if count > SHOWN { format!("{shown}\n… and {} more lines of reasons", count - SHOWN) } else { shown }
+        Some(if count > SHOWN { format!("{shown}\n… and {} more lines of reasons", count - SHOWN) } else { shown })
     }
 
-    /// The solver's reasons, and the newest system that was tried.
-    fn refusal(&self, lines: &[usize]) -> (String, Host) {
+    /// The solver's reasons, of all there is, and the newest system that was tried.
+    fn refusal(&self, lines: &[usize]) -> Option<(String, Host)> {
         let specs = self.specs_of(lines);
         let (outcome, host) = self.question.ask_for_oldest(&specs, self.host, self.pinned);
         match outcome.or_else(|_| self.question.ask_of_all(&specs, &host)) {
-            Err(Refusal::Unsolvable(reasons) | Refusal::Repodata(reasons)) => (reasons, host),
-            Ok(_) => (String::new(), host),
+            Err(Refusal::Unsolvable(reasons) | Refusal::Repodata(reasons)) => Some((reasons, host)),
+            Ok(_) => None,
         }
     }
 
     fn line(&self, line: usize) -> Line {
-        Line::of(self.ground.environment, line)
+        Line::of(self.records.environment(), line)
     }
 
     /// Solves a changed environment as it would be solved then.
@@ -285,16 +334,22 @@ impl Search<'_, '_> {
         self.question.with(options).ask_for_oldest(specs, host, self.pinned).0.ok()
     }
 
-    fn remedies(&mut self, cores: &[usize], conflicts: usize) -> Vec<Remedy> {
+    fn remedies(&mut self, cores: &[usize], conflicts: usize, premises: Premises) -> Vec<Remedy> {
         let mut remedies = Vec::new();
         if conflicts == 1 {
             for line in cores {
                 remedies.extend(self.of_line(*line));
             }
         }
-        remedies.extend(self.of_channels(cores));
-        remedies.extend(self.of_machine(cores));
-        remedies.extend(self.of_time(cores));
+        if premises.order {
+            remedies.extend(self.of_channels(cores));
+        }
+        if premises.system {
+            remedies.extend(self.of_machine(cores));
+        }
+        if premises.time {
+            remedies.extend(self.of_time(cores));
+        }
         if remedies.is_empty() {
             remedies.extend(self.of_several(cores, self.question.options));
         }
@@ -307,6 +362,9 @@ impl Search<'_, '_> {
 
     /// Of each way to loosen a line, the first form that gives a solution; without any, the line is left out.
     fn of_line(&mut self, line: usize) -> Vec<Remedy> {
+        if let Some(known) = self.known.remove(&line) {
+            return known;
+        }
         let mut remedies: Vec<Remedy> = Vec::new();
         for forms in self.looser(line) {
             remedies.extend(forms.iter().find_map(|form| self.with_line(line, Some(form))));
@@ -335,7 +393,8 @@ impl Search<'_, '_> {
         Some(Remedy { changes: vec![change], gives })
     }
 
-    /// Ways to loosen a line's spec: without its build string, then without its version; from another channel; from any.
+    /// Ways to loosen a line's spec: without its build string, then without the end of its version, then without its
+    /// version; from another channel; from any.
     fn looser(&self, line: usize) -> [Vec<MatchSpec>; 3] {
         let spec = &self.specs[line];
         let [mut free, mut elsewhere, mut anywhere] = [const { Vec::new() }; 3];
@@ -343,6 +402,7 @@ impl Search<'_, '_> {
             let version = spec.version.clone().filter(|version| *version != VersionSpec::Any);
             free.push(MatchSpec { version, build: None, build_number: None, ..spec.clone() });
         }
+        free.extend(self.with_shorter_versions(spec));
         let bare = bare(spec);
         if bare != *spec && free.last() != Some(&bare) {
             free.push(bare);
@@ -355,6 +415,33 @@ impl Search<'_, '_> {
         [free, elsewhere, anywhere]
     }
 
+    /// A spec that asks for one version, with the end of it left open: `3.11.99` as `3.11`, and as `3`. Each of these forms
+    /// allows records that the one before does not, and the last does not allow all there are.
+    fn with_shorter_versions(&self, spec: &MatchSpec) -> Vec<MatchSpec> {
+        let version = match &spec.version {
+            Some(VersionSpec::StrictRange(StrictRangeOperator::StartsWith, version)) => version.as_ref(),
+            Some(VersionSpec::Exact(EqualityOperator::Equals, version)) => version,
+            _ => return Vec::new(),
+        };
+        let allowed = |spec: &MatchSpec| {
+            let records = self.records.by_channel(name(spec)).flatten();
+            records.filter(|record| spec.matches(&record.package_record)).count()
+        };
+        let bare = bare(spec);
+        let all = allowed(&bare);
+        let mut last = allowed(&MatchSpec { version: spec.version.clone(), ..bare.clone() });
+        let shorter = (1..version.segment_count()).rev().filter_map(|count| version.with_segments(..count));
+        let forms = shorter.take(SHORTENED).map(|version| {
+            let version = VersionSpec::StrictRange(StrictRangeOperator::StartsWith, version.into());
+            MatchSpec { version: Some(version), ..bare.clone() }
+        });
+        let allows_more = |form: &MatchSpec| {
+            let count = allowed(form);
+            count > std::mem::replace(&mut last, count) && count < all
+        };
+        forms.filter(allows_more).collect()
+    }
+
     /// Nothing but the name of a line's package, if there is more.
     fn loosest(&self, line: usize) -> Option<MatchSpec> {
         let form = MatchSpec { channel: None, subdir: None, ..bare(&self.specs[line]) };
@@ -363,14 +450,13 @@ impl Search<'_, '_> {
 
     /// A line's spec with each of the later channels that have what it asks for.
     fn other_channels(&self, line: usize) -> Vec<MatchSpec> {
-        use rattler_conda_types::Matches;
         let spec = &self.specs[line];
-        let mut having: Vec<&str> = Vec::new();
-        for bucket in self.ground.buckets() {
-            let found = bucket.records.iter().find(|record| spec.matches(&record.package_record));
-            having.extend(found.and_then(|record| record.channel.as_deref()));
-        }
-        let channels = self.ground.environment.all_channels();
+        let having = self.records.by_channel(name(spec)).filter_map(|records| {
+            let found = records.into_iter().find(|record| spec.matches(&record.package_record));
+            found.and_then(|record| record.channel.as_deref())
+        });
+        let having: Vec<&str> = having.collect();
+        let channels = self.records.environment().all_channels();
         let known = channels.iter().filter(|channel| having.contains(&channel.canonical_name().as_str()));
         known.map(|channel| MatchSpec { channel: Some(Arc::new(channel.clone())), ..spec.clone() }).collect()
     }
@@ -379,7 +465,16 @@ impl Search<'_, '_> {
     fn written(&self, line: usize, form: &MatchSpec) -> String {
         let text = self.line(line).text;
         let own = self.specs[line].channel == form.channel;
-        let bare = MatchSpec { channel: None, subdir: None, ..form.clone() }.to_string();
+        let bare = MatchSpec { channel: None, subdir: None, ..form.clone() };
+        let bare = match &bare.version {
+            Some(VersionSpec::StrictRange(StrictRangeOperator::StartsWith, version))
+                if (MatchSpec { version: None, ..bare.clone() })
+                    == (MatchSpec { name: bare.name.clone(), ..MatchSpec::default() }) =>
+            {
+                format!("{}={version}", name(&bare))
+            }
+            _ => bare.to_string(),
+        };
         match (&form.channel, text.rsplit_once("::")) {
             (Some(_), Some((channel, _))) if own => format!("{channel}::{bare}"),
             (Some(channel), _) => {
@@ -406,7 +501,7 @@ impl Search<'_, '_> {
     /// Whether there can be packages that an earlier channel hides.
     fn has_hidden(&self) -> bool {
         let strict = self.question.options.channel_priority == ChannelPriority::Strict;
-        strict && self.ground.environment.all_channels().len() > 1
+        strict && self.records.environment().all_channels().len() > 1
     }
 
     /// A later channel, where an earlier one hides it.
@@ -421,7 +516,7 @@ impl Search<'_, '_> {
 
     /// A virtual package, declared.
     fn of_machine(&mut self, cores: &[usize]) -> Vec<Remedy> {
-        let (reasons, newest) = self.refusal(cores);
+        let Some((reasons, newest)) = self.refusal(cores) else { return Vec::new() };
         let demands = wording::virtual_demands(&reasons, &newest);
         let mut remedies = Vec::new();
         for (name, demands) in &demands
@@ -495,6 +590,10 @@ impl Search<'_, '_> {
     fn rewrite(&self, line: usize, form: &MatchSpec) -> Change {
         Change::Rewrite(self.line(line), self.written(line, form))
     }
+}
+
+fn name(spec: &MatchSpec) -> &str {
+    spec.name.as_exact().map_or("", PackageName::as_normalized)
 }
 
 /// A spec without version, build and hashes.

@@ -14,7 +14,7 @@ use rattler_conda_types::{GenericVirtualPackage, MatchSpec, Matches, PackageName
 
 use super::{
     ChannelPriority, Solution, SolveError, SolveOptions, check, narrow,
-    question::{Bucket, Ground, Kept, Question},
+    question::{Bucket, Ground, Kept, Question, Refusal},
     unsolvable,
 };
 use crate::{
@@ -71,11 +71,13 @@ impl Renew {
     }
 }
 
-/// As [`super::solve_for_oldest`], with the least change to what was locked before.
+/// As [`super::solve_for_oldest`], with the least change to what was locked before. What was locked is preferred, never
+/// forced, so that it is no reason for there to be no solution.
 ///
 /// # Errors
-/// As [`super::solve_for_oldest`]: what was locked is preferred, never forced, so that it is no reason for there to be no
-/// solution.
+/// As [`super::solve_for_oldest`], but a refusal comes sooner: it is that of what can be in a solution at all, and has
+/// the reasons of that only. [`super::explain()`] finds out more; what that cannot explain is to be asked for with
+/// [`super::solve_for_oldest`], which looks at everything there is.
 pub fn update(
     environment: &Environment,
     repodata: &Repodata,
@@ -84,18 +86,23 @@ pub fn update(
     options: &SolveOptions,
     previous: Previous<'_>,
 ) -> Result<(Solution, Host), SolveError> {
-    let Some(lock) = previous.locks.first().filter(|_| *previous.renew != Renew::Everything) else {
-        return super::solve_for_oldest(environment, repodata, host, pinned, options);
-    };
     check(environment, repodata, host)?;
-    let question = Question::new(repodata, *options);
     let specs = environment.specs();
-    let before = as_before(host, previous.locks, pinned);
-    let renewed = renewed(repodata, &host_changes(host, lock), previous);
-    let fresh = || {
-        let (outcome, host) = question.ask_for_oldest(&specs, &before, pinned);
+    if let Some(refusal) = in_vain(&specs, repodata) {
+        return Err(unsolvable(refusal, repodata, host));
+    }
+    let question = Question::new(repodata, *options);
+    let ask = |host: &Host| {
+        let (outcome, host) = question.ask_for_oldest(&specs, host, pinned);
         outcome.map(|records| (records, host.clone())).map_err(|refusal| unsolvable(refusal, repodata, &host))
     };
+    let Some(lock) = previous.locks.first().filter(|_| *previous.renew != Renew::Everything) else {
+        let (records, host) = ask(host)?;
+        return Ok((Solution { records, options: *options }, host));
+    };
+    let before = as_before(host, previous.locks, pinned);
+    let renewed = renewed(repodata, &host_changes(host, lock), previous);
+    let fresh = || ask(&before);
     let told = if renewed.is_empty() { None } else { Some(fresh()?) };
     let machine = &told.as_ref().map_or(&before, |(_, host)| host).clone();
     let mut fixed = Kept::default();
@@ -122,6 +129,19 @@ pub fn update(
     };
     let records = search.keep_versions(records, lock, &host);
     Ok((Solution { records, options: *options }, host))
+}
+
+/// A refusal, if one of these specs is all that was loaded for, and nothing was found: what the others need does not matter
+/// then.
+fn in_vain(specs: &[MatchSpec], repodata: &Repodata) -> Option<Refusal> {
+    let of = |spec: &MatchSpec| spec.name.as_exact().map(|name| name.as_normalized().to_owned());
+    let mut open: HashMap<String, &MatchSpec> = specs.iter().filter_map(|spec| Some((of(spec)?, spec))).collect();
+    open.retain(|name, spec| !name.starts_with("__") && spec.condition.is_none());
+    for (_, records, ..) in repodata.runs() {
+        records.first().map(|record| open.remove(name(record)));
+    }
+    let first = specs.iter().find(|spec| of(spec).is_some_and(|name| open.contains_key(&name)))?;
+    Some(Refusal::Unsolvable(format!("No candidates were found for {first}.\n")))
 }
 
 /// The machine as it was assumed before, where that was raised: what was locked may need it.

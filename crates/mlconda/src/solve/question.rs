@@ -8,7 +8,7 @@ use rattler_conda_types::{MatchSpec, RepoDataRecord, Version};
 use url::Url;
 
 use super::{
-    Cutoff, Pip, SolveOptions, VirtualDemand,
+    Pip, SolveOptions, VirtualDemand,
     catalog::{Catalog, brings_pip},
     provider, wording,
 };
@@ -112,16 +112,6 @@ impl<'a> Ground<'a> {
                 .collect();
             let tier = records.first().and_then(|record| tier(self.repodata, list, record));
             Bucket { records, tier }
-        })
-    }
-
-    /// The records that are newer than what counts.
-    pub(super) fn too_new(&'a self) -> impl Iterator<Item = (&'a RepoDataRecord, Cutoff)> {
-        let cutoff = self.options.exclude_newer;
-        let records = self.repodata.subdirs.iter().flatten();
-        records.filter_map(move |record| {
-            let cutoff = cutoff.filter(|cutoff| !cutoff.admits(&record.package_record))?;
-            Some((record.as_ref(), cutoff))
         })
     }
 
@@ -229,8 +219,17 @@ impl<'a> Question<'a> {
     }
 }
 
+/// Whether a record, of this tier, is in the channel that a spec of the environment names.
+pub(super) fn is_in_channel(record: &RepoDataRecord, tier: Option<&str>, spec: &MatchSpec) -> bool {
+    let Some(channel) = &spec.channel else { return true };
+    match tier.filter(|tier| channel.name.as_deref() == Some(tier)) {
+        Some(_) => true,
+        None => record.channel.as_ref() == Some(&channel.canonical_name()),
+    }
+}
+
 /// The tier of conda's own channels, and of packages that are named by their URL.
-fn tier(repodata: &Repodata, list: usize, record: &RepoDataRecord) -> Option<&'static str> {
+pub(super) fn tier(repodata: &Repodata, list: usize, record: &RepoDataRecord) -> Option<&'static str> {
     if list == 0 && repodata.has_archives {
         return Some(ARCHIVES);
     }

@@ -7,23 +7,24 @@
 //! version of a package after the other does. What is said is always true: conditions and extras, which this module does
 //! not follow, are only ever left out.
 
-use std::{collections::BTreeSet, rc::Rc};
+mod records;
+
+use std::{
+    cell::OnceCell,
+    collections::BTreeSet,
+    mem::{Discriminant, discriminant},
+    rc::Rc,
+};
 
 use foldhash::{HashMap, HashMapExt};
 use itertools::Itertools;
 use rattler_conda_types::{
-    GenericVirtualPackage, MatchSpec, Matches, NamelessMatchSpec, PackageNameMatcher, ParseMatchSpecOptions,
-    RepoDataRecord, RepodataRevision, Version,
+    GenericVirtualPackage, Matches, NamelessMatchSpec, PackageNameMatcher, RepoDataRecord, Version, VersionSpec,
 };
 
-use super::{
-    ChannelPriority,
-    options::Cutoff,
-    question::{ARCHIVES, Ground},
-};
-use crate::environment::is_within_reason;
-use crate::host::Host;
-use crate::sorting::InOrder;
+pub(super) use self::records::Records;
+use super::options::Cutoff;
+use crate::{environment::Environment, host::Host, sorting::InOrder};
 
 /// Of how many packages one version after the other is supposed, and of how many versions at most.
 const SUPPOSED_PACKAGES: usize = 6;
@@ -54,23 +55,27 @@ pub(super) enum Why {
 #[derive(Clone)]
 pub(super) struct Candidate<'a> {
     pub(super) what: What<'a>,
-    /// What it needs and constrains, without conditions.
-    pub(super) demands: Rc<[Rc<Demand>]>,
+    /// What it needs and constrains, without conditions; found out when it is first wanted.
+    demands: Rc<OnceCell<Rc<[Rc<Demand>]>>>,
     /// Why it is out, if it is, and since when.
-    pub(super) out: Option<(Out, usize)>,
+    pub(super) out: Option<(Out<'a>, usize)>,
     /// Why it would be out, were it not out from the beginning: for its channel or its age.
-    pub(super) anyhow: Option<(Out, usize)>,
+    pub(super) anyhow: Option<(Out<'a>, usize)>,
 }
 
-impl Candidate<'_> {
+impl<'a> Candidate<'a> {
+    fn new(what: What<'a>, out: Option<Out<'a>>) -> Self {
+        Self { what, demands: Rc::default(), out: out.map(|out| (out, 0)), anyhow: None }
+    }
+
     /// Why it was out before a step, and since when. Its channel and its age are told of only if nothing else is.
-    pub(super) fn reason(&self, before: usize) -> Option<&(Out, usize)> {
+    pub(super) fn reason(&self, before: usize) -> Option<&(Out<'a>, usize)> {
         let out = self.out.as_ref().filter(|(_, since)| *since < before)?;
         Some(self.anyhow.as_ref().filter(|(_, since)| *since < before).unwrap_or(out))
     }
 
     /// Takes it out, if it is not out yet. Gives whether that changed what is left.
-    fn leave(&mut self, out: Out, step: usize) -> bool {
+    fn leave(&mut self, out: Out<'a>, step: usize) -> bool {
         match self.out {
             None => {
                 self.out = Some((out, step));
@@ -85,20 +90,28 @@ impl Candidate<'_> {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) enum What<'a> {
     Record(&'a RepoDataRecord),
-    Virtual(&'a GenericVirtualPackage),
+    Virtual(Rc<GenericVirtualPackage>),
 }
 
 /// A dependency or constraint of a record.
-#[derive(Debug)]
 pub(super) struct Demand {
+    /// Its place among all that were read.
+    number: usize,
     /// As in the record.
     pub(super) text: String,
     pub(super) name: String,
     pub(super) kind: Kind,
-    spec: NamelessMatchSpec,
+    wanted: Wanted,
+}
+
+/// What is asked for of a package.
+struct Wanted {
+    version: Option<VersionSpec>,
+    /// All else, if it is anything.
+    rest: Option<NamelessMatchSpec>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -110,12 +123,12 @@ pub(super) enum Kind {
 }
 
 /// Why a candidate is out.
-#[derive(Clone, Debug)]
-pub(super) enum Out {
+#[derive(Clone)]
+pub(super) enum Out<'a> {
     /// It is newer than what counts.
     Newer(Cutoff),
     /// It is in this channel, and one before it has the package, too.
-    Hidden(String),
+    Hidden(&'a str),
     /// It is not in the channel that this requirement names.
     Elsewhere(usize),
     /// This requirement asks for another one.
@@ -128,29 +141,28 @@ pub(super) enum Out {
     Supposed,
 }
 
-impl Out {
+impl Out<'_> {
     /// What tells one reason from another.
-    pub(super) fn key(&self) -> String {
-        match self {
-            Self::Lacks(demand) => format!("lacks {:?} {}", demand.kind, demand.name),
-            other => format!("{other:?}"),
-        }
+    pub(super) fn key(&self) -> (Discriminant<Self>, usize, &str) {
+        let (number, text) = match self {
+            Self::Newer(_) | Self::Supposed => (0, ""),
+            Self::Hidden(channel) => (0, *channel),
+            Self::Elsewhere(number) | Self::Line(number) | Self::Ruled(number) => (*number, ""),
+            Self::Lacks(demand) => (demand.kind as usize, demand.name.as_str()),
+        };
+        (discriminant(self), number, text)
     }
 }
-
-/// Records by name, with the reason for which the solver does not look at some of them.
-pub(super) type Records<'a> = HashMap<&'a str, Vec<(&'a RepoDataRecord, Option<Out>)>>;
 
 /// What follows from some of the environment's requirements.
 #[derive(Clone)]
 pub(super) struct Reasoning<'a> {
-    ground: &'a Ground<'a>,
-    host: &'a Host,
     records: Rc<Records<'a>>,
-    demands: HashMap<(&'a str, Kind), Option<Rc<Demand>>>,
-    matches: HashMap<(String, Kind), Rc<[bool]>>,
+    host: Rc<Host>,
     pub(super) packages: Vec<Package<'a>>,
     ids: HashMap<String, Id>,
+    /// By a demand's number, the package and which of its candidates it is content with.
+    aims: HashMap<usize, (Id, Rc<[bool]>)>,
     step: usize,
 }
 
@@ -162,52 +174,112 @@ pub(super) enum Conflict<'a> {
     Each(Id, Reasoning<'a>, Vec<(String, Conflict<'a>)>),
 }
 
+/// What a contradiction may rest on besides its lines. It stands whatever becomes of the others of these.
+#[derive(Clone, Copy)]
+pub(super) struct Premises {
+    /// The system that is declared.
+    pub(super) system: bool,
+    /// The order of the channels.
+    pub(super) order: bool,
+    /// The time after which nothing counts.
+    pub(super) time: bool,
+}
+
+impl Premises {
+    pub(super) const ALL: Self = Self { system: true, order: true, time: true };
+    const NONE: Self = Self { system: false, order: false, time: false };
+
+    fn or(self, other: Self) -> Self {
+        Self { system: self.system || other.system, order: self.order || other.order, time: self.time || other.time }
+    }
+
+    pub(super) fn and(self, other: Self) -> Self {
+        Self { system: self.system && other.system, order: self.order && other.order, time: self.time && other.time }
+    }
+}
+
+impl Conflict<'_> {
+    pub(super) fn premises(&self) -> Premises {
+        match self {
+            Self::Empty(id, reasoning) => reasoning.premises(*id),
+            Self::Each(id, reasoning, branches) => {
+                let of_branches = branches.iter().map(|(_, branch)| branch.premises());
+                of_branches.fold(reasoning.premises(*id), Premises::or)
+            }
+        }
+    }
+}
+
 impl<'a> Reasoning<'a> {
     /// Follows these requirements of the environment. `None` if nothing contradictory is found.
-    pub(super) fn conflict(
-        ground: &'a Ground<'a>,
-        records: &Rc<Records<'a>>,
-        host: &'a Host,
-        lines: &[usize],
-    ) -> Option<Conflict<'a>> {
-        let mut reasoning = Self {
-            ground,
-            host,
-            records: Rc::clone(records),
-            demands: HashMap::new(),
-            matches: HashMap::new(),
-            packages: Vec::new(),
-            ids: HashMap::new(),
-            step: 1,
-        };
-        lines.iter().for_each(|line| reasoning.line(*line));
-        match reasoning.follow() {
+    pub(super) fn conflict(records: &Rc<Records<'a>>, host: &Host, lines: &[usize]) -> Option<Conflict<'a>> {
+        let mut reasoning = Self::of(records, host, lines);
+        // What nobody has is told before anything is followed.
+        match reasoning.unheard_of().or_else(|| reasoning.follow()) {
             Some(package) => Some(Conflict::Empty(package, reasoning)),
             None => reasoning.suppose(),
         }
     }
 
-    pub(super) fn ground(&self) -> &'a Ground<'a> {
-        self.ground
+    /// The same, if one of these requirements asks for what nobody has, so that nothing need be followed.
+    pub(super) fn in_vain(records: &Rc<Records<'a>>, host: &Host, lines: &[usize]) -> Option<Conflict<'a>> {
+        let reasoning = Self::of(records, host, lines);
+        let package = reasoning.unheard_of()?;
+        Some(Conflict::Empty(package, reasoning))
     }
 
-    pub(super) fn host(&self) -> &'a Host {
-        self.host
+    /// What these requirements leave of what they ask for.
+    fn of(records: &Rc<Records<'a>>, host: &Host, lines: &[usize]) -> Self {
+        let mut reasoning = Self {
+            records: Rc::clone(records),
+            host: Rc::new(host.clone()),
+            packages: Vec::new(),
+            ids: HashMap::new(),
+            aims: HashMap::new(),
+            step: 1,
+        };
+        lines.iter().for_each(|line| reasoning.line(*line));
+        reasoning
+    }
+
+    pub(super) fn environment(&self) -> &'a Environment {
+        self.records.environment()
+    }
+
+    pub(super) fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// What a candidate needs and constrains, without conditions.
+    pub(super) fn demands(&self, candidate: &Candidate<'a>) -> Rc<[Rc<Demand>]> {
+        Rc::clone(candidate.demands.get_or_init(|| match candidate.what {
+            What::Record(record) => self.records.demands(record),
+            What::Virtual(_) => Rc::new([]),
+        }))
     }
 
     /// Takes in what a requirement asks for.
     fn line(&mut self, line: usize) {
-        let ground = self.ground;
-        let spec = &ground.environment.requirements[line].spec;
+        let spec = &self.environment().requirements[line].spec;
+        if spec.condition.is_some() {
+            return;
+        }
         let (PackageNameMatcher::Exact(name), bare) = spec.clone().into_nameless() else { return };
         let id = self.id(name.as_normalized());
         self.step += 1;
         let step = self.step;
         let package = &mut self.packages[id];
         package.needed.get_or_insert((Why::Line(line), step));
-        for candidate in package.candidates.iter_mut().filter(|candidate| !candidate.what.matches(&bare)) {
+        let fits = Wanted::new(bare).of(&package.candidates);
+        for (candidate, _) in package.candidates.iter_mut().zip(&*fits).filter(|(_, fits)| !**fits) {
             candidate.leave(Out::Line(line), step);
         }
+    }
+
+    /// A package of which nothing is left, other than a virtual one.
+    fn unheard_of(&self) -> Option<Id> {
+        let is_empty = |package: &Package<'_>| package.left().next().is_none();
+        self.packages.iter().position(|package| package.needed.is_some() && !package.is_virtual() && is_empty(package))
     }
 
     /// Follows everything to its end. Gives the package of which nothing is left.
@@ -240,8 +312,7 @@ impl<'a> Reasoning<'a> {
 
     /// What whatever is left of a package demands of others. Gives a package of which nothing is left.
     fn forward(&mut self, id: Id) -> Option<Id> {
-        let left: Vec<Rc<[Rc<Demand>]>> =
-            self.packages[id].left().map(|candidate| Rc::clone(&candidate.demands)).collect();
+        let left: Vec<Rc<[Rc<Demand>]>> = self.packages[id].left().map(|candidate| self.demands(candidate)).collect();
         let Some(first) = left.first() else { return Some(id) };
         let names: BTreeSet<String> = first.iter().map(|demand| demand.name.clone()).collect();
         for name in names {
@@ -258,10 +329,9 @@ impl<'a> Reasoning<'a> {
                 continue;
             }
             let mut allowed = vec![false; self.packages[other].candidates.len()];
-            for demands in
-                alternatives.iter().unique_by(|demands| demands.iter().map(|demand| demand.text.clone()).collect_vec())
+            for demands in alternatives.iter().unique_by(|demands| demands.iter().map(|each| each.number).collect_vec())
             {
-                let matches = demands.iter().map(|demand| self.matching(other, demand)).collect_vec();
+                let matches = demands.iter().map(|demand| self.aim(demand).1).collect_vec();
                 for (place, allowed) in allowed.iter_mut().enumerate() {
                     *allowed |= matches.iter().all(|matches| matches[place]);
                 }
@@ -295,7 +365,7 @@ impl<'a> Reasoning<'a> {
             if self.packages[id].candidates[place].out.is_some() {
                 continue;
             }
-            let demands = Rc::clone(&self.packages[id].candidates[place].demands);
+            let demands = self.demands(&self.packages[id].candidates[place]);
             let lacking = demands.iter().find(|demand| self.lacks(demand)).cloned();
             if let Some(demand) = lacking {
                 self.step += 1;
@@ -305,8 +375,7 @@ impl<'a> Reasoning<'a> {
     }
 
     fn lacks(&mut self, demand: &Rc<Demand>) -> bool {
-        let other = self.id(&demand.name);
-        let matches = self.matching(other, demand);
+        let (other, matches) = self.aim(demand);
         let package = &self.packages[other];
         let left =
             package.candidates.iter().zip(&*matches).any(|(candidate, matches)| *matches && candidate.out.is_none());
@@ -359,48 +428,62 @@ impl<'a> Reasoning<'a> {
         if let Some(id) = self.ids.get(name) {
             return *id;
         }
-        let records = Rc::clone(&self.records);
-        let mut candidates: Vec<Candidate<'a>> = Vec::new();
-        for (record, out) in records.get(name).into_iter().flatten() {
-            let demands = self.demands_of(record);
-            candidates.push(Candidate {
-                what: What::Record(record),
-                demands,
-                out: out.clone().map(|out| (out, 0)),
-                anyhow: None,
-            });
+        let mut candidates = self.records.of(name).to_vec();
+        let own = self.host.virtual_packages.iter().filter(|package| package.name.as_normalized() == name);
+        let own: Vec<_> = own.map(|package| Candidate::new(What::Virtual(Rc::new(package.clone())), None)).collect();
+        if !own.is_empty() {
+            candidates.extend(own);
+            crate::sorting::sort_by(&mut candidates, |left, right| left.what.version().cmp(right.what.version()));
         }
-        let host = self.host;
-        let own = host.virtual_packages.iter().filter(|package| package.name.as_normalized() == name);
-        candidates.extend(own.map(|package| Candidate {
-            what: What::Virtual(package),
-            demands: Rc::new([]),
-            out: None,
-            anyhow: None,
-        }));
-        crate::sorting::sort_by(&mut candidates, |left, right| left.what.version().cmp(right.what.version()));
         self.packages.push(Package { name: name.to_owned(), candidates, needed: None });
         self.ids.insert(name.to_owned(), self.packages.len() - 1);
         self.packages.len() - 1
     }
 
-    fn demands_of(&mut self, record: &'a RepoDataRecord) -> Rc<[Rc<Demand>]> {
-        let package = &record.package_record;
-        let depends = package.depends.iter().map(|text| (text.as_str(), Kind::Needs));
-        let constrains = package.constrains.iter().map(|text| (text.as_str(), Kind::Constrains));
-        depends
-            .chain(constrains)
-            .filter_map(|(text, kind)| self.demands.entry((text, kind)).or_insert_with(|| demand(text, kind)).clone())
-            .collect()
+    /// The package that a demand is on, and which of its candidates it is content with.
+    pub(super) fn aim(&mut self, demand: &Demand) -> (Id, Rc<[bool]>) {
+        if let Some((id, matches)) = self.aims.get(&demand.number) {
+            return (*id, Rc::clone(matches));
+        }
+        let id = self.id(&demand.name);
+        let package = &self.packages[id];
+        let find = || demand.wanted.of(&package.candidates);
+        // Candidates that are records are the same for every system.
+        let matches = if package.is_virtual() { find() } else { self.records.matches(demand.number, find) };
+        self.aims.insert(demand.number, (id, Rc::clone(&matches)));
+        (id, matches)
     }
 
-    /// Which candidates of a package a demand is content with.
-    pub(super) fn matching(&mut self, id: Id, demand: &Rc<Demand>) -> Rc<[bool]> {
-        let package = &self.packages[id];
-        let matches = self.matches.entry((demand.text.clone(), demand.kind)).or_insert_with(|| {
-            package.candidates.iter().map(|candidate| candidate.what.matches(&demand.spec)).collect()
-        });
-        Rc::clone(matches)
+    /// What it may rest on that nothing is left of a package: the way of each of its candidates is gone back.
+    fn premises(&self, id: Id) -> Premises {
+        let mut premises = Premises::NONE;
+        let mut seen = BTreeSet::new();
+        let mut open = vec![id];
+        while let Some(id) = open.pop() {
+            if !seen.insert(id) {
+                continue;
+            }
+            let package = &self.packages[id];
+            premises.system |= package.is_virtual();
+            if let Some((Why::By(by), _)) = package.needed {
+                open.push(by);
+            }
+            for candidate in &package.candidates {
+                // A line that asks for another one stands by itself.
+                let out = match (&candidate.out, &candidate.anyhow) {
+                    (_, Some((Out::Line(_), _))) | (None, _) => continue,
+                    (Some((out, _)), _) => out,
+                };
+                match out {
+                    Out::Newer(_) => premises.time = true,
+                    Out::Hidden(_) => premises.order = true,
+                    Out::Ruled(by) => open.push(*by),
+                    Out::Lacks(demand) => open.extend(self.ids.get(&demand.name)),
+                    Out::Elsewhere(_) | Out::Line(_) | Out::Supposed => {}
+                }
+            }
+        }
+        premises
     }
 }
 
@@ -415,25 +498,25 @@ impl<'a> Package<'a> {
     }
 }
 
-impl<'a> What<'a> {
-    fn matches(self, spec: &NamelessMatchSpec) -> bool {
-        match self {
-            Self::Record(record) => spec.matches(record),
-            Self::Virtual(package) => {
-                spec.version.as_ref().is_none_or(|version| version.matches(&package.version))
-                    && spec.build.as_ref().is_none_or(|build| build.matches(package.build_string.as_str()))
+impl What<'_> {
+    /// Whether both have the same version, and it is written alike.
+    fn is_of_the_version_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Record(one), Self::Record(other)) => {
+                one.package_record.version.as_str() == other.package_record.version.as_str()
             }
+            _ => false,
         }
     }
 
-    pub(super) fn version(self) -> &'a Version {
+    pub(super) fn version(&self) -> &Version {
         match self {
             Self::Record(record) => record.package_record.version.version(),
             Self::Virtual(package) => &package.version,
         }
     }
 
-    pub(super) fn build(self) -> String {
+    pub(super) fn build(&self) -> String {
         match self {
             Self::Record(record) => record.package_record.build.to_string(),
             Self::Virtual(package) => package.build_string.to_string(),
@@ -441,47 +524,31 @@ impl<'a> What<'a> {
     }
 }
 
-/// A dependency as the solver reads it; none if it has a condition, or cannot be read.
-fn demand(text: &str, kind: Kind) -> Option<Rc<Demand>> {
-    let options = ParseMatchSpecOptions::lenient().with_repodata_revision(RepodataRevision::V3);
-    let text = Some(text).filter(|text| is_within_reason(text))?;
-    let spec = MatchSpec::from_str(text, options).ok().filter(|spec| spec.condition.is_none())?;
-    let (PackageNameMatcher::Exact(name), spec) = spec.into_nameless() else { return None };
-    let text = text.trim().trim_end_matches(" *").to_owned();
-    Some(Rc::new(Demand { text, name: name.as_normalized().to_owned(), kind, spec }))
-}
+impl Wanted {
+    fn new(mut spec: NamelessMatchSpec) -> Self {
+        let version = spec.version.take().filter(|version| *version != VersionSpec::Any);
+        Self { version, rest: Some(spec).filter(|rest| *rest != NamelessMatchSpec::default()) }
+    }
 
-/// All records by name, with the reason for which the solver does not look at some of them.
-pub(super) fn records<'a>(ground: &'a Ground<'a>) -> Rc<Records<'a>> {
-    let requirements = &ground.environment.requirements;
-    let named: HashMap<&str, usize> = requirements
-        .iter()
-        .enumerate()
-        .filter(|(_, requirement)| requirement.spec.channel.is_some())
-        .filter_map(|(line, requirement)| Some((requirement.spec.name.as_exact()?.as_normalized(), line)))
-        .collect();
-    let elsewhere = |record: &RepoDataRecord| {
-        let line = *named.get(record.package_record.name.as_normalized())?;
-        let channel = requirements[line].spec.channel.as_ref()?.canonical_name();
-        (record.channel.as_ref() != Some(&channel)).then_some(Out::Elsewhere(line))
-    };
-    let strict = ground.options.channel_priority == ChannelPriority::Strict;
-    let mut found: Records<'a> = HashMap::new();
-    let mut first: HashMap<&str, &str> = HashMap::new();
-    for bucket in ground.buckets() {
-        for record in bucket.records {
-            let name = record.package_record.name.as_normalized();
-            let channel = record.channel.as_deref().unwrap_or_default();
-            let tier = bucket.tier.filter(|tier| *tier != ARCHIVES).unwrap_or(channel);
-            let hidden =
-                || (strict && *first.entry(name).or_insert(tier) != tier).then(|| Out::Hidden(channel.to_owned()));
-            let out = elsewhere(record).or_else(hidden);
-            found.entry(name).or_default().push((record, out));
-        }
+    /// Which of the candidates of a package are wanted. Those of one version stand side by side.
+    fn of<'c>(&self, candidates: &'c [Candidate<'_>]) -> Rc<[bool]> {
+        let mut last: Option<(&What<'_>, bool)> = None;
+        let mut has_version = |what: &'c What<'_>| {
+            let Some(wanted) = &self.version else { return true };
+            let known = last.filter(|(known, _)| what.is_of_the_version_of(known)).map(|(_, fits)| fits);
+            let fits = known.unwrap_or_else(|| wanted.matches(what.version()));
+            last = Some((what, fits));
+            fits
+        };
+        let has_rest = |what: &What<'_>, rest: &NamelessMatchSpec| match what {
+            What::Record(record) => rest.matches(*record),
+            What::Virtual(package) => {
+                rest.build.as_ref().is_none_or(|build| build.matches(package.build_string.as_str()))
+            }
+        };
+        let wants = |Candidate { what, .. }: &'c Candidate<'_>| {
+            has_version(what) && self.rest.as_ref().is_none_or(|rest| has_rest(what, rest))
+        };
+        candidates.iter().map(wants).collect()
     }
-    for (record, cutoff) in ground.too_new() {
-        let name = record.package_record.name.as_normalized();
-        found.entry(name).or_default().push((record, Some(Out::Newer(cutoff))));
-    }
-    Rc::new(found)
 }

@@ -107,16 +107,16 @@ fn node(conflict: &mut Conflict<'_>) -> (Node, BTreeSet<usize>) {
 const END: usize = usize::MAX;
 
 /// The candidates of a package that are out for the same reason.
-struct Cause {
-    out: Out,
+struct Cause<'a> {
+    out: Out<'a>,
     step: usize,
     places: Vec<usize>,
     /// What they demand, if that is the reason.
     demands: Vec<Rc<Demand>>,
 }
 
-fn causes<'a>(places: impl Iterator<Item = (usize, &'a Candidate<'a>)>, before: usize) -> Vec<Cause> {
-    let mut causes: IndexMap<String, Cause> = IndexMap::new();
+fn causes<'c, 'a: 'c>(places: impl Iterator<Item = (usize, &'c Candidate<'a>)>, before: usize) -> Vec<Cause<'a>> {
+    let mut causes: IndexMap<_, Cause<'a>> = IndexMap::new();
     for (place, candidate) in places {
         let Some((out, step)) = candidate.reason(before) else { continue };
         let new = || Cause { out: out.clone(), step: *step, places: Vec::new(), demands: Vec::new() };
@@ -177,7 +177,7 @@ impl<'r, 'a> Teller<'r, 'a> {
     /// What a requirement asks for, and what there is instead.
     fn no_such(&mut self, line: usize, package: &Package<'_>) -> String {
         let asked = self.line(line);
-        let spec = &self.reasoning.ground().environment.requirements[line].spec;
+        let spec = &self.reasoning.environment().requirements[line].spec;
         let of_version: Vec<&Candidate<'_>> = package
             .candidates
             .iter()
@@ -198,7 +198,7 @@ impl<'r, 'a> Teller<'r, 'a> {
             let others = if builds.len() > LISTED + 2 { ", …" } else { "" };
             return format!("{asked}, and no such build exists; there are {shown}{others}");
         }
-        let versions = package.candidates.iter().map(|each| each.what.version()).in_order().dedup().collect_vec();
+        let versions = package.candidates.iter().map(|each| each.what.version()).dedup().collect_vec();
         match versions.as_slice() {
             [only] => format!("{asked}, and the only version is {only}"),
             few if few.len() <= LISTED => format!("{asked}, and the versions are {}", and(few)),
@@ -221,7 +221,10 @@ impl<'r, 'a> Teller<'r, 'a> {
     }
 
     /// Why candidates of a package are out, the first few reasons.
-    fn causes<'c>(&mut self, id: Id, causes: impl Iterator<Item = &'c Cause>) -> Vec<Node> {
+    fn causes<'c>(&mut self, id: Id, causes: impl Iterator<Item = &'c Cause<'a>>) -> Vec<Node>
+    where
+        'a: 'c,
+    {
         let causes = causes.collect_vec();
         let mut nodes = causes.iter().take(CAUSES).filter_map(|cause| self.cause(id, cause)).collect_vec();
         let others: Vec<usize> = causes.iter().skip(CAUSES).flat_map(|cause| cause.places.clone()).collect();
@@ -233,7 +236,7 @@ impl<'r, 'a> Teller<'r, 'a> {
         nodes
     }
 
-    fn cause(&mut self, id: Id, cause: &Cause) -> Option<Node> {
+    fn cause(&mut self, id: Id, cause: &Cause<'_>) -> Option<Node> {
         let label = Label::of(&self.reasoning.packages[id], &cause.places);
         let is = label.verb("is", "are");
         let text = match &cause.out {
@@ -256,12 +259,12 @@ impl<'r, 'a> Teller<'r, 'a> {
     }
 
     /// What candidates demand, and why nothing is left of it.
-    fn lacking(&mut self, label: &Label, cause: &Cause) -> Node {
+    fn lacking(&mut self, label: &Label, cause: &Cause<'_>) -> Node {
         let Some(first) = cause.demands.first() else { return Node { text: label.to_string(), children: Vec::new() } };
         let other = self.reasoning.id(&first.name);
         let mut matching = vec![false; self.reasoning.packages[other].candidates.len()];
         for demand in &cause.demands {
-            let of_this = self.reasoning.matching(other, demand);
+            let (_, of_this) = self.reasoning.aim(demand);
             matching.iter_mut().zip(&*of_this).for_each(|(matching, of_this)| *matching |= *of_this);
         }
         let package = self.reasoning.packages[other].clone();
@@ -317,8 +320,8 @@ impl<'r, 'a> Teller<'r, 'a> {
         let left = package.candidates.iter().positions(is_left).collect_vec();
         let mut demands: Vec<Rc<Demand>> = Vec::new();
         for place in &left {
-            let of_this = package.candidates[*place].demands.iter().filter(|demand| demand.name == name);
-            demands.extend(of_this.cloned());
+            let of_this = self.reasoning.demands(&package.candidates[*place]);
+            demands.extend(of_this.iter().filter(|demand| demand.name == name).cloned());
         }
         demands = demands.into_iter().unique_by(|demand| (demand.text.clone(), demand.kind)).collect();
         let counts: Vec<Rc<Demand>> = match gone {
@@ -326,7 +329,7 @@ impl<'r, 'a> Teller<'r, 'a> {
             Some(gone) => demands
                 .into_iter()
                 .filter(|demand| {
-                    let matching = self.reasoning.matching(id, demand);
+                    let (_, matching) = self.reasoning.aim(demand);
                     gone.iter().any(|place| !matching[*place])
                 })
                 .collect(),
@@ -349,7 +352,7 @@ impl<'r, 'a> Teller<'r, 'a> {
     }
 
     /// The candidates of a package that were out before a step, and would have demanded something else.
-    fn others(&mut self, package: &Package<'_>, step: usize, id: Id, gone: Option<&[usize]>) -> Vec<Node> {
+    fn others(&mut self, package: &Package<'a>, step: usize, id: Id, gone: Option<&[usize]>) -> Vec<Node> {
         let by = self.reasoning.id(&package.name);
         let name = self.reasoning.packages[id].name.clone();
         let mut relevant = Vec::new();
@@ -364,8 +367,9 @@ impl<'r, 'a> Teller<'r, 'a> {
             if of_chain {
                 continue;
             }
-            let on_it = candidate.demands.iter().filter(|demand| demand.name == name).cloned().collect_vec();
-            let matching = on_it.iter().map(|demand| (demand.kind, self.reasoning.matching(id, demand))).collect_vec();
+            let demands = self.reasoning.demands(candidate);
+            let on_it = demands.iter().filter(|demand| demand.name == name);
+            let matching = on_it.map(|demand| (demand.kind, self.reasoning.aim(demand).1)).collect_vec();
             let differs = match gone {
                 None => !matching.iter().any(|(kind, _)| *kind == Kind::Needs),
                 Some(gone) => gone.iter().any(|place| matching.iter().all(|(_, matching)| matching[*place])),
@@ -380,7 +384,7 @@ impl<'r, 'a> Teller<'r, 'a> {
 
     fn line(&mut self, line: usize) -> String {
         self.lines.insert(line);
-        let line = Line::of(self.reasoning.ground().environment, line);
+        let line = Line::of(self.reasoning.environment(), line);
         format!("{line} asks for `{}`", line.text)
     }
 
@@ -390,7 +394,7 @@ impl<'r, 'a> Teller<'r, 'a> {
 
     fn channels_of(&self, id: Id, places: &[usize]) -> String {
         let package = &self.reasoning.packages[id];
-        let channels = places.iter().filter_map(|place| match package.candidates[*place].what {
+        let channels = places.iter().filter_map(|place| match &package.candidates[*place].what {
             What::Record(record) => record.channel.as_deref(),
             What::Virtual(_) => None,
         });
@@ -399,7 +403,7 @@ impl<'r, 'a> Teller<'r, 'a> {
 
     /// A channel as the environment calls it, without secrets.
     fn channel(&self, url: &str) -> String {
-        let known = self.reasoning.ground().environment.all_channels();
+        let known = self.reasoning.environment().all_channels();
         let known = known.iter().find(|channel| channel.base_url.as_str() == url);
         format!("`{}`", known.map_or_else(|| url.to_owned(), wording::channel))
     }
@@ -436,7 +440,8 @@ struct Label {
 
 impl Label {
     fn of(package: &Package<'_>, places: &[usize]) -> Self {
-        let all = package.candidates.iter().map(|each| each.what.version()).in_order().dedup().collect_vec();
+        // Candidates are in the order of their versions.
+        let all = package.candidates.iter().map(|each| each.what.version()).dedup().collect_vec();
         let mine =
             places.iter().map(|place| package.candidates[*place].what.version()).in_order().dedup().collect_vec();
         let name = &package.name;

@@ -20,7 +20,8 @@ async fn outcome(world: &World, dependencies: &[&str]) -> String {
         Err(_) => {
             // An explanation is to know of the versions that no spec allows.
             let client = Client::new(&world.network).unwrap();
-            let repodata = repodata.with_any_version(&client, &environment).await.unwrap();
+            let mut repodata = repodata;
+            repodata.add_any_version(&client, &environment).await.unwrap();
             let explanation = solve::explain(&environment, &repodata, &host, &[], &options, Effort::default());
             explanation.unwrap().to_string()
         }

@@ -2,7 +2,7 @@
 
 use insta::assert_snapshot;
 use itertools::Itertools;
-use rattler_conda_types::PackageRecord;
+use rattler_conda_types::{Channel, PackageRecord};
 
 use super::*;
 use crate::environment::ReadOptions;
@@ -82,6 +82,42 @@ fn a_version_that_nobody_has() {
     this change gives a solution:
       line 3: `lib` instead of `lib >=2` (gives lib 1.1)
     ");
+}
+
+/// The nearest form that there is a solution for is proposed, and none that allows nothing new, or all there is.
+#[test]
+fn a_version_that_is_too_exact() {
+    let records = [
+        record(FIRST, "lib-2.7.18-0", &[]),
+        record(FIRST, "lib-3.11.4-0", &["gone"]),
+        record(FIRST, "lib-3.11.9-0", &[]),
+        record(FIRST, "lib-3.14.0-0", &[]),
+        record(FIRST, "old-1.0-0", &["lib 2.*"]),
+        record(FIRST, "new-1.0-0", &["lib >=3.12"]),
+    ];
+    let remedies = |dependencies: &[&str]| {
+        let text = plainly(dependencies, &records);
+        text.lines().filter(|line| line.contains(" instead of ")).map(str::trim).join("\n")
+    };
+    assert_snapshot!(remedies(&["lib=3.11.99"]), @"line 3: `lib=3.11` instead of `lib=3.11.99` (gives lib 3.11.9)");
+    assert_snapshot!(remedies(&["lib==3.11.99"]), @"line 3: `lib=3.11` instead of `lib==3.11.99` (gives lib 3.11.9)");
+    assert_snapshot!(remedies(&["lib=3.11.9=cuda_0"]), @"line 3: `lib ==3.11.9` instead of `lib=3.11.9=cuda_0` (gives lib 3.11.9)");
+    assert_snapshot!(remedies(&["lib=3.11.99", "new"]), @"line 3: `lib=3` instead of `lib=3.11.99` (gives lib 3.14.0)");
+    assert_snapshot!(remedies(&["lib=3.11.99", "old"]), @"line 3: `lib` instead of `lib=3.11.99` (gives lib 2.7.18)");
+    assert_snapshot!(remedies(&["lib=3.9"]), @"line 3: `lib=3` instead of `lib=3.9` (gives lib 3.14.0)");
+    assert_snapshot!(remedies(&["old=1.5.2"]), @"line 3: `old` instead of `old=1.5.2` (gives old 1.0)");
+}
+
+/// conda's own channels are one for a spec that names them, as they are for the solver.
+#[test]
+fn what_defaults_consists_of_is_one_channel_in_a_spec() {
+    let (main, r) = ("https://repo.anaconda.com/pkgs/main/", "https://repo.anaconda.com/pkgs/r/");
+    let repodata = Repodata::new([vec![record(main, "tool-1.0-0", &[])], vec![record(r, "tool-1.1-0", &[])]]);
+    let mut asked = environment("- tool=2");
+    let channel = Channel { name: Some("defaults".to_owned()), ..Channel::from_url(main.parse::<url::Url>().unwrap()) };
+    asked.requirements[0].spec.channel = Some(Arc::new(channel));
+    let explanation = explain(&asked, &repodata, &linux(), &[], &SolveOptions::default(), Effort::default()).unwrap();
+    assert_snapshot!(explanation.conflicts[0].reasons, @"line 3 asks for `tool=2`, and the versions are 1.0 and 1.1");
 }
 
 #[test]
