@@ -418,9 +418,10 @@ impl Search<'_, '_> {
     /// A spec that asks for one version, with the end of it left open: `3.11.99` as `3.11`, and as `3`. Each of these forms
     /// allows records that the one before does not, and the last does not allow all there are.
     fn with_shorter_versions(&self, spec: &MatchSpec) -> Vec<MatchSpec> {
-        let version = match &spec.version {
-            Some(VersionSpec::StrictRange(StrictRangeOperator::StartsWith, version)) => version.as_ref(),
-            Some(VersionSpec::Exact(EqualityOperator::Equals, version)) => version,
+        // `==3.11` asks for 3.11.0 alone, and all of it left open is looser already.
+        let (version, open) = match &spec.version {
+            Some(VersionSpec::StrictRange(StrictRangeOperator::StartsWith, version)) => (version.as_ref(), 0),
+            Some(VersionSpec::Exact(EqualityOperator::Equals, version)) => (version, 1),
             _ => return Vec::new(),
         };
         let allowed = |spec: &MatchSpec| {
@@ -430,8 +431,8 @@ impl Search<'_, '_> {
         let bare = bare(spec);
         let all = allowed(&bare);
         let mut last = allowed(&MatchSpec { version: spec.version.clone(), ..bare.clone() });
-        let shorter = (1..version.segment_count()).rev().filter_map(|count| version.with_segments(..count));
-        let forms = shorter.take(SHORTENED).map(|version| {
+        let counts = (1..version.segment_count() + open).rev();
+        let forms = counts.filter_map(|count| version.with_segments(..count)).map(|version| {
             let version = VersionSpec::StrictRange(StrictRangeOperator::StartsWith, version.into());
             MatchSpec { version: Some(version), ..bare.clone() }
         });
@@ -439,7 +440,7 @@ impl Search<'_, '_> {
             let count = allowed(form);
             count > std::mem::replace(&mut last, count) && count < all
         };
-        forms.filter(allows_more).collect()
+        forms.filter(allows_more).take(SHORTENED).collect()
     }
 
     /// Nothing but the name of a line's package, if there is more.
