@@ -2,7 +2,7 @@
 
 use insta::assert_snapshot;
 use itertools::Itertools;
-use rattler_conda_types::{Channel, PackageRecord};
+use rattler_conda_types::{Channel, PackageRecord, RepoDataRecord};
 
 use super::*;
 use crate::environment::ReadOptions;
