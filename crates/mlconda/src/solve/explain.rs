@@ -19,9 +19,10 @@ use rattler_conda_types::{MatchSpec, Subdir};
 
 use super::{
     ChannelPriority, Cutoff, SolveOptions,
-    question::{Question, Refusal},
-    reasoning::{Premises, Reasoning, Records},
-    tree, wording,
+    question::{self, Question, Refusal},
+    reasoning::{self, Premises, Reasoning, Records},
+    tree::{self, Told},
+    wording,
 };
 use crate::{
     environment::{Environment, Location},
@@ -129,12 +130,23 @@ pub fn explain(
     options: &SolveOptions,
     effort: Effort,
 ) -> Option<Explanation> {
-    let question = Question::new(repodata, *options);
     let specs = environment.specs();
+    let naming: Vec<MatchSpec> = specs.iter().filter(|spec| spec.channel.is_some()).cloned().collect();
+    let question = Question::new(repodata, *options);
+    let in_context = question.naming(&naming);
     let records = Rc::new(Records::new(environment, repodata, *options));
     let left = effort.solves;
-    let mut search =
-        Search { records: &records, question: &question, host, pinned, specs: &specs, left, known: HashMap::new() };
+    let known = HashMap::new();
+    let mut search = Search {
+        records: &records,
+        question: &question,
+        in_context: &in_context,
+        host,
+        pinned,
+        specs: &specs,
+        left,
+        known,
+    };
     let mut open: Vec<usize> = (0..specs.len()).collect();
     let mut suspects = search.in_vain(&open);
     if suspects.is_none() {
@@ -169,6 +181,8 @@ struct Found {
 struct Search<'q, 'a> {
     records: &'q Rc<Records<'a>>,
     question: &'q Question<'a>,
+    /// The same, where the channels that lines name count, whether these lines are asked for or not.
+    in_context: &'q Question<'a>,
     /// The declared system.
     host: &'q Host,
     pinned: &'q [Override],
@@ -179,6 +193,9 @@ struct Search<'q, 'a> {
     /// By line, its remedies, if they were looked for.
     known: HashMap<usize, Vec<Remedy>>,
 }
+
+/// A way to look for a contradiction of lines.
+type Reason<'a> = fn(&Rc<Records<'a>>, &Host, &[usize]) -> Option<reasoning::Conflict<'a>>;
 
 /// Whether lines have a solution.
 enum Answer {
@@ -197,12 +214,28 @@ struct Core {
     is_minimal: bool,
 }
 
-impl Search<'_, '_> {
-    /// Whether these lines have a solution, for as new a system as they ask for; `None` if it is not tried any more.
+impl<'a> Search<'_, 'a> {
+    /// Whether these lines have a solution, for as new a system as they ask for; `None` if it is not tried any more. Where
+    /// another line names a channel, there is more to choose from for these: they are without a solution only if that
+    /// does not help.
     fn solves(&mut self, lines: &[usize]) -> Option<Answer> {
-        self.left = self.left.checked_sub(1)?;
-        let (outcome, host) = self.question.ask_for_oldest(&self.specs_of(lines), self.host, self.pinned);
-        Some(if outcome.is_ok() { Answer::For(host) } else { Answer::NoneFor(host) })
+        let questions = [Some(self.question), self.are_in_context(lines).then_some(self.in_context)];
+        let (specs, mut oldest) = (self.specs_of(lines), None);
+        for question in questions.into_iter().flatten() {
+            self.left = self.left.checked_sub(1)?;
+            let (outcome, host) = question.ask_for_oldest(&specs, self.host, self.pinned);
+            if outcome.is_ok() {
+                return Some(Answer::For(host));
+            }
+            oldest.get_or_insert(host);
+        }
+        oldest.map(Answer::NoneFor)
+    }
+
+    /// Whether a line that is not among these names a channel.
+    fn are_in_context(&self, lines: &[usize]) -> bool {
+        let names_channel = |line: &usize| self.specs[*line].channel.is_some();
+        (0..self.specs.len()).filter(names_channel).any(|line| !lines.contains(&line))
     }
 
     /// Lines that ask for what nobody has, which is seen without solving for the others.
@@ -248,12 +281,40 @@ impl Search<'_, '_> {
     /// A conflict among lines that have no solution; `None` if they have one after all.
     fn conflict(&mut self, suspects: Core) -> Option<Found> {
         let Core { lines: core, newest, is_minimal } = self.minimize(suspects);
-        let (premises, reasons) = match Reasoning::conflict(self.records, &newest, &core) {
-            Some(mut found) => (found.premises(), tree::tell(&mut found).text),
+        let (premises, reasons) = match self.contradiction(&newest, &core) {
+            Some((premises, told)) => (premises, told.text),
             None => (Premises::ALL, self.solver_reasons(&core)?),
         };
         let lines = core.iter().map(|line| self.line(*line)).collect();
         Some(Found { core, premises, told: Conflict { reasons, lines, is_minimal } })
+    }
+
+    /// A contradiction of these lines, told. Where it rests on the system, one is sought that a newer system does not change:
+    /// nobody is to be told to have a newer one that would not help.
+    fn contradiction(&self, system: &Host, lines: &[usize]) -> Option<(Premises, Told)> {
+        if !self.are_in_context(lines) {
+            return self.contradiction_by(Reasoning::conflict, system, lines);
+        }
+        let in_context = self.contradiction_by(Reasoning::conflict_in_context, system, lines);
+        // It may follow from the other lines' channels: then it is none of these lines alone.
+        in_context.filter(|(_, told)| told.lines.iter().all(|line| lines.contains(line))).or_else(|| {
+            let (premises, told) = self.contradiction_by(Reasoning::conflict, system, lines)?;
+            // What is hidden from these lines need not be so where others name a channel.
+            Some((if premises.order { Premises::ALL } else { premises }, told))
+        })
+    }
+
+    fn contradiction_by(&self, reason: Reason<'a>, system: &Host, lines: &[usize]) -> Option<(Premises, Told)> {
+        let mut found = reason(self.records, system, lines)?;
+        let mut premises = found.premises();
+        if premises.system {
+            match reason(self.records, &question::newest(system, self.pinned), lines) {
+                Some(better) if !better.premises().system => (premises, found) = (better.premises(), better),
+                // How far the system is raised depends on what else there is.
+                _ => premises = Premises::ALL,
+            }
+        }
+        Some((premises, tree::tell(&mut found)))
     }
 
     /// The lines that a contradiction follows from, if one is found, and else all of them. What contradicts only an old
@@ -281,7 +342,7 @@ impl Search<'_, '_> {
         let Core { lines: mut core, mut newest, .. } = suspects;
         let mut size = if core.len() > 8 { core.len() / 2 } else { 1 };
         loop {
-            let mut start = 0;
+            let (mut start, count) = (0, core.len());
             while start < core.len() && core.len() > 1 {
                 let end = (start + size).min(core.len());
                 let rest = [&core[..start], &core[end..]].concat();
@@ -291,7 +352,8 @@ impl Search<'_, '_> {
                     None => return Core { lines: core, newest, is_minimal: false },
                 }
             }
-            if size == 1 {
+            // In the context of lines that name channels, fewer lines may have no solution though more of them have one.
+            if size == 1 && (core.len() == count || !self.are_in_context(&core)) {
                 return Core { lines: core, newest, is_minimal: true };
             }
             size = (size / 2).max(1);

@@ -89,7 +89,7 @@ fn exclusions(catalog: &Catalog<'_>, exists: &[bool], request: &Request<'_>) -> 
             let exact = spec.name.as_exact().filter(|_| spec.channel.is_some() || spec.subdir.is_some());
             exact.is_some_and(|exact| exact.as_normalized() == name.text)
         };
-        let specs: Vec<&MatchSpec> = request.specs.iter().filter(is_of_name).collect();
+        let specs: Vec<&MatchSpec> = request.specs.iter().chain(request.naming).filter(is_of_name).collect();
         let mut first = None;
         for place in name.places.iter().filter(|place| exists[*place as usize]) {
             let record = catalog.record(place);

@@ -92,15 +92,19 @@ impl<'c, 'a> Field<'c, 'a> {
     /// With what the environment asks for.
     fn new(catalog: &'c mut Catalog<'a>, mut possible: Vec<bool>, request: &Request<'_>) -> Option<Self> {
         let mut asks = Vec::new();
+        for spec in request.naming.iter().chain(request.specs) {
+            let ask = catalog.spec(spec);
+            let name = catalog.ask(ask)?.name;
+            for place in catalog.names[name as usize].places.iter() {
+                possible[place as usize] &= catalog.is_in_channel(place, spec);
+            }
+        }
         for spec in request.specs {
             if spec.condition.is_some() || spec.extras.is_some() {
                 return None;
             }
             let ask = catalog.spec(spec);
             let name = catalog.ask(ask)?.name;
-            for place in catalog.names[name as usize].places.iter() {
-                possible[place as usize] &= catalog.is_in_channel(place, spec);
-            }
             asks.push((ask, name, spec));
         }
         if request.options.channel_priority == ChannelPriority::Strict {

@@ -29,6 +29,8 @@ pub(super) const ARCHIVES: &str = "archives";
 pub(super) struct Question<'a> {
     pub(super) repodata: &'a Repodata,
     pub(super) options: SolveOptions,
+    /// Specs that are not asked for, and whose channels count all the same.
+    naming: &'a [MatchSpec],
     /// Everything, whatever its age; made when it is first wanted.
     catalog: Rc<RefCell<Option<Catalog<'a>>>>,
 }
@@ -45,6 +47,8 @@ pub(super) struct Ground<'a> {
 /// What the solver is asked.
 pub(super) struct Request<'q> {
     pub(super) specs: &'q [MatchSpec],
+    /// Specs that are not asked for, and whose channels count all the same.
+    pub(super) naming: &'q [MatchSpec],
     pub(super) host: &'q Host,
     pub(super) options: SolveOptions,
     pub(super) kept: &'q Kept<'q>,
@@ -131,7 +135,12 @@ impl<'a> Ground<'a> {
 
 impl<'a> Question<'a> {
     pub(super) fn new(repodata: &'a Repodata, options: SolveOptions) -> Self {
-        Self { repodata, options, catalog: Rc::default() }
+        Self { repodata, options, naming: &[], catalog: Rc::default() }
+    }
+
+    /// The same question, where packages come from the channels that these specs name, though they are not asked for.
+    pub(super) fn naming(&self, naming: &'a [MatchSpec]) -> Self {
+        Self { catalog: Rc::clone(&self.catalog), naming, ..*self }
     }
 
     /// The same question with other options.
@@ -149,7 +158,7 @@ impl<'a> Question<'a> {
     /// Solves for these specs, with all there is. The answer is the same, and takes longer; a refusal has every reason.
     pub(super) fn ask_of_all(&self, specs: &[MatchSpec], host: &Host) -> Result<Vec<RepoDataRecord>, Refusal> {
         let kept = Kept::default();
-        self.put(&Request { specs, host, options: self.options, kept: &kept, scope: Scope::All })
+        self.put(&Request { scope: Scope::All, ..self.request(specs, host, &kept) })
     }
 
     /// Solves for these specs, with what is to stay.
@@ -159,7 +168,14 @@ impl<'a> Question<'a> {
         host: &Host,
         kept: &Kept<'_>,
     ) -> Result<Vec<RepoDataRecord>, Refusal> {
-        self.put(&Request { specs, host, options: self.options, kept, scope: Scope::Possible })
+        self.put(&self.request(specs, host, kept))
+    }
+
+    fn request<'q>(&self, specs: &'q [MatchSpec], host: &'q Host, kept: &'q Kept<'q>) -> Request<'q>
+    where
+        'a: 'q,
+    {
+        Request { specs, naming: self.naming, host, options: self.options, kept, scope: Scope::Possible }
     }
 
     fn put(&self, request: &Request<'_>) -> Result<Vec<RepoDataRecord>, Refusal> {
@@ -193,7 +209,7 @@ impl<'a> Question<'a> {
                 Run { records: records.to_vec(), tier: *tier, rows: asked.rows(start - records.len(), start) }
             })
         });
-        let request = Request { specs, host, options: self.options, kept, scope: Scope::Possible };
+        let request = self.request(specs, host, kept);
         provider::solve(&mut Catalog::new(runs, texts.all(), Pip::NotAdded), &request)
     }
 
@@ -255,6 +271,18 @@ fn with_pip(repodata: &Repodata) -> HashMap<&str, Arc<RepoDataRecord>> {
 
 /// What may be raised, and the newest that there is of it: no system has more.
 const NEWEST: [(&str, &str); 3] = [("__glibc", "2.44"), ("__linux", "7.99"), ("__osx", "27.99")];
+
+/// The host with all that may be raised as new as there is.
+pub(super) fn newest(host: &Host, pinned: &[Override]) -> Host {
+    let may_be_raised = |name: &str| {
+        let is_there = host.virtual_packages.iter().any(|package| package.name.as_normalized() == name);
+        is_there && pinned.iter().all(|pinned| pinned.name != name)
+    };
+    let newest = NEWEST.iter().filter(|(name, _)| may_be_raised(name));
+    let newest: Vec<Override> =
+        newest.filter_map(|(name, version)| Override::from_str(&format!("{name}={version}")).ok()).collect();
+    host.clone().with(&newest)
+}
 
 /// The host with one version raised to the lowest that is asked for and that it lacks; `None` if that is not
 /// what stands in the way.

@@ -159,6 +159,8 @@ impl Out<'_> {
 pub(super) struct Reasoning<'a> {
     records: Rc<Records<'a>>,
     host: Rc<Host>,
+    /// By name, the last requirement that names a channel for it, of those that count.
+    naming: Rc<HashMap<String, usize>>,
     pub(super) packages: Vec<Package<'a>>,
     ids: HashMap<String, Id>,
     /// By a demand's number, the package and which of its candidates it is content with.
@@ -213,26 +215,37 @@ impl Conflict<'_> {
 impl<'a> Reasoning<'a> {
     /// Follows these requirements of the environment. `None` if nothing contradictory is found.
     pub(super) fn conflict(records: &Rc<Records<'a>>, host: &Host, lines: &[usize]) -> Option<Conflict<'a>> {
-        let mut reasoning = Self::of(records, host, lines);
+        Self::of(records, host, lines, lines).contradiction()
+    }
+
+    /// The same, where packages come from the channels that any of the environment's requirements name.
+    pub(super) fn conflict_in_context(records: &Rc<Records<'a>>, host: &Host, lines: &[usize]) -> Option<Conflict<'a>> {
+        let all: Vec<usize> = (0..records.environment().requirements.len()).collect();
+        Self::of(records, host, lines, &all).contradiction()
+    }
+
+    fn contradiction(mut self) -> Option<Conflict<'a>> {
         // What nobody has is told before anything is followed.
-        match reasoning.unheard_of().or_else(|| reasoning.follow()) {
-            Some(package) => Some(Conflict::Empty(package, reasoning)),
-            None => reasoning.suppose(),
+        match self.unheard_of().or_else(|| self.follow()) {
+            Some(package) => Some(Conflict::Empty(package, self)),
+            None => self.suppose(),
         }
     }
 
     /// The same, if one of these requirements asks for what nobody has, so that nothing need be followed.
     pub(super) fn in_vain(records: &Rc<Records<'a>>, host: &Host, lines: &[usize]) -> Option<Conflict<'a>> {
-        let reasoning = Self::of(records, host, lines);
+        let reasoning = Self::of(records, host, lines, lines);
         let package = reasoning.unheard_of()?;
         Some(Conflict::Empty(package, reasoning))
     }
 
-    /// What these requirements leave of what they ask for.
-    fn of(records: &Rc<Records<'a>>, host: &Host, lines: &[usize]) -> Self {
+    /// What these requirements leave of what they ask for, and of others the channels that `naming` have.
+    fn of(records: &Rc<Records<'a>>, host: &Host, lines: &[usize], naming: &[usize]) -> Self {
+        let naming = naming.iter().filter_map(|line| Some((records.named_from_channel(*line)?, *line)));
         let mut reasoning = Self {
             records: Rc::clone(records),
             host: Rc::new(host.clone()),
+            naming: Rc::new(naming.collect()),
             packages: Vec::new(),
             ids: HashMap::new(),
             aims: HashMap::new(),
@@ -428,7 +441,7 @@ impl<'a> Reasoning<'a> {
         if let Some(id) = self.ids.get(name) {
             return *id;
         }
-        let mut candidates = self.records.of(name).to_vec();
+        let mut candidates = self.records.of(name, self.naming.get(name).copied()).to_vec();
         let own = self.host.virtual_packages.iter().filter(|package| package.name.as_normalized() == name);
         let own: Vec<_> = own.map(|package| Candidate::new(What::Virtual(Rc::new(package.clone())), None)).collect();
         if !own.is_empty() {

@@ -284,6 +284,45 @@ fn a_channel_that_lacks_what_is_asked_of_it() {
     ");
 }
 
+/// Its channel is no matter of what another line asks for.
+#[test]
+fn a_line_that_names_a_channel_in_vain_is_told_once() {
+    let first = vec![record(FIRST, "tool-3.0-0", &[]), record(FIRST, "tool-4.0-0", &[])];
+    let subdirs = [first, vec![record(SECOND, "tool-1.0-0", &[])]];
+    let dependency = format!("{SECOND}::tool >=2");
+    assert_snapshot!(told(&[&dependency, "tool", "tool=4", "tool >=3"], &subdirs, SolveOptions::default()), @"
+    no set of packages for `linux-64` satisfies what `environment.yml` asks for:
+    no version of `tool` will do:
+    └─ line 3 asks for `https://second.example/lab/::tool >=2`
+       └─ tool 3.0 and 4.0 are in `https://first.example/lab`, and that is another channel
+    this line alone has no solution:
+      environment.yml:3: https://second.example/lab/::tool >=2
+    this change gives a solution:
+      line 3: `tool >=2` instead of `https://second.example/lab/::tool >=2` (gives tool 4.0)
+    ");
+}
+
+/// A line without which others have no solution, for it takes a package from where it is hidden from these.
+#[test]
+fn what_a_line_takes_from_a_later_channel_is_there_for_the_others() {
+    let first = vec![record(FIRST, "tool-1.0-0", &[]), record(FIRST, "enemy-1.0-0", &["tool <2"])];
+    let subdirs = [first, vec![record(SECOND, "tool-2.0-0", &[]), record(SECOND, "user-1.0-0", &["tool >=2"])]];
+    let dependency = format!("{SECOND}::tool");
+    assert_snapshot!(told(&[&dependency, "user", "enemy"], &subdirs, SolveOptions::default()), @"
+    no set of packages for `linux-64` satisfies what `environment.yml` asks for:
+    no version of `tool` satisfies all of this:
+    ├─ line 4 asks for `user`
+    │  └─ user 1.0 needs `tool >=2`
+    └─ line 5 asks for `enemy`
+       └─ enemy 1.0 needs `tool <2`
+    these 2 lines exclude each other:
+      environment.yml:4: user
+      environment.yml:5: enemy
+    this change gives a solution:
+      line 5: without `enemy`
+    ");
+}
+
 /// 3.9 comes before 3.10, wherever the channel has them.
 #[test]
 fn alternatives_are_told_in_the_order_of_their_versions() {
@@ -524,6 +563,28 @@ fn what_a_newer_system_will_do_for_is_no_conflict() {
     };
     assert_eq!(lines(&told(&[])), ["a b"]);
     assert_eq!(lines(&told(&["__glibc=2.28".parse().unwrap()])), ["engine", "a b"]);
+}
+
+/// A newer system would do for one need, and for the package all the same not.
+#[test]
+fn what_a_newer_system_does_not_help_is_not_told_of_the_system() {
+    let records =
+        [record(FIRST, "app-1.0-0", &["__glibc >=2.34", "lib"]), dated(record(FIRST, "lib-1.0-0", &[]), 1_600_000_000)];
+    let options = SolveOptions { exclude_newer: Some("2019-01-01".parse().unwrap()), ..SolveOptions::default() };
+    let asked = environment("- app");
+    let repodata = Repodata::new([records.to_vec()]);
+    let explanation = explain(&asked, &repodata, &linux(), &[], &options, Effort::default()).unwrap();
+    assert_snapshot!(explanation, @"
+    no set of packages for `linux-64` satisfies what `environment.yml` asks for:
+    no version of `lib` will do:
+    ├─ line 3 asks for `app`
+    │  └─ app 1.0 needs `lib`
+    └─ lib 1.0 is newer than 2019-01-01T23:59:59Z
+    this line alone has no solution:
+      environment.yml:3: app
+    this change gives a solution:
+      `--exclude-newer 2020-09-13T12:26:40Z` or later (gives app 1.0)
+    ");
 }
 
 #[test]

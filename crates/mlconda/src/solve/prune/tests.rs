@@ -25,7 +25,8 @@ fn left(dependencies: &str, channel_priority: ChannelPriority, subdirs: Vec<Vec<
     let mut catalog = Catalog::new(runs, repodata.texts.all(), Pip::NotAdded);
     let (specs, host) = (environment(dependencies).specs(), linux());
     let options = SolveOptions { channel_priority, ..SolveOptions::default() };
-    let request = Request { specs: &specs, host: &host, options, kept: &Kept::default(), scope: Scope::Possible };
+    let request =
+        Request { specs: &specs, naming: &[], host: &host, options, kept: &Kept::default(), scope: Scope::Possible };
     let exists = existing(&catalog, &request);
     let kept = prune(&mut catalog, &exists, &request).map_or(exists, |remains| remains.kept);
     let left = catalog.records.iter().zip(kept).filter(|(_, kept)| *kept).map(|(record, _)| record);

@@ -5,9 +5,7 @@
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use foldhash::{HashMap, HashMapExt};
-use rattler_conda_types::{
-    MatchSpec, PackageName, PackageNameMatcher, ParseMatchSpecOptions, RepoDataRecord, RepodataRevision,
-};
+use rattler_conda_types::{MatchSpec, PackageNameMatcher, ParseMatchSpecOptions, RepoDataRecord, RepodataRevision};
 
 use super::{Candidate, Demand, Kind, Out, Wanted, What};
 use crate::{
@@ -33,8 +31,8 @@ pub(in crate::solve) struct Records<'a> {
     options: SolveOptions,
     /// By name, in the order of the channels.
     runs: HashMap<&'a str, Vec<Run<'a>>>,
-    /// By name, the oldest version first.
-    candidates: RefCell<HashMap<String, Rc<[Candidate<'a>]>>>,
+    /// By name, and by the line that names a channel for it, if one does, the oldest version first.
+    candidates: RefCell<HashMap<(String, Option<usize>), Rc<[Candidate<'a>]>>>,
     demands: RefCell<Demands<'a>>,
     /// By a demand's number, which candidates of its package it is content with.
     matches: RefCell<HashMap<usize, Rc<[bool]>>>,
@@ -66,32 +64,36 @@ impl<'a> Records<'a> {
     }
 
     /// The records of a name, the oldest version first, with the reason for which the solver does not look at some.
-    pub(super) fn of(&self, name: &str) -> Rc<[Candidate<'a>]> {
-        if let Some(known) = self.candidates.borrow().get(name) {
+    pub(super) fn of(&self, name: &str, naming: Option<usize>) -> Rc<[Candidate<'a>]> {
+        let key = (name.to_owned(), naming);
+        if let Some(known) = self.candidates.borrow().get(&key) {
             return Rc::clone(known);
         }
-        let candidates = self.found(name);
+        let candidates = self.found(name, naming);
         // Most records have the version of the one before them, written alike.
         let mut versions: Vec<&[Candidate<'a>]> =
             candidates.chunk_by(|one, other| one.what.is_of_the_version_of(&other.what)).collect();
         crate::sorting::sort_by(&mut versions, |one, other| one[0].what.version().cmp(other[0].what.version()));
         let sorted: Rc<[Candidate<'a>]> = versions.concat().into();
-        self.candidates.borrow_mut().insert(name.to_owned(), Rc::clone(&sorted));
+        self.candidates.borrow_mut().insert(key, Rc::clone(&sorted));
         sorted
     }
 
-    fn found(&self, name: &str) -> Vec<Candidate<'a>> {
+    /// The package that a requirement names a channel for.
+    pub(in crate::solve) fn named_from_channel(&self, line: usize) -> Option<String> {
+        let spec = &self.environment.requirements[line].spec;
+        spec.name.as_exact().filter(|_| spec.channel.is_some()).map(|name| name.as_normalized().to_owned())
+    }
+
+    /// The same, in the order of the channels; `naming` is the requirement that names the one that counts.
+    fn found(&self, name: &str, naming: Option<usize>) -> Vec<Candidate<'a>> {
         let requirements = &self.environment.requirements;
-        let names_channel = |spec: &MatchSpec| {
-            spec.channel.is_some() && spec.name.as_exact().map(PackageName::as_normalized) == Some(name)
-        };
-        let line = requirements.iter().rposition(|requirement| names_channel(&requirement.spec));
         let is_strict = self.options.channel_priority == ChannelPriority::Strict;
         let (mut found, mut newer, mut first) = (Vec::new(), Vec::new(), None);
         for (list, records) in self.runs.get(name).into_iter().flatten() {
             let Some(one) = records.first() else { continue };
             let tier = tier(self.repodata, *list, one);
-            let elsewhere = line.filter(|line| !is_in_channel(one, tier, &requirements[*line].spec));
+            let elsewhere = naming.filter(|line| !is_in_channel(one, tier, &requirements[*line].spec));
             let channel = one.channel.as_deref().unwrap_or_default();
             let place = tier.filter(|tier| *tier != ARCHIVES).unwrap_or(channel);
             for record in records.iter().map(AsRef::as_ref) {
