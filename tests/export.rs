@@ -108,6 +108,29 @@ fn an_export_leads_back_to_what_was_exported() {
     }
 }
 
+/// A package that was asked for by its archive, which lies in no channel and was named relative to another directory.
+#[test]
+fn an_archive_of_no_channel_is_told_by_its_url() {
+    let world = world();
+    let noarch = world.channels().main.path().join("noarch");
+    let archives = world.channels().main.archives("noarch").unwrap();
+    let archive = archives.iter().find(|archive| archive.starts_with("greet-1")).unwrap();
+    let parcel = world.write(&format!("parcels/{archive}"), "");
+    fs_err::copy(noarch.join(archive), &parcel).unwrap();
+    let text =
+        format!("name: ml\nchannels: ['${{CHANNELS}}/main']\ndependencies: [python=3.11, ../parcels/{archive}]\n");
+    world.write("project/environment.yml", &text);
+    world.lock(&["project/environment.yml"]).success();
+    world.mlconda(["install", "env.lock"]).success();
+    for form in ["--quiet", "--no-builds", "--from-history"] {
+        let outcome = world.mlconda(["export", "-n", "ml", form, "-o", "again.yml"]).success();
+        let exported = world.read("again.yml");
+        assert!(exported.contains(&format!("  - file://{}\n", parcel.display())), "{form}: {outcome}\n{exported}");
+        let outcome = world.mlconda(["install", "again.yml", "--dry-run"]).success();
+        assert!(outcome.stderr.contains("Would link 0 packages"), "{form}: {outcome}");
+    }
+}
+
 /// As after `pip install --upgrade`: pip's package stands under `pip:`, and conda's, which is gone, nowhere.
 #[test]
 fn what_pip_has_replaced_is_not_condas_any_more() {

@@ -305,6 +305,13 @@ fn no_such_file() {
     --- stderr
     error: failed to open file `absent.yml`: No such file or directory (os error [NUMBER])
     ");
+    // What another name hides is found.
+    world.write("conda.yaml", "dependencies: [a]\n");
+    world.write("docker-compose.yml", "services: {}\n");
+    let hint = |outcome: &str| outcome.lines().last().unwrap().to_owned();
+    assert_snapshot!(hint(&world.lock(&[]).failure(1).stderr), @"hint: name the file: `mlconda lock conda.yaml`");
+    world.write("env.yml", "channels: [b]\ndependencies:\n  - a\n");
+    assert_snapshot!(hint(&world.lock(&[]).failure(1).stderr), @"hint: `conda.yaml` and `env.yml` look like one; name the file: `mlconda lock conda.yaml`");
 }
 
 #[test]

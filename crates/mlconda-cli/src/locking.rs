@@ -4,6 +4,7 @@ mod pip;
 
 use std::{
     collections::{BTreeMap, HashSet},
+    mem::ManuallyDrop,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::SystemTime,
@@ -220,7 +221,8 @@ pub(crate) fn lock(
         let mut loaded = Vec::with_capacity(targets.len());
         for (environment, host) in &targets {
             let repodata = repodata::load(&client, environment, host, &options, &told).await;
-            loaded.push(repodata.map_err(|error| report::at_its_line(error, environment))?);
+            // It is not given back, which takes a while with tens of thousands of records, and the program is about to end.
+            loaded.push(ManuallyDrop::new(repodata.map_err(|error| report::at_its_line(error, environment))?));
         }
         Ok::<_, CliError>(loaded)
     };
@@ -284,7 +286,7 @@ impl Failing<'_> {
         index: usize,
         environment: &Environment,
         host: &Host,
-        mut repodata: Repodata,
+        mut repodata: ManuallyDrop<Repodata>,
     ) -> Result<Locked, CliError> {
         let (overrides, options) = (self.overrides, self.solve_options);
         let explanation = match self.context.block_on_or_signal(repodata.add_any_version(self.client, environment))? {
@@ -301,7 +303,11 @@ impl Failing<'_> {
 }
 
 /// What to do about packages that another of the platforms has.
-fn elsewhere(unknown: &SolveError, targets: &[(Environment, Host)], loaded: &[Repodata]) -> Option<String> {
+fn elsewhere(
+    unknown: &SolveError,
+    targets: &[(Environment, Host)],
+    loaded: &[ManuallyDrop<Repodata>],
+) -> Option<String> {
     let SolveError::Unknown { packages, .. } = unknown else { return None };
     let having = |package: &UnknownPackage| {
         let pairs = targets.iter().zip(loaded);

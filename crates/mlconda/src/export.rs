@@ -12,7 +12,7 @@ mod yaml;
 pub(crate) use self::yaml::scalar;
 
 use indexmap::IndexMap;
-use rattler_conda_types::PrefixRecord;
+use rattler_conda_types::{PrefixRecord, Subdir};
 
 use crate::{
     environment::is_name,
@@ -57,9 +57,10 @@ pub fn export(prefix: &Prefix, detail: Detail) -> Result<Export, PrefixError> {
     let pip = pip::lines(prefix, &mut records, detail)?;
     crate::sorting::sort_by(&mut records, |one, other| name(one).cmp(name(other)));
     let channels = channels(&records);
-    let qualified = |record: &PrefixRecord, spec: String| {
-        let channel = channel(record);
-        if channels.first() == Some(&channel) { spec } else { format!("{channel}::{spec}") }
+    let qualified = |record: &PrefixRecord, spec: String| match channel(record) {
+        None => network::redact(&record.repodata_record.url),
+        Some(channel) if channels.first() == Some(&channel) => spec,
+        Some(channel) => format!("{channel}::{spec}"),
     };
     let dependencies = match detail {
         Detail::Builds => records.iter().map(|record| qualified(record, with_build(record))).collect(),
@@ -68,8 +69,12 @@ pub fn export(prefix: &Prefix, detail: Detail) -> Result<Export, PrefixError> {
             let asked = history::asked(prefix, &records)?;
             let spec = |record: &PrefixRecord| {
                 let spec = asked.get(name(record))?.clone();
-                let is_placed = spec.contains("::") || spec.contains("://");
-                Some(if is_placed { spec } else { qualified(record, spec) })
+                Some(match stem(&spec) {
+                    // It may be a path from a directory that nobody knows any more.
+                    Some(_) => network::redact(&record.repodata_record.url),
+                    None if spec.contains("::") => spec,
+                    None => qualified(record, spec),
+                })
             };
             records.iter().filter_map(spec).collect()
         }
@@ -119,30 +124,44 @@ fn with_build(record: &PrefixRecord) -> String {
     format!("{}={}", with_version(record), record.repodata_record.package_record.build)
 }
 
-/// The channel of a record as people write it, without secrets.
-fn channel(record: &PrefixRecord) -> String {
+/// The channel of a record as people write it, without secrets; `None` of an archive that lies in none.
+fn channel(record: &PrefixRecord) -> Option<String> {
     let url = network::redact(&record.repodata_record.url);
-    let base = url.rsplitn(3, '/').nth(2).unwrap_or(&url);
-    match (base.strip_prefix("https://conda.anaconda.org/"), base.strip_prefix("https://repo.anaconda.com/pkgs/")) {
-        (Some(name), _) if !name.starts_with("t/") => name.to_owned(),
-        (_, Some("main" | "r" | "msys2")) => "defaults".to_owned(),
-        (_, Some(name)) => format!("pkgs/{name}"),
-        _ => base.to_owned(),
-    }
+    let mut parts = url.rsplitn(3, '/').skip(1);
+    parts.next()?.parse::<Subdir>().ok()?;
+    let base = parts.next()?;
+    Some(
+        match (base.strip_prefix("https://conda.anaconda.org/"), base.strip_prefix("https://repo.anaconda.com/pkgs/")) {
+            (Some(name), _) if !name.starts_with("t/") => name.to_owned(),
+            (_, Some("main" | "r" | "msys2")) => "defaults".to_owned(),
+            (_, Some(name)) => format!("pkgs/{name}"),
+            _ => base.to_owned(),
+        },
+    )
 }
 
 /// Each channel once, the one with the most packages first.
 fn channels(records: &[PrefixRecord]) -> Vec<String> {
     let mut counted: IndexMap<String, usize> = IndexMap::new();
-    for record in records {
-        *counted.entry(channel(record)).or_default() += 1;
+    for channel in records.iter().filter_map(channel) {
+        *counted.entry(channel).or_default() += 1;
     }
     counted.sort_by(|one, count, other, others| others.cmp(count).then(one.cmp(other)));
     counted.into_keys().collect()
 }
 
+/// The name of an archive, without its ending, where a spec is the URL or the path of one.
+fn stem(spec: &str) -> Option<&str> {
+    let place = spec.split('#').next()?.trim();
+    let path = place.strip_suffix(".conda").or_else(|| place.strip_suffix(".tar.bz2"))?;
+    path.rsplit(['/', '\\']).next().filter(|_| !place.contains("::"))
+}
+
 /// The package that a spec asks for.
 fn package_of(spec: &str) -> String {
+    if let Some(name) = stem(spec).and_then(|stem| stem.rsplitn(3, '-').nth(2)) {
+        return name.to_lowercase();
+    }
     let bare = spec.rsplit_once("::").map_or(spec, |(_, bare)| bare);
     dependency_name(bare.trim()).to_lowercase()
 }

@@ -25,8 +25,12 @@ use crate::{
     report::CliError,
     selection,
     settings::Context,
-    words::{bytes, count, path_text},
+    words::{bytes, count, list, path_text},
 };
+
+/// The largest file that is looked at for dependencies, in bytes, and how many that list some are named.
+const LARGEST_LOOKED_AT: u64 = 1 << 20;
+const SHOWN: usize = 3;
 
 /// Solve an environment.yml and pin the answer
 ///
@@ -200,11 +204,36 @@ fn input(args: &Args, context: &Context) -> Result<Vec<PathBuf>, CliError> {
     let usual = ["environment.yml", "environment.yaml"].map(PathBuf::from);
     let here = usual.into_iter().find(|file| context.settings.absolute(file).is_file());
     here.map(|file| vec![file]).ok_or_else(|| {
+        let directory = &context.settings.directory;
+        let like = environments_in(directory);
+        let named = like.first().map_or("path/to/environment.yml", String::as_str);
+        let found = match like.as_slice() {
+            [] | [_] => String::new(),
+            several => format!("{} look like one; ", list(several)),
+        };
         CliError::world(
-            format!("there is no `environment.yml` in `{}`", context.settings.directory.display()),
-            "name the file: `mlconda lock path/to/environment.yml`",
+            format!("there is no `environment.yml` in `{}`", directory.display()),
+            format!("{found}name the file: `mlconda lock {named}`"),
         )
     })
+}
+
+/// The YAML files of a directory that list dependencies, by their names.
+fn environments_in(directory: &Path) -> Vec<String> {
+    let entries = fs_err::read_dir(directory).into_iter().flatten().filter_map(Result::ok);
+    let lists_dependencies = |path: &Path| {
+        let is_yaml = path.extension().is_some_and(|extension| extension == "yml" || extension == "yaml");
+        let is_small = fs_err::metadata(path).is_ok_and(|data| data.is_file() && data.len() <= LARGEST_LOOKED_AT);
+        let text = if is_yaml && is_small { fs_err::read(path).unwrap_or_default() } else { Vec::new() };
+        text.split(|byte| *byte == b'\n').any(|line| line.starts_with(b"dependencies:"))
+    };
+    let mut names: Vec<String> = entries
+        .filter(|entry| lists_dependencies(&entry.path()))
+        .filter_map(|entry| entry.file_name().into_string().ok().filter(|name| !name.contains(char::is_control)))
+        .collect();
+    names.sort_unstable();
+    names.truncate(SHOWN);
+    names
 }
 
 /// The platforms to lock for, each once.

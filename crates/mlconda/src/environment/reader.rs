@@ -15,7 +15,7 @@ use super::{
     ChannelRule, Environment, EnvironmentError, Location, ReadOptions, Requirement, Warning,
     channel::{Refusal, Resolver},
     diagnostic::{Excerpt, Source},
-    selector, suspicion,
+    selector, spec, suspicion,
     yaml::{self, Node, Value},
 };
 
@@ -25,7 +25,19 @@ use crate::{network, pip};
 pub(super) const KEYS: &[&str] = &["name", "channels", "dependencies", "variables", "prefix", "platforms"];
 const CONFLICT_HELP: &str =
     "keep what should hold, remove the markers, then `mlconda lock --resolve-conflict` makes one lock of two";
-const TEMPLATE_HELP: &str = "the file looks like a template: render it first";
+pub(super) const TEMPLATE_HELP: &str = "the file looks like a template: render it first";
+const LOCK_HELP: &str = "install it as it is: a lock needs no solving";
+const KEYS_HELP: &str = "begin with keys: `name:`, `channels:`, `dependencies:`";
+
+const REQUIREMENTS_HELP: &str =
+    "what pip requires stands in an environment.yml: `- -r requirements.txt` under `- pip:`";
+
+/// Keys of other tools' files, and where what they say is said here.
+const ELSEWHERE: &[(&[&str], &str)] = &[
+    (&["env", "env_vars", "environment", "environment_variables", "vars"], "variables stand under `variables:`"),
+    (&["extends", "include", "includes"], "`-f FILE` adds a further file"),
+    (&["channel-priority", "channel_priority"], "`--channel-priority` chooses it"),
+];
 
 /// What people call `dependencies:` in other tools' files.
 const SYNONYMS: &[&str] = &["deps", "depends", "packages", "requirements", "requires"];
@@ -115,12 +127,16 @@ impl Reader<'_> {
     fn document(&mut self) -> Result<()> {
         if self.source.text.lines().any(|line| line.trim() == "@EXPLICIT") {
             let line = 1 + self.source.text.lines().take_while(|line| line.trim() != "@EXPLICIT").count();
-            let help = "install it as it is: a lock needs no solving";
-            return Err(self.wrong(Location { line, column: 1 }, 9, "this is a lock, not an environment", help));
+            let at = Location { line, column: 1 };
+            return Err(self.wrong(at, 9, "this is a lock, not an environment", LOCK_HELP));
         }
         if let Some(line) = self.source.lines.iter().position(|line| line.starts_with("<<<<<<< ")) {
             let (message, help) = ("git's conflict markers: the file holds two versions of itself", CONFLICT_HELP);
             return Err(self.wrong(Location { line: line + 1, column: 1 }, 7, message, help));
+        }
+        if self.file.extension().is_some_and(|extension| extension == "toml") {
+            let (message, help) = ("this is TOML, and an environment is YAML", "name an environment.yml");
+            return Err(self.wrong(Location { line: 1, column: 1 }, 1, message, help));
         }
         let document = yaml::parse(self.source).map_err(EnvironmentError::Syntax)?;
         self.errors.extend(document.duplicates.into_iter().map(Box::new).map(EnvironmentError::Structure));
@@ -130,8 +146,16 @@ impl Reader<'_> {
         };
         let Value::Mapping(entries) = &root.value else {
             let message = format!("an environment is a mapping, and this is {}", root.kind());
-            return Err(self.wrong_node(&root, message, "begin with keys: `name:`, `channels:`, `dependencies:`"));
+            let is_text = self.file.extension().is_some_and(|extension| extension == "txt");
+            return Err(self.wrong_node(&root, message, if is_text { REQUIREMENTS_HELP } else { KEYS_HELP }));
         };
+        let has = |key: &str| entries.iter().any(|(known, _)| known.text() == Some(key));
+        if has("version") && (has("package") && has("metadata") || has("packages") && has("environments")) {
+            return Err(self.wrong_node(&root, "this is a lock, not an environment", LOCK_HELP));
+        }
+        if has("package") && (has("requirements") || has("build") || has("source")) {
+            return Err(self.wrong_node(&root, "this is a recipe for conda-build, not an environment", KEYS_HELP));
+        }
         let mut channels = None;
         for (key, value) in entries {
             if let Some(text @ ("name" | "channels" | "platforms")) = key.text() {
@@ -151,6 +175,10 @@ impl Reader<'_> {
                 _ => self.unknown(key, entries),
             };
             self.note(read);
+        }
+        // A file of another tool, as a rule; conda would make an empty environment of it.
+        if self.errors.is_empty() && !entries.is_empty() && !KEYS.iter().any(|key| has(key)) {
+            return Err(self.wrong_node(&root, "none of the sections of an environment is here", KEYS_HELP));
         }
         let read = self.channels(channels);
         self.note(read);
@@ -201,6 +229,10 @@ impl Reader<'_> {
                 format!("`{name}` is what conda calls the root prefix; give the environment a name of its own");
             self.warn(value.location, message);
         }
+        if let Some(placeholder) = spec::placeholder(&name) {
+            let message = format!("`{placeholder}` in the name is taken as it stands, and looks like a placeholder");
+            self.warn(value.location, message);
+        }
         self.environment.name = Some(name);
         Ok(())
     }
@@ -213,7 +245,7 @@ impl Reader<'_> {
             Some(text) => Ok(Some(text.to_owned())),
             None => {
                 let message = format!("`{key}:` is {}, and should be a string", value.kind());
-                let help = match self.source.line(value.location.line).contains("{{") {
+                let help = match self.source.line(value.location.line).contains('{') {
                     true => TEMPLATE_HELP.to_owned(),
                     false => format!("write `{key}: …` on one line"),
                 };
@@ -390,7 +422,8 @@ impl Reader<'_> {
             let message = format!("there is no section `{name}:`");
             return Err(self.wrong_node(key, message, format!("did you mean `{near}:`?")));
         }
-        let meant = near.map(|near| format!("; did you mean `{near}:`?")).unwrap_or_default();
+        let elsewhere = ELSEWHERE.iter().find(|(keys, _)| keys.contains(&name)).map(|(_, place)| format!("; {place}"));
+        let meant = elsewhere.or_else(|| near.map(|near| format!("; did you mean `{near}:`?"))).unwrap_or_default();
         self.warn(key.location, format!("the section `{name}:` means nothing here and is ignored{meant}"));
         Ok(())
     }

@@ -49,6 +49,8 @@ fn meant(text: &str, is_spec: &dyn Fn(&str) -> bool) -> Option<String> {
         plain.trim_end_matches([',', ';', '.', '=', ' ']).to_owned(),
         worded,
         caret(&plain),
+        plain.replace("=~", "~="),
+        at_least(&plain),
         operator(&plain, '~', "~="),
         operator(&plain, '!', "!="),
         plain.replacen('@', "=", 1),
@@ -97,6 +99,14 @@ fn caret(text: &str) -> String {
         .map(|(index, part)| if index == place { part.saturating_add(1) } else { *part }.to_string())
         .collect();
     format!("{} >={version},<{}", name.trim_end_matches(['=', ' ']), end.join("."))
+}
+
+/// `=1.2+` as those mean it who write it.
+fn at_least(text: &str) -> String {
+    match text.strip_suffix('+').and_then(|text| text.split_once('=')) {
+        Some((name, version)) => format!("{name}>={}", version.trim_start_matches('=')),
+        None => text.to_owned(),
+    }
 }
 
 /// An operator of one character where conda has one of two.

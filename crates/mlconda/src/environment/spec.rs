@@ -13,6 +13,7 @@ use url::Url;
 
 use super::{
     channel::{Refusal, Resolver},
+    reader::TEMPLATE_HELP,
     remedy,
 };
 
@@ -89,6 +90,7 @@ fn read(text: &str, resolver: &Resolver<'_>) -> Result<Parsed, Refusal> {
     let mut spec = named(name, bracket, text)?;
     let constraint = constraint(text, tail.trim())?;
     remarks.extend(constraint.remark);
+    remarks.extend(first_python(text, name, tail));
     if constraint.version.is_some() && !tail.contains(|c: char| c.is_ascii_digit() || c == '*') {
         remarks.push(format!("`{}` in `{text}` is taken for a version, and has no digit in it", tail.trim()));
     }
@@ -116,12 +118,40 @@ fn foreign(text: &str) -> Result<(), Refusal> {
     } else if text.contains(';') && !text.contains('[') {
         pip("has an environment marker (`;`), which only pip knows")
     } else if text.contains("{{") || text.contains("{%") {
-        Err(Refusal::new(format!("`{text}` is no match spec"), "the file looks like a template: render it first"))
+        Err(Refusal::new(format!("`{text}` is no match spec"), TEMPLATE_HELP))
+    } else if let Some(placeholder) = placeholder(text) {
+        Err(Refusal::new(format!("`{placeholder}` in `{text}` is a placeholder without its value"), TEMPLATE_HELP))
     } else if text.ends_with('@') {
         Err(Refusal::new(format!("`{text}` asks for a feature, which conda gave up"), SPEC_HELP))
     } else {
         Ok(())
     }
+}
+
+/// What a template has where a value was to be put in: `$NAME`, `${NAME}`, `{NAME}`, `@NAME@`, `%NAME%`, `<NAME>`. Variables are
+/// expanded in channels only.
+pub(super) fn placeholder(text: &str) -> Option<&str> {
+    let spec = if text.contains("://") { return None } else { text.rsplit("::").next().unwrap_or(text) };
+    let is_named = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
+    };
+    spec.char_indices().find_map(|(start, opening)| {
+        let rest = &spec[start + opening.len_utf8()..];
+        let (skipped, closing) = match opening {
+            '$' if rest.starts_with('{') => (1, '}'),
+            '$' => {
+                let length = rest.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_').count();
+                return is_named(&rest[..length]).then(|| &spec[start..=start + length]);
+            }
+            '{' => (0, '}'),
+            '<' => (0, '>'),
+            '@' | '%' => (0, opening),
+            _ => return None,
+        };
+        let name = rest[skipped..].split_once(closing)?.0;
+        is_named(name).then(|| &spec[start..start + 1 + skipped + name.len() + 1])
+    })
 }
 
 /// An archive by URL or path, with or without `#md5` or `#sha256` behind it; `None` if the text is none.
@@ -298,7 +328,10 @@ fn constraint(text: &str, tail: &str) -> Result<Constraint, Refusal> {
         Some(build) => Some(StringMatcher::from_str(build).map_err(|error| invalid(error.to_string()))?),
         None => None,
     };
-    let remark = swapped.or_else(|| alternatives(text, tail, &compact)).or_else(|| comma_for_point(text, &compact));
+    let remark = swapped
+        .or_else(|| alternatives(text, tail, &compact))
+        .or_else(|| comma_for_point(text, &compact))
+        .or_else(|| letter_for_star(text, &compact));
     Ok(Constraint { version: Some(version), build, remark })
 }
 
@@ -405,6 +438,29 @@ fn comma_for_point(text: &str, version: &str) -> Option<String> {
     (is_number(first) && is_number(second)).then(|| {
         let meant = text.replacen(&format!("{first},{second}"), &format!("{first}.{second}"), 1);
         format!("`{first},{second}` in `{text}` means {first} and {second} at once; is `{meant}` meant?")
+    })
+}
+
+/// A remark on `=3.x`, which people write for `=3.*`.
+fn letter_for_star(text: &str, version: &str) -> Option<String> {
+    let version = version.trim_start_matches('=');
+    let letter = version.chars().next_back().filter(|letter| matches!(letter, 'x' | 'X'))?;
+    let numbers = version.strip_suffix(letter)?.strip_suffix('.')?;
+    numbers.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.').then(|| {
+        let meant = text.replacen(&format!("{numbers}.{letter}"), &format!("{numbers}.*"), 1);
+        format!("the `{letter}` in `{text}` is a letter like any other; if any number will do there, write `{meant}`")
+    })
+}
+
+/// A remark on `python==3.12` and `python 3.12`, which mean 3.12.0 alone. Other packages may have a version of two numbers.
+fn first_python(text: &str, name: &str, tail: &str) -> Option<String> {
+    let version = tail.trim();
+    let version = version.strip_prefix("==").unwrap_or(version).trim();
+    let (major, minor) = version.split_once('.').filter(|_| name.eq_ignore_ascii_case("python"))?;
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    (is_number(major) && is_number(minor)).then(|| {
+        let meant = format!("{}={version}", text.strip_suffix(tail).unwrap_or(name).trim_end());
+        format!("`{text}` means exactly {version}.0; if any {version} will do, write `{meant}`")
     })
 }
 

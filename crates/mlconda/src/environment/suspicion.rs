@@ -32,6 +32,7 @@ const NATIVE: &[(&str, &[&str])] = &[
             "m2-",
             "m2w64-",
             "menuinst",
+            "msmpi",
             "msys2-conda-epoch",
             "pthreads-win32",
             "pywin32",
@@ -44,6 +45,11 @@ const NATIVE: &[(&str, &[&str])] = &[
             "vs2008_runtime",
             "vs2013_runtime",
             "vs2015_runtime",
+            "vs2015_win-64",
+            "vs2017_win-64",
+            "vs2019_win-64",
+            "vs2022_win-64",
+            "vswhere",
             "win_inet_pton",
             "win_unicode_console",
             "wincertstore",
@@ -126,23 +132,34 @@ pub(super) fn channels(names: &[(&str, Location)]) -> Vec<(Location, String)> {
 /// Lines that a lock for this platform cannot fulfil: one warning for all of them.
 pub(super) fn foreign(environment: &Environment, platform: Subdir) -> Option<Warning> {
     let counts = |requirement: &&Requirement| requirement.selector.as_ref().is_none_or(|s| s.matches(platform));
-    let mut lines = environment.requirements.iter().filter(counts).filter_map(|requirement| {
-        let home = home(requirement)?;
-        (!platform.as_str().starts_with(home)).then_some((requirement, home))
-    });
-    let (first, home) = lines.next()?;
-    let others = match lines.count() {
+    let lines: Vec<(&Requirement, &str)> = environment
+        .requirements
+        .iter()
+        .filter(counts)
+        .filter_map(|requirement| Some((requirement, home(requirement)?)))
+        .filter(|(_, home)| !platform.as_str().starts_with(home))
+        .collect();
+    let (first, home) = lines.first()?;
+    let others = match lines.len() - 1 {
         0 => String::new(),
         1 => " and one more line".to_owned(),
         others => format!(" and {others} more lines"),
     };
     let text = &first.text;
-    let message = format!(
-        "`{text}`{others} cannot be had for {platform}, but for {home}: the file seems to be an export from there. \
-         Export it with `--no-builds` or `--from-history`, or hold lines back as in `- sel({}): {}`",
+    let held = format!(
+        "`- sel({}): {}`",
         home.split('-').next().unwrap_or(home),
-        text.split(['=', ' ', '<', '>']).next().unwrap_or(text),
+        text.split(['=', ' ', '<', '>']).next().unwrap_or(text)
     );
+    // Nobody writes builds by hand.
+    let why = match lines.iter().any(|(line, _)| line.spec.build.is_some()) {
+        true => format!(
+            "the file seems to be an export from there. Export it with `--no-builds` or `--from-history`, or hold lines \
+             back as in {held}"
+        ),
+        false => format!("hold lines back as in {held}"),
+    };
+    let message = format!("`{text}`{others} cannot be had for {platform}, but for {home}: {why}");
     Some(Warning { message, file: first.file.clone(), location: first.location })
 }
 

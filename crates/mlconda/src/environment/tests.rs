@@ -215,6 +215,14 @@ fn invisible_characters_are_written_out() {
       |    ^
       = help: a character that only looks like a space or a `-` stands here: type it anew
     ");
+    // The first of them is shown, wherever the parser stumbles.
+    assert_snapshot!(file("a\n\u{a0} - b\n\u{a0} - c"), @"
+    env/environment.yml:4:1: the YAML is broken here
+      |
+    4 |   - b
+      | ^
+      = help: a character that only looks like a space or a `-` stands here, and on one more line: type it anew
+    ");
 }
 
 #[test]
@@ -506,6 +514,9 @@ fn builds_of_another_platform_are_told_once() {
     let told = |platform| environment.suspicions(platform).iter().map(ToString::to_string).collect::<String>();
     assert_snapshot!(told(Subdir::Linux64), @"env/environment.yml:5:5: `zlib=1.2.13=h8cc25b3_0` and 2 more lines cannot be had for linux-64, but for win-64: the file seems to be an export from there. Export it with `--no-builds` or `--from-history`, or hold lines back as in `- sel(win): zlib`");
     assert_eq!(told(Subdir::Win64), "");
+    let by_hand =
+        read("channels: [a]\ndependencies: [make, m2-grep, m2w64-gcc >=5]").unwrap().suspicions(Subdir::Linux64);
+    assert_snapshot!(by_hand.iter().map(ToString::to_string).collect::<String>(), @"env/environment.yml:2:22: `m2-grep` and one more line cannot be had for linux-64, but for win: hold lines back as in `- sel(win): m2-grep`");
     for (spec, at_home, elsewhere) in [
         ("a=1=py39h06a4308_0", Subdir::Linux64, Subdir::OsxArm64),
         ("a=1=py39hca03da5_0", Subdir::OsxArm64, Subdir::Osx64),
@@ -518,6 +529,16 @@ fn builds_of_another_platform_are_told_once() {
         assert!(environment.suspicions(at_home).is_empty(), "{spec}");
         assert_eq!(environment.suspicions(elsewhere).len(), 1, "{spec}");
     }
+}
+
+#[test]
+fn files_of_other_kinds_are_told_by_their_names() {
+    let refusal = |name: &str, text: &str| {
+        let error = Environment::parse(text, Path::new(name), &options()).unwrap_err();
+        format!("{name}: {}", refused(&error))
+    };
+    assert_snapshot!(refusal("pyproject.toml", "[project]\nname = 'x'\n"), @"pyproject.toml: refused: this is TOML, and an environment is YAML; name an environment.yml");
+    assert_snapshot!(refusal("requirements.txt", "numpy\npandas>=2\n"), @"requirements.txt: refused: an environment is a mapping, and this is a string; what pip requires stands in an environment.yml: `- -r requirements.txt` under `- pip:`");
 }
 
 /// conda's `channel_alias` and `default_channels`.

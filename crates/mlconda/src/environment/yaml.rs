@@ -355,6 +355,26 @@ fn reason(source: Source<'_>, place: Location, info: &str) -> Option<&'static st
     })
 }
 
+/// Where a line begins with a character that only looks like the space or the `-` that YAML wants there, from 0.
+fn lookalike(line: &str) -> Option<usize> {
+    let is_odd = |c: char| !c.is_ascii() && (c.is_whitespace() || matches!(c, '–' | '—' | '−' | '•' | '·'));
+    let place = line.chars().position(is_odd)?;
+    line.chars().take(place).all(|c| matches!(c, ' ' | '-')).then_some(place)
+}
+
+/// The first of such characters in the file, and what to do with all of them.
+fn lookalikes(source: Source<'_>) -> Option<(Location, usize, String)> {
+    let mut lines = source.lines.iter().enumerate().filter_map(|(index, line)| Some((index + 1, lookalike(line)?)));
+    let (line, place) = lines.next()?;
+    let others = match lines.count() {
+        0 => String::new(),
+        1 => ", and on one more line".to_owned(),
+        others => format!(", and on {others} more lines"),
+    };
+    let help = format!("a character that only looks like a space or a `-` stands here{others}: type it anew");
+    Some((Location { line, column: place + 1 }, 1, help))
+}
+
 /// A mistake in the layout that a YAML parser finds some lines further on: the place, its length, and what to do. Looked
 /// for from the place upwards, in the line itself and the few before it.
 fn elsewhere(source: Source<'_>, place: Location) -> Option<(Location, usize, String)> {
@@ -362,12 +382,8 @@ fn elsewhere(source: Source<'_>, place: Location) -> Option<(Location, usize, St
         let line = source.line(number);
         let indent = line.chars().take_while(|c| *c == ' ').count();
         let (item, at) = (line.trim_start_matches(' '), |column| Location { line: number, column });
-        let odd =
-            line.chars().position(|c| !c.is_ascii() && (c.is_whitespace() || matches!(c, '–' | '—' | '−' | '•' | '·')));
-        let is_first = odd.is_some_and(|odd| line.chars().take(odd).all(|c| matches!(c, ' ' | '-')));
-        if let (Some(odd), true) = (odd, is_first) {
-            let help = "a character that only looks like a space or a `-` stands here: type it anew".to_owned();
-            return Some((at(odd + 1), 1, help));
+        if lookalike(line).is_some() {
+            return lookalikes(source);
         }
         if item.starts_with('-') && item[1..].starts_with(|c: char| c.is_ascii_alphabetic()) {
             return Some((at(indent + 1), 2, "put a space behind the `-`".to_owned()));

@@ -90,6 +90,14 @@ mod tests {
     }
 
     #[test]
+    fn an_archive_is_known_by_the_package_in_it() {
+        let archive = "https://host/channel/noarch/Font-ttf-x-1.0-h_0.conda#0123456789abcdef0123456789abcdef";
+        let history = format!("# update specs: ['{archive}', '/srv/a-1-0.tar.bz2', 'file:///srv/channel::wheel']\n");
+        let packages: Vec<String> = parse(&history).into_keys().collect();
+        assert_eq!(packages, ["font-ttf-x", "a", "wheel"]);
+    }
+
+    #[test]
     fn what_mlconda_installs_is_all_that_is_asked_for() {
         let history = "==> 2024-01-01 00:00:00 <==\n# cmd: mlconda install\n+a\n# update specs: ['a', 'b']\n\
                        ==> 2024-01-02 00:00:00 <==\n# cmd: mlconda install\n# update specs: ['b[version=\">=1\"]']\n\

@@ -351,7 +351,8 @@ impl<'a> Catalog<'a> {
         let condition = spec.condition.as_ref().map(|condition| self.condition(condition)).transpose()?;
         let extras = spec.extras.iter().flatten().map(|extra| self.ask_for_extra(package, extra)).collect();
         let (version, rest) = (spec.version.take().filter(|wanted| *wanted != VersionSpec::Any), spec);
-        let rest = (rest != NamelessMatchSpec::default()).then(|| move |record: &RepoDataRecord| rest.matches(record));
+        let rest =
+            (rest != NamelessMatchSpec::default()).then_some(move |record: &RepoDataRecord| rest.matches(record));
         let places = self.matching(name, version.as_ref(), rest);
         Ok(Ask { name, places, extras, condition })
     }

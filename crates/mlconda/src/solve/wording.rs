@@ -16,8 +16,8 @@ use crate::{
 
 /// How many near names are shown.
 const NEAR: usize = 3;
-/// How alike names must be, from 0 to 1.
-const LIKENESS: f64 = 0.6;
+/// For how many letters of a name one slip is allowed.
+const LETTERS_A_SLIP: usize = 4;
 /// How many versions are shown.
 const VERSIONS: usize = 5;
 
@@ -44,20 +44,51 @@ const OTHER_NAMES: [(&str, &str); 18] = [
     ("yaml", "pyyaml"),
 ];
 
-/// The names that may be meant, the nearest first.
+/// What channels put before or behind the name that a package has elsewhere: R's `ggplot2` is `r-ggplot2`.
+const AFFIXES: [(&str, &str); 10] = [
+    ("r-", ""),
+    ("bioconductor-", ""),
+    ("python-", ""),
+    ("py", ""),
+    ("lib", ""),
+    ("perl-", ""),
+    ("", "-python"),
+    ("", "-base"),
+    ("", "-core"),
+    ("", "-cpu"),
+];
+
+/// And what distributions of Linux put there.
+const FOREIGN_AFFIXES: [(&str, &str); 5] =
+    [("python3-", ""), ("python-", ""), ("py-", ""), ("", "-dev"), ("", "-devel")];
+
+/// The names that may be meant, the nearest first: what is called otherwise here, and what a slip of the fingers makes.
 pub(super) fn near_names(name: &str, names: &BTreeSet<&str>) -> Vec<String> {
-    let other = OTHER_NAMES
+    let other = OTHER_NAMES.iter().filter(|(alias, _)| *alias == name).map(|(_, known)| (*known).to_owned());
+    let affixed = AFFIXES.iter().map(|(prefix, suffix)| format!("{prefix}{name}{suffix}"));
+    let bare = FOREIGN_AFFIXES
         .iter()
-        .filter(|(alias, _)| *alias == name)
-        .map(|(_, known)| (*known).to_owned())
-        .filter(|known| names.contains(known.as_str()));
+        .filter_map(|(prefix, suffix)| Some(name.strip_prefix(prefix)?.strip_suffix(suffix)?.to_owned()));
+    let called_otherwise = other.chain(affixed).chain(bare).filter(|known| names.contains(known.as_str()));
     let alike = names
         .iter()
-        .map(|known| (strsim::normalized_damerau_levenshtein(name, known), known))
-        .filter(|(likeness, _)| *likeness >= LIKENESS)
-        .in_order_by(|left, right| right.0.total_cmp(&left.0).then_with(|| left.1.cmp(right.1)))
+        .filter_map(|known| Some((slips(name, known)?, known)))
+        .in_order_by(|left, right| left.cmp(right))
         .map(|(_, known)| (*known).to_owned());
-    other.chain(alike).unique().take(NEAR).collect()
+    called_otherwise.chain(alike).unique().take(NEAR).collect()
+}
+
+/// How many slips lead from one name to another, if they are few for its length. What both have in common up to a `-` does not
+/// count: all of `pytest-…` are alike.
+fn slips(name: &str, known: &str) -> Option<usize> {
+    let common = name.bytes().zip(known.bytes()).take_while(|(left, right)| left == right).count();
+    let start = name.as_bytes()[..common].iter().rposition(|byte| *byte == b'-').map_or(0, |dash| dash + 1);
+    let (rest, other) = (name.get(start..)?, known.get(start..)?);
+    let few = rest.len().max(other.len()) / LETTERS_A_SLIP;
+    if rest.len().abs_diff(other.len()) > few {
+        return None;
+    }
+    Some(strsim::damerau_levenshtein(rest, other)).filter(|slips| *slips <= few)
 }
 
 /// The message for packages that no channel has.

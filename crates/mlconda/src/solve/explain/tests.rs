@@ -2,7 +2,7 @@
 
 use insta::assert_snapshot;
 use itertools::Itertools;
-use rattler_conda_types::{Channel, PackageRecord};
+use rattler_conda_types::{Channel, PackageRecord, RepoDataRecord};
 
 use super::*;
 use crate::environment::ReadOptions;
@@ -101,6 +101,7 @@ fn a_version_that_is_too_exact() {
     };
     assert_snapshot!(remedies(&["lib=3.11.99"]), @"line 3: `lib=3.11` instead of `lib=3.11.99` (gives lib 3.11.9)");
     assert_snapshot!(remedies(&["lib==3.11.99"]), @"line 3: `lib=3.11` instead of `lib==3.11.99` (gives lib 3.11.9)");
+    assert_snapshot!(remedies(&["lib==3.11"]), @"line 3: `lib=3.11` instead of `lib==3.11` (gives lib 3.11.9)");
     assert_snapshot!(remedies(&["lib=3.11.9=cuda_0"]), @"line 3: `lib ==3.11.9` instead of `lib=3.11.9=cuda_0` (gives lib 3.11.9)");
     assert_snapshot!(remedies(&["lib=3.11.99", "new"]), @"line 3: `lib=3` instead of `lib=3.11.99` (gives lib 3.14.0)");
     assert_snapshot!(remedies(&["lib=3.11.99", "old"]), @"line 3: `lib` instead of `lib=3.11.99` (gives lib 2.7.18)");

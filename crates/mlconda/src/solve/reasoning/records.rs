@@ -23,6 +23,9 @@ use crate::{
 /// Records of one name and one channel, and the list that they stand in.
 type Run<'a> = (usize, &'a [Arc<RepoDataRecord>]);
 
+/// Dependencies and constraints, by how records have them; none if it is not followed.
+type Demands<'a> = HashMap<(&'a str, Kind), Option<Rc<Demand>>>;
+
 /// All that there is to choose from.
 pub(in crate::solve) struct Records<'a> {
     environment: &'a Environment,
@@ -32,7 +35,7 @@ pub(in crate::solve) struct Records<'a> {
     runs: HashMap<&'a str, Vec<Run<'a>>>,
     /// By name, the oldest version first.
     candidates: RefCell<HashMap<String, Rc<[Candidate<'a>]>>>,
-    demands: RefCell<HashMap<(&'a str, Kind), Option<Rc<Demand>>>>,
+    demands: RefCell<Demands<'a>>,
     /// By a demand's number, which candidates of its package it is content with.
     matches: RefCell<HashMap<usize, Rc<[bool]>>>,
 }
