@@ -222,9 +222,10 @@ impl<'c, 'a> Field<'c, 'a> {
 
     fn is_out(&self, place: Place, needed: &Needed, left: &mut [Option<bool>]) -> bool {
         let mut is_left = |id: AskId| *left[id as usize].get_or_insert_with(|| self.is_left(id));
+        let mut is_missing = |id: AskId| !is_left(id) && !self.is_of_the_system(id);
         let is_needed = |id: AskId| self.catalog.ask(id).is_some_and(|ask| needed.has(ask.name));
-        self.needs(place).iter().any(|id| !is_left(*id) && !self.is_of_the_system(*id))
-            || self.bounds(place).iter().any(|id| is_needed(*id) && !is_left(*id))
+        self.needs(place).iter().any(|id| is_missing(*id))
+            || self.bounds(place).iter().any(|id| is_needed(*id) && is_missing(*id))
     }
 
     /// What is still wanted by something that is possible.
