@@ -70,6 +70,9 @@ pub(super) fn prune(catalog: &mut Catalog<'_>, exists: &[bool], request: &Reques
     Some(Remains { kept, same })
 }
 
+/// With how many better ones a record is compared, at most: each of them may be wanted in a thousand ways.
+const MOST_BETTER: usize = 100;
+
 /// How often is looked for what lacks something, at most: real channels take a few rounds.
 const ROUNDS: usize = 100;
 
@@ -282,7 +285,7 @@ impl<'c, 'a> Field<'c, 'a> {
             let yields = |other: &&Twin| {
                 other.rank < twin.rank && other.is_like(twin, lists) && includes(wanted.of(other.place), own)
             };
-            if better.iter().any(yields) && !self.favored.contains(&twin.place) {
+            if better.iter().take(MOST_BETTER).any(yields) && !self.favored.contains(&twin.place) {
                 kept[twin.place as usize] = false;
             } else {
                 better.push(twin);
