@@ -4,7 +4,6 @@ mod pip;
 
 use std::{
     collections::{BTreeMap, HashSet},
-    mem::ManuallyDrop,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::SystemTime,
@@ -221,8 +220,7 @@ pub(crate) fn lock(
         let mut loaded = Vec::with_capacity(targets.len());
         for (environment, host) in &targets {
             let repodata = repodata::load(&client, environment, host, &options, &told).await;
-            // It is not given back, which takes a while with tens of thousands of records, and the program is about to end.
-            loaded.push(ManuallyDrop::new(repodata.map_err(|error| report::at_its_line(error, environment))?));
+            loaded.push(repodata.map_err(|error| report::at_its_line(error, environment))?);
         }
         Ok::<_, CliError>(loaded)
     };
@@ -260,12 +258,19 @@ pub(crate) fn lock(
             outcome => outcome?,
         });
     }
+    give_back(loaded);
     let environments = targets.iter().map(|(environment, _)| environment);
     let locking =
         pip::Locking { args, before, client: &client, repodata: &options, cache: directory.path(), context, progress };
     locking.lock(environments.zip(locks.iter_mut().map(|locked: &mut Locked| &mut locked.lock)))?;
     locks.iter().for_each(|locked| warn_of_secrets(&locked.lock, context));
     Ok(locks)
+}
+
+/// Drops what was loaded, while the program goes on or ends: with tens of thousands of records it takes a while.
+fn give_back(loaded: Vec<Repodata>) {
+    // Without another thread it is done here.
+    _ = std::thread::Builder::new().spawn(move || drop(loaded));
 }
 
 /// What a solve that fails is explained with.
@@ -286,7 +291,7 @@ impl Failing<'_> {
         index: usize,
         environment: &Environment,
         host: &Host,
-        mut repodata: ManuallyDrop<Repodata>,
+        mut repodata: Repodata,
     ) -> Result<Locked, CliError> {
         let (overrides, options) = (self.overrides, self.solve_options);
         let explanation = match self.context.block_on_or_signal(repodata.add_any_version(self.client, environment))? {
@@ -294,6 +299,7 @@ impl Failing<'_> {
             Err(_) => None,
         };
         if let Some(explanation) = explanation {
+            give_back(vec![repodata]);
             return Err(CliError::World { message: explanation.to_string(), hint: None });
         }
         let (solution, target) = solve::solve_for_oldest(environment, &repodata, host, overrides, options)?;
@@ -303,11 +309,7 @@ impl Failing<'_> {
 }
 
 /// What to do about packages that another of the platforms has.
-fn elsewhere(
-    unknown: &SolveError,
-    targets: &[(Environment, Host)],
-    loaded: &[ManuallyDrop<Repodata>],
-) -> Option<String> {
+fn elsewhere(unknown: &SolveError, targets: &[(Environment, Host)], loaded: &[Repodata]) -> Option<String> {
     let SolveError::Unknown { packages, .. } = unknown else { return None };
     let having = |package: &UnknownPackage| {
         let pairs = targets.iter().zip(loaded);
