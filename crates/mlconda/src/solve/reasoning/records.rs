@@ -24,6 +24,9 @@ type Run<'a> = (usize, &'a [Arc<RepoDataRecord>]);
 /// Dependencies and constraints, by how records have them; none if it is not followed.
 type Demands<'a> = HashMap<(&'a str, Kind), Option<Rc<Demand>>>;
 
+/// By name, and by the line that names a channel for it, if one does; the oldest version first.
+type CandidatesOf<'a> = HashMap<(String, Option<usize>), Rc<[Candidate<'a>]>>;
+
 /// All that there is to choose from.
 pub(in crate::solve) struct Records<'a> {
     environment: &'a Environment,
@@ -31,8 +34,7 @@ pub(in crate::solve) struct Records<'a> {
     options: SolveOptions,
     /// By name, in the order of the channels.
     runs: HashMap<&'a str, Vec<Run<'a>>>,
-    /// By name, and by the line that names a channel for it, if one does, the oldest version first.
-    candidates: RefCell<HashMap<(String, Option<usize>), Rc<[Candidate<'a>]>>>,
+    candidates: RefCell<CandidatesOf<'a>>,
     demands: RefCell<Demands<'a>>,
     /// By a demand's number, which candidates of its package it is content with.
     matches: RefCell<HashMap<usize, Rc<[bool]>>>,
