@@ -538,7 +538,9 @@ fn files_of_other_kinds_are_told_by_their_names() {
         format!("{name}: {}", refused(&error))
     };
     assert_snapshot!(refusal("pyproject.toml", "[project]\nname = 'x'\n"), @"pyproject.toml: refused: this is TOML, and an environment is YAML; name an environment.yml");
-    assert_snapshot!(refusal("requirements.txt", "numpy\npandas>=2\n"), @"requirements.txt: refused: an environment is a mapping, and this is a string; what pip requires stands in an environment.yml: `- -r requirements.txt` under `- pip:`");
+    assert_snapshot!(refusal("requirements.txt", "numpy\npandas>=2\n"), @"requirements.txt: refused: an environment is a mapping, and this is a string; list conda's packages under `dependencies:` of an environment.yml, and name what pip requires there: `- -r requirements.txt` under `- pip:`");
+    // As pip-compile writes it, it is no YAML.
+    assert_snapshot!(refusal("requirements.txt", "numpy==2.0 # via x\npandas==2.2\n"), @"requirements.txt: refused: an environment is YAML, and this is none; list conda's packages under `dependencies:` of an environment.yml, and name what pip requires there: `- -r requirements.txt` under `- pip:`");
 }
 
 /// conda's `channel_alias` and `default_channels`.
