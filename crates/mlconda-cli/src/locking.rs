@@ -258,12 +258,19 @@ pub(crate) fn lock(
             outcome => outcome?,
         });
     }
+    give_back(loaded);
     let environments = targets.iter().map(|(environment, _)| environment);
     let locking =
         pip::Locking { args, before, client: &client, repodata: &options, cache: directory.path(), context, progress };
     locking.lock(environments.zip(locks.iter_mut().map(|locked: &mut Locked| &mut locked.lock)))?;
     locks.iter().for_each(|locked| warn_of_secrets(&locked.lock, context));
     Ok(locks)
+}
+
+/// Drops what was loaded, while the program goes on or ends: with tens of thousands of records it takes a while.
+fn give_back(loaded: Vec<Repodata>) {
+    // Without another thread it is done here.
+    _ = std::thread::Builder::new().spawn(move || drop(loaded));
 }
 
 /// What a solve that fails is explained with.
@@ -292,6 +299,7 @@ impl Failing<'_> {
             Err(_) => None,
         };
         if let Some(explanation) = explanation {
+            give_back(vec![repodata]);
             return Err(CliError::World { message: explanation.to_string(), hint: None });
         }
         let (solution, target) = solve::solve_for_oldest(environment, &repodata, host, overrides, options)?;

@@ -181,7 +181,7 @@ impl Fetcher<'_> {
         let open = move || {
             let data = match state.form {
                 Form::Missing => Data::Missing,
-                Form::Shards => Data::Shards(ShardIndex::read(&fs_err::read(store.path(&state.file)).ok()?).ok()?),
+                Form::Shards => Data::Shards(ShardIndex::read(fs_err::read(store.path(&state.file)).ok()?).ok()?),
                 Form::Json => {
                     let text = fs_err::File::open(store.path(&state.file)).ok()?.into_parts().0;
                     let index = store.index(&state).or_else(|| {
@@ -340,9 +340,8 @@ fn keep(store: &Store, body: impl Read, form: Form) -> Result<(tempfile::NamedTe
         }
         Form::Shards => {
             let bytes = read_whole(body, SHARD_INDEX_LIMIT, 0)?;
-            let index = ShardIndex::read(&bytes).map_err(io::Error::other)?;
             fs_err::write(file.path(), &bytes).map_err(KeepError::Cache)?;
-            Data::Shards(index)
+            Data::Shards(ShardIndex::read(bytes).map_err(io::Error::other)?)
         }
     };
     Ok((file, data))

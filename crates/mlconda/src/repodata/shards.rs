@@ -1,13 +1,15 @@
 //! Sharded repodata (CEP-16): an index of names and hashes, and for each package a file of its own that never changes.
 
-use std::{collections::HashMap, fmt, io::Read};
+use std::{fmt, hash::BuildHasher, io::Read};
 
+use foldhash::fast::RandomState;
+use hashbrown::{HashTable, hash_table};
 use rattler_conda_types::{Channel, Subdir};
 use reqwest::Response;
 use reqwest_middleware::ClientWithMiddleware;
 use serde::{
     Deserialize, Deserializer,
-    de::{self, SeqAccess, Visitor},
+    de::{self, MapAccess, SeqAccess, Visitor},
 };
 use url::Url;
 
@@ -27,11 +29,30 @@ const PACKED_LIMIT: usize = 64 << 20;
 /// How often a shard is asked for that does not come whole.
 const ATTEMPTS: usize = 3;
 
-/// The index of a subdir's shards.
-#[derive(Debug, Deserialize)]
+/// The index of a subdir's shards. A lock looks at few of its tens of thousands of names: these stay where they came.
+#[derive(Debug)]
 pub(super) struct ShardIndex {
     pub(super) info: Info,
-    shards: HashMap<String, Hash>,
+    bytes: Vec<u8>,
+    shards: Vec<Listed>,
+    /// The places of the shards, by name.
+    places: HashTable<u32>,
+    hasher: RandomState,
+}
+
+/// A shard in an index.
+#[derive(Debug)]
+struct Listed {
+    /// Where in the bytes the name stands.
+    start: u32,
+    length: u32,
+    hash: Hash,
+}
+
+impl Listed {
+    fn name<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
+        &bytes[self.start as usize..][..self.length as usize]
+    }
 }
 
 /// Where things are; both are relative to the subdir.
@@ -81,16 +102,69 @@ impl<'de> Deserialize<'de> for Hash {
 
 impl ShardIndex {
     /// Reads an index, unpacked.
-    pub(super) fn read(bytes: &[u8]) -> Result<Self, rmp_serde::decode::Error> {
-        decode(bytes)
+    pub(super) fn read(bytes: Vec<u8>) -> Result<Self, rmp_serde::decode::Error> {
+        #[derive(Deserialize)]
+        struct Parts<'b> {
+            info: Info,
+            #[serde(borrow)]
+            shards: Names<'b>,
+        }
+        let Parts { info, shards: Names(names) } = decode(&bytes)?;
+        let first = bytes.as_ptr().addr();
+        let hasher = RandomState::default();
+        let mut shards: Vec<Listed> = Vec::with_capacity(names.len());
+        let mut places: HashTable<u32> = HashTable::with_capacity(names.len());
+        for (name, hash) in names {
+            let shard = Listed { start: (name.as_ptr().addr() - first) as u32, length: name.len() as u32, hash };
+            let is_it = |place: &u32| shards[*place as usize].name(&bytes) == name.as_bytes();
+            let rehash = |place: &u32| hasher.hash_one(shards[*place as usize].name(&bytes));
+            match places.entry(hasher.hash_one(name.as_bytes()), is_it, rehash) {
+                // Of two shards of a name, the last one counts.
+                hash_table::Entry::Occupied(known) => shards[*known.get() as usize] = shard,
+                hash_table::Entry::Vacant(free) => {
+                    free.insert(shards.len() as u32);
+                    shards.push(shard);
+                }
+            }
+        }
+        Ok(Self { info, bytes, shards, places, hasher })
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.shards.keys().map(String::as_str)
+        // They were text when they were read.
+        self.shards.iter().filter_map(|shard| str::from_utf8(shard.name(&self.bytes)).ok())
     }
 
     pub(super) fn hash(&self, name: &str) -> Option<&[u8; 32]> {
-        self.shards.get(name).map(|hash| &hash.0)
+        let is_it = |place: &u32| self.shards[*place as usize].name(&self.bytes) == name.as_bytes();
+        let place = self.places.find(self.hasher.hash_one(name.as_bytes()), is_it)?;
+        Some(&self.shards[*place as usize].hash.0)
+    }
+}
+
+/// Names with hashes.
+struct Names<'b>(Vec<(&'b str, Hash)>);
+
+impl<'de: 'b, 'b> Deserialize<'de> for Names<'b> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Pairs;
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = Names<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("shards by name")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Names<'de>, A::Error> {
+                // A length that is only said takes no more room than an index has.
+                let mut names = Vec::with_capacity(map.size_hint().unwrap_or_default().min(1 << 16));
+                while let Some(pair) = map.next_entry()? {
+                    names.push(pair);
+                }
+                Ok(Names(names))
+            }
+        }
+        deserializer.deserialize_map(Pairs)
     }
 }
 

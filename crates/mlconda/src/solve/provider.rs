@@ -6,7 +6,10 @@
 #[cfg(test)]
 mod tests;
 
-use std::{cell::RefCell, fmt::Display};
+use std::{
+    cell::RefCell,
+    fmt::{self, Display, Write as _},
+};
 
 use foldhash::{HashMap, HashSet};
 use itertools::Itertools;
@@ -55,13 +58,33 @@ pub(super) fn solve(catalog: &mut Catalog<'_>, request: &Request<'_>) -> Result<
     let answer = solver.solve(Problem::new().requirements(roots));
     let chosen = answer.map_err(|refusal| match refusal {
         UnsolvableOrCancelled::Unsolvable(conflict) => {
-            Refusal::Unsolvable(conflict.display_user_friendly(&solver).to_string())
+            Refusal::Unsolvable(text(&conflict.display_user_friendly(&solver)))
         }
         // Nothing cancels it.
         UnsolvableOrCancelled::Cancelled(_) => Refusal::Repodata("the search was given up".to_owned()),
     })?;
     let provider = solver.provider();
     Ok(chosen.into_iter().filter_map(|id| provider.record(id)).cloned().collect())
+}
+
+/// The longest text of a refusal, in bytes: that of packages which need each other in a circle would have no end.
+const LONGEST: usize = 1 << 18;
+
+/// Reasons as text, up to the last line that is not too much.
+fn text(reasons: &dyn Display) -> String {
+    struct Bounded(String);
+    impl fmt::Write for Bounded {
+        fn write_str(&mut self, more: &str) -> fmt::Result {
+            self.0.push_str(more);
+            if self.0.len() > LONGEST { Err(fmt::Error) } else { Ok(()) }
+        }
+    }
+    let mut text = Bounded(String::new());
+    if write!(text, "{reasons}").is_err() {
+        let end = text.0.rfind('\n').map_or(0, |end| end + 1);
+        text.0.truncate(end);
+    }
+    text.0
 }
 
 fn nonsense(spec: &MatchSpec, reason: &str) -> Refusal {
@@ -235,7 +258,11 @@ impl<'c, 'a> Provider<'c, 'a> {
                 .extend(self.version_sets(id).map(|set| ConditionalRequirement { condition, requirement: set.into() }));
         }
         for id in demands.bounds {
-            self.catalog.ask(*id).ok_or_else(|| fault("constrains", *id))?;
+            let ask = self.catalog.ask(*id).ok_or_else(|| fault("constrains", *id))?;
+            // That a record excludes itself, the solver has no clause for: it takes two that exclude each other.
+            if ask.name == self.catalog.name_of(place) && !ask.places.contains(place) {
+                return Err(format!("it does not meet its own constrains '{}'", self.catalog.written(*id)));
+            }
             known.constrains.extend(self.version_sets(*id));
         }
         Ok(known)

@@ -70,6 +70,9 @@ pub(super) fn prune(catalog: &mut Catalog<'_>, exists: &[bool], request: &Reques
     Some(Remains { kept, same })
 }
 
+/// With how many better ones a record is compared, at most: each of them may be wanted in a thousand ways.
+const MOST_BETTER: usize = 100;
+
 /// How often is looked for what lacks something, at most: real channels take a few rounds.
 const ROUNDS: usize = 100;
 
@@ -222,9 +225,10 @@ impl<'c, 'a> Field<'c, 'a> {
 
     fn is_out(&self, place: Place, needed: &Needed, left: &mut [Option<bool>]) -> bool {
         let mut is_left = |id: AskId| *left[id as usize].get_or_insert_with(|| self.is_left(id));
+        let mut is_missing = |id: AskId| !is_left(id) && !self.is_of_the_system(id);
         let is_needed = |id: AskId| self.catalog.ask(id).is_some_and(|ask| needed.has(ask.name));
-        self.needs(place).iter().any(|id| !is_left(*id) && !self.is_of_the_system(*id))
-            || self.bounds(place).iter().any(|id| is_needed(*id) && !is_left(*id))
+        self.needs(place).iter().any(|id| is_missing(*id))
+            || self.bounds(place).iter().any(|id| is_needed(*id) && is_missing(*id))
     }
 
     /// What is still wanted by something that is possible.
@@ -281,7 +285,7 @@ impl<'c, 'a> Field<'c, 'a> {
             let yields = |other: &&Twin| {
                 other.rank < twin.rank && other.is_like(twin, lists) && includes(wanted.of(other.place), own)
             };
-            if better.iter().any(yields) && !self.favored.contains(&twin.place) {
+            if better.iter().take(MOST_BETTER).any(yields) && !self.favored.contains(&twin.place) {
                 kept[twin.place as usize] = false;
             } else {
                 better.push(twin);

@@ -42,7 +42,8 @@ pub(super) fn plain(text: &str) -> Option<Plain<'_>> {
     let (name, rest) = text.split_once(' ')?;
     let (version, build) = rest.split_once(' ').map_or((rest, None), |(version, build)| (version, Some(build)));
     let is_version = if version.starts_with(['<', '>']) {
-        build.is_none() && is_of(version, b"<>=,._!", u8::is_ascii_alphabetic)
+        // What ends in `_` is taken apart in a way of its own.
+        build.is_none() && !version.ends_with('_') && is_of(version, b"<>=,._!", u8::is_ascii_alphabetic)
     } else {
         let whole = version.strip_suffix(".*").unwrap_or(version);
         version.starts_with(|first: char| first.is_ascii_digit()) && is_of(whole, b".", u8::is_ascii_lowercase)
@@ -72,7 +73,6 @@ mod tests {
             "x >=1,==2",
             "x >=1,",
             "x >=1.",
-            "x >1_",
             "x >==1",
             "x <>1",
             "_x >=1",
@@ -100,8 +100,16 @@ mod tests {
             count += 1;
         }
         assert!(count > 10, "{count} of them");
-        let others =
-            ["zlib", "Zlib >=1", "zlib 1.2.*  a", "zlib >=1 py_0", "zlib >=1[build=x]", "a::b >=1", "zlib >=1; if x"];
+        let others = [
+            "zlib",
+            "zlib <1._",
+            "Zlib >=1",
+            "zlib 1.2.*  a",
+            "zlib >=1 py_0",
+            "zlib >=1[build=x]",
+            "a::b >=1",
+            "zlib >=1; if x",
+        ];
         for text in others.into_iter().chain(["zlib >=>1", "zlib =1.2", "zlib 1.2*", "zlib 1.2 py*", "zlib * *"]) {
             assert_eq!(plain(text), None, "{text}");
         }

@@ -57,6 +57,32 @@ fn dependencies_beyond_reason_cost_their_records() {
 }
 
 #[test]
+fn what_excludes_itself_cannot_be_had() {
+    let channel = |bound: &str| {
+        let mut records = vec![record(FIRST, "tool-1-0", &[]), record(FIRST, "tool-2-0", &[])];
+        records[1].package_record.constrains.push(bound.to_owned());
+        vec![records]
+    };
+    assert_eq!(strictly("- tool", channel("tool <2")), "tool-1-0.conda");
+    assert_eq!(strictly("- tool", channel("tool >=2")), "tool-2-0.conda");
+}
+
+/// The library tells of `f` and `h`, which need each other, as often as it comes across them.
+#[test]
+fn reasons_that_go_round_in_a_circle_come_to_an_end() {
+    let mut records = vec![
+        record(FIRST, "d-1-0", &["h 2.0.*", "f"]),
+        record(FIRST, "d-2-0", &["f"]),
+        record(FIRST, "f-1-0", &["h >=2", "g <2"]),
+        record(FIRST, "g-1-0", &[]),
+        record(FIRST, "h-2.0a0-0", &[]),
+        record(FIRST, "h-2.1-0", &["f"]),
+    ];
+    records[1].package_record.constrains.push("g >=2".to_owned());
+    assert_eq!(strictly("- h\n- d", vec![records]), "none");
+}
+
+#[test]
 fn a_line_that_makes_no_sense_is_not_passed_over() {
     let repodata = Repodata::new([vec![record(FIRST, "lib-1-0", &[])]]);
     let when = |spec: MatchSpec| Some(MatchSpecCondition::MatchSpec(Box::new(spec)));

@@ -149,6 +149,9 @@ fn a_channel_hides_another_under_strict_priority_only() {
 fn the_system_takes_nothing_away_and_conditions_leave_everything() {
     let records = || vec![record(FIRST, "tool-1-0", &["__glibc >=9"]), record(FIRST, "tool-2-0", &["__cuda"])];
     assert_eq!(left_of("- tool", records()), "tool-1-0 tool-2-0");
+    // Nor if the environment asks for it by name.
+    let constrained = constraining(record(FIRST, "tool-1-0", &[]), "__glibc >=2.17");
+    assert_eq!(left_of("- tool\n- __glibc", vec![constrained]), "tool-1-0");
     let mut records = records();
     records.push(record(FIRST, "tool-3-0", &["base[when=\"python\"]"]));
     records.push(record(FIRST, "stranger-1-0", &[]));
