@@ -131,6 +131,22 @@ fn an_archive_of_no_channel_is_told_by_its_url() {
     }
 }
 
+/// Reading it again asks no channel for anything.
+#[test]
+fn archives_alone_need_no_channel() {
+    let world = world();
+    let main = &world.channels().main;
+    let archives = main.archives("noarch").unwrap();
+    let archive = archives.iter().find(|archive| archive.starts_with("tzdata")).unwrap();
+    fs_err::copy(main.path().join("noarch").join(archive), world.write(archive, "")).unwrap();
+    world.write("environment.yml", &format!("name: ml\nchannels: [nodefaults]\ndependencies: [./{archive}]\n"));
+    world.lock(&[]).success();
+    world.mlconda(["install", "env.lock"]).success();
+    world.mlconda(["export", "-n", "ml", "-o", "again.yml"]).success();
+    let outcome = world.mlconda(["install", "again.yml", "--dry-run"]).success();
+    assert!(outcome.stderr.contains("Would link 0 packages"), "{outcome}\n{}", world.read("again.yml"));
+}
+
 /// As after `pip install --upgrade`: pip's package stands under `pip:`, and conda's, which is gone, nowhere.
 #[test]
 fn what_pip_has_replaced_is_not_condas_any_more() {

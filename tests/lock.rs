@@ -308,6 +308,9 @@ fn no_such_file() {
     // What another name hides is found.
     world.write("conda.yaml", "dependencies: [a]\n");
     world.write("docker-compose.yml", "services: {}\n");
+    // The hint is a command, which these would make another one.
+    world.write("a $(touch b).yml", "dependencies: [a]\n");
+    world.write("-o.yml", "dependencies: [a]\n");
     let hint = |outcome: &str| outcome.lines().last().unwrap().to_owned();
     assert_snapshot!(hint(&world.lock(&[]).failure(1).stderr), @"hint: name the file: `mlconda lock conda.yaml`");
     world.write("env.yml", "channels: [b]\ndependencies:\n  - a\n");

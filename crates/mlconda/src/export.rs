@@ -38,7 +38,7 @@ pub enum Detail {
 pub struct Export {
     /// `name:`, the last part of the prefix's path if it can be one.
     pub name: Option<String>,
-    /// `channels:`, the one that most packages came from first.
+    /// `channels:`, the one that most packages came from first; `nodefaults` where all came from none.
     pub channels: Vec<String>,
     /// `dependencies:`, sorted by name.
     pub dependencies: Vec<String>,
@@ -80,9 +80,11 @@ pub fn export(prefix: &Prefix, detail: Detail) -> Result<Export, PrefixError> {
         }
     };
     let file_name = prefix.path().file_name().and_then(|name| name.to_str());
+    // An empty list would stand for `defaults`.
+    let is_of_none = channels.is_empty() && !records.is_empty();
     Ok(Export {
         name: file_name.filter(|name| is_name(name)).map(str::to_owned),
-        channels,
+        channels: if is_of_none { vec!["nodefaults".to_owned()] } else { channels },
         dependencies,
         pip,
         variables: prefix.variables()?,

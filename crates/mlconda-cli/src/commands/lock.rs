@@ -28,8 +28,9 @@ use crate::{
     words::{bytes, count, list, path_text},
 };
 
-/// The largest file that is looked at for dependencies, in bytes, and how many that list some are named.
+/// The largest file that is looked at for dependencies, in bytes, how many files are looked at, and how many are named.
 const LARGEST_LOOKED_AT: u64 = 1 << 20;
+const LOOKED_AT: usize = 100;
 const SHOWN: usize = 3;
 
 /// Solve an environment.yml and pin the answer
@@ -218,22 +219,27 @@ fn input(args: &Args, context: &Context) -> Result<Vec<PathBuf>, CliError> {
     })
 }
 
-/// The YAML files of a directory that list dependencies, by their names.
+/// The YAML files of a directory that list dependencies, by their names. Those that no shell takes as they stand are left
+/// out: the names become part of a command.
 fn environments_in(directory: &Path) -> Vec<String> {
-    let entries = fs_err::read_dir(directory).into_iter().flatten().filter_map(Result::ok);
-    let lists_dependencies = |path: &Path| {
-        let is_yaml = path.extension().is_some_and(|extension| extension == "yml" || extension == "yaml");
-        let is_small = fs_err::metadata(path).is_ok_and(|data| data.is_file() && data.len() <= LARGEST_LOOKED_AT);
-        let text = if is_yaml && is_small { fs_err::read(path).unwrap_or_default() } else { Vec::new() };
+    let is_word = |name: &str| {
+        let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '+' | '@' | ',');
+        name.chars().all(is_plain) && !name.starts_with('-')
+    };
+    let is_yaml = |name: &str| name.ends_with(".yml") || name.ends_with(".yaml");
+    let lists_dependencies = |name: &String| {
+        let path = directory.join(name);
+        let is_small = fs_err::metadata(&path).is_ok_and(|data| data.is_file() && data.len() <= LARGEST_LOOKED_AT);
+        let text = if is_small { fs_err::read(&path).unwrap_or_default() } else { Vec::new() };
         text.split(|byte| *byte == b'\n').any(|line| line.starts_with(b"dependencies:"))
     };
+    let entries = fs_err::read_dir(directory).into_iter().flatten().filter_map(Result::ok);
     let mut names: Vec<String> = entries
-        .filter(|entry| lists_dependencies(&entry.path()))
-        .filter_map(|entry| entry.file_name().into_string().ok().filter(|name| !name.contains(char::is_control)))
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| is_yaml(name) && is_word(name))
         .collect();
     names.sort_unstable();
-    names.truncate(SHOWN);
-    names
+    names.into_iter().take(LOOKED_AT).filter(lists_dependencies).take(SHOWN).collect()
 }
 
 /// The platforms to lock for, each once.

@@ -29,8 +29,8 @@ pub(super) const TEMPLATE_HELP: &str = "the file looks like a template: render i
 const LOCK_HELP: &str = "install it as it is: a lock needs no solving";
 const KEYS_HELP: &str = "begin with keys: `name:`, `channels:`, `dependencies:`";
 
-const REQUIREMENTS_HELP: &str =
-    "what pip requires stands in an environment.yml: `- -r requirements.txt` under `- pip:`";
+const REQUIREMENTS_HELP: &str = "list conda's packages under `dependencies:` of an environment.yml, and name what pip requires \
+                                 there: `- -r requirements.txt` under `- pip:`";
 
 /// Keys of other tools' files, and where what they say is said here.
 const ELSEWHERE: &[(&[&str], &str)] = &[
@@ -138,7 +138,14 @@ impl Reader<'_> {
             let (message, help) = ("this is TOML, and an environment is YAML", "name an environment.yml");
             return Err(self.wrong(Location { line: 1, column: 1 }, 1, message, help));
         }
-        let document = yaml::parse(self.source).map_err(EnvironmentError::Syntax)?;
+        let is_text = self.file.extension().is_some_and(|extension| extension == "txt");
+        let document = match yaml::parse(self.source) {
+            Err(_) if is_text && !self.source.text.contains("dependencies:") => {
+                let message = "an environment is YAML, and this is none";
+                return Err(self.wrong(Location { line: 1, column: 1 }, 1, message, REQUIREMENTS_HELP));
+            }
+            parsed => parsed.map_err(EnvironmentError::Syntax)?,
+        };
         self.errors.extend(document.duplicates.into_iter().map(Box::new).map(EnvironmentError::Structure));
         let Some(root) = document.root else {
             let message = "the file says nothing";
@@ -146,15 +153,10 @@ impl Reader<'_> {
         };
         let Value::Mapping(entries) = &root.value else {
             let message = format!("an environment is a mapping, and this is {}", root.kind());
-            let is_text = self.file.extension().is_some_and(|extension| extension == "txt");
             return Err(self.wrong_node(&root, message, if is_text { REQUIREMENTS_HELP } else { KEYS_HELP }));
         };
-        let has = |key: &str| entries.iter().any(|(known, _)| known.text() == Some(key));
-        if has("version") && (has("package") && has("metadata") || has("packages") && has("environments")) {
-            return Err(self.wrong_node(&root, "this is a lock, not an environment", LOCK_HELP));
-        }
-        if has("package") && (has("requirements") || has("build") || has("source")) {
-            return Err(self.wrong_node(&root, "this is a recipe for conda-build, not an environment", KEYS_HELP));
+        if let Some((message, help)) = another_kind(entries) {
+            return Err(self.wrong_node(&root, message, help));
         }
         let mut channels = None;
         for (key, value) in entries {
@@ -177,7 +179,7 @@ impl Reader<'_> {
             self.note(read);
         }
         // A file of another tool, as a rule; conda would make an empty environment of it.
-        if self.errors.is_empty() && !entries.is_empty() && !KEYS.iter().any(|key| has(key)) {
+        if self.errors.is_empty() && !entries.is_empty() && !KEYS.iter().any(|key| has(entries, key)) {
             return Err(self.wrong_node(&root, "none of the sections of an environment is here", KEYS_HELP));
         }
         let read = self.channels(channels);
@@ -472,10 +474,31 @@ impl Reader<'_> {
     }
 }
 
+fn has(entries: &[(Rc<Node>, Rc<Node>)], key: &str) -> bool {
+    entries.iter().any(|(known, _)| known.text() == Some(key))
+}
+
+/// What a file of another tool is, and what to do. With `dependencies:` in it, it is an environment to conda.
+fn another_kind(entries: &[(Rc<Node>, Rc<Node>)]) -> Option<(&'static str, &'static str)> {
+    let has = |key: &str| has(entries, key);
+    match () {
+        () if has("dependencies") => None,
+        () if has("version") && (has("package") && has("metadata") || has("packages") && has("environments")) => {
+            Some(("this is a lock, not an environment", LOCK_HELP))
+        }
+        () if has("package") && (has("requirements") || has("build") || has("source")) => {
+            Some(("this is a recipe for conda-build, not an environment", KEYS_HELP))
+        }
+        () => None,
+    }
+}
+
 /// The candidate that was most likely meant, if one was.
 pub(super) fn nearest<'a>(text: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let text = text.to_lowercase();
+    let length = text.chars().count();
     candidates
+        .filter(|candidate| candidate.len().abs_diff(length) <= candidate.len() / 4)
         .map(|candidate| (strsim::damerau_levenshtein(&text, candidate), candidate))
         .filter(|(distance, candidate)| *distance <= candidate.len() / 4)
         .min_by_key(|(distance, _)| *distance)

@@ -50,7 +50,9 @@ pub(super) fn parse(text: &str, resolver: &Resolver<'_>) -> Result<Parsed, Refus
         return Err(Refusal::new(message, "check the quotes and the line breaks around it"));
     }
     let is_spec = |text: &str| read(text, resolver).is_ok_and(|parsed| parsed.remarks.is_empty());
-    read(text, resolver).map_err(|refusal| remedy::advise(text, refusal, &is_spec))
+    let mut parsed = read(text, resolver).map_err(|refusal| remedy::advise(text, refusal, &is_spec))?;
+    parsed.remarks.extend(first_python(text));
+    Ok(parsed)
 }
 
 fn read(text: &str, resolver: &Resolver<'_>) -> Result<Parsed, Refusal> {
@@ -59,8 +61,8 @@ fn read(text: &str, resolver: &Resolver<'_>) -> Result<Parsed, Refusal> {
         return Ok(Parsed { spec, remarks: Vec::new() });
     }
     let mut remarks = Vec::new();
-    let text = text.split('#').next().unwrap_or("").trim();
-    let (whole, text) = (text, unconditional(text));
+    let whole = uncommented(text);
+    let text = unconditional(whole);
     if text != whole {
         let condition = whole[text.len()..].trim();
         remarks.push(format!(
@@ -79,6 +81,7 @@ fn read(text: &str, resolver: &Resolver<'_>) -> Result<Parsed, Refusal> {
     });
     let (channel, rest) = split_channel(&positional);
     let rest = rest.trim();
+    unfilled(text, rest)?;
     if let (Some((name, version)), None) = (positional.split_once(':'), channel)
         && rest.starts_with(|c: char| c.is_ascii_digit())
     {
@@ -90,7 +93,6 @@ fn read(text: &str, resolver: &Resolver<'_>) -> Result<Parsed, Refusal> {
     let mut spec = named(name, bracket, text)?;
     let constraint = constraint(text, tail.trim())?;
     remarks.extend(constraint.remark);
-    remarks.extend(first_python(text, name, tail));
     if constraint.version.is_some() && !tail.contains(|c: char| c.is_ascii_digit() || c == '*') {
         remarks.push(format!("`{}` in `{text}` is taken for a version, and has no digit in it", tail.trim()));
     }
@@ -119,38 +121,46 @@ fn foreign(text: &str) -> Result<(), Refusal> {
         pip("has an environment marker (`;`), which only pip knows")
     } else if text.contains("{{") || text.contains("{%") {
         Err(Refusal::new(format!("`{text}` is no match spec"), TEMPLATE_HELP))
-    } else if let Some(placeholder) = placeholder(text) {
+    } else {
+        Ok(())
+    }
+}
+
+/// Refuses a name and a version, as they stand outside of channel, path and brackets, with a placeholder in them. Variables
+/// are expanded in channels and paths only.
+fn unfilled(text: &str, spec: &str) -> Result<(), Refusal> {
+    if let Some(placeholder) = placeholder(spec) {
         Err(Refusal::new(format!("`{placeholder}` in `{text}` is a placeholder without its value"), TEMPLATE_HELP))
-    } else if text.ends_with('@') {
+    } else if spec.ends_with('@') {
         Err(Refusal::new(format!("`{text}` asks for a feature, which conda gave up"), SPEC_HELP))
     } else {
         Ok(())
     }
 }
 
-/// What a template has where a value was to be put in: `$NAME`, `${NAME}`, `{NAME}`, `@NAME@`, `%NAME%`, `<NAME>`. Variables are
-/// expanded in channels only.
+/// What a template has where a value was to be put in: `$NAME`, `${NAME}`, `{NAME}`, `@NAME@`, `%NAME%`, `<NAME>`.
 pub(super) fn placeholder(text: &str) -> Option<&str> {
-    let spec = if text.contains("://") { return None } else { text.rsplit("::").next().unwrap_or(text) };
-    let is_named = |name: &str| {
-        name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
-    };
-    spec.char_indices().find_map(|(start, opening)| {
-        let rest = &spec[start + opening.len_utf8()..];
+    text.char_indices().find_map(|(start, opening)| {
+        let rest = &text[start + opening.len_utf8()..];
         let (skipped, closing) = match opening {
-            '$' if rest.starts_with('{') => (1, '}'),
-            '$' => {
-                let length = rest.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_').count();
-                return is_named(&rest[..length]).then(|| &spec[start..=start + length]);
-            }
-            '{' => (0, '}'),
-            '<' => (0, '>'),
-            '@' | '%' => (0, opening),
+            '$' if rest.starts_with('{') => (1, "}"),
+            '$' => (0, ""),
+            '{' => (0, "}"),
+            '<' => (0, ">"),
+            '@' => (0, "@"),
+            '%' => (0, "%"),
             _ => return None,
         };
-        let name = rest[skipped..].split_once(closing)?.0;
-        is_named(name).then(|| &spec[start..start + 1 + skipped + name.len() + 1])
+        let name = &rest[skipped..];
+        let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || matches!(c, '-' | '.') && !closing.is_empty();
+        let (name, behind) = name.split_at(name.find(|c| !is_part(c)).unwrap_or(name.len()));
+        let behind = name
+            .starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            .then(|| behind.strip_prefix(closing))
+            .flatten()?;
+        // In `<py>=3` and `<v2>v1` they are operators.
+        let compares = opening == '<' && start > 0 && behind.starts_with(|c: char| c == '=' || c.is_alphanumeric());
+        (!compares).then(|| &text[start..text.len() - behind.len()])
     })
 }
 
@@ -190,6 +200,11 @@ fn package(text: &str, resolver: &Resolver<'_>) -> Result<Option<MatchSpec>, Ref
         }
     }
     Ok(Some(spec))
+}
+
+/// Without a comment.
+fn uncommented(text: &str) -> &str {
+    text.split_once('#').map_or(text, |(spec, _)| spec).trim()
 }
 
 /// Without a condition (`numpy if __linux`), which conda has put off and ignores.
@@ -453,15 +468,15 @@ fn letter_for_star(text: &str, version: &str) -> Option<String> {
 }
 
 /// A remark on `python==3.12` and `python 3.12`, which mean 3.12.0 alone. Other packages may have a version of two numbers.
-fn first_python(text: &str, name: &str, tail: &str) -> Option<String> {
-    let version = tail.trim();
-    let version = version.strip_prefix("==").unwrap_or(version).trim();
+fn first_python(text: &str) -> Option<String> {
+    let text = unconditional(uncommented(text));
+    let (head, version) = text.split_once("==").or_else(|| text.split_once(' '))?;
+    let (head, version) = (head.trim(), version.trim());
+    let (_, name) = split_channel(head);
     let (major, minor) = version.split_once('.').filter(|_| name.eq_ignore_ascii_case("python"))?;
     let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    (is_number(major) && is_number(minor)).then(|| {
-        let meant = format!("{}={version}", text.strip_suffix(tail).unwrap_or(name).trim_end());
-        format!("`{text}` means exactly {version}.0; if any {version} will do, write `{meant}`")
-    })
+    (is_number(major) && is_number(minor))
+        .then(|| format!("`{text}` means exactly {version}.0; if any {version} will do, write `{head}={version}`"))
 }
 
 /// Resolves the channel, from in front of the name or from the brackets.

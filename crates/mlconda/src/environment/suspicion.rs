@@ -149,7 +149,7 @@ pub(super) fn foreign(environment: &Environment, platform: Subdir) -> Option<War
     let held = format!(
         "`- sel({}): {}`",
         home.split('-').next().unwrap_or(home),
-        text.split(['=', ' ', '<', '>']).next().unwrap_or(text)
+        text.split(['=', ' ', '<', '>', '[']).next().unwrap_or(text)
     );
     // Nobody writes builds by hand.
     let why = match lines.iter().any(|(line, _)| line.spec.build.is_some()) {

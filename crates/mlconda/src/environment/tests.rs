@@ -514,9 +514,10 @@ fn builds_of_another_platform_are_told_once() {
     let told = |platform| environment.suspicions(platform).iter().map(ToString::to_string).collect::<String>();
     assert_snapshot!(told(Subdir::Linux64), @"env/environment.yml:5:5: `zlib=1.2.13=h8cc25b3_0` and 2 more lines cannot be had for linux-64, but for win-64: the file seems to be an export from there. Export it with `--no-builds` or `--from-history`, or hold lines back as in `- sel(win): zlib`");
     assert_eq!(told(Subdir::Win64), "");
-    let by_hand =
-        read("channels: [a]\ndependencies: [make, m2-grep, m2w64-gcc >=5]").unwrap().suspicions(Subdir::Linux64);
-    assert_snapshot!(by_hand.iter().map(ToString::to_string).collect::<String>(), @"env/environment.yml:2:22: `m2-grep` and one more line cannot be had for linux-64, but for win: hold lines back as in `- sel(win): m2-grep`");
+    let by_hand = read("channels: [a]\ndependencies: [make, 'm2-grep[version=3]', m2w64-gcc >=5]")
+        .unwrap()
+        .suspicions(Subdir::Linux64);
+    assert_snapshot!(by_hand.iter().map(ToString::to_string).collect::<String>(), @"env/environment.yml:2:22: `m2-grep[version=3]` and one more line cannot be had for linux-64, but for win: hold lines back as in `- sel(win): m2-grep`");
     for (spec, at_home, elsewhere) in [
         ("a=1=py39h06a4308_0", Subdir::Linux64, Subdir::OsxArm64),
         ("a=1=py39hca03da5_0", Subdir::OsxArm64, Subdir::Osx64),
@@ -538,7 +539,9 @@ fn files_of_other_kinds_are_told_by_their_names() {
         format!("{name}: {}", refused(&error))
     };
     assert_snapshot!(refusal("pyproject.toml", "[project]\nname = 'x'\n"), @"pyproject.toml: refused: this is TOML, and an environment is YAML; name an environment.yml");
-    assert_snapshot!(refusal("requirements.txt", "numpy\npandas>=2\n"), @"requirements.txt: refused: an environment is a mapping, and this is a string; what pip requires stands in an environment.yml: `- -r requirements.txt` under `- pip:`");
+    assert_snapshot!(refusal("requirements.txt", "numpy\npandas>=2\n"), @"requirements.txt: refused: an environment is a mapping, and this is a string; list conda's packages under `dependencies:` of an environment.yml, and name what pip requires there: `- -r requirements.txt` under `- pip:`");
+    // As pip-compile writes it, it is no YAML.
+    assert_snapshot!(refusal("requirements.txt", "numpy==2.0 # via x\npandas==2.2\n"), @"requirements.txt: refused: an environment is YAML, and this is none; list conda's packages under `dependencies:` of an environment.yml, and name what pip requires there: `- -r requirements.txt` under `- pip:`");
 }
 
 /// conda's `channel_alias` and `default_channels`.

@@ -69,13 +69,14 @@ pub(super) fn near_names(name: &str, names: &BTreeSet<&str>) -> Vec<String> {
     let bare = FOREIGN_AFFIXES
         .iter()
         .filter_map(|(prefix, suffix)| Some(name.strip_prefix(prefix)?.strip_suffix(suffix)?.to_owned()));
-    let called_otherwise = other.chain(affixed).chain(bare).filter(|known| names.contains(known.as_str()));
-    let alike = names
-        .iter()
-        .filter_map(|known| Some((slips(name, known)?, known)))
-        .in_order_by(|left, right| left.cmp(right))
-        .map(|(_, known)| (*known).to_owned());
-    called_otherwise.chain(alike).unique().take(NEAR).collect()
+    let is_known = |known: &String| names.contains(known.as_str());
+    let called_otherwise: Vec<String> = other.chain(affixed).chain(bare).filter(is_known).collect();
+    let alike: Vec<(usize, &&str)> = names.iter().filter_map(|known| Some((slips(name, known)?, known))).collect();
+    // What is further from it than another is not meant.
+    let fewest = alike.iter().map(|(slips, _)| *slips).min().unwrap_or_default();
+    let most = if called_otherwise.is_empty() { fewest } else { 1 };
+    let alike = alike.into_iter().filter(|(slips, _)| *slips <= most).in_order_by(|left, right| left.cmp(right));
+    called_otherwise.into_iter().chain(alike.map(|(_, known)| (*known).to_owned())).unique().take(NEAR).collect()
 }
 
 /// How many slips lead from one name to another, if they are few for its length. What both have in common up to a `-` does not
