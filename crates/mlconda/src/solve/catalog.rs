@@ -391,6 +391,11 @@ impl<'a> Catalog<'a> {
         id
     }
 
+    /// Whether anything that was read is asked for under a condition, or with an extra.
+    pub(super) fn has_conditions(&self) -> bool {
+        !self.conditions.is_empty()
+    }
+
     pub(super) fn resolve(&self, condition: ConditionId) -> Condition {
         self.conditions[condition.as_u32() as usize].clone()
     }

@@ -25,7 +25,7 @@ use super::{
     catalog::{AskId, Catalog, NameId, Place},
     order::Order,
     prune::{self, Remains},
-    question::{Refusal, Request, Scope},
+    question::{Refusal, Request, Scope, is_raised},
 };
 
 /// Solves. Where there is no solution, the reasons are those of what was in scope.
@@ -54,9 +54,11 @@ pub(super) fn solve(catalog: &mut Catalog<'_>, request: &Request<'_>) -> Result<
         roots.extend(ask.extras.iter().chain([&id]).map(|id| requirement(*id)));
     }
     let provider = Provider { same, ..Provider::new(catalog, request, &exists, &kept, excluded) };
+    let has_conditions = catalog.has_conditions();
     let mut solver = Solver::new(provider);
     let answer = solver.solve(Problem::new().requirements(roots));
     let chosen = answer.map_err(|refusal| match refusal {
+        UnsolvableOrCancelled::Unsolvable(_) if has_conditions => Refusal::Unsolvable(conditional(catalog, request)),
         UnsolvableOrCancelled::Unsolvable(conflict) => {
             Refusal::Unsolvable(text(&conflict.display_user_friendly(&solver)))
         }
@@ -65,6 +67,25 @@ pub(super) fn solve(catalog: &mut Catalog<'_>, request: &Request<'_>) -> Result<
     })?;
     let provider = solver.provider();
     Ok(chosen.into_iter().filter_map(|id| provider.record(id)).cloned().collect())
+}
+
+/// The reasons where something is asked for under a condition or with an extra (CEP-43, CEP-44): resolvo 0.12 draws a graph of
+/// them before it finds words, and in some of these graphs it misses a way to a record, and panics.
+const CONDITIONS: &str = "some of it is asked for under conditions or with extras, of which the solver cannot tell";
+
+/// These reasons, and what is asked for of the system that may be raised and is older: in the solver's words, as if it were one
+/// of its reasons.
+fn conditional(catalog: &Catalog<'_>, request: &Request<'_>) -> String {
+    let mut reasons = CONDITIONS.to_owned();
+    for id in 0..catalog.asks() as AskId {
+        let Some(name) = catalog.ask(id).map(|ask| catalog.names[ask.name as usize].text.as_str()) else { continue };
+        let is_met =
+            |package: &GenericVirtualPackage| package.name.as_normalized() == name && catalog.means(id, package);
+        if is_raised(name) && !request.host.virtual_packages.iter().any(is_met) {
+            reasons += &format!("\n└─ {name} {}, for which no candidates were found", catalog.display_ask(id));
+        }
+    }
+    reasons
 }
 
 /// The longest text of a refusal, in bytes: that of packages which need each other in a circle would have no end.

@@ -284,6 +284,11 @@ pub(super) fn newest(host: &Host, pinned: &[Override]) -> Host {
     host.clone().with(&newest)
 }
 
+/// Whether a virtual package of this name may be raised at all.
+pub(super) fn is_raised(name: &str) -> bool {
+    NEWEST.iter().any(|(known, _)| *known == name)
+}
+
 /// The host with one version raised to the lowest that is asked for and that it lacks; `None` if that is not
 /// what stands in the way.
 fn raised(host: &Host, demands: &[VirtualDemand], pinned: &[Override]) -> Option<Host> {

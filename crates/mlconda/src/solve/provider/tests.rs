@@ -6,7 +6,7 @@ use rattler_conda_types::{MatchSpec, MatchSpecCondition, RepoDataRecord, package
 use crate::{
     repodata::Repodata,
     solve::{
-        ChannelPriority, SolveOptions, solve,
+        ChannelPriority, SolveOptions, solve, solve_for_oldest,
         tests::{FIRST, SECOND, environment, linux, record},
     },
 };
@@ -92,6 +92,22 @@ fn a_line_that_makes_no_sense_is_not_passed_over() {
     environment.requirements[0].spec.condition = condition;
     let message = solve(&environment, &repodata, &linux(), &SolveOptions::default()).unwrap_err().to_string();
     assert!(message.contains("a condition has a condition"), "{message}");
+}
+
+/// resolvo's own words for a conflict with conditions may cost the program.
+#[test]
+fn a_conflict_with_conditions_has_words_and_a_newer_system_is_found() {
+    let repodata = Repodata::new([vec![
+        record(FIRST, "tool-1-0", &["lib >=2[when=\"tool\"]"]),
+        record(FIRST, "lib-1-0", &[]),
+        record(FIRST, "new-1-0", &["__glibc >=2.34", "lib[when=\"new\"]"]),
+    ]]);
+    let options = SolveOptions::default();
+    let message = solve(&environment("- tool"), &repodata, &linux(), &options).unwrap_err().to_string();
+    assert!(message.contains("under conditions"), "{message}");
+    let (_, host) = solve_for_oldest(&environment("- new"), &repodata, &linux(), &[], &options).unwrap();
+    let glibc = host.virtual_packages.iter().find(|package| package.name.as_normalized() == "__glibc").unwrap();
+    assert_eq!(glibc.version.to_string(), "2.34");
 }
 
 #[test]
