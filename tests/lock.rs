@@ -2,10 +2,11 @@
 
 use insta::assert_snapshot;
 use mlconda_test::{
+    channel::Channel,
     context::TestContext,
     foreign_subdir, host_subdir,
-    package::PackageBuilder,
-    server::{Fault, unreachable_url},
+    package::{Noarch, PackageBuilder},
+    server::{Fault, Server, unreachable_url},
 };
 
 use crate::{serve, world};
@@ -259,6 +260,25 @@ fn offline_uses_what_was_loaded_and_nothing_else() {
     }
     assert_eq!(server.count(""), 0);
     assert_eq!(world.read("env.lock"), world.read("online.lock"));
+}
+
+#[test]
+fn reasons_that_lack_records_say_so() {
+    let (world, directory) = (world(), tempfile::tempdir().unwrap());
+    let package = |name: &str, version: &str| PackageBuilder::new(name, version).noarch(Noarch::Generic);
+    let tools = [package("tool", "2").depends("lib"), package("tool", "1").depends("other")];
+    let packages = [&tools[..], &[package("lib", "1"), package("other", "1")]].concat();
+    Channel::write(directory.path().join("main"), &packages, &[host_subdir()]).unwrap();
+    let server = Server::serve(directory.path()).unwrap();
+    let channel = ["-c".to_owned(), server.url("main"), "--override-channels".to_owned()];
+    let channel: Vec<&str> = channel.iter().map(String::as_str).collect();
+    world.write_environment(&["tool=2"]);
+    world.lock(&channel).success();
+    // What the older tool leads to was not loaded, and cannot be now.
+    world.write_environment(&["tool=2", "lib=9"]);
+    let outcome = world.lock(&[&channel[..], &["--offline", "-o", "new.lock"]].concat()).failure(1);
+    let warning = "warning: versions that no line allows could not be looked at: no records of `other` are cached";
+    assert!(outcome.stderr.contains(warning) && outcome.stderr.contains("lib"), "{outcome}");
 }
 
 #[test]

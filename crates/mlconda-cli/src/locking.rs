@@ -296,7 +296,11 @@ impl Failing<'_> {
         let (overrides, options) = (self.overrides, self.solve_options);
         let explanation = match self.context.block_on_or_signal(repodata.add_any_version(self.client, environment))? {
             Ok(()) => solve::explain(environment, &repodata, host, overrides, options, Effort::default()),
-            Err(_) => None,
+            Err(error) => {
+                let reason = report::chain(&error);
+                self.context.ui.warn(&format!("versions that no line allows could not be looked at: {reason}"));
+                None
+            }
         };
         if let Some(explanation) = explanation {
             give_back(vec![repodata]);

@@ -92,7 +92,7 @@ pub(crate) fn report(error: &CliError, context: &Context) -> ExitCode {
 }
 
 /// An error and its causes, one a line; a cause that the line above already tells is left out.
-fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut last = text.clone();
     let mut source = error.source();

@@ -28,7 +28,8 @@ use crate::{
     versions::{Numbered, Test},
 };
 pub(super) use places::Places;
-use reading::{Plain, parsed, plain, ways};
+pub(super) use reading::parsed;
+use reading::{Plain, plain, ways};
 
 /// A record, by its place among all.
 pub(super) type Place = u32;

@@ -16,7 +16,7 @@ pub(super) fn ways(condition: &MatchSpecCondition) -> usize {
 }
 
 /// A dependency, conditions and extras too.
-pub(super) fn parsed(text: &str) -> Result<MatchSpec, String> {
+pub(in crate::solve) fn parsed(text: &str) -> Result<MatchSpec, String> {
     if !is_within_reason(text) {
         return Err("it is too long or too deeply nested".to_owned());
     }

@@ -5,15 +5,15 @@
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use foldhash::{HashMap, HashMapExt};
-use rattler_conda_types::{MatchSpec, PackageNameMatcher, ParseMatchSpecOptions, RepoDataRecord, RepodataRevision};
+use rattler_conda_types::{PackageNameMatcher, RepoDataRecord};
 
 use super::{Candidate, Demand, Kind, Out, Wanted, What};
 use crate::{
-    environment::{Environment, is_within_reason},
+    environment::Environment,
     repodata::Repodata,
     solve::{
         ChannelPriority, Pip, SolveOptions,
-        catalog::brings_pip,
+        catalog::{brings_pip, parsed},
         question::{ARCHIVES, is_in_channel, tier},
     },
 };
@@ -138,9 +138,7 @@ impl<'a> Records<'a> {
 
 /// A dependency as the solver reads it; none if it has a condition, or cannot be read.
 fn demand(text: &str, kind: Kind, number: usize) -> Option<Rc<Demand>> {
-    let options = ParseMatchSpecOptions::lenient().with_repodata_revision(RepodataRevision::V3);
-    let text = Some(text).filter(|text| is_within_reason(text))?;
-    let spec = MatchSpec::from_str(text, options).ok().filter(|spec| spec.condition.is_none())?;
+    let spec = parsed(text).ok().filter(|spec| spec.condition.is_none())?;
     let (PackageNameMatcher::Exact(name), spec) = spec.into_nameless() else { return None };
     let text = text.trim().trim_end_matches(" *").to_owned();
     let name = name.as_normalized().to_owned();
