@@ -59,14 +59,10 @@ pub(crate) fn is_environment(file: &Path, context: &Context) -> bool {
     named && !path.is_dir() && kind_of_file(&path).is_none()
 }
 
-/// No lock is larger than this, in bytes.
-const LARGEST: u64 = 1 << 30;
-
 /// What kind of lock a file is, if it is one. A pipe is not looked into: what is read out of it is gone for whoever means to
 /// read it.
 pub(crate) fn kind_of_file(path: &Path) -> Option<LockKind> {
-    let file = fs_err::metadata(path).ok().filter(|metadata| metadata.is_file() && metadata.len() <= LARGEST);
-    let bytes = file.and_then(|_| fs_err::read(path).ok())?;
+    let bytes = mlconda::files::read(path, mlconda::files::LARGEST_LOCK).ok()?;
     kind_of(&String::from_utf8_lossy(&bytes))
 }
 

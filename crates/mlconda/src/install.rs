@@ -42,7 +42,7 @@ pub use self::{
 };
 use self::{site::Site, stage::Stage};
 use crate::{
-    environment,
+    environment, files,
     lock::dependency_name,
     network::Client,
     plan::Plan,
@@ -499,7 +499,7 @@ fn newest(plan: &Plan, finished: &[work::Finished], prefix: &Prefix) -> i64 {
 
 /// A file's content; `None` if it is not there.
 fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    match fs_err::read(path) {
+    match files::read(path, files::LARGEST_TEXT) {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
         read => read.map(Some),
     }
@@ -606,7 +606,7 @@ fn request_anew(plan: &Plan, old: &Path, new: &Path) -> Result<(), InstallError>
         let spec = record::requested(&plan.specs, name);
         if record.requested_specs.iter().map(String::as_str).ne(spec) {
             let place = old.join(record.file_name());
-            let text = record::requested_anew(&fs_err::read(&place)?, spec)?;
+            let text = record::requested_anew(&files::read(&place, files::LARGEST_RECORD)?, spec)?;
             record::write(&new.join(record.file_name()), &text, system::modified(&fs_err::metadata(&place)?))?;
         }
     }

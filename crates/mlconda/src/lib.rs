@@ -101,6 +101,7 @@ pub mod activate;
 pub mod environment;
 pub mod error;
 pub mod export;
+pub mod files;
 pub mod graph;
 pub mod host;
 pub mod install;

@@ -41,6 +41,7 @@ use url::Url;
 
 use crate::{
     environment::{Environment, Requirement},
+    files,
     host::Host,
     network,
     prefix::distributions,
@@ -358,7 +359,7 @@ fn replace(path: &Path, text: &str) -> Result<Written, LockError> {
         return Ok(Written::Changed);
     }
     let path = target.as_path();
-    if fs_err::read(path).is_ok_and(|old| old == text.as_bytes()) {
+    if files::read(path, files::LARGEST_LOCK).is_ok_and(|old| old == text.as_bytes()) {
         return Ok(Written::UpToDate);
     }
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));

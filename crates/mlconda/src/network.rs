@@ -17,6 +17,7 @@ mod credentials;
 mod mirrors;
 mod names;
 
+use crate::files;
 use std::{
     error::Error,
     path::{Path, PathBuf},
@@ -297,7 +298,7 @@ fn proxies(proxies: &Proxies) -> Result<Vec<reqwest::Proxy>, NetworkError> {
 fn tls(options: &NetworkOptions) -> Result<rustls::ClientConfig, NetworkError> {
     let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     for path in certificate_paths(options)? {
-        let pem = fs_err::read(path)?;
+        let pem = files::read(&path, files::LARGEST_TEXT)?;
         // Bundles hold what rustls cannot use (version 1, odd encodings); the rest of them serves.
         roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).flatten());
     }

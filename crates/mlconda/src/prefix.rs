@@ -4,6 +4,7 @@ pub(crate) mod distributions;
 
 pub use self::distributions::Stranger;
 
+use crate::files;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
@@ -109,7 +110,7 @@ impl Prefix {
     /// If a record cannot be read.
     pub fn installed(&self) -> Result<Vec<Installed>, PrefixError> {
         let read = |path: PathBuf| {
-            let text = fs_err::read(&path)?;
+            let text = files::read(&path, files::LARGEST_RECORD)?;
             serde_json::from_slice(&text).map_err(|source| PrefixError::Record { path, source: source.into() })
         };
         self.record_files()?.into_iter().map(read).collect()
@@ -120,8 +121,7 @@ impl Prefix {
     /// # Errors
     /// If a record cannot be read.
     pub fn records(&self) -> Result<Vec<PrefixRecord>, PrefixError> {
-        let read =
-            |path: PathBuf| PrefixRecord::from_path(&path).map_err(|source| PrefixError::Record { path, source });
+        let read = |path: PathBuf| read_record(&path).map_err(|source| PrefixError::Record { path, source });
         self.record_files()?.into_iter().map(read).collect()
     }
 
@@ -144,7 +144,7 @@ impl Prefix {
             env_vars: IndexMap<String, serde_json::Value>,
         }
         let path = self.path.join("conda-meta").join("state");
-        match fs_err::read(&path) {
+        match files::read(&path, files::LARGEST_TEXT) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(IndexMap::new()),
             Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => Ok(IndexMap::new()),
             Err(error) => Err(error.into()),
@@ -154,6 +154,11 @@ impl Prefix {
                 .map_err(|source| PrefixError::Record { path, source: source.into() }),
         }
     }
+}
+
+/// A package's record.
+pub(crate) fn read_record(path: &Path) -> std::io::Result<PrefixRecord> {
+    Ok(serde_json::from_slice(&files::read(path, files::LARGEST_RECORD)?)?)
 }
 
 /// A variable's value as text, as activation sets it.

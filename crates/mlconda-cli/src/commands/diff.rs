@@ -120,7 +120,7 @@ fn read(path: &Path, context: &Context) -> Result<Side, CliError> {
         return Ok(Side::Locks(LockFile::read(&absolute, &expansion)?));
     }
     // A pipe can be read once only.
-    let bytes = fs_err::read(&absolute)?;
+    let bytes = mlconda::files::read_any(&absolute, mlconda::files::LARGEST_LOCK)?;
     let text = String::from_utf8_lossy(&bytes);
     let is_environment = path.extension().is_some_and(|kind| kind == "yml" || kind == "yaml");
     if kind_of(&text).is_none() && is_environment {

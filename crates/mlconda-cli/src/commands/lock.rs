@@ -229,8 +229,7 @@ fn environments_in(directory: &Path) -> Vec<String> {
     let is_yaml = |name: &str| name.ends_with(".yml") || name.ends_with(".yaml");
     let lists_dependencies = |name: &String| {
         let path = directory.join(name);
-        let is_small = fs_err::metadata(&path).is_ok_and(|data| data.is_file() && data.len() <= LARGEST_LOOKED_AT);
-        let text = if is_small { fs_err::read(&path).unwrap_or_default() } else { Vec::new() };
+        let text = mlconda::files::read(&path, LARGEST_LOOKED_AT).unwrap_or_default();
         text.split(|byte| *byte == b'\n').any(|line| line.starts_with(b"dependencies:"))
     };
     let entries = fs_err::read_dir(directory).into_iter().flatten().filter_map(Result::ok);

@@ -119,7 +119,7 @@ impl Settings {
         let (mut global, mut install) = (Told::new(), Told::new());
         for file in self.pip_files() {
             // What cannot be read says nothing; pip passes it over, too.
-            let Ok(text) = fs_err::read_to_string(file) else { continue };
+            let Ok(text) = mlconda::files::read_to_string(&file, mlconda::files::LARGEST_TEXT) else { continue };
             for (section, options) in sections(&text) {
                 match section.as_str() {
                     "global" => global.extend(options),

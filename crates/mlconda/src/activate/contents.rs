@@ -1,5 +1,6 @@
 //! What a prefix says about its activation: the only part of activation that reads, and at most a handful of files.
 
+use crate::files;
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
@@ -116,7 +117,7 @@ fn files(directory: &Path) -> Result<Vec<PathBuf>, std::io::Error> {
 }
 
 fn read_if_there(file: &Path) -> Result<Option<Vec<u8>>, std::io::Error> {
-    match fs_err::read(file) {
+    match files::read(file, files::LARGEST_TEXT) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if is_absence(&error) => Ok(None),
         Err(error) => Err(error),

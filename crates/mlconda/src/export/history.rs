@@ -5,12 +5,13 @@ use indexmap::IndexMap;
 use rattler_conda_types::PrefixRecord;
 
 use super::{name, package_of};
+use crate::files;
 use crate::prefix::{Prefix, PrefixError};
 
 /// The specs that were asked for, by the package that they ask for; of installed packages only.
 pub(super) fn asked(prefix: &Prefix, records: &[PrefixRecord]) -> Result<IndexMap<String, String>, PrefixError> {
     let path = prefix.path().join("conda-meta").join("history");
-    let text = match fs_err::read(&path) {
+    let text = match files::read(&path, files::LARGEST_TEXT) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         read => read?,
     };

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::Detail;
 use crate::{
+    files,
     pip::metadata::Metadata,
     prefix::{Prefix, PrefixError, distributions},
 };
@@ -37,7 +38,7 @@ pub(super) fn lines(
 /// The name of a distribution, and what to give pip for it.
 fn requirement(path: &Path) -> Option<(String, String)> {
     let Metadata { name, version, .. } = distributions::metadata(path)?;
-    let origin = fs_err::read(path.join("direct_url.json")).ok();
+    let origin = files::read(&path.join("direct_url.json"), files::LARGEST_TEXT).ok();
     let origin = origin.and_then(|text| serde_json::from_slice::<Origin>(&text).ok());
     let line = origin.and_then(|origin| origin.line(&name)).unwrap_or_else(|| format!("{name}=={version}"));
     Some((name, line))

@@ -4,6 +4,7 @@
 //! minimal image does not have, or answer for the C library the binary was built with. So the version is
 //! read where the C library itself keeps it: in the text of the target's `libc.so.6`.
 
+use crate::files;
 use std::{
     io::Read,
     path::{Path, PathBuf},
@@ -63,7 +64,7 @@ pub(super) fn virtual_packages(root: &Path, platform: Subdir) -> Vec<GenericVirt
 /// The version of the running kernel: the numbers that its release begins with, at most four, as conda
 /// takes them.
 fn kernel(root: &Path) -> Option<String> {
-    let release = fs_err::read_to_string(root.join("proc/sys/kernel/osrelease"))
+    let release = files::read_to_string(&root.join("proc/sys/kernel/osrelease"), files::LARGEST_TEXT)
         .ok()
         .or_else(|| rustix::system::uname().release().to_str().ok().map(str::to_owned))?;
     leading_numbers(release.trim(), 4)
@@ -95,7 +96,7 @@ fn libraries(root: &Path) -> Vec<PathBuf> {
 /// The version in the library's greeting: `GNU C Library (Debian GLIBC 2.36-9) stable release version 2.36.`
 fn glibc_version(path: &Path) -> Option<String> {
     let mut content = Vec::new();
-    fs_err::File::open(path).ok()?.take(MAX_LIBRARY).read_to_end(&mut content).ok()?;
+    files::open(path).ok()?.take(MAX_LIBRARY).read_to_end(&mut content).ok()?;
     let greeting = &content[memmem::find(&content, b"GNU C Library")?..];
     let greeting = &greeting[..greeting.len().min(200)];
     const MARK: &[u8] = b"release version ";
@@ -105,7 +106,9 @@ fn glibc_version(path: &Path) -> Option<String> {
 
 /// The version of macOS, from the property list that `sw_vers` reads.
 fn macos(root: &Path) -> Option<String> {
-    let text = fs_err::read_to_string(root.join("System/Library/CoreServices/SystemVersion.plist")).ok()?;
+    let text =
+        files::read_to_string(&root.join("System/Library/CoreServices/SystemVersion.plist"), files::LARGEST_TEXT)
+            .ok()?;
     let (_, rest) = text.split_once("<key>ProductVersion</key>")?;
     let (_, rest) = rest.split_once("<string>")?;
     leading_numbers(rest, 3)
@@ -113,7 +116,7 @@ fn macos(root: &Path) -> Option<String> {
 
 /// The newest CUDA that the machine's NVIDIA driver supports.
 fn cuda(root: &Path) -> Option<&'static str> {
-    let text = fs_err::read_to_string(root.join("proc/driver/nvidia/version")).ok()?;
+    let text = files::read_to_string(&root.join("proc/driver/nvidia/version"), files::LARGEST_TEXT).ok()?;
     let line = text.lines().find(|line| line.starts_with("NVRM version:"))?;
     // The first word that looks like `550.54.15`.
     let driver = line.split_whitespace().find_map(|word| {

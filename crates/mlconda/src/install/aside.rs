@@ -22,6 +22,7 @@ use super::{
     HISTORY,
     commit::{PENDING, is_gone},
 };
+use crate::files;
 use crate::system::{self, Attributes};
 
 /// The name of the directory in the prefix.
@@ -105,7 +106,7 @@ impl Aside {
             return Ok(None);
         }
         // One that a power cut has spoilt leads nowhere: the next installation links everything anew.
-        let journal = serde_json::from_slice(&fs_err::read(journal)?).ok();
+        let journal = serde_json::from_slice(&files::read(&journal, files::LARGEST_RECORD)?).ok();
         Ok(journal.map(|journal| Self { prefix: prefix.to_owned(), journal, removing: Cell::new(false) }))
     }
 
@@ -285,7 +286,7 @@ fn is_same(copy: &Path, file: &Path) -> io::Result<bool> {
 
 /// Compares files in pieces, for they may be larger than the memory.
 fn has_same_content(one: &Path, other: &Path) -> io::Result<bool> {
-    let open = |path: &Path| Ok::<_, io::Error>(BufReader::with_capacity(1 << 16, fs_err::File::open(path)?));
+    let open = |path: &Path| Ok::<_, io::Error>(BufReader::with_capacity(1 << 16, files::open(path)?));
     let (mut one, mut other) = (open(one)?, open(other)?);
     loop {
         let (left, right) = (one.fill_buf()?, other.fill_buf()?);

@@ -30,6 +30,7 @@ use super::{
     unpack::{Archive, Spare, unpack, wheel::Wheel},
 };
 use crate::{
+    files,
     lock::{Digest, LockedPackage},
     system,
 };
@@ -71,15 +72,17 @@ pub(super) fn place(cache: &Path, package: &LockedPackage) -> Option<PathBuf> {
 
 /// What a package of the cache says of itself; `None` if it is not there, or cannot be read.
 pub(crate) fn cached_index(cache: &Path, package: &LockedPackage) -> Option<IndexJson> {
-    let text = fs_err::read(place(cache, package)?.join("info/index.json")).ok()?;
+    let text = files::read(&place(cache, package)?.join("info/index.json"), files::LARGEST_TEXT).ok()?;
     serde_json::from_slice(&text).ok()
 }
 
 /// The metadata of a wheel of the cache; `None` if it is not there, or cannot be read.
 pub(crate) fn cached_metadata(cache: &Path, package: &LockedPackage) -> Option<String> {
     let place = place(cache, package)?;
-    let wheel: Wheel = serde_json::from_slice(&fs_err::read(place.join(Info::WHEEL)).ok()?).ok()?;
-    let text = fs_err::read(place.join("site-packages").join(wheel.dist_info).join("METADATA")).ok()?;
+    let wheel: Wheel =
+        serde_json::from_slice(&files::read(&place.join(Info::WHEEL), files::LARGEST_TEXT).ok()?).ok()?;
+    let text =
+        files::read(&place.join("site-packages").join(wheel.dist_info).join("METADATA"), files::LARGEST_TEXT).ok()?;
     Some(String::from_utf8_lossy(&text).into_owned())
 }
 
@@ -110,7 +113,7 @@ const ARCHIVE_SIZE: &str = "info/mlconda-archive-size";
 
 /// The size of the archive that a package of the cache came in.
 pub(super) fn archive_size(place: &Path) -> Option<u64> {
-    fs_err::read_to_string(place.join(ARCHIVE_SIZE)).ok()?.parse().ok()
+    files::read_to_string(&place.join(ARCHIVE_SIZE), files::LARGEST_TEXT).ok()?.parse().ok()
 }
 
 /// Extracts a verified archive to its place in the cache. `stop` is set when nobody wants it any more.
@@ -216,7 +219,7 @@ pub(super) fn read(place: &Path) -> io::Result<Cached> {
             info.put(name, content.ok_or_else(|| invalid(format!("`{name}` is missing")))?);
         }
     }
-    let contents = contents::parse(&fs_err::read(place.join(contents::NAME))?)?;
+    let contents = contents::parse(&files::read(&place.join(contents::NAME), files::LARGEST_RECORD)?)?;
     let directory = fs_err::File::open(place)?.into_parts().0;
     Ok(Cached { place: place.to_owned(), directory, package: info.read_all_but_paths()?, contents })
 }

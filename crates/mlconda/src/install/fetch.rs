@@ -18,6 +18,7 @@ use rattler_digest::{Md5, Sha256, digest::Digest as _};
 
 use super::{InstallError, unpack::Archive};
 use crate::{
+    files,
     lock::{Digest, LockedPackage},
     network::{self, Client, NetworkError},
     progress::{Event, Progress},
@@ -86,7 +87,7 @@ pub(super) fn local(package: &LockedPackage, path: &Path, stop: &AtomicBool) -> 
         url: network::redact(&package.url),
         source: source.into(),
     };
-    let mut file = fs_err::File::open(path).map_err(fail)?;
+    let mut file = files::open(path).map_err(fail)?;
     let mut hasher = Hasher::new(&package.digest);
     if !matches!(hasher, Hasher::Nothing) {
         let mut buffer = vec![0; 256 << 10];

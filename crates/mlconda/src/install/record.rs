@@ -23,6 +23,7 @@ use url::Url;
 
 use super::{InstallError, link::Linked};
 use crate::{
+    files,
     lock::{Digest, LockedPackage},
     network,
     prefix::distributions,
@@ -107,8 +108,8 @@ pub(super) fn read(path: &Path) -> io::Result<(PrefixRecord, Own)> {
         #[serde(default)]
         mlconda: Own,
     }
-    let whole: Whole = serde_json::from_slice(&fs_err::read(path)?)?;
-    Ok((PrefixRecord::from_path(path)?, whole.mlconda))
+    let whole: Whole = serde_json::from_slice(&files::read(path, files::LARGEST_RECORD)?)?;
+    Ok((crate::prefix::read_record(path)?, whole.mlconda))
 }
 
 /// The text of any tool's record, with another match spec that asked for its package. The fields have the order that

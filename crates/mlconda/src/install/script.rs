@@ -20,6 +20,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use tokio::sync::oneshot;
 
 use super::InstallError;
+use crate::files;
 use crate::system;
 
 /// When a script runs.
@@ -80,7 +81,7 @@ pub(super) async fn run(
         return Err(InstallError::Script { package: name.to_owned(), script: relative, status, output });
     }
     let messages = prefix.join(".messages.txt");
-    let text = fs_err::read_to_string(&messages).ok();
+    let text = files::read_to_string(&messages, files::LARGEST_TEXT).ok();
     system::remove_if_there(&messages)?;
     Ok(text.filter(|text| !text.trim().is_empty()))
 }

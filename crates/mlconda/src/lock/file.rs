@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     environment::{EnvironmentError, decode, diagnostic::Source},
-    network,
+    files, network,
     prefix::Prefix,
 };
 
@@ -113,7 +113,7 @@ impl LockFile {
         if path.is_dir() {
             return Self::of_prefix(path);
         }
-        let bytes = fs_err::read(path)?;
+        let bytes = files::read_any(path, files::LARGEST_LOCK)?;
         let text = decode::decode(&bytes, path).map_err(|error| place(error, path))?;
         Self::parse(&text, path, expansion)
     }

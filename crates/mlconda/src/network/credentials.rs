@@ -4,6 +4,7 @@
 //! curl's `netrc`. A login that stands in a URL counts more than any of them. A token of conda goes into the path
 //! (`/t/TOKEN/channel`), the others into the `Authorization` header, which does not follow a redirect to another host.
 
+use crate::files;
 use std::{fmt, path::PathBuf, sync::Arc};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -70,7 +71,7 @@ impl Credentials {
         let mut logins = Vec::new();
         for file in files {
             let (CredentialFile::Rattler(path) | CredentialFile::Mamba(path) | CredentialFile::Netrc(path)) = file;
-            let text = fs_err::read_to_string(path).map_err(NetworkError::Credentials)?;
+            let text = files::read_to_string(path, files::LARGEST_TEXT).map_err(NetworkError::Credentials)?;
             let broken = || NetworkError::BrokenCredentials(path.clone());
             match file {
                 CredentialFile::Rattler(_) => logins.extend(stored(&text, rattler).ok_or_else(broken)?),

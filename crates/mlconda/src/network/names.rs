@@ -11,6 +11,7 @@
 //! On macOS the system's resolver is used: there the binary is not static, and `resolv.conf` does not tell
 //! of VPNs.
 
+use crate::files;
 use std::{
     collections::HashMap,
     future::Future,
@@ -65,7 +66,7 @@ pub(crate) struct Config {
 impl Config {
     /// Reads both files under a root directory; one that is missing says nothing.
     pub(crate) fn read(root: &Path) -> Self {
-        let text = |path: &str| fs_err::read(root.join(path)).unwrap_or_default();
+        let text = |path: &str| files::read(&root.join(path), files::LARGEST_TEXT).unwrap_or_default();
         let (hosts, resolv) = (text("etc/hosts"), text("etc/resolv.conf"));
         Self::parse(&String::from_utf8_lossy(&hosts), &String::from_utf8_lossy(&resolv))
     }

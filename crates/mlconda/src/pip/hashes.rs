@@ -13,6 +13,7 @@ use url::Url;
 use super::{Options, PipError, requirements::Entry, task::place_of};
 use crate::{
     environment::EnvironmentError,
+    files,
     lock::{LockedPip, PipSource},
     network::redact,
     repodata::Access,
@@ -118,7 +119,7 @@ async fn read(url: &Url, options: &Options<'_>) -> Result<Hashes, String> {
     if url.scheme() == "file" {
         let path = url.to_file_path().map_err(|()| "it is no path".to_owned())?;
         let words = |error: io::Error| error.kind().to_string();
-        let (mut file, mut buffer) = (fs_err::File::open(path).map_err(words)?, vec![0; 1 << 20]);
+        let (mut file, mut buffer) = (files::open(&path).map_err(words)?, vec![0; 1 << 20]);
         loop {
             match file.read(&mut buffer).map_err(words)? {
                 0 => return Ok(hasher.end()),

@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     environment::EnvironmentError,
+    files,
     lock::{Lock, LockedPip, Origin, PipSource, normalize},
     progress::{Event, Progress},
     solve::{Previous, Renew},
@@ -77,14 +78,14 @@ impl Task<'_> {
         if !outcome.success {
             return Err(self.failure(&outcome, &places));
         }
-        let mut text = fs_err::read_to_string(directory.join(uv::ANSWER))?;
+        let mut text = files::read_to_string(&directory.join(uv::ANSWER), files::LARGEST_LOCK)?;
         let asked = self.asked_for_extras(&outcome);
         if !asked.is_empty() {
             prefer(directory, kept)?;
             let places = self.write(directory, &asked)?;
             let second = uv.compile(question, known).await?;
             if second.success {
-                text = fs_err::read_to_string(directory.join(uv::ANSWER))?;
+                text = files::read_to_string(&directory.join(uv::ANSWER), files::LARGEST_LOCK)?;
                 outcome = second;
             } else if !self.has_versions(question, &asked, known).await? {
                 let names = asked.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");

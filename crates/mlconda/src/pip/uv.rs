@@ -15,7 +15,7 @@ use rattler_conda_types::Subdir;
 use rattler_digest::{Sha256, compute_bytes_digest};
 
 use super::{Indexes, tags};
-use crate::{host::Host, install::script::Running, repodata::Access, solve::Cutoff};
+use crate::{files, host::Host, install::script::Running, repodata::Access, solve::Cutoff};
 
 /// uv, and what it is run with.
 #[derive(Clone, Debug)]
@@ -184,7 +184,9 @@ impl Uv {
                 io::Error::new(error.kind(), format!("cannot run `{}`: {error}", self.program.display()))
             })?;
         let status = Running::new(process).end().await?;
-        let text = |path: &Path| fs_err::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let text = |path: &Path| {
+            files::read(path, files::LARGEST_TEXT).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        };
         Ok(Outcome { success: status.success(), stdout: text(&stdout)?, stderr: text(&stderr)? })
     }
 
@@ -196,7 +198,7 @@ impl Uv {
             several => {
                 let mut bundle = Vec::new();
                 for path in several {
-                    bundle.append(&mut fs_err::read(path)?);
+                    bundle.append(&mut files::read(path, files::LARGEST_TEXT)?);
                     bundle.push(b'\n');
                 }
                 let path = directory.join("certificates.pem");

@@ -16,7 +16,7 @@ use rattler_digest::{Sha256, compute_bytes_digest};
 use url::Url;
 
 use super::{Prefix, PrefixError};
-use crate::{lock::normalize, pip::metadata::Metadata};
+use crate::{files, lock::normalize, pip::metadata::Metadata};
 
 /// What the records of distributions end with.
 pub(crate) const EXTENSION: &str = "pip";
@@ -47,8 +47,7 @@ impl Prefix {
     /// # Errors
     /// If a record cannot be read.
     pub fn distributions(&self) -> Result<Vec<PrefixRecord>, PrefixError> {
-        let read =
-            |path: PathBuf| PrefixRecord::from_path(&path).map_err(|source| PrefixError::Record { path, source });
+        let read = |path: PathBuf| super::read_record(&path).map_err(|source| PrefixError::Record { path, source });
         self.meta_files(EXTENSION)?.into_iter().map(read).collect()
     }
 }
@@ -112,7 +111,7 @@ fn anchors(record: &PrefixRecord) -> impl Iterator<Item = &Path> {
 /// What a distribution says of itself: `path` is its `.dist-info`, its `.egg-info`, or a file of that name.
 pub(crate) fn metadata(path: &Path) -> Option<Metadata> {
     let files = [path.join("METADATA"), path.join("PKG-INFO"), path.to_owned()];
-    let text = files.iter().find(|file| file.is_file()).and_then(|file| fs_err::read(file).ok())?;
+    let text = files.iter().find(|file| file.is_file()).and_then(|file| files::read(file, files::LARGEST_TEXT).ok())?;
     Metadata::read(&String::from_utf8_lossy(&text))
 }
 
@@ -121,7 +120,7 @@ pub(crate) fn metadata(path: &Path) -> Option<Metadata> {
 pub(crate) fn is_there(prefix: &Path, record: &PrefixRecord) -> bool {
     let list = record.paths_data.paths.iter().find(|entry| is_list(&entry.relative_path));
     list.is_some_and(|entry| {
-        let text = fs_err::read(prefix.join(&entry.relative_path)).ok();
+        let text = files::read(&prefix.join(&entry.relative_path), files::LARGEST_RECORD).ok();
         text.is_some_and(|text| Some(compute_bytes_digest::<Sha256>(&text)) == entry.sha256_in_prefix)
     })
 }
@@ -148,7 +147,7 @@ pub(crate) fn of_others(
             if !names.contains(name.as_str()) || known.contains(&relative.to_owned()) {
                 continue;
             }
-            let Ok(text) = fs_err::read_to_string(&list) else { continue };
+            let Ok(text) = files::read_to_string(&list, files::LARGEST_RECORD) else { continue };
             let site = site.strip_prefix(prefix).unwrap_or(Path::new(""));
             let mut record = bare(&name, version)?;
             record.files = paths(prefix, site, &text).filter(|path| !known.contains(path)).collect();

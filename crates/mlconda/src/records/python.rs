@@ -18,7 +18,7 @@ use zip::ZipArchive;
 
 use super::{Sources, Wanted, remote};
 use crate::{
-    install,
+    files, install,
     lock::{LockedPip, PipSource},
     network::{Client, NetworkError},
     pip::metadata::Metadata,
@@ -77,7 +77,7 @@ fn installed(prefix: &Prefix) -> HashMap<String, (Metadata, Hash)> {
     let records = prefix.distributions().unwrap_or_default();
     let read = |record: &rattler_conda_types::PrefixRecord| {
         let file = record.files.iter().find(|path| distributions::is_metadata(path))?;
-        let text = fs_err::read(prefix.path().join(file)).ok()?;
+        let text = files::read(&prefix.path().join(file), files::LARGEST_TEXT).ok()?;
         let metadata = Metadata::read(&String::from_utf8_lossy(&text))?;
         Some((metadata.name.clone(), (metadata, record.repodata_record.package_record.sha256)))
     };
@@ -111,7 +111,7 @@ fn of_machine(package: &LockedPip, sources: &Sources) -> Option<Metadata> {
 
 /// The metadata in a wheel.
 fn of_wheel(path: &Path) -> Option<String> {
-    metadata_of(&mut ZipArchive::new(fs_err::File::open(path).ok()?).ok()?)
+    metadata_of(&mut ZipArchive::new(files::open(path).ok()?).ok()?)
 }
 
 /// The number of the metadata among the members of a wheel.

@@ -18,6 +18,7 @@ use url::Url;
 
 use super::{Access, RepodataError, RepodataOptions, walk};
 use crate::{
+    files,
     host::Host,
     network::{self, Client},
 };
@@ -42,7 +43,7 @@ pub(super) async fn record(
     let shown = network::redact(url);
     let broken = |reason: String| RepodataError::Package { url: shown.clone(), reason };
     let file = match url.to_file_path() {
-        Ok(path) => fs_err::File::open(path).map_err(|error| broken(error.to_string()))?.into_parts().0,
+        Ok(path) => files::open(&path).map_err(|error| broken(error.to_string()))?.into_parts().0,
         Err(()) if options.access == Access::Offline => {
             return Err(broken("it would have to be downloaded, and the network may not be asked".to_owned()));
         }

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::index::Index;
+use crate::files;
 
 /// Data files that no state names are removed when they are so old: before that, somebody may be writing them.
 const ORPHAN_AGE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -145,7 +146,7 @@ impl Store {
 
     /// What the state says, whether or not it is true.
     fn recorded(&self) -> Option<State> {
-        let state: State = serde_json::from_slice(&fs_err::read(self.info()).ok()?).ok()?;
+        let state: State = serde_json::from_slice(&files::read(&self.info(), files::LARGEST_TEXT).ok()?).ok()?;
         let is_ours = state.file.starts_with(&self.key) && !state.file.contains('/');
         (state.form == Form::Missing || is_ours).then_some(state)
     }
@@ -226,7 +227,7 @@ impl Store {
 
     /// The index of a data file, if there is a sound one.
     pub(super) fn index(&self, state: &State) -> Option<Index> {
-        Index::from_bytes(&fs_err::read(self.index_path(&state.file)).ok()?, state.size)
+        Index::from_bytes(&files::read(&self.index_path(&state.file), files::LARGEST_REPODATA).ok()?, state.size)
     }
 
     /// Keeps the index of a data file. It can be made again, so nothing depends on it.
@@ -258,7 +259,7 @@ impl ShardStore {
 
     /// A shard, packed, if it is here and sound.
     pub(super) fn get(&self, hash: &[u8; 32]) -> Option<Vec<u8>> {
-        let bytes = fs_err::read(self.path(hash)).ok()?;
+        let bytes = files::read(&self.path(hash), files::LARGEST_RECORD).ok()?;
         is_sound(&bytes, hash).then_some(bytes)
     }
 

@@ -27,6 +27,7 @@ use super::{
     scan::{ScanError, scan},
     shards::{ShardIndex, read_whole},
 };
+use crate::files;
 use crate::network;
 
 /// How often an answer may break off.
@@ -181,9 +182,11 @@ impl Fetcher<'_> {
         let open = move || {
             let data = match state.form {
                 Form::Missing => Data::Missing,
-                Form::Shards => Data::Shards(ShardIndex::read(fs_err::read(store.path(&state.file)).ok()?).ok()?),
+                Form::Shards => Data::Shards(
+                    ShardIndex::read(files::read(&store.path(&state.file), files::LARGEST_REPODATA).ok()?).ok()?,
+                ),
                 Form::Json => {
-                    let text = fs_err::File::open(store.path(&state.file)).ok()?.into_parts().0;
+                    let text = files::open(&store.path(&state.file)).ok()?.into_parts().0;
                     let index = store.index(&state).or_else(|| {
                         let index = scan(&text, io::sink()).ok()?;
                         store.keep_index(&state, &index);
@@ -396,7 +399,7 @@ pub(super) fn local(subdir: &Path, directory: &Path, shown: &str) -> Result<Data
             subdir: shown.to_owned(),
             reason: format!("`{variant}`: {error}"),
         };
-        let file = match fs_err::File::open(subdir.join(variant)) {
+        let file = match files::open(&subdir.join(variant)) {
             Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) => continue,
             file => file.map_err(|error| broken(&error))?.into_parts().0,
         };

@@ -78,7 +78,7 @@ impl Linker {
 
     /// Makes `to`, which is not there yet, a copy of `from`.
     pub(crate) fn copy(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut source = fs_err::File::open(from)?;
+        let mut source = crate::files::open(from)?;
         let metadata = source.metadata()?;
         let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777;
         let mut copy = create_new(to, mode)?;

@@ -17,6 +17,7 @@ use serde::Deserialize;
 
 use super::{Finding, Kind, each};
 use crate::{
+    files,
     install::record::Own,
     prefix::{Prefix, PrefixError, distributions},
 };
@@ -135,7 +136,7 @@ pub(super) fn read(
 }
 
 fn read_one(path: &Path) -> io::Result<Package> {
-    let text = fs_err::read(path)?;
+    let text = files::read(path, files::LARGEST_RECORD)?;
     let record: PackageRecord = serde_json::from_slice(&text)?;
     let linked: Linked = serde_json::from_slice(&text)?;
     let ours = linked.link.is_some_and(|link| link.source.is_some_and(|source| source.as_os_str().is_empty()));

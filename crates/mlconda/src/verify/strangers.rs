@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{install::commit::module_of, prefix::distributions};
+use crate::{files, install::commit::module_of, prefix::distributions};
 
 /// Files, links and empty directories that no package holds, sorted by whose they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub(super) fn sort(prefix: &Path, mut strangers: Vec<PathBuf>, is_recorded: impl
     let mut listed: HashSet<PathBuf> = HashSet::new();
     for record in strangers.iter().filter(|path| distributions::is_list(path)) {
         // A list that cannot be read lists nothing; its files are then among the others.
-        let Ok(text) = fs_err::read_to_string(prefix.join(record)) else { continue };
+        let Ok(text) = files::read_to_string(&prefix.join(record), files::LARGEST_RECORD) else { continue };
         let site = record.parent().and_then(Path::parent).unwrap_or(Path::new(""));
         sorted.distributions += 1;
         listed.extend(distributions::paths(prefix, site, &text));

@@ -59,7 +59,7 @@ fn of_file(
     if !path.is_file() {
         return Ok(Vec::new());
     }
-    let text = String::from_utf8_lossy(&fs_err::read(&path)?).into_owned();
+    let text = String::from_utf8_lossy(&mlconda::files::read(&path, mlconda::files::LARGEST_LOCK)?).into_owned();
     let expansion = Expansion { home: settings.home.clone(), variables: settings.variables.clone() };
     let parse = |text: &str| -> Result<Vec<Lock>, LockError> {
         let selection = Selection { platform: Some(platform), ..Selection::default() };

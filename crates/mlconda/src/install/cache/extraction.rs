@@ -11,6 +11,7 @@ use rattler_digest::{Sha256, compute_bytes_digest};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    files,
     install::{
         cache::Cached,
         contents::{self, Content},
@@ -38,7 +39,7 @@ impl Seal {
     const NAME: &str = "info/mlconda.json";
 
     pub(super) fn read(place: &Path) -> io::Result<Self> {
-        Ok(serde_json::from_slice(&fs_err::read(place.join(Self::NAME))?)?)
+        Ok(serde_json::from_slice(&files::read(&place.join(Self::NAME), files::LARGEST_RECORD)?)?)
     }
 }
 

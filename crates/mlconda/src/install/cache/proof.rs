@@ -1,5 +1,6 @@
 //! Whether a package in the cache is what it was when it got in.
 
+use crate::files;
 use std::{
     io::{self, Read},
     os::unix::fs::{MetadataExt, PermissionsExt},
@@ -44,7 +45,7 @@ fn listen(stop: &AtomicBool) -> io::Result<()> {
 fn contents_of(place: &Path, seal: &Seal) -> io::Result<Vec<Content>> {
     let mut contents = None;
     for (name, expected) in &seal.info {
-        let content = fs_err::read(place.join(name))?;
+        let content = files::read(&place.join(name), files::LARGEST_RECORD)?;
         if hex::encode(compute_bytes_digest::<Sha256>(&content)) != *expected {
             return Err(invalid(format!("`{name}` has another content")));
         }
@@ -96,7 +97,7 @@ fn is_same(metadata: &std::fs::Metadata, other: &Path) -> bool {
 }
 
 fn hash(path: &Path, buffer: &mut [u8], stop: &AtomicBool) -> io::Result<Sha256Hash> {
-    let (mut file, mut hasher) = (fs_err::File::open(path)?, Sha256::new());
+    let (mut file, mut hasher) = (files::open(path)?, Sha256::new());
     loop {
         listen(stop)?;
         match file.read(buffer) {

@@ -7,6 +7,7 @@ use rattler_conda_types::prefix_record::PathsEntry;
 
 use super::{File, LinkError, Linking, disk, plain};
 use crate::{
+    files,
     install::{
         cache::Cached,
         contents::{Content, Kind},
@@ -56,7 +57,7 @@ impl Linking<'_> {
                     size,
                 )?
             } else {
-                let mut content = fs_err::File::open(place.join(&listed.path))?;
+                let mut content = files::open(&place.join(&listed.path))?;
                 let source = File { content: &mut content, size, executable, modified };
                 let place = self.stage.root().join(self.claim(&target)?);
                 self.file(source, &listed, target, &place)?

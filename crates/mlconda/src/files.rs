@@ -1,0 +1,139 @@
+//! Reading files that somebody else has written: opened without waiting, and read up to a limit.
+//!
+//! A prefix, a cache or a lock can name anything: a FIFO, on which opening waits for ever; a link to `/dev/zero`, which has
+//! no end; a file that fills the memory. So nothing but regular files is opened, and each is read up to a limit in bytes.
+//! Only what the user names on the command line may be a pipe or a terminal as well ([`read_any`]).
+
+use std::{
+    io::{self, Read},
+    path::Path,
+};
+
+use fs_err::os::unix::fs::OpenOptionsExt;
+use rustix::fs::OFlags;
+
+/// The limit for a package's record in `conda-meta`, in bytes. The largest of real packages have some 20 MB.
+pub const LARGEST_RECORD: u64 = 128 << 20;
+
+/// The limit for a lock, in bytes. A lock of 1,000 packages has about 1 MB.
+pub const LARGEST_LOCK: u64 = 64 << 20;
+
+/// The limit for what is kept of a channel: an index of shards, or the table of where records stand, in bytes.
+pub const LARGEST_REPODATA: u64 = 1 << 30;
+
+/// The limit for what packages and people write beside these, in bytes: histories, metadata, settings, an environment.yml.
+pub const LARGEST_TEXT: u64 = 16 << 20;
+
+/// Opens a regular file for reading, or a link that leads to one. Never waits: not for the writer of a FIFO either.
+///
+/// # Errors
+/// If there is no such file, or it is a directory, a device, a FIFO or a socket (`InvalidInput`, with its kind in words).
+pub fn open(path: &Path) -> io::Result<fs_err::File> {
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC).bits();
+    let file = fs_err::OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path).map_err(|error| {
+        // A socket cannot be opened at all; the system's words for that say nothing.
+        match fs_err::metadata(path) {
+            Ok(metadata) if !metadata.is_file() && error.raw_os_error() == Some(6) => irregular(path, &metadata),
+            _ => error,
+        }
+    })?;
+    let metadata = file.metadata()?;
+    if metadata.is_file() { Ok(file) } else { Err(irregular(path, &metadata)) }
+}
+
+/// Reads a regular file of at most `limit` bytes.
+///
+/// # Errors
+/// As [`open`]; and if the file is larger (`FileTooLarge`).
+pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let file = open(path)?;
+    let size = file.metadata()?.len();
+    if size > limit {
+        return Err(too_large(path, limit));
+    }
+    bounded(file, path, size, limit)
+}
+
+/// Reads a regular file of at most `limit` bytes as UTF-8.
+///
+/// # Errors
+/// As [`read`]; and if it is not UTF-8 (`InvalidData`).
+pub fn read_to_string(path: &Path, limit: u64) -> io::Result<String> {
+    String::from_utf8(read(path, limit)?)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("`{}` is not UTF-8", path.display())))
+}
+
+/// Reads at most `limit` bytes of what the user has named: a regular file, or a pipe or terminal, for which it waits.
+///
+/// # Errors
+/// If it cannot be read, or is larger (`FileTooLarge`).
+pub fn read_any(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    bounded(fs_err::File::open(path)?, path, 0, limit)
+}
+
+fn bounded(file: fs_err::File, path: &Path, size: u64, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+    // It may grow while it is read.
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit { Err(too_large(path, limit)) } else { Ok(bytes) }
+}
+
+fn too_large(path: &Path, limit: u64) -> io::Error {
+    let message = format!("cannot read `{}`: it is larger than {} MiB", path.display(), limit >> 20);
+    io::Error::new(io::ErrorKind::FileTooLarge, message)
+}
+
+fn irregular(path: &Path, metadata: &std::fs::Metadata) -> io::Error {
+    use std::os::unix::fs::FileTypeExt;
+    let kind = metadata.file_type();
+    let kind = if kind.is_dir() {
+        "a directory"
+    } else if kind.is_fifo() {
+        "a FIFO"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    };
+    let message = format!("cannot read `{}`: it is {kind}, not a regular file", path.display());
+    io::Error::new(io::ErrorKind::InvalidInput, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_regular_files_are_opened_and_none_is_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let (fifo, link) = (directory.path().join("fifo"), directory.path().join("zero"));
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &link).unwrap();
+        let socket = directory.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        for (path, kind) in
+            [(fifo.as_path(), "a FIFO"), (&link, "a device"), (&socket, "a socket"), (directory.path(), "a directory")]
+        {
+            let error = read(path, 1 << 20).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+            assert_eq!(
+                error.to_string(),
+                format!("cannot read `{}`: it is {kind}, not a regular file", path.display())
+            );
+        }
+    }
+
+    #[test]
+    fn a_file_is_read_up_to_its_limit() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("text");
+        fs_err::write(&path, vec![b'x'; 1 << 20]).unwrap();
+        assert_eq!(read(&path, 1 << 20).unwrap().len(), 1 << 20);
+        fs_err::write(&path, vec![b'x'; (1 << 20) + 1]).unwrap();
+        for read in [read, read_any] {
+            let error = read(&path, 1 << 20).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+            assert_eq!(error.to_string(), format!("cannot read `{}`: it is larger than 1 MiB", path.display()));
+        }
+    }
+}
