@@ -33,7 +33,9 @@ pub fn open(path: &Path) -> io::Result<fs_err::File> {
     let file = fs_err::OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path).map_err(|error| {
         // A socket cannot be opened at all; the system's words for that say nothing.
         match fs_err::metadata(path) {
-            Ok(metadata) if !metadata.is_file() && error.raw_os_error() == Some(6) => irregular(path, &metadata),
+            Ok(metadata) if std::os::unix::fs::FileTypeExt::is_socket(&metadata.file_type()) => {
+                irregular(path, &metadata)
+            }
             _ => error,
         }
     })?;
