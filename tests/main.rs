@@ -6,6 +6,7 @@
 
 mod cache;
 mod change;
+mod conda_config;
 mod crash;
 mod export;
 mod faults;
@@ -18,6 +19,7 @@ mod pip_install;
 mod records;
 mod regressions;
 mod run;
+mod shell_init;
 #[cfg(target_os = "linux")]
 mod syscalls;
 mod update;

@@ -6,13 +6,16 @@
 mod args;
 mod changes;
 mod commands;
+mod condarc;
 mod drawing;
 mod findings;
+mod habits;
 mod locking;
 mod progress;
 mod report;
 mod selection;
 mod settings;
+mod shells;
 mod ui;
 mod view;
 mod words;
@@ -21,6 +24,10 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(report::bug));
+    let words = habits::plain(std::env::args_os().collect());
+    if let Some(code) = habits::main(&words) {
+        return code;
+    }
     let arguments = args::parse();
     let context = settings::Context::new(&arguments.global);
     match commands::run(arguments.command, &context) {

@@ -117,6 +117,9 @@ pub struct ReadOptions {
     /// The URL under which channels are found by their name; `https://conda.anaconda.org` if there is none. conda's
     /// `channel_alias`.
     pub channel_alias: Option<String>,
+    /// Names of channels, and the channels that each stands for, in order: conda's `custom_channels` and
+    /// `custom_multichannels`.
+    pub custom_channels: Vec<(String, Vec<String>)>,
     /// Whether the file's own channels count.
     pub channel_rule: ChannelRule,
 }
