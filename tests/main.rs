@@ -6,6 +6,7 @@
 
 mod cache;
 mod change;
+mod conda;
 mod crash;
 mod export;
 mod faults;

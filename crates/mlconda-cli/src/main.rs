@@ -6,6 +6,7 @@
 mod args;
 mod changes;
 mod commands;
+mod conda;
 mod drawing;
 mod findings;
 mod locking;
@@ -21,6 +22,9 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(report::bug));
+    if let Some(code) = conda::main(std::env::args_os().collect()) {
+        return code;
+    }
     let arguments = args::parse();
     let context = settings::Context::new(&arguments.global);
     match commands::run(arguments.command, &context) {
