@@ -7,6 +7,7 @@
 mod cache;
 mod change;
 mod conda;
+mod confined;
 mod crash;
 mod export;
 mod faults;
