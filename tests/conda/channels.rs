@@ -10,11 +10,16 @@ fn extra(world: &World) -> String {
 fn configured_channels_are_asked_where_the_named_ones_do_not_suffice() {
     let world = World::new();
     let extra = extra(&world);
-    world.run(&format!("conda create -y -n x -c {extra} special greet")).success();
+    world.run(&format!("conda create -y -n x -c {extra} special greet python=3.11")).success();
     assert!(world.installed("x").contains(&"where 9.0".to_owned()));
     let refused = world.run(&format!("conda create -y -n y --override-channels -c {extra} special greet")).failure(1);
     assert!(refused.stderr.contains("no channel has `greet`"), "{refused}");
     world.run("conda create -y -n y --override-channels special").failure(2);
+    // python stays what it is, and the way to change it is told.
+    world.run("conda create -y -n z python=3.12").success();
+    let refused = world.run("conda install -y -n z arrays").failure(1);
+    assert!(refused.stderr.contains("name the version of python that you want: `python=X.Y`"), "{refused}");
+    world.run("conda install -y -n z arrays python=3.11").success();
     // What is there stays, though its channel is not named any more.
     world.run("conda install -y -n x arrays").success();
     assert!(world.installed("x").contains(&"where 9.0".to_owned()));

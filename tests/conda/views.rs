@@ -16,8 +16,8 @@ fn a_list_has_condas_form() {
     --- stdout
     # packages in environment at [TEMP]/root/envs/x:
     #
-    # Name                  Version                   Build  Channel
-    where                   2.0                         h_0  file://[CHANNELS]/main
+    # Name                    Version                   Build  Channel
+    where                     2.0                  h4bc722e_0  file://[CHANNELS]/main
     --- stderr
     ");
     insta::assert_snapshot!(world.run("conda list -n x --explicit --md5 where"), @r"
@@ -27,13 +27,13 @@ fn a_list_has_condas_form() {
     # $ conda create --name <env> --file <this file>
     # platform: [HOST]
     @EXPLICIT
-    file://[CHANNELS]/main/[HOST]/where-2.0-h_0.conda#sha256:[SHA256]
+    file://[CHANNELS]/main/[HOST]/where-2.0-h4bc722e_0.conda#sha256:[SHA256]
     --- stderr
     ");
     let names: Vec<String> =
         world.run("conda list -n x -f where --export").success().stdout.lines().skip(3).map(str::to_owned).collect();
-    assert_eq!(names, ["where=2.0=h_0"]);
-    assert!(world.run("conda list -n x --json").success().stdout.contains("\"dist_name\": \"where-2.0-h_0\""));
+    assert_eq!(names, ["where=2.0=h4bc722e_0"]);
+    assert!(world.run("conda list -n x --json").success().stdout.contains("\"dist_name\": \"where-2.0-h4bc722e_0\""));
     world.run("conda list -n x (").failure(2);
 }
 
@@ -93,10 +93,10 @@ fn a_search_shows_what_there_is() {
     insta::assert_snapshot!(world.run("conda search arrays>=1.25"), @r"
     exit code 0
     --- stdout
-    # Name                    Version           Build  Channel             
-    arrays                     1.25.2     cpu_py311_0  file://[CHANNELS]/main
-    arrays                     1.26.4     cpu_py311_0  file://[CHANNELS]/main
-    arrays                     1.26.4    cuda_py311_1  file://[CHANNELS]/main
+    # Name                       Version           Build  Channel             
+    arrays                        1.25.2     cpu_py311_0  file://[CHANNELS]/main
+    arrays                        1.26.4     cpu_py311_0  file://[CHANNELS]/main
+    arrays                        1.26.4    cuda_py311_1  file://[CHANNELS]/main
     --- stderr
     ");
     assert!(world.run("conda search *rrays --json").success().stdout.contains("\"libarrays\""));

@@ -316,7 +316,7 @@ pub(super) const ROWS: &[Row] = &[
     Row(of(Clean), "-t --tarballs", "", Counts, ""),
     Row(of(Clean), "-f --force-pkgs-dirs", "", Counts, ""),
     Row(of(Clean), "-i --index-cache", "", Counts, "the repodata"),
-    Row(of(Clean), "-l --logfiles --tempfiles --locks --trash", "", Already, ""),
+    Row(of(Clean), "-l -s --logfiles --tempfiles --source-cache --locks --trash", "", Already, ""),
     Row(of(Run), "--cwd", "DIR", Counts, "change to this directory first"),
     Row(of(Run), "-s --live-stream --no-capture-output", "", Already, "nothing is ever captured"),
     Row(of(Run), "-e --env", "NAME=VALUE", Counts, "set this variable (repeatable)"),

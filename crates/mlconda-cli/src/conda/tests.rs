@@ -57,5 +57,35 @@ conda install -ncopy
 conda install --file
 conda build recipe";
     let meanings: Vec<String> = lines.lines().flat_map(|line| line.split(" && ")).map(meaning).collect();
-    insta::assert_snapshot!(meanings.join("\n"), @"");
+    insta::assert_snapshot!(meanings.join("\n"), @r#"
+    EnvCreate --file=env/gpu.yml --name=gpu
+    Clean --tarballs --index-cache --packages --yes
+    EnvCreate --file=environment.yaml --prefix=./env --quiet
+    EnvUpdate --name=base --file=/tmp/environment.yml --remove-old
+    Install --yes --quiet --channel=bioconda --channel=conda-forge samtools=1.17 bwa
+    Install --yes --channel=pytorch --override-channels pytorch
+    Install --name=base --freeze-installed conda-forge::git
+    Create --quiet --yes --prefix=/opt/env --strict-channel-priority python=3.11 pip
+    Create --name=test --clone=base
+    Update --update-all --yes
+    Update --name=base numpy
+    Remove --yes --name=x --force-remove numpy
+    Remove --name=x --all
+    Install --yes --name=base --file=/tmp/env.yaml
+    Create --root-prefix=/opt/conda --yes --file=env.yml
+    EnvCreate --file=env.yml
+    Clean --all --yes
+    Install --no-pin --freeze-installed --yes cupy
+    Run --cwd=/srv --name=web gunicorn -w 4 app:app
+    List --explicit --md5 --prefix=/opt/env
+    Export --no-build --file=out.yml
+    Install numpy (`-k` changes nothing: certificates are always checked; `SSL_CERT_FILE` names one to trust besides) (`--solver` changes nothing: mlconda has one solver, its own)
+    EnvList
+    Activate web
+    refused: World { message: "there is no command `env frobnicate`", hint: Some("there is `env create`, `env update`, `env remove`, `env list`, `env export`, `env config`") }
+    refused: Usage("there is no option `-z`; `conda install --help` has them")
+    Install --name=copy
+    refused: Usage("a value is missing behind `--file`: FILE")
+    Refused("mlconda builds no packages: `rattler-build` and `conda-build` do") recipe
+    "#);
 }

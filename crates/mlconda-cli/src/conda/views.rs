@@ -113,7 +113,7 @@ fn hex(hash: &[u8]) -> String {
 fn table(prefix: &Prefix, line: &Line, shown: &[Package<'_>]) -> String {
     let mut text = format!("# packages in environment at {}:\n#\n", prefix.path().display());
     let head = ["# Name", "Version", "Build", "Channel"];
-    let row = |[name, version, build, channel]: [&str; 4]| format!("{name:<23} {version:<15} {build:>15}  {channel}\n");
+    let row = |[name, version, build, channel]: [&str; 4]| format!("{name:<25} {version:<15} {build:>15}  {channel}\n");
     text.push_str(&row(head));
     for package in shown {
         let is_default = package.channel.starts_with("pkgs/") && !line.has("--show-channel-urls");
@@ -235,7 +235,7 @@ fn channel(record: &RepoDataRecord) -> String {
 fn as_table(found: &[&RepoDataRecord], info: bool) -> String {
     let mut text = String::new();
     let row =
-        |[name, version, build, channel]: [&str; 4]| format!("{name:<15} {version:>15} {build:>15}  {channel:<20}\n");
+        |[name, version, build, channel]: [&str; 4]| format!("{name:<20} {version:>15} {build:>15}  {channel:<20}\n");
     if !info {
         text.push_str(&row(["# Name", "Version", "Build", "Channel"]));
     }

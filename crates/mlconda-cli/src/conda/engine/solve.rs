@@ -162,6 +162,10 @@ impl Asking<'_> {
             Err(error @ CliError::Library(mlconda::Error::Repodata(_))) if last.0.len() > first.len() => {
                 self.without(&first, error)
             }
+            Err(CliError::World { message, hint: None }) if self.is_held(&message) => Err(CliError::world(
+                message,
+                "python keeps its minor version unless it is named: name the version of python that you want: `python=X.Y`",
+            )),
             lock => Ok((lock?, last.1)),
         }
     }
@@ -247,6 +251,12 @@ impl Asking<'_> {
         let version = record.repodata_record.package_record.version.to_string();
         let minor: Vec<&str> = version.split('.').take(2).collect();
         bare(&format!("python {}.*", minor.join(".")), &self.options).map(Some)
+    }
+
+    /// Whether a refusal has to do with the python that is there.
+    fn is_held(&self, message: &str) -> bool {
+        let python = self.there.and_then(|there| self.python(there).ok().flatten());
+        python.is_some_and(|python| message.contains(&python.text))
     }
 
     /// What `conda-meta/pinned` says of packages that are there or asked for.
