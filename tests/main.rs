@@ -4,11 +4,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+mod bounds;
 mod cache;
 mod change;
 mod crash;
 mod export;
 mod faults;
+mod foreign;
 mod formats;
 mod install;
 mod lock;

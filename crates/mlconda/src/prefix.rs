@@ -4,7 +4,7 @@ pub(crate) mod distributions;
 
 pub use self::distributions::Stranger;
 
-use crate::files;
+use crate::{files, plain};
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
@@ -109,9 +109,9 @@ impl Prefix {
     /// # Errors
     /// If a record cannot be read.
     pub fn installed(&self) -> Result<Vec<Installed>, PrefixError> {
-        let read = |path: PathBuf| {
-            let text = files::read(&path, files::LARGEST_RECORD)?;
-            serde_json::from_slice(&text).map_err(|source| PrefixError::Record { path, source: source.into() })
+        let read = |path: PathBuf| match read_installed(&path) {
+            Ok(installed) => Ok(installed),
+            Err(source) => Err(PrefixError::Record { path, source }),
         };
         self.record_files()?.into_iter().map(read).collect()
     }
@@ -156,9 +156,20 @@ impl Prefix {
     }
 }
 
-/// A package's record.
+/// A package's record. What becomes a path of it is plain.
 pub(crate) fn read_record(path: &Path) -> std::io::Result<PrefixRecord> {
-    Ok(serde_json::from_slice(&files::read(path, files::LARGEST_RECORD)?)?)
+    let record: PrefixRecord = serde_json::from_slice(&files::read(path, files::LARGEST_RECORD)?)?;
+    let package = &record.repodata_record.package_record;
+    let (name, version) = (package.name.as_normalized(), package.version.as_str());
+    plain::check(name, &version, package.build.as_str()).map_err(std::io::Error::other)?;
+    Ok(record)
+}
+
+/// A package's record in brief. What becomes a path of it is plain.
+fn read_installed(path: &Path) -> std::io::Result<Installed> {
+    let installed: Installed = serde_json::from_slice(&files::read(path, files::LARGEST_RECORD)?)?;
+    plain::check(&installed.name, &installed.version, &installed.build).map_err(std::io::Error::other)?;
+    Ok(installed)
 }
 
 /// A variable's value as text, as activation sets it.

@@ -138,6 +138,8 @@ pub(super) fn read(
 fn read_one(path: &Path) -> io::Result<Package> {
     let text = files::read(path, files::LARGEST_RECORD)?;
     let record: PackageRecord = serde_json::from_slice(&text)?;
+    crate::plain::check(record.name.as_normalized(), &record.version.as_str(), record.build.as_str())
+        .map_err(io::Error::other)?;
     let linked: Linked = serde_json::from_slice(&text)?;
     let ours = linked.link.is_some_and(|link| link.source.is_some_and(|source| source.as_os_str().is_empty()));
     let own = linked.mlconda.filter(|_| ours);
