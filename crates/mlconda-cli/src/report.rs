@@ -229,6 +229,16 @@ fn install_hint(error: &InstallError) -> Option<String> {
              without running packages' scripts"
         }
         InstallError::Package { .. } => "the prefix is as it was. The package is at fault: tell its maintainers",
+        InstallError::ForeignLink { .. } => {
+            "what is behind the link is yours: put a directory in its place, or move the link away, and run the command again"
+        }
+        InstallError::Distrusted { .. } => {
+            "if you do not know who wrote it, look at the prefix before you use it; without the directory `.mlconda-old`, \
+             the next installation links every package anew"
+        }
+        InstallError::RecordName { .. } => {
+            "no tool has written such a record: look at the prefix before you use it, and remove the record"
+        }
         InstallError::Kind { .. } => "the packages, or your own files in the prefix, do not go together",
         InstallError::OutwardLink { .. } => "if you trust the package, `--allow-outward-links` makes the link",
         InstallError::PrefixTooLong { .. } => "choose a shorter prefix",
