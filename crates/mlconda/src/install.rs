@@ -475,7 +475,7 @@ pub async fn install(
     let (path, bytes) = (prefix.path().to_owned(), plan.download_size());
     progress.event(Event::InstallStarted { prefix: path, packages, bytes });
     let stage = Arc::new(Stage::new(&site.stage, prefix.path(), plan.platform)?);
-    let finished = work::link_all(plan, client, &stage, options, progress).await?;
+    let finished = client.telling(progress, work::link_all(plan, client, &stage, options, progress)).await?;
     let clashes = settle(plan, &stage, &finished)?;
     let python = work::python(plan, &finished);
     let sources = pip::prepare(plan, client, &stage, python.as_ref(), options, progress).await?;
