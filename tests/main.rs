@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+mod bounds;
 mod cache;
 mod change;
 mod conda;
@@ -11,6 +12,7 @@ mod confined;
 mod crash;
 mod export;
 mod faults;
+mod foreign;
 mod formats;
 mod install;
 mod lock;

@@ -16,6 +16,8 @@ use mlconda::{
     prefix::Prefix,
 };
 
+use tokio::runtime::Runtime;
+
 use crate::{args::Global, report::CliError, ui::Ui};
 
 /// What every command gets.
@@ -51,6 +53,7 @@ impl Context {
 
     /// Writes the file that `-o` names.
     pub(crate) fn write(&self, output: &Path, text: &str) -> Result<(), CliError> {
+        survive_limit_of_files(&runtime()?);
         fs_err::write(self.settings.absolute(output), text).map_err(|error| {
             CliError::world(
                 format!("cannot write `{}`: {}", output.display(), error.kind()),
@@ -61,7 +64,8 @@ impl Context {
 
     /// Runs a future to its end, on this thread.
     pub(crate) fn block_on<F: Future>(&self, future: F) -> Result<F::Output, CliError> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = runtime()?;
+        survive_limit_of_files(&runtime);
         Ok(runtime.block_on(future))
     }
 
@@ -79,6 +83,19 @@ impl Context {
             }
         })?
     }
+}
+
+fn runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// Makes an error of a file that grows beyond the shell's limit (`ulimit -f`): the signal that comes with it would end the
+/// process. Programs that are started do not inherit this.
+fn survive_limit_of_files(runtime: &Runtime) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let _context = runtime.enter();
+    // Where it cannot be caught, the limit ends the process, as it ends any.
+    let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
 }
 
 impl Settings {

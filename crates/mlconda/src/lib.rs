@@ -108,6 +108,7 @@ pub mod install;
 pub mod lock;
 pub mod network;
 pub mod pip;
+mod plain;
 pub mod plan;
 pub mod prefix;
 pub mod progress;
