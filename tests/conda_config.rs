@@ -155,3 +155,17 @@ fn what_makes_no_sense_is_refused_and_leaves_the_file() {
     let outcome = config(&world, "--file own.yml --set ssl_verify false").success();
     assert_snapshot!(outcome.stderr, @"warning: `ssl_verify` is written, and has no effect: certificates are checked; `ssl_verify` can name a file of those to trust");
 }
+
+#[test]
+fn channels_of_a_condarc_count_for_the_words_of_conda_and_for_no_lock() {
+    let world = world();
+    let base = format!("file://{}", world.channels().directory().display());
+    write(&world, &format!("channels: [main]\ncustom_channels:\n  main: {base}\n"));
+    world.mlconda(["conda", "create", "-y", "-n", "x", "where"]).success();
+    assert!(world.root_prefix().join("etc/profile.d/conda.sh").is_file());
+    world.write("own.yml", "dependencies: [where]\nchannels: [main]\n");
+    world.mlconda(["conda", "env", "create", "-n", "y", "-f", "own.yml"]).success();
+    world.mlconda(["lock", "own.yml"]).failure(1);
+    let outcome = world.mlconda(["conda", "create", "-y", "--no-rc", "--offline", "-n", "z", "where"]);
+    assert_ne!(outcome.code, 0, "{outcome}");
+}

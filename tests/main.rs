@@ -4,12 +4,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+mod add;
+mod bounds;
 mod cache;
 mod change;
+mod conda;
 mod conda_config;
+mod confined;
 mod crash;
 mod export;
 mod faults;
+mod foreign;
 mod formats;
 mod install;
 mod lock;

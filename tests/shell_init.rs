@@ -16,7 +16,7 @@ fn with_environments(names: &[&str]) -> TestContext {
         fs_err::write(prefix.join("conda-meta/history"), "").unwrap();
         let state = format!("{{\"env_vars\": {{\"WHICH\": \"{name}\"}}}}");
         fs_err::write(prefix.join("conda-meta/state"), state).unwrap();
-        fs_err::write(prefix.join("etc/conda/activate.d/a.sh"), format!("echo on {name} $UNSET_HERE\n")).unwrap();
+        fs_err::write(prefix.join("etc/conda/activate.d/a.sh"), format!("echo on {name}\n")).unwrap();
         fs_err::write(prefix.join("etc/conda/deactivate.d/a.sh"), format!("echo off {name}\n")).unwrap();
     }
     world

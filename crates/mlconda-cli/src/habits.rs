@@ -43,12 +43,18 @@ pub(crate) fn main(arguments: &[OsString]) -> Option<ExitCode> {
     let shell = verb.strip_prefix("shell.");
     let is_about_shell = shell.is_some() || ["config", "activate", "deactivate", "shell"].contains(&verb);
     let asks_for_file = verb == "init" && tool == "mlconda" && shells::first_shell(rest).is_none();
-    if !(is_about_shell || (verb == "init" && !asks_for_file)) {
+    let asks_for_help = verb != "config" && shell.is_none() && rest.iter().any(|word| word == "--help" || word == "-h");
+    if !(is_about_shell || (verb == "init" && !asks_for_file)) || asks_for_help {
         return None;
     }
     let quiet = |word: &OsString| word == "-q" || word == "--quiet";
     let all = || before.iter().chain(rest);
-    let global = Global { quiet: all().any(quiet), progress: ProgressForm::Words, root_prefix: root(all()) };
+    let global = Global {
+        quiet: all().any(quiet),
+        progress: ProgressForm::Words,
+        root_prefix: root(all()),
+        is_mamba: tool.ends_with("mamba"),
+    };
     let context = Context::new(&global);
     let outcome = match (verb, shell) {
         ("config", _) => condarc::config(rest, &context),

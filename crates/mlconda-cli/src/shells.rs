@@ -14,7 +14,7 @@ use mlconda::{
     prefix::Prefix,
 };
 
-pub(crate) use self::files::first_shell;
+pub(crate) use self::files::{first_shell, write_all};
 use crate::{
     condarc::Condarc,
     report::CliError,

@@ -204,7 +204,15 @@ impl Environment {
             }
             _ => error,
         })?;
-        let mut environment = Self::parse(&decode::decode(&bytes, path)?, path, options)?;
+        Self::read_text(&decode::decode(&bytes, path)?, path, options)
+    }
+
+    /// Reads text as if it stood in a file, with the files that its `pip:` list names.
+    ///
+    /// # Errors
+    /// If one of these cannot be read, or the text does not say what an environment is.
+    pub fn read_text(text: &str, path: &Path, options: &ReadOptions) -> Result<Self, EnvironmentError> {
+        let mut environment = Self::parse(text, path, options)?;
         environment.read_pip_files(&options.variables)?;
         Ok(environment)
     }
@@ -247,6 +255,29 @@ impl Environment {
     /// If the text does not say what an environment is.
     pub fn parse(text: &str, file: &Path, options: &ReadOptions) -> Result<Self, EnvironmentError> {
         reader::read(&decode::normalize(text), file, options)
+    }
+
+    /// An environment of match specs that were given one by one, on a command line say, which messages name as the file.
+    /// The channels are those of the options.
+    ///
+    /// # Errors
+    /// If one of them is no match spec.
+    pub fn of_specs<S: AsRef<str>>(specs: &[S], options: &ReadOptions) -> Result<Self, EnvironmentError> {
+        let mut text = String::from("dependencies:\n");
+        for spec in specs {
+            text.push_str("  - ");
+            text.push_str(&crate::export::scalar(spec.as_ref()));
+            text.push('\n');
+        }
+        if specs.is_empty() {
+            text = "dependencies: []\n".to_owned();
+        }
+        Self::parse(&text, Path::new("command line"), options)
+    }
+
+    /// Whether the file has a list of channels.
+    pub fn names_channels(&self) -> bool {
+        self.channels_key.is_some()
     }
 
     /// Reads several files as one environment, as conda-lock does; see [`Self::merge`].

@@ -172,7 +172,12 @@ fn pip_name(line: &str) -> Option<String> {
 }
 
 /// The lines of a list that are for a package, by their places.
-fn lines(text: &Text, path: &[&str], name: &str, of: impl Fn(&str) -> Option<String>) -> Result<Vec<(usize, String)>, CliError> {
+fn lines(
+    text: &Text,
+    path: &[&str],
+    name: &str,
+    of: impl Fn(&str) -> Option<String>,
+) -> Result<Vec<(usize, String)>, CliError> {
     let json = text.json()?;
     let list = path.iter().try_fold(&json, |json, key| match json {
         Json::Array(items) => items.iter().find_map(|item| item.get(*key)),
@@ -212,7 +217,10 @@ fn take(text: &mut Text, path: &[&str], name: &str, of: impl Fn(&str) -> Option<
     if found.is_empty() {
         let list = path.last().copied().unwrap_or_default();
         let message = format!("the list `{list}` does not ask for `{name}`");
-        return Err(CliError::world(message, "packages that others need come and go with these; `mlconda why` tells which"));
+        return Err(CliError::world(
+            message,
+            "packages that others need come and go with these; `mlconda why` tells which",
+        ));
     }
     for (index, _) in found.into_iter().rev() {
         text.remove(path, index)?;

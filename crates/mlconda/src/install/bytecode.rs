@@ -19,6 +19,7 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use rattler::install::PythonInfo;
@@ -36,14 +37,15 @@ use super::{
     link::wheel,
     package::invalid,
     record::{self, Own},
+    script,
     stage::Stage,
     work::{self, Finished},
 };
 use crate::{
     plan::Plan,
     prefix::{Prefix, distributions},
-    progress::{Event, Progress},
-    system,
+    progress::{Event, Progress, Task},
+    system::{self, beneath::Root},
 };
 
 /// What runs in the environment's python.
@@ -54,6 +56,19 @@ const WORTH_A_WORKER: usize = 16;
 
 /// No byte code is larger than this, in bytes; an answer that says it is comes from no python.
 const LARGEST: usize = 1 << 30;
+
+/// A python that has not answered for so long does not answer any more.
+const SILENCE: Duration = Duration::from_secs(300);
+
+/// How long a python may be silent.
+fn silence(limit: Option<Duration>) -> Duration {
+    limit.unwrap_or(SILENCE).min(SILENCE)
+}
+
+/// Why a python was given up.
+fn silent(limit: Duration) -> String {
+    format!("it has not answered for {} seconds", limit.as_secs())
+}
 
 /// Whether noarch python packages are compiled, and how python is to see that a module has changed since (PEP 552).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -182,10 +197,12 @@ pub(super) async fn compile(
     let (next, stop, processes) = (AtomicUsize::new(0), AtomicBool::new(false), Mutex::default());
     let (stage, interpreter) = (Arc::clone(stage), home.join(python.path()));
     let shared = Arc::new(Shared { stage, interpreter, mode, modules, next, stop, processes });
-    let (compiled, entries) = run(&shared, workers).await?;
+    let limit = silence(options.script_timeout);
+    let (compiled, entries) = run(&shared, workers, limit, progress).await?;
+    let root = Root::open_itself(shared.stage.root())?;
     for (number, entries) in entries {
         if let Some((record, own)) = records.get_mut(&number) {
-            add(record, own, entries, shared.stage.root(), finished[number].built)?;
+            add(record, own, entries, &root, finished[number].built)?;
         }
     }
     Ok(compiled)
@@ -244,6 +261,8 @@ fn modules(records: &Records, stage: &Stage, python: &PythonInfo) -> Result<Vec<
 async fn run(
     shared: &Arc<Shared>,
     workers: usize,
+    limit: Duration,
+    progress: &dyn Progress,
 ) -> Result<(Compiled, BTreeMap<usize, Vec<PathsEntry>>), InstallError> {
     let (outcomes, mut outcomes_end) = mpsc::unbounded_channel();
     let mut pool = Pool { shared: Arc::clone(shared), threads: Vec::new() };
@@ -254,7 +273,12 @@ async fn run(
     }
     drop(outcomes);
     let (mut compiled, mut entries, mut brought) = (Compiled::default(), BTreeMap::<_, Vec<_>>::new(), 0);
-    while let Some(outcome) = outcomes_end.recv().await {
+    loop {
+        let answer = script::wait(outcomes_end.recv(), Some(limit), progress, Task::Bytecode, "python").await;
+        let Some(Some(outcome)) = answer else {
+            compiled.unable = answer.is_none().then(|| silent(limit)).or(compiled.unable);
+            break;
+        };
         match outcome {
             Outcome::Compiled(number, entry) => {
                 compiled.modules += 1;
@@ -280,7 +304,7 @@ fn add(
     record: &mut PrefixRecord,
     own: &Own,
     entries: Vec<PathsEntry>,
-    root: &Path,
+    root: &Root,
     built: Option<i64>,
 ) -> Result<(), InstallError> {
     let paths = &mut record.paths_data.paths;
@@ -291,12 +315,12 @@ fn add(
         // What pip uninstalls is what the distribution's own list has.
         let target = paths[number].relative_path.clone();
         let text = wheel::list(paths, &target);
-        record::write(&root.join(&target), text.as_bytes(), built.unwrap_or(0))?;
+        record::write_below(root, &target, text.as_bytes(), built.unwrap_or(0))?;
         paths[number] = wheel::written(target, text.as_bytes());
     }
     record::list_files(record);
-    let path = root.join("conda-meta").join(distributions::record_name(record));
-    record::write(&path, &record::render(record, own)?, built.unwrap_or(0))
+    let path = Path::new("conda-meta").join(distributions::record_name(record));
+    record::write_below(root, &path, &record::render(record, own)?, built.unwrap_or(0))
 }
 
 impl Shared {
