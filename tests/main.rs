@@ -7,6 +7,7 @@
 mod bounds;
 mod cache;
 mod change;
+mod conda;
 mod confined;
 mod crash;
 mod export;

@@ -6,6 +6,7 @@
 mod args;
 mod changes;
 mod commands;
+mod conda;
 mod drawing;
 mod findings;
 mod locking;
@@ -32,6 +33,9 @@ fn main() -> ExitCode {
 }
 
 fn work() -> ExitCode {
+    if let Some(code) = conda::main(std::env::args_os().collect()) {
+        return code;
+    }
     let arguments = args::parse();
     let context = settings::Context::new(&arguments.global);
     match commands::run(arguments.command, &context) {

@@ -109,6 +109,7 @@ impl Settings {
         let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
         let home = get("HOME").map(PathBuf::from);
         let told = global.root_prefix.clone().or_else(|| get("MLCONDA_ROOT").map(PathBuf::from));
+        let told = told.or_else(|| get("MAMBA_ROOT_PREFIX").filter(|_| global.is_mamba).map(PathBuf::from));
         let shared_root = told.is_none().then(|| PathBuf::from(SHARED_ROOT));
         let root_prefix = told.unwrap_or_else(|| default_root_prefix(home.as_deref(), get("XDG_DATA_HOME")));
         let cache_directory = get("MLCONDA_CACHE_DIR").map(|path| directory.join(path)).or_else(|| {
@@ -234,7 +235,7 @@ impl Settings {
 
     /// The directory in which environments are found by name: the root prefix's `envs/`. For a user who has none, it is
     /// root's: in an image, root installs, and any user, known to the image or not, runs.
-    fn environments_directory(&self) -> PathBuf {
+    pub(crate) fn environments_directory(&self) -> PathBuf {
         let own = self.root_prefix.join("envs");
         match &self.shared_root {
             Some(shared) if !own.is_dir() => shared.join("envs"),
@@ -313,7 +314,7 @@ fn default_cache(home: &Path) -> PathBuf {
 }
 
 /// A name as typed, if an environment can have it.
-fn checked_name(name: &str) -> Result<&str, CliError> {
+pub(crate) fn checked_name(name: &str) -> Result<&str, CliError> {
     let message = || format!("`{name}` cannot be the name of an environment: it becomes a directory's name");
     if mlconda::environment::is_name(name) { Ok(name) } else { Err(CliError::Usage(message())) }
 }

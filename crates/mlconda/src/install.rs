@@ -72,6 +72,8 @@ pub struct Options {
     pub time: Option<i64>,
     /// What `conda-meta/history` gives as the command.
     pub command: String,
+    /// What it says was asked for.
+    pub revision: Revision,
     /// What happens with post-link and pre-unlink scripts.
     pub scripts: Scripts,
     /// How long one script, or one build of pip, may run; `None` for as long as it likes. The byte-code compiler's python is given
@@ -106,6 +108,7 @@ impl Default for Options {
             threads: std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN),
             time: None,
             command: "mlconda install".to_owned(),
+            revision: Revision::default(),
             scripts: Scripts::default(),
             script_timeout: Some(Duration::from_secs(3600)),
             script_variables: Vec::new(),
@@ -118,6 +121,23 @@ impl Default for Options {
             virtual_packages: Vec::new(),
         }
     }
+}
+
+/// What `conda-meta/history` says was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Revision {
+    /// All of the plan's specs, and nothing besides: what was asked for before does not count any more.
+    #[default]
+    Whole,
+    /// A change of what was asked for before, in conda's words. Each is a list of match specs.
+    Change {
+        /// What is asked for from now on.
+        updated: Vec<String>,
+        /// What is not asked for any more.
+        removed: Vec<String>,
+        /// What is asked for in any version from now on, since its version stood in the way.
+        neutered: Vec<String>,
+    },
 }
 
 /// What happens with packages' scripts.
@@ -646,7 +666,7 @@ fn write_meta(plan: &Plan, prefix: &Prefix, stage: &Stage, time: i64, options: &
         None => read_if_there(&old.join(commit::PENDING))?,
     };
     let mut history = String::from_utf8_lossy(&history.unwrap_or_default()).into_owned();
-    history.push_str(&record::revision(time, &options.command, &plan.specs, &plan.unlink, &plan.link));
+    history.push_str(&record::revision(time, options, plan));
     record::write(&new.join(commit::PENDING), history.as_bytes(), time)?;
     request_anew(plan, &old, &new)?;
     let Some(variables) = &plan.variables else { return Ok(()) };

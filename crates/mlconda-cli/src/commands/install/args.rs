@@ -5,7 +5,7 @@ use std::{num::NonZero, path::PathBuf, sync::Arc, thread, time::Duration};
 use mlconda::{
     Subdir,
     host::Host,
-    install::{Bytecode, CacheCheck, Options, OutwardLinks, Scripts, Sharing},
+    install::{Bytecode, CacheCheck, Options, OutwardLinks, Revision, Scripts, Sharing},
     lock::Lock,
 };
 
@@ -158,6 +158,7 @@ impl Args {
             threads: self.threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZero::<usize>::MIN),
             time: context.settings.source_date_epoch()?,
             command: "mlconda install".to_owned(),
+            revision: Revision::Whole,
             scripts: if native && !self.no_scripts { Scripts::Run } else { Scripts::Skip },
             script_timeout: Some(Duration::from_secs(self.script_timeout)).filter(|limit| !limit.is_zero()),
             script_variables: context.settings.script_variables(),
