@@ -12,6 +12,7 @@ mod export;
 mod faults;
 mod formats;
 mod install;
+mod linked;
 mod lock;
 mod manual;
 mod pip;
