@@ -12,7 +12,7 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
-use mlconda::progress::{Event, Progress};
+use mlconda::progress::{Event, Progress, Task};
 
 use serde_json::{Value, json};
 
@@ -162,10 +162,14 @@ impl People<'_> {
             Event::Downloaded { bytes } | Event::Local { bytes } | Event::Verified { bytes } => self.bar.inc(bytes),
             Event::DownloadedAgain { bytes } => self.bar.dec(bytes),
             Event::Retrying { package, reason } => self.say(&format!("`{package}` again: {reason}")),
+            Event::Waiting { url, waited, reason } => {
+                self.say(&format!("Waiting for `{url}` ({} s so far): {reason}", waited.as_secs()));
+            }
             Event::CacheDamaged { .. } | Event::CacheNotWritten { .. } => self.of_the_cache(event),
             Event::PackageInstalled { .. } => self.linked(),
             Event::BytecodeStarted { modules } => self.spin(format!("Compiling {}", count(modules, "module"))),
             Event::Building { package } => self.say(&format!("Building `{package}` with the environment's pip")),
+            Event::StillRunning { task, package, elapsed, limit } => self.still(task, &package, elapsed, limit),
             Event::LinkScript { package } => self.say(&format!("Running the post-link script of `{package}`")),
             Event::Warning(text) => self.bar.suspend(|| self.ui.warn(&text)),
             _ => {}
@@ -174,6 +178,16 @@ impl People<'_> {
 }
 
 impl People<'_> {
+    fn still(&self, task: Task, package: &str, elapsed: Duration, limit: Option<Duration>) {
+        let (name, seconds) = (task.name(), elapsed.as_secs());
+        let end = limit.map_or_else(String::new, |limit| format!("; it is stopped after {} s", limit.as_secs()));
+        let what = match task {
+            Task::Bytecode => format!("{name} has not answered for {seconds} s"),
+            _ => format!("{name} of `{package}` has been running for {seconds} s"),
+        };
+        self.say(&format!("Waiting: {what}{end}"));
+    }
+
     fn of_the_cache(&self, event: Event) {
         let text = match event {
             Event::CacheDamaged { package, reason } => {
@@ -230,6 +244,9 @@ impl<'a> Program<'a> {
             }
             Event::DownloadedAgain { bytes } => return self.count(|arrived| arrived.saturating_sub(bytes)),
             Event::Retrying { package, reason } => json!({"event": "retrying", "package": package, "reason": reason}),
+            Event::Waiting { url, waited, reason } => {
+                json!({"event": "waiting", "url": url, "seconds": waited.as_secs(), "reason": reason})
+            }
             Event::CacheDamaged { package, reason } => {
                 json!({"event": "cache-damaged", "package": package, "reason": reason})
             }
@@ -237,6 +254,10 @@ impl<'a> Program<'a> {
             Event::PackageInstalled { package } => json!({"event": "package-installed", "package": package}),
             Event::BytecodeStarted { modules } => json!({"event": "bytecode-started", "modules": modules}),
             Event::Building { package } => json!({"event": "building", "package": package}),
+            Event::StillRunning { task, package, elapsed, limit } => json!({
+                "event": "still-running", "task": task.name(), "package": package, "seconds": elapsed.as_secs(),
+                "limit": limit.map(|limit| limit.as_secs()),
+            }),
             Event::LinkScript { package } => json!({"event": "script", "package": package}),
             Event::VerifyStarted { files, bytes } => json!({"event": "verify-started", "files": files, "bytes": bytes}),
             Event::Warning(text) => return self.ui.warn(&text),

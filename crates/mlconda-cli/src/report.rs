@@ -6,13 +6,18 @@ use mlconda::{
     environment::Environment,
     install::InstallError,
     lock::LockError,
+    network::{Cause, NetworkError},
     pip::PipError,
     prefix::PrefixError,
     repodata::RepodataError,
     solve::{SolveError, VirtualDemand},
 };
 
-use crate::{settings::Context, ui::Ui};
+use crate::{
+    remedy::{self, Transfer},
+    settings::Context,
+    ui::Ui,
+};
 
 /// What a command can fail with.
 #[derive(Debug)]
@@ -54,7 +59,7 @@ from_stages!(
     mlconda::environment::EnvironmentError,
     InstallError,
     LockError,
-    mlconda::network::NetworkError,
+    NetworkError,
     PipError,
     PrefixError,
     RepodataError,
@@ -115,9 +120,15 @@ fn hint(error: &mlconda::Error) -> Option<String> {
         mlconda::Error::Install(error) => install_hint(error),
         mlconda::Error::Lock(error) => lock_hint(error),
         mlconda::Error::Pip(error) => pip_hint(error),
-        mlconda::Error::Prefix(PrefixError::Record { .. }) => {
-            Some("the prefix is damaged: remove it and install it anew".to_owned())
-        }
+        mlconda::Error::Prefix(error) => prefix_hint(error),
+        _ => None,
+    }
+}
+
+fn prefix_hint(error: &PrefixError) -> Option<String> {
+    match error {
+        PrefixError::Read(error) => io_hint(error),
+        PrefixError::Record { .. } => Some("the prefix is damaged: remove it and install it anew".to_owned()),
         _ => None,
     }
 }
@@ -128,6 +139,7 @@ fn lock_hint(error: &LockError) -> Option<String> {
             "make a lock with `mlconda lock environment.yml`; `mlconda install` takes an environment.yml as well"
         }
         LockError::File(error) => return io_hint(error),
+        LockError::Prefix(error) => return prefix_hint(error),
         LockError::NotALock { .. } => {
             "an environment is recognised by its file's name: `.yml` or `.yaml`; `mlconda lock` makes a lock of one"
         }
@@ -167,6 +179,12 @@ fn pip_hint(error: &PipError) -> Option<String> {
         PipError::Unsolvable { message, .. } if ["401 Un", "403 Forb"].iter().any(|code| message.contains(code)) => {
             "the index wants a login: in its URL, as `https://${USER}:${PASSWORD}@host/simple`, or in `~/.netrc`"
         }
+        PipError::Unsolvable { message, .. } if message.contains("UnknownIssuer") => {
+            remedy::of(Cause::UnknownIssuer, Transfer::Package)
+        }
+        PipError::Unsolvable { message, .. } if message.contains("407 Proxy") => {
+            remedy::of(Cause::ProxyLogin, Transfer::Package)
+        }
         PipError::Unsolvable { message, .. } if message.contains("Git operation failed") => {
             "check the URL, the branch or tag, the network, and whether git has a login for it"
         }
@@ -205,14 +223,24 @@ fn install_hint(error: &InstallError) -> Option<String> {
         InstallError::InPart { .. } => "once the cause is gone, run the command again: it makes the prefix whole",
         InstallError::Busy { .. } => "wait until it has finished, and try again",
         InstallError::Occupied { .. } => "choose a directory that does not exist yet, or an empty one",
-        InstallError::Download { .. } => {
-            "the prefix is as it was. A channel may have removed the package: then lock anew"
+        InstallError::Download { source, .. } => {
+            let error = source.downcast_ref::<NetworkError>();
+            let remedy = remedy::of(error.map_or(Cause::Other, NetworkError::cause), Transfer::Package);
+            return Some(format!("the prefix is as it was; {remedy}"));
         }
         InstallError::Digest { .. } => {
             "nothing of it was used. If its server has replaced the package and that is as it should be, lock anew; \
              else somebody between you and the server has changed it"
         }
         InstallError::Damaged { .. } => "install once without `--offline`: then it is fetched again",
+        InstallError::Unusable { .. } => "choose another directory, with `-p DIR`",
+        InstallError::Package { source, .. } if source.kind() == ErrorKind::InvalidFilename => {
+            "the prefix is as it was. Choose a shorter prefix; if that does not help, the package is at fault: tell its maintainers"
+        }
+        InstallError::Expired { .. } => {
+            "the prefix is as it was. `--script-timeout SECONDS` waits longer (0: for ever); `--no-scripts` installs \
+             without running packages' scripts"
+        }
         InstallError::Package { .. } => "the prefix is as it was. The package is at fault: tell its maintainers",
         InstallError::ForeignLink { .. } => {
             "what is behind the link is yours: put a directory in its place, or move the link away, and run the command again"
@@ -251,6 +279,10 @@ fn install_hint(error: &InstallError) -> Option<String> {
 fn io_hint(error: &std::io::Error) -> Option<String> {
     let hint = match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "the disk is full: nothing has changed; make room",
+        ErrorKind::InvalidFilename => "choose a shorter name: file systems allow 255 bytes, and 4,095 for a whole path",
+        ErrorKind::FileTooLarge if error.raw_os_error().is_some() || error.to_string().contains("os error") => {
+            "a limit of the shell or the container (`ulimit -f`) or of the file system does not allow such a file"
+        }
         ErrorKind::PermissionDenied => "choose a prefix that you may write to, with `-p DIR`",
         ErrorKind::ReadOnlyFilesystem => "the file system can only be read; choose another prefix, with `-p DIR`",
         // The standard library has no kind for these; the text that it gives them is the system's.
@@ -299,12 +331,8 @@ fn repodata_hint(error: &RepodataError) -> Option<String> {
             "put the login into the channel's URL, by a variable: `https://host/t/$TOKEN/channel` or \
              `https://$USER:$PASSWORD@host/channel`; or store it, in `~/.netrc` or with `pixi auth login`"
         }
-        RepodataError::Unreachable { reason, .. } if reason.contains("ertificate") => {
-            "if a company's proxy opens TLS, name the file of its certificate with `SSL_CERT_FILE`"
-        }
-        RepodataError::Unreachable { .. } => {
-            "check the network, `HTTPS_PROXY` and `NO_PROXY`; `--offline` uses what is cached"
-        }
+        RepodataError::Unreachable { cause, .. } => remedy::of(*cause, Transfer::Repodata),
+        RepodataError::Package { cause: Some(cause), .. } => remedy::of(*cause, Transfer::Package),
         RepodataError::Broken { .. } => {
             "the channel may be in the middle of an update: try again with `--refresh`, or index it again"
         }

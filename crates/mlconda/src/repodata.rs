@@ -37,7 +37,7 @@ use rattler_conda_types::{
 use crate::{
     environment::{Environment, WELL_KNOWN_CHANNELS},
     host::Host,
-    network::{self, Client},
+    network::{self, Cause, Client},
     progress::{Event, Progress},
 };
 pub(crate) use asked::{Asked, Edition, Entry, Rows, Texts};
@@ -123,7 +123,7 @@ impl Repodata {
         let loaded = lists.iter().flat_map(|records| records.chunk_by(|one, other| is_of_a_run(one, other)));
         let whole = loaded.map(|run| name(&run[0])).filter(|name| !self.partial.contains(*name)).map(str::to_owned);
         let whole: HashSet<String> = whole.collect();
-        let walk::Walked { found, texts } = walk::walk(&client.http, &self.names.sources, specs, whole).await?;
+        let walk::Walked { found, texts } = walk::walk(client, &self.names.sources, specs, whole).await?;
         let ids = self.texts.merge(texts, |_| ());
         let first = archives.len();
         for (place, more) in found.into_iter().enumerate().map(|(place, more)| (first + place, more)) {
@@ -141,6 +141,25 @@ impl Repodata {
         Ok(())
     }
 
+    /// Adds a last list: what is installed and in no channel. What has no sha256 cannot be pinned, and is left out.
+    fn add_installed(&mut self, installed: &[RepoDataRecord]) {
+        let hashes: HashSet<_> = self.records().filter_map(|record| record.package_record.sha256).collect();
+        let is_new =
+            |record: &&RepoDataRecord| record.package_record.sha256.is_some_and(|hash| !hashes.contains(&hash));
+        let of_channel = |record: &RepoDataRecord| {
+            let channel = record.url.as_str().rsplitn(3, '/').nth(2).map(|channel| format!("{channel}/"));
+            Arc::new(RepoDataRecord { channel, ..record.clone() })
+        };
+        let records = sorted(installed.iter().filter(is_new).map(of_channel).collect());
+        if records.is_empty() {
+            return;
+        }
+        self.names.own.extend(records.iter().map(|record| name(record).to_owned()));
+        self.ends.push(ends(&records));
+        self.asked.push(self.texts.asked(records.iter().map(AsRef::as_ref)));
+        self.subdirs.push(records);
+    }
+
     /// How many records there are to choose from.
     pub fn len(&self) -> usize {
         self.subdirs.iter().map(Vec::len).sum()
@@ -149,6 +168,11 @@ impl Repodata {
     /// Whether a channel has a package of this name, also one that no record was loaded of.
     pub fn has(&self, name: &str) -> bool {
         self.names.contains(name)
+    }
+
+    /// The names of all packages of the channels, those too that no record was loaded of.
+    pub fn package_names(&self) -> BTreeSet<&str> {
+        self.names.all()
     }
 
     /// The records, channel by channel, in runs of one name and one channel: the place of its list, the run, and its table.
@@ -222,6 +246,8 @@ pub enum RepodataError {
         subdir: String,
         /// Why.
         reason: String,
+        /// The same as a value.
+        cause: Cause,
     },
     /// What was answered is no repodata.
     #[error("what `{subdir}` has is not repodata: {reason}")]
@@ -250,6 +276,8 @@ pub enum RepodataError {
         url: String,
         /// Why.
         reason: String,
+        /// Why it could not be fetched, if that is so.
+        cause: Option<Cause>,
     },
     /// The cache directory could not be used.
     #[error("cannot use the cache directory `{directory}`")]
@@ -274,6 +302,33 @@ pub async fn load(
     options: &RepodataOptions,
     progress: &dyn Progress,
 ) -> Result<Repodata, RepodataError> {
+    load_with(client, environment, host, options, &[], progress).await
+}
+
+/// As [`load`], with records of what is installed: where no channel has one of them, it counts all the same, as the last of
+/// its name.
+///
+/// # Errors
+/// As [`load`].
+pub async fn load_with(
+    client: &Client,
+    environment: &Environment,
+    host: &Host,
+    options: &RepodataOptions,
+    installed: &[RepoDataRecord],
+    progress: &dyn Progress,
+) -> Result<Repodata, RepodataError> {
+    client.telling(progress, load_silently(client, environment, host, options, installed, progress)).await
+}
+
+async fn load_silently(
+    client: &Client,
+    environment: &Environment,
+    host: &Host,
+    options: &RepodataOptions,
+    installed: &[RepoDataRecord],
+    progress: &dyn Progress,
+) -> Result<Repodata, RepodataError> {
     let channels = environment.all_channels();
     let by_url = environment.requirements.iter().all(|requirement| requirement.spec.url.is_some());
     if channels.is_empty() && (!by_url || environment.requirements.is_empty()) {
@@ -296,14 +351,17 @@ pub async fn load(
         names.own.insert(name(archive).to_owned());
         specs.extend(walk::dependencies(archive));
     }
-    let walk::Walked { found, texts } = walk::walk(&client.http, &names.sources, specs, HashSet::new()).await?;
+    specs.extend(installed.iter().flat_map(walk::dependencies));
+    let walk::Walked { found, texts } = walk::walk(client, &names.sources, specs, HashSet::new()).await?;
     for (subdir, found) in urls.into_iter().zip(&found) {
         if let Some((file, reason)) = &found.left_out.first {
             progress.event(Event::Warning(left_out(&subdir, found.left_out.count, file, reason)));
         }
         progress.event(Event::RepodataFinished { subdir, records: found.records.len() });
     }
-    Ok(Repodata { partial, ..gathered(names, archives, found, texts) })
+    let mut repodata = Repodata { partial, ..gathered(names, archives, found, texts) };
+    repodata.add_installed(installed);
+    Ok(repodata)
 }
 
 /// Repodata from what was found, and from packages that are named by their URLs.
@@ -398,7 +456,7 @@ impl Loader<'_> {
             };
             let mut listed = None;
             for source in sources.iter().filter(|source| source.origin.holds(url)) {
-                listed = listed.or(source.listed(&self.client.http, spec).await?);
+                listed = listed.or(source.listed(self.client, spec).await?);
             }
             archives.push(match listed {
                 Some(record) => record,
@@ -416,13 +474,13 @@ impl Loader<'_> {
         let directory = &self.options.cache_directory;
         let mut note = None;
         let data = if let Ok(path) = url.to_file_path() {
-            let (directory, shown) = (directory.clone(), shown.clone());
-            let read = tokio::task::spawn_blocking(move || fetch::local(&path, &directory, &shown));
+            let (directory, shown, unpacked) = (directory.clone(), shown.clone(), self.client.limits().unpacked);
+            let read = tokio::task::spawn_blocking(move || fetch::local(&path, &directory, &shown, unpacked));
             walk::joined(read.await)?
         } else {
             let store = Store::new(directory, &url, self.client.login(&url));
             let RepodataOptions { access, now, .. } = *self.options;
-            let fetcher = Fetcher { http: &self.client.http, store, url: &url, access, now };
+            let fetcher = Fetcher { client: self.client, store, url: &url, access, now };
             let (state, data) = fetcher.load().await?;
             if access == Access::Offline {
                 note = Some(Event::RepodataFromCache { subdir: shown, age: state.age(now) });
