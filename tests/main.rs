@@ -17,6 +17,7 @@ mod faults;
 mod foreign;
 mod formats;
 mod install;
+mod linked;
 mod lock;
 mod manual;
 mod pip;
@@ -25,6 +26,7 @@ mod records;
 mod regressions;
 mod run;
 mod shell_init;
+mod stopping;
 #[cfg(target_os = "linux")]
 mod syscalls;
 mod update;

@@ -18,6 +18,7 @@ mod report;
 mod selection;
 mod settings;
 mod shells;
+mod signals;
 mod ui;
 mod view;
 mod words;
