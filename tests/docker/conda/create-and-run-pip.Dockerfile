@@ -1,0 +1,5 @@
+FROM continuumio/miniconda3
+RUN conda create -n ml python=3.11 where -y
+RUN conda run -n ml pip install --no-cache-dir --upgrade pip > /said
+RUN conda run --no-capture-output -n ml python train.py >> /said
+ENTRYPOINT ["conda", "run", "--no-capture-output", "-n", "ml", "where-am-i"]
