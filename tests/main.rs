@@ -13,6 +13,7 @@ mod formats;
 mod install;
 mod lock;
 mod manual;
+mod others;
 mod pip;
 mod pip_install;
 mod records;

@@ -18,7 +18,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use command::CommandError;
+pub use command::{CommandError, find_command};
 pub use shell::Dialect;
 
 use crate::prefix::Prefix;

@@ -14,6 +14,7 @@ mod link;
 mod package;
 mod pip;
 pub(crate) mod record;
+mod replaced;
 pub(crate) mod script;
 mod sharing;
 mod site;
@@ -414,6 +415,7 @@ pub async fn install(
     progress.event(Event::InstallStarted { prefix: path, packages, bytes });
     let stage = Arc::new(Stage::new(&site.stage, prefix.path(), plan.platform)?);
     let finished = work::link_all(plan, client, &stage, options, progress).await?;
+    let plan = &*replaced::complete(plan, prefix, &stage)?;
     let clashes = settle(plan, &stage, &finished)?;
     let python = work::python(plan, &finished);
     let sources = pip::prepare(plan, client, &stage, python.as_ref(), options, progress).await?;
@@ -569,7 +571,9 @@ fn write_meta(plan: &Plan, prefix: &Prefix, stage: &Stage, time: i64, options: &
         None => read_if_there(&old.join(commit::PENDING))?,
     };
     let mut history = String::from_utf8_lossy(&history.unwrap_or_default()).into_owned();
-    history.push_str(&record::revision(time, &options.command, &plan.specs, &plan.unlink, &plan.link));
+    // conda lists revisions in the order of the file, and their times should agree with it.
+    let since = record::last_revision(&history).map_or(time, |last| last.max(time));
+    history.push_str(&record::revision(since, &options.command, &plan.specs, &plan.unlink, &plan.link));
     record::write(&new.join(commit::PENDING), history.as_bytes(), time)?;
     request_anew(plan, &old, &new)?;
     let Some(variables) = &plan.variables else { return Ok(()) };

@@ -1,6 +1,7 @@
 //! A prefix on disk: what is installed in it.
 
 pub(crate) mod distributions;
+pub(crate) mod foreign;
 
 pub use self::distributions::Stranger;
 
@@ -25,6 +26,7 @@ pub struct Installed {
     /// The version.
     pub version: String,
     /// The build string.
+    #[serde(alias = "build_string")]
     pub build: String,
     /// The archive's sha256 in hex.
     #[serde(default)]
@@ -156,9 +158,9 @@ impl Prefix {
     }
 }
 
-/// A package's record.
+/// A package's record, whichever tool wrote it.
 pub(crate) fn read_record(path: &Path) -> std::io::Result<PrefixRecord> {
-    Ok(serde_json::from_slice(&files::read(path, files::LARGEST_RECORD)?)?)
+    foreign::read(&files::read(path, files::LARGEST_RECORD)?)
 }
 
 /// A variable's value as text, as activation sets it.

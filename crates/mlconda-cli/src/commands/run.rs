@@ -12,7 +12,7 @@ use std::{
 };
 
 use mlconda::{
-    activate::{Activation, CommandError, Dialect, activate},
+    activate::{Activation, CommandError, Dialect, activate, find_command},
     prefix::Prefix,
 };
 
@@ -46,6 +46,9 @@ pub(crate) struct Args {
     /// Accepted for those who come from `conda run`; nothing is ever captured
     #[arg(long, alias = "live-stream", hide = true)]
     no_capture_output: bool,
+    /// The environment is active already: what a shell asks for that has sourced the scripts
+    #[arg(long, hide = true)]
+    activated: bool,
     /// The command and its arguments
     #[arg(value_name = "CMD", required = true, trailing_var_arg = true)]
     command: Vec<OsString>,
@@ -62,6 +65,9 @@ Exit codes: the command's own; 127 if it is not found, 126 if it cannot be execu
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let prefix = args.prefix.existing(&context.settings)?;
+    if args.activated {
+        return become_command(&prefix, &args.command, context);
+    }
     let mut activation = activate(&prefix, context.settings.surroundings(), Dialect::Posix)?;
     for name in &activation.ignored {
         context.ui.warn(&format!("the environment's variable `{name}` is left out: activation sets it itself"));
@@ -79,7 +85,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
         return Err(CliError::Usage("no command is given".to_owned()));
     };
     let mut command = if activation.needs_shell() {
-        through_shell(&prefix, &activation, &args.command)?
+        through_shell(&prefix, &activation, &args.command, context)?
     } else {
         let file = activation.find(name, here).map_err(|error| not_found(&error, &prefix))?;
         let mut command = Command::new(file);
@@ -93,8 +99,26 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     Err(not_executed(Path::new(command.get_program()), &error))
 }
 
+/// Becomes a command of an environment that is active.
+fn become_command(prefix: &Prefix, words: &[OsString], context: &Context) -> Result<ExitCode, CliError> {
+    let Some((name, arguments)) = words.split_first() else {
+        return Err(CliError::Usage("no command is given".to_owned()));
+    };
+    let path = context.settings.raw_variable("PATH").unwrap_or_default();
+    let file = find_command(name, path, &context.settings.directory).map_err(|error| not_found(&error, prefix))?;
+    let mut command = Command::new(file);
+    command.arg0(name).args(arguments);
+    let error = command.exec();
+    Err(not_executed(Path::new(command.get_program()), &error))
+}
+
 /// A shell that sources the scripts and becomes the command.
-fn through_shell(prefix: &Prefix, activation: &Activation, words: &[OsString]) -> Result<Command, CliError> {
+fn through_shell(
+    prefix: &Prefix,
+    activation: &Activation,
+    words: &[OsString],
+    context: &Context,
+) -> Result<Command, CliError> {
     let own = prefix.path().join("bin/bash");
     let known = ["/bin/bash", "/usr/bin/bash", "/bin/sh", "/usr/bin/sh"].map(PathBuf::from);
     let shell = std::iter::once(own).chain(known).find(|shell| shell.exists());
@@ -102,7 +126,13 @@ fn through_shell(prefix: &Prefix, activation: &Activation, words: &[OsString]) -
         return Err(no_shell(prefix, activation));
     };
     let mut command = Command::new(&shell);
-    command.arg("-c").arg(activation.program()).arg(shell.file_name().unwrap_or(OsStr::new("sh"))).args(words);
+    // This program finds the command afterwards, in what `PATH` the scripts leave, and can say why it does not.
+    let program = context.settings.program.as_deref().map(Path::as_os_str);
+    let own =
+        ["run", "--activated", "-p"].map(OsStr::new).into_iter().chain([prefix.path().as_os_str(), OsStr::new("--")]);
+    let last: Vec<&OsStr> =
+        program.into_iter().flat_map(|program| std::iter::once(program).chain(own.clone())).collect();
+    command.arg("-c").arg(activation.program(&last)).arg(shell.file_name().unwrap_or(OsStr::new("sh"))).args(words);
     Ok(command)
 }
 

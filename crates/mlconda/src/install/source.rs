@@ -13,7 +13,7 @@ use std::{
 use super::{
     InstallError, Options, Sharing,
     cache::{self, FillError},
-    fetch,
+    fetch::{self, Hashes},
     unpack::{Archive, Spare},
 };
 use crate::{lock::LockedPackage, repodata::Access, system::Linker};
@@ -38,7 +38,7 @@ pub(super) enum Place {
     /// In a file of this machine, not checked yet.
     Local(PathBuf),
     /// Here, and checked.
-    Here(Archive),
+    Here(Archive, Hashes),
     /// In the cache, as another process or an earlier one left it.
     Cached(PathBuf),
     /// Extracted, to be linked.
@@ -137,9 +137,9 @@ impl Sources {
         buffer: &mut Vec<u8>,
         stop: &AtomicBool,
     ) -> Result<Place, Trouble> {
-        let archive = match place {
+        let (archive, hashes) = match place {
             Place::Local(path) => fetch::local(package, &path, stop).map_err(Trouble::Failed)?,
-            Place::Here(archive) => archive,
+            Place::Here(archive, hashes) => (archive, hashes),
             Place::Cached(place) => {
                 if self.check == CacheCheck::Content {
                     prove(&place, buffer, stop)?;
@@ -154,7 +154,7 @@ impl Sources {
                 return Ok(Place::Extracted(place, origin));
             }
         };
-        let fill = |place: &Path| cache::fill(place, &archive, &package.file_name, spare, stop);
+        let fill = |place: &Path| cache::fill(place, &archive, hashes, &package.file_name, spare, stop);
         if let Some(place) = self.cached(package, attempt).filter(|_| self.unwritable.get().is_none()) {
             match fill(&place) {
                 Ok(()) => return Ok(self.share(package, attempt, place, Origin::Archive, stop)),
@@ -172,7 +172,7 @@ impl Sources {
                 })?;
                 Ok(Place::Extracted(place, Origin::Archive))
             }
-            None => Ok(Place::Here(archive)),
+            None => Ok(Place::Here(archive, hashes)),
         }
     }
 
