@@ -10,6 +10,7 @@ mod drawing;
 mod findings;
 mod locking;
 mod progress;
+mod remedy;
 mod report;
 mod selection;
 mod settings;

@@ -20,7 +20,7 @@ use crate::{
     files,
     install::record::Own,
     prefix::{
-        Prefix, PrefixError, distributions,
+        self, Prefix, PrefixError, distributions,
         foreign::{self, Placed},
     },
 };
@@ -118,7 +118,7 @@ pub(super) fn read(
     let mut packages: Vec<Package> = Vec::with_capacity(files.len());
     for (path, outcome) in files.iter().zip(each(&files, threads, || (), |(), path| read_one(path))) {
         match outcome {
-            Ok(package) => packages.push(package),
+            Ok(package) => packages.extend(package),
             Err(error) => {
                 let path = path.strip_prefix(prefix.path()).unwrap_or(path).to_owned();
                 findings.push(Finding::Record { path, reason: error.to_string() });
@@ -134,10 +134,12 @@ pub(super) fn read(
     Ok(packages)
 }
 
-fn read_one(path: &Path) -> io::Result<Package> {
+/// Reads a record; `None` if the file is something else.
+fn read_one(path: &Path) -> io::Result<Option<Package>> {
     let text = files::read(path, files::LARGEST_RECORD)?;
     let record: PackageRecord = match serde_json::from_slice(&text) {
         Ok(record) => record,
+        Err(_) if prefix::is_foreign(&text) => return Ok(None),
         Err(error) => serde_json::from_value(foreign::mended(&text).ok_or(error)?)?,
     };
     let linked: Linked = serde_json::from_slice(&text)?;
@@ -159,7 +161,7 @@ fn read_one(path: &Path) -> io::Result<Package> {
     }
     let prefix = own.as_ref().and_then(|own| own.prefix.clone());
     let dist_name = format!("{}-{}-{}", record.name.as_normalized(), record.version.as_str(), record.build);
-    Ok(Package { dist_name, record, entries, prefix })
+    Ok(Some(Package { dist_name, record, entries, prefix }))
 }
 
 fn of_path(data: PathData, ours: bool, own: Option<&Own>) -> Entry {
