@@ -383,6 +383,7 @@ fn the_hook_in_each_language() {
     . '[ROOT]/envs/ml/etc/conda/activate.d/both.sh' || :
     set +o errexit +o nounset +o noclobber +o noglob
     . '[ROOT]/envs/ml/etc/conda/activate.d/only.sh' || :
+    set +o errexit +o nounset +o noclobber +o noglob
     for __mlconda_option in nounset noclobber noglob pipefail errexit; do
       case $__mlconda_options in
         *"-o $__mlconda_option"*) set -o "$__mlconda_option" ;;

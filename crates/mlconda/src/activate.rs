@@ -9,6 +9,7 @@
 
 mod command;
 mod contents;
+pub(crate) mod kept;
 mod shell;
 
 use std::{

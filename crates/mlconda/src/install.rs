@@ -44,6 +44,7 @@ pub use self::{
 };
 use self::{site::Site, stage::Stage};
 use crate::{
+    activate::kept,
     environment, files,
     lock::dependency_name,
     network::Client,
@@ -169,6 +170,8 @@ pub struct Report {
     pub unmet: Vec<Unmet>,
     /// What became of the modules of noarch python packages.
     pub compiled: Compiled,
+    /// Why nothing is kept of what activation scripts set, for images without a shell, where a file could not be written.
+    pub not_kept: Option<String>,
     /// What post-link scripts left for the user to read, by package.
     pub messages: Vec<(String, String)>,
 }
@@ -500,6 +503,10 @@ pub async fn install(
     match committed.await {
         Ok(()) => commit.finish()?,
         Err(error) => return Err(commit.undo(error)),
+    }
+    if options.scripts == Scripts::Run {
+        // The environment is there, whatever becomes of this.
+        report.not_kept = kept::keep(prefix, time).await.err().map(|error| error.to_string());
     }
     Ok(report)
 }

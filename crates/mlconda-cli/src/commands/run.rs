@@ -84,12 +84,17 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let Some((name, arguments)) = args.command.split_first() else {
         return Err(CliError::Usage("no command is given".to_owned()));
     };
-    let mut command = if activation.needs_shell() {
-        through_shell(&prefix, &activation, &args.command, context)?
+    let shell = activation.needs_shell().then(|| shell(&prefix, &activation));
+    let mut command = if let Some(Some(shell)) = &shell {
+        through_shell(shell, &prefix, &activation, &args.command, context)
     } else {
+        let kept =
+            shell.map(|_| activation.as_kept(&prefix).ok_or_else(|| no_shell(&prefix, &activation))).transpose()?;
+        let (activation, unset) = kept.unwrap_or((activation, Vec::new()));
         let file = activation.find(name, here).map_err(|error| not_found(&error, &prefix))?;
         let mut command = Command::new(file);
         command.arg0(name).args(arguments).envs(activation.all_variables());
+        unset.iter().for_each(|name| _ = command.env_remove(name));
         command
     };
     if let Some(directory) = &directory {
@@ -114,18 +119,13 @@ fn become_command(prefix: &Prefix, words: &[OsString], context: &Context) -> Res
 
 /// A shell that sources the scripts and becomes the command.
 fn through_shell(
+    shell: &Path,
     prefix: &Prefix,
     activation: &Activation,
     words: &[OsString],
     context: &Context,
-) -> Result<Command, CliError> {
-    let own = prefix.path().join("bin/bash");
-    let known = ["/bin/bash", "/usr/bin/bash", "/bin/sh", "/usr/bin/sh"].map(PathBuf::from);
-    let shell = std::iter::once(own).chain(known).find(|shell| shell.exists());
-    let Some(shell) = shell.or_else(|| activation.find(OsStr::new("sh"), Path::new("/")).ok()) else {
-        return Err(no_shell(prefix, activation));
-    };
-    let mut command = Command::new(&shell);
+) -> Command {
+    let mut command = Command::new(shell);
     // This program finds the command afterwards, in what `PATH` the scripts leave, and can say why it does not.
     let program = context.settings.program.as_deref().map(Path::as_os_str);
     let own =
@@ -133,7 +133,15 @@ fn through_shell(
     let last: Vec<&OsStr> =
         program.into_iter().flat_map(|program| std::iter::once(program).chain(own.clone())).collect();
     command.arg("-c").arg(activation.program(&last)).arg(shell.file_name().unwrap_or(OsStr::new("sh"))).args(words);
-    Ok(command)
+    command
+}
+
+/// A shell that can source the scripts, if there is one.
+fn shell(prefix: &Prefix, activation: &Activation) -> Option<PathBuf> {
+    let own = prefix.path().join("bin/bash");
+    let known = ["/bin/bash", "/usr/bin/bash", "/bin/sh", "/usr/bin/sh"].map(PathBuf::from);
+    let shell = std::iter::once(own).chain(known).find(|shell| shell.exists());
+    shell.or_else(|| activation.find(OsStr::new("sh"), Path::new("/")).ok())
 }
 
 fn no_shell(prefix: &Prefix, activation: &Activation) -> CliError {
@@ -152,7 +160,9 @@ fn no_shell(prefix: &Prefix, activation: &Activation) -> CliError {
         .collect();
     CliError::world(
         format!("no shell is here to run the activation scripts {}", words::enumerate(&scripts)),
-        "add `bash` to the environment, or go without the scripts: `mlconda run --no-scripts …` sets the variables only",
+        "what they set is known only where the environment was installed with a shell at hand, has not changed since, and they do \
+         not depend on who runs them. Add `bash` to the environment, or go without: `mlconda run --no-scripts …` leaves out what \
+         the scripts set",
     )
 }
 

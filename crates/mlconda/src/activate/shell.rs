@@ -95,7 +95,8 @@ case $__mlconda_options in *"-o pipefail"*) set +o pipefail ;; esac
 "#;
 
 /// Gives the options back, whatever the scripts have set.
-const RESTORE: &[u8] = br#"for __mlconda_option in nounset noclobber noglob pipefail errexit; do
+const RESTORE: &[u8] = br#"set +o errexit +o nounset +o noclobber +o noglob
+for __mlconda_option in nounset noclobber noglob pipefail errexit; do
   case $__mlconda_options in
     *"-o $__mlconda_option"*) set -o "$__mlconda_option" ;;
     *"+o $__mlconda_option"*) set +o "$__mlconda_option" ;;
@@ -132,6 +133,17 @@ impl Activation {
         }
         text.extend_from_slice(if spared { RESTORE } else { b"" });
         text
+    }
+
+    /// A program for `sh -c` that activates the environment and prints the variables that it then has.
+    pub(super) fn observer(&self) -> OsString {
+        let statements = self.statements(Dialect::Posix);
+        let program = [
+            &b"mlconda_activate() {\n"[..],
+            &statements,
+            b"}\nmlconda_activate >/dev/null 2>&1\nunset -f mlconda_activate\nexec env -0\n",
+        ];
+        OsString::from_vec(program.concat())
     }
 
     /// A program for `sh -c` that activates the environment and becomes the command in its arguments. `last` are the words of

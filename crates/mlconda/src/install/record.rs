@@ -216,7 +216,7 @@ pub(super) fn write(path: &Path, content: &[u8], seconds: i64) -> Result<(), Ins
 }
 
 /// Writes a file below a prefix with a time, in the place of what is there. Not through a link.
-pub(super) fn write_below(prefix: &Root, path: &Path, content: &[u8], seconds: i64) -> Result<(), InstallError> {
+pub(crate) fn write_below(prefix: &Root, path: &Path, content: &[u8], seconds: i64) -> Result<(), InstallError> {
     prefix.remove_file(path)?;
     let mut file = prefix.create(path, 0o644)?;
     file.write_all(content)?;

@@ -217,8 +217,17 @@ fn compare_kinds(claims: &Claims<'_>, found: &Found, findings: &mut Vec<Finding>
 }
 
 /// What mlconda, conda and pixi keep in `conda-meta` besides records.
-const OWN: [&str; 8] =
-    ["history", "state", crate::install::commit::PENDING, "created_at", "frozen", "pinned", "pixi", "pixi_env_prefix"];
+const OWN: [&str; 9] = [
+    "history",
+    "state",
+    crate::install::commit::PENDING,
+    crate::activate::kept::FILE,
+    "created_at",
+    "frozen",
+    "pinned",
+    "pixi",
+    "pixi_env_prefix",
+];
 
 /// What every environment has besides packages. Records that could be read are known, those that could not are findings.
 fn is_of_the_environment(path: &Path) -> bool {

@@ -96,6 +96,9 @@ pub(super) fn tell_report(report: &Report, prefix: &Prefix, start: Instant, cont
         let Unmet { package, need, found } = unmet;
         ui.warn(&format!("`{package}` needs `{need}`, and this machine has {found}"));
     }
+    if let Some(reason) = &report.not_kept {
+        ui.warn(&format!("what activation scripts set is not kept for images without a shell: {reason}"));
+    }
     tell_compiled(&report.compiled, context);
     for (package, text) in &report.messages {
         ui.say(&format!("`{package}` says: {}", text.trim()));
