@@ -36,22 +36,25 @@ const NOT_FOUND: u8 = 127;
 #[command(after_help = AFTER_HELP, verbatim_doc_comment)]
 pub(crate) struct Args {
     #[command(flatten)]
-    prefix: PrefixArgs,
+    pub(crate) prefix: PrefixArgs,
     /// Change to this directory first
     #[arg(long, value_name = "DIR")]
-    cwd: Option<PathBuf>,
+    pub(crate) cwd: Option<PathBuf>,
     /// Leave out the activation scripts of packages: set variables only, which needs no shell
     #[arg(long)]
-    no_scripts: bool,
+    pub(crate) no_scripts: bool,
     /// Accepted for those who come from `conda run`; nothing is ever captured
     #[arg(long, alias = "live-stream", hide = true)]
-    no_capture_output: bool,
+    pub(crate) no_capture_output: bool,
     /// The environment is active already: what a shell asks for that has sourced the scripts
     #[arg(long, hide = true)]
-    activated: bool,
+    pub(crate) activated: bool,
+    /// Variables for the command besides those of the environment.
+    #[arg(skip)]
+    pub(crate) variables: Vec<(String, String)>,
     /// The command and its arguments
     #[arg(value_name = "CMD", required = true, trailing_var_arg = true)]
-    command: Vec<OsString>,
+    pub(crate) command: Vec<OsString>,
 }
 
 const AFTER_HELP: &str = "\
@@ -97,6 +100,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
         unset.iter().for_each(|name| _ = command.env_remove(name));
         command
     };
+    command.envs(args.variables);
     if let Some(directory) = &directory {
         command.current_dir(directory);
     }
@@ -127,7 +131,9 @@ fn through_shell(
 ) -> Command {
     let mut command = Command::new(shell);
     // This program finds the command afterwards, in what `PATH` the scripts leave, and can say why it does not.
-    let program = context.settings.program.as_deref().map(Path::as_os_str);
+    // Under another tool's name it would read that tool's command line.
+    let program =
+        context.settings.program.as_deref().filter(|program| program.ends_with("mlconda")).map(Path::as_os_str);
     let own =
         ["run", "--activated", "-p"].map(OsStr::new).into_iter().chain([prefix.path().as_os_str(), OsStr::new("--")]);
     let last: Vec<&OsStr> =

@@ -26,6 +26,7 @@ use self::{
 };
 use super::{
     contents::{self, Content},
+    deviations::Deviations,
     fetch::Hashes,
     package::{Info, Package, invalid},
     read_if_there,
@@ -136,7 +137,7 @@ pub(super) fn fill(
     file_name: &str,
     spare: &Spare,
     stop: &AtomicBool,
-) -> Result<(), FillError> {
+) -> Result<Deviations, FillError> {
     make(place, stop, |extraction| {
         unpack(archive, file_name, spare, extraction)?;
         extraction.info(ARCHIVE, noted(archive.len()?, hashes).as_bytes())
@@ -144,7 +145,7 @@ pub(super) fn fill(
 }
 
 /// Copies a package of one cache to its place in another.
-pub(super) fn copy(from: &Path, place: &Path, stop: &AtomicBool) -> Result<(), FillError> {
+pub(super) fn copy(from: &Path, place: &Path, stop: &AtomicBool) -> Result<Deviations, FillError> {
     make(place, stop, |extraction| {
         extraction.copy(&read(from)?)?;
         match of_archive(from) {
@@ -158,10 +159,11 @@ fn make(
     place: &Path,
     stop: &AtomicBool,
     write: impl FnOnce(&mut Extraction<'_>) -> io::Result<()>,
-) -> Result<(), FillError> {
+) -> Result<Deviations, FillError> {
     let aside = beside(place).map_err(FillError::Cache)?;
     let mut extraction = Extraction::new(aside.path(), stop).map_err(FillError::Cache)?;
-    write(&mut extraction).and_then(|()| extraction.finish()).map_err(|error| match aside.path().is_dir() {
+    let deviations = write(&mut extraction).and_then(|()| extraction.finish());
+    let deviations = deviations.map_err(|error| match aside.path().is_dir() {
         true => error.into(),
         // Somebody has removed the cache meanwhile.
         false => FillError::Cache(error),
@@ -173,7 +175,7 @@ fn make(
         Err(error) => return Err(FillError::Cache(error)),
         Ok(()) => aside.keep(),
     }
-    Ok(())
+    Ok(deviations)
 }
 
 /// A directory on the way to a place in the cache, or from there.

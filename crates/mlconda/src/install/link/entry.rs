@@ -3,15 +3,13 @@
 use rattler::install::PythonInfo;
 use rattler_conda_types::{Subdir, package::EntryPoint};
 
-/// The longest first line that a kernel reads, in bytes, as conda has it: one that is longer goes by way of `sh`.
-const LONGEST: usize = 127;
-const LONGEST_ON_MACOS: usize = 512;
+use super::first_line;
 
 /// The text of a command's script.
 pub(super) fn script(prefix: &str, platform: Subdir, entry_point: &EntryPoint, python: &PythonInfo) -> String {
     let EntryPoint { module, function, .. } = entry_point;
     let import = function.split('.').next().unwrap_or(function);
-    let first = first_line(prefix, platform, python);
+    let first = head(prefix, platform, python);
     [
         &first,
         "# -*- coding: utf-8 -*-\nimport re\nimport sys\n\nfrom ",
@@ -25,15 +23,11 @@ pub(super) fn script(prefix: &str, platform: Subdir, entry_point: &EntryPoint, p
     .concat()
 }
 
-/// The first line, and where that would be too long or has a space, two that both `sh` and python can read.
-fn first_line(prefix: &str, platform: Subdir, python: &PythonInfo) -> String {
-    let python = format!("{prefix}/{}", python.path().display());
-    let longest = if platform.is_osx() { LONGEST_ON_MACOS } else { LONGEST };
-    let line = format!("#!{python}\n");
-    match line.len() > longest || python.contains(' ') {
-        true => format!("#!/bin/sh\n'''exec' \"{python}\" \"$0\" \"$@\" #'''\n"),
-        false => line,
-    }
+/// The first line with its end, which counts for conda; one that is too long, or has a space in it, is two that both `sh`
+/// and python can read.
+fn head(prefix: &str, platform: Subdir, python: &PythonInfo) -> String {
+    let program = format!("{}/{}", prefix.trim_end_matches('/'), python.path().display());
+    first_line::run(&program, "", first_line::longest(platform) - 1) + "\n"
 }
 
 #[cfg(test)]
