@@ -15,6 +15,7 @@ mod faults;
 mod foreign;
 mod formats;
 mod install;
+mod linked;
 mod lock;
 mod manual;
 mod others;
@@ -23,6 +24,7 @@ mod pip_install;
 mod records;
 mod regressions;
 mod run;
+mod stopping;
 #[cfg(target_os = "linux")]
 mod syscalls;
 mod update;

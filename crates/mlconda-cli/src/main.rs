@@ -15,6 +15,7 @@ mod remedy;
 mod report;
 mod selection;
 mod settings;
+mod signals;
 mod ui;
 mod view;
 mod words;
