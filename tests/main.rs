@@ -20,6 +20,7 @@ mod regressions;
 mod run;
 #[cfg(target_os = "linux")]
 mod syscalls;
+mod terminal;
 mod update;
 mod verify;
 mod views;

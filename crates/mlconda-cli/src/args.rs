@@ -20,6 +20,12 @@ pub(crate) struct Global {
     /// Say nothing but errors
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
+    /// Say more: every package that comes in or goes, and what is loaded
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    pub(crate) verbose: bool,
+    /// When to use colours; NO_COLOR and CLICOLOR_FORCE count where this is `auto`
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = false)]
+    pub(crate) color: Color,
     /// What stderr is for: words, or an event a line, as JSON
     #[arg(long, global = true, value_name = "FORM", default_value = "words", conflicts_with = "quiet")]
     pub(crate) progress: ProgressForm,
@@ -27,6 +33,15 @@ pub(crate) struct Global {
     /// root, else mlconda in the user's data directory]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) root_prefix: Option<std::path::PathBuf>,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal.
+    Auto,
+    Always,
+    Never,
 }
 
 /// What stderr is for.

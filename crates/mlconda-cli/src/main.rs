@@ -13,6 +13,7 @@ mod progress;
 mod report;
 mod selection;
 mod settings;
+mod stop;
 mod ui;
 mod view;
 mod words;

@@ -3,7 +3,7 @@
 use std::{error::Error, io::ErrorKind, process::ExitCode};
 
 use mlconda::{
-    environment::Environment,
+    environment::{Environment, EnvironmentError},
     install::InstallError,
     lock::LockError,
     pip::PipError,
@@ -51,7 +51,7 @@ macro_rules! from_stages {
 from_stages!(
     mlconda::Error,
     mlconda::activate::ActivateError,
-    mlconda::environment::EnvironmentError,
+    EnvironmentError,
     InstallError,
     LockError,
     mlconda::network::NetworkError,
@@ -110,6 +110,7 @@ pub(crate) fn chain(error: &dyn Error) -> String {
 /// What to do about it.
 fn hint(error: &mlconda::Error) -> Option<String> {
     match error {
+        mlconda::Error::Environment(EnvironmentError::Read(error)) => reading_hint(error),
         mlconda::Error::Repodata(error) => repodata_hint(error),
         mlconda::Error::Solve(error) => solve_hint(error),
         mlconda::Error::Install(error) => install_hint(error),
@@ -127,7 +128,7 @@ fn lock_hint(error: &LockError) -> Option<String> {
         LockError::File(error) if error.kind() == ErrorKind::NotFound => {
             "make a lock with `mlconda lock environment.yml`; `mlconda install` takes an environment.yml as well"
         }
-        LockError::File(error) => return io_hint(error),
+        LockError::File(error) => return reading_hint(error),
         LockError::NotALock { .. } => {
             "an environment is recognised by its file's name: `.yml` or `.yaml`; `mlconda lock` makes a lock of one"
         }
@@ -238,10 +239,29 @@ fn install_hint(error: &InstallError) -> Option<String> {
     Some(hint.to_owned())
 }
 
+/// What to do about a file that was named and cannot be read.
+fn reading_hint(error: &std::io::Error) -> Option<String> {
+    let hint = match error.kind() {
+        ErrorKind::NotFound => {
+            "check the path; `mlconda lock` without a file takes the `environment.yml` of the current directory"
+        }
+        ErrorKind::InvalidFilename => "the name is longer than the file system allows: give the file a shorter one",
+        ErrorKind::PermissionDenied => "you may not read the file: `chmod` or `chown` changes that",
+        _ if error.to_string().to_lowercase().contains("is a directory") => {
+            "name the file in it, as in `DIR/environment.yml`; a prefix is locked with `mlconda lock --from-prefix DIR`"
+        }
+        _ => return io_hint(error),
+    };
+    Some(hint.to_owned())
+}
+
 fn io_hint(error: &std::io::Error) -> Option<String> {
     let hint = match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "the disk is full: nothing has changed; make room",
         ErrorKind::PermissionDenied => "choose a prefix that you may write to, with `-p DIR`",
+        ErrorKind::InvalidFilename => {
+            "a name is longer than the file system allows: choose a shorter prefix, with `-p DIR`"
+        }
         ErrorKind::ReadOnlyFilesystem => "the file system can only be read; choose another prefix, with `-p DIR`",
         // The standard library has no kind for these; the text that it gives them is the system's.
         _ if error.to_string().contains("oo many open files") => {

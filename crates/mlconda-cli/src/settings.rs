@@ -46,7 +46,8 @@ pub(crate) struct Settings {
 
 impl Context {
     pub(crate) fn new(global: &Global) -> Self {
-        Self { ui: Ui::new(global), settings: Settings::new(global) }
+        let settings = Settings::new(global);
+        Self { ui: Ui::new(global, &settings), settings }
     }
 
     /// Writes the file that `-o` names.
@@ -63,21 +64,6 @@ impl Context {
     pub(crate) fn block_on<F: Future>(&self, future: F) -> Result<F::Output, CliError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         Ok(runtime.block_on(future))
-    }
-
-    /// Runs a future until its end, or until the user or the engine wants us to stop: then it is dropped, and so
-    /// cleans up after itself.
-    pub(crate) fn block_on_or_signal<F: Future>(&self, future: F) -> Result<F::Output, CliError> {
-        use tokio::signal::unix::{SignalKind, signal};
-        self.block_on(async {
-            let mut interrupt = signal(SignalKind::interrupt())?;
-            let mut terminate = signal(SignalKind::terminate())?;
-            tokio::select! {
-                output = future => Ok(output),
-                _ = interrupt.recv() => Err(CliError::Stopped(2)),
-                _ = terminate.recv() => Err(CliError::Stopped(15)),
-            }
-        })?
     }
 }
 

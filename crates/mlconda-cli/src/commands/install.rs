@@ -1,6 +1,7 @@
 //! `mlconda install`: from locks to prefixes.
 
 mod args;
+mod arrivals;
 mod locks;
 mod words;
 
@@ -83,10 +84,11 @@ fn install_one(
     } else {
         let display = Display::new(&context.ui);
         let client = Client::new(&context.settings.network_options()?)?;
-        context.block_on_or_signal(mlconda::install::install(&plan, &client, prefix, &options, &display))??
+        context.install_or_signal(mlconda::install::install(&plan, &client, prefix, &options, &display))??
     };
-    words::tell_report(&report, prefix, start, context);
-    let mut event = words::report_as_json(&report, prefix, start);
+    let arrivals = arrivals::of(&plan, lock);
+    words::tell_report(&report, &arrivals, prefix, start, context);
+    let mut event = words::report_as_json(&report, &arrivals, prefix, start);
     event["event"] = json!("finished");
     context.ui.event(&event);
     event.as_object_mut().map(|fields| fields.remove("event"));
@@ -99,7 +101,7 @@ fn tell_proof(proof: &Proof, args: &Args, context: &Context) -> Result<Value, Cl
     event["event"] = json!("verified");
     context.ui.event(&event);
     if !args.json {
-        context.ui.data(proof.lines())?;
+        context.ui.text(&proof.lines())?;
     }
     Ok(proof.json())
 }

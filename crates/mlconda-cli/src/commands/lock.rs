@@ -131,7 +131,7 @@ pub(crate) fn run(mut args: Args, context: &Context) -> Result<ExitCode, CliErro
         };
         let mut value = to_json(lock, output, written);
         if let Some((diff, reasons)) = changes::since(before.of(index), lock, why) {
-            changes::lines(&diff, &reasons).iter().for_each(|line| context.ui.say(line));
+            changes::lines(&diff, &reasons).iter().for_each(|line| context.ui.say_change(line));
             value["changes"] = changes::to_json(&diff, &reasons)["changes"].take();
         }
         printed.push(value);
@@ -145,7 +145,7 @@ pub(crate) fn run(mut args: Args, context: &Context) -> Result<ExitCode, CliErro
     }
     // Whoever locks on another system than Linux mostly does so for a container.
     if args.platforms.is_empty() && environment.platforms.is_empty() && !cfg!(target_os = "linux") {
-        context.ui.say("hint: this is a lock for the machine at hand; for a container, add `--platform linux-64`");
+        context.ui.hint("this is a lock for the machine at hand; for a container, add `--platform linux-64`");
     }
     Ok(ExitCode::SUCCESS)
 }
