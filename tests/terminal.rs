@@ -29,7 +29,8 @@ fn is_plain(outcome: &Outcome) {
 fn control_characters_of_a_record_do_not_reach_the_terminal() {
     let world = world();
     let prefix = world.path().join("prefix");
-    install(&world, &prefix, &[&line(&world, &PackageBuilder::new("tool", "1.0").file("share/tool", "tool"))]).success();
+    install(&world, &prefix, &[&line(&world, &PackageBuilder::new("tool", "1.0").file("share/tool", "tool"))])
+        .success();
     let record = fs_err::read_dir(prefix.join("conda-meta")).unwrap().filter_map(Result::ok);
     let record = record.map(|entry| entry.path()).find(|path| path.extension().is_some_and(|kind| kind == "json"));
     let record = record.unwrap();
@@ -170,9 +171,11 @@ fn a_file_that_cannot_be_read_comes_with_a_remedy() {
     let world = world();
     let long = format!("{}.yml", "x".repeat(300));
     fs_err::create_dir(world.work().join("directory.yml")).unwrap();
-    for (file, hint) in
-        [("nothere.yml", "check the path"), (long.as_str(), "the name is longer than"), ("directory.yml", "name the file")]
-    {
+    for (file, hint) in [
+        ("nothere.yml", "check the path"),
+        (long.as_str(), "the name is longer than"),
+        ("directory.yml", "name the file"),
+    ] {
         for arguments in [&["lock", file][..], &["install", "--file", file], &["lock", "-f", file]] {
             let outcome = world.mlconda(arguments).failure(1);
             assert!(outcome.stderr.contains(&format!("\nhint: {hint}")), "{outcome}");
@@ -198,4 +201,25 @@ fn a_stop_is_told_at_once() {
     let said = String::from_utf8(output.stderr).unwrap();
     let told = said.find("\nstopping: removing what was written\n").unwrap_or_else(|| panic!("{said}"));
     assert!(said.find("\nerror: stopped; nothing has changed\n").is_some_and(|end| end > told), "{said}");
+}
+
+/// Words of other tools are answered by what does the same here; of mistakes in spelling, clap tells.
+#[test]
+fn foreign_words_get_their_hint() {
+    let world = world();
+    for (arguments, hint) in [
+        (&["instal", "env.lock"][..], "'install'"),
+        (&["uninstall", "numpy"], "environment.yml"),
+        (&["upgrade"], "mlconda lock --update"),
+        (&["sync"], "mlconda install env.lock"),
+        (&["pack"], "COPY --from"),
+        (&["shell"], "mlconda shell-hook"),
+        (&["environment.yml"], "mlconda install environment.yml"),
+        (&["run", "-n", "envs/ml", "python"], "-p"),
+        (&["lock", "--yes"], "mlconda asks nothing"),
+        (&["install", "-n", "ml"], "mlconda install env.lock"),
+    ] {
+        let outcome = world.mlconda(arguments).failure(2);
+        assert!(outcome.stderr.starts_with("error: ") && outcome.stderr.contains(hint), "{arguments:?}: {outcome}");
+    }
 }

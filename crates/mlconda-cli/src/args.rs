@@ -2,7 +2,7 @@
 
 use clap::{CommandFactory, Parser};
 
-use crate::commands::Command;
+use crate::{commands::Command, report};
 
 /// Lock conda environments, and install the locks: fast, verified, and with nothing left over.
 #[derive(Debug, Parser)]
@@ -61,7 +61,7 @@ Make a lock on your machine, install it in a Dockerfile:
 
 /// Reads the command line; on bad usage, says so and ends the process with 2.
 pub(crate) fn parse() -> Arguments {
-    Arguments::parse()
+    Arguments::try_parse().unwrap_or_else(|error| report::usage(&error))
 }
 
 /// All that can be typed, for what is made of it besides: completions and the manual.

@@ -8,6 +8,7 @@ mod changes;
 mod commands;
 mod drawing;
 mod findings;
+mod foreign;
 mod locking;
 mod progress;
 mod report;

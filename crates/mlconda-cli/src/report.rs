@@ -12,7 +12,7 @@ use mlconda::{
     solve::{SolveError, VirtualDemand},
 };
 
-use crate::{settings::Context, ui::Ui};
+use crate::{foreign, settings::Context, ui::Ui};
 
 /// What a command can fail with.
 #[derive(Debug)]
@@ -74,6 +74,20 @@ pub(crate) fn bug(panic: &std::panic::PanicHookInfo<'_>) {
     let text = format!("this is a bug in mlconda: {panic}");
     Ui::of_words().error(&text, Some("please report it with the command that you ran"));
     std::process::exit(255);
+}
+
+/// Says what is wrong with the command line, and what was meant; or what was asked for with `--help` and `--version`. Ends
+/// the process.
+pub(crate) fn usage(error: &clap::Error) -> ! {
+    if !error.use_stderr() {
+        error.exit();
+    }
+    let ui = Ui::of_words();
+    match foreign::hint(error) {
+        Some((message, hint)) => ui.error(&message, Some(&hint)),
+        None => ui.usage(&error.render().to_string()),
+    }
+    std::process::exit(2);
 }
 
 /// Prints an error and gives the exit code.

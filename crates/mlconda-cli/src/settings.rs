@@ -285,7 +285,11 @@ fn default_cache(home: &Path) -> PathBuf {
 
 /// A name as typed, if an environment can have it.
 fn checked_name(name: &str) -> Result<&str, CliError> {
-    let message = || format!("`{name}` cannot be the name of an environment: it becomes a directory's name");
+    let message = || {
+        format!(
+            "`{name}` cannot be the name of an environment: it becomes a directory's name. A directory is given with `-p`"
+        )
+    };
     if mlconda::environment::is_name(name) { Ok(name) } else { Err(CliError::Usage(message())) }
 }
 

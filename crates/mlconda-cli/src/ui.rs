@@ -220,6 +220,11 @@ impl Ui {
         }
     }
 
+    /// What is wrong with the command line, in the words of whoever read it.
+    pub(crate) fn usage(&self, text: &str) {
+        self.line(plain::lines(text).trim_end());
+    }
+
     /// What to do, on stderr.
     pub(crate) fn hint(&self, text: &str) {
         match self.talk {
