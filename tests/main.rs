@@ -6,6 +6,7 @@
 
 mod cache;
 mod change;
+mod confined;
 mod crash;
 mod export;
 mod faults;

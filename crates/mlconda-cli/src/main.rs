@@ -11,6 +11,7 @@ mod findings;
 mod foreign;
 mod locking;
 mod progress;
+mod remedy;
 mod report;
 mod selection;
 mod settings;

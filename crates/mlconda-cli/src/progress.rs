@@ -180,6 +180,9 @@ impl People<'_> {
             }
             Event::DownloadedAgain { bytes } => self.ui.bar().dec(bytes),
             Event::Retrying { package, reason } => self.say(&format!("`{package}` again: {reason}")),
+            Event::Waiting { url, waited, reason } => {
+                self.say(&format!("Waiting for `{url}` ({} s so far): {reason}", waited.as_secs()));
+            }
             Event::CacheDamaged { .. } | Event::CacheNotWritten { .. } => self.of_the_cache(event),
             Event::PackageInstalled { package } => self.linked(&package),
             Event::BytecodeStarted { modules } => self.spin(format!("Compiling {}", count(modules, "module"))),
@@ -257,6 +260,9 @@ impl<'a> Program<'a> {
             }
             Event::DownloadedAgain { bytes } => return self.count(|arrived| arrived.saturating_sub(bytes)),
             Event::Retrying { package, reason } => json!({"event": "retrying", "package": package, "reason": reason}),
+            Event::Waiting { url, waited, reason } => {
+                json!({"event": "waiting", "url": url, "seconds": waited.as_secs(), "reason": reason})
+            }
             Event::CacheDamaged { package, reason } => {
                 json!({"event": "cache-damaged", "package": package, "reason": reason})
             }

@@ -6,13 +6,19 @@ use mlconda::{
     environment::{Environment, EnvironmentError},
     install::InstallError,
     lock::LockError,
+    network::{Cause, NetworkError},
     pip::PipError,
     prefix::PrefixError,
     repodata::RepodataError,
     solve::{SolveError, VirtualDemand},
 };
 
-use crate::{foreign, settings::Context, ui::Ui};
+use crate::{
+    foreign,
+    remedy::{self, Transfer},
+    settings::Context,
+    ui::Ui,
+};
 
 /// What a command can fail with.
 #[derive(Debug)]
@@ -54,7 +60,7 @@ from_stages!(
     EnvironmentError,
     InstallError,
     LockError,
-    mlconda::network::NetworkError,
+    NetworkError,
     PipError,
     PrefixError,
     RepodataError,
@@ -182,6 +188,12 @@ fn pip_hint(error: &PipError) -> Option<String> {
         PipError::Unsolvable { message, .. } if ["401 Un", "403 Forb"].iter().any(|code| message.contains(code)) => {
             "the index wants a login: in its URL, as `https://${USER}:${PASSWORD}@host/simple`, or in `~/.netrc`"
         }
+        PipError::Unsolvable { message, .. } if message.contains("UnknownIssuer") => {
+            remedy::of(Cause::UnknownIssuer, Transfer::Package)
+        }
+        PipError::Unsolvable { message, .. } if message.contains("407 Proxy") => {
+            remedy::of(Cause::ProxyLogin, Transfer::Package)
+        }
         PipError::Unsolvable { message, .. } if message.contains("Git operation failed") => {
             "check the URL, the branch or tag, the network, and whether git has a login for it"
         }
@@ -220,8 +232,10 @@ fn install_hint(error: &InstallError) -> Option<String> {
         InstallError::InPart { .. } => "once the cause is gone, run the command again: it makes the prefix whole",
         InstallError::Busy { .. } => "wait until it has finished, and try again",
         InstallError::Occupied { .. } => "choose a directory that does not exist yet, or an empty one",
-        InstallError::Download { .. } => {
-            "the prefix is as it was. A channel may have removed the package: then lock anew"
+        InstallError::Download { source, .. } => {
+            let error = source.downcast_ref::<NetworkError>();
+            let remedy = remedy::of(error.map_or(Cause::Other, NetworkError::cause), Transfer::Package);
+            return Some(format!("the prefix is as it was; {remedy}"));
         }
         InstallError::Digest { .. } => {
             "nothing of it was used. If its server has replaced the package and that is as it should be, lock anew; \
@@ -229,6 +243,16 @@ fn install_hint(error: &InstallError) -> Option<String> {
         }
         InstallError::Damaged { .. } => "install once without `--offline`: then it is fetched again",
         InstallError::Package { .. } => "the prefix is as it was. The package is at fault: tell its maintainers",
+        InstallError::ForeignLink { .. } => {
+            "what is behind the link is yours: put a directory in its place, or move the link away, and run the command again"
+        }
+        InstallError::Distrusted { .. } => {
+            "if you do not know who wrote it, look at the prefix before you use it; without the directory `.mlconda-old`, \
+             the next installation links every package anew"
+        }
+        InstallError::RecordName { .. } => {
+            "no tool has written such a record: look at the prefix before you use it, and remove the record"
+        }
         InstallError::Kind { .. } => "the packages, or your own files in the prefix, do not go together",
         InstallError::OutwardLink { .. } => "if you trust the package, `--allow-outward-links` makes the link",
         InstallError::PrefixTooLong { .. } => "choose a shorter prefix",
@@ -323,12 +347,8 @@ fn repodata_hint(error: &RepodataError) -> Option<String> {
             "put the login into the channel's URL, by a variable: `https://host/t/$TOKEN/channel` or \
              `https://$USER:$PASSWORD@host/channel`; or store it, in `~/.netrc` or with `pixi auth login`"
         }
-        RepodataError::Unreachable { reason, .. } if reason.contains("ertificate") => {
-            "if a company's proxy opens TLS, name the file of its certificate with `SSL_CERT_FILE`"
-        }
-        RepodataError::Unreachable { .. } => {
-            "check the network, `HTTPS_PROXY` and `NO_PROXY`; `--offline` uses what is cached"
-        }
+        RepodataError::Unreachable { cause, .. } => remedy::of(*cause, Transfer::Repodata),
+        RepodataError::Package { cause: Some(cause), .. } => remedy::of(*cause, Transfer::Package),
         RepodataError::Broken { .. } => {
             "the channel may be in the middle of an update: try again with `--refresh`, or index it again"
         }

@@ -40,6 +40,12 @@ pub enum Fault {
     WrongLength,
     /// 302 to this location.
     Redirect(String),
+    /// This status, and `Retry-After` with this text.
+    RetryAfter(u16, &'static str),
+    /// A body without a length and without an end: the file, and then zeros as long as the client reads.
+    Endless,
+    /// As [`Fault::Endless`], with this status.
+    EndlessStatus(u16),
     /// The answer says this too; no fault, but a turn of the channel's.
     Header(&'static str, &'static str),
 }
@@ -294,6 +300,8 @@ struct Answer {
     silent: bool,
     /// Whether the rest of the body never comes.
     stalled: bool,
+    /// Whether zeros follow without end.
+    endless: bool,
 }
 
 impl Answer {
@@ -303,6 +311,10 @@ impl Answer {
             Some(Fault::Redirect(to)) => {
                 Self { status: 302, headers: vec![("Location", to.clone())], ..Self::default() }
             }
+            Some(Fault::RetryAfter(status, text)) => {
+                Self { status: *status, headers: vec![("Retry-After", (*text).to_owned())], ..Self::default() }
+            }
+            Some(Fault::EndlessStatus(status)) => Self { status: *status, endless: true, ..Self::default() },
             Some(Fault::HangUpFirst(_)) => Self { last: true, silent: true, ..Self::default() },
             _ => Self::file(request, directory),
         };
@@ -318,6 +330,7 @@ impl Answer {
                     *byte ^= 0xff;
                 }
             }
+            Some(Fault::Endless) => answer.endless = true,
             Some(Fault::Header(name, value)) => answer.headers.push((name, value.to_owned())),
             Some(Fault::WrongLength) => {
                 answer.length += 10;
@@ -369,13 +382,17 @@ impl Answer {
         for (name, value) in &self.headers {
             let _ = write!(head, "{name}: {value}\r\n");
         }
-        if self.status != 304 {
+        if self.status != 304 && !self.endless {
             let _ = write!(head, "Content-Length: {}\r\n", self.length);
         }
         head.push_str("\r\n");
         connection.write_all(head.as_bytes())?;
         connection.write_all(&self.body)?;
         connection.flush()?;
+        while self.endless {
+            // Ends when the client closes the connection.
+            connection.write_all(&[0; 4096])?;
+        }
         Ok(!self.last)
     }
 }

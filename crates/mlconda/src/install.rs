@@ -13,6 +13,7 @@ mod fetch;
 mod link;
 mod package;
 mod pip;
+mod plain;
 pub(crate) mod record;
 pub(crate) mod script;
 mod sharing;
@@ -49,7 +50,7 @@ use crate::{
     prefix::Prefix,
     progress::{Event, Progress},
     repodata::Access,
-    system,
+    system::{self, beneath::Root},
 };
 
 /// The file by which an environment is known.
@@ -156,6 +157,11 @@ pub struct Report {
     pub clashes: Vec<Clash>,
     /// Files that belonged to no package, and that a package's file has replaced.
     pub replaced: Vec<PathBuf>,
+    /// Links that no package has made. Behind them files of packages that went would have been: they were left alone.
+    pub foreign_links: Vec<PathBuf>,
+    /// Paths that records of packages that went name, and that are not in the prefix: they were left alone. Each comes
+    /// after the name of its record.
+    pub outside: Vec<(PathBuf, PathBuf)>,
     /// What became of the variables and the history.
     pub meta: Meta,
     /// What packages need of the machine that the machine is known not to have.
@@ -290,6 +296,32 @@ pub enum InstallError {
         /// The path, relative to the prefix.
         path: PathBuf,
     },
+    /// A link that no package has made stands where files of packages, or the program's own, are to be.
+    #[error("`{}` is a link to `{}` that no package has made, and nothing is written or removed through it", .path.display(), .to.display())]
+    ForeignLink {
+        /// The link.
+        path: PathBuf,
+        /// Where it leads.
+        to: PathBuf,
+    },
+    /// What is written down of an interrupted installation may be somebody else's.
+    #[error("`{}` tells how to undo an installation, but {reason}; nothing of it was done", .path.display())]
+    Distrusted {
+        /// The journal.
+        path: PathBuf,
+        /// What is wrong with it, as the end of a sentence.
+        reason: String,
+    },
+    /// A record's name, version or build is not a part of a file name.
+    #[error("the record of `{name}` in `{}` is not sound: its file would be `{}`", .prefix.display(), .file.display())]
+    RecordName {
+        /// The prefix.
+        prefix: PathBuf,
+        /// The package's name.
+        name: String,
+        /// What name, version and build make as a path.
+        file: PathBuf,
+    },
     /// A link out of the prefix.
     #[error("the link `{}` of `{package}` points out of the prefix, to `{}`", .path.display(), .to.display())]
     OutwardLink {
@@ -404,6 +436,7 @@ pub async fn install(
         return Ok(Report { unchanged: plan.unchanged, ..Report::default() });
     }
     pip::check_tags(plan)?;
+    plain::check_names(plan, prefix)?;
     sharing::tidy(prefix);
     let site = Site::prepare(prefix)?;
     if prefix.seen().map_err(io::Error::other)? != plan.seen {
@@ -413,7 +446,7 @@ pub async fn install(
     let (path, bytes) = (prefix.path().to_owned(), plan.download_size());
     progress.event(Event::InstallStarted { prefix: path, packages, bytes });
     let stage = Arc::new(Stage::new(&site.stage, prefix.path(), plan.platform)?);
-    let finished = work::link_all(plan, client, &stage, options, progress).await?;
+    let finished = client.telling(progress, work::link_all(plan, client, &stage, options, progress)).await?;
     let clashes = settle(plan, &stage, &finished)?;
     let python = work::python(plan, &finished);
     let sources = pip::prepare(plan, client, &stage, python.as_ref(), options, progress).await?;
@@ -439,6 +472,8 @@ pub async fn install(
     let new = in_linking_order(plan, &finished);
     let change = commit::Change::new(plan, prefix, &stage, time)?;
     report.replaced.clone_from(&change.replaced);
+    report.foreign_links.clone_from(&change.links);
+    report.outside = plain::outside(plan);
     let old = if options.scripts == Scripts::Run { with_pre_unlink(prefix, plan) } else { Vec::new() };
     let after = options.scripts == Scripts::Run && work::has_scripts(&stage, &new) || !sources.is_empty();
     let when = match after {
@@ -581,7 +616,13 @@ fn write_meta(plan: &Plan, prefix: &Prefix, stage: &Stage, time: i64, options: &
 
 /// The old packages that have a pre-unlink script.
 fn with_pre_unlink<'a>(prefix: &Prefix, plan: &'a Plan) -> Vec<&'a PackageRecord> {
-    let has = |name: &str| prefix.path().join(script::path(name, script::When::PreUnlink)).is_file();
+    let root = Root::open(prefix.path()).ok();
+    // What is behind a link is not the package's.
+    let has = |name: &str| {
+        let path = script::path(name, script::When::PreUnlink);
+        let there = root.as_ref().and_then(|root| root.look(&path).ok().flatten());
+        there.is_some() && prefix.path().join(path).is_file()
+    };
     let packages = plan.unlink.iter().map(|old| &old.repodata_record.package_record);
     packages.filter(|package| has(package.name.as_normalized())).collect()
 }

@@ -258,8 +258,8 @@ pub async fn lock(
     for package in &mut packages {
         log_in(package, &indexes);
     }
-    hashes::check(&requirements.entries, &mut packages, options).await?;
-    measure(&mut packages, options).await;
+    options.client.telling(progress, hashes::check(&requirements.entries, &mut packages, options)).await?;
+    options.client.telling(progress, measure(&mut packages, options)).await;
     packages.iter_mut().for_each(|package| remember(package, options.previous));
     progress.event(Event::PipFinished { packages: packages.len() });
     report(&packages, host.platform, progress);

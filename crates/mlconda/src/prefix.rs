@@ -87,7 +87,8 @@ impl Prefix {
         self.meta_files("json")
     }
 
-    /// The files in `conda-meta` with this extension, sorted.
+    /// The files in `conda-meta` with this extension, sorted. Those with a dot in front are other programs': the tar of
+    /// macOS leaves `._NAME.json` beside each record.
     pub(crate) fn meta_files(&self, kind: &str) -> Result<Vec<PathBuf>, PrefixError> {
         let directory = self.path.join("conda-meta");
         if !directory.is_dir() {
@@ -96,7 +97,8 @@ impl Prefix {
         let mut paths = Vec::new();
         for entry in fs_err::read_dir(&directory)? {
             let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == kind) {
+            let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+            if !is_hidden && path.extension().is_some_and(|extension| extension == kind) {
                 paths.push(path);
             }
         }
@@ -111,9 +113,12 @@ impl Prefix {
     pub fn installed(&self) -> Result<Vec<Installed>, PrefixError> {
         let read = |path: PathBuf| {
             let text = files::read(&path, files::LARGEST_RECORD)?;
-            serde_json::from_slice(&text).map_err(|source| PrefixError::Record { path, source: source.into() })
+            match serde_json::from_slice(&text) {
+                Err(_) if is_foreign(&text) => Ok(None),
+                read => read.map(Some).map_err(|source| PrefixError::Record { path, source: source.into() }),
+            }
         };
-        self.record_files()?.into_iter().map(read).collect()
+        self.record_files()?.into_iter().filter_map(|path| read(path).transpose()).collect()
     }
 
     /// The records of the installed packages, sorted by file name; none if there is no environment yet.
@@ -121,8 +126,17 @@ impl Prefix {
     /// # Errors
     /// If a record cannot be read.
     pub fn records(&self) -> Result<Vec<PrefixRecord>, PrefixError> {
-        let read = |path: PathBuf| read_record(&path).map_err(|source| PrefixError::Record { path, source });
-        self.record_files()?.into_iter().map(read).collect()
+        let read = |path: PathBuf| {
+            let text = files::read(&path, files::LARGEST_RECORD)?;
+            match serde_json::from_slice(&text) {
+                Err(_) if is_foreign(&text) => Ok(None),
+                read => read.map(Some),
+            }
+            .map_err(std::io::Error::from)
+        };
+        let read =
+            |path: PathBuf| read(path.clone()).map_err(|source| PrefixError::Record { path, source }).transpose();
+        self.record_files()?.into_iter().filter_map(read).collect()
     }
 
     /// What is installed, conda packages and others, in brief: enough to see that another process has changed it.
@@ -159,6 +173,13 @@ impl Prefix {
 /// A package's record.
 pub(crate) fn read_record(path: &Path) -> std::io::Result<PrefixRecord> {
     Ok(serde_json::from_slice(&files::read(path, files::LARGEST_RECORD)?)?)
+}
+
+/// Whether what stands in `conda-meta` is JSON, but no record of a package: each has a name, a version and a build. What is
+/// not JSON may be a record that is damaged.
+pub(crate) fn is_foreign(text: &[u8]) -> bool {
+    serde_json::from_slice::<serde_json::Value>(text)
+        .is_ok_and(|value| ["name", "version", "build"].iter().any(|field| value.get(field).is_none()))
 }
 
 /// A variable's value as text, as activation sets it.

@@ -123,6 +123,15 @@ pub enum Event {
         /// How many more.
         bytes: u64,
     },
+    /// A server does not answer, sends next to nothing, or has asked for a pause.
+    Waiting {
+        /// What was asked for, without secrets.
+        url: String,
+        /// How long it has been waited for.
+        waited: Duration,
+        /// What is waited for.
+        reason: String,
+    },
     /// Something the user should know of, and that stops nothing.
     Warning(String),
 }

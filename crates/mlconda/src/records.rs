@@ -92,8 +92,8 @@ pub struct Missing {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub async fn complete(lock: &mut Lock, client: &Client, sources: &Sources, progress: &dyn Progress) -> Missing {
-    let reasons = conda(lock, client, sources, progress).await;
-    python::complete(&mut lock.pip, client, sources).await;
+    let reasons = client.telling(progress, conda(lock, client, sources, progress)).await;
+    client.telling(progress, python::complete(&mut lock.pip, client, sources)).await;
     let packages = lock.packages.iter().filter(|package| package.record.is_none());
     let packages = packages.map(|package| package.file_name.clone());
     let pip = lock.pip.iter().filter(|package| package.requires.is_none());

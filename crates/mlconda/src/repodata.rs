@@ -37,7 +37,7 @@ use rattler_conda_types::{
 use crate::{
     environment::{Environment, WELL_KNOWN_CHANNELS},
     host::Host,
-    network::{self, Client},
+    network::{self, Cause, Client},
     progress::{Event, Progress},
 };
 pub(crate) use asked::{Asked, Edition, Entry, Rows, Texts};
@@ -123,7 +123,7 @@ impl Repodata {
         let loaded = lists.iter().flat_map(|records| records.chunk_by(|one, other| is_of_a_run(one, other)));
         let whole = loaded.map(|run| name(&run[0])).filter(|name| !self.partial.contains(*name)).map(str::to_owned);
         let whole: HashSet<String> = whole.collect();
-        let walk::Walked { found, texts } = walk::walk(&client.http, &self.names.sources, specs, whole).await?;
+        let walk::Walked { found, texts } = walk::walk(client, &self.names.sources, specs, whole).await?;
         let ids = self.texts.merge(texts, |_| ());
         let first = archives.len();
         for (place, more) in found.into_iter().enumerate().map(|(place, more)| (first + place, more)) {
@@ -222,6 +222,8 @@ pub enum RepodataError {
         subdir: String,
         /// Why.
         reason: String,
+        /// The same as a value.
+        cause: Cause,
     },
     /// What was answered is no repodata.
     #[error("what `{subdir}` has is not repodata: {reason}")]
@@ -250,6 +252,8 @@ pub enum RepodataError {
         url: String,
         /// Why.
         reason: String,
+        /// Why it could not be fetched, if that is so.
+        cause: Option<Cause>,
     },
     /// The cache directory could not be used.
     #[error("cannot use the cache directory `{directory}`")]
@@ -268,6 +272,16 @@ pub enum RepodataError {
 /// # Errors
 /// If a channel cannot be reached, or answers with something that is not repodata.
 pub async fn load(
+    client: &Client,
+    environment: &Environment,
+    host: &Host,
+    options: &RepodataOptions,
+    progress: &dyn Progress,
+) -> Result<Repodata, RepodataError> {
+    client.telling(progress, load_silently(client, environment, host, options, progress)).await
+}
+
+async fn load_silently(
     client: &Client,
     environment: &Environment,
     host: &Host,
@@ -296,7 +310,7 @@ pub async fn load(
         names.own.insert(name(archive).to_owned());
         specs.extend(walk::dependencies(archive));
     }
-    let walk::Walked { found, texts } = walk::walk(&client.http, &names.sources, specs, HashSet::new()).await?;
+    let walk::Walked { found, texts } = walk::walk(client, &names.sources, specs, HashSet::new()).await?;
     for (subdir, found) in urls.into_iter().zip(&found) {
         if let Some((file, reason)) = &found.left_out.first {
             progress.event(Event::Warning(left_out(&subdir, found.left_out.count, file, reason)));
@@ -398,7 +412,7 @@ impl Loader<'_> {
             };
             let mut listed = None;
             for source in sources.iter().filter(|source| source.origin.holds(url)) {
-                listed = listed.or(source.listed(&self.client.http, spec).await?);
+                listed = listed.or(source.listed(self.client, spec).await?);
             }
             archives.push(match listed {
                 Some(record) => record,
@@ -416,13 +430,13 @@ impl Loader<'_> {
         let directory = &self.options.cache_directory;
         let mut note = None;
         let data = if let Ok(path) = url.to_file_path() {
-            let (directory, shown) = (directory.clone(), shown.clone());
-            let read = tokio::task::spawn_blocking(move || fetch::local(&path, &directory, &shown));
+            let (directory, shown, unpacked) = (directory.clone(), shown.clone(), self.client.limits().unpacked);
+            let read = tokio::task::spawn_blocking(move || fetch::local(&path, &directory, &shown, unpacked));
             walk::joined(read.await)?
         } else {
             let store = Store::new(directory, &url, self.client.login(&url));
             let RepodataOptions { access, now, .. } = *self.options;
-            let fetcher = Fetcher { http: &self.client.http, store, url: &url, access, now };
+            let fetcher = Fetcher { client: self.client, store, url: &url, access, now };
             let (state, data) = fetcher.load().await?;
             if access == Access::Offline {
                 note = Some(Event::RepodataFromCache { subdir: shown, age: state.age(now) });

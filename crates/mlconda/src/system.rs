@@ -1,5 +1,6 @@
 //! What differs between operating systems, and the system calls that the standard library has no word for.
 
+pub(crate) mod beneath;
 mod linker;
 mod removal;
 
@@ -198,6 +199,11 @@ impl Attributes {
         user.is_root() || self.owner.0 == user.as_raw()
     }
 
+    /// Other permissions.
+    pub(crate) fn set_mode(&mut self, mode: u32) {
+        self.mode = mode;
+    }
+
     /// Another time, in seconds since 1970.
     pub(crate) fn set_time(&mut self, seconds: i64) {
         self.time = (seconds, 0);
@@ -224,18 +230,6 @@ impl Attributes {
         };
         set_times(path, &times)
     }
-}
-
-/// Copies a file, with its permissions, owner and time.
-pub(crate) fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    fs_err::copy(from, to)?;
-    Attributes::from(&fs_err::metadata(from)?).give_to(to)
-}
-
-/// Whether a file has the size and the time, to the nanosecond, of its copy: then nobody has written into either since.
-pub(crate) fn looks_the_same(copy: &std::fs::Metadata, file: &std::fs::Metadata) -> bool {
-    let of = |metadata: &std::fs::Metadata| (metadata.len(), metadata.mtime(), metadata.mtime_nsec());
-    of(copy) == of(file)
 }
 
 /// Signs a program of macOS anew after its bytes have changed, and gives its new sha256; other platforms'
@@ -329,15 +323,4 @@ pub(crate) fn exchange(one: &Path, other: &Path) -> io::Result<()> {
         let (one, other) = (one.display(), other.display());
         io::Error::new(error.kind(), format!("cannot swap `{one}` and `{other}`: {error}"))
     })
-}
-
-/// Gives a new directory the permissions and the owner of another, and a time in seconds since 1970.
-pub(crate) fn copy_directory(from: &std::fs::Metadata, to: &Path, seconds: i64) -> io::Result<()> {
-    let new = fs_err::metadata(to)?;
-    if (new.uid(), new.gid()) != (from.uid(), from.gid()) {
-        // Only root may; for others it stays theirs.
-        let _ = std::os::unix::fs::chown(to, Some(from.uid()), Some(from.gid()));
-    }
-    fs_err::set_permissions(to, from.permissions())?;
-    set_directory_time(to, seconds)
 }

@@ -11,19 +11,21 @@ mod bytes;
 use std::{
     cell::Cell,
     collections::HashMap,
-    io::{self, BufRead, BufReader},
-    os::unix::fs::MetadataExt,
+    fs::File,
+    io::{self, BufRead, BufReader, Read, Write},
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    HISTORY,
-    commit::{PENDING, is_gone},
+use super::{HISTORY, InstallError, commit::PENDING};
+use crate::{
+    files,
+    system::{
+        Attributes,
+        beneath::{Kind, Look, Root, is_plain},
+    },
 };
-use crate::files;
-use crate::system::{self, Attributes};
 
 /// The name of the directory in the prefix.
 pub(crate) const ASIDE: &str = ".mlconda-old";
@@ -31,9 +33,15 @@ pub(crate) const ASIDE: &str = ".mlconda-old";
 /// The name of the journal in it. It is there as long as there is a way back.
 const JOURNAL: &str = "journal.json";
 
+/// What a journal says of itself. One that says something else is not this program's, or another version's.
+const FORMAT: &str = "mlconda journal 1";
+
 /// What a change in place does to a prefix. All paths are relative to it.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Journal {
+    /// [`FORMAT`].
+    #[serde(default)]
+    pub(super) format: String,
     /// Files and links that leave or are replaced. The history comes first.
     #[serde(with = "bytes")]
     pub(super) moved: Vec<PathBuf>,
@@ -63,10 +71,54 @@ pub(super) enum Old {
     Goes,
 }
 
+impl Journal {
+    /// Every path in it.
+    fn paths(&self) -> impl Iterator<Item = &Path> {
+        let lists = [&self.moved, &self.hollow, &self.added, &self.copied];
+        let directories = self.directories.iter().map(|(path, _)| path);
+        lists.into_iter().flatten().chain(directories).map(PathBuf::as_path)
+    }
+
+    /// Reads the journal in a directory; `None` if there is none, or none that can be read.
+    ///
+    /// Whoever may write into a prefix can put one there, and what it says is done: so one is believed only if nobody but
+    /// this user or root can have written it, and all its paths are in the prefix.
+    fn read(old: &Root) -> Result<Option<Self>, InstallError> {
+        let path = old.path().join(JOURNAL);
+        let distrusted = |reason: &str| InstallError::Distrusted { path: path.clone(), reason: reason.to_owned() };
+        if let Some(reason) = old.look(Path::new(""))?.and_then(|there| there.distrust()) {
+            return Err(distrusted(&format!("is in a directory that {reason}")));
+        }
+        match old.look(Path::new(JOURNAL))? {
+            None => return Ok(None),
+            Some(there) if there.kind != Kind::File => return Err(distrusted("is not a regular file")),
+            Some(_) => {}
+        }
+        let file = old.read(Path::new(JOURNAL))?;
+        // Of the open file, so that it is this one that is judged.
+        if let Some(reason) = Look::from(&file.metadata()?).distrust() {
+            return Err(distrusted(reason));
+        }
+        let mut text = Vec::new();
+        file.take(files::LARGEST_RECORD).read_to_end(&mut text)?;
+        // One that a power cut has spoilt leads nowhere: the next installation links everything anew.
+        let Ok(journal) = serde_json::from_slice::<Self>(&text) else { return Ok(None) };
+        if journal.format != FORMAT {
+            return Err(distrusted("is not a journal of this version of mlconda"));
+        }
+        if let Some(path) = journal.paths().find(|path| !is_plain(path)) {
+            return Err(distrusted(&format!("names `{}`, which is not a path in the prefix", path.display())));
+        }
+        Ok(Some(journal))
+    }
+}
+
 /// A change in place that is under way.
 #[derive(Debug)]
 pub(super) struct Aside {
-    prefix: PathBuf,
+    prefix: Root,
+    /// The directory that old files wait in.
+    old: Root,
     journal: Journal,
     /// Whether files have been removed.
     removing: Cell<bool>,
@@ -74,9 +126,15 @@ pub(super) struct Aside {
 
 impl Aside {
     /// Writes down what will be done, and makes the copies. The prefix is as it was.
-    pub(super) fn begin(prefix: &Path, journal: Journal) -> io::Result<Self> {
-        let aside = Self { prefix: prefix.to_owned(), journal, removing: Cell::new(false) };
-        fs_err::create_dir(aside.root())?;
+    pub(super) fn begin(prefix: &Path, mut journal: Journal) -> io::Result<Self> {
+        let prefix = Root::open(prefix)?;
+        // An empty path is the prefix itself, whose attributes its site keeps.
+        journal.directories.retain(|(path, _)| !path.as_os_str().is_empty());
+        FORMAT.clone_into(&mut journal.format);
+        // What others could write there would be done by the next run.
+        prefix.make_directory(Path::new(ASIDE), 0o700)?;
+        let old = prefix.enter(Path::new(ASIDE))?;
+        let aside = Self { prefix, old, journal, removing: Cell::new(false) };
         match aside.write() {
             Ok(()) => Ok(aside),
             Err(error) => {
@@ -88,26 +146,25 @@ impl Aside {
 
     fn write(&self) -> io::Result<()> {
         for (number, path) in self.journal.copied.iter().enumerate() {
-            system::copy(&self.prefix.join(path), &self.of("copy", number))?;
+            self.prefix.copy(path, &self.old, &of("copy", number))?;
         }
-        let unfinished = self.root().join("journal.new");
-        fs_err::write(&unfinished, serde_json::to_vec(&self.journal)?)?;
-        fs_err::rename(unfinished, self.place_of_journal())
-    }
-
-    fn place_of_journal(&self) -> PathBuf {
-        self.root().join(JOURNAL)
+        let unfinished = Path::new("journal.new");
+        let mut file = self.old.create(unfinished, 0o600)?;
+        file.write_all(&serde_json::to_vec(&self.journal)?)
+            .map_err(|error| io::Error::new(error.kind(), format!("failed to write `{JOURNAL}`: {error}")))?;
+        drop(file);
+        self.old.rename(unfinished, &self.old, Path::new(JOURNAL))
     }
 
     /// What a killed process left; `None` if it had not begun to move anything, or there is no way back.
-    pub(super) fn left_in(prefix: &Path) -> io::Result<Option<Self>> {
-        let journal = prefix.join(ASIDE).join(JOURNAL);
-        if prefix.join("conda-meta").join(HISTORY).is_file() || !journal.is_file() {
+    pub(super) fn left_in(prefix: &Path) -> Result<Option<Self>, InstallError> {
+        let prefix = Root::open(prefix)?;
+        let old = prefix.enter(Path::new(ASIDE))?;
+        let journal = Journal::read(&old)?;
+        if prefix.look(&history())?.is_some() {
             return Ok(None);
         }
-        // One that a power cut has spoilt leads nowhere: the next installation links everything anew.
-        let journal = serde_json::from_slice(&files::read(&journal, files::LARGEST_RECORD)?).ok();
-        Ok(journal.map(|journal| Self { prefix: prefix.to_owned(), journal, removing: Cell::new(false) }))
+        Ok(journal.map(|journal| Self { prefix, old, journal, removing: Cell::new(false) }))
     }
 
     /// Whether a process was killed after it had made the prefix an environment again, and before the old files went.
@@ -118,65 +175,56 @@ impl Aside {
         is_one && !stage.join(meta).join(PENDING).exists()
     }
 
-    fn root(&self) -> PathBuf {
-        self.prefix.join(ASIDE)
-    }
-
-    /// Where something waits, by its kind and its number in the journal.
-    fn of(&self, kind: &str, number: usize) -> PathBuf {
-        self.root().join(format!("{kind}-{number}"))
-    }
-
     /// Moves the history: from here on the prefix is no environment, until it has one again.
     pub(super) fn move_history(&self) -> io::Result<()> {
-        if self.has_history() { rename_if_there(&self.history(), &self.place_of_history()) } else { Ok(()) }
+        if !self.has_history() {
+            return Ok(());
+        }
+        let (root, place) = self.place_of_history();
+        self.prefix.rename_if_there(&history(), root, &place)
     }
 
     /// Whether there was a history. Then it is the first that is moved.
     fn has_history(&self) -> bool {
-        self.journal.moved.first().is_some_and(|path| self.prefix.join(path) == self.history())
-    }
-
-    fn history(&self) -> PathBuf {
-        self.prefix.join("conda-meta").join(HISTORY)
+        self.journal.moved.first().is_some_and(|path| *path == history())
     }
 
     /// Where the history waits: where there is no way back, in its directory, for the next installation to go on with it.
-    fn place_of_history(&self) -> PathBuf {
+    fn place_of_history(&self) -> (&Root, PathBuf) {
         match self.journal.old {
-            Old::Waits => self.of("file", 0),
-            Old::Goes => self.prefix.join("conda-meta").join(PENDING),
+            Old::Waits => (&self.old, of("file", 0)),
+            Old::Goes => (&self.prefix, Path::new("conda-meta").join(PENDING)),
         }
     }
 
     /// Moves what leaves, the history before all. Directories that something stays in get the time `seconds`.
     pub(super) fn move_old(&self, seconds: i64) -> io::Result<()> {
+        self.prefix.forget();
         self.move_history()?;
         if self.journal.old == Old::Goes {
-            fs_err::remove_file(self.place_of_journal())?;
+            self.old.remove_file(Path::new(JOURNAL))?;
             self.removing.set(true);
         }
         let pending = Path::new("conda-meta").join(PENDING);
         for (number, path) in self.journal.moved.iter().enumerate() {
             // A file that is missing is no reason to fail: it was to go anyway.
             match self.journal.old {
-                Old::Waits => rename_if_there(&self.prefix.join(path), &self.of("file", number))?,
+                Old::Waits => self.prefix.rename_if_there(path, &self.old, &of("file", number))?,
                 Old::Goes if *path == pending => {}
-                Old::Goes => remove(&self.prefix.join(path))?,
+                Old::Goes => remove(&self.prefix, path)?,
             }
         }
         for (number, path) in self.journal.hollow.iter().enumerate() {
-            let place = self.prefix.join(path);
-            if !fs_err::symlink_metadata(&place).is_ok_and(|metadata| metadata.is_dir()) {
+            if !self.prefix.has_directory(path)? {
                 continue;
             }
-            if fs_err::read_dir(&place)?.next().is_some() {
-                system::set_directory_time(&place, seconds)?;
+            if !self.prefix.entries(path)?.is_empty() {
+                self.prefix.set_time(path, seconds)?;
                 continue;
             }
-            match fs_err::rename(&place, self.of("directory", number)) {
+            match self.prefix.rename(path, &self.old, &of("directory", number)) {
                 // On an overlay file system, those of lower layers can only be made again.
-                Err(error) if error.kind() == io::ErrorKind::CrossesDevices => fs_err::remove_dir(&place)?,
+                Err(error) if error.kind() == io::ErrorKind::CrossesDevices => self.prefix.remove_directory(path)?,
                 other => other?,
             }
         }
@@ -186,12 +234,13 @@ impl Aside {
     /// Gives every directory of the journal the time `seconds`; none of them leaves.
     pub(super) fn settle_directories(&self, seconds: i64) -> io::Result<()> {
         let mut directories = self.journal.directories.iter();
-        directories.try_for_each(|(path, _)| system::set_directory_time(&self.prefix.join(path), seconds))
+        directories.try_for_each(|(path, _)| self.prefix.set_time(path, seconds))
     }
 
     /// Makes the prefix what it was. `stage` tells which of the new files have not come yet. Can be done again if it
     /// was cut off, or if something could not be put back: then the rest is, but for the history.
     pub(super) fn roll_back(&self, stage: &Path) -> io::Result<()> {
+        self.prefix.forget();
         match self.journal.old {
             Old::Waits => self.take_out(stage)?,
             Old::Goes if self.removing.get() => {
@@ -201,28 +250,28 @@ impl Aside {
             Old::Goes => {}
         }
         for (number, (path, attributes)) in self.journal.directories.iter().enumerate() {
-            let place = self.prefix.join(path);
-            if !fs_err::symlink_metadata(&place).is_ok_and(|there| there.is_dir()) {
-                rename_if_there(&place, &self.of("instead-of-directory", number))?;
-                fs_err::create_dir(&place)?;
-                attributes.give_to(&place)?;
+            if !self.prefix.has_directory(path)? {
+                self.prefix.rename_if_there(path, &self.old, &of("instead-of-directory", number))?;
+                self.prefix.make_directory(path, 0o755)?;
+                self.prefix.give(path, attributes)?;
             }
         }
         let numbers = 0..self.journal.copied.len();
         let put_back = numbers.map(|number| self.put_back(number)).fold(Ok(()), io::Result::and);
         if self.journal.old == Old::Waits {
             for (number, path) in self.journal.moved.iter().enumerate().skip(usize::from(self.has_history())).rev() {
-                rename_if_there(&self.of("file", number), &self.prefix.join(path))?;
+                self.old.rename_if_there(&of("file", number), &self.prefix, path)?;
             }
         }
         // As long as something is missing, the next run is to try again.
         put_back?;
         let directories = || self.journal.directories.iter().rev();
-        let settle = || directories().try_for_each(|(path, attributes)| attributes.give_to(&self.prefix.join(path)));
+        let settle = || directories().try_for_each(|(path, attributes)| self.prefix.give(path, attributes));
         // Before it is an environment again, and once more for the history's own directory.
         settle()?;
         if self.has_history() {
-            rename_if_there(&self.place_of_history(), &self.history())?;
+            let (root, place) = self.place_of_history();
+            root.rename_if_there(&place, &self.prefix, &history())?;
         }
         settle()
     }
@@ -230,40 +279,56 @@ impl Aside {
     /// Removes what has come, and puts back directories that have gone.
     fn take_out(&self, stage: &Path) -> io::Result<()> {
         // Should this be cut off, the next run is to see that it was.
-        if self.of("file", 0).exists() || !self.has_history() {
-            remove(&self.history())?;
+        if self.old.look(&of("file", 0))?.is_some() || !self.has_history() {
+            remove(&self.prefix, &history())?;
         }
         let moved: HashMap<&PathBuf, usize> = self.journal.moved.iter().zip(0..).collect();
-        let is_away = |number: &usize| fs_err::symlink_metadata(self.of("file", *number)).is_ok();
+        let stage = Root::open_itself(stage).ok();
         for path in self.journal.added.iter().rev() {
             // What is still in the stage never came; what is at its place is the old file, or somebody else's. So it is
             // with one that an earlier try has put back.
-            if fs_err::symlink_metadata(stage.join(path)).is_err() && moved.get(path).is_none_or(is_away) {
-                remove(&self.prefix.join(path))?;
+            let waits = stage.as_ref().map_or(Ok(None), |stage| stage.look(path))?.is_some();
+            let is_old = match moved.get(path) {
+                Some(number) => self.old.look(&of("file", *number))?.is_none(),
+                None => false,
+            };
+            if !waits && !is_old {
+                remove(&self.prefix, path)?;
             }
         }
         for (number, path) in self.journal.hollow.iter().enumerate().rev() {
-            rename_if_there(&self.of("directory", number), &self.prefix.join(path))?;
+            self.old.rename_if_there(&of("directory", number), &self.prefix, path)?;
         }
         Ok(())
     }
 
     /// Puts back a file of nobody, if a script has changed or removed it. A directory in its place is a script's.
     fn put_back(&self, number: usize) -> io::Result<()> {
-        let (copy, place) = (self.of("copy", number), self.prefix.join(&self.journal.copied[number]));
-        if !copy.is_file() || is_same(&copy, &place)? {
-            return Ok(());
+        let (copy, path) = (of("copy", number), &self.journal.copied[number]);
+        let Some(copied) = self.old.look(&copy)?.filter(|copied| copied.kind == Kind::File) else { return Ok(()) };
+        match self.prefix.look(path)? {
+            Some(there) if there.is_directory() => {
+                self.prefix.rename(path, &self.old, &of("instead-of-file", number))?;
+            }
+            // Times tell nothing: what scripts write gets the time of the installation.
+            Some(there)
+                if there.kind == Kind::File
+                    && there.looks_the_same(&copied)
+                    && there.mode == copied.mode
+                    && has_same_content(self.old.read(&copy)?, self.prefix.read(path)?)? =>
+            {
+                return Ok(());
+            }
+            _ => {}
         }
-        if fs_err::symlink_metadata(&place).is_ok_and(|there| there.is_dir()) {
-            fs_err::rename(&place, self.of("instead-of-file", number))?;
-        }
-        fs_err::rename(copy, place)
+        self.old.rename(&copy, &self.prefix, path)
     }
 
     /// Puts back the history only.
     pub(super) fn give_up(self) -> io::Result<()> {
         if self.has_history() {
-            rename_if_there(&self.place_of_history(), &self.history())?;
+            let (root, place) = self.place_of_history();
+            root.rename_if_there(&place, &self.prefix, &history())?;
         }
         self.forget();
         Ok(())
@@ -271,23 +336,23 @@ impl Aside {
 
     /// Lets the old files go: there is no way back from here. What cannot be removed, the next run tries again.
     pub(super) fn forget(self) {
-        let _ = fs_err::remove_dir_all(self.root());
+        let _ = fs_err::remove_dir_all(self.old.path());
     }
 }
 
-/// Whether a file is as its copy. Times tell nothing: what scripts write gets the time of the installation.
-fn is_same(copy: &Path, file: &Path) -> io::Result<bool> {
-    let (Ok(copied), Ok(there)) = (fs_err::symlink_metadata(copy), fs_err::symlink_metadata(file)) else {
-        return Ok(false);
-    };
-    let looks = there.is_file() && system::looks_the_same(&copied, &there) && copied.mode() == there.mode();
-    Ok(looks && has_same_content(copy, file)?)
+fn history() -> PathBuf {
+    Path::new("conda-meta").join(HISTORY)
+}
+
+/// Where something waits, by its kind and its number in the journal.
+fn of(kind: &str, number: usize) -> PathBuf {
+    format!("{kind}-{number}").into()
 }
 
 /// Compares files in pieces, for they may be larger than the memory.
-fn has_same_content(one: &Path, other: &Path) -> io::Result<bool> {
-    let open = |path: &Path| Ok::<_, io::Error>(BufReader::with_capacity(1 << 16, files::open(path)?));
-    let (mut one, mut other) = (open(one)?, open(other)?);
+fn has_same_content(one: File, other: File) -> io::Result<bool> {
+    let open = |file: File| BufReader::with_capacity(1 << 16, file);
+    let (mut one, mut other) = (open(one), open(other));
     loop {
         let (left, right) = (one.fill_buf()?, other.fill_buf()?);
         let length = left.len().min(right.len());
@@ -299,25 +364,21 @@ fn has_same_content(one: &Path, other: &Path) -> io::Result<bool> {
     }
 }
 
-fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
-    match fs_err::rename(from, to) {
-        Err(error) if !is_gone(&error) => Err(error),
-        _ => Ok(()),
-    }
-}
-
 /// Removes a file, or a directory with nothing in it.
-fn remove(path: &Path) -> io::Result<()> {
-    match fs_err::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => match fs_err::remove_dir(path) {
+fn remove(prefix: &Root, path: &Path) -> io::Result<()> {
+    match prefix.look(path)? {
+        Some(there) if there.is_directory() => match prefix.remove_directory(path) {
             // A script or a user has put something into it; that stays.
             Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty && !is_gone(&error) => Err(error),
             _ => Ok(()),
         },
-        Ok(_) => fs_err::remove_file(path),
-        Err(error) if is_gone(&error) => Ok(()),
-        Err(error) => Err(error),
+        Some(_) => prefix.remove_file(path),
+        None => Ok(()),
     }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ use crate::{
     plan::Plan,
     prefix::{Prefix, distributions},
     progress::{Event, Progress},
-    system,
+    system::{self, beneath::Root},
 };
 
 /// What runs in the environment's python.
@@ -183,9 +183,10 @@ pub(super) async fn compile(
     let (stage, interpreter) = (Arc::clone(stage), home.join(python.path()));
     let shared = Arc::new(Shared { stage, interpreter, mode, modules, next, stop, processes });
     let (compiled, entries) = run(&shared, workers).await?;
+    let root = Root::open_itself(shared.stage.root())?;
     for (number, entries) in entries {
         if let Some((record, own)) = records.get_mut(&number) {
-            add(record, own, entries, shared.stage.root(), finished[number].built)?;
+            add(record, own, entries, &root, finished[number].built)?;
         }
     }
     Ok(compiled)
@@ -280,7 +281,7 @@ fn add(
     record: &mut PrefixRecord,
     own: &Own,
     entries: Vec<PathsEntry>,
-    root: &Path,
+    root: &Root,
     built: Option<i64>,
 ) -> Result<(), InstallError> {
     let paths = &mut record.paths_data.paths;
@@ -291,12 +292,12 @@ fn add(
         // What pip uninstalls is what the distribution's own list has.
         let target = paths[number].relative_path.clone();
         let text = wheel::list(paths, &target);
-        record::write(&root.join(&target), text.as_bytes(), built.unwrap_or(0))?;
+        record::write_below(root, &target, text.as_bytes(), built.unwrap_or(0))?;
         paths[number] = wheel::written(target, text.as_bytes());
     }
     record::list_files(record);
-    let path = root.join("conda-meta").join(distributions::record_name(record));
-    record::write(&path, &record::render(record, own)?, built.unwrap_or(0))
+    let path = Path::new("conda-meta").join(distributions::record_name(record));
+    record::write_below(root, &path, &record::render(record, own)?, built.unwrap_or(0))
 }
 
 impl Shared {

@@ -6,9 +6,7 @@ mod additions;
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     ffi::OsString,
-    fs::FileType,
     io,
-    os::unix::fs::{DirEntryExt, MetadataExt},
     path::{Path, PathBuf},
 };
 
@@ -17,14 +15,17 @@ use rattler_conda_types::PrefixRecord;
 use super::{
     HISTORY, InstallError,
     aside::{ASIDE, Journal, Old},
-    record,
+    plain, record,
     site::Scripts,
     stage::Stage,
 };
 use crate::{
     plan::Plan,
     prefix::{Prefix, distributions},
-    system::{self, Attributes},
+    system::{
+        self, Attributes,
+        beneath::{Kind, Look, Root, is_plain},
+    },
 };
 
 /// The name of the stage inside a prefix that exists.
@@ -36,9 +37,9 @@ pub(crate) const PENDING: &str = "history.mlconda";
 
 /// The prefix is an environment again.
 pub(super) fn finish(prefix: &Path, seconds: i64) -> io::Result<()> {
-    let meta = prefix.join("conda-meta");
-    fs_err::rename(meta.join(PENDING), meta.join(HISTORY))?;
-    system::set_directory_time(&meta, seconds)
+    let (prefix, meta) = (Root::open(prefix)?, Path::new("conda-meta"));
+    prefix.rename(&meta.join(PENDING), &prefix, &meta.join(HISTORY))?;
+    prefix.set_time(meta, seconds)
 }
 
 /// Where the stage of a prefix is, and the twin of one that exists: beside it, so that one step of the kernel puts
@@ -63,6 +64,8 @@ fn sibling(prefix: &Path, end: &str) -> Option<PathBuf> {
 /// What an installation changes in a prefix that exists.
 pub(super) struct Change<'a> {
     prefix: PathBuf,
+    /// The prefix, open, if there is one.
+    root: Option<Root>,
     /// Files of packages that stay.
     kept: HashSet<&'a PathBuf>,
     /// Files that go, relative to the prefix.
@@ -82,6 +85,8 @@ pub(super) struct Change<'a> {
     hollow: HashSet<PathBuf>,
     /// Files that belonged to no package, and that a package's file replaces. Sorted.
     pub(super) replaced: Vec<PathBuf>,
+    /// Links that no package has made, and behind which files of packages that go would be.
+    pub(super) links: Vec<PathBuf>,
     /// The time of directories that change, in seconds since 1970.
     pub(super) time: i64,
 }
@@ -90,12 +95,16 @@ impl<'a> Change<'a> {
     /// Looks at the prefix, and makes sure that the change will not fail halfway.
     pub(super) fn new(plan: &'a Plan, prefix: &Prefix, stage: &Stage, time: i64) -> Result<Self, InstallError> {
         // Where no prefix is, all is new, and no path need be looked at.
-        let new = if prefix.path().exists() { stage.paths() } else { Vec::new() };
+        let root = prefix.path().exists().then(|| Root::open(prefix.path())).transpose()?;
+        let new = if root.is_some() { stage.paths() } else { Vec::new() };
         let (unlink, keep) = (plan.unlink.iter().chain(&plan.pip.unlink), plan.keep.iter().chain(&plan.pip.keep));
         let known: HashSet<&Path> =
             unlink.clone().chain(keep.clone()).flat_map(record::files).map(PathBuf::as_path).collect();
         let kept: HashSet<&PathBuf> = keep.clone().flat_map(record::files).collect();
-        let Ground { strangers: mut replaced, is_free } = check(prefix.path(), &new, &known, &kept)?;
+        let Ground { strangers: mut replaced, is_free } = match &root {
+            Some(root) => check(root, &new, &known, &kept)?,
+            None => Ground { strangers: Vec::new(), is_free: true },
+        };
         // Byte code that python wrote when a module was first run is nobody's loss.
         replaced.retain(|path| path.parent().is_none_or(|parent| !parent.ends_with("__pycache__")));
         let stays: HashSet<&PathBuf> = match unlink.clone().next() {
@@ -104,17 +113,27 @@ impl<'a> Change<'a> {
         };
         let (mut gone, mut hollow, mut modules) = (HashSet::new(), HashSet::new(), HashSet::new());
         for old in unlink {
-            let files = record::files(old).filter(|path| super::stage::is_inside(path) && !stays.contains(path));
-            gone.extend(files.cloned());
-            modules
-                .extend(record::files(old).filter(|path| path.extension().is_some_and(|kind| kind == "py")).cloned());
+            for path in record::files(old).filter(|path| is_plain(path)) {
+                if path.extension().is_some_and(|kind| kind == "py") {
+                    modules.insert(path.clone());
+                }
+                if !stays.contains(path) {
+                    gone.insert(path.clone());
+                }
+            }
             gone.insert(Path::new("conda-meta").join(distributions::record_name(old)));
             let directories = record::directories(old).map(|entry| entry.relative_path.clone());
-            hollow.extend(directories.filter(|path| super::stage::is_inside(path)));
+            hollow.extend(directories.filter(|path| is_plain(path)));
         }
+        let links = root.as_ref().map(|root| plain::foreign_links(root, gone.iter().chain(&modules), &known));
+        let links = links.transpose()?.unwrap_or_default();
         let (prefix, new, made) = (prefix.path().to_owned(), new.into_iter().collect(), stage.directories());
         let settled = directories(keep);
-        Ok(Self { prefix, kept, gone, modules, new, is_free, made, settled, hollow, replaced, time })
+        Ok(Self { prefix, root, kept, gone, modules, new, is_free, made, settled, hollow, replaced, links, time })
+    }
+
+    fn root(&self) -> io::Result<&Root> {
+        self.root.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// Whether a path goes: as a file of a package, or as byte code of one.
@@ -131,14 +150,18 @@ impl<'a> Change<'a> {
 
     /// Makes sure that every directory that a change in place touches may be written to.
     pub(super) fn check_writable(&self) -> Result<(), InstallError> {
-        let mut looked = HashSet::new();
+        let (root, mut looked) = (self.root()?, HashSet::new());
         for directory in self.gone.iter().chain(&self.new).filter_map(|path| path.parent()) {
             // Of what is not there yet, the first that is counts.
-            let unknown = directory.ancestors().take_while(|path| looked.insert(*path));
-            let there = unknown.map(|path| self.prefix.join(path)).find(|path| path.is_dir());
-            if let Some(directory) = there.filter(|directory| !system::may_write(directory)) {
-                let message = format!("cannot change `{}`: permission denied", directory.display());
-                return Err(io::Error::new(io::ErrorKind::PermissionDenied, message).into());
+            for path in directory.ancestors().take_while(|path| looked.insert(*path)) {
+                if !root.has_directory(path)? {
+                    continue;
+                }
+                if !root.may_write(path) {
+                    let message = format!("cannot change `{}`: permission denied", self.prefix.join(path).display());
+                    return Err(io::Error::new(io::ErrorKind::PermissionDenied, message).into());
+                }
+                break;
             }
         }
         Ok(())
@@ -147,21 +170,20 @@ impl<'a> Change<'a> {
     /// After a swap, links what somebody put into the old prefix meanwhile into the new one, too: files that the twin has
     /// not, and those that were replaced by others. The old prefix stays whole.
     pub(super) fn carry_over(&self, old: &Path) -> io::Result<()> {
-        self.carry_over_from(Path::new(""), old)
+        self.carry_over_from(Path::new(""), &Root::open_itself(old)?, &Root::open_itself(&self.prefix)?)
     }
 
-    fn carry_over_from(&self, relative: &Path, old: &Path) -> io::Result<()> {
-        for entry in fs_err::read_dir(old)? {
-            let entry = entry?;
-            let path = relative.join(entry.file_name());
+    /// The same for what is in a directory, which is open in the old prefix.
+    fn carry_over_from(&self, relative: &Path, old: &Root, prefix: &Root) -> io::Result<()> {
+        for (name, kind) in old.entries(Path::new(""))? {
+            let (path, name) = (relative.join(&name), Path::new(&name));
             if path == Path::new(ASIDE) {
                 continue;
             }
-            let place = self.prefix.join(&path);
-            let there = fs_err::symlink_metadata(&place);
-            if entry.file_type()?.is_dir() {
-                if there.as_ref().map_or(true, std::fs::Metadata::is_dir) {
-                    self.carry_over_from(&path, &entry.path())?;
+            let there = prefix.look(&path)?;
+            if kind == Kind::Directory {
+                if there.is_none_or(|there| there.is_directory()) {
+                    self.carry_over_from(&path, &old.enter(name)?, prefix)?;
                 }
                 continue;
             }
@@ -170,37 +192,42 @@ impl<'a> Change<'a> {
                 self.takes(&path) || self.new.contains(&path) || path == Path::new("conda-meta").join(HISTORY);
             match there {
                 _ if is_ours => continue,
-                Err(_) => place.parent().map_or(Ok(()), fs_err::create_dir_all)?,
-                Ok(there) if there.is_dir() || relative == Path::new("conda-meta") => continue,
-                Ok(there) if there.ino() == entry.ino() || system::looks_the_same(&there, &entry.metadata()?) => {
-                    continue;
+                None => path.parent().map_or(Ok(()), |above| prefix.make_directories(above, 0o777))?,
+                Some(there) if there.is_directory() || relative == Path::new("conda-meta") => continue,
+                Some(there) => {
+                    let is_same = |old: Look| there.number == old.number || there.looks_the_same(&old);
+                    if old.look(name)?.is_none_or(is_same) {
+                        continue;
+                    }
+                    prefix.remove_file(&path)?;
                 }
-                Ok(_) => fs_err::remove_file(&place)?,
             }
-            fs_err::hard_link(entry.path(), place)?;
+            old.hard_link(name, prefix, &path)?;
         }
         Ok(())
     }
 
     /// What a change in place does, with a stage that is ready.
     pub(super) fn journal(&self, stage: &Path, scripts: Scripts) -> io::Result<Journal> {
+        let root = self.root()?;
         let moved = self.gone.iter().cloned().chain(self.modules.iter().flat_map(|module| self.bytecode(module)));
         let old = if system::is_overlay(&self.prefix) { Old::Goes } else { Old::Waits };
         let mut journal = Journal { old, moved: moved.collect(), ..Journal::default() };
-        self.compare(stage, Path::new(""), &mut journal)?;
+        let stage = Root::open_itself(stage)?;
+        self.compare(&stage, Path::new(""), &mut journal)?;
         let history = Path::new("conda-meta").join(HISTORY);
-        match fs_err::symlink_metadata(self.prefix.join(&history)) {
-            Ok(_) => journal.moved.push(history.clone()),
-            Err(_) => journal.added.push(history.clone()),
+        match root.look(&history)? {
+            Some(_) => journal.moved.push(history.clone()),
+            None => journal.added.push(history.clone()),
         }
         // A record goes after the files that it tells of.
         crate::sorting::sort_by_key(&mut journal.moved, |path| {
             (*path != history, path.starts_with("conda-meta"), path.clone())
         });
         journal.moved.dedup();
-        let directory = |path: &Path| {
-            let there = (!path.as_os_str().is_empty()).then(|| fs_err::symlink_metadata(self.prefix.join(path)).ok());
-            there.flatten().filter(std::fs::Metadata::is_dir)
+        let directory = |path: &Path| match path.as_os_str().is_empty() {
+            true => Ok(None),
+            false => root.look(path).map(|there| there.filter(Look::is_directory)),
         };
         let left = self.gone.iter().flat_map(|path| parents(path));
         let mut hollow: BTreeSet<PathBuf> = left.chain(self.hollow.iter().flat_map(|path| parents(path))).collect();
@@ -214,25 +241,30 @@ impl<'a> Change<'a> {
             // A script may remove the directory with the file.
             touched.extend(journal.copied.iter().flat_map(|path| parents(path)));
         }
-        let touched = touched.into_iter().filter_map(|path| Some((Attributes::from(&directory(&path)?), path)));
-        journal.directories = touched.map(|(attributes, path)| (path, attributes)).collect();
-        // One that gets something new stays.
-        let leaves = |path: &PathBuf| directory(path).is_some() && !stage.join(path).is_dir();
-        journal.hollow = hollow.into_iter().rev().filter(leaves).collect();
+        for path in touched {
+            if let Some(there) = directory(&path)? {
+                journal.directories.push((path, Attributes::from(&there)));
+            }
+        }
+        for path in hollow.into_iter().rev() {
+            // One that gets something new stays.
+            if directory(&path)?.is_some() && !stage.has_directory(&path)? {
+                journal.hollow.push(path);
+            }
+        }
         Ok(journal)
     }
 
     /// The journal of a prefix that is swapped, but in which scripts run before that.
     pub(super) fn journal_of_scripts(&self) -> io::Result<Journal> {
         let mut journal = Journal { moved: vec![Path::new("conda-meta").join(HISTORY)], ..Journal::default() };
-        let meta = fs_err::metadata(self.prefix.join("conda-meta"))?;
-        journal.directories.push((PathBuf::from("conda-meta"), Attributes::from(&meta)));
         let packages: HashSet<&PathBuf> = self.gone.iter().chain(&self.new).collect();
         self.find_strangers(Path::new(""), &packages, &mut journal.copied)?;
-        for parent in journal.copied.iter().flat_map(|path| parents(path)).collect::<BTreeSet<_>>() {
-            if !parent.as_os_str().is_empty() {
-                let metadata = fs_err::metadata(self.prefix.join(&parent))?;
-                journal.directories.push((parent, Attributes::from(&metadata)));
+        let mut touched: BTreeSet<PathBuf> = journal.copied.iter().flat_map(|path| parents(path)).collect();
+        touched.insert("conda-meta".into());
+        for path in touched.into_iter().filter(|path| !path.as_os_str().is_empty()) {
+            if let Some(there) = self.root()?.look(&path)? {
+                journal.directories.push((path, Attributes::from(&there)));
             }
         }
         Ok(journal)
@@ -240,15 +272,15 @@ impl<'a> Change<'a> {
 
     /// Files of nobody, besides those that move anyway. Other environments, and conda's packages, are in a root prefix but not of it.
     fn find_strangers(&self, relative: &Path, moved: &HashSet<&PathBuf>, found: &mut Vec<PathBuf>) -> io::Result<()> {
-        for entry in fs_err::read_dir(self.prefix.join(relative))? {
-            let entry = entry?;
-            let (path, kind) = (relative.join(entry.file_name()), entry.file_type()?);
-            if kind.is_dir() {
+        let root = self.root()?;
+        for (name, kind) in root.entries(relative)? {
+            let path = relative.join(name);
+            if kind == Kind::Directory {
                 let is_apart = ["envs", "pkgs", INSIDE, ASIDE].iter().any(|name| path == Path::new(name));
-                if !is_apart && !system::is_mount_point(&self.prefix.join(&path)) {
+                if !is_apart && !root.is_mount_point(&path) {
                     self.find_strangers(&path, moved, found)?;
                 }
-            } else if kind.is_file() && self.is_of_nobody(&path) && !moved.contains(&path) {
+            } else if kind == Kind::File && self.is_of_nobody(&path) && !moved.contains(&path) {
                 found.push(path);
             }
         }
@@ -256,19 +288,18 @@ impl<'a> Change<'a> {
     }
 
     /// Which paths of the stage are taken in the prefix, and which are new.
-    fn compare(&self, stage: &Path, relative: &Path, journal: &mut Journal) -> io::Result<()> {
-        for entry in fs_err::read_dir(stage.join(relative))? {
-            let entry = entry?;
-            let path = relative.join(entry.file_name());
-            let is_directory = entry.file_type()?.is_dir();
-            let there = fs_err::symlink_metadata(self.prefix.join(&path)).ok();
-            if there.as_ref().is_some_and(|there| !there.is_dir()) {
+    fn compare(&self, stage: &Root, relative: &Path, journal: &mut Journal) -> io::Result<()> {
+        for (name, kind) in stage.entries(relative)? {
+            let path = relative.join(name);
+            let is_directory = kind == Kind::Directory;
+            let there = self.root()?.look(&path)?;
+            if there.as_ref().is_some_and(|there| !there.is_directory()) {
                 journal.moved.push(path.clone());
             }
-            match there.is_some_and(|there| there.is_dir() == is_directory) {
+            match there.is_some_and(|there| there.is_directory() == is_directory) {
                 true if is_directory => self.compare(stage, &path, journal)?,
                 true => {}
-                false => add(stage, path, entry.file_type()?, journal)?,
+                false => add(stage, path, kind, journal)?,
             }
         }
         Ok(())
@@ -277,8 +308,9 @@ impl<'a> Change<'a> {
     /// Byte code that python wrote when it first ran a module; nobody's record has it.
     fn bytecode(&self, module: &Path) -> Vec<PathBuf> {
         let Some(directory) = module.parent().map(|parent| parent.join("__pycache__")) else { return Vec::new() };
-        let Ok(entries) = fs_err::read_dir(self.prefix.join(&directory)) else { return Vec::new() };
-        let paths = entries.flatten().map(|entry| directory.join(entry.file_name()));
+        // One behind a link is not the prefix's.
+        let Some(Ok(entries)) = self.root.as_ref().map(|root| root.entries(&directory)) else { return Vec::new() };
+        let paths = entries.into_iter().map(|(name, _)| directory.join(name));
         paths.filter(|path| module_of(path).as_deref() == Some(module)).collect()
     }
 
@@ -286,29 +318,35 @@ impl<'a> Change<'a> {
     /// to run, files of nobody are copied: a script may write into what another one has made, and the old prefix is
     /// not to see that.
     pub(super) fn make_twin(&self, twin: &Path, scripts: Scripts) -> io::Result<()> {
-        self.twin_of(Path::new(""), twin, scripts).map(|_| ()).inspect_err(|_| {
+        fs_err::create_dir(twin)?;
+        let made = Root::open_itself(twin)
+            .and_then(|into| self.twin_of(Path::new(""), &Root::open_itself(&self.prefix)?, &into, scripts));
+        made.map(|_| ()).inspect_err(|_| {
             let _ = fs_err::remove_dir_all(twin);
         })
     }
 
-    fn twin_of(&self, relative: &Path, twin: &Path, scripts: Scripts) -> io::Result<Twin> {
-        let source = self.prefix.join(relative);
-        let metadata = fs_err::metadata(&source)?;
-        if !relative.as_os_str().is_empty() && system::is_mount_point(&source) {
-            return Err(io::ErrorKind::CrossesDevices.into());
-        }
-        fs_err::create_dir(twin)?;
+    /// The same of what is in a directory, which is open in the prefix and in the twin.
+    fn twin_of(&self, relative: &Path, source: &Root, twin: &Root, scripts: Scripts) -> io::Result<Twin> {
+        let here = Path::new("");
+        let Some(was) = source.look(here)? else { return Err(io::ErrorKind::NotFound.into()) };
         let (mut kept, mut left_out) = (0_usize, usize::from(self.hollow.contains(relative)));
-        for entry in fs_err::read_dir(&source)? {
-            let entry = entry?;
-            let (path, place) = (relative.join(entry.file_name()), twin.join(entry.file_name()));
+        for (name, kind) in source.entries(here)? {
+            let (path, name) = (relative.join(&name), Path::new(&name));
             if path == Path::new(ASIDE) {
                 continue;
             }
-            if entry.file_type()?.is_dir() {
-                match self.twin_of(&path, &place, scripts)? {
+            if kind == Kind::Directory {
+                if source.is_mount_point(name) {
+                    return Err(io::ErrorKind::CrossesDevices.into());
+                }
+                twin.make_directory(name, 0o777)?;
+                match self.twin_of(&path, &source.enter(name)?, &twin.enter(name)?, scripts)? {
                     Twin::Kept => kept += 1,
-                    Twin::Emptied => left_out += 1,
+                    Twin::Emptied => {
+                        twin.remove_directory(name)?;
+                        left_out += 1;
+                    }
                 }
             } else if path == Path::new("conda-meta").join(HISTORY) {
                 // The new one comes with the stage: at once, or when all is done.
@@ -318,22 +356,25 @@ impl<'a> Change<'a> {
                 // Another one comes to its place.
                 kept += 1;
             } else {
-                if scripts != Scripts::Never && entry.file_type()?.is_file() && self.is_of_nobody(&path) {
-                    system::copy(&entry.path(), &place)?;
+                if scripts != Scripts::Never && kind == Kind::File && self.is_of_nobody(&path) {
+                    source.copy(name, twin, name)?;
                 } else {
-                    fs_err::hard_link(entry.path(), place)?;
+                    source.hard_link(name, twin, name)?;
                 }
                 kept += 1;
             }
         }
         if kept == 0 && left_out > 0 && !relative.as_os_str().is_empty() {
-            fs_err::remove_dir(twin)?;
             return Ok(Twin::Emptied);
         }
         // A twin's directories are new ones anyway: those of packages get the time that a first installation gives.
-        let is_settled = left_out > 0 || self.settled.contains(relative);
-        let time = if is_settled { self.time } else { system::modified(&metadata) };
-        system::copy_directory(&metadata, twin, time)?;
+        let mut attributes = Attributes::from(&was);
+        if left_out > 0 || self.settled.contains(relative) {
+            attributes.set_time(self.time);
+        } else {
+            attributes.set_time(was.time.0);
+        }
+        twin.give(here, &attributes)?;
         Ok(Twin::Kept)
     }
 }
@@ -378,13 +419,11 @@ fn topmost(paths: &[PathBuf]) -> impl Iterator<Item = &PathBuf> {
 
 /// A path of the stage that is new, and all below it. What is below it in the prefix now is not looked at: it may be
 /// reached through a link.
-fn add(stage: &Path, path: PathBuf, kind: FileType, journal: &mut Journal) -> io::Result<()> {
-    let place = stage.join(&path);
+fn add(stage: &Root, path: PathBuf, kind: Kind, journal: &mut Journal) -> io::Result<()> {
     journal.added.push(path.clone());
-    if kind.is_dir() {
-        for entry in fs_err::read_dir(place)? {
-            let entry = entry?;
-            add(stage, path.join(entry.file_name()), entry.file_type()?, journal)?;
+    if kind == Kind::Directory {
+        for (name, kind) in stage.entries(&path)? {
+            add(stage, path.join(name), kind, journal)?;
         }
     }
     Ok(())
@@ -402,10 +441,6 @@ fn is_worth_copies(scripts: Scripts, old: Old) -> bool {
 /// The directories above a path, up to the prefix.
 fn parents(path: &Path) -> impl Iterator<Item = PathBuf> {
     path.ancestors().skip(1).map(Path::to_owned)
-}
-
-pub(super) fn is_gone(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// The module that a file is byte code of, by its name: `a/__pycache__/b.cpython-311.pyc` is of `a/b.py`.
@@ -426,7 +461,7 @@ struct Ground {
 /// Makes sure that moving in will not fail halfway, nor write over what is nobody's: no directory stands where
 /// a file is to be, no file or link where a directory is to be.
 fn check(
-    prefix: &Path,
+    prefix: &Root,
     new: &[PathBuf],
     known: &HashSet<&Path>,
     kept: &HashSet<&PathBuf>,
@@ -436,14 +471,14 @@ fn check(
     let goes = |path: &Path| known.contains(path) && !kept.contains(&path.to_owned());
     for path in new {
         // Most of what comes has a directory of its own, and need not be looked at.
-        if !is_directory(prefix, path.parent().unwrap_or(path), &goes, &mut looked)? {
+        if !is_directory(prefix, path.parent().unwrap_or(path), known, &goes, &mut looked)? {
             continue;
         }
-        let Ok(metadata) = fs_err::symlink_metadata(prefix.join(path)) else { continue };
+        let Some(there) = prefix.look(path)? else { continue };
         is_free = false;
-        if !metadata.is_dir() {
+        if !there.is_directory() {
             strangers.extend((!known.contains(path.as_path())).then(|| path.clone()));
-        } else if !only_files_that_go(&prefix.join(path), path, &goes)? {
+        } else if !only_files_that_go(prefix, path, &goes)? {
             return Err(InstallError::Kind { path: path.clone() });
         }
     }
@@ -453,8 +488,9 @@ fn check(
 
 /// Whether there is a directory in the prefix, not through a link. What is no directory and stays is an error.
 fn is_directory<'a>(
-    prefix: &Path,
+    prefix: &Root,
     path: &'a Path,
+    known: &HashSet<&Path>,
     goes: &impl Fn(&Path) -> bool,
     looked: &mut HashMap<&'a Path, bool>,
 ) -> Result<bool, InstallError> {
@@ -462,24 +498,28 @@ fn is_directory<'a>(
     if let Some(known) = looked.get(path) {
         return Ok(*known);
     }
-    let is_above = is_directory(prefix, above, goes, looked)?;
-    let there = if is_above { fs_err::symlink_metadata(prefix.join(path)).ok() } else { None };
-    let is_one = there.as_ref().is_some_and(std::fs::Metadata::is_dir);
+    let is_above = is_directory(prefix, above, known, goes, looked)?;
+    let there = if is_above { prefix.look(path)? } else { None };
+    let is_one = there.as_ref().is_some_and(Look::is_directory);
     if there.is_some() && !is_one && !goes(path) {
-        return Err(InstallError::Kind { path: path.to_owned() });
+        return Err(match there {
+            Some(Look { kind: Kind::Link, .. }) if !known.contains(path) => {
+                InstallError::ForeignLink { to: prefix.read_link(path)?, path: prefix.path().join(path) }
+            }
+            _ => InstallError::Kind { path: path.to_owned() },
+        });
     }
     looked.insert(path, is_one);
     Ok(is_one)
 }
 
 /// Whether a directory holds nothing but files of packages that go, so that it will be gone in time.
-fn only_files_that_go(place: &Path, path: &Path, goes: &impl Fn(&Path) -> bool) -> io::Result<bool> {
-    for entry in fs_err::read_dir(place)? {
-        let entry = entry?;
-        let inner = path.join(entry.file_name());
-        let fits = match entry.file_type()?.is_dir() {
-            true => only_files_that_go(&entry.path(), &inner, goes)?,
-            false => goes(&inner),
+fn only_files_that_go(prefix: &Root, path: &Path, goes: &impl Fn(&Path) -> bool) -> io::Result<bool> {
+    for (name, kind) in prefix.entries(path)? {
+        let inner = path.join(name);
+        let fits = match kind {
+            Kind::Directory => only_files_that_go(prefix, &inner, goes)?,
+            _ => goes(&inner),
         };
         if !fits {
             return Ok(false);
@@ -490,20 +530,20 @@ fn only_files_that_go(place: &Path, path: &Path, goes: &impl Fn(&Path) -> bool) 
 
 /// Moves all that is in `from` into `into`: a directory that is not there yet as a whole, else what is in it.
 /// A directory that gets something new gets the time `seconds`, too. Records come first: what has arrived is known
-/// then, should this be cut off.
-pub(super) fn merge(from: &Path, into: &Path, seconds: i64) -> io::Result<()> {
-    let mut entries = fs_err::read_dir(from)?.collect::<io::Result<Vec<_>>>()?;
-    crate::sorting::sort_by_key(&mut entries, |entry| (entry.file_name() != "conda-meta", entry.file_name()));
-    for entry in entries {
-        let target = into.join(entry.file_name());
-        let is_directory = entry.file_type()?.is_dir();
-        if is_directory && fs_err::symlink_metadata(&target).is_ok_and(|metadata| metadata.is_dir()) {
-            merge(&entry.path(), &target, seconds)?;
+/// then, should this be cut off. A link in the place of a directory is not followed.
+pub(super) fn merge(from: &Root, into: &Root, seconds: i64) -> io::Result<()> {
+    let here = Path::new("");
+    let mut entries = from.entries(here)?;
+    crate::sorting::sort_by_key(&mut entries, |(name, _)| (name != "conda-meta", name.clone()));
+    for (name, kind) in entries {
+        let name = Path::new(&name);
+        if kind == Kind::Directory && into.has_directory(name)? {
+            merge(&from.enter(name)?, &into.enter(name)?, seconds)?;
         } else {
-            fs_err::rename(entry.path(), &target)?;
+            from.rename(name, into, name)?;
         }
     }
-    system::set_directory_time(into, seconds)
+    into.set_time(here, seconds)
 }
 
 #[cfg(test)]

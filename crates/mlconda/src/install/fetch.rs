@@ -20,7 +20,7 @@ use super::{InstallError, unpack::Archive};
 use crate::{
     files,
     lock::{Digest, LockedPackage},
-    network::{self, Client, NetworkError},
+    network::{self, Body, Cause, Client, NetworkError},
     progress::{Event, Progress},
 };
 
@@ -158,14 +158,13 @@ impl Failure {
 
 impl From<NetworkError> for Failure {
     fn from(error: NetworkError) -> Self {
-        // The client has been patient already.
-        Self::Final(error.into())
-    }
-}
-
-impl From<reqwest::Error> for Failure {
-    fn from(error: reqwest::Error) -> Self {
-        Self::Passing(network::reason(&error).into())
+        match error.cause() {
+            Cause::BrokeOff | Cause::TimedOut if matches!(error, NetworkError::Transfer { .. }) => {
+                Self::Passing(error.into())
+            }
+            // The client has been patient already, or it would be the same again.
+            _ => Self::Final(error.into()),
+        }
     }
 }
 
@@ -181,7 +180,7 @@ async fn attempt(
     directory: &Path,
     progress: &dyn Progress,
 ) -> Result<Archive, Failure> {
-    let mut response = client.get(&package.url).await?;
+    let mut response = client.get(&package.url, Body::Package(package.size)).await?;
     let mut hasher = Hasher::new(&package.digest);
     let mut sink = Spool::new(directory);
     let mut arrived = 0_u64;
@@ -198,7 +197,10 @@ async fn attempt(
         }
     };
     let outcome = outcome.and_then(|()| match package.size {
-        Some(size) if arrived < size => Err(Failure::Passing(format!("only {arrived} of {size} bytes arrived").into())),
+        Some(size) if arrived < size => {
+            let reason = format!("only {arrived} of {size} bytes arrived");
+            Err(Failure::Passing(NetworkError::Transfer { reason, cause: Cause::BrokeOff }.into()))
+        }
         _ => hasher.check(package).map_err(Failure::Here),
     });
     if outcome.is_err() {

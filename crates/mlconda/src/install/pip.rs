@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     io::{self, Write},
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::atomic::AtomicBool,
 };
@@ -13,7 +12,7 @@ use rattler_conda_types::{
     NoArchType, PrefixRecord,
     prefix_record::{Link, LinkType, PathType, PathsEntry},
 };
-use rattler_digest::{Sha256, compute_file_digest};
+use rattler_digest::{HashingWriter, Sha256};
 use serde_json::json;
 
 use super::{
@@ -23,7 +22,7 @@ use super::{
     link::wheel::{self, Request},
     record::{self, Own},
     script::{self, Told},
-    stage::{Stage, is_inside},
+    stage::Stage,
     unpack::Archive,
 };
 use crate::{
@@ -34,7 +33,10 @@ use crate::{
     prefix::{Prefix, distributions},
     progress::{Event, Progress},
     repodata::Access,
-    system,
+    system::{
+        self, Attributes,
+        beneath::{Kind, Root},
+    },
 };
 
 /// Runs pip in a python that sees nothing of the user's, with the umask 022: what it writes is for all to read.
@@ -175,16 +177,16 @@ struct Built<'a> {
 
 impl Drop for Built<'_> {
     fn drop(&mut self) {
+        let Ok(root) = Root::open(self.prefix.path()) else { return };
         for place in &self.records {
-            let files = record::read(place).map(|(record, _)| record.files).unwrap_or_default();
-            for path in files.iter().filter(|path| is_inside(path)) {
-                let _ = system::remove_if_there(&self.prefix.path().join(path));
-                let parents = path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty());
-                let mut parents = parents.map(|parent| self.prefix.path().join(parent));
+            let files = record::read(&self.prefix.path().join(place)).map(|(record, _)| record.files);
+            for path in files.unwrap_or_default() {
+                let _ = root.remove_file(&path);
+                let mut parents = path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty());
                 // One that something else is in stays, and so do those above it.
-                let _ = parents.try_for_each(fs_err::remove_dir);
+                let _ = parents.try_for_each(|parent| root.remove_directory(parent));
             }
-            let _ = system::remove_if_there(place);
+            let _ = root.remove_file(place);
         }
     }
 }
@@ -224,13 +226,14 @@ async fn build_one(
     Ok(())
 }
 
-/// Writes down what pip has installed, and gives the place of its record; lets it say where it came from: pip knows only the file that it was given.
+/// Writes down what pip has installed, and gives the place of its record in the prefix; lets it say where it came from: pip knows only the file that it was given.
 fn write_record(package: &LockedPip, requested: bool, prefix: &Prefix, time: i64) -> Result<PathBuf, InstallError> {
     let nothing = || InstallError::Build {
         package: package.name.clone(),
         status: "success".to_owned(),
         output: "but has installed nothing of that name".to_owned(),
     };
+    let root = Root::open(prefix.path())?;
     let records = prefix.distributions().map_err(io::Error::other)?;
     let known: HashSet<&PathBuf> = records.iter().flat_map(|record| &record.files).collect();
     let names = HashSet::from([package.name.as_str()]);
@@ -243,24 +246,24 @@ fn write_record(package: &LockedPip, requested: bool, prefix: &Prefix, time: i64
     if package.file_name().is_some() {
         match direct_url(package) {
             Some(text) => {
-                record::write(&prefix.path().join(&direct), text.as_bytes(), time)?;
+                record::write_below(&root, &direct, text.as_bytes(), time)?;
                 files.insert(direct);
             }
             None => {
-                system::remove_if_there(&prefix.path().join(&direct))?;
+                root.remove_file(&direct)?;
                 files.remove(&direct);
             }
         }
     }
     if !requested {
-        system::remove_if_there(&prefix.path().join(&asked))?;
+        root.remove_file(&asked)?;
         files.remove(&asked);
     }
     let mut own = Own { prefix: Some(prefix.path().to_owned()), ..Own::default() };
-    let entries = files.into_iter().filter_map(|path| entry(prefix.path(), path, &mut own).transpose());
+    let entries = files.into_iter().filter_map(|path| entry(&root, path, &mut own).transpose());
     let mut entries: Vec<PathsEntry> = entries.collect::<io::Result<_>>()?;
     let text = wheel::list(&entries, &list);
-    record::write(&prefix.path().join(&list), text.as_bytes(), time)?;
+    record::write_below(&root, &list, text.as_bytes(), time)?;
     entries.push(wheel::written(list, text.as_bytes()));
     record.paths_data = entries.into();
     record::list_files(&mut record);
@@ -275,26 +278,29 @@ fn write_record(package: &LockedPip, requested: bool, prefix: &Prefix, time: i64
     if let Some(url) = package.identity().and_then(|url| network::redact(&url).parse().ok()) {
         repodata.url = url;
     }
-    let place = prefix.path().join("conda-meta").join(distributions::record_name(&record));
-    record::write(&place, &record::render(&record, &own)?, time)?;
+    let place = Path::new("conda-meta").join(distributions::record_name(&record));
+    record::write_below(&root, &place, &record::render(&record, &own)?, time)?;
     Ok(place)
 }
 
 /// The record of a path as it is; none, if it is not there.
-fn entry(prefix: &Path, path: PathBuf, own: &mut Own) -> io::Result<Option<PathsEntry>> {
-    let place = prefix.join(&path);
-    let Ok(metadata) = fs_err::symlink_metadata(&place) else { return Ok(None) };
-    if metadata.is_symlink() {
-        own.links.insert(path.clone(), fs_err::read_link(&place)?);
+fn entry(prefix: &Root, path: PathBuf, own: &mut Own) -> io::Result<Option<PathsEntry>> {
+    let Some(there) = prefix.look(&path)? else { return Ok(None) };
+    if there.kind == Kind::Link {
+        own.links.insert(path.clone(), prefix.read_link(&path)?);
         return Ok(Some(PathsEntry { path_type: PathType::SoftLink, ..wheel::written(path, b"") }));
     }
-    let executable = metadata.permissions().mode() & 0o111 != 0;
-    fs_err::set_permissions(&place, PermissionsExt::from_mode(if executable { 0o755 } else { 0o644 }))?;
+    let executable = there.mode & 0o111 != 0;
+    let mut attributes = Attributes::from(&there);
+    attributes.set_mode(if executable { 0o755 } else { 0o644 });
+    prefix.give(&path, &attributes)?;
     if executable {
         own.executable.insert(path.clone());
     }
-    let hash = Some(compute_file_digest::<Sha256>(&place)?);
-    let size = Some(metadata.len());
+    let mut hash = HashingWriter::<_, Sha256>::new(io::sink());
+    io::copy(&mut prefix.read(&path)?, &mut hash)?;
+    let hash = Some(hash.finalize().1);
+    let size = Some(there.size);
     Ok(Some(PathsEntry { sha256: hash, sha256_in_prefix: hash, size_in_bytes: size, ..wheel::written(path, b"") }))
 }
 

@@ -27,6 +27,7 @@ use crate::{
     lock::{Digest, LockedPackage},
     network,
     prefix::distributions,
+    system::beneath::Root,
 };
 
 /// What a record holds besides conda's fields, which have no word for it; other tools pass over the field `mlconda`. It
@@ -201,6 +202,15 @@ pub(super) fn write(path: &Path, content: &[u8], seconds: i64) -> Result<(), Ins
     file.write_all(content)?;
     crate::system::set_mode(file.file(), 0o644)?;
     Ok(crate::system::set_time(file.file(), seconds)?)
+}
+
+/// Writes a file below a prefix with a time, in the place of what is there. Not through a link.
+pub(super) fn write_below(prefix: &Root, path: &Path, content: &[u8], seconds: i64) -> Result<(), InstallError> {
+    prefix.remove_file(path)?;
+    let mut file = prefix.create(path, 0o644)?;
+    file.write_all(content)?;
+    crate::system::set_mode(&file, 0o644)?;
+    Ok(crate::system::set_time(&file, seconds)?)
 }
 
 /// One revision of `conda-meta/history`: what was asked for, what went and what came.

@@ -20,8 +20,13 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use tokio::sync::oneshot;
 
 use super::InstallError;
-use crate::files;
-use crate::system;
+use crate::{
+    files,
+    system::{
+        self,
+        beneath::{Kind, Root},
+    },
+};
 
 /// When a script runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,23 +192,26 @@ pub(super) fn begin(prefix: &Path) -> io::Result<SystemTime> {
 /// before.
 pub(super) fn settle(prefix: &Path, since: SystemTime, seconds: i64) -> Result<(), InstallError> {
     // Other environments, and conda's packages, are in a root prefix but not of it.
-    Ok(settle_below(prefix, since, seconds, &["envs", "pkgs", super::commit::INSIDE, super::aside::ASIDE])?)
+    let except = ["envs", "pkgs", super::commit::INSIDE, super::aside::ASIDE];
+    Ok(settle_below(&Root::open(prefix)?, since, seconds, &except)?)
 }
 
-fn settle_below(directory: &Path, since: SystemTime, seconds: i64, except: &[&str]) -> io::Result<()> {
-    for entry in fs_err::read_dir(directory)? {
-        let entry = entry?;
-        let path = entry.path();
-        if entry.file_type()?.is_dir() {
-            if !except.iter().any(|name| entry.file_name() == *name) {
-                settle_below(&path, since, seconds, &[])?;
+fn settle_below(directory: &Root, since: SystemTime, seconds: i64, except: &[&str]) -> io::Result<()> {
+    let here = Path::new("");
+    let is_late =
+        |path: &Path| Ok::<_, io::Error>(directory.look(path)?.is_some_and(|there| there.modified() >= since));
+    for (name, kind) in directory.entries(here)? {
+        let path = Path::new(&name);
+        if kind == Kind::Directory {
+            if !except.iter().any(|name| path == Path::new(name)) {
+                settle_below(&directory.enter(path)?, since, seconds, &[])?;
             }
-        } else if entry.metadata()?.modified()? >= since {
-            system::set_link_time(&path, seconds)?;
+        } else if is_late(path)? {
+            directory.set_time(path, seconds)?;
         }
     }
-    if fs_err::symlink_metadata(directory)?.modified()? >= since {
-        system::set_directory_time(directory, seconds)?;
+    if is_late(here)? {
+        directory.set_time(here, seconds)?;
     }
     Ok(())
 }

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     prefix::Prefix,
-    system::{self, Attributes, Time},
+    system::{self, Attributes, Time, beneath::Root},
 };
 
 /// A place that this process holds. Dropping it removes what is left over, and the directories made for it.
@@ -222,7 +222,7 @@ impl Commit<'_> {
 
     fn swap(&mut self) -> Result<(), InstallError> {
         let Some(twin) = self.site.twin.clone() else { return Ok(()) };
-        commit::merge(&self.site.stage, &twin, self.change.time)?;
+        commit::merge(&Root::open_itself(&self.site.stage)?, &Root::open_itself(&twin)?, self.change.time)?;
         self.site.holds.extend(system::hold(&twin)?);
         // Last: a twin that has a history is whole.
         if self.scripts == Scripts::Never {
@@ -245,7 +245,7 @@ impl Commit<'_> {
     /// Does what the journal says.
     fn move_in(&self) -> io::Result<()> {
         self.aside.iter().try_for_each(|aside| aside.move_old(self.change.time))?;
-        commit::merge(&self.site.stage, &self.site.prefix, self.change.time)
+        commit::merge(&Root::open_itself(&self.site.stage)?, &Root::open(&self.site.prefix)?, self.change.time)
     }
 
     /// Makes the prefix an environment.
@@ -334,6 +334,7 @@ impl Drop for Site {
 pub(super) fn recover(prefix: &Path) -> Result<bool, InstallError> {
     let (beside, twin) = commit::beside(prefix).unzip();
     let inside = prefix.join(commit::INSIDE);
+    check_own(beside.iter().chain(&twin).chain([&inside, &prefix.join(ASIDE), &prefix.join("conda-meta")]))?;
     let left: Vec<&PathBuf> = twin.iter().chain(&beside).filter(|left| left.is_dir()).collect();
     let (aside, is_inside) = (prefix.join(ASIDE), inside.is_dir());
     if left.is_empty() && !is_inside && !aside.is_dir() {
@@ -367,6 +368,16 @@ pub(super) fn recover(prefix: &Path) -> Result<bool, InstallError> {
         system::remove_tree(left)?;
     }
     Ok(true)
+}
+
+/// Makes sure that none of the names that are an installation's own is a link: what is behind it is somebody else's.
+fn check_own<'a>(mut names: impl Iterator<Item = &'a PathBuf>) -> Result<(), InstallError> {
+    names.try_for_each(|path| match fs_err::symlink_metadata(path) {
+        Ok(there) if there.is_symlink() => {
+            Err(InstallError::ForeignLink { path: path.clone(), to: fs_err::read_link(path)? })
+        }
+        _ => Ok(()),
+    })
 }
 
 /// Gives the directories of an environment that was just finished the time that its history has: a process that was killed

@@ -15,7 +15,7 @@ use crate::{
     environment::EnvironmentError,
     files,
     lock::{LockedPip, PipSource},
-    network::redact,
+    network::{self, redact},
     repodata::Access,
 };
 
@@ -130,8 +130,9 @@ async fn read(url: &Url, options: &Options<'_>) -> Result<Hashes, String> {
     if options.access == Access::Offline {
         return Err("the network may not be asked".to_owned());
     }
-    let mut response = options.client.get(url).await.map_err(|error| error.to_string())?;
-    while let Some(chunk) = response.chunk().await.map_err(|error| crate::network::reason(&error))? {
+    let mut response =
+        options.client.get(url, network::Body::Package(None)).await.map_err(|error| error.to_string())?;
+    while let Some(chunk) = response.chunk().await.map_err(|error| error.to_string())? {
         hasher.take(&chunk);
     }
     Ok(hasher.end())

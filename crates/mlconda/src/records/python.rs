@@ -20,7 +20,7 @@ use super::{Sources, Wanted, remote};
 use crate::{
     files, install,
     lock::{LockedPip, PipSource},
-    network::{Client, NetworkError},
+    network::{Body, Client, NetworkError},
     pip::metadata::Metadata,
     prefix::{Prefix, distributions},
     repodata::Access,
@@ -138,10 +138,10 @@ async fn of_server(package: &LockedPip, client: &Client, silent: &Mutex<HashSet<
     let mut place: Url = url.clone();
     place.set_path(&format!("{}.metadata", url.path()));
     let is_it = |text: &str| Metadata::read(text).filter(|metadata| is_of(metadata, None, package));
-    match client.get(&place).await {
+    match client.get(&place, Body::Metadata(LARGEST)).await {
         Ok(response) => {
             // Some servers have a page for whatever is asked of them.
-            let found = body(response, LARGEST).await.and_then(|bytes| is_it(&String::from_utf8_lossy(&bytes)));
+            let found = response.bytes().await.ok().and_then(|bytes| is_it(&String::from_utf8_lossy(&bytes)));
             if found.is_some() {
                 return found;
             }
@@ -157,16 +157,4 @@ async fn of_server(package: &LockedPip, client: &Client, silent: &Mutex<HashSet<
         None => client.size(url).await?,
     };
     is_it(&remote::metadata(url, size, client).await?)
-}
-
-/// What a server sends, unless it is more than it should be.
-pub(super) async fn body(mut response: reqwest::Response, most: u64) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await.ok()? {
-        bytes.extend_from_slice(&chunk);
-        if bytes.len() as u64 > most {
-            return None;
-        }
-    }
-    Some(bytes)
 }

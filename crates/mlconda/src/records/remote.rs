@@ -8,7 +8,7 @@ use url::Url;
 use zip::ZipArchive;
 
 use super::python::{LARGEST, metadata_of};
-use crate::network::Client;
+use crate::network::{Body, Client};
 
 /// How much of the end is asked for, in bytes.
 const END: u64 = 64 << 10;
@@ -64,10 +64,10 @@ impl Pieces {
     /// Gets the bytes from `start` to before `end`.
     async fn fetch(&mut self, start: u64, end: u64, url: &Url, client: &Client) -> Option<()> {
         let range = format!("bytes={start}-{}", end.checked_sub(1)?);
-        let answer = client.http.get(url.clone()).header(header::RANGE, range).send().await.ok()?;
+        let answer = client.ask(url, Body::Metadata(end - start), &[(header::RANGE, range.as_str())]).await.ok()?;
         // With the whole file, it is not worth its while.
         let bytes = match answer.status() {
-            StatusCode::PARTIAL_CONTENT => super::python::body(answer, end - start).await?,
+            StatusCode::PARTIAL_CONTENT => answer.bytes().await.ok()?,
             _ => return None,
         };
         self.pieces.push((start, bytes));

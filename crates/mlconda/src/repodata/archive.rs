@@ -20,7 +20,7 @@ use super::{Access, RepodataError, RepodataOptions, walk};
 use crate::{
     files,
     host::Host,
-    network::{self, Client},
+    network::{self, Body, Client, NetworkError},
 };
 
 /// `info/index.json` is not larger.
@@ -41,7 +41,7 @@ pub(super) async fn record(
     options: &RepodataOptions,
 ) -> Result<RepoDataRecord, RepodataError> {
     let shown = network::redact(url);
-    let broken = |reason: String| RepodataError::Package { url: shown.clone(), reason };
+    let broken = |reason: String| RepodataError::Package { url: shown.clone(), reason, cause: None };
     let file = match url.to_file_path() {
         Ok(path) => files::open(&path).map_err(|error| broken(error.to_string()))?.into_parts().0,
         Err(()) if options.access == Access::Offline => {
@@ -61,12 +61,16 @@ pub(super) async fn record(
 
 /// Downloads into a file without a name.
 async fn download(client: &Client, url: &Url, directory: &Path) -> Result<File, RepodataError> {
-    let broken = |reason: String| RepodataError::Package { url: network::redact(url), reason };
+    let broken = |error: NetworkError| RepodataError::Package {
+        url: network::redact(url),
+        reason: error.to_string(),
+        cause: Some(error.cause()),
+    };
     let cache = |source| RepodataError::Cache { directory: directory.to_owned(), source };
-    let mut response = client.get(url).await.map_err(|error| broken(error.to_string()))?;
+    let mut response = client.get(url, Body::Package(None)).await.map_err(broken)?;
     fs_err::create_dir_all(directory).map_err(cache)?;
     let mut file = tempfile::tempfile_in(directory).map_err(cache)?;
-    while let Some(piece) = response.chunk().await.map_err(|error| broken(network::reason(&error)))? {
+    while let Some(piece) = response.chunk().await.map_err(broken)? {
         file.write_all(&piece).map_err(cache)?;
     }
     file.rewind().map_err(cache)?;

@@ -14,9 +14,7 @@ use std::{
     time::SystemTime,
 };
 
-use futures::StreamExt;
-use reqwest::{Response, StatusCode, header};
-use reqwest_middleware::ClientWithMiddleware;
+use reqwest::{StatusCode, header};
 use tokio::sync::mpsc;
 use url::Url;
 
@@ -25,10 +23,10 @@ use super::{
     cache::{Form, State, Store, nanoseconds},
     index::Index,
     scan::{ScanError, scan},
-    shards::{ShardIndex, read_whole},
+    shards::{ShardIndex, read_whole, too_large},
 };
 use crate::files;
-use crate::network;
+use crate::network::{self, Cause, Client, NetworkError, Transfer};
 
 /// How often an answer may break off.
 const BODY_ATTEMPTS: usize = 3;
@@ -60,7 +58,7 @@ const PLAIN: &str = "repodata.json";
 
 /// What is asked, and how.
 pub(super) struct Fetcher<'a> {
-    pub(super) http: &'a ClientWithMiddleware,
+    pub(super) client: &'a Client,
     pub(super) store: Store,
     /// The subdir, with its login, and with a slash at its end.
     pub(super) url: &'a Url,
@@ -216,20 +214,22 @@ impl Fetcher<'_> {
 
     async fn ask(&self, wanted: &State, known: Option<&State>) -> Result<Answer, Failure> {
         let variant = wanted.variant.as_str();
-        let url = self.url.join(variant).map_err(|error| Failure::Final(self.unreachable(error.to_string())))?;
+        let url = self
+            .url
+            .join(variant)
+            .map_err(|error| Failure::Final(self.unreachable(error.to_string(), Cause::Other)))?;
         let known = known.filter(|state| state.variant == variant);
-        let mut request = self.http.get(url.clone()).header(header::ACCEPT_ENCODING, "gzip");
+        let mut headers = vec![(header::ACCEPT_ENCODING, "gzip")];
         if let Some(state) = known {
             let conditions = [(header::IF_NONE_MATCH, &state.etag), (header::IF_MODIFIED_SINCE, &state.last_modified)];
-            for (name, value) in conditions {
-                if let Some(value) = value {
-                    request = request.header(name, value);
-                }
-            }
+            headers.extend(conditions.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))));
         }
-        let sent = request.send().await;
-        let response = sent.map_err(|error| Failure::Final(self.unreachable(network::reason(&error))))?;
-        let value = |name| response.headers().get(name)?.to_str().ok().map(str::to_owned);
+        let body = if wanted.form == Form::Shards { network::Body::Shard } else { network::Body::Repodata };
+        let response = self.client.ask(&url, body, &headers).await.map_err(|error| match error {
+            NetworkError::Unreachable { reason, cause, .. } => Failure::Final(self.unreachable(reason, cause)),
+            error => Failure::Final(self.unreachable(error.to_string(), error.cause())),
+        })?;
+        let value = |name| response.header(name).map(str::to_owned);
         let state = State {
             etag: value(header::ETAG),
             last_modified: value(header::LAST_MODIFIED),
@@ -246,30 +246,45 @@ impl Fetcher<'_> {
             })),
             (status, _) if status.is_success() => self.receive(response, state).await,
             (status, _) if is_missing(status, variant) => Ok(Answer::Missing(status)),
-            (status, _) => Err(Failure::Final(self.unreachable(status.to_string()))),
+            _ => {
+                let refusal = self.client.refusal(&url, &response);
+                let reason = match &refusal {
+                    NetworkError::Status { status, wait: None, .. } => status.to_string(),
+                    _ => refusal.to_string(),
+                };
+                Err(Failure::Final(self.unreachable(reason, refusal.cause())))
+            }
         }
     }
 
     /// Takes an answer's body, and keeps it.
-    async fn receive(&self, response: Response, mut state: State) -> Result<Answer, Failure> {
-        let is_gzip = response.headers().get(header::CONTENT_ENCODING).is_some_and(|value| value == "gzip");
+    async fn receive(&self, response: Transfer, mut state: State) -> Result<Answer, Failure> {
+        let is_gzip = response.header(header::CONTENT_ENCODING) == Some("gzip");
+        let limit = self.client.limits().unpacked;
         let (sender, body) = mpsc::channel(16);
         let (store, variant, form) = (self.store.clone(), state.variant.clone(), state.form);
         let reading = tokio::task::spawn_blocking(move || {
             let body = Body { pieces: body, piece: Default::default(), at: 0 };
             let mut body: Box<dyn Read> =
-                if is_gzip { Box::new(flate2::read::MultiGzDecoder::new(body)) } else { Box::new(body) };
+                if is_gzip { bounded(flate2::read::MultiGzDecoder::new(body), limit) } else { Box::new(body) };
             let mut first = Vec::new();
             (&mut body).take(1).read_to_end(&mut first)?;
             if variant != PLAIN && first == b"<" {
                 return Err(KeepError::Page);
             }
-            keep(&store, unpacked(&variant, first.chain(body))?, form)
+            keep(&store, bounded(unpacked(&variant, first.chain(body))?, limit), form)
         });
         let pumped = pump(response, sender).await;
         let read = reading.await.unwrap_or_else(|panic| Err(KeepError::Data(ScanError::Read(io::Error::other(panic)))));
         // What the server left unsaid makes no sense either: the first cause counts.
-        pumped.map_err(|error| Failure::Passing(self.unreachable(network::reason(&error))))?;
+        pumped.map_err(|error| {
+            let failure = self.unreachable(error.to_string(), error.cause());
+            if matches!(error.cause(), Cause::Slow | Cause::TooLong) {
+                Failure::Final(failure)
+            } else {
+                Failure::Passing(failure)
+            }
+        })?;
         if let Err(KeepError::Page) = read {
             return Ok(Answer::Missing(StatusCode::NOT_FOUND));
         }
@@ -279,6 +294,9 @@ impl Fetcher<'_> {
             }
             KeepError::Cache(error) => Failure::Final(self.cache_error(error)),
             KeepError::Data(ScanError::Write(error)) => Failure::Final(self.cache_error(error)),
+            KeepError::Data(ScanError::Read(error)) if error.kind() == io::ErrorKind::FileTooLarge => {
+                Failure::Final(self.broken(&state.variant, &error))
+            }
             KeepError::Data(ScanError::Read(error)) => Failure::Passing(self.broken(&state.variant, &error)),
             KeepError::Data(error) => Failure::Final(self.broken(&state.variant, &error)),
         })?;
@@ -291,8 +309,8 @@ impl Fetcher<'_> {
         Ok(Answer::Found(state, data))
     }
 
-    fn unreachable(&self, reason: String) -> RepodataError {
-        RepodataError::Unreachable { subdir: self.shown(), reason }
+    fn unreachable(&self, reason: String, cause: Cause) -> RepodataError {
+        RepodataError::Unreachable { subdir: self.shown(), reason, cause }
     }
 
     fn broken(&self, file: &str, error: &dyn std::error::Error) -> RepodataError {
@@ -359,11 +377,29 @@ fn unpacked<'a>(variant: &str, packed: impl Read + 'a) -> io::Result<Box<dyn Rea
     })
 }
 
+/// Reads up to so many bytes; more are an error.
+fn bounded<'a>(reader: impl Read + 'a, limit: u64) -> Box<dyn Read + 'a> {
+    Box::new(Bounded { reader, limit, left: limit })
+}
+
+struct Bounded<R> {
+    reader: R,
+    limit: u64,
+    left: u64,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        self.left = self.left.checked_sub(count as u64).ok_or_else(|| too_large(self.limit))?;
+        Ok(count)
+    }
+}
+
 /// Passes a body on, until nobody wants it any more.
-async fn pump(response: Response, sender: mpsc::Sender<Vec<u8>>) -> reqwest::Result<()> {
-    let mut pieces = response.bytes_stream();
-    while let Some(piece) = pieces.next().await {
-        if sender.send(piece?.into()).await.is_err() {
+async fn pump(mut response: Transfer, sender: mpsc::Sender<Vec<u8>>) -> Result<(), NetworkError> {
+    while let Some(piece) = response.chunk().await? {
+        if sender.send(piece.into()).await.is_err() {
             break;
         }
     }
@@ -393,7 +429,7 @@ impl Read for Body {
 }
 
 /// Reads a subdir of this machine, where it is. What is packed is unpacked in `directory`.
-pub(super) fn local(subdir: &Path, directory: &Path, shown: &str) -> Result<Data, RepodataError> {
+pub(super) fn local(subdir: &Path, directory: &Path, shown: &str, limit: u64) -> Result<Data, RepodataError> {
     for (variant, _) in VARIANTS.iter().rev().filter(|(_, form)| *form == Form::Json) {
         let broken = |error: &dyn std::error::Error| RepodataError::Broken {
             subdir: shown.to_owned(),
@@ -404,17 +440,18 @@ pub(super) fn local(subdir: &Path, directory: &Path, shown: &str) -> Result<Data
             file => file.map_err(|error| broken(&error))?.into_parts().0,
         };
         if *variant == PLAIN {
-            let index = scan(&file, io::sink()).map_err(|error| broken(&error))?;
+            let index = scan(bounded(&file, limit), io::sink()).map_err(|error| broken(&error))?;
             return Ok(Data::Json { text: file, index });
         }
         let cache_error = |source| RepodataError::Cache { directory: directory.to_owned(), source };
         fs_err::create_dir_all(directory).map_err(cache_error)?;
         let text = tempfile::tempfile_in(directory).map_err(cache_error)?;
         let unpacked = unpacked(variant, file).map_err(|error| broken(&error))?;
-        let index = scan(unpacked, BufWriter::with_capacity(1 << 20, &text)).map_err(|error| match error {
-            ScanError::Write(error) => cache_error(error),
-            error => broken(&error),
-        })?;
+        let index =
+            scan(bounded(unpacked, limit), BufWriter::with_capacity(1 << 20, &text)).map_err(|error| match error {
+                ScanError::Write(error) => cache_error(error),
+                error => broken(&error),
+            })?;
         return Ok(Data::Json { text, index });
     }
     Ok(Data::Missing)

@@ -33,12 +33,12 @@ impl Origin {
     /// What the records of a subdir have in common; `base_url` is relative to it.
     ///
     /// # Errors
-    /// If `base_url` is no URL that a file name can follow.
+    /// If `base_url` is no URL that a file name can follow, or leads to a worse scheme.
     pub(super) fn new(channel: &Channel, subdir: Subdir, base_url: Option<&str>) -> Result<Self, RepodataError> {
         let subdir_url = channel.platform_url(subdir);
-        let base = joined_base(&subdir_url, base_url.unwrap_or_default()).ok_or_else(|| RepodataError::Broken {
+        let base = joined_base(&subdir_url, base_url.unwrap_or_default()).map_err(|reason| RepodataError::Broken {
             subdir: network::redact(&subdir_url),
-            reason: "its `base_url` is no URL for files to be at".to_owned(),
+            reason: format!("its `base_url` {reason}"),
         })?;
         Ok(Self { subdir_url, subdir, base, channel: channel.canonical_name() })
     }
@@ -74,8 +74,8 @@ pub(super) fn beyond_reason(record: &PackageRecord) -> Option<&str> {
     specs.find(|spec| !environment::is_within_reason(spec))
 }
 
-/// What `base` means in a subdir, with a slash at its end, for names to be joined to; `None` if it is no place for files.
-pub(super) fn joined_base(subdir: &Url, base: &str) -> Option<Url> {
+/// What `base` means in a subdir, with a slash at its end, for names to be joined to; else what is wrong with it.
+pub(super) fn joined_base(subdir: &Url, base: &str) -> Result<Url, String> {
     let slashed = |mut url: Url| {
         if !url.cannot_be_a_base() && !url.path().ends_with('/') {
             let path = format!("{}/", url.path());
@@ -83,7 +83,10 @@ pub(super) fn joined_base(subdir: &Url, base: &str) -> Option<Url> {
         }
         Some(url).filter(|url| !url.cannot_be_a_base())
     };
-    slashed(slashed(subdir.clone())?.join(base).ok()?)
+    let joined = slashed(subdir.clone()).and_then(|subdir| slashed(subdir.join(base).ok()?));
+    let joined = joined.ok_or("is no URL for files to be at")?;
+    network::check_scheme(subdir, &joined).map_err(|error| format!("cannot be followed: {error}"))?;
+    Ok(joined)
 }
 
 /// What was left out.

@@ -5,8 +5,6 @@ use std::{fmt, hash::BuildHasher, io::Read};
 use foldhash::fast::RandomState;
 use hashbrown::{HashTable, hash_table};
 use rattler_conda_types::{Channel, Subdir};
-use reqwest::Response;
-use reqwest_middleware::ClientWithMiddleware;
 use serde::{
     Deserialize, Deserializer,
     de::{self, MapAccess, SeqAccess, Visitor},
@@ -18,13 +16,10 @@ use super::{
     cache::{ShardStore, is_sound},
     records::joined_base,
 };
-use crate::network;
+use crate::network::{self, Body, Cause, Client, NetworkError};
 
 /// The records of one package take no more room than this, unpacked: several times what the largest have.
 pub(super) const SHARD_LIMIT: u64 = 128 << 20;
-
-/// A shard is not larger, packed.
-const PACKED_LIMIT: usize = 64 << 20;
 
 /// How often a shard is asked for that does not come whole.
 const ATTEMPTS: usize = 3;
@@ -201,11 +196,10 @@ impl Shards {
         let url = channel.platform_url(subdir);
         let shown = network::redact(&url);
         match joined_base(&url, &index.info.shards_base_url) {
-            Some(base) => Ok(Self { store, base, shown }),
-            None => Err(RepodataError::Broken {
-                subdir: shown,
-                reason: "its `shards_base_url` is no URL for files to be at".to_owned(),
-            }),
+            Ok(base) => Ok(Self { store, base, shown }),
+            Err(reason) => {
+                Err(RepodataError::Broken { subdir: shown, reason: format!("its `shards_base_url` {reason}") })
+            }
         }
     }
 
@@ -215,49 +209,38 @@ impl Shards {
     }
 
     /// Downloads a shard, packed, and keeps it.
-    pub(super) async fn download(
-        &self,
-        http: &ClientWithMiddleware,
-        hash: &[u8; 32],
-    ) -> Result<Vec<u8>, RepodataError> {
-        let unreachable = |reason| RepodataError::Unreachable { subdir: self.shown.clone(), reason };
+    pub(super) async fn download(&self, client: &Client, hash: &[u8; 32]) -> Result<Vec<u8>, RepodataError> {
+        let unreachable = |reason, cause| RepodataError::Unreachable { subdir: self.shown.clone(), reason, cause };
         let url = self
             .base
             .join(&format!("{}.msgpack.zst", hex::encode(hash)))
-            .map_err(|error| unreachable(error.to_string()))?;
-        let mut reason = String::new();
+            .map_err(|error| unreachable(error.to_string(), Cause::Other))?;
+        let shown = || network::redact(&url);
+        let mut last = (String::new(), Cause::Other);
         for _ in 0..ATTEMPTS {
-            let response = http.get(url.clone()).send().await.map_err(|error| unreachable(network::reason(&error)))?;
-            if let status @ (401 | 403) = response.status().as_u16() {
-                return Err(RepodataError::Denied { subdir: self.shown.clone(), status });
-            }
-            if !response.status().is_success() {
-                return Err(unreachable(format!("`{}` answers {}", network::redact(&url), response.status())));
-            }
-            match bounded(response, PACKED_LIMIT).await {
-                Ok(Some(bytes)) if is_sound(&bytes, hash) => {
+            let transfer = client.get(&url, Body::Shard).await.map_err(|error| match error {
+                NetworkError::Status { status, .. } if [401, 403].contains(&status.as_u16()) => {
+                    RepodataError::Denied { subdir: self.shown.clone(), status: status.as_u16() }
+                }
+                NetworkError::Unreachable { reason, cause, .. } => unreachable(reason, cause),
+                error => unreachable(error.to_string(), error.cause()),
+            })?;
+            match transfer.bytes().await {
+                Ok(bytes) if is_sound(&bytes, hash) => {
                     self.store.keep(hash, &bytes);
                     return Ok(bytes);
                 }
-                Ok(None) => return Err(unreachable(format!("`{}` is too long for a shard", network::redact(&url)))),
-                Ok(Some(_)) => reason = format!("`{}` has another hash than the index says", network::redact(&url)),
-                Err(error) => reason = network::reason(&error),
+                Ok(_) => last = (format!("`{}` has another hash than the index says", shown()), Cause::Other),
+                Err(error) => {
+                    last = (format!("`{}`: {error}", shown()), error.cause());
+                    if matches!(error.cause(), Cause::TooLong | Cause::Slow) {
+                        break;
+                    }
+                }
             }
         }
-        Err(unreachable(reason))
+        Err(unreachable(last.0, last.1))
     }
-}
-
-/// A body, unless it is longer than so many bytes.
-async fn bounded(mut response: Response, limit: usize) -> reqwest::Result<Option<Vec<u8>>> {
-    let mut bytes = Vec::new();
-    while let Some(piece) = response.chunk().await? {
-        if bytes.len() + piece.len() > limit {
-            return Ok(None);
-        }
-        bytes.extend_from_slice(&piece);
-    }
-    Ok(Some(bytes))
 }
 
 /// Unpacks a shard.
@@ -266,12 +249,18 @@ pub(super) fn unpack(packed: &[u8]) -> std::io::Result<Vec<u8>> {
     read_whole(zstd::stream::read::Decoder::with_buffer(packed)?, SHARD_LIMIT, expected)
 }
 
+/// The error for what is larger than so many bytes when it is unpacked.
+pub(super) fn too_large(limit: u64) -> std::io::Error {
+    let message = format!("more than {} when unpacked", network::shown_size(limit));
+    std::io::Error::new(std::io::ErrorKind::FileTooLarge, message)
+}
+
 /// Reads to the end, which must come within so many bytes.
 pub(super) fn read_whole(reader: impl Read, limit: u64, expected: usize) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(expected);
     reader.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
-        return Err(std::io::Error::other(format!("more than {} MiB when unpacked", limit >> 20)));
+        return Err(too_large(limit));
     }
     Ok(bytes)
 }

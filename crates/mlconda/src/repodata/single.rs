@@ -98,9 +98,9 @@ impl Loader<'_> {
     ) -> Result<BTreeMap<String, Vec<Arc<RepoDataRecord>>>, RepodataError> {
         let Some(source) = self.subdir(channel, subdir).await? else { return Ok(BTreeMap::new()) };
         source.note.iter().for_each(|note| self.progress.event(note.clone()));
-        let (http, source) = (&self.client.http, Arc::new(source));
+        let (client, source) = (self.client, Arc::new(source));
         let fetched: Vec<(String, walk::Material)> = stream::iter(names)
-            .map(async |name| Ok::<_, RepodataError>((name.to_owned(), source.material(http, name).await?)))
+            .map(async |name| Ok::<_, RepodataError>((name.to_owned(), source.material(client, name).await?)))
             .buffer_unordered(REQUESTS)
             .try_collect()
             .await?;

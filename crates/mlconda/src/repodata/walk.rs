@@ -12,7 +12,6 @@ use std::{
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use rattler_conda_types::{MatchSpec, Matches, PackageName, RepoDataRecord};
-use reqwest_middleware::ClientWithMiddleware;
 use tokio::task::JoinHandle;
 
 use super::{
@@ -23,7 +22,7 @@ use super::{
     records::{self, LeftOut, Origin, Records},
     shards::{self, Shards},
 };
-use crate::progress::Event;
+use crate::{network::Client, progress::Event};
 
 /// How many shards are asked for at once. A server takes many over one HTTP/2 connection.
 pub(super) const REQUESTS: usize = 50;
@@ -75,7 +74,7 @@ impl Source {
         }
     }
 
-    pub(super) async fn material(&self, http: &ClientWithMiddleware, name: &str) -> Result<Material, RepodataError> {
+    pub(super) async fn material(&self, client: &Client, name: &str) -> Result<Material, RepodataError> {
         let (index, shards) = match (&self.data, &self.shards) {
             (Data::Json { index, .. }, _) if index.runs(name).is_empty() => return Ok(Material::Nothing),
             (Data::Json { .. }, _) => return Ok(Material::Text),
@@ -85,7 +84,7 @@ impl Source {
         let Some(hash) = index.hash(name) else { return Ok(Material::Nothing) };
         match shards.cached(hash) {
             Some(packed) => Ok(Material::Shard(packed)),
-            None if self.may_ask => shards.download(http, hash).await.map(Material::Shard),
+            None if self.may_ask => shards.download(client, hash).await.map(Material::Shard),
             None => Err(RepodataError::PackageNotCached { package: name.to_owned() }),
         }
     }
@@ -117,13 +116,13 @@ impl Source {
     /// The record that a spec means by its URL, if it is here.
     pub(super) async fn listed(
         &self,
-        http: &ClientWithMiddleware,
+        client: &Client,
         spec: &MatchSpec,
     ) -> Result<Option<Arc<RepoDataRecord>>, RepodataError> {
         let Some(name) = spec.name.as_exact().map(|name| name.as_normalized()).filter(|name| self.has(name)) else {
             return Ok(None);
         };
-        let material = self.material(http, name).await?;
+        let material = self.material(client, name).await?;
         let records = self.read(name, &material)?.records;
         Ok(records.into_iter().find(|record| spec.matches(record.as_ref())))
     }
@@ -212,7 +211,7 @@ pub(super) struct Walked {
 
 /// Follows what is asked for through all subdirs, but for the names that are known already, with all that they lead to.
 pub(super) async fn walk(
-    http: &ClientWithMiddleware,
+    client: &Client,
     sources: &Arc<Vec<Source>>,
     specs: impl IntoIterator<Item = MatchSpec>,
     known: HashSet<String>,
@@ -234,7 +233,7 @@ pub(super) async fn walk(
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let permits = tokio::sync::Semaphore::new(REQUESTS);
     let mut fetching: FuturesUnordered<_> =
-        roots.into_iter().map(|name| fetch(http, sources, &permits, name)).collect();
+        roots.into_iter().map(|name| fetch(client, sources, &permits, name)).collect();
     let mut fetched: Vec<Fetched> = Vec::new();
     let mut reading: FuturesUnordered<JoinHandle<Result<Batch, RepodataError>>> = FuturesUnordered::new();
     let mut found: BTreeMap<String, Vec<(Records, Asked)>> = BTreeMap::new();
@@ -259,7 +258,7 @@ pub(super) async fn walk(
                     for name in with_it.filter(|name| !name.starts_with("__")) {
                         if !seen.contains(name) {
                             seen.insert(name.to_owned());
-                            fetching.push(fetch(http, sources, &permits, name.to_owned()));
+                            fetching.push(fetch(client, sources, &permits, name.to_owned()));
                         }
                     }
                 });
@@ -283,14 +282,14 @@ pub(super) fn joined<T>(outcome: Result<T, tokio::task::JoinError>) -> T {
 }
 
 async fn fetch(
-    http: &ClientWithMiddleware,
+    client: &Client,
     sources: &Arc<Vec<Source>>,
     permits: &tokio::sync::Semaphore,
     name: String,
 ) -> Result<Fetched, RepodataError> {
     let one = async |source: &Source| {
         let _permit = permits.acquire().await;
-        source.material(http, &name).await
+        source.material(client, &name).await
     };
     let material = futures::future::try_join_all(sources.iter().map(one)).await?;
     Ok(Fetched { name, material })

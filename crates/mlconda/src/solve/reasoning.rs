@@ -30,6 +30,10 @@ use crate::{environment::Environment, host::Host, sorting::InOrder};
 const SUPPOSED_PACKAGES: usize = 6;
 const SUPPOSED_VERSIONS: usize = 12;
 
+/// How often what is left is gone through, at most, and after how many rounds from its end as well.
+const ROUNDS: usize = 100;
+const SHORT_CHAIN: usize = 20;
+
 /// A package, by its place in [`Reasoning::packages`].
 pub(super) type Id = usize;
 
@@ -165,6 +169,10 @@ pub(super) struct Reasoning<'a> {
     ids: HashMap<String, Id>,
     /// By a demand's number, the package and which of its candidates it is content with.
     aims: HashMap<usize, (Id, Rc<[bool]>)>,
+    /// Those that are to be looked at (again): less is left of them, or they are newly needed.
+    open: BTreeSet<Id>,
+    /// The first is constrained by the second, which matters once the first is needed.
+    skipped: BTreeSet<(Id, Id)>,
     step: usize,
 }
 
@@ -249,6 +257,8 @@ impl<'a> Reasoning<'a> {
             packages: Vec::new(),
             ids: HashMap::new(),
             aims: HashMap::new(),
+            open: BTreeSet::new(),
+            skipped: BTreeSet::new(),
             step: 1,
         };
         lines.iter().for_each(|line| reasoning.line(*line));
@@ -283,6 +293,7 @@ impl<'a> Reasoning<'a> {
         let step = self.step;
         let package = &mut self.packages[id];
         package.needed.get_or_insert((Why::Line(line), step));
+        self.open.insert(id);
         let fits = Wanted::new(bare).of(&package.candidates);
         for (candidate, _) in package.candidates.iter_mut().zip(&*fits).filter(|(_, fits)| !**fits) {
             candidate.leave(Out::Line(line), step);
@@ -295,18 +306,16 @@ impl<'a> Reasoning<'a> {
         self.packages.iter().position(|package| package.needed.is_some() && !package.is_virtual() && is_empty(package))
     }
 
-    /// Follows everything to its end. Gives the package of which nothing is left.
+    /// Follows everything to its end, or for a hundred rounds. Gives the package of which nothing is left.
     fn follow(&mut self) -> Option<Id> {
-        loop {
-            let mut next = 0;
-            while next < self.packages.len() {
-                let before = self.step;
-                if self.packages[next].needed.is_some()
-                    && let Some(empty) = self.forward(next)
+        for round in 0..ROUNDS {
+            // The first is looked at first, so that what is told does not depend on what led there.
+            while let Some(id) = self.open.pop_first() {
+                if self.packages[id].needed.is_some()
+                    && let Some(empty) = self.forward(id)
                 {
                     return Some(empty);
                 }
-                next = if self.step > before { 0 } else { next + 1 };
             }
             let before = self.step;
             (0..self.packages.len())
@@ -320,7 +329,12 @@ impl<'a> Reasoning<'a> {
             if self.step == before {
                 return None;
             }
+            // A chain loses its last link in each round: a long one is gone back all at once.
+            if round >= SHORT_CHAIN {
+                (0..self.packages.len()).rev().for_each(|id| self.backward(id));
+            }
         }
+        None
     }
 
     /// What whatever is left of a package demands of others. Gives a package of which nothing is left.
@@ -339,6 +353,7 @@ impl<'a> Reasoning<'a> {
             let kind = if needs { Kind::Needs } else { Kind::Constrains };
             let other = self.id(&name);
             if kind == Kind::Constrains && self.packages[other].needed.is_none() {
+                self.skipped.insert((other, id));
                 continue;
             }
             let mut allowed = vec![false; self.packages[other].candidates.len()];
@@ -364,10 +379,13 @@ impl<'a> Reasoning<'a> {
         if kind == Kind::Needs && package.needed.is_none() {
             package.needed = Some((Why::By(id), step));
             self.step = step;
+            self.open.insert(other);
+            self.open.extend(self.skipped.range((other, 0)..=(other, Id::MAX)).map(|(_, by)| *by));
         }
         for (candidate, allowed) in package.candidates.iter_mut().zip(allowed) {
             if !allowed && candidate.leave(Out::Ruled(id), step) {
                 self.step = step;
+                self.open.insert(other);
             }
         }
     }
@@ -383,6 +401,7 @@ impl<'a> Reasoning<'a> {
             if let Some(demand) = lacking {
                 self.step += 1;
                 self.packages[id].candidates[place].out = Some((Out::Lacks(demand), self.step));
+                self.open.insert(id);
             }
         }
     }
@@ -421,6 +440,7 @@ impl<'a> Reasoning<'a> {
                 let mut branch = self.clone();
                 branch.step += 1;
                 let step = branch.step;
+                branch.open.insert(id);
                 for candidate in branch.packages[id].candidates.iter_mut().filter(|candidate| candidate.out.is_none()) {
                     if candidate.what.version().to_string() != version {
                         candidate.out = Some((Out::Supposed, step));

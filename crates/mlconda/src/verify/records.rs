@@ -19,7 +19,7 @@ use super::{Finding, Kind, each};
 use crate::{
     files,
     install::record::Own,
-    prefix::{Prefix, PrefixError, distributions},
+    prefix::{self, Prefix, PrefixError, distributions},
 };
 
 /// A package that is recorded.
@@ -119,7 +119,7 @@ pub(super) fn read(
     let mut packages: Vec<Package> = Vec::with_capacity(files.len());
     for (path, outcome) in files.iter().zip(each(&files, threads, || (), |(), path| read_one(path))) {
         match outcome {
-            Ok(package) => packages.push(package),
+            Ok(package) => packages.extend(package),
             Err(error) => {
                 let path = path.strip_prefix(prefix.path()).unwrap_or(path).to_owned();
                 findings.push(Finding::Record { path, reason: error.to_string() });
@@ -135,9 +135,13 @@ pub(super) fn read(
     Ok(packages)
 }
 
-fn read_one(path: &Path) -> io::Result<Package> {
+/// Reads a record; `None` if the file is something else.
+fn read_one(path: &Path) -> io::Result<Option<Package>> {
     let text = files::read(path, files::LARGEST_RECORD)?;
-    let record: PackageRecord = serde_json::from_slice(&text)?;
+    let record: PackageRecord = match serde_json::from_slice(&text) {
+        Err(_) if prefix::is_foreign(&text) => return Ok(None),
+        record => record?,
+    };
     let linked: Linked = serde_json::from_slice(&text)?;
     let ours = linked.link.is_some_and(|link| link.source.is_some_and(|source| source.as_os_str().is_empty()));
     let own = linked.mlconda.filter(|_| ours);
@@ -149,7 +153,7 @@ fn read_one(path: &Path) -> io::Result<Package> {
     }
     let prefix = own.as_ref().and_then(|own| own.prefix.clone());
     let dist_name = format!("{}-{}-{}", record.name.as_normalized(), record.version.as_str(), record.build);
-    Ok(Package { dist_name, record, entries, prefix })
+    Ok(Some(Package { dist_name, record, entries, prefix }))
 }
 
 fn of_path(data: PathData, ours: bool, own: Option<&Own>) -> Entry {

@@ -30,6 +30,8 @@ pub(super) fn report_as_json(report: &Report, arrivals: &[Arrival], prefix: &Pre
         "shared_bytes": report.shared,
         "clashes": report.clashes.iter().map(|clash| json!({"path": path_text(&clash.path), "packages": clash.packages})).collect::<Vec<_>>(),
         "replaced": report.replaced.iter().map(|path| path_text(path)).collect::<Vec<_>>(),
+        "foreign_links": report.foreign_links.iter().map(|path| path_text(path)).collect::<Vec<_>>(),
+        "outside": report.outside.iter().map(|(record, path)| json!({"record": path_text(record), "path": path_text(path)})).collect::<Vec<_>>(),
         "messages": report.messages.iter().map(|(package, text)| json!({"package": package, "text": text})).collect::<Vec<_>>(),
         "compiled": modules,
         "not_compiled": failed.iter().map(|(path, reason)| json!({"path": path_text(path), "reason": reason})).collect::<Vec<_>>(),
@@ -80,6 +82,14 @@ pub(super) fn tell_report(report: &Report, arrivals: &[Arrival], prefix: &Prefix
     for clash in &report.clashes {
         let (path, winner) = (clash.path.display(), clash.packages.last().map_or("", String::as_str));
         ui.warn(&format!("{} hold `{path}`; the one of `{winner}` is there", list(&clash.packages)));
+    }
+    for path in &report.foreign_links {
+        let path = path.display();
+        ui.warn(&format!("`{path}` is a link that no package has made; what packages had behind it was left alone"));
+    }
+    for (record, path) in &report.outside {
+        let (record, path) = (record.display(), path.display());
+        ui.warn(&format!("the record `{record}` names `{path}`, which is not in the prefix; it was left alone"));
     }
     for path in &report.replaced {
         ui.warn(&format!("`{}` belonged to no package, and a package's file has replaced it", path.display()));

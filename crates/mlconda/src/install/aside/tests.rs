@@ -77,7 +77,7 @@ fn what_cannot_be_put_back_does_not_end_the_rest_and_is_tried_again() {
     let aside = begun(prefix.path(), Old::Waits, &copied);
     spoil(prefix.path(), None);
     // In the way of what is in the way.
-    let obstacle = aside.of("instead-of-file", 2);
+    let obstacle = prefix.path().join(ASIDE).join(of("instead-of-file", 2));
     fs_err::write(&obstacle, "").unwrap();
     aside.roll_back(Path::new("/nowhere")).unwrap_err();
     assert_eq!(fs_err::read(prefix.path().join("kept")).unwrap(), b"mine");
@@ -118,6 +118,44 @@ fn files_are_compared_to_their_ends() {
     let long = "x".repeat(200_000);
     let (one, same) = (file("one", &long), file("same", &long));
     let (longer, other) = (file("longer", &format!("{long}x")), file("other", &format!("{}y", &long[1..])));
-    let same_as_one = [&same, &longer, &other].map(|path| has_same_content(&one, path).unwrap());
+    let open = |path: &PathBuf| fs_err::File::open(path).unwrap().into_parts().0;
+    let same_as_one = [&same, &longer, &other].map(|path| has_same_content(open(&one), open(path)).unwrap());
     assert_eq!(same_as_one, [true, false, false]);
+}
+
+/// Whoever may write into a prefix can put a journal there.
+#[test]
+fn a_journal_of_somebody_else_is_not_believed() {
+    let write = |journal: &Path, from: &str, to: &str| {
+        let text = fs_err::read_to_string(journal).unwrap();
+        assert!(text.contains(from), "{text}");
+        fs_err::write(journal, text.replace(from, to)).unwrap();
+    };
+    let hex = |path: &str| format!("\"{}\"", hex::encode(path));
+    let mode = |path: &Path, mode| {
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        fs_err::set_permissions(path, permissions).unwrap();
+    };
+    let cases: [(&str, &dyn Fn(&Path)); 8] = [
+        ("names `../../keep`, which is not", &|journal| write(journal, &hex("changed"), &hex("../../keep"))),
+        ("names `/etc/keep`, which is not", &|journal| write(journal, &hex("data/deep/one"), &hex("/etc/keep"))),
+        ("names `../x`, which is not", &|journal| write(journal, &hex("data"), &hex("../x"))),
+        ("names `..`, which is not", &|journal| write(journal, "\"added\":[", &format!("\"added\":[{}", hex("..")))),
+        ("is not a journal of this version of mlconda", &|journal| write(journal, FORMAT, "another")),
+        ("can be written to by others", &|journal| mode(journal, 0o666)),
+        ("is in a directory that can be written to by others", &|journal| mode(journal.parent().unwrap(), 0o775)),
+        ("is not a regular file", &|journal| {
+            fs_err::rename(journal, journal.with_file_name("moved")).unwrap();
+            fs_err::os::unix::fs::symlink("moved", journal).unwrap();
+        }),
+    ];
+    for (reason, forge) in cases {
+        let (prefix, copied) = prefix();
+        drop(begun(prefix.path(), Old::Waits, &copied));
+        let before = fs_err::read(prefix.path().join("changed")).unwrap();
+        forge(&prefix.path().join(ASIDE).join(JOURNAL));
+        let error = Aside::left_in(prefix.path()).unwrap_err();
+        assert!(error.to_string().contains(reason), "{error}");
+        assert_eq!(fs_err::read(prefix.path().join("changed")).unwrap(), before);
+    }
 }

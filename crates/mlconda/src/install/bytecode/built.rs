@@ -21,10 +21,13 @@ use super::{
     },
     Bytecode, Compiled, LARGEST, SCRIPT, add,
 };
-use crate::{prefix::Prefix, system};
+use crate::{
+    prefix::Prefix,
+    system::beneath::{Kind, Root},
+};
 
 /// Compiles the modules of a distribution in the prefix, gives them the time that all is to have, and writes the byte code
-/// into the record.
+/// into the record, whose place is relative to the prefix.
 pub(in crate::install) async fn compile_built(
     place: &Path,
     prefix: &Prefix,
@@ -33,9 +36,10 @@ pub(in crate::install) async fn compile_built(
     mode: Bytecode,
 ) -> Result<Compiled, InstallError> {
     let Some(mode) = mode.name() else { return Ok(Compiled::default()) };
-    let (mut record, own) = record::read(place)?;
+    let (mut record, own) = record::read(&prefix.path().join(place))?;
+    let root = Root::open(prefix.path())?;
     let is_module = |path: &&PathBuf| {
-        let is_plain = fs_err::symlink_metadata(prefix.path().join(path)).is_ok_and(|metadata| metadata.is_file());
+        let is_plain = root.look(path).is_ok_and(|there| there.is_some_and(|there| there.kind == Kind::File));
         let is_line = path.to_str().is_some_and(|path| !path.contains('\n'));
         let is_source = path.extension().is_some_and(|extension| extension == "py");
         is_source && is_line && is_plain && path.starts_with(&python.site_packages_path)
@@ -45,7 +49,7 @@ pub(in crate::install) async fn compile_built(
         return Ok(Compiled::default());
     }
     for path in &modules {
-        system::set_link_time(&prefix.path().join(path), time)?;
+        root.set_time(path, time)?;
     }
     let answers = match ask(&modules, prefix, &prefix.path().join(python.path()), time, mode).await {
         Ok(answers) => answers,
@@ -66,14 +70,14 @@ pub(in crate::install) async fn compile_built(
         let code = code.ok_or_else(|| invalid("python gives less byte code than it says"))?;
         rest = &behind[length..];
         if let Some(entry) =
-            write(prefix, &path, tag, code, time)?.filter(|entry| !record.files.contains(&entry.relative_path))
+            write(&root, &path, tag, code, time)?.filter(|entry| !record.files.contains(&entry.relative_path))
         {
             compiled.modules += 1;
             compiled.bytes += length as u64;
             entries.push(entry);
         }
     }
-    add(&mut record, &own, entries, prefix.path(), Some(time))?;
+    add(&mut record, &own, entries, &root, Some(time))?;
     Ok(compiled)
 }
 
@@ -114,24 +118,17 @@ fn line(answers: &[u8]) -> io::Result<(&str, &[u8])> {
 }
 
 /// Writes byte code to where python looks for it; not in the place of what the package has brought itself.
-fn write(
-    prefix: &Prefix,
-    module: &Path,
-    tag: &str,
-    code: &[u8],
-    time: i64,
-) -> Result<Option<PathsEntry>, InstallError> {
+fn write(prefix: &Root, module: &Path, tag: &str, code: &[u8], time: i64) -> Result<Option<PathsEntry>, InstallError> {
     if !tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
         return Err(invalid("python gives no name of its byte code").into());
     }
     let stem = module.file_stem().unwrap_or_default().to_string_lossy();
     let directory = module.parent().unwrap_or(Path::new("")).join("__pycache__");
     let target = directory.join(format!("{stem}.{tag}.pyc"));
-    let place = prefix.path().join(&target);
-    if fs_err::symlink_metadata(&place).is_ok() {
+    if prefix.look(&target)?.is_some() {
         return Ok(None);
     }
-    fs_err::create_dir_all(prefix.path().join(directory))?;
-    record::write(&place, code, time)?;
+    prefix.make_directories(&directory, 0o777)?;
+    record::write_below(prefix, &target, code, time)?;
     Ok(Some(PathsEntry { path_type: PathType::PycFile, ..wheel::written(target, code) }))
 }

@@ -92,3 +92,42 @@ async fn names_beyond_number_are_passed_over() {
     world.write("noarch/repodata.json", format!("{{\"packages.conda\": {{\"tool-1.0-0.conda\": {tool}{names}}}}}"));
     assert_eq!(world.load_from_disk().await, "CHANNEL/noarch/tool-1.0-0.conda");
 }
+
+/// What a channel on the network says of other places must not lead to files of this machine.
+#[tokio::test]
+async fn a_channel_leads_to_its_own_scheme_or_a_better_one() {
+    let world = World::with_tool();
+    let server = world.serve();
+    for base in ["file:///etc/", "file:///", "FILE://localhost/etc", "file:etc", "ftp://127.0.0.1/"] {
+        world.write("noarch/repodata.json", json!({"info": {"base_url": base}}).to_string());
+        let scheme = base.split(':').next().unwrap().to_lowercase();
+        let reason = format!("it leads from `http` to `{scheme}`: only the same scheme or `https` is followed");
+        let expected =
+            format!("error: what `CHANNEL/noarch/` has is not repodata: its `base_url` cannot be followed: {reason}");
+        assert_eq!(world.load(&server.url(""), Access::Refresh).await, expected);
+    }
+    for base in ["http://127.0.0.1:9/other", "https://example.org/other"] {
+        world.write("noarch/repodata.json", json!({"info": {"base_url": base}}).to_string());
+        assert_eq!(world.load(&server.url(""), Access::Refresh).await, "");
+    }
+    let index = json!({"info": {"base_url": "", "shards_base_url": "file:///etc"}, "shards": {}});
+    let packed = zstd::encode_all(rmp_serde::to_vec_named(&index).unwrap().as_slice(), 0).unwrap();
+    world.write("noarch/repodata_shards.msgpack.zst", packed);
+    let message = world.load(&world.serve().url(""), Access::Refresh).await;
+    assert!(message.contains("its `shards_base_url` cannot be followed: it leads from `http` to `file`"), "{message}");
+}
+
+/// A file of some kilobytes that unpacks to gigabytes of spaces.
+#[tokio::test]
+async fn repodata_that_unpacks_to_too_much_is_cut_off() {
+    let mut world = World::with_tool();
+    world.network.limits.unpacked = 1 << 20;
+    let spaces = vec![b' '; (1 << 20) + 1];
+    world.write("noarch/repodata.json.zst", zstd::encode_all(spaces.as_slice(), 0).unwrap());
+    let expected =
+        "error: what `CHANNEL/noarch/` has is not repodata: `repodata.json.zst`: more than 1 MiB when unpacked";
+    assert_eq!(world.load(&world.serve().url(""), Access::Online).await, expected);
+    fs_err::remove_file(world.channel().join("noarch/repodata.json.zst")).unwrap();
+    world.write("noarch/repodata.json", &spaces);
+    assert!(world.load_from_disk().await.ends_with("`repodata.json`: more than 1 MiB when unpacked"));
+}

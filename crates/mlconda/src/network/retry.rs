@@ -1,0 +1,92 @@
+//! Makes a request again when the failure may pass: as often and as long as the limits say, and with a word on what is
+//! waited for.
+
+use std::{sync::Arc, time::Duration};
+
+use reqwest::{Request, Response, StatusCode, header};
+use reqwest_middleware::{Middleware, Next};
+use tokio::time::Instant;
+
+use super::{
+    cause::{Cause, Way, cause},
+    limits::Limits,
+    waits::Waits,
+};
+
+/// How often a request is made, at most.
+const ATTEMPTS: u32 = 4;
+
+/// Makes requests, up to [`ATTEMPTS`] times each.
+pub(super) struct Retry {
+    pub(super) first_delay: Duration,
+    pub(super) limits: Arc<Limits>,
+    pub(super) waits: Arc<Waits>,
+}
+
+#[async_trait::async_trait]
+impl Middleware for Retry {
+    async fn handle(
+        &self,
+        request: Request,
+        extensions: &mut http::Extensions,
+        next: Next<'_>,
+    ) -> reqwest_middleware::Result<Response> {
+        let (url, begin) = (request.url().clone(), Instant::now());
+        let ask = async |request: Request, extensions: &mut http::Extensions| {
+            let _waiting = self.waits.begin(&url, "no answer yet".to_owned(), None);
+            next.clone().run(request, extensions).await
+        };
+        let mut delay = self.first_delay;
+        for _ in 1..ATTEMPTS {
+            let Some(copy) = request.try_clone() else { break };
+            let outcome = ask(copy, extensions).await;
+            let (wait, what) = match &outcome {
+                Ok(response) if may_pass(response.status()) => {
+                    let wait = asked_wait(response).unwrap_or(delay);
+                    (wait, format!("it answers {}", response.status()))
+                }
+                Err(error) if may_pass_away(error) => (delay, "the connection failed".to_owned()),
+                _ => return outcome,
+            };
+            if wait > self.limits.longest_wait || begin.elapsed().saturating_add(wait) > self.limits.patience {
+                return outcome;
+            }
+            let seconds = wait.as_secs_f32().ceil();
+            let what = format!("{what}, and is asked again after {seconds} s");
+            let _waiting = self.waits.begin(&url, what, Some(wait));
+            tokio::time::sleep(wait).await;
+            delay *= 2;
+        }
+        ask(request, extensions).await
+    }
+}
+
+fn may_pass(status: StatusCode) -> bool {
+    // 501 says that the server will never know how: sharded repodata is asked for this way.
+    status == StatusCode::REQUEST_TIMEOUT
+        || status == StatusCode::TOO_MANY_REQUESTS
+        || status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED
+}
+
+/// Whether asking again may be of use.
+fn may_pass_away(error: &reqwest_middleware::Error) -> bool {
+    let reqwest_middleware::Error::Reqwest(error) = error else { return false };
+    let passes = matches!(
+        cause(error, Way::Direct),
+        Cause::NameServer | Cause::NoRoute | Cause::TimedOut | Cause::BrokeOff | Cause::Proxy | Cause::Other
+    );
+    passes && !error.is_builder()
+}
+
+/// How long the server asks us to wait: in seconds, or until a time of its own clock (RFC 9110, 10.2.3).
+pub(super) fn asked_wait(response: &Response) -> Option<Duration> {
+    let header = |name| response.headers().get(name)?.to_str().ok().map(str::trim);
+    let asked = header(header::RETRY_AFTER)?;
+    // One that is too long for a number is too long for us.
+    if !asked.is_empty() && asked.bytes().all(|each| each.is_ascii_digit()) {
+        return Some(asked.parse().map_or(Duration::MAX, Duration::from_secs));
+    }
+    let time = |text: &str| jiff::fmt::rfc2822::parse(text).ok().map(|time| time.timestamp().as_second());
+    let seconds = time(asked)?.checked_sub(time(header(header::DATE)?)?)?;
+    Some(Duration::from_secs(u64::try_from(seconds).unwrap_or_default()))
+}

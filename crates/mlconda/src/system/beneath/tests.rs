@@ -1,0 +1,108 @@
+//! Whatever is asked for, nothing outside of the directory changes: with a kernel that follows paths in one call, and
+//! without.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::os::unix::fs::symlink;
+
+use super::*;
+
+/// A directory with a file and a directory, a link out of it, and one inside; and what is outside.
+fn places() -> (tempfile::TempDir, PathBuf, PathBuf) {
+    let place = tempfile::tempdir().unwrap();
+    let (inside, outside) = (place.path().join("inside"), place.path().join("outside"));
+    for directory in [&inside, &outside] {
+        fs_err::create_dir_all(directory.join("deep/er")).unwrap();
+        fs_err::write(directory.join("deep/er/keep"), "keep").unwrap();
+    }
+    symlink(&outside, inside.join("out")).unwrap();
+    symlink("deep", inside.join("in")).unwrap();
+    symlink("../../outside", inside.join("deep/up")).unwrap();
+    (place, inside, outside)
+}
+
+fn roots(path: &Path) -> [Root; 2] {
+    [Root::open(path).unwrap(), Root { way: Way::Steps, ..Root::open(path).unwrap() }]
+}
+
+#[test]
+fn no_path_leads_out_and_none_through_a_link() {
+    let (_place, inside, outside) = places();
+    for root in roots(&inside) {
+        let bad = ["out/deep/er/keep", "in/er/keep", "deep/up/deep/er/keep", "../outside/deep/er/keep", "/etc/passwd"];
+        for path in bad.map(Path::new) {
+            assert!(!matches!(root.look(path), Ok(Some(_))), "{}", path.display());
+            let _ = root.remove_file(path);
+            let _ = root.remove_directory(path.parent().unwrap());
+            assert!(root.create(&path.with_file_name("new"), 0o644).is_err());
+            assert!(root.make_directory(&path.with_file_name("new"), 0o755).is_err());
+            assert!(root.read(path).is_err() && root.enter(path.parent().unwrap()).is_err());
+            assert!(root.entries(path.parent().unwrap()).is_err());
+            assert!(root.set_time(path, 1).is_err() && root.give(path, &attributes()).is_err());
+            assert!(root.rename(path, &root, Path::new("stolen")).is_err());
+            assert!(root.rename(Path::new("deep/er/keep"), &root, path).is_err());
+            assert!(root.hard_link(Path::new("deep/er/keep"), &root, &path.with_file_name("new")).is_err());
+            assert!(root.copy(path, &root, Path::new("copy")).is_err());
+        }
+        for place in [&inside, &outside] {
+            assert_eq!(fs_err::read(place.join("deep/er/keep")).unwrap(), b"keep");
+            assert_eq!(fs_err::read_dir(place.join("deep/er")).unwrap().count(), 1);
+        }
+    }
+}
+
+fn attributes() -> Attributes {
+    Attributes { mode: 0o700, owner: (0, 0), time: (1, 0) }
+}
+
+#[test]
+fn a_link_itself_is_removed_and_moved_and_what_is_behind_it_stays() {
+    let (_place, inside, outside) = places();
+    for root in roots(&inside) {
+        root.rename(Path::new("out"), &root, Path::new("deep/er/out")).unwrap();
+        assert_eq!(root.read_link(Path::new("deep/er/out")).unwrap(), outside);
+        assert_eq!(root.look(Path::new("deep/er/out")).unwrap().unwrap().kind, Kind::Link);
+        root.set_time(Path::new("deep/er/out"), 5).unwrap();
+        root.remove_file(Path::new("deep/er/out")).unwrap();
+        assert_eq!(fs_err::read(outside.join("deep/er/keep")).unwrap(), b"keep");
+        let mut entries = root.entries(Path::new("")).unwrap();
+        entries.sort_by(|one, other| one.0.cmp(&other.0));
+        assert_eq!(entries, [("deep".into(), Kind::Directory), ("in".into(), Kind::Link)]);
+        assert_eq!(
+            root.enter(Path::new("deep")).unwrap().entries(Path::new("er")).unwrap(),
+            [("keep".into(), Kind::File)]
+        );
+        symlink(&outside, inside.join("out")).unwrap();
+    }
+}
+
+/// The directory of the last path stays open, but is not taken for another one that has its path by now.
+#[test]
+fn a_directory_that_is_moved_is_not_the_one_at_its_path() {
+    let (_place, inside, _) = places();
+    for root in roots(&inside) {
+        root.create(Path::new("deep/er/one"), 0o644).unwrap();
+        root.rename(Path::new("deep"), &root, Path::new("moved")).unwrap();
+        assert!(root.create(Path::new("deep/er/two"), 0o644).is_err());
+        root.make_directories(Path::new("deep/er"), 0o755).unwrap();
+        root.create(Path::new("deep/er/two"), 0o644).unwrap();
+        assert!(inside.join("deep/er/two").is_file() && inside.join("moved/er/one").is_file());
+        fs_err::remove_dir_all(inside.join("deep")).unwrap();
+        fs_err::rename(inside.join("moved"), inside.join("deep")).unwrap();
+        fs_err::remove_file(inside.join("deep/er/one")).unwrap();
+    }
+}
+
+#[test]
+fn a_copy_is_like_the_file_and_only_of_files() {
+    let (_place, inside, _) = places();
+    for root in roots(&inside) {
+        let (file, copy) = (Path::new("deep/er/keep"), Path::new("copy"));
+        root.give(file, &Attributes { mode: 0o640, ..attributes() }).unwrap();
+        root.copy(file, &root, copy).unwrap();
+        let (file, there) = (root.look(file).unwrap().unwrap(), root.look(copy).unwrap().unwrap());
+        assert!(file.looks_the_same(&there) && there.mode == 0o640 && there.number != file.number);
+        root.remove_file(copy).unwrap();
+        assert!(root.copy(Path::new("out"), &root, copy).is_err(), "a link is no file");
+    }
+}
