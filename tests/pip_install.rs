@@ -531,6 +531,8 @@ fn sources_are_built_by_the_environments_own_pip() {
     --- stderr
     Installing 2 packages into `[TEMP]/prefix`
     Building `built` with the environment's pip
+    + python 3.11.9
+    + built 1.0 (pip)
     Linked 2 packages in `[TEMP]/prefix`: 3 files, [SIZE], in [TIME].
     ");
     assert_eq!(text(&world, &format!("{SITE}/built.py")), "built-1.0.tar.gz\n", "it is given the checked archive");

@@ -16,6 +16,7 @@ pub(crate) struct Arguments {
 
 /// Options of every command.
 #[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// Say nothing but errors
     #[arg(short, long, global = true)]
@@ -24,14 +25,15 @@ pub(crate) struct Global {
     #[arg(short, long, global = true, conflicts_with = "quiet")]
     pub(crate) verbose: bool,
     /// When to use colours; NO_COLOR and CLICOLOR_FORCE count where this is `auto`
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = false)]
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_short_help = true)]
     pub(crate) color: Color,
     /// What stderr is for: words, or an event a line, as JSON
     #[arg(long, global = true, value_name = "FORM", default_value = "words", conflicts_with = "quiet")]
+    #[arg(hide_short_help = true)]
     pub(crate) progress: ProgressForm,
     /// The directory whose `envs/` holds environments by name [default: $MLCONDA_ROOT, else /opt/conda for
     /// root, else mlconda in the user's data directory]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", hide_short_help = true)]
     pub(crate) root_prefix: Option<std::path::PathBuf>,
 }
 
