@@ -35,23 +35,36 @@ fn control_characters_of_a_record_do_not_reach_the_terminal() {
     let record = record.map(|entry| entry.path()).find(|path| path.extension().is_some_and(|kind| kind == "json"));
     let record = record.unwrap();
     let mut value: Value = serde_json::from_str(&fs_err::read_to_string(&record).unwrap()).unwrap();
-    let build = format!("0{HOSTILE}\nforged  1.0  0  conda-forge\r");
-    value["build"] = build.clone().into();
-    value["depends"] = serde_json::json!([format!("nothing {HOSTILE}")]);
-    fs_err::write(&record, value.to_string()).unwrap();
     let place = argument(&prefix);
+    let sound = value.clone();
+    // What is to become a path is refused, and the refusal is plain, too.
+    value["build"] = format!("0{HOSTILE}\nforged  1.0  0  conda-forge\r").into();
+    fs_err::write(&record, value.to_string()).unwrap();
+    for command in ["list", "tree", "verify", "export"] {
+        let outcome = world.mlconda([command, "-p", place]);
+        is_plain(&outcome);
+        assert!(!outcome.stdout.contains("\nforged"), "a line is a package: {outcome}");
+        is_plain(&world.mlconda(["--progress", "json", command, "-p", place]));
+    }
+    value = sound;
+    let need = format!("nothing {HOSTILE}\nforged");
+    value["depends"] = serde_json::json!([need]);
+    value["license"] = need.clone().into();
+    value["channel"] = need.into();
+    fs_err::write(&record, value.to_string()).unwrap();
     let list = world.mlconda(["list", "-p", place]).success();
     is_plain(&list);
     assert_eq!(list.stdout.lines().count(), 2, "a line is a package: {list}");
-    let json = world.mlconda(["list", "-p", place, "--json"]).success();
-    is_plain(&json);
-    let told: Value = serde_json::from_str(&json.stdout).unwrap();
-    assert_eq!(told[0]["build_string"], *build, "JSON keeps the value");
-    for command in ["tree", "verify", "list", "export"] {
-        is_plain(&world.mlconda([command, "-p", place]));
+    is_plain(&world.mlconda(["list", "-p", place, "--json"]).success());
+    for command in ["tree", "verify", "export"] {
+        let outcome = world.mlconda([command, "-p", place]);
+        is_plain(&outcome);
+        assert!(!outcome.stdout.contains("\nforged"), "{outcome}");
     }
     is_plain(&world.mlconda(["why", "tool", "-p", place]));
-    is_plain(&world.mlconda(["sbom", place]));
+    let sbom = world.mlconda(["sbom", place]).success();
+    is_plain(&sbom);
+    serde_json::from_str::<Value>(&sbom.stdout).unwrap();
 }
 
 #[test]
@@ -209,10 +222,10 @@ fn foreign_words_get_their_hint() {
     let world = world();
     for (arguments, hint) in [
         (&["instal", "env.lock"][..], "'install'"),
-        (&["uninstall", "numpy"], "environment.yml"),
-        (&["upgrade"], "mlconda lock --update"),
-        (&["sync"], "mlconda install env.lock"),
-        (&["pack"], "COPY --from"),
+        (&["outdated"], "mlconda lock --update"),
+        (&["apply"], "mlconda install env.lock"),
+        (&["freeze"], "mlconda export"),
+        (&["exec", "ml"], "mlconda run"),
         (&["shell"], "mlconda shell-hook"),
         (&["environment.yml"], "mlconda install environment.yml"),
         (&["run", "-n", "envs/ml", "python"], "-p"),

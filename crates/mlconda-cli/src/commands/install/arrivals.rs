@@ -11,7 +11,7 @@ use crate::ui::Ui;
 const SHOWN: usize = 12;
 
 /// What became of a package.
-pub(super) struct Arrival {
+pub(crate) struct Arrival {
     name: String,
     is_of_pip: bool,
     is_asked_for: bool,
@@ -27,7 +27,7 @@ struct Pinned {
 }
 
 /// All that a plan changes, what was asked for first.
-pub(super) fn of(plan: &Plan, lock: &Lock) -> Vec<Arrival> {
+pub(crate) fn of(plan: &Plan, lock: &Lock) -> Vec<Arrival> {
     let asked: BTreeSet<String> = lock.specs.iter().map(|spec| name(spec)).collect();
     let mut found: BTreeMap<(bool, String), (Option<Pinned>, Option<Pinned>)> = BTreeMap::new();
     let old = |records: &[PrefixRecord]| -> Vec<(String, Pinned)> {
@@ -64,7 +64,7 @@ pub(super) fn of(plan: &Plan, lock: &Lock) -> Vec<Arrival> {
 }
 
 /// Says them: the first of them, or all.
-pub(super) fn tell(arrivals: &[Arrival], ui: &Ui) {
+pub(crate) fn tell(arrivals: &[Arrival], ui: &Ui) {
     if ui.wants_events() {
         return;
     }
@@ -93,7 +93,7 @@ impl Arrival {
         format!("{mark} {} {what}{pip}", self.name)
     }
 
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let side = |pinned: &Option<Pinned>| {
             pinned.as_ref().map(|Pinned { version, build }| json!({"version": version, "build": build}))
         };
