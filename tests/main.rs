@@ -15,6 +15,7 @@ mod faults;
 mod foreign;
 mod formats;
 mod install;
+mod linked;
 mod lock;
 mod manual;
 mod pip;
