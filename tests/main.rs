@@ -23,6 +23,7 @@ mod pip_install;
 mod records;
 mod regressions;
 mod run;
+mod stopping;
 #[cfg(target_os = "linux")]
 mod syscalls;
 mod terminal;

@@ -212,7 +212,7 @@ fn a_stop_is_told_at_once() {
     drop(end);
     assert_eq!(output.status.code(), Some(130));
     let said = String::from_utf8(output.stderr).unwrap();
-    let told = said.find("\nstopping: removing what was written\n").unwrap_or_else(|| panic!("{said}"));
+    let told = said.find("\nstopping: removing what was written").unwrap_or_else(|| panic!("{said}"));
     assert!(said.find("\nerror: stopped; nothing has changed\n").is_some_and(|end| end > told), "{said}");
 }
 

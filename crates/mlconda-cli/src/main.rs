@@ -16,7 +16,7 @@ mod remedy;
 mod report;
 mod selection;
 mod settings;
-mod stop;
+mod signals;
 mod ui;
 mod view;
 mod words;

@@ -18,7 +18,7 @@ use mlconda::{
 
 use tokio::runtime::Runtime;
 
-use crate::{args::Global, report::CliError, ui::Ui};
+use crate::{args::Global, report::CliError, signals::Waiting, ui::Ui};
 
 /// What every command gets.
 #[derive(Debug)]
@@ -69,9 +69,22 @@ impl Context {
         survive_limit_of_files(&runtime);
         Ok(runtime.block_on(future))
     }
+
+    /// Runs a future until its end, or until the user or the engine wants us to stop: then it is dropped, and so
+    /// cleans up after itself.
+    pub(crate) fn block_on_or_signal<F: Future>(&self, future: F) -> Result<F::Output, CliError> {
+        let mut waiting = Waiting::begin(self.ui.clone())?;
+        self.block_on(async {
+            tokio::select! {
+                output = future => Ok(output),
+                signal = waiting.signal() => Err(CliError::Stopped(signal)),
+            }
+        })?
+    }
 }
 
-fn runtime() -> std::io::Result<Runtime> {
+/// What runs futures on this thread.
+pub(crate) fn runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 

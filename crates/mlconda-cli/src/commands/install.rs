@@ -102,7 +102,7 @@ pub(crate) fn carry_out(
     let display = Display::new(&context.ui);
     let client = Client::new(&context.settings.network_options()?)?;
     let installing = mlconda::install::install(plan, &client, prefix, options, &display);
-    Ok(context.install_or_signal(installing)??)
+    Ok(context.block_on_or_signal(installing)??)
 }
 
 fn tell_proof(proof: &Proof, args: &Args, context: &Context) -> Result<Value, CliError> {
