@@ -57,6 +57,7 @@ macro_rules! from_stages {
 from_stages!(
     mlconda::Error,
     mlconda::activate::ActivateError,
+    mlconda::edit::EditError,
     EnvironmentError,
     InstallError,
     LockError,

@@ -38,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) root_prefix: PathBuf,
     /// Where root installs, if no root prefix was told.
     shared_root: Option<PathBuf>,
+    /// Channels that stand for others: those of a `.condarc`, for command lines of conda.
+    pub(crate) custom_channels: Vec<(String, Vec<String>)>,
     /// The cache directory; `lock` makes it, `install` uses it only if it exists.
     pub(crate) cache_directory: Option<PathBuf>,
     /// Environment variables that are text.
@@ -122,6 +124,7 @@ impl Settings {
         Self {
             root_prefix: plain(&directory.join(root_prefix)),
             shared_root,
+            custom_channels: Vec::new(),
             directory,
             home,
             cache_directory,
@@ -232,6 +235,11 @@ impl Settings {
     /// The prefix of an environment by name; `base` is the root prefix itself, as with conda.
     pub(crate) fn named_prefix(&self, name: &str) -> PathBuf {
         if name == "base" { self.root_prefix.clone() } else { self.root_prefix.join("envs").join(name) }
+    }
+
+    /// The root prefixes, the one that counts last.
+    pub(crate) fn root_prefixes(&self) -> Vec<PathBuf> {
+        self.shared_root.iter().chain([&self.root_prefix]).cloned().collect()
     }
 
     /// The directory in which environments are found by name: the root prefix's `envs/`. For a user who has none, it is
