@@ -18,6 +18,7 @@ mod pip;
 mod pip_install;
 mod records;
 mod regressions;
+mod remedies;
 mod run;
 #[cfg(target_os = "linux")]
 mod syscalls;

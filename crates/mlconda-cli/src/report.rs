@@ -308,6 +308,9 @@ fn repodata_hint(error: &RepodataError) -> Option<String> {
         RepodataError::NoSuchChannel { .. } => {
             "check the spelling; a channel that is private may say so by this answer"
         }
+        RepodataError::NoPlatform { .. } => {
+            "lock for a platform that the channel has (`--platform`), or add a channel that has packages for this one"
+        }
         RepodataError::Denied { .. } => {
             "put the login into the channel's URL, by a variable: `https://host/t/$TOKEN/channel` or \
              `https://$USER:$PASSWORD@host/channel`; or store it, in `~/.netrc` or with `pixi auth login`"

@@ -128,7 +128,7 @@ impl Prefix {
     pub fn records(&self) -> Result<Vec<PrefixRecord>, PrefixError> {
         let read = |path: PathBuf| {
             let text = files::read(&path, files::LARGEST_RECORD)?;
-            match serde_json::from_slice(&text) {
+            match crate::lenient::from_slice(&text) {
                 Err(_) if is_foreign(&text) => Ok(None),
                 read => read.map(Some),
             }
@@ -172,7 +172,7 @@ impl Prefix {
 
 /// A package's record.
 pub(crate) fn read_record(path: &Path) -> std::io::Result<PrefixRecord> {
-    Ok(serde_json::from_slice(&files::read(path, files::LARGEST_RECORD)?)?)
+    Ok(crate::lenient::from_slice(&files::read(path, files::LARGEST_RECORD)?)?)
 }
 
 /// Whether what stands in `conda-meta` is JSON, but no record of a package: each has a name, a version and a build. What is

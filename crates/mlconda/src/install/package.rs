@@ -102,7 +102,9 @@ impl Info {
 
     /// Makes sense of the files, but for the paths: there are none.
     pub(super) fn read_all_but_paths(&self) -> io::Result<Package> {
-        let index: IndexJson = self.parse()?.ok_or_else(|| invalid("it has no `info/index.json`"))?;
+        let index = self.files.get("info/index.json").ok_or_else(|| invalid("it has no `info/index.json`"))?;
+        let index: IndexJson = crate::lenient::from_slice(index)
+            .map_err(|error| invalid(format!("`info/index.json` cannot be read: {error}")))?;
         let entry_points = match self.parse::<LinkJson>()?.map(|link| link.noarch) {
             Some(NoArchLinks::Python(python)) => python.entry_points,
             _ => Vec::new(),
