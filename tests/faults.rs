@@ -334,6 +334,7 @@ fn a_disk_that_is_full() {
     --- stderr
     Installing 2 packages into `[TEMP]/work/prefix`
     error: failed to write to file `[TEMP]/work/.prefix.mlconda-new/share/large.bin`: File too large (os error [NUMBER])
+    hint: a limit of the shell or the container (`ulimit -f`) or of the file system does not allow such a file
     ");
     assert_eq!(tree::difference(&before, &world.tree()), "");
 }

@@ -4,12 +4,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+mod bounds;
 mod cache;
 mod change;
+mod conda;
 mod confined;
 mod crash;
 mod export;
 mod faults;
+mod foreign;
 mod formats;
 mod install;
 mod lock;

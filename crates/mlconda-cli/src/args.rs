@@ -27,6 +27,9 @@ pub(crate) struct Global {
     /// root, else mlconda in the user's data directory]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) root_prefix: Option<std::path::PathBuf>,
+    /// Whether mamba's variables count: the program was called by its name.
+    #[arg(skip)]
+    pub(crate) is_mamba: bool,
 }
 
 /// What stderr is for.
@@ -42,7 +45,11 @@ const AFTER_HELP: &str = "\
 Make a lock on your machine, install it in a Dockerfile:
   mlconda lock environment.yml -o env.lock
   RUN mlconda install env.lock
-  ENTRYPOINT [\"mlconda\", \"run\"]";
+  ENTRYPOINT [\"mlconda\", \"run\"]
+
+Words of conda's work as they are: create, install SPEC…, update, remove, search, clean, env create, env update,
+env remove, env list, env export; `mlconda create --help` tells more. Called as conda, mamba or micromamba (a link),
+it understands all of their command lines.";
 
 /// Reads the command line; on bad usage, says so and ends the process with 2.
 pub(crate) fn parse() -> Arguments {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use mlconda::{
-    Subdir,
+    RepoDataRecord, Subdir,
     environment::{ChannelRule, Environment, ReadOptions},
     host::{Host, Override},
     lock::Lock,
@@ -120,13 +120,27 @@ pub(crate) enum Cache {
     IfPresent,
 }
 
+/// Whether it is explained why there is no solution, which takes a while.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Explain {
+    #[default]
+    Fully,
+    /// Somebody has another question to ask if there is none.
+    Not,
+}
+
 /// What was locked before.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Before {
     /// For each platform, in the order of the platforms, locks whose packages are preferred, the best first.
     pub(crate) locks: Vec<Vec<Lock>>,
     /// What is to be renewed all the same.
     pub(crate) renew: Renew,
+    /// What is installed: it counts where no channel has it.
+    pub(crate) installed: Vec<RepoDataRecord>,
+    pub(crate) explain: Explain,
+    /// The directory for repodata, where several solves share one.
+    pub(crate) directory: Option<PathBuf>,
 }
 
 impl Before {
@@ -206,7 +220,10 @@ pub(crate) fn lock(
         .iter()
         .map(|platform| (environment.for_platform(*platform), Host::baseline(*platform).with(&overrides)))
         .collect();
-    let directory = cache_directory(cache, context)?;
+    let directory = match &before.directory {
+        Some(directory) => CacheDirectory::Kept(directory.clone()),
+        None => cache_directory(cache, context)?,
+    };
     let options = RepodataOptions {
         cache_directory: directory.path().join("repodata"),
         access: args.access(),
@@ -219,7 +236,7 @@ pub(crate) fn lock(
         let told = Once { progress: &progress, told: Mutex::default() };
         let mut loaded = Vec::with_capacity(targets.len());
         for (environment, host) in &targets {
-            let repodata = repodata::load(&client, environment, host, &options, &told).await;
+            let repodata = repodata::load_with(&client, environment, host, &options, &before.installed, &told).await;
             loaded.push(repodata.map_err(|error| report::at_its_line(error, environment))?);
         }
         Ok::<_, CliError>(loaded)
@@ -246,6 +263,7 @@ pub(crate) fn lock(
     let mut locks = Vec::new();
     for (index, (outcome, (environment, host))) in outcomes.into_iter().zip(targets).enumerate() {
         locks.push(match outcome {
+            outcome if before.explain == Explain::Not => outcome?,
             Err(CliError::Library(mlconda::Error::Solve(SolveError::Unsolvable { .. }))) => {
                 failing.explained(index, environment, host, std::mem::take(&mut loaded[index]))?
             }

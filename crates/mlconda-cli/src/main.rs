@@ -6,6 +6,7 @@
 mod args;
 mod changes;
 mod commands;
+mod conda;
 mod drawing;
 mod findings;
 mod locking;
@@ -20,8 +21,20 @@ mod words;
 
 use std::process::ExitCode;
 
+/// How much room all that runs here has for its calls, in bytes, whatever the shell's limit (`ulimit -s`) is.
+const STACK: usize = 16 << 20;
+
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(report::bug));
+    let thread = std::thread::Builder::new().name("mlconda".to_owned()).stack_size(STACK).spawn(work);
+    // Whoever has no room for a thread may have enough here. A panic has ended the process already.
+    thread.map_or_else(|_| work(), |thread| thread.join().unwrap_or(ExitCode::from(255)))
+}
+
+fn work() -> ExitCode {
+    if let Some(code) = conda::main(std::env::args_os().collect()) {
+        return code;
+    }
     let arguments = args::parse();
     let context = settings::Context::new(&arguments.global);
     match commands::run(arguments.command, &context) {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
-use mlconda::progress::{Event, Progress};
+use mlconda::progress::{Event, Progress, Task};
 
 use serde_json::{Value, json};
 
@@ -169,6 +169,7 @@ impl People<'_> {
             Event::PackageInstalled { .. } => self.linked(),
             Event::BytecodeStarted { modules } => self.spin(format!("Compiling {}", count(modules, "module"))),
             Event::Building { package } => self.say(&format!("Building `{package}` with the environment's pip")),
+            Event::StillRunning { task, package, elapsed, limit } => self.still(task, &package, elapsed, limit),
             Event::LinkScript { package } => self.say(&format!("Running the post-link script of `{package}`")),
             Event::Warning(text) => self.bar.suspend(|| self.ui.warn(&text)),
             _ => {}
@@ -177,6 +178,16 @@ impl People<'_> {
 }
 
 impl People<'_> {
+    fn still(&self, task: Task, package: &str, elapsed: Duration, limit: Option<Duration>) {
+        let (name, seconds) = (task.name(), elapsed.as_secs());
+        let end = limit.map_or_else(String::new, |limit| format!("; it is stopped after {} s", limit.as_secs()));
+        let what = match task {
+            Task::Bytecode => format!("{name} has not answered for {seconds} s"),
+            _ => format!("{name} of `{package}` has been running for {seconds} s"),
+        };
+        self.say(&format!("Waiting: {what}{end}"));
+    }
+
     fn of_the_cache(&self, event: Event) {
         let text = match event {
             Event::CacheDamaged { package, reason } => {
@@ -243,6 +254,10 @@ impl<'a> Program<'a> {
             Event::PackageInstalled { package } => json!({"event": "package-installed", "package": package}),
             Event::BytecodeStarted { modules } => json!({"event": "bytecode-started", "modules": modules}),
             Event::Building { package } => json!({"event": "building", "package": package}),
+            Event::StillRunning { task, package, elapsed, limit } => json!({
+                "event": "still-running", "task": task.name(), "package": package, "seconds": elapsed.as_secs(),
+                "limit": limit.map(|limit| limit.as_secs()),
+            }),
             Event::LinkScript { package } => json!({"event": "script", "package": package}),
             Event::VerifyStarted { files, bytes } => json!({"event": "verify-started", "files": files, "bytes": bytes}),
             Event::Warning(text) => return self.ui.warn(&text),

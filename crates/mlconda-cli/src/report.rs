@@ -120,9 +120,15 @@ fn hint(error: &mlconda::Error) -> Option<String> {
         mlconda::Error::Install(error) => install_hint(error),
         mlconda::Error::Lock(error) => lock_hint(error),
         mlconda::Error::Pip(error) => pip_hint(error),
-        mlconda::Error::Prefix(PrefixError::Record { .. }) => {
-            Some("the prefix is damaged: remove it and install it anew".to_owned())
-        }
+        mlconda::Error::Prefix(error) => prefix_hint(error),
+        _ => None,
+    }
+}
+
+fn prefix_hint(error: &PrefixError) -> Option<String> {
+    match error {
+        PrefixError::Read(error) => io_hint(error),
+        PrefixError::Record { .. } => Some("the prefix is damaged: remove it and install it anew".to_owned()),
         _ => None,
     }
 }
@@ -133,6 +139,7 @@ fn lock_hint(error: &LockError) -> Option<String> {
             "make a lock with `mlconda lock environment.yml`; `mlconda install` takes an environment.yml as well"
         }
         LockError::File(error) => return io_hint(error),
+        LockError::Prefix(error) => return prefix_hint(error),
         LockError::NotALock { .. } => {
             "an environment is recognised by its file's name: `.yml` or `.yaml`; `mlconda lock` makes a lock of one"
         }
@@ -226,6 +233,14 @@ fn install_hint(error: &InstallError) -> Option<String> {
              else somebody between you and the server has changed it"
         }
         InstallError::Damaged { .. } => "install once without `--offline`: then it is fetched again",
+        InstallError::Unusable { .. } => "choose another directory, with `-p DIR`",
+        InstallError::Package { source, .. } if source.kind() == ErrorKind::InvalidFilename => {
+            "the prefix is as it was. Choose a shorter prefix; if that does not help, the package is at fault: tell its maintainers"
+        }
+        InstallError::Expired { .. } => {
+            "the prefix is as it was. `--script-timeout SECONDS` waits longer (0: for ever); `--no-scripts` installs \
+             without running packages' scripts"
+        }
         InstallError::Package { .. } => "the prefix is as it was. The package is at fault: tell its maintainers",
         InstallError::ForeignLink { .. } => {
             "what is behind the link is yours: put a directory in its place, or move the link away, and run the command again"
@@ -264,6 +279,10 @@ fn install_hint(error: &InstallError) -> Option<String> {
 fn io_hint(error: &std::io::Error) -> Option<String> {
     let hint = match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "the disk is full: nothing has changed; make room",
+        ErrorKind::InvalidFilename => "choose a shorter name: file systems allow 255 bytes, and 4,095 for a whole path",
+        ErrorKind::FileTooLarge if error.raw_os_error().is_some() || error.to_string().contains("os error") => {
+            "a limit of the shell or the container (`ulimit -f`) or of the file system does not allow such a file"
+        }
         ErrorKind::PermissionDenied => "choose a prefix that you may write to, with `-p DIR`",
         ErrorKind::ReadOnlyFilesystem => "the file system can only be read; choose another prefix, with `-p DIR`",
         // The standard library has no kind for these; the text that it gives them is the system's.

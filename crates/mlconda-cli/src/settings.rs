@@ -16,6 +16,8 @@ use mlconda::{
     prefix::Prefix,
 };
 
+use tokio::runtime::Runtime;
+
 use crate::{args::Global, report::CliError, ui::Ui};
 
 /// What every command gets.
@@ -51,6 +53,7 @@ impl Context {
 
     /// Writes the file that `-o` names.
     pub(crate) fn write(&self, output: &Path, text: &str) -> Result<(), CliError> {
+        survive_limit_of_files(&runtime()?);
         fs_err::write(self.settings.absolute(output), text).map_err(|error| {
             CliError::world(
                 format!("cannot write `{}`: {}", output.display(), error.kind()),
@@ -61,7 +64,8 @@ impl Context {
 
     /// Runs a future to its end, on this thread.
     pub(crate) fn block_on<F: Future>(&self, future: F) -> Result<F::Output, CliError> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = runtime()?;
+        survive_limit_of_files(&runtime);
         Ok(runtime.block_on(future))
     }
 
@@ -81,6 +85,19 @@ impl Context {
     }
 }
 
+fn runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// Makes an error of a file that grows beyond the shell's limit (`ulimit -f`): the signal that comes with it would end the
+/// process. Programs that are started do not inherit this.
+fn survive_limit_of_files(runtime: &Runtime) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let _context = runtime.enter();
+    // Where it cannot be caught, the limit ends the process, as it ends any.
+    let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
+}
+
 impl Settings {
     fn new(global: &Global) -> Self {
         let raw_variables: Vec<(OsString, OsString)> = std::env::vars_os().collect();
@@ -94,6 +111,7 @@ impl Settings {
         let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
         let home = get("HOME").map(PathBuf::from);
         let told = global.root_prefix.clone().or_else(|| get("MLCONDA_ROOT").map(PathBuf::from));
+        let told = told.or_else(|| get("MAMBA_ROOT_PREFIX").filter(|_| global.is_mamba).map(PathBuf::from));
         let shared_root = told.is_none().then(|| PathBuf::from(SHARED_ROOT));
         let root_prefix = told.unwrap_or_else(|| default_root_prefix(home.as_deref(), get("XDG_DATA_HOME")));
         let cache_directory = get("MLCONDA_CACHE_DIR").map(|path| directory.join(path)).or_else(|| {
@@ -219,7 +237,7 @@ impl Settings {
 
     /// The directory in which environments are found by name: the root prefix's `envs/`. For a user who has none, it is
     /// root's: in an image, root installs, and any user, known to the image or not, runs.
-    fn environments_directory(&self) -> PathBuf {
+    pub(crate) fn environments_directory(&self) -> PathBuf {
         let own = self.root_prefix.join("envs");
         match &self.shared_root {
             Some(shared) if !own.is_dir() => shared.join("envs"),
@@ -298,7 +316,7 @@ fn default_cache(home: &Path) -> PathBuf {
 }
 
 /// A name as typed, if an environment can have it.
-fn checked_name(name: &str) -> Result<&str, CliError> {
+pub(crate) fn checked_name(name: &str) -> Result<&str, CliError> {
     let message = || format!("`{name}` cannot be the name of an environment: it becomes a directory's name");
     if mlconda::environment::is_name(name) { Ok(name) } else { Err(CliError::Usage(message())) }
 }

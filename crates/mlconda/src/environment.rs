@@ -246,6 +246,29 @@ impl Environment {
         reader::read(&decode::normalize(text), file, options)
     }
 
+    /// An environment of match specs that were given one by one, on a command line say, which messages name as the file.
+    /// The channels are those of the options.
+    ///
+    /// # Errors
+    /// If one of them is no match spec.
+    pub fn of_specs<S: AsRef<str>>(specs: &[S], options: &ReadOptions) -> Result<Self, EnvironmentError> {
+        let mut text = String::from("dependencies:\n");
+        for spec in specs {
+            text.push_str("  - ");
+            text.push_str(&crate::export::scalar(spec.as_ref()));
+            text.push('\n');
+        }
+        if specs.is_empty() {
+            text = "dependencies: []\n".to_owned();
+        }
+        Self::parse(&text, Path::new("command line"), options)
+    }
+
+    /// Whether the file has a list of channels.
+    pub fn names_channels(&self) -> bool {
+        self.channels_key.is_some()
+    }
+
     /// Reads several files as one environment, as conda-lock does; see [`Self::merge`].
     ///
     /// # Errors

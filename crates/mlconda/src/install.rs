@@ -9,6 +9,7 @@ mod bytecode;
 mod cache;
 pub(crate) mod commit;
 mod contents;
+mod deviations;
 mod fetch;
 mod link;
 mod package;
@@ -29,6 +30,7 @@ use std::{
     num::NonZero,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use rattler_conda_types::{GenericVirtualPackage, MatchSpec, Matches, PackageRecord, ParseStrictness, PrefixRecord};
@@ -48,7 +50,7 @@ use crate::{
     network::Client,
     plan::Plan,
     prefix::Prefix,
-    progress::{Event, Progress},
+    progress::{Event, Progress, Task},
     repodata::Access,
     system::{self, beneath::Root},
 };
@@ -70,8 +72,13 @@ pub struct Options {
     pub time: Option<i64>,
     /// What `conda-meta/history` gives as the command.
     pub command: String,
+    /// What it says was asked for.
+    pub revision: Revision,
     /// What happens with post-link and pre-unlink scripts.
     pub scripts: Scripts,
+    /// How long one script, or one build of pip, may run; `None` for as long as it likes. The byte-code compiler's python is given
+    /// up as soon as no module is done for so long, and after five minutes at most.
+    pub script_timeout: Option<Duration>,
     /// What they get of the environment: proxies and the like, and nothing that is secret.
     pub script_variables: Vec<(String, String)>,
     /// Whether packages may be downloaded; else only those of this machine and of the cache are to be had.
@@ -93,7 +100,7 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// Eight downloads, a thread for each core, scripts run, no cache.
+    /// Eight downloads, a thread for each core, scripts run for an hour at most, no cache.
     fn default() -> Self {
         let eight = NonZero::<usize>::MIN.saturating_add(7);
         Self {
@@ -101,7 +108,9 @@ impl Default for Options {
             threads: std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN),
             time: None,
             command: "mlconda install".to_owned(),
+            revision: Revision::default(),
             scripts: Scripts::default(),
+            script_timeout: Some(Duration::from_secs(3600)),
             script_variables: Vec::new(),
             bytecode: Bytecode::default(),
             access: Access::default(),
@@ -112,6 +121,23 @@ impl Default for Options {
             virtual_packages: Vec::new(),
         }
     }
+}
+
+/// What `conda-meta/history` says was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Revision {
+    /// All of the plan's specs, and nothing besides: what was asked for before does not count any more.
+    #[default]
+    Whole,
+    /// A change of what was asked for before, in conda's words. Each is a list of match specs.
+    Change {
+        /// What is asked for from now on.
+        updated: Vec<String>,
+        /// What is not asked for any more.
+        removed: Vec<String>,
+        /// What is asked for in any version from now on, since its version stood in the way.
+        neutered: Vec<String>,
+    },
 }
 
 /// What happens with packages' scripts.
@@ -241,6 +267,14 @@ pub enum InstallError {
         #[source]
         source: io::Error,
     },
+    /// No program could work there.
+    #[error("`{}` cannot be a prefix: {reason}", .prefix.display())]
+    Unusable {
+        /// The prefix.
+        prefix: PathBuf,
+        /// Why.
+        reason: &'static str,
+    },
     /// The directory holds other things.
     #[error("`{}` holds files but no environment", .prefix.display())]
     Occupied {
@@ -333,8 +367,10 @@ pub enum InstallError {
         to: PathBuf,
     },
     /// The prefix is longer than the room that a program has for it.
-    #[error("the prefix has {prefix} characters, but `{}` has room for {room}", .path.display())]
+    #[error("the prefix has {prefix} bytes, but `{}` of `{package}` has room for {room}", .path.display())]
     PrefixTooLong {
+        /// The package's name.
+        package: String,
         /// The file, relative to the prefix.
         path: PathBuf,
         /// The prefix's length in bytes.
@@ -391,7 +427,7 @@ pub enum InstallError {
         package: String,
         /// How it ended.
         status: String,
-        /// What it printed.
+        /// The end of what it printed.
         output: String,
     },
     /// A script failed.
@@ -403,7 +439,19 @@ pub enum InstallError {
         script: PathBuf,
         /// How it ended.
         status: String,
-        /// What it printed.
+        /// The end of what it printed, and what it left in `.messages.txt`.
+        output: String,
+    },
+    /// A script or a build has not ended in time, and was stopped.
+    #[error("{} of `{package}` has not ended within {} seconds, and was stopped{}{output}", .task.name(), .limit.as_secs(), if .output.is_empty() { "" } else { ":\n" })]
+    Expired {
+        /// What it was.
+        task: Task,
+        /// The package's name.
+        package: String,
+        /// How long it was given.
+        limit: Duration,
+        /// The end of what it printed.
         output: String,
     },
     /// A script cannot run.
@@ -431,6 +479,7 @@ pub async fn install(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Report, InstallError> {
+    check_prefix(prefix.path())?;
     if plan.is_empty() {
         recover(prefix)?;
         return Ok(Report { unchanged: plan.unchanged, ..Report::default() });
@@ -468,7 +517,7 @@ pub async fn install(
     };
     write_meta(plan, prefix, &stage, time, options)?;
     stage.settle_directories(time)?;
-    let told = script::Told { variables: &options.script_variables, time };
+    let told = script::Told { variables: &options.script_variables, time, limit: options.script_timeout, progress };
     let new = in_linking_order(plan, &finished);
     let change = commit::Change::new(plan, prefix, &stage, time)?;
     report.replaced.clone_from(&change.replaced);
@@ -500,6 +549,19 @@ pub async fn install(
         Err(error) => return Err(commit.undo(error)),
     }
     Ok(report)
+}
+
+/// Refuses a prefix in which packages cannot work, whatever they are.
+fn check_prefix(prefix: &Path) -> Result<(), InstallError> {
+    let reason = match prefix.to_str() {
+        None => "it is not UTF-8, and packages have it written into texts",
+        Some(text) if text.contains(':') => "it has a `:`, which ends a directory in `PATH`",
+        Some(text) if text.contains(char::is_control) => {
+            "it has a character that cannot be seen, a line break for one, which scripts do not survive"
+        }
+        Some(_) => return Ok(()),
+    };
+    Err(InstallError::Unusable { prefix: prefix.to_owned(), reason })
 }
 
 /// The records of new packages, in linking order.
@@ -604,7 +666,7 @@ fn write_meta(plan: &Plan, prefix: &Prefix, stage: &Stage, time: i64, options: &
         None => read_if_there(&old.join(commit::PENDING))?,
     };
     let mut history = String::from_utf8_lossy(&history.unwrap_or_default()).into_owned();
-    history.push_str(&record::revision(time, &options.command, &plan.specs, &plan.unlink, &plan.link));
+    history.push_str(&record::revision(time, options, plan));
     record::write(&new.join(commit::PENDING), history.as_bytes(), time)?;
     request_anew(plan, &old, &new)?;
     let Some(variables) = &plan.variables else { return Ok(()) };

@@ -109,6 +109,7 @@ mod lenient;
 pub mod lock;
 pub mod network;
 pub mod pip;
+mod plain;
 pub mod plan;
 pub mod prefix;
 pub mod progress;
@@ -125,7 +126,7 @@ pub use error::{Error, Result};
 
 /// The field's vocabulary, re-exported once from `rattler_conda_types`.
 pub use rattler_conda_types::{
-    Channel, GenericVirtualPackage, MatchSpec, PackageName, PackageRecord, PrefixRecord, RepoDataRecord, Subdir,
-    Version,
+    Channel, GenericVirtualPackage, MatchSpec, Matches, PackageName, PackageRecord, PrefixRecord, RepoDataRecord,
+    StringMatcher, Subdir, Version,
 };
 pub use url::Url;

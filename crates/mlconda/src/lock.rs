@@ -43,7 +43,7 @@ use crate::{
     environment::{Environment, Requirement},
     files,
     host::Host,
-    network,
+    network, plain,
     prefix::distributions,
     solve::{Solution, SolveOptions},
 };
@@ -253,6 +253,9 @@ impl Lock {
                 let digest = known.sha256.map(Digest::Sha256).or(known.md5.map(Digest::Md5));
                 let mut package = LockedPackage::from_url(record.url.clone(), digest.unwrap_or(Digest::Unknown))
                     .map_err(|message| LockError::Record { url: network::redact(&record.url), message })?;
+                package
+                    .agrees(known.name.as_normalized(), &known.version.as_str(), known.build.as_str())
+                    .map_err(|message| LockError::Record { url: network::redact(&record.url), message })?;
                 package.size = known.size;
                 package.record = Some(Arc::new(known.clone()));
                 Ok(package)
@@ -397,16 +400,24 @@ impl LockedPackage {
         let (Some(build), Some(version), Some(name)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(format!("`{file_name}` is not of the form NAME-VERSION-BUILD"));
         };
-        for part in [name, version, build] {
-            let safe = part.chars().all(|each| each.is_ascii_alphanumeric() || "_.-+!".contains(each));
-            if part.is_empty() || part.starts_with('.') || !safe {
-                return Err(format!("`{part}` cannot be part of a package's file name"));
-            }
-        }
+        plain::check(name, version, build)?;
         let subdir = segments.next().and_then(|segment| segment.parse().ok()).unwrap_or(Subdir::NoArch);
         // Records go by the normalized name, whatever the file's spelling.
         let (name, version, build) = (name.to_lowercase(), version.to_owned(), build.to_owned());
         Ok(Self { name, version, build, subdir, file_name, url, digest, size: None, record: None })
+    }
+
+    /// Whether a record is of this package: what its archive is called counts.
+    ///
+    /// # Errors
+    /// In words, what the record says.
+    pub(crate) fn agrees(&self, name: &str, version: &str, build: &str) -> Result<(), String> {
+        if name == self.name && version == self.version && build == self.build {
+            return Ok(());
+        }
+        let said = format!("{name} {version} {build}");
+        let shown: String = said.chars().take(200).flat_map(char::escape_debug).collect();
+        Err(format!("its record says that it is `{shown}`, which is not what `{}` is called", self.file_name))
     }
 
     /// Whether this is from no channel, as [`LockedPip::as_package`] has it.

@@ -4,7 +4,7 @@ pub(crate) mod distributions;
 
 pub use self::distributions::Stranger;
 
-use crate::files;
+use crate::{files, plain};
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
@@ -112,11 +112,8 @@ impl Prefix {
     /// If a record cannot be read.
     pub fn installed(&self) -> Result<Vec<Installed>, PrefixError> {
         let read = |path: PathBuf| {
-            let text = files::read(&path, files::LARGEST_RECORD)?;
-            match serde_json::from_slice(&text) {
-                Err(_) if is_foreign(&text) => Ok(None),
-                read => read.map(Some).map_err(|source| PrefixError::Record { path, source: source.into() }),
-            }
+            let read = files::read(&path, files::LARGEST_RECORD).and_then(|text| read_installed(&text));
+            read.map_err(|source| PrefixError::Record { path, source })
         };
         self.record_files()?.into_iter().filter_map(|path| read(path).transpose()).collect()
     }
@@ -128,11 +125,10 @@ impl Prefix {
     pub fn records(&self) -> Result<Vec<PrefixRecord>, PrefixError> {
         let read = |path: PathBuf| {
             let text = files::read(&path, files::LARGEST_RECORD)?;
-            match crate::lenient::from_slice(&text) {
+            match parse_record(&text) {
                 Err(_) if is_foreign(&text) => Ok(None),
                 read => read.map(Some),
             }
-            .map_err(std::io::Error::from)
         };
         let read =
             |path: PathBuf| read(path.clone()).map_err(|source| PrefixError::Record { path, source }).transpose();
@@ -170,9 +166,27 @@ impl Prefix {
     }
 }
 
-/// A package's record.
+/// A package's record. What becomes a path of it is plain.
 pub(crate) fn read_record(path: &Path) -> std::io::Result<PrefixRecord> {
-    Ok(crate::lenient::from_slice(&files::read(path, files::LARGEST_RECORD)?)?)
+    parse_record(&files::read(path, files::LARGEST_RECORD)?)
+}
+
+fn parse_record(text: &[u8]) -> std::io::Result<PrefixRecord> {
+    let record: PrefixRecord = crate::lenient::from_slice(text)?;
+    let package = &record.repodata_record.package_record;
+    let (name, version) = (package.name.as_normalized(), package.version.as_str());
+    plain::check(name, &version, package.build.as_str()).map_err(std::io::Error::other)?;
+    Ok(record)
+}
+
+/// A package's record in brief; `None` if it is the record of nothing. What becomes a path of it is plain.
+fn read_installed(text: &[u8]) -> std::io::Result<Option<Installed>> {
+    let installed: Installed = match serde_json::from_slice(text) {
+        Err(_) if is_foreign(text) => return Ok(None),
+        installed => installed?,
+    };
+    plain::check(&installed.name, &installed.version, &installed.build).map_err(std::io::Error::other)?;
+    Ok(Some(installed))
 }
 
 /// Whether what stands in `conda-meta` is JSON, but no record of a package: each has a name, a version and a build. What is

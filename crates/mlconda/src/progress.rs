@@ -106,6 +106,18 @@ pub enum Event {
         /// The package's name.
         package: String,
     },
+    /// Code of a package, or python at work for packages, runs for long and has not ended. It comes after ten seconds, and again
+    /// each time that it has run for twice as long.
+    StillRunning {
+        /// What runs.
+        task: Task,
+        /// The package's name.
+        package: String,
+        /// How long it has run, or has not answered.
+        elapsed: Duration,
+        /// When it is stopped.
+        limit: Option<Duration>,
+    },
     /// The prefix's pip begins to build a package from its sources.
     Building {
         /// The package's name.
@@ -134,6 +146,31 @@ pub enum Event {
     },
     /// Something the user should know of, and that stops nothing.
     Warning(String),
+}
+
+/// What runs as a process of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// A post-link script.
+    PostLink,
+    /// A pre-unlink script.
+    PreUnlink,
+    /// pip, which builds a package.
+    Build,
+    /// python, which compiles modules.
+    Bytecode,
+}
+
+impl Task {
+    /// The word for it, with its article.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PostLink => "the post-link script",
+            Self::PreUnlink => "the pre-unlink script",
+            Self::Build => "the build",
+            Self::Bytecode => "the byte-code compiler",
+        }
+    }
 }
 
 /// Hears of events; called from several threads at once.

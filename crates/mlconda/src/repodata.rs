@@ -143,6 +143,25 @@ impl Repodata {
         Ok(())
     }
 
+    /// Adds a last list: what is installed and in no channel. What has no sha256 cannot be pinned, and is left out.
+    fn add_installed(&mut self, installed: &[RepoDataRecord]) {
+        let hashes: HashSet<_> = self.records().filter_map(|record| record.package_record.sha256).collect();
+        let is_new =
+            |record: &&RepoDataRecord| record.package_record.sha256.is_some_and(|hash| !hashes.contains(&hash));
+        let of_channel = |record: &RepoDataRecord| {
+            let channel = record.url.as_str().rsplitn(3, '/').nth(2).map(|channel| format!("{channel}/"));
+            Arc::new(RepoDataRecord { channel, ..record.clone() })
+        };
+        let records = sorted(installed.iter().filter(is_new).map(of_channel).collect());
+        if records.is_empty() {
+            return;
+        }
+        self.names.own.extend(records.iter().map(|record| name(record).to_owned()));
+        self.ends.push(ends(&records));
+        self.asked.push(self.texts.asked(records.iter().map(AsRef::as_ref)));
+        self.subdirs.push(records);
+    }
+
     /// How many records there are to choose from.
     pub fn len(&self) -> usize {
         self.subdirs.iter().map(Vec::len).sum()
@@ -151,6 +170,11 @@ impl Repodata {
     /// Whether a channel has a package of this name, also one that no record was loaded of.
     pub fn has(&self, name: &str) -> bool {
         self.names.contains(name)
+    }
+
+    /// The names of all packages of the channels, those too that no record was loaded of.
+    pub fn package_names(&self) -> BTreeSet<&str> {
+        self.names.all()
     }
 
     /// The records, channel by channel, in runs of one name and one channel: the place of its list, the run, and its table.
@@ -290,7 +314,23 @@ pub async fn load(
     options: &RepodataOptions,
     progress: &dyn Progress,
 ) -> Result<Repodata, RepodataError> {
-    client.telling(progress, load_silently(client, environment, host, options, progress)).await
+    load_with(client, environment, host, options, &[], progress).await
+}
+
+/// As [`load`], with records of what is installed: where no channel has one of them, it counts all the same, as the last of
+/// its name.
+///
+/// # Errors
+/// As [`load`].
+pub async fn load_with(
+    client: &Client,
+    environment: &Environment,
+    host: &Host,
+    options: &RepodataOptions,
+    installed: &[RepoDataRecord],
+    progress: &dyn Progress,
+) -> Result<Repodata, RepodataError> {
+    client.telling(progress, load_silently(client, environment, host, options, installed, progress)).await
 }
 
 async fn load_silently(
@@ -298,6 +338,7 @@ async fn load_silently(
     environment: &Environment,
     host: &Host,
     options: &RepodataOptions,
+    installed: &[RepoDataRecord],
     progress: &dyn Progress,
 ) -> Result<Repodata, RepodataError> {
     let channels = environment.all_channels();
@@ -323,6 +364,7 @@ async fn load_silently(
         names.own.insert(name(archive).to_owned());
         specs.extend(walk::dependencies(archive));
     }
+    specs.extend(installed.iter().flat_map(walk::dependencies));
     let walk::Walked { found, texts } = walk::walk(client, &names.sources, specs, HashSet::new()).await?;
     for (subdir, found) in urls.into_iter().zip(&found) {
         if let Some((file, reason)) = &found.left_out.first {
@@ -330,7 +372,9 @@ async fn load_silently(
         }
         progress.event(Event::RepodataFinished { subdir, records: found.records.len() });
     }
-    Ok(Repodata { partial, ..gathered(names, archives, found, texts) })
+    let mut repodata = Repodata { partial, ..gathered(names, archives, found, texts) };
+    repodata.add_installed(installed);
+    Ok(repodata)
 }
 
 /// Repodata from what was found, and from packages that are named by their URLs.

@@ -263,6 +263,22 @@ pub(crate) fn can_change_places(directory: &Path, metadata: &std::fs::Metadata) 
     same && directory.parent().is_some_and(may_write) && !is_overlay(directory)
 }
 
+/// Gives back the room of the first bytes of a file. They read as zeros afterwards.
+#[cfg(target_os = "linux")]
+pub(crate) fn forget(file: &File, bytes: u64) -> io::Result<()> {
+    use rustix::fs::FallocateFlags;
+    if bytes == 0 {
+        return Ok(());
+    }
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    Ok(rustix::fs::fallocate(file, flags, 0, bytes)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn forget(_file: &File, _bytes: u64) -> io::Result<()> {
+    Ok(())
+}
+
 /// Whether something is mounted on a directory. It may be a directory of the same file system, which has the same device.
 #[cfg(target_os = "linux")]
 pub(crate) fn is_mount_point(directory: &Path) -> bool {

@@ -2,15 +2,16 @@
 
 mod args;
 mod locks;
-mod words;
+pub(crate) mod words;
 
 use std::{path::Path, process::ExitCode, sync::Arc, time::Instant};
 
 use mlconda::{
     host::Host,
-    install::{Report, Sharing},
+    install::{Options, Report, Sharing},
     network::Client,
     plan::Plan,
+    prefix::Prefix,
 };
 use serde_json::{Value, json};
 
@@ -77,20 +78,29 @@ fn install_one(
     if args.dry_run {
         return Ok(words::tell_plan(&plan, prefix, context));
     }
-    let options = args.options(lock, host, sharing, context)?;
-    let report = if plan.is_empty() {
-        Report { unchanged: plan.unchanged, ..Report::default() }
-    } else {
-        let display = Display::new(&context.ui);
-        let client = Client::new(&context.settings.network_options()?)?;
-        context.block_on_or_signal(mlconda::install::install(&plan, &client, prefix, &options, &display))??
-    };
+    let report = carry_out(&plan, prefix, &args.options(lock, host, sharing, context)?, context)?;
     words::tell_report(&report, prefix, start, context);
     let mut event = words::report_as_json(&report, prefix, start);
     event["event"] = json!("finished");
     context.ui.event(&event);
     event.as_object_mut().map(|fields| fields.remove("event"));
     Ok(event)
+}
+
+/// Carries a plan out, if there is anything to do.
+pub(crate) fn carry_out(
+    plan: &Plan,
+    prefix: &Prefix,
+    options: &Options,
+    context: &Context,
+) -> Result<Report, CliError> {
+    if plan.is_empty() {
+        return Ok(Report { unchanged: plan.unchanged, ..Report::default() });
+    }
+    let display = Display::new(&context.ui);
+    let client = Client::new(&context.settings.network_options()?)?;
+    let installing = mlconda::install::install(plan, &client, prefix, options, &display);
+    Ok(context.block_on_or_signal(installing)??)
 }
 
 fn tell_proof(proof: &Proof, args: &Args, context: &Context) -> Result<Value, CliError> {

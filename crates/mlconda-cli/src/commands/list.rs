@@ -40,15 +40,15 @@ const PYPI: &str = "pypi";
 
 /// A package, in the shape of `conda list --json`.
 #[derive(Serialize)]
-struct Package<'a> {
+pub(crate) struct Package<'a> {
     base_url: String,
     build_number: u64,
-    build_string: &'a str,
-    channel: String,
-    dist_name: String,
-    name: &'a str,
-    platform: &'a str,
-    version: String,
+    pub(crate) build_string: &'a str,
+    pub(crate) channel: String,
+    pub(crate) dist_name: String,
+    pub(crate) name: &'a str,
+    pub(crate) platform: &'a str,
+    pub(crate) version: String,
 }
 
 impl<'a> Package<'a> {
@@ -99,15 +99,21 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
         context.ui.data(explicit(records)?)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let strangers = strangers.iter().map(Package::of_stranger);
-    let mut packages: Vec<Package<'_>> = records.iter().map(Package::new).chain(strangers).collect();
-    packages.sort_by_key(|package| package.name);
+    let packages = packages(&records, &strangers);
     if args.json {
         context.ui.json(&packages)?;
     } else {
         context.ui.data(table(&packages))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is installed, by name.
+pub(crate) fn packages<'a>(records: &'a [PrefixRecord], strangers: &'a [Stranger]) -> Vec<Package<'a>> {
+    let strangers = strangers.iter().map(Package::of_stranger);
+    let mut packages: Vec<Package<'_>> = records.iter().map(Package::new).chain(strangers).collect();
+    packages.sort_by_key(|package| package.name);
+    packages
 }
 
 /// Columns as wide as their widest cell; the last one has no padding.
@@ -142,7 +148,7 @@ fn base_url(record: &PrefixRecord) -> String {
 }
 
 /// The name by which the channel is known: the path on the hosts where conda finds a channel by its name, else the URL.
-fn channel_name(base_url: &str) -> &str {
+pub(crate) fn channel_name(base_url: &str) -> &str {
     ["https://conda.anaconda.org/", "https://repo.anaconda.com/"]
         .iter()
         .find_map(|host| base_url.strip_prefix(host))

@@ -36,19 +36,22 @@ const NOT_FOUND: u8 = 127;
 #[command(after_help = AFTER_HELP, verbatim_doc_comment)]
 pub(crate) struct Args {
     #[command(flatten)]
-    prefix: PrefixArgs,
+    pub(crate) prefix: PrefixArgs,
     /// Change to this directory first
     #[arg(long, value_name = "DIR")]
-    cwd: Option<PathBuf>,
+    pub(crate) cwd: Option<PathBuf>,
     /// Leave out the activation scripts of packages: set variables only, which needs no shell
     #[arg(long)]
-    no_scripts: bool,
+    pub(crate) no_scripts: bool,
     /// Accepted for those who come from `conda run`; nothing is ever captured
     #[arg(long, alias = "live-stream", hide = true)]
-    no_capture_output: bool,
+    pub(crate) no_capture_output: bool,
+    /// Variables for the command besides those of the environment.
+    #[arg(skip)]
+    pub(crate) variables: Vec<(String, String)>,
     /// The command and its arguments
     #[arg(value_name = "CMD", required = true, trailing_var_arg = true)]
-    command: Vec<OsString>,
+    pub(crate) command: Vec<OsString>,
 }
 
 const AFTER_HELP: &str = "\
@@ -86,6 +89,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
         command.arg0(name).args(arguments).envs(activation.all_variables());
         command
     };
+    command.envs(args.variables);
     if let Some(directory) = &directory {
         command.current_dir(directory);
     }

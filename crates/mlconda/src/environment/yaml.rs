@@ -26,6 +26,9 @@ const LONGEST_LINE: usize = 10_000;
 /// walks through the tree; the longest locks have some thousand.
 const LARGEST: usize = 1 << 20;
 
+/// How many values a file may have. A lock of five platforms with 1,000 packages each has some 200,000.
+const MOST_VALUES: usize = 1 << 20;
+
 /// A value and its place.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
@@ -131,7 +134,7 @@ pub(crate) struct Document {
 /// If the text is no YAML, has more than one document, or nests too deeply.
 pub(crate) fn parse(source: Source<'_>) -> Result<Document, Box<Diagnostic>> {
     let (anchors, document) = (HashMap::new(), Document::default());
-    let mut tree = Tree { source, open: Vec::new(), anchors, aliased: 0, document };
+    let mut tree = Tree { source, open: Vec::new(), anchors, aliased: 0, values: 0, document };
     let mut parser = Parser::new_from_str(source.text);
     let mut documents = 0;
     while let Some(event) = parser.next_event() {
@@ -159,6 +162,8 @@ struct Tree<'a> {
     anchors: HashMap<usize, (Rc<Node>, Extent)>,
     /// How many values the aliases so far stand for.
     aliased: usize,
+    /// How many values there are so far.
+    values: usize,
     document: Document,
 }
 
@@ -245,6 +250,12 @@ impl Tree<'_> {
     }
 
     fn put(&mut self, node: Rc<Node>, anchor: usize) -> Result<(), Box<Diagnostic>> {
+        self.values += 1;
+        if self.values > MOST_VALUES {
+            let message = format!("the file has more than {MOST_VALUES} values");
+            let help = "no lock or environment has as many: check that it is one";
+            return Err(self.source.diagnostic(node.location, 1, message, help));
+        }
         if anchor > 0 {
             self.anchors.insert(anchor, (Rc::clone(&node), Extent::of(&node)));
         }

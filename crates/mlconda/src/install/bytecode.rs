@@ -19,6 +19,7 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use rattler::install::PythonInfo;
@@ -36,13 +37,14 @@ use super::{
     link::wheel,
     package::invalid,
     record::{self, Own},
+    script,
     stage::Stage,
     work::{self, Finished},
 };
 use crate::{
     plan::Plan,
     prefix::{Prefix, distributions},
-    progress::{Event, Progress},
+    progress::{Event, Progress, Task},
     system::{self, beneath::Root},
 };
 
@@ -54,6 +56,19 @@ const WORTH_A_WORKER: usize = 16;
 
 /// No byte code is larger than this, in bytes; an answer that says it is comes from no python.
 const LARGEST: usize = 1 << 30;
+
+/// A python that has not answered for so long does not answer any more.
+const SILENCE: Duration = Duration::from_secs(300);
+
+/// How long a python may be silent.
+fn silence(limit: Option<Duration>) -> Duration {
+    limit.unwrap_or(SILENCE).min(SILENCE)
+}
+
+/// Why a python was given up.
+fn silent(limit: Duration) -> String {
+    format!("it has not answered for {} seconds", limit.as_secs())
+}
 
 /// Whether noarch python packages are compiled, and how python is to see that a module has changed since (PEP 552).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -182,7 +197,8 @@ pub(super) async fn compile(
     let (next, stop, processes) = (AtomicUsize::new(0), AtomicBool::new(false), Mutex::default());
     let (stage, interpreter) = (Arc::clone(stage), home.join(python.path()));
     let shared = Arc::new(Shared { stage, interpreter, mode, modules, next, stop, processes });
-    let (compiled, entries) = run(&shared, workers).await?;
+    let limit = silence(options.script_timeout);
+    let (compiled, entries) = run(&shared, workers, limit, progress).await?;
     let root = Root::open_itself(shared.stage.root())?;
     for (number, entries) in entries {
         if let Some((record, own)) = records.get_mut(&number) {
@@ -245,6 +261,8 @@ fn modules(records: &Records, stage: &Stage, python: &PythonInfo) -> Result<Vec<
 async fn run(
     shared: &Arc<Shared>,
     workers: usize,
+    limit: Duration,
+    progress: &dyn Progress,
 ) -> Result<(Compiled, BTreeMap<usize, Vec<PathsEntry>>), InstallError> {
     let (outcomes, mut outcomes_end) = mpsc::unbounded_channel();
     let mut pool = Pool { shared: Arc::clone(shared), threads: Vec::new() };
@@ -255,7 +273,12 @@ async fn run(
     }
     drop(outcomes);
     let (mut compiled, mut entries, mut brought) = (Compiled::default(), BTreeMap::<_, Vec<_>>::new(), 0);
-    while let Some(outcome) = outcomes_end.recv().await {
+    loop {
+        let answer = script::wait(outcomes_end.recv(), Some(limit), progress, Task::Bytecode, "python").await;
+        let Some(Some(outcome)) = answer else {
+            compiled.unable = answer.is_none().then(|| silent(limit)).or(compiled.unable);
+            break;
+        };
         match outcome {
             Outcome::Compiled(number, entry) => {
                 compiled.modules += 1;

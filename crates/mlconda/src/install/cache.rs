@@ -25,6 +25,7 @@ use self::{
 };
 use super::{
     contents::{self, Content},
+    deviations::Deviations,
     package::{Info, Package, invalid},
     read_if_there,
     unpack::{Archive, Spare, unpack, wheel::Wheel},
@@ -123,7 +124,7 @@ pub(super) fn fill(
     file_name: &str,
     spare: &Spare,
     stop: &AtomicBool,
-) -> Result<(), FillError> {
+) -> Result<Deviations, FillError> {
     make(place, stop, |extraction| {
         unpack(archive, file_name, spare, extraction)?;
         extraction.info(ARCHIVE_SIZE, archive.len()?.to_string().as_bytes())
@@ -131,7 +132,7 @@ pub(super) fn fill(
 }
 
 /// Copies a package of one cache to its place in another.
-pub(super) fn copy(from: &Path, place: &Path, stop: &AtomicBool) -> Result<(), FillError> {
+pub(super) fn copy(from: &Path, place: &Path, stop: &AtomicBool) -> Result<Deviations, FillError> {
     make(place, stop, |extraction| {
         extraction.copy(&read(from)?)?;
         match archive_size(from) {
@@ -145,10 +146,11 @@ fn make(
     place: &Path,
     stop: &AtomicBool,
     write: impl FnOnce(&mut Extraction<'_>) -> io::Result<()>,
-) -> Result<(), FillError> {
+) -> Result<Deviations, FillError> {
     let aside = beside(place).map_err(FillError::Cache)?;
     let mut extraction = Extraction::new(aside.path(), stop).map_err(FillError::Cache)?;
-    write(&mut extraction).and_then(|()| extraction.finish()).map_err(|error| match aside.path().is_dir() {
+    let deviations = write(&mut extraction).and_then(|()| extraction.finish());
+    let deviations = deviations.map_err(|error| match aside.path().is_dir() {
         true => error.into(),
         // Somebody has removed the cache meanwhile.
         false => FillError::Cache(error),
@@ -160,7 +162,7 @@ fn make(
         Err(error) => return Err(FillError::Cache(error)),
         Ok(()) => aside.keep(),
     }
-    Ok(())
+    Ok(deviations)
 }
 
 /// A directory on the way to a place in the cache, or from there.

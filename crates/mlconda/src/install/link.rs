@@ -1,6 +1,8 @@
 //! Puts the entries of one package into the stage: the place, the prefix, the mode, the time.
 
 mod cached;
+mod first_line;
+mod replace;
 pub(super) mod wheel;
 
 use std::{
@@ -10,17 +12,18 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use rattler::install::{PythonInfo, link::copy_and_replace_placeholders, python_entry_point_template};
+use rattler::install::{PythonInfo, python_entry_point_template};
 use rattler_conda_types::{
     package::FileMode,
     prefix_record::{PathType, PathsEntry},
 };
-use rattler_digest::{Sha256, Sha256Hash, compute_bytes_digest};
+use rattler_digest::{Sha256, Sha256Hash, compute_bytes_digest, digest::Digest as _};
 
-use self::wheel::Request;
+use self::{replace::Replacing, wheel::Request};
 use super::{
     InstallError, OutwardLinks,
-    package::{Info, Listed, Package, Placeholder, invalid},
+    deviations::Deviations,
+    package::{Info, Listed, Package, invalid},
     record::Own,
     stage::{Paths, Stage, is_inside, link_stays_inside},
     unpack::{Entry, Kind, Sink},
@@ -30,9 +33,6 @@ use crate::system::Linker;
 /// A file whose content is read in one piece is written in one piece. Larger ones go through a buffer of this
 /// size, in bytes.
 const BUFFER: usize = 1 << 20;
-
-/// A file that holds the prefix is changed in memory, and is not larger than this, in bytes.
-const LARGEST: u64 = 4 << 30;
 
 /// A file that is to be written.
 struct File<'a> {
@@ -62,6 +62,9 @@ pub(super) struct Linking<'a> {
     /// Where paths of a noarch python package went: two of them may want the same place.
     targets: Paths<()>,
     paths: Vec<PathsEntry>,
+    /// The paths in the archive that are linked; made once a member comes that is not listed.
+    linked: Option<Paths<()>>,
+    deviations: Deviations,
     hard_linked: u64,
     own: Own,
 }
@@ -75,6 +78,8 @@ pub(super) struct Linked {
     pub(super) hard_linked: u64,
     /// What else the record is to hold.
     pub(super) own: Own,
+    /// Where its archive is not what it says.
+    pub(super) deviations: Deviations,
 }
 
 /// Why linking stopped.
@@ -131,7 +136,10 @@ impl Sink for Linking<'_> {
         self.listen()?;
         let listed = self.package.as_mut().and_then(|package| package.paths.remove(&entry.path));
         // What `paths.json` does not list is not linked.
-        let Some(listed) = listed.filter(|listed| !listed.is_directory) else { return Ok(()) };
+        let Some(listed) = listed.filter(|listed| !listed.is_directory) else { return self.unlisted(&entry.path) };
+        if let Some(linked) = &mut self.linked {
+            linked.insert(entry.path.clone(), ());
+        }
         let target = self.target(&entry.path)?;
         let place = self.stage.root().join(self.claim(&target)?);
         if entry.executable && matches!(entry.kind, Kind::File(_)) {
@@ -177,7 +185,7 @@ impl<'a> Linking<'a> {
         stop: &'a AtomicBool,
     ) -> Self {
         let (package, entered, paths, own) = (None, PathBuf::new(), Vec::new(), Own::default());
-        let (targets, hard_linked) = (Paths::default(), 0);
+        let (targets, hard_linked, linked, deviations) = (Paths::default(), 0, None, Deviations::default());
         Self {
             stage,
             number,
@@ -190,6 +198,8 @@ impl<'a> Linking<'a> {
             entered,
             targets,
             paths,
+            linked,
+            deviations,
             hard_linked,
             own,
         }
@@ -204,6 +214,7 @@ impl<'a> Linking<'a> {
         self.paths.clear();
         self.hard_linked = 0;
         self.own = Own::default();
+        (self.linked, self.deviations) = (None, Deviations::default());
         self.paths.reserve(paths);
         self.package = Some(package);
         Ok(())
@@ -211,10 +222,27 @@ impl<'a> Linking<'a> {
 
     /// Gives up if nobody wants the result any more.
     fn listen(&self) -> Result<(), LinkError> {
-        match self.stop.load(Ordering::Relaxed) {
-            true => Err(invalid("the installation was stopped").into()),
-            false => Ok(()),
+        Ok(listen(self.stop)?)
+    }
+
+    /// A member that is not listed as a file, or is there a second time.
+    fn unlisted(&mut self, path: &Path) -> Result<(), LinkError> {
+        let archived = |entry: &PathsEntry| (entry.original_path.as_ref().unwrap_or(&entry.relative_path).clone(), ());
+        let linked = self.linked.get_or_insert_with(|| self.paths.iter().map(archived).collect());
+        if linked.contains_key(path) {
+            return Err(invalid(format!("it has two members `{}`", path.display())).into());
         }
+        self.deviations.unlisted(path);
+        Ok(())
+    }
+
+    /// Whether a file has another size, in bytes, than its list says; then no hash of the list's is its own either.
+    fn deviates(&mut self, listed: &Listed, size: u64) -> bool {
+        let other = listed.size.filter(|listed| *listed != size);
+        if let Some(other) = other {
+            self.deviations.size(&listed.path, other, size);
+        }
+        other.is_some()
     }
 
     /// Claims a path of the prefix, and tells where in the stage it is to be written.
@@ -267,27 +295,28 @@ impl<'a> Linking<'a> {
         let File { content, size, executable, modified } = source;
         let mode = if executable { 0o755 } else { 0o644 };
         let mut file = self.stage.create(place, mode).map_err(disk)?;
+        let deviates = self.deviates(listed, size);
         let record = match &listed.placeholder {
             None => {
-                self.copy(content, size, &mut file)?;
-                PathsEntry { size_in_bytes: Some(size), ..plain(listed, target) }
+                let hash = self.copy(content, size, &mut file, deviates.then(Sha256::new))?.or(listed.sha256);
+                let record = plain(listed, target);
+                PathsEntry { size_in_bytes: Some(size), sha256: hash, sha256_in_prefix: hash, ..record }
             }
-            Some(Placeholder { mode: kind, text }) => {
-                let original = read_whole(content, size, &listed.path)?;
-                let kind = *kind;
-                self.check_length(kind, text, &target)?;
-                self.buffer.clear();
-                let (prefix, platform) = (&self.stage.prefix, &self.stage.platform);
-                copy_and_replace_placeholders(&original, &mut *self.buffer, text, prefix, platform, kind)?;
-                file.write_all(self.buffer).map_err(disk)?;
-                self.own.prefix = Some(prefix.into());
+            Some(placeholder) => {
+                self.check_length(placeholder.mode, &placeholder.text, &target)?;
+                // A package from before `paths.json` does not tell the hash.
+                let hash = (deviates || listed.sha256.is_none()).then(Sha256::new);
+                let (stage, stop) = (self.stage, self.stop);
+                let replacing = Replacing::new(placeholder, &stage.prefix, stage.platform, &mut file);
+                let replaced = replacing.run(content, size, self.buffer, hash, &|| listen(stop));
+                let replaced = replaced.map_err(|error| of_file(error, &listed.path))?.map_err(disk)?;
+                self.own.prefix = Some(stage.prefix.clone().into());
                 PathsEntry {
-                    // A package from before `paths.json` does not tell the hash.
-                    sha256: Some(listed.sha256.unwrap_or_else(|| sha256(&original))),
-                    sha256_in_prefix: Some(sha256(self.buffer)),
+                    sha256: replaced.original.or(listed.sha256),
+                    sha256_in_prefix: Some(replaced.written),
                     size_in_bytes: Some(size),
-                    file_mode: Some(kind),
-                    prefix_placeholder: Some(text.clone()),
+                    file_mode: Some(placeholder.mode),
+                    prefix_placeholder: Some(placeholder.text.clone()),
                     ..plain(listed, target)
                 }
             }
@@ -304,8 +333,14 @@ impl<'a> Linking<'a> {
         Ok(record)
     }
 
-    /// Copies a file's content; a small one in one piece.
-    fn copy(&mut self, content: &mut dyn Read, size: u64, file: &mut fs_err::File) -> Result<(), LinkError> {
+    /// Copies a file's content; a small one in one piece. Gives its sha256 if that is asked for.
+    fn copy(
+        &mut self,
+        content: &mut dyn Read,
+        size: u64,
+        file: &mut fs_err::File,
+        mut hash: Option<Sha256>,
+    ) -> Result<Option<Sha256Hash>, LinkError> {
         let mut left = size;
         self.buffer.resize(BUFFER, 0);
         while left > 0 {
@@ -313,19 +348,33 @@ impl<'a> Linking<'a> {
             let piece = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
             content.read_exact(&mut self.buffer[..piece])?;
             file.write_all(&self.buffer[..piece]).map_err(disk)?;
+            if let Some(hash) = &mut hash {
+                hash.update(&self.buffer[..piece]);
+            }
             left -= piece as u64;
         }
-        Ok(())
+        Ok(hash.map(|hash| hash.finalize()))
+    }
+
+    /// The first line of a script that the prefix's python is to run with these options.
+    fn first_line(&self, python: &PythonInfo, options: &str) -> String {
+        let program = format!("{}/{}", self.stage.prefix.trim_end_matches('/'), python.path().display());
+        first_line::run(&program, options, first_line::LINUX)
     }
 
     /// A text file grows with the prefix; a binary has only the room that the placeholder takes.
     fn check_length(&self, kind: FileMode, placeholder: &str, path: &Path) -> Result<(), LinkError> {
         let (prefix, room) = (self.stage.prefix.len(), placeholder.len());
         if kind == FileMode::Binary && prefix > room && !self.stage.platform.is_windows() {
-            let path = path.to_owned();
-            return Err(InstallError::PrefixTooLong { path, prefix, room }.into());
+            let (package, path) = (self.name(), path.to_owned());
+            return Err(InstallError::PrefixTooLong { package, path, prefix, room }.into());
         }
         Ok(())
+    }
+
+    /// The package's name.
+    fn name(&self) -> String {
+        self.package.as_ref().map(|package| package.index.name.as_normalized().to_owned()).unwrap_or_default()
     }
 
     fn soft_link(
@@ -337,8 +386,7 @@ impl<'a> Linking<'a> {
         place: &Path,
     ) -> Result<PathsEntry, LinkError> {
         if self.outward_links == OutwardLinks::Refuse && !link_stays_inside(&target, to) {
-            let package = self.package.as_ref().map(|package| package.index.name.as_normalized().to_owned());
-            let package = package.unwrap_or_default();
+            let package = self.name();
             return Err(InstallError::OutwardLink { package, path: target, to: to.to_owned() }.into());
         }
         fs_err::os::unix::fs::symlink(to, place).map_err(disk)?;
@@ -396,7 +444,10 @@ impl<'a> Linking<'a> {
             one.relative_path.as_os_str().cmp(other.relative_path.as_os_str())
         });
         match self.package {
-            Some(package) => Ok(Linked { package, paths: self.paths, hard_linked: self.hard_linked, own: self.own }),
+            Some(package) => {
+                let Self { paths, hard_linked, own, deviations, .. } = self;
+                Ok(Linked { package, paths, hard_linked, own, deviations })
+            }
             None => Err(invalid("the archive is empty").into()),
         }
     }
@@ -417,6 +468,10 @@ impl<'a> Linking<'a> {
         for entry_point in &package.entry_points {
             let target = python.bin_dir.join(&entry_point.command);
             let text = python_entry_point_template(&self.stage.prefix, false, entry_point, python);
+            let text = match text.strip_prefix(&python.shebang(&self.stage.prefix)) {
+                Some(rest) => format!("{}{rest}", self.first_line(python, "")),
+                None => text,
+            };
             let place = self.stage.root().join(self.stage.claim(&target, self.number)?);
             let mut file = self.stage.create(&place, 0o755).map_err(disk)?;
             file.write_all(text.as_bytes()).map_err(disk)?;
@@ -440,17 +495,17 @@ impl<'a> Linking<'a> {
     }
 }
 
-/// A file's content, as long as it says.
-fn read_whole(content: &mut dyn Read, size: u64, path: &Path) -> Result<Vec<u8>, LinkError> {
-    if size > LARGEST {
-        return Err(invalid(format!("`{}` is too large for a file that holds the prefix", path.display())).into());
+/// Gives up if nobody wants the result any more.
+fn listen(stop: &AtomicBool) -> std::io::Result<()> {
+    match stop.load(Ordering::Relaxed) {
+        true => Err(invalid("the installation was stopped")),
+        false => Ok(()),
     }
-    let mut whole = Vec::with_capacity(usize::try_from(size).unwrap_or(0).min(1 << 28));
-    content.take(size + 1).read_to_end(&mut whole)?;
-    match whole.len() as u64 == size {
-        true => Ok(whole),
-        false => Err(invalid(format!("`{}` has another size", path.display())).into()),
-    }
+}
+
+/// What is wrong with a file's content, with the file.
+fn of_file(error: std::io::Error, path: &Path) -> LinkError {
+    std::io::Error::new(error.kind(), format!("`{}`: {error}", path.display())).into()
 }
 
 fn sha256(bytes: &[u8]) -> Sha256Hash {

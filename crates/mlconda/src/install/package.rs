@@ -13,16 +13,25 @@ use std::{
 use rattler_conda_types::{
     PackageRecord,
     package::{
-        EntryPoint, FileMode, Files, HasPrefix, IndexJson, LinkJson, NoArchLinks, NoLink, NoSoftlink, PackageFile,
-        PathType, PathsEntry, PathsJson,
+        EntryPoint, FileMode, Files, HasPrefix, IndexJson, NoLink, NoSoftlink, PackageFile, PathType, PathsEntry,
+        PathsJson,
     },
 };
 use rattler_digest::{Md5Hash, Sha256Hash};
 
-use super::{stage::Paths, unpack::wheel::Wheel};
+use serde::{Deserialize, Deserializer, de};
 
-/// No file of [`Info::NAMES`] is larger than this, in bytes; one that says it is must not fill the memory.
-const LARGEST: u64 = 256 << 20;
+use super::{stage::Paths, unpack::wheel::Wheel};
+use crate::plain;
+
+/// The files of [`Info::NAMES`] are not larger than this together, in bytes: they are held in memory.
+const LARGEST: u64 = 64 << 20;
+
+/// `index.json` and `link.json` are not larger than this, in bytes. The largest of real packages have some 50 kB.
+const LARGEST_OF_INDEX: u64 = 1 << 20;
+
+/// A package has no more paths than this. The largest of real packages have some 100,000.
+const MOST_PATHS: usize = 300_000;
 
 /// The raw files of `info/`, as they come out of an archive.
 #[derive(Debug, Default)]
@@ -65,10 +74,23 @@ impl Info {
         let Some(name) = Self::NAMES.into_iter().find(|name| Path::new(name) == path) else {
             return Ok(());
         };
-        let mut bytes = Vec::new();
-        content.take(LARGEST).read_to_end(&mut bytes)?;
+        let is_small = ["info/index.json", "info/link.json"].contains(&name);
+        let others: usize = self.files.iter().filter(|(other, _)| **other != name).map(|(_, bytes)| bytes.len()).sum();
+        if is_small && size > LARGEST_OF_INDEX {
+            return Err(invalid(format!("`{name}` is larger than {} MiB", LARGEST_OF_INDEX >> 20)));
+        }
+        if size.saturating_add(others as u64) > LARGEST {
+            let most = LARGEST >> 20;
+            return Err(invalid(format!("`{name}` is too large: what is read of `info/` has at most {most} MiB")));
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+        content.take(size + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 != size {
-            return Err(invalid(format!("`{name}` is cut short or too large")));
+            return Err(invalid(format!("`{name}` is cut short")));
+        }
+        let is_lines = !name.ends_with(".json");
+        if is_lines && memchr::memchr_iter(b'\n', &bytes).count() > MOST_PATHS {
+            return Err(too_many(name));
         }
         self.files.insert(name, bytes);
         Ok(())
@@ -78,6 +100,14 @@ impl Info {
     /// packages; in one where it does not, the archive is read twice.
     pub(super) fn suffices(&self) -> bool {
         self.files.contains_key("info/index.json") && self.files.contains_key("info/paths.json")
+    }
+
+    /// A file of JSON.
+    fn json<'a, T: Deserialize<'a>>(&'a self, name: &str) -> io::Result<Option<T>> {
+        let read = |bytes: &'a Vec<u8>| {
+            serde_json::from_slice(bytes).map_err(|error| invalid(format!("`{name}` cannot be read: {error}")))
+        };
+        self.files.get(name).map(read).transpose()
     }
 
     fn parse<T: PackageFile>(&self) -> io::Result<Option<T>> {
@@ -92,12 +122,15 @@ impl Info {
 
     /// Makes sense of the files.
     pub(super) fn read(&self) -> io::Result<Package> {
-        let paths = match self.parse::<PathsJson>()? {
-            Some(paths) => paths,
-            None => self.deprecated_paths()?,
+        let package = self.read_all_but_paths()?;
+        let paths = match self.json::<Whole>("info/paths.json")? {
+            Some(whole) => whole.paths.0,
+            None => {
+                let paths = self.deprecated_paths()?.paths;
+                paths.into_iter().map(|entry| (entry.relative_path.clone(), entry.into())).collect()
+            }
         };
-        let paths = paths.paths.into_iter().map(|entry| (entry.relative_path.clone(), entry.into())).collect();
-        Ok(Package { paths, ..self.read_all_but_paths()? })
+        Ok(Package { paths, ..package })
     }
 
     /// Makes sense of the files, but for the paths: there are none.
@@ -105,8 +138,12 @@ impl Info {
         let index = self.files.get("info/index.json").ok_or_else(|| invalid("it has no `info/index.json`"))?;
         let index: IndexJson = crate::lenient::from_slice(index)
             .map_err(|error| invalid(format!("`info/index.json` cannot be read: {error}")))?;
-        let entry_points = match self.parse::<LinkJson>()?.map(|link| link.noarch) {
-            Some(NoArchLinks::Python(python)) => python.entry_points,
+        plain::check(index.name.as_normalized(), &index.version.as_str(), index.build.as_str())
+            .map_err(|message| invalid(format!("in `info/index.json`, {message}")))?;
+        let entry_points = match self.json::<LinkJson>("info/link.json")?.map(|link| link.noarch) {
+            Some(noarch) if noarch.kind == "python" => {
+                noarch.entry_points.iter().map(|text| entry_point(text)).collect::<io::Result<_>>()?
+            }
             _ => Vec::new(),
         };
         let wheel = self.files.get(Self::WHEEL).map(|text| serde_json::from_slice(text)).transpose()?;
@@ -125,6 +162,75 @@ impl Info {
             |_| Ok(PathType::HardLink),
         )
     }
+}
+
+/// `paths.json`, as far as it is read.
+#[derive(Deserialize)]
+struct Whole {
+    paths: Counted,
+}
+
+/// The paths of `paths.json`. They are counted while they are read, not afterwards.
+struct Counted(Paths<Listed>);
+
+impl<'de> Deserialize<'de> for Counted {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Counted;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("a list of paths")
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut entries: A) -> Result<Counted, A::Error> {
+                let mut paths = Paths::default();
+                while let Some(entry) = entries.next_element::<PathsEntry>()? {
+                    if paths.len() == MOST_PATHS {
+                        return Err(de::Error::custom(format!("it lists more than {MOST_PATHS} paths")));
+                    }
+                    let (path, listed) = (entry.relative_path.clone(), Listed::from(entry));
+                    if let Some(other) = paths.insert(path, listed.clone())
+                        && other != listed
+                    {
+                        let message = format!("`{}` stands there twice", listed.path.display());
+                        return Err(de::Error::custom(message));
+                    }
+                }
+                Ok(Counted(paths))
+            }
+        }
+        deserializer.deserialize_seq(Visitor)
+    }
+}
+
+fn too_many(name: &str) -> io::Error {
+    invalid(format!("`{name}` lists more than {MOST_PATHS} paths"))
+}
+
+/// `link.json`, as far as it is read.
+#[derive(Deserialize)]
+struct LinkJson {
+    noarch: Noarch,
+}
+
+#[derive(Deserialize)]
+struct Noarch {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    entry_points: Vec<String>,
+}
+
+/// An entry point, `command = module:function [extras]`. What stands in brackets are extras, which say nothing here: pip drops
+/// them, too.
+pub(super) fn entry_point(text: &str) -> io::Result<EntryPoint> {
+    let shown = || text.escape_debug().to_string();
+    let bare = text.split('[').next().unwrap_or(text).trim();
+    if bare.contains(char::is_control) {
+        return Err(invalid(format!("the entry point `{}` has a character that cannot be seen", shown())));
+    }
+    bare.parse().map_err(|error| invalid(format!("the entry point `{}` makes no sense: {error}", shown())))
 }
 
 /// A path, as `paths.json` lists it.

@@ -31,7 +31,7 @@ use crate::{
     pip::tags::WheelName,
     plan::Plan,
     prefix::{Prefix, distributions},
-    progress::{Event, Progress},
+    progress::{Event, Progress, Task},
     repodata::Access,
     system::{
         self, Attributes,
@@ -162,7 +162,7 @@ pub(super) async fn build(
         built?;
         let record = write_record(package, plan.pip.requested.contains(&package.name), prefix, told.time)?;
         done.records.push(record.clone());
-        compiled.count(compile_built(&record, prefix, python, told.time, bytecode).await?);
+        compiled.count(compile_built(&record, prefix, python, told, bytecode).await?);
     }
     script::settle(prefix.path(), since, told.time)?;
     done.records.clear();
@@ -219,8 +219,8 @@ async fn build_one(
             command.arg(format!("{} @ {url}", package.name));
         }
     }
-    let (status, output) = script::end(command, prefix.path()).await?;
-    if !status.success() {
+    let (status, output) = script::end(command, prefix.path(), told, Task::Build, &package.name).await?;
+    if let Some(status) = status {
         return Err(InstallError::Build { package: package.name.clone(), status: status.to_string(), output });
     }
     Ok(())

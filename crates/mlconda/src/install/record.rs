@@ -21,11 +21,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::{InstallError, link::Linked};
+use super::{InstallError, Options, Revision, link::Linked};
 use crate::{
     files,
     lock::{Digest, LockedPackage},
     network,
+    plan::Plan,
     prefix::distributions,
     system::beneath::Root,
 };
@@ -214,25 +215,29 @@ pub(super) fn write_below(prefix: &Root, path: &Path, content: &[u8], seconds: i
 }
 
 /// One revision of `conda-meta/history`: what was asked for, what went and what came.
-pub(super) fn revision(
-    seconds: i64,
-    command: &str,
-    specs: &[String],
-    removed: &[PrefixRecord],
-    linked: &[LockedPackage],
-) -> String {
+pub(super) fn revision(seconds: i64, options: &Options, plan: &Plan) -> String {
     let time = jiff::Timestamp::from_second(seconds).unwrap_or_default();
-    let mut text = format!("==> {} <==\n# cmd: {command}\n", time.strftime("%Y-%m-%d %H:%M:%S"));
-    let mut lines: Vec<String> = removed.iter().map(|old| line('-', &old.repodata_record.url)).collect();
-    lines.extend(linked.iter().map(|new| line('+', &new.url)));
+    let mut text = format!("==> {} <==\n# cmd: {}\n", time.strftime("%Y-%m-%d %H:%M:%S"), options.command);
+    let mut lines: Vec<String> = plan.unlink.iter().map(|old| line('-', &old.repodata_record.url)).collect();
+    lines.extend(plan.link.iter().map(|new| line('+', &new.url)));
     crate::sorting::sort(&mut lines);
     for line in lines {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{line}");
     }
-    if !specs.is_empty() {
-        let specs: Vec<String> = specs.iter().map(|spec| format!("'{}'", spec.replace('\'', "\""))).collect();
-        let _ = writeln!(text, "# update specs: [{}]", specs.join(", "));
+    let mut asked = |action: &str, specs: &[String]| {
+        if !specs.is_empty() {
+            let specs: Vec<String> = specs.iter().map(|spec| format!("'{}'", spec.replace('\'', "\""))).collect();
+            let _ = writeln!(text, "# {action} specs: [{}]", specs.join(", "));
+        }
+    };
+    match &options.revision {
+        Revision::Whole => asked("update", &plan.specs),
+        Revision::Change { updated, removed, neutered } => {
+            asked("remove", removed);
+            asked("update", updated);
+            asked("neutered", neutered);
+        }
     }
     text
 }

@@ -22,11 +22,18 @@ use tokio::sync::oneshot;
 use super::InstallError;
 use crate::{
     files,
+    progress::{Event, Progress, Task},
     system::{
         self,
         beneath::{Kind, Root},
     },
 };
+
+/// How much of what a script says is kept, in bytes: the end of it.
+const KEPT: u64 = 64 << 10;
+
+/// After this time the user is told what runs, and again each time that it has run for twice as long.
+const FIRST_WORD: Duration = Duration::from_secs(10);
 
 /// When a script runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,12 +45,16 @@ pub(super) enum When {
 }
 
 /// What scripts are told of the world.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(super) struct Told<'a> {
     /// Variables of the environment that say where the network is, and the like.
     pub(super) variables: &'a [(String, String)],
     /// The time that all is to have, in seconds since 1970.
     pub(super) time: i64,
+    /// How long one may run.
+    pub(super) limit: Option<Duration>,
+    /// Who hears of those that run for long.
+    pub(super) progress: &'a dyn Progress,
 }
 
 /// The script of a package, relative to the prefix.
@@ -80,15 +91,24 @@ pub(super) async fn run(
         .env("PKG_NAME", name)
         .env("PKG_VERSION", record.version.as_str().as_ref())
         .env("PKG_BUILDNUM", record.build_number.to_string());
-    let (status, output) = end(command, prefix).await?;
-    if !status.success() {
-        let status = status.to_string();
-        return Err(InstallError::Script { package: name.to_owned(), script: relative, status, output });
-    }
+    let task = match when {
+        When::PostLink => Task::PostLink,
+        When::PreUnlink => Task::PreUnlink,
+    };
+    let (status, mut output) = end(command, prefix, told, task, name).await?;
     let messages = prefix.join(".messages.txt");
     let text = files::read_to_string(&messages, files::LARGEST_TEXT).ok();
     system::remove_if_there(&messages)?;
-    Ok(text.filter(|text| !text.trim().is_empty()))
+    let text = text.filter(|text| !text.trim().is_empty());
+    match status.map(|status| status.to_string()) {
+        None => Ok(text),
+        Some(status) => {
+            if let Some(text) = text {
+                output = format!("{}\nand left this message:\n{text}", output.trim_end());
+            }
+            Err(InstallError::Script { package: name.to_owned(), script: relative, status, output })
+        }
+    }
 }
 
 /// A program in the world that scripts are promised.
@@ -111,8 +131,14 @@ pub(super) fn command(program: &Path, prefix: &Path, told: Told<'_>) -> Command 
     command
 }
 
-/// Runs a program to its end, and gives what it said if it failed.
-pub(super) async fn end(mut command: Command, prefix: &Path) -> io::Result<(ExitStatus, String)> {
+/// Runs a program to its end, and gives how it failed, if it did, with the end of what it said.
+pub(super) async fn end(
+    mut command: Command,
+    prefix: &Path,
+    told: Told<'_>,
+    task: Task,
+    package: &str,
+) -> Result<(Option<ExitStatus>, String), InstallError> {
     // Into a file without a name, not a pipe: a pipe would have us wait for whatever the script leaves running.
     let mut output = nameless(prefix)?;
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?).process_group(0);
@@ -120,13 +146,70 @@ pub(super) async fn end(mut command: Command, prefix: &Path) -> io::Result<(Exit
     let process = command
         .spawn()
         .map_err(|error| io::Error::new(error.kind(), format!("cannot run `{}`: {error}", program.display())))?;
-    let status = Running::new(process).end().await?;
-    let mut words = Vec::new();
-    if !status.success() {
-        // That it failed is what matters, not that its words are lost.
-        let _ = output.seek(SeekFrom::Start(0)).and_then(|_| output.read_to_end(&mut words));
+    let running = Running::new(process).end();
+    let watched = async {
+        tokio::select! {
+            status = running => status,
+            never = forget(&output) => never,
+        }
+    };
+    let status = wait(watched, told.limit, told.progress, task, package).await.transpose()?;
+    if status.is_some_and(|status| status.success()) {
+        return Ok((None, String::new()));
     }
-    Ok((status, String::from_utf8_lossy(&words).into_owned()))
+    // That it failed is what matters, not that its words are lost.
+    let words = last_words(&mut output).unwrap_or_default();
+    match (status, told.limit) {
+        (None, Some(limit)) => Err(InstallError::Expired { task, package: package.to_owned(), limit, output: words }),
+        (status, _) => Ok((status, words)),
+    }
+}
+
+/// Waits for a child, up to a limit, and tells now and then that it runs. `None` if the limit was reached: then it is stopped.
+pub(super) async fn wait<F: Future>(
+    child: F,
+    limit: Option<Duration>,
+    progress: &dyn Progress,
+    task: Task,
+    package: &str,
+) -> Option<F::Output> {
+    let mut child = std::pin::pin!(child);
+    let mut elapsed = Duration::ZERO;
+    loop {
+        let pause = elapsed.max(FIRST_WORD);
+        let pause = limit.map_or(pause, |limit| pause.min(limit.saturating_sub(elapsed)));
+        match tokio::time::timeout(pause, child.as_mut()).await {
+            Ok(output) => return Some(output),
+            Err(_) => elapsed += pause,
+        }
+        if limit.is_some_and(|limit| elapsed >= limit) {
+            return None;
+        }
+        progress.event(Event::StillRunning { task, package: package.to_owned(), elapsed, limit });
+    }
+}
+
+/// Gives back the room of what a program has said, but for the end of it, each second. Never ends.
+async fn forget<T>(output: &std::fs::File) -> T {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        // Where the file system cannot, it takes room until the program ends.
+        let _ = output.metadata().and_then(|metadata| system::forget(output, metadata.len().saturating_sub(KEPT)));
+    }
+}
+
+/// The end of what a program has said, from the beginning of a line.
+fn last_words(output: &mut std::fs::File) -> io::Result<String> {
+    let length = output.metadata()?.len();
+    let cut = length.saturating_sub(KEPT);
+    output.seek(SeekFrom::Start(cut))?;
+    let mut words = Vec::new();
+    output.by_ref().take(KEPT).read_to_end(&mut words)?;
+    let text = String::from_utf8_lossy(&words);
+    Ok(match cut {
+        0 => text.into_owned(),
+        _ => format!("[the last {} kB]\n{}", KEPT >> 10, text.split_once('\n').map_or(&*text, |(_, rest)| rest)),
+    })
 }
 
 /// A script or program that runs, in a process group of its own. Dropping it kills it, and what it has started.

@@ -407,10 +407,37 @@ fn kind(prefix: &Path) -> Kind {
 /// Whether an environment may be put into a directory that exists: there is one already, or nothing but what
 /// stands in a root prefix or in a fresh volume. Other people's directories are left alone.
 fn may_hold_environment(path: &Path) -> Result<bool, InstallError> {
-    let harmless = ["conda-meta", "envs", "pkgs", "lost+found", commit::INSIDE, ASIDE];
+    let harmless = ["conda-meta", "envs", "pkgs", "lost+found", ".condarc", commit::INSIDE, ASIDE];
     for entry in fs_err::read_dir(path)? {
-        if !harmless.iter().any(|name| entry.as_ref().is_ok_and(|entry| entry.file_name() == *name)) {
+        let entry = entry?;
+        let is_harmless = harmless.iter().any(|name| entry.file_name() == *name);
+        if !is_harmless && !(FOR_SHELLS.iter().any(|name| entry.file_name() == *name) && is_for_shells(&entry.path())?)
+        {
             return Ok(path.join("conda-meta").is_dir());
+        }
+    }
+    Ok(true)
+}
+
+/// The directories of a root prefix in which there may be something of conda before there is an environment, and what.
+const FOR_SHELLS: [&str; 4] = ["bin", "condabin", "etc", "shell"];
+const OF_CONDA: [&str; 6] = ["conda", "mamba", "micromamba", "mlconda", "activate", "deactivate"];
+
+/// Whether a directory has nothing in it but what shells need of conda.
+fn is_for_shells(directory: &Path) -> io::Result<bool> {
+    if !fs_err::symlink_metadata(directory)?.is_dir() {
+        return Ok(false);
+    }
+    for entry in fs_err::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let stem = name.to_str().and_then(|name| name.split('.').next()).unwrap_or_default();
+        let is_harmless = match entry.file_type()?.is_dir() {
+            true => is_for_shells(&entry.path())?,
+            false => OF_CONDA.contains(&stem),
+        };
+        if !is_harmless {
+            return Ok(false);
         }
     }
     Ok(true)

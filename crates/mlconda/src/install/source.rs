@@ -13,6 +13,7 @@ use std::{
 use super::{
     InstallError, Options, Sharing,
     cache::{self, FillError},
+    deviations::Told,
     fetch,
     unpack::{Archive, Spare},
 };
@@ -90,6 +91,8 @@ pub(super) struct Sources {
     linkers: [Linker; 2],
     /// Why nothing is put into the cache any more.
     unwritable: OnceLock<io::Error>,
+    /// What archives hold in another way than they say.
+    pub(super) deviations: Told,
 }
 
 impl Sources {
@@ -99,7 +102,8 @@ impl Sources {
             cache::sweep(cache);
         }
         let (check, access, unwritable) = (options.cache_check, options.access, OnceLock::new());
-        Self { cache, check, access, sharing, linkers: <[Linker; 2]>::default(), unwritable }
+        let (linkers, deviations) = (<[Linker; 2]>::default(), Told::default());
+        Self { cache, check, access, sharing, linkers, unwritable, deviations }
     }
 
     /// Where a package is on this machine; `None` if it has to be downloaded.
@@ -154,7 +158,11 @@ impl Sources {
                 return Ok(Place::Extracted(place, origin));
             }
         };
-        let fill = |place: &Path| cache::fill(place, &archive, &package.file_name, spare, stop);
+        let fill = |place: &Path| {
+            let deviations = cache::fill(place, &archive, &package.file_name, spare, stop)?;
+            self.deviations.note(&package.file_name, &deviations);
+            Ok(())
+        };
         if let Some(place) = self.cached(package, attempt).filter(|_| self.unwritable.get().is_none()) {
             match fill(&place) {
                 Ok(()) => return Ok(self.share(package, attempt, place, Origin::Archive, stop)),

@@ -137,10 +137,7 @@ pub(super) fn unpack<S: Sink>(archive: &Archive, file_name: &str, spare: &Spare,
         read_info(stream_conda_info(archive.open()?).map_err(extract_error)?.into_inner(), &mut info)?;
         sink.begin(&info)?;
         let content = stream_conda_content(archive.open()?).map_err(extract_error)?.into_inner();
-        for entry in Tar::new(content).entries()? {
-            pass_on(entry?, sink)?;
-        }
-        return Ok(());
+        return pass_all(content, sink);
     }
     match unpack_at_once(archive, spare, sink)? {
         Order::InfoFirst => Ok(()),
@@ -148,12 +145,18 @@ pub(super) fn unpack<S: Sink>(archive: &Archive, file_name: &str, spare: &Spare,
             let mut info = Info::default();
             read_info(Bunzip::new(archive, spare)?, &mut info)?;
             sink.begin(&info)?;
-            for entry in Tar::new(Bunzip::new(archive, spare)?).entries()? {
-                pass_on(entry?, sink)?;
-            }
-            Ok(())
+            pass_all(Bunzip::new(archive, spare)?, sink)
         }
     }
+}
+
+/// Reads a tar to its very end, so that one whose tail is cut off is known.
+fn pass_all<S: Sink>(content: impl Read, sink: &mut S) -> Result<(), S::Error> {
+    let mut tar = Tar::new(content);
+    for entry in tar.entries()? {
+        pass_on(entry?, sink)?;
+    }
+    Ok(tar.finish()?)
 }
 
 /// Where a `.tar.bz2` has its `info/`.
@@ -165,7 +168,8 @@ enum Order {
 /// Reads a `.tar.bz2` in one go, if its `info/` comes first.
 fn unpack_at_once<S: Sink>(archive: &Archive, spare: &Spare, sink: &mut S) -> Result<Order, S::Error> {
     let mut info = Some(Info::default());
-    for entry in Tar::new(Bunzip::new(archive, spare)?).entries()? {
+    let mut tar = Tar::new(Bunzip::new(archive, spare)?);
+    for entry in tar.entries()? {
         let mut entry = entry?;
         let path = path_of(&entry)?;
         match &mut info {
@@ -184,6 +188,7 @@ fn unpack_at_once<S: Sink>(archive: &Archive, spare: &Spare, sink: &mut S) -> Re
         }
         pass_on(entry, sink)?;
     }
+    tar.finish()?;
     match info {
         // A package without content.
         Some(files) => sink.begin(&files).map(|()| Order::InfoFirst),
@@ -192,12 +197,13 @@ fn unpack_at_once<S: Sink>(archive: &Archive, spare: &Spare, sink: &mut S) -> Re
 }
 
 fn read_info(archive: impl Read, info: &mut Info) -> io::Result<()> {
-    for entry in Tar::new(archive).entries()? {
+    let mut tar = Tar::new(archive);
+    for entry in tar.entries()? {
         let mut entry = entry?;
         let (path, size) = (path_of(&entry)?, entry.size());
         info.take(&path, size, &mut entry)?;
     }
-    Ok(())
+    tar.finish()
 }
 
 /// An entry's path; some archives write `./` in front.

@@ -215,6 +215,9 @@ async fn coordinate(
             }
         }
     }
+    for warning in shared.sources.deviations.warnings() {
+        progress.event(Event::Warning(warning));
+    }
     if let Some(reason) = shared.sources.unwritable() {
         progress.event(Event::CacheNotWritten { reason });
     }
@@ -361,10 +364,12 @@ impl Shared {
     ) -> Result<Finished, LinkError> {
         let package = &self.packages[number];
         let index = &linked.package.index;
-        if index.name.as_normalized() != package.name.as_str() || index.version.as_str() != package.version {
-            let message = format!("it says that it is `{}` {}", index.name.as_normalized(), index.version.as_str());
+        let (name, version) = (index.name.as_normalized(), index.version.as_str());
+        if name != package.name.as_str() || version != package.version || index.build != package.build {
+            let message = format!("it says that it is `{name}` {version}, build `{}`", index.build);
             return Err(super::package::invalid(message).into());
         }
+        self.sources.deviations.note(&package.file_name, &linked.deviations);
         let spec = match self.request(number) {
             Some(request) => request.requested.then_some(package.name.as_str()),
             None => record::requested(&self.specs, &package.name),
@@ -391,6 +396,10 @@ impl Shared {
 /// Why a package could not be linked.
 fn failure(package: &LockedPackage, error: LinkError) -> InstallError {
     match error {
+        // A name is too long: most likely one of the package.
+        LinkError::Failed(InstallError::File(source)) if source.kind() == io::ErrorKind::InvalidFilename => {
+            InstallError::Package { package: package.file_name.clone(), source }
+        }
         LinkError::Failed(error) => error,
         LinkError::Content(source) => blame(package, source),
         LinkError::PythonWanted => stopped(),

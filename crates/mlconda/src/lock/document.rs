@@ -160,6 +160,7 @@ impl<'a> Document<'a> {
             package.subdir = self.subdir(subdir, self.text(subdir)?)?;
         }
         let record = self.record(fields, &package, sha256, md5)?;
+        package.agrees(&package.name, &record.version.as_str(), record.build.as_str()).map_err(wrong)?;
         package.size = record.size;
         package.record = Some(record.into());
         Ok(package)

@@ -1,11 +1,11 @@
 //! What `mlconda install` can be told, and what that means to the library.
 
-use std::{num::NonZero, path::PathBuf, sync::Arc, thread};
+use std::{num::NonZero, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use mlconda::{
     Subdir,
     host::Host,
-    install::{Bytecode, CacheCheck, Options, OutwardLinks, Scripts, Sharing},
+    install::{Bytecode, CacheCheck, Options, OutwardLinks, Revision, Scripts, Sharing},
     lock::Lock,
 };
 
@@ -83,6 +83,10 @@ pub(crate) struct Args {
     /// Run no post-link and pre-unlink scripts
     #[arg(long)]
     no_scripts: bool,
+    /// Stop a script or a build of pip that has run for so long; 0 lets it run for ever. The byte-code compiler is given up
+    /// after so long without an answer, and after 300 seconds at most
+    #[arg(long, value_name = "SECONDS", default_value = "3600")]
+    script_timeout: u64,
     /// How python is to see that a module of a noarch package has changed since it was compiled (PEP 552):
     /// `timestamp`, `checked-hash` or `unchecked-hash` [default: timestamp]
     #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "timestamp")]
@@ -154,7 +158,9 @@ impl Args {
             threads: self.threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZero::<usize>::MIN),
             time: context.settings.source_date_epoch()?,
             command: "mlconda install".to_owned(),
+            revision: Revision::Whole,
             scripts: if native && !self.no_scripts { Scripts::Run } else { Scripts::Skip },
+            script_timeout: Some(Duration::from_secs(self.script_timeout)).filter(|limit| !limit.is_zero()),
             script_variables: context.settings.script_variables(),
             bytecode: self.bytecode(),
             access: self.locking.access(),

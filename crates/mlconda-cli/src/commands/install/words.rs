@@ -15,7 +15,7 @@ use crate::{
     words::{bytes, count, list, path_text},
 };
 
-pub(super) fn report_as_json(report: &Report, prefix: &Prefix, start: Instant) -> Value {
+pub(crate) fn report_as_json(report: &Report, prefix: &Prefix, start: Instant) -> Value {
     let Compiled { modules, failed, unable, .. } = &report.compiled;
     json!({
         "prefix": path_text(prefix.path()),
@@ -38,7 +38,7 @@ pub(super) fn report_as_json(report: &Report, prefix: &Prefix, start: Instant) -
     })
 }
 
-pub(super) fn tell_plan(plan: &Plan, prefix: &Prefix, context: &Context) -> Value {
+pub(crate) fn tell_plan(plan: &Plan, prefix: &Prefix, context: &Context) -> Value {
     let old: Vec<String> = plan
         .unlink
         .iter()
@@ -75,7 +75,7 @@ fn tell_compiled(compiled: &Compiled, context: &Context) {
     }
 }
 
-pub(super) fn tell_report(report: &Report, prefix: &Prefix, start: Instant, context: &Context) {
+pub(crate) fn tell_report(report: &Report, prefix: &Prefix, start: Instant, context: &Context) {
     let ui = &context.ui;
     for clash in &report.clashes {
         let (path, winner) = (clash.path.display(), clash.packages.last().map_or("", String::as_str));
@@ -126,7 +126,7 @@ pub(super) fn tell_report(report: &Report, prefix: &Prefix, start: Instant, cont
 }
 
 /// What has changed when a signal ended the installation into `prefix`, after those into `done`.
-pub(super) fn stopped<'a>(signal: u8, prefix: &Prefix, done: impl Iterator<Item = &'a Prefix>) -> CliError {
+pub(crate) fn stopped<'a>(signal: u8, prefix: &Prefix, done: impl Iterator<Item = &'a Prefix>) -> CliError {
     let done: Vec<String> = done.map(|prefix| prefix.path().display().to_string()).collect();
     let installed = match done.len() {
         0 => String::new(),

@@ -52,7 +52,7 @@ pub(super) fn read(
             return Err(CliError::world(message, hint));
         }
     }
-    Ok(Before { locks, renew })
+    Ok(Before { locks, renew, ..Before::default() })
 }
 
 /// The locks in a file that are to be preferred, the best first: of a file in conflict, what is the newer of both sides,

@@ -17,12 +17,13 @@ use super::{
         link::wheel,
         package::invalid,
         record,
-        script::{self, Running},
+        script::{self, Running, Told},
     },
-    Bytecode, Compiled, LARGEST, SCRIPT, add,
+    Bytecode, Compiled, LARGEST, SCRIPT, add, silence, silent,
 };
 use crate::{
     prefix::Prefix,
+    progress::Task,
     system::beneath::{Kind, Root},
 };
 
@@ -32,10 +33,11 @@ pub(in crate::install) async fn compile_built(
     place: &Path,
     prefix: &Prefix,
     python: &PythonInfo,
-    time: i64,
+    told: Told<'_>,
     mode: Bytecode,
 ) -> Result<Compiled, InstallError> {
     let Some(mode) = mode.name() else { return Ok(Compiled::default()) };
+    let time = told.time;
     let (mut record, own) = record::read(&prefix.path().join(place))?;
     let root = Root::open(prefix.path())?;
     let is_module = |path: &&PathBuf| {
@@ -51,7 +53,7 @@ pub(in crate::install) async fn compile_built(
     for path in &modules {
         root.set_time(path, time)?;
     }
-    let answers = match ask(&modules, prefix, &prefix.path().join(python.path()), time, mode).await {
+    let answers = match ask(&modules, prefix, &prefix.path().join(python.path()), told, mode).await {
         Ok(answers) => answers,
         Err(error) => return Ok(Compiled { unable: Some(error.to_string()), ..Compiled::default() }),
     };
@@ -82,7 +84,8 @@ pub(in crate::install) async fn compile_built(
 }
 
 /// Runs a python over modules, and gives all that it says.
-async fn ask(modules: &[PathBuf], prefix: &Prefix, python: &Path, time: i64, mode: &str) -> io::Result<Vec<u8>> {
+async fn ask(modules: &[PathBuf], prefix: &Prefix, python: &Path, told: Told<'_>, mode: &str) -> io::Result<Vec<u8>> {
+    let time = told.time;
     let meta = prefix.path().join("conda-meta");
     let (mut questions, mut answers) = (script::nameless(&meta)?, script::nameless(&meta)?);
     let lines: String = modules.iter().map(|path| format!("{time} {}\n", path.display())).collect();
@@ -100,7 +103,9 @@ async fn ask(modules: &[PathBuf], prefix: &Prefix, python: &Path, time: i64, mod
         .stdout(answers.try_clone()?)
         .stderr(Stdio::null())
         .spawn()?;
-    let status = Running::new(process).end().await?;
+    let limit = silence(told.limit);
+    let status = script::wait(Running::new(process).end(), Some(limit), told.progress, Task::Bytecode, "python").await;
+    let status = status.ok_or_else(|| io::Error::other(silent(limit)))??;
     if !status.success() {
         return Err(io::Error::other(format!("python ended with {status}")));
     }

@@ -15,6 +15,7 @@ use crate::{
     install::{
         cache::Cached,
         contents::{self, Content},
+        deviations::Deviations,
         package::{Info, Listed, invalid},
         stage::{Paths, is_inside},
         unpack::{Entry, Kind, Sink},
@@ -58,6 +59,7 @@ pub(super) struct Extraction<'a> {
     made: Paths<()>,
     copies: Linker,
     seal: Seal,
+    deviations: Deviations,
 }
 
 impl Sink for Extraction<'_> {
@@ -69,13 +71,20 @@ impl Sink for Extraction<'_> {
             self.info(name, content)?;
         }
         self.listed = Some(info.read()?.paths);
+        self.deviations = Deviations::default();
         self.contents.clear();
         Ok(())
     }
 
     fn entry(&mut self, entry: Entry<'_>) -> io::Result<()> {
         let listed = self.listed.as_mut().and_then(|listed| listed.remove(&entry.path));
-        let Some(listed) = listed.filter(|listed| !listed.is_directory) else { return Ok(()) };
+        let Some(listed) = listed.filter(|listed| !listed.is_directory) else {
+            if self.contents.contains_key(&entry.path) {
+                return Err(invalid(format!("it has two members `{}`", entry.path.display())));
+            }
+            self.deviations.unlisted(&entry.path);
+            return Ok(());
+        };
         let place = self.enter(&entry.path)?;
         let (mut size, mut modified) = (entry.size, entry.modified);
         let kind = match entry.kind {
@@ -88,6 +97,9 @@ impl Sink for Extraction<'_> {
                 self.write(content, entry.size, &file)?;
                 system::set_time(file.file(), entry.modified)?;
                 self.seal.bytes += entry.size;
+                if let Some(other) = listed.size.filter(|listed| *listed != entry.size) {
+                    self.deviations.size(&entry.path, other, entry.size);
+                }
                 if entry.executable { contents::Kind::Program } else { contents::Kind::File }
             }
             // Where a link points to is judged when it gets into a prefix; nothing here is written through one.
@@ -124,7 +136,18 @@ impl<'a> Extraction<'a> {
             system::set_directory_mode(&root.join(info), 0o755)?;
         }
         let made = Paths::from_iter([(info.to_owned(), ())]);
-        Ok(Self { root, umask, stop, buffer, listed: None, contents, made, copies, seal: Seal::default() })
+        Ok(Self {
+            root,
+            umask,
+            stop,
+            buffer,
+            listed: None,
+            contents,
+            made,
+            copies,
+            seal: Seal::default(),
+            deviations: Deviations::default(),
+        })
     }
 
     /// Takes all of a package that another cache holds.
@@ -156,7 +179,7 @@ impl<'a> Extraction<'a> {
     }
 
     /// Writes down what has come. What has been listed and has not come can only be directories.
-    pub(super) fn finish(mut self) -> io::Result<()> {
+    pub(super) fn finish(mut self) -> io::Result<Deviations> {
         for (path, listed) in self.listed.take().into_iter().flatten() {
             if !listed.is_directory {
                 return Err(invalid(format!("`{}` is listed but missing", path.display())));
@@ -166,7 +189,8 @@ impl<'a> Extraction<'a> {
         self.sort_hard_links();
         let contents: Vec<Content> = std::mem::take(&mut self.contents).into_values().collect();
         self.info(contents::NAME, &contents::render(&contents)?)?;
-        self.put(Seal::NAME, &serde_json::to_vec(&self.seal)?)
+        self.put(Seal::NAME, &serde_json::to_vec(&self.seal)?)?;
+        Ok(self.deviations)
     }
 
     /// Writes a file of `info/`.

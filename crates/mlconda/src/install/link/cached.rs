@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use rattler_conda_types::prefix_record::PathsEntry;
+use rattler_digest::{Sha256, compute_file_digest};
 
 use super::{File, LinkError, Linking, disk, plain};
 use crate::{
@@ -76,6 +77,10 @@ impl Linking<'_> {
         size: u64,
     ) -> Result<PathsEntry, LinkError> {
         let stage = self.stage;
+        let hash = match self.deviates(listed, size) {
+            true => Some(compute_file_digest::<Sha256>(&from.place())?),
+            false => listed.sha256,
+        };
         let inner = self.claim(&target)?;
         let to = Located { root: stage.root(), directory: &stage.directory, path: &inner };
         // A package can ask for files of its own, because it changes them.
@@ -87,6 +92,6 @@ impl Linking<'_> {
             self.hard_linked += size;
         }
         drop(inner);
-        Ok(PathsEntry { size_in_bytes: Some(size), ..plain(listed, target) })
+        Ok(PathsEntry { size_in_bytes: Some(size), sha256: hash, sha256_in_prefix: hash, ..plain(listed, target) })
     }
 }

@@ -2,14 +2,15 @@
 //! writes into the `.dist-info` (PEP 376, PEP 610, PEP 627).
 
 use std::{
-    io::Write,
+    io::{Read, Write},
     path::{Path, PathBuf},
 };
 
 use rattler::install::PythonInfo;
 use rattler_conda_types::prefix_record::{PathType, PathsEntry};
+use rattler_digest::digest::Digest as _;
 
-use super::{File, LinkError, Linking, disk, plain, read_whole};
+use super::{File, LinkError, Linking, Sha256, disk, plain};
 use crate::{
     install::{
         package::Listed,
@@ -17,6 +18,9 @@ use crate::{
     },
     prefix::distributions::{is_list, quoted},
 };
+
+/// How much of a script is read for its first line, in bytes.
+const LONGEST: u64 = 64 << 10;
 
 /// What `INSTALLER` says.
 const INSTALLER: &str = "mlconda\n";
@@ -53,27 +57,23 @@ impl Linking<'_> {
         target: PathBuf,
         place: &Path,
     ) -> Result<PathsEntry, LinkError> {
-        let original = read_whole(source.content, source.size, &listed.path)?;
-        let (line, rest) = match original.iter().position(|byte| *byte == b'\n') {
-            Some(end) => original.split_at(end),
-            None => (original.as_slice(), [].as_slice()),
-        };
+        let mut head = Vec::new();
+        source.content.take(LONGEST).read_to_end(&mut head)?;
+        let end = head.iter().position(|byte| *byte == b'\n').unwrap_or(head.len());
+        let (line, rest) = head.split_at(end);
         // `#!pythonw` is for windows without a terminal, which are no matter here. What follows are options.
         let options = line.get(SHEBANG.len()..).unwrap_or_default();
-        let options = options.strip_prefix(b"w").unwrap_or(options).trim_ascii_end();
-        let python = self.python.map(|python| python.shebang(&self.stage.prefix)).unwrap_or_default();
-        let mut text = python.into_bytes();
-        // The shell that a long prefix asks for would take options for its own.
-        if !text.contains(&b'\n') {
-            text.extend_from_slice(options);
-        }
+        let options = String::from_utf8_lossy(options.strip_prefix(b"w").unwrap_or(options));
+        let mut text = self.python.map(|python| self.first_line(python, &options)).unwrap_or_default().into_bytes();
         text.extend_from_slice(rest);
         let mut file = self.stage.create(place, 0o755).map_err(disk)?;
         file.write_all(&text).map_err(disk)?;
+        let (left, mut hash) = (source.size.saturating_sub(head.len() as u64), Sha256::new());
+        hash.update(&text);
+        let hash = self.copy(source.content, left, &mut file, Some(hash))?;
         crate::system::set_time(file.file(), source.modified).map_err(disk)?;
         self.own.prefix = Some(self.stage.prefix.clone().into());
-        let hash = Some(sha256(&text));
-        let size = Some(text.len() as u64);
+        let size = Some(text.len() as u64 + left);
         Ok(PathsEntry { sha256: hash, sha256_in_prefix: hash, size_in_bytes: size, ..plain(listed, target) })
     }
 

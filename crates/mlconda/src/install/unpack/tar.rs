@@ -48,6 +48,12 @@ impl<R: Read> Tar<R> {
             Ok(entry)
         }))
     }
+
+    /// Reads what is behind the last entry, which is little.
+    pub(super) fn finish(self) -> io::Result<()> {
+        self.left.set(HEADERS);
+        io::copy(&mut self.archive.into_inner(), &mut io::sink()).map(drop)
+    }
 }
 
 impl<R: Read> Read for Metered<R> {

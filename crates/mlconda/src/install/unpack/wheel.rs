@@ -20,7 +20,7 @@ use zip::{ZipArchive, result::ZipError};
 
 use super::{Archive, Entry, Kind, Sink, window::Window};
 use crate::{
-    install::package::{Info, invalid},
+    install::package::{Info, entry_point, invalid},
     lock::{normalize, version_of},
     prefix::distributions::fields,
 };
@@ -313,10 +313,7 @@ fn read_entry_points(text: &str) -> io::Result<Vec<EntryPoint>> {
         if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
             section = name.trim();
         } else if ["console_scripts", "gui_scripts"].contains(&section) {
-            // What stands in brackets behind it are extras, which say nothing here.
-            let bare = line.split('[').next().unwrap_or(line).trim();
-            let command: EntryPoint =
-                bare.parse().map_err(|error| invalid(format!("the entry point `{line}` makes no sense: {error}")))?;
+            let command = entry_point(line)?;
             commands.insert(command.command.clone(), command);
         }
     }

@@ -1,0 +1,183 @@
+//! The command lines of conda, mamba and micromamba, for Dockerfiles and habits that are to work as they are: under these
+//! names (`argv[0]`), and under mlconda's own where the words do not collide. What a command does here and there stands in
+//! `docs/conda.md`.
+
+mod channels;
+mod clean;
+mod engine;
+mod environments;
+mod goal;
+mod line;
+mod options;
+mod remove;
+mod run;
+#[cfg(test)]
+mod tests;
+mod views;
+
+use std::{
+    ffi::{OsStr, OsString},
+    process::ExitCode,
+};
+
+use mlconda::environment::{Environment, ReadOptions};
+
+use self::{
+    line::{Line, Tool},
+    options::Verb,
+};
+use crate::{
+    args::{Global, ProgressForm},
+    report::{self, CliError},
+    settings::Context,
+};
+
+/// The version of conda whose command lines these are.
+const CONDA: &str = "26.1.0";
+/// And of mamba and micromamba.
+const MAMBA: &str = "2.5.0";
+
+/// What of the words of conda are mlconda's as well.
+const SHARED: &[&str] = &[
+    "env",
+    "create",
+    "remove",
+    "uninstall",
+    "update",
+    "upgrade",
+    "search",
+    "clean",
+    "sync",
+    "pack",
+    "compare",
+    "doctor",
+    "rename",
+];
+
+/// Carries a command line out, if it is one of conda's.
+pub(crate) fn main(arguments: Vec<OsString>) -> Option<ExitCode> {
+    let (program, arguments) = arguments.split_first()?;
+    let tool = match Tool::of(program) {
+        Some(tool) => tool,
+        None if is_shared(arguments) => Tool::Mlconda,
+        None => return None,
+    };
+    let line = Line::parse(tool, arguments);
+    let context = Context::new(&global(line.as_ref().ok()));
+    Some(match line.and_then(|line| run(&line, &context)) {
+        Ok(code) => code,
+        Err(error) => report::report(&error, &context),
+    })
+}
+
+/// Whether words typed to mlconda are conda's: by the first, or an installation of what is no file and reads as a spec.
+fn is_shared(arguments: &[OsString]) -> bool {
+    let mut words = arguments.iter();
+    let first = loop {
+        match words.next().and_then(|word| word.to_str()) {
+            Some("--progress" | "--root-prefix") => _ = words.next(),
+            Some(option) if option.starts_with('-') => {}
+            Some(word) => break word,
+            None => return false,
+        }
+    };
+    match first {
+        "install" => asks_for_specs(words.as_slice()),
+        word => SHARED.contains(&word),
+    }
+}
+
+/// Whether what `mlconda install` is told are match specs. The values of options are not looked at.
+fn asks_for_specs(words: &[OsString]) -> bool {
+    let arguments: Vec<OsString> = std::iter::once(OsString::from("install")).chain(words.iter().cloned()).collect();
+    let operands = match Line::parse(Tool::Mlconda, &arguments) {
+        Ok(line) => line.operands,
+        Err(_) => words.iter().filter(|word| !word.to_string_lossy().starts_with('-')).cloned().collect(),
+    };
+    let is_spec = |word: &OsString| word.to_str().is_some_and(|word| !is_file(word) && reads_as_spec(word));
+    !operands.is_empty() && operands.iter().all(is_spec)
+}
+
+/// Whether a word names a file: one that is there, or one by the way it is written.
+fn is_file(word: &str) -> bool {
+    let ends = [".yml", ".yaml", ".lock", ".txt", ".json", ".toml"];
+    let is_package = word.ends_with(".conda") || word.ends_with(".tar.bz2");
+    !is_package && (ends.iter().any(|end| word.ends_with(end)) || std::path::Path::new(word).exists())
+}
+
+fn reads_as_spec(word: &str) -> bool {
+    let options = ReadOptions { directory: "/".into(), home: Some("/".into()), ..ReadOptions::default() };
+    let is_place = ["/", "./", "../", "~"].iter().any(|start| word.starts_with(start));
+    let is_package = word.ends_with(".conda") || word.ends_with(".tar.bz2");
+    (!is_place || is_package) && Environment::of_specs(&[word], &options).is_ok()
+}
+
+/// What of the options counts for everything.
+fn global(line: Option<&Line>) -> Global {
+    let quiet = line.is_some_and(|line| line.has("--quiet"));
+    let events = line.and_then(|line| line.value("--progress")) == Some("json");
+    Global {
+        quiet: quiet && !events,
+        progress: if events { ProgressForm::Json } else { ProgressForm::Words },
+        root_prefix: line.and_then(|line| line.value("--root-prefix")).map(Into::into),
+        is_mamba: line.is_some_and(|line| matches!(line.tool, Tool::Mamba | Tool::Micromamba)),
+    }
+}
+
+fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> {
+    let has_help = line.has("--help") || (line.verb.is_none() && !line.has("--version"));
+    if has_help {
+        context.ui.data(options::help(line.tool, line.verb))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    line.remarks.iter().for_each(|remark| context.ui.warn(remark));
+    let Some(verb) = line.verb else {
+        let own = env!("CARGO_PKG_VERSION");
+        context.ui.data(match line.tool {
+            Tool::Conda | Tool::Mlconda => format!("conda {CONDA} (mlconda {own})\n"),
+            Tool::Mamba | Tool::Micromamba => format!("{MAMBA} (mlconda {own})\n"),
+        })?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    match verb {
+        Verb::Create | Verb::Install | Verb::Update | Verb::EnvCreate | Verb::EnvUpdate => {
+            engine::run(line, verb, context)
+        }
+        Verb::Remove => remove::run(line, context),
+        Verb::EnvRemove => remove::environment(line, context),
+        Verb::EnvList => environments::list(line, context),
+        Verb::Info => environments::info(line, context),
+        Verb::List => views::list(line, context),
+        Verb::Export => views::export(line, context),
+        Verb::Search => views::search(line, context),
+        Verb::Clean => clean::run(line, context),
+        Verb::Run => run::run(line, context),
+        Verb::Config | Verb::Init | Verb::Activate | Verb::Deactivate | Verb::Shell => Err(CliError::world(
+            format!("`{}` is not here yet", line.command()),
+            "`mlconda shell-hook` prints what activates an environment, and `mlconda run` runs a command in one",
+        )),
+        Verb::Nothing(why) => {
+            context.ui.say(why);
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Refused(instead) => Err(CliError::world(format!("`{}` is not to be had", line.command()), instead)),
+    }
+}
+
+/// The name of a package of which conda's own programs consist: mlconda stands in their place in the root prefix.
+fn is_own(name: &str) -> bool {
+    ["conda", "mamba", "micromamba", "conda-libmamba-solver", "libmamba", "libmambapy"].contains(&name)
+}
+
+/// A match spec's text as it was given, for a record or a history. The secrets of an archive's URL are taken out.
+fn shown(requirement: &mlconda::environment::Requirement) -> String {
+    match &requirement.spec.url {
+        Some(url) => mlconda::network::redact(url),
+        None => requirement.text.clone(),
+    }
+}
+
+/// A path as a word of a command.
+fn program_name(path: &OsStr) -> String {
+    path.to_string_lossy().into_owned()
+}

@@ -1,0 +1,112 @@
+//! Which channels count, and how: conda's rules, from the command line, conda's variables and its own defaults. They count
+//! for conda's command lines only: `mlconda lock` does not depend on the machine.
+
+use std::str::FromStr;
+
+use mlconda::{Subdir, environment::ChannelRule, environment::ReadOptions, solve::ChannelPriority};
+
+use super::line::{Line, Tool};
+use crate::{locking::LockingArgs, report::CliError, settings::Context};
+
+/// What was configured, and not typed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Configured {
+    /// The channels to search besides those of `-c`.
+    pub(crate) channels: Vec<String>,
+    pub(crate) channel_alias: Option<String>,
+    pub(crate) default_channels: Vec<String>,
+    pub(crate) channel_priority: Option<String>,
+    pub(crate) subdir: Option<String>,
+    pub(crate) offline: bool,
+    pub(crate) no_pip: bool,
+}
+
+impl Configured {
+    /// What conda's variables say.
+    pub(crate) fn of(line: &Line, context: &Context) -> Result<Self, CliError> {
+        let settings = &context.settings;
+        let variable = |name: &str| settings.variable(name).map(str::to_owned);
+        let is = |name: &str, words: &[&str]| {
+            settings.variable(name).is_some_and(|value| words.contains(&value.to_lowercase().as_str()))
+        };
+        let or_own = |name: &str| variable(&format!("CONDA_{name}")).or_else(|| variable(&format!("MLCONDA_{name}")));
+        let list = |name: &str| match settings.list(&format!("CONDA_{name}")) {
+            told if told.is_empty() => settings.list(&format!("MLCONDA_{name}")),
+            told => told,
+        };
+        let mut channels = settings.list("CONDA_CHANNELS");
+        if channels.is_empty() {
+            channels.push(if line.tool == Tool::Micromamba { "conda-forge" } else { "defaults" }.to_owned());
+        }
+        Ok(Self {
+            channels,
+            channel_alias: or_own("CHANNEL_ALIAS"),
+            default_channels: list("DEFAULT_CHANNELS"),
+            channel_priority: variable("CONDA_CHANNEL_PRIORITY"),
+            subdir: variable("CONDA_SUBDIR"),
+            offline: is("CONDA_OFFLINE", &["1", "true", "yes", "on"]),
+            no_pip: is("CONDA_ADD_PIP_AS_PYTHON_DEPENDENCY", &["0", "false", "no", "off"]),
+        })
+    }
+}
+
+/// Which channels count, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Channels {
+    /// Those of `-c`, first.
+    pub(crate) typed: Vec<String>,
+    /// Those that were configured. With `--override-channels` there are none.
+    pub(crate) configured: Vec<String>,
+    /// All that locking depends on besides.
+    pub(crate) args: LockingArgs,
+}
+
+impl Channels {
+    pub(crate) fn of(line: &Line, context: &Context) -> Result<Self, CliError> {
+        let configured = Configured::of(line, context)?;
+        let typed: Vec<String> =
+            line.values("--channel").flat_map(|value| value.split(',')).map(str::to_owned).collect();
+        let overrides = line.has("--override-channels");
+        if overrides && typed.is_empty() {
+            return Err(CliError::Usage("`--override-channels` leaves no channel: name one with `-c`".to_owned()));
+        }
+        let args = LockingArgs {
+            channel_alias: line.value("--channel-alias").map(str::to_owned).or(configured.channel_alias),
+            default_channels: configured.default_channels,
+            channel_priority: Some(priority(line, configured.channel_priority.as_deref())?),
+            no_pip: configured.no_pip,
+            offline: configured.offline || line.has("--offline"),
+            ..LockingArgs::default()
+        };
+        Ok(Self { typed, configured: if overrides { Vec::new() } else { configured.channels }, args })
+    }
+
+    /// How an environment is read with these channels alone.
+    pub(crate) fn options(&self, channels: &[String], rule: ChannelRule, context: &Context) -> ReadOptions {
+        let options = crate::locking::read_options(&self.args, context);
+        ReadOptions { extra_channels: channels.to_vec(), channel_rule: rule, ..options }
+    }
+}
+
+/// conda's default is flexible, and so is that of its command lines here.
+fn priority(line: &Line, configured: Option<&str>) -> Result<ChannelPriority, CliError> {
+    let typed = line.options.iter().rev().find_map(|(key, value)| match *key {
+        "--strict-channel-priority" => Some("strict"),
+        "--flexible-channel-priority" => Some("flexible"),
+        "--disable-channel-priority" => Some("disabled"),
+        "--channel-priority" => Some(value.as_str()),
+        _ => None,
+    });
+    match typed.or(configured).unwrap_or("flexible").to_lowercase().as_str() {
+        "true" | "1" => Ok(ChannelPriority::Flexible),
+        "false" | "0" => Ok(ChannelPriority::Disabled),
+        text => text.parse().map_err(|error: mlconda::solve::ChannelPriorityError| CliError::Usage(error.to_string())),
+    }
+}
+
+/// The platform that was asked for, if one was.
+pub(crate) fn platform(line: &Line, context: &Context) -> Result<Option<Subdir>, CliError> {
+    let told = line.value("--platform").map(str::to_owned).or(Configured::of(line, context)?.subdir);
+    let wrong = |text: &str| CliError::Usage(format!("`{text}` is no platform: `linux-64` and `linux-aarch64` are"));
+    told.map(|text| Subdir::from_str(&text).map_err(|_| wrong(&text))).transpose()
+}

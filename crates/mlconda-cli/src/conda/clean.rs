@@ -1,0 +1,67 @@
+//! `clean`: installations leave nothing behind, so that there is nothing to clean but the cache of mlconda itself, where
+//! there is one.
+
+use std::{fs::FileType, path::Path, process::ExitCode};
+
+use serde_json::json;
+
+use super::line::Line;
+use crate::{report::CliError, settings::Context, words::bytes};
+
+pub(super) fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> {
+    let any =
+        ["--all", "--packages", "--tarballs", "--force-pkgs-dirs", "--index-cache"].iter().any(|key| line.has(key));
+    let only_index = line.has("--index-cache")
+        && line
+            .options
+            .iter()
+            .filter(|(key, _)| *key != "--index-cache")
+            .all(|(key, _)| ["--yes", "--quiet", "--json", "--dry-run"].contains(key));
+    let cache = context.settings.package_cache().filter(|_| any);
+    let mut removed: u64 = 0;
+    if let Some(cache) = &cache {
+        for entry in fs_err::read_dir(cache)? {
+            let entry = entry?;
+            if only_index && entry.file_name() != "repodata" {
+                continue;
+            }
+            removed += size(&entry.path(), entry.file_type()?)?;
+            if line.has("--dry-run") {
+                continue;
+            }
+            if entry.file_type()?.is_dir() {
+                fs_err::remove_dir_all(entry.path())?;
+            } else {
+                fs_err::remove_file(entry.path())?;
+            }
+        }
+        // A volume stays, and so does what is not empty.
+        let _ = fs_err::remove_dir(cache);
+    }
+    context.ui.say(&match &cache {
+        Some(cache) if line.has("--dry-run") => {
+            format!("Would empty the cache `{}`: {}.", cache.display(), bytes(removed))
+        }
+        Some(cache) => format!("The cache `{}` is empty: {} are removed.", cache.display(), bytes(removed)),
+        None => {
+            "There is nothing to clean: mlconda has no cache here, and installations leave nothing behind.".to_owned()
+        }
+    });
+    if line.has("--json") {
+        context.ui.json(&json!({ "success": true, "removed_bytes": removed }))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The size of a file, or of all files in a directory, in bytes.
+fn size(path: &Path, kind: FileType) -> Result<u64, CliError> {
+    if !kind.is_dir() {
+        return Ok(fs_err::symlink_metadata(path)?.len());
+    }
+    let mut sum = 0;
+    for entry in fs_err::read_dir(path)? {
+        let entry = entry?;
+        sum += size(&entry.path(), entry.file_type()?)?;
+    }
+    Ok(sum)
+}

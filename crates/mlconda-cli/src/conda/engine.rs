@@ -1,0 +1,196 @@
+//! What `create`, `install`, `update`, `env create` and `env update` have in common: what is asked for and what is there become
+//! a lock, and the lock a prefix.
+//!
+//! What was asked for before is kept (`conda-meta/history`), and of what is installed no more changes than has to. Channels
+//! are asked one after the other: conda's own only where those that were named do not suffice, which under its flexible
+//! order gives the same answer as to ask all.
+
+mod apply;
+mod solve;
+
+use std::{path::Path, process::ExitCode};
+
+use mlconda::{
+    Subdir,
+    host::Host,
+    install::Revision,
+    lock::{Lock, LockedPackage, Selection},
+    prefix::Prefix,
+};
+
+pub(super) use self::apply::{Change, apply, remove_prefix};
+use super::{
+    channels::{self, Channels},
+    environments::{self, Wanted},
+    goal::{Goal, Inputs, There, record_name},
+    line::Line,
+    options::Verb,
+    shown,
+};
+use crate::{report::CliError, selection, settings::Context, words::list};
+
+pub(super) fn run(line: &Line, verb: Verb, context: &Context) -> Result<ExitCode, CliError> {
+    let host = Host::detect(Path::new("/"));
+    let platform = channels::platform(line, context)?.unwrap_or(host.platform);
+    let channels = Channels::of(line, context)?;
+    if let Some(source) = line.value("--clone") {
+        return clone(source, line, platform, context);
+    }
+    let inputs = Inputs::of(line, verb, context)?;
+    if let Some(file) = inputs.locks.first() {
+        return of_lock(file, line, verb, platform, context);
+    }
+    let mut goal = Goal::of(&inputs, &channels, context)?;
+    let (prefix, replaces) = place(line, verb, goal.environment.name.as_deref(), context)?;
+    if prefix.path() == context.settings.root_prefix {
+        goal.leave_out_own(line, context);
+        let nothing = goal.environment.requirements.is_empty() && goal.environment.pip.is_empty();
+        if nothing && !inputs.specs.is_empty() && !line.has("--update-all") {
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+    if verb == Verb::Install && !line.has("--update-all") && inputs.specs.is_empty() && inputs.environments.is_empty() {
+        return Err(CliError::Usage("no package is named: `install SPEC…`, or `--file FILE`".to_owned()));
+    }
+    let there = if replaces { None } else { Some(There::read(prefix.clone(), &channels, context)?) };
+    let there = there.filter(|there| !there.records.is_empty());
+    if verb == Verb::Update {
+        check_update(line, &goal, there.as_ref(), &prefix)?;
+    }
+    let solved = solve::solve(line, verb, &goal, there.as_ref(), &channels, platform, context)?;
+    let change = Change {
+        lock: solved.lock,
+        prefix,
+        replaces,
+        command: format!("conda {}", line.command()),
+        revision: Revision::Change { updated: solved.updated, removed: Vec::new(), neutered: solved.neutered },
+        is_asked_anew: solved.is_asked_anew,
+        relink: if line.has("--force-reinstall") { goal.names() } else { Default::default() },
+    };
+    apply(change, line, &host, context)
+}
+
+/// Where to install, and whether what is there goes.
+fn place(line: &Line, verb: Verb, name: Option<&str>, context: &Context) -> Result<(Prefix, bool), CliError> {
+    let makes = matches!(verb, Verb::Create | Verb::EnvCreate);
+    let wanted = match verb {
+        Verb::Create | Verb::EnvCreate | Verb::EnvUpdate => Wanted::Named(name),
+        _ => Wanted::OrActive,
+    };
+    let prefix = environments::target(line, wanted, context)?;
+    let (path, is_root) = (prefix.path().display(), prefix.path() == context.settings.root_prefix);
+    match (prefix.is_environment(), makes) {
+        (true, true) if is_root => {
+            Err(CliError::world(format!("the root prefix `{path}` is there already"), "`install -n base` adds to it"))
+        }
+        (true, true) if line.has("--yes") || line.has("--force-remove") => Ok((prefix, true)),
+        (true, true) => Err(CliError::world(
+            format!("there is an environment in `{path}` already"),
+            "`-y` replaces it; `install` and `env update` change it",
+        )),
+        (false, false) if !is_root && verb != Verb::EnvUpdate => {
+            Err(CliError::world(format!("there is no environment in `{path}`"), "`create` makes one"))
+        }
+        _ => Ok((prefix, false)),
+    }
+}
+
+/// What is to be updated has to be there.
+fn check_update(line: &Line, goal: &Goal, there: Option<&There>, prefix: &Prefix) -> Result<(), CliError> {
+    let path = prefix.path().display();
+    let installed = there.map(There::names).unwrap_or_default();
+    let missing: Vec<String> = goal.names().into_iter().filter(|name| !installed.contains(name.as_str())).collect();
+    if !missing.is_empty() {
+        let verb = if missing.len() == 1 { "is" } else { "are" };
+        return Err(CliError::world(
+            format!("{} {verb} not installed in `{path}`", list(&missing)),
+            "`install` installs",
+        ));
+    }
+    if goal.environment.requirements.is_empty() && !line.has("--update-all") {
+        return Err(CliError::Usage("no package is named: `update NAME…`, or `update --all`".to_owned()));
+    }
+    Ok(())
+}
+
+/// Installs a lock: in a new prefix as all there is, in one that is there besides the others, as conda does.
+fn of_lock(file: &Path, line: &Line, verb: Verb, platform: Subdir, context: &Context) -> Result<ExitCode, CliError> {
+    let categories = line.values("--category").map(str::to_owned).collect();
+    let chosen = Selection { platform: Some(platform), categories, ..Selection::default() };
+    let found = selection::read(file, context)?;
+    let lock = match found.parts.as_slice() {
+        [only] if only.lock.platform == Subdir::NoArch => only.lock.clone(),
+        _ => found.select(&chosen)?,
+    };
+    selection::tell_of_categories(&found, &chosen, context);
+    let (prefix, replaces) = place(line, verb, lock.name.as_deref(), context)?;
+    let records = if prefix.is_environment() && !replaces { prefix.records()? } else { Vec::new() };
+    let is_whole = records.is_empty() || line.has("--remove-old");
+    let lock = if is_whole { lock } else { overlaid(&records, lock.packages, platform)? };
+    let change = Change {
+        revision: if is_whole {
+            Revision::Whole
+        } else {
+            Revision::Change { updated: Vec::new(), removed: Vec::new(), neutered: Vec::new() }
+        },
+        command: if is_whole { "mlconda install".to_owned() } else { format!("conda {}", line.command()) },
+        lock,
+        prefix,
+        replaces,
+        is_asked_anew: false,
+        relink: Default::default(),
+    };
+    apply(change, line, &Host::detect(Path::new("/")), context)
+}
+
+/// What is installed, with these in the place of those of the same names.
+pub(super) fn overlaid(
+    records: &[mlconda::PrefixRecord],
+    packages: Vec<LockedPackage>,
+    platform: Subdir,
+) -> Result<Lock, CliError> {
+    let is_replaced = |name: &str| packages.iter().any(|package| package.name == name);
+    let stay: Vec<_> = records.iter().filter(|record| !is_replaced(record_name(record))).collect();
+    let stay: Vec<_> = stay.into_iter().map(|record| record.repodata_record.clone()).collect();
+    let mut lock = Lock::of_records(platform, &stay)?;
+    lock.packages.extend(packages);
+    lock.specs = records.iter().flat_map(|record| record.requested_specs.clone()).collect();
+    Ok(lock)
+}
+
+/// Makes an environment with the packages of another one.
+fn clone(source: &str, line: &Line, platform: Subdir, context: &Context) -> Result<ExitCode, CliError> {
+    let (prefix, replaces) = place(line, Verb::Create, None, context)?;
+    let source = environments::by_name_or_path(source, context)?;
+    if !source.is_environment() {
+        let message = format!("there is no environment in `{}` to clone", source.path().display());
+        return Err(CliError::world(message, "`env list` shows the environments"));
+    }
+    let mut records = source.records()?;
+    let packages: Vec<_> = records.iter().map(|record| record.repodata_record.clone()).collect();
+    let specs = mlconda::export::asked_for(&source, &records)?;
+    let strangers = source.strangers(&mut records)?;
+    if !strangers.is_empty() {
+        let names: Vec<String> = strangers.into_iter().map(|stranger| stranger.name).collect();
+        context
+            .ui
+            .warn(&format!("{} came by pip, and pip has to install it again: `--clone` copies packages", list(&names)));
+    }
+    let lock = Lock::of_records(platform, &packages)?.with_distributions(&source.distributions()?);
+    let lock = Lock { specs: specs.clone(), variables: source.variables()?, ..lock };
+    let change = Change {
+        lock,
+        prefix,
+        replaces,
+        command: "conda create".to_owned(),
+        revision: Revision::Change { updated: specs, removed: Vec::new(), neutered: Vec::new() },
+        is_asked_anew: false,
+        relink: Default::default(),
+    };
+    apply(change, line, &Host::detect(Path::new("/")), context)
+}
+
+/// What was typed, as a history has it.
+fn texts(goal: &Goal) -> Vec<String> {
+    goal.environment.requirements.iter().map(shown).collect()
+}

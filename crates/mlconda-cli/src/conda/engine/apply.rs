@@ -1,0 +1,179 @@
+//! The end of every change: the plan is shown or carried out, and what was done is told as conda tells it.
+
+use std::{collections::BTreeSet, process::ExitCode, time::Instant};
+
+use mlconda::{
+    Subdir,
+    host::Host,
+    install::{Bytecode, Options, Revision, Scripts},
+    lock::{Lock, LockedPackage},
+    network,
+    plan::Plan,
+    prefix::Prefix,
+};
+use serde_json::{Value, json};
+
+use super::super::{line::Line, program_name};
+use crate::{
+    commands::install::{carry_out, words},
+    locking::{self, Cache},
+    report::CliError,
+    settings::Context,
+    words::{count, path_text},
+};
+
+/// What is to become of a prefix.
+#[derive(Debug)]
+pub(crate) struct Change {
+    pub(crate) lock: Lock,
+    pub(crate) prefix: Prefix,
+    /// Whether what is there goes as a whole.
+    pub(crate) replaces: bool,
+    /// What the history gives as the command: the same in every build, so neither paths nor logins are in it.
+    pub(crate) command: String,
+    pub(crate) revision: Revision,
+    /// Whether more or other is asked for than before, though no package may change for it.
+    pub(crate) is_asked_anew: bool,
+    /// Packages to link anew.
+    pub(crate) relink: BTreeSet<String>,
+}
+
+pub(crate) fn apply(change: Change, line: &Line, host: &Host, context: &Context) -> Result<ExitCode, CliError> {
+    let (start, prefix) = (Instant::now(), &change.prefix);
+    let dry = line.has("--dry-run");
+    if !dry {
+        mlconda::install::recover(prefix)?;
+    }
+    let options = options(&change, line, host, context)?;
+    let fresh = Prefix::open(prefix.path().with_file_name(".mlconda-none"))?;
+    let mut plan = Plan::between(&change.lock, if change.replaces { &fresh } else { prefix })?;
+    if !change.relink.is_empty() {
+        relink(&mut plan, &change)?;
+    }
+    plan.meta_changes |= change.is_asked_anew;
+    if line.has("--download-only") {
+        return download(&change.lock, options, context);
+    }
+    if dry {
+        words::tell_plan(&plan, prefix, context);
+    } else {
+        if change.replaces {
+            remove_prefix(prefix)?;
+        }
+        let report = carry_out(&plan, prefix, &options, context).map_err(|error| match error {
+            CliError::Stopped(signal) => words::stopped(signal, prefix, std::iter::empty()),
+            error => error,
+        })?;
+        if report.linked + report.unlinked == 0 {
+            let (place, packages) = (prefix.path().display(), count(report.unchanged, "package"));
+            context.ui.say(&format!("`{place}` has all that is asked for: {packages}."));
+        } else {
+            words::tell_report(&report, prefix, start, context);
+        }
+        let mut event = words::report_as_json(&report, prefix, start);
+        event["event"] = json!("finished");
+        context.ui.event(&event);
+    }
+    if line.has("--json") {
+        context.ui.json(&actions(&plan, prefix, dry))?;
+    }
+    if !dry && !change.lock.packages.is_empty() {
+        let place = program_name(prefix.path().as_os_str());
+        context.ui.say(&format!("To have the same again: `mlconda lock --from-prefix {place} -o env.lock`."));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn options(change: &Change, line: &Line, host: &Host, context: &Context) -> Result<Options, CliError> {
+    let platform = change.lock.platform;
+    let native = platform == host.platform || platform == Subdir::NoArch;
+    Ok(Options {
+        time: context.settings.source_date_epoch()?,
+        command: change.command.clone(),
+        revision: change.revision.clone(),
+        scripts: if native { Scripts::Run } else { Scripts::Skip },
+        script_variables: context.settings.script_variables(),
+        bytecode: if line.has("--no-compile-bytecode") { Bytecode::Skip } else { Bytecode::default() },
+        access: super::Channels::of(line, context)?.args.access(),
+        cache: context.settings.package_cache().filter(|_| !line.has("--always-copy")),
+        virtual_packages: if native { host.virtual_packages.clone() } else { Vec::new() },
+        ..Options::default()
+    })
+}
+
+/// Has packages linked anew that would stay.
+fn relink(plan: &mut Plan, change: &Change) -> Result<(), CliError> {
+    let is_named = |name: &str| change.relink.contains(name);
+    if plan.keep.is_empty() {
+        plan.keep = change.prefix.records()?;
+        let gone: BTreeSet<String> = plan.unlink.iter().map(|old| super::record_name(old).to_owned()).collect();
+        plan.keep.retain(|record| !gone.contains(super::record_name(record)));
+        plan.pip.keep = change.prefix.distributions()?;
+    }
+    let (anew, keep): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut plan.keep).into_iter().partition(|record| is_named(super::record_name(record)));
+    plan.unchanged -= anew.len();
+    let names: BTreeSet<&str> = anew.iter().map(super::record_name).collect();
+    let linked = |name: &str| plan.link.iter().any(|package| package.name == name);
+    let comes = |package: &&LockedPackage| linked(&package.name) || names.contains(package.name.as_str());
+    plan.link = change.lock.packages.iter().filter(comes).cloned().collect();
+    drop(names);
+    plan.unlink.extend(anew);
+    plan.keep = keep;
+    Ok(())
+}
+
+/// Puts packages into the cache: by an installation that nobody sees.
+fn download(lock: &Lock, options: Options, context: &Context) -> Result<ExitCode, CliError> {
+    let none = || CliError::world("there is no directory for a cache", "name one with `MLCONDA_CACHE_DIR`");
+    let cache = context.settings.cache_directory.clone().ok_or_else(none)?;
+    fs_err::create_dir_all(&cache)?;
+    let aside = locking::cache_directory(Cache::Make, context)?;
+    let place = tempfile::tempdir_in(aside.path())?;
+    let prefix = Prefix::open(place.path().join("env"))?;
+    let plan = Plan::between(lock, &prefix)?;
+    let options = Options { scripts: Scripts::Skip, bytecode: Bytecode::Skip, cache: Some(cache), ..options };
+    let report = carry_out(&plan, &prefix, &options, context)?;
+    context.ui.say(&format!("{} are in the cache; nothing is installed.", count(report.linked, "package")));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Removes an environment, and what lies in it.
+pub(crate) fn remove_prefix(prefix: &Prefix) -> Result<(), CliError> {
+    Ok(fs_err::remove_dir_all(prefix.path())?)
+}
+
+/// What conda prints with `--json`.
+fn actions(plan: &Plan, prefix: &Prefix, dry: bool) -> Value {
+    let link: Vec<Value> = plan.link.iter().map(|package| action(&network::redact(&package.url), package)).collect();
+    let unlink = plan.unlink.iter().filter_map(|old| {
+        let url = &old.repodata_record.url;
+        Some(action(&network::redact(url), &LockedPackage::from_url(url.clone(), mlconda::lock::Digest::Unknown).ok()?))
+    });
+    let unlink: Vec<Value> = unlink.collect();
+    let mut value = json!({ "success": true, "prefix": path_text(prefix.path()) });
+    if dry {
+        value["dry_run"] = json!(true);
+    }
+    if !link.is_empty() || !unlink.is_empty() {
+        value["actions"] = json!({ "FETCH": [], "LINK": link, "UNLINK": unlink, "PREFIX": path_text(prefix.path()) });
+    } else {
+        value["message"] = json!("All requested packages already installed.");
+    }
+    value
+}
+
+fn action(url: &str, package: &LockedPackage) -> Value {
+    let base = url.rsplitn(3, '/').nth(2).unwrap_or(url);
+    let number = package.build.rsplit('_').next().and_then(|number| number.parse::<u64>().ok()).unwrap_or(0);
+    json!({
+        "base_url": base,
+        "build_number": number,
+        "build_string": package.build,
+        "channel": crate::commands::list::channel_name(base),
+        "dist_name": package.dist_name(),
+        "name": package.name,
+        "platform": package.subdir.as_str(),
+        "version": package.version,
+    })
+}

@@ -1,0 +1,169 @@
+//! Which environment is meant, and which there are: `env list`, `info`.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use mlconda::{host::Host, prefix::Prefix};
+use serde_json::json;
+
+use super::{
+    CONDA,
+    channels::Channels,
+    line::{Line, Tool},
+};
+use crate::{
+    report::CliError,
+    settings::{Context, PrefixArgs, checked_name},
+    words::path_text,
+};
+
+/// What is meant where no environment is named.
+pub(super) enum Wanted<'a> {
+    /// One has to be named, by the file if not by the command line.
+    Named(Option<&'a str>),
+    /// The active one, else the root prefix.
+    OrActive,
+}
+
+/// The environment that a command is to change.
+pub(super) fn target(line: &Line, wanted: Wanted<'_>, context: &Context) -> Result<Prefix, CliError> {
+    let settings = &context.settings;
+    let path = match (line.value("--prefix"), line.value("--name"), wanted) {
+        (Some(_), Some(_), _) => {
+            return Err(CliError::Usage("`-p` and `-n` both name an environment: give one".to_owned()));
+        }
+        (Some(path), None, _) => settings.absolute(Path::new(path)),
+        (None, Some(name), _) => settings.named_prefix(named(name)?),
+        (None, None, Wanted::Named(Some(name))) => settings.named_prefix(named(name)?),
+        (None, None, Wanted::Named(None)) => {
+            let message = "no environment is named: `-n NAME`, or `-p DIR`";
+            return Err(CliError::Usage(message.to_owned()));
+        }
+        (None, None, Wanted::OrActive) => active(context).unwrap_or_else(|| settings.root_prefix.clone()),
+    };
+    Ok(Prefix::open(path)?)
+}
+
+/// The active environment.
+fn active(context: &Context) -> Option<PathBuf> {
+    let settings = &context.settings;
+    settings.raw_variable("CONDA_PREFIX").map(|path| settings.absolute(Path::new(path)))
+}
+
+/// A name, unless it is a path.
+fn named(name: &str) -> Result<&str, CliError> {
+    if name.contains('/') {
+        let message = format!("`-n` takes a name, and `{name}` is a path");
+        return Err(CliError::world(message, format!("name the directory with `-p {name}`")));
+    }
+    checked_name(name)
+}
+
+/// The prefix of an environment that is named in either way.
+pub(super) fn by_name_or_path(text: &str, context: &Context) -> Result<Prefix, CliError> {
+    let settings = &context.settings;
+    let path = if text.contains('/') {
+        settings.absolute(Path::new(text))
+    } else {
+        settings.named_prefix(checked_name(text)?)
+    };
+    Ok(Prefix::open(path)?)
+}
+
+/// The options of mlconda's own commands that read one environment. The root prefix goes before the only other one.
+pub(super) fn existing(line: &Line, context: &Context) -> Result<PrefixArgs, CliError> {
+    let name = line.value("--name").map(named).transpose()?.map(str::to_owned);
+    let mut prefix = line.value("--prefix").map(PathBuf::from);
+    if prefix.is_none() && name.is_none() && active(context).is_none() {
+        let root = Prefix::open(context.settings.root_prefix.clone())?;
+        prefix = root.is_environment().then(|| root.path().to_owned());
+    }
+    Ok(PrefixArgs { prefix, name })
+}
+
+/// All environments: the root prefix, and those in its `envs/`.
+fn all(context: &Context) -> Vec<(String, PathBuf)> {
+    let settings = &context.settings;
+    let directory = settings.environments_directory();
+    let root = std::iter::once(("base".to_owned(), settings.root_prefix.clone()));
+    root.chain(settings.environments().into_iter().map(|name| (name.clone(), directory.join(name)))).collect()
+}
+
+/// `env list`, and `info --envs`.
+pub(super) fn list(line: &Line, context: &Context) -> Result<ExitCode, CliError> {
+    let environments = all(context);
+    if line.has("--json") {
+        let paths: Vec<String> = environments.iter().map(|(_, path)| path_text(path)).collect();
+        context.ui.json(&json!({ "envs": paths }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let active = active(context);
+    let mut text = "# conda environments:\n#\n".to_owned();
+    for (name, path) in &environments {
+        let mark = if active.as_ref() == Some(path) { '*' } else { ' ' };
+        text.push_str(&format!("{name:<20} {mark} {}\n", path.display()));
+    }
+    text.push('\n');
+    context.ui.data(text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `info`, in the words that scripts look for.
+pub(super) fn info(line: &Line, context: &Context) -> Result<ExitCode, CliError> {
+    let settings = &context.settings;
+    let root = path_text(&settings.root_prefix);
+    if line.has("--base") {
+        match line.has("--json") {
+            true => context.ui.json(&json!({ "root_prefix": root }))?,
+            false => context.ui.data(format!("{root}\n"))?,
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    if line.has("--envs") {
+        return list(line, context);
+    }
+    let host = Host::detect(Path::new("/"));
+    let active = active(context).map(|path| path_text(&path));
+    let virtual_packages: Vec<String> = host.virtual_packages.iter().map(ToString::to_string).collect();
+    let directory = path_text(&settings.environments_directory());
+    let cache = settings.package_cache().map(|path| path_text(&path));
+    let Channels { typed, configured, .. } = Channels::of(&Line { options: Vec::new(), ..line.clone() }, context)?;
+    let channels: Vec<&String> = typed.iter().chain(&configured).collect();
+    let version = if line.tool == Tool::Micromamba { super::MAMBA } else { CONDA };
+    if line.has("--json") {
+        let envs: Vec<String> = all(context).iter().map(|(_, path)| path_text(path)).collect();
+        context.ui.json(&json!({
+            "active_prefix": active,
+            "active_prefix_name": settings.variable("CONDA_DEFAULT_ENV"),
+            "channels": channels,
+            "conda_prefix": root,
+            "conda_version": version,
+            "default_prefix": active.clone().unwrap_or_else(|| root.clone()),
+            "envs": envs,
+            "envs_dirs": [directory],
+            "mlconda_version": env!("CARGO_PKG_VERSION"),
+            "offline": false,
+            "pkgs_dirs": cache.into_iter().collect::<Vec<_>>(),
+            "platform": host.platform.as_str(),
+            "root_prefix": root,
+            "virtual_pkgs": virtual_packages,
+        }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let none = || "None".to_owned();
+    let rows = [
+        ("active environment", settings.variable("CONDA_DEFAULT_ENV").map_or_else(none, str::to_owned)),
+        ("active env location", active.unwrap_or_else(none)),
+        ("conda version", format!("{version} (mlconda {})", env!("CARGO_PKG_VERSION"))),
+        ("virtual packages", virtual_packages.join(" ")),
+        ("base environment", root),
+        ("channel URLs", channels.into_iter().cloned().collect::<Vec<_>>().join(" ")),
+        ("package cache", cache.unwrap_or_else(none)),
+        ("envs directories", directory),
+        ("platform", host.platform.as_str().to_owned()),
+    ];
+    context.ui.data(rows.map(|(name, value)| format!("{name:>24} : {value}\n")).concat())?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,245 @@
+//! What is asked for: by what was typed, by files, and by what was asked for before.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use mlconda::{
+    Channel, PrefixRecord,
+    environment::{ChannelRule, Environment, Requirement},
+    export,
+    prefix::Prefix,
+};
+
+use super::{
+    channels::Channels,
+    is_own,
+    line::{Line, Tool},
+    options::Verb,
+};
+use crate::{report::CliError, selection, settings::Context, words::list};
+
+/// What was typed.
+#[derive(Debug, Default)]
+pub(super) struct Inputs {
+    pub(super) specs: Vec<String>,
+    pub(super) environments: Vec<PathBuf>,
+    pub(super) locks: Vec<PathBuf>,
+}
+
+impl Inputs {
+    pub(super) fn of(line: &Line, verb: Verb, context: &Context) -> Result<Self, CliError> {
+        let mut inputs = Self::default();
+        let is_env = matches!(verb, Verb::EnvCreate | Verb::EnvUpdate);
+        let mut files: Vec<String> = line.values("--file").map(str::to_owned).collect();
+        for word in line.words()? {
+            if !is_env {
+                inputs.specs.push(word);
+            } else if context.settings.absolute(Path::new(&word)).is_file() {
+                files.push(word);
+            } else {
+                return Err(CliError::world(
+                    format!("there is no file `{word}`"),
+                    "environments are not looked for on anaconda.org: download the file, and name it with `-f`",
+                ));
+            }
+        }
+        if is_env && files.is_empty() {
+            let usual = ["environment.yml", "environment.yaml"];
+            let here = usual.into_iter().find(|file| context.settings.absolute(Path::new(file)).is_file());
+            let missing = || {
+                let here = context.settings.directory.display();
+                CliError::world(format!("there is no `environment.yml` in `{here}`"), "name the file with `-f FILE`")
+            };
+            files.push(here.ok_or_else(missing)?.to_owned());
+        }
+        for file in files {
+            inputs.add(&file, is_env, context)?;
+        }
+        if !inputs.locks.is_empty()
+            && (inputs.locks.len() > 1 || !(inputs.specs.is_empty() && inputs.environments.is_empty()))
+        {
+            let message = "a lock is installed as it is: give one of them, and neither specs nor other files with it";
+            return Err(CliError::Usage(message.to_owned()));
+        }
+        Ok(inputs)
+    }
+
+    /// Sorts a file in, by what is in it.
+    fn add(&mut self, file: &str, is_env: bool, context: &Context) -> Result<(), CliError> {
+        if file.contains("://") && !file.starts_with("file://") {
+            let message = format!("`{file}` is not downloaded");
+            return Err(CliError::world(
+                message,
+                "download it first, in a Dockerfile by `ADD URL .`, and name the file",
+            ));
+        }
+        let file = file.strip_prefix("file://").unwrap_or(file);
+        let path = context.settings.absolute(Path::new(file));
+        if selection::kind_of_file(&path).is_some() {
+            self.locks.push(file.into());
+        } else if is_env || [".yml", ".yaml"].iter().any(|end| file.ends_with(end)) {
+            self.environments.push(file.into());
+        } else {
+            let text = mlconda::files::read_to_string(&path, mlconda::files::LARGEST_TEXT).map_err(|error| {
+                CliError::world(
+                    format!("cannot read `{file}`: {error}"),
+                    "`--file` names a file of match specs, or an environment.yml",
+                )
+            })?;
+            let lines = text.lines().map(|line| line.split_once('#').map_or(line, |(spec, _)| spec).trim());
+            // In an archive's URL, a `#` begins its hash.
+            let lines =
+                lines.zip(text.lines()).map(|(spec, line)| if spec.contains("://") { line.trim() } else { spec });
+            self.specs.extend(lines.filter(|spec| !spec.is_empty()).map(str::to_owned));
+        }
+        Ok(())
+    }
+}
+
+/// What is in a prefix before.
+#[derive(Debug)]
+pub(super) struct There {
+    pub(super) prefix: Prefix,
+    pub(super) records: Vec<PrefixRecord>,
+    /// What was asked for, by the package that it asks for.
+    pub(super) asked: BTreeMap<String, Requirement>,
+}
+
+impl There {
+    /// Reads a prefix. Records without a history are of an installation that was cut off, and count for nothing.
+    pub(super) fn read(prefix: Prefix, channels: &Channels, context: &Context) -> Result<Self, CliError> {
+        let records = if prefix.is_environment() { prefix.records()? } else { Vec::new() };
+        let options = channels.options(&channels.configured, ChannelRule::ExtraOnly, context);
+        let mut asked = BTreeMap::new();
+        for spec in export::asked_for(&prefix, &records)? {
+            let Ok(parsed) = Environment::of_specs(&[&spec], &options) else { continue };
+            for mut requirement in parsed.requirements {
+                let Some(name) = name_of(&requirement) else { continue };
+                if requirement.spec.url.is_some() {
+                    // The archive may be gone; what was made of it is there.
+                    requirement = Requirement { text: requirement.text, ..bare(&name, &options)? };
+                }
+                asked.insert(name, requirement);
+            }
+        }
+        Ok(Self { prefix, records, asked })
+    }
+
+    pub(super) fn names(&self) -> BTreeSet<&str> {
+        self.records.iter().map(record_name).collect()
+    }
+
+    pub(super) fn record(&self, name: &str) -> Option<&PrefixRecord> {
+        self.records.iter().find(|record| record_name(record) == name)
+    }
+
+    /// What an installed package needs.
+    pub(super) fn needs(&self, name: &str) -> BTreeSet<&str> {
+        let records = self.record(name).into_iter();
+        records.flat_map(|record| &record.repodata_record.package_record.depends).map(|need| dependency(need)).collect()
+    }
+
+    /// All that these packages need, of what is installed, and these.
+    pub(super) fn closure<'a>(&'a self, names: impl IntoIterator<Item = &'a str>) -> BTreeSet<&'a str> {
+        let mut open: Vec<&str> = names.into_iter().collect();
+        let mut closure = BTreeSet::new();
+        while let Some(name) = open.pop() {
+            if let Some(record) = self.record(name).filter(|record| closure.insert(record_name(record))) {
+                open.extend(self.needs(record_name(record)));
+            }
+        }
+        closure
+    }
+
+    /// What nobody asked for and nothing that was asked for needs: it stays all the same, for somebody has put it there.
+    pub(super) fn unasked(&self) -> Vec<&str> {
+        let needed = self.closure(self.asked.keys().map(String::as_str));
+        self.names().into_iter().filter(|name| !needed.contains(name)).collect()
+    }
+}
+
+/// What is to be there.
+#[derive(Debug)]
+pub(super) struct Goal {
+    /// What was typed and what files ask for; its channels are those to be searched first.
+    pub(super) environment: Environment,
+    /// The channels to search if these do not suffice.
+    pub(super) more: Vec<Channel>,
+}
+
+impl Goal {
+    pub(super) fn of(inputs: &Inputs, channels: &Channels, context: &Context) -> Result<Self, CliError> {
+        let read = |specs: &[String], names: &[String]| {
+            Environment::of_specs(specs, &channels.options(names, ChannelRule::ExtraOnly, context))
+        };
+        let configured = read(&[], &channels.configured)?.channels;
+        let first = if channels.typed.is_empty() { &channels.configured } else { &channels.typed };
+        let typed = read(&inputs.specs, first)?;
+        if inputs.environments.is_empty() {
+            return Ok(Self { environment: typed, more: configured });
+        }
+        let options = channels.options(&channels.typed, ChannelRule::FileToo, context);
+        let mut environment = Environment::read_all(&inputs.environments, &options)?;
+        environment.warnings.iter().for_each(|warning| context.ui.warn(&warning.to_string()));
+        if !environment.names_channels() {
+            environment.channels = typed.channels;
+        }
+        environment.requirements.extend(typed.requirements);
+        let says_none = inputs.environments.iter().any(|file| names_no_defaults(file, context));
+        Ok(Self { environment, more: if says_none { Vec::new() } else { configured } })
+    }
+
+    /// The names of the packages that are asked for.
+    pub(super) fn names(&self) -> BTreeSet<String> {
+        self.environment.requirements.iter().filter_map(name_of).collect()
+    }
+
+    /// Leaves out the programs that mlconda stands for, and says so.
+    pub(super) fn leave_out_own(&mut self, line: &Line, context: &Context) {
+        let is_own = |requirement: &Requirement| name_of(requirement).is_some_and(|name| is_own(&name));
+        let own: Vec<String> =
+            self.environment.requirements.iter().filter(|each| is_own(each)).filter_map(name_of).collect();
+        if !own.is_empty() && line.tool != Tool::Mlconda {
+            context.ui.say(&format!(
+                "{} {} mlconda here, and nothing is to be done for it.",
+                list(&own),
+                if own.len() == 1 { "is" } else { "are" }
+            ));
+        }
+        self.environment.requirements.retain(|requirement| !is_own(requirement));
+    }
+}
+
+/// Whether an environment.yml says `nodefaults`, after which conda adds no channels of its own.
+fn names_no_defaults(file: &Path, context: &Context) -> bool {
+    let path = context.settings.absolute(file);
+    let text = mlconda::files::read_to_string(&path, mlconda::files::LARGEST_TEXT).unwrap_or_default();
+    text.lines().any(|line| {
+        line.trim().trim_start_matches('-').trim() == "nodefaults"
+            || line.contains("nodefaults]")
+            || line.contains("nodefaults,")
+    })
+}
+
+/// The package that is asked for.
+pub(super) fn name_of(requirement: &Requirement) -> Option<String> {
+    requirement.spec.name.as_exact().map(|name| name.as_normalized().to_owned())
+}
+
+pub(super) fn record_name(record: &PrefixRecord) -> &str {
+    record.repodata_record.package_record.name.as_normalized()
+}
+
+/// The name in a dependency.
+fn dependency(text: &str) -> &str {
+    let text = text.rsplit("::").next().unwrap_or(text).trim();
+    text.split(|c: char| c.is_whitespace() || "=<>!~[".contains(c)).next().unwrap_or(text)
+}
+
+/// Any version of a package.
+pub(super) fn bare(name: &str, options: &mlconda::environment::ReadOptions) -> Result<Requirement, CliError> {
+    let parsed = Environment::of_specs(&[name], options)?;
+    parsed.requirements.into_iter().next().ok_or_else(|| CliError::Usage(format!("`{name}` is no package")))
+}

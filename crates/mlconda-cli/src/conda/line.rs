@@ -1,0 +1,249 @@
+//! A command line of conda, mamba or micromamba, as a value: the command, its options by their names, and the rest. Parsed
+//! as argparse does: options stand anywhere, `--name=x` and `--name x` and `-nx` are the same, letters can be joined
+//! (`-afy`), and a long name may be cut short where it stays the only one.
+
+use std::ffi::{OsStr, OsString};
+
+use super::options::{Effect, ROWS, Row, VERBS, Verb};
+use crate::report::CliError;
+
+/// The name by which the program was called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tool {
+    Conda,
+    Mamba,
+    Micromamba,
+    Mlconda,
+}
+
+impl Tool {
+    /// The tool of a program's file name, if it is one whose command lines are conda's.
+    pub(super) fn of(program: &OsStr) -> Option<Self> {
+        let name = std::path::Path::new(program).file_name()?.to_str()?;
+        [Self::Conda, Self::Mamba, Self::Micromamba].into_iter().find(|tool| tool.name() == name)
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Conda => "conda",
+            Self::Mamba => "mamba",
+            Self::Micromamba => "micromamba",
+            Self::Mlconda => "mlconda",
+        }
+    }
+}
+
+/// A command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    pub(crate) tool: Tool,
+    /// `None` where nothing but `--help` or `--version` was asked for.
+    pub(crate) verb: Option<Verb>,
+    /// The options that count, by the last of their names, and their values; in order.
+    pub(crate) options: Vec<(&'static str, String)>,
+    /// What is no option.
+    pub(crate) operands: Vec<OsString>,
+    /// What was passed over and is worth a word.
+    pub(crate) remarks: Vec<String>,
+}
+
+impl Line {
+    /// Whether an option is there.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.options.iter().any(|(known, _)| *known == key)
+    }
+
+    /// All values of an option, in order.
+    pub(crate) fn values<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
+        self.options.iter().filter(move |(known, _)| *known == key).map(|(_, value)| value.as_str())
+    }
+
+    /// The value of an option: the last counts.
+    pub(crate) fn value<'a>(&'a self, key: &'a str) -> Option<&'a str> {
+        self.values(key).last()
+    }
+
+    /// The operands as text.
+    pub(crate) fn words(&self) -> Result<Vec<String>, CliError> {
+        self.operands.iter().map(|word| text(word)).collect()
+    }
+
+    /// The command's words.
+    pub(crate) fn command(&self) -> &'static str {
+        VERBS.iter().find(|(_, verb, _)| Some(*verb) == self.verb).map_or("", |(words, ..)| words)
+    }
+
+    /// Reads a command line, without the program.
+    pub(crate) fn parse(tool: Tool, arguments: &[OsString]) -> Result<Self, CliError> {
+        let mut line = Self { tool, verb: None, options: Vec::new(), operands: Vec::new(), remarks: Vec::new() };
+        // Options may stand before the command's words; which these are is known without them.
+        let (verb, places) = verb(arguments)?;
+        line.verb = verb;
+        let mut rest = arguments.iter().enumerate().filter(|(place, _)| !places.contains(place)).map(|(_, word)| word);
+        while let Some(word) = rest.next() {
+            let Some(option) = word.to_str().filter(|word| word.len() > 1 && word.starts_with('-')) else {
+                line.operands.push(word.clone());
+                if verb == Some(Verb::Run) {
+                    line.operands.extend(rest.cloned());
+                    break;
+                }
+                continue;
+            };
+            if option == "--" {
+                line.operands.extend(rest.cloned());
+                break;
+            }
+            line.option(option, &mut rest)?;
+        }
+        Ok(line)
+    }
+
+    /// Takes an option, or several letters of options, with the values behind them.
+    fn option<'a>(&mut self, option: &str, rest: &mut impl Iterator<Item = &'a OsString>) -> Result<(), CliError> {
+        if option.starts_with("--") {
+            let (name, value) = option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value)));
+            let row = self.row(name)?;
+            let value = match (row.2, value) {
+                ("", Some(_)) => return Err(CliError::Usage(format!("`{name}` takes no value"))),
+                ("", None) => String::new(),
+                (_, Some(value)) => value.to_owned(),
+                (what, None) => self.behind(name, what, rest)?,
+            };
+            return self.take(row, name, value);
+        }
+        let mut letters = &option[1..];
+        while let Some(letter) = letters.chars().next() {
+            let name = format!("-{letter}");
+            letters = &letters[letter.len_utf8()..];
+            let row = self.row(&name).map_err(|error| match option.chars().count() {
+                2 => error,
+                _ => CliError::Usage(format!("`{option}` means the options {}: there is no `{name}`", each(option))),
+            })?;
+            let value = match row.2 {
+                "" => String::new(),
+                what if letters.is_empty() => self.behind(&name, what, rest)?,
+                _ => std::mem::take(&mut letters).trim_start_matches('=').to_owned(),
+            };
+            self.take(row, &name, value)?;
+        }
+        Ok(())
+    }
+
+    /// The value that stands behind an option.
+    fn behind<'a>(
+        &self,
+        name: &str,
+        what: &str,
+        rest: &mut impl Iterator<Item = &'a OsString>,
+    ) -> Result<String, CliError> {
+        let value =
+            rest.next().ok_or_else(|| CliError::Usage(format!("a value is missing behind `{name}`: {what}")))?;
+        text(value)
+    }
+
+    /// The row of a name, or of the beginning of one.
+    fn row(&self, name: &str) -> Result<&'static Row, CliError> {
+        let is_of = |row: &&Row| self.verb.is_none_or(|verb| row.is_of(verb));
+        if let Some(row) = ROWS.iter().filter(is_of).find(|row| row.names().any(|known| known == name)) {
+            return Ok(row);
+        }
+        let begins = |row: &&Row| row.names().any(|known| name.len() > 3 && known.starts_with(name));
+        let mut like = ROWS.iter().filter(is_of).filter(begins);
+        if let (Some(row), None) = (like.next(), like.next()) {
+            return Ok(row);
+        }
+        let command = format!("{} {}", self.tool.name(), self.command());
+        let message = match ROWS.iter().any(|row| row.names().any(|known| known == name)) {
+            true => format!("`{name}` is no option of `{command}`; `{command} --help` has them"),
+            false => format!("there is no option `{name}`; `{command} --help` has them"),
+        };
+        Err(CliError::Usage(message))
+    }
+
+    fn take(&mut self, row: &'static Row, name: &str, value: String) -> Result<(), CliError> {
+        match row.3 {
+            Effect::Counts => self.options.push((row.key(), value)),
+            Effect::Already => {}
+            Effect::Word(word) => self.remarks.push(format!("`{name}` changes nothing: {word}")),
+            Effect::Not(instead) => return Err(CliError::world(format!("`{name}` is not to be had"), instead)),
+        }
+        Ok(())
+    }
+}
+
+/// The letters of options that were joined.
+fn each(option: &str) -> String {
+    option[1..].chars().map(|letter| format!("`-{letter}`")).collect::<Vec<_>>().join(", ")
+}
+
+fn text(word: &OsStr) -> Result<String, CliError> {
+    let message = || format!("`{}` is no text in UTF-8", word.to_string_lossy());
+    word.to_str().map(str::to_owned).ok_or_else(|| CliError::Usage(message()))
+}
+
+/// The command, and the places of its words.
+fn verb(arguments: &[OsString]) -> Result<(Option<Verb>, Vec<usize>), CliError> {
+    let mut places = Vec::new();
+    let mut value = false;
+    for (place, word) in arguments.iter().enumerate() {
+        let word = word.to_str().unwrap_or("");
+        if std::mem::take(&mut value) {
+            continue;
+        }
+        if word.starts_with('-') {
+            let mut rows = ROWS.iter().filter(|row| row.names().any(|known| known == word));
+            value = rows.any(|row| !row.2.is_empty()) && (places.is_empty() || word.len() > 1) && places.len() < 2;
+            continue;
+        }
+        places.push(place);
+        if places.len() == 2 {
+            break;
+        }
+    }
+    let words: Vec<&str> = places.iter().filter_map(|place| arguments[*place].to_str()).collect();
+    let found = |count: usize| {
+        let words = words.get(..count)?.join(" ");
+        VERBS.iter().find(|(known, ..)| *known == words).map(|(_, verb, _)| *verb)
+    };
+    if let Some(verb) = found(2) {
+        return Ok((Some(verb), places));
+    }
+    places.truncate(1);
+    match (found(1), words.first()) {
+        (Some(verb), _) => Ok((Some(verb), places)),
+        (None, None) => Ok((None, places)),
+        (None, Some(_)) => Err(unknown(&words)),
+    }
+}
+
+/// What is said of a command that is none.
+fn unknown(words: &[&str]) -> CliError {
+    let group =
+        VERBS.iter().any(|(known, ..)| known.split(' ').next() == words.first().copied() && known.contains(' '));
+    let (typed, known): (String, Vec<&str>) = match group {
+        true => (
+            words.join(" "),
+            VERBS.iter().map(|(known, ..)| *known).filter(|known| known.starts_with(words[0])).collect(),
+        ),
+        false => (
+            words[0].to_owned(),
+            VERBS.iter().map(|(known, ..)| *known).filter(|known| near(known, words[0])).collect(),
+        ),
+    };
+    let known: Vec<String> = known.iter().map(|known| format!("`{known}`")).collect();
+    let hint = match known.as_slice() {
+        [] => "`--help` lists the commands".to_owned(),
+        known => format!("there is {}", known.join(", ")),
+    };
+    CliError::world(format!("there is no command `{typed}`"), hint)
+}
+
+/// Whether a word is a known one with a slip in it: a letter more, less, another, or two that changed places.
+fn near(known: &str, typed: &str) -> bool {
+    let (known, typed): (Vec<char>, Vec<char>) = (known.chars().collect(), typed.to_lowercase().chars().collect());
+    let start = known.iter().zip(&typed).take_while(|(one, other)| one == other).count();
+    let end =
+        known[start..].iter().rev().zip(typed[start..].iter().rev()).take_while(|(one, other)| one == other).count();
+    let (left, right) = (known.len() - start - end, typed.len() - start - end);
+    (left <= 1 && right <= 1) || (left == 2 && right == 2 && known[start] == typed[start + 1])
+}

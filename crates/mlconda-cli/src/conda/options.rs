@@ -1,0 +1,385 @@
+//! Every command and every option of conda, mamba and micromamba that is known, in two tables: what is parsed, what is told
+//! by `--help` and what is refused all come from them. An option that is not here is refused, never passed over.
+
+use std::fmt::Write as _;
+
+use super::line::Tool;
+
+/// A command, whatever it is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verb {
+    Create,
+    Install,
+    Update,
+    Remove,
+    EnvCreate,
+    EnvUpdate,
+    EnvRemove,
+    EnvList,
+    Export,
+    List,
+    Search,
+    Info,
+    Clean,
+    Run,
+    Config,
+    Init,
+    Activate,
+    Deactivate,
+    Shell,
+    /// What another tool than an installer does, or nothing here: the words say what to do instead.
+    Refused(&'static str),
+    /// What has nothing to do here, and succeeds.
+    Nothing(&'static str),
+}
+
+use Verb::{
+    Activate, Clean, Config, Create, Deactivate, EnvCreate, EnvList, EnvRemove, EnvUpdate, Export, Info, Init, Install,
+    List, Nothing, Refused, Remove, Run, Search, Shell, Update,
+};
+
+/// The words of each command, and what it does. The longer stand before the shorter.
+pub(super) const VERBS: &[(&str, Verb, &str)] = &[
+    ("create", Create, "make an environment of match specs or files"),
+    ("install", Install, "add packages to an environment"),
+    ("update", Update, "renew packages of an environment, or all of them with --all"),
+    ("upgrade", Update, ""),
+    ("remove", Remove, "remove packages, or a whole environment with --all"),
+    ("uninstall", Remove, ""),
+    ("env create", EnvCreate, "make the environment of an environment.yml"),
+    ("env update", EnvUpdate, "add to an environment what an environment.yml asks for"),
+    ("env remove", EnvRemove, "remove an environment"),
+    ("env list", EnvList, "list the environments"),
+    ("env export", Export, "print the environment.yml of what is installed"),
+    (
+        "env config",
+        Refused("put `variables:` into the environment.yml, and run `conda env update -f environment.yml`"),
+        "",
+    ),
+    ("export", Export, ""),
+    ("list", List, "list the packages of an environment"),
+    ("search", Search, "list what the channels have of a package"),
+    ("repoquery search", Search, ""),
+    ("repoquery", Refused("`mlconda tree` shows what needs what, `mlconda why` why a package is there"), ""),
+    ("info", Info, "show directories, platform and environments"),
+    ("clean", Clean, "empty mlconda's cache, if there is one"),
+    ("run", Run, "become a command in an environment"),
+    ("config", Config, "read and write .condarc"),
+    ("init", Init, "prepare shells for `conda activate`"),
+    ("activate", Activate, "activate an environment in this shell"),
+    ("deactivate", Deactivate, "leave it"),
+    ("shell", Shell, "micromamba's shell hook and init"),
+    ("notices", Nothing("channels' notices are not read"), ""),
+    (
+        "tos accept",
+        Nothing("mlconda keeps no record of accepted terms: those of the channels hold for you all the same"),
+        "",
+    ),
+    ("self-update", Refused("take a newer mlconda: copy it from a newer image"), ""),
+    ("build", Refused("mlconda builds no packages: `rattler-build` and `conda-build` do"), ""),
+    ("pack", Refused("copy the prefix as it is, `COPY --from=builder /opt/conda/envs/NAME /opt/conda/envs/NAME`"), ""),
+    ("compare", Refused("`mlconda diff` compares locks and prefixes"), ""),
+    ("sync", Refused("`mlconda install env.lock` makes an environment what its lock says"), ""),
+    ("doctor", Refused("`mlconda verify` tells whether an environment is what its records say"), ""),
+    (
+        "rename",
+        Refused("a prefix is written into its files: make the environment anew with `conda create --clone OLD -n NEW`"),
+        "",
+    ),
+    ("package", Refused("`mlconda verify` tells which files are no package's"), ""),
+    ("auth", Refused("logins stand in `~/.netrc`, or in the channel's URL by a variable"), ""),
+    ("lock", Refused("`mlconda lock environment.yml` makes a lock"), ""),
+];
+
+/// What an option does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// It counts.
+    Counts,
+    /// Nothing, for what it asks for is so already.
+    Already,
+    /// Nothing, and that is worth a word.
+    Word(&'static str),
+    /// It cannot be: what to do instead.
+    Not(&'static str),
+}
+
+use Effect::{Already, Counts, Not, Word};
+
+/// An option: of which commands, its names, the name of its value if it has one, what it does, and its help.
+pub(super) struct Row(
+    pub(super) u32,
+    pub(super) &'static str,
+    pub(super) &'static str,
+    pub(super) Effect,
+    pub(super) &'static str,
+);
+
+/// Sets of commands, as bits.
+const fn of(verb: Verb) -> u32 {
+    match verb {
+        Create => 1,
+        Install => 1 << 1,
+        Update => 1 << 2,
+        Remove => 1 << 3,
+        EnvCreate => 1 << 4,
+        EnvUpdate => 1 << 5,
+        EnvRemove => 1 << 6,
+        EnvList => 1 << 7,
+        Export => 1 << 8,
+        List => 1 << 9,
+        Search => 1 << 10,
+        Info => 1 << 11,
+        Clean => 1 << 12,
+        Run => 1 << 13,
+        Config => 1 << 14,
+        Init => 1 << 15,
+        Activate | Deactivate => 1 << 16,
+        Shell => 1 << 17,
+        Nothing(_) | Refused(_) => 1 << 18,
+    }
+}
+
+/// What solves for specs.
+const SPECS: u32 = of(Create) | of(Install) | of(Update);
+/// What solves.
+const SOLVE: u32 = SPECS | of(EnvCreate) | of(EnvUpdate);
+/// What changes an environment.
+const CHANGE: u32 = SOLVE | of(Remove) | of(EnvRemove);
+/// What names one environment.
+const ONE: u32 = CHANGE | of(Export) | of(List) | of(Run) | of(Activate);
+const ALL: u32 = u32::MAX;
+/// What asks channels.
+const CHANNELS: u32 = SOLVE | of(Search) | of(Remove);
+
+/// The options. Names of one letter come first; the last name is the one by which the program asks for it.
+pub(super) const ROWS: &[Row] = &[
+    Row(
+        ONE | of(Shell),
+        "-n --name",
+        "NAME",
+        Counts,
+        "the environment's name: its prefix is `envs/NAME` under the root prefix; `base` is that itself",
+    ),
+    Row(ONE | of(Shell), "-p --prefix", "DIR", Counts, "the environment's directory"),
+    Row(
+        CHANNELS | of(Export),
+        "-c --channel",
+        "CHANNEL",
+        Counts,
+        "look for packages here before the configured channels (repeatable)",
+    ),
+    Row(CHANNELS | of(Export), "--override-channels", "", Counts, "only the channels of `-c` count"),
+    Row(
+        CHANNELS,
+        "--strict-channel-priority",
+        "",
+        Counts,
+        "a package comes from the first channel that has any of its name",
+    ),
+    Row(
+        CHANNELS,
+        "--no-channel-priority --disable-channel-priority",
+        "",
+        Counts,
+        "the newest version counts, whatever its channel",
+    ),
+    Row(CHANNELS, "--no-strict-channel-priority --flexible-channel-priority", "", Counts, ""),
+    Row(CHANNELS, "--channel-priority", "MODE", Counts, "strict, flexible or disabled [default: flexible, as conda]"),
+    Row(CHANNELS, "--channel-alias", "URL", Counts, ""),
+    Row(
+        SPECS | of(Remove) | of(EnvCreate) | of(EnvUpdate),
+        "-f --file",
+        "FILE",
+        Counts,
+        "match specs, an environment.yml, an @EXPLICIT list, a conda-lock.yml or a pixi.lock (repeatable)",
+    ),
+    Row(of(Export) | of(Config), "-f --file", "FILE", Counts, "the file to write"),
+    Row(of(Create), "--clone", "ENV", Counts, "copy this environment, a name or a directory"),
+    Row(of(Create), "--no-default-packages", "", Already, ""),
+    Row(of(EnvCreate), "--no-default-packages", "", Already, ""),
+    Row(
+        of(Create) | of(EnvCreate) | of(EnvUpdate) | of(Remove),
+        "--force --force-remove",
+        "",
+        Counts,
+        "replace an environment that is there; with `remove`, keep what needs the packages",
+    ),
+    Row(of(Install), "--force-reinstall", "", Counts, "link the named packages anew, even if they are there"),
+    Row(of(Create) | of(Update), "--force-reinstall", "", Already, ""),
+    Row(of(EnvUpdate), "--prune --remove-old", "", Counts, "remove what the file does not ask for"),
+    Row(SPECS, "--prune", "", Already, ""),
+    Row(SPECS, "--no-deps", "", Counts, "the named packages only"),
+    Row(SPECS, "-o --deps-only --only-deps", "", Counts, "what the named packages need, and not these"),
+    Row(
+        SPECS,
+        "--no-update-dependencies --no-update-deps --freeze-installed",
+        "",
+        Counts,
+        "nothing that is installed may change",
+    ),
+    Row(SPECS, "--update-dependencies --update-deps", "", Counts, "renew what the named packages need, too"),
+    Row(of(Install) | of(Update), "-a --all --update-all", "", Counts, "renew everything"),
+    Row(SPECS, "-S --satisfied-skip-solve --update-specs", "", Already, ""),
+    Row(SPECS, "--no-pin", "", Counts, "do not look at conda-meta/pinned"),
+    Row(SPECS, "--no-py-pin", "", Counts, "python may become another minor version"),
+    Row(SPECS, "--py-pin", "", Already, ""),
+    Row(of(Install), "--revision", "N", Not("an older state comes back from its lock: `mlconda install env.lock`"), ""),
+    Row(of(Remove), "-a --all", "", Counts, "remove the environment as a whole"),
+    Row(of(Remove), "--no-prune --no-prune-deps --keep-env", "", Counts, "keep what nothing needs any more"),
+    Row(of(Remove), "--prune --prune-deps", "", Already, ""),
+    Row(of(Remove), "--features", "", Not("conda gave features up: name the packages"), ""),
+    Row(CHANGE | of(Clean), "-d --dry-run", "", Counts, "say what would be done, and do nothing"),
+    Row(SOLVE | of(Remove), "--download-only", "", Counts, "put the packages into the cache, and install nothing"),
+    Row(SOLVE | of(Remove) | of(Search), "--offline", "", Counts, "do not ask the network"),
+    Row(
+        SOLVE | of(Search) | of(Info) | of(List) | of(Export),
+        "--subdir --platform",
+        "PLATFORM",
+        Counts,
+        "for this platform rather than this machine's",
+    ),
+    Row(SOLVE, "--copy --always-copy", "", Counts, "share no files with the cache"),
+    Row(SOLVE, "--category", "NAME", Counts, "of a conda-lock.yml, this category besides `main` (repeatable)"),
+    Row(SOLVE, "--no-pyc --no-compile-bytecode", "", Counts, "do not compile python modules"),
+    Row(
+        SOLVE,
+        "--pyc --mkdir --always-softlink --softlink --shortcuts --no-shortcuts --shortcuts-only --allow-softlinks --no-allow-softlinks --no-lock --allow-uninstall --no-allow-uninstall --allow-downgrade --no-allow-downgrade",
+        "",
+        Already,
+        "",
+    ),
+    Row(SOLVE, "-m --mkdir", "", Already, ""),
+    Row(SOLVE, "--relocate-prefix", "DIR", Not("install where the environment is to be used"), ""),
+    Row(
+        SOLVE | of(Remove) | of(Search),
+        "--solver --experimental-solver",
+        "NAME",
+        Word("mlconda has one solver, its own"),
+        "",
+    ),
+    Row(SOLVE | of(Search), "-C --use-index-cache", "", Already, ""),
+    Row(
+        SOLVE | of(Search) | of(Remove),
+        "--repodata-fn --repodata-ttl",
+        "VALUE",
+        Word("repodata is always the channel's whole and newest"),
+        "",
+    ),
+    Row(
+        SOLVE | of(Search),
+        "--use-local",
+        "",
+        Not("name the directory of the channel: `-c file:///path/to/conda-bld`"),
+        "",
+    ),
+    Row(
+        CHANNELS,
+        "-k --insecure",
+        "",
+        Word("certificates are always checked; `SSL_CERT_FILE` names one to trust besides"),
+        "",
+    ),
+    Row(
+        ALL,
+        "--ssl-verify --ssl_verify --cacert-path --safety-checks --extra-safety-checks --verify-artifacts --retry-clean-cache --use-uv --no-retry-clean-cache --trusted-channels",
+        "VALUE",
+        Word("certificates and archives are always checked"),
+        "",
+    ),
+    Row(SOLVE, "--dev --experimental", "", Already, ""),
+    Row(of(Info), "--base", "", Counts, "print the root prefix"),
+    Row(of(Info), "-e --envs", "", Counts, "list the environments"),
+    Row(of(Info), "-a --all", "", Already, ""),
+    Row(of(Info), "-s --system --license --unsafe-channels", "", Already, ""),
+    Row(of(List), "--explicit", "", Counts, "an @EXPLICIT list of URLs"),
+    Row(of(List), "--md5", "", Counts, "with their md5, or sha256 where that is known only"),
+    Row(of(List), "--sha256", "", Counts, "with their sha256"),
+    Row(of(List), "-e --export", "", Counts, "name=version=build, a line each"),
+    Row(of(List), "-c --canonical", "", Counts, "channel/subdir::name-version-build, a line each"),
+    Row(of(List), "-f --full-name", "", Counts, "the regex is the whole name"),
+    Row(of(List), "--no-pip", "", Counts, "leave out what pip has installed"),
+    Row(of(List), "--reverse", "", Counts, "in reverse order"),
+    Row(of(List), "--show-channel-urls", "", Counts, "with the channel of each package"),
+    Row(of(List), "-r --revisions", "", Not("a lock under version control is the history of an environment"), ""),
+    Row(of(Export), "--from-history", "", Counts, "only what was asked for"),
+    Row(of(Export), "--no-builds --no-build", "", Counts, "versions without builds"),
+    Row(of(Export), "--ignore-channels", "", Counts, "leave `channels:` out"),
+    Row(of(Export), "--explicit", "", Counts, "an @EXPLICIT list of URLs"),
+    Row(of(Export), "--format", "FORMAT", Counts, "yaml or explicit"),
+    Row(of(Export), "--md5 --no-md5 --channel-subdir", "", Already, ""),
+    Row(of(Search), "-i --info", "", Counts, "tell all of each package"),
+    Row(of(Search), "--remote --pretty", "", Already, ""),
+    Row(of(Search), "--envs", "", Not("`conda list -n NAME` shows what one environment has"), ""),
+    Row(of(Clean), "-a --all", "", Counts, "all of the cache"),
+    Row(of(Clean), "-p --packages", "", Counts, "the packages"),
+    Row(of(Clean), "-t --tarballs", "", Counts, ""),
+    Row(of(Clean), "-f --force-pkgs-dirs", "", Counts, ""),
+    Row(of(Clean), "-i --index-cache", "", Counts, "the repodata"),
+    Row(of(Clean), "-l -s --logfiles --tempfiles --source-cache --locks --trash", "", Already, ""),
+    Row(of(Run), "--cwd", "DIR", Counts, "change to this directory first"),
+    Row(of(Run), "-s --live-stream --no-capture-output", "", Already, "nothing is ever captured"),
+    Row(of(Run), "-e --env", "NAME=VALUE", Counts, "set this variable (repeatable)"),
+    Row(of(Run), "-a --attach", "STREAMS", Already, ""),
+    Row(of(Run), "--debug-wrapper-scripts --dev", "", Already, ""),
+    Row(of(Run), "-d --detach", "", Not("the shell does that: put `&` behind the command"), ""),
+    Row(of(Run), "--clean-env --label", "", Not("`env -i` in front of it starts with no variables"), ""),
+    Row(of(Shell) | of(Init), "-s --shell", "SHELL", Counts, "bash, zsh, fish or posix"),
+    Row(ALL, "-r --root-prefix", "DIR", Counts, "the root prefix, whose `envs/` holds environments by name"),
+    Row(ALL, "--rc-file", "FILE", Counts, ""),
+    Row(ALL, "--no-rc --no-env --no-config", "", Counts, "read no .condarc"),
+    Row(ALL, "-y --always-yes --yes", "", Counts, "replace an environment that is there; mlconda never asks back"),
+    Row(ALL, "-q --quiet", "", Counts, "say nothing but errors"),
+    Row(ALL, "--json", "", Counts, "tell what was done as JSON on stdout"),
+    Row(ALL, "--progress", "FORM", Counts, "what stderr is for: words, or an event a line, as json"),
+    Row(ALL, "-v -vv -vvv --verbose --debug --trace --no-plugins --no-color --no-progress-bar", "", Already, ""),
+    Row(ALL, "--console --log-level --lock-timeout", "VALUE", Already, ""),
+    Row(ALL, "-h --help", "", Counts, "show this"),
+    Row(ALL, "-V --version", "", Counts, "show the version"),
+];
+
+impl Row {
+    pub(super) fn is_of(&self, verb: Verb) -> bool {
+        self.0 & of(verb) != 0
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.1.split(' ')
+    }
+
+    /// The name by which the program asks for it: the last.
+    pub(super) fn key(&self) -> &'static str {
+        self.1.rsplit(' ').next().unwrap_or(self.1)
+    }
+}
+
+/// The help of a command, or of all.
+pub(super) fn help(tool: Tool, verb: Option<Verb>) -> String {
+    let tool = tool.name();
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let Some(verb) = verb else {
+        let _ = write!(
+            text,
+            "mlconda, called as {tool}: it understands the command lines of conda, mamba and micromamba.\n\n\
+             Usage: {tool} COMMAND [OPTIONS] [SPECS]\n\nCommands:\n"
+        );
+        for (words, _, help) in VERBS.iter().filter(|(.., help)| !help.is_empty()) {
+            let _ = writeln!(text, "  {words:<14}{help}");
+        }
+        let _ = write!(
+            text,
+            "\n`{tool} COMMAND --help` tells the options; `mlconda --help` is what mlconda does besides.\n"
+        );
+        return text;
+    };
+    let words = VERBS.iter().find(|(_, known, _)| *known == verb).map_or("", |(words, ..)| words);
+    let help = VERBS.iter().find(|(_, known, _)| *known == verb).map_or("", |(.., help)| help);
+    let _ = write!(text, "{tool} {words}: {help}\n\nOptions:\n");
+    for row in ROWS.iter().filter(|row| row.is_of(verb) && !row.4.is_empty()) {
+        let names: Vec<&str> = row.names().collect();
+        let _ = writeln!(text, "  {} {}\n        {}", names.join(", "), row.2, row.4);
+    }
+    text.push_str("Other options of conda's are accepted where they make no difference, and refused where they do.\n");
+    text
+}

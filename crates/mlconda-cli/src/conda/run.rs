@@ -1,0 +1,25 @@
+//! `run`: the same as `mlconda run`, where an environment is found as conda finds it.
+
+use std::process::ExitCode;
+
+use super::{environments, line::Line};
+use crate::{commands, report::CliError, settings::Context};
+
+pub(super) fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> {
+    if line.operands.is_empty() {
+        return Err(CliError::Usage("no command is given: `run -n NAME COMMAND …`".to_owned()));
+    }
+    let assignment = |text: &str| {
+        // A name alone stands for the variable as it is, which the command has anyway.
+        text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
+    };
+    let args = commands::run::Args {
+        prefix: environments::existing(line, context)?,
+        cwd: line.value("--cwd").map(Into::into),
+        no_scripts: false,
+        no_capture_output: true,
+        variables: line.values("--env").filter_map(assignment).collect(),
+        command: line.operands.clone(),
+    };
+    commands::run::run(args, context)
+}

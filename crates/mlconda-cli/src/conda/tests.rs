@@ -1,0 +1,91 @@
+//! Command lines of the kinds that Dockerfiles have, and what is made of them: each is accepted with its meaning, or refused
+//! with a reason.
+
+use std::ffi::OsString;
+
+use super::line::{Line, Tool};
+
+/// A line's meaning in one text; what counts for nothing is not in it.
+fn meaning(text: &str) -> String {
+    let mut words = text.split_whitespace().map(OsString::from);
+    let tool = Tool::of(&words.next().unwrap()).unwrap();
+    let arguments: Vec<OsString> = words.collect();
+    match Line::parse(tool, &arguments) {
+        Ok(line) => {
+            let mut parts = vec![format!("{:?}", line.verb.unwrap())];
+            parts.extend(line.options.iter().map(|(key, value)| match value.as_str() {
+                "" => (*key).to_owned(),
+                value => format!("{key}={value}"),
+            }));
+            parts.extend(line.operands.iter().map(|word| word.to_string_lossy().into_owned()));
+            parts.extend(line.remarks.iter().map(|remark| format!("({remark})")));
+            parts.join(" ")
+        }
+        Err(error) => format!("refused: {error:?}"),
+    }
+}
+
+#[test]
+fn lines_mean_what_they_mean_to_conda() {
+    let lines = "\
+conda env create -f env/gpu.yml -n gpu && conda clean -tipsy
+conda env create --file=environment.yaml --prefix ./env -q
+conda env update --name base --file /tmp/environment.yml --prune
+conda install -yq -c bioconda -cconda-forge samtools=1.17 bwa
+conda install --yes --channel=pytorch --override-channels pytorch
+conda install -n base --freeze-inst conda-forge::git
+conda create -qy -p /opt/env --strict-channel-priority python=3.11 pip
+conda create --name=test --clone base
+conda update --all -y
+conda upgrade -n base numpy
+conda remove -y -n x --force numpy
+conda uninstall --name x --all
+micromamba install -yn base -f /tmp/env.yaml
+micromamba -r /opt/conda create -y -f env.yml
+micromamba env create -f env.yml
+micromamba clean -ay
+mamba install --no-pin --freeze-installed -y cupy
+conda run --live-stream --cwd /srv -n web gunicorn -w 4 app:app
+conda list --explicit --md5 -p /opt/env
+conda env export --no-builds -f out.yml
+conda install -k --solver libmamba numpy
+conda --no-plugins env list
+conda activate web
+conda env frobnicate
+conda install -z numpy
+conda install -ncopy
+conda install --file
+conda build recipe";
+    let meanings: Vec<String> = lines.lines().flat_map(|line| line.split(" && ")).map(meaning).collect();
+    insta::assert_snapshot!(meanings.join("\n"), @r#"
+    EnvCreate --file=env/gpu.yml --name=gpu
+    Clean --tarballs --index-cache --packages --yes
+    EnvCreate --file=environment.yaml --prefix=./env --quiet
+    EnvUpdate --name=base --file=/tmp/environment.yml --remove-old
+    Install --yes --quiet --channel=bioconda --channel=conda-forge samtools=1.17 bwa
+    Install --yes --channel=pytorch --override-channels pytorch
+    Install --name=base --freeze-installed conda-forge::git
+    Create --quiet --yes --prefix=/opt/env --strict-channel-priority python=3.11 pip
+    Create --name=test --clone=base
+    Update --update-all --yes
+    Update --name=base numpy
+    Remove --yes --name=x --force-remove numpy
+    Remove --name=x --all
+    Install --yes --name=base --file=/tmp/env.yaml
+    Create --root-prefix=/opt/conda --yes --file=env.yml
+    EnvCreate --file=env.yml
+    Clean --all --yes
+    Install --no-pin --freeze-installed --yes cupy
+    Run --cwd=/srv --name=web gunicorn -w 4 app:app
+    List --explicit --md5 --prefix=/opt/env
+    Export --no-build --file=out.yml
+    Install numpy (`-k` changes nothing: certificates are always checked; `SSL_CERT_FILE` names one to trust besides) (`--solver` changes nothing: mlconda has one solver, its own)
+    EnvList
+    Activate web
+    refused: World { message: "there is no command `env frobnicate`", hint: Some("there is `env create`, `env update`, `env remove`, `env list`, `env export`, `env config`") }
+    refused: Usage("there is no option `-z`; `conda install --help` has them")
+    Install --name=copy
+    refused: Usage("a value is missing behind `--file`: FILE")
+    Refused("mlconda builds no packages: `rattler-build` and `conda-build` do") recipe
+    "#);
+}

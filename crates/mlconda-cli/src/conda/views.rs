@@ -1,0 +1,281 @@
+//! What scripts read: `list`, `env export` and `search`, in conda's own form.
+
+use std::{path::Path, process::ExitCode, time::SystemTime};
+
+use mlconda::{
+    Matches, PrefixRecord, RepoDataRecord, StringMatcher, Subdir,
+    environment::{ChannelRule, Environment},
+    export::{self, Detail},
+    host::Host,
+    network::{self, Client},
+    prefix::Prefix,
+    repodata::{self, RepodataOptions},
+};
+use serde_json::{Map, Value, json};
+
+use super::{
+    channels::{self, Channels},
+    environments,
+    goal::record_name,
+    line::Line,
+};
+use crate::{
+    commands::list::{Package, channel_name, packages},
+    locking::{self, Cache},
+    progress::Display,
+    report::CliError,
+    settings::Context,
+};
+
+/// How many packages a pattern may mean.
+const MOST: usize = 200;
+
+/// `list`
+pub(super) fn list(line: &Line, context: &Context) -> Result<ExitCode, CliError> {
+    let prefix = environments::existing(line, context)?.existing(&context.settings)?;
+    let words = line.words()?;
+    let pattern = match words.as_slice() {
+        [] => None,
+        [pattern] => Some(matcher(pattern, line.has("--full-name"))?),
+        _ => return Err(CliError::Usage("one regular expression at most: `list numpy`".to_owned())),
+    };
+    let is_meant = |name: &str| pattern.as_ref().is_none_or(|pattern| pattern.matches(name));
+    let mut records = prefix.records()?;
+    let lines = line.has("--explicit") || line.has("--export") || line.has("--canonical");
+    let no_pip = lines || line.has("--no-pip");
+    if !no_pip {
+        records.extend(prefix.distributions()?);
+    }
+    let mut strangers = if no_pip { Vec::new() } else { prefix.strangers(&mut records)? };
+    records.retain(|record| is_meant(record_name(record)));
+    strangers.retain(|stranger| is_meant(&stranger.name));
+    let mut shown = packages(&records, &strangers);
+    if line.has("--reverse") {
+        shown.reverse();
+    }
+    if line.has("--json") && !lines {
+        context.ui.json(&shown)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let text = match lines {
+        true => explicit(line, &records, &shown),
+        false => table(&prefix, line, &shown),
+    };
+    context.ui.data(text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A regular expression that names match in any part, whatever their case.
+fn matcher(pattern: &str, whole: bool) -> Result<StringMatcher, CliError> {
+    let text = if whole { format!("^(?i)(?:{pattern})$") } else { format!("^(?i).*(?:{pattern}).*$") };
+    text.parse().map_err(|_| CliError::Usage(format!("`{pattern}` is no regular expression")))
+}
+
+const HEAD: &str =
+    "# This file may be used to create an environment using:\n# $ conda create --name <env> --file <this file>\n";
+
+/// A line each.
+fn explicit(line: &Line, records: &[PrefixRecord], shown: &[Package<'_>]) -> String {
+    let subdirs = shown.iter().map(|package| package.platform).find(|platform| *platform != "noarch");
+    let mut text = format!("{HEAD}# platform: {}\n", subdirs.unwrap_or("noarch"));
+    if line.has("--explicit") {
+        text.push_str("@EXPLICIT\n");
+    } else if line.has("--canonical") {
+        text.clear();
+    }
+    for package in shown {
+        let (name, version, build) = (package.name, &package.version, package.build_string);
+        if line.has("--export") {
+            text.push_str(&format!("{name}={version}={build}\n"));
+        } else if line.has("--canonical") {
+            text.push_str(&format!("{}/{}::{}\n", package.channel, package.platform, package.dist_name));
+        } else if let Some(record) = records.iter().find(|record| record_name(record) == name) {
+            let known = &record.repodata_record.package_record;
+            let (md5, sha256) =
+                (known.md5.map(|hash| hex(&hash)), known.sha256.map(|hash| format!("sha256:{}", hex(&hash))));
+            let hash = match (line.has("--md5"), line.has("--sha256")) {
+                (_, true) => sha256,
+                (true, _) => md5.or(sha256),
+                _ => None,
+            };
+            let hash = hash.map(|hash| format!("#{hash}")).unwrap_or_default();
+            text.push_str(&format!("{}{hash}\n", network::redact(&record.repodata_record.url)));
+        }
+    }
+    text
+}
+
+fn hex(hash: &[u8]) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// conda's table.
+fn table(prefix: &Prefix, line: &Line, shown: &[Package<'_>]) -> String {
+    let mut text = format!("# packages in environment at {}:\n#\n", prefix.path().display());
+    let head = ["# Name", "Version", "Build", "Channel"];
+    let row = |[name, version, build, channel]: [&str; 4]| format!("{name:<25} {version:<15} {build:>15}  {channel}\n");
+    text.push_str(&row(head));
+    for package in shown {
+        let is_default = package.channel.starts_with("pkgs/") && !line.has("--show-channel-urls");
+        let channel = if is_default { "" } else { &package.channel };
+        text.push_str(&row([package.name, &package.version, package.build_string, channel]));
+    }
+    text
+}
+
+/// `env export`
+pub(super) fn export(line: &Line, context: &Context) -> Result<ExitCode, CliError> {
+    let prefix = environments::existing(line, context)?.existing(&context.settings)?;
+    let explicit = line.has("--explicit") || line.value("--format") == Some("explicit");
+    let text = if explicit {
+        let records = prefix.records()?;
+        let all = Line { options: vec![("--explicit", String::new()), ("--md5", String::new())], ..line.clone() };
+        self::explicit(&all, &records, &packages(&records, &[]))
+    } else {
+        let detail = match () {
+            () if line.has("--from-history") => Detail::History,
+            () if line.has("--no-build") => Detail::Versions,
+            () => Detail::Builds,
+        };
+        let mut export = export::export(&prefix, detail)?;
+        let typed: Vec<String> = line.values("--channel").map(str::to_owned).collect();
+        if line.has("--ignore-channels") {
+            export.channels.clear();
+        } else {
+            export.channels.retain(|channel| !typed.contains(channel) && !line.has("--override-channels"));
+            export.channels.splice(0..0, typed);
+        }
+        if prefix.path() == context.settings.root_prefix {
+            export.name = Some("base".to_owned());
+        }
+        if line.has("--json") {
+            let mut dependencies: Vec<Value> = export.dependencies.iter().map(|each| json!(each)).collect();
+            if !export.pip.is_empty() {
+                dependencies.push(json!({ "pip": export.pip }));
+            }
+            format!("{:#}\n", json!({ "name": export.name, "channels": export.channels, "dependencies": dependencies }))
+        } else {
+            export.to_yaml()
+        }
+    };
+    match line.value("--file") {
+        Some(file) => context.write(Path::new(file), &text)?,
+        None => context.ui.data(text)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `search`
+pub(super) fn search(line: &Line, context: &Context) -> Result<ExitCode, CliError> {
+    let channels = Channels::of(line, context)?;
+    let names: Vec<String> = channels.typed.iter().chain(&channels.configured).cloned().collect();
+    let options = channels.options(&names, ChannelRule::ExtraOnly, context);
+    let words = line.words()?;
+    let [word] = words.as_slice() else {
+        return Err(CliError::Usage("`search` takes one package: `search numpy`, `search 'numpy>=1.24'`".to_owned()));
+    };
+    let platform = channels::platform(line, context)?.unwrap_or_else(|| Host::detect(Path::new("/")).platform);
+    let is_pattern = word.contains('*') && !word.contains(['=', '<', '>', ' ', '[']);
+    let mut environment = Environment::of_specs(if is_pattern { &[] } else { std::slice::from_ref(word) }, &options)?;
+    if is_pattern {
+        let pattern: StringMatcher = word.parse().map_err(|_| CliError::Usage(format!("`{word}` is no pattern")))?;
+        let all = load(&environment, &channels, platform, context)?;
+        let meant: Vec<&str> =
+            all.package_names().into_iter().filter(|name| pattern.matches(name)).take(MOST).collect();
+        environment = Environment::of_specs(&meant, &options)?;
+    }
+    let loaded = load(&environment, &channels, platform, context)?;
+    let specs = &environment.requirements;
+    let is_meant = |record: &&RepoDataRecord| specs.iter().any(|each| each.spec.matches(*record));
+    let mut found: Vec<&RepoDataRecord> = loaded.records().filter(is_meant).collect();
+    found.sort_by(|one, other| {
+        let key = |record: &RepoDataRecord| {
+            let package = &record.package_record;
+            (package.name.as_normalized().to_owned(), package.version.clone(), package.build_number, record.url.clone())
+        };
+        key(one).cmp(&key(other))
+    });
+    if found.is_empty() {
+        let message = format!("no channel has `{word}` for `{platform}`");
+        return Err(CliError::world(
+            message,
+            format!("searched: {}; `search '*NAME*'` looks for parts of names", names.join(", ")),
+        ));
+    }
+    context.ui.data(if line.has("--json") { as_json(&found) } else { as_table(&found, line.has("--info")) })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn load(
+    environment: &Environment,
+    channels: &Channels,
+    platform: Subdir,
+    context: &Context,
+) -> Result<repodata::Repodata, CliError> {
+    let client = Client::new(&context.settings.network_options()?)?;
+    let directory = locking::cache_directory(Cache::IfPresent, context)?;
+    let options = RepodataOptions {
+        cache_directory: directory.path().join("repodata"),
+        access: channels.args.access(),
+        now: SystemTime::now(),
+    };
+    let progress = Display::new(&context.ui);
+    let host = Host::baseline(platform);
+    let loading = repodata::load(&client, environment, &host, &options, &progress);
+    Ok(context.block_on_or_signal(loading)??)
+}
+
+/// The channel of a record, as people write it.
+fn channel(record: &RepoDataRecord) -> String {
+    let url = network::redact(&record.url);
+    let base = url.rsplitn(3, '/').nth(2).unwrap_or(&url);
+    channel_name(base).to_owned()
+}
+
+fn as_table(found: &[&RepoDataRecord], info: bool) -> String {
+    let mut text = String::new();
+    let row =
+        |[name, version, build, channel]: [&str; 4]| format!("{name:<20} {version:>15} {build:>15}  {channel:<20}\n");
+    if !info {
+        text.push_str(&row(["# Name", "Version", "Build", "Channel"]));
+    }
+    for record in found {
+        let package = &record.package_record;
+        let (name, version) = (package.name.as_normalized(), package.version.to_string());
+        if !info {
+            text.push_str(&row([name, &version, package.build.as_str(), &channel(record)]));
+            continue;
+        }
+        let title = format!("{name} {version} {}", package.build);
+        text.push_str(&format!("{title}\n{}\n", "-".repeat(title.len())));
+        let hash = package.sha256.map(|hash| hex(&hash)).unwrap_or_default();
+        let size = package.size.map(crate::words::bytes).unwrap_or_default();
+        for (key, value) in [
+            ("channel", channel(record)),
+            ("url", network::redact(&record.url)),
+            ("size", size),
+            ("sha256", hash),
+            ("license", package.license.clone().unwrap_or_default()),
+        ] {
+            text.push_str(&format!("{key:<12}: {value}\n"));
+        }
+        text.push_str("dependencies:\n");
+        package.depends.iter().for_each(|need| text.push_str(&format!("  - {need}\n")));
+        text.push('\n');
+    }
+    text
+}
+
+fn as_json(found: &[&RepoDataRecord]) -> String {
+    let mut by_name: Map<String, Value> = Map::new();
+    for record in found {
+        let mut value = serde_json::to_value(&record.package_record).unwrap_or_default();
+        value["fn"] = json!(record.identifier.to_string());
+        value["url"] = json!(network::redact(&record.url));
+        value["channel"] = json!(channel(record));
+        let name = record.package_record.name.as_normalized();
+        let list = by_name.entry(name).or_insert_with(|| json!([]));
+        list.as_array_mut().map(|list| list.push(value));
+    }
+    format!("{:#}\n", Value::Object(by_name))
+}

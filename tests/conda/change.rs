@@ -1,0 +1,182 @@
+//! Commands that change environments: what was asked for before is kept, and no more changes than has to.
+
+use super::World;
+
+#[test]
+fn an_environment_is_made_and_changed_step_by_step() {
+    let world = World::new();
+    world.run("conda create -y -n x python=3.11 arrays<1.26").success();
+    assert_eq!(
+        world.installed("x"),
+        ["arrays 1.25.2", "libarrays 3.2.0", "pip 24.0", "python 3.11.9", "python_abi 3.11", "tzdata 2024a"]
+    );
+    // Nothing newer comes for the sake of what is added.
+    world.run("conda install -y -n x where").success();
+    assert_eq!(world.installed("x")[0], "arrays 1.25.2");
+    // And what was asked for before still counts.
+    world.run("conda update -y -n x libarrays where").success();
+    assert_eq!(world.installed("x")[0], "arrays 1.25.2");
+    // By its own name it is renewed.
+    world.run("conda update -y -n x arrays").success();
+    assert_eq!(world.installed("x")[0], "arrays 1.26.4");
+    let gone = world.run("conda remove -y -n x arrays").success();
+    assert_eq!(
+        world.installed("x"),
+        ["libarrays 3.2.0", "pip 24.0", "python 3.11.9", "tzdata 2024a", "where 2.0"],
+        "what was updated by its name counts as asked for: {gone}"
+    );
+    insta::assert_snapshot!(world.asked("x"), @r"
+    # cmd: conda create
+    # update specs: ['python=3.11', 'arrays<1.26']
+    # cmd: conda install
+    # update specs: ['where']
+    # cmd: conda update
+    # update specs: ['libarrays', 'where']
+    # cmd: conda update
+    # update specs: ['arrays']
+    # cmd: conda remove
+    # remove specs: ['arrays']
+    ");
+}
+
+#[test]
+fn what_was_asked_for_before_gives_way_where_it_must() {
+    let world = World::new();
+    world.run("conda create -y -n x arrays=1.26.4 greet").success();
+    let told = world.run("conda install -y -n x legacy").success();
+    assert!(world.installed("x").contains(&"arrays 1.24.0".to_owned()), "{told}");
+    assert!(told.stderr.contains("`arrays` stood in the way"), "{told}");
+    assert!(world.asked("x").ends_with("# neutered specs: ['arrays']"), "{}", world.asked("x"));
+    // With nothing installed allowed to change, there is none.
+    world.run("conda create -y -n y arrays=1.26.4").success();
+    world.run("conda install -y -n y --freeze-installed legacy").failure(1);
+    assert!(world.installed("y").contains(&"arrays 1.26.4".to_owned()));
+}
+
+#[test]
+fn base_is_the_root_prefix_also_where_there_is_none() {
+    let world = World::new();
+    world.run("conda create -y -n other where").success();
+    world.run("conda install -y where=1").success();
+    assert!(world.context.root_prefix().join("bin/where-am-i").is_file());
+    world.run("conda update -y --all").success();
+    assert_eq!(world.installed("base"), ["where 2.0"]);
+    // mlconda is conda here.
+    world.run("conda update -n base -c defaults conda").success();
+    world.run("conda install mamba -n base -c conda-forge").success();
+    assert_eq!(world.installed("base"), ["where 2.0"]);
+    world.run("conda env remove -n base").failure(1);
+}
+
+#[test]
+fn an_environment_file_makes_updates_and_prunes() {
+    let world = World::new();
+    world.context.write_environment(&["where =1", "greet", "python =3.11"]);
+    world.shell("conda env create -f environment.yml && conda clean -afy").success();
+    world.run("conda env create").failure(1);
+    world.context.write_environment(&["where", "arrays"]);
+    world.run("conda env update -f environment.yml").success();
+    let packages = world.installed("small");
+    assert!(
+        packages.contains(&"where 1.1".to_owned()) && packages.contains(&"arrays 1.26.4".to_owned()),
+        "{packages:?}"
+    );
+    assert!(packages.iter().any(|package| package.starts_with("greet ")), "{packages:?}");
+    world.run("conda env update -n small --prune --file environment.yml").success();
+    let packages = world.installed("small");
+    assert!(!packages.iter().any(|package| package.starts_with("greet ")), "{packages:?}");
+    world.run("conda env create -q --force").success();
+    assert!(world.installed("small").contains(&"where 2.0".to_owned()));
+    world.run("micromamba create -y -n second -f environment.yml").success();
+    world.run("conda remove -n second --all -y").success();
+    assert!(!world.context.named_prefix("second").exists());
+}
+
+#[test]
+fn lists_of_packages_and_locks_are_installed_as_they_are() {
+    let world = World::new();
+    world.run("conda create -y -n x arrays<1.26").success();
+    for (flag, file) in [("--explicit --sha256", "explicit.txt"), ("--export", "export.txt")] {
+        let text = world.run(&format!("conda list -n x {flag}")).success().stdout;
+        fs_err::write(world.context.work().join(file), text).unwrap();
+        world
+            .run(
+                &format!("conda create -y -n {flag}copy --file {file}")
+                    .replace("--explicit --sha256", "a")
+                    .replace("--export", "b"),
+            )
+            .success();
+    }
+    assert_eq!(world.installed("acopy"), world.installed("x"));
+    assert_eq!(world.installed("bcopy"), world.installed("x"));
+    // Besides what is there, as conda does.
+    world.run("conda create -y -n y where").success();
+    world.run("conda install -n y --file explicit.txt --yes --quiet --no-deps").success();
+    assert_eq!(world.installed("y").len(), world.installed("x").len() + 1);
+    world.run("conda create -n z --clone x").success();
+    assert_eq!(world.installed("z"), world.installed("x"));
+    assert_eq!(world.asked("z"), "# cmd: conda create\n# update specs: ['arrays<1.26']");
+    fs_err::write(world.context.work().join("specs.txt"), "# needed\nwhere=1\n\nspecial # not in main\n").unwrap();
+    world.run("conda create -y -n w --file specs.txt").failure(1);
+}
+
+#[test]
+fn one_package_alone_or_all_but_it() {
+    let world = World::new();
+    world.run("conda create -y -n x --no-deps greet python=3.11").success();
+    assert_eq!(world.installed("x").len(), 2);
+    world.run("conda create -y -n y --only-deps frames").success();
+    assert!(!world.installed("y").iter().any(|package| package.starts_with("frames")));
+    assert!(world.installed("y").iter().any(|package| package.starts_with("arrays")));
+    let before = world.context.tree();
+    world.run("conda install -y -n y frames --dry-run").success();
+    assert!(world.context.tree() == before);
+    world.run("conda install -y -n y frames --download-only").success();
+    assert!(!world.installed("y").iter().any(|package| package.starts_with("frames")));
+    let cleaned = world.run("conda clean --all --yes").success();
+    assert!(cleaned.stderr.contains("is empty"), "{cleaned}");
+    assert!(!world.context.home().join(".cache/mlconda").exists());
+}
+
+#[test]
+fn the_same_words_are_mlcondas() {
+    let world = World::new();
+    world.run("mlconda create -n x where=1").success();
+    world.run("mlconda install -n x greet").success();
+    world.run("mlconda update -n x --all").success();
+    assert!(world.installed("x").contains(&"where 2.0".to_owned()));
+    world.run("mlconda remove -n x where").success();
+    world.context.locked("env.lock", &["where"]);
+    world.run("mlconda install env.lock -n locked").success();
+    insta::assert_snapshot!(world.run("mlconda install missing.lock"), @r"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: failed to open file `[TEMP]/work/missing.lock`: No such file or directory (os error [NUMBER])
+    hint: make a lock with `mlconda lock environment.yml`; `mlconda install` takes an environment.yml as well
+    ");
+}
+
+/// The time of what is made is that of the packages, and the command in the history has no path in it.
+#[test]
+fn the_same_commands_make_the_same_bytes() {
+    let (one, other) = (World::new(), World::new());
+    let trees = [&one, &other].map(|world| {
+        world.shell("conda create -y -p /tmp/mlconda-test-same-$$ where || true").success();
+        world
+            .shell("micromamba create -y -n x greet where=1 && conda install -n x where && conda remove -n x greet")
+            .success();
+        let history = world.context.named_prefix("x").join("conda-meta/history");
+        fs_err::read_to_string(history).unwrap().replace(&world.context.path().display().to_string(), "")
+    });
+    assert_eq!(trees[0], trees[1]);
+}
+
+#[test]
+fn how_to_pin_is_said_once_and_quiet_is_quiet() {
+    let world = World::new();
+    let told = world.run("conda create -y -n x where").success();
+    assert_eq!(told.stderr.matches("mlconda lock --from-prefix").count(), 1, "{told}");
+    let told = world.run("conda install -y -q -n x greet").success();
+    assert_eq!((told.stdout.as_str(), told.stderr.as_str()), ("", ""));
+}

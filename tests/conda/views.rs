@@ -1,0 +1,155 @@
+//! What scripts read of conda's, and `run`.
+
+use super::World;
+
+fn world() -> World {
+    let world = World::new();
+    world.run("conda create -y -n x where arrays<1.26").success();
+    world
+}
+
+#[test]
+fn a_list_has_condas_form() {
+    let world = world();
+    insta::assert_snapshot!(world.run("conda list -n x ^w"), @r"
+    exit code 0
+    --- stdout
+    # packages in environment at [TEMP]/root/envs/x:
+    #
+    # Name                    Version                   Build  Channel
+    where                     2.0                  h4bc722e_0  file://[CHANNELS]/main
+    --- stderr
+    ");
+    insta::assert_snapshot!(world.run("conda list -n x --explicit --md5 where"), @r"
+    exit code 0
+    --- stdout
+    # This file may be used to create an environment using:
+    # $ conda create --name <env> --file <this file>
+    # platform: [HOST]
+    @EXPLICIT
+    file://[CHANNELS]/main/[HOST]/where-2.0-h4bc722e_0.conda#sha256:[SHA256]
+    --- stderr
+    ");
+    let names: Vec<String> =
+        world.run("conda list -n x -f where --export").success().stdout.lines().skip(3).map(str::to_owned).collect();
+    assert_eq!(names, ["where=2.0=h4bc722e_0"]);
+    assert!(world.run("conda list -n x --json").success().stdout.contains("\"dist_name\": \"where-2.0-h4bc722e_0\""));
+    world.run("conda list -n x (").failure(2);
+}
+
+#[test]
+fn environments_are_listed_as_conda_does() {
+    let world = world();
+    insta::assert_snapshot!(world.run("conda env list"), @r"
+    exit code 0
+    --- stdout
+    # conda environments:
+    #
+    base                   [TEMP]/root
+    x                      [TEMP]/root/envs/x
+
+    --- stderr
+    ");
+    insta::assert_snapshot!(world.run("mamba env list --json"), @r#"
+    exit code 0
+    --- stdout
+    {
+      "envs": [
+        "[TEMP]/root",
+        "[TEMP]/root/envs/x"
+      ]
+    }
+    --- stderr
+    "#);
+    assert_eq!(world.run("conda info --base").success().stdout, format!("{}\n", world.context.root_prefix().display()));
+    assert!(world.run("conda info --json").success().stdout.contains("\"root_prefix\""));
+    assert!(world.run("conda info").success().stdout.contains("base environment : "));
+    assert_eq!(world.run("conda --version").success().stdout.split_whitespace().next(), Some("conda"));
+}
+
+#[test]
+fn an_export_is_read_back() {
+    let world = world();
+    insta::assert_snapshot!(world.run("conda env export -n x --from-history"), @r"
+    exit code 0
+    --- stdout
+    name: x
+    channels:
+      - file://[CHANNELS]/main
+    dependencies:
+      - arrays<1.26
+      - where
+    --- stderr
+    ");
+    let text = world.run("conda env export -n x --no-builds").success().stdout;
+    fs_err::write(world.context.work().join("e.yml"), text).unwrap();
+    world.run("conda env create -n y -f e.yml").success();
+    assert_eq!(world.installed("x"), world.installed("y"));
+}
+
+#[test]
+fn a_search_shows_what_there_is() {
+    let world = World::new();
+    insta::assert_snapshot!(world.run("conda search arrays>=1.25"), @r"
+    exit code 0
+    --- stdout
+    # Name                       Version           Build  Channel             
+    arrays                        1.25.2     cpu_py311_0  file://[CHANNELS]/main
+    arrays                        1.26.4     cpu_py311_0  file://[CHANNELS]/main
+    arrays                        1.26.4    cuda_py311_1  file://[CHANNELS]/main
+    --- stderr
+    ");
+    assert!(world.run("conda search *rrays --json").success().stdout.contains("\"libarrays\""));
+    world.run("conda search nothing-like-it").failure(1);
+}
+
+#[test]
+fn a_command_runs_in_an_environment() {
+    let world = world();
+    let told = world.run("conda run --no-capture-output -n x where-am-i").success();
+    assert!(told.stdout.contains("envs/x"), "{told}");
+    world.run("micromamba run -n x -e GREETING=hello sh -c exit").success();
+    // The inner conda changes the environment around it.
+    world.run("conda run -n x conda install -y greet").success();
+    assert!(world.installed("x").iter().any(|package| package.starts_with("greet")));
+    world.run("conda run -n nothing true").failure(1);
+}
+
+#[test]
+fn what_cannot_be_is_refused_in_a_sentence() {
+    let world = World::new();
+    insta::assert_snapshot!(world.run("conda install --revision 2"), @r"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: `--revision` is not to be had
+    hint: an older state comes back from its lock: `mlconda install env.lock`
+    ");
+    insta::assert_snapshot!(world.run("conda instal numpy"), @r"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: there is no command `instal`
+    hint: there is `install`
+    ");
+    insta::assert_snapshot!(world.run("conda create -n a/b where"), @r"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: `-n` takes a name, and `a/b` is a path
+    hint: name the directory with `-p a/b`
+    ");
+    insta::assert_snapshot!(world.run("conda install -n nothing where"), @r"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: there is no environment in `[TEMP]/root/envs/nothing`
+    hint: `create` makes one
+    ");
+    insta::assert_snapshot!(world.run("conda create -n x --frobnicate where"), @r"
+    exit code 2
+    --- stdout
+    --- stderr
+    error: there is no option `--frobnicate`; `conda create --help` has them
+    ");
+}
