@@ -195,6 +195,10 @@ fn pip_hint(error: &PipError) -> Option<String> {
         PipError::Unsolvable { message, lines, .. } if names_unknown_project(message, lines) => {
             "correct the name: a project is not always called as the module that is imported, nor as conda's package; what only conda has, belongs above `pip:`"
         }
+        PipError::Elsewhere { .. } => {
+            "an index leads to its own scheme or to https, and not to files of this machine. If you trust the place, name it: \
+             `NAME @ URL` in the list, or its directory with `--find-links`"
+        }
         PipError::Python { .. } => {
             "ask for CPython: `- python=3.12=*_cpython`, or move what pip is to install up to the conda dependencies"
         }
