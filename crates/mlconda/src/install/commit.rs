@@ -15,6 +15,7 @@ use rattler_conda_types::PrefixRecord;
 use super::{
     HISTORY, InstallError,
     aside::{ASIDE, Journal, Old},
+    layout::Layout,
     plain, record,
     site::Scripts,
     stage::Stage,
@@ -93,37 +94,51 @@ pub(super) struct Change<'a> {
 
 impl<'a> Change<'a> {
     /// Looks at the prefix, and makes sure that the change will not fail halfway.
-    pub(super) fn new(plan: &'a Plan, prefix: &Prefix, stage: &Stage, time: i64) -> Result<Self, InstallError> {
+    pub(super) fn new(
+        plan: &'a Plan,
+        layout: Option<&'a Layout>,
+        prefix: &Prefix,
+        stage: &Stage,
+        time: i64,
+    ) -> Result<Self, InstallError> {
         // Where no prefix is, all is new, and no path need be looked at.
         let root = prefix.path().exists().then(|| Root::open(prefix.path())).transpose()?;
         let new = if root.is_some() { stage.paths() } else { Vec::new() };
-        let (unlink, keep) = (plan.unlink.iter().chain(&plan.pip.unlink), plan.keep.iter().chain(&plan.pip.keep));
-        let known: HashSet<&Path> =
-            unlink.clone().chain(keep.clone()).flat_map(record::files).map(PathBuf::as_path).collect();
+        // Where links of packages count, places take the place of the names that records have.
+        const NONE: &[PrefixRecord] = &[];
+        let leave = layout.map_or(&[][..], |layout| &layout.leave);
+        let (unlink, keep) = match layout {
+            Some(Layout { unlink, keep, .. }) => (unlink.iter().chain(NONE), keep.iter().chain(NONE)),
+            None => (plan.unlink.iter().chain(&plan.pip.unlink), plan.keep.iter().chain(&plan.pip.keep)),
+        };
+        let names = unlink.clone().chain(keep.clone()).flat_map(record::files).chain(leave);
+        let known: HashSet<&Path> = names.map(PathBuf::as_path).collect();
         let kept: HashSet<&PathBuf> = keep.clone().flat_map(record::files).collect();
         let Ground { strangers: mut replaced, is_free } = match &root {
-            Some(root) => check(root, &new, &known, &kept)?,
+            Some(root) => check(root, &new, &known, &kept)
+                .map_err(|error| name_holders(error, plan, stage, unlink.clone().chain(keep.clone())))?,
             None => Ground { strangers: Vec::new(), is_free: true },
         };
         // Byte code that python wrote when a module was first run is nobody's loss.
         replaced.retain(|path| path.parent().is_none_or(|parent| !parent.ends_with("__pycache__")));
-        let stays: HashSet<&PathBuf> = match unlink.clone().next() {
-            Some(_) => new.iter().chain(kept.iter().copied()).collect(),
-            None => HashSet::new(),
+        let stays: HashSet<&PathBuf> = match unlink.clone().next().is_some() || !leave.is_empty() {
+            true => new.iter().chain(kept.iter().copied()).collect(),
+            false => HashSet::new(),
         };
         let (mut gone, mut hollow, mut modules) = (HashSet::new(), HashSet::new(), HashSet::new());
-        for old in unlink {
-            for path in record::files(old).filter(|path| is_plain(path)) {
-                if path.extension().is_some_and(|kind| kind == "py") {
-                    modules.insert(path.clone());
-                }
-                if !stays.contains(path) {
-                    gone.insert(path.clone());
-                }
-            }
+        hollow.extend(layout.iter().flat_map(|layout| layout.hollow.iter().cloned()));
+        for old in unlink.clone() {
             gone.insert(Path::new("conda-meta").join(distributions::record_name(old)));
             let directories = record::directories(old).map(|entry| entry.relative_path.clone());
             hollow.extend(directories.filter(|path| is_plain(path)));
+        }
+        for path in unlink.flat_map(record::files).chain(leave).filter(|path| is_plain(path)) {
+            if path.extension().is_some_and(|kind| kind == "py") {
+                modules.insert(path.clone());
+            }
+            if !stays.contains(path) {
+                gone.insert(path.clone());
+            }
         }
         let links = root.as_ref().map(|root| plain::foreign_links(root, gone.iter().chain(&modules), &known));
         let links = links.transpose()?.unwrap_or_default();
@@ -479,7 +494,7 @@ fn check(
         if !there.is_directory() {
             strangers.extend((!known.contains(path.as_path())).then(|| path.clone()));
         } else if !only_files_that_go(prefix, path, &goes)? {
-            return Err(InstallError::Kind { path: path.clone() });
+            return Err(kind_of(path, "file"));
         }
     }
     crate::sorting::sort(&mut strangers);
@@ -506,11 +521,42 @@ fn is_directory<'a>(
             Some(Look { kind: Kind::Link, .. }) if !known.contains(path) => {
                 InstallError::ForeignLink { to: prefix.read_link(path)?, path: prefix.path().join(path) }
             }
-            _ => InstallError::Kind { path: path.to_owned() },
+            Some(Look { kind: Kind::Link, .. }) => kind_of(path, "link"),
+            _ => kind_of(path, "file"),
         });
     }
     looked.insert(path, is_one);
     Ok(is_one)
+}
+
+fn kind_of(path: &Path, kind: &'static str) -> InstallError {
+    InstallError::Kind { path: path.to_owned(), directory: None, other: None, kind }
+}
+
+/// Says which packages do not go together.
+fn name_holders<'a>(
+    error: InstallError,
+    plan: &Plan,
+    stage: &Stage,
+    records: impl Iterator<Item = &'a PrefixRecord>,
+) -> InstallError {
+    let InstallError::Kind { path, kind, .. } = error else { return error };
+    let new = |path: &Path| {
+        let number = stage.holder(path)?;
+        plan.archives().get(number).map(crate::lock::LockedPackage::dist_name)
+    };
+    let is_below = |file: &Path| file.starts_with(&path) && file != path;
+    let mut directory = stage.paths().iter().find(|file| is_below(file)).and_then(|file| new(file));
+    let mut other = new(&path);
+    for record in records {
+        for file in record::files(record) {
+            let holder = if is_below(file) { &mut directory } else { &mut other };
+            if holder.is_none() && file.starts_with(&path) {
+                *holder = Some(record::dist_name(record));
+            }
+        }
+    }
+    InstallError::Kind { path, directory, other, kind }
 }
 
 /// Whether a directory holds nothing but files of packages that go, so that it will be gone in time.
