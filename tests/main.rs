@@ -24,6 +24,7 @@ mod pip;
 mod pip_install;
 mod records;
 mod regressions;
+mod remedies;
 mod run;
 mod shell_init;
 mod stopping;

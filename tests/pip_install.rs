@@ -669,7 +669,7 @@ fn wheels_come_over_the_network_with_a_login_that_nobody_sees() {
     Installing 3 packages into `[TEMP]/prefix`
     error: cannot get `private-1.0-py3-none-any.whl` from http://********@127.0.0.1:[PORT]/private-1.0-py3-none-any.whl
       because: `http://********@127.0.0.1:[PORT]/private-1.0-py3-none-any.whl` answers 403 Forbidden
-    hint: the prefix is as it was. A channel may have removed the package: then lock anew
+    hint: the prefix is as it was; the server refuses this login, or this machine: ask who keeps the server for access
     ");
     server.recover();
     install().success();

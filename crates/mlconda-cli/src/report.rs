@@ -212,6 +212,10 @@ fn pip_hint(error: &PipError) -> Option<String> {
         PipError::Unsolvable { message, lines, .. } if names_unknown_project(message, lines) => {
             "correct the name: a project is not always called as the module that is imported, nor as conda's package; what only conda has, belongs above `pip:`"
         }
+        PipError::Elsewhere { .. } => {
+            "an index leads to its own scheme or to https, and not to files of this machine. If you trust the place, name it: \
+             `NAME @ URL` in the list, or its directory with `--find-links`"
+        }
         PipError::Python { .. } => {
             "ask for CPython: `- python=3.12=*_cpython`, or move what pip is to install up to the conda dependencies"
         }
@@ -359,6 +363,9 @@ fn repodata_hint(error: &RepodataError) -> Option<String> {
         }
         RepodataError::NoSuchChannel { .. } => {
             "check the spelling; a channel that is private may say so by this answer"
+        }
+        RepodataError::NoPlatform { .. } => {
+            "lock for a platform that the channel has (`--platform`), or add a channel that has packages for this one"
         }
         RepodataError::Denied { .. } => {
             "put the login into the channel's URL, by a variable: `https://host/t/$TOKEN/channel` or \
