@@ -19,7 +19,7 @@ const SCRIPTS: &str = "python-scripts";
 
 /// Reads a record of any tool.
 pub(crate) fn read(text: &[u8]) -> io::Result<PrefixRecord> {
-    let mut record: PrefixRecord = match serde_json::from_slice(text) {
+    let mut record: PrefixRecord = match crate::lenient::from_slice(text) {
         Ok(record) => record,
         Err(error) => serde_json::from_value(mended(text).ok_or(error)?)?,
     };
