@@ -4,10 +4,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+mod add;
 mod bounds;
 mod cache;
 mod change;
 mod conda;
+mod conda_config;
 mod confined;
 mod crash;
 mod export;
@@ -15,6 +17,7 @@ mod faults;
 mod foreign;
 mod formats;
 mod install;
+mod linked;
 mod lock;
 mod manual;
 mod pip;
@@ -22,6 +25,8 @@ mod pip_install;
 mod records;
 mod regressions;
 mod run;
+mod shell_init;
+mod stopping;
 #[cfg(target_os = "linux")]
 mod syscalls;
 mod update;

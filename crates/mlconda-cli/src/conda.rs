@@ -30,6 +30,7 @@ use crate::{
     args::{Global, ProgressForm},
     report::{self, CliError},
     settings::Context,
+    shells,
 };
 
 /// The version of conda whose command lines these are.
@@ -63,11 +64,29 @@ pub(crate) fn main(arguments: Vec<OsString>) -> Option<ExitCode> {
         None => return None,
     };
     let line = Line::parse(tool, arguments);
-    let context = Context::new(&global(line.as_ref().ok()));
-    Some(match line.and_then(|line| run(&line, &context)) {
+    let mut context = Context::new(&global(line.as_ref().ok()));
+    Some(match line.and_then(|line| configured(&line, &mut context)) {
         Ok(code) => code,
         Err(error) => report::report(&error, &context),
     })
+}
+
+/// Carries it out, in the world that the configuration of conda describes.
+fn configured(line: &Line, context: &mut Context) -> Result<ExitCode, CliError> {
+    let solves = matches!(
+        line.verb,
+        Some(Verb::Create | Verb::Install | Verb::Update | Verb::EnvCreate | Verb::EnvUpdate | Verb::Remove)
+    );
+    if solves || line.verb == Some(Verb::Search) {
+        channels::condarc(line, context)?.apply(context);
+    }
+    let code = run(line, context)?;
+    let root = &context.settings.root_prefix;
+    let has_files = root.join("etc/profile.d/conda.sh").exists();
+    if solves && line.tool != Tool::Mlconda && !has_files && root.is_dir() && !line.has("--dry-run") {
+        shells::write_all(context)?;
+    }
+    Ok(code)
 }
 
 /// Whether words typed to mlconda are conda's: by the first, or an installation of what is no file and reads as a spec.

@@ -180,6 +180,7 @@ pub(crate) fn read_options(args: &LockingArgs, context: &Context) -> ReadOptions
         extra_channels: args.channels.clone(),
         default_channels,
         channel_alias: args.channel_alias.clone().or_else(alias),
+        custom_channels: settings.custom_channels.clone(),
         channel_rule: if args.override_channels { ChannelRule::ExtraOnly } else { ChannelRule::FileToo },
     }
 }

@@ -56,6 +56,7 @@ macro_rules! from_stages {
 from_stages!(
     mlconda::Error,
     mlconda::activate::ActivateError,
+    mlconda::edit::EditError,
     mlconda::environment::EnvironmentError,
     InstallError,
     LockError,

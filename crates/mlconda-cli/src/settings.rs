@@ -18,7 +18,7 @@ use mlconda::{
 
 use tokio::runtime::Runtime;
 
-use crate::{args::Global, report::CliError, ui::Ui};
+use crate::{args::Global, report::CliError, signals::Waiting, ui::Ui};
 
 /// What every command gets.
 #[derive(Debug)]
@@ -38,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) root_prefix: PathBuf,
     /// Where root installs, if no root prefix was told.
     shared_root: Option<PathBuf>,
+    /// Channels that stand for others: those of a `.condarc`, for command lines of conda.
+    pub(crate) custom_channels: Vec<(String, Vec<String>)>,
     /// The cache directory; `lock` makes it, `install` uses it only if it exists.
     pub(crate) cache_directory: Option<PathBuf>,
     /// Environment variables that are text.
@@ -72,20 +74,18 @@ impl Context {
     /// Runs a future until its end, or until the user or the engine wants us to stop: then it is dropped, and so
     /// cleans up after itself.
     pub(crate) fn block_on_or_signal<F: Future>(&self, future: F) -> Result<F::Output, CliError> {
-        use tokio::signal::unix::{SignalKind, signal};
+        let mut waiting = Waiting::begin(self.ui)?;
         self.block_on(async {
-            let mut interrupt = signal(SignalKind::interrupt())?;
-            let mut terminate = signal(SignalKind::terminate())?;
             tokio::select! {
                 output = future => Ok(output),
-                _ = interrupt.recv() => Err(CliError::Stopped(2)),
-                _ = terminate.recv() => Err(CliError::Stopped(15)),
+                signal = waiting.signal() => Err(CliError::Stopped(signal)),
             }
         })?
     }
 }
 
-fn runtime() -> std::io::Result<Runtime> {
+/// What runs futures on this thread.
+pub(crate) fn runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
@@ -123,6 +123,7 @@ impl Settings {
         Self {
             root_prefix: plain(&directory.join(root_prefix)),
             shared_root,
+            custom_channels: Vec::new(),
             directory,
             home,
             cache_directory,
@@ -233,6 +234,11 @@ impl Settings {
     /// The prefix of an environment by name; `base` is the root prefix itself, as with conda.
     pub(crate) fn named_prefix(&self, name: &str) -> PathBuf {
         if name == "base" { self.root_prefix.clone() } else { self.root_prefix.join("envs").join(name) }
+    }
+
+    /// The root prefixes, the one that counts last.
+    pub(crate) fn root_prefixes(&self) -> Vec<PathBuf> {
+        self.shared_root.iter().chain([&self.root_prefix]).cloned().collect()
     }
 
     /// The directory in which environments are found by name: the root prefix's `envs/`. For a user who has none, it is

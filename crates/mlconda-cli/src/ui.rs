@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Where words go.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Ui {
     talk: Talk,
 }
@@ -84,6 +84,14 @@ impl Ui {
             Talk::Silence => {}
             Talk::Events => self.event(&json!({"event": "message", "text": text})),
         }
+    }
+
+    /// A line of talk on stderr, in place of what moves there.
+    pub(crate) fn interject(&self, text: &str) {
+        if self.animated() {
+            let _ = write!(std::io::stderr(), "\r\x1b[2K");
+        }
+        self.say(text);
     }
 
     /// A warning on stderr.

@@ -11,6 +11,7 @@ pub(crate) mod commit;
 mod contents;
 mod deviations;
 mod fetch;
+pub(crate) mod layout;
 mod link;
 mod package;
 mod pip;
@@ -43,7 +44,11 @@ pub use self::{
     source::CacheCheck,
     stage::Clash,
 };
-use self::{site::Site, stage::Stage};
+use self::{
+    layout::Layout,
+    site::Site,
+    stage::{Stage, There},
+};
 use crate::{
     environment, files,
     lock::dependency_name,
@@ -199,6 +204,13 @@ pub struct Report {
 }
 
 impl Report {
+    /// Takes what is told of a change.
+    fn take(&mut self, change: &commit::Change<'_>, plan: &Plan) {
+        self.replaced.clone_from(&change.replaced);
+        self.foreign_links.clone_from(&change.links);
+        self.outside = plain::outside(plan);
+    }
+
     /// Counts in what was compiled.
     fn count(&mut self, compiled: Compiled) {
         self.files += compiled.modules;
@@ -324,11 +336,17 @@ pub enum InstallError {
         #[source]
         source: io::Error,
     },
-    /// A path is a directory for one and a file for another.
-    #[error("`{}` is a directory for one package and a file for another", .path.display())]
+    /// A path is a directory for one and a file or a link for another.
+    #[error("`{}` is a directory for {} and a {kind} for {}", .path.display(), named(.directory, "one package"), named(.other, "another"))]
     Kind {
         /// The path, relative to the prefix.
         path: PathBuf,
+        /// The package that has something in it, by file name without extension, if it is known.
+        directory: Option<String>,
+        /// The package that it is something else for, if it is known.
+        other: Option<String>,
+        /// `file` or `link`.
+        kind: &'static str,
     },
     /// A link that no package has made stands where files of packages, or the program's own, are to be.
     #[error("`{}` is a link to `{}` that no package has made, and nothing is written or removed through it", .path.display(), .to.display())]
@@ -464,6 +482,11 @@ pub enum InstallError {
     },
 }
 
+/// A package in a message.
+fn named(package: &Option<String>, unknown: &str) -> String {
+    package.as_ref().map_or_else(|| unknown.to_owned(), |package| format!("`{package}`"))
+}
+
 /// Carries out a plan.
 ///
 /// Dropping the future stops the work, kills a script that runs, and makes the prefix what it was. Where that fails, or
@@ -496,7 +519,7 @@ pub async fn install(
     progress.event(Event::InstallStarted { prefix: path, packages, bytes });
     let stage = Arc::new(Stage::new(&site.stage, prefix.path(), plan.platform)?);
     let finished = client.telling(progress, work::link_all(plan, client, &stage, options, progress)).await?;
-    let clashes = settle(plan, &stage, &finished)?;
+    let (clashes, layout) = settle(plan, prefix, &stage, &finished)?;
     let python = work::python(plan, &finished);
     let sources = pip::prepare(plan, client, &stage, python.as_ref(), options, progress).await?;
     let time = options.time.unwrap_or_else(|| newest(plan, &finished, prefix));
@@ -519,10 +542,8 @@ pub async fn install(
     stage.settle_directories(time)?;
     let told = script::Told { variables: &options.script_variables, time, limit: options.script_timeout, progress };
     let new = in_linking_order(plan, &finished);
-    let change = commit::Change::new(plan, prefix, &stage, time)?;
-    report.replaced.clone_from(&change.replaced);
-    report.foreign_links.clone_from(&change.links);
-    report.outside = plain::outside(plan);
+    let change = commit::Change::new(plan, layout.as_ref(), prefix, &stage, time)?;
+    report.take(&change, plan);
     let old = if options.scripts == Scripts::Run { with_pre_unlink(prefix, plan) } else { Vec::new() };
     let after = options.scripts == Scripts::Run && work::has_scripts(&stage, &new) || !sources.is_empty();
     let when = match after {
@@ -630,7 +651,12 @@ pub fn remove(prefix: &Prefix) -> Result<(), InstallError> {
 }
 
 /// Lets the right file win where packages clash, also with those that stay.
-fn settle(plan: &Plan, stage: &Stage, finished: &[work::Finished]) -> Result<Vec<Clash>, InstallError> {
+fn settle(
+    plan: &Plan,
+    prefix: &Prefix,
+    stage: &Stage,
+    finished: &[work::Finished],
+) -> Result<(Vec<Clash>, Option<Layout>), InstallError> {
     let order = work::order(plan, finished);
     let rank: HashMap<&str, usize> = order.iter().enumerate().map(|(rank, name)| (name.as_str(), rank)).collect();
     let rank = |name: &str| rank.get(name).copied().unwrap_or(0);
@@ -638,20 +664,17 @@ fn settle(plan: &Plan, stage: &Stage, finished: &[work::Finished]) -> Result<Vec
     // What is not from a channel comes after all that is, by name.
     let last = |name: &str| order.len() + plan.pip.names.iter().position(|other| other == name).unwrap_or(0);
     packages.extend(plan.archives().iter().skip(packages.len()).map(|wheel| (last(&wheel.name), wheel.dist_name())));
-    let kept = plan.keep.iter().flat_map(|record| {
-        let package = &record.repodata_record.package_record;
-        let name = format!("{}-{}-{}", package.name.as_normalized(), package.version, package.build);
-        let rank = rank(package.name.as_normalized());
-        record::files(record).map(move |path| (path, (rank, name.clone())))
-    });
-    let wheels = plan.pip.keep.iter().flat_map(|record| {
-        let package = &record.repodata_record.package_record;
-        let name = format!("{}-{}-{}", package.name.as_normalized(), package.version, package.build);
-        let rank = last(package.name.as_normalized());
-        record::files(record).map(move |path| (path, (rank, name.clone())))
-    });
+    let name = |record: &PrefixRecord| record.repodata_record.package_record.name.as_normalized().to_owned();
+    let conda = plan.keep.iter().map(|record| (record, (rank(&name(record)), record::dist_name(record))));
+    let wheels = plan.pip.keep.iter().map(|record| (record, (last(&name(record)), record::dist_name(record))));
     pip::check_distributions(plan, stage)?;
-    stage.settle(&packages, kept.chain(wheels))
+    let root = if prefix.path().exists() { Some(Root::open(prefix.path())?) } else { None };
+    let there = root.as_ref().map(|root| There {
+        prefix: root,
+        unlink: plan.unlink.iter().chain(&plan.pip.unlink).collect(),
+        keep: conda.chain(wheels).collect(),
+    });
+    stage.settle(&packages, there.as_ref())
 }
 
 /// What packages need that the machine is known not to have.

@@ -49,7 +49,7 @@ const SHOWN: usize = 3;
 /// A `pip:` list is locked with it, for the same platform and the python that was solved for. uv resolves it: the one that
 /// `MLCONDA_UV` names or `PATH` has, else the package `uv` of the channels, which is put into the cache. Indexes are
 /// those of the list, of uv's and pip's variables, and of `pip.conf`.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The environment [default: environment.yml or environment.yaml here]; several files are merged into one
@@ -117,11 +117,47 @@ pub(crate) fn run(mut args: Args, context: &Context) -> Result<ExitCode, CliErro
     if args.check {
         return check::run(&args, &files, &environment, context);
     }
-    let platforms = platforms(&args.platforms, &environment)?;
-    let before = before::read(&args, &environment, &platforms, context)?;
-    let locked = locking::lock(&environment, &platforms, &before, &args.locking, Cache::Make, context)?;
+    make(&args, &environment, start, None, context)?;
+    // Whoever locks on another system than Linux mostly does so for a container.
+    if args.platforms.is_empty() && environment.platforms.is_empty() && !cfg!(target_os = "linux") {
+        context.ui.say("hint: this is a lock for the machine at hand; for a container, add `--platform linux-64`");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Locks an environment whose file is being changed, for the platforms that it names, else those of the lock that is there.
+/// `write` writes the file, when all is solved and before any lock is written. The locks' files are told.
+pub(super) fn of_edited(
+    environment: &Environment,
+    output: &Path,
+    locking: LockingArgs,
+    dry_run: bool,
+    write: &dyn Fn() -> Result<(), CliError>,
+    context: &Context,
+) -> Result<Vec<PathBuf>, CliError> {
+    let mut args = Args { output: output.to_owned(), locking, dry_run, ..Args::default() };
+    args.format = formats::of_file(output, context);
+    if environment.platforms.is_empty() && context.settings.absolute(output).is_file() {
+        args.platforms = selection::read(output, context).map(|locks| locks.platforms()).unwrap_or_default();
+        args.platforms.retain(|platform| *platform != Subdir::NoArch);
+    }
+    make(&args, environment, Instant::now(), Some(write), context)
+}
+
+/// Solves, writes the locks and tells of them; their files are the value.
+fn make(
+    args: &Args,
+    environment: &Environment,
+    start: Instant,
+    first: Option<&dyn Fn() -> Result<(), CliError>>,
+    context: &Context,
+) -> Result<Vec<PathBuf>, CliError> {
+    let platforms = platforms(&args.platforms, environment)?;
+    let before = before::read(args, environment, &platforms, context)?;
+    let locked = locking::lock(environment, &platforms, &before, &args.locking, Cache::Make, context)?;
+    first.filter(|_| !args.dry_run).map_or(Ok(()), |first| first())?;
     let one_each = formats::is_one_each(args.format());
-    let of_all = if one_each { None } else { formats::write(&locked, &args, context)? };
+    let of_all = if one_each { None } else { formats::write(&locked, args, context)? };
     let mut printed = Vec::new();
     let outputs = args.outputs(&platforms);
     for (index, (Locked { lock, why }, output)) in locked.iter().zip(&outputs).enumerate() {
@@ -135,7 +171,7 @@ pub(crate) fn run(mut args: Args, context: &Context) -> Result<ExitCode, CliErro
             value["changes"] = changes::to_json(&diff, &reasons)["changes"].take();
         }
         printed.push(value);
-        if args.dry_run && !args.json && one_each {
+        if args.dry_run && !args.json && one_each && first.is_none() {
             context.ui.data(lock.to_text())?;
         }
         context.ui.say(&summary(lock, output, written, start));
@@ -143,11 +179,7 @@ pub(crate) fn run(mut args: Args, context: &Context) -> Result<ExitCode, CliErro
     if args.json {
         context.ui.json(&json!({ "locks": printed }))?;
     }
-    // Whoever locks on another system than Linux mostly does so for a container.
-    if args.platforms.is_empty() && environment.platforms.is_empty() && !cfg!(target_os = "linux") {
-        context.ui.say("hint: this is a lock for the machine at hand; for a container, add `--platform linux-64`");
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(outputs)
 }
 
 impl Args {

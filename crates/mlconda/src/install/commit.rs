@@ -2,9 +2,10 @@
 //! here.
 
 mod additions;
+mod ground;
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashSet},
     ffi::OsString,
     io,
     path::{Path, PathBuf},
@@ -12,9 +13,11 @@ use std::{
 
 use rattler_conda_types::PrefixRecord;
 
+use self::ground::{Ground, check, name_holders};
 use super::{
     HISTORY, InstallError,
     aside::{ASIDE, Journal, Old},
+    layout::Layout,
     plain, record,
     site::Scripts,
     stage::Stage,
@@ -93,37 +96,51 @@ pub(super) struct Change<'a> {
 
 impl<'a> Change<'a> {
     /// Looks at the prefix, and makes sure that the change will not fail halfway.
-    pub(super) fn new(plan: &'a Plan, prefix: &Prefix, stage: &Stage, time: i64) -> Result<Self, InstallError> {
+    pub(super) fn new(
+        plan: &'a Plan,
+        layout: Option<&'a Layout>,
+        prefix: &Prefix,
+        stage: &Stage,
+        time: i64,
+    ) -> Result<Self, InstallError> {
         // Where no prefix is, all is new, and no path need be looked at.
         let root = prefix.path().exists().then(|| Root::open(prefix.path())).transpose()?;
         let new = if root.is_some() { stage.paths() } else { Vec::new() };
-        let (unlink, keep) = (plan.unlink.iter().chain(&plan.pip.unlink), plan.keep.iter().chain(&plan.pip.keep));
-        let known: HashSet<&Path> =
-            unlink.clone().chain(keep.clone()).flat_map(record::files).map(PathBuf::as_path).collect();
+        // Where links of packages count, places take the place of the names that records have.
+        const NONE: &[PrefixRecord] = &[];
+        let leave = layout.map_or(&[][..], |layout| &layout.leave);
+        let (unlink, keep) = match layout {
+            Some(Layout { unlink, keep, .. }) => (unlink.iter().chain(NONE), keep.iter().chain(NONE)),
+            None => (plan.unlink.iter().chain(&plan.pip.unlink), plan.keep.iter().chain(&plan.pip.keep)),
+        };
+        let names = unlink.clone().chain(keep.clone()).flat_map(record::files).chain(leave);
+        let known: HashSet<&Path> = names.map(PathBuf::as_path).collect();
         let kept: HashSet<&PathBuf> = keep.clone().flat_map(record::files).collect();
         let Ground { strangers: mut replaced, is_free } = match &root {
-            Some(root) => check(root, &new, &known, &kept)?,
+            Some(root) => check(root, &new, &known, &kept)
+                .map_err(|error| name_holders(error, plan, stage, unlink.clone().chain(keep.clone())))?,
             None => Ground { strangers: Vec::new(), is_free: true },
         };
         // Byte code that python wrote when a module was first run is nobody's loss.
         replaced.retain(|path| path.parent().is_none_or(|parent| !parent.ends_with("__pycache__")));
-        let stays: HashSet<&PathBuf> = match unlink.clone().next() {
-            Some(_) => new.iter().chain(kept.iter().copied()).collect(),
-            None => HashSet::new(),
+        let stays: HashSet<&PathBuf> = match unlink.clone().next().is_some() || !leave.is_empty() {
+            true => new.iter().chain(kept.iter().copied()).collect(),
+            false => HashSet::new(),
         };
         let (mut gone, mut hollow, mut modules) = (HashSet::new(), HashSet::new(), HashSet::new());
-        for old in unlink {
-            for path in record::files(old).filter(|path| is_plain(path)) {
-                if path.extension().is_some_and(|kind| kind == "py") {
-                    modules.insert(path.clone());
-                }
-                if !stays.contains(path) {
-                    gone.insert(path.clone());
-                }
-            }
+        hollow.extend(layout.iter().flat_map(|layout| layout.hollow.iter().cloned()));
+        for old in unlink.clone() {
             gone.insert(Path::new("conda-meta").join(distributions::record_name(old)));
             let directories = record::directories(old).map(|entry| entry.relative_path.clone());
             hollow.extend(directories.filter(|path| is_plain(path)));
+        }
+        for path in unlink.flat_map(record::files).chain(leave).filter(|path| is_plain(path)) {
+            if path.extension().is_some_and(|kind| kind == "py") {
+                modules.insert(path.clone());
+            }
+            if !stays.contains(path) {
+                gone.insert(path.clone());
+            }
         }
         let links = root.as_ref().map(|root| plain::foreign_links(root, gone.iter().chain(&modules), &known));
         let links = links.transpose()?.unwrap_or_default();
@@ -448,84 +465,6 @@ pub(crate) fn module_of(path: &Path) -> Option<PathBuf> {
     let directory = path.parent().filter(|parent| parent.ends_with("__pycache__"))?;
     let (stem, _) = path.file_name()?.to_str()?.strip_suffix(".pyc")?.split_once(".cpython-")?;
     Some(directory.parent()?.join(format!("{stem}.py")))
-}
-
-/// What is in the prefix where new files come to.
-struct Ground {
-    /// The paths of nobody that would be lost. Sorted.
-    strangers: Vec<PathBuf>,
-    /// Whether there is nothing at all.
-    is_free: bool,
-}
-
-/// Makes sure that moving in will not fail halfway, nor write over what is nobody's: no directory stands where
-/// a file is to be, no file or link where a directory is to be.
-fn check(
-    prefix: &Root,
-    new: &[PathBuf],
-    known: &HashSet<&Path>,
-    kept: &HashSet<&PathBuf>,
-) -> Result<Ground, InstallError> {
-    let (mut strangers, mut is_free) = (Vec::new(), true);
-    let mut looked = HashMap::new();
-    let goes = |path: &Path| known.contains(path) && !kept.contains(&path.to_owned());
-    for path in new {
-        // Most of what comes has a directory of its own, and need not be looked at.
-        if !is_directory(prefix, path.parent().unwrap_or(path), known, &goes, &mut looked)? {
-            continue;
-        }
-        let Some(there) = prefix.look(path)? else { continue };
-        is_free = false;
-        if !there.is_directory() {
-            strangers.extend((!known.contains(path.as_path())).then(|| path.clone()));
-        } else if !only_files_that_go(prefix, path, &goes)? {
-            return Err(InstallError::Kind { path: path.clone() });
-        }
-    }
-    crate::sorting::sort(&mut strangers);
-    Ok(Ground { strangers, is_free })
-}
-
-/// Whether there is a directory in the prefix, not through a link. What is no directory and stays is an error.
-fn is_directory<'a>(
-    prefix: &Root,
-    path: &'a Path,
-    known: &HashSet<&Path>,
-    goes: &impl Fn(&Path) -> bool,
-    looked: &mut HashMap<&'a Path, bool>,
-) -> Result<bool, InstallError> {
-    let Some(above) = path.parent() else { return Ok(true) };
-    if let Some(known) = looked.get(path) {
-        return Ok(*known);
-    }
-    let is_above = is_directory(prefix, above, known, goes, looked)?;
-    let there = if is_above { prefix.look(path)? } else { None };
-    let is_one = there.as_ref().is_some_and(Look::is_directory);
-    if there.is_some() && !is_one && !goes(path) {
-        return Err(match there {
-            Some(Look { kind: Kind::Link, .. }) if !known.contains(path) => {
-                InstallError::ForeignLink { to: prefix.read_link(path)?, path: prefix.path().join(path) }
-            }
-            _ => InstallError::Kind { path: path.to_owned() },
-        });
-    }
-    looked.insert(path, is_one);
-    Ok(is_one)
-}
-
-/// Whether a directory holds nothing but files of packages that go, so that it will be gone in time.
-fn only_files_that_go(prefix: &Root, path: &Path, goes: &impl Fn(&Path) -> bool) -> io::Result<bool> {
-    for (name, kind) in prefix.entries(path)? {
-        let inner = path.join(name);
-        let fits = match kind {
-            Kind::Directory => only_files_that_go(prefix, &inner, goes)?,
-            _ => goes(&inner),
-        };
-        if !fits {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 /// Moves all that is in `from` into `into`: a directory that is not there yet as a whole, else what is in it.

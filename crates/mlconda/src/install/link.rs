@@ -25,7 +25,7 @@ use super::{
     deviations::Deviations,
     package::{Info, Listed, Package, invalid},
     record::Own,
-    stage::{Paths, Stage, is_inside, link_stays_inside},
+    stage::{Ground, Paths, Stage, is_inside, link_stays_inside},
     unpack::{Entry, Kind, Sink},
 };
 use crate::system::Linker;
@@ -59,6 +59,8 @@ pub(super) struct Linking<'a> {
     package: Option<Package>,
     /// The directory that the last path went into: the next one's, more often than not.
     entered: PathBuf,
+    /// What that is in the stage.
+    ground: Ground,
     /// Where paths of a noarch python package went: two of them may want the same place.
     targets: Paths<()>,
     paths: Vec<PathsEntry>,
@@ -185,6 +187,7 @@ impl<'a> Linking<'a> {
         stop: &'a AtomicBool,
     ) -> Self {
         let (package, entered, paths, own) = (None, PathBuf::new(), Vec::new(), Own::default());
+        let ground = Ground::Directory;
         let (targets, hard_linked, linked, deviations) = (Paths::default(), 0, None, Deviations::default());
         Self {
             stage,
@@ -196,6 +199,7 @@ impl<'a> Linking<'a> {
             stop,
             package,
             entered,
+            ground,
             targets,
             paths,
             linked,
@@ -255,11 +259,11 @@ impl<'a> Linking<'a> {
         if let Some(parent) = target.parent()
             && parent.as_os_str() != self.entered.as_os_str()
         {
-            self.stage.directory(parent)?;
+            self.ground = self.stage.directory(parent)?;
             self.entered.clear();
             self.entered.push(parent);
         }
-        Ok(self.stage.claim_inside(target, self.number)?)
+        Ok(self.stage.claim_inside(target, self.number, self.ground)?)
     }
 
     /// Where a path of the archive goes in the prefix.
@@ -454,7 +458,7 @@ impl<'a> Linking<'a> {
 
     fn empty_directory(&mut self, listed: &Listed) -> Result<(), LinkError> {
         let target = self.target(&listed.path)?;
-        self.stage.directory(&target)?;
+        self.stage.empty_directory(&target)?;
         self.paths.push(PathsEntry { path_type: PathType::Directory, ..plain(listed, target) });
         Ok(())
     }

@@ -270,6 +270,19 @@ pub(super) fn requested<'a>(specs: &'a [String], name: &str) -> Option<&'a str> 
     specs.iter().map(String::as_str).find(|spec| crate::lock::dependency_name(bare(spec)) == name)
 }
 
+/// NAME-VERSION-BUILD.
+pub(super) fn dist_name(record: &PrefixRecord) -> String {
+    let package = &record.repodata_record.package_record;
+    format!("{}-{}-{}", package.name.as_normalized(), package.version, package.build)
+}
+
+/// The paths of a record that may be links: those that it says are, or all, if it says of none what it is.
+pub(super) fn links(record: &PrefixRecord) -> impl Iterator<Item = &PathBuf> {
+    let told = &record.paths_data.paths;
+    let links = told.iter().filter(|entry| entry.path_type == PathType::SoftLink).map(|entry| &entry.relative_path);
+    links.chain(record.files.iter().filter(|_| told.is_empty()))
+}
+
 /// The paths of a record that are files or links.
 pub(super) fn files(record: &PrefixRecord) -> impl Iterator<Item = &PathBuf> {
     record.files.iter()

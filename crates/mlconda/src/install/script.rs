@@ -173,10 +173,22 @@ pub(super) async fn wait<F: Future>(
     task: Task,
     package: &str,
 ) -> Option<F::Output> {
+    wait_from(FIRST_WORD, child, limit, progress, task, package).await
+}
+
+/// The same, with the time after which it is told first.
+async fn wait_from<F: Future>(
+    first: Duration,
+    child: F,
+    limit: Option<Duration>,
+    progress: &dyn Progress,
+    task: Task,
+    package: &str,
+) -> Option<F::Output> {
     let mut child = std::pin::pin!(child);
     let mut elapsed = Duration::ZERO;
     loop {
-        let pause = elapsed.max(FIRST_WORD);
+        let pause = elapsed.max(first);
         let pause = limit.map_or(pause, |limit| pause.min(limit.saturating_sub(elapsed)));
         match tokio::time::timeout(pause, child.as_mut()).await {
             Ok(output) => return Some(output),
@@ -297,4 +309,32 @@ fn settle_below(directory: &Root, since: SystemTime, seconds: i64, except: &[&st
         directory.set_time(here, seconds)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<u128>>);
+
+    impl Progress for Heard {
+        fn event(&self, event: Event) {
+            if let Event::StillRunning { elapsed, .. } = event {
+                self.0.lock().unwrap().push(elapsed.as_millis());
+            }
+        }
+    }
+
+    #[test]
+    fn who_runs_for_long_is_told_of_and_then_stopped() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (heard, never) = (Heard::default(), std::future::pending::<()>());
+        let limit = Some(Duration::from_millis(10));
+        let outcome = wait_from(Duration::from_millis(1), never, limit, &heard, Task::PostLink, "x");
+        assert_eq!(runtime.block_on(outcome), None);
+        assert_eq!(*heard.0.lock().unwrap(), [1, 2, 4, 8]);
+    }
 }

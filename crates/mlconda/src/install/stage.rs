@@ -5,9 +5,11 @@
 //! which path. Where two packages hold the same path, the one that is linked later wins, as with conda; until
 //! all are there the second comer waits in a drawer of its own, for the order of arrival must not decide.
 
+mod settle;
+
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, HashMap, hash_map::Entry},
+    collections::{HashMap, hash_map::Entry},
     fs::File,
     io,
     path::{Component, Path, PathBuf},
@@ -16,10 +18,12 @@ use std::{
 
 use rattler_conda_types::Subdir;
 
+pub(super) use self::settle::There;
 use super::{InstallError, package::invalid};
 use crate::system;
 
-/// Where second comers wait, below the stage.
+/// Where wait, below the stage: second comers; and what is below a link of another package, or a link where another one
+/// has a directory.
 const DRAWER: &str = ".mlconda-clash";
 
 /// A path that several packages hold.
@@ -53,8 +57,49 @@ pub(super) type Paths<T> = HashMap<PathBuf, T, foldhash::fast::RandomState>;
 struct Claims {
     files: Paths<usize>,
     directories: Paths<Directory>,
-    /// Who else wants a path, besides the one in `files`.
-    clashes: Paths<Vec<usize>>,
+    /// Who wants a path that was not free, or that was below what is no directory.
+    waiting: Paths<Vec<Waiting>>,
+    /// Directories that were below what is no directory.
+    wanted: Vec<PathBuf>,
+    /// How many drawers there are.
+    drawers: usize,
+}
+
+/// A package that waits for a path.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    package: usize,
+    /// The number of the drawer that its file is in.
+    drawer: usize,
+}
+
+impl Claims {
+    /// Lets a package wait for a path, and gives the number of its drawer.
+    fn wait(&mut self, path: &Path, package: usize) -> usize {
+        if let Some(drawer) = self.drawer_of(path, package) {
+            // An archive that has to be read anew.
+            return drawer;
+        }
+        let drawer = self.drawers;
+        self.drawers += 1;
+        self.waiting.entry(path.to_owned()).or_default().push(Waiting { package, drawer });
+        drawer
+    }
+
+    fn drawer_of(&self, path: &Path, package: usize) -> Option<usize> {
+        let waiting = self.waiting.get(path)?.iter().find(|waiting| waiting.package == package);
+        waiting.map(|waiting| waiting.drawer)
+    }
+}
+
+/// What a path is in, as far as it is known yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Ground {
+    /// A directory.
+    #[default]
+    Directory,
+    /// Something that is a file or a link for a package.
+    Other,
 }
 
 /// What is known of a directory of the stage.
@@ -88,47 +133,45 @@ impl Stage {
 
     /// Gives a path to a package, makes the directory above it, and tells where in the stage to write its file.
     pub(super) fn claim<'a>(&self, path: &'a Path, package: usize) -> Result<Cow<'a, Path>, InstallError> {
-        self.directory(path.parent().unwrap_or(path))?;
-        self.claim_inside(path, package)
+        let ground = self.directory(path.parent().unwrap_or(path))?;
+        self.claim_inside(path, package, ground)
     }
 
-    /// The same, where the directory above it is known to be there.
-    pub(super) fn claim_inside<'a>(&self, path: &'a Path, package: usize) -> Result<Cow<'a, Path>, InstallError> {
+    /// The same, where it is known what it is in.
+    pub(super) fn claim_inside<'a>(
+        &self,
+        path: &'a Path,
+        package: usize,
+        ground: Ground,
+    ) -> Result<Cow<'a, Path>, InstallError> {
         let mut claims = self.claims();
-        if claims.directories.contains_key(path) {
-            return Err(InstallError::Kind { path: path.to_owned() });
-        }
-        match claims.files.entry(path.to_owned()) {
-            Entry::Vacant(vacant) => {
-                vacant.insert(package);
-                Ok(path.into())
-            }
-            Entry::Occupied(holder) if *holder.get() == package => {
-                // An archive that has to be read anew.
-                system::remove_if_there(&self.root.join(path))?;
-                Ok(path.into())
-            }
-            Entry::Occupied(_) => {
-                let others = claims.clashes.entry(path.to_owned()).or_default();
-                if !others.contains(&package) {
-                    others.push(package);
+        if ground == Ground::Directory && !claims.directories.contains_key(path) {
+            match claims.files.entry(path.to_owned()) {
+                Entry::Vacant(vacant) => {
+                    vacant.insert(package);
+                    return Ok(path.into());
                 }
-                drop(claims);
-                let (inner, place) = (drawer(path, package), self.root.join(drawer(path, package)));
-                if let Some(parent) = place.parent() {
-                    fs_err::create_dir_all(parent)?;
+                Entry::Occupied(holder) if *holder.get() == package => {
+                    // An archive that has to be read anew.
+                    system::remove_if_there(&self.root.join(path))?;
+                    return Ok(path.into());
                 }
-                system::remove_if_there(&place)?;
-                Ok(inner.into())
+                Entry::Occupied(_) => {}
             }
         }
+        let inner = drawer(claims.wait(path, package));
+        drop(claims);
+        fs_err::create_dir_all(self.root.join(DRAWER))?;
+        system::remove_if_there(&self.root.join(&inner))?;
+        Ok(inner.into())
     }
 
     /// Where a file is that the package has written before.
     pub(super) fn place(&self, path: &Path, package: usize) -> PathBuf {
-        match self.claims().files.get(path) {
-            Some(holder) if *holder == package => self.root.join(path),
-            _ => self.root.join(drawer(path, package)),
+        let claims = self.claims();
+        match claims.drawer_of(path, package) {
+            Some(number) if claims.files.get(path) != Some(&package) => self.root.join(drawer(number)),
+            _ => self.root.join(path),
         }
     }
 
@@ -142,8 +185,8 @@ impl Stage {
     /// The table says that it is a directory before it is made: nobody can put a link there, so that no file is ever
     /// written through a link. It is made without holding the table, for that takes the kernel a while; two threads that
     /// want the same one both make it.
-    pub(super) fn directory(&self, path: &Path) -> Result<(), InstallError> {
-        let missing = self.claim_directories(path)?;
+    pub(super) fn directory(&self, path: &Path) -> Result<Ground, InstallError> {
+        let Some(missing) = self.claim_directories(path) else { return Ok(Ground::Other) };
         for path in missing.iter().rev() {
             let place = self.root.join(path);
             match fs_err::create_dir(&place) {
@@ -159,27 +202,35 @@ impl Stage {
             let mut claims = self.claims();
             claims.directories.extend(missing.into_iter().map(|path| (path.to_owned(), Directory::Made)));
         }
+        Ok(Ground::Directory)
+    }
+
+    /// The same for one that a package names.
+    pub(super) fn empty_directory(&self, path: &Path) -> Result<(), InstallError> {
+        if self.directory(path)? == Ground::Other {
+            self.claims().wanted.push(path.to_owned());
+        }
         Ok(())
     }
 
-    /// Claims a directory and those above it, and tells which of them are not known to be there, the deepest first.
-    fn claim_directories<'a>(&self, path: &'a Path) -> Result<Vec<&'a Path>, InstallError> {
+    /// Claims a directory and those above it, and tells which of them are not known to be there, the deepest first; `None`
+    /// if one of them is a file or a link.
+    fn claim_directories<'a>(&self, path: &'a Path) -> Option<Vec<&'a Path>> {
         let mut missing = Vec::new();
         let mut claims = self.claims();
         for path in path.ancestors().take_while(|path| !path.as_os_str().is_empty()) {
             if claims.files.contains_key(path) {
-                return Err(InstallError::Kind { path: path.to_owned() });
+                return None;
             }
-            match claims.directories.get(path) {
-                Some(Directory::Made) => break,
-                Some(Directory::Claimed) => {}
-                None => {
-                    claims.directories.insert(path.to_owned(), Directory::Claimed);
-                }
+            if claims.directories.get(path) == Some(&Directory::Made) {
+                break;
             }
             missing.push(path);
         }
-        Ok(missing)
+        for path in &missing {
+            claims.directories.insert((*path).to_owned(), Directory::Claimed);
+        }
+        Some(missing)
     }
 
     /// Makes a new file, with these permissions whatever the umask.
@@ -189,46 +240,6 @@ impl Stage {
             system::set_mode(file.file(), mode)?;
         }
         Ok(file)
-    }
-
-    /// Lets the right file win wherever packages clash, and tells of the clashes. `packages` gives each package's rank
-    /// in the linking order and its name, by its number; `kept` are files of packages that stay in the prefix,
-    /// with the same.
-    pub(super) fn settle<'a>(
-        &self,
-        packages: &[(usize, String)],
-        kept: impl Iterator<Item = (&'a PathBuf, (usize, String))>,
-    ) -> Result<Vec<Clash>, InstallError> {
-        let mut claims = self.claims();
-        let mut report: BTreeMap<PathBuf, Vec<(usize, String)>> = BTreeMap::new();
-        for (path, mut others) in std::mem::take(&mut claims.clashes) {
-            let Some(holder) = claims.files.get(&path).copied() else { continue };
-            others.push(holder);
-            crate::sorting::sort_by_key(&mut others, |number| packages[*number].0);
-            if let Some(winner) = others.last().copied().filter(|winner| *winner != holder) {
-                fs_err::rename(self.root.join(drawer(&path, winner)), self.root.join(&path))?;
-                claims.files.insert(path.clone(), winner);
-            }
-            report.insert(path, others.into_iter().map(|number| packages[number].clone()).collect());
-        }
-        for (path, stays) in kept {
-            let Some(holder) = claims.files.get(path).copied() else { continue };
-            if stays.0 > packages[holder].0 {
-                claims.files.remove(path);
-                fs_err::remove_file(self.root.join(path))?;
-            }
-            report.entry(path.clone()).or_insert_with(|| vec![packages[holder].clone()]).push(stays);
-        }
-        drop(claims);
-        match fs_err::remove_dir_all(self.root.join(DRAWER)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
-        }
-        let clash = |(path, mut packages): (PathBuf, Vec<(usize, String)>)| {
-            crate::sorting::sort(&mut packages);
-            Clash { path, packages: packages.into_iter().map(|(_, name)| name).collect() }
-        };
-        Ok(report.into_iter().map(clash).collect())
     }
 
     /// Gives every directory the same time: writing into them gave each the clock's.
@@ -254,9 +265,9 @@ impl Stage {
     }
 }
 
-/// Where a second comer's file waits, below the stage.
-fn drawer(path: &Path, package: usize) -> PathBuf {
-    Path::new(DRAWER).join(package.to_string()).join(path)
+/// Where a file waits, below the stage. A number has nothing below it: nothing is ever made through a link.
+fn drawer(number: usize) -> PathBuf {
+    Path::new(DRAWER).join(number.to_string())
 }
 
 /// Whether a path stays where it is put: relative, and without `..`.

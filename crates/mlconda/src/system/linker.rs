@@ -41,6 +41,9 @@ impl Located<'_> {
     }
 }
 
+/// How much of a file is copied in one go, in bytes.
+const PIECE: u64 = 64 << 20;
+
 /// Makes files of one place the same as files of another.
 #[derive(Debug, Default)]
 pub(crate) struct Linker {
@@ -54,15 +57,15 @@ impl Linker {
         Self { no_hard_links: AtomicBool::new(true), ..Self::default() }
     }
 
-    /// Makes `to`, which is not there yet, the same as `from`.
-    pub(crate) fn make_at(&self, from: Located<'_>, to: Located<'_>) -> io::Result<Made> {
+    /// Makes `to`, which is not there yet, the same as `from`. `stop` is set when nobody wants it any more.
+    pub(crate) fn make_at(&self, from: Located<'_>, to: Located<'_>, stop: &AtomicBool) -> io::Result<Made> {
         let linked = !self.no_hard_links.load(Ordering::Relaxed)
             && rustix::fs::linkat(from.directory, from.path, to.directory, to.path, AtFlags::empty()).is_ok();
         // Why there is no link, the longer way finds out.
-        if linked { Ok(Made::HardLink) } else { self.make(&from.place(), &to.place()) }
+        if linked { Ok(Made::HardLink) } else { self.make(&from.place(), &to.place(), stop) }
     }
 
-    fn make(&self, from: &Path, to: &Path) -> io::Result<Made> {
+    fn make(&self, from: &Path, to: &Path, stop: &AtomicBool) -> io::Result<Made> {
         if !self.no_hard_links.load(Ordering::Relaxed) {
             match fs_err::hard_link(from, to) {
                 Ok(()) => return Ok(Made::HardLink),
@@ -73,18 +76,17 @@ impl Linker {
                 },
             }
         }
-        self.copy(from, to).map(|()| Made::Copy)
+        self.copy(from, to, stop).map(|()| Made::Copy)
     }
 
-    /// Makes `to`, which is not there yet, a copy of `from`.
-    pub(crate) fn copy(&self, from: &Path, to: &Path) -> io::Result<()> {
+    /// Makes `to`, which is not there yet, a copy of `from`. `stop` is set when nobody wants it any more.
+    pub(crate) fn copy(&self, from: &Path, to: &Path, stop: &AtomicBool) -> io::Result<()> {
         let mut source = crate::files::open(from)?;
         let metadata = source.metadata()?;
         let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777;
         let mut copy = create_new(to, mode)?;
         if !self.reflink(source.file(), copy.file()) {
-            // In the kernel, with `copy_file_range` and the like, where it can.
-            io::copy(source.file_mut(), copy.file_mut()).map_err(|error| {
+            copy_pieces(source.file_mut(), copy.file_mut(), stop).map_err(|error| {
                 io::Error::new(error.kind(), format!("cannot copy `{}` to `{}`: {error}", from.display(), to.display()))
             })?;
         }
@@ -111,6 +113,16 @@ impl Linker {
     fn reflink(&self, _from: &File, _to: &File) -> bool {
         self.no_reflinks.load(Ordering::Relaxed)
     }
+}
+
+/// Copies in the kernel, with `copy_file_range` and the like, where it can.
+fn copy_pieces(from: &mut File, to: &mut File, stop: &AtomicBool) -> io::Result<()> {
+    while io::copy(&mut io::Read::take(&mut *from, PIECE), to)? == PIECE {
+        if stop.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the installation was stopped"));
+        }
+    }
+    Ok(())
 }
 
 /// Why there is no hard link, where a copy will do instead.
@@ -151,8 +163,9 @@ mod tests {
         let file = fs_err::File::options().write(true).open(&from).unwrap();
         set_mode(file.file(), 0o755).unwrap();
         system::set_time(file.file(), 1_000_000_000).unwrap();
-        assert_eq!(Linker::default().make(&from, &linked).unwrap(), Made::HardLink);
-        assert_eq!(Linker::of_copies().make(&from, &copied).unwrap(), Made::Copy);
+        let never = AtomicBool::new(false);
+        assert_eq!(Linker::default().make(&from, &linked, &never).unwrap(), Made::HardLink);
+        assert_eq!(Linker::of_copies().make(&from, &copied, &never).unwrap(), Made::Copy);
         let look = |path: &Path| {
             let metadata = fs_err::metadata(path).unwrap();
             (fs_err::read(path).unwrap(), metadata.permissions().mode() & 0o777, metadata.mtime(), metadata.ino())

@@ -5,7 +5,7 @@
 //! compared is kept.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io,
     num::NonZero,
     path::{Path, PathBuf},
@@ -18,7 +18,7 @@ use serde::Deserialize;
 use super::{Finding, Kind, each};
 use crate::{
     files,
-    install::record::Own,
+    install::{layout, record::Own},
     prefix::{self, Prefix, PrefixError, distributions},
 };
 
@@ -126,6 +126,7 @@ pub(super) fn read(
             }
         }
     }
+    place(prefix.path(), &mut packages)?;
     let mut by_name: HashMap<(bool, &str), &str> = HashMap::new();
     for package in &packages {
         if let Some(other) = by_name.insert((package.is_distribution(), package.name()), &package.dist_name) {
@@ -133,6 +134,34 @@ pub(super) fn read(
         }
     }
     Ok(packages)
+}
+
+/// Files that a package names below a link of a package are where that leads.
+fn place(prefix: &Path, packages: &mut [Package]) -> io::Result<()> {
+    let entries = || packages.iter().flat_map(|package| &package.entries);
+    let links: HashMap<PathBuf, Option<PathBuf>> = entries()
+        .filter(|entry| entry.kind == Some(Kind::Link))
+        .map(|entry| (entry.path.clone(), entry.target.clone()))
+        .collect();
+    let mut above: HashSet<&Path> = HashSet::new();
+    for entry in entries() {
+        let _ = entry.path.ancestors().skip(1).all(|path| above.insert(path));
+    }
+    if !links.keys().any(|path| above.contains(path.as_path())) {
+        return Ok(());
+    }
+    // conda's records do not tell where a link leads; the link itself does.
+    let link = |path: &Path| match links.get(path) {
+        Some(None) => Ok(fs_err::read_link(prefix.join(path)).ok()),
+        Some(target) => Ok(target.clone()),
+        None => Ok(None),
+    };
+    for entry in packages.iter_mut().flat_map(|package| &mut package.entries) {
+        if let Some(place) = layout::resolve(&entry.path, &link)? {
+            entry.path = place;
+        }
+    }
+    Ok(())
 }
 
 /// Reads a record; `None` if the file is something else.

@@ -169,7 +169,7 @@ impl<'a> Extraction<'a> {
                 }
                 contents::Kind::File | contents::Kind::Program => {
                     let place = self.enter(path)?;
-                    anew(&place, |place| self.copies.copy(&cached.place.join(path), place))?;
+                    anew(&place, |place| self.copies.copy(&cached.place.join(path), place, self.stop))?;
                     self.seal.bytes += content.size;
                 }
             }

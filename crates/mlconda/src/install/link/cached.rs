@@ -85,8 +85,8 @@ impl Linking<'_> {
         let to = Located { root: stage.root(), directory: &stage.directory, path: &inner };
         // A package can ask for files of its own, because it changes them.
         let made = match listed.no_link {
-            true => self.linker.copy(&from.place(), &to.place()).map(|()| Made::Copy),
-            false => self.linker.make_at(from, to),
+            true => self.linker.copy(&from.place(), &to.place(), self.stop).map(|()| Made::Copy),
+            false => self.linker.make_at(from, to, self.stop),
         };
         if made.map_err(disk)? == Made::HardLink {
             self.hard_linked += size;

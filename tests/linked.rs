@@ -1,0 +1,198 @@
+//! Links to directories between packages: a sysroot has `lib64 -> lib`, and another package has a file in `lib64`. It
+//! belongs where the link leads, whichever package comes first or goes first.
+
+use std::path::Path;
+
+use mlconda_test::{
+    context::{TestContext, argument},
+    package::PackageBuilder,
+    tree,
+};
+
+use crate::{
+    regressions::{Info, Part, archive, both_kinds, contents, install, line},
+    world,
+};
+
+/// A package with the link, and one with files behind it. One is larger, so that it is unpacked first.
+fn sysroot(world: &TestContext, version: &str, padding: usize) -> String {
+    let package = PackageBuilder::new("sysroot", version).file("sys/lib/libc.so.6", "c").link("sys/lib64", "lib");
+    let package = package.link("sys/usr/lib64", "../lib64").file("sys/padding", noise(padding));
+    line(world, &package)
+}
+
+fn udev(world: &TestContext, version: &str, padding: usize) -> String {
+    let package = PackageBuilder::new("udev", version).file("sys/lib64/libudev.so.1", version);
+    let package = package.file("sys/usr/lib64/deep/mod.py", "pass\n").link("sys/lib64/libudev.so", "libudev.so.1");
+    let package = package.told_directory("sys/lib64/empty").file("etc/padding", noise(padding));
+    line(world, &package)
+}
+
+/// A sysroot in which `lib64` is a directory.
+fn unlinked(world: &TestContext) -> String {
+    let package = PackageBuilder::new("sysroot", "2.0").file("sys/lib/libc.so.6", "c").file("sys/lib64/ld.so", "ld");
+    line(world, &package)
+}
+
+/// What no compression makes small.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 1_u32;
+    let next = |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    (0..length).map(next).collect()
+}
+
+#[track_caller]
+fn verify(world: &TestContext, prefix: &Path) {
+    world.mlconda(["verify", "-p", argument(prefix)]).success();
+}
+
+#[test]
+fn a_file_belongs_where_the_link_of_another_package_leads_whichever_is_first() {
+    let world = world();
+    let mut trees = Vec::new();
+    for (left, right) in [(0, 200_000), (200_000, 0)] {
+        let (sysroot, udev) = (sysroot(&world, "1.0", left), udev(&world, "1.0", right));
+        for lines in [[&*sysroot, &udev], [&udev, &sysroot]] {
+            let prefix = world.path().join("prefix");
+            let lock = crate::regressions::lock(&world, &lines);
+            world.mlconda(["install", argument(&lock), "-p", argument(&prefix), "--threads", "1"]).success();
+            assert_eq!(fs_err::read_link(prefix.join("sys/lib64")).unwrap(), Path::new("lib"));
+            assert_eq!(fs_err::read_to_string(prefix.join("sys/lib/libudev.so.1")).unwrap(), "1.0");
+            assert!(prefix.join("sys/lib/deep/mod.py").is_file() && prefix.join("sys/lib/empty").is_dir());
+            assert_eq!(fs_err::read_to_string(prefix.join("sys/usr/lib64/libudev.so")).unwrap(), "1.0");
+            let record = fs_err::read_to_string(prefix.join("conda-meta/udev-1.0-h4bc722e_0.json")).unwrap();
+            assert!(record.contains("\"sys/lib64/libudev.so.1\"") && record.contains("\"sys/usr/lib64/deep/mod.py\""));
+            verify(&world, &prefix);
+            let mut tree = contents(&prefix);
+            tree.retain(|path, _| path.starts_with("sys/lib"));
+            trees.push(tree);
+            fs_err::remove_dir_all(&prefix).unwrap();
+        }
+    }
+    for tree in &trees {
+        assert_eq!(tree::difference(&trees[0], tree), "");
+    }
+}
+
+#[test]
+fn a_link_and_files_below_it_in_one_package() {
+    let link = ("sys/lib64", Part::Soft("lib"));
+    let files =
+        [("sys/lib/a", Part::File("a")), ("sys/lib64/b", Part::File("b")), ("sys/lib64/c", Part::Hard("sys/lib64/b"))];
+    for (number, place) in [0, 1, 3].into_iter().enumerate() {
+        let (world, mut parts) = (world(), files.to_vec());
+        parts.insert(place, link);
+        let package = archive(&world, &format!("both{number}"), Info::First, "", &parts);
+        for (prefix, real) in both_kinds(&world) {
+            install(&world, &prefix, &[&package]).success();
+            let found = tree::paths(&real.join("sys")).unwrap();
+            assert_eq!(found, "lib\nlib/a\nlib/b\nlib/c\nlib64\n", "{number}");
+            verify(&world, &prefix);
+        }
+    }
+}
+
+/// Whatever came before, it ends as a first installation does.
+#[test]
+fn updates_move_files_with_the_links() {
+    let world = world();
+    let (link, file) = (sysroot(&world, "1.0", 0), udev(&world, "1.0", 0));
+    let (newer_link, newer_file, directory) = (sysroot(&world, "1.1", 0), udev(&world, "1.1", 0), unlinked(&world));
+    let steps: [&[&str]; 11] = [
+        &[&link],
+        // A file comes behind a link that stays.
+        &[&link, &file],
+        &[&link, &newer_file],
+        &[&newer_link, &newer_file],
+        // The link becomes a directory, and a link again.
+        &[&directory, &newer_file],
+        &[&link, &newer_file],
+        // The link goes, and comes to where a directory is.
+        &[&newer_file],
+        &[&link, &newer_file],
+        &[&link],
+        &[&link, &file],
+        &[&directory],
+    ];
+    let fresh: Vec<_> = steps
+        .iter()
+        .map(|lines| {
+            let prefix = world.path().join("fresh");
+            install(&world, &prefix, lines).success();
+            let contents = contents(&prefix);
+            fs_err::remove_dir_all(prefix).unwrap();
+            contents
+        })
+        .collect();
+    for (prefix, real) in both_kinds(&world) {
+        for (number, (lines, fresh)) in steps.iter().zip(&fresh).enumerate() {
+            install(&world, &prefix, lines).success();
+            assert_eq!(tree::difference(fresh, &contents(&real)), "", "step {number} in {}", prefix.display());
+            verify(&world, &prefix);
+        }
+    }
+}
+
+#[test]
+fn a_link_of_a_package_that_the_user_has_changed_is_the_users() {
+    let world = world();
+    let (link, file, newer) = (sysroot(&world, "1.0", 0), udev(&world, "1.0", 0), udev(&world, "1.1", 0));
+    for (prefix, real) in both_kinds(&world) {
+        let outside = world.path().join("outside");
+        fs_err::create_dir_all(&outside).unwrap();
+        fs_err::write(outside.join("libudev.so.1"), "mine").unwrap();
+        install(&world, &prefix, &[&link, &file]).success();
+        for to in [outside.as_path(), Path::new("../mine")] {
+            fs_err::remove_file(real.join("sys/lib64")).unwrap();
+            fs_err::os::unix::fs::symlink(to, real.join("sys/lib64")).unwrap();
+            fs_err::create_dir_all(real.join("mine")).unwrap();
+            fs_err::write(real.join("mine/libudev.so.1"), "mine").unwrap();
+            install(&world, &prefix, &[&link, &newer]).failure(1);
+            for place in [&outside, &real.join("mine")] {
+                assert_eq!(fs_err::read_to_string(place.join("libudev.so.1")).unwrap(), "mine");
+            }
+        }
+        install(&world, &prefix, &[&link]).success();
+        assert_eq!(fs_err::read_to_string(real.join("mine/libudev.so.1")).unwrap(), "mine");
+    }
+}
+
+#[test]
+fn what_does_not_go_together_is_told_with_both_names() {
+    let world = world();
+    let package = |name: &str| PackageBuilder::new(name, "1.0");
+    let directory = line(&world, &package("directory").file("data/x", "x"));
+    let file = line(&world, &package("file").file("data", "data"));
+    let link = line(&world, &package("link").file("other", "other").link("data", "other"));
+    let (below, out) = (package("below").file("up/x", "x"), package("out").link("up", "../outside"));
+    let (below, out) = (line(&world, &below), line(&world, &out));
+    let (a, b) =
+        (package("a").link("one", "two").file("two/x", "x"), package("b").link("two", "one").file("one/y", "y"));
+    let (a, b) = (line(&world, &a), line(&world, &b));
+    fs_err::create_dir(world.path().join("outside")).unwrap();
+    let cases: [(&[&str], &str); 4] = [
+        (
+            &[&directory, &file],
+            "`data` is a directory for `directory-1.0-h4bc722e_0` and a file for `file-1.0-h4bc722e_0`",
+        ),
+        (
+            &[&directory, &link],
+            "`data` is a directory for `directory-1.0-h4bc722e_0` and a link for `link-1.0-h4bc722e_0`",
+        ),
+        (&[&below, &out], "`up` is a directory for `below-1.0-h4bc722e_0` and a link for `out-1.0-h4bc722e_0`"),
+        (&[&a, &b], "is a directory for"),
+    ];
+    for (lines, message) in cases {
+        let lock = crate::regressions::lock(&world, lines);
+        for prefix in ["prefix", "other"] {
+            let arguments = ["install", argument(&lock), "-p", prefix, "--allow-outward-links"];
+            let outcome = world.mlconda(arguments).failure(1);
+            assert!(outcome.stderr.contains(message), "{outcome}");
+            assert!(!world.work().join(prefix).exists());
+        }
+    }
+    assert_eq!(tree::paths(&world.path().join("outside")).unwrap(), "");
+}
