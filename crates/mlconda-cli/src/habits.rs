@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    args::{Global, ProgressForm},
+    args::{Color, Global, ProgressForm},
     condarc::{self, Condarc},
     report::{self, CliError},
     settings::Context,
@@ -50,6 +50,8 @@ pub(crate) fn main(arguments: &[OsString]) -> Option<ExitCode> {
     let quiet = |word: &OsString| word == "-q" || word == "--quiet";
     let all = || before.iter().chain(rest);
     let global = Global {
+        verbose: false,
+        color: Color::Auto,
         quiet: all().any(quiet),
         progress: ProgressForm::Words,
         root_prefix: root(all()),
