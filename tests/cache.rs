@@ -57,6 +57,8 @@ fn whoever_edits_a_shared_file_is_found_out() {
     --- stderr
     Installing 2 packages into `[TEMP]/work/two`
     warning: `where-2.0-h4bc722e_0.conda` was damaged in the cache and is fetched again: `share/where/message.txt` has another size
+    + tzdata 2024a
+    + where 2.0
     Linked 2 packages in `[TEMP]/work/two`: 5 files, [SIZE] ([SIZE] of it shared by hard link, 1 package from the cache), in [TIME].
     ");
     assert_eq!([message("two"), message("one")], ["where 2.0\n", "where 2.0\nedited\n"]);
@@ -66,6 +68,8 @@ fn whoever_edits_a_shared_file_is_found_out() {
     --- stdout
     --- stderr
     Installing 2 packages into `[TEMP]/work/two`
+    + tzdata 2024a
+    + where 2.0
     Linked 2 packages in `[TEMP]/work/two`: 5 files, [SIZE] ([SIZE] of it shared by hard link, 2 packages from the cache), in [TIME].
     ");
 }
@@ -251,8 +255,20 @@ fn environments_of_one_call_share_files() {
     let said: String = outcome.stderr.lines().map(|line| world.normal(&format!("{line}\n"))).collect();
     assert_snapshot!(said, @"
     Installing 6 packages into `[TEMP]/root/envs/a`
+    + greet 2.0
+    + links 1.0
+    + python 3.11.9
+    + scripts 1.0
+    + tzdata 2024a
+    + where 1.0
     Linked 6 packages in `[TEMP]/root/envs/a`: 30 files, [SIZE], in [TIME].
     Installing 6 packages into `[TEMP]/root/envs/b`
+    + greet 2.0
+    + large 1.0
+    + python 3.11.9
+    + tzdata 2024a
+    + unicode 1.0
+    + where 1.0
     Linked 6 packages in `[TEMP]/root/envs/b`: 26 files, [SIZE] ([SIZE] of it shared by hard link), in [TIME].
     2 environments share files by hard link, which saves [SIZE].
     ");

@@ -324,6 +324,7 @@ fn no_such_file() {
     --- stdout
     --- stderr
     error: failed to open file `absent.yml`: No such file or directory (os error [NUMBER])
+    hint: check the path; `mlconda lock` without a file takes the `environment.yml` of the current directory
     ");
     // What another name hides is found.
     world.write("conda.yaml", "dependencies: [a]\n");

@@ -4,10 +4,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+mod add;
 mod bounds;
 mod cache;
 mod change;
 mod conda;
+mod conda_config;
 mod confined;
 mod crash;
 mod export;
@@ -22,10 +24,13 @@ mod pip;
 mod pip_install;
 mod records;
 mod regressions;
+mod remedies;
 mod run;
+mod shell_init;
 mod stopping;
 #[cfg(target_os = "linux")]
 mod syscalls;
+mod terminal;
 mod update;
 mod verify;
 mod views;

@@ -3,6 +3,7 @@
 mod completions;
 mod convert;
 mod diff;
+mod edit;
 mod export;
 pub(crate) mod info;
 pub(crate) mod install;
@@ -25,6 +26,17 @@ use crate::{report::CliError, settings::Context};
 /// What to do.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
+    Init(edit::InitArgs),
+    /// Add packages to an environment.yml, and lock it
+    ///
+    /// The file is changed in place: its comments, order and style stay. A package that it asks for already gets the new
+    /// spec. The lock changes no more than it must. What is unknown or cannot be solved leaves both files as they were.
+    /// With -p or -n, the lock is installed too.
+    Add(edit::Args),
+    /// Take packages out of an environment.yml, and lock it
+    ///
+    /// The opposite of `add`. (`mlconda remove` is what `conda remove` is: it changes an environment, and no file.)
+    Drop(edit::Args),
     Lock(lock::Args),
     Convert(convert::Args),
     Install(install::Args),
@@ -45,6 +57,9 @@ pub(crate) enum Command {
 /// Carries a command out.
 pub(crate) fn run(command: Command, context: &Context) -> Result<ExitCode, CliError> {
     match command {
+        Command::Init(args) => edit::init(args, context),
+        Command::Add(args) => edit::add(args, context),
+        Command::Drop(args) => edit::drop(args, context),
         Command::Lock(args) => lock::run(args, context),
         Command::Convert(args) => convert::run(args, context),
         Command::Install(args) => install::run(args, context),

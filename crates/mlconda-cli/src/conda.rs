@@ -27,9 +27,10 @@ use self::{
     options::Verb,
 };
 use crate::{
-    args::{Global, ProgressForm},
+    args::{Color, Global, ProgressForm},
     report::{self, CliError},
     settings::Context,
+    shells,
 };
 
 /// The version of conda whose command lines these are.
@@ -63,11 +64,29 @@ pub(crate) fn main(arguments: Vec<OsString>) -> Option<ExitCode> {
         None => return None,
     };
     let line = Line::parse(tool, arguments);
-    let context = Context::new(&global(line.as_ref().ok()));
-    Some(match line.and_then(|line| run(&line, &context)) {
+    let mut context = Context::new(&global(line.as_ref().ok()));
+    Some(match line.and_then(|line| configured(&line, &mut context)) {
         Ok(code) => code,
         Err(error) => report::report(&error, &context),
     })
+}
+
+/// Carries it out, in the world that the configuration of conda describes.
+fn configured(line: &Line, context: &mut Context) -> Result<ExitCode, CliError> {
+    let solves = matches!(
+        line.verb,
+        Some(Verb::Create | Verb::Install | Verb::Update | Verb::EnvCreate | Verb::EnvUpdate | Verb::Remove)
+    );
+    if solves || line.verb == Some(Verb::Search) {
+        channels::condarc(line, context)?.apply(context);
+    }
+    let code = run(line, context)?;
+    let root = &context.settings.root_prefix;
+    let has_files = root.join("etc/profile.d/conda.sh").exists();
+    if solves && line.tool != Tool::Mlconda && !has_files && root.is_dir() && !line.has("--dry-run") {
+        shells::write_all(context)?;
+    }
+    Ok(code)
 }
 
 /// Whether words typed to mlconda are conda's: by the first, or an installation of what is no file and reads as a spec.
@@ -75,7 +94,7 @@ fn is_shared(arguments: &[OsString]) -> bool {
     let mut words = arguments.iter();
     let first = loop {
         match words.next().and_then(|word| word.to_str()) {
-            Some("--progress" | "--root-prefix") => _ = words.next(),
+            Some("--progress" | "--root-prefix" | "--color") => _ = words.next(),
             Some(option) if option.starts_with('-') => {}
             Some(word) => break word,
             None => return false,
@@ -118,6 +137,8 @@ fn global(line: Option<&Line>) -> Global {
     let events = line.and_then(|line| line.value("--progress")) == Some("json");
     Global {
         quiet: quiet && !events,
+        verbose: !quiet && line.is_some_and(|line| line.has("--verbose")),
+        color: Color::Auto,
         progress: if events { ProgressForm::Json } else { ProgressForm::Words },
         root_prefix: line.and_then(|line| line.value("--root-prefix")).map(Into::into),
         is_mamba: line.is_some_and(|line| matches!(line.tool, Tool::Mamba | Tool::Micromamba)),

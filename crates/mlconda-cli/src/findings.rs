@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use mlconda::verify::{Finding, Kind};
 use serde::Serialize;
 
-use crate::words::{list, optional_path_field};
+use crate::{
+    ui::plain,
+    words::{list, optional_path_field},
+};
 
 /// A finding, in the same form whatever it is about.
 #[derive(Default, Serialize)]
@@ -127,8 +130,7 @@ impl Row {
         if !told.is_empty() {
             line.push_str(&format!("; {}", told.join(", ")));
         }
-        line.push('\n');
-        line
+        format!("{}\n", plain::line(&line))
     }
 
     /// A value as prose has it.

@@ -7,14 +7,18 @@ mod args;
 mod changes;
 mod commands;
 mod conda;
+mod condarc;
 mod drawing;
 mod findings;
+mod foreign;
+mod habits;
 mod locking;
 mod progress;
 mod remedy;
 mod report;
 mod selection;
 mod settings;
+mod shells;
 mod signals;
 mod ui;
 mod view;
@@ -33,7 +37,8 @@ fn main() -> ExitCode {
 }
 
 fn work() -> ExitCode {
-    if let Some(code) = conda::main(std::env::args_os().collect()) {
+    let words = habits::plain(std::env::args_os().collect());
+    if let Some(code) = habits::main(&words).or_else(|| conda::main(words)) {
         return code;
     }
     let arguments = args::parse();

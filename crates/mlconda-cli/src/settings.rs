@@ -38,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) root_prefix: PathBuf,
     /// Where root installs, if no root prefix was told.
     shared_root: Option<PathBuf>,
+    /// Channels that stand for others: those of a `.condarc`, for command lines of conda.
+    pub(crate) custom_channels: Vec<(String, Vec<String>)>,
     /// The cache directory; `lock` makes it, `install` uses it only if it exists.
     pub(crate) cache_directory: Option<PathBuf>,
     /// Environment variables that are text.
@@ -48,7 +50,8 @@ pub(crate) struct Settings {
 
 impl Context {
     pub(crate) fn new(global: &Global) -> Self {
-        Self { ui: Ui::new(global), settings: Settings::new(global) }
+        let settings = Settings::new(global);
+        Self { ui: Ui::new(global, &settings), settings }
     }
 
     /// Writes the file that `-o` names.
@@ -72,7 +75,7 @@ impl Context {
     /// Runs a future until its end, or until the user or the engine wants us to stop: then it is dropped, and so
     /// cleans up after itself.
     pub(crate) fn block_on_or_signal<F: Future>(&self, future: F) -> Result<F::Output, CliError> {
-        let mut waiting = Waiting::begin(self.ui)?;
+        let mut waiting = Waiting::begin(self.ui.clone())?;
         self.block_on(async {
             tokio::select! {
                 output = future => Ok(output),
@@ -121,6 +124,7 @@ impl Settings {
         Self {
             root_prefix: plain(&directory.join(root_prefix)),
             shared_root,
+            custom_channels: Vec::new(),
             directory,
             home,
             cache_directory,
@@ -233,6 +237,11 @@ impl Settings {
         if name == "base" { self.root_prefix.clone() } else { self.root_prefix.join("envs").join(name) }
     }
 
+    /// The root prefixes, the one that counts last.
+    pub(crate) fn root_prefixes(&self) -> Vec<PathBuf> {
+        self.shared_root.iter().chain([&self.root_prefix]).cloned().collect()
+    }
+
     /// The directory in which environments are found by name: the root prefix's `envs/`. For a user who has none, it is
     /// root's: in an image, root installs, and any user, known to the image or not, runs.
     pub(crate) fn environments_directory(&self) -> PathBuf {
@@ -315,7 +324,11 @@ fn default_cache(home: &Path) -> PathBuf {
 
 /// A name as typed, if an environment can have it.
 pub(crate) fn checked_name(name: &str) -> Result<&str, CliError> {
-    let message = || format!("`{name}` cannot be the name of an environment: it becomes a directory's name");
+    let message = || {
+        format!(
+            "`{name}` cannot be the name of an environment: it becomes a directory's name. A directory is given with `-p`"
+        )
+    };
     if mlconda::environment::is_name(name) { Ok(name) } else { Err(CliError::Usage(message())) }
 }
 

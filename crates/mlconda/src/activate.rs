@@ -113,6 +113,8 @@ impl SearchPath {
 pub struct Activation {
     /// `PATH`.
     pub path: SearchPath,
+    /// The variables to unset, before any is set.
+    pub unset: Vec<OsString>,
     /// The other variables to set, in order.
     pub variables: Vec<(OsString, OsString)>,
     /// The scripts of the environment active until now, to be sourced before anything is set.
@@ -139,6 +141,52 @@ pub fn activate(prefix: &Prefix, around: Surroundings<'_>, dialect: Dialect) -> 
         _ => Vec::new(),
     };
     Ok(compute(prefix.path(), contents, deactivate_scripts, around))
+}
+
+/// Computes what leaves the active environment, for a kind of shell: the one that was active before is activated again, if
+/// there is one, and what it had set comes back. `None` if no environment is active.
+///
+/// # Errors
+/// If the variables of one of the two cannot be read.
+pub fn deactivate(around: Surroundings<'_>, dialect: Dialect) -> Result<Option<Activation>, ActivateError> {
+    let (Some(old), Some(level)) = (around.prefix(), around.level().checked_sub(1)) else { return Ok(None) };
+    let deactivate_scripts = contents::deactivate_scripts(old, dialect)?;
+    let (left, _) = own_variables(Contents::read(old, dialect)?.variables);
+    let outer = format!("CONDA_PREFIX_{level}");
+    let outer = around.get(&outer).filter(|value| level > 0 && !value.is_empty()).map(PathBuf::from);
+    let mut activation = match &outer {
+        Some(prefix) => compute(prefix, Contents::read(prefix, dialect)?, deactivate_scripts, around),
+        None => Activation {
+            path: SearchPath::Replaced(without(around, &[old.join("bin").as_os_str()])),
+            unset: ["CONDA_PREFIX", "CONDA_DEFAULT_ENV", "CONDA_PROMPT_MODIFIER"].map(OsString::from).to_vec(),
+            variables: Vec::new(),
+            deactivate_scripts,
+            activate_scripts: Vec::new(),
+            foreign_scripts: Vec::new(),
+            ignored: Vec::new(),
+        },
+    };
+    // What activation keeps of the environment before is not kept of one that is left.
+    let kept = |name: &OsStr| {
+        let name = name.as_bytes();
+        name == b"CONDA_SHLVL" || name.starts_with(b"CONDA_PREFIX_") || name.starts_with(b"__CONDA_SHLVL_")
+    };
+    activation.variables.retain(|(name, _)| !kept(name));
+    let level_now = if outer.is_some() { level } else { 0 };
+    activation.variables.push(("CONDA_SHLVL".into(), level_now.to_string().into()));
+    activation.unset.push(format!("CONDA_PREFIX_{level}").into());
+    for name in left.into_keys() {
+        let saved = format!("__CONDA_SHLVL_{level}_{name}");
+        match around.get(&saved) {
+            Some(value) => {
+                activation.variables.retain(|(known, _)| *known != *name);
+                activation.variables.push((name.into(), value.to_owned()));
+                activation.unset.push(saved.into());
+            }
+            None => activation.unset.push(name.into()),
+        }
+    }
+    Ok(Some(activation))
 }
 
 impl Activation {
@@ -188,6 +236,7 @@ fn compute(
     }
     Activation {
         path: search_path(prefix, around),
+        unset: Vec::new(),
         variables,
         deactivate_scripts,
         activate_scripts: contents.activate_scripts,
@@ -222,6 +271,13 @@ fn search_path(prefix: &Path, around: Surroundings<'_>) -> SearchPath {
         return SearchPath::Prepended { bin, rest: current.to_owned() };
     }
     SearchPath::Replaced(join(std::iter::once(bin.as_os_str()).chain(entries().filter(|entry| stays(entry)))))
+}
+
+/// `PATH` without some entries.
+fn without(around: Surroundings<'_>, gone: &[&OsStr]) -> OsString {
+    let current = around.get("PATH").unwrap_or_default();
+    let entries = current.as_bytes().split(|byte| *byte == b':').map(OsStr::from_bytes);
+    join(entries.filter(|entry| !gone.iter().any(|old| same(entry, old))))
 }
 
 /// What conda calls the environment (`CONDA_DEFAULT_ENV`): `base`, the directory's name under any `envs`, or the

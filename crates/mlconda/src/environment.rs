@@ -117,6 +117,9 @@ pub struct ReadOptions {
     /// The URL under which channels are found by their name; `https://conda.anaconda.org` if there is none. conda's
     /// `channel_alias`.
     pub channel_alias: Option<String>,
+    /// Names of channels, and the channels that each stands for, in order: conda's `custom_channels` and
+    /// `custom_multichannels`.
+    pub custom_channels: Vec<(String, Vec<String>)>,
     /// Whether the file's own channels count.
     pub channel_rule: ChannelRule,
 }
@@ -201,7 +204,15 @@ impl Environment {
             }
             _ => error,
         })?;
-        let mut environment = Self::parse(&decode::decode(&bytes, path)?, path, options)?;
+        Self::read_text(&decode::decode(&bytes, path)?, path, options)
+    }
+
+    /// Reads text as if it stood in a file, with the files that its `pip:` list names.
+    ///
+    /// # Errors
+    /// If one of these cannot be read, or the text does not say what an environment is.
+    pub fn read_text(text: &str, path: &Path, options: &ReadOptions) -> Result<Self, EnvironmentError> {
+        let mut environment = Self::parse(text, path, options)?;
         environment.read_pip_files(&options.variables)?;
         Ok(environment)
     }

@@ -7,6 +7,9 @@ pub enum Error {
     /// An `environment.yml` could not be read.
     #[error(transparent)]
     Environment(#[from] crate::environment::EnvironmentError),
+    /// A file could not be changed in place.
+    #[error(transparent)]
+    Edit(#[from] crate::edit::EditError),
     /// A network client could not be made.
     #[error(transparent)]
     Network(#[from] crate::network::NetworkError),

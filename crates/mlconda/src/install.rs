@@ -204,6 +204,13 @@ pub struct Report {
 }
 
 impl Report {
+    /// Takes what is told of a change.
+    fn take(&mut self, change: &commit::Change<'_>, plan: &Plan) {
+        self.replaced.clone_from(&change.replaced);
+        self.foreign_links.clone_from(&change.links);
+        self.outside = plain::outside(plan);
+    }
+
     /// Counts in what was compiled.
     fn count(&mut self, compiled: Compiled) {
         self.files += compiled.modules;
@@ -536,9 +543,7 @@ pub async fn install(
     let told = script::Told { variables: &options.script_variables, time, limit: options.script_timeout, progress };
     let new = in_linking_order(plan, &finished);
     let change = commit::Change::new(plan, layout.as_ref(), prefix, &stage, time)?;
-    report.replaced.clone_from(&change.replaced);
-    report.foreign_links.clone_from(&change.links);
-    report.outside = plain::outside(plan);
+    report.take(&change, plan);
     let old = if options.scripts == Scripts::Run { with_pre_unlink(prefix, plan) } else { Vec::new() };
     let after = options.scripts == Scripts::Run && work::has_scripts(&stage, &new) || !sources.is_empty();
     let when = match after {

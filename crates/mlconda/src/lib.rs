@@ -98,6 +98,7 @@
 //! what was asked for over the network is named without the secrets of its URL ([`network::redact`]).
 
 pub mod activate;
+pub mod edit;
 pub mod environment;
 pub mod error;
 pub mod export;
@@ -105,6 +106,7 @@ pub mod files;
 pub mod graph;
 pub mod host;
 pub mod install;
+mod lenient;
 pub mod lock;
 pub mod network;
 pub mod pip;

@@ -172,7 +172,7 @@ pub(crate) fn read_record(path: &Path) -> std::io::Result<PrefixRecord> {
 }
 
 fn parse_record(text: &[u8]) -> std::io::Result<PrefixRecord> {
-    let record: PrefixRecord = serde_json::from_slice(text)?;
+    let record: PrefixRecord = crate::lenient::from_slice(text)?;
     let package = &record.repodata_record.package_record;
     let (name, version) = (package.name.as_normalized(), package.version.as_str());
     plain::check(name, &version, package.build.as_str()).map_err(std::io::Error::other)?;

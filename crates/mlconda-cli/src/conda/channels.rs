@@ -6,7 +6,7 @@ use std::str::FromStr;
 use mlconda::{Subdir, environment::ChannelRule, environment::ReadOptions, solve::ChannelPriority};
 
 use super::line::{Line, Tool};
-use crate::{locking::LockingArgs, report::CliError, settings::Context};
+use crate::{condarc::Condarc, locking::LockingArgs, report::CliError, settings::Context};
 
 /// What was configured, and not typed.
 #[derive(Clone, Debug, Default)]
@@ -22,32 +22,30 @@ pub(crate) struct Configured {
 }
 
 impl Configured {
-    /// What conda's variables say.
+    /// What `.condarc` files and conda's variables say.
     pub(crate) fn of(line: &Line, context: &Context) -> Result<Self, CliError> {
-        let settings = &context.settings;
+        let (settings, condarc) = (&context.settings, condarc(line, context)?);
         let variable = |name: &str| settings.variable(name).map(str::to_owned);
-        let is = |name: &str, words: &[&str]| {
-            settings.variable(name).is_some_and(|value| words.contains(&value.to_lowercase().as_str()))
-        };
-        let or_own = |name: &str| variable(&format!("CONDA_{name}")).or_else(|| variable(&format!("MLCONDA_{name}")));
-        let list = |name: &str| match settings.list(&format!("CONDA_{name}")) {
-            told if told.is_empty() => settings.list(&format!("MLCONDA_{name}")),
-            told => told,
-        };
-        let mut channels = settings.list("CONDA_CHANNELS");
+        let mut channels = condarc.list("channels");
         if channels.is_empty() {
             channels.push(if line.tool == Tool::Micromamba { "conda-forge" } else { "defaults" }.to_owned());
         }
+        let own = |told: Vec<String>| if told.is_empty() { settings.list("MLCONDA_DEFAULT_CHANNELS") } else { told };
         Ok(Self {
             channels,
-            channel_alias: or_own("CHANNEL_ALIAS"),
-            default_channels: list("DEFAULT_CHANNELS"),
-            channel_priority: variable("CONDA_CHANNEL_PRIORITY"),
-            subdir: variable("CONDA_SUBDIR"),
-            offline: is("CONDA_OFFLINE", &["1", "true", "yes", "on"]),
-            no_pip: is("CONDA_ADD_PIP_AS_PYTHON_DEPENDENCY", &["0", "false", "no", "off"]),
+            channel_alias: condarc.text("channel_alias").or_else(|| variable("MLCONDA_CHANNEL_ALIAS")),
+            default_channels: own(condarc.list("default_channels")),
+            channel_priority: condarc.text("channel_priority"),
+            subdir: condarc.text("subdir"),
+            offline: condarc.flag("offline") == Some(true),
+            no_pip: condarc.flag("add_pip_as_python_dependency") == Some(false),
         })
     }
+}
+
+/// The files and variables of conda, unless the command line does without.
+pub(crate) fn condarc(line: &Line, context: &Context) -> Result<Condarc, CliError> {
+    if line.has("--no-config") { Ok(Condarc::default()) } else { Condarc::read(&context.settings) }
 }
 
 /// Which channels count, and how.

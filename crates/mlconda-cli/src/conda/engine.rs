@@ -70,6 +70,11 @@ pub(super) fn run(line: &Line, verb: Verb, context: &Context) -> Result<ExitCode
     apply(change, line, &host, context)
 }
 
+/// Whether whoever typed the line agrees to everything, here or once for all.
+fn says_yes(line: &Line, context: &Context) -> Result<bool, CliError> {
+    Ok(line.has("--yes") || channels::condarc(line, context)?.flag("always_yes") == Some(true))
+}
+
 /// Where to install, and whether what is there goes.
 fn place(line: &Line, verb: Verb, name: Option<&str>, context: &Context) -> Result<(Prefix, bool), CliError> {
     let makes = matches!(verb, Verb::Create | Verb::EnvCreate);
@@ -83,7 +88,7 @@ fn place(line: &Line, verb: Verb, name: Option<&str>, context: &Context) -> Resu
         (true, true) if is_root => {
             Err(CliError::world(format!("the root prefix `{path}` is there already"), "`install -n base` adds to it"))
         }
-        (true, true) if line.has("--yes") || line.has("--force-remove") => Ok((prefix, true)),
+        (true, true) if line.has("--force-remove") || says_yes(line, context)? => Ok((prefix, true)),
         (true, true) => Err(CliError::world(
             format!("there is an environment in `{path}` already"),
             "`-y` replaces it; `install` and `env update` change it",

@@ -33,8 +33,8 @@ impl Dialect {
         script.extension() == Some(OsStr::new(self.extension()))
     }
 
-    /// A string literal.
-    fn quote(self, value: &OsStr) -> Vec<u8> {
+    /// A string literal: whatever bytes the value has, the shell reads just these.
+    pub fn quote(self, value: &OsStr) -> Vec<u8> {
         let mut quoted = vec![b'\''];
         for &byte in value.as_bytes() {
             match (self, byte) {
@@ -45,6 +45,17 @@ impl Dialect {
         }
         quoted.push(b'\'');
         quoted
+    }
+
+    /// A statement that gives a variable of the shell a value, and does not export it.
+    pub fn assign(self, name: &str, value: &OsStr) -> Vec<u8> {
+        let (before, after) = if self == Self::Fish { ("set -g ", " ") } else { ("", "=") };
+        [before.as_bytes(), name.as_bytes(), after.as_bytes(), &self.quote(value), b"\n"].concat()
+    }
+
+    fn unset(self, name: &OsStr) -> Vec<u8> {
+        let before: &[u8] = if self == Self::Fish { b"set -e " } else { b"unset " };
+        [before, name.as_bytes(), b"\n"].concat()
     }
 
     fn export(self, name: &OsStr, value: &[u8]) -> Vec<u8> {
@@ -91,6 +102,9 @@ impl Activation {
             text.extend(dialect.source(script));
         }
         text.extend(dialect.path(&self.path));
+        for name in self.unset.iter().filter(|name| is_identifier(name)) {
+            text.extend(dialect.unset(name));
+        }
         for (name, value) in &self.variables {
             if is_identifier(name) {
                 text.extend(dialect.export(name, &dialect.quote(value)));

@@ -74,7 +74,10 @@ impl<'a> Resolver<'a> {
             "" => Err(Refusal::new("a channel without a name", "remove the entry, or name a channel")),
             "nodefaults" => Ok(Vec::new()),
             "defaults" => self.defaults(),
-            text => self.channel(text).map(|channel| vec![channel]),
+            text => match self.custom(text) {
+                Some(told) => told.iter().map(|channel| self.channel(channel)).collect(),
+                None => self.channel(text).map(|channel| vec![channel]),
+            },
         }
     }
 
@@ -85,9 +88,17 @@ impl<'a> Resolver<'a> {
             "" | "*" => None,
             // A match spec has room for one channel. Those of `defaults` do not overlap: `r` has R, `main` the rest.
             "defaults" => self.default_for(package)?,
-            name => Some(self.channel(name)?),
+            name => {
+                let told = self.custom(name).and_then(|told| told.first());
+                Some(self.channel(told.map_or(name, String::as_str))?)
+            }
         };
         Ok((channel, subdir))
+    }
+
+    /// What the caller says that a name stands for.
+    fn custom(&self, name: &str) -> Option<&'a Vec<String>> {
+        self.options.custom_channels.iter().find(|(known, _)| known == name).map(|(_, told)| told)
     }
 
     /// The channels that `defaults` consists of.

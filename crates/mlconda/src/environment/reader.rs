@@ -50,8 +50,9 @@ pub(super) const ADDED_PIP: &str =
 
 /// Of the variables, those that the text or a channel of the options names after a `$`.
 fn expansions(text: &str, options: &ReadOptions) -> Vec<(String, String)> {
-    let ReadOptions { extra_channels, default_channels, channel_alias, variables, .. } = options;
-    let texts = extra_channels.iter().chain(default_channels).chain(channel_alias);
+    let ReadOptions { extra_channels, default_channels, channel_alias, variables, custom_channels, .. } = options;
+    let custom = custom_channels.iter().flat_map(|(_, told)| told);
+    let texts = extra_channels.iter().chain(default_channels).chain(channel_alias).chain(custom);
     let names: std::collections::BTreeSet<&str> = texts
         .map(String::as_str)
         .chain([text])

@@ -37,7 +37,7 @@ pub(crate) struct Node {
     /// How many characters it takes up on its first line.
     pub(crate) length: usize,
     /// Where a comment behind it on the same line could begin.
-    end: Location,
+    pub(crate) end: Location,
 }
 
 #[derive(Clone, Debug)]
@@ -111,6 +111,14 @@ impl Node {
         // Behind a key stands its colon.
         behind.strip_prefix(':').unwrap_or(behind).trim_start().strip_prefix('#').map(str::trim)
     }
+}
+
+/// Whether a scalar without quotes is a string to every reader, those of YAML 1.1 too.
+pub(crate) fn is_string(text: &str) -> bool {
+    let value = Value::Scalar { text: text.to_owned(), style: Style::Plain };
+    let node = Node { value, location: Location::default(), length: 0, end: Location::default() };
+    let old = ["yes", "no", "on", "off", "y", "n"].iter().any(|word| text.eq_ignore_ascii_case(word));
+    !node.is_null() && node.not_a_string().is_none() && !old
 }
 
 /// A collection that is being read.

@@ -74,7 +74,7 @@ pub(super) fn place(cache: &Path, package: &LockedPackage) -> Option<PathBuf> {
 /// What a package of the cache says of itself; `None` if it is not there, or cannot be read.
 pub(crate) fn cached_index(cache: &Path, package: &LockedPackage) -> Option<IndexJson> {
     let text = files::read(&place(cache, package)?.join("info/index.json"), files::LARGEST_TEXT).ok()?;
-    serde_json::from_slice(&text).ok()
+    crate::lenient::from_slice(&text).ok()
 }
 
 /// The metadata of a wheel of the cache; `None` if it is not there, or cannot be read.

@@ -311,7 +311,7 @@ impl Drop for Site {
         // as it is there and held, nobody else begins.
         for left in [self.twin.as_deref(), Some(self.stage.as_path())].into_iter().flatten() {
             if !left.as_os_str().is_empty() {
-                let _ = fs_err::remove_dir_all(left);
+                let _ = system::remove_tree(left);
             }
         }
         if let Some(was) = &self.was {
@@ -365,7 +365,7 @@ pub(super) fn recover(prefix: &Path) -> Result<bool, InstallError> {
     }
     // A stage goes last: as long as it is there and held, nobody else begins.
     for left in left.into_iter().chain([&inside]).filter(|left| left.is_dir()) {
-        fs_err::remove_dir_all(left)?;
+        system::remove_tree(left)?;
     }
     Ok(true)
 }

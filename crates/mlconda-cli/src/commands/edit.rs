@@ -1,0 +1,256 @@
+//! `mlconda add`, `drop` and `init`: an environment.yml is begun and changed in place, and locked with the least change.
+//! The file and its lock change together: what cannot be locked leaves both as they were.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::Parser;
+use mlconda::{
+    edit::{Place, Text},
+    environment::{Environment, ReadOptions},
+    lock::normalize,
+};
+use serde_json::Value as Json;
+
+use super::lock;
+use crate::{
+    args::Arguments,
+    locking::{self, LockingArgs},
+    report::CliError,
+    settings::{Context, PrefixArgs},
+};
+
+const CONDA: &[&str] = &["dependencies"];
+const PIP: &[&str] = &["dependencies", "pip"];
+
+/// The file without a name.
+const USUAL: &str = "environment.yml";
+
+/// What `add` and `drop` are told.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Match specs, as in `numpy` or `'pandas>=2'`; to drop a package, its name
+    #[arg(value_name = "SPEC", required_unless_present = "pip")]
+    specs: Vec<String>,
+    /// A line of the `pip:` list (repeatable)
+    #[arg(long, value_name = "REQUIREMENT", allow_hyphen_values = true)]
+    pip: Vec<String>,
+    /// The lock to write [default: the one beside the file, else env.lock]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    prefix: PrefixArgs,
+    #[command(flatten)]
+    locking: LockingArgs,
+    /// Print the file as it would be, and say how the lock would change
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Begin an environment.yml
+///
+/// With a shell (`mlconda init bash`), it is what `conda init` is: the shell learns `conda activate`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct InitArgs {
+    /// What it asks for [default: python]
+    #[arg(value_name = "SPEC")]
+    specs: Vec<String>,
+    /// The file to write
+    #[arg(short, long, value_name = "FILE", default_value = USUAL)]
+    file: PathBuf,
+    /// Its channels, in order (repeatable) [default: conda-forge]
+    #[arg(short, long = "channel", value_name = "CHANNEL")]
+    channels: Vec<String>,
+    /// Its name [default: that of the directory]
+    #[arg(short, long)]
+    name: Option<String>,
+}
+
+pub(crate) fn add(args: Args, context: &Context) -> Result<ExitCode, CliError> {
+    change(args, context, |text, args| {
+        for spec in &args.specs {
+            let name = conda_name(spec).map_err(|error| CliError::World { message: error, hint: None })?;
+            put(text, CONDA, spec, &name, |line| conda_name(line).ok(), context)?;
+        }
+        for line in &args.pip {
+            let name = pip_name(line).unwrap_or_else(|| line.clone());
+            put(text, PIP, line, &name, pip_name, context)?;
+        }
+        Ok(())
+    })
+}
+
+pub(crate) fn drop(args: Args, context: &Context) -> Result<ExitCode, CliError> {
+    change(args, context, |text, args| {
+        for spec in &args.specs {
+            let name = conda_name(spec).map_err(|error| CliError::World { message: error, hint: None })?;
+            take(text, CONDA, &name, |line| conda_name(line).ok())?;
+        }
+        for line in &args.pip {
+            take(text, PIP, &pip_name(line).unwrap_or_else(|| line.clone()), pip_name)?;
+        }
+        Ok(())
+    })
+}
+
+/// Changes the file in memory, locks what it means then, and writes both.
+fn change(
+    args: Args,
+    context: &Context,
+    edit: impl FnOnce(&mut Text, &Args) -> Result<(), CliError>,
+) -> Result<ExitCode, CliError> {
+    let settings = &context.settings;
+    let file = file(&args, context)?;
+    let path = settings.absolute(&file);
+    let bytes = mlconda::files::read(&path, mlconda::files::LARGEST_TEXT)?;
+    let mut text = Text::new(&bytes, &file)?;
+    edit(&mut text, &args)?;
+    let new = text.text();
+    let options = locking::read_options(&args.locking, context);
+    let environment = Environment::read_text(&new, &file, &options)?;
+    environment.warnings.iter().for_each(|warning| context.ui.warn(&warning.to_string()));
+    if args.dry_run {
+        context.ui.data(&new)?;
+    }
+    let output = args.output.clone().unwrap_or_else(|| beside(&file, context));
+    let write = || if new.as_bytes() == bytes { Ok(()) } else { context.write(&path, &new) };
+    let outputs = lock::of_edited(&environment, &output, args.locking.clone(), args.dry_run, &write, context);
+    let outputs = outputs.inspect_err(|_| {
+        // The lock could not be written; whoever reads the file next to it must not find another one.
+        if mlconda::files::read(&path, mlconda::files::LARGEST_TEXT).is_ok_and(|now| now != bytes) {
+            let _ = fs_err::write(&path, &bytes);
+        }
+    })?;
+    let Some(prefix) = args.prefix.typed(settings)?.filter(|_| !args.dry_run) else { return Ok(ExitCode::SUCCESS) };
+    let mut words = vec!["mlconda".into(), "install".into(), "--prefix".into(), prefix.path().to_owned()];
+    words.extend(outputs);
+    let install = Arguments::try_parse_from(words).map_err(|error| CliError::Usage(error.to_string()))?;
+    super::run(install.command, context)
+}
+
+/// The file that is meant: one, that is there.
+fn file(args: &Args, context: &Context) -> Result<PathBuf, CliError> {
+    match args.locking.files.as_slice() {
+        [file] => Ok(file.clone()),
+        [] => {
+            let usual = [USUAL, "environment.yaml"].map(PathBuf::from);
+            let here = usual.into_iter().find(|file| context.settings.absolute(file).is_file());
+            here.ok_or_else(|| {
+                let directory = context.settings.directory.display();
+                let hint = "name the file with `-f FILE`, or begin one: `mlconda init`";
+                CliError::world(format!("there is no `{USUAL}` in `{directory}`"), hint)
+            })
+        }
+        _ => Err(CliError::Usage("one file is changed at a time: give `-f` once".to_owned())),
+    }
+}
+
+/// The lock beside a file.
+fn beside(file: &Path, context: &Context) -> PathBuf {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    let names = [format!("{stem}.lock"), "env.lock".into(), "conda-lock.yml".into(), "pixi.lock".into()];
+    let mut places = names.iter().map(|name| file.with_file_name(name));
+    let there = places.find(|place| context.settings.absolute(place).is_file());
+    there.unwrap_or_else(|| file.with_file_name("env.lock"))
+}
+
+/// The name of the package that a match spec asks for.
+fn conda_name(spec: &str) -> Result<String, String> {
+    let options = ReadOptions { directory: "/".into(), home: Some("/".into()), ..ReadOptions::default() };
+    let environment = Environment::of_specs(&[spec], &options).map_err(|error| error.to_string())?;
+    let name = environment.requirements.first().and_then(|requirement| requirement.spec.name.as_exact().cloned());
+    Ok(name.map_or_else(|| spec.to_owned(), |name| name.as_normalized().to_owned()))
+}
+
+/// The name of the project that a line for pip asks for; `None` for options and archives.
+fn pip_name(line: &str) -> Option<String> {
+    let end = line.find(|c: char| !c.is_ascii_alphanumeric() && !"._-".contains(c)).unwrap_or(line.len());
+    let is_name = end > 0 && !line.starts_with('-') && !line[end..].starts_with([':', '/', '\\']);
+    is_name.then(|| normalize(&line[..end]))
+}
+
+/// The lines of a list that are for a package, by their places.
+fn lines(
+    text: &Text,
+    path: &[&str],
+    name: &str,
+    of: impl Fn(&str) -> Option<String>,
+) -> Result<Vec<(usize, String)>, CliError> {
+    let json = text.json()?;
+    let list = path.iter().try_fold(&json, |json, key| match json {
+        Json::Array(items) => items.iter().find_map(|item| item.get(*key)),
+        json => json.get(*key),
+    });
+    let items = list.and_then(Json::as_array).cloned().unwrap_or_default();
+    let lines = items.iter().enumerate().filter_map(|(index, item)| Some((index, item.as_str()?.to_owned())));
+    Ok(lines.filter(|(_, line)| line == name || of(line).is_some_and(|known| known == *name)).collect())
+}
+
+/// Puts a line into a list, in the place of the one that is for the same package.
+fn put(
+    text: &mut Text,
+    path: &[&str],
+    line: &str,
+    name: &str,
+    of: impl Fn(&str) -> Option<String>,
+    context: &Context,
+) -> Result<(), CliError> {
+    match lines(text, path, name, of)?.as_slice() {
+        [] => text.insert(path, line, Place::Last)?,
+        [(_, old), ..] if line.eq_ignore_ascii_case(name) || old == line => {
+            context.ui.say(&format!("`{old}` is there already"));
+        }
+        [(index, _)] => text.replace(path, *index, line)?,
+        _ => {
+            let message = format!("the file asks for `{name}` more than once");
+            return Err(CliError::world(message, "change the lines by hand, and run `mlconda lock`"));
+        }
+    }
+    Ok(())
+}
+
+/// Takes all lines for a package out of a list.
+fn take(text: &mut Text, path: &[&str], name: &str, of: impl Fn(&str) -> Option<String>) -> Result<(), CliError> {
+    let found = lines(text, path, name, of)?;
+    if found.is_empty() {
+        let list = path.last().copied().unwrap_or_default();
+        let message = format!("the list `{list}` does not ask for `{name}`");
+        return Err(CliError::world(
+            message,
+            "packages that others need come and go with these; `mlconda why` tells which",
+        ));
+    }
+    for (index, _) in found.into_iter().rev() {
+        text.remove(path, index)?;
+    }
+    Ok(())
+}
+
+/// Begins an environment.yml.
+pub(crate) fn init(args: InitArgs, context: &Context) -> Result<ExitCode, CliError> {
+    let path = context.settings.absolute(&args.file);
+    let name = args.file.display();
+    if path.exists() {
+        return Err(CliError::world(
+            format!("there is a `{name}` already"),
+            "`mlconda add SPEC` adds to it; for `conda activate` in new shells, name the shell: `mlconda init bash`",
+        ));
+    }
+    let directory = path.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+    let own = args.name.or(directory).filter(|name| mlconda::environment::is_name(name));
+    let mut text = Text::new(b"", &args.file)?;
+    text.set(&["name"], &Json::from(own.unwrap_or_else(|| "env".to_owned())))?;
+    let or = |told: Vec<String>, usual: &str| if told.is_empty() { vec![usual.to_owned()] } else { told };
+    for channel in or(args.channels, "conda-forge") {
+        text.insert(&["channels"], &channel, Place::Last)?;
+    }
+    for spec in or(args.specs, "python") {
+        conda_name(&spec).map_err(|error| CliError::World { message: error, hint: None })?;
+        text.insert(CONDA, &spec, Place::Last)?;
+    }
+    context.write(&path, &text.text())?;
+    context.ui.say(&format!("`{name}` is written; `mlconda add SPEC` adds to it, and `mlconda lock` locks it"));
+    Ok(ExitCode::SUCCESS)
+}

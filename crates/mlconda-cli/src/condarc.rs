@@ -1,0 +1,259 @@
+//! The configuration of conda and mamba: `.condarc` files and variables that begin with `CONDA_`. It counts for the command
+//! lines of conda only; `mlconda lock` and `mlconda install` do not depend on it.
+//!
+//! Files are searched where conda searches them, and merged as by conda: of values the last file's counts, lists are joined
+//! with the last file's items first, mappings are joined by key. Keys that nothing here asks for are kept and mean nothing.
+
+mod config;
+mod words;
+
+use std::path::{Path, PathBuf};
+
+use mlconda::edit::Text;
+use serde_json::{Map, Value as Json};
+
+pub(crate) use self::config::run as config;
+use crate::{
+    report::CliError,
+    settings::{Context, Settings},
+};
+
+/// The name under which variables are told as a source.
+const VARIABLES: &str = "envvars";
+
+/// Keys that hold lists.
+const LISTS: &[&str] = &[
+    "aggressive_update_packages",
+    "allowlist_channels",
+    "channels",
+    "create_default_packages",
+    "default_channels",
+    "denylist_channels",
+    "disallowed_packages",
+    "envs_dirs",
+    "pinned_packages",
+    "pkgs_dirs",
+    "repodata_fns",
+    "track_features",
+];
+
+/// Keys that hold mappings.
+const MAPPINGS: &[&str] = &[
+    "channel_settings",
+    "conda_build",
+    "custom_channels",
+    "custom_multichannels",
+    "migrated_channel_aliases",
+    "plugins",
+    "proxy_servers",
+];
+
+/// Keys of one value that are asked for here, or set often.
+const VALUES: &[&str] = &[
+    "add_pip_as_python_dependency",
+    "always_yes",
+    "auto_activate_base",
+    "auto_update_conda",
+    "changeps1",
+    "channel_alias",
+    "channel_priority",
+    "env_prompt",
+    "offline",
+    "pip_interop_enabled",
+    "report_errors",
+    "show_channel_urls",
+    "solver",
+    "ssl_verify",
+    "subdir",
+];
+
+/// What is configured.
+#[derive(Debug, Default)]
+pub(crate) struct Condarc {
+    /// Each source with what it says; the last one counts most.
+    sources: Vec<(String, Map<String, Json>)>,
+}
+
+impl Condarc {
+    /// Reads all there is.
+    pub(crate) fn read(settings: &Settings) -> Result<Self, CliError> {
+        let mut condarc = Self::default();
+        for file in files(settings) {
+            if let Some(text) = read(&file)? {
+                condarc.add(file.display().to_string(), text.json()?);
+            }
+        }
+        let variable =
+            |key: &&str| Some((key.to_string(), settings.variable(&format!("CONDA_{}", key.to_uppercase()))?));
+        let values = VALUES.iter().filter_map(variable).map(|(key, value)| (key, config::value(value)));
+        let list = |value: &str| value.split(',').map(|part| Json::from(part.trim())).collect();
+        let lists = LISTS.iter().filter_map(variable).map(|(key, value)| (key, list(value)));
+        let variables: Map<String, Json> = values.chain(lists).collect();
+        if !variables.is_empty() {
+            condarc.add(VARIABLES.to_owned(), Json::Object(variables));
+        }
+        Ok(condarc)
+    }
+
+    /// Reads one file, or nothing if it is not there.
+    pub(crate) fn read_only(file: &Path) -> Result<Self, CliError> {
+        let mut condarc = Self::default();
+        if let Some(text) = read(file)? {
+            condarc.add(file.display().to_string(), text.json()?);
+        }
+        Ok(condarc)
+    }
+
+    fn add(&mut self, name: String, json: Json) {
+        if let Json::Object(values) = json {
+            self.sources.push((name, values));
+        }
+    }
+
+    /// What a key means, from all sources.
+    fn get(&self, key: &str) -> Option<Json> {
+        let mut told =
+            self.sources.iter().rev().filter_map(|(_, values)| values.get(key)).filter(|value| !value.is_null());
+        let first = told.next()?.clone();
+        Some(told.fold(first, |mut sum, more| {
+            match (&mut sum, more) {
+                (Json::Array(sum), Json::Array(more)) => {
+                    more.iter().for_each(|item| {
+                        if !sum.contains(item) {
+                            sum.push(item.clone())
+                        }
+                    });
+                }
+                (Json::Object(sum), Json::Object(more)) => {
+                    for (key, value) in more {
+                        sum.entry(key.clone()).or_insert_with(|| value.clone());
+                    }
+                }
+                _ => {}
+            }
+            sum
+        }))
+    }
+
+    /// All keys that are set, sorted.
+    fn keys(&self) -> Vec<String> {
+        let mut keys: Vec<String> = self.sources.iter().flat_map(|(_, values)| values.keys().cloned()).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+
+    /// A list; one value is a list of one.
+    pub(crate) fn list(&self, key: &str) -> Vec<String> {
+        self.get(key).as_ref().map(texts).unwrap_or_default()
+    }
+
+    /// A value as text.
+    pub(crate) fn text(&self, key: &str) -> Option<String> {
+        self.get(key).and_then(|value| text(&value))
+    }
+
+    /// Whether a key is on or off; `None` if nothing says so.
+    pub(crate) fn flag(&self, key: &str) -> Option<bool> {
+        match self.text(key)?.to_lowercase().as_str() {
+            "true" | "yes" | "on" | "y" | "1" => Some(true),
+            "false" | "no" | "off" | "n" | "0" => Some(false),
+            _ => None,
+        }
+    }
+
+    /// Names of channels and what they stand for.
+    fn custom_channels(&self) -> Vec<(String, Vec<String>)> {
+        let object = |key: &str| self.get(key).and_then(|value| value.as_object().cloned()).unwrap_or_default();
+        let under = |(name, base): (String, Json)| {
+            let base = text(&base)?;
+            let url = format!("{}/{name}", base.trim_end_matches('/'));
+            Some((name, vec![url]))
+        };
+        let single: Vec<(String, Vec<String>)> = object("custom_channels").into_iter().filter_map(under).collect();
+        let mut all = single.clone();
+        for (name, channels) in object("custom_multichannels") {
+            let of = |name: &String| single.iter().find(|(known, _)| known == name).map(|(_, told)| told[0].clone());
+            let channels = texts(&channels).into_iter().map(|name| of(&name).unwrap_or(name)).collect();
+            all.push((name, channels));
+        }
+        all
+    }
+
+    /// Makes the settings what is configured, as far as nothing else says so: certificates, proxies, names of channels.
+    pub(crate) fn apply(&self, context: &mut Context) {
+        let settings = &mut context.settings;
+        settings.custom_channels = self.custom_channels();
+        let mut unless_set = |name: &str, value: Option<String>| {
+            let known = settings.variable(name).or_else(|| settings.variable(&name.to_uppercase()));
+            if let (None, Some(value)) = (known, value) {
+                settings.variables.push((name.to_owned(), value));
+            }
+        };
+        let proxies = self.get("proxy_servers").unwrap_or_default();
+        unless_set("http_proxy", proxies.get("http").and_then(text));
+        unless_set("https_proxy", proxies.get("https").and_then(text));
+        let certificates = self.text("ssl_verify").filter(|_| self.flag("ssl_verify").is_none());
+        unless_set("SSL_CERT_FILE", certificates.filter(|path| path != "truststore"));
+        if self.flag("ssl_verify") == Some(false) {
+            context.ui.warn(
+                "`ssl_verify: false` has no effect: certificates are checked; `ssl_verify: FILE` names those to trust",
+            );
+        }
+    }
+}
+
+fn texts(value: &Json) -> Vec<String> {
+    value.as_array().map_or_else(|| text(value).into_iter().collect(), |items| items.iter().filter_map(text).collect())
+}
+
+fn text(value: &Json) -> Option<String> {
+    match value {
+        Json::String(text) => Some(text.clone()),
+        Json::Number(_) | Json::Bool(_) => Some(value.to_string()),
+        _ => None,
+    }
+}
+
+/// A file that may be missing.
+fn read(file: &Path) -> Result<Option<Text>, CliError> {
+    match mlconda::files::read(file, mlconda::files::LARGEST_TEXT) {
+        Ok(bytes) => Ok(Some(Text::new(&bytes, file)?)),
+        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The files that are searched, whether they are there or not; what stands later counts more.
+fn files(settings: &Settings) -> Vec<PathBuf> {
+    let mut directories = vec![PathBuf::from("/etc/conda"), PathBuf::from("/var/lib/conda")];
+    directories.extend(settings.root_prefixes());
+    directories
+        .extend(settings.variable("XDG_CONFIG_HOME").map(|path| settings.absolute(&Path::new(path).join("conda"))));
+    let home = settings.home.as_deref();
+    directories.extend(home.into_iter().flat_map(|home| [home.join(".config/conda"), home.join(".conda")]));
+    let mut files: Vec<PathBuf> = directories.iter().flat_map(|directory| in_directory(directory)).collect();
+    files.extend(home.into_iter().flat_map(|home| [home.join(".condarc"), home.join(".mambarc")]));
+    if let Some(prefix) = settings.variable("CONDA_PREFIX") {
+        files.extend(in_directory(&settings.absolute(Path::new(prefix))));
+    }
+    let named = ["CONDARC", "MAMBARC"].into_iter().filter_map(|name| settings.variable(name));
+    files.extend(named.map(|path| settings.absolute(Path::new(path))));
+    // A file that two names lead to counts once, at its last place.
+    let mut seen = std::collections::HashSet::new();
+    files.reverse();
+    files.retain(|file| seen.insert(file.clone()));
+    files.reverse();
+    files
+}
+
+/// The files of a directory that are searched.
+fn in_directory(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs_err::read_dir(directory.join("condarc.d")).into_iter().flatten().flatten();
+    let is_yaml = |path: &PathBuf| path.extension().is_some_and(|kind| kind == "yml" || kind == "yaml");
+    let mut more: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_yaml).collect();
+    more.sort_unstable();
+    [directory.join(".condarc"), directory.join("condarc")].into_iter().chain(more).collect()
+}

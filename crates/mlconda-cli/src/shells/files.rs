@@ -1,0 +1,201 @@
+//! The files by which shells learn `conda activate`: those in the root prefix, and the block in a shell's own file.
+
+use std::{
+    ffi::{OsStr, OsString},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use mlconda::{activate::Dialect, prefix::Prefix};
+
+use crate::{condarc::Condarc, report::CliError, settings::Context};
+
+const POSIX: &str = include_str!("conda.sh");
+const FISH: &str = include_str!("conda.fish");
+
+/// The first and the last line of the block in a shell's file; conda has the same.
+const BEGIN: &str = "# >>> conda initialize >>>";
+const END: &str = "# <<< conda initialize <<<";
+
+/// The shells that are known, with their files in the home directory.
+const SHELLS: &[(&str, &str)] =
+    &[("bash", ".bashrc"), ("zsh", ".zshrc"), ("fish", ".config/fish/config.fish"), ("posix", ".profile")];
+/// Shells that conda knows, and nothing here does.
+const OTHERS: &[&str] = &["xonsh", "tcsh", "csh", "powershell", "pwsh", "cmd.exe", "nu"];
+
+/// The first word behind `init` that tells that shells are meant: a shell, or an option about them.
+pub(crate) fn first_shell(arguments: &[OsString]) -> Option<&str> {
+    let about = ["--all", "--system", "--user", "--no-user", "--reverse", "--install", "-s", "--shell"];
+    let is_about =
+        |word: &&str| SHELLS.iter().any(|(name, _)| name == word) || OTHERS.contains(word) || about.contains(word);
+    arguments.iter().filter_map(|word| word.to_str()).find(is_about)
+}
+
+/// What is said of a shell that is not known.
+pub(super) fn no_shell(shell: &str) -> CliError {
+    CliError::world(
+        format!("mlconda has no activation for `{shell}`"),
+        "bash, zsh, fish and all that read the language of sh are known; `mlconda run -n NAME COMMAND` needs no shell",
+    )
+}
+
+/// `conda init`: writes the files of the root prefix, and the block that makes new shells know them.
+pub(super) fn init(tool: &str, arguments: &[OsString], context: &Context) -> Result<ExitCode, CliError> {
+    let words: Vec<&str> = arguments.iter().filter_map(|word| word.to_str()).collect();
+    let has = |names: &[&str]| words.iter().any(|word| names.contains(word));
+    let (mut shells, mut rest) = (Vec::new(), words.iter());
+    while let Some(word) = rest.next() {
+        match *word {
+            "-r" | "--root-prefix" | "-p" | "--prefix" => drop(rest.next()),
+            option if option.starts_with('-') => {}
+            word if OTHERS.contains(&word) => return Err(no_shell(word)),
+            word => match SHELLS.iter().find(|(name, _)| *name == word) {
+                Some(shell) => shells.push(shell),
+                None => {
+                    return Err(CliError::Usage(format!("`{word}` is no shell: there are bash, zsh, fish and posix")));
+                }
+            },
+        }
+    }
+    if has(&["--all"]) {
+        shells = SHELLS[..3].iter().collect();
+    } else if shells.is_empty() {
+        shells.push(&SHELLS[0]);
+    }
+    let (is_dry, reverse) = (has(&["-d", "--dry-run"]), has(&["--reverse"]));
+    if !is_dry && !reverse {
+        write_all(context)?;
+    }
+    let home = context
+        .settings
+        .home
+        .clone()
+        .ok_or_else(|| CliError::world("there is no home directory", "set `HOME`, or use `init --system`"));
+    let mut files: Vec<(PathBuf, Dialect)> = Vec::new();
+    if !has(&["--no-user"]) && !(has(&["--system"]) && !has(&["--user"])) {
+        let home = home?;
+        files.extend(shells.iter().map(|(name, file)| (home.join(file), dialect(name))));
+    }
+    if has(&["--system"]) {
+        files.push((PathBuf::from("/etc/profile.d/conda.sh"), Dialect::Posix));
+    }
+    for (file, dialect) in files {
+        let old = match mlconda::files::read(&file, mlconda::files::LARGEST_TEXT) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            read => String::from_utf8(read?).map_err(|_| {
+                CliError::world(
+                    format!("`{}` is no text in UTF-8", file.display()),
+                    "write the lines that `conda shell.posix hook` prints into it yourself",
+                )
+            })?,
+        };
+        let new = with_block(&old, (!reverse).then(|| block(tool, dialect, context)).as_deref());
+        let name = file.display();
+        if new == old {
+            context.ui.say(&format!("no change     {name}"));
+        } else if is_dry {
+            context.ui.say(&format!("would change  {name}"));
+        } else {
+            file.parent().map_or(Ok(()), fs_err::create_dir_all)?;
+            context.write(&file, &new)?;
+            context.ui.say(&format!("modified      {name}"));
+        }
+    }
+    context.ui.say("For changes to take effect, open a new shell.");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn dialect(shell: &str) -> Dialect {
+    if shell == "fish" { Dialect::Fish } else { Dialect::Posix }
+}
+
+/// A file's text with the block in it, or without one. What stands around it stays.
+fn with_block(old: &str, block: Option<&str>) -> String {
+    let found = old.find(BEGIN).and_then(|start| Some((start, start + old[start..].find(END)? + END.len())));
+    match (found, block) {
+        (Some((start, end)), Some(block)) => format!("{}{block}{}", &old[..start], &old[end..]),
+        (Some((start, end)), None) => format!("{}{}", &old[..start], old[end..].trim_start_matches('\n')),
+        (None, Some(block)) => {
+            let gap = if old.is_empty() || old.ends_with('\n') { "" } else { "\n" };
+            format!("{old}{gap}{block}\n")
+        }
+        (None, None) => old.to_owned(),
+    }
+}
+
+fn block(tool: &str, dialect: Dialect, context: &Context) -> String {
+    let (exe, root) = (quoted(exe().as_os_str(), dialect), root(dialect, context));
+    let tool = if tool == "mlconda" { "conda" } else { tool };
+    let line = match dialect {
+        Dialect::Posix => format!("if [ -x {exe} ]; then\n    eval \"$({exe} {tool} shell.posix hook)\"\nfi"),
+        Dialect::Fish => format!("if test -x {exe}\n    {exe} {tool} shell.fish hook | source\nend"),
+    };
+    format!("{BEGIN}\n# This block is written by `{tool} init`.\n{root}{line}\n{END}")
+}
+
+/// What a shell evaluates to know `conda activate`. As with conda, the base environment is activated, if there is one.
+pub(super) fn hook(tool: &str, dialect: Dialect, condarc: &Condarc, context: &Context) -> String {
+    let base = Prefix::open(&context.settings.root_prefix).is_ok_and(|prefix| prefix.is_environment());
+    let wanted = condarc.flag("auto_activate_base").or(condarc.flag("auto_activate")) != Some(false);
+    let is_active = context.settings.raw_variable("CONDA_PREFIX").is_some();
+    let activates = tool == "conda" && base && wanted && !is_active;
+    functions(dialect, context) + if activates { "conda activate base\n" } else { "" }
+}
+
+fn functions(dialect: Dialect, context: &Context) -> String {
+    let text = if dialect == Dialect::Fish { FISH } else { POSIX };
+    text.replace("@EXE@", &quoted(exe().as_os_str(), dialect)).replace("@ROOT@", &root(dialect, context))
+}
+
+/// The statement that says where the root prefix is, if it is not where it would be looked for.
+fn root(dialect: Dialect, context: &Context) -> String {
+    match (context.settings.root_prefixes().as_slice(), dialect) {
+        ([told], Dialect::Posix) => format!("export MLCONDA_ROOT={}\n", quoted(told.as_os_str(), dialect)),
+        ([told], Dialect::Fish) => format!("set -gx MLCONDA_ROOT {}\n", quoted(told.as_os_str(), dialect)),
+        _ => String::new(),
+    }
+}
+
+fn quoted(text: &OsStr, dialect: Dialect) -> String {
+    String::from_utf8_lossy(&dialect.quote(text)).into_owned()
+}
+
+/// This program.
+fn exe() -> PathBuf {
+    std::env::current_exe().unwrap_or_else(|_| PathBuf::from("mlconda"))
+}
+
+/// Writes the files that shells and scripts expect in a root prefix, which is one from then on, if empty.
+pub(crate) fn write_all(context: &Context) -> Result<(), CliError> {
+    let root = &context.settings.root_prefix;
+    let of = |name: &str| root.join(name);
+    let profile = of("etc/profile.d/conda.sh");
+    let sourced = |verb: &str| format!(". {} && conda {verb} \"$@\"\n", quoted(profile.as_os_str(), Dialect::Posix));
+    let posix = functions(Dialect::Posix, context);
+    let files = [
+        ("etc/profile.d/conda.sh", posix.clone()),
+        ("etc/profile.d/mamba.sh", posix),
+        ("etc/fish/conf.d/conda.fish", functions(Dialect::Fish, context)),
+        ("bin/activate", sourced("activate")),
+        ("bin/deactivate", sourced("deactivate")),
+    ];
+    // An installation takes a directory with this one for a prefix.
+    fs_err::create_dir_all(of("conda-meta"))?;
+    for (name, text) in files {
+        let file = of(name);
+        if is_of_package(root, Path::new(name)) || fs_err::read(&file).is_ok_and(|old| old == text.as_bytes()) {
+            continue;
+        }
+        file.parent().map_or(Ok(()), fs_err::create_dir_all)?;
+        // Not through a link, and not into a file that a package cache shares.
+        let _ = fs_err::remove_file(&file);
+        context.write(&file, &text)?;
+    }
+    Ok(())
+}
+
+/// Whether a file of the root prefix belongs to a package, as those of conda itself do.
+fn is_of_package(root: &Path, name: &Path) -> bool {
+    let records = Prefix::open(root).and_then(|prefix| prefix.records()).unwrap_or_default();
+    records.iter().any(|record| record.files.iter().any(|file| file == name))
+}
