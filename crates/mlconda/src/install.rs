@@ -643,6 +643,22 @@ pub fn recover(prefix: &Prefix) -> Result<(), InstallError> {
     site::recover(prefix.path()).map(|_| ())
 }
 
+/// Removes a prefix and all that lies in it. Its name is free at once: what a killed process leaves lies beside it, and the next
+/// installation removes that.
+///
+/// # Errors
+/// If another process is at it, or something cannot be removed.
+pub fn remove(prefix: &Prefix) -> Result<(), InstallError> {
+    let path = prefix.path();
+    if !site::recover(path)? {
+        return Err(InstallError::Busy { prefix: path.to_owned() });
+    }
+    let aside = commit::beside(path).map(|(stage, _)| stage);
+    // What cannot be moved, a volume say, is emptied where it is.
+    let aside = aside.filter(|aside| fs_err::rename(path, aside).is_ok());
+    Ok(fs_err::remove_dir_all(aside.as_deref().unwrap_or(path))?)
+}
+
 /// Lets the right file win where packages clash, also with those that stay.
 fn settle(
     plan: &Plan,
