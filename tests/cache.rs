@@ -24,7 +24,7 @@ fn cached(packages: &[&str]) -> (TestContext, Server, PathBuf) {
     let cache = world.home().join(".cache/mlconda");
     fs_err::create_dir_all(&cache).unwrap();
     world.write_lock("env.lock", Some(&server.url("main")), packages);
-    (world, server, cache.join("packages-2"))
+    (world, server, cache.join("packages-3"))
 }
 
 fn install(world: &TestContext, prefix: &str, options: &[&str]) -> Outcome {
@@ -57,6 +57,8 @@ fn whoever_edits_a_shared_file_is_found_out() {
     --- stderr
     Installing 2 packages into `[TEMP]/work/two`
     warning: `where-2.0-h4bc722e_0.conda` was damaged in the cache and is fetched again: `share/where/message.txt` has another size
+    + tzdata 2024a
+    + where 2.0
     Linked 2 packages in `[TEMP]/work/two`: 5 files, [SIZE] ([SIZE] of it shared by hard link, 1 package from the cache), in [TIME].
     ");
     assert_eq!([message("two"), message("one")], ["where 2.0\n", "where 2.0\nedited\n"]);
@@ -66,6 +68,8 @@ fn whoever_edits_a_shared_file_is_found_out() {
     --- stdout
     --- stderr
     Installing 2 packages into `[TEMP]/work/two`
+    + tzdata 2024a
+    + where 2.0
     Linked 2 packages in `[TEMP]/work/two`: 5 files, [SIZE] ([SIZE] of it shared by hard link, 2 packages from the cache), in [TIME].
     ");
 }
@@ -121,7 +125,7 @@ fn every_kind_of_damage_is_found() {
     warning: `links-1.0-h4bc722e_0.conda` was damaged in the cache and is fetched again: `lib/links/libone.so.1.2.3` has the permissions 600
     warning: `greet-2.0-pyhd8ed1ab_0.conda` was damaged in the cache and is fetched again: `info/paths.json` has another content
     warning: `greet-2.0-pyhd8ed1ab_0.conda` was damaged in the cache and is fetched again: `info/link.json` has another content
-    warning: `greet-2.0-pyhd8ed1ab_0.conda` was damaged in the cache and is fetched again: failed to open file `[TEMP]/home/.cache/mlconda/packages-2/[SHA256]/info/mlconda.json`: No such file or directory (os error [NUMBER])
+    warning: `greet-2.0-pyhd8ed1ab_0.conda` was damaged in the cache and is fetched again: failed to open file `[TEMP]/home/.cache/mlconda/packages-3/[SHA256]/info/mlconda.json`: No such file or directory (os error [NUMBER])
     warning: `python-3.11.9-h4bc722e_0_cpython.conda` was damaged in the cache and is fetched again: `bin/python3.11` is no file
     ");
     assert!(!install(&world, "prefix", &["--verify-cache"]).success().stderr.contains("warning"));
@@ -251,8 +255,20 @@ fn environments_of_one_call_share_files() {
     let said: String = outcome.stderr.lines().map(|line| world.normal(&format!("{line}\n"))).collect();
     assert_snapshot!(said, @"
     Installing 6 packages into `[TEMP]/root/envs/a`
+    + greet 2.0
+    + links 1.0
+    + python 3.11.9
+    + scripts 1.0
+    + tzdata 2024a
+    + where 1.0
     Linked 6 packages in `[TEMP]/root/envs/a`: 30 files, [SIZE], in [TIME].
     Installing 6 packages into `[TEMP]/root/envs/b`
+    + greet 2.0
+    + large 1.0
+    + python 3.11.9
+    + tzdata 2024a
+    + unicode 1.0
+    + where 1.0
     Linked 6 packages in `[TEMP]/root/envs/b`: 26 files, [SIZE] ([SIZE] of it shared by hard link), in [TIME].
     2 environments share files by hard link, which saves [SIZE].
     ");
@@ -350,16 +366,16 @@ fn what_a_killed_process_left_beside_its_environments_is_swept() {
     two_locks(&world, &server, &["tzdata"], &["tzdata"]);
     let envs = world.root_prefix().join("envs");
     let left = envs.join(".a.mlconda-shared");
-    fs_err::create_dir_all(left.join("packages-2/.new-half")).unwrap();
+    fs_err::create_dir_all(left.join("packages-3/.new-half")).unwrap();
     let held = fs_err::File::open(&left).unwrap();
     held.file().lock().unwrap();
     world.mlconda(["install", "a.lock", "b.lock"]).success();
-    assert!(left.join("packages-2/.new-half").is_dir(), "another process is at it");
+    assert!(left.join("packages-3/.new-half").is_dir(), "another process is at it");
     assert_ne!(inode(&envs, "a"), inode(&envs, "b"), "each on its own, then");
     drop(held);
     world.mlconda(["install", "a.lock"]).success();
     assert!(!left.exists(), "nobody is at it, and nothing else was to be done");
-    fs_err::create_dir_all(left.join("packages-2/.new-half")).unwrap();
+    fs_err::create_dir_all(left.join("packages-3/.new-half")).unwrap();
     for name in ["a", "b"] {
         fs_err::remove_dir_all(envs.join(name)).unwrap();
     }

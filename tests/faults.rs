@@ -74,7 +74,7 @@ fn a_truncated_package() {
     `large-1.0-h4bc722e_0.conda` again: the answer broke off
     error: cannot get `large-1.0-h4bc722e_0.conda` from [SERVER]/main/[HOST]/large-1.0-h4bc722e_0.conda
       because: the answer broke off
-    hint: the prefix is as it was. A channel may have removed the package: then lock anew
+    hint: the prefix is as it was; try again; if it breaks off again, a proxy or the server cuts the connection
     ");
 }
 
@@ -113,7 +113,7 @@ fn a_package_that_is_not_there() {
     Installing 1 package into `[TEMP]/work/prefix`
     error: cannot get `tzdata-2024a-hd8ed1ab_0.conda` from [SERVER]/main/noarch/tzdata-2024a-hd8ed1ab_0.conda
       because: `[SERVER]/main/noarch/tzdata-2024a-hd8ed1ab_0.conda` answers 404 Not Found
-    hint: the prefix is as it was. A channel may have removed the package: then lock anew
+    hint: the prefix is as it was; the server does not have the package any more: lock anew
     ");
     assert_eq!(server.count("tzdata"), 1, "asking again would not help");
 }
@@ -129,7 +129,7 @@ fn a_package_that_wants_a_login() {
     Installing 1 package into `[TEMP]/work/prefix`
     error: cannot get `tzdata-2024a-hd8ed1ab_0.conda` from [SERVER]/main/noarch/tzdata-2024a-hd8ed1ab_0.conda
       because: `[SERVER]/main/noarch/tzdata-2024a-hd8ed1ab_0.conda` answers 401 Unauthorized
-    hint: the prefix is as it was. A channel may have removed the package: then lock anew
+    hint: the prefix is as it was; the server wants a login: in `~/.netrc`, or with `pixi auth login`, or in the channel's URL, by a variable
     ");
 }
 
@@ -144,7 +144,7 @@ fn a_server_that_cannot_be_reached() {
     Installing 1 package into `[TEMP]/work/prefix`
     error: cannot get `tzdata-2024a-hd8ed1ab_0.conda` from http://127.0.0.1:[PORT]/noarch/tzdata-2024a-hd8ed1ab_0.conda
       because: cannot reach `http://127.0.0.1:[PORT]/noarch/tzdata-2024a-hd8ed1ab_0.conda`: Connection refused (os error [NUMBER])
-    hint: the prefix is as it was. A channel may have removed the package: then lock anew
+    hint: the prefix is as it was; no server listens there: check the address and its port, or try again when the server is up
     ");
 }
 

@@ -277,7 +277,7 @@ fn what_users_write_becomes_a_prefix() {
     +file://[CHANNELS]/main/noarch::python_abi-3.11-8_cp311
     +file://[CHANNELS]/main/noarch::tzdata-2024a-hd8ed1ab_0
     +file://[CHANNELS]/main/noarch::with-variables-1.0-hd8ed1ab_0
-    # update specs: ['arrays >=1.25,<2', 'file://[CHANNELS]/extra::special=1.2', 'frames ==2.1', 'greet ==1.1 pyhd8ed1ab_0', 'libarrays >=3.0,<3.2', 'pip', 'python 3.11.*', 'where', 'with-variables']
+    # update specs: ['arrays >=1.25,<2', 'file://[CHANNELS]/extra::special=1.2', 'frames==2.1', 'greet=1.1=pyhd8ed1ab_0', "libarrays[version='>=3.0,<3.2']", 'pip', 'python=3.11', 'where', 'with-variables']
     "#);
 }
 
@@ -321,6 +321,8 @@ fn two_packages_may_claim_a_path() {
     --- stderr
     Installing 2 packages into `[TEMP]/prefix`
     warning: `clash-left-1.0-hd8ed1ab_0` and `clash-right-1.0-hd8ed1ab_0` hold `share/clash/shared.txt`; the one of `clash-right-1.0-hd8ed1ab_0` is there
+    + clash-left 1.0
+    + clash-right 1.0
     Linked 2 packages in `[TEMP]/prefix`: 4 files, [SIZE], in [TIME].
     ");
     assert_snapshot!(fs_err::read_to_string(prefix.join("share/clash/shared.txt")).unwrap(), @"from clash-right");
@@ -340,6 +342,7 @@ fn a_lock_with_md5_only_installs_and_says_so() {
     --- stderr
     warning: `env.lock` has no sha256 for 1 package; `mlconda lock` pins all by sha256
     Installing 1 package into `[TEMP]/work/prefix`
+    + tzdata 2024a
     Linked 1 package in `[TEMP]/work/prefix`: 3 files, [SIZE], in [TIME].
     ");
 }
@@ -479,6 +482,9 @@ fn modules_are_compiled_and_recorded_and_go_with_their_package() {
     --- stderr
     Installing 3 packages into `[TEMP]/work/prefix`
     `lib/python3.11/site-packages/templates/new/main.py` has no byte code: SyntaxError: Missing parentheses
+    + python 3.11.9
+    + templates 1.0
+    + tzdata 2024a
     Linked 3 packages in `[TEMP]/work/prefix`: 16 files, [SIZE], in [TIME].
     ");
     let code = "prefix/lib/python3.11/site-packages/templates/__pycache__/cli.cpython-311.pyc";
@@ -521,6 +527,10 @@ fn a_python_that_does_not_run_here_compiles_nothing() {
     --- stderr
     Installing 4 packages ([SIZE]) into `[TEMP]/root/envs/small`
     warning: modules are not compiled, for the environment's python does not run here: there is no `bin/python3.11`
+    + templates 1.0
+    + pip 24.0
+    + python 3.11.9
+    + tzdata 2024a
     Linked 4 packages in `[TEMP]/root/envs/small`: 15 files, [SIZE], in [TIME].
     ");
 }

@@ -44,11 +44,11 @@ fn what_users_write_becomes_a_lock() {
     # virtual package: __unix=0=0
     # spec: arrays >=1.25,<2
     # spec: file://[CHANNELS]/extra::special=1.2
-    # spec: frames ==2.1
-    # spec: greet ==1.1 pyhd8ed1ab_0
-    # spec: libarrays >=3.0,<3.2
+    # spec: frames==2.1
+    # spec: greet=1.1=pyhd8ed1ab_0
+    # spec: libarrays[version='>=3.0,<3.2']
     # spec: pip
-    # spec: python 3.11.*
+    # spec: python=3.11
     # spec: where
     # spec: with-variables
     # variable: OMP_NUM_THREADS="1"
@@ -324,6 +324,7 @@ fn no_such_file() {
     --- stdout
     --- stderr
     error: failed to open file `absent.yml`: No such file or directory (os error [NUMBER])
+    hint: check the path; `mlconda lock` without a file takes the `environment.yml` of the current directory
     ");
     // What another name hides is found.
     world.write("conda.yaml", "dependencies: [a]\n");
@@ -692,8 +693,8 @@ fn several_files_are_locked_as_one_environment() {
     assert_snapshot!(head.collect::<Vec<_>>().join("\n"), @r#"
     # name: base-and-more
     # spec: arrays
-    # spec: arrays <1.26
-    # spec: python 3.11.*
+    # spec: arrays<1.26
+    # spec: python=3.11
     # variable: A="b"
     "#);
     assert!(archives(&lock).contains("arrays-1.25"), "{lock}");

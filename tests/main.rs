@@ -20,15 +20,18 @@ mod install;
 mod linked;
 mod lock;
 mod manual;
+mod others;
 mod pip;
 mod pip_install;
 mod records;
 mod regressions;
+mod remedies;
 mod run;
 mod shell_init;
 mod stopping;
 #[cfg(target_os = "linux")]
 mod syscalls;
+mod terminal;
 mod update;
 mod verify;
 mod views;

@@ -824,3 +824,22 @@ fn platforms_and_pythons_that_are_known_are_locked_for() {
     hint: ask for CPython: `- python=3.12=*_cpython`, or move what pip is to install up to the conda dependencies
     ");
 }
+
+/// A page on a server that links to a wheel of this machine: `lock` must not read it, nor `install` after it.
+#[test]
+fn an_index_leads_to_no_file_of_this_machine() {
+    let world = world();
+    let server = serve(&world, &[Wheel::new("app", "1.0").into()]);
+    let page = world.path().join("index/simple/app");
+    fs_err::remove_file(page.join("index.json")).unwrap();
+    let files = format!("file://{}/", world.path().join("index/files").display());
+    let html = fs_err::read_to_string(page.join("index.html")).unwrap();
+    fs_err::write(page.join("index.html"), html.replace("../../files/", &files)).unwrap();
+    write(&world, &["app"]);
+    let outcome = lock(&world, &Index::url(&server), &[]).failure(1).to_string();
+    assert!(outcome.contains("app"), "{outcome}");
+    assert!(!world.work().join("env.lock").exists());
+    // Whoever names the directory trusts it.
+    write(&world, &["app", &format!("--find-links {}", world.path().join("index/files").display())]);
+    lock(&world, &Index::url(&server), &[]).success();
+}

@@ -124,8 +124,8 @@ fn every_part_of_a_wheel_gets_its_place() {
     from rich_tool.window import Window
 
     if __name__ == '__main__':
-    	sys.argv[0] = re.sub(r'(-script\.pyw?|\.exe)?$', '', sys.argv[0])
-    	sys.exit(Window.open())
+        sys.argv[0] = re.sub(r'(-script\.pyw?|\.exe)?$', '', sys.argv[0])
+        sys.exit(Window.open())
     ");
     assert_snapshot!(world.normal(&text(&world, "bin/rich-script")), @"
     #![TEMP]/prefix/bin/python3.11 -E
@@ -531,6 +531,8 @@ fn sources_are_built_by_the_environments_own_pip() {
     --- stderr
     Installing 2 packages into `[TEMP]/prefix`
     Building `built` with the environment's pip
+    + python 3.11.9
+    + built 1.0 (pip)
     Linked 2 packages in `[TEMP]/prefix`: 3 files, [SIZE], in [TIME].
     ");
     assert_eq!(text(&world, &format!("{SITE}/built.py")), "built-1.0.tar.gz\n", "it is given the checked archive");
@@ -667,7 +669,7 @@ fn wheels_come_over_the_network_with_a_login_that_nobody_sees() {
     Installing 3 packages into `[TEMP]/prefix`
     error: cannot get `private-1.0-py3-none-any.whl` from http://********@127.0.0.1:[PORT]/private-1.0-py3-none-any.whl
       because: `http://********@127.0.0.1:[PORT]/private-1.0-py3-none-any.whl` answers 403 Forbidden
-    hint: the prefix is as it was. A channel may have removed the package: then lock anew
+    hint: the prefix is as it was; the server refuses this login, or this machine: ask who keeps the server for access
     ");
     server.recover();
     install().success();

@@ -39,7 +39,7 @@ fn while_a_server_is_silent() {
         server.wait_for("large");
         let (found, said) = stop(install, signal);
         assert_eq!(found, code, "{said}");
-        assert!(said.contains("Stopping: what has begun is undone."), "{said}");
+        assert!(said.contains("stopping: removing what was written."), "{said}");
         assert!(said.contains("error: stopped; nothing has changed"), "{said}");
         assert_eq!(tree::difference(&before, &world.tree()), "");
     }

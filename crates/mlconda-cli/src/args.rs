@@ -2,7 +2,7 @@
 
 use clap::{CommandFactory, Parser};
 
-use crate::commands::Command;
+use crate::{commands::Command, report};
 
 /// Lock conda environments, and install the locks: fast, verified, and with nothing left over.
 #[derive(Debug, Parser)]
@@ -16,20 +16,37 @@ pub(crate) struct Arguments {
 
 /// Options of every command.
 #[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// Say nothing but errors
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
+    /// Say more: every package that comes in or goes, and what is loaded
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    pub(crate) verbose: bool,
+    /// When to use colours; NO_COLOR and CLICOLOR_FORCE count where this is `auto`
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_short_help = true)]
+    pub(crate) color: Color,
     /// What stderr is for: words, or an event a line, as JSON
     #[arg(long, global = true, value_name = "FORM", default_value = "words", conflicts_with = "quiet")]
+    #[arg(hide_short_help = true)]
     pub(crate) progress: ProgressForm,
     /// The directory whose `envs/` holds environments by name [default: $MLCONDA_ROOT, else /opt/conda for
     /// root, else mlconda in the user's data directory]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", hide_short_help = true)]
     pub(crate) root_prefix: Option<std::path::PathBuf>,
     /// Whether mamba's variables count: the program was called by its name.
     #[arg(skip)]
     pub(crate) is_mamba: bool,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal.
+    Auto,
+    Always,
+    Never,
 }
 
 /// What stderr is for.
@@ -53,7 +70,7 @@ it understands all of their command lines.";
 
 /// Reads the command line; on bad usage, says so and ends the process with 2.
 pub(crate) fn parse() -> Arguments {
-    Arguments::parse()
+    Arguments::try_parse().unwrap_or_else(|error| report::usage(&error))
 }
 
 /// All that can be typed, for what is made of it besides: completions and the manual.

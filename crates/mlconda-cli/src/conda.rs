@@ -27,7 +27,7 @@ use self::{
     options::Verb,
 };
 use crate::{
-    args::{Global, ProgressForm},
+    args::{Color, Global, ProgressForm},
     report::{self, CliError},
     settings::Context,
     shells,
@@ -94,7 +94,7 @@ fn is_shared(arguments: &[OsString]) -> bool {
     let mut words = arguments.iter();
     let first = loop {
         match words.next().and_then(|word| word.to_str()) {
-            Some("--progress" | "--root-prefix") => _ = words.next(),
+            Some("--progress" | "--root-prefix" | "--color") => _ = words.next(),
             Some(option) if option.starts_with('-') => {}
             Some(word) => break word,
             None => return false,
@@ -137,6 +137,8 @@ fn global(line: Option<&Line>) -> Global {
     let events = line.and_then(|line| line.value("--progress")) == Some("json");
     Global {
         quiet: quiet && !events,
+        verbose: !quiet && line.is_some_and(|line| line.has("--verbose")),
+        color: Color::Auto,
         progress: if events { ProgressForm::Json } else { ProgressForm::Words },
         root_prefix: line.and_then(|line| line.value("--root-prefix")).map(Into::into),
         is_mamba: line.is_some_and(|line| matches!(line.tool, Tool::Mamba | Tool::Micromamba)),

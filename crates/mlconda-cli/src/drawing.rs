@@ -3,7 +3,7 @@
 
 use mlconda::graph::{Asked, Graph, Kind, Root, Weight};
 
-use crate::words::bytes;
+use crate::{ui::plain, words::bytes};
 
 /// How to draw.
 pub(crate) struct Drawing<'a> {
@@ -66,7 +66,7 @@ impl<'a> Drawing<'a> {
         if is_repeated {
             label.push_str(" (*)");
         } else if let Some(spec) = spec {
-            label.push_str(&format!(" needs {spec}"));
+            label.push_str(&format!(" needs {}", plain::line(spec)));
         } else {
             label.push_str(&sized(node.size, self.weights[package]));
         }
@@ -87,7 +87,7 @@ pub(crate) fn titled(graph: &Graph, package: usize) -> String {
     let node = &graph.packages[package];
     let version = node.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
     let kind = if node.kind == Kind::Pip { " [pip]" } else { "" };
-    format!("{}{version}{kind}", node.name)
+    plain::line(&format!("{}{version}{kind}", node.name)).into_owned()
 }
 
 /// A package's size, and that with all that only it needs.
@@ -111,10 +111,11 @@ fn reasons(graph: &Graph, root: &Root) -> String {
 
 /// The line that asks for a package.
 pub(crate) fn line(asked: &Asked) -> String {
-    match &asked.place {
+    let line = match &asked.place {
         Some(place) => format!("{} ({}:{})", asked.spec, place.file.display(), place.line),
         None => asked.spec.clone(),
-    }
+    };
+    plain::line(&line).into_owned()
 }
 
 /// A word on what nobody is known to have asked for; none, where nobody is known to have asked for anything.

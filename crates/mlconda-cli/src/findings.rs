@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use mlconda::verify::{Finding, Kind};
 use serde::Serialize;
 
-use crate::words::{list, optional_path_field};
+use crate::{
+    ui::plain,
+    words::{list, optional_path_field},
+};
 
 /// A finding, in the same form whatever it is about.
 #[derive(Default, Serialize)]
@@ -102,6 +105,10 @@ impl Row {
                 let row = row("content", "its content is another", path, packages);
                 (row, Some(expected), Some(found))
             }
+            Finding::SameProject { path, packages, other } => {
+                let row = row("same-project", "python sees two distributions of this project", path, packages);
+                (row, None, Some(other.display().to_string()))
+            }
             Finding::OtherHolder { path, expected, found } => {
                 let row = row("other-holder", "several packages hold it, and the wrong one's is there", path, vec![]);
                 (row, Some(expected), Some(found))
@@ -127,8 +134,7 @@ impl Row {
         if !told.is_empty() {
             line.push_str(&format!("; {}", told.join(", ")));
         }
-        line.push('\n');
-        line
+        format!("{}\n", plain::line(&line))
     }
 
     /// A value as prose has it.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    args::{Global, ProgressForm},
+    args::{Color, Global, ProgressForm},
     condarc::{self, Condarc},
     report::{self, CliError},
     settings::Context,
@@ -53,6 +53,8 @@ pub(crate) fn main(arguments: &[OsString]) -> Option<ExitCode> {
     let old = rest.iter().skip_while(|word| *word != "-p" && *word != "--prefix").nth(1);
     let old = old.filter(|_| verb == "shell" && rest.first().is_some_and(|word| word == "init")).map(PathBuf::from);
     let global = Global {
+        verbose: false,
+        color: Color::Auto,
         quiet: all().any(quiet),
         progress: ProgressForm::Words,
         root_prefix: root(all()).or(old),

@@ -32,6 +32,7 @@ use crate::{
 
 /// What decides on a lock besides the file
 #[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Options of solving")]
 pub(crate) struct LockingArgs {
     /// An environment.yml (repeatable): several are merged into one environment
     #[arg(short, long = "file", value_name = "FILE")]
@@ -40,15 +41,15 @@ pub(crate) struct LockingArgs {
     #[arg(short, long = "channel", value_name = "CHANNEL")]
     pub(crate) channels: Vec<String>,
     /// Ignore the channels of the file: only those of `-c` count
-    #[arg(long, requires = "channels")]
+    #[arg(long, requires = "channels", hide_short_help = true)]
     pub(crate) override_channels: bool,
     /// Find channels that are named without a URL under this one [default: $MLCONDA_CHANNEL_ALIAS, else
     /// conda.anaconda.org]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", hide_short_help = true)]
     pub(crate) channel_alias: Option<String>,
     /// What the channel `defaults` stands for (repeatable, in order) [default: $MLCONDA_DEFAULT_CHANNELS, by commas,
     /// else pkgs/main and pkgs/r of repo.anaconda.com]
-    #[arg(long = "default-channel", value_name = "CHANNEL")]
+    #[arg(long = "default-channel", value_name = "CHANNEL", hide_short_help = true)]
     pub(crate) default_channels: Vec<String>,
     /// Assume this virtual package of the machine that the lock is for, as in `__cuda=12.4`; an empty version
     /// assumes its absence (repeatable)
@@ -56,20 +57,20 @@ pub(crate) struct LockingArgs {
     pub(crate) virtual_packages: Vec<Override>,
     /// What the order of channels means. strict: a package comes from the first channel that has any of its name;
     /// flexible: from the first that has one that will do; disabled: the newest version counts [default: strict]
-    #[arg(long, value_name = "MODE")]
+    #[arg(long, value_name = "MODE", hide_short_help = true)]
     pub(crate) channel_priority: Option<ChannelPriority>,
     /// Do not add pip to every python, as conda does unless `add_pip_as_python_dependency` is off
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub(crate) no_pip: bool,
     /// As if it were that day, or that moment: leave out packages that are newer, as in `2024-05-31` (its end, in UTC)
     /// or `2024-05-31T12:00:00Z`; those that do not tell their age stay
-    #[arg(long, value_name = "DATE")]
+    #[arg(long, value_name = "DATE", hide_short_help = true)]
     pub(crate) exclude_newer: Option<Cutoff>,
     /// Do not ask the network: use what is cached, however old, and what is in files
     #[arg(long)]
     pub(crate) offline: bool,
     /// Ask the channels, even if they have said that what is cached is good for a while yet
-    #[arg(long, conflicts_with = "offline")]
+    #[arg(long, conflicts_with = "offline", hide_short_help = true)]
     pub(crate) refresh: bool,
 }
 
@@ -213,7 +214,9 @@ pub(crate) fn lock(
     cache: Cache,
     context: &Context,
 ) -> Result<Vec<Locked>, CliError> {
-    for warning in platforms.iter().flat_map(|platform| environment.suspicions(*platform)) {
+    // Whoever solves several times has told it.
+    let told = before.directory.is_some();
+    for warning in platforms.iter().filter(|_| !told).flat_map(|platform| environment.suspicions(*platform)) {
         context.ui.warn(&warning.to_string());
     }
     let overrides = overrides(args, context)?;

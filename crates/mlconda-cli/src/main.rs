@@ -10,6 +10,7 @@ mod conda;
 mod condarc;
 mod drawing;
 mod findings;
+mod foreign;
 mod habits;
 mod locking;
 mod progress;

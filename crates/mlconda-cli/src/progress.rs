@@ -11,13 +11,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use indicatif::{ProgressDrawTarget, ProgressState, ProgressStyle};
 use mlconda::progress::{Event, Progress, Task};
 
 use serde_json::{Value, json};
 
 use crate::{
-    ui::Ui,
+    ui::{Ui, plain},
     words::{ago, bytes, count, path_text},
 };
 
@@ -50,58 +50,70 @@ impl Progress for Display<'_> {
 #[derive(Debug)]
 pub(crate) struct People<'a> {
     ui: &'a Ui,
-    bar: ProgressBar,
     packages: AtomicU64,
     linked: AtomicU64,
 }
 
 impl<'a> People<'a> {
     fn new(ui: &'a Ui) -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
         if ui.animated() {
-            bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
+            ui.bar().set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
         }
-        Self { ui, bar, packages: AtomicU64::new(0), linked: AtomicU64::new(0) }
+        Self { ui, packages: AtomicU64::new(0), linked: AtomicU64::new(0) }
     }
 
     /// Says a line above the bar.
     fn say(&self, text: &str) {
-        self.bar.suspend(|| self.ui.say(text));
+        self.ui.say(text);
+    }
+
+    /// Says a line above the bar, if all is to be told.
+    fn detail(&self, text: &str) {
+        if self.ui.is_verbose() {
+            self.ui.say(text);
+        }
+    }
+
+    /// What stands on the bar.
+    fn message(&self, text: &str) {
+        self.ui.bar().set_message(plain::line(text).into_owned());
     }
 
     fn spin(&self, text: String) {
         if self.ui.animated() {
-            self.bar.set_style(ProgressStyle::default_spinner());
-            self.bar.enable_steady_tick(Duration::from_millis(100));
-            self.bar.set_message(text);
+            self.ui.bar().set_style(ProgressStyle::default_spinner());
+            self.ui.bar().enable_steady_tick(Duration::from_millis(100));
+            self.message(&text);
         }
     }
 
     fn start(&self, packages: usize, size: Option<u64>) {
         self.packages.store(packages as u64, Ordering::Relaxed);
         self.linked.store(0, Ordering::Relaxed);
-        self.bar.set_position(0);
+        self.ui.bar().set_position(0);
         match size {
-            Some(size) => self.bar.set_length(size),
-            None => self.bar.unset_length(),
+            Some(size) => self.ui.bar().set_length(size),
+            None => self.ui.bar().unset_length(),
         }
+        // The name of a package stands last: it is what a narrow terminal cuts off.
         let template = match size {
-            Some(_) => "{bar:24} {done}, {rate}{msg}{left}",
+            Some(_) => "{bar:16} {done}, {rate}{left}{msg}",
             None => "{spinner} {done}, {rate}{msg}",
         };
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        self.bar.set_style(style.with_key("done", done).with_key("rate", rate).with_key("left", left));
-        self.bar.reset();
+        self.ui.bar().set_style(style.with_key("done", done).with_key("rate", rate).with_key("left", left));
+        self.ui.bar().reset();
     }
 
     fn start_reading(&self, files: usize, size: u64) {
         self.start(0, Some(size));
-        self.bar.set_message(format!("of {}", count(files, "file")));
+        self.message(&format!("of {}", count(files, "file")));
     }
 
-    fn linked(&self) {
+    fn linked(&self, package: &str) {
         let linked = self.linked.fetch_add(1, Ordering::Relaxed) + 1;
-        self.bar.set_message(format!("{linked}/{} packages", self.packages.load(Ordering::Relaxed)));
+        let package = title(package);
+        self.message(&format!("{linked}/{} packages, {package}", self.packages.load(Ordering::Relaxed)));
     }
 }
 
@@ -126,15 +138,15 @@ fn left(state: &ProgressState, words: &mut dyn fmt::Write) {
     if state.pos() > 0 && seconds > 0 {
         let (minutes, seconds) = (seconds / 60, seconds % 60);
         let _ = match minutes {
-            0 => write!(words, ", {seconds} s left"),
-            _ => write!(words, ", {minutes} min {seconds} s left"),
+            0 => write!(words, "{seconds} s left, "),
+            _ => write!(words, "{minutes} min {seconds} s left, "),
         };
     }
 }
 
 impl Drop for People<'_> {
     fn drop(&mut self) {
-        self.bar.finish_and_clear();
+        self.ui.bar().finish_and_clear();
     }
 }
 
@@ -142,36 +154,42 @@ impl People<'_> {
     fn show(&self, event: Event) {
         match event {
             Event::RepodataStarted { subdir } => self.spin(format!("Loading {subdir}")),
-            Event::RepodataFinished { .. } => {}
+            Event::RepodataFinished { subdir, records } => {
+                self.detail(&format!("Loaded `{}`: {}", short(&subdir), count(records, "record")));
+            }
             Event::RepodataFromCache { subdir, age } => {
                 self.say(&format!("Offline: `{}` as of {}", short(&subdir), ago(age)));
             }
+            // Nothing is left to be chosen from; what is wrong comes at once.
+            Event::SolveStarted { records: 0 } => self.ui.bar().finish_and_clear(),
             Event::SolveStarted { records } => self.spin(format!("Solving with {}", count(records, "record"))),
             Event::PipStarted { requirements } => {
                 self.spin(format!("Resolving {} of pip", count(requirements, "requirement")));
             }
-            Event::SolveFinished { .. } | Event::PipFinished { .. } => self.bar.finish_and_clear(),
+            Event::SolveFinished { .. } | Event::PipFinished { .. } => self.ui.bar().finish_and_clear(),
             Event::InstallStarted { packages: 0, .. } => {}
             Event::InstallStarted { prefix, packages, bytes: size } => {
                 let download = size.map_or_else(String::new, |size| format!(" ({})", bytes(size)));
                 self.say(&format!("Installing {}{download} into `{}`", count(packages, "package"), prefix.display()));
                 self.start(packages, size);
-                self.bar.set_message(format!("0/{packages} packages"));
+                self.message(&format!("0/{packages} packages"));
             }
             Event::VerifyStarted { files, bytes } => self.start_reading(files, bytes),
-            Event::Downloaded { bytes } | Event::Local { bytes } | Event::Verified { bytes } => self.bar.inc(bytes),
-            Event::DownloadedAgain { bytes } => self.bar.dec(bytes),
+            Event::Downloaded { bytes } | Event::Local { bytes } | Event::Verified { bytes } => {
+                self.ui.bar().inc(bytes)
+            }
+            Event::DownloadedAgain { bytes } => self.ui.bar().dec(bytes),
             Event::Retrying { package, reason } => self.say(&format!("`{package}` again: {reason}")),
             Event::Waiting { url, waited, reason } => {
                 self.say(&format!("Waiting for `{url}` ({} s so far): {reason}", waited.as_secs()));
             }
             Event::CacheDamaged { .. } | Event::CacheNotWritten { .. } => self.of_the_cache(event),
-            Event::PackageInstalled { .. } => self.linked(),
+            Event::PackageInstalled { package } => self.linked(&package),
             Event::BytecodeStarted { modules } => self.spin(format!("Compiling {}", count(modules, "module"))),
             Event::Building { package } => self.say(&format!("Building `{package}` with the environment's pip")),
             Event::StillRunning { task, package, elapsed, limit } => self.still(task, &package, elapsed, limit),
             Event::LinkScript { package } => self.say(&format!("Running the post-link script of `{package}`")),
-            Event::Warning(text) => self.bar.suspend(|| self.ui.warn(&text)),
+            Event::Warning(text) => self.ui.warn(&text),
             _ => {}
         }
     }
@@ -196,7 +214,16 @@ impl People<'_> {
             Event::CacheNotWritten { reason } => format!("packages could not be put into the cache: {reason}"),
             _ => return,
         };
-        self.bar.suspend(|| self.ui.warn(&text));
+        self.ui.warn(&text);
+    }
+}
+
+/// A package's file name as people read it: `numpy 1.26.4`.
+fn title(file: &str) -> String {
+    let parts: Vec<&str> = file.rsplitn(3, '-').collect();
+    match parts.as_slice() {
+        [_, version, name] => format!("{name} {version}"),
+        _ => file.to_owned(),
     }
 }
 

@@ -60,8 +60,8 @@ fn of_status(status: u16, transfer: Transfer) -> &'static str {
         (401, _) => {
             "the server wants a login: in `~/.netrc`, or with `pixi auth login`, or in the channel's URL, by a variable"
         }
-        (403, _) => "the server refuses this login, or this machine: ask who keeps the channel for access",
-        (404 | 410, Transfer::Package) => "the channel has removed the package: lock anew",
+        (403, _) => "the server refuses this login, or this machine: ask who keeps the server for access",
+        (404 | 410, Transfer::Package) => "the server does not have the package any more: lock anew",
         (404 | 410, Transfer::Repodata) => "check the channel's URL",
         (429, _) => "too many requests came from here: wait some minutes, and give fewer `--downloads`",
         (500.., _) => "the server has trouble: try again later, or take a mirror: `MLCONDA_MIRRORS`",

@@ -3,7 +3,7 @@
 use std::{error::Error, io::ErrorKind, process::ExitCode};
 
 use mlconda::{
-    environment::Environment,
+    environment::{Environment, EnvironmentError},
     install::InstallError,
     lock::LockError,
     network::{Cause, NetworkError},
@@ -14,6 +14,7 @@ use mlconda::{
 };
 
 use crate::{
+    foreign,
     remedy::{self, Transfer},
     settings::Context,
     ui::Ui,
@@ -57,7 +58,7 @@ from_stages!(
     mlconda::Error,
     mlconda::activate::ActivateError,
     mlconda::edit::EditError,
-    mlconda::environment::EnvironmentError,
+    EnvironmentError,
     InstallError,
     LockError,
     NetworkError,
@@ -80,6 +81,20 @@ pub(crate) fn bug(panic: &std::panic::PanicHookInfo<'_>) {
     let text = format!("this is a bug in mlconda: {panic}");
     Ui::of_words().error(&text, Some("please report it with the command that you ran"));
     std::process::exit(255);
+}
+
+/// Says what is wrong with the command line, and what was meant; or what was asked for with `--help` and `--version`. Ends
+/// the process.
+pub(crate) fn usage(error: &clap::Error) -> ! {
+    if !error.use_stderr() {
+        error.exit();
+    }
+    let ui = Ui::of_words();
+    match foreign::hint(error) {
+        Some((message, hint)) => ui.error(&message, Some(&hint)),
+        None => ui.usage(&error.render().to_string()),
+    }
+    std::process::exit(2);
 }
 
 /// Prints an error and gives the exit code.
@@ -116,6 +131,7 @@ pub(crate) fn chain(error: &dyn Error) -> String {
 /// What to do about it.
 fn hint(error: &mlconda::Error) -> Option<String> {
     match error {
+        mlconda::Error::Environment(EnvironmentError::Read(error)) => reading_hint(error),
         mlconda::Error::Repodata(error) => repodata_hint(error),
         mlconda::Error::Solve(error) => solve_hint(error),
         mlconda::Error::Install(error) => install_hint(error),
@@ -139,7 +155,7 @@ fn lock_hint(error: &LockError) -> Option<String> {
         LockError::File(error) if error.kind() == ErrorKind::NotFound => {
             "make a lock with `mlconda lock environment.yml`; `mlconda install` takes an environment.yml as well"
         }
-        LockError::File(error) => return io_hint(error),
+        LockError::File(error) => return reading_hint(error),
         LockError::Prefix(error) => return prefix_hint(error),
         LockError::NotALock { .. } => {
             "an environment is recognised by its file's name: `.yml` or `.yaml`; `mlconda lock` makes a lock of one"
@@ -195,6 +211,10 @@ fn pip_hint(error: &PipError) -> Option<String> {
         }
         PipError::Unsolvable { message, lines, .. } if names_unknown_project(message, lines) => {
             "correct the name: a project is not always called as the module that is imported, nor as conda's package; what only conda has, belongs above `pip:`"
+        }
+        PipError::Elsewhere { .. } => {
+            "an index leads to its own scheme or to https, and not to files of this machine. If you trust the place, name it: \
+             `NAME @ URL` in the list, or its directory with `--find-links`"
         }
         PipError::Python { .. } => {
             "ask for CPython: `- python=3.12=*_cpython`, or move what pip is to install up to the conda dependencies"
@@ -277,6 +297,22 @@ fn install_hint(error: &InstallError) -> Option<String> {
     Some(hint.to_owned())
 }
 
+/// What to do about a file that was named and cannot be read.
+fn reading_hint(error: &std::io::Error) -> Option<String> {
+    let hint = match error.kind() {
+        ErrorKind::NotFound => {
+            "check the path; `mlconda lock` without a file takes the `environment.yml` of the current directory"
+        }
+        ErrorKind::InvalidFilename => "the name is longer than the file system allows: give the file a shorter one",
+        ErrorKind::PermissionDenied => "you may not read the file: `chmod` or `chown` changes that",
+        _ if error.to_string().to_lowercase().contains("is a directory") => {
+            "name the file in it, as in `DIR/environment.yml`; a prefix is locked with `mlconda lock --from-prefix DIR`"
+        }
+        _ => return io_hint(error),
+    };
+    Some(hint.to_owned())
+}
+
 fn io_hint(error: &std::io::Error) -> Option<String> {
     let hint = match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "the disk is full: nothing has changed; make room",
@@ -327,6 +363,9 @@ fn repodata_hint(error: &RepodataError) -> Option<String> {
         }
         RepodataError::NoSuchChannel { .. } => {
             "check the spelling; a channel that is private may say so by this answer"
+        }
+        RepodataError::NoPlatform { .. } => {
+            "lock for a platform that the channel has (`--platform`), or add a channel that has packages for this one"
         }
         RepodataError::Denied { .. } => {
             "put the login into the channel's URL, by a variable: `https://host/t/$TOKEN/channel` or \

@@ -12,15 +12,17 @@ use crate::{report::CliError, settings::Context, words::list};
 
 /// Which lock of a file is meant
 #[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Options for locks of other tools")]
 pub(crate) struct SelectionArgs {
     /// Of a pixi.lock, take this environment [default: `default`, or the only one]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", hide_short_help = true)]
     pub(crate) environment: Option<String>,
     /// Of a conda-lock.yml, take the packages of this category besides those of `main` (repeatable)
     #[arg(long = "with-category", visible_alias = "category", value_name = "NAME")]
+    #[arg(hide_short_help = true)]
     pub(crate) categories: Vec<String>,
     /// The same as `--with-category dev`
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub(crate) dev: bool,
 }
 

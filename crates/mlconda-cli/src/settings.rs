@@ -32,6 +32,8 @@ pub(crate) struct Context {
 pub(crate) struct Settings {
     /// The current directory.
     pub(crate) directory: PathBuf,
+    /// This program's file, where the system tells it.
+    pub(crate) program: Option<PathBuf>,
     /// The home directory.
     pub(crate) home: Option<PathBuf>,
     /// The root prefix; its `envs/` holds environments by name.
@@ -50,7 +52,8 @@ pub(crate) struct Settings {
 
 impl Context {
     pub(crate) fn new(global: &Global) -> Self {
-        Self { ui: Ui::new(global), settings: Settings::new(global) }
+        let settings = Settings::new(global);
+        Self { ui: Ui::new(global, &settings), settings }
     }
 
     /// Writes the file that `-o` names.
@@ -74,7 +77,7 @@ impl Context {
     /// Runs a future until its end, or until the user or the engine wants us to stop: then it is dropped, and so
     /// cleans up after itself.
     pub(crate) fn block_on_or_signal<F: Future>(&self, future: F) -> Result<F::Output, CliError> {
-        let mut waiting = Waiting::begin(self.ui)?;
+        let mut waiting = Waiting::begin(self.ui.clone())?;
         self.block_on(async {
             tokio::select! {
                 output = future => Ok(output),
@@ -123,6 +126,7 @@ impl Settings {
         Self {
             root_prefix: plain(&directory.join(root_prefix)),
             shared_root,
+            program: std::env::current_exe().ok(),
             custom_channels: Vec::new(),
             directory,
             home,
@@ -323,7 +327,11 @@ fn default_cache(home: &Path) -> PathBuf {
 
 /// A name as typed, if an environment can have it.
 pub(crate) fn checked_name(name: &str) -> Result<&str, CliError> {
-    let message = || format!("`{name}` cannot be the name of an environment: it becomes a directory's name");
+    let message = || {
+        format!(
+            "`{name}` cannot be the name of an environment: it becomes a directory's name. A directory is given with `-p`"
+        )
+    };
     if mlconda::environment::is_name(name) { Ok(name) } else { Err(CliError::Usage(message())) }
 }
 

@@ -78,18 +78,19 @@ fn listen(ui: Ui) -> std::io::Result<()> {
                 _ = interrupt.recv() => 2,
                 _ = terminate.recv() => 15,
             };
-            take(number, ui);
+            take(number, &ui);
         }
     };
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || runtime.block_on(work)).map(drop)
 }
 
-fn take(number: u8, ui: Ui) {
+fn take(number: u8, ui: &Ui) {
     let mut state = state();
     let is_told = state.waiting.take().is_some_and(|waiting| waiting.send(number).is_ok());
     if is_told {
         state.stopping = true;
-        ui.interject("Stopping: what has begun is undone. A second signal leaves that to the next run");
+        ui.take_bar_away();
+        ui.say("stopping: removing what was written. A second signal leaves that to the next run");
         return;
     }
     let text = match state.stopping {

@@ -1,21 +1,31 @@
-//! The only printer: data on stdout, talk on stderr.
+//! The only printer: data on stdout, talk on stderr. What strangers wrote gets out in [`plain`] text only.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the module that prints")]
 
+pub(crate) mod plain;
+
 use std::io::{IsTerminal, Write};
 
+use indicatif::{ProgressBar, ProgressDrawTarget};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::{
-    args::{Global, ProgressForm},
+    args::{Color, Global, ProgressForm},
     report::CliError,
+    settings::Settings,
 };
 
 /// Where words go.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ui {
     talk: Talk,
+    /// Whether all is to be told that is known.
+    verbose: bool,
+    stdout: Paint,
+    stderr: Paint,
+    /// The bar below which nothing is written: lines go above it.
+    bar: ProgressBar,
 }
 
 /// What stderr is for.
@@ -29,19 +39,72 @@ enum Talk {
     Events,
 }
 
+/// Whether a stream gets colours. They repeat what the words say, and never say more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Paint {
+    Plain,
+    Colors,
+}
+
+/// A colour, as the number of ECMA-48.
+#[derive(Clone, Copy, Debug)]
+enum Ink {
+    Red = 31,
+    Green = 32,
+    Yellow = 33,
+    Cyan = 36,
+}
+
+impl Paint {
+    /// As `--color` has it, else as NO_COLOR, CLICOLOR_FORCE, CLICOLOR and TERM have it, else by the stream.
+    fn new(choice: Color, settings: &Settings, is_terminal: bool) -> Self {
+        let set = |name: &str| settings.variable(name);
+        let colors = match choice {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto if set("NO_COLOR").is_some() => false,
+            Color::Auto if set("CLICOLOR_FORCE").is_some_and(|value| value != "0") => true,
+            Color::Auto => is_terminal && set("CLICOLOR") != Some("0") && set("TERM") != Some("dumb"),
+        };
+        if colors { Self::Colors } else { Self::Plain }
+    }
+
+    fn dye(self, ink: Ink, text: &str) -> String {
+        match self {
+            Self::Plain => text.to_owned(),
+            Self::Colors => format!("\x1b[1;{}m{text}\x1b[0m", ink as u8),
+        }
+    }
+
+    /// A line about a change, whose mark gets a colour.
+    fn change(self, line: &str) -> String {
+        let ink = match line.as_bytes() {
+            [b'+', b' ', ..] => Ink::Green,
+            [b'-', b' ', ..] => Ink::Red,
+            [b'~', b' ', ..] => Ink::Yellow,
+            _ => return line.to_owned(),
+        };
+        let (mark, rest) = line.split_at(1);
+        format!("{}{rest}", self.dye(ink, mark))
+    }
+}
+
 impl Ui {
-    pub(crate) fn new(global: &Global) -> Self {
+    pub(crate) fn new(global: &Global, settings: &Settings) -> Self {
         let talk = match (global.progress, global.quiet) {
             (ProgressForm::Json, _) => Talk::Events,
             (ProgressForm::Words, true) => Talk::Silence,
             (ProgressForm::Words, false) => Talk::Words,
         };
-        Self { talk }
+        let stdout = Paint::new(global.color, settings, std::io::stdout().is_terminal());
+        let stderr = Paint::new(global.color, settings, std::io::stderr().is_terminal());
+        Self { talk, verbose: global.verbose, stdout, stderr, bar: hidden_bar() }
     }
 
     /// For one who does not know what was typed.
     pub(crate) fn of_words() -> Self {
-        Self { talk: Talk::Words }
+        let (stdout, stderr) = (Paint::Plain, Paint::Plain);
+        Self { talk: Talk::Words, verbose: false, stdout, stderr, bar: hidden_bar() }
     }
 
     /// Whether a program listens.
@@ -49,10 +112,16 @@ impl Ui {
         self.talk == Talk::Events
     }
 
+    /// Whether all is to be told, however long it is.
+    pub(crate) fn is_verbose(&self) -> bool {
+        self.verbose
+    }
+
     /// An event on stderr, if a program listens. A line is written in one piece.
     pub(crate) fn event(&self, event: &serde_json::Value) {
         if self.wants_events() {
-            let _ = std::io::stderr().lock().write_all(format!("{event}\n").as_bytes());
+            let line = format!("{}\n", plain::json(&event.to_string()));
+            let _ = std::io::stderr().lock().write_all(line.as_bytes());
         }
     }
 
@@ -61,10 +130,42 @@ impl Ui {
         self.talk == Talk::Words && std::io::stderr().is_terminal()
     }
 
-    /// Data on stdout. A closed pipe is no error: the reader has had enough.
+    /// The bar at the foot of a terminal. It is hidden, until somebody gives it a target.
+    pub(crate) fn bar(&self) -> &ProgressBar {
+        &self.bar
+    }
+
+    /// Takes the bar away for good.
+    pub(crate) fn take_bar_away(&self) {
+        self.bar.finish_and_clear();
+        self.bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+
+    /// Data on stdout for another program, byte by byte. A terminal gets it in plain text.
     pub(crate) fn data(&self, data: impl AsRef<[u8]>) -> Result<(), CliError> {
+        let data = data.as_ref();
+        if std::io::stdout().is_terminal() {
+            return self.text(&String::from_utf8_lossy(data));
+        }
+        self.write(data)
+    }
+
+    /// Lines on stdout for people, whoever reads them.
+    pub(crate) fn text(&self, text: &str) -> Result<(), CliError> {
+        self.write(plain::lines(text).as_bytes())
+    }
+
+    /// Lines on stdout about changes.
+    pub(crate) fn changes(&self, text: &str) -> Result<(), CliError> {
+        let text = plain::lines(text);
+        let painted: String = text.split_inclusive('\n').map(|line| self.stdout.change(line)).collect();
+        self.write(painted.as_bytes())
+    }
+
+    /// A closed pipe is no error: the reader has had enough.
+    fn write(&self, data: &[u8]) -> Result<(), CliError> {
         let mut stdout = std::io::stdout().lock();
-        match stdout.write_all(data.as_ref()).and_then(|()| stdout.flush()) {
+        match stdout.write_all(data).and_then(|()| stdout.flush()) {
             Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
             _ => Ok(()),
         }
@@ -74,30 +175,35 @@ impl Ui {
     pub(crate) fn json(&self, value: &impl Serialize) -> Result<(), CliError> {
         let mut text = serde_json::to_string_pretty(value).map_err(std::io::Error::from)?;
         text.push('\n');
-        self.data(&text)
+        self.json_text(&text)
+    }
+
+    /// JSON that is written already, on stdout.
+    pub(crate) fn json_text(&self, text: &str) -> Result<(), CliError> {
+        self.write(plain::json(text).as_bytes())
     }
 
     /// A line of talk on stderr.
     pub(crate) fn say(&self, text: &str) {
         match self.talk {
-            Talk::Words => self.line(text),
+            Talk::Words => self.line(&plain::words(text)),
             Talk::Silence => {}
             Talk::Events => self.event(&json!({"event": "message", "text": text})),
         }
     }
 
-    /// A line of talk on stderr, in place of what moves there.
-    pub(crate) fn interject(&self, text: &str) {
-        if self.animated() {
-            let _ = write!(std::io::stderr(), "\r\x1b[2K");
+    /// A line of talk about a change: with `+`, `-` or `~` before it.
+    pub(crate) fn say_change(&self, text: &str) {
+        match self.talk {
+            Talk::Words => self.line(&self.stderr.change(&plain::line(text))),
+            _ => self.say(text),
         }
-        self.say(text);
     }
 
     /// A warning on stderr.
     pub(crate) fn warn(&self, text: &str) {
         match self.talk {
-            Talk::Words => self.line(&format!("warning: {text}")),
+            Talk::Words => self.titled(Ink::Yellow, "warning:", text),
             Talk::Silence => {}
             Talk::Events => self.event(&json!({"event": "warning", "text": text})),
         }
@@ -108,13 +214,36 @@ impl Ui {
         if self.wants_events() {
             return self.event(&json!({"event": "error", "text": text, "hint": hint}));
         }
-        self.line(&format!("error: {text}"));
+        self.titled(Ink::Red, "error:", text);
         if let Some(hint) = hint {
-            self.line(&format!("hint: {hint}"));
+            self.hint(hint);
         }
     }
 
-    fn line(&self, text: &str) {
-        let _ = writeln!(std::io::stderr(), "{text}");
+    /// What is wrong with the command line, in the words of whoever read it.
+    pub(crate) fn usage(&self, text: &str) {
+        self.line(plain::lines(text).trim_end());
     }
+
+    /// What to do, on stderr.
+    pub(crate) fn hint(&self, text: &str) {
+        match self.talk {
+            Talk::Events => self.event(&json!({"event": "message", "text": text})),
+            _ => self.titled(Ink::Cyan, "hint:", text),
+        }
+    }
+
+    fn titled(&self, ink: Ink, title: &str, text: &str) {
+        self.line(&format!("{} {}", self.stderr.dye(ink, title), plain::message(text)));
+    }
+
+    fn line(&self, text: &str) {
+        self.bar.suspend(|| {
+            let _ = writeln!(std::io::stderr(), "{text}");
+        });
+    }
+}
+
+fn hidden_bar() -> ProgressBar {
+    ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden())
 }

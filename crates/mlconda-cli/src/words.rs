@@ -7,6 +7,8 @@ use std::{
 
 use serde::Serializer;
 
+use crate::ui::plain;
+
 /// A count with its noun: `1 package`, `30,400 files`.
 pub(crate) fn count(number: usize, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
@@ -73,7 +75,7 @@ pub(crate) fn optional_path_field<S: Serializer>(path: &Option<PathBuf>, seriali
 
 /// Names in backticks, with commas and an "and".
 pub(crate) fn list<T: AsRef<str>>(names: &[T]) -> String {
-    enumerate(&names.iter().map(|name| format!("`{}`", name.as_ref())).collect::<Vec<_>>())
+    enumerate(&names.iter().map(|name| format!("`{}`", plain::line(name.as_ref()))).collect::<Vec<_>>())
 }
 
 /// Phrases as prose: `a`, `a and b`, `a, b and c`.

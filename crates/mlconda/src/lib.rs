@@ -106,6 +106,7 @@ pub mod files;
 pub mod graph;
 pub mod host;
 pub mod install;
+mod lenient;
 pub mod lock;
 pub mod network;
 pub mod pip;

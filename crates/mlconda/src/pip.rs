@@ -45,7 +45,7 @@ use crate::{
     environment::{Environment, EnvironmentError},
     host::Host,
     lock::{Lock, LockedPip, PipSource},
-    network::Client,
+    network::{self, Client},
     progress::{Event, Progress},
     repodata::Access,
     solve::{Cutoff, Previous},
@@ -174,6 +174,14 @@ pub enum PipError {
         /// The lines that have to do with it, and conda's packages; indented.
         lines: String,
     },
+    /// An index or a page leads to a place that is not to be trusted for what it names.
+    #[error("`{package}` cannot be taken from `{url}`: nothing that is asked for packages may lead there")]
+    Elsewhere {
+        /// The package.
+        package: String,
+        /// Where it would come from, without secrets.
+        url: String,
+    },
     /// No file of a package will do.
     #[error("no file of `{package}` will do for {platform}{why}{lines}")]
     Unfit {
@@ -255,6 +263,7 @@ pub async fn lock(
         progress,
     };
     let mut packages = task.resolve().await?;
+    check_places(&packages, &requirements.entries, &indexes)?;
     for package in &mut packages {
         log_in(package, &indexes);
     }
@@ -338,6 +347,22 @@ fn remember(package: &mut LockedPip, previous: Previous<'_>) {
     }
 }
 
+/// Refuses packages from where no index and no page may lead: from the network to files of this machine, or from https
+/// to http. A requirement that names its place itself is the user's word.
+fn check_places(packages: &[LockedPip], entries: &[Entry], indexes: &Indexes) -> Result<(), PipError> {
+    let default = Url::parse("https://pypi.org/simple/").ok();
+    let default = default.filter(|_| indexes.index.is_none() && !indexes.no_index);
+    let sources: Vec<Url> = indexes.urls().chain(default).collect();
+    for package in packages {
+        let PipSource::Archive { url, .. } = &package.source else { continue };
+        let is_named = entries.iter().any(|entry| entry.direct && hashes::is_about(entry, package));
+        if !is_named && !sources.iter().any(|from| network::check_scheme(from, url).is_ok()) {
+            return Err(PipError::Elsewhere { package: package.name.clone(), url: network::redact(url) });
+        }
+    }
+    Ok(())
+}
+
 /// Finds out sizes that the index did not tell. One that cannot be found out stays unknown.
 async fn measure(packages: &mut [LockedPip], options: &Options<'_>) {
     let open = packages.iter_mut().filter_map(|package| match &mut package.source {
@@ -399,7 +424,7 @@ pub fn redacted(text: &str) -> String {
         let authority = &after[..end];
         rest = &after[end..];
         match authority.rsplit_once('@') {
-            Some((login, host)) if !is_public(login) => shown.push_str(&format!("{}@{host}", crate::network::MASK)),
+            Some((login, host)) if !is_public(login) => shown.push_str(&format!("{}@{host}", network::MASK)),
             _ => shown.push_str(authority),
         }
     }

@@ -11,6 +11,7 @@
 mod archive;
 mod asked;
 mod cache;
+mod elsewhere;
 mod fetch;
 mod index;
 mod records;
@@ -29,6 +30,7 @@ use std::{
 };
 
 use futures::future::{join_all, try_join_all};
+use itertools::Itertools;
 use rattler_conda_types::{
     Channel, MatchSpec, RepoDataRecord, Subdir,
     package::{CondaArchiveType, DistArchiveType},
@@ -231,6 +233,16 @@ pub enum RepodataError {
         /// Well-known channels whose names are like it, the nearest first.
         near: Vec<&'static str>,
     },
+    /// No channel has packages for the platform.
+    #[error("no channel has packages for `{platform}`: `{channel}` has them for {} only", others.iter().join(", "))]
+    NoPlatform {
+        /// The first channel that has packages for others.
+        channel: String,
+        /// The platform.
+        platform: Subdir,
+        /// For which it has them.
+        others: Vec<Subdir>,
+    },
     /// The server wants to know who asks, or does not let us.
     #[error("`{subdir}` answers {status}: the channel asks for a login, or refuses the one it was given")]
     Denied {
@@ -331,11 +343,12 @@ async fn load_silently(
 ) -> Result<Repodata, RepodataError> {
     let channels = environment.all_channels();
     let by_url = environment.requirements.iter().all(|requirement| requirement.spec.url.is_some());
-    if channels.is_empty() && (!by_url || environment.requirements.is_empty()) {
+    if channels.is_empty() && installed.is_empty() && (!by_url || environment.requirements.is_empty()) {
         return Err(RepodataError::NoChannels(environment.file.clone()));
     }
     let loader = Loader { client, host, options, progress };
     let loaded: Vec<Vec<Option<Source>>> = try_join_all(channels.iter().map(|channel| loader.channel(channel))).await?;
+    loader.check_platform(environment, &channels, &loaded).await?;
     let specs = environment.requirements.iter().map(|requirement| to_load(&requirement.spec, &loaded));
     let mut specs: Vec<MatchSpec> = specs.collect();
     let urls =

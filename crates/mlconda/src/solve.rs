@@ -24,13 +24,14 @@ mod wording;
 
 use std::path::PathBuf;
 
-use rattler_conda_types::{RepoDataRecord, Subdir, Version};
+use rattler_conda_types::{Matches, RepoDataRecord, Subdir, Version};
 
 pub use self::explain::{Change, Conflict, Effort, Explanation, Line, Remedy, explain};
 pub use self::options::{ChannelPriority, ChannelPriorityError, Cutoff, CutoffError, Pip, SolveOptions};
 pub use self::previous::{Previous, Renew, update};
 use self::question::{Question, Refusal};
 pub use self::why::{Why, why};
+pub use self::wording::near_names;
 
 use crate::{
     environment::{Diagnostic, Environment, Location, Requirement},
@@ -202,7 +203,36 @@ fn check(environment: &Environment, repodata: &Repodata, host: &Host) -> Result<
     if packages.is_empty() {
         return Ok(());
     }
+    packages.extend(unmatched(environment, repodata, host));
+    let line = |package: &UnknownPackage| package.diagnostic.location.line;
+    crate::sorting::sort_by_key(&mut packages, line);
     Err(SolveError::Unknown { packages, more })
+}
+
+/// The lines whose package is there, and of which nothing is as they ask for it: all that nobody has is told at once.
+fn unmatched<'a>(
+    environment: &'a Environment,
+    repodata: &'a Repodata,
+    host: &'a Host,
+) -> impl Iterator<Item = UnknownPackage> + 'a {
+    let is_unmatched = |requirement: &&Requirement| {
+        let name = requirement.spec.name.as_exact().map(|name| name.as_normalized()).unwrap_or_default();
+        requirement.spec.url.is_none()
+            && repodata.names.contains(name)
+            && !repodata.records().any(|record| requirement.spec.matches(&record.package_record))
+    };
+    let lines = environment.requirements.iter().filter(is_unmatched).take(MOST_UNKNOWN);
+    lines.map(|requirement| {
+        let message = format!("no channel has `{}` for `{}`", requirement.text.trim(), host.platform);
+        let name = requirement.spec.name.to_string();
+        let help = match crate::environment::home(requirement) {
+            Some(home) if !host.platform.as_str().starts_with(home) => {
+                format!("it is a build of {home}: ask for `{name}` without its build")
+            }
+            _ => format!("`{name}` is there in other versions or builds: ask for fewer details of it"),
+        };
+        UnknownPackage { name, diagnostic: requirement.excerpt.diagnostic(message, &help) }
+    })
 }
 
 fn unsolvable(refusal: Refusal, repodata: &Repodata, host: &Host) -> SolveError {

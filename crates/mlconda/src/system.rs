@@ -2,6 +2,7 @@
 
 pub(crate) mod beneath;
 mod linker;
+mod removal;
 
 use std::{
     fs::File,
@@ -16,7 +17,10 @@ use rattler_conda_types::Subdir;
 use rattler_digest::{Sha256, Sha256Hash};
 use rustix::fs::{AtFlags, CWD, FlockOperation, Timespec, Timestamps, UTIME_OMIT};
 
-pub(crate) use self::linker::{Linker, Located, Made};
+pub(crate) use self::{
+    linker::{Linker, Located, Made},
+    removal::remove_tree,
+};
 
 /// Sets a file's permissions, whatever the umask.
 pub(crate) fn set_mode(file: &File, mode: u32) -> io::Result<()> {

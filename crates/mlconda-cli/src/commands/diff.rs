@@ -106,7 +106,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     if args.json {
         context.ui.json(&to_json(&outcome, differs, &args.old, new))?;
     } else {
-        context.ui.data(words(&outcome, &args))?;
+        context.ui.changes(&words(&outcome, &args))?;
     }
     Ok(if args.exit_code && differs { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
@@ -234,6 +234,6 @@ fn textconv(side: &Side, args: &Args, context: &Context) -> Result<ExitCode, Cli
             text.push('\n');
         }
     }
-    context.ui.data(text)?;
+    context.ui.text(&text)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::{
     report::CliError,
     settings::Context,
+    ui::plain,
     words::{bytes, count, optional_path_field, path_field},
 };
 
@@ -104,7 +105,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     if args.json {
         context.ui.json(&info)?
     } else {
-        context.ui.data(text(&info))?
+        context.ui.text(&text(&info))?
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -132,6 +133,6 @@ fn text(info: &Info) -> String {
         ("TLS", format!("{}; roots: {}", build.tls, build.roots)),
         ("allocator", build.allocator.to_owned()),
     ]
-    .map(|(name, value)| format!("{name:>16}: {value}\n"))
+    .map(|(name, value)| format!("{name:>16}: {}\n", plain::line(&value)))
     .concat()
 }

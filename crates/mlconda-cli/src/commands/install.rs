@@ -1,6 +1,7 @@
 //! `mlconda install`: from locks to prefixes.
 
 mod args;
+pub(crate) mod arrivals;
 mod locks;
 pub(crate) mod words;
 
@@ -79,8 +80,9 @@ fn install_one(
         return Ok(words::tell_plan(&plan, prefix, context));
     }
     let report = carry_out(&plan, prefix, &args.options(lock, host, sharing, context)?, context)?;
-    words::tell_report(&report, prefix, start, context);
-    let mut event = words::report_as_json(&report, prefix, start);
+    let arrivals = arrivals::of(&plan, lock);
+    words::tell_report(&report, &arrivals, prefix, start, context);
+    let mut event = words::report_as_json(&report, &arrivals, prefix, start);
     event["event"] = json!("finished");
     context.ui.event(&event);
     event.as_object_mut().map(|fields| fields.remove("event"));
@@ -109,7 +111,7 @@ fn tell_proof(proof: &Proof, args: &Args, context: &Context) -> Result<Value, Cl
     event["event"] = json!("verified");
     context.ui.event(&event);
     if !args.json {
-        context.ui.data(proof.lines())?;
+        context.ui.text(&proof.lines())?;
     }
     Ok(proof.json())
 }

@@ -1,6 +1,6 @@
 //! `mlconda list`: what an environment holds.
 
-use std::process::ExitCode;
+use std::{borrow::Cow, process::ExitCode};
 
 use mlconda::{PrefixRecord, RepoDataRecord, Subdir, lock::Lock, prefix::Stranger};
 use serde::Serialize;
@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::{
     report::CliError,
     settings::{Context, PrefixArgs},
+    ui::plain,
 };
 
 /// List the packages of an environment
@@ -103,7 +104,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     if args.json {
         context.ui.json(&packages)?;
     } else {
-        context.ui.data(table(&packages))?;
+        context.ui.text(&table(&packages))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -119,12 +120,10 @@ pub(crate) fn packages<'a>(records: &'a [PrefixRecord], strangers: &'a [Stranger
 /// Columns as wide as their widest cell; the last one has no padding.
 fn table(packages: &[Package<'_>]) -> String {
     let head = ["# Name", "Version", "Build", "Channel"];
-    let rows: Vec<[&str; 4]> =
-        std::iter::once(head)
-            .chain(packages.iter().map(|package| {
-                [package.name, package.version.as_str(), package.build_string, package.channel.as_str()]
-            }))
-            .collect();
+    let mut rows: Vec<[Cow<'_, str>; 4]> = vec![head.map(Cow::Borrowed)];
+    for package in packages {
+        rows.push([package.name, &package.version, package.build_string, &package.channel].map(plain::line));
+    }
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let (name, version, build) = (width(0), width(1), width(2));
     rows.iter().map(|[a, b, c, d]| format!("{a:name$}  {b:version$}  {c:build$}  {d}\n")).collect()

@@ -50,7 +50,7 @@ const SHOWN: usize = 3;
 /// `MLCONDA_UV` names or `PATH` has, else the package `uv` of the channels, which is put into the cache. Indexes are
 /// those of the list, of uv's and pip's variables, and of `pip.conf`.
 #[derive(Debug, Default, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = SHORT, after_long_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The environment [default: environment.yml or environment.yaml here]; several files are merged into one
     #[arg(value_name = "FILE")]
@@ -62,10 +62,10 @@ pub(crate) struct Args {
     output: PathBuf,
     /// The format of the lock: `explicit`, `conda-lock` or `pixi`; what it cannot hold is said [default: that of the lock
     /// that is there, else explicit]
-    #[arg(long, value_name = "FORMAT")]
+    #[arg(long, value_name = "FORMAT", hide_short_help = true)]
     format: Option<LockFormat>,
     /// Lock what is installed in this directory, instead of solving
-    #[arg(long, value_name = "PREFIX", conflicts_with_all = ["inputs", "files", "platforms"])]
+    #[arg(long, value_name = "PREFIX", conflicts_with_all = ["inputs", "files", "platforms"], hide_short_help = true)]
     from_prefix: Option<PathBuf>,
     /// Lock for this platform (repeatable) [default: the `platforms:` of the file, else this machine's]
     #[arg(long = "platform", value_name = "PLATFORM", value_parser = platform)]
@@ -78,7 +78,7 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with_all = ["update", "dry_run", "resolve_conflict", "from_prefix"])]
     check: bool,
     /// The lock holds git's conflict markers: lock anew, and keep what both sides have, or else the newer, where it can
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     resolve_conflict: bool,
     #[command(flatten)]
     locking: LockingArgs,
@@ -89,6 +89,15 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
 }
+
+/// What `-h` ends with.
+const SHORT: &str = "\
+Examples:
+  mlconda lock                                     environment.yml to env.lock
+  mlconda lock --platform linux-64                 on a Mac, for a container
+  mlconda lock --update numpy pandas               the newest of these; others only where they must
+
+`--help` has all options and more examples.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -120,7 +129,7 @@ pub(crate) fn run(mut args: Args, context: &Context) -> Result<ExitCode, CliErro
     make(&args, &environment, start, None, context)?;
     // Whoever locks on another system than Linux mostly does so for a container.
     if args.platforms.is_empty() && environment.platforms.is_empty() && !cfg!(target_os = "linux") {
-        context.ui.say("hint: this is a lock for the machine at hand; for a container, add `--platform linux-64`");
+        context.ui.hint("this is a lock for the machine at hand; for a container, add `--platform linux-64`");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -167,7 +176,7 @@ fn make(
         };
         let mut value = to_json(lock, output, written);
         if let Some((diff, reasons)) = changes::since(before.of(index), lock, why) {
-            changes::lines(&diff, &reasons).iter().for_each(|line| context.ui.say(line));
+            changes::lines(&diff, &reasons).iter().for_each(|line| context.ui.say_change(line));
             value["changes"] = changes::to_json(&diff, &reasons)["changes"].take();
         }
         printed.push(value);

@@ -62,7 +62,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let name = view.is_prefix().then(|| view.name());
     let text = sbom::sbom(&view.lock, format, &Subject { name, time: context.settings.source_date_epoch()? });
     let Some(output) = &args.output else {
-        context.ui.data(text)?;
+        context.ui.json_text(&text)?;
         return Ok(ExitCode::SUCCESS);
     };
     context.write(output, &text)?;

@@ -13,6 +13,7 @@ use crate::{
     drawing::Drawing,
     report::CliError,
     settings::Context,
+    ui::plain,
     view::{View, ViewArgs},
     words::{bytes, count},
 };
@@ -83,7 +84,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     }
     let drawing = if is_inverted { Drawing::needed_by(&graph, depth) } else { Drawing::needs(&graph, depth) };
     text.push_str(&drawing.draw(&from));
-    context.ui.data(text)?;
+    context.ui.text(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -92,7 +93,12 @@ fn head(view: &View, graph: &Graph) -> String {
     let size: Option<u64> = graph.packages.iter().map(|package| package.size).sum();
     let what = if view.is_prefix() { "installed" } else { "to download" };
     let size = size.map(|size| format!(", {} {what}", bytes(size))).unwrap_or_default();
-    format!("{} for {}: {}{size}\n", view.name(), view.lock.platform, count(graph.packages.len(), "package"))
+    format!(
+        "{} for {}: {}{size}\n",
+        plain::line(&view.name()),
+        view.lock.platform,
+        count(graph.packages.len(), "package")
+    )
 }
 
 fn to_json(view: &View, graph: &Graph) -> Value {

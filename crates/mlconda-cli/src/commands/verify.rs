@@ -72,7 +72,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     if args.json {
         context.ui.json(&proof.json())?;
     } else {
-        context.ui.data(proof.lines())?;
+        context.ui.text(&proof.lines())?;
     }
     proof.tell(context);
     Ok(if proof.report.holds() { ExitCode::SUCCESS } else { ExitCode::from(1) })

@@ -13,6 +13,7 @@ use crate::{
     drawing::{line, sized, titled, unasked},
     report::CliError,
     settings::Context,
+    ui::plain,
     view::{View, ViewArgs},
     words::list,
 };
@@ -76,7 +77,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
         Which::Shortest => text.push_str(&in_words(&graph, &found.chains)),
         Which::All { .. } => found.chains.iter().for_each(|chain| text.push_str(&format!("\n{}", way(&graph, chain)))),
     }
-    context.ui.data(text)?;
+    context.ui.text(&text)?;
     if found.is_cut {
         context.ui.say(&format!("There are more ways than these {LIMIT}."));
     }
@@ -111,7 +112,7 @@ fn way(graph: &Graph, chain: &Chain) -> String {
     .unwrap_or_else(|| format!("{}: what asked for it is not known\n", titled(graph, root.package)));
     for pair in chain.packages.windows(2) {
         let needs = spec(graph, pair[0], pair[1]).unwrap_or_default();
-        text.push_str(&format!("  {} needs {needs}\n", titled(graph, pair[0])));
+        text.push_str(&format!("  {} needs {}\n", titled(graph, pair[0]), plain::line(needs)));
     }
     text
 }

@@ -106,7 +106,7 @@ pub(super) fn list(line: &Line, context: &Context) -> Result<ExitCode, CliError>
         text.push_str(&format!("{name:<20} {mark} {}\n", path.display()));
     }
     text.push('\n');
-    context.ui.data(text)?;
+    context.ui.text(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -164,6 +164,6 @@ pub(super) fn info(line: &Line, context: &Context) -> Result<ExitCode, CliError>
         ("envs directories", directory),
         ("platform", host.platform.as_str().to_owned()),
     ];
-    context.ui.data(rows.map(|(name, value)| format!("{name:>24} : {value}\n")).concat())?;
+    context.ui.text(&rows.map(|(name, value)| format!("{name:>24} : {value}\n")).concat())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -25,6 +25,7 @@ use crate::{
     progress::Display,
     report::CliError,
     settings::Context,
+    ui::plain,
 };
 
 /// How many packages a pattern may mean.
@@ -57,11 +58,10 @@ pub(super) fn list(line: &Line, context: &Context) -> Result<ExitCode, CliError>
         context.ui.json(&shown)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let text = match lines {
-        true => explicit(line, &records, &shown),
-        false => table(&prefix, line, &shown),
-    };
-    context.ui.data(text)?;
+    match lines {
+        true => context.ui.data(explicit(line, &records, &shown))?,
+        false => context.ui.text(&table(&prefix, line, &shown))?,
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -113,7 +113,10 @@ fn hex(hash: &[u8]) -> String {
 fn table(prefix: &Prefix, line: &Line, shown: &[Package<'_>]) -> String {
     let mut text = format!("# packages in environment at {}:\n#\n", prefix.path().display());
     let head = ["# Name", "Version", "Build", "Channel"];
-    let row = |[name, version, build, channel]: [&str; 4]| format!("{name:<25} {version:<15} {build:>15}  {channel}\n");
+    let row = |[name, version, build, channel]: [&str; 4]| {
+        let [name, version, build, channel] = [name, version, build, channel].map(plain::line);
+        format!("{name:<25} {version:<15} {build:>15}  {channel}\n")
+    };
     text.push_str(&row(head));
     for package in shown {
         let is_default = package.channel.starts_with("pkgs/") && !line.has("--show-channel-urls");
@@ -202,7 +205,10 @@ pub(super) fn search(line: &Line, context: &Context) -> Result<ExitCode, CliErro
             format!("searched: {}; `search '*NAME*'` looks for parts of names", names.join(", ")),
         ));
     }
-    context.ui.data(if line.has("--json") { as_json(&found) } else { as_table(&found, line.has("--info")) })?;
+    match line.has("--json") {
+        true => context.ui.json_text(&as_json(&found))?,
+        false => context.ui.text(&as_table(&found, line.has("--info")))?,
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -234,8 +240,10 @@ fn channel(record: &RepoDataRecord) -> String {
 
 fn as_table(found: &[&RepoDataRecord], info: bool) -> String {
     let mut text = String::new();
-    let row =
-        |[name, version, build, channel]: [&str; 4]| format!("{name:<20} {version:>15} {build:>15}  {channel:<20}\n");
+    let row = |[name, version, build, channel]: [&str; 4]| {
+        let [name, version, build, channel] = [name, version, build, channel].map(plain::line);
+        format!("{name:<20} {version:>15} {build:>15}  {channel:<20}\n")
+    };
     if !info {
         text.push_str(&row(["# Name", "Version", "Build", "Channel"]));
     }
@@ -247,7 +255,7 @@ fn as_table(found: &[&RepoDataRecord], info: bool) -> String {
             continue;
         }
         let title = format!("{name} {version} {}", package.build);
-        text.push_str(&format!("{title}\n{}\n", "-".repeat(title.len())));
+        text.push_str(&format!("{}\n{}\n", plain::line(&title), "-".repeat(title.len())));
         let hash = package.sha256.map(|hash| hex(&hash)).unwrap_or_default();
         let size = package.size.map(crate::words::bytes).unwrap_or_default();
         for (key, value) in [
@@ -257,7 +265,7 @@ fn as_table(found: &[&RepoDataRecord], info: bool) -> String {
             ("sha256", hash),
             ("license", package.license.clone().unwrap_or_default()),
         ] {
-            text.push_str(&format!("{key:<12}: {value}\n"));
+            text.push_str(&format!("{key:<12}: {}\n", plain::line(&value)));
         }
         text.push_str("dependencies:\n");
         package.depends.iter().for_each(|need| text.push_str(&format!("  - {need}\n")));
@@ -275,7 +283,9 @@ fn as_json(found: &[&RepoDataRecord]) -> String {
         value["channel"] = json!(channel(record));
         let name = record.package_record.name.as_normalized();
         let list = by_name.entry(name).or_insert_with(|| json!([]));
-        list.as_array_mut().map(|list| list.push(value));
+        if let Some(list) = list.as_array_mut() {
+            list.push(value);
+        }
     }
     format!("{:#}\n", Value::Object(by_name))
 }

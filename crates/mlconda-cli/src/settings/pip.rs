@@ -238,6 +238,7 @@ mod tests {
         fs_err::create_dir_all(home.join(".config/pip")).unwrap();
         fs_err::write(home.join(".config/pip/pip.conf"), text).unwrap();
         Settings {
+            custom_channels: Default::default(),
             directory: home.to_owned(),
             home: Some(home.to_owned()),
             root_prefix: home.join("root"),

@@ -72,7 +72,7 @@ fn build() -> Result<PathBuf> {
     let program = std::env::current_exe()?.with_file_name("mlconda");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(&cargo);
-    command.args(["build", "--quiet", "--package", "mlconda-cli"]);
+    command.args(["build", "--package", "mlconda-cli"]);
     let profile = program.parent().and_then(Path::file_name).unwrap_or_default();
     if profile != "debug" {
         command.arg("--profile").arg(profile);

@@ -41,10 +41,18 @@ pub(crate) fn scalar(text: &str) -> String {
         && !WORDS.contains(&text.to_ascii_lowercase().as_str());
     if is_plain {
         text.to_owned()
-    } else if text.chars().any(char::is_control) {
-        // A string of JSON is one of YAML.
-        serde_json::Value::from(text).to_string()
+    } else if text.chars().any(is_unseen) {
+        // A string of JSON is one of YAML, and so is one with more of its characters by number.
+        let quoted = serde_json::Value::from(text).to_string();
+        let shown = |c: char| if is_unseen(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+        quoted.chars().map(shown).collect()
     } else {
         format!("'{}'", text.replace('\'', "''"))
     }
+}
+
+/// Whether a character steers a terminal, or turns the direction of writing: a file should show what is in it.
+fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

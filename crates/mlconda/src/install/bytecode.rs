@@ -71,6 +71,10 @@ fn silent(limit: Duration) -> String {
 }
 
 /// Whether noarch python packages are compiled, and how python is to see that a module has changed since (PEP 552).
+///
+/// The default is not to compile, since that starts the environment's python, and so code of packages, once for each thread:
+/// whoever calls the library says so. The program `mlconda` compiles by [`Bytecode::Timestamp`] unless it is told otherwise, as
+/// conda does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Bytecode {
     /// Nothing is compiled.

@@ -135,7 +135,9 @@ impl Info {
 
     /// Makes sense of the files, but for the paths: there are none.
     pub(super) fn read_all_but_paths(&self) -> io::Result<Package> {
-        let index: IndexJson = self.parse()?.ok_or_else(|| invalid("it has no `info/index.json`"))?;
+        let index = self.files.get("info/index.json").ok_or_else(|| invalid("it has no `info/index.json`"))?;
+        let index: IndexJson = crate::lenient::from_slice(index)
+            .map_err(|error| invalid(format!("`info/index.json` cannot be read: {error}")))?;
         plain::check(index.name.as_normalized(), &index.version.as_str(), index.build.as_str())
             .map_err(|message| invalid(format!("in `info/index.json`, {message}")))?;
         let entry_points = match self.json::<LinkJson>("info/link.json")?.map(|link| link.noarch) {

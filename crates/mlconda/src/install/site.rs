@@ -311,7 +311,7 @@ impl Drop for Site {
         // as it is there and held, nobody else begins.
         for left in [self.twin.as_deref(), Some(self.stage.as_path())].into_iter().flatten() {
             if !left.as_os_str().is_empty() {
-                let _ = fs_err::remove_dir_all(left);
+                let _ = system::remove_tree(left);
             }
         }
         if let Some(was) = &self.was {
@@ -365,7 +365,7 @@ pub(super) fn recover(prefix: &Path) -> Result<bool, InstallError> {
     }
     // A stage goes last: as long as it is there and held, nobody else begins.
     for left in left.into_iter().chain([&inside]).filter(|left| left.is_dir()) {
-        fs_err::remove_dir_all(left)?;
+        system::remove_tree(left)?;
     }
     Ok(true)
 }
@@ -410,9 +410,9 @@ fn may_hold_environment(path: &Path) -> Result<bool, InstallError> {
     let harmless = ["conda-meta", "envs", "pkgs", "lost+found", ".condarc", commit::INSIDE, ASIDE];
     for entry in fs_err::read_dir(path)? {
         let entry = entry?;
-        let is_harmless = harmless.iter().any(|name| entry.file_name() == *name);
-        if !is_harmless && !(FOR_SHELLS.iter().any(|name| entry.file_name() == *name) && is_for_shells(&entry.path())?)
-        {
+        let is_one_of = |names: &[&str]| names.iter().any(|name| entry.file_name() == *name);
+        let is_harmless = is_one_of(&harmless) || is_one_of(&FOR_SHELLS) && is_for_shells(&entry.path())?;
+        if !is_harmless {
             return Ok(path.join("conda-meta").is_dir());
         }
     }

@@ -19,8 +19,8 @@ const MARK: &str = "# mlconda lock: ";
 pub(super) fn render(lock: &Lock) -> String {
     let mut text = format!("{MARK}{FORMAT}\n");
     let mut line = |key: &str, value: &str| {
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "# {key}: {value}");
+        // A comment is one line, whatever was in the environment. Writing to a string cannot fail.
+        let _ = writeln!(text, "# {key}: {}", value.replace(['\n', '\r'], " "));
     };
     if let Some(name) = &lock.name {
         line("name", name);

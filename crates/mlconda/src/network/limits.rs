@@ -62,7 +62,7 @@ impl Default for Limits {
             unpacked: 2 << 30,
             shard: Limit::new(64 << 20, 10),
             metadata: Limit::new(8 << 20, 5),
-            package: Limit::new(16 << 30, 12 * 60),
+            package: Limit::new(8 << 30, 12 * 60),
         }
     }
 }

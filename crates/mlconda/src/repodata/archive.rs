@@ -20,6 +20,7 @@ use super::{Access, RepodataError, RepodataOptions, walk};
 use crate::{
     files,
     host::Host,
+    lenient,
     network::{self, Body, Client, NetworkError},
 };
 
@@ -108,7 +109,7 @@ fn index(mut archive: tar::Archive<impl Read>) -> io::Result<IndexJson> {
         if entry.path()? == IndexJson::package_path() {
             let mut text = Vec::new();
             entry.take(INDEX_LIMIT).read_to_end(&mut text)?;
-            return IndexJson::from_slice(&text);
+            return Ok(lenient::from_slice(&text)?);
         }
     }
     Err(io::Error::other("it has no `info/index.json`"))

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use url::Url;
 
 use super::{RepodataError, index::Section, shards::decode};
-use crate::{environment, network};
+use crate::{environment, lenient, network};
 
 /// What all records of a subdir have in common.
 #[derive(Clone, Debug)]
@@ -276,7 +276,7 @@ impl<'de> Visitor<'de> for Piece<'_, '_> {
                 let record = map.next_value()?;
                 gatherer.add(section, &key, record);
             } else {
-                match serde_json::from_str(map.next_value::<&RawValue>()?.get()) {
+                match lenient::from_slice(map.next_value::<&RawValue>()?.get().as_bytes()) {
                     Ok(record) => gatherer.add(section, &key, record),
                     Err(error) => gatherer.found.left_out.add(&key, error.to_string()),
                 }
@@ -302,7 +302,7 @@ impl Shard<Readable> {
             // One of them makes no sense: as values first, and each on its own.
             Err(_) => {
                 let shard: Shard<Plain> = decode(bytes).map_err(|error| error.to_string())?;
-                shard.map(|plain| serde_json::from_value(plain.0).map_err(|error| error.to_string()))
+                shard.map(|plain| lenient::from_value(plain.0).map_err(|error| error.to_string()))
             }
         };
         shard.removed.sort_unstable();

@@ -284,7 +284,7 @@ fn near_names_are_those_of_a_slip_or_of_another_tongue() {
     let known = "arpack ciso8601 future gcc_linux-64 liblapack libpng numpy openff-toolkit-base openmm openmpi param pytest-md \
                  python python-box python3-saml pythongo r-ggplot2 requests scikit-learn torchvision yaml";
     let names = known.split_whitespace().collect();
-    let near = |name: &str| format!("{name} → {}", wording::near_names(name, &names).join(" ")).trim_end().to_owned();
+    let near = |name: &str| format!("{name} → {}", near_names(name, &names).join(" ")).trim_end().to_owned();
     let asked = "ggplot2 glm iso8601 lapack libpng-dev nmupy openff-toolkit openmp pari pytest-qt python-pptx \
                  python-yaml python3 python3-requests scikit-lern torch-vision vulture";
     insta::assert_snapshot!(asked.split_whitespace().map(near).collect::<Vec<_>>().join("\n"), @"

@@ -22,6 +22,8 @@ use crate::sorting::InOrder;
 const LINES: usize = 24;
 const DEPTH: usize = 8;
 const LISTED: usize = 3;
+/// How many links of a chain are told: the first ones and the last ones.
+const LINKS: usize = 12;
 /// How many reasons are given for one package.
 const CAUSES: usize = 4;
 
@@ -294,21 +296,28 @@ impl<'r, 'a> Teller<'r, 'a> {
     /// this took out; without them, the demand is that there be one.
     fn chain(&mut self, by: Id, step: usize, id: Id, gone: Option<&[usize]>) -> Node {
         let mut node = self.link(by, step, id, gone);
-        let mut current = by;
-        loop {
-            match self.reasoning.packages[current].needed {
-                Some((Why::By(above), since)) => {
-                    let mut link = self.link(above, since, current, None);
-                    link.children.push(node);
-                    node = link;
-                    current = above;
-                }
-                Some((Why::Line(line), _)) => {
-                    // A bare name says no more than the line below it.
-                    return Node { text: self.line(line), children: vec![node] };
-                }
-                None => return node,
+        // Who needs whom, upwards; a chain may be as long as the channel has packages.
+        let (mut above, mut current) = (Vec::new(), by);
+        while let Some((Why::By(next), since)) = self.reasoning.packages[current].needed {
+            above.push((next, since, current));
+            current = next;
+        }
+        let left_out = above.len().saturating_sub(LINKS);
+        let is_told = |place: usize| left_out < 2 || !(LINKS / 2..LINKS / 2 + left_out).contains(&place);
+        for (place, (by, since, id)) in above.into_iter().enumerate() {
+            if is_told(place) {
+                let mut link = self.link(by, since, id, None);
+                link.children.push(node);
+                node = link;
+            } else if place == LINKS / 2 {
+                let text = format!("… and so on, through {left_out} more packages");
+                node = Node { text, children: vec![node] };
             }
+        }
+        match self.reasoning.packages[current].needed {
+            // A bare name says no more than the line below it.
+            Some((Why::Line(line), _)) => Node { text: self.line(line), children: vec![node] },
+            _ => node,
         }
     }
 

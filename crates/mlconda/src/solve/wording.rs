@@ -63,7 +63,7 @@ const FOREIGN_AFFIXES: [(&str, &str); 5] =
     [("python3-", ""), ("python-", ""), ("py-", ""), ("", "-dev"), ("", "-devel")];
 
 /// The names that may be meant, the nearest first: what is called otherwise here, and what a slip of the fingers makes.
-pub(super) fn near_names(name: &str, names: &BTreeSet<&str>) -> Vec<String> {
+pub fn near_names(name: &str, names: &BTreeSet<&str>) -> Vec<String> {
     let other = OTHER_NAMES.iter().filter(|(alias, _)| *alias == name).map(|(_, known)| (*known).to_owned());
     let affixed = AFFIXES.iter().map(|(prefix, suffix)| format!("{prefix}{name}{suffix}"));
     let bare = FOREIGN_AFFIXES

@@ -16,12 +16,21 @@ use crate::{
     settings::{Context, PrefixArgs},
 };
 
+/// What `-h` ends with.
+const SHORT: &str = "\
+Examples:
+  mlconda install env.lock                   into envs/NAME under the root prefix, NAME being the lock's
+  mlconda install env.lock -p /opt/env       into this prefix
+  mlconda install --locked environment.yml   the lock beside it, if that still answers
+
+`--help` has all options, more examples, and the events of `--progress json`.";
+
 /// Install locks into prefixes
 ///
 /// Every archive is checked against the lock before anything of it is written; the new environment is put
 /// together aside and swapped in. Afterwards nothing is on disk that is not part of the prefix.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(after_help = SHORT, after_long_help = "\
 Examples:
   mlconda install env.lock                   into envs/NAME under the root prefix, NAME being the lock's
   mlconda install env.lock -p /opt/env       into this prefix
@@ -78,10 +87,10 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(super) json: bool,
     /// Install for this platform rather than this machine's; packages' scripts do not run then
-    #[arg(long, value_name = "PLATFORM")]
+    #[arg(long, value_name = "PLATFORM", hide_short_help = true)]
     pub(super) platform: Option<Subdir>,
     /// Run no post-link and pre-unlink scripts
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     no_scripts: bool,
     /// Stop a script or a build of pip that has run for so long; 0 lets it run for ever. The byte-code compiler is given up
     /// after so long without an answer, and after 300 seconds at most
@@ -90,24 +99,24 @@ pub(crate) struct Args {
     /// How python is to see that a module of a noarch package has changed since it was compiled (PEP 552):
     /// `timestamp`, `checked-hash` or `unchecked-hash` [default: timestamp]
     #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "timestamp")]
-    #[arg(hide_possible_values = true, conflicts_with = "no_compile_bytecode")]
+    #[arg(hide_possible_values = true, conflicts_with = "no_compile_bytecode", hide_short_help = true)]
     compile_bytecode: Option<Invalidation>,
     /// Do not compile noarch packages' modules: a smaller prefix, but python compiles them whenever it cannot keep
     /// the result
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     no_compile_bytecode: bool,
     /// Make packages' soft links that point out of the prefix, as those of drivers may
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     allow_outward_links: bool,
     /// How many downloads run at once
-    #[arg(long, value_name = "N", default_value = "8")]
+    #[arg(long, value_name = "N", default_value = "8", hide_short_help = true)]
     downloads: NonZero<usize>,
     /// How many threads unpack and write [default: one a core]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", hide_short_help = true)]
     pub(super) threads: Option<NonZero<usize>>,
     /// Compare every file of the cache with its package's own hashes before it is linked; packages that are damaged,
     /// for one because somebody edited a file of an environment that shares it, are thrown out and fetched again
-    #[arg(long, conflicts_with = "dry_run")]
+    #[arg(long, conflicts_with = "dry_run", hide_short_help = true)]
     verify_cache: bool,
     /// Of an environment.yml, install the lock beside it (`NAME.lock` of `NAME.yml`, else `env.lock`), and only if it
     /// answers the file; nothing is solved
@@ -116,7 +125,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(super) selection: SelectionArgs,
     /// Install what is built already of an environment that needs packages that pixi builds from source
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub(super) without_source_packages: bool,
     #[command(flatten)]
     pub(super) locking: LockingArgs,

@@ -53,14 +53,19 @@ pub(super) fn targets(locks: Vec<(PathBuf, Lock)>, args: &Args, context: &Contex
 /// Reads what was typed: locks, and environments that are locked in memory.
 pub(super) fn read_all(args: &Args, platform: Subdir, context: &Context) -> Result<Vec<(PathBuf, Lock)>, CliError> {
     let is_environment = |file: &PathBuf| selection::is_environment(file, context);
-    let (environments, files): (Vec<PathBuf>, Vec<PathBuf>) = args.inputs.iter().cloned().partition(is_environment);
+    let (environments, mut files): (Vec<PathBuf>, Vec<PathBuf>) = args.inputs.iter().cloned().partition(is_environment);
+    // What `--file` names is an environment, whatever it is called, unless it is a lock by what is in it.
+    let is_lock = |file: &PathBuf| selection::kind_of_file(&context.settings.absolute(file)).is_some();
+    let (locks_by_option, by_option): (Vec<PathBuf>, Vec<PathBuf>) =
+        args.locking.files.iter().cloned().partition(is_lock);
+    files.extend(locks_by_option);
     let mut locks = Vec::new();
     for file in files {
         let lock = read(&file, args, platform, context)?;
         warn_of_weak_hashes(&file, &lock, context);
         locks.push((file, lock));
     }
-    let environments: Vec<PathBuf> = environments.iter().chain(&args.locking.files).cloned().collect();
+    let environments: Vec<PathBuf> = environments.into_iter().chain(by_option).collect();
     if !environments.is_empty() {
         let environment = locking::read(&environments, &args.locking, context)?;
         if args.locked {
@@ -70,6 +75,7 @@ pub(super) fn read_all(args: &Args, platform: Subdir, context: &Context) -> Resu
             locks.push((file, lock));
             return Ok(locks);
         }
+        check::tell_of_lock_beside(&environments, &environment, platform, context);
         let before = Before::default();
         let made = locking::lock(&environment, &[platform], &before, &args.locking, Cache::IfPresent, context)?;
         locks.extend(made.into_iter().map(|locked| (environment.file.clone(), locked.lock)));

@@ -9,19 +9,21 @@ use mlconda::{
 };
 use serde_json::{Value, json};
 
+use super::arrivals::{self, Arrival};
 use crate::{
     report::CliError,
     settings::Context,
     words::{bytes, count, list, path_text},
 };
 
-pub(crate) fn report_as_json(report: &Report, prefix: &Prefix, start: Instant) -> Value {
+pub(crate) fn report_as_json(report: &Report, arrivals: &[Arrival], prefix: &Prefix, start: Instant) -> Value {
     let Compiled { modules, failed, unable, .. } = &report.compiled;
     json!({
         "prefix": path_text(prefix.path()),
         "linked": report.linked,
         "unlinked": report.unlinked,
         "unchanged": report.unchanged,
+        "changes": arrivals.iter().map(Arrival::json).collect::<Vec<_>>(),
         "files": report.files,
         "bytes": report.bytes,
         "cached": report.cached,
@@ -75,7 +77,7 @@ fn tell_compiled(compiled: &Compiled, context: &Context) {
     }
 }
 
-pub(crate) fn tell_report(report: &Report, prefix: &Prefix, start: Instant, context: &Context) {
+pub(crate) fn tell_report(report: &Report, arrivals: &[Arrival], prefix: &Prefix, start: Instant, context: &Context) {
     let ui = &context.ui;
     for clash in &report.clashes {
         let (path, winner) = (clash.path.display(), clash.packages.last().map_or("", String::as_str));
@@ -96,6 +98,9 @@ pub(crate) fn tell_report(report: &Report, prefix: &Prefix, start: Instant, cont
         let Unmet { package, need, found } = unmet;
         ui.warn(&format!("`{package}` needs `{need}`, and this machine has {found}"));
     }
+    if let Some(reason) = &report.not_kept {
+        ui.warn(&format!("what activation scripts set is not kept for images without a shell: {reason}"));
+    }
     tell_compiled(&report.compiled, context);
     for (package, text) in &report.messages {
         ui.say(&format!("`{package}` says: {}", text.trim()));
@@ -111,6 +116,7 @@ pub(crate) fn tell_report(report: &Report, prefix: &Prefix, start: Instant, cont
         });
         return;
     }
+    arrivals::tell(arrivals, ui);
     let others = match (report.unlinked, report.unchanged) {
         (0, 0) => String::new(),
         (unlinked, unchanged) => format!(", unlinked {unlinked}, kept {unchanged}"),

@@ -1,12 +1,12 @@
 //! The locks that are there already: what `mlconda lock` keeps as far as it can, and what it compares with.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use mlconda::{
     Subdir,
     environment::Environment,
     lock::{Expansion, Lock, LockError, LockFile, Selection, kind_of, merge, normalize},
-    solve::Renew,
+    solve::{Renew, near_names},
 };
 
 use super::Args;
@@ -38,7 +38,18 @@ pub(super) fn read(
         if !strangers.is_empty() {
             let verb = if strangers.len() == 1 { "is" } else { "are" };
             let message = format!("{} {verb} in no lock and not asked for, and cannot be updated", list(&strangers));
-            return Err(CliError::world(message, "check the spelling; files stand before `--update`"));
+            let of_locks = locks.iter().flatten().flat_map(|lock| {
+                let packages = lock.packages.iter().map(|package| package.name.as_str());
+                packages.chain(lock.pip.iter().map(|package| package.name.as_str()))
+            });
+            let asked = environment.requirements.iter().filter_map(|requirement| requirement.spec.name.as_exact());
+            let known: BTreeSet<&str> = of_locks.chain(asked.map(|name| name.as_normalized())).collect();
+            let near: Vec<String> = strangers.iter().flat_map(|name| near_names(name, &known)).collect();
+            let hint = match near.as_slice() {
+                [] => "check the spelling; files stand before `--update`".to_owned(),
+                near => format!("did you mean {}?", list(near)),
+            };
+            return Err(CliError::world(message, hint));
         }
     }
     Ok(Before { locks, renew, ..Before::default() })

@@ -124,6 +124,41 @@ fn remedy(args: &Args, files: &[PathBuf], context: &Context) -> String {
     )
 }
 
+/// Where a lock of an environment's file may be.
+fn places(file: &Path, platform: Subdir) -> Vec<PathBuf> {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let names =
+        [format!("{stem}.lock"), format!("{stem}.{platform}.lock"), "env.lock".into(), format!("env.{platform}.lock")];
+    names.iter().map(|name| file.with_file_name(name)).collect()
+}
+
+/// Whether a lock has the usual name of that of an environment's file.
+fn is_named_after(lock: &Path, file: &Path) -> bool {
+    let stem =
+        |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().split('.').next().map(str::to_owned);
+    stem(lock) == stem(file) || matches!(stem(file).as_deref(), Some("environment" | "env"))
+}
+
+/// Says that a lock beside an environment's file is there and is not what is installed. One that is of another environment,
+/// or cannot be read, is nothing to this.
+pub(crate) fn tell_of_lock_beside(files: &[PathBuf], environment: &Environment, platform: Subdir, context: &Context) {
+    let Some(file) = files.first() else { return };
+    let there = places(file, platform).into_iter().find(|place| context.settings.absolute(place).is_file());
+    let Some(lock) = there else { return };
+    let typed: String = files.iter().map(|file| format!(" {}", file.display())).collect();
+    let (shown, names) = (lock.display(), file.display());
+    match reasons(&lock, Some(platform), environment, &LockingArgs::default(), context) {
+        Ok(reasons) if reasons.is_empty() => context.ui.say(&format!(
+            "`{names}` is solved anew, and `{shown}` beside it is left aside: `mlconda install --locked{typed}` installs the lock"
+        )),
+        Ok(_) if is_named_after(&lock, file) => context.ui.say(&format!(
+            "`{names}` is solved anew; `{shown}` beside it no longer answers it: `mlconda lock{typed} -o {shown}` renews the lock, \
+             and `mlconda install --locked{typed}` installs it"
+        )),
+        _ => {}
+    }
+}
+
 /// The lock beside an environment's file that is for a platform, if it answers: `install --locked` installs that.
 pub(crate) fn beside(
     files: &[PathBuf],
@@ -132,10 +167,7 @@ pub(crate) fn beside(
     context: &Context,
 ) -> Result<PathBuf, CliError> {
     let file = files.first().map_or(Path::new("environment.yml"), PathBuf::as_path);
-    let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let names =
-        [format!("{stem}.lock"), format!("{stem}.{platform}.lock"), "env.lock".into(), format!("env.{platform}.lock")];
-    let places: Vec<PathBuf> = names.iter().map(|name| file.with_file_name(name)).collect();
+    let places = places(file, platform);
     let of_environment: String = files.iter().map(|file| format!(" {}", file.display())).collect();
     let hint = |lock: &Path| format!("lock it: `mlconda lock{of_environment} -o {}`", lock.display());
     let there: Vec<&PathBuf> = places.iter().filter(|place| context.settings.absolute(place).is_file()).collect();

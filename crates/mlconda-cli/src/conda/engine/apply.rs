@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::super::{line::Line, program_name};
 use crate::{
-    commands::install::{carry_out, words},
+    commands::install::{arrivals, carry_out, words},
     locking::{self, Cache},
     report::CliError,
     settings::Context,
@@ -64,13 +64,16 @@ pub(crate) fn apply(change: Change, line: &Line, host: &Host, context: &Context)
             CliError::Stopped(signal) => words::stopped(signal, prefix, std::iter::empty()),
             error => error,
         })?;
-        if report.linked + report.unlinked == 0 {
+        let arrivals = arrivals::of(&plan, &change.lock);
+        if change.lock.packages.is_empty() && report.unlinked == 0 {
+            context.ui.say(&format!("`{}` is an environment without packages.", prefix.path().display()));
+        } else if report.linked + report.unlinked == 0 {
             let (place, packages) = (prefix.path().display(), count(report.unchanged, "package"));
             context.ui.say(&format!("`{place}` has all that is asked for: {packages}."));
         } else {
-            words::tell_report(&report, prefix, start, context);
+            words::tell_report(&report, &arrivals, prefix, start, context);
         }
-        let mut event = words::report_as_json(&report, prefix, start);
+        let mut event = words::report_as_json(&report, &arrivals, prefix, start);
         event["event"] = json!("finished");
         context.ui.event(&event);
     }
@@ -140,7 +143,7 @@ fn download(lock: &Lock, options: Options, context: &Context) -> Result<ExitCode
 
 /// Removes an environment, and what lies in it.
 pub(crate) fn remove_prefix(prefix: &Prefix) -> Result<(), CliError> {
-    Ok(fs_err::remove_dir_all(prefix.path())?)
+    Ok(mlconda::install::remove(prefix)?)
 }
 
 /// What conda prints with `--json`.

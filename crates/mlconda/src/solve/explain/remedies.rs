@@ -134,11 +134,13 @@ impl Search<'_, '_> {
             let version = VersionSpec::StrictRange(StrictRangeOperator::StartsWith, version.into());
             MatchSpec { version: Some(version), ..bare.clone() }
         });
-        let allows_more = |form: &MatchSpec| {
+        // What is nearest to `==3.11` is `3.11`, also if that is all there is.
+        let is_nearest = |place: usize| open == 1 && place == 0;
+        let allows_more = |(place, form): &(usize, MatchSpec)| {
             let count = allowed(form);
-            count > std::mem::replace(&mut last, count) && count < all
+            count > std::mem::replace(&mut last, count) && (count < all || is_nearest(*place))
         };
-        forms.filter(allows_more).take(SHORTENED).collect()
+        forms.enumerate().filter(allows_more).map(|(_, form)| form).take(SHORTENED).collect()
     }
 
     /// Nothing but the name of a line's package, if there is more.

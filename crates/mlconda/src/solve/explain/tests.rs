@@ -606,3 +606,47 @@ fn lines_of_two_files_are_told_with_their_file() {
        └─ old 1.0 needs `python <3.9`
     ");
 }
+
+/// `==3.11` asks for 3.11.0 alone: the answer is the one that the warning gives, also if the channel has nothing else.
+#[test]
+fn an_exact_version_is_loosened_to_the_nearest_that_solves() {
+    for versions in [&["3.11.1"][..], &["3.11.1", "3.11.4"], &["3.11.4", "3.12.1"]] {
+        let records: Vec<_> =
+            versions.iter().map(|version| record(FIRST, &format!("python-{version}-0"), &[])).collect();
+        let told = plainly(&["python==3.11"], &records);
+        assert!(told.contains("line 3: `python=3.11` instead of `python==3.11` (gives python 3.11."), "{told}");
+    }
+}
+
+/// A chain as long as a channel can make it: what is told of it is no longer than of others, and takes no stack.
+#[test]
+fn a_long_chain_is_told_in_short() {
+    const LENGTH: usize = 1_000;
+    let link = |place: usize| record(FIRST, &format!("p{place}-1.0-0"), &[&format!("p{}", place + 1)]);
+    let mut records: Vec<_> = (0..LENGTH).map(link).collect();
+    assert_snapshot!(plainly(&["p0"], &records), @"
+    no set of packages for `linux-64` satisfies what `environment.yml` asks for:
+    no channel has `p1000` for `linux-64`, and it is needed:
+    └─ line 3 asks for `p0`
+       └─ p0 1.0 needs `p1`
+          └─ p1 1.0 needs `p2`
+             └─ p2 1.0 needs `p3`
+                └─ p3 1.0 needs `p4`
+                   └─ p4 1.0 needs `p5`
+                      └─ p5 1.0 needs `p6`
+                         └─ … and so on, through 987 more packages
+                            └─ p993 1.0 needs `p994`
+                               └─ p994 1.0 needs `p995`
+                                  └─ p995 1.0 needs `p996`
+                                     └─ p996 1.0 needs `p997`
+                                        └─ p997 1.0 needs `p998`
+                                           └─ p998 1.0 needs `p999`
+                                              └─ p999 1.0 needs `p1000`
+    this line alone has no solution:
+      environment.yml:3: p0
+    ");
+    // Two ways, of which neither is needed by itself: a chain that can only be gone back.
+    records.push(record(FIRST, "p0-2.0-0", &["p500"]));
+    let told = plainly(&["p0"], &records);
+    assert!(told.lines().count() < 40, "{told}");
+}

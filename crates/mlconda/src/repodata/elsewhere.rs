@@ -1,0 +1,64 @@
+//! For which platforms a channel has packages, where it has none for the one that is asked for.
+
+use futures::future::join_all;
+use rattler_conda_types::{Channel, Subdir};
+
+use super::{Access, Loader, RepodataError, Source};
+use crate::{
+    environment::Environment,
+    network::{self, Body},
+};
+
+/// The platforms that are looked at.
+const PLATFORMS: [Subdir; 8] = [
+    Subdir::Linux64,
+    Subdir::LinuxAarch64,
+    Subdir::LinuxPpc64le,
+    Subdir::Osx64,
+    Subdir::OsxArm64,
+    Subdir::Win64,
+    Subdir::WinArm64,
+    Subdir::Linux32,
+];
+
+impl Loader<'_> {
+    /// Refuses an environment that asks for packages that nobody has, where no channel has any for the platform, and one
+    /// has them for others: that is the reason, and not how the names are spelt.
+    pub(super) async fn check_platform(
+        &self,
+        environment: &Environment,
+        channels: &[Channel],
+        loaded: &[Vec<Option<Source>>],
+    ) -> Result<(), RepodataError> {
+        let platform = self.host.platform;
+        let has_none = |sources: &Vec<Option<Source>>| {
+            sources.len() == 2 && sources[0].as_ref().is_none_or(|source| source.names().next().is_none())
+        };
+        let names = environment.requirements.iter().filter_map(|requirement| requirement.spec.name.as_exact());
+        let has = |name: &str| loaded.iter().flatten().flatten().any(|source| source.has(name));
+        let mut names = names.map(|name| name.as_normalized()).filter(|name| !name.starts_with("__"));
+        if !loaded.iter().all(has_none) || names.all(has) || self.options.access == Access::Offline {
+            return Ok(());
+        }
+        for channel in channels {
+            let others = PLATFORMS.into_iter().filter(|other| *other != platform);
+            let asked = join_all(others.map(async |other| self.has_subdir(channel, other).await.then_some(other)));
+            let others: Vec<Subdir> = asked.await.into_iter().flatten().collect();
+            if !others.is_empty() {
+                let channel = network::redact(channel.base_url.url());
+                return Err(RepodataError::NoPlatform { channel, platform, others });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a channel has a subdir, as far as its server says.
+    async fn has_subdir(&self, channel: &Channel, platform: Subdir) -> bool {
+        let Ok(url) = channel.platform_url(platform).join("repodata.json") else { return false };
+        match url.to_file_path() {
+            Ok(path) => ["", ".zst", ".bz2"].iter().any(|end| path.with_extension(format!("json{end}")).is_file()),
+            // The answer is enough: its body is not read.
+            Err(()) => self.client.get(&url, Body::Repodata).await.is_ok(),
+        }
+    }
+}

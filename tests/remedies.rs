@@ -1,0 +1,114 @@
+//! What went wrong, and what to do about it: each cause has a remedy of its own.
+
+use insta::assert_snapshot;
+use mlconda_test::{
+    context::TestContext,
+    package::PackageBuilder,
+    server::{Fault, Server},
+};
+
+use crate::{serve, world};
+
+/// A world with a server, and a lock of a package from it.
+fn served() -> (TestContext, Server) {
+    let (mut world, server) = (world(), serve());
+    world.filter(&server.url(""), "[SERVER]/");
+    world.write_lock("env.lock", Some(&server.url("main")), &["tzdata"]);
+    (world, server)
+}
+
+/// The hint of an installation that fails.
+fn hint(world: &TestContext) -> String {
+    let outcome = world.mlconda(["install", "env.lock", "-p", "prefix"]).failure(1).to_string();
+    outcome.lines().filter(|line| line.starts_with("hint: ")).collect()
+}
+
+#[test]
+fn a_server_that_goes_on_sending_is_cut_off_at_the_size_that_the_lock_knows() {
+    let (world, server) = served();
+    world.write("environment.yml", &format!("channels: [{}]\ndependencies: [tzdata]\n", server.url("main")));
+    world.lock(&["-o", "env.lock"]).success();
+    server.forget();
+    server.fail("tzdata-", Fault::Endless);
+    assert_snapshot!(world.mlconda(["install", "env.lock", "-p", "prefix"]).failure(1), @r"
+    exit code 1
+    --- stdout
+    --- stderr
+    Installing 1 package ([SIZE]) into `[TEMP]/work/prefix`
+    error: cannot get `tzdata-2024a-hd8ed1ab_0.conda` from [SERVER]/main/noarch/tzdata-2024a-hd8ed1ab_0.conda
+      because: it has more than the [SIZE] that are known of it
+    hint: the prefix is as it was; the server has another file than the lock: if it was replaced and that is as it should be, lock anew
+    ");
+    assert_eq!(server.count("tzdata-"), 1);
+}
+
+#[test]
+fn a_pause_that_is_longer_than_anybody_waits_is_not_waited_for() {
+    let (world, server) = served();
+    server.fail("tzdata", Fault::RetryAfter(503, "999999"));
+    assert_snapshot!(world.mlconda(["install", "env.lock", "-p", "prefix"]).failure(1), @r"
+    exit code 1
+    --- stdout
+    --- stderr
+    Installing 1 package into `[TEMP]/work/prefix`
+    error: cannot get `tzdata-2024a-hd8ed1ab_0.conda` from [SERVER]/main/noarch/tzdata-2024a-hd8ed1ab_0.conda
+      because: `[SERVER]/main/noarch/tzdata-2024a-hd8ed1ab_0.conda` answers 503 Service Unavailable, and asks to wait for 999999 s
+    hint: the prefix is as it was; the server has trouble: try again later, or take a mirror: `MLCONDA_MIRRORS`
+    ");
+    assert_eq!(server.count("tzdata-"), 1);
+}
+
+#[test]
+fn each_status_has_its_remedy() {
+    let (world, server) = served();
+    let mut hints = String::new();
+    for status in [401, 403, 404, 407, 429, 501] {
+        server.fail("tzdata", Fault::RetryAfter(status, "999999"));
+        hints += &format!("{status} {}\n", hint(&world));
+    }
+    server.fail("tzdata", Fault::Redirect("file:///etc/hostname".to_owned()));
+    hints += &format!("redirect {}\n", hint(&world));
+    assert_snapshot!(hints, @r"
+    401 hint: the prefix is as it was; the server wants a login: in `~/.netrc`, or with `pixi auth login`, or in the channel's URL, by a variable
+    403 hint: the prefix is as it was; the server refuses this login, or this machine: ask who keeps the server for access
+    404 hint: the prefix is as it was; the server does not have the package any more: lock anew
+    407 hint: the prefix is as it was; give the proxy's login in its URL: `HTTPS_PROXY=http://USER:PASSWORD@host:port`
+    429 hint: the prefix is as it was; too many requests came from here: wait some minutes, and give fewer `--downloads`
+    501 hint: the prefix is as it was; the server has trouble: try again later, or take a mirror: `MLCONDA_MIRRORS`
+    redirect hint: the prefix is as it was; check the URL: the server sends to a place that is not followed
+    ");
+}
+
+#[test]
+fn a_channel_without_packages_for_a_platform_is_told_of_once() {
+    let mut world = world();
+    let files = world.work();
+    let package = PackageBuilder::new("python", "3.11.1");
+    let channel = mlconda_test::channel::Channel::write(files.join("lab"), &[package], &[]).unwrap();
+    world.filter(&channel.url(), "[CHANNEL]");
+    let other = mlconda_test::foreign_subdir();
+    world.filter(other, "[OTHER]");
+    let text = format!("channels: [{}]\ndependencies: [python, ipython, numpy]\n", channel.url());
+    world.write("environment.yml", &text);
+    assert_snapshot!(world.mlconda(["lock", "environment.yml", "--platform", other]).failure(1), @r"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: no channel has packages for `[OTHER]`: `[CHANNEL]/` has them for [HOST] only
+    hint: lock for a platform that the channel has (`--platform`), or add a channel that has packages for this one
+    ");
+}
+
+#[test]
+fn a_name_to_be_updated_that_is_misspelt_has_near_names() {
+    let world = world();
+    world.locked("env.lock", &["tzdata"]);
+    let outcome = world.mlconda(["lock", "environment.yml", "-o", "env.lock", "-u", "tzdat"]).failure(1);
+    assert_snapshot!(outcome, @r"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: `tzdat` is in no lock and not asked for, and cannot be updated
+    hint: did you mean `tzdata`?
+    ");
+}
