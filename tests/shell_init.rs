@@ -184,6 +184,20 @@ fn an_activation_that_fails_changes_nothing_and_says_so() {
 }
 
 #[test]
+fn there_is_a_base_from_the_first_init_on() {
+    let world = with_environments(&[]);
+    let text = "source activate base && echo $CONDA_DEFAULT_ENV $CONDA_PREFIX";
+    world.mlconda(["micromamba", "shell", "init", "-s", "bash"]).success();
+    let root = world.root_prefix().display().to_string();
+    let outcome = script_in(&world, &["bash", "-c"], &format!("PATH={root}/bin:$PATH; {text}")).success();
+    assert_eq!(outcome.stdout, format!("base {root}\n"));
+    let base = format!("file://{}/main", world.channels().directory().display());
+    world.mlconda(["conda", "install", "-y", "-c", &base, "where"]).success();
+    let outcome = script_in(&world, &["bash", "-c"], &format!("PATH={root}/bin:$PATH; {text}; where-am-i")).success();
+    assert!(outcome.stdout.starts_with(&format!("base {root}\nprefix: {root}\n")), "{outcome}");
+}
+
+#[test]
 fn environments_can_be_stacked() {
     let world = with_environments(&["one", "two"]);
     let text = format!(
