@@ -72,7 +72,7 @@ pub(super) fn init(tool: &str, arguments: &[OsString], context: &Context) -> Res
         .clone()
         .ok_or_else(|| CliError::world("there is no home directory", "set `HOME`, or use `init --system`"));
     let mut files: Vec<(PathBuf, Dialect)> = Vec::new();
-    if !has(&["--no-user"]) && !(has(&["--system"]) && !has(&["--user"])) {
+    if !has(&["--no-user"]) && (!has(&["--system"]) || has(&["--user"])) {
         let home = home?;
         files.extend(shells.iter().map(|(name, file)| (home.join(file), dialect(name))));
     }
