@@ -12,6 +12,7 @@ use mlconda::{
     repodata::RepodataError,
     solve::{SolveError, VirtualDemand},
 };
+use serde_json::json;
 
 use crate::{
     foreign,
@@ -99,7 +100,28 @@ pub(crate) fn usage(error: &clap::Error) -> ! {
 
 /// Prints an error and gives the exit code.
 pub(crate) fn report(error: &CliError, context: &Context) -> ExitCode {
-    let (message, hint, code) = match error {
+    let (message, hint, code) = parts(error);
+    context.ui.error(&message, hint.as_deref());
+    ExitCode::from(code)
+}
+
+/// Prints an error for people, and on stdout as conda does with `--json`; gives the exit code.
+pub(crate) fn report_as_json(error: &CliError, context: &Context) -> ExitCode {
+    let (message, ..) = parts(error);
+    let value = json!({ "success": false, "error": message, "message": message, "exception_name": "CondaError" });
+    match context.ui.json(&value) {
+        Ok(()) => report(error, context),
+        // Both are told on stderr.
+        Err(other) => {
+            report(error, context);
+            report(&other, context)
+        }
+    }
+}
+
+/// The message, what to do, and the exit code.
+fn parts(error: &CliError) -> (String, Option<String>, u8) {
+    match error {
         CliError::Library(error) => (chain(error), hint(error), 1),
         CliError::Usage(message) => (message.clone(), None, 2),
         CliError::World { message, hint } => (message.clone(), hint.clone(), 1),
@@ -107,9 +129,7 @@ pub(crate) fn report(error: &CliError, context: &Context) -> ExitCode {
         CliError::Stopped(signal) => ("stopped; nothing has changed".to_owned(), None, 128 + signal),
         CliError::StoppedHalfway { signal, message, hint } => (message.clone(), hint.clone(), 128 + signal),
         CliError::Command { message, hint, code } => (message.clone(), hint.clone(), *code),
-    };
-    context.ui.error(&message, hint.as_deref());
-    ExitCode::from(code)
+    }
 }
 
 /// An error and its causes, one a line; a cause that the line above already tells is left out.

@@ -88,6 +88,7 @@ pub(super) const VERBS: &[(&str, Verb, &str)] = &[
         Refused("a prefix is written into its files: make the environment anew with `conda create --clone OLD -n NEW`"),
         "",
     ),
+    ("index", Refused("mlconda makes no channels: `rattler-index` and `conda-index` do"), ""),
     ("package", Refused("`mlconda verify` tells which files are no package's"), ""),
     ("auth", Refused("logins stand in `~/.netrc`, or in the channel's URL by a variable"), ""),
     ("lock", Refused("`mlconda lock environment.yml` makes a lock"), ""),
@@ -249,12 +250,12 @@ pub(super) const ROWS: &[Row] = &[
     Row(SOLVE, "--no-pyc --no-compile-bytecode", "", Counts, "do not compile python modules"),
     Row(
         SOLVE,
-        "--pyc --mkdir --unknown --show-channel-urls --no-show-channel-urls --always-softlink --softlink --shortcuts --no-shortcuts --shortcuts-only --allow-softlinks --no-allow-softlinks --no-lock --allow-uninstall --no-allow-uninstall --allow-downgrade --no-allow-downgrade",
+        "--pyc --unknown --show-channel-urls --no-show-channel-urls --always-softlink --softlink --shortcuts --no-shortcuts --shortcuts-only --allow-softlinks --no-allow-softlinks --no-lock --allow-uninstall --no-allow-uninstall --allow-downgrade --no-allow-downgrade",
         "",
         Already,
         "",
     ),
-    Row(SOLVE, "-m --mkdir", "", Already, ""),
+    Row(SOLVE, "-m --mkdir", "", Counts, ""),
     Row(SOLVE, "--relocate-prefix", "DIR", Not("install where the environment is to be used"), ""),
     Row(
         SOLVE | of(Remove) | of(Search),
