@@ -129,9 +129,9 @@ pub(super) async fn prepare(
             continue;
         };
         sources.push(Some(match crate::files::of_url(&archive.url) {
-            Some(path) => fetch::local(&archive, &path, &AtomicBool::new(false))?,
+            Some(path) => fetch::local(&archive, &path, &AtomicBool::new(false))?.0,
             _ if options.access == Access::Offline => return Err(fetch::not_asked(&archive)),
-            _ => fetch::download(client, &archive, stage.root(), progress).await?,
+            _ => fetch::download(client, &archive, stage.root(), progress).await?.0,
         }));
     }
     Ok(sources)
