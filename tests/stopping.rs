@@ -117,7 +117,7 @@ fn while_a_solution_or_an_explanation_is_computed() {
         ] {
             let child = begin(&world, &[&["--progress", "json"], command].concat());
             let (found, said) = stop_at(child, event, signal);
-            assert_eq!((found, said.contains("\"stopped\"")), (code, true), "{event}: {said}");
+            assert_eq!((found, said.contains("\"stopped")), (code, true), "{event}: {said}");
             assert_eq!(tree::difference(&before, &world.tree()), "");
         }
     }
