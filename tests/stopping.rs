@@ -72,3 +72,31 @@ fn while_a_channel_is_silent() {
     assert_eq!(code, 130, "{said}");
     assert!(!Path::new(&world.work().join("env.lock")).exists());
 }
+
+/// What the user names may be a pipe, for which every command waits; the signal ends that.
+#[test]
+fn while_a_pipe_on_the_command_line_is_silent() {
+    let world = world();
+    let fifo = world.path().join("pipe.lock");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let name = fifo.to_str().unwrap();
+    let before = world.tree();
+    for arguments in [
+        &["convert", name, "--to", "conda-lock"][..],
+        &["verify", name, "-p", "prefix"],
+        &["install", name, "-p", "prefix"],
+        &["diff", name, name],
+        &["sbom", name],
+        &["lock", name],
+    ] {
+        for signal in [Signal::INT, Signal::TERM] {
+            let command = begin(&world, arguments);
+            // It is open as soon as somebody reads.
+            let writer = fs_err::OpenOptions::new().write(true).open(&fifo).unwrap();
+            let (code, said) = stop(command, signal);
+            assert!([-1, 130, 143].contains(&code), "{code} {said}");
+            drop(writer);
+        }
+    }
+    assert_eq!(tree::difference(&before, &world.tree()), "");
+}
