@@ -175,6 +175,21 @@ fn an_archive_is_installed_without_a_channel() {
 }
 
 #[test]
+fn variables_of_an_environment_are_set_and_unset() {
+    let world = World::new();
+    world.run("conda create -y -n x where=1").success();
+    world.run("conda env config vars set -n x GREETING=hello OTHER=1").success();
+    world.run("conda env config vars unset OTHER -n x").success();
+    assert_eq!(world.run("conda env config vars list -n x").success().stdout, "GREETING = hello\n");
+    // What else changes leaves them, and what was asked for.
+    world.run("conda update -y -n x --all").success();
+    assert_eq!(world.run("conda run -n x printenv GREETING").success().stdout, "hello\n");
+    world.run("conda env config vars unset GREETING -n x").success();
+    assert_eq!(world.run("conda env config vars list -n x").success().stdout, "");
+    assert_eq!(world.installed("x"), ["where 2.0"]);
+}
+
+#[test]
 fn an_environment_goes_at_once() {
     let world = World::new();
     world.run("conda create -y -n x where").success();

@@ -173,6 +173,7 @@ fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> {
         Verb::Search => views::search(line, context),
         Verb::Clean => clean::run(line, context),
         Verb::Run => run::run(line, context),
+        Verb::Variables => engine::variables(line, context),
         Verb::Config | Verb::Init | Verb::Activate | Verb::Deactivate | Verb::Shell => Err(CliError::world(
             format!("`{}` is not here yet", line.command()),
             "`mlconda shell-hook` prints what activates an environment, and `mlconda run` runs a command in one",

@@ -66,8 +66,16 @@ pub(super) fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> 
     let removed = goes.iter().map(|name| (*name).to_owned()).collect();
     let revision = Revision::Change { updated: Vec::new(), removed, neutered: Vec::new() };
     let command = format!("conda {}", line.command());
-    let change =
-        Change { lock, prefix, replaces: false, command, revision, is_asked_anew: false, relink: BTreeSet::new() };
+    let change = Change {
+        lock,
+        prefix,
+        replaces: false,
+        command,
+        revision,
+        is_asked_anew: false,
+        sets_variables: false,
+        relink: BTreeSet::new(),
+    };
     apply(change, line, &host, context)
 }
 

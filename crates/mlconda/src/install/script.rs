@@ -80,8 +80,7 @@ pub(super) async fn run(
     if !script.is_file() {
         return Ok(None);
     }
-    let shells = [prefix.join("bin/bash"), "/bin/bash".into(), "/usr/bin/bash".into(), "/bin/sh".into()];
-    let Some(shell) = shells.into_iter().find(|shell| shell.is_file()) else {
+    let Some(shell) = shell(prefix) else {
         return Err(InstallError::NoShell { package: name.to_owned(), script: relative });
     };
     let mut command = command(&shell, prefix, told);
@@ -119,6 +118,12 @@ fn take_message(prefix: &Path) -> io::Result<Option<String>> {
     }
     let text = String::from_utf8_lossy(&text);
     Ok((read.is_ok() && !text.trim().is_empty()).then(|| text.into_owned()))
+}
+
+/// The shell that scripts run in, if there is one.
+pub(crate) fn shell(prefix: &Path) -> Option<PathBuf> {
+    let shells = [prefix.join("bin/bash"), "/bin/bash".into(), "/usr/bin/bash".into(), "/bin/sh".into()];
+    shells.into_iter().find(|shell| shell.is_file())
 }
 
 /// A program in the world that scripts are promised.
@@ -282,7 +287,7 @@ impl Drop for Running {
 }
 
 /// A file without a name.
-pub(super) fn nameless(directory: &Path) -> io::Result<std::fs::File> {
+pub(crate) fn nameless(directory: &Path) -> io::Result<std::fs::File> {
     tempfile::tempfile_in(directory).map_err(|error| {
         io::Error::new(error.kind(), format!("cannot make a temporary file in `{}`: {error}", directory.display()))
     })

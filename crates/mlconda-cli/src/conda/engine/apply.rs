@@ -34,6 +34,8 @@ pub(crate) struct Change {
     pub(crate) revision: Revision,
     /// Whether more or other is asked for than before, though no package may change for it.
     pub(crate) is_asked_anew: bool,
+    /// Whether the environment's variables are to be the lock's, also where these are none.
+    pub(crate) sets_variables: bool,
     /// Packages to link anew.
     pub(crate) relink: BTreeSet<String>,
 }
@@ -51,6 +53,10 @@ pub(crate) fn apply(change: Change, line: &Line, host: &Host, context: &Context)
         relink(&mut plan, &change)?;
     }
     plan.meta_changes |= change.is_asked_anew;
+    if change.sets_variables {
+        plan.meta_changes = true;
+        plan.variables = Some(change.lock.variables.clone());
+    }
     if line.has("--download-only") {
         return download(&change.lock, options, context);
     }
