@@ -243,3 +243,23 @@ fn no_record_or_journal_comes_through_a_link_of_a_package() {
         fs_err::create_dir(real).unwrap();
     });
 }
+
+/// In a directory where all may write, somebody has put what looks like the old prefix of an installation that was cut off.
+#[test]
+fn a_twin_of_somebody_else_does_not_become_the_prefix() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let world = world();
+    let (prefix, twin) = (world.path().join("env"), world.path().join(".env.mlconda-twin"));
+    fs_err::create_dir(&prefix).unwrap();
+    fs_err::create_dir_all(twin.join("conda-meta")).unwrap();
+    fs_err::write(twin.join("conda-meta/history"), "").unwrap();
+    std::os::unix::fs::chown(&twin, Some(1234), None).unwrap();
+    let outcome = install(&world, &prefix, &[&other(&world)]).failure(1);
+    assert!(outcome.stderr.contains("belongs to another user; nothing of it was done"), "{outcome}");
+    assert_eq!(fs_err::read_dir(&prefix).unwrap().count(), 0);
+    assert!(twin.join("conda-meta/history").exists());
+    std::os::unix::fs::chown(&twin, Some(0), None).unwrap();
+    install(&world, &prefix, &[&other(&world)]).success();
+}
