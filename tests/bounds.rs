@@ -152,6 +152,11 @@ fn a_lock_has_a_limit_of_values() {
     let script = "ulimit -d 600000; exec \"$0\" install conda-lock.yml -p prefix";
     let outcome = world.run("/bin/sh", &["-c", script, &program]).failure(1);
     assert!(outcome.stderr.contains("the file has more than 1048576 values"), "{outcome}");
+    for name in ["conda-lock.yml", "env.lock"] {
+        world.write(name, &format!("@EXPLICIT\nversion: 1\npackage:\n{}", "\n".repeat(2_000_000)));
+        let outcome = world.mlconda(["install", name, "-p", "prefix"]).failure(1);
+        assert!(outcome.stderr.contains("it has more than 2000000 lines"), "{outcome}");
+    }
 }
 
 /// A program that writes more than it may gets an error, and says it; the signal that comes with it ends nothing.

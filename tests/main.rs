@@ -20,6 +20,7 @@ mod install;
 mod linked;
 mod lock;
 mod manual;
+mod others;
 mod pip;
 mod pip_install;
 mod records;

@@ -214,7 +214,9 @@ pub(crate) fn lock(
     cache: Cache,
     context: &Context,
 ) -> Result<Vec<Locked>, CliError> {
-    for warning in platforms.iter().flat_map(|platform| environment.suspicions(*platform)) {
+    // Whoever solves several times has told it.
+    let told = before.directory.is_some();
+    for warning in platforms.iter().filter(|_| !told).flat_map(|platform| environment.suspicions(*platform)) {
         context.ui.warn(&warning.to_string());
     }
     let overrides = overrides(args, context)?;

@@ -32,6 +32,8 @@ pub(crate) struct Context {
 pub(crate) struct Settings {
     /// The current directory.
     pub(crate) directory: PathBuf,
+    /// This program's file, where the system tells it.
+    pub(crate) program: Option<PathBuf>,
     /// The home directory.
     pub(crate) home: Option<PathBuf>,
     /// The root prefix; its `envs/` holds environments by name.
@@ -124,6 +126,7 @@ impl Settings {
         Self {
             root_prefix: plain(&directory.join(root_prefix)),
             shared_root,
+            program: std::env::current_exe().ok(),
             custom_channels: Vec::new(),
             directory,
             home,

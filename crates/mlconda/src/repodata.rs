@@ -343,7 +343,7 @@ async fn load_silently(
 ) -> Result<Repodata, RepodataError> {
     let channels = environment.all_channels();
     let by_url = environment.requirements.iter().all(|requirement| requirement.spec.url.is_some());
-    if channels.is_empty() && (!by_url || environment.requirements.is_empty()) {
+    if channels.is_empty() && installed.is_empty() && (!by_url || environment.requirements.is_empty()) {
         return Err(RepodataError::NoChannels(environment.file.clone()));
     }
     let loader = Loader { client, host, options, progress };

@@ -129,9 +129,9 @@ pub(super) async fn prepare(
             continue;
         };
         sources.push(Some(match archive.url.to_file_path() {
-            Ok(path) if archive.url.scheme() == "file" => fetch::local(&archive, &path, &AtomicBool::new(false))?,
+            Ok(path) if archive.url.scheme() == "file" => fetch::local(&archive, &path, &AtomicBool::new(false))?.0,
             _ if options.access == Access::Offline => return Err(fetch::not_asked(&archive)),
-            _ => fetch::download(client, &archive, stage.root(), progress).await?,
+            _ => fetch::download(client, &archive, stage.root(), progress).await?.0,
         }));
     }
     Ok(sources)

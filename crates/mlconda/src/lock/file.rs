@@ -103,6 +103,9 @@ impl Part {
     }
 }
 
+/// How many lines a lock may have. One of five platforms with 1,000 packages each has some 100,000.
+const MOST_LINES: usize = 2_000_000;
+
 impl LockFile {
     /// Reads a file of locks, or the records of a prefix, or of its `conda-meta`, if the path is a directory. Relative paths
     /// in the file are relative to its directory.
@@ -123,6 +126,10 @@ impl LockFile {
     /// # Errors
     /// If the text is no lock.
     pub fn parse(text: &str, file: &Path, expansion: &Expansion) -> Result<Self, LockError> {
+        if memchr::memchr2_iter(b'\n', b'\r', text.as_bytes()).count() > MOST_LINES {
+            let reason = format!("it has more than {MOST_LINES} lines");
+            return Err(LockError::NotALock { file: file.to_owned(), reason });
+        }
         if merge::sides(text).is_some() {
             return Err(LockError::Conflict { file: file.to_owned() });
         }

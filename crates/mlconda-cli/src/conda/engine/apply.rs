@@ -65,7 +65,9 @@ pub(crate) fn apply(change: Change, line: &Line, host: &Host, context: &Context)
             error => error,
         })?;
         let arrivals = arrivals::of(&plan, &change.lock);
-        if report.linked + report.unlinked == 0 {
+        if change.lock.packages.is_empty() && report.unlinked == 0 {
+            context.ui.say(&format!("`{}` is an environment without packages.", prefix.path().display()));
+        } else if report.linked + report.unlinked == 0 {
             let (place, packages) = (prefix.path().display(), count(report.unchanged, "package"));
             context.ui.say(&format!("`{place}` has all that is asked for: {packages}."));
         } else {
@@ -141,7 +143,7 @@ fn download(lock: &Lock, options: Options, context: &Context) -> Result<ExitCode
 
 /// Removes an environment, and what lies in it.
 pub(crate) fn remove_prefix(prefix: &Prefix) -> Result<(), CliError> {
-    Ok(fs_err::remove_dir_all(prefix.path())?)
+    Ok(mlconda::install::remove(prefix)?)
 }
 
 /// What conda prints with `--json`.
