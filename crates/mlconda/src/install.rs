@@ -46,7 +46,7 @@ pub use self::{
     stage::Clash,
 };
 use self::{
-    layout::Layout,
+    layout::{Layout, Links},
     site::Site,
     stage::{Stage, There},
 };
@@ -732,12 +732,13 @@ fn write_meta(plan: &Plan, prefix: &Prefix, stage: &Stage, time: i64, options: &
 
 /// The old packages that have a pre-unlink script.
 fn with_pre_unlink<'a>(prefix: &Prefix, plan: &'a Plan) -> Vec<&'a PackageRecord> {
-    let root = Root::open(prefix.path()).ok();
-    // What is behind a link is not the package's.
+    let Ok(root) = Root::open(prefix.path()) else { return Vec::new() };
+    let is_there = |path: &Path| root.look(path).is_ok_and(|there| there.is_some());
+    // What is behind a link of a package is the package's, and what is behind one of the user is not.
+    let place = |path: &Path| Links::new(&root, plan.unlink.iter().chain(&plan.keep)).place(path).ok().flatten();
     let has = |name: &str| {
         let path = script::path(name, script::When::PreUnlink);
-        let there = root.as_ref().and_then(|root| root.look(&path).ok().flatten());
-        there.is_some() && prefix.path().join(path).is_file()
+        prefix.path().join(&path).is_file() && (is_there(&path) || place(&path).is_some_and(|path| is_there(&path)))
     };
     let packages = plan.unlink.iter().map(|old| &old.repodata_record.package_record);
     packages.filter(|package| has(package.name.as_normalized())).collect()

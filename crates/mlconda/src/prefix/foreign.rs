@@ -21,7 +21,7 @@ const SCRIPTS: &str = "python-scripts";
 pub(crate) fn read(text: &[u8]) -> io::Result<PrefixRecord> {
     let mut record: PrefixRecord = match crate::lenient::from_slice(text) {
         Ok(record) => record,
-        Err(error) => serde_json::from_value(mended(text).ok_or(error)?)?,
+        Err(error) => crate::lenient::from_value(mended(text).ok_or(error)?)?,
     };
     settle(&mut record);
     Ok(record)
