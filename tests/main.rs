@@ -8,6 +8,7 @@ mod add;
 mod bounds;
 mod cache;
 mod change;
+mod channels;
 mod conda;
 mod conda_config;
 mod confined;

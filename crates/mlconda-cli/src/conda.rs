@@ -30,7 +30,7 @@ use crate::{
     args::{Color, Global, ProgressForm},
     report::{self, CliError},
     settings::Context,
-    shells,
+    shells, signals,
 };
 
 /// The version of conda whose command lines these are.
@@ -163,6 +163,9 @@ fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> {
         })?;
         return Ok(ExitCode::SUCCESS);
     };
+    if !matches!(verb, Verb::Run) {
+        signals::listen(&context.ui)?;
+    }
     match verb {
         Verb::Create | Verb::Install | Verb::Update | Verb::EnvCreate | Verb::EnvUpdate => {
             engine::run(line, verb, context)

@@ -27,6 +27,7 @@ use crate::{
     progress::Display,
     report::{self, CliError},
     settings::Context,
+    signals::Temporary,
     words::list,
 };
 
@@ -245,24 +246,10 @@ pub(crate) fn lock(
         }
         Ok::<_, CliError>(loaded)
     };
-    let mut loaded = context.block_on_or_signal(loading)??;
+    let mut loaded = context.block_on_or_end(loading)??;
     let (progress, targets, overrides) = (&progress, &targets, overrides.as_slice());
     let solve_options = &args.solve_options();
-    let outcomes: Vec<Result<Locked, CliError>> = std::thread::scope(|scope| {
-        let solving: Vec<_> = targets
-            .iter()
-            .zip(&loaded)
-            .enumerate()
-            .map(|(index, ((environment, host), repodata))| {
-                let previous = Previous { locks: before.of(index), renew: &before.renew };
-                scope.spawn(move || pin(environment, host, repodata, overrides, solve_options, previous, progress))
-            })
-            .collect();
-        solving
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
-    });
+    let outcomes = pin_all(targets, &loaded, overrides, solve_options, before, progress);
     let failing = Failing { client: &client, overrides, solve_options, before, progress, context };
     let mut locks = Vec::new();
     for (index, (outcome, (environment, host))) in outcomes.into_iter().zip(targets).enumerate() {
@@ -272,7 +259,7 @@ pub(crate) fn lock(
                 failing.explained(index, environment, host, std::mem::take(&mut loaded[index]))?
             }
             Err(CliError::Library(mlconda::Error::Solve(unknown @ SolveError::Unknown { .. }))) => {
-                return Err(match elsewhere(&unknown, targets, &loaded) {
+                return Err(match elsewhere(&unknown, index, targets, &loaded) {
                     Some(hint) => CliError::world(unknown.to_string(), hint),
                     None => unknown.into(),
                 });
@@ -287,6 +274,32 @@ pub(crate) fn lock(
     locking.lock(environments.zip(locks.iter_mut().map(|locked: &mut Locked| &mut locked.lock)))?;
     locks.iter().for_each(|locked| warn_of_secrets(&locked.lock, context));
     Ok(locks)
+}
+
+/// Solves for each of the targets, side by side.
+fn pin_all(
+    targets: &[(Environment, Host)],
+    loaded: &[Repodata],
+    overrides: &[Override],
+    options: &SolveOptions,
+    before: &Before,
+    progress: &Display<'_>,
+) -> Vec<Result<Locked, CliError>> {
+    std::thread::scope(|scope| {
+        let solving: Vec<_> = targets
+            .iter()
+            .zip(loaded)
+            .enumerate()
+            .map(|(index, ((environment, host), repodata))| {
+                let previous = Previous { locks: before.of(index), renew: &before.renew };
+                scope.spawn(move || pin(environment, host, repodata, overrides, options, previous, progress))
+            })
+            .collect();
+        solving
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
 }
 
 /// Drops what was loaded, while the program goes on or ends: with tens of thousands of records it takes a while.
@@ -316,7 +329,8 @@ impl Failing<'_> {
         mut repodata: Repodata,
     ) -> Result<Locked, CliError> {
         let (overrides, options) = (self.overrides, self.solve_options);
-        let explanation = match self.context.block_on_or_signal(repodata.add_any_version(self.client, environment))? {
+        self.context.ui.event(&serde_json::json!({"event": "explaining"}));
+        let explanation = match self.context.block_on_or_end(repodata.add_any_version(self.client, environment))? {
             Ok(()) => solve::explain(environment, &repodata, host, overrides, options, Effort::default()),
             Err(error) => {
                 let reason = report::chain(&error);
@@ -334,8 +348,13 @@ impl Failing<'_> {
     }
 }
 
-/// What to do about packages that another of the platforms has.
-fn elsewhere(unknown: &SolveError, targets: &[(Environment, Host)], loaded: &[Repodata]) -> Option<String> {
+/// What to do about packages that another of the platforms has, and this one, by its place in the list, has not.
+fn elsewhere(
+    unknown: &SolveError,
+    index: usize,
+    targets: &[(Environment, Host)],
+    loaded: &[Repodata],
+) -> Option<String> {
     let SolveError::Unknown { packages, .. } = unknown else { return None };
     let having = |package: &UnknownPackage| {
         let pairs = targets.iter().zip(loaded);
@@ -349,7 +368,8 @@ fn elsewhere(unknown: &SolveError, targets: &[(Environment, Host)], loaded: &[Re
             list(&names)
         ))
     };
-    let hints: Vec<String> = packages.iter().filter_map(having).collect();
+    let is_unknown = |package: &&UnknownPackage| !loaded[index].has(&package.name);
+    let hints: Vec<String> = packages.iter().filter(is_unknown).filter_map(having).collect();
     (!hints.is_empty()).then(|| hints.join("\n      "))
 }
 
@@ -426,7 +446,7 @@ const OVERRIDE_HINT: &str = "correct or unset the `CONDA_OVERRIDE_…` variable"
 pub(crate) enum CacheDirectory {
     Kept(PathBuf),
     /// Gone with the value.
-    Temporary(tempfile::TempDir),
+    Temporary(Temporary),
 }
 
 impl CacheDirectory {
@@ -446,7 +466,7 @@ pub(crate) fn cache_directory(cache: Cache, context: &Context) -> Result<CacheDi
         // An image `FROM scratch` has no directory for temporary files.
         _ => tempfile::tempdir()
             .or_else(|_| tempfile::tempdir_in(&settings.directory))
-            .map(CacheDirectory::Temporary)
+            .map(|directory| CacheDirectory::Temporary(Temporary::new(directory)))
             .map_err(|error| {
                 CliError::world(
                     format!("cannot make a directory for repodata: {error}"),

@@ -18,6 +18,7 @@ use crate::{
     foreign,
     remedy::{self, Transfer},
     settings::Context,
+    signals,
     ui::Ui,
 };
 
@@ -100,6 +101,7 @@ pub(crate) fn usage(error: &clap::Error) -> ! {
 
 /// Prints an error and gives the exit code.
 pub(crate) fn report(error: &CliError, context: &Context) -> ExitCode {
+    signals::give_way();
     let (message, hint, code) = parts(error);
     context.ui.error(&message, hint.as_deref());
     ExitCode::from(code)
@@ -287,8 +289,8 @@ fn install_hint(error: &InstallError) -> Option<String> {
             "what is behind the link is yours: put a directory in its place, or move the link away, and run the command again"
         }
         InstallError::Distrusted { .. } => {
-            "if you do not know who wrote it, look at the prefix before you use it; without the directory `.mlconda-old`, \
-             the next installation links every package anew"
+            "if you do not know who wrote it, look at the prefix before you use it; once it is removed (a journal with its \
+             directory `.mlconda-old`), the next installation goes on, and links every package anew"
         }
         InstallError::RecordName { .. } => {
             "no tool has written such a record: look at the prefix before you use it, and remove the record"

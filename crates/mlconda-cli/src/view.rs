@@ -196,7 +196,7 @@ pub(crate) fn complete(
     };
     let client = Client::new(&settings.network_options()?)?;
     let display = Display::new(&context.ui);
-    context.block_on_or_signal(records::complete(lock, &client, &sources, &display))
+    context.block_on_or_end(records::complete(lock, &client, &sources, &display))
 }
 
 /// Says of which packages nothing is known, and why.

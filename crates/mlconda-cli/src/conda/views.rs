@@ -228,7 +228,7 @@ fn load(
     let progress = Display::new(&context.ui);
     let host = Host::baseline(platform);
     let loading = repodata::load(&client, environment, &host, &options, &progress);
-    Ok(context.block_on_or_signal(loading)??)
+    Ok(context.block_on_or_end(loading)??)
 }
 
 /// The channel of a record, as people write it.

@@ -114,8 +114,8 @@ impl Sources {
         if let Some(place) = self.cached(package, attempt).filter(|place| place.is_dir()) {
             return Ok(Some(Place::Cached(place)));
         }
-        match package.url.to_file_path() {
-            Ok(path) if package.url.scheme() == "file" => Ok(Some(Place::Local(path))),
+        match crate::files::of_url(&package.url) {
+            Some(path) => Ok(Some(Place::Local(path))),
             _ if self.access == Access::Offline => Err(fetch::not_asked(package)),
             _ => Ok(None),
         }

@@ -21,7 +21,7 @@ const SCRIPTS: &str = "python-scripts";
 pub(crate) fn read(text: &[u8]) -> io::Result<PrefixRecord> {
     let mut record: PrefixRecord = match crate::lenient::from_slice(text) {
         Ok(record) => record,
-        Err(error) => serde_json::from_value(mended(text).ok_or(error)?)?,
+        Err(error) => crate::lenient::from_value(mended(text).ok_or(error)?)?,
     };
     settle(&mut record);
     Ok(record)
@@ -78,7 +78,8 @@ pub(crate) fn mended(text: &[u8]) -> Option<Value> {
 fn tidy(object: &mut Map<String, Value>) {
     object.retain(|name, value| {
         let is_hash = name.contains("md5") || name.contains("sha256");
-        !value.is_null() && !(is_hash && value.as_str().is_some_and(str::is_empty))
+        let is_empty = is_hash && value.as_str().is_some_and(str::is_empty);
+        !(value.is_null() || is_empty)
     });
 }
 

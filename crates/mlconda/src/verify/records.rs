@@ -166,10 +166,10 @@ fn place(prefix: &Path, packages: &mut [Package]) -> io::Result<()> {
 /// Reads a record; `None` if the file is something else.
 fn read_one(path: &Path) -> io::Result<Option<Package>> {
     let text = files::read(path, files::LARGEST_RECORD)?;
-    let record: PackageRecord = match serde_json::from_slice(&text) {
+    let record: PackageRecord = match crate::lenient::from_slice(&text) {
         Ok(record) => record,
         Err(_) if prefix::is_foreign(&text) => return Ok(None),
-        Err(error) => serde_json::from_value(foreign::mended(&text).ok_or(error)?)?,
+        Err(error) => crate::lenient::from_value(foreign::mended(&text).ok_or(error)?)?,
     };
     crate::plain::check(record.name.as_normalized(), &record.version.as_str(), record.build.as_str())
         .map_err(io::Error::other)?;

@@ -19,6 +19,7 @@ use crate::{
     locking::{self, Cache},
     report::CliError,
     settings::Context,
+    signals::Temporary,
     words::{count, path_text},
 };
 
@@ -138,7 +139,7 @@ fn download(lock: &Lock, options: Options, context: &Context) -> Result<ExitCode
     let cache = context.settings.cache_directory.clone().ok_or_else(none)?;
     fs_err::create_dir_all(&cache)?;
     let aside = locking::cache_directory(Cache::Make, context)?;
-    let place = tempfile::tempdir_in(aside.path())?;
+    let place = Temporary::new(tempfile::tempdir_in(aside.path())?);
     let prefix = Prefix::open(place.path().join("env"))?;
     let plan = Plan::between(lock, &prefix)?;
     let options = Options { scripts: Scripts::Skip, bytecode: Bytecode::Skip, cache: Some(cache), ..options };
