@@ -1,15 +1,35 @@
-# mlconda's own image: the static program and nothing else, to copy from (docs/docker.md).
+# mlconda's own image: a base with the program under its own name and under conda's, for Dockerfiles in which nothing but
+# the `FROM` changes (docs/conda.md, docs/shells.md), and to copy the program from (docs/docker.md).
 #
 #   docker build --tag mlconda .
+#   docker build --tag mlconda --target program .      the static program and nothing else
 #
-# BUILDER is any image with Rust, a C compiler and the crates in reach.
+# BUILDER is any image with Rust, a C compiler and the crates in reach. BASE is any image with bash.
 ARG BUILDER=rust:1-slim-bookworm
+ARG BASE=debian:bookworm-slim
 
 FROM ${BUILDER} AS builder
 WORKDIR /src
 COPY . .
 RUN cargo static && cp target/*/release/mlconda /usr/local/bin/
 
-FROM scratch
+FROM scratch AS program
 COPY --from=builder /usr/local/bin/mlconda /mlconda
 ENTRYPOINT ["/mlconda"]
+
+FROM ${BASE}
+COPY --from=builder /usr/local/bin/mlconda /mlconda
+# What Dockerfiles expect of images of conda and micromamba: the names, the functions of shells, and an entry point that
+# activates.
+RUN ln -s /mlconda /usr/local/bin/mlconda && mkdir -p /opt/conda/bin /opt/conda/condabin && \
+    for name in conda mamba micromamba; do \
+        for directory in /usr/local/bin /opt/conda/bin /opt/conda/condabin; do \
+            ln -s /mlconda "$directory/$name" || exit 1; \
+        done; \
+    done && \
+    HOME=/root conda init bash && \
+    ln -s /opt/conda/etc/profile.d/conda.sh /etc/profile.d/conda.sh && \
+    printf '#!/bin/sh\nexec micromamba run -n "${ENV_NAME:-base}" "$@"\n' >/usr/local/bin/_entrypoint.sh && \
+    chmod 755 /usr/local/bin/_entrypoint.sh
+ENV PATH=/opt/conda/bin:$PATH CONDA_DIR=/opt/conda MAMBA_ROOT_PREFIX=/opt/conda MLCONDA_ROOT=/opt/conda MAMBA_USER=root
+CMD ["/bin/bash"]

@@ -24,7 +24,7 @@ fn cached(packages: &[&str]) -> (TestContext, Server, PathBuf) {
     let cache = world.home().join(".cache/mlconda");
     fs_err::create_dir_all(&cache).unwrap();
     world.write_lock("env.lock", Some(&server.url("main")), packages);
-    (world, server, cache.join("packages-2"))
+    (world, server, cache.join("packages-3"))
 }
 
 fn install(world: &TestContext, prefix: &str, options: &[&str]) -> Outcome {
@@ -125,7 +125,7 @@ fn every_kind_of_damage_is_found() {
     warning: `links-1.0-h4bc722e_0.conda` was damaged in the cache and is fetched again: `lib/links/libone.so.1.2.3` has the permissions 600
     warning: `greet-2.0-pyhd8ed1ab_0.conda` was damaged in the cache and is fetched again: `info/paths.json` has another content
     warning: `greet-2.0-pyhd8ed1ab_0.conda` was damaged in the cache and is fetched again: `info/link.json` has another content
-    warning: `greet-2.0-pyhd8ed1ab_0.conda` was damaged in the cache and is fetched again: failed to open file `[TEMP]/home/.cache/mlconda/packages-2/[SHA256]/info/mlconda.json`: No such file or directory (os error [NUMBER])
+    warning: `greet-2.0-pyhd8ed1ab_0.conda` was damaged in the cache and is fetched again: failed to open file `[TEMP]/home/.cache/mlconda/packages-3/[SHA256]/info/mlconda.json`: No such file or directory (os error [NUMBER])
     warning: `python-3.11.9-h4bc722e_0_cpython.conda` was damaged in the cache and is fetched again: `bin/python3.11` is no file
     ");
     assert!(!install(&world, "prefix", &["--verify-cache"]).success().stderr.contains("warning"));
@@ -366,16 +366,16 @@ fn what_a_killed_process_left_beside_its_environments_is_swept() {
     two_locks(&world, &server, &["tzdata"], &["tzdata"]);
     let envs = world.root_prefix().join("envs");
     let left = envs.join(".a.mlconda-shared");
-    fs_err::create_dir_all(left.join("packages-2/.new-half")).unwrap();
+    fs_err::create_dir_all(left.join("packages-3/.new-half")).unwrap();
     let held = fs_err::File::open(&left).unwrap();
     held.file().lock().unwrap();
     world.mlconda(["install", "a.lock", "b.lock"]).success();
-    assert!(left.join("packages-2/.new-half").is_dir(), "another process is at it");
+    assert!(left.join("packages-3/.new-half").is_dir(), "another process is at it");
     assert_ne!(inode(&envs, "a"), inode(&envs, "b"), "each on its own, then");
     drop(held);
     world.mlconda(["install", "a.lock"]).success();
     assert!(!left.exists(), "nobody is at it, and nothing else was to be done");
-    fs_err::create_dir_all(left.join("packages-2/.new-half")).unwrap();
+    fs_err::create_dir_all(left.join("packages-3/.new-half")).unwrap();
     for name in ["a", "b"] {
         fs_err::remove_dir_all(envs.join(name)).unwrap();
     }

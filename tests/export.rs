@@ -78,9 +78,9 @@ fn what_is_installed_is_told_as_conda_does() {
       - file://[CHANNELS]/main
       - file://[CHANNELS]/extra
     dependencies:
-      - arrays <1.26
-      - python 3.11.*
-      - file://[CHANNELS]/extra::special 1.0.*
+      - arrays<1.26
+      - python=3.11
+      - file://[CHANNELS]/extra::special=1.0
       - file://[CHANNELS]/extra::where
       - pip:
           - torchlike @ https://packages.example.org/torchlike-2.0.whl

@@ -277,7 +277,7 @@ fn what_users_write_becomes_a_prefix() {
     +file://[CHANNELS]/main/noarch::python_abi-3.11-8_cp311
     +file://[CHANNELS]/main/noarch::tzdata-2024a-hd8ed1ab_0
     +file://[CHANNELS]/main/noarch::with-variables-1.0-hd8ed1ab_0
-    # update specs: ['arrays >=1.25,<2', 'file://[CHANNELS]/extra::special=1.2', 'frames ==2.1', 'greet ==1.1 pyhd8ed1ab_0', 'libarrays >=3.0,<3.2', 'pip', 'python 3.11.*', 'where', 'with-variables']
+    # update specs: ['arrays >=1.25,<2', 'file://[CHANNELS]/extra::special=1.2', 'frames==2.1', 'greet=1.1=pyhd8ed1ab_0', "libarrays[version='>=3.0,<3.2']", 'pip', 'python=3.11', 'where', 'with-variables']
     "#);
 }
 

@@ -44,11 +44,11 @@ fn what_users_write_becomes_a_lock() {
     # virtual package: __unix=0=0
     # spec: arrays >=1.25,<2
     # spec: file://[CHANNELS]/extra::special=1.2
-    # spec: frames ==2.1
-    # spec: greet ==1.1 pyhd8ed1ab_0
-    # spec: libarrays >=3.0,<3.2
+    # spec: frames==2.1
+    # spec: greet=1.1=pyhd8ed1ab_0
+    # spec: libarrays[version='>=3.0,<3.2']
     # spec: pip
-    # spec: python 3.11.*
+    # spec: python=3.11
     # spec: where
     # spec: with-variables
     # variable: OMP_NUM_THREADS="1"
@@ -693,8 +693,8 @@ fn several_files_are_locked_as_one_environment() {
     assert_snapshot!(head.collect::<Vec<_>>().join("\n"), @r#"
     # name: base-and-more
     # spec: arrays
-    # spec: arrays <1.26
-    # spec: python 3.11.*
+    # spec: arrays<1.26
+    # spec: python=3.11
     # variable: A="b"
     "#);
     assert!(archives(&lock).contains("arrays-1.25"), "{lock}");

@@ -124,8 +124,8 @@ fn every_part_of_a_wheel_gets_its_place() {
     from rich_tool.window import Window
 
     if __name__ == '__main__':
-    	sys.argv[0] = re.sub(r'(-script\.pyw?|\.exe)?$', '', sys.argv[0])
-    	sys.exit(Window.open())
+        sys.argv[0] = re.sub(r'(-script\.pyw?|\.exe)?$', '', sys.argv[0])
+        sys.exit(Window.open())
     ");
     assert_snapshot!(world.normal(&text(&world, "bin/rich-script")), @"
     #![TEMP]/prefix/bin/python3.11 -E

@@ -282,6 +282,69 @@ fn the_hook_survives_any_value() {
     assert_eq!(stdout(&mut world.command(["run", "sh", "-c", show])), expected);
 }
 
+/// Scripts of packages are not written for `set -eu`. They run without it, and the shell has it again afterwards, whatever
+/// the scripts have set.
+#[test]
+fn scripts_run_without_the_options_of_the_shell_that_evaluates_the_hook() {
+    let world = World::new("hook-options");
+    let script = "export SEEN=\"<$NOT_SET>\"\nfalse\nfalse | false\nset -e -u -f\n";
+    world.write("envs/ml/etc/conda/activate.d/a.sh", script);
+    let script = "export MORE=\"<$NOT_SET_EITHER>\"\necho 1 > out; echo 2 > out\nfor file in /*bin*; do MATCHED=$file; done\n\
+                  export MATCHED\nset -e -C\n";
+    world.write("envs/ml/etc/conda/activate.d/b.sh", script);
+    let hook = stdout(&mut world.command(["shell-hook", "-n", "ml"]));
+    let sets = ["-eu", "-e", "-u", "-euC", "-euf", "+e", "-euo pipefail"];
+    let shells: [&[&str]; 6] = [&["sh"], &["bash"], &["bash", "--posix"], &["zsh"], &["mksh"], &["busybox", "sh"]];
+    for (shell, set) in shells.iter().flat_map(|shell| sets.map(|set| (shell, set))) {
+        let knows = |what: &str| {
+            let mut command = Command::new(shell[0]);
+            command.args(&shell[1..]).arg("-c").arg(what).stderr(Stdio::null());
+            command.status().is_ok_and(|status| status.success())
+        };
+        if !knows(&format!("set {set}")) {
+            continue;
+        }
+        let state = "printf '%s ' \"$-\"; case $(set +o) in *'-o pipefail'*) echo pipefail ;; *) echo ;; esac";
+        let line = format!("set {set}; {state}; eval \"$1\"; {state}; echo \"$SEEN$MORE ${{__mlconda_options-gone}}\"");
+        let mut command = Command::new(shell[0]);
+        command.args(&shell[1..]).arg("-c").arg(line).arg("sh").arg(&hook);
+        let shown = stdout(command.current_dir(&world.root).env_clear().env("PATH", "/usr/bin:/bin"));
+        let lines: Vec<&str> = shown.lines().collect();
+        // In zsh, `-f` is another option, and the script has set it.
+        let after = if shell[0] == "zsh" { lines[1].replace('f', "") } else { lines[1].to_owned() };
+        let before = if shell[0] == "zsh" { lines[0].replace('f', "") } else { lines[0].to_owned() };
+        assert_eq!((after, lines[2]), (before, "<><> gone"), "{shell:?} {set}");
+    }
+}
+
+/// A shell sources the scripts, and has no word of its own in what is said of the command.
+#[test]
+fn a_command_that_is_not_there_is_told_of_in_the_same_words_with_scripts() {
+    let world = World::new("why-with-scripts");
+    let script = "export PATH=\"$CONDA_PREFIX/tools:$PATH\"\n";
+    world.write("envs/ml/etc/conda/activate.d/a.sh", script);
+    world.program("envs/ml/tools/extra", "#!/bin/sh\necho \"extra $*\"\n");
+    world.program("envs/ml/bin/jupyter-lab", "#!/gone/bin/python\n");
+    insta::assert_snapshot!(world.says(["run", "extra", "--help", "a b"]), @"
+    code: 0
+    extra --help a b
+    ");
+    insta::assert_snapshot!(world.says(["run", "jupyter-la"]), @"
+    code: 127
+    error: there is no command `jupyter-la` in the environment `[ROOT]/envs/ml` or around it
+    hint: there is `jupyter-lab`; looked for it in `[ROOT]/envs/ml/tools`, `[ROOT]/envs/ml/bin`, `/usr/bin` and `/bin`
+    ");
+    insta::assert_snapshot!(world.says(["run", "jupyter-lab"]), @"
+    code: 126
+    error: cannot execute `[ROOT]/envs/ml/bin/jupyter-lab`: No such file or directory (os error 2)
+    hint: its interpreter is `/gone/bin/python`, which is not there
+    ");
+    insta::assert_snapshot!(world.says(["run", "./conda-meta"]), @"
+    code: 127
+    error: there is no file `[ROOT]/./conda-meta`
+    ");
+}
+
 #[test]
 fn evaluating_the_hook_again_changes_nothing() {
     let world = World::new("hook-again");
@@ -307,14 +370,27 @@ fn the_hook_in_each_language() {
     world.write("envs/ml/etc/conda/activate.d/only.sh", "");
     insta::assert_snapshot!(world.says(["shell-hook"]), @r#"
     code: 0
+    __mlconda_options=$(set +o)
+    case $- in *e*) __mlconda_options="-o errexit $__mlconda_options" ;; esac
+    case $__mlconda_options in *"-o pipefail"*) set +o pipefail ;; esac
     export PATH='[ROOT]/envs/ml/bin'"${PATH:+:$PATH}"
     export CONDA_PREFIX='[ROOT]/envs/ml'
     export CONDA_SHLVL='1'
     export CONDA_DEFAULT_ENV='ml'
     export CONDA_PROMPT_MODIFIER='(ml) '
     export A='it'\''s \'
-    . '[ROOT]/envs/ml/etc/conda/activate.d/both.sh'
-    . '[ROOT]/envs/ml/etc/conda/activate.d/only.sh'
+    set +o errexit +o nounset +o noclobber +o noglob
+    . '[ROOT]/envs/ml/etc/conda/activate.d/both.sh' || :
+    set +o errexit +o nounset +o noclobber +o noglob
+    . '[ROOT]/envs/ml/etc/conda/activate.d/only.sh' || :
+    set +o errexit +o nounset +o noclobber +o noglob
+    for __mlconda_option in nounset noclobber noglob pipefail errexit; do
+      case $__mlconda_options in
+        *"-o $__mlconda_option"*) set -o "$__mlconda_option" ;;
+        *"+o $__mlconda_option"*) set +o "$__mlconda_option" ;;
+      esac
+    done
+    unset __mlconda_options __mlconda_option
     "#);
     insta::assert_snapshot!(world.says(["shell-hook", "--shell", "fish"]), @r#"
     code: 0

@@ -16,7 +16,7 @@ fn with_environments(names: &[&str]) -> TestContext {
         fs_err::write(prefix.join("conda-meta/history"), "").unwrap();
         let state = format!("{{\"env_vars\": {{\"WHICH\": \"{name}\"}}}}");
         fs_err::write(prefix.join("conda-meta/state"), state).unwrap();
-        fs_err::write(prefix.join("etc/conda/activate.d/a.sh"), format!("echo on {name}\n")).unwrap();
+        fs_err::write(prefix.join("etc/conda/activate.d/a.sh"), format!("echo on {name}$UNSET_HERE\n")).unwrap();
         fs_err::write(prefix.join("etc/conda/deactivate.d/a.sh"), format!("echo off {name}\n")).unwrap();
     }
     world
@@ -56,9 +56,8 @@ fn a_hook_gives_the_shell_activate_and_deactivate() {
     );
     for shell in [&["bash", "-euo", "pipefail", "-c"][..], &["bash", "-c"], &["dash", "-euc"], &["sh", "-c"]] {
         let outcome = script_in(&world, shell, &text).success();
-        let hidden = outcome.stdout.replace("on one \n", "on one\n").replace("on two \n", "on two\n");
         assert_eq!(
-            hidden,
+            outcome.stdout,
             "none 0 mine 0\non one\none 1 one 1\noff one\non two\ntwo 2 two 1\noff two\non one\none 1 one 1\n\
              off one\nnone 0 mine 0\nnone 0 mine 0\n",
             "{shell:?} {outcome}"
@@ -181,6 +180,20 @@ fn an_activation_that_fails_changes_nothing_and_says_so() {
     error: `conda activate` changes the shell that runs it, and this shell does not know how
     hint: run `eval "$(conda shell.posix hook)"` in it first, or `conda init bash` for all new shells
     "#);
+}
+
+#[test]
+fn there_is_a_base_from_the_first_init_on() {
+    let world = with_environments(&[]);
+    let text = "source activate base && echo $CONDA_DEFAULT_ENV $CONDA_PREFIX";
+    world.mlconda(["micromamba", "shell", "init", "-s", "bash"]).success();
+    let root = world.root_prefix().display().to_string();
+    let outcome = script_in(&world, &["bash", "-c"], &format!("PATH={root}/bin:$PATH; {text}")).success();
+    assert_eq!(outcome.stdout, format!("base {root}\n"));
+    let base = format!("file://{}/main", world.channels().directory().display());
+    world.mlconda(["conda", "install", "-y", "-c", &base, "where"]).success();
+    let outcome = script_in(&world, &["bash", "-c"], &format!("PATH={root}/bin:$PATH; {text}; where-am-i")).success();
+    assert!(outcome.stdout.starts_with(&format!("base {root}\nprefix: {root}\n")), "{outcome}");
 }
 
 #[test]

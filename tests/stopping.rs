@@ -1,9 +1,10 @@
 //! An installation can always be stopped: whatever it waits for, the first signal ends the wait, and all is as it was.
 //!
-//! No test knows how long anything takes: the server tells what was asked for, and a FIFO what a script has begun. One that is not
-//! stopped waits for ever.
+//! No test knows how long anything takes: the server tells what was asked for, a FIFO what a script has begun, and
+//! `--progress json` what the program does. One that is not stopped waits for ever, or ends with another exit code.
 
 use std::{
+    io::{BufRead, BufReader, Read},
     path::Path,
     process::{Child, Stdio},
 };
@@ -71,4 +72,99 @@ fn while_a_channel_is_silent() {
     let (code, said) = stop(locking, Signal::INT);
     assert_eq!(code, 130, "{said}");
     assert!(!Path::new(&world.work().join("env.lock")).exists());
+}
+
+/// Writes a channel in which one package leads to the next, and an environment.yml that asks for the first. The last one
+/// needs what nobody has.
+fn chain(world: &TestContext, length: usize) {
+    let records: Vec<String> = (0..length)
+        .map(|place| {
+            let record = format!("\"name\":\"p{place}\",\"version\":\"1.0\",\"build\":\"0\",\"build_number\":0");
+            format!("\"p{place}-1.0-0.tar.bz2\":{{{record},\"depends\":[\"p{}\"],\"subdir\":\"noarch\"}}", place + 1)
+        })
+        .collect();
+    let repodata = format!("{{\"packages\":{{{}}}}}", records.join(","));
+    world.write("chain/noarch/repodata.json", &repodata);
+    let channel = world.work().join("chain");
+    world.write("environment.yml", &format!("channels: [\"file://{}\"]\ndependencies: [p0]\n", channel.display()));
+}
+
+/// Waits until this has happened, and sends a signal then. Gives the exit code and what was said after it.
+fn stop_at(mut child: Child, event: &str, signal: Signal) -> (i32, String) {
+    let mut events = BufReader::new(child.stderr.take().unwrap());
+    let (mut line, mut said) = (String::new(), String::new());
+    while !line.contains(&format!("\"{event}\"")) {
+        line.clear();
+        assert!(events.read_line(&mut line).unwrap() > 0, "there was no `{event}`");
+    }
+    kill_process(Pid::from_child(&child), signal).unwrap();
+    events.read_to_string(&mut said).unwrap();
+    (child.wait().unwrap().code().unwrap_or(-1), said)
+}
+
+#[test]
+fn while_a_solution_or_an_explanation_is_computed() {
+    let world = world();
+    chain(&world, 5_000);
+    fs_err::create_dir_all(world.home().join(".cache/mlconda/repodata")).unwrap();
+    let before = world.tree();
+    for command in [&["lock"][..], &["install", "environment.yml", "-p", "prefix"]] {
+        for (event, signal, code) in [
+            ("solve-started", Signal::TERM, 143),
+            ("solve-started", Signal::INT, 130),
+            ("explaining", Signal::TERM, 143),
+            ("explaining", Signal::INT, 130),
+        ] {
+            let child = begin(&world, &[&["--progress", "json"], command].concat());
+            let (found, said) = stop_at(child, event, signal);
+            assert_eq!((found, said.contains("\"stopped")), (code, true), "{event}: {said}");
+            assert_eq!(tree::difference(&before, &world.tree()), "");
+        }
+    }
+}
+
+/// An installation that has no cache reads repodata aside, and nothing of it stays.
+#[test]
+fn temporary_files_do_not_stay() {
+    let (world, server) = (world(), serve());
+    chain(&world, 5_000);
+    let channels = format!("channels: [{}, \"file://{}\"]", server.url("main"), world.work().join("chain").display());
+    world.write("environment.yml", &format!("{channels}\ndependencies: [tzdata, p0]\n"));
+    let before = world.tree();
+    for event in ["repodata-started", "solve-started", "explaining"] {
+        let command = ["--progress", "json", "install", "environment.yml", "-p", "prefix"];
+        let (code, said) = stop_at(begin(&world, &command), event, Signal::TERM);
+        assert_eq!(code, 143, "{said}");
+        assert_eq!(tree::difference(&before, &world.tree()), "");
+    }
+    assert!(server.count("repodata") > 0, "there was something to be kept");
+}
+
+/// What has been named may be a pipe, for which a command waits.
+#[test]
+fn while_a_file_is_waited_for() {
+    let world = world();
+    world.locked("env.lock", &["tzdata"]);
+    world.mlconda(["install", "env.lock", "-p", "prefix"]).success();
+    let fifo = world.work().join("pipe.yml");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let before = world.tree();
+    for command in [
+        &["lock", "pipe.yml"][..],
+        &["install", "pipe.yml", "-p", "other"],
+        &["convert", "pipe.yml", "--to", "pixi"],
+        &["tree", "pipe.yml"],
+        &["why", "tzdata", "pipe.yml"],
+        &["sbom", "pipe.yml"],
+        &["verify", "prefix", "pipe.yml"],
+        &["diff", "pipe.yml", "env.lock"],
+    ] {
+        for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+            let child = begin(&world, command);
+            let _writer = fs_err::OpenOptions::new().write(true).open(&fifo).unwrap();
+            let (found, said) = stop(child, signal);
+            assert_eq!((found, said.as_str()), (code, "error: stopped\n"), "{command:?}");
+            assert_eq!(tree::difference(&before, &world.tree()), "");
+        }
+    }
 }

@@ -157,6 +157,51 @@ fn the_same_words_are_mlcondas() {
     ");
 }
 
+#[test]
+fn an_archive_is_installed_without_a_channel() {
+    let world = World::new();
+    let main = world.context.channels().directory().join("main");
+    let archives = world.context.channels().main.archives(mlconda_test::host_subdir()).unwrap();
+    let archive = archives.iter().find(|name| name.starts_with("where-1.0-")).unwrap();
+    let path = main.join(mlconda_test::host_subdir()).join(archive);
+    let none = [("CONDA_CHANNELS", "http://127.0.0.1:9/nothing")];
+    world.run_with(&format!("conda create -y -n x {}", path.display()), &none).success();
+    world.run("conda create -y -n y").success();
+    world.run_with(&format!("conda install -y -n y file://{}", path.display()), &none).success();
+    assert_eq!([world.installed("x"), world.installed("y")], [["where 1.0"], ["where 1.0"]]);
+    // It counts as a package like any other afterwards.
+    world.run("conda install -y -n x greet").success();
+    assert!(world.installed("x").contains(&"where 1.0".to_owned()));
+}
+
+#[test]
+fn variables_of_an_environment_are_set_and_unset() {
+    let world = World::new();
+    world.run("conda create -y -n x where=1").success();
+    world.run("conda env config vars set -n x GREETING=hello OTHER=1").success();
+    world.run("conda env config vars unset OTHER -n x").success();
+    assert_eq!(world.run("conda env config vars list -n x").success().stdout, "GREETING = hello\n");
+    // What else changes leaves them, and what was asked for.
+    world.run("conda update -y -n x --all").success();
+    assert_eq!(world.run("conda run -n x printenv GREETING").success().stdout, "hello\n");
+    world.run("conda env config vars unset GREETING -n x").success();
+    assert_eq!(world.run("conda env config vars list -n x").success().stdout, "");
+    assert_eq!(world.installed("x"), ["where 2.0"]);
+}
+
+#[test]
+fn an_environment_goes_at_once() {
+    let world = World::new();
+    world.run("conda create -y -n x where").success();
+    world.run("conda create -n x where").failure(1);
+    fs_err::write(world.context.named_prefix("x").join("mine.txt"), "").unwrap();
+    world.run("conda create -y -n x where=1").success();
+    assert!(!world.context.named_prefix("x").join("mine.txt").exists());
+    world.run("conda env remove -n x").success();
+    assert_eq!(fs_err::read_dir(world.context.root_prefix().join("envs")).unwrap().count(), 0);
+    world.run("conda env remove -n x").failure(1);
+}
+
 /// The time of what is made is that of the packages, and the command in the history has no path in it.
 #[test]
 fn the_same_commands_make_the_same_bytes() {

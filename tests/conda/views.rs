@@ -27,7 +27,7 @@ fn a_list_has_condas_form() {
     # $ conda create --name <env> --file <this file>
     # platform: [HOST]
     @EXPLICIT
-    file://[CHANNELS]/main/[HOST]/where-2.0-h4bc722e_0.conda#sha256:[SHA256]
+    file://[CHANNELS]/main/[HOST]/where-2.0-h4bc722e_0.conda#[MD5]
     --- stderr
     ");
     let names: Vec<String> =

@@ -21,7 +21,7 @@ pub(crate) use lock::platform;
 
 use std::process::ExitCode;
 
-use crate::{report::CliError, settings::Context};
+use crate::{report::CliError, settings::Context, signals};
 
 /// What to do.
 #[derive(Debug, clap::Subcommand)]
@@ -56,6 +56,10 @@ pub(crate) enum Command {
 
 /// Carries a command out.
 pub(crate) fn run(command: Command, context: &Context) -> Result<ExitCode, CliError> {
+    // What runs in the place of this process has signals of its own.
+    if !matches!(command, Command::Run(_)) {
+        signals::listen(&context.ui)?;
+    }
     match command {
         Command::Init(args) => edit::init(args, context),
         Command::Add(args) => edit::add(args, context),

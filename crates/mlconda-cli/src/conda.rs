@@ -30,7 +30,7 @@ use crate::{
     args::{Color, Global, ProgressForm},
     report::{self, CliError},
     settings::Context,
-    shells,
+    shells, signals,
 };
 
 /// The version of conda whose command lines these are.
@@ -160,6 +160,9 @@ fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> {
         })?;
         return Ok(ExitCode::SUCCESS);
     };
+    if !matches!(verb, Verb::Run) {
+        signals::listen(&context.ui)?;
+    }
     match verb {
         Verb::Create | Verb::Install | Verb::Update | Verb::EnvCreate | Verb::EnvUpdate => {
             engine::run(line, verb, context)
@@ -173,6 +176,7 @@ fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> {
         Verb::Search => views::search(line, context),
         Verb::Clean => clean::run(line, context),
         Verb::Run => run::run(line, context),
+        Verb::Variables => engine::variables(line, context),
         Verb::Config | Verb::Init | Verb::Activate | Verb::Deactivate | Verb::Shell => Err(CliError::world(
             format!("`{}` is not here yet", line.command()),
             "`mlconda shell-hook` prints what activates an environment, and `mlconda run` runs a command in one",

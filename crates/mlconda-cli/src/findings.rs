@@ -105,6 +105,10 @@ impl Row {
                 let row = row("content", "its content is another", path, packages);
                 (row, Some(expected), Some(found))
             }
+            Finding::SameProject { path, packages, other } => {
+                let row = row("same-project", "python sees two distributions of this project", path, packages);
+                (row, None, Some(other.display().to_string()))
+            }
             Finding::OtherHolder { path, expected, found } => {
                 let row = row("other-holder", "several packages hold it, and the wrong one's is there", path, vec![]);
                 (row, Some(expected), Some(found))

@@ -49,12 +49,15 @@ pub(crate) fn main(arguments: &[OsString]) -> Option<ExitCode> {
     }
     let quiet = |word: &OsString| word == "-q" || word == "--quiet";
     let all = || before.iter().chain(rest);
+    // An older spelling of `-r`.
+    let old = rest.iter().skip_while(|word| *word != "-p" && *word != "--prefix").nth(1);
+    let old = old.filter(|_| verb == "shell" && rest.first().is_some_and(|word| word == "init")).map(PathBuf::from);
     let global = Global {
         verbose: false,
         color: Color::Auto,
         quiet: all().any(quiet),
         progress: ProgressForm::Words,
-        root_prefix: root(all()),
+        root_prefix: root(all()).or(old),
         is_mamba: tool.ends_with("mamba"),
     };
     let context = Context::new(&global);

@@ -27,6 +27,7 @@ use crate::{
     progress::Display,
     report::{self, CliError},
     settings::Context,
+    signals::Temporary,
     words::list,
 };
 
@@ -214,7 +215,9 @@ pub(crate) fn lock(
     cache: Cache,
     context: &Context,
 ) -> Result<Vec<Locked>, CliError> {
-    for warning in platforms.iter().flat_map(|platform| environment.suspicions(*platform)) {
+    // Whoever solves several times has told it.
+    let told = before.directory.is_some();
+    for warning in platforms.iter().filter(|_| !told).flat_map(|platform| environment.suspicions(*platform)) {
         context.ui.warn(&warning.to_string());
     }
     let overrides = overrides(args, context)?;
@@ -243,7 +246,7 @@ pub(crate) fn lock(
         }
         Ok::<_, CliError>(loaded)
     };
-    let mut loaded = context.block_on_or_signal(loading)??;
+    let mut loaded = context.block_on_or_end(loading)??;
     let (progress, targets, overrides) = (&progress, &targets, overrides.as_slice());
     let solve_options = &args.solve_options();
     let outcomes: Vec<Result<Locked, CliError>> = std::thread::scope(|scope| {
@@ -270,7 +273,7 @@ pub(crate) fn lock(
                 failing.explained(index, environment, host, std::mem::take(&mut loaded[index]))?
             }
             Err(CliError::Library(mlconda::Error::Solve(unknown @ SolveError::Unknown { .. }))) => {
-                return Err(match elsewhere(&unknown, targets, &loaded) {
+                return Err(match elsewhere(&unknown, index, targets, &loaded) {
                     Some(hint) => CliError::world(unknown.to_string(), hint),
                     None => unknown.into(),
                 });
@@ -314,7 +317,8 @@ impl Failing<'_> {
         mut repodata: Repodata,
     ) -> Result<Locked, CliError> {
         let (overrides, options) = (self.overrides, self.solve_options);
-        let explanation = match self.context.block_on_or_signal(repodata.add_any_version(self.client, environment))? {
+        self.context.ui.event(&serde_json::json!({"event": "explaining"}));
+        let explanation = match self.context.block_on_or_end(repodata.add_any_version(self.client, environment))? {
             Ok(()) => solve::explain(environment, &repodata, host, overrides, options, Effort::default()),
             Err(error) => {
                 let reason = report::chain(&error);
@@ -332,8 +336,13 @@ impl Failing<'_> {
     }
 }
 
-/// What to do about packages that another of the platforms has.
-fn elsewhere(unknown: &SolveError, targets: &[(Environment, Host)], loaded: &[Repodata]) -> Option<String> {
+/// What to do about packages that another of the platforms has, and this one, by its place in the list, has not.
+fn elsewhere(
+    unknown: &SolveError,
+    index: usize,
+    targets: &[(Environment, Host)],
+    loaded: &[Repodata],
+) -> Option<String> {
     let SolveError::Unknown { packages, .. } = unknown else { return None };
     let having = |package: &UnknownPackage| {
         let pairs = targets.iter().zip(loaded);
@@ -347,7 +356,8 @@ fn elsewhere(unknown: &SolveError, targets: &[(Environment, Host)], loaded: &[Re
             list(&names)
         ))
     };
-    let hints: Vec<String> = packages.iter().filter_map(having).collect();
+    let is_unknown = |package: &&UnknownPackage| !loaded[index].has(&package.name);
+    let hints: Vec<String> = packages.iter().filter(is_unknown).filter_map(having).collect();
     (!hints.is_empty()).then(|| hints.join("\n      "))
 }
 
@@ -424,7 +434,7 @@ const OVERRIDE_HINT: &str = "correct or unset the `CONDA_OVERRIDE_…` variable"
 pub(crate) enum CacheDirectory {
     Kept(PathBuf),
     /// Gone with the value.
-    Temporary(tempfile::TempDir),
+    Temporary(Temporary),
 }
 
 impl CacheDirectory {
@@ -444,7 +454,7 @@ pub(crate) fn cache_directory(cache: Cache, context: &Context) -> Result<CacheDi
         // An image `FROM scratch` has no directory for temporary files.
         _ => tempfile::tempdir()
             .or_else(|_| tempfile::tempdir_in(&settings.directory))
-            .map(CacheDirectory::Temporary)
+            .map(|directory| CacheDirectory::Temporary(Temporary::new(directory)))
             .map_err(|error| {
                 CliError::world(
                     format!("cannot make a directory for repodata: {error}"),

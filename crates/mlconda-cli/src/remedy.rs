@@ -63,7 +63,10 @@ fn of_status(status: u16, transfer: Transfer) -> &'static str {
         (403, _) => "the server refuses this login, or this machine: ask who keeps the server for access",
         (404 | 410, Transfer::Package) => "the server does not have the package any more: lock anew",
         (404 | 410, Transfer::Repodata) => "check the channel's URL",
-        (429, _) => "too many requests came from here: wait some minutes, and give fewer `--downloads`",
+        (429, Transfer::Repodata) => {
+            "too many requests came from here: wait some minutes, or take a mirror: `MLCONDA_MIRRORS`"
+        }
+        (429, Transfer::Package) => "too many requests came from here: wait some minutes, and give fewer `--downloads`",
         (500.., _) => "the server has trouble: try again later, or take a mirror: `MLCONDA_MIRRORS`",
         (300..=399, _) => "check the URL: the server sends to a place that is not followed",
         _ => "check the URL",

@@ -17,6 +17,7 @@ use crate::{
     foreign,
     remedy::{self, Transfer},
     settings::Context,
+    signals,
     ui::Ui,
 };
 
@@ -99,6 +100,7 @@ pub(crate) fn usage(error: &clap::Error) -> ! {
 
 /// Prints an error and gives the exit code.
 pub(crate) fn report(error: &CliError, context: &Context) -> ExitCode {
+    signals::give_way();
     let (message, hint, code) = match error {
         CliError::Library(error) => (chain(error), hint(error), 1),
         CliError::Usage(message) => (message.clone(), None, 2),

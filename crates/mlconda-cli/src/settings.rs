@@ -8,6 +8,7 @@ mod pip;
 use std::{
     ffi::{OsStr, OsString},
     path::{Component, Path, PathBuf},
+    time::Duration,
 };
 
 use mlconda::{
@@ -18,7 +19,12 @@ use mlconda::{
 
 use tokio::runtime::Runtime;
 
-use crate::{args::Global, report::CliError, signals::Waiting, ui::Ui};
+use crate::{
+    args::Global,
+    report::CliError,
+    signals::{self, Undo, Waiting},
+    ui::Ui,
+};
 
 /// What every command gets.
 #[derive(Debug)]
@@ -32,6 +38,8 @@ pub(crate) struct Context {
 pub(crate) struct Settings {
     /// The current directory.
     pub(crate) directory: PathBuf,
+    /// This program's file, where the system tells it.
+    pub(crate) program: Option<PathBuf>,
     /// The home directory.
     pub(crate) home: Option<PathBuf>,
     /// The root prefix; its `envs/` holds environments by name.
@@ -57,7 +65,7 @@ impl Context {
     /// Writes the file that `-o` names.
     pub(crate) fn write(&self, output: &Path, text: &str) -> Result<(), CliError> {
         survive_limit_of_files(&runtime()?);
-        fs_err::write(self.settings.absolute(output), text).map_err(|error| {
+        signals::whole(|| fs_err::write(self.settings.absolute(output), text)).map_err(|error| {
             CliError::world(
                 format!("cannot write `{}`: {}", output.display(), error.kind()),
                 "name a file in a directory that can be written to, with `-o`",
@@ -75,13 +83,32 @@ impl Context {
     /// Runs a future until its end, or until the user or the engine wants us to stop: then it is dropped, and so
     /// cleans up after itself.
     pub(crate) fn block_on_or_signal<F: Future>(&self, future: F) -> Result<F::Output, CliError> {
-        let mut waiting = Waiting::begin(self.ui.clone())?;
-        self.block_on(async {
-            tokio::select! {
-                output = future => Ok(output),
-                signal = waiting.signal() => Err(CliError::Stopped(signal)),
-            }
-        })?
+        let mut waiting = Waiting::begin(&self.ui, Undo::Written)?;
+        self.block_on(or_stopped(future, &mut waiting))?
+    }
+
+    /// The same for a future that only reads, and keeps what it has read: it is not waited for threads that read on.
+    pub(crate) fn block_on_or_end<F: Future>(&self, future: F) -> Result<F::Output, CliError> {
+        let mut waiting = Waiting::begin(&self.ui, Undo::Nothing)?;
+        let runtime = runtime()?;
+        survive_limit_of_files(&runtime);
+        let outcome = runtime.block_on(or_stopped(future, &mut waiting));
+        runtime.shutdown_timeout(READERS);
+        match waiting.end() {
+            Some(signal) => Err(CliError::Stopped(signal)),
+            None => outcome,
+        }
+    }
+}
+
+/// How long it is waited for threads that notice that nobody wants what they read.
+const READERS: Duration = Duration::from_millis(500);
+
+async fn or_stopped<F: Future>(future: F, waiting: &mut Waiting) -> Result<F::Output, CliError> {
+    tokio::select! {
+        biased;
+        output = future => Ok(output),
+        signal = waiting.signal() => Err(CliError::Stopped(signal)),
     }
 }
 
@@ -124,6 +151,7 @@ impl Settings {
         Self {
             root_prefix: plain(&directory.join(root_prefix)),
             shared_root,
+            program: std::env::current_exe().ok(),
             custom_channels: Vec::new(),
             directory,
             home,

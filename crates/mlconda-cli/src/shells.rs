@@ -75,7 +75,7 @@ pub(crate) fn run(
         },
         _ => {
             return Err(CliError::world(
-                format!("`{tool} {verb} {action}` is not to be had"),
+                format!("`{}` is not to be had", format!("{tool} {verb} {action}").trim_end()),
                 "there is `hook`, `activate`, `deactivate`, `reactivate` and `init`; `mlconda run -n NAME bash` runs a shell",
             ));
         }

@@ -7,7 +7,7 @@ use std::{
 
 use mlconda::{
     PrefixRecord, Subdir,
-    environment::Environment,
+    environment::{Environment, Requirement},
     export::asked_for,
     graph::Graph,
     lock::{Lock, LockedPip, SourcePackages},
@@ -145,13 +145,15 @@ impl View {
 
     /// Whether the lock is made of this environment, perhaps with other channels.
     fn is_of(&self, environment: &Environment) -> bool {
-        let specs = || {
-            let mut specs: Vec<String> = environment.requirements.iter().map(|each| each.spec.to_string()).collect();
+        let is = |show: fn(&Requirement) -> String| {
+            let mut specs: Vec<String> = environment.requirements.iter().map(show).collect();
             specs.sort();
             specs.dedup();
-            specs
+            self.lock.specs == specs
         };
-        self.lock.input.as_ref().is_some_and(|input| *input == environment.digest() || self.lock.specs == specs())
+        // Older locks have what the specs mean.
+        let same_specs = || is(|each| each.text.clone()) || is(|each| each.spec.to_string());
+        self.lock.input.as_ref().is_some_and(|input| *input == environment.digest() || same_specs())
     }
 }
 
@@ -194,7 +196,7 @@ pub(crate) fn complete(
     };
     let client = Client::new(&settings.network_options()?)?;
     let display = Display::new(&context.ui);
-    context.block_on_or_signal(records::complete(lock, &client, &sources, &display))
+    context.block_on_or_end(records::complete(lock, &client, &sources, &display))
 }
 
 /// Says of which packages nothing is known, and why.

@@ -9,6 +9,7 @@
 
 mod command;
 mod contents;
+pub(crate) mod kept;
 mod shell;
 
 use std::{
@@ -18,7 +19,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use command::CommandError;
+pub use command::{CommandError, find_command};
 pub use shell::Dialect;
 
 use crate::prefix::Prefix;

@@ -6,11 +6,12 @@
 
 use std::{
     io::{self, Read},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use fs_err::os::unix::fs::OpenOptionsExt;
 use rustix::fs::OFlags;
+use url::Url;
 
 /// The limit for a package's record in `conda-meta`, in bytes. The largest of real packages have some 20 MB.
 pub const LARGEST_RECORD: u64 = 128 << 20;
@@ -23,6 +24,13 @@ pub const LARGEST_REPODATA: u64 = 1 << 30;
 
 /// The limit for what packages and people write beside these, in bytes: histories, metadata, settings, an environment.yml.
 pub const LARGEST_TEXT: u64 = 16 << 20;
+
+/// The path that a URL names, if it is a `file:` URL of this machine. (The library's own conversion does not look at the
+/// scheme: for it, `http://localhost/etc` is `/etc`.)
+#[allow(clippy::disallowed_methods, reason = "this is the function that all others use")]
+pub fn of_url(url: &Url) -> Option<PathBuf> {
+    (url.scheme() == "file").then(|| url.to_file_path().ok()).flatten()
+}
 
 /// Opens a regular file for reading, or a link that leads to one. Never waits: not for the writer of a FIFO either.
 ///
@@ -104,6 +112,16 @@ fn irregular(path: &Path, metadata: &std::fs::Metadata) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_file_url_is_a_path() {
+        let path = |url: &str| of_url(&Url::parse(url).unwrap());
+        assert_eq!(path("file:///etc/hostname"), Some("/etc/hostname".into()));
+        assert_eq!(path("file://localhost/etc/hostname"), Some("/etc/hostname".into()));
+        for other in ["http://localhost/etc", "https://localhost:8443/etc", "ftp://localhost/etc", "file://host/etc"] {
+            assert_eq!(path(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn only_regular_files_are_opened_and_none_is_waited_for() {

@@ -17,6 +17,7 @@ mod package;
 mod pip;
 mod plain;
 pub(crate) mod record;
+mod replaced;
 pub(crate) mod script;
 mod sharing;
 mod site;
@@ -50,6 +51,7 @@ use self::{
     stage::{Stage, There},
 };
 use crate::{
+    activate::kept,
     environment, files,
     lock::dependency_name,
     network::Client,
@@ -199,6 +201,8 @@ pub struct Report {
     pub unmet: Vec<Unmet>,
     /// What became of the modules of noarch python packages.
     pub compiled: Compiled,
+    /// Why nothing is kept of what activation scripts set, for images without a shell, where a file could not be written.
+    pub not_kept: Option<String>,
     /// What post-link scripts left for the user to read, by package.
     pub messages: Vec<(String, String)>,
 }
@@ -527,6 +531,7 @@ pub async fn install(
     progress.event(Event::InstallStarted { prefix: path, packages, bytes });
     let stage = Arc::new(Stage::new(&site.stage, prefix.path(), plan.platform)?);
     let finished = client.telling(progress, work::link_all(plan, client, &stage, options, progress)).await?;
+    let plan = &*replaced::complete(plan, prefix, &stage)?;
     let (clashes, layout) = settle(plan, prefix, &stage, &finished)?;
     let python = work::python(plan, &finished);
     let sources = pip::prepare(plan, client, &stage, python.as_ref(), options, progress).await?;
@@ -576,6 +581,10 @@ pub async fn install(
     match committed.await {
         Ok(()) => commit.finish()?,
         Err(error) => return Err(commit.undo(error)),
+    }
+    if options.scripts == Scripts::Run {
+        // The environment is there, whatever becomes of this.
+        report.not_kept = kept::keep(prefix, time).await.err().map(|error| error.to_string());
     }
     Ok(report)
 }
@@ -642,6 +651,22 @@ pub fn recover(prefix: &Prefix) -> Result<(), InstallError> {
     site::recover(prefix.path()).map(|_| ())
 }
 
+/// Removes a prefix and all that lies in it. Its name is free at once: what a killed process leaves lies beside it, and the next
+/// installation removes that.
+///
+/// # Errors
+/// If another process is at it, or something cannot be removed.
+pub fn remove(prefix: &Prefix) -> Result<(), InstallError> {
+    let path = prefix.path();
+    if !site::recover(path)? {
+        return Err(InstallError::Busy { prefix: path.to_owned() });
+    }
+    let aside = commit::beside(path).map(|(stage, _)| stage);
+    // What cannot be moved, a volume say, is emptied where it is.
+    let aside = aside.filter(|aside| fs_err::rename(path, aside).is_ok());
+    Ok(fs_err::remove_dir_all(aside.as_deref().unwrap_or(path))?)
+}
+
 /// Lets the right file win where packages clash, also with those that stay.
 fn settle(
     plan: &Plan,
@@ -697,7 +722,9 @@ fn write_meta(plan: &Plan, prefix: &Prefix, stage: &Stage, time: i64, options: &
         None => read_if_there(&old.join(commit::PENDING))?,
     };
     let mut history = String::from_utf8_lossy(&history.unwrap_or_default()).into_owned();
-    history.push_str(&record::revision(time, options, plan));
+    // conda lists revisions in the order of the file, and their times should agree with it.
+    let since = record::last_revision(&history).map_or(time, |last| last.max(time));
+    history.push_str(&record::revision(since, options, plan));
     record::write(&new.join(commit::PENDING), history.as_bytes(), time)?;
     request_anew(plan, &old, &new)?;
     let Some(variables) = &plan.variables else { return Ok(()) };

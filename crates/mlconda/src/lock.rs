@@ -40,7 +40,7 @@ use rattler_digest::{Md5Hash, Sha256Hash};
 use url::Url;
 
 use crate::{
-    environment::{Environment, Requirement},
+    environment::Environment,
     files,
     host::Host,
     network, plain,
@@ -94,7 +94,7 @@ pub struct Lock {
     pub input: Option<String>,
     /// Channels in order of priority, as URLs without secrets.
     pub channels: Vec<String>,
-    /// The match specs that were asked for.
+    /// The match specs that were asked for, as written.
     pub specs: Vec<String>,
     /// Virtual packages that the solve assumed.
     pub virtual_packages: Vec<GenericVirtualPackage>,
@@ -217,10 +217,8 @@ impl Lock {
                 Ok(package)
             })
             .collect::<Result<_, _>>()?;
-        // A spec that names its channel by URL stands as it was written: the URL behind it may hold a secret.
-        let shown = |each: &Requirement| Some(each.spec.to_string()).filter(|text| !text.contains("://"));
-        let specs = environment.requirements.iter().map(|each| shown(each).unwrap_or_else(|| each.text.clone()));
-        let mut specs: Vec<String> = specs.collect();
+        // As they were written: the URL of a channel that is meant may hold a secret, and an export shows them again.
+        let mut specs: Vec<String> = environment.requirements.iter().map(|each| each.text.clone()).collect();
         crate::sorting::sort(&mut specs);
         specs.dedup();
         Ok(Self {

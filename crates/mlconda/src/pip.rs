@@ -370,8 +370,8 @@ async fn measure(packages: &mut [LockedPip], options: &Options<'_>) {
         _ => None,
     });
     let asking = open.map(|(url, size)| async move {
-        *size = match url.to_file_path() {
-            Ok(path) if url.scheme() == "file" => fs_err::metadata(path).ok().map(|metadata| metadata.len()),
+        *size = match crate::files::of_url(&url) {
+            Some(path) => fs_err::metadata(path).ok().map(|metadata| metadata.len()),
             _ if options.access == Access::Offline => None,
             _ => options.client.size(&url).await,
         };

@@ -2,6 +2,7 @@
 
 mod damaged;
 pub(crate) mod distributions;
+pub(crate) mod foreign;
 
 pub use self::distributions::Stranger;
 
@@ -31,6 +32,7 @@ pub struct Installed {
     /// The version.
     pub version: String,
     /// The build string.
+    #[serde(alias = "build_string")]
     pub build: String,
     /// The archive's sha256 in hex.
     #[serde(default)]
@@ -170,13 +172,13 @@ impl Prefix {
     }
 }
 
-/// A package's record. What becomes a path of it is plain.
+/// A package's record, whichever tool wrote it. What becomes a path of it is plain.
 pub(crate) fn read_record(path: &Path) -> std::io::Result<PrefixRecord> {
     parse_record(&files::read(path, files::LARGEST_RECORD)?)
 }
 
 fn parse_record(text: &[u8]) -> std::io::Result<PrefixRecord> {
-    let record: PrefixRecord = crate::lenient::from_slice(text)?;
+    let record = foreign::read(text)?;
     let package = &record.repodata_record.package_record;
     let (name, version) = (package.name.as_normalized(), package.version.as_str());
     plain::check(name, &version, package.build.as_str()).map_err(std::io::Error::other)?;
@@ -196,8 +198,11 @@ fn read_installed(text: &[u8]) -> std::io::Result<Option<Installed>> {
 /// Whether what stands in `conda-meta` is JSON, but no record of a package: each has a name, a version and a build. What is
 /// not JSON may be a record that is damaged.
 pub(crate) fn is_foreign(text: &[u8]) -> bool {
-    serde_json::from_slice::<serde_json::Value>(text)
-        .is_ok_and(|value| ["name", "version", "build"].iter().any(|field| value.get(field).is_none()))
+    serde_json::from_slice::<serde_json::Value>(text).is_ok_and(|value| {
+        [&["name"][..], &["version"], &["build", "build_string"]]
+            .iter()
+            .any(|names| names.iter().all(|name| value.get(name).is_none()))
+    })
 }
 
 /// A variable's value as text, as activation sets it.

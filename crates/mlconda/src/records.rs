@@ -11,10 +11,10 @@ mod remote;
 
 use std::{path::PathBuf, sync::Arc};
 
-use rattler_conda_types::{PackageRecord, package::IndexJson};
+use rattler_conda_types::PackageRecord;
 
 use crate::{
-    install,
+    files, install,
     lock::{Digest, Lock, LockedPackage},
     network::Client,
     prefix::Prefix,
@@ -142,8 +142,8 @@ fn is_of(record: &PackageRecord, package: &LockedPackage) -> bool {
 fn of_itself(package: &LockedPackage, sources: &Sources) -> Option<PackageRecord> {
     let cached = || install::cached_index(sources.package_cache.as_deref()?, package);
     let file = || {
-        let path = package.url.to_file_path().ok()?;
-        rattler_package_streaming::seek::read_package_file::<IndexJson>(path).ok()
+        let file = files::open(&files::of_url(&package.url)?).ok()?.into_parts().0;
+        repodata::index_of(file, package.url.path().ends_with(".conda")).ok()
     };
     let (sha256, md5) = match package.digest {
         Digest::Sha256(hash) => (Some(hash), None),

@@ -42,6 +42,7 @@ use crate::{
     network::{self, Cause, Client},
     progress::{Event, Progress},
 };
+pub(crate) use archive::index_of;
 pub(crate) use asked::{Asked, Edition, Entry, Rows, Texts};
 pub(crate) use single::records_of;
 
@@ -343,7 +344,7 @@ async fn load_silently(
 ) -> Result<Repodata, RepodataError> {
     let channels = environment.all_channels();
     let by_url = environment.requirements.iter().all(|requirement| requirement.spec.url.is_some());
-    if channels.is_empty() && (!by_url || environment.requirements.is_empty()) {
+    if channels.is_empty() && installed.is_empty() && (!by_url || environment.requirements.is_empty()) {
         return Err(RepodataError::NoChannels(environment.file.clone()));
     }
     let loader = Loader { client, host, options, progress };
@@ -486,7 +487,7 @@ impl Loader<'_> {
         let url = channel.platform_url(platform);
         let directory = &self.options.cache_directory;
         let mut note = None;
-        let data = if let Ok(path) = url.to_file_path() {
+        let data = if let Some(path) = crate::files::of_url(&url) {
             let (directory, shown, unpacked) = (directory.clone(), shown.clone(), self.client.limits().unpacked);
             let read = tokio::task::spawn_blocking(move || fetch::local(&path, &directory, &shown, unpacked));
             walk::joined(read.await)?

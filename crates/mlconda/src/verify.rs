@@ -13,6 +13,7 @@
 pub(crate) mod closure;
 mod files;
 mod mend;
+mod projects;
 mod records;
 mod strangers;
 
@@ -223,6 +224,15 @@ pub enum Finding {
         /// The file's.
         found: String,
     },
+    /// Two distributions of one python project are there.
+    SameProject {
+        /// The metadata of the one that is too many.
+        path: PathBuf,
+        /// The packages that hold it; none, if pip or the like has installed it.
+        packages: Vec<String>,
+        /// The metadata of the other.
+        other: PathBuf,
+    },
     /// Several packages hold a path, and the file is not of the one that is linked last.
     OtherHolder {
         /// The path.
@@ -296,6 +306,7 @@ pub fn verify(
         variables(lock, prefix, &mut findings)?;
     }
     closure::check(&packages, &mut findings);
+    projects::check(prefix.path(), &packages, &mut findings)?;
     report.findings = findings;
     let mut claims = Claims::new(&packages);
     if let Some(lock) = lock.filter(|lock| lock.input.is_some()) {

@@ -13,7 +13,7 @@ use crate::{
     report::CliError,
     selection::{self, SelectionArgs},
     settings::Context,
-    view,
+    signals, view,
 };
 
 /// Write a lock in another format
@@ -85,8 +85,8 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
         context.ui.data(rendered.text)?;
         return Ok(ExitCode::SUCCESS);
     };
-    let (written, losses) =
-        file.write(&context.settings.absolute(output), args.to, &chosen).map_err(|error| match error {
+    let (written, losses) = signals::whole(|| file.write(&context.settings.absolute(output), args.to, &chosen))
+        .map_err(|error| match error {
             LockError::File(error) => CliError::world(
                 format!("cannot write `{}`: {}", output.display(), error.kind()),
                 "name a file in a directory that can be written to, with `-o`",

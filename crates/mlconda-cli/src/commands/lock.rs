@@ -25,6 +25,7 @@ use crate::{
     report::CliError,
     selection,
     settings::Context,
+    signals,
     words::{bytes, count, list, path_text},
 };
 
@@ -218,7 +219,7 @@ impl Args {
 }
 
 fn write(lock: &Lock, output: &Path, context: &Context) -> Result<Written, CliError> {
-    lock.write(&context.settings.absolute(output)).map_err(|error| match error {
+    signals::whole(|| lock.write(&context.settings.absolute(output))).map_err(|error| match error {
         // It names a temporary file, which says nothing to anyone.
         LockError::File(error) => CliError::world(
             format!("cannot write the lock `{}`: {}", output.display(), error.kind()),

@@ -12,7 +12,7 @@ use std::{
 };
 
 use mlconda::{
-    activate::{Activation, CommandError, Dialect, activate},
+    activate::{Activation, CommandError, Dialect, activate, find_command},
     prefix::Prefix,
 };
 
@@ -46,6 +46,9 @@ pub(crate) struct Args {
     /// Accepted for those who come from `conda run`; nothing is ever captured
     #[arg(long, alias = "live-stream", hide = true)]
     pub(crate) no_capture_output: bool,
+    /// The environment is active already: what a shell asks for that has sourced the scripts
+    #[arg(long, hide = true)]
+    pub(crate) activated: bool,
     /// Variables for the command besides those of the environment.
     #[arg(skip)]
     pub(crate) variables: Vec<(String, String)>,
@@ -65,6 +68,9 @@ Exit codes: the command's own; 127 if it is not found, 126 if it cannot be execu
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let prefix = args.prefix.existing(&context.settings)?;
+    if args.activated {
+        return become_command(&prefix, &args.command, context);
+    }
     let mut activation = activate(&prefix, context.settings.surroundings(), Dialect::Posix)?;
     for name in &activation.ignored {
         context.ui.warn(&format!("the environment's variable `{name}` is left out: activation sets it itself"));
@@ -81,12 +87,17 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let Some((name, arguments)) = args.command.split_first() else {
         return Err(CliError::Usage("no command is given".to_owned()));
     };
-    let mut command = if activation.needs_shell() {
-        through_shell(&prefix, &activation, &args.command)?
+    let shell = activation.needs_shell().then(|| shell(&prefix, &activation));
+    let mut command = if let Some(Some(shell)) = &shell {
+        through_shell(shell, &prefix, &activation, &args.command, context)
     } else {
+        let kept =
+            shell.map(|_| activation.as_kept(&prefix).ok_or_else(|| no_shell(&prefix, &activation))).transpose()?;
+        let (activation, unset) = kept.unwrap_or((activation, Vec::new()));
         let file = activation.find(name, here).map_err(|error| not_found(&error, &prefix))?;
         let mut command = Command::new(file);
         command.arg0(name).args(arguments).envs(activation.all_variables());
+        unset.iter().for_each(|name| _ = command.env_remove(name));
         command
     };
     command.envs(args.variables);
@@ -97,17 +108,46 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     Err(not_executed(Path::new(command.get_program()), &error))
 }
 
+/// Becomes a command of an environment that is active.
+fn become_command(prefix: &Prefix, words: &[OsString], context: &Context) -> Result<ExitCode, CliError> {
+    let Some((name, arguments)) = words.split_first() else {
+        return Err(CliError::Usage("no command is given".to_owned()));
+    };
+    let path = context.settings.raw_variable("PATH").unwrap_or_default();
+    let file = find_command(name, path, &context.settings.directory).map_err(|error| not_found(&error, prefix))?;
+    let mut command = Command::new(file);
+    command.arg0(name).args(arguments);
+    let error = command.exec();
+    Err(not_executed(Path::new(command.get_program()), &error))
+}
+
 /// A shell that sources the scripts and becomes the command.
-fn through_shell(prefix: &Prefix, activation: &Activation, words: &[OsString]) -> Result<Command, CliError> {
+fn through_shell(
+    shell: &Path,
+    prefix: &Prefix,
+    activation: &Activation,
+    words: &[OsString],
+    context: &Context,
+) -> Command {
+    let mut command = Command::new(shell);
+    // This program finds the command afterwards, in what `PATH` the scripts leave, and can say why it does not.
+    // Under another tool's name it would read that tool's command line.
+    let program =
+        context.settings.program.as_deref().filter(|program| program.ends_with("mlconda")).map(Path::as_os_str);
+    let own =
+        ["run", "--activated", "-p"].map(OsStr::new).into_iter().chain([prefix.path().as_os_str(), OsStr::new("--")]);
+    let last: Vec<&OsStr> =
+        program.into_iter().flat_map(|program| std::iter::once(program).chain(own.clone())).collect();
+    command.arg("-c").arg(activation.program(&last)).arg(shell.file_name().unwrap_or(OsStr::new("sh"))).args(words);
+    command
+}
+
+/// A shell that can source the scripts, if there is one.
+fn shell(prefix: &Prefix, activation: &Activation) -> Option<PathBuf> {
     let own = prefix.path().join("bin/bash");
     let known = ["/bin/bash", "/usr/bin/bash", "/bin/sh", "/usr/bin/sh"].map(PathBuf::from);
     let shell = std::iter::once(own).chain(known).find(|shell| shell.exists());
-    let Some(shell) = shell.or_else(|| activation.find(OsStr::new("sh"), Path::new("/")).ok()) else {
-        return Err(no_shell(prefix, activation));
-    };
-    let mut command = Command::new(&shell);
-    command.arg("-c").arg(activation.program()).arg(shell.file_name().unwrap_or(OsStr::new("sh"))).args(words);
-    Ok(command)
+    shell.or_else(|| activation.find(OsStr::new("sh"), Path::new("/")).ok())
 }
 
 fn no_shell(prefix: &Prefix, activation: &Activation) -> CliError {
@@ -126,7 +166,9 @@ fn no_shell(prefix: &Prefix, activation: &Activation) -> CliError {
         .collect();
     CliError::world(
         format!("no shell is here to run the activation scripts {}", words::enumerate(&scripts)),
-        "add `bash` to the environment, or go without the scripts: `mlconda run --no-scripts …` sets the variables only",
+        "what they set is known only where the environment was installed with a shell at hand, has not changed since, and they do \
+         not depend on who runs them. Add `bash` to the environment, or go without: `mlconda run --no-scripts …` leaves out what \
+         the scripts set",
     )
 }
 

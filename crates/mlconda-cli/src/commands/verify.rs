@@ -16,7 +16,6 @@ use mlconda::{
     verify::{Finding, Report},
 };
 use serde_json::json;
-use tokio::sync::oneshot;
 
 use self::repair::RepairArgs;
 use crate::{
@@ -139,23 +138,6 @@ fn places(args: &Args, context: &Context) -> Result<(Prefix, Option<Lock>), CliE
     Err(CliError::world(message, "install one there with `mlconda install`"))
 }
 
-/// Does work that changes nothing, and ends the process when a signal comes: once an installation has listened for
-/// signals, they do not do so by themselves.
-fn or_signal<R: Send>(context: &Context, work: impl FnOnce() -> R + Send) -> R {
-    thread::scope(|scope| {
-        let (finished, wait) = oneshot::channel::<()>();
-        let work = scope.spawn(move || {
-            let result = work();
-            drop(finished);
-            result
-        });
-        if let Err(CliError::Stopped(signal)) = context.block_on_or_signal(wait) {
-            std::process::exit(128 + i32::from(signal));
-        }
-        work.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
-}
-
 /// What was found, and how long it took.
 pub(crate) struct Proof<'a> {
     prefix: &'a Path,
@@ -174,7 +156,7 @@ impl<'a> Proof<'a> {
         let start = Instant::now();
         let threads = threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZero::<usize>::MIN);
         let display = Display::new(&context.ui);
-        let report = or_signal(context, || mlconda::verify::verify(prefix, lock, threads, &display))?;
+        let report = mlconda::verify::verify(prefix, lock, threads, &display)?;
         Ok(Self { prefix: prefix.path(), report, seconds: start.elapsed().as_secs_f64() })
     }
 

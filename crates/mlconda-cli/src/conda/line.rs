@@ -79,6 +79,9 @@ impl Line {
         // Options may stand before the command's words; which these are is known without them.
         let (verb, places) = verb(arguments)?;
         line.verb = verb;
+        if matches!(verb, Some(Verb::Nothing(_) | Verb::Refused(_))) {
+            return Ok(line);
+        }
         let mut rest = arguments.iter().enumerate().filter(|(place, _)| !places.contains(place)).map(|(_, word)| word);
         while let Some(word) = rest.next() {
             let Some(option) = word.to_str().filter(|word| word.len() > 1 && word.starts_with('-')) else {

@@ -22,6 +22,8 @@ pub(crate) enum Verb {
     Info,
     Clean,
     Run,
+    /// Variables of an environment.
+    Variables,
     Config,
     Init,
     Activate,
@@ -35,7 +37,7 @@ pub(crate) enum Verb {
 
 use Verb::{
     Activate, Clean, Config, Create, Deactivate, EnvCreate, EnvList, EnvRemove, EnvUpdate, Export, Info, Init, Install,
-    List, Nothing, Refused, Remove, Run, Search, Shell, Update,
+    List, Nothing, Refused, Remove, Run, Search, Shell, Update, Variables,
 };
 
 /// The words of each command, and what it does. The longer stand before the shorter.
@@ -53,8 +55,8 @@ pub(super) const VERBS: &[(&str, Verb, &str)] = &[
     ("env export", Export, "print the environment.yml of what is installed"),
     (
         "env config",
-        Refused("put `variables:` into the environment.yml, and run `conda env update -f environment.yml`"),
-        "",
+        Variables,
+        "`vars set NAME=VALUE`, `vars unset NAME`, `vars list`: what an environment sets when active",
     ),
     ("export", Export, ""),
     ("list", List, "list the packages of an environment"),
@@ -70,12 +72,12 @@ pub(super) const VERBS: &[(&str, Verb, &str)] = &[
     ("deactivate", Deactivate, "leave it"),
     ("shell", Shell, "micromamba's shell hook and init"),
     ("notices", Nothing("channels' notices are not read"), ""),
-    (
-        "tos accept",
-        Nothing("mlconda keeps no record of accepted terms: those of the channels hold for you all the same"),
-        "",
-    ),
-    ("self-update", Refused("take a newer mlconda: copy it from a newer image"), ""),
+    ("build purge-all", Nothing("nothing was built here"), ""),
+    ("build purge", Nothing("nothing was built here"), ""),
+    ("tos", Nothing(TERMS), ""),
+    ("develop", Refused("`pip install -e DIR` does the same"), ""),
+    ("self-update", Nothing("mlconda is as new as the image that it was copied from"), ""),
+    ("tos accept", Nothing(TERMS), ""),
     ("build", Refused("mlconda builds no packages: `rattler-build` and `conda-build` do"), ""),
     ("pack", Refused("copy the prefix as it is, `COPY --from=builder /opt/conda/envs/NAME /opt/conda/envs/NAME`"), ""),
     ("compare", Refused("`mlconda diff` compares locks and prefixes"), ""),
@@ -90,6 +92,8 @@ pub(super) const VERBS: &[(&str, Verb, &str)] = &[
     ("auth", Refused("logins stand in `~/.netrc`, or in the channel's URL by a variable"), ""),
     ("lock", Refused("`mlconda lock environment.yml` makes a lock"), ""),
 ];
+
+const TERMS: &str = "mlconda keeps no record of accepted terms: those of the channels hold for you all the same";
 
 /// What an option does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +141,7 @@ const fn of(verb: Verb) -> u32 {
         Activate | Deactivate => 1 << 16,
         Shell => 1 << 17,
         Nothing(_) | Refused(_) => 1 << 18,
+        Variables => 1 << 19,
     }
 }
 
@@ -147,7 +152,7 @@ const SOLVE: u32 = SPECS | of(EnvCreate) | of(EnvUpdate);
 /// What changes an environment.
 const CHANGE: u32 = SOLVE | of(Remove) | of(EnvRemove);
 /// What names one environment.
-const ONE: u32 = CHANGE | of(Export) | of(List) | of(Run) | of(Activate);
+const ONE: u32 = CHANGE | of(Export) | of(List) | of(Run) | of(Activate) | of(Variables);
 const ALL: u32 = u32::MAX;
 /// What asks channels.
 const CHANNELS: u32 = SOLVE | of(Search) | of(Remove);
@@ -250,7 +255,7 @@ pub(super) const ROWS: &[Row] = &[
     Row(SOLVE, "--no-pyc --no-compile-bytecode", "", Counts, "do not compile python modules"),
     Row(
         SOLVE,
-        "--pyc --mkdir --always-softlink --softlink --shortcuts --no-shortcuts --shortcuts-only --allow-softlinks --no-allow-softlinks --no-lock --allow-uninstall --no-allow-uninstall --allow-downgrade --no-allow-downgrade",
+        "--pyc --mkdir --unknown --show-channel-urls --no-show-channel-urls --always-softlink --softlink --shortcuts --no-shortcuts --shortcuts-only --allow-softlinks --no-allow-softlinks --no-lock --allow-uninstall --no-allow-uninstall --allow-downgrade --no-allow-downgrade",
         "",
         Already,
         "",
@@ -294,7 +299,7 @@ pub(super) const ROWS: &[Row] = &[
         "",
     ),
     Row(SOLVE, "--dev --experimental", "", Already, ""),
-    Row(of(Info), "--base", "", Counts, "print the root prefix"),
+    Row(of(Info), "--root --base", "", Counts, "print the root prefix"),
     Row(of(Info), "-e --envs", "", Counts, "list the environments"),
     Row(of(Info), "-a --all", "", Already, ""),
     Row(of(Info), "-s --system --license --unsafe-channels", "", Already, ""),

@@ -4,8 +4,12 @@
 use std::{collections::BTreeSet, path::Path, process::ExitCode};
 
 use mlconda::{
-    Matches, RepoDataRecord, Subdir, environment::ChannelRule, environment::Environment, host::Host, install::Revision,
-    lock::Lock, prefix::Prefix,
+    Matches, PrefixRecord, RepoDataRecord, Subdir,
+    environment::{ChannelRule, Environment, Requirement},
+    host::Host,
+    install::Revision,
+    lock::Lock,
+    prefix::Prefix,
 };
 use serde_json::json;
 
@@ -40,54 +44,20 @@ pub(super) fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> 
             "`env list` shows the environments",
         ));
     }
-    let options = channels.options(&channels.configured, ChannelRule::ExtraOnly, context);
-    let specs = Environment::of_specs(&inputs.specs, &options)?.requirements;
-    let is_meant = |name: &str, record: &RepoDataRecord| {
-        specs.iter().any(|each| name_of(each).as_deref() == Some(name) && each.spec.matches(record))
-    };
-    let mut goes: BTreeSet<&str> = match line.has("--all") {
-        true => there.names(),
-        false => there
-            .records
-            .iter()
-            .filter(|record| is_meant(record_name(record), &record.repodata_record))
-            .map(record_name)
-            .collect(),
-    };
-    let missing: Vec<&str> = specs
-        .iter()
-        .filter(|each| !name_of(each).is_some_and(|name| goes.contains(name.as_str()) || is_own(&name)))
-        .map(|each| each.text.as_str())
-        .collect();
-    if !missing.is_empty() {
-        let verb = if missing.len() == 1 { "is" } else { "are" };
-        return Err(CliError::world(
-            format!("{} {verb} not installed in `{path}`", list(&missing)),
-            "`list` shows what is",
-        ));
-    }
-    if specs.is_empty() && !line.has("--all") {
+    if inputs.specs.is_empty() && !line.has("--all") {
         return Err(CliError::Usage("no package is named: `remove NAME…`, or `remove --all`".to_owned()));
     }
+    let options = channels.options(&channels.configured, ChannelRule::ExtraOnly, context);
+    let goes = goes(line, &there, &Environment::of_specs(&inputs.specs, &options)?.requirements)?;
     let unasked = there.unasked();
-    while !line.has("--force-remove") {
-        let stay: Vec<&str> = there.names().difference(&goes).copied().collect();
-        let needs: Vec<&str> = stay.into_iter().filter(|name| !there.needs(name).is_disjoint(&goes)).collect();
-        if needs.is_empty() {
-            break;
-        }
-        goes.extend(needs);
-    }
-    let asked: Vec<&str> =
-        there.asked.keys().map(String::as_str).chain(unasked).filter(|name| !goes.contains(name)).collect();
+    let asked = there.asked.keys().map(String::as_str).chain(unasked).filter(|name| !goes.contains(name));
     let keeps_all = line.has("--force-remove") || line.has("--keep-env");
-    let stays = if keeps_all { there.names().difference(&goes).copied().collect() } else { there.closure(asked) };
-    let stay: Vec<RepoDataRecord> = there
-        .records
-        .iter()
-        .filter(|record| stays.contains(record_name(record)) && !goes.contains(record_name(record)))
-        .map(|record| record.repodata_record.clone())
-        .collect();
+    let stays = if keeps_all { there.names() } else { there.closure(asked) };
+    let stay = there.records.iter().filter(|record| {
+        let name = record_name(record);
+        stays.contains(name) && !goes.contains(name)
+    });
+    let stay: Vec<RepoDataRecord> = stay.map(|record| record.repodata_record.clone()).collect();
     let host = Host::detect(Path::new("/"));
     let subdirs = there.records.iter().filter_map(|record| record.repodata_record.package_record.subdir.parse().ok());
     let platform = subdirs.into_iter().find(|subdir| *subdir != Subdir::NoArch).unwrap_or(host.platform);
@@ -96,9 +66,45 @@ pub(super) fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> 
     let removed = goes.iter().map(|name| (*name).to_owned()).collect();
     let revision = Revision::Change { updated: Vec::new(), removed, neutered: Vec::new() };
     let command = format!("conda {}", line.command());
-    let change =
-        Change { lock, prefix, replaces: false, command, revision, is_asked_anew: false, relink: BTreeSet::new() };
+    let change = Change {
+        lock,
+        prefix,
+        replaces: false,
+        command,
+        revision,
+        is_asked_anew: false,
+        sets_variables: false,
+        relink: BTreeSet::new(),
+    };
     apply(change, line, &host, context)
+}
+
+/// The packages that are meant, and those that need them.
+fn goes<'a>(line: &Line, there: &'a There, specs: &[Requirement]) -> Result<BTreeSet<&'a str>, CliError> {
+    let is_meant = |record: &&PrefixRecord| {
+        let name = record_name(record);
+        let package = &record.repodata_record.package_record;
+        line.has("--all")
+            || specs.iter().any(|each| name_of(each).as_deref() == Some(name) && each.spec.matches(package))
+    };
+    let mut goes: BTreeSet<&str> = there.records.iter().filter(is_meant).map(record_name).collect();
+    let is_there = |each: &Requirement| name_of(each).is_some_and(|name| goes.contains(name.as_str()) || is_own(&name));
+    let missing: Vec<&str> = specs.iter().filter(|each| !is_there(each)).map(|each| each.text.as_str()).collect();
+    if !missing.is_empty() {
+        let verb = if missing.len() == 1 { "is" } else { "are" };
+        let path = there.prefix.path().display();
+        let message = format!("{} {verb} not installed in `{path}`", list(&missing));
+        return Err(CliError::world(message, "`list` shows what is"));
+    }
+    while !line.has("--force-remove") {
+        let stay: Vec<&str> = there.names().difference(&goes).copied().collect();
+        let needs: Vec<&str> = stay.into_iter().filter(|name| !there.needs(name).is_disjoint(&goes)).collect();
+        if needs.is_empty() {
+            break;
+        }
+        goes.extend(needs);
+    }
+    Ok(goes)
 }
 
 /// Removes an environment as a whole.

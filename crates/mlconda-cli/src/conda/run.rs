@@ -14,6 +14,7 @@ pub(super) fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> 
         text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
     };
     let args = commands::run::Args {
+        activated: false,
         prefix: environments::existing(line, context)?,
         cwd: line.value("--cwd").map(Into::into),
         no_scripts: false,

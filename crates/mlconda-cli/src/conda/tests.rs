@@ -55,7 +55,13 @@ conda env frobnicate
 conda install -z numpy
 conda install -ncopy
 conda install --file
-conda build recipe";
+conda build recipe
+conda build purge-all
+conda tos accept --override-channels --channel https://repo.anaconda.com/pkgs/main
+conda env config vars set -n x LANG=C.UTF-8 A=1
+micromamba install --root-prefix=/opt/conda --prefix=/opt/conda --yes jupyter_core mamba python=3.12.*
+conda install -vv --show-channel-urls --no-update-deps --prefix=/opt/x -c nvidia/label/cuda-11.8.0 cuda
+mamba list --full-name python";
     let meanings: Vec<String> = lines.lines().flat_map(|line| line.split(" && ")).map(meaning).collect();
     insta::assert_snapshot!(meanings.join("\n"), @r#"
     EnvCreate --file=env/gpu.yml --name=gpu
@@ -86,6 +92,12 @@ conda build recipe";
     refused: Usage("there is no option `-z`; `conda install --help` has them")
     Install --name=copy
     refused: Usage("a value is missing behind `--file`: FILE")
-    Refused("mlconda builds no packages: `rattler-build` and `conda-build` do") recipe
+    Refused("mlconda builds no packages: `rattler-build` and `conda-build` do")
+    Nothing("nothing was built here")
+    Nothing("mlconda keeps no record of accepted terms: those of the channels hold for you all the same")
+    Variables --name=x vars set LANG=C.UTF-8 A=1
+    Install --root-prefix=/opt/conda --prefix=/opt/conda --yes jupyter_core mamba python=3.12.*
+    Install --freeze-installed --prefix=/opt/x --channel=nvidia/label/cuda-11.8.0 cuda
+    List --full-name python
     "#);
 }

@@ -228,7 +228,7 @@ fn load(
     let progress = Display::new(&context.ui);
     let host = Host::baseline(platform);
     let loading = repodata::load(&client, environment, &host, &options, &progress);
-    Ok(context.block_on_or_signal(loading)??)
+    Ok(context.block_on_or_end(loading)??)
 }
 
 /// The channel of a record, as people write it.
@@ -283,7 +283,9 @@ fn as_json(found: &[&RepoDataRecord]) -> String {
         value["channel"] = json!(channel(record));
         let name = record.package_record.name.as_normalized();
         let list = by_name.entry(name).or_insert_with(|| json!([]));
-        list.as_array_mut().map(|list| list.push(value));
+        if let Some(list) = list.as_array_mut() {
+            list.push(value);
+        }
     }
     format!("{:#}\n", Value::Object(by_name))
 }

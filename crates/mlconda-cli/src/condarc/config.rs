@@ -95,16 +95,11 @@ impl Line {
             // mamba's words stand first, without dashes.
             let is_verb = name.is_none() && !word.starts_with('-') && std::mem::take(&mut verb);
             let Some(name) = name.or_else(|| is_verb.then(|| word.clone())) else {
-                match word.as_str() {
-                    "-y" | "-q" | "-v" | "-vv" | "-vvv" => continue,
-                    "-f" => {}
-                    _ => {
-                        return Err(CliError::Usage(format!(
-                            "`config` does not know `{word}`; `config --help` tells what it does"
-                        )));
-                    }
+                if word == "-f" {
+                    line.file = Some(settings.absolute(PathBuf::from(next(&mut words, &word)?).as_path()));
+                } else if !["-y", "-q", "-v", "-vv", "-vvv"].contains(&word.as_str()) {
+                    return Err(unknown(&word));
                 }
-                line.file = Some(settings.absolute(PathBuf::from(next(&mut words, &word)?).as_path()));
                 continue;
             };
             let mut value = || joined.take().map_or_else(|| next(&mut words, &word), Ok);
@@ -146,11 +141,7 @@ impl Line {
                         "`config --show` tells what counts; conda's documentation describes the keys",
                     ));
                 }
-                _ => {
-                    return Err(CliError::Usage(format!(
-                        "`config` does not know `{word}`; `config --help` tells what it does"
-                    )));
-                }
+                _ => return Err(unknown(&word)),
             };
             line.wishes.push(wish);
         }
@@ -161,6 +152,10 @@ impl Line {
             false => Ok(line),
         }
     }
+}
+
+fn unknown(word: &str) -> CliError {
+    CliError::Usage(format!("`config` does not know `{word}`; `config --help` tells what it does"))
 }
 
 fn next(words: &mut impl Iterator<Item = String>, option: &str) -> Result<String, CliError> {

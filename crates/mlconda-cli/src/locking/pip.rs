@@ -79,7 +79,7 @@ impl Locking<'_> {
             previous,
             client: self.client,
         };
-        Ok(self.context.block_on_or_signal(pip::lock(environment, host, lock, &options, self.progress))??)
+        Ok(self.context.block_on_or_end(pip::lock(environment, host, lock, &options, self.progress))??)
     }
 
     /// uv as the machine has it, else as the channels do.

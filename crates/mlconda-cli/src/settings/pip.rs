@@ -40,7 +40,7 @@ impl Settings {
                 .map(|place| self.place(&place))
                 // Images set this to directories that they do not have, and pip passes them over.
                 .filter(|url| {
-                    Url::parse(url).ok().and_then(|url| url.to_file_path().ok()).is_none_or(|path| path.exists())
+                    Url::parse(url).ok().and_then(|url| mlconda::files::of_url(&url)).is_none_or(|path| path.exists())
                 })
                 .collect(),
             no_index: is_true(self.variable("UV_NO_INDEX")) || is_true(told.get("no-index").map(String::as_str)),

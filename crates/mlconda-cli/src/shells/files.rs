@@ -72,7 +72,7 @@ pub(super) fn init(tool: &str, arguments: &[OsString], context: &Context) -> Res
         .clone()
         .ok_or_else(|| CliError::world("there is no home directory", "set `HOME`, or use `init --system`"));
     let mut files: Vec<(PathBuf, Dialect)> = Vec::new();
-    if !has(&["--no-user"]) && !(has(&["--system"]) && !has(&["--user"])) {
+    if !has(&["--no-user"]) && (!has(&["--system"]) || has(&["--user"])) {
         let home = home?;
         files.extend(shells.iter().map(|(name, file)| (home.join(file), dialect(name))));
     }
@@ -179,8 +179,12 @@ pub(crate) fn write_all(context: &Context) -> Result<(), CliError> {
         ("bin/activate", sourced("activate")),
         ("bin/deactivate", sourced("deactivate")),
     ];
-    // An installation takes a directory with this one for a prefix.
+    // As with conda, there is always a `base`: one without packages, which an installation takes for a prefix. One that was
+    // cut off while it was made has records, and is none.
     fs_err::create_dir_all(of("conda-meta"))?;
+    if fs_err::read_dir(of("conda-meta"))?.next().is_none() {
+        context.write(&of("conda-meta/history"), "")?;
+    }
     for (name, text) in files {
         let file = of(name);
         if is_of_package(root, Path::new(name)) || fs_err::read(&file).is_ok_and(|old| old == text.as_bytes()) {

@@ -38,38 +38,45 @@ impl Activation {
     /// # Errors
     /// If there is none, or none that may be executed.
     pub fn find(&self, command: &OsStr, directory: &Path) -> Result<PathBuf, CommandError> {
-        if command.as_bytes().contains(&b'/') {
-            let file = directory.join(command);
-            return if !file.exists() {
-                Err(CommandError::NoFile(file))
-            } else if file.is_dir() || access(&file, Access::EXEC_OK).is_err() {
-                Err(CommandError::NotExecutable(file))
-            } else {
-                Ok(file)
-            };
-        }
-        let path = self.path.value();
-        let mut searched: Vec<PathBuf> = Vec::new();
-        let mut refused = None;
-        for entry in path.as_bytes().split(|byte| *byte == b':') {
-            // An empty entry is the current directory, and joining gives just that.
-            let place = directory.join(OsStr::from_bytes(entry));
-            let file = place.join(command);
-            if file.is_file() {
-                if access(&file, Access::EXEC_OK).is_ok() {
-                    return Ok(file);
-                }
-                refused.get_or_insert(file);
-            }
-            if !searched.contains(&place) {
-                searched.push(place);
-            }
-        }
-        Err(match refused {
-            Some(file) => CommandError::NotExecutable(file),
-            None => CommandError::NotFound { command: command.to_owned(), near: near(command, &searched), searched },
-        })
+        find_command(command, &self.path.value(), directory)
     }
+}
+
+/// Finds a command: as a path from `directory` if it has a slash, else in a search path as `PATH` has it.
+///
+/// # Errors
+/// If there is none, or none that may be executed.
+pub fn find_command(command: &OsStr, path: &OsStr, directory: &Path) -> Result<PathBuf, CommandError> {
+    if command.as_bytes().contains(&b'/') {
+        let file = directory.join(command);
+        return if !file.exists() {
+            Err(CommandError::NoFile(file))
+        } else if file.is_dir() || access(&file, Access::EXEC_OK).is_err() {
+            Err(CommandError::NotExecutable(file))
+        } else {
+            Ok(file)
+        };
+    }
+    let mut searched: Vec<PathBuf> = Vec::new();
+    let mut refused = None;
+    for entry in path.as_bytes().split(|byte| *byte == b':') {
+        // An empty entry is the current directory, and joining gives just that.
+        let place = directory.join(OsStr::from_bytes(entry));
+        let file = place.join(command);
+        if file.is_file() {
+            if access(&file, Access::EXEC_OK).is_ok() {
+                return Ok(file);
+            }
+            refused.get_or_insert(file);
+        }
+        if !searched.contains(&place) {
+            searched.push(place);
+        }
+    }
+    Err(match refused {
+        Some(file) => CommandError::NotExecutable(file),
+        None => CommandError::NotFound { command: command.to_owned(), near: near(command, &searched), searched },
+    })
 }
 
 /// The names of files in some directories that look like a command, nearest first.

@@ -84,20 +84,47 @@ impl Dialect {
 
     fn source(self, script: &Path) -> Vec<u8> {
         let word: &[u8] = match self {
-            Self::Posix => b". ",
+            // The script before may have set them.
+            Self::Posix => b"set +o errexit +o nounset +o noclobber +o noglob\n. ",
             Self::Fish => b"source ",
         };
-        [word, &self.quote(script.as_os_str()), b"\n"].concat()
+        let end: &[u8] = match self {
+            // What a script ends with means nothing, and traps of errors need not hear of what fails in it.
+            Self::Posix => b" || :\n",
+            Self::Fish => b"\n",
+        };
+        [word, &self.quote(script.as_os_str()), end].concat()
     }
 }
+
+/// Scripts of packages are not written for a shell that ends at the first failure or at a variable that is not set. So
+/// the options of the shell are noted, and those that scripts could stumble over are off while they run. By `$(…)`, some shells
+/// lose `errexit` and no other of these options.
+const SAVE: &[u8] = br#"__mlconda_options=$(set +o)
+case $- in *e*) __mlconda_options="-o errexit $__mlconda_options" ;; esac
+case $__mlconda_options in *"-o pipefail"*) set +o pipefail ;; esac
+"#;
+
+/// Gives the options back, whatever the scripts have set.
+const RESTORE: &[u8] = br#"set +o errexit +o nounset +o noclobber +o noglob
+for __mlconda_option in nounset noclobber noglob pipefail errexit; do
+  case $__mlconda_options in
+    *"-o $__mlconda_option"*) set -o "$__mlconda_option" ;;
+    *"+o $__mlconda_option"*) set +o "$__mlconda_option" ;;
+  esac
+done
+unset __mlconda_options __mlconda_option
+"#;
 
 impl Activation {
     /// The statements that activate the environment in a running shell, to be evaluated or sourced.
     ///
     /// Where nothing has to leave `PATH`, the statements add to the `PATH` of the shell that evaluates them, so that
-    /// they can be written into an image.
+    /// they can be written into an image. The shell keeps its options (`set -eu`), and scripts run without them.
     pub fn statements(&self, dialect: Dialect) -> Vec<u8> {
         let mut text = Vec::new();
+        let spared = dialect == Dialect::Posix && self.needs_shell();
+        text.extend_from_slice(if spared { SAVE } else { b"" });
         for script in &self.deactivate_scripts {
             text.extend(dialect.source(script));
         }
@@ -118,19 +145,39 @@ impl Activation {
         for script in &self.foreign_scripts {
             text.extend(format!("# not sourced, as it is for another shell: {script:?}\n").into_bytes());
         }
+        text.extend_from_slice(if spared { RESTORE } else { b"" });
         text
     }
 
-    /// A program for `sh -c` that activates the environment and becomes the command in its arguments.
-    ///
-    /// Scripts are sourced in a function, as by conda's own `activate`, so that they neither see nor change the
-    /// command's arguments. Their exit status means nothing, as with conda: many end in a test that fails.
-    pub fn program(&self) -> OsString {
+    /// A program for `sh -c` that activates the environment and prints the variables that it then has.
+    pub(super) fn observer(&self) -> OsString {
         let statements = self.statements(Dialect::Posix);
         let program = [
             &b"mlconda_activate() {\n"[..],
             &statements,
-            b"}\nmlconda_activate\nunset -f mlconda_activate\nexec \"$@\"\n",
+            b"}\nmlconda_activate >/dev/null 2>&1\nunset -f mlconda_activate\nexec env -0\n",
+        ];
+        OsString::from_vec(program.concat())
+    }
+
+    /// A program for `sh -c` that activates the environment and becomes the command in its arguments. `last` are the words of
+    /// a program that is to find that command, and to tell if there is none; where it is not there, the shell does.
+    ///
+    /// Scripts are sourced in a function, as by conda's own `activate`, so that they neither see nor change the
+    /// command's arguments. Their exit status means nothing, as with conda: many end in a test that fails.
+    pub fn program(&self, last: &[&OsStr]) -> OsString {
+        let statements = self.statements(Dialect::Posix);
+        let words: Vec<Vec<u8>> = last.iter().map(|word| Dialect::Posix.quote(word)).collect();
+        let find = match words.first() {
+            Some(program) => [b"[ -x ", &program[..], b" ] && exec ", &words.join(&b' '), b" \"$@\"\n"].concat(),
+            None => Vec::new(),
+        };
+        let program = [
+            &b"mlconda_activate() {\n"[..],
+            &statements,
+            b"}\nmlconda_activate\nunset -f mlconda_activate\n",
+            &find,
+            b"exec \"$@\"\n",
         ];
         OsString::from_vec(program.concat())
     }

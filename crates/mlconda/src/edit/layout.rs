@@ -71,7 +71,7 @@ impl Piece {
             if depth > 0 {
                 // Only `dependencies` has lists in lists.
                 if path[depth - 1] == "dependencies" {
-                    piece = piece.as_item();
+                    piece = piece.into_item();
                 } else {
                     piece.flow = format!("{{{}}}", piece.flow);
                 }
@@ -81,7 +81,7 @@ impl Piece {
     }
 
     /// A mapping as the item of a list.
-    fn as_item(self) -> Self {
+    fn into_item(self) -> Self {
         let lines = self.block.into_iter().enumerate();
         let block = lines.map(|(index, line)| if index == 0 { format!("- {line}") } else { format!("  {line}") });
         // What `- pip:` holds stands below the `p`.
@@ -150,7 +150,7 @@ impl Lines {
         let mut piece = Piece::under(path, change)?;
         let Some(node) = node else { return self.append(piece) };
         match &node.value {
-            Value::Sequence(items) => self.insert(node, items.len(), piece.as_item()),
+            Value::Sequence(items) => self.insert(node, items.len(), piece.into_item()),
             Value::Mapping(_) if depth == 0 => {
                 if let Some(dash) = self.first_dash(node).filter(|dash| dash.is_empty()) {
                     let lines = piece.block.iter().map(|line| line.replacen("  - ", &format!("{dash}- "), 1));
@@ -165,7 +165,7 @@ impl Lines {
             }
             // A key without a value.
             _ if node.is_null() => {
-                let block = if path[0] == "pip" { piece.as_item().block } else { piece.block };
+                let block = if path[0] == "pip" { piece.into_item().block } else { piece.block };
                 let indent = " ".repeat(key?.location.column + 1);
                 self.put_lines(key?.location.line, block, &indent);
                 Some(())

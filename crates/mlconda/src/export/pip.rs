@@ -91,7 +91,7 @@ impl Origin {
         if let Some(Archive { hash }) = self.archive_info {
             return Some(format!("{name} @ {url}{}", fragment([hash, subdirectory])));
         }
-        let path = url::Url::parse(&self.url).ok()?.to_file_path().ok()?;
+        let path = files::of_url(&url::Url::parse(&self.url).ok()?)?;
         Some(match self.dir_info {
             Some(Directory { editable: true }) => format!("-e {}", path.display()),
             _ => format!("{name} @ {url}"),

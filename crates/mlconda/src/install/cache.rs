@@ -17,6 +17,7 @@ use std::{
 };
 
 use rattler_conda_types::package::IndexJson;
+use rattler_digest::{Md5, Sha256, parse_digest_from_hex};
 
 pub(super) use self::proof::prove;
 use self::{
@@ -26,6 +27,7 @@ use self::{
 use super::{
     contents::{self, Content},
     deviations::Deviations,
+    fetch::Hashes,
     package::{Info, Package, invalid},
     read_if_there,
     unpack::{Archive, Spare, unpack, wheel::Wheel},
@@ -109,25 +111,36 @@ pub(super) fn is_of_the_disk(error: &io::Error) -> bool {
     !matches!(error.kind(), InvalidData | InvalidInput | Other | UnexpectedEof)
 }
 
-/// Where the size of a package's archive is noted, in bytes as text: the archive itself is not kept.
-const ARCHIVE_SIZE: &str = "info/mlconda-archive-size";
+/// Where the size of a package's archive and its hashes are noted, as text: the archive itself is not kept.
+const ARCHIVE: &str = "info/mlconda-archive";
 
-/// The size of the archive that a package of the cache came in.
-pub(super) fn archive_size(place: &Path) -> Option<u64> {
-    files::read_to_string(&place.join(ARCHIVE_SIZE), files::LARGEST_TEXT).ok()?.parse().ok()
+/// The size in bytes of the archive that a package of the cache came in, and its hashes.
+pub(super) fn of_archive(place: &Path) -> (Option<u64>, Hashes) {
+    let text = files::read_to_string(&place.join(ARCHIVE), files::LARGEST_TEXT).unwrap_or_default();
+    let mut words = text.split(' ');
+    let size = words.next().and_then(|size| size.parse().ok());
+    let sha256 = words.next().and_then(parse_digest_from_hex::<Sha256>);
+    (size, Hashes { sha256, md5: words.next().and_then(parse_digest_from_hex::<Md5>) })
+}
+
+/// The text of that file.
+fn noted(size: u64, hashes: Hashes) -> String {
+    let hex = |bytes: Option<&[u8]>| bytes.map(hex::encode).unwrap_or_default();
+    format!("{size} {} {}", hex(hashes.sha256.as_deref()), hex(hashes.md5.as_deref()))
 }
 
 /// Extracts a verified archive to its place in the cache. `stop` is set when nobody wants it any more.
 pub(super) fn fill(
     place: &Path,
     archive: &Archive,
+    hashes: Hashes,
     file_name: &str,
     spare: &Spare,
     stop: &AtomicBool,
 ) -> Result<Deviations, FillError> {
     make(place, stop, |extraction| {
         unpack(archive, file_name, spare, extraction)?;
-        extraction.info(ARCHIVE_SIZE, archive.len()?.to_string().as_bytes())
+        extraction.info(ARCHIVE, noted(archive.len()?, hashes).as_bytes())
     })
 }
 
@@ -135,9 +148,9 @@ pub(super) fn fill(
 pub(super) fn copy(from: &Path, place: &Path, stop: &AtomicBool) -> Result<Deviations, FillError> {
     make(place, stop, |extraction| {
         extraction.copy(&read(from)?)?;
-        match archive_size(from) {
-            Some(size) => extraction.info(ARCHIVE_SIZE, size.to_string().as_bytes()),
-            None => Ok(()),
+        match of_archive(from) {
+            (Some(size), hashes) => extraction.info(ARCHIVE, noted(size, hashes).as_bytes()),
+            (None, _) => Ok(()),
         }
     })
 }

@@ -19,7 +19,7 @@ use super::package::{Listed, Placeholder, invalid};
 pub(super) const NAME: &str = "info/mlconda-contents";
 
 /// The version of the form.
-pub(super) const FORM: u32 = 2;
+pub(super) const FORM: u32 = 3;
 
 /// The first field: what this is; then the version of its form.
 const KIND: &str = "mlconda contents";

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use rattler_digest::{Md5, Sha256, digest::Digest as _};
+use rattler_digest::{Md5, Md5Hash, Sha256, Sha256Hash, digest::Digest as _};
 
 use super::{InstallError, unpack::Archive};
 use crate::{
@@ -32,43 +32,41 @@ const IN_MEMORY: usize = 1 << 20;
 const TRIES: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(300);
 
-/// A digest under way.
-enum Hasher {
-    Sha256(Box<Sha256>),
-    Md5(Box<Md5>),
-    Nothing,
+/// What an archive hashes to: what the lock knows of it, and what conda writes into records besides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Hashes {
+    pub(super) sha256: Option<Sha256Hash>,
+    pub(super) md5: Option<Md5Hash>,
+}
+
+/// Both digests under way. A lock knows one of them; a record has both, whatever the lock knows, so that it does not depend
+/// on what the package was installed from. What is from no channel has no md5.
+struct Hasher {
+    sha256: Box<Sha256>,
+    md5: Option<Box<Md5>>,
 }
 
 impl Hasher {
-    fn new(digest: &Digest) -> Self {
-        match digest {
-            Digest::Sha256(_) => Self::Sha256(Box::default()),
-            Digest::Md5(_) => Self::Md5(Box::default()),
-            Digest::Unknown => Self::Nothing,
-        }
+    fn new(package: &LockedPackage) -> Self {
+        Self { sha256: Box::default(), md5: (!package.is_distribution()).then(Box::default) }
     }
 
     fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Sha256(hasher) => hasher.update(bytes),
-            Self::Md5(hasher) => hasher.update(bytes),
-            Self::Nothing => {}
-        }
+        self.sha256.update(bytes);
+        self.md5.iter_mut().for_each(|md5| md5.update(bytes));
     }
 
     /// Compares with what the lock says.
-    fn check(self, package: &LockedPackage) -> Result<(), InstallError> {
-        let (kind, expected, found) = match (self, &package.digest) {
-            (Self::Sha256(hasher), Digest::Sha256(expected)) => {
-                ("sha256", hex::encode(expected), hex::encode(hasher.finalize()))
-            }
-            (Self::Md5(hasher), Digest::Md5(expected)) => {
-                ("md5", hex::encode(expected), hex::encode(hasher.finalize()))
-            }
-            _ => return Ok(()),
+    fn check(self, package: &LockedPackage) -> Result<Hashes, InstallError> {
+        let hashes = Hashes { sha256: Some(self.sha256.finalize()), md5: self.md5.map(|md5| md5.finalize()) };
+        let (kind, expected, found) = match package.digest {
+            Digest::Sha256(expected) => ("sha256", hex::encode(expected), hashes.sha256.map(hex::encode)),
+            Digest::Md5(expected) => ("md5", hex::encode(expected), hashes.md5.map(hex::encode)),
+            Digest::Unknown => return Ok(hashes),
         };
+        let found = found.unwrap_or_default();
         if expected == found {
-            return Ok(());
+            return Ok(hashes);
         }
         Err(InstallError::Digest {
             package: package.file_name.clone(),
@@ -81,28 +79,30 @@ impl Hasher {
 }
 
 /// Opens and checks an archive of this machine. `stop` is set when nobody wants it any more.
-pub(super) fn local(package: &LockedPackage, path: &Path, stop: &AtomicBool) -> Result<Archive, InstallError> {
+pub(super) fn local(
+    package: &LockedPackage,
+    path: &Path,
+    stop: &AtomicBool,
+) -> Result<(Archive, Hashes), InstallError> {
     let fail = |source: io::Error| InstallError::Download {
         package: package.file_name.clone(),
         url: network::redact(&package.url),
         source: source.into(),
     };
     let mut file = files::open(path).map_err(fail)?;
-    let mut hasher = Hasher::new(&package.digest);
-    if !matches!(hasher, Hasher::Nothing) {
-        let mut buffer = vec![0; 256 << 10];
-        loop {
-            if stop.load(Ordering::Relaxed) {
-                return Err(io::Error::other("the installation was stopped").into());
-            }
-            match file.read(&mut buffer).map_err(fail)? {
-                0 => break,
-                count => hasher.update(&buffer[..count]),
-            }
+    let mut hasher = Hasher::new(package);
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        if stop.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the installation was stopped").into());
+        }
+        match file.read(&mut buffer).map_err(fail)? {
+            0 => break,
+            count => hasher.update(&buffer[..count]),
         }
     }
-    hasher.check(package)?;
-    Ok(Archive::File(Arc::new(file.into_parts().0)))
+    let hashes = hasher.check(package)?;
+    Ok((Archive::File(Arc::new(file.into_parts().0)), hashes))
 }
 
 /// The error for an archive that would have to be downloaded, where that is not wanted.
@@ -116,7 +116,7 @@ pub(super) async fn download(
     package: &LockedPackage,
     directory: &Path,
     progress: &dyn Progress,
-) -> Result<Archive, InstallError> {
+) -> Result<(Archive, Hashes), InstallError> {
     let mut pause = FIRST_PAUSE;
     for _ in 1..TRIES {
         match attempt(client, package, directory, progress).await {
@@ -179,9 +179,9 @@ async fn attempt(
     package: &LockedPackage,
     directory: &Path,
     progress: &dyn Progress,
-) -> Result<Archive, Failure> {
+) -> Result<(Archive, Hashes), Failure> {
     let mut response = client.get(&package.url, Body::Package(package.size)).await?;
-    let mut hasher = Hasher::new(&package.digest);
+    let mut hasher = Hasher::new(package);
     let mut sink = Spool::new(directory);
     let mut arrived = 0_u64;
     let outcome = loop {
@@ -206,8 +206,7 @@ async fn attempt(
     if outcome.is_err() {
         progress.event(Event::DownloadedAgain { bytes: arrived });
     }
-    outcome?;
-    Ok(sink.archive()?)
+    Ok((sink.archive()?, outcome?))
 }
 
 /// Bytes as they come: in memory first, then in a file without a name.

@@ -1,6 +1,7 @@
 //! Puts the entries of one package into the stage: the place, the prefix, the mode, the time.
 
 mod cached;
+mod entry;
 mod first_line;
 mod replace;
 pub(super) mod wheel;
@@ -12,7 +13,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use rattler::install::{PythonInfo, python_entry_point_template};
+use rattler::install::PythonInfo;
 use rattler_conda_types::{
     package::FileMode,
     prefix_record::{PathType, PathsEntry},
@@ -162,10 +163,10 @@ impl Sink for Linking<'_> {
 
 /// A path's record, as its package describes it.
 fn plain(listed: &Listed, target: PathBuf) -> PathsEntry {
-    let original_path = (target != listed.path).then(|| listed.path.clone());
     PathsEntry {
         relative_path: target,
-        original_path,
+        // Other tools take this for the path of a file that gave way to another package's.
+        original_path: None,
         path_type: PathType::HardLink,
         no_link: listed.no_link,
         sha256: listed.sha256,
@@ -396,7 +397,8 @@ impl<'a> Linking<'a> {
         fs_err::os::unix::fs::symlink(to, place).map_err(disk)?;
         crate::system::set_link_time(place, modified).map_err(disk)?;
         self.own.links.insert(target.clone(), to.to_owned());
-        Ok(PathsEntry { path_type: PathType::SoftLink, ..plain(listed, target) })
+        // The package's hash is that of what the link led to. What it leads to here may be another package's.
+        Ok(PathsEntry { path_type: PathType::SoftLink, sha256_in_prefix: None, ..plain(listed, target) })
     }
 
     /// The same content as a path that came before.
@@ -420,8 +422,7 @@ impl<'a> Linking<'a> {
         if self.own.executable.contains(&source) {
             self.own.executable.insert(target.clone());
         }
-        let original_path = (target != listed.path).then(|| listed.path.clone());
-        Ok(PathsEntry { relative_path: target, original_path, no_link: listed.no_link, ..known })
+        Ok(PathsEntry { relative_path: target, no_link: listed.no_link, ..known })
     }
 
     /// What `paths.json` lists and the archive does not hold as files: empty directories; then the commands of
@@ -459,7 +460,7 @@ impl<'a> Linking<'a> {
     fn empty_directory(&mut self, listed: &Listed) -> Result<(), LinkError> {
         let target = self.target(&listed.path)?;
         self.stage.empty_directory(&target)?;
-        self.paths.push(PathsEntry { path_type: PathType::Directory, ..plain(listed, target) });
+        self.paths.push(PathsEntry { path_type: PathType::Directory, sha256_in_prefix: None, ..plain(listed, target) });
         Ok(())
     }
 
@@ -471,11 +472,7 @@ impl<'a> Linking<'a> {
         }
         for entry_point in &package.entry_points {
             let target = python.bin_dir.join(&entry_point.command);
-            let text = python_entry_point_template(&self.stage.prefix, false, entry_point, python);
-            let text = match text.strip_prefix(&python.shebang(&self.stage.prefix)) {
-                Some(rest) => format!("{}{rest}", self.first_line(python, "")),
-                None => text,
-            };
+            let text = entry::script(&self.stage.prefix, self.stage.platform, entry_point, python);
             let place = self.stage.root().join(self.stage.claim(&target, self.number)?);
             let mut file = self.stage.create(&place, 0o755).map_err(disk)?;
             file.write_all(text.as_bytes()).map_err(disk)?;

@@ -128,10 +128,10 @@ pub(super) async fn prepare(
             sources.push(None);
             continue;
         };
-        sources.push(Some(match archive.url.to_file_path() {
-            Ok(path) if archive.url.scheme() == "file" => fetch::local(&archive, &path, &AtomicBool::new(false))?,
+        sources.push(Some(match crate::files::of_url(&archive.url) {
+            Some(path) => fetch::local(&archive, &path, &AtomicBool::new(false))?.0,
             _ if options.access == Access::Offline => return Err(fetch::not_asked(&archive)),
-            _ => fetch::download(client, &archive, stage.root(), progress).await?,
+            _ => fetch::download(client, &archive, stage.root(), progress).await?.0,
         }));
     }
     Ok(sources)

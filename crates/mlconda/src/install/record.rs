@@ -13,7 +13,7 @@ use std::{
 
 use indexmap::IndexMap;
 use rattler_conda_types::{
-    NoArchType, PrefixRecord, RepoDataRecord,
+    NoArchKind, NoArchType, PrefixRecord, RepoDataRecord,
     package::FileMode,
     prefix_record::{Link, LinkType, PathType, PathsEntry},
 };
@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::{InstallError, Options, Revision, link::Linked};
+use super::{InstallError, Options, Revision, fetch::Hashes, link::Linked};
 use crate::{
     files,
     lock::{Digest, LockedPackage},
@@ -46,17 +46,17 @@ pub(crate) struct Own {
     pub(crate) prefix: Option<PathBuf>,
 }
 
-/// The record of a package that has been linked. `size` is the archive's in bytes, if it is known.
+/// The record of a package that has been linked. `archive` is its archive's size in bytes, if it is known, and its hashes.
 pub(super) fn record(
     locked: &LockedPackage,
     linked: Linked,
-    size: Option<u64>,
+    (size, hashes): (Option<u64>, Hashes),
     spec: Option<&str>,
 ) -> io::Result<PrefixRecord> {
     let (sha256, md5) = match locked.digest {
-        Digest::Sha256(hash) => (Some(hash), None),
-        Digest::Md5(hash) => (None, Some(hash)),
-        Digest::Unknown => (None, None),
+        Digest::Sha256(hash) => (Some(hash), hashes.md5),
+        Digest::Md5(hash) => (hashes.sha256, Some(hash)),
+        Digest::Unknown => (hashes.sha256, hashes.md5),
     };
     let url = Url::parse(&network::redact(&locked.url)).unwrap_or_else(|_| locked.url.clone());
     let record = RepoDataRecord {
@@ -93,6 +93,12 @@ fn channel(url: &Url) -> String {
 pub(super) fn render(record: &PrefixRecord, own: &Own) -> io::Result<Vec<u8>> {
     let rendered = Rendered {
         package: &record.repodata_record,
+        constrains: record.repodata_record.package_record.constrains.is_empty().then_some([]),
+        package_type: match record.repodata_record.package_record.noarch.kind() {
+            Some(NoArchKind::Python) => Some("noarch_python"),
+            Some(NoArchKind::Generic) => Some("noarch_generic"),
+            None => None,
+        },
         files: record.files.iter().map(|path| path.to_string_lossy()).collect(),
         paths_data: Paths { paths_version: 1, paths: record.paths_data.paths.iter().map(Into::into).collect() },
         link: record.link.as_ref(),
@@ -142,6 +148,11 @@ pub(super) fn requested_anew(text: &[u8], spec: Option<&str>) -> io::Result<Vec<
 struct Rendered<'a> {
     #[serde(flatten)]
     package: &'a RepoDataRecord,
+    /// conda writes these where there are none, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    constrains: Option<[&'a str; 0]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    package_type: Option<&'a str>,
     /// What conda reads; newer tools read the next.
     #[serde(skip_serializing_if = "Option::is_none")]
     requested_spec: Option<&'a String>,
@@ -206,12 +217,20 @@ pub(super) fn write(path: &Path, content: &[u8], seconds: i64) -> Result<(), Ins
 }
 
 /// Writes a file below a prefix with a time, in the place of what is there. Not through a link.
-pub(super) fn write_below(prefix: &Root, path: &Path, content: &[u8], seconds: i64) -> Result<(), InstallError> {
+pub(crate) fn write_below(prefix: &Root, path: &Path, content: &[u8], seconds: i64) -> Result<(), InstallError> {
     prefix.remove_file(path)?;
     let mut file = prefix.create(path, 0o644)?;
     file.write_all(content)?;
     crate::system::set_mode(&file, 0o644)?;
     Ok(crate::system::set_time(&file, seconds)?)
+}
+
+/// The time of the last revision of a `conda-meta/history`, in seconds since 1970, if there is one. conda writes the
+/// builder's local time, and that is taken for UTC: what counts is what stands in the file.
+pub(super) fn last_revision(history: &str) -> Option<i64> {
+    let times = history.lines().filter_map(|line| line.strip_prefix("==> ")?.strip_suffix(" <=="));
+    let times = times.filter_map(|time| jiff::civil::DateTime::strptime("%Y-%m-%d %H:%M:%S", time).ok());
+    times.filter_map(|time| Some(time.in_tz("UTC").ok()?.timestamp().as_second())).max()
 }
 
 /// One revision of `conda-meta/history`: what was asked for, what went and what came.
@@ -225,9 +244,14 @@ pub(super) fn revision(seconds: i64, options: &Options, plan: &Plan) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{line}");
     }
+    // As Python writes text.
+    let quoted = |spec: &String| match (spec.contains('\''), spec.contains('"')) {
+        (true, false) => format!("\"{spec}\""),
+        _ => format!("'{}'", spec.replace('\'', "\\'")),
+    };
     let mut asked = |action: &str, specs: &[String]| {
         if !specs.is_empty() {
-            let specs: Vec<String> = specs.iter().map(|spec| format!("'{}'", spec.replace('\'', "\""))).collect();
+            let specs: Vec<String> = specs.iter().map(quoted).collect();
             let _ = writeln!(text, "# {action} specs: [{}]", specs.join(", "));
         }
     };

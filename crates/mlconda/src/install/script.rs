@@ -80,8 +80,7 @@ pub(super) async fn run(
     if !script.is_file() {
         return Ok(None);
     }
-    let shells = [prefix.join("bin/bash"), "/bin/bash".into(), "/usr/bin/bash".into(), "/bin/sh".into()];
-    let Some(shell) = shells.into_iter().find(|shell| shell.is_file()) else {
+    let Some(shell) = shell(prefix) else {
         return Err(InstallError::NoShell { package: name.to_owned(), script: relative });
     };
     let mut command = command(&shell, prefix, told);
@@ -109,6 +108,12 @@ pub(super) async fn run(
             Err(InstallError::Script { package: name.to_owned(), script: relative, status, output })
         }
     }
+}
+
+/// The shell that scripts run in, if there is one.
+pub(crate) fn shell(prefix: &Path) -> Option<PathBuf> {
+    let shells = [prefix.join("bin/bash"), "/bin/bash".into(), "/usr/bin/bash".into(), "/bin/sh".into()];
+    shells.into_iter().find(|shell| shell.is_file())
 }
 
 /// A program in the world that scripts are promised.
@@ -272,7 +277,7 @@ impl Drop for Running {
 }
 
 /// A file without a name.
-pub(super) fn nameless(directory: &Path) -> io::Result<std::fs::File> {
+pub(crate) fn nameless(directory: &Path) -> io::Result<std::fs::File> {
     tempfile::tempfile_in(directory).map_err(|error| {
         io::Error::new(error.kind(), format!("cannot make a temporary file in `{}`: {error}", directory.display()))
     })

@@ -412,9 +412,9 @@ fn may_hold_environment(path: &Path) -> Result<bool, InstallError> {
     let harmless = ["conda-meta", "envs", "pkgs", "lost+found", ".condarc", commit::INSIDE, ASIDE];
     for entry in fs_err::read_dir(path)? {
         let entry = entry?;
-        let is_harmless = harmless.iter().any(|name| entry.file_name() == *name);
-        if !is_harmless && !(FOR_SHELLS.iter().any(|name| entry.file_name() == *name) && is_for_shells(&entry.path())?)
-        {
+        let is_one_of = |names: &[&str]| names.iter().any(|name| entry.file_name() == *name);
+        let is_harmless = is_one_of(&harmless) || is_one_of(&FOR_SHELLS) && is_for_shells(&entry.path())?;
+        if !is_harmless {
             return Ok(path.join("conda-meta").is_dir());
         }
     }

@@ -14,7 +14,7 @@ use super::{
     InstallError, Options, Sharing,
     cache::{self, FillError},
     deviations::Told,
-    fetch,
+    fetch::{self, Hashes},
     unpack::{Archive, Spare},
 };
 use crate::{lock::LockedPackage, repodata::Access, system::Linker};
@@ -39,7 +39,7 @@ pub(super) enum Place {
     /// In a file of this machine, not checked yet.
     Local(PathBuf),
     /// Here, and checked.
-    Here(Archive),
+    Here(Archive, Hashes),
     /// In the cache, as another process or an earlier one left it.
     Cached(PathBuf),
     /// Extracted, to be linked.
@@ -114,8 +114,8 @@ impl Sources {
         if let Some(place) = self.cached(package, attempt).filter(|place| place.is_dir()) {
             return Ok(Some(Place::Cached(place)));
         }
-        match package.url.to_file_path() {
-            Ok(path) if package.url.scheme() == "file" => Ok(Some(Place::Local(path))),
+        match crate::files::of_url(&package.url) {
+            Some(path) => Ok(Some(Place::Local(path))),
             _ if self.access == Access::Offline => Err(fetch::not_asked(package)),
             _ => Ok(None),
         }
@@ -141,9 +141,9 @@ impl Sources {
         buffer: &mut Vec<u8>,
         stop: &AtomicBool,
     ) -> Result<Place, Trouble> {
-        let archive = match place {
+        let (archive, hashes) = match place {
             Place::Local(path) => fetch::local(package, &path, stop).map_err(Trouble::Failed)?,
-            Place::Here(archive) => archive,
+            Place::Here(archive, hashes) => (archive, hashes),
             Place::Cached(place) => {
                 if self.check == CacheCheck::Content {
                     prove(&place, buffer, stop)?;
@@ -159,7 +159,7 @@ impl Sources {
             }
         };
         let fill = |place: &Path| {
-            let deviations = cache::fill(place, &archive, &package.file_name, spare, stop)?;
+            let deviations = cache::fill(place, &archive, hashes, &package.file_name, spare, stop)?;
             self.deviations.note(&package.file_name, &deviations);
             Ok(())
         };
@@ -180,7 +180,7 @@ impl Sources {
                 })?;
                 Ok(Place::Extracted(place, Origin::Archive))
             }
-            None => Ok(Place::Here(archive)),
+            None => Ok(Place::Here(archive, hashes)),
         }
     }
 

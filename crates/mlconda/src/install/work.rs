@@ -23,7 +23,8 @@ use rattler_conda_types::{
 use tokio::sync::mpsc;
 
 use super::{
-    InstallError, Options, OutwardLinks, cache, fetch,
+    InstallError, Options, OutwardLinks, cache,
+    fetch::{self, Hashes},
     link::{LinkError, Linked, Linking, wheel::Request},
     pip, record, script,
     source::{Origin, Place, Sources, Trouble, blame, prove},
@@ -208,7 +209,7 @@ async fn coordinate(
             }
             Some(job) = fetches.next() => {
                 let job: Job = job?;
-                if !matches!(job.place, Place::Here(_)) {
+                if !matches!(job.place, Place::Here(..)) {
                     local.insert(job.number);
                 }
                 ready.push_back(job);
@@ -251,7 +252,10 @@ async fn fetch_one(
     let package = &shared.packages[number];
     let place = match shared.sources.find(package, attempt)? {
         Some(place) => place,
-        None => Place::Here(fetch::download(client, package, shared.stage.root(), progress).await?),
+        None => {
+            let (archive, hashes) = fetch::download(client, package, shared.stage.root(), progress).await?;
+            Place::Here(archive, hashes)
+        }
     };
     Ok(Job { number, place, attempt })
 }
@@ -293,10 +297,10 @@ impl Shared {
             Ok(place) => place,
             Err(trouble) => return self.give_up(number, attempt, trouble),
         };
-        let size = match &place {
-            Place::Extracted(place, _) => cache::archive_size(place),
-            Place::Here(archive) => archive.len().ok(),
-            Place::Local(_) | Place::Cached(_) => None,
+        let (size, hashes) = match &place {
+            Place::Extracted(place, _) => cache::of_archive(place),
+            Place::Here(archive, hashes) => (archive.len().ok(), *hashes),
+            Place::Local(_) | Place::Cached(_) => <_>::default(),
         };
         let (python, links, linker) = (self.python.get(), self.outward_links, self.sources.linker(&place));
         let mut linking = Linking::new(&self.stage, number, python, buffer, links, linker, &self.stop);
@@ -304,14 +308,14 @@ impl Shared {
             Place::Extracted(place, origin) => {
                 (cache::read(place).map_err(Into::into).and_then(|cached| linking.link_cached(cached)), Some(*origin))
             }
-            Place::Here(archive) => (unpack(archive, &package.file_name, &self.spare, &mut linking), None),
+            Place::Here(archive, _) => (unpack(archive, &package.file_name, &self.spare, &mut linking), None),
             Place::Local(_) | Place::Cached(_) => (Ok(()), None),
         };
         let linked = match read {
             // One that is a file is opened again later, rather than held open.
             Err(LinkError::PythonWanted) => {
                 let place = match (archive, place) {
-                    (Some(path), Place::Here(_)) => Place::Local(path),
+                    (Some(path), Place::Here(..)) => Place::Local(path),
                     (_, place) => place,
                 };
                 return Outcome::PythonWanted(Job { number, place, attempt });
@@ -319,7 +323,7 @@ impl Shared {
             Err(error) => Err(error),
             Ok(()) => linking.finish(self.request(number)),
         };
-        match (linked.and_then(|linked| self.record(number, linked, size, origin)), place) {
+        match (linked.and_then(|linked| self.record(number, linked, (size, hashes), origin)), place) {
             (Ok(finished), _) => Outcome::Finished(Box::new(finished)),
             // It may be the cache's fault.
             (Err(error), Place::Extracted(place, _)) if error.is_of_the_package() => {
@@ -359,7 +363,7 @@ impl Shared {
         &self,
         number: usize,
         mut linked: Linked,
-        size: Option<u64>,
+        archive: (Option<u64>, Hashes),
         origin: Option<Origin>,
     ) -> Result<Finished, LinkError> {
         let package = &self.packages[number];
@@ -378,7 +382,7 @@ impl Shared {
         let is_python = linked.package.is_python();
         let shared = if origin.is_some_and(Origin::is_free) { linked.hard_linked } else { 0 };
         let own = std::mem::take(&mut linked.own);
-        let mut record = record::record(package, linked, size, spec)?;
+        let mut record = record::record(package, linked, archive, spec)?;
         let path = self.stage.root().join("conda-meta").join(distributions::record_name(&record));
         record::write(&path, &record::render(&record, &own)?, built.unwrap_or(0))?;
         if is_python {

@@ -108,7 +108,7 @@ impl LockedPip {
         } else if is_direct && package.sha256.is_none() && known.url.scheme() == "file" {
             let is_editable = known.url.fragment() == Some("editable");
             let mode = if is_editable { DirectoryMode::Editable } else { DirectoryMode::Copied };
-            PipSource::Directory { path: known.url.to_file_path().ok()?, mode }
+            PipSource::Directory { path: crate::files::of_url(&known.url)?, mode }
         } else {
             let origin = if is_direct { Origin::Direct } else { Origin::Index };
             PipSource::Archive { url: known.url.clone(), sha256: package.sha256, size: package.size, origin }

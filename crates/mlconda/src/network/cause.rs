@@ -51,6 +51,15 @@ pub enum Cause {
 /// no URL.
 pub fn reason(error: &(dyn Error + 'static)) -> String {
     let last = causes(error).last().unwrap_or(error);
+    if let Some(rustls::Error::InvalidCertificate(error)) = last.downcast_ref() {
+        return match error {
+            // webpki has no kind of its own for this.
+            CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+                "the server's certificate is signed by itself (CaUsedAsEndEntity)".to_owned()
+            }
+            error => format!("the server's certificate is not valid: {error}"),
+        };
+    }
     match last.downcast_ref::<reqwest::Error>() {
         // This one would show its URL.
         Some(error) if error.is_timeout() => "no answer in time".to_owned(),

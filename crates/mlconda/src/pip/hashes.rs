@@ -117,7 +117,7 @@ impl Hasher {
 async fn read(url: &Url, options: &Options<'_>) -> Result<Hashes, String> {
     let mut hasher = Hasher::default();
     if url.scheme() == "file" {
-        let path = url.to_file_path().map_err(|()| "it is no path".to_owned())?;
+        let path = files::of_url(url).ok_or("it is no path")?;
         let words = |error: io::Error| error.kind().to_string();
         let (mut file, mut buffer) = (files::open(&path).map_err(words)?, vec![0; 1 << 20]);
         loop {

@@ -105,7 +105,7 @@ fn is_of(metadata: &Metadata, hash: Hash, package: &LockedPip) -> bool {
 fn of_machine(package: &LockedPip, sources: &Sources) -> Option<Metadata> {
     let cached = || install::cached_metadata(sources.package_cache.as_deref()?, &package.as_package()?);
     let PipSource::Archive { url, .. } = &package.source else { return None };
-    let file = || of_wheel(&url.to_file_path().ok().filter(|_| package.is_wheel())?);
+    let file = || of_wheel(&files::of_url(url).filter(|_| package.is_wheel())?);
     Metadata::read(&cached().or_else(file)?).filter(|metadata| metadata.name == package.name)
 }
 

@@ -43,12 +43,12 @@ pub(super) async fn record(
 ) -> Result<RepoDataRecord, RepodataError> {
     let shown = network::redact(url);
     let broken = |reason: String| RepodataError::Package { url: shown.clone(), reason, cause: None };
-    let file = match url.to_file_path() {
-        Ok(path) => files::open(&path).map_err(|error| broken(error.to_string()))?.into_parts().0,
-        Err(()) if options.access == Access::Offline => {
+    let file = match files::of_url(url) {
+        Some(path) => files::open(&path).map_err(|error| broken(error.to_string()))?.into_parts().0,
+        None if options.access == Access::Offline => {
             return Err(broken("it would have to be downloaded, and the network may not be asked".to_owned()));
         }
-        Err(()) => download(client, url, &options.cache_directory).await?,
+        None => download(client, url, &options.cache_directory).await?,
     };
     let identifier = url.path_segments().and_then(|mut segments| segments.next_back());
     let identifier = identifier.and_then(DistArchiveIdentifier::try_from_filename);
@@ -85,17 +85,18 @@ fn read(mut file: File, is_conda: bool) -> io::Result<PackageRecord> {
     let (reader, sha256) = reader.finalize();
     let (_, md5) = reader.finalize();
     file.rewind()?;
-    let index = if is_conda {
-        index(stream_conda_info(file).map_err(io::Error::other)?)?
-    } else {
-        index(stream_tar_bz2(file))?
-    };
+    let index = index_of(file, is_conda)?;
     let record =
         PackageRecord::from_index_json(index, Some(size), Some(sha256), Some(md5)).map_err(io::Error::other)?;
     match super::records::beyond_reason(&record) {
         Some(_) => Err(io::Error::other("a dependency of it is too long or too deeply nested for a match spec")),
         None => Ok(record),
     }
+}
+
+/// What an archive says of itself.
+pub(crate) fn index_of(file: File, is_conda: bool) -> io::Result<IndexJson> {
+    if is_conda { index(stream_conda_info(file).map_err(io::Error::other)?) } else { index(stream_tar_bz2(file)) }
 }
 
 fn index(mut archive: tar::Archive<impl Read>) -> io::Result<IndexJson> {

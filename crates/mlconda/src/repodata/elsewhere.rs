@@ -2,10 +2,12 @@
 
 use futures::future::join_all;
 use rattler_conda_types::{Channel, Subdir};
+use serde_json::Value;
 
 use super::{Access, Loader, RepodataError, Source};
 use crate::{
     environment::Environment,
+    files,
     network::{self, Body},
 };
 
@@ -20,6 +22,9 @@ const PLATFORMS: [Subdir; 8] = [
     Subdir::WinArm64,
     Subdir::Linux32,
 ];
+
+/// Repodata without packages has fewer bytes than this.
+const SHORT: u64 = 4 << 10;
 
 impl Loader<'_> {
     /// Refuses an environment that asks for packages that nobody has, where no channel has any for the platform, and one
@@ -42,7 +47,7 @@ impl Loader<'_> {
         }
         for channel in channels {
             let others = PLATFORMS.into_iter().filter(|other| *other != platform);
-            let asked = join_all(others.map(async |other| self.has_subdir(channel, other).await.then_some(other)));
+            let asked = join_all(others.map(async |other| self.has_packages(channel, other).await.then_some(other)));
             let others: Vec<Subdir> = asked.await.into_iter().flatten().collect();
             if !others.is_empty() {
                 let channel = network::redact(channel.base_url.url());
@@ -52,13 +57,35 @@ impl Loader<'_> {
         Ok(())
     }
 
-    /// Whether a channel has a subdir, as far as its server says.
-    async fn has_subdir(&self, channel: &Channel, platform: Subdir) -> bool {
+    /// Whether a channel has packages for a platform, as far as its server says. Some have an empty `repodata.json` for every
+    /// platform: these are short, and no more than that is read.
+    async fn has_packages(&self, channel: &Channel, platform: Subdir) -> bool {
         let Ok(url) = channel.platform_url(platform).join("repodata.json") else { return false };
-        match url.to_file_path() {
-            Ok(path) => ["", ".zst", ".bz2"].iter().any(|end| path.with_extension(format!("json{end}")).is_file()),
-            // The answer is enough: its body is not read.
-            Err(()) => self.client.get(&url, Body::Repodata).await.is_ok(),
+        if let Some(path) = files::of_url(&url) {
+            return match files::read(&path, SHORT) {
+                Ok(text) => !is_empty(&text),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    ["json.zst", "json.bz2"].iter().any(|end| path.with_extension(end).is_file())
+                }
+                // It is long.
+                Err(_) => true,
+            };
         }
+        let Ok(mut answer) = self.client.get(&url, Body::Repodata).await else { return false };
+        let mut text = Vec::new();
+        while let Ok(Some(piece)) = answer.chunk().await {
+            text.extend_from_slice(&piece);
+            if text.len() as u64 > SHORT {
+                return true;
+            }
+        }
+        !is_empty(&text)
     }
+}
+
+/// Whether a text is repodata without packages, or none at all.
+fn is_empty(text: &[u8]) -> bool {
+    let Ok(Value::Object(repodata)) = serde_json::from_slice(text) else { return true };
+    let has = |section: &str| repodata.get(section).and_then(Value::as_object).is_some_and(|all| !all.is_empty());
+    !["packages", "packages.conda", "v3"].into_iter().any(has)
 }

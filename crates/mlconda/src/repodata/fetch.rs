@@ -11,6 +11,7 @@ use std::{
     fs::File,
     io::{self, BufWriter, Read},
     path::Path,
+    sync::{Arc, Weak},
     time::SystemTime,
 };
 
@@ -263,6 +264,9 @@ impl Fetcher<'_> {
         let limit = self.client.limits().unpacked;
         let (sender, body) = mpsc::channel(16);
         let (store, variant, form) = (self.store.clone(), state.variant.clone(), state.form);
+        // Its thread goes on where this is given up, unless it is told.
+        let wanted = Arc::new(());
+        let wanting = Arc::downgrade(&wanted);
         let reading = tokio::task::spawn_blocking(move || {
             let body = Body { pieces: body, piece: Default::default(), at: 0 };
             let mut body: Box<dyn Read> =
@@ -272,10 +276,12 @@ impl Fetcher<'_> {
             if variant != PLAIN && first == b"<" {
                 return Err(KeepError::Page);
             }
-            keep(&store, bounded(unpacked(&variant, first.chain(body))?, limit), form)
+            let unpacked = bounded(unpacked(&variant, first.chain(body))?, limit);
+            keep(&store, Wanted { reader: unpacked, by: wanting }, form)
         });
         let pumped = pump(response, sender).await;
         let read = reading.await.unwrap_or_else(|panic| Err(KeepError::Data(ScanError::Read(io::Error::other(panic)))));
+        drop(wanted);
         // What the server left unsaid makes no sense either: the first cause counts.
         pumped.map_err(|error| {
             let failure = self.unreachable(error.to_string(), error.cause());
@@ -393,6 +399,21 @@ impl<R: Read> Read for Bounded<R> {
         let count = self.reader.read(buffer)?;
         self.left = self.left.checked_sub(count as u64).ok_or_else(|| too_large(self.limit))?;
         Ok(count)
+    }
+}
+
+/// What is read only as long as somebody wants it.
+struct Wanted<R> {
+    reader: R,
+    by: Weak<()>,
+}
+
+impl<R: Read> Read for Wanted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.by.strong_count() {
+            0 => Err(io::Error::other("nobody wants it any more")),
+            _ => self.reader.read(buffer),
+        }
     }
 }
 

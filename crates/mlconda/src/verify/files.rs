@@ -216,11 +216,23 @@ fn compare_kinds(claims: &Claims<'_>, found: &Found, findings: &mut Vec<Finding>
     strangers
 }
 
+/// What mlconda, conda and pixi keep in `conda-meta` besides records.
+const OWN: [&str; 9] = [
+    "history",
+    "state",
+    crate::install::commit::PENDING,
+    crate::activate::kept::FILE,
+    "created_at",
+    "frozen",
+    "pinned",
+    "pixi",
+    "pixi_env_prefix",
+];
+
 /// What every environment has besides packages. Records that could be read are known, those that could not are findings.
 fn is_of_the_environment(path: &Path) -> bool {
     let in_meta = path.parent() == Some(Path::new("conda-meta"));
-    let is_own =
-        |name: &std::ffi::OsStr| ["history", "state", crate::install::commit::PENDING].iter().any(|own| name == *own);
+    let is_own = |name: &std::ffi::OsStr| OWN.iter().any(|own| name == *own);
     let is_record = |kind: &std::ffi::OsStr| kind == "json" || kind == distributions::EXTENSION;
     in_meta && (path.extension().is_some_and(is_record) || path.file_name().is_some_and(is_own))
 }

@@ -22,6 +22,7 @@ impl Report {
                 | Finding::OtherKind { packages, .. }
                 | Finding::Unreadable { packages, .. }
                 | Finding::Mode { packages, .. }
+                | Finding::SameProject { packages, .. }
                 | Finding::Target { packages, .. }
                 | Finding::Size { packages, .. }
                 | Finding::Content { packages, .. } => names.extend(packages.iter().map(|package| name(package))),

@@ -19,7 +19,10 @@ use super::{Finding, Kind, each};
 use crate::{
     files,
     install::{layout, record::Own},
-    prefix::{self, Prefix, PrefixError, distributions},
+    prefix::{
+        self, Prefix, PrefixError, distributions,
+        foreign::{self, Placed},
+    },
 };
 
 /// A package that is recorded.
@@ -73,13 +76,9 @@ const EITHER: &[u32] = &[0o644, 0o755];
 /// The part of a record that tells what was linked.
 #[derive(Deserialize)]
 struct Linked {
-    #[serde(default)]
-    files: Vec<PathBuf>,
-    #[serde(default)]
-    paths_data: PathsData,
-    #[serde(default)]
+    files: Option<Vec<PathBuf>>,
+    paths_data: Option<PathsData>,
     link: Option<Link>,
-    #[serde(default)]
     mlconda: Option<Own>,
 }
 
@@ -167,9 +166,10 @@ fn place(prefix: &Path, packages: &mut [Package]) -> io::Result<()> {
 /// Reads a record; `None` if the file is something else.
 fn read_one(path: &Path) -> io::Result<Option<Package>> {
     let text = files::read(path, files::LARGEST_RECORD)?;
-    let record: PackageRecord = match serde_json::from_slice(&text) {
+    let record: PackageRecord = match crate::lenient::from_slice(&text) {
+        Ok(record) => record,
         Err(_) if prefix::is_foreign(&text) => return Ok(None),
-        record => record?,
+        Err(error) => serde_json::from_value(foreign::mended(&text).ok_or(error)?)?,
     };
     crate::plain::check(record.name.as_normalized(), &record.version.as_str(), record.build.as_str())
         .map_err(io::Error::other)?;
@@ -177,10 +177,18 @@ fn read_one(path: &Path) -> io::Result<Option<Package>> {
     let ours = linked.link.is_some_and(|link| link.source.is_some_and(|source| source.as_os_str().is_empty()));
     let own = linked.mlconda.filter(|_| ours);
     let of_path = |data| of_path(data, ours, own.as_ref());
-    let mut entries: Vec<Entry> = linked.paths_data.paths.into_iter().map(of_path).collect();
-    if entries.is_empty() {
+    let mut entries: Vec<Entry> = linked.paths_data.unwrap_or_default().paths.into_iter().map(of_path).collect();
+    let files = linked.files.unwrap_or_default();
+    if record.noarch.is_python() && !ours {
+        let placed = Placed::new(&files);
+        entries.iter_mut().for_each(|entry| placed.place(&mut entry.path));
+    }
+    if !ours || entries.is_empty() {
+        // A record may have no `paths_data`, or leave there out what the tool itself has made.
+        let known: HashSet<&Path> = entries.iter().map(|entry| entry.path.as_path()).collect();
+        let rest: Vec<PathBuf> = files.iter().filter(|path| !known.contains(path.as_path())).cloned().collect();
         let bare = |path| Entry { path, kind: None, sha256: None, size: None, is_ours: ours, modes: &[], target: None };
-        entries.extend(linked.files.into_iter().map(bare));
+        entries.extend(rest.into_iter().map(bare));
     }
     let prefix = own.as_ref().and_then(|own| own.prefix.clone());
     let dist_name = format!("{}-{}-{}", record.name.as_normalized(), record.version.as_str(), record.build);

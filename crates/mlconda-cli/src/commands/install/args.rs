@@ -61,7 +61,7 @@ With --progress json, stderr has one JSON object a line, typed by its field `eve
   finished           what --json tells of a prefix
   verify-started     files, bytes (to read, as far as is known), with --verify
   verified           what `verify --json` tells
-Before these, of an environment.yml: repodata-started, repodata-finished, solve-started, solve-finished. There may
+Before these, of an environment.yml: repodata-started, repodata-finished, solve-started, explaining, solve-finished. There may
 be more in time.
 
 SOURCE_DATE_EPOCH, or else the build time of the environment's newest package, is the time of all that has none of its own:

@@ -107,6 +107,9 @@ pub(crate) fn tell_report(report: &Report, arrivals: &[Arrival], prefix: &Prefix
         let Unmet { package, need, found } = unmet;
         ui.warn(&format!("`{package}` needs `{need}`, and this machine has {found}"));
     }
+    if let Some(reason) = &report.not_kept {
+        ui.warn(&format!("what activation scripts set is not kept for images without a shell: {reason}"));
+    }
     tell_compiled(&report.compiled, context);
     for (package, text) in &report.messages {
         ui.say(&format!("`{package}` says: {}", text.trim()));

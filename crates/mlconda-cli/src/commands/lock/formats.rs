@@ -11,7 +11,7 @@ use mlconda::{
 };
 
 use super::{super::export::warn_of_logins, Args};
-use crate::{locking::Locked, report::CliError, selection, settings::Context, view};
+use crate::{locking::Locked, report::CliError, selection, settings::Context, signals, view};
 
 /// Writes locks into one file, or prints them. These formats say what packages of pip need, too.
 pub(super) fn write(locked: &[Locked], args: &Args, context: &Context) -> Result<Option<Written>, CliError> {
@@ -66,13 +66,15 @@ fn put(file: &LockFile, args: &Args, chosen: &Selection, context: &Context) -> R
         return Ok(None);
     }
     let (written, losses) =
-        file.write(&context.settings.absolute(&args.output), args.format(), chosen).map_err(|error| match error {
-            LockError::File(error) => CliError::world(
-                format!("cannot write the lock `{}`: {}", args.output.display(), error.kind()),
-                "name a file in a directory that can be written to, with `-o`",
-            ),
-            other => other.into(),
-        })?;
+        signals::whole(|| file.write(&context.settings.absolute(&args.output), args.format(), chosen)).map_err(
+            |error| match error {
+                LockError::File(error) => CliError::world(
+                    format!("cannot write the lock `{}`: {}", args.output.display(), error.kind()),
+                    "name a file in a directory that can be written to, with `-o`",
+                ),
+                other => other.into(),
+            },
+        )?;
     losses.iter().for_each(|loss| context.ui.warn(loss));
     Ok(Some(written))
 }

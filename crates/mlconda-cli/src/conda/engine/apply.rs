@@ -19,6 +19,7 @@ use crate::{
     locking::{self, Cache},
     report::CliError,
     settings::Context,
+    signals::Temporary,
     words::{count, path_text},
 };
 
@@ -34,6 +35,8 @@ pub(crate) struct Change {
     pub(crate) revision: Revision,
     /// Whether more or other is asked for than before, though no package may change for it.
     pub(crate) is_asked_anew: bool,
+    /// Whether the environment's variables are to be the lock's, also where these are none.
+    pub(crate) sets_variables: bool,
     /// Packages to link anew.
     pub(crate) relink: BTreeSet<String>,
 }
@@ -52,6 +55,10 @@ pub(crate) fn apply(change: Change, line: &Line, host: &Host, context: &Context)
     };
     let mut plan = Plan::reinstalling(&change.lock, if change.replaces { &fresh } else { prefix }, &reinstall)?;
     plan.meta_changes |= change.is_asked_anew;
+    if change.sets_variables {
+        plan.meta_changes = true;
+        plan.variables = Some(change.lock.variables.clone());
+    }
     if line.has("--download-only") {
         return download(&change.lock, options, context);
     }
@@ -66,7 +73,9 @@ pub(crate) fn apply(change: Change, line: &Line, host: &Host, context: &Context)
             error => error,
         })?;
         let arrivals = arrivals::of(&plan, &change.lock);
-        if report.linked + report.unlinked == 0 {
+        if change.lock.packages.is_empty() && report.unlinked == 0 {
+            context.ui.say(&format!("`{}` is an environment without packages.", prefix.path().display()));
+        } else if report.linked + report.unlinked == 0 {
             let (place, packages) = (prefix.path().display(), count(report.unchanged, "package"));
             context.ui.say(&format!("`{place}` has all that is asked for: {packages}."));
         } else {
@@ -110,7 +119,7 @@ fn download(lock: &Lock, options: Options, context: &Context) -> Result<ExitCode
     let cache = context.settings.cache_directory.clone().ok_or_else(none)?;
     fs_err::create_dir_all(&cache)?;
     let aside = locking::cache_directory(Cache::Make, context)?;
-    let place = tempfile::tempdir_in(aside.path())?;
+    let place = Temporary::new(tempfile::tempdir_in(aside.path())?);
     let prefix = Prefix::open(place.path().join("env"))?;
     let plan = Plan::between(lock, &prefix)?;
     let options = Options { scripts: Scripts::Skip, bytecode: Bytecode::Skip, cache: Some(cache), ..options };
@@ -121,7 +130,7 @@ fn download(lock: &Lock, options: Options, context: &Context) -> Result<ExitCode
 
 /// Removes an environment, and what lies in it.
 pub(crate) fn remove_prefix(prefix: &Prefix) -> Result<(), CliError> {
-    Ok(fs_err::remove_dir_all(prefix.path())?)
+    Ok(mlconda::install::remove(prefix)?)
 }
 
 /// What conda prints with `--json`.

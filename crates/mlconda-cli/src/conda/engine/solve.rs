@@ -133,13 +133,20 @@ impl Asking<'_> {
     /// The answer by the channels that were named, else by the configured ones besides, else without the versions of what
     /// was asked for before.
     fn answer(&self) -> Result<(Lock, History), CliError> {
-        let first = self.goal.environment.channels.clone();
+        let environment = &self.goal.environment;
+        environment.suspicions(self.platform).iter().for_each(|warning| self.context.ui.warn(&warning.to_string()));
+        let first = environment.channels.clone();
         let known: BTreeSet<String> = first.iter().map(Channel::canonical_name).collect();
         let more = self.goal.more.iter().filter(|channel| !known.contains(&channel.canonical_name()));
         let all: Vec<Channel> = first.iter().chain(more).cloned().collect();
         let is_neuterable =
             self.there.is_some() && !self.line.has("--freeze-installed") && !self.line.has("--remove-old");
         let mut tries = vec![(&first, History::Counts)];
+        // Archives may have all that they need in them or beside them; then no channel is asked.
+        let none = Vec::new();
+        if !environment.requirements.is_empty() && environment.requirements.iter().all(|each| each.spec.url.is_some()) {
+            tries.insert(0, (&none, History::Counts));
+        }
         if all.len() > first.len() {
             tries.push((&all, History::Counts));
         }

@@ -15,7 +15,7 @@ pub(super) const LINUX: usize = 127;
 const MACOS: usize = 512;
 
 /// The longest line that a platform reads, in bytes.
-fn longest(platform: Subdir) -> usize {
+pub(super) fn longest(platform: Subdir) -> usize {
     if platform.is_osx() || platform.is_ios() { MACOS } else { LINUX }
 }
 

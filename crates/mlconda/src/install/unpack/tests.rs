@@ -159,7 +159,14 @@ fn any_damage_is_an_error_or_none() {
         let bytes = if name == other { bzip2(&bytes) } else { bytes };
         let place = directory.path().join("pkgs").join(round.to_string());
         let archive = Archive::Memory(bytes.as_slice().into());
-        let filled = cache::fill(&place, &archive, name, &Spare::default(), &AtomicBool::new(false));
+        let filled = cache::fill(
+            &place,
+            &archive,
+            crate::install::fetch::Hashes::default(),
+            name,
+            &Spare::default(),
+            &AtomicBool::new(false),
+        );
         outcomes[usize::from(filled.is_ok())] += 1;
         let _ = read(&bytes, name);
         assert!(filled.is_ok() == place.exists(), "round {round}: {filled:?}");
