@@ -210,6 +210,22 @@ fn what_a_failing_script_leaves_in_messages_is_shown() {
     install(&world, &world.work().join("prefix"), &[&with_script(&world, text)]).success();
 }
 
+/// A link may lead to what is secret, and a directory is no message.
+#[test]
+fn a_message_is_a_file() {
+    let world = world();
+    let prefix = world.work().join("prefix");
+    world.write("secret", "hidden words");
+    let text = format!("ln -s '{}' \"$PREFIX/.messages.txt\"", world.work().join("secret").display());
+    let outcome = install(&world, &prefix, &[&with_script(&world, &text)]).success();
+    assert!(!outcome.stderr.contains("hidden words"), "{outcome}");
+    assert!(!prefix.join(".messages.txt").is_symlink() && world.work().join("secret").is_file());
+
+    let text = "rm -f \"$PREFIX/.messages.txt\"; mkdir \"$PREFIX/.messages.txt\"";
+    let package = PackageBuilder::new("other", "1.0").executable("bin/.other-post-link.sh", text);
+    install(&world, &prefix, &[&line(&world, &package)]).success();
+}
+
 #[test]
 fn a_script_that_does_not_end_is_stopped() {
     let world = world();

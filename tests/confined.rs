@@ -197,3 +197,69 @@ fn what_is_no_record_in_conda_meta_is_left_alone() {
     let outcome: Outcome = world.mlconda(["list", "-p", prefix.to_str().unwrap()]).failure(1);
     assert!(outcome.stderr.contains("damaged-1.0-0.json"), "{outcome}");
 }
+
+/// A record names a path that no file system takes. It is nobody's, and nothing fails because of it.
+#[test]
+fn a_path_that_no_system_takes_is_not_in_the_prefix() {
+    in_both(|world, prefix, real, _| {
+        let package = PackageBuilder::new("x", "1.0").file("share/one", "x").file("share/two", "x");
+        let package = package.told_directory("share/empty");
+        install(world, prefix, &[&line(world, &package)]).success();
+        forge(real, "x", "share/one", "a\\u0000b");
+        forge(real, "x", "share/two", &"n".repeat(300));
+        forge(real, "x", "share/empty", &"n".repeat(300));
+        let outcome = install(world, prefix, &[&other(world)]).success();
+        assert!(outcome.stderr.contains("which is not in the prefix"), "{outcome}");
+        assert!(!record(real, "x").exists());
+        fs_err::remove_dir_all(real).unwrap();
+        fs_err::create_dir(real).unwrap();
+    });
+}
+
+/// A package has a link to where only installations write, and another one a file below that.
+#[test]
+fn no_record_or_journal_comes_through_a_link_of_a_package() {
+    in_both(|world, prefix, real, _| {
+        for (to, file) in [
+            ("conda-meta", "way/evil-1.0-0.json"),
+            (".", "way/conda-meta/history"),
+            (".", "way/.mlconda-old/journal.json"),
+            (".mlconda-old", "way/journal.json"),
+        ] {
+            let way = line(world, &PackageBuilder::new("way", "1.0").link("way", to));
+            let evil = line(world, &PackageBuilder::new("evil", "1.0").file(file, "{}"));
+            for lines in [&[&*way, &evil][..], &[&evil, &way]] {
+                let outcome = install(world, prefix, lines).failure(1);
+                let told = "error: `way` is a directory for `evil-1.0-h4bc722e_0` and a link for `way-1.0-h4bc722e_0`";
+                assert!(outcome.stderr.contains(told), "{outcome}");
+            }
+            // The link is in the prefix already.
+            install(world, prefix, &[&way]).success();
+            install(world, prefix, &[&way, &evil]).failure(1);
+            assert!(!real.join(".mlconda-old").exists() && !real.join("conda-meta/evil-1.0-0.json").exists());
+            install(world, prefix, &[&other(world)]).success();
+        }
+        fs_err::remove_dir_all(real).unwrap();
+        fs_err::create_dir(real).unwrap();
+    });
+}
+
+/// In a directory where all may write, somebody has put what looks like the old prefix of an installation that was cut off.
+#[test]
+fn a_twin_of_somebody_else_does_not_become_the_prefix() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let world = world();
+    let (prefix, twin) = (world.path().join("env"), world.path().join(".env.mlconda-twin"));
+    fs_err::create_dir(&prefix).unwrap();
+    fs_err::create_dir_all(twin.join("conda-meta")).unwrap();
+    fs_err::write(twin.join("conda-meta/history"), "").unwrap();
+    std::os::unix::fs::chown(&twin, Some(1234), None).unwrap();
+    let outcome = install(&world, &prefix, &[&other(&world)]).failure(1);
+    assert!(outcome.stderr.contains("belongs to another user; nothing of it was done"), "{outcome}");
+    assert_eq!(fs_err::read_dir(&prefix).unwrap().count(), 0);
+    assert!(twin.join("conda-meta/history").exists());
+    std::os::unix::fs::chown(&twin, Some(0), None).unwrap();
+    install(&world, &prefix, &[&other(&world)]).success();
+}

@@ -196,3 +196,20 @@ fn what_does_not_go_together_is_told_with_both_names() {
     }
     assert_eq!(tree::paths(&world.path().join("outside")).unwrap(), "");
 }
+
+/// `bin` is a link of one package, and another one has a script for its end in it.
+#[test]
+fn a_script_behind_a_link_of_a_package_runs() {
+    let world = world();
+    for (prefix, real) in both_kinds(&world) {
+        let base = PackageBuilder::new("base", "1.0").file("usr/bin/tool", "tool").link("bin", "usr/bin");
+        let text = "echo gone > \"$PREFIX/told\"\n";
+        let ends = PackageBuilder::new("ends", "1.0").executable("bin/.ends-pre-unlink.sh", text);
+        let (base, ends) = (line(&world, &base), line(&world, &ends));
+        install(&world, &prefix, &[&base, &ends]).success();
+        assert!(real.join("usr/bin/.ends-pre-unlink.sh").is_file() && !real.join("told").exists());
+        install(&world, &prefix, &[&base]).success();
+        assert_eq!(fs_err::read_to_string(real.join("told")).unwrap(), "gone\n");
+        assert!(!real.join("usr/bin/.ends-pre-unlink.sh").exists());
+    }
+}

@@ -110,9 +110,12 @@ fn files_only(record: &mut Map<String, Value>) {
     record.retain(|field, _| keep.contains(&field.as_str()));
 }
 
+/// Makes a record look as another tool would have written it.
+type Writer = fn(&mut Map<String, Value>);
+
 #[test]
 fn an_environment_of_any_tool_is_verified_exported_and_changed() {
-    let writers: [(&str, fn(&mut Map<String, Value>)); 5] =
+    let writers: [(&str, Writer); 5] =
         [("conda", conda), ("old conda", old_conda), ("mamba", mamba), ("pixi", pixi), ("files only", files_only)];
     for (tool, writer) in writers {
         let world = world();

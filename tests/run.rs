@@ -486,3 +486,16 @@ fn info_shows_the_world_around() {
     let text = stdout(&mut world.command(["info"]));
     assert!(text.contains("environments: ml\n") && text.contains("(does not exist"), "{text}");
 }
+
+/// A shell that reads a FIFO waits for ever, and one that reads `/dev/zero` never ends.
+#[test]
+fn what_is_no_file_among_the_scripts_is_passed_over() {
+    let world = World::new("irregular");
+    world.write("envs/ml/etc/conda/activate.d/a.sh", "export A=1\n");
+    let scripts = world.root.join("envs/ml/etc/conda/activate.d");
+    let fifo = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, scripts.join("b.sh"), fifo, 0o600.into(), 0).unwrap();
+    fs_err::os::unix::fs::symlink("/dev/zero", scripts.join("c.sh")).unwrap();
+    let said = world.says(["shell-hook"]);
+    assert!(said.contains("activate.d/a.sh") && !said.contains("b.sh") && !said.contains("c.sh"), "{said}");
+}

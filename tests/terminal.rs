@@ -226,7 +226,6 @@ fn foreign_words_get_their_hint() {
         (&["apply"], "mlconda install env.lock"),
         (&["freeze"], "mlconda export"),
         (&["exec", "ml"], "mlconda run"),
-        (&["shell"], "mlconda shell-hook"),
         (&["environment.yml"], "mlconda install environment.yml"),
         (&["run", "-n", "envs/ml", "python"], "-p"),
         (&["lock", "--yes"], "mlconda asks nothing"),

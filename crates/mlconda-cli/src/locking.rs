@@ -249,21 +249,7 @@ pub(crate) fn lock(
     let mut loaded = context.block_on_or_end(loading)??;
     let (progress, targets, overrides) = (&progress, &targets, overrides.as_slice());
     let solve_options = &args.solve_options();
-    let outcomes: Vec<Result<Locked, CliError>> = std::thread::scope(|scope| {
-        let solving: Vec<_> = targets
-            .iter()
-            .zip(&loaded)
-            .enumerate()
-            .map(|(index, ((environment, host), repodata))| {
-                let previous = Previous { locks: before.of(index), renew: &before.renew };
-                scope.spawn(move || pin(environment, host, repodata, overrides, solve_options, previous, progress))
-            })
-            .collect();
-        solving
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
-    });
+    let outcomes = pin_all(targets, &loaded, overrides, solve_options, before, progress);
     let failing = Failing { client: &client, overrides, solve_options, before, progress, context };
     let mut locks = Vec::new();
     for (index, (outcome, (environment, host))) in outcomes.into_iter().zip(targets).enumerate() {
@@ -288,6 +274,32 @@ pub(crate) fn lock(
     locking.lock(environments.zip(locks.iter_mut().map(|locked: &mut Locked| &mut locked.lock)))?;
     locks.iter().for_each(|locked| warn_of_secrets(&locked.lock, context));
     Ok(locks)
+}
+
+/// Solves for each of the targets, side by side.
+fn pin_all(
+    targets: &[(Environment, Host)],
+    loaded: &[Repodata],
+    overrides: &[Override],
+    options: &SolveOptions,
+    before: &Before,
+    progress: &Display<'_>,
+) -> Vec<Result<Locked, CliError>> {
+    std::thread::scope(|scope| {
+        let solving: Vec<_> = targets
+            .iter()
+            .zip(loaded)
+            .enumerate()
+            .map(|(index, ((environment, host), repodata))| {
+                let previous = Previous { locks: before.of(index), renew: &before.renew };
+                scope.spawn(move || pin(environment, host, repodata, overrides, options, previous, progress))
+            })
+            .collect();
+        solving
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
 }
 
 /// Drops what was loaded, while the program goes on or ends: with tens of thousands of records it takes a while.

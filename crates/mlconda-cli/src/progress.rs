@@ -97,8 +97,8 @@ impl<'a> People<'a> {
         }
         // The name of a package stands last: it is what a narrow terminal cuts off.
         let template = match size {
-            Some(_) => "{bar:16} {done}, {rate}{left}{msg}",
-            None => "{spinner} {done}, {rate}{msg}",
+            Some(_) => "{bar:16} {done}, {rate}{left}{wide_msg}",
+            None => "{spinner} {done}, {rate}{wide_msg}",
         };
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         self.ui.bar().set_style(style.with_key("done", done).with_key("rate", rate).with_key("left", left));

@@ -271,8 +271,8 @@ fn install_hint(error: &InstallError) -> Option<String> {
             "what is behind the link is yours: put a directory in its place, or move the link away, and run the command again"
         }
         InstallError::Distrusted { .. } => {
-            "if you do not know who wrote it, look at the prefix before you use it; without the directory `.mlconda-old`, \
-             the next installation links every package anew"
+            "if you do not know who wrote it, look at the prefix before you use it; once it is removed (a journal with its \
+             directory `.mlconda-old`), the next installation goes on, and links every package anew"
         }
         InstallError::RecordName { .. } => {
             "no tool has written such a record: look at the prefix before you use it, and remove the record"

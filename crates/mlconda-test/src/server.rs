@@ -389,9 +389,11 @@ impl Answer {
         connection.write_all(head.as_bytes())?;
         connection.write_all(&self.body)?;
         connection.flush()?;
-        while self.endless {
+        if self.endless {
             // Ends when the client closes the connection.
-            connection.write_all(&[0; 4096])?;
+            loop {
+                connection.write_all(&[0; 4096])?;
+            }
         }
         Ok(!self.last)
     }

@@ -46,7 +46,7 @@ pub use self::{
     stage::Clash,
 };
 use self::{
-    layout::Layout,
+    layout::{Layout, Links},
     site::Site,
     stage::{Stage, There},
 };
@@ -208,6 +208,23 @@ pub struct Report {
 }
 
 impl Report {
+    /// What the stage holds by now.
+    fn of(plan: &Plan, finished: &[work::Finished], compiled: Compiled, options: &Options) -> Self {
+        Self {
+            linked: plan.link.len() + plan.pip.link.len() + plan.pip.build.len(),
+            meta: Meta::Written,
+            unlinked: plan.unlink.len() + plan.pip.unlink.len(),
+            unchanged: plan.unchanged,
+            files: finished.iter().map(|package| package.files).sum::<usize>() + compiled.modules,
+            bytes: finished.iter().map(|package| package.bytes).sum::<u64>() + compiled.bytes,
+            cached: finished.iter().filter(|package| package.origin.is_some_and(source::Origin::is_cache)).count(),
+            shared: finished.iter().map(|package| package.shared).sum(),
+            compiled,
+            unmet: unmet(plan, finished, &options.virtual_packages),
+            ..Self::default()
+        }
+    }
+
     /// Takes what is told of a change.
     fn take(&mut self, change: &commit::Change<'_>, plan: &Plan) {
         self.replaced.clone_from(&change.replaced);
@@ -537,20 +554,7 @@ pub async fn install(
     let sources = pip::prepare(plan, client, &stage, python.as_ref(), options, progress).await?;
     let time = options.time.unwrap_or_else(|| newest(plan, &finished, prefix));
     let compiled = bytecode::compile(plan, prefix, &stage, &finished, options, progress).await?;
-    let mut report = Report {
-        linked: packages,
-        meta: Meta::Written,
-        unlinked: plan.unlink.len() + plan.pip.unlink.len(),
-        unchanged: plan.unchanged,
-        files: finished.iter().map(|package| package.files).sum::<usize>() + compiled.modules,
-        bytes: finished.iter().map(|package| package.bytes).sum::<u64>() + compiled.bytes,
-        cached: finished.iter().filter(|package| package.origin.is_some_and(source::Origin::is_cache)).count(),
-        shared: finished.iter().map(|package| package.shared).sum(),
-        compiled,
-        clashes,
-        unmet: unmet(plan, &finished, &options.virtual_packages),
-        ..Report::default()
-    };
+    let mut report = Report { clashes, ..Report::of(plan, &finished, compiled, options) };
     write_meta(plan, prefix, &stage, time, options)?;
     stage.settle_directories(time)?;
     let told = script::Told { variables: &options.script_variables, time, limit: options.script_timeout, progress };
@@ -736,12 +740,13 @@ fn write_meta(plan: &Plan, prefix: &Prefix, stage: &Stage, time: i64, options: &
 
 /// The old packages that have a pre-unlink script.
 fn with_pre_unlink<'a>(prefix: &Prefix, plan: &'a Plan) -> Vec<&'a PackageRecord> {
-    let root = Root::open(prefix.path()).ok();
-    // What is behind a link is not the package's.
+    let Ok(root) = Root::open(prefix.path()) else { return Vec::new() };
+    let is_there = |path: &Path| root.look(path).is_ok_and(|there| there.is_some());
+    // What is behind a link of a package is the package's, and what is behind one of the user is not.
+    let place = |path: &Path| Links::new(&root, plan.unlink.iter().chain(&plan.keep)).place(path).ok().flatten();
     let has = |name: &str| {
         let path = script::path(name, script::When::PreUnlink);
-        let there = root.as_ref().and_then(|root| root.look(&path).ok().flatten());
-        there.is_some() && prefix.path().join(path).is_file()
+        prefix.path().join(&path).is_file() && (is_there(&path) || place(&path).is_some_and(|path| is_there(&path)))
     };
     let packages = plan.unlink.iter().map(|old| &old.repodata_record.package_record);
     packages.filter(|package| has(package.name.as_normalized())).collect()

@@ -57,7 +57,7 @@ impl Contents {
             let state: State = serde_json::from_slice(&text).map_err(|source| json(&file, source))?;
             insert(&mut variables, state.env_vars, &file)?;
         }
-        let all = files(&prefix.join("etc/conda/activate.d"))?;
+        let all = scripts(&prefix.join("etc/conda/activate.d"))?;
         let (activate_scripts, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|file| dialect.reads(file));
         let foreign_scripts = others
             .into_iter()
@@ -70,7 +70,7 @@ impl Contents {
 
 /// The scripts that undo what an environment's packages did, the last one first.
 pub(super) fn deactivate_scripts(prefix: &Path, dialect: Dialect) -> Result<Vec<PathBuf>, ActivateError> {
-    let mut scripts = files(&prefix.join("etc/conda/deactivate.d"))?;
+    let mut scripts = scripts(&prefix.join("etc/conda/deactivate.d"))?;
     scripts.retain(|file| dialect.reads(file));
     scripts.reverse();
     Ok(scripts)
@@ -114,6 +114,14 @@ fn files(directory: &Path) -> Result<Vec<PathBuf>, std::io::Error> {
     files.retain(|file| !file.is_dir());
     crate::sorting::sort(&mut files);
     Ok(files)
+}
+
+/// The same without what a shell would wait for, or read for ever: a FIFO, a device.
+fn scripts(directory: &Path) -> Result<Vec<PathBuf>, std::io::Error> {
+    let mut scripts = files(directory)?;
+    // A link that leads nowhere is the shell's to tell of.
+    scripts.retain(|file| fs_err::metadata(file).map_or(true, |metadata| metadata.is_file()));
+    Ok(scripts)
 }
 
 fn read_if_there(file: &Path) -> Result<Option<Vec<u8>>, std::io::Error> {

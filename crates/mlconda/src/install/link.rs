@@ -26,7 +26,7 @@ use super::{
     deviations::Deviations,
     package::{Info, Listed, Package, invalid},
     record::Own,
-    stage::{Ground, Paths, Stage, is_inside, link_stays_inside},
+    stage::{Ground, Paths, Stage, is_inside, is_reserved, link_stays_inside},
     unpack::{Entry, Kind, Sink},
 };
 use crate::system::Linker;
@@ -277,9 +277,8 @@ impl<'a> Linking<'a> {
             Some(python) => python.get_python_noarch_target_path(path).into_owned(),
             None => path.to_owned(),
         };
-        let reserved = |name: &str| name == "conda-meta" || name.starts_with(".mlconda-");
-        let first = target.components().next().and_then(|first| first.as_os_str().to_str());
-        if is_inside(&target) && !first.is_some_and(reserved) {
+        let is_directory = target.as_os_str().as_encoded_bytes().ends_with(b"/");
+        if is_inside(&target) && !is_directory && !is_reserved(&target) {
             Ok(target)
         } else {
             Err(invalid(format!("`{}` is not a path that a package may write", path.display())).into())

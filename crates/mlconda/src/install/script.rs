@@ -95,10 +95,7 @@ pub(super) async fn run(
         When::PreUnlink => Task::PreUnlink,
     };
     let (status, mut output) = end(command, prefix, told, task, name).await?;
-    let messages = prefix.join(".messages.txt");
-    let text = files::read_to_string(&messages, files::LARGEST_TEXT).ok();
-    system::remove_if_there(&messages)?;
-    let text = text.filter(|text| !text.trim().is_empty());
+    let text = take_message(prefix)?;
     match status.map(|status| status.to_string()) {
         None => Ok(text),
         Some(status) => {
@@ -108,6 +105,19 @@ pub(super) async fn run(
             Err(InstallError::Script { package: name.to_owned(), script: relative, status, output })
         }
     }
+}
+
+/// What a script has left for the user to read. Whatever is in the place of the file is no message: a link may lead anywhere, and
+/// goes; a directory stays.
+fn take_message(prefix: &Path) -> io::Result<Option<String>> {
+    let (root, path) = (Root::open(prefix)?, Path::new(".messages.txt"));
+    let mut text = Vec::new();
+    let read = root.read(path).and_then(|file| file.take(files::LARGEST_TEXT).read_to_end(&mut text));
+    if root.look(path)?.is_some_and(|there| !there.is_directory()) {
+        root.remove_file(path)?;
+    }
+    let text = String::from_utf8_lossy(&text);
+    Ok((read.is_ok() && !text.trim().is_empty()).then(|| text.into_owned()))
 }
 
 /// The shell that scripts run in, if there is one.

@@ -11,6 +11,7 @@
 use std::{
     fs::File,
     io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -352,6 +353,7 @@ pub(super) fn recover(prefix: &Path) -> Result<bool, InstallError> {
     let is_old = |twin: &&PathBuf| has_history(twin) || twin.join(ASIDE).is_dir();
     if let Some(twin) = twin.as_ref().filter(is_old).filter(|_| prefix.is_dir() && !has_history(prefix)) {
         // The twin is the old prefix, and the scripts of the new one have not all run.
+        check_owner(twin, prefix)?;
         system::exchange(twin, prefix)?;
     }
     if aside.is_dir() {
@@ -380,6 +382,17 @@ fn check_own<'a>(mut names: impl Iterator<Item = &'a PathBuf>) -> Result<(), Ins
         }
         _ => Ok(()),
     })
+}
+
+/// Makes sure that a twin belongs to this user, to root or to the owner of the prefix. Where all may write, as in `/tmp`, anybody could
+/// have put it there.
+fn check_owner(twin: &Path, prefix: &Path) -> Result<(), InstallError> {
+    let owner = |path: &Path| fs_err::symlink_metadata(path).map(|there| there.uid());
+    let trusted = [0, rustix::process::geteuid().as_raw(), owner(prefix)?];
+    if trusted.contains(&owner(twin)?) {
+        return Ok(());
+    }
+    Err(InstallError::Distrusted { path: twin.to_owned(), reason: "belongs to another user".to_owned() })
 }
 
 /// Gives the directories of an environment that was just finished the time that its history has: a process that was killed

@@ -275,6 +275,13 @@ pub(super) fn is_inside(path: &Path) -> bool {
     !path.as_os_str().is_empty() && path.components().all(|part| matches!(part, Component::Normal(_)))
 }
 
+/// Whether a path is one that no package may write: records, and what installations put aside. Case does not count, since some file
+/// systems do not tell it.
+pub(super) fn is_reserved(path: &Path) -> bool {
+    let first = path.components().next().map(|first| first.as_os_str().to_ascii_lowercase());
+    first.is_some_and(|first| first == "conda-meta" || first.as_encoded_bytes().starts_with(b".mlconda-"))
+}
+
 /// Whether a link at `path` that points to `target` stays in the prefix, by its text.
 pub(super) fn link_stays_inside(path: &Path, target: &Path) -> bool {
     let mut depth = path.components().count().saturating_sub(1);

@@ -78,7 +78,8 @@ pub(crate) fn mended(text: &[u8]) -> Option<Value> {
 fn tidy(object: &mut Map<String, Value>) {
     object.retain(|name, value| {
         let is_hash = name.contains("md5") || name.contains("sha256");
-        !value.is_null() && !(is_hash && value.as_str().is_some_and(str::is_empty))
+        let is_empty = is_hash && value.as_str().is_some_and(str::is_empty);
+        !(value.is_null() || is_empty)
     });
 }
 

@@ -116,9 +116,15 @@ impl From<&Look> for Attributes {
     }
 }
 
-/// Whether a path is relative and leads nowhere but down, by its text.
+/// The longest path and the longest name in it that a system takes, in bytes.
+const LONGEST_PATH: usize = 4095;
+const LONGEST_NAME: usize = 255;
+
+/// Whether a path is relative and leads nowhere but down, by its text, and is one that the system takes.
 pub(crate) fn is_plain(path: &Path) -> bool {
-    !path.as_os_str().is_empty() && path.components().all(|part| matches!(part, Component::Normal(_)))
+    let bytes = path.as_os_str().as_encoded_bytes();
+    let is_name = |part: Component<'_>| matches!(part, Component::Normal(name) if name.len() <= LONGEST_NAME);
+    !bytes.is_empty() && bytes.len() <= LONGEST_PATH && !bytes.contains(&0) && path.components().all(is_name)
 }
 
 impl Root {
@@ -214,8 +220,11 @@ impl Root {
         last.take_if(|(known, _)| known.starts_with(path));
     }
 
-    /// What a path names; `None` if it is not there, or is behind a link.
+    /// What a path names; `None` if it is not there, is behind a link, or cannot be there.
     pub(crate) fn look(&self, path: &Path) -> io::Result<Option<Look>> {
+        if !path.as_os_str().is_empty() && !is_plain(path) {
+            return Ok(None);
+        }
         let stat = self.at("query", path, |open, name| rustix::fs::statat(open, name, AtFlags::SYMLINK_NOFOLLOW));
         match stat {
             Ok(stat) => Ok(Some(look(&stat))),

@@ -124,6 +124,9 @@ fn files_are_compared_to_their_ends() {
 }
 
 /// Whoever may write into a prefix can put a journal there.
+/// Spoils a journal.
+type Spoil<'a> = &'a dyn Fn(&Path);
+
 #[test]
 fn a_journal_of_somebody_else_is_not_believed() {
     let write = |journal: &Path, from: &str, to: &str| {
@@ -136,7 +139,7 @@ fn a_journal_of_somebody_else_is_not_believed() {
         let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
         fs_err::set_permissions(path, permissions).unwrap();
     };
-    let cases: [(&str, &dyn Fn(&Path)); 8] = [
+    let cases: [(&str, Spoil<'_>); 8] = [
         ("names `../../keep`, which is not", &|journal| write(journal, &hex("changed"), &hex("../../keep"))),
         ("names `/etc/keep`, which is not", &|journal| write(journal, &hex("data/deep/one"), &hex("/etc/keep"))),
         ("names `../x`, which is not", &|journal| write(journal, &hex("data"), &hex("../x"))),

@@ -12,7 +12,7 @@ use std::{
 
 use rattler_conda_types::PrefixRecord;
 
-use super::{Claims, Clash, DRAWER, Directory, Stage, Waiting, drawer};
+use super::{Claims, Clash, DRAWER, Directory, Stage, Waiting, drawer, is_reserved};
 use crate::{
     install::{
         InstallError,
@@ -145,8 +145,10 @@ impl<'a> Settling<'a> {
         }
     }
 
+    /// Where a path of a package leads. What only installations write is reached by a link as little as by its own path.
     fn place(&self, path: &Path) -> io::Result<Option<PathBuf>> {
-        resolve(path, &|path| self.link(path))
+        let place = resolve(path, &|path| self.link(path))?;
+        Ok(place.filter(|place| place == path || !is_reserved(place)))
     }
 
     fn name(&self, package: usize) -> Option<String> {
