@@ -167,7 +167,9 @@ fn hint(error: &mlconda::Error) -> Option<String> {
 fn prefix_hint(error: &PrefixError) -> Option<String> {
     match error {
         PrefixError::Read(error) => io_hint(error),
-        PrefixError::Record { .. } => Some("the prefix is damaged: remove it and install it anew".to_owned()),
+        PrefixError::Record { .. } => {
+            Some("the prefix is damaged: `mlconda verify PREFIX LOCK --repair` writes the record anew".to_owned())
+        }
         _ => None,
     }
 }
@@ -295,6 +297,7 @@ fn install_hint(error: &InstallError) -> Option<String> {
         InstallError::RecordName { .. } => {
             "no tool has written such a record: look at the prefix before you use it, and remove the record"
         }
+        InstallError::InTheWay { .. } => "move your files out of the directory, and run the command again",
         InstallError::Kind { .. } => "the packages, or your own files in the prefix, do not go together",
         InstallError::OutwardLink { .. } => "if you trust the package, `--allow-outward-links` makes the link",
         InstallError::PrefixTooLong { .. } => "choose a shorter prefix",
