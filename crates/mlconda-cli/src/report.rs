@@ -109,6 +109,7 @@ pub(crate) fn report(error: &CliError, context: &Context) -> ExitCode {
 
 /// Prints an error for people, and on stdout as conda does with `--json`; gives the exit code.
 pub(crate) fn report_as_json(error: &CliError, context: &Context) -> ExitCode {
+    signals::give_way();
     let (message, ..) = parts(error);
     let value = json!({ "success": false, "error": message, "message": message, "exception_name": "CondaError" });
     match context.ui.json(&value) {
