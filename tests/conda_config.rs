@@ -169,3 +169,15 @@ fn channels_of_a_condarc_count_for_the_words_of_conda_and_for_no_lock() {
     let outcome = world.mlconda(["conda", "create", "-y", "--no-rc", "--offline", "-n", "z", "where"]);
     assert_ne!(outcome.code, 0, "{outcome}");
 }
+
+#[test]
+fn what_is_to_be_removed_and_is_not_there_is_removed_already() {
+    let world = world();
+    config(&world, "--add channels conda-forge").success();
+    let said = config(&world, "--remove channels defaults").success().stderr;
+    assert!(said.contains("does not name `defaults`"), "{said}");
+    assert_snapshot!(condarc(&world), @r"
+    channels:
+      - conda-forge
+    ");
+}

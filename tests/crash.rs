@@ -71,7 +71,11 @@ fn killed(world: &TestContext, prefix: &Path, prepare: impl Fn()) {
 }
 
 fn killed_by(world: &TestContext, prefix: &Path, lock: &Path, prepare: impl Fn()) {
-    let arguments = ["install", argument(lock), "-p", argument(prefix)];
+    killed_with(world, prefix, ["install", argument(lock), "-p", argument(prefix)], prepare);
+}
+
+/// Kills a command that changes a prefix at all moments.
+pub(crate) fn killed_with(world: &TestContext, prefix: &Path, arguments: [&str; 4], prepare: impl Fn()) {
     prepare();
     let begun = Instant::now();
     world.mlconda(arguments).success();

@@ -538,7 +538,7 @@ fn a_channel_that_cannot_be_reached() {
     --- stdout
     --- stderr
     error: cannot load repodata from `http://127.0.0.1:[PORT]/[HOST]/`: Connection refused (os error [NUMBER])
-    hint: check the network, `HTTPS_PROXY` and `NO_PROXY`; `--offline` uses what is cached
+    hint: no server listens there: check the address and its port, or try again when the server is up
     ");
     let world = world();
     let url = unreachable_url().unwrap();
@@ -655,7 +655,7 @@ fn repodata_that_breaks_off() {
     --- stdout
     --- stderr
     error: cannot load repodata from `http://127.0.0.1:[PORT]/main/noarch/`: the answer broke off
-    hint: check the network, `HTTPS_PROXY` and `NO_PROXY`; `--offline` uses what is cached
+    hint: try again; if it breaks off again, a proxy or the server cuts the connection
     ");
 }
 

@@ -27,6 +27,7 @@ mod pip_install;
 mod records;
 mod regressions;
 mod remedies;
+mod repair;
 mod run;
 mod shell_init;
 mod stopping;

@@ -402,6 +402,7 @@ fn verify_sees_every_file_of_a_wheel() {
     `share/rich/data, and more.txt` of `rich-tool-1.0-pypi_0`: it is missing
     --- stderr
     `[TEMP]/prefix` is not as it should be: 3 findings in 3 packages, 27 files, [SIZE], in [TIME].
+    hint: `mlconda verify [TEMP]/prefix env.lock --repair` mends that
     ");
     lock(&world, &PACKAGES, &[line(&world, &simple("other", "1.0"), "")]);
     assert_snapshot!(world.mlconda(["verify", "../prefix", "env.lock"]).failure(1), @"
@@ -414,6 +415,7 @@ fn verify_sees_every_file_of_a_wheel() {
     `share/rich/data, and more.txt` of `rich-tool-1.0-pypi_0`: it is missing
     --- stderr
     `[TEMP]/prefix` is not as it should be: 5 findings in 3 packages, 27 files, [SIZE], in [TIME].
+    hint: `mlconda verify [TEMP]/prefix env.lock --repair` mends that
     ");
 }
 

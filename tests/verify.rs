@@ -76,6 +76,7 @@ fn a_changed_byte() {
     `share/zoneinfo/Europe/Paris` of `tzdata-2024a-hd8ed1ab_0`: its content is another; expected sha256 [SHA256], found sha256 [SHA256]
     --- stderr
     `[TEMP]/prefix` is not as it should be: 2 findings in 9 packages, 38 files, [SIZE], in [TIME].
+    hint: `mlconda verify [TEMP]/prefix env.lock --repair` mends that
     ");
 }
 
@@ -96,6 +97,7 @@ fn missing_files_and_directories() {
     `var/hollow/told` of `hollow-1.0-h4bc722e_0`: it is missing
     --- stderr
     `[TEMP]/prefix` is not as it should be: 4 findings in 9 packages, 38 files, [SIZE], in [TIME].
+    hint: `mlconda verify [TEMP]/prefix env.lock --repair` mends that
     ");
 }
 
@@ -120,6 +122,7 @@ fn a_link_in_place_of_a_file_or_of_a_directory() {
     --- stderr
     Of no package: 4 files (`elsewhere`, `zones/Etc/UTC`, `zones/Europe/Paris` and `zones/Zulu`).
     `[TEMP]/prefix` is not as it should be: 3 findings in 9 packages, 38 files, [SIZE], in [TIME].
+    hint: `mlconda verify [TEMP]/prefix env.lock --repair` mends that
     ");
 }
 
@@ -149,6 +152,7 @@ fn changed_permissions() {
     `var/hollow/told` of `hollow-1.0-h4bc722e_0`: it has other permissions; expected 0755, found 1777
     --- stderr
     `[TEMP]/prefix` is not as it should be: 8 findings in 9 packages, 38 files, [SIZE], in [TIME].
+    hint: `mlconda verify [TEMP]/prefix env.lock --repair` mends that
     ");
 }
 
@@ -167,6 +171,7 @@ fn a_link_to_another_place() {
     `lib/links/libone.so` of `links-1.0-h4bc722e_0`: it points somewhere else; expected `libone.so.1`, found `../../elsewhere`
     --- stderr
     `[TEMP]/prefix` is not as it should be: 2 findings in 9 packages, 38 files, [SIZE], in [TIME].
+    hint: `mlconda verify [TEMP]/prefix env.lock --repair` mends that
     ");
 }
 
@@ -181,6 +186,7 @@ fn a_prefix_that_was_moved() {
     `[TEMP]/moved`: its files name another prefix; expected `[TEMP]/prefix`, found `[TEMP]/moved`
     --- stderr
     `[TEMP]/moved` is not as it should be: 1 finding in 9 packages, 38 files, [SIZE], in [TIME].
+    hint: `mlconda verify [TEMP]/moved env.lock --repair` mends that
     ");
     // Under another name it is the same.
     fs_err::rename(world.path().join("moved"), world.path().join("prefix")).unwrap();
@@ -202,6 +208,7 @@ fn two_records_of_a_package() {
     `greet-2.0-pyhd8ed1ab_0`: another package of that name is recorded, too; found `greet-1.0-pyhd8ed1ab_0`
     --- stderr
     `[TEMP]/prefix` is not as it should be: 1 finding in 4 packages, 19 files, [SIZE], in [TIME].
+    hint: `mlconda verify [TEMP]/prefix env.lock --repair` mends that
     ");
 }
 
@@ -218,6 +225,7 @@ fn a_missing_record_and_the_files_that_are_nobodys_then() {
     --- stderr
     Of no package: 3 files (`share/zoneinfo/Etc/UTC`, `share/zoneinfo/Europe/Paris` and `share/zoneinfo/Zulu`).
     `[TEMP]/prefix` is not as it should be: 2 findings in 8 packages, 35 files, [SIZE], in [TIME].
+    hint: `mlconda verify [TEMP]/prefix env.lock --repair` mends that
     ");
 }
 
@@ -238,6 +246,7 @@ fn packages_that_are_not_the_locks() {
     `hollow-1.0-h4bc722e_0`: the environment has it, the lock not
     --- stderr
     `[TEMP]/prefix` is not as it should be: 4 findings in 4 packages, 12 files, [SIZE], in [TIME].
+    hint: `mlconda verify [TEMP]/prefix new.lock --repair` mends that
     ");
 }
 
@@ -297,6 +306,7 @@ fn an_installation_that_was_cut_off() {
     --- stderr
     Of no package: 1 file (`.mlconda-new/`).
     `[TEMP]/prefix` is not as it should be: 4 findings in 1 package, 3 files, [SIZE], in [TIME].
+    hint: `mlconda verify [TEMP]/prefix env.lock --repair` mends that
     ");
 }
 
@@ -315,6 +325,7 @@ fn of_several_holders_the_last_one_counts() {
     `share/clash/shared.txt`: several packages hold it, and the wrong one's is there; expected `clash-right-1.0-hd8ed1ab_0`, found `clash-left-1.0-hd8ed1ab_0`
     --- stderr
     `[TEMP]/prefix` is not as it should be: 1 finding in 2 packages, 3 files, [SIZE], in [TIME].
+    hint: `mlconda verify [TEMP]/prefix clash.lock --repair` mends that
     ");
     fs_err::write(&shared, "of neither\n").unwrap();
     assert_snapshot!(world.mlconda(["verify", "../prefix"]).failure(1), @r"
@@ -323,6 +334,7 @@ fn of_several_holders_the_last_one_counts() {
     `share/clash/shared.txt` of `clash-left-1.0-hd8ed1ab_0` and `clash-right-1.0-hd8ed1ab_0`: it has another size; expected [SIZE], found [SIZE]
     --- stderr
     `[TEMP]/prefix` is not as it should be: 1 finding in 2 packages, 3 files, [SIZE], in [TIME].
+    hint: `mlconda verify [TEMP]/prefix --repair` mends that
     ");
 }
 
@@ -414,6 +426,7 @@ fn install_proves_what_it_did() {
     --- stderr
     `[TEMP]/prefix` is up to date: 9 packages.
     `[TEMP]/prefix` is not as it should be: 1 finding in 9 packages, 38 files, [SIZE], in [TIME].
+    hint: `mlconda verify [TEMP]/prefix [TEMP]/work/env.lock --repair` mends that
     ");
 }
 

@@ -225,3 +225,49 @@ fn how_to_pin_is_said_once_and_quiet_is_quiet() {
     let told = world.run("conda install -y -q -n x greet").success();
     assert_eq!((told.stdout.as_str(), told.stderr.as_str()), ("", ""));
 }
+
+#[test]
+fn what_an_update_of_everything_has_gone_beyond_is_asked_for_no_more() {
+    let world = World::new();
+    world.run("conda create -y -n x where=1 python=3.11").success();
+    world.run("conda update -y -n x --all").success();
+    assert!(world.installed("x").contains(&"where 2.0".to_owned()));
+    assert!(world.asked("x").ends_with("# neutered specs: ['where']"), "{}", world.asked("x"));
+    // Nothing of it comes back, and nothing stands in the way.
+    world.run("conda install -y -n x greet").success();
+    world.run("conda install -y -n x --freeze-installed tzdata").success();
+    assert!(world.installed("x").contains(&"where 2.0".to_owned()));
+    // Nor where another program has written no word of it.
+    let history = world.context.named_prefix("x").join("conda-meta/history");
+    let text = fs_err::read_to_string(&history).unwrap().replace("# neutered specs: ['where']\n", "");
+    fs_err::write(&history, text).unwrap();
+    world.run("conda install -y -n x --freeze-installed arrays").success();
+    assert!(world.installed("x").contains(&"where 2.0".to_owned()));
+}
+
+#[test]
+fn channels_of_the_command_line_alone_suffice_in_an_environment_that_is_there() {
+    let world = World::new();
+    let main = format!("-c file://{}/main --override-channels", world.context.channels().directory().display());
+    world.run("conda create -y -n x where=1 python=3.11").success();
+    world.run(&format!("conda install -y -n x {main} greet")).success();
+    world.run(&format!("conda update -y -n x {main} greet")).success();
+    assert!(world.installed("x").contains(&"where 1.1".to_owned()), "{:?}", world.installed("x"));
+    world.run(&format!("conda remove -y -n x {main} where")).success();
+    world.run(&format!("mamba env create -y -n y {main} where=1")).success();
+    world.run(&format!("conda install -y -m -n z {main} where=1")).success();
+    assert_eq!([world.installed("y"), world.installed("z")], [["where 1.1"], ["where 1.1"]]);
+}
+
+#[test]
+fn scripts_read_errors_as_json() {
+    let world = World::new();
+    for line in ["conda create -y -n x nothing-like-it --json", "conda list -n nowhere --json"] {
+        let told = world.run(line).failure(1);
+        let value: serde_json::Value = serde_json::from_str(&told.stdout).unwrap();
+        assert_eq!(value["success"], false, "{told}");
+        assert!(value["error"] == value["message"] && value["message"].as_str().is_some_and(|text| !text.is_empty()));
+    }
+    let told = world.run("conda install --json --no-such-option where").failure(2);
+    assert!(told.stdout.contains("--no-such-option"), "{told}");
+}

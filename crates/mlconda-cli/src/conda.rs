@@ -64,9 +64,12 @@ pub(crate) fn main(arguments: Vec<OsString>) -> Option<ExitCode> {
         None => return None,
     };
     let line = Line::parse(tool, arguments);
+    let is_json =
+        line.as_ref().map_or_else(|_| arguments.iter().any(|word| word == "--json"), |line| line.has("--json"));
     let mut context = Context::new(&global(line.as_ref().ok()));
     Some(match line.and_then(|line| configured(&line, &mut context)) {
         Ok(code) => code,
+        Err(error) if is_json => report::report_as_json(&error, &context),
         Err(error) => report::report(&error, &context),
     })
 }

@@ -12,6 +12,7 @@ use mlconda::{
     repodata::RepodataError,
     solve::{SolveError, VirtualDemand},
 };
+use serde_json::json;
 
 use crate::{
     foreign,
@@ -101,7 +102,28 @@ pub(crate) fn usage(error: &clap::Error) -> ! {
 /// Prints an error and gives the exit code.
 pub(crate) fn report(error: &CliError, context: &Context) -> ExitCode {
     signals::give_way();
-    let (message, hint, code) = match error {
+    let (message, hint, code) = parts(error);
+    context.ui.error(&message, hint.as_deref());
+    ExitCode::from(code)
+}
+
+/// Prints an error for people, and on stdout as conda does with `--json`; gives the exit code.
+pub(crate) fn report_as_json(error: &CliError, context: &Context) -> ExitCode {
+    let (message, ..) = parts(error);
+    let value = json!({ "success": false, "error": message, "message": message, "exception_name": "CondaError" });
+    match context.ui.json(&value) {
+        Ok(()) => report(error, context),
+        // Both are told on stderr.
+        Err(other) => {
+            report(error, context);
+            report(&other, context)
+        }
+    }
+}
+
+/// The message, what to do, and the exit code.
+fn parts(error: &CliError) -> (String, Option<String>, u8) {
+    match error {
         CliError::Library(error) => (chain(error), hint(error), 1),
         CliError::Usage(message) => (message.clone(), None, 2),
         CliError::World { message, hint } => (message.clone(), hint.clone(), 1),
@@ -109,9 +131,7 @@ pub(crate) fn report(error: &CliError, context: &Context) -> ExitCode {
         CliError::Stopped(signal) => ("stopped; nothing has changed".to_owned(), None, 128 + signal),
         CliError::StoppedHalfway { signal, message, hint } => (message.clone(), hint.clone(), 128 + signal),
         CliError::Command { message, hint, code } => (message.clone(), hint.clone(), *code),
-    };
-    context.ui.error(&message, hint.as_deref());
-    ExitCode::from(code)
+    }
 }
 
 /// An error and its causes, one a line; a cause that the line above already tells is left out.
@@ -147,7 +167,9 @@ fn hint(error: &mlconda::Error) -> Option<String> {
 fn prefix_hint(error: &PrefixError) -> Option<String> {
     match error {
         PrefixError::Read(error) => io_hint(error),
-        PrefixError::Record { .. } => Some("the prefix is damaged: remove it and install it anew".to_owned()),
+        PrefixError::Record { .. } => {
+            Some("the prefix is damaged: `mlconda verify PREFIX LOCK --repair` writes the record anew".to_owned())
+        }
         _ => None,
     }
 }
@@ -275,6 +297,7 @@ fn install_hint(error: &InstallError) -> Option<String> {
         InstallError::RecordName { .. } => {
             "no tool has written such a record: look at the prefix before you use it, and remove the record"
         }
+        InstallError::InTheWay { .. } => "move your files out of the directory, and run the command again",
         InstallError::Kind { .. } => "the packages, or your own files in the prefix, do not go together",
         InstallError::OutwardLink { .. } => "if you trust the package, `--allow-outward-links` makes the link",
         InstallError::PrefixTooLong { .. } => "choose a shorter prefix",

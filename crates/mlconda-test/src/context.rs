@@ -306,7 +306,10 @@ fn measures(text: &str) -> String {
         let number = |word: &str| {
             word.trim_start_matches('(').parse::<f64>().is_ok() || word.replace(',', "").parse::<u64>().is_ok()
         };
-        let letters = word.trim_matches(|letter: char| !letter.is_ascii_alphabetic());
+        // How long a command took may be the end of a line.
+        let is_duration = word.starts_with("s.\n") && words.last().is_some_and(|last| last.contains('.'));
+        let word_end = if is_duration { 2 } else { word.len() };
+        let letters = word[..word_end].trim_matches(|letter: char| !letter.is_ascii_alphabetic());
         let kind = match letters {
             "ms" | "s" | "seconds" | "min" => "[TIME]",
             "B" | "bytes" | "KB" | "kB" | "KiB" | "MB" | "MiB" | "GB" | "GiB" => "[SIZE]",

@@ -369,6 +369,14 @@ pub enum InstallError {
         /// `file` or `link`.
         kind: &'static str,
     },
+    /// A directory with files of nobody stands where a file is to be.
+    #[error("`{}` is to be a package's file and is a directory, in which `{}` belongs to no package", .path.display(), .inner.display())]
+    InTheWay {
+        /// The directory, relative to the prefix.
+        path: PathBuf,
+        /// One of the files, relative to the prefix.
+        inner: PathBuf,
+    },
     /// A link that no package has made stands where files of packages, or the program's own, are to be.
     #[error("`{}` is a link to `{}` that no package has made, and nothing is written or removed through it", .path.display(), .to.display())]
     ForeignLink {

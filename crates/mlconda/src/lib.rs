@@ -128,6 +128,6 @@ pub use error::{Error, Result};
 /// The field's vocabulary, re-exported once from `rattler_conda_types`.
 pub use rattler_conda_types::{
     Channel, GenericVirtualPackage, MatchSpec, Matches, PackageName, PackageRecord, PrefixRecord, RepoDataRecord,
-    StringMatcher, Subdir, Version,
+    StringMatcher, Subdir, Version, VersionSpec,
 };
 pub use url::Url;

@@ -36,7 +36,7 @@ pub struct Plan {
     pub meta_changes: bool,
     /// The match specs that were asked for, for the records and the history.
     pub specs: Vec<String>,
-    /// What was installed when this plan was made, by name, version and build.
+    /// The names of the records that were there when this plan was made.
     pub seen: Vec<String>,
     /// The names of all packages of the lock, in its order.
     pub names: Vec<String>,
@@ -44,6 +44,31 @@ pub struct Plan {
     pub order: Order,
     /// The same of what is from no channel.
     pub pip: PipPlan,
+    /// What was to be linked anew, whether or not it differs.
+    pub reinstall: Reinstall,
+}
+
+/// Which packages are linked anew though the lock has the same ones: conda packages and those of pip alike.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Reinstall {
+    /// None.
+    #[default]
+    Nothing,
+    /// All.
+    All,
+    /// Those of these names, as locks have them (normalized).
+    Named(BTreeSet<String>),
+}
+
+impl Reinstall {
+    /// Whether a package is linked anew.
+    fn has(&self, name: &str) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::All => true,
+            Self::Named(names) => names.contains(name),
+        }
+    }
 }
 
 /// What is to be done about packages that are from no channel, as pip would install them.
@@ -83,18 +108,35 @@ impl Plan {
     /// # Errors
     /// If the prefix cannot be read.
     pub fn between(lock: &Lock, prefix: &Prefix) -> Result<Self, PrefixError> {
+        Self::reinstalling(lock, prefix, &Reinstall::Nothing)
+    }
+
+    /// Compares, and takes the packages of `reinstall` for other ones than those that are there.
+    ///
+    /// If there are any, a record that cannot be read is no error: it goes, and the package of the lock comes.
+    ///
+    /// # Errors
+    /// If the prefix cannot be read.
+    pub fn reinstalling(lock: &Lock, prefix: &Prefix, reinstall: &Reinstall) -> Result<Self, PrefixError> {
+        let (sound, damaged) = match reinstall {
+            Reinstall::Nothing => (prefix.clone(), Vec::new()),
+            _ => prefix.without_damaged()?,
+        };
+        let prefix = &sound;
         let installed = prefix.installed()?;
         let by_name: HashMap<&str, &Installed> = installed.iter().map(|each| (each.name.as_str(), each)).collect();
         // An installation into this prefix was cut off: nothing in it can be trusted.
         let broken = !installed.is_empty() && !prefix.is_environment();
         let same = |package: &LockedPackage| {
-            !broken && by_name.get(package.name.as_str()).is_some_and(|old| is_same(old, package))
+            let is_there = || by_name.get(package.name.as_str()).is_some_and(|old| is_same(old, package));
+            !broken && !reinstall.has(&package.name) && is_there()
         };
         let wanted: HashSet<&str> = lock.packages.iter().map(|package| package.name.as_str()).collect();
-        let distributions = Distributions::new(lock, prefix, broken)?;
+        let distributions = Distributions::new(lock, prefix, broken, reinstall)?;
         let changed = installed.iter().any(|old| !wanted.contains(old.name.as_str()))
             || !lock.packages.iter().all(same)
-            || distributions.change();
+            || distributions.change()
+            || !damaged.is_empty();
         let there = prefix.variables()?;
         let is_stated = lock.input.is_some() || !lock.variables.is_empty();
         let variables = is_stated.then(|| lock.variables.clone());
@@ -116,9 +158,13 @@ impl Plan {
                 tags: tags(lock),
                 ..PipPlan::default()
             },
+            reinstall: reinstall.clone(),
         };
         if changed {
             plan.fill(lock, prefix, same, distributions)?;
+            let (pip, conda): (Vec<_>, Vec<_>) = damaged.into_iter().partition(|record| key(record).0);
+            plan.unlink.extend(conda);
+            plan.pip.unlink.extend(pip);
         }
         Ok(plan)
     }
@@ -214,10 +260,11 @@ struct Distributions<'a> {
     there: Vec<PrefixRecord>,
     stale: HashSet<String>,
     broken: bool,
+    reinstall: &'a Reinstall,
 }
 
 impl<'a> Distributions<'a> {
-    fn new(lock: &'a Lock, prefix: &Prefix, broken: bool) -> Result<Self, PrefixError> {
+    fn new(lock: &'a Lock, prefix: &Prefix, broken: bool, reinstall: &'a Reinstall) -> Result<Self, PrefixError> {
         let there = prefix.distributions()?;
         let stale = there.iter().filter(|record| !distributions::is_there(prefix.path(), record));
         Ok(Self {
@@ -227,6 +274,7 @@ impl<'a> Distributions<'a> {
             stale: stale.map(|record| key(record).1).collect(),
             there,
             broken,
+            reinstall,
         })
     }
 
@@ -252,6 +300,7 @@ impl<'a> Distributions<'a> {
         let says = (self.requested.contains(&package.name), !is_from_index);
         archive
             && !self.broken
+            && !self.reinstall.has(&package.name)
             && !self.stale.contains(&package.name)
             && says == (!record.requested_specs.is_empty(), is_direct)
     }

@@ -1,12 +1,16 @@
 //! A prefix on disk: what is installed in it.
 
+mod damaged;
 pub(crate) mod distributions;
 pub(crate) mod foreign;
 
 pub use self::distributions::Stranger;
 
 use crate::{files, plain};
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use indexmap::IndexMap;
 use rattler_conda_types::PrefixRecord;
@@ -16,6 +20,8 @@ use serde::Deserialize;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prefix {
     path: PathBuf,
+    /// Records that are taken for files that are not there, since they cannot be read.
+    passed_over: BTreeSet<PathBuf>,
 }
 
 /// What tells an installed package from another, read without the list of its files.
@@ -34,13 +40,6 @@ pub struct Installed {
     /// The archive's md5 in hex.
     #[serde(default)]
     pub md5: Option<String>,
-}
-
-impl Installed {
-    /// NAME-VERSION-BUILD.
-    pub(crate) fn dist_name(&self) -> String {
-        format!("{}-{}-{}", self.name, self.version, self.build)
-    }
 }
 
 /// A prefix that could not be opened.
@@ -71,7 +70,10 @@ impl Prefix {
     /// If the path is not absolute.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, PrefixError> {
         let path: PathBuf = path.into();
-        if path.is_absolute() { Ok(Self { path }) } else { Err(PrefixError::Relative(path)) }
+        match path.is_absolute() {
+            true => Ok(Self { path, passed_over: BTreeSet::new() }),
+            false => Err(PrefixError::Relative(path)),
+        }
     }
 
     /// The path.
@@ -100,7 +102,8 @@ impl Prefix {
         for entry in fs_err::read_dir(&directory)? {
             let path = entry?.path();
             let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-            if !is_hidden && path.extension().is_some_and(|extension| extension == kind) {
+            let is_passed_over = self.passed_over.contains(&path);
+            if !is_hidden && !is_passed_over && path.extension().is_some_and(|extension| extension == kind) {
                 paths.push(path);
             }
         }
@@ -137,12 +140,13 @@ impl Prefix {
         self.record_files()?.into_iter().filter_map(read).collect()
     }
 
-    /// What is installed, conda packages and others, in brief: enough to see that another process has changed it.
+    /// The names of all records, conda packages' and others', also of those that cannot be read: enough to see that another
+    /// process has changed the prefix.
     pub(crate) fn seen(&self) -> Result<Vec<String>, PrefixError> {
-        let packages = self.installed()?.iter().map(Installed::dist_name).collect::<Vec<_>>();
-        let others = self.meta_files(distributions::EXTENSION)?;
-        let others = others.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
-        Ok(packages.into_iter().chain(others).collect())
+        let all = Self { path: self.path.clone(), passed_over: BTreeSet::new() };
+        let files = [all.record_files()?, all.meta_files(distributions::EXTENSION)?].concat();
+        let names = files.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+        Ok(names.collect())
     }
 
     /// The variables that the environment sets when it is active (`conda-meta/state`), in order.

@@ -12,6 +12,7 @@
 
 pub(crate) mod closure;
 mod files;
+mod mend;
 mod projects;
 mod records;
 mod strangers;

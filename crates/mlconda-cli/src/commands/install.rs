@@ -3,6 +3,7 @@
 mod args;
 pub(crate) mod arrivals;
 mod locks;
+mod reinstall;
 pub(crate) mod words;
 
 use std::{path::Path, process::ExitCode, sync::Arc, time::Instant};
@@ -11,7 +12,7 @@ use mlconda::{
     host::Host,
     install::{Options, Report, Sharing},
     network::Client,
-    plan::Plan,
+    plan::{Plan, Reinstall},
     prefix::Prefix,
 };
 use serde_json::{Value, json};
@@ -26,10 +27,11 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let platform = args.platform.unwrap_or(host.platform);
     let locks = locks::choose(locks::read_all(&args, platform, context)?, platform)?;
     let targets = locks::targets(locks, &args, context)?;
-    let sharing = if args.dry_run { None } else { sharing(&targets, context)? };
+    let reinstall = reinstall::chosen(&args, &targets)?;
+    let sharing = if args.dry_run { None } else { sharing(&targets, &reinstall, context)? };
     let (mut reports, mut code) = (Vec::new(), ExitCode::SUCCESS);
     for (number, target) in targets.iter().enumerate() {
-        let report = install_one(target, sharing.clone(), &host, &args, context);
+        let report = install_one(target, (sharing.clone(), &reinstall), &host, &args, context);
         let mut report = report.map_err(|error| match error {
             CliError::Stopped(signal) => {
                 let done = targets[..number].iter().map(|target| &target.prefix);
@@ -39,7 +41,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
         })?;
         if args.verify {
             let proof = Proof::of(&target.prefix, Some(&target.lock), args.threads, context)?;
-            report["verified"] = tell_proof(&proof, &args, context)?;
+            report["verified"] = tell_proof(&proof, target, &args, context)?;
             if !proof.report.holds() {
                 code = ExitCode::from(1);
             }
@@ -54,11 +56,11 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
 }
 
 /// What several environments have in common.
-fn sharing(targets: &[Target], context: &Context) -> Result<Option<Arc<Sharing>>, CliError> {
+fn sharing(targets: &[Target], reinstall: &Reinstall, context: &Context) -> Result<Option<Arc<Sharing>>, CliError> {
     if targets.len() < 2 {
         return Ok(None);
     }
-    let plans = targets.iter().map(|target| Plan::between(&target.lock, &target.prefix));
+    let plans = targets.iter().map(|target| Plan::reinstalling(&target.lock, &target.prefix, reinstall));
     let plans: Vec<Plan> = plans.collect::<Result<_, _>>()?;
     let plans: Vec<_> = plans.iter().zip(targets).map(|(plan, target)| (plan, &target.prefix)).collect();
     Ok(Sharing::between(&plans, context.settings.package_cache().as_deref()).map(Arc::new))
@@ -66,16 +68,16 @@ fn sharing(targets: &[Target], context: &Context) -> Result<Option<Arc<Sharing>>
 
 fn install_one(
     target: &Target,
-    sharing: Option<Arc<Sharing>>,
+    (sharing, reinstall): (Option<Arc<Sharing>>, &Reinstall),
     host: &Host,
     args: &Args,
     context: &Context,
 ) -> Result<Value, CliError> {
-    let (start, Target { lock, prefix }) = (Instant::now(), target);
+    let (start, Target { lock, prefix, .. }) = (Instant::now(), target);
     if !args.dry_run {
         mlconda::install::recover(prefix)?;
     }
-    let plan = Plan::between(lock, prefix)?;
+    let plan = Plan::reinstalling(lock, prefix, reinstall)?;
     if args.dry_run {
         return Ok(words::tell_plan(&plan, prefix, context));
     }
@@ -105,8 +107,9 @@ pub(crate) fn carry_out(
     Ok(context.block_on_or_signal(installing)??)
 }
 
-fn tell_proof(proof: &Proof, args: &Args, context: &Context) -> Result<Value, CliError> {
+fn tell_proof(proof: &Proof, target: &Target, args: &Args, context: &Context) -> Result<Value, CliError> {
     proof.tell(context);
+    proof.tell_remedy(target.file.as_deref(), context);
     let mut event = proof.json();
     event["event"] = json!("verified");
     context.ui.event(&event);

@@ -1,5 +1,7 @@
 //! `mlconda verify`: whether an environment is what its lock says.
 
+mod repair;
+
 use std::{
     num::NonZero,
     path::{Path, PathBuf},
@@ -8,9 +10,14 @@ use std::{
     time::Instant,
 };
 
-use mlconda::{lock::Lock, prefix::Prefix, verify::Report};
+use mlconda::{
+    lock::Lock,
+    prefix::Prefix,
+    verify::{Finding, Report},
+};
 use serde_json::json;
 
+use self::repair::RepairArgs;
 use crate::{
     findings::Row,
     progress::Display,
@@ -25,6 +32,7 @@ use crate::{
 /// Every package must be recorded, every file there with its hash, its kind and its permissions, and every
 /// dependency met. The exit code is 0 if all of this holds, and 1 with a list on stdout if not. Files that belong
 /// to no package are told of, and are no failure. Without a lock, the environment's own records are the measure.
+/// `--repair` links the packages anew that something was found of.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
@@ -42,6 +50,8 @@ pub(crate) struct Args {
     /// How many threads read [default: one a core]
     #[arg(long, value_name = "N")]
     threads: Option<NonZero<usize>>,
+    #[command(flatten)]
+    repair: RepairArgs,
 }
 
 const AFTER_HELP: &str = "\
@@ -49,6 +59,8 @@ Is the environment of this image the one of the lock?
   mlconda verify /opt/conda/envs/ml env.lock
 Is all there that was installed?
   mlconda verify -n ml
+Make it so:
+  mlconda verify -n ml --repair
 
 With --json, stdout is one object:
   prefix, holds (true or false), packages, files, bytes (read), seconds
@@ -58,6 +70,8 @@ With --json, stdout is one object:
                            `pip`, how many `distributions` and `files`
   files_without_hash       how many files of which package can only be seen to be there
   packages_without_digest  packages whose record cannot be compared with the lock's hash
+  repaired                 with --repair, if something was found: what `install --json` tells; the rest is what was
+                           found afterwards
 The kinds: interrupted, no-history, record, moved, twice, not-installed, not-locked, other-package, other-archive,
 variable, dependency, constraint, missing, other-kind, unreadable, mode, target, size, content, other-holder. There
 may be more in time.";
@@ -67,13 +81,31 @@ const NAMED: usize = 10;
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let (prefix, lock) = places(&args, context)?;
-    let proof = Proof::of(&prefix, lock.as_ref(), args.threads, context)?;
+    if args.repair.repair {
+        mlconda::install::recover(&prefix)?;
+    }
+    let mut proof = Proof::of(&prefix, lock.as_ref(), args.threads, context)?;
+    let mut json = serde_json::Value::Null;
+    if args.repair.repair && !proof.report.holds() {
+        proof.lines().lines().for_each(|line| context.ui.say(&format!("Found: {line}")));
+        let done = repair::repair((&prefix, lock.as_ref()), &proof.report, &args.repair, args.threads, context)?;
+        proof = Proof::of(&prefix, lock.as_ref(), args.threads, context)?;
+        json = done;
+    }
     if args.json {
-        context.ui.json(&proof.json())?;
+        let mut all = proof.json();
+        if !json.is_null() {
+            all["repaired"] = json;
+        }
+        context.ui.json(&all)?;
     } else {
         context.ui.text(&proof.lines())?;
     }
     proof.tell(context);
+    if !args.repair.repair {
+        let is_lock = |path: &&PathBuf| !context.settings.absolute(path).is_dir();
+        proof.tell_remedy(args.places.iter().find(is_lock).map(PathBuf::as_path), context);
+    }
     Ok(if proof.report.holds() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
@@ -154,6 +186,24 @@ impl<'a> Proof<'a> {
             "packages_without_digest": without_digest,
             "seconds": self.seconds,
         })
+    }
+
+    /// Says which command mends what was found, with the lock that it was compared with.
+    pub(crate) fn tell_remedy(&self, lock: Option<&Path>, context: &Context) {
+        let findings = &self.report.findings;
+        // Packages that are as they should be and do not go together are a matter of the lock.
+        let is_open = |finding: &Finding| matches!(finding, Finding::Dependency { .. } | Finding::Constraint { .. });
+        if findings.iter().all(is_open) {
+            return;
+        }
+        let needs_lock = findings.iter().any(|it| matches!(it, Finding::Record { .. } | Finding::Twice { .. }));
+        let lock = match lock {
+            Some(lock) => format!(" {}", lock.display()),
+            None if needs_lock => " LOCK".to_owned(),
+            None => String::new(),
+        };
+        let place = self.prefix.display();
+        context.ui.hint(&format!("`mlconda verify {place}{lock} --repair` mends that"));
     }
 
     /// Says what it came to.

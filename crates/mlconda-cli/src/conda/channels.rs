@@ -79,6 +79,11 @@ impl Channels {
         Ok(Self { typed, configured: if overrides { Vec::new() } else { configured.channels }, args })
     }
 
+    /// The channels in which specs are read that name none: the configured ones, or those of `-c` if there are no others.
+    pub(crate) fn known(&self) -> &[String] {
+        if self.configured.is_empty() { &self.typed } else { &self.configured }
+    }
+
     /// How an environment is read with these channels alone.
     pub(crate) fn options(&self, channels: &[String], rule: ChannelRule, context: &Context) -> ReadOptions {
         let options = crate::locking::read_options(&self.args, context);

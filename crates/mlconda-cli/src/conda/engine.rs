@@ -94,7 +94,7 @@ fn place(line: &Line, verb: Verb, name: Option<&str>, context: &Context) -> Resu
             format!("there is an environment in `{path}` already"),
             "`-y` replaces it; `install` and `env update` change it",
         )),
-        (false, false) if !is_root && verb != Verb::EnvUpdate => {
+        (false, false) if !is_root && verb != Verb::EnvUpdate && !line.has("--mkdir") => {
             Err(CliError::world(format!("there is no environment in `{path}`"), "`create` makes one"))
         }
         _ => Ok((prefix, false)),

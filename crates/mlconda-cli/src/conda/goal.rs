@@ -6,7 +6,7 @@ use std::{
 };
 
 use mlconda::{
-    Channel, PrefixRecord,
+    Channel, PrefixRecord, Version,
     environment::{ChannelRule, Environment, Requirement},
     export,
     prefix::Prefix,
@@ -34,9 +34,12 @@ impl Inputs {
         let is_env = matches!(verb, Verb::EnvCreate | Verb::EnvUpdate);
         let mut files: Vec<String> = line.values("--file").map(str::to_owned).collect();
         for word in line.words()? {
-            if !is_env {
+            let is_file = context.settings.absolute(Path::new(&word)).is_file();
+            // `env create` of mamba and micromamba is `create`.
+            let takes_specs = !is_env || matches!(line.tool, Tool::Mamba | Tool::Micromamba);
+            if takes_specs && !(is_env && is_file) {
                 inputs.specs.push(word);
-            } else if context.settings.absolute(Path::new(&word)).is_file() {
+            } else if is_file {
                 files.push(word);
             } else {
                 return Err(CliError::world(
@@ -45,7 +48,7 @@ impl Inputs {
                 ));
             }
         }
-        if is_env && files.is_empty() {
+        if is_env && files.is_empty() && inputs.specs.is_empty() {
             let usual = ["environment.yml", "environment.yaml"];
             let here = usual.into_iter().find(|file| context.settings.absolute(Path::new(file)).is_file());
             let missing = || {
@@ -111,13 +114,21 @@ impl There {
     /// Reads a prefix. Records without a history are of an installation that was cut off, and count for nothing.
     pub(super) fn read(prefix: Prefix, channels: &Channels, context: &Context) -> Result<Self, CliError> {
         let records = if prefix.is_environment() { prefix.records()? } else { Vec::new() };
-        let options = channels.options(&channels.configured, ChannelRule::ExtraOnly, context);
+        let options = channels.options(channels.known(), ChannelRule::ExtraOnly, context);
         let mut asked = BTreeMap::new();
         for spec in export::asked_for(&prefix, &records)? {
             let Ok(parsed) = Environment::of_specs(&[&spec], &options) else { continue };
             for mut requirement in parsed.requirements {
                 let Some(name) = name_of(&requirement) else { continue };
-                if requirement.spec.url.is_some() {
+                let there = records.iter().find(|record| record_name(record) == name);
+                let package = there.map(|record| &record.repodata_record.package_record);
+                let is_kept = package.is_none_or(|package| {
+                    is_answered(&requirement, &package.version.as_str(), &package.build.to_string())
+                });
+                if !is_kept {
+                    // An update of everything has gone beyond it.
+                    requirement = bare(&name, &options)?;
+                } else if requirement.spec.url.is_some() {
                     // The archive may be gone; what was made of it is there.
                     requirement = Requirement { text: requirement.text, ..bare(&name, &options)? };
                 }
@@ -221,6 +232,14 @@ fn names_no_defaults(file: &Path, context: &Context) -> bool {
             || line.contains("nodefaults]")
             || line.contains("nodefaults,")
     })
+}
+
+/// Whether a version and a build are what is asked for.
+pub(super) fn is_answered(asked: &Requirement, version: &str, build: &str) -> bool {
+    let is_version =
+        |spec: &mlconda::VersionSpec| version.parse::<Version>().is_ok_and(|version| spec.matches(&version));
+    asked.spec.version.as_ref().is_none_or(is_version)
+        && asked.spec.build.as_ref().is_none_or(|spec| spec.matches(build))
 }
 
 /// The package that is asked for.

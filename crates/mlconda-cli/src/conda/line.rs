@@ -208,6 +208,9 @@ fn verb(arguments: &[OsString]) -> Result<(Option<Verb>, Vec<usize>), CliError> 
         let words = words.get(..count)?.join(" ");
         VERBS.iter().find(|(known, ..)| *known == words).map(|(_, verb, _)| *verb)
     };
+    if words.first() == Some(&"help") {
+        return Ok((None, places));
+    }
     if let Some(verb) = found(2) {
         return Ok((Some(verb), places));
     }

@@ -47,7 +47,7 @@ pub(super) fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> 
     if inputs.specs.is_empty() && !line.has("--all") {
         return Err(CliError::Usage("no package is named: `remove NAME…`, or `remove --all`".to_owned()));
     }
-    let options = channels.options(&channels.configured, ChannelRule::ExtraOnly, context);
+    let options = channels.options(channels.known(), ChannelRule::ExtraOnly, context);
     let goes = goes(line, &there, &Environment::of_specs(&inputs.specs, &options)?.requirements)?;
     let unasked = there.unasked();
     let asked = there.asked.keys().map(String::as_str).chain(unasked).filter(|name| !goes.contains(name));

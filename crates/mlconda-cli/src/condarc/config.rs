@@ -197,6 +197,11 @@ fn change(text: &mut Text, wish: Wish, context: &Context) -> Result<(), CliError
             text.insert(&keys, item, *place)?;
         }
         Wish::Set(_, new) => text.set(&keys, &value(new))?,
+        Wish::Remove(key, item) if key == "channels" && item == "defaults" && !items().contains(item) => {
+            context.ui.say(
+                "`channels` does not name `defaults`, so nothing is removed; they count where no channel is named.",
+            );
+        }
         Wish::Remove(key, item) => {
             let index = items().iter().position(|known| known == item).ok_or_else(|| CliError::World {
                 message: format!("the list `{key}` does not have `{item}`"),

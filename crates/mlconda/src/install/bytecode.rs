@@ -7,6 +7,7 @@
 //! is fixed, and what came before a module does not show in it.
 
 mod built;
+mod found;
 
 use std::{
     collections::BTreeMap,

@@ -3,6 +3,7 @@
 
 mod additions;
 mod ground;
+mod mend;
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -23,7 +24,7 @@ use super::{
     stage::Stage,
 };
 use crate::{
-    plan::Plan,
+    plan::{Plan, Reinstall},
     prefix::{Prefix, distributions},
     system::{
         self, Attributes,
@@ -82,6 +83,8 @@ pub(super) struct Change<'a> {
     is_free: bool,
     /// Directories of the stage, parents first.
     made: Vec<PathBuf>,
+    /// Whether those that are there get the permissions of new ones.
+    mends: bool,
     /// Directories of packages that stay.
     settled: HashSet<PathBuf>,
     /// Directories that go if nothing is left in them.
@@ -116,11 +119,17 @@ impl<'a> Change<'a> {
         let names = unlink.clone().chain(keep.clone()).flat_map(record::files).chain(leave);
         let known: HashSet<&Path> = names.map(PathBuf::as_path).collect();
         let kept: HashSet<&PathBuf> = keep.clone().flat_map(record::files).collect();
-        let Ground { strangers: mut replaced, is_free } = match &root {
-            Some(root) => check(root, &new, &known, &kept)
+        let made = stage.directories();
+        let mended = if plan.reinstall == Reinstall::Nothing { &[][..] } else { &made };
+        let all = unlink.clone().chain(keep.clone());
+        let named: HashSet<&Path> =
+            all.flat_map(record::directories).map(|entry| entry.relative_path.as_path()).collect();
+        let Ground { strangers: mut replaced, in_the_way, is_free } = match &root {
+            Some(root) => check(root, (&new, mended), (&known, &named), &kept)
                 .map_err(|error| name_holders(error, plan, stage, unlink.clone().chain(keep.clone())))?,
-            None => Ground { strangers: Vec::new(), is_free: true },
+            None => Ground { strangers: Vec::new(), in_the_way: Vec::new(), is_free: true },
         };
+        let mends = !mended.is_empty();
         // Byte code that python wrote when a module was first run is nobody's loss.
         replaced.retain(|path| path.parent().is_none_or(|parent| !parent.ends_with("__pycache__")));
         let stays: HashSet<&PathBuf> = match unlink.clone().next().is_some() || !leave.is_empty() {
@@ -142,11 +151,27 @@ impl<'a> Change<'a> {
                 gone.insert(path.clone());
             }
         }
+        gone.extend(in_the_way);
         let links = root.as_ref().map(|root| plain::foreign_links(root, gone.iter().chain(&modules), &known));
         let links = links.transpose()?.unwrap_or_default();
-        let (prefix, new, made) = (prefix.path().to_owned(), new.into_iter().collect(), stage.directories());
+        let (prefix, new) = (prefix.path().to_owned(), new.into_iter().collect());
         let settled = directories(keep);
-        Ok(Self { prefix, root, kept, gone, modules, new, is_free, made, settled, hollow, replaced, links, time })
+        Ok(Self {
+            prefix,
+            root,
+            kept,
+            gone,
+            modules,
+            new,
+            is_free,
+            made,
+            mends,
+            settled,
+            hollow,
+            replaced,
+            links,
+            time,
+        })
     }
 
     fn root(&self) -> io::Result<&Root> {
@@ -228,10 +253,13 @@ impl<'a> Change<'a> {
     pub(super) fn journal(&self, stage: &Path, scripts: Scripts) -> io::Result<Journal> {
         let root = self.root()?;
         let moved = self.gone.iter().cloned().chain(self.modules.iter().flat_map(|module| self.bytecode(module)));
+        // A directory at a file's place is somebody's, and so is what is in it.
+        let moved = moved.filter(|path| !matches!(root.has_directory(path), Ok(true)));
         let old = if system::is_overlay(&self.prefix) { Old::Goes } else { Old::Waits };
         let mut journal = Journal { old, moved: moved.collect(), ..Journal::default() };
         let stage = Root::open_itself(stage)?;
         self.compare(&stage, Path::new(""), &mut journal)?;
+        let empty = std::mem::take(&mut journal.hollow);
         let history = Path::new("conda-meta").join(HISTORY);
         match root.look(&history)? {
             Some(_) => journal.moved.push(history.clone()),
@@ -250,8 +278,12 @@ impl<'a> Change<'a> {
         let mut hollow: BTreeSet<PathBuf> = left.chain(self.hollow.iter().flat_map(|path| parents(path))).collect();
         hollow.extend(self.hollow.iter().cloned());
         hollow.extend(hollow.iter().map(|path| path.join("__pycache__")).collect::<Vec<_>>());
+        hollow.extend(empty);
         let mut touched: BTreeSet<PathBuf> = topmost(&journal.added).flat_map(|path| parents(path)).collect();
         touched.extend(journal.moved.iter().flat_map(|path| parents(path)).chain(hollow.iter().cloned()));
+        if self.mends {
+            touched.extend(self.made.iter().cloned());
+        }
         if is_worth_copies(scripts, old) {
             let moved: HashSet<&PathBuf> = journal.moved.iter().collect();
             self.find_strangers(Path::new(""), &moved, &mut journal.copied)?;
@@ -312,6 +344,9 @@ impl<'a> Change<'a> {
             let there = self.root()?.look(&path)?;
             if there.as_ref().is_some_and(|there| !there.is_directory()) {
                 journal.moved.push(path.clone());
+            }
+            if !is_directory && there.as_ref().is_some_and(Look::is_directory) {
+                self.find_directories(&path, &mut journal.hollow)?;
             }
             match there.is_some_and(|there| there.is_directory() == is_directory) {
                 true if is_directory => self.compare(stage, &path, journal)?,
@@ -381,7 +416,7 @@ impl<'a> Change<'a> {
                 kept += 1;
             }
         }
-        if kept == 0 && left_out > 0 && !relative.as_os_str().is_empty() {
+        if kept == 0 && !relative.as_os_str().is_empty() && (left_out > 0 || self.is_in_the_way(relative)) {
             return Ok(Twin::Emptied);
         }
         // A twin's directories are new ones anyway: those of packages get the time that a first installation gives.

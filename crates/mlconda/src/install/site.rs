@@ -224,6 +224,7 @@ impl Commit<'_> {
     fn swap(&mut self) -> Result<(), InstallError> {
         let Some(twin) = self.site.twin.clone() else { return Ok(()) };
         commit::merge(&Root::open_itself(&self.site.stage)?, &Root::open_itself(&twin)?, self.change.time)?;
+        self.change.mend_directories(&twin)?;
         self.site.holds.extend(system::hold(&twin)?);
         // Last: a twin that has a history is whole.
         if self.scripts == Scripts::Never {
@@ -246,7 +247,8 @@ impl Commit<'_> {
     /// Does what the journal says.
     fn move_in(&self) -> io::Result<()> {
         self.aside.iter().try_for_each(|aside| aside.move_old(self.change.time))?;
-        commit::merge(&Root::open_itself(&self.site.stage)?, &Root::open(&self.site.prefix)?, self.change.time)
+        commit::merge(&Root::open_itself(&self.site.stage)?, &Root::open(&self.site.prefix)?, self.change.time)?;
+        self.change.mend_directories(&self.site.prefix)
     }
 
     /// Makes the prefix an environment.

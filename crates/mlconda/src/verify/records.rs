@@ -169,7 +169,7 @@ fn read_one(path: &Path) -> io::Result<Option<Package>> {
     let record: PackageRecord = match crate::lenient::from_slice(&text) {
         Ok(record) => record,
         Err(_) if prefix::is_foreign(&text) => return Ok(None),
-        Err(error) => serde_json::from_value(foreign::mended(&text).ok_or(error)?)?,
+        Err(error) => crate::lenient::from_value(foreign::mended(&text).ok_or(error)?)?,
     };
     crate::plain::check(record.name.as_normalized(), &record.version.as_str(), record.build.as_str())
         .map_err(io::Error::other)?;

@@ -37,6 +37,8 @@ Examples:
   mlconda install env.*.lock                 of locks for several platforms, the one for this machine
   mlconda install a.lock b.lock              several environments, which share files by hard link
   mlconda install env.lock --verify          and prove that the environment is what the lock says
+  mlconda install env.lock --reinstall       link all packages anew, also those that are there
+  mlconda install env.lock --reinstall=numpy,scipy
   mlconda install pixi.lock -n ml            of another tool's lock, what it has for this machine
   mlconda install pixi.lock --environment gpu -p /opt/env
   mlconda install conda-lock.yml --with-category dev -n ml
@@ -80,6 +82,10 @@ pub(crate) struct Args {
     pub(super) inputs: Vec<PathBuf>,
     #[command(flatten)]
     pub(super) prefix: PrefixArgs,
+    /// Link packages anew though the environment has them: all, or those that are named. Their files in the cache are
+    /// compared with their hashes first. `mlconda verify --repair` links anew what is damaged, and nothing else
+    #[arg(long, value_name = "NAME,...", num_args = 0.., require_equals = true, value_delimiter = ',')]
+    pub(super) reinstall: Option<Vec<String>>,
     /// Say what would be done, and do nothing
     #[arg(long)]
     pub(super) dry_run: bool,
@@ -175,7 +181,11 @@ impl Args {
             access: self.locking.access(),
             outward_links: if self.allow_outward_links { OutwardLinks::Keep } else { OutwardLinks::Refuse },
             cache: context.settings.package_cache(),
-            cache_check: if self.verify_cache { CacheCheck::Content } else { CacheCheck::Presence },
+            cache_check: if self.verify_cache || self.reinstall.is_some() {
+                CacheCheck::Content
+            } else {
+                CacheCheck::Presence
+            },
             sharing,
             virtual_packages: if native { host.virtual_packages.clone() } else { Vec::new() },
         })

@@ -22,6 +22,8 @@ use crate::{
 pub(super) struct Target {
     pub(super) lock: Lock,
     pub(super) prefix: Prefix,
+    /// The lock's file; none where it was made in memory.
+    pub(super) file: Option<PathBuf>,
 }
 
 /// Where each lock goes.
@@ -45,7 +47,8 @@ pub(super) fn targets(locks: Vec<(PathBuf, Lock)>, args: &Args, context: &Contex
             let place = prefix.path().display();
             return Err(CliError::Usage(format!("several locks are for `{place}`: give one of them")));
         }
-        targets.push(Target { lock, prefix });
+        let is_lock = selection::kind_of_file(&context.settings.absolute(&file)).is_some();
+        targets.push(Target { lock, prefix, file: is_lock.then_some(file) });
     }
     Ok(targets)
 }

@@ -77,6 +77,9 @@ fn tell_compiled(compiled: &Compiled, context: &Context) {
     }
 }
 
+/// How many files that were replaced are named, unless all are asked for.
+const MOST_REPLACED: usize = 10;
+
 pub(crate) fn tell_report(report: &Report, arrivals: &[Arrival], prefix: &Prefix, start: Instant, context: &Context) {
     let ui = &context.ui;
     for clash in &report.clashes {
@@ -91,8 +94,14 @@ pub(crate) fn tell_report(report: &Report, arrivals: &[Arrival], prefix: &Prefix
         let (record, path) = (record.display(), path.display());
         ui.warn(&format!("the record `{record}` names `{path}`, which is not in the prefix; it was left alone"));
     }
-    for path in &report.replaced {
+    // Where a record was lost, all files of its package are nobody's.
+    let shown = if ui.is_verbose() { report.replaced.len() } else { report.replaced.len().min(MOST_REPLACED) };
+    for path in &report.replaced[..shown] {
         ui.warn(&format!("`{}` belonged to no package, and a package's file has replaced it", path.display()));
+    }
+    if shown < report.replaced.len() {
+        let others = count(report.replaced.len() - shown, "other file");
+        ui.warn(&format!("so it is with {others}; `-v` names all"));
     }
     for unmet in &report.unmet {
         let Unmet { package, need, found } = unmet;

@@ -5,10 +5,10 @@ use std::{collections::BTreeSet, process::ExitCode, time::Instant};
 use mlconda::{
     Subdir,
     host::Host,
-    install::{Bytecode, Options, Revision, Scripts},
+    install::{Bytecode, CacheCheck, Options, Revision, Scripts},
     lock::{Lock, LockedPackage},
     network,
-    plan::Plan,
+    plan::{Plan, Reinstall},
     prefix::Prefix,
 };
 use serde_json::{Value, json};
@@ -49,10 +49,11 @@ pub(crate) fn apply(change: Change, line: &Line, host: &Host, context: &Context)
     }
     let options = options(&change, line, host, context)?;
     let fresh = Prefix::open(prefix.path().with_file_name(".mlconda-none"))?;
-    let mut plan = Plan::between(&change.lock, if change.replaces { &fresh } else { prefix })?;
-    if !change.relink.is_empty() {
-        relink(&mut plan, &change)?;
-    }
+    let reinstall = match change.relink.is_empty() {
+        true => Reinstall::Nothing,
+        false => Reinstall::Named(change.relink.clone()),
+    };
+    let mut plan = Plan::reinstalling(&change.lock, if change.replaces { &fresh } else { prefix }, &reinstall)?;
     plan.meta_changes |= change.is_asked_anew;
     if change.sets_variables {
         plan.meta_changes = true;
@@ -105,32 +106,11 @@ fn options(change: &Change, line: &Line, host: &Host, context: &Context) -> Resu
         script_variables: context.settings.script_variables(),
         bytecode: if line.has("--no-compile-bytecode") { Bytecode::Skip } else { Bytecode::default() },
         access: super::Channels::of(line, context)?.args.access(),
+        cache_check: if change.relink.is_empty() { CacheCheck::Presence } else { CacheCheck::Content },
         cache: context.settings.package_cache().filter(|_| !line.has("--always-copy")),
         virtual_packages: if native { host.virtual_packages.clone() } else { Vec::new() },
         ..Options::default()
     })
-}
-
-/// Has packages linked anew that would stay.
-fn relink(plan: &mut Plan, change: &Change) -> Result<(), CliError> {
-    let is_named = |name: &str| change.relink.contains(name);
-    if plan.keep.is_empty() {
-        plan.keep = change.prefix.records()?;
-        let gone: BTreeSet<String> = plan.unlink.iter().map(|old| super::record_name(old).to_owned()).collect();
-        plan.keep.retain(|record| !gone.contains(super::record_name(record)));
-        plan.pip.keep = change.prefix.distributions()?;
-    }
-    let (anew, keep): (Vec<_>, Vec<_>) =
-        std::mem::take(&mut plan.keep).into_iter().partition(|record| is_named(super::record_name(record)));
-    plan.unchanged -= anew.len();
-    let names: BTreeSet<&str> = anew.iter().map(super::record_name).collect();
-    let linked = |name: &str| plan.link.iter().any(|package| package.name == name);
-    let comes = |package: &&LockedPackage| linked(&package.name) || names.contains(package.name.as_str());
-    plan.link = change.lock.packages.iter().filter(comes).cloned().collect();
-    drop(names);
-    plan.unlink.extend(anew);
-    plan.keep = keep;
-    Ok(())
 }
 
 /// Puts packages into the cache: by an installation that nobody sees.

@@ -12,7 +12,7 @@ use mlconda::{
 use super::{
     super::{
         channels::Channels,
-        goal::{Goal, There, bare, name_of, record_name},
+        goal::{Goal, There, bare, is_answered, name_of, record_name},
         line::Line,
         options::Verb,
         shown,
@@ -67,7 +67,7 @@ pub(super) fn solve(
     platform: Subdir,
     context: &Context,
 ) -> Result<Solved, CliError> {
-    let options = channels.options(&channels.configured, ChannelRule::ExtraOnly, context);
+    let options = channels.options(channels.known(), ChannelRule::ExtraOnly, context);
     let before = before(line, verb, goal, there, platform)?;
     let directory =
         locking::cache_directory(if line.has("--download-only") { Cache::Make } else { Cache::IfPresent }, context)?;
@@ -83,12 +83,16 @@ pub(super) fn solve(
         .map(|(_, old)| old)
         .collect();
     let neutered: Vec<String> = match history {
+        // What an update of everything has gone beyond is asked for no more, as conda writes it.
+        History::Counts if line.has("--update-all") => {
+            old.iter().filter(|old| is_outdated(old, &lock)).filter_map(|old| name_of(old)).collect()
+        }
         History::Counts => Vec::new(),
         History::Neutered => {
             old.iter().filter(|old| old.spec.version.is_some()).filter_map(|old| name_of(old)).collect()
         }
     };
-    if !neutered.is_empty() {
+    if !neutered.is_empty() && history == History::Neutered {
         context
             .ui
             .warn(&format!("{} stood in the way as asked for before, and may be any version now", list(&neutered)));
@@ -104,6 +108,13 @@ pub(super) fn solve(
     let before: Vec<String> = there.into_iter().flat_map(|there| there.asked.values()).map(shown).collect();
     let is_asked_anew = updated.iter().any(|spec| !before.contains(spec));
     Ok(Solved { lock: asking.narrowed(lock)?, updated, neutered, is_asked_anew })
+}
+
+/// Whether a lock has another version of a package than the one that was asked for.
+fn is_outdated(old: &Requirement, lock: &Lock) -> bool {
+    let name = name_of(old);
+    let package = lock.packages.iter().find(|package| Some(&package.name) == name.as_ref());
+    package.is_some_and(|package| !is_answered(old, &package.version, &package.build))
 }
 
 /// What was there, and what of it is to be renewed.

@@ -1,7 +1,8 @@
 //! What is in a prefix where new files come to: files that would be lost, and what a change cannot be made over.
 
 use std::{
-    collections::{HashMap, HashSet},
+    cell::RefCell,
+    collections::{BTreeSet, HashMap, HashSet},
     io,
     path::{Path, PathBuf},
 };
@@ -18,21 +19,38 @@ use crate::{
 pub(super) struct Ground {
     /// The paths of nobody that would be lost. Sorted.
     pub(super) strangers: Vec<PathBuf>,
+    /// Of these, files where a directory of packages was: they go before it comes. Sorted.
+    pub(super) in_the_way: Vec<PathBuf>,
     /// Whether there is nothing at all.
     pub(super) is_free: bool,
 }
 
 /// Makes sure that moving in will not fail halfway, nor write over what is nobody's: no directory stands where
-/// a file is to be, no file or link where a directory is to be.
+/// a file is to be, no file or link where a directory is to be. A directory of nobody in which nothing is makes room; so does
+/// a file where packages had a directory, for it is at their place.
+///
+/// `mended` are directories that packages are to have again, and `named` those that records name.
 pub(super) fn check(
     prefix: &Root,
-    new: &[PathBuf],
-    known: &HashSet<&Path>,
+    (new, mended): (&[PathBuf], &[PathBuf]),
+    (known, named): (&HashSet<&Path>, &HashSet<&Path>),
     kept: &HashSet<&PathBuf>,
 ) -> Result<Ground, InstallError> {
     let (mut strangers, mut is_free) = (Vec::new(), true);
-    let mut looked = HashMap::new();
-    let goes = |path: &Path| known.contains(path) && !kept.contains(&path.to_owned());
+    let (mut looked, in_the_way) = (HashMap::new(), RefCell::new(BTreeSet::new()));
+    let goes = |path: &Path| {
+        let is_a_directory_of_packages =
+            || named.contains(path) || known.iter().any(|file| *file != path && file.starts_with(path));
+        if known.contains(path) {
+            return !kept.contains(&path.to_owned());
+        }
+        let is_file = || matches!(prefix.look(path), Ok(Some(Look { kind: Kind::File, .. })));
+        let makes_room = in_the_way.borrow().contains(path) || is_file() && is_a_directory_of_packages();
+        if makes_room {
+            in_the_way.borrow_mut().insert(path.to_owned());
+        }
+        makes_room
+    };
     for path in new {
         // Most of what comes has a directory of its own, and need not be looked at.
         if !is_directory(prefix, path.parent().unwrap_or(path), known, &goes, &mut looked)? {
@@ -42,12 +60,22 @@ pub(super) fn check(
         is_free = false;
         if !there.is_directory() {
             strangers.extend((!known.contains(path.as_path())).then(|| path.clone()));
-        } else if !only_files_that_go(prefix, path, &goes)? {
+        } else if let Some(stays) = what_stays(prefix, path, &goes)? {
+            return Err(match known.contains(stays.as_path()) {
+                true => kind_of(path, "file"),
+                false => InstallError::InTheWay { path: path.clone(), inner: stays },
+            });
+        }
+    }
+    for path in mended {
+        if matches!(prefix.look(path), Ok(Some(Look { kind: Kind::File, .. }))) && !goes(path) {
             return Err(kind_of(path, "file"));
         }
     }
+    let in_the_way: Vec<PathBuf> = in_the_way.into_inner().into_iter().collect();
+    strangers.extend(in_the_way.iter().cloned());
     crate::sorting::sort(&mut strangers);
-    Ok(Ground { strangers, is_free })
+    Ok(Ground { strangers, in_the_way, is_free })
 }
 
 /// Whether there is a directory in the prefix, not through a link. What is no directory and stays is an error.
@@ -108,17 +136,19 @@ pub(super) fn name_holders<'a>(
     InstallError::Kind { path, directory, other, kind }
 }
 
-/// Whether a directory holds nothing but files of packages that go, so that it will be gone in time.
-fn only_files_that_go(prefix: &Root, path: &Path, goes: &impl Fn(&Path) -> bool) -> io::Result<bool> {
+/// What is in a directory that does not go: where it holds nothing but files of packages that go, and directories of such, it
+/// will be gone in time.
+fn what_stays(prefix: &Root, path: &Path, goes: &impl Fn(&Path) -> bool) -> io::Result<Option<PathBuf>> {
     for (name, kind) in prefix.entries(path)? {
         let inner = path.join(name);
-        let fits = match kind {
-            Kind::Directory => only_files_that_go(prefix, &inner, goes)?,
-            _ => goes(&inner),
+        let stays = match kind {
+            Kind::Directory => what_stays(prefix, &inner, goes)?,
+            _ if goes(&inner) => None,
+            _ => Some(inner),
         };
-        if !fits {
-            return Ok(false);
+        if stays.is_some() {
+            return Ok(stays);
         }
     }
-    Ok(true)
+    Ok(None)
 }

@@ -1,0 +1,110 @@
+//! `mlconda verify --repair`: the packages that something was found of are linked anew.
+
+use std::{num::NonZero, path::Path, time::Instant};
+
+use mlconda::{
+    Subdir,
+    host::Host,
+    install::{Bytecode, CacheCheck, Options, OutwardLinks, Revision, Scripts},
+    lock::Lock,
+    plan::Plan,
+    prefix::Prefix,
+    repodata::Access,
+    verify::{Finding, Report},
+};
+use serde_json::Value;
+
+use crate::{
+    commands::install::{arrivals, carry_out, words},
+    report::CliError,
+    selection,
+    settings::Context,
+};
+
+/// What is linked anew, and how
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Options for repairs")]
+pub(super) struct RepairArgs {
+    /// Link the packages anew that something was found of, and look again; files of no package stay. With a lock, the
+    /// environment becomes what it says
+    #[arg(long)]
+    pub(super) repair: bool,
+    /// Do not ask the network: the packages are in the cache, or in files
+    #[arg(long, requires = "repair")]
+    offline: bool,
+    /// Run no post-link and pre-unlink scripts
+    #[arg(long, requires = "repair", hide_short_help = true)]
+    no_scripts: bool,
+    /// Make packages' soft links that point out of the prefix
+    #[arg(long, requires = "repair", hide_short_help = true)]
+    allow_outward_links: bool,
+}
+
+/// Links anew what the report names, and tells what was done, also as JSON.
+pub(super) fn repair(
+    (prefix, lock): (&Prefix, Option<&Lock>),
+    report: &Report,
+    args: &RepairArgs,
+    threads: Option<NonZero<usize>>,
+    context: &Context,
+) -> Result<Value, CliError> {
+    let start = Instant::now();
+    let (lock, revision) = match lock {
+        Some(lock) => (lock.clone(), Revision::Whole),
+        None => {
+            let (updated, removed, neutered) = (Vec::new(), Vec::new(), Vec::new());
+            (of_records(prefix, report, context)?, Revision::Change { updated, removed, neutered })
+        }
+    };
+    let plan = Plan::reinstalling(&lock, prefix, &report.to_mend())?;
+    let host = Host::detect(Path::new("/"));
+    let native = lock.platform == host.platform || lock.platform == Subdir::NoArch;
+    let mut options = Options {
+        time: context.settings.source_date_epoch()?,
+        command: "mlconda verify --repair".to_owned(),
+        revision,
+        scripts: if native && !args.no_scripts { Scripts::Run } else { Scripts::Skip },
+        script_variables: context.settings.script_variables(),
+        bytecode: Bytecode::of(prefix)?.unwrap_or(Bytecode::Timestamp),
+        access: if args.offline { Access::Offline } else { Access::Online },
+        outward_links: if args.allow_outward_links { OutwardLinks::Keep } else { OutwardLinks::Refuse },
+        cache: context.settings.package_cache(),
+        // What was damaged here may be one file with the cache's.
+        cache_check: CacheCheck::Content,
+        virtual_packages: if native { host.virtual_packages.clone() } else { Vec::new() },
+        ..Options::default()
+    };
+    options.threads = threads.unwrap_or(options.threads);
+    let done = carry_out(&plan, prefix, &options, context).map_err(|error| match error {
+        CliError::Stopped(signal) => words::stopped(signal, prefix, std::iter::empty()),
+        error => error,
+    })?;
+    let arrivals = arrivals::of(&plan, &lock);
+    if !plan.is_empty() {
+        words::tell_report(&done, &arrivals, prefix, start, context);
+    }
+    Ok(words::report_as_json(&done, &arrivals, prefix, start))
+}
+
+/// What the records say, as a lock.
+fn of_records(prefix: &Prefix, report: &Report, context: &Context) -> Result<Lock, CliError> {
+    let place = prefix.path().display();
+    let untold = report.findings.iter().find_map(|finding| match finding {
+        Finding::Record { path, .. } => Some(format!("the record `{}` cannot be read", path.display())),
+        Finding::Twice { package, other } => Some(format!("`{package}` and `{other}` are of one name")),
+        _ => None,
+    });
+    if let Some(message) = untold {
+        let hint = format!("only a lock can tell what belongs there: `mlconda verify {place} LOCK --repair`");
+        return Err(CliError::world(message, hint));
+    }
+    let mut parts = selection::read(prefix.path(), context)?.parts.into_iter();
+    let none = || CliError::world(format!("`{place}` has no packages"), "install a lock there with `mlconda install`");
+    let mut lock = parts.next().ok_or_else(none)?.lock;
+    if lock.platform == Subdir::NoArch {
+        lock.platform = Subdir::current().unwrap_or(Subdir::NoArch);
+    }
+    // So that the records of the others stay as they are.
+    lock.specs = prefix.records()?.into_iter().flat_map(|record| record.requested_specs).collect();
+    Ok(lock)
+}

@@ -1,0 +1,41 @@
+//! Which packages are to be linked anew so that a prefix is what it should be.
+
+use std::collections::BTreeSet;
+
+use super::{Finding, Report};
+use crate::plan::Reinstall;
+
+impl Report {
+    /// The packages with findings: linked anew ([`Plan::reinstalling`]), they are as they should be. All, if the prefix was moved
+    /// or has no history.
+    ///
+    /// Never [`Reinstall::Nothing`]: what a lock has and the prefix has not, and records that cannot be read, a plan sees by
+    /// itself.
+    ///
+    /// [`Plan::reinstalling`]: crate::plan::Plan::reinstalling
+    pub fn to_mend(&self) -> Reinstall {
+        let mut names = BTreeSet::new();
+        for finding in &self.findings {
+            match finding {
+                Finding::Moved { .. } | Finding::NoHistory => return Reinstall::All,
+                Finding::Missing { packages, .. }
+                | Finding::OtherKind { packages, .. }
+                | Finding::Unreadable { packages, .. }
+                | Finding::Mode { packages, .. }
+                | Finding::SameProject { packages, .. }
+                | Finding::Target { packages, .. }
+                | Finding::Size { packages, .. }
+                | Finding::Content { packages, .. } => names.extend(packages.iter().map(|package| name(package))),
+                Finding::Twice { package, other } => names.extend([name(package), name(other)]),
+                Finding::OtherHolder { expected, found, .. } => names.extend([name(expected), name(found)]),
+                _ => {}
+            }
+        }
+        Reinstall::Named(names)
+    }
+}
+
+/// The name in NAME-VERSION-BUILD.
+fn name(package: &str) -> String {
+    package.rsplitn(3, '-').nth(2).unwrap_or(package).to_owned()
+}

@@ -1,0 +1,352 @@
+//! A damaged prefix is found and repaired: what is damaged is linked anew, and nothing else changes.
+
+use std::{
+    collections::BTreeMap,
+    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+    path::Path,
+};
+
+use insta::assert_snapshot;
+use mlconda_test::{
+    context::{TestContext, argument},
+    package::PackageBuilder,
+    tree,
+};
+
+use crate::{
+    crash::killed_with,
+    pip_install::{self, simple},
+    regressions::{both_kinds, contents, install, line},
+    world,
+};
+
+const PACKAGES: [&str; 9] =
+    ["tzdata", "python-3.11.9", "where-2.0", "greet-2.0", "links", "hollow", "scripts", "unicode", "archived"];
+
+const MESSAGE: &str = "share/where/message.txt";
+
+type Harm = (&'static str, fn(&Path));
+
+/// Damages that the records tell of.
+const OF_FILES: [Harm; 13] = [
+    ("a file is missing", |prefix| fs_err::remove_file(prefix.join("bin/greet")).unwrap()),
+    ("a directory is missing", |prefix| fs_err::remove_dir_all(prefix.join("share/zoneinfo")).unwrap()),
+    ("an empty directory is missing", |prefix| fs_err::remove_dir(prefix.join("var/hollow/told")).unwrap()),
+    ("another content", |prefix| replace(&prefix.join("share/zoneinfo/Europe/Paris"), "TZif2")),
+    ("another mode", |prefix| set_mode(&prefix.join(MESSAGE), 0o666)),
+    ("another mode of directories", |prefix| {
+        set_mode(&prefix.join("share/where"), 0o700);
+        set_mode(&prefix.join("var/hollow/told"), 0o1777);
+    }),
+    ("a link to another place", |prefix| {
+        fs_err::remove_file(prefix.join("share/links/dangling")).unwrap();
+        symlink("elsewhere", prefix.join("share/links/dangling")).unwrap();
+    }),
+    ("a link in place of a file", |prefix| {
+        fs_err::remove_file(prefix.join(MESSAGE)).unwrap();
+        symlink("elsewhere", prefix.join(MESSAGE)).unwrap();
+    }),
+    ("a file in place of a link", |prefix| {
+        fs_err::remove_file(prefix.join("bin/python")).unwrap();
+        fs_err::write(prefix.join("bin/python"), "no link\n").unwrap();
+    }),
+    ("empty directories in the way of a file", |prefix| {
+        fs_err::remove_file(prefix.join(MESSAGE)).unwrap();
+        fs_err::create_dir_all(prefix.join(MESSAGE).join("a/b")).unwrap();
+    }),
+    ("a file in the way of a directory", |prefix| {
+        fs_err::remove_dir_all(prefix.join("share/zoneinfo")).unwrap();
+        fs_err::write(prefix.join("share/zoneinfo"), "no directory\n").unwrap();
+    }),
+    ("a file in the way of an empty directory", |prefix| {
+        fs_err::remove_dir(prefix.join("var/hollow/told")).unwrap();
+        fs_err::write(prefix.join("var/hollow/told"), "no directory\n").unwrap();
+    }),
+    ("no history", |prefix| fs_err::remove_file(prefix.join("conda-meta/history")).unwrap()),
+];
+
+/// Damages that only a lock tells of.
+const OF_RECORDS: [Harm; 4] = [
+    ("a record is missing", |prefix| fs_err::remove_file(record(prefix, "where-2.0")).unwrap()),
+    ("a record is no JSON", |prefix| replace(&record(prefix, "where-2.0"), "{\"name\": \"whe")),
+    ("a record is empty, and a file is missing", |prefix| {
+        replace(&record(prefix, "tzdata"), "");
+        fs_err::remove_file(prefix.join("share/zoneinfo/Europe/Paris")).unwrap();
+    }),
+    ("a second record of a package", |prefix| {
+        let text = fs_err::read_to_string(record(prefix, "where-2.0")).unwrap();
+        let other = text.replace("\"2.0\"", "\"1.9\"");
+        fs_err::write(prefix.join("conda-meta/where-1.9-h4bc722e_0.json"), other).unwrap();
+    }),
+];
+
+/// Another file, not another content: the packages share theirs by hard link.
+fn replace(path: &Path, text: &str) {
+    fs_err::remove_file(path).unwrap();
+    fs_err::write(path, text).unwrap();
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn record(prefix: &Path, package: &str) -> std::path::PathBuf {
+    let mut entries = fs_err::read_dir(prefix.join("conda-meta")).unwrap().map(|entry| entry.unwrap().path());
+    entries.find(|path| path.file_name().unwrap().to_str().unwrap().starts_with(&format!("{package}-"))).unwrap()
+}
+
+/// Files and directories with their times; the history apart, which tells what was done.
+fn archived(prefix: &Path) -> BTreeMap<String, String> {
+    let mut all = tree::archived(prefix).unwrap();
+    assert!(all.remove("conda-meta/history").is_some(), "a prefix without history is none");
+    all
+}
+
+/// Damages a prefix and repairs it, as often as there are harms; `locks` are given to the repair.
+fn repaired(world: &TestContext, lock: &Path, harms: &[Harm], locks: &[&str]) {
+    for (prefix, real) in both_kinds(world) {
+        world.mlconda(["install", argument(lock), "-p", argument(&prefix)]).success();
+        fs_err::write(real.join("share/mine.txt"), "mine\n").unwrap();
+        world.mlconda(["install", argument(lock), "-p", argument(&prefix), "--reinstall"]).success();
+        let first = archived(&real);
+        for (name, harm) in harms {
+            harm(&real);
+            world.mlconda(["verify", argument(&prefix), argument(lock)]).failure(1);
+            let outcome = world.mlconda([&["verify", "--repair", "--offline", argument(&prefix)], locks].concat());
+            assert_eq!(outcome.code, 0, "{name}: {outcome}");
+            assert_eq!(tree::difference(&first, &archived(&real)), "", "{name}");
+            world.mlconda(["verify", argument(&prefix), argument(lock)]).success();
+            let left: Vec<String> = world.tree().into_keys().filter(|path| path.contains(".mlconda-")).collect();
+            assert!(left.is_empty(), "{name}: {left:?}");
+        }
+    }
+}
+
+#[test]
+fn damaged_files_are_repaired_by_the_records() {
+    let world = world();
+    let lock = world.write_lock("env.lock", None, &PACKAGES);
+    repaired(&world, &lock, &OF_FILES, &[]);
+}
+
+#[test]
+fn damaged_files_and_records_are_repaired_by_the_lock() {
+    let world = world();
+    let lock = world.write_lock("env.lock", None, &PACKAGES);
+    repaired(&world, &lock, &OF_FILES, &[argument(&lock)]);
+    fs_err::remove_dir_all(world.path().join("plain")).unwrap();
+    fs_err::remove_file(world.path().join("link")).unwrap();
+    fs_err::remove_dir_all(world.path().join("real")).unwrap();
+    repaired(&world, &lock, &OF_RECORDS, &[argument(&lock)]);
+}
+
+#[test]
+fn the_command_that_mends_it_is_told() {
+    let world = world();
+    let lock = world.write_lock("env.lock", None, &["tzdata", "where-2.0"]);
+    world.mlconda(["install", argument(&lock), "-p", "../prefix"]).success();
+    let prefix = world.path().join("prefix");
+    fs_err::remove_file(prefix.join(MESSAGE)).unwrap();
+    assert_snapshot!(world.mlconda(["install", "env.lock", "-p", "../prefix", "--verify"]).failure(1), @"
+    exit code 1
+    --- stdout
+    `share/where/message.txt` of `where-2.0-h4bc722e_0`: it is missing
+    --- stderr
+    `[TEMP]/prefix` is up to date: 2 packages.
+    `[TEMP]/prefix` is not as it should be: 1 finding in 2 packages, 5 files, [SIZE], in [TIME].
+    hint: `mlconda verify [TEMP]/prefix env.lock --repair` mends that
+    ");
+    assert_snapshot!(world.mlconda(["verify", "../prefix", "--repair"]).success(), @"
+    exit code 0
+    --- stdout
+    --- stderr
+    Found: `share/where/message.txt` of `where-2.0-h4bc722e_0`: it is missing
+    Installing 1 package ([SIZE]) into `[TEMP]/prefix`
+    ~ where 2.0, linked anew
+    Linked 1 package in `[TEMP]/prefix`, unlinked 1, kept 1: 2 files, [SIZE], in [TIME].
+    `[TEMP]/prefix` is as it should be: 2 packages, 5 files, [SIZE], in [TIME].
+    ");
+    replace(&record(&prefix, "where-2.0"), "no record");
+    assert_snapshot!(world.mlconda(["verify", "../prefix", "--repair"]).failure(1), @"
+    exit code 1
+    --- stdout
+    --- stderr
+    Found: `conda-meta/where-2.0-h4bc722e_0.json`: the record cannot be read; found expected ident at line 1 column 2
+    error: the record `conda-meta/where-2.0-h4bc722e_0.json` cannot be read
+    hint: only a lock can tell what belongs there: `mlconda verify [TEMP]/prefix LOCK --repair`
+    ");
+}
+
+#[test]
+fn a_file_of_the_user_in_a_directory_in_the_way_stays() {
+    let world = world();
+    let lock = world.write_lock("env.lock", None, &["tzdata", "where-2.0"]);
+    for (prefix, real) in both_kinds(&world) {
+        world.mlconda(["install", argument(&lock), "-p", argument(&prefix)]).success();
+        let (first, way) = (contents(&real), real.join(MESSAGE));
+        fs_err::remove_file(&way).unwrap();
+        fs_err::create_dir(&way).unwrap();
+        fs_err::write(way.join("mine.txt"), "mine\n").unwrap();
+        let damaged = contents(&real);
+        let outcome = world.mlconda(["verify", argument(&prefix), "--repair"]).failure(1);
+        let message = "error: `share/where/message.txt` is to be a package's file and is a directory, in which \
+                       `share/where/message.txt/mine.txt` belongs to no package\nhint: move your files out of the directory";
+        assert!(outcome.stderr.contains(message), "{outcome}");
+        assert_eq!(tree::difference(&damaged, &contents(&real)), "");
+        fs_err::remove_file(way.join("mine.txt")).unwrap();
+        world.mlconda(["verify", argument(&prefix), "--repair"]).success();
+        assert_eq!(tree::difference(&first, &contents(&real)), "");
+    }
+}
+
+/// The package that goes had a file there.
+#[test]
+fn a_directory_of_the_user_at_the_place_of_a_file_that_goes_stays() {
+    let world = world();
+    let old = line(&world, &PackageBuilder::new("a", "1.0").file("share/old", "old").file("share/a", "1"));
+    let new = line(&world, &PackageBuilder::new("a", "2.0").file("share/a", "2"));
+    for (prefix, real) in both_kinds(&world) {
+        install(&world, &prefix, &[&old]).success();
+        fs_err::remove_file(real.join("share/old")).unwrap();
+        fs_err::create_dir(real.join("share/old")).unwrap();
+        fs_err::write(real.join("share/old/mine.txt"), "mine\n").unwrap();
+        install(&world, &prefix, &[&new]).success();
+        assert_eq!(fs_err::read_to_string(real.join("share/old/mine.txt")).unwrap(), "mine\n");
+    }
+}
+
+#[test]
+fn of_a_shared_path_all_holders_are_linked_anew() {
+    let world = world();
+    let a = line(&world, &PackageBuilder::new("a", "1.0").file("share/p", "a"));
+    let b = line(&world, &PackageBuilder::new("b", "1.0").depends("a").file("share/p", "b").file("share/q", "b"));
+    let c = line(&world, &PackageBuilder::new("c", "1.0").depends("b").file("share/q", "c"));
+    for (prefix, real) in both_kinds(&world) {
+        install(&world, &prefix, &[&a, &b, &c]).success();
+        let first = contents(&real);
+        for path in ["share/p", "share/q"] {
+            replace(&real.join(path), "somebody's");
+            world.mlconda(["verify", argument(&prefix), "--repair"]).success();
+            assert_eq!(tree::difference(&first, &contents(&real)), "");
+        }
+    }
+}
+
+#[test]
+fn packages_of_pip_are_repaired_as_well() {
+    let world = world();
+    let lock = world.write_lock("env.lock", None, &["tzdata", "python-3.11.9"]);
+    pip_install::add(&lock, &[pip_install::line(&world, &simple("wheel", "1.0"), "")]);
+    let file: fn(&Path) = |prefix| {
+        let site = prefix.join("lib/python3.11/site-packages/wheel");
+        fs_err::remove_dir_all(site).unwrap();
+    };
+    let list: fn(&Path) = |prefix| {
+        let site = prefix.join("lib/python3.11/site-packages/wheel-1.0.dist-info");
+        fs_err::remove_file(site.join("METADATA")).unwrap();
+    };
+    let record: fn(&Path) = |prefix| replace(&record(prefix, "wheel"), "{");
+    repaired(&world, &lock, &[("a module is gone", file), ("its metadata are gone", list)], &[]);
+    fs_err::remove_dir_all(world.path().join("plain")).unwrap();
+    fs_err::remove_file(world.path().join("link")).unwrap();
+    fs_err::remove_dir_all(world.path().join("real")).unwrap();
+    repaired(&world, &lock, &[("a module is gone", file), ("its record is no JSON", record)], &[argument(&lock)]);
+}
+
+/// Records of conda name its cache and have no field of mlconda's.
+#[test]
+fn a_prefix_that_conda_made() {
+    let world = world();
+    let lock = world.write_lock("env.lock", None, &["tzdata", "python-3.11.9", "greet-2.0"]);
+    world.mlconda(["install", argument(&lock), "-p", "../prefix"]).success();
+    let prefix = world.path().join("prefix");
+    for entry in fs_err::read_dir(prefix.join("conda-meta")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|kind| kind == "json") {
+            let mut record: serde_json::Value = serde_json::from_slice(&fs_err::read(&path).unwrap()).unwrap();
+            record.as_object_mut().unwrap().remove("mlconda");
+            record["link"]["source"] = "/opt/conda/pkgs/it".into();
+            record["requested_spec"] = "None".into();
+            fs_err::write(&path, serde_json::to_vec_pretty(&record).unwrap()).unwrap();
+        }
+    }
+    let before = contents(&prefix);
+    fs_err::remove_file(prefix.join("bin/greet")).unwrap();
+    world.mlconda(["verify", "../prefix", "--repair", "--offline"]).success();
+    let changed = tree::difference(&before, &contents(&prefix));
+    assert_eq!(changed, "~ conda-meta/greet-2.0-pyhd8ed1ab_0.json\n");
+}
+
+#[test]
+fn a_repair_is_killed() {
+    let world = world();
+    let lock = world.write_lock("env.lock", None, &["tzdata", "python-3.11.9", "greet-2.0", "where-2.0"]);
+    for (prefix, real) in both_kinds(&world) {
+        killed_with(&world, &prefix, ["verify", "--repair", argument(&prefix), argument(&lock)], || {
+            if real.exists() {
+                fs_err::remove_dir_all(&real).unwrap();
+            }
+            if prefix != real {
+                fs_err::create_dir(&real).unwrap();
+            }
+            world.mlconda(["install", argument(&lock), "-p", argument(&prefix)]).success();
+            fs_err::remove_file(real.join("bin/greet")).unwrap();
+            replace(&real.join("share/zoneinfo/Europe/Paris"), "no zone");
+        });
+    }
+}
+
+/// Whoever edits a file in place edits the cache's: the repair does not take it from there again.
+#[test]
+fn what_is_damaged_in_the_cache_too_is_fetched_again() {
+    let world = world();
+    let lock = world.write_lock("env.lock", None, &["tzdata", "where-2.0"]);
+    let cache = world.path().join("cache");
+    fs_err::create_dir(&cache).unwrap();
+    let with = |arguments: &[&str]| world.mlconda_with(arguments, &[("MLCONDA_CACHE_DIR", argument(&cache))]);
+    let prefix = world.path().join("prefix");
+    with(&["install", argument(&lock), "-p", "../prefix"]).success();
+    let first = contents(&prefix);
+    let zone = prefix.join("share/zoneinfo/Europe/Paris");
+    assert!(fs_err::metadata(&zone).unwrap().nlink() > 1, "the test says nothing");
+    fs_err::write(&zone, "edited").unwrap();
+    let outcome = with(&["verify", "../prefix", "--repair", "--offline"]).success();
+    assert!(outcome.stderr.contains("damaged in the cache"), "{outcome}");
+    assert_eq!(tree::difference(&first, &contents(&prefix)), "");
+}
+
+#[test]
+fn all_packages_or_some_are_reinstalled() {
+    let world = world();
+    let lock = world.write_lock("env.lock", None, &["tzdata", "where-2.0"]);
+    world.mlconda(["install", argument(&lock), "-p", "../prefix"]).success();
+    let prefix = world.path().join("prefix");
+    let first = contents(&prefix);
+    fs_err::remove_file(prefix.join(MESSAGE)).unwrap();
+    assert_snapshot!(world.mlconda(["install", "env.lock", "-p", "../prefix", "--reinstall=where"]).success(), @"
+    exit code 0
+    --- stdout
+    --- stderr
+    Installing 1 package into `[TEMP]/prefix`
+    ~ where 2.0, linked anew
+    Linked 1 package in `[TEMP]/prefix`, unlinked 1, kept 1: 2 files, [SIZE], in [TIME].
+    ");
+    assert_eq!(tree::difference(&first, &contents(&prefix)), "");
+    assert_snapshot!(world.mlconda(["install", "env.lock", "-p", "../prefix", "--reinstall"]).success(), @"
+    exit code 0
+    --- stdout
+    --- stderr
+    Installing 2 packages into `[TEMP]/prefix`
+    ~ tzdata 2024a, linked anew
+    ~ where 2.0, linked anew
+    Linked 2 packages in `[TEMP]/prefix`, unlinked 2, kept 0: 5 files, [SIZE], in [TIME].
+    ");
+    assert_eq!(tree::difference(&first, &contents(&prefix)), "");
+    assert_snapshot!(world.mlconda(["install", "env.lock", "-p", "../prefix", "--reinstall=tzdat,where"]).failure(1), @"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: `tzdat` is not in the lock, and cannot be linked anew
+    hint: did you mean `tzdata`?
+    ");
+}
