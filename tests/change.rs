@@ -139,7 +139,7 @@ fn packages_are_renewed_by_name_or_all() {
     --- stdout
     --- stderr
     error: `bass` is in no lock and not asked for, and cannot be updated
-    hint: check the spelling; files stand before `--update`
+    hint: did you mean `base`?
     ");
     assert_snapshot!(world.lock(&["--update", "environment.yml"]).failure(2), @"
     exit code 2

@@ -551,7 +551,7 @@ fn a_channel_that_cannot_be_reached() {
       |
     3 |   - http://127.0.0.1:[PORT]
       |     ^^^^^^^^^^^^^^^^^^^^^^
-      = help: check the network, `HTTPS_PROXY` and `NO_PROXY`; `--offline` uses what is cached
+      = help: no server listens there: check the address and its port, or try again when the server is up
     ");
 }
 
