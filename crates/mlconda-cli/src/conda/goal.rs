@@ -122,9 +122,8 @@ impl There {
                 let Some(name) = name_of(&requirement) else { continue };
                 let there = records.iter().find(|record| record_name(record) == name);
                 let package = there.map(|record| &record.repodata_record.package_record);
-                let is_kept = package.is_none_or(|package| {
-                    is_answered(&requirement, &package.version.as_str(), &package.build.to_string())
-                });
+                let is_kept = package
+                    .is_none_or(|package| is_answered(&requirement, &package.version.as_str(), package.build.as_ref()));
                 if !is_kept {
                     // An update of everything has gone beyond it.
                     requirement = bare(&name, &options)?;

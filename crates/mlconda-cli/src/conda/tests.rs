@@ -25,9 +25,8 @@ fn meaning(text: &str) -> String {
     }
 }
 
-#[test]
-fn lines_mean_what_they_mean_to_conda() {
-    let lines = "\
+/// As people write them.
+const LINES: &str = "\
 conda env create -f env/gpu.yml -n gpu && conda clean -tipsy
 conda env create --file=environment.yaml --prefix ./env -q
 conda env update --name base --file /tmp/environment.yml --prune
@@ -62,7 +61,10 @@ conda env config vars set -n x LANG=C.UTF-8 A=1
 micromamba install --root-prefix=/opt/conda --prefix=/opt/conda --yes jupyter_core mamba python=3.12.*
 conda install -vv --show-channel-urls --no-update-deps --prefix=/opt/x -c nvidia/label/cuda-11.8.0 cuda
 mamba list --full-name python";
-    let meanings: Vec<String> = lines.lines().flat_map(|line| line.split(" && ")).map(meaning).collect();
+
+#[test]
+fn lines_mean_what_they_mean_to_conda() {
+    let meanings: Vec<String> = LINES.lines().flat_map(|line| line.split(" && ")).map(meaning).collect();
     insta::assert_snapshot!(meanings.join("\n"), @r#"
     EnvCreate --file=env/gpu.yml --name=gpu
     Clean --tarballs --index-cache --packages --yes
