@@ -214,7 +214,7 @@ fn pip_hint(error: &PipError) -> Option<String> {
         }
         PipError::NoInterpreter => "install a python, or add a channel that has `uv` and `python` for this machine",
         PipError::OldUv { .. } => "name a newer one with `MLCONDA_UV`; without any, mlconda takes uv from the channels",
-        PipError::Tools(error) => return hint(error),
+        PipError::Tools(error) => return hint(error.downcast_ref()?),
         PipError::Unsolvable { message, .. } if message.contains("404 Not Found") => {
             "correct the URL: its server has no such file"
         }

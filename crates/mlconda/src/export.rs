@@ -9,14 +9,12 @@ mod history;
 mod pip;
 mod yaml;
 
-pub(crate) use self::yaml::scalar;
-
 use indexmap::IndexMap;
 use rattler_conda_types::{PrefixRecord, Subdir};
 
 use crate::{
+    dependency::dependency_name,
     environment::is_name,
-    lock::dependency_name,
     network,
     prefix::{Prefix, PrefixError},
 };
