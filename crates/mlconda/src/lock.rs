@@ -47,7 +47,7 @@ use crate::{
     host::Host,
     network, plain,
     prefix::distributions,
-    solve::{Solution, SolveOptions},
+    solution::{Solution, SolveOptions},
 };
 
 /// What a package's archive must hash to.

@@ -7,7 +7,7 @@ use std::{ops::Range, str::FromStr};
 
 use pep440_rs::VersionSpecifiers;
 
-use crate::lock::normalize;
+use crate::python::normalize;
 
 /// What a line says. A line of options may say several things.
 #[derive(Clone, Debug, PartialEq, Eq)]
