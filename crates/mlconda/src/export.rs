@@ -7,8 +7,10 @@
 
 mod history;
 mod pip;
+mod revisions;
 mod yaml;
 
+pub use self::revisions::{PastRevision, packages_after, revisions};
 pub(crate) use self::yaml::scalar;
 
 use indexmap::IndexMap;
