@@ -23,6 +23,7 @@ mod sharing;
 mod site;
 mod source;
 mod stage;
+mod stop;
 mod unpack;
 mod work;
 
@@ -44,6 +45,7 @@ pub use self::{
     sharing::Sharing,
     source::CacheCheck,
     stage::Clash,
+    stop::Stop,
 };
 use self::{
     layout::{Layout, Links},
@@ -101,6 +103,8 @@ pub struct Options {
     pub cache_check: CacheCheck,
     /// What this installation has in common with others of the same call, if there are any.
     pub sharing: Option<Arc<Sharing>>,
+    /// By which it is told to stop where it does not wait. Not to be shared between installations.
+    pub stop: Stop,
     /// The virtual packages of the machine that the prefix is for. What is not among them is not judged: a
     /// builder need not have the GPU that the program will have.
     pub virtual_packages: Vec<GenericVirtualPackage>,
@@ -125,6 +129,7 @@ impl Default for Options {
             cache: None,
             cache_check: CacheCheck::default(),
             sharing: None,
+            stop: Stop::default(),
             virtual_packages: Vec::new(),
         }
     }
@@ -280,6 +285,9 @@ pub enum InstallError {
         /// The prefix.
         prefix: PathBuf,
     },
+    /// It was told to stop ([`Stop`]).
+    #[error("the installation was stopped")]
+    Stopped,
     /// It could not be undone either.
     #[error("`{}` has changed in part and could not be changed back ({back}); the next installation makes it whole", .prefix.display())]
     InPart {
@@ -518,13 +526,23 @@ fn named(package: &Option<String>, unknown: &str) -> String {
 
 /// Carries out a plan.
 ///
-/// Dropping the future stops the work, kills a script that runs, and makes the prefix what it was. Where that fails, or
+/// Dropping the future, or [`Options::stop`] where it does not wait, stops the work, kills a script that runs, and makes the prefix what it was. Where that fails, or
 /// cannot be (on an overlay file system, once old files are removed), nobody is told: the prefix has records then and is
 /// no environment ([`Prefix::is_environment`]), and the next installation makes it whole.
 ///
 /// # Errors
 /// If anything fails. The prefix is then as it was, but for [`InstallError::InPart`].
 pub async fn install(
+    plan: &Plan,
+    client: &Client,
+    prefix: &Prefix,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Report, InstallError> {
+    carry_out(plan, client, prefix, options, progress).await.map_err(|error| options.stop.name(error))
+}
+
+async fn carry_out(
     plan: &Plan,
     client: &Client,
     prefix: &Prefix,
@@ -546,7 +564,7 @@ pub async fn install(
     let packages = plan.link.len() + plan.pip.link.len() + plan.pip.build.len();
     let (path, bytes) = (prefix.path().to_owned(), plan.download_size());
     progress.event(Event::InstallStarted { prefix: path, packages, bytes });
-    let stage = Arc::new(Stage::new(&site.stage, prefix.path(), plan.platform)?);
+    let stage = Arc::new(Stage::new(&site.stage, prefix.path(), plan.platform, options.stop.clone())?);
     let finished = client.telling(progress, work::link_all(plan, client, &stage, options, progress)).await?;
     let plan = &*replaced::complete(plan, prefix, &stage)?;
     let (clashes, layout) = settle(plan, prefix, &stage, &finished)?;
@@ -561,6 +579,8 @@ pub async fn install(
     let new = in_linking_order(plan, &finished);
     let change = commit::Change::new(plan, layout.as_ref(), prefix, &stage, time)?;
     report.take(&change, plan);
+    progress.event(Event::Committing);
+    options.stop.check()?;
     let old = if options.scripts == Scripts::Run { with_pre_unlink(prefix, plan) } else { Vec::new() };
     let after = options.scripts == Scripts::Run && work::has_scripts(&stage, &new) || !sources.is_empty();
     let when = match after {

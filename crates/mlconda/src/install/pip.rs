@@ -4,7 +4,6 @@ use std::{
     collections::{BTreeSet, HashMap, HashSet},
     io::{self, Write},
     path::{Path, PathBuf},
-    sync::atomic::AtomicBool,
 };
 
 use rattler::install::PythonInfo;
@@ -129,7 +128,7 @@ pub(super) async fn prepare(
             continue;
         };
         sources.push(Some(match crate::files::of_url(&archive.url) {
-            Some(path) => fetch::local(&archive, &path, &AtomicBool::new(false))?.0,
+            Some(path) => fetch::local(&archive, &path, options.stop.flag())?.0,
             _ if options.access == Access::Offline => return Err(fetch::not_asked(&archive)),
             _ => fetch::download(client, &archive, stage.root(), progress).await?.0,
         }));

@@ -151,7 +151,7 @@ impl Site {
         if commit.site.was.is_none() {
             commit.site.was = Some(Attributes::from(&fs_err::metadata(prefix)?));
         }
-        let aside = Aside::begin(prefix, journal)?;
+        let aside = Aside::begin(prefix, journal, &change.stop)?;
         let marked = aside.move_history();
         commit.aside = Some(aside);
         match marked {
@@ -194,7 +194,7 @@ impl Commit<'_> {
     /// Moves in what is new, where nothing else changes.
     fn add(&mut self, journal: Journal) -> Result<(), InstallError> {
         self.stay()?;
-        let aside = Aside::begin(&self.site.prefix, journal)?;
+        let aside = Aside::begin(&self.site.prefix, journal, &self.change.stop)?;
         self.aside = Some(aside);
         self.move_in()?;
         self.aside.iter().try_for_each(|aside| aside.settle_directories(self.change.time))?;
@@ -223,7 +223,8 @@ impl Commit<'_> {
 
     fn swap(&mut self) -> Result<(), InstallError> {
         let Some(twin) = self.site.twin.clone() else { return Ok(()) };
-        commit::merge(&Root::open_itself(&self.site.stage)?, &Root::open_itself(&twin)?, self.change.time)?;
+        let (stage, time, stop) = (Root::open_itself(&self.site.stage)?, self.change.time, &self.change.stop);
+        commit::merge(&stage, &Root::open_itself(&twin)?, time, stop)?;
         self.change.mend_directories(&twin)?;
         self.site.holds.extend(system::hold(&twin)?);
         // Last: a twin that has a history is whole.
@@ -239,20 +240,24 @@ impl Commit<'_> {
         self.change.check_writable()?;
         if self.aside.is_none() {
             let journal = self.change.journal(&self.site.stage, self.scripts)?;
-            self.aside = Some(Aside::begin(&self.site.prefix, journal)?);
+            self.aside = Some(Aside::begin(&self.site.prefix, journal, &self.change.stop)?);
         }
         Ok(self.move_in()?)
     }
 
     /// Does what the journal says.
     fn move_in(&self) -> io::Result<()> {
-        self.aside.iter().try_for_each(|aside| aside.move_old(self.change.time))?;
-        commit::merge(&Root::open_itself(&self.site.stage)?, &Root::open(&self.site.prefix)?, self.change.time)?;
+        let (stage, time, stop) = (Root::open_itself(&self.site.stage)?, self.change.time, &self.change.stop);
+        self.aside.iter().try_for_each(|aside| aside.move_old(time, stop))?;
+        commit::merge(&stage, &Root::open(&self.site.prefix)?, time, stop)?;
         self.change.mend_directories(&self.site.prefix)
     }
 
-    /// Makes the prefix an environment.
+    /// Makes the prefix an environment. From here on it is too late to stop.
     pub(super) fn finish(mut self) -> Result<(), InstallError> {
+        if !self.change.stop.pass() {
+            return Err(self.undo(InstallError::Stopped));
+        }
         let is_one = self.scripts == Scripts::Never && self.site.kind != Kind::InPlace;
         if !is_one && let Err(error) = commit::finish(&self.site.prefix, self.change.time) {
             return Err(self.undo(error.into()));

@@ -94,6 +94,7 @@ impl<'a> Settling<'a> {
             }
         }
         while let Some(path) = self.next() {
+            self.stage.stop.check()?;
             let waiting = self.claims.waiting.remove(&path).unwrap_or_default();
             self.put(&path, waiting)?;
         }
@@ -106,6 +107,7 @@ impl<'a> Settling<'a> {
             return self.move_kept(there).map(Some);
         }
         for (record, stays) in &there.keep {
+            self.stage.stop.check()?;
             for path in record::files(record) {
                 self.give_way(path, stays)?;
             }
@@ -270,6 +272,7 @@ impl<'a> Settling<'a> {
         }
         let mut layout = Layout::default();
         for (record, stays) in &there.keep {
+            self.stage.stop.check()?;
             for path in record::files(record) {
                 let (from, to) = (old.place(path)?, self.place(path)?);
                 let Some(to) = to else { continue };
