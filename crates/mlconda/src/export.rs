@@ -7,7 +7,10 @@
 
 mod history;
 mod pip;
+mod revisions;
 mod yaml;
+
+pub use self::revisions::{PastRevision, packages_after, revisions};
 
 use indexmap::IndexMap;
 use rattler_conda_types::{PrefixRecord, Subdir};

@@ -205,7 +205,7 @@ pub(super) fn write(path: &Path, content: &[u8], seconds: i64) -> Result<(), Ins
 pub(super) fn last_revision(history: &str) -> Option<i64> {
     let times = history.lines().filter_map(|line| line.strip_prefix("==> ")?.strip_suffix(" <=="));
     let times = times.filter_map(|time| jiff::civil::DateTime::strptime("%Y-%m-%d %H:%M:%S", time).ok());
-    times.filter_map(|time| Some(time.in_tz("UTC").ok()?.timestamp().as_second())).max()
+    times.filter_map(|time| Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second())).max()
 }
 
 /// One revision of `conda-meta/history`: what was asked for, what went and what came.
