@@ -6,34 +6,34 @@
 pub enum Error {
     /// An `environment.yml` could not be read.
     #[error(transparent)]
-    Environment(#[from] crate::environment::EnvironmentError),
+    Environment(#[from] mlconda_environment::EnvironmentError),
     /// A file could not be changed in place.
     #[error(transparent)]
-    Edit(#[from] crate::edit::EditError),
+    Edit(#[from] mlconda_environment::edit::EditError),
     /// A network client could not be made.
     #[error(transparent)]
-    Network(#[from] crate::network::NetworkError),
+    Network(#[from] mlconda_channel::network::NetworkError),
     /// Repodata could not be loaded.
     #[error(transparent)]
-    Repodata(#[from] crate::repodata::RepodataError),
+    Repodata(#[from] mlconda_channel::repodata::RepodataError),
     /// There is no solution.
     #[error(transparent)]
-    Solve(#[from] crate::solve::SolveError),
+    Solve(#[from] mlconda_solve::SolveError),
     /// A lock could not be read or written.
     #[error(transparent)]
-    Lock(#[from] crate::lock::LockError),
+    Lock(#[from] mlconda_lock::LockError),
     /// A `pip:` list could not be locked.
     #[error(transparent)]
-    Pip(#[from] crate::pip::PipError),
+    Pip(#[from] mlconda_pip::PipError),
     /// A prefix could not be opened.
     #[error(transparent)]
-    Prefix(#[from] crate::prefix::PrefixError),
+    Prefix(#[from] mlconda_prefix::PrefixError),
     /// An installation failed; the prefix is as it was.
     #[error(transparent)]
-    Install(#[from] crate::install::InstallError),
+    Install(#[from] mlconda_install::InstallError),
     /// An environment could not be activated.
     #[error(transparent)]
-    Activate(#[from] crate::activate::ActivateError),
+    Activate(#[from] mlconda_prefix::activate::ActivateError),
 }
 
 /// A result with the library's error.

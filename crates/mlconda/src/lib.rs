@@ -97,37 +97,23 @@
 //! Each stage has its own error, and [`Error`] is one of any stage. Messages name the file, the line or the URL, and
 //! what was asked for over the network is named without the secrets of its URL ([`network::redact`]).
 
-pub mod activate;
-mod dependency;
-mod diagnostic;
-pub mod edit;
-pub mod environment;
 pub mod error;
-pub mod export;
-pub mod files;
-pub mod graph;
-pub mod host;
-pub mod install;
-mod lenient;
-pub mod lock;
-pub mod network;
-pub mod pip;
-mod plain;
-pub mod plan;
-pub mod prefix;
-pub mod progress;
-mod python;
 pub mod records;
-mod redact;
-pub mod repodata;
-pub mod sbom;
-mod solution;
-pub mod solve;
-mod sorting;
-mod system;
 pub mod tools;
-pub mod verify;
-mod versions;
+
+pub use mlconda_channel::{network, repodata};
+pub use mlconda_environment as environment;
+pub use mlconda_environment::edit;
+pub use mlconda_inspect::{export, plan, verify};
+pub use mlconda_install as install;
+pub use mlconda_lock as lock;
+pub use mlconda_lock::{graph, sbom};
+pub use mlconda_pip as pip;
+pub use mlconda_prefix as prefix;
+pub use mlconda_prefix::activate;
+pub use mlconda_solve as solve;
+pub use mlconda_system::files;
+pub use mlconda_types::{host, progress, redact};
 
 pub use error::{Error, Result};
 

@@ -13,15 +13,16 @@ use std::{path::PathBuf, sync::Arc};
 
 use rattler_conda_types::PackageRecord;
 
-use crate::repodata::Pinned;
-use crate::{
-    files, install,
-    lock::{Digest, Lock, LockedPackage},
+use mlconda_channel::repodata::Pinned;
+use mlconda_channel::{
     network::Client,
-    prefix::Prefix,
-    progress::Progress,
     repodata::{self, RepodataError, RepodataOptions},
 };
+use mlconda_install as install;
+use mlconda_lock::{Digest, Lock, LockedPackage};
+use mlconda_prefix::Prefix;
+use mlconda_system::files;
+use mlconda_types::progress::Progress;
 
 /// Where records may come from.
 #[derive(Clone, Debug)]

@@ -3,20 +3,20 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::pip::{PipError, prefix_name};
-use crate::{
-    Error,
-    environment::{Environment, ReadOptions},
-    host::Host,
-    install,
-    lock::Lock,
+use crate::Error;
+use mlconda_channel::{
     network::Client,
-    plan::Plan,
-    prefix::Prefix,
-    progress::Progress,
     repodata::{self, RepodataOptions},
-    solve::{self, Pip, SolveError, SolveOptions},
 };
+use mlconda_environment::{Environment, ReadOptions};
+use mlconda_inspect::plan::Plan;
+use mlconda_install as install;
+use mlconda_lock::Lock;
+use mlconda_pip::{PipError, prefix_name};
+use mlconda_prefix::Prefix;
+use mlconda_solve as solve;
+use mlconda_solve::{Pip, SolveError, SolveOptions};
+use mlconda_types::{host::Host, progress::Progress};
 
 /// What bringing in uv needs.
 #[derive(Clone, Copy, Debug)]

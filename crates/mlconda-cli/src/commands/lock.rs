@@ -353,7 +353,7 @@ fn to_json(lock: &Lock, output: &Path, written: Option<Written>) -> Value {
         "variables": lock.variables,
         "download_size": lock.download_size(),
         "packages": lock.packages.iter().map(|package| package_json(package, &lock.channels)).collect::<Vec<_>>(),
-        "pip_requirements": lock.pip_requirements.iter().map(|line| mlconda::pip::redacted(line)).collect::<Vec<_>>(),
+        "pip_requirements": lock.pip_requirements.iter().map(|line| mlconda::redact::text(line)).collect::<Vec<_>>(),
         "pip": lock.pip.iter().map(pip_json).collect::<Vec<_>>(),
     })
 }

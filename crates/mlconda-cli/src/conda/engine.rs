@@ -80,7 +80,7 @@ fn says_yes(line: &Line, context: &Context) -> Result<bool, CliError> {
 }
 
 /// Where to install, and whether what is there goes.
-pub(super) fn place(
+pub fn place(
     line: &Line,
     verb: Verb,
     name: Option<&str>,

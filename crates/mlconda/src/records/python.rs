@@ -17,14 +17,15 @@ use url::Url;
 use zip::ZipArchive;
 
 use super::{Sources, Wanted, remote};
-use crate::{
-    files, install,
-    lock::{LockedPip, PipSource},
+use mlconda_channel::{
     network::{Body, Client, NetworkError},
-    prefix::{Prefix, distributions},
-    python::metadata::Metadata,
     repodata::Access,
 };
+use mlconda_install as install;
+use mlconda_lock::{LockedPip, PipSource};
+use mlconda_prefix::{Prefix, distributions};
+use mlconda_python::metadata::Metadata;
+use mlconda_system::files;
 
 /// How many files are asked for at once.
 const QUESTIONS: usize = 16;

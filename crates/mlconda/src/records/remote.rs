@@ -8,7 +8,7 @@ use url::Url;
 use zip::ZipArchive;
 
 use super::python::{LARGEST, metadata_of};
-use crate::network::{Body, Client};
+use mlconda_channel::network::{Body, Client};
 
 /// How much of the end is asked for, in bytes.
 const END: u64 = 64 << 10;
@@ -111,7 +111,7 @@ mod tests {
     use mlconda_test::{server::Server, wheel::Wheel};
 
     use super::*;
-    use crate::network::NetworkOptions;
+    use mlconda_channel::network::NetworkOptions;
 
     /// Zeros deflate to nothing: what fills an archive looks like noise.
     fn noise(bytes: usize) -> Vec<u8> {

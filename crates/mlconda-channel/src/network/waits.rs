@@ -1,0 +1,120 @@
+//! For whom the client waits. A server that does not answer, or sends next to nothing, must not leave the user without a
+//! word: after ten seconds, an event says for whom and why, and again every ten seconds.
+
+use std::{
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use mlconda_types::progress::{Event, Progress};
+
+/// A wait that is announced is told at once if it is longer than this.
+const SHORT: Duration = Duration::from_secs(2);
+
+/// All that is waited for at present.
+#[derive(Debug, Default)]
+pub(super) struct Waits(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    next: u64,
+    open: Vec<Open>,
+    /// The servers that were told of, and when.
+    told: Vec<(String, Instant)>,
+}
+
+#[derive(Debug)]
+struct Open {
+    id: u64,
+    host: String,
+    url: String,
+    why: String,
+    since: Instant,
+    /// Whether it is known beforehand that it is long.
+    is_long: bool,
+}
+
+/// A wait. It is over when this is dropped.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    waits: Arc<Waits>,
+    id: u64,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.waits.state().open.retain(|open| open.id != self.id);
+    }
+}
+
+impl Waiting {
+    /// From now on, it is waited anew, for this reason.
+    pub(super) fn again(&self, why: String) {
+        let mut state = self.waits.state();
+        if let Some(open) = state.open.iter_mut().find(|open| open.id == self.id) {
+            (open.since, open.why) = (Instant::now(), why);
+        }
+    }
+}
+
+impl Waits {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It is waited for what this URL is, for a time that is known or not.
+    pub(super) fn begin(self: &Arc<Self>, url: &url::Url, why: String, known: Option<Duration>) -> Waiting {
+        let mut state = self.state();
+        let id = state.next;
+        state.next += 1;
+        state.open.push(Open {
+            id,
+            host: url.host_str().unwrap_or_default().to_owned(),
+            url: super::redact(url),
+            why,
+            since: Instant::now(),
+            is_long: known.is_some_and(|time| time > SHORT),
+        });
+        Waiting { waits: Arc::clone(self), id }
+    }
+
+    /// Tells of what has been waited for too long; of each server once in this time.
+    fn tell(&self, notice: Duration, progress: &dyn Progress) {
+        let mut state = self.state();
+        let now = Instant::now();
+        let State { open, told, .. } = &mut *state;
+        told.retain(|(_, at)| now.duration_since(*at) < notice);
+        let mut events = Vec::new();
+        for open in open.iter().filter(|open| open.is_long || now.duration_since(open.since) >= notice) {
+            if told.iter().all(|(host, _)| *host != open.host) {
+                told.push((open.host.clone(), now));
+                let waited = now.duration_since(open.since);
+                events.push(Event::Waiting { url: open.url.clone(), waited, reason: open.why.clone() });
+            }
+        }
+        drop(state);
+        events.into_iter().for_each(|event| progress.event(event));
+    }
+
+    /// Does some work, and tells of what it waits for.
+    pub async fn telling<T>(
+        &self,
+        notice: Duration,
+        progress: &dyn Progress,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let mut work = pin!(work);
+        let mut ticks = tokio::time::interval((notice / 10).max(Duration::from_millis(1)));
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                outcome = &mut work => return outcome,
+                _ = ticks.tick() => self.tell(notice, progress),
+            }
+        }
+    }
+}

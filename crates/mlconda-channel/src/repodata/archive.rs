@@ -1,0 +1,136 @@
+//! Packages that an environment.yml names by the URL or path of their archive, and that no channel of it lists: what
+//! there is to know of one stands in the archive, in `info/index.json`. It is fetched for that, hashed, and pinned by the
+//! hash it had.
+
+use std::{
+    fs::File,
+    io::{self, Read, Seek, Write},
+    path::Path,
+};
+
+use rattler_conda_types::{
+    MatchSpec, PackageRecord, RepoDataRecord, Subdir,
+    package::{DistArchiveIdentifier, IndexJson, PackageFile},
+};
+use rattler_digest::{HashingReader, Md5, Sha256};
+use rattler_package_streaming::{read::stream_tar_bz2, seek::stream_conda_info};
+use url::Url;
+
+use super::{Access, RepodataError, RepodataOptions, walk};
+use crate::network::{self, Body, Client, NetworkError};
+use mlconda_system::files;
+use mlconda_types::{host::Host, lenient};
+
+/// `info/index.json` is not larger.
+const INDEX_LIMIT: u64 = 16 << 20;
+
+/// What stands before it in an archive is not longer, unpacked: what packages have by the way comes later, or is small.
+const BEFORE_LIMIT: u64 = 4 << 30;
+
+/// The record of the package that a spec names by its URL.
+///
+/// # Errors
+/// If the archive cannot be had, has another hash than the spec, or is of another platform.
+pub(super) async fn record(
+    client: &Client,
+    spec: &MatchSpec,
+    url: &Url,
+    host: &Host,
+    options: &RepodataOptions,
+) -> Result<RepoDataRecord, RepodataError> {
+    let shown = network::redact(url);
+    let broken = |reason: String| RepodataError::Package { url: shown.clone(), reason, cause: None };
+    let file = match files::of_url(url) {
+        Some(path) => files::open(&path).map_err(|error| broken(error.to_string()))?.into_parts().0,
+        None if options.access == Access::Offline => {
+            return Err(broken("it would have to be downloaded, and the network may not be asked".to_owned()));
+        }
+        None => download(client, url, &options.cache_directory).await?,
+    };
+    let identifier = url.path_segments().and_then(|mut segments| segments.next_back());
+    let identifier = identifier.and_then(DistArchiveIdentifier::try_from_filename);
+    let identifier = identifier.ok_or_else(|| broken("its name is not that of a package".to_owned()))?;
+    let is_conda = url.path().ends_with(".conda");
+    let read = tokio::task::spawn_blocking(move || read(file, is_conda));
+    let record = walk::joined(read.await).map_err(|error| broken(error.to_string()))?;
+    check(&record, spec, host.platform).map_err(broken)?;
+    Ok(RepoDataRecord { url: url.clone(), channel: None, package_record: record, identifier })
+}
+
+/// Downloads into a file without a name.
+async fn download(client: &Client, url: &Url, directory: &Path) -> Result<File, RepodataError> {
+    let broken = |error: NetworkError| RepodataError::Package {
+        url: network::redact(url),
+        reason: error.to_string(),
+        cause: Some(error.cause()),
+    };
+    let cache = |source| RepodataError::Cache { directory: directory.to_owned(), source };
+    let mut response = client.get(url, Body::Package(None)).await.map_err(broken)?;
+    fs_err::create_dir_all(directory).map_err(cache)?;
+    let mut file = tempfile::tempfile_in(directory).map_err(cache)?;
+    while let Some(piece) = response.chunk().await.map_err(broken)? {
+        file.write_all(&piece).map_err(cache)?;
+    }
+    file.rewind().map_err(cache)?;
+    Ok(file)
+}
+
+/// Hashes an archive, and reads what it says of itself.
+fn read(mut file: File, is_conda: bool) -> io::Result<PackageRecord> {
+    let mut reader = HashingReader::<_, Sha256>::new(HashingReader::<_, Md5>::new(&mut file));
+    let size = io::copy(&mut reader, &mut io::sink())?;
+    let (reader, sha256) = reader.finalize();
+    let (_, md5) = reader.finalize();
+    file.rewind()?;
+    let index = index_of(file, is_conda)?;
+    let record =
+        PackageRecord::from_index_json(index, Some(size), Some(sha256), Some(md5)).map_err(io::Error::other)?;
+    match super::records::beyond_reason(&record) {
+        Some(_) => Err(io::Error::other("a dependency of it is too long or too deeply nested for a match spec")),
+        None => Ok(record),
+    }
+}
+
+/// What an archive says of itself.
+pub fn index_of(file: File, is_conda: bool) -> io::Result<IndexJson> {
+    if is_conda { index(stream_conda_info(file).map_err(io::Error::other)?) } else { index(stream_tar_bz2(file)) }
+}
+
+fn index(mut archive: tar::Archive<impl Read>) -> io::Result<IndexJson> {
+    let mut passed = 0_u64;
+    for entry in archive.entries()? {
+        let entry = entry?;
+        passed = passed.saturating_add(entry.size());
+        if passed > BEFORE_LIMIT {
+            break;
+        }
+        if entry.path()? == IndexJson::package_path() {
+            let mut text = Vec::new();
+            entry.take(INDEX_LIMIT).read_to_end(&mut text)?;
+            return Ok(lenient::from_slice(&text)?);
+        }
+    }
+    Err(io::Error::other("it has no `info/index.json`"))
+}
+
+/// Whether a package is the one that is asked for.
+fn check(record: &PackageRecord, spec: &MatchSpec, platform: Subdir) -> Result<(), String> {
+    let name = record.name.as_normalized();
+    if !spec.name.matches(&record.name) {
+        return Err(format!("it says that it is `{name}`"));
+    }
+    if ![platform.as_str(), Subdir::NoArch.as_str()].contains(&record.subdir.as_str()) {
+        return Err(format!("it is for `{}`, and not for `{platform}`", record.subdir));
+    }
+    let differ = |kind, expected: String, found: String| {
+        Err(format!("it has another {kind} than the one behind `#`: {found}, not {expected}"))
+    };
+    match (spec.sha256.map(hex::encode), record.sha256.map(hex::encode)) {
+        (Some(expected), Some(found)) if expected != found => return differ("sha256", expected, found),
+        _ => {}
+    }
+    match (spec.md5.map(hex::encode), record.md5.map(hex::encode)) {
+        (Some(expected), Some(found)) if expected != found => differ("md5", expected, found),
+        _ => Ok(()),
+    }
+}

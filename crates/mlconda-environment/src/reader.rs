@@ -1,0 +1,508 @@
+//! From the YAML tree to the environment: which keys there are (CEP-24), what may stand in them, and what is said about
+//! everything else. What conda accepts is accepted; what it accepts and drops without a word gets a warning.
+
+mod dependencies;
+
+use std::{
+    path::{Path, PathBuf},
+    rc::Rc,
+    sync::Arc,
+};
+
+use rattler_conda_types::{Channel, Subdir};
+
+use super::{
+    ChannelRule, Environment, EnvironmentError, Location, ReadOptions, Requirement, Warning,
+    channel::{Refusal, Resolver},
+    selector, spec, suspicion,
+    yaml::{self, Node, Value},
+};
+use mlconda_types::diagnostic::{Excerpt, Source};
+use mlconda_types::redact;
+
+/// The keys that mean something here.
+pub(super) const KEYS: &[&str] = &["name", "channels", "dependencies", "variables", "prefix", "platforms"];
+const CONFLICT_HELP: &str =
+    "keep what should hold, remove the markers, then `mlconda lock --resolve-conflict` makes one lock of two";
+pub(super) const TEMPLATE_HELP: &str = "the file looks like a template: render it first";
+const LOCK_HELP: &str = "install it as it is: a lock needs no solving";
+const KEYS_HELP: &str = "begin with keys: `name:`, `channels:`, `dependencies:`";
+
+const REQUIREMENTS_HELP: &str = "list conda's packages under `dependencies:` of an environment.yml, and name what pip requires \
+                                 there: `- -r requirements.txt` under `- pip:`";
+
+/// Keys of other tools' files, and where what they say is said here.
+const ELSEWHERE: &[(&[&str], &str)] = &[
+    (&["env", "env_vars", "environment", "environment_variables", "vars"], "variables stand under `variables:`"),
+    (&["extends", "include", "includes"], "`-f FILE` adds a further file"),
+    (&["channel-priority", "channel_priority"], "`--channel-priority` chooses it"),
+];
+
+/// What people call `dependencies:` in other tools' files.
+const SYNONYMS: &[&str] = &["deps", "depends", "packages", "requirements", "requires"];
+
+/// What is said of a file that asks for nothing.
+pub(super) const NO_DEPENDENCIES: &str = "the environment has no dependencies";
+/// What is said of a file whose `pip:` list needs a pip that it does not ask for.
+pub(super) const ADDED_PIP: &str =
+    "there is a `pip:` list, and `pip` is not among the dependencies; it is added, as conda does";
+
+/// Of the variables, those that the text or a channel of the options names after a `$`.
+fn expansions(text: &str, options: &ReadOptions) -> Vec<(String, String)> {
+    let ReadOptions { extra_channels, default_channels, channel_alias, variables, custom_channels, .. } = options;
+    let custom = custom_channels.iter().flat_map(|(_, told)| told);
+    let texts = extra_channels.iter().chain(default_channels).chain(channel_alias).chain(custom);
+    let names: std::collections::BTreeSet<&str> = texts
+        .map(String::as_str)
+        .chain([text])
+        .flat_map(|text| text.split('$').skip(1))
+        .map(|tail| tail.strip_prefix('{').unwrap_or(tail))
+        .map(|tail| tail.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default())
+        .collect();
+    let value = |name: &str| variables.iter().rfind(|(known, _)| known == name).cloned();
+    names.into_iter().filter_map(value).collect()
+}
+
+type Result<T> = std::result::Result<T, EnvironmentError>;
+
+/// Reads an environment from its text; `text` has `\n` as its only line break.
+pub(super) fn read(text: &str, file: &Path, options: &ReadOptions) -> Result<Environment> {
+    let lines: Vec<&str> = text.split('\n').collect();
+    let source = Source { file, text, lines: &lines };
+    let directory = options.directory.join(file.parent().unwrap_or(Path::new("")));
+    let mut reader = Reader {
+        source,
+        options,
+        resolver: Resolver::new(options, directory.clone())?,
+        directory,
+        environment: Environment {
+            file: file.to_owned(),
+            name: None,
+            channels: Vec::new(),
+            requirements: Vec::new(),
+            pip: Vec::new(),
+            pip_files: Vec::new(),
+            variables: indexmap::IndexMap::new(),
+            expansions: expansions(text, options),
+            prefix: None,
+            platforms: Vec::new(),
+            warnings: Vec::new(),
+            channels_key: None,
+            channel_lines: indexmap::IndexMap::new(),
+            places: indexmap::IndexMap::new(),
+        },
+        file: Arc::from(file),
+        errors: Vec::new(),
+        untold: 0,
+        last_line: (0, Arc::from("")),
+    };
+    reader.document()?;
+    if reader.errors.is_empty() {
+        return Ok(reader.environment);
+    }
+    mlconda_types::sorting::sort_by_key(&mut reader.errors, |error| {
+        error.diagnostic().map(|diagnostic| diagnostic.location)
+    });
+    if reader.untold > 0 {
+        reader.errors.push(EnvironmentError::More(reader.untold));
+    }
+    Err(EnvironmentError::several(reader.errors))
+}
+
+struct Reader<'a> {
+    source: Source<'a>,
+    options: &'a ReadOptions,
+    resolver: Resolver<'a>,
+    /// The file's directory.
+    directory: PathBuf,
+    environment: Environment,
+    file: Arc<Path>,
+    /// What is wrong so far. Reading goes on behind a mistake, so that all of them are told at once.
+    errors: Vec<EnvironmentError>,
+    /// How many more there are.
+    untold: usize,
+    /// The line of the last excerpt, which the next one may share.
+    last_line: (usize, Arc<str>),
+}
+
+impl Reader<'_> {
+    fn document(&mut self) -> Result<()> {
+        if self.source.text.lines().any(|line| line.trim() == "@EXPLICIT") {
+            let line = 1 + self.source.text.lines().take_while(|line| line.trim() != "@EXPLICIT").count();
+            let at = Location { line, column: 1 };
+            return Err(self.wrong(at, 9, "this is a lock, not an environment", LOCK_HELP));
+        }
+        if let Some(line) = self.source.lines.iter().position(|line| line.starts_with("<<<<<<< ")) {
+            let (message, help) = ("git's conflict markers: the file holds two versions of itself", CONFLICT_HELP);
+            return Err(self.wrong(Location { line: line + 1, column: 1 }, 7, message, help));
+        }
+        if self.file.extension().is_some_and(|extension| extension == "toml") {
+            let (message, help) = ("this is TOML, and an environment is YAML", "name an environment.yml");
+            return Err(self.wrong(Location { line: 1, column: 1 }, 1, message, help));
+        }
+        let is_text = self.file.extension().is_some_and(|extension| extension == "txt");
+        let document = match yaml::parse(self.source) {
+            Err(_) if is_text && !self.source.text.contains("dependencies:") => {
+                let message = "an environment is YAML, and this is none";
+                return Err(self.wrong(Location { line: 1, column: 1 }, 1, message, REQUIREMENTS_HELP));
+            }
+            parsed => parsed.map_err(EnvironmentError::Syntax)?,
+        };
+        self.errors.extend(document.duplicates.into_iter().map(Box::new).map(EnvironmentError::Structure));
+        let Some(root) = document.root else {
+            let message = "the file says nothing";
+            return Err(self.wrong(Location { line: 1, column: 1 }, 1, message, "list packages under `dependencies:`"));
+        };
+        let Value::Mapping(entries) = &root.value else {
+            let message = format!("an environment is a mapping, and this is {}", root.kind());
+            return Err(self.wrong_node(&root, message, if is_text { REQUIREMENTS_HELP } else { KEYS_HELP }));
+        };
+        if let Some((message, help)) = another_kind(entries) {
+            return Err(self.wrong_node(&root, message, help));
+        }
+        let mut channels = None;
+        for (key, value) in entries {
+            if let Some(text @ ("name" | "channels" | "platforms")) = key.text() {
+                self.place(text, key);
+            }
+            self.selector_out_of_place(key);
+            let read = match key.text() {
+                Some("name") => self.name(value),
+                Some("channels") => {
+                    channels = Some((key, value));
+                    Ok(())
+                }
+                Some("dependencies") => self.dependencies(key, value),
+                Some("variables") => self.variables(value),
+                Some("prefix") => self.prefix(value),
+                Some("platforms") => self.platforms(value),
+                _ => self.unknown(key, entries),
+            };
+            self.note(read);
+        }
+        // A file of another tool, as a rule; conda would make an empty environment of it.
+        if self.errors.is_empty() && !entries.is_empty() && !KEYS.iter().any(|key| has(entries, key)) {
+            return Err(self.wrong_node(&root, "none of the sections of an environment is here", KEYS_HELP));
+        }
+        let read = self.channels(channels);
+        self.note(read);
+        if self.environment.is_empty() && self.errors.is_empty() {
+            self.warn(root.location, NO_DEPENDENCIES.to_owned());
+        }
+        self.add_pip();
+        mlconda_types::sorting::sort_by_key(&mut self.environment.warnings, |warning| warning.location);
+        Ok(())
+    }
+
+    /// Notes where a key stands.
+    fn place(&mut self, name: &str, key: &Node) {
+        self.environment.places.insert(name.to_owned(), (Arc::clone(&self.file), key.location));
+    }
+
+    /// Keeps what is wrong for the end.
+    fn note(&mut self, read: Result<()>) {
+        let Err(error) = read else { return };
+        match self.errors.len() < super::error::KEPT {
+            true => self.errors.push(error),
+            false => self.untold += 1,
+        }
+    }
+
+    fn prefix(&mut self, value: &Node) -> Result<()> {
+        self.environment.prefix = self.scalar("prefix", value)?.map(Into::into);
+        if self.environment.prefix.is_some() {
+            let message = "`prefix:` is where the environment was when the file was written; it is not followed";
+            self.warn(value.location, message.to_owned());
+        }
+        Ok(())
+    }
+
+    fn name(&mut self, value: &Node) -> Result<()> {
+        let Some(name) = self.scalar("name", value)? else { return Ok(()) };
+        let name = name.trim_end_matches('\n').to_owned();
+        if !super::is_name(&name) {
+            let message = format!("`{}` cannot be the name of an environment", name.escape_debug());
+            let help = match name.contains("{{") {
+                true => TEMPLATE_HELP,
+                false => "use a name without spaces and without `/`, `\\`, `:` and `#`",
+            };
+            return Err(self.wrong_node(value, message, help));
+        }
+        if matches!(name.as_str(), "base" | "root") {
+            let message =
+                format!("`{name}` is what conda calls the root prefix; give the environment a name of its own");
+            self.warn(value.location, message);
+        }
+        if let Some(placeholder) = spec::placeholder(&name) {
+            let message = format!("`{placeholder}` in the name is taken as it stands, and looks like a placeholder");
+            self.warn(value.location, message);
+        }
+        self.environment.name = Some(name);
+        Ok(())
+    }
+
+    /// A value that is one text, or nothing.
+    fn scalar(&mut self, key: &str, value: &Node) -> Result<Option<String>> {
+        self.selector_out_of_place(value);
+        match value.text() {
+            _ if value.is_null() => Ok(None),
+            Some(text) => Ok(Some(text.to_owned())),
+            None => {
+                let message = format!("`{key}:` is {}, and should be a string", value.kind());
+                let help = match self.source.line(value.location.line).contains('{') {
+                    true => TEMPLATE_HELP.to_owned(),
+                    false => format!("write `{key}: …` on one line"),
+                };
+                Err(self.wrong_node(value, message, help))
+            }
+        }
+    }
+
+    /// The entries of a list of texts. One text alone is taken for a list of one.
+    fn list(&mut self, key: &str, value: &Rc<Node>) -> Result<Vec<Rc<Node>>> {
+        match &value.value {
+            _ if value.is_null() => Ok(Vec::new()),
+            Value::Sequence(items) => Ok(items.clone()),
+            Value::Scalar { .. } => {
+                self.warn(
+                    value.location,
+                    format!("`{key}:` should be a list; its one value is taken for a list of one"),
+                );
+                Ok(vec![Rc::clone(value)])
+            }
+            Value::Mapping(_) => {
+                let help = format!("write a list under `{key}:`, with `- ` in front of every entry");
+                Err(self.wrong_node(value, format!("`{key}:` is a mapping, and should be a list"), help))
+            }
+        }
+    }
+
+    fn channels(&mut self, entry: Option<(&Rc<Node>, &Rc<Node>)>) -> Result<()> {
+        let mut channels = self.resolver.extra_channels()?;
+        let items = entry.map(|(_, value)| self.list("channels", value)).transpose()?.unwrap_or_default();
+        let errors = self.errors.len();
+        if self.options.channel_rule == ChannelRule::FileToo {
+            for item in &items {
+                self.selector_out_of_place(item);
+                match self.channel(item) {
+                    Ok(read) => {
+                        for channel in &read {
+                            let (url, line) = (redact::url(channel.base_url.as_ref()), self.excerpt(item));
+                            self.environment.channel_lines.entry(url).or_insert(line);
+                        }
+                        channels.extend(read);
+                    }
+                    Err(error) => self.note(Err(error)),
+                }
+            }
+            // As conda without any configuration.
+            if items.is_empty() && self.options.extra_channels.is_empty() {
+                channels = self.resolver.channels("defaults").map_err(|refusal| self.bad_channel(None, refusal))?;
+            }
+            let names: Vec<(&str, Location)> =
+                items.iter().filter_map(|item| Some((item.text()?.trim(), item.location))).collect();
+            suspicion::channels(&names).into_iter().for_each(|(location, message)| self.warn(location, message));
+        }
+        for channel in channels {
+            if !self.environment.channels.iter().any(|known| known.base_url == channel.base_url) {
+                self.environment.channels.push(channel);
+            }
+        }
+        if let Some((key, _)) = entry.filter(|_| !items.is_empty()) {
+            self.environment.channels_key = Some(self.source.diagnostic(key.location, key.length, "", ""));
+        }
+        let unreachable = |r: &Requirement| r.spec.channel.is_none() && r.spec.url.is_none();
+        let none = self.environment.channels.is_empty() && self.errors.len() == errors;
+        if none && self.environment.requirements.iter().any(unreachable) {
+            let refusal = Refusal::new("no channel is left to take packages from", "name a channel under `channels:`");
+            return Err(self.bad_channel(entry.map(|(_, value)| value.as_ref()), refusal));
+        }
+        Ok(())
+    }
+
+    fn channel(&mut self, item: &Node) -> Result<Vec<Channel>> {
+        match item.text() {
+            None => {
+                let refusal = Refusal::new(
+                    format!("a channel is a string, and this is {}", item.kind()),
+                    "write `- NAME`; a text with `: ` in it needs quotes",
+                );
+                Err(self.bad_channel(Some(item), refusal))
+            }
+            Some(_) if item.is_null() => {
+                Err(self.bad_channel(Some(item), Refusal::new("an empty channel", "remove the `-`, or name a channel")))
+            }
+            Some("local") => {
+                let message = "the channel `local` is where conda-build puts packages; it is left out: name its \
+                               directory if it is needed";
+                self.warn(item.location, message.to_owned());
+                Ok(Vec::new())
+            }
+            Some(text) => self.resolver.channels(text).map_err(|refusal| self.bad_channel(Some(item), refusal)),
+        }
+    }
+
+    fn variables(&mut self, value: &Node) -> Result<()> {
+        if value.is_null() {
+            return Ok(());
+        }
+        let Value::Mapping(entries) = &value.value else {
+            let message = format!("`variables:` is {}, and should be a mapping", value.kind());
+            return Err(self.wrong_node(value, message, "write `NAME: value` on lines of their own, without `- `"));
+        };
+        for (key, value) in entries {
+            self.selector_out_of_place(value);
+            let read = self.variable(key, value);
+            self.note(read);
+        }
+        Ok(())
+    }
+
+    fn variable(&mut self, key: &Node, value: &Node) -> Result<()> {
+        let Some(name) = key.text().filter(|name| !name.is_empty() && !name.contains(['=', '\0'])) else {
+            return Err(self.wrong_node(key, "this cannot be the name of a variable", "write `NAME: value`"));
+        };
+        let Some(text) = value.text() else {
+            let message = format!("the variable `{name}` is {}, and should be a string", value.kind());
+            return Err(self.wrong_node(value, message, "put the value in quotes"));
+        };
+        let text = if value.is_null() { "" } else { text };
+        let is_identifier = !name.starts_with(|c: char| c.is_ascii_digit())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        if !is_identifier {
+            let message = format!("no shell can set a variable called `{name}`; `mlconda run` sets it all the same");
+            self.warn(key.location, message);
+        }
+        self.place(&format!("variables.{name}"), key);
+        self.environment.variables.insert(name.to_owned(), text.to_owned());
+        Ok(())
+    }
+
+    fn platforms(&mut self, value: &Rc<Node>) -> Result<()> {
+        for item in self.list("platforms", value)? {
+            let read = self.platform(&item);
+            self.note(read);
+        }
+        Ok(())
+    }
+
+    fn platform(&mut self, item: &Node) -> Result<()> {
+        let text = item.text().unwrap_or_default();
+        let known = text.parse::<Subdir>().ok().filter(|s| s.as_str() == text && *s != Subdir::NoArch);
+        let Some(platform) = known else {
+            let platforms = || Subdir::all().map(Subdir::as_str).filter(|name| *name != "noarch");
+            let systems = platforms().filter(|name| name.split('-').next() == Some(text)).take(3).collect::<Vec<_>>();
+            let help = match nearest(text, platforms()) {
+                _ if text == "noarch" => "packages for all platforms are always looked at: remove it".to_owned(),
+                _ if !systems.is_empty() => format!("name the architecture too: `{}`", systems.join("`, `")),
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "use a platform such as `linux-64`, `linux-aarch64` or `osx-arm64`".to_owned(),
+            };
+            return Err(self.wrong_node(item, format!("`{text}` is no platform"), help));
+        };
+        if !self.environment.platforms.contains(&platform) {
+            self.environment.platforms.push(platform);
+        }
+        Ok(())
+    }
+
+    /// conda warns of keys that it does not know and goes on (CEP-24). Where one is plainly another one misspelt that says
+    /// what is installed, going on would make another environment than the file asks for.
+    fn unknown(&mut self, key: &Node, entries: &[(Rc<Node>, Rc<Node>)]) -> Result<()> {
+        let name = key.text().unwrap_or_default();
+        if SYNONYMS.contains(&name) && !entries.iter().any(|(other, _)| other.text() == Some("dependencies")) {
+            let message = format!("there is no section `{name}:`, and none called `dependencies:`");
+            return Err(self.wrong_node(key, message, "write `dependencies:`"));
+        }
+        if name == "pip" {
+            let message =
+                "the section `pip:` is ignored here, as conda does; it counts as `- pip:` under `dependencies:`";
+            self.warn(key.location, message.to_owned());
+            return Ok(());
+        }
+        let missing = |key: &&&str| !entries.iter().any(|(other, _)| other.text() == Some(**key));
+        let near = nearest(name, KEYS.iter().filter(missing).copied());
+        if let Some(near @ ("dependencies" | "channels" | "variables")) = near {
+            let message = format!("there is no section `{name}:`");
+            return Err(self.wrong_node(key, message, format!("did you mean `{near}:`?")));
+        }
+        let elsewhere = ELSEWHERE.iter().find(|(keys, _)| keys.contains(&name)).map(|(_, place)| format!("; {place}"));
+        let meant = elsewhere.or_else(|| near.map(|near| format!("; did you mean `{near}:`?"))).unwrap_or_default();
+        self.warn(key.location, format!("the section `{name}:` means nothing here and is ignored{meant}"));
+        Ok(())
+    }
+
+    /// The place of a value, for what is found wrong later; without logins and tokens.
+    fn excerpt(&mut self, node: &Node) -> Excerpt {
+        let number = node.location.line;
+        if self.last_line.0 != number {
+            self.last_line = (number, redact::without_tokens(&redact::text(self.source.line(number))).into());
+        }
+        let (file, line) = (Arc::clone(&self.file), Arc::clone(&self.last_line.1));
+        Excerpt { file, location: node.location, length: node.length, line }
+    }
+
+    /// Tells of a selector where it holds nothing back. conda-lock would leave out the line.
+    fn selector_out_of_place(&mut self, node: &Node) {
+        if let Some(selector) = node.comment(self.source).and_then(selector::in_comment) {
+            let message = format!(
+                "the comment `# [{selector}]` holds nothing back here; it counts behind a dependency or a line for pip"
+            );
+            self.warn(node.location, message);
+        }
+    }
+
+    fn warn(&mut self, location: Location, message: String) {
+        self.environment.warnings.push(Warning { message, file: Arc::clone(&self.file), location });
+    }
+
+    fn wrong(
+        &self,
+        at: Location,
+        length: usize,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) -> EnvironmentError {
+        EnvironmentError::Structure(self.source.diagnostic(at, length, message, help))
+    }
+
+    fn wrong_node(&self, node: &Node, message: impl Into<String>, help: impl Into<String>) -> EnvironmentError {
+        self.wrong(node.location, node.length, message, help)
+    }
+
+    fn bad_channel(&self, at: Option<&Node>, refusal: Refusal) -> EnvironmentError {
+        let (location, length) = at.map_or((Location { line: 1, column: 1 }, 1), |node| (node.location, node.length));
+        EnvironmentError::Channel(self.source.diagnostic(location, length, refusal.message, refusal.help))
+    }
+}
+
+fn has(entries: &[(Rc<Node>, Rc<Node>)], key: &str) -> bool {
+    entries.iter().any(|(known, _)| known.text() == Some(key))
+}
+
+/// What a file of another tool is, and what to do. With `dependencies:` in it, it is an environment to conda.
+fn another_kind(entries: &[(Rc<Node>, Rc<Node>)]) -> Option<(&'static str, &'static str)> {
+    let has = |key: &str| has(entries, key);
+    match () {
+        () if has("dependencies") => None,
+        () if has("version") && (has("package") && has("metadata") || has("packages") && has("environments")) => {
+            Some(("this is a lock, not an environment", LOCK_HELP))
+        }
+        () if has("package") && (has("requirements") || has("build") || has("source")) => {
+            Some(("this is a recipe for conda-build, not an environment", KEYS_HELP))
+        }
+        () => None,
+    }
+}
+
+/// The candidate that was most likely meant, if one was.
+pub(super) fn nearest<'a>(text: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let text = text.to_lowercase();
+    let length = text.chars().count();
+    candidates
+        .filter(|candidate| candidate.len().abs_diff(length) <= candidate.len() / 4)
+        .map(|candidate| (strsim::damerau_levenshtein(&text, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= candidate.len() / 4)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}

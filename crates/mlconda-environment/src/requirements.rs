@@ -1,0 +1,588 @@
+//! The `pip:` list with all files that it names, as one list: what is asked for, what limits it, and where it is looked for.
+//!
+//! Pure but for the reading of the files, which the caller does: [`collect`] is given a way to. So an environment reads
+//! them once, counts them in its digest, and a lock is made of what was read then.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use pep440_rs::VersionSpecifiers;
+use url::Url;
+
+use super::{
+    Diagnostic, Location, PipLine,
+    grammar::{self, Mistake, Named, Placed, Word},
+};
+use mlconda_types::redact;
+
+/// Where packages are looked for, as pip's options have it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Indexes {
+    /// The index (PEP 503), a URL; PyPI if there is none (`--index-url`).
+    pub index: Option<String>,
+    /// Further indexes (`--extra-index-url`).
+    pub extra: Vec<String>,
+    /// Pages and directories that name archives, as URLs (`--find-links`).
+    pub find_links: Vec<String>,
+    /// Whether no index is asked (`--no-index`).
+    pub no_index: bool,
+    /// Whether versions before the final ones count as others (`--pre`).
+    pub prereleases: bool,
+    /// What is to be built, not taken as a wheel: names, or `:all:` or `:none:` (`--no-binary`).
+    pub no_binary: Vec<String>,
+    /// What is to be taken as a wheel, not built (`--only-binary`).
+    pub only_binary: Vec<String>,
+    /// Hosts whose certificates are not checked, with their ports where they have one (`--trusted-host`).
+    pub trusted_hosts: Vec<String>,
+}
+
+impl Indexes {
+    /// These, and what a list says itself, which counts more.
+    pub fn with(&self, list: &Self) -> Self {
+        let joined = |ours: &[String], theirs: &[String]| {
+            let mut all: Vec<String> = Vec::new();
+            theirs.iter().chain(ours).for_each(|each| {
+                if !all.contains(each) {
+                    all.push(each.clone())
+                }
+            });
+            all
+        };
+        Self {
+            index: list.index.clone().or_else(|| self.index.clone()),
+            extra: joined(&self.extra, &list.extra),
+            find_links: joined(&self.find_links, &list.find_links),
+            no_index: list.no_index || self.no_index && list.index.is_none(),
+            prereleases: list.prereleases || self.prereleases,
+            no_binary: joined(&self.no_binary, &list.no_binary),
+            only_binary: joined(&self.only_binary, &list.only_binary),
+            trusted_hosts: joined(&self.trusted_hosts, &list.trusted_hosts),
+        }
+    }
+
+    /// All URLs.
+    pub fn urls(&self) -> impl Iterator<Item = Url> {
+        self.index.iter().chain(&self.extra).chain(&self.find_links).filter_map(|url| Url::parse(url).ok())
+    }
+}
+
+/// A requirements file that a `pip:` list names, or that such a file names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PipFile {
+    /// Its absolute path.
+    pub path: PathBuf,
+    /// What it says.
+    pub text: String,
+}
+
+impl PipFile {
+    /// What it says without layout and comments.
+    pub(crate) fn meaning(&self) -> String {
+        logical_lines(&self.text).into_iter().map(|(_, line)| line + "\n").collect()
+    }
+}
+
+/// What a requirement is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It is asked for.
+    Asked,
+    /// It limits versions, if the project is needed at all (`-c`).
+    Limit,
+}
+
+/// A requirement, with its place.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub role: Role,
+    /// The file, as messages name it.
+    pub(crate) file: Arc<Path>,
+    /// The line, from 1.
+    pub(crate) location: Location,
+    /// As written, variables and all.
+    pub written: String,
+    /// For the resolver: variables expanded, paths absolute.
+    pub text: String,
+    /// Normalized; `None` where only the metadata knows it.
+    pub name: Option<String>,
+    pub versions: VersionSpecifiers,
+    pub conditional: bool,
+    /// `sha256:…`
+    pub hashes: Vec<String>,
+    /// Whether the requirement says itself where the package is.
+    pub direct: bool,
+    /// The file or directory that it names.
+    pub path: Option<PathBuf>,
+}
+
+impl Entry {
+    /// The line and its place, for messages: `numpy<1.20 (environment.yml:8)`.
+    pub fn shown(&self) -> String {
+        format!("`{}` ({}:{})", redact::text(&self.written), self.file.display(), self.location.line)
+    }
+
+    /// A complaint about the whole line.
+    pub fn diagnostic(&self, message: impl Into<String>, help: impl Into<String>) -> Box<Diagnostic> {
+        Box::new(complaint(&self.file, self.location, &self.written, 0..self.written.len(), message, help))
+    }
+}
+
+/// All that a `pip:` list asks for.
+#[derive(Clone, Debug, Default)]
+pub struct Requirements {
+    /// In order.
+    pub entries: Vec<Entry>,
+    /// Where packages are looked for, as far as the list says so.
+    pub indexes: Indexes,
+    /// The lines that name directories and pages of this machine to look at, with their paths.
+    pub looked_at: Vec<Entry>,
+}
+
+impl Requirements {
+    /// The lines that ask for something, the first few, indented: for what is wrong with all of them.
+    pub fn first_lines(&self) -> String {
+        const FEW: usize = 3;
+        let asked: Vec<&Entry> = self.entries.iter().filter(|entry| entry.role == Role::Asked).collect();
+        let shown = asked.iter().take(FEW).map(|entry| format!("asked for: {}", entry.shown()));
+        let more = asked.len().checked_sub(FEW).filter(|more| *more > 0).map(|more| format!("and {more} more"));
+        indented(shown.chain(more))
+    }
+}
+
+/// Whether a line of a `pip:` list can be read, before any file is; lines with a variable that is not set are passed over.
+pub(crate) fn check(line: &str, variables: &[(String, String)]) -> Option<Mistake> {
+    let bare = grammar::without_comment(line);
+    let expanded = expand(bare, variables).ok()?;
+    let mistake = grammar::parse(&expanded).err()?;
+    // In an expanded line, the places are others.
+    let range = if expanded == bare { mistake.range } else { 0..bare.len() };
+    Some(Mistake { range, ..mistake })
+}
+
+/// The variables that a text refers to, as pip has them: `${NAME}` in capitals.
+pub(crate) fn variable_names(text: &str) -> impl Iterator<Item = &str> {
+    let is_name = |name: &&str| {
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+    };
+    text.split("${").skip(1).filter_map(|tail| tail.split_once('}').map(|(name, _)| name)).filter(is_name)
+}
+
+/// Puts in the variables; the error is the name of one that is not set.
+fn expand(text: &str, variables: &[(String, String)]) -> Result<String, String> {
+    let mut expanded = text.to_owned();
+    for name in variable_names(text) {
+        let value = variables.iter().rfind(|(known, _)| known == name).ok_or_else(|| name.to_owned())?;
+        expanded = expanded.replace(&format!("${{{name}}}"), &value.1);
+    }
+    Ok(expanded)
+}
+
+/// Reads a list, and the files that it names, through `read`, which is given absolute paths.
+///
+/// # Errors
+/// All that is wrong, in order.
+pub fn collect(
+    list: &[PipLine],
+    variables: &[(String, String)],
+    read: &mut dyn FnMut(&Path) -> io::Result<String>,
+) -> Result<Requirements, Vec<Diagnostic>> {
+    let mut walk = Walk {
+        variables,
+        read,
+        requirements: Requirements::default(),
+        mistakes: Vec::new(),
+        open: Vec::new(),
+        files: 0,
+    };
+    for line in list {
+        let bare = grammar::without_comment(&line.text);
+        let source = Source { file: &line.file, directory: &line.directory, role: Role::Asked };
+        walk.line(&source, line.location, bare);
+    }
+    if walk.mistakes.is_empty() { Ok(walk.requirements) } else { Err(walk.mistakes) }
+}
+
+/// Where a line comes from.
+struct Source<'a> {
+    file: &'a Arc<Path>,
+    /// What paths are relative to.
+    directory: &'a Path,
+    role: Role,
+}
+
+struct Walk<'a> {
+    variables: &'a [(String, String)],
+    read: &'a mut dyn FnMut(&Path) -> io::Result<String>,
+    requirements: Requirements,
+    mistakes: Vec<Diagnostic>,
+    /// The files that are being read: none may name itself.
+    open: Vec<PathBuf>,
+    /// How many files have been read, each as often as it is named.
+    files: usize,
+}
+
+/// A few files that name each other twice can stand for more lines than any memory holds.
+const MOST_FILES: usize = 1000;
+
+impl Walk<'_> {
+    fn line(&mut self, source: &Source<'_>, location: Location, text: &str) {
+        let expanded = match expand(text, self.variables) {
+            Ok(expanded) => expanded,
+            Err(name) => {
+                let start = text.find(&format!("${{{name}}}")).unwrap_or(0);
+                let range = start..start + name.len() + 3;
+                let message = format!("the environment variable `{name}` is not set");
+                self.mistakes.push(complaint(
+                    source.file,
+                    location,
+                    text,
+                    range,
+                    message,
+                    "set it, or write its value",
+                ));
+                return;
+            }
+        };
+        match grammar::parse(&expanded) {
+            Ok(words) => words.into_iter().for_each(|word| self.word(source, location, text, word)),
+            Err(Mistake { range, message, help }) => {
+                let range = if expanded == text { range } else { 0..text.len() };
+                self.mistakes.push(complaint(source.file, location, text, range, redact::text(&message), help));
+            }
+        }
+    }
+
+    fn word(&mut self, source: &Source<'_>, location: Location, text: &str, word: Word) {
+        let indexes = &mut self.requirements.indexes;
+        let place = |place: &str| absolute_place(place, source.directory);
+        match word {
+            Word::Named(named) => self.requirements.entries.push(of_name(source, location, text, named)),
+            Word::Place(placed) => self.requirements.entries.push(of_place(source, location, text, placed)),
+            // As pip: what a file of limits asks for with `-r` is asked for.
+            Word::Requirements(path) => self.file(source, location, text, &path, Role::Asked),
+            Word::Constraints(path) => self.file(source, location, text, &path, Role::Limit),
+            Word::Index(url) => {
+                indexes.index = Some(place(&url));
+                indexes.no_index = false;
+            }
+            Word::ExtraIndex(url) => indexes.extra.push(place(&url)),
+            Word::FindLinks(url) => {
+                indexes.find_links.push(place(&url));
+                let place = Placed { place: url, ..Placed::default() };
+                let entry = of_place(source, location, text, place);
+                self.requirements.looked_at.extend(Some(entry).filter(|entry| entry.path.is_some()));
+            }
+            Word::NoIndex => indexes.no_index = true,
+            Word::Prereleases => indexes.prereleases = true,
+            Word::NoBinary(names) => indexes.no_binary.extend(names_of(&names)),
+            Word::OnlyBinary(names) => indexes.only_binary.extend(names_of(&names)),
+            Word::TrustedHost(host) => indexes.trusted_hosts.push(host),
+            // Every package of a lock has its hash.
+            Word::RequireHashes => {}
+        }
+    }
+
+    /// Reads a file that a line names.
+    fn file(&mut self, source: &Source<'_>, location: Location, text: &str, path: &str, role: Role) {
+        let range = text.find(path).map_or(0..text.len(), |start| start..start + path.len());
+        let mut wrong = |message: String, help: &str| {
+            self.mistakes.push(complaint(source.file, location, text, range.clone(), message, help));
+        };
+        if path.contains("://") && !path.starts_with("file://") {
+            let help = "download it, and name the file; then the lock depends on what is here";
+            return wrong("a requirements file is not read from a server".to_owned(), help);
+        }
+        let bare = path.strip_prefix("file://").or_else(|| path.strip_prefix("file:")).unwrap_or(path);
+        let absolute = plain(&source.directory.join(bare));
+        if self.open.contains(&absolute) {
+            return wrong(format!("`{path}` names itself"), "remove one of the lines");
+        }
+        self.files += 1;
+        if self.files > MOST_FILES {
+            if self.files > MOST_FILES + 1 {
+                return;
+            }
+            let message =
+                format!("more than {MOST_FILES} requirements files are named, those that are named again among them");
+            return wrong(message, "name each file once");
+        }
+        let contents = match (self.read)(&absolute) {
+            Ok(contents) => contents,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let help = "paths are relative to the file that names them";
+                return wrong(format!("there is no file `{}`", absolute.display()), help);
+            }
+            Err(error) => {
+                use io::ErrorKind::{FileTooLarge, InvalidData, InvalidInput};
+                // These tell more than their kind; that of the system would repeat the path.
+                let reason = match error.kind() {
+                    FileTooLarge | InvalidData | InvalidInput => error.to_string(),
+                    kind => kind.to_string(),
+                };
+                return wrong(format!("`{path}` cannot be read: {reason}"), "name a file that can be read");
+            }
+        };
+        // As messages name it: beside the file that names it.
+        let shown: Arc<Path> = source.file.parent().unwrap_or(Path::new("")).join(bare).into();
+        let directory = absolute.parent().unwrap_or(Path::new("/")).to_owned();
+        self.open.push(absolute);
+        let inner = Source { file: &shown, directory: &directory, role };
+        for (line, text) in logical_lines(&contents) {
+            self.line(&inner, Location { line, column: 1 }, &text);
+        }
+        self.open.pop();
+    }
+}
+
+fn of_name(source: &Source<'_>, location: Location, written: &str, named: Named) -> Entry {
+    let Named { name, extras, versions, url, marker, hashes } = named;
+    let bracket = if extras.is_empty() { String::new() } else { format!("[{}]", extras.join(",")) };
+    let conditional = marker.is_some();
+    let behind = marker.map(|marker| format!(" ; {marker}")).unwrap_or_default();
+    let what = match &url {
+        Some(url) => format!(" @ {url}"),
+        None => versions.to_string(),
+    };
+    Entry {
+        role: source.role,
+        file: Arc::clone(source.file),
+        location,
+        written: written.to_owned(),
+        text: format!("{name}{bracket}{what}{behind}"),
+        name: Some(name),
+        versions,
+        conditional,
+        hashes,
+        direct: url.is_some(),
+        path: None,
+    }
+}
+
+fn of_place(source: &Source<'_>, location: Location, written: &str, placed: Placed) -> Entry {
+    let Placed { place, extras, editable, marker, hashes } = placed;
+    let is_url = place.contains("://");
+    let path = (!is_url || place.starts_with("file://")).then(|| {
+        let path = place.strip_prefix("file://").unwrap_or(&place);
+        plain(&source.directory.join(path.split('#').next().unwrap_or(path)))
+    });
+    let url = absolute_place(&place, source.directory);
+    let bracket = if extras.is_empty() { String::new() } else { format!("[{}]", extras.join(",")) };
+    let conditional = marker.is_some();
+    let behind = marker.map(|marker| format!(" ; {marker}")).unwrap_or_default();
+    Entry {
+        role: source.role,
+        file: Arc::clone(source.file),
+        location,
+        written: written.to_owned(),
+        // A repository is locked by its commit: nobody edits that.
+        text: format!("{}{url}{bracket}{behind}", if editable && path.is_some() { "-e " } else { "" }),
+        name: grammar::name_in_url(&place),
+        versions: VersionSpecifiers::empty(),
+        conditional,
+        hashes,
+        direct: true,
+        path,
+    }
+}
+
+/// A URL as it is, and a path as a URL.
+pub(crate) fn absolute_place(place: &str, directory: &Path) -> String {
+    if place.contains("://") {
+        return place.to_owned();
+    }
+    let path = plain(&directory.join(place));
+    Url::from_file_path(&path).map_or_else(|()| path.display().to_string(), |url| url.to_string())
+}
+
+/// A path without `.` and `..`, by its text.
+pub fn plain(path: &Path) -> PathBuf {
+    use std::path::Component;
+    let mut plain = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::ParentDir => _ = plain.pop(),
+            Component::CurDir => {}
+            other => plain.push(other),
+        }
+    }
+    plain
+}
+
+fn names_of(list: &str) -> impl Iterator<Item = String> {
+    list.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned)
+}
+
+/// A file's lines without comments, those that a backslash continues as one; with their numbers, from 1.
+fn logical_lines(text: &str) -> Vec<(usize, String)> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut lines = Vec::new();
+    let mut open: Option<(usize, String)> = None;
+    for (index, line) in text.lines().enumerate() {
+        let is_comment = line.trim_start().starts_with('#');
+        let (number, begun) = open.take().unwrap_or((index + 1, String::new()));
+        match line.strip_suffix('\\').filter(|_| !is_comment) {
+            Some(part) => open = Some((number, begun + part)),
+            // A comment ends what was continued.
+            None if is_comment => lines.push((number, begun)),
+            None => lines.push((number, begun + line)),
+        }
+    }
+    lines.extend(open);
+    lines
+        .into_iter()
+        .map(|(number, line)| (number, grammar::without_comment(&line).trim().to_owned()))
+        .filter(|(_, line)| !line.is_empty())
+        .collect()
+}
+
+/// A complaint about a part of a line. Of an entry of a list in YAML, the dash is shown with it, where it stood.
+fn complaint(
+    file: &Path,
+    location: Location,
+    text: &str,
+    range: std::ops::Range<usize>,
+    message: impl Into<String>,
+    help: impl Into<String>,
+) -> Diagnostic {
+    let characters = |end: usize| text.get(..end).unwrap_or(text).chars().count();
+    let shown = redact::text(text);
+    // In a line without its secrets, the places are others.
+    let range = if shown == text { range } else { 0..text.len() };
+    let indent = location.column.saturating_sub(1);
+    let begin = if indent >= 2 { format!("{}- ", " ".repeat(indent - 2)) } else { " ".repeat(indent) };
+    Diagnostic {
+        file: file.to_owned(),
+        location: Location { line: location.line, column: location.column + characters(range.start) },
+        length: characters(range.end).saturating_sub(characters(range.start)),
+        line: begin + &shown,
+        message: message.into(),
+        help: help.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads lines that stand in `/project/environment.yml`, with these files.
+    fn read(lines: &[&str], files: &[(&str, &str)]) -> Result<Requirements, String> {
+        let line = |(index, text): (usize, &&str)| PipLine {
+            text: (*text).to_owned(),
+            file: Arc::from(Path::new("environment.yml")),
+            directory: "/project".into(),
+            location: Location { line: 10 + index, column: 9 },
+            selector: None,
+        };
+        let list: Vec<PipLine> = lines.iter().enumerate().map(line).collect();
+        let variables = [("TOKEN".to_owned(), "s3cret".to_owned())];
+        let mut reader = |path: &Path| match files.iter().find(|(name, _)| Path::new(name) == path) {
+            Some((_, text)) => Ok((*text).to_owned()),
+            None => Err(io::ErrorKind::NotFound.into()),
+        };
+        collect(&list, &variables, &mut reader)
+            .map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n\n"))
+    }
+
+    #[test]
+    fn files_are_read_relative_to_the_file_that_names_them() {
+        let files = [
+            (
+                "/project/req/base.txt",
+                "\u{feff}# a comment\nsix \\\n  >= 1.0  # why\n-c file:limits.txt\n-e ../src/mine[dev]\n--find-links ./wheels\n",
+            ),
+            ("/project/req/limits.txt", "urllib3<2\n"),
+        ];
+        let read = read(&["-r req/base.txt", "./a b.whl", "wandb"], &files).unwrap();
+        let lines: Vec<String> =
+            read.entries.iter().map(|entry| format!("{:?} {} {}", entry.role, entry.text, entry.shown())).collect();
+        assert_eq!(
+            lines,
+            [
+                "Asked six>=1.0 `six   >= 1.0` (req/base.txt:2)",
+                "Limit urllib3<2 `urllib3<2` (req/limits.txt:1)",
+                "Asked -e file:///project/src/mine[dev] `-e ../src/mine[dev]` (req/base.txt:5)",
+                "Asked file:///project/a%20b.whl `./a b.whl` (environment.yml:11)",
+                "Asked wandb `wandb` (environment.yml:12)",
+            ]
+        );
+        assert_eq!(read.indexes.find_links, ["file:///project/req/wheels"]);
+        assert_eq!(read.entries[2].path.as_deref(), Some(Path::new("/project/src/mine")));
+    }
+
+    #[test]
+    fn variables_are_expanded_and_not_shown() {
+        let lines = ["--index-url https://me:${TOKEN}@host/simple", "tool @ https://me:pw@host/tool-1.0.tar.gz"];
+        let read = read(&lines, &[]).unwrap();
+        assert_eq!(read.indexes.index.as_deref(), Some("https://me:s3cret@host/simple"));
+        assert_eq!(read.entries[0].shown(), "`tool @ https://********@host/tool-1.0.tar.gz` (environment.yml:11)");
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_told_with_its_place() {
+        let files = [("/project/a.txt", "six\nnumpy=1.20\n-r a.txt\n--frob\n"), ("/project/b.txt", "-c ../none.txt\n")];
+        let lines = [
+            "-r a.txt",
+            "-r b.txt",
+            "-r none.txt",
+            "a==${NOT_SET}",
+            "-r https://h/r.txt",
+            "--index-urk https://me:pw@h/s",
+        ];
+        insta::assert_snapshot!(read(&lines, &files).unwrap_err(), @"
+        a.txt:2:6: `=1.20` does not say which versions of `numpy`
+          |
+        2 | numpy=1.20
+          |      ^^^^^
+          = help: write `numpy==1.20`
+
+        a.txt:3:4: `a.txt` names itself
+          |
+        3 | -r a.txt
+          |    ^^^^^
+          = help: remove one of the lines
+
+        a.txt:4:1: pip has no option `--frob` here
+          |
+        4 | --frob
+          | ^^^^^^
+          = help: options of requirements files are `-r`, `-c`, `-e`, `-i`, `--extra-index-url`, `-f`, `--no-index`, `--pre`, `--no-binary`, `--only-binary`, `--trusted-host` and `--hash`
+
+        b.txt:1:4: there is no file `/none.txt`
+          |
+        1 | -c ../none.txt
+          |    ^^^^^^^^^^^
+          = help: paths are relative to the file that names them
+
+        environment.yml:12:12: there is no file `/project/none.txt`
+           |
+        12 |       - -r none.txt
+           |            ^^^^^^^^
+           = help: paths are relative to the file that names them
+
+        environment.yml:13:12: the environment variable `NOT_SET` is not set
+           |
+        13 |       - a==${NOT_SET}
+           |            ^^^^^^^^^^
+           = help: set it, or write its value
+
+        environment.yml:14:12: a requirements file is not read from a server
+           |
+        14 |       - -r https://h/r.txt
+           |            ^^^^^^^^^^^^^^^
+           = help: download it, and name the file; then the lock depends on what is here
+
+        environment.yml:15:9: pip has no option `--index-urk` here
+           |
+        15 |       - --index-urk https://********@h/s
+           |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+           = help: did you mean `--index-url`?
+        ");
+    }
+}
+
+pub fn indented(lines: impl Iterator<Item = String>) -> String {
+    lines.map(|line| format!("\n  {line}")).collect()
+}

@@ -1,0 +1,489 @@
+//! Match specs (CEP-29) as people write them. The text is taken apart here, by conda's own rules, and only the parts
+//! are given to `rattler_conda_types`: its lenient parser takes `python >=3.8 <3.12` for a build string `<3.12`, where
+//! conda refuses, and refuses some of what conda takes.
+
+use std::{path::Path, str::FromStr, sync::Arc};
+
+use rattler_conda_types::{
+    MatchSpec, PackageName, PackageNameMatcher, ParseMatchSpecOptions, ParseStrictness, RepodataRevision,
+    StringMatcher, VersionSpec, package::CondaArchiveIdentifier,
+};
+use rattler_digest::{Md5, Sha256, parse_digest_from_hex};
+use url::Url;
+
+use super::{
+    channel::{Refusal, Resolver},
+    reader::TEMPLATE_HELP,
+    remedy,
+};
+use mlconda_types::dependency::is_within_reason;
+
+pub(super) const SPEC_HELP: &str =
+    "write a package's name, then a version if need be: `numpy`, `numpy=1.26`, `numpy >=1.24,<2`";
+
+const KEYS_HELP: &str = "choose by `version`, `build`, `build_number`, `channel`, `subdir`, `fn`, `url`, `md5`, `sha256`, \
+                         `license` or `track_features`";
+
+/// A match spec, and what about it deserves a word.
+#[derive(Clone, Debug)]
+pub(super) struct Parsed {
+    pub(super) spec: MatchSpec,
+    pub(super) remarks: Vec<String>,
+}
+
+/// Reads a match spec.
+pub(super) fn parse(text: &str, resolver: &Resolver<'_>) -> Result<Parsed, Refusal> {
+    let text = text.trim();
+    if !is_within_reason(text) {
+        let start: String = text.chars().take(40).collect();
+        let message = format!("`{start}…` is too long or too deeply nested for a match spec");
+        return Err(Refusal::new(message, "check the quotes and the line breaks around it"));
+    }
+    let is_spec = |text: &str| read(text, resolver).is_ok_and(|parsed| parsed.remarks.is_empty());
+    let mut parsed = read(text, resolver).map_err(|refusal| remedy::advise(text, refusal, &is_spec))?;
+    parsed.remarks.extend(first_python(text));
+    Ok(parsed)
+}
+
+fn read(text: &str, resolver: &Resolver<'_>) -> Result<Parsed, Refusal> {
+    foreign(text)?;
+    if let Some(spec) = package(text, resolver)? {
+        return Ok(Parsed { spec, remarks: Vec::new() });
+    }
+    let mut remarks = Vec::new();
+    let whole = uncommented(text);
+    let text = unconditional(whole);
+    if text != whole {
+        let condition = whole[text.len()..].trim();
+        remarks.push(format!(
+            "`{condition}` in `{whole}` is ignored, as conda does; a selector is `- sel(linux): {text}`"
+        ));
+    }
+    let (positional, bracket) = split_bracket(text)?;
+    let bracket = bracket.filter(|inner| {
+        if !inner.contains('=') && !inner.trim().is_empty() {
+            remarks.push(format!(
+                "`[{inner}]` in `{text}` is pip's way to ask for extras; conda packages have none, so it is ignored, \
+                 as conda does"
+            ));
+        }
+        inner.contains('=')
+    });
+    let (channel, rest) = split_channel(&positional);
+    let rest = rest.trim();
+    unfilled(text, rest)?;
+    if let (Some((name, version)), None) = (positional.split_once(':'), channel)
+        && rest.starts_with(|c: char| c.is_ascii_digit())
+    {
+        let message = format!("`{text}` is no match spec: a `:` stands behind a channel, not behind a package");
+        return Err(Refusal::new(message, format!("write `{name}={version}`")));
+    }
+    let end = rest.find(|c: char| c.is_whitespace() || "=<>!~".contains(c)).unwrap_or(rest.len());
+    let (name, tail) = rest.split_at(end);
+    let mut spec = named(name, bracket, text)?;
+    let constraint = constraint(text, tail.trim())?;
+    remarks.extend(constraint.remark);
+    if constraint.version.is_some() && !tail.contains(|c: char| c.is_ascii_digit() || c == '*') {
+        remarks.push(format!("`{}` in `{text}` is taken for a version, and has no digit in it", tail.trim()));
+    }
+    // What stands in brackets wins over what stands outside of them.
+    spec.version = spec.version.or(constraint.version);
+    spec.build = spec.build.or(constraint.build);
+    place(&mut spec, channel, name, resolver)?;
+    Ok(Parsed { spec, remarks })
+}
+
+/// Refuses what is written in another tool's language, with the way to write it here.
+fn foreign(text: &str) -> Result<(), Refusal> {
+    let pip = |what: &str| Err(Refusal::new(format!("`{text}` {what}"), "put it into the `- pip:` list"));
+    if text.is_empty() {
+        Err(Refusal::new("an empty match spec", "remove the `-`, or name a package"))
+    } else if text.starts_with('-') {
+        pip("begins like an option of pip, not like a package")
+    } else if text.contains(" - ") {
+        let message = format!("`{text}` is more than one dependency: the second `-` stands deeper than the first");
+        Err(Refusal::new(message, "indent all dependencies alike"))
+    } else if ["git+", "hg+", "svn+", "bzr+"].iter().any(|scheme| text.starts_with(scheme)) {
+        pip("is a repository, which only pip can install")
+    } else if text.contains(" @ ") {
+        pip("is a requirement of pip")
+    } else if text.contains(';') && !text.contains('[') {
+        pip("has an environment marker (`;`), which only pip knows")
+    } else if text.contains("{{") || text.contains("{%") {
+        Err(Refusal::new(format!("`{text}` is no match spec"), TEMPLATE_HELP))
+    } else {
+        Ok(())
+    }
+}
+
+/// Refuses a name and a version, as they stand outside of channel, path and brackets, with a placeholder in them. Variables
+/// are expanded in channels and paths only.
+fn unfilled(text: &str, spec: &str) -> Result<(), Refusal> {
+    if let Some(placeholder) = placeholder(spec) {
+        Err(Refusal::new(format!("`{placeholder}` in `{text}` is a placeholder without its value"), TEMPLATE_HELP))
+    } else if spec.ends_with('@') {
+        Err(Refusal::new(format!("`{text}` asks for a feature, which conda gave up"), SPEC_HELP))
+    } else {
+        Ok(())
+    }
+}
+
+/// What a template has where a value was to be put in: `$NAME`, `${NAME}`, `{NAME}`, `@NAME@`, `%NAME%`, `<NAME>`.
+pub(super) fn placeholder(text: &str) -> Option<&str> {
+    text.char_indices().find_map(|(start, opening)| {
+        let rest = &text[start + opening.len_utf8()..];
+        let (skipped, closing) = match opening {
+            '$' if rest.starts_with('{') => (1, "}"),
+            '$' => (0, ""),
+            '{' => (0, "}"),
+            '<' => (0, ">"),
+            '@' => (0, "@"),
+            '%' => (0, "%"),
+            _ => return None,
+        };
+        let name = &rest[skipped..];
+        let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || matches!(c, '-' | '.') && !closing.is_empty();
+        let (name, behind) = name.split_at(name.find(|c| !is_part(c)).unwrap_or(name.len()));
+        let behind = name
+            .starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            .then(|| behind.strip_prefix(closing))
+            .flatten()?;
+        // In `<py>=3` and `<v2>v1` they are operators.
+        let compares = opening == '<' && start > 0 && behind.starts_with(|c: char| c == '=' || c.is_alphanumeric());
+        (!compares).then(|| &text[start..text.len() - behind.len()])
+    })
+}
+
+/// An archive by URL or path, with or without `#md5` or `#sha256` behind it; `None` if the text is none.
+fn package(text: &str, resolver: &Resolver<'_>) -> Result<Option<MatchSpec>, Refusal> {
+    let (place, fragment) = text.split_once('#').map_or((text, None), |(place, digest)| (place, Some(digest)));
+    let place = place.trim();
+    let is_path = ["./", "../", "/", "~/"].iter().any(|start| place.starts_with(start));
+    let is_url = place.contains("://") && !place.contains("::");
+    let is_archive = [".conda", ".tar.bz2"].iter().any(|end| place.ends_with(end));
+    if place.contains("::") || place.contains('[') || !(is_path || is_url || is_archive) {
+        return Ok(None);
+    }
+    let no_package = |reason: &str| {
+        let help = "a package's archive is named `NAME-VERSION-BUILD.conda` or `NAME-VERSION-BUILD.tar.bz2`";
+        Refusal::new(format!("`{place}` is no package: {reason}"), help)
+    };
+    let url = if is_url {
+        Url::parse(place).map_err(|error| no_package(&error.to_string()))?
+    } else {
+        let path = resolver.path(place)?;
+        Url::from_file_path(Path::new(&path)).map_err(|()| no_package("its path has no URL"))?
+    };
+    let archive = CondaArchiveIdentifier::try_from_url(&url)
+        .ok_or_else(|| no_package("its name does not say which package, version and build it is"))?;
+    let name = PackageName::try_from(archive.identifier.name).map_err(|error| no_package(&error.to_string()))?;
+    let mut spec = MatchSpec { name: PackageNameMatcher::Exact(name), url: Some(url), ..MatchSpec::default() };
+    if let Some(digest) = fragment {
+        let hex = digest.trim().trim_start_matches("sha256:").trim_start_matches("md5:");
+        spec.md5 = parse_digest_from_hex::<Md5>(hex);
+        spec.sha256 = parse_digest_from_hex::<Sha256>(hex);
+        if spec.md5.is_none() && spec.sha256.is_none() {
+            return Err(Refusal::new(
+                format!("`#{digest}` is neither an md5 nor a sha256"),
+                "write 32 or 64 hexadecimal digits behind the `#`, or nothing",
+            ));
+        }
+    }
+    Ok(Some(spec))
+}
+
+/// Without a comment.
+fn uncommented(text: &str) -> &str {
+    text.split_once('#').map_or(text, |(spec, _)| spec).trim()
+}
+
+/// Without a condition (`numpy if __linux`), which conda has put off and ignores.
+fn unconditional(text: &str) -> &str {
+    text.split_once(" if ").map_or(text, |(spec, _)| spec.trim_end())
+}
+
+/// The pairs in brackets in one form, `key="value", …`: people part them by spaces too (CEP-29). `name` counts in front of
+/// the brackets only. `None` if they are no pairs.
+fn pairs(inner: &str) -> Option<String> {
+    let mut pairs = Vec::new();
+    let mut rest = inner.trim();
+    while !rest.is_empty() {
+        let (key, after) = rest.split_once('=')?;
+        let key = key.trim();
+        let (value, behind) = match after.chars().next().filter(|c| matches!(c, '\'' | '"')) {
+            Some(quote) => after[1..].split_once(quote)?,
+            None => after.split_at(after.find([',', ' ']).unwrap_or(after.len())),
+        };
+        rest = behind.trim_start_matches([',', ' ']);
+        if key.is_empty() || !key.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c)) || value.contains('"')
+        {
+            return None;
+        }
+        if key != "name" {
+            pairs.push(format!("{key}=\"{value}\""));
+        }
+    }
+    Some(pairs.join(", "))
+}
+
+/// Takes out `[…]`.
+fn split_bracket(text: &str) -> Result<(String, Option<&str>), Refusal> {
+    match (text.find('['), text.rfind(']')) {
+        (None, None) => Ok((text.to_owned(), None)),
+        (Some(open), Some(close)) if open < close => {
+            Ok((format!("{}{}", &text[..open], &text[close + 1..]), Some(&text[open + 1..close])))
+        }
+        _ => Err(Refusal::new(format!("the brackets in `{text}` do not match"), SPEC_HELP)),
+    }
+}
+
+/// Takes off `channel::`, or `channel:namespace:`; nothing reads the namespace.
+fn split_channel(text: &str) -> (Option<&str>, &str) {
+    let mut parts = text.rsplitn(3, ':');
+    let rest = parts.next().unwrap_or("");
+    let _namespace = parts.next();
+    (parts.next(), rest)
+}
+
+fn named(name: &str, bracket: Option<&str>, text: &str) -> Result<MatchSpec, Refusal> {
+    let invalid = |reason: String| Refusal::new(format!("`{text}` is no match spec: {reason}"), SPEC_HELP);
+    if name.is_empty() {
+        return Err(invalid("it names no package".into()));
+    }
+    let exact =
+        PackageName::try_from(name).map_err(|_| invalid(format!("`{name}` cannot be the name of a package")))?;
+    match bracket {
+        None => Ok(MatchSpec { name: PackageNameMatcher::Exact(exact), ..MatchSpec::default() }),
+        Some(inner) => bracketed(name, inner, text),
+    }
+}
+
+/// What stands in brackets, with the name in front of them.
+fn bracketed(name: &str, inner: &str, text: &str) -> Result<MatchSpec, Refusal> {
+    let options = ParseMatchSpecOptions::lenient().with_repodata_revision(RepodataRevision::V3);
+    let pairs = pairs(inner);
+    if pairs.as_deref() == Some("") {
+        return named(name, None, text);
+    }
+    let spec =
+        MatchSpec::from_str(&format!("{name}[{}]", pairs.as_deref().unwrap_or(inner)), options).map_err(|error| {
+            // Every second piece stands between quotes.
+            let mut quoted = inner.split(['\'', '"']).skip(1).step_by(2);
+            let repaired = quoted.find_map(|value| Some((value, repaired(value)?)));
+            match (repaired, error.to_string().as_str()) {
+                (Some((version, meant)), _) => lacks_comma(text, &text.replace(version, &meant)),
+                (None, reason) if reason.starts_with("invalid bracket key: ") => {
+                    let key = reason.trim_start_matches("invalid bracket key: ");
+                    Refusal::new(
+                        format!("`{text}` is no match spec: packages have no `{key}` to be chosen by"),
+                        KEYS_HELP,
+                    )
+                }
+                (None, "Eof") => Refusal::new(format!("`{text}` is no match spec: its version is none"), SPEC_HELP),
+                (None, reason) => Refusal::new(format!("`{text}` is no match spec: {reason}"), SPEC_HELP),
+            }
+        })?;
+    match &spec.build {
+        Some(StringMatcher::Exact(build)) if build.starts_with(['<', '>', '=', '!', '~']) => {
+            Err(Refusal::new(format!("`{text}` is no match spec: `{build}` is no build string"), SPEC_HELP))
+        }
+        _ => Ok(spec),
+    }
+}
+
+fn lacks_comma(text: &str, meant: &str) -> Refusal {
+    Refusal::new(format!("`{text}` lacks a comma between two version constraints"), format!("write `{meant}`"))
+}
+
+#[derive(Default)]
+struct Constraint {
+    version: Option<VersionSpec>,
+    build: Option<StringMatcher>,
+    remark: Option<String>,
+}
+
+/// What stands behind the name: a version, and perhaps a build string.
+fn constraint(text: &str, tail: &str) -> Result<Constraint, Refusal> {
+    let invalid = |reason: String| Refusal::new(format!("`{text}` is no match spec: {reason}"), SPEC_HELP);
+    // conda takes `numpy=` for `numpy`.
+    if tail.is_empty() || tail == "=" {
+        return Ok(Constraint::default());
+    }
+    let (written, build) = split_build(tail);
+    if let Some(version) = repaired(written) {
+        return Err(lacks_comma(text, &text.replacen(written.trim(), &version, 1)));
+    }
+    let compact: String = written.chars().filter(|c| !c.is_whitespace()).collect();
+    if compact.ends_with(['=', '<', '>', '!', '~', ',', '|']) {
+        return Err(invalid(format!("no version stands behind `{compact}`")));
+    }
+    let (compact, swapped) = swapped(text, compact);
+    let version =
+        VersionSpec::from_str(&without_stars(&legacy(&compact, build)), ParseStrictness::Lenient).map_err(|error| {
+            match error.to_string().as_str() {
+                // The parser's word for having no words.
+                "Eof" | "" => invalid(format!("`{}` is no version", written.trim())),
+                reason => invalid(format!("`{}` is no version: {reason}", written.trim())),
+            }
+        })?;
+    let build = match build {
+        Some(build) if build.contains(char::is_whitespace) => {
+            return Err(invalid(format!("`{build}` is no build string: it has a space in it")));
+        }
+        Some(build) => Some(StringMatcher::from_str(build).map_err(|error| invalid(error.to_string()))?),
+        None => None,
+    };
+    let remark = swapped
+        .or_else(|| alternatives(text, tail, &compact))
+        .or_else(|| comma_for_point(text, &compact))
+        .or_else(|| letter_for_star(text, &compact));
+    Ok(Constraint { version: Some(version), build, remark })
+}
+
+/// Splits a version from a build string, as conda does it: at the first space or `=` that does not belong to an
+/// operator, if nothing behind it could belong to a version.
+fn split_build(tail: &str) -> (&str, Option<&str>) {
+    let mut before = None;
+    for (offset, c) in tail.char_indices() {
+        let splits = matches!(c, ' ' | '\t' | '=') && before.is_some_and(|b| !"=!|,<>~".contains(b));
+        let build = &tail[offset + c.len_utf8()..];
+        if splits && !build.trim().is_empty() && !build.contains(['-', '=', ',', '|', '<', '>', '~']) {
+            return (&tail[..offset], Some(build.trim()));
+        }
+        // `numpy =  1.26`: what an operator belongs to may stand some spaces behind it.
+        if !c.is_whitespace() || before.is_some_and(|b| !"=!|,<>~".contains(b)) {
+            before = Some(c);
+        }
+    }
+    (tail, None)
+}
+
+/// The version with the commas that it lacks, if it lacks some and would be one with them. What stands behind a second
+/// `=` is a build rather than a version, and words side by side are no versions.
+fn repaired(version: &str) -> Option<String> {
+    let words: Vec<&str> = version.split_whitespace().collect();
+    let ends = |word: &str| word.ends_with(|c: char| c.is_alphanumeric() || c == '*');
+    if words.windows(2).any(|pair| ends(pair[0]) && pair[1].starts_with(char::is_alphanumeric)) {
+        return None;
+    }
+    let mut whole = String::new();
+    let mut added = 0;
+    let mut characters = version.chars().filter(|c| !c.is_whitespace()).peekable();
+    while let Some(c) = characters.next() {
+        let is_operator = "<>=~".contains(c) || c == '!' && characters.peek() == Some(&'=');
+        let begins = is_operator && whole.chars().next_back().is_some_and(|b| !"<>=!~,|(".contains(b));
+        if begins && c == '=' && !whole.starts_with(['<', '>', '!', '~']) {
+            return None;
+        }
+        if begins {
+            whole.push(',');
+            added += 1;
+        }
+        whole.push(c);
+    }
+    (added > 0 && VersionSpec::from_str(&whole, ParseStrictness::Lenient).is_ok()).then_some(whole)
+}
+
+/// conda's reading of a leading `=`: `=1.2` is `1.2.*`, `=1.2=build` is exactly 1.2, `==1.2` is `1.2`.
+fn legacy(version: &str, build: Option<&str>) -> String {
+    let Some(fuzzy) = version.strip_prefix('=') else { return version.to_owned() };
+    if let (Some(exact), None) = (fuzzy.strip_prefix('='), build) {
+        return exact.to_owned();
+    }
+    if fuzzy.contains(['=', ',', '|']) {
+        return version.to_owned();
+    }
+    if build.is_some() || fuzzy.ends_with('*') { fuzzy.to_owned() } else { format!("{fuzzy}*") }
+}
+
+/// `==1.2.*` as `1.2.*` (CEP-29), where the parser makes `==1.2` of it; and `>1.2.*` as `>1.2`, since conda takes no notice
+/// of a star behind an operator that compares, where the parser makes `>=1.2` of it.
+fn without_stars(version: &str) -> String {
+    let plain = |clause: &str| match (clause.strip_prefix("=="), clause.strip_suffix(".*")) {
+        (Some(fuzzy), _) if fuzzy.ends_with('*') => fuzzy.to_owned(),
+        (_, Some(plain)) if plain.starts_with('>') && !plain.starts_with(">=") => plain.to_owned(),
+        _ => clause.to_owned(),
+    };
+    let alternatives = version.split('|').map(|all| all.split(',').map(plain).collect::<Vec<_>>().join(","));
+    alternatives.collect::<Vec<_>>().join("|")
+}
+
+/// `=>1.2` and `=<1.2` with the operator the right way round, which is what conda makes of them in effect.
+fn swapped(text: &str, version: String) -> (String, Option<String>) {
+    let operator = ["=>", "=<"].into_iter().find(|operator| version.starts_with(operator));
+    let Some((operator, rest)) = operator.and_then(|operator| Some((operator, version.strip_prefix(operator)?))) else {
+        return (version, None);
+    };
+    let right = if operator == "=>" { ">=" } else { "<=" };
+    (format!("{right}{rest}"), Some(format!("`{operator}` in `{text}` is read as `{right}`")))
+}
+
+/// A remark on `=3.8|3.9`, which means "3.8.* or exactly 3.9".
+fn alternatives(text: &str, tail: &str, version: &str) -> Option<String> {
+    if !version.contains('|') || version.contains('(') {
+        return None;
+    }
+    let is_short =
+        |v: &str| v.starts_with(|c: char| c.is_ascii_digit()) && !v.contains('*') && v.matches('.').count() < 2;
+    let parts: Vec<&str> = version.split('|').collect();
+    let exact = parts.iter().find(|part| is_short(part))?;
+    let fuzzy = |part: &&str| {
+        let bare = part.trim_start_matches('=');
+        if is_short(bare) { format!("{bare}.*") } else { (*part).to_owned() }
+    };
+    let meant = parts.iter().map(fuzzy).collect::<Vec<_>>().join("|");
+    let head = text.strip_suffix(tail).unwrap_or(text).trim_end();
+    Some(format!("`{exact}` in `{text}` means exactly {exact}; if any {exact} will do, write `{head} {meant}`"))
+}
+
+/// A remark on `=1,26`, which means "1.* and exactly 26", and that is no version at all.
+fn comma_for_point(text: &str, version: &str) -> Option<String> {
+    let (first, second) = version.trim_start_matches('=').split_once(',')?;
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    (is_number(first) && is_number(second)).then(|| {
+        let meant = text.replacen(&format!("{first},{second}"), &format!("{first}.{second}"), 1);
+        format!("`{first},{second}` in `{text}` means {first} and {second} at once; is `{meant}` meant?")
+    })
+}
+
+/// A remark on `=3.x`, which people write for `=3.*`.
+fn letter_for_star(text: &str, version: &str) -> Option<String> {
+    let version = version.trim_start_matches('=');
+    let letter = version.chars().next_back().filter(|letter| matches!(letter, 'x' | 'X'))?;
+    let numbers = version.strip_suffix(letter)?.strip_suffix('.')?;
+    numbers.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.').then(|| {
+        let meant = text.replacen(&format!("{numbers}.{letter}"), &format!("{numbers}.*"), 1);
+        format!("the `{letter}` in `{text}` is a letter like any other; if any number will do there, write `{meant}`")
+    })
+}
+
+/// A remark on `python==3.12` and `python 3.12`, which mean 3.12.0 alone. Other packages may have a version of two numbers.
+fn first_python(text: &str) -> Option<String> {
+    let text = unconditional(uncommented(text));
+    let (head, version) = text.split_once("==").or_else(|| text.split_once(' '))?;
+    let (head, version) = (head.trim(), version.trim());
+    let (_, name) = split_channel(head);
+    let (major, minor) = version.split_once('.').filter(|_| name.eq_ignore_ascii_case("python"))?;
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    (is_number(major) && is_number(minor))
+        .then(|| format!("`{text}` means exactly {version}.0; if any {version} will do, write `{head}={version}`"))
+}
+
+/// Resolves the channel, from in front of the name or from the brackets.
+pub fn place(spec: &mut MatchSpec, prefix: Option<&str>, name: &str, resolver: &Resolver<'_>) -> Result<(), Refusal> {
+    let in_bracket = spec.channel.take().map(|channel| {
+        // The parser has resolved it by rules of its own; its name is what was written, unless that was a URL.
+        let url = channel.base_url.as_str();
+        let written = channel
+            .name
+            .as_deref()
+            .filter(|name| url == format!("https://conda.anaconda.org/{name}/") || name.starts_with(['.', '/', '~']));
+        written.unwrap_or(url).to_owned()
+    });
+    if let Some(text) = in_bracket.as_deref().or(prefix) {
+        let (channel, subdir) = resolver.spec_channel(text, name)?;
+        spec.channel = channel.map(Arc::new);
+        spec.subdir = spec.subdir.take().or(subdir.map(|subdir| subdir.as_str().to_owned()));
+    }
+    Ok(())
+}

@@ -1,0 +1,246 @@
+//! An environment.yml of what is installed, as `conda env export` writes it, for those who built an environment by hand and
+//! want to build it again.
+//!
+//! What is written is read back to the same packages. So a package whose channel is not the first of the list names its
+//! channel itself: under strict priority the first channel would hide it otherwise. There is no `prefix:`, which is
+//! nobody's business but this machine's, and which no tool follows.
+
+mod history;
+mod pip;
+mod revisions;
+mod yaml;
+
+pub use self::revisions::{PastRevision, packages_after, revisions};
+
+use indexmap::IndexMap;
+use rattler_conda_types::{PrefixRecord, Subdir};
+
+use mlconda_environment::is_name;
+use mlconda_prefix::{Prefix, PrefixError};
+use mlconda_types::dependency::dependency_name;
+use mlconda_types::redact;
+
+/// How much is said of each package.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Detail {
+    /// `name=version=build`: the very package, on this platform only.
+    #[default]
+    Builds,
+    /// `name=version`: what other platforms may have too.
+    Versions,
+    /// The match specs that were asked for, and nothing that came for their sake.
+    History,
+}
+
+/// What is installed, in the words of an environment.yml.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Export {
+    /// `name:`, the last part of the prefix's path if it can be one.
+    pub name: Option<String>,
+    /// `channels:`, the one that most packages came from first; `nodefaults` where all came from none.
+    pub channels: Vec<String>,
+    /// `dependencies:`, sorted by name.
+    pub dependencies: Vec<String>,
+    /// The `pip:` list: distributions that no record knows, sorted by name.
+    pub pip: Vec<String>,
+    /// `variables:`
+    pub variables: IndexMap<String, String>,
+}
+
+/// Reads from a prefix what its environment.yml would say.
+///
+/// # Errors
+/// If a record or a file of the environment cannot be read.
+pub fn export(prefix: &Prefix, detail: Detail) -> Result<Export, PrefixError> {
+    let mut records = prefix.records()?;
+    let pip = pip::lines(prefix, &mut records, detail)?;
+    mlconda_types::sorting::sort_by(&mut records, |one, other| name(one).cmp(name(other)));
+    let channels = channels(&records);
+    let qualified = |record: &PrefixRecord, spec: String| match channel(record) {
+        None => redact::url(&record.repodata_record.url),
+        Some(channel) if channels.first() == Some(&channel) => spec,
+        Some(channel) => format!("{channel}::{spec}"),
+    };
+    let dependencies = match detail {
+        Detail::Builds => records.iter().map(|record| qualified(record, with_build(record))).collect(),
+        Detail::Versions => records.iter().map(|record| qualified(record, with_version(record))).collect(),
+        Detail::History => {
+            let asked = history::asked(prefix, &records)?;
+            let spec = |record: &PrefixRecord| {
+                let spec = asked.get(name(record))?.clone();
+                Some(match stem(&spec) {
+                    // It may be a path from a directory that nobody knows any more.
+                    Some(_) => redact::url(&record.repodata_record.url),
+                    None if spec.contains("::") => spec,
+                    None => qualified(record, spec),
+                })
+            };
+            records.iter().filter_map(spec).collect()
+        }
+    };
+    let file_name = prefix.path().file_name().and_then(|name| name.to_str());
+    // An empty list would stand for `defaults`.
+    let is_of_none = channels.is_empty() && !records.is_empty();
+    Ok(Export {
+        name: file_name.filter(|name| is_name(name)).map(str::to_owned),
+        channels: if is_of_none { vec!["nodefaults".to_owned()] } else { channels },
+        dependencies,
+        pip,
+        variables: prefix.variables()?,
+    })
+}
+
+/// The match specs that were asked for when the packages of a prefix were installed, sorted by their packages' names:
+/// of its `conda-meta/history`, else of its records.
+///
+/// # Errors
+/// If the history is there and cannot be read.
+pub fn asked_for(prefix: &Prefix, records: &[PrefixRecord]) -> Result<Vec<String>, PrefixError> {
+    let mut asked = history::asked(prefix, records)?;
+    asked.sort_unstable_keys();
+    Ok(asked.into_values().collect())
+}
+
+impl Export {
+    /// The text of the environment.yml. The same prefix gives the same text.
+    pub fn to_yaml(&self) -> String {
+        yaml::render(self)
+    }
+
+    /// Whether a channel had a secret in its URL, in the place of which asterisks stand now.
+    pub fn is_masked(&self) -> bool {
+        self.channels.iter().chain(&self.dependencies).any(|text| text.contains(redact::MASK))
+    }
+}
+
+fn name(record: &PrefixRecord) -> &str {
+    record.repodata_record.package_record.name.as_normalized()
+}
+
+fn with_version(record: &PrefixRecord) -> String {
+    format!("{}={}", name(record), record.repodata_record.package_record.version)
+}
+
+fn with_build(record: &PrefixRecord) -> String {
+    format!("{}={}", with_version(record), record.repodata_record.package_record.build)
+}
+
+/// The channel of a record as people write it, without secrets; `None` of an archive that lies in none.
+fn channel(record: &PrefixRecord) -> Option<String> {
+    let url = redact::url(&record.repodata_record.url);
+    let mut parts = url.rsplitn(3, '/').skip(1);
+    parts.next()?.parse::<Subdir>().ok()?;
+    let base = parts.next()?;
+    Some(
+        match (base.strip_prefix("https://conda.anaconda.org/"), base.strip_prefix("https://repo.anaconda.com/pkgs/")) {
+            (Some(name), _) if !name.starts_with("t/") => name.to_owned(),
+            (_, Some("main" | "r" | "msys2")) => "defaults".to_owned(),
+            (_, Some(name)) => format!("pkgs/{name}"),
+            _ => base.to_owned(),
+        },
+    )
+}
+
+/// Each channel once, the one with the most packages first.
+fn channels(records: &[PrefixRecord]) -> Vec<String> {
+    let mut counted: IndexMap<String, usize> = IndexMap::new();
+    for channel in records.iter().filter_map(channel) {
+        *counted.entry(channel).or_default() += 1;
+    }
+    counted.sort_by(|one, count, other, others| others.cmp(count).then(one.cmp(other)));
+    counted.into_keys().collect()
+}
+
+/// The name of an archive, without its ending, where a spec is the URL or the path of one.
+fn stem(spec: &str) -> Option<&str> {
+    let place = spec.split('#').next()?.trim();
+    let path = place.strip_suffix(".conda").or_else(|| place.strip_suffix(".tar.bz2"))?;
+    path.rsplit(['/', '\\']).next().filter(|_| !place.contains("::"))
+}
+
+/// The package that a spec asks for.
+fn package_of(spec: &str) -> String {
+    if let Some(name) = stem(spec).and_then(|stem| stem.rsplitn(3, '-').nth(2)) {
+        return name.to_lowercase();
+    }
+    let bare = spec.rsplit_once("::").map_or(spec, |(_, bare)| bare);
+    dependency_name(bare.trim()).to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mlconda_environment::{Environment, ReadOptions};
+
+    /// What is written is what is read, also where YAML would make something else of it.
+    #[test]
+    fn every_text_is_read_back() {
+        let texts = [
+            "plain",
+            "1.0",
+            "true",
+            "No",
+            "~",
+            "",
+            " a",
+            "a: b",
+            "a #b",
+            "a:",
+            "'",
+            "\"",
+            "a\nb\t\u{7}",
+            "-e x",
+            "*a",
+            "é",
+        ];
+        let variables: IndexMap<String, String> =
+            texts.iter().enumerate().map(|(place, text)| (format!("V{place}"), (*text).to_owned())).collect();
+        let export = Export {
+            name: Some("2024".into()),
+            channels: vec!["conda-forge".into(), "https://host/t/********/lab".into()],
+            dependencies: vec!["7zip=1".into(), "numpy[version='>=1']".into(), "lab::a=1=h_0".into(), "pip".into()],
+            pip: vec!["-e /src/a b".into(), "x @ git+https://host/x@1#egg=x".into(), "y==1".into()],
+            variables,
+        };
+        let text = export.to_yaml();
+        let options = ReadOptions { directory: "/".into(), ..ReadOptions::default() };
+        let read = Environment::parse(&text, std::path::Path::new("e.yml"), &options).unwrap();
+        assert_eq!(read.name, export.name);
+        assert_eq!(read.requirements.iter().map(|r| r.text.clone()).collect::<Vec<_>>(), export.dependencies, "{text}");
+        assert_eq!(read.pip.iter().map(|line| line.text.clone()).collect::<Vec<_>>(), export.pip, "{text}");
+        assert_eq!(read.variables, export.variables, "{text}");
+        assert!(export.is_masked());
+        insta::assert_snapshot!(text, @r#"
+        name: '2024'
+        channels:
+          - conda-forge
+          - https://host/t/********/lab
+        dependencies:
+          - '7zip=1'
+          - numpy[version='>=1']
+          - lab::a=1=h_0
+          - pip
+          - pip:
+              - '-e /src/a b'
+              - x @ git+https://host/x@1#egg=x
+              - y==1
+        variables:
+          V0: plain
+          V1: '1.0'
+          V2: 'true'
+          V3: 'No'
+          V4: '~'
+          V5: ''
+          V6: ' a'
+          V7: 'a: b'
+          V8: 'a #b'
+          V9: 'a:'
+          V10: ''''
+          V11: '"'
+          V12: "a\nb\t\u0007"
+          V13: '-e x'
+          V14: '*a'
+          V15: 'é'
+        "#);
+    }
+}

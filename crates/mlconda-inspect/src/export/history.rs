@@ -1,0 +1,125 @@
+//! What was asked for, out of `conda-meta/history`: a file that conda, mamba and mlconda append to, each a little
+//! differently, so it is read leniently. Where it says nothing, the records say for which spec they came.
+
+use indexmap::IndexMap;
+use rattler_conda_types::PrefixRecord;
+
+use super::{name, package_of};
+use mlconda_prefix::{Prefix, PrefixError};
+use mlconda_system::files;
+
+/// The specs that were asked for, by the package that they ask for; of installed packages only.
+pub fn asked(prefix: &Prefix, records: &[PrefixRecord]) -> Result<IndexMap<String, String>, PrefixError> {
+    let mut asked = parse(&read(prefix)?);
+    asked.retain(|package, _| records.iter().any(|record| name(record) == package));
+    if asked.is_empty() {
+        let of_record =
+            |record: &PrefixRecord| Some((name(record).to_owned(), record.requested_specs.first()?.clone()));
+        asked = records.iter().filter_map(of_record).collect();
+    }
+    Ok(asked)
+}
+
+/// The text of a history; none if there is no such file.
+pub(super) fn read(prefix: &Prefix) -> Result<String, PrefixError> {
+    let path = prefix.path().join("conda-meta").join("history");
+    let text = match files::read(&path, files::LARGEST_TEXT) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        read => read?,
+    };
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// The specs that are left at the end of a history.
+fn parse(text: &str) -> IndexMap<String, String> {
+    let mut asked = Asked::default();
+    text.lines().for_each(|line| asked.line(line));
+    asked.specs
+}
+
+/// What is asked for after the lines that were read.
+#[derive(Default)]
+pub(super) struct Asked {
+    /// The specs, by the package that they ask for.
+    pub(super) specs: IndexMap<String, String>,
+    is_whole: bool,
+}
+
+impl Asked {
+    /// Reads the next line.
+    pub(super) fn line(&mut self, line: &str) {
+        let Some(comment) = line.trim().strip_prefix('#').map(str::trim) else {
+            self.is_whole &= !line.starts_with("==>");
+            return;
+        };
+        if let Some(command) = comment.strip_prefix("cmd:") {
+            // mlconda installs whole locks: what its specs do not ask for is not asked for any more.
+            self.is_whole = command.trim().starts_with("mlconda");
+        }
+        let Some((action, specs)) = comment.split_once("specs:") else { return };
+        let specs = list(specs.trim());
+        match action.trim() {
+            "remove" | "uninstall" => specs.iter().for_each(|spec| _ = self.specs.shift_remove(&package_of(spec))),
+            "update" | "install" | "create" | "neutered" => {
+                if std::mem::take(&mut self.is_whole) {
+                    self.specs.clear();
+                }
+                self.specs.extend(specs.into_iter().map(|spec| (package_of(&spec), spec)));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The strings of a list as Python writes it, or, as very old versions of conda did, with nothing but commas.
+fn list(text: &str) -> Vec<String> {
+    let Some(inner) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) else {
+        return text.split(',').map(str::trim).filter(|spec| !spec.is_empty()).map(str::to_owned).collect();
+    };
+    let mut specs = Vec::new();
+    let mut characters = inner.chars();
+    while let Some(quote) = characters.find(|c| matches!(c, '\'' | '"')) {
+        let mut spec = String::new();
+        while let Some(c) = characters.next().filter(|c| *c != quote) {
+            spec.extend(if c == '\\' { characters.next() } else { Some(c) });
+        }
+        specs.push(spec);
+    }
+    specs.retain(|spec| !spec.is_empty());
+    specs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn left(text: &str) -> String {
+        parse(text).values().cloned().collect::<Vec<_>>().join("; ")
+    }
+
+    #[test]
+    fn a_history_of_conda_is_followed_to_its_end() {
+        let history = "==> 2024-01-01 00:00:00 <==\n# cmd: conda create -n x python=3.11\n# conda version: 24.1\n+a::b-1-0\n\
+                       # update specs: ['python=3.11', \"numpy[version='>=1.2']\", 'conda-forge::Zlib']\n\
+                       ==> 2024-01-02 00:00:00 <==\n# cmd: conda install numpy\n# install specs: [\"numpy\", \"scipy >=1,<2\"]\n\
+                       ==> 2024-01-03 00:00:00 <==\n# remove specs: ['zlib']\n# neutered specs: ['scipy']\n# cmd: x\n\
+                       # update specs: flask,gunicorn\n";
+        assert_eq!(left(history), "python=3.11; numpy; scipy; flask; gunicorn");
+    }
+
+    #[test]
+    fn an_archive_is_known_by_the_package_in_it() {
+        let archive = "https://host/channel/noarch/Font-ttf-x-1.0-h_0.conda#0123456789abcdef0123456789abcdef";
+        let history = format!("# update specs: ['{archive}', '/srv/a-1-0.tar.bz2', 'file:///srv/channel::wheel']\n");
+        let packages: Vec<String> = parse(&history).into_keys().collect();
+        assert_eq!(packages, ["font-ttf-x", "a", "wheel"]);
+    }
+
+    #[test]
+    fn what_mlconda_installs_is_all_that_is_asked_for() {
+        let history = "==> 2024-01-01 00:00:00 <==\n# cmd: mlconda install\n+a\n# update specs: ['a', 'b']\n\
+                       ==> 2024-01-02 00:00:00 <==\n# cmd: mlconda install\n# update specs: ['b[version=\">=1\"]']\n\
+                       ==> 2024-01-03 00:00:00 <==\n# cmd: conda install c\n# update specs: ['c']\n";
+        assert_eq!(left(history), "b[version=\">=1\"]; c");
+    }
+}

@@ -1,0 +1,371 @@
+//! The difference between a lock and a prefix, as a value: `--dry-run` prints it, `install` carries it out.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    path::PathBuf,
+};
+
+use indexmap::IndexMap;
+use rattler_conda_types::{GenericVirtualPackage, PackageName, PrefixRecord, Subdir};
+
+use mlconda_lock::{Digest, Lock, LockedPackage, LockedPip, Origin, PipSource};
+use mlconda_prefix::{Installed, Prefix, PrefixError, distributions};
+use mlconda_python::tags::{Tags, virtual_version};
+use mlconda_types::redact;
+
+/// What is to be done so that a prefix equals a lock.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The platform of the lock.
+    pub platform: Subdir,
+    /// Packages to link, dependencies first.
+    pub link: Vec<LockedPackage>,
+    /// Records of packages to unlink; where a package changes, its old record is here and the new package in
+    /// [`Plan::link`].
+    pub unlink: Vec<PrefixRecord>,
+    /// Records of packages that stay. Empty where nothing is to be done: then nobody needs them.
+    pub keep: Vec<PrefixRecord>,
+    /// How many packages stay.
+    pub unchanged: usize,
+    /// The variables that the prefix is to set. `None` where the lock is another tool's and has no word for them: then
+    /// they stay as they are.
+    pub variables: Option<IndexMap<String, String>>,
+    /// Whether `conda-meta` changes though no package does: other variables, or no environment there yet.
+    pub meta_changes: bool,
+    /// The match specs that were asked for, for the records and the history.
+    pub specs: Vec<String>,
+    /// The names of the records that were there when this plan was made.
+    pub seen: Vec<String>,
+    /// The names of all packages of the lock, in its order.
+    pub names: Vec<String>,
+    /// Who gave that order.
+    pub order: Order,
+    /// The same of what is from no channel.
+    pub pip: PipPlan,
+    /// What was to be linked anew, whether or not it differs.
+    pub reinstall: Reinstall,
+}
+
+/// Which packages are linked anew though the lock has the same ones: conda packages and those of pip alike.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Reinstall {
+    /// None.
+    #[default]
+    Nothing,
+    /// All.
+    All,
+    /// Those of these names, as locks have them (normalized).
+    Named(BTreeSet<String>),
+}
+
+impl Reinstall {
+    /// Whether a package is linked anew.
+    fn has(&self, name: &str) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::All => true,
+            Self::Named(names) => names.contains(name),
+        }
+    }
+}
+
+/// What is to be done about packages that are from no channel, as pip would install them.
+#[derive(Clone, Debug, Default)]
+pub struct PipPlan {
+    /// Wheels to link, by name.
+    pub link: Vec<LockedPip>,
+    /// What the prefix's own pip is to build and install: archives of sources, commits, directories.
+    pub build: Vec<LockedPip>,
+    /// Records of those to unlink; of what pip itself has installed in the place of one of the lock, too.
+    pub unlink: Vec<PrefixRecord>,
+    /// Records of those that stay. Empty where nothing is to be done.
+    pub keep: Vec<PrefixRecord>,
+    /// The names of all of the lock, in its order.
+    pub names: Vec<String>,
+    /// The names of those that were asked for.
+    pub requested: BTreeSet<String>,
+    /// The wheels that the lock's python takes, and that python in words; not known where the lock is for no platform, or has no such python.
+    pub tags: Option<(Tags, String)>,
+}
+
+/// Who ordered the packages of a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// mlconda did when it wrote the lock, by the channel's dependencies.
+    Lock,
+    /// Nobody is known to have: the packages' own dependencies tell.
+    Packages,
+}
+
+impl Plan {
+    /// Compares.
+    ///
+    /// A lock of mlconda states all that is to be there. Another tool's knows nothing of what is from no channel: that stays
+    /// as it is then. What pip has installed besides, and the lock does not have, is left alone.
+    ///
+    /// # Errors
+    /// If the prefix cannot be read.
+    pub fn between(lock: &Lock, prefix: &Prefix) -> Result<Self, PrefixError> {
+        Self::reinstalling(lock, prefix, &Reinstall::Nothing)
+    }
+
+    /// Compares, and takes the packages of `reinstall` for other ones than those that are there.
+    ///
+    /// If there are any, a record that cannot be read is no error: it goes, and the package of the lock comes.
+    ///
+    /// # Errors
+    /// If the prefix cannot be read.
+    pub fn reinstalling(lock: &Lock, prefix: &Prefix, reinstall: &Reinstall) -> Result<Self, PrefixError> {
+        let (sound, damaged) = match reinstall {
+            Reinstall::Nothing => (prefix.clone(), Vec::new()),
+            _ => prefix.without_damaged()?,
+        };
+        let prefix = &sound;
+        let installed = prefix.installed()?;
+        let by_name: HashMap<&str, &Installed> = installed.iter().map(|each| (each.name.as_str(), each)).collect();
+        // An installation into this prefix was cut off: nothing in it can be trusted.
+        let broken = !installed.is_empty() && !prefix.is_environment();
+        let same = |package: &LockedPackage| {
+            let is_there = || by_name.get(package.name.as_str()).is_some_and(|old| is_same(old, package));
+            !broken && !reinstall.has(&package.name) && is_there()
+        };
+        let wanted: HashSet<&str> = lock.packages.iter().map(|package| package.name.as_str()).collect();
+        let distributions = Distributions::new(lock, prefix, broken, reinstall)?;
+        let changed = installed.iter().any(|old| !wanted.contains(old.name.as_str()))
+            || !lock.packages.iter().all(same)
+            || distributions.change()
+            || !damaged.is_empty();
+        let there = prefix.variables()?;
+        let is_stated = lock.input.is_some() || !lock.variables.is_empty();
+        let variables = is_stated.then(|| lock.variables.clone());
+        let mut plan = Self {
+            platform: lock.platform,
+            link: Vec::new(),
+            unlink: Vec::new(),
+            keep: Vec::new(),
+            unchanged: lock.packages.len() + distributions.wanted.len(),
+            meta_changes: !prefix.is_environment() || variables.as_ref().is_some_and(|wanted| *wanted != there),
+            variables,
+            specs: lock.specs.clone(),
+            names: lock.packages.iter().map(|package| package.name.clone()).collect(),
+            seen: prefix.seen()?,
+            order: if lock.input.is_some() { Order::Lock } else { Order::Packages },
+            pip: PipPlan {
+                names: lock.pip.iter().map(|package| package.name.clone()).collect(),
+                requested: distributions.requested.clone(),
+                tags: tags(lock),
+                ..PipPlan::default()
+            },
+            reinstall: reinstall.clone(),
+        };
+        if changed {
+            plan.fill(lock, prefix, same, distributions)?;
+            let (pip, conda): (Vec<_>, Vec<_>) = damaged.into_iter().partition(|record| key(record).0);
+            plan.unlink.extend(conda);
+            plan.pip.unlink.extend(pip);
+        }
+        Ok(plan)
+    }
+
+    /// Sorts packages and records into what is linked, unlinked and kept.
+    fn fill(
+        &mut self,
+        lock: &Lock,
+        prefix: &Prefix,
+        same: impl Fn(&LockedPackage) -> bool,
+        distributions: Distributions<'_>,
+    ) -> Result<(), PrefixError> {
+        let same = lock.packages.iter().filter(|package| same(package));
+        let mut stays: HashSet<Key> = same.map(|package| (false, package.name.clone())).collect();
+        stays.extend(distributions.staying().map(|name| (true, name)));
+        let mut records = prefix.records()?;
+        let moves = python_moves(lock, &records, stays.contains(&(false, "python".to_owned())));
+        records.extend(distributions.records());
+        if moves {
+            let noarch = |record: &&PrefixRecord| record.repodata_record.package_record.noarch.is_python();
+            for record in records.iter().filter(noarch) {
+                stays.remove(&key(record));
+            }
+        }
+        if !distributions.is_stated {
+            // Nothing could come in their place.
+            stays.extend(distributions.there.iter().map(key));
+        }
+        // A path that a package shares with one that goes holds the other's file, perhaps: link it anew. And so on.
+        let mut gone: HashSet<&PathBuf> = HashSet::new();
+        let mut goes: Vec<&PrefixRecord> = records.iter().filter(|old| !stays.contains(&key(old))).collect();
+        while !goes.is_empty() {
+            gone.extend(goes.drain(..).flat_map(|old| &old.files));
+            let shares = |record: &&PrefixRecord| record.files.iter().any(|path| gone.contains(path));
+            let may_go = |old: &&PrefixRecord| distributions.is_stated || !key(old).0;
+            goes = records.iter().filter(|old| stays.contains(&key(old))).filter(may_go).filter(shares).collect();
+            for record in &goes {
+                stays.remove(&key(record));
+            }
+        }
+        let comes = |package: &&LockedPackage| !stays.contains(&(false, package.name.clone()));
+        self.link = lock.packages.iter().filter(comes).cloned().collect();
+        let comes = |package: &&LockedPip| !stays.contains(&(true, package.name.clone()));
+        let come: Vec<LockedPip> = distributions.wanted.iter().filter(comes).cloned().collect();
+        self.unchanged -= self.link.len() + come.len();
+        drop(gone);
+        let names: HashSet<&str> = come.iter().map(|package| package.name.as_str()).collect();
+        let others =
+            distributions::of_others(prefix.path(), &names, &records.iter().flat_map(|old| &old.files).collect())?;
+        let (pip, conda): (Vec<_>, Vec<_>) = records.into_iter().partition(|record| key(record).0);
+        (self.keep, self.unlink) = conda.into_iter().partition(|record| stays.contains(&key(record)));
+        (self.pip.keep, self.pip.unlink) = pip.into_iter().partition(|record| stays.contains(&key(record)));
+        self.pip.unlink.extend(others);
+        (self.pip.link, self.pip.build) = come.into_iter().partition(LockedPip::is_wheel);
+        Ok(())
+    }
+
+    /// All that is fetched and linked: conda packages, then wheels.
+    pub fn archives(&self) -> Vec<LockedPackage> {
+        self.link.iter().cloned().chain(self.pip.link.iter().filter_map(LockedPip::as_package)).collect()
+    }
+
+    /// Whether the prefix equals the lock already.
+    pub fn is_empty(&self) -> bool {
+        let is_empty = |pip: &PipPlan| pip.link.is_empty() && pip.unlink.is_empty() && pip.build.is_empty();
+        self.link.is_empty() && self.unlink.is_empty() && is_empty(&self.pip) && !self.meta_changes
+    }
+
+    /// How many bytes are to be downloaded, if the lock knows it of every package.
+    pub fn download_size(&self) -> Option<u64> {
+        let sources = self.pip.build.iter().filter_map(LockedPip::as_package);
+        self.archives().into_iter().chain(sources).map(|package| package.size).sum()
+    }
+}
+
+/// What a record is known by: whether it is of a distribution, and the name. A conda package and a distribution of one
+/// name need not have to do with each other.
+type Key = (bool, String);
+
+fn key(record: &PrefixRecord) -> Key {
+    let package = &record.repodata_record.package_record;
+    (distributions::is_distribution(package), package.name.as_normalized().to_owned())
+}
+
+/// What is from no channel, in the lock and in the prefix.
+struct Distributions<'a> {
+    /// Whether the lock says what is to be there.
+    is_stated: bool,
+    /// What the lock has.
+    wanted: &'a [LockedPip],
+    requested: BTreeSet<String>,
+    /// The records, and those that are no longer true: pip has removed the distribution, or put another in its place.
+    there: Vec<PrefixRecord>,
+    stale: HashSet<String>,
+    broken: bool,
+    reinstall: &'a Reinstall,
+}
+
+impl<'a> Distributions<'a> {
+    fn new(lock: &'a Lock, prefix: &Prefix, broken: bool, reinstall: &'a Reinstall) -> Result<Self, PrefixError> {
+        let there = prefix.distributions()?;
+        let stale = there.iter().filter(|record| !distributions::is_there(prefix.path(), record));
+        Ok(Self {
+            is_stated: lock.input.is_some() || !lock.pip.is_empty(),
+            wanted: &lock.pip,
+            requested: lock.requested(),
+            stale: stale.map(|record| key(record).1).collect(),
+            there,
+            broken,
+            reinstall,
+        })
+    }
+
+    /// Whether anything comes or goes.
+    fn change(&self) -> bool {
+        let unwanted = |record: &PrefixRecord| !self.wanted.iter().any(|wheel| wheel.name == key(record).1);
+        !self.wanted.iter().all(|package| self.is_same(package)) || self.is_stated && self.there.iter().any(unwanted)
+    }
+
+    /// Whether what is installed is the locked one, and says the same of itself.
+    fn is_same(&self, package: &LockedPip) -> bool {
+        let (sha256, is_from_index) = match &package.source {
+            PipSource::Archive { sha256, origin, .. } => (*sha256, *origin == Origin::Index),
+            PipSource::Git { .. } | PipSource::Directory { .. } => (None, false),
+        };
+        let Some(record) = self.there.iter().find(|record| key(record).1 == package.name) else { return false };
+        let known = &record.repodata_record;
+        let archive = match (sha256, known.package_record.sha256) {
+            (Some(expected), Some(found)) => expected == found,
+            _ => package.identity().is_some_and(|url| redact::url(&url) == known.url.as_str()),
+        };
+        let is_direct = record.files.iter().any(|path| path.ends_with("direct_url.json"));
+        let says = (self.requested.contains(&package.name), !is_from_index);
+        archive
+            && !self.broken
+            && !self.reinstall.has(&package.name)
+            && !self.stale.contains(&package.name)
+            && says == (!record.requested_specs.is_empty(), is_direct)
+    }
+
+    fn staying(&self) -> impl Iterator<Item = String> {
+        self.wanted.iter().filter(|package| self.is_same(package)).map(|package| package.name.clone())
+    }
+
+    /// The records. What pip has done to a distribution that the lock does not have is the user's business: of that only
+    /// our record goes.
+    fn records(&self) -> Vec<PrefixRecord> {
+        let mut records = self.there.clone();
+        for record in &mut records {
+            let name = key(record).1;
+            if self.stale.contains(&name) && !self.wanted.iter().any(|wheel| wheel.name == name) {
+                record.files.clear();
+                record.paths_data.paths.clear();
+            }
+        }
+        records
+    }
+}
+
+/// The wheels that the lock's python takes on the machine that the lock is for. Of what the lock does not say of that machine,
+/// nothing is demanded.
+fn tags(lock: &Lock) -> Option<(Tags, String)> {
+    let python = lock.packages.iter().find(|package| package.name == "python")?;
+    let mut machine = lock.virtual_packages.clone();
+    for (name, newest) in [("__glibc", "2.99"), ("__osx", "99")] {
+        let (name, version) = (PackageName::new_unchecked(name), newest.parse().ok()?);
+        if !machine.iter().any(|package| package.name == name) {
+            machine.push(GenericVirtualPackage { name, version, build_string: "0".parse().ok()? });
+        }
+    }
+    let glibc = virtual_version(&lock.virtual_packages, "__glibc");
+    let glibc = glibc.map(|(major, minor)| format!(" with glibc {major}.{minor}")).unwrap_or_default();
+    let words = format!("python {} on {}{glibc}", python.version, lock.platform);
+    let tags = Tags::new(lock.platform, &machine, &python.version, &python.build);
+    tags.filter(|_| lock.platform != Subdir::NoArch).map(|tags| (tags, words))
+}
+
+/// Whether an installed package is the locked one.
+fn is_same(old: &Installed, package: &LockedPackage) -> bool {
+    let hash = match (&package.digest, &old.sha256, &old.md5) {
+        (Digest::Sha256(hash), Some(old), _) => hex::encode(hash) == *old,
+        (Digest::Md5(hash), _, Some(old)) => hex::encode(hash) == *old,
+        // Older records and lists without hashes: the file name has to do.
+        _ => true,
+    };
+    hash && old.version == package.version && old.build == package.build
+}
+
+/// Whether the interpreter changes in a way that moves noarch packages: another minor version, or another ABI of the same
+/// one (`cp313` and `cp313t` keep them in different places, CEP-17).
+fn python_moves(lock: &Lock, records: &[PrefixRecord], stays: bool) -> bool {
+    if stays {
+        return false;
+    }
+    let old = records.iter().map(|record| &record.repodata_record.package_record);
+    let old = old.filter(|record| record.name.as_normalized() == "python");
+    let old = old.map(|record| (record.version.to_string(), record.build.to_string())).next();
+    let new = lock.packages.iter().find(|package| package.name == "python");
+    let new = new.map(|package| (package.version.clone(), package.build.clone()));
+    let kind = |(version, build): (String, String)| {
+        let minor: Vec<String> = version.split('.').take(2).map(str::to_owned).collect();
+        let abi = build.rsplit('_').next().filter(|tag| tag.starts_with("cp") && tag.len() > 2).map(str::to_owned);
+        (minor, abi)
+    };
+    old.map(kind) != new.map(kind)
+}

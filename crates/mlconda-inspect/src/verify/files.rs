@@ -1,0 +1,379 @@
+//! Compares what is on disk with what the records say: one walk for what is there, then each file once.
+
+use std::{
+    collections::{HashMap, HashSet},
+    io::{self, Read},
+    num::NonZero,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use fs_err::os::unix::fs::OpenOptionsExt;
+use rattler_digest::{Sha256, Sha256Hash, digest::Digest};
+
+use super::{
+    Finding, Kind, Report, each,
+    records::{Entry, Package},
+    strangers,
+};
+use mlconda_prefix::distributions;
+use mlconda_types::progress::{Event, Progress};
+
+/// A thread reads pieces of this size, in bytes.
+const BUFFER: usize = 256 << 10;
+
+/// The permissions of the directories that mlconda makes.
+const DIRECTORY_MODES: &[u32] = &[0o755];
+
+/// What a root prefix holds besides its own environment: not this environment's business. And what a fresh volume holds.
+const ELSEWHERE: [&str; 3] = ["envs", "pkgs", "lost+found"];
+
+/// One package's word on a path.
+#[derive(Clone, Copy)]
+struct Claim<'a> {
+    package: &'a Package,
+    entry: &'a Entry,
+}
+
+/// All that the records say of paths.
+pub(super) struct Claims<'a> {
+    /// Sorted by path; those of one path together, and in linking order once that is known.
+    all: Vec<Claim<'a>>,
+    /// Where in `all` the claims of a path begin, and how many there are.
+    by_path: HashMap<&'a Path, (usize, usize)>,
+    /// Directories above recorded paths, each with a claim that needs it.
+    parents: HashMap<&'a Path, usize>,
+    /// Whether it is known which of several packages wins.
+    is_ordered: bool,
+}
+
+impl<'a> Claims<'a> {
+    pub fn new(packages: &'a [Package]) -> Self {
+        let of = |package: &'a Package| package.entries.iter().map(move |entry| Claim { package, entry });
+        let mut all: Vec<Claim<'a>> = packages.iter().flat_map(of).collect();
+        mlconda_types::sorting::sort_by_key(&mut all, |claim| claim.entry.path.as_path());
+        let (mut by_path, mut parents) = (HashMap::with_capacity(all.len()), HashMap::new());
+        for (number, claim) in all.iter().enumerate() {
+            by_path.entry(claim.entry.path.as_path()).or_insert((number, 0)).1 += 1;
+            for parent in claim.entry.path.ancestors().skip(1) {
+                if parents.contains_key(parent) {
+                    break;
+                }
+                parents.insert(parent, number);
+            }
+        }
+        Self { all, by_path, parents, is_ordered: false }
+    }
+
+    /// Brings the claims of each path into the order in which packages are linked.
+    pub(super) fn settle(&mut self, order: &HashMap<(bool, &str), usize>) {
+        let rank = |claim: &Claim<'_>| {
+            order.get(&(claim.package.is_distribution(), claim.package.name())).copied().unwrap_or(usize::MAX)
+        };
+        mlconda_types::sorting::sort_by_key(&mut self.all, |claim| (claim.entry.path.as_path(), rank(claim)));
+        self.is_ordered = true;
+    }
+
+    fn at(&self, path: &Path) -> Option<&[Claim<'a>]> {
+        self.by_path.get(path).and_then(|(first, count)| self.all.get(*first..first + count))
+    }
+
+    /// The claims, path by path.
+    fn groups(&self) -> impl Iterator<Item = &[Claim<'a>]> {
+        self.all.chunk_by(|one, other| one.entry.path == other.entry.path)
+    }
+}
+
+/// Whose a path is.
+fn holders(claims: &[Claim<'_>]) -> Vec<String> {
+    claims.iter().map(|claim| claim.package.dist_name.clone()).collect()
+}
+
+/// What the packages say that a path is.
+fn kind(claims: &[Claim<'_>]) -> Option<Kind> {
+    claims.last().and_then(|claim| claim.entry.kind)
+}
+
+fn is_of_kind(claims: &[Claim<'_>], found: Kind) -> bool {
+    claims.iter().any(|claim| claim.entry.kind.map_or(found != Kind::Directory, |kind| kind == found))
+}
+
+/// Compares everything.
+pub(super) fn check(
+    prefix: &Path,
+    claims: &Claims<'_>,
+    threads: NonZero<usize>,
+    progress: &dyn Progress,
+    report: &mut Report,
+) {
+    let mut findings = Vec::new();
+    let found = walk(prefix, claims, threads, &mut findings);
+    let strangers = compare_kinds(claims, &found, &mut findings);
+    let mut files = missing(prefix, claims, &found, &mut findings);
+    report.files = claims.groups().filter(|group| kind(group) != Some(Kind::Directory)).count();
+    // The largest first; of the rest, those that are near each other.
+    let size = |group: &&[Claim<'_>]| group.iter().filter_map(|claim| claim.entry.size).max().unwrap_or(0);
+    mlconda_types::sorting::sort_by_key(&mut files, |group| std::cmp::Reverse(size(group)));
+    progress.event(Event::VerifyStarted { files: files.len(), bytes: files.iter().map(size).sum() });
+    let look = |buffer: &mut Vec<u8>, group: &&[Claim<'_>]| file(prefix, group, claims.is_ordered, buffer, progress);
+    let mut without_hash: HashMap<&str, usize> = HashMap::new();
+    for (group, seen) in files.iter().zip(each(&files, threads, || vec![0; BUFFER], look)) {
+        report.bytes += seen.bytes;
+        findings.extend(seen.findings);
+        for claim in group.iter().filter(|_| !seen.hashed) {
+            *without_hash.entry(&claim.package.dist_name).or_default() += 1;
+        }
+    }
+    mlconda_types::sorting::sort_by(&mut findings, |one, other| one.path().cmp(&other.path()));
+    report.findings.append(&mut findings);
+    report.without_hash = without_hash.into_iter().map(|(package, files)| (package.to_owned(), files)).collect();
+    mlconda_types::sorting::sort(&mut report.without_hash);
+    report.strangers = strangers::sort(prefix, strangers, |path| claims.by_path.contains_key(path));
+}
+
+/// What a walk has found, by path relative to the prefix.
+type Found = HashMap<PathBuf, Kind>;
+
+/// Walks through the prefix, level by level, and into no link. `conda-meta` is looked at elsewhere.
+fn walk(prefix: &Path, claims: &Claims<'_>, threads: NonZero<usize>, findings: &mut Vec<Finding>) -> Found {
+    let mut found = Found::with_capacity(claims.by_path.len());
+    let mut level = vec![PathBuf::new()];
+    while !level.is_empty() {
+        let listed = each(&level, threads, || (), |(), directory| list(prefix, directory));
+        let mut below = Vec::new();
+        for (directory, listed) in level.iter().zip(listed) {
+            let below_it = claims.parents.get(directory.as_path()).and_then(|number| claims.all.get(*number));
+            let holder = below_it.or_else(|| claims.at(directory).and_then(<[_]>::last));
+            let packages = || holder.iter().map(|claim| claim.package.dist_name.clone()).collect();
+            let (mode, entries) = match listed {
+                Ok(listed) => listed,
+                Err(error) => {
+                    let (path, reason) = (directory.clone(), error.to_string());
+                    findings.push(Finding::Unreadable { path, packages: packages(), reason });
+                    continue;
+                }
+            };
+            // The prefix itself may have been made by its user, for others not to look into.
+            let is_judged = holder.is_some_and(|claim| claim.entry.is_ours);
+            if is_judged && !directory.as_os_str().is_empty() && !DIRECTORY_MODES.contains(&mode) {
+                let path = directory.clone();
+                findings.push(Finding::Mode { path, packages: packages(), expected: DIRECTORY_MODES, found: mode });
+            }
+            for (path, kind) in entries {
+                if kind == Kind::Directory && is_walked(&path, claims) {
+                    below.push(path.clone());
+                }
+                found.insert(path, kind);
+            }
+        }
+        level = below;
+    }
+    found
+}
+
+/// Whether a directory is the environment's own.
+fn is_walked(path: &Path, claims: &Claims<'_>) -> bool {
+    !ELSEWHERE.iter().any(|name| Path::new(name) == path) || claims.parents.contains_key(path)
+}
+
+/// A directory's permissions, and what is in it.
+fn list(prefix: &Path, directory: &Path) -> io::Result<(u32, Vec<(PathBuf, Kind)>)> {
+    let place = prefix.join(directory);
+    let mode = fs_err::metadata(&place)?.permissions().mode() & 0o7777;
+    let entries = fs_err::read_dir(&place)?.map(|entry| {
+        let entry = entry?;
+        Ok((directory.join(entry.file_name()), entry.file_type()?.into()))
+    });
+    Ok((mode, entries.collect::<io::Result<_>>()?))
+}
+
+/// Compares what is there with what should be; gives the files, links and empty directories that no package holds, the
+/// latter with a slash behind.
+fn compare_kinds(claims: &Claims<'_>, found: &Found, findings: &mut Vec<Finding>) -> Vec<PathBuf> {
+    let mut strangers = Vec::new();
+    let filled: HashSet<&Path> = found.keys().filter_map(|path| path.parent()).collect();
+    for (path, found) in found {
+        let (packages, expected) = match (claims.at(path), claims.parents.get(path.as_path())) {
+            (Some(group), _) if is_of_kind(group, *found) => continue,
+            (Some(group), _) => (holders(group), kind(group).unwrap_or(Kind::File)),
+            (None, Some(_)) if *found == Kind::Directory => continue,
+            (None, Some(child)) => (holders(claims.all.get(*child..=*child).unwrap_or_default()), Kind::Directory),
+            (None, None) => {
+                if *found == Kind::Directory {
+                    // One that holds something is told of with that.
+                    let is_empty = is_walked(path, claims) && !filled.contains(path.as_path());
+                    strangers.extend(is_empty.then(|| path.join("")));
+                } else if !is_of_the_environment(path) {
+                    strangers.push(path.clone());
+                }
+                continue;
+            }
+        };
+        findings.push(Finding::OtherKind { path: path.clone(), packages, expected, found: *found });
+    }
+    strangers
+}
+
+/// What mlconda, conda and pixi keep in `conda-meta` besides records.
+const OWN: [&str; 9] = [
+    "history",
+    "state",
+    mlconda_prefix::on_disk::PENDING,
+    mlconda_prefix::activate::kept::FILE,
+    "created_at",
+    "frozen",
+    "pinned",
+    "pixi",
+    "pixi_env_prefix",
+];
+
+/// What every environment has besides packages. Records that could be read are known, those that could not are findings.
+fn is_of_the_environment(path: &Path) -> bool {
+    let in_meta = path.parent() == Some(Path::new("conda-meta"));
+    let is_own = |name: &std::ffi::OsStr| OWN.iter().any(|own| name == *own);
+    let is_record = |kind: &std::ffi::OsStr| kind == "json" || kind == distributions::EXTENSION;
+    in_meta && (path.extension().is_some_and(is_record) || path.file_name().is_some_and(is_own))
+}
+
+/// Tells of the paths that are missing, and gives those that are files.
+fn missing<'c, 'a>(
+    prefix: &Path,
+    claims: &'c Claims<'a>,
+    found: &Found,
+    findings: &mut Vec<Finding>,
+) -> Vec<&'c [Claim<'a>]> {
+    let mut files = Vec::with_capacity(claims.by_path.len());
+    for group in claims.groups() {
+        let Some(claim) = group.first() else { continue };
+        let path = claim.entry.path.as_path();
+        let kind = found.get(path).copied().or_else(|| behind_a_link(prefix, path, claims, found));
+        match kind {
+            Some(Kind::File) if is_of_kind(group, Kind::File) => files.push(group),
+            Some(Kind::Link) if is_of_kind(group, Kind::Link) => link(prefix, group, findings),
+            Some(_) => {}
+            // Where something else stands in place of a directory, that is all there is to tell.
+            None if path
+                .ancestors()
+                .skip(1)
+                .any(|parent| found.get(parent).is_some_and(|it| *it != Kind::Directory)) => {}
+            None => findings.push(Finding::Missing { path: path.to_owned(), packages: holders(group) }),
+        }
+    }
+    files
+}
+
+/// Compares where a soft link points to.
+fn link(prefix: &Path, claims: &[Claim<'_>], findings: &mut Vec<Finding>) {
+    let Some(Claim { entry, .. }) = claims.last() else { return };
+    let path = entry.path.clone();
+    match fs_err::read_link(prefix.join(&path)) {
+        Ok(found) => {
+            // A record that does not tell agrees with all.
+            let agrees = |claim: &Claim<'_>| claim.entry.target.as_ref().is_none_or(|target| *target == found);
+            if let Some(expected) = entry.target.clone().filter(|_| !claims.iter().any(agrees)) {
+                findings.push(Finding::Target { path, packages: holders(claims), expected, found });
+            }
+        }
+        Err(error) => {
+            findings.push(Finding::Unreadable { path, packages: holders(claims), reason: error.to_string() });
+        }
+    }
+}
+
+/// What a path is that a package has put behind a link of another package, as `lib64` may be one to `lib`.
+fn behind_a_link(prefix: &Path, path: &Path, claims: &Claims<'_>, found: &Found) -> Option<Kind> {
+    let is_link = |parent: &Path| {
+        found.get(parent) == Some(&Kind::Link) && claims.at(parent).is_some_and(|group| is_of_kind(group, Kind::Link))
+    };
+    if !path.ancestors().skip(1).any(is_link) {
+        return None;
+    }
+    fs_err::symlink_metadata(prefix.join(path)).ok().map(|metadata| metadata.file_type().into())
+}
+
+/// What a look at a file came to.
+#[derive(Default)]
+struct Seen {
+    bytes: u64,
+    /// Whether its content has been compared with a hash.
+    hashed: bool,
+    findings: Vec<Finding>,
+}
+
+/// Looks at a file: its permissions, its size, its content.
+fn file(prefix: &Path, claims: &[Claim<'_>], is_ordered: bool, buffer: &mut [u8], progress: &dyn Progress) -> Seen {
+    let Some(Claim { entry, .. }) = claims.last() else { return Seen::default() };
+    let mut seen = Seen { hashed: true, ..Seen::default() };
+    if let Err(error) = look(prefix, claims, is_ordered, buffer, progress, &mut seen) {
+        let (path, packages) = (entry.path.clone(), holders(claims));
+        seen.findings.push(Finding::Unreadable { path, packages, reason: error.to_string() });
+    }
+    seen
+}
+
+fn look(
+    prefix: &Path,
+    claims: &[Claim<'_>],
+    is_ordered: bool,
+    buffer: &mut [u8],
+    progress: &dyn Progress,
+    seen: &mut Seen,
+) -> io::Result<()> {
+    let Some(Claim { entry, .. }) = claims.last() else { return Ok(()) };
+    let no_follow = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0);
+    let file = fs_err::OpenOptions::new().read(true).custom_flags(no_follow).open(prefix.join(&entry.path))?;
+    let mut file = file.into_parts().0;
+    let metadata = file.metadata()?;
+    seen.bytes = metadata.len();
+    let mode = metadata.permissions().mode() & 0o7777;
+    let path = || entry.path.clone();
+    if claims.iter().all(|claim| !claim.entry.modes.is_empty() && !claim.entry.modes.contains(&mode)) {
+        let (packages, expected) = (holders(claims), entry.modes);
+        seen.findings.push(Finding::Mode { path: path(), packages, expected, found: mode });
+    }
+    let fits = |claim: &&Claim<'_>| claim.entry.size.is_none_or(|size| size == metadata.len());
+    let fitting: Vec<&Claim<'_>> = claims.iter().filter(fits).collect();
+    if let ([], Some(expected)) = (fitting.as_slice(), entry.size) {
+        let (packages, found) = (holders(claims), metadata.len());
+        seen.findings.push(Finding::Size { path: path(), packages, expected, found });
+        return Ok(());
+    }
+    if fitting.iter().all(|claim| claim.entry.sha256.is_none()) {
+        seen.hashed = false;
+        return Ok(());
+    }
+    let hash = hash(&mut file, metadata.len(), buffer, progress)?;
+    let equal = |claim: &&&Claim<'_>| claim.entry.sha256.is_none_or(|expected| expected == hash);
+    let expected = fitting.iter().rev().find_map(|claim| claim.entry.sha256);
+    match (fitting.iter().rev().find(equal), claims.last()) {
+        (None, _) => seen.findings.push(Finding::Content {
+            path: path(),
+            packages: holders(claims),
+            expected: expected.map(hex::encode).unwrap_or_default(),
+            found: hex::encode(hash),
+        }),
+        (Some(holder), Some(last)) if is_ordered && !std::ptr::eq(holder.entry, last.entry) => {
+            let (expected, found) = (last.package.dist_name.clone(), holder.package.dist_name.clone());
+            seen.findings.push(Finding::OtherHolder { path: path(), expected, found });
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// A file's sha256. Of a file whose size is known, the end need not be looked for.
+fn hash(file: &mut std::fs::File, size: u64, buffer: &mut [u8], progress: &dyn Progress) -> io::Result<Sha256Hash> {
+    let (mut hasher, mut left) = (Sha256::new(), size);
+    while left > 0 {
+        let read = match file.read(buffer) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        hasher.update(buffer.get(..read).unwrap_or_default());
+        left = left.saturating_sub(read as u64);
+        progress.event(Event::Verified { bytes: read as u64 });
+    }
+    Ok(hasher.finalize())
+}

@@ -1,0 +1,46 @@
+//! Two distributions of one project: python sees both, and takes one of them for the version that is there.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
+};
+
+use super::{Finding, records::Package};
+use mlconda_prefix::{PrefixError, distributions};
+
+/// Looks at the metadata of all distributions. What one and the same package brings is as it was built.
+pub(super) fn check(prefix: &Path, packages: &[Package], findings: &mut Vec<Finding>) -> Result<(), PrefixError> {
+    let mut holders: HashMap<&Path, &str> = HashMap::new();
+    for package in packages {
+        for path in package.entries.iter().map(|entry| entry.path.as_path()) {
+            let place = if distributions::is_metadata(path) { path.parent() } else { Some(path).filter(|it| egg(it)) };
+            holders.extend(place.map(|place| (place, package.dist_name.as_str())));
+        }
+    }
+    for site in distributions::sites(prefix)? {
+        let mut projects: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+        for entry in fs_err::read_dir(&site)? {
+            let place = entry?.path();
+            let is_one = place.extension().is_some_and(|end| end == "dist-info") && place.join("METADATA").is_file();
+            let name = distributions::name_of(&place.join("METADATA")).filter(|_| is_one || egg(&place));
+            let relative = place.strip_prefix(prefix).unwrap_or(&place).to_owned();
+            name.into_iter().for_each(|name| projects.entry(name).or_default().push(relative.clone()));
+        }
+        for mut places in projects.into_values().filter(|places| places.len() > 1) {
+            let holder = |place: &PathBuf| holders.get(place.as_path()).copied();
+            // Those of packages first: the others are too many.
+            mlconda_types::sorting::sort_by_key(&mut places, |place| (holder(place).is_none(), place.clone()));
+            let Some((first, others)) = places.split_first() else { continue };
+            for place in others.iter().filter(|place| holder(place).is_none() || holder(place) != holder(first)) {
+                let packages = holder(place).map(str::to_owned).into_iter().collect();
+                findings.push(Finding::SameProject { path: place.clone(), packages, other: first.clone() });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a path is the metadata of a distribution in its old form.
+fn egg(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "egg-info")
+}

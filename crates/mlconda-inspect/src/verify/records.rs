@@ -1,0 +1,226 @@
+//! Reads the records of a prefix, as far as a proof needs them.
+//!
+//! A record is read as text twice over, once for the package and once for its paths: that spares both a detour
+//! through a generic value, which the record's flat form would otherwise ask for. Of the paths only what is
+//! compared is kept.
+
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    num::NonZero,
+    path::{Path, PathBuf},
+};
+
+use rattler_conda_types::PackageRecord;
+use rattler_digest::{Sha256, Sha256Hash, parse_digest_from_hex};
+use serde::Deserialize;
+
+use super::{Finding, Kind, each};
+use mlconda_prefix as prefix;
+use mlconda_prefix::{
+    Prefix, PrefixError, distributions,
+    foreign::{self, Placed},
+    on_disk::{self, Own},
+};
+use mlconda_system::files;
+
+/// A package that is recorded.
+pub(super) struct Package {
+    /// NAME-VERSION-BUILD.
+    pub(super) dist_name: String,
+    /// What repodata says of it.
+    pub(super) record: PackageRecord,
+    /// What it holds.
+    pub(super) entries: Vec<Entry>,
+    /// The prefix that was written into its files, if one was and the record tells.
+    pub(super) prefix: Option<PathBuf>,
+}
+
+impl Package {
+    /// The name.
+    pub(super) fn name(&self) -> &str {
+        self.record.name.as_normalized()
+    }
+
+    /// Whether it is from no channel.
+    pub fn is_distribution(&self) -> bool {
+        distributions::is_distribution(&self.record)
+    }
+}
+
+/// A path that a package holds.
+pub(super) struct Entry {
+    /// The path, relative to the prefix.
+    pub path: PathBuf,
+    /// What it is; a record from before `paths_data` does not tell.
+    pub(super) kind: Option<Kind>,
+    /// The sha256 that the file has in the prefix.
+    pub(super) sha256: Option<Sha256Hash>,
+    /// The size in bytes that it has there; where the prefix was put in, nothing says how long the file has become.
+    pub(super) size: Option<u64>,
+    /// Whether mlconda made it, and so the directories above it.
+    pub(super) is_ours: bool,
+    /// The permissions that a file may have; any, if there are none.
+    pub(super) modes: &'static [u32],
+    /// Where it points to, if it is a soft link and the record tells.
+    pub(super) target: Option<PathBuf>,
+}
+
+/// The permissions of the files that mlconda writes, whatever the umask: of those that may be run, and of the others.
+const EXECUTABLE: &[u32] = &[0o755];
+const PLAIN: &[u32] = &[0o644];
+/// Of a file that mlconda wrote before its records told which it is.
+const EITHER: &[u32] = &[0o644, 0o755];
+
+/// The part of a record that tells what was linked.
+#[derive(Deserialize)]
+struct Linked {
+    files: Option<Vec<PathBuf>>,
+    paths_data: Option<PathsData>,
+    link: Option<Link>,
+    mlconda: Option<Own>,
+}
+
+/// As in rattler's type of that name, but what other tools leave empty or invent is no reason to give up.
+#[derive(Default, Deserialize)]
+struct PathsData {
+    #[serde(default)]
+    paths: Vec<PathData>,
+}
+
+#[derive(Deserialize)]
+struct PathData {
+    #[serde(rename = "_path")]
+    path: PathBuf,
+    path_type: Option<String>,
+    sha256: Option<String>,
+    sha256_in_prefix: Option<String>,
+    size_in_bytes: Option<u64>,
+    prefix_placeholder: Option<String>,
+}
+
+/// Where a package was linked from. mlconda has no directory to name; with all others, the modes of files are
+/// the archive's or the umask's.
+#[derive(Deserialize)]
+struct Link {
+    source: Option<PathBuf>,
+}
+
+/// Reads all records, sorted by file name. One that cannot be read is a finding.
+pub(super) fn read(
+    prefix: &Prefix,
+    threads: NonZero<usize>,
+    findings: &mut Vec<Finding>,
+) -> Result<Vec<Package>, PrefixError> {
+    let mut files = prefix.record_files()?;
+    files.extend(prefix.meta_files(distributions::EXTENSION)?);
+    let mut packages: Vec<Package> = Vec::with_capacity(files.len());
+    for (path, outcome) in files.iter().zip(each(&files, threads, || (), |(), path| read_one(path))) {
+        match outcome {
+            Ok(package) => packages.extend(package),
+            Err(error) => {
+                let path = path.strip_prefix(prefix.path()).unwrap_or(path).to_owned();
+                findings.push(Finding::Record { path, reason: error.to_string() });
+            }
+        }
+    }
+    place(prefix.path(), &mut packages)?;
+    let mut by_name: HashMap<(bool, &str), &str> = HashMap::new();
+    for package in &packages {
+        if let Some(other) = by_name.insert((package.is_distribution(), package.name()), &package.dist_name) {
+            findings.push(Finding::Twice { package: package.dist_name.clone(), other: other.to_owned() });
+        }
+    }
+    Ok(packages)
+}
+
+/// Files that a package names below a link of a package are where that leads.
+pub fn place(prefix: &Path, packages: &mut [Package]) -> io::Result<()> {
+    let entries = || packages.iter().flat_map(|package| &package.entries);
+    let links: HashMap<PathBuf, Option<PathBuf>> = entries()
+        .filter(|entry| entry.kind == Some(Kind::Link))
+        .map(|entry| (entry.path.clone(), entry.target.clone()))
+        .collect();
+    let mut above: HashSet<&Path> = HashSet::new();
+    for entry in entries() {
+        let _ = entry.path.ancestors().skip(1).all(|path| above.insert(path));
+    }
+    if !links.keys().any(|path| above.contains(path.as_path())) {
+        return Ok(());
+    }
+    // conda's records do not tell where a link leads; the link itself does.
+    let link = |path: &Path| match links.get(path) {
+        Some(None) => Ok(fs_err::read_link(prefix.join(path)).ok()),
+        Some(target) => Ok(target.clone()),
+        None => Ok(None),
+    };
+    for entry in packages.iter_mut().flat_map(|package| &mut package.entries) {
+        if let Some(place) = on_disk::resolve(&entry.path, &link)? {
+            entry.path = place;
+        }
+    }
+    Ok(())
+}
+
+/// Reads a record; `None` if the file is something else.
+fn read_one(path: &Path) -> io::Result<Option<Package>> {
+    let text = files::read(path, files::LARGEST_RECORD)?;
+    let record: PackageRecord = match mlconda_types::lenient::from_slice(&text) {
+        Ok(record) => record,
+        Err(_) if prefix::is_foreign(&text) => return Ok(None),
+        Err(error) => mlconda_types::lenient::from_value(foreign::mended(&text).ok_or(error)?)?,
+    };
+    mlconda_types::plain::check(record.name.as_normalized(), &record.version.as_str(), record.build.as_str())
+        .map_err(io::Error::other)?;
+    let linked: Linked = serde_json::from_slice(&text)?;
+    let ours = linked.link.is_some_and(|link| link.source.is_some_and(|source| source.as_os_str().is_empty()));
+    let own = linked.mlconda.filter(|_| ours);
+    let of_path = |data| of_path(data, ours, own.as_ref());
+    let mut entries: Vec<Entry> = linked.paths_data.unwrap_or_default().paths.into_iter().map(of_path).collect();
+    let files = linked.files.unwrap_or_default();
+    if record.noarch.is_python() && !ours {
+        let placed = Placed::new(&files);
+        entries.iter_mut().for_each(|entry| placed.place(&mut entry.path));
+    }
+    if !ours || entries.is_empty() {
+        // A record may have no `paths_data`, or leave there out what the tool itself has made.
+        let known: HashSet<&Path> = entries.iter().map(|entry| entry.path.as_path()).collect();
+        let rest: Vec<PathBuf> = files.iter().filter(|path| !known.contains(path.as_path())).cloned().collect();
+        let bare = |path| Entry { path, kind: None, sha256: None, size: None, is_ours: ours, modes: &[], target: None };
+        entries.extend(rest.into_iter().map(bare));
+    }
+    let prefix = own.as_ref().and_then(|own| own.prefix.clone());
+    let dist_name = format!("{}-{}-{}", record.name.as_normalized(), record.version.as_str(), record.build);
+    Ok(Some(Package { dist_name, record, entries, prefix }))
+}
+
+fn of_path(data: PathData, ours: bool, own: Option<&Own>) -> Entry {
+    let path_type = data.path_type.as_deref();
+    let kind = match path_type {
+        Some("softlink") => Some(Kind::Link),
+        Some("directory") => Some(Kind::Directory),
+        Some(_) => Some(Kind::File),
+        None => None,
+    };
+    let is_file = kind == Some(Kind::File);
+    let is_plain = is_file && data.prefix_placeholder.is_none_or(|placeholder| placeholder.is_empty());
+    let hash = |text: &Option<String>| text.as_deref().and_then(parse_digest_from_hex::<Sha256>).filter(|_| is_file);
+    let modes = match (path_type, own) {
+        _ if !ours || !is_file => &[],
+        (_, Some(own)) if own.executable.contains(&data.path) => EXECUTABLE,
+        (_, Some(_)) => PLAIN,
+        (Some("unix_python_entry_point"), None) => EXECUTABLE,
+        (_, None) => EITHER,
+    };
+    let target = own.and_then(|own| own.links.get(&data.path)).filter(|_| kind == Some(Kind::Link)).cloned();
+    Entry {
+        path: data.path,
+        kind,
+        // A file that was not changed is the package's own.
+        sha256: hash(&data.sha256_in_prefix).or_else(|| hash(&data.sha256).filter(|_| is_plain)),
+        size: data.size_in_bytes.filter(|_| is_plain),
+        is_ours: ours,
+        modes,
+        target,
+    }
+}

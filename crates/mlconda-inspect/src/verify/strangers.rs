@@ -1,0 +1,46 @@
+//! What no package holds: byte code that python wrote, what pip installed, and the rest.
+
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
+
+use mlconda_prefix::{distributions, on_disk::module_of};
+use mlconda_system::files;
+
+/// Files, links and empty directories that no package holds, sorted by whose they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Strangers {
+    /// How many are byte code of modules that are known: python writes it when it first runs them.
+    pub bytecode: usize,
+    /// How many are of distributions that pip or the like has installed, by their `RECORD`.
+    pub pip: usize,
+    /// How many such distributions there are.
+    pub distributions: usize,
+    /// The rest, sorted, relative to the prefix; directories with a slash behind.
+    pub others: Vec<PathBuf>,
+}
+
+/// Sorts files that no package holds. `is_recorded` tells of a path whether one does.
+pub(super) fn sort(prefix: &Path, mut strangers: Vec<PathBuf>, is_recorded: impl Fn(&Path) -> bool) -> Strangers {
+    let mut sorted = Strangers::default();
+    let mut listed: HashSet<PathBuf> = HashSet::new();
+    for record in strangers.iter().filter(|path| distributions::is_list(path)) {
+        // A list that cannot be read lists nothing; its files are then among the others.
+        let Ok(text) = files::read_to_string(&prefix.join(record), files::LARGEST_RECORD) else { continue };
+        let site = record.parent().and_then(Path::parent).unwrap_or(Path::new(""));
+        sorted.distributions += 1;
+        listed.extend(distributions::paths(prefix, site, &text));
+    }
+    strangers.retain(|path| {
+        let known = |module: &Path| is_recorded(module) || listed.contains(module);
+        let is_bytecode = module_of(path).is_some_and(|module| known(&module));
+        let is_pip = !is_bytecode && listed.contains(path);
+        sorted.bytecode += usize::from(is_bytecode);
+        sorted.pip += usize::from(is_pip);
+        !is_bytecode && !is_pip
+    });
+    mlconda_types::sorting::sort(&mut strangers);
+    sorted.others = strangers;
+    sorted
+}

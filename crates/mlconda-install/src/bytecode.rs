@@ -1,0 +1,523 @@
+//! Byte code of noarch python packages, compiled by the environment's own python before the swap.
+//!
+//! Packages for one platform bring their byte code; noarch ones cannot, for they do not know which python they will
+//! meet. A python that runs in the stage finds its library beside itself, so all is compiled there, and a process
+//! that is killed leaves nothing half-compiled. Python only answers with the code: who owns a path, modes and times
+//! stay in one hand, the stage's. The same lock gives the same bytes: the code names the final prefix, the hash seed
+//! is fixed, and what came before a module does not show in it.
+
+mod built;
+mod found;
+
+use std::{
+    collections::BTreeMap,
+    io::{self, BufRead, BufReader, Read, Write},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use rattler::install::PythonInfo;
+use rattler_conda_types::{
+    PrefixRecord,
+    prefix_record::{PathType, PathsEntry},
+};
+use rattler_digest::{Sha256, compute_bytes_digest};
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::sync::mpsc;
+
+pub(super) use self::built::compile_built;
+use super::{
+    InstallError, Options,
+    link::wheel,
+    package::invalid,
+    record, script,
+    stage::Stage,
+    work::{self, Finished},
+};
+use mlconda_inspect::plan::Plan;
+use mlconda_prefix::on_disk::Own;
+use mlconda_prefix::{Prefix, distributions};
+use mlconda_system as system;
+use mlconda_system::beneath::Root;
+use mlconda_types::progress::{Event, Progress, Task};
+
+/// What runs in the environment's python.
+const SCRIPT: &str = include_str!("bytecode.py");
+
+/// A worker has at least so many modules to do: starting a python takes as long as compiling a few.
+const WORTH_A_WORKER: usize = 16;
+
+/// No byte code is larger than this, in bytes; an answer that says it is comes from no python.
+const LARGEST: usize = 1 << 30;
+
+/// A python that has not answered for so long does not answer any more.
+const SILENCE: Duration = Duration::from_secs(300);
+
+/// How long a python may be silent.
+fn silence(limit: Option<Duration>) -> Duration {
+    limit.unwrap_or(SILENCE).min(SILENCE)
+}
+
+/// Why a python was given up.
+fn silent(limit: Duration) -> String {
+    format!("it has not answered for {} seconds", limit.as_secs())
+}
+
+/// Whether noarch python packages are compiled, and how python is to see that a module has changed since (PEP 552).
+///
+/// The default is not to compile, since that starts the environment's python, and so code of packages, once for each thread:
+/// whoever calls the library says so. The program `mlconda` compiles by [`Bytecode::Timestamp`] unless it is told otherwise, as
+/// conda does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Bytecode {
+    /// Nothing is compiled.
+    #[default]
+    Skip,
+    /// By the module's time of last change and its size: what packages for one platform come with.
+    Timestamp,
+    /// By the module's content, which is read and hashed at each import: survives changed times.
+    CheckedHash,
+    /// Not at all: survives changed times, and is used even if the module has been edited.
+    UncheckedHash,
+}
+
+impl Bytecode {
+    /// The name that the script knows it by.
+    fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Skip => None,
+            Self::Timestamp => Some("timestamp"),
+            Self::CheckedHash => Some("checked-hash"),
+            Self::UncheckedHash => Some("unchecked-hash"),
+        }
+    }
+}
+
+impl Compiled {
+    /// Counts in what else was compiled.
+    pub(super) fn count(&mut self, other: Self) {
+        self.modules += other.modules;
+        self.bytes += other.bytes;
+        self.failed.extend(other.failed);
+        self.unable = self.unable.take().or(other.unable);
+    }
+}
+
+/// What compiling came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Compiled {
+    /// How many modules have byte code now.
+    pub modules: usize,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Modules that cannot be compiled, relative to the prefix, and why: templates, or code for another python.
+    pub failed: Vec<(PathBuf, String)>,
+    /// Why python could not compile, or not all: it is for another machine, or its C library is missing.
+    pub unable: Option<String>,
+}
+
+/// A module to compile.
+struct Module {
+    /// The number of its package in the plan.
+    package: usize,
+    /// Relative to the prefix.
+    path: PathBuf,
+    /// In seconds since 1970.
+    modified: i64,
+    /// In bytes.
+    size: u64,
+}
+
+/// What a thread says.
+enum Outcome {
+    /// Of a module, by its number.
+    Compiled(usize, Box<PathsEntry>),
+    /// The package brings byte code of its own for the module.
+    Brought,
+    /// The module cannot be compiled.
+    Failed(usize, String),
+    /// There is no python to do it.
+    Unable(String),
+    /// The disk is at fault.
+    Error(InstallError),
+}
+
+/// What the threads share.
+struct Shared {
+    stage: Arc<Stage>,
+    interpreter: PathBuf,
+    mode: &'static str,
+    modules: Vec<Module>,
+    next: AtomicUsize,
+    stop: AtomicBool,
+    /// The pythons that run: one that hangs would never see that it is to stop.
+    processes: Mutex<Vec<Weak<Process>>>,
+}
+
+/// The threads. Dropping them makes them stop, and waits until they have.
+struct Pool {
+    shared: Arc<Shared>,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        let processes = std::mem::take(&mut *self.shared.processes.lock().unwrap_or_else(PoisonError::into_inner));
+        processes.iter().filter_map(Weak::upgrade).for_each(|process| process.end());
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Compiles the new noarch python packages in the stage, and writes the byte code into their records.
+pub(super) async fn compile(
+    plan: &Plan,
+    prefix: &Prefix,
+    stage: &Arc<Stage>,
+    finished: &[Finished],
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Compiled, InstallError> {
+    let (Some(mode), Some((python, home))) = (options.bytecode.name(), interpreter(plan, prefix, stage, finished))
+    else {
+        return Ok(Compiled::default());
+    };
+    let mut records = records(stage, finished)?;
+    let modules = modules(&records, stage, &python)?;
+    if modules.is_empty() {
+        return Ok(Compiled::default());
+    }
+    progress.event(Event::BytecodeStarted { modules: modules.len() });
+    let workers = options.threads.get().min(modules.len().div_ceil(WORTH_A_WORKER));
+    let (next, stop, processes) = (AtomicUsize::new(0), AtomicBool::new(false), Mutex::default());
+    let (stage, interpreter) = (Arc::clone(stage), home.join(python.path()));
+    let shared = Arc::new(Shared { stage, interpreter, mode, modules, next, stop, processes });
+    let limit = silence(options.script_timeout);
+    let (compiled, entries) = run(&shared, workers, limit, progress).await?;
+    let root = Root::open_itself(shared.stage.root())?;
+    for (number, entries) in entries {
+        if let Some((record, own)) = records.get_mut(&number) {
+            add(record, own, entries, &root, finished[number].built)?;
+        }
+    }
+    Ok(compiled)
+}
+
+/// The environment's python, and the directory that it is installed in: a new one is in the stage still.
+fn interpreter<'a>(
+    plan: &Plan,
+    prefix: &'a Prefix,
+    stage: &'a Stage,
+    finished: &[Finished],
+) -> Option<(PythonInfo, &'a Path)> {
+    let records = finished.iter().map(|package| &package.record.repodata_record.package_record);
+    match records.into_iter().find(|record| record.name.as_normalized() == "python") {
+        Some(record) => Some((PythonInfo::from_python_record(record, plan.platform).ok()?, stage.root())),
+        None => Some((work::kept_python(plan)?, prefix.path())),
+    }
+}
+
+/// Records, by their package's number in the plan.
+type Records = BTreeMap<usize, (PrefixRecord, Own)>;
+
+/// The records of the noarch python packages in the stage, wheels among them.
+fn records(stage: &Stage, finished: &[Finished]) -> Result<Records, InstallError> {
+    let noarch = |package: &&Finished| package.record.repodata_record.package_record.noarch.is_python();
+    let read = |package: &Finished| {
+        let path = stage.root().join("conda-meta").join(distributions::record_name(&package.record));
+        Ok((package.number, record::read(&path)?))
+    };
+    finished.iter().filter(noarch).map(read).collect()
+}
+
+/// The modules of packages, the largest first, so that no core is idle at the end.
+fn modules(records: &Records, stage: &Stage, python: &PythonInfo) -> Result<Vec<Module>, InstallError> {
+    let mut modules = Vec::new();
+    for (package, (record, _)) in records {
+        for path in record::files(record).filter(|path| path.starts_with(&python.site_packages_path)) {
+            // Where packages clash, only the file that is there counts.
+            if path.extension().is_none_or(|extension| extension != "py") || stage.holder(path) != Some(*package) {
+                continue;
+            }
+            let metadata = fs_err::symlink_metadata(stage.root().join(path))?;
+            if metadata.is_file() {
+                let (modified, size) = (system::modified(&metadata), metadata.len());
+                modules.push(Module { package: *package, path: path.clone(), modified, size });
+            }
+        }
+    }
+    mlconda_types::sorting::sort_by(&mut modules, |one, other| {
+        other.size.cmp(&one.size).then_with(|| one.path.cmp(&other.path))
+    });
+    Ok(modules)
+}
+
+/// Starts the threads and takes what they say. The paths come by package.
+async fn run(
+    shared: &Arc<Shared>,
+    workers: usize,
+    limit: Duration,
+    progress: &dyn Progress,
+) -> Result<(Compiled, BTreeMap<usize, Vec<PathsEntry>>), InstallError> {
+    let (outcomes, mut outcomes_end) = mpsc::unbounded_channel();
+    let mut pool = Pool { shared: Arc::clone(shared), threads: Vec::new() };
+    for _ in 0..workers {
+        let (shared, outcomes) = (Arc::clone(shared), outcomes.clone());
+        let thread = thread::Builder::new().name("compile".to_owned());
+        pool.threads.push(thread.spawn(move || shared.work(&outcomes))?);
+    }
+    drop(outcomes);
+    let (mut compiled, mut entries, mut brought) = (Compiled::default(), BTreeMap::<_, Vec<_>>::new(), 0);
+    loop {
+        let answer = script::wait(outcomes_end.recv(), Some(limit), progress, Task::Bytecode, "python").await;
+        let Some(Some(outcome)) = answer else {
+            compiled.unable = answer.is_none().then(|| silent(limit)).or(compiled.unable);
+            break;
+        };
+        match outcome {
+            Outcome::Compiled(number, entry) => {
+                compiled.modules += 1;
+                compiled.bytes += entry.size_in_bytes.unwrap_or(0);
+                entries.entry(shared.modules[number].package).or_default().push(*entry);
+            }
+            Outcome::Brought => brought += 1,
+            Outcome::Failed(number, reason) => compiled.failed.push((shared.modules[number].path.clone(), reason)),
+            Outcome::Unable(reason) => compiled.unable = Some(reason),
+            Outcome::Error(error) => return Err(error),
+        }
+    }
+    // One python that could not start is no matter if others did all.
+    if compiled.modules + compiled.failed.len() + brought == shared.modules.len() {
+        compiled.unable = None;
+    }
+    mlconda_types::sorting::sort(&mut compiled.failed);
+    Ok((compiled, entries))
+}
+
+/// Adds byte code to a package's record.
+fn add(
+    record: &mut PrefixRecord,
+    own: &Own,
+    entries: Vec<PathsEntry>,
+    root: &Root,
+    built: Option<i64>,
+) -> Result<(), InstallError> {
+    let paths = &mut record.paths_data.paths;
+    paths.extend(entries);
+    mlconda_types::sorting::sort_by(paths, |one, other| one.relative_path.cmp(&other.relative_path));
+    let is_wheel = distributions::is_distribution(&record.repodata_record.package_record);
+    if let Some(number) = paths.iter().position(|entry| is_wheel && distributions::is_list(&entry.relative_path)) {
+        // What pip uninstalls is what the distribution's own list has.
+        let target = paths[number].relative_path.clone();
+        let text = wheel::list(paths, &target);
+        root.put(&target, text.as_bytes(), built.unwrap_or(0))?;
+        paths[number] = wheel::written(target, text.as_bytes());
+    }
+    record::list_files(record);
+    let path = Path::new("conda-meta").join(distributions::record_name(record));
+    root.put(&path, &record::render(record, own)?, built.unwrap_or(0))?;
+    Ok(())
+}
+
+impl Shared {
+    /// What a thread does: one module after the other, until there are no more.
+    fn work(&self, outcomes: &mpsc::UnboundedSender<Outcome>) {
+        let mut python = None;
+        while !self.stop.load(Ordering::Relaxed) {
+            // Before a module is taken, so that another thread may do it if there is no python here.
+            let mut worker = match python.take().map_or_else(|| Worker::start(self), Ok) {
+                Ok(worker) => worker,
+                Err(reason) => {
+                    let _ = outcomes.send(Outcome::Unable(reason));
+                    return;
+                }
+            };
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(module) = self.modules.get(number) else { return };
+            let outcome = match worker.ask(module) {
+                Ok(Answer::Code(code)) => self.write(number, &worker.tag, &code).unwrap_or_else(Outcome::Error),
+                Ok(Answer::Reason(reason)) => Outcome::Failed(number, reason),
+                Err(error) => {
+                    // This module was too much for it; the next one gets a new python.
+                    let _ = outcomes.send(Outcome::Failed(number, format!("python broke off: {error}")));
+                    continue;
+                }
+            };
+            python = Some(worker);
+            if outcomes.send(outcome).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Notes a python that runs, to be ended with the pool.
+    fn watch(&self, child: Child) -> Arc<Process> {
+        let process = Arc::new(Process(Mutex::new(Some(child))));
+        let mut processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
+        processes.push(Arc::downgrade(&process));
+        // The pool may have been dropped before it could see this one.
+        if self.stop.load(Ordering::Relaxed) {
+            process.end();
+        }
+        drop(processes);
+        process
+    }
+
+    /// Why python does not start.
+    fn no_start(&self, error: &io::Error) -> String {
+        match (error.kind(), self.interpreter.is_file()) {
+            // What is missing is what the kernel starts a dynamic program with.
+            (io::ErrorKind::NotFound, true) => "its C library is not here".to_owned(),
+            (io::ErrorKind::NotFound, false) => {
+                let name = self.interpreter.file_name().unwrap_or_default().to_string_lossy();
+                format!("there is no `bin/{name}`")
+            }
+            _ => error.to_string(),
+        }
+    }
+
+    /// Writes byte code to where python looks for it (PEP 3147), with its module's time.
+    fn write(&self, number: usize, tag: &str, code: &[u8]) -> Result<Outcome, InstallError> {
+        let Module { package, path, modified, .. } = &self.modules[number];
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let target = path.parent().unwrap_or(Path::new("")).join("__pycache__").join(format!("{stem}.{tag}.pyc"));
+        if self.stage.holder(&target).is_some() {
+            return Ok(Outcome::Brought);
+        }
+        let place = self.stage.root().join(self.stage.claim(&target, *package)?);
+        let mut file = self.stage.create(&place, 0o644)?;
+        file.write_all(code)?;
+        system::set_time(file.file(), *modified)?;
+        let hash = compute_bytes_digest::<Sha256>(code);
+        Ok(Outcome::Compiled(
+            number,
+            Box::new(PathsEntry {
+                relative_path: target,
+                original_path: None,
+                path_type: PathType::PycFile,
+                no_link: false,
+                sha256: Some(hash),
+                sha256_in_prefix: Some(hash),
+                size_in_bytes: Some(code.len() as u64),
+                file_mode: None,
+                prefix_placeholder: None,
+            }),
+        ))
+    }
+}
+
+/// A python's process, until it is ended.
+struct Process(Mutex<Option<Child>>);
+
+impl Process {
+    /// Kills it, and what it has started. Nobody has waited for it before: its number is nobody else's.
+    fn end(&self) {
+        if let Some(mut child) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A running python. It ends when its stdin does, whatever becomes of this process.
+struct Worker {
+    process: Arc<Process>,
+    errors: Option<ChildStderr>,
+    questions: ChildStdin,
+    answers: BufReader<ChildStdout>,
+    /// What the names of its byte code files have before the extension.
+    tag: String,
+}
+
+/// What python says of a module.
+enum Answer {
+    Code(Vec<u8>),
+    Reason(String),
+}
+
+impl Worker {
+    /// Starts a python, or tells why it cannot.
+    fn start(shared: &Shared) -> Result<Self, String> {
+        let mut process = Command::new(&shared.interpreter)
+            // No module of the user or of the site, nothing written, no warnings.
+            .args(["-s", "-S", "-B", "-W", "ignore", "-c", SCRIPT])
+            .arg(shared.stage.root())
+            .args([&shared.stage.prefix, shared.mode])
+            .env_clear()
+            // Before 3.11, sets are written in the order of their hashes.
+            .env("PYTHONHASHSEED", "0")
+            // Nothing there that python could take for a module.
+            .current_dir(shared.stage.root().join("conda-meta"))
+            // An interrupt of the terminal is for this process to answer.
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| shared.no_start(&error))?;
+        let (questions, answers, errors) = (process.stdin.take(), process.stdout.take(), process.stderr.take());
+        let process = shared.watch(process);
+        let (Some(questions), Some(answers)) = (questions, answers) else {
+            return Err("it has no stdin".to_owned());
+        };
+        let mut worker = Self { process, errors, questions, answers: BufReader::new(answers), tag: String::new() };
+        let tag = worker.line().unwrap_or_default();
+        if tag.is_empty() || !tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
+            return Err(worker.last_words());
+        }
+        // From here on it has nothing to say there; a full pipe would hold it up.
+        worker.errors = None;
+        worker.tag = tag;
+        Ok(worker)
+    }
+
+    fn line(&mut self) -> io::Result<String> {
+        let mut line = String::new();
+        self.answers.read_line(&mut line)?;
+        line.pop().ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+        Ok(line)
+    }
+
+    /// What a python that does not work says on stderr, the last line of it.
+    fn last_words(&mut self) -> String {
+        self.process.end();
+        let mut words = Vec::new();
+        if let Some(stderr) = self.errors.take() {
+            let _ = stderr.take(64 << 10).read_to_end(&mut words);
+        }
+        let words = String::from_utf8_lossy(&words);
+        let last = words.lines().rfind(|line| !line.trim().is_empty());
+        last.map_or_else(|| "it does not answer as a python".to_owned(), |line| line.trim().to_owned())
+    }
+
+    fn ask(&mut self, module: &Module) -> io::Result<Answer> {
+        let Some(path) = module.path.to_str().filter(|path| !path.contains('\n')) else {
+            return Ok(Answer::Reason("its name cannot be told to python".to_owned()));
+        };
+        self.questions.write_all(format!("{} {path}\n", module.modified).as_bytes())?;
+        match self.line()?.parse() {
+            Ok(0) => Ok(Answer::Reason(self.line()?)),
+            Ok(length) if length <= LARGEST => {
+                let mut code = vec![0; length];
+                self.answers.read_exact(&mut code)?;
+                Ok(Answer::Code(code))
+            }
+            _ => Err(invalid("not an answer")),
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.process.end();
+    }
+}

@@ -1,0 +1,141 @@
+//! Byte code of what the prefix's own pip has built. It stands in the prefix already when it is compiled; so it is compiled
+//! there, by one python, whose questions and answers are files: an installation that is dropped ends it, and nothing hangs.
+
+use std::{
+    io::{self, Read, Seek, SeekFrom, Write},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use rattler::install::PythonInfo;
+use rattler_conda_types::prefix_record::{PathType, PathsEntry};
+
+use super::{
+    super::{
+        InstallError,
+        link::wheel,
+        package::invalid,
+        record,
+        script::{self, Told},
+    },
+    Bytecode, Compiled, LARGEST, SCRIPT, add, silence, silent,
+};
+use mlconda_prefix::Prefix;
+use mlconda_system::{
+    beneath::{Kind, Root},
+    process::Running,
+};
+use mlconda_types::progress::Task;
+
+/// Compiles the modules of a distribution in the prefix, gives them the time that all is to have, and writes the byte code
+/// into the record, whose place is relative to the prefix.
+pub(crate) async fn compile_built(
+    place: &Path,
+    prefix: &Prefix,
+    python: &PythonInfo,
+    told: Told<'_>,
+    mode: Bytecode,
+) -> Result<Compiled, InstallError> {
+    let Some(mode) = mode.name() else { return Ok(Compiled::default()) };
+    let time = told.time;
+    let (mut record, own) = record::read(&prefix.path().join(place))?;
+    let root = Root::open(prefix.path())?;
+    let is_module = |path: &&PathBuf| {
+        let is_plain = root.look(path).is_ok_and(|there| there.is_some_and(|there| there.kind == Kind::File));
+        let is_line = path.to_str().is_some_and(|path| !path.contains('\n'));
+        let is_source = path.extension().is_some_and(|extension| extension == "py");
+        is_source && is_line && is_plain && path.starts_with(&python.site_packages_path)
+    };
+    let modules: Vec<PathBuf> = record.files.iter().filter(is_module).cloned().collect();
+    if modules.is_empty() {
+        return Ok(Compiled::default());
+    }
+    for path in &modules {
+        root.set_time(path, time)?;
+    }
+    let answers = match ask(&modules, prefix, &prefix.path().join(python.path()), told, mode).await {
+        Ok(answers) => answers,
+        Err(error) => return Ok(Compiled { unable: Some(error.to_string()), ..Compiled::default() }),
+    };
+    let (tag, mut rest) = line(&answers)?;
+    let (mut compiled, mut entries) = (Compiled::default(), Vec::new());
+    for path in modules {
+        let (length, behind) = line(rest)?;
+        let length: usize = length.parse().map_err(|_| invalid("python gives no length of byte code"))?;
+        if length == 0 {
+            let (reason, behind) = line(behind)?;
+            compiled.failed.push((path, reason.to_owned()));
+            rest = behind;
+            continue;
+        }
+        let code = behind.get(..length).filter(|_| length <= LARGEST);
+        let code = code.ok_or_else(|| invalid("python gives less byte code than it says"))?;
+        rest = &behind[length..];
+        if let Some(entry) =
+            write(&root, &path, tag, code, time)?.filter(|entry| !record.files.contains(&entry.relative_path))
+        {
+            compiled.modules += 1;
+            compiled.bytes += length as u64;
+            entries.push(entry);
+        }
+    }
+    add(&mut record, &own, entries, &root, Some(time))?;
+    Ok(compiled)
+}
+
+/// Runs a python over modules, and gives all that it says.
+pub async fn ask(modules: &[PathBuf], prefix: &Prefix, python: &Path, told: Told<'_>, mode: &str) -> io::Result<Vec<u8>> {
+    let time = told.time;
+    let meta = prefix.path().join("conda-meta");
+    let (mut questions, mut answers) =
+        (mlconda_system::process::nameless(&meta)?, mlconda_system::process::nameless(&meta)?);
+    let lines: String = modules.iter().map(|path| format!("{time} {}\n", path.display())).collect();
+    questions.write_all(lines.as_bytes())?;
+    questions.seek(SeekFrom::Start(0))?;
+    let process = Command::new(python)
+        .args(["-s", "-S", "-B", "-W", "ignore", "-c", SCRIPT])
+        .args([prefix.path(), prefix.path()])
+        .arg(mode)
+        .env_clear()
+        .env("PYTHONHASHSEED", "0")
+        .current_dir(meta)
+        .process_group(0)
+        .stdin(questions)
+        .stdout(answers.try_clone()?)
+        .stderr(Stdio::null())
+        .spawn()?;
+    let limit = silence(told.limit);
+    let status = script::wait(Running::new(process).end(), Some(limit), told.progress, Task::Bytecode, "python").await;
+    let status = status.ok_or_else(|| io::Error::other(silent(limit)))??;
+    if !status.success() {
+        return Err(io::Error::other(format!("python ended with {status}")));
+    }
+    let mut said = Vec::new();
+    answers.seek(SeekFrom::Start(0))?;
+    answers.read_to_end(&mut said)?;
+    Ok(said)
+}
+
+/// The next line of an answer, and what is behind it.
+fn line(answers: &[u8]) -> io::Result<(&str, &[u8])> {
+    let end = answers.iter().position(|byte| *byte == b'\n').ok_or_else(|| invalid("python broke off"))?;
+    let text = std::str::from_utf8(&answers[..end]).map_err(|_| invalid("python gives no answer that can be read"))?;
+    Ok((text, &answers[end + 1..]))
+}
+
+/// Writes byte code to where python looks for it; not in the place of what the package has brought itself.
+fn write(prefix: &Root, module: &Path, tag: &str, code: &[u8], time: i64) -> Result<Option<PathsEntry>, InstallError> {
+    if !tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
+        return Err(invalid("python gives no name of its byte code").into());
+    }
+    let stem = module.file_stem().unwrap_or_default().to_string_lossy();
+    let directory = module.parent().unwrap_or(Path::new("")).join("__pycache__");
+    let target = directory.join(format!("{stem}.{tag}.pyc"));
+    if prefix.look(&target)?.is_some() {
+        return Ok(None);
+    }
+    prefix.make_directories(&directory, 0o777)?;
+    prefix.put(&target, code, time)?;
+    Ok(Some(PathsEntry { path_type: PathType::PycFile, ..wheel::written(target, code) }))
+}

@@ -1,0 +1,74 @@
+//! A directory in the cache that is not a package yet, or no longer: held as long as its process lives.
+//!
+//! It is removed when it is dropped. Of one that a killed process has left, nobody holds the lock, so the next user of
+//! the cache removes it.
+
+use std::{ffi::OsStr, fs::File, io, path::Path};
+
+use tempfile::TempDir;
+
+use mlconda_system as system;
+
+/// What the names of such directories begin with.
+const PREFIX: &str = ".new-";
+
+/// How often another directory is tried where a sweeping process was at the first one before it was held.
+const TRIES: usize = 16;
+
+/// Whether a directory of the cache has such a name.
+pub(super) fn is_aside(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(PREFIX.as_bytes())
+}
+
+/// The directory.
+pub(super) struct Aside {
+    directory: TempDir,
+    _hold: File,
+}
+
+impl Aside {
+    pub(super) fn make_in(parent: &Path) -> io::Result<Self> {
+        for _ in 0..TRIES {
+            let directory = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?;
+            match system::hold(directory.path()) {
+                Ok(Some(hold)) => return Ok(Self { directory, _hold: hold }),
+                Ok(None) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::ResourceBusy, format!("cannot make a directory in `{}`", parent.display())))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Leaves the directory, which has another name by now.
+    pub(super) fn keep(self) {
+        let _ = self.directory.keep();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::sweep;
+
+    #[test]
+    fn what_a_living_process_holds_is_not_swept() -> io::Result<()> {
+        let cache = tempfile::tempdir()?;
+        let packages = crate::cache::packages(cache.path());
+        fs_err::create_dir_all(packages.join(".new-abandoned/lib"))?;
+        fs_err::create_dir_all(packages.join("0a1b"))?;
+        let held = Aside::make_in(&packages)?;
+        fs_err::write(held.path().join("file"), "half a package")?;
+        sweep(cache.path());
+        assert!(held.path().join("file").is_file(), "another process is at it");
+        assert!(!packages.join(".new-abandoned").exists(), "nobody is");
+        assert!(packages.join("0a1b").is_dir(), "a package");
+        drop(held);
+        assert_eq!(fs_err::read_dir(&packages)?.count(), 1);
+        Ok(())
+    }
+}

@@ -1,0 +1,331 @@
+//! Writes a package into the cache: its files as they are, and last the list of them and a seal.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use rattler_digest::{Sha256, compute_bytes_digest};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    cache::Cached,
+    contents::{self, Content},
+    deviations::Deviations,
+    package::{Info, Listed, invalid},
+    stage::{Paths, is_inside},
+    unpack::{Entry, Kind, Sink},
+};
+use mlconda_system as system;
+use mlconda_system::{Linker, files};
+
+/// Where a package tells of itself.
+const INFO: &str = "info";
+
+/// What proves the files of `info/`, the list of contents among them: they prove all else.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Seal {
+    /// The sha256 of each, in hex.
+    pub(super) info: BTreeMap<String, String>,
+    /// The size of all files in bytes.
+    pub(super) bytes: u64,
+}
+
+impl Seal {
+    /// Where it is. No package can bring a file of this name: of its `info/`, only what linking reads is written.
+    const NAME: &str = "info/mlconda.json";
+
+    pub(super) fn read(place: &Path) -> io::Result<Self> {
+        Ok(serde_json::from_slice(&files::read(&place.join(Self::NAME), files::LARGEST_RECORD)?)?)
+    }
+}
+
+/// Writes entries as they are.
+pub(super) struct Extraction<'a> {
+    root: &'a Path,
+    /// Permission bits that the process's umask takes away: others may be the cache's users.
+    umask: u32,
+    stop: &'a AtomicBool,
+    buffer: Vec<u8>,
+    /// The paths that linking will ask for and that have not come yet; `None` before it is known which.
+    listed: Option<Paths<Listed>>,
+    /// Those that have come, by path.
+    contents: BTreeMap<PathBuf, Content>,
+    /// Directories that are there, relative to the root. None becomes a link: what is a directory is never replaced.
+    made: Paths<()>,
+    copies: Linker,
+    seal: Seal,
+    deviations: Deviations,
+}
+
+impl Sink for Extraction<'_> {
+    type Error = io::Error;
+
+    fn begin(&mut self, info: &Info) -> io::Result<()> {
+        self.seal = Seal::default();
+        for (name, content) in info.files() {
+            self.info(name, content)?;
+        }
+        self.listed = Some(info.read()?.paths);
+        self.deviations = Deviations::default();
+        self.contents.clear();
+        Ok(())
+    }
+
+    fn entry(&mut self, entry: Entry<'_>) -> io::Result<()> {
+        let listed = self.listed.as_mut().and_then(|listed| listed.remove(&entry.path));
+        let Some(listed) = listed.filter(|listed| !listed.is_directory) else {
+            if self.contents.contains_key(&entry.path) {
+                return Err(invalid(format!("it has two members `{}`", entry.path.display())));
+            }
+            self.deviations.unlisted(&entry.path);
+            return Ok(());
+        };
+        let place = self.enter(&entry.path)?;
+        let (mut size, mut modified) = (entry.size, entry.modified);
+        let kind = match entry.kind {
+            Kind::File(content) => {
+                let mode = if entry.executable { 0o755 } else { 0o644 };
+                let file = anew(&place, |place| system::create_new(place, mode))?;
+                if self.umask & mode != 0 {
+                    system::set_mode(file.file(), mode)?;
+                }
+                self.write(content, entry.size, &file)?;
+                system::set_time(file.file(), entry.modified)?;
+                self.seal.bytes += entry.size;
+                if let Some(other) = listed.size.filter(|listed| *listed != entry.size) {
+                    self.deviations.size(&entry.path, other, entry.size);
+                }
+                if entry.executable { contents::Kind::Program } else { contents::Kind::File }
+            }
+            // Where a link points to is judged when it gets into a prefix; nothing here is written through one.
+            Kind::SoftLink(to) => {
+                anew(&place, |place| fs_err::os::unix::fs::symlink(&to, place))?;
+                contents::Kind::SoftLink(to)
+            }
+            Kind::HardLink(to) => {
+                let other = self.contents.get(&to).filter(|other| !matches!(other.kind, contents::Kind::SoftLink(_)));
+                let other = other.ok_or_else(|| invalid(format!("`{}` is not a file of the package", to.display())))?;
+                anew(&place, |place| fs_err::hard_link(self.root.join(&to), place))?;
+                (size, modified) = (other.size, other.modified);
+                match &other.kind {
+                    contents::Kind::HardLink(first) => contents::Kind::HardLink(first.clone()),
+                    _ => contents::Kind::HardLink(to),
+                }
+            }
+        };
+        self.contents.insert(entry.path, Content { kind, listed, size, modified });
+        Ok(())
+    }
+}
+
+impl<'a> Extraction<'a> {
+    /// # Errors
+    /// If nothing can be made in the directory.
+    pub fn new(root: &'a Path, stop: &'a AtomicBool) -> io::Result<Self> {
+        let (buffer, contents, copies) = (vec![0; 1 << 20], BTreeMap::new(), Linker::of_copies());
+        // Made anyway, it shows what the umask takes.
+        let info = Path::new(INFO);
+        fs_err::create_dir(root.join(info))?;
+        let umask = system::umask_of(&root.join(info))?;
+        if umask != 0o022 {
+            system::set_directory_mode(&root.join(info), 0o755)?;
+        }
+        let made = Paths::from_iter([(info.to_owned(), ())]);
+        Ok(Self {
+            root,
+            umask,
+            stop,
+            buffer,
+            listed: None,
+            contents,
+            made,
+            copies,
+            seal: Seal::default(),
+            deviations: Deviations::default(),
+        })
+    }
+
+    /// Takes all of a package that another cache holds.
+    pub(super) fn copy(&mut self, cached: &Cached) -> io::Result<()> {
+        for name in Info::NAMES.into_iter().chain([Info::WHEEL]) {
+            if let Some(content) = crate::read_if_there(&cached.place.join(name))? {
+                self.info(name, &content)?;
+            }
+        }
+        for content in &cached.contents {
+            let path = &content.listed.path;
+            match &content.kind {
+                contents::Kind::Directory => {}
+                contents::Kind::SoftLink(to) => {
+                    anew(&self.enter(path)?, |place| fs_err::os::unix::fs::symlink(to, place))?;
+                }
+                contents::Kind::HardLink(to) => {
+                    anew(&self.enter(path)?, |place| fs_err::hard_link(self.root.join(to), place))?;
+                }
+                contents::Kind::File | contents::Kind::Program => {
+                    let place = self.enter(path)?;
+                    anew(&place, |place| self.copies.copy(&cached.place.join(path), place, self.stop))?;
+                    self.seal.bytes += content.size;
+                }
+            }
+            self.contents.insert(path.clone(), content.clone());
+        }
+        Ok(())
+    }
+
+    /// Writes down what has come. What has been listed and has not come can only be directories.
+    pub(super) fn finish(mut self) -> io::Result<Deviations> {
+        for (path, listed) in self.listed.take().into_iter().flatten() {
+            if !listed.is_directory {
+                return Err(invalid(format!("`{}` is listed but missing", path.display())));
+            }
+            self.contents.insert(path, Content { kind: contents::Kind::Directory, listed, size: 0, modified: 0 });
+        }
+        self.sort_hard_links();
+        let contents: Vec<Content> = std::mem::take(&mut self.contents).into_values().collect();
+        self.info(contents::NAME, &contents::render(&contents)?)?;
+        self.put(Seal::NAME, &serde_json::to_vec(&self.seal)?)?;
+        Ok(self.deviations)
+    }
+
+    /// Writes a file of `info/`.
+    pub(super) fn info(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
+        self.seal.info.insert(name.to_owned(), hex::encode(compute_bytes_digest::<Sha256>(content)));
+        self.put(name, content)
+    }
+
+    fn put(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        let mut file = fs_err::File::create(self.root.join(name))?;
+        if self.umask & 0o644 != 0 {
+            system::set_mode(file.file(), 0o644)?;
+        }
+        file.write_all(content)
+    }
+
+    /// Of the paths of one file, lets the first be the file, and the others be links to it: they are linked in this order.
+    /// What `paths.json` says of the archive's file goes with it, as it counts for all of them.
+    fn sort_hard_links(&mut self) {
+        let mut groups: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
+        for (path, content) in &self.contents {
+            if let contents::Kind::HardLink(to) = &content.kind {
+                groups.entry(to.clone()).or_insert_with(|| vec![to.clone()]).push(path.clone());
+            }
+        }
+        for (file, mut paths) in groups {
+            let Some(Content { kind, listed, .. }) = self.contents.get(&file).cloned() else { continue };
+            mlconda_types::sorting::sort(&mut paths);
+            let first = paths.remove(0);
+            if let Some(content) = self.contents.get_mut(&first) {
+                let (path, no_link) = (first.clone(), content.listed.no_link);
+                content.listed = Listed { path, no_link, ..listed };
+            }
+            let linked = paths.into_iter().map(|path| (path, contents::Kind::HardLink(first.clone())));
+            for (path, kind) in linked.chain([(first.clone(), kind)]).collect::<Vec<_>>() {
+                if let Some(content) = self.contents.get_mut(&path) {
+                    content.kind = kind;
+                }
+            }
+        }
+    }
+
+    /// Gives up if nobody wants the result any more.
+    fn listen(&self) -> io::Result<()> {
+        match self.stop.load(Ordering::Relaxed) {
+            true => Err(invalid("the installation was stopped")),
+            false => Ok(()),
+        }
+    }
+
+    /// Makes room for a path.
+    fn enter(&mut self, path: &Path) -> io::Result<PathBuf> {
+        self.listen()?;
+        if !is_inside(path) {
+            return Err(invalid(format!("`{}` is not a path that a package may write", path.display())));
+        }
+        self.make_parent(path)?;
+        Ok(self.root.join(path))
+    }
+
+    /// Makes the directories of a path, none of which may be a link.
+    fn make_parent(&mut self, path: &Path) -> io::Result<()> {
+        let missing = |parent: &&Path| !parent.as_os_str().is_empty() && !self.made.contains_key(*parent);
+        let mut missing: Vec<&Path> = path.ancestors().skip(1).take_while(missing).collect();
+        while let Some(parent) = missing.pop() {
+            let place = self.root.join(parent);
+            match fs_err::symlink_metadata(&place) {
+                Ok(metadata) if metadata.is_dir() => {}
+                Ok(_) => return Err(invalid(format!("`{}` is a file and a directory", path.display()))),
+                Err(_) => self.make_directory(&place)?,
+            }
+            self.made.insert(parent.to_owned(), ());
+        }
+        Ok(())
+    }
+
+    fn make_directory(&self, place: &Path) -> io::Result<()> {
+        fs_err::create_dir(place)?;
+        if self.umask != 0o022 {
+            system::set_directory_mode(place, 0o755)?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, content: &mut dyn Read, size: u64, mut file: &fs_err::File) -> io::Result<()> {
+        let mut left = size;
+        while left > 0 {
+            self.listen()?;
+            let piece = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
+            content.read_exact(&mut self.buffer[..piece])?;
+            Write::write_all(&mut file, &self.buffer[..piece])?;
+            left -= piece as u64;
+        }
+        Ok(())
+    }
+}
+
+/// Makes something at a place, also where an earlier reading of the archive has left something: one whose `info/` comes late
+/// is read again.
+fn anew<T>(place: &Path, make: impl Fn(&Path) -> io::Result<T>) -> io::Result<T> {
+    match make(place) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            system::remove_if_there(place)?;
+            make(place)
+        }
+        made => made,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rattler_conda_types::package::FileMode;
+
+    use super::*;
+    use crate::package::Placeholder;
+
+    #[test]
+    fn what_is_listed_of_a_file_goes_with_it() -> io::Result<()> {
+        let (directory, stop) = (tempfile::tempdir()?, AtomicBool::new(false));
+        let mut extraction = Extraction::new(directory.path(), &stop)?;
+        let placeholder = Some(Placeholder { mode: FileMode::Text, text: "/old/prefix".to_owned() });
+        for (path, kind, placeholder) in [
+            ("b", contents::Kind::File, placeholder.clone()),
+            ("a", contents::Kind::HardLink("b".into()), None),
+            ("c", contents::Kind::HardLink("b".into()), None),
+        ] {
+            let (is_directory, no_link, sha256, size) = (false, false, None, None);
+            let listed = Listed { path: path.into(), is_directory, no_link, sha256, size, placeholder };
+            extraction.contents.insert(path.into(), Content { kind, listed, size: 0, modified: 0 });
+        }
+        extraction.sort_hard_links();
+        let of = |path: &str| extraction.contents.get(Path::new(path)).map(|content| (&content.kind, &content.listed));
+        let (kind, listed) = of("a").ok_or(io::ErrorKind::NotFound)?;
+        assert_eq!((kind, &listed.path, &listed.placeholder), (&contents::Kind::File, &"a".into(), &placeholder));
+        for path in ["b", "c"] {
+            assert_eq!(of(path).map(|(kind, _)| kind), Some(&contents::Kind::HardLink("a".into())));
+        }
+        Ok(())
+    }
+}

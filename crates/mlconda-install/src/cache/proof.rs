@@ -1,0 +1,110 @@
+//! Whether a package in the cache is what it was when it got in.
+
+use mlconda_system::files;
+use std::{
+    io::{self, Read},
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use rattler_digest::{Sha256, Sha256Hash, compute_bytes_digest, digest::Digest as _};
+
+use super::extraction::Seal;
+use crate::{
+    contents::{self, Content, Kind},
+    package::invalid,
+};
+
+/// Files are read in pieces of this size, in bytes.
+const PIECE: usize = 256 << 10;
+
+/// Compares every file of a package in the cache with its list of contents, and that with the seal. A package from
+/// before `paths.json` has no hashes: its files have their size and their mode, that is all.
+///
+/// # Errors
+/// What is wrong, the first thing that was found.
+pub(crate) fn prove(place: &Path, buffer: &mut Vec<u8>, stop: &AtomicBool) -> io::Result<()> {
+    buffer.resize(buffer.len().max(PIECE), 0);
+    for content in contents_of(place, &Seal::read(place)?)? {
+        listen(stop)?;
+        compare(place, &content, buffer, stop)?;
+    }
+    Ok(())
+}
+
+/// Gives up if nobody wants the result any more.
+fn listen(stop: &AtomicBool) -> io::Result<()> {
+    match stop.load(Ordering::Relaxed) {
+        true => Err(invalid("the installation was stopped")),
+        false => Ok(()),
+    }
+}
+
+/// The list of contents, if all of `info/` is what it was.
+fn contents_of(place: &Path, seal: &Seal) -> io::Result<Vec<Content>> {
+    let mut contents = None;
+    for (name, expected) in &seal.info {
+        let content = files::read(&place.join(name), files::LARGEST_RECORD)?;
+        if hex::encode(compute_bytes_digest::<Sha256>(&content)) != *expected {
+            return Err(invalid(format!("`{name}` has another content")));
+        }
+        if name == contents::NAME {
+            contents = Some(contents::parse(&content)?);
+        }
+    }
+    contents.ok_or_else(|| invalid("it has no list of contents"))
+}
+
+fn compare(place: &Path, content: &Content, buffer: &mut [u8], stop: &AtomicBool) -> io::Result<()> {
+    let path = &content.listed.path;
+    let differs = |what: &str| Err(invalid(format!("`{}` {what}", path.display())));
+    let file = place.join(path);
+    let expected = match &content.kind {
+        Kind::Directory => return Ok(()),
+        Kind::SoftLink(_) | Kind::HardLink(_) => None,
+        Kind::File => Some(0o644),
+        Kind::Program => Some(0o755),
+    };
+    let metadata = match fs_err::symlink_metadata(&file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return differs("is missing"),
+        other => other?,
+    };
+    match &content.kind {
+        Kind::SoftLink(to) if metadata.is_symlink() && fs_err::read_link(&file)? == *to => return Ok(()),
+        Kind::SoftLink(_) => return differs("is not the link that it was"),
+        // What it is the same as is proven by itself.
+        Kind::HardLink(to) if is_same(&metadata, &place.join(to)) => return Ok(()),
+        Kind::HardLink(_) => return differs("is not the link that it was"),
+        _ if !metadata.is_file() => return differs("is no file"),
+        _ => {}
+    }
+    let mode = metadata.permissions().mode() & 0o7777;
+    if Some(mode) != expected {
+        return differs(&format!("has the permissions {mode:o}"));
+    }
+    if content.size != metadata.len() {
+        return differs("has another size");
+    }
+    match content.listed.sha256 {
+        Some(expected) if hash(&file, buffer, stop)? != expected => differs("has another content"),
+        _ => Ok(()),
+    }
+}
+
+fn is_same(metadata: &std::fs::Metadata, other: &Path) -> bool {
+    fs_err::symlink_metadata(other).is_ok_and(|other| (other.dev(), other.ino()) == (metadata.dev(), metadata.ino()))
+}
+
+fn hash(path: &Path, buffer: &mut [u8], stop: &AtomicBool) -> io::Result<Sha256Hash> {
+    let (mut file, mut hasher) = (files::open(path)?, Sha256::new());
+    loop {
+        listen(stop)?;
+        match file.read(buffer) {
+            Ok(0) => return Ok(hasher.finalize()),
+            Ok(read) => hasher.update(&buffer[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}

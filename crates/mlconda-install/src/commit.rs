@@ -1,0 +1,216 @@
+//! What changes in a prefix that exists, and the steps of the change: links, renames and removals. Nothing is written
+//! here.
+
+mod additions;
+mod ground;
+mod mend;
+mod twin;
+mod written;
+
+use std::{
+    collections::HashSet,
+    io,
+    path::{Path, PathBuf},
+};
+
+use rattler_conda_types::PrefixRecord;
+
+use self::ground::{Ground, check, name_holders};
+use super::{HISTORY, InstallError, layout::Layout, plain, record, site::Scripts, stage::Stage, stop::Stop};
+use mlconda_inspect::plan::{Plan, Reinstall};
+use mlconda_prefix::on_disk::{PENDING, module_of};
+use mlconda_prefix::{Prefix, distributions};
+use mlconda_system::beneath::{Kind, Root, is_plain};
+
+/// The prefix is an environment again.
+pub(super) fn finish(prefix: &Path, seconds: i64) -> io::Result<()> {
+    let (prefix, meta) = (Root::open(prefix)?, Path::new("conda-meta"));
+    prefix.rename(&meta.join(PENDING), &prefix, &meta.join(HISTORY))?;
+    prefix.set_time(meta, seconds)
+}
+
+/// What an installation changes in a prefix that exists.
+pub(super) struct Change<'a> {
+    prefix: PathBuf,
+    /// The prefix, open, if there is one.
+    root: Option<Root>,
+    /// Files of packages that stay.
+    kept: HashSet<&'a PathBuf>,
+    /// Files that go, relative to the prefix.
+    gone: HashSet<PathBuf>,
+    /// Modules of python that go or change. Their byte code goes: a new module of the same size and time would be taken
+    /// for the old one.
+    modules: HashSet<PathBuf>,
+    /// Files of packages that come.
+    new: HashSet<PathBuf>,
+    /// Whether nothing is where they come to.
+    is_free: bool,
+    /// Directories of the stage, parents first.
+    made: Vec<PathBuf>,
+    /// Whether those that are there get the permissions of new ones.
+    mends: bool,
+    /// Directories of packages that stay.
+    settled: HashSet<PathBuf>,
+    /// Directories that go if nothing is left in them.
+    hollow: HashSet<PathBuf>,
+    /// Files that belonged to no package, and that a package's file replaces. Sorted.
+    pub(super) replaced: Vec<PathBuf>,
+    /// Links that no package has made, and behind which files of packages that go would be.
+    pub(super) links: Vec<PathBuf>,
+    /// The time of directories that change, in seconds since 1970.
+    pub(super) time: i64,
+    /// What tells to stop.
+    pub(super) stop: Stop,
+}
+
+impl<'a> Change<'a> {
+    /// Looks at the prefix, and makes sure that the change will not fail halfway.
+    pub fn new(
+        plan: &'a Plan,
+        layout: Option<&'a Layout>,
+        prefix: &Prefix,
+        stage: &Stage,
+        time: i64,
+    ) -> Result<Self, InstallError> {
+        // Where no prefix is, all is new, and no path need be looked at.
+        let root = prefix.path().exists().then(|| Root::open(prefix.path())).transpose()?;
+        let new = if root.is_some() { stage.paths() } else { Vec::new() };
+        // Where links of packages count, places take the place of the names that records have.
+        const NONE: &[PrefixRecord] = &[];
+        let leave = layout.map_or(&[][..], |layout| &layout.leave);
+        let (unlink, keep) = match layout {
+            Some(Layout { unlink, keep, .. }) => (unlink.iter().chain(NONE), keep.iter().chain(NONE)),
+            None => (plan.unlink.iter().chain(&plan.pip.unlink), plan.keep.iter().chain(&plan.pip.keep)),
+        };
+        let names = unlink.clone().chain(keep.clone()).flat_map(record::files).chain(leave);
+        let known: HashSet<&Path> = names.map(PathBuf::as_path).collect();
+        let kept: HashSet<&PathBuf> = keep.clone().flat_map(record::files).collect();
+        let made = stage.directories();
+        let mended = if plan.reinstall == Reinstall::Nothing { &[][..] } else { &made };
+        let all = unlink.clone().chain(keep.clone());
+        let named: HashSet<&Path> =
+            all.flat_map(record::directories).map(|entry| entry.relative_path.as_path()).collect();
+        let Ground { strangers: mut replaced, in_the_way, is_free } = match &root {
+            Some(root) => check(root, (&new, mended), (&known, &named), &kept)
+                .map_err(|error| name_holders(error, plan, stage, unlink.clone().chain(keep.clone())))?,
+            None => Ground { strangers: Vec::new(), in_the_way: Vec::new(), is_free: true },
+        };
+        let mends = !mended.is_empty();
+        // Byte code that python wrote when a module was first run is nobody's loss.
+        replaced.retain(|path| path.parent().is_none_or(|parent| !parent.ends_with("__pycache__")));
+        let stays: HashSet<&PathBuf> = match unlink.clone().next().is_some() || !leave.is_empty() {
+            true => new.iter().chain(kept.iter().copied()).collect(),
+            false => HashSet::new(),
+        };
+        let (mut gone, mut hollow, mut modules) = (HashSet::new(), HashSet::new(), HashSet::new());
+        hollow.extend(layout.iter().flat_map(|layout| layout.hollow.iter().cloned()));
+        for old in unlink.clone() {
+            gone.insert(Path::new("conda-meta").join(distributions::record_name(old)));
+            let directories = record::directories(old).map(|entry| entry.relative_path.clone());
+            hollow.extend(directories.filter(|path| is_plain(path)));
+        }
+        for path in unlink.flat_map(record::files).chain(leave).filter(|path| is_plain(path)) {
+            if path.extension().is_some_and(|kind| kind == "py") {
+                modules.insert(path.clone());
+            }
+            if !stays.contains(path) {
+                gone.insert(path.clone());
+            }
+        }
+        gone.extend(in_the_way);
+        let links = root.as_ref().map(|root| plain::foreign_links(root, gone.iter().chain(&modules), &known));
+        let links = links.transpose()?.unwrap_or_default();
+        let (prefix, new) = (prefix.path().to_owned(), new.into_iter().collect());
+        let settled = directories(keep);
+        Ok(Self {
+            prefix,
+            root,
+            kept,
+            gone,
+            modules,
+            new,
+            is_free,
+            made,
+            mends,
+            settled,
+            hollow,
+            replaced,
+            links,
+            time,
+            stop: stage.stop.clone(),
+        })
+    }
+
+    fn root(&self) -> io::Result<&Root> {
+        self.root.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Whether a path goes: as a file of a package, or as byte code of one.
+    fn takes(&self, path: &Path) -> bool {
+        self.gone.contains(path)
+            || path == Path::new("conda-meta").join(PENDING)
+            || module_of(path).is_some_and(|module| self.modules.contains(&module))
+    }
+
+    /// Whether no package holds a path of the prefix.
+    fn is_of_nobody(&self, path: &PathBuf) -> bool {
+        !self.kept.contains(path) && !path.starts_with("conda-meta")
+    }
+
+    /// Makes sure that every directory that a change in place touches may be written to.
+    pub(super) fn check_writable(&self) -> Result<(), InstallError> {
+        let (root, mut looked) = (self.root()?, HashSet::new());
+        for directory in self.gone.iter().chain(&self.new).filter_map(|path| path.parent()) {
+            // Of what is not there yet, the first that is counts.
+            for path in directory.ancestors().take_while(|path| looked.insert(*path)) {
+                if !root.has_directory(path)? {
+                    continue;
+                }
+                if !root.may_write(path) {
+                    let message = format!("cannot change `{}`: permission denied", self.prefix.join(path).display());
+                    return Err(io::Error::new(io::ErrorKind::PermissionDenied, message).into());
+                }
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The directories that packages have something in, or name.
+fn directories<'a>(records: impl Iterator<Item = &'a PrefixRecord>) -> HashSet<PathBuf> {
+    let mut found = HashSet::new();
+    for record in records {
+        let parents = record::files(record).filter_map(|path| path.parent());
+        let named = record::directories(record).map(|entry| entry.relative_path.as_path());
+        for path in parents.chain(named) {
+            // Whatever is in the set has its parents there too.
+            for path in path.ancestors() {
+                if found.contains(path) {
+                    break;
+                }
+                found.insert(path.to_owned());
+            }
+        }
+    }
+    found
+}
+
+/// Moves all that is in `from` into `into`: a directory that is not there yet as a whole, else what is in it.
+/// A directory that gets something new gets the time `seconds`, too. `stop` is asked before each step. Records come first: what has arrived is known
+/// then, should this be cut off. A link in the place of a directory is not followed.
+pub(super) fn merge(from: &Root, into: &Root, seconds: i64, stop: &Stop) -> io::Result<()> {
+    let here = Path::new("");
+    let mut entries = from.entries(here)?;
+    mlconda_types::sorting::sort_by_key(&mut entries, |(name, _)| (name != "conda-meta", name.clone()));
+    for (name, kind) in entries {
+        stop.check()?;
+        let name = Path::new(&name);
+        if kind == Kind::Directory && into.has_directory(name)? {
+            merge(&from.enter(name)?, &into.enter(name)?, seconds, stop)?;
+        } else {
+            from.rename(name, into, name)?;
+        }
+    }
+    into.set_time(here, seconds)
+}

@@ -1,0 +1,90 @@
+//! A change that only adds: no package goes or changes, no script runs, and nothing comes to a place where something is.
+//!
+//! It is the change that is made most often (one more package, wheels on top of what conda has), and a twin costs as much as
+//! all that is there. So what is new moves in where the prefix is, by renames and by a journal, as where no twin can be. What
+//! would need looking into every directory is known by now: the stage's table tells what comes.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    io,
+    path::{Path, PathBuf},
+};
+
+use super::{Change, HISTORY};
+use crate::aside::Journal;
+use mlconda_system::{
+    Attributes,
+    beneath::{Look, Root, is_plain},
+};
+
+impl Change<'_> {
+    /// The journal of a change that only adds, to an environment that could be swapped; `None` if more is to change, or if a
+    /// directory cannot be written to or is not this user's: a twin's would be.
+    ///
+    /// Nothing but records, the state and the history leaves its place, and that is mlconda's own. So that it ends as with a
+    /// twin, directories of packages get the time of the installation; those are in the journal.
+    pub(crate) fn additions(&self, stage: &Path) -> io::Result<Option<Journal>> {
+        let history = Path::new("conda-meta").join(HISTORY);
+        let root = self.root()?;
+        if root.look(&history)?.is_none() || !self.gone.is_empty() || !self.is_free {
+            return Ok(None);
+        }
+        let mut journal = Journal { moved: vec![history], ..Journal::default() };
+        let Some(mut directories) = self.add_directories(&mut journal)? else { return Ok(None) };
+        journal.added.extend(self.new.iter().cloned());
+        self.add_meta(stage, &mut journal)?;
+        let mut settled: Vec<&Path> = self.settled.iter().map(PathBuf::as_path).filter(|path| is_plain(path)).collect();
+        // Parents first: what is behind a link is not the prefix's.
+        mlconda_types::sorting::sort_by_key(&mut settled, |path| path.as_os_str().len());
+        let mut inside = HashSet::from([Path::new("")]);
+        for path in settled {
+            let is_above = path.parent().is_some_and(|parent| inside.contains(parent));
+            let there = if is_above { root.look(path)? } else { None };
+            let Some(there) = there.filter(Look::is_directory) else { continue };
+            if root.is_mount_point(path) {
+                return Ok(None);
+            }
+            inside.insert(path);
+            if there.time != (self.time, 0) {
+                directories.insert(path.to_owned(), Attributes::from(&there));
+            }
+        }
+        let is_ours = directories.values().all(Attributes::is_own);
+        journal.directories = directories.into_iter().collect();
+        Ok(is_ours.then_some(journal))
+    }
+
+    /// Puts the directories that are not there into the journal, and gives those that are and get something; `None` if
+    /// nothing can be put into one of them, or if one is no directory.
+    fn add_directories(&self, journal: &mut Journal) -> io::Result<Option<BTreeMap<PathBuf, Attributes>>> {
+        let (mut present, mut found) = (HashSet::from([Path::new("")]), BTreeMap::new());
+        let root = self.root()?;
+        if !root.may_write(Path::new("")) {
+            return Ok(None);
+        }
+        for path in &self.made {
+            let is_above = path.parent().is_some_and(|parent| present.contains(parent));
+            let there = if is_above { root.look(path)? } else { None };
+            match there {
+                Some(look) if look.is_directory() && root.may_write(path) => {
+                    present.insert(path);
+                    found.insert(path.clone(), Attributes::from(&look));
+                }
+                Some(_) => return Ok(None),
+                None => journal.added.push(path.clone()),
+            }
+        }
+        Ok(Some(found))
+    }
+
+    /// What mlconda itself has written.
+    fn add_meta(&self, stage: &Path, journal: &mut Journal) -> io::Result<()> {
+        let meta = Path::new("conda-meta");
+        for (name, _) in Root::open_itself(stage)?.entries(meta)? {
+            let path = meta.join(name);
+            let is_there = self.root()?.look(&path)?.is_some();
+            if is_there { journal.moved.push(path) } else { journal.added.push(path) }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,152 @@
+//! What is in a prefix where new files come to: files that would be lost, and what a change cannot be made over.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeSet, HashMap, HashSet},
+    io,
+    path::{Path, PathBuf},
+};
+
+use rattler_conda_types::PrefixRecord;
+
+use crate::{InstallError, record, stage::Stage};
+use mlconda_inspect::plan::Plan;
+use mlconda_system::beneath::{Kind, Look, Root};
+
+/// What is in the prefix where new files come to.
+pub(super) struct Ground {
+    /// The paths of nobody that would be lost. Sorted.
+    pub(super) strangers: Vec<PathBuf>,
+    /// Of these, files where a directory of packages was: they go before it comes. Sorted.
+    pub(super) in_the_way: Vec<PathBuf>,
+    /// Whether there is nothing at all.
+    pub(super) is_free: bool,
+}
+
+/// Makes sure that moving in will not fail halfway, nor write over what is nobody's: no directory stands where
+/// a file is to be, no file or link where a directory is to be. A directory of nobody in which nothing is makes room; so does
+/// a file where packages had a directory, for it is at their place.
+///
+/// `mended` are directories that packages are to have again, and `named` those that records name.
+pub(super) fn check(
+    prefix: &Root,
+    (new, mended): (&[PathBuf], &[PathBuf]),
+    (known, named): (&HashSet<&Path>, &HashSet<&Path>),
+    kept: &HashSet<&PathBuf>,
+) -> Result<Ground, InstallError> {
+    let (mut strangers, mut is_free) = (Vec::new(), true);
+    let (mut looked, in_the_way) = (HashMap::new(), RefCell::new(BTreeSet::new()));
+    let goes = |path: &Path| {
+        let is_a_directory_of_packages =
+            || named.contains(path) || known.iter().any(|file| *file != path && file.starts_with(path));
+        if known.contains(path) {
+            return !kept.contains(&path.to_owned());
+        }
+        let is_file = || matches!(prefix.look(path), Ok(Some(Look { kind: Kind::File, .. })));
+        let makes_room = in_the_way.borrow().contains(path) || is_file() && is_a_directory_of_packages();
+        if makes_room {
+            in_the_way.borrow_mut().insert(path.to_owned());
+        }
+        makes_room
+    };
+    for path in new {
+        // Most of what comes has a directory of its own, and need not be looked at.
+        if !is_directory(prefix, path.parent().unwrap_or(path), known, &goes, &mut looked)? {
+            continue;
+        }
+        let Some(there) = prefix.look(path)? else { continue };
+        is_free = false;
+        if !there.is_directory() {
+            strangers.extend((!known.contains(path.as_path())).then(|| path.clone()));
+        } else if let Some(stays) = what_stays(prefix, path, &goes)? {
+            return Err(match known.contains(stays.as_path()) {
+                true => kind_of(path, "file"),
+                false => InstallError::InTheWay { path: path.clone(), inner: stays },
+            });
+        }
+    }
+    for path in mended {
+        if matches!(prefix.look(path), Ok(Some(Look { kind: Kind::File, .. }))) && !goes(path) {
+            return Err(kind_of(path, "file"));
+        }
+    }
+    let in_the_way: Vec<PathBuf> = in_the_way.into_inner().into_iter().collect();
+    strangers.extend(in_the_way.iter().cloned());
+    mlconda_types::sorting::sort(&mut strangers);
+    Ok(Ground { strangers, in_the_way, is_free })
+}
+
+/// Whether there is a directory in the prefix, not through a link. What is no directory and stays is an error.
+fn is_directory<'a>(
+    prefix: &Root,
+    path: &'a Path,
+    known: &HashSet<&Path>,
+    goes: &impl Fn(&Path) -> bool,
+    looked: &mut HashMap<&'a Path, bool>,
+) -> Result<bool, InstallError> {
+    let Some(above) = path.parent() else { return Ok(true) };
+    if let Some(known) = looked.get(path) {
+        return Ok(*known);
+    }
+    let is_above = is_directory(prefix, above, known, goes, looked)?;
+    let there = if is_above { prefix.look(path)? } else { None };
+    let is_one = there.as_ref().is_some_and(Look::is_directory);
+    if there.is_some() && !is_one && !goes(path) {
+        return Err(match there {
+            Some(Look { kind: Kind::Link, .. }) if !known.contains(path) => {
+                InstallError::ForeignLink { to: prefix.read_link(path)?, path: prefix.path().join(path) }
+            }
+            Some(Look { kind: Kind::Link, .. }) => kind_of(path, "link"),
+            _ => kind_of(path, "file"),
+        });
+    }
+    looked.insert(path, is_one);
+    Ok(is_one)
+}
+
+fn kind_of(path: &Path, kind: &'static str) -> InstallError {
+    InstallError::Kind { path: path.to_owned(), directory: None, other: None, kind }
+}
+
+/// Says which packages do not go together.
+pub(super) fn name_holders<'a>(
+    error: InstallError,
+    plan: &Plan,
+    stage: &Stage,
+    records: impl Iterator<Item = &'a PrefixRecord>,
+) -> InstallError {
+    let InstallError::Kind { path, kind, .. } = error else { return error };
+    let new = |path: &Path| {
+        let number = stage.holder(path)?;
+        plan.archives().get(number).map(mlconda_lock::LockedPackage::dist_name)
+    };
+    let is_below = |file: &Path| file.starts_with(&path) && file != path;
+    let mut directory = stage.paths().iter().find(|file| is_below(file)).and_then(|file| new(file));
+    let mut other = new(&path);
+    for record in records {
+        for file in record::files(record) {
+            let holder = if is_below(file) { &mut directory } else { &mut other };
+            if holder.is_none() && file.starts_with(&path) {
+                *holder = Some(record::dist_name(record));
+            }
+        }
+    }
+    InstallError::Kind { path, directory, other, kind }
+}
+
+/// What is in a directory that does not go: where it holds nothing but files of packages that go, and directories of such, it
+/// will be gone in time.
+fn what_stays(prefix: &Root, path: &Path, goes: &impl Fn(&Path) -> bool) -> io::Result<Option<PathBuf>> {
+    for (name, kind) in prefix.entries(path)? {
+        let inner = path.join(name);
+        let stays = match kind {
+            Kind::Directory => what_stays(prefix, &inner, goes)?,
+            _ if goes(&inner) => None,
+            _ => Some(inner),
+        };
+        if stays.is_some() {
+            return Ok(stays);
+        }
+    }
+    Ok(None)
+}

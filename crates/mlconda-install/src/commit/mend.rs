@@ -1,0 +1,48 @@
+//! What a change does to mend a prefix: permissions of directories, and directories of nobody in the way of files.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use super::Change;
+use mlconda_system::{
+    Attributes,
+    beneath::{Kind, Look, Root},
+};
+
+impl Change<'_> {
+    /// Gives directories of packages the permissions of new ones, where packages are linked anew; `root` is the prefix, or its
+    /// twin.
+    pub(crate) fn mend_directories(&self, root: &Path) -> io::Result<()> {
+        if !self.mends {
+            return Ok(());
+        }
+        let root = Root::open(root)?;
+        for path in &self.made {
+            // What is reached through a link is not the prefix's.
+            let Some(there) = root.look(path).ok().flatten().filter(Look::is_directory) else { continue };
+            let mut attributes = Attributes::from(&there);
+            attributes.set_mode(0o755);
+            attributes.set_time(self.time);
+            root.give(path, &attributes)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a directory is where a file comes, or in one that is.
+    pub(super) fn is_in_the_way(&self, directory: &Path) -> bool {
+        directory.ancestors().any(|path| self.new.contains(path))
+    }
+
+    /// A directory and those in it.
+    pub(super) fn find_directories(&self, path: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
+        found.push(path.to_owned());
+        for (name, kind) in self.root()?.entries(path)? {
+            if kind == Kind::Directory {
+                self.find_directories(&path.join(name), found)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,128 @@
+//! Links of packages that lead to directories, and the files that other packages name below them.
+//!
+//! A sysroot has `lib64 -> lib`, and another package holds `lib64/libudev.so.1`. Its file belongs to `lib/libudev.so.1`,
+//! whichever of the two is unpacked first, and its record names it as the package does (as with conda, which writes
+//! through the link). So all that touches the prefix deals in places, and this is where names of records become places.
+//! Links that packages have made are followed, and only in the prefix: the place is again a path without a link.
+
+use std::{
+    cell::RefCell,
+    collections::{HashMap, HashSet},
+    io,
+    path::{Path, PathBuf},
+};
+
+use rattler_conda_types::PrefixRecord;
+
+use super::record;
+use mlconda_prefix::distributions;
+use mlconda_prefix::on_disk::resolve;
+use mlconda_system::beneath::{Kind, Root};
+
+/// What the records of a prefix become by links of packages. Paths in the records here are places.
+#[derive(Debug, Default)]
+pub(super) struct Layout {
+    /// The records of packages that go.
+    pub(super) unlink: Vec<PrefixRecord>,
+    /// The records of packages that stay, with the places that their files will have.
+    pub(super) keep: Vec<PrefixRecord>,
+    /// Places that files of packages that stay leave: a link to a directory has come or gone.
+    pub(super) leave: Vec<PathBuf>,
+    /// The same of directories that packages name.
+    pub(super) hollow: Vec<PathBuf>,
+}
+
+/// The directories that files of records are said to be in.
+pub(super) fn parents<'a>(records: impl Iterator<Item = &'a PrefixRecord>) -> HashSet<&'a Path> {
+    let (mut found, mut last) = (HashSet::new(), None);
+    for path in records.flat_map(record::files) {
+        let parent = path.parent();
+        // Most files are in the directory of the one before.
+        if parent == last {
+            continue;
+        }
+        last = parent;
+        for path in path.ancestors().skip(1) {
+            if !found.insert(path) {
+                break;
+            }
+        }
+    }
+    found
+}
+
+/// The links of recorded packages in a prefix.
+pub(super) struct Links<'a> {
+    prefix: &'a Root,
+    names: HashMap<&'a Path, &'a PrefixRecord>,
+    known: RefCell<HashMap<PathBuf, Option<PathBuf>>>,
+}
+
+impl<'a> Links<'a> {
+    pub fn new(prefix: &'a Root, records: impl Iterator<Item = &'a PrefixRecord>) -> Self {
+        let names = records.flat_map(|record| record::files(record).map(move |path| (path.as_path(), record)));
+        Self { prefix, names: names.collect(), known: RefCell::default() }
+    }
+
+    /// Where the link at a path leads, if a package has made it as it is now.
+    pub(super) fn at(&self, path: &Path) -> io::Result<Option<PathBuf>> {
+        let Some(record) = self.names.get(path) else { return Ok(None) };
+        if let Some(known) = self.known.borrow().get(path) {
+            return Ok(known.clone());
+        }
+        let there = self.prefix.look(path)?.filter(|there| there.kind == Kind::Link);
+        let mut text = there.map(|_| self.prefix.read_link(path)).transpose()?;
+        if text.is_some() {
+            // One that the user has changed is the user's.
+            let place = self.prefix.path().join("conda-meta").join(distributions::record_name(record));
+            let own = record::read(&place).map(|(_, own)| own).unwrap_or_default();
+            text = text.filter(|text| own.links.get(path).is_none_or(|made| made == text));
+        }
+        self.known.borrow_mut().insert(path.to_owned(), text.clone());
+        Ok(text)
+    }
+
+    /// The place of a path.
+    pub fn place(&self, path: &Path) -> io::Result<Option<PathBuf>> {
+        resolve(path, &|path| self.at(path))
+    }
+}
+
+/// A record with places. What leads out of the prefix stays as it is: nothing will be found there.
+pub(super) fn placed(
+    record: &PrefixRecord,
+    place: &dyn Fn(&Path) -> io::Result<Option<PathBuf>>,
+) -> io::Result<PrefixRecord> {
+    let mut placed = record.clone();
+    let entries = placed.paths_data.paths.iter_mut().map(|entry| &mut entry.relative_path);
+    for path in placed.files.iter_mut().chain(entries) {
+        if let Some(place) = place(path)? {
+            *path = place;
+        }
+    }
+    Ok(placed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_followed_in_the_prefix_and_not_out_of_it() {
+        let links = [
+            ("usr/lib64", "../lib64"),
+            ("lib64", "lib"),
+            ("up", "../outside"),
+            ("root", "/etc"),
+            ("a", "b"),
+            ("b", "a"),
+            ("deep/in", "../usr/lib64/x"),
+        ];
+        let link = |path: &Path| Ok(links.iter().find(|(at, _)| Path::new(at) == path).map(|(_, to)| to.into()));
+        let place = |path: &str| resolve(Path::new(path), &link).unwrap();
+        assert_eq!(place("usr/lib64/libudev.so.1"), Some("lib/libudev.so.1".into()));
+        assert_eq!(place("deep/in/y"), Some("lib/x/y".into()));
+        assert_eq!(place("lib64"), Some("lib64".into()), "a link itself is where it is");
+        assert_eq!([place("up/x"), place("root/passwd"), place("a/x"), place("../x")], [const { None }; 4]);
+    }
+}

@@ -1,0 +1,513 @@
+//! Puts the entries of one package into the stage: the place, the prefix, the mode, the time.
+
+mod cached;
+mod entry;
+mod first_line;
+mod replace;
+pub(super) mod wheel;
+
+use std::{
+    borrow::Cow,
+    io::{Read, Write},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use rattler::install::PythonInfo;
+use rattler_conda_types::{
+    package::FileMode,
+    prefix_record::{PathType, PathsEntry},
+};
+use rattler_digest::{Sha256, Sha256Hash, compute_bytes_digest, digest::Digest as _};
+
+use self::{replace::Replacing, wheel::Request};
+use super::{
+    InstallError, OutwardLinks,
+    deviations::Deviations,
+    package::{Info, Listed, Package, invalid},
+    stage::{Ground, Paths, Stage, is_inside, is_reserved, link_stays_inside},
+    unpack::{Entry, Kind, Sink},
+};
+use mlconda_prefix::on_disk::Own;
+use mlconda_system::Linker;
+
+/// A file whose content is read in one piece is written in one piece. Larger ones go through a buffer of this
+/// size, in bytes.
+const BUFFER: usize = 1 << 20;
+
+/// A file that is to be written.
+struct File<'a> {
+    content: &'a mut dyn Read,
+    size: u64,
+    executable: bool,
+    modified: i64,
+}
+
+/// The linking of one package.
+pub(super) struct Linking<'a> {
+    stage: &'a Stage,
+    /// The package's number in the plan: what the stage knows it by.
+    number: usize,
+    /// The environment's interpreter, once it is known.
+    python: Option<&'a PythonInfo>,
+    /// The buffer of the thread.
+    buffer: &'a mut Vec<u8>,
+    outward_links: OutwardLinks,
+    /// How files of the place get here where the package is extracted.
+    linker: &'a Linker,
+    /// Set when nobody wants the result any more.
+    stop: &'a AtomicBool,
+    package: Option<Package>,
+    /// The directory that the last path went into: the next one's, more often than not.
+    entered: PathBuf,
+    /// What that is in the stage.
+    ground: Ground,
+    /// Where paths of a noarch python package went: two of them may want the same place.
+    targets: Paths<()>,
+    paths: Vec<PathsEntry>,
+    /// The paths in the archive that are linked; made once a member comes that is not listed.
+    linked: Option<Paths<()>>,
+    deviations: Deviations,
+    hard_linked: u64,
+    own: Own,
+}
+
+/// What [`Linking`] came to.
+pub(super) struct Linked {
+    pub(super) package: Package,
+    /// The paths in the prefix, for the record, sorted.
+    pub(super) paths: Vec<PathsEntry>,
+    /// The size in bytes of the files that are hard links to others.
+    pub(super) hard_linked: u64,
+    /// What else the record is to hold.
+    pub(super) own: Own,
+    /// Where its archive is not what it says.
+    pub(super) deviations: Deviations,
+}
+
+/// Why linking stopped.
+#[derive(Debug)]
+pub(super) enum LinkError {
+    /// The package is noarch python, and the interpreter is not known yet.
+    PythonWanted,
+    /// The installation cannot go on.
+    Failed(InstallError),
+    /// The package's content is not what it should be, or the archive cannot be read.
+    Content(std::io::Error),
+}
+
+impl LinkError {
+    /// Whether the package may be at fault: what is missing, or may not be read, may be so there.
+    pub(super) fn is_of_the_package(&self) -> bool {
+        match self {
+            Self::Content(_) => true,
+            Self::Failed(InstallError::File(error)) => {
+                matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied)
+            }
+            Self::Failed(_) | Self::PythonWanted => false,
+        }
+    }
+}
+
+impl From<std::io::Error> for LinkError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Content(error)
+    }
+}
+
+impl From<InstallError> for LinkError {
+    fn from(error: InstallError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// An error of writing to the prefix's disk, not of the package.
+fn disk(error: std::io::Error) -> LinkError {
+    LinkError::Failed(InstallError::File(error))
+}
+
+impl Sink for Linking<'_> {
+    type Error = LinkError;
+
+    fn begin(&mut self, info: &Info) -> Result<(), LinkError> {
+        let package = info.read()?;
+        let paths = package.paths.len();
+        self.take(package, paths)
+    }
+
+    fn entry(&mut self, entry: Entry<'_>) -> Result<(), LinkError> {
+        self.listen()?;
+        let listed = self.package.as_mut().and_then(|package| package.paths.remove(&entry.path));
+        // What `paths.json` does not list is not linked.
+        let Some(listed) = listed.filter(|listed| !listed.is_directory) else { return self.unlisted(&entry.path) };
+        if let Some(linked) = &mut self.linked {
+            linked.insert(entry.path.clone(), ());
+        }
+        let target = self.target(&entry.path)?;
+        let place = self.stage.root().join(self.claim(&target)?);
+        if entry.executable && matches!(entry.kind, Kind::File(_)) {
+            self.own.executable.insert(target.clone());
+        }
+        let entry = match entry.kind {
+            Kind::File(content) => {
+                let source = File { content, size: entry.size, executable: entry.executable, modified: entry.modified };
+                self.file(source, &listed, target, &place)?
+            }
+            Kind::SoftLink(ref to) => self.soft_link(to, entry.modified, &listed, target, &place)?,
+            Kind::HardLink(ref to) => self.same_file(to, &listed, target, &place)?,
+        };
+        self.paths.push(entry);
+        Ok(())
+    }
+}
+
+/// A path's record, as its package describes it.
+fn plain(listed: &Listed, target: PathBuf) -> PathsEntry {
+    PathsEntry {
+        relative_path: target,
+        // Other tools take this for the path of a file that gave way to another package's.
+        original_path: None,
+        path_type: PathType::HardLink,
+        no_link: listed.no_link,
+        sha256: listed.sha256,
+        sha256_in_prefix: listed.sha256,
+        size_in_bytes: listed.size,
+        file_mode: None,
+        prefix_placeholder: None,
+    }
+}
+
+impl<'a> Linking<'a> {
+    pub fn new(
+        stage: &'a Stage,
+        number: usize,
+        python: Option<&'a PythonInfo>,
+        buffer: &'a mut Vec<u8>,
+        outward_links: OutwardLinks,
+        linker: &'a Linker,
+        stop: &'a AtomicBool,
+    ) -> Self {
+        let (package, entered, paths, own) = (None, PathBuf::new(), Vec::new(), Own::default());
+        let ground = Ground::Directory;
+        let (targets, hard_linked, linked, deviations) = (Paths::default(), 0, None, Deviations::default());
+        Self {
+            stage,
+            number,
+            python,
+            buffer,
+            outward_links,
+            linker,
+            stop,
+            package,
+            entered,
+            ground,
+            targets,
+            paths,
+            linked,
+            deviations,
+            hard_linked,
+            own,
+        }
+    }
+
+    /// Begins with a package, or begins anew.
+    fn take(&mut self, package: Package, paths: usize) -> Result<(), LinkError> {
+        if package.is_noarch_python() && self.python.is_none() {
+            return Err(LinkError::PythonWanted);
+        }
+        self.targets.clear();
+        self.paths.clear();
+        self.hard_linked = 0;
+        self.own = Own::default();
+        (self.linked, self.deviations) = (None, Deviations::default());
+        self.paths.reserve(paths);
+        self.package = Some(package);
+        Ok(())
+    }
+
+    /// Gives up if nobody wants the result any more.
+    fn listen(&self) -> Result<(), LinkError> {
+        Ok(listen(self.stop)?)
+    }
+
+    /// A member that is not listed as a file, or is there a second time.
+    fn unlisted(&mut self, path: &Path) -> Result<(), LinkError> {
+        let archived = |entry: &PathsEntry| (entry.original_path.as_ref().unwrap_or(&entry.relative_path).clone(), ());
+        let linked = self.linked.get_or_insert_with(|| self.paths.iter().map(archived).collect());
+        if linked.contains_key(path) {
+            return Err(invalid(format!("it has two members `{}`", path.display())).into());
+        }
+        self.deviations.unlisted(path);
+        Ok(())
+    }
+
+    /// Whether a file has another size, in bytes, than its list says; then no hash of the list's is its own either.
+    fn deviates(&mut self, listed: &Listed, size: u64) -> bool {
+        let other = listed.size.filter(|listed| *listed != size);
+        if let Some(other) = other {
+            self.deviations.size(&listed.path, other, size);
+        }
+        other.is_some()
+    }
+
+    /// Claims a path of the prefix, and tells where in the stage it is to be written.
+    fn claim<'b>(&mut self, target: &'b Path) -> Result<Cow<'b, Path>, LinkError> {
+        if self.package.as_ref().is_some_and(Package::is_noarch_python)
+            && self.targets.insert(target.to_owned(), ()).is_some()
+        {
+            return Err(invalid(format!("two of its paths are to be `{}`", target.display())).into());
+        }
+        if let Some(parent) = target.parent()
+            && parent.as_os_str() != self.entered.as_os_str()
+        {
+            self.ground = self.stage.directory(parent)?;
+            self.entered.clear();
+            self.entered.push(parent);
+        }
+        Ok(self.stage.claim_inside(target, self.number, self.ground)?)
+    }
+
+    /// Where a path of the archive goes in the prefix.
+    fn target(&self, path: &Path) -> Result<PathBuf, LinkError> {
+        let noarch = self.package.as_ref().is_some_and(Package::is_noarch_python);
+        let target = match self.python.filter(|_| noarch) {
+            Some(python) if self.package.as_ref().is_some_and(|package| package.wheel.is_some()) => {
+                wheel::target(path, python)
+            }
+            Some(python) => python.get_python_noarch_target_path(path).into_owned(),
+            None => path.to_owned(),
+        };
+        let is_directory = target.as_os_str().as_encoded_bytes().ends_with(b"/");
+        if is_inside(&target) && !is_directory && !is_reserved(&target) {
+            Ok(target)
+        } else {
+            Err(invalid(format!("`{}` is not a path that a package may write", path.display())).into())
+        }
+    }
+
+    fn file(
+        &mut self,
+        source: File<'_>,
+        listed: &Listed,
+        target: PathBuf,
+        place: &Path,
+    ) -> Result<PathsEntry, LinkError> {
+        let is_of_a_wheel = self.package.as_ref().is_some_and(|package| package.wheel.is_some());
+        if is_of_a_wheel && listed.placeholder.is_some() {
+            return self.script(source, listed, target, place);
+        }
+        let File { content, size, executable, modified } = source;
+        let mode = if executable { 0o755 } else { 0o644 };
+        let mut file = self.stage.create(place, mode).map_err(disk)?;
+        let deviates = self.deviates(listed, size);
+        let record = match &listed.placeholder {
+            None => {
+                let hash = self.copy(content, size, &mut file, deviates.then(Sha256::new))?.or(listed.sha256);
+                let record = plain(listed, target);
+                PathsEntry { size_in_bytes: Some(size), sha256: hash, sha256_in_prefix: hash, ..record }
+            }
+            Some(placeholder) => {
+                self.check_length(placeholder.mode, &placeholder.text, &target)?;
+                // A package from before `paths.json` does not tell the hash.
+                let hash = (deviates || listed.sha256.is_none()).then(Sha256::new);
+                let (stage, stop) = (self.stage, self.stop);
+                let replacing = Replacing::new(placeholder, &stage.prefix, stage.platform, &mut file);
+                let replaced = replacing.run(content, size, self.buffer, hash, &|| listen(stop));
+                let replaced = replaced.map_err(|error| of_file(error, &listed.path))?.map_err(disk)?;
+                self.own.prefix = Some(stage.prefix.clone().into());
+                PathsEntry {
+                    sha256: replaced.original.or(listed.sha256),
+                    sha256_in_prefix: Some(replaced.written),
+                    size_in_bytes: Some(size),
+                    file_mode: Some(placeholder.mode),
+                    prefix_placeholder: Some(placeholder.text.clone()),
+                    ..plain(listed, target)
+                }
+            }
+        };
+        mlconda_system::set_time(file.file(), modified).map_err(disk)?;
+        drop(file);
+        // macOS runs a changed program only if it is signed anew.
+        if record.file_mode == Some(FileMode::Binary)
+            && record.sha256 != record.sha256_in_prefix
+            && let Some(signed) = mlconda_system::sign_again(place, self.stage.platform).map_err(disk)?
+        {
+            return Ok(PathsEntry { sha256_in_prefix: Some(signed), ..record });
+        }
+        Ok(record)
+    }
+
+    /// Copies a file's content; a small one in one piece. Gives its sha256 if that is asked for.
+    fn copy(
+        &mut self,
+        content: &mut dyn Read,
+        size: u64,
+        file: &mut fs_err::File,
+        mut hash: Option<Sha256>,
+    ) -> Result<Option<Sha256Hash>, LinkError> {
+        let mut left = size;
+        self.buffer.resize(BUFFER, 0);
+        while left > 0 {
+            self.listen()?;
+            let piece = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
+            content.read_exact(&mut self.buffer[..piece])?;
+            file.write_all(&self.buffer[..piece]).map_err(disk)?;
+            if let Some(hash) = &mut hash {
+                hash.update(&self.buffer[..piece]);
+            }
+            left -= piece as u64;
+        }
+        Ok(hash.map(|hash| hash.finalize()))
+    }
+
+    /// The first line of a script that the prefix's python is to run with these options.
+    fn first_line(&self, python: &PythonInfo, options: &str) -> String {
+        let program = format!("{}/{}", self.stage.prefix.trim_end_matches('/'), python.path().display());
+        first_line::run(&program, options, first_line::LINUX)
+    }
+
+    /// A text file grows with the prefix; a binary has only the room that the placeholder takes.
+    fn check_length(&self, kind: FileMode, placeholder: &str, path: &Path) -> Result<(), LinkError> {
+        let (prefix, room) = (self.stage.prefix.len(), placeholder.len());
+        if kind == FileMode::Binary && prefix > room && !self.stage.platform.is_windows() {
+            let (package, path) = (self.name(), path.to_owned());
+            return Err(InstallError::PrefixTooLong { package, path, prefix, room }.into());
+        }
+        Ok(())
+    }
+
+    /// The package's name.
+    fn name(&self) -> String {
+        self.package.as_ref().map(|package| package.index.name.as_normalized().to_owned()).unwrap_or_default()
+    }
+
+    fn soft_link(
+        &mut self,
+        to: &Path,
+        modified: i64,
+        listed: &Listed,
+        target: PathBuf,
+        place: &Path,
+    ) -> Result<PathsEntry, LinkError> {
+        if self.outward_links == OutwardLinks::Refuse && !link_stays_inside(&target, to) {
+            let package = self.name();
+            return Err(InstallError::OutwardLink { package, path: target, to: to.to_owned() }.into());
+        }
+        fs_err::os::unix::fs::symlink(to, place).map_err(disk)?;
+        mlconda_system::set_link_time(place, modified).map_err(disk)?;
+        self.own.links.insert(target.clone(), to.to_owned());
+        // The package's hash is that of what the link led to. What it leads to here may be another package's.
+        Ok(PathsEntry { path_type: PathType::SoftLink, sha256_in_prefix: None, ..plain(listed, target) })
+    }
+
+    /// The same content as a path that came before.
+    fn same_file(
+        &mut self,
+        to: &Path,
+        listed: &Listed,
+        target: PathBuf,
+        place: &Path,
+    ) -> Result<PathsEntry, LinkError> {
+        let source = self.target(to)?;
+        let Some(known) = self.paths.iter().find(|entry| entry.relative_path == source).cloned() else {
+            return Err(invalid(format!(
+                "`{}` is the same file as `{}`, which is missing",
+                target.display(),
+                to.display()
+            ))
+            .into());
+        };
+        fs_err::hard_link(self.stage.place(&source, self.number), place).map_err(disk)?;
+        if self.own.executable.contains(&source) {
+            self.own.executable.insert(target.clone());
+        }
+        Ok(PathsEntry { relative_path: target, no_link: listed.no_link, ..known })
+    }
+
+    /// What `paths.json` lists and the archive does not hold as files: empty directories; then the commands of
+    /// entry points, and what a wheel's `.dist-info` gets. Anything else missing is damage.
+    pub(super) fn finish(mut self, request: Option<&Request>) -> Result<Linked, LinkError> {
+        let Some(mut package) = self.package.take() else {
+            return Err(invalid("the archive is empty").into());
+        };
+        let mut missing: Vec<Listed> = package.paths.drain().map(|(_, listed)| listed).collect();
+        mlconda_types::sorting::sort_by(&mut missing, |one, other| one.path.cmp(&other.path));
+        self.package = Some(package);
+        for listed in missing {
+            if !listed.is_directory {
+                return Err(invalid(format!("`{}` is listed but missing", listed.path.display())).into());
+            }
+            self.empty_directory(&listed)?;
+        }
+        self.entry_points()?;
+        let wheel = self.package.as_ref().and_then(|package| package.wheel.clone());
+        if let (Some(wheel), Some(request)) = (wheel, request) {
+            self.dist_info(&wheel.dist_info, request)?;
+        }
+        mlconda_types::sorting::sort_by(&mut self.paths, |one, other| {
+            one.relative_path.as_os_str().cmp(other.relative_path.as_os_str())
+        });
+        match self.package {
+            Some(package) => {
+                let Self { paths, hard_linked, own, deviations, .. } = self;
+                Ok(Linked { package, paths, hard_linked, own, deviations })
+            }
+            None => Err(invalid("the archive is empty").into()),
+        }
+    }
+
+    fn empty_directory(&mut self, listed: &Listed) -> Result<(), LinkError> {
+        let target = self.target(&listed.path)?;
+        self.stage.empty_directory(&target)?;
+        self.paths.push(PathsEntry { path_type: PathType::Directory, sha256_in_prefix: None, ..plain(listed, target) });
+        Ok(())
+    }
+
+    /// Writes the commands of a noarch python package.
+    fn entry_points(&mut self) -> Result<(), LinkError> {
+        let (Some(python), Some(package)) = (self.python, &self.package) else { return Ok(()) };
+        if !package.is_noarch_python() {
+            return Ok(());
+        }
+        for entry_point in &package.entry_points {
+            let target = python.bin_dir.join(&entry_point.command);
+            let text = entry::script(&self.stage.prefix, self.stage.platform, entry_point, python);
+            let place = self.stage.root().join(self.stage.claim(&target, self.number)?);
+            let mut file = self.stage.create(&place, 0o755).map_err(disk)?;
+            file.write_all(text.as_bytes()).map_err(disk)?;
+            mlconda_system::set_time(file.file(), package.built().unwrap_or(0)).map_err(disk)?;
+            let hash = sha256(text.as_bytes());
+            self.own.executable.insert(target.clone());
+            self.own.prefix = Some(self.stage.prefix.clone().into());
+            self.paths.push(PathsEntry {
+                relative_path: target,
+                original_path: None,
+                path_type: PathType::UnixPythonEntryPoint,
+                no_link: false,
+                sha256: Some(hash),
+                sha256_in_prefix: Some(hash),
+                size_in_bytes: Some(text.len() as u64),
+                file_mode: None,
+                prefix_placeholder: None,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Gives up if nobody wants the result any more.
+fn listen(stop: &AtomicBool) -> std::io::Result<()> {
+    match stop.load(Ordering::Relaxed) {
+        true => Err(invalid("the installation was stopped")),
+        false => Ok(()),
+    }
+}
+
+/// What is wrong with a file's content, with the file.
+fn of_file(error: std::io::Error, path: &Path) -> LinkError {
+    std::io::Error::new(error.kind(), format!("`{}`: {error}", path.display())).into()
+}
+
+fn sha256(bytes: &[u8]) -> Sha256Hash {
+    compute_bytes_digest::<Sha256>(bytes)
+}

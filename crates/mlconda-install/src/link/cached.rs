@@ -1,0 +1,94 @@
+//! Puts a package of the cache into the stage: its files become the prefix's by hard link, and only those that hold the
+//! prefix are written.
+
+use std::path::PathBuf;
+
+use rattler_conda_types::prefix_record::PathsEntry;
+use rattler_digest::{Sha256, compute_file_digest};
+
+use super::{File, LinkError, Linking, disk, plain};
+use crate::{
+    cache::Cached,
+    contents::{Content, Kind},
+    package::Listed,
+};
+use mlconda_system::{Located, Made, files};
+
+impl Linking<'_> {
+    /// Links all that a package of the cache holds; but for [`Linking::finish`], as reading its archive would.
+    pub(crate) fn link_cached(&mut self, cached: Cached) -> Result<(), LinkError> {
+        let Cached { place, directory, package, contents } = cached;
+        self.take(package, contents.len())?;
+        for Content { kind, listed, size, modified } in contents {
+            self.listen()?;
+            let executable = match kind {
+                Kind::File => false,
+                Kind::Program => true,
+                Kind::SoftLink(to) => {
+                    let target = self.target(&listed.path)?;
+                    let place = self.stage.root().join(self.claim(&target)?);
+                    let entry = self.soft_link(&to, modified, &listed, target, &place)?;
+                    self.paths.push(entry);
+                    continue;
+                }
+                Kind::HardLink(to) => {
+                    let target = self.target(&listed.path)?;
+                    let place = self.stage.root().join(self.claim(&target)?);
+                    let entry = self.same_file(&to, &listed, target, &place)?;
+                    self.paths.push(entry);
+                    continue;
+                }
+                Kind::Directory => {
+                    self.empty_directory(&listed)?;
+                    continue;
+                }
+            };
+            let target = self.target(&listed.path)?;
+            if executable {
+                self.own.executable.insert(target.clone());
+            }
+            let entry = if listed.placeholder.is_none() {
+                self.same_as(
+                    Located { root: &place, directory: &directory, path: &listed.path },
+                    &listed,
+                    target,
+                    size,
+                )?
+            } else {
+                let mut content = files::open(&place.join(&listed.path))?;
+                let source = File { content: &mut content, size, executable, modified };
+                let place = self.stage.root().join(self.claim(&target)?);
+                self.file(source, &listed, target, &place)?
+            };
+            self.paths.push(entry);
+        }
+        Ok(())
+    }
+
+    /// A file that is the cache's.
+    fn same_as(
+        &mut self,
+        from: Located<'_>,
+        listed: &Listed,
+        target: PathBuf,
+        size: u64,
+    ) -> Result<PathsEntry, LinkError> {
+        let stage = self.stage;
+        let hash = match self.deviates(listed, size) {
+            true => Some(compute_file_digest::<Sha256>(&from.place())?),
+            false => listed.sha256,
+        };
+        let inner = self.claim(&target)?;
+        let to = Located { root: stage.root(), directory: &stage.directory, path: &inner };
+        // A package can ask for files of its own, because it changes them.
+        let made = match listed.no_link {
+            true => self.linker.copy(&from.place(), &to.place(), self.stop).map(|()| Made::Copy),
+            false => self.linker.make_at(from, to, self.stop),
+        };
+        if made.map_err(disk)? == Made::HardLink {
+            self.hard_linked += size;
+        }
+        drop(inner);
+        Ok(PathsEntry { size_in_bytes: Some(size), sha256: hash, sha256_in_prefix: hash, ..plain(listed, target) })
+    }
+}

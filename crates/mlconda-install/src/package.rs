@@ -1,0 +1,319 @@
+//! What a package says of itself: the files of its `info/` directory.
+//!
+//! An explicit lock knows a package's URL and hash only. Everything else that linking needs (the paths, the
+//! placeholders, entry points, noarch kind, where python keeps its site-packages, CEP-17 and CEP-20) is read
+//! from the package itself, after its hash has been checked.
+
+use std::{
+    collections::HashMap,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use rattler_conda_types::{
+    PackageRecord,
+    package::{
+        EntryPoint, FileMode, Files, HasPrefix, IndexJson, NoLink, NoSoftlink, PackageFile, PathType, PathsEntry,
+        PathsJson,
+    },
+};
+use rattler_digest::{Md5Hash, Sha256Hash};
+
+use serde::{Deserialize, Deserializer, de};
+
+use super::{stage::Paths, unpack::wheel::Wheel};
+use mlconda_types::plain;
+
+/// The files of [`Info::NAMES`] are not larger than this together, in bytes: they are held in memory.
+const LARGEST: u64 = 64 << 20;
+
+/// `index.json` and `link.json` are not larger than this, in bytes. The largest of real packages have some 50 kB.
+const LARGEST_OF_INDEX: u64 = 1 << 20;
+
+/// A package has no more paths than this. The largest of real packages have some 100,000.
+const MOST_PATHS: usize = 300_000;
+
+/// The raw files of `info/`, as they come out of an archive.
+#[derive(Debug, Default)]
+pub(super) struct Info {
+    files: HashMap<&'static str, Vec<u8>>,
+}
+
+impl Info {
+    /// The files of `info/` that linking reads; the largest, `paths.json`, has a line for each path of the package.
+    pub(super) const NAMES: [&str; 7] = [
+        "info/index.json",
+        "info/paths.json",
+        "info/link.json",
+        "info/files",
+        "info/has_prefix",
+        "info/no_link",
+        "info/no_softlink",
+    ];
+
+    /// What only a wheel has. No archive brings it: reading a wheel makes it.
+    pub(super) const WHEEL: &str = "info/mlconda-wheel.json";
+
+    /// Gives a file that is in no archive.
+    pub(super) fn put(&mut self, name: &'static str, content: Vec<u8>) {
+        self.files.insert(name, content);
+    }
+
+    /// The files.
+    pub(super) fn files(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.files.iter().map(|(name, content)| (*name, content.as_slice()))
+    }
+
+    /// Whether a path is one that linking reads.
+    pub(super) fn wants(path: &Path) -> bool {
+        Self::NAMES.into_iter().any(|name| Path::new(name) == path)
+    }
+
+    /// Takes a file if it is one that linking reads.
+    pub(super) fn take(&mut self, path: &Path, size: u64, content: impl Read) -> io::Result<()> {
+        let Some(name) = Self::NAMES.into_iter().find(|name| Path::new(name) == path) else {
+            return Ok(());
+        };
+        let is_small = ["info/index.json", "info/link.json"].contains(&name);
+        let others: usize = self.files.iter().filter(|(other, _)| **other != name).map(|(_, bytes)| bytes.len()).sum();
+        if is_small && size > LARGEST_OF_INDEX {
+            return Err(invalid(format!("`{name}` is larger than {} MiB", LARGEST_OF_INDEX >> 20)));
+        }
+        if size.saturating_add(others as u64) > LARGEST {
+            let most = LARGEST >> 20;
+            return Err(invalid(format!("`{name}` is too large: what is read of `info/` has at most {most} MiB")));
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+        content.take(size + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 != size {
+            return Err(invalid(format!("`{name}` is cut short")));
+        }
+        let is_lines = !name.ends_with(".json");
+        if is_lines && memchr::memchr_iter(b'\n', &bytes).count() > MOST_PATHS {
+            return Err(too_many(name));
+        }
+        self.files.insert(name, bytes);
+        Ok(())
+    }
+
+    /// Whether enough is known to link the files that come next. An archive's `info/` comes first in nearly all
+    /// packages; in one where it does not, the archive is read twice.
+    pub(super) fn suffices(&self) -> bool {
+        self.files.contains_key("info/index.json") && self.files.contains_key("info/paths.json")
+    }
+
+    /// A file of JSON.
+    fn json<'a, T: Deserialize<'a>>(&'a self, name: &str) -> io::Result<Option<T>> {
+        let read = |bytes: &'a Vec<u8>| {
+            serde_json::from_slice(bytes).map_err(|error| invalid(format!("`{name}` cannot be read: {error}")))
+        };
+        self.files.get(name).map(read).transpose()
+    }
+
+    fn parse<T: PackageFile>(&self) -> io::Result<Option<T>> {
+        let name = T::package_path();
+        let bytes = self.files.iter().find(|(key, _)| Path::new(key) == name).map(|(_, bytes)| bytes);
+        bytes
+            .map(|bytes| {
+                T::from_slice(bytes).map_err(|error| invalid(format!("`{}` cannot be read: {error}", name.display())))
+            })
+            .transpose()
+    }
+
+    /// Makes sense of the files.
+    pub(super) fn read(&self) -> io::Result<Package> {
+        let package = self.read_all_but_paths()?;
+        let paths = match self.json::<Whole>("info/paths.json")? {
+            Some(whole) => whole.paths.0,
+            None => {
+                let paths = self.deprecated_paths()?.paths;
+                paths.into_iter().map(|entry| (entry.relative_path.clone(), entry.into())).collect()
+            }
+        };
+        Ok(Package { paths, ..package })
+    }
+
+    /// Makes sense of the files, but for the paths: there are none.
+    pub(super) fn read_all_but_paths(&self) -> io::Result<Package> {
+        let index = self.files.get("info/index.json").ok_or_else(|| invalid("it has no `info/index.json`"))?;
+        let index: IndexJson = mlconda_types::lenient::from_slice(index)
+            .map_err(|error| invalid(format!("`info/index.json` cannot be read: {error}")))?;
+        plain::check(index.name.as_normalized(), &index.version.as_str(), index.build.as_str())
+            .map_err(|message| invalid(format!("in `info/index.json`, {message}")))?;
+        let entry_points = match self.json::<LinkJson>("info/link.json")?.map(|link| link.noarch) {
+            Some(noarch) if noarch.kind == "python" => {
+                noarch.entry_points.iter().map(|text| entry_point(text)).collect::<io::Result<_>>()?
+            }
+            _ => Vec::new(),
+        };
+        let wheel = self.files.get(Self::WHEEL).map(|text| serde_json::from_slice(text)).transpose()?;
+        Ok(Package { index, paths: Paths::default(), entry_points, wheel })
+    }
+
+    /// The paths of a package from before `paths.json`. What is a link, the archive tells later.
+    fn deprecated_paths(&self) -> io::Result<PathsJson> {
+        let files =
+            self.parse::<Files>()?.ok_or_else(|| invalid("it has neither `info/paths.json` nor `info/files`"))?;
+        PathsJson::from_deprecated(
+            files,
+            self.parse::<HasPrefix>()?,
+            self.parse::<NoLink>()?,
+            self.parse::<NoSoftlink>()?,
+            |_| Ok(PathType::HardLink),
+        )
+    }
+}
+
+/// `paths.json`, as far as it is read.
+#[derive(Deserialize)]
+struct Whole {
+    paths: Counted,
+}
+
+/// The paths of `paths.json`. They are counted while they are read, not afterwards.
+struct Counted(Paths<Listed>);
+
+impl<'de> Deserialize<'de> for Counted {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Counted;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("a list of paths")
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut entries: A) -> Result<Counted, A::Error> {
+                let mut paths = Paths::default();
+                while let Some(entry) = entries.next_element::<PathsEntry>()? {
+                    if paths.len() == MOST_PATHS {
+                        return Err(de::Error::custom(format!("it lists more than {MOST_PATHS} paths")));
+                    }
+                    let (path, listed) = (entry.relative_path.clone(), Listed::from(entry));
+                    if let Some(other) = paths.insert(path, listed.clone())
+                        && other != listed
+                    {
+                        let message = format!("`{}` stands there twice", listed.path.display());
+                        return Err(de::Error::custom(message));
+                    }
+                }
+                Ok(Counted(paths))
+            }
+        }
+        deserializer.deserialize_seq(Visitor)
+    }
+}
+
+fn too_many(name: &str) -> io::Error {
+    invalid(format!("`{name}` lists more than {MOST_PATHS} paths"))
+}
+
+/// `link.json`, as far as it is read.
+#[derive(Deserialize)]
+struct LinkJson {
+    noarch: Noarch,
+}
+
+#[derive(Deserialize)]
+struct Noarch {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    entry_points: Vec<String>,
+}
+
+/// An entry point, `command = module:function [extras]`. What stands in brackets are extras, which say nothing here: pip drops
+/// them, too.
+pub(super) fn entry_point(text: &str) -> io::Result<EntryPoint> {
+    let shown = || text.escape_debug().to_string();
+    let bare = text.split('[').next().unwrap_or(text).trim();
+    if bare.contains(char::is_control) {
+        return Err(invalid(format!("the entry point `{}` has a character that cannot be seen", shown())));
+    }
+    bare.parse().map_err(|error| invalid(format!("the entry point `{}` makes no sense: {error}", shown())))
+}
+
+/// A path, as `paths.json` lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Listed {
+    /// In the archive.
+    pub(super) path: PathBuf,
+    /// Whether it is a directory, which archives hold only by the files in it.
+    pub(super) is_directory: bool,
+    /// Whether it wants to be copied, not linked.
+    pub(super) no_link: bool,
+    /// The sha256 of a file's content in the archive. Packages from before `paths.json` do not tell it.
+    pub(super) sha256: Option<Sha256Hash>,
+    /// A file's size in bytes.
+    pub(super) size: Option<u64>,
+    /// The prefix of the package's builder, where a file holds it.
+    pub(super) placeholder: Option<Placeholder>,
+}
+
+/// The prefix of the package's builder, which is to be replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Placeholder {
+    pub(super) mode: FileMode,
+    pub(super) text: String,
+}
+
+impl From<PathsEntry> for Listed {
+    fn from(entry: PathsEntry) -> Self {
+        Self {
+            path: entry.relative_path,
+            is_directory: entry.path_type == PathType::Directory,
+            no_link: entry.no_link,
+            sha256: entry.sha256,
+            size: entry.size_in_bytes,
+            placeholder: entry
+                .prefix_placeholder
+                .map(|placeholder| Placeholder { mode: placeholder.file_mode, text: placeholder.placeholder }),
+        }
+    }
+}
+
+/// A package that is understood.
+#[derive(Debug)]
+pub(super) struct Package {
+    /// `info/index.json`
+    pub(super) index: IndexJson,
+    /// The paths to be linked, by their path in the archive.
+    pub(super) paths: Paths<Listed>,
+    /// Commands that linking makes (noarch python).
+    pub(super) entry_points: Vec<EntryPoint>,
+    /// What only a wheel has.
+    pub(super) wheel: Option<Wheel>,
+}
+
+impl Package {
+    /// Whether files go where the environment's python wants them.
+    pub(super) fn is_noarch_python(&self) -> bool {
+        self.index.noarch.is_python()
+    }
+
+    /// Whether this is the interpreter that noarch packages are linked for.
+    pub(super) fn is_python(&self) -> bool {
+        self.wheel.is_none() && self.index.name.as_normalized() == "python"
+    }
+
+    /// The record of the package, with what the lock knows of its archive.
+    pub(super) fn record(
+        &self,
+        size: Option<u64>,
+        sha256: Option<Sha256Hash>,
+        md5: Option<Md5Hash>,
+    ) -> io::Result<PackageRecord> {
+        PackageRecord::from_index_json(self.index.clone(), size, sha256, md5)
+            .map_err(|error| invalid(format!("its subdir cannot be told: {error}")))
+    }
+
+    /// When the package was built, in seconds since 1970.
+    pub(super) fn built(&self) -> Option<i64> {
+        self.index.timestamp.as_ref().map(|time| time.jiff_timestamp().as_second())
+    }
+}
+
+/// An error in the package's content.
+pub(super) fn invalid(message: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, message.into())
+}

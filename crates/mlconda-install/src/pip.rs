@@ -1,0 +1,320 @@
+//! What an installation does with packages that are from no channel, besides what it does with all.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use rattler::install::PythonInfo;
+use rattler_conda_types::{
+    NoArchType, PrefixRecord,
+    prefix_record::{Link, LinkType, PathType, PathsEntry},
+};
+use rattler_digest::{HashingWriter, Sha256};
+use serde_json::json;
+
+use super::{
+    InstallError, Options, Scripts,
+    bytecode::{Bytecode, Compiled, compile_built},
+    fetch,
+    link::wheel::{self, Request},
+    record,
+    script::{self, Told},
+    stage::Stage,
+    unpack::Archive,
+};
+use mlconda_channel::{
+    network::{self, Client},
+    repodata::Access,
+};
+use mlconda_inspect::plan::Plan;
+use mlconda_lock::{DirectoryMode, LockedPip, Origin, PipSource};
+use mlconda_prefix::on_disk;
+use mlconda_prefix::on_disk::Own;
+use mlconda_prefix::{Prefix, distributions};
+use mlconda_python::tags::WheelName;
+use mlconda_system as system;
+use mlconda_system::{
+    Attributes,
+    beneath::{Kind, Root},
+};
+use mlconda_types::progress::{Event, Progress, Task};
+use mlconda_types::redact;
+
+/// Runs pip in a python that sees nothing of the user's, with the umask 022: what it writes is for all to read.
+const PIP: &str =
+    "import os, sys, runpy; os.umask(18); sys.argv[0] = 'pip'; runpy.run_module('pip', run_name='__main__')";
+
+/// What the prefix is to know of a wheel besides the wheel itself.
+pub(super) fn request(wheel: &LockedPip, requested: &BTreeSet<String>) -> Request {
+    Request { requested: requested.contains(&wheel.name), direct_url: direct_url(wheel) }
+}
+
+/// The text of `direct_url.json` (PEP 610) for what did not come from an index.
+fn direct_url(wheel: &LockedPip) -> Option<String> {
+    let PipSource::Archive { url, sha256, origin: Origin::Direct, .. } = &wheel.source else { return None };
+    let hash = sha256.map(hex::encode);
+    let archive =
+        hash.map_or_else(|| json!({}), |hash| json!({"hash": format!("sha256={hash}"), "hashes": {"sha256": hash}}));
+    Some(json!({"archive_info": archive, "url": redact::url(url)}).to_string())
+}
+
+/// Makes sure that no conda package is the same distribution as one of pip: two sets of metadata for one name would be
+/// there, and each tool would believe another one.
+pub(super) fn check_distributions(plan: &Plan, stage: &Stage) -> Result<(), InstallError> {
+    let wheels: HashMap<&str, &LockedPip> = plan.pip.link.iter().map(|wheel| (wheel.name.as_str(), wheel)).collect();
+    let same = |path: &Path, package: &dyn Fn() -> String| {
+        let name = distributions::name_of(path)?;
+        let wheel = wheels.get(name.as_str())?;
+        let (package, wheel) = (package(), wheel.file_name().unwrap_or_default());
+        Some(InstallError::SameDistribution { name, package, wheel })
+    };
+    for path in stage.paths().iter().filter(|path| distributions::is_metadata(path)) {
+        let Some(package) = stage.holder(path).and_then(|number| plan.link.get(number)) else { continue };
+        if let Some(error) = same(path, &|| package.dist_name()) {
+            return Err(error);
+        }
+    }
+    let dist_name = |record: &PrefixRecord| {
+        let package = &record.repodata_record.package_record;
+        format!("{}-{}-{}", package.name.as_normalized(), package.version, package.build)
+    };
+    for record in &plan.keep {
+        let paths = record.files.iter().filter(|path| distributions::is_metadata(path));
+        if let Some(error) = paths.filter_map(|path| same(path, &|| dist_name(record))).next() {
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// Makes sure that each wheel is for the lock's python and platform.
+pub(super) fn check_tags(plan: &Plan) -> Result<(), InstallError> {
+    let Some((tags, machine)) = &plan.pip.tags else { return Ok(()) };
+    for wheel in &plan.pip.link {
+        let file = wheel.file_name().unwrap_or_default();
+        if WheelName::parse(&file).is_none_or(|name| tags.rank(&name).is_none()) {
+            return Err(InstallError::WrongTags { wheel: file, machine: machine.clone() });
+        }
+    }
+    Ok(())
+}
+
+/// What the prefix's pip needs to build a package: sources that are checked, or nothing, where it has them from elsewhere.
+pub(super) type Sources = Vec<Option<Archive>>;
+
+/// Makes sure that pip will be able to build what it has to, and brings the archives of sources here.
+pub(super) async fn prepare(
+    plan: &Plan,
+    client: &Client,
+    stage: &Stage,
+    python: Option<&PythonInfo>,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Sources, InstallError> {
+    let mut sources = Vec::with_capacity(plan.pip.build.len());
+    for package in &plan.pip.build {
+        let name = package.name.clone();
+        if options.scripts == Scripts::Skip {
+            return Err(InstallError::BuildSkipped { package: name });
+        }
+        let Some(python) = python else { return Err(InstallError::NoPython { package: name }) };
+        let pip = python.site_packages_path.join("pip").join("__main__.py");
+        if stage.holder(&pip).is_none() && !plan.keep.iter().any(|record| record.files.contains(&pip)) {
+            return Err(InstallError::NoPip { package: name });
+        }
+        let Some(archive) = package.as_package() else {
+            if matches!(package.source, PipSource::Git { .. }) && options.access == Access::Offline {
+                return Err(InstallError::GitOffline { package: name });
+            }
+            sources.push(None);
+            continue;
+        };
+        sources.push(Some(match mlconda_system::files::of_url(&archive.url) {
+            Some(path) => fetch::local(&archive, &path, options.stop.flag())?.0,
+            _ if options.access == Access::Offline => return Err(fetch::not_asked(&archive)),
+            _ => fetch::download(client, &archive, stage.root(), progress).await?.0,
+        }));
+    }
+    Ok(sources)
+}
+
+/// Has pip build and install packages in the prefix, writes their records, and compiles their modules.
+pub(super) async fn build(
+    plan: &Plan,
+    prefix: &Prefix,
+    python: &PythonInfo,
+    sources: &Sources,
+    told: Told<'_>,
+    bytecode: Bytecode,
+    progress: &dyn Progress,
+) -> Result<Compiled, InstallError> {
+    let (mut compiled, mut done) = (Compiled::default(), Built { prefix, records: Vec::new() });
+    let since = script::begin(prefix.path())?;
+    for (package, source) in plan.pip.build.iter().zip(sources) {
+        progress.event(Event::Building { package: package.name.clone() });
+        // A killed process leaves it where the next one removes it.
+        let directory = prefix.path().join(on_disk::INSIDE);
+        fs_err::create_dir_all(&directory)?;
+        let built = build_one(package, source.as_ref(), &directory, prefix, python, told).await;
+        let file = package.file_name().map(|name| directory.join(name));
+        file.map_or(Ok(()), |file| system::remove_if_there(&file))?;
+        // A stage that moved in place is here, too; it goes by itself.
+        let _ = fs_err::remove_dir(&directory);
+        built?;
+        let record = write_record(package, plan.pip.requested.contains(&package.name), prefix, told.time)?;
+        done.records.push(record.clone());
+        compiled.count(compile_built(&record, prefix, python, told, bytecode).await?);
+    }
+    script::settle(prefix.path(), since, told.time)?;
+    done.records.clear();
+    Ok(compiled)
+}
+
+/// What pip has built so far. Dropping it removes that again: the journal of a change in place does not know of it.
+struct Built<'a> {
+    prefix: &'a Prefix,
+    records: Vec<PathBuf>,
+}
+
+impl Drop for Built<'_> {
+    fn drop(&mut self) {
+        let Ok(root) = Root::open(self.prefix.path()) else { return };
+        for place in &self.records {
+            let files = record::read(&self.prefix.path().join(place)).map(|(record, _)| record.files);
+            for path in files.unwrap_or_default() {
+                let _ = root.remove_file(&path);
+                let mut parents = path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty());
+                // One that something else is in stays, and so do those above it.
+                let _ = parents.try_for_each(|parent| root.remove_directory(parent));
+            }
+            let _ = root.remove_file(place);
+        }
+    }
+}
+
+async fn build_one(
+    package: &LockedPip,
+    source: Option<&Archive>,
+    directory: &Path,
+    prefix: &Prefix,
+    python: &PythonInfo,
+    told: Told<'_>,
+) -> Result<(), InstallError> {
+    let mut command = script::command(&prefix.path().join(python.path()), prefix.path(), told);
+    command.args(["-I", "-c", PIP, "install", "--no-deps", "--no-build-isolation", "--no-index", "--no-compile"]);
+    command.args(["--no-cache-dir", "--no-input", "--disable-pip-version-check", "--no-warn-script-location"]);
+    command.args(["--root-user-action", "ignore", "--quiet"]);
+    match (&package.source, source) {
+        (PipSource::Archive { .. }, Some(archive)) => {
+            let place = directory.join(package.file_name().unwrap_or_default());
+            let mut file = fs_err::File::create(&place)?;
+            archive.copy_to(&mut file)?;
+            file.flush()?;
+            command.arg(place);
+        }
+        (PipSource::Directory { path, mode }, _) => {
+            command.args((*mode == DirectoryMode::Editable).then_some("--editable")).arg(path);
+        }
+        _ => {
+            let url = package.identity().map(String::from).unwrap_or_default();
+            command.arg(format!("{} @ {url}", package.name));
+        }
+    }
+    let (status, output) = script::end(command, prefix.path(), told, Task::Build, &package.name).await?;
+    if let Some(status) = status {
+        return Err(InstallError::Build { package: package.name.clone(), status: status.to_string(), output });
+    }
+    Ok(())
+}
+
+/// Writes down what pip has installed, and gives the place of its record in the prefix; lets it say where it came from: pip knows only the file that it was given.
+fn write_record(package: &LockedPip, requested: bool, prefix: &Prefix, time: i64) -> Result<PathBuf, InstallError> {
+    let nothing = || InstallError::Build {
+        package: package.name.clone(),
+        status: "success".to_owned(),
+        output: "but has installed nothing of that name".to_owned(),
+    };
+    let root = Root::open(prefix.path())?;
+    let records = prefix.distributions().map_err(io::Error::other)?;
+    let known: HashSet<&PathBuf> = records.iter().flat_map(|record| &record.files).collect();
+    let names = HashSet::from([package.name.as_str()]);
+    let found = distributions::of_others(prefix.path(), &names, &known).map_err(io::Error::other)?;
+    let mut record = found.into_iter().next().ok_or_else(nothing)?;
+    let list = record.files.iter().find(|path| distributions::is_list(path)).cloned().ok_or_else(nothing)?;
+    let info = list.parent().unwrap_or(Path::new("")).to_owned();
+    let (direct, asked) = (info.join("direct_url.json"), info.join("REQUESTED"));
+    let mut files: BTreeSet<PathBuf> = record.files.drain(..).filter(|path| *path != list).collect();
+    if package.file_name().is_some() {
+        match direct_url(package) {
+            Some(text) => {
+                root.put(&direct, text.as_bytes(), time)?;
+                files.insert(direct);
+            }
+            None => {
+                root.remove_file(&direct)?;
+                files.remove(&direct);
+            }
+        }
+    }
+    if !requested {
+        root.remove_file(&asked)?;
+        files.remove(&asked);
+    }
+    let mut own = Own { prefix: Some(prefix.path().to_owned()), ..Own::default() };
+    let entries = files.into_iter().filter_map(|path| entry(&root, path, &mut own).transpose());
+    let mut entries: Vec<PathsEntry> = entries.collect::<io::Result<_>>()?;
+    let text = wheel::list(&entries, &list);
+    root.put(&list, text.as_bytes(), time)?;
+    entries.push(wheel::written(list, text.as_bytes()));
+    record.paths_data = entries.into();
+    record::list_files(&mut record);
+    record.link = Some(Link { source: PathBuf::new(), link_type: Some(LinkType::Copy) });
+    record.requested_specs = requested.then(|| package.name.clone()).into_iter().collect();
+    let repodata = &mut record.repodata_record;
+    repodata.package_record.noarch = NoArchType::python();
+    repodata.package_record.sha256 = match &package.source {
+        PipSource::Archive { sha256, .. } => *sha256,
+        PipSource::Git { .. } | PipSource::Directory { .. } => None,
+    };
+    if let Some(url) = package.identity().and_then(|url| redact::url(&url).parse().ok()) {
+        repodata.url = url;
+    }
+    let place = Path::new("conda-meta").join(distributions::record_name(&record));
+    root.put(&place, &record::render(&record, &own)?, time)?;
+    Ok(place)
+}
+
+/// The record of a path as it is; none, if it is not there.
+fn entry(prefix: &Root, path: PathBuf, own: &mut Own) -> io::Result<Option<PathsEntry>> {
+    let Some(there) = prefix.look(&path)? else { return Ok(None) };
+    if there.kind == Kind::Link {
+        own.links.insert(path.clone(), prefix.read_link(&path)?);
+        return Ok(Some(PathsEntry { path_type: PathType::SoftLink, ..wheel::written(path, b"") }));
+    }
+    let executable = there.mode & 0o111 != 0;
+    let mut attributes = Attributes::from(&there);
+    attributes.set_mode(if executable { 0o755 } else { 0o644 });
+    prefix.give(&path, &attributes)?;
+    if executable {
+        own.executable.insert(path.clone());
+    }
+    let mut hash = HashingWriter::<_, Sha256>::new(io::sink());
+    io::copy(&mut prefix.read(&path)?, &mut hash)?;
+    let hash = Some(hash.finalize().1);
+    let size = Some(there.size);
+    Ok(Some(PathsEntry { sha256: hash, sha256_in_prefix: hash, size_in_bytes: size, ..wheel::written(path, b"") }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mlconda_lock::normalize;
+
+    #[test]
+    fn names_are_compared_in_their_normal_form() {
+        let path = Path::new("lib/python3.11/site-packages/Foo_Bar-1.0.dist-info/METADATA");
+        assert_eq!(distributions::name_of(path), Some(normalize("foo.bar")));
+    }
+}

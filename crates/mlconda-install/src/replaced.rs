@@ -1,0 +1,57 @@
+//! Distributions that give way to packages that come: somebody has installed the same project with pip. Python would see
+//! both, and take one of them for the version that is there.
+
+use std::{
+    borrow::Cow,
+    collections::HashSet,
+    io,
+    path::{Path, PathBuf},
+};
+
+use super::{InstallError, stage::Stage};
+use mlconda_inspect::plan::Plan;
+use mlconda_prefix::{Prefix, distributions};
+
+/// The plan, with what gives way among what goes.
+pub(super) fn complete<'a>(plan: &'a Plan, prefix: &Prefix, stage: &Stage) -> Result<Cow<'a, Plan>, InstallError> {
+    if !prefix.path().join("conda-meta").is_dir() {
+        return Ok(Cow::Borrowed(plan));
+    }
+    let paths = stage.paths();
+    let metadata = paths.iter().filter(|path| distributions::is_metadata(path));
+    let projects: HashSet<String> = metadata.filter_map(|path| distributions::name_of(path)).collect();
+    let names: HashSet<&str> = projects.iter().map(String::as_str).collect();
+    if !is_there(prefix, &names, &paths)? {
+        return Ok(Cow::Borrowed(plan));
+    }
+    let records = [&plan.keep, &plan.unlink, &plan.pip.keep, &plan.pip.unlink];
+    let files = records.into_iter().flatten().flat_map(|record| &record.files);
+    let known: HashSet<&PathBuf> = files.chain(&paths).collect();
+    let others = distributions::of_others(prefix.path(), &names, &known).map_err(io::Error::other)?;
+    if others.is_empty() {
+        return Ok(Cow::Borrowed(plan));
+    }
+    let mut plan = plan.clone();
+    plan.pip.unlink.extend(others);
+    Ok(Cow::Owned(plan))
+}
+
+/// Whether a distribution of these names is in the prefix, besides those that come.
+fn is_there(prefix: &Prefix, names: &HashSet<&str>, paths: &[PathBuf]) -> Result<bool, InstallError> {
+    if names.is_empty() {
+        return Ok(false);
+    }
+    let comes: HashSet<&Path> = paths.iter().filter_map(|path| path.parent()).collect();
+    for site in distributions::sites(prefix.path()).map_err(io::Error::other)? {
+        for entry in fs_err::read_dir(site)? {
+            let list = entry?.path().join("RECORD");
+            let relative = list.strip_prefix(prefix.path()).unwrap_or(&list);
+            let is_new = relative.parent().is_some_and(|directory| !comes.contains(directory));
+            let name = distributions::name_of(relative).filter(|_| is_new && distributions::is_list(relative));
+            if name.is_some_and(|name| names.contains(name.as_str())) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}

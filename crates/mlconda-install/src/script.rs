@@ -1,0 +1,293 @@
+//! Post-link and pre-unlink scripts: the one place where an installation runs a package's own code.
+//!
+//! A script is waited for asynchronously, so that whoever drops the installation stops the script, too: it has a process
+//! group of its own, which is killed. (A terminal's Ctrl-C reaches us, and through us the script.)
+//!
+//! What they write should be the same tomorrow: they see no variable of the builder, not even its umask, are told
+//! the time that all is to have in `SOURCE_DATE_EPOCH`, and what they leave behind with the clock's time gets that.
+
+use std::{
+    io::{self, Read, Seek, SeekFrom},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus, Stdio},
+    time::{Duration, SystemTime},
+};
+
+use rattler_conda_types::PackageRecord;
+
+use super::InstallError;
+use mlconda_prefix::on_disk;
+use mlconda_prefix::on_disk::ASIDE;
+use mlconda_system as system;
+use mlconda_system::{
+    beneath::{Kind, Root},
+    files,
+    process::{Running, nameless, shell},
+};
+use mlconda_types::progress::{Event, Progress, Task};
+
+/// How much of what a script says is kept, in bytes: the end of it.
+const KEPT: u64 = 64 << 10;
+
+/// After this time the user is told what runs, and again each time that it has run for twice as long.
+const FIRST_WORD: Duration = Duration::from_secs(10);
+
+/// When a script runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum When {
+    /// After the package's files are there.
+    PostLink,
+    /// Before they go.
+    PreUnlink,
+}
+
+/// What scripts are told of the world.
+#[derive(Clone, Copy)]
+pub(super) struct Told<'a> {
+    /// Variables of the environment that say where the network is, and the like.
+    pub(super) variables: &'a [(String, String)],
+    /// The time that all is to have, in seconds since 1970.
+    pub(super) time: i64,
+    /// How long one may run.
+    pub(super) limit: Option<Duration>,
+    /// Who hears of those that run for long.
+    pub(super) progress: &'a dyn Progress,
+}
+
+/// The script of a package, relative to the prefix.
+pub(super) fn path(name: &str, when: When) -> PathBuf {
+    let when = match when {
+        When::PostLink => "post-link",
+        When::PreUnlink => "pre-unlink",
+    };
+    PathBuf::from(format!("bin/.{name}-{when}.sh"))
+}
+
+/// Runs the script of a package, if it has one, and gives what it left for the user in `.messages.txt`.
+/// Of the environment, a script gets what it is `told` only, and what scripts are promised.
+pub(super) async fn run(
+    prefix: &Path,
+    record: &PackageRecord,
+    when: When,
+    told: Told<'_>,
+) -> Result<Option<String>, InstallError> {
+    let name = record.name.as_normalized();
+    let relative = path(name, when);
+    let script = prefix.join(&relative);
+    if !script.is_file() {
+        return Ok(None);
+    }
+    let Some(shell) = shell(prefix) else {
+        return Err(InstallError::NoShell { package: name.to_owned(), script: relative });
+    };
+    let mut command = command(&shell, prefix, told);
+    command
+        .args(["-c", "umask 022 && exec \"$0\" \"$1\""])
+        .args([&shell, &script])
+        .env("PKG_NAME", name)
+        .env("PKG_VERSION", record.version.as_str().as_ref())
+        .env("PKG_BUILDNUM", record.build_number.to_string());
+    let task = match when {
+        When::PostLink => Task::PostLink,
+        When::PreUnlink => Task::PreUnlink,
+    };
+    let (status, mut output) = end(command, prefix, told, task, name).await?;
+    let text = take_message(prefix)?;
+    match status.map(|status| status.to_string()) {
+        None => Ok(text),
+        Some(status) => {
+            if let Some(text) = text {
+                output = format!("{}\nand left this message:\n{text}", output.trim_end());
+            }
+            Err(InstallError::Script { package: name.to_owned(), script: relative, status, output })
+        }
+    }
+}
+
+/// What a script has left for the user to read. Whatever is in the place of the file is no message: a link may lead anywhere, and
+/// goes; a directory stays.
+fn take_message(prefix: &Path) -> io::Result<Option<String>> {
+    let (root, path) = (Root::open(prefix)?, Path::new(".messages.txt"));
+    let mut text = Vec::new();
+    let read = root.read(path).and_then(|file| file.take(files::LARGEST_TEXT).read_to_end(&mut text));
+    if root.look(path)?.is_some_and(|there| !there.is_directory()) {
+        root.remove_file(path)?;
+    }
+    let text = String::from_utf8_lossy(&text);
+    Ok((read.is_ok() && !text.trim().is_empty()).then(|| text.into_owned()))
+}
+
+/// A program in the world that scripts are promised.
+pub(super) fn command(program: &Path, prefix: &Path, told: Told<'_>) -> Command {
+    let mut command = Command::new(program);
+    command
+        .current_dir(prefix)
+        .env_clear()
+        .envs(told.variables.iter().map(|(name, value)| (name, value)))
+        .env("PATH", format!("{}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", prefix.display()))
+        .env("PREFIX", prefix)
+        .env("CONDA_PREFIX", prefix)
+        .env("ROOT_PREFIX", prefix)
+        .env("HOME", prefix)
+        .env("SOURCE_DATE_EPOCH", told.time.to_string())
+        .env("TZ", "UTC")
+        // Byte code is compiled already, or not wanted.
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("PYTHONHASHSEED", "0");
+    command
+}
+
+/// Runs a program to its end, and gives how it failed, if it did, with the end of what it said.
+pub(super) async fn end(
+    mut command: Command,
+    prefix: &Path,
+    told: Told<'_>,
+    task: Task,
+    package: &str,
+) -> Result<(Option<ExitStatus>, String), InstallError> {
+    // Into a file without a name, not a pipe: a pipe would have us wait for whatever the script leaves running.
+    let mut output = nameless(prefix)?;
+    command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?).process_group(0);
+    let program = Path::new(command.get_program()).to_owned();
+    let process = command
+        .spawn()
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot run `{}`: {error}", program.display())))?;
+    let running = Running::new(process).end();
+    let watched = async {
+        tokio::select! {
+            status = running => status,
+            never = forget(&output) => never,
+        }
+    };
+    let status = wait(watched, told.limit, told.progress, task, package).await.transpose()?;
+    if status.is_some_and(|status| status.success()) {
+        return Ok((None, String::new()));
+    }
+    // That it failed is what matters, not that its words are lost.
+    let words = last_words(&mut output).unwrap_or_default();
+    match (status, told.limit) {
+        (None, Some(limit)) => Err(InstallError::Expired { task, package: package.to_owned(), limit, output: words }),
+        (status, _) => Ok((status, words)),
+    }
+}
+
+/// Waits for a child, up to a limit, and tells now and then that it runs. `None` if the limit was reached: then it is stopped.
+pub(super) async fn wait<F: Future>(
+    child: F,
+    limit: Option<Duration>,
+    progress: &dyn Progress,
+    task: Task,
+    package: &str,
+) -> Option<F::Output> {
+    wait_from(FIRST_WORD, child, limit, progress, task, package).await
+}
+
+/// The same, with the time after which it is told first.
+async fn wait_from<F: Future>(
+    first: Duration,
+    child: F,
+    limit: Option<Duration>,
+    progress: &dyn Progress,
+    task: Task,
+    package: &str,
+) -> Option<F::Output> {
+    let mut child = std::pin::pin!(child);
+    let mut elapsed = Duration::ZERO;
+    loop {
+        let pause = elapsed.max(first);
+        let pause = limit.map_or(pause, |limit| pause.min(limit.saturating_sub(elapsed)));
+        match tokio::time::timeout(pause, child.as_mut()).await {
+            Ok(output) => return Some(output),
+            Err(_) => elapsed += pause,
+        }
+        if limit.is_some_and(|limit| elapsed >= limit) {
+            return None;
+        }
+        progress.event(Event::StillRunning { task, package: package.to_owned(), elapsed, limit });
+    }
+}
+
+/// Gives back the room of what a program has said, but for the end of it, each second. Never ends.
+async fn forget<T>(output: &std::fs::File) -> T {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        // Where the file system cannot, it takes room until the program ends.
+        let _ = output.metadata().and_then(|metadata| system::forget(output, metadata.len().saturating_sub(KEPT)));
+    }
+}
+
+/// The end of what a program has said, from the beginning of a line.
+fn last_words(output: &mut std::fs::File) -> io::Result<String> {
+    let length = output.metadata()?.len();
+    let cut = length.saturating_sub(KEPT);
+    output.seek(SeekFrom::Start(cut))?;
+    let mut words = Vec::new();
+    output.by_ref().take(KEPT).read_to_end(&mut words)?;
+    let text = String::from_utf8_lossy(&words);
+    Ok(match cut {
+        0 => text.into_owned(),
+        _ => format!("[the last {} kB]\n{}", KEPT >> 10, text.split_once('\n').map_or(&*text, |(_, rest)| rest)),
+    })
+}
+
+/// The time before scripts run, by the clock of the prefix's file system.
+pub(super) fn begin(prefix: &Path) -> io::Result<SystemTime> {
+    nameless(&prefix.join("conda-meta"))?.metadata()?.modified()
+}
+
+/// Gives all that has changed since then the time `seconds`. Packages' files have times of their own, which lie
+/// before.
+pub(super) fn settle(prefix: &Path, since: SystemTime, seconds: i64) -> Result<(), InstallError> {
+    // Other environments, and conda's packages, are in a root prefix but not of it.
+    let except = ["envs", "pkgs", on_disk::INSIDE, ASIDE];
+    Ok(settle_below(&Root::open(prefix)?, since, seconds, &except)?)
+}
+
+fn settle_below(directory: &Root, since: SystemTime, seconds: i64, except: &[&str]) -> io::Result<()> {
+    let here = Path::new("");
+    let is_late =
+        |path: &Path| Ok::<_, io::Error>(directory.look(path)?.is_some_and(|there| there.modified() >= since));
+    for (name, kind) in directory.entries(here)? {
+        let path = Path::new(&name);
+        if kind == Kind::Directory {
+            if !except.iter().any(|name| path == Path::new(name)) {
+                settle_below(&directory.enter(path)?, since, seconds, &[])?;
+            }
+        } else if is_late(path)? {
+            directory.set_time(path, seconds)?;
+        }
+    }
+    if is_late(here)? {
+        directory.set_time(here, seconds)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<u128>>);
+
+    impl Progress for Heard {
+        fn event(&self, event: Event) {
+            if let Event::StillRunning { elapsed, .. } = event {
+                self.0.lock().unwrap().push(elapsed.as_millis());
+            }
+        }
+    }
+
+    #[test]
+    fn who_runs_for_long_is_told_of_and_then_stopped() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (heard, never) = (Heard::default(), std::future::pending::<()>());
+        let limit = Some(Duration::from_millis(10));
+        let outcome = wait_from(Duration::from_millis(1), never, limit, &heard, Task::PostLink, "x");
+        assert_eq!(runtime.block_on(outcome), None);
+        assert_eq!(*heard.0.lock().unwrap(), [1, 2, 4, 8]);
+    }
+}

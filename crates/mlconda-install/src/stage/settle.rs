@@ -1,0 +1,320 @@
+//! What can be decided when all packages are in the stage: whose file counts where several want one path, and where files
+//! belong that are named below a link of a package.
+//!
+//! Nothing here depends on which package was unpacked first. What could not be put in its place waits in a drawer, by a
+//! number, so that no path is made through a link; it is put in place in the order of its depth.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+};
+
+use rattler_conda_types::PrefixRecord;
+
+use super::{Claims, Clash, DRAWER, Directory, Stage, Waiting, drawer, is_reserved};
+use crate::{
+    InstallError,
+    layout::{Layout, Links, parents, placed},
+    record,
+};
+use mlconda_prefix::on_disk::resolve;
+use mlconda_system as system;
+use mlconda_system::beneath::{Kind, Root};
+
+/// The number of no package: of a file of one that stays, which has another place from now on.
+const STAYS: usize = usize::MAX;
+
+/// A package, by its rank in the linking order and its file name without extension.
+pub(crate) type Ranked = (usize, String);
+
+/// What is in the prefix.
+pub(crate) struct There<'a> {
+    pub(crate) prefix: &'a Root,
+    /// Records of packages that go.
+    pub(crate) unlink: Vec<&'a PrefixRecord>,
+    /// Records of packages that stay.
+    pub(crate) keep: Vec<(&'a PrefixRecord, Ranked)>,
+}
+
+struct Settling<'a> {
+    stage: &'a Stage,
+    claims: Claims,
+    packages: &'a [Ranked],
+    /// The links of packages that stay.
+    kept: Option<Links<'a>>,
+    report: BTreeMap<PathBuf, Vec<Ranked>>,
+    /// Whether a link of a package leads to a directory in which another path is.
+    has_links: bool,
+}
+
+impl Stage {
+    /// Lets the right file win wherever packages clash, and tells of the clashes. `packages` gives each package's rank
+    /// in the linking order and its name, by its number.
+    pub(crate) fn settle(
+        &self,
+        packages: &[Ranked],
+        there: Option<&There<'_>>,
+    ) -> Result<(Vec<Clash>, Option<Layout>), InstallError> {
+        let claims = std::mem::take(&mut *self.claims());
+        let (kept, report) = (None, BTreeMap::new());
+        let mut settling = Settling { stage: self, claims, packages, kept, report, has_links: false };
+        let settled = settling.settle(there);
+        let Settling { claims, report, .. } = settling;
+        *self.claims() = claims;
+        let layout = settled?;
+        match fs_err::remove_dir_all(self.root.join(DRAWER)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+        let clash = |(path, mut packages): (PathBuf, Vec<Ranked>)| {
+            mlconda_types::sorting::sort(&mut packages);
+            packages.dedup();
+            Clash { path, packages: packages.into_iter().map(|(_, name)| name).collect() }
+        };
+        Ok((report.into_iter().map(clash).filter(|clash| clash.packages.len() > 1).collect(), layout))
+    }
+}
+
+impl<'a> Settling<'a> {
+    fn settle(&mut self, there: Option<&'a There<'_>>) -> Result<Option<Layout>, InstallError> {
+        let linked = there.map_or_else(Vec::new, |there| self.linked(there));
+        if let Some(there) = there.filter(|_| !linked.is_empty() || !self.claims.waiting.is_empty()) {
+            self.kept = Some(Links::new(there.prefix, there.keep.iter().map(|(record, _)| *record)));
+        }
+        self.has_links = !linked.is_empty();
+        for path in linked {
+            // A directory was made where a package that stays has a link.
+            let is_link = self.kept.as_ref().map_or(Ok(None), |kept| kept.at(&path))?.is_some();
+            if is_link && self.claims.directories.contains_key(&path) {
+                self.take_up(&path)?;
+            }
+        }
+        while let Some(path) = self.next() {
+            self.stage.stop.check()?;
+            let waiting = self.claims.waiting.remove(&path).unwrap_or_default();
+            self.put(&path, waiting)?;
+        }
+        for path in std::mem::take(&mut self.claims.wanted) {
+            let place = self.place(&path.join("-"))?.ok_or_else(|| self.clash(&path, &[], "link"))?;
+            self.directory(place.parent().unwrap_or(Path::new("")))?;
+        }
+        let Some(there) = there else { return Ok(None) };
+        if self.has_links {
+            return self.move_kept(there).map(Some);
+        }
+        for (record, stays) in &there.keep {
+            self.stage.stop.check()?;
+            for path in record::files(record) {
+                self.give_way(path, stays)?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Paths that are files or links for one package, and have something in them for another; one of them is in the prefix.
+    fn linked(&self, there: &There<'_>) -> Vec<PathBuf> {
+        let keep = || there.keep.iter().map(|(record, _)| *record);
+        let all = || keep().chain(there.unlink.iter().copied());
+        let (above_kept, above) = (parents(keep()), parents(all()));
+        let links = all().flat_map(record::links).filter(|path| above.contains(path.as_path()));
+        let mut found: Vec<PathBuf> = links.cloned().collect();
+        let kept = keep().flat_map(record::links);
+        found.extend(kept.filter(|path| self.claims.directories.contains_key(*path)).cloned());
+        if !above_kept.is_empty() {
+            found.extend(self.claims.files.keys().filter(|path| above_kept.contains(path.as_path())).cloned());
+        }
+        mlconda_types::sorting::sort_by_key(&mut found, |path| path.components().count());
+        found
+    }
+
+    /// Of what waits, the path that is least deep.
+    fn next(&self) -> Option<PathBuf> {
+        self.claims.waiting.keys().min_by_key(|path| (path.components().count(), path.as_path())).cloned()
+    }
+
+    /// Where the link at a place leads, if it is one of a package.
+    fn link(&self, place: &Path) -> io::Result<Option<PathBuf>> {
+        if self.claims.files.contains_key(place) {
+            return Ok(std::fs::read_link(self.stage.root.join(place)).ok());
+        }
+        match &self.kept {
+            Some(kept) if !self.claims.directories.contains_key(place) => kept.at(place),
+            _ => Ok(None),
+        }
+    }
+
+    /// Where a path of a package leads. What only installations write is reached by a link as little as by its own path.
+    fn place(&self, path: &Path) -> io::Result<Option<PathBuf>> {
+        let place = resolve(path, &|path| self.link(path))?;
+        Ok(place.filter(|place| place == path || !is_reserved(place)))
+    }
+
+    fn name(&self, package: usize) -> Option<String> {
+        self.packages.get(package).map(|(_, name)| name.clone())
+    }
+
+    /// What is a directory for one package, and something else for others.
+    fn clash(&self, path: &Path, others: &[Waiting], kind: &'static str) -> InstallError {
+        let below = self.claims.files.iter().find(|(file, _)| file.starts_with(path) && *file != path);
+        let directory = below.and_then(|(_, package)| self.name(*package));
+        let other = others.first().and_then(|waiting| self.name(waiting.package));
+        InstallError::Kind { path: path.to_owned(), directory, other, kind }
+    }
+
+    /// The same, where a path is below what is no directory.
+    fn clash_above(&self, path: &Path, waiting: &[Waiting]) -> InstallError {
+        let above = path.ancestors().skip(1).find(|path| self.claims.files.contains_key(*path)).unwrap_or(path);
+        let is_link = std::fs::read_link(self.stage.root.join(above)).is_ok();
+        InstallError::Kind {
+            path: above.to_owned(),
+            directory: waiting.first().and_then(|waiting| self.name(waiting.package)),
+            other: self.claims.files.get(above).and_then(|package| self.name(*package)),
+            kind: if is_link { "link" } else { "file" },
+        }
+    }
+
+    /// Puts what waits for a path in its place.
+    fn put(&mut self, path: &Path, waiting: Vec<Waiting>) -> Result<(), InstallError> {
+        let Some(place) = self.place(path)? else { return Err(self.clash_above(path, &waiting)) };
+        self.has_links |= place != path;
+        let is_link = |waiting: &Waiting| std::fs::read_link(self.stage.root.join(drawer(waiting.drawer))).is_ok();
+        if self.claims.directories.contains_key(&place) {
+            if !waiting.iter().all(is_link) {
+                return Err(self.clash(&place, &waiting, "file"));
+            }
+            self.has_links = true;
+            self.take_up(&place)?;
+        }
+        let above = place.parent().unwrap_or(Path::new("")).to_owned();
+        if self.directory(&above).is_err() {
+            // The link that it is behind says more than what that leads to.
+            return Err(self.clash_above(if place == path { &place } else { path }, &waiting));
+        }
+        let holder = self.claims.files.get(&place).copied();
+        let mut all: Vec<Ranked> = waiting.iter().map(|waiting| self.packages[waiting.package].clone()).collect();
+        let best = waiting.iter().max_by_key(|waiting| self.packages[waiting.package].0);
+        if let Some(best) =
+            best.filter(|best| holder.is_none_or(|holder| self.packages[holder].0 < self.packages[best.package].0))
+        {
+            fs_err::rename(self.stage.root.join(drawer(best.drawer)), self.stage.root.join(&place))?;
+            self.claims.files.insert(place.clone(), best.package);
+        }
+        all.extend(holder.map(|holder| self.packages[holder].clone()));
+        if all.len() > 1 {
+            self.report.entry(place).or_default().extend(all);
+        }
+        Ok(())
+    }
+
+    /// Lets all that is in a directory of the stage wait, and removes it: a link of a package is to be in its place.
+    fn take_up(&mut self, directory: &Path) -> Result<(), InstallError> {
+        let root = &self.stage.root;
+        let is_below = |path: &&PathBuf| path.starts_with(directory) && path.as_path() != directory;
+        let files: Vec<PathBuf> = self.claims.files.keys().filter(is_below).cloned().collect();
+        for path in files {
+            let Some(package) = self.claims.files.remove(&path) else { continue };
+            let number = self.claims.wait(&path, package);
+            fs_err::create_dir_all(root.join(DRAWER))?;
+            fs_err::rename(root.join(&path), root.join(drawer(number)))?;
+        }
+        let mut directories: Vec<PathBuf> = self.claims.directories.keys().filter(is_below).cloned().collect();
+        mlconda_types::sorting::sort_by_key(&mut directories, |path| std::cmp::Reverse(path.components().count()));
+        for path in directories {
+            self.claims.directories.remove(&path);
+            fs_err::remove_dir(root.join(&path))?;
+            self.claims.wanted.push(path);
+        }
+        self.claims.directories.remove(directory);
+        Ok(fs_err::remove_dir(root.join(directory))?)
+    }
+
+    /// Makes a directory of the stage, and those above it.
+    fn directory(&mut self, path: &Path) -> Result<(), InstallError> {
+        if path.as_os_str().is_empty() || self.claims.directories.contains_key(path) {
+            return Ok(());
+        }
+        if self.claims.files.contains_key(path) {
+            return Err(self.clash_above(&path.join("-"), &[]));
+        }
+        self.directory(path.parent().unwrap_or(Path::new("")))?;
+        let place = self.stage.root.join(path);
+        fs_err::create_dir(&place)?;
+        system::set_directory_mode(&place, 0o755)?;
+        self.claims.directories.insert(path.to_owned(), Directory::Made);
+        Ok(())
+    }
+
+    /// A file of the stage at the place of one of a package that stays: the one of the later package counts.
+    fn give_way(&mut self, place: &Path, stays: &Ranked) -> Result<(), InstallError> {
+        let Some(holder) = self.claims.files.get(place).copied().filter(|holder| *holder != STAYS) else {
+            return Ok(());
+        };
+        if stays.0 > self.packages[holder].0 {
+            self.claims.files.remove(place);
+            fs_err::remove_file(self.stage.root.join(place))?;
+        }
+        let new = || vec![self.packages[holder].clone()];
+        self.report.entry(place.to_owned()).or_insert_with(new).push(stays.clone());
+        Ok(())
+    }
+
+    /// Files of packages that stay are in another place as soon as a link to their directory comes or goes: they come into
+    /// the stage, and leave where they were.
+    fn move_kept(&mut self, there: &'a There<'_>) -> Result<Layout, InstallError> {
+        let records = || there.keep.iter().map(|(record, _)| *record).chain(there.unlink.iter().copied());
+        let old = Links::new(there.prefix, records());
+        if self.kept.is_none() {
+            self.kept = Some(Links::new(there.prefix, there.keep.iter().map(|(record, _)| *record)));
+        }
+        let mut layout = Layout::default();
+        for (record, stays) in &there.keep {
+            self.stage.stop.check()?;
+            for path in record::files(record) {
+                let (from, to) = (old.place(path)?, self.place(path)?);
+                let Some(to) = to else { continue };
+                self.give_way(&to, stays)?;
+                if let Some(from) = from.filter(|from| *from != to) {
+                    self.carry(there.prefix, &from, &to)?;
+                    layout.leave.push(from);
+                }
+            }
+            for entry in record::directories(record) {
+                let (from, to) = (old.place(&entry.relative_path)?, self.place(&entry.relative_path)?);
+                if let (Some(from), Some(to)) = (from, to)
+                    && from != to
+                {
+                    self.directory(&to)?;
+                    layout.hollow.push(from);
+                }
+            }
+            layout.keep.push(placed(record, &|path| self.place(path))?);
+        }
+        for record in &there.unlink {
+            layout.unlink.push(placed(record, &|path| old.place(path))?);
+        }
+        Ok(layout)
+    }
+
+    /// Brings a file of the prefix into the stage.
+    fn carry(&mut self, prefix: &Root, from: &Path, to: &Path) -> Result<(), InstallError> {
+        let Some(there) = prefix.look(from)? else { return Ok(()) };
+        if self.claims.files.contains_key(to) || there.is_directory() {
+            return Ok(());
+        }
+        if self.claims.directories.contains_key(to) {
+            return Err(self.clash(to, &[], if there.kind == Kind::Link { "link" } else { "file" }));
+        }
+        self.directory(to.parent().unwrap_or(Path::new("")))?;
+        let stage = Root::open_itself(&self.stage.root)?;
+        match prefix.hard_link(from, &stage, to) {
+            Err(error) if system::is_no_link(&error) && there.kind == Kind::Link => {
+                fs_err::os::unix::fs::symlink(prefix.read_link(from)?, self.stage.root.join(to))?;
+            }
+            Err(error) if system::is_no_link(&error) => prefix.copy(from, &stage, to)?,
+            other => other?,
+        }
+        self.claims.files.insert(to.to_owned(), STAYS);
+        Ok(())
+    }
+}

@@ -1,0 +1,246 @@
+//! A package's archive, as a stream of entries.
+//!
+//! A `.conda` file is a zip of two `.tar.zst`, of which `info` is read first whatever their order. A `.tar.bz2`
+//! is one stream; where its `info/` does not come first, it is read twice. A wheel is a zip whose members are read one by
+//! one, as those of the conda package that it would be ([`wheel`]).
+
+mod bzip2;
+mod spare;
+mod tar;
+#[cfg(test)]
+mod tests;
+pub(super) mod wheel;
+mod window;
+
+use std::{
+    borrow::Cow,
+    fs::File,
+    io::{self, Cursor, Read, Seek, SeekFrom},
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use ::tar::Entry as TarEntry;
+use rattler_package_streaming::{
+    ExtractError,
+    seek::{stream_conda_content, stream_conda_info},
+};
+
+pub(super) use self::spare::Spare;
+use self::{
+    bzip2::Bunzip,
+    spare::Borrowed,
+    tar::{Metered, Tar, Whole},
+};
+use super::package::{Info, invalid};
+
+/// A verified archive: in memory if it is small, else in a file that has no name.
+#[derive(Clone, Debug)]
+pub(super) enum Archive {
+    /// Its bytes.
+    Memory(Arc<[u8]>),
+    /// An open file.
+    File(Arc<File>),
+}
+
+/// What reading an archive needs; boxed, for a `.conda` archive is opened twice.
+trait Source: Read + Seek {}
+impl<T: Read + Seek> Source for T {}
+
+impl Archive {
+    /// The archive from its beginning.
+    fn open(&self) -> io::Result<Box<dyn Source + '_>> {
+        match self {
+            Self::Memory(bytes) => Ok(Box::new(Cursor::new(bytes))),
+            Self::File(file) => {
+                let mut file: &File = file;
+                file.seek(SeekFrom::Start(0))?;
+                Ok(Box::new(io::BufReader::with_capacity(128 << 10, file)))
+            }
+        }
+    }
+
+    /// Its size in bytes.
+    pub(super) fn len(&self) -> io::Result<u64> {
+        match self {
+            Self::Memory(bytes) => Ok(bytes.len() as u64),
+            Self::File(file) => Ok(file.metadata()?.len()),
+        }
+    }
+
+    /// Writes all of it somewhere else.
+    pub(super) fn copy_to(&self, to: &mut impl io::Write) -> io::Result<u64> {
+        io::copy(&mut self.open()?, to)
+    }
+
+    /// Reads some bytes from a place; 0 at the end.
+    fn read_at(&self, buffer: &mut [u8], place: u64) -> io::Result<usize> {
+        let file = match self {
+            Self::Memory(bytes) => {
+                let bytes = usize::try_from(place).ok().and_then(|place| bytes.get(place..)).unwrap_or(&[]);
+                let count = bytes.len().min(buffer.len());
+                buffer[..count].copy_from_slice(&bytes[..count]);
+                return Ok(count);
+            }
+            Self::File(file) => file,
+        };
+        loop {
+            match file.read_at(buffer, place) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => return other,
+            }
+        }
+    }
+}
+
+/// What an entry is.
+pub(super) enum Kind<'a> {
+    /// A file with this content.
+    File(&'a mut dyn Read),
+    /// A soft link to this.
+    SoftLink(PathBuf),
+    /// The same file as this one, which came before.
+    HardLink(PathBuf),
+}
+
+/// An entry of an archive. Directories are left out: those that count, `paths.json` names.
+pub(super) struct Entry<'a> {
+    /// The path in the archive.
+    pub path: PathBuf,
+    pub(super) kind: Kind<'a>,
+    /// The content's size in bytes.
+    pub(super) size: u64,
+    /// Whether anybody may run it.
+    pub(super) executable: bool,
+    /// The time of last change, in seconds since 1970.
+    pub(super) modified: i64,
+}
+
+/// Takes entries; an error ends the reading.
+pub(super) trait Sink {
+    /// The error.
+    type Error: From<io::Error>;
+    /// What `info/` says; comes before the first entry, and again if the archive has to be read anew.
+    fn begin(&mut self, info: &Info) -> Result<(), Self::Error>;
+    /// One entry.
+    fn entry(&mut self, entry: Entry<'_>) -> Result<(), Self::Error>;
+}
+
+/// Reads an archive into a sink, on this thread and on cores that are spare.
+pub(super) fn unpack<S: Sink>(archive: &Archive, file_name: &str, spare: &Spare, sink: &mut S) -> Result<(), S::Error> {
+    if file_name.ends_with(".whl") {
+        return wheel::unpack(archive, file_name, sink);
+    }
+    if file_name.ends_with(".conda") {
+        let mut info = Info::default();
+        read_info(stream_conda_info(archive.open()?).map_err(extract_error)?.into_inner(), &mut info)?;
+        sink.begin(&info)?;
+        let content = stream_conda_content(archive.open()?).map_err(extract_error)?.into_inner();
+        return pass_all(content, sink);
+    }
+    match unpack_at_once(archive, spare, sink)? {
+        Order::InfoFirst => Ok(()),
+        Order::Other => {
+            let mut info = Info::default();
+            read_info(Bunzip::new(archive, spare)?, &mut info)?;
+            sink.begin(&info)?;
+            pass_all(Bunzip::new(archive, spare)?, sink)
+        }
+    }
+}
+
+/// Reads a tar to its very end, so that one whose tail is cut off is known.
+fn pass_all<S: Sink>(content: impl Read, sink: &mut S) -> Result<(), S::Error> {
+    let mut tar = Tar::new(content);
+    for entry in tar.entries()? {
+        pass_on(entry?, sink)?;
+    }
+    Ok(tar.finish()?)
+}
+
+/// Where a `.tar.bz2` has its `info/`.
+enum Order {
+    InfoFirst,
+    Other,
+}
+
+/// Reads a `.tar.bz2` in one go, if its `info/` comes first.
+fn unpack_at_once<S: Sink>(archive: &Archive, spare: &Spare, sink: &mut S) -> Result<Order, S::Error> {
+    let mut info = Some(Info::default());
+    let mut tar = Tar::new(Bunzip::new(archive, spare)?);
+    for entry in tar.entries()? {
+        let mut entry = entry?;
+        let path = path_of(&entry)?;
+        match &mut info {
+            Some(info) if path.starts_with("info") => {
+                let size = entry.size();
+                info.take(&path, size, &mut entry)?;
+                continue;
+            }
+            Some(files) if !files.suffices() => return Ok(Order::Other),
+            Some(files) => {
+                sink.begin(files)?;
+                info = None;
+            }
+            None if Info::wants(&path) => return Ok(Order::Other),
+            None => {}
+        }
+        pass_on(entry, sink)?;
+    }
+    tar.finish()?;
+    match info {
+        // A package without content.
+        Some(files) => sink.begin(&files).map(|()| Order::InfoFirst),
+        None => Ok(Order::InfoFirst),
+    }
+}
+
+fn read_info(archive: impl Read, info: &mut Info) -> io::Result<()> {
+    let mut tar = Tar::new(archive);
+    for entry in tar.entries()? {
+        let mut entry = entry?;
+        let (path, size) = (path_of(&entry)?, entry.size());
+        info.take(&path, size, &mut entry)?;
+    }
+    tar.finish()
+}
+
+/// An entry's path; some archives write `./` in front.
+fn path_of(entry: &TarEntry<'_, impl Read>) -> io::Result<PathBuf> {
+    let path = entry.path()?;
+    Ok(path.strip_prefix(".").map_or_else(|_| path.to_path_buf(), Path::to_path_buf))
+}
+
+fn pass_on<S: Sink>(entry: TarEntry<'_, Metered<impl Read>>, sink: &mut S) -> Result<(), S::Error> {
+    let path = path_of(&entry)?;
+    if path.starts_with("info") {
+        return Ok(());
+    }
+    let header = entry.header();
+    let (executable, modified) = (header.mode()? & 0o111 != 0, i64::try_from(header.mtime()?).unwrap_or(0));
+    let (entry_type, size) = (header.entry_type(), entry.size());
+    let target = entry.link_name()?.map(Cow::into_owned);
+    let mut content = Whole { content: entry, left: size };
+    let kind = if entry_type.is_file() || entry_type.is_contiguous() || entry_type.is_gnu_sparse() {
+        Kind::File(&mut content)
+    } else if let (true, Some(target)) = (entry_type.is_symlink(), target.clone()) {
+        Kind::SoftLink(target)
+    } else if let (true, Some(target)) = (entry_type.is_hard_link(), target) {
+        Kind::HardLink(target.strip_prefix(".").map(Path::to_owned).unwrap_or(target))
+    } else if entry_type.is_dir() || entry_type.is_pax_global_extensions() {
+        return Ok(());
+    } else {
+        return Err(invalid(format!("`{}` is neither a file, a link nor a directory", path.display())).into());
+    };
+    sink.entry(Entry { path, kind, size, executable, modified })
+}
+
+/// An error of the archive's own format.
+fn extract_error(error: ExtractError) -> io::Error {
+    match error {
+        ExtractError::IoError(error) => error,
+        ExtractError::MissingComponent => invalid("the archive lacks its `info` or `pkg` part"),
+        error => invalid(error.to_string()),
+    }
+}

@@ -1,0 +1,293 @@
+//! A bzip2 archive, decompressed by as many threads as have nothing better to do.
+//!
+//! bzip2 is ten times as slow as zstd, but its blocks depend on no other. Where the archive is large, one helper
+//! decompresses while the reader writes, and one more on each core that is [spare](super::Spare). A helper takes one
+//! block after the other and stays only as long as it may: until its core is wanted back, or enough blocks are ready.
+//! The reader takes the blocks in their order. In small archives, and where no thread can be had, it does them itself.
+//!
+//! Memory is bounded, however long the archive and its blocks: a helper has at most 11 MB (compressed, the decoder's
+//! 3.6 MB, and 4 MB of content), usually 5; and for each helper and the reader at most two blocks are taken or wait, of
+//! at most 4 MB, usually 1.
+//!
+//! What is read, errors too, is what one decoder reads that begins at the archive's beginning. Streams may follow each
+//! other (pbzip2 makes such archives); what follows the last and is none is passed over, as bzip2 does.
+
+mod block;
+mod split;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Cursor, Read},
+    panic,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    thread,
+};
+
+use bzip2::bufread::BzDecoder;
+
+use self::{
+    block::{Content, decode, mend},
+    split::{Piece, Splitter},
+};
+use super::{Archive, Borrowed, Spare};
+
+/// From which size, in bytes, help is worth a thread: three blocks or so.
+const LARGE: u64 = 1 << 20;
+
+/// How many blocks are taken or wait for each helper and the reader.
+const AHEAD: u64 = 2;
+
+/// The content of a bzip2 archive.
+pub(super) struct Bunzip<'a> {
+    archive: &'a Archive,
+    spare: &'a Spare,
+    /// Whether helpers are worth it.
+    is_large: bool,
+    work: Arc<Work>,
+    /// Helpers that have not said that they leave.
+    helpers: u64,
+    threads: Vec<thread::JoinHandle<()>>,
+    news: mpsc::Receiver<News>,
+    /// For helpers to come.
+    sender: mpsc::Sender<News>,
+    /// What is there before its turn.
+    ready: BTreeMap<u64, Outcome>,
+    /// How many pieces have had their turn.
+    taken: u64,
+    /// The checksum over the stream's blocks up to here.
+    checksum: u32,
+    current: Current,
+}
+
+/// What is being read.
+enum Current {
+    Whole(Cursor<Vec<u8>>),
+    Large(BzDecoder<Cursor<Vec<u8>>>),
+    /// Nothing more comes, or nothing good.
+    Nothing,
+}
+
+/// What helpers and reader share.
+struct Work(Mutex<Pieces>);
+
+struct Pieces {
+    splitter: Splitter,
+    /// The number of the next piece.
+    next: u64,
+    /// The first number that nobody may take yet.
+    limit: u64,
+    is_over: bool,
+}
+
+/// What became of a piece.
+enum Outcome {
+    Block(Content, u32),
+    /// Not a block; what is it?
+    Doubtful {
+        start: u64,
+        level: u8,
+    },
+    End(u32),
+    Failed(io::Error),
+}
+
+/// What a helper says.
+enum News {
+    Ready(u64, Outcome),
+    Left,
+}
+
+impl Work {
+    fn new(splitter: Splitter) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Pieces { splitter, next: 0, limit: AHEAD, is_over: false })))
+    }
+
+    fn pieces(&self) -> MutexGuard<'_, Pieces> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the next piece and does what is to be done.
+    fn step(&self) -> Option<(u64, Outcome)> {
+        let (number, piece) = {
+            let mut pieces = self.pieces();
+            if !pieces.has_room() {
+                return None;
+            }
+            let piece = pieces.splitter.piece().transpose();
+            pieces.is_over = !matches!(piece, Some(Ok(_)));
+            let piece = piece?;
+            pieces.next += 1;
+            (pieces.next - 1, piece)
+        };
+        let outcome = match piece {
+            Err(error) => Outcome::Failed(error),
+            Ok(Piece::End(checksum)) => Outcome::End(checksum),
+            Ok(Piece::Block(block)) => {
+                let (start, level) = (block.start, block.level);
+                decode(block)
+                    .map_or(Outcome::Doubtful { start, level }, |(content, checksum)| Outcome::Block(content, checksum))
+            }
+        };
+        Some((number, outcome))
+    }
+
+    /// What a helper does.
+    fn help(&self, core: Option<Borrowed>, news: &mpsc::Sender<News>) {
+        // A panic is our mistake; the reader must not wait for what does not come.
+        let result = panic::catch_unwind(panic::AssertUnwindSafe(|| {
+            while let Some((number, outcome)) = self.step() {
+                let is_heard = news.send(News::Ready(number, outcome)).is_ok();
+                if !is_heard || core.as_ref().is_some_and(Borrowed::is_wanted_back) {
+                    break;
+                }
+            }
+        }));
+        if result.is_err() {
+            self.pieces().is_over = true;
+        }
+        drop(core);
+        let _ = news.send(News::Left);
+    }
+}
+
+impl Pieces {
+    fn has_room(&self) -> bool {
+        !self.is_over && self.next < self.limit
+    }
+}
+
+impl<'a> Bunzip<'a> {
+    pub fn new(archive: &'a Archive, spare: &'a Spare) -> io::Result<Self> {
+        let (sender, news) = mpsc::channel();
+        Ok(Self {
+            archive,
+            spare,
+            is_large: archive.len()? > LARGE,
+            work: Work::new(Splitter::new(archive.clone())),
+            helpers: 0,
+            threads: Vec::new(),
+            news,
+            sender,
+            ready: BTreeMap::new(),
+            taken: 0,
+            checksum: 0,
+            current: Current::Whole(Cursor::default()),
+        })
+    }
+
+    /// The next block's content, once it is there.
+    fn advance(&mut self) -> io::Result<Current> {
+        loop {
+            let outcome = match self.ready.remove(&self.taken) {
+                Some(outcome) => outcome,
+                None if self.wait()? => continue,
+                None if self.taken == self.work.pieces().next => return Ok(Current::Nothing),
+                None => return Err(io::Error::other("a thread panicked")),
+            };
+            self.taken += 1;
+            let (content, checksum) = match outcome {
+                Outcome::Block(content, checksum) => (content, checksum),
+                Outcome::Doubtful { start, level } => self.mend(start, level)?,
+                Outcome::End(checksum) if checksum == std::mem::take(&mut self.checksum) => continue,
+                Outcome::End(_) => return Err(damaged()),
+                Outcome::Failed(error) => return Err(error),
+            };
+            self.checksum = self.checksum.rotate_left(1) ^ checksum;
+            self.call_helpers();
+            return Ok(match content {
+                Content::Whole(content) => Current::Whole(Cursor::new(content)),
+                Content::Large(archive) => Current::Large(BzDecoder::new(Cursor::new(archive))),
+            });
+        }
+    }
+
+    /// Sees to it that another piece gets ready; false if there is none.
+    fn wait(&mut self) -> io::Result<bool> {
+        self.call_helpers();
+        if self.helpers == 0 {
+            return Ok(self.work.step().map(|(number, outcome)| self.ready.insert(number, outcome)).is_some());
+        }
+        match self.news.recv().map_err(io::Error::other)? {
+            News::Ready(number, outcome) => drop(self.ready.insert(number, outcome)),
+            News::Left => self.helpers -= 1,
+        }
+        Ok(true)
+    }
+
+    /// Starts helpers: one for the core on which this thread itself waits, and one for each spare core, as long as
+    /// there is something to do for them.
+    fn call_helpers(&mut self) {
+        loop {
+            let has_room = {
+                let mut pieces = self.work.pieces();
+                pieces.limit = self.taken + AHEAD * (self.helpers + 1);
+                pieces.has_room()
+            };
+            let core = if has_room && self.is_large && self.helpers > 0 { self.spare.borrow() } else { None };
+            if !has_room || !self.is_large || (self.helpers > 0 && core.is_none()) {
+                return;
+            }
+            let (work, sender) = (Arc::clone(&self.work), self.sender.clone());
+            self.threads.retain(|thread| !thread.is_finished());
+            match thread::Builder::new().name("bunzip".to_owned()).spawn(move || work.help(core, &sender)) {
+                Ok(thread) => self.threads.push(thread),
+                Err(_) => return,
+            }
+            self.helpers += 1;
+        }
+    }
+
+    /// Decompresses a block whose true end is not at the next mark, and goes on from there.
+    fn mend(&mut self, start: u64, level: u8) -> io::Result<(Content, u32)> {
+        self.dismiss();
+        let block = mend(self.archive, start, level)?;
+        self.work = Work::new(Splitter::at_mark(self.archive.clone(), block.end, level));
+        (self.sender, self.news) = mpsc::channel();
+        self.helpers = 0;
+        self.taken = 0;
+        self.ready.clear();
+        decode(block).ok_or_else(damaged)
+    }
+
+    /// Ends the helpers' work. It takes no longer than a block does.
+    fn dismiss(&mut self) {
+        self.work.pieces().is_over = true;
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Read for Bunzip<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while !buffer.is_empty() {
+            let count = match &mut self.current {
+                Current::Whole(content) => content.read(buffer)?,
+                Current::Large(decoder) => decoder.read(buffer)?,
+                Current::Nothing => return Ok(0),
+            };
+            if count > 0 {
+                return Ok(count);
+            }
+            self.current = Current::Nothing;
+            self.current = self.advance()?;
+        }
+        Ok(0)
+    }
+}
+
+impl Drop for Bunzip<'_> {
+    fn drop(&mut self) {
+        self.dismiss();
+    }
+}
+
+fn damaged() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, bzip2::Error::Data)
+}
+
+fn cut_short() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the archive ends before its content does")
+}

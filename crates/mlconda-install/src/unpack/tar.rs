@@ -1,0 +1,88 @@
+//! A tar, read so that nothing in it fills the memory.
+//!
+//! A long name, a list of attributes (PAX) or the map of a sparse file stands before the entry that it belongs to, and
+//! the tar crate takes it in whole, however long it says it is. So what is read between the contents of two entries is
+//! limited. What is content passes through.
+
+use std::{
+    cell::Cell,
+    io::{self, Read},
+    rc::Rc,
+};
+
+use super::invalid;
+
+/// How much may stand between the contents of two entries, in bytes. Linux knows no path of more than 4096.
+const HEADERS: u64 = 1 << 20;
+
+/// The tar.
+pub(super) struct Tar<R: Read> {
+    archive: tar::Archive<Metered<R>>,
+    left: Rc<Cell<u64>>,
+}
+
+/// Reads up to a limit that is raised with every entry.
+pub(super) struct Metered<R> {
+    reader: R,
+    left: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Tar<R> {
+    pub fn new(reader: R) -> Self {
+        let left = Rc::new(Cell::new(HEADERS));
+        Self { archive: tar::Archive::new(Metered { reader, left: Rc::clone(&left) }), left }
+    }
+
+    /// The entries, in their order.
+    pub(super) fn entries(
+        &mut self,
+    ) -> io::Result<impl Iterator<Item = io::Result<tar::Entry<'_, Metered<R>>>> + use<'_, R>> {
+        let left = &self.left;
+        let entries = self.archive.entries()?;
+        Ok(entries.map(|entry| {
+            let entry = entry?;
+            // A sparse file has less content in the archive than on disk.
+            let is_sparse = entry.header().entry_type().is_gnu_sparse();
+            let content = if is_sparse { entry.header().entry_size()? } else { entry.size() };
+            left.set(content.saturating_add(HEADERS));
+            Ok(entry)
+        }))
+    }
+
+    /// Reads what is behind the last entry, which is little.
+    pub(super) fn finish(self) -> io::Result<()> {
+        self.left.set(HEADERS);
+        io::copy(&mut self.archive.into_inner(), &mut io::sink()).map(drop)
+    }
+}
+
+impl<R: Read> Read for Metered<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.left.get();
+        if left == 0 {
+            return Err(invalid("a header in it is too long"));
+        }
+        let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        let count = self.reader.read(&mut buffer[..most])?;
+        self.left.set(left - count as u64);
+        Ok(count)
+    }
+}
+
+/// Content that must not end early.
+pub(super) struct Whole<R> {
+    pub(super) content: R,
+    /// How much is to come, in bytes.
+    pub(super) left: u64,
+}
+
+impl<R: Read> Read for Whole<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.content.read(buffer)?;
+        if count == 0 && self.left > 0 && !buffer.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the archive ends inside of a file"));
+        }
+        self.left = self.left.saturating_sub(count as u64);
+        Ok(count)
+    }
+}

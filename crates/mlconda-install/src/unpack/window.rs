@@ -1,0 +1,62 @@
+//! An archive that is read here and there, as a zip is: each member has a head to be looked at, and small members lie
+//! beside each other. A seek keeps what has been read, where it leads there.
+
+use std::io::{self, Read, Seek, SeekFrom};
+
+use super::Archive;
+
+/// How much is read at once, in bytes.
+const SIZE: usize = 64 << 10;
+
+pub(super) struct Window<'a> {
+    archive: &'a Archive,
+    length: u64,
+    /// Where the next byte is read.
+    place: u64,
+    /// What has been read, and where it begins.
+    bytes: Vec<u8>,
+    begin: u64,
+}
+
+impl<'a> Window<'a> {
+    pub fn new(archive: &'a Archive) -> io::Result<Self> {
+        Ok(Self { archive, length: archive.len()?, place: 0, bytes: Vec::new(), begin: 0 })
+    }
+}
+
+impl Read for Window<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let offset = self.place.checked_sub(self.begin).and_then(|offset| usize::try_from(offset).ok());
+        let rest = match offset.and_then(|offset| self.bytes.get(offset..)) {
+            Some(rest) if !rest.is_empty() => rest,
+            _ if buffer.len() >= SIZE => {
+                let count = self.archive.read_at(buffer, self.place)?;
+                self.place += count as u64;
+                return Ok(count);
+            }
+            _ => {
+                self.bytes.resize(SIZE, 0);
+                let count = self.archive.read_at(&mut self.bytes, self.place)?;
+                self.bytes.truncate(count);
+                self.begin = self.place;
+                &self.bytes
+            }
+        };
+        let count = rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
+        self.place += count as u64;
+        Ok(count)
+    }
+}
+
+impl Seek for Window<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let place = match to {
+            SeekFrom::Start(place) => Some(place),
+            SeekFrom::End(offset) => self.length.checked_add_signed(offset),
+            SeekFrom::Current(offset) => self.place.checked_add_signed(offset),
+        };
+        self.place = place.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        Ok(self.place)
+    }
+}

@@ -1,0 +1,448 @@
+//! The busy part: archives come in on the caller's thread, and threads of their own unpack them into the stage.
+//!
+//! Memory does not grow with the number of packages: a thread holds one archive's reader and one buffer, the
+//! queue between is bounded, and large archives wait in files without a name.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    io, panic,
+    path::Path,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
+
+use futures::{StreamExt, stream::FuturesUnordered};
+use rattler::install::PythonInfo;
+use rattler_conda_types::{
+    PrefixRecord, Subdir,
+    prefix_record::{PathType, PathsEntry},
+};
+use tokio::sync::mpsc;
+
+use super::{
+    InstallError, Options, OutwardLinks, cache,
+    fetch::{self, Hashes},
+    link::{LinkError, Linked, Linking, wheel::Request},
+    pip, record, script,
+    source::{Origin, Place, Sources, Trouble, blame, prove},
+    stage::Stage,
+    unpack::{Spare, unpack},
+};
+use mlconda_channel::network::Client;
+use mlconda_inspect::plan::{Order, Plan};
+use mlconda_lock::{LockedPackage, linking_order};
+use mlconda_prefix::distributions;
+use mlconda_types::progress::{Event, Progress};
+
+/// A package that is in the stage.
+pub(super) struct Finished {
+    /// Its number in [`Plan::archives`].
+    pub(super) number: usize,
+    /// Its record, without the list of its files, which is on disk by now.
+    pub(super) record: PrefixRecord,
+    /// When it was built, in seconds since 1970.
+    pub(super) built: Option<i64>,
+    /// How many files it has.
+    pub(super) files: usize,
+    /// Their size in bytes.
+    pub(super) bytes: u64,
+    /// How many of these bytes are in files that were there before, for others.
+    pub(super) shared: u64,
+    /// Where it was, if it was extracted before it was linked.
+    pub(super) origin: Option<Origin>,
+}
+
+/// Work for a thread.
+struct Job {
+    number: usize,
+    place: Place,
+    /// How often the package has been tried before.
+    attempt: u32,
+}
+
+/// What a thread says of a job.
+enum Outcome {
+    Finished(Box<Finished>),
+    /// The package is noarch python, and python is not linked yet.
+    PythonWanted(Job),
+    /// The package was damaged in the cache, and is there no more; or the cache is done without.
+    Again {
+        number: usize,
+        attempt: u32,
+        damage: Option<String>,
+    },
+    Failed(InstallError),
+}
+
+/// What the threads share.
+struct Shared {
+    packages: Vec<LockedPackage>,
+    /// What the lock says of those of them that are wheels; these are the last ones.
+    requests: Vec<Request>,
+    specs: Vec<String>,
+    sources: Sources,
+    outward_links: OutwardLinks,
+    platform: Subdir,
+    stage: Arc<Stage>,
+    python: OnceLock<PythonInfo>,
+    jobs: Mutex<mpsc::Receiver<Job>>,
+    /// The cores of threads that wait for a job.
+    spare: Spare,
+    outcomes: mpsc::UnboundedSender<Outcome>,
+    stop: AtomicBool,
+}
+
+/// The threads. Dropping them makes them stop, and waits until they have.
+struct Pool {
+    shared: Arc<Shared>,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has said so; its work is missing, and that is noticed.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Links all packages of a plan into the stage. The result is in the plan's order.
+pub(super) async fn link_all(
+    plan: &Plan,
+    client: &Client,
+    stage: &Arc<Stage>,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Vec<Finished>, InstallError> {
+    stage.directory(Path::new("conda-meta"))?;
+    let packages = plan.archives();
+    let (jobs, jobs_end) = mpsc::channel(options.threads.get() * 2);
+    let (outcomes, mut outcomes_end) = mpsc::unbounded_channel();
+    let shared = Arc::new(Shared {
+        packages,
+        requests: plan.pip.link.iter().map(|wheel| pip::request(wheel, &plan.pip.requested)).collect(),
+        specs: plan.specs.clone(),
+        sources: Sources::new(options),
+        outward_links: options.outward_links,
+        platform: plan.platform,
+        stage: Arc::clone(stage),
+        python: kept_python(plan).map_or_else(OnceLock::new, OnceLock::from),
+        jobs: Mutex::new(jobs_end),
+        spare: Spare::default(),
+        outcomes,
+        stop: AtomicBool::new(false),
+    });
+    let mut pool = Pool { shared: Arc::clone(&shared), threads: Vec::new() };
+    for _ in 0..options.threads.get() {
+        let shared = Arc::clone(&shared);
+        pool.threads.push(thread::Builder::new().name("link".to_owned()).spawn(move || shared.work())?);
+    }
+    // `jobs` moves in, so that it is gone before the pool is dropped, and no thread waits for more.
+    coordinate(&shared, client, options, progress, jobs, &mut outcomes_end).await
+}
+
+/// Sends archives to the threads and takes what they say, until all packages are finished.
+///
+/// Downloads under way are always listened to: one that nobody listens to for a while looks dead. So that archives do not
+/// pile up before busy threads, new downloads begin only while few wait.
+async fn coordinate(
+    shared: &Shared,
+    client: &Client,
+    options: &Options,
+    progress: &dyn Progress,
+    jobs: mpsc::Sender<Job>,
+    outcomes: &mut mpsc::UnboundedReceiver<Outcome>,
+) -> Result<Vec<Finished>, InstallError> {
+    let packages = &shared.packages;
+    let mut schedule = schedule(packages).into_iter().peekable();
+    let mut fetches = FuturesUnordered::new();
+    let (mut ready, mut waiting): (VecDeque<Job>, Vec<Job>) = (VecDeque::new(), Vec::new());
+    let mut finished: Vec<Finished> = Vec::with_capacity(packages.len());
+    let mut local = HashSet::new();
+    while finished.len() < packages.len() {
+        let may_begin = |number: &usize| shared.may_begin(*number);
+        while fetches.len() < options.downloads.get() && ready.len() < options.threads.get() {
+            let Some(number) = schedule.next_if(may_begin) else { break };
+            fetches.push(fetch_one(shared, number, 0, client, progress));
+        }
+        if shared.python.get().is_some() {
+            ready.extend(waiting.drain(..));
+        } else if finished.len() + waiting.len() == packages.len() {
+            let package = waiting.first().map(|job| packages[job.number].file_name.clone());
+            return Err(InstallError::NoPython { package: package.unwrap_or_default() });
+        }
+        tokio::select! {
+            // What is finished first: it may be the python that others wait for.
+            biased;
+            outcome = outcomes.recv() => match outcome {
+                Some(Outcome::Finished(package)) => {
+                    if local.contains(&package.number) {
+                        let bytes = package.record.repodata_record.package_record.size.unwrap_or(0);
+                        progress.event(Event::Local { bytes });
+                    }
+                    progress.event(Event::PackageInstalled { package: packages[package.number].file_name.clone() });
+                    finished.push(*package);
+                }
+                Some(Outcome::PythonWanted(job)) => waiting.push(job),
+                Some(Outcome::Again { number, attempt, damage }) => {
+                    if let Some(reason) = damage {
+                        progress.event(Event::CacheDamaged { package: packages[number].file_name.clone(), reason });
+                    }
+                    local.remove(&number);
+                    fetches.push(fetch_one(shared, number, attempt, client, progress));
+                }
+                Some(Outcome::Failed(error)) => return Err(error),
+                None => return Err(stopped()),
+            },
+            place = jobs.reserve(), if !ready.is_empty() => {
+                let place = place.map_err(|_| stopped())?;
+                if let Some(job) = ready.pop_front() {
+                    place.send(job);
+                }
+            }
+            Some(job) = fetches.next() => {
+                let job: Job = job?;
+                if !matches!(job.place, Place::Here(..)) {
+                    local.insert(job.number);
+                }
+                ready.push_back(job);
+            }
+        }
+    }
+    for warning in shared.sources.deviations.warnings() {
+        progress.event(Event::Warning(warning));
+    }
+    if let Some(reason) = shared.sources.unwritable() {
+        progress.event(Event::CacheNotWritten { reason });
+    }
+    mlconda_types::sorting::sort_by_key(&mut finished, |package| package.number);
+    Ok(finished)
+}
+
+fn stopped() -> InstallError {
+    io::Error::other("the installation was stopped").into()
+}
+
+/// The order in which packages are fetched: python first, for noarch packages wait for it; then the largest, so
+/// that no core is idle at the end; noarch packages last.
+fn schedule(packages: &[LockedPackage]) -> Vec<usize> {
+    let mut numbers: Vec<usize> = (0..packages.len()).collect();
+    mlconda_types::sorting::sort_by_key(&mut numbers, |number| {
+        let package = &packages[*number];
+        let size = std::cmp::Reverse(package.size.unwrap_or(u64::MAX));
+        (package.name != "python", package.subdir == Subdir::NoArch, size, *number)
+    });
+    numbers
+}
+
+async fn fetch_one(
+    shared: &Shared,
+    number: usize,
+    attempt: u32,
+    client: &Client,
+    progress: &dyn Progress,
+) -> Result<Job, InstallError> {
+    let package = &shared.packages[number];
+    let place = match shared.sources.find(package, attempt)? {
+        Some(place) => place,
+        None => {
+            let (archive, hashes) = fetch::download(client, package, shared.stage.root(), progress).await?;
+            Place::Here(archive, hashes)
+        }
+    };
+    Ok(Job { number, place, attempt })
+}
+
+impl Shared {
+    /// What a thread does: one job after the other, until there are no more.
+    fn work(&self) {
+        let mut buffer = Vec::new();
+        loop {
+            let idle = self.spare.lend();
+            let job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+            drop(idle);
+            let Some(job) = job.filter(|_| !self.stop.load(Ordering::Relaxed)) else { return };
+            // A panic here would leave the others waiting for ever; it is our mistake, but not their end.
+            let outcome = panic::catch_unwind(panic::AssertUnwindSafe(|| self.link(job, &mut buffer)));
+            let outcome = outcome.unwrap_or_else(|_| Outcome::Failed(io::Error::other("a thread panicked").into()));
+            // Nobody listens any more where the installation has been given up.
+            if self.stop.load(Ordering::Relaxed) || self.outcomes.send(outcome).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Whether a package may be fetched by now. Noarch ones may wait for python, and are not to wait here meanwhile: each
+    /// would hold an open file or its bytes.
+    fn may_begin(&self, number: usize) -> bool {
+        let waits = self.packages[number].subdir == Subdir::NoArch && self.packages[number].name != "python";
+        !waits || self.python.get().is_some() || !self.packages.iter().any(|package| package.name == "python")
+    }
+
+    fn link(&self, job: Job, buffer: &mut Vec<u8>) -> Outcome {
+        let Job { number, place, attempt } = job;
+        let package = &self.packages[number];
+        let archive = match &place {
+            Place::Local(path) => Some(path.clone()),
+            _ => None,
+        };
+        let place = match self.sources.settle(place, package, attempt, &self.spare, buffer, &self.stop) {
+            Ok(place) => place,
+            Err(trouble) => return self.give_up(number, attempt, trouble),
+        };
+        let (size, hashes) = match &place {
+            Place::Extracted(place, _) => cache::of_archive(place),
+            Place::Here(archive, hashes) => (archive.len().ok(), *hashes),
+            Place::Local(_) | Place::Cached(_) => <_>::default(),
+        };
+        let (python, links, linker) = (self.python.get(), self.outward_links, self.sources.linker(&place));
+        let mut linking = Linking::new(&self.stage, number, python, buffer, links, linker, &self.stop);
+        let (read, origin) = match &place {
+            Place::Extracted(place, origin) => {
+                (cache::read(place).map_err(Into::into).and_then(|cached| linking.link_cached(cached)), Some(*origin))
+            }
+            Place::Here(archive, _) => (unpack(archive, &package.file_name, &self.spare, &mut linking), None),
+            Place::Local(_) | Place::Cached(_) => (Ok(()), None),
+        };
+        let linked = match read {
+            // One that is a file is opened again later, rather than held open.
+            Err(LinkError::PythonWanted) => {
+                let place = match (archive, place) {
+                    (Some(path), Place::Here(..)) => Place::Local(path),
+                    (_, place) => place,
+                };
+                return Outcome::PythonWanted(Job { number, place, attempt });
+            }
+            Err(error) => Err(error),
+            Ok(()) => linking.finish(self.request(number)),
+        };
+        match (linked.and_then(|linked| self.record(number, linked, (size, hashes), origin)), place) {
+            (Ok(finished), _) => Outcome::Finished(Box::new(finished)),
+            // It may be the cache's fault.
+            (Err(error), Place::Extracted(place, _)) if error.is_of_the_package() => {
+                match prove(&place, buffer, &self.stop) {
+                    Err(trouble) => self.give_up(number, attempt, trouble),
+                    Ok(()) => Outcome::Failed(failure(package, error)),
+                }
+            }
+            (Err(error), _) => Outcome::Failed(failure(package, error)),
+        }
+    }
+
+    /// What the lock says of a wheel.
+    fn request(&self, number: usize) -> Option<&Request> {
+        self.requests.get(number.checked_sub(self.packages.len() - self.requests.len())?)
+    }
+
+    /// What a package that cannot be linked comes to: another attempt, or the end.
+    fn give_up(&self, number: usize, attempt: u32, trouble: Trouble) -> Outcome {
+        let package = &self.packages[number];
+        let (next, damage) = match trouble {
+            Trouble::Failed(error) => return Outcome::Failed(error),
+            Trouble::Unreadable(error) => (self.sources.do_without(package, error), None),
+            Trouble::Damaged(place, source) => {
+                let reason = source.to_string();
+                (self.sources.discard(package, attempt, &place, source), Some(reason))
+            }
+        };
+        match next {
+            Ok(attempt) => Outcome::Again { number, attempt, damage },
+            Err(error) => Outcome::Failed(error),
+        }
+    }
+
+    /// Writes a package's record. Its list of files can be long: it goes to disk, not into the result.
+    fn record(
+        &self,
+        number: usize,
+        mut linked: Linked,
+        archive: (Option<u64>, Hashes),
+        origin: Option<Origin>,
+    ) -> Result<Finished, LinkError> {
+        let package = &self.packages[number];
+        let index = &linked.package.index;
+        let (name, version) = (index.name.as_normalized(), index.version.as_str());
+        if name != package.name.as_str() || version != package.version || index.build != package.build {
+            let message = format!("it says that it is `{name}` {version}, build `{}`", index.build);
+            return Err(super::package::invalid(message).into());
+        }
+        self.sources.deviations.note(&package.file_name, &linked.deviations);
+        let spec = match self.request(number) {
+            Some(request) => request.requested.then_some(package.name.as_str()),
+            None => record::requested(&self.specs, &package.name),
+        };
+        let built = linked.package.built();
+        let is_python = linked.package.is_python();
+        let shared = if origin.is_some_and(Origin::is_free) { linked.hard_linked } else { 0 };
+        let own = std::mem::take(&mut linked.own);
+        let mut record = record::record(package, linked, archive, spec)?;
+        let path = self.stage.root().join("conda-meta").join(distributions::record_name(&record));
+        record::write(&path, &record::render(&record, &own)?, built.unwrap_or(0))?;
+        if is_python {
+            let info = PythonInfo::from_python_record(&record.repodata_record.package_record, self.platform)
+                .map_err(|error| super::package::invalid(error.to_string()))?;
+            let _ = self.python.set(info);
+        }
+        let paths = std::mem::take(&mut record.paths_data.paths);
+        let files = std::mem::take(&mut record.files).len();
+        let bytes = paths.iter().filter(|entry| is_file(entry)).filter_map(|entry| entry.size_in_bytes).sum();
+        Ok(Finished { number, record, built, files, bytes, shared, origin })
+    }
+}
+
+/// Why a package could not be linked.
+fn failure(package: &LockedPackage, error: LinkError) -> InstallError {
+    match error {
+        // A name is too long: most likely one of the package.
+        LinkError::Failed(InstallError::File(source)) if source.kind() == io::ErrorKind::InvalidFilename => {
+            InstallError::Package { package: package.file_name.clone(), source }
+        }
+        LinkError::Failed(error) => error,
+        LinkError::Content(source) => blame(package, source),
+        LinkError::PythonWanted => stopped(),
+    }
+}
+
+/// The interpreter that stays in the prefix, if one does.
+pub(super) fn kept_python(plan: &Plan) -> Option<PythonInfo> {
+    let records = plan.keep.iter().map(|record| &record.repodata_record.package_record);
+    let python = records.into_iter().find(|record| record.name.as_normalized() == "python")?;
+    PythonInfo::from_python_record(python, plan.platform).ok()
+}
+
+/// The interpreter that will be in the prefix, if one will.
+pub(super) fn python(plan: &Plan, finished: &[Finished]) -> Option<PythonInfo> {
+    let of_conda = finished.iter().filter(|package| package.number < plan.link.len());
+    let mut records = of_conda.map(|package| &package.record.repodata_record.package_record);
+    match records.find(|record| record.name.as_normalized() == "python") {
+        Some(record) => PythonInfo::from_python_record(record, plan.platform).ok(),
+        None => kept_python(plan),
+    }
+}
+
+/// Whether a path has content of its own: for a soft link, some packages give the size of what it points to.
+fn is_file(entry: &PathsEntry) -> bool {
+    !matches!(entry.path_type, PathType::SoftLink | PathType::Directory)
+}
+
+/// Whether one of these packages has a post-link script.
+pub(super) fn has_scripts(stage: &Stage, records: &[&PrefixRecord]) -> bool {
+    let names = records.iter().map(|record| record.repodata_record.package_record.name.as_normalized());
+    names.into_iter().any(|name| stage.root().join(script::path(name, script::When::PostLink)).is_file())
+}
+
+/// All conda packages of the prefix to be, those that stay among them, in linking order, by name.
+pub(super) fn order(plan: &Plan, finished: &[Finished]) -> Vec<String> {
+    if plan.order == Order::Lock {
+        return plan.names.clone();
+    }
+    let records = finished.iter().map(|package| &package.record).chain(&plan.keep);
+    let records = records.filter(|record| !distributions::is_distribution(&record.repodata_record.package_record));
+    let records: Vec<_> = records.map(|record| record.repodata_record.clone()).collect();
+    linking_order(&records).into_iter().map(|record| record.package_record.name.as_normalized().to_owned()).collect()
+}

@@ -1,0 +1,437 @@
+//! Whether a lock still answers an environment, found out without solving and without a network, so that a commit hook
+//! can ask at every commit.
+//!
+//! The hash of the input tells that nothing has changed. Where it differs, or is missing because another tool wrote the
+//! lock, the meaning is compared: a file whose lines changed places, or whose specs became wider, needs no new lock.
+
+use std::{
+    collections::HashMap,
+    fmt::{self, Display, Formatter},
+    path::{Path, PathBuf},
+};
+
+use rattler_conda_types::{
+    GenericVirtualPackage, MatchSpec, Matches, PackageName, PackageRecord, Subdir, Version, VersionWithSource,
+    package::BuildString,
+};
+
+use super::{Digest, Lock, LockedPackage, normalize};
+use mlconda_environment::{Environment, Location, Requirement};
+use mlconda_types::host::{Host, Override};
+use mlconda_types::redact;
+
+/// A reason why a lock does not answer an environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unmet {
+    /// Where the environment says it, if it says it anywhere.
+    pub place: Option<(PathBuf, Location)>,
+    /// What it is.
+    pub reason: Reason,
+}
+
+/// What a lock and an environment disagree on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// No package of the name is locked.
+    NotLocked {
+        /// The match spec, or the requirement of pip, as written.
+        spec: String,
+    },
+    /// A package is locked that the match spec does not allow.
+    OtherLocked {
+        /// The match spec, as written.
+        spec: String,
+        /// What is locked: name, version and build.
+        locked: String,
+    },
+    /// The package is locked from another channel than the match spec names.
+    OtherChannel {
+        /// The match spec, as written.
+        spec: String,
+        /// The URL that is locked, without secrets.
+        locked: String,
+    },
+    /// The lock was made for a match spec, or a requirement of pip, whose package nothing asks for any more.
+    NotAskedFor {
+        /// The spec, as the lock has it.
+        spec: String,
+    },
+    /// The channels are others, or in another order.
+    Channels {
+        /// Those of the lock.
+        locked: Vec<String>,
+        /// Those of the environment, without secrets.
+        wanted: Vec<String>,
+    },
+    /// The environment's name has changed.
+    Name {
+        /// That of the lock.
+        locked: Option<String>,
+        /// That of the environment.
+        wanted: Option<String>,
+    },
+    /// A variable has another value, is new or is gone.
+    Variable {
+        /// Its name.
+        name: String,
+        /// The lock's value.
+        locked: Option<String>,
+        /// The environment's value.
+        wanted: Option<String>,
+    },
+    /// The lock is for a platform that is not among those of the environment.
+    Platform {
+        /// That of the lock.
+        locked: Subdir,
+        /// Those of the environment.
+        wanted: Vec<Subdir>,
+    },
+    /// The lock assumes another machine than the one that was declared.
+    Assumed {
+        /// The virtual package's name.
+        name: String,
+        /// What the lock assumes: the version, and the build behind a `=` if it says something.
+        locked: Option<String>,
+        /// What was declared, in the same form.
+        wanted: Option<String>,
+    },
+}
+
+impl Lock {
+    /// What of an environment this lock does not answer; nothing, if it does. The environment is that of the file, or
+    /// that of the lock's platform.
+    ///
+    /// ```
+    /// # use std::path::Path;
+    /// # use mlconda::{environment::{Environment, ReadOptions}, lock::{Expansion, explicit}};
+    /// let text = "@EXPLICIT\nhttps://conda.anaconda.org/lab/noarch/tool-1.4-0.conda\n";
+    /// let lock = explicit::parse(text, Path::new("/srv/env.lock"), &Expansion::default())?;
+    /// let unmet = |dependencies: &str| {
+    ///     let text = format!("channels: [lab]\ndependencies: [{dependencies}]\n");
+    ///     let environment = Environment::parse(&text, Path::new("environment.yml"), &ReadOptions::default())?;
+    ///     Ok::<_, mlconda::Error>(lock.check(&environment))
+    /// };
+    /// assert!(unmet("tool >=1.2")?.is_empty());
+    /// let reason = "environment.yml:2:16: `tool >=2` is asked for, and tool 1.4 0 is locked";
+    /// assert_eq!(unmet("tool >=2")?[0].to_string(), reason);
+    /// # Ok::<(), mlconda::Error>(())
+    /// ```
+    pub fn check(&self, environment: &Environment) -> Vec<Unmet> {
+        let environment = &environment.for_platform(self.platform);
+        let mut unmet = Vec::new();
+        // Not even the hash makes up for a package that is not there: a merge may have taken the hash from one side and
+        // the packages from the other.
+        self.check_specs(environment, &mut unmet);
+        self.check_pip(environment, &mut unmet);
+        if self.input.as_ref().is_none_or(|input| *input != environment.digest()) {
+            self.check_left_over(environment, &mut unmet);
+            self.check_settings(environment, &mut unmet);
+        }
+        mlconda_types::sorting::sort_by(&mut unmet, |left, right| left.place.cmp(&right.place));
+        unmet
+    }
+
+    /// Whether the lock assumes of the machine what was declared; what was not declared does not count, since a solve may
+    /// have raised it. Locks of other tools do not tell.
+    pub fn check_assumed(&self, declared: &[Override]) -> Vec<Unmet> {
+        if self.input.is_none() {
+            return Vec::new();
+        }
+        let host = Host::baseline(self.platform).with(declared);
+        let of = |packages: &[GenericVirtualPackage], name: &str| {
+            let package = packages.iter().find(|package| package.name.as_normalized() == name)?;
+            Some(match package.build_string.as_str() {
+                "0" => package.version.to_string(),
+                build => format!("{}={build}", package.version),
+            })
+        };
+        let compare = |Override { name, .. }: &Override| {
+            let (locked, wanted) = (of(&self.virtual_packages, name), of(&host.virtual_packages, name));
+            let differs = locked != wanted;
+            let reason = Reason::Assumed { name: name.clone(), locked, wanted };
+            differs.then_some(Unmet { place: None, reason })
+        };
+        declared.iter().filter_map(compare).collect()
+    }
+
+    fn check_specs(&self, environment: &Environment, unmet: &mut Vec<Unmet>) {
+        let packages: HashMap<&str, &LockedPackage> =
+            self.packages.iter().map(|package| (package.name.as_str(), package)).collect();
+        for requirement in &environment.requirements {
+            let Some(name) = requirement.spec.name.as_exact().map(PackageName::as_normalized) else { continue };
+            let reason = match packages.get(name) {
+                None if name.starts_with("__") => self.virtual_reason(requirement),
+                None => Some(Reason::NotLocked { spec: requirement.text.clone() }),
+                Some(package) => package.refusal(requirement),
+            };
+            unmet.extend(reason.map(|reason| Unmet { place: placed(&requirement.file, requirement.location), reason }));
+        }
+    }
+
+    /// A spec of a virtual package, which only a lock of ours can answer.
+    fn virtual_reason(&self, requirement: &Requirement) -> Option<Reason> {
+        let assumed = self.virtual_packages.iter().any(|package| requirement.spec.matches(package));
+        (self.input.is_some() && !assumed).then(|| Reason::NotLocked { spec: requirement.text.clone() })
+    }
+
+    fn check_pip(&self, environment: &Environment, unmet: &mut Vec<Unmet>) {
+        let told: Vec<String> = self.pip_requirements.iter().map(|text| plain(text)).collect();
+        let is_locked = |text: &str| match told.as_slice() {
+            // A lock of another tool has the packages only.
+            [] => pip_name(text).is_some_and(|name| self.pip.iter().any(|package| package.name == name)),
+            told => told.contains(&plain(text)),
+        };
+        for line in environment.pip.iter().filter(|line| !is_locked(&line.text)) {
+            let reason = Reason::NotLocked { spec: line.text.clone() };
+            unmet.push(Unmet { place: placed(&line.file, line.location), reason });
+        }
+    }
+
+    /// What the lock was made for and the environment has no word of.
+    fn check_left_over(&self, environment: &Environment, unmet: &mut Vec<Unmet>) {
+        let asked = |name: &str| {
+            let names = environment.requirements.iter().filter_map(|each| each.spec.name.as_exact());
+            names.map(PackageName::as_normalized).any(|other| other == name)
+        };
+        let name = |spec: &str| mlconda_types::dependency::name(spec);
+        let wanted: Vec<String> = environment.pip.iter().map(|line| plain(&line.text)).collect();
+        let conda = self.specs.iter().filter(|spec| !asked(&name(spec)));
+        let pip = self.pip_requirements.iter().filter(|text| !wanted.contains(&plain(text)));
+        let reason = |spec: &String| Unmet { place: None, reason: Reason::NotAskedFor { spec: spec.clone() } };
+        unmet.extend(conda.chain(pip).map(reason));
+    }
+
+    /// What only a lock of ours tells.
+    fn check_settings(&self, environment: &Environment, unmet: &mut Vec<Unmet>) {
+        let at = |key: &str| environment.place(key).and_then(|(file, location)| placed(file, location));
+        if !environment.platforms.is_empty() && !environment.platforms.contains(&self.platform) {
+            let reason = Reason::Platform { locked: self.platform, wanted: environment.platforms.clone() };
+            unmet.extend((self.platform != Subdir::NoArch).then(|| Unmet { place: at("platforms"), reason }));
+        }
+        if self.input.is_none() {
+            return;
+        }
+        if self.name != environment.name {
+            let reason = Reason::Name { locked: self.name.clone(), wanted: environment.name.clone() };
+            unmet.push(Unmet { place: at("name"), reason });
+        }
+        let wanted: Vec<String> =
+            environment.channels.iter().map(|channel| redact::url(channel.base_url.as_ref())).collect();
+        if self.channels != wanted {
+            let reason = Reason::Channels { locked: self.channels.clone(), wanted };
+            unmet.push(Unmet { place: at("channels"), reason });
+        }
+        let gone = self.variables.keys().filter(|name| !environment.variables.contains_key(*name));
+        for name in environment.variables.keys().chain(gone) {
+            let (locked, wanted) = (self.variables.get(name).cloned(), environment.variables.get(name).cloned());
+            if locked != wanted {
+                let reason = Reason::Variable { name: name.clone(), locked, wanted };
+                unmet.push(Unmet { place: at(&format!("variables.{name}")), reason });
+            }
+        }
+    }
+}
+
+impl LockedPackage {
+    /// Whether a match spec allows this package. What the lock does not tell (a licence, features) is taken to be right.
+    pub fn matches(&self, spec: &MatchSpec) -> bool {
+        let Some(record) = self.known() else { return false };
+        let mut spec = spec.clone();
+        if self.record.is_none() {
+            (spec.license, spec.license_family, spec.track_features, spec.flags) = (None, None, None, None);
+            spec.md5 = spec.md5.filter(|_| record.md5.is_some());
+            spec.sha256 = spec.sha256.filter(|_| record.sha256.is_some());
+            spec.build_number = spec.build_number.filter(|_| build_number(&self.build).is_some());
+        }
+        spec.matches(&record)
+    }
+
+    /// The record, or as much of it as the file name tells.
+    pub(crate) fn known(&self) -> Option<PackageRecord> {
+        if let Some(record) = &self.record {
+            return Some(PackageRecord::clone(record));
+        }
+        let version: VersionWithSource = self.version.parse().ok()?;
+        let build: BuildString = self.build.parse().ok()?;
+        let mut record = PackageRecord::new(self.name.parse::<PackageName>().ok()?, version, build);
+        record.build_number = build_number(&self.build).unwrap_or_default();
+        record.subdir = self.subdir.as_str().to_owned();
+        match self.digest {
+            Digest::Sha256(hash) => record.sha256 = Some(hash),
+            Digest::Md5(hash) => record.md5 = Some(hash),
+            Digest::Unknown => {}
+        }
+        Some(record)
+    }
+
+    /// The version, if it is one.
+    pub(crate) fn parsed_version(&self) -> Option<Version> {
+        self.version.parse().ok()
+    }
+
+    /// Why this is not what is asked for.
+    fn refusal(&self, Requirement { text, spec, .. }: &Requirement) -> Option<Reason> {
+        if !self.matches(spec) {
+            let locked = format!("{} {} {}", self.name, self.version, self.build);
+            return Some(Reason::OtherLocked { spec: text.clone(), locked });
+        }
+        let channel = spec.channel.as_ref().map(|channel| redact::url(channel.base_url.as_ref()));
+        let url = redact::url(&self.url);
+        let other = spec.url.as_ref().is_some_and(|wanted| *wanted != self.url)
+            || channel.is_some_and(|channel| !url.starts_with(&channel));
+        other.then(|| Reason::OtherChannel { spec: text.clone(), locked: url })
+    }
+}
+
+/// The number that most build strings end with.
+fn build_number(build: &str) -> Option<u64> {
+    build.rsplit('_').next()?.parse().ok()
+}
+
+/// The name that a requirement of pip begins with (PEP 508), as indexes compare it.
+pub(crate) fn pip_name(text: &str) -> Option<String> {
+    let text = text.trim();
+    let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c))).unwrap_or(text.len());
+    let name = &text[..end];
+    // A path or a URL has no name.
+    let is_name = name.starts_with(|c: char| c.is_ascii_alphanumeric()) && !text[end..].starts_with([':', '/', '+']);
+    is_name.then(|| normalize(name))
+}
+
+/// A requirement without what makes no difference.
+fn plain(text: &str) -> String {
+    let text = text.split(" #").next().unwrap_or(text);
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn placed(file: &Path, location: Location) -> Option<(PathBuf, Location)> {
+    Some((file.to_owned(), location))
+}
+
+impl Display for Unmet {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if let Some((file, Location { line, column })) = &self.place {
+            write!(f, "{}:{line}:{column}: ", file.display())?;
+        }
+        Display::fmt(&self.reason, f)
+    }
+}
+
+impl Display for Reason {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let joined = |names: &[String]| {
+            let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+            if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+        };
+        match self {
+            Self::NotLocked { spec } => write!(f, "`{spec}` is asked for, and nothing of it is locked"),
+            Self::OtherLocked { spec, locked } => write!(f, "`{spec}` is asked for, and {locked} is locked"),
+            Self::OtherChannel { spec, locked } => write!(f, "`{spec}` is asked for, and `{locked}` is locked"),
+            Self::NotAskedFor { spec } => write!(f, "`{spec}` was asked for when it was locked, and is not any more"),
+            Self::Channels { locked, wanted } => {
+                write!(f, "the channels are {}, and it was locked from {}", joined(wanted), joined(locked))
+            }
+            Self::Name { locked, wanted } => {
+                let shown = |name: &Option<String>| name.as_ref().map_or("no name".into(), |name| format!("`{name}`"));
+                write!(f, "the environment has {}, and the lock {}", shown(wanted), shown(locked))
+            }
+            Self::Variable { name, locked: None, .. } => write!(f, "the variable `{name}` is not in the lock"),
+            Self::Variable { name, wanted: None, .. } => {
+                write!(f, "the variable `{name}` of the lock is not in the environment")
+            }
+            Self::Variable { name, .. } => write!(f, "the variable `{name}` has another value in the lock"),
+            Self::Platform { locked, wanted } => {
+                let wanted: Vec<String> = wanted.iter().map(|each| each.as_str().to_owned()).collect();
+                write!(f, "the platforms are {}, and the lock is for `{locked}`", joined(&wanted))
+            }
+            Self::Assumed { name, locked, wanted } => {
+                let shown = |version: &Option<String>| match version {
+                    Some(version) => format!("`{name}={version}`"),
+                    None => format!("no `{name}`"),
+                };
+                write!(f, "{} is declared, and the lock assumes {}", shown(wanted), shown(locked))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Expansion;
+    use mlconda_environment::ReadOptions;
+
+    fn environment(text: &str) -> Environment {
+        Environment::parse(text, Path::new("environment.yml"), &ReadOptions::default()).unwrap()
+    }
+
+    const LOCKED: &str = "name: ml\nchannels: [lab, more]\ndependencies:\n- numpy >=1.20\n- more::tool\nvariables:\n  \
+                          A: x\n  B: y\n";
+
+    /// The lock of [`LOCKED`], as `lock` writes it, with changes.
+    fn lock(text: &str) -> Lock {
+        let text = format!(
+            "# mlconda lock: 1\n# name: ml\n# platform: linux-64\n# input: sha256:{}\n\
+             # channel: https://conda.anaconda.org/lab/\n# channel: https://conda.anaconda.org/more/\n\
+             # spec: more::tool\n# spec: numpy >=1.20\n# variable: A=\"x\"\n# variable: B=\"y\"\n@EXPLICIT\n{text}",
+            environment(LOCKED).for_platform(Subdir::Linux64).digest()
+        );
+        crate::explicit::parse(&text, Path::new("/env.lock"), &Expansion::default()).unwrap()
+    }
+
+    const PACKAGES: &str = "https://conda.anaconda.org/lab/linux-64/numpy-1.26.4-py311_3.conda\n\
+                            https://conda.anaconda.org/more/noarch/tool-2.0-0.conda\n";
+
+    fn unmet(text: &str) -> String {
+        lock(PACKAGES).check(&environment(text)).iter().map(|unmet| format!("{unmet}\n")).collect()
+    }
+
+    #[test]
+    fn the_meaning_counts_and_not_the_layout() {
+        assert_eq!(unmet(LOCKED), "");
+        let same = "# A comment\nname: ml\nchannels: [lab, more]\nvariables: {B: y, A: x}\ndependencies:\n- more::tool \
+                    =2\n- numpy >=1.20,<2\n- numpy=*=py311*\n- numpy[build_number='>2']\n- sel(win): gone\n";
+        assert_eq!(unmet(same), "");
+    }
+
+    #[test]
+    fn what_is_not_answered_is_told_with_its_place() {
+        insta::assert_snapshot!(unmet("name: mi\nchannels: [more, lab]\nplatforms: [osx-64]\ndependencies:\n- numpy >=2\n- lab::tool\n- scipy\n- pip:\n  - rich\nvariables:\n  A: z\n  C: ''\n"), @"
+        the variable `B` of the lock is not in the environment
+        environment.yml:1:1: the environment has `mi`, and the lock `ml`
+        environment.yml:2:1: the channels are `https://conda.anaconda.org/more/`, `https://conda.anaconda.org/lab/`, and it was locked from `https://conda.anaconda.org/lab/`, `https://conda.anaconda.org/more/`
+        environment.yml:3:1: the platforms are `osx-64`, and the lock is for `linux-64`
+        environment.yml:5:3: `numpy >=2` is asked for, and numpy 1.26.4 py311_3 is locked
+        environment.yml:6:3: `lab::tool` is asked for, and `https://conda.anaconda.org/more/noarch/tool-2.0-0.conda` is locked
+        environment.yml:7:3: `scipy` is asked for, and nothing of it is locked
+        environment.yml:9:5: `pip` is asked for, and nothing of it is locked
+        environment.yml:9:5: `rich` is asked for, and nothing of it is locked
+        environment.yml:11:3: the variable `A` has another value in the lock
+        environment.yml:12:3: the variable `C` is not in the lock
+        ");
+        insta::assert_snapshot!(unmet("name: ml\nchannels: [lab, more]\ndependencies: [more::tool]\n"), @"
+        `numpy >=1.20` was asked for when it was locked, and is not any more
+        the variable `A` of the lock is not in the environment
+        the variable `B` of the lock is not in the environment
+        ");
+    }
+
+    #[test]
+    fn the_hash_does_not_make_up_for_packages() {
+        let mut lock = lock(PACKAGES);
+        lock.packages.remove(0);
+        assert_eq!(lock.check(&environment(LOCKED)).len(), 1);
+    }
+
+    #[test]
+    fn what_is_declared_of_the_machine_must_be_what_was_assumed() {
+        let mut lock = lock(PACKAGES);
+        let declared = ["__cuda=12.4".parse().unwrap(), "__osx=14".parse().unwrap()];
+        lock.virtual_packages = Host::baseline(Subdir::Linux64).virtual_packages;
+        let unmet: Vec<String> = lock.check_assumed(&declared).iter().map(ToString::to_string).collect();
+        assert_eq!(unmet, ["`__cuda=12.4` is declared, and the lock assumes no `__cuda`"]);
+        lock.virtual_packages = Host::baseline(Subdir::Linux64).with(&declared).virtual_packages;
+        assert_eq!(lock.check_assumed(&declared), []);
+    }
+}

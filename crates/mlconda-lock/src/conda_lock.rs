@@ -1,0 +1,178 @@
+//! conda-lock.yml (CEP-37): every platform and category in one file, each package with what it needs.
+//!
+//! Read are version 1, as conda-lock, mamba and conda-lockfiles write it, and what pixi made of it before its own format
+//! (versions 1 to 3), which lists dependencies instead of mapping them. `docs/lockfile.md` says what is read and written.
+
+mod write;
+
+pub(super) use write::render;
+
+use std::{collections::HashSet, rc::Rc};
+
+use indexmap::IndexMap;
+use rattler_conda_types::Subdir;
+
+use super::{
+    Lock, LockError, LockKind, LockedPackage, LockedPip, Origin,
+    document::{Document, Fields},
+    file::{DEFAULT_ENVIRONMENT, LockFile, MAIN_CATEGORY, Part},
+    order, pip,
+};
+pub use mlconda_environment::yaml::{Node, Value};
+use mlconda_types::redact;
+
+/// The versions that have this shape.
+const VERSIONS: std::ops::RangeInclusive<u32> = 1..=3;
+
+/// A part in the making: by platform and category.
+type Parts = IndexMap<(Subdir, String), (Lock, HashSet<String>)>;
+
+/// Reads the locks of a tree.
+pub(super) fn read(document: &Document<'_>, root: &Node) -> Result<LockFile, LockError> {
+    let root = document.fields(root)?;
+    if let Some(node) = root.get("version") {
+        let text = document.text(node)?;
+        if !text.parse().is_ok_and(|version| VERSIONS.contains(&version)) {
+            let message = format!("`{text}` is no version of this format that is known here");
+            return Err(document.fail(node, message, "use a newer mlconda, or lock again with this one"));
+        }
+    }
+    let mut parts = declared(document, root)?;
+    for item in document.items(root.get("package"))? {
+        take(document, item, &mut parts)?;
+    }
+    let channels = channels(document, root)?;
+    // What is in every selection comes first.
+    parts.sort_by(|(_, one), _, (_, other), _| (other == MAIN_CATEGORY).cmp(&(one == MAIN_CATEGORY)));
+    let parts = parts.into_iter().map(|((_, category), (mut lock, _))| {
+        order::sort(&mut lock.packages);
+        lock.channels = channels.iter().map(|channel| address(channel, &lock.packages)).collect();
+        Part { environment: DEFAULT_ENVIRONMENT.to_owned(), platform_name: None, category, lock, sources: Vec::new() }
+    });
+    let (file, kind) = (document.source.file.to_owned(), LockKind::CondaLock);
+    Ok(LockFile { file, kind, parts: parts.collect() })
+}
+
+/// The platforms that the file says it has; one of them may hold no package.
+fn declared(document: &Document<'_>, root: Fields<'_>) -> Result<Parts, LockError> {
+    let Some(metadata) = root.get("metadata") else { return Ok(Parts::new()) };
+    let mut parts = Parts::new();
+    for node in document.items(document.fields(metadata)?.get("platforms"))? {
+        let platform = document.subdir(node, document.text(node)?)?;
+        parts.insert((platform, MAIN_CATEGORY.to_owned()), (empty(document, platform), HashSet::new()));
+    }
+    Ok(parts)
+}
+
+fn empty(document: &Document<'_>, platform: Subdir) -> Lock {
+    Lock { expansions: document.expansion.variables.clone(), ..Lock::empty(platform) }
+}
+
+/// The channels in order, as they are written: names, or URLs.
+fn channels(document: &Document<'_>, root: Fields<'_>) -> Result<Vec<String>, LockError> {
+    let Some(metadata) = root.get("metadata") else { return Ok(Vec::new()) };
+    let items = document.items(document.fields(metadata)?.get("channels"))?;
+    let read = |item: &Rc<Node>| match &item.value {
+        Value::Mapping(_) => document.required(document.fields(item)?, "url").map(str::to_owned),
+        _ => document.text(item).map(str::to_owned),
+    };
+    items.iter().map(read).collect()
+}
+
+/// The URL of a channel that is named, as far as the packages tell; without its secrets.
+fn address(channel: &str, packages: &[LockedPackage]) -> String {
+    if let Ok(url) = url::Url::parse(channel) {
+        return redact::url(&url);
+    }
+    let ending = format!("/{}", channel.trim_matches('/'));
+    let bases = packages.iter().filter_map(super::file::channel_of);
+    let found = bases.into_iter().find(|base| base.trim_end_matches('/').ends_with(&ending));
+    found.unwrap_or_else(|| channel.to_owned())
+}
+
+/// Puts a package where it belongs.
+fn take(document: &Document<'_>, item: &Node, parts: &mut Parts) -> Result<(), LockError> {
+    let fields = document.fields(item)?;
+    let platform = document.subdir(fields.get("platform").unwrap_or(item), document.required(fields, "platform")?)?;
+    let mut categories = document.texts(fields, "categories")?;
+    if categories.is_empty() {
+        categories.push(document.optional(fields, "category")?.unwrap_or(MAIN_CATEGORY).to_owned());
+    }
+    let manager = document.required(fields, "manager")?;
+    let found = match manager {
+        "conda" => Found::Conda(conda(document, fields, platform)?),
+        "pip" | "pypi" => Found::Pip(pip(document, fields)?),
+        other => {
+            let node = fields.get("manager").unwrap_or(item);
+            return Err(document.fail(node, format!("`{other}` is neither `conda` nor `pip`"), "lock again"));
+        }
+    };
+    for category in categories {
+        let new = || (empty(document, platform), HashSet::new());
+        let (lock, names) = parts.entry((platform, category)).or_insert_with(new);
+        let (name, key) = match &found {
+            Found::Conda(package) => (&package.name, package.name.clone()),
+            Found::Pip(package) => (&package.name, format!("pip {}", package.name)),
+        };
+        if !names.insert(key) {
+            let message = format!("`{name}` is locked twice for {platform}");
+            return Err(document.fail(item, message, "remove one of them, or lock again"));
+        }
+        match &found {
+            Found::Conda(package) => lock.packages.push(package.clone()),
+            Found::Pip(package) => lock.pip.push(package.clone()),
+        }
+    }
+    Ok(())
+}
+
+enum Found {
+    Conda(LockedPackage),
+    Pip(LockedPip),
+}
+
+fn conda(document: &Document<'_>, fields: Fields<'_>, platform: Subdir) -> Result<LockedPackage, LockError> {
+    let place = document.required(fields, "url")?;
+    let node = fields.get("url").unwrap_or(fields.node);
+    // Some write the hash behind the URL as well.
+    let package = document.package(node, place.split('#').next().unwrap_or(place), fields)?;
+    if package.subdir != platform && package.subdir != Subdir::NoArch {
+        let message = format!("the package is for {}, and stands here for {platform}", package.subdir);
+        return Err(document.fail(node, message, "lock again: the file is damaged"));
+    }
+    Ok(package)
+}
+
+fn pip(document: &Document<'_>, fields: Fields<'_>) -> Result<LockedPip, LockError> {
+    let hashes = match fields.get("hash").map(|hash| &hash.value) {
+        Some(Value::Mapping(_)) => fields.get("hash").map(|hash| document.fields(hash)).transpose()?.unwrap_or(fields),
+        _ => fields,
+    };
+    let given = pip::Given {
+        sha256: document.hashes(hashes)?.0,
+        version: document.optional(fields, "version")?.map(str::to_owned),
+        origin: fields.get("source").map(|_| Origin::Direct),
+        ..pip::Given::default()
+    };
+    let (name, place) = (document.required(fields, "name")?, document.required(fields, "url")?);
+    let mut package = pip::locate(name, place, given, document.directory(), document.expansion).map_err(|message| {
+        let node = fields.get("url").unwrap_or(fields.node);
+        document.fail(node, message, "name a wheel or an archive of sources, or lock again")
+    })?;
+    package.requires = Some(match fields.get("dependencies") {
+        Some(node) => document.dependencies(node)?.iter().map(|spec| requirement(spec)).collect(),
+        None => document.texts(fields, "requires_dist")?,
+    });
+    package.requires_python = document.optional(fields, "requires_python")?.map(str::to_owned);
+    Ok(package)
+}
+
+/// A requirement as pip writes it (PEP 508): where conda-lock has a bare version behind the name, that very one is meant.
+fn requirement(spec: &str) -> String {
+    match spec.split_once(' ') {
+        Some((name, rest)) if rest.starts_with(|first: char| first.is_ascii_digit()) => format!("{name}=={rest}"),
+        Some((name, rest)) if rest.contains("://") => format!("{name} @ {rest}"),
+        Some((name, rest)) if !rest.starts_with(['@', ';']) => format!("{name}{rest}"),
+        _ => spec.to_owned(),
+    }
+}

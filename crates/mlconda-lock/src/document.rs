@@ -1,0 +1,267 @@
+//! A lock in YAML as a tree of values with their places, and the words for what is wrong with it: what conda-lock.yml and
+//! pixi.lock have in common. Scalars stay the text that was written (`version: 3.10` is not 3.1), whatever their quotes.
+//!
+//! The formats have libraries of their own. They are not used: pixi's alone adds more than a megabyte to the program, and
+//! neither says in which line something is wrong.
+
+use std::{path::Path, rc::Rc};
+
+use rattler_conda_types::{PackageRecord, Subdir};
+use rattler_digest::{Md5, Md5Hash, Sha256, Sha256Hash, parse_digest_from_hex};
+use serde_json::{Map, Value as Json};
+
+use super::{Digest, Expansion, LockError, LockedPackage, explicit, normalize};
+pub use mlconda_environment::yaml::{self, Node, Value};
+use mlconda_types::diagnostic::Source;
+use mlconda_types::redact;
+
+/// The fields of a package's record that are numbers; a scalar of any other is text, whatever it looks like.
+const NUMBERS: &[&str] = &["build_number", "size", "timestamp", "legacy_bz2_size", "indexed_timestamp"];
+
+/// The fields of a package's record that are text, lists of it, or mappings to such.
+const WORDS: &[&str] = &[
+    "arch",
+    "attestations_sha256",
+    "constrains",
+    "depends",
+    "extra_depends",
+    "features",
+    "flags",
+    "legacy_bz2_md5",
+    "license",
+    "license_family",
+    "noarch",
+    "platform",
+    "purls",
+    "python_site_packages_path",
+    "run_exports",
+    "track_features",
+];
+
+/// A file, and what its paths and variables mean.
+pub struct Document<'a> {
+    pub(super) source: Source<'a>,
+    pub(super) expansion: &'a Expansion,
+}
+
+/// A mapping and its place.
+#[derive(Clone, Copy)]
+pub(super) struct Fields<'n> {
+    pub(super) node: &'n Node,
+    entries: &'n [(Rc<Node>, Rc<Node>)],
+}
+
+impl<'n> Fields<'n> {
+    /// The value of a key; `None` if it is not there, or null.
+    pub(super) fn get(&self, key: &str) -> Option<&'n Node> {
+        let (_, value) = self.entries.iter().find(|(name, _)| name.text() == Some(key))?;
+        Some(&**value).filter(|value| !value.is_null())
+    }
+
+    /// The keys that are text, with their values.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'n str, &'n Node)> + use<'n> {
+        self.entries.iter().filter_map(|(key, value)| Some((key.text()?, &**value)))
+    }
+}
+
+impl<'a> Document<'a> {
+    /// The tree.
+    pub(super) fn root(&self) -> Result<Rc<Node>, LockError> {
+        let document = yaml::parse(self.source).map_err(|diagnostic| self.place(diagnostic))?;
+        if let Some(duplicate) = document.duplicates.into_iter().next() {
+            return Err(self.place(Box::new(duplicate)));
+        }
+        document.root.ok_or_else(|| LockError::NotALock {
+            file: self.source.file.to_owned(),
+            reason: "there is nothing in it".to_owned(),
+        })
+    }
+
+    /// What is wrong with a value, and what to do.
+    pub(super) fn fail(&self, node: &Node, message: impl Into<String>, help: impl Into<String>) -> LockError {
+        self.place(self.source.diagnostic(node.location, node.length, message, help))
+    }
+
+    /// A line with a login in it is shown without.
+    fn place(&self, mut diagnostic: Box<mlconda_environment::Diagnostic>) -> LockError {
+        let words = diagnostic.line.split(' ').map(|word| {
+            let url = url::Url::parse(word.trim_matches(['"', '\''])).ok().filter(|_| word.contains("://"));
+            url.filter(|url| !redact::secrets(url).is_empty()).map_or_else(|| word.to_owned(), |url| redact::url(&url))
+        });
+        diagnostic.line = words.collect::<Vec<_>>().join(" ");
+        LockError::Place(diagnostic)
+    }
+
+    pub(super) fn fields<'n>(&self, node: &'n Node) -> Result<Fields<'n>, LockError> {
+        match &node.value {
+            Value::Mapping(entries) => Ok(Fields { node, entries }),
+            _ => Err(self.fail(node, "this is no mapping", "write `key: value`, or lock again")),
+        }
+    }
+
+    /// The items of a list; none if it is not there.
+    pub(super) fn items<'n>(&self, node: Option<&'n Node>) -> Result<&'n [Rc<Node>], LockError> {
+        match node.map(|node| (node, &node.value)) {
+            None => Ok(&[]),
+            Some((_, Value::Sequence(items))) => Ok(items),
+            Some((node, _)) => Err(self.fail(node, "this is no list", "write its items as `- item`, or lock again")),
+        }
+    }
+
+    pub(super) fn text<'n>(&self, node: &'n Node) -> Result<&'n str, LockError> {
+        node.text().ok_or_else(|| self.fail(node, "this is no text", "write one value, or lock again"))
+    }
+
+    /// The text of a field, if it is there.
+    pub(super) fn optional<'n>(&self, fields: Fields<'n>, key: &str) -> Result<Option<&'n str>, LockError> {
+        fields.get(key).map(|node| self.text(node)).transpose()
+    }
+
+    /// The text of a field that must be there.
+    pub(super) fn required<'n>(&self, fields: Fields<'n>, key: &str) -> Result<&'n str, LockError> {
+        let missing =
+            || self.fail(fields.node, format!("`{key}:` is missing here"), "lock again: the file is not whole");
+        self.text(fields.get(key).ok_or_else(missing)?)
+    }
+
+    /// The texts of a list; none if it is not there.
+    pub(super) fn texts(&self, fields: Fields<'_>, key: &str) -> Result<Vec<String>, LockError> {
+        let items = self.items(fields.get(key))?;
+        items.iter().map(|item| self.text(item).map(str::to_owned)).collect()
+    }
+
+    pub(super) fn subdir(&self, node: &Node, text: &str) -> Result<Subdir, LockError> {
+        let help = "platforms are named as in `linux-64`, `osx-arm64`, `win-64`";
+        text.parse().map_err(|_| self.fail(node, format!("`{text}` is no platform"), help))
+    }
+
+    /// The package of a URL or a path. Its name must be that of the file, which becomes a path.
+    pub(super) fn package(&self, node: &Node, place: &str, fields: Fields<'_>) -> Result<LockedPackage, LockError> {
+        let wrong = |message: String| self.fail(node, message, "name a conda package, or lock again");
+        let url = explicit::locate(place, self.directory(), self.expansion).map_err(wrong)?;
+        let hashes = match fields.get("hash").map(|hash| &hash.value) {
+            Some(Value::Mapping(_)) => fields.get("hash").map(|hash| self.fields(hash)).transpose()?.unwrap_or(fields),
+            _ => fields,
+        };
+        let (sha256, md5) = self.hashes(hashes)?;
+        let digest = sha256.map(Digest::Sha256).or(md5.map(Digest::Md5)).unwrap_or(Digest::Unknown);
+        let mut package = LockedPackage::from_url(url, digest).map_err(wrong)?;
+        // Some tools write names as indexes of pip do.
+        let same = |name: &&str| normalize(name) == normalize(&package.name);
+        if let Some(name) = self.optional(fields, "name")?.filter(|name| !same(name)) {
+            return Err(wrong(format!("`{}` is not an archive of `{name}`", package.file_name)));
+        }
+        // Where the URL names one, that counts: versions 4 and 5 of pixi.lock have packages under subdirs of others.
+        let mut segments = package.url.path_segments().into_iter().flatten().rev().skip(1);
+        let in_url = segments.next().is_some_and(|segment| segment.parse::<Subdir>().is_ok());
+        if let Some(subdir) = fields.get("subdir").filter(|_| !in_url) {
+            package.subdir = self.subdir(subdir, self.text(subdir)?)?;
+        }
+        let record = self.record(fields, &package, sha256, md5)?;
+        package.agrees(&package.name, &record.version.as_str(), record.build.as_str()).map_err(wrong)?;
+        package.size = record.size;
+        package.record = Some(record.into());
+        Ok(package)
+    }
+
+    /// The sha256 and the md5 of an archive, of the fields of these names or of a `hash: md5:…`.
+    pub(super) fn hashes(&self, fields: Fields<'_>) -> Result<(Option<Sha256Hash>, Option<Md5Hash>), LockError> {
+        let written = |key: &str| fields.get(key).map(|node| Ok::<_, LockError>((node, self.text(node)?))).transpose();
+        let (mut sha256, mut md5) = (written("sha256")?, written("md5")?);
+        if let Some((node, text)) = written("hash")? {
+            match text.split_once(':').unwrap_or(("", text)) {
+                ("sha256", hash) => sha256 = Some((node, hash)),
+                ("md5", hash) => md5 = Some((node, hash)),
+                ("", hash) if hash.len() == 32 => md5 = Some((node, hash)),
+                (_, hash) => sha256 = Some((node, hash)),
+            }
+        }
+        let bad = |node: &Node, kind: &str, text: &str| {
+            self.fail(node, format!("`{text}` is no {kind}"), "lock again: the file is damaged")
+        };
+        let sha256 = sha256
+            .filter(|(_, text)| !text.is_empty())
+            .map(|(node, text)| parse_digest_from_hex::<Sha256>(text).ok_or_else(|| bad(node, "sha256", text)));
+        let md5 = md5
+            .filter(|(_, text)| !text.is_empty())
+            .map(|(node, text)| parse_digest_from_hex::<Md5>(text).ok_or_else(|| bad(node, "md5", text)));
+        Ok((sha256.transpose()?, md5.transpose()?))
+    }
+
+    /// What the lock knows of a package. Where it leaves something to be derived from the URL, that is done as pixi does.
+    fn record(
+        &self,
+        fields: Fields<'_>,
+        package: &LockedPackage,
+        sha256: Option<Sha256Hash>,
+        md5: Option<Md5Hash>,
+    ) -> Result<PackageRecord, LockError> {
+        let mut object = Map::new();
+        for (key, node) in fields.iter().filter(|(_, node)| !node.is_null()) {
+            if WORDS.contains(&key) {
+                object.insert(key.to_owned(), words(node));
+            } else if NUMBERS.contains(&key) {
+                let number: i64 =
+                    self.text(node)?.parse().map_err(|_| self.fail(node, "this is no number", "lock again"))?;
+                object.insert(key.to_owned(), number.into());
+            }
+        }
+        // The platform that a conda-lock.yml says is the environment's.
+        if fields.get("manager").is_some() {
+            object.remove("platform");
+        }
+        object.insert("name".to_owned(), package.name.as_str().into());
+        object.insert("version".to_owned(), self.optional(fields, "version")?.unwrap_or(&package.version).into());
+        let build = self.optional(fields, "build")?.unwrap_or(&package.build);
+        object.insert("build".to_owned(), build.into());
+        object.insert("subdir".to_owned(), package.subdir.as_str().into());
+        if !object.contains_key("build_number") {
+            let digits = build.rsplit(|each: char| !each.is_ascii_digit()).next().unwrap_or_default();
+            object.insert("build_number".to_owned(), digits.parse::<u64>().unwrap_or(0).into());
+        }
+        if package.subdir == Subdir::NoArch && !object.contains_key("noarch") {
+            let kind = if build.contains("py") { "python" } else { "generic" };
+            object.insert("noarch".to_owned(), kind.into());
+        }
+        // conda-lock has a mapping for what others have a list for.
+        for (key, known) in [("dependencies", "depends"), ("constrains", "constrains")] {
+            if let Some(dependencies) = fields.get(key) {
+                object.insert(known.to_owned(), self.dependencies(dependencies)?.into());
+            }
+        }
+        let mut record: PackageRecord = serde_json::from_value(Json::Object(object)).map_err(|error| {
+            let message = format!("the package `{}` is not described as packages are: {error}", package.name);
+            self.fail(fields.node, message, "lock again: the file is damaged")
+        })?;
+        (record.sha256, record.md5) = (sha256, md5);
+        Ok(record)
+    }
+
+    /// Dependencies as match specs: a list of them, or a mapping of names to what is asked of each.
+    pub(super) fn dependencies(&self, node: &Node) -> Result<Vec<String>, LockError> {
+        if let Value::Sequence(items) = &node.value {
+            return items.iter().map(|item| self.text(item).map(str::to_owned)).collect();
+        }
+        let specs = self.fields(node)?.iter().map(|(name, spec)| {
+            let spec = if spec.is_null() { "" } else { self.text(spec)?.trim() };
+            Ok(if spec.is_empty() || spec == "*" { name.to_owned() } else { format!("{name} {spec}") })
+        });
+        specs.collect()
+    }
+
+    /// What paths in the file are relative to.
+    pub(super) fn directory(&self) -> &'a Path {
+        self.source.file.parent().unwrap_or(Path::new("/"))
+    }
+}
+
+/// A value of strings.
+fn words(node: &Node) -> Json {
+    match &node.value {
+        Value::Scalar { text, .. } => text.as_str().into(),
+        Value::Sequence(items) => items.iter().map(|item| words(item)).collect(),
+        Value::Mapping(entries) => {
+            entries.iter().filter_map(|(key, value)| Some((key.text()?.to_owned(), words(value)))).collect()
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! A file of locks in the format that is asked for, with a word on whatever that format cannot hold: a lock that loses
+//! something in silence is worse than none.
+
+use std::{fmt, path::Path, str::FromStr};
+
+use indexmap::IndexSet;
+use rattler_conda_types::Subdir;
+use rattler_digest::{Md5Hash, Sha256Hash};
+use url::Url;
+
+use super::{
+    Digest, Lock, LockError, LockFile, LockedPackage, Selection, Written, conda_lock, explicit,
+    file::{DEFAULT_ENVIRONMENT, MAIN_CATEGORY, Part, channel_of},
+    pixi,
+};
+
+/// A format that locks are written in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LockFormat {
+    /// @EXPLICIT (CEP-23): one platform, and what conda, mamba and mlconda install as it is.
+    #[default]
+    Explicit,
+    /// conda-lock.yml, version 1 (CEP-37): all platforms and categories of an environment.
+    CondaLock,
+    /// pixi.lock, version 6, or 7 where 6 has no room: all platforms and environments.
+    Pixi,
+}
+
+/// A word that is no format.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no format of locks: `explicit`, `conda-lock` and `pixi` are")]
+pub struct LockFormatError(String);
+
+impl fmt::Display for LockFormat {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Explicit => "explicit",
+            Self::CondaLock => "conda-lock",
+            Self::Pixi => "pixi",
+        })
+    }
+}
+
+impl FromStr for LockFormat {
+    type Err = LockFormatError;
+
+    fn from_str(text: &str) -> Result<Self, LockFormatError> {
+        let all = [Self::Explicit, Self::CondaLock, Self::Pixi];
+        all.into_iter().find(|format| format.to_string() == text).ok_or_else(|| LockFormatError(text.to_owned()))
+    }
+}
+
+/// A file of locks as text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rendered {
+    /// The file's text.
+    pub text: String,
+    /// What the format does not hold of the locks, a sentence each.
+    pub losses: Vec<String>,
+}
+
+impl LockFile {
+    /// What is selected, in a format. The same locks give the same text.
+    ///
+    /// @EXPLICIT takes one lock, so the selection has to leave no choice; conda-lock.yml takes every platform and category
+    /// of one environment, and pixi.lock every platform of every environment, unless the selection says which. Categories
+    /// besides the main one are put together with it where the format knows none, as far as they are selected.
+    ///
+    /// # Errors
+    /// If the selection leaves a choice that the format has to have made, or finds nothing.
+    ///
+    /// ```
+    /// use std::path::Path;
+    ///
+    /// use mlconda::lock::{Expansion, LockFile, LockFormat, Selection};
+    ///
+    /// let text = "@EXPLICIT\nhttps://conda.example.org/lab/linux-64/zlib-1.3-h1_0.conda#d7c89558ba9fa0495403155b64376d81\n";
+    /// let file = LockFile::parse(text, Path::new("/project/env.lock"), &Expansion::default())?;
+    /// let pixi = file.render(LockFormat::Pixi, &Selection::default(), None)?;
+    /// assert!(pixi.text.contains("- conda: https://conda.example.org/lab/linux-64/zlib-1.3-h1_0.conda"));
+    /// assert!(pixi.losses[0].contains("depend on"), "{:?}", pixi.losses);
+    /// # Ok::<(), mlconda::lock::LockError>(())
+    /// ```
+    pub fn render(
+        &self,
+        format: LockFormat,
+        selection: &Selection,
+        directory: Option<&Path>,
+    ) -> Result<Rendered, LockError> {
+        let mut losses = Vec::new();
+        let parts = match format {
+            LockFormat::Explicit => vec![self.one(selection, &mut losses)?],
+            LockFormat::CondaLock => self.of_environment(selection, &mut losses)?,
+            LockFormat::Pixi => self.of_environments(selection, &mut losses)?,
+        };
+        for name in parts.iter().flat_map(|part| &part.sources) {
+            losses.push(format!(
+                "`{name}` is built from source, and has no archive that a lock could pin: it is left out"
+            ));
+        }
+        let text = match format {
+            LockFormat::Explicit => {
+                explicit_losses(&parts, &mut losses);
+                parts.iter().map(|part| explicit::render(&part.lock, directory)).collect()
+            }
+            LockFormat::CondaLock => conda_lock::render(self, &parts, &mut losses)?,
+            LockFormat::Pixi => pixi::render(&parts, directory, &mut losses),
+        };
+        let mut told = std::collections::HashSet::new();
+        losses.retain(|loss| told.insert(loss.clone()));
+        Ok(Rendered { text, losses })
+    }
+
+    /// Writes what [`LockFile::render`] gives: the old file stays whole until the new one is, and one that is up to date is
+    /// left alone.
+    ///
+    /// # Errors
+    /// As [`LockFile::render`], or if the file cannot be written.
+    pub fn write(
+        &self,
+        path: &Path,
+        format: LockFormat,
+        selection: &Selection,
+    ) -> Result<(Written, Vec<String>), LockError> {
+        let Rendered { text, losses } = self.render(format, selection, path.parent())?;
+        Ok((super::replace(path, &text)?, losses))
+    }
+
+    /// The one lock that is selected, as a part of its own.
+    fn one(&self, selection: &Selection, losses: &mut Vec<String>) -> Result<Part, LockError> {
+        let lock = self.select_with_sources(selection)?;
+        let chosen = self.chosen_environment(selection)?;
+        let others = self.environments().into_iter().filter(|name| *name != chosen);
+        left_out(losses, "environment", others);
+        let is_selected =
+            |name: &&str| *name == MAIN_CATEGORY || selection.categories.iter().any(|other| other == name);
+        left_out(losses, "category", self.categories().into_iter().filter(|name| !is_selected(name)));
+        let mut others = self.platforms();
+        others.retain(|platform| *platform != lock.0.platform);
+        left_out(losses, "platform", others.iter().map(|platform| platform.as_str()));
+        Ok(Part { sources: lock.1, ..Part::of(lock.0) })
+    }
+
+    /// The parts of one environment, for the selected platform or all.
+    fn of_environment(&self, selection: &Selection, losses: &mut Vec<String>) -> Result<Vec<Part>, LockError> {
+        let chosen = self.chosen_environment(selection)?;
+        left_out(losses, "environment", self.environments().into_iter().filter(|name| *name != chosen));
+        let counts = |part: &&Part| part.environment == chosen && is_wanted(part, selection.platform);
+        let mut parts: Vec<Part> = Vec::new();
+        for part in self.parts.iter().filter(counts) {
+            let same = |other: &Part| other.lock.platform == part.lock.platform && other.category == part.category;
+            match (&part.platform_name, parts.iter().any(same)) {
+                (Some(name), true) => left_out(losses, "machine", std::iter::once(name.as_str())),
+                _ => parts.push(part.clone()),
+            }
+        }
+        if parts.is_empty() {
+            return Err(self.no_platform(selection.platform, &self.platforms()));
+        }
+        adopt(&mut parts, selection.platform);
+        Ok(parts)
+    }
+
+    /// The parts of every environment, or of the selected one; for the selected platform or all. Categories become one.
+    fn of_environments(&self, selection: &Selection, losses: &mut Vec<String>) -> Result<Vec<Part>, LockError> {
+        if let Some(wanted) = &selection.environment {
+            self.chosen_environment(selection)?;
+            left_out(losses, "environment", self.environments().into_iter().filter(|name| name != wanted));
+        }
+        let is_selected =
+            |name: &&str| *name == MAIN_CATEGORY || selection.categories.iter().any(|other| other == name);
+        left_out(losses, "category", self.categories().into_iter().filter(|name| !is_selected(name)));
+        let counts = |part: &&Part| {
+            part.category == MAIN_CATEGORY
+                && selection.environment.as_ref().is_none_or(|wanted| part.environment == *wanted)
+                && is_wanted(part, selection.platform)
+        };
+        let mut parts: Vec<Part> = self.parts.iter().filter(counts).cloned().collect();
+        if parts.is_empty() {
+            return Err(self.no_platform(selection.platform, &self.platforms()));
+        }
+        if !selection.categories.is_empty() {
+            for part in &mut parts {
+                let platform = Some(part.lock.platform);
+                part.lock = self.select_with_sources(&Selection { platform, ..selection.clone() })?.0;
+            }
+        }
+        adopt(&mut parts, selection.platform);
+        Ok(parts)
+    }
+
+    fn chosen_environment(&self, selection: &Selection) -> Result<&str, LockError> {
+        self.environment(selection.environment.as_deref())
+    }
+}
+
+fn is_wanted(part: &Part, platform: Option<Subdir>) -> bool {
+    platform.is_none_or(|wanted| [wanted, Subdir::NoArch].contains(&part.lock.platform))
+}
+
+/// A lock that fits every machine becomes one for the platform that is asked for.
+fn adopt(parts: &mut [Part], platform: Option<Subdir>) {
+    let everywhere = parts.iter_mut().filter(|part| part.lock.platform == Subdir::NoArch);
+    everywhere.for_each(|part| part.lock.platform = platform.unwrap_or(Subdir::NoArch));
+}
+
+fn left_out<'a>(losses: &mut Vec<String>, what: &str, names: impl Iterator<Item = &'a str>) {
+    losses.extend(names.map(|name| format!("the {what} `{name}` is left out")));
+}
+
+/// What @EXPLICIT has no word for, in any comment either.
+fn explicit_losses(parts: &[Part], losses: &mut Vec<String>) {
+    let knows = |package: &&LockedPackage| package.record.as_ref().is_some_and(|record| !record.depends.is_empty());
+    if parts.iter().flat_map(|part| &part.lock.packages).filter(knows).count() > 0 {
+        losses.push(
+            "an explicit lock has no word for what packages depend on, for their licences and their times".to_owned(),
+        );
+    }
+}
+
+/// The sha256 and the md5 of a package, as far as anything tells them.
+pub(super) fn hashes(package: &LockedPackage) -> (Option<Sha256Hash>, Option<Md5Hash>) {
+    let record = package.record.as_deref();
+    let (sha256, md5) = (record.and_then(|record| record.sha256), record.and_then(|record| record.md5));
+    match package.digest {
+        Digest::Sha256(digest) => (Some(digest), md5),
+        // What does not pin the package does not pin it in another format.
+        Digest::Md5(digest) => (sha256, Some(digest)),
+        Digest::Unknown => (sha256, md5),
+    }
+}
+
+/// What a format has no word for, so that it stands in comments of mlconda's.
+pub(super) fn comment_losses(parts: &[Part], file: &str, losses: &mut Vec<String>) {
+    let any = |has: fn(&Lock) -> bool| parts.iter().any(|part| has(&part.lock));
+    let found = [
+        ("the environment's name", any(|lock| lock.name.is_some())),
+        ("variables", any(|lock| !lock.variables.is_empty())),
+        ("virtual packages", file != pixi::NEWEST && any(|lock| !lock.virtual_packages.is_empty())),
+    ];
+    let found: Vec<&str> = found.into_iter().filter_map(|(what, found)| found.then_some(what)).collect();
+    if let [others @ .., last] = found.as_slice() {
+        let and = if others.is_empty() { "" } else { " and " };
+        losses.push(format!(
+            "{file} has no word for {}{and}{last}: they stand in comments, which only mlconda reads",
+            others.join(", ")
+        ));
+    }
+}
+
+/// Packages whose records are not known, so that a format that has a place for dependencies shows none.
+pub(super) fn record_losses(parts: &[Part], losses: &mut Vec<String>) {
+    let locks = || parts.iter().map(|part| &part.lock);
+    let all: usize = locks().map(|lock| lock.packages.len() + lock.pip.len()).sum();
+    let conda = locks().flat_map(|lock| &lock.packages).filter(|package| package.record.is_none()).count();
+    let without = conda + locks().flat_map(|lock| &lock.pip).filter(|package| package.requires.is_none()).count();
+    if without > 0 {
+        losses.push(format!("what packages depend on is not known for {without} of {all} packages, and left out"));
+    }
+}
+
+/// A string as YAML: as it is where no reader can misunderstand it, else in quotes.
+pub(super) fn scalar(text: &str) -> String {
+    let is_hash = matches!(text.len(), 32 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    // `1e5` is a number.
+    if is_hash && text.bytes().filter(u8::is_ascii_alphabetic).count() > 1 {
+        return text.to_owned();
+    }
+    mlconda_environment::yaml::scalar(text)
+}
+
+/// The channels of parts as other tools want them: without logins, and without the asterisks in their place.
+pub(super) fn channels(parts: &[&Part]) -> IndexSet<String> {
+    let mut channels: IndexSet<String> = parts.iter().flat_map(|part| part.lock.channels.iter().cloned()).collect();
+    if channels.is_empty() {
+        channels.extend(parts.iter().flat_map(|part| &part.lock.packages).filter_map(channel_of));
+    }
+    let plain = |channel: &String| Url::parse(channel).map_or_else(|_| channel.clone(), |url| without_login(&url));
+    channels.iter().map(plain).collect()
+}
+
+/// A URL without user, password and token.
+pub(super) fn without_login(url: &Url) -> String {
+    let mut url = url.clone();
+    // Neither fails for a URL that has a login.
+    let _ = url.set_password(None);
+    let _ = url.set_username("");
+    if let Some((_, rest)) = url.path().strip_prefix("/t/").and_then(|path| path.split_once('/')) {
+        let rest = format!("/{rest}");
+        url.set_path(&rest);
+    }
+    url.into()
+}
+
+/// Whether a part is the one that comments without further words are about.
+pub(super) fn is_default(part: &Part) -> bool {
+    part.environment == DEFAULT_ENVIRONMENT && part.category == MAIN_CATEGORY && part.platform_name.is_none()
+}

@@ -1,0 +1,320 @@
+//! What depends on what in an environment: packages, what each needs, and what was asked for.
+//!
+//! A graph is made of a lock whose packages have their records ([`mlconda::records::complete`] sees to that), or of a
+//! prefix, whose records are its own. Only names decide on who is meant by a dependency: an environment has one
+//! package of a name, and whether it is the right one is the solver's and [`mlconda_inspect::verify`]'s business. Cycles exist
+//! (python and pip in old packages), so nothing here assumes that there are none.
+
+mod chains;
+mod roots;
+mod weight;
+
+pub use self::{
+    chains::{Chain, Chains, Which},
+    weight::Weight,
+};
+
+use std::collections::HashMap;
+
+use rattler_conda_types::PrefixRecord;
+
+use mlconda_types::dependency::dependency_name;
+use mlconda_environment::Environment;
+use crate::{Lock, LockedPackage, LockedPip, normalize, needed::{Requirement, needed}, provided::provided};
+use mlconda_prefix::distributions::is_distribution;
+
+/// Packages and what they need of each other.
+///
+/// ```
+/// use mlconda::graph::{Graph, Which};
+/// # use std::path::Path;
+/// # use mlconda::{environment::{Environment, ReadOptions}, host::Host, lock::Lock, solve::{SolveOptions, solve}};
+/// # use mlconda::{RepoDataRecord, Subdir, repodata::Repodata};
+/// # let record = |name: &str, depends: &str| -> RepoDataRecord { serde_json::from_str(&format!(
+/// #     r#"{{"name": "{name}", "version": "1.0", "build": "0", "build_number": 0, "depends": [{depends}],
+/// #     "subdir": "noarch", "fn": "{name}-1.0-0.conda", "url": "https://host/lab/noarch/{name}-1.0-0.conda",
+/// #     "channel": "https://host/lab", "size": 10, "sha256": "{:064}"}}"#, 0)).unwrap() };
+/// # let records = vec![record("plots", "\"arrays >=1\""), record("arrays", "\"blas\""), record("blas", "")];
+/// # let text = "channels: [https://host/lab]\ndependencies:\n  - plots >=1\n";
+/// # let options = ReadOptions { directory: "/".into(), ..ReadOptions::default() };
+/// # let environment = Environment::parse(text, Path::new("environment.yml"), &options)?;
+/// # let host = Host::baseline(Subdir::Linux64);
+/// # let solution = solve(&environment, &Repodata::new([records]), &host, &SolveOptions::default())?;
+/// # let lock = Lock::new(&environment, &host, &solution)?;
+/// // `plots` was asked for in line 3; it needs `arrays`, and `arrays` needs `blas`.
+/// let graph = Graph::new(&lock).asked_by(&environment);
+/// let blas = graph.find("blas").unwrap();
+/// let why = graph.chains(blas, Which::Shortest).chains;
+/// let names: Vec<&str> = why[0].packages.iter().map(|each| graph.packages[*each].name.as_str()).collect();
+/// assert_eq!(names, ["plots", "arrays", "blas"]);
+/// assert_eq!(graph.roots[why[0].root].asked[0].place.as_ref().unwrap().line, 3);
+///
+/// // Without `arrays`, `blas` would go as well.
+/// assert_eq!(graph.weights()[graph.find("arrays").unwrap()].packages, 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Graph {
+    /// The packages, in the order of the lock; those of pip come last.
+    pub packages: Vec<Node>,
+    /// What the others are there for: the packages that were asked for, in the order in which they were, and after
+    /// them those that nothing here needs and nobody is known to have asked for.
+    pub roots: Vec<Root>,
+}
+
+/// A package.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// The name, normalized.
+    pub name: String,
+    /// The version, where it is known: a commit that pip installs tells none.
+    pub version: Option<String>,
+    /// Whose package it is.
+    pub kind: Kind,
+    /// The size in bytes, where known: of the archive, or, in a prefix, of the installed files.
+    pub size: Option<u64>,
+    /// What it needs of the other packages, sorted by their names.
+    pub needs: Vec<Need>,
+    /// Whether `needs` is known: a lock may lack the record.
+    pub is_known: bool,
+}
+
+/// Who installs a package.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A package of a channel.
+    Conda,
+    /// A package of pip.
+    Pip,
+}
+
+/// A dependency that another package of the environment meets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// Its place in [`Graph::packages`].
+    pub package: usize,
+    /// The match spec, or, of a package of pip, the requirement (PEP 508). Several of the same package are joined.
+    pub spec: String,
+}
+
+/// A package that others are there for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Root {
+    /// Its place in [`Graph::packages`].
+    pub package: usize,
+    /// What asked for it; nothing, where that is not known.
+    pub asked: Vec<Asked>,
+}
+
+/// What was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The match spec, or the requirement of pip.
+    pub spec: String,
+    /// The line that says so, where it is known.
+    pub place: Option<Place>,
+}
+
+/// A line of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file.
+    pub file: std::path::PathBuf,
+    /// The line, from 1.
+    pub line: usize,
+}
+
+impl Graph {
+    /// The graph of a lock: what its packages' records say, and what it says was asked for.
+    pub fn new(lock: &Lock) -> Self {
+        let conda = lock.packages.iter().map(node);
+        let mut packages: Vec<Node> = conda.chain(lock.pip.iter().map(pip_node)).collect();
+        let names = Names::new(&packages).knowing(lock);
+        for (place, package) in lock.packages.iter().enumerate() {
+            let depends = package.record.iter().flat_map(|record| &record.depends);
+            packages[place].needs = names.needs(place, depends.map(|spec| (names.conda(spec), spec.as_str())));
+        }
+        for (place, (package, requirements)) in lock.pip.iter().zip(needed(lock)).enumerate() {
+            let place = place + lock.packages.len();
+            let python = package.requires_python.as_deref().unwrap_or_default();
+            let python = format!("python {python}").trim_end().to_owned();
+            let requires = requirements.iter().map(|each| (names.project(&each.name), each.text));
+            packages[place].needs = names.needs(place, requires.chain([(names.conda("python"), python.as_str())]));
+        }
+        let conda = lock.specs.iter().map(|spec| (names.conda(spec), spec));
+        let pip = lock.pip_requirements.iter().map(|text| (names.requirement(text), text));
+        let others = lock.pip_requested.iter().map(|name| (names.requirement(name), name));
+        let asked = conda
+            .chain(pip)
+            .chain(others)
+            .filter_map(|(package, spec)| Some((package?, Asked { spec: spec.clone(), place: None })));
+        let asked = asked.collect();
+        let mut graph = Self { packages, roots: Vec::new() };
+        graph.set_roots(asked);
+        graph
+    }
+
+    /// The same packages, asked for by an environment.yml, which knows the lines. The environment is that of the lock's
+    /// platform ([`Environment::for_platform`]).
+    #[must_use]
+    pub fn asked_by(mut self, environment: &Environment) -> Self {
+        let names = Names::new(&self.packages);
+        let asked = |package: Option<usize>, spec: &str, file: &std::path::Path, line: usize| {
+            Some((package?, Asked { spec: spec.to_owned(), place: Some(Place { file: file.to_owned(), line }) }))
+        };
+        let conda = environment.requirements.iter().filter_map(|each| {
+            let name = each.spec.name.as_exact().map(|name| name.as_normalized());
+            asked(names.conda(name.unwrap_or_default()), &each.text, &each.file, each.location.line)
+        });
+        let pip = environment
+            .pip
+            .iter()
+            .filter_map(|each| asked(names.requirement(&each.text), &each.text, &each.file, each.location.line));
+        let mut asked: Vec<(usize, Asked)> = conda.chain(pip).collect();
+        // What stands in requirements files, only the lock knows by name.
+        for Root { package, asked: known } in &self.roots {
+            let Node { kind, name, .. } = &self.packages[*package];
+            let is_named = asked.iter().any(|(other, _)| other == package);
+            let of_lock = known.iter().find(|each| *kind == Kind::Pip && each.spec == *name && !is_named);
+            asked.extend(of_lock.map(|each| (*package, each.clone())));
+        }
+        self.set_roots(asked);
+        self
+    }
+
+    /// The same packages with the sizes that they have on disk, as far as the records of their prefix tell it.
+    #[must_use]
+    pub fn sized_by(mut self, records: &[PrefixRecord]) -> Self {
+        let size =
+            |record: &PrefixRecord| record.paths_data.paths.iter().map(|path| path.size_in_bytes.unwrap_or(0)).sum();
+        let key = |record: &PrefixRecord| {
+            let package = &record.repodata_record.package_record;
+            (is_distribution(package), package.name.as_normalized().to_owned())
+        };
+        let sizes: HashMap<(bool, String), u64> = records.iter().map(|record| (key(record), size(record))).collect();
+        for package in &mut self.packages {
+            package.size = sizes.get(&(package.kind == Kind::Pip, package.name.clone())).copied();
+        }
+        self
+    }
+
+    /// The place of a package by its name; of two of the same name, that of the channel's.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        let (conda, pip) = (name.to_lowercase(), normalize(name));
+        let is = |package: &Node, kind, name: &str| package.kind == kind && package.name == name;
+        let find = |kind, name: &str| self.packages.iter().position(|package| is(package, kind, name));
+        find(Kind::Conda, &conda).or_else(|| find(Kind::Pip, &pip))
+    }
+
+    /// The names that are most like one that is not there, at most three.
+    pub fn near(&self, name: &str) -> Vec<&str> {
+        let name = name.to_lowercase();
+        let far = (name.len() / 3).max(1);
+        let mut near: Vec<(usize, &str)> = self
+            .packages
+            .iter()
+            .map(|package| (strsim::osa_distance(&package.name, &name), package.name.as_str()))
+            .filter(|(distance, known)| *distance <= far || (name.len() > 2 && known.contains(&name)))
+            .collect();
+        near.sort_unstable();
+        near.dedup();
+        near.into_iter().map(|(_, name)| name).take(3).collect()
+    }
+
+    /// Who needs each package: the others' places, each with the spec, in the order of the packages.
+    pub fn needed_by(&self) -> Vec<Vec<(usize, &str)>> {
+        let mut needed: Vec<Vec<(usize, &str)>> = vec![Vec::new(); self.packages.len()];
+        for (place, package) in self.packages.iter().enumerate() {
+            package.needs.iter().for_each(|need| needed[need.package].push((place, &need.spec)));
+        }
+        needed
+    }
+}
+
+fn node(package: &LockedPackage) -> Node {
+    Node {
+        name: package.name.clone(),
+        version: Some(package.version.clone()),
+        kind: Kind::Conda,
+        size: package.size.or_else(|| package.record.as_ref()?.size),
+        needs: Vec::new(),
+        is_known: package.record.is_some(),
+    }
+}
+
+fn pip_node(package: &LockedPip) -> Node {
+    let size = match &package.source {
+        crate::PipSource::Archive { size, .. } => *size,
+        _ => None,
+    };
+    Node {
+        name: package.name.clone(),
+        version: package.version.clone(),
+        kind: Kind::Pip,
+        size,
+        needs: Vec::new(),
+        is_known: package.requires.is_some(),
+    }
+}
+
+/// Who is meant by a name.
+pub struct Names {
+    conda: HashMap<String, usize>,
+    pip: HashMap<String, usize>,
+    /// Packages of channels by the projects that they are; where no record tells, they are mostly named alike.
+    projects: HashMap<String, usize>,
+}
+
+impl Names {
+    fn new(packages: &[Node]) -> Self {
+        let of = |kind, name: fn(&str) -> String| {
+            let places = packages.iter().enumerate().filter(|(_, package)| package.kind == kind);
+            places.map(|(place, package)| (name(&package.name), place)).collect()
+        };
+        let (conda, pip) = (of(Kind::Conda, str::to_owned), of(Kind::Pip, normalize));
+        Self { conda, pip, projects: of(Kind::Conda, normalize) }
+    }
+
+    /// With what the records of a lock tell.
+    fn knowing(mut self, lock: &Lock) -> Self {
+        self.projects.retain(|_, place| lock.packages.get(*place).is_some_and(|package| package.record.is_none()));
+        for (name, provided) in provided(&lock.packages) {
+            self.projects.extend(self.conda.get(&provided.package).map(|place| (name, *place)));
+        }
+        self
+    }
+
+    /// The package that a match spec is about. What holds under a condition only is the solver's business.
+    fn conda(&self, spec: &str) -> Option<usize> {
+        let bare = spec.rsplit_once("::").map_or(spec, |(_, bare)| bare).trim();
+        self.conda.get(&dependency_name(bare).to_lowercase()).copied().filter(|_| !spec.contains("; if "))
+    }
+
+    /// The package that a requirement of pip is about.
+    fn requirement(&self, text: &str) -> Option<usize> {
+        self.project(&Requirement::read(text)?.name)
+    }
+
+    /// The package that a project of PyPI is: pip's own, else one of a channel.
+    fn project(&self, name: &str) -> Option<usize> {
+        self.pip.get(name).or_else(|| self.projects.get(name)).copied()
+    }
+
+    /// What a package needs, each once, sorted by name; not itself.
+    fn needs<'a>(&self, own: usize, specs: impl Iterator<Item = (Option<usize>, &'a str)>) -> Vec<Need> {
+        let mut needs: Vec<Need> = Vec::new();
+        for (package, spec) in specs.filter_map(|(package, spec)| Some((package?, spec))) {
+            match needs.iter_mut().find(|need| need.package == package) {
+                Some(need) if need.spec != spec => need.spec = format!("{}, {spec}", need.spec),
+                Some(_) => {}
+                None if package == own => {}
+                None => needs.push(Need { package, spec: spec.to_owned() }),
+            }
+        }
+        mlconda_types::sorting::sort_by(&mut needs, |one, other| one.spec.to_lowercase().cmp(&other.spec.to_lowercase()));
+        needs
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,452 @@
+//! The lock: every package of an environment, pinned by URL and sha256, for one platform.
+//!
+//! The value is the same whatever file it came from; each format has a file of its own. What mlconda writes
+//! is @EXPLICIT (CEP-23), the one format that conda, mamba and others install already; what that format has
+//! no word for stands in comments ([`explicit`], `docs/lockfile.md`).
+
+pub mod graph;
+pub mod sbom;
+mod check;
+mod conda_lock;
+pub mod diff;
+mod document;
+pub mod explicit;
+mod facts;
+mod file;
+mod format;
+pub mod merge;
+pub(crate) mod needed;
+mod order;
+mod pip;
+mod pixi;
+pub mod provided;
+#[cfg(test)]
+mod tests;
+
+pub use self::check::{Reason, Unmet};
+pub use self::file::{
+    DEFAULT_ENVIRONMENT, LockFile, LockKind, MAIN_CATEGORY, Part, Selection, SourcePackages, kind_of,
+};
+pub use self::format::{LockFormat, LockFormatError, Rendered};
+pub use self::pip::{DirectoryMode, LockedPip, Origin, PipSource};
+pub use mlconda_python::normalize;
+pub use order::linking_order;
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use indexmap::IndexMap;
+use rattler_conda_types::{GenericVirtualPackage, PackageRecord, PrefixRecord, RepoDataRecord, Subdir};
+use rattler_digest::{Md5Hash, Sha256Hash};
+use url::Url;
+
+use mlconda_environment::Environment;
+use mlconda_prefix::distributions;
+use mlconda_system::files;
+use mlconda_types::redact;
+use mlconda_types::{
+    host::Host,
+    plain,
+    solution::{Solution, SolveOptions},
+};
+
+/// What a package's archive must hash to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Digest {
+    /// sha256, in 32 bytes.
+    Sha256(Sha256Hash),
+    /// md5, in 16 bytes: what older locks have. It finds damage, but stops no forger.
+    Md5(Md5Hash),
+    /// Nothing is known: a line without a hash.
+    Unknown,
+}
+
+/// A package of a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockedPackage {
+    /// The package's name, from its file name.
+    pub name: String,
+    /// The version, from its file name.
+    pub version: String,
+    /// The build string, from its file name.
+    pub build: String,
+    /// The subdir that the URL names: the platform's or `noarch`.
+    pub subdir: Subdir,
+    /// The archive's file name.
+    pub file_name: String,
+    /// Where the archive is.
+    pub url: Url,
+    /// What it must hash to.
+    pub digest: Digest,
+    /// The archive's size in bytes, where known.
+    pub size: Option<u64>,
+    /// The package's record, where whatever the lock was made of has it: dependencies, licence and the like. An explicit
+    /// lock has no word for it.
+    pub record: Option<Arc<PackageRecord>>,
+}
+
+/// A fully pinned environment for one platform.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lock {
+    /// The environment's name.
+    pub name: Option<String>,
+    /// The platform; [`Subdir::NoArch`] where the lock names none and holds nothing that depends on one.
+    pub platform: Subdir,
+    /// sha256 in hex of what was locked, as [`Environment::digest`] gives it.
+    pub input: Option<String>,
+    /// Channels in order of priority, as URLs without secrets.
+    pub channels: Vec<String>,
+    /// The match specs that were asked for, as written.
+    pub specs: Vec<String>,
+    /// Virtual packages that the solve assumed.
+    pub virtual_packages: Vec<GenericVirtualPackage>,
+    /// How the solver chose.
+    pub options: SolveOptions,
+    /// Variables to be set when the environment is active.
+    pub variables: IndexMap<String, String>,
+    /// Environment variables and what they stand for. Where one is a secret of a URL, the file has `${NAME}`.
+    pub expansions: Vec<(String, String)>,
+    /// The packages, dependencies first. Where two packages hold the same path, the later one's file counts.
+    pub packages: Vec<LockedPackage>,
+    /// What pip was asked for, as written; only that for the lock's platform.
+    pub pip_requirements: Vec<String>,
+    /// Names of packages of pip that were asked for, and that no line of [`Self::pip_requirements`] begins with: they stand in
+    /// requirements files, or only their sources know them. Normalized (PEP 503).
+    pub pip_requested: BTreeSet<String>,
+    /// What comes from elsewhere than channels, as pip would install it, by name.
+    pub pip: Vec<LockedPip>,
+}
+
+/// What paths and URLs of a lock may refer to, besides themselves (CEP-23).
+#[derive(Clone, Debug, Default)]
+pub struct Expansion {
+    /// The home directory, for `~`.
+    pub home: Option<PathBuf>,
+    /// Environment variables, for `$NAME` and `${NAME}`.
+    pub variables: Vec<(String, String)>,
+}
+
+/// A lock that could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LockError {
+    /// The file could not be read or written.
+    #[error(transparent)]
+    File(#[from] std::io::Error),
+    /// The file is not a lock of a known format.
+    #[error("`{}` is not a lock: {reason}", .file.display())]
+    NotALock {
+        /// The file.
+        file: PathBuf,
+        /// How that was seen.
+        reason: String,
+    },
+    /// The file holds two locks: a merge has not been finished.
+    #[error("`{}` holds git's conflict markers", .file.display())]
+    Conflict {
+        /// The file.
+        file: PathBuf,
+    },
+    /// A line means nothing.
+    #[error("{}:{line}: {message}\n  {text}", .file.display())]
+    Line {
+        /// The file.
+        file: PathBuf,
+        /// The line's number, from 1.
+        line: usize,
+        /// The line.
+        text: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A place of a file means nothing: the line, what is wrong with it, and what to do.
+    #[error("{0}")]
+    Place(Box<mlconda_environment::Diagnostic>),
+    /// The file has not the lock that was asked for.
+    #[error("`{}` {message}", .file.display())]
+    Selection {
+        /// The file.
+        file: PathBuf,
+        /// What is not there, and what is.
+        message: String,
+        /// What to do.
+        help: String,
+    },
+    /// The directory is no prefix that could be read.
+    #[error(transparent)]
+    Prefix(#[from] mlconda_prefix::PrefixError),
+    /// The lock was written by a newer mlconda.
+    #[error("`{}` has lock format {found}; this mlconda reads formats up to {}", .file.display(), explicit::FORMAT)]
+    Format {
+        /// The file.
+        file: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// A record without sha256 cannot be pinned.
+    #[error("the channel gives no sha256 for `{package}`, so it cannot be pinned")]
+    NoDigest {
+        /// The record's URL, without secrets.
+        package: String,
+    },
+    /// A record's file name is not that of a conda package.
+    #[error("`{url}`: {message}")]
+    Record {
+        /// The record's URL, without secrets.
+        url: String,
+        /// What is wrong with it.
+        message: String,
+    },
+}
+
+impl Lock {
+    /// Pins a solution.
+    ///
+    /// # Errors
+    /// If a record has no sha256, or a file name that is not a package's.
+    pub fn new(environment: &Environment, host: &Host, solution: &Solution) -> Result<Self, LockError> {
+        let packages = linking_order(&solution.records)
+            .into_iter()
+            .map(|record| {
+                let url = redact::url(&record.url);
+                let Some(sha256) = record.package_record.sha256 else {
+                    return Err(LockError::NoDigest { package: url });
+                };
+                let mut package = LockedPackage::from_url(record.url.clone(), Digest::Sha256(sha256))
+                    .map_err(|message| LockError::Record { url, message })?;
+                package.size = record.package_record.size;
+                package.record = Some(Arc::new(record.package_record.clone()));
+                Ok(package)
+            })
+            .collect::<Result<_, _>>()?;
+        // As they were written: the URL of a channel that is meant may hold a secret, and an export shows them again.
+        let mut specs: Vec<String> = environment.requirements.iter().map(|each| each.text.clone()).collect();
+        mlconda_types::sorting::sort(&mut specs);
+        specs.dedup();
+        Ok(Self {
+            name: environment.name.clone(),
+            platform: host.platform,
+            input: Some(environment.digest()),
+            channels: environment.channels.iter().map(|channel| redact::url(channel.base_url.as_ref())).collect(),
+            specs,
+            virtual_packages: host.virtual_packages.clone(),
+            options: solution.options,
+            variables: environment.variables.clone(),
+            expansions: environment.expansions.clone(),
+            packages,
+            pip_requirements: environment.pip.iter().map(|line| redact::text(&line.text)).collect(),
+            pip_requested: BTreeSet::new(),
+            pip: Vec::new(),
+        })
+    }
+
+    /// Pins packages that are installed already. What was asked for is not known, so the lock has neither specs nor
+    /// the hash of an input; a package without sha256 is pinned by md5, or by its URL alone.
+    ///
+    /// # Errors
+    /// If a record has a file name that is not a package's.
+    pub fn of_records(platform: Subdir, records: &[RepoDataRecord]) -> Result<Self, LockError> {
+        let packages = linking_order(records)
+            .into_iter()
+            .map(|record| {
+                let known = &record.package_record;
+                let digest = known.sha256.map(Digest::Sha256).or(known.md5.map(Digest::Md5));
+                let mut package = LockedPackage::from_url(record.url.clone(), digest.unwrap_or(Digest::Unknown))
+                    .map_err(|message| LockError::Record { url: redact::url(&record.url), message })?;
+                package
+                    .agrees(known.name.as_normalized(), &known.version.as_str(), known.build.as_str())
+                    .map_err(|message| LockError::Record { url: redact::url(&record.url), message })?;
+                package.size = known.size;
+                package.record = Some(Arc::new(known.clone()));
+                Ok(package)
+            })
+            .collect::<Result<_, LockError>>()?;
+        Ok(Self { packages, ..Self::empty(platform) })
+    }
+
+    /// The lock, with what is installed from elsewhere than channels ([`Prefix::distributions`]).
+    ///
+    /// [`Prefix::distributions`]: mlconda_prefix::Prefix::distributions
+    pub fn with_distributions(mut self, records: &[PrefixRecord]) -> Self {
+        self.pip = records.iter().filter_map(LockedPip::of_record).collect();
+        self.pip_requirements = records.iter().flat_map(|record| record.requested_specs.clone()).collect();
+        self
+    }
+
+    /// The names of all packages of pip that were asked for.
+    pub fn requested(&self) -> BTreeSet<String> {
+        let name = |line: &String| {
+            let end = line.find(|each: char| !each.is_ascii_alphanumeric() && !"-_.".contains(each));
+            Some(normalize(&line[..end.unwrap_or(line.len())]))
+                .filter(|name| !name.is_empty() && !name.starts_with('-'))
+        };
+        self.pip_requirements.iter().filter_map(name).chain(self.pip_requested.iter().cloned()).collect()
+    }
+
+    /// A lock that holds nothing.
+    pub(crate) fn empty(platform: Subdir) -> Self {
+        Self {
+            name: None,
+            platform,
+            input: None,
+            channels: Vec::new(),
+            specs: Vec::new(),
+            virtual_packages: Vec::new(),
+            options: SolveOptions::default(),
+            variables: IndexMap::new(),
+            expansions: Vec::new(),
+            packages: Vec::new(),
+            pip_requirements: Vec::new(),
+            pip_requested: BTreeSet::new(),
+            pip: Vec::new(),
+        }
+    }
+
+    /// Reads a lock of any kind ([`LockKind`]), told by what is in it. Relative paths in it are relative to its directory.
+    /// Of a file that holds several locks, this is the one of its default environment, if that is for one platform;
+    /// [`LockFile::read`] has them all.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is no lock, or if there is more than one to choose from.
+    pub fn read(path: &Path, expansion: &Expansion) -> Result<Self, LockError> {
+        LockFile::read(path, expansion)?.select(&Selection::default())
+    }
+
+    /// The lock as an @EXPLICIT file. The same lock gives the same text; paths in it are absolute.
+    pub fn to_text(&self) -> String {
+        explicit::render(self, None)
+    }
+
+    /// Writes the lock as an @EXPLICIT file: the old file stays whole until the new one is. A file that is
+    /// up to date is left alone. Paths in it are relative to its directory where they are below it.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<Written, LockError> {
+        replace(path, &explicit::render(self, path.parent()))
+    }
+
+    /// Packages whose URLs the file shows with a secret in them, since no variable stands for it; by file name.
+    pub fn exposed(&self) -> Vec<&str> {
+        let exposes = |package: &&LockedPackage| {
+            redact::secrets(&package.url)
+                .into_iter()
+                .any(|secret| explicit::variable(secret, &self.expansions).is_none())
+        };
+        self.packages.iter().filter(exposes).map(|package| package.file_name.as_str()).collect()
+    }
+
+    /// Packages whose URLs have asterisks where a secret was, as records have them: they cannot be downloaded before
+    /// something else stands there. By file name.
+    pub fn masked(&self) -> Vec<&str> {
+        let is_masked = |package: &&LockedPackage| package.url.as_str().contains(redact::MASK);
+        self.packages.iter().filter(is_masked).map(|package| package.file_name.as_str()).collect()
+    }
+
+    /// The sum of the archives' sizes in bytes, with those of pip, if all are known. What has no archive counts as nothing.
+    pub fn download_size(&self) -> Option<u64> {
+        let pip = self.pip.iter().map(|package| match &package.source {
+            PipSource::Archive { size, .. } => *size,
+            PipSource::Git { .. } | PipSource::Directory { .. } => Some(0),
+        });
+        self.packages.iter().map(|package| package.size).chain(pip).sum()
+    }
+}
+
+/// Puts a text in the place of a file, which stays whole until then.
+fn replace(path: &Path, text: &str) -> Result<Written, LockError> {
+    // A link stays a link, and what is no file (`/dev/stdout`) is written to as it is.
+    let target = fs_err::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if fs_err::metadata(&target).is_ok_and(|metadata| !metadata.is_file()) {
+        fs_err::write(&target, text)?;
+        return Ok(Written::Changed);
+    }
+    let path = target.as_path();
+    if files::read(path, files::LARGEST_LOCK).is_ok_and(|old| old == text.as_bytes()) {
+        return Ok(Written::UpToDate);
+    }
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // The temporary file's name would say nothing to whoever reads the message.
+    let named = |error: std::io::Error| {
+        std::io::Error::new(error.kind(), format!("cannot write `{}`: {}", path.display(), error.kind()))
+    };
+    let mut file = tempfile::Builder::new().prefix(".env.lock-").tempfile_in(directory).map_err(named)?;
+    std::io::Write::write_all(&mut file, text.as_bytes())?;
+    mlconda_system::set_mode(file.as_file(), 0o644)?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(Written::Changed)
+}
+
+/// What [`Lock::write`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// The file is new or has changed.
+    Changed,
+    /// The file said the same already, and was not touched.
+    UpToDate,
+}
+
+impl LockedPackage {
+    /// The package that a URL names. Its name, version and build become paths, so they are checked.
+    ///
+    /// # Errors
+    /// What is wrong with the URL, in words.
+    pub fn from_url(url: Url, digest: Digest) -> Result<Self, String> {
+        let mut segments = url.path_segments().into_iter().flatten().rev();
+        let file_name = decode(segments.next().unwrap_or_default())?;
+        let stem = [".conda", ".tar.bz2"].iter().find_map(|extension| file_name.strip_suffix(extension));
+        let stem = stem.ok_or("a package's file name ends with `.conda` or `.tar.bz2`")?;
+        let mut parts = stem.rsplitn(3, '-');
+        let (Some(build), Some(version), Some(name)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(format!("`{file_name}` is not of the form NAME-VERSION-BUILD"));
+        };
+        plain::check(name, version, build)?;
+        let subdir = segments.next().and_then(|segment| segment.parse().ok()).unwrap_or(Subdir::NoArch);
+        // Records go by the normalized name, whatever the file's spelling.
+        let (name, version, build) = (name.to_lowercase(), version.to_owned(), build.to_owned());
+        Ok(Self { name, version, build, subdir, file_name, url, digest, size: None, record: None })
+    }
+
+    /// Whether a record is of this package: what its archive is called counts.
+    ///
+    /// # Errors
+    /// In words, what the record says.
+    pub(crate) fn agrees(&self, name: &str, version: &str, build: &str) -> Result<(), String> {
+        if name == self.name && version == self.version && build == self.build {
+            return Ok(());
+        }
+        let said = format!("{name} {version} {build}");
+        let shown: String = said.chars().take(200).flat_map(char::escape_debug).collect();
+        Err(format!("its record says that it is `{shown}`, which is not what `{}` is called", self.file_name))
+    }
+
+    /// Whether this is from no channel, as [`LockedPip::as_package`] has it.
+    pub fn is_distribution(&self) -> bool {
+        self.build == distributions::BUILD
+    }
+
+    /// The file name without its extension: NAME-VERSION-BUILD.
+    pub fn dist_name(&self) -> String {
+        if self.is_distribution() {
+            return format!("{}-{}-{}", self.name, self.version, self.build);
+        }
+        let stem = self.file_name.strip_suffix(".conda").or_else(|| self.file_name.strip_suffix(".tar.bz2"));
+        stem.unwrap_or(&self.file_name).to_owned()
+    }
+}
+
+/// Undoes percent-encoding.
+fn decode(segment: &str) -> Result<String, String> {
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let escaped = (*first == b'%').then(|| tail.get(..2)).flatten();
+        let value = escaped.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
+        bytes.push(value.unwrap_or(*first));
+        rest = if value.is_some() { &tail[2..] } else { tail };
+    }
+    String::from_utf8(bytes).map_err(|_| format!("`{segment}` is not UTF-8"))
+}

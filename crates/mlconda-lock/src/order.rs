@@ -1,0 +1,114 @@
+//! The order in which packages are linked: dependencies first.
+//!
+//! Where two packages hold the same path, the one linked later wins, so the order decides what a prefix
+//! holds. This is conda's order (`PrefixGraph`): packages that nothing is tied to first, then level by level,
+//! each level sorted by name, so that clashes end as they end with conda.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use rattler_conda_types::RepoDataRecord;
+
+use super::LockedPackage;
+use mlconda_types::dependency::dependency_name;
+
+/// Sorts records. Cycles (pip and python, say) are cut at the package with the fewest open dependencies.
+pub fn linking_order(records: &[RepoDataRecord]) -> Vec<&RepoDataRecord> {
+    let by_name: BTreeMap<&str, &RepoDataRecord> =
+        records.iter().map(|record| (record.package_record.name.as_normalized(), record)).collect();
+    let mut open: BTreeMap<&str, BTreeSet<&str>> = by_name
+        .iter()
+        .map(|(name, record)| {
+            let depends = record.package_record.depends.iter().map(|spec| dependency_name(spec));
+            (*name, depends.filter(|other| other != name && by_name.contains_key(other)).collect())
+        })
+        .collect();
+    // conda takes python out of pip's way: pip depends on python, never the other way round.
+    if let Some(depends) = open.get_mut("python") {
+        depends.remove("pip");
+    }
+    order(&mut open).into_iter().filter_map(|name| by_name.get(name).copied()).collect()
+}
+
+/// Sorts packages whose records say what they depend on. Those without a record come first.
+pub(crate) fn sort(packages: &mut [LockedPackage]) {
+    let known: BTreeSet<&str> = packages.iter().map(|package| package.name.as_str()).collect();
+    let mut open: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for package in packages.iter() {
+        let depends = package.record.iter().flat_map(|record| &record.depends).map(|spec| dependency_name(spec));
+        let depends = depends.filter(|other| *other != package.name && known.contains(other));
+        open.insert(&package.name, depends.collect());
+    }
+    if let Some(depends) = open.get_mut("python") {
+        depends.remove("pip");
+    }
+    let places: HashMap<String, usize> =
+        order(&mut open).into_iter().enumerate().map(|(place, name)| (name.to_owned(), place)).collect();
+    mlconda_types::sorting::sort_by_key(packages, |package| places.get(&package.name).copied().unwrap_or(usize::MAX));
+}
+
+/// Names in linking order. `open` maps each name to the names it still waits for, and is emptied.
+pub(crate) fn order<'a>(open: &mut BTreeMap<&'a str, BTreeSet<&'a str>>) -> Vec<&'a str> {
+    // Who waits for a name, so that a level costs what it sets free, and not a look at all that is open.
+    let mut waiting: HashMap<&str, Vec<&str>> = HashMap::new();
+    for (name, depends) in &*open {
+        depends.iter().for_each(|other| waiting.entry(other).or_default().push(name));
+    }
+    let is_free = |(name, depends): &(&&'a str, &BTreeSet<&str>)| depends.is_empty() && !waiting.contains_key(**name);
+    let mut sorted: Vec<&str> = open.iter().filter(is_free).map(|(name, _)| *name).collect();
+    sorted.iter().for_each(|name| {
+        open.remove(name);
+    });
+    let mut level: Vec<&str> = open.iter().filter(|(_, depends)| depends.is_empty()).map(|(name, _)| *name).collect();
+    loop {
+        if level.is_empty() {
+            match open.iter().min_by_key(|(name, depends)| (depends.len(), **name)) {
+                Some((name, _)) => level.push(name),
+                None => return sorted,
+            }
+        }
+        sorted.extend(&level);
+        for name in &level {
+            open.remove(name);
+        }
+        let mut next = Vec::new();
+        for name in &level {
+            for other in waiting.get(name).into_iter().flatten() {
+                let Some(depends) = open.get_mut(other) else { continue };
+                if depends.remove(name) && depends.is_empty() {
+                    next.push(*other);
+                }
+            }
+        }
+        next.sort_unstable();
+        level = next;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sorted(edges: &[(&'static str, &[&'static str])]) -> Vec<&'static str> {
+        order(&mut edges.iter().map(|(name, depends)| (*name, depends.iter().copied().collect())).collect())
+    }
+
+    #[test]
+    fn dependencies_come_first_lonely_packages_before_all_and_levels_by_name() {
+        let edges: &[(_, &[_])] =
+            &[("app", &["lib-b", "lib-a"]), ("lib-a", &["base"]), ("lib-b", &["base"]), ("base", &[]), ("zz", &[])];
+        assert_eq!(sorted(edges), ["zz", "base", "lib-a", "lib-b", "app"]);
+    }
+
+    #[test]
+    fn a_cycle_is_cut_and_loses_no_package() {
+        let edges: &[(_, &[_])] = &[("a", &["b"]), ("b", &["a", "c"]), ("c", &[])];
+        assert_eq!(sorted(edges), ["c", "a", "b"]);
+    }
+
+    #[test]
+    fn names_end_where_a_constraint_begins() {
+        for spec in ["numpy", "numpy >=1.2", "numpy>=1.2,<3", "numpy=1", "numpy[version='>1']"] {
+            assert_eq!(dependency_name(spec), "numpy");
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! What pip would install, pinned: a line `# pip NAME @ URL …` of the lock, in the words of a requirements file
+//! (PEP 508's direct references, and pip's `--hash` and `--editable`).
+//!
+//! A package of an index is pinned by the sha256 of its archive. What has no archive is known by what identifies it:
+//! a commit, or a directory. `docs/lockfile.md` has the grammar.
+
+use std::{
+    fmt::Write,
+    path::{Path, PathBuf},
+};
+
+use rattler_conda_types::{PrefixRecord, Subdir};
+use rattler_digest::{Sha256, Sha256Hash, parse_digest_from_hex};
+use url::Url;
+
+use super::{Digest, Expansion, LockedPackage};
+use mlconda_prefix::distributions;
+use mlconda_python::{SOURCES, normalize, version_of};
+
+/// A package of the `pip:` list, or one that such a package needs, for the lock's platform and python.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockedPip {
+    /// The name, normalized (PEP 503): lower case, with single dashes.
+    pub name: String,
+    /// The version (PEP 440), where the source tells it.
+    pub version: Option<String>,
+    /// Where it comes from.
+    pub source: PipSource,
+    /// What it needs, as its metadata has it (PEP 508); `None` where that is not known. An explicit lock has no word for it:
+    /// [`mlconda::records::complete`] looks it up.
+    pub requires: Option<Vec<String>>,
+    /// The versions of python that it is for (PEP 440), where that is known; an explicit lock has no word for it.
+    pub requires_python: Option<String>,
+    /// The licence, as its metadata name it, where that is known; no lock has a word for it.
+    pub licence: Option<String>,
+}
+
+/// Where a package of pip comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PipSource {
+    /// A wheel (PEP 427), or the archive of its sources (PEP 625).
+    Archive {
+        /// Where the archive is; its last segment is the archive's file name.
+        url: Url,
+        /// What it must hash to. Without one, nothing is known: other tools' locks have such.
+        sha256: Option<Sha256Hash>,
+        /// Its size in bytes, where known.
+        size: Option<u64>,
+        /// Who gave the URL.
+        origin: Origin,
+    },
+    /// A commit of a git repository.
+    Git {
+        /// The repository, as pip writes it: `git+https://…`, without revision and fragment.
+        repository: Url,
+        /// The commit's hash, in hex.
+        commit: String,
+        /// The directory in the repository that holds the project.
+        subdirectory: Option<String>,
+    },
+    /// A directory of this machine.
+    Directory {
+        /// An absolute path in memory; in the file, relative to it where it can be.
+        path: PathBuf,
+        /// Whether the environment refers to the directory, or has a copy.
+        mode: DirectoryMode,
+    },
+}
+
+/// Who gave the URL of an archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// An index did: the package was asked for by name.
+    Index,
+    /// The requirement itself did (PEP 610 has such packages carry `direct_url.json`).
+    Direct,
+}
+
+/// How a directory gets into an environment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DirectoryMode {
+    /// A copy, built at the time of the installation.
+    Copied,
+    /// A reference: changes of the directory count at once.
+    Editable,
+}
+
+impl LockedPip {
+    /// The archive's file name, if it is an archive.
+    pub fn file_name(&self) -> Option<String> {
+        match &self.source {
+            PipSource::Archive { url, .. } => file_name(url),
+            PipSource::Git { .. } | PipSource::Directory { .. } => None,
+        }
+    }
+
+    /// What it is called where conda packages are named by NAME-VERSION-BUILD.
+    pub fn dist_name(&self) -> String {
+        let version = self.version.as_deref().map(|version| format!("-{}", version.replace('-', "_")));
+        format!("{}{}-{}", self.name, version.unwrap_or_default(), distributions::BUILD)
+    }
+
+    /// What a record of the prefix says of where it came from.
+    pub(crate) fn of_record(record: &PrefixRecord) -> Option<Self> {
+        let (known, package) = (&record.repodata_record, &record.repodata_record.package_record);
+        let is_direct = record.files.iter().any(|path| path.ends_with("direct_url.json"));
+        let source = if known.url.scheme().starts_with("git+") {
+            git(known.url.as_str().strip_prefix("git+")?).ok()?
+        } else if is_direct && package.sha256.is_none() && known.url.scheme() == "file" {
+            let is_editable = known.url.fragment() == Some("editable");
+            let mode = if is_editable { DirectoryMode::Editable } else { DirectoryMode::Copied };
+            PipSource::Directory { path: mlconda_system::files::of_url(&known.url)?, mode }
+        } else {
+            let origin = if is_direct { Origin::Direct } else { Origin::Index };
+            PipSource::Archive { url: known.url.clone(), sha256: package.sha256, size: package.size, origin }
+        };
+        let (name, version) = (package.name.as_normalized().to_owned(), Some(package.version.to_string()));
+        Some(Self { name, version, source, requires: None, requires_python: None, licence: None })
+    }
+
+    /// What tells it from another of the same name, as a URL.
+    pub fn identity(&self) -> Option<Url> {
+        match &self.source {
+            PipSource::Archive { url, .. } => Some(url.clone()),
+            PipSource::Git { repository, commit, subdirectory } => {
+                let mut url = repository.clone();
+                url.set_path(&format!("{}@{commit}", repository.path()));
+                url.set_fragment(subdirectory.as_ref().map(|path| format!("subdirectory={path}")).as_deref());
+                Some(url)
+            }
+            PipSource::Directory { path, mode } => {
+                let mut url = Url::from_file_path(path).ok()?;
+                url.set_fragment((*mode == DirectoryMode::Editable).then_some("editable"));
+                Some(url)
+            }
+        }
+    }
+
+    /// An archive as what an installation fetches and checks; a wheel, as what it links, too. What has no
+    /// archive is none.
+    pub fn as_package(&self) -> Option<LockedPackage> {
+        let PipSource::Archive { url, sha256, size, .. } = &self.source else { return None };
+        let file_name = self.file_name()?;
+        Some(LockedPackage {
+            name: self.name.clone(),
+            // What a record can have; in names of files, a dash parts one field from the next.
+            version: self.version.as_deref().unwrap_or("0").replace('-', "_"),
+            build: distributions::BUILD.to_owned(),
+            // Of no subdir: it waits for python as noarch packages do.
+            subdir: Subdir::NoArch,
+            file_name,
+            url: url.clone(),
+            digest: sha256.map_or(Digest::Unknown, Digest::Sha256),
+            size: *size,
+            record: None,
+        })
+    }
+
+    /// Whether it is a wheel: what is to be installed is in the archive as it is.
+    pub fn is_wheel(&self) -> bool {
+        self.file_name().is_some_and(|name| name.ends_with(".whl"))
+    }
+}
+
+/// What stands behind `# pip `.
+pub(super) fn render(package: &LockedPip, directory: Option<&Path>, expansions: &[(String, String)]) -> String {
+    let mut text = format!("{} @ ", package.name);
+    // Writing to a string cannot fail.
+    let _ = match &package.source {
+        PipSource::Archive { url, sha256, origin, .. } => {
+            text.push_str(&super::explicit::address_without_login(url, expansions));
+            if let Some(hash) = sha256 {
+                let _ = write!(text, " --hash=sha256:{}", hex::encode(hash));
+            }
+            text.write_str(if *origin == Origin::Direct { " --direct" } else { "" })
+        }
+        PipSource::Git { repository, commit, subdirectory } => {
+            let fragment = subdirectory.as_ref().map(|path| format!("#subdirectory={path}")).unwrap_or_default();
+            let repository = super::explicit::address_without_login(repository, expansions);
+            write!(text, "{repository}@{commit}{fragment}")
+        }
+        PipSource::Directory { path, mode } => {
+            let shown = match directory.and_then(|directory| path.strip_prefix(directory).ok()) {
+                Some(inner) => format!("./{}", inner.display()),
+                None => path.display().to_string(),
+            };
+            write!(text, "{shown}{}", if *mode == DirectoryMode::Editable { " --editable" } else { "" })
+        }
+    };
+    text
+}
+
+/// Reads what stands behind `# pip `. `directory` is what paths are relative to.
+pub(super) fn parse(text: &str, directory: &Path, expansion: &Expansion) -> Result<LockedPip, String> {
+    let (name, rest) = text.split_once(" @ ").ok_or("a package of pip is NAME @ URL")?;
+    let (place, options) = split_options(rest.trim());
+    let mut given = Given::default();
+    for option in options {
+        match option.split_once("=sha256:") {
+            Some(("--hash", hash)) => {
+                let hash = parse_digest_from_hex::<Sha256>(hash);
+                given.sha256 = Some(hash.ok_or_else(|| format!("`{option}` has no sha256 of 64 hex digits"))?);
+            }
+            _ if option == "--direct" => given.origin = Some(Origin::Direct),
+            _ if option == "--editable" => given.mode = Some(DirectoryMode::Editable),
+            // An md5 pins nothing that a forger could not make.
+            _ if option.starts_with("--hash=md5:") => {}
+            _ => return Err(format!("`{option}` means nothing for a package of pip")),
+        }
+    }
+    locate(name, place, given, directory, expansion)
+}
+
+/// What a lock says of a package of pip besides its name and its place.
+#[derive(Default)]
+pub(super) struct Given {
+    pub(super) sha256: Option<Sha256Hash>,
+    pub(super) origin: Option<Origin>,
+    pub(super) mode: Option<DirectoryMode>,
+    /// The version, for archives whose names do not tell it.
+    pub(super) version: Option<String>,
+}
+
+/// A package of pip by its name and its place: a URL of an archive, a repository, or a path.
+pub(super) fn locate(
+    name: &str,
+    place: &str,
+    given: Given,
+    directory: &Path,
+    expansion: &Expansion,
+) -> Result<LockedPip, String> {
+    let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    if !is_name(name) || !name.starts_with(|first: char| first.is_ascii_alphanumeric()) {
+        return Err(format!("`{name}` cannot name a package (PEP 508)"));
+    }
+    let name = normalize(name);
+    let place = super::explicit::expand(place, expansion)?;
+    let mut version = given.version.map(|version| checked_version(&version)).transpose()?;
+    let mut origin = given.origin.unwrap_or(Origin::Index);
+    let source = if let Some(place) = place.strip_prefix("git+") {
+        git(place)?
+    } else if let Some(mut url) = archive_url(&place, directory) {
+        let file = file_name(&url).ok_or_else(|| format!("`{place}` names no archive"))?;
+        let in_url = url.fragment().and_then(|fragment| fragment.strip_prefix("sha256="));
+        let sha256 = given.sha256.or(in_url.and_then(parse_digest_from_hex::<Sha256>));
+        url.set_fragment(None);
+        match version_of(&file, &name) {
+            Ok(of_file) => version = Some(of_file),
+            Err(message) if file.ends_with(".whl") || !is_archive(&file) => return Err(message),
+            // Only an index names archives of sources after what is in them.
+            Err(_) => origin = Origin::Direct,
+        }
+        PipSource::Archive { url, sha256, size: None, origin }
+    } else {
+        let path = std::path::absolute(directory.join(&place)).map_err(|error| error.to_string())?;
+        PipSource::Directory { path: path.components().collect(), mode: given.mode.unwrap_or(DirectoryMode::Copied) }
+    };
+    Ok(LockedPip { name, version, source, requires: None, requires_python: None, licence: None })
+}
+
+/// The URL of an archive, which may be a path.
+fn archive_url(place: &str, directory: &Path) -> Option<Url> {
+    if place.contains("://") {
+        return Url::parse(place.strip_prefix("direct+").unwrap_or(place)).ok();
+    }
+    is_archive(place)
+        .then(|| std::path::absolute(directory.join(place)).ok())?
+        .and_then(|path| Url::from_file_path(path).ok())
+}
+
+/// A version becomes part of paths.
+fn checked_version(version: &str) -> Result<String, String> {
+    let safe = version.chars().all(|each| each.is_ascii_alphanumeric() || "-_.+!".contains(each));
+    match safe && version.starts_with(|first: char| first.is_ascii_alphanumeric()) {
+        true => Ok(version.to_owned()),
+        false => Err(format!("`{version}` is not a version (PEP 440)")),
+    }
+}
+
+/// The place, and the options behind it; paths may hold spaces.
+fn split_options(text: &str) -> (&str, impl Iterator<Item = &str>) {
+    let end = text.find(" --").unwrap_or(text.len());
+    (text[..end].trim_end(), text[end..].split_whitespace())
+}
+
+/// `https://host/repository@COMMIT#subdirectory=DIRECTORY`, or as pixi has it,
+/// `https://host/repository?subdirectory=DIRECTORY#COMMIT`.
+fn git(place: &str) -> Result<PipSource, String> {
+    let (place, fragment) = place.split_once('#').unwrap_or((place, ""));
+    let (place, query) = place.split_once('?').unwrap_or((place, ""));
+    let (repository, commit) = match place.rsplit_once('@') {
+        _ if is_commit(fragment) => (place, fragment),
+        // What stands behind the `@` of a login is no revision.
+        Some((repository, revision)) if !revision.contains('/') => (repository, revision),
+        _ => return Err(format!("`{place}` names no commit")),
+    };
+    if !is_commit(commit) {
+        return Err(format!("`{commit}` is not the hash of a commit"));
+    }
+    let repository =
+        Url::parse(&format!("git+{repository}")).map_err(|error| format!("`{repository}` is no URL: {error}"))?;
+    let said = fragment.split('&').chain(query.split('&')).find_map(|pair| pair.strip_prefix("subdirectory="));
+    let subdirectory = said.map(super::decode).transpose()?;
+    Ok(PipSource::Git { repository, commit: commit.to_ascii_lowercase(), subdirectory })
+}
+
+fn is_commit(text: &str) -> bool {
+    text.len() >= 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+fn is_archive(file: &str) -> bool {
+    file.ends_with(".whl") || SOURCES.iter().any(|end| file.ends_with(end))
+}
+
+/// The name of an archive's file, which becomes one here: it may lead nowhere else.
+fn file_name(url: &Url) -> Option<String> {
+    let segment = url.path_segments()?.next_back()?;
+    let is_bad = |each: char| each == '/' || each == '\\' || each.is_control();
+    super::decode(segment).ok().filter(|name| !name.is_empty() && !name.starts_with('.') && !name.contains(is_bad))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHA: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+    fn read(text: &str) -> Result<LockedPip, String> {
+        parse(text, Path::new("/project"), &Expansion::default())
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for text in [
+            format!("wandb @ https://files.example.org/w/wandb-0.15.1-py3-none-any.whl --hash=sha256:{SHA}"),
+            format!("odd @ https://files.example.org/odd-1%212.0-py3-none-any.whl --hash=sha256:{SHA} --direct"),
+            format!("docopt @ https://files.example.org/docopt-0.6.2.tar.gz --hash=sha256:{SHA}"),
+            format!("tool @ git+https://git.example.org/a/tool.git@{COMMIT}#subdirectory=python/tool"),
+            "mine @ ./src/my tool --editable".to_owned(),
+            "here @ ./".to_owned(),
+            "elsewhere @ /opt/elsewhere".to_owned(),
+        ] {
+            let package = read(&text).unwrap();
+            assert_eq!(render(&package, Some(Path::new("/project")), &[]), text);
+        }
+        let archive = read("tool @ https://h/tool/archive/v1.0.zip").unwrap();
+        assert_eq!(archive.version, None, "the name of the archive is not one of an index");
+        let versions = ["wandb @ https://h/wandb-0.15.1-py3-none-any.whl", "a-b @ https://h/A.B-1.0.tar.gz"];
+        let versions = versions.map(|text| read(text).unwrap().version.unwrap());
+        assert_eq!(versions, ["0.15.1", "1.0"]);
+    }
+
+    #[test]
+    fn a_login_is_not_written() {
+        let package = read("a @ https://me:secret@h/a-1.0-py3-none-any.whl").unwrap();
+        assert_eq!(render(&package, None, &[]), "a @ https://h/a-1.0-py3-none-any.whl");
+        let variables = [("PASSWORD".to_owned(), "secret".to_owned())];
+        let shown = render(&package, None, &variables);
+        assert_eq!(shown, "a @ https://me:${PASSWORD}@h/a-1.0-py3-none-any.whl");
+    }
+
+    #[test]
+    fn bad_lines_are_named() {
+        let complaint = |text: &str| read(text).unwrap_err();
+        assert_eq!(complaint("a"), "a package of pip is NAME @ URL");
+        assert!(complaint("../b @ https://h/b-1-py3-none-any.whl").contains("cannot name a package"));
+        assert!(complaint("a @ https://h/b-1-py3-none-any.whl").contains("not an archive of `a`"));
+        assert!(complaint("a @ https://h/..%2F..%2Fa-1.0.tar.gz").contains("names no archive"));
+        assert!(complaint("a @ https://h/a-1.0-py3-none-any%2F..%2Fb.whl").contains("names no archive"));
+        assert!(complaint("a @ https://h/a-..-py3-none-any.whl").contains("not a version"));
+        assert!(complaint("a @ https://h/a-1.0.exe").contains("neither a wheel nor an archive"));
+        assert!(complaint("a @ https://h/a-1.0.tar.gz --hash=sha256:12").contains("no sha256"));
+        assert!(complaint("a @ git+https://h/a@main").contains("not the hash of a commit"));
+        assert!(complaint("a @ ./a --no-deps").contains("`--no-deps` means nothing"));
+    }
+}

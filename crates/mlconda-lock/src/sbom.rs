@@ -1,0 +1,185 @@
+//! A software bill of materials: what an environment consists of, in the words that scanners and auditors read.
+//!
+//! Two formats, one set of facts: names by which packages are looked up (package URLs), versions, hashes, licences
+//! and who needs whom. They are made of a lock whose packages have their records ([`mlconda::records::complete`]); what is
+//! not known is left out or said to be unknown, never guessed. The same lock and records give the same bytes: the time is
+//! the newest package's or the caller's, and what has to be unique is made of the content.
+
+mod cyclonedx;
+mod licence;
+mod purl;
+mod spdx;
+
+use rattler_conda_types::PackageRecord;
+use rattler_digest::{Sha256, compute_bytes_digest};
+use serde::Serialize;
+use url::Url;
+
+use self::licence::Licence;
+use mlconda_types::redact;
+use crate::{graph::Graph, Digest, Lock, LockedPackage, LockedPip, PipSource};
+
+/// The form of a bill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// CycloneDX 1.6 (ECMA-424), as JSON.
+    CycloneDx,
+    /// SPDX 2.3 (its 2.2.1 is ISO/IEC 5962), as JSON.
+    Spdx,
+}
+
+/// What a bill is about besides its packages.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Subject {
+    /// The environment's name, where the lock tells none: `environment` otherwise.
+    pub name: Option<String>,
+    /// The time of the bill, in seconds since 1970 (`SOURCE_DATE_EPOCH`). Without it, it is the time at which the newest
+    /// package was built, and if no package tells it, CycloneDX has none, and SPDX, which wants one, the beginning of 1970.
+    pub time: Option<i64>,
+}
+
+/// The bill of a lock, as the text of a file.
+///
+/// ```
+/// use mlconda::{lock::{Expansion, explicit}, sbom::{Format, Subject, sbom}};
+///
+/// let text = "@EXPLICIT\nhttps://conda.anaconda.org/conda-forge/noarch/tzdata-2024a-h0c530f3_0.conda\n";
+/// let lock = explicit::parse(text, std::path::Path::new("/env.lock"), &Expansion::default())?;
+/// let bill = sbom(&lock, Format::CycloneDx, &Subject::default());
+/// assert!(bill.contains("pkg:conda/tzdata@2024a?build=h0c530f3_0&channel=conda-forge&subdir=noarch&type=conda"));
+/// # Ok::<(), mlconda::lock::LockError>(())
+/// ```
+pub fn sbom(lock: &Lock, format: Format, subject: &Subject) -> String {
+    let graph = Graph::new(lock);
+    let mut components: Vec<Component<'_>> = lock.packages.iter().map(conda).chain(lock.pip.iter().map(pip)).collect();
+    for (component, node) in components.iter_mut().zip(&graph.packages) {
+        component.needs = node.needs.iter().map(|need| need.package).collect();
+        component.is_known = node.is_known;
+    }
+    let newest = lock
+        .packages
+        .iter()
+        .filter_map(|package| Some(package.record.as_ref()?.timestamp.as_ref()?.jiff_timestamp().as_second()));
+    let bill = Bill {
+        name: lock.name.as_deref().or(subject.name.as_deref()).unwrap_or("environment"),
+        lock,
+        time: subject.time.or_else(|| newest.max()),
+        roots: graph.roots.iter().map(|root| root.package).collect(),
+        components,
+    };
+    match format {
+        Format::CycloneDx => cyclonedx::render(&bill),
+        Format::Spdx => spdx::render(&bill),
+    }
+}
+
+/// The facts.
+struct Bill<'a> {
+    name: &'a str,
+    lock: &'a Lock,
+    /// In seconds since 1970.
+    time: Option<i64>,
+    /// What the others are there for, as places in `components`.
+    roots: Vec<usize>,
+    components: Vec<Component<'a>>,
+}
+
+/// A package.
+struct Component<'a> {
+    name: &'a str,
+    version: Option<&'a str>,
+    purl: String,
+    licence: Option<Licence>,
+    /// In hex.
+    sha256: Option<String>,
+    /// In hex.
+    md5: Option<String>,
+    /// Where it can be downloaded, without secrets; a file of this machine is nowhere.
+    url: Option<String>,
+    file_name: Option<String>,
+    /// As places in `components`.
+    needs: Vec<usize>,
+    /// Whether that is all it needs.
+    is_known: bool,
+}
+
+fn conda(package: &LockedPackage) -> Component<'_> {
+    let of_record = |hash: fn(&PackageRecord) -> Option<String>| package.record.as_deref().and_then(hash);
+    let sha256 = of_record(|record| record.sha256.map(hex::encode));
+    let md5 = of_record(|record| record.md5.map(hex::encode));
+    let (sha256, md5) = match package.digest {
+        Digest::Sha256(hash) => (Some(hex::encode(hash)), md5),
+        Digest::Md5(hash) => (sha256, Some(hex::encode(hash))),
+        Digest::Unknown => (sha256, md5),
+    };
+    let licence = package.record.as_ref().and_then(|record| record.license.as_deref());
+    Component {
+        name: &package.name,
+        version: Some(&package.version),
+        purl: purl::conda(package),
+        licence: licence.and_then(Licence::read),
+        sha256,
+        md5,
+        url: address(&package.url),
+        file_name: Some(package.file_name.clone()),
+        needs: Vec::new(),
+        is_known: false,
+    }
+}
+
+fn pip(package: &LockedPip) -> Component<'_> {
+    let (url, sha256) = match &package.source {
+        PipSource::Archive { url, sha256, .. } => (address(url), sha256.map(hex::encode)),
+        PipSource::Git { repository, commit, .. } => (Some(format!("{}@{commit}", public(repository))), None),
+        PipSource::Directory { .. } => (None, None),
+    };
+    Component {
+        name: &package.name,
+        version: package.version.as_deref(),
+        purl: purl::pypi(package),
+        licence: package.licence.as_deref().and_then(Licence::read),
+        sha256,
+        md5: None,
+        url,
+        file_name: package.file_name(),
+        needs: Vec::new(),
+        is_known: false,
+    }
+}
+
+fn address(url: &Url) -> Option<String> {
+    ["http", "https"].contains(&url.scheme()).then(|| public(url))
+}
+
+/// A URL without its login, as if it needed none: as a name, it is the same for whoever has another login.
+fn public(url: &Url) -> String {
+    let mut shown = url.clone();
+    shown.set_query(None);
+    let shown = redact::url(&shown);
+    shown.replacen(&format!("{}@", redact::MASK), "", 1).replacen(&format!("/t/{}/", redact::MASK), "/", 1)
+}
+
+/// A time as text (RFC 3339), in UTC.
+fn timestamp(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).unwrap_or_default().to_string()
+}
+
+/// JSON for people to read.
+fn json(document: &impl Serialize) -> String {
+    // It fails for maps whose keys are no text, and there is none.
+    serde_json::to_string_pretty(document).unwrap_or_default() + "\n"
+}
+
+/// A UUID of a content (RFC 9562, version 8).
+fn uuid(content: &str) -> String {
+    let hash = compute_bytes_digest::<Sha256>(content);
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash[..16]);
+    bytes[6] = bytes[6] & 0x0f | 0x80;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex = hex::encode(bytes);
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}
+
+#[cfg(test)]
+mod tests;

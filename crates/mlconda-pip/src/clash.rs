@@ -1,0 +1,100 @@
+//! Where pip's lines and conda's packages contradict each other: found, and told with both lines.
+//!
+//! What pip asks for itself is compared before the resolver is asked, which knows nothing of conda and could not say it so. What is
+//! needed further down comes out of the resolver's own words.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rattler_conda_types::PackageNameMatcher;
+
+use super::PipError;
+use mlconda_environment::Environment;
+pub use mlconda_environment::requirements::{Entry, Requirements, Role};
+use mlconda_lock::Lock;
+use mlconda_lock::provided::Provided;
+use mlconda_types::dependency::dependency_name;
+use mlconda_types::redact;
+
+/// conda's side of an environment.
+pub(super) struct Conda<'a> {
+    pub(super) environment: &'a Environment,
+    pub(super) lock: &'a Lock,
+    pub(super) provided: &'a BTreeMap<String, Provided>,
+}
+
+impl Conda<'_> {
+    /// Complains about lines that conda's packages contradict.
+    pub(super) fn check(&self, requirements: &Requirements) -> Result<(), PipError> {
+        let clashes: Vec<String> = requirements.entries.iter().filter_map(|entry| self.clash(entry)).collect();
+        if clashes.is_empty() { Ok(()) } else { Err(PipError::Clash(clashes.join("\n"))) }
+    }
+
+    /// Why a line cannot be; of one that only counts under conditions, the resolver tells.
+    fn clash(&self, entry: &Entry) -> Option<String> {
+        let name = entry.name.as_ref().filter(|_| !entry.conditional && entry.role == Role::Asked)?;
+        let provided = self.provided.get(name)?;
+        let brought = self.brought(provided);
+        let version = &provided.version;
+        if entry.direct {
+            return Some(format!("{} would replace `{name}` {version}, which {brought}", entry.shown()));
+        }
+        let allowed = entry.versions.contains(version);
+        (!allowed).then(|| format!("{} does not allow `{name}` {version}, which {brought}", entry.shown()))
+    }
+
+    /// Who has conda install a package: a line, or a package that a line asks for.
+    fn brought(&self, provided: &Provided) -> String {
+        let package = &provided.package;
+        if let Some(line) = self.line(package) {
+            return format!("conda installs for {line}");
+        }
+        // From package to package, until one is reached that a line asks for.
+        let mut seen = BTreeSet::from([package.as_str()]);
+        let mut level = vec![package.as_str()];
+        while !level.is_empty() {
+            let needs = |other: &str, name: &str| other != name && self.depends(other).any(|depend| depend == name);
+            let next: Vec<&str> = self
+                .lock
+                .packages
+                .iter()
+                .map(|other| other.name.as_str())
+                .filter(|other| level.iter().any(|name| needs(other, name)) && seen.insert(other))
+                .collect();
+            if let Some((_, line)) = next.iter().find_map(|name| Some((name, self.line(name)?))) {
+                return format!("conda installs as `{package}` since {line} needs it");
+            }
+            level = next;
+        }
+        format!("conda installs as `{package}`")
+    }
+
+    fn depends(&self, package: &str) -> impl Iterator<Item = &str> {
+        let found = self.lock.packages.iter().find(|other| other.name == package);
+        let record = found.and_then(|package| package.record.as_deref());
+        record.into_iter().flat_map(|record| record.depends.iter().map(|spec| dependency_name(spec)))
+    }
+
+    /// The line that asks for a package.
+    fn line(&self, package: &str) -> Option<String> {
+        let is_it = |name: &PackageNameMatcher| matches!(name, PackageNameMatcher::Exact(name) if name.as_normalized() == package);
+        let requirement = self.environment.requirements.iter().find(|each| is_it(&each.spec.name))?;
+        let text = redact::text(&requirement.text);
+        Some(format!("`{text}` ({}:{})", requirement.file.display(), requirement.location.line))
+    }
+
+    /// What conda has to do with a message of the resolver, a line for each package that the message names.
+    pub(super) fn named_in(&self, message: &str) -> Vec<String> {
+        let named = self.provided.iter().filter(|(name, _)| mentions(message, name));
+        named
+            .map(|(name, provided)| format!("`{name}` {} is what {}", provided.version, self.brought(provided)))
+            .collect()
+    }
+}
+
+/// Whether a message names a project.
+pub(super) fn mentions(message: &str, name: &str) -> bool {
+    let is_part = |each: Option<char>| each.is_some_and(|each| each.is_ascii_alphanumeric() || "-_".contains(each));
+    message.match_indices(name).any(|(start, _)| {
+        !is_part(message[..start].chars().next_back()) && !is_part(message[start + name.len()..].chars().next())
+    })
+}

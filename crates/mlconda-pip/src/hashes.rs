@@ -1,0 +1,138 @@
+//! `--hash`: whether what was locked is what the list says it must be.
+//!
+//! A lock pins by sha256, and an index mostly tells no other hash. So where the list gives a sha384 or a sha512, or where the
+//! sha256 of an archive is not known, the archive is downloaded once, when it is locked, and both are made of the same
+//! bytes: who installs it by its sha256 installs what the list asked for.
+
+use std::io::{self, Read};
+
+use rattler_digest::{Sha256, Sha256Hash, digest::Digest};
+use sha2::{Sha384, Sha512};
+use url::Url;
+
+use super::{Options, PipError, task::place_of};
+use mlconda_channel::{network, repodata::Access};
+use mlconda_environment::EnvironmentError;
+use mlconda_environment::requirements::Entry;
+use mlconda_lock::{LockedPip, PipSource};
+use mlconda_system::files;
+use mlconda_types::redact;
+
+/// Compares packages with the hashes that lines ask for, and gives those a sha256 that have none.
+///
+/// # Errors
+/// If a package has none of its hashes, can have none, or could not be read, at the line that asks for it.
+pub(super) async fn check(
+    entries: &[Entry],
+    packages: &mut [LockedPip],
+    options: &Options<'_>,
+) -> Result<(), PipError> {
+    for package in packages {
+        let asking: Vec<&Entry> =
+            entries.iter().filter(|entry| !entry.hashes.is_empty() && is_about(entry, package)).collect();
+        let Some(first) = asking.first() else { continue };
+        let refuse =
+            |message: String, help: &str| -> PipError { EnvironmentError::Pip(first.diagnostic(message, help)).into() };
+        let name = &package.name;
+        let PipSource::Archive { url, sha256, .. } = &mut package.source else {
+            let message = format!("`{name}` is no archive, which could have a hash");
+            return Err(refuse(
+                message,
+                "remove the hash: a repository is locked by its commit, a directory by its path",
+            ));
+        };
+        let is_asked = |hash: &String| asking.iter().any(|entry| entry.hashes.contains(hash));
+        if sha256.is_some_and(|hash| is_asked(&format!("sha256:{}", hex::encode(hash)))) {
+            continue;
+        }
+        let is_other = |hash: &String| !hash.starts_with("sha256:");
+        if sha256.is_none() || asking.iter().any(|entry| entry.hashes.iter().any(is_other)) {
+            let hashes = read(url, options).await.map_err(|reason| {
+                refuse(
+                    format!("the hash of `{name}` cannot be checked: `{}`: {reason}", redact::url(url)),
+                    "a sha256 that an index tells needs no download",
+                )
+            })?;
+            if sha256.is_some_and(|known| known != hashes.sha256) {
+                let message = format!(
+                    "`{}` is not what the index says: its sha256 is {}",
+                    redact::url(url),
+                    hex::encode(hashes.sha256)
+                );
+                return Err(refuse(message, "the index or the archive is damaged; whoever keeps them can tell"));
+            }
+            if hashes.all.iter().any(is_asked) {
+                *sha256 = Some(hashes.sha256);
+                continue;
+            }
+        }
+        let known = sha256.map(|hash| format!(", whose sha256 is {}", hex::encode(hash))).unwrap_or_default();
+        let message = format!("`{}`{known}, has not the hash that is asked for", redact::url(url));
+        return Err(refuse(
+            message,
+            "an archive of that project was replaced, or the hash is that of another one of it",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a line asks for a package, by its name or by its place.
+pub(super) fn is_about(entry: &Entry, package: &LockedPip) -> bool {
+    match &entry.name {
+        Some(name) => *name == package.name,
+        None => {
+            let place = package.identity().map(String::from).unwrap_or_default();
+            place_of(&entry.text) == place_of(&place)
+        }
+    }
+}
+
+/// The hashes of an archive.
+struct Hashes {
+    sha256: Sha256Hash,
+    /// All, as a list has them: `sha512:…`.
+    all: [String; 3],
+}
+
+#[derive(Default)]
+struct Hasher(Sha256, Sha384, Sha512);
+
+impl Hasher {
+    fn take(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+        self.1.update(bytes);
+        self.2.update(bytes);
+    }
+
+    fn end(self) -> Hashes {
+        let sha256 = self.0.finalize();
+        let shown = |kind: &str, hash: &[u8]| format!("{kind}:{}", hex::encode(hash));
+        let all = [shown("sha256", &sha256), shown("sha384", &self.1.finalize()), shown("sha512", &self.2.finalize())];
+        Hashes { sha256, all }
+    }
+}
+
+/// Reads an archive for its hashes only. The error is in words.
+async fn read(url: &Url, options: &Options<'_>) -> Result<Hashes, String> {
+    let mut hasher = Hasher::default();
+    if url.scheme() == "file" {
+        let path = files::of_url(url).ok_or("it is no path")?;
+        let words = |error: io::Error| error.kind().to_string();
+        let (mut file, mut buffer) = (files::open(&path).map_err(words)?, vec![0; 1 << 20]);
+        loop {
+            match file.read(&mut buffer).map_err(words)? {
+                0 => return Ok(hasher.end()),
+                count => hasher.take(&buffer[..count]),
+            }
+        }
+    }
+    if options.access == Access::Offline {
+        return Err("the network may not be asked".to_owned());
+    }
+    let mut response =
+        options.client.get(url, network::Body::Package(None)).await.map_err(|error| error.to_string())?;
+    while let Some(chunk) = response.chunk().await.map_err(|error| error.to_string())? {
+        hasher.take(&chunk);
+    }
+    Ok(hasher.end())
+}

@@ -1,0 +1,285 @@
+//! uv, the resolver, as a program that is run: what it is told, and how its answers are read.
+//!
+//! It is told everything by files in a directory of its own and by a list of environment variables that the caller gives, so
+//! that neither the machine's settings nor its python decide on the answer, and no login stands on a command line. The
+//! python that it needs to run is only there to build what has no wheel: the versions and markers are the target's.
+
+use std::{
+    io,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use rattler_conda_types::Subdir;
+use rattler_digest::{Sha256, compute_bytes_digest};
+
+use mlconda_channel::repodata::Access;
+use mlconda_environment::requirements::Indexes;
+use mlconda_python::tags;
+use mlconda_solve::Cutoff;
+use mlconda_system::{files, process::Running};
+use mlconda_types::host::Host;
+use mlconda_types::redact;
+
+/// uv, and what it is run with.
+#[derive(Clone, Debug)]
+pub struct Uv {
+    /// The program.
+    pub program: PathBuf,
+    /// The python that builds what has to be built; `None` if uv is to find one.
+    pub python: Option<PathBuf>,
+    /// All environment variables that it gets.
+    pub variables: Vec<(String, String)>,
+    /// Its cache directory. The work is done in a directory beside it.
+    pub cache: PathBuf,
+    /// Files of PEM certificates to trust.
+    pub certificates: Vec<PathBuf>,
+}
+
+/// What uv said.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) success: bool,
+    pub(super) stdout: String,
+    pub(super) stderr: String,
+}
+
+/// For what is resolved.
+#[derive(Clone, Debug)]
+pub(super) struct Target<'a> {
+    pub(super) host: &'a Host,
+    /// The version of python, in full.
+    pub(super) python: &'a str,
+}
+
+/// A resolution to be made in a directory.
+#[derive(Clone, Copy)]
+pub(super) struct Question<'a> {
+    pub(super) depth: Depth,
+    pub(super) directory: &'a Path,
+    pub(super) target: &'a Target<'a>,
+    pub(super) indexes: &'a Indexes,
+    pub(super) python: &'a Path,
+    pub(super) exclude_newer: Option<Cutoff>,
+    pub(super) access: Access,
+}
+
+/// How far a resolution goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// To all that is needed.
+    Whole,
+    /// To what is asked for by name.
+    Alone,
+}
+
+/// The file of what is asked for, in the directory of a [`Question`].
+pub(super) const REQUIREMENTS: &str = "requirements.in";
+/// The file of what limits it.
+pub(super) const CONSTRAINTS: &str = "constraints.in";
+/// The file of the answer.
+pub(super) const ANSWER: &str = "pylock.toml";
+
+/// The versions of glibc that uv has names for.
+const MANYLINUX: [u64; 12] = [17, 28, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40];
+
+/// What uv calls a machine; `None` if it has no name for it.
+pub(super) fn platform(host: &Host) -> Option<String> {
+    let manylinux = |processor: &str| {
+        let (_, glibc) = tags::virtual_version(&host.virtual_packages, "__glibc").unwrap_or((2, 28));
+        let newest = MANYLINUX.iter().rev().find(|known| **known <= glibc).unwrap_or(&MANYLINUX[0]);
+        format!("{processor}-manylinux_2_{newest}")
+    };
+    Some(match host.platform {
+        Subdir::Linux64 => manylinux("x86_64"),
+        Subdir::LinuxAarch64 => manylinux("aarch64"),
+        Subdir::LinuxRiscv64 => "riscv64-unknown-linux".to_owned(),
+        Subdir::OsxArm64 => "aarch64-apple-darwin".to_owned(),
+        Subdir::Osx64 => "x86_64-apple-darwin".to_owned(),
+        Subdir::Win64 => "x86_64-pc-windows-msvc".to_owned(),
+        Subdir::Win32 => "i686-pc-windows-msvc".to_owned(),
+        Subdir::WinArm64 => "aarch64-pc-windows-msvc".to_owned(),
+        _ => return None,
+    })
+}
+
+impl Uv {
+    /// A python to build with: CPython, of the target's minor version if there is one.
+    ///
+    /// # Errors
+    /// If uv cannot be run.
+    pub(super) async fn find_python(&self, version: &str, directory: &Path) -> io::Result<Option<PathBuf>> {
+        if let Some(python) = &self.python {
+            return Ok(Some(python.clone()));
+        }
+        let minor: String = version.split('.').take(2).collect::<Vec<_>>().join(".");
+        for request in [format!("cpython@{minor}"), "cpython@>=3.8".to_owned()] {
+            let outcome = self.run(&["python", "find", "--no-project", "--system", &request], directory, &[]).await?;
+            let path = PathBuf::from(outcome.stdout.trim());
+            if outcome.success && path.is_absolute() {
+                return Ok(Some(path));
+            }
+            if !outcome.stderr.contains("No interpreter found") {
+                let words = format!("`{}` fails: {}", self.program.display(), redact::text(outcome.stderr.trim()));
+                return Err(io::Error::other(words));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Resolves what stands in the question's directory, where the answer will stand, too.
+    ///
+    /// # Errors
+    /// If uv cannot be run; that there is no answer is none.
+    pub(super) async fn compile(&self, question: &Question<'_>, platform: &str) -> io::Result<Outcome> {
+        let Question { depth, directory, target, indexes, python, exclude_newer, access } = question;
+        let python = python.display().to_string();
+        let mut arguments = vec!["pip", "compile", "--format", "pylock.toml", "--no-header", "--no-sources"];
+        arguments.extend(["--python-version", target.python, "--python-platform", platform, "--python", &python]);
+        // As pip, which looks everywhere for the best version. With one index, uv tells more of why it has nothing.
+        if !indexes.extra.is_empty() {
+            arguments.extend(["--index-strategy", "unsafe-best-match"]);
+        }
+        let moment = exclude_newer.map(|cutoff| cutoff.to_string());
+        if let Some(moment) = &moment {
+            arguments.extend(["--exclude-newer", moment]);
+        }
+        match access {
+            Access::Offline => arguments.push("--offline"),
+            Access::Refresh => arguments.push("--refresh"),
+            Access::Online => {}
+        }
+        if *depth == Depth::Alone {
+            arguments.push("--no-deps");
+        }
+        if indexes.prereleases {
+            arguments.extend(["--prerelease", "allow"]);
+        }
+        for host in &indexes.trusted_hosts {
+            arguments.extend(["--allow-insecure-host", host]);
+        }
+        arguments.extend(["--constraints", CONSTRAINTS, "--output-file", ANSWER, REQUIREMENTS]);
+        let version = tags::virtual_version(&target.host.virtual_packages, "__osx").unwrap_or((13, 0));
+        let macos = ("MACOSX_DEPLOYMENT_TARGET".to_owned(), format!("{}.{}", version.0, version.1));
+        self.run(&arguments, directory, if target.host.platform.is_osx() { std::slice::from_ref(&macos) } else { &[] })
+            .await
+    }
+
+    /// Runs it in a directory. What it says goes to files there.
+    async fn run(&self, arguments: &[&str], directory: &Path, variables: &[(String, String)]) -> io::Result<Outcome> {
+        let (stdout, stderr) = (directory.join("stdout"), directory.join("stderr"));
+        let certificates = self.certificates(directory)?;
+        let process = Command::new(&self.program)
+            .args(arguments)
+            .args(["--color", "never", "--no-progress", "--no-python-downloads"])
+            .current_dir(directory)
+            .env_clear()
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .envs(variables.iter().map(|(name, value)| (name, value)))
+            .envs(certificates.map(|path| ("SSL_CERT_FILE", path)))
+            .env("UV_CACHE_DIR", &self.cache)
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(fs_err::File::create(&stdout)?.into_file())
+            .stderr(fs_err::File::create(&stderr)?.into_file())
+            .process_group(0)
+            .spawn()
+            .map_err(|error| {
+                io::Error::new(error.kind(), format!("cannot run `{}`: {error}", self.program.display()))
+            })?;
+        let status = Running::new(process).end().await?;
+        let text = |path: &Path| {
+            files::read(path, files::LARGEST_TEXT).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        };
+        Ok(Outcome { success: status.success(), stdout: text(&stdout)?, stderr: text(&stderr)? })
+    }
+
+    /// All certificates in one file: uv takes one, in the place of its own.
+    fn certificates(&self, directory: &Path) -> io::Result<Option<PathBuf>> {
+        match self.certificates.as_slice() {
+            [] => Ok(None),
+            [one] => Ok(Some(one.clone())),
+            several => {
+                let mut bundle = Vec::new();
+                for path in several {
+                    bundle.append(&mut files::read(path, files::LARGEST_TEXT)?);
+                    bundle.push(b'\n');
+                }
+                let path = directory.join("certificates.pem");
+                fs_err::write(&path, bundle)?;
+                Ok(Some(path))
+            }
+        }
+    }
+}
+
+/// The options of a requirements file that say where to look.
+pub(super) fn index_lines(indexes: &Indexes) -> String {
+    let mut lines = String::new();
+    let mut line = |option: &str, value: &str| {
+        lines.push_str(option);
+        lines.push_str(value);
+        lines.push('\n');
+    };
+    if indexes.no_index {
+        line("--no-index", "");
+    } else {
+        indexes.index.iter().for_each(|url| line("--index-url ", url));
+        indexes.extra.iter().for_each(|url| line("--extra-index-url ", url));
+    }
+    indexes.find_links.iter().for_each(|url| line("--find-links ", url));
+    indexes.no_binary.iter().for_each(|name| line("--no-binary ", name));
+    indexes.only_binary.iter().for_each(|name| line("--only-binary ", name));
+    lines
+}
+
+/// uv's words on stderr, one message each: a line that begins with `error: `, `warning: ` or `hint: ` and those that belong to it.
+pub(super) fn messages(stderr: &str) -> Vec<(&str, String)> {
+    let mut messages: Vec<(&str, String)> = Vec::new();
+    for line in stderr.lines() {
+        let kind = ["error", "warning", "hint"].into_iter().find(|kind| line.starts_with(&format!("{kind}: ")));
+        match (kind, messages.last_mut()) {
+            (Some(kind), _) => messages.push((kind, line[kind.len() + 2..].trim().to_owned())),
+            (None, Some((_, text))) if line.starts_with(' ') || line.starts_with('-') => {
+                let line = line.trim();
+                text.push_str("\n  ");
+                text.push_str(line.strip_prefix("cause: ").unwrap_or(line));
+            }
+            _ => {}
+        }
+    }
+    messages
+}
+
+/// The name of the tools' prefix for a lock of theirs.
+pub fn prefix_name(lock: &str) -> String {
+    format!("uv-{}", &hex::encode(compute_bytes_digest::<Sha256>(lock))[..16])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn machines_have_the_names_that_uv_knows() {
+        let of = |subdir| platform(&Host::baseline(subdir));
+        assert_eq!(of(Subdir::Linux64).as_deref(), Some("x86_64-manylinux_2_28"));
+        assert_eq!(of(Subdir::OsxArm64).as_deref(), Some("aarch64-apple-darwin"));
+        assert_eq!(of(Subdir::LinuxPpc64le), None);
+        let glibc = |version: &str| {
+            let overrides = [format!("__glibc={version}").parse().unwrap()];
+            platform(&Host::baseline(Subdir::LinuxAarch64).with(&overrides)).unwrap()
+        };
+        assert_eq!(glibc("2.27"), "aarch64-manylinux_2_17");
+        assert_eq!(glibc("2.35"), "aarch64-manylinux_2_35");
+        assert_eq!(glibc("2.50"), "aarch64-manylinux_2_40");
+    }
+
+    #[test]
+    fn words_are_told_apart() {
+        let stderr = "warning: one\n  cause: two\nResolved 1 package in 5ms\nerror: No solution\n  cause: Because x\n         And y\n\nhint: do z\n";
+        let expected = [("warning", "one\n  two"), ("error", "No solution\n  Because x\n  And y"), ("hint", "do z")];
+        assert_eq!(messages(stderr), expected.map(|(kind, text)| (kind, text.to_owned())));
+    }
+}

@@ -1,0 +1,312 @@
+//! Activation: what a process in an environment sees.
+//!
+//! conda's rules, as a value: reading the prefix comes first, and what it means among the variables
+//! that are already set is computed without touching anything. So `run` can become a command without a shell where
+//! no package asks for one, and `shell-hook` prints the very same activation as text.
+//!
+//! Where conda keeps a second prefix's `bin` in the place of the first one's, the prefix's `bin` comes first here,
+//! whatever stood in `PATH`.
+
+mod command;
+mod contents;
+pub mod kept;
+mod shell;
+
+use std::{
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    path::{Path, PathBuf},
+};
+
+pub use command::{CommandError, find_command};
+pub use shell::Dialect;
+
+use crate::Prefix;
+use contents::Contents;
+
+/// Where programs are looked for when `PATH` is not set.
+const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// What activation itself sets, and an environment's own variables cannot.
+const RESERVED: [&str; 5] = ["PATH", "CONDA_PREFIX", "CONDA_SHLVL", "CONDA_DEFAULT_ENV", "CONDA_PROMPT_MODIFIER"];
+
+/// An environment that cannot be activated.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ActivateError {
+    /// A file of the prefix could not be read.
+    #[error(transparent)]
+    Read(#[from] std::io::Error),
+    /// There is nothing to activate.
+    #[error("there is no environment in `{0}`: it has no file `conda-meta/history`")]
+    NoEnvironment(PathBuf),
+    /// A file of variables is not what conda writes.
+    #[error("`{file}` is not a JSON object of variables")]
+    Json {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A variable that no process can have.
+    #[error("`{file}` sets a variable that no process can have: {name:?}")]
+    Variable {
+        /// The file.
+        file: PathBuf,
+        /// The variable's name.
+        name: String,
+    },
+}
+
+/// What an activation takes place in.
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings<'a> {
+    /// The environment variables of the process that asks.
+    pub variables: &'a [(OsString, OsString)],
+    /// The root prefix, which conda calls `base`.
+    pub root_prefix: &'a Path,
+}
+
+impl Surroundings<'_> {
+    fn get(&self, name: &str) -> Option<&OsStr> {
+        self.variables.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_os_str())
+    }
+
+    /// How many activations are in force (`CONDA_SHLVL`).
+    fn level(&self) -> u32 {
+        self.get("CONDA_SHLVL").and_then(OsStr::to_str).and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+    }
+
+    /// The prefix that `CONDA_PREFIX` names.
+    fn prefix(&self) -> Option<&Path> {
+        self.get("CONDA_PREFIX").filter(|value| !value.is_empty()).map(Path::new)
+    }
+}
+
+/// What becomes of `PATH`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SearchPath {
+    /// The prefix's `bin` comes before what was there, all of which stays.
+    Prepended {
+        /// The prefix's `bin`.
+        bin: OsString,
+        /// `PATH` as it was.
+        rest: OsString,
+    },
+    /// Something had to go too: the whole new value.
+    Replaced(OsString),
+}
+
+impl SearchPath {
+    /// The value of `PATH`.
+    pub fn value(&self) -> OsString {
+        match self {
+            Self::Prepended { bin, rest } => join([bin.as_os_str(), rest.as_os_str()]),
+            Self::Replaced(value) => value.clone(),
+        }
+    }
+}
+
+/// What a process in an environment sees, and the scripts that packages want run for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Activation {
+    /// `PATH`.
+    pub path: SearchPath,
+    /// The variables to unset, before any is set.
+    pub unset: Vec<OsString>,
+    /// The other variables to set, in order.
+    pub variables: Vec<(OsString, OsString)>,
+    /// The scripts of the environment active until now, to be sourced before anything is set.
+    pub deactivate_scripts: Vec<PathBuf>,
+    /// The environment's own scripts, to be sourced when all is set.
+    pub activate_scripts: Vec<PathBuf>,
+    /// Scripts for another shell than the one asked for; nothing sources them.
+    pub foreign_scripts: Vec<PathBuf>,
+    /// Variables of the environment that have no effect, since activation sets them itself.
+    pub ignored: Vec<String>,
+}
+
+/// Computes the activation of a prefix for a kind of shell.
+///
+/// # Errors
+/// If there is no environment in the prefix, or its variables cannot be read.
+pub fn activate(prefix: &Prefix, around: Surroundings<'_>, dialect: Dialect) -> Result<Activation, ActivateError> {
+    if !prefix.is_environment() {
+        return Err(ActivateError::NoEnvironment(prefix.path().to_owned()));
+    }
+    let contents = Contents::read(prefix.path(), dialect)?;
+    let deactivate_scripts = match around.prefix() {
+        Some(previous) if around.level() > 0 => contents::deactivate_scripts(previous, dialect)?,
+        _ => Vec::new(),
+    };
+    Ok(compute(prefix.path(), contents, deactivate_scripts, around))
+}
+
+/// Computes what leaves the active environment, for a kind of shell: the one that was active before is activated again, if
+/// there is one, and what it had set comes back. `None` if no environment is active.
+///
+/// # Errors
+/// If the variables of one of the two cannot be read.
+pub fn deactivate(around: Surroundings<'_>, dialect: Dialect) -> Result<Option<Activation>, ActivateError> {
+    let (Some(old), Some(level)) = (around.prefix(), around.level().checked_sub(1)) else { return Ok(None) };
+    let deactivate_scripts = contents::deactivate_scripts(old, dialect)?;
+    let (left, _) = own_variables(Contents::read(old, dialect)?.variables);
+    let outer = format!("CONDA_PREFIX_{level}");
+    let outer = around.get(&outer).filter(|value| level > 0 && !value.is_empty()).map(PathBuf::from);
+    let mut activation = match &outer {
+        Some(prefix) => compute(prefix, Contents::read(prefix, dialect)?, deactivate_scripts, around),
+        None => Activation {
+            path: SearchPath::Replaced(without(around, &[old.join("bin").as_os_str()])),
+            unset: ["CONDA_PREFIX", "CONDA_DEFAULT_ENV", "CONDA_PROMPT_MODIFIER"].map(OsString::from).to_vec(),
+            variables: Vec::new(),
+            deactivate_scripts,
+            activate_scripts: Vec::new(),
+            foreign_scripts: Vec::new(),
+            ignored: Vec::new(),
+        },
+    };
+    // What activation keeps of the environment before is not kept of one that is left.
+    let kept = |name: &OsStr| {
+        let name = name.as_bytes();
+        name == b"CONDA_SHLVL" || name.starts_with(b"CONDA_PREFIX_") || name.starts_with(b"__CONDA_SHLVL_")
+    };
+    activation.variables.retain(|(name, _)| !kept(name));
+    let level_now = if outer.is_some() { level } else { 0 };
+    activation.variables.push(("CONDA_SHLVL".into(), level_now.to_string().into()));
+    activation.unset.push(format!("CONDA_PREFIX_{level}").into());
+    for name in left.into_keys() {
+        let saved = format!("__CONDA_SHLVL_{level}_{name}");
+        match around.get(&saved) {
+            Some(value) => {
+                activation.variables.retain(|(known, _)| *known != *name);
+                activation.variables.push((name.into(), value.to_owned()));
+                activation.unset.push(saved.into());
+            }
+            None => activation.unset.push(name.into()),
+        }
+    }
+    Ok(Some(activation))
+}
+
+impl Activation {
+    /// All variables to set, `PATH` first.
+    pub fn all_variables(&self) -> impl Iterator<Item = (OsString, OsString)> {
+        std::iter::once(("PATH".into(), self.path.value())).chain(self.variables.iter().cloned())
+    }
+
+    /// Whether only a shell can do this: there are scripts to source.
+    pub fn needs_shell(&self) -> bool {
+        !self.activate_scripts.is_empty() || !self.deactivate_scripts.is_empty()
+    }
+}
+
+/// The activation, from what was read; touches nothing.
+fn compute(
+    prefix: &Path,
+    contents: Contents,
+    deactivate_scripts: Vec<PathBuf>,
+    around: Surroundings<'_>,
+) -> Activation {
+    let level = around.level();
+    let previous = around.prefix().filter(|_| level > 0);
+    let again = previous.is_some_and(|previous| same(previous.as_os_str(), prefix.as_os_str()));
+    let name = default_name(prefix, around.root_prefix);
+
+    let mut modifier = OsString::from("(");
+    modifier.push(&name);
+    modifier.push(") ");
+    let new_level = if again { level } else { level.saturating_add(1) };
+    let mut variables: Vec<(OsString, OsString)> = vec![
+        ("CONDA_PREFIX".into(), prefix.into()),
+        ("CONDA_SHLVL".into(), new_level.to_string().into()),
+        ("CONDA_DEFAULT_ENV".into(), name),
+        ("CONDA_PROMPT_MODIFIER".into(), modifier),
+    ];
+    if let Some(previous) = previous.filter(|_| !again) {
+        variables.push((format!("CONDA_PREFIX_{level}").into(), previous.into()));
+    }
+    let (own, ignored) = own_variables(contents.variables);
+    for (name, value) in own {
+        // `conda deactivate` puts back what it finds under this name.
+        if let Some(old) = around.get(&name).filter(|_| !again) {
+            variables.push((format!("__CONDA_SHLVL_{level}_{name}").into(), old.to_owned()));
+        }
+        variables.push((name.into(), value.into()));
+    }
+    Activation {
+        path: search_path(prefix, around),
+        unset: Vec::new(),
+        variables,
+        deactivate_scripts,
+        activate_scripts: contents.activate_scripts,
+        foreign_scripts: contents.foreign_scripts,
+        ignored,
+    }
+}
+
+/// The environment's variables, by the names that conda gives them: in capitals, unless a user took one back.
+fn own_variables(declared: BTreeMap<String, String>) -> (BTreeMap<String, String>, Vec<String>) {
+    let mut own = BTreeMap::new();
+    let mut ignored = Vec::new();
+    for (name, value) in declared {
+        let capitals = name.to_uppercase();
+        if RESERVED.contains(&capitals.as_str()) {
+            ignored.push(name);
+        } else if value != contents::UNSET {
+            own.insert(capitals, value);
+        }
+    }
+    (own, ignored)
+}
+
+/// `PATH` with the prefix's `bin` first, without the `bin` of the environment active until now.
+fn search_path(prefix: &Path, around: Surroundings<'_>) -> SearchPath {
+    let bin = prefix.join("bin").into_os_string();
+    let current = around.get("PATH").filter(|value| !value.is_empty()).unwrap_or(OsStr::new(DEFAULT_PATH));
+    let leaving = around.prefix().map(|previous| previous.join("bin").into_os_string());
+    let stays = |entry: &OsStr| !same(entry, &bin) && !leaving.as_ref().is_some_and(|old| same(entry, old));
+    let entries = || current.as_bytes().split(|byte| *byte == b':').map(OsStr::from_bytes);
+    if around.get("PATH").is_some_and(|value| value == current) && entries().all(stays) {
+        return SearchPath::Prepended { bin, rest: current.to_owned() };
+    }
+    SearchPath::Replaced(join(std::iter::once(bin.as_os_str()).chain(entries().filter(|entry| stays(entry)))))
+}
+
+/// `PATH` without some entries.
+fn without(around: Surroundings<'_>, gone: &[&OsStr]) -> OsString {
+    let current = around.get("PATH").unwrap_or_default();
+    let entries = current.as_bytes().split(|byte| *byte == b':').map(OsStr::from_bytes);
+    join(entries.filter(|entry| !gone.iter().any(|old| same(entry, old))))
+}
+
+/// What conda calls the environment (`CONDA_DEFAULT_ENV`): `base`, the directory's name under any `envs`, or the
+/// whole path.
+fn default_name(prefix: &Path, root_prefix: &Path) -> OsString {
+    if same(prefix.as_os_str(), root_prefix.as_os_str()) {
+        return "base".into();
+    }
+    let under_envs = prefix.parent().and_then(Path::file_name).is_some_and(|parent| parent == "envs");
+    prefix.file_name().filter(|_| under_envs).unwrap_or(prefix.as_os_str()).to_owned()
+}
+
+/// Whether two paths are the same but for slashes at the end.
+fn same(one: &OsStr, other: &OsStr) -> bool {
+    fn trimmed(path: &OsStr) -> &[u8] {
+        let mut bytes = path.as_bytes();
+        while let [shorter @ .., b'/'] = bytes {
+            bytes = shorter;
+        }
+        bytes
+    }
+    trimmed(one) == trimmed(other)
+}
+
+/// Entries of a search path, as one.
+fn join<'a>(entries: impl IntoIterator<Item = &'a OsStr>) -> OsString {
+    OsString::from_vec(entries.into_iter().map(OsStr::as_bytes).collect::<Vec<_>>().join(&b':'))
+}
+
+#[cfg(test)]
+mod tests;

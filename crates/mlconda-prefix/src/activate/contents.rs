@@ -1,0 +1,137 @@
+//! What a prefix says about its activation: the only part of activation that reads, and at most a handful of files.
+
+use mlconda_system::files;
+use std::{
+    collections::BTreeMap,
+    ffi::OsStr,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+
+use super::{ActivateError, Dialect};
+
+/// What conda writes in the place of a value that a user took back: the variable is left as it is.
+pub(super) const UNSET: &str = "***unset***";
+
+/// What a prefix says about its activation.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Contents {
+    /// The variables of packages (`etc/conda/env_vars.d`) and, over them, the environment's (`conda-meta/state`).
+    pub(super) variables: BTreeMap<String, String>,
+    /// The scripts of `etc/conda/activate.d` for the shell, sorted.
+    pub(super) activate_scripts: Vec<PathBuf>,
+    /// The scripts for other shells that have no counterpart for this one, sorted.
+    pub(super) foreign_scripts: Vec<PathBuf>,
+}
+
+/// `conda-meta/state`.
+#[derive(Deserialize)]
+struct State {
+    #[serde(default)]
+    env_vars: BTreeMap<String, Value>,
+}
+
+/// A variable's value; what is not text becomes what Python makes of it, as conda is written in Python.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Value {
+    Text(String),
+    Number(serde_json::Number),
+    Truth(bool),
+    Nothing(()),
+}
+
+impl Contents {
+    pub(super) fn read(prefix: &Path, dialect: Dialect) -> Result<Self, ActivateError> {
+        let mut variables = BTreeMap::new();
+        for file in files(&prefix.join("etc/conda/env_vars.d"))? {
+            if let Some(text) = read_if_there(&file)? {
+                let declared = serde_json::from_slice(&text);
+                insert(&mut variables, declared.map_err(|source| json(&file, source))?, &file)?;
+            }
+        }
+        let file = prefix.join("conda-meta/state");
+        if let Some(text) = read_if_there(&file)? {
+            let state: State = serde_json::from_slice(&text).map_err(|source| json(&file, source))?;
+            insert(&mut variables, state.env_vars, &file)?;
+        }
+        let all = scripts(&prefix.join("etc/conda/activate.d"))?;
+        let (activate_scripts, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|file| dialect.reads(file));
+        let foreign_scripts = others
+            .into_iter()
+            .filter(|file| file.extension() == Some(OsStr::new("sh")))
+            .filter(|file| !activate_scripts.contains(&file.with_extension(dialect.extension())))
+            .collect();
+        Ok(Self { variables, activate_scripts, foreign_scripts })
+    }
+}
+
+/// The scripts that undo what an environment's packages did, the last one first.
+pub(super) fn deactivate_scripts(prefix: &Path, dialect: Dialect) -> Result<Vec<PathBuf>, ActivateError> {
+    let mut scripts = scripts(&prefix.join("etc/conda/deactivate.d"))?;
+    scripts.retain(|file| dialect.reads(file));
+    scripts.reverse();
+    Ok(scripts)
+}
+
+fn json(file: &Path, source: serde_json::Error) -> ActivateError {
+    ActivateError::Json { file: file.to_owned(), source }
+}
+
+/// Later files win.
+fn insert(
+    variables: &mut BTreeMap<String, String>,
+    declared: BTreeMap<String, Value>,
+    file: &Path,
+) -> Result<(), ActivateError> {
+    for (name, value) in declared {
+        let value = match value {
+            Value::Text(text) => text,
+            Value::Number(number) => number.to_string(),
+            Value::Truth(true) => "True".to_owned(),
+            Value::Truth(false) => "False".to_owned(),
+            Value::Nothing(()) => UNSET.to_owned(),
+        };
+        if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+            return Err(ActivateError::Variable { file: file.to_owned(), name });
+        }
+        variables.insert(name, value);
+    }
+    Ok(())
+}
+
+/// What a directory holds, sorted; nothing if it is not there.
+fn files(directory: &Path) -> Result<Vec<PathBuf>, std::io::Error> {
+    // Most prefixes have none of these directories, and asking for them by name is one system call.
+    let entries = match fs_err::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if is_absence(&error) => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut files = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()?;
+    files.retain(|file| !file.is_dir());
+    mlconda_types::sorting::sort(&mut files);
+    Ok(files)
+}
+
+/// The same without what a shell would wait for, or read for ever: a FIFO, a device.
+fn scripts(directory: &Path) -> Result<Vec<PathBuf>, std::io::Error> {
+    let mut scripts = files(directory)?;
+    // A link that leads nowhere is the shell's to tell of.
+    scripts.retain(|file| fs_err::metadata(file).map_or(true, |metadata| metadata.is_file()));
+    Ok(scripts)
+}
+
+fn read_if_there(file: &Path) -> Result<Option<Vec<u8>>, std::io::Error> {
+    match files::read(file, files::LARGEST_TEXT) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if is_absence(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_absence(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}

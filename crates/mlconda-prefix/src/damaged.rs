@@ -1,0 +1,57 @@
+//! Records that cannot be read, for whoever is about to write them anew.
+
+use std::{collections::BTreeSet, path::Path};
+
+use rattler_conda_types::{
+    PackageName, PackageRecord, PrefixRecord, RepoDataRecord, VersionWithSource, package::DistArchiveIdentifier,
+};
+use url::Url;
+
+use super::{Prefix, PrefixError, distributions, is_foreign, parse_record};
+use mlconda_system::files;
+use mlconda_types::plain;
+
+impl Prefix {
+    /// The prefix without the records that cannot be read, and these as records that know no more than their file's name
+    /// says.
+    ///
+    /// # Errors
+    /// If `conda-meta` cannot be read, or the name of such a record is not NAME-VERSION-BUILD.
+    pub fn without_damaged(&self) -> Result<(Self, Vec<PrefixRecord>), PrefixError> {
+        let (mut passed_over, mut records) = (BTreeSet::new(), Vec::new());
+        for (kind, may_be_foreign) in [("json", true), (distributions::EXTENSION, false)] {
+            for path in self.meta_files(kind)? {
+                let read = files::read(&path, files::LARGEST_RECORD).and_then(|text| match parse_record(&text) {
+                    Err(_) if may_be_foreign && is_foreign(&text) => Ok(()),
+                    read => read.map(|_| ()),
+                });
+                if let Err(source) = read {
+                    let Some(record) = by_name(&path) else { return Err(PrefixError::Record { path, source }) };
+                    records.push(record);
+                    passed_over.insert(path);
+                }
+            }
+        }
+        Ok((Self { path: self.path.clone(), passed_over }, records))
+    }
+}
+
+/// A record of which no more than the name of its file is known.
+fn by_name(path: &Path) -> Option<PrefixRecord> {
+    let is_distribution = path.extension().is_some_and(|kind| kind == distributions::EXTENSION);
+    let stem = path.file_stem()?.to_str()?;
+    let mut parts = stem.rsplitn(3, '-');
+    let (build, version, name) = (parts.next()?, parts.next()?, parts.next()?);
+    plain::check(name, version, build).ok()?;
+    let package = PackageName::try_from(name).ok()?;
+    let mut record = PackageRecord::new(package, version.parse::<VersionWithSource>().ok()?, build.parse().ok()?);
+    if is_distribution {
+        record.subdir = distributions::CHANNEL.to_owned();
+    }
+    let identifier: DistArchiveIdentifier = format!("{stem}.conda").parse().ok()?;
+    let url = Url::parse(&format!("https://example.invalid/{stem}.conda")).ok()?;
+    let record = RepoDataRecord { package_record: record, identifier, url, channel: None };
+    let record = PrefixRecord::from_repodata_record(record, Vec::new());
+    // Else another file than this one would go.
+    (Path::new(path.file_name()?) == distributions::record_name(&record)).then_some(record)
+}

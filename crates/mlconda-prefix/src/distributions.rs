@@ -1,0 +1,284 @@
+//! What is installed from elsewhere than channels: python distributions (PEP 376).
+//!
+//! Those that mlconda put there have a record like packages, `conda-meta/NAME-VERSION-pypi_0.pip`. It is not called
+//! `.json`, for then conda tools would take it for a conda package; otherwise it has the same form, so that
+//! whoever compares or removes files need not tell them apart. Others are known by their `.dist-info` only.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    path::{Component, Path, PathBuf},
+};
+
+use rattler_conda_types::{
+    PackageName, PackageRecord, PrefixRecord, RepoDataRecord, Version, package::DistArchiveIdentifier,
+};
+use rattler_digest::{Sha256, compute_bytes_digest};
+use url::Url;
+
+use super::{Prefix, PrefixError};
+use mlconda_python::{metadata::Metadata, normalize};
+use mlconda_system::files;
+
+/// What the records of distributions end with.
+pub const EXTENSION: &str = "pip";
+
+/// The build string of what is from no channel, as conda gives it.
+pub const BUILD: &str = "pypi_0";
+
+/// What stands for the channel and the subdir of a distribution, as with conda.
+pub const CHANNEL: &str = "pypi";
+
+/// Whether a record is of a distribution, and not of a conda package.
+pub fn is_distribution(record: &PackageRecord) -> bool {
+    record.subdir == CHANNEL
+}
+
+/// The file of a package's record in `conda-meta`.
+pub fn record_name(record: &PrefixRecord) -> PathBuf {
+    let name = PathBuf::from(record.file_name());
+    match is_distribution(&record.repodata_record.package_record) {
+        true => name.with_extension(EXTENSION),
+        false => name,
+    }
+}
+
+impl Prefix {
+    /// The records of python distributions that mlconda has installed, sorted by file name.
+    ///
+    /// # Errors
+    /// If a record cannot be read.
+    pub fn distributions(&self) -> Result<Vec<PrefixRecord>, PrefixError> {
+        let read = |path: PathBuf| super::read_record(&path).map_err(|source| PrefixError::Record { path, source });
+        self.meta_files(EXTENSION)?.into_iter().map(read).collect()
+    }
+}
+
+/// A distribution that no record knows: somebody has installed it with pip.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stranger {
+    /// Its name, normalized (PEP 503).
+    pub name: String,
+    /// Its version, as it says it.
+    pub version: String,
+}
+
+impl Prefix {
+    /// The distributions that none of these records knows, sorted by name. Records whose own metadata are gone are taken out:
+    /// pip has uninstalled or replaced what they are of.
+    ///
+    /// # Errors
+    /// If the directories of distributions cannot be read.
+    pub fn strangers(&self, records: &mut Vec<PrefixRecord>) -> Result<Vec<Stranger>, PrefixError> {
+        let found = strangers(self.path(), records)?;
+        let read = |path: &PathBuf| metadata(path).map(|Metadata { name, version, .. }| Stranger { name, version });
+        let mut strangers: Vec<Stranger> = found.iter().filter_map(read).collect();
+        mlconda_types::sorting::sort_by(&mut strangers, |one, other| one.name.cmp(&other.name));
+        Ok(strangers)
+    }
+}
+
+/// The metadata of the distributions that no record knows. Records whose own are gone are taken out.
+pub fn strangers(prefix: &Path, records: &mut Vec<PrefixRecord>) -> Result<BTreeSet<PathBuf>, PrefixError> {
+    let is = |path: &Path, end: &str| path.extension().is_some_and(|extension| extension == end);
+    let is_metadata = |path: &PathBuf| is(path, "dist-info") && path.join("METADATA").is_file() || is(path, "egg-info");
+    let mut found = BTreeSet::new();
+    for site in sites(prefix)? {
+        for entry in fs_err::read_dir(&site)? {
+            found.extend(Some(entry?.path()).filter(is_metadata));
+        }
+    }
+    let known: BTreeSet<PathBuf> = records.iter().flat_map(anchors).map(|path| prefix.join(path)).collect();
+    let is_replaced = |record: &PrefixRecord| {
+        let mut own = anchors(record).peekable();
+        own.peek().is_some() && own.all(|path| !found.contains(&prefix.join(path)))
+    };
+    records.retain(|record| !is_replaced(record));
+    found.retain(|path| !known.contains(path));
+    Ok(found)
+}
+
+/// The metadata of distributions that a record brought, relative to the prefix.
+fn anchors(record: &PrefixRecord) -> impl Iterator<Item = &Path> {
+    record.files.iter().filter_map(|file| {
+        let is_in_site = |path: &Path| path.parent().is_some_and(|site| site.ends_with("site-packages"));
+        match is_metadata(file) {
+            true => file.parent(),
+            false => Some(file.as_path())
+                .filter(|path| path.extension().is_some_and(|end| end == "egg-info") && is_in_site(path)),
+        }
+    })
+}
+
+/// What a distribution says of itself: `path` is its `.dist-info`, its `.egg-info`, or a file of that name.
+pub fn metadata(path: &Path) -> Option<Metadata> {
+    let files = [path.join("METADATA"), path.join("PKG-INFO"), path.to_owned()];
+    let text = files.iter().find(|file| file.is_file()).and_then(|file| files::read(file, files::LARGEST_TEXT).ok())?;
+    Metadata::read(&String::from_utf8_lossy(&text))
+}
+
+/// Whether a distribution is still the one that its record is of. pip removes `RECORD` when it uninstalls one, and writes
+/// another when it installs one in its place.
+pub fn is_there(prefix: &Path, record: &PrefixRecord) -> bool {
+    let list = record.paths_data.paths.iter().find(|entry| is_list(&entry.relative_path));
+    list.is_some_and(|entry| {
+        let text = files::read(&prefix.join(&entry.relative_path), files::LARGEST_RECORD).ok();
+        text.is_some_and(|text| Some(compute_bytes_digest::<Sha256>(&text)) == entry.sha256_in_prefix)
+    })
+}
+
+/// Distributions of these names (normalized) that no record knows, as records of their own: somebody has installed them with
+/// pip, and what takes their place has to remove them. `known` are the paths of packages.
+pub fn of_others(
+    prefix: &Path,
+    names: &HashSet<&str>,
+    known: &HashSet<&PathBuf>,
+) -> Result<Vec<PrefixRecord>, PrefixError> {
+    let mut found = Vec::new();
+    if names.is_empty() {
+        return Ok(found);
+    }
+    for site in sites(prefix)? {
+        for entry in fs_err::read_dir(&site)? {
+            let directory = entry?.path();
+            let stem = directory.file_name().and_then(|name| name.to_str()?.strip_suffix(".dist-info"));
+            let Some((name, version)) = stem.and_then(|stem| stem.split_once('-')) else { continue };
+            let name = normalize(name);
+            let list = directory.join("RECORD");
+            let Ok(relative) = list.strip_prefix(prefix) else { continue };
+            if !names.contains(name.as_str()) || known.contains(&relative.to_owned()) {
+                continue;
+            }
+            let Ok(text) = files::read_to_string(&list, files::LARGEST_RECORD) else { continue };
+            let site = site.strip_prefix(prefix).unwrap_or(Path::new(""));
+            let mut record = bare(&name, version)?;
+            record.files = paths(prefix, site, &text).filter(|path| !known.contains(path)).collect();
+            found.push(record);
+        }
+    }
+    Ok(found)
+}
+
+/// A record that knows no more than a name and a version.
+fn bare(name: &str, version: &str) -> Result<PrefixRecord, PrefixError> {
+    let invalid = |message: String| std::io::Error::new(std::io::ErrorKind::InvalidData, message);
+    let identifier: DistArchiveIdentifier =
+        format!("{name}-0-{BUILD}.whl").parse().map_err(|_| invalid(format!("`{name}` is not a name")))?;
+    let name = PackageName::try_from(name).map_err(|error| invalid(error.to_string()))?;
+    let version: Version = version.replace('-', "_").parse().unwrap_or_else(|_| Version::major(0));
+    let build = BUILD.parse().map_err(|_| invalid(format!("`{BUILD}` is no build")))?;
+    let mut record = PackageRecord::new(name, version, build);
+    record.subdir = CHANNEL.to_owned();
+    let url = Url::parse("https://example.invalid").map_err(|error| invalid(error.to_string()))?;
+    let record = RepoDataRecord { package_record: record, identifier, url, channel: Some(CHANNEL.to_owned()) };
+    Ok(PrefixRecord::from_repodata_record(record, Vec::new()))
+}
+
+/// The directories that distributions are in.
+pub fn sites(prefix: &Path) -> Result<Vec<PathBuf>, PrefixError> {
+    let mut sites = vec![prefix.join("Lib").join("site-packages")];
+    let library = prefix.join("lib");
+    if library.is_dir() {
+        for entry in fs_err::read_dir(&library)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with("python3") || entry.file_name() == "python2.7" {
+                sites.push(entry.path().join("site-packages"));
+            }
+        }
+    }
+    sites.retain(|site| site.is_dir());
+    mlconda_types::sorting::sort(&mut sites);
+    // Where the file system does not tell `Lib` from `lib`, and where a link leads from one to another.
+    let mut seen = BTreeSet::new();
+    sites.retain(|site| seen.insert(fs_err::canonicalize(site).unwrap_or_else(|_| site.clone())));
+    Ok(sites)
+}
+
+/// Whether a file is the list of files of a distribution.
+pub fn is_list(path: &Path) -> bool {
+    let directory = path.parent().and_then(Path::extension);
+    path.file_name().is_some_and(|name| name == "RECORD") && directory.is_some_and(|each| each == "dist-info")
+}
+
+/// Whether a file is what a distribution says of itself, by its place: that of a vendored one is none.
+pub fn is_metadata(path: &Path) -> bool {
+    let is = |directory: &Path, end: &str| directory.extension().is_some_and(|extension| extension == end);
+    let directory = path.parent().unwrap_or(Path::new(""));
+    let in_site = directory.parent().is_some_and(|site| site.ends_with("site-packages"));
+    let file = path.file_name().unwrap_or_default();
+    in_site && (file == "METADATA" && is(directory, "dist-info") || file == "PKG-INFO" && is(directory, "egg-info"))
+}
+
+/// The name of the distribution that a file of its metadata is of, normalized.
+pub fn name_of(path: &Path) -> Option<String> {
+    let directory = path.parent()?.file_name()?.to_str()?;
+    Some(normalize(directory.rsplit_once('.')?.0.split('-').next()?))
+}
+
+/// The paths that a `RECORD` lists, relative to the prefix; `site` is what they are relative to. Those outside of the prefix,
+/// and those that are the prefix's own, are left out.
+pub fn paths<'a>(prefix: &'a Path, site: &'a Path, text: &'a str) -> impl Iterator<Item = PathBuf> + 'a {
+    let of = |line| inside(prefix, site, fields(line).first().map_or("", String::as_str));
+    let is_own = |path: &PathBuf| path.starts_with("conda-meta") || path.as_os_str().is_empty();
+    text.lines().map(of).filter(move |path| !is_own(path))
+}
+
+/// A path of a `RECORD`, which is relative to `site-packages`, relative to the prefix.
+fn inside(prefix: &Path, site: &Path, path: &str) -> PathBuf {
+    let path = Path::new(path);
+    if let Ok(path) = path.strip_prefix(prefix) {
+        return path.to_owned();
+    }
+    let mut inside = site.to_owned();
+    for component in path.components() {
+        match component {
+            // One that leads out of the prefix is nobody's business here.
+            Component::ParentDir if !inside.pop() => return PathBuf::new(),
+            Component::ParentDir | Component::CurDir => {}
+            Component::Normal(part) => inside.push(part),
+            Component::RootDir | Component::Prefix(_) => return PathBuf::new(),
+        }
+    }
+    inside
+}
+
+/// The fields of a line of a `RECORD`, a file of comma-separated values.
+pub fn fields(line: &str) -> Vec<String> {
+    let (mut fields, mut field, mut quoted) = (Vec::new(), String::new(), false);
+    let mut characters = line.trim_end_matches('\r').chars().peekable();
+    while let Some(each) = characters.next() {
+        match each {
+            '"' if quoted && characters.peek() == Some(&'"') => {
+                characters.next();
+                field.push('"');
+            }
+            '"' if quoted || field.is_empty() => quoted = !quoted,
+            ',' if !quoted => fields.push(std::mem::take(&mut field)),
+            each => field.push(each),
+        }
+    }
+    fields.push(field);
+    fields
+}
+
+/// A field as it is written.
+pub fn quoted(field: &str) -> String {
+    match field.contains([',', '"']) {
+        true => format!("\"{}\"", field.replace('"', "\"\"")),
+        false => field.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_tells_of_paths_anywhere_in_the_prefix_and_nowhere_else() {
+        let text = "a/b.py,sha256=x,12\n../../bin/a,,\n\"a,\"\"b\"\".py\",,\n/p/share/a,,\n../../../x,,\n/etc/x,,\n\
+                    ../../conda-meta/history,,\n";
+        let found: Vec<PathBuf> = paths(Path::new("/p"), Path::new("lib/site"), text).collect();
+        let expected = ["lib/site/a/b.py", "bin/a", "lib/site/a,\"b\".py", "share/a"];
+        assert_eq!(found, expected.map(PathBuf::from));
+        assert_eq!(fields(&format!("{},x", quoted("a,\"b\""))), ["a,\"b\"", "x"]);
+    }
+}

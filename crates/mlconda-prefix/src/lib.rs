@@ -1,0 +1,217 @@
+//! A prefix on disk: what is installed in it.
+
+pub mod activate;
+mod damaged;
+pub mod distributions;
+pub mod foreign;
+pub mod on_disk;
+
+pub use self::distributions::Stranger;
+
+use mlconda_system::files;
+use mlconda_types::plain;
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+use indexmap::IndexMap;
+use rattler_conda_types::PrefixRecord;
+use serde::Deserialize;
+
+/// A directory that holds an environment, or is to hold one. The path is absolute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prefix {
+    path: PathBuf,
+    /// Records that are taken for files that are not there, since they cannot be read.
+    passed_over: BTreeSet<PathBuf>,
+}
+
+/// What tells an installed package from another, read without the list of its files.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Installed {
+    /// The package's name.
+    pub name: String,
+    /// The version.
+    pub version: String,
+    /// The build string.
+    #[serde(alias = "build_string")]
+    pub build: String,
+    /// The archive's sha256 in hex.
+    #[serde(default)]
+    pub sha256: Option<String>,
+    /// The archive's md5 in hex.
+    #[serde(default)]
+    pub md5: Option<String>,
+}
+
+/// A prefix that could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PrefixError {
+    /// The path is not absolute.
+    #[error("the prefix `{0}` is not an absolute path")]
+    Relative(PathBuf),
+    /// A record could not be read.
+    #[error("cannot read the record `{}`", .path.display())]
+    Record {
+        /// The record's file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The directory could not be read.
+    #[error(transparent)]
+    Read(#[from] std::io::Error),
+}
+
+impl Prefix {
+    /// Names a prefix; nothing is read or made.
+    ///
+    /// # Errors
+    /// If the path is not absolute.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self, PrefixError> {
+        let path: PathBuf = path.into();
+        match path.is_absolute() {
+            true => Ok(Self { path, passed_over: BTreeSet::new() }),
+            false => Err(PrefixError::Relative(path)),
+        }
+    }
+
+    /// The path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether there is an environment: a `conda-meta/history`, as conda has it.
+    pub fn is_environment(&self) -> bool {
+        self.path.join("conda-meta").join("history").is_file()
+    }
+
+    /// The files of the records of conda packages, sorted.
+    pub fn record_files(&self) -> Result<Vec<PathBuf>, PrefixError> {
+        self.meta_files("json")
+    }
+
+    /// The files in `conda-meta` with this extension, sorted. Those with a dot in front are other programs': the tar of
+    /// macOS leaves `._NAME.json` beside each record.
+    pub fn meta_files(&self, kind: &str) -> Result<Vec<PathBuf>, PrefixError> {
+        let directory = self.path.join("conda-meta");
+        if !directory.is_dir() {
+            return Ok(Vec::new());
+        }
+        let mut paths = Vec::new();
+        for entry in fs_err::read_dir(&directory)? {
+            let path = entry?.path();
+            let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+            let is_passed_over = self.passed_over.contains(&path);
+            if !is_hidden && !is_passed_over && path.extension().is_some_and(|extension| extension == kind) {
+                paths.push(path);
+            }
+        }
+        mlconda_types::sorting::sort(&mut paths);
+        Ok(paths)
+    }
+
+    /// The installed packages in brief, sorted by file name; none if there is no environment yet.
+    ///
+    /// # Errors
+    /// If a record cannot be read.
+    pub fn installed(&self) -> Result<Vec<Installed>, PrefixError> {
+        let read = |path: PathBuf| {
+            let read = files::read(&path, files::LARGEST_RECORD).and_then(|text| read_installed(&text));
+            read.map_err(|source| PrefixError::Record { path, source })
+        };
+        self.record_files()?.into_iter().filter_map(|path| read(path).transpose()).collect()
+    }
+
+    /// The records of the installed packages, sorted by file name; none if there is no environment yet.
+    ///
+    /// # Errors
+    /// If a record cannot be read.
+    pub fn records(&self) -> Result<Vec<PrefixRecord>, PrefixError> {
+        let read = |path: PathBuf| {
+            let text = files::read(&path, files::LARGEST_RECORD)?;
+            match parse_record(&text) {
+                Err(_) if is_foreign(&text) => Ok(None),
+                read => read.map(Some),
+            }
+        };
+        let read =
+            |path: PathBuf| read(path.clone()).map_err(|source| PrefixError::Record { path, source }).transpose();
+        self.record_files()?.into_iter().filter_map(read).collect()
+    }
+
+    /// The names of all records, conda packages' and others', also of those that cannot be read: enough to see that another
+    /// process has changed the prefix.
+    pub fn seen(&self) -> Result<Vec<String>, PrefixError> {
+        let all = Self { path: self.path.clone(), passed_over: BTreeSet::new() };
+        let files = [all.record_files()?, all.meta_files(distributions::EXTENSION)?].concat();
+        let names = files.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+        Ok(names.collect())
+    }
+
+    /// The variables that the environment sets when it is active (`conda-meta/state`), in order.
+    ///
+    /// # Errors
+    /// If the file is there and cannot be read.
+    pub fn variables(&self) -> Result<IndexMap<String, String>, PrefixError> {
+        #[derive(Default, Deserialize)]
+        struct State {
+            #[serde(default)]
+            env_vars: IndexMap<String, serde_json::Value>,
+        }
+        let path = self.path.join("conda-meta").join("state");
+        match files::read(&path, files::LARGEST_TEXT) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(IndexMap::new()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => Ok(IndexMap::new()),
+            Err(error) => Err(error.into()),
+            Ok(text) if text.is_empty() => Ok(IndexMap::new()),
+            Ok(text) => serde_json::from_slice::<State>(&text)
+                .map(|state| state.env_vars.into_iter().map(|(name, value)| (name, text_of(value))).collect())
+                .map_err(|source| PrefixError::Record { path, source: source.into() }),
+        }
+    }
+}
+
+/// A package's record, whichever tool wrote it. What becomes a path of it is plain.
+pub fn read_record(path: &Path) -> std::io::Result<PrefixRecord> {
+    parse_record(&files::read(path, files::LARGEST_RECORD)?)
+}
+
+fn parse_record(text: &[u8]) -> std::io::Result<PrefixRecord> {
+    let record = foreign::read(text)?;
+    let package = &record.repodata_record.package_record;
+    let (name, version) = (package.name.as_normalized(), package.version.as_str());
+    plain::check(name, &version, package.build.as_str()).map_err(std::io::Error::other)?;
+    Ok(record)
+}
+
+/// A package's record in brief; `None` if it is the record of nothing. What becomes a path of it is plain.
+fn read_installed(text: &[u8]) -> std::io::Result<Option<Installed>> {
+    let installed: Installed = match serde_json::from_slice(text) {
+        Err(_) if is_foreign(text) => return Ok(None),
+        installed => installed?,
+    };
+    plain::check(&installed.name, &installed.version, &installed.build).map_err(std::io::Error::other)?;
+    Ok(Some(installed))
+}
+
+/// Whether what stands in `conda-meta` is JSON, but no record of a package: each has a name, a version and a build. What is
+/// not JSON may be a record that is damaged.
+pub fn is_foreign(text: &[u8]) -> bool {
+    serde_json::from_slice::<serde_json::Value>(text).is_ok_and(|value| {
+        [&["name"][..], &["version"], &["build", "build_string"]]
+            .iter()
+            .any(|names| names.iter().all(|name| value.get(name).is_none()))
+    })
+}
+
+/// A variable's value as text, as activation sets it.
+fn text_of(value: serde_json::Value) -> String {
+    match value {
+        serde_json::Value::String(text) => text,
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,232 @@
+//! Markers (PEP 508): whether a requirement counts on a platform, with a python, and with extras.
+//!
+//! uv decides that for what it resolves. Here it decides only which of a package's requirements are shown, so what is not
+//! understood, or depends on what is not known (a kernel's version, say), counts as true: better an edge too many.
+
+use std::{cmp::Ordering, collections::BTreeSet, str::FromStr};
+
+use pep440_rs::{Version, VersionSpecifiers};
+use rattler_conda_types::Subdir;
+
+use super::normalize;
+use mlconda_types::dependency::is_within_reason;
+
+/// For what markers are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    platform: Subdir,
+    /// The version of python in full, where there is one.
+    python: Option<String>,
+}
+
+impl Target {
+    /// A platform, and the version of python in full, where there is one.
+    pub fn new(platform: Subdir, python: Option<String>) -> Self {
+        Self { platform, python }
+    }
+
+    /// Whether a marker holds with these extras of the package that says it.
+    pub fn holds(&self, marker: &str, extras: &BTreeSet<String>) -> bool {
+        if !is_within_reason(marker) {
+            return true;
+        }
+        let mut reader = Reader { target: self, extras, tokens: tokens(marker), place: 0 };
+        match reader.either() {
+            Some(holds) if reader.place == reader.tokens.len() => holds,
+            _ => true,
+        }
+    }
+
+    /// What a variable stands for; `None` where that is not known.
+    fn value(&self, name: &str) -> Option<String> {
+        let (os, system, machine) = machine(self.platform)?;
+        let known = |text: &str| Some(text.to_owned());
+        match name {
+            "os_name" | "os.name" => known(if os == "win32" { "nt" } else { "posix" }),
+            "sys_platform" | "sys.platform" => known(os),
+            "platform_system" => known(system),
+            "platform_machine" | "platform.machine" => known(machine),
+            "platform_python_implementation" | "python_implementation" => known("CPython"),
+            "implementation_name" => known("cpython"),
+            "python_full_version" | "implementation_version" => self.python.clone(),
+            "python_version" => {
+                let parts: Vec<&str> = self.python.as_ref()?.split('.').take(2).collect();
+                Some(parts.join("."))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What python calls the system, what `uname` calls it, and the machine.
+fn machine(platform: Subdir) -> Option<(&'static str, &'static str, &'static str)> {
+    Some(match platform {
+        Subdir::Linux64 => ("linux", "Linux", "x86_64"),
+        Subdir::Linux32 => ("linux", "Linux", "i686"),
+        Subdir::LinuxAarch64 => ("linux", "Linux", "aarch64"),
+        Subdir::LinuxPpc64le => ("linux", "Linux", "ppc64le"),
+        Subdir::LinuxS390X => ("linux", "Linux", "s390x"),
+        Subdir::LinuxRiscv64 => ("linux", "Linux", "riscv64"),
+        Subdir::LinuxArmV7l => ("linux", "Linux", "armv7l"),
+        Subdir::Osx64 => ("darwin", "Darwin", "x86_64"),
+        Subdir::OsxArm64 => ("darwin", "Darwin", "arm64"),
+        Subdir::Win64 => ("win32", "Windows", "AMD64"),
+        Subdir::Win32 => ("win32", "Windows", "x86"),
+        Subdir::WinArm64 => ("win32", "Windows", "ARM64"),
+        _ => return None,
+    })
+}
+
+/// A word, in quotes or not, or a sign.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Token {
+    Quoted(String),
+    Word(String),
+}
+
+fn tokens(text: &str) -> Vec<Token> {
+    let (mut tokens, mut rest) = (Vec::new(), text.trim_start());
+    while let Some(first) = rest.chars().next() {
+        let length = match first {
+            '"' | '\'' => {
+                let inner = rest[1..].split(first).next().unwrap_or_default();
+                tokens.push(Token::Quoted(inner.to_owned()));
+                rest = rest.get(inner.len() + 2..).unwrap_or_default().trim_start();
+                continue;
+            }
+            '(' | ')' => 1,
+            '<' | '>' | '=' | '!' | '~' => rest.find(|each| !"<>=!~".contains(each)).unwrap_or(rest.len()),
+            _ => rest.find(|each: char| each.is_whitespace() || "<>=!~()\"'".contains(each)).unwrap_or(rest.len()),
+        };
+        tokens.push(Token::Word(rest[..length].to_owned()));
+        rest = rest[length..].trim_start();
+    }
+    tokens
+}
+
+/// Reads a marker, and says what comes of it; `None` where it makes no sense.
+struct Reader<'a> {
+    target: &'a Target,
+    extras: &'a BTreeSet<String>,
+    tokens: Vec<Token>,
+    place: usize,
+}
+
+impl Reader<'_> {
+    fn next(&mut self) -> Option<Token> {
+        self.place += 1;
+        self.tokens.get(self.place - 1).cloned()
+    }
+
+    /// Goes over a word, if it is the next one.
+    fn over(&mut self, word: &str) -> bool {
+        let is_it = self.tokens.get(self.place).is_some_and(|token| *token == Token::Word(word.to_owned()));
+        self.place += usize::from(is_it);
+        is_it
+    }
+
+    fn either(&mut self) -> Option<bool> {
+        let mut holds = self.both()?;
+        while self.over("or") {
+            holds |= self.both()?;
+        }
+        Some(holds)
+    }
+
+    fn both(&mut self) -> Option<bool> {
+        let mut holds = self.comparison()?;
+        while self.over("and") {
+            holds &= self.comparison()?;
+        }
+        Some(holds)
+    }
+
+    fn comparison(&mut self) -> Option<bool> {
+        if self.over("(") {
+            let holds = self.either()?;
+            return self.over(")").then_some(holds);
+        }
+        let left = self.next()?;
+        let mut sign = match self.next()? {
+            Token::Word(sign) => sign,
+            Token::Quoted(_) => return None,
+        };
+        if sign == "not" && self.over("in") {
+            sign = "not in".to_owned();
+        }
+        let right = self.next()?;
+        let extra = Token::Word("extra".to_owned());
+        let named = if left == extra { &right } else { &left };
+        if let (Token::Quoted(name), true) = (named, left == extra || right == extra) {
+            let has = self.extras.contains(&normalize(name));
+            return Some(if sign == "!=" { !has } else { has });
+        }
+        let value = |token: &Token| match token {
+            Token::Quoted(text) => Some(text.clone()),
+            Token::Word(name) => self.target.value(name),
+        };
+        Some(match (value(&left), value(&right)) {
+            (Some(left), Some(right)) => compare(&left, &sign, &right)?,
+            _ => true,
+        })
+    }
+}
+
+/// Versions are compared as such, all else as text (PEP 508).
+fn compare(left: &str, sign: &str, right: &str) -> Option<bool> {
+    match sign {
+        "in" => return Some(right.contains(left)),
+        "not in" => return Some(!right.contains(left)),
+        _ => {}
+    }
+    let specifiers = VersionSpecifiers::from_str(&format!("{sign}{right}"));
+    if let (Ok(version), Ok(specifiers)) = (Version::from_str(left), specifiers) {
+        return Some(specifiers.contains(&version));
+    }
+    let order = left.cmp(right);
+    match sign {
+        "==" | "===" => Some(order == Ordering::Equal),
+        "!=" => Some(order != Ordering::Equal),
+        "<" => Some(order == Ordering::Less),
+        "<=" => Some(order != Ordering::Greater),
+        ">" => Some(order == Ordering::Greater),
+        ">=" => Some(order != Ordering::Less),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn markers_are_read_for_the_target() {
+        let target = Target { platform: Subdir::OsxArm64, python: Some("3.10.4".to_owned()) };
+        let extras = BTreeSet::from(["all-of-it".to_owned()]);
+        for (marker, holds) in [
+            ("python_version < '3.9'", false),
+            ("python_version >= \"3.9\" and sys_platform == 'darwin'", true),
+            ("python_full_version != '3.10.4'", false),
+            ("'3.2' > python_version or platform_machine=='arm64'", true),
+            ("(os_name == 'nt' or os_name == 'java') and python_version > '3'", false),
+            ("os_name == 'nt' or os_name == 'posix' and python_version > '3'", true),
+            ("platform_system in 'Linux Windows'", false),
+            ("platform_system not in 'Linux Windows'", true),
+            ("python_version ~= '3.8'", true),
+            ("extra == 'All_of.it'", true),
+            ("python_version < '3.9' and extra == 'all-of-it'", false),
+            ("extra == 'none'", false),
+            // What is not known or not understood counts.
+            ("platform_release >= '20'", true),
+            ("python_version <", true),
+            ("python_version < '3.9' 'x'", true),
+            ("", true),
+        ] {
+            assert_eq!(target.holds(marker, &extras), holds, "{marker}");
+        }
+        let unknown = Target { platform: Subdir::NoArch, python: None };
+        assert!(unknown.holds("python_version < '3' and sys_platform == 'win32'", &extras));
+        // Anybody's metadata are read, and no stack is deep enough for all of them.
+        assert!(target.holds(&"(".repeat(1 << 20), &extras));
+    }
+}

@@ -1,0 +1,117 @@
+//! Dependencies and constraints as text, read as rattler reads them. Most of them are plain, and there are thousands.
+
+use rattler_conda_types::{
+    MatchSpec, MatchSpecCondition, ParseMatchSpecOptions, ParseStrictness, RepodataRevision, VersionSpec,
+};
+
+use mlconda_types::dependency::is_within_reason;
+
+/// In how many ways a condition may be met.
+pub(super) fn ways(condition: &MatchSpecCondition) -> usize {
+    match condition {
+        MatchSpecCondition::MatchSpec(_) => 1,
+        MatchSpecCondition::And(one, other) => ways(one).saturating_mul(ways(other)),
+        MatchSpecCondition::Or(one, other) => ways(one).saturating_add(ways(other)),
+    }
+}
+
+/// A dependency, conditions and extras too.
+pub(crate) fn parsed(text: &str) -> Result<MatchSpec, String> {
+    if !is_within_reason(text) {
+        return Err("it is too long or too deeply nested".to_owned());
+    }
+    let options = ParseMatchSpecOptions::lenient().with_repodata_revision(RepodataRevision::V3);
+    MatchSpec::from_str(text, options).map_err(|error| error.to_string())
+}
+
+/// What most dependencies are: a name with bounds for its version (`zlib >=1.2.11,<1.3.0a0`), or a name with a version
+/// and perhaps a build string (`libzlib 1.3.1 hb9d3cd8_2`).
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Plain<'t> {
+    pub(super) name: &'t str,
+    pub(super) version: VersionSpec,
+    pub(super) build: Option<&'t str>,
+}
+
+/// Reads what is plain, in less time.
+pub(super) fn plain(text: &str) -> Option<Plain<'_>> {
+    let is_of = |text: &str, others: &[u8], is_letter: fn(&u8) -> bool| {
+        let is_one = |byte: u8| is_letter(&byte) || byte.is_ascii_digit() || others.contains(&byte);
+        !text.is_empty() && text.bytes().all(is_one)
+    };
+    let (name, rest) = text.split_once(' ')?;
+    let (version, build) = rest.split_once(' ').map_or((rest, None), |(version, build)| (version, Some(build)));
+    let is_version = if version.starts_with(['<', '>']) {
+        // What ends in `_` is taken apart in a way of its own.
+        build.is_none() && !version.ends_with('_') && is_of(version, b"<>=,._!", u8::is_ascii_alphabetic)
+    } else {
+        let whole = version.strip_suffix(".*").unwrap_or(version);
+        version.starts_with(|first: char| first.is_ascii_digit()) && is_of(whole, b".", u8::is_ascii_lowercase)
+    };
+    let is_build = build.is_none_or(|build| is_of(build, b"._", u8::is_ascii_alphabetic));
+    let is_plain = is_version && is_build && is_of(name, b"-_.", u8::is_ascii_lowercase) && is_within_reason(text);
+    let version = is_plain.then(|| VersionSpec::from_str(version, ParseStrictness::Lenient))?.ok()?;
+    Some(Plain { name, version, build })
+}
+
+#[cfg(test)]
+mod tests {
+    use rattler_conda_types::PackageName;
+
+    use super::*;
+
+    #[test]
+    fn what_is_plain_is_read_as_the_library_reads_it() {
+        let texts = [
+            "zlib >=1.2.11,<1.3.0a0",
+            "a.b-c_d <2|>=3",
+            "numpy >=1.21,!=1.22.*",
+            "x >1!2",
+            "x >=1.2.*",
+            "x >=1=0",
+            "x >=1=py_0",
+            "x >=1,==2",
+            "x >=1,",
+            "x >=1.",
+            "x >==1",
+            "x <>1",
+            "_x >=1",
+            ".x >=1",
+            "libzlib 1.3.1 hb9d3cd8_2",
+            "python 3.11.* 0_73_pypy",
+            "expat 2.7.4.*",
+            "libbrotlienc 1.0.9",
+            "x 1.2.x",
+            "x 1..2",
+            "x 1.*.*",
+            "x 1.2rc1 py27_0",
+            "x 2 2",
+            "x 1. a",
+            "x 1.2.3.",
+            "x 1a.b.c",
+        ];
+        let mut count = 0;
+        for text in texts {
+            let Some(Plain { name, version, build }) = plain(text) else { continue };
+            let build = build.map(|build| build.parse().unwrap());
+            let read =
+                MatchSpec { version: Some(version), build, ..MatchSpec::from(name.parse::<PackageName>().unwrap()) };
+            assert_eq!(Ok(read), parsed(text), "{text}");
+            count += 1;
+        }
+        assert!(count > 10, "{count} of them");
+        let others = [
+            "zlib",
+            "zlib <1._",
+            "Zlib >=1",
+            "zlib 1.2.*  a",
+            "zlib >=1 py_0",
+            "zlib >=1[build=x]",
+            "a::b >=1",
+            "zlib >=1; if x",
+        ];
+        for text in others.into_iter().chain(["zlib >=>1", "zlib =1.2", "zlib 1.2*", "zlib 1.2 py*", "zlib * *"]) {
+            assert_eq!(plain(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! Changes that give an environment a solution: each is carried out and solved for before it is proposed.
+
+use std::{str::FromStr, sync::Arc};
+
+use itertools::Itertools;
+use rattler_conda_types::{
+    EqualityOperator, MatchSpec, Matches, PackageName, RepoDataRecord, StrictRangeOperator, Version, VersionSpec,
+};
+
+use super::{Change, Remedy, Search};
+use crate::{ChannelPriority, SolveOptions, VirtualDemand, reasoning::Premises, wording};
+use mlconda_types::solution::{cutoff_at, time};
+use mlconda_types::{
+    host::{Host, Override},
+    sorting::InOrder,
+};
+
+/// How many shorter forms of a version are tried.
+const SHORTENED: usize = 2;
+/// How many versions of a virtual package are tried.
+const DECLARED: usize = 4;
+
+impl Search<'_, '_> {
+    /// Solves a changed environment as it would be solved then.
+    fn tries(&mut self, specs: &[MatchSpec], host: &Host, options: SolveOptions) -> Option<Vec<RepoDataRecord>> {
+        self.left = self.left.checked_sub(1)?;
+        self.question.with(options).ask_for_oldest(specs, host, self.pinned).0.ok()
+    }
+
+    /// Changes to these lines, of so many conflicts, and to what the conflicts rest on besides.
+    pub(super) fn remedies(&mut self, cores: &[usize], conflicts: usize, premises: Premises) -> Vec<Remedy> {
+        let mut remedies = Vec::new();
+        if conflicts == 1 {
+            for line in cores {
+                remedies.extend(self.of_line(*line));
+            }
+        }
+        if premises.order {
+            remedies.extend(self.of_channels(cores));
+        }
+        if premises.system {
+            remedies.extend(self.of_machine(cores));
+        }
+        if premises.time {
+            remedies.extend(self.of_time(cores));
+        }
+        if remedies.is_empty() {
+            remedies.extend(self.of_several(cores, self.question.options));
+        }
+        if remedies.is_empty() && self.has_hidden() {
+            let options = SolveOptions { channel_priority: ChannelPriority::Flexible, ..self.question.options };
+            remedies.extend(self.of_several(cores, options));
+        }
+        remedies
+    }
+
+    /// Of each way to loosen a line, the first form that gives a solution; without any, the line is left out.
+    pub(super) fn of_line(&mut self, line: usize) -> Vec<Remedy> {
+        if let Some(known) = self.known.remove(&line) {
+            return known;
+        }
+        let mut remedies: Vec<Remedy> = Vec::new();
+        for forms in self.looser(line) {
+            remedies.extend(forms.iter().find_map(|form| self.with_line(line, Some(form))));
+        }
+        if remedies.is_empty() {
+            remedies.extend(self.loosest(line).and_then(|form| self.with_line(line, Some(&form))));
+        }
+        if remedies.is_empty() && self.specs.len() > 1 {
+            remedies.extend(self.with_line(line, None));
+        }
+        remedies
+    }
+
+    /// Tries a line in another form, or without it.
+    fn with_line(&mut self, line: usize, form: Option<&MatchSpec>) -> Option<Remedy> {
+        let mut specs = self.specs.to_vec();
+        match form {
+            Some(form) => specs[line] = form.clone(),
+            None => _ = specs.remove(line),
+        }
+        let records = self.tries(&specs, self.host, self.question.options)?;
+        let (change, gives) = match form {
+            Some(form) => (self.rewrite(line, form), self.chosen(&records, &[line])),
+            None => (Change::LeaveOut(self.line(line)), Vec::new()),
+        };
+        Some(Remedy { changes: vec![change], gives })
+    }
+
+    /// Ways to loosen a line's spec: without its build string, then without the end of its version, then without its
+    /// version; from another channel; from any.
+    fn looser(&self, line: usize) -> [Vec<MatchSpec>; 3] {
+        let spec = &self.specs[line];
+        let [mut free, mut elsewhere, mut anywhere] = [const { Vec::new() }; 3];
+        if spec.build.is_some() || spec.build_number.is_some() {
+            let version = spec.version.clone().filter(|version| *version != VersionSpec::Any);
+            free.push(MatchSpec { version, build: None, build_number: None, ..spec.clone() });
+        }
+        free.extend(self.with_shorter_versions(spec));
+        let bare = bare(spec);
+        if bare != *spec && free.last() != Some(&bare) {
+            free.push(bare);
+        }
+        if spec.channel.is_some() {
+            anywhere.push(MatchSpec { channel: None, subdir: None, ..spec.clone() });
+        } else if self.question.options.channel_priority == ChannelPriority::Strict {
+            elsewhere = self.other_channels(line);
+        }
+        [free, elsewhere, anywhere]
+    }
+
+    /// A spec that asks for one version, with the end of it left open: `3.11.99` as `3.11`, and as `3`. Each of these forms
+    /// allows records that the one before does not, and the last does not allow all there are.
+    fn with_shorter_versions(&self, spec: &MatchSpec) -> Vec<MatchSpec> {
+        // `==3.11` asks for 3.11.0 alone, and all of it left open is looser already.
+        let (version, open) = match &spec.version {
+            Some(VersionSpec::StrictRange(StrictRangeOperator::StartsWith, version)) => (version.as_ref(), 0),
+            Some(VersionSpec::Exact(EqualityOperator::Equals, version)) => (version, 1),
+            _ => return Vec::new(),
+        };
+        let allowed = |spec: &MatchSpec| {
+            let records = self.records.by_channel(name(spec)).flatten();
+            records.filter(|record| spec.matches(&record.package_record)).count()
+        };
+        let bare = bare(spec);
+        let all = allowed(&bare);
+        let mut last = allowed(&MatchSpec { version: spec.version.clone(), ..bare.clone() });
+        let counts = (1..version.segment_count() + open).rev();
+        let forms = counts.filter_map(|count| version.with_segments(..count)).map(|version| {
+            let version = VersionSpec::StrictRange(StrictRangeOperator::StartsWith, version.into());
+            MatchSpec { version: Some(version), ..bare.clone() }
+        });
+        // What is nearest to `==3.11` is `3.11`, also if that is all there is.
+        let is_nearest = |place: usize| open == 1 && place == 0;
+        let allows_more = |(place, form): &(usize, MatchSpec)| {
+            let count = allowed(form);
+            count > std::mem::replace(&mut last, count) && (count < all || is_nearest(*place))
+        };
+        forms.enumerate().filter(allows_more).map(|(_, form)| form).take(SHORTENED).collect()
+    }
+
+    /// Nothing but the name of a line's package, if there is more.
+    fn loosest(&self, line: usize) -> Option<MatchSpec> {
+        let form = MatchSpec { channel: None, subdir: None, ..bare(&self.specs[line]) };
+        (form != self.specs[line]).then_some(form)
+    }
+
+    /// A line's spec with each of the later channels that have what it asks for.
+    fn other_channels(&self, line: usize) -> Vec<MatchSpec> {
+        let spec = &self.specs[line];
+        let having = self.records.by_channel(name(spec)).filter_map(|records| {
+            let found = records.into_iter().find(|record| spec.matches(&record.package_record));
+            found.and_then(|record| record.channel.as_deref())
+        });
+        let having: Vec<&str> = having.collect();
+        let channels = self.records.environment().all_channels();
+        let known = channels.iter().filter(|channel| having.contains(&channel.canonical_name().as_str()));
+        known.map(|channel| MatchSpec { channel: Some(Arc::new(channel.clone())), ..spec.clone() }).collect()
+    }
+
+    /// A looser form of a line as one would write it.
+    fn written(&self, line: usize, form: &MatchSpec) -> String {
+        let text = self.line(line).text;
+        let own = self.specs[line].channel == form.channel;
+        let bare = MatchSpec { channel: None, subdir: None, ..form.clone() };
+        let bare = match &bare.version {
+            Some(VersionSpec::StrictRange(StrictRangeOperator::StartsWith, version))
+                if (MatchSpec { version: None, ..bare.clone() })
+                    == (MatchSpec { name: bare.name.clone(), ..MatchSpec::default() }) =>
+            {
+                format!("{}={version}", name(&bare))
+            }
+            _ => bare.to_string(),
+        };
+        match (&form.channel, text.rsplit_once("::")) {
+            (Some(_), Some((channel, _))) if own => format!("{channel}::{bare}"),
+            (Some(channel), _) => {
+                let name = wording::channel(channel);
+                let unchanged = MatchSpec { channel: None, ..form.clone() } == self.specs[line];
+                format!("{name}::{}", if unchanged { text } else { bare })
+            }
+            (None, Some((_, rest))) if form.version == self.specs[line].version => rest.to_owned(),
+            (None, _) => bare,
+        }
+    }
+
+    /// The packages of these lines, as they are chosen.
+    fn chosen(&self, records: &[RepoDataRecord], lines: &[usize]) -> Vec<String> {
+        let name = |line: &usize| self.specs[*line].name.as_exact().map(|name| name.as_normalized().to_owned());
+        let names: Vec<String> = lines.iter().filter_map(name).unique().collect();
+        let of = |name: &String| {
+            let record = records.iter().find(|record| record.package_record.name.as_normalized() == name)?;
+            Some(format!("{name} {}", record.package_record.version))
+        };
+        names.iter().filter_map(of).collect()
+    }
+
+    /// Whether there can be packages that an earlier channel hides.
+    fn has_hidden(&self) -> bool {
+        let strict = self.question.options.channel_priority == ChannelPriority::Strict;
+        strict && self.records.environment().all_channels().len() > 1
+    }
+
+    /// A later channel, where an earlier one hides it.
+    fn of_channels(&mut self, cores: &[usize]) -> Option<Remedy> {
+        if !self.has_hidden() {
+            return None;
+        }
+        let channel_priority = ChannelPriority::Flexible;
+        let records = self.tries(self.specs, self.host, SolveOptions { channel_priority, ..self.question.options })?;
+        Some(Remedy { changes: vec![Change::ChannelPriority(channel_priority)], gives: self.chosen(&records, cores) })
+    }
+
+    /// A virtual package, declared.
+    fn of_machine(&mut self, cores: &[usize]) -> Vec<Remedy> {
+        let Some((reasons, newest)) = self.refusal(cores) else { return Vec::new() };
+        let demands = wording::virtual_demands(&reasons, &newest);
+        let mut remedies = Vec::new();
+        for (name, demands) in &demands
+            .into_iter()
+            .into_group_map_by(|demand| demand.name.clone())
+            .into_iter()
+            .in_order_by(|a, b| a.0.cmp(&b.0))
+            .collect_vec()
+        {
+            let versions: Vec<Version> =
+                demands.iter().filter_map(declared).in_order().dedup().take(DECLARED).collect();
+            remedies.extend(versions.into_iter().find_map(|version| {
+                let text = format!("{name}={version}");
+                let host = self.host.clone().with(&[Override::from_str(&text).ok()?]);
+                let records = self.tries(self.specs, &host, self.question.options)?;
+                Some(Remedy { changes: vec![Change::VirtualPackage(text)], gives: self.chosen(&records, cores) })
+            }));
+        }
+        remedies
+    }
+
+    /// The first later date that will do.
+    fn of_time(&mut self, cores: &[usize]) -> Option<Remedy> {
+        let now = self.question.options.exclude_newer?;
+        let everything = SolveOptions { exclude_newer: None, ..self.question.options };
+        let records = self.tries(self.specs, self.host, everything)?;
+        let latest = records.iter().filter_map(|record| time(&record.package_record)).max().and_then(cutoff_at)?;
+        let of_records = self.question.repodata.subdirs.iter().flatten();
+        let times = of_records.filter_map(|record| cutoff_at(time(&record.package_record)?));
+        let times = times.filter(|time| (now..latest).contains(time)).in_order().dedup().collect_vec();
+        // What has a solution at one time has one later, too, but for packages that a new channel hides.
+        let (mut first, mut last, mut best) = (0, times.len(), (latest, records));
+        while first < last {
+            let middle = first + (last - first) / 2;
+            let options = SolveOptions { exclude_newer: Some(times[middle]), ..everything };
+            match self.tries(self.specs, self.host, options) {
+                Some(records) => (last, best) = (middle, (times[middle], records)),
+                None => first = middle + 1,
+            }
+        }
+        let (cutoff, records) = best;
+        Some(Remedy { changes: vec![Change::ExcludeNewer(cutoff)], gives: self.chosen(&records, cores) })
+    }
+
+    /// Several lines at once, and no more of them than must be.
+    fn of_several(&mut self, cores: &[usize], options: SolveOptions) -> Option<Remedy> {
+        let loosest = |search: &Self, line: &usize| search.loosest(*line).map(|form| (*line, form));
+        let mut changes: Vec<(usize, MatchSpec)> = cores.iter().filter_map(|line| loosest(self, line)).collect();
+        let changed = |search: &Self, changes: &[(usize, MatchSpec)]| {
+            let mut specs = search.specs.to_vec();
+            changes.iter().for_each(|(line, form)| specs[*line] = form.clone());
+            specs
+        };
+        let mut records = self.tries(&changed(self, &changes), self.host, options)?;
+        let mut place = 0;
+        while place < changes.len() {
+            let fewer = [&changes[..place], &changes[place + 1..]].concat();
+            match self.tries(&changed(self, &fewer), self.host, options) {
+                Some(found) => (changes, records) = (fewer, found),
+                None => place += 1,
+            }
+        }
+        let lines: Vec<usize> = changes.iter().map(|(line, _)| *line).collect();
+        let mut changes: Vec<Change> = changes.iter().map(|(line, form)| self.rewrite(*line, form)).collect();
+        if options != self.question.options {
+            changes.push(Change::ChannelPriority(options.channel_priority));
+        }
+        Some(Remedy { changes, gives: self.chosen(&records, &lines) })
+    }
+
+    fn rewrite(&self, line: usize, form: &MatchSpec) -> Change {
+        Change::Rewrite(self.line(line), self.written(line, form))
+    }
+}
+
+fn name(spec: &MatchSpec) -> &str {
+    spec.name.as_exact().map_or("", PackageName::as_normalized)
+}
+
+/// A spec without version, build and hashes.
+fn bare(spec: &MatchSpec) -> MatchSpec {
+    MatchSpec { version: None, build: None, build_number: None, md5: None, sha256: None, ..spec.clone() }
+}
+
+/// The version of a virtual package to declare for a demand.
+fn declared(demand: &VirtualDemand) -> Option<Version> {
+    let version = demand.wanted.trim_start_matches(|first: char| !first.is_ascii_digit());
+    let version = version.split(|c: char| !c.is_ascii_digit() && c != '.').next().unwrap_or_default();
+    match (version.trim_matches('.'), demand.name.as_str()) {
+        ("", "__cuda") => Version::from_str("12.4").ok(),
+        ("", _) => None,
+        (version, _) => Version::from_str(version).ok(),
+    }
+}

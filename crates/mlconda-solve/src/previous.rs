@@ -1,0 +1,500 @@
+//! A solve that changes no more of a lock than it must.
+//!
+//! First, all that was locked and still answers is fixed, as if there were nothing else: mostly that is the solution, and
+//! found at once. If it is none, the environment is solved as if there were no lock, and of each package there is little
+//! left to choose from: the one that was locked, the one of that solution, and some of the newest. So there is a solution,
+//! it is near, and nothing gets older for the sake of what stays.
+//! What it changed is then put back, half by half, as far as there is still one: what remains changed had to, for none of
+//! it could have stayed together with all that did. Where a build had to go, its version stays if another build of it
+//! fits. How often is asked is bounded by a number, not by a clock.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use rattler_conda_types::{GenericVirtualPackage, MatchSpec, Matches, PackageName, ParseStrictness, RepoDataRecord};
+
+use super::{
+    ChannelPriority, Solution, SolveError, SolveOptions, check, narrow,
+    question::{Bucket, Ground, Kept, Question, Refusal},
+    unsolvable,
+};
+use mlconda_channel::repodata::Repodata;
+use mlconda_environment::Environment;
+use mlconda_lock::{Digest, Lock, LockedPackage};
+use mlconda_types::{
+    dependency::dependency_name,
+    dependency::is_within_reason,
+    dependency::{is_judged, name as name_of, satisfies},
+    host::{Host, Override},
+};
+
+/// How often is asked for more of what was locked, once it is known that not all of it can stay.
+const EFFORT: Effort = Effort { asks: 64, failures: 16 };
+
+/// How often is asked at most, and how often in vain since something was put back. What the solver was asked to prefer it has
+/// mostly kept already, and what says no to so many says no to the rest.
+#[derive(Clone, Copy, Debug)]
+struct Effort {
+    asks: usize,
+    failures: usize,
+}
+
+/// Of how many of its newest versions, and of how many builds of each, a package may become one.
+const NEWEST: usize = 3;
+
+/// What was locked before, and what of it is to be renewed.
+#[derive(Clone, Copy, Debug)]
+pub struct Previous<'a> {
+    /// Locks of this environment; of a package that several have, the first one that still answers is preferred.
+    pub locks: &'a [Lock],
+    /// What is to be renewed.
+    pub renew: &'a Renew,
+}
+
+/// What of a lock is to be renewed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Renew {
+    /// Nothing but what must be.
+    #[default]
+    AsNeeded,
+    /// These packages become what they would be without a lock; others change if these force them to.
+    Packages(BTreeSet<String>),
+    /// Everything: the lock does not count.
+    Everything,
+}
+
+impl Renew {
+    /// Whether this package is to be renewed.
+    pub fn includes(&self, name: &str) -> bool {
+        match self {
+            Self::AsNeeded => false,
+            Self::Packages(names) => names.contains(name),
+            Self::Everything => true,
+        }
+    }
+}
+
+/// As [`super::solve_for_oldest`], with the least change to what was locked before. What was locked is preferred, never
+/// forced, so that it is no reason for there to be no solution.
+///
+/// # Errors
+/// As [`super::solve_for_oldest`], but a refusal comes sooner: it is that of what can be in a solution at all, and has
+/// the reasons of that only. [`super::explain()`] finds out more; what that cannot explain is to be asked for with
+/// [`super::solve_for_oldest`], which looks at everything there is.
+pub fn update(
+    environment: &Environment,
+    repodata: &Repodata,
+    host: &Host,
+    pinned: &[Override],
+    options: &SolveOptions,
+    previous: Previous<'_>,
+) -> Result<(Solution, Host), SolveError> {
+    check(environment, repodata, host)?;
+    let specs = environment.specs();
+    if let Some(refusal) = in_vain(&specs, repodata) {
+        return Err(unsolvable(refusal, repodata, host));
+    }
+    let question = Question::new(repodata, *options);
+    let ask = |host: &Host| {
+        let (outcome, host) = question.ask_for_oldest(&specs, host, pinned);
+        outcome.map(|records| (records, host.clone())).map_err(|refusal| unsolvable(refusal, repodata, &host))
+    };
+    let Some(lock) = previous.locks.first().filter(|_| *previous.renew != Renew::Everything) else {
+        let (records, host) = ask(host)?;
+        return Ok((Solution { records, options: *options }, host));
+    };
+    let before = as_before(host, previous.locks, pinned);
+    let renewed = renewed(repodata, &host_changes(host, lock), previous);
+    let fresh = || ask(&before);
+    let told = if renewed.is_empty() { None } else { Some(fresh()?) };
+    let machine = &told.as_ref().map_or(&before, |(_, host)| host).clone();
+    let mut fixed = Kept::default();
+    if let Some((fresh, _)) = &told {
+        let renewed = fresh.iter().filter(|record| renewed.contains(name(record)));
+        fixed.only.extend(renewed.map(|record| (name(record).to_owned(), record.url.clone())));
+    }
+    let ground = Ground::new(environment, repodata, *options);
+    let buckets: Vec<Bucket<'_>> = ground.buckets().collect();
+    let choices = Choices::new(&buckets, &ground, machine);
+    let mut keepable = choices.of(previous.locks);
+    keepable.retain(|record| !renewed.contains(name(record)));
+    let search =
+        Search { question: &question, ground: &ground, choices: &choices, specs: &specs, keepable: &keepable, fixed };
+    let same_machine = if host == machine { &[machine][..] } else { &[host, machine] };
+    let as_it_was =
+        same_machine.iter().find_map(|host| Some((search.ask_keeping(None, &keepable, host)?, (*host).clone())));
+    let (records, host) = match as_it_was {
+        Some(found) => found,
+        None => {
+            let (fresh, host) = told.map_or_else(fresh, Ok)?;
+            (search.between(&buckets, fresh, &host), host)
+        }
+    };
+    let records = search.keep_versions(records, lock, &host);
+    Ok((Solution { records, options: *options }, host))
+}
+
+/// A refusal, if one of these specs is all that was loaded for, and nothing was found: what the others need does not matter
+/// then.
+fn in_vain(specs: &[MatchSpec], repodata: &Repodata) -> Option<Refusal> {
+    let of = |spec: &MatchSpec| spec.name.as_exact().map(|name| name.as_normalized().to_owned());
+    let mut open: HashMap<String, &MatchSpec> = specs.iter().filter_map(|spec| Some((of(spec)?, spec))).collect();
+    open.retain(|name, spec| !name.starts_with("__") && spec.condition.is_none());
+    for (_, records, ..) in repodata.runs() {
+        records.first().map(|record| open.remove(name(record)));
+    }
+    let first = specs.iter().find(|spec| of(spec).is_some_and(|name| open.contains_key(&name)))?;
+    Some(Refusal::Unsolvable(format!("No candidates were found for {first}.\n")))
+}
+
+/// The machine as it was assumed before, where that was raised: what was locked may need it.
+fn as_before(host: &Host, locks: &[Lock], pinned: &[Override]) -> Host {
+    let mut raised = host.clone();
+    for package in &mut raised.virtual_packages {
+        if pinned.iter().any(|pinned| pinned.name == package.name.as_normalized()) {
+            continue;
+        }
+        let before = locks.iter().flat_map(|lock| &lock.virtual_packages);
+        let higher = before.filter(|before| before.name == package.name && before.version > package.version);
+        if let Some(highest) = higher.max_by(|left, right| left.version.cmp(&right.version)).cloned() {
+            *package = highest;
+        }
+    }
+    raised
+}
+
+/// The virtual packages that the machine has and that of the lock had not, or the other way round, or of which it has
+/// another kind: a GPU, a processor. Versions do not count, for a newer system needs no other packages.
+pub(super) fn host_changes(host: &Host, lock: &Lock) -> Vec<String> {
+    if lock.input.is_none() || lock.platform != host.platform {
+        return Vec::new();
+    }
+    let kinds = |packages: &[GenericVirtualPackage]| -> BTreeSet<(String, String)> {
+        let kind = |package: &GenericVirtualPackage| {
+            (package.name.as_normalized().to_owned(), package.build_string.as_str().to_owned())
+        };
+        packages.iter().map(kind).collect()
+    };
+    let (before, now) = (kinds(&lock.virtual_packages), kinds(&host.virtual_packages));
+    let mut names: Vec<String> = before.symmetric_difference(&now).map(|(name, _)| name.clone()).collect();
+    names.dedup();
+    names
+}
+
+/// What is not to stay: what is to be renewed, and what comes in one build for machines that have one of these virtual
+/// packages and in another for those that have not.
+fn renewed(repodata: &Repodata, changes: &[String], previous: Previous<'_>) -> BTreeSet<String> {
+    let mut names = match previous.renew {
+        Renew::Packages(names) => names.clone(),
+        Renew::AsNeeded | Renew::Everything => BTreeSet::new(),
+    };
+    if !changes.is_empty() {
+        let particular = repodata.records().filter(|record| is_particular(record, changes).is_some());
+        names.extend(particular.map(|record| name(record).to_owned()));
+    }
+    names
+}
+
+/// The first of these virtual packages that a record names.
+pub(super) fn is_particular<'a>(record: &RepoDataRecord, changes: &'a [String]) -> Option<&'a str> {
+    let package = &record.package_record;
+    let needs = |change: &&String| {
+        let mut needs = package.depends.iter().chain(&package.constrains).filter(|need| need.starts_with("__"));
+        needs.any(|need| name_of(need) == **change)
+    };
+    changes.iter().find(needs).map(String::as_str)
+}
+
+fn name(record: &RepoDataRecord) -> &str {
+    record.package_record.name.as_normalized()
+}
+
+/// What there is to choose from of the packages that were locked.
+struct Choices<'a> {
+    /// The records by name, with whether their channel counts.
+    records: HashMap<&'a str, Vec<&'a RepoDataRecord>>,
+    /// What the environment asks for, by name.
+    asked: HashMap<&'a str, Vec<&'a MatchSpec>>,
+    host: &'a Host,
+}
+
+impl<'a> Choices<'a> {
+    fn new(buckets: &'a [Bucket<'a>], ground: &Ground<'a>, host: &'a Host) -> Self {
+        let mut asked: HashMap<&str, Vec<&MatchSpec>> = HashMap::new();
+        for requirement in &ground.environment.requirements {
+            if let Some(name) = requirement.spec.name.as_exact().map(PackageName::as_normalized) {
+                asked.entry(name).or_default().push(&requirement.spec);
+            }
+        }
+        let mut records: HashMap<&str, Vec<&RepoDataRecord>> = HashMap::new();
+        // Strict: of a package, only the first channel that has it counts.
+        let mut first: HashMap<&str, (Option<&str>, Option<&str>)> = HashMap::new();
+        for Bucket { records: bucket, tier } in buckets {
+            for record in bucket {
+                let specs = asked.get(name(record)).map_or(&[][..], Vec::as_slice);
+                let channels = specs.iter().filter_map(|spec| spec.channel.as_ref());
+                let is_of = |channel: &std::sync::Arc<rattler_conda_types::Channel>| {
+                    record.channel.as_ref() == Some(&channel.canonical_name()) || tier.is_some()
+                };
+                if !channels.clone().all(is_of) {
+                    continue;
+                }
+                let place = (*tier, record.channel.as_deref().filter(|_| tier.is_none()));
+                let counts = *first.entry(name(record)).or_insert(place) == place;
+                if counts || ground.options.channel_priority != ChannelPriority::Strict {
+                    records.entry(name(record)).or_default().push(record);
+                }
+            }
+        }
+        Self { records, asked, host }
+    }
+
+    /// The records of the locked packages that can still be in a solution, each name once.
+    fn of(&self, locks: &[Lock]) -> Vec<&'a RepoDataRecord> {
+        let mut found: HashMap<&str, &'a RepoDataRecord> = HashMap::new();
+        for package in locks.iter().flat_map(|lock| &lock.packages) {
+            if !found.contains_key(package.name.as_str())
+                && let Some(record) = self.same(package).filter(|record| self.can_stay(record))
+            {
+                found.insert(name(record), record);
+            }
+        }
+        let mut kept: Vec<_> = found.into_values().collect();
+        // What was asked for is what people look at: it is put back first.
+        mlconda_types::sorting::sort_by_key(&mut kept, |record| (!self.asked.contains_key(name(record)), name(record)));
+        kept
+    }
+
+    /// The channel's record of a locked package.
+    fn same(&self, package: &LockedPackage) -> Option<&'a RepoDataRecord> {
+        find(package, self.records.get(package.name.as_str())?)
+    }
+
+    /// The builds of a locked package's version that can be in a solution, the most alike first.
+    fn builds(&self, package: &LockedPackage) -> Vec<&'a RepoDataRecord> {
+        let flavour = flavour(&package.build);
+        let records = self.records.get(package.name.as_str()).map_or(&[][..], Vec::as_slice);
+        let same = records.iter().filter(|record| record.package_record.version.as_str() == package.version);
+        let mut builds: Vec<_> = same.filter(|record| self.can_stay(record)).copied().collect();
+        mlconda_types::sorting::sort_by_key(&mut builds, |record| {
+            let package = &record.package_record;
+            (self::flavour(package.build.as_str()) == flavour, package.build_number, package.timestamp)
+        });
+        builds.reverse();
+        builds
+    }
+
+    /// The URLs of some of the newest records of a package; none that is older than what was locked.
+    fn newest(&self, name: &str, old: Option<&RepoDataRecord>) -> Vec<&'a url::Url> {
+        let key = |record: &RepoDataRecord| (record.package_record.version.clone(), record.package_record.build_number);
+        let records = self.records.get(name).map_or(&[][..], Vec::as_slice);
+        let newer =
+            records.iter().filter(|record| old.is_none_or(|old| key(record) > key(old)) && self.can_stay(record));
+        let mut newer: Vec<_> = newer.copied().collect();
+        mlconda_types::sorting::sort_by_key(&mut newer, |record| std::cmp::Reverse(key(record)));
+        let (mut versions, mut builds) = (0, 0);
+        let mut last = None;
+        newer.retain(|record| {
+            let version = Some(&record.package_record.version);
+            builds = if version == last { builds + 1 } else { 1 };
+            versions += usize::from(version != last);
+            last = version;
+            versions <= NEWEST && builds <= NEWEST
+        });
+        newer.into_iter().map(|record| &record.url).collect()
+    }
+
+    /// Whether nothing that is certain stands against a record: what is asked for, and the machine.
+    fn can_stay(&self, record: &RepoDataRecord) -> bool {
+        let specs = self.asked.get(name(record)).map_or(&[][..], Vec::as_slice);
+        if !specs.iter().all(|spec| spec.matches(record)) {
+            return false;
+        }
+        let package = &record.package_record;
+        let needs = package.depends.iter().chain(&package.constrains).filter(|need| is_judged(need));
+        needs.clone().all(|need| self.is_possible(need)) && package.depends.iter().all(|need| self.machine_has(need))
+    }
+
+    /// Whether what is asked for leaves a record that meets a need. Of packages that are not asked for, nothing is certain.
+    fn is_possible(&self, need: &str) -> bool {
+        let name = name_of(need);
+        let Some(specs) = self.asked.get(name.as_str()).filter(|_| is_within_reason(need)) else { return true };
+        let records = self.records.get(name.as_str()).map_or(&[][..], Vec::as_slice);
+        let Ok(spec) = MatchSpec::from_str(need, ParseStrictness::Lenient) else { return true };
+        let allowed = |record: &&&RepoDataRecord| specs.iter().all(|spec| spec.matches(**record));
+        if spec.build.as_ref().is_some_and(|build| build.to_string().starts_with(['<', '>', '=', '!', '~'])) {
+            return true;
+        }
+        records.iter().filter(allowed).any(|record| spec.matches(&record.package_record))
+    }
+
+    fn machine_has(&self, need: &str) -> bool {
+        if !need.starts_with("__") || !is_within_reason(need) {
+            return true;
+        }
+        let Ok(spec) = MatchSpec::from_str(need, ParseStrictness::Lenient) else { return true };
+        self.host.virtual_packages.iter().any(|package| spec.matches(package))
+    }
+}
+
+/// What of a build string names a variant (`cpu`, `nompi`), and not a python, a hash or a number.
+fn flavour(build: &str) -> Vec<&str> {
+    let is_hash = |part: &str| part.len() >= 8 && part.rsplit('h').next().is_some_and(|hash| hash.len() == 7);
+    let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    let is_python = |part: &str| ["py", "cp"].iter().any(|tag| part.strip_prefix(tag).is_some_and(is_number));
+    build.split('_').filter(|part| !is_hash(part) && !is_number(part) && !is_python(part)).collect()
+}
+
+/// The record of a locked package among those of its name.
+pub(super) fn find<'a>(package: &LockedPackage, records: &[&'a RepoDataRecord]) -> Option<&'a RepoDataRecord> {
+    let by_hash = |record: &&&RepoDataRecord| match package.digest {
+        Digest::Sha256(hash) => record.package_record.sha256 == Some(hash),
+        Digest::Md5(hash) => record.package_record.md5 == Some(hash),
+        Digest::Unknown => false,
+    };
+    let by_url = |record: &&&RepoDataRecord| record.url == package.url;
+    let by_version = |record: &&&RepoDataRecord| {
+        record.package_record.version.as_str() == package.version
+            && record.package_record.build.as_str() == package.build
+    };
+    // A mirror may have both, and so may a channel that is in the list twice under two names.
+    let found = records.iter().find(|record| by_hash(record) && by_url(record));
+    found
+        .or_else(|| records.iter().find(by_hash))
+        .or_else(|| records.iter().find(by_url))
+        .or_else(|| records.iter().find(by_version))
+        .copied()
+}
+
+/// The search for the solution that changes the least.
+struct Search<'a, 'q> {
+    question: &'a Question<'q>,
+    ground: &'a Ground<'a>,
+    choices: &'a Choices<'a>,
+    specs: &'a [MatchSpec],
+    keepable: &'a [&'a RepoDataRecord],
+    fixed: Kept<'a>,
+}
+
+impl<'a> Search<'a, '_> {
+    /// A solution between what was locked and a fresh one, as near to what was locked as can be.
+    fn between(&self, buckets: &[Bucket<'a>], fresh: Vec<RepoDataRecord>, host: &Host) -> Vec<RepoDataRecord> {
+        let mut both: HashSet<&url::Url> =
+            self.keepable.iter().map(|record| &record.url).chain(fresh.iter().map(|record| &record.url)).collect();
+        both.extend(self.keepable.iter().flat_map(|record| self.choices.newest(name(record), Some(record))));
+        let locked: HashSet<&str> = self.keepable.iter().map(|record| name(record)).collect();
+        let new = fresh.iter().map(name).filter(|name| !locked.contains(name));
+        both.extend(new.flat_map(|name| self.choices.newest(name, None)));
+        let of_both = |Bucket { records, tier }: &Bucket<'a>| Bucket {
+            records: records.iter().copied().filter(|record| both.contains(&record.url)).collect(),
+            tier: *tier,
+        };
+        let buckets: Vec<Bucket<'_>> = buckets.iter().map(of_both).collect();
+        let counts = |record: &RepoDataRecord| self.fixed.only.get(name(record)).is_none_or(|url| *url == record.url);
+        let possible = narrow::possible(&buckets, self.specs, counts);
+        let keepable: Vec<_> =
+            self.keepable.iter().filter(|record| possible.contains(record.url.as_str())).copied().collect();
+        let preferring = Kept { favored: keepable.clone(), ..self.fixed.clone() };
+        let mut best = self.ask_among(&buckets, host, &preferring).unwrap_or(fresh);
+        let chosen: HashMap<&str, &url::Url> = best.iter().map(|record| (name(record), &record.url)).collect();
+        let (mut kept, mut changed) = (Vec::new(), Vec::new());
+        for record in &keepable {
+            match chosen.get(name(record)) {
+                Some(url) if **url == record.url => kept.push(*record),
+                Some(_) => changed.push(*record),
+                None => {}
+            }
+        }
+        let mut effort = EFFORT;
+        self.put_back(&buckets, &changed, &mut kept, &mut best, host, &mut effort);
+        best
+    }
+
+    /// Puts back as many of these as there is a solution with, half by half.
+    fn put_back(
+        &self,
+        buckets: &[Bucket<'_>],
+        changed: &[&'a RepoDataRecord],
+        kept: &mut Vec<&'a RepoDataRecord>,
+        best: &mut Vec<RepoDataRecord>,
+        host: &Host,
+        effort: &mut Effort,
+    ) {
+        if changed.is_empty() || effort.asks == 0 || effort.failures == 0 {
+            return;
+        }
+        effort.asks -= 1;
+        let tried: Vec<_> = kept.iter().chain(changed).copied().collect();
+        if let Some(records) = self.ask_keeping(Some(buckets), &tried, host) {
+            (*kept, *best) = (tried, records);
+            effort.failures = EFFORT.failures;
+            return;
+        }
+        effort.failures -= 1;
+        if changed.len() > 1 {
+            let (first, second) = changed.split_at(changed.len() / 2);
+            self.put_back(buckets, first, kept, best, host, effort);
+            self.put_back(buckets, second, kept, best, host, effort);
+        }
+    }
+
+    /// A solution among these records, with what is to stay.
+    fn ask_among(&self, buckets: &[Bucket<'_>], host: &Host, kept: &Kept<'_>) -> Option<Vec<RepoDataRecord>> {
+        let answer = self.question.ask_among(buckets, self.specs, host, kept);
+        answer.ok().map(|records| self.ground.as_in_channel(records))
+    }
+
+    /// A solution in which these are as they were, if they are in it at all.
+    fn ask_keeping(
+        &self,
+        among: Option<&[Bucket<'_>]>,
+        records: &[&'a RepoDataRecord],
+        host: &Host,
+    ) -> Option<Vec<RepoDataRecord>> {
+        let mut kept = self.fixed.clone();
+        kept.only.extend(records.iter().map(|record| (name(record).to_owned(), record.url.clone())));
+        let fixed: HashSet<&str> = records.iter().map(|record| name(record)).collect();
+        kept.favored = self.keepable.iter().filter(|record| !fixed.contains(name(record))).copied().collect();
+        match among {
+            Some(buckets) => self.ask_among(buckets, host, &kept),
+            None => self.question.ask_keeping(self.specs, host, &kept).ok(),
+        }
+    }
+
+    /// Puts back versions where the build could not stay, for another python, say: one by one, where another build of the
+    /// version goes with everything else as it is.
+    fn keep_versions(&self, best: Vec<RepoDataRecord>, lock: &Lock, host: &Host) -> Vec<RepoDataRecord> {
+        let mut chosen: HashMap<&str, &RepoDataRecord> = best.iter().map(|record| (name(record), record)).collect();
+        let mut swapped = false;
+        for package in &lock.packages {
+            let Some(now) = chosen.get(package.name.as_str()) else { continue };
+            let is_renewed = self.fixed.only.contains_key(&package.name);
+            if is_renewed || now.package_record.version.as_str() == package.version {
+                continue;
+            }
+            if let Some(build) = self.choices.builds(package).into_iter().find(|build| fits(build, &chosen)) {
+                chosen.insert(name(build), build);
+                swapped = true;
+            }
+        }
+        if !swapped {
+            return best;
+        }
+        let only = chosen.values().map(|record| (name(record).to_owned(), record.url.clone())).collect();
+        let kept = Kept { only, favored: Vec::new() };
+        self.question.ask_keeping(self.specs, host, &kept).unwrap_or(best)
+    }
+}
+
+/// Whether a record can take the place of the one of its name, and nothing else need change.
+fn fits(record: &RepoDataRecord, chosen: &HashMap<&str, &RepoDataRecord>) -> bool {
+    let met = |need: &str| chosen.get(name_of(need).as_str()).map(|other| satisfies(&other.package_record, need));
+    let package = &record.package_record;
+    let own = package.depends.iter().filter(|need| is_judged(need)).all(|need| met(need) == Some(true))
+        && package.constrains.iter().filter(|need| is_judged(need)).all(|need| met(need) != Some(false));
+    let own_name = name(record);
+    own && chosen.iter().filter(|(name, _)| **name != own_name).all(|(_, other)| {
+        let needs = other.package_record.depends.iter().chain(&other.package_record.constrains);
+        let mut needs = needs.filter(|need| dependency_name(need) == own_name && is_judged(need));
+        needs.all(|need| satisfies(package, need))
+    })
+}

@@ -1,0 +1,310 @@
+//! One question to the solver: which records there are to choose from, and what rattler makes of them. Everything else in
+//! [`crate`] asks through here, so that a solution, the search for a conflict's cause and the check of a remedy
+//! mean the same by the same words.
+
+use std::{cell::RefCell, collections::HashMap, rc::Rc, str::FromStr, sync::Arc};
+
+use rattler_conda_types::{MatchSpec, RepoDataRecord, Version};
+use url::Url;
+
+use super::{
+    Pip, SolveOptions, VirtualDemand,
+    catalog::{Catalog, brings_pip},
+    provider, wording,
+};
+use mlconda_channel::repodata::{Asked, Repodata, Rows, Texts, is_of_a_run};
+use mlconda_environment::Environment;
+use mlconda_types::host::{Host, Override};
+
+/// conda's own channels are one channel, `defaults`, to it: none of them goes before another.
+const DEFAULTS: [&str; 3] = ["main", "r", "msys2"];
+
+/// What the packages that are named by their URL are together: the channel of the first of them, which may be the last of
+/// all, does not go before the others for that.
+pub(super) const ARCHIVES: &str = "archives";
+
+/// Puts questions to the solver.
+pub(super) struct Question<'a> {
+    pub(super) repodata: &'a Repodata,
+    pub(super) options: SolveOptions,
+    /// Specs that are not asked for, and whose channels count all the same.
+    naming: &'a [MatchSpec],
+    /// Everything, whatever its age; made when it is first wanted.
+    catalog: Rc<RefCell<Option<Catalog<'a>>>>,
+}
+
+/// What there is to choose from.
+pub(super) struct Ground<'a> {
+    pub(super) environment: &'a Environment,
+    pub(super) repodata: &'a Repodata,
+    pub(super) options: SolveOptions,
+    /// The records of python, by URL, with a dependency on pip.
+    with_pip: HashMap<&'a str, Arc<RepoDataRecord>>,
+}
+
+/// What the solver is asked.
+pub(super) struct Request<'q> {
+    pub(super) specs: &'q [MatchSpec],
+    /// Specs that are not asked for, and whose channels count all the same.
+    pub(super) naming: &'q [MatchSpec],
+    pub(super) host: &'q Host,
+    pub(super) options: SolveOptions,
+    pub(super) kept: &'q Kept<'q>,
+    pub(super) scope: Scope,
+}
+
+/// What the solver looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// What can be in a solution.
+    Possible,
+    /// Everything: it takes longer, and a refusal has every reason.
+    All,
+}
+
+/// Why there is no answer.
+pub(super) enum Refusal {
+    /// The solver's reasons, as text.
+    Unsolvable(String),
+    /// The repodata cannot be solved with.
+    Repodata(String),
+}
+
+/// Records of one subdir of one channel, those that do not exist for this solve left out.
+pub(super) struct Bucket<'a> {
+    pub(super) records: Vec<&'a RepoDataRecord>,
+    /// Channels with the same name here have the same priority.
+    pub(super) tier: Option<&'static str>,
+}
+
+/// Records of one name and one channel.
+pub(super) struct Run<'a> {
+    pub(super) records: Vec<&'a RepoDataRecord>,
+    /// As that of its [`Bucket`].
+    pub(super) tier: Option<&'static str>,
+    pub(super) rows: Rows<'a>,
+}
+
+/// What of an older solution is to stay.
+#[derive(Clone, Default)]
+pub(super) struct Kept<'a> {
+    /// By a package's name, the URL of its only record: there are no others.
+    pub(super) only: HashMap<String, Url>,
+    /// Records that are tried before all others of their name. Each must be one that counts, in a channel that counts:
+    /// the solver does not look again.
+    pub(super) favored: Vec<&'a RepoDataRecord>,
+}
+
+impl<'a> Ground<'a> {
+    pub fn new(environment: &'a Environment, repodata: &'a Repodata, options: SolveOptions) -> Self {
+        let with_pip = if options.pip == Pip::Added { with_pip(repodata) } else { HashMap::new() };
+        Self { environment, repodata, options, with_pip }
+    }
+
+    /// All that there is to choose from, in the order of priority.
+    pub(super) fn buckets(&'a self) -> impl Iterator<Item = Bucket<'a>> {
+        self.repodata.subdirs.iter().enumerate().map(|(list, records)| {
+            let exists = |record: &&RepoDataRecord| {
+                self.options.exclude_newer.is_none_or(|cutoff| cutoff.admits(&record.package_record))
+            };
+            let records: Vec<_> = records
+                .iter()
+                .map(|record| self.with_pip.get(record.url.as_str()).unwrap_or(record).as_ref())
+                .filter(exists)
+                .collect();
+            let tier = records.first().and_then(|record| tier(self.repodata, list, record));
+            Bucket { records, tier }
+        })
+    }
+
+    /// The chosen records, without what was added for the solve.
+    pub(super) fn as_in_channel(&self, mut records: Vec<RepoDataRecord>) -> Vec<RepoDataRecord> {
+        for record in &mut records {
+            if self.with_pip.contains_key(record.url.as_str()) {
+                let mut originals = self.repodata.subdirs.iter().flatten();
+                if let Some(original) = originals.find(|original| original.url == record.url) {
+                    *record = RepoDataRecord::clone(original);
+                }
+            }
+        }
+        records
+    }
+}
+
+impl<'a> Question<'a> {
+    pub fn new(repodata: &'a Repodata, options: SolveOptions) -> Self {
+        Self { repodata, options, naming: &[], catalog: Rc::default() }
+    }
+
+    /// The same question, where packages come from the channels that these specs name, though they are not asked for.
+    pub(super) fn naming(&self, naming: &'a [MatchSpec]) -> Self {
+        Self { catalog: Rc::clone(&self.catalog), naming, ..*self }
+    }
+
+    /// The same question with other options.
+    pub fn with(&self, options: SolveOptions) -> Self {
+        // Who has pip is all of the options that it depends on.
+        let catalog = if options.pip == self.options.pip { Rc::clone(&self.catalog) } else { Rc::default() };
+        Self { catalog, options, ..*self }
+    }
+
+    /// Solves for these specs. The reasons of a refusal are those of what could be in a solution at all.
+    pub fn ask(&self, specs: &[MatchSpec], host: &Host) -> Result<Vec<RepoDataRecord>, Refusal> {
+        self.ask_keeping(specs, host, &Kept::default())
+    }
+
+    /// Solves for these specs, with all there is. The answer is the same, and takes longer; a refusal has every reason.
+    pub(super) fn ask_of_all(&self, specs: &[MatchSpec], host: &Host) -> Result<Vec<RepoDataRecord>, Refusal> {
+        let kept = Kept::default();
+        self.put(&Request { scope: Scope::All, ..self.request(specs, host, &kept) })
+    }
+
+    /// Solves for these specs, with what is to stay.
+    pub(super) fn ask_keeping(
+        &self,
+        specs: &[MatchSpec],
+        host: &Host,
+        kept: &Kept<'_>,
+    ) -> Result<Vec<RepoDataRecord>, Refusal> {
+        self.put(&self.request(specs, host, kept))
+    }
+
+    fn request<'q>(&self, specs: &'q [MatchSpec], host: &'q Host, kept: &'q Kept<'q>) -> Request<'q>
+    where
+        'a: 'q,
+    {
+        Request { specs, naming: self.naming, host, options: self.options, kept, scope: Scope::Possible }
+    }
+
+    fn put(&self, request: &Request<'_>) -> Result<Vec<RepoDataRecord>, Refusal> {
+        let mut catalog = self.catalog.borrow_mut();
+        let catalog = catalog.get_or_insert_with(|| {
+            let runs = self.repodata.runs().map(|(place, records, rows)| {
+                let records: Vec<&RepoDataRecord> = records.iter().map(AsRef::as_ref).collect();
+                let tier = records.first().and_then(|record| tier(self.repodata, place, record));
+                Run { records, tier, rows }
+            });
+            Catalog::new(runs, self.repodata.texts.all(), self.options.pip)
+        });
+        provider::solve(catalog, request)
+    }
+
+    /// Solves for these specs among these records, which have pip as they are to have it, with what is to stay.
+    pub(super) fn ask_among(
+        &self,
+        buckets: &[Bucket<'_>],
+        specs: &[MatchSpec],
+        host: &Host,
+        kept: &Kept<'_>,
+    ) -> Result<Vec<RepoDataRecord>, Refusal> {
+        let mut texts = Texts::default();
+        let asked: Vec<Asked> = buckets.iter().map(|bucket| texts.asked(bucket.records.iter().copied())).collect();
+        let runs = buckets.iter().zip(&asked).flat_map(|(Bucket { records, tier }, asked)| {
+            let runs = records.chunk_by(|one, other| is_of_a_run(one, other));
+            let mut start = 0;
+            runs.map(move |records| {
+                start += records.len();
+                Run { records: records.to_vec(), tier: *tier, rows: asked.rows(start - records.len(), start) }
+            })
+        });
+        let request = self.request(specs, host, kept);
+        provider::solve(&mut Catalog::new(runs, texts.all(), Pip::NotAdded), &request)
+    }
+
+    /// Solves for these specs; where nothing but the age of the declared system stands in the way, it is raised to the
+    /// lowest version that a package asks for. Gives the last system tried with a refusal, too.
+    pub(super) fn ask_for_oldest(
+        &self,
+        specs: &[MatchSpec],
+        host: &Host,
+        pinned: &[Override],
+    ) -> (Result<Vec<RepoDataRecord>, Refusal>, Host) {
+        let mut host = host.clone();
+        loop {
+            let refusal = match self.ask(specs, &host) {
+                Err(Refusal::Unsolvable(reasons)) => reasons,
+                outcome => return (outcome, host),
+            };
+            match raised(&host, &wording::virtual_demands(&refusal, &host), pinned) {
+                Some(newer) => host = newer,
+                None => return (Err(Refusal::Unsolvable(refusal)), host),
+            }
+        }
+    }
+}
+
+/// Whether a record, of this tier, is in the channel that a spec of the environment names.
+pub(super) fn is_in_channel(record: &RepoDataRecord, tier: Option<&str>, spec: &MatchSpec) -> bool {
+    let Some(channel) = &spec.channel else { return true };
+    match tier.filter(|tier| channel.name.as_deref() == Some(tier)) {
+        Some(_) => true,
+        None => record.channel.as_ref() == Some(&channel.canonical_name()),
+    }
+}
+
+/// The tier of conda's own channels, and of packages that are named by their URL.
+pub(super) fn tier(repodata: &Repodata, list: usize, record: &RepoDataRecord) -> Option<&'static str> {
+    if list == 0 && repodata.has_archives {
+        return Some(ARCHIVES);
+    }
+    let channel = record.channel.as_deref()?.trim_end_matches('/');
+    let name = channel.strip_prefix("https://repo.anaconda.com/pkgs/")?;
+    DEFAULTS.contains(&name).then_some("defaults")
+}
+
+/// The records of python, by URL, with a dependency on pip; none if no channel has pip.
+fn with_pip(repodata: &Repodata) -> HashMap<&str, Arc<RepoDataRecord>> {
+    let records = || repodata.subdirs.iter().flatten();
+    let has_name = |record: &RepoDataRecord, name| record.package_record.name.as_normalized() == name;
+    if !records().any(|record| has_name(record, "pip")) {
+        return HashMap::new();
+    }
+    let changed = records().filter(|record| brings_pip(record)).map(|record| {
+        let mut changed = RepoDataRecord::clone(record);
+        changed.package_record.depends.push("pip".to_owned());
+        (record.url.as_str(), Arc::new(changed))
+    });
+    changed.collect()
+}
+
+/// What may be raised, and the newest that there is of it: no system has more.
+const NEWEST: [(&str, &str); 3] = [("__glibc", "2.44"), ("__linux", "7.99"), ("__osx", "27.99")];
+
+/// The host with all that may be raised as new as there is.
+pub(super) fn newest(host: &Host, pinned: &[Override]) -> Host {
+    let may_be_raised = |name: &str| {
+        let is_there = host.virtual_packages.iter().any(|package| package.name.as_normalized() == name);
+        is_there && pinned.iter().all(|pinned| pinned.name != name)
+    };
+    let newest = NEWEST.iter().filter(|(name, _)| may_be_raised(name));
+    let newest: Vec<Override> =
+        newest.filter_map(|(name, version)| Override::from_str(&format!("{name}={version}")).ok()).collect();
+    host.clone().with(&newest)
+}
+
+/// Whether a virtual package of this name may be raised at all.
+pub(super) fn is_raised(name: &str) -> bool {
+    NEWEST.iter().any(|(known, _)| *known == name)
+}
+
+/// The host with one version raised to the lowest that is asked for and that it lacks; `None` if that is not
+/// what stands in the way.
+fn raised(host: &Host, demands: &[VirtualDemand], pinned: &[Override]) -> Option<Host> {
+    let may_be_raised = |name: &str, least: &Version| {
+        let newest = NEWEST.iter().find(|(known, _)| *known == name);
+        let exists =
+            newest.and_then(|(_, newest)| Version::from_str(newest).ok()).is_some_and(|newest| *least <= newest);
+        exists && pinned.iter().all(|pinned| pinned.name != name)
+    };
+    let (name, version) = demands
+        .iter()
+        .filter_map(|demand| {
+            let least = demand.wanted.split(',').find_map(|part| part.trim().strip_prefix(">="))?;
+            let least = Version::from_str(least).ok()?;
+            let raises = may_be_raised(&demand.name, &least) && demand.assumed.as_ref()? < &least;
+            raises.then_some((&demand.name, least))
+        })
+        .min()?;
+    let newer = Override::from_str(&format!("{name}={version}")).ok()?;
+    Some(host.clone().with(&[newer]))
+}

@@ -1,0 +1,281 @@
+//! Why a package of a new solution is not what was locked, found by looking at the solution: a reviewer of a lock wants
+//! to know which line, or which other package, moved it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt::{self, Display, Formatter},
+    path::PathBuf,
+};
+
+use rattler_conda_types::{PackageName, RepoDataRecord};
+
+use super::{
+    Previous, Solution,
+    previous::{find, host_changes, is_particular},
+};
+use mlconda_channel::repodata::Repodata;
+use mlconda_environment::{Environment, Location};
+use mlconda_lock::{Lock, LockedPackage};
+use mlconda_types::{
+    dependency::{is_judged, name as name_of, satisfies},
+    host::Host,
+};
+
+/// Why a package changed; the first that applies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Why {
+    /// The environment asks for it, or for another version of it.
+    AskedFor {
+        /// The match spec, as written.
+        spec: String,
+        /// The environment's file.
+        file: PathBuf,
+        /// Where the spec stands.
+        location: Location,
+    },
+    /// It was to be renewed.
+    Renewed,
+    /// The machine has something that it had not, or the other way round, and there are builds for either.
+    Machine {
+        /// The virtual package's name.
+        name: String,
+    },
+    /// The channels do not have the old one any more.
+    Gone,
+    /// Another package of the solution needs it, or needs another version of it.
+    NeededBy {
+        /// The other package: name and version.
+        package: String,
+        /// What it needs, as its record has it.
+        need: String,
+    },
+    /// The old one needs something that the solution has not.
+    OldNeeds {
+        /// What the old one needs, as its record has it.
+        need: String,
+    },
+    /// The old one is in the channels and does not count: by their order, or its age.
+    NotOffered,
+    /// Nothing asks for it any more.
+    NotNeeded,
+    /// It did not go with the others, for a reason that no single package tells.
+    Others,
+}
+
+impl Display for Why {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AskedFor { spec, file, location } => {
+                write!(f, "`{spec}` is asked for by {}:{}", file.display(), location.line)
+            }
+            Self::Renewed => f.write_str("renewed with `--update`"),
+            Self::Machine { name } => write!(f, "`{name}` is declared otherwise than before"),
+            Self::Gone => f.write_str("the old one is no longer in the channel"),
+            Self::NeededBy { package, need } => write!(f, "{package} needs `{need}`"),
+            Self::OldNeeds { need } => write!(f, "the old one needs `{need}`"),
+            Self::NotOffered => f.write_str("the old one is ruled out by the order of the channels, or by its age"),
+            Self::NotNeeded => f.write_str("nothing needs it any more"),
+            Self::Others => f.write_str("the old one does not go with the others"),
+        }
+    }
+}
+
+/// Why each package changed that is not as the first of the previous locks has it, by name. The host is that of the
+/// solution.
+pub fn why(
+    environment: &Environment,
+    repodata: &Repodata,
+    host: &Host,
+    solution: &Solution,
+    previous: Previous<'_>,
+) -> BTreeMap<String, Why> {
+    let Some(lock) = previous.locks.first() else { return BTreeMap::new() };
+    let mut inquiry = Inquiry {
+        environment,
+        repodata,
+        solution,
+        chosen: solution.records.iter().map(|record| (name(record), record)).collect(),
+        needs: needs(solution),
+        changes: host_changes(host, lock),
+        records: HashMap::new(),
+    };
+    inquiry.records = inquiry.records_of(lock);
+    let old: HashMap<&str, &LockedPackage> =
+        lock.packages.iter().map(|package| (package.name.as_str(), package)).collect();
+    let (mut reasons, mut open) = (BTreeMap::new(), Vec::new());
+    for record in &solution.records {
+        let old = old.get(name(record)).copied();
+        if old.is_some_and(|old| find(old, &[record]).is_some_and(|same| same.url == old.url)) {
+            continue;
+        }
+        let before = old.map(|old| Before { old, record: inquiry.record_of(old) });
+        match inquiry.first_reason(name(record), before.as_ref(), previous) {
+            Some(why) => _ = reasons.insert(name(record).to_owned(), why),
+            None => open.push((name(record), before)),
+        }
+    }
+    for gone in old.keys().filter(|name| !inquiry.chosen.contains_key(*name)) {
+        reasons.insert((*gone).to_owned(), Why::NotNeeded);
+    }
+    inquiry.follow(open, &mut reasons);
+    reasons
+}
+
+/// A package as it was locked.
+struct Before<'a> {
+    old: &'a LockedPackage,
+    /// Its record, if a channel has it still.
+    record: Option<&'a RepoDataRecord>,
+}
+
+/// What the packages of the solution need of each other.
+struct Need<'a> {
+    of: &'a RepoDataRecord,
+    need: &'a str,
+    /// Whether the other must be there; else it must be so only if it is there.
+    is_dependency: bool,
+}
+
+/// By the name of what is needed; dependencies first, then by the name of what needs it.
+fn needs(solution: &Solution) -> HashMap<String, Vec<Need<'_>>> {
+    let mut records: Vec<&RepoDataRecord> = solution.records.iter().collect();
+    mlconda_types::sorting::sort_by_key(&mut records, |record| name(record));
+    let mut needs: HashMap<String, Vec<Need<'_>>> = HashMap::new();
+    for is_dependency in [true, false] {
+        for of in &records {
+            let package = &of.package_record;
+            let list = if is_dependency { &package.depends } else { &package.constrains };
+            for need in list.iter().filter(|need| is_judged(need)) {
+                needs.entry(name_of(need)).or_default().push(Need { of, need, is_dependency });
+            }
+        }
+    }
+    needs
+}
+
+struct Inquiry<'a> {
+    environment: &'a Environment,
+    repodata: &'a Repodata,
+    solution: &'a Solution,
+    chosen: HashMap<&'a str, &'a RepoDataRecord>,
+    needs: HashMap<String, Vec<Need<'a>>>,
+    changes: Vec<String>,
+    /// What the channels have of the packages that changed, by name.
+    records: HashMap<&'a str, Vec<&'a RepoDataRecord>>,
+}
+
+impl<'a> Inquiry<'a> {
+    fn records_of(&self, lock: &Lock) -> HashMap<&'a str, Vec<&'a RepoDataRecord>> {
+        let changed = |package: &&LockedPackage| {
+            self.chosen.get(package.name.as_str()).is_some_and(|record| record.url != package.url)
+        };
+        let names: BTreeSet<&str> = lock.packages.iter().filter(changed).map(|package| package.name.as_str()).collect();
+        let mut records: HashMap<&str, Vec<&RepoDataRecord>> = HashMap::new();
+        if !names.is_empty() {
+            for record in self.repodata.records().filter(|record| names.contains(name(record))) {
+                records.entry(name(record)).or_default().push(record);
+            }
+        }
+        records
+    }
+
+    fn record_of(&self, old: &LockedPackage) -> Option<&'a RepoDataRecord> {
+        find(old, self.records.get(old.name.as_str())?)
+    }
+
+    /// A reason that is no other package.
+    fn first_reason(&self, name: &str, before: Option<&Before<'a>>, previous: Previous<'_>) -> Option<Why> {
+        let Some(Before { old, record }) = before else { return self.asked_for(name, |_| true) };
+        if previous.renew.includes(name) {
+            return Some(Why::Renewed);
+        }
+        self.asked_for(name, |spec| !old.matches(spec)).or_else(|| {
+            let records = self.records.get(name).map_or(&[][..], Vec::as_slice);
+            match records.iter().find_map(|record| is_particular(record, &self.changes)) {
+                Some(name) => Some(Why::Machine { name: name.to_owned() }),
+                None => record.is_none().then_some(Why::Gone),
+            }
+        })
+    }
+
+    /// Follows the changes that have a reason to those that they are the reason of, and so on, so that no two packages are
+    /// each other's reason.
+    fn follow(&self, mut open: Vec<(&'a str, Option<Before<'a>>)>, reasons: &mut BTreeMap<String, Why>) {
+        mlconda_types::sorting::sort_by_key(&mut open, |(name, _)| *name);
+        loop {
+            let unexplained: BTreeSet<&str> = open.iter().map(|(name, _)| *name).collect();
+            let is_explained = |name: &str| !unexplained.contains(name);
+            let (mut found, mut rest) = (Vec::new(), Vec::new());
+            for (name, before) in open {
+                match self.reason(name, before.as_ref(), is_explained) {
+                    Some(why) => found.push((name, why)),
+                    None => rest.push((name, before)),
+                }
+            }
+            let is_end = found.is_empty();
+            reasons.extend(found.into_iter().map(|(name, why)| (name.to_owned(), why)));
+            if is_end {
+                for (name, before) in rest {
+                    let why = self.reason(name, before.as_ref(), |_| true);
+                    let why = why.unwrap_or_else(|| self.not_offered(name, before.as_ref()));
+                    reasons.insert(name.to_owned(), why);
+                }
+                return;
+            }
+            open = rest;
+        }
+    }
+
+    /// What another package has to do with a change, if it is one that counts.
+    fn reason(&self, name: &str, before: Option<&Before<'a>>, counts: impl Fn(&str) -> bool) -> Option<Why> {
+        let Some(Before { record: Some(record), .. }) = before else {
+            return self.needed(name, |need| need.is_dependency && counts(self::name(need.of)));
+        };
+        let refuses = |need: &Need<'_>| !satisfies(&record.package_record, need.need) && counts(self::name(need.of));
+        self.needed(name, refuses).or_else(|| self.old_needs(record, counts))
+    }
+
+    fn asked_for(&self, name: &str, counts: impl Fn(&rattler_conda_types::MatchSpec) -> bool) -> Option<Why> {
+        let of_name = self.environment.requirements.iter().find(|requirement| {
+            requirement.spec.name.as_exact().map(PackageName::as_normalized) == Some(name) && counts(&requirement.spec)
+        });
+        of_name.map(|requirement| Why::AskedFor {
+            spec: requirement.text.clone(),
+            file: requirement.file.to_path_buf(),
+            location: requirement.location,
+        })
+    }
+
+    /// The first package of the solution that needs a package in a way that counts.
+    fn needed(&self, needed: &str, counts: impl Fn(&Need<'_>) -> bool) -> Option<Why> {
+        let need = self.needs.get(needed)?.iter().find(|need| counts(need))?;
+        let package = &need.of.package_record;
+        let package = format!("{} {}", package.name.as_normalized(), package.version);
+        Some(Why::NeededBy { package, need: need.need.to_owned() })
+    }
+
+    /// What the old package needs, of packages that count, and the solution has not.
+    fn old_needs(&self, old: &RepoDataRecord, counts: impl Fn(&str) -> bool) -> Option<Why> {
+        let package = &old.package_record;
+        let met = |need: &str| {
+            let found = self.chosen.get(name_of(need).as_str());
+            found.map(|record| satisfies(&record.package_record, need))
+        };
+        let judged = |need: &&String| is_judged(need) && counts(&name_of(need));
+        let mut depends = package.depends.iter().filter(judged).filter(|need| met(need) != Some(true));
+        let mut constrains = package.constrains.iter().filter(judged).filter(|need| met(need) == Some(false));
+        depends.next().or_else(|| constrains.next()).map(|need| Why::OldNeeds { need: need.clone() })
+    }
+
+    fn not_offered(&self, name: &str, before: Option<&Before<'a>>) -> Why {
+        let Some(old) = before.and_then(|before| before.record) else { return Why::Others };
+        let is_too_new = self.solution.options.exclude_newer.is_some_and(|cutoff| !cutoff.admits(&old.package_record));
+        let is_elsewhere = self.chosen.get(name).is_some_and(|new| new.channel != old.channel);
+        if is_too_new || is_elsewhere { Why::NotOffered } else { Why::Others }
+    }
+}
+
+fn name(record: &RepoDataRecord) -> &str {
+    record.package_record.name.as_normalized()
+}

@@ -1,0 +1,194 @@
+//! Words for what cannot be solved: near names, and the virtual packages that stand in the way.
+
+use std::collections::BTreeSet;
+
+use itertools::Itertools;
+use rattler_conda_types::{Channel, Subdir};
+
+use super::{UnknownPackage, VirtualDemand};
+use mlconda_channel::repodata::Repodata;
+use mlconda_environment as environment;
+use mlconda_environment::Requirement;
+use mlconda_types::redact;
+use mlconda_types::{host::Host, sorting::InOrder};
+
+/// How many near names are shown.
+const NEAR: usize = 3;
+/// For how many letters of a name one slip is allowed.
+const LETTERS_A_SLIP: usize = 4;
+/// How many versions are shown.
+const VERSIONS: usize = 5;
+
+/// Names by which Python's package index or `import` knows what channels call otherwise: no likeness of
+/// spelling leads from one to the other, and they are what people write most.
+const OTHER_NAMES: [(&str, &str); 18] = [
+    ("bs4", "beautifulsoup4"),
+    ("cv2", "opencv"),
+    ("dateutil", "python-dateutil"),
+    ("faiss-gpu", "faiss"),
+    ("graphviz", "python-graphviz"),
+    ("msgpack", "msgpack-python"),
+    ("opencv-python", "opencv"),
+    ("opencv-python-headless", "opencv"),
+    ("pil", "pillow"),
+    ("psycopg2-binary", "psycopg2"),
+    ("pyqt5", "pyqt"),
+    ("skimage", "scikit-image"),
+    ("sklearn", "scikit-learn"),
+    ("tables", "pytables"),
+    ("tensorflow-gpu", "tensorflow"),
+    ("torch", "pytorch"),
+    ("xgboost", "py-xgboost"),
+    ("yaml", "pyyaml"),
+];
+
+/// What channels put before or behind the name that a package has elsewhere: R's `ggplot2` is `r-ggplot2`.
+const AFFIXES: [(&str, &str); 10] = [
+    ("r-", ""),
+    ("bioconductor-", ""),
+    ("python-", ""),
+    ("py", ""),
+    ("lib", ""),
+    ("perl-", ""),
+    ("", "-python"),
+    ("", "-base"),
+    ("", "-core"),
+    ("", "-cpu"),
+];
+
+/// And what distributions of Linux put there.
+const FOREIGN_AFFIXES: [(&str, &str); 5] =
+    [("python3-", ""), ("python-", ""), ("py-", ""), ("", "-dev"), ("", "-devel")];
+
+/// The names that may be meant, the nearest first: what is called otherwise here, and what a slip of the fingers makes.
+pub fn near_names(name: &str, names: &BTreeSet<&str>) -> Vec<String> {
+    let other = OTHER_NAMES.iter().filter(|(alias, _)| *alias == name).map(|(_, known)| (*known).to_owned());
+    let affixed = AFFIXES.iter().map(|(prefix, suffix)| format!("{prefix}{name}{suffix}"));
+    let bare = FOREIGN_AFFIXES
+        .iter()
+        .filter_map(|(prefix, suffix)| Some(name.strip_prefix(prefix)?.strip_suffix(suffix)?.to_owned()));
+    let is_known = |known: &String| names.contains(known.as_str());
+    let called_otherwise: Vec<String> = other.chain(affixed).chain(bare).filter(is_known).collect();
+    let alike: Vec<(usize, &&str)> = names.iter().filter_map(|known| Some((slips(name, known)?, known))).collect();
+    // What is further from it than another is not meant.
+    let fewest = alike.iter().map(|(slips, _)| *slips).min().unwrap_or_default();
+    let most = if called_otherwise.is_empty() { fewest } else { 1 };
+    let alike = alike.into_iter().filter(|(slips, _)| *slips <= most).in_order_by(|left, right| left.cmp(right));
+    called_otherwise.into_iter().chain(alike.map(|(_, known)| (*known).to_owned())).unique().take(NEAR).collect()
+}
+
+/// How many slips lead from one name to another, if they are few for its length. What both have in common up to a `-` does not
+/// count: all of `pytest-…` are alike.
+fn slips(name: &str, known: &str) -> Option<usize> {
+    let common = name.bytes().zip(known.bytes()).take_while(|(left, right)| left == right).count();
+    let start = name.as_bytes()[..common].iter().rposition(|byte| *byte == b'-').map_or(0, |dash| dash + 1);
+    let (rest, other) = (name.get(start..)?, known.get(start..)?);
+    let few = rest.len().max(other.len()) / LETTERS_A_SLIP;
+    if rest.len().abs_diff(other.len()) > few {
+        return None;
+    }
+    Some(strsim::damerau_levenshtein(rest, other)).filter(|slips| *slips <= few)
+}
+
+/// The message for packages that no channel has.
+pub(super) fn unknown(packages: &[UnknownPackage], more: usize) -> String {
+    let rest = if more == 0 { String::new() } else { format!("\n\nand {more} more") };
+    packages.iter().map(|package| package.diagnostic.to_string()).join("\n\n") + &rest
+}
+
+/// What to do about a package that no channel has.
+pub(super) fn unknown_help(requirement: &Requirement, name: &str, platform: Subdir, names: &BTreeSet<&str>) -> String {
+    if let Some(home) = environment::home(requirement).filter(|home| !platform.as_str().starts_with(home)) {
+        let system = home.split('-').next().unwrap_or(home);
+        return format!("it is a package of {home}: `- sel({system}): {name}` asks for it there only");
+    }
+    if let Some((package, version)) = glued(name, names) {
+        return format!("did you mean `{package}={version}`?");
+    }
+    match near_names(name, names).as_slice() {
+        [] => "check the spelling, and whether the channel that has it is under `channels:`".to_owned(),
+        near => format!("did you mean {}?", near.iter().map(|name| format!("`{name}`")).join(" or ")),
+    }
+}
+
+/// `python3.11` and `numpy-1.26`: a package's name with a version at its end.
+fn glued<'a>(name: &'a str, names: &BTreeSet<&str>) -> Option<(&'a str, &'a str)> {
+    let package = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let version = &name[package.len()..];
+    let package = package.trim_end_matches(['-', '_']);
+    (version.starts_with(|c: char| c.is_ascii_digit()) && names.contains(package)).then_some((package, version))
+}
+
+/// A channel as one would write it, without secrets.
+pub(super) fn channel(channel: &Channel) -> String {
+    let url = redact::url(channel.base_url.as_ref());
+    let short =
+        ["https://conda.anaconda.org/", "https://repo.anaconda.com/"].iter().find_map(|start| url.strip_prefix(start));
+    short.unwrap_or(&url).trim_end_matches('/').to_owned()
+}
+
+/// The solver's explanation without what only its authors need, and with words for strict channels.
+pub(super) fn tidy(explanation: &str, repodata: &Repodata) -> String {
+    const STRICT: &str = "is excluded because due to strict channel priority not using this option from: '";
+    let tidy_line = |line: &str| {
+        let line = line.replace(" *,", ",").replace(" * cannot", " cannot");
+        match line.split_once(STRICT) {
+            Some((package, channel)) => {
+                let channel = channel.trim_end_matches('\'');
+                format!("{package}is in `{channel}`, and a channel before it has packages of the same name")
+            }
+            None => match line.strip_prefix("No candidates were found for ") {
+                Some(spec) => no_candidate(spec.trim_end_matches('.'), repodata),
+                None => line,
+            },
+        }
+    };
+    explanation.lines().filter(|line| *line != "The following packages are incompatible").map(tidy_line).join("\n")
+}
+
+/// The line for a spec that nothing matches, with what there is instead, if all of it was loaded.
+fn no_candidate(spec: &str, repodata: &Repodata) -> String {
+    let name = spec.split(' ').next().unwrap_or(spec);
+    if repodata.partial.contains(name) {
+        return format!("nothing matches `{spec}`");
+    }
+    let versions: Vec<_> = repodata
+        .subdirs
+        .iter()
+        .flatten()
+        .map(|record| &record.package_record)
+        .filter(|package| package.name.as_normalized() == name)
+        .map(|package| &package.version)
+        .in_order_by(|left, right| right.cmp(left))
+        .dedup()
+        .collect();
+    let newest = versions.iter().take(VERSIONS).map(|version| version.as_str()).join(", ");
+    match versions.len() {
+        0 => format!("nothing matches `{spec}`"),
+        1 => format!("nothing matches `{spec}`: the channels have version {newest} only"),
+        2..=VERSIONS => format!("nothing matches `{spec}`: the channels have versions {newest}"),
+        _ => format!("nothing matches `{spec}`: the newest versions that the channels have are {newest}"),
+    }
+}
+
+/// The virtual packages that the solver's explanation complains of: every spec of one that the host does
+/// not have as wanted. The explanation is text only, so they are found by their names in it.
+pub(super) fn virtual_demands(explanation: &str, host: &Host) -> Vec<VirtualDemand> {
+    let demand = |line: &str| {
+        let start = line.find(" __").map(|place| place + 1)?;
+        let spec = line[start..].split(", for which").next()?.trim_end_matches([',', ' ']);
+        let (name, wanted) = spec.split_once(' ').unwrap_or((spec, ""));
+        Some((name.to_owned(), wanted.trim_matches('*').to_owned()))
+    };
+    let blamed = |line: &&str| line.contains("for which no candidates") || line.contains("cannot be installed");
+    explanation
+        .lines()
+        .filter(blamed)
+        .filter_map(demand)
+        .unique()
+        .map(|(name, wanted)| {
+            let assumed = host.virtual_packages.iter().find(|package| package.name.as_normalized() == name);
+            VirtualDemand { name, wanted, assumed: assumed.map(|package| package.version.clone()) }
+        })
+        .collect()
+}

@@ -1,0 +1,344 @@
+//! What differs between operating systems, and the system calls that the standard library has no word for.
+
+pub mod files;
+pub mod beneath;
+mod linker;
+pub mod process;
+mod removal;
+
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use fs_err::os::unix::fs::OpenOptionsExt;
+use rattler_conda_types::Subdir;
+use rattler_digest::{Sha256, Sha256Hash};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Timespec, Timestamps, UTIME_OMIT};
+
+pub use self::{
+    linker::{Linker, Located, Made},
+    removal::remove_tree,
+};
+
+/// Sets a file's permissions, whatever the umask.
+pub fn set_mode(file: &File, mode: u32) -> io::Result<()> {
+    file.set_permissions(std::fs::Permissions::from_mode(mode))
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot set the mode of {}: {error}", name(file))))
+}
+
+/// The name of an open file for a message, where the system can tell.
+fn name(file: &File) -> String {
+    use std::os::fd::AsRawFd;
+    let path = fs_err::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    path.map_or_else(|_| "a file".to_owned(), |path| format!("`{}`", path.display()))
+}
+
+/// Sets a directory's permissions, whatever the umask.
+pub fn set_directory_mode(path: &Path, mode: u32) -> io::Result<()> {
+    fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode))
+}
+
+/// The permission bits that the umask takes from what is made. Asking the kernel means setting it, which
+/// other threads would notice; so a directory is made and looked at.
+pub fn umask_below(directory: &Path) -> io::Result<u32> {
+    let probe = directory.join(".umask");
+    fs_err::create_dir(&probe)?;
+    let umask = umask_of(&probe)?;
+    fs_err::remove_dir(&probe)?;
+    Ok(umask)
+}
+
+/// The permission bits that the umask has taken from a directory that was just made.
+pub fn umask_of(directory: &Path) -> io::Result<u32> {
+    Ok(!fs_err::metadata(directory)?.mode() & 0o777)
+}
+
+/// Makes a file that is not there yet.
+pub fn create_new(path: &Path, mode: u32) -> io::Result<fs_err::File> {
+    fs_err::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
+}
+
+/// Removes a file or link, if it is there.
+pub fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs_err::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Sets a file's time of last change, in seconds since 1970.
+pub fn set_time(file: &File, seconds: i64) -> io::Result<()> {
+    let offset = Duration::from_secs(seconds.unsigned_abs());
+    let time = if seconds < 0 { UNIX_EPOCH.checked_sub(offset) } else { UNIX_EPOCH.checked_add(offset) };
+    file.set_modified(time.unwrap_or(SystemTime::UNIX_EPOCH))
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot set the time of {}: {error}", name(file))))
+}
+
+/// Sets a directory's time of last change, in seconds since 1970.
+pub fn set_directory_time(path: &Path, seconds: i64) -> io::Result<()> {
+    set_path_time(path, seconds)
+}
+
+/// Sets a link's own time of last change, in seconds since 1970.
+pub fn set_link_time(path: &Path, seconds: i64) -> io::Result<()> {
+    set_path_time(path, seconds)
+}
+
+/// A time of last change, to be given back as it was.
+#[derive(Clone, Copy, Debug)]
+pub struct Time {
+    seconds: i64,
+    nanoseconds: i64,
+}
+
+impl Time {
+    /// A directory's; `None` where there is none.
+    pub fn of(directory: &Path) -> Option<Self> {
+        let metadata = fs_err::metadata(directory).ok().filter(std::fs::Metadata::is_dir)?;
+        Some(Self { seconds: metadata.mtime(), nanoseconds: metadata.mtime_nsec() })
+    }
+
+    /// The nearest directory above a path that is there, and its time.
+    pub fn above(path: &Path) -> Option<(PathBuf, Self)> {
+        path.ancestors().skip(1).find_map(|path| Some((path.to_owned(), Self::of(path)?)))
+    }
+
+    /// Gives it back.
+    pub fn set(self, directory: &Path) -> io::Result<()> {
+        let Self { seconds: tv_sec, nanoseconds: tv_nsec } = self;
+        let times = Timestamps {
+            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+            last_modification: Timespec { tv_sec, tv_nsec: tv_nsec as _ },
+        };
+        Ok(rustix::fs::utimensat(CWD, directory, &times, AtFlags::empty())?)
+    }
+}
+
+fn set_path_time(path: &Path, seconds: i64) -> io::Result<()> {
+    let times = Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_modification: Timespec { tv_sec: seconds, tv_nsec: 0 },
+    };
+    set_times(path, &times)
+}
+
+fn set_times(path: &Path, times: &Timestamps) -> io::Result<()> {
+    rustix::fs::utimensat(CWD, path, times, AtFlags::SYMLINK_NOFOLLOW)
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot set the time of `{}`: {error}", path.display())))
+}
+
+/// Holds a directory for this process until the file is dropped; `None` if another process holds it.
+pub fn hold(directory: &Path) -> io::Result<Option<File>> {
+    match lock(directory)? {
+        // Where there are no locks nobody is kept out, as with other tools.
+        Lock::Taken(file) | Lock::Unknown(file) => Ok(Some(file)),
+        Lock::Busy => Ok(None),
+    }
+}
+
+/// As [`hold`], but `None` also where it cannot be told whether another process holds the directory.
+pub fn hold_for_sure(directory: &Path) -> io::Result<Option<File>> {
+    match lock(directory)? {
+        Lock::Taken(file) => Ok(Some(file)),
+        Lock::Unknown(_) | Lock::Busy => Ok(None),
+    }
+}
+
+/// What came of an attempt to hold a directory.
+enum Lock {
+    /// It is this process's.
+    Taken(File),
+    /// The file system has no such locks.
+    Unknown(File),
+    /// It is another's, or something else is in its place by now.
+    Busy,
+}
+
+fn lock(directory: &Path) -> io::Result<Lock> {
+    use rustix::io::Errno;
+    let file = fs_err::File::open(directory)?.into_parts().0;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        // Between opening and locking, another process may have put something else in its place.
+        Ok(()) => Ok(if is_at(&file, directory) { Lock::Taken(file) } else { Lock::Busy }),
+        Err(Errno::WOULDBLOCK) => Ok(Lock::Busy),
+        // Some network file systems know no such locks, or none of directories, which cannot be opened for writing.
+        Err(Errno::NOTSUP | Errno::NOLCK | Errno::NOSYS | Errno::BADF) => Ok(Lock::Unknown(file)),
+        Err(error) => Err(io::Error::new(error.kind(), format!("cannot lock `{}`: {error}", directory.display()))),
+    }
+}
+
+/// Whether an open file is what a path names.
+fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), fs_err::metadata(path)) {
+        (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
+        _ => false,
+    }
+}
+
+/// What a directory or a file is like: its permissions, its owner and its time, to the nanosecond.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Attributes {
+    mode: u32,
+    owner: (u32, u32),
+    time: (i64, i64),
+}
+
+impl From<&std::fs::Metadata> for Attributes {
+    fn from(metadata: &std::fs::Metadata) -> Self {
+        let owner = (metadata.uid(), metadata.gid());
+        Self { mode: metadata.mode() & 0o7777, owner, time: (metadata.mtime(), metadata.mtime_nsec()) }
+    }
+}
+
+impl Attributes {
+    /// Whether this process may change them: only an owner, or root, may.
+    pub fn is_own(&self) -> bool {
+        let user = rustix::process::geteuid();
+        user.is_root() || self.owner.0 == user.as_raw()
+    }
+
+    /// Other permissions.
+    pub fn set_mode(&mut self, mode: u32) {
+        self.mode = mode;
+    }
+
+    /// Another time, in seconds since 1970.
+    pub fn set_time(&mut self, seconds: i64) {
+        self.time = (seconds, 0);
+    }
+
+    /// Makes another one like it.
+    pub fn give_to(&self, path: &Path) -> io::Result<()> {
+        let there = Self::from(&fs_err::metadata(path)?);
+        if there.owner != self.owner {
+            // Only root may; for others it stays theirs.
+            let _ = std::os::unix::fs::chown(path, Some(self.owner.0), Some(self.owner.1));
+        }
+        if there.mode != self.mode {
+            set_directory_mode(path, self.mode)?;
+        }
+        if there.time == self.time {
+            return Ok(());
+        }
+        // The type of the nanoseconds is another on other processors.
+        #[allow(clippy::useless_conversion, reason = "on some there is nothing to convert")]
+        let times = Timestamps {
+            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+            last_modification: Timespec { tv_sec: self.time.0, tv_nsec: self.time.1.try_into().unwrap_or(0) },
+        };
+        set_times(path, &times)
+    }
+}
+
+/// Signs a program of macOS anew after its bytes have changed, and gives its new sha256; other platforms'
+/// programs carry no signature.
+pub fn sign_again(path: &Path, platform: Subdir) -> io::Result<Option<Sha256Hash>> {
+    if platform != Subdir::OsxArm64 || !cfg!(target_os = "macos") {
+        return Ok(None);
+    }
+    let status = std::process::Command::new("/usr/bin/codesign")
+        .args(["--sign", "-", "--force", "--preserve-metadata=entitlements"])
+        .arg(path)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .status()?;
+    // A file that is no program is left as it is, as conda does.
+    if status.success() { Ok(Some(rattler_digest::compute_file_digest::<Sha256>(path)?)) } else { Ok(None) }
+}
+
+/// Whether an error says that there can be no hard link here, whatever is tried.
+pub fn is_no_link(error: &io::Error) -> bool {
+    linker::Refusal::of(error).is_some()
+}
+
+/// A file's time of last change, in seconds since 1970.
+pub fn modified(metadata: &std::fs::Metadata) -> i64 {
+    metadata.mtime()
+}
+
+/// Whether a directory can be swapped for a twin beside it, and hard links into the twin are what they seem.
+pub fn can_change_places(directory: &Path, metadata: &std::fs::Metadata) -> bool {
+    let Some(Ok(parent)) = directory.parent().map(fs_err::metadata) else { return false };
+    // A directory that is a mount point, or that another user owns, stays where it is.
+    let own = metadata.uid() == rustix::process::geteuid().as_raw();
+    let same = own && parent.dev() == metadata.dev() && !is_mount_point(directory);
+    same && directory.parent().is_some_and(may_write) && !is_overlay(directory)
+}
+
+/// Gives back the room of the first bytes of a file. They read as zeros afterwards.
+#[cfg(target_os = "linux")]
+pub fn forget(file: &File, bytes: u64) -> io::Result<()> {
+    use rustix::fs::FallocateFlags;
+    if bytes == 0 {
+        return Ok(());
+    }
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    Ok(rustix::fs::fallocate(file, flags, 0, bytes)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub fn forget(_file: &File, _bytes: u64) -> io::Result<()> {
+    Ok(())
+}
+
+/// Whether something is mounted on a directory. It may be a directory of the same file system, which has the same device.
+#[cfg(target_os = "linux")]
+pub fn is_mount_point(directory: &Path) -> bool {
+    use rustix::fs::{StatxAttributes, StatxFlags};
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    rustix::fs::statx(CWD, directory, flags, StatxFlags::empty())
+        .is_ok_and(|statx| statx.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
+#[cfg(not(target_os = "linux"))]
+pub fn is_mount_point(_directory: &Path) -> bool {
+    false
+}
+
+/// Whether this process may put files into a directory, and take them out.
+pub fn may_write(directory: &Path) -> bool {
+    rustix::fs::access(directory, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_ok()
+}
+
+/// On an overlay file system, as in an image being built, a hard link to a file of a lower layer copies the file into
+/// the upper one.
+#[cfg(target_os = "linux")]
+#[allow(clippy::useless_conversion, reason = "the type of `f_type` is another on other processors")]
+pub fn is_overlay(path: &Path) -> bool {
+    const OVERLAYFS_SUPER_MAGIC: i64 = 0x794c_7630;
+    rustix::fs::statfs(path).is_ok_and(|statfs| i64::from(statfs.f_type) == OVERLAYFS_SUPER_MAGIC)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub fn is_overlay(_path: &Path) -> bool {
+    false
+}
+
+/// Whether the file system can let two directories change places: tried with two in an empty directory that is
+/// the caller's.
+pub fn can_exchange(directory: &Path) -> io::Result<bool> {
+    let (one, other) = (directory.join(".one"), directory.join(".other"));
+    fs_err::create_dir(&one)?;
+    fs_err::create_dir(&other)?;
+    let exchanged = exchange(&one, &other);
+    fs_err::remove_dir(&one)?;
+    fs_err::remove_dir(&other)?;
+    match exchanged {
+        Ok(()) => Ok(true),
+        // The kernel or the file system does not know it.
+        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Lets two directories change places, in one step.
+pub fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    rustix::fs::renameat_with(CWD, one, CWD, other, rustix::fs::RenameFlags::EXCHANGE).map_err(|error| {
+        let (one, other) = (one.display(), other.display());
+        io::Error::new(error.kind(), format!("cannot swap `{one}` and `{other}`: {error}"))
+    })
+}

@@ -1,0 +1,112 @@
+//! Records with odd fields: one rule for repodata, shards, `info/index.json` and `conda-meta`.
+//!
+//! What only tells of a package (its age, its licence, where it was built) does not decide on anything. Where such a field
+//! makes no sense, it is passed over, and the rest counts; what names a package or says what it needs must make sense.
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+/// Fields that only tell of a package.
+const TELLING: [&str; 13] = [
+    "timestamp",
+    "license",
+    "license_family",
+    "size",
+    "legacy_bz2_size",
+    "legacy_bz2_md5",
+    "arch",
+    "platform",
+    "purls",
+    "run_exports",
+    "package_type",
+    "preferred_env",
+    "date",
+];
+
+/// Reads a record, without those of its telling fields that make no sense.
+///
+/// # Errors
+/// If it makes no sense without them either: what is wrong with it as it is.
+pub fn from_slice<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
+    serde_json::from_slice(text).or_else(|error| {
+        let read = |record: &Map<String, Value>| {
+            let text = serde_json::to_vec(record).ok()?;
+            serde_json::from_slice::<T>(&text).ok()
+        };
+        serde_json::from_slice(text).ok().and_then(|record| without_odd(record, &read)).ok_or(error)
+    })
+}
+
+/// The same of a record that is a value already.
+pub fn from_value<T: DeserializeOwned>(value: Value) -> serde_json::Result<T> {
+    from_slice(&serde_json::to_vec(&value)?)
+}
+
+/// Takes telling fields out until it can be read, and puts those back that are not in the way.
+fn without_odd<T>(mut record: Map<String, Value>, read: &dyn Fn(&Map<String, Value>) -> Option<T>) -> Option<T> {
+    let mut taken = Vec::new();
+    for field in TELLING {
+        let Some(value) = record.remove(field) else { continue };
+        taken.push((field, value));
+        if read(&record).is_some() {
+            break;
+        }
+    }
+    let mut best = read(&record)?;
+    // The last one was in the way.
+    taken.pop();
+    for (field, value) in taken {
+        record.insert(field.to_owned(), value);
+        match read(&record) {
+            Some(better) => best = better,
+            None => _ = record.remove(field),
+        }
+    }
+    Some(best)
+}
+
+#[cfg(test)]
+mod tests {
+    use rattler_conda_types::{PackageRecord, PrefixRecord, package::IndexJson};
+    use serde_json::json;
+
+    use super::*;
+
+    fn record(fields: &Value) -> Vec<u8> {
+        let mut record = json!({
+            "name": "tool", "version": "1.0", "build": "0", "build_number": 0, "depends": [], "subdir": "noarch",
+            "fn": "tool-1.0-0.conda", "url": "https://host/noarch/tool-1.0-0.conda", "channel": "https://host", "files": [],
+            "license": "MIT", "license_family": "MIT",
+        });
+        record.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        serde_json::to_vec(&record).unwrap()
+    }
+
+    #[test]
+    fn an_odd_field_that_only_tells_is_passed_over_wherever_it_stands() {
+        for odd in [
+            json!({"timestamp": u64::MAX}),
+            json!({"timestamp": -1e300}),
+            json!({"timestamp": "yesterday"}),
+            json!({"size": "large"}),
+            json!({"timestamp": [], "size": -1, "purls": 7}),
+        ] {
+            let text = record(&odd);
+            let of_repodata: PackageRecord = from_slice(&text).unwrap();
+            assert_eq!(of_repodata.license.as_deref(), Some("MIT"), "the others count: {odd}");
+            assert_eq!(from_slice::<IndexJson>(&text).unwrap().license.as_deref(), Some("MIT"));
+            let of_prefix: PrefixRecord = from_slice(&text).unwrap();
+            assert_eq!(of_prefix.repodata_record.package_record.license.as_deref(), Some("MIT"));
+            assert!(from_value::<PackageRecord>(serde_json::from_slice(&text).unwrap()).is_ok());
+        }
+    }
+
+    #[test]
+    fn what_names_a_package_or_says_what_it_needs_must_make_sense() {
+        for odd in [json!({"version": "!"}), json!({"depends": 7}), json!({"build_number": "x"}), json!({"name": []})] {
+            let text = record(&odd);
+            let error = from_slice::<PackageRecord>(&text).unwrap_err().to_string();
+            assert_eq!(error, serde_json::from_slice::<PackageRecord>(&text).unwrap_err().to_string());
+        }
+    }
+}

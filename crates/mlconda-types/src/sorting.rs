@@ -1,0 +1,88 @@
+//! Sorting in little code. The standard library's stable sort becomes some six kilobytes of program wherever it is used
+//! with another type or another closure; with dozens of lists to be sorted, most of them short, that is a part of the
+//! program that is seen. Here the one thing that is sorted are places in a list, for whatever list and order: the rest is
+//! a few swaps. Where many thousands of things are sorted again and again, the standard library's is the right one.
+
+use std::cmp::Ordering;
+
+/// Sorts, stably.
+pub fn sort<T: Ord>(items: &mut [T]) {
+    sort_by(items, Ord::cmp);
+}
+
+/// Sorts by a key, stably; the key is taken anew for each comparison.
+pub fn sort_by_key<T, K: Ord>(items: &mut [T], key: impl Fn(&T) -> K) {
+    sort_by(items, |one, other| key(one).cmp(&key(other)));
+}
+
+/// Sorts by an order, stably.
+pub fn sort_by<T>(items: &mut [T], compare: impl Fn(&T, &T) -> Ordering) {
+    let mut places: Vec<usize> = (0..items.len()).collect();
+    sort_places(&mut places, &|one, other| compare(&items[one], &items[other]));
+    for start in 0..places.len() {
+        // Once around each cycle: everything comes to its place by one swap.
+        let mut place = start;
+        loop {
+            let from = std::mem::replace(&mut places[place], place);
+            if from == start || from == place {
+                break;
+            }
+            items.swap(place, from);
+            place = from;
+        }
+    }
+}
+
+/// What an iterator gives, sorted.
+pub trait InOrder: Iterator + Sized {
+    /// By its own order.
+    fn in_order(self) -> std::vec::IntoIter<Self::Item>
+    where
+        Self::Item: Ord,
+    {
+        self.in_order_by(Ord::cmp)
+    }
+
+    /// By a key, stably.
+    fn in_order_by_key<K: Ord>(self, key: impl Fn(&Self::Item) -> K) -> std::vec::IntoIter<Self::Item> {
+        self.in_order_by(|one, other| key(one).cmp(&key(other)))
+    }
+
+    /// By an order, stably.
+    fn in_order_by(self, compare: impl Fn(&Self::Item, &Self::Item) -> Ordering) -> std::vec::IntoIter<Self::Item> {
+        let mut items: Vec<Self::Item> = self.collect();
+        sort_by(&mut items, compare);
+        items.into_iter()
+    }
+}
+
+impl<I: Iterator> InOrder for I {}
+
+#[inline(never)]
+fn sort_places(places: &mut [usize], compare: &dyn Fn(usize, usize) -> Ordering) {
+    places.sort_by(|one, other| compare(*one, *other));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_sorts_as_the_standard_library_does() {
+        let mut dice = 7_u32;
+        for length in 0..60 {
+            let mut items: Vec<(u32, usize)> = (0..length)
+                .map(|place| {
+                    dice = dice.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    ((dice >> 16) % 20, place)
+                })
+                .collect();
+            let mut expected = items.clone();
+            expected.sort_by_key(|item| item.0);
+            sort_by_key(&mut items, |item| item.0);
+            assert_eq!(items, expected);
+            expected.sort();
+            assert_eq!(items.iter().rev().copied().in_order().collect::<Vec<_>>(), expected);
+        }
+    }
+}

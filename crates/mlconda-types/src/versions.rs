@@ -1,0 +1,275 @@
+//! Versions compared by numbers. Comparing versions as conda does takes a hundred steps, and a solve does it a hundred
+//! thousand times; but most versions are a few numbers with dots between them, and these compare as the numbers do. So do
+//! they with `2.0a0`, which most upper bounds look like: it is next below `2.0`. For all others, and wherever numbers do
+//! not decide, the library's own comparison is asked.
+
+use std::{cmp::Ordering, ops::Range};
+
+use rattler_conda_types::{
+    Version, VersionSpec,
+    version_spec::{EqualityOperator, LogicalOperator, RangeOperator, StrictRangeOperator},
+};
+
+/// How many numbers are enough: most versions have two or three.
+const COUNT: usize = 6;
+
+/// A version of a few numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numbers {
+    /// The numbers; those that are not there are 0, as they are for conda.
+    key: [u32; COUNT],
+    /// How many there are.
+    count: u8,
+    /// Whether letters follow, which put it before what has no letters and the same numbers.
+    is_below: bool,
+}
+
+impl Numbers {
+    /// Those of a version without letters.
+    pub fn plain(version: &Version) -> Option<Self> {
+        Self::of(version).filter(|numbers| !numbers.is_below)
+    }
+
+    fn of(version: &Version) -> Option<Self> {
+        if version.has_epoch() || version.has_local() {
+            return None;
+        }
+        let (mut key, mut count) = ([0; COUNT], 0);
+        for segment in version.segments() {
+            let mut components = segment.components();
+            let number = components.next()?.as_number().and_then(|number| u32::try_from(number).ok())?;
+            *key.get_mut(usize::from(count))? = number;
+            count += 1;
+            match components.next() {
+                None => {}
+                Some(next) if next.is_dev() || next.as_iden().is_some() => {
+                    return Some(Self { key, count, is_below: true });
+                }
+                Some(_) => return None,
+            }
+        }
+        Some(Self { key, count, is_below: false })
+    }
+
+    /// The order of a version without letters and this one.
+    fn compared_with(self, plain: Self) -> Ordering {
+        let is_same = if self.is_below { Ordering::Greater } else { Ordering::Equal };
+        plain.key.cmp(&self.key).then(is_same)
+    }
+
+    /// Whether a version without letters begins as this one, which has none either, if the numbers tell.
+    fn begins(self, plain: Self) -> Option<bool> {
+        let is_known = !self.is_below && self.count <= plain.count;
+        let count = usize::from(self.count);
+        is_known.then(|| self.key[..count] == plain.key[..count])
+    }
+}
+
+/// A version, and its numbers if it is no more than these.
+#[derive(Clone, Copy)]
+pub struct Numbered<'a> {
+    pub version: &'a Version,
+    /// [`Numbers::plain`]
+    pub numbers: Option<Numbers>,
+}
+
+impl Numbered<'_> {
+    /// As conda orders versions: `1.0` and `1.0.0` are equal.
+    pub fn cmp(&self, other: &Self) -> Ordering {
+        match (self.numbers, other.numbers) {
+            (Some(one), Some(other)) => one.key.cmp(&other.key),
+            _ => self.version.cmp(other.version),
+        }
+    }
+}
+
+/// A version spec, its numbers read once.
+pub struct Test<'s>(Form<'s>);
+
+enum Form<'s> {
+    Range(RangeOperator, Numbers, &'s VersionSpec),
+    Begins(StrictRangeOperator, Numbers, &'s VersionSpec),
+    /// Whether it is equal.
+    Equal(EqualityOperator, Numbers, &'s VersionSpec),
+    Group(LogicalOperator, Vec<Form<'s>>),
+    Other(&'s VersionSpec),
+}
+
+impl<'s> Test<'s> {
+    pub fn new(spec: &'s VersionSpec) -> Self {
+        Self(Form::new(spec))
+    }
+
+    pub fn matches(&self, version: Numbered<'_>) -> bool {
+        self.0.matches(version)
+    }
+
+    /// Which of some things match that are in the order of their versions: those between two bounds. `None` if it need not be
+    /// all that stand between two of them, or if it does not look so.
+    pub fn between<'v, T>(&self, sorted: &[T], version: &impl Fn(&T) -> Numbered<'v>) -> Option<Range<usize>> {
+        self.0.between(sorted, version)
+    }
+}
+
+impl<'s> Form<'s> {
+    fn between<'v, T>(&self, sorted: &[T], version: &impl Fn(&T) -> Numbered<'v>) -> Option<Range<usize>> {
+        let operator = match self {
+            Self::Group(LogicalOperator::And, group) => {
+                let both = |one: Range<usize>, other: Range<usize>| one.start.max(other.start)..one.end.min(other.end);
+                let of_all = |all, form: &Self| Some(both(all, form.between(sorted, version)?));
+                return group.iter().try_fold(0..sorted.len(), of_all);
+            }
+            Self::Range(operator, ..) | Self::Other(VersionSpec::Range(operator, _)) => operator,
+            _ => return None,
+        };
+        let matches = |item: &T| self.matches(version(item));
+        Some(match operator {
+            RangeOperator::Greater | RangeOperator::GreaterEquals => {
+                sorted.partition_point(|item| !matches(item))..sorted.len()
+            }
+            RangeOperator::Less | RangeOperator::LessEquals => 0..sorted.partition_point(matches),
+        })
+    }
+
+    fn new(spec: &'s VersionSpec) -> Self {
+        let numbers = |version: &Version| Numbers::of(version);
+        let test = match spec {
+            VersionSpec::Range(operator, limit) => numbers(limit).map(|limit| Self::Range(*operator, limit, spec)),
+            VersionSpec::StrictRange(operator, limit) => {
+                numbers(limit.as_ref()).map(|limit| Self::Begins(*operator, limit, spec))
+            }
+            VersionSpec::Exact(operator, limit) => numbers(limit).map(|limit| Self::Equal(*operator, limit, spec)),
+            VersionSpec::Group(operator, group) => Some(Self::Group(*operator, group.iter().map(Self::new).collect())),
+            VersionSpec::None | VersionSpec::Any => None,
+        };
+        test.unwrap_or(Self::Other(spec))
+    }
+
+    fn matches(&self, version: Numbered<'_>) -> bool {
+        let (by_numbers, spec) = match self {
+            Self::Group(LogicalOperator::And, group) => return group.iter().all(|test| test.matches(version)),
+            Self::Group(LogicalOperator::Or, group) => return group.iter().any(|test| test.matches(version)),
+            Self::Other(spec) => (None, spec),
+            Self::Range(operator, limit, spec) => {
+                let in_range = |plain| {
+                    let order = limit.compared_with(plain);
+                    match operator {
+                        RangeOperator::Greater => order.is_gt(),
+                        RangeOperator::GreaterEquals => order.is_ge(),
+                        RangeOperator::Less => order.is_lt(),
+                        RangeOperator::LessEquals => order.is_le(),
+                    }
+                };
+                (version.numbers.map(in_range), spec)
+            }
+            Self::Begins(operator, limit, spec) => {
+                let begins = version.numbers.and_then(|plain| limit.begins(plain));
+                let matches = match operator {
+                    StrictRangeOperator::StartsWith => begins,
+                    StrictRangeOperator::NotStartsWith => begins.map(|begins| !begins),
+                    StrictRangeOperator::Compatible | StrictRangeOperator::NotCompatible => None,
+                };
+                (matches, spec)
+            }
+            // Those with the same numbers may differ yet.
+            Self::Equal(operator, limit, spec) => {
+                let differs = version.numbers.is_some_and(|plain| plain.key != limit.key);
+                (differs.then_some(*operator == EqualityOperator::NotEquals), spec)
+            }
+        };
+        by_numbers.unwrap_or_else(|| spec.matches(version.version))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use itertools::iproduct;
+    use rattler_conda_types::ParseStrictness;
+
+    use super::*;
+
+    const VERSIONS: &[&str] = &[
+        "0",
+        "1",
+        "1.0",
+        "1.0.0",
+        "1.0.0.0.0",
+        "1.0.1",
+        "1.1",
+        "1.10",
+        "1.2",
+        "1.2.0",
+        "1.2.0.1",
+        "1.2a0",
+        "1.2.0a0",
+        "1.2.a0",
+        "1.2.3",
+        "1.2.3.4",
+        "1.2.3.4.5",
+        "1.2.3.4.5.6",
+        "1.2.3.4.5.6.7",
+        "1.2dev0",
+        "1.2.dev0",
+        "1.2rc1",
+        "1.2post1",
+        "1.2.post1",
+        "1.2_1",
+        "1.2-1",
+        "1!1.2",
+        "1.2+3",
+        "2",
+        "2.0a0",
+        "2.0",
+        "20230101",
+        "4294967296",
+        "4294967295.1",
+        "a",
+        "3.11",
+        "3.110",
+        "3.11.5",
+    ];
+
+    fn numbered(version: &Version) -> Numbered<'_> {
+        Numbered { version, numbers: Numbers::plain(version) }
+    }
+
+    #[test]
+    fn numbers_tell_what_the_library_tells() {
+        let versions: Vec<Version> = VERSIONS.iter().map(|text| text.parse().unwrap()).collect();
+        for (one, other) in iproduct!(&versions, &versions) {
+            assert_eq!(numbered(one).cmp(&numbered(other)), one.cmp(other), "{one} and {other}");
+        }
+        let operators = ["==", "!=", ">", ">=", "<", "<=", "=", "!=={}.*", "~="];
+        let mut sorted: Vec<Numbered<'_>> = versions.iter().map(numbered).collect();
+        sorted.sort_by(Numbered::cmp);
+        let (mut decided, mut between) = (0, 0);
+        for (operator, limit) in iproduct!(operators, VERSIONS) {
+            let text = match operator {
+                "!=={}.*" => format!("!={limit}.*"),
+                "=" => format!("{limit}.*"),
+                _ => format!("{operator}{limit}"),
+            };
+            let Ok(spec) = VersionSpec::from_str(&text, ParseStrictness::Lenient) else { continue };
+            let both = VersionSpec::Group(
+                LogicalOperator::And,
+                vec![spec.clone(), VersionSpec::Range(RangeOperator::Less, limit.parse().unwrap())],
+            );
+            let either = VersionSpec::Group(LogicalOperator::Or, vec![spec.clone(), VersionSpec::None]);
+            for spec in [&spec, &both, &either] {
+                let Some(range) = Test::new(spec).between(&sorted, &|version| *version) else { continue };
+                let matches = |index: &usize| spec.matches(sorted[*index].version);
+                assert!((0..sorted.len()).filter(matches).eq(range), "{spec}");
+                between += 1;
+            }
+            for version in &versions {
+                for spec in [&spec, &both, &either] {
+                    let told = Test::new(spec).matches(numbered(version));
+                    assert_eq!(told, spec.matches(version), "{version} and {spec}");
+                }
+                decided += usize::from(!matches!(Form::new(&spec), Form::Other(_)));
+            }
+        }
+        assert!(decided > 5000, "{decided} of these can be told by numbers");
+        assert!(between > 100, "{between} of these are between bounds");
+    }
+}
