@@ -207,6 +207,7 @@ pub struct Names {
 }
 
 impl Names {
+    /// Whether a channel has a package of this name.
     pub fn contains(&self, name: &str) -> bool {
         self.own.contains(name) || self.sources.iter().any(|source| source.has(name))
     }

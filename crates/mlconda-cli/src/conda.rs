@@ -204,7 +204,7 @@ fn is_own(name: &str) -> bool {
 }
 
 /// A match spec's text as it was given, for a record or a history. The secrets of an archive's URL are taken out.
-pub fn shown(requirement: &mlconda::environment::Requirement) -> String {
+pub(crate) fn shown(requirement: &mlconda::environment::Requirement) -> String {
     match &requirement.spec.url {
         Some(url) => mlconda::network::redact(url),
         None => requirement.text.clone(),

@@ -29,7 +29,7 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    pub fn new(finding: &Finding) -> Self {
+    pub(crate) fn new(finding: &Finding) -> Self {
         let row = |kind, words| Self { kind, words, ..Self::default() };
         let of = |kind, words, package: &String| Self { packages: vec![package.clone()], ..row(kind, words) };
         match finding.clone() {

@@ -32,7 +32,7 @@ pub(crate) enum Display<'a> {
 }
 
 impl<'a> Display<'a> {
-    pub fn new(ui: &'a Ui) -> Self {
+    pub(crate) fn new(ui: &'a Ui) -> Self {
         if ui.wants_events() { Self::Program(Program::new(ui)) } else { Self::People(People::new(ui)) }
     }
 }

@@ -58,7 +58,7 @@ pub(crate) struct Settings {
 }
 
 impl Context {
-    pub fn new(global: &Global) -> Self {
+    pub(crate) fn new(global: &Global) -> Self {
         let settings = Settings::new(global);
         Self { ui: Ui::new(global, &settings), settings }
     }

@@ -153,7 +153,7 @@ pub(crate) fn told() -> Option<u8> {
 pub(crate) struct Temporary(tempfile::TempDir);
 
 impl Temporary {
-    pub fn new(directory: tempfile::TempDir) -> Self {
+    pub(crate) fn new(directory: tempfile::TempDir) -> Self {
         held(&STATE).temporary.push(directory.path().to_owned());
         Self(directory)
     }

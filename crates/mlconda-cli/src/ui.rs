@@ -90,7 +90,7 @@ impl Paint {
 }
 
 impl Ui {
-    pub fn new(global: &Global, settings: &Settings) -> Self {
+    pub(crate) fn new(global: &Global, settings: &Settings) -> Self {
         let talk = match (global.progress, global.quiet) {
             (ProgressForm::Json, _) => Talk::Events,
             (ProgressForm::Words, true) => Talk::Silence,

@@ -24,7 +24,7 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    pub fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
+    pub(crate) fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
         Self { message: message.into(), help: help.into() }
     }
 }
@@ -40,7 +40,7 @@ pub(super) struct Resolver<'a> {
 impl<'a> Resolver<'a> {
     /// # Errors
     /// If the options' alias is no URL.
-    pub fn new(options: &'a ReadOptions, directory: PathBuf) -> Result<Self, EnvironmentError> {
+    pub(crate) fn new(options: &'a ReadOptions, directory: PathBuf) -> Result<Self, EnvironmentError> {
         let mut resolver = Self { options, config: ChannelConfig::default_with_root_dir(directory.clone()), directory };
         if let Some(alias) = &options.channel_alias {
             let bad = |message: String| EnvironmentError::ExtraChannel {

@@ -18,8 +18,11 @@ use std::{
 use serde_json::{Map, Value as Json};
 
 use self::layout::Lines;
+use crate::{
+    Diagnostic, EnvironmentError, decode,
+    yaml::{self, Node, Value},
+};
 use mlconda_types::diagnostic::Source;
-use crate::{Diagnostic, EnvironmentError, decode, yaml::{self, Node, Value}};
 
 /// A file that cannot be changed.
 #[derive(Debug, thiserror::Error)]

@@ -1,9 +1,9 @@
 //! `environment.yml` as meant (CEP-24), with the place of everything it says. Reading is pure: whatever the meaning
 //! depends on besides the text comes in as [`ReadOptions`]. `docs/environment.md` lists every form that is accepted.
 
-pub mod edit;
 mod channel;
 pub mod decode;
+pub mod edit;
 mod error;
 mod grammar;
 mod merge;

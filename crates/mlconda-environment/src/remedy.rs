@@ -25,7 +25,7 @@ pub(super) fn advise(text: &str, refusal: Refusal, is_spec: &dyn Fn(&str) -> boo
 }
 
 /// Packages on one line, with commas between them or without.
-pub fn several(text: &str, is_spec: &dyn Fn(&str) -> bool) -> Option<String> {
+pub(crate) fn several(text: &str, is_spec: &dyn Fn(&str) -> bool) -> Option<String> {
     let words: Vec<&str> = text.split([' ', '\t', ',']).filter(|word| !word.is_empty()).collect();
     let is_package = |word: &&str| is_named(word) && is_spec(word);
     let joins = |word: &&str| matches!(*word, "and" | "or");

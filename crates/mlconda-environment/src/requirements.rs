@@ -97,6 +97,7 @@ pub enum Role {
 /// A requirement, with its place.
 #[derive(Clone, Debug)]
 pub struct Entry {
+    /// What it is for.
     pub role: Role,
     /// The file, as messages name it.
     pub(crate) file: Arc<Path>,
@@ -108,7 +109,9 @@ pub struct Entry {
     pub text: String,
     /// Normalized; `None` where only the metadata knows it.
     pub name: Option<String>,
+    /// The versions that it allows.
     pub versions: VersionSpecifiers,
+    /// Whether it has a marker.
     pub conditional: bool,
     /// `sha256:…`
     pub hashes: Vec<String>,
@@ -583,6 +586,7 @@ mod tests {
     }
 }
 
+/// Lines of a message, each indented on a line of its own.
 pub fn indented(lines: impl Iterator<Item = String>) -> String {
     lines.map(|line| format!("\n  {line}")).collect()
 }

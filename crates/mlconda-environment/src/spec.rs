@@ -470,7 +470,12 @@ fn first_python(text: &str) -> Option<String> {
 }
 
 /// Resolves the channel, from in front of the name or from the brackets.
-pub fn place(spec: &mut MatchSpec, prefix: Option<&str>, name: &str, resolver: &Resolver<'_>) -> Result<(), Refusal> {
+pub(crate) fn place(
+    spec: &mut MatchSpec,
+    prefix: Option<&str>,
+    name: &str,
+    resolver: &Resolver<'_>,
+) -> Result<(), Refusal> {
     let in_bracket = spec.channel.take().map(|channel| {
         // The parser has resolved it by rules of its own; its name is what was written, unless that was a URL.
         let url = channel.base_url.as_str();

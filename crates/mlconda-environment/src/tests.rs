@@ -8,7 +8,7 @@ use rattler_conda_types::Subdir;
 
 use super::{ChannelRule, Environment, EnvironmentError, ReadOptions, Selector, decode};
 
-const PAGE: &str = include_str!("../../../../docs/environment.md");
+const PAGE: &str = include_str!("../../../docs/environment.md");
 
 fn options() -> ReadOptions {
     ReadOptions {

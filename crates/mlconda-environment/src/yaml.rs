@@ -29,7 +29,9 @@ const MOST_VALUES: usize = 1 << 20;
 /// A value and its place.
 #[derive(Clone, Debug)]
 pub struct Node {
+    /// The value.
     pub value: Value,
+    /// Where it begins.
     pub location: Location,
     /// How many characters it takes up on its first line.
     pub length: usize,
@@ -37,20 +39,31 @@ pub struct Node {
     pub(crate) end: Location,
 }
 
+/// A value. Scalars stay text.
 #[derive(Clone, Debug)]
 pub enum Value {
-    Scalar { text: String, style: Style },
+    /// A scalar.
+    Scalar {
+        /// As written, without quotes.
+        text: String,
+        /// Whether it was quoted.
+        style: Style,
+    },
+    /// A list.
     Sequence(Vec<Rc<Node>>),
+    /// Keys and values.
     Mapping(Entries),
 }
 
 /// The keys of a mapping with their values, in order.
-pub(crate) type Entries = Vec<(Rc<Node>, Rc<Node>)>;
+pub type Entries = Vec<(Rc<Node>, Rc<Node>)>;
 
 /// Whether a scalar can be anything but a string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Style {
+pub enum Style {
+    /// It may be a number, a boolean or nothing.
     Plain,
+    /// It is text.
     Quoted,
 }
 

@@ -64,7 +64,7 @@ fn packages(cache: &Path) -> PathBuf {
 }
 
 /// The place of a package in the cache; `None` where the lock gives no sha256 to know it by.
-pub fn place(cache: &Path, package: &LockedPackage) -> Option<PathBuf> {
+pub(crate) fn place(cache: &Path, package: &LockedPackage) -> Option<PathBuf> {
     match &package.digest {
         Digest::Sha256(hash) => Some(packages(cache).join(hex::encode(hash))),
         Digest::Md5(_) | Digest::Unknown => None,

@@ -65,7 +65,7 @@ pub(super) struct Change<'a> {
 
 impl<'a> Change<'a> {
     /// Looks at the prefix, and makes sure that the change will not fail halfway.
-    pub fn new(
+    pub(crate) fn new(
         plan: &'a Plan,
         layout: Option<&'a Layout>,
         prefix: &Prefix,

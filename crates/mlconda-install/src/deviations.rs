@@ -22,7 +22,7 @@ pub(super) struct Deviations {
 
 impl Deviations {
     /// A file of another size, in bytes, than its list says.
-    pub fn size(&mut self, path: &Path, listed: u64, found: u64) {
+    pub(crate) fn size(&mut self, path: &Path, listed: u64, found: u64) {
         self.sizes.0 += 1;
         if self.sizes.0 == 1 {
             self.sizes.1 = format!("`{}` has {found} bytes, and `paths.json` says {listed}", path.display());

@@ -17,7 +17,7 @@ use std::{
 use rattler_digest::{Md5, Md5Hash, Sha256, Sha256Hash, digest::Digest as _};
 
 use super::{InstallError, unpack::Archive};
-use mlconda_channel::network::{self, Body, Cause, Client, NetworkError};
+use mlconda_channel::network::{Body, Cause, Client, NetworkError};
 use mlconda_lock::{Digest, LockedPackage};
 use mlconda_system::files;
 use mlconda_types::progress::{Event, Progress};

@@ -59,7 +59,7 @@ pub(super) struct Links<'a> {
 }
 
 impl<'a> Links<'a> {
-    pub fn new(prefix: &'a Root, records: impl Iterator<Item = &'a PrefixRecord>) -> Self {
+    pub(crate) fn new(prefix: &'a Root, records: impl Iterator<Item = &'a PrefixRecord>) -> Self {
         let names = records.flat_map(|record| record::files(record).map(move |path| (path.as_path(), record)));
         Self { prefix, names: names.collect(), known: RefCell::default() }
     }
@@ -83,7 +83,7 @@ impl<'a> Links<'a> {
     }
 
     /// The place of a path.
-    pub fn place(&self, path: &Path) -> io::Result<Option<PathBuf>> {
+    pub(crate) fn place(&self, path: &Path) -> io::Result<Option<PathBuf>> {
         resolve(path, &|path| self.at(path))
     }
 }

@@ -178,7 +178,7 @@ fn plain(listed: &Listed, target: PathBuf) -> PathsEntry {
 }
 
 impl<'a> Linking<'a> {
-    pub fn new(
+    pub(crate) fn new(
         stage: &'a Stage,
         number: usize,
         python: Option<&'a PythonInfo>,

@@ -24,10 +24,7 @@ use super::{
     stage::Stage,
     unpack::Archive,
 };
-use mlconda_channel::{
-    network::{self, Client},
-    repodata::Access,
-};
+use mlconda_channel::{network::Client, repodata::Access};
 use mlconda_inspect::plan::Plan;
 use mlconda_lock::{DirectoryMode, LockedPip, Origin, PipSource};
 use mlconda_prefix::on_disk;

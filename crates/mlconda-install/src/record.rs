@@ -262,7 +262,7 @@ pub(super) fn state(old: Option<&[u8]>, variables: &IndexMap<String, String>) ->
 }
 
 /// The match spec that asked for a package, if one did.
-pub fn requested<'a>(specs: &'a [String], name: &str) -> Option<&'a str> {
+pub(crate) fn requested<'a>(specs: &'a [String], name: &str) -> Option<&'a str> {
     let bare = |spec: &'a str| spec.rsplit_once("::").map_or(spec, |(_, bare)| bare);
     specs.iter().map(String::as_str).find(|spec| mlconda_types::dependency::dependency_name(bare(spec)) == name)
 }

@@ -164,7 +164,7 @@ impl Site {
 
 impl Commit<'_> {
     /// Gives the new files their place.
-    pub fn place(&mut self) -> Result<(), InstallError> {
+    pub(crate) fn place(&mut self) -> Result<(), InstallError> {
         if self.site.kind == Kind::Swap
             && self.scripts == Scripts::Never
             && let Some(journal) = self.change.additions(&self.site.stage)?

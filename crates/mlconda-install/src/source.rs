@@ -98,7 +98,7 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    pub fn new(options: &Options) -> Self {
+    pub(crate) fn new(options: &Options) -> Self {
         let (cache, sharing) = (options.cache.clone(), options.sharing.clone());
         if let Some(cache) = &cache {
             cache::sweep(cache);

@@ -115,7 +115,7 @@ enum Directory {
 
 impl Stage {
     /// A stage in an existing, empty directory.
-    pub fn new(root: &Path, prefix: &Path, platform: Subdir, stop: Stop) -> io::Result<Self> {
+    pub(crate) fn new(root: &Path, prefix: &Path, platform: Subdir, stop: Stop) -> io::Result<Self> {
         let prefix = prefix.to_str().ok_or_else(|| invalid(format!("`{}` is not UTF-8", prefix.display())))?;
         let umask = system::umask_below(root)?;
         let claims = Mutex::default();
@@ -169,7 +169,7 @@ impl Stage {
     }
 
     /// Where a file is that the package has written before.
-    pub fn place(&self, path: &Path, package: usize) -> PathBuf {
+    pub(crate) fn place(&self, path: &Path, package: usize) -> PathBuf {
         let claims = self.claims();
         match claims.drawer_of(path, package) {
             Some(number) if claims.files.get(path) != Some(&package) => self.root.join(drawer(number)),

@@ -18,7 +18,7 @@ use super::{
     file::{DEFAULT_ENVIRONMENT, LockFile, MAIN_CATEGORY, Part},
     order, pip,
 };
-pub use mlconda_environment::yaml::{Node, Value};
+pub(crate) use mlconda_environment::yaml::{Node, Value};
 use mlconda_types::redact;
 
 /// The versions that have this shape.

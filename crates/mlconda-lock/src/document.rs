@@ -11,7 +11,7 @@ use rattler_digest::{Md5, Md5Hash, Sha256, Sha256Hash, parse_digest_from_hex};
 use serde_json::{Map, Value as Json};
 
 use super::{Digest, Expansion, LockError, LockedPackage, explicit, normalize};
-pub use mlconda_environment::yaml::{self, Node, Value};
+pub(crate) use mlconda_environment::yaml::{self, Node, Value};
 use mlconda_types::diagnostic::Source;
 use mlconda_types::redact;
 
@@ -39,7 +39,7 @@ const WORDS: &[&str] = &[
 ];
 
 /// A file, and what its paths and variables mean.
-pub struct Document<'a> {
+pub(crate) struct Document<'a> {
     pub(super) source: Source<'a>,
     pub(super) expansion: &'a Expansion,
 }

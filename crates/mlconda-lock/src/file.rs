@@ -407,7 +407,7 @@ pub(super) fn channel_of(package: &LockedPackage) -> Option<String> {
 }
 
 /// What is no text says so with its place.
-pub fn place(error: EnvironmentError, file: &Path) -> LockError {
+pub(crate) fn place(error: EnvironmentError, file: &Path) -> LockError {
     match error {
         EnvironmentError::Encoding(diagnostic) => LockError::Place(diagnostic),
         other => LockError::NotALock { file: file.to_owned(), reason: other.to_string() },

@@ -18,10 +18,15 @@ use std::collections::HashMap;
 
 use rattler_conda_types::PrefixRecord;
 
-use mlconda_types::dependency::dependency_name;
+use crate::{
+    Lock, LockedPackage, LockedPip,
+    needed::{Requirement, needed},
+    normalize,
+    provided::provided,
+};
 use mlconda_environment::Environment;
-use crate::{Lock, LockedPackage, LockedPip, normalize, needed::{Requirement, needed}, provided::provided};
 use mlconda_prefix::distributions::is_distribution;
+use mlconda_types::dependency::dependency_name;
 
 /// Packages and what they need of each other.
 ///
@@ -311,7 +316,9 @@ impl Names {
                 None => needs.push(Need { package, spec: spec.to_owned() }),
             }
         }
-        mlconda_types::sorting::sort_by(&mut needs, |one, other| one.spec.to_lowercase().cmp(&other.spec.to_lowercase()));
+        mlconda_types::sorting::sort_by(&mut needs, |one, other| {
+            one.spec.to_lowercase().cmp(&other.spec.to_lowercase())
+        });
         needs
     }
 }

@@ -4,8 +4,6 @@
 //! is @EXPLICIT (CEP-23), the one format that conda, mamba and others install already; what that format has
 //! no word for stands in comments ([`explicit`], `docs/lockfile.md`).
 
-pub mod graph;
-pub mod sbom;
 mod check;
 mod conda_lock;
 pub mod diff;
@@ -14,12 +12,14 @@ pub mod explicit;
 mod facts;
 mod file;
 mod format;
+pub mod graph;
 pub mod merge;
 pub(crate) mod needed;
 mod order;
 mod pip;
 mod pixi;
 pub mod provided;
+pub mod sbom;
 #[cfg(test)]
 mod tests;
 

@@ -22,7 +22,7 @@ use super::{
     order,
     pip::{self, DirectoryMode, Origin},
 };
-pub use mlconda_environment::yaml::{Node, Value};
+pub(crate) use mlconda_environment::yaml::{Node, Value};
 use mlconda_types::redact;
 use mlconda_types::solution::ChannelPriority;
 
@@ -223,7 +223,7 @@ fn package(document: &Document<'_>, fields: Fields<'_>) -> Result<Known, LockErr
 }
 
 /// Where a package of version 4 or 5 is.
-pub fn place<'n>(fields: Fields<'n>) -> Option<&'n Node> {
+pub(crate) fn place<'n>(fields: Fields<'n>) -> Option<&'n Node> {
     fields.get("url").or_else(|| fields.get("path"))
 }
 

@@ -16,8 +16,8 @@ use serde::Serialize;
 use url::Url;
 
 use self::licence::Licence;
+use crate::{Digest, Lock, LockedPackage, LockedPip, PipSource, graph::Graph};
 use mlconda_types::redact;
-use crate::{graph::Graph, Digest, Lock, LockedPackage, LockedPip, PipSource};
 
 /// The form of a bill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

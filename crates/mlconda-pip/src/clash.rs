@@ -9,7 +9,7 @@ use rattler_conda_types::PackageNameMatcher;
 
 use super::PipError;
 use mlconda_environment::Environment;
-pub use mlconda_environment::requirements::{Entry, Requirements, Role};
+pub(crate) use mlconda_environment::requirements::{Entry, Requirements, Role};
 use mlconda_lock::Lock;
 use mlconda_lock::provided::Provided;
 use mlconda_types::dependency::dependency_name;

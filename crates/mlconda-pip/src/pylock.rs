@@ -17,7 +17,7 @@ use mlconda_python::tags::{Tags, WheelName};
 
 /// The file, as far as it matters here.
 #[derive(Debug, Deserialize)]
-pub struct Document {
+pub(crate) struct Document {
     #[serde(rename = "lock-version")]
     version: String,
     #[serde(default)]

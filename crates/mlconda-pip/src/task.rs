@@ -18,7 +18,7 @@ use super::{
     uv::{self, Depth, Outcome, Question, Target},
 };
 use mlconda_environment::EnvironmentError;
-pub use mlconda_environment::requirements::{Entry, Indexes, Requirements, Role, indented};
+pub(crate) use mlconda_environment::requirements::{Entry, Indexes, Requirements, Role, indented};
 use mlconda_lock::provided as names;
 use mlconda_lock::{Lock, LockedPip, Origin, PipSource, normalize};
 use mlconda_python::tags::Tags;

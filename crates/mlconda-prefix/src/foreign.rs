@@ -156,6 +156,7 @@ pub struct Placed<'a> {
 }
 
 impl<'a> Placed<'a> {
+    /// Of the files that a record lists.
     pub fn new(files: &'a [PathBuf]) -> Self {
         // The first of that name: a package can have others below.
         let library = |path: &'a PathBuf| path.ancestors().filter(|above| above.ends_with(SITE)).last()?.parent();

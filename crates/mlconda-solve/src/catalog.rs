@@ -129,7 +129,7 @@ pub(super) struct Ask {
 
 impl<'a> Catalog<'a> {
     /// From runs of records, in the order of their channels, and the texts by which these ask for others.
-    pub fn new(runs: impl IntoIterator<Item = Run<'a>>, texts: &'a [Arc<str>], pip: Pip) -> Self {
+    pub(crate) fn new(runs: impl IntoIterator<Item = Run<'a>>, texts: &'a [Arc<str>], pip: Pip) -> Self {
         let unread = |text: &'a Arc<str>| Slot { origin: Origin::Text(text), meaning: OnceCell::new() };
         let mut catalog = Self {
             records: Vec::new(),
@@ -311,7 +311,7 @@ impl<'a> Catalog<'a> {
     }
 
     /// What is asked for, if it was read and makes sense.
-    pub fn ask(&self, id: AskId) -> Option<&Ask> {
+    pub(crate) fn ask(&self, id: AskId) -> Option<&Ask> {
         self.slots[id as usize].meaning.get()?.as_ref().ok()
     }
 

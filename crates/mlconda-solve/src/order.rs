@@ -38,7 +38,7 @@ pub(super) struct Order<'c, 'a> {
 }
 
 impl<'c, 'a> Order<'c, 'a> {
-    pub fn new(
+    pub(crate) fn new(
         catalog: &'c Catalog<'a>,
         virtual_packages: &'c [GenericVirtualPackage],
         exists: &'c [bool],

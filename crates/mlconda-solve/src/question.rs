@@ -96,7 +96,7 @@ pub(super) struct Kept<'a> {
 }
 
 impl<'a> Ground<'a> {
-    pub fn new(environment: &'a Environment, repodata: &'a Repodata, options: SolveOptions) -> Self {
+    pub(crate) fn new(environment: &'a Environment, repodata: &'a Repodata, options: SolveOptions) -> Self {
         let with_pip = if options.pip == Pip::Added { with_pip(repodata) } else { HashMap::new() };
         Self { environment, repodata, options, with_pip }
     }
@@ -132,7 +132,7 @@ impl<'a> Ground<'a> {
 }
 
 impl<'a> Question<'a> {
-    pub fn new(repodata: &'a Repodata, options: SolveOptions) -> Self {
+    pub(crate) fn new(repodata: &'a Repodata, options: SolveOptions) -> Self {
         Self { repodata, options, naming: &[], catalog: Rc::default() }
     }
 
@@ -142,14 +142,14 @@ impl<'a> Question<'a> {
     }
 
     /// The same question with other options.
-    pub fn with(&self, options: SolveOptions) -> Self {
+    pub(crate) fn with(&self, options: SolveOptions) -> Self {
         // Who has pip is all of the options that it depends on.
         let catalog = if options.pip == self.options.pip { Rc::clone(&self.catalog) } else { Rc::default() };
         Self { catalog, options, ..*self }
     }
 
     /// Solves for these specs. The reasons of a refusal are those of what could be in a solution at all.
-    pub fn ask(&self, specs: &[MatchSpec], host: &Host) -> Result<Vec<RepoDataRecord>, Refusal> {
+    pub(crate) fn ask(&self, specs: &[MatchSpec], host: &Host) -> Result<Vec<RepoDataRecord>, Refusal> {
         self.ask_keeping(specs, host, &Kept::default())
     }
 

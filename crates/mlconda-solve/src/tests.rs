@@ -1,5 +1,7 @@
 //! Solving on hand-made repodata: which records are chosen, and how it reads when there are none.
 
+mod removed;
+
 use std::path::Path;
 
 use itertools::Itertools;

@@ -63,18 +63,24 @@ enum Way {
 /// What something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// A regular file.
     File,
+    /// A directory.
     Directory,
+    /// A soft link.
     Link,
+    /// A device, a FIFO or a socket.
     Other,
 }
 
 /// What a path names. A link is not followed.
 #[derive(Clone, Debug)]
 pub struct Look {
+    /// What it is.
     pub kind: Kind,
     /// Permissions.
     pub mode: u32,
+    /// The numbers of the user and the group that own it.
     pub owner: (u32, u32),
     /// Of the last change, in seconds since 1970 and nanoseconds.
     pub time: (i64, i64),
@@ -85,6 +91,7 @@ pub struct Look {
 }
 
 impl Look {
+    /// Whether it is a directory.
     pub fn is_directory(&self) -> bool {
         self.kind == Kind::Directory
     }

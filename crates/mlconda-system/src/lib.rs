@@ -1,7 +1,7 @@
 //! What differs between operating systems, and the system calls that the standard library has no word for.
 
-pub mod files;
 pub mod beneath;
+pub mod files;
 mod linker;
 pub mod process;
 mod removal;

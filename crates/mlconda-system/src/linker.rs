@@ -27,6 +27,7 @@ pub enum Made {
 /// A path below a directory that is open: looking it up from there is shorter.
 #[derive(Clone, Copy, Debug)]
 pub struct Located<'a> {
+    /// The path of the directory.
     pub root: &'a Path,
     /// The root, open.
     pub directory: &'a File,

@@ -100,9 +100,13 @@ fn excerpt(line: &str, column: usize) -> (String, String) {
 /// its text: a file may be one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Excerpt {
+    /// The file, as messages name it.
     pub file: Arc<Path>,
+    /// Where the place begins.
     pub location: Location,
+    /// How many characters it takes up.
     pub length: usize,
+    /// The line.
     pub line: Arc<str>,
 }
 

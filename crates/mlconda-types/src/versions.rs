@@ -68,6 +68,7 @@ impl Numbers {
 /// A version, and its numbers if it is no more than these.
 #[derive(Clone, Copy)]
 pub struct Numbered<'a> {
+    /// The version.
     pub version: &'a Version,
     /// [`Numbers::plain`]
     pub numbers: Option<Numbers>,
@@ -96,10 +97,12 @@ enum Form<'s> {
 }
 
 impl<'s> Test<'s> {
+    /// Reads the numbers of a spec.
     pub fn new(spec: &'s VersionSpec) -> Self {
         Self(Form::new(spec))
     }
 
+    /// Whether a version is within the spec.
     pub fn matches(&self, version: Numbered<'_>) -> bool {
         self.0.matches(version)
     }

@@ -92,7 +92,7 @@ impl Limits {
 }
 
 /// A number of bytes in the largest unit in which it is whole.
-pub fn shown(bytes: u64) -> String {
+pub(crate) fn shown(bytes: u64) -> String {
     let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
     match units.iter().find(|(bits, _)| bytes >> bits > 0 && bytes.trailing_zeros() >= *bits) {
         Some((bits, unit)) => format!("{} {unit}", bytes >> bits),

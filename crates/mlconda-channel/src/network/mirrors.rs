@@ -59,7 +59,7 @@ pub(super) struct Redirect {
 }
 
 impl Redirect {
-    pub fn new(mirrors: &[Mirror]) -> Self {
+    pub(crate) fn new(mirrors: &[Mirror]) -> Self {
         let mut groups: Vec<Group> = Vec::new();
         for Mirror { of, at } in mirrors {
             let of = String::from(without_login(of));

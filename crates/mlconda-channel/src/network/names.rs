@@ -145,12 +145,12 @@ fn server(word: &str) -> Option<SocketAddr> {
 
 /// Resolves names for reqwest.
 #[derive(Clone, Debug)]
-pub struct Names {
+pub(crate) struct Names {
     config: Arc<Config>,
 }
 
 impl Names {
-    pub fn new(config: Config) -> Self {
+    pub(crate) fn new(config: Config) -> Self {
         Self { config: Arc::new(config) }
     }
 }
@@ -221,7 +221,7 @@ async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
 }
 
 /// Asks one server after the other for the addresses of one family; none where the name has none.
-pub async fn ask(config: &Config, name: &str, kind: u16) -> Result<Vec<IpAddr>, NameError> {
+pub(crate) async fn ask(config: &Config, name: &str, kind: u16) -> Result<Vec<IpAddr>, NameError> {
     let mut failure = None;
     for _ in 0..config.attempts {
         for &server in &config.servers {

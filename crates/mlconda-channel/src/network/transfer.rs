@@ -30,7 +30,7 @@ pub struct Transfer {
 }
 
 impl Transfer {
-    pub fn new(response: Response, body: Body, url: &Url, limits: Arc<Limits>, waits: Arc<Waits>) -> Self {
+    pub(super) fn new(response: Response, body: Body, url: &Url, limits: Arc<Limits>, waits: Arc<Waits>) -> Self {
         let (arrived, spent, lately) = (0, Duration::ZERO, (Duration::ZERO, 0));
         Self { response, limits, body, arrived, spent, lately, waiting: None, url: url.clone(), waits }
     }

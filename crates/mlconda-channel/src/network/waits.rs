@@ -100,7 +100,7 @@ impl Waits {
     }
 
     /// Does some work, and tells of what it waits for.
-    pub async fn telling<T>(
+    pub(crate) async fn telling<T>(
         &self,
         notice: Duration,
         progress: &dyn Progress,

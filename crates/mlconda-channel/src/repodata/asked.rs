@@ -34,6 +34,7 @@ pub struct Entry {
     pub end: u32,
     /// Its version, by its place in a list of editions.
     pub edition: u32,
+    /// Its build number.
     pub build_number: u64,
     /// Whether it has extras, which are not in the list.
     pub has_extras: bool,
@@ -55,11 +56,14 @@ pub struct Edition {
 pub struct Asked {
     /// One for each record.
     pub entries: Vec<Entry>,
+    /// What they ask for, one record's behind the other's.
     pub list: Vec<TextId>,
+    /// Their versions.
     pub editions: Vec<Edition>,
 }
 
 impl Texts {
+    /// All texts, by their numbers.
     pub fn all(&self) -> &[Arc<str>] {
         &self.all
     }
@@ -156,6 +160,7 @@ impl Asked {
         self.list.extend(more.list);
     }
 
+    /// All records.
     pub fn all(&self) -> Rows<'_> {
         self.rows(0, self.entries.len())
     }

@@ -114,7 +114,7 @@ pub(super) struct Store {
 impl Store {
     /// The store of a subdir. Nothing is made. Another login, in the URL or beside it, may be shown other packages, so
     /// it has a store of its own.
-    pub fn new(directory: &Path, subdir: &Url, login: Option<&str>) -> Self {
+    pub(crate) fn new(directory: &Path, subdir: &Url, login: Option<&str>) -> Self {
         let mut digest = Sha256::new_with_prefix(subdir.as_str());
         if let Some(login) = login {
             // No URL holds this byte.
@@ -249,7 +249,7 @@ pub(super) struct ShardStore {
 }
 
 impl ShardStore {
-    pub fn new(directory: &Path) -> Self {
+    pub(crate) fn new(directory: &Path) -> Self {
         Self { directory: directory.join("shards") }
     }
 

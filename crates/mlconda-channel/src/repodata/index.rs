@@ -97,7 +97,7 @@ impl Index {
     }
 
     /// Where the records of a package stand.
-    pub fn runs(&self, name: &str) -> &[Run] {
+    pub(crate) fn runs(&self, name: &str) -> &[Run] {
         let (mut low, mut high) = (0, self.ends.len());
         while low < high {
             let middle = low.midpoint(high);

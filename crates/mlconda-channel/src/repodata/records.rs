@@ -35,7 +35,7 @@ impl Origin {
     ///
     /// # Errors
     /// If `base_url` is no URL that a file name can follow, or leads to a worse scheme.
-    pub fn new(channel: &Channel, subdir: Subdir, base_url: Option<&str>) -> Result<Self, RepodataError> {
+    pub(crate) fn new(channel: &Channel, subdir: Subdir, base_url: Option<&str>) -> Result<Self, RepodataError> {
         let subdir_url = channel.platform_url(subdir);
         let base = joined_base(&subdir_url, base_url.unwrap_or_default()).map_err(|reason| RepodataError::Broken {
             subdir: network::redact(&subdir_url),
@@ -45,7 +45,7 @@ impl Origin {
     }
 
     /// The subdir, without secrets.
-    pub fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         network::redact(&self.subdir_url)
     }
 

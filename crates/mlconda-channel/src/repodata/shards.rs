@@ -138,7 +138,7 @@ impl ShardIndex {
 }
 
 /// Names with hashes.
-pub struct Names<'b>(Vec<(&'b str, Hash)>);
+pub(crate) struct Names<'b>(Vec<(&'b str, Hash)>);
 
 impl<'de: 'b, 'b> Deserialize<'de> for Names<'b> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -187,7 +187,7 @@ impl Shards {
     ///
     /// # Errors
     /// If `shards_base_url` is no URL that a file name can follow.
-    pub fn new(
+    pub(crate) fn new(
         index: &ShardIndex,
         channel: &Channel,
         subdir: Subdir,

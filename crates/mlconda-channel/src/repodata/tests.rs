@@ -1,7 +1,6 @@
 //! Loading channels from disk and from a server on loopback: what is found, and how it reads when it is not.
 
 mod hostile;
-mod removed;
 
 use std::{
     io::Write,

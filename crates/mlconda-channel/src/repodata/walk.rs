@@ -157,7 +157,7 @@ impl Found {
     }
 
     /// With the records of another walk: of a name that has some there, these are in the place of those here.
-    pub fn with(&self, more: &Self) -> Self {
+    pub(crate) fn with(&self, more: &Self) -> Self {
         let mut merged = Self::default();
         let (mut own, mut others) = (self.runs().peekable(), more.runs().peekable());
         loop {

@@ -122,7 +122,7 @@ fn to_json(view: &View, graph: &Graph) -> Value {
 }
 
 /// What asked for a package.
-pub fn asked(root: &mlconda::graph::Root) -> Value {
+pub(super) fn asked(root: &mlconda::graph::Root) -> Value {
     let asked = root.asked.iter().map(|asked| {
         let place = asked.place.as_ref();
         let file = place.map(|place| place.file.display().to_string());

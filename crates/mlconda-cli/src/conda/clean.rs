@@ -54,7 +54,7 @@ pub(super) fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> 
 }
 
 /// The size of a file, or of all files in a directory, in bytes.
-pub fn size(path: &Path, kind: FileType) -> Result<u64, CliError> {
+pub(super) fn size(path: &Path, kind: FileType) -> Result<u64, CliError> {
     if !kind.is_dir() {
         return Ok(fs_err::symlink_metadata(path)?.len());
     }

@@ -80,7 +80,7 @@ fn says_yes(line: &Line, context: &Context) -> Result<bool, CliError> {
 }
 
 /// Where to install, and whether what is there goes.
-pub fn place(
+pub(super) fn place(
     line: &Line,
     verb: Verb,
     name: Option<&str>,

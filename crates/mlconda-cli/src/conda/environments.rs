@@ -84,7 +84,7 @@ pub(super) fn existing(line: &Line, context: &Context) -> Result<PrefixArgs, Cli
 }
 
 /// All environments: the root prefix, and those in its `envs/`.
-pub fn all(context: &Context) -> Vec<(String, PathBuf)> {
+pub(super) fn all(context: &Context) -> Vec<(String, PathBuf)> {
     let settings = &context.settings;
     let directory = settings.environments_directory();
     let root = std::iter::once(("base".to_owned(), settings.root_prefix.clone()));

@@ -4,7 +4,10 @@
 use serde_json::Value as Json;
 
 use super::{Change, Place};
-use crate::{Location, yaml::{self, Node, Value}};
+use crate::{
+    Location,
+    yaml::{self, Node, Value},
+};
 
 /// The lines of a text, each with its end.
 #[derive(Clone, Debug)]
@@ -90,7 +93,7 @@ impl Piece {
 }
 
 impl Lines {
-    pub fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         Self(text.split_inclusive('\n').map(str::to_owned).collect())
     }
 

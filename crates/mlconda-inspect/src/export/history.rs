@@ -9,7 +9,7 @@ use mlconda_prefix::{Prefix, PrefixError};
 use mlconda_system::files;
 
 /// The specs that were asked for, by the package that they ask for; of installed packages only.
-pub fn asked(prefix: &Prefix, records: &[PrefixRecord]) -> Result<IndexMap<String, String>, PrefixError> {
+pub(crate) fn asked(prefix: &Prefix, records: &[PrefixRecord]) -> Result<IndexMap<String, String>, PrefixError> {
     let mut asked = parse(&read(prefix)?);
     asked.retain(|package, _| records.iter().any(|record| name(record) == package));
     if asked.is_empty() {

@@ -48,7 +48,7 @@ pub(super) struct Claims<'a> {
 }
 
 impl<'a> Claims<'a> {
-    pub fn new(packages: &'a [Package]) -> Self {
+    pub(crate) fn new(packages: &'a [Package]) -> Self {
         let of = |package: &'a Package| package.entries.iter().map(move |entry| Claim { package, entry });
         let mut all: Vec<Claim<'a>> = packages.iter().flat_map(of).collect();
         mlconda_types::sorting::sort_by_key(&mut all, |claim| claim.entry.path.as_path());

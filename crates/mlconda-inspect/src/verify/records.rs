@@ -43,7 +43,7 @@ impl Package {
     }
 
     /// Whether it is from no channel.
-    pub fn is_distribution(&self) -> bool {
+    pub(crate) fn is_distribution(&self) -> bool {
         distributions::is_distribution(&self.record)
     }
 }
@@ -135,7 +135,7 @@ pub(super) fn read(
 }
 
 /// Files that a package names below a link of a package are where that leads.
-pub fn place(prefix: &Path, packages: &mut [Package]) -> io::Result<()> {
+pub(crate) fn place(prefix: &Path, packages: &mut [Package]) -> io::Result<()> {
     let entries = || packages.iter().flat_map(|package| &package.entries);
     let links: HashMap<PathBuf, Option<PathBuf>> = entries()
         .filter(|entry| entry.kind == Some(Kind::Link))

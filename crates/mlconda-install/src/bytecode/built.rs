@@ -85,7 +85,13 @@ pub(crate) async fn compile_built(
 }
 
 /// Runs a python over modules, and gives all that it says.
-pub async fn ask(modules: &[PathBuf], prefix: &Prefix, python: &Path, told: Told<'_>, mode: &str) -> io::Result<Vec<u8>> {
+pub(crate) async fn ask(
+    modules: &[PathBuf],
+    prefix: &Prefix,
+    python: &Path,
+    told: Told<'_>,
+    mode: &str,
+) -> io::Result<Vec<u8>> {
     let time = told.time;
     let meta = prefix.path().join("conda-meta");
     let (mut questions, mut answers) =

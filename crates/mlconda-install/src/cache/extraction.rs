@@ -124,7 +124,7 @@ impl Sink for Extraction<'_> {
 impl<'a> Extraction<'a> {
     /// # Errors
     /// If nothing can be made in the directory.
-    pub fn new(root: &'a Path, stop: &'a AtomicBool) -> io::Result<Self> {
+    pub(crate) fn new(root: &'a Path, stop: &'a AtomicBool) -> io::Result<Self> {
         let (buffer, contents, copies) = (vec![0; 1 << 20], BTreeMap::new(), Linker::of_copies());
         // Made anyway, it shows what the umask takes.
         let info = Path::new(INFO);

@@ -60,7 +60,7 @@ pub(super) struct Replacing<'a, W: Write> {
 }
 
 impl<'a, W: Write> Replacing<'a, W> {
-    pub fn new(placeholder: &'a Placeholder, prefix: &'a str, platform: Subdir, to: W) -> Self {
+    pub(crate) fn new(placeholder: &'a Placeholder, prefix: &'a str, platform: Subdir, to: W) -> Self {
         let (out, written) = (Vec::with_capacity(AHEAD), Sha256::new());
         let encodings = encodings(&placeholder.text, prefix);
         Self { placeholder, prefix, platform, to, encodings, out, written, length: 0, open: None }

@@ -159,7 +159,7 @@ impl Pieces {
 }
 
 impl<'a> Bunzip<'a> {
-    pub fn new(archive: &'a Archive, spare: &'a Spare) -> io::Result<Self> {
+    pub(crate) fn new(archive: &'a Archive, spare: &'a Spare) -> io::Result<Self> {
         let (sender, news) = mpsc::channel();
         Ok(Self {
             archive,

@@ -28,7 +28,7 @@ pub(super) struct Metered<R> {
 }
 
 impl<R: Read> Tar<R> {
-    pub fn new(reader: R) -> Self {
+    pub(crate) fn new(reader: R) -> Self {
         let left = Rc::new(Cell::new(HEADERS));
         Self { archive: tar::Archive::new(Metered { reader, left: Rc::clone(&left) }), left }
     }

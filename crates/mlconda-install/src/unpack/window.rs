@@ -19,7 +19,7 @@ pub(super) struct Window<'a> {
 }
 
 impl<'a> Window<'a> {
-    pub fn new(archive: &'a Archive) -> io::Result<Self> {
+    pub(crate) fn new(archive: &'a Archive) -> io::Result<Self> {
         Ok(Self { archive, length: archive.len()?, place: 0, bytes: Vec::new(), begin: 0 })
     }
 }

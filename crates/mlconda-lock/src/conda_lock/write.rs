@@ -121,7 +121,7 @@ fn pip(package: &LockedPip, needs: &[Requirement<'_>], part: &Part, text: &mut S
 }
 
 /// The URL of a package of pip, and its sha256; `None` for what the format has no word for.
-pub fn place(package: &LockedPip, part: &Part) -> Option<(String, Option<String>)> {
+pub(crate) fn place(package: &LockedPip, part: &Part) -> Option<(String, Option<String>)> {
     let address = |url| explicit::address_without_login(url, &part.lock.expansions);
     match &package.source {
         PipSource::Archive { url, sha256, .. } => Some((address(url), sha256.map(hex::encode))),

@@ -16,7 +16,9 @@ impl Graph {
         let mut reached = self.reached(None);
         let needed = self.needed_by();
         let mut rest: Vec<usize> = (0..self.packages.len()).filter(|package| !reached[*package]).collect();
-        mlconda_types::sorting::sort_by(&mut rest, |one, other| self.packages[*one].name.cmp(&self.packages[*other].name));
+        mlconda_types::sorting::sort_by(&mut rest, |one, other| {
+            self.packages[*one].name.cmp(&self.packages[*other].name)
+        });
         // On top first; what is left then is needed in circles, and any of a circle will do.
         let tops: Vec<usize> = rest.iter().copied().filter(|package| needed[*package].is_empty()).collect();
         for package in tops.into_iter().chain(rest) {

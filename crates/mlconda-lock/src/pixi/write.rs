@@ -227,7 +227,7 @@ fn pypi(package: &LockedPip, place: &str, version: u32) -> String {
 }
 
 /// Where a package of pip is, as pixi writes it.
-pub fn place(package: &LockedPip, directory: Option<&Path>) -> String {
+pub(crate) fn place(package: &LockedPip, directory: Option<&Path>) -> String {
     match &package.source {
         PipSource::Archive { url, origin, .. } => {
             let prefix = if *origin == Origin::Direct && url.scheme() != "file" { "direct+" } else { "" };

@@ -9,7 +9,7 @@ const ROOT: &str = "environment";
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Document<'a> {
+pub(crate) struct Document<'a> {
     #[serde(rename = "$schema")]
     schema: &'static str,
     bom_format: &'static str,

@@ -16,7 +16,7 @@ const NOTHING: &str = "NOASSERTION";
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Document<'a> {
+pub(crate) struct Document<'a> {
     spdx_version: &'static str,
     data_license: &'static str,
     #[serde(rename = "SPDXID")]

@@ -38,7 +38,7 @@ impl Places {
         self.0.iter().cloned().flatten()
     }
 
-    pub fn contains(&self, place: u32) -> bool {
+    pub(crate) fn contains(&self, place: u32) -> bool {
         match self.0.as_slice() {
             [range] => range.contains(&place),
             ranges => {

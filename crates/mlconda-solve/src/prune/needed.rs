@@ -27,7 +27,7 @@ struct Tally {
 
 impl Needed {
     /// Those that the environment asks for, of so many names.
-    pub fn new(required: &[NameId], count: usize) -> Self {
+    pub(crate) fn new(required: &[NameId], count: usize) -> Self {
         let mut needed = Self { names: Vec::new(), is_one: vec![false; count], looked_at: vec![usize::MAX; count] };
         required.iter().for_each(|name| _ = needed.add(*name));
         needed

@@ -39,7 +39,7 @@ pub(crate) struct Records<'a> {
 }
 
 impl<'a> Records<'a> {
-    pub fn new(environment: &'a Environment, repodata: &'a Repodata, options: SolveOptions) -> Self {
+    pub(crate) fn new(environment: &'a Environment, repodata: &'a Repodata, options: SolveOptions) -> Self {
         let mut runs: HashMap<&str, Vec<Run<'_>>> = HashMap::new();
         for (list, records, ..) in repodata.runs() {
             if let Some(first) = records.first() {

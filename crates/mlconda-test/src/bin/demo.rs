@@ -168,6 +168,6 @@ fn packages(count: usize) -> String {
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a figure to be read")]
-pub fn size(bytes: u64) -> String {
+fn size(bytes: u64) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
 }

@@ -33,7 +33,7 @@ pub(super) enum Status {
 
 impl Question {
     /// Asks for records of one kind, or nothing if the name cannot be one.
-    pub fn new(id: u16, name: &str, kind: u16) -> Option<Self> {
+    pub(crate) fn new(id: u16, name: &str, kind: u16) -> Option<Self> {
         let mut bytes = id.to_be_bytes().to_vec();
         // Recursion desired; one question.
         bytes.extend_from_slice(&[1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);

@@ -78,7 +78,7 @@ pub(super) struct Splitter {
 
 impl Splitter {
     /// At an archive's beginning.
-    pub fn new(archive: Archive) -> Self {
+    pub(crate) fn new(archive: Archive) -> Self {
         Self { archive, window: Vec::new(), base: 0, length: None, at: 0, level: b'9', next: Next::First }
     }
 
