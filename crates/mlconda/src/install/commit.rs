@@ -4,6 +4,7 @@
 mod additions;
 mod ground;
 mod mend;
+mod whole;
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -25,7 +26,7 @@ use super::{
 };
 use crate::{
     plan::{Plan, Reinstall},
-    prefix::{Prefix, distributions},
+    prefix::{Prefix, STATE, distributions},
     system::{
         self, Attributes,
         beneath::{Kind, Look, Root, is_plain},
@@ -152,6 +153,10 @@ impl<'a> Change<'a> {
             }
         }
         gone.extend(in_the_way);
+        gone.extend(plan.damaged_state.then(|| STATE.into()));
+        hollow.extend(
+            root.as_ref().map(|root| mend::directories_for_records(root, &gone)).transpose()?.into_iter().flatten(),
+        );
         let links = root.as_ref().map(|root| plain::foreign_links(root, gone.iter().chain(&modules), &known));
         let links = links.transpose()?.unwrap_or_default();
         let (prefix, new) = (prefix.path().to_owned(), new.into_iter().collect());
@@ -265,6 +270,10 @@ impl<'a> Change<'a> {
             Some(_) => journal.moved.push(history.clone()),
             None => journal.added.push(history.clone()),
         }
+        let whole = match old == Old::Waits && scripts == Scripts::Never {
+            true => whole::gather(root, &stage, &mut journal)?,
+            false => HashSet::new(),
+        };
         // A record goes after the files that it tells of.
         crate::sorting::sort_by_key(&mut journal.moved, |path| {
             (*path != history, path.starts_with("conda-meta"), path.clone())
@@ -279,6 +288,7 @@ impl<'a> Change<'a> {
         hollow.extend(self.hollow.iter().cloned());
         hollow.extend(hollow.iter().map(|path| path.join("__pycache__")).collect::<Vec<_>>());
         hollow.extend(empty);
+        hollow.retain(|path| !whole::is_within(path, &whole));
         let mut touched: BTreeSet<PathBuf> = topmost(&journal.added).flat_map(|path| parents(path)).collect();
         touched.extend(journal.moved.iter().flat_map(|path| parents(path)).chain(hollow.iter().cloned()));
         if self.mends {
@@ -346,7 +356,7 @@ impl<'a> Change<'a> {
                 journal.moved.push(path.clone());
             }
             if !is_directory && there.as_ref().is_some_and(Look::is_directory) {
-                self.find_directories(&path, &mut journal.hollow)?;
+                mend::find_directories(self.root()?, &path, &mut journal.hollow)?;
             }
             match there.is_some_and(|there| there.is_directory() == is_directory) {
                 true if is_directory => self.compare(stage, &path, journal)?,

@@ -5,10 +5,9 @@
 use std::{
     ffi::CString,
     io,
-    num::NonZero,
     os::fd::OwnedFd,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Condvar, Mutex, PoisonError},
 };
 
 use rustix::{
@@ -16,8 +15,12 @@ use rustix::{
     io::Errno,
 };
 
-/// How many threads remove. More of them wait for one another in the file system.
-const THREADS: usize = 8;
+/// How many threads remove, however many processors there are: on some disks each file waits for the room that it gives back
+/// (ext4 with `discard` and without a journal does, and so do network file systems), and they wait together.
+const THREADS: usize = 16;
+
+/// So many files of one directory are removed by one thread at a time.
+const FILES: usize = 128;
 
 /// Down to this depth, directories are shared out among threads: a prefix has most of its files in a few directories of it.
 const SHARED_DEPTH: usize = 4;
@@ -28,8 +31,10 @@ pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
         Err(Errno::NOENT) => return Ok(()),
         root => Arc::new(root?),
     };
-    let tasks = Mutex::new(Tasks { todo: empty(&root, 0), busy: 0 });
-    let threads = std::thread::available_parallelism().map_or(1, NonZero::get).clamp(2, THREADS);
+    let all = Task { directory: root, what: What::All, depth: 0 };
+    let todo = all.carry_out();
+    let threads = if todo.is_empty() { 1 } else { THREADS };
+    let tasks = (Mutex::new(Tasks { todo, busy: 0 }), Condvar::new());
     std::thread::scope(|scope| {
         for _ in 1..threads {
             // Where there is no further thread, the others do it.
@@ -41,12 +46,23 @@ pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
     fs_err::remove_dir_all(path)
 }
 
-/// A directory whose files are to be removed. It is opened when its turn comes, since the system limits how many are open.
+/// What is to be removed in an open directory.
 struct Task {
-    parent: Arc<OwnedFd>,
-    name: CString,
+    directory: Arc<OwnedFd>,
+    what: What,
     depth: usize,
 }
+
+enum What {
+    /// All that is in it.
+    All,
+    /// All that is in the directory of that name. It is opened when its turn comes, since the system limits how many are open.
+    AllIn(CString),
+    /// These.
+    Names(Vec<Name>),
+}
+
+type Name = (CString, FileType);
 
 /// What is to be done, and how many threads are at work, which may find more.
 struct Tasks {
@@ -56,50 +72,66 @@ struct Tasks {
 
 /// Removes files until there is no directory left to look into. What fails is left to whoever removes the directories, and
 /// tells of it.
-fn remove_files(tasks: &Mutex<Tasks>) {
-    let lock = || tasks.lock().unwrap_or_else(PoisonError::into_inner);
+fn remove_files((tasks, changed): &(Mutex<Tasks>, Condvar)) {
+    let mut held = tasks.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
-        let mut held = lock();
-        let Some(Task { parent, name, depth }) = held.todo.pop() else {
-            if held.busy == 0 {
-                return;
-            }
+        if let Some(task) = held.todo.pop() {
+            held.busy += 1;
             drop(held);
-            std::thread::yield_now();
-            continue;
-        };
-        held.busy += 1;
-        drop(held);
-        let below = open(&*parent, name.as_c_str()).map(|directory| empty(&Arc::new(directory), depth));
-        let mut held = lock();
-        held.todo.extend(below.unwrap_or_default());
-        held.busy -= 1;
+            let found = task.carry_out();
+            held = tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            held.todo.extend(found);
+            held.busy -= 1;
+            changed.notify_all();
+        } else if held.busy == 0 {
+            return;
+        } else {
+            held = changed.wait(held).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 }
 
-/// Removes the files of a directory; its directories are given back, or below a depth emptied and removed, too.
-fn empty(directory: &Arc<OwnedFd>, depth: usize) -> Vec<Task> {
-    let mut below = Vec::new();
-    let Ok(entries) = Dir::read_from(&**directory) else { return below };
-    let mut names: Vec<(CString, FileType)> = Vec::new();
-    for entry in entries.flatten() {
-        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
-            names.push((entry.file_name().to_owned(), entry.file_type()));
+impl Task {
+    /// Removes files, and gives what else there is to do. Below a depth, directories are emptied and removed at once.
+    fn carry_out(self) -> Vec<Task> {
+        let (mut found, depth) = (Vec::new(), self.depth);
+        let (directory, mut names) = match self.what {
+            What::Names(names) => (self.directory, names),
+            What::All => {
+                let names = read(&self.directory);
+                (self.directory, names)
+            }
+            What::AllIn(name) => {
+                let Ok(directory) = open(&*self.directory, name.as_c_str()) else { return found };
+                let names = read(&directory);
+                (Arc::new(directory), names)
+            }
+        };
+        let task = |what, depth| Task { directory: Arc::clone(&directory), what, depth };
+        while depth < SHARED_DEPTH && names.len() > FILES {
+            found.push(task(What::Names(names.split_off(names.len() - FILES)), depth));
         }
+        for (name, kind) in names {
+            let unlink = |flags| rustix::fs::unlinkat(&*directory, name.as_c_str(), flags);
+            if kind != FileType::Directory && unlink(AtFlags::empty()).is_ok() {
+                continue;
+            }
+            if depth < SHARED_DEPTH {
+                found.push(task(What::AllIn(name), depth + 1));
+            } else {
+                task(What::AllIn(name.clone()), depth + 1).carry_out();
+                let _ = unlink(AtFlags::REMOVEDIR);
+            }
+        }
+        found
     }
-    for (name, kind) in names {
-        let unlink = |flags| rustix::fs::unlinkat(&**directory, name.as_c_str(), flags);
-        if kind != FileType::Directory && unlink(AtFlags::empty()).is_ok() {
-            continue;
-        }
-        if depth < SHARED_DEPTH {
-            below.push(Task { parent: Arc::clone(directory), name, depth: depth + 1 });
-        } else if let Ok(open) = open(&**directory, name.as_c_str()) {
-            empty(&Arc::new(open), depth + 1);
-            let _ = unlink(AtFlags::REMOVEDIR);
-        }
-    }
-    below
+}
+
+/// What is in a directory; nothing, if it cannot be read.
+fn read(directory: &OwnedFd) -> Vec<Name> {
+    let Ok(entries) = Dir::read_from(directory) else { return Vec::new() };
+    let entries = entries.flatten().filter(|entry| !matches!(entry.file_name().to_bytes(), b"." | b".."));
+    entries.map(|entry| (entry.file_name().to_owned(), entry.file_type())).collect()
 }
 
 fn open(at: impl std::os::fd::AsFd, name: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
@@ -120,7 +152,8 @@ mod tests {
         for path in ["", "a", "a/b/c/d/e/f/g", "lib/many"] {
             let path = tree.join(path);
             fs_err::create_dir_all(&path).unwrap();
-            for number in 0..50 {
+            // More than one thread takes at a time.
+            for number in 0..=FILES + 1 {
                 fs_err::write(path.join(format!("file{number}")), "x").unwrap();
             }
             std::os::unix::fs::symlink(&outside, path.join("link")).unwrap();
