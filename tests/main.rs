@@ -23,6 +23,7 @@ mod lock;
 mod manual;
 mod others;
 mod pip;
+mod pip_add;
 mod pip_install;
 mod records;
 mod regressions;
@@ -30,6 +31,7 @@ mod remedies;
 mod repair;
 mod run;
 mod shell_init;
+mod shells;
 mod stopping;
 #[cfg(target_os = "linux")]
 mod syscalls;

@@ -27,6 +27,9 @@ const TOO_MANY_OPEN: i32 = 24;
 const FULL: i32 = 28;
 const READ_ONLY: i32 = 30;
 
+/// The number of SIGTERM.
+const TERM: i32 = 15;
+
 const OLD: [&str; 6] = ["tzdata", "python-3.11.8", "greet-1.0", "where-1.0", "links", "hollow"];
 const NEW: [&str; 6] = ["tzdata", "python-3.12.4", "greet-2.0", "where-2.0", "unicode", "archived"];
 /// What an addition finds and what comes besides; `tzdata` is asked for in other words then, so that its record changes.
@@ -369,6 +372,49 @@ fn a_disk_that_may_not_be_written_to() {
 fn what_cannot_be_read() {
     for (way, error) in [(Way::First, TOO_MANY_OPEN), (Way::Swap, TOO_MANY_OPEN), (Way::Swap, IO), (Way::InPlace, IO)] {
         failing(way, Calls::Open, |number| (Happens::Error(number, error), error));
+    }
+}
+
+/// Lets a signal come at calls, and each be held until it was heard: all is undone, or all is there.
+fn stopped(way: Way, calls: Calls) {
+    let stage = Stage::new(way);
+    let Some(counted) = stage.run(calls, Happens::Nothing) else { return };
+    counted.outcome.success();
+    stage.prepare();
+    let (mut before, mut undone, mut finished) = (stage.all(), 0, 0);
+    for number in spread(counted.calls) {
+        let Injected { outcome, at, .. } = stage.run(calls, Happens::Signal(number, TERM)).unwrap();
+        let Some(at) = at else { continue };
+        let after = format!("signal {number} of {} at {at}", counted.calls);
+        let is_late = outcome.stderr.contains("stopping: it is too late to undo what was done.");
+        assert_eq!(outcome.code, if is_late { 0 } else { 143 }, "{after}:\n{outcome}");
+        if is_late {
+            finished += 1;
+            assert_eq!(tree::difference(&stage.wanted, &stage.contents()), "", "{after}:\n{outcome}");
+            assert!(outcome.stderr.contains("\nLinked "), "{after}:\n{outcome}");
+            stage.prepare();
+            before = stage.all();
+        } else {
+            undone += 1;
+            assert!(outcome.stderr.contains("error: stopped; nothing has changed"), "{after}:\n{outcome}");
+            assert_eq!(tree::difference(&before, &stage.all()), "", "{after}:\n{outcome}");
+        }
+    }
+    println!("{way:?}: of {} calls, a signal at {undone} undid all, and at {finished} all was there", counted.calls);
+    assert!(undone > 0, "nothing was undone");
+}
+
+#[test]
+fn stopped_at_a_change() {
+    for way in [Way::First, Way::Swap, Way::InPlace, Way::Add] {
+        stopped(way, Calls::Change);
+    }
+}
+
+#[test]
+fn stopped_at_a_rename() {
+    for way in [Way::Swap, Way::InPlace, Way::Add] {
+        stopped(way, Calls::Rename);
     }
 }
 

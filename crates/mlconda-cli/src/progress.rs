@@ -285,6 +285,7 @@ impl<'a> Program<'a> {
                 "event": "still-running", "task": task.name(), "package": package, "seconds": elapsed.as_secs(),
                 "limit": limit.map(|limit| limit.as_secs()),
             }),
+            Event::Committing => json!({"event": "committing"}),
             Event::LinkScript { package } => json!({"event": "script", "package": package}),
             Event::VerifyStarted { files, bytes } => json!({"event": "verify-started", "files": files, "bytes": bytes}),
             Event::Warning(text) => return self.ui.warn(&text),

@@ -13,6 +13,7 @@ use std::{
 
 use mlconda::{
     activate::Surroundings,
+    install::Stop,
     network::{CredentialFile, Mirror, MirrorError, NetworkOptions, Proxies},
     prefix::Prefix,
 };
@@ -85,6 +86,12 @@ impl Context {
     pub(crate) fn block_on_or_signal<F: Future>(&self, future: F) -> Result<F::Output, CliError> {
         let mut waiting = Waiting::begin(&self.ui, Undo::Written)?;
         self.block_on(or_stopped(future, &mut waiting))?
+    }
+
+    /// The same for an installation; `stop` is what tells it where it does not wait.
+    pub(crate) fn install_or_signal<F: Future>(&self, stop: &Stop, installing: F) -> Result<F::Output, CliError> {
+        let mut waiting = Waiting::begin_to_install(&self.ui, stop)?;
+        self.block_on(or_stopped(installing, &mut waiting))?
     }
 
     /// The same for a future that only reads, and keeps what it has read: it is not waited for threads that read on.

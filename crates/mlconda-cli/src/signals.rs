@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use mlconda::install::Stop;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::oneshot,
@@ -25,6 +26,8 @@ struct State {
     listens: bool,
     /// Who is to be told of the first signal, and what is to be said then.
     waiting: Option<(oneshot::Sender<u8>, Undo)>,
+    /// What tells the installation that is under way.
+    stop: Option<Stop>,
     phase: Phase,
     /// The temporary directories.
     temporary: Vec<PathBuf>,
@@ -50,7 +53,7 @@ pub(crate) enum Undo {
 }
 
 static STATE: Mutex<State> =
-    Mutex::new(State { listens: false, waiting: None, phase: Phase::Working, temporary: Vec::new() });
+    Mutex::new(State { listens: false, waiting: None, stop: None, phase: Phase::Working, temporary: Vec::new() });
 
 /// Held while a file is written, so that the process does not end in the middle.
 static WHOLE: Mutex<()> = Mutex::new(());
@@ -107,6 +110,12 @@ impl Waiting {
         Ok(Self(receiver))
     }
 
+    /// The same for an installation, which is told by this as well, where it does not wait.
+    pub(crate) fn begin_to_install(ui: &Ui, stop: &Stop) -> std::io::Result<Self> {
+        held(&STATE).stop = Some(stop.clone());
+        Self::begin(ui, Undo::Written)
+    }
+
     /// Waits no longer. Gives the number of a signal that has come and has not been noticed.
     pub(crate) fn end(mut self) -> Option<u8> {
         // None comes any more: they are told under this lock.
@@ -126,7 +135,16 @@ impl Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        held(&STATE).waiting = None;
+        let mut state = held(&STATE);
+        (state.waiting, state.stop) = (None, None);
+    }
+}
+
+/// The number of a signal that has come and has been told to somebody.
+pub(crate) fn told() -> Option<u8> {
+    match held(&STATE).phase {
+        Phase::Undoing(_, number) => Some(number),
+        _ => None,
     }
 }
 
@@ -187,14 +205,20 @@ fn take(number: u8, ui: &Ui) {
         end(number);
     }
     if let Some((waiting, undo)) = state.waiting.take()
-        && waiting.send(number).is_ok()
+        && !waiting.is_closed()
     {
+        // Before it is told that there is something to be heard.
+        let is_late = state.stop.take().is_some_and(|stop| !stop.tell());
+        _ = waiting.send(number);
         state.phase = Phase::Undoing(undo, number);
         drop(state);
         if undo == Undo::Written {
             briefly(move || {
                 ui.take_bar_away();
-                ui.say("stopping: removing what was written. A second signal leaves that to the next run");
+                ui.say(match is_late {
+                    true => "stopping: it is too late to undo what was done. A second signal leaves the rest to the next run",
+                    false => "stopping: removing what was written. A second signal leaves that to the next run",
+                });
             });
         }
         return;

@@ -11,7 +11,7 @@ use std::{
     ffi::OsStr,
     fmt,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
 };
 
 use tempfile::TempDir;
@@ -201,7 +201,11 @@ impl TestContext {
 
     /// Runs a command made by [`Self::command`] to its end.
     pub fn outcome(&self, command: &mut Command) -> Outcome {
-        let output = command.output().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        self.outcome_of(&command.output().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}")))
+    }
+
+    /// What a command did, by its output.
+    pub fn outcome_of(&self, output: &Output) -> Outcome {
         let code = output.status.code().unwrap_or(-1);
         let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();

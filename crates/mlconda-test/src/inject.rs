@@ -6,7 +6,11 @@
 //! thread. It is compiled with the `cc` that links the tests. Only calls below one directory count, so that the
 //! program starts as ever.
 
-use std::{io, path::Path, path::PathBuf, process::Command};
+use std::{
+    io::{self, BufRead, BufReader, Read, Write},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
 
 use crate::{
     context::{Outcome, TestContext, argument},
@@ -23,6 +27,8 @@ pub enum Calls {
     Change,
     /// Those that open for reading and list directories.
     Open,
+    /// Those that rename.
+    Rename,
 }
 
 /// What happens at a call, by its number from 1 on.
@@ -36,6 +42,8 @@ pub enum Happens {
     ErrorFrom(u64, i32),
     /// The program is killed.
     Kill(u64),
+    /// It gets this signal, and the call goes on when it has said that it heard it.
+    Signal(u64, i32),
 }
 
 /// What came of it.
@@ -72,12 +80,21 @@ pub fn run(
         Happens::Error(number, error) => ("once", number, error),
         Happens::ErrorFrom(number, error) => ("from", number, error),
         Happens::Kill(number) => ("kill", number, 0),
+        Happens::Signal(number, signal) => ("signal", number, signal),
     };
-    let group = if calls == Calls::Change { "change" } else { "open" };
+    let group = match calls {
+        Calls::Change => "change",
+        Calls::Open => "open",
+        Calls::Rename => "rename",
+    };
     let program = world.mlconda_command(arguments);
     let mut command = world.command(injector);
     command.args([argument(directory), group, mode, &number.to_string(), &error.to_string(), argument(&report)]);
-    let outcome = world.outcome(command.arg(program.get_program()).args(arguments));
+    command.arg(program.get_program()).args(arguments);
+    let outcome = match happens {
+        Happens::Signal(..) => heard(world, &mut command, &report.with_extension("go")),
+        _ => world.outcome(&mut command),
+    };
     if outcome.code == NOT_ALLOWED {
         eprintln!("skipped: the kernel does not allow SECCOMP_RET_USER_NOTIF here");
         return None;
@@ -87,6 +104,29 @@ pub fn run(
     let mut lines: Vec<&str> = text.lines().collect();
     let calls = lines.pop().and_then(|count| count.parse().ok()).unwrap_or(0);
     Some(Injected { outcome, calls, at: lines.first().map(|line| (*line).to_owned()) })
+}
+
+/// Runs a command that gets a signal, and lets it go on as soon as it says that it stops.
+#[allow(clippy::unwrap_used, reason = "a test that cannot set up its world must stop")]
+fn heard(world: &TestContext, command: &mut Command, go: &Path) -> Outcome {
+    let _ = fs_err::remove_file(go);
+    world.run("mkfifo", &[argument(go)]).success();
+    // For reading too, so that this end waits for nobody.
+    let mut open = fs_err::OpenOptions::new().read(true).write(true).open(go).unwrap();
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut said = String::new();
+    while stderr.read_line(&mut said).unwrap() > 0 {
+        if said.lines().last().is_some_and(|line| line.contains("stopping: ")) {
+            open.write_all(b"!").unwrap();
+            break;
+        }
+    }
+    stderr.read_to_string(&mut said).unwrap();
+    let mut output = child.wait_with_output().unwrap();
+    output.stderr = said.into_bytes();
+    fs_err::remove_file(go).unwrap();
+    world.outcome_of(&output)
 }
 
 /// The injector, from the target directory if it was compiled before.

@@ -23,6 +23,7 @@ mod sharing;
 mod site;
 mod source;
 mod stage;
+mod stop;
 mod unpack;
 mod work;
 
@@ -44,16 +45,19 @@ pub use self::{
     sharing::Sharing,
     source::CacheCheck,
     stage::Clash,
+    stop::Stop,
 };
 use self::{
     layout::{Layout, Links},
     site::Site,
     stage::{Stage, There},
 };
+use crate::prefix::on_disk;
 use crate::{
     activate::kept,
-    environment, files,
-    lock::dependency_name,
+    dependency::dependency_name,
+    dependency::is_within_reason,
+    files,
     network::Client,
     plan::Plan,
     prefix::{Prefix, STATE},
@@ -107,6 +111,8 @@ pub struct Options {
     pub cache_check: CacheCheck,
     /// What this installation has in common with others of the same call, if there are any.
     pub sharing: Option<Arc<Sharing>>,
+    /// By which it is told to stop where it does not wait. Not to be shared between installations.
+    pub stop: Stop,
     /// The virtual packages of the machine that the prefix is for. What is not among them is not judged: a
     /// builder need not have the GPU that the program will have.
     pub virtual_packages: Vec<GenericVirtualPackage>,
@@ -131,6 +137,7 @@ impl Default for Options {
             cache: None,
             cache_check: CacheCheck::default(),
             sharing: None,
+            stop: Stop::default(),
             virtual_packages: Vec::new(),
         }
     }
@@ -286,6 +293,9 @@ pub enum InstallError {
         /// The prefix.
         prefix: PathBuf,
     },
+    /// It was told to stop ([`Stop`]).
+    #[error("the installation was stopped")]
+    Stopped,
     /// It could not be undone either.
     #[error("`{}` has changed in part and could not be changed back ({back}); the next installation makes it whole", .prefix.display())]
     InPart {
@@ -524,13 +534,23 @@ fn named(package: &Option<String>, unknown: &str) -> String {
 
 /// Carries out a plan.
 ///
-/// Dropping the future stops the work, kills a script that runs, and makes the prefix what it was. Where that fails, or
+/// Dropping the future, or [`Options::stop`] where it does not wait, stops the work, kills a script that runs, and makes the prefix what it was. Where that fails, or
 /// cannot be (on an overlay file system, once old files are removed), nobody is told: the prefix has records then and is
 /// no environment ([`Prefix::is_environment`]), and the next installation makes it whole.
 ///
 /// # Errors
 /// If anything fails. The prefix is then as it was, but for [`InstallError::InPart`].
 pub async fn install(
+    plan: &Plan,
+    client: &Client,
+    prefix: &Prefix,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Report, InstallError> {
+    carry_out(plan, client, prefix, options, progress).await.map_err(|error| options.stop.name(error))
+}
+
+async fn carry_out(
     plan: &Plan,
     client: &Client,
     prefix: &Prefix,
@@ -552,7 +572,7 @@ pub async fn install(
     let packages = plan.link.len() + plan.pip.link.len() + plan.pip.build.len();
     let (path, bytes) = (prefix.path().to_owned(), plan.download_size());
     progress.event(Event::InstallStarted { prefix: path, packages, bytes });
-    let stage = Arc::new(Stage::new(&site.stage, prefix.path(), plan.platform)?);
+    let stage = Arc::new(Stage::new(&site.stage, prefix.path(), plan.platform, options.stop.clone())?);
     let finished = client.telling(progress, work::link_all(plan, client, &stage, options, progress)).await?;
     let plan = &*replaced::complete(plan, prefix, &stage)?;
     let (clashes, layout) = settle(plan, prefix, &stage, &finished)?;
@@ -567,6 +587,8 @@ pub async fn install(
     let new = in_linking_order(plan, &finished);
     let change = commit::Change::new(plan, layout.as_ref(), prefix, &stage, time)?;
     report.take(&change, plan);
+    progress.event(Event::Committing);
+    options.stop.check()?;
     let old = if options.scripts == Scripts::Run { with_pre_unlink(prefix, plan) } else { Vec::new() };
     let after = options.scripts == Scripts::Run && work::has_scripts(&stage, &new) || !sources.is_empty();
     let when = match after {
@@ -671,7 +693,7 @@ pub fn remove(prefix: &Prefix) -> Result<(), InstallError> {
     if !site::recover(path)? {
         return Err(InstallError::Busy { prefix: path.to_owned() });
     }
-    let aside = commit::beside(path).map(|(stage, _)| stage);
+    let aside = on_disk::beside(path).map(|(stage, _)| stage);
     // What cannot be moved, a volume say, is emptied where it is.
     let aside = aside.filter(|aside| fs_err::rename(path, aside).is_ok());
     let left = aside.as_deref().unwrap_or(path);
@@ -712,7 +734,7 @@ fn unmet(plan: &Plan, finished: &[work::Finished], virtual_packages: &[GenericVi
     for package in finished {
         for need in &package.record.repodata_record.package_record.depends {
             let found = virtual_packages.iter().find(|found| found.name.as_normalized() == dependency_name(need));
-            let is_sound = environment::is_within_reason(need);
+            let is_sound = is_within_reason(need);
             let spec = is_sound.then(|| MatchSpec::from_str(need, ParseStrictness::Lenient).ok()).flatten();
             if let (Some(found), Some(spec)) = (found, spec)
                 && !spec.matches(found)
@@ -731,13 +753,13 @@ fn write_meta(plan: &Plan, prefix: &Prefix, stage: &Stage, time: i64, options: &
     let (old, new) = (prefix.path().join("conda-meta"), stage.root().join("conda-meta"));
     let history = match read_if_there(&old.join(HISTORY))? {
         Some(history) => Some(history),
-        None => read_if_there(&old.join(commit::PENDING))?,
+        None => read_if_there(&old.join(on_disk::PENDING))?,
     };
     let mut history = String::from_utf8_lossy(&history.unwrap_or_default()).into_owned();
     // conda lists revisions in the order of the file, and their times should agree with it.
     let since = record::last_revision(&history).map_or(time, |last| last.max(time));
     history.push_str(&record::revision(since, options, plan));
-    record::write(&new.join(commit::PENDING), history.as_bytes(), time)?;
+    record::write(&new.join(on_disk::PENDING), history.as_bytes(), time)?;
     request_anew(plan, &old, &new)?;
     let Some(variables) = &plan.variables else { return Ok(()) };
     let old = if plan.damaged_state {

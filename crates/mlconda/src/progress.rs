@@ -101,6 +101,8 @@ pub enum Event {
         /// How many there are.
         modules: usize,
     },
+    /// All is put together aside, and begins to get its place in the prefix.
+    Committing,
     /// A package's post-link script begins.
     LinkScript {
         /// The package's name.

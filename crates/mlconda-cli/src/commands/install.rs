@@ -10,7 +10,7 @@ use std::{path::Path, process::ExitCode, sync::Arc, time::Instant};
 
 use mlconda::{
     host::Host,
-    install::{Options, Report, Sharing},
+    install::{InstallError, Options, Report, Sharing},
     network::Client,
     plan::{Plan, Reinstall},
     prefix::Prefix,
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 pub(crate) use self::args::Args;
 use self::locks::Target;
 use super::verify::Proof;
-use crate::{progress::Display, report::CliError, settings::Context};
+use crate::{progress::Display, report::CliError, settings::Context, signals};
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let host = Host::detect(Path::new("/"));
@@ -39,6 +39,11 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
             }
             error => error,
         })?;
+        if let Some(signal) = signals::told()
+            && (args.verify || number + 1 < targets.len())
+        {
+            return Err(words::stopped_late(signal, &target.prefix));
+        }
         if args.verify {
             let proof = Proof::of(&target.prefix, Some(&target.lock), args.threads, context)?;
             report["verified"] = tell_proof(&proof, target, &args, context)?;
@@ -104,7 +109,14 @@ pub(crate) fn carry_out(
     let display = Display::new(&context.ui);
     let client = Client::new(&context.settings.network_options()?)?;
     let installing = mlconda::install::install(plan, &client, prefix, options, &display);
-    Ok(context.block_on_or_signal(installing)??)
+    match context.install_or_signal(&options.stop, installing) {
+        // What is in place stays, whatever was to come after it.
+        Err(CliError::Stopped(signal)) if options.stop.is_past() && prefix.is_environment() => {
+            Err(words::stopped_late(signal, prefix))
+        }
+        Ok(Err(InstallError::Stopped)) => Err(CliError::Stopped(signals::told().unwrap_or_default())),
+        outcome => Ok(outcome??),
+    }
 }
 
 fn tell_proof(proof: &Proof, target: &Target, args: &Args, context: &Context) -> Result<Value, CliError> {

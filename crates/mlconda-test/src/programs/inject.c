@@ -2,9 +2,10 @@
  *
  *   inject DIRECTORY GROUP MODE NUMBER ERROR REPORT PROGRAM ARGUMENT...
  *
- * GROUP   which calls count: `change` (those that change the file system), `open` (opening for reading)
+ * GROUP   which calls count: `change` (those that change the file system), `open` (opening for reading), `rename`
  * MODE    what happens at call NUMBER: `once` it fails with ERROR; `from` it and all calls after it that need room
- *         fail with ERROR; `kill`: the program is killed; 0 as the number only counts
+ *         fail with ERROR; `kill`: the program is killed; `signal`: it gets the signal ERROR, and the call goes on when a
+ *         byte comes through the FIFO REPORT.go; 0 as the number only counts
  * REPORT  a file that gets a line of the count, and one of the call at which it happened
  *
  * The calls come to this process by a filter of the kernel (SECCOMP_RET_USER_NOTIF), so it matters neither how the
@@ -100,6 +101,7 @@ static void path_of(const struct call *call, const struct seccomp_notif *notice,
 }
 
 static int counts(const struct call *call, const struct seccomp_notif *notice, const char *group) {
+    if (strcmp(group, "rename") == 0) return strncmp(call->name, "rename", 6) == 0;
     int is_change = call->number != SYS_getdents64;
     if (call->flags != NONE) is_change = (notice->data.args[call->flags] & (O_ACCMODE | O_CREAT)) != 0;
     return is_change == (strcmp(group, "change") == 0);
@@ -130,13 +132,32 @@ int main(int argc, char **argv) {
     struct seccomp_notif_resp *answer = calloc(1, 4096);
     static char path[2 * PATH_MAX + 2];
     size_t length = strlen(directory);
+    int go = -1, held_by = 0;
+    __u64 held = 0;
+    if (strcmp(mode, "signal") == 0) {
+        snprintf(path, sizeof path, "%s.go", argv[6]);
+        go = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    }
     while (!ended && *listener >= 0) {
-        struct pollfd wait_for = {.fd = *listener, .events = POLLIN};
-        int found = poll(&wait_for, 1, 100);
+        struct pollfd wait_for[2] = {{.fd = *listener, .events = POLLIN}, {.fd = go, .events = POLLIN}};
+        int found = poll(wait_for, 2, 100);
         if (found == 0) { ended = waitpid(child, &state, WNOHANG) == child; continue; }
-        if (found < 0 || !(wait_for.revents & POLLIN)) break;
+        if (found < 0) break;
+        if (wait_for[1].revents & POLLIN) {
+            close(go);
+            go = -1;
+            if (held) {
+                *answer = (struct seccomp_notif_resp){.id = held, .flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE};
+                ioctl(*listener, SECCOMP_IOCTL_NOTIF_SEND, answer);
+                held_by = 0;
+            }
+            continue;
+        }
+        if (!(wait_for[0].revents & POLLIN)) { if (wait_for[0].revents) break; continue; }
         memset(notice, 0, sizeof *notice);
         if (ioctl(*listener, SECCOMP_IOCTL_NOTIF_RECV, notice)) { if (errno == ENOENT || errno == EINTR) continue; break; }
+        /* The signal has interrupted the call that is held; it comes again. */
+        if (held_by && (int)notice->pid == held_by) { held = notice->id; continue; }
         const struct call *call = calls;
         while (call->number != notice->data.nr) call++;
         *answer = (struct seccomp_notif_resp){.id = notice->id, .flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE};
@@ -149,6 +170,13 @@ int main(int argc, char **argv) {
                 int now = count == number || (strcmp(mode, "from") == 0 && number && count > number && call->needs_room);
                 if (now && count == number) fprintf(report, "%s %s\n", call->name, path);
                 if (now && strcmp(mode, "kill") == 0) kill(child, SIGKILL);
+                else if (now && strcmp(mode, "signal") == 0) {
+                    fflush(report);
+                    held = notice->id;
+                    held_by = (int)notice->pid;
+                    kill(child, error);
+                    continue;
+                }
                 else if (now) { answer->flags = 0; answer->error = -error; }
             }
         }

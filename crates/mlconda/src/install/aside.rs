@@ -18,7 +18,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{HISTORY, InstallError, commit::PENDING};
+use super::{HISTORY, InstallError, stop::Stop};
+use crate::prefix::on_disk::{ASIDE, PENDING};
 use crate::{
     files,
     system::{
@@ -26,9 +27,6 @@ use crate::{
         beneath::{Kind, Look, Root, is_plain},
     },
 };
-
-/// The name of the directory in the prefix.
-pub(crate) const ASIDE: &str = ".mlconda-old";
 
 /// The name of the journal in it. It is there as long as there is a way back.
 const JOURNAL: &str = "journal.json";
@@ -126,7 +124,7 @@ pub(super) struct Aside {
 
 impl Aside {
     /// Writes down what will be done, and makes the copies. The prefix is as it was.
-    pub(super) fn begin(prefix: &Path, mut journal: Journal) -> io::Result<Self> {
+    pub(super) fn begin(prefix: &Path, mut journal: Journal, stop: &Stop) -> io::Result<Self> {
         let prefix = Root::open(prefix)?;
         // An empty path is the prefix itself, whose attributes its site keeps.
         journal.directories.retain(|(path, _)| !path.as_os_str().is_empty());
@@ -135,7 +133,7 @@ impl Aside {
         prefix.make_directory(Path::new(ASIDE), 0o700)?;
         let old = prefix.enter(Path::new(ASIDE))?;
         let aside = Self { prefix, old, journal, removing: Cell::new(false) };
-        match aside.write() {
+        match aside.write(stop) {
             Ok(()) => Ok(aside),
             Err(error) => {
                 aside.forget();
@@ -144,8 +142,9 @@ impl Aside {
         }
     }
 
-    fn write(&self) -> io::Result<()> {
+    fn write(&self, stop: &Stop) -> io::Result<()> {
         for (number, path) in self.journal.copied.iter().enumerate() {
+            stop.check()?;
             self.prefix.copy(path, &self.old, &of("copy", number))?;
         }
         let unfinished = Path::new("journal.new");
@@ -197,16 +196,21 @@ impl Aside {
         }
     }
 
-    /// Moves what leaves, the history before all. Directories that something stays in get the time `seconds`.
-    pub(super) fn move_old(&self, seconds: i64) -> io::Result<()> {
+    /// Moves what leaves, the history before all. Directories that something stays in get the time `seconds`. `stop` is asked
+    /// before each step, as long as there is a way back.
+    pub(super) fn move_old(&self, seconds: i64, stop: &Stop) -> io::Result<()> {
         self.prefix.forget();
         self.move_history()?;
         if self.journal.old == Old::Goes {
+            if !stop.pass() {
+                return stop.check();
+            }
             self.old.remove_file(Path::new(JOURNAL))?;
             self.removing.set(true);
         }
         let pending = Path::new("conda-meta").join(PENDING);
         for (number, path) in self.journal.moved.iter().enumerate() {
+            stop.check()?;
             // A file that is missing is no reason to fail: it was to go anyway.
             match self.journal.old {
                 Old::Waits => self.prefix.rename_if_there(path, &self.old, &of("file", number))?,
@@ -215,6 +219,7 @@ impl Aside {
             }
         }
         for (number, path) in self.journal.hollow.iter().enumerate() {
+            stop.check()?;
             if !self.prefix.has_directory(path)? {
                 continue;
             }

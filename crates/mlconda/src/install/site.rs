@@ -17,9 +17,11 @@ use std::{
 
 use super::{
     HISTORY, InstallError,
-    aside::{ASIDE, Aside, Journal},
+    aside::{Aside, Journal},
     commit::{self, Change},
 };
+use crate::prefix::on_disk;
+use crate::prefix::on_disk::ASIDE;
 use crate::{
     prefix::Prefix,
     system::{self, Attributes, Time, beneath::Root},
@@ -89,7 +91,7 @@ impl Site {
         let path = prefix.path();
         let busy = || InstallError::Busy { prefix: path.to_owned() };
         recover(path)?.then_some(()).ok_or_else(busy)?;
-        let (stage, twin) = commit::beside(path).unzip();
+        let (stage, twin) = on_disk::beside(path).unzip();
         let kind = if stage.is_some() { kind(path) } else { Kind::InPlace };
         let (prefix, none) = (path.to_owned(), PathBuf::new());
         let above = Time::above(path);
@@ -115,7 +117,7 @@ impl Site {
             // It may be a link, which is to stay as it is.
             site.prefix = fs_err::canonicalize(path)?;
             site.was = Some(Attributes::from(&fs_err::metadata(path)?));
-            site.make_stage(path.join(commit::INSIDE))?;
+            site.make_stage(path.join(on_disk::INSIDE))?;
         }
         system::set_directory_mode(&site.stage, 0o755)?;
         Ok(site)
@@ -151,7 +153,7 @@ impl Site {
         if commit.site.was.is_none() {
             commit.site.was = Some(Attributes::from(&fs_err::metadata(prefix)?));
         }
-        let aside = Aside::begin(prefix, journal)?;
+        let aside = Aside::begin(prefix, journal, &change.stop)?;
         let marked = aside.move_history();
         commit.aside = Some(aside);
         match marked {
@@ -194,7 +196,7 @@ impl Commit<'_> {
     /// Moves in what is new, where nothing else changes.
     fn add(&mut self, journal: Journal) -> Result<(), InstallError> {
         self.stay()?;
-        let aside = Aside::begin(&self.site.prefix, journal)?;
+        let aside = Aside::begin(&self.site.prefix, journal, &self.change.stop)?;
         self.aside = Some(aside);
         self.move_in()?;
         self.aside.iter().try_for_each(|aside| aside.settle_directories(self.change.time))?;
@@ -223,7 +225,8 @@ impl Commit<'_> {
 
     fn swap(&mut self) -> Result<(), InstallError> {
         let Some(twin) = self.site.twin.clone() else { return Ok(()) };
-        commit::merge(&Root::open_itself(&self.site.stage)?, &Root::open_itself(&twin)?, self.change.time)?;
+        let (stage, time, stop) = (Root::open_itself(&self.site.stage)?, self.change.time, &self.change.stop);
+        commit::merge(&stage, &Root::open_itself(&twin)?, time, stop)?;
         self.change.mend_directories(&twin)?;
         self.site.holds.extend(system::hold(&twin)?);
         // Last: a twin that has a history is whole.
@@ -239,20 +242,24 @@ impl Commit<'_> {
         self.change.check_writable()?;
         if self.aside.is_none() {
             let journal = self.change.journal(&self.site.stage, self.scripts)?;
-            self.aside = Some(Aside::begin(&self.site.prefix, journal)?);
+            self.aside = Some(Aside::begin(&self.site.prefix, journal, &self.change.stop)?);
         }
         Ok(self.move_in()?)
     }
 
     /// Does what the journal says.
     fn move_in(&self) -> io::Result<()> {
-        self.aside.iter().try_for_each(|aside| aside.move_old(self.change.time))?;
-        commit::merge(&Root::open_itself(&self.site.stage)?, &Root::open(&self.site.prefix)?, self.change.time)?;
+        let (stage, time, stop) = (Root::open_itself(&self.site.stage)?, self.change.time, &self.change.stop);
+        self.aside.iter().try_for_each(|aside| aside.move_old(time, stop))?;
+        commit::merge(&stage, &Root::open(&self.site.prefix)?, time, stop)?;
         self.change.mend_directories(&self.site.prefix)
     }
 
-    /// Makes the prefix an environment.
+    /// Makes the prefix an environment. From here on it is too late to stop.
     pub(super) fn finish(mut self) -> Result<(), InstallError> {
+        if !self.change.stop.pass() {
+            return Err(self.undo(InstallError::Stopped));
+        }
         let is_one = self.scripts == Scripts::Never && self.site.kind != Kind::InPlace;
         if !is_one && let Err(error) = commit::finish(&self.site.prefix, self.change.time) {
             return Err(self.undo(error.into()));
@@ -335,8 +342,8 @@ impl Drop for Site {
 
 /// Undoes what a killed process left half-done, and removes what it left over. `false` if a living one is at it.
 pub(super) fn recover(prefix: &Path) -> Result<bool, InstallError> {
-    let (beside, twin) = commit::beside(prefix).unzip();
-    let inside = prefix.join(commit::INSIDE);
+    let (beside, twin) = on_disk::beside(prefix).unzip();
+    let inside = prefix.join(on_disk::INSIDE);
     check_own(beside.iter().chain(&twin).chain([&inside, &prefix.join(ASIDE), &prefix.join("conda-meta")]))?;
     let left: Vec<&PathBuf> = twin.iter().chain(&beside).filter(|left| left.is_dir()).collect();
     let (aside, is_inside) = (prefix.join(ASIDE), inside.is_dir());
@@ -422,7 +429,7 @@ fn kind(prefix: &Path) -> Kind {
 /// Whether an environment may be put into a directory that exists: there is one already, or nothing but what
 /// stands in a root prefix or in a fresh volume. Other people's directories are left alone.
 fn may_hold_environment(path: &Path) -> Result<bool, InstallError> {
-    let harmless = ["conda-meta", "envs", "pkgs", "lost+found", ".condarc", commit::INSIDE, ASIDE];
+    let harmless = ["conda-meta", "envs", "pkgs", "lost+found", ".condarc", on_disk::INSIDE, ASIDE];
     for entry in fs_err::read_dir(path)? {
         let entry = entry?;
         let is_one_of = |names: &[&str]| names.iter().any(|name| entry.file_name() == *name);

@@ -19,7 +19,7 @@ use std::{
 use rattler_conda_types::Subdir;
 
 pub(super) use self::settle::There;
-use super::{InstallError, package::invalid};
+use super::{InstallError, package::invalid, stop::Stop};
 use crate::system;
 
 /// Where wait, below the stage: second comers; and what is below a link of another package, or a link where another one
@@ -47,6 +47,8 @@ pub(super) struct Stage {
     pub(super) platform: Subdir,
     /// Permission bits that the process's umask takes away.
     umask: u32,
+    /// What tells to stop.
+    pub(super) stop: Stop,
     claims: Mutex<Claims>,
 }
 
@@ -115,12 +117,12 @@ enum Directory {
 
 impl Stage {
     /// A stage in an existing, empty directory.
-    pub(super) fn new(root: &Path, prefix: &Path, platform: Subdir) -> io::Result<Self> {
+    pub(super) fn new(root: &Path, prefix: &Path, platform: Subdir, stop: Stop) -> io::Result<Self> {
         let prefix = prefix.to_str().ok_or_else(|| invalid(format!("`{}` is not UTF-8", prefix.display())))?;
         let umask = system::umask_below(root)?;
         let claims = Mutex::default();
         let directory = fs_err::File::open(root)?.into_parts().0;
-        Ok(Self { root: root.to_owned(), directory, prefix: prefix.to_owned(), platform, umask, claims })
+        Ok(Self { root: root.to_owned(), directory, prefix: prefix.to_owned(), platform, umask, stop, claims })
     }
 
     /// The directory.

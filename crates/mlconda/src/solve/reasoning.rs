@@ -23,7 +23,7 @@ use rattler_conda_types::{
 };
 
 pub(super) use self::records::Records;
-use super::options::Cutoff;
+use super::Cutoff;
 use crate::{environment::Environment, host::Host, sorting::InOrder};
 
 /// Of how many packages one version after the other is supposed, and of how many versions at most.

@@ -5,7 +5,7 @@ use std::{num::NonZero, path::PathBuf, sync::Arc, thread, time::Duration};
 use mlconda::{
     Subdir,
     host::Host,
-    install::{Bytecode, CacheCheck, Options, OutwardLinks, Revision, Scripts, Sharing},
+    install::{Bytecode, CacheCheck, Options, OutwardLinks, Revision, Scripts, Sharing, Stop},
     lock::Lock,
 };
 
@@ -187,6 +187,7 @@ impl Args {
                 CacheCheck::Presence
             },
             sharing,
+            stop: Stop::default(),
             virtual_packages: if native { host.virtual_packages.clone() } else { Vec::new() },
         })
     }

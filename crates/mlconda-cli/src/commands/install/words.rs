@@ -162,6 +162,12 @@ pub(crate) fn stopped<'a>(signal: u8, prefix: &Prefix, done: impl Iterator<Item 
     CliError::StoppedHalfway { signal, message, hint }
 }
 
+/// The same where all of it was in place.
+pub(crate) fn stopped_late(signal: u8, prefix: &Prefix) -> CliError {
+    let message = format!("stopped after `{}` was installed", prefix.path().display());
+    CliError::StoppedHalfway { signal, message, hint: None }
+}
+
 /// What an installation did not have to fetch and to write.
 fn saved(report: &Report) -> String {
     let shared = (report.shared > 0).then(|| format!("{} of it shared by hard link", bytes(report.shared)));

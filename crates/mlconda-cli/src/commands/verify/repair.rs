@@ -19,6 +19,7 @@ use crate::{
     report::CliError,
     selection,
     settings::Context,
+    signals,
 };
 
 /// What is linked anew, and how
@@ -80,6 +81,9 @@ pub(super) fn repair(
         error => error,
     })?;
     let arrivals = arrivals::of(&plan, &lock);
+    if let Some(signal) = signals::told() {
+        return Err(words::stopped_late(signal, prefix));
+    }
     if !plan.is_empty() {
         words::tell_report(&done, &arrivals, prefix, start, context);
     }

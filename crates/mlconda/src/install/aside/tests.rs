@@ -27,7 +27,7 @@ fn begun(prefix: &Path, old: Old, copied: &[PathBuf]) -> Aside {
     let moved = vec!["conda-meta/history".into()];
     let journal =
         Journal { old, moved, copied: copied.to_vec(), directories: directories.into(), ..Journal::default() };
-    let aside = Aside::begin(prefix, journal).unwrap();
+    let aside = Aside::begin(prefix, journal, &Stop::default()).unwrap();
     aside.move_history().unwrap();
     aside
 }
@@ -90,7 +90,7 @@ fn what_cannot_be_put_back_does_not_end_the_rest_and_is_tried_again() {
 fn once_old_files_are_removed_there_is_no_way_back() {
     let (prefix, copied) = prefix();
     let aside = begun(prefix.path(), Old::Goes, &copied);
-    aside.move_old(0).unwrap();
+    aside.move_old(0, &Stop::default()).unwrap();
     aside.roll_back(Path::new("/nowhere")).unwrap_err();
     assert!(Aside::left_in(prefix.path()).unwrap().is_none());
 }
@@ -101,10 +101,10 @@ fn a_file_of_a_package_may_be_called_as_the_history() {
     let theirs = [PathBuf::from("history"), PathBuf::from(PENDING)];
     theirs.iter().for_each(|path| fs_err::write(prefix.path().join(path), "theirs").unwrap());
     let journal = Journal { old: Old::Goes, moved: theirs.to_vec(), ..Journal::default() };
-    let aside = Aside::begin(prefix.path(), journal).unwrap();
+    let aside = Aside::begin(prefix.path(), journal, &Stop::default()).unwrap();
     aside.move_history().unwrap();
     assert!(theirs.iter().all(|path| prefix.path().join(path).exists()));
-    aside.move_old(0).unwrap();
+    aside.move_old(0, &Stop::default()).unwrap();
     assert!(theirs.iter().all(|path| !prefix.path().join(path).exists()));
 }
 

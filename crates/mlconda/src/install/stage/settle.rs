@@ -13,10 +13,11 @@ use std::{
 use rattler_conda_types::PrefixRecord;
 
 use super::{Claims, Clash, DRAWER, Directory, Stage, Waiting, drawer, is_reserved};
+use crate::prefix::on_disk::resolve;
 use crate::{
     install::{
         InstallError,
-        layout::{Layout, Links, parents, placed, resolve},
+        layout::{Layout, Links, parents, placed},
         record,
     },
     system::{
@@ -94,6 +95,7 @@ impl<'a> Settling<'a> {
             }
         }
         while let Some(path) = self.next() {
+            self.stage.stop.check()?;
             let waiting = self.claims.waiting.remove(&path).unwrap_or_default();
             self.put(&path, waiting)?;
         }
@@ -106,6 +108,7 @@ impl<'a> Settling<'a> {
             return self.move_kept(there).map(Some);
         }
         for (record, stays) in &there.keep {
+            self.stage.stop.check()?;
             for path in record::files(record) {
                 self.give_way(path, stays)?;
             }
@@ -273,6 +276,7 @@ impl<'a> Settling<'a> {
         }
         let mut layout = Layout::default();
         for (record, stays) in &there.keep {
+            self.stage.stop.check()?;
             for path in record::files(record) {
                 let (from, to) = (old.place(path)?, self.place(path)?);
                 let Some(to) = to else { continue };
