@@ -19,15 +19,14 @@ impl Load {
         let write = "while :; do dd if=/dev/zero of=\"$0\" bs=1M count=64 conv=fsync 2>/dev/null; done";
         let mut load = Self(Vec::new());
         for _ in 0..2 * processors {
-            load.add(Command::new("yes"))?;
+            load.add(&mut Command::new("yes"))?;
         }
         let mut writer = Command::new("sh");
-        writer.arg("-c").arg(write).arg(scratch.join("written"));
-        load.add(writer)?;
+        load.add(writer.arg("-c").arg(write).arg(scratch.join("written")))?;
         Ok(load)
     }
 
-    fn add(&mut self, mut command: Command) -> Outcome<()> {
+    fn add(&mut self, command: &mut Command) -> Outcome<()> {
         self.0.push(command.stdout(Stdio::null()).process_group(0).spawn()?);
         Ok(())
     }

@@ -20,19 +20,16 @@ use rustix::{
 const THREADS: usize = 16;
 
 /// So many files of one directory are removed by one thread at a time.
-const FILES: usize = 128;
-
-/// Down to this depth, directories are shared out among threads: a prefix has most of its files in a few directories of it.
-const SHARED_DEPTH: usize = 4;
+const FILES: usize = 64;
 
 /// Removes a directory and all that is in it; a link in its place is an error. What is not there is no error.
 pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
     let root = match open(CWD, path) {
         Err(Errno::NOENT) => return Ok(()),
-        root => Arc::new(root?),
+        root => Directory { open: root?, place: None },
     };
-    let all = Task { directory: root, what: What::All, depth: 0 };
-    let todo = all.carry_out();
+    let names = read(&root.open);
+    let todo = Task { directory: Arc::new(root), what: What::Names(names) }.carry_out();
     let threads = if todo.is_empty() { 1 } else { THREADS };
     let tasks = (Mutex::new(Tasks { todo, busy: 0 }), Condvar::new());
     std::thread::scope(|scope| {
@@ -42,22 +39,35 @@ pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
         }
         remove_files(&tasks);
     });
-    // What is left are directories, and what somebody has put there since.
+    // What is left is the directory itself, and what could not be removed, or what somebody has put there since.
     fs_err::remove_dir_all(path)
 }
 
-/// What is to be removed in an open directory.
+/// An open directory. When nobody has it any more, all in it has been looked at, and it goes if it is empty.
+struct Directory {
+    open: OwnedFd,
+    /// The directory that it is in, and its name there; none for the topmost.
+    place: Option<(Arc<Directory>, CString)>,
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        if let Some((parent, name)) = &self.place {
+            // Where it is not empty, whoever removes the topmost tells of it.
+            let _ = rustix::fs::unlinkat(&parent.open, name.as_c_str(), AtFlags::REMOVEDIR);
+        }
+    }
+}
+
+/// What is to be removed in a directory.
 struct Task {
-    directory: Arc<OwnedFd>,
+    directory: Arc<Directory>,
     what: What,
-    depth: usize,
 }
 
 enum What {
-    /// All that is in it.
-    All,
-    /// All that is in the directory of that name. It is opened when its turn comes, since the system limits how many are open.
-    AllIn(CString),
+    /// The directory of that name. It is opened when its turn comes, since the system limits how many are open.
+    Below(CString),
     /// These.
     Names(Vec<Name>),
 }
@@ -70,8 +80,8 @@ struct Tasks {
     busy: usize,
 }
 
-/// Removes files until there is no directory left to look into. What fails is left to whoever removes the directories, and
-/// tells of it.
+/// Removes until there is nothing left to look into. What fails is left to whoever removes the topmost directory, and tells of
+/// it.
 fn remove_files((tasks, changed): &(Mutex<Tasks>, Condvar)) {
     let mut held = tasks.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
@@ -92,35 +102,25 @@ fn remove_files((tasks, changed): &(Mutex<Tasks>, Condvar)) {
 }
 
 impl Task {
-    /// Removes files, and gives what else there is to do. Below a depth, directories are emptied and removed at once.
+    /// Removes files, and gives what else there is to do.
     fn carry_out(self) -> Vec<Task> {
-        let (mut found, depth) = (Vec::new(), self.depth);
         let (directory, mut names) = match self.what {
             What::Names(names) => (self.directory, names),
-            What::All => {
-                let names = read(&self.directory);
-                (self.directory, names)
-            }
-            What::AllIn(name) => {
-                let Ok(directory) = open(&*self.directory, name.as_c_str()) else { return found };
-                let names = read(&directory);
-                (Arc::new(directory), names)
+            What::Below(name) => {
+                let Ok(open) = open(&self.directory.open, name.as_c_str()) else { return Vec::new() };
+                let names = read(&open);
+                (Arc::new(Directory { open, place: Some((self.directory, name)) }), names)
             }
         };
-        let task = |what, depth| Task { directory: Arc::clone(&directory), what, depth };
-        while depth < SHARED_DEPTH && names.len() > FILES {
-            found.push(task(What::Names(names.split_off(names.len() - FILES)), depth));
+        let task = |what| Task { directory: Arc::clone(&directory), what };
+        let mut found = Vec::new();
+        while names.len() > FILES {
+            found.push(task(What::Names(names.split_off(names.len() - FILES))));
         }
         for (name, kind) in names {
-            let unlink = |flags| rustix::fs::unlinkat(&*directory, name.as_c_str(), flags);
-            if kind != FileType::Directory && unlink(AtFlags::empty()).is_ok() {
-                continue;
-            }
-            if depth < SHARED_DEPTH {
-                found.push(task(What::AllIn(name), depth + 1));
-            } else {
-                task(What::AllIn(name.clone()), depth + 1).carry_out();
-                let _ = unlink(AtFlags::REMOVEDIR);
+            let unlink = || rustix::fs::unlinkat(&directory.open, name.as_c_str(), AtFlags::empty());
+            if kind == FileType::Directory || unlink().is_err() {
+                found.push(task(What::Below(name)));
             }
         }
         found
