@@ -31,6 +31,7 @@ mod repair;
 mod run;
 mod shell_init;
 mod stopping;
+mod stopping_stages;
 #[cfg(target_os = "linux")]
 mod syscalls;
 mod terminal;

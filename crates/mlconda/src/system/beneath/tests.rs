@@ -42,7 +42,7 @@ fn no_path_leads_out_and_none_through_a_link() {
             assert!(root.rename(path, &root, Path::new("stolen")).is_err());
             assert!(root.rename(Path::new("deep/er/keep"), &root, path).is_err());
             assert!(root.hard_link(Path::new("deep/er/keep"), &root, &path.with_file_name("new")).is_err());
-            assert!(root.copy(path, &root, Path::new("copy")).is_err());
+            assert!(root.copy(path, &root, Path::new("copy"), &AtomicBool::new(false)).is_err());
         }
         for place in [&inside, &outside] {
             assert_eq!(fs_err::read(place.join("deep/er/keep")).unwrap(), b"keep");
