@@ -99,10 +99,10 @@ fn a_copy_is_like_the_file_and_only_of_files() {
     for root in roots(&inside) {
         let (file, copy) = (Path::new("deep/er/keep"), Path::new("copy"));
         root.give(file, &Attributes { mode: 0o640, ..attributes() }).unwrap();
-        root.copy(file, &root, copy).unwrap();
+        root.copy(file, &root, copy, &AtomicBool::new(false)).unwrap();
         let (file, there) = (root.look(file).unwrap().unwrap(), root.look(copy).unwrap().unwrap());
         assert!(file.looks_the_same(&there) && there.mode == 0o640 && there.number != file.number);
         root.remove_file(copy).unwrap();
-        assert!(root.copy(Path::new("out"), &root, copy).is_err(), "a link is no file");
+        assert!(root.copy(Path::new("out"), &root, copy, &AtomicBool::new(false)).is_err(), "a link is no file");
     }
 }
