@@ -18,6 +18,7 @@ mod faults;
 mod foreign;
 mod formats;
 mod install;
+mod limits;
 mod linked;
 mod lock;
 mod manual;
