@@ -2,6 +2,7 @@
 
 mod change;
 mod channels;
+mod revisions;
 mod views;
 
 use std::{os::unix::fs::symlink, path::PathBuf};

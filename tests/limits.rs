@@ -109,6 +109,7 @@ fn open_files_may_be_few() {
         let is_ours = outcome.stderr.starts_with("error: ") || outcome.stderr.contains("\nerror: ");
         assert!(!is_ours || outcome.code == 1, "{limit}: {outcome}");
         assert!(outcome.stderr.contains("oo many open files") || !is_ours, "{limit}: {outcome}");
+        assert!(outcome.stderr.contains("hint: raise the limit with `ulimit -n`") || !is_ours, "{limit}: {outcome}");
         assert!(!outcome.stderr.contains("panicked"), "{limit}: {outcome}");
         assert_eq!(tree::difference(&before, &world.tree()), "", "{limit}: {outcome}");
     }

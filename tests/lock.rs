@@ -324,7 +324,7 @@ fn no_such_file() {
     --- stdout
     --- stderr
     error: failed to open file `absent.yml`: No such file or directory (os error [NUMBER])
-    hint: check the path; `mlconda lock` without a file takes the `environment.yml` of the current directory
+    hint: check the path, and the directory in which the command runs
     ");
     // What another name hides is found.
     world.write("conda.yaml", "dependencies: [a]\n");
@@ -538,7 +538,7 @@ fn a_channel_that_cannot_be_reached() {
     --- stdout
     --- stderr
     error: cannot load repodata from `http://127.0.0.1:[PORT]/[HOST]/`: Connection refused (os error [NUMBER])
-    hint: no server listens there: check the address and its port, or try again when the server is up
+    hint: no server listens there: check the address and its port, or try again when the server is up; `--offline` uses what is cached
     ");
     let world = world();
     let url = unreachable_url().unwrap();
@@ -551,7 +551,7 @@ fn a_channel_that_cannot_be_reached() {
       |
     3 |   - http://127.0.0.1:[PORT]
       |     ^^^^^^^^^^^^^^^^^^^^^^
-      = help: no server listens there: check the address and its port, or try again when the server is up
+      = help: no server listens there: check the address and its port, or try again when the server is up; `--offline` uses what is cached
     ");
 }
 

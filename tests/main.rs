@@ -24,6 +24,7 @@ mod lock;
 mod manual;
 mod others;
 mod pip;
+mod pip_add;
 mod pip_install;
 mod records;
 mod regressions;
@@ -31,6 +32,7 @@ mod remedies;
 mod repair;
 mod run;
 mod shell_init;
+mod shells;
 mod stopping;
 mod stopping_stages;
 #[cfg(target_os = "linux")]

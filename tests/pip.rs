@@ -21,7 +21,7 @@ use crate::world;
 
 /// uv, and the `PATH` on which it finds a python.
 #[allow(clippy::disallowed_methods, reason = "the resolver is the machine's")]
-fn resolver() -> (PathBuf, String) {
+pub(crate) fn resolver() -> (PathBuf, String) {
     let path = std::env::var("PATH").unwrap_or_default();
     let directories = || std::env::split_paths(&path).map(|directory| directory.join("uv"));
     let uv = std::env::var_os("MLCONDA_UV").map(PathBuf::from).or_else(|| directories().find(|path| path.is_file()));

@@ -271,3 +271,29 @@ fn scripts_read_errors_as_json() {
     let told = world.run("conda install --json --no-such-option where").failure(2);
     assert!(told.stdout.contains("--no-such-option"), "{told}");
 }
+
+#[test]
+fn a_package_is_linked_anew_where_that_is_asked_for() {
+    let world = World::new();
+    world.run("conda create -n x where unicode").success();
+    let program = world.context.named_prefix("x").join("bin/where-am-i");
+    let sound = fs_err::read(&program).unwrap();
+    for line in ["install -n x where", "update -n x --all"] {
+        fs_err::write(&program, "damaged").unwrap();
+        world.run(&format!("conda {line}")).success();
+        assert_eq!(fs_err::read(&program).unwrap(), b"damaged", "{line}");
+    }
+    let lines = [
+        "conda install -n x --force-reinstall where",
+        "mamba update -y -n x --force-reinstall where",
+        "micromamba install -y -n x where --force-reinstall",
+    ];
+    for line in lines {
+        fs_err::write(&program, "damaged").unwrap();
+        let said = world.run(line).success().stderr;
+        assert!(said.contains("~ where 2.0, linked anew"), "{line}: {said}");
+        assert_eq!(fs_err::read(&program).unwrap(), sound, "{line}");
+        assert_eq!(said.matches("linked anew").count(), 1, "{line}: {said}");
+    }
+    assert!(world.installed("x").contains(&"unicode 1.0".to_owned()), "{:?}", world.installed("x"));
+}

@@ -118,12 +118,12 @@ fn a_command_runs_in_an_environment() {
 #[test]
 fn what_cannot_be_is_refused_in_a_sentence() {
     let world = World::new();
-    insta::assert_snapshot!(world.run("conda install --revision 2"), @r"
+    insta::assert_snapshot!(world.run("conda doctor"), @r"
     exit code 1
     --- stdout
     --- stderr
-    error: `--revision` is not to be had
-    hint: an older state comes back from its lock: `mlconda install env.lock`
+    error: `doctor` is not to be had
+    hint: `mlconda verify` tells whether an environment is what its records say
     ");
     insta::assert_snapshot!(world.run("conda instal numpy"), @r"
     exit code 1

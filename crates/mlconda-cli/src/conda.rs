@@ -10,6 +10,7 @@ mod goal;
 mod line;
 mod options;
 mod remove;
+mod revisions;
 mod run;
 #[cfg(test)]
 mod tests;
@@ -163,6 +164,10 @@ fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> {
         })?;
         return Ok(ExitCode::SUCCESS);
     };
+    if let Some(root) = line.value("--root-prefix").filter(|root| context.settings.absolute(root.as_ref()).is_file()) {
+        let message = format!("`-r` names the root prefix, and `{root}` is a file");
+        return Err(CliError::world(message, format!("name a file of match specs with `--file {root}`")));
+    }
     if !matches!(verb, Verb::Run) {
         signals::listen(&context.ui)?;
     }
@@ -174,6 +179,7 @@ fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> {
         Verb::EnvRemove => remove::environment(line, context),
         Verb::EnvList => environments::list(line, context),
         Verb::Info => environments::info(line, context),
+        Verb::List if line.has("--revisions") => revisions::list(line, context),
         Verb::List => views::list(line, context),
         Verb::Export => views::export(line, context),
         Verb::Search => views::search(line, context),

@@ -143,6 +143,11 @@ impl Condarc {
         keys
     }
 
+    /// Whether anything says what a key means, be it nothing.
+    pub(crate) fn names(&self, key: &str) -> bool {
+        self.sources.iter().any(|(_, values)| values.contains_key(key))
+    }
+
     /// A list; one value is a list of one.
     pub(crate) fn list(&self, key: &str) -> Vec<String> {
         self.get(key).as_ref().map(texts).unwrap_or_default()

@@ -41,9 +41,15 @@ pub(crate) enum CliError {
 
 impl From<std::io::Error> for CliError {
     fn from(error: std::io::Error) -> Self {
-        Self::World { message: error.to_string(), hint: None }
+        let message = error.to_string();
+        let hint = message.contains(MANY_OPEN).then(|| MORE_OPEN.to_owned());
+        Self::World { message, hint }
     }
 }
+
+/// What the system says of too many open files, for which the standard library has no kind, and what to do about it.
+const MANY_OPEN: &str = "oo many open files";
+const MORE_OPEN: &str = "raise the limit with `ulimit -n`, or give fewer `--threads` and `--downloads`";
 
 /// Every stage's error is the library's error.
 macro_rules! from_stages {
@@ -214,7 +220,7 @@ fn pip_hint(error: &PipError) -> Option<String> {
         }
         PipError::NoInterpreter => "install a python, or add a channel that has `uv` and `python` for this machine",
         PipError::OldUv { .. } => "name a newer one with `MLCONDA_UV`; without any, mlconda takes uv from the channels",
-        PipError::Tools(error) => return hint(error),
+        PipError::Tools(error) => return hint(error.downcast_ref()?),
         PipError::Unsolvable { message, .. } if message.contains("404 Not Found") => {
             "correct the URL: its server has no such file"
         }
@@ -326,9 +332,7 @@ fn install_hint(error: &InstallError) -> Option<String> {
 /// What to do about a file that was named and cannot be read.
 fn reading_hint(error: &std::io::Error) -> Option<String> {
     let hint = match error.kind() {
-        ErrorKind::NotFound => {
-            "check the path; `mlconda lock` without a file takes the `environment.yml` of the current directory"
-        }
+        ErrorKind::NotFound => "check the path, and the directory in which the command runs",
         ErrorKind::InvalidFilename => "the name is longer than the file system allows: give the file a shorter one",
         ErrorKind::PermissionDenied => "you may not read the file: `chmod` or `chown` changes that",
         _ if error.to_string().to_lowercase().contains("is a directory") => {
@@ -348,10 +352,8 @@ fn io_hint(error: &std::io::Error) -> Option<String> {
         }
         ErrorKind::PermissionDenied => "choose a prefix that you may write to, with `-p DIR`",
         ErrorKind::ReadOnlyFilesystem => "the file system can only be read; choose another prefix, with `-p DIR`",
-        // The standard library has no kind for these; the text that it gives them is the system's.
-        _ if error.to_string().contains("oo many open files") => {
-            "raise the limit with `ulimit -n`, or give fewer `--threads` and `--downloads`"
-        }
+        _ if error.to_string().contains(MANY_OPEN) => MORE_OPEN,
+        // The standard library has no kind for this one either.
         _ if error.to_string().contains("nput/output error") => {
             "the disk or its file system is at fault, and the system's log may tell more"
         }
@@ -397,7 +399,13 @@ fn repodata_hint(error: &RepodataError) -> Option<String> {
             "put the login into the channel's URL, by a variable: `https://host/t/$TOKEN/channel` or \
              `https://$USER:$PASSWORD@host/channel`; or store it, in `~/.netrc` or with `pixi auth login`"
         }
-        RepodataError::Unreachable { cause, .. } => remedy::of(*cause, Transfer::Repodata),
+        RepodataError::Unreachable { cause, .. } => {
+            let remedy = remedy::of(*cause, Transfer::Repodata);
+            let no_answer =
+                [Cause::NoHost, Cause::NameServer, Cause::Refused, Cause::NoRoute, Cause::TimedOut].contains(cause);
+            let offline = if no_answer { "; `--offline` uses what is cached" } else { "" };
+            return Some(format!("{remedy}{offline}"));
+        }
         RepodataError::Package { cause: Some(cause), .. } => remedy::of(*cause, Transfer::Package),
         RepodataError::Broken { .. } => {
             "the channel may be in the middle of an update: try again with `--refresh`, or index it again"

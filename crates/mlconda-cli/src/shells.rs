@@ -14,7 +14,7 @@ use mlconda::{
     prefix::Prefix,
 };
 
-pub(crate) use self::files::{first_shell, write_all};
+pub(crate) use self::files::{first_shell, no_shell, speaks_another_language, write_all};
 use crate::{
     condarc::Condarc,
     report::CliError,
@@ -50,7 +50,7 @@ pub(crate) fn run(
     let shell = verb.strip_prefix("shell.").map(str::to_owned).or(line.shell.take());
     let action = if line.operands.is_empty() { OsString::new() } else { line.operands.remove(0) };
     let action = action.to_str().unwrap_or_default();
-    if action == "init" || action == "deinit" {
+    if ["init", "reinit", "deinit"].contains(&action) {
         let typed = shell.into_iter().chain((action == "deinit").then(|| "--reverse".to_owned()));
         return files::init(tool, &typed.map(OsString::from).collect::<Vec<_>>(), context);
     }
@@ -58,7 +58,7 @@ pub(crate) fn run(
     let shell = shell.or_else(of_variable).unwrap_or_default();
     let dialect = match shell.as_str() {
         "fish" => Dialect::Fish,
-        "xonsh" | "tcsh" | "csh" | "powershell" | "cmd.exe" | "nu" => return Err(files::no_shell(&shell)),
+        other if speaks_another_language(other) => return Err(no_shell(other)),
         _ => Dialect::Posix,
     };
     let text = match action {

@@ -7,16 +7,17 @@
 
 mod history;
 mod pip;
+mod revisions;
 mod yaml;
 
-pub(crate) use self::yaml::scalar;
+pub use self::revisions::{PastRevision, packages_after, revisions};
 
 use indexmap::IndexMap;
 use rattler_conda_types::{PrefixRecord, Subdir};
 
 use crate::{
+    dependency::dependency_name,
     environment::is_name,
-    lock::dependency_name,
     network,
     prefix::{Prefix, PrefixError},
 };

@@ -52,10 +52,12 @@ use self::{
     site::Site,
     stage::{Stage, There},
 };
+use crate::prefix::on_disk;
 use crate::{
     activate::kept,
-    environment, files,
-    lock::dependency_name,
+    dependency::dependency_name,
+    dependency::is_within_reason,
+    files,
     network::Client,
     plan::Plan,
     prefix::Prefix,
@@ -685,7 +687,7 @@ pub fn remove(prefix: &Prefix) -> Result<(), InstallError> {
     if !site::recover(path)? {
         return Err(InstallError::Busy { prefix: path.to_owned() });
     }
-    let aside = commit::beside(path).map(|(stage, _)| stage);
+    let aside = on_disk::beside(path).map(|(stage, _)| stage);
     // What cannot be moved, a volume say, is emptied where it is.
     let aside = aside.filter(|aside| fs_err::rename(path, aside).is_ok());
     Ok(fs_err::remove_dir_all(aside.as_deref().unwrap_or(path))?)
@@ -724,7 +726,7 @@ fn unmet(plan: &Plan, finished: &[work::Finished], virtual_packages: &[GenericVi
     for package in finished {
         for need in &package.record.repodata_record.package_record.depends {
             let found = virtual_packages.iter().find(|found| found.name.as_normalized() == dependency_name(need));
-            let is_sound = environment::is_within_reason(need);
+            let is_sound = is_within_reason(need);
             let spec = is_sound.then(|| MatchSpec::from_str(need, ParseStrictness::Lenient).ok()).flatten();
             if let (Some(found), Some(spec)) = (found, spec)
                 && !spec.matches(found)
@@ -743,13 +745,13 @@ fn write_meta(plan: &Plan, prefix: &Prefix, stage: &Stage, time: i64, options: &
     let (old, new) = (prefix.path().join("conda-meta"), stage.root().join("conda-meta"));
     let history = match read_if_there(&old.join(HISTORY))? {
         Some(history) => Some(history),
-        None => read_if_there(&old.join(commit::PENDING))?,
+        None => read_if_there(&old.join(on_disk::PENDING))?,
     };
     let mut history = String::from_utf8_lossy(&history.unwrap_or_default()).into_owned();
     // conda lists revisions in the order of the file, and their times should agree with it.
     let since = record::last_revision(&history).map_or(time, |last| last.max(time));
     history.push_str(&record::revision(since, options, plan));
-    record::write(&new.join(commit::PENDING), history.as_bytes(), time)?;
+    record::write(&new.join(on_disk::PENDING), history.as_bytes(), time)?;
     request_anew(plan, &old, &new)?;
     let Some(variables) = &plan.variables else { return Ok(()) };
     if let Some(state) = record::state(read_if_there(&old.join("state"))?.as_deref(), variables) {

@@ -11,8 +11,8 @@ use rattler_conda_types::{GenericVirtualPackage, PackageName, PrefixRecord, Subd
 use crate::{
     lock::{Digest, Lock, LockedPackage, LockedPip, Origin, PipSource},
     network,
-    pip::tags::{Tags, virtual_version},
     prefix::{Installed, Prefix, PrefixError, distributions},
+    python::tags::{Tags, virtual_version},
 };
 
 /// What is to be done so that a prefix equals a lock.

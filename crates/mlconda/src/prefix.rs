@@ -3,6 +3,7 @@
 mod damaged;
 pub(crate) mod distributions;
 pub(crate) mod foreign;
+pub(crate) mod on_disk;
 
 pub use self::distributions::Stranger;
 

@@ -31,12 +31,11 @@ use std::{
 pub use self::strangers::Strangers;
 use self::{files::Claims, records::Package};
 use crate::{
-    install::{
-        aside::ASIDE,
-        commit::{INSIDE, PENDING, beside},
-    },
     lock::{Digest, Lock, LockedPackage, LockedPip},
-    prefix::{Prefix, PrefixError},
+    prefix::{
+        Prefix, PrefixError,
+        on_disk::{ASIDE, INSIDE, PENDING, beside},
+    },
     progress::Progress,
 };
 

@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::{
     report::CliError,
     settings::{Context, PrefixArgs},
+    shells,
 };
 
 /// Print what activates an environment in a shell
@@ -46,13 +47,16 @@ enum Shell {
 }
 
 impl Shell {
-    /// The shell whose path `$SHELL` holds; one that is not known may understand the standard's language.
-    fn of(path: &str) -> Self {
-        match Path::new(path).file_name().and_then(|name| name.to_str()) {
-            Some("bash") => Self::Bash,
-            Some("zsh") => Self::Zsh,
-            Some("fish") => Self::Fish,
-            _ => Self::Posix,
+    /// The shell whose path `$SHELL` holds; one that is not known may understand the standard's language, but for those of
+    /// which it is known that they do not.
+    fn of(path: &str) -> Result<Self, CliError> {
+        let name = Path::new(path).file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        match name {
+            "bash" => Ok(Self::Bash),
+            "zsh" => Ok(Self::Zsh),
+            "fish" => Ok(Self::Fish),
+            other if shells::speaks_another_language(other) => Err(shells::no_shell(other)),
+            _ => Ok(Self::Posix),
         }
     }
 
@@ -75,7 +79,11 @@ struct Hook {
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let settings = &context.settings;
     let prefix = args.prefix.existing(settings)?;
-    let shell = args.shell.or_else(|| settings.variable("SHELL").map(Shell::of)).unwrap_or(Shell::Posix);
+    let shell = match (args.shell, settings.variable("SHELL")) {
+        (Some(shell), _) => shell,
+        (None, Some(path)) if !args.json => Shell::of(path)?,
+        (None, _) => Shell::Posix,
+    };
     let activation = activate(&prefix, settings.surroundings(), shell.dialect())?;
     for name in &activation.ignored {
         context.ui.warn(&format!("the environment's variable `{name}` is left out: activation sets it itself"));

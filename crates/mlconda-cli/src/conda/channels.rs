@@ -3,7 +3,12 @@
 
 use std::str::FromStr;
 
-use mlconda::{Subdir, environment::ChannelRule, environment::ReadOptions, solve::ChannelPriority};
+use mlconda::{
+    Subdir,
+    environment::ChannelRule,
+    environment::ReadOptions,
+    solve::{ChannelPriority, CutoffError},
+};
 
 use super::line::{Line, Tool};
 use crate::{condarc::Condarc, locking::LockingArgs, report::CliError, settings::Context};
@@ -27,7 +32,8 @@ impl Configured {
         let (settings, condarc) = (&context.settings, condarc(line, context)?);
         let variable = |name: &str| settings.variable(name).map(str::to_owned);
         let mut channels = condarc.list("channels");
-        if channels.is_empty() {
+        // As with conda, an empty list leaves no channel; without any, what conda's installers write counts.
+        if !condarc.names("channels") {
             channels.push(if line.tool == Tool::Micromamba { "conda-forge" } else { "defaults" }.to_owned());
         }
         let own = |told: Vec<String>| if told.is_empty() { settings.list("MLCONDA_DEFAULT_CHANNELS") } else { told };
@@ -68,11 +74,14 @@ impl Channels {
         if overrides && typed.is_empty() {
             return Err(CliError::Usage("`--override-channels` leaves no channel: name one with `-c`".to_owned()));
         }
+        let exclude_newer =
+            line.value("--exclude-newer").map(|date| date.parse().map_err(|error: CutoffError| error.to_string()));
         let args = LockingArgs {
             channel_alias: line.value("--channel-alias").map(str::to_owned).or(configured.channel_alias),
             default_channels: configured.default_channels,
             channel_priority: Some(priority(line, configured.channel_priority.as_deref())?),
             no_pip: configured.no_pip,
+            exclude_newer: exclude_newer.transpose().map_err(CliError::Usage)?,
             offline: configured.offline || line.has("--offline"),
             ..LockingArgs::default()
         };
@@ -80,8 +89,13 @@ impl Channels {
     }
 
     /// The channels in which specs are read that name none: the configured ones, or those of `-c` if there are no others.
-    pub(crate) fn known(&self) -> &[String] {
-        if self.configured.is_empty() { &self.typed } else { &self.configured }
+    /// Where there are none at all, what was asked for before is read all the same.
+    pub(crate) fn known(&self) -> Vec<String> {
+        match (self.configured.is_empty(), self.typed.is_empty()) {
+            (false, _) => self.configured.clone(),
+            (true, false) => self.typed.clone(),
+            (true, true) => vec!["defaults".to_owned()],
+        }
     }
 
     /// How an environment is read with these channels alone.

@@ -6,7 +6,7 @@
 //! order gives the same answer as to ask all.
 
 mod apply;
-mod solve;
+pub(super) mod solve;
 
 use std::{path::Path, process::ExitCode};
 
@@ -18,7 +18,7 @@ use mlconda::{
     prefix::Prefix,
 };
 
-pub(super) use self::apply::{Change, apply, remove_prefix};
+pub(super) use self::apply::{Change, apply, check_frozen, remove_prefix};
 use super::{
     channels::{self, Channels},
     environments::{self, Wanted},
@@ -35,6 +35,9 @@ pub(super) fn run(line: &Line, verb: Verb, context: &Context) -> Result<ExitCode
     let channels = Channels::of(line, context)?;
     if let Some(source) = line.value("--clone") {
         return clone(source, line, platform, context);
+    }
+    if let Some(number) = line.value("--revision") {
+        return super::revisions::restore(number, line, platform, &channels, context);
     }
     let inputs = Inputs::of(line, verb, context)?;
     if let Some(file) = inputs.locks.first() {
@@ -77,7 +80,12 @@ fn says_yes(line: &Line, context: &Context) -> Result<bool, CliError> {
 }
 
 /// Where to install, and whether what is there goes.
-fn place(line: &Line, verb: Verb, name: Option<&str>, context: &Context) -> Result<(Prefix, bool), CliError> {
+pub(super) fn place(
+    line: &Line,
+    verb: Verb,
+    name: Option<&str>,
+    context: &Context,
+) -> Result<(Prefix, bool), CliError> {
     let makes = matches!(verb, Verb::Create | Verb::EnvCreate);
     let wanted = match verb {
         Verb::Create | Verb::EnvCreate | Verb::EnvUpdate => Wanted::Named(name),

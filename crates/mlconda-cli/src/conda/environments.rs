@@ -124,6 +124,9 @@ pub(super) fn info(line: &Line, context: &Context) -> Result<ExitCode, CliError>
     if line.has("--envs") {
         return list(line, context);
     }
+    if let Some(word) = line.words()?.first() {
+        return Err(CliError::world("`info` tells of no package", format!("`search '{word}' --info` does")));
+    }
     let host = Host::detect(Path::new("/"));
     let active = active(context).map(|path| path_text(&path));
     let virtual_packages: Vec<String> = host.virtual_packages.iter().map(ToString::to_string).collect();
@@ -156,7 +159,10 @@ pub(super) fn info(line: &Line, context: &Context) -> Result<ExitCode, CliError>
     let rows = [
         ("active environment", settings.variable("CONDA_DEFAULT_ENV").map_or_else(none, str::to_owned)),
         ("active env location", active.unwrap_or_else(none)),
-        ("conda version", format!("{version} (mlconda {})", env!("CARGO_PKG_VERSION"))),
+        (
+            if line.tool == Tool::Micromamba { "micromamba version" } else { "conda version" },
+            format!("{version} (mlconda {})", env!("CARGO_PKG_VERSION")),
+        ),
         ("virtual packages", virtual_packages.join(" ")),
         ("base environment", root),
         ("channel URLs", channels.into_iter().cloned().collect::<Vec<_>>().join(" ")),

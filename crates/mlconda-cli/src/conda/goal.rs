@@ -37,7 +37,10 @@ impl Inputs {
             let is_file = context.settings.absolute(Path::new(&word)).is_file();
             // `env create` of mamba and micromamba is `create`.
             let takes_specs = !is_env || matches!(line.tool, Tool::Mamba | Tool::Micromamba);
-            if takes_specs && !(is_env && is_file) {
+            if takes_specs && !is_env && is_file && super::is_file(&word) {
+                let message = format!("`{word}` is a file, and no match spec");
+                return Err(CliError::world(message, format!("name it with `--file {word}`")));
+            } else if takes_specs && !(is_env && is_file) {
                 inputs.specs.push(word);
             } else if is_file {
                 files.push(word);
@@ -87,7 +90,10 @@ impl Inputs {
         } else {
             let text = mlconda::files::read_to_string(&path, mlconda::files::LARGEST_TEXT).map_err(|error| {
                 CliError::world(
-                    format!("cannot read `{file}`: {error}"),
+                    match error.to_string() {
+                        told if told.contains(" `") => told,
+                        told => format!("cannot read `{file}`: {told}"),
+                    },
                     "`--file` names a file of match specs, or an environment.yml",
                 )
             })?;
@@ -114,7 +120,7 @@ impl There {
     /// Reads a prefix. Records without a history are of an installation that was cut off, and count for nothing.
     pub(super) fn read(prefix: Prefix, channels: &Channels, context: &Context) -> Result<Self, CliError> {
         let records = if prefix.is_environment() { prefix.records()? } else { Vec::new() };
-        let options = channels.options(channels.known(), ChannelRule::ExtraOnly, context);
+        let options = channels.options(&channels.known(), ChannelRule::ExtraOnly, context);
         let mut asked = BTreeMap::new();
         for spec in export::asked_for(&prefix, &records)? {
             let Ok(parsed) = Environment::of_specs(&[&spec], &options) else { continue };
@@ -186,7 +192,14 @@ impl Goal {
         };
         let configured = read(&[], &channels.configured)?.channels;
         let first = if channels.typed.is_empty() { &channels.configured } else { &channels.typed };
-        let typed = read(&inputs.specs, first)?;
+        let is_archive =
+            |spec: &String| spec.ends_with(".conda") || spec.ends_with(".tar.bz2") || spec.contains(".conda#");
+        if first.is_empty() && inputs.environments.is_empty() && !inputs.specs.iter().all(is_archive) {
+            return Err(no_channel());
+        }
+        // An archive needs no channel, but the reader of specs does.
+        let known = channels.known();
+        let typed = read(&inputs.specs, if first.is_empty() { &known } else { first })?;
         if inputs.environments.is_empty() {
             return Ok(Self { environment: typed, more: configured });
         }
@@ -220,6 +233,14 @@ impl Goal {
         }
         self.environment.requirements.retain(|requirement| !is_own(requirement));
     }
+}
+
+/// Why nothing can be looked for.
+pub(super) fn no_channel() -> CliError {
+    CliError::world(
+        "no channel is named, and none is configured",
+        "name one with `-c CHANNEL`, or for all commands with `config --append channels CHANNEL`",
+    )
 }
 
 /// Whether an environment.yml says `nodefaults`, after which conda adds no channels of its own.

@@ -79,6 +79,9 @@ impl Line {
         // Options may stand before the command's words; which these are is known without them.
         let (verb, places) = verb(arguments)?;
         line.verb = verb;
+        if places.first().is_some_and(|place| arguments[*place] == "help") {
+            line.options.push(("--help", String::new()));
+        }
         if matches!(verb, Some(Verb::Nothing(_) | Verb::Refused(_))) {
             return Ok(line);
         }
@@ -209,6 +212,10 @@ fn verb(arguments: &[OsString]) -> Result<(Option<Verb>, Vec<usize>), CliError> 
         VERBS.iter().find(|(known, ..)| *known == words).map(|(_, verb, _)| *verb)
     };
     if words.first() == Some(&"help") {
+        let verb = VERBS.iter().find(|(known, ..)| words.get(1) == Some(known)).map(|(_, verb, _)| *verb);
+        return Ok((verb, places));
+    }
+    if words == ["env"] {
         return Ok((None, places));
     }
     if let Some(verb) = found(2) {

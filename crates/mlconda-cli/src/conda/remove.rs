@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::{
     channels::Channels,
-    engine::{Change, apply, remove_prefix},
+    engine::{Change, apply, check_frozen, remove_prefix},
     environments::{Wanted, target},
     goal::{Inputs, There, name_of, record_name},
     is_own,
@@ -47,7 +47,7 @@ pub(super) fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> 
     if inputs.specs.is_empty() && !line.has("--all") {
         return Err(CliError::Usage("no package is named: `remove NAME…`, or `remove --all`".to_owned()));
     }
-    let options = channels.options(channels.known(), ChannelRule::ExtraOnly, context);
+    let options = channels.options(&channels.known(), ChannelRule::ExtraOnly, context);
     let goes = goes(line, &there, &Environment::of_specs(&inputs.specs, &options)?.requirements)?;
     let unasked = there.unasked();
     let asked = there.asked.keys().map(String::as_str).chain(unasked).filter(|name| !goes.contains(name));
@@ -126,6 +126,7 @@ pub(super) fn environment(line: &Line, context: &Context) -> Result<ExitCode, Cl
         let message = format!("there is no environment in `{}`", path.display());
         return Err(CliError::world(message, "`env list` shows the environments"));
     }
+    check_frozen(&prefix, line)?;
     if line.has("--dry-run") {
         context.ui.say(&format!("Would remove `{}`.", path.display()));
     } else {

@@ -12,7 +12,7 @@ fn meaning(text: &str) -> String {
     let arguments: Vec<OsString> = words.collect();
     match Line::parse(tool, &arguments) {
         Ok(line) => {
-            let mut parts = vec![format!("{:?}", line.verb.unwrap())];
+            let mut parts = vec![line.verb.map_or("-".to_owned(), |verb| format!("{verb:?}"))];
             parts.extend(line.options.iter().map(|(key, value)| match value.as_str() {
                 "" => (*key).to_owned(),
                 value => format!("{key}={value}"),
@@ -60,7 +60,22 @@ conda tos accept --override-channels --channel https://repo.anaconda.com/pkgs/ma
 conda env config vars set -n x LANG=C.UTF-8 A=1
 micromamba install --root-prefix=/opt/conda --prefix=/opt/conda --yes jupyter_core mamba python=3.12.*
 conda install -vv --show-channel-urls --no-update-deps --prefix=/opt/x -c nvidia/label/cuda-11.8.0 cuda
-mamba list --full-name python";
+mamba list --full-name python
+conda list --revisions
+conda install --rev 2 -y
+micromamba create -n x -y --retry-clean-cache --use-uv --extra-safety-checks xz
+micromamba create -y -n x --ssl-verify false xz
+conda create -O -c conda-forge --repodata-use-zst --exclude-newer=2024-05-31 -n x xz
+conda remove -y --no-pin -C -n x xz
+conda search -f numpy --skip-flexible-search
+conda search --outdated
+conda help install
+conda env
+conda skeleton pypi click
+conda token set abc
+conda clean -tipsyc
+conda export -n x --format=json --platform linux-64
+conda env update -f=/tmp/env.yml -n base";
 
 #[test]
 fn lines_mean_what_they_mean_to_conda() {
@@ -101,5 +116,20 @@ fn lines_mean_what_they_mean_to_conda() {
     Install --root-prefix=/opt/conda --prefix=/opt/conda --yes jupyter_core mamba python=3.12.*
     Install --freeze-installed --prefix=/opt/x --channel=nvidia/label/cuda-11.8.0 cuda
     List --full-name python
+    List --revisions
+    Install --revision=2 --yes
+    Create --name=x --yes xz
+    Create --yes --name=x xz (`--ssl-verify` changes nothing: certificates and archives are always checked)
+    Create --override-channels --channel=conda-forge --exclude-newer=2024-05-31 --name=x xz
+    Remove --yes --name=x xz
+    Search numpy
+    refused: World { message: "`--outdated` is not to be had", hint: Some("`update --all --dry-run` tells what is newer") }
+    Install --help
+    -
+    Refused("`grayskull` makes recipes, and `rattler-build` packages of them")
+    Refused("logins stand in `~/.netrc`, or in the channel's URL by a variable")
+    Clean --tarballs --index-cache --packages --yes
+    refused: World { message: "`--platform` is not to be had", hint: Some("what is installed is of one platform: `mlconda lock --platform` locks for others") }
+    EnvUpdate --file=/tmp/env.yml --name=base
     "#);
 }

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use super::{
     channels::{self, Channels},
     environments,
-    goal::record_name,
+    goal::{no_channel, record_name},
     line::Line,
 };
 use crate::{
@@ -129,14 +129,14 @@ fn table(prefix: &Prefix, line: &Line, shown: &[Package<'_>]) -> String {
 /// `env export`
 pub(super) fn export(line: &Line, context: &Context) -> Result<ExitCode, CliError> {
     let prefix = environments::existing(line, context)?.existing(&context.settings)?;
-    let explicit = line.has("--explicit") || line.value("--format") == Some("explicit");
-    let text = if explicit {
+    let format = format(line)?;
+    let text = if format == "explicit" {
         let records = prefix.records()?;
         let all = Line { options: vec![("--explicit", String::new()), ("--md5", String::new())], ..line.clone() };
-        self::explicit(&all, &records, &packages(&records, &[]))
+        explicit(&all, &records, &packages(&records, &[]))
     } else {
         let detail = match () {
-            () if line.has("--from-history") => Detail::History,
+            () if line.has("--from-history") || format == "requirements" => Detail::History,
             () if line.has("--no-build") => Detail::Versions,
             () => Detail::Builds,
         };
@@ -151,7 +151,10 @@ pub(super) fn export(line: &Line, context: &Context) -> Result<ExitCode, CliErro
         if prefix.path() == context.settings.root_prefix {
             export.name = Some("base".to_owned());
         }
-        if line.has("--json") {
+        if format == "requirements" {
+            let lines: String = export.dependencies.iter().map(|spec| format!("{spec}\n")).collect();
+            format!("{HEAD}{lines}")
+        } else if format == "json" {
             let mut dependencies: Vec<Value> = export.dependencies.iter().map(|each| json!(each)).collect();
             if !export.pip.is_empty() {
                 dependencies.push(json!({ "pip": export.pip }));
@@ -168,10 +171,32 @@ pub(super) fn export(line: &Line, context: &Context) -> Result<ExitCode, CliErro
     Ok(ExitCode::SUCCESS)
 }
 
+/// The form in which an environment is exported: told, or meant by the name of the file.
+fn format(line: &Line) -> Result<&'static str, CliError> {
+    let file = line.value("--file").unwrap_or_default();
+    match line.value("--format") {
+        _ if line.has("--explicit") => Ok("explicit"),
+        None if line.has("--json") || file.ends_with(".json") => Ok("json"),
+        None if file.ends_with("explicit.txt") => Ok("explicit"),
+        None if file.ends_with("requirements.txt") || file.ends_with("spec.txt") => Ok("requirements"),
+        None | Some("yaml" | "yml" | "env.yml" | "environment-yaml") => Ok("yaml"),
+        Some("json" | "environment-json") => Ok("json"),
+        Some("explicit") => Ok("explicit"),
+        Some("requirements" | "reqs" | "txt") => Ok("requirements"),
+        Some(other) => {
+            let known = "`yaml`, `json`, `explicit` and `requirements`";
+            Err(CliError::Usage(format!("`{other}` is no format of `export`: there are {known}")))
+        }
+    }
+}
+
 /// `search`
 pub(super) fn search(line: &Line, context: &Context) -> Result<ExitCode, CliError> {
     let channels = Channels::of(line, context)?;
     let names: Vec<String> = channels.typed.iter().chain(&channels.configured).cloned().collect();
+    if names.is_empty() {
+        return Err(no_channel());
+    }
     let options = channels.options(&names, ChannelRule::ExtraOnly, context);
     let words = line.words()?;
     let [word] = words.as_slice() else {

@@ -134,7 +134,7 @@ impl Line {
                     line.is_json = true;
                     continue;
                 }
-                "user" | "yes" | "quiet" | "verbose" | "no-rc" | "no-env" => continue,
+                "user" | "force" | "yes" | "quiet" | "verbose" | "no-rc" | "no-env" => continue,
                 "describe" | "write-default" | "stdin" => {
                     return Err(CliError::world(
                         format!("`config {word}` is not to be had"),

@@ -31,8 +31,13 @@ pub(crate) fn first_shell(arguments: &[OsString]) -> Option<&str> {
     arguments.iter().filter_map(|word| word.to_str()).find(is_about)
 }
 
+/// Whether a shell is known to understand nothing that mlconda can print.
+pub(crate) fn speaks_another_language(shell: &str) -> bool {
+    OTHERS.contains(&shell)
+}
+
 /// What is said of a shell that is not known.
-pub(super) fn no_shell(shell: &str) -> CliError {
+pub(crate) fn no_shell(shell: &str) -> CliError {
     CliError::world(
         format!("mlconda has no activation for `{shell}`"),
         "bash, zsh, fish and all that read the language of sh are known; `mlconda run -n NAME COMMAND` needs no shell",

@@ -10,12 +10,7 @@ use crate::prefix::{Prefix, PrefixError};
 
 /// The specs that were asked for, by the package that they ask for; of installed packages only.
 pub(super) fn asked(prefix: &Prefix, records: &[PrefixRecord]) -> Result<IndexMap<String, String>, PrefixError> {
-    let path = prefix.path().join("conda-meta").join("history");
-    let text = match files::read(&path, files::LARGEST_TEXT) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-        read => read?,
-    };
-    let mut asked = parse(&String::from_utf8_lossy(&text));
+    let mut asked = parse(&read(prefix)?);
     asked.retain(|package, _| records.iter().any(|record| name(record) == package));
     if asked.is_empty() {
         let of_record =
@@ -25,33 +20,55 @@ pub(super) fn asked(prefix: &Prefix, records: &[PrefixRecord]) -> Result<IndexMa
     Ok(asked)
 }
 
+/// The text of a history; none if there is no such file.
+pub(super) fn read(prefix: &Prefix) -> Result<String, PrefixError> {
+    let path = prefix.path().join("conda-meta").join("history");
+    let text = match files::read(&path, files::LARGEST_TEXT) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        read => read?,
+    };
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
 /// The specs that are left at the end of a history.
 fn parse(text: &str) -> IndexMap<String, String> {
-    let mut asked = IndexMap::new();
-    let mut is_whole = false;
-    for line in text.lines() {
+    let mut asked = Asked::default();
+    text.lines().for_each(|line| asked.line(line));
+    asked.specs
+}
+
+/// What is asked for after the lines that were read.
+#[derive(Default)]
+pub(super) struct Asked {
+    /// The specs, by the package that they ask for.
+    pub(super) specs: IndexMap<String, String>,
+    is_whole: bool,
+}
+
+impl Asked {
+    /// Reads the next line.
+    pub(super) fn line(&mut self, line: &str) {
         let Some(comment) = line.trim().strip_prefix('#').map(str::trim) else {
-            is_whole &= !line.starts_with("==>");
-            continue;
+            self.is_whole &= !line.starts_with("==>");
+            return;
         };
         if let Some(command) = comment.strip_prefix("cmd:") {
             // mlconda installs whole locks: what its specs do not ask for is not asked for any more.
-            is_whole = command.trim().starts_with("mlconda");
+            self.is_whole = command.trim().starts_with("mlconda");
         }
-        let Some((action, specs)) = comment.split_once("specs:") else { continue };
+        let Some((action, specs)) = comment.split_once("specs:") else { return };
         let specs = list(specs.trim());
         match action.trim() {
-            "remove" | "uninstall" => specs.iter().for_each(|spec| _ = asked.shift_remove(&package_of(spec))),
+            "remove" | "uninstall" => specs.iter().for_each(|spec| _ = self.specs.shift_remove(&package_of(spec))),
             "update" | "install" | "create" | "neutered" => {
-                if std::mem::take(&mut is_whole) {
-                    asked.clear();
+                if std::mem::take(&mut self.is_whole) {
+                    self.specs.clear();
                 }
-                asked.extend(specs.into_iter().map(|spec| (package_of(&spec), spec)));
+                self.specs.extend(specs.into_iter().map(|spec| (package_of(&spec), spec)));
             }
             _ => {}
         }
     }
-    asked
 }
 
 /// The strings of a list as Python writes it, or, as very old versions of conda did, with nothing but commas.

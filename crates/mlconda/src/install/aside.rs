@@ -18,7 +18,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{HISTORY, InstallError, commit::PENDING, stop::Stop};
+use super::{HISTORY, InstallError, stop::Stop};
+use crate::prefix::on_disk::{ASIDE, PENDING};
 use crate::{
     files,
     system::{
@@ -26,9 +27,6 @@ use crate::{
         beneath::{Kind, Look, Root, is_plain},
     },
 };
-
-/// The name of the directory in the prefix.
-pub(crate) const ASIDE: &str = ".mlconda-old";
 
 /// The name of the journal in it. It is there as long as there is a way back.
 const JOURNAL: &str = "journal.json";

@@ -37,11 +37,11 @@ use super::{
     InstallError, Options,
     link::wheel,
     package::invalid,
-    record::{self, Own},
-    script,
+    record, script,
     stage::Stage,
     work::{self, Finished},
 };
+use crate::prefix::on_disk::Own;
 use crate::{
     plan::Plan,
     prefix::{Prefix, distributions},
@@ -320,12 +320,13 @@ fn add(
         // What pip uninstalls is what the distribution's own list has.
         let target = paths[number].relative_path.clone();
         let text = wheel::list(paths, &target);
-        record::write_below(root, &target, text.as_bytes(), built.unwrap_or(0))?;
+        root.put(&target, text.as_bytes(), built.unwrap_or(0))?;
         paths[number] = wheel::written(target, text.as_bytes());
     }
     record::list_files(record);
     let path = Path::new("conda-meta").join(distributions::record_name(record));
-    record::write_below(root, &path, &record::render(record, own)?, built.unwrap_or(0))
+    root.put(&path, &record::render(record, own)?, built.unwrap_or(0))?;
+    Ok(())
 }
 
 impl Shared {

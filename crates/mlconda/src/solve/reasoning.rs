@@ -23,7 +23,7 @@ use rattler_conda_types::{GenericVirtualPackage, PackageNameMatcher, RepoDataRec
 
 pub(super) use self::records::Records;
 use self::wanted::Wanted;
-use super::options::Cutoff;
+use super::Cutoff;
 use crate::{environment::Environment, host::Host};
 
 /// A package, by its place in [`Reasoning::packages`].

@@ -6,6 +6,8 @@
 //! name in that open directory. A link planted meanwhile is not followed either. A path behind a link is answered as one
 //! that is not there ([`io::ErrorKind::NotADirectory`]). The last directory stays open, for the next path is mostly in it.
 
+mod put;
+
 use std::{
     ffi::{CString, OsStr, OsString},
     fs::File,

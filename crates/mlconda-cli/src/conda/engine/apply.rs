@@ -44,6 +44,7 @@ pub(crate) struct Change {
 pub(crate) fn apply(change: Change, line: &Line, host: &Host, context: &Context) -> Result<ExitCode, CliError> {
     let (start, prefix) = (Instant::now(), &change.prefix);
     let dry = line.has("--dry-run");
+    check_frozen(prefix, line)?;
     if !dry {
         mlconda::install::recover(prefix)?;
     }
@@ -126,6 +127,19 @@ fn download(lock: &Lock, options: Options, context: &Context) -> Result<ExitCode
     let report = carry_out(&plan, &prefix, &options, context)?;
     context.ui.say(&format!("{} are in the cache; nothing is installed.", count(report.linked, "package")));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses to change an environment that is marked as frozen (CEP 22).
+pub(crate) fn check_frozen(prefix: &Prefix, line: &Line) -> Result<(), CliError> {
+    let file = prefix.path().join("conda-meta/frozen");
+    if line.has("--override-frozen") || !file.is_file() {
+        return Ok(());
+    }
+    let text = mlconda::files::read_to_string(&file, mlconda::files::LARGEST_TEXT)?;
+    let said: Value = serde_json::from_str(&text).unwrap_or_default();
+    let why = said["message"].as_str().map(|why| format!(": {why}")).unwrap_or_default();
+    let message = format!("`{}` is marked as frozen{why}", prefix.path().display());
+    Err(CliError::world(message, "`--override-frozen` changes it all the same"))
 }
 
 /// Removes an environment, and what lies in it.

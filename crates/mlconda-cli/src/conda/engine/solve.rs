@@ -27,8 +27,8 @@ use crate::{
 };
 
 /// A lock, and what it answers.
-pub(super) struct Solved {
-    pub(super) lock: Lock,
+pub(crate) struct Solved {
+    pub(crate) lock: Lock,
     /// What was asked for now.
     pub(super) updated: Vec<String>,
     /// What was asked for before, in a version that could not be.
@@ -58,7 +58,7 @@ enum History {
     Neutered,
 }
 
-pub(super) fn solve(
+pub(crate) fn solve(
     line: &Line,
     verb: Verb,
     goal: &Goal,
@@ -67,7 +67,7 @@ pub(super) fn solve(
     platform: Subdir,
     context: &Context,
 ) -> Result<Solved, CliError> {
-    let options = channels.options(channels.known(), ChannelRule::ExtraOnly, context);
+    let options = channels.options(&channels.known(), ChannelRule::ExtraOnly, context);
     let before = before(line, verb, goal, there, platform)?;
     let directory =
         locking::cache_directory(if line.has("--download-only") { Cache::Make } else { Cache::IfPresent }, context)?;

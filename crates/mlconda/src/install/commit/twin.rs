@@ -4,7 +4,7 @@ use std::{io, path::Path};
 
 use super::{Change, HISTORY, Scripts};
 use crate::{
-    install::aside::ASIDE,
+    prefix::on_disk::ASIDE,
     system::{
         Attributes,
         beneath::{Kind, Look, Root},

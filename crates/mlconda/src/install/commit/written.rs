@@ -6,9 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Change, HISTORY, INSIDE, Scripts, module_of};
+use super::{Change, HISTORY, Scripts};
 use crate::{
-    install::aside::{ASIDE, Journal, Old},
+    install::aside::{Journal, Old},
+    prefix::on_disk::{ASIDE, INSIDE, module_of},
     system::{
         self, Attributes,
         beneath::{Kind, Look, Root},

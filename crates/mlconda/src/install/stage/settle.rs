@@ -13,10 +13,11 @@ use std::{
 use rattler_conda_types::PrefixRecord;
 
 use super::{Claims, Clash, DRAWER, Directory, Stage, Waiting, drawer, is_reserved};
+use crate::prefix::on_disk::resolve;
 use crate::{
     install::{
         InstallError,
-        layout::{Layout, Links, parents, placed, resolve},
+        layout::{Layout, Links, parents, placed},
         record,
     },
     system::{

@@ -8,14 +8,10 @@ use rattler_conda_types::{
 };
 
 use super::{Change, Remedy, Search};
+use crate::solution::{cutoff_at, time};
 use crate::{
     host::{Host, Override},
-    solve::{
-        ChannelPriority, SolveOptions, VirtualDemand,
-        options::{cutoff_at, time},
-        reasoning::Premises,
-        wording,
-    },
+    solve::{ChannelPriority, SolveOptions, VirtualDemand, reasoning::Premises, wording},
     sorting::InOrder,
 };
 

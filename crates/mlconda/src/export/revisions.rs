@@ -1,0 +1,108 @@
+//! The revisions of an environment, out of `conda-meta/history`: what each of them changed, and what was there after it.
+
+use std::collections::BTreeSet;
+
+use super::history;
+use crate::prefix::{Prefix, PrefixError};
+
+/// A section of a history: what one command did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PastRevision {
+    /// When, as the history has it: local time of whoever wrote it, without a zone.
+    pub date: String,
+    /// The packages that came (`+CHANNEL/SUBDIR::NAME-VERSION-BUILD`) and went (`-…`), sorted; without any sign, all that
+    /// were there, as very old versions of conda wrote it.
+    pub changes: BTreeSet<String>,
+    /// The match specs that were asked for after it.
+    pub asked: Vec<String>,
+}
+
+impl PastRevision {
+    /// Whether it tells what changed, not all that was there.
+    pub fn is_change(&self) -> bool {
+        self.changes.iter().any(|line| line.starts_with(['+', '-']))
+    }
+}
+
+/// Reads the revisions of an environment, the oldest first. An environment without a history has none.
+///
+/// # Errors
+/// If the history cannot be read.
+pub fn revisions(prefix: &Prefix) -> Result<Vec<PastRevision>, PrefixError> {
+    Ok(parse(&history::read(prefix)?))
+}
+
+/// The packages that were there after the last of these revisions, as `CHANNEL/SUBDIR::NAME-VERSION-BUILD`.
+pub fn packages_after(revisions: &[PastRevision]) -> BTreeSet<String> {
+    let mut packages = BTreeSet::new();
+    for revision in revisions {
+        if !revision.is_change() {
+            packages.clone_from(&revision.changes);
+        }
+        for line in &revision.changes {
+            if let Some(package) = line.strip_prefix('-') {
+                packages.remove(package);
+            }
+        }
+        packages.extend(revision.changes.iter().filter_map(|line| line.strip_prefix('+')).map(str::to_owned));
+    }
+    packages
+}
+
+fn parse(text: &str) -> Vec<PastRevision> {
+    let (mut revisions, mut asked) = (Vec::<PastRevision>::new(), history::Asked::default());
+    for line in text.lines().map(str::trim) {
+        asked.line(line);
+        if let Some((date, _)) = line.strip_prefix("==>").and_then(|rest| rest.split_once("<==")) {
+            revisions.push(PastRevision { date: date.trim().to_owned(), ..PastRevision::default() });
+        } else if let Some(last) = revisions.last_mut() {
+            if line.starts_with('#') {
+                last.asked = asked.specs.values().cloned().collect();
+            } else if !line.is_empty() {
+                last.changes.insert(line.to_owned());
+            }
+        }
+    }
+    revisions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_there_after_each_revision_is_known() {
+        let history = "==> 2024-01-01 00:00:00 <==\n# cmd: conda create\n+c/noarch::a-1-0\n+c/noarch::b-1-0\n\
+                       # update specs: ['a', 'b']\n\n==> 2024-01-02 00:00:00 <==\n# cmd: conda install\n\
+                       -c/noarch::a-1-0\n+c/noarch::a-2-0\n# update specs: ['a=2']\n\
+                       ==> 2024-01-03 00:00:00 <==\n# cmd: conda remove\n-c/noarch::b-1-0\n# remove specs: ['b']\n";
+        let revisions = parse(history);
+        let told: Vec<String> = (1..=revisions.len())
+            .map(|count| {
+                let packages: Vec<String> = packages_after(&revisions[..count]).into_iter().collect();
+                format!(
+                    "{}: {} ({})",
+                    revisions[count - 1].date,
+                    packages.join(" "),
+                    revisions[count - 1].asked.join(" ")
+                )
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "2024-01-01 00:00:00: c/noarch::a-1-0 c/noarch::b-1-0 (a b)",
+                "2024-01-02 00:00:00: c/noarch::a-2-0 c/noarch::b-1-0 (a=2 b)",
+                "2024-01-03 00:00:00: c/noarch::a-2-0 (a=2)",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_list_of_all_that_is_there_is_no_change() {
+        let revisions = parse("noise\n==> 2012-01-01 00:00:00 <==\na-1-0\nb-1-0\n==> 2012-01-02 00:00:00 <==\nb-2-0\n");
+        assert_eq!(packages_after(&revisions[..1]).len(), 2);
+        assert!(packages_after(&revisions).iter().eq(["b-2-0"]));
+        assert!(!revisions[0].is_change() && revisions[0].asked.is_empty());
+    }
+}
