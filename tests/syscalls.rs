@@ -85,7 +85,7 @@ fn shape(world: &TestContext, version: &str, way: Way) -> String {
         return regressions::line(world, &package);
     }
     let script = "#!/bin/sh\necho \"$PKG_VERSION\" > \"$PREFIX/share/shape/by-script\"\n";
-    let before = "#!/bin/sh\necho bye >> \"$PREFIX/share/shape/by-script\"; rm \"$PREFIX/share/mine\"\n";
+    let before = "#!/bin/sh\necho bye >> \"$PREFIX/share/shape/by-script\"; rm -f \"$PREFIX/share/mine\"\n";
     let package = package.executable("bin/.shape-post-link.sh", script).executable("bin/.shape-pre-unlink.sh", before);
     let archive = package.write(&world.path().join("channel")).unwrap();
     format!("file://{}#sha256:{}\n", archive.display(), sha256_hex(fs_err::read(&archive).unwrap()))
@@ -208,6 +208,17 @@ impl Stage {
         self.real.join("conda-meta/history").is_file()
     }
 
+    /// What is half-done is undone before anything else is: here an installation that cannot succeed.
+    fn undone_by_an_installation_that_fails(&self, before: &BTreeMap<String, String>, after: &str) {
+        if self.way == Way::First {
+            return;
+        }
+        let text = format!("# platform: {}\n@EXPLICIT\nfile:///missing-1.0-0.conda\n", host_subdir());
+        let impossible = self.world.write("impossible.lock", &text);
+        self.world.mlconda(["install", argument(&impossible), "-p", argument(&self.prefix)]).failure(1);
+        assert_eq!(tree::difference(before, &self.contents()), "", "undone after {after}");
+    }
+
     /// The next run succeeds and takes away what was left.
     fn next_run(&self, after: &str) {
         let outcome = self.install();
@@ -303,13 +314,7 @@ fn killed(way: Way) {
         } else {
             neither += 1;
             if way != Way::First {
-                // What is half-done is undone before anything else is: here an installation that cannot succeed.
-                let impossible = stage.world.write(
-                    "impossible.lock",
-                    &format!("# platform: {}\n@EXPLICIT\nfile:///missing-1.0-0.conda\n", host_subdir()),
-                );
-                stage.world.mlconda(["install", argument(&impossible), "-p", argument(&stage.prefix)]).failure(1);
-                assert_eq!(tree::difference(&before, &stage.contents()), "", "undone after {after}");
+                stage.undone_by_an_installation_that_fails(&before, &after);
             }
         }
         stage.next_run(&after);
@@ -402,6 +407,68 @@ fn stopped(way: Way, calls: Calls) {
     }
     println!("{way:?}: of {} calls, a signal at {undone} undid all, and at {finished} all was there", counted.calls);
     assert!(undone > 0, "nothing was undone");
+}
+
+/// A signal at a rename, and another one before anything is undone: the next run does that.
+fn stopped_twice(way: Way) {
+    let stage = Stage::new(way);
+    let Some(counted) = stage.run(Calls::Rename, Happens::Nothing) else { return };
+    stage.prepare();
+    let mut left = 0;
+    for number in spread(counted.calls) {
+        let before = stage.contents();
+        let Injected { outcome, at, .. } = stage.run(Calls::Rename, Happens::SignalTwice(number, TERM)).unwrap();
+        let Some(at) = at else { continue };
+        let after = format!("two signals {number} of {} at {at}", counted.calls);
+        assert_eq!(outcome.code, 143, "{after}:\n{outcome}");
+        let text = "error: stopped before all was undone; the next installation into this prefix does the rest";
+        assert!(outcome.stderr.contains(text), "{after}:\n{outcome}");
+        left += usize::from(tree::difference(&before, &stage.contents()) != "");
+        stage.undone_by_an_installation_that_fails(&before, &after);
+        stage.next_run(&after);
+        stage.prepare();
+    }
+    println!("{way:?}: {left} left something in the prefix");
+}
+
+/// Killed while a signal's undoing is under way: the next run goes on with it.
+fn killed_while_undoing(way: Way) {
+    let stage = Stage::new(way);
+    let Some(counted) = stage.run(Calls::Change, Happens::Nothing) else { return };
+    stage.prepare();
+    let mut killed = 0;
+    // Most of it is to be undone then.
+    let number = counted.calls * 2 / 3;
+    for more in spread(100) {
+        let before = stage.contents();
+        let happens = Happens::SignalAndKill(number, TERM, more);
+        let Injected { outcome, at, .. } = stage.run(Calls::Change, happens).unwrap();
+        let Some(at) = at else { continue };
+        let after = format!("{happens:?} of {} at {at}", counted.calls);
+        killed += usize::from(outcome.code == 137);
+        assert!([137, 143, 0].contains(&outcome.code), "{after}:\n{outcome}");
+        // Past the last step that can be undone, the new prefix is there.
+        if outcome.code != 0 && !outcome.stderr.contains("it is too late") {
+            stage.undone_by_an_installation_that_fails(&before, &after);
+        }
+        stage.next_run(&after);
+        stage.prepare();
+    }
+    assert!(killed > 0, "all was undone before the kill");
+}
+
+#[test]
+fn a_second_signal_leaves_the_undoing_to_the_next_run() {
+    for way in [Way::First, Way::Swap, Way::InPlace, Way::Add] {
+        stopped_twice(way);
+    }
+}
+
+#[test]
+fn an_undoing_that_is_killed() {
+    for way in [Way::Swap, Way::InPlace, Way::Add] {
+        killed_while_undoing(way);
+    }
 }
 
 #[test]

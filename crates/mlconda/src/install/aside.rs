@@ -145,7 +145,7 @@ impl Aside {
     fn write(&self, stop: &Stop) -> io::Result<()> {
         for (number, path) in self.journal.copied.iter().enumerate() {
             stop.check()?;
-            self.prefix.copy(path, &self.old, &of("copy", number))?;
+            self.prefix.copy(path, &self.old, &of("copy", number), stop.flag())?;
         }
         let unfinished = Path::new("journal.new");
         let mut file = self.old.create(unfinished, 0o600)?;

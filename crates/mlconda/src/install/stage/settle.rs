@@ -318,7 +318,7 @@ impl<'a> Settling<'a> {
             Err(error) if system::is_no_link(&error) && there.kind == Kind::Link => {
                 fs_err::os::unix::fs::symlink(prefix.read_link(from)?, self.stage.root.join(to))?;
             }
-            Err(error) if system::is_no_link(&error) => prefix.copy(from, &stage, to)?,
+            Err(error) if system::is_no_link(&error) => prefix.copy(from, &stage, to, self.stage.stop.flag())?,
             other => other?,
         }
         self.claims.files.insert(to.to_owned(), STAYS);
