@@ -766,7 +766,7 @@ fn write_meta(plan: &Plan, prefix: &Prefix, stage: &Stage, time: i64, options: &
         // Somebody may have written it by hand, and want it back.
         let (root, state) = (Root::open(prefix.path())?, Path::new(STATE));
         if root.look(state)?.is_some_and(|there| there.kind == Kind::File) {
-            root.copy(state, &Root::open_itself(stage.root())?, &state.with_extension(DAMAGED))?;
+            root.copy(state, &Root::open_itself(stage.root())?, &state.with_extension(DAMAGED), stage.stop.flag())?;
         }
         None
     } else {
