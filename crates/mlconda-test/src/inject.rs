@@ -44,6 +44,10 @@ pub enum Happens {
     Kill(u64),
     /// It gets this signal, and the call goes on when it has said that it heard it.
     Signal(u64, i32),
+    /// The same, and it gets the signal again before the call goes on.
+    SignalTwice(u64, i32),
+    /// The same as [`Happens::Signal`], and the program is killed so many calls after it.
+    SignalAndKill(u64, i32, u64),
 }
 
 /// What came of it.
@@ -75,12 +79,18 @@ pub fn run(
         }
     };
     let report = world.path().join("injected");
+    let undo;
     let (mode, number, error) = match happens {
         Happens::Nothing => ("once", 0, 0),
         Happens::Error(number, error) => ("once", number, error),
         Happens::ErrorFrom(number, error) => ("from", number, error),
         Happens::Kill(number) => ("kill", number, 0),
         Happens::Signal(number, signal) => ("signal", number, signal),
+        Happens::SignalTwice(number, signal) => ("twice", number, signal),
+        Happens::SignalAndKill(number, signal, more) => {
+            undo = format!("undo:{more}");
+            (undo.as_str(), number, signal)
+        }
     };
     let group = match calls {
         Calls::Change => "change",
@@ -92,7 +102,9 @@ pub fn run(
     command.args([argument(directory), group, mode, &number.to_string(), &error.to_string(), argument(&report)]);
     command.arg(program.get_program()).args(arguments);
     let outcome = match happens {
-        Happens::Signal(..) => heard(world, &mut command, &report.with_extension("go")),
+        Happens::Signal(..) | Happens::SignalTwice(..) | Happens::SignalAndKill(..) => {
+            heard(world, &mut command, &report.with_extension("go"))
+        }
         _ => world.outcome(&mut command),
     };
     if outcome.code == NOT_ALLOWED {

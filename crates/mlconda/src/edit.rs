@@ -18,9 +18,9 @@ use std::{
 use serde_json::{Map, Value as Json};
 
 use self::layout::Lines;
+use crate::diagnostic::Source;
 use crate::environment::{
     Diagnostic, EnvironmentError, decode,
-    diagnostic::Source,
     yaml::{self, Node, Value},
 };
 

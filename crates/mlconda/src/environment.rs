@@ -3,11 +3,12 @@
 
 mod channel;
 pub(crate) mod decode;
-pub(crate) mod diagnostic;
 mod error;
+mod grammar;
 mod merge;
 mod reader;
 mod remedy;
+pub(crate) mod requirements;
 mod selector;
 mod spec;
 mod suspicion;
@@ -27,28 +28,11 @@ use indexmap::IndexMap;
 use rattler_conda_types::{Channel, MatchSpec, Subdir};
 use rattler_digest::{Sha256, compute_bytes_digest};
 
-pub use self::{
-    diagnostic::{Diagnostic, Excerpt},
-    error::EnvironmentError,
-    selector::Selector,
-};
-pub(crate) use self::{
-    spec::is_within_reason,
-    suspicion::{WELL_KNOWN_CHANNELS, home},
-};
-use crate::{
-    network,
-    pip::{self, PipFile},
-};
-
-/// A place in a file: line and column, both from 1.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Location {
-    /// The line, from 1.
-    pub line: usize,
-    /// The column, from 1, in characters.
-    pub column: usize,
-}
+pub(crate) use self::suspicion::{WELL_KNOWN_CHANNELS, home};
+pub use self::{error::EnvironmentError, selector::Selector};
+pub use crate::diagnostic::{Diagnostic, Excerpt, Location};
+use crate::redact;
+pub use requirements::PipFile;
 
 /// A match spec of the `dependencies:` list.
 #[derive(Clone, Debug)]
@@ -234,12 +218,12 @@ impl Environment {
             }
             Ok(text)
         };
-        let collected = pip::requirements::collect(&self.pip, variables, &mut read);
+        let collected = requirements::collect(&self.pip, variables, &mut read);
         collected.map_err(|mistakes| {
             EnvironmentError::several(mistakes.into_iter().map(Box::new).map(EnvironmentError::Pip).collect())
         })?;
         for file in &files {
-            let names = pip::requirements::variable_names(&file.text);
+            let names = requirements::variable_names(&file.text);
             self.expansions
                 .extend(names.filter_map(|name| variables.iter().rfind(|(known, _)| known == name).cloned()));
         }
@@ -266,7 +250,7 @@ impl Environment {
         let mut text = String::from("dependencies:\n");
         for spec in specs {
             text.push_str("  - ");
-            text.push_str(&crate::export::scalar(spec.as_ref()));
+            text.push_str(&yaml::scalar(spec.as_ref()));
             text.push('\n');
         }
         if specs.is_empty() {
@@ -329,7 +313,7 @@ impl Environment {
     pub fn channel_line(&self, url: &str) -> Option<&Excerpt> {
         let of_spec = |requirement: &&Requirement| {
             let channel = requirement.spec.channel.as_deref();
-            channel.is_some_and(|channel| network::redact(channel.base_url.as_ref()) == url)
+            channel.is_some_and(|channel| redact::redact(channel.base_url.as_ref()) == url)
         };
         let spec = || self.requirements.iter().find(of_spec).map(|requirement| &requirement.excerpt);
         self.channel_lines.get(url).or_else(spec)
@@ -388,12 +372,12 @@ impl Environment {
         specs.dedup();
         specs.iter().for_each(|spec| line("spec", spec));
         for each in &self.pip {
-            line("pip", &pip::redacted(&each.text));
+            line("pip", &redact::redacted(&each.text));
             if let Some(selector) = &each.selector {
                 line("pip-selector", &selector.to_string());
             }
         }
-        self.pip_files.iter().for_each(|file| line("pip-file", &pip::redacted(&file.meaning())));
+        self.pip_files.iter().for_each(|file| line("pip-file", &redact::redacted(&file.meaning())));
         let mut variables: Vec<_> = self.variables.iter().collect();
         variables.sort_unstable();
         variables.iter().for_each(|(name, value)| line("variable", &format!("{name}={value}")));

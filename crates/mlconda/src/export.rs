@@ -11,14 +11,13 @@ mod revisions;
 mod yaml;
 
 pub use self::revisions::{PastRevision, packages_after, revisions};
-pub(crate) use self::yaml::scalar;
 
 use indexmap::IndexMap;
 use rattler_conda_types::{PrefixRecord, Subdir};
 
 use crate::{
+    dependency::dependency_name,
     environment::is_name,
-    lock::dependency_name,
     network,
     prefix::{Prefix, PrefixError},
 };

@@ -19,11 +19,12 @@ use std::collections::HashMap;
 use rattler_conda_types::PrefixRecord;
 
 use crate::{
+    dependency::dependency_name,
     environment::Environment,
-    lock::{Lock, LockedPackage, LockedPip, dependency_name, normalize},
-    pip::{
-        names::provided,
+    lock::{Lock, LockedPackage, LockedPip, normalize},
+    lock::{
         needed::{Requirement, needed},
+        provided::provided,
     },
     prefix::distributions::is_distribution,
 };

@@ -52,20 +52,28 @@ use self::{
     site::Site,
     stage::{Stage, There},
 };
+use crate::prefix::on_disk;
 use crate::{
     activate::kept,
-    environment, files,
-    lock::dependency_name,
+    dependency::dependency_name,
+    dependency::is_within_reason,
+    files,
     network::Client,
     plan::Plan,
-    prefix::Prefix,
+    prefix::{Prefix, STATE},
     progress::{Event, Progress, Task},
     repodata::Access,
-    system::{self, beneath::Root},
+    system::{
+        self,
+        beneath::{Kind, Root},
+    },
 };
 
 /// The file by which an environment is known.
 const HISTORY: &str = "history";
+
+/// The extension that a `conda-meta/state` gets that cannot be read, when it is written anew.
+const DAMAGED: &str = "damaged";
 
 /// How to install.
 #[derive(Clone, Debug)]
@@ -685,10 +693,12 @@ pub fn remove(prefix: &Prefix) -> Result<(), InstallError> {
     if !site::recover(path)? {
         return Err(InstallError::Busy { prefix: path.to_owned() });
     }
-    let aside = commit::beside(path).map(|(stage, _)| stage);
+    let aside = on_disk::beside(path).map(|(stage, _)| stage);
     // What cannot be moved, a volume say, is emptied where it is.
     let aside = aside.filter(|aside| fs_err::rename(path, aside).is_ok());
-    Ok(fs_err::remove_dir_all(aside.as_deref().unwrap_or(path))?)
+    let left = aside.as_deref().unwrap_or(path);
+    // A link is not followed, and goes itself.
+    Ok(system::remove_tree(left).or_else(|_| fs_err::remove_dir_all(left))?)
 }
 
 /// Lets the right file win where packages clash, also with those that stay.
@@ -724,7 +734,7 @@ fn unmet(plan: &Plan, finished: &[work::Finished], virtual_packages: &[GenericVi
     for package in finished {
         for need in &package.record.repodata_record.package_record.depends {
             let found = virtual_packages.iter().find(|found| found.name.as_normalized() == dependency_name(need));
-            let is_sound = environment::is_within_reason(need);
+            let is_sound = is_within_reason(need);
             let spec = is_sound.then(|| MatchSpec::from_str(need, ParseStrictness::Lenient).ok()).flatten();
             if let (Some(found), Some(spec)) = (found, spec)
                 && !spec.matches(found)
@@ -743,16 +753,26 @@ fn write_meta(plan: &Plan, prefix: &Prefix, stage: &Stage, time: i64, options: &
     let (old, new) = (prefix.path().join("conda-meta"), stage.root().join("conda-meta"));
     let history = match read_if_there(&old.join(HISTORY))? {
         Some(history) => Some(history),
-        None => read_if_there(&old.join(commit::PENDING))?,
+        None => read_if_there(&old.join(on_disk::PENDING))?,
     };
     let mut history = String::from_utf8_lossy(&history.unwrap_or_default()).into_owned();
     // conda lists revisions in the order of the file, and their times should agree with it.
     let since = record::last_revision(&history).map_or(time, |last| last.max(time));
     history.push_str(&record::revision(since, options, plan));
-    record::write(&new.join(commit::PENDING), history.as_bytes(), time)?;
+    record::write(&new.join(on_disk::PENDING), history.as_bytes(), time)?;
     request_anew(plan, &old, &new)?;
     let Some(variables) = &plan.variables else { return Ok(()) };
-    if let Some(state) = record::state(read_if_there(&old.join("state"))?.as_deref(), variables) {
+    let old = if plan.damaged_state {
+        // Somebody may have written it by hand, and want it back.
+        let (root, state) = (Root::open(prefix.path())?, Path::new(STATE));
+        if root.look(state)?.is_some_and(|there| there.kind == Kind::File) {
+            root.copy(state, &Root::open_itself(stage.root())?, &state.with_extension(DAMAGED), stage.stop.flag())?;
+        }
+        None
+    } else {
+        read_if_there(&old.join("state"))?
+    };
+    if let Some(state) = record::state(old.as_deref(), variables) {
         record::write(&new.join("state"), &state, time)?;
     }
     Ok(())

@@ -98,6 +98,8 @@
 //! what was asked for over the network is named without the secrets of its URL ([`network::redact`]).
 
 pub mod activate;
+mod dependency;
+mod diagnostic;
 pub mod edit;
 pub mod environment;
 pub mod error;
@@ -114,12 +116,16 @@ mod plain;
 pub mod plan;
 pub mod prefix;
 pub mod progress;
+mod python;
 pub mod records;
+mod redact;
 pub mod repodata;
 pub mod sbom;
+mod solution;
 pub mod solve;
 mod sorting;
 mod system;
+pub mod tools;
 pub mod verify;
 mod versions;
 

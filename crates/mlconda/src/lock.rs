@@ -13,9 +13,11 @@ mod facts;
 mod file;
 mod format;
 pub mod merge;
+pub(crate) mod needed;
 mod order;
 mod pip;
 mod pixi;
+pub(crate) mod provided;
 #[cfg(test)]
 mod tests;
 
@@ -24,9 +26,9 @@ pub use self::file::{
     DEFAULT_ENVIRONMENT, LockFile, LockKind, MAIN_CATEGORY, Part, Selection, SourcePackages, kind_of,
 };
 pub use self::format::{LockFormat, LockFormatError, Rendered};
-pub(crate) use self::pip::version_of;
-pub use self::pip::{DirectoryMode, LockedPip, Origin, PipSource, normalize};
-pub(crate) use order::{dependency_name, linking_order};
+pub use self::pip::{DirectoryMode, LockedPip, Origin, PipSource};
+pub use crate::python::normalize;
+pub(crate) use order::linking_order;
 
 use std::{
     collections::BTreeSet,
@@ -45,7 +47,7 @@ use crate::{
     host::Host,
     network, plain,
     prefix::distributions,
-    solve::{Solution, SolveOptions},
+    solution::{Solution, SolveOptions},
 };
 
 /// What a package's archive must hash to.
@@ -232,7 +234,7 @@ impl Lock {
             variables: environment.variables.clone(),
             expansions: environment.expansions.clone(),
             packages,
-            pip_requirements: environment.pip.iter().map(|line| crate::pip::redacted(&line.text)).collect(),
+            pip_requirements: environment.pip.iter().map(|line| crate::redact::redacted(&line.text)).collect(),
             pip_requested: BTreeSet::new(),
             pip: Vec::new(),
         })

@@ -38,6 +38,8 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 use url::Url;
 
 use crate::progress::Progress;
+pub use crate::redact::redact;
+pub(crate) use crate::redact::{MASK, secrets};
 pub use cause::{Cause, reason};
 use cause::{Way, cause};
 pub use credentials::CredentialFile;
@@ -297,58 +299,6 @@ impl Proxies {
         let is_excepted = self.except.as_deref().is_some_and(|all| all.split(',').any(is_it));
         if proxy.is_some() && !is_excepted { Way::Proxy } else { Way::Direct }
     }
-}
-
-/// What stands in the place of a secret.
-pub(crate) const MASK: &str = "********";
-
-/// A URL without its secrets: user and password, the token of `/t/TOKEN/`, and the query, in which storage
-/// services put signatures.
-pub fn redact(url: &Url) -> String {
-    let mut shown = url.clone();
-    if !url.username().is_empty() || url.password().is_some() {
-        // These fail for URLs that cannot have a user, and then there is none to hide.
-        let _ = shown.set_username(MASK);
-        let _ = shown.set_password(None);
-    }
-    let mut segments: Vec<&str> = url.path().split('/').collect();
-    if let Some(place) = token_place(url, &segments) {
-        segments[place] = MASK;
-    }
-    shown.set_path(&segments.join("/"));
-    shown.set_query(url.query().map(|_| MASK));
-    shown.to_string()
-}
-
-/// A line of a file without the tokens of the URLs in it; variables, which stand for them, stay.
-pub(crate) fn without_tokens(line: &str) -> String {
-    let (mut shown, mut rest) = (String::with_capacity(line.len()), line);
-    while let Some(start) = rest.find("/t/") {
-        let (before, behind) = rest.split_at(start + 3);
-        shown.push_str(before);
-        let ends = |each: char| each.is_whitespace() || "/?#`'\"<>,])".contains(each);
-        let (token, after) = behind.split_at(behind.find(ends).unwrap_or(behind.len()));
-        let is_url = shown.rsplit_once("://").is_some_and(|(scheme, _)| !scheme.ends_with("file"));
-        let is_token = is_url && after.starts_with('/') && !token.is_empty() && !token.starts_with("${");
-        shown.push_str(if is_token { MASK } else { token });
-        rest = after;
-    }
-    shown + rest
-}
-
-/// Which segment of a URL's path is a token: the one after `/t/`, wherever a server has its channels.
-fn token_place(url: &Url, segments: &[&str]) -> Option<usize> {
-    let place = segments.iter().position(|segment| *segment == "t")? + 1;
-    // Something follows a token: the channel.
-    (url.scheme() != "file" && place + 1 < segments.len()).then_some(place)
-}
-
-/// The secrets of a URL as they stand in it, percent-encoded: user and password, and the token of `/t/TOKEN/`.
-pub(crate) fn secrets(url: &Url) -> Vec<&str> {
-    let user = Some(url.username()).filter(|user| !user.is_empty());
-    let segments: Vec<&str> = url.path().split('/').collect();
-    let token = token_place(url, &segments).map(|place| segments[place]);
-    [user, url.password(), token].into_iter().flatten().collect()
 }
 
 fn proxies(proxies: &Proxies) -> Result<Vec<reqwest::Proxy>, NetworkError> {

@@ -8,19 +8,11 @@
 //! Installing needs none of this but `tags`.
 
 mod clash;
-pub(crate) mod grammar;
 mod hashes;
-mod marker;
-pub(crate) mod metadata;
-pub(crate) mod names;
-pub(crate) mod needed;
 mod pylock;
-pub(crate) mod requirements;
 mod stub;
-pub(crate) mod tags;
 mod task;
 mod toml;
-mod tools;
 mod uv;
 
 use std::{collections::BTreeSet, io, path::Path};
@@ -29,18 +21,14 @@ use futures::{StreamExt, stream};
 use rattler_conda_types::Subdir;
 use url::Url;
 
-use self::{
-    clash::Conda,
-    requirements::{Entry, Requirements, Role},
-    tags::Tags,
-    task::Task,
-    uv::Target,
-};
-pub use self::{
-    requirements::PipFile,
-    tools::{Brought, Tools, bring_in},
-    uv::Uv,
-};
+pub use self::uv::Uv;
+pub(crate) use self::uv::prefix_name;
+use self::{clash::Conda, task::Task, uv::Target};
+use crate::environment::requirements::{self, Entry, Requirements, Role, indented};
+pub use crate::environment::requirements::{Indexes, PipFile};
+use crate::lock::provided::provided;
+use crate::python::tags::Tags;
+pub use crate::redact::redacted;
 use crate::{
     environment::{Environment, EnvironmentError},
     host::Host,
@@ -53,57 +41,6 @@ use crate::{
 
 /// How many servers are asked for sizes at once.
 const QUESTIONS: usize = 16;
-
-/// Where packages are looked for, as pip's options have it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Indexes {
-    /// The index (PEP 503), a URL; PyPI if there is none (`--index-url`).
-    pub index: Option<String>,
-    /// Further indexes (`--extra-index-url`).
-    pub extra: Vec<String>,
-    /// Pages and directories that name archives, as URLs (`--find-links`).
-    pub find_links: Vec<String>,
-    /// Whether no index is asked (`--no-index`).
-    pub no_index: bool,
-    /// Whether versions before the final ones count as others (`--pre`).
-    pub prereleases: bool,
-    /// What is to be built, not taken as a wheel: names, or `:all:` or `:none:` (`--no-binary`).
-    pub no_binary: Vec<String>,
-    /// What is to be taken as a wheel, not built (`--only-binary`).
-    pub only_binary: Vec<String>,
-    /// Hosts whose certificates are not checked, with their ports where they have one (`--trusted-host`).
-    pub trusted_hosts: Vec<String>,
-}
-
-impl Indexes {
-    /// These, and what a list says itself, which counts more.
-    fn with(&self, list: &Self) -> Self {
-        let joined = |ours: &[String], theirs: &[String]| {
-            let mut all: Vec<String> = Vec::new();
-            theirs.iter().chain(ours).for_each(|each| {
-                if !all.contains(each) {
-                    all.push(each.clone())
-                }
-            });
-            all
-        };
-        Self {
-            index: list.index.clone().or_else(|| self.index.clone()),
-            extra: joined(&self.extra, &list.extra),
-            find_links: joined(&self.find_links, &list.find_links),
-            no_index: list.no_index || self.no_index && list.index.is_none(),
-            prereleases: list.prereleases || self.prereleases,
-            no_binary: joined(&self.no_binary, &list.no_binary),
-            only_binary: joined(&self.only_binary, &list.only_binary),
-            trusted_hosts: joined(&self.trusted_hosts, &list.trusted_hosts),
-        }
-    }
-
-    /// All URLs.
-    fn urls(&self) -> impl Iterator<Item = Url> {
-        self.index.iter().chain(&self.extra).chain(&self.find_links).filter_map(|url| Url::parse(url).ok())
-    }
-}
 
 /// Why a `pip:` list cannot be locked. Messages hold no login.
 #[derive(Debug, thiserror::Error)]
@@ -160,7 +97,7 @@ pub enum PipError {
     NoInterpreter,
     /// uv could not be brought in.
     #[error("cannot bring in `uv`, which resolves the `pip:` list")]
-    Tools(#[source] Box<crate::Error>),
+    Tools(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// conda and pip are asked for what does not go together.
     #[error("pip and conda contradict each other:\n{0}")]
     Clash(String),
@@ -197,12 +134,6 @@ pub enum PipError {
     /// The answer is not understood.
     #[error("cannot read the answer of uv, a `pylock.toml`: {0}")]
     Answer(String),
-}
-
-impl PipError {
-    fn tools(error: impl Into<crate::Error>) -> Self {
-        Self::Tools(Box::new(error.into()))
-    }
 }
 
 /// How a `pip:` list is locked.
@@ -248,7 +179,7 @@ pub async fn lock(
     let tags = Tags::new(host.platform, &host.virtual_packages, &version, &build);
     let lines = || requirements.first_lines();
     let tags = tags.ok_or_else(|| PipError::Python { version: version.clone(), build, lines: lines() })?;
-    let provided = names::provided(&lock.packages);
+    let provided = provided(&lock.packages);
     let conda = Conda { environment, lock, provided: &provided };
     conda.check(&requirements)?;
     progress.event(Event::PipStarted { requirements: requirements.entries.len() });
@@ -311,10 +242,6 @@ fn requirements(environment: &Environment) -> Result<Requirements, PipError> {
     });
     let missing: Vec<_> = missing.collect();
     if missing.is_empty() { Ok(requirements) } else { Err(refused(missing).into()) }
-}
-
-fn indented(lines: impl Iterator<Item = String>) -> String {
-    lines.map(|line| format!("\n  {line}")).collect()
 }
 
 /// Puts the login of an index into the URLs of its files: they are to be downloaded with it. A lock's file has it only as a
@@ -411,40 +338,4 @@ fn report(packages: &[LockedPip], platform: Subdir, progress: &dyn Progress) {
         "is locked by its path: a directory cannot be pinned by hash",
         "are locked by their paths: a directory cannot be pinned by hash",
     );
-}
-
-/// A text without the logins of the URLs in it. Variables, which stand for secrets, stay.
-pub fn redacted(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(start) = rest.find("://") {
-        let (before, after) = rest.split_at(start + 3);
-        shown.push_str(before);
-        let end = after.find(|each: char| "/?#`'\"<>,)".contains(each) || each.is_whitespace()).unwrap_or(after.len());
-        let authority = &after[..end];
-        rest = &after[end..];
-        match authority.rsplit_once('@') {
-            Some((login, host)) if !is_public(login) => shown.push_str(&format!("{}@{host}", network::MASK)),
-            _ => shown.push_str(authority),
-        }
-    }
-    shown + rest
-}
-
-/// Whether a login tells nothing: it is made of variables, or is the user that every git server has.
-fn is_public(login: &str) -> bool {
-    let is_variable = |part: &str| part.is_empty() || part.starts_with("${") && part.ends_with('}');
-    login == "git" || login.split(':').all(is_variable)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn logins_are_not_shown() {
-        let text = "fetch `https://me:pw@h/s`, git+ssh://git@h/a, http://${U}:${P}@h and https://tok@h:80.";
-        let shown = "fetch `https://********@h/s`, git+ssh://git@h/a, http://${U}:${P}@h and https://********@h:80.";
-        assert_eq!(redacted(text), shown);
-    }
 }

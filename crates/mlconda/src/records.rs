@@ -13,6 +13,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use rattler_conda_types::PackageRecord;
 
+use crate::repodata::Pinned;
 use crate::{
     files, install,
     lock::{Digest, Lock, LockedPackage},
@@ -107,7 +108,7 @@ async fn conda(lock: &mut Lock, client: &Client, sources: &Sources, progress: &d
     if open.is_empty() {
         return Vec::new();
     }
-    let packages: Vec<&LockedPackage> = open.iter().map(|place| &lock.packages[*place]).collect();
+    let packages: Vec<Pinned<'_>> = open.iter().map(|place| pinned(&lock.packages[*place])).collect();
     let (found, reasons) = repodata::records_of(client, &packages, &sources.repodata, progress).await;
     // A prefix that cannot be read is no prefix of use here.
     let installed = match (&sources.prefix, found.iter().any(Option::is_none)) {
@@ -125,6 +126,17 @@ async fn conda(lock: &mut Lock, client: &Client, sources: &Sources, progress: &d
         package.record = record.or_else(elsewhere);
     }
     reasons
+}
+
+/// What the channels are asked for.
+fn pinned(package: &LockedPackage) -> Pinned<'_> {
+    let (sha256, md5) = match package.digest {
+        Digest::Sha256(hash) => (Some(hash), None),
+        Digest::Md5(hash) => (None, Some(hash)),
+        Digest::Unknown => (None, None),
+    };
+    let LockedPackage { name, version, build, subdir, file_name, url, .. } = package;
+    Pinned { name, version, build, subdir: *subdir, file_name, url, sha256, md5 }
 }
 
 /// Whether a record of a prefix is that of a package: the same archive, or, where no hash can be compared, the same build.

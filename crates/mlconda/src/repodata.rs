@@ -44,7 +44,7 @@ use crate::{
 };
 pub(crate) use archive::index_of;
 pub(crate) use asked::{Asked, Edition, Entry, Rows, Texts};
-pub(crate) use single::records_of;
+pub(crate) use single::{Pinned, records_of};
 
 use cache::{ShardStore, Store};
 use fetch::{Data, Fetcher};

@@ -8,7 +8,6 @@
 mod catalog;
 mod explain;
 mod narrow;
-mod options;
 mod order;
 mod previous;
 mod provider;
@@ -24,14 +23,14 @@ mod wording;
 
 use std::path::PathBuf;
 
-use rattler_conda_types::{Matches, RepoDataRecord, Subdir, Version};
+use rattler_conda_types::{Matches, Subdir, Version};
 
 pub use self::explain::{Change, Conflict, Effort, Explanation, Line, Remedy, explain};
-pub use self::options::{ChannelPriority, ChannelPriorityError, Cutoff, CutoffError, Pip, SolveOptions};
 pub use self::previous::{Previous, Renew, update};
 use self::question::{Question, Refusal};
 pub use self::why::{Why, why};
 pub use self::wording::near_names;
+pub use crate::solution::{ChannelPriority, ChannelPriorityError, Cutoff, CutoffError, Pip, Solution, SolveOptions};
 
 use crate::{
     environment::{Diagnostic, Environment, Location, Requirement},
@@ -41,28 +40,6 @@ use crate::{
 
 /// How many packages that no channel has are told of.
 const MOST_UNKNOWN: usize = 20;
-
-/// The chosen records, in no particular order.
-#[derive(Clone, Debug)]
-pub struct Solution {
-    /// The records.
-    pub records: Vec<RepoDataRecord>,
-    /// How they were chosen.
-    pub options: SolveOptions,
-}
-
-impl Solution {
-    /// The names of the packages that do not tell their age, where that counted ([`SolveOptions::exclude_newer`]): they
-    /// may be newer.
-    pub fn ageless(&self) -> Vec<&str> {
-        let packages = self.records.iter().map(|record| &record.package_record);
-        let ageless =
-            packages.filter(|package| self.options.exclude_newer.is_some() && options::time(package).is_none());
-        let mut names: Vec<&str> = ageless.map(|package| package.name.as_normalized()).collect();
-        names.sort_unstable();
-        names
-    }
-}
 
 /// There is no solution.
 #[derive(Debug, thiserror::Error)]

@@ -2,6 +2,7 @@
 
 pub(crate) mod beneath;
 mod linker;
+pub(crate) mod process;
 mod removal;
 
 use std::{

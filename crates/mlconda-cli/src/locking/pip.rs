@@ -8,10 +8,11 @@ use mlconda::{
     install,
     lock::Lock,
     network::Client,
-    pip::{self, Options, PipError, Tools, Uv},
+    pip::{self, Options, PipError, Uv},
     progress::Progress,
     repodata::RepodataOptions,
     solve::Previous,
+    tools::{self, Tools},
 };
 
 use super::{Before, LockingArgs};
@@ -101,7 +102,7 @@ impl Locking<'_> {
         })
     }
 
-    fn brought(&self, environment: &Environment) -> Result<pip::Brought, CliError> {
+    fn brought(&self, environment: &Environment) -> Result<tools::Brought, CliError> {
         let machine = Host::detect(Path::new("/"));
         let install = install::Options {
             access: self.args.access(),
@@ -117,6 +118,6 @@ impl Locking<'_> {
             directory: &directory,
             install: &install,
         };
-        Ok(self.context.block_on_or_signal(pip::bring_in(environment, &tools, self.progress))??)
+        Ok(self.context.block_on_or_signal(tools::bring_in(environment, &tools, self.progress))??)
     }
 }

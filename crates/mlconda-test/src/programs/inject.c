@@ -5,7 +5,8 @@
  * GROUP   which calls count: `change` (those that change the file system), `open` (opening for reading), `rename`
  * MODE    what happens at call NUMBER: `once` it fails with ERROR; `from` it and all calls after it that need room
  *         fail with ERROR; `kill`: the program is killed; `signal`: it gets the signal ERROR, and the call goes on when a
- *         byte comes through the FIFO REPORT.go; 0 as the number only counts
+ *         byte comes through the FIFO REPORT.go; `twice`: it gets the signal again at that byte, and the call never goes
+ *         on; `undo:MORE`: as `signal`, and so many calls after it the program is killed; 0 as the number only counts
  * REPORT  a file that gets a line of the count, and one of the call at which it happened
  *
  * The calls come to this process by a filter of the kernel (SECCOMP_RET_USER_NOTIF), so it matters neither how the
@@ -134,7 +135,9 @@ int main(int argc, char **argv) {
     size_t length = strlen(directory);
     int go = -1, held_by = 0;
     __u64 held = 0;
-    if (strcmp(mode, "signal") == 0) {
+    long more = strncmp(mode, "undo:", 5) == 0 ? atol(mode + 5) : 0;
+    int is_twice = strcmp(mode, "twice") == 0, signals = strcmp(mode, "signal") == 0 || is_twice || more;
+    if (signals) {
         snprintf(path, sizeof path, "%s.go", argv[6]);
         go = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     }
@@ -146,7 +149,8 @@ int main(int argc, char **argv) {
         if (wait_for[1].revents & POLLIN) {
             close(go);
             go = -1;
-            if (held) {
+            if (is_twice) kill(child, error);
+            else if (held) {
                 *answer = (struct seccomp_notif_resp){.id = held, .flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE};
                 ioctl(*listener, SECCOMP_IOCTL_NOTIF_SEND, answer);
                 held_by = 0;
@@ -169,8 +173,9 @@ int main(int argc, char **argv) {
                 count++;
                 int now = count == number || (strcmp(mode, "from") == 0 && number && count > number && call->needs_room);
                 if (now && count == number) fprintf(report, "%s %s\n", call->name, path);
+                if (more && count == number + more) kill(child, SIGKILL);
                 if (now && strcmp(mode, "kill") == 0) kill(child, SIGKILL);
-                else if (now && strcmp(mode, "signal") == 0) {
+                else if (now && signals) {
                     fflush(report);
                     held = notice->id;
                     held_by = (int)notice->pid;

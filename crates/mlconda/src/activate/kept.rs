@@ -20,9 +20,8 @@ use serde::{Deserialize, Serialize};
 use super::{Activation, Dialect, Surroundings, compute, contents::Contents};
 use crate::{
     files,
-    install::{record, script},
     prefix::Prefix,
-    system::beneath::Root,
+    system::{beneath::Root, process},
 };
 
 /// The name of the file in `conda-meta`. It is no record, and so does not end as one.
@@ -114,7 +113,7 @@ pub(crate) async fn keep(prefix: &Prefix, seconds: i64) -> io::Result<()> {
         false => observe(prefix.path(), contents).await?,
     };
     match text {
-        Some(text) => record::write_below(&root, &place, &text, seconds).map_err(io::Error::other)?,
+        Some(text) => root.put(&place, &text, seconds)?,
         None => root.remove_file(&place)?,
     }
     root.set_time(Path::new("conda-meta"), seconds)
@@ -122,18 +121,18 @@ pub(crate) async fn keep(prefix: &Prefix, seconds: i64) -> io::Result<()> {
 
 /// What the scripts set, as the text of the file.
 async fn observe(prefix: &Path, contents: Contents) -> io::Result<Option<Vec<u8>>> {
-    let Some(shell) = script::shell(prefix) else { return Ok(None) };
+    let Some(shell) = process::shell(prefix) else { return Ok(None) };
     let seen = Seen::new(prefix, &contents)?;
     let around = [("PATH", PATH), ("HOME", NOBODY)].map(|(name, value)| (name.into(), value.into()));
     let surroundings = Surroundings { variables: &around, root_prefix: Path::new("/") };
     let activation = compute(prefix, contents, Vec::new(), surroundings);
-    let mut output = script::nameless(&prefix.join("conda-meta"))?;
+    let mut output = process::nameless(&prefix.join("conda-meta"))?;
     let mut command = Command::new(shell);
     command.arg("-c").arg(activation.observer()).current_dir("/").env_clear().envs(around.clone());
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(Stdio::null()).process_group(0);
     let Ok(process) = command.spawn() else { return Ok(None) };
     // One that waits for something is stopped when this is dropped.
-    match tokio::time::timeout(LONGEST, script::Running::new(process).end()).await {
+    match tokio::time::timeout(LONGEST, process::Running::new(process).end()).await {
         Ok(status) if status.as_ref().is_ok_and(ExitStatus::success) => {}
         _ => return Ok(None),
     }

@@ -130,7 +130,7 @@ impl<'a> Resolver<'a> {
             ));
         }
         // Lexically, as in URLs: what `..` leads to must not depend on links.
-        Ok(crate::pip::requirements::plain(&path))
+        Ok(super::requirements::plain(&path))
     }
 
     fn channel(&self, written: &str) -> Result<Channel, Refusal> {

@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use super::{EnvironmentError, Location, diagnostic::Source};
+use super::{EnvironmentError, Location};
+use crate::diagnostic::Source;
 
 /// Decodes UTF-8, or UTF-16 in either byte order, with or without a byte order mark.
 ///

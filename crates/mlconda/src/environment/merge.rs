@@ -84,7 +84,7 @@ fn channels(environments: &[Environment]) -> Result<Option<Told>, EnvironmentErr
 
 /// A channel's name, or its URL without secrets.
 fn shown(channel: &Channel) -> String {
-    let url = crate::network::redact(channel.base_url.as_ref());
+    let url = crate::redact::redact(channel.base_url.as_ref());
     let url = url.trim_end_matches('/');
     url.strip_prefix("https://conda.anaconda.org/").unwrap_or(url).to_owned()
 }

@@ -14,12 +14,11 @@ use rattler_conda_types::{Channel, Subdir};
 use super::{
     ChannelRule, Environment, EnvironmentError, Location, ReadOptions, Requirement, Warning,
     channel::{Refusal, Resolver},
-    diagnostic::{Excerpt, Source},
     selector, spec, suspicion,
     yaml::{self, Node, Value},
 };
-
-use crate::{network, pip};
+use crate::diagnostic::{Excerpt, Source};
+use crate::redact;
 
 /// The keys that mean something here.
 pub(super) const KEYS: &[&str] = &["name", "channels", "dependencies", "variables", "prefix", "platforms"];
@@ -286,7 +285,7 @@ impl Reader<'_> {
                 match self.channel(item) {
                     Ok(read) => {
                         for channel in &read {
-                            let (url, line) = (network::redact(channel.base_url.as_ref()), self.excerpt(item));
+                            let (url, line) = (redact::redact(channel.base_url.as_ref()), self.excerpt(item));
                             self.environment.channel_lines.entry(url).or_insert(line);
                         }
                         channels.extend(read);
@@ -435,7 +434,7 @@ impl Reader<'_> {
     fn excerpt(&mut self, node: &Node) -> Excerpt {
         let number = node.location.line;
         if self.last_line.0 != number {
-            self.last_line = (number, network::without_tokens(&pip::redacted(self.source.line(number))).into());
+            self.last_line = (number, redact::without_tokens(&redact::redacted(self.source.line(number))).into());
         }
         let (file, line) = (Arc::clone(&self.file), Arc::clone(&self.last_line.1));
         Excerpt { file, location: node.location, length: node.length, line }

@@ -2,7 +2,8 @@
 //! `@1.2`, `>1 and <2`), or came through a word processor; the remedy is then the spec itself, written right. Only what
 //! can be read is proposed.
 
-use super::{channel::Refusal, diagnostic::is_invisible, spec::SPEC_HELP};
+use super::{channel::Refusal, spec::SPEC_HELP};
+use crate::diagnostic::is_invisible;
 
 /// How many lines are proposed in the place of one.
 const PROPOSED: usize = 4;

@@ -6,7 +6,7 @@ use std::fmt::{self, Display, Formatter};
 
 use rattler_conda_types::Subdir;
 
-use super::is_within_reason;
+use crate::dependency::is_within_reason;
 
 /// The words that are known besides the names of platforms such as `linux-64`.
 const WORDS: &[&str] = &[

@@ -16,6 +16,7 @@ use super::{
     reader::TEMPLATE_HELP,
     remedy,
 };
+use crate::dependency::is_within_reason;
 
 pub(super) const SPEC_HELP: &str =
     "write a package's name, then a version if need be: `numpy`, `numpy=1.26`, `numpy >=1.24,<2`";
@@ -28,17 +29,6 @@ const KEYS_HELP: &str = "choose by `version`, `build`, `build_number`, `channel`
 pub(super) struct Parsed {
     pub(super) spec: MatchSpec,
     pub(super) remarks: Vec<String>,
-}
-
-/// The longest spec, in bytes, and how many parentheses it may open. People's have a tenth of that; the parser of versions
-/// takes time by the square of the length, and stack by the depth.
-const LONGEST: usize = 4096;
-const DEEPEST: usize = 32;
-
-/// Whether a match spec, a selector, a marker of pip or the expression of a licence can be parsed in little time and on a small
-/// stack. Those of packages are not always people's.
-pub(crate) fn is_within_reason(text: &str) -> bool {
-    text.len() <= LONGEST && text.matches('(').count() <= DEEPEST
 }
 
 /// Reads a match spec.

@@ -12,8 +12,8 @@ use serde::Deserialize;
 use super::Detail;
 use crate::{
     files,
-    pip::metadata::Metadata,
     prefix::{Prefix, PrefixError, distributions},
+    python::metadata::Metadata,
 };
 
 /// Lines for the `pip:` list, sorted by name: of all distributions, or of those that pip was asked for. Records that pip

@@ -18,17 +18,15 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{HISTORY, InstallError, commit::PENDING, stop::Stop};
+use super::{HISTORY, InstallError, stop::Stop};
+use crate::prefix::on_disk::{ASIDE, PENDING};
 use crate::{
     files,
     system::{
-        Attributes,
+        self, Attributes,
         beneath::{Kind, Look, Root, is_plain},
     },
 };
-
-/// The name of the directory in the prefix.
-pub(crate) const ASIDE: &str = ".mlconda-old";
 
 /// The name of the journal in it. It is there as long as there is a way back.
 const JOURNAL: &str = "journal.json";
@@ -147,7 +145,7 @@ impl Aside {
     fn write(&self, stop: &Stop) -> io::Result<()> {
         for (number, path) in self.journal.copied.iter().enumerate() {
             stop.check()?;
-            self.prefix.copy(path, &self.old, &of("copy", number))?;
+            self.prefix.copy(path, &self.old, &of("copy", number), stop.flag())?;
         }
         let unfinished = Path::new("journal.new");
         let mut file = self.old.create(unfinished, 0o600)?;
@@ -343,7 +341,7 @@ impl Aside {
 
     /// Lets the old files go: there is no way back from here. What cannot be removed, the next run tries again.
     pub(super) fn forget(self) {
-        let _ = fs_err::remove_dir_all(self.old.path());
+        let _ = system::remove_tree(self.old.path());
     }
 }
 

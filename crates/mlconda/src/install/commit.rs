@@ -5,11 +5,11 @@ mod additions;
 mod ground;
 mod mend;
 mod twin;
+mod whole;
 mod written;
 
 use std::{
     collections::HashSet,
-    ffi::OsString,
     io,
     path::{Path, PathBuf},
 };
@@ -18,43 +18,18 @@ use rattler_conda_types::PrefixRecord;
 
 use self::ground::{Ground, check, name_holders};
 use super::{HISTORY, InstallError, layout::Layout, plain, record, site::Scripts, stage::Stage, stop::Stop};
+use crate::prefix::on_disk::{PENDING, module_of};
 use crate::{
     plan::{Plan, Reinstall},
-    prefix::{Prefix, distributions},
+    prefix::{Prefix, STATE, distributions},
     system::beneath::{Kind, Root, is_plain},
 };
-
-/// The name of the stage inside a prefix that exists.
-pub(crate) const INSIDE: &str = ".mlconda-new";
-
-/// The history while an installation is not finished. A prefix that has records and no `history` is one in which
-/// a process was killed: the next installation links everything anew.
-pub(crate) const PENDING: &str = "history.mlconda";
 
 /// The prefix is an environment again.
 pub(super) fn finish(prefix: &Path, seconds: i64) -> io::Result<()> {
     let (prefix, meta) = (Root::open(prefix)?, Path::new("conda-meta"));
     prefix.rename(&meta.join(PENDING), &prefix, &meta.join(HISTORY))?;
     prefix.set_time(meta, seconds)
-}
-
-/// Where the stage of a prefix is, and the twin of one that exists: beside it, so that one step of the kernel puts
-/// either in place.
-pub(crate) fn beside(prefix: &Path) -> Option<(PathBuf, PathBuf)> {
-    Some((sibling(prefix, ".mlconda-new")?, sibling(prefix, ".mlconda-twin")?))
-}
-
-/// Where what several environments of one call share is, while they are installed: beside the first of them.
-pub(super) fn shared(prefix: &Path) -> Option<PathBuf> {
-    sibling(prefix, ".mlconda-shared")
-}
-
-/// `.NAME` and an end, beside a prefix, whose name need not be text.
-fn sibling(prefix: &Path, end: &str) -> Option<PathBuf> {
-    let mut name = OsString::from(".");
-    name.push(prefix.file_name()?);
-    name.push(end);
-    Some(prefix.parent()?.join(name))
 }
 
 /// What an installation changes in a prefix that exists.
@@ -146,6 +121,9 @@ impl<'a> Change<'a> {
             }
         }
         gone.extend(in_the_way);
+        gone.extend(plan.damaged_state.then(|| STATE.into()));
+        let in_meta = root.as_ref().map(|root| mend::directories_for_records(root, &gone)).transpose()?;
+        hollow.extend(in_meta.into_iter().flatten());
         let links = root.as_ref().map(|root| plain::foreign_links(root, gone.iter().chain(&modules), &known));
         let links = links.transpose()?.unwrap_or_default();
         let (prefix, new) = (prefix.path().to_owned(), new.into_iter().collect());
@@ -224,13 +202,6 @@ fn directories<'a>(records: impl Iterator<Item = &'a PrefixRecord>) -> HashSet<P
     found
 }
 
-/// The module that a file is byte code of, by its name: `a/__pycache__/b.cpython-311.pyc` is of `a/b.py`.
-pub(crate) fn module_of(path: &Path) -> Option<PathBuf> {
-    let directory = path.parent().filter(|parent| parent.ends_with("__pycache__"))?;
-    let (stem, _) = path.file_name()?.to_str()?.strip_suffix(".pyc")?.split_once(".cpython-")?;
-    Some(directory.parent()?.join(format!("{stem}.py")))
-}
-
 /// Moves all that is in `from` into `into`: a directory that is not there yet as a whole, else what is in it.
 /// A directory that gets something new gets the time `seconds`, too. `stop` is asked before each step. Records come first: what has arrived is known
 /// then, should this be cut off. A link in the place of a directory is not followed.
@@ -248,17 +219,4 @@ pub(super) fn merge(from: &Root, into: &Root, seconds: i64, stop: &Stop) -> io::
         }
     }
     into.set_time(here, seconds)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn byte_code_knows_its_module() {
-        let module = |path: &str| module_of(Path::new(path));
-        assert_eq!(module("a/__pycache__/b.cpython-311.pyc"), Some("a/b.py".into()));
-        assert_eq!(module("a/__pycache__/b.cpython-311.opt-1.pyc"), Some("a/b.py".into()));
-        assert_eq!([module("a/b.cpython-311.pyc"), module("__pycache__/b.txt")], [None, None]);
-    }
 }

@@ -8,21 +8,18 @@
 use std::{
     cell::RefCell,
     collections::{HashMap, HashSet},
-    ffi::OsString,
     io,
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
 };
 
 use rattler_conda_types::PrefixRecord;
 
 use super::record;
+use crate::prefix::on_disk::resolve;
 use crate::{
     prefix::distributions,
     system::beneath::{Kind, Root},
 };
-
-/// No path that can be opened leads through more links.
-const MOST_LINKS: usize = 40;
 
 /// What the records of a prefix become by links of packages. Paths in the records here are places.
 #[derive(Debug, Default)]
@@ -35,33 +32,6 @@ pub(super) struct Layout {
     pub(super) leave: Vec<PathBuf>,
     /// The same of directories that packages name.
     pub(super) hollow: Vec<PathBuf>,
-}
-
-/// Where a path leads if links are followed, but for its last component; `None` if that is out of the prefix, or nowhere.
-pub(crate) fn resolve(path: &Path, link: &dyn Fn(&Path) -> io::Result<Option<PathBuf>>) -> io::Result<Option<PathBuf>> {
-    let parts =
-        |path: &Path| path.components().rev().map(|part| part.as_os_str().to_owned()).collect::<Vec<OsString>>();
-    let (mut left, mut place, mut links) = (parts(path), PathBuf::new(), 0);
-    while let Some(part) = left.pop() {
-        match Path::new(&part).components().next() {
-            Some(Component::Normal(part)) => place.push(part),
-            Some(Component::ParentDir) if place.pop() => continue,
-            Some(Component::CurDir) | None => continue,
-            Some(_) => return Ok(None),
-        }
-        if left.is_empty() {
-            break;
-        }
-        if let Some(to) = link(&place)? {
-            links += 1;
-            if links > MOST_LINKS {
-                return Ok(None);
-            }
-            place.pop();
-            left.extend(parts(&to));
-        }
-    }
-    Ok(Some(place).filter(|place| !place.as_os_str().is_empty()))
 }
 
 /// The directories that files of records are said to be in.

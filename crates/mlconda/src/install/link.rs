@@ -25,10 +25,10 @@ use super::{
     InstallError, OutwardLinks,
     deviations::Deviations,
     package::{Info, Listed, Package, invalid},
-    record::Own,
     stage::{Ground, Paths, Stage, is_inside, is_reserved, link_stays_inside},
     unpack::{Entry, Kind, Sink},
 };
+use crate::prefix::on_disk::Own;
 use crate::system::Linker;
 
 /// A file whose content is read in one piece is written in one piece. Larger ones go through a buffer of this

@@ -17,20 +17,22 @@ use serde_json::json;
 use super::{
     InstallError, Options, Scripts,
     bytecode::{Bytecode, Compiled, compile_built},
-    commit, fetch,
+    fetch,
     link::wheel::{self, Request},
-    record::{self, Own},
+    record,
     script::{self, Told},
     stage::Stage,
     unpack::Archive,
 };
+use crate::prefix::on_disk;
+use crate::prefix::on_disk::Own;
 use crate::{
     lock::{DirectoryMode, LockedPip, Origin, PipSource},
     network::{self, Client},
-    pip::tags::WheelName,
     plan::Plan,
     prefix::{Prefix, distributions},
     progress::{Event, Progress, Task},
+    python::tags::WheelName,
     repodata::Access,
     system::{
         self, Attributes,
@@ -151,7 +153,7 @@ pub(super) async fn build(
     for (package, source) in plan.pip.build.iter().zip(sources) {
         progress.event(Event::Building { package: package.name.clone() });
         // A killed process leaves it where the next one removes it.
-        let directory = prefix.path().join(commit::INSIDE);
+        let directory = prefix.path().join(on_disk::INSIDE);
         fs_err::create_dir_all(&directory)?;
         let built = build_one(package, source.as_ref(), &directory, prefix, python, told).await;
         let file = package.file_name().map(|name| directory.join(name));
@@ -245,7 +247,7 @@ fn write_record(package: &LockedPip, requested: bool, prefix: &Prefix, time: i64
     if package.file_name().is_some() {
         match direct_url(package) {
             Some(text) => {
-                record::write_below(&root, &direct, text.as_bytes(), time)?;
+                root.put(&direct, text.as_bytes(), time)?;
                 files.insert(direct);
             }
             None => {
@@ -262,7 +264,7 @@ fn write_record(package: &LockedPip, requested: bool, prefix: &Prefix, time: i64
     let entries = files.into_iter().filter_map(|path| entry(&root, path, &mut own).transpose());
     let mut entries: Vec<PathsEntry> = entries.collect::<io::Result<_>>()?;
     let text = wheel::list(&entries, &list);
-    record::write_below(&root, &list, text.as_bytes(), time)?;
+    root.put(&list, text.as_bytes(), time)?;
     entries.push(wheel::written(list, text.as_bytes()));
     record.paths_data = entries.into();
     record::list_files(&mut record);
@@ -278,7 +280,7 @@ fn write_record(package: &LockedPip, requested: bool, prefix: &Prefix, time: i64
         repodata.url = url;
     }
     let place = Path::new("conda-meta").join(distributions::record_name(&record));
-    record::write_below(&root, &place, &record::render(&record, &own)?, time)?;
+    root.put(&place, &record::render(&record, &own)?, time)?;
     Ok(place)
 }
 

@@ -5,7 +5,6 @@
 
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     io::{self, Write as _},
     path::{Path, PathBuf},
@@ -22,29 +21,14 @@ use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::{InstallError, Options, Revision, fetch::Hashes, link::Linked};
+use crate::prefix::on_disk::Own;
 use crate::{
     files,
     lock::{Digest, LockedPackage},
     network,
     plan::Plan,
     prefix::distributions,
-    system::beneath::Root,
 };
-
-/// What a record holds besides conda's fields, which have no word for it; other tools pass over the field `mlconda`. It
-/// is in the record and nowhere else, so that it goes with the package whoever removes that.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Own {
-    /// Files that anybody may run.
-    #[serde(default)]
-    pub(crate) executable: BTreeSet<PathBuf>,
-    /// Where soft links point to.
-    #[serde(default)]
-    pub(crate) links: BTreeMap<PathBuf, PathBuf>,
-    /// The prefix, if it was written into files.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) prefix: Option<PathBuf>,
-}
 
 /// The record of a package that has been linked. `archive` is its archive's size in bytes, if it is known, and its hashes.
 pub(super) fn record(
@@ -216,15 +200,6 @@ pub(super) fn write(path: &Path, content: &[u8], seconds: i64) -> Result<(), Ins
     Ok(crate::system::set_time(file.file(), seconds)?)
 }
 
-/// Writes a file below a prefix with a time, in the place of what is there. Not through a link.
-pub(crate) fn write_below(prefix: &Root, path: &Path, content: &[u8], seconds: i64) -> Result<(), InstallError> {
-    prefix.remove_file(path)?;
-    let mut file = prefix.create(path, 0o644)?;
-    file.write_all(content)?;
-    crate::system::set_mode(&file, 0o644)?;
-    Ok(crate::system::set_time(&file, seconds)?)
-}
-
 /// The time of the last revision of a `conda-meta/history`, in seconds since 1970, if there is one. conda writes the
 /// builder's local time, and that is taken for UTC: what counts is what stands in the file.
 pub(super) fn last_revision(history: &str) -> Option<i64> {
@@ -291,7 +266,7 @@ pub(super) fn state(old: Option<&[u8]>, variables: &IndexMap<String, String>) ->
 /// The match spec that asked for a package, if one did.
 pub(super) fn requested<'a>(specs: &'a [String], name: &str) -> Option<&'a str> {
     let bare = |spec: &'a str| spec.rsplit_once("::").map_or(spec, |(_, bare)| bare);
-    specs.iter().map(String::as_str).find(|spec| crate::lock::dependency_name(bare(spec)) == name)
+    specs.iter().map(String::as_str).find(|spec| crate::dependency::dependency_name(bare(spec)) == name)
 }
 
 /// NAME-VERSION-BUILD.

@@ -16,7 +16,8 @@ use std::{
 
 use rattler_digest::Sha256Hash;
 
-use super::{InstallError, cache, commit, site};
+use super::{InstallError, cache, site};
+use crate::prefix::on_disk;
 use crate::{
     lock::{Digest, LockedPackage},
     plan::Plan,
@@ -48,7 +49,7 @@ impl Sharing {
     /// and makes this needless.
     pub fn between(plans: &[(&Plan, &Prefix)], cache: Option<&Path>) -> Option<Self> {
         let (prefix, beside, members) = plans.iter().find_map(|(_, prefix)| {
-            let beside = commit::shared(prefix.path())?;
+            let beside = on_disk::shared(prefix.path())?;
             let device = device(beside.parent()?)?;
             let is_near = |prefix: &Prefix| self::device(prefix.path()) == Some(device);
             let near: Vec<&Plan> = plans.iter().filter(|(_, prefix)| is_near(prefix)).map(|(plan, _)| *plan).collect();
@@ -135,7 +136,7 @@ impl Drop for Sharing {
 
 /// Removes what a killed process left beside a prefix, unless a living one is at it.
 pub(super) fn tidy(prefix: &Prefix) {
-    if let Some(directory) = commit::shared(prefix.path()) {
+    if let Some(directory) = on_disk::shared(prefix.path()) {
         remove_abandoned(&directory);
     }
 }

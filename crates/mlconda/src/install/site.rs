@@ -17,9 +17,11 @@ use std::{
 
 use super::{
     HISTORY, InstallError,
-    aside::{ASIDE, Aside, Journal},
+    aside::{Aside, Journal},
     commit::{self, Change},
 };
+use crate::prefix::on_disk;
+use crate::prefix::on_disk::ASIDE;
 use crate::{
     prefix::Prefix,
     system::{self, Attributes, Time, beneath::Root},
@@ -89,7 +91,7 @@ impl Site {
         let path = prefix.path();
         let busy = || InstallError::Busy { prefix: path.to_owned() };
         recover(path)?.then_some(()).ok_or_else(busy)?;
-        let (stage, twin) = commit::beside(path).unzip();
+        let (stage, twin) = on_disk::beside(path).unzip();
         let kind = if stage.is_some() { kind(path) } else { Kind::InPlace };
         let (prefix, none) = (path.to_owned(), PathBuf::new());
         let above = Time::above(path);
@@ -115,7 +117,7 @@ impl Site {
             // It may be a link, which is to stay as it is.
             site.prefix = fs_err::canonicalize(path)?;
             site.was = Some(Attributes::from(&fs_err::metadata(path)?));
-            site.make_stage(path.join(commit::INSIDE))?;
+            site.make_stage(path.join(on_disk::INSIDE))?;
         }
         system::set_directory_mode(&site.stage, 0o755)?;
         Ok(site)
@@ -340,8 +342,8 @@ impl Drop for Site {
 
 /// Undoes what a killed process left half-done, and removes what it left over. `false` if a living one is at it.
 pub(super) fn recover(prefix: &Path) -> Result<bool, InstallError> {
-    let (beside, twin) = commit::beside(prefix).unzip();
-    let inside = prefix.join(commit::INSIDE);
+    let (beside, twin) = on_disk::beside(prefix).unzip();
+    let inside = prefix.join(on_disk::INSIDE);
     check_own(beside.iter().chain(&twin).chain([&inside, &prefix.join(ASIDE), &prefix.join("conda-meta")]))?;
     let left: Vec<&PathBuf> = twin.iter().chain(&beside).filter(|left| left.is_dir()).collect();
     let (aside, is_inside) = (prefix.join(ASIDE), inside.is_dir());
@@ -367,7 +369,7 @@ pub(super) fn recover(prefix: &Path) -> Result<bool, InstallError> {
         if let Some(left) = Aside::left_in(prefix)? {
             left.roll_back(stage)?;
         }
-        fs_err::remove_dir_all(&aside)?;
+        system::remove_tree(&aside)?;
         if is_finished {
             settle_directories(prefix);
         }
@@ -427,7 +429,7 @@ fn kind(prefix: &Path) -> Kind {
 /// Whether an environment may be put into a directory that exists: there is one already, or nothing but what
 /// stands in a root prefix or in a fresh volume. Other people's directories are left alone.
 fn may_hold_environment(path: &Path) -> Result<bool, InstallError> {
-    let harmless = ["conda-meta", "envs", "pkgs", "lost+found", ".condarc", commit::INSIDE, ASIDE];
+    let harmless = ["conda-meta", "envs", "pkgs", "lost+found", ".condarc", on_disk::INSIDE, ASIDE];
     for entry in fs_err::read_dir(path)? {
         let entry = entry?;
         let is_one_of = |names: &[&str]| names.iter().any(|name| entry.file_name() == *name);

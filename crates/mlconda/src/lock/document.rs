@@ -11,10 +11,8 @@ use rattler_digest::{Md5, Md5Hash, Sha256, Sha256Hash, parse_digest_from_hex};
 use serde_json::{Map, Value as Json};
 
 use super::{Digest, Expansion, LockError, LockedPackage, explicit, normalize};
-use crate::environment::{
-    diagnostic::Source,
-    yaml::{self, Node, Value},
-};
+use crate::diagnostic::Source;
+use crate::environment::yaml::{self, Node, Value};
 
 /// The fields of a package's record that are numbers; a scalar of any other is text, whatever it looks like.
 const NUMBERS: &[&str] = &["build_number", "size", "timestamp", "legacy_bz2_size", "indexed_timestamp"];

@@ -7,7 +7,7 @@ use std::{collections::HashMap, fmt::Write};
 use rattler_conda_types::{GenericVirtualPackage, Subdir};
 
 use super::{Lock, LockedPackage};
-use crate::solve::{ChannelPriority, ChannelPriorityError, CutoffError, Pip, SolveOptions};
+use crate::solution::{ChannelPriority, ChannelPriorityError, CutoffError, Pip, SolveOptions};
 
 /// The version of the grammar of the comments that is written.
 pub(super) const FORMAT: u32 = 1;

@@ -16,7 +16,8 @@ use super::{
     merge, pixi,
 };
 use crate::{
-    environment::{EnvironmentError, decode, diagnostic::Source},
+    diagnostic::Source,
+    environment::{EnvironmentError, decode},
     files, network,
     prefix::Prefix,
 };

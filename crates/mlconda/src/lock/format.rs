@@ -266,7 +266,7 @@ pub(super) fn scalar(text: &str) -> String {
     if is_hash && text.bytes().filter(u8::is_ascii_alphabetic).count() > 1 {
         return text.to_owned();
     }
-    crate::export::scalar(text)
+    crate::environment::yaml::scalar(text)
 }
 
 /// The channels of parts as other tools want them: without logins, and without the asterisks in their place.

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use rattler_conda_types::RepoDataRecord;
 
 use super::LockedPackage;
+use crate::dependency::dependency_name;
 
 /// Sorts records. Cycles (pip and python, say) are cut at the package with the fewest open dependencies.
 pub(crate) fn linking_order(records: &[RepoDataRecord]) -> Vec<&RepoDataRecord> {
@@ -43,12 +44,6 @@ pub(crate) fn sort(packages: &mut [LockedPackage]) {
     let places: HashMap<String, usize> =
         order(&mut open).into_iter().enumerate().map(|(place, name)| (name.to_owned(), place)).collect();
     crate::sorting::sort_by_key(packages, |package| places.get(&package.name).copied().unwrap_or(usize::MAX));
-}
-
-/// The name that a dependency starts with.
-pub(crate) fn dependency_name(spec: &str) -> &str {
-    let end = spec.find(|each: char| each.is_whitespace() || "=<>!~[;,".contains(each)).unwrap_or(spec.len());
-    &spec[..end]
 }
 
 /// Names in linking order. `open` maps each name to the names it still waits for, and is emptied.

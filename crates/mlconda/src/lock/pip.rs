@@ -14,7 +14,10 @@ use rattler_digest::{Sha256, Sha256Hash, parse_digest_from_hex};
 use url::Url;
 
 use super::{Digest, Expansion, LockedPackage};
-use crate::prefix::distributions;
+use crate::{
+    prefix::distributions,
+    python::{SOURCES, normalize, version_of},
+};
 
 /// A package of the `pip:` list, or one that such a package needs, for the lock's platform and python.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,19 +162,6 @@ impl LockedPip {
     pub fn is_wheel(&self) -> bool {
         self.file_name().is_some_and(|name| name.ends_with(".whl"))
     }
-}
-
-/// A name as indexes compare it (PEP 503): `Foo.bar_baz` is `foo-bar-baz`.
-pub fn normalize(name: &str) -> String {
-    let mut normal = String::with_capacity(name.len());
-    for each in name.chars() {
-        match each {
-            '-' | '_' | '.' if normal.ends_with('-') => {}
-            '-' | '_' | '.' => normal.push('-'),
-            _ => normal.push(each.to_ascii_lowercase()),
-        }
-    }
-    normal
 }
 
 /// What stands behind `# pip `.
@@ -320,9 +310,6 @@ fn is_commit(text: &str) -> bool {
     text.len() >= 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// The endings of archives of sources.
-const SOURCES: [&str; 5] = [".tar.gz", ".zip", ".tar.bz2", ".tar.xz", ".tgz"];
-
 fn is_archive(file: &str) -> bool {
     file.ends_with(".whl") || SOURCES.iter().any(|end| file.ends_with(end))
 }
@@ -332,24 +319,6 @@ fn file_name(url: &Url) -> Option<String> {
     let segment = url.path_segments()?.next_back()?;
     let is_bad = |each: char| each == '/' || each == '\\' || each.is_control();
     super::decode(segment).ok().filter(|name| !name.is_empty() && !name.starts_with('.') && !name.contains(is_bad))
-}
-
-/// The version in an archive's file name, whose first part must be the package's name (PEP 427, PEP 625).
-pub(crate) fn version_of(file: &str, name: &str) -> Result<String, String> {
-    let parts = match (file.strip_suffix(".whl"), SOURCES.iter().find_map(|end| file.strip_suffix(end))) {
-        (Some(stem), _) => stem.split_once('-').map(|(start, rest)| (start, rest.split('-').next().unwrap_or(rest))),
-        (None, Some(stem)) => stem.rsplit_once('-'),
-        (None, None) => return Err(format!("`{file}` is neither a wheel nor an archive of sources")),
-    };
-    let (start, version) = parts.ok_or_else(|| format!("`{file}` is not of the form NAME-VERSION"))?;
-    if normalize(start) != name {
-        return Err(format!("`{file}` is not an archive of `{name}`"));
-    }
-    let safe = version.chars().all(|each| each.is_ascii_alphanumeric() || "_.+!".contains(each));
-    match safe && version.starts_with(|first: char| first.is_ascii_digit()) {
-        true => Ok(version.replace('_', "-")),
-        false => Err(format!("`{version}` is not a version (PEP 440)")),
-    }
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     environment::yaml::{Node, Value},
     network,
-    solve::ChannelPriority,
+    solution::ChannelPriority,
 };
 
 /// The versions that have this shape.

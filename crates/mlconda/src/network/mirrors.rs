@@ -154,7 +154,7 @@ fn without_login(url: &Url) -> Url {
     let _ = bare.set_username("");
     let _ = bare.set_password(None);
     let mut segments: Vec<&str> = url.path().split('/').collect();
-    if let Some(place) = super::token_place(url, &segments) {
+    if let Some(place) = crate::redact::token_place(url, &segments) {
         segments.drain(place - 1..=place);
         bare.set_path(&segments.join("/"));
     }

@@ -7,15 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rattler_conda_types::PackageNameMatcher;
 
-use super::{
-    PipError,
-    names::Provided,
-    requirements::{Entry, Requirements, Role},
-};
-use crate::{
-    environment::Environment,
-    lock::{Lock, dependency_name},
-};
+use super::PipError;
+use crate::environment::requirements::{Entry, Requirements, Role};
+use crate::lock::provided::Provided;
+use crate::{dependency::dependency_name, environment::Environment, lock::Lock};
 
 /// conda's side of an environment.
 pub(super) struct Conda<'a> {
@@ -80,7 +75,7 @@ impl Conda<'_> {
     fn line(&self, package: &str) -> Option<String> {
         let is_it = |name: &PackageNameMatcher| matches!(name, PackageNameMatcher::Exact(name) if name.as_normalized() == package);
         let requirement = self.environment.requirements.iter().find(|each| is_it(&each.spec.name))?;
-        let text = super::redacted(&requirement.text);
+        let text = crate::redact::redacted(&requirement.text);
         Some(format!("`{text}` ({}:{})", requirement.file.display(), requirement.location.line))
     }
 

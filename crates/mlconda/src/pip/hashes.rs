@@ -10,7 +10,8 @@ use rattler_digest::{Sha256, Sha256Hash, digest::Digest};
 use sha2::{Sha384, Sha512};
 use url::Url;
 
-use super::{Options, PipError, requirements::Entry, task::place_of};
+use super::{Options, PipError, task::place_of};
+use crate::environment::requirements::Entry;
 use crate::{
     environment::EnvironmentError,
     files,

@@ -11,11 +11,9 @@ use rattler_digest::{Sha256, parse_digest_from_hex};
 use serde::Deserialize;
 use url::Url;
 
-use super::{
-    tags::{Tags, WheelName},
-    toml,
-};
+use super::toml;
 use crate::lock::{DirectoryMode, LockedPip, Origin, PipSource, normalize};
+use crate::python::tags::{Tags, WheelName};
 
 /// The file, as far as it matters here.
 #[derive(Debug, Deserialize)]
@@ -212,7 +210,7 @@ fn git(vcs: &Vcs, directory: &Path) -> Option<PipSource> {
 }
 
 fn absolute(directory: &Path, path: &str) -> PathBuf {
-    super::requirements::plain(&directory.join(path))
+    crate::environment::requirements::plain(&directory.join(path))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::{io, path::Path};
 use flate2::Crc;
 use url::Url;
 
-use super::names::Provided;
+use crate::lock::provided::Provided;
 
 /// Writes the wheel of a project into a directory, and returns the constraint.
 pub(super) fn write(name: &str, provided: &Provided, directory: &Path) -> io::Result<String> {

@@ -11,16 +11,16 @@ use serde_json::Value;
 use url::Url;
 
 use super::{
-    Indexes, Options, PipError,
+    Options, PipError,
     clash::{self, Conda},
-    indented, names,
     pylock::{self, Answer, Choice},
-    redacted,
-    requirements::{Entry, Requirements, Role},
     stub,
-    tags::Tags,
     uv::{self, Depth, Outcome, Question, Target},
 };
+use crate::environment::requirements::{Entry, Indexes, Requirements, Role, indented};
+use crate::lock::provided as names;
+use crate::python::tags::Tags;
+use crate::redact::redacted;
 use crate::{
     environment::EnvironmentError,
     files,

@@ -14,8 +14,9 @@ use std::{
 use rattler_conda_types::Subdir;
 use rattler_digest::{Sha256, compute_bytes_digest};
 
-use super::{Indexes, tags};
-use crate::{files, host::Host, install::script::Running, repodata::Access, solve::Cutoff};
+use crate::environment::requirements::Indexes;
+use crate::python::tags;
+use crate::{files, host::Host, repodata::Access, solve::Cutoff, system::process::Running};
 
 /// uv, and what it is run with.
 #[derive(Clone, Debug)]
@@ -116,7 +117,8 @@ impl Uv {
                 return Ok(Some(path));
             }
             if !outcome.stderr.contains("No interpreter found") {
-                let words = format!("`{}` fails: {}", self.program.display(), super::redacted(outcome.stderr.trim()));
+                let words =
+                    format!("`{}` fails: {}", self.program.display(), crate::redact::redacted(outcome.stderr.trim()));
                 return Err(io::Error::other(words));
             }
         }
@@ -248,7 +250,7 @@ pub(super) fn messages(stderr: &str) -> Vec<(&str, String)> {
 }
 
 /// The name of the tools' prefix for a lock of theirs.
-pub(super) fn prefix_name(lock: &str) -> String {
+pub(crate) fn prefix_name(lock: &str) -> String {
     format!("uv-{}", &hex::encode(compute_bytes_digest::<Sha256>(lock))[..16])
 }
 

@@ -16,7 +16,7 @@ use rattler_digest::{Sha256, compute_bytes_digest};
 use url::Url;
 
 use super::{Prefix, PrefixError};
-use crate::{files, lock::normalize, pip::metadata::Metadata};
+use crate::{files, python::metadata::Metadata, python::normalize};
 
 /// What the records of distributions end with.
 pub(crate) const EXTENSION: &str = "pip";

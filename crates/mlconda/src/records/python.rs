@@ -21,8 +21,8 @@ use crate::{
     files, install,
     lock::{LockedPip, PipSource},
     network::{Body, Client, NetworkError},
-    pip::metadata::Metadata,
     prefix::{Prefix, distributions},
+    python::metadata::Metadata,
     repodata::Access,
 };
 

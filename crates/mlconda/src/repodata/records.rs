@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use url::Url;
 
 use super::{RepodataError, index::Section, shards::decode};
-use crate::{environment, lenient, network};
+use crate::{lenient, network};
 
 /// What all records of a subdir have in common.
 #[derive(Clone, Debug)]
@@ -71,7 +71,7 @@ impl Origin {
 pub(super) fn beyond_reason(record: &PackageRecord) -> Option<&str> {
     let extra = record.extra_depends.values().flatten();
     let mut specs = record.depends.iter().chain(&record.constrains).chain(extra).map(String::as_str);
-    specs.find(|spec| !environment::is_within_reason(spec))
+    specs.find(|spec| !crate::dependency::is_within_reason(spec))
 }
 
 /// What `base` means in a subdir, with a slash at its end, for names to be joined to; else what is wrong with it.

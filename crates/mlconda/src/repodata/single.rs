@@ -14,18 +14,35 @@ use super::{
     Loader, RepodataError, RepodataOptions,
     walk::{self, REQUESTS, Source},
 };
-use crate::{
-    host::Host,
-    lock::{Digest, LockedPackage},
-    network::Client,
-    progress::Progress,
-};
+use crate::{host::Host, network::Client, progress::Progress};
+use rattler_digest::{Md5Hash, Sha256Hash};
+
+/// A package that is known by its URL.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pinned<'a> {
+    /// Its name.
+    pub(crate) name: &'a str,
+    /// Its version, as the file's name has it.
+    pub(crate) version: &'a str,
+    /// Its build string.
+    pub(crate) build: &'a str,
+    /// The subdir that the URL names.
+    pub(crate) subdir: Subdir,
+    /// The archive's file name.
+    pub(crate) file_name: &'a str,
+    /// Where the archive is.
+    pub(crate) url: &'a Url,
+    /// The archive's sha256, where known …
+    pub(crate) sha256: Option<Sha256Hash>,
+    /// … and its md5.
+    pub(crate) md5: Option<Md5Hash>,
+}
 
 /// The records of packages, in their order; `None` where the channel has none. Of the subdirs that could not be asked, the
 /// errors are told.
 pub(crate) async fn records_of(
     client: &Client,
-    packages: &[&LockedPackage],
+    packages: &[Pinned<'_>],
     options: &RepodataOptions,
     progress: &dyn Progress,
 ) -> (Vec<Option<Arc<PackageRecord>>>, Vec<RepodataError>) {
@@ -39,14 +56,14 @@ pub(crate) async fn records_of(
     let host = Host::baseline(Subdir::NoArch);
     let loader = Loader { client, host: &host, options, progress };
     let found = join_all(subdirs.into_iter().map(async |((channel, subdir), places)| {
-        let names = places.iter().map(|place| packages[*place].name.as_str()).collect();
+        let names = places.iter().map(|place| packages[*place].name).collect();
         let records = loader.named(&Channel::from_url(channel), subdir, names).await;
         (places, records)
     }));
     let (mut records, mut errors) = (vec![None; packages.len()], Vec::new());
     for (places, found) in found.await {
         match found {
-            Ok(found) => places.into_iter().for_each(|place| records[place] = pick(packages[place], &found)),
+            Ok(found) => places.into_iter().for_each(|place| records[place] = pick(&packages[place], &found)),
             Err(error) => errors.push(error),
         }
     }
@@ -54,7 +71,7 @@ pub(crate) async fn records_of(
 }
 
 /// The channel that a package's URL lies in; `None` where the URL names no subdir, as that of a single file.
-fn channel(package: &LockedPackage) -> Option<Url> {
+fn channel(package: &Pinned<'_>) -> Option<Url> {
     let mut url = package.url.clone();
     url.set_query(None);
     let mut segments = url.path_segments()?.rev();
@@ -68,19 +85,16 @@ fn channel(package: &LockedPackage) -> Option<Url> {
 
 /// The record of this package. Of a build that is there as `.conda` and as `.tar.bz2`, one record is at hand, which says
 /// the same of both; but an archive that has taken the place of another under its name is another package.
-fn pick(package: &LockedPackage, records: &BTreeMap<String, Vec<Arc<RepoDataRecord>>>) -> Option<Arc<PackageRecord>> {
+fn pick(package: &Pinned<'_>, records: &BTreeMap<String, Vec<Arc<RepoDataRecord>>>) -> Option<Arc<PackageRecord>> {
     let is = |record: &&Arc<RepoDataRecord>| {
         let known = &record.package_record;
         let is_build = known.version.to_string() == package.version && known.build == package.build;
         let is_file = record.identifier.to_file_name() == package.file_name;
-        let contradicts = match package.digest {
-            Digest::Sha256(hash) => known.sha256.is_some_and(|other| other != hash),
-            Digest::Md5(hash) => known.md5.is_some_and(|other| other != hash),
-            Digest::Unknown => false,
-        };
-        is_build && !(is_file && contradicts)
+        let differs = package.sha256.is_some_and(|hash| known.sha256.is_some_and(|other| other != hash))
+            || package.md5.is_some_and(|hash| known.md5.is_some_and(|other| other != hash));
+        is_build && !(is_file && differs)
     };
-    let record = records.get(&package.name)?.iter().find(is)?;
+    let record = records.get(package.name)?.iter().find(is)?;
     let mut known = record.package_record.clone();
     if record.identifier.to_file_name() != package.file_name {
         (known.sha256, known.md5, known.size) = (None, None, None);

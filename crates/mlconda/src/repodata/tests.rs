@@ -812,12 +812,10 @@ async fn locked_packages_find_their_records() {
         server.url("tool-1.0-0.conda"),
         gone.url("noarch/tool-1.0-0.conda"),
     ];
-    let package = |url: &String, digest| crate::lock::LockedPackage::from_url(url.parse().unwrap(), digest).unwrap();
-    let other = crate::lock::Digest::Sha256([1; 32].into());
-    let mut packages: Vec<_> = urls.iter().map(|url| package(url, crate::lock::Digest::Unknown)).collect();
+    let urls: Vec<url::Url> = urls.iter().map(|url| url.parse().unwrap()).collect();
+    let mut packages: Vec<_> = urls.iter().map(pinned).collect();
     // The archive was replaced under its name.
-    packages.push(package(&urls[2], other));
-    let packages: Vec<_> = packages.iter().collect();
+    packages.push(Pinned { sha256: Some([1; 32].into()), ..pinned(&urls[2]) });
     let options = RepodataOptions { cache_directory: world.cache(), access: Access::Online, now: SystemTime::now() };
     let client = Client::new(&world.network).unwrap();
     let (found, errors) = records_of(&client, &packages, &options, &world).await;
@@ -833,4 +831,15 @@ async fn locked_packages_find_their_records() {
         let (found, errors) = records_of(&client, &packages, &options, &()).await;
         assert_eq!((found.iter().flatten().count(), errors.len()), expected, "{errors:?}");
     }
+}
+
+/// A package by its URL.
+fn pinned(url: &url::Url) -> Pinned<'_> {
+    let mut segments = url.path_segments().unwrap().rev();
+    let file_name = segments.next().unwrap();
+    let subdir = segments.next().and_then(|segment| segment.parse().ok()).unwrap_or(Subdir::NoArch);
+    let stem = file_name.strip_suffix(".conda").or_else(|| file_name.strip_suffix(".tar.bz2")).unwrap();
+    let mut parts = stem.rsplitn(3, '-');
+    let (build, version, name) = (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
+    Pinned { name, version, build, subdir, file_name, url, sha256: None, md5: None }
 }

@@ -3,7 +3,7 @@
 //! The identifiers are those of version 3.28 of the SPDX list, which is what the schema of CycloneDX admits: they are
 //! two small files here, a tenth of what a crate with the list brings along.
 
-use crate::environment::is_within_reason;
+use crate::dependency::is_within_reason;
 
 /// The version of the list of licences.
 pub(super) const LIST: &str = "3.28";

@@ -8,8 +8,8 @@ use rattler_conda_types::{MatchSpec, Matches, PackageName, ParseStrictness, Repo
 
 use super::question::Bucket;
 use crate::{
-    environment::is_within_reason,
-    verify::closure::{is_judged, name as name_of},
+    dependency::is_within_reason,
+    dependency::{is_judged, name as name_of},
 };
 
 /// A need of a record, taken apart once.

@@ -18,11 +18,13 @@ use super::{
     unsolvable,
 };
 use crate::{
-    environment::{Environment, is_within_reason},
+    dependency::dependency_name,
+    dependency::is_within_reason,
+    dependency::{is_judged, name as name_of, satisfies},
+    environment::Environment,
     host::{Host, Override},
-    lock::{Digest, Lock, LockedPackage, dependency_name},
+    lock::{Digest, Lock, LockedPackage},
     repodata::Repodata,
-    verify::closure::{is_judged, name as name_of, satisfies},
 };
 
 /// How often is asked for more of what was locked, once it is known that not all of it can stay.

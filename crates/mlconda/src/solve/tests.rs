@@ -6,6 +6,8 @@ use itertools::Itertools;
 use rattler_conda_types::{PackageName, PackageRecord, VersionWithSource, package::DistArchiveIdentifier};
 use url::Url;
 
+use rattler_conda_types::RepoDataRecord;
+
 use super::*;
 use crate::environment::ReadOptions;
 

@@ -14,11 +14,11 @@ use super::{
     previous::{find, host_changes, is_particular},
 };
 use crate::{
+    dependency::{is_judged, name as name_of, satisfies},
     environment::{Environment, Location},
     host::Host,
     lock::{Lock, LockedPackage},
     repodata::Repodata,
-    verify::closure::{is_judged, name as name_of, satisfies},
 };
 
 /// Why a package changed; the first that applies.

@@ -220,7 +220,7 @@ fn compare_kinds(claims: &Claims<'_>, found: &Found, findings: &mut Vec<Finding>
 const OWN: [&str; 9] = [
     "history",
     "state",
-    crate::install::commit::PENDING,
+    crate::prefix::on_disk::PENDING,
     crate::activate::kept::FILE,
     "created_at",
     "frozen",

@@ -18,10 +18,10 @@ use serde::Deserialize;
 use super::{Finding, Kind, each};
 use crate::{
     files,
-    install::{layout, record::Own},
     prefix::{
         self, Prefix, PrefixError, distributions,
         foreign::{self, Placed},
+        on_disk::{self, Own},
     },
 };
 
@@ -156,7 +156,7 @@ fn place(prefix: &Path, packages: &mut [Package]) -> io::Result<()> {
         None => Ok(None),
     };
     for entry in packages.iter_mut().flat_map(|package| &mut package.entries) {
-        if let Some(place) = layout::resolve(&entry.path, &link)? {
+        if let Some(place) = on_disk::resolve(&entry.path, &link)? {
             entry.path = place;
         }
     }

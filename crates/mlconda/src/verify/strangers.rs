@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{files, install::commit::module_of, prefix::distributions};
+use crate::{
+    files,
+    prefix::{distributions, on_disk::module_of},
+};
 
 /// Files, links and empty directories that no package holds, sorted by whose they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -5,17 +5,19 @@ use std::{rc::Rc, sync::Arc};
 use rattler_conda_types::PackageNameMatcher;
 
 use super::{ADDED_PIP, Reader, Result, TEMPLATE_HELP};
+use crate::diagnostic::Excerpt;
 use crate::{
     environment::{
         Diagnostic, EnvironmentError, Location, PipLine, Requirement,
         channel::Refusal,
-        diagnostic::Excerpt,
+        grammar::Mistake,
+        requirements,
         selector::{self, Selector},
         spec,
         suspicion::WELL_KNOWN_CHANNELS,
         yaml::{Node, Value},
     },
-    pip::{self, grammar::Mistake, requirements},
+    redact,
 };
 
 impl Reader<'_> {
@@ -187,14 +189,14 @@ impl Reader<'_> {
     fn wrong_pip(&self, item: &Node, text: &str, mistake: Mistake) -> EnvironmentError {
         let Mistake { range, message, help } = mistake;
         let line = self.source.line(item.location.line);
-        let shown = pip::redacted(line);
+        let shown = redact::redacted(line);
         let characters = |text: &str| text.chars().count();
         let (column, length) = match line.find(text).filter(|_| shown == line) {
             Some(start) => (characters(&line[..start + range.start]) + 1, characters(&text[range])),
             None => (item.location.column, item.length),
         };
         let location = Location { column, ..item.location };
-        let diagnostic = self.source.diagnostic(location, length, pip::redacted(&message), help);
+        let diagnostic = self.source.diagnostic(location, length, redact::redacted(&message), help);
         EnvironmentError::Pip(Box::new(Diagnostic { line: shown, ..*diagnostic }))
     }
 
@@ -206,7 +208,7 @@ impl Reader<'_> {
             return;
         }
         let (location, length) = (first.location, first.text.chars().count());
-        let line = pip::redacted(self.source.line(location.line)).into();
+        let line = redact::redacted(self.source.line(location.line)).into();
         let Ok(parsed) = spec::parse("pip", &self.resolver) else { return };
         let requirement = Requirement {
             text: "pip".to_owned(),

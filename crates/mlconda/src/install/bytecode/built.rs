@@ -17,14 +17,17 @@ use super::{
         link::wheel,
         package::invalid,
         record,
-        script::{self, Running, Told},
+        script::{self, Told},
     },
     Bytecode, Compiled, LARGEST, SCRIPT, add, silence, silent,
 };
 use crate::{
     prefix::Prefix,
     progress::Task,
-    system::beneath::{Kind, Root},
+    system::{
+        beneath::{Kind, Root},
+        process::Running,
+    },
 };
 
 /// Compiles the modules of a distribution in the prefix, gives them the time that all is to have, and writes the byte code
@@ -87,7 +90,8 @@ pub(in crate::install) async fn compile_built(
 async fn ask(modules: &[PathBuf], prefix: &Prefix, python: &Path, told: Told<'_>, mode: &str) -> io::Result<Vec<u8>> {
     let time = told.time;
     let meta = prefix.path().join("conda-meta");
-    let (mut questions, mut answers) = (script::nameless(&meta)?, script::nameless(&meta)?);
+    let (mut questions, mut answers) =
+        (crate::system::process::nameless(&meta)?, crate::system::process::nameless(&meta)?);
     let lines: String = modules.iter().map(|path| format!("{time} {}\n", path.display())).collect();
     questions.write_all(lines.as_bytes())?;
     questions.seek(SeekFrom::Start(0))?;
@@ -134,6 +138,6 @@ fn write(prefix: &Root, module: &Path, tag: &str, code: &[u8], time: i64) -> Res
         return Ok(None);
     }
     prefix.make_directories(&directory, 0o777)?;
-    record::write_below(prefix, &target, code, time)?;
+    prefix.put(&target, code, time)?;
     Ok(Some(PathsEntry { path_type: PathType::PycFile, ..wheel::written(target, code) }))
 }

@@ -4,7 +4,7 @@ use std::{io, path::Path};
 
 use super::{Change, HISTORY, Scripts};
 use crate::{
-    install::aside::ASIDE,
+    prefix::on_disk::ASIDE,
     system::{
         Attributes,
         beneath::{Kind, Look, Root},
@@ -56,7 +56,7 @@ impl Change<'_> {
                 kept += 1;
             } else {
                 if scripts != Scripts::Never && kind == Kind::File && self.is_of_nobody(&path) {
-                    source.copy(name, twin, name)?;
+                    source.copy(name, twin, name, self.stop.flag())?;
                 } else {
                     source.hard_link(name, twin, name)?;
                 }

@@ -21,8 +21,8 @@ use zip::{ZipArchive, result::ZipError};
 use super::{Archive, Entry, Kind, Sink, window::Window};
 use crate::{
     install::package::{Info, entry_point, invalid},
-    lock::{normalize, version_of},
     prefix::distributions::fields,
+    python::{normalize, version_of},
 };
 
 /// Where headers are: below it comes the distribution's name.

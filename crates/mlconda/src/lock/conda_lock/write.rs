@@ -6,13 +6,13 @@ use std::fmt::Write;
 use indexmap::{IndexMap, IndexSet};
 use rattler_conda_types::Subdir;
 
+use crate::dependency::dependency_name;
+use crate::lock::needed::{Requirement, needed};
 use crate::lock::{
     LockError, LockFile, LockedPackage, LockedPip, Origin, Part, PipSource, explicit, facts,
     file::MAIN_CATEGORY,
     format::{channels, comment_losses, hashes, is_default, record_losses, scalar},
-    order::dependency_name,
 };
-use crate::pip::needed::{Requirement, needed};
 
 /// What is said at the top of the file.
 const HEAD: &str =

@@ -13,7 +13,7 @@ use crate::{
         format::{channels, comment_losses, hashes, is_default, record_losses, scalar, without_login},
     },
     network,
-    solve::ChannelPriority,
+    solution::ChannelPriority,
 };
 
 /// What a file is called that has room for virtual packages.

@@ -4,7 +4,7 @@ use rattler_conda_types::{
     MatchSpec, MatchSpecCondition, ParseMatchSpecOptions, ParseStrictness, RepodataRevision, VersionSpec,
 };
 
-use crate::environment::is_within_reason;
+use crate::dependency::is_within_reason;
 
 /// In how many ways a condition may be met.
 pub(super) fn ways(condition: &MatchSpecCondition) -> usize {

@@ -3,8 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{PipError, uv};
+use crate::pip::{PipError, prefix_name};
 use crate::{
+    Error,
     environment::{Environment, ReadOptions},
     host::Host,
     install,
@@ -51,10 +52,10 @@ pub async fn bring_in(
     progress: &dyn Progress,
 ) -> Result<Brought, PipError> {
     let wanted = Environment::parse("dependencies: [uv, python]", &environment.file, &ReadOptions::default());
-    let mut wanted = wanted.map_err(PipError::tools)?;
+    let mut wanted = wanted.map_err(tools_error)?;
     wanted.channels.clone_from(&environment.channels);
     let loaded = repodata::load(tools.client, &wanted, tools.machine, tools.repodata, progress).await;
-    let loaded = loaded.map_err(PipError::tools)?;
+    let loaded = loaded.map_err(tools_error)?;
     let options = SolveOptions { pip: Pip::NotAdded, ..SolveOptions::default() };
     let solution = solve::solve(&wanted, &loaded, tools.machine, &options).map_err(|error| match error {
         SolveError::Unknown { packages, .. } => {
@@ -62,15 +63,20 @@ pub async fn bring_in(
             let names = packages.iter().map(|package| format!("`{}`", package.name)).collect::<Vec<_>>();
             PipError::NoUv { reason: format!("none has {} for `{}`", names.join(" and "), tools.machine.platform) }
         }
-        error => PipError::tools(error),
+        error => tools_error(error),
     })?;
-    let lock = Lock::new(&wanted, tools.machine, &solution).map_err(PipError::tools)?;
-    let path = tools.directory.join(uv::prefix_name(&lock.to_text()));
-    let prefix = Prefix::open(path).map_err(PipError::tools)?;
+    let lock = Lock::new(&wanted, tools.machine, &solution).map_err(tools_error)?;
+    let path = tools.directory.join(prefix_name(&lock.to_text()));
+    let prefix = Prefix::open(path).map_err(tools_error)?;
     if !prefix.is_environment() {
-        let plan = Plan::between(&lock, &prefix).map_err(PipError::tools)?;
-        install::install(&plan, tools.client, &prefix, tools.install, progress).await.map_err(PipError::tools)?;
+        let plan = Plan::between(&lock, &prefix).map_err(tools_error)?;
+        install::install(&plan, tools.client, &prefix, tools.install, progress).await.map_err(tools_error)?;
     }
     let program = |name: &str| prefix.path().join("bin").join(name);
     Ok(Brought { uv: program("uv"), python: program("python") })
+}
+
+/// The error of any stage, as one of what brings in the tools.
+fn tools_error(error: impl Into<Error>) -> PipError {
+    PipError::Tools(Box::new(error.into()))
 }

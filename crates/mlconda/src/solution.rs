@@ -1,10 +1,31 @@
-//! What a solve depends on besides the environment, the repodata and the host. A lock notes what differs from the
-//! default, so that it can be told how it was made.
+//! The answer of a solve, and what it depends on besides the environment, the repodata and the host. A lock notes which of
+//! these options differ from the default, so that it tells how it was made.
 
 use std::{fmt, str::FromStr};
 
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
-use rattler_conda_types::PackageRecord;
+use rattler_conda_types::{PackageRecord, RepoDataRecord};
+
+/// The chosen records, in no particular order.
+#[derive(Clone, Debug)]
+pub struct Solution {
+    /// The records.
+    pub records: Vec<RepoDataRecord>,
+    /// How they were chosen.
+    pub options: SolveOptions,
+}
+
+impl Solution {
+    /// The names of the packages that do not tell their age, where that counted ([`SolveOptions::exclude_newer`]): they
+    /// may be newer.
+    pub fn ageless(&self) -> Vec<&str> {
+        let packages = self.records.iter().map(|record| &record.package_record);
+        let ageless = packages.filter(|package| self.options.exclude_newer.is_some() && time(package).is_none());
+        let mut names: Vec<&str> = ageless.map(|package| package.name.as_normalized()).collect();
+        names.sort_unstable();
+        names
+    }
+}
 
 /// What a solve depends on besides the environment, the repodata and the host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -10,7 +10,8 @@ use std::{collections::BTreeMap, str::FromStr};
 use pep440_rs::Version;
 use rattler_conda_types::{NoArchType, PackageRecord};
 
-use crate::lock::{LockedPackage, dependency_name, normalize};
+use super::LockedPackage;
+use crate::{dependency::dependency_name, python::normalize};
 
 /// A project that conda provides.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::{ops::Range, str::FromStr};
 
 use pep440_rs::VersionSpecifiers;
 
-use crate::lock::normalize;
+use crate::python::normalize;
 
 /// What a line says. A line of options may say several things.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -447,7 +447,7 @@ pub(crate) fn name_in_url(url: &str) -> Option<String> {
     let egg = fragment.split('&').find_map(|part| part.strip_prefix("egg="));
     let egg = egg.map(|egg| egg.split('[').next().unwrap_or(egg).to_owned()).filter(|name| is_name(name));
     let file = path.rsplit('/').next().unwrap_or(path);
-    let archive = || match super::tags::WheelName::parse(file) {
+    let archive = || match crate::python::tags::WheelName::parse(file) {
         Some(wheel) => Some(wheel.name.to_owned()),
         None => file.strip_suffix(".tar.gz").and_then(|stem| stem.rsplit_once('-')).map(|(name, _)| name.to_owned()),
     };

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::marker::Target;
-use crate::lock::{Lock, normalize};
+use super::Lock;
+use crate::python::{marker::Target, normalize};
 
 /// A requirement (PEP 508), taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +46,8 @@ const ROUNDS: usize = 50;
 
 /// What each package of pip needs, in the order of the lock. Nothing is known of one whose metadata is not.
 pub(crate) fn needed(lock: &Lock) -> Vec<Vec<Requirement<'_>>> {
-    let target = Target::of(lock);
+    let python = lock.packages.iter().find(|package| package.name == "python");
+    let target = Target::new(lock.platform, python.map(|package| package.version.clone()));
     let all: Vec<Vec<Requirement<'_>>> =
         lock.pip.iter().map(|package| read(package.requires.as_deref().unwrap_or_default())).collect();
     let mut extras: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();

@@ -8,10 +8,8 @@ use std::{cmp::Ordering, collections::BTreeSet, str::FromStr};
 use pep440_rs::{Version, VersionSpecifiers};
 use rattler_conda_types::Subdir;
 
-use crate::{
-    environment::is_within_reason,
-    lock::{Lock, normalize},
-};
+use super::normalize;
+use crate::dependency::is_within_reason;
 
 /// For what markers are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,10 +20,9 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// The platform and the python of a lock.
-    pub(crate) fn of(lock: &Lock) -> Self {
-        let python = lock.packages.iter().find(|package| package.name == "python");
-        Self { platform: lock.platform, python: python.map(|package| package.version.clone()) }
+    /// A platform, and the version of python in full, where there is one.
+    pub(crate) fn new(platform: Subdir, python: Option<String>) -> Self {
+        Self { platform, python }
     }
 
     /// Whether a marker holds with these extras of the package that says it.

@@ -3,7 +3,7 @@
 //! It is the one place that tells what a package of pip needs, for which python it is and under which licence it comes,
 //! so a lock that has no words for these has them from here. The text is anybody's: what is not understood is not known.
 
-use crate::lock::normalize;
+use super::normalize;
 
 /// The head of the metadata, as far as it matters here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

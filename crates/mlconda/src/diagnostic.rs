@@ -7,7 +7,14 @@ use std::{
     sync::Arc,
 };
 
-use super::Location;
+/// A place in a file: line and column, both from 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Location {
+    /// The line, from 1.
+    pub line: usize,
+    /// The column, from 1, in characters.
+    pub column: usize,
+}
 
 /// The widest line that is shown whole, in characters.
 const WIDEST: usize = 120;
@@ -54,7 +61,7 @@ impl Display for Diagnostic {
 }
 
 /// Whether a character does something to a terminal, or cannot be seen.
-pub(super) fn is_invisible(c: char) -> bool {
+pub(crate) fn is_invisible(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
@@ -93,10 +100,10 @@ fn excerpt(line: &str, column: usize) -> (String, String) {
 /// its text: a file may be one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Excerpt {
-    pub(super) file: Arc<Path>,
-    pub(super) location: Location,
-    pub(super) length: usize,
-    pub(super) line: Arc<str>,
+    pub(crate) file: Arc<Path>,
+    pub(crate) location: Location,
+    pub(crate) length: usize,
+    pub(crate) line: Arc<str>,
 }
 
 impl Excerpt {

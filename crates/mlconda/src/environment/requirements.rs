@@ -13,10 +13,60 @@ use pep440_rs::VersionSpecifiers;
 use url::Url;
 
 use super::{
-    Indexes,
+    Diagnostic, Location, PipLine,
     grammar::{self, Mistake, Named, Placed, Word},
 };
-use crate::environment::{Diagnostic, Location, PipLine};
+
+/// Where packages are looked for, as pip's options have it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Indexes {
+    /// The index (PEP 503), a URL; PyPI if there is none (`--index-url`).
+    pub index: Option<String>,
+    /// Further indexes (`--extra-index-url`).
+    pub extra: Vec<String>,
+    /// Pages and directories that name archives, as URLs (`--find-links`).
+    pub find_links: Vec<String>,
+    /// Whether no index is asked (`--no-index`).
+    pub no_index: bool,
+    /// Whether versions before the final ones count as others (`--pre`).
+    pub prereleases: bool,
+    /// What is to be built, not taken as a wheel: names, or `:all:` or `:none:` (`--no-binary`).
+    pub no_binary: Vec<String>,
+    /// What is to be taken as a wheel, not built (`--only-binary`).
+    pub only_binary: Vec<String>,
+    /// Hosts whose certificates are not checked, with their ports where they have one (`--trusted-host`).
+    pub trusted_hosts: Vec<String>,
+}
+
+impl Indexes {
+    /// These, and what a list says itself, which counts more.
+    pub(crate) fn with(&self, list: &Self) -> Self {
+        let joined = |ours: &[String], theirs: &[String]| {
+            let mut all: Vec<String> = Vec::new();
+            theirs.iter().chain(ours).for_each(|each| {
+                if !all.contains(each) {
+                    all.push(each.clone())
+                }
+            });
+            all
+        };
+        Self {
+            index: list.index.clone().or_else(|| self.index.clone()),
+            extra: joined(&self.extra, &list.extra),
+            find_links: joined(&self.find_links, &list.find_links),
+            no_index: list.no_index || self.no_index && list.index.is_none(),
+            prereleases: list.prereleases || self.prereleases,
+            no_binary: joined(&self.no_binary, &list.no_binary),
+            only_binary: joined(&self.only_binary, &list.only_binary),
+            trusted_hosts: joined(&self.trusted_hosts, &list.trusted_hosts),
+        }
+    }
+
+    /// All URLs.
+    pub(crate) fn urls(&self) -> impl Iterator<Item = Url> {
+        self.index.iter().chain(&self.extra).chain(&self.find_links).filter_map(|url| Url::parse(url).ok())
+    }
+}
 
 /// A requirements file that a `pip:` list names, or that such a file names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +120,7 @@ pub(crate) struct Entry {
 impl Entry {
     /// The line and its place, for messages: `numpy<1.20 (environment.yml:8)`.
     pub(crate) fn shown(&self) -> String {
-        format!("`{}` ({}:{})", super::redacted(&self.written), self.file.display(), self.location.line)
+        format!("`{}` ({}:{})", crate::redact::redacted(&self.written), self.file.display(), self.location.line)
     }
 
     /// A complaint about the whole line.
@@ -97,7 +147,7 @@ impl Requirements {
         let asked: Vec<&Entry> = self.entries.iter().filter(|entry| entry.role == Role::Asked).collect();
         let shown = asked.iter().take(FEW).map(|entry| format!("asked for: {}", entry.shown()));
         let more = asked.len().checked_sub(FEW).filter(|more| *more > 0).map(|more| format!("and {more} more"));
-        super::indented(shown.chain(more))
+        indented(shown.chain(more))
     }
 }
 
@@ -199,7 +249,14 @@ impl Walk<'_> {
             Ok(words) => words.into_iter().for_each(|word| self.word(source, location, text, word)),
             Err(Mistake { range, message, help }) => {
                 let range = if expanded == text { range } else { 0..text.len() };
-                self.mistakes.push(complaint(source.file, location, text, range, super::redacted(&message), help));
+                self.mistakes.push(complaint(
+                    source.file,
+                    location,
+                    text,
+                    range,
+                    crate::redact::redacted(&message),
+                    help,
+                ));
             }
         }
     }
@@ -397,7 +454,7 @@ fn complaint(
     help: impl Into<String>,
 ) -> Diagnostic {
     let characters = |end: usize| text.get(..end).unwrap_or(text).chars().count();
-    let shown = super::redacted(text);
+    let shown = crate::redact::redacted(text);
     // In a line without its secrets, the places are others.
     let range = if shown == text { range } else { 0..text.len() };
     let indent = location.column.saturating_sub(1);
@@ -530,4 +587,8 @@ mod tests {
            = help: did you mean `--index-url`?
         ");
     }
+}
+
+pub(crate) fn indented(lines: impl Iterator<Item = String>) -> String {
+    lines.map(|line| format!("\n  {line}")).collect()
 }

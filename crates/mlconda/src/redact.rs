@@ -1,0 +1,91 @@
+//! URLs and texts without their secrets: every message, lock and record shows them as they leave here.
+
+use url::Url;
+
+/// What stands in the place of a secret.
+pub(crate) const MASK: &str = "********";
+
+/// A URL without its secrets: user and password, the token of `/t/TOKEN/`, and the query, in which storage
+/// services put signatures.
+pub fn redact(url: &Url) -> String {
+    let mut shown = url.clone();
+    if !url.username().is_empty() || url.password().is_some() {
+        // These fail for URLs that cannot have a user, and then there is none to hide.
+        let _ = shown.set_username(MASK);
+        let _ = shown.set_password(None);
+    }
+    let mut segments: Vec<&str> = url.path().split('/').collect();
+    if let Some(place) = token_place(url, &segments) {
+        segments[place] = MASK;
+    }
+    shown.set_path(&segments.join("/"));
+    shown.set_query(url.query().map(|_| MASK));
+    shown.to_string()
+}
+
+/// A line of a file without the tokens of the URLs in it; variables, which stand for them, stay.
+pub(crate) fn without_tokens(line: &str) -> String {
+    let (mut shown, mut rest) = (String::with_capacity(line.len()), line);
+    while let Some(start) = rest.find("/t/") {
+        let (before, behind) = rest.split_at(start + 3);
+        shown.push_str(before);
+        let ends = |each: char| each.is_whitespace() || "/?#`'\"<>,])".contains(each);
+        let (token, after) = behind.split_at(behind.find(ends).unwrap_or(behind.len()));
+        let is_url = shown.rsplit_once("://").is_some_and(|(scheme, _)| !scheme.ends_with("file"));
+        let is_token = is_url && after.starts_with('/') && !token.is_empty() && !token.starts_with("${");
+        shown.push_str(if is_token { MASK } else { token });
+        rest = after;
+    }
+    shown + rest
+}
+
+/// Which segment of a URL's path is a token: the one after `/t/`, wherever a server has its channels.
+pub(crate) fn token_place(url: &Url, segments: &[&str]) -> Option<usize> {
+    let place = segments.iter().position(|segment| *segment == "t")? + 1;
+    // Something follows a token: the channel.
+    (url.scheme() != "file" && place + 1 < segments.len()).then_some(place)
+}
+
+/// The secrets of a URL as they stand in it, percent-encoded: user and password, and the token of `/t/TOKEN/`.
+pub(crate) fn secrets(url: &Url) -> Vec<&str> {
+    let user = Some(url.username()).filter(|user| !user.is_empty());
+    let segments: Vec<&str> = url.path().split('/').collect();
+    let token = token_place(url, &segments).map(|place| segments[place]);
+    [user, url.password(), token].into_iter().flatten().collect()
+}
+
+/// A text without the logins of the URLs in it. Variables, which stand for secrets, stay.
+pub fn redacted(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find("://") {
+        let (before, after) = rest.split_at(start + 3);
+        shown.push_str(before);
+        let end = after.find(|each: char| "/?#`'\"<>,)".contains(each) || each.is_whitespace()).unwrap_or(after.len());
+        let authority = &after[..end];
+        rest = &after[end..];
+        match authority.rsplit_once('@') {
+            Some((login, host)) if !is_public(login) => shown.push_str(&format!("{}@{host}", MASK)),
+            _ => shown.push_str(authority),
+        }
+    }
+    shown + rest
+}
+
+/// Whether a login tells nothing: it is made of variables, or is the user that every git server has.
+fn is_public(login: &str) -> bool {
+    let is_variable = |part: &str| part.is_empty() || part.starts_with("${") && part.ends_with('}');
+    login == "git" || login.split(':').all(is_variable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logins_are_not_shown() {
+        let text = "fetch `https://me:pw@h/s`, git+ssh://git@h/a, http://${U}:${P}@h and https://tok@h:80.";
+        let shown = "fetch `https://********@h/s`, git+ssh://git@h/a, http://${U}:${P}@h and https://********@h:80.";
+        assert_eq!(redacted(text), shown);
+    }
+}
