@@ -47,6 +47,8 @@ enum Way {
     First,
     Swap,
     InPlace,
+    /// The same, and no script runs: directories in which nothing stays go as a whole.
+    InPlaceWhole,
     /// Nothing goes and nothing is replaced, in a prefix that could be swapped.
     Add,
 }
@@ -65,7 +67,7 @@ struct Stage {
 }
 
 /// A package that makes files of directories, directories of files, and a directory of a link to one.
-fn shape(world: &TestContext, version: &str) -> String {
+fn shape(world: &TestContext, version: &str, way: Way) -> String {
     let package = PackageBuilder::new("shape", version).file(&format!("share/shape/{version}"), version);
     let package = match version {
         "1.0" => package
@@ -79,6 +81,9 @@ fn shape(world: &TestContext, version: &str) -> String {
             .file("share/shape/kept/libs/one", "another one")
             .file("share/shape/link-then-directory/one", "not through the link"),
     };
+    if way == Way::InPlaceWhole {
+        return regressions::line(world, &package);
+    }
     let script = "#!/bin/sh\necho \"$PKG_VERSION\" > \"$PREFIX/share/shape/by-script\"\n";
     let before = "#!/bin/sh\necho bye >> \"$PREFIX/share/shape/by-script\"; rm -f \"$PREFIX/share/mine\"\n";
     let package = package.executable("bin/.shape-post-link.sh", script).executable("bin/.shape-pre-unlink.sh", before);
@@ -101,7 +106,7 @@ impl Stage {
             let text = match way {
                 Way::Add if version == "1.0" => format!("# mlconda lock: 1\n# spec: tzdata\n{text}"),
                 Way::Add => format!("{text}{}", newer(&world)),
-                _ => format!("{text}{}", shape(&world, version)),
+                _ => format!("{text}{}", shape(&world, version, way)),
             };
             fs_err::write(&lock, text).unwrap();
             lock
@@ -112,7 +117,7 @@ impl Stage {
         let (prefix, real) = match way {
             Way::First => (place.join("deep/down/prefix"), place.join("deep/down/prefix")),
             Way::Swap | Way::Add => (place.join("prefix"), place.join("prefix")),
-            Way::InPlace => (place.join("link"), place.join("real")),
+            Way::InPlace | Way::InPlaceWhole => (place.join("link"), place.join("real")),
         };
         fs_err::create_dir(&place).unwrap();
         let mut stage = Self { world, way, prefix, real, old, new, wanted: BTreeMap::new() };
@@ -122,7 +127,7 @@ impl Stage {
         stage.install().success();
         assert_eq!(
             before == number(),
-            matches!(way, Way::InPlace | Way::Add),
+            matches!(way, Way::InPlace | Way::InPlaceWhole | Way::Add),
             "what is not swapped is the same directory"
         );
         stage.wanted = stage.contents();
@@ -148,7 +153,7 @@ impl Stage {
         if self.way == Way::First {
             return;
         }
-        if self.way == Way::InPlace {
+        if matches!(self.way, Way::InPlace | Way::InPlaceWhole) {
             fs_err::create_dir(&self.real).unwrap();
             fs_err::os::unix::fs::symlink(&self.real, &self.prefix).unwrap();
         }
@@ -338,13 +343,23 @@ fn a_change_in_place_on_a_disk_that_fills_up() {
 }
 
 #[test]
+fn a_change_in_place_of_whole_directories_on_a_disk_that_fills_up() {
+    failing(Way::InPlaceWhole, Calls::Change, |number| (Happens::ErrorFrom(number, FULL), FULL));
+}
+
+#[test]
+fn a_change_in_place_of_whole_directories_that_is_killed() {
+    killed(Way::InPlaceWhole);
+}
+
+#[test]
 fn an_addition_on_a_disk_that_fills_up() {
     failing(Way::Add, Calls::Change, |number| (Happens::ErrorFrom(number, FULL), FULL));
 }
 
 #[test]
 fn a_disk_with_errors() {
-    for way in [Way::First, Way::Swap, Way::InPlace, Way::Add] {
+    for way in [Way::First, Way::Swap, Way::InPlace, Way::InPlaceWhole, Way::Add] {
         failing(way, Calls::Change, |number| (Happens::Error(number, IO), IO));
     }
 }

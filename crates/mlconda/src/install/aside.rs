@@ -23,7 +23,7 @@ use crate::prefix::on_disk::{ASIDE, PENDING};
 use crate::{
     files,
     system::{
-        Attributes,
+        self, Attributes,
         beneath::{Kind, Look, Root, is_plain},
     },
 };
@@ -341,7 +341,7 @@ impl Aside {
 
     /// Lets the old files go: there is no way back from here. What cannot be removed, the next run tries again.
     pub(super) fn forget(self) {
-        let _ = fs_err::remove_dir_all(self.old.path());
+        let _ = system::remove_tree(self.old.path());
     }
 }
 

@@ -5,6 +5,7 @@ mod additions;
 mod ground;
 mod mend;
 mod twin;
+mod whole;
 mod written;
 
 use std::{
@@ -20,7 +21,7 @@ use super::{HISTORY, InstallError, layout::Layout, plain, record, site::Scripts,
 use crate::prefix::on_disk::{PENDING, module_of};
 use crate::{
     plan::{Plan, Reinstall},
-    prefix::{Prefix, distributions},
+    prefix::{Prefix, STATE, distributions},
     system::beneath::{Kind, Root, is_plain},
 };
 
@@ -120,6 +121,9 @@ impl<'a> Change<'a> {
             }
         }
         gone.extend(in_the_way);
+        gone.extend(plan.damaged_state.then(|| STATE.into()));
+        let in_meta = root.as_ref().map(|root| mend::directories_for_records(root, &gone)).transpose()?;
+        hollow.extend(in_meta.into_iter().flatten());
         let links = root.as_ref().map(|root| plain::foreign_links(root, gone.iter().chain(&modules), &known));
         let links = links.transpose()?.unwrap_or_default();
         let (prefix, new) = (prefix.path().to_owned(), new.into_iter().collect());
