@@ -272,3 +272,38 @@ fn install_while_it_hashes_an_archive() {
         assert_eq!(fs_err::metadata(world.work().join("prefix")).unwrap_err().kind(), ErrorKind::NotFound);
     }
 }
+
+/// The signal comes right before the step that makes the first of two environments one: that is finished, and the second
+/// does not begin.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_too_late_for_one_environment_stops_before_the_next() {
+    use mlconda_test::inject::{self, Calls, Happens};
+    let world = world();
+    let package = PackageBuilder::new("small", "1.0").file("share/small", "small");
+    let text = fs_err::read_to_string(lock(&world, &[&line(&world, &package)])).unwrap();
+    for name in ["a", "b"] {
+        world.write(&format!("{name}.lock"), &format!("# mlconda lock: 1\n# name: {name}\n{text}"));
+    }
+    // What is a link is changed in place, and its last rename is that of the history.
+    let (real, first) = (world.path().join("real"), world.named_prefix("a"));
+    let prepare = || {
+        let _ = fs_err::remove_dir_all(world.root_prefix());
+        let _ = fs_err::remove_dir_all(&real);
+        fs_err::create_dir(&real).unwrap();
+        fs_err::create_dir_all(first.parent().unwrap()).unwrap();
+        fs_err::os::unix::fs::symlink(&real, &first).unwrap();
+    };
+    let run = |happens| inject::run(&world, &real, Calls::Rename, happens, &["install", "a.lock", "b.lock"]);
+    prepare();
+    let Some(counted) = run(Happens::Nothing) else { return };
+    counted.outcome.success();
+    prepare();
+    let injected = run(Happens::Signal(counted.calls, 15)).unwrap();
+    let outcome = injected.outcome.failure(143);
+    assert!(injected.at.is_some_and(|at| at.ends_with("conda-meta/history")), "{outcome}");
+    assert!(outcome.stderr.contains("stopping: it is too late to undo what was done."), "{outcome}");
+    let end = format!("error: stopped after `{}` was installed\n", first.display());
+    assert!(outcome.stderr.ends_with(&end), "{outcome}");
+    assert!(real.join("conda-meta/history").is_file() && !world.named_prefix("b").exists());
+}

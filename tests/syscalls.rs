@@ -423,7 +423,7 @@ fn stopped_twice(way: Way) {
         assert_eq!(outcome.code, 143, "{after}:\n{outcome}");
         let text = "error: stopped before all was undone; the next installation into this prefix does the rest";
         assert!(outcome.stderr.contains(text), "{after}:\n{outcome}");
-        left += usize::from(tree::difference(&before, &stage.contents()) != "");
+        left += usize::from(!tree::difference(&before, &stage.contents()).is_empty());
         stage.undone_by_an_installation_that_fails(&before, &after);
         stage.next_run(&after);
         stage.prepare();
