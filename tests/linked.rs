@@ -5,7 +5,7 @@ use std::path::Path;
 
 use mlconda_test::{
     context::{TestContext, argument},
-    package::PackageBuilder,
+    package::{Noarch, PackageBuilder},
     tree,
 };
 
@@ -211,5 +211,61 @@ fn a_script_behind_a_link_of_a_package_runs() {
         install(&world, &prefix, &[&base]).success();
         assert_eq!(fs_err::read_to_string(real.join("told")).unwrap(), "gone\n");
         assert!(!real.join("usr/bin/.ends-pre-unlink.sh").exists());
+    }
+}
+
+/// The byte code is beside the module, is named as the module is, and goes with it.
+#[test]
+fn modules_below_a_link_of_a_package_are_compiled() {
+    const SITE: &str = "lib/python3.11/site-packages";
+    let world = world();
+    let python = fs_err::read_to_string(world.write_lock("python.lock", None, &["tzdata", "python-3.11.9"])).unwrap();
+    let python = python.split_once("@EXPLICIT\n").unwrap().1.to_owned();
+    let links = |version: &str, to: &str| {
+        let package = PackageBuilder::new("links", version).file(&format!("{SITE}/one/__init__.py"), "1\n");
+        line(&world, &package.file(&format!("{SITE}/two/__init__.py"), "2\n").link(&format!("{SITE}/link"), to))
+    };
+    let (one, two) = (links("1.0", "one"), links("2.0", "two"));
+    let module = PackageBuilder::new("module", "1.0").noarch(Noarch::Python).depends("python");
+    let module = line(&world, &module.file("site-packages/link/deep/mod.py", "x = 1\n"));
+    let code = |place: &str| format!("{SITE}/{place}/deep/__pycache__/mod.cpython-311.pyc");
+    for (prefix, real) in both_kinds(&world) {
+        // The link comes with the module, or is there.
+        for before in [&[&*python][..], &[&*python, &one]] {
+            install(&world, &prefix, before).success();
+            install(&world, &prefix, &[&python, &one, &module]).success();
+            assert!(real.join(code("one")).is_file(), "{}", tree::paths(&real.join(SITE)).unwrap());
+            let mut entries = fs_err::read_dir(real.join("conda-meta")).unwrap().map(|entry| entry.unwrap().path());
+            let record = entries.find(|path| path.to_string_lossy().contains("/module-1.0-")).unwrap();
+            let record = fs_err::read_to_string(record).unwrap();
+            assert!(record.contains(&format!("\"{}\"", code("link"))), "{record}");
+            verify(&world, &prefix);
+            install(&world, &prefix, &[&python, &two, &module]).success();
+            assert!(real.join(code("two")).is_file() && !real.join(format!("{SITE}/one/deep")).exists());
+            verify(&world, &prefix);
+            install(&world, &prefix, &[&python, &two]).success();
+            assert!(!real.join(format!("{SITE}/two/deep")).exists(), "{}", tree::paths(&real.join(SITE)).unwrap());
+            install(&world, &prefix, &[&python]).success();
+        }
+        fs_err::remove_dir_all(&real).unwrap();
+        if prefix != real {
+            fs_err::create_dir(&real).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_script_runs_where_bin_is_a_link_of_a_package_that_stays() {
+    let world = world();
+    let links = line(&world, &PackageBuilder::new("links", "1.0").file("usr/bin/tool", "t").link("bin", "usr/bin"));
+    let script = |when: &str| format!("#!/bin/sh\necho {when} >> \"$PREFIX/ran\"\n");
+    let scripts = PackageBuilder::new("scripts", "1.0").executable("bin/.scripts-post-link.sh", script("post"));
+    let scripts = line(&world, &scripts.executable("bin/.scripts-pre-unlink.sh", script("pre")));
+    for (prefix, real) in both_kinds(&world) {
+        install(&world, &prefix, &[&links]).success();
+        install(&world, &prefix, &[&links, &scripts]).success();
+        assert_eq!(fs_err::read_to_string(real.join("ran")).unwrap(), "post\n");
+        install(&world, &prefix, &[&links]).success();
+        assert_eq!(fs_err::read_to_string(real.join("ran")).unwrap(), "post\npre\n");
     }
 }

@@ -18,6 +18,7 @@ mod faults;
 mod foreign;
 mod formats;
 mod install;
+mod limits;
 mod linked;
 mod lock;
 mod manual;
@@ -33,6 +34,7 @@ mod run;
 mod shell_init;
 mod shells;
 mod stopping;
+mod stopping_stages;
 #[cfg(target_os = "linux")]
 mod syscalls;
 mod terminal;

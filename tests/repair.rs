@@ -350,3 +350,117 @@ fn all_packages_or_some_are_reinstalled() {
     hint: did you mean `tzdata`?
     ");
 }
+
+/// Nobody but a lock knows the variables; what stood there stays aside.
+#[test]
+fn damaged_variables_and_directories_in_the_place_of_records_are_repaired_by_the_lock() {
+    let world = world();
+    let lock = world.write_lock("env.lock", None, &["tzdata", "where-2.0"]);
+    let with = world.path().join("variables.lock");
+    let text = fs_err::read_to_string(&lock).unwrap();
+    fs_err::write(&with, text.replacen("# platform", "# variable: COLOUR=\"blue\"\n# platform", 1)).unwrap();
+    let in_place_of = |path: &Path| {
+        fs_err::remove_file(path).or_else(|_| fs_err::remove_dir_all(path)).unwrap();
+        fs_err::create_dir_all(path.join("a/b")).unwrap();
+    };
+    let no_json: fn(&Path) = |state| replace(state, "{\"env_vars\": ");
+    let binary: fn(&Path) = |state| {
+        fs_err::remove_file(state).unwrap();
+        fs_err::write(state, [0xff, 0x00]).unwrap();
+    };
+    for lock in [&lock, &with] {
+        for (prefix, real) in both_kinds(&world) {
+            let install = ["install", argument(lock), "-p", argument(&prefix)];
+            world.mlconda(install).success();
+            let (first, state) = (contents(&real), real.join("conda-meta/state"));
+            let damages: [(&str, &dyn Fn()); 4] = [
+                ("no JSON", &|| no_json(&state)),
+                ("binary", &|| binary(&state)),
+                ("a directory for the variables", &|| in_place_of(&state)),
+                ("a directory for a record", &|| in_place_of(&record(&real, "where-2.0"))),
+            ];
+            for repair in [
+                &[&install[..], &["--reinstall"]].concat(),
+                &vec!["verify", argument(&prefix), argument(lock), "--repair"],
+            ] {
+                for (name, damage) in damages {
+                    if !state.exists() {
+                        fs_err::write(&state, "").unwrap();
+                    }
+                    let before = fs_err::read(&state).unwrap();
+                    damage();
+                    let is_kept = state.is_file() && fs_err::read(&state).unwrap() != before;
+                    let damaged = fs_err::read(&state).unwrap_or_default();
+                    world.mlconda(["verify", argument(&prefix)]).failure(1);
+                    world.mlconda(repair).success();
+                    let aside = real.join("conda-meta/state.damaged");
+                    assert_eq!(aside.exists(), is_kept, "{name}");
+                    if is_kept {
+                        assert_eq!(fs_err::read(&aside).unwrap(), damaged, "{name}");
+                        fs_err::remove_file(&aside).unwrap();
+                    }
+                    let after = contents(&real);
+                    assert_eq!(tree::difference(&first, &after).replace("+ conda-meta/state\n", ""), "", "{name}");
+                    world.mlconda(["verify", argument(&prefix), argument(lock)]).success();
+                }
+            }
+            fs_err::remove_dir_all(&real).unwrap();
+            if prefix != real {
+                fs_err::remove_file(&prefix).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_in_a_directory_in_the_place_of_a_record_stays() {
+    let world = world();
+    let lock = world.write_lock("env.lock", None, &["tzdata", "where-2.0"]);
+    for (prefix, real) in both_kinds(&world) {
+        world.mlconda(["install", argument(&lock), "-p", argument(&prefix)]).success();
+        for place in [real.join("conda-meta/state"), record(&real, "where-2.0")] {
+            fs_err::remove_file(&place).unwrap_or_default();
+            fs_err::create_dir(&place).unwrap();
+            fs_err::write(place.join("mine.txt"), "mine\n").unwrap();
+            let damaged = contents(&real);
+            let outcome = world.mlconda(["verify", argument(&prefix), argument(&lock), "--repair"]).failure(1);
+            assert!(outcome.stderr.contains("hint: move your files out of the directory"), "{outcome}");
+            assert_eq!(tree::difference(&damaged, &contents(&real)), "");
+            fs_err::remove_file(place.join("mine.txt")).unwrap();
+            world.mlconda(["verify", argument(&prefix), argument(&lock), "--repair"]).success();
+        }
+    }
+}
+
+#[test]
+fn damaged_variables_are_told() {
+    let world = world();
+    let lock = world.write_lock("env.lock", None, &["tzdata"]);
+    world.mlconda(["install", argument(&lock), "-p", "../prefix"]).success();
+    fs_err::write(world.path().join("prefix/conda-meta/state"), "no JSON").unwrap();
+    assert_snapshot!(world.mlconda(["verify", "../prefix", "--repair"]).failure(1), @"
+    exit code 1
+    --- stdout
+    --- stderr
+    Found: `conda-meta/state`: the record cannot be read; found expected ident at line 1 column 2
+    error: the record `conda-meta/state` cannot be read
+    hint: only a lock can tell what belongs there: `mlconda verify [TEMP]/prefix LOCK --repair`
+    ");
+    assert_snapshot!(world.mlconda(["install", "env.lock", "-p", "../prefix"]).failure(1), @"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: cannot read the record `[TEMP]/prefix/conda-meta/state`
+      because: expected ident at line 1 column 2
+    hint: the prefix is damaged: `mlconda verify PREFIX LOCK --repair` writes the record anew
+    ");
+    assert_snapshot!(world.mlconda(["verify", "../prefix", "env.lock", "--repair"]).success(), @"
+    exit code 0
+    --- stdout
+    --- stderr
+    Found: `conda-meta/state`: the record cannot be read; found expected ident at line 1 column 2
+    The variables of `[TEMP]/prefix` are set anew; its packages are up to date: 1 package.
+    Of no package: 1 file (`conda-meta/state.damaged`).
+    `[TEMP]/prefix` is as it should be: 1 package, 3 files, [SIZE], in [TIME].
+    ");
+}

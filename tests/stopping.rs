@@ -17,13 +17,13 @@ use crate::{
     serve, world,
 };
 
-fn begin(world: &TestContext, arguments: &[&str]) -> Child {
+pub(crate) fn begin(world: &TestContext, arguments: &[&str]) -> Child {
     let mut command = world.mlconda_command(arguments);
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 /// Sends a signal, and gives the exit code and what was said on stderr.
-fn stop(child: Child, signal: Signal) -> (i32, String) {
+pub(crate) fn stop(child: Child, signal: Signal) -> (i32, String) {
     kill_process(Pid::from_child(&child), signal).unwrap();
     let output = child.wait_with_output().unwrap();
     (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned())

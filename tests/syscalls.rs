@@ -47,6 +47,8 @@ enum Way {
     First,
     Swap,
     InPlace,
+    /// The same, and no script runs: directories in which nothing stays go as a whole.
+    InPlaceWhole,
     /// Nothing goes and nothing is replaced, in a prefix that could be swapped.
     Add,
 }
@@ -65,7 +67,7 @@ struct Stage {
 }
 
 /// A package that makes files of directories, directories of files, and a directory of a link to one.
-fn shape(world: &TestContext, version: &str) -> String {
+fn shape(world: &TestContext, version: &str, way: Way) -> String {
     let package = PackageBuilder::new("shape", version).file(&format!("share/shape/{version}"), version);
     let package = match version {
         "1.0" => package
@@ -79,8 +81,11 @@ fn shape(world: &TestContext, version: &str) -> String {
             .file("share/shape/kept/libs/one", "another one")
             .file("share/shape/link-then-directory/one", "not through the link"),
     };
+    if way == Way::InPlaceWhole {
+        return regressions::line(world, &package);
+    }
     let script = "#!/bin/sh\necho \"$PKG_VERSION\" > \"$PREFIX/share/shape/by-script\"\n";
-    let before = "#!/bin/sh\necho bye >> \"$PREFIX/share/shape/by-script\"; rm \"$PREFIX/share/mine\"\n";
+    let before = "#!/bin/sh\necho bye >> \"$PREFIX/share/shape/by-script\"; rm -f \"$PREFIX/share/mine\"\n";
     let package = package.executable("bin/.shape-post-link.sh", script).executable("bin/.shape-pre-unlink.sh", before);
     let archive = package.write(&world.path().join("channel")).unwrap();
     format!("file://{}#sha256:{}\n", archive.display(), sha256_hex(fs_err::read(&archive).unwrap()))
@@ -101,7 +106,7 @@ impl Stage {
             let text = match way {
                 Way::Add if version == "1.0" => format!("# mlconda lock: 1\n# spec: tzdata\n{text}"),
                 Way::Add => format!("{text}{}", newer(&world)),
-                _ => format!("{text}{}", shape(&world, version)),
+                _ => format!("{text}{}", shape(&world, version, way)),
             };
             fs_err::write(&lock, text).unwrap();
             lock
@@ -112,7 +117,7 @@ impl Stage {
         let (prefix, real) = match way {
             Way::First => (place.join("deep/down/prefix"), place.join("deep/down/prefix")),
             Way::Swap | Way::Add => (place.join("prefix"), place.join("prefix")),
-            Way::InPlace => (place.join("link"), place.join("real")),
+            Way::InPlace | Way::InPlaceWhole => (place.join("link"), place.join("real")),
         };
         fs_err::create_dir(&place).unwrap();
         let mut stage = Self { world, way, prefix, real, old, new, wanted: BTreeMap::new() };
@@ -122,7 +127,7 @@ impl Stage {
         stage.install().success();
         assert_eq!(
             before == number(),
-            matches!(way, Way::InPlace | Way::Add),
+            matches!(way, Way::InPlace | Way::InPlaceWhole | Way::Add),
             "what is not swapped is the same directory"
         );
         stage.wanted = stage.contents();
@@ -148,7 +153,7 @@ impl Stage {
         if self.way == Way::First {
             return;
         }
-        if self.way == Way::InPlace {
+        if matches!(self.way, Way::InPlace | Way::InPlaceWhole) {
             fs_err::create_dir(&self.real).unwrap();
             fs_err::os::unix::fs::symlink(&self.real, &self.prefix).unwrap();
         }
@@ -201,6 +206,17 @@ impl Stage {
 
     fn is_environment(&self) -> bool {
         self.real.join("conda-meta/history").is_file()
+    }
+
+    /// What is half-done is undone before anything else is: here an installation that cannot succeed.
+    fn undone_by_an_installation_that_fails(&self, before: &BTreeMap<String, String>, after: &str) {
+        if self.way == Way::First {
+            return;
+        }
+        let text = format!("# platform: {}\n@EXPLICIT\nfile:///missing-1.0-0.conda\n", host_subdir());
+        let impossible = self.world.write("impossible.lock", &text);
+        self.world.mlconda(["install", argument(&impossible), "-p", argument(&self.prefix)]).failure(1);
+        assert_eq!(tree::difference(before, &self.contents()), "", "undone after {after}");
     }
 
     /// The next run succeeds and takes away what was left.
@@ -298,13 +314,7 @@ fn killed(way: Way) {
         } else {
             neither += 1;
             if way != Way::First {
-                // What is half-done is undone before anything else is: here an installation that cannot succeed.
-                let impossible = stage.world.write(
-                    "impossible.lock",
-                    &format!("# platform: {}\n@EXPLICIT\nfile:///missing-1.0-0.conda\n", host_subdir()),
-                );
-                stage.world.mlconda(["install", argument(&impossible), "-p", argument(&stage.prefix)]).failure(1);
-                assert_eq!(tree::difference(&before, &stage.contents()), "", "undone after {after}");
+                stage.undone_by_an_installation_that_fails(&before, &after);
             }
         }
         stage.next_run(&after);
@@ -333,13 +343,23 @@ fn a_change_in_place_on_a_disk_that_fills_up() {
 }
 
 #[test]
+fn a_change_in_place_of_whole_directories_on_a_disk_that_fills_up() {
+    failing(Way::InPlaceWhole, Calls::Change, |number| (Happens::ErrorFrom(number, FULL), FULL));
+}
+
+#[test]
+fn a_change_in_place_of_whole_directories_that_is_killed() {
+    killed(Way::InPlaceWhole);
+}
+
+#[test]
 fn an_addition_on_a_disk_that_fills_up() {
     failing(Way::Add, Calls::Change, |number| (Happens::ErrorFrom(number, FULL), FULL));
 }
 
 #[test]
 fn a_disk_with_errors() {
-    for way in [Way::First, Way::Swap, Way::InPlace, Way::Add] {
+    for way in [Way::First, Way::Swap, Way::InPlace, Way::InPlaceWhole, Way::Add] {
         failing(way, Calls::Change, |number| (Happens::Error(number, IO), IO));
     }
 }
@@ -387,6 +407,68 @@ fn stopped(way: Way, calls: Calls) {
     }
     println!("{way:?}: of {} calls, a signal at {undone} undid all, and at {finished} all was there", counted.calls);
     assert!(undone > 0, "nothing was undone");
+}
+
+/// A signal at a rename, and another one before anything is undone: the next run does that.
+fn stopped_twice(way: Way) {
+    let stage = Stage::new(way);
+    let Some(counted) = stage.run(Calls::Rename, Happens::Nothing) else { return };
+    stage.prepare();
+    let mut left = 0;
+    for number in spread(counted.calls) {
+        let before = stage.contents();
+        let Injected { outcome, at, .. } = stage.run(Calls::Rename, Happens::SignalTwice(number, TERM)).unwrap();
+        let Some(at) = at else { continue };
+        let after = format!("two signals {number} of {} at {at}", counted.calls);
+        assert_eq!(outcome.code, 143, "{after}:\n{outcome}");
+        let text = "error: stopped before all was undone; the next installation into this prefix does the rest";
+        assert!(outcome.stderr.contains(text), "{after}:\n{outcome}");
+        left += usize::from(!tree::difference(&before, &stage.contents()).is_empty());
+        stage.undone_by_an_installation_that_fails(&before, &after);
+        stage.next_run(&after);
+        stage.prepare();
+    }
+    println!("{way:?}: {left} left something in the prefix");
+}
+
+/// Killed while a signal's undoing is under way: the next run goes on with it.
+fn killed_while_undoing(way: Way) {
+    let stage = Stage::new(way);
+    let Some(counted) = stage.run(Calls::Change, Happens::Nothing) else { return };
+    stage.prepare();
+    let mut killed = 0;
+    // Most of it is to be undone then.
+    let number = counted.calls * 2 / 3;
+    for more in spread(100) {
+        let before = stage.contents();
+        let happens = Happens::SignalAndKill(number, TERM, more);
+        let Injected { outcome, at, .. } = stage.run(Calls::Change, happens).unwrap();
+        let Some(at) = at else { continue };
+        let after = format!("{happens:?} of {} at {at}", counted.calls);
+        killed += usize::from(outcome.code == 137);
+        assert!([137, 143, 0].contains(&outcome.code), "{after}:\n{outcome}");
+        // Past the last step that can be undone, the new prefix is there.
+        if outcome.code != 0 && !outcome.stderr.contains("it is too late") {
+            stage.undone_by_an_installation_that_fails(&before, &after);
+        }
+        stage.next_run(&after);
+        stage.prepare();
+    }
+    assert!(killed > 0, "all was undone before the kill");
+}
+
+#[test]
+fn a_second_signal_leaves_the_undoing_to_the_next_run() {
+    for way in [Way::First, Way::Swap, Way::InPlace, Way::Add] {
+        stopped_twice(way);
+    }
+}
+
+#[test]
+fn an_undoing_that_is_killed() {
+    for way in [Way::Swap, Way::InPlace, Way::Add] {
+        killed_while_undoing(way);
+    }
 }
 
 #[test]

@@ -1,24 +1,27 @@
 //! rattler's contender: a bare program on its library.
 
-use std::path::Path;
+use std::{collections::HashSet, path::Path};
 
 use mlconda::{PrefixRecord, RepoDataRecord};
 use rattler::{install::Installer, package_cache::PackageCache};
 
 use crate::{Outcome, client::client};
 
-/// Installs what `records` (a directory of records) says into `prefix`, through `cache`.
+/// Installs what `records` (a directory of records) says into `prefix`, through `cache`; with a word more, all of it anew.
 pub(crate) fn install(arguments: &[String]) -> Outcome<()> {
-    let [records, prefix, cache] = arguments else {
-        return Err("--bare RECORDS PREFIX CACHE".into());
+    let [records, prefix, cache, anew @ ..] = arguments else {
+        return Err("--bare RECORDS PREFIX CACHE [--reinstall]".into());
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
+        let records = read(Path::new(records))?;
+        let names = records.iter().filter(|_| !anew.is_empty()).map(|record| record.package_record.name.clone());
         let installer = Installer::new()
+            .with_reinstall_packages(names.collect::<HashSet<_>>())
             .with_package_cache(PackageCache::new(Path::new(cache)))
             .with_download_client(client()?)
             .with_execute_link_scripts(true);
-        installer.install(prefix, read(Path::new(records))?).await?;
+        installer.install(prefix, records).await?;
         Ok(())
     })
 }

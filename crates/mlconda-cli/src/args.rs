@@ -27,7 +27,7 @@ pub(crate) struct Global {
     /// When to use colours; NO_COLOR and CLICOLOR_FORCE count where this is `auto`
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_short_help = true)]
     pub(crate) color: Color,
-    /// What stderr is for: words, or an event a line, as JSON
+    /// How stderr tells what is done: in words, or as JSON, an event a line
     #[arg(long, global = true, value_name = "FORM", default_value = "words", conflicts_with = "quiet")]
     #[arg(hide_short_help = true)]
     pub(crate) progress: ProgressForm,
@@ -64,8 +64,8 @@ Make a lock on your machine, install it in a Dockerfile:
   RUN mlconda install env.lock
   ENTRYPOINT [\"mlconda\", \"run\"]
 
-Words of conda's work as they are: create, install SPEC…, update, remove, search, clean, env create, env update,
-env remove, env list, env export; `mlconda create --help` tells more. Called as conda, mamba or micromamba (a link),
+Words of conda's work as they are: create, install SPEC…, update, remove, search, clean, env create, env update, \
+env remove, env list, env export; `mlconda create --help` tells more. Called as conda, mamba or micromamba (a link), \
 it understands all of their command lines.";
 
 /// Reads the command line; on bad usage, says so and ends the process with 2.

@@ -152,7 +152,7 @@ fn global(line: Option<&Line>) -> Global {
 fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> {
     let has_help = line.has("--help") || (line.verb.is_none() && !line.has("--version"));
     if has_help {
-        context.ui.data(options::help(line.tool, line.verb))?;
+        context.ui.data(options::help(line.tool, line.verb, context.ui.width()))?;
         return Ok(ExitCode::SUCCESS);
     }
     line.remarks.iter().for_each(|remark| context.ui.warn(remark));

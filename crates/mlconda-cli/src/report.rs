@@ -41,9 +41,15 @@ pub(crate) enum CliError {
 
 impl From<std::io::Error> for CliError {
     fn from(error: std::io::Error) -> Self {
-        Self::World { message: error.to_string(), hint: None }
+        let message = error.to_string();
+        let hint = message.contains(MANY_OPEN).then(|| MORE_OPEN.to_owned());
+        Self::World { message, hint }
     }
 }
+
+/// What the system says of too many open files, for which the standard library has no kind, and what to do about it.
+const MANY_OPEN: &str = "oo many open files";
+const MORE_OPEN: &str = "raise the limit with `ulimit -n`, or give fewer `--threads` and `--downloads`";
 
 /// Every stage's error is the library's error.
 macro_rules! from_stages {
@@ -346,10 +352,8 @@ fn io_hint(error: &std::io::Error) -> Option<String> {
         }
         ErrorKind::PermissionDenied => "choose a prefix that you may write to, with `-p DIR`",
         ErrorKind::ReadOnlyFilesystem => "the file system can only be read; choose another prefix, with `-p DIR`",
-        // The standard library has no kind for these; the text that it gives them is the system's.
-        _ if error.to_string().contains("oo many open files") => {
-            "raise the limit with `ulimit -n`, or give fewer `--threads` and `--downloads`"
-        }
+        _ if error.to_string().contains(MANY_OPEN) => MORE_OPEN,
+        // The standard library has no kind for this one either.
         _ if error.to_string().contains("nput/output error") => {
             "the disk or its file system is at fault, and the system's log may tell more"
         }

@@ -121,6 +121,9 @@ async fn or_stopped<F: Future>(future: F, waiting: &mut Waiting) -> Result<F::Ou
 
 /// What runs futures on this thread.
 pub(crate) fn runtime() -> std::io::Result<Runtime> {
+    // What listens to signals panics where it cannot open what it needs: at most so many files.
+    let room: std::io::Result<Vec<_>> = (0..4).map(|_| std::os::unix::net::UnixStream::pair()).collect();
+    drop(room?);
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 

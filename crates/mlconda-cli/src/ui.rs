@@ -107,6 +107,12 @@ impl Ui {
         Self { talk: Talk::Words, verbose: false, stdout, stderr, bar: hidden_bar() }
     }
 
+    /// How many characters a line of help may have: those of the terminal, and never more than 100.
+    pub(crate) fn width(&self) -> usize {
+        let columns = rustix::termios::tcgetwinsize(std::io::stdout()).map_or(0, |size| usize::from(size.ws_col));
+        if columns == 0 { 100 } else { columns.min(100) }
+    }
+
     /// Whether a program listens.
     pub(crate) fn wants_events(&self) -> bool {
         self.talk == Talk::Events

@@ -28,6 +28,26 @@ fn grouped(number: usize) -> String {
     text
 }
 
+/// Text in lines of at most `width` characters, as far as its words allow. The first line stands behind as many characters
+/// as the others are indented by.
+pub(crate) fn wrapped(text: &str, indent: usize, width: usize) -> String {
+    let (mut lines, mut used) = (String::new(), indent);
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if used > indent && used + 1 + length > width {
+            lines.push('\n');
+            lines.extend(std::iter::repeat_n(' ', indent));
+            used = indent;
+        } else if used > indent {
+            lines.push(' ');
+            used += 1;
+        }
+        lines.push_str(word);
+        used += length;
+    }
+    lines
+}
+
 /// A size in the unit that fits.
 pub(crate) fn bytes(size: u64) -> String {
     let units = [("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];

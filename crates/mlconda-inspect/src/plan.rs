@@ -44,6 +44,8 @@ pub struct Plan {
     pub pip: PipPlan,
     /// What was to be linked anew, whether or not it differs.
     pub reinstall: Reinstall,
+    /// Whether the variables that the prefix sets cannot be read, and are written anew.
+    pub damaged_state: bool,
 }
 
 /// Which packages are linked anew though the lock has the same ones: conda packages and those of pip alike.
@@ -111,7 +113,8 @@ impl Plan {
 
     /// Compares, and takes the packages of `reinstall` for other ones than those that are there.
     ///
-    /// If there are any, a record that cannot be read is no error: it goes, and the package of the lock comes.
+    /// If there are any, a record that cannot be read is no error: it goes, and the package of the lock comes. So it is with
+    /// the variables.
     ///
     /// # Errors
     /// If the prefix cannot be read.
@@ -136,7 +139,8 @@ impl Plan {
             || distributions.change()
             || !damaged.is_empty();
         let there = prefix.variables()?;
-        let is_stated = lock.input.is_some() || !lock.variables.is_empty();
+        let damaged_state = prefix.is_without_state();
+        let is_stated = lock.input.is_some() || !lock.variables.is_empty() || damaged_state;
         let variables = is_stated.then(|| lock.variables.clone());
         let mut plan = Self {
             platform: lock.platform,
@@ -144,7 +148,9 @@ impl Plan {
             unlink: Vec::new(),
             keep: Vec::new(),
             unchanged: lock.packages.len() + distributions.wanted.len(),
-            meta_changes: !prefix.is_environment() || variables.as_ref().is_some_and(|wanted| *wanted != there),
+            meta_changes: !prefix.is_environment()
+                || damaged_state
+                || variables.as_ref().is_some_and(|wanted| *wanted != there),
             variables,
             specs: lock.specs.clone(),
             names: lock.packages.iter().map(|package| package.name.clone()).collect(),
@@ -157,6 +163,7 @@ impl Plan {
                 ..PipPlan::default()
             },
             reinstall: reinstall.clone(),
+            damaged_state,
         };
         if changed {
             plan.fill(lock, prefix, same, distributions)?;

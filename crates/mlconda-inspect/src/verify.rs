@@ -32,7 +32,7 @@ pub use self::strangers::Strangers;
 use self::{files::Claims, records::Package};
 use mlconda_lock::{Digest, Lock, LockedPackage, LockedPip};
 use mlconda_prefix::{
-    Prefix, PrefixError,
+    Prefix, PrefixError, STATE,
     on_disk::{ASIDE, INSIDE, PENDING, beside},
 };
 use mlconda_types::progress::Progress;
@@ -83,9 +83,9 @@ pub enum Finding {
         /// Where it is.
         found: PathBuf,
     },
-    /// A record cannot be read.
+    /// A record, or the variables that the environment sets, cannot be read.
     Record {
-        /// The record's file.
+        /// The record's file, or `conda-meta/state`.
         path: PathBuf,
         /// Why.
         reason: String,
@@ -300,8 +300,8 @@ pub fn verify(
     let mut report = Report { packages: packages.len(), ..Report::default() };
     if let Some(lock) = lock {
         report.without_digest = compare(lock, &packages, &mut findings);
-        variables(lock, prefix, &mut findings)?;
     }
+    variables(lock, prefix, &mut findings)?;
     closure::check(&packages, &mut findings);
     projects::check(prefix.path(), &packages, &mut findings)?;
     report.findings = findings;
@@ -382,9 +382,16 @@ fn compare(lock: &Lock, packages: &[Package], findings: &mut Vec<Finding>) -> Ve
     unknown
 }
 
-/// Compares the variables that the environment sets.
-fn variables(lock: &Lock, prefix: &Prefix, findings: &mut Vec<Finding>) -> Result<(), PrefixError> {
-    let set = prefix.variables()?;
+/// Compares the variables that the environment sets. Where they cannot be read, it is as with a record.
+fn variables(lock: Option<&Lock>, prefix: &Prefix, findings: &mut Vec<Finding>) -> Result<(), PrefixError> {
+    let set = match prefix.variables() {
+        Err(PrefixError::Record { source, .. }) => {
+            findings.push(Finding::Record { path: STATE.into(), reason: source.to_string() });
+            return Ok(());
+        }
+        set => set?,
+    };
+    let Some(lock) = lock else { return Ok(()) };
     let names = lock.variables.keys().chain(set.keys().filter(|name| !lock.variables.contains_key(*name)));
     for name in names {
         let (expected, found) = (lock.variables.get(name).cloned(), set.get(name).cloned());

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{HISTORY, InstallError, stop::Stop};
 use mlconda_prefix::on_disk::{ASIDE, PENDING};
+use mlconda_system as system;
 use mlconda_system::{
     Attributes,
     beneath::{Kind, Look, Root, is_plain},
@@ -143,7 +144,7 @@ impl Aside {
     fn write(&self, stop: &Stop) -> io::Result<()> {
         for (number, path) in self.journal.copied.iter().enumerate() {
             stop.check()?;
-            self.prefix.copy(path, &self.old, &of("copy", number))?;
+            self.prefix.copy(path, &self.old, &of("copy", number), stop.flag())?;
         }
         let unfinished = Path::new("journal.new");
         let mut file = self.old.create(unfinished, 0o600)?;
@@ -339,7 +340,7 @@ impl Aside {
 
     /// Lets the old files go: there is no way back from here. What cannot be removed, the next run tries again.
     pub(super) fn forget(self) {
-        let _ = fs_err::remove_dir_all(self.old.path());
+        let _ = system::remove_tree(self.old.path());
     }
 }
 

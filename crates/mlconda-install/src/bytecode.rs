@@ -127,7 +127,9 @@ pub struct Compiled {
 struct Module {
     /// The number of its package in the plan.
     package: usize,
-    /// Relative to the prefix.
+    /// As its package names it.
+    name: PathBuf,
+    /// Where it is, relative to the prefix: somewhere else, if links of packages lead there.
     path: PathBuf,
     /// In seconds since 1970.
     modified: i64,
@@ -241,23 +243,29 @@ fn records(stage: &Stage, finished: &[Finished]) -> Result<Records, InstallError
 
 /// The modules of packages, the largest first, so that no core is idle at the end.
 fn modules(records: &Records, stage: &Stage, python: &PythonInfo) -> Result<Vec<Module>, InstallError> {
-    let mut modules = Vec::new();
+    let mut modules: Vec<Module> = Vec::new();
     for (package, (record, _)) in records {
-        for path in record::files(record).filter(|path| path.starts_with(&python.site_packages_path)) {
-            // Where packages clash, only the file that is there counts.
-            if path.extension().is_none_or(|extension| extension != "py") || stage.holder(path) != Some(*package) {
+        for name in record::files(record).filter(|path| path.starts_with(&python.site_packages_path)) {
+            if name.extension().is_none_or(|extension| extension != "py") {
                 continue;
             }
-            let metadata = fs_err::symlink_metadata(stage.root().join(path))?;
+            let path = stage.settled(name);
+            // Where packages clash, only the file that is there counts.
+            if stage.holder(&path) != Some(*package) {
+                continue;
+            }
+            let metadata = fs_err::symlink_metadata(stage.root().join(&path))?;
             if metadata.is_file() {
                 let (modified, size) = (system::modified(&metadata), metadata.len());
-                modules.push(Module { package: *package, path: path.clone(), modified, size });
+                modules.push(Module { package: *package, name: name.clone(), path, modified, size });
             }
         }
     }
     mlconda_types::sorting::sort_by(&mut modules, |one, other| {
-        other.size.cmp(&one.size).then_with(|| one.path.cmp(&other.path))
+        other.size.cmp(&one.size).then_with(|| (&one.path, &one.name).cmp(&(&other.path, &other.name)))
     });
+    // One file by two names, which a package may do.
+    modules.dedup_by(|one, other| one.path == other.path);
     Ok(modules)
 }
 
@@ -387,9 +395,12 @@ impl Shared {
 
     /// Writes byte code to where python looks for it (PEP 3147), with its module's time.
     fn write(&self, number: usize, tag: &str, code: &[u8]) -> Result<Outcome, InstallError> {
-        let Module { package, path, modified, .. } = &self.modules[number];
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        let target = path.parent().unwrap_or(Path::new("")).join("__pycache__").join(format!("{stem}.{tag}.pyc"));
+        let Module { package, name, path, modified, .. } = &self.modules[number];
+        let of = |path: &Path| {
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+            path.parent().unwrap_or(Path::new("")).join("__pycache__").join(format!("{stem}.{tag}.pyc"))
+        };
+        let target = of(path);
         if self.stage.holder(&target).is_some() {
             return Ok(Outcome::Brought);
         }
@@ -401,7 +412,8 @@ impl Shared {
         Ok(Outcome::Compiled(
             number,
             Box::new(PathsEntry {
-                relative_path: target,
+                // As the module: where a link of another package changes, both move.
+                relative_path: of(name),
                 original_path: None,
                 path_type: PathType::PycFile,
                 no_link: false,

@@ -5,6 +5,7 @@ mod additions;
 mod ground;
 mod mend;
 mod twin;
+mod whole;
 mod written;
 
 use std::{
@@ -19,7 +20,7 @@ use self::ground::{Ground, check, name_holders};
 use super::{HISTORY, InstallError, layout::Layout, plain, record, site::Scripts, stage::Stage, stop::Stop};
 use mlconda_inspect::plan::{Plan, Reinstall};
 use mlconda_prefix::on_disk::{PENDING, module_of};
-use mlconda_prefix::{Prefix, distributions};
+use mlconda_prefix::{Prefix, STATE, distributions};
 use mlconda_system::beneath::{Kind, Root, is_plain};
 
 /// The prefix is an environment again.
@@ -118,6 +119,9 @@ impl<'a> Change<'a> {
             }
         }
         gone.extend(in_the_way);
+        gone.extend(plan.damaged_state.then(|| STATE.into()));
+        let in_meta = root.as_ref().map(|root| mend::directories_for_records(root, &gone)).transpose()?;
+        hollow.extend(in_meta.into_iter().flatten());
         let links = root.as_ref().map(|root| plain::foreign_links(root, gone.iter().chain(&modules), &known));
         let links = links.transpose()?.unwrap_or_default();
         let (prefix, new) = (prefix.path().to_owned(), new.into_iter().collect());

@@ -55,9 +55,12 @@ use self::{
 use mlconda_channel::{network::Client, repodata::Access};
 use mlconda_inspect::plan::Plan;
 use mlconda_prefix::on_disk;
-use mlconda_prefix::{Prefix, activate::kept};
+use mlconda_prefix::{Prefix, STATE, activate::kept};
 use mlconda_system as system;
-use mlconda_system::{beneath::Root, files};
+use mlconda_system::{
+    beneath::{Kind, Root},
+    files,
+};
 use mlconda_types::{
     dependency::dependency_name,
     dependency::is_within_reason,
@@ -66,6 +69,9 @@ use mlconda_types::{
 
 /// The file by which an environment is known.
 const HISTORY: &str = "history";
+
+/// The extension that a `conda-meta/state` gets that cannot be read, when it is written anew.
+const DAMAGED: &str = "damaged";
 
 /// How to install.
 #[derive(Clone, Debug)]
@@ -688,7 +694,9 @@ pub fn remove(prefix: &Prefix) -> Result<(), InstallError> {
     let aside = on_disk::beside(path).map(|(stage, _)| stage);
     // What cannot be moved, a volume say, is emptied where it is.
     let aside = aside.filter(|aside| fs_err::rename(path, aside).is_ok());
-    Ok(fs_err::remove_dir_all(aside.as_deref().unwrap_or(path))?)
+    let left = aside.as_deref().unwrap_or(path);
+    // A link is not followed, and goes itself.
+    Ok(system::remove_tree(left).or_else(|_| fs_err::remove_dir_all(left))?)
 }
 
 /// Lets the right file win where packages clash, also with those that stay.
@@ -752,7 +760,17 @@ fn write_meta(plan: &Plan, prefix: &Prefix, stage: &Stage, time: i64, options: &
     record::write(&new.join(on_disk::PENDING), history.as_bytes(), time)?;
     request_anew(plan, &old, &new)?;
     let Some(variables) = &plan.variables else { return Ok(()) };
-    if let Some(state) = record::state(read_if_there(&old.join("state"))?.as_deref(), variables) {
+    let old = if plan.damaged_state {
+        // Somebody may have written it by hand, and want it back.
+        let (root, state) = (Root::open(prefix.path())?, Path::new(STATE));
+        if root.look(state)?.is_some_and(|there| there.kind == Kind::File) {
+            root.copy(state, &Root::open_itself(stage.root())?, &state.with_extension(DAMAGED), stage.stop.flag())?;
+        }
+        None
+    } else {
+        read_if_there(&old.join("state"))?
+    };
+    if let Some(state) = record::state(old.as_deref(), variables) {
         record::write(&new.join("state"), &state, time)?;
     }
     Ok(())

@@ -368,7 +368,7 @@ pub(super) fn recover(prefix: &Path) -> Result<bool, InstallError> {
         if let Some(left) = Aside::left_in(prefix)? {
             left.roll_back(stage)?;
         }
-        fs_err::remove_dir_all(&aside)?;
+        system::remove_tree(&aside)?;
         if is_finished {
             settle_directories(prefix);
         }

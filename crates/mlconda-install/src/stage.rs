@@ -63,6 +63,8 @@ struct Claims {
     waiting: Paths<Vec<Waiting>>,
     /// Directories that were below what is no directory.
     wanted: Vec<PathBuf>,
+    /// Where files are that are named below links of packages.
+    placed: Paths<PathBuf>,
     /// How many drawers there are.
     drawers: usize,
 }
@@ -180,6 +182,16 @@ impl Stage {
     /// Which package holds a path.
     pub(super) fn holder(&self, path: &Path) -> Option<usize> {
         self.claims().files.get(path).copied()
+    }
+
+    /// Where a path that a package names is, when all is settled: another place, if links of packages lead there.
+    pub(super) fn settled(&self, path: &Path) -> PathBuf {
+        let (claims, mut place) = (self.claims(), path);
+        // A place may have become one below a link later; no link comes twice.
+        while let Some(next) = claims.placed.get(place).filter(|next| *next != place) {
+            place = next;
+        }
+        place.to_owned()
     }
 
     /// Makes a directory of the prefix, and those above it.

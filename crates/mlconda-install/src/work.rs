@@ -433,7 +433,9 @@ fn is_file(entry: &PathsEntry) -> bool {
 /// Whether one of these packages has a post-link script.
 pub(super) fn has_scripts(stage: &Stage, records: &[&PrefixRecord]) -> bool {
     let names = records.iter().map(|record| record.repodata_record.package_record.name.as_normalized());
-    names.into_iter().any(|name| stage.root().join(script::path(name, script::When::PostLink)).is_file())
+    // One may be below a link of a package that stays.
+    let place = |name: &str| stage.settled(&script::path(name, script::When::PostLink));
+    names.into_iter().any(|name| stage.root().join(place(name)).is_file())
 }
 
 /// All conda packages of the prefix to be, those that stay among them, in linking order, by name.

@@ -7,13 +7,13 @@ use rattler_conda_types::{
 };
 use url::Url;
 
-use super::{Prefix, PrefixError, distributions, is_foreign, parse_record};
+use super::{Prefix, PrefixError, STATE, distributions, is_foreign, parse_record};
 use mlconda_system::files;
 use mlconda_types::plain;
 
 impl Prefix {
-    /// The prefix without the records that cannot be read, and these as records that know no more than their file's name
-    /// says.
+    /// The prefix without the records and the state that cannot be read, and these records as ones that know no more than
+    /// their file's name says.
     ///
     /// # Errors
     /// If `conda-meta` cannot be read, or the name of such a record is not NAME-VERSION-BUILD.
@@ -32,7 +32,15 @@ impl Prefix {
                 }
             }
         }
+        if self.variables().is_err() {
+            passed_over.insert(self.path.join(STATE));
+        }
         Ok((Self { path: self.path.clone(), passed_over }, records))
+    }
+
+    /// Whether the state is taken for one that is not there, since it cannot be read.
+    pub fn is_without_state(&self) -> bool {
+        self.passed_over.contains(&self.path.join(STATE))
     }
 }
 

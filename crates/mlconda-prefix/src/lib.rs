@@ -19,11 +19,14 @@ use indexmap::IndexMap;
 use rattler_conda_types::PrefixRecord;
 use serde::Deserialize;
 
+/// Where the variables of an environment stand, relative to its prefix.
+pub const STATE: &str = "conda-meta/state";
+
 /// A directory that holds an environment, or is to hold one. The path is absolute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prefix {
     path: PathBuf,
-    /// Records that are taken for files that are not there, since they cannot be read.
+    /// Records, and the state, that are taken for files that are not there, since they cannot be read.
     passed_over: BTreeSet<PathBuf>,
 }
 
@@ -162,11 +165,14 @@ impl Prefix {
             #[serde(default)]
             env_vars: IndexMap<String, serde_json::Value>,
         }
-        let path = self.path.join("conda-meta").join("state");
+        let path = self.path.join(STATE);
+        if self.passed_over.contains(&path) {
+            return Ok(IndexMap::new());
+        }
         match files::read(&path, files::LARGEST_TEXT) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(IndexMap::new()),
             Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => Ok(IndexMap::new()),
-            Err(error) => Err(error.into()),
+            Err(source) => Err(PrefixError::Record { path, source }),
             Ok(text) if text.is_empty() => Ok(IndexMap::new()),
             Ok(text) => serde_json::from_slice::<State>(&text)
                 .map(|state| state.env_vars.into_iter().map(|(name, value)| (name, text_of(value))).collect())

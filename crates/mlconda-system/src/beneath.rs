@@ -27,7 +27,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::Attributes;
+use super::{Attributes, linker::copy_pieces};
 
 /// How a directory is opened in which names are looked up. Where the system has a way that needs no permission to read it,
 /// that one.
@@ -366,11 +366,11 @@ impl Root {
         })
     }
 
-    /// Copies a file below another directory, with its permissions, owner and time.
-    pub fn copy(&self, path: &Path, into: &Self, to: &Path) -> io::Result<()> {
+    /// Copies a file below another directory, with its permissions, owner and time. `stop` is set when nobody wants it any more.
+    pub fn copy(&self, path: &Path, into: &Self, to: &Path, stop: &AtomicBool) -> io::Result<()> {
         let mut file = self.read(path)?;
         let mut copy = into.create(to, 0o600)?;
-        io::copy(&mut file, &mut copy).map_err(|error| {
+        copy_pieces(&mut file, &mut copy, stop).map_err(|error| {
             io::Error::new(error.kind(), format!("failed to copy `{}`: {error}", self.path.join(path).display()))
         })?;
         drop(copy);

@@ -117,7 +117,7 @@ impl Linker {
 }
 
 /// Copies in the kernel, with `copy_file_range` and the like, where it can.
-fn copy_pieces(from: &mut File, to: &mut File, stop: &AtomicBool) -> io::Result<()> {
+pub(super) fn copy_pieces(from: &mut File, to: &mut File, stop: &AtomicBool) -> io::Result<()> {
     while io::copy(&mut io::Read::take(&mut *from, PIECE), to)? == PIECE {
         if stop.load(Ordering::Relaxed) {
             return Err(io::Error::other("the installation was stopped"));

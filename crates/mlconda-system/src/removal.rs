@@ -5,10 +5,9 @@
 use std::{
     ffi::CString,
     io,
-    num::NonZero,
     os::fd::OwnedFd,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Condvar, Mutex, PoisonError},
 };
 
 use rustix::{
@@ -16,20 +15,23 @@ use rustix::{
     io::Errno,
 };
 
-/// How many threads remove. More of them wait for one another in the file system.
-const THREADS: usize = 8;
+/// How many threads remove, however many processors there are: on some disks each file waits for the room that it gives back
+/// (ext4 with `discard` and without a journal does, and so do network file systems), and they wait together.
+const THREADS: usize = 16;
 
-/// Down to this depth, directories are shared out among threads: a prefix has most of its files in a few directories of it.
-const SHARED_DEPTH: usize = 4;
+/// So many files of one directory are removed by one thread at a time.
+const FILES: usize = 64;
 
 /// Removes a directory and all that is in it; a link in its place is an error. What is not there is no error.
 pub fn remove_tree(path: &Path) -> io::Result<()> {
     let root = match open(CWD, path) {
         Err(Errno::NOENT) => return Ok(()),
-        root => Arc::new(root?),
+        root => Directory { open: root?, place: None },
     };
-    let tasks = Mutex::new(Tasks { todo: empty(&root, 0), busy: 0 });
-    let threads = std::thread::available_parallelism().map_or(1, NonZero::get).clamp(2, THREADS);
+    let names = read(&root.open);
+    let todo = Task { directory: Arc::new(root), what: What::Names(names) }.carry_out();
+    let threads = if todo.is_empty() { 1 } else { THREADS };
+    let tasks = (Mutex::new(Tasks { todo, busy: 0 }), Condvar::new());
     std::thread::scope(|scope| {
         for _ in 1..threads {
             // Where there is no further thread, the others do it.
@@ -37,16 +39,40 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
         }
         remove_files(&tasks);
     });
-    // What is left are directories, and what somebody has put there since.
+    // What is left is the directory itself, and what could not be removed, or what somebody has put there since.
     fs_err::remove_dir_all(path)
 }
 
-/// A directory whose files are to be removed. It is opened when its turn comes, since the system limits how many are open.
-struct Task {
-    parent: Arc<OwnedFd>,
-    name: CString,
-    depth: usize,
+/// An open directory. When nobody has it any more, all in it has been looked at, and it goes if it is empty.
+struct Directory {
+    open: OwnedFd,
+    /// The directory that it is in, and its name there; none for the topmost.
+    place: Option<(Arc<Directory>, CString)>,
 }
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        if let Some((parent, name)) = &self.place {
+            // Where it is not empty, whoever removes the topmost tells of it.
+            let _ = rustix::fs::unlinkat(&parent.open, name.as_c_str(), AtFlags::REMOVEDIR);
+        }
+    }
+}
+
+/// What is to be removed in a directory.
+struct Task {
+    directory: Arc<Directory>,
+    what: What,
+}
+
+enum What {
+    /// The directory of that name. It is opened when its turn comes, since the system limits how many are open.
+    Below(CString),
+    /// These.
+    Names(Vec<Name>),
+}
+
+type Name = (CString, FileType);
 
 /// What is to be done, and how many threads are at work, which may find more.
 struct Tasks {
@@ -54,52 +80,58 @@ struct Tasks {
     busy: usize,
 }
 
-/// Removes files until there is no directory left to look into. What fails is left to whoever removes the directories, and
-/// tells of it.
-fn remove_files(tasks: &Mutex<Tasks>) {
-    let lock = || tasks.lock().unwrap_or_else(PoisonError::into_inner);
+/// Removes until there is nothing left to look into. What fails is left to whoever removes the topmost directory, and tells of
+/// it.
+fn remove_files((tasks, changed): &(Mutex<Tasks>, Condvar)) {
+    let mut held = tasks.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
-        let mut held = lock();
-        let Some(Task { parent, name, depth }) = held.todo.pop() else {
-            if held.busy == 0 {
-                return;
-            }
+        if let Some(task) = held.todo.pop() {
+            held.busy += 1;
             drop(held);
-            std::thread::yield_now();
-            continue;
-        };
-        held.busy += 1;
-        drop(held);
-        let below = open(&*parent, name.as_c_str()).map(|directory| empty(&Arc::new(directory), depth));
-        let mut held = lock();
-        held.todo.extend(below.unwrap_or_default());
-        held.busy -= 1;
+            let found = task.carry_out();
+            held = tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            held.todo.extend(found);
+            held.busy -= 1;
+            changed.notify_all();
+        } else if held.busy == 0 {
+            return;
+        } else {
+            held = changed.wait(held).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 }
 
-/// Removes the files of a directory; its directories are given back, or below a depth emptied and removed, too.
-fn empty(directory: &Arc<OwnedFd>, depth: usize) -> Vec<Task> {
-    let mut below = Vec::new();
-    let Ok(entries) = Dir::read_from(&**directory) else { return below };
-    let mut names: Vec<(CString, FileType)> = Vec::new();
-    for entry in entries.flatten() {
-        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
-            names.push((entry.file_name().to_owned(), entry.file_type()));
+impl Task {
+    /// Removes files, and gives what else there is to do.
+    fn carry_out(self) -> Vec<Task> {
+        let (directory, mut names) = match self.what {
+            What::Names(names) => (self.directory, names),
+            What::Below(name) => {
+                let Ok(open) = open(&self.directory.open, name.as_c_str()) else { return Vec::new() };
+                let names = read(&open);
+                (Arc::new(Directory { open, place: Some((self.directory, name)) }), names)
+            }
+        };
+        let task = |what| Task { directory: Arc::clone(&directory), what };
+        let mut found = Vec::new();
+        while names.len() > FILES {
+            found.push(task(What::Names(names.split_off(names.len() - FILES))));
         }
+        for (name, kind) in names {
+            let unlink = || rustix::fs::unlinkat(&directory.open, name.as_c_str(), AtFlags::empty());
+            if kind == FileType::Directory || unlink().is_err() {
+                found.push(task(What::Below(name)));
+            }
+        }
+        found
     }
-    for (name, kind) in names {
-        let unlink = |flags| rustix::fs::unlinkat(&**directory, name.as_c_str(), flags);
-        if kind != FileType::Directory && unlink(AtFlags::empty()).is_ok() {
-            continue;
-        }
-        if depth < SHARED_DEPTH {
-            below.push(Task { parent: Arc::clone(directory), name, depth: depth + 1 });
-        } else if let Ok(open) = open(&**directory, name.as_c_str()) {
-            empty(&Arc::new(open), depth + 1);
-            let _ = unlink(AtFlags::REMOVEDIR);
-        }
-    }
-    below
+}
+
+/// What is in a directory; nothing, if it cannot be read.
+fn read(directory: &OwnedFd) -> Vec<Name> {
+    let Ok(entries) = Dir::read_from(directory) else { return Vec::new() };
+    let entries = entries.flatten().filter(|entry| !matches!(entry.file_name().to_bytes(), b"." | b".."));
+    entries.map(|entry| (entry.file_name().to_owned(), entry.file_type())).collect()
 }
 
 fn open(at: impl std::os::fd::AsFd, name: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
@@ -120,7 +152,8 @@ mod tests {
         for path in ["", "a", "a/b/c/d/e/f/g", "lib/many"] {
             let path = tree.join(path);
             fs_err::create_dir_all(&path).unwrap();
-            for number in 0..50 {
+            // More than one thread takes at a time.
+            for number in 0..=FILES + 1 {
                 fs_err::write(path.join(format!("file{number}")), "x").unwrap();
             }
             std::os::unix::fs::symlink(&outside, path.join("link")).unwrap();

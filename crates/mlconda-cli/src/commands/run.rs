@@ -27,7 +27,7 @@ const NOT_EXECUTABLE: u8 = 126;
 /// … and this one when it was not found.
 const NOT_FOUND: u8 = 127;
 
-/// Become a command in an environment
+/// Run a command in an environment
 ///
 /// The process turns into the command: its pid, its signals, its exit code, its streams.
 /// Without -p or -n, the active environment is taken ($CONDA_PREFIX), else the only one under the

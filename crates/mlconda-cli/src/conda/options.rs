@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use super::line::Tool;
+use crate::words::wrapped;
 
 /// A command, whatever it is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +66,7 @@ pub(super) const VERBS: &[(&str, Verb, &str)] = &[
     ("repoquery", Refused("`mlconda tree` shows what needs what, `mlconda why` why a package is there"), ""),
     ("info", Info, "show directories, platform and environments"),
     ("clean", Clean, "empty mlconda's cache, if there is one"),
-    ("run", Run, "become a command in an environment"),
+    ("run", Run, "run a command in an environment"),
     ("config", Config, "read and write .condarc"),
     ("init", Init, "prepare shells for `conda activate`"),
     ("activate", Activate, "activate an environment in this shell"),
@@ -380,7 +381,7 @@ pub(super) const ROWS: &[Row] = &[
     Row(ALL, "-y --always-yes --yes", "", Counts, "replace an environment that is there; mlconda never asks back"),
     Row(ALL, "-q --quiet", "", Counts, "say nothing but errors"),
     Row(ALL, "--json", "", Counts, "tell what was done as JSON on stdout"),
-    Row(ALL, "--progress", "FORM", Counts, "what stderr is for: words, or an event a line, as json"),
+    Row(ALL, "--progress", "FORM", Counts, "how stderr tells what is done: words, or json, an event a line"),
     Row(ALL, "-v -vv -vvv --verbose --debug --trace --no-plugins --no-color --no-progress-bar", "", Already, ""),
     Row(ALL, "--console --log-level --lock-timeout", "VALUE", Already, ""),
     Row(ALL, "-h --help", "", Counts, "show this"),
@@ -403,32 +404,39 @@ impl Row {
 }
 
 /// The help of a command, or of all.
-pub(super) fn help(tool: Tool, verb: Option<Verb>) -> String {
+pub(super) fn help(tool: Tool, verb: Option<Verb>, width: usize) -> String {
     let tool = tool.name();
     let mut text = String::new();
     // Writing to a string cannot fail.
     let Some(verb) = verb else {
         let _ = write!(
             text,
-            "mlconda, called as {tool}: it understands the command lines of conda, mamba and micromamba.\n\n\
-             Usage: {tool} COMMAND [OPTIONS] [SPECS]\n\nCommands:\n"
+            "{}\n\nUsage: {tool} COMMAND [OPTIONS] [SPECS]\n\nCommands:\n",
+            wrapped(
+                &format!("mlconda, called as {tool}: it understands the command lines of conda, mamba and micromamba."),
+                0,
+                width
+            )
         );
         for (words, _, help) in VERBS.iter().filter(|(.., help)| !help.is_empty()) {
-            let _ = writeln!(text, "  {words:<14}{help}");
+            let _ = writeln!(text, "  {words:<14}{}", wrapped(help, 16, width));
         }
         let _ = write!(
             text,
-            "\n`{tool} COMMAND --help` tells the options; `mlconda --help` is what mlconda does besides.\n"
+            "\n`{tool} COMMAND --help` tells the options;\n`mlconda --help` is what mlconda does besides.\n"
         );
         return text;
     };
     let words = VERBS.iter().find(|(_, known, _)| *known == verb).map_or("", |(words, ..)| words);
     let help = VERBS.iter().find(|(_, known, _)| *known == verb).map_or("", |(.., help)| help);
-    let _ = write!(text, "{tool} {words}: {help}\n\nOptions:\n");
+    let title = format!("{tool} {words}: {help}");
+    let _ = write!(text, "{}\n\nOptions:\n", wrapped(title.trim_end_matches(": "), 0, width));
     for row in ROWS.iter().filter(|row| row.is_of(verb) && !row.4.is_empty()) {
         let names: Vec<&str> = row.names().collect();
-        let _ = writeln!(text, "  {} {}\n        {}", names.join(", "), row.2, row.4);
+        let names = format!("{} {}", names.join(", "), row.2);
+        let _ = writeln!(text, "  {}\n        {}", wrapped(names.trim_end(), 6, width), wrapped(row.4, 8, width));
     }
-    text.push_str("Other options of conda's are accepted where they make no difference, and refused where they do.\n");
+    let others = "Other options of conda's are accepted where they make no difference, and refused where they do.";
+    let _ = writeln!(text, "\n{}", wrapped(others, 0, width));
     text
 }

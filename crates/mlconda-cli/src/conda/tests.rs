@@ -133,3 +133,15 @@ fn lines_mean_what_they_mean_to_conda() {
     EnvUpdate --file=/tmp/env.yml --name=base
     "#);
 }
+
+#[test]
+fn help_keeps_to_the_width_of_the_terminal() {
+    use super::options::{VERBS, help};
+    for width in [50, 80, 100] {
+        let verbs = VERBS.iter().map(|(_, verb, _)| Some(*verb)).chain([None]);
+        for text in verbs.map(|verb| help(Tool::Conda, verb, width)) {
+            let long = text.lines().find(|line| line.chars().count() > width);
+            assert_eq!(long, None, "{width}");
+        }
+    }
+}

@@ -136,7 +136,7 @@ pub(super) fn name_holders<'a>(
 
 /// What is in a directory that does not go: where it holds nothing but files of packages that go, and directories of such, it
 /// will be gone in time.
-fn what_stays(prefix: &Root, path: &Path, goes: &impl Fn(&Path) -> bool) -> io::Result<Option<PathBuf>> {
+pub(super) fn what_stays(prefix: &Root, path: &Path, goes: &impl Fn(&Path) -> bool) -> io::Result<Option<PathBuf>> {
     for (name, kind) in prefix.entries(path)? {
         let inner = path.join(name);
         let stays = match kind {

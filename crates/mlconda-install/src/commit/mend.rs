@@ -1,11 +1,13 @@
 //! What a change does to mend a prefix: permissions of directories, and directories of nobody in the way of files.
 
 use std::{
+    collections::HashSet,
     io,
     path::{Path, PathBuf},
 };
 
-use super::Change;
+use super::{Change, ground::what_stays};
+use crate::InstallError;
 use mlconda_system::{
     Attributes,
     beneath::{Kind, Look, Root},
@@ -34,15 +36,29 @@ impl Change<'_> {
     pub(super) fn is_in_the_way(&self, directory: &Path) -> bool {
         directory.ancestors().any(|path| self.new.contains(path))
     }
+}
 
-    /// A directory and those in it.
-    pub(super) fn find_directories(&self, path: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
-        found.push(path.to_owned());
-        for (name, kind) in self.root()?.entries(path)? {
-            if kind == Kind::Directory {
-                self.find_directories(&path.join(name), found)?;
-            }
+/// A directory and those in it.
+pub(super) fn find_directories(root: &Root, path: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
+    found.push(path.to_owned());
+    for (name, kind) in root.entries(path)? {
+        if kind == Kind::Directory {
+            find_directories(root, &path.join(name), found)?;
         }
-        Ok(())
     }
+    Ok(())
+}
+
+/// The directories in the place of records and of the state that go. One in which something is is an error.
+pub(super) fn directories_for_records(root: &Root, gone: &HashSet<PathBuf>) -> Result<Vec<PathBuf>, InstallError> {
+    let mut found = Vec::new();
+    for path in gone.iter().filter(|path| path.starts_with("conda-meta")) {
+        if root.has_directory(path)? {
+            if let Some(inner) = what_stays(root, path, &|_| false)? {
+                return Err(InstallError::InTheWay { path: path.clone(), inner });
+            }
+            find_directories(root, path, &mut found)?;
+        }
+    }
+    Ok(found)
 }

@@ -54,7 +54,7 @@ impl Change<'_> {
                 kept += 1;
             } else {
                 if scripts != Scripts::Never && kind == Kind::File && self.is_of_nobody(&path) {
-                    source.copy(name, twin, name)?;
+                    source.copy(name, twin, name, self.stop.flag())?;
                 } else {
                     source.hard_link(name, twin, name)?;
                 }

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Change, HISTORY, Scripts};
+use super::{Change, HISTORY, Scripts, mend, whole};
 use crate::aside::{Journal, Old};
 use mlconda_prefix::on_disk::{ASIDE, INSIDE, module_of};
 use mlconda_system as system;
@@ -32,6 +32,10 @@ impl Change<'_> {
             Some(_) => journal.moved.push(history.clone()),
             None => journal.added.push(history.clone()),
         }
+        let whole = match old == Old::Waits && scripts == Scripts::Never {
+            true => whole::gather(root, &stage, &mut journal)?,
+            false => HashSet::new(),
+        };
         // A record goes after the files that it tells of.
         mlconda_types::sorting::sort_by_key(&mut journal.moved, |path| {
             (*path != history, path.starts_with("conda-meta"), path.clone())
@@ -46,6 +50,7 @@ impl Change<'_> {
         hollow.extend(self.hollow.iter().cloned());
         hollow.extend(hollow.iter().map(|path| path.join("__pycache__")).collect::<Vec<_>>());
         hollow.extend(empty);
+        hollow.retain(|path| !whole::is_within(path, &whole));
         let mut touched: BTreeSet<PathBuf> = topmost(&journal.added).flat_map(|path| parents(path)).collect();
         touched.extend(journal.moved.iter().flat_map(|path| parents(path)).chain(hollow.iter().cloned()));
         if self.mends {
@@ -115,7 +120,7 @@ impl Change<'_> {
                 journal.moved.push(path.clone());
             }
             if !is_directory && there.as_ref().is_some_and(Look::is_directory) {
-                self.find_directories(&path, &mut journal.hollow)?;
+                mend::find_directories(self.root()?, &path, &mut journal.hollow)?;
             }
             match there.is_some_and(|there| there.is_directory() == is_directory) {
                 true if is_directory => self.compare(stage, &path, journal)?,

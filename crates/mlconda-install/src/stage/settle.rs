@@ -177,7 +177,10 @@ impl<'a> Settling<'a> {
     /// Puts what waits for a path in its place.
     fn put(&mut self, path: &Path, waiting: Vec<Waiting>) -> Result<(), InstallError> {
         let Some(place) = self.place(path)? else { return Err(self.clash_above(path, &waiting)) };
-        self.has_links |= place != path;
+        if place != path {
+            self.has_links = true;
+            self.claims.placed.insert(path.to_owned(), place.clone());
+        }
         let is_link = |waiting: &Waiting| std::fs::read_link(self.stage.root.join(drawer(waiting.drawer))).is_ok();
         if self.claims.directories.contains_key(&place) {
             if !waiting.iter().all(is_link) {
@@ -311,7 +314,7 @@ impl<'a> Settling<'a> {
             Err(error) if system::is_no_link(&error) && there.kind == Kind::Link => {
                 fs_err::os::unix::fs::symlink(prefix.read_link(from)?, self.stage.root.join(to))?;
             }
-            Err(error) if system::is_no_link(&error) => prefix.copy(from, &stage, to)?,
+            Err(error) if system::is_no_link(&error) => prefix.copy(from, &stage, to, self.stage.stop.flag())?,
             other => other?,
         }
         self.claims.files.insert(to.to_owned(), STAYS);

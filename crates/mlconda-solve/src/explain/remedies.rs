@@ -148,9 +148,12 @@ impl Search<'_, '_> {
     /// A line's spec with each of the later channels that have what it asks for.
     fn other_channels(&self, line: usize) -> Vec<MatchSpec> {
         let spec = &self.specs[line];
+        // The first channel that has the package is the one that counts anyway: to name it changes nothing.
+        let mut all = self.records.by_channel(name(spec));
+        let first = all.find_map(|records| records.first().map(|record| record.channel.as_deref()));
         let having = self.records.by_channel(name(spec)).filter_map(|records| {
             let found = records.into_iter().find(|record| spec.matches(&record.package_record));
-            found.and_then(|record| record.channel.as_deref())
+            found.filter(|record| Some(record.channel.as_deref()) != first).and_then(|record| record.channel.as_deref())
         });
         let having: Vec<&str> = having.collect();
         let channels = self.records.environment().all_channels();
@@ -262,6 +265,10 @@ impl Search<'_, '_> {
     fn of_several(&mut self, cores: &[usize], options: SolveOptions) -> Option<Remedy> {
         let loosest = |search: &Self, line: &usize| search.loosest(*line).map(|form| (*line, form));
         let mut changes: Vec<(usize, MatchSpec)> = cores.iter().filter_map(|line| loosest(self, line)).collect();
+        if changes.is_empty() && options == self.question.options {
+            // It is the question that was refused.
+            return None;
+        }
         let changed = |search: &Self, changes: &[(usize, MatchSpec)]| {
             let mut specs = search.specs.to_vec();
             changes.iter().for_each(|(line, form)| specs[*line] = form.clone());

@@ -42,7 +42,7 @@ fn no_path_leads_out_and_none_through_a_link() {
             assert!(root.rename(path, &root, Path::new("stolen")).is_err());
             assert!(root.rename(Path::new("deep/er/keep"), &root, path).is_err());
             assert!(root.hard_link(Path::new("deep/er/keep"), &root, &path.with_file_name("new")).is_err());
-            assert!(root.copy(path, &root, Path::new("copy")).is_err());
+            assert!(root.copy(path, &root, Path::new("copy"), &AtomicBool::new(false)).is_err());
         }
         for place in [&inside, &outside] {
             assert_eq!(fs_err::read(place.join("deep/er/keep")).unwrap(), b"keep");
@@ -99,10 +99,10 @@ fn a_copy_is_like_the_file_and_only_of_files() {
     for root in roots(&inside) {
         let (file, copy) = (Path::new("deep/er/keep"), Path::new("copy"));
         root.give(file, &Attributes { mode: 0o640, ..attributes() }).unwrap();
-        root.copy(file, &root, copy).unwrap();
+        root.copy(file, &root, copy, &AtomicBool::new(false)).unwrap();
         let (file, there) = (root.look(file).unwrap().unwrap(), root.look(copy).unwrap().unwrap());
         assert!(file.looks_the_same(&there) && there.mode == 0o640 && there.number != file.number);
         root.remove_file(copy).unwrap();
-        assert!(root.copy(Path::new("out"), &root, copy).is_err(), "a link is no file");
+        assert!(root.copy(Path::new("out"), &root, copy, &AtomicBool::new(false)).is_err(), "a link is no file");
     }
 }

@@ -1,0 +1,143 @@
+//! Limits that others can run into: of files, of redirects, of open files. Each is an error with words, which names what it
+//! is about, and changes nothing.
+
+use std::path::Path;
+
+use mlconda_test::{
+    context::{Outcome, TestContext, argument},
+    package::PackageBuilder,
+    server::Fault,
+    tree,
+};
+
+use crate::{
+    regressions::{line, lock},
+    serve, world,
+};
+
+/// Makes a file of so many bytes and one more; it takes no room.
+fn make_larger_than(path: &Path, limit: u64) {
+    fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+    let file = fs_err::OpenOptions::new().create(true).append(true).open(path).unwrap();
+    file.set_len(limit + 1).unwrap();
+}
+
+#[test]
+fn a_lock_has_a_limit_of_size() {
+    let world = world();
+    let path = world.work().join("env.lock");
+    make_larger_than(&path, 64 << 20);
+    let text = format!("`{}`: it is larger than 64 MiB", path.display());
+    for command in [
+        &["install", "env.lock", "-p", "prefix"][..],
+        &["tree", "env.lock"],
+        &["convert", "env.lock", "--to", "pixi"],
+        &["diff", "env.lock", "env.lock"],
+        &["sbom", "env.lock"],
+    ] {
+        let outcome = world.mlconda(command).failure(1);
+        assert!(outcome.stderr.contains(&text), "{command:?}: {outcome}");
+    }
+}
+
+#[test]
+fn a_record_has_a_limit_of_size() {
+    let world = world();
+    lock(&world, &[&line(&world, &PackageBuilder::new("small", "1.0").file("share/small", "small"))]);
+    world.mlconda(["install", "env.lock", "-p", "prefix"]).success();
+    let record = world.work().join("prefix/conda-meta/other-1.0-0.json");
+    make_larger_than(&record, 128 << 20);
+    for command in [&["list", "-p", "prefix"][..], &["export", "-p", "prefix"], &["verify", "-p", "prefix"]] {
+        let outcome = world.mlconda(command).failure(1);
+        assert!(
+            format!("{}{}", outcome.stdout, outcome.stderr).contains("larger than 128 MiB"),
+            "{command:?}: {outcome}"
+        );
+        assert!(format!("{}{}", outcome.stdout, outcome.stderr).contains("other-1.0-0"), "{command:?}: {outcome}");
+    }
+}
+
+#[test]
+fn a_history_has_a_limit_of_size() {
+    let world = world();
+    let small = |version| line(&world, &PackageBuilder::new("small", version).file("share/small", version));
+    lock(&world, &[&small("1.0")]);
+    world.mlconda(["install", "env.lock", "-p", "prefix"]).success();
+    make_larger_than(&world.work().join("prefix/conda-meta/history"), 16 << 20);
+    lock(&world, &[&small("2.0")]);
+    let outcome = world.mlconda(["install", "env.lock", "-p", "prefix"]).failure(1);
+    assert!(outcome.stderr.contains("conda-meta/history`: it is larger than 16 MiB"), "{outcome}");
+    assert_eq!(fs_err::read_to_string(world.work().join("prefix/share/small")).unwrap(), "1.0");
+}
+
+#[test]
+fn redirects_have_a_limit_of_number() {
+    let (world, server) = (world(), serve());
+    world.write_lock("env.lock", Some(&server.url("main")), &["tzdata"]);
+    let before = world.tree();
+    server.fail("tzdata", Fault::Redirect(format!("{}/noarch/tzdata-again.conda", server.url("main"))));
+    let outcome = world.mlconda(["install", "env.lock", "-p", "prefix"]).failure(1);
+    assert!(outcome.stderr.contains("too many redirects") && outcome.stderr.contains("tzdata"), "{outcome}");
+    assert!(server.count("tzdata") <= 4 * 11, "each try follows ten redirects");
+    assert_eq!(tree::difference(&before, &world.tree()), "");
+}
+
+/// Runs a command with a limit of the shell.
+fn limited(world: &TestContext, limit: &str, arguments: &str) -> Outcome {
+    let command = world.mlconda_command(["install"]);
+    let program = argument(Path::new(command.get_program())).to_owned();
+    world.run("/bin/sh", &["-c", &format!("{limit}; exec \"$0\" {arguments}"), &program])
+}
+
+/// With few open files an installation succeeds, or says what is missing and changes nothing.
+#[test]
+fn open_files_may_be_few() {
+    let world = world();
+    world.write_lock("env.lock", None, &["tzdata", "many", "large", "python-3.12.4", "greet-2.0", "where-2.0"]);
+    let before = world.tree();
+    let (mut failed, mut succeeded) = (0, 0);
+    for limit in [4, 6, 8, 10, 12, 14, 16, 20, 24, 32, 64, 256] {
+        let outcome = limited(&world, &format!("ulimit -n {limit}"), "install env.lock -p prefix --threads 4");
+        if outcome.code == 0 {
+            succeeded += 1;
+            world.mlconda(["verify", "-p", "prefix", "env.lock"]).success();
+            fs_err::remove_dir_all(world.work().join("prefix")).unwrap();
+            continue;
+        }
+        failed += 1;
+        // The loader of the system needs some itself.
+        let is_ours = outcome.stderr.starts_with("error: ") || outcome.stderr.contains("\nerror: ");
+        assert!(!is_ours || outcome.code == 1, "{limit}: {outcome}");
+        assert!(outcome.stderr.contains("oo many open files") || !is_ours, "{limit}: {outcome}");
+        assert!(outcome.stderr.contains("hint: raise the limit with `ulimit -n`") || !is_ours, "{limit}: {outcome}");
+        assert!(!outcome.stderr.contains("panicked"), "{limit}: {outcome}");
+        assert_eq!(tree::difference(&before, &world.tree()), "", "{limit}: {outcome}");
+    }
+    assert!(failed > 0 && succeeded > 0, "{failed} failed, {succeeded} succeeded");
+}
+
+/// What cannot be read of an archive is told with the package's name.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_archive_that_cannot_be_read_is_named() {
+    use mlconda_test::inject::{self, Calls, Happens};
+    let world = world();
+    let package = |name: &str| line(&world, &PackageBuilder::new(name, "1.0").file(&format!("share/{name}"), name));
+    lock(&world, &[&package("one"), &package("two")]);
+    let before = world.tree();
+    let arguments = ["install", "env.lock", "-p", "prefix", "--threads", "1"];
+    for (error, words) in [(5, "nput/output error"), (24, "oo many open files"), (13, "ermission denied")] {
+        for number in [1, 2] {
+            let happens = Happens::Error(number, error);
+            let Some(injected) = inject::run(&world, &world.path().join("channel"), Calls::Open, happens, &arguments)
+            else {
+                return;
+            };
+            let outcome = injected.outcome.failure(1);
+            let at = injected.at.unwrap();
+            let name = if at.contains("/one-1.0") { "one-1.0" } else { "two-1.0" };
+            assert!(outcome.stderr.contains(words) && outcome.stderr.contains(name), "{happens:?} {at}: {outcome}");
+            assert_eq!(tree::difference(&before, &world.tree()), "");
+        }
+    }
+}
