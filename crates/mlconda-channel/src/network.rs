@@ -25,13 +25,14 @@ mod tests;
 mod transfer;
 mod waits;
 
-use mlconda_system::files;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
+use mlconda_system::files;
+use mlconda_types::progress::Progress;
 use reqwest::{StatusCode, header};
 use reqwest_middleware::{ClientWithMiddleware, Middleware};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
@@ -45,7 +46,6 @@ pub(crate) use limits::shown as shown_size;
 pub use limits::{Body, Limit, Limits};
 use mirrors::Redirect;
 pub use mirrors::{Mirror, MirrorError};
-use mlconda_types::progress::Progress;
 pub(crate) use mlconda_types::redact::secrets;
 pub use mlconda_types::redact::url as redact;
 use names::Names;

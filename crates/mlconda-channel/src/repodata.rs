@@ -31,6 +31,11 @@ use std::{
 
 use futures::future::{join_all, try_join_all};
 use itertools::Itertools;
+use mlconda_environment::{Environment, WELL_KNOWN_CHANNELS};
+use mlconda_types::{
+    host::Host,
+    progress::{Event, Progress},
+};
 use rattler_conda_types::{
     Channel, MatchSpec, RepoDataRecord, Subdir,
     package::{CondaArchiveType, DistArchiveType},
@@ -39,11 +44,6 @@ use rattler_conda_types::{
 use crate::network::{self, Cause, Client};
 pub use archive::index_of;
 pub use asked::{Asked, Edition, Entry, Rows, Texts};
-use mlconda_environment::{Environment, WELL_KNOWN_CHANNELS};
-use mlconda_types::{
-    host::Host,
-    progress::{Event, Progress},
-};
 pub use single::{Pinned, records_of};
 
 use cache::{ShardStore, Store};

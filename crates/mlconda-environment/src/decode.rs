@@ -3,8 +3,9 @@
 
 use std::path::Path;
 
-use super::{EnvironmentError, Location};
 use mlconda_types::diagnostic::Source;
+
+use super::{EnvironmentError, Location};
 
 /// Decodes UTF-8, or UTF-16 in either byte order, with or without a byte order mark.
 ///

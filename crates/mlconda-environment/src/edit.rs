@@ -15,6 +15,7 @@ use std::{
     rc::Rc,
 };
 
+use mlconda_types::diagnostic::Source;
 use serde_json::{Map, Value as Json};
 
 use self::layout::Lines;
@@ -22,7 +23,6 @@ use crate::{
     Diagnostic, EnvironmentError, decode,
     yaml::{self, Node, Value},
 };
-use mlconda_types::diagnostic::Source;
 
 /// A file that cannot be changed.
 #[derive(Debug, thiserror::Error)]

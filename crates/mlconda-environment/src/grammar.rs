@@ -5,9 +5,8 @@
 
 use std::{ops::Range, str::FromStr};
 
-use pep440_rs::VersionSpecifiers;
-
 use mlconda_python::normalize;
+use pep440_rs::VersionSpecifiers;
 
 /// What a line says. A line of options may say several things.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -26,13 +26,13 @@ use std::{
 };
 
 use indexmap::IndexMap;
+use mlconda_types::redact;
 use rattler_conda_types::{Channel, MatchSpec, Subdir};
 use rattler_digest::{Sha256, compute_bytes_digest};
 
 pub use self::suspicion::{WELL_KNOWN_CHANNELS, home};
 pub use self::{error::EnvironmentError, selector::Selector};
 pub use mlconda_types::diagnostic::{Diagnostic, Excerpt, Location};
-use mlconda_types::redact;
 pub use requirements::PipFile;
 
 /// A match spec of the `dependencies:` list.

@@ -2,13 +2,13 @@
 //! serving needs. conda-lock wants each list of channels to be the end of the longest; here it is enough that the longest
 //! has them in the same order. Either way a channel that only one file names counts for the packages of the others, too.
 
+use mlconda_types::redact;
 use rattler_conda_types::{Channel, PackageNameMatcher};
 
 use super::{
     Diagnostic, Environment, EnvironmentError, Location, Requirement, Warning,
     reader::{ADDED_PIP, NO_DEPENDENCIES},
 };
-use mlconda_types::redact;
 
 /// One environment that asks for all that these ask for.
 pub(super) fn merge(environments: Vec<Environment>) -> Result<Environment, EnvironmentError> {

@@ -9,6 +9,10 @@ use std::{
     sync::Arc,
 };
 
+use mlconda_types::{
+    diagnostic::{Excerpt, Source},
+    redact,
+};
 use rattler_conda_types::{Channel, Subdir};
 
 use super::{
@@ -17,8 +21,6 @@ use super::{
     selector, spec, suspicion,
     yaml::{self, Node, Value},
 };
-use mlconda_types::diagnostic::{Excerpt, Source};
-use mlconda_types::redact;
 
 /// The keys that mean something here.
 pub(super) const KEYS: &[&str] = &["name", "channels", "dependencies", "variables", "prefix", "platforms"];

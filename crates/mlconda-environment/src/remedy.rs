@@ -2,8 +2,9 @@
 //! `@1.2`, `>1 and <2`), or came through a word processor; the remedy is then the spec itself, written right. Only what
 //! can be read is proposed.
 
-use super::{channel::Refusal, spec::SPEC_HELP};
 use mlconda_types::diagnostic::is_invisible;
+
+use super::{channel::Refusal, spec::SPEC_HELP};
 
 /// How many lines are proposed in the place of one.
 const PROPOSED: usize = 4;

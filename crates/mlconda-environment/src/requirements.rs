@@ -9,6 +9,7 @@ use std::{
     sync::Arc,
 };
 
+use mlconda_types::redact;
 use pep440_rs::VersionSpecifiers;
 use url::Url;
 
@@ -16,7 +17,6 @@ use super::{
     Diagnostic, Location, PipLine,
     grammar::{self, Mistake, Named, Placed, Word},
 };
-use mlconda_types::redact;
 
 /// Where packages are looked for, as pip's options have it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,9 +4,8 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use rattler_conda_types::Subdir;
-
 use mlconda_types::dependency::is_within_reason;
+use rattler_conda_types::Subdir;
 
 /// The words that are known besides the names of platforms such as `linux-64`.
 const WORDS: &[&str] = &[

@@ -4,6 +4,7 @@
 
 use std::{path::Path, str::FromStr, sync::Arc};
 
+use mlconda_types::dependency::is_within_reason;
 use rattler_conda_types::{
     MatchSpec, PackageName, PackageNameMatcher, ParseMatchSpecOptions, ParseStrictness, RepodataRevision,
     StringMatcher, VersionSpec, package::CondaArchiveIdentifier,
@@ -16,7 +17,6 @@ use super::{
     reader::TEMPLATE_HELP,
     remedy,
 };
-use mlconda_types::dependency::is_within_reason;
 
 pub(super) const SPEC_HELP: &str =
     "write a package's name, then a version if need be: `numpy`, `numpy=1.26`, `numpy >=1.24,<2`";

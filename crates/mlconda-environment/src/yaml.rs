@@ -5,9 +5,8 @@
 
 use std::{collections::HashMap, rc::Rc};
 
-use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span};
-
 use mlconda_types::diagnostic::{Diagnostic, Location, Source};
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span};
 
 /// How deeply values may be nested. An environment needs four levels; the limit keeps the stack safe.
 const DEEPEST: usize = 64;

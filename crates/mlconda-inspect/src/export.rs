@@ -13,12 +13,10 @@ mod yaml;
 pub use self::revisions::{PastRevision, packages_after, revisions};
 
 use indexmap::IndexMap;
-use rattler_conda_types::{PrefixRecord, Subdir};
-
 use mlconda_environment::is_name;
 use mlconda_prefix::{Prefix, PrefixError};
-use mlconda_types::dependency::dependency_name;
-use mlconda_types::redact;
+use mlconda_types::{dependency::dependency_name, redact};
+use rattler_conda_types::{PrefixRecord, Subdir};
 
 /// How much is said of each package.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,12 +6,11 @@ use std::{
 };
 
 use indexmap::IndexMap;
-use rattler_conda_types::{GenericVirtualPackage, PackageName, PrefixRecord, Subdir};
-
 use mlconda_lock::{Digest, Lock, LockedPackage, LockedPip, Origin, PipSource};
 use mlconda_prefix::{Installed, Prefix, PrefixError, distributions};
 use mlconda_python::tags::{Tags, virtual_version};
 use mlconda_types::redact;
+use rattler_conda_types::{GenericVirtualPackage, PackageName, PrefixRecord, Subdir};
 
 /// What is to be done so that a prefix equals a lock.
 #[derive(Clone, Debug)]

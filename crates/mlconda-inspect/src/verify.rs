@@ -28,14 +28,15 @@ use std::{
     thread,
 };
 
-pub use self::strangers::Strangers;
-use self::{files::Claims, records::Package};
 use mlconda_lock::{Digest, Lock, LockedPackage, LockedPip};
 use mlconda_prefix::{
     Prefix, PrefixError, STATE,
     on_disk::{ASIDE, INSIDE, PENDING, beside},
 };
 use mlconda_types::progress::Progress;
+
+pub use self::strangers::Strangers;
+use self::{files::Claims, records::Package};
 
 /// What a look at a prefix came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

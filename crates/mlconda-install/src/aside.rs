@@ -16,16 +16,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize};
-
-use super::{HISTORY, InstallError, stop::Stop};
 use mlconda_prefix::on_disk::{ASIDE, PENDING};
-use mlconda_system as system;
 use mlconda_system::{
-    Attributes,
+    self as system, Attributes,
     beneath::{Kind, Look, Root, is_plain},
     files,
 };
+use serde::{Deserialize, Serialize};
+
+use super::{HISTORY, InstallError, stop::Stop};
 
 /// The name of the journal in it. It is there as long as there is a way back.
 const JOURNAL: &str = "journal.json";

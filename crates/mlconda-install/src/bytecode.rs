@@ -23,6 +23,10 @@ use std::{
     time::Duration,
 };
 
+use mlconda_inspect::plan::Plan;
+use mlconda_prefix::{Prefix, distributions, on_disk::Own};
+use mlconda_system::{self as system, beneath::Root};
+use mlconda_types::progress::{Event, Progress, Task};
 use rattler::install::PythonInfo;
 use rattler_conda_types::{
     PrefixRecord,
@@ -41,12 +45,6 @@ use super::{
     stage::Stage,
     work::{self, Finished},
 };
-use mlconda_inspect::plan::Plan;
-use mlconda_prefix::on_disk::Own;
-use mlconda_prefix::{Prefix, distributions};
-use mlconda_system as system;
-use mlconda_system::beneath::Root;
-use mlconda_types::progress::{Event, Progress, Task};
 
 /// What runs in the environment's python.
 const SCRIPT: &str = include_str!("bytecode.py");

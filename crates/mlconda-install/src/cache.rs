@@ -16,6 +16,8 @@ use std::{
     sync::atomic::AtomicBool,
 };
 
+use mlconda_lock::{Digest, LockedPackage};
+use mlconda_system::{self as system, files};
 use rattler_conda_types::package::IndexJson;
 use rattler_digest::{Md5, Sha256, parse_digest_from_hex};
 
@@ -32,9 +34,6 @@ use super::{
     read_if_there,
     unpack::{Archive, Spare, unpack, wheel::Wheel},
 };
-use mlconda_lock::{Digest, LockedPackage};
-use mlconda_system as system;
-use mlconda_system::files;
 
 /// What a package cache holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -14,14 +14,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use mlconda_inspect::plan::{Plan, Reinstall};
+use mlconda_prefix::{
+    Prefix, STATE, distributions,
+    on_disk::{PENDING, module_of},
+};
+use mlconda_system::beneath::{Kind, Root, is_plain};
 use rattler_conda_types::PrefixRecord;
 
 use self::ground::{Ground, check, name_holders};
 use super::{HISTORY, InstallError, layout::Layout, plain, record, site::Scripts, stage::Stage, stop::Stop};
-use mlconda_inspect::plan::{Plan, Reinstall};
-use mlconda_prefix::on_disk::{PENDING, module_of};
-use mlconda_prefix::{Prefix, STATE, distributions};
-use mlconda_system::beneath::{Kind, Root, is_plain};
 
 /// The prefix is an environment again.
 pub(super) fn finish(prefix: &Path, seconds: i64) -> io::Result<()> {

@@ -14,14 +14,16 @@ use std::{
     time::Duration,
 };
 
-use rattler_digest::{Md5, Md5Hash, Sha256, Sha256Hash, digest::Digest as _};
-
-use super::{InstallError, unpack::Archive};
 use mlconda_channel::network::{Body, Cause, Client, NetworkError};
 use mlconda_lock::{Digest, LockedPackage};
 use mlconda_system::files;
-use mlconda_types::progress::{Event, Progress};
-use mlconda_types::redact;
+use mlconda_types::{
+    progress::{Event, Progress},
+    redact,
+};
+use rattler_digest::{Md5, Md5Hash, Sha256, Sha256Hash, digest::Digest as _};
+
+use super::{InstallError, unpack::Archive};
 
 /// Archives up to this size, in bytes, stay in memory.
 const IN_MEMORY: usize = 1 << 20;

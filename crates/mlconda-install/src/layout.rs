@@ -12,12 +12,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use mlconda_prefix::{distributions, on_disk::resolve};
+use mlconda_system::beneath::{Kind, Root};
 use rattler_conda_types::PrefixRecord;
 
 use super::record;
-use mlconda_prefix::distributions;
-use mlconda_prefix::on_disk::resolve;
-use mlconda_system::beneath::{Kind, Root};
 
 /// What the records of a prefix become by links of packages. Paths in the records here are places.
 #[derive(Debug, Default)]

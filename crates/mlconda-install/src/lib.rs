@@ -36,6 +36,18 @@ use std::{
     time::Duration,
 };
 
+use mlconda_channel::{network::Client, repodata::Access};
+use mlconda_inspect::plan::Plan;
+use mlconda_prefix::{Prefix, STATE, activate::kept, on_disk};
+use mlconda_system::{
+    self as system,
+    beneath::{Kind, Root},
+    files,
+};
+use mlconda_types::{
+    dependency::{dependency_name, is_within_reason},
+    progress::{Event, Progress, Task},
+};
 use rattler_conda_types::{GenericVirtualPackage, MatchSpec, Matches, PackageRecord, ParseStrictness, PrefixRecord};
 
 pub use self::cache::{cached_index, cached_metadata};
@@ -51,20 +63,6 @@ use self::{
     layout::{Layout, Links},
     site::Site,
     stage::{Stage, There},
-};
-use mlconda_channel::{network::Client, repodata::Access};
-use mlconda_inspect::plan::Plan;
-use mlconda_prefix::on_disk;
-use mlconda_prefix::{Prefix, STATE, activate::kept};
-use mlconda_system as system;
-use mlconda_system::{
-    beneath::{Kind, Root},
-    files,
-};
-use mlconda_types::{
-    dependency::dependency_name,
-    dependency::is_within_reason,
-    progress::{Event, Progress, Task},
 };
 
 /// The file by which an environment is known.

@@ -13,6 +13,8 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
+use mlconda_prefix::on_disk::Own;
+use mlconda_system::Linker;
 use rattler::install::PythonInfo;
 use rattler_conda_types::{
     package::FileMode,
@@ -28,8 +30,6 @@ use super::{
     stage::{Ground, Paths, Stage, is_inside, is_reserved, link_stays_inside},
     unpack::{Entry, Kind, Sink},
 };
-use mlconda_prefix::on_disk::Own;
-use mlconda_system::Linker;
 
 /// A file whose content is read in one piece is written in one piece. Larger ones go through a buffer of this
 /// size, in bytes.

@@ -10,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use mlconda_types::plain;
 use rattler_conda_types::{
     PackageRecord,
     package::{
@@ -22,7 +23,6 @@ use rattler_digest::{Md5Hash, Sha256Hash};
 use serde::{Deserialize, Deserializer, de};
 
 use super::{stage::Paths, unpack::wheel::Wheel};
-use mlconda_types::plain;
 
 /// The files of [`Info::NAMES`] are not larger than this together, in bytes: they are held in memory.
 const LARGEST: u64 = 64 << 20;

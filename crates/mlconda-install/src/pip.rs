@@ -6,6 +6,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use mlconda_channel::{network::Client, repodata::Access};
+use mlconda_inspect::plan::Plan;
+use mlconda_lock::{DirectoryMode, LockedPip, Origin, PipSource};
+use mlconda_prefix::{
+    Prefix, distributions,
+    on_disk::{self, Own},
+};
+use mlconda_python::tags::WheelName;
+use mlconda_system::{
+    self as system, Attributes,
+    beneath::{Kind, Root},
+};
+use mlconda_types::{
+    progress::{Event, Progress, Task},
+    redact,
+};
 use rattler::install::PythonInfo;
 use rattler_conda_types::{
     NoArchType, PrefixRecord,
@@ -24,20 +40,6 @@ use super::{
     stage::Stage,
     unpack::Archive,
 };
-use mlconda_channel::{network::Client, repodata::Access};
-use mlconda_inspect::plan::Plan;
-use mlconda_lock::{DirectoryMode, LockedPip, Origin, PipSource};
-use mlconda_prefix::on_disk;
-use mlconda_prefix::on_disk::Own;
-use mlconda_prefix::{Prefix, distributions};
-use mlconda_python::tags::WheelName;
-use mlconda_system as system;
-use mlconda_system::{
-    Attributes,
-    beneath::{Kind, Root},
-};
-use mlconda_types::progress::{Event, Progress, Task};
-use mlconda_types::redact;
 
 /// Runs pip in a python that sees nothing of the user's, with the umask 022: what it writes is for all to read.
 const PIP: &str =

@@ -9,10 +9,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{InstallError, record};
 use mlconda_inspect::plan::Plan;
 use mlconda_prefix::{Prefix, distributions};
 use mlconda_system::beneath::{Kind, Root, is_plain};
+
+use super::{InstallError, record};
 
 /// Makes sure that the files of records are in `conda-meta`: their names are made of what the records say.
 pub(super) fn check_names(plan: &Plan, prefix: &Prefix) -> Result<(), InstallError> {

@@ -11,6 +11,11 @@ use std::{
 };
 
 use indexmap::IndexMap;
+use mlconda_inspect::plan::Plan;
+use mlconda_lock::{Digest, LockedPackage};
+use mlconda_prefix::{distributions, on_disk::Own};
+use mlconda_system::files;
+use mlconda_types::redact;
 use rattler_conda_types::{
     NoArchKind, NoArchType, PrefixRecord, RepoDataRecord,
     package::FileMode,
@@ -21,12 +26,6 @@ use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::{InstallError, Options, Revision, fetch::Hashes, link::Linked};
-use mlconda_inspect::plan::Plan;
-use mlconda_lock::{Digest, LockedPackage};
-use mlconda_prefix::distributions;
-use mlconda_prefix::on_disk::Own;
-use mlconda_system::files;
-use mlconda_types::redact;
 
 /// The record of a package that has been linked. `archive` is its archive's size in bytes, if it is known, and its hashes.
 pub(super) fn record(

@@ -8,9 +8,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{InstallError, stage::Stage};
 use mlconda_inspect::plan::Plan;
 use mlconda_prefix::{Prefix, distributions};
+
+use super::{InstallError, stage::Stage};
 
 /// The plan, with what gives way among what goes.
 pub(super) fn complete<'a>(plan: &'a Plan, prefix: &Prefix, stage: &Stage) -> Result<Cow<'a, Plan>, InstallError> {

@@ -14,18 +14,17 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use rattler_conda_types::PackageRecord;
-
-use super::InstallError;
-use mlconda_prefix::on_disk;
-use mlconda_prefix::on_disk::ASIDE;
-use mlconda_system as system;
+use mlconda_prefix::on_disk::{self, ASIDE};
 use mlconda_system::{
+    self as system,
     beneath::{Kind, Root},
     files,
     process::{Running, nameless, shell},
 };
 use mlconda_types::progress::{Event, Progress, Task};
+use rattler_conda_types::PackageRecord;
+
+use super::InstallError;
 
 /// How much of what a script says is kept, in bytes: the end of it.
 const KEPT: u64 = 64 << 10;

@@ -14,15 +14,13 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
+use mlconda_inspect::plan::Plan;
+use mlconda_lock::{Digest, LockedPackage};
+use mlconda_prefix::{Prefix, on_disk};
+use mlconda_system::{self as system, Time};
 use rattler_digest::Sha256Hash;
 
 use super::{InstallError, cache, site};
-use mlconda_inspect::plan::Plan;
-use mlconda_lock::{Digest, LockedPackage};
-use mlconda_prefix::Prefix;
-use mlconda_prefix::on_disk;
-use mlconda_system as system;
-use mlconda_system::Time;
 
 /// The packages that several environments have in common, and where they are. Dropping it removes them there; the
 /// environments keep their files.

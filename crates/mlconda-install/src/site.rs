@@ -15,16 +15,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use mlconda_prefix::{
+    Prefix,
+    on_disk::{self, ASIDE},
+};
+use mlconda_system::{self as system, Attributes, Time, beneath::Root};
+
 use super::{
     HISTORY, InstallError,
     aside::{Aside, Journal},
     commit::{self, Change},
 };
-use mlconda_prefix::Prefix;
-use mlconda_prefix::on_disk;
-use mlconda_prefix::on_disk::ASIDE;
-use mlconda_system as system;
-use mlconda_system::{Attributes, Time, beneath::Root};
 
 /// A place that this process holds. Dropping it removes what is left over, and the directories made for it.
 pub(super) struct Site {

@@ -10,6 +10,10 @@ use std::{
     sync::{Arc, OnceLock, atomic::AtomicBool},
 };
 
+use mlconda_channel::repodata::Access;
+use mlconda_lock::LockedPackage;
+use mlconda_system::Linker;
+
 use super::{
     InstallError, Options, Sharing,
     cache::{self, FillError},
@@ -17,9 +21,6 @@ use super::{
     fetch::{self, Hashes},
     unpack::{Archive, Spare},
 };
-use mlconda_channel::repodata::Access;
-use mlconda_lock::LockedPackage;
-use mlconda_system::Linker;
 
 /// From this attempt on, a package is linked from its archive, whatever happens to the cache: others may be at work
 /// in it, or remove it.

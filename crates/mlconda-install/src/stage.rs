@@ -16,11 +16,11 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use mlconda_system as system;
 use rattler_conda_types::Subdir;
 
 pub(super) use self::settle::There;
 use super::{InstallError, package::invalid, stop::Stop};
-use mlconda_system as system;
 
 /// Where wait, below the stage: second comers; and what is below a link of another package, or a link where another one
 /// has a directory.

@@ -15,6 +15,11 @@ use std::{
 };
 
 use futures::{StreamExt, stream::FuturesUnordered};
+use mlconda_channel::network::Client;
+use mlconda_inspect::plan::{Order, Plan};
+use mlconda_lock::{LockedPackage, linking_order};
+use mlconda_prefix::distributions;
+use mlconda_types::progress::{Event, Progress};
 use rattler::install::PythonInfo;
 use rattler_conda_types::{
     PrefixRecord, Subdir,
@@ -31,11 +36,6 @@ use super::{
     stage::Stage,
     unpack::{Spare, unpack},
 };
-use mlconda_channel::network::Client;
-use mlconda_inspect::plan::{Order, Plan};
-use mlconda_lock::{LockedPackage, linking_order};
-use mlconda_prefix::distributions;
-use mlconda_types::progress::{Event, Progress};
 
 /// A package that is in the stage.
 pub(super) struct Finished {

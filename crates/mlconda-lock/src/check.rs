@@ -10,15 +10,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use mlconda_environment::{Environment, Location, Requirement};
+use mlconda_types::{
+    host::{Host, Override},
+    redact,
+};
 use rattler_conda_types::{
     GenericVirtualPackage, MatchSpec, Matches, PackageName, PackageRecord, Subdir, Version, VersionWithSource,
     package::BuildString,
 };
 
 use super::{Digest, Lock, LockedPackage, normalize};
-use mlconda_environment::{Environment, Location, Requirement};
-use mlconda_types::host::{Host, Override};
-use mlconda_types::redact;
 
 /// A reason why a lock does not answer an environment.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,6 +10,7 @@ pub(super) use write::render;
 use std::{collections::HashSet, rc::Rc};
 
 use indexmap::IndexMap;
+use mlconda_types::redact;
 use rattler_conda_types::Subdir;
 
 use super::{
@@ -19,7 +20,6 @@ use super::{
     order, pip,
 };
 pub(crate) use mlconda_environment::yaml::{Node, Value};
-use mlconda_types::redact;
 
 /// The versions that have this shape.
 const VERSIONS: std::ops::RangeInclusive<u32> = 1..=3;

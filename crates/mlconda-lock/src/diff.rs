@@ -6,11 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use indexmap::IndexMap;
+use mlconda_environment::Environment;
+use mlconda_types::redact;
 use rattler_conda_types::{GenericVirtualPackage, Subdir, Version};
 
 use super::{Digest, Lock, LockedPackage, LockedPip, PipSource};
-use mlconda_environment::Environment;
-use mlconda_types::redact;
 
 /// What differs between two locks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

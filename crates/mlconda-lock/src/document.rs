@@ -6,14 +6,13 @@
 
 use std::{path::Path, rc::Rc};
 
+use mlconda_types::{diagnostic::Source, redact};
 use rattler_conda_types::{PackageRecord, Subdir};
 use rattler_digest::{Md5, Md5Hash, Sha256, Sha256Hash, parse_digest_from_hex};
 use serde_json::{Map, Value as Json};
 
 use super::{Digest, Expansion, LockError, LockedPackage, explicit, normalize};
 pub(crate) use mlconda_environment::yaml::{self, Node, Value};
-use mlconda_types::diagnostic::Source;
-use mlconda_types::redact;
 
 /// The fields of a package's record that are numbers; a scalar of any other is text, whatever it looks like.
 const NUMBERS: &[&str] = &["build_number", "size", "timestamp", "legacy_bz2_size", "indexed_timestamp"];

@@ -6,11 +6,11 @@
 
 use std::{collections::HashSet, fmt::Write, path::Path};
 
+use mlconda_types::redact;
 use rattler_digest::{Md5, Sha256, parse_digest_from_hex};
 use url::Url;
 
 use super::{Digest, Expansion, Lock, LockError, LockedPackage, PipSource, facts, facts::Facts, pip};
-use mlconda_types::redact;
 
 /// The version of the grammar of the comments that this module writes.
 pub const FORMAT: u32 = facts::FORMAT;

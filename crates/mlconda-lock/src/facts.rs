@@ -4,10 +4,10 @@
 
 use std::{collections::HashMap, fmt::Write};
 
+use mlconda_types::solution::{ChannelPriority, ChannelPriorityError, CutoffError, Pip, SolveOptions};
 use rattler_conda_types::{GenericVirtualPackage, Subdir};
 
 use super::{Lock, LockedPackage};
-use mlconda_types::solution::{ChannelPriority, ChannelPriorityError, CutoffError, Pip, SolveOptions};
 
 /// The version of the grammar of the comments that is written.
 pub(super) const FORMAT: u32 = 1;

@@ -6,6 +6,10 @@
 
 use std::path::{Path, PathBuf};
 
+use mlconda_environment::{EnvironmentError, decode};
+use mlconda_prefix::Prefix;
+use mlconda_system::files;
+use mlconda_types::{diagnostic::Source, redact};
 use rattler_conda_types::Subdir;
 
 use super::{
@@ -15,11 +19,6 @@ use super::{
     facts::{self, Facts},
     merge, pixi,
 };
-use mlconda_environment::{EnvironmentError, decode};
-use mlconda_prefix::Prefix;
-use mlconda_system::files;
-use mlconda_types::diagnostic::Source;
-use mlconda_types::redact;
 
 /// The environment that is meant where none is named.
 pub const DEFAULT_ENVIRONMENT: &str = "default";

@@ -16,6 +16,9 @@ pub use self::{
 
 use std::collections::HashMap;
 
+use mlconda_environment::Environment;
+use mlconda_prefix::distributions::is_distribution;
+use mlconda_types::dependency::dependency_name;
 use rattler_conda_types::PrefixRecord;
 
 use crate::{
@@ -24,9 +27,6 @@ use crate::{
     normalize,
     provided::provided,
 };
-use mlconda_environment::Environment;
-use mlconda_prefix::distributions::is_distribution;
-use mlconda_types::dependency::dependency_name;
 
 /// Packages and what they need of each other.
 ///

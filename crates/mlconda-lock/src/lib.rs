@@ -39,19 +39,17 @@ use std::{
 };
 
 use indexmap::IndexMap;
-use rattler_conda_types::{GenericVirtualPackage, PackageRecord, PrefixRecord, RepoDataRecord, Subdir};
-use rattler_digest::{Md5Hash, Sha256Hash};
-use url::Url;
-
 use mlconda_environment::Environment;
 use mlconda_prefix::distributions;
 use mlconda_system::files;
-use mlconda_types::redact;
 use mlconda_types::{
     host::Host,
-    plain,
+    plain, redact,
     solution::{Solution, SolveOptions},
 };
+use rattler_conda_types::{GenericVirtualPackage, PackageRecord, PrefixRecord, RepoDataRecord, Subdir};
+use rattler_digest::{Md5Hash, Sha256Hash};
+use url::Url;
 
 /// What a package's archive must hash to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Lock;
 use mlconda_python::{marker::Target, normalize};
+
+use super::Lock;
 
 /// A requirement (PEP 508), taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]

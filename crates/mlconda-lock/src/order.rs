@@ -6,10 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use mlconda_types::dependency::dependency_name;
 use rattler_conda_types::RepoDataRecord;
 
 use super::LockedPackage;
-use mlconda_types::dependency::dependency_name;
 
 /// Sorts records. Cycles (pip and python, say) are cut at the package with the fewest open dependencies.
 pub fn linking_order(records: &[RepoDataRecord]) -> Vec<&RepoDataRecord> {

@@ -9,13 +9,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use mlconda_prefix::distributions;
+use mlconda_python::{SOURCES, normalize, version_of};
 use rattler_conda_types::{PrefixRecord, Subdir};
 use rattler_digest::{Sha256, Sha256Hash, parse_digest_from_hex};
 use url::Url;
 
 use super::{Digest, Expansion, LockedPackage};
-use mlconda_prefix::distributions;
-use mlconda_python::{SOURCES, normalize, version_of};
 
 /// A package of the `pip:` list, or one that such a package needs, for the lock's platform and python.
 #[derive(Clone, Debug, PartialEq, Eq)]

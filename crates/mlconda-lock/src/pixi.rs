@@ -12,6 +12,7 @@ use std::{
     rc::Rc,
 };
 
+use mlconda_types::{redact, solution::ChannelPriority};
 use rattler_conda_types::{GenericVirtualPackage, Subdir};
 
 use super::{
@@ -23,8 +24,6 @@ use super::{
     pip::{self, DirectoryMode, Origin},
 };
 pub(crate) use mlconda_environment::yaml::{Node, Value};
-use mlconda_types::redact;
-use mlconda_types::solution::ChannelPriority;
 
 /// The versions that have this shape.
 const VERSIONS: std::ops::RangeInclusive<u32> = 4..=7;

@@ -7,12 +7,12 @@
 
 use std::{collections::BTreeMap, str::FromStr};
 
+use mlconda_python::normalize;
+use mlconda_types::dependency::dependency_name;
 use pep440_rs::Version;
 use rattler_conda_types::{NoArchType, PackageRecord};
 
 use super::LockedPackage;
-use mlconda_python::normalize;
-use mlconda_types::dependency::dependency_name;
 
 /// A project that conda provides.
 #[derive(Clone, Debug, PartialEq, Eq)]

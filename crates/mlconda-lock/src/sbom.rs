@@ -10,6 +10,7 @@ mod licence;
 mod purl;
 mod spdx;
 
+use mlconda_types::redact;
 use rattler_conda_types::PackageRecord;
 use rattler_digest::{Sha256, compute_bytes_digest};
 use serde::Serialize;
@@ -17,7 +18,6 @@ use url::Url;
 
 use self::licence::Licence;
 use crate::{Digest, Lock, LockedPackage, LockedPip, PipSource, graph::Graph};
-use mlconda_types::redact;
 
 /// The form of a bill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

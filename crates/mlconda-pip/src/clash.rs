@@ -5,15 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use mlconda_environment::Environment;
+use mlconda_lock::{Lock, provided::Provided};
+use mlconda_types::{dependency::dependency_name, redact};
 use rattler_conda_types::PackageNameMatcher;
 
 use super::PipError;
-use mlconda_environment::Environment;
 pub(crate) use mlconda_environment::requirements::{Entry, Requirements, Role};
-use mlconda_lock::Lock;
-use mlconda_lock::provided::Provided;
-use mlconda_types::dependency::dependency_name;
-use mlconda_types::redact;
 
 /// conda's side of an environment.
 pub(super) struct Conda<'a> {

@@ -6,17 +6,16 @@
 
 use std::io::{self, Read};
 
+use mlconda_channel::{network, repodata::Access};
+use mlconda_environment::{EnvironmentError, requirements::Entry};
+use mlconda_lock::{LockedPip, PipSource};
+use mlconda_system::files;
+use mlconda_types::redact;
 use rattler_digest::{Sha256, Sha256Hash, digest::Digest};
 use sha2::{Sha384, Sha512};
 use url::Url;
 
 use super::{Options, PipError, task::place_of};
-use mlconda_channel::{network, repodata::Access};
-use mlconda_environment::EnvironmentError;
-use mlconda_environment::requirements::Entry;
-use mlconda_lock::{LockedPip, PipSource};
-use mlconda_system::files;
-use mlconda_types::redact;
 
 /// Compares packages with the hashes that lines ask for, and gives those a sha256 that have none.
 ///

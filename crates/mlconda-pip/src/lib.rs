@@ -18,28 +18,27 @@ mod uv;
 use std::{collections::BTreeSet, io, path::Path};
 
 use futures::{StreamExt, stream};
+use mlconda_channel::{
+    network::{self, Client},
+    repodata::Access,
+};
+use mlconda_environment::{Environment, EnvironmentError};
+use mlconda_lock::{Lock, LockedPip, PipSource, provided::provided};
+use mlconda_python::tags::Tags;
+use mlconda_solve::{Cutoff, Previous};
+use mlconda_types::{
+    host::Host,
+    progress::{Event, Progress},
+    redact,
+};
 use rattler_conda_types::Subdir;
 use url::Url;
 
 pub use self::uv::Uv;
 pub use self::uv::prefix_name;
 use self::{clash::Conda, task::Task, uv::Target};
-use mlconda_channel::{
-    network::{self, Client},
-    repodata::Access,
-};
 pub use mlconda_environment::requirements::{self, Entry, Requirements, Role, indented};
 pub use mlconda_environment::requirements::{Indexes, PipFile};
-use mlconda_environment::{Environment, EnvironmentError};
-use mlconda_lock::provided::provided;
-use mlconda_lock::{Lock, LockedPip, PipSource};
-use mlconda_python::tags::Tags;
-use mlconda_solve::{Cutoff, Previous};
-use mlconda_types::redact;
-use mlconda_types::{
-    host::Host,
-    progress::{Event, Progress},
-};
 
 /// How many servers are asked for sizes at once.
 const QUESTIONS: usize = 16;

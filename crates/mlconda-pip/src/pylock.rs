@@ -7,13 +7,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use mlconda_lock::{DirectoryMode, LockedPip, Origin, PipSource, normalize};
+use mlconda_python::tags::{Tags, WheelName};
 use rattler_digest::{Sha256, parse_digest_from_hex};
 use serde::Deserialize;
 use url::Url;
 
 use super::toml;
-use mlconda_lock::{DirectoryMode, LockedPip, Origin, PipSource, normalize};
-use mlconda_python::tags::{Tags, WheelName};
 
 /// The file, as far as it matters here.
 #[derive(Debug, Deserialize)]

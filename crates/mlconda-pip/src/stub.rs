@@ -7,9 +7,8 @@
 use std::{io, path::Path};
 
 use flate2::Crc;
-use url::Url;
-
 use mlconda_lock::provided::Provided;
+use url::Url;
 
 /// Writes the wheel of a project into a directory, and returns the constraint.
 pub(super) fn write(name: &str, provided: &Provided, directory: &Path) -> io::Result<String> {

@@ -6,6 +6,15 @@ use std::{
     path::Path,
 };
 
+use mlconda_environment::EnvironmentError;
+use mlconda_lock::{Lock, LockedPip, Origin, PipSource, normalize, provided as names};
+use mlconda_python::tags::Tags;
+use mlconda_solve::{Previous, Renew};
+use mlconda_system::files;
+use mlconda_types::{
+    progress::{Event, Progress},
+    redact,
+};
 use pep440_rs::Version;
 use serde_json::Value;
 use url::Url;
@@ -17,15 +26,7 @@ use super::{
     stub,
     uv::{self, Depth, Outcome, Question, Target},
 };
-use mlconda_environment::EnvironmentError;
 pub(crate) use mlconda_environment::requirements::{Entry, Indexes, Requirements, Role, indented};
-use mlconda_lock::provided as names;
-use mlconda_lock::{Lock, LockedPip, Origin, PipSource, normalize};
-use mlconda_python::tags::Tags;
-use mlconda_solve::{Previous, Renew};
-use mlconda_system::files;
-use mlconda_types::progress::{Event, Progress};
-use mlconda_types::redact;
 
 /// A resolution, with all that it depends on.
 pub(super) struct Task<'a> {

@@ -11,16 +11,14 @@ use std::{
     process::{Command, Stdio},
 };
 
-use rattler_conda_types::Subdir;
-use rattler_digest::{Sha256, compute_bytes_digest};
-
 use mlconda_channel::repodata::Access;
 use mlconda_environment::requirements::Indexes;
 use mlconda_python::tags;
 use mlconda_solve::Cutoff;
 use mlconda_system::{files, process::Running};
-use mlconda_types::host::Host;
-use mlconda_types::redact;
+use mlconda_types::{host::Host, redact};
+use rattler_conda_types::Subdir;
+use rattler_digest::{Sha256, compute_bytes_digest};
 
 /// uv, and what it is run with.
 #[derive(Clone, Debug)]

@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeSet, path::Path};
 
+use mlconda_system::files;
+use mlconda_types::plain;
 use rattler_conda_types::{
     PackageName, PackageRecord, PrefixRecord, RepoDataRecord, VersionWithSource, package::DistArchiveIdentifier,
 };
 use url::Url;
 
 use super::{Prefix, PrefixError, STATE, distributions, is_foreign, parse_record};
-use mlconda_system::files;
-use mlconda_types::plain;
 
 impl Prefix {
     /// The prefix without the records and the state that cannot be read, and these records as ones that know no more than

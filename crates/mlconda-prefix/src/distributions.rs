@@ -9,6 +9,8 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+use mlconda_python::{metadata::Metadata, normalize};
+use mlconda_system::files;
 use rattler_conda_types::{
     PackageName, PackageRecord, PrefixRecord, RepoDataRecord, Version, package::DistArchiveIdentifier,
 };
@@ -16,8 +18,6 @@ use rattler_digest::{Sha256, compute_bytes_digest};
 use url::Url;
 
 use super::{Prefix, PrefixError};
-use mlconda_python::{metadata::Metadata, normalize};
-use mlconda_system::files;
 
 /// What the records of distributions end with.
 pub const EXTENSION: &str = "pip";

@@ -8,14 +8,14 @@ pub mod on_disk;
 
 pub use self::distributions::Stranger;
 
-use mlconda_system::files;
-use mlconda_types::plain;
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
 };
 
 use indexmap::IndexMap;
+use mlconda_system::files;
+use mlconda_types::plain;
 use rattler_conda_types::PrefixRecord;
 use serde::Deserialize;
 

@@ -5,11 +5,11 @@
 
 use std::{cmp::Ordering, collections::BTreeSet, str::FromStr};
 
+use mlconda_types::dependency::is_within_reason;
 use pep440_rs::{Version, VersionSpecifiers};
 use rattler_conda_types::Subdir;
 
 use super::normalize;
-use mlconda_types::dependency::is_within_reason;
 
 /// For what markers are read.
 #[derive(Clone, Debug, PartialEq, Eq)]

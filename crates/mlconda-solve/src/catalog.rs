@@ -14,6 +14,8 @@ use std::{
 };
 
 use foldhash::{HashMap, HashMapExt};
+use mlconda_channel::repodata::{Asked, Edition, Entry};
+use mlconda_types::versions::{Numbered, Test};
 use rattler_conda_types::{
     GenericVirtualPackage, MatchSpec, MatchSpecCondition, Matches, NamelessMatchSpec, RepoDataRecord, VersionSpec,
 };
@@ -23,8 +25,6 @@ use super::{
     Pip,
     question::{Run, is_in_channel},
 };
-use mlconda_channel::repodata::{Asked, Edition, Entry};
-use mlconda_types::versions::{Numbered, Test};
 pub(super) use places::Places;
 pub(super) use reading::parsed;
 use reading::{Plain, plain, ways};

@@ -15,6 +15,12 @@ use std::{
 };
 
 use itertools::Itertools;
+use mlconda_channel::repodata::Repodata;
+use mlconda_environment::{Environment, Location};
+use mlconda_types::{
+    host::{Host, Override},
+    sorting::InOrder,
+};
 use rattler_conda_types::{MatchSpec, Subdir};
 
 use super::{
@@ -23,12 +29,6 @@ use super::{
     reasoning::{self, Premises, Reasoning, Records},
     tree::{self, Told},
     wording,
-};
-use mlconda_channel::repodata::Repodata;
-use mlconda_environment::{Environment, Location};
-use mlconda_types::{
-    host::{Host, Override},
-    sorting::InOrder,
 };
 
 /// How many conflicts are sought that have no line in common, and how many are told in full.

@@ -23,6 +23,9 @@ mod wording;
 
 use std::path::PathBuf;
 
+use mlconda_channel::repodata::Repodata;
+use mlconda_environment::{Diagnostic, Environment, Location, Requirement};
+use mlconda_types::host::{Host, Override};
 use rattler_conda_types::{Matches, Subdir, Version};
 
 pub use self::explain::{Change, Conflict, Effort, Explanation, Line, Remedy, explain};
@@ -33,10 +36,6 @@ pub use self::wording::near_names;
 pub use mlconda_types::solution::{
     ChannelPriority, ChannelPriorityError, Cutoff, CutoffError, Pip, Solution, SolveOptions,
 };
-
-use mlconda_channel::repodata::Repodata;
-use mlconda_environment::{Diagnostic, Environment, Location, Requirement};
-use mlconda_types::host::{Host, Override};
 
 /// How many packages that no channel has are told of.
 const MOST_UNKNOWN: usize = 20;

@@ -4,13 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use mlconda_types::dependency::{is_judged, is_within_reason, name as name_of};
 use rattler_conda_types::{MatchSpec, Matches, PackageName, ParseStrictness, RepoDataRecord};
 
 use super::question::Bucket;
-use mlconda_types::{
-    dependency::is_within_reason,
-    dependency::{is_judged, name as name_of},
-};
 
 /// A need of a record, taken apart once.
 struct Need {

@@ -10,21 +10,19 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use mlconda_channel::repodata::Repodata;
+use mlconda_environment::Environment;
+use mlconda_lock::{Digest, Lock, LockedPackage};
+use mlconda_types::{
+    dependency::{dependency_name, is_judged, is_within_reason, name as name_of, satisfies},
+    host::{Host, Override},
+};
 use rattler_conda_types::{GenericVirtualPackage, MatchSpec, Matches, PackageName, ParseStrictness, RepoDataRecord};
 
 use super::{
     ChannelPriority, Solution, SolveError, SolveOptions, check, narrow,
     question::{Bucket, Ground, Kept, Question, Refusal},
     unsolvable,
-};
-use mlconda_channel::repodata::Repodata;
-use mlconda_environment::Environment;
-use mlconda_lock::{Digest, Lock, LockedPackage};
-use mlconda_types::{
-    dependency::dependency_name,
-    dependency::is_within_reason,
-    dependency::{is_judged, name as name_of, satisfies},
-    host::{Host, Override},
 };
 
 /// How often is asked for more of what was locked, once it is known that not all of it can stay.

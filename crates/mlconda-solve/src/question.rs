@@ -4,6 +4,9 @@
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc, str::FromStr, sync::Arc};
 
+use mlconda_channel::repodata::{Asked, Repodata, Rows, Texts, is_of_a_run};
+use mlconda_environment::Environment;
+use mlconda_types::host::{Host, Override};
 use rattler_conda_types::{MatchSpec, RepoDataRecord, Version};
 use url::Url;
 
@@ -12,9 +15,6 @@ use super::{
     catalog::{Catalog, brings_pip},
     provider, wording,
 };
-use mlconda_channel::repodata::{Asked, Repodata, Rows, Texts, is_of_a_run};
-use mlconda_environment::Environment;
-use mlconda_types::host::{Host, Override};
 
 /// conda's own channels are one channel, `defaults`, to it: none of them goes before another.
 const DEFAULTS: [&str; 3] = ["main", "r", "msys2"];

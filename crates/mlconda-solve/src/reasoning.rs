@@ -19,13 +19,13 @@ use std::{
 };
 
 use foldhash::{HashMap, HashMapExt};
+use mlconda_environment::Environment;
+use mlconda_types::host::Host;
 use rattler_conda_types::{GenericVirtualPackage, PackageNameMatcher, RepoDataRecord, Version};
 
 pub(super) use self::records::Records;
 use self::wanted::Wanted;
 use super::Cutoff;
-use mlconda_environment::Environment;
-use mlconda_types::host::Host;
 
 /// A package, by its place in [`Reasoning::packages`].
 pub(super) type Id = usize;

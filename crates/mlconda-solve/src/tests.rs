@@ -5,13 +5,13 @@ mod removed;
 use std::path::Path;
 
 use itertools::Itertools;
+use mlconda_environment::ReadOptions;
 use rattler_conda_types::{PackageName, PackageRecord, VersionWithSource, package::DistArchiveIdentifier};
 use url::Url;
 
 use rattler_conda_types::RepoDataRecord;
 
 use super::*;
-use mlconda_environment::ReadOptions;
 
 pub(super) const FIRST: &str = "https://first.example/lab/";
 pub(super) const SECOND: &str = "https://second.example/lab/";

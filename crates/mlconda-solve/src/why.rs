@@ -7,18 +7,18 @@ use std::{
     path::PathBuf,
 };
 
-use rattler_conda_types::{PackageName, RepoDataRecord};
-
-use super::{
-    Previous, Solution,
-    previous::{find, host_changes, is_particular},
-};
 use mlconda_channel::repodata::Repodata;
 use mlconda_environment::{Environment, Location};
 use mlconda_lock::{Lock, LockedPackage};
 use mlconda_types::{
     dependency::{is_judged, name as name_of, satisfies},
     host::Host,
+};
+use rattler_conda_types::{PackageName, RepoDataRecord};
+
+use super::{
+    Previous, Solution,
+    previous::{find, host_changes, is_particular},
 };
 
 /// Why a package changed; the first that applies.

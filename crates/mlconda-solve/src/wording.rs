@@ -3,14 +3,12 @@
 use std::collections::BTreeSet;
 
 use itertools::Itertools;
+use mlconda_channel::repodata::Repodata;
+use mlconda_environment::{self as environment, Requirement};
+use mlconda_types::{host::Host, redact, sorting::InOrder};
 use rattler_conda_types::{Channel, Subdir};
 
 use super::{UnknownPackage, VirtualDemand};
-use mlconda_channel::repodata::Repodata;
-use mlconda_environment as environment;
-use mlconda_environment::Requirement;
-use mlconda_types::redact;
-use mlconda_types::{host::Host, sorting::InOrder};
 
 /// How many near names are shown.
 const NEAR: usize = 3;

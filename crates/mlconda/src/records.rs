@@ -11,18 +11,16 @@ mod remote;
 
 use std::{path::PathBuf, sync::Arc};
 
-use rattler_conda_types::PackageRecord;
-
-use mlconda_channel::repodata::Pinned;
 use mlconda_channel::{
     network::Client,
-    repodata::{self, RepodataError, RepodataOptions},
+    repodata::{self, Pinned, RepodataError, RepodataOptions},
 };
 use mlconda_install as install;
 use mlconda_lock::{Digest, Lock, LockedPackage};
 use mlconda_prefix::Prefix;
 use mlconda_system::files;
 use mlconda_types::progress::Progress;
+use rattler_conda_types::PackageRecord;
 
 /// Where records may come from.
 #[derive(Clone, Debug)]

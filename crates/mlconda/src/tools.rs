@@ -3,7 +3,6 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::Error;
 use mlconda_channel::{
     network::Client,
     repodata::{self, RepodataOptions},
@@ -14,9 +13,10 @@ use mlconda_install as install;
 use mlconda_lock::Lock;
 use mlconda_pip::{PipError, prefix_name};
 use mlconda_prefix::Prefix;
-use mlconda_solve as solve;
-use mlconda_solve::{Pip, SolveError, SolveOptions};
+use mlconda_solve::{self as solve, Pip, SolveError, SolveOptions};
 use mlconda_types::{host::Host, progress::Progress};
+
+use crate::Error;
 
 /// What bringing in uv needs.
 #[derive(Clone, Copy, Debug)]

@@ -4,10 +4,10 @@
 //! curl's `netrc`. A login that stands in a URL counts more than any of them. A token of conda goes into the path
 //! (`/t/TOKEN/channel`), the others into the `Authorization` header, which does not follow a redirect to another host.
 
-use mlconda_system::files;
 use std::{fmt, path::PathBuf, sync::Arc};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
+use mlconda_system::files;
 use reqwest::{
     Request, Response,
     header::{AUTHORIZATION, HeaderValue},

@@ -11,7 +11,6 @@
 //! On macOS the system's resolver is used: there the binary is not static, and `resolv.conf` does not tell
 //! of VPNs.
 
-use mlconda_system::files;
 use std::{
     collections::HashMap,
     future::Future,
@@ -23,6 +22,7 @@ use std::{
     time::Duration,
 };
 
+use mlconda_system::files;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

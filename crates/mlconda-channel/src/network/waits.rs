@@ -7,9 +7,8 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
-
 use mlconda_types::progress::{Event, Progress};
+use tokio::time::Instant;
 
 /// A wait that is announced is told at once if it is longer than this.
 const SHORT: Duration = Duration::from_secs(2);

@@ -8,6 +8,8 @@ use std::{
     path::Path,
 };
 
+use mlconda_system::files;
+use mlconda_types::{host::Host, lenient};
 use rattler_conda_types::{
     MatchSpec, PackageRecord, RepoDataRecord, Subdir,
     package::{DistArchiveIdentifier, IndexJson, PackageFile},
@@ -18,8 +20,6 @@ use url::Url;
 
 use super::{Access, RepodataError, RepodataOptions, walk};
 use crate::network::{self, Body, Client, NetworkError};
-use mlconda_system::files;
-use mlconda_types::{host::Host, lenient};
 
 /// `info/index.json` is not larger.
 const INDEX_LIMIT: u64 = 16 << 20;

@@ -6,10 +6,10 @@
 use std::sync::Arc;
 
 use foldhash::HashMap;
+use mlconda_types::versions::Numbers;
 use rattler_conda_types::{PackageRecord, RepoDataRecord};
 
 use super::is_of_a_run;
-use mlconda_types::versions::Numbers;
 
 /// A text, by its place among all.
 pub(crate) type TextId = u32;

@@ -12,12 +12,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use mlconda_system::files;
 use rattler_digest::{Sha256, digest::Digest as _};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::index::Index;
-use mlconda_system::files;
 
 /// Data files that no state names are removed when they are so old: before that, somebody may be writing them.
 const ORPHAN_AGE: Duration = Duration::from_secs(24 * 60 * 60);

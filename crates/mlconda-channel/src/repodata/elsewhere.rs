@@ -1,13 +1,13 @@
 //! For which platforms a channel has packages, where it has none for the one that is asked for.
 
 use futures::future::join_all;
+use mlconda_environment::Environment;
+use mlconda_system::files;
 use rattler_conda_types::{Channel, Subdir};
 use serde_json::Value;
 
 use super::{Access, Loader, RepodataError, Source};
 use crate::network::{self, Body};
-use mlconda_environment::Environment;
-use mlconda_system::files;
 
 /// The platforms that are looked at.
 const PLATFORMS: [Subdir; 8] = [

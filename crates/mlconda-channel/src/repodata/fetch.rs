@@ -15,6 +15,7 @@ use std::{
     time::SystemTime,
 };
 
+use mlconda_system::files;
 use reqwest::{StatusCode, header};
 use tokio::sync::mpsc;
 use url::Url;
@@ -27,7 +28,6 @@ use super::{
     shards::{ShardIndex, read_whole, too_large},
 };
 use crate::network::{self, Cause, Client, NetworkError, Transfer};
-use mlconda_system::files;
 
 /// How often an answer may break off.
 const BODY_ATTEMPTS: usize = 3;

@@ -7,6 +7,7 @@
 
 use std::{collections::HashSet, fmt, sync::Arc};
 
+use mlconda_types::lenient;
 use rattler_conda_types::{Channel, PackageRecord, RepoDataRecord, Subdir, package::DistArchiveIdentifier};
 use serde::{
     Deserialize, Deserializer,
@@ -17,7 +18,6 @@ use url::Url;
 
 use super::{RepodataError, index::Section, shards::decode};
 use crate::network;
-use mlconda_types::lenient;
 
 /// What all records of a subdir have in common.
 #[derive(Clone, Debug)]

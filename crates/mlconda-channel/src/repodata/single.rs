@@ -7,6 +7,7 @@ use std::{
 };
 
 use futures::{StreamExt, TryStreamExt, future::join_all, stream};
+use mlconda_types::{host::Host, progress::Progress};
 use rattler_conda_types::{Channel, PackageRecord, RepoDataRecord, Subdir};
 use url::Url;
 
@@ -15,7 +16,6 @@ use super::{
     walk::{self, REQUESTS, Source},
 };
 use crate::network::Client;
-use mlconda_types::{host::Host, progress::Progress};
 use rattler_digest::{Md5Hash, Sha256Hash};
 
 /// A package that is known by its URL.

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use mlconda_environment::ReadOptions;
 use mlconda_test::{
     package::PackageBuilder,
     server::{Fault, Server, unreachable_url},
@@ -17,7 +18,6 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::network::{CredentialFile, NetworkOptions};
-use mlconda_environment::ReadOptions;
 
 /// A record of a noarch package.
 fn record(name: &str, version: &str, depends: &[&str]) -> Value {

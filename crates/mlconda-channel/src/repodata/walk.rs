@@ -11,6 +11,7 @@ use std::{
 };
 
 use futures::{StreamExt, stream::FuturesUnordered};
+use mlconda_types::progress::Event;
 use rattler_conda_types::{MatchSpec, Matches, PackageName, RepoDataRecord};
 use tokio::task::JoinHandle;
 
@@ -23,7 +24,6 @@ use super::{
     shards::{self, Shards},
 };
 use crate::network::Client;
-use mlconda_types::progress::Event;
 
 /// How many shards are asked for at once. A server takes many over one HTTP/2 connection.
 pub(super) const REQUESTS: usize = 50;

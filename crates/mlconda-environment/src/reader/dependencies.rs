@@ -2,6 +2,7 @@
 
 use std::{rc::Rc, sync::Arc};
 
+use mlconda_types::{diagnostic::Excerpt, redact};
 use rattler_conda_types::PackageNameMatcher;
 
 use super::{ADDED_PIP, Reader, Result, TEMPLATE_HELP};
@@ -15,8 +16,6 @@ use crate::{
     suspicion::WELL_KNOWN_CHANNELS,
     yaml::{Node, Value},
 };
-use mlconda_types::diagnostic::Excerpt;
-use mlconda_types::redact;
 
 impl Reader<'_> {
     pub(super) fn dependencies(&mut self, key: &Node, value: &Node) -> Result<()> {

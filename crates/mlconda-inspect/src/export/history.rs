@@ -2,11 +2,11 @@
 //! differently, so it is read leniently. Where it says nothing, the records say for which spec they came.
 
 use indexmap::IndexMap;
+use mlconda_prefix::{Prefix, PrefixError};
+use mlconda_system::files;
 use rattler_conda_types::PrefixRecord;
 
 use super::{name, package_of};
-use mlconda_prefix::{Prefix, PrefixError};
-use mlconda_system::files;
 
 /// The specs that were asked for, by the package that they ask for; of installed packages only.
 pub(crate) fn asked(prefix: &Prefix, records: &[PrefixRecord]) -> Result<IndexMap<String, String>, PrefixError> {

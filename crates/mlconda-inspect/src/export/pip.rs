@@ -6,14 +6,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rattler_conda_types::PrefixRecord;
-use serde::Deserialize;
-
-use super::Detail;
 use mlconda_prefix::{Prefix, PrefixError, distributions};
 use mlconda_python::metadata::Metadata;
 use mlconda_system::files;
 use mlconda_types::redact;
+use rattler_conda_types::PrefixRecord;
+use serde::Deserialize;
+
+use super::Detail;
 
 /// Lines for the `pip:` list, sorted by name: of all distributions, or of those that pip was asked for. Records that pip
 /// has replaced are taken out.

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::history;
 use mlconda_prefix::{Prefix, PrefixError};
+
+use super::history;
 
 /// A section of a history: what one command did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -3,8 +3,9 @@
 
 use std::fmt::Write;
 
-use super::Export;
 use mlconda_environment::yaml::scalar;
+
+use super::Export;
 
 /// The file's text.
 pub(super) fn render(export: &Export) -> String {

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::{Finding, records::Package};
 use mlconda_types::dependency::{is_judged, name, satisfies};
+
+use super::{Finding, records::Package};
 
 /// Looks at `depends` and `constrains` of every record. Virtual packages are left aside: an environment need not be
 /// verified on the machine that it is for.

@@ -9,6 +9,8 @@ use std::{
 };
 
 use fs_err::os::unix::fs::OpenOptionsExt;
+use mlconda_prefix::distributions;
+use mlconda_types::progress::{Event, Progress};
 use rattler_digest::{Sha256, Sha256Hash, digest::Digest};
 
 use super::{
@@ -16,8 +18,6 @@ use super::{
     records::{Entry, Package},
     strangers,
 };
-use mlconda_prefix::distributions;
-use mlconda_types::progress::{Event, Progress};
 
 /// A thread reads pieces of this size, in bytes.
 const BUFFER: usize = 256 << 10;

@@ -5,8 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Finding, records::Package};
 use mlconda_prefix::{PrefixError, distributions};
+
+use super::{Finding, records::Package};
 
 /// Looks at the metadata of all distributions. What one and the same package brings is as it was built.
 pub(super) fn check(prefix: &Path, packages: &[Package], findings: &mut Vec<Finding>) -> Result<(), PrefixError> {

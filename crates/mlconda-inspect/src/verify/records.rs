@@ -11,18 +11,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use mlconda_prefix::{
+    self as prefix, Prefix, PrefixError, distributions,
+    foreign::{self, Placed},
+    on_disk::{self, Own},
+};
+use mlconda_system::files;
 use rattler_conda_types::PackageRecord;
 use rattler_digest::{Sha256, Sha256Hash, parse_digest_from_hex};
 use serde::Deserialize;
 
 use super::{Finding, Kind, each};
-use mlconda_prefix as prefix;
-use mlconda_prefix::{
-    Prefix, PrefixError, distributions,
-    foreign::{self, Placed},
-    on_disk::{self, Own},
-};
-use mlconda_system::files;
 
 /// A package that is recorded.
 pub(super) struct Package {

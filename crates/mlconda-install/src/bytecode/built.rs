@@ -8,6 +8,12 @@ use std::{
     process::{Command, Stdio},
 };
 
+use mlconda_prefix::Prefix;
+use mlconda_system::{
+    beneath::{Kind, Root},
+    process::Running,
+};
+use mlconda_types::progress::Task;
 use rattler::install::PythonInfo;
 use rattler_conda_types::prefix_record::{PathType, PathsEntry};
 
@@ -21,12 +27,6 @@ use super::{
     },
     Bytecode, Compiled, LARGEST, SCRIPT, add, silence, silent,
 };
-use mlconda_prefix::Prefix;
-use mlconda_system::{
-    beneath::{Kind, Root},
-    process::Running,
-};
-use mlconda_types::progress::Task;
 
 /// Compiles the modules of a distribution in the prefix, gives them the time that all is to have, and writes the byte code
 /// into the record, whose place is relative to the prefix.

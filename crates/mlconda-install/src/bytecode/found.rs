@@ -2,11 +2,11 @@
 
 use std::{io::Read, path::Path};
 
+use mlconda_prefix::{Prefix, PrefixError, distributions};
+use mlconda_system::files;
 use rattler_conda_types::PrefixRecord;
 
 use super::Bytecode;
-use mlconda_prefix::{Prefix, PrefixError, distributions};
-use mlconda_system::files;
 
 impl Bytecode {
     /// How the modules of a prefix's noarch packages were compiled; `None` if it has none, or none that can be read.

@@ -5,9 +5,8 @@
 
 use std::{ffi::OsStr, fs::File, io, path::Path};
 
-use tempfile::TempDir;
-
 use mlconda_system as system;
+use tempfile::TempDir;
 
 /// What the names of such directories begin with.
 const PREFIX: &str = ".new-";

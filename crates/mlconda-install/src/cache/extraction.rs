@@ -7,6 +7,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
+use mlconda_system::{self as system, Linker, files};
 use rattler_digest::{Sha256, compute_bytes_digest};
 use serde::{Deserialize, Serialize};
 
@@ -18,8 +19,6 @@ use crate::{
     stage::{Paths, is_inside},
     unpack::{Entry, Kind, Sink},
 };
-use mlconda_system as system;
-use mlconda_system::{Linker, files};
 
 /// Where a package tells of itself.
 const INFO: &str = "info";

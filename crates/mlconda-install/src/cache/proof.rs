@@ -1,6 +1,5 @@
 //! Whether a package in the cache is what it was when it got in.
 
-use mlconda_system::files;
 use std::{
     io::{self, Read},
     os::unix::fs::{MetadataExt, PermissionsExt},
@@ -8,6 +7,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
+use mlconda_system::files;
 use rattler_digest::{Sha256, Sha256Hash, compute_bytes_digest, digest::Digest as _};
 
 use super::extraction::Seal;

@@ -10,12 +10,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Change, HISTORY};
-use crate::aside::Journal;
 use mlconda_system::{
     Attributes,
     beneath::{Look, Root, is_plain},
 };
+
+use super::{Change, HISTORY};
+use crate::aside::Journal;
 
 impl Change<'_> {
     /// The journal of a change that only adds, to an environment that could be swapped; `None` if more is to change, or if a

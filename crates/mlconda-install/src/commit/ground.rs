@@ -7,11 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use mlconda_inspect::plan::Plan;
+use mlconda_system::beneath::{Kind, Look, Root};
 use rattler_conda_types::PrefixRecord;
 
 use crate::{InstallError, record, stage::Stage};
-use mlconda_inspect::plan::Plan;
-use mlconda_system::beneath::{Kind, Look, Root};
 
 /// What is in the prefix where new files come to.
 pub(super) struct Ground {

@@ -6,12 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Change, ground::what_stays};
-use crate::InstallError;
 use mlconda_system::{
     Attributes,
     beneath::{Kind, Look, Root},
 };
+
+use super::{Change, ground::what_stays};
+use crate::InstallError;
 
 impl Change<'_> {
     /// Gives directories of packages the permissions of new ones, where packages are linked anew; `root` is the prefix, or its

@@ -2,12 +2,13 @@
 
 use std::{io, path::Path};
 
-use super::{Change, HISTORY, Scripts};
 use mlconda_prefix::on_disk::ASIDE;
 use mlconda_system::{
     Attributes,
     beneath::{Kind, Look, Root},
 };
+
+use super::{Change, HISTORY, Scripts};
 
 impl Change<'_> {
     /// Makes a twin of the prefix, of hard links, without what goes. On an error nothing of it is left. Where scripts are

@@ -9,8 +9,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::aside::Journal;
 use mlconda_system::beneath::{Kind, Root};
+
+use crate::aside::Journal;
 
 /// Of what moves, puts directories in the place of all that is in them, and gives these. The stage has nothing at their place, and
 /// no script may run before they move: it could put something there.

@@ -6,14 +6,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Change, HISTORY, Scripts, mend, whole};
-use crate::aside::{Journal, Old};
 use mlconda_prefix::on_disk::{ASIDE, INSIDE, module_of};
-use mlconda_system as system;
 use mlconda_system::{
-    Attributes,
+    self as system, Attributes,
     beneath::{Kind, Look, Root},
 };
+
+use super::{Change, HISTORY, Scripts, mend, whole};
+use crate::aside::{Journal, Old};
 
 impl Change<'_> {
     /// What a change in place does, with a stage that is ready.

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use mlconda_system::{Located, Made, files};
 use rattler_conda_types::prefix_record::PathsEntry;
 use rattler_digest::{Sha256, compute_file_digest};
 
@@ -12,7 +13,6 @@ use crate::{
     contents::{Content, Kind},
     package::Listed,
 };
-use mlconda_system::{Located, Made, files};
 
 impl Linking<'_> {
     /// Links all that a package of the cache holds; but for [`Linking::finish`], as reading its archive would.

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use mlconda_prefix::distributions::{is_list, quoted};
 use rattler::install::PythonInfo;
 use rattler_conda_types::prefix_record::{PathType, PathsEntry};
 use rattler_digest::digest::Digest as _;
@@ -15,7 +16,6 @@ use crate::{
     package::Listed,
     unpack::wheel::{DATA, HEADERS, SHEBANG, record_hash, sha256},
 };
-use mlconda_prefix::distributions::{is_list, quoted};
 
 /// How much of a script is read for its first line, in bytes.
 const LONGEST: u64 = 64 << 10;

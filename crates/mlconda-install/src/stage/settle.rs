@@ -10,6 +10,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use mlconda_prefix::on_disk::resolve;
+use mlconda_system::{
+    self as system,
+    beneath::{Kind, Root},
+};
 use rattler_conda_types::PrefixRecord;
 
 use super::{Claims, Clash, DRAWER, Directory, Stage, Waiting, drawer, is_reserved};
@@ -18,9 +23,6 @@ use crate::{
     layout::{Layout, Links, parents, placed},
     record,
 };
-use mlconda_prefix::on_disk::resolve;
-use mlconda_system as system;
-use mlconda_system::beneath::{Kind, Root};
 
 /// The number of no package: of a file of one that stays, which has another place from now on.
 const STAYS: usize = usize::MAX;

@@ -12,6 +12,8 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use mlconda_prefix::distributions::fields;
+use mlconda_python::{normalize, version_of};
 use rattler_conda_types::package::EntryPoint;
 use rattler_digest::{Sha256, Sha256Hash, compute_bytes_digest, digest::Digest as _};
 use serde::{Deserialize, Serialize};
@@ -20,8 +22,6 @@ use zip::{ZipArchive, result::ZipError};
 
 use super::{Archive, Entry, Kind, Sink, window::Window};
 use crate::package::{Info, entry_point, invalid};
-use mlconda_prefix::distributions::fields;
-use mlconda_python::{normalize, version_of};
 
 /// Where headers are: below it comes the distribution's name.
 pub(crate) const HEADERS: &str = "python-headers";

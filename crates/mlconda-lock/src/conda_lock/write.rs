@@ -4,6 +4,7 @@
 use std::fmt::Write;
 
 use indexmap::{IndexMap, IndexSet};
+use mlconda_types::dependency::dependency_name;
 use rattler_conda_types::Subdir;
 
 use crate::needed::{Requirement, needed};
@@ -12,7 +13,6 @@ use crate::{
     file::MAIN_CATEGORY,
     format::{channels, comment_losses, hashes, is_default, record_losses, scalar},
 };
-use mlconda_types::dependency::dependency_name;
 
 /// What is said at the top of the file.
 const HEAD: &str =

@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, fmt::Write, path::Path};
 
 use indexmap::IndexMap;
+use mlconda_types::{redact, solution::ChannelPriority};
 use rattler_conda_types::{NoArchType, PackageRecord, Subdir};
 use url::Url;
 
@@ -11,8 +12,6 @@ use crate::{
     DirectoryMode, LockedPackage, LockedPip, Origin, Part, PipSource, facts,
     format::{channels, comment_losses, hashes, is_default, record_losses, scalar, without_login},
 };
-use mlconda_types::redact;
-use mlconda_types::solution::ChannelPriority;
 
 /// What a file is called that has room for virtual packages.
 pub(crate) const NEWEST: &str = "pixi.lock of version 7";

@@ -1,6 +1,5 @@
 //! What a prefix says about its activation: the only part of activation that reads, and at most a handful of files.
 
-use mlconda_system::files;
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
@@ -8,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use mlconda_system::files;
 use serde::Deserialize;
 
 use super::{ActivateError, Dialect};

@@ -14,12 +14,12 @@ use std::{
     time::Duration,
 };
 
+use mlconda_system::{beneath::Root, files, process};
 use rattler_digest::{Sha256, compute_bytes_digest};
 use serde::{Deserialize, Serialize};
 
 use super::{Activation, Dialect, Surroundings, compute, contents::Contents};
 use crate::Prefix;
-use mlconda_system::{beneath::Root, files, process};
 
 /// The name of the file in `conda-meta`. It is no record, and so does not end as one.
 pub const FILE: &str = "activation.mlconda";

@@ -1,10 +1,9 @@
 //! Dependencies and constraints as text, read as rattler reads them. Most of them are plain, and there are thousands.
 
+use mlconda_types::dependency::is_within_reason;
 use rattler_conda_types::{
     MatchSpec, MatchSpecCondition, ParseMatchSpecOptions, ParseStrictness, RepodataRevision, VersionSpec,
 };
-
-use mlconda_types::dependency::is_within_reason;
 
 /// In how many ways a condition may be met.
 pub(super) fn ways(condition: &MatchSpecCondition) -> usize {

@@ -3,17 +3,17 @@
 use std::{str::FromStr, sync::Arc};
 
 use itertools::Itertools;
+use mlconda_types::{
+    host::{Host, Override},
+    solution::{cutoff_at, time},
+    sorting::InOrder,
+};
 use rattler_conda_types::{
     EqualityOperator, MatchSpec, Matches, PackageName, RepoDataRecord, StrictRangeOperator, Version, VersionSpec,
 };
 
 use super::{Change, Remedy, Search};
 use crate::{ChannelPriority, SolveOptions, VirtualDemand, reasoning::Premises, wording};
-use mlconda_types::solution::{cutoff_at, time};
-use mlconda_types::{
-    host::{Host, Override},
-    sorting::InOrder,
-};
 
 /// How many shorter forms of a version are tried.
 const SHORTENED: usize = 2;

@@ -2,6 +2,7 @@
 
 use insta::assert_snapshot;
 use itertools::Itertools;
+use mlconda_environment::ReadOptions;
 use rattler_conda_types::{Channel, PackageRecord, RepoDataRecord};
 
 use super::*;
@@ -9,7 +10,6 @@ use crate::{
     solve,
     tests::{FIRST, SECOND, environment, linux, record},
 };
-use mlconda_environment::ReadOptions;
 
 /// What an environment with these dependencies is told; line 3 is the first of them. Every remedy is carried out by the
 /// letter, to see that it is true.

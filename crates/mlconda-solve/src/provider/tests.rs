@@ -1,13 +1,13 @@
 //! What rattler's provider leaves to chance, ignores, or does not come back from.
 
 use itertools::Itertools;
+use mlconda_channel::repodata::Repodata;
 use rattler_conda_types::{MatchSpec, MatchSpecCondition, RepoDataRecord, package::DistArchiveIdentifier};
 
 use crate::{
     ChannelPriority, SolveOptions, solve, solve_for_oldest,
     tests::{FIRST, SECOND, environment, linux, record},
 };
-use mlconda_channel::repodata::Repodata;
 
 /// The files of the answer, sorted, or that there is none.
 fn answer(dependencies: &str, repodata: &Repodata, channel_priority: ChannelPriority) -> String {

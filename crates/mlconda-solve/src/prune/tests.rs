@@ -1,6 +1,7 @@
 //! What remains for the solver, rule by rule; and that the answer is the same as that from everything.
 
 use itertools::Itertools;
+use mlconda_channel::repodata::Repodata;
 
 use rattler_solve::{SolverImpl, SolverTask, resolvo};
 
@@ -10,7 +11,6 @@ use crate::{
     question::{Bucket, Ground, Kept, Question, Run, Scope},
     tests::{FIRST, SECOND, environment, linux, record},
 };
-use mlconda_channel::repodata::Repodata;
 
 /// The file names of what remains, without extensions, sorted.
 fn left(dependencies: &str, channel_priority: ChannelPriority, subdirs: Vec<Vec<RepoDataRecord>>) -> String {

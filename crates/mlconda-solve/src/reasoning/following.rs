@@ -3,9 +3,9 @@
 use std::{collections::BTreeSet, rc::Rc};
 
 use itertools::Itertools;
+use mlconda_types::sorting::InOrder;
 
 use super::{Conflict, Demand, Id, Kind, Out, Package, Reasoning, Why};
-use mlconda_types::sorting::InOrder;
 
 /// Of how many packages one version after the other is supposed, and of how many versions at most.
 const SUPPOSED_PACKAGES: usize = 6;

@@ -5,6 +5,8 @@
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use foldhash::{HashMap, HashMapExt};
+use mlconda_channel::repodata::Repodata;
+use mlconda_environment::Environment;
 use rattler_conda_types::{PackageNameMatcher, RepoDataRecord};
 
 use super::{Candidate, Demand, Kind, Out, Wanted, What};
@@ -13,8 +15,6 @@ use crate::{
     catalog::{brings_pip, parsed},
     question::{ARCHIVES, is_in_channel, tier},
 };
-use mlconda_channel::repodata::Repodata;
-use mlconda_environment::Environment;
 
 /// Records of one name and one channel, and the list that they stand in.
 type Run<'a> = (usize, &'a [Arc<RepoDataRecord>]);

@@ -3,11 +3,11 @@
 use std::{fmt, rc::Rc};
 
 use itertools::Itertools;
+use mlconda_types::sorting::InOrder;
 use rattler_conda_types::Version;
 
 use super::LISTED;
 use crate::reasoning::{Demand, Kind, Package};
-use mlconda_types::sorting::InOrder;
 
 /// Demands of which each candidate has one.
 pub(super) fn alternatives(demands: &[Rc<Demand>]) -> String {

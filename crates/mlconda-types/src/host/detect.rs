@@ -4,13 +4,13 @@
 //! minimal image does not have, or answer for the C library the binary was built with. So the version is
 //! read where the C library itself keeps it: in the text of the target's `libc.so.6`.
 
-use mlconda_system::files;
 use std::{
     io::Read,
     path::{Path, PathBuf},
 };
 
 use memchr::memmem;
+use mlconda_system::files;
 use rattler_conda_types::{GenericVirtualPackage, Subdir};
 
 use super::{package, processor};

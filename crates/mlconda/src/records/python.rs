@@ -12,11 +12,6 @@ use std::{
 };
 
 use futures::{StreamExt, stream};
-use pep440_rs::Version;
-use url::Url;
-use zip::ZipArchive;
-
-use super::{Sources, Wanted, remote};
 use mlconda_channel::{
     network::{Body, Client, NetworkError},
     repodata::Access,
@@ -26,6 +21,11 @@ use mlconda_lock::{LockedPip, PipSource};
 use mlconda_prefix::{Prefix, distributions};
 use mlconda_python::metadata::Metadata;
 use mlconda_system::files;
+use pep440_rs::Version;
+use url::Url;
+use zip::ZipArchive;
+
+use super::{Sources, Wanted, remote};
 
 /// How many files are asked for at once.
 const QUESTIONS: usize = 16;

@@ -3,12 +3,12 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
+use mlconda_channel::network::{Body, Client};
 use reqwest::{StatusCode, header};
 use url::Url;
 use zip::ZipArchive;
 
 use super::python::{LARGEST, metadata_of};
-use mlconda_channel::network::{Body, Client};
 
 /// How much of the end is asked for, in bytes.
 const END: u64 = 64 << 10;
