@@ -106,18 +106,19 @@ impl Lock {
     ///
     /// ```
     /// # use std::path::Path;
-    /// # use mlconda::{environment::{Environment, ReadOptions}, lock::{Expansion, explicit}};
+    /// # use mlconda_environment::{Environment, ReadOptions};
+    /// # use mlconda_lock::{Expansion, explicit};
     /// let text = "@EXPLICIT\nhttps://conda.anaconda.org/lab/noarch/tool-1.4-0.conda\n";
     /// let lock = explicit::parse(text, Path::new("/srv/env.lock"), &Expansion::default())?;
     /// let unmet = |dependencies: &str| {
     ///     let text = format!("channels: [lab]\ndependencies: [{dependencies}]\n");
     ///     let environment = Environment::parse(&text, Path::new("environment.yml"), &ReadOptions::default())?;
-    ///     Ok::<_, mlconda::Error>(lock.check(&environment))
+    ///     Ok::<_, Box<dyn std::error::Error>>(lock.check(&environment))
     /// };
     /// assert!(unmet("tool >=1.2")?.is_empty());
     /// let reason = "environment.yml:2:16: `tool >=2` is asked for, and tool 1.4 0 is locked";
     /// assert_eq!(unmet("tool >=2")?[0].to_string(), reason);
-    /// # Ok::<(), mlconda::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn check(&self, environment: &Environment) -> Vec<Unmet> {
         let environment = &environment.for_platform(self.platform);

@@ -222,7 +222,8 @@ impl LockFile {
     /// ```
     /// use std::path::Path;
     ///
-    /// use mlconda::{Subdir, lock::{Expansion, LockFile, Selection}};
+    /// use mlconda_lock::{Expansion, LockFile, Selection};
+    /// use rattler_conda_types::Subdir;
     ///
     /// let text = "version: 1\npackage:\n- {name: zlib, version: '1.3', manager: conda, platform: linux-64, dependencies: {}, \
     ///             url: https://conda.example.org/lab/linux-64/zlib-1.3-h1_0.conda}\n";
@@ -231,7 +232,7 @@ impl LockFile {
     /// assert_eq!(lock.packages[0].version, "1.3");
     /// let error = file.select(&Selection { platform: Some(Subdir::Win64), ..Selection::default() }).unwrap_err();
     /// assert_eq!(error.to_string(), "`/project/conda-lock.yml` has no lock for win-64; it has `linux-64`");
-    /// # Ok::<(), mlconda::lock::LockError>(())
+    /// # Ok::<(), mlconda_lock::LockError>(())
     /// ```
     pub fn select(&self, selection: &Selection) -> Result<Lock, LockError> {
         let (lock, sources) = self.select_with_sources(selection)?;

@@ -72,14 +72,14 @@ impl LockFile {
     /// ```
     /// use std::path::Path;
     ///
-    /// use mlconda::lock::{Expansion, LockFile, LockFormat, Selection};
+    /// use mlconda_lock::{Expansion, LockFile, LockFormat, Selection};
     ///
     /// let text = "@EXPLICIT\nhttps://conda.example.org/lab/linux-64/zlib-1.3-h1_0.conda#d7c89558ba9fa0495403155b64376d81\n";
     /// let file = LockFile::parse(text, Path::new("/project/env.lock"), &Expansion::default())?;
     /// let pixi = file.render(LockFormat::Pixi, &Selection::default(), None)?;
     /// assert!(pixi.text.contains("- conda: https://conda.example.org/lab/linux-64/zlib-1.3-h1_0.conda"));
     /// assert!(pixi.losses[0].contains("depend on"), "{:?}", pixi.losses);
-    /// # Ok::<(), mlconda::lock::LockError>(())
+    /// # Ok::<(), mlconda_lock::LockError>(())
     /// ```
     pub fn render(
         &self,

@@ -1,8 +1,8 @@
 //! What depends on what in an environment: packages, what each needs, and what was asked for.
 //!
-//! A graph is made of a lock whose packages have their records ([`mlconda::records::complete`] sees to that), or of a
+//! A graph is made of a lock whose packages have their records (`mlconda::records::complete` sees to that), or of a
 //! prefix, whose records are its own. Only names decide on who is meant by a dependency: an environment has one
-//! package of a name, and whether it is the right one is the solver's and [`mlconda_inspect::verify`]'s business. Cycles exist
+//! package of a name, and whether it is the right one is the solver's and `mlconda_inspect::verify`'s business. Cycles exist
 //! (python and pip in old packages), so nothing here assumes that there are none.
 
 mod chains;
@@ -31,10 +31,12 @@ use crate::{
 /// Packages and what they need of each other.
 ///
 /// ```
-/// use mlconda::graph::{Graph, Which};
+/// use mlconda_lock::graph::{Graph, Which};
 /// # use std::path::Path;
-/// # use mlconda::{environment::{Environment, ReadOptions}, host::Host, lock::Lock, solve::{SolveOptions, solve}};
-/// # use mlconda::{RepoDataRecord, Subdir, repodata::Repodata};
+/// # use mlconda_environment::{Environment, ReadOptions};
+/// # use mlconda_lock::Lock;
+/// # use mlconda_types::{host::Host, solution::{Solution, SolveOptions}};
+/// # use rattler_conda_types::{RepoDataRecord, Subdir};
 /// # let record = |name: &str, depends: &str| -> RepoDataRecord { serde_json::from_str(&format!(
 /// #     r#"{{"name": "{name}", "version": "1.0", "build": "0", "build_number": 0, "depends": [{depends}],
 /// #     "subdir": "noarch", "fn": "{name}-1.0-0.conda", "url": "https://host/lab/noarch/{name}-1.0-0.conda",
@@ -44,7 +46,7 @@ use crate::{
 /// # let options = ReadOptions { directory: "/".into(), ..ReadOptions::default() };
 /// # let environment = Environment::parse(text, Path::new("environment.yml"), &options)?;
 /// # let host = Host::baseline(Subdir::Linux64);
-/// # let solution = solve(&environment, &Repodata::new([records]), &host, &SolveOptions::default())?;
+/// # let solution = Solution { records, options: SolveOptions::default() };
 /// # let lock = Lock::new(&environment, &host, &solution)?;
 /// // `plots` was asked for in line 3; it needs `arrays`, and `arrays` needs `blas`.
 /// let graph = Graph::new(&lock).asked_by(&environment);

@@ -1,7 +1,7 @@
 //! Two locks where there should be one: what git leaves in a lock that two branches have changed.
 //!
 //! Packages of two solves do not go together because their lines do, so nothing is merged line by line: both sides are
-//! read as the locks that they are, and a new solve prefers what they have ([`mlconda_solve::Previous`]).
+//! read as the locks that they are, and a new solve prefers what they have (`mlconda_solve::Previous`).
 
 use std::{cmp::Ordering, collections::HashSet};
 
@@ -11,7 +11,7 @@ use super::{Lock, LockedPackage};
 /// there before (`|||||||`, with `merge.conflictStyle` `diff3` or `zdiff3`) is left out.
 ///
 /// ```
-/// use mlconda::lock::merge::sides;
+/// use mlconda_lock::merge::sides;
 ///
 /// let text = "same\n<<<<<<< HEAD\nours\n||||||| base\nbefore\n=======\ntheirs\n>>>>>>> branch\n";
 /// assert_eq!(sides(text), Some(("same\nours\n".to_owned(), "same\ntheirs\n".to_owned())));
@@ -60,7 +60,7 @@ pub fn sides(text: &str) -> Option<(String, String)> {
 /// of both sides in, so that one side of a conflict may have a package twice.
 ///
 /// ```
-/// use mlconda::lock::merge::each_once;
+/// use mlconda_lock::merge::each_once;
 ///
 /// let lock = |lines: &str| format!("# platform: linux-64\n@EXPLICIT\n{lines}");
 /// let text = lock("https://h/noarch/a-1-0.conda\nhttps://h/noarch/b-1-0.conda\nhttps://h/noarch/a-2-0.conda#12\n");
@@ -86,14 +86,14 @@ pub fn each_once(text: &str) -> String {
 ///
 /// ```
 /// # use std::path::Path;
-/// # use mlconda::lock::{Expansion, explicit, merge::newer_of_both};
+/// # use mlconda_lock::{Expansion, explicit, merge::newer_of_both};
 /// let lock = |package: &str| {
 ///     let text = format!("@EXPLICIT\nhttps://conda.anaconda.org/lab/noarch/{package}.conda\n");
 ///     explicit::parse(&text, Path::new("/srv/env.lock"), &Expansion::default())
 /// };
 /// let both = newer_of_both(&lock("tool-1.9-0")?, &lock("tool-1.10-0")?);
 /// assert_eq!(both.packages[0].version, "1.10");
-/// # Ok::<(), mlconda::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use]
 pub fn newer_of_both(ours: &Lock, theirs: &Lock) -> Lock {

@@ -27,7 +27,7 @@ pub struct LockedPip {
     /// Where it comes from.
     pub source: PipSource,
     /// What it needs, as its metadata has it (PEP 508); `None` where that is not known. An explicit lock has no word for it:
-    /// [`mlconda::records::complete`] looks it up.
+    /// `mlconda::records::complete` looks it up.
     pub requires: Option<Vec<String>>,
     /// The versions of python that it is for (PEP 440), where that is known; an explicit lock has no word for it.
     pub requires_python: Option<String>,

@@ -1,7 +1,7 @@
 //! Which projects of PyPI the conda packages of a solution are, so that pip's resolver takes them as given.
 //!
 //! A record may tell it itself, in its purls (package URLs, as conda-forge's builds of late have them); then that is what
-//! counts. Else the name is the same but for its spelling, unless [`DIFFERENT`] knows better. Only what needs python counts: conda's
+//! counts. Else the name is the same but for its spelling, unless the list `DIFFERENT` knows better. Only what needs python counts: conda's
 //! `graphviz`, `lz4-c` or `xxhash` are not the projects of those names. The answer depends on records alone, never on what
 //! happens to be in a cache, so that the same input is locked alike everywhere.
 

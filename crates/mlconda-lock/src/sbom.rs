@@ -1,7 +1,7 @@
 //! A software bill of materials: what an environment consists of, in the words that scanners and auditors read.
 //!
 //! Two formats, one set of facts: names by which packages are looked up (package URLs), versions, hashes, licences
-//! and who needs whom. They are made of a lock whose packages have their records ([`mlconda::records::complete`]); what is
+//! and who needs whom. They are made of a lock whose packages have their records (`mlconda::records::complete`); what is
 //! not known is left out or said to be unknown, never guessed. The same lock and records give the same bytes: the time is
 //! the newest package's or the caller's, and what has to be unique is made of the content.
 
@@ -41,13 +41,13 @@ pub struct Subject {
 /// The bill of a lock, as the text of a file.
 ///
 /// ```
-/// use mlconda::{lock::{Expansion, explicit}, sbom::{Format, Subject, sbom}};
+/// use mlconda_lock::{Expansion, explicit, sbom::{Format, Subject, sbom}};
 ///
 /// let text = "@EXPLICIT\nhttps://conda.anaconda.org/conda-forge/noarch/tzdata-2024a-h0c530f3_0.conda\n";
 /// let lock = explicit::parse(text, std::path::Path::new("/env.lock"), &Expansion::default())?;
 /// let bill = sbom(&lock, Format::CycloneDx, &Subject::default());
 /// assert!(bill.contains("pkg:conda/tzdata@2024a?build=h0c530f3_0&channel=conda-forge&subdir=noarch&type=conda"));
-/// # Ok::<(), mlconda::lock::LockError>(())
+/// # Ok::<(), mlconda_lock::LockError>(())
 /// ```
 pub fn sbom(lock: &Lock, format: Format, subject: &Subject) -> String {
     let graph = Graph::new(lock);

@@ -6,7 +6,7 @@
 //!
 //! The baselines are the oldest systems that current images and runners have, and the same that the
 //! tools around us assume when they lock for another machine. Where the channels have nothing for a system that
-//! old, a solve raises the version as far as it must ([`mlconda_solve::solve_for_oldest`]); `install` compares what
+//! old, a solve raises the version as far as it must (`mlconda_solve::solve_for_oldest`); `install` compares what
 //! the chosen packages need with the machine at hand, and says so:
 //!
 //! | platforms | virtual packages | because |
