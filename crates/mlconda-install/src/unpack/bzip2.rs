@@ -5,9 +5,9 @@
 //! block after the other and stays only as long as it may: until its core is wanted back, or enough blocks are ready.
 //! The reader takes the blocks in their order. In small archives, and where no thread can be had, it does them itself.
 //!
-//! Memory is bounded, however long the archive and its blocks: a helper has at most 11 MB (compressed, the decoder's
-//! 3.6 MB, and 4 MB of content), usually 5; and for each helper and the reader at most two blocks are taken or wait, of
-//! at most 4 MB, usually 1.
+//! Memory is bounded, however long the archive and its blocks: a helper has at most 12 MB (2.3 MB compressed, and the
+//! decoder's 9 MB, or 1 MB of them and 4 MB of content), usually 10; and for each helper and the reader at most two
+//! blocks are taken or wait, of at most 4 MB, usually 1.
 //!
 //! What is read, errors too, is what one decoder reads that begins at the archive's beginning. Streams may follow each
 //! other (pbzip2 makes such archives); what follows the last and is none is passed over, as bzip2 does.

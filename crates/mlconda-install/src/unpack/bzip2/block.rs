@@ -1,7 +1,7 @@
 //! One block of a bzip2 archive, decompressed by itself.
 //!
-//! A block depends on no other. With a header before it and the end of a stream behind, it is an archive that the
-//! usual decoder reads. That succeeds only where the block ends exactly where it was said to and its content has the
+//! A block depends on no other. `mlconda-bzip2` decodes it as it is, and refuses what is not as usual. Then, with a header
+//! before it and the end of a stream behind, it is an archive that the usual decoder reads. Both succeed only where the block ends exactly where it was said to and its content has the
 //! checksum that it says: whoever reads the archive from the beginning comes to the same.
 
 use std::io;
@@ -70,6 +70,15 @@ fn align(bytes: &[u8], start: u64, aligned: &mut Vec<u8>) {
 
 /// Decompresses a block; `None` if it is not one.
 pub(super) fn decode(block: Block) -> Option<(Content, u32)> {
+    let (first, length) = ((block.start % 8) as u32, block.end.saturating_sub(block.start));
+    if let Some((content, checksum)) = mlconda_bzip2::decode(&block.bytes, first, length, block.level, LARGEST) {
+        return Some((Content::Whole(content), checksum));
+    }
+    by_usual_decoder(block)
+}
+
+/// The same with the decoder that reads whatever bzip2 reads, and contents of any size.
+fn by_usual_decoder(block: Block) -> Option<(Content, u32)> {
     let (archive, checksum) = block.alone()?;
     drop(block);
     let mut decoder = Decompress::new(false);
