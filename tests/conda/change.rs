@@ -207,7 +207,7 @@ fn an_environment_goes_at_once() {
 fn the_same_commands_make_the_same_bytes() {
     let (one, other) = (World::new(), World::new());
     let trees = [&one, &other].map(|world| {
-        world.shell("conda create -y -p /tmp/mlconda-test-same-$$ where || true").success();
+        world.shell("conda create -y -p $HOME/same-$$ where").success();
         world
             .shell("micromamba create -y -n x greet where=1 && conda install -n x where && conda remove -n x greet")
             .success();

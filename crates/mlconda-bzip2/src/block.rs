@@ -18,13 +18,12 @@ pub(crate) struct Block {
     pub(crate) checksum: u32,
     /// Which row of the transform is the text.
     pub(crate) origin: u32,
-    /// The last column of the transform.
-    pub(crate) last: Vec<u8>,
-    /// How often each byte is in it.
+    /// How often each byte is in the last column of the transform.
     pub(crate) counts: [u32; 256],
 }
 
-pub(crate) fn read(bytes: &[u8], first: u32, length: u64, level: u8) -> Option<Block> {
+/// Reads a block; `last` becomes the last column of its transform.
+pub(crate) fn read(bytes: &[u8], first: u32, length: u64, level: u8, last: &mut Vec<u8>) -> Option<Block> {
     if first > 7 || !level.is_ascii_digit() || level == b'0' {
         return None;
     }
@@ -45,13 +44,12 @@ pub(crate) fn read(bytes: &[u8], first: u32, length: u64, level: u8) -> Option<B
     for code in codes.iter_mut().take(tables) {
         *code = read_code(&mut bits, used + 2)?;
     }
-    let mut last = vec![0; usize::from(level - b'0') * 100_000];
-    let (count, counts) = symbols(&mut bits, &codes, &choices, Front::new(bytes), used as u16 + 1, &mut last)?;
+    last.resize(usize::from(level - b'0') * 100_000, 0);
+    let (count, counts) = symbols(&mut bits, &codes, &choices, Front::new(bytes), used as u16 + 1, last)?;
     last.truncate(count);
     (bits.position() == length + u64::from(first) && (origin as usize) < count).then_some(Block {
         checksum,
         origin,
-        last,
         counts,
     })
 }

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 
 use bzip2::{Compression, read::BzDecoder, write::BzEncoder};
 
-use super::decode;
+use super::Decoder;
 
 /// Numbers that look like chance, always the same.
 fn chance(mut seed: u64) -> impl FnMut(usize) -> usize {
@@ -57,13 +57,18 @@ fn what_one_block_holds_is_read() {
     for content in &contents {
         for level in 1..=9 {
             let archive = compress(content, level);
-            let (found, _) = decode(&archive[4..], 0, length(&archive), archive[3], 1 << 20).unwrap();
+            let (found, _) =
+                Decoder::default().decode(&archive[4..], 0, length(&archive), archive[3], 1 << 20).unwrap();
             assert!(found == *content, "{} bytes at level {level}", content.len());
         }
     }
     let large = mixed(890_000, 5);
     let archive = compress(&large, 9);
-    assert!(decode(&archive[4..], 0, length(&archive), b'9', 1 << 20).is_some_and(|(found, _)| found == large));
+    assert!(
+        Decoder::default()
+            .decode(&archive[4..], 0, length(&archive), b'9', 1 << 20)
+            .is_some_and(|(found, _)| found == large)
+    );
 }
 
 #[test]
@@ -76,7 +81,7 @@ fn a_block_may_begin_at_any_bit() {
             .zip(archive[4..].iter().chain(&[0]))
             .map(|(high, low)| (u16::from_be_bytes([*high, *low]) >> shift) as u8)
             .collect();
-        let found = decode(&bytes, shift, length(&archive), b'1', 1 << 20);
+        let found = Decoder::default().decode(&bytes, shift, length(&archive), b'1', 1 << 20);
         assert!(found.is_some_and(|(found, _)| found == content), "{shift}");
     }
 }
@@ -94,7 +99,7 @@ fn what_is_damaged_is_refused_or_what_the_reference_decoder_reads() {
         for _ in 0..=chance(3) {
             damaged[4 + chance(end - 4)] ^= 1 << chance(8);
         }
-        if let Some((found, sum)) = decode(&damaged[4..], 0, bits, b'1', 1 << 20) {
+        if let Some((found, sum)) = Decoder::default().decode(&damaged[4..], 0, bits, b'1', 1 << 20) {
             assert_eq!(sum.to_be_bytes(), damaged[10..14]);
             let mut expected = Vec::new();
             BzDecoder::new(&damaged[..]).read_to_end(&mut expected).unwrap();
@@ -108,15 +113,15 @@ fn what_is_cut_too_long_too_large_or_empty_is_refused() {
     let content = mixed(30_000, 4);
     let archive = compress(&content, 1);
     let (block, bits) = (&archive[4..], length(&archive));
-    assert!(decode(block, 0, bits, b'1', content.len()).is_some());
-    assert!(decode(block, 0, bits, b'1', content.len() - 1).is_none());
+    assert!(Decoder::default().decode(block, 0, bits, b'1', content.len()).is_some());
+    assert!(Decoder::default().decode(block, 0, bits, b'1', content.len() - 1).is_none());
     for wrong in [bits - 1, bits + 1, 0, u64::MAX / 2] {
-        assert!(decode(block, 0, wrong, b'1', 1 << 20).is_none());
+        assert!(Decoder::default().decode(block, 0, wrong, b'1', 1 << 20).is_none());
     }
     for cut in [0, 1, 5, 20, 100, block.len() - 12] {
-        assert!(decode(&block[..cut], 0, bits, b'1', 1 << 20).is_none());
+        assert!(Decoder::default().decode(&block[..cut], 0, bits, b'1', 1 << 20).is_none());
     }
     for (first, level) in [(8, b'1'), (64, b'1'), (0, b'0'), (0, b':'), (0, 0), (0, 255)] {
-        assert!(decode(block, first, bits, level, 1 << 20).is_none());
+        assert!(Decoder::default().decode(block, first, bits, level, 1 << 20).is_none());
     }
 }

@@ -26,6 +26,7 @@ use std::{
 };
 
 use bzip2::bufread::BzDecoder;
+use mlconda_bzip2::Decoder;
 
 use self::{
     block::{Content, decode, mend},
@@ -56,6 +57,8 @@ pub(super) struct Bunzip<'a> {
     ready: BTreeMap<u64, Outcome>,
     /// How many pieces have had their turn.
     taken: u64,
+    /// For the blocks that the reader does itself.
+    decoder: Decoder,
     /// The checksum over the stream's blocks up to here.
     checksum: u32,
     current: Current,
@@ -109,7 +112,7 @@ impl Work {
     }
 
     /// Takes the next piece and does what is to be done.
-    fn step(&self) -> Option<(u64, Outcome)> {
+    fn step(&self, decoder: &mut Decoder) -> Option<(u64, Outcome)> {
         let (number, piece) = {
             let mut pieces = self.pieces();
             if !pieces.has_room() {
@@ -126,7 +129,7 @@ impl Work {
             Ok(Piece::End(checksum)) => Outcome::End(checksum),
             Ok(Piece::Block(block)) => {
                 let (start, level) = (block.start, block.level);
-                decode(block)
+                decode(block, decoder)
                     .map_or(Outcome::Doubtful { start, level }, |(content, checksum)| Outcome::Block(content, checksum))
             }
         };
@@ -137,7 +140,8 @@ impl Work {
     fn help(&self, core: Option<Borrowed>, news: &mpsc::Sender<News>) {
         // A panic is our mistake; the reader must not wait for what does not come.
         let result = panic::catch_unwind(panic::AssertUnwindSafe(|| {
-            while let Some((number, outcome)) = self.step() {
+            let mut decoder = Decoder::default();
+            while let Some((number, outcome)) = self.step(&mut decoder) {
                 let is_heard = news.send(News::Ready(number, outcome)).is_ok();
                 if !is_heard || core.as_ref().is_some_and(Borrowed::is_wanted_back) {
                     break;
@@ -172,6 +176,7 @@ impl<'a> Bunzip<'a> {
             sender,
             ready: BTreeMap::new(),
             taken: 0,
+            decoder: Decoder::default(),
             checksum: 0,
             current: Current::Whole(Cursor::default()),
         })
@@ -207,7 +212,11 @@ impl<'a> Bunzip<'a> {
     fn wait(&mut self) -> io::Result<bool> {
         self.call_helpers();
         if self.helpers == 0 {
-            return Ok(self.work.step().map(|(number, outcome)| self.ready.insert(number, outcome)).is_some());
+            return Ok(self
+                .work
+                .step(&mut self.decoder)
+                .map(|(number, outcome)| self.ready.insert(number, outcome))
+                .is_some());
         }
         match self.news.recv().map_err(io::Error::other)? {
             News::Ready(number, outcome) => drop(self.ready.insert(number, outcome)),
@@ -248,7 +257,7 @@ impl<'a> Bunzip<'a> {
         self.helpers = 0;
         self.taken = 0;
         self.ready.clear();
-        decode(block).ok_or_else(damaged)
+        decode(block, &mut self.decoder).ok_or_else(damaged)
     }
 
     /// Ends the helpers' work. It takes no longer than a block does.

@@ -1,12 +1,14 @@
 //! One block of a bzip2 archive, decompressed by itself.
 //!
 //! A block depends on no other. `mlconda-bzip2` decodes it as it is, and refuses what is not as usual. Then, with a header
-//! before it and the end of a stream behind, it is an archive that the usual decoder reads. Both succeed only where the block ends exactly where it was said to and its content has the
-//! checksum that it says: whoever reads the archive from the beginning comes to the same.
+//! before it and the end of a stream behind, it is an archive that the usual decoder reads. Both succeed only where the
+//! block ends exactly where it was said to and its content has the checksum that it says: whoever reads the archive from
+//! the beginning comes to the same.
 
 use std::io;
 
 use bzip2::{Decompress, Status};
+use mlconda_bzip2::Decoder;
 
 use super::{Archive, cut_short, split::Splitter};
 
@@ -69,9 +71,9 @@ fn align(bytes: &[u8], start: u64, aligned: &mut Vec<u8>) {
 }
 
 /// Decompresses a block; `None` if it is not one.
-pub(super) fn decode(block: Block) -> Option<(Content, u32)> {
+pub(super) fn decode(block: Block, decoder: &mut Decoder) -> Option<(Content, u32)> {
     let (first, length) = ((block.start % 8) as u32, block.end.saturating_sub(block.start));
-    if let Some((content, checksum)) = mlconda_bzip2::decode(&block.bytes, first, length, block.level, LARGEST) {
+    if let Some((content, checksum)) = decoder.decode(&block.bytes, first, length, block.level, LARGEST) {
         return Some((Content::Whole(content), checksum));
     }
     by_usual_decoder(block)
