@@ -569,7 +569,7 @@ async fn carry_out(
     let (path, bytes) = (prefix.path().to_owned(), plan.download_size());
     progress.event(Event::InstallStarted { prefix: path, packages, bytes });
     let stage = Arc::new(Stage::new(&site.stage, prefix.path(), plan.platform, options.stop.clone())?);
-    let finished = client.telling(progress, work::link_all(plan, client, &stage, options, progress)).await?;
+    let finished = client.report_waits(progress, work::link_all(plan, client, &stage, options, progress)).await?;
     let plan = &*replaced::complete(plan, prefix, &stage)?;
     let (clashes, layout) = settle(plan, prefix, &stage, &finished)?;
     let python = work::python(plan, &finished);
