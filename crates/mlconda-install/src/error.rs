@@ -4,7 +4,7 @@ use std::{io, path::PathBuf, time::Duration};
 
 use mlconda_types::progress::Task;
 
-/// An installation that failed. Unless it is [`InstallError::InPart`], the prefix is as it was.
+/// An installation that failed. Unless it is [`InstallError::PartlyChanged`], the prefix is as it was.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InstallError {
@@ -28,7 +28,7 @@ pub enum InstallError {
     Stopped,
     /// It could not be undone either.
     #[error("`{}` has changed in part and could not be changed back ({back}); the next installation makes it whole", .prefix.display())]
-    InPart {
+    PartlyChanged {
         /// The prefix.
         prefix: PathBuf,
         /// Why it could not be changed back.
@@ -105,7 +105,7 @@ pub enum InstallError {
     },
     /// A path is a directory for one and a file or a link for another.
     #[error("`{}` is a directory for {} and a {kind} for {}", .path.display(), named(.directory, "one package"), named(.other, "another"))]
-    Kind {
+    PathTypeClash {
         /// The path, relative to the prefix.
         path: PathBuf,
         /// The package that has something in it, by file name without extension, if it is known.
@@ -117,7 +117,7 @@ pub enum InstallError {
     },
     /// A directory with files of nobody stands where a file is to be.
     #[error("`{}` is to be a package's file and is a directory, in which `{}` belongs to no package", .path.display(), .inner.display())]
-    InTheWay {
+    DirectoryInTheWay {
         /// The directory, relative to the prefix.
         path: PathBuf,
         /// One of the files, relative to the prefix.
@@ -133,7 +133,7 @@ pub enum InstallError {
     },
     /// What is written down of an interrupted installation may be somebody else's.
     #[error("`{}` tells how to undo an installation, but {reason}; nothing of it was done", .path.display())]
-    Distrusted {
+    Untrusted {
         /// The journal.
         path: PathBuf,
         /// What is wrong with it, as the end of a sentence.

@@ -7,7 +7,6 @@
 //! rattler's installer always extracts into a cache, cannot roll back, and writes paths of the builder into records.
 //! Network and child processes are waited for asynchronously, on the caller's thread; disk work has its own threads.
 
-pub(crate) mod aside;
 mod bytecode;
 mod cache;
 pub(crate) mod commit;
@@ -23,18 +22,19 @@ mod metadata;
 mod options;
 mod package;
 mod pip;
-mod plain;
 pub(crate) mod record;
+mod record_paths;
 mod replaced;
 mod report;
+pub(crate) mod rollback;
 pub(crate) mod script;
 mod sharing;
-mod site;
 mod source;
 mod stage;
 mod stop;
+mod transaction;
 mod unpack;
-mod work;
+mod workers;
 
 use std::{io, path::Path};
 
@@ -48,7 +48,7 @@ pub use self::{
     error::InstallError,
     installation::install,
     options::{Options, OutwardLinks, Revision, Scripts},
-    report::{Meta, Report, Unmet},
+    report::{MetadataOutcome, Report, UnmetVirtualPackage},
     sharing::Sharing,
     source::CacheCheck,
     stage::Clash,
@@ -65,8 +65,8 @@ const HISTORY: &str = "history";
 /// # Errors
 /// If something cannot be undone or removed.
 pub fn recover(prefix: &Prefix) -> Result<(), InstallError> {
-    sharing::tidy(prefix);
-    site::recover(prefix.path()).map(|_| ())
+    sharing::remove_leftovers(prefix);
+    transaction::recover(prefix.path()).map(|_| ())
 }
 
 /// Removes a prefix and all that lies in it. Its name is free at once: what a killed process leaves lies beside it, and the next
@@ -76,13 +76,13 @@ pub fn recover(prefix: &Prefix) -> Result<(), InstallError> {
 /// If another process is at it, or something cannot be removed.
 pub fn remove(prefix: &Prefix) -> Result<(), InstallError> {
     let path = prefix.path();
-    if !site::recover(path)? {
+    if !transaction::recover(path)? {
         return Err(InstallError::Busy { prefix: path.to_owned() });
     }
-    let aside = on_disk::beside(path).map(|(stage, _)| stage);
+    let moved = on_disk::stage_and_replica(path).map(|(stage, _)| stage);
     // What cannot be moved, a volume say, is emptied where it is.
-    let aside = aside.filter(|aside| fs_err::rename(path, aside).is_ok());
-    let left = aside.as_deref().unwrap_or(path);
+    let moved = moved.filter(|moved| fs_err::rename(path, moved).is_ok());
+    let left = moved.as_deref().unwrap_or(path);
     // A link is not followed, and goes itself.
     Ok(system::remove_tree(left).or_else(|_| fs_err::remove_dir_all(left))?)
 }

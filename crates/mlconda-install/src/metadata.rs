@@ -7,11 +7,11 @@ use mlconda_inspect::plan::Plan;
 use mlconda_prefix::{Prefix, STATE, on_disk};
 use mlconda_system::{
     self as system,
-    beneath::{Kind, Root},
+    beneath::{PathKind, Root},
     files,
 };
 
-use super::{HISTORY, InstallError, Options, read_if_there, record, stage::Stage, work::Finished};
+use super::{HISTORY, InstallError, Options, read_if_there, record, stage::Stage, workers::StagedPackage};
 
 /// The extension of the copy of a `conda-meta/state` that cannot be read.
 const DAMAGED: &str = "damaged";
@@ -28,20 +28,20 @@ pub(super) fn write(
     let (old, new) = (prefix.path().join("conda-meta"), stage.root().join("conda-meta"));
     let history = match read_if_there(&old.join(HISTORY))? {
         Some(history) => Some(history),
-        None => read_if_there(&old.join(on_disk::PENDING))?,
+        None => read_if_there(&old.join(on_disk::PENDING_HISTORY))?,
     };
     let mut history = String::from_utf8_lossy(&history.unwrap_or_default()).into_owned();
     // conda lists revisions in the order of the file, and their times should agree with it.
     let since = record::last_revision(&history).map_or(time, |last| last.max(time));
     history.push_str(&record::revision(since, options, plan));
-    record::write(&new.join(on_disk::PENDING), history.as_bytes(), time)?;
+    record::write(&new.join(on_disk::PENDING_HISTORY), history.as_bytes(), time)?;
     request_anew(plan, &old, &new)?;
     let Some(variables) = &plan.variables else { return Ok(()) };
     let old = if plan.damaged_state {
         // Somebody may have written it by hand, and want it back.
         let (root, state) = (Root::open(prefix.path())?, Path::new(STATE));
-        if root.look(state)?.is_some_and(|there| there.kind == Kind::File) {
-            root.copy(state, &Root::open_itself(stage.root())?, &state.with_extension(DAMAGED), stage.stop.flag())?;
+        if root.lookup(state)?.is_some_and(|there| there.kind == PathKind::File) {
+            root.copy(state, &Root::open_no_follow(stage.root())?, &state.with_extension(DAMAGED), stage.stop.flag())?;
         }
         None
     } else {
@@ -70,7 +70,7 @@ fn request_anew(plan: &Plan, old: &Path, new: &Path) -> Result<(), InstallError>
 
 /// When the newest of the packages that the prefix is to hold was built: the same, whatever was there before. Where no
 /// package comes or goes, the time of the last installation.
-pub(super) fn newest_build_time(plan: &Plan, finished: &[Finished], prefix: &Prefix) -> i64 {
+pub(super) fn newest_build_time(plan: &Plan, finished: &[StagedPackage], prefix: &Prefix) -> i64 {
     let kept = plan
         .keep
         .iter()

@@ -6,7 +6,9 @@ use mlconda_inspect::plan::Plan;
 use mlconda_types::dependency::{dependency_name, is_within_reason};
 use rattler_conda_types::{GenericVirtualPackage, MatchSpec, Matches, ParseStrictness};
 
-use super::{Clash, Compiled, Options, commit::Change, plain, source::Origin, work::Finished};
+use super::{
+    Clash, Compiled, Options, commit::PrefixChange, record_paths, source::PackageOrigin, workers::StagedPackage,
+};
 
 /// What an installation did.
 #[derive(Clone, Debug, Default)]
@@ -36,28 +38,28 @@ pub struct Report {
     /// after the name of its record.
     pub outside: Vec<(PathBuf, PathBuf)>,
     /// What became of the variables and the history.
-    pub meta: Meta,
+    pub meta: MetadataOutcome,
     /// What packages need of the machine that the machine is known not to have.
-    pub unmet: Vec<Unmet>,
+    pub unmet: Vec<UnmetVirtualPackage>,
     /// What became of the modules of noarch python packages.
     pub compiled: Compiled,
     /// Why nothing is kept of what activation scripts set, for images without a shell, where a file could not be written.
-    pub not_kept: Option<String>,
+    pub activation_error: Option<String>,
     /// What post-link scripts left for the user to read, by package.
     pub messages: Vec<(String, String)>,
 }
 
 impl Report {
     /// What the stage holds by now.
-    pub(super) fn of(plan: &Plan, finished: &[Finished], compiled: Compiled, options: &Options) -> Self {
+    pub(super) fn new(plan: &Plan, finished: &[StagedPackage], compiled: Compiled, options: &Options) -> Self {
         Self {
             linked: plan.link.len() + plan.pip.link.len() + plan.pip.build.len(),
-            meta: Meta::Written,
+            meta: MetadataOutcome::Written,
             unlinked: plan.unlink.len() + plan.pip.unlink.len(),
             unchanged: plan.unchanged,
             files: finished.iter().map(|package| package.files).sum::<usize>() + compiled.modules,
             bytes: finished.iter().map(|package| package.bytes).sum::<u64>() + compiled.bytes,
-            cached: finished.iter().filter(|package| package.origin.is_some_and(Origin::is_cache)).count(),
+            cached: finished.iter().filter(|package| package.origin.is_some_and(PackageOrigin::is_cache)).count(),
             shared: finished.iter().map(|package| package.shared).sum(),
             compiled,
             unmet: unmet(plan, finished, &options.virtual_packages),
@@ -66,14 +68,14 @@ impl Report {
     }
 
     /// Takes what is told of a change.
-    pub(super) fn take(&mut self, change: &Change<'_>, plan: &Plan) {
+    pub(super) fn add_change(&mut self, change: &PrefixChange<'_>, plan: &Plan) {
         self.replaced.clone_from(&change.replaced);
         self.foreign_links.clone_from(&change.links);
-        self.outside = plain::outside(plan);
+        self.outside = record_paths::outside_prefix(plan);
     }
 
     /// Counts in what was compiled.
-    pub(super) fn count(&mut self, compiled: Compiled) {
+    pub(super) fn add_compiled(&mut self, compiled: Compiled) {
         self.files += compiled.modules;
         self.bytes += compiled.bytes;
         self.compiled.count(compiled);
@@ -82,17 +84,17 @@ impl Report {
 
 /// What became of a prefix's variables and history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Meta {
+pub enum MetadataOutcome {
     /// They were as the lock says.
     #[default]
-    AsItWas,
+    Unchanged,
     /// They were written anew.
     Written,
 }
 
 /// A package that needs more of the machine than it has.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unmet {
+pub struct UnmetVirtualPackage {
     /// The package, by file name without extension.
     pub package: String,
     /// What it needs, as a match spec: `__glibc >=2.36`.
@@ -102,7 +104,11 @@ pub struct Unmet {
 }
 
 /// What packages need that the machine is known not to have.
-fn unmet(plan: &Plan, finished: &[Finished], virtual_packages: &[GenericVirtualPackage]) -> Vec<Unmet> {
+fn unmet(
+    plan: &Plan,
+    finished: &[StagedPackage],
+    virtual_packages: &[GenericVirtualPackage],
+) -> Vec<UnmetVirtualPackage> {
     let mut all = Vec::new();
     for package in finished {
         for need in &package.record.repodata_record.package_record.depends {
@@ -113,7 +119,7 @@ fn unmet(plan: &Plan, finished: &[Finished], virtual_packages: &[GenericVirtualP
                 && !spec.matches(found)
             {
                 let package = plan.link[package.number].dist_name();
-                all.push(Unmet { package, need: need.clone(), found: found.version.to_string() });
+                all.push(UnmetVirtualPackage { package, need: need.clone(), found: found.version.to_string() });
             }
         }
     }
