@@ -272,7 +272,9 @@ fn install_hint(error: &InstallError) -> Option<String> {
         InstallError::File(error) => return io_hint(error),
         InstallError::Parent { source, .. } => return io_hint(source),
         InstallError::Changed { .. } => "run the command again: it will see what is there now",
-        InstallError::InPart { .. } => "once the cause is gone, run the command again: it makes the prefix whole",
+        InstallError::PartlyChanged { .. } => {
+            "once the cause is gone, run the command again: it makes the prefix whole"
+        }
         InstallError::Busy { .. } => "wait until it has finished, and try again",
         InstallError::Occupied { .. } => "choose a directory that does not exist yet, or an empty one",
         InstallError::Download { source, .. } => {
@@ -297,15 +299,15 @@ fn install_hint(error: &InstallError) -> Option<String> {
         InstallError::ForeignLink { .. } => {
             "what is behind the link is yours: put a directory in its place, or move the link away, and run the command again"
         }
-        InstallError::Distrusted { .. } => {
+        InstallError::Untrusted { .. } => {
             "if you do not know who wrote it, look at the prefix before you use it; once it is removed (a journal with its \
              directory `.mlconda-old`), the next installation goes on, and links every package anew"
         }
         InstallError::RecordName { .. } => {
             "no tool has written such a record: look at the prefix before you use it, and remove the record"
         }
-        InstallError::InTheWay { .. } => "move your files out of the directory, and run the command again",
-        InstallError::Kind { .. } => "the packages, or your own files in the prefix, do not go together",
+        InstallError::DirectoryInTheWay { .. } => "move your files out of the directory, and run the command again",
+        InstallError::PathTypeClash { .. } => "the packages, or your own files in the prefix, do not go together",
         InstallError::OutwardLink { .. } => "if you trust the package, `--allow-outward-links` makes the link",
         InstallError::PrefixTooLong { .. } => "choose a shorter prefix",
         InstallError::SameDistribution { .. } => {

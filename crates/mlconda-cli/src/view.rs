@@ -159,9 +159,9 @@ impl View {
 
 /// What somebody has installed with pip stands in no record; whoever reads a bill of materials should know.
 fn warn_of_strangers(prefix: &Prefix, mut records: Vec<PrefixRecord>, context: &Context) -> Result<(), CliError> {
-    let strangers = prefix.strangers(&mut records)?;
-    if !strangers.is_empty() {
-        let names: Vec<String> = strangers.iter().map(|each| format!("{}=={}", each.name, each.version)).collect();
+    let untracked = prefix.untracked(&mut records)?;
+    if !untracked.is_empty() {
+        let names: Vec<String> = untracked.iter().map(|each| format!("{}=={}", each.name, each.version)).collect();
         let packages = count(names.len(), "package");
         context.ui.warn(&format!("pip has installed {packages} besides, of which no record tells: {}", list(&names)));
     }

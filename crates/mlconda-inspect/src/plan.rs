@@ -34,7 +34,7 @@ pub struct Plan {
     /// The match specs that were asked for, for the records and the history.
     pub specs: Vec<String>,
     /// The names of the records that were there when this plan was made.
-    pub seen: Vec<String>,
+    pub record_names: Vec<String>,
     /// The names of all packages of the lock, in its order.
     pub names: Vec<String>,
     /// Who gave that order.
@@ -153,7 +153,7 @@ impl Plan {
             variables,
             specs: lock.specs.clone(),
             names: lock.packages.iter().map(|package| package.name.clone()).collect(),
-            seen: prefix.seen()?,
+            record_names: prefix.record_names()?,
             order: if lock.input.is_some() { Order::Lock } else { Order::Packages },
             pip: PipPlan {
                 names: lock.pip.iter().map(|package| package.name.clone()).collect(),
@@ -216,8 +216,11 @@ impl Plan {
         self.unchanged -= self.link.len() + come.len();
         drop(gone);
         let names: HashSet<&str> = come.iter().map(|package| package.name.as_str()).collect();
-        let others =
-            distributions::of_others(prefix.path(), &names, &records.iter().flat_map(|old| &old.files).collect())?;
+        let others = distributions::untracked_by_name(
+            prefix.path(),
+            &names,
+            &records.iter().flat_map(|old| &old.files).collect(),
+        )?;
         let (pip, conda): (Vec<_>, Vec<_>) = records.into_iter().partition(|record| key(record).0);
         (self.keep, self.unlink) = conda.into_iter().partition(|record| stays.contains(&key(record)));
         (self.pip.keep, self.pip.unlink) = pip.into_iter().partition(|record| stays.contains(&key(record)));
@@ -270,7 +273,7 @@ struct Distributions<'a> {
 impl<'a> Distributions<'a> {
     fn new(lock: &'a Lock, prefix: &Prefix, broken: bool, reinstall: &'a Reinstall) -> Result<Self, PrefixError> {
         let there = prefix.distributions()?;
-        let stale = there.iter().filter(|record| !distributions::is_there(prefix.path(), record));
+        let stale = there.iter().filter(|record| !distributions::is_installed(prefix.path(), record));
         Ok(Self {
             is_stated: lock.input.is_some() || !lock.pip.is_empty(),
             wanted: &lock.pip,

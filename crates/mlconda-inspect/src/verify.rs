@@ -15,7 +15,7 @@ mod files;
 mod mend;
 mod projects;
 mod records;
-mod strangers;
+mod untracked;
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -31,11 +31,11 @@ use std::{
 use mlconda_lock::{Digest, Lock, LockedPackage, LockedPip};
 use mlconda_prefix::{
     Prefix, PrefixError, STATE,
-    on_disk::{ASIDE, INSIDE, PENDING, beside},
+    on_disk::{BACKUP, PENDING_HISTORY, STAGE, stage_and_replica},
 };
 use mlconda_types::progress::Progress;
 
-pub use self::strangers::Strangers;
+pub use self::untracked::UntrackedFiles;
 use self::{files::Claims, records::Package};
 
 /// What a look at a prefix came to.
@@ -50,7 +50,7 @@ pub struct Report {
     /// What is not as it should be: first of packages, then of paths, sorted. The proof holds if there is nothing.
     pub findings: Vec<Finding>,
     /// What no package holds; for information.
-    pub strangers: Strangers,
+    pub untracked: UntrackedFiles,
     /// Packages with files that no record gives a hash for, and how many those are: they are there, with the recorded
     /// size if there is one, and that is all that can be said.
     pub without_hash: Vec<(String, usize)>,
@@ -320,9 +320,9 @@ pub fn verify(
 
 /// Whether the prefix is an environment, and a finished one.
 fn environment(prefix: &Prefix) -> Vec<Finding> {
-    let inside = [Path::new("conda-meta").join(PENDING), PathBuf::from(INSIDE), PathBuf::from(ASIDE)];
-    let beside = beside(prefix.path()).map(|(stage, twin)| [stage, twin]).into_iter().flatten();
-    let left = inside.into_iter().chain(beside).filter(|path| prefix.path().join(path).symlink_metadata().is_ok());
+    let inside = [Path::new("conda-meta").join(PENDING_HISTORY), PathBuf::from(STAGE), PathBuf::from(BACKUP)];
+    let siblings = stage_and_replica(prefix.path()).map(|(stage, replica)| [stage, replica]).into_iter().flatten();
+    let left = inside.into_iter().chain(siblings).filter(|path| prefix.path().join(path).symlink_metadata().is_ok());
     let mut findings: Vec<Finding> = left.map(|path| Finding::Interrupted { path }).collect();
     if !prefix.is_environment() {
         findings.push(Finding::NoHistory);
@@ -378,8 +378,8 @@ fn compare(lock: &Lock, packages: &[Package], findings: &mut Vec<Finding>) -> Ve
     // Another tool's lock knows nothing of what is from no channel.
     let is_stated = lock.input.is_some() || !lock.pip.is_empty();
     let judged = packages.iter().filter(|package| is_stated || !package.is_distribution());
-    let strangers = judged.filter(|package| !locked.contains(&(package.is_distribution(), package.name())));
-    findings.extend(strangers.map(|package| Finding::NotLocked { package: package.dist_name.clone() }));
+    let not_locked = judged.filter(|package| !locked.contains(&(package.is_distribution(), package.name())));
+    findings.extend(not_locked.map(|package| Finding::NotLocked { package: package.dist_name.clone() }));
     unknown
 }
 

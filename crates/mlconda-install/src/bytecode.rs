@@ -7,7 +7,7 @@
 //! is fixed, and what came before a module does not show in it.
 
 mod built;
-mod found;
+mod detect;
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +24,7 @@ use std::{
 };
 
 use mlconda_inspect::plan::Plan;
-use mlconda_prefix::{Prefix, distributions, on_disk::Own};
+use mlconda_prefix::{Prefix, distributions, on_disk::OwnFields};
 use mlconda_system::{self as system, beneath::Root};
 use mlconda_types::progress::{Event, Progress, Task};
 use rattler::install::PythonInfo;
@@ -43,7 +43,7 @@ use super::{
     package::invalid,
     record, script,
     stage::Stage,
-    work::{self, Finished},
+    workers::{self, StagedPackage},
 };
 
 /// What runs in the environment's python.
@@ -56,15 +56,15 @@ const WORTH_A_WORKER: usize = 16;
 const LARGEST: usize = 1 << 30;
 
 /// A python that has not answered for so long does not answer any more.
-const SILENCE: Duration = Duration::from_secs(300);
+const LONGEST_SILENCE: Duration = Duration::from_secs(300);
 
 /// How long a python may be silent.
-fn silence(limit: Option<Duration>) -> Duration {
-    limit.unwrap_or(SILENCE).min(SILENCE)
+fn answer_limit(limit: Option<Duration>) -> Duration {
+    limit.unwrap_or(LONGEST_SILENCE).min(LONGEST_SILENCE)
 }
 
 /// Why a python was given up.
-fn silent(limit: Duration) -> String {
+fn no_answer(limit: Duration) -> String {
     format!("it has not answered for {} seconds", limit.as_secs())
 }
 
@@ -136,7 +136,7 @@ struct Module {
 }
 
 /// What a thread says.
-enum Outcome {
+enum CompileOutcome {
     /// Of a module, by its number.
     Compiled(usize, Box<PathsEntry>),
     /// The package brings byte code of its own for the module.
@@ -150,7 +150,7 @@ enum Outcome {
 }
 
 /// What the threads share.
-struct Shared {
+struct CompileState {
     stage: Arc<Stage>,
     interpreter: PathBuf,
     mode: &'static str,
@@ -162,12 +162,12 @@ struct Shared {
 }
 
 /// The threads. Dropping them makes them stop, and waits until they have.
-struct Pool {
-    shared: Arc<Shared>,
+struct CompileThreads {
+    shared: Arc<CompileState>,
     threads: Vec<thread::JoinHandle<()>>,
 }
 
-impl Drop for Pool {
+impl Drop for CompileThreads {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
         let processes = std::mem::take(&mut *self.shared.processes.lock().unwrap_or_else(PoisonError::into_inner));
@@ -183,7 +183,7 @@ pub(super) async fn compile(
     plan: &Plan,
     prefix: &Prefix,
     stage: &Arc<Stage>,
-    finished: &[Finished],
+    finished: &[StagedPackage],
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Compiled, InstallError> {
@@ -200,10 +200,10 @@ pub(super) async fn compile(
     let workers = options.threads.get().min(modules.len().div_ceil(WORTH_A_WORKER));
     let (next, stop, processes) = (AtomicUsize::new(0), AtomicBool::new(false), Mutex::default());
     let (stage, interpreter) = (Arc::clone(stage), home.join(python.path()));
-    let shared = Arc::new(Shared { stage, interpreter, mode, modules, next, stop, processes });
-    let limit = silence(options.script_timeout);
+    let shared = Arc::new(CompileState { stage, interpreter, mode, modules, next, stop, processes });
+    let limit = answer_limit(options.script_timeout);
     let (compiled, entries) = run(&shared, workers, limit, progress).await?;
-    let root = Root::open_itself(shared.stage.root())?;
+    let root = Root::open_no_follow(shared.stage.root())?;
     for (number, entries) in entries {
         if let Some((record, own)) = records.get_mut(&number) {
             add(record, own, entries, &root, finished[number].built)?;
@@ -217,22 +217,22 @@ fn interpreter<'a>(
     plan: &Plan,
     prefix: &'a Prefix,
     stage: &'a Stage,
-    finished: &[Finished],
+    finished: &[StagedPackage],
 ) -> Option<(PythonInfo, &'a Path)> {
     let records = finished.iter().map(|package| &package.record.repodata_record.package_record);
     match records.into_iter().find(|record| record.name.as_normalized() == "python") {
         Some(record) => Some((PythonInfo::from_python_record(record, plan.platform).ok()?, stage.root())),
-        None => Some((work::kept_python(plan)?, prefix.path())),
+        None => Some((workers::kept_python(plan)?, prefix.path())),
     }
 }
 
 /// Records, by their package's number in the plan.
-type Records = BTreeMap<usize, (PrefixRecord, Own)>;
+type Records = BTreeMap<usize, (PrefixRecord, OwnFields)>;
 
 /// The records of the noarch python packages in the stage, wheels among them.
-fn records(stage: &Stage, finished: &[Finished]) -> Result<Records, InstallError> {
-    let noarch = |package: &&Finished| package.record.repodata_record.package_record.noarch.is_python();
-    let read = |package: &Finished| {
+fn records(stage: &Stage, finished: &[StagedPackage]) -> Result<Records, InstallError> {
+    let noarch = |package: &&StagedPackage| package.record.repodata_record.package_record.noarch.is_python();
+    let read = |package: &StagedPackage| {
         let path = stage.root().join("conda-meta").join(distributions::record_name(&package.record));
         Ok((package.number, record::read(&path)?))
     };
@@ -247,9 +247,9 @@ fn modules(records: &Records, stage: &Stage, python: &PythonInfo) -> Result<Vec<
             if name.extension().is_none_or(|extension| extension != "py") {
                 continue;
             }
-            let path = stage.settled(name);
+            let path = stage.final_path(name);
             // Where packages clash, only the file that is there counts.
-            if stage.holder(&path) != Some(*package) {
+            if stage.owner(&path) != Some(*package) {
                 continue;
             }
             let metadata = fs_err::symlink_metadata(stage.root().join(&path))?;
@@ -269,36 +269,38 @@ fn modules(records: &Records, stage: &Stage, python: &PythonInfo) -> Result<Vec<
 
 /// Starts the threads and takes what they say. The paths come by package.
 async fn run(
-    shared: &Arc<Shared>,
+    shared: &Arc<CompileState>,
     workers: usize,
     limit: Duration,
     progress: &dyn Progress,
 ) -> Result<(Compiled, BTreeMap<usize, Vec<PathsEntry>>), InstallError> {
     let (outcomes, mut outcomes_end) = mpsc::unbounded_channel();
-    let mut pool = Pool { shared: Arc::clone(shared), threads: Vec::new() };
+    let mut pool = CompileThreads { shared: Arc::clone(shared), threads: Vec::new() };
     for _ in 0..workers {
         let (shared, outcomes) = (Arc::clone(shared), outcomes.clone());
         let thread = thread::Builder::new().name("compile".to_owned());
-        pool.threads.push(thread.spawn(move || shared.work(&outcomes))?);
+        pool.threads.push(thread.spawn(move || shared.run_worker(&outcomes))?);
     }
     drop(outcomes);
     let (mut compiled, mut entries, mut brought) = (Compiled::default(), BTreeMap::<_, Vec<_>>::new(), 0);
     loop {
         let answer = script::wait(outcomes_end.recv(), Some(limit), progress, Task::Bytecode, "python").await;
         let Some(Some(outcome)) = answer else {
-            compiled.unable = answer.is_none().then(|| silent(limit)).or(compiled.unable);
+            compiled.unable = answer.is_none().then(|| no_answer(limit)).or(compiled.unable);
             break;
         };
         match outcome {
-            Outcome::Compiled(number, entry) => {
+            CompileOutcome::Compiled(number, entry) => {
                 compiled.modules += 1;
                 compiled.bytes += entry.size_in_bytes.unwrap_or(0);
                 entries.entry(shared.modules[number].package).or_default().push(*entry);
             }
-            Outcome::Brought => brought += 1,
-            Outcome::Failed(number, reason) => compiled.failed.push((shared.modules[number].path.clone(), reason)),
-            Outcome::Unable(reason) => compiled.unable = Some(reason),
-            Outcome::Error(error) => return Err(error),
+            CompileOutcome::Brought => brought += 1,
+            CompileOutcome::Failed(number, reason) => {
+                compiled.failed.push((shared.modules[number].path.clone(), reason))
+            }
+            CompileOutcome::Unable(reason) => compiled.unable = Some(reason),
+            CompileOutcome::Error(error) => return Err(error),
         }
     }
     // One python that could not start is no matter if others did all.
@@ -312,7 +314,7 @@ async fn run(
 /// Adds byte code to a package's record.
 fn add(
     record: &mut PrefixRecord,
-    own: &Own,
+    own: &OwnFields,
     entries: Vec<PathsEntry>,
     root: &Root,
     built: Option<i64>,
@@ -321,7 +323,8 @@ fn add(
     paths.extend(entries);
     mlconda_types::sorting::sort_by(paths, |one, other| one.relative_path.cmp(&other.relative_path));
     let is_wheel = distributions::is_distribution(&record.repodata_record.package_record);
-    if let Some(number) = paths.iter().position(|entry| is_wheel && distributions::is_list(&entry.relative_path)) {
+    if let Some(number) = paths.iter().position(|entry| is_wheel && distributions::is_record_file(&entry.relative_path))
+    {
         // What pip uninstalls is what the distribution's own list has.
         let target = paths[number].relative_path.clone();
         let text = wheel::list(paths, &target);
@@ -334,27 +337,27 @@ fn add(
     Ok(())
 }
 
-impl Shared {
+impl CompileState {
     /// What a thread does: one module after the other, until there are no more.
-    fn work(&self, outcomes: &mpsc::UnboundedSender<Outcome>) {
+    fn run_worker(&self, outcomes: &mpsc::UnboundedSender<CompileOutcome>) {
         let mut python = None;
         while !self.stop.load(Ordering::Relaxed) {
             // Before a module is taken, so that another thread may do it if there is no python here.
             let mut worker = match python.take().map_or_else(|| Worker::start(self), Ok) {
                 Ok(worker) => worker,
                 Err(reason) => {
-                    let _ = outcomes.send(Outcome::Unable(reason));
+                    let _ = outcomes.send(CompileOutcome::Unable(reason));
                     return;
                 }
             };
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             let Some(module) = self.modules.get(number) else { return };
             let outcome = match worker.ask(module) {
-                Ok(Answer::Code(code)) => self.write(number, &worker.tag, &code).unwrap_or_else(Outcome::Error),
-                Ok(Answer::Reason(reason)) => Outcome::Failed(number, reason),
+                Ok(Answer::Code(code)) => self.write(number, &worker.tag, &code).unwrap_or_else(CompileOutcome::Error),
+                Ok(Answer::Reason(reason)) => CompileOutcome::Failed(number, reason),
                 Err(error) => {
                     // This module was too much for it; the next one gets a new python.
-                    let _ = outcomes.send(Outcome::Failed(number, format!("python broke off: {error}")));
+                    let _ = outcomes.send(CompileOutcome::Failed(number, format!("python broke off: {error}")));
                     continue;
                 }
             };
@@ -392,22 +395,22 @@ impl Shared {
     }
 
     /// Writes byte code to where python looks for it (PEP 3147), with its module's time.
-    fn write(&self, number: usize, tag: &str, code: &[u8]) -> Result<Outcome, InstallError> {
+    fn write(&self, number: usize, tag: &str, code: &[u8]) -> Result<CompileOutcome, InstallError> {
         let Module { package, name, path, modified, .. } = &self.modules[number];
         let of = |path: &Path| {
             let stem = path.file_stem().unwrap_or_default().to_string_lossy();
             path.parent().unwrap_or(Path::new("")).join("__pycache__").join(format!("{stem}.{tag}.pyc"))
         };
         let target = of(path);
-        if self.stage.holder(&target).is_some() {
-            return Ok(Outcome::Brought);
+        if self.stage.owner(&target).is_some() {
+            return Ok(CompileOutcome::Brought);
         }
         let place = self.stage.root().join(self.stage.claim(&target, *package)?);
         let mut file = self.stage.create(&place, 0o644)?;
         file.write_all(code)?;
         system::set_time(file.file(), *modified)?;
         let hash = compute_bytes_digest::<Sha256>(code);
-        Ok(Outcome::Compiled(
+        Ok(CompileOutcome::Compiled(
             number,
             Box::new(PathsEntry {
                 // As the module: where a link of another package changes, both move.
@@ -456,7 +459,7 @@ enum Answer {
 
 impl Worker {
     /// Starts a python, or tells why it cannot.
-    fn start(shared: &Shared) -> Result<Self, String> {
+    fn start(shared: &CompileState) -> Result<Self, String> {
         let mut process = Command::new(&shared.interpreter)
             // No module of the user or of the site, nothing written, no warnings.
             .args(["-s", "-S", "-B", "-W", "ignore", "-c", SCRIPT])
@@ -482,7 +485,7 @@ impl Worker {
         let mut worker = Self { process, errors, questions, answers: BufReader::new(answers), tag: String::new() };
         let tag = worker.line().unwrap_or_default();
         if tag.is_empty() || !tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
-            return Err(worker.last_words());
+            return Err(worker.error_line());
         }
         // From here on it has nothing to say there; a full pipe would hold it up.
         worker.errors = None;
@@ -498,7 +501,7 @@ impl Worker {
     }
 
     /// What a python that does not work says on stderr, the last line of it.
-    fn last_words(&mut self) -> String {
+    fn error_line(&mut self) -> String {
         self.process.end();
         let mut words = Vec::new();
         if let Some(stderr) = self.errors.take() {

@@ -38,35 +38,35 @@ impl Deviations {
     }
 
     /// All of it, if there is anything.
-    fn words(&self) -> Option<String> {
+    fn describe(&self) -> Option<String> {
         let both = [&self.sizes, &self.unlisted].into_iter().filter(|(count, _)| *count > 0);
-        let words: Vec<String> = both
+        let text: Vec<String> = both
             .map(|(count, first)| match count - 1 {
                 0 => first.clone(),
                 1 => format!("{first} (and so with one more)"),
                 others => format!("{first} (and so with {others} more)"),
             })
             .collect();
-        (!words.is_empty()).then(|| words.join("; "))
+        (!text.is_empty()).then(|| text.join("; "))
     }
 }
 
 /// The deviations of an installation's packages, each told once.
 #[derive(Debug, Default)]
-pub(super) struct Told(Mutex<BTreeMap<String, String>>);
+pub(super) struct DeviationLog(Mutex<BTreeMap<String, String>>);
 
-impl Told {
+impl DeviationLog {
     /// Notes those of a package, by its file name. What was noted first counts: that is what its archive was.
     pub(super) fn note(&self, package: &str, deviations: &Deviations) {
-        if let Some(words) = deviations.words() {
-            let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            told.entry(package.to_owned()).or_insert(words);
+        if let Some(text) = deviations.describe() {
+            let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            log.entry(package.to_owned()).or_insert(text);
         }
     }
 
     /// A warning for each package.
     pub(super) fn warnings(&self) -> Vec<String> {
-        let told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        told.iter().map(|(package, words)| format!("`{package}` is not what it says of itself: {words}")).collect()
+        let log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        log.iter().map(|(package, text)| format!("`{package}` is not what it says of itself: {text}")).collect()
     }
 }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use mlconda_prefix::{distributions, on_disk::resolve};
-use mlconda_system::beneath::{Kind, Root};
+use mlconda_system::beneath::{PathKind, Root};
 use rattler_conda_types::PrefixRecord;
 
 use super::record;
@@ -26,9 +26,9 @@ pub(super) struct Layout {
     /// The records of packages that stay, with the places that their files will have.
     pub(super) keep: Vec<PrefixRecord>,
     /// Places that files of packages that stay leave: a link to a directory has come or gone.
-    pub(super) leave: Vec<PathBuf>,
+    pub(super) vacated: Vec<PathBuf>,
     /// The same of directories that packages name.
-    pub(super) hollow: Vec<PathBuf>,
+    pub(super) emptied: Vec<PathBuf>,
 }
 
 /// The directories that files of records are said to be in.
@@ -51,13 +51,13 @@ pub(super) fn parents<'a>(records: impl Iterator<Item = &'a PrefixRecord>) -> Ha
 }
 
 /// The links of recorded packages in a prefix.
-pub(super) struct Links<'a> {
+pub(super) struct PackageLinks<'a> {
     prefix: &'a Root,
     names: HashMap<&'a Path, &'a PrefixRecord>,
     known: RefCell<HashMap<PathBuf, Option<PathBuf>>>,
 }
 
-impl<'a> Links<'a> {
+impl<'a> PackageLinks<'a> {
     pub(crate) fn new(prefix: &'a Root, records: impl Iterator<Item = &'a PrefixRecord>) -> Self {
         let names = records.flat_map(|record| record::files(record).map(move |path| (path.as_path(), record)));
         Self { prefix, names: names.collect(), known: RefCell::default() }
@@ -69,7 +69,7 @@ impl<'a> Links<'a> {
         if let Some(known) = self.known.borrow().get(path) {
             return Ok(known.clone());
         }
-        let there = self.prefix.look(path)?.filter(|there| there.kind == Kind::Link);
+        let there = self.prefix.lookup(path)?.filter(|there| there.kind == PathKind::Link);
         let mut text = there.map(|_| self.prefix.read_link(path)).transpose()?;
         if text.is_some() {
             // One that the user has changed is the user's.
@@ -88,18 +88,18 @@ impl<'a> Links<'a> {
 }
 
 /// A record with places. What leads out of the prefix stays as it is: nothing will be found there.
-pub(super) fn placed(
+pub(super) fn resolved_paths(
     record: &PrefixRecord,
     place: &dyn Fn(&Path) -> io::Result<Option<PathBuf>>,
 ) -> io::Result<PrefixRecord> {
-    let mut placed = record.clone();
-    let entries = placed.paths_data.paths.iter_mut().map(|entry| &mut entry.relative_path);
-    for path in placed.files.iter_mut().chain(entries) {
+    let mut resolved_paths = record.clone();
+    let entries = resolved_paths.paths_data.paths.iter_mut().map(|entry| &mut entry.relative_path);
+    for path in resolved_paths.files.iter_mut().chain(entries) {
         if let Some(place) = place(path)? {
             *path = place;
         }
     }
-    Ok(placed)
+    Ok(resolved_paths)
 }
 
 #[cfg(test)]

@@ -22,9 +22,9 @@ use rattler_digest::{Md5Hash, Sha256Hash};
 
 use serde::{Deserialize, Deserializer, de};
 
-use super::{stage::Paths, unpack::wheel::Wheel};
+use super::{stage::PathMap, unpack::wheel::Wheel};
 
-/// The files of [`Info::NAMES`] are not larger than this together, in bytes: they are held in memory.
+/// The files of [`InfoFiles::NAMES`] are not larger than this together, in bytes: they are held in memory.
 const LARGEST: u64 = 64 << 20;
 
 /// `index.json` and `link.json` are not larger than this, in bytes. The largest of real packages have some 50 kB.
@@ -35,11 +35,11 @@ const MOST_PATHS: usize = 300_000;
 
 /// The raw files of `info/`, as they come out of an archive.
 #[derive(Debug, Default)]
-pub(super) struct Info {
+pub(super) struct InfoFiles {
     files: HashMap<&'static str, Vec<u8>>,
 }
 
-impl Info {
+impl InfoFiles {
     /// The files of `info/` that linking reads; the largest, `paths.json`, has a line for each path of the package.
     pub(super) const NAMES: [&str; 7] = [
         "info/index.json",
@@ -65,7 +65,7 @@ impl Info {
     }
 
     /// Whether a path is one that linking reads.
-    pub(super) fn wants(path: &Path) -> bool {
+    pub(super) fn is_needed(path: &Path) -> bool {
         Self::NAMES.into_iter().any(|name| Path::new(name) == path)
     }
 
@@ -98,7 +98,7 @@ impl Info {
 
     /// Whether enough is known to link the files that come next. An archive's `info/` comes first in nearly all
     /// packages; in one where it does not, the archive is read twice.
-    pub(super) fn suffices(&self) -> bool {
+    pub(super) fn has_index_and_paths(&self) -> bool {
         self.files.contains_key("info/index.json") && self.files.contains_key("info/paths.json")
     }
 
@@ -121,20 +121,20 @@ impl Info {
     }
 
     /// Makes sense of the files.
-    pub(super) fn read(&self) -> io::Result<Package> {
+    pub(super) fn read(&self) -> io::Result<PackageMetadata> {
         let package = self.read_all_but_paths()?;
-        let paths = match self.json::<Whole>("info/paths.json")? {
+        let paths = match self.json::<PathsFile>("info/paths.json")? {
             Some(whole) => whole.paths.0,
             None => {
                 let paths = self.deprecated_paths()?.paths;
                 paths.into_iter().map(|entry| (entry.relative_path.clone(), entry.into())).collect()
             }
         };
-        Ok(Package { paths, ..package })
+        Ok(PackageMetadata { paths, ..package })
     }
 
     /// Makes sense of the files, but for the paths: there are none.
-    pub(super) fn read_all_but_paths(&self) -> io::Result<Package> {
+    pub(super) fn read_all_but_paths(&self) -> io::Result<PackageMetadata> {
         let index = self.files.get("info/index.json").ok_or_else(|| invalid("it has no `info/index.json`"))?;
         let index: IndexJson = mlconda_types::lenient::from_slice(index)
             .map_err(|error| invalid(format!("`info/index.json` cannot be read: {error}")))?;
@@ -147,7 +147,7 @@ impl Info {
             _ => Vec::new(),
         };
         let wheel = self.files.get(Self::WHEEL).map(|text| serde_json::from_slice(text)).transpose()?;
-        Ok(Package { index, paths: Paths::default(), entry_points, wheel })
+        Ok(PackageMetadata { index, paths: PathMap::default(), entry_points, wheel })
     }
 
     /// The paths of a package from before `paths.json`. What is a link, the archive tells later.
@@ -166,12 +166,12 @@ impl Info {
 
 /// `paths.json`, as far as it is read.
 #[derive(Deserialize)]
-struct Whole {
+struct PathsFile {
     paths: Counted,
 }
 
 /// The paths of `paths.json`. They are counted while they are read, not afterwards.
-struct Counted(Paths<Listed>);
+struct Counted(PathMap<ListedPath>);
 
 impl<'de> Deserialize<'de> for Counted {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -184,12 +184,12 @@ impl<'de> Deserialize<'de> for Counted {
             }
 
             fn visit_seq<A: de::SeqAccess<'de>>(self, mut entries: A) -> Result<Counted, A::Error> {
-                let mut paths = Paths::default();
+                let mut paths = PathMap::default();
                 while let Some(entry) = entries.next_element::<PathsEntry>()? {
                     if paths.len() == MOST_PATHS {
                         return Err(de::Error::custom(format!("it lists more than {MOST_PATHS} paths")));
                     }
-                    let (path, listed) = (entry.relative_path.clone(), Listed::from(entry));
+                    let (path, listed) = (entry.relative_path.clone(), ListedPath::from(entry));
                     if let Some(other) = paths.insert(path, listed.clone())
                         && other != listed
                     {
@@ -235,7 +235,7 @@ pub(super) fn entry_point(text: &str) -> io::Result<EntryPoint> {
 
 /// A path, as `paths.json` lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Listed {
+pub(super) struct ListedPath {
     /// In the archive.
     pub(super) path: PathBuf,
     /// Whether it is a directory, which archives hold only by the files in it.
@@ -257,7 +257,7 @@ pub(super) struct Placeholder {
     pub(super) text: String,
 }
 
-impl From<PathsEntry> for Listed {
+impl From<PathsEntry> for ListedPath {
     fn from(entry: PathsEntry) -> Self {
         Self {
             path: entry.relative_path,
@@ -274,18 +274,18 @@ impl From<PathsEntry> for Listed {
 
 /// A package that is understood.
 #[derive(Debug)]
-pub(super) struct Package {
+pub(super) struct PackageMetadata {
     /// `info/index.json`
     pub(super) index: IndexJson,
     /// The paths to be linked, by their path in the archive.
-    pub(super) paths: Paths<Listed>,
+    pub(super) paths: PathMap<ListedPath>,
     /// Commands that linking makes (noarch python).
     pub(super) entry_points: Vec<EntryPoint>,
     /// What only a wheel has.
     pub(super) wheel: Option<Wheel>,
 }
 
-impl Package {
+impl PackageMetadata {
     /// Whether files go where the environment's python wants them.
     pub(super) fn is_noarch_python(&self) -> bool {
         self.index.noarch.is_python()

@@ -11,12 +11,12 @@ use mlconda_inspect::plan::Plan;
 use mlconda_lock::{DirectoryMode, LockedPip, Origin, PipSource};
 use mlconda_prefix::{
     Prefix, distributions,
-    on_disk::{self, Own},
+    on_disk::{self, OwnFields},
 };
 use mlconda_python::tags::WheelName;
 use mlconda_system::{
     self as system, Attributes,
-    beneath::{Kind, Root},
+    beneath::{PathKind, Root},
 };
 use mlconda_types::{
     progress::{Event, Progress, Task},
@@ -36,7 +36,7 @@ use super::{
     fetch,
     link::wheel::{self, Request},
     record,
-    script::{self, Told},
+    script::{self, ScriptContext},
     stage::Stage,
     unpack::Archive,
 };
@@ -70,7 +70,7 @@ pub(super) fn check_distributions(plan: &Plan, stage: &Stage) -> Result<(), Inst
         Some(InstallError::SameDistribution { name, package, wheel })
     };
     for path in stage.paths().iter().filter(|path| distributions::is_metadata(path)) {
-        let Some(package) = stage.holder(path).and_then(|number| plan.link.get(number)) else { continue };
+        let Some(package) = stage.owner(path).and_then(|number| plan.link.get(number)) else { continue };
         if let Some(error) = same(path, &|| package.dist_name()) {
             return Err(error);
         }
@@ -101,7 +101,7 @@ pub(super) fn check_tags(plan: &Plan) -> Result<(), InstallError> {
 }
 
 /// What the prefix's pip needs to build a package: sources that are checked, or nothing, where it has them from elsewhere.
-pub(super) type Sources = Vec<Option<Archive>>;
+pub(super) type SourceArchives = Vec<Option<Archive>>;
 
 /// Makes sure that pip will be able to build what it has to, and brings the archives of sources here.
 pub(super) async fn prepare(
@@ -111,7 +111,7 @@ pub(super) async fn prepare(
     python: Option<&PythonInfo>,
     options: &Options,
     progress: &dyn Progress,
-) -> Result<Sources, InstallError> {
+) -> Result<SourceArchives, InstallError> {
     let mut sources = Vec::with_capacity(plan.pip.build.len());
     for package in &plan.pip.build {
         let name = package.name.clone();
@@ -120,7 +120,7 @@ pub(super) async fn prepare(
         }
         let Some(python) = python else { return Err(InstallError::NoPython { package: name }) };
         let pip = python.site_packages_path.join("pip").join("__main__.py");
-        if stage.holder(&pip).is_none() && !plan.keep.iter().any(|record| record.files.contains(&pip)) {
+        if stage.owner(&pip).is_none() && !plan.keep.iter().any(|record| record.files.contains(&pip)) {
             return Err(InstallError::NoPip { package: name });
         }
         let Some(archive) = package.as_package() else {
@@ -144,29 +144,29 @@ pub(super) async fn build(
     plan: &Plan,
     prefix: &Prefix,
     python: &PythonInfo,
-    sources: &Sources,
-    told: Told<'_>,
+    sources: &SourceArchives,
+    context: ScriptContext<'_>,
     bytecode: Bytecode,
     progress: &dyn Progress,
 ) -> Result<Compiled, InstallError> {
     let (mut compiled, mut done) = (Compiled::default(), Built { prefix, records: Vec::new() });
-    let since = script::begin(prefix.path())?;
+    let since = script::start_time(prefix.path())?;
     for (package, source) in plan.pip.build.iter().zip(sources) {
         progress.event(Event::Building { package: package.name.clone() });
         // A killed process leaves it where the next one removes it.
-        let directory = prefix.path().join(on_disk::INSIDE);
+        let directory = prefix.path().join(on_disk::STAGE);
         fs_err::create_dir_all(&directory)?;
-        let built = build_one(package, source.as_ref(), &directory, prefix, python, told).await;
+        let built = build_one(package, source.as_ref(), &directory, prefix, python, context).await;
         let file = package.file_name().map(|name| directory.join(name));
-        file.map_or(Ok(()), |file| system::remove_if_there(&file))?;
+        file.map_or(Ok(()), |file| system::remove_if_exists(&file))?;
         // A stage that moved in place is here, too; it goes by itself.
         let _ = fs_err::remove_dir(&directory);
         built?;
-        let record = write_record(package, plan.pip.requested.contains(&package.name), prefix, told.time)?;
+        let record = write_record(package, plan.pip.requested.contains(&package.name), prefix, context.time)?;
         done.records.push(record.clone());
-        compiled.count(compile_built(&record, prefix, python, told, bytecode).await?);
+        compiled.count(compile_built(&record, prefix, python, context, bytecode).await?);
     }
-    script::settle(prefix.path(), since, told.time)?;
+    script::set_times_since(prefix.path(), since, context.time)?;
     done.records.clear();
     Ok(compiled)
 }
@@ -199,9 +199,9 @@ async fn build_one(
     directory: &Path,
     prefix: &Prefix,
     python: &PythonInfo,
-    told: Told<'_>,
+    context: ScriptContext<'_>,
 ) -> Result<(), InstallError> {
-    let mut command = script::command(&prefix.path().join(python.path()), prefix.path(), told);
+    let mut command = script::command(&prefix.path().join(python.path()), prefix.path(), context);
     command.args(["-I", "-c", PIP, "install", "--no-deps", "--no-build-isolation", "--no-index", "--no-compile"]);
     command.args(["--no-cache-dir", "--no-input", "--disable-pip-version-check", "--no-warn-script-location"]);
     command.args(["--root-user-action", "ignore", "--quiet"]);
@@ -221,7 +221,7 @@ async fn build_one(
             command.arg(format!("{} @ {url}", package.name));
         }
     }
-    let (status, output) = script::end(command, prefix.path(), told, Task::Build, &package.name).await?;
+    let (status, output) = script::run_to_end(command, prefix.path(), context, Task::Build, &package.name).await?;
     if let Some(status) = status {
         return Err(InstallError::Build { package: package.name.clone(), status: status.to_string(), output });
     }
@@ -239,9 +239,9 @@ fn write_record(package: &LockedPip, requested: bool, prefix: &Prefix, time: i64
     let records = prefix.distributions().map_err(io::Error::other)?;
     let known: HashSet<&PathBuf> = records.iter().flat_map(|record| &record.files).collect();
     let names = HashSet::from([package.name.as_str()]);
-    let found = distributions::of_others(prefix.path(), &names, &known).map_err(io::Error::other)?;
+    let found = distributions::untracked_by_name(prefix.path(), &names, &known).map_err(io::Error::other)?;
     let mut record = found.into_iter().next().ok_or_else(nothing)?;
-    let list = record.files.iter().find(|path| distributions::is_list(path)).cloned().ok_or_else(nothing)?;
+    let list = record.files.iter().find(|path| distributions::is_record_file(path)).cloned().ok_or_else(nothing)?;
     let info = list.parent().unwrap_or(Path::new("")).to_owned();
     let (direct, asked) = (info.join("direct_url.json"), info.join("REQUESTED"));
     let mut files: BTreeSet<PathBuf> = record.files.drain(..).filter(|path| *path != list).collect();
@@ -261,7 +261,7 @@ fn write_record(package: &LockedPip, requested: bool, prefix: &Prefix, time: i64
         root.remove_file(&asked)?;
         files.remove(&asked);
     }
-    let mut own = Own { prefix: Some(prefix.path().to_owned()), ..Own::default() };
+    let mut own = OwnFields { prefix: Some(prefix.path().to_owned()), ..OwnFields::default() };
     let entries = files.into_iter().filter_map(|path| entry(&root, path, &mut own).transpose());
     let mut entries: Vec<PathsEntry> = entries.collect::<io::Result<_>>()?;
     let text = wheel::list(&entries, &list);
@@ -286,16 +286,16 @@ fn write_record(package: &LockedPip, requested: bool, prefix: &Prefix, time: i64
 }
 
 /// The record of a path as it is; none, if it is not there.
-fn entry(prefix: &Root, path: PathBuf, own: &mut Own) -> io::Result<Option<PathsEntry>> {
-    let Some(there) = prefix.look(&path)? else { return Ok(None) };
-    if there.kind == Kind::Link {
+fn entry(prefix: &Root, path: PathBuf, own: &mut OwnFields) -> io::Result<Option<PathsEntry>> {
+    let Some(there) = prefix.lookup(&path)? else { return Ok(None) };
+    if there.kind == PathKind::Link {
         own.links.insert(path.clone(), prefix.read_link(&path)?);
         return Ok(Some(PathsEntry { path_type: PathType::SoftLink, ..wheel::written(path, b"") }));
     }
     let executable = there.mode & 0o111 != 0;
     let mut attributes = Attributes::from(&there);
     attributes.set_mode(if executable { 0o755 } else { 0o644 });
-    prefix.give(&path, &attributes)?;
+    prefix.set_attributes(&path, &attributes)?;
     if executable {
         own.executable.insert(path.clone());
     }

@@ -13,7 +13,7 @@ use std::{
 use indexmap::IndexMap;
 use mlconda_inspect::plan::Plan;
 use mlconda_lock::{Digest, LockedPackage};
-use mlconda_prefix::{distributions, on_disk::Own};
+use mlconda_prefix::{distributions, on_disk::OwnFields};
 use mlconda_system::files;
 use mlconda_types::redact;
 use rattler_conda_types::{
@@ -71,7 +71,7 @@ fn channel(url: &Url) -> String {
 }
 
 /// A record's text.
-pub(super) fn render(record: &PrefixRecord, own: &Own) -> io::Result<Vec<u8>> {
+pub(super) fn render(record: &PrefixRecord, own: &OwnFields) -> io::Result<Vec<u8>> {
     let rendered = Rendered {
         package: &record.repodata_record,
         constrains: record.repodata_record.package_record.constrains.is_empty().then_some([]),
@@ -81,7 +81,7 @@ pub(super) fn render(record: &PrefixRecord, own: &Own) -> io::Result<Vec<u8>> {
             None => None,
         },
         files: record.files.iter().map(|path| path.to_string_lossy()).collect(),
-        paths_data: Paths { paths_version: 1, paths: record.paths_data.paths.iter().map(Into::into).collect() },
+        paths_data: RenderedPaths { paths_version: 1, paths: record.paths_data.paths.iter().map(Into::into).collect() },
         link: record.link.as_ref(),
         requested_spec: record.requested_specs.first(),
         requested_specs: &record.requested_specs,
@@ -91,13 +91,13 @@ pub(super) fn render(record: &PrefixRecord, own: &Own) -> io::Result<Vec<u8>> {
 }
 
 /// Reads a record that mlconda wrote.
-pub(super) fn read(path: &Path) -> io::Result<(PrefixRecord, Own)> {
+pub(super) fn read(path: &Path) -> io::Result<(PrefixRecord, OwnFields)> {
     #[derive(Default, Deserialize)]
-    struct Whole {
+    struct OwnPart {
         #[serde(default)]
-        mlconda: Own,
+        mlconda: OwnFields,
     }
-    let whole: Whole = serde_json::from_slice(&files::read(path, files::LARGEST_RECORD)?)?;
+    let whole: OwnPart = serde_json::from_slice(&files::read(path, files::LARGEST_RECORD)?)?;
     Ok((mlconda_prefix::read_record(path)?, whole.mlconda))
 }
 
@@ -139,14 +139,14 @@ struct Rendered<'a> {
     requested_spec: Option<&'a String>,
     requested_specs: &'a [String],
     files: Vec<Cow<'a, str>>,
-    paths_data: Paths<'a>,
+    paths_data: RenderedPaths<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     link: Option<&'a Link>,
-    mlconda: &'a Own,
+    mlconda: &'a OwnFields,
 }
 
 #[derive(Serialize)]
-struct Paths<'a> {
+struct RenderedPaths<'a> {
     paths_version: u64,
     paths: Vec<RenderedPath<'a>>,
 }
@@ -190,7 +190,7 @@ impl<'a> From<&'a PathsEntry> for RenderedPath<'a> {
 
 /// Writes a file with a time.
 pub(super) fn write(path: &Path, content: &[u8], seconds: i64) -> Result<(), InstallError> {
-    mlconda_system::remove_if_there(path)?;
+    mlconda_system::remove_if_exists(path)?;
     let mut file = mlconda_system::create_new(path, 0o644)?;
     file.write_all(content)?;
     mlconda_system::set_mode(file.file(), 0o644)?;
@@ -274,9 +274,9 @@ pub(super) fn dist_name(record: &PrefixRecord) -> String {
 
 /// The paths of a record that may be links: those that it says are, or all, if it says of none what it is.
 pub(super) fn links(record: &PrefixRecord) -> impl Iterator<Item = &PathBuf> {
-    let told = &record.paths_data.paths;
-    let links = told.iter().filter(|entry| entry.path_type == PathType::SoftLink).map(|entry| &entry.relative_path);
-    links.chain(record.files.iter().filter(|_| told.is_empty()))
+    let entries = &record.paths_data.paths;
+    let links = entries.iter().filter(|entry| entry.path_type == PathType::SoftLink).map(|entry| &entry.relative_path);
+    links.chain(record.files.iter().filter(|_| entries.is_empty()))
 }
 
 /// The paths of a record that are files or links.

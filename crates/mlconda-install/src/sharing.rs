@@ -20,7 +20,7 @@ use mlconda_prefix::{Prefix, on_disk};
 use mlconda_system::{self as system, Time};
 use rattler_digest::Sha256Hash;
 
-use super::{InstallError, cache, site};
+use super::{InstallError, cache, transaction};
 
 /// The packages that several environments have in common, and where they are. Dropping it removes them there; the
 /// environments keep their files.
@@ -37,7 +37,7 @@ pub struct Sharing {
     /// Once the directory is there, and ours.
     hold: Option<File>,
     /// Set once a script has run that may have written into files of an environment.
-    doubtful: AtomicBool,
+    modified: AtomicBool,
 }
 
 impl Sharing {
@@ -46,7 +46,7 @@ impl Sharing {
     /// and makes this needless.
     pub fn between(plans: &[(&Plan, &Prefix)], cache: Option<&Path>) -> Option<Self> {
         let (prefix, beside, members) = plans.iter().find_map(|(_, prefix)| {
-            let beside = on_disk::shared(prefix.path())?;
+            let beside = on_disk::shared_packages(prefix.path())?;
             let device = device(beside.parent()?)?;
             let is_near = |prefix: &Prefix| self::device(prefix.path()) == Some(device);
             let near: Vec<&Plan> = plans.iter().filter(|(_, prefix)| is_near(prefix)).map(|(plan, _)| *plan).collect();
@@ -69,15 +69,15 @@ impl Sharing {
     fn make(prefix: &Prefix, directory: PathBuf, packages: HashSet<Sha256Hash>) -> Result<Self, InstallError> {
         let busy = || InstallError::from(io::Error::from(io::ErrorKind::ResourceBusy));
         let (above, prefix) = (Time::above(&directory), prefix.path().to_owned());
-        let (made, hold, doubtful) = (Vec::new(), None, AtomicBool::new(false));
+        let (made, hold, modified) = (Vec::new(), None, AtomicBool::new(false));
         // From here on, dropping it removes what was made.
-        let mut sharing = Self { directory, prefix, packages, above, made, hold, doubtful };
+        let mut sharing = Self { directory, prefix, packages, above, made, hold, modified };
         let directory = &sharing.directory;
-        site::make_parents(directory.parent().unwrap_or(Path::new("/")), &mut sharing.made)?;
+        transaction::make_parents(directory.parent().unwrap_or(Path::new("/")), &mut sharing.made)?;
         remove_abandoned(directory);
         // What others could write there would get into the prefixes.
         DirBuilder::new().mode(0o700).create(directory)?;
-        match system::hold(directory).map_err(InstallError::from).and_then(|hold| hold.ok_or_else(busy)) {
+        match system::lock_directory(directory).map_err(InstallError::from).and_then(|hold| hold.ok_or_else(busy)) {
             Ok(hold) => sharing.hold = Some(hold),
             Err(error) => {
                 let _ = fs_err::remove_dir(directory);
@@ -88,24 +88,24 @@ impl Sharing {
     }
 
     /// To be called before a script runs in one of the environments: it may write into files that the next ones share.
-    pub(super) fn doubt(&self) {
-        self.doubtful.store(true, Ordering::Relaxed);
+    pub(super) fn mark_modified(&self) {
+        self.modified.store(true, Ordering::Relaxed);
     }
 
     /// Whether what is shared has to be proven before it is linked.
-    pub(super) fn is_doubtful(&self) -> bool {
-        self.doubtful.load(Ordering::Relaxed)
+    pub(super) fn may_be_modified(&self) -> bool {
+        self.modified.load(Ordering::Relaxed)
     }
 
     /// Whether this is where a place is.
-    pub(super) fn holds(&self, place: &Path) -> bool {
+    pub(super) fn contains(&self, place: &Path) -> bool {
         place.starts_with(&self.directory)
     }
 
     /// The place of a package that several environments want.
-    pub fn place(&self, package: &LockedPackage) -> Option<PathBuf> {
+    pub fn package_path(&self, package: &LockedPackage) -> Option<PathBuf> {
         match &package.digest {
-            Digest::Sha256(hash) if self.packages.contains(hash) => cache::place(&self.directory, package),
+            Digest::Sha256(hash) if self.packages.contains(hash) => cache::package_path(&self.directory, package),
             _ => None,
         }
     }
@@ -132,15 +132,15 @@ impl Drop for Sharing {
 }
 
 /// Removes what a killed process left beside a prefix, unless a living one is at it.
-pub(super) fn tidy(prefix: &Prefix) {
-    if let Some(directory) = on_disk::shared(prefix.path()) {
+pub(super) fn remove_leftovers(prefix: &Prefix) {
+    if let Some(directory) = on_disk::shared_packages(prefix.path()) {
         remove_abandoned(&directory);
     }
 }
 
 fn remove_abandoned(directory: &Path) {
     if directory.is_dir()
-        && let Ok(Some(_hold)) = system::hold_for_sure(directory)
+        && let Ok(Some(_hold)) = system::lock_directory_strictly(directory)
     {
         let _ = fs_err::remove_dir_all(directory);
     }

@@ -5,7 +5,7 @@
 //! which path. Where two packages hold the same path, the one that is linked later wins, as with conda; until
 //! all are there the second comer waits in a drawer of its own, for the order of arrival must not decide.
 
-mod settle;
+mod clashes;
 
 use std::{
     borrow::Cow,
@@ -19,12 +19,12 @@ use std::{
 use mlconda_system as system;
 use rattler_conda_types::Subdir;
 
-pub(super) use self::settle::There;
+pub(super) use self::clashes::InstalledPackages;
 use super::{InstallError, package::invalid, stop::Stop};
 
 /// Where wait, below the stage: second comers; and what is below a link of another package, or a link where another one
 /// has a directory.
-const DRAWER: &str = ".mlconda-clash";
+const CLASH_DIRECTORY: &str = ".mlconda-clash";
 
 /// A path that several packages hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,57 +53,57 @@ pub(super) struct Stage {
 }
 
 /// A table by path. A large environment asks these hundreds of thousands of times, and the standard hash is slow.
-pub(super) type Paths<T> = HashMap<PathBuf, T, foldhash::fast::RandomState>;
+pub(super) type PathMap<T> = HashMap<PathBuf, T, foldhash::fast::RandomState>;
 
 #[derive(Debug, Default)]
 struct Claims {
-    files: Paths<usize>,
-    directories: Paths<Directory>,
+    files: PathMap<usize>,
+    directories: PathMap<Directory>,
     /// Who wants a path that was not free, or that was below what is no directory.
-    waiting: Paths<Vec<Waiting>>,
+    waiting: PathMap<Vec<WaitingPackage>>,
     /// Directories that were below what is no directory.
-    wanted: Vec<PathBuf>,
+    wanted_directories: Vec<PathBuf>,
     /// Where files are that are named below links of packages.
-    placed: Paths<PathBuf>,
+    resolved_paths: PathMap<PathBuf>,
     /// How many drawers there are.
-    drawers: usize,
+    slots: usize,
 }
 
 /// A package that waits for a path.
 #[derive(Clone, Copy, Debug)]
-struct Waiting {
+struct WaitingPackage {
     package: usize,
     /// The number of the drawer that its file is in.
-    drawer: usize,
+    slot: usize,
 }
 
 impl Claims {
     /// Lets a package wait for a path, and gives the number of its drawer.
     fn wait(&mut self, path: &Path, package: usize) -> usize {
-        if let Some(drawer) = self.drawer_of(path, package) {
+        if let Some(slot) = self.slot_of(path, package) {
             // An archive that has to be read anew.
-            return drawer;
+            return slot;
         }
-        let drawer = self.drawers;
-        self.drawers += 1;
-        self.waiting.entry(path.to_owned()).or_default().push(Waiting { package, drawer });
-        drawer
+        let slot = self.slots;
+        self.slots += 1;
+        self.waiting.entry(path.to_owned()).or_default().push(WaitingPackage { package, slot });
+        slot
     }
 
-    fn drawer_of(&self, path: &Path, package: usize) -> Option<usize> {
+    fn slot_of(&self, path: &Path, package: usize) -> Option<usize> {
         let waiting = self.waiting.get(path)?.iter().find(|waiting| waiting.package == package);
-        waiting.map(|waiting| waiting.drawer)
+        waiting.map(|waiting| waiting.slot)
     }
 }
 
 /// What a path is in, as far as it is known yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Ground {
+pub(super) enum ParentKind {
     /// A directory.
     #[default]
     Directory,
     /// Something that is a file or a link for a package.
-    Other,
+    NotDirectory,
 }
 
 /// What is known of a directory of the stage.
@@ -137,8 +137,8 @@ impl Stage {
 
     /// Gives a path to a package, makes the directory above it, and tells where in the stage to write its file.
     pub(super) fn claim<'a>(&self, path: &'a Path, package: usize) -> Result<Cow<'a, Path>, InstallError> {
-        let ground = self.directory(path.parent().unwrap_or(path))?;
-        self.claim_inside(path, package, ground)
+        let parent_kind = self.directory(path.parent().unwrap_or(path))?;
+        self.claim_inside(path, package, parent_kind)
     }
 
     /// The same, where it is known what it is in.
@@ -146,10 +146,10 @@ impl Stage {
         &self,
         path: &'a Path,
         package: usize,
-        ground: Ground,
+        parent_kind: ParentKind,
     ) -> Result<Cow<'a, Path>, InstallError> {
         let mut claims = self.claims();
-        if ground == Ground::Directory && !claims.directories.contains_key(path) {
+        if parent_kind == ParentKind::Directory && !claims.directories.contains_key(path) {
             match claims.files.entry(path.to_owned()) {
                 Entry::Vacant(vacant) => {
                     vacant.insert(package);
@@ -157,38 +157,38 @@ impl Stage {
                 }
                 Entry::Occupied(holder) if *holder.get() == package => {
                     // An archive that has to be read anew.
-                    system::remove_if_there(&self.root.join(path))?;
+                    system::remove_if_exists(&self.root.join(path))?;
                     return Ok(path.into());
                 }
                 Entry::Occupied(_) => {}
             }
         }
-        let inner = drawer(claims.wait(path, package));
+        let inner = slot(claims.wait(path, package));
         drop(claims);
-        fs_err::create_dir_all(self.root.join(DRAWER))?;
-        system::remove_if_there(&self.root.join(&inner))?;
+        fs_err::create_dir_all(self.root.join(CLASH_DIRECTORY))?;
+        system::remove_if_exists(&self.root.join(&inner))?;
         Ok(inner.into())
     }
 
     /// Where a file is that the package has written before.
     pub(crate) fn place(&self, path: &Path, package: usize) -> PathBuf {
         let claims = self.claims();
-        match claims.drawer_of(path, package) {
-            Some(number) if claims.files.get(path) != Some(&package) => self.root.join(drawer(number)),
+        match claims.slot_of(path, package) {
+            Some(number) if claims.files.get(path) != Some(&package) => self.root.join(slot(number)),
             _ => self.root.join(path),
         }
     }
 
     /// Which package holds a path.
-    pub(super) fn holder(&self, path: &Path) -> Option<usize> {
+    pub(super) fn owner(&self, path: &Path) -> Option<usize> {
         self.claims().files.get(path).copied()
     }
 
     /// Where a path that a package names is, when all is settled: another place, if links of packages lead there.
-    pub(super) fn settled(&self, path: &Path) -> PathBuf {
+    pub(super) fn final_path(&self, path: &Path) -> PathBuf {
         let (claims, mut place) = (self.claims(), path);
         // A place may have become one below a link later; no link comes twice.
-        while let Some(next) = claims.placed.get(place).filter(|next| *next != place) {
+        while let Some(next) = claims.resolved_paths.get(place).filter(|next| *next != place) {
             place = next;
         }
         place.to_owned()
@@ -199,8 +199,8 @@ impl Stage {
     /// The table says that it is a directory before it is made: nobody can put a link there, so that no file is ever
     /// written through a link. It is made without holding the table, for that takes the kernel a while; two threads that
     /// want the same one both make it.
-    pub(super) fn directory(&self, path: &Path) -> Result<Ground, InstallError> {
-        let Some(missing) = self.claim_directories(path) else { return Ok(Ground::Other) };
+    pub(super) fn directory(&self, path: &Path) -> Result<ParentKind, InstallError> {
+        let Some(missing) = self.claim_directories(path) else { return Ok(ParentKind::NotDirectory) };
         for path in missing.iter().rev() {
             let place = self.root.join(path);
             match fs_err::create_dir(&place) {
@@ -216,13 +216,13 @@ impl Stage {
             let mut claims = self.claims();
             claims.directories.extend(missing.into_iter().map(|path| (path.to_owned(), Directory::Made)));
         }
-        Ok(Ground::Directory)
+        Ok(ParentKind::Directory)
     }
 
     /// The same for one that a package names.
     pub(super) fn empty_directory(&self, path: &Path) -> Result<(), InstallError> {
-        if self.directory(path)? == Ground::Other {
-            self.claims().wanted.push(path.to_owned());
+        if self.directory(path)? == ParentKind::NotDirectory {
+            self.claims().wanted_directories.push(path.to_owned());
         }
         Ok(())
     }
@@ -257,7 +257,7 @@ impl Stage {
     }
 
     /// Gives every directory the same time: writing into them gave each the clock's.
-    pub(super) fn settle_directories(&self, seconds: i64) -> Result<(), InstallError> {
+    pub(super) fn set_directory_times(&self, seconds: i64) -> Result<(), InstallError> {
         // The deepest first, though setting a time changes none above: a reader sees the order of work.
         for path in self.directories().iter().rev() {
             system::set_directory_time(&self.root.join(path), seconds)?;
@@ -280,8 +280,8 @@ impl Stage {
 }
 
 /// Where a file waits, below the stage. A number has nothing below it: nothing is ever made through a link.
-fn drawer(number: usize) -> PathBuf {
-    Path::new(DRAWER).join(number.to_string())
+fn slot(number: usize) -> PathBuf {
+    Path::new(CLASH_DIRECTORY).join(number.to_string())
 }
 
 /// Whether a path stays where it is put: relative, and without `..`.

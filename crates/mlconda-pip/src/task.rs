@@ -293,7 +293,7 @@ const GIVEN: &str = "given";
 /// Lets uv know an answer of before, if there is one: it prefers what stands where the new one will be.
 fn prefer(directory: &Path, kept: &str) -> io::Result<()> {
     let place = directory.join(uv::ANSWER);
-    if kept.is_empty() { mlconda_system::remove_if_there(&place) } else { fs_err::write(place, kept) }
+    if kept.is_empty() { mlconda_system::remove_if_exists(&place) } else { fs_err::write(place, kept) }
 }
 
 /// Whether a message says that there is no such project.

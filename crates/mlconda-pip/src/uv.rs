@@ -15,7 +15,7 @@ use mlconda_channel::repodata::Access;
 use mlconda_environment::requirements::Indexes;
 use mlconda_python::tags;
 use mlconda_solve::Cutoff;
-use mlconda_system::{files, process::Running};
+use mlconda_system::{files, process::ChildGroup};
 use mlconda_types::{host::Host, redact};
 use rattler_conda_types::Subdir;
 use rattler_digest::{Sha256, compute_bytes_digest};
@@ -186,7 +186,7 @@ impl Uv {
             .map_err(|error| {
                 io::Error::new(error.kind(), format!("cannot run `{}`: {error}", self.program.display()))
             })?;
-        let status = Running::new(process).end().await?;
+        let status = ChildGroup::new(process).wait().await?;
         let text = |path: &Path| {
             files::read(path, files::LARGEST_TEXT).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
         };

@@ -9,8 +9,8 @@
 
 mod command;
 mod contents;
-pub mod kept;
 mod shell;
+pub mod snapshot;
 
 use std::{
     collections::BTreeMap,
@@ -62,14 +62,14 @@ pub enum ActivateError {
 
 /// What an activation takes place in.
 #[derive(Clone, Copy, Debug)]
-pub struct Surroundings<'a> {
+pub struct CallerEnvironment<'a> {
     /// The environment variables of the process that asks.
     pub variables: &'a [(OsString, OsString)],
     /// The root prefix, which conda calls `base`.
     pub root_prefix: &'a Path,
 }
 
-impl Surroundings<'_> {
+impl CallerEnvironment<'_> {
     fn get(&self, name: &str) -> Option<&OsStr> {
         self.variables.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_os_str())
     }
@@ -132,7 +132,7 @@ pub struct Activation {
 ///
 /// # Errors
 /// If there is no environment in the prefix, or its variables cannot be read.
-pub fn activate(prefix: &Prefix, around: Surroundings<'_>, dialect: Dialect) -> Result<Activation, ActivateError> {
+pub fn activate(prefix: &Prefix, around: CallerEnvironment<'_>, dialect: Dialect) -> Result<Activation, ActivateError> {
     if !prefix.is_environment() {
         return Err(ActivateError::NoEnvironment(prefix.path().to_owned()));
     }
@@ -149,7 +149,7 @@ pub fn activate(prefix: &Prefix, around: Surroundings<'_>, dialect: Dialect) -> 
 ///
 /// # Errors
 /// If the variables of one of the two cannot be read.
-pub fn deactivate(around: Surroundings<'_>, dialect: Dialect) -> Result<Option<Activation>, ActivateError> {
+pub fn deactivate(around: CallerEnvironment<'_>, dialect: Dialect) -> Result<Option<Activation>, ActivateError> {
     let (Some(old), Some(level)) = (around.prefix(), around.level().checked_sub(1)) else { return Ok(None) };
     let deactivate_scripts = contents::deactivate_scripts(old, dialect)?;
     let (left, _) = own_variables(Contents::read(old, dialect)?.variables);
@@ -207,7 +207,7 @@ fn compute(
     prefix: &Path,
     contents: Contents,
     deactivate_scripts: Vec<PathBuf>,
-    around: Surroundings<'_>,
+    around: CallerEnvironment<'_>,
 ) -> Activation {
     let level = around.level();
     let previous = around.prefix().filter(|_| level > 0);
@@ -262,7 +262,7 @@ fn own_variables(declared: BTreeMap<String, String>) -> (BTreeMap<String, String
 }
 
 /// `PATH` with the prefix's `bin` first, without the `bin` of the environment active until now.
-fn search_path(prefix: &Path, around: Surroundings<'_>) -> SearchPath {
+fn search_path(prefix: &Path, around: CallerEnvironment<'_>) -> SearchPath {
     let bin = prefix.join("bin").into_os_string();
     let current = around.get("PATH").filter(|value| !value.is_empty()).unwrap_or(OsStr::new(DEFAULT_PATH));
     let leaving = around.prefix().map(|previous| previous.join("bin").into_os_string());
@@ -275,7 +275,7 @@ fn search_path(prefix: &Path, around: Surroundings<'_>) -> SearchPath {
 }
 
 /// `PATH` without some entries.
-fn without(around: Surroundings<'_>, gone: &[&OsStr]) -> OsString {
+fn without(around: CallerEnvironment<'_>, gone: &[&OsStr]) -> OsString {
     let current = around.get("PATH").unwrap_or_default();
     let entries = current.as_bytes().split(|byte| *byte == b':').map(OsStr::from_bytes);
     join(entries.filter(|entry| !gone.iter().any(|old| same(entry, old))))

@@ -55,7 +55,7 @@ impl Prefix {
 
 /// A distribution that no record knows: somebody has installed it with pip.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stranger {
+pub struct UntrackedDistribution {
     /// Its name, normalized (PEP 503).
     pub name: String,
     /// Its version, as it says it.
@@ -68,21 +68,23 @@ impl Prefix {
     ///
     /// # Errors
     /// If the directories of distributions cannot be read.
-    pub fn strangers(&self, records: &mut Vec<PrefixRecord>) -> Result<Vec<Stranger>, PrefixError> {
-        let found = strangers(self.path(), records)?;
-        let read = |path: &PathBuf| metadata(path).map(|Metadata { name, version, .. }| Stranger { name, version });
-        let mut strangers: Vec<Stranger> = found.iter().filter_map(read).collect();
-        mlconda_types::sorting::sort_by(&mut strangers, |one, other| one.name.cmp(&other.name));
-        Ok(strangers)
+    pub fn untracked(&self, records: &mut Vec<PrefixRecord>) -> Result<Vec<UntrackedDistribution>, PrefixError> {
+        let found = untracked(self.path(), records)?;
+        let read = |path: &PathBuf| {
+            metadata(path).map(|Metadata { name, version, .. }| UntrackedDistribution { name, version })
+        };
+        let mut untracked: Vec<UntrackedDistribution> = found.iter().filter_map(read).collect();
+        mlconda_types::sorting::sort_by(&mut untracked, |one, other| one.name.cmp(&other.name));
+        Ok(untracked)
     }
 }
 
 /// The metadata of the distributions that no record knows. Records whose own are gone are taken out.
-pub fn strangers(prefix: &Path, records: &mut Vec<PrefixRecord>) -> Result<BTreeSet<PathBuf>, PrefixError> {
+pub fn untracked(prefix: &Path, records: &mut Vec<PrefixRecord>) -> Result<BTreeSet<PathBuf>, PrefixError> {
     let is = |path: &Path, end: &str| path.extension().is_some_and(|extension| extension == end);
     let is_metadata = |path: &PathBuf| is(path, "dist-info") && path.join("METADATA").is_file() || is(path, "egg-info");
     let mut found = BTreeSet::new();
-    for site in sites(prefix)? {
+    for site in site_packages(prefix)? {
         for entry in fs_err::read_dir(&site)? {
             found.extend(Some(entry?.path()).filter(is_metadata));
         }
@@ -118,8 +120,8 @@ pub fn metadata(path: &Path) -> Option<Metadata> {
 
 /// Whether a distribution is still the one that its record is of. pip removes `RECORD` when it uninstalls one, and writes
 /// another when it installs one in its place.
-pub fn is_there(prefix: &Path, record: &PrefixRecord) -> bool {
-    let list = record.paths_data.paths.iter().find(|entry| is_list(&entry.relative_path));
+pub fn is_installed(prefix: &Path, record: &PrefixRecord) -> bool {
+    let list = record.paths_data.paths.iter().find(|entry| is_record_file(&entry.relative_path));
     list.is_some_and(|entry| {
         let text = files::read(&prefix.join(&entry.relative_path), files::LARGEST_RECORD).ok();
         text.is_some_and(|text| Some(compute_bytes_digest::<Sha256>(&text)) == entry.sha256_in_prefix)
@@ -128,7 +130,7 @@ pub fn is_there(prefix: &Path, record: &PrefixRecord) -> bool {
 
 /// Distributions of these names (normalized) that no record knows, as records of their own: somebody has installed them with
 /// pip, and what takes their place has to remove them. `known` are the paths of packages.
-pub fn of_others(
+pub fn untracked_by_name(
     prefix: &Path,
     names: &HashSet<&str>,
     known: &HashSet<&PathBuf>,
@@ -137,7 +139,7 @@ pub fn of_others(
     if names.is_empty() {
         return Ok(found);
     }
-    for site in sites(prefix)? {
+    for site in site_packages(prefix)? {
         for entry in fs_err::read_dir(&site)? {
             let directory = entry?.path();
             let stem = directory.file_name().and_then(|name| name.to_str()?.strip_suffix(".dist-info"));
@@ -150,7 +152,7 @@ pub fn of_others(
             }
             let Ok(text) = files::read_to_string(&list, files::LARGEST_RECORD) else { continue };
             let site = site.strip_prefix(prefix).unwrap_or(Path::new(""));
-            let mut record = bare(&name, version)?;
+            let mut record = minimal_record(&name, version)?;
             record.files = paths(prefix, site, &text).filter(|path| !known.contains(path)).collect();
             found.push(record);
         }
@@ -159,7 +161,7 @@ pub fn of_others(
 }
 
 /// A record that knows no more than a name and a version.
-fn bare(name: &str, version: &str) -> Result<PrefixRecord, PrefixError> {
+fn minimal_record(name: &str, version: &str) -> Result<PrefixRecord, PrefixError> {
     let invalid = |message: String| std::io::Error::new(std::io::ErrorKind::InvalidData, message);
     let identifier: DistArchiveIdentifier =
         format!("{name}-0-{BUILD}.whl").parse().map_err(|_| invalid(format!("`{name}` is not a name")))?;
@@ -174,27 +176,27 @@ fn bare(name: &str, version: &str) -> Result<PrefixRecord, PrefixError> {
 }
 
 /// The directories that distributions are in.
-pub fn sites(prefix: &Path) -> Result<Vec<PathBuf>, PrefixError> {
-    let mut sites = vec![prefix.join("Lib").join("site-packages")];
+pub fn site_packages(prefix: &Path) -> Result<Vec<PathBuf>, PrefixError> {
+    let mut site_packages = vec![prefix.join("Lib").join("site-packages")];
     let library = prefix.join("lib");
     if library.is_dir() {
         for entry in fs_err::read_dir(&library)? {
             let entry = entry?;
             if entry.file_name().to_string_lossy().starts_with("python3") || entry.file_name() == "python2.7" {
-                sites.push(entry.path().join("site-packages"));
+                site_packages.push(entry.path().join("site-packages"));
             }
         }
     }
-    sites.retain(|site| site.is_dir());
-    mlconda_types::sorting::sort(&mut sites);
+    site_packages.retain(|site| site.is_dir());
+    mlconda_types::sorting::sort(&mut site_packages);
     // Where the file system does not tell `Lib` from `lib`, and where a link leads from one to another.
     let mut seen = BTreeSet::new();
-    sites.retain(|site| seen.insert(fs_err::canonicalize(site).unwrap_or_else(|_| site.clone())));
-    Ok(sites)
+    site_packages.retain(|site| seen.insert(fs_err::canonicalize(site).unwrap_or_else(|_| site.clone())));
+    Ok(site_packages)
 }
 
 /// Whether a file is the list of files of a distribution.
-pub fn is_list(path: &Path) -> bool {
+pub fn is_record_file(path: &Path) -> bool {
     let directory = path.parent().and_then(Path::extension);
     path.file_name().is_some_and(|name| name == "RECORD") && directory.is_some_and(|each| each == "dist-info")
 }

@@ -21,16 +21,16 @@ const SCRIPTS: &str = "python-scripts";
 pub(crate) fn read(text: &[u8]) -> io::Result<PrefixRecord> {
     let mut record: PrefixRecord = match mlconda_types::lenient::from_slice(text) {
         Ok(record) => record,
-        Err(error) => mlconda_types::lenient::from_value(mended(text).ok_or(error)?)?,
+        Err(error) => mlconda_types::lenient::from_value(normalize(text).ok_or(error)?)?,
     };
-    settle(&mut record);
+    resolve_paths(&mut record);
     Ok(record)
 }
 
 /// A record in today's form; `None` if the text is no JSON object.
-pub fn mended(text: &[u8]) -> Option<Value> {
+pub fn normalize(text: &[u8]) -> Option<Value> {
     let mut record: Map<String, Value> = serde_json::from_slice(text).ok()?;
-    tidy(&mut record);
+    remove_empty(&mut record);
     if let Some(build) = record.remove("build_string") {
         record.entry("build").or_insert(build);
     }
@@ -45,10 +45,10 @@ pub fn mended(text: &[u8]) -> Option<Value> {
         let features = json!(features.join(" "));
         record.insert("features".to_owned(), features);
     }
-    complete(&mut record);
+    derive_missing(&mut record);
     match record.get_mut("link") {
         Some(Value::Object(link)) => {
-            tidy(link);
+            remove_empty(link);
             let kind = match link.remove("type") {
                 Some(Value::Number(kind)) => kind.as_u64().filter(|kind| (1..=4).contains(kind)),
                 // conda before 4.3.
@@ -67,7 +67,7 @@ pub fn mended(text: &[u8]) -> Option<Value> {
         Some(Value::Object(data)) => {
             data.insert("paths_version".to_owned(), json!(1));
             let paths = data.get_mut("paths").and_then(Value::as_array_mut);
-            paths.into_iter().flatten().filter_map(Value::as_object_mut).for_each(mend_path);
+            paths.into_iter().flatten().filter_map(Value::as_object_mut).for_each(normalize_path);
         }
         _ => _ = record.remove("paths_data"),
     }
@@ -75,7 +75,7 @@ pub fn mended(text: &[u8]) -> Option<Value> {
 }
 
 /// Takes out what says nothing: `null`, and hashes without a digit.
-fn tidy(object: &mut Map<String, Value>) {
+fn remove_empty(object: &mut Map<String, Value>) {
     object.retain(|name, value| {
         let is_hash = name.contains("md5") || name.contains("sha256");
         let is_empty = is_hash && value.as_str().is_some_and(str::is_empty);
@@ -83,8 +83,8 @@ fn tidy(object: &mut Map<String, Value>) {
     });
 }
 
-fn mend_path(path: &mut Map<String, Value>) {
-    tidy(path);
+fn normalize_path(path: &mut Map<String, Value>) {
+    remove_empty(path);
     let is_known = |kind: &Value| serde_json::from_value::<PathType>(kind.clone()).is_ok();
     if !path.get("path_type").is_some_and(is_known) {
         path.insert("path_type".to_owned(), json!("hardlink"));
@@ -95,7 +95,7 @@ fn mend_path(path: &mut Map<String, Value>) {
 }
 
 /// Fills in what can be told by the other fields.
-fn complete(record: &mut Map<String, Value>) {
+fn derive_missing(record: &mut Map<String, Value>) {
     let text = |record: &Map<String, Value>, name: &str| {
         record.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
     };
@@ -129,9 +129,9 @@ fn complete(record: &mut Map<String, Value>) {
 }
 
 /// Makes paths those of the prefix, and `files` the list of files.
-fn settle(record: &mut PrefixRecord) {
+fn resolve_paths(record: &mut PrefixRecord) {
     if record.repodata_record.package_record.noarch.is_python() {
-        let placed = Placed::new(&record.files);
+        let placed = NoarchPaths::new(&record.files);
         for entry in &mut record.paths_data.paths {
             placed.place(&mut entry.relative_path);
         }
@@ -149,13 +149,13 @@ fn settle(record: &mut PrefixRecord) {
 }
 
 /// Where the files of a noarch python package are in a prefix, by the list of its files there.
-pub struct Placed<'a> {
+pub struct NoarchPaths<'a> {
     files: HashSet<&'a Path>,
     /// What stands before `site-packages`.
     library: Option<&'a Path>,
 }
 
-impl<'a> Placed<'a> {
+impl<'a> NoarchPaths<'a> {
     /// Of the files that a record lists.
     pub fn new(files: &'a [PathBuf]) -> Self {
         // The first of that name: a package can have others below.

@@ -6,7 +6,7 @@ pub mod distributions;
 pub mod foreign;
 pub mod on_disk;
 
-pub use self::distributions::Stranger;
+pub use self::distributions::UntrackedDistribution;
 
 use std::{
     collections::BTreeSet,
@@ -148,7 +148,7 @@ impl Prefix {
 
     /// The names of all records, conda packages' and others', also of those that cannot be read: enough to see that another
     /// process has changed the prefix.
-    pub fn seen(&self) -> Result<Vec<String>, PrefixError> {
+    pub fn record_names(&self) -> Result<Vec<String>, PrefixError> {
         let all = Self { path: self.path.clone(), passed_over: BTreeSet::new() };
         let files = [all.record_files()?, all.meta_files(distributions::EXTENSION)?].concat();
         let names = files.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));

@@ -11,14 +11,14 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 /// The name of the stage inside a prefix that exists.
-pub const INSIDE: &str = ".mlconda-new";
+pub const STAGE: &str = ".mlconda-new";
 
 /// The history while an installation is not finished. A prefix that has records and no `history` is one in which
 /// a process was killed: the next installation links everything anew.
-pub const PENDING: &str = "history.mlconda";
+pub const PENDING_HISTORY: &str = "history.mlconda";
 
 /// The name of the directory in the prefix.
-pub const ASIDE: &str = ".mlconda-old";
+pub const BACKUP: &str = ".mlconda-old";
 
 /// No path that can be opened leads through more links.
 const MOST_LINKS: usize = 40;
@@ -26,7 +26,7 @@ const MOST_LINKS: usize = 40;
 /// What a record holds besides conda's fields, which have no word for it; other tools pass over the field `mlconda`. It
 /// is in the record and nowhere else, so that it goes with the package whoever removes that.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Own {
+pub struct OwnFields {
     /// Files that anybody may run.
     #[serde(default)]
     pub executable: BTreeSet<PathBuf>,
@@ -40,12 +40,12 @@ pub struct Own {
 
 /// Where the stage of a prefix is, and the twin of one that exists: beside it, so that one step of the kernel puts
 /// either in place.
-pub fn beside(prefix: &Path) -> Option<(PathBuf, PathBuf)> {
+pub fn stage_and_replica(prefix: &Path) -> Option<(PathBuf, PathBuf)> {
     Some((sibling(prefix, ".mlconda-new")?, sibling(prefix, ".mlconda-twin")?))
 }
 
 /// Where what several environments of one call share is, while they are installed: beside the first of them.
-pub fn shared(prefix: &Path) -> Option<PathBuf> {
+pub fn shared_packages(prefix: &Path) -> Option<PathBuf> {
     sibling(prefix, ".mlconda-shared")
 }
 

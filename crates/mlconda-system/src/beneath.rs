@@ -45,14 +45,14 @@ pub struct Root {
     directory: OwnedFd,
     /// Where it was when it was opened, for messages.
     path: PathBuf,
-    way: Way,
+    way: Resolution,
     /// The directory of the last path.
     last: Mutex<Option<(PathBuf, Arc<OwnedFd>)>>,
 }
 
 /// How a path is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum Resolution {
     /// By the kernel in one call, if it can.
     Kernel,
     /// One component at a time.
@@ -62,7 +62,7 @@ enum Way {
 
 /// What something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum PathKind {
     /// A regular file.
     File,
     /// A directory.
@@ -75,9 +75,9 @@ pub enum Kind {
 
 /// What a path names. A link is not followed.
 #[derive(Clone, Debug)]
-pub struct Look {
+pub struct PathInfo {
     /// What it is.
-    pub kind: Kind,
+    pub kind: PathKind,
     /// Permissions.
     pub mode: u32,
     /// The numbers of the user and the group that own it.
@@ -90,10 +90,10 @@ pub struct Look {
     pub number: u64,
 }
 
-impl Look {
+impl PathInfo {
     /// Whether it is a directory.
     pub fn is_directory(&self) -> bool {
-        self.kind == Kind::Directory
+        self.kind == PathKind::Directory
     }
 
     /// The time of the last change.
@@ -105,12 +105,12 @@ impl Look {
     }
 
     /// Whether it is of the same size and time as another one: then nobody has written into either since one was copied.
-    pub fn looks_the_same(&self, other: &Self) -> bool {
+    pub fn has_same_size_and_time(&self, other: &Self) -> bool {
         (self.size, self.time) == (other.size, other.time)
     }
 
     /// Why nobody but this user and root is sure to have written it; `None` if they alone may have.
-    pub fn distrust(&self) -> Option<&'static str> {
+    pub fn untrusted_reason(&self) -> Option<&'static str> {
         let user = rustix::process::geteuid().as_raw();
         if self.owner.0 != 0 && self.owner.0 != user {
             return Some("belongs to another user");
@@ -119,8 +119,8 @@ impl Look {
     }
 }
 
-impl From<&Look> for Attributes {
-    fn from(look: &Look) -> Self {
+impl From<&PathInfo> for Attributes {
+    fn from(look: &PathInfo) -> Self {
         Self { mode: look.mode, owner: look.owner, time: look.time }
     }
 }
@@ -130,7 +130,7 @@ const LONGEST_PATH: usize = 4095;
 const LONGEST_NAME: usize = 255;
 
 /// Whether a path is relative and leads nowhere but down, by its text, and is one that the system takes.
-pub fn is_plain(path: &Path) -> bool {
+pub fn is_contained(path: &Path) -> bool {
     let bytes = path.as_os_str().as_encoded_bytes();
     let is_name = |part: Component<'_>| matches!(part, Component::Normal(name) if name.len() <= LONGEST_NAME);
     !bytes.is_empty() && bytes.len() <= LONGEST_PATH && !bytes.contains(&0) && path.components().all(is_name)
@@ -143,19 +143,19 @@ impl Root {
     }
 
     /// Opens a directory that is not named by a link.
-    pub fn open_itself(path: &Path) -> io::Result<Self> {
+    pub fn open_no_follow(path: &Path) -> io::Result<Self> {
         Self::open_with(path, OFlags::NOFOLLOW)
     }
 
     fn open_with(path: &Path, flags: OFlags) -> io::Result<Self> {
         let directory = rustix::fs::openat(CWD, path, LOOK_UP | flags, Mode::empty());
-        let directory = directory.map_err(|errno| told("open directory", path, errno))?;
-        Ok(Self { directory, path: path.to_owned(), way: Way::Kernel, last: Mutex::default() })
+        let directory = directory.map_err(|errno| path_error("open directory", path, errno))?;
+        Ok(Self { directory, path: path.to_owned(), way: Resolution::Kernel, last: Mutex::default() })
     }
 
     /// Opens a directory below.
-    pub fn enter(&self, path: &Path) -> io::Result<Self> {
-        let directory = self.descend(path).map_err(|errno| self.told("open directory", path, errno))?;
+    pub fn open_directory(&self, path: &Path) -> io::Result<Self> {
+        let directory = self.descend(path).map_err(|errno| self.path_error("open directory", path, errno))?;
         Ok(Self { directory, path: self.path.join(path), way: self.way, last: Mutex::default() })
     }
 
@@ -165,12 +165,12 @@ impl Root {
     }
 
     /// To be called after others, as scripts, may have moved directories.
-    pub fn forget(&self) {
+    pub fn clear_cache(&self) {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    fn told(&self, what: &str, path: &Path, errno: Errno) -> io::Error {
-        told(what, &self.path.join(path), errno)
+    fn path_error(&self, what: &str, path: &Path, errno: Errno) -> io::Error {
+        path_error(what, &self.path.join(path), errno)
     }
 
     /// Opens the directory at a path.
@@ -178,11 +178,11 @@ impl Root {
         if path.as_os_str().is_empty() {
             return rustix::fs::openat(&self.directory, ".", LOOK_UP, Mode::empty());
         }
-        if !is_plain(path) {
+        if !is_contained(path) {
             return Err(Errno::INVAL);
         }
         #[cfg(target_os = "linux")]
-        if self.way == Way::Kernel && !NO_OPENAT2.load(Ordering::Relaxed) {
+        if self.way == Resolution::Kernel && !NO_OPENAT2.load(Ordering::Relaxed) {
             use rustix::fs::ResolveFlags;
             let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
             match rustix::fs::openat2(&self.directory, path, LOOK_UP | OFlags::NOFOLLOW, Mode::empty(), resolve) {
@@ -203,12 +203,14 @@ impl Root {
     /// Does something to the name of a path in the open directory that it is in.
     fn at<T>(&self, what: &str, path: &Path, act: impl FnOnce(&OwnedFd, &OsStr) -> Result<T, Errno>) -> io::Result<T> {
         let done = match (path.parent(), path.file_name()) {
-            (Some(above), Some(name)) if above.as_os_str().is_empty() && is_plain(path) => act(&self.directory, name),
+            (Some(above), Some(name)) if above.as_os_str().is_empty() && is_contained(path) => {
+                act(&self.directory, name)
+            }
             (Some(above), Some(name)) => self.parent(above).and_then(|open| act(&open, name)),
             (None, _) if path.as_os_str().is_empty() => act(&self.directory, OsStr::new(".")),
             _ => Err(Errno::INVAL),
         };
-        done.map_err(|errno| self.told(what, path, errno))
+        done.map_err(|errno| self.path_error(what, path, errno))
     }
 
     /// The directory of a path, open.
@@ -224,19 +226,19 @@ impl Root {
     }
 
     /// A directory leaves its place: what is open of it is not at its path any more.
-    fn leaves(&self, path: &Path) {
+    fn forget_directory(&self, path: &Path) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.take_if(|(known, _)| known.starts_with(path));
     }
 
     /// What a path names; `None` if it is not there, is behind a link, or cannot be there.
-    pub fn look(&self, path: &Path) -> io::Result<Option<Look>> {
-        if !path.as_os_str().is_empty() && !is_plain(path) {
+    pub fn lookup(&self, path: &Path) -> io::Result<Option<PathInfo>> {
+        if !path.as_os_str().is_empty() && !is_contained(path) {
             return Ok(None);
         }
         let stat = self.at("query", path, |open, name| rustix::fs::statat(open, name, AtFlags::SYMLINK_NOFOLLOW));
         match stat {
-            Ok(stat) => Ok(Some(look(&stat))),
+            Ok(stat) => Ok(Some(path_info(&stat))),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
             Err(error) => Err(error),
         }
@@ -244,11 +246,11 @@ impl Root {
 
     /// Whether there is a directory, not behind a link.
     pub fn has_directory(&self, path: &Path) -> io::Result<bool> {
-        Ok(self.look(path)?.is_some_and(|there| there.is_directory()))
+        Ok(self.lookup(path)?.is_some_and(|there| there.is_directory()))
     }
 
     /// What is in a directory, in no order.
-    pub fn entries(&self, path: &Path) -> io::Result<Vec<(OsString, Kind)>> {
+    pub fn entries(&self, path: &Path) -> io::Result<Vec<(OsString, PathKind)>> {
         let read = || {
             let open = self.descend(path)?;
             let mut found = Vec::new();
@@ -264,21 +266,21 @@ impl Root {
                     let stat = rustix::fs::statat(&open, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)?;
                     kind = FileType::from_raw_mode(stat.st_mode);
                 }
-                found.push((OsString::from_vec(name.to_vec()), Kind::from(kind)));
+                found.push((OsString::from_vec(name.to_vec()), PathKind::from(kind)));
             }
             Ok(found)
         };
-        read().map_err(|errno| self.told("read directory", path, errno))
+        read().map_err(|errno| self.path_error("read directory", path, errno))
     }
 
     /// Removes a file or a link, if it is there.
     pub fn remove_file(&self, path: &Path) -> io::Result<()> {
-        if_there(self.at("remove file", path, |open, name| rustix::fs::unlinkat(open, name, AtFlags::empty())))
+        ignore_missing(self.at("remove file", path, |open, name| rustix::fs::unlinkat(open, name, AtFlags::empty())))
     }
 
     /// Removes an empty directory.
     pub fn remove_directory(&self, path: &Path) -> io::Result<()> {
-        self.leaves(path);
+        self.forget_directory(path);
         self.at("remove directory", path, |open, name| rustix::fs::unlinkat(open, name, AtFlags::REMOVEDIR))
     }
 
@@ -328,14 +330,14 @@ impl Root {
 
     /// Gives what is at a path another one, below another directory.
     pub fn rename(&self, path: &Path, into: &Self, to: &Path) -> io::Result<()> {
-        self.leaves(path);
-        into.leaves(to);
+        self.forget_directory(path);
+        into.forget_directory(to);
         self.pair("rename", path, into, to, |from, name, open, new| rustix::fs::renameat(from, name, open, new))
     }
 
     /// The same, if it is there.
-    pub fn rename_if_there(&self, path: &Path, into: &Self, to: &Path) -> io::Result<()> {
-        if_there(self.rename(path, into, to))
+    pub fn rename_if_exists(&self, path: &Path, into: &Self, to: &Path) -> io::Result<()> {
+        ignore_missing(self.rename(path, into, to))
     }
 
     /// Makes a hard link to a file, or to a link, below another directory.
@@ -374,7 +376,7 @@ impl Root {
             io::Error::new(error.kind(), format!("failed to copy `{}`: {error}", self.path.join(path).display()))
         })?;
         drop(copy);
-        into.give(to, &Attributes::from(&file.metadata()?))
+        into.set_attributes(to, &Attributes::from(&file.metadata()?))
     }
 
     /// Sets the time of last change of a file, a directory or a link itself, in seconds since 1970.
@@ -395,9 +397,10 @@ impl Root {
     }
 
     /// Gives a file or a directory permissions, an owner and a time.
-    pub fn give(&self, path: &Path, attributes: &Attributes) -> io::Result<()> {
-        let Some(there) = self.look(path)?.filter(|there| matches!(there.kind, Kind::File | Kind::Directory)) else {
-            return Err(self.told("query", path, Errno::NOENT));
+    pub fn set_attributes(&self, path: &Path, attributes: &Attributes) -> io::Result<()> {
+        let Some(there) = self.lookup(path)?.filter(|there| matches!(there.kind, PathKind::File | PathKind::Directory))
+        else {
+            return Err(self.path_error("query", path, Errno::NOENT));
         };
         let Attributes { mode, owner, time } = *attributes;
         if there.owner != owner {
@@ -414,7 +417,7 @@ impl Root {
                 rustix::fs::fchmod(rustix::fs::openat(open, name, flags, Mode::empty())?, bits(mode))
             })?;
         }
-        if self.look(path)?.is_some_and(|there| there.time == time) {
+        if self.lookup(path)?.is_some_and(|there| there.time == time) {
             return Ok(());
         }
         self.set_times(path, time)
@@ -441,7 +444,7 @@ impl Root {
     }
 }
 
-impl From<FileType> for Kind {
+impl From<FileType> for PathKind {
     fn from(kind: FileType) -> Self {
         match kind {
             FileType::RegularFile => Self::File,
@@ -453,7 +456,7 @@ impl From<FileType> for Kind {
 }
 
 /// What has gone, or was never there, is no error.
-fn if_there(done: io::Result<()>) -> io::Result<()> {
+fn ignore_missing(done: io::Result<()>) -> io::Result<()> {
     match done {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(()),
         other => other,
@@ -461,7 +464,7 @@ fn if_there(done: io::Result<()>) -> io::Result<()> {
 }
 
 /// A path through a link is answered as one through a file: it does not exist.
-fn told(what: &str, path: &Path, errno: Errno) -> io::Error {
+fn path_error(what: &str, path: &Path, errno: Errno) -> io::Error {
     let kind = match errno {
         Errno::LOOP => io::ErrorKind::NotADirectory,
         errno => errno.kind(),
@@ -479,8 +482,8 @@ fn bits(mode: u32) -> Mode {
     clippy::unnecessary_fallible_conversions,
     reason = "the types of the fields are others on other processors and systems"
 )]
-fn look(stat: &rustix::fs::Stat) -> Look {
-    Look {
+fn path_info(stat: &rustix::fs::Stat) -> PathInfo {
+    PathInfo {
         kind: FileType::from_raw_mode(stat.st_mode).into(),
         mode: u32::from(stat.st_mode) & 0o7777,
         owner: (stat.st_uid, stat.st_gid),
@@ -491,7 +494,7 @@ fn look(stat: &rustix::fs::Stat) -> Look {
 }
 
 /// The same of an open file.
-impl From<&std::fs::Metadata> for Look {
+impl From<&std::fs::Metadata> for PathInfo {
     fn from(metadata: &std::fs::Metadata) -> Self {
         Self {
             kind: FileType::from_raw_mode(metadata.mode() as _).into(),

@@ -20,7 +20,7 @@ use rattler_digest::{Sha256, Sha256Hash};
 use rustix::fs::{AtFlags, CWD, FlockOperation, Timespec, Timestamps, UTIME_OMIT};
 
 pub use self::{
-    linker::{Linker, Located, Made},
+    linker::{LinkMethod, Linker, PathBelow},
     removal::remove_tree,
 };
 
@@ -63,7 +63,7 @@ pub fn create_new(path: &Path, mode: u32) -> io::Result<fs_err::File> {
 }
 
 /// Removes a file or link, if it is there.
-pub fn remove_if_there(path: &Path) -> io::Result<()> {
+pub fn remove_if_exists(path: &Path) -> io::Result<()> {
     match fs_err::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
@@ -132,7 +132,7 @@ fn set_times(path: &Path, times: &Timestamps) -> io::Result<()> {
 }
 
 /// Holds a directory for this process until the file is dropped; `None` if another process holds it.
-pub fn hold(directory: &Path) -> io::Result<Option<File>> {
+pub fn lock_directory(directory: &Path) -> io::Result<Option<File>> {
     match lock(directory)? {
         // Where there are no locks nobody is kept out, as with other tools.
         Lock::Taken(file) | Lock::Unknown(file) => Ok(Some(file)),
@@ -141,7 +141,7 @@ pub fn hold(directory: &Path) -> io::Result<Option<File>> {
 }
 
 /// As [`hold`], but `None` also where it cannot be told whether another process holds the directory.
-pub fn hold_for_sure(directory: &Path) -> io::Result<Option<File>> {
+pub fn lock_directory_strictly(directory: &Path) -> io::Result<Option<File>> {
     match lock(directory)? {
         Lock::Taken(file) => Ok(Some(file)),
         Lock::Unknown(_) | Lock::Busy => Ok(None),
@@ -212,7 +212,7 @@ impl Attributes {
     }
 
     /// Makes another one like it.
-    pub fn give_to(&self, path: &Path) -> io::Result<()> {
+    pub fn apply_to(&self, path: &Path) -> io::Result<()> {
         let there = Self::from(&fs_err::metadata(path)?);
         if there.owner != self.owner {
             // Only root may; for others it stays theirs.
@@ -236,7 +236,7 @@ impl Attributes {
 
 /// Signs a program of macOS anew after its bytes have changed, and gives its new sha256; other platforms'
 /// programs carry no signature.
-pub fn sign_again(path: &Path, platform: Subdir) -> io::Result<Option<Sha256Hash>> {
+pub fn sign_program(path: &Path, platform: Subdir) -> io::Result<Option<Sha256Hash>> {
     if platform != Subdir::OsxArm64 || !cfg!(target_os = "macos") {
         return Ok(None);
     }
@@ -251,7 +251,7 @@ pub fn sign_again(path: &Path, platform: Subdir) -> io::Result<Option<Sha256Hash
 }
 
 /// Whether an error says that there can be no hard link here, whatever is tried.
-pub fn is_no_link(error: &io::Error) -> bool {
+pub fn is_hard_link_unsupported(error: &io::Error) -> bool {
     linker::Refusal::of(error).is_some()
 }
 
@@ -261,7 +261,7 @@ pub fn modified(metadata: &std::fs::Metadata) -> i64 {
 }
 
 /// Whether a directory can be swapped for a twin beside it, and hard links into the twin are what they seem.
-pub fn can_change_places(directory: &Path, metadata: &std::fs::Metadata) -> bool {
+pub fn can_swap_directory(directory: &Path, metadata: &std::fs::Metadata) -> bool {
     let Some(Ok(parent)) = directory.parent().map(fs_err::metadata) else { return false };
     // A directory that is a mount point, or that another user owns, stays where it is.
     let own = metadata.uid() == rustix::process::geteuid().as_raw();
@@ -271,7 +271,7 @@ pub fn can_change_places(directory: &Path, metadata: &std::fs::Metadata) -> bool
 
 /// Gives back the room of the first bytes of a file. They read as zeros afterwards.
 #[cfg(target_os = "linux")]
-pub fn forget(file: &File, bytes: u64) -> io::Result<()> {
+pub fn punch_hole(file: &File, bytes: u64) -> io::Result<()> {
     use rustix::fs::FallocateFlags;
     if bytes == 0 {
         return Ok(());
@@ -281,7 +281,7 @@ pub fn forget(file: &File, bytes: u64) -> io::Result<()> {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub fn forget(_file: &File, _bytes: u64) -> io::Result<()> {
+pub fn punch_hole(_file: &File, _bytes: u64) -> io::Result<()> {
     Ok(())
 }
 

@@ -17,7 +17,7 @@ use super::{create_new, set_mode};
 
 /// How a file became the same as another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Made {
+pub enum LinkMethod {
     /// It is the same file, and takes no room.
     HardLink,
     /// It is a file of its own, with the same permissions and time of last change.
@@ -26,7 +26,7 @@ pub enum Made {
 
 /// A path below a directory that is open: looking it up from there is shorter.
 #[derive(Clone, Copy, Debug)]
-pub struct Located<'a> {
+pub struct PathBelow<'a> {
     /// The path of the directory.
     pub root: &'a Path,
     /// The root, open.
@@ -35,9 +35,9 @@ pub struct Located<'a> {
     pub path: &'a Path,
 }
 
-impl Located<'_> {
+impl PathBelow<'_> {
     /// The whole path.
-    pub fn place(&self) -> PathBuf {
+    pub fn full_path(&self) -> PathBuf {
         self.root.join(self.path)
     }
 }
@@ -54,22 +54,22 @@ pub struct Linker {
 
 impl Linker {
     /// One that makes no hard links: what it makes is to be changed, or to be left alone by changes.
-    pub fn of_copies() -> Self {
+    pub fn copies_only() -> Self {
         Self { no_hard_links: AtomicBool::new(true), ..Self::default() }
     }
 
     /// Makes `to`, which is not there yet, the same as `from`. `stop` is set when nobody wants it any more.
-    pub fn make_at(&self, from: Located<'_>, to: Located<'_>, stop: &AtomicBool) -> io::Result<Made> {
+    pub fn link_at(&self, from: PathBelow<'_>, to: PathBelow<'_>, stop: &AtomicBool) -> io::Result<LinkMethod> {
         let linked = !self.no_hard_links.load(Ordering::Relaxed)
             && rustix::fs::linkat(from.directory, from.path, to.directory, to.path, AtFlags::empty()).is_ok();
         // Why there is no link, the longer way finds out.
-        if linked { Ok(Made::HardLink) } else { self.make(&from.place(), &to.place(), stop) }
+        if linked { Ok(LinkMethod::HardLink) } else { self.make(&from.full_path(), &to.full_path(), stop) }
     }
 
-    fn make(&self, from: &Path, to: &Path, stop: &AtomicBool) -> io::Result<Made> {
+    fn make(&self, from: &Path, to: &Path, stop: &AtomicBool) -> io::Result<LinkMethod> {
         if !self.no_hard_links.load(Ordering::Relaxed) {
             match fs_err::hard_link(from, to) {
-                Ok(()) => return Ok(Made::HardLink),
+                Ok(()) => return Ok(LinkMethod::HardLink),
                 Err(error) => match Refusal::of(&error) {
                     None => return Err(error),
                     Some(Refusal::OfThisFile) => {}
@@ -77,7 +77,7 @@ impl Linker {
                 },
             }
         }
-        self.copy(from, to, stop).map(|()| Made::Copy)
+        self.copy(from, to, stop).map(|()| LinkMethod::Copy)
     }
 
     /// Makes `to`, which is not there yet, a copy of `from`. `stop` is set when nobody wants it any more.
@@ -165,8 +165,8 @@ mod tests {
         set_mode(file.file(), 0o755).unwrap();
         system::set_time(file.file(), 1_000_000_000).unwrap();
         let never = AtomicBool::new(false);
-        assert_eq!(Linker::default().make(&from, &linked, &never).unwrap(), Made::HardLink);
-        assert_eq!(Linker::of_copies().make(&from, &copied, &never).unwrap(), Made::Copy);
+        assert_eq!(Linker::default().make(&from, &linked, &never).unwrap(), LinkMethod::HardLink);
+        assert_eq!(Linker::copies_only().make(&from, &copied, &never).unwrap(), LinkMethod::Copy);
         let look = |path: &Path| {
             let metadata = fs_err::metadata(path).unwrap();
             (fs_err::read(path).unwrap(), metadata.permissions().mode() & 0o777, metadata.mtime(), metadata.ino())

@@ -12,19 +12,19 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use tokio::sync::oneshot;
 
 /// A script or program that runs, in a process group of its own. Dropping it kills it, and what it has started.
-pub struct Running {
+pub struct ChildGroup {
     process: Child,
     ended: bool,
 }
 
-impl Running {
+impl ChildGroup {
     /// What has just been started.
     pub fn new(process: Child) -> Self {
         Self { process, ended: false }
     }
 
     /// Waits for its end.
-    pub async fn end(mut self) -> io::Result<ExitStatus> {
+    pub async fn wait(mut self) -> io::Result<ExitStatus> {
         let (sender, ended) = oneshot::channel();
         let id = Pid::from_child(&self.process);
         thread::Builder::new().name("script".to_owned()).spawn(move || {
@@ -40,7 +40,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for ChildGroup {
     fn drop(&mut self) {
         if self.ended {
             return;
@@ -59,7 +59,7 @@ impl Drop for Running {
 }
 
 /// A file without a name.
-pub fn nameless(directory: &Path) -> io::Result<std::fs::File> {
+pub fn unnamed_file(directory: &Path) -> io::Result<std::fs::File> {
     tempfile::tempfile_in(directory).map_err(|error| {
         io::Error::new(error.kind(), format!("cannot make a temporary file in `{}`: {error}", directory.display()))
     })

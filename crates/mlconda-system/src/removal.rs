@@ -29,7 +29,7 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
         root => Directory { open: root?, place: None },
     };
     let names = read(&root.open);
-    let todo = Task { directory: Arc::new(root), what: What::Names(names) }.carry_out();
+    let todo = Task { directory: Arc::new(root), what: TaskItems::Names(names) }.run();
     let threads = if todo.is_empty() { 1 } else { THREADS };
     let tasks = (Mutex::new(Tasks { todo, busy: 0 }), Condvar::new());
     std::thread::scope(|scope| {
@@ -62,10 +62,10 @@ impl Drop for Directory {
 /// What is to be removed in a directory.
 struct Task {
     directory: Arc<Directory>,
-    what: What,
+    what: TaskItems,
 }
 
-enum What {
+enum TaskItems {
     /// The directory of that name. It is opened when its turn comes, since the system limits how many are open.
     Below(CString),
     /// These.
@@ -88,7 +88,7 @@ fn remove_files((tasks, changed): &(Mutex<Tasks>, Condvar)) {
         if let Some(task) = held.todo.pop() {
             held.busy += 1;
             drop(held);
-            let found = task.carry_out();
+            let found = task.run();
             held = tasks.lock().unwrap_or_else(PoisonError::into_inner);
             held.todo.extend(found);
             held.busy -= 1;
@@ -103,10 +103,10 @@ fn remove_files((tasks, changed): &(Mutex<Tasks>, Condvar)) {
 
 impl Task {
     /// Removes files, and gives what else there is to do.
-    fn carry_out(self) -> Vec<Task> {
+    fn run(self) -> Vec<Task> {
         let (directory, mut names) = match self.what {
-            What::Names(names) => (self.directory, names),
-            What::Below(name) => {
+            TaskItems::Names(names) => (self.directory, names),
+            TaskItems::Below(name) => {
                 let Ok(open) = open(&self.directory.open, name.as_c_str()) else { return Vec::new() };
                 let names = read(&open);
                 (Arc::new(Directory { open, place: Some((self.directory, name)) }), names)
@@ -115,12 +115,12 @@ impl Task {
         let task = |what| Task { directory: Arc::clone(&directory), what };
         let mut found = Vec::new();
         while names.len() > FILES {
-            found.push(task(What::Names(names.split_off(names.len() - FILES))));
+            found.push(task(TaskItems::Names(names.split_off(names.len() - FILES))));
         }
         for (name, kind) in names {
             let unlink = || rustix::fs::unlinkat(&directory.open, name.as_c_str(), AtFlags::empty());
             if kind == FileType::Directory || unlink().is_err() {
-                found.push(task(What::Below(name)));
+                found.push(task(TaskItems::Below(name)));
             }
         }
         found

@@ -111,7 +111,7 @@ pub(crate) fn carry_out(
     let installing = mlconda::install::install(plan, &client, prefix, options, &display);
     match context.install_or_signal(&options.stop, installing) {
         // What is in place stays, whatever was to come after it.
-        Err(CliError::Stopped(signal)) if options.stop.is_past() && prefix.is_environment() => {
+        Err(CliError::Stopped(signal)) if options.stop.is_too_late() && prefix.is_environment() => {
             Err(words::stopped_late(signal, prefix))
         }
         Ok(Err(InstallError::Stopped)) => Err(CliError::Stopped(signals::told().unwrap_or_default())),

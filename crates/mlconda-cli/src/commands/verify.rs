@@ -167,7 +167,7 @@ impl<'a> Proof<'a> {
 
     /// All of it, for programs.
     pub(crate) fn json(&self) -> serde_json::Value {
-        let Report { packages, files, bytes, findings, strangers, without_hash, without_digest, .. } = &self.report;
+        let Report { packages, files, bytes, findings, untracked, without_hash, without_digest, .. } = &self.report;
         let without_hash: serde_json::Map<_, _> =
             without_hash.iter().map(|(package, files)| (package.clone(), json!(files))).collect();
         json!({
@@ -178,9 +178,9 @@ impl<'a> Proof<'a> {
             "bytes": bytes,
             "findings": findings.iter().map(Row::new).collect::<Vec<_>>(),
             "strangers": {
-                "files": strangers.others.iter().map(|path| path_text(path)).collect::<Vec<_>>(),
-                "bytecode": strangers.bytecode,
-                "pip": {"distributions": strangers.distributions, "files": strangers.pip},
+                "files": untracked.others.iter().map(|path| path_text(path)).collect::<Vec<_>>(),
+                "bytecode": untracked.bytecode,
+                "pip": {"distributions": untracked.distributions, "files": untracked.pip},
             },
             "files_without_hash": without_hash,
             "packages_without_digest": without_digest,
@@ -217,23 +217,23 @@ impl<'a> Proof<'a> {
             let (files, packages) = (count(unhashed, "file"), count(report.without_hash.len(), "package"));
             ui.warn(&format!("the records have no hash for {files} of {packages}"));
         }
-        let mut of_nobody = Vec::new();
-        let strangers = &report.strangers;
-        if strangers.pip > 0 {
-            let (files, by) = (count(strangers.pip, "file"), count(strangers.distributions, "distribution"));
-            of_nobody.push(format!("{files} of {by} that pip installed"));
+        let mut untracked_text = Vec::new();
+        let untracked = &report.untracked;
+        if untracked.pip > 0 {
+            let (files, by) = (count(untracked.pip, "file"), count(untracked.distributions, "distribution"));
+            untracked_text.push(format!("{files} of {by} that pip installed"));
         }
-        if strangers.bytecode > 0 {
-            of_nobody.push(format!("{} of byte code", count(strangers.bytecode, "file")));
+        if untracked.bytecode > 0 {
+            untracked_text.push(format!("{} of byte code", count(untracked.bytecode, "file")));
         }
-        if !strangers.others.is_empty() {
-            let named: Vec<_> = strangers.others.iter().take(NAMED).map(|path| path.display().to_string()).collect();
-            let which = if named.len() == strangers.others.len() { "" } else { "such as " };
-            let noun = if of_nobody.is_empty() { "file" } else { "other file" };
-            of_nobody.push(format!("{} ({which}{})", count(strangers.others.len(), noun), list(&named)));
+        if !untracked.others.is_empty() {
+            let named: Vec<_> = untracked.others.iter().take(NAMED).map(|path| path.display().to_string()).collect();
+            let which = if named.len() == untracked.others.len() { "" } else { "such as " };
+            let noun = if untracked_text.is_empty() { "file" } else { "other file" };
+            untracked_text.push(format!("{} ({which}{})", count(untracked.others.len(), noun), list(&named)));
         }
-        if !of_nobody.is_empty() {
-            ui.say(&format!("Of no package: {}.", enumerate(&of_nobody)));
+        if !untracked_text.is_empty() {
+            ui.say(&format!("Of no package: {}.", enumerate(&untracked_text)));
         }
         let looked = format!(
             "{}, {}, {}, in {:.1} s",

@@ -184,9 +184,9 @@ fn clone(source: &str, line: &Line, platform: Subdir, context: &Context) -> Resu
     let mut records = source.records()?;
     let packages: Vec<_> = records.iter().map(|record| record.repodata_record.clone()).collect();
     let specs = mlconda::export::asked_for(&source, &records)?;
-    let strangers = source.strangers(&mut records)?;
-    if !strangers.is_empty() {
-        let names: Vec<String> = strangers.into_iter().map(|stranger| stranger.name).collect();
+    let untracked = source.untracked(&mut records)?;
+    if !untracked.is_empty() {
+        let names: Vec<String> = untracked.into_iter().map(|distribution| distribution.name).collect();
         context
             .ui
             .warn(&format!("{} came by pip, and pip has to install it again: `--clone` copies packages", list(&names)));

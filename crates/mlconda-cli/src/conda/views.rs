@@ -47,10 +47,10 @@ pub(super) fn list(line: &Line, context: &Context) -> Result<ExitCode, CliError>
     if !no_pip {
         records.extend(prefix.distributions()?);
     }
-    let mut strangers = if no_pip { Vec::new() } else { prefix.strangers(&mut records)? };
+    let mut untracked = if no_pip { Vec::new() } else { prefix.untracked(&mut records)? };
     records.retain(|record| is_meant(record_name(record)));
-    strangers.retain(|stranger| is_meant(&stranger.name));
-    let mut shown = packages(&records, &strangers);
+    untracked.retain(|distribution| is_meant(&distribution.name));
+    let mut shown = packages(&records, &untracked);
     if line.has("--reverse") {
         shown.reverse();
     }

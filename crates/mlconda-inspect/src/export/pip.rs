@@ -22,7 +22,7 @@ pub(super) fn lines(
     records: &mut Vec<PrefixRecord>,
     detail: Detail,
 ) -> Result<Vec<String>, PrefixError> {
-    let found = distributions::strangers(prefix.path(), records)?;
+    let found = distributions::untracked(prefix.path(), records)?;
     let mut lines = BTreeMap::new();
     // The file marks what was named on pip's command line (PEP 376).
     let counts = |path: &&PathBuf| detail != Detail::History || path.join("REQUESTED").is_file();

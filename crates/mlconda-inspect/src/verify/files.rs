@@ -16,7 +16,7 @@ use rattler_digest::{Sha256, Sha256Hash, digest::Digest};
 use super::{
     Finding, Kind, Report, each,
     records::{Entry, Package},
-    strangers,
+    untracked,
 };
 
 /// A thread reads pieces of this size, in bytes.
@@ -108,7 +108,7 @@ pub(super) fn check(
 ) {
     let mut findings = Vec::new();
     let found = walk(prefix, claims, threads, &mut findings);
-    let strangers = compare_kinds(claims, &found, &mut findings);
+    let untracked = compare_kinds(claims, &found, &mut findings);
     let mut files = missing(prefix, claims, &found, &mut findings);
     report.files = claims.groups().filter(|group| kind(group) != Some(Kind::Directory)).count();
     // The largest first; of the rest, those that are near each other.
@@ -128,7 +128,7 @@ pub(super) fn check(
     report.findings.append(&mut findings);
     report.without_hash = without_hash.into_iter().map(|(package, files)| (package.to_owned(), files)).collect();
     mlconda_types::sorting::sort(&mut report.without_hash);
-    report.strangers = strangers::sort(prefix, strangers, |path| claims.by_path.contains_key(path));
+    report.untracked = untracked::sort(prefix, untracked, |path| claims.by_path.contains_key(path));
 }
 
 /// What a walk has found, by path relative to the prefix.
@@ -190,7 +190,7 @@ fn list(prefix: &Path, directory: &Path) -> io::Result<(u32, Vec<(PathBuf, Kind)
 /// Compares what is there with what should be; gives the files, links and empty directories that no package holds, the
 /// latter with a slash behind.
 fn compare_kinds(claims: &Claims<'_>, found: &Found, findings: &mut Vec<Finding>) -> Vec<PathBuf> {
-    let mut strangers = Vec::new();
+    let mut untracked = Vec::new();
     let filled: HashSet<&Path> = found.keys().filter_map(|path| path.parent()).collect();
     for (path, found) in found {
         let (packages, expected) = match (claims.at(path), claims.parents.get(path.as_path())) {
@@ -202,24 +202,24 @@ fn compare_kinds(claims: &Claims<'_>, found: &Found, findings: &mut Vec<Finding>
                 if *found == Kind::Directory {
                     // One that holds something is told of with that.
                     let is_empty = is_walked(path, claims) && !filled.contains(path.as_path());
-                    strangers.extend(is_empty.then(|| path.join("")));
+                    untracked.extend(is_empty.then(|| path.join("")));
                 } else if !is_of_the_environment(path) {
-                    strangers.push(path.clone());
+                    untracked.push(path.clone());
                 }
                 continue;
             }
         };
         findings.push(Finding::OtherKind { path: path.clone(), packages, expected, found: *found });
     }
-    strangers
+    untracked
 }
 
 /// What mlconda, conda and pixi keep in `conda-meta` besides records.
 const OWN: [&str; 9] = [
     "history",
     "state",
-    mlconda_prefix::on_disk::PENDING,
-    mlconda_prefix::activate::kept::FILE,
+    mlconda_prefix::on_disk::PENDING_HISTORY,
+    mlconda_prefix::activate::snapshot::FILE,
     "created_at",
     "frozen",
     "pinned",

@@ -18,7 +18,7 @@ pub(super) fn check(prefix: &Path, packages: &[Package], findings: &mut Vec<Find
             holders.extend(place.map(|place| (place, package.dist_name.as_str())));
         }
     }
-    for site in distributions::sites(prefix)? {
+    for site in distributions::site_packages(prefix)? {
         let mut projects: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
         for entry in fs_err::read_dir(&site)? {
             let place = entry?.path();

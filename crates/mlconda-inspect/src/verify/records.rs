@@ -13,8 +13,8 @@ use std::{
 
 use mlconda_prefix::{
     self as prefix, Prefix, PrefixError, distributions,
-    foreign::{self, Placed},
-    on_disk::{self, Own},
+    foreign::{self, NoarchPaths},
+    on_disk::{self, OwnFields},
 };
 use mlconda_system::files;
 use rattler_conda_types::PackageRecord;
@@ -77,7 +77,7 @@ struct Linked {
     files: Option<Vec<PathBuf>>,
     paths_data: Option<PathsData>,
     link: Option<Link>,
-    mlconda: Option<Own>,
+    mlconda: Option<OwnFields>,
 }
 
 /// As in rattler's type of that name, but what other tools leave empty or invent is no reason to give up.
@@ -167,7 +167,7 @@ fn read_one(path: &Path) -> io::Result<Option<Package>> {
     let record: PackageRecord = match mlconda_types::lenient::from_slice(&text) {
         Ok(record) => record,
         Err(_) if prefix::is_foreign(&text) => return Ok(None),
-        Err(error) => mlconda_types::lenient::from_value(foreign::mended(&text).ok_or(error)?)?,
+        Err(error) => mlconda_types::lenient::from_value(foreign::normalize(&text).ok_or(error)?)?,
     };
     mlconda_types::plain::check(record.name.as_normalized(), &record.version.as_str(), record.build.as_str())
         .map_err(io::Error::other)?;
@@ -178,7 +178,7 @@ fn read_one(path: &Path) -> io::Result<Option<Package>> {
     let mut entries: Vec<Entry> = linked.paths_data.unwrap_or_default().paths.into_iter().map(of_path).collect();
     let files = linked.files.unwrap_or_default();
     if record.noarch.is_python() && !ours {
-        let placed = Placed::new(&files);
+        let placed = NoarchPaths::new(&files);
         entries.iter_mut().for_each(|entry| placed.place(&mut entry.path));
     }
     if !ours || entries.is_empty() {
@@ -193,7 +193,7 @@ fn read_one(path: &Path) -> io::Result<Option<Package>> {
     Ok(Some(Package { dist_name, record, entries, prefix }))
 }
 
-fn of_path(data: PathData, ours: bool, own: Option<&Own>) -> Entry {
+fn of_path(data: PathData, ours: bool, own: Option<&OwnFields>) -> Entry {
     let path_type = data.path_type.as_deref();
     let kind = match path_type {
         Some("softlink") => Some(Kind::Link),
@@ -202,7 +202,7 @@ fn of_path(data: PathData, ours: bool, own: Option<&Own>) -> Entry {
         None => None,
     };
     let is_file = kind == Some(Kind::File);
-    let is_plain = is_file && data.prefix_placeholder.is_none_or(|placeholder| placeholder.is_empty());
+    let is_contained = is_file && data.prefix_placeholder.is_none_or(|placeholder| placeholder.is_empty());
     let hash = |text: &Option<String>| text.as_deref().and_then(parse_digest_from_hex::<Sha256>).filter(|_| is_file);
     let modes = match (path_type, own) {
         _ if !ours || !is_file => &[],
@@ -216,8 +216,8 @@ fn of_path(data: PathData, ours: bool, own: Option<&Own>) -> Entry {
         path: data.path,
         kind,
         // A file that was not changed is the package's own.
-        sha256: hash(&data.sha256_in_prefix).or_else(|| hash(&data.sha256).filter(|_| is_plain)),
-        size: data.size_in_bytes.filter(|_| is_plain),
+        sha256: hash(&data.sha256_in_prefix).or_else(|| hash(&data.sha256).filter(|_| is_contained)),
+        size: data.size_in_bytes.filter(|_| is_contained),
         is_ours: ours,
         modes,
         target,

@@ -12,13 +12,13 @@ use std::{
 
 use mlconda_system::{
     Attributes,
-    beneath::{Look, Root, is_plain},
+    beneath::{PathInfo, Root, is_contained},
 };
 
-use super::{Change, HISTORY};
-use crate::aside::Journal;
+use super::{HISTORY, PrefixChange};
+use crate::rollback::Journal;
 
-impl Change<'_> {
+impl PrefixChange<'_> {
     /// The journal of a change that only adds, to an environment that could be swapped; `None` if more is to change, or if a
     /// directory cannot be written to or is not this user's: a twin's would be.
     ///
@@ -27,21 +27,22 @@ impl Change<'_> {
     pub(crate) fn additions(&self, stage: &Path) -> io::Result<Option<Journal>> {
         let history = Path::new("conda-meta").join(HISTORY);
         let root = self.root()?;
-        if root.look(&history)?.is_none() || !self.gone.is_empty() || !self.is_free {
+        if root.lookup(&history)?.is_none() || !self.removed.is_empty() || !self.is_free {
             return Ok(None);
         }
         let mut journal = Journal { moved: vec![history], ..Journal::default() };
         let Some(mut directories) = self.add_directories(&mut journal)? else { return Ok(None) };
         journal.added.extend(self.new.iter().cloned());
         self.add_meta(stage, &mut journal)?;
-        let mut settled: Vec<&Path> = self.settled.iter().map(PathBuf::as_path).filter(|path| is_plain(path)).collect();
+        let mut kept_directories: Vec<&Path> =
+            self.kept_directories.iter().map(PathBuf::as_path).filter(|path| is_contained(path)).collect();
         // Parents first: what is behind a link is not the prefix's.
-        mlconda_types::sorting::sort_by_key(&mut settled, |path| path.as_os_str().len());
+        mlconda_types::sorting::sort_by_key(&mut kept_directories, |path| path.as_os_str().len());
         let mut inside = HashSet::from([Path::new("")]);
-        for path in settled {
+        for path in kept_directories {
             let is_above = path.parent().is_some_and(|parent| inside.contains(parent));
-            let there = if is_above { root.look(path)? } else { None };
-            let Some(there) = there.filter(Look::is_directory) else { continue };
+            let there = if is_above { root.lookup(path)? } else { None };
+            let Some(there) = there.filter(PathInfo::is_directory) else { continue };
             if root.is_mount_point(path) {
                 return Ok(None);
             }
@@ -63,9 +64,9 @@ impl Change<'_> {
         if !root.may_write(Path::new("")) {
             return Ok(None);
         }
-        for path in &self.made {
+        for path in &self.stage_directories {
             let is_above = path.parent().is_some_and(|parent| present.contains(parent));
-            let there = if is_above { root.look(path)? } else { None };
+            let there = if is_above { root.lookup(path)? } else { None };
             match there {
                 Some(look) if look.is_directory() && root.may_write(path) => {
                     present.insert(path);
@@ -81,9 +82,9 @@ impl Change<'_> {
     /// What mlconda itself has written.
     fn add_meta(&self, stage: &Path, journal: &mut Journal) -> io::Result<()> {
         let meta = Path::new("conda-meta");
-        for (name, _) in Root::open_itself(stage)?.entries(meta)? {
+        for (name, _) in Root::open_no_follow(stage)?.entries(meta)? {
             let path = meta.join(name);
-            let is_there = self.root()?.look(&path)?.is_some();
+            let is_there = self.root()?.lookup(&path)?.is_some();
             if is_there { journal.moved.push(path) } else { journal.added.push(path) }
         }
         Ok(())

@@ -66,7 +66,7 @@ impl<'a, W: Write> Replacing<'a, W> {
         Self { placeholder, prefix, platform, to, encodings, out, written, length: 0, open: None }
     }
 
-    /// Writes `size` bytes of content with the prefix in it. `listen` is asked now and then whether to go on; of the original, the
+    /// Writes `size` bytes of content with the prefix in it. `check_stop` is asked now and then whether to go on; of the original, the
     /// hash is taken if `hash` wants one.
     ///
     /// # Errors
@@ -77,7 +77,7 @@ impl<'a, W: Write> Replacing<'a, W> {
         size: u64,
         window: &mut Vec<u8>,
         mut hash: Option<Sha256>,
-        listen: &dyn Fn() -> io::Result<()>,
+        check_stop: &dyn Fn() -> io::Result<()>,
     ) -> io::Result<io::Result<Replaced>> {
         if self.placeholder.text.is_empty() {
             return Err(invalid("a placeholder is empty"));
@@ -86,7 +86,7 @@ impl<'a, W: Write> Replacing<'a, W> {
         window.clear();
         let (mut left, mut start) = (size, 0_u64);
         loop {
-            listen()?;
+            check_stop()?;
             let room = WINDOW + AHEAD - window.len();
             let known = window.len();
             let more = usize::try_from(left).unwrap_or(usize::MAX).min(room);

@@ -70,13 +70,13 @@ impl<R: Read> Read for Metered<R> {
 }
 
 /// Content that must not end early.
-pub(super) struct Whole<R> {
+pub(super) struct ExactSize<R> {
     pub(super) content: R,
     /// How much is to come, in bytes.
     pub(super) left: u64,
 }
 
-impl<R: Read> Read for Whole<R> {
+impl<R: Read> Read for ExactSize<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.content.read(buffer)?;
         if count == 0 && self.left > 0 && !buffer.is_empty() {

@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use zip::{ZipArchive, result::ZipError};
 
-use super::{Archive, Entry, Kind, Sink, window::Window};
-use crate::package::{Info, entry_point, invalid};
+use super::{Archive, Entry, EntryKind, Sink, window::Window};
+use crate::package::{InfoFiles, entry_point, invalid};
 
 /// Where headers are: below it comes the distribution's name.
 pub(crate) const HEADERS: &str = "python-headers";
@@ -73,7 +73,7 @@ pub(super) fn unpack<S: Sink>(archive: &Archive, file_name: &str, sink: &mut S) 
         let mut content = Checked::new(zip.by_index(member.index).map_err(bad_zip)?, &member)?;
         sink.entry(Entry {
             path: PathBuf::from(member.path),
-            kind: Kind::File(&mut content),
+            kind: EntryKind::File(&mut content),
             size: member.size,
             executable: member.executable,
             modified: member.modified,
@@ -201,7 +201,7 @@ impl Distribution {
     }
 
     /// The wheel as a noarch python package.
-    fn info(&self, members: &[Member]) -> io::Result<Info> {
+    fn info(&self, members: &[Member]) -> io::Result<InfoFiles> {
         // The time of what has none of its own: commands and records.
         let newest = members.iter().map(|member| member.modified).max().unwrap_or(EPOCH);
         let index = json!({
@@ -226,11 +226,11 @@ impl Distribution {
                 path
             })
             .collect();
-        let mut info = Info::default();
+        let mut info = InfoFiles::default();
         info.put("info/index.json", serde_json::to_vec(&index)?);
         info.put("info/link.json", serde_json::to_vec(&link)?);
         info.put("info/paths.json", serde_json::to_vec(&json!({"paths": paths, "paths_version": 1}))?);
-        info.put(Info::WHEEL, serde_json::to_vec(&Wheel { dist_info: self.dist_info.clone() })?);
+        info.put(InfoFiles::WHEEL, serde_json::to_vec(&Wheel { dist_info: self.dist_info.clone() })?);
         Ok(info)
     }
 }

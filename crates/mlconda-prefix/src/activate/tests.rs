@@ -12,7 +12,7 @@ fn contents(variables: &[(&str, &str)]) -> Contents {
 /// The activation of a prefix with some variables, among others: a line for each variable that is set.
 fn activated(prefix: &str, own: &[(&str, &str)], around: &[(&str, &str)]) -> String {
     let around: Vec<(OsString, OsString)> = around.iter().map(|(key, value)| (key.into(), value.into())).collect();
-    let around = Surroundings { variables: &around, root_prefix: Path::new(ROOT) };
+    let around = CallerEnvironment { variables: &around, root_prefix: Path::new(ROOT) };
     let activation = compute(Path::new(prefix), contents(own), Vec::new(), around);
     let mut lines: Vec<String> = activation
         .all_variables()
@@ -141,7 +141,7 @@ fn variables_are_capitals_unless_taken_back_or_activations_own() {
 fn bytes_that_are_no_text_stay() {
     let path = OsString::from_vec(b"/caf\xe9:/e/bin".to_vec());
     let around = [("PATH".into(), path)];
-    let around = Surroundings { variables: &around, root_prefix: Path::new(ROOT) };
+    let around = CallerEnvironment { variables: &around, root_prefix: Path::new(ROOT) };
     let activation = compute(Path::new("/e"), contents(&[]), Vec::new(), around);
     assert_eq!(activation.path.value().as_bytes(), b"/e/bin:/caf\xe9");
 }
@@ -158,7 +158,7 @@ fn prefix_with(files: &[(&str, &str)]) -> (tempfile::TempDir, Prefix) {
 }
 
 fn activate_alone(prefix: &Prefix) -> Result<Activation, ActivateError> {
-    activate(prefix, Surroundings { variables: &[], root_prefix: Path::new(ROOT) }, Dialect::Posix)
+    activate(prefix, CallerEnvironment { variables: &[], root_prefix: Path::new(ROOT) }, Dialect::Posix)
 }
 
 #[test]

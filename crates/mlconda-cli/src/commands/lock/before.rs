@@ -34,17 +34,17 @@ pub(super) fn read(
                         || lock.pip.iter().any(|package| package.name == normalize(name))
                 })
         };
-        let strangers: Vec<&String> = names.iter().filter(|name| !is_known(name)).collect();
-        if !strangers.is_empty() {
-            let verb = if strangers.len() == 1 { "is" } else { "are" };
-            let message = format!("{} {verb} in no lock and not asked for, and cannot be updated", list(&strangers));
+        let unknown: Vec<&String> = names.iter().filter(|name| !is_known(name)).collect();
+        if !unknown.is_empty() {
+            let verb = if unknown.len() == 1 { "is" } else { "are" };
+            let message = format!("{} {verb} in no lock and not asked for, and cannot be updated", list(&unknown));
             let of_locks = locks.iter().flatten().flat_map(|lock| {
                 let packages = lock.packages.iter().map(|package| package.name.as_str());
                 packages.chain(lock.pip.iter().map(|package| package.name.as_str()))
             });
             let asked = environment.requirements.iter().filter_map(|requirement| requirement.spec.name.as_exact());
             let known: BTreeSet<&str> = of_locks.chain(asked.map(|name| name.as_normalized())).collect();
-            let near: Vec<String> = strangers.iter().flat_map(|name| near_names(name, &known)).collect();
+            let near: Vec<String> = unknown.iter().flat_map(|name| near_names(name, &known)).collect();
             let hint = match near.as_slice() {
                 [] => "check the spelling; files stand before `--update`".to_owned(),
                 near => format!("did you mean {}?", list(near)),

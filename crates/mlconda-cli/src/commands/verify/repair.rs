@@ -66,7 +66,7 @@ pub(super) fn repair(
         revision,
         scripts: if native && !args.no_scripts { Scripts::Run } else { Scripts::Skip },
         script_variables: context.settings.script_variables(),
-        bytecode: Bytecode::of(prefix)?.unwrap_or(Bytecode::Timestamp),
+        bytecode: Bytecode::detect(prefix)?.unwrap_or(Bytecode::Timestamp),
         access: if args.offline { Access::Offline } else { Access::Online },
         outward_links: if args.allow_outward_links { OutwardLinks::Keep } else { OutwardLinks::Refuse },
         cache: context.settings.package_cache(),

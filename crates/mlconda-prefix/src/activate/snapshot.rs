@@ -18,7 +18,7 @@ use mlconda_system::{beneath::Root, files, process};
 use rattler_digest::{Sha256, compute_bytes_digest};
 use serde::{Deserialize, Serialize};
 
-use super::{Activation, Dialect, Surroundings, compute, contents::Contents};
+use super::{Activation, CallerEnvironment, Dialect, compute, contents::Contents};
 use crate::Prefix;
 
 /// The name of the file in `conda-meta`. It is no record, and so does not end as one.
@@ -35,9 +35,9 @@ const NOBODY: &str = "/dev/null/mlconda-home";
 
 /// What the scripts of an environment set.
 #[derive(Debug, Serialize, Deserialize)]
-struct Kept {
+struct Snapshot {
     /// What the scripts saw.
-    seen: Seen,
+    seen: SnapshotInputs,
     /// What is before `PATH` and behind it.
     path: (String, String),
     /// The variables that the scripts set …
@@ -47,7 +47,7 @@ struct Kept {
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Seen {
+struct SnapshotInputs {
     prefix: PathBuf,
     /// The sha256 of each script in hex, by file name.
     scripts: BTreeMap<String, String>,
@@ -55,7 +55,7 @@ struct Seen {
     variables: BTreeMap<String, String>,
 }
 
-impl Seen {
+impl SnapshotInputs {
     fn new(prefix: &Path, contents: &Contents) -> io::Result<Self> {
         let hash = |script: &PathBuf| {
             let text = files::read(script, files::LARGEST_TEXT)?;
@@ -70,11 +70,11 @@ impl Seen {
 impl Activation {
     /// The activation without scripts, with the variables that they were seen to set when the environment was installed, and the
     /// names of those that they took away. `None` if that is not known, or is not sure to be so any more.
-    pub fn as_kept(&self, prefix: &Prefix) -> Option<(Self, Vec<OsString>)> {
+    pub fn from_snapshot(&self, prefix: &Prefix) -> Option<(Self, Vec<OsString>)> {
         let file = prefix.path().join("conda-meta").join(FILE);
-        let kept: Kept = serde_json::from_slice(&files::read(&file, files::LARGEST_TEXT).ok()?).ok()?;
+        let kept: Snapshot = serde_json::from_slice(&files::read(&file, files::LARGEST_TEXT).ok()?).ok()?;
         let contents = Contents::read(prefix.path(), Dialect::Posix).ok()?;
-        let is_same = Seen::new(prefix.path(), &contents).ok()? == kept.seen;
+        let is_same = SnapshotInputs::new(prefix.path(), &contents).ok()? == kept.seen;
         if !is_same || !self.deactivate_scripts.is_empty() {
             return None;
         }
@@ -97,11 +97,11 @@ impl Activation {
 ///
 /// # Errors
 /// If a file cannot be read or written. That there is no shell, or that a script goes its own way, is none: then nothing is kept.
-pub async fn keep(prefix: &Prefix, seconds: i64) -> io::Result<()> {
+pub async fn write(prefix: &Prefix, seconds: i64) -> io::Result<()> {
     let contents = Contents::read(prefix.path(), Dialect::Posix).map_err(io::Error::other)?;
     let root = Root::open(prefix.path())?;
     let place = Path::new("conda-meta").join(FILE);
-    let there = root.look(&place)?.is_some();
+    let there = root.lookup(&place)?.is_some();
     if !there && contents.activate_scripts.is_empty() {
         return Ok(());
     }
@@ -119,17 +119,17 @@ pub async fn keep(prefix: &Prefix, seconds: i64) -> io::Result<()> {
 /// What the scripts set, as the text of the file.
 async fn observe(prefix: &Path, contents: Contents) -> io::Result<Option<Vec<u8>>> {
     let Some(shell) = process::shell(prefix) else { return Ok(None) };
-    let seen = Seen::new(prefix, &contents)?;
+    let seen = SnapshotInputs::new(prefix, &contents)?;
     let around = [("PATH", PATH), ("HOME", NOBODY)].map(|(name, value)| (name.into(), value.into()));
-    let surroundings = Surroundings { variables: &around, root_prefix: Path::new("/") };
+    let surroundings = CallerEnvironment { variables: &around, root_prefix: Path::new("/") };
     let activation = compute(prefix, contents, Vec::new(), surroundings);
-    let mut output = process::nameless(&prefix.join("conda-meta"))?;
+    let mut output = process::unnamed_file(&prefix.join("conda-meta"))?;
     let mut command = Command::new(shell);
     command.arg("-c").arg(activation.observer()).current_dir("/").env_clear().envs(around.clone());
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(Stdio::null()).process_group(0);
     let Ok(process) = command.spawn() else { return Ok(None) };
     // One that waits for something is stopped when this is dropped.
-    match tokio::time::timeout(LONGEST, process::Running::new(process).end()).await {
+    match tokio::time::timeout(LONGEST, process::ChildGroup::new(process).wait()).await {
         Ok(status) if status.as_ref().is_ok_and(ExitStatus::success) => {}
         _ => return Ok(None),
     }
@@ -143,7 +143,7 @@ async fn observe(prefix: &Path, contents: Contents) -> io::Result<Option<Vec<u8>
 }
 
 /// What differs between the variables of a shell, one after the other with a NUL behind, and those of an activation.
-fn compare(text: &str, activation: &Activation, seen: Seen) -> Option<Kept> {
+fn compare(text: &str, activation: &Activation, seen: SnapshotInputs) -> Option<Snapshot> {
     let found: BTreeMap<&str, &str> = text.split_terminator('\0').filter_map(|line| line.split_once('=')).collect();
     let mut path = (String::new(), String::new());
     let expected: BTreeMap<OsString, OsString> = activation.all_variables().collect();
@@ -165,7 +165,7 @@ fn compare(text: &str, activation: &Activation, seen: Seen) -> Option<Kept> {
     }
     let gone = expected.keys().filter_map(|name| name.to_str()).filter(|name| !found.contains_key(name));
     let unset = gone.map(str::to_owned).collect();
-    Some(Kept { seen, path, set, unset })
+    Some(Snapshot { seen, path, set, unset })
 }
 
 #[cfg(test)]
@@ -183,13 +183,13 @@ mod tests {
 
     fn keep_now(prefix: &Prefix) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(keep(prefix, 1_700_000_000)).unwrap();
+        runtime.block_on(super::write(prefix, 1_700_000_000)).unwrap();
     }
 
     /// What an image without a shell has of the scripts: a line for each variable, `-` before those that are gone.
     fn kept(prefix: &Prefix) -> Option<String> {
-        let around = Surroundings { variables: &[], root_prefix: Path::new("/") };
-        let (activation, unset) = activate(prefix, around, Dialect::Posix).unwrap().as_kept(prefix)?;
+        let around = CallerEnvironment { variables: &[], root_prefix: Path::new("/") };
+        let (activation, unset) = activate(prefix, around, Dialect::Posix).unwrap().from_snapshot(prefix)?;
         assert!(!activation.needs_shell());
         let line = |(name, value): (OsString, OsString)| format!("{}={}\n", name.display(), value.display());
         let mut lines: Vec<String> = activation.all_variables().map(line).collect();

@@ -9,9 +9,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use mlconda_system::beneath::{Kind, Root};
+use mlconda_system::beneath::{PathKind, Root};
 
-use crate::aside::Journal;
+use crate::rollback::Journal;
 
 /// Of what moves, puts directories in the place of all that is in them, and gives these. The stage has nothing at their place, and
 /// no script may run before they move: it could put something there.
@@ -54,13 +54,13 @@ impl Search<'_> {
         for (name, kind) in self.root.entries(directory)? {
             let path = directory.join(name);
             goes &= match kind {
-                Kind::Directory => self.above.contains(path.as_path()) && self.look_into(&path, found)?,
+                PathKind::Directory => self.above.contains(path.as_path()) && self.look_into(&path, found)?,
                 _ => self.moved.contains(path.as_path()),
             };
         }
         let goes = goes
             && !directory.as_os_str().is_empty()
-            && self.stage.look(directory)?.is_none()
+            && self.stage.lookup(directory)?.is_none()
             && !self.root.is_mount_point(directory);
         if goes {
             found.truncate(begin);

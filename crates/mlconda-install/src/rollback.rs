@@ -16,10 +16,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use mlconda_prefix::on_disk::{ASIDE, PENDING};
+use mlconda_prefix::on_disk::{BACKUP, PENDING_HISTORY};
 use mlconda_system::{
     self as system, Attributes,
-    beneath::{Kind, Look, Root, is_plain},
+    beneath::{PathInfo, PathKind, Root, is_contained},
     files,
 };
 use serde::{Deserialize, Serialize};
@@ -42,8 +42,8 @@ pub(super) struct Journal {
     #[serde(with = "bytes")]
     pub(super) moved: Vec<PathBuf>,
     /// Directories that leave if nothing is left in them by then, the deepest first.
-    #[serde(with = "bytes")]
-    pub(super) hollow: Vec<PathBuf>,
+    #[serde(rename = "hollow", with = "bytes")]
+    pub(super) emptied: Vec<PathBuf>,
     /// What was not there before, a directory before what is in it.
     #[serde(with = "bytes")]
     pub(super) added: Vec<PathBuf>,
@@ -51,7 +51,7 @@ pub(super) struct Journal {
     #[serde(with = "bytes")]
     pub(super) copied: Vec<PathBuf>,
     /// What becomes of what leaves.
-    pub(super) old: Old,
+    pub(super) old: OldFiles,
     /// The directories that are touched, as they were; parents come first.
     #[serde(with = "bytes::with_attributes")]
     pub(super) directories: Vec<(PathBuf, Attributes)>,
@@ -59,18 +59,20 @@ pub(super) struct Journal {
 
 /// What becomes of files that leave.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Old {
+pub(super) enum OldFiles {
     /// They wait aside.
     #[default]
-    Waits,
+    #[serde(rename = "Waits")]
+    BackedUp,
     /// They are removed.
-    Goes,
+    #[serde(rename = "Goes")]
+    Removed,
 }
 
 impl Journal {
     /// Every path in it.
     fn paths(&self) -> impl Iterator<Item = &Path> {
-        let lists = [&self.moved, &self.hollow, &self.added, &self.copied];
+        let lists = [&self.moved, &self.emptied, &self.added, &self.copied];
         let directories = self.directories.iter().map(|(path, _)| path);
         lists.into_iter().flatten().chain(directories).map(PathBuf::as_path)
     }
@@ -81,18 +83,18 @@ impl Journal {
     /// this user or root can have written it, and all its paths are in the prefix.
     fn read(old: &Root) -> Result<Option<Self>, InstallError> {
         let path = old.path().join(JOURNAL);
-        let distrusted = |reason: &str| InstallError::Distrusted { path: path.clone(), reason: reason.to_owned() };
-        if let Some(reason) = old.look(Path::new(""))?.and_then(|there| there.distrust()) {
+        let distrusted = |reason: &str| InstallError::Untrusted { path: path.clone(), reason: reason.to_owned() };
+        if let Some(reason) = old.lookup(Path::new(""))?.and_then(|there| there.untrusted_reason()) {
             return Err(distrusted(&format!("is in a directory that {reason}")));
         }
-        match old.look(Path::new(JOURNAL))? {
+        match old.lookup(Path::new(JOURNAL))? {
             None => return Ok(None),
-            Some(there) if there.kind != Kind::File => return Err(distrusted("is not a regular file")),
+            Some(there) if there.kind != PathKind::File => return Err(distrusted("is not a regular file")),
             Some(_) => {}
         }
         let file = old.read(Path::new(JOURNAL))?;
         // Of the open file, so that it is this one that is judged.
-        if let Some(reason) = Look::from(&file.metadata()?).distrust() {
+        if let Some(reason) = PathInfo::from(&file.metadata()?).untrusted_reason() {
             return Err(distrusted(reason));
         }
         let mut text = Vec::new();
@@ -102,7 +104,7 @@ impl Journal {
         if journal.format != FORMAT {
             return Err(distrusted("is not a journal of this version of mlconda"));
         }
-        if let Some(path) = journal.paths().find(|path| !is_plain(path)) {
+        if let Some(path) = journal.paths().find(|path| !is_contained(path)) {
             return Err(distrusted(&format!("names `{}`, which is not a path in the prefix", path.display())));
         }
         Ok(Some(journal))
@@ -111,7 +113,7 @@ impl Journal {
 
 /// A change in place that is under way.
 #[derive(Debug)]
-pub(super) struct Aside {
+pub(super) struct Rollback {
     prefix: Root,
     /// The directory that old files wait in.
     old: Root,
@@ -120,7 +122,7 @@ pub(super) struct Aside {
     removing: Cell<bool>,
 }
 
-impl Aside {
+impl Rollback {
     /// Writes down what will be done, and makes the copies. The prefix is as it was.
     pub(super) fn begin(prefix: &Path, mut journal: Journal, stop: &Stop) -> io::Result<Self> {
         let prefix = Root::open(prefix)?;
@@ -128,13 +130,13 @@ impl Aside {
         journal.directories.retain(|(path, _)| !path.as_os_str().is_empty());
         FORMAT.clone_into(&mut journal.format);
         // What others could write there would be done by the next run.
-        prefix.make_directory(Path::new(ASIDE), 0o700)?;
-        let old = prefix.enter(Path::new(ASIDE))?;
-        let aside = Self { prefix, old, journal, removing: Cell::new(false) };
-        match aside.write(stop) {
-            Ok(()) => Ok(aside),
+        prefix.make_directory(Path::new(BACKUP), 0o700)?;
+        let old = prefix.open_directory(Path::new(BACKUP))?;
+        let rollback = Self { prefix, old, journal, removing: Cell::new(false) };
+        match rollback.write(stop) {
+            Ok(()) => Ok(rollback),
             Err(error) => {
-                aside.forget();
+                rollback.discard();
                 Err(error)
             }
         }
@@ -143,7 +145,7 @@ impl Aside {
     fn write(&self, stop: &Stop) -> io::Result<()> {
         for (number, path) in self.journal.copied.iter().enumerate() {
             stop.check()?;
-            self.prefix.copy(path, &self.old, &of("copy", number), stop.flag())?;
+            self.prefix.copy(path, &self.old, &backup_name("copy", number), stop.flag())?;
         }
         let unfinished = Path::new("journal.new");
         let mut file = self.old.create(unfinished, 0o600)?;
@@ -154,11 +156,11 @@ impl Aside {
     }
 
     /// What a killed process left; `None` if it had not begun to move anything, or there is no way back.
-    pub(super) fn left_in(prefix: &Path) -> Result<Option<Self>, InstallError> {
+    pub(super) fn read_interrupted(prefix: &Path) -> Result<Option<Self>, InstallError> {
         let prefix = Root::open(prefix)?;
-        let old = prefix.enter(Path::new(ASIDE))?;
+        let old = prefix.open_directory(Path::new(BACKUP))?;
         let journal = Journal::read(&old)?;
-        if prefix.look(&history())?.is_some() {
+        if prefix.lookup(&history())?.is_some() {
             return Ok(None);
         }
         Ok(journal.map(|journal| Self { prefix, old, journal, removing: Cell::new(false) }))
@@ -167,9 +169,9 @@ impl Aside {
     /// Whether a process was killed after it had made the prefix an environment again, and before the old files went.
     pub(super) fn is_finished(prefix: &Path, stage: &Path) -> bool {
         let meta = Path::new("conda-meta");
-        let is_one = prefix.join(meta).join(HISTORY).is_file() && prefix.join(ASIDE).join(JOURNAL).is_file();
+        let is_one = prefix.join(meta).join(HISTORY).is_file() && prefix.join(BACKUP).join(JOURNAL).is_file();
         // Before it began, the new history is in the stage still.
-        is_one && !stage.join(meta).join(PENDING).exists()
+        is_one && !stage.join(meta).join(PENDING_HISTORY).exists()
     }
 
     /// Moves the history: from here on the prefix is no environment, until it has one again.
@@ -178,7 +180,7 @@ impl Aside {
             return Ok(());
         }
         let (root, place) = self.place_of_history();
-        self.prefix.rename_if_there(&history(), root, &place)
+        self.prefix.rename_if_exists(&history(), root, &place)
     }
 
     /// Whether there was a history. Then it is the first that is moved.
@@ -189,34 +191,34 @@ impl Aside {
     /// Where the history waits: where there is no way back, in its directory, for the next installation to go on with it.
     fn place_of_history(&self) -> (&Root, PathBuf) {
         match self.journal.old {
-            Old::Waits => (&self.old, of("file", 0)),
-            Old::Goes => (&self.prefix, Path::new("conda-meta").join(PENDING)),
+            OldFiles::BackedUp => (&self.old, backup_name("file", 0)),
+            OldFiles::Removed => (&self.prefix, Path::new("conda-meta").join(PENDING_HISTORY)),
         }
     }
 
     /// Moves what leaves, the history before all. Directories that something stays in get the time `seconds`. `stop` is asked
     /// before each step, as long as there is a way back.
-    pub(super) fn move_old(&self, seconds: i64, stop: &Stop) -> io::Result<()> {
-        self.prefix.forget();
+    pub(super) fn move_old_files(&self, seconds: i64, stop: &Stop) -> io::Result<()> {
+        self.prefix.clear_cache();
         self.move_history()?;
-        if self.journal.old == Old::Goes {
-            if !stop.pass() {
+        if self.journal.old == OldFiles::Removed {
+            if !stop.enter_final_step() {
                 return stop.check();
             }
             self.old.remove_file(Path::new(JOURNAL))?;
             self.removing.set(true);
         }
-        let pending = Path::new("conda-meta").join(PENDING);
+        let pending = Path::new("conda-meta").join(PENDING_HISTORY);
         for (number, path) in self.journal.moved.iter().enumerate() {
             stop.check()?;
             // A file that is missing is no reason to fail: it was to go anyway.
             match self.journal.old {
-                Old::Waits => self.prefix.rename_if_there(path, &self.old, &of("file", number))?,
-                Old::Goes if *path == pending => {}
-                Old::Goes => remove(&self.prefix, path)?,
+                OldFiles::BackedUp => self.prefix.rename_if_exists(path, &self.old, &backup_name("file", number))?,
+                OldFiles::Removed if *path == pending => {}
+                OldFiles::Removed => remove(&self.prefix, path)?,
             }
         }
-        for (number, path) in self.journal.hollow.iter().enumerate() {
+        for (number, path) in self.journal.emptied.iter().enumerate() {
             stop.check()?;
             if !self.prefix.has_directory(path)? {
                 continue;
@@ -225,7 +227,7 @@ impl Aside {
                 self.prefix.set_time(path, seconds)?;
                 continue;
             }
-            match self.prefix.rename(path, &self.old, &of("directory", number)) {
+            match self.prefix.rename(path, &self.old, &backup_name("directory", number)) {
                 // On an overlay file system, those of lower layers can only be made again.
                 Err(error) if error.kind() == io::ErrorKind::CrossesDevices => self.prefix.remove_directory(path)?,
                 other => other?,
@@ -235,7 +237,7 @@ impl Aside {
     }
 
     /// Gives every directory of the journal the time `seconds`; none of them leaves.
-    pub(super) fn settle_directories(&self, seconds: i64) -> io::Result<()> {
+    pub(super) fn set_directory_times(&self, seconds: i64) -> io::Result<()> {
         let mut directories = self.journal.directories.iter();
         directories.try_for_each(|(path, _)| self.prefix.set_time(path, seconds))
     }
@@ -243,80 +245,83 @@ impl Aside {
     /// Makes the prefix what it was. `stage` tells which of the new files have not come yet. Can be done again if it
     /// was cut off, or if something could not be put back: then the rest is, but for the history.
     pub(super) fn roll_back(&self, stage: &Path) -> io::Result<()> {
-        self.prefix.forget();
+        self.prefix.clear_cache();
         match self.journal.old {
-            Old::Waits => self.take_out(stage)?,
-            Old::Goes if self.removing.get() => {
+            OldFiles::BackedUp => self.remove_new_files(stage)?,
+            OldFiles::Removed if self.removing.get() => {
                 return Err(io::Error::other("on an overlay file system, old files are not kept"));
             }
             // Nothing but the history has left, and nothing has come; but scripts may have run.
-            Old::Goes => {}
+            OldFiles::Removed => {}
         }
         for (number, (path, attributes)) in self.journal.directories.iter().enumerate() {
             if !self.prefix.has_directory(path)? {
-                self.prefix.rename_if_there(path, &self.old, &of("instead-of-directory", number))?;
+                self.prefix.rename_if_exists(path, &self.old, &backup_name("instead-of-directory", number))?;
                 self.prefix.make_directory(path, 0o755)?;
-                self.prefix.give(path, attributes)?;
+                self.prefix.set_attributes(path, attributes)?;
             }
         }
         let numbers = 0..self.journal.copied.len();
-        let put_back = numbers.map(|number| self.put_back(number)).fold(Ok(()), io::Result::and);
-        if self.journal.old == Old::Waits {
+        let put_back = numbers.map(|number| self.restore_copy(number)).fold(Ok(()), io::Result::and);
+        if self.journal.old == OldFiles::BackedUp {
             for (number, path) in self.journal.moved.iter().enumerate().skip(usize::from(self.has_history())).rev() {
-                self.old.rename_if_there(&of("file", number), &self.prefix, path)?;
+                self.old.rename_if_exists(&backup_name("file", number), &self.prefix, path)?;
             }
         }
         // As long as something is missing, the next run is to try again.
         put_back?;
         let directories = || self.journal.directories.iter().rev();
-        let settle = || directories().try_for_each(|(path, attributes)| self.prefix.give(path, attributes));
+        let restore_attributes =
+            || directories().try_for_each(|(path, attributes)| self.prefix.set_attributes(path, attributes));
         // Before it is an environment again, and once more for the history's own directory.
-        settle()?;
+        restore_attributes()?;
         if self.has_history() {
             let (root, place) = self.place_of_history();
-            root.rename_if_there(&place, &self.prefix, &history())?;
+            root.rename_if_exists(&place, &self.prefix, &history())?;
         }
-        settle()
+        restore_attributes()
     }
 
     /// Removes what has come, and puts back directories that have gone.
-    fn take_out(&self, stage: &Path) -> io::Result<()> {
+    fn remove_new_files(&self, stage: &Path) -> io::Result<()> {
         // Should this be cut off, the next run is to see that it was.
-        if self.old.look(&of("file", 0))?.is_some() || !self.has_history() {
+        if self.old.lookup(&backup_name("file", 0))?.is_some() || !self.has_history() {
             remove(&self.prefix, &history())?;
         }
         let moved: HashMap<&PathBuf, usize> = self.journal.moved.iter().zip(0..).collect();
-        let stage = Root::open_itself(stage).ok();
+        let stage = Root::open_no_follow(stage).ok();
         for path in self.journal.added.iter().rev() {
             // What is still in the stage never came; what is at its place is the old file, or somebody else's. So it is
             // with one that an earlier try has put back.
-            let waits = stage.as_ref().map_or(Ok(None), |stage| stage.look(path))?.is_some();
+            let waits = stage.as_ref().map_or(Ok(None), |stage| stage.lookup(path))?.is_some();
             let is_old = match moved.get(path) {
-                Some(number) => self.old.look(&of("file", *number))?.is_none(),
+                Some(number) => self.old.lookup(&backup_name("file", *number))?.is_none(),
                 None => false,
             };
             if !waits && !is_old {
                 remove(&self.prefix, path)?;
             }
         }
-        for (number, path) in self.journal.hollow.iter().enumerate().rev() {
-            self.old.rename_if_there(&of("directory", number), &self.prefix, path)?;
+        for (number, path) in self.journal.emptied.iter().enumerate().rev() {
+            self.old.rename_if_exists(&backup_name("directory", number), &self.prefix, path)?;
         }
         Ok(())
     }
 
     /// Puts back a file of nobody, if a script has changed or removed it. A directory in its place is a script's.
-    fn put_back(&self, number: usize) -> io::Result<()> {
-        let (copy, path) = (of("copy", number), &self.journal.copied[number]);
-        let Some(copied) = self.old.look(&copy)?.filter(|copied| copied.kind == Kind::File) else { return Ok(()) };
-        match self.prefix.look(path)? {
+    fn restore_copy(&self, number: usize) -> io::Result<()> {
+        let (copy, path) = (backup_name("copy", number), &self.journal.copied[number]);
+        let Some(copied) = self.old.lookup(&copy)?.filter(|copied| copied.kind == PathKind::File) else {
+            return Ok(());
+        };
+        match self.prefix.lookup(path)? {
             Some(there) if there.is_directory() => {
-                self.prefix.rename(path, &self.old, &of("instead-of-file", number))?;
+                self.prefix.rename(path, &self.old, &backup_name("instead-of-file", number))?;
             }
             // Times tell nothing: what scripts write gets the time of the installation.
             Some(there)
-                if there.kind == Kind::File
-                    && there.looks_the_same(&copied)
+                if there.kind == PathKind::File
+                    && there.has_same_size_and_time(&copied)
                     && there.mode == copied.mode
                     && has_same_content(self.old.read(&copy)?, self.prefix.read(path)?)? =>
             {
@@ -328,17 +333,17 @@ impl Aside {
     }
 
     /// Puts back the history only.
-    pub(super) fn give_up(self) -> io::Result<()> {
+    pub(super) fn cancel(self) -> io::Result<()> {
         if self.has_history() {
             let (root, place) = self.place_of_history();
-            root.rename_if_there(&place, &self.prefix, &history())?;
+            root.rename_if_exists(&place, &self.prefix, &history())?;
         }
-        self.forget();
+        self.discard();
         Ok(())
     }
 
     /// Lets the old files go: there is no way back from here. What cannot be removed, the next run tries again.
-    pub(super) fn forget(self) {
+    pub(super) fn discard(self) {
         let _ = system::remove_tree(self.old.path());
     }
 }
@@ -348,7 +353,7 @@ fn history() -> PathBuf {
 }
 
 /// Where something waits, by its kind and its number in the journal.
-fn of(kind: &str, number: usize) -> PathBuf {
+fn backup_name(kind: &str, number: usize) -> PathBuf {
     format!("{kind}-{number}").into()
 }
 
@@ -369,7 +374,7 @@ fn has_same_content(one: File, other: File) -> io::Result<bool> {
 
 /// Removes a file, or a directory with nothing in it.
 fn remove(prefix: &Root, path: &Path) -> io::Result<()> {
-    match prefix.look(path)? {
+    match prefix.lookup(path)? {
         Some(there) if there.is_directory() => match prefix.remove_directory(path) {
             // A script or a user has put something into it; that stays.
             Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty && !is_gone(&error) => Err(error),

@@ -19,7 +19,7 @@ fn prefix() -> (tempfile::TempDir, Vec<PathBuf>) {
     (prefix, copied)
 }
 
-fn begun(prefix: &Path, old: Old, copied: &[PathBuf]) -> Aside {
+fn begun(prefix: &Path, old: OldFiles, copied: &[PathBuf]) -> Rollback {
     let directories = ["conda-meta", "data", "data/deep"].map(|path| {
         let metadata = fs_err::metadata(prefix.join(path)).unwrap();
         (path.into(), Attributes::from(&metadata))
@@ -27,9 +27,9 @@ fn begun(prefix: &Path, old: Old, copied: &[PathBuf]) -> Aside {
     let moved = vec!["conda-meta/history".into()];
     let journal =
         Journal { old, moved, copied: copied.to_vec(), directories: directories.into(), ..Journal::default() };
-    let aside = Aside::begin(prefix, journal, &Stop::default()).unwrap();
-    aside.move_history().unwrap();
-    aside
+    let rollback = Rollback::begin(prefix, journal, &Stop::default()).unwrap();
+    rollback.move_history().unwrap();
+    rollback
 }
 
 /// What a script may do: a directory goes, a file becomes a directory, another one gets other contents.
@@ -49,24 +49,28 @@ fn is_as_it_was(prefix: &Path, copied: &[PathBuf]) {
         assert_eq!(fs_err::read(prefix.join(path)).unwrap(), b"mine", "{}", path.display());
     }
     assert_eq!(fs_err::read(prefix.join("conda-meta/history")).unwrap(), b"history");
-    assert!(!prefix.join("conda-meta").join(PENDING).exists());
+    assert!(!prefix.join("conda-meta").join(PENDING_HISTORY).exists());
 }
 
 #[test]
 fn what_scripts_spoilt_comes_back() {
-    for (old, data) in [(Old::Waits, None), (Old::Waits, Some("a file")), (Old::Goes, None), (Old::Goes, Some("file"))]
-    {
+    for (old, data) in [
+        (OldFiles::BackedUp, None),
+        (OldFiles::BackedUp, Some("a file")),
+        (OldFiles::Removed, None),
+        (OldFiles::Removed, Some("file")),
+    ] {
         let (prefix, copied) = prefix();
-        let aside = begun(prefix.path(), old, &copied);
+        let rollback = begun(prefix.path(), old, &copied);
         spoil(prefix.path(), data);
-        aside.roll_back(Path::new("/nowhere")).unwrap();
+        rollback.roll_back(Path::new("/nowhere")).unwrap();
         is_as_it_was(prefix.path(), &copied);
 
         // And if it was killed: the next run reads the journal.
-        aside.forget();
+        rollback.discard();
         drop(begun(prefix.path(), old, &copied));
         spoil(prefix.path(), data);
-        Aside::left_in(prefix.path()).unwrap().unwrap().roll_back(Path::new("/nowhere")).unwrap();
+        Rollback::read_interrupted(prefix.path()).unwrap().unwrap().roll_back(Path::new("/nowhere")).unwrap();
         is_as_it_was(prefix.path(), &copied);
     }
 }
@@ -74,37 +78,37 @@ fn what_scripts_spoilt_comes_back() {
 #[test]
 fn what_cannot_be_put_back_does_not_end_the_rest_and_is_tried_again() {
     let (prefix, copied) = prefix();
-    let aside = begun(prefix.path(), Old::Waits, &copied);
+    let rollback = begun(prefix.path(), OldFiles::BackedUp, &copied);
     spoil(prefix.path(), None);
     // In the way of what is in the way.
-    let obstacle = prefix.path().join(ASIDE).join(of("instead-of-file", 2));
+    let obstacle = prefix.path().join(BACKUP).join(backup_name("instead-of-file", 2));
     fs_err::write(&obstacle, "").unwrap();
-    aside.roll_back(Path::new("/nowhere")).unwrap_err();
+    rollback.roll_back(Path::new("/nowhere")).unwrap_err();
     assert_eq!(fs_err::read(prefix.path().join("kept")).unwrap(), b"mine");
     fs_err::remove_file(obstacle).unwrap();
-    Aside::left_in(prefix.path()).unwrap().unwrap().roll_back(Path::new("/nowhere")).unwrap();
+    Rollback::read_interrupted(prefix.path()).unwrap().unwrap().roll_back(Path::new("/nowhere")).unwrap();
     is_as_it_was(prefix.path(), &copied);
 }
 
 #[test]
 fn once_old_files_are_removed_there_is_no_way_back() {
     let (prefix, copied) = prefix();
-    let aside = begun(prefix.path(), Old::Goes, &copied);
-    aside.move_old(0, &Stop::default()).unwrap();
-    aside.roll_back(Path::new("/nowhere")).unwrap_err();
-    assert!(Aside::left_in(prefix.path()).unwrap().is_none());
+    let rollback = begun(prefix.path(), OldFiles::Removed, &copied);
+    rollback.move_old_files(0, &Stop::default()).unwrap();
+    rollback.roll_back(Path::new("/nowhere")).unwrap_err();
+    assert!(Rollback::read_interrupted(prefix.path()).unwrap().is_none());
 }
 
 #[test]
 fn a_file_of_a_package_may_be_called_as_the_history() {
     let (prefix, _) = prefix();
-    let theirs = [PathBuf::from("history"), PathBuf::from(PENDING)];
+    let theirs = [PathBuf::from("history"), PathBuf::from(PENDING_HISTORY)];
     theirs.iter().for_each(|path| fs_err::write(prefix.path().join(path), "theirs").unwrap());
-    let journal = Journal { old: Old::Goes, moved: theirs.to_vec(), ..Journal::default() };
-    let aside = Aside::begin(prefix.path(), journal, &Stop::default()).unwrap();
-    aside.move_history().unwrap();
+    let journal = Journal { old: OldFiles::Removed, moved: theirs.to_vec(), ..Journal::default() };
+    let rollback = Rollback::begin(prefix.path(), journal, &Stop::default()).unwrap();
+    rollback.move_history().unwrap();
     assert!(theirs.iter().all(|path| prefix.path().join(path).exists()));
-    aside.move_old(0, &Stop::default()).unwrap();
+    rollback.move_old_files(0, &Stop::default()).unwrap();
     assert!(theirs.iter().all(|path| !prefix.path().join(path).exists()));
 }
 
@@ -154,10 +158,10 @@ fn a_journal_of_somebody_else_is_not_believed() {
     ];
     for (reason, forge) in cases {
         let (prefix, copied) = prefix();
-        drop(begun(prefix.path(), Old::Waits, &copied));
+        drop(begun(prefix.path(), OldFiles::BackedUp, &copied));
         let before = fs_err::read(prefix.path().join("changed")).unwrap();
-        forge(&prefix.path().join(ASIDE).join(JOURNAL));
-        let error = Aside::left_in(prefix.path()).unwrap_err();
+        forge(&prefix.path().join(BACKUP).join(JOURNAL));
+        let error = Rollback::read_interrupted(prefix.path()).unwrap_err();
         assert!(error.to_string().contains(reason), "{error}");
         assert_eq!(fs_err::read(prefix.path().join("changed")).unwrap(), before);
     }

@@ -10,9 +10,9 @@ use std::{
 use mlconda_system::files;
 use rattler_digest::{Sha256, Sha256Hash, compute_bytes_digest, digest::Digest as _};
 
-use super::extraction::Seal;
+use super::extraction::Checksums;
 use crate::{
-    contents::{self, Content, Kind},
+    contents::{self, Content, ContentKind},
     package::invalid,
 };
 
@@ -24,17 +24,17 @@ const PIECE: usize = 256 << 10;
 ///
 /// # Errors
 /// What is wrong, the first thing that was found.
-pub(crate) fn prove(place: &Path, buffer: &mut Vec<u8>, stop: &AtomicBool) -> io::Result<()> {
+pub(crate) fn verify(place: &Path, buffer: &mut Vec<u8>, stop: &AtomicBool) -> io::Result<()> {
     buffer.resize(buffer.len().max(PIECE), 0);
-    for content in contents_of(place, &Seal::read(place)?)? {
-        listen(stop)?;
+    for content in contents_of(place, &Checksums::read(place)?)? {
+        check_stop(stop)?;
         compare(place, &content, buffer, stop)?;
     }
     Ok(())
 }
 
 /// Gives up if nobody wants the result any more.
-fn listen(stop: &AtomicBool) -> io::Result<()> {
+fn check_stop(stop: &AtomicBool) -> io::Result<()> {
     match stop.load(Ordering::Relaxed) {
         true => Err(invalid("the installation was stopped")),
         false => Ok(()),
@@ -42,9 +42,9 @@ fn listen(stop: &AtomicBool) -> io::Result<()> {
 }
 
 /// The list of contents, if all of `info/` is what it was.
-fn contents_of(place: &Path, seal: &Seal) -> io::Result<Vec<Content>> {
+fn contents_of(place: &Path, checksums: &Checksums) -> io::Result<Vec<Content>> {
     let mut contents = None;
-    for (name, expected) in &seal.info {
+    for (name, expected) in &checksums.info {
         let content = files::read(&place.join(name), files::LARGEST_RECORD)?;
         if hex::encode(compute_bytes_digest::<Sha256>(&content)) != *expected {
             return Err(invalid(format!("`{name}` has another content")));
@@ -61,21 +61,21 @@ fn compare(place: &Path, content: &Content, buffer: &mut [u8], stop: &AtomicBool
     let differs = |what: &str| Err(invalid(format!("`{}` {what}", path.display())));
     let file = place.join(path);
     let expected = match &content.kind {
-        Kind::Directory => return Ok(()),
-        Kind::SoftLink(_) | Kind::HardLink(_) => None,
-        Kind::File => Some(0o644),
-        Kind::Program => Some(0o755),
+        ContentKind::Directory => return Ok(()),
+        ContentKind::SoftLink(_) | ContentKind::HardLink(_) => None,
+        ContentKind::File => Some(0o644),
+        ContentKind::Program => Some(0o755),
     };
     let metadata = match fs_err::symlink_metadata(&file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return differs("is missing"),
         other => other?,
     };
     match &content.kind {
-        Kind::SoftLink(to) if metadata.is_symlink() && fs_err::read_link(&file)? == *to => return Ok(()),
-        Kind::SoftLink(_) => return differs("is not the link that it was"),
+        ContentKind::SoftLink(to) if metadata.is_symlink() && fs_err::read_link(&file)? == *to => return Ok(()),
+        ContentKind::SoftLink(_) => return differs("is not the link that it was"),
         // What it is the same as is proven by itself.
-        Kind::HardLink(to) if is_same(&metadata, &place.join(to)) => return Ok(()),
-        Kind::HardLink(_) => return differs("is not the link that it was"),
+        ContentKind::HardLink(to) if is_same(&metadata, &place.join(to)) => return Ok(()),
+        ContentKind::HardLink(_) => return differs("is not the link that it was"),
         _ if !metadata.is_file() => return differs("is no file"),
         _ => {}
     }
@@ -99,7 +99,7 @@ fn is_same(metadata: &std::fs::Metadata, other: &Path) -> bool {
 fn hash(path: &Path, buffer: &mut [u8], stop: &AtomicBool) -> io::Result<Sha256Hash> {
     let (mut file, mut hasher) = (files::open(path)?, Sha256::new());
     loop {
-        listen(stop)?;
+        check_stop(stop)?;
         match file.read(buffer) {
             Ok(0) => return Ok(hasher.finalize()),
             Ok(read) => hasher.update(&buffer[..read]),

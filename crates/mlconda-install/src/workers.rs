@@ -32,13 +32,13 @@ use super::{
     fetch::{self, Hashes},
     link::{LinkError, Linked, Linking, wheel::Request},
     pip, record, script,
-    source::{Origin, Place, Sources, Trouble, blame, prove},
+    source::{PackageLocation, PackageOrigin, SourceError, Sources, package_or_disk_error, verify},
     stage::Stage,
-    unpack::{Spare, unpack},
+    unpack::{IdleCores, unpack},
 };
 
 /// A package that is in the stage.
-pub(super) struct Finished {
+pub(super) struct StagedPackage {
     /// Its number in [`Plan::archives`].
     pub(super) number: usize,
     /// Its record, without the list of its files, which is on disk by now.
@@ -52,22 +52,22 @@ pub(super) struct Finished {
     /// How many of these bytes are in files that were there before, for others.
     pub(super) shared: u64,
     /// Where it was, if it was extracted before it was linked.
-    pub(super) origin: Option<Origin>,
+    pub(super) origin: Option<PackageOrigin>,
 }
 
 /// Work for a thread.
-struct Job {
+struct LinkJob {
     number: usize,
-    place: Place,
+    place: PackageLocation,
     /// How often the package has been tried before.
     attempt: u32,
 }
 
 /// What a thread says of a job.
-enum Outcome {
-    Finished(Box<Finished>),
+enum LinkOutcome {
+    Finished(Box<StagedPackage>),
     /// The package is noarch python, and python is not linked yet.
-    PythonWanted(Job),
+    PythonWanted(LinkJob),
     /// The package was damaged in the cache, and is there no more; or the cache is done without.
     Again {
         number: usize,
@@ -78,7 +78,7 @@ enum Outcome {
 }
 
 /// What the threads share.
-struct Shared {
+struct LinkState {
     packages: Vec<LockedPackage>,
     /// What the lock says of those of them that are wheels; these are the last ones.
     requests: Vec<Request>,
@@ -88,20 +88,20 @@ struct Shared {
     platform: Subdir,
     stage: Arc<Stage>,
     python: OnceLock<PythonInfo>,
-    jobs: Mutex<mpsc::Receiver<Job>>,
+    jobs: Mutex<mpsc::Receiver<LinkJob>>,
     /// The cores of threads that wait for a job.
-    spare: Spare,
-    outcomes: mpsc::UnboundedSender<Outcome>,
+    idle_cores: IdleCores,
+    outcomes: mpsc::UnboundedSender<LinkOutcome>,
     stop: AtomicBool,
 }
 
 /// The threads. Dropping them makes them stop, and waits until they have.
-struct Pool {
-    shared: Arc<Shared>,
+struct LinkThreads {
+    shared: Arc<LinkState>,
     threads: Vec<thread::JoinHandle<()>>,
 }
 
-impl Drop for Pool {
+impl Drop for LinkThreads {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
@@ -118,12 +118,12 @@ pub(super) async fn link_all(
     stage: &Arc<Stage>,
     options: &Options,
     progress: &dyn Progress,
-) -> Result<Vec<Finished>, InstallError> {
+) -> Result<Vec<StagedPackage>, InstallError> {
     stage.directory(Path::new("conda-meta"))?;
     let packages = plan.archives();
     let (jobs, jobs_end) = mpsc::channel(options.threads.get() * 2);
     let (outcomes, mut outcomes_end) = mpsc::unbounded_channel();
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(LinkState {
         packages,
         requests: plan.pip.link.iter().map(|wheel| pip::request(wheel, &plan.pip.requested)).collect(),
         specs: plan.specs.clone(),
@@ -133,14 +133,14 @@ pub(super) async fn link_all(
         stage: Arc::clone(stage),
         python: kept_python(plan).map_or_else(OnceLock::new, OnceLock::from),
         jobs: Mutex::new(jobs_end),
-        spare: Spare::default(),
+        idle_cores: IdleCores::default(),
         outcomes,
         stop: AtomicBool::new(false),
     });
-    let mut pool = Pool { shared: Arc::clone(&shared), threads: Vec::new() };
+    let mut pool = LinkThreads { shared: Arc::clone(&shared), threads: Vec::new() };
     for _ in 0..options.threads.get() {
         let shared = Arc::clone(&shared);
-        pool.threads.push(thread::Builder::new().name("link".to_owned()).spawn(move || shared.work())?);
+        pool.threads.push(thread::Builder::new().name("link".to_owned()).spawn(move || shared.run_worker())?);
     }
     // `jobs` moves in, so that it is gone before the pool is dropped, and no thread waits for more.
     coordinate(&shared, client, options, progress, jobs, &mut outcomes_end).await
@@ -151,18 +151,18 @@ pub(super) async fn link_all(
 /// Downloads under way are always listened to: one that nobody listens to for a while looks dead. So that archives do not
 /// pile up before busy threads, new downloads begin only while few wait.
 async fn coordinate(
-    shared: &Shared,
+    shared: &LinkState,
     client: &Client,
     options: &Options,
     progress: &dyn Progress,
-    jobs: mpsc::Sender<Job>,
-    outcomes: &mut mpsc::UnboundedReceiver<Outcome>,
-) -> Result<Vec<Finished>, InstallError> {
+    jobs: mpsc::Sender<LinkJob>,
+    outcomes: &mut mpsc::UnboundedReceiver<LinkOutcome>,
+) -> Result<Vec<StagedPackage>, InstallError> {
     let packages = &shared.packages;
     let mut schedule = schedule(packages).into_iter().peekable();
     let mut fetches = FuturesUnordered::new();
-    let (mut ready, mut waiting): (VecDeque<Job>, Vec<Job>) = (VecDeque::new(), Vec::new());
-    let mut finished: Vec<Finished> = Vec::with_capacity(packages.len());
+    let (mut ready, mut waiting): (VecDeque<LinkJob>, Vec<LinkJob>) = (VecDeque::new(), Vec::new());
+    let mut finished: Vec<StagedPackage> = Vec::with_capacity(packages.len());
     let mut local = HashSet::new();
     while finished.len() < packages.len() {
         let may_begin = |number: &usize| shared.may_begin(*number);
@@ -180,7 +180,7 @@ async fn coordinate(
             // What is finished first: it may be the python that others wait for.
             biased;
             outcome = outcomes.recv() => match outcome {
-                Some(Outcome::Finished(package)) => {
+                Some(LinkOutcome::Finished(package)) => {
                     if local.contains(&package.number) {
                         let bytes = package.record.repodata_record.package_record.size.unwrap_or(0);
                         progress.event(Event::Local { bytes });
@@ -188,15 +188,15 @@ async fn coordinate(
                     progress.event(Event::PackageInstalled { package: packages[package.number].file_name.clone() });
                     finished.push(*package);
                 }
-                Some(Outcome::PythonWanted(job)) => waiting.push(job),
-                Some(Outcome::Again { number, attempt, damage }) => {
+                Some(LinkOutcome::PythonWanted(job)) => waiting.push(job),
+                Some(LinkOutcome::Again { number, attempt, damage }) => {
                     if let Some(reason) = damage {
                         progress.event(Event::CacheDamaged { package: packages[number].file_name.clone(), reason });
                     }
                     local.remove(&number);
                     fetches.push(fetch_one(shared, number, attempt, client, progress));
                 }
-                Some(Outcome::Failed(error)) => return Err(error),
+                Some(LinkOutcome::Failed(error)) => return Err(error),
                 None => return Err(stopped()),
             },
             place = jobs.reserve(), if !ready.is_empty() => {
@@ -206,8 +206,8 @@ async fn coordinate(
                 }
             }
             Some(job) = fetches.next() => {
-                let job: Job = job?;
-                if !matches!(job.place, Place::Here(..)) {
+                let job: LinkJob = job?;
+                if !matches!(job.place, PackageLocation::Fetched(..)) {
                     local.insert(job.number);
                 }
                 ready.push_back(job);
@@ -241,35 +241,35 @@ fn schedule(packages: &[LockedPackage]) -> Vec<usize> {
 }
 
 async fn fetch_one(
-    shared: &Shared,
+    shared: &LinkState,
     number: usize,
     attempt: u32,
     client: &Client,
     progress: &dyn Progress,
-) -> Result<Job, InstallError> {
+) -> Result<LinkJob, InstallError> {
     let package = &shared.packages[number];
     let place = match shared.sources.find(package, attempt)? {
         Some(place) => place,
         None => {
             let (archive, hashes) = fetch::download(client, package, shared.stage.root(), progress).await?;
-            Place::Here(archive, hashes)
+            PackageLocation::Fetched(archive, hashes)
         }
     };
-    Ok(Job { number, place, attempt })
+    Ok(LinkJob { number, place, attempt })
 }
 
-impl Shared {
+impl LinkState {
     /// What a thread does: one job after the other, until there are no more.
-    fn work(&self) {
+    fn run_worker(&self) {
         let mut buffer = Vec::new();
         loop {
-            let idle = self.spare.lend();
+            let idle = self.idle_cores.lend();
             let job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
             drop(idle);
             let Some(job) = job.filter(|_| !self.stop.load(Ordering::Relaxed)) else { return };
             // A panic here would leave the others waiting for ever; it is our mistake, but not their end.
             let outcome = panic::catch_unwind(panic::AssertUnwindSafe(|| self.link(job, &mut buffer)));
-            let outcome = outcome.unwrap_or_else(|_| Outcome::Failed(io::Error::other("a thread panicked").into()));
+            let outcome = outcome.unwrap_or_else(|_| LinkOutcome::Failed(io::Error::other("a thread panicked").into()));
             // Nobody listens any more where the installation has been given up.
             if self.stop.load(Ordering::Relaxed) || self.outcomes.send(outcome).is_err() {
                 return;
@@ -284,53 +284,55 @@ impl Shared {
         !waits || self.python.get().is_some() || !self.packages.iter().any(|package| package.name == "python")
     }
 
-    fn link(&self, job: Job, buffer: &mut Vec<u8>) -> Outcome {
-        let Job { number, place, attempt } = job;
+    fn link(&self, job: LinkJob, buffer: &mut Vec<u8>) -> LinkOutcome {
+        let LinkJob { number, place, attempt } = job;
         let package = &self.packages[number];
         let archive = match &place {
-            Place::Local(path) => Some(path.clone()),
+            PackageLocation::LocalFile(path) => Some(path.clone()),
             _ => None,
         };
-        let place = match self.sources.settle(place, package, attempt, &self.spare, buffer, &self.stop) {
+        let place = match self.sources.prepare(place, package, attempt, &self.idle_cores, buffer, &self.stop) {
             Ok(place) => place,
-            Err(trouble) => return self.give_up(number, attempt, trouble),
+            Err(cause) => return self.retry_or_fail(number, attempt, cause),
         };
         let (size, hashes) = match &place {
-            Place::Extracted(place, _) => cache::of_archive(place),
-            Place::Here(archive, hashes) => (archive.len().ok(), *hashes),
-            Place::Local(_) | Place::Cached(_) => <_>::default(),
+            PackageLocation::Extracted(place, _) => cache::archive_size_and_hashes(place),
+            PackageLocation::Fetched(archive, hashes) => (archive.len().ok(), *hashes),
+            PackageLocation::LocalFile(_) | PackageLocation::Cached(_) => <_>::default(),
         };
         let (python, links, linker) = (self.python.get(), self.outward_links, self.sources.linker(&place));
         let mut linking = Linking::new(&self.stage, number, python, buffer, links, linker, &self.stop);
         let (read, origin) = match &place {
-            Place::Extracted(place, origin) => {
+            PackageLocation::Extracted(place, origin) => {
                 (cache::read(place).map_err(Into::into).and_then(|cached| linking.link_cached(cached)), Some(*origin))
             }
-            Place::Here(archive, _) => (unpack(archive, &package.file_name, &self.spare, &mut linking), None),
-            Place::Local(_) | Place::Cached(_) => (Ok(()), None),
+            PackageLocation::Fetched(archive, _) => {
+                (unpack(archive, &package.file_name, &self.idle_cores, &mut linking), None)
+            }
+            PackageLocation::LocalFile(_) | PackageLocation::Cached(_) => (Ok(()), None),
         };
         let linked = match read {
             // One that is a file is opened again later, rather than held open.
             Err(LinkError::PythonWanted) => {
                 let place = match (archive, place) {
-                    (Some(path), Place::Here(..)) => Place::Local(path),
+                    (Some(path), PackageLocation::Fetched(..)) => PackageLocation::LocalFile(path),
                     (_, place) => place,
                 };
-                return Outcome::PythonWanted(Job { number, place, attempt });
+                return LinkOutcome::PythonWanted(LinkJob { number, place, attempt });
             }
             Err(error) => Err(error),
             Ok(()) => linking.finish(self.request(number)),
         };
         match (linked.and_then(|linked| self.record(number, linked, (size, hashes), origin)), place) {
-            (Ok(finished), _) => Outcome::Finished(Box::new(finished)),
+            (Ok(finished), _) => LinkOutcome::Finished(Box::new(finished)),
             // It may be the cache's fault.
-            (Err(error), Place::Extracted(place, _)) if error.is_of_the_package() => {
-                match prove(&place, buffer, &self.stop) {
-                    Err(trouble) => self.give_up(number, attempt, trouble),
-                    Ok(()) => Outcome::Failed(failure(package, error)),
+            (Err(error), PackageLocation::Extracted(place, _)) if error.is_of_the_package() => {
+                match verify(&place, buffer, &self.stop) {
+                    Err(cause) => self.retry_or_fail(number, attempt, cause),
+                    Ok(()) => LinkOutcome::Failed(link_failure(package, error)),
                 }
             }
-            (Err(error), _) => Outcome::Failed(failure(package, error)),
+            (Err(error), _) => LinkOutcome::Failed(link_failure(package, error)),
         }
     }
 
@@ -340,19 +342,19 @@ impl Shared {
     }
 
     /// What a package that cannot be linked comes to: another attempt, or the end.
-    fn give_up(&self, number: usize, attempt: u32, trouble: Trouble) -> Outcome {
+    fn retry_or_fail(&self, number: usize, attempt: u32, cause: SourceError) -> LinkOutcome {
         let package = &self.packages[number];
-        let (next, damage) = match trouble {
-            Trouble::Failed(error) => return Outcome::Failed(error),
-            Trouble::Unreadable(error) => (self.sources.do_without(package, error), None),
-            Trouble::Damaged(place, source) => {
+        let (next, damage) = match cause {
+            SourceError::Failed(error) => return LinkOutcome::Failed(error),
+            SourceError::Unreadable(error) => (self.sources.stop_using_cache(package, error), None),
+            SourceError::Damaged(place, source) => {
                 let reason = source.to_string();
                 (self.sources.discard(package, attempt, &place, source), Some(reason))
             }
         };
         match next {
-            Ok(attempt) => Outcome::Again { number, attempt, damage },
-            Err(error) => Outcome::Failed(error),
+            Ok(attempt) => LinkOutcome::Again { number, attempt, damage },
+            Err(error) => LinkOutcome::Failed(error),
         }
     }
 
@@ -362,8 +364,8 @@ impl Shared {
         number: usize,
         mut linked: Linked,
         archive: (Option<u64>, Hashes),
-        origin: Option<Origin>,
-    ) -> Result<Finished, LinkError> {
+        origin: Option<PackageOrigin>,
+    ) -> Result<StagedPackage, LinkError> {
         let package = &self.packages[number];
         let index = &linked.package.index;
         let (name, version) = (index.name.as_normalized(), index.version.as_str());
@@ -378,7 +380,7 @@ impl Shared {
         };
         let built = linked.package.built();
         let is_python = linked.package.is_python();
-        let shared = if origin.is_some_and(Origin::is_free) { linked.hard_linked } else { 0 };
+        let shared = if origin.is_some_and(PackageOrigin::shares_storage) { linked.hard_linked } else { 0 };
         let own = std::mem::take(&mut linked.own);
         let mut record = record::record(package, linked, archive, spec)?;
         let path = self.stage.root().join("conda-meta").join(distributions::record_name(&record));
@@ -391,19 +393,19 @@ impl Shared {
         let paths = std::mem::take(&mut record.paths_data.paths);
         let files = std::mem::take(&mut record.files).len();
         let bytes = paths.iter().filter(|entry| is_file(entry)).filter_map(|entry| entry.size_in_bytes).sum();
-        Ok(Finished { number, record, built, files, bytes, shared, origin })
+        Ok(StagedPackage { number, record, built, files, bytes, shared, origin })
     }
 }
 
 /// Why a package could not be linked.
-fn failure(package: &LockedPackage, error: LinkError) -> InstallError {
+fn link_failure(package: &LockedPackage, error: LinkError) -> InstallError {
     match error {
         // A name is too long: most likely one of the package.
         LinkError::Failed(InstallError::File(source)) if source.kind() == io::ErrorKind::InvalidFilename => {
             InstallError::Package { package: package.file_name.clone(), source }
         }
         LinkError::Failed(error) => error,
-        LinkError::Content(source) => blame(package, source),
+        LinkError::Content(source) => package_or_disk_error(package, source),
         LinkError::PythonWanted => stopped(),
     }
 }
@@ -416,7 +418,7 @@ pub(super) fn kept_python(plan: &Plan) -> Option<PythonInfo> {
 }
 
 /// The interpreter that will be in the prefix, if one will.
-pub(super) fn python(plan: &Plan, finished: &[Finished]) -> Option<PythonInfo> {
+pub(super) fn python(plan: &Plan, finished: &[StagedPackage]) -> Option<PythonInfo> {
     let of_conda = finished.iter().filter(|package| package.number < plan.link.len());
     let mut records = of_conda.map(|package| &package.record.repodata_record.package_record);
     match records.find(|record| record.name.as_normalized() == "python") {
@@ -434,12 +436,12 @@ fn is_file(entry: &PathsEntry) -> bool {
 pub(super) fn has_scripts(stage: &Stage, records: &[&PrefixRecord]) -> bool {
     let names = records.iter().map(|record| record.repodata_record.package_record.name.as_normalized());
     // One may be below a link of a package that stays.
-    let place = |name: &str| stage.settled(&script::path(name, script::When::PostLink));
+    let place = |name: &str| stage.final_path(&script::path(name, script::ScriptKind::PostLink));
     names.into_iter().any(|name| stage.root().join(place(name)).is_file())
 }
 
 /// All conda packages of the prefix to be, those that stay among them, in linking order, by name.
-pub(super) fn order(plan: &Plan, finished: &[Finished]) -> Vec<String> {
+pub(super) fn order(plan: &Plan, finished: &[StagedPackage]) -> Vec<String> {
     if plan.order == Order::Lock {
         return plan.names.clone();
     }

@@ -10,7 +10,7 @@ use mlconda_system::files;
 
 /// Files, links and empty directories that no package holds, sorted by whose they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Strangers {
+pub struct UntrackedFiles {
     /// How many are byte code of modules that are known: python writes it when it first runs them.
     pub bytecode: usize,
     /// How many are of distributions that pip or the like has installed, by their `RECORD`.
@@ -22,17 +22,17 @@ pub struct Strangers {
 }
 
 /// Sorts files that no package holds. `is_recorded` tells of a path whether one does.
-pub(super) fn sort(prefix: &Path, mut strangers: Vec<PathBuf>, is_recorded: impl Fn(&Path) -> bool) -> Strangers {
-    let mut sorted = Strangers::default();
+pub(super) fn sort(prefix: &Path, mut untracked: Vec<PathBuf>, is_recorded: impl Fn(&Path) -> bool) -> UntrackedFiles {
+    let mut sorted = UntrackedFiles::default();
     let mut listed: HashSet<PathBuf> = HashSet::new();
-    for record in strangers.iter().filter(|path| distributions::is_list(path)) {
+    for record in untracked.iter().filter(|path| distributions::is_record_file(path)) {
         // A list that cannot be read lists nothing; its files are then among the others.
         let Ok(text) = files::read_to_string(&prefix.join(record), files::LARGEST_RECORD) else { continue };
         let site = record.parent().and_then(Path::parent).unwrap_or(Path::new(""));
         sorted.distributions += 1;
         listed.extend(distributions::paths(prefix, site, &text));
     }
-    strangers.retain(|path| {
+    untracked.retain(|path| {
         let known = |module: &Path| is_recorded(module) || listed.contains(module);
         let is_bytecode = module_of(path).is_some_and(|module| known(&module));
         let is_pip = !is_bytecode && listed.contains(path);
@@ -40,7 +40,7 @@ pub(super) fn sort(prefix: &Path, mut strangers: Vec<PathBuf>, is_recorded: impl
         sorted.pip += usize::from(is_pip);
         !is_bytecode && !is_pip
     });
-    mlconda_types::sorting::sort(&mut strangers);
-    sorted.others = strangers;
+    mlconda_types::sorting::sort(&mut untracked);
+    sorted.others = untracked;
     sorted
 }

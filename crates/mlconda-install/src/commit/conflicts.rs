@@ -8,15 +8,15 @@ use std::{
 };
 
 use mlconda_inspect::plan::Plan;
-use mlconda_system::beneath::{Kind, Look, Root};
+use mlconda_system::beneath::{PathInfo, PathKind, Root};
 use rattler_conda_types::PrefixRecord;
 
 use crate::{InstallError, record, stage::Stage};
 
 /// What is in the prefix where new files come to.
-pub(super) struct Ground {
+pub(super) struct Conflicts {
     /// The paths of nobody that would be lost. Sorted.
-    pub(super) strangers: Vec<PathBuf>,
+    pub(super) untracked: Vec<PathBuf>,
     /// Of these, files where a directory of packages was: they go before it comes. Sorted.
     pub(super) in_the_way: Vec<PathBuf>,
     /// Whether there is nothing at all.
@@ -27,14 +27,14 @@ pub(super) struct Ground {
 /// a file is to be, no file or link where a directory is to be. A directory of nobody in which nothing is makes room; so does
 /// a file where packages had a directory, for it is at their place.
 ///
-/// `mended` are directories that packages are to have again, and `named` those that records name.
-pub(super) fn check(
+/// `repaired` are directories that packages are to have again, and `named` those that records name.
+pub(super) fn find_conflicts(
     prefix: &Root,
-    (new, mended): (&[PathBuf], &[PathBuf]),
+    (new, repaired): (&[PathBuf], &[PathBuf]),
     (known, named): (&HashSet<&Path>, &HashSet<&Path>),
     kept: &HashSet<&PathBuf>,
-) -> Result<Ground, InstallError> {
-    let (mut strangers, mut is_free) = (Vec::new(), true);
+) -> Result<Conflicts, InstallError> {
+    let (mut untracked, mut is_free) = (Vec::new(), true);
     let (mut looked, in_the_way) = (HashMap::new(), RefCell::new(BTreeSet::new()));
     let goes = |path: &Path| {
         let is_a_directory_of_packages =
@@ -42,7 +42,7 @@ pub(super) fn check(
         if known.contains(path) {
             return !kept.contains(&path.to_owned());
         }
-        let is_file = || matches!(prefix.look(path), Ok(Some(Look { kind: Kind::File, .. })));
+        let is_file = || matches!(prefix.lookup(path), Ok(Some(PathInfo { kind: PathKind::File, .. })));
         let makes_room = in_the_way.borrow().contains(path) || is_file() && is_a_directory_of_packages();
         if makes_room {
             in_the_way.borrow_mut().insert(path.to_owned());
@@ -54,26 +54,26 @@ pub(super) fn check(
         if !is_directory(prefix, path.parent().unwrap_or(path), known, &goes, &mut looked)? {
             continue;
         }
-        let Some(there) = prefix.look(path)? else { continue };
+        let Some(there) = prefix.lookup(path)? else { continue };
         is_free = false;
         if !there.is_directory() {
-            strangers.extend((!known.contains(path.as_path())).then(|| path.clone()));
-        } else if let Some(stays) = what_stays(prefix, path, &goes)? {
+            untracked.extend((!known.contains(path.as_path())).then(|| path.clone()));
+        } else if let Some(stays) = first_kept_entry(prefix, path, &goes)? {
             return Err(match known.contains(stays.as_path()) {
-                true => kind_of(path, "file"),
-                false => InstallError::InTheWay { path: path.clone(), inner: stays },
+                true => path_type_clash(path, "file"),
+                false => InstallError::DirectoryInTheWay { path: path.clone(), inner: stays },
             });
         }
     }
-    for path in mended {
-        if matches!(prefix.look(path), Ok(Some(Look { kind: Kind::File, .. }))) && !goes(path) {
-            return Err(kind_of(path, "file"));
+    for path in repaired {
+        if matches!(prefix.lookup(path), Ok(Some(PathInfo { kind: PathKind::File, .. }))) && !goes(path) {
+            return Err(path_type_clash(path, "file"));
         }
     }
     let in_the_way: Vec<PathBuf> = in_the_way.into_inner().into_iter().collect();
-    strangers.extend(in_the_way.iter().cloned());
-    mlconda_types::sorting::sort(&mut strangers);
-    Ok(Ground { strangers, in_the_way, is_free })
+    untracked.extend(in_the_way.iter().cloned());
+    mlconda_types::sorting::sort(&mut untracked);
+    Ok(Conflicts { untracked, in_the_way, is_free })
 }
 
 /// Whether there is a directory in the prefix, not through a link. What is no directory and stays is an error.
@@ -89,35 +89,35 @@ fn is_directory<'a>(
         return Ok(*known);
     }
     let is_above = is_directory(prefix, above, known, goes, looked)?;
-    let there = if is_above { prefix.look(path)? } else { None };
-    let is_one = there.as_ref().is_some_and(Look::is_directory);
+    let there = if is_above { prefix.lookup(path)? } else { None };
+    let is_one = there.as_ref().is_some_and(PathInfo::is_directory);
     if there.is_some() && !is_one && !goes(path) {
         return Err(match there {
-            Some(Look { kind: Kind::Link, .. }) if !known.contains(path) => {
+            Some(PathInfo { kind: PathKind::Link, .. }) if !known.contains(path) => {
                 InstallError::ForeignLink { to: prefix.read_link(path)?, path: prefix.path().join(path) }
             }
-            Some(Look { kind: Kind::Link, .. }) => kind_of(path, "link"),
-            _ => kind_of(path, "file"),
+            Some(PathInfo { kind: PathKind::Link, .. }) => path_type_clash(path, "link"),
+            _ => path_type_clash(path, "file"),
         });
     }
     looked.insert(path, is_one);
     Ok(is_one)
 }
 
-fn kind_of(path: &Path, kind: &'static str) -> InstallError {
-    InstallError::Kind { path: path.to_owned(), directory: None, other: None, kind }
+fn path_type_clash(path: &Path, kind: &'static str) -> InstallError {
+    InstallError::PathTypeClash { path: path.to_owned(), directory: None, other: None, kind }
 }
 
 /// Says which packages do not go together.
-pub(super) fn name_holders<'a>(
+pub(super) fn name_owners<'a>(
     error: InstallError,
     plan: &Plan,
     stage: &Stage,
     records: impl Iterator<Item = &'a PrefixRecord>,
 ) -> InstallError {
-    let InstallError::Kind { path, kind, .. } = error else { return error };
+    let InstallError::PathTypeClash { path, kind, .. } = error else { return error };
     let new = |path: &Path| {
-        let number = stage.holder(path)?;
+        let number = stage.owner(path)?;
         plan.archives().get(number).map(mlconda_lock::LockedPackage::dist_name)
     };
     let is_below = |file: &Path| file.starts_with(&path) && file != path;
@@ -131,16 +131,20 @@ pub(super) fn name_holders<'a>(
             }
         }
     }
-    InstallError::Kind { path, directory, other, kind }
+    InstallError::PathTypeClash { path, directory, other, kind }
 }
 
 /// What is in a directory that does not go: where it holds nothing but files of packages that go, and directories of such, it
 /// will be gone in time.
-pub(super) fn what_stays(prefix: &Root, path: &Path, goes: &impl Fn(&Path) -> bool) -> io::Result<Option<PathBuf>> {
+pub(super) fn first_kept_entry(
+    prefix: &Root,
+    path: &Path,
+    goes: &impl Fn(&Path) -> bool,
+) -> io::Result<Option<PathBuf>> {
     for (name, kind) in prefix.entries(path)? {
         let inner = path.join(name);
         let stays = match kind {
-            Kind::Directory => what_stays(prefix, &inner, goes)?,
+            PathKind::Directory => first_kept_entry(prefix, &inner, goes)?,
             _ if goes(&inner) => None,
             _ => Some(inner),
         };

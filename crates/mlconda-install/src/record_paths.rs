@@ -11,16 +11,16 @@ use std::{
 
 use mlconda_inspect::plan::Plan;
 use mlconda_prefix::{Prefix, distributions};
-use mlconda_system::beneath::{Kind, Root, is_plain};
+use mlconda_system::beneath::{PathKind, Root, is_contained};
 
 use super::{InstallError, record};
 
 /// Makes sure that the files of records are in `conda-meta`: their names are made of what the records say.
-pub(super) fn check_names(plan: &Plan, prefix: &Prefix) -> Result<(), InstallError> {
+pub(super) fn check_record_names(plan: &Plan, prefix: &Prefix) -> Result<(), InstallError> {
     let records = [&plan.unlink, &plan.keep, &plan.pip.unlink, &plan.pip.keep].into_iter().flatten();
     for record in records {
         let file = distributions::record_name(record);
-        if !is_plain(&file) || file.components().count() != 1 {
+        if !is_contained(&file) || file.components().count() != 1 {
             let name = record.repodata_record.package_record.name.as_normalized().to_owned();
             return Err(InstallError::RecordName { prefix: prefix.path().to_owned(), name, file });
         }
@@ -29,11 +29,11 @@ pub(super) fn check_names(plan: &Plan, prefix: &Prefix) -> Result<(), InstallErr
 }
 
 /// Paths of packages that go which are not in the prefix, by their text; each with the name of its record.
-pub(super) fn outside(plan: &Plan) -> Vec<(PathBuf, PathBuf)> {
+pub(super) fn outside_prefix(plan: &Plan) -> Vec<(PathBuf, PathBuf)> {
     let mut found = BTreeSet::new();
     for old in plan.unlink.iter().chain(&plan.pip.unlink) {
         let directories = record::directories(old).map(|entry| &entry.relative_path);
-        let paths = record::files(old).chain(directories).filter(|path| !is_plain(path));
+        let paths = record::files(old).chain(directories).filter(|path| !is_contained(path));
         found.extend(paths.map(|path| (distributions::record_name(old), path.clone())));
     }
     found.into_iter().collect()
@@ -45,7 +45,7 @@ pub(super) fn foreign_links<'a>(
     gone: impl Iterator<Item = &'a PathBuf>,
     known: &HashSet<&Path>,
 ) -> io::Result<Vec<PathBuf>> {
-    let mut kinds: HashMap<&Path, Option<Kind>> = HashMap::new();
+    let mut kinds: HashMap<&Path, Option<PathKind>> = HashMap::new();
     let mut links = BTreeSet::new();
     for path in gone {
         let mut above: Vec<&Path> = path.ancestors().skip(1).filter(|path| !path.as_os_str().is_empty()).collect();
@@ -54,15 +54,15 @@ pub(super) fn foreign_links<'a>(
             let kind = match kinds.get(directory) {
                 Some(kind) => *kind,
                 None => {
-                    let kind = prefix.look(directory)?.map(|there| there.kind);
+                    let kind = prefix.lookup(directory)?.map(|there| there.kind);
                     kinds.insert(directory, kind);
                     kind
                 }
             };
-            if kind == Some(Kind::Link) && !known.contains(directory) {
+            if kind == Some(PathKind::Link) && !known.contains(directory) {
                 links.insert(directory.to_owned());
             }
-            if kind != Some(Kind::Directory) {
+            if kind != Some(PathKind::Directory) {
                 break;
             }
         }

@@ -8,27 +8,27 @@ use std::{
 
 use mlconda_system::{
     Attributes,
-    beneath::{Kind, Look, Root},
+    beneath::{PathInfo, PathKind, Root},
 };
 
-use super::{Change, ground::what_stays};
+use super::{PrefixChange, conflicts::first_kept_entry};
 use crate::InstallError;
 
-impl Change<'_> {
+impl PrefixChange<'_> {
     /// Gives directories of packages the permissions of new ones, where packages are linked anew; `root` is the prefix, or its
     /// twin.
-    pub(crate) fn mend_directories(&self, root: &Path) -> io::Result<()> {
-        if !self.mends {
+    pub(crate) fn repair_directories(&self, root: &Path) -> io::Result<()> {
+        if !self.repairs_modes {
             return Ok(());
         }
         let root = Root::open(root)?;
-        for path in &self.made {
+        for path in &self.stage_directories {
             // What is reached through a link is not the prefix's.
-            let Some(there) = root.look(path).ok().flatten().filter(Look::is_directory) else { continue };
+            let Some(there) = root.lookup(path).ok().flatten().filter(PathInfo::is_directory) else { continue };
             let mut attributes = Attributes::from(&there);
             attributes.set_mode(0o755);
             attributes.set_time(self.time);
-            root.give(path, &attributes)?;
+            root.set_attributes(path, &attributes)?;
         }
         Ok(())
     }
@@ -43,7 +43,7 @@ impl Change<'_> {
 pub(super) fn find_directories(root: &Root, path: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
     found.push(path.to_owned());
     for (name, kind) in root.entries(path)? {
-        if kind == Kind::Directory {
+        if kind == PathKind::Directory {
             find_directories(root, &path.join(name), found)?;
         }
     }
@@ -51,12 +51,12 @@ pub(super) fn find_directories(root: &Root, path: &Path, found: &mut Vec<PathBuf
 }
 
 /// The directories in the place of records and of the state that go. One in which something is is an error.
-pub(super) fn directories_for_records(root: &Root, gone: &HashSet<PathBuf>) -> Result<Vec<PathBuf>, InstallError> {
+pub(super) fn directories_for_records(root: &Root, removed: &HashSet<PathBuf>) -> Result<Vec<PathBuf>, InstallError> {
     let mut found = Vec::new();
-    for path in gone.iter().filter(|path| path.starts_with("conda-meta")) {
+    for path in removed.iter().filter(|path| path.starts_with("conda-meta")) {
         if root.has_directory(path)? {
-            if let Some(inner) = what_stays(root, path, &|_| false)? {
-                return Err(InstallError::InTheWay { path: path.clone(), inner });
+            if let Some(inner) = first_kept_entry(root, path, &|_| false)? {
+                return Err(InstallError::DirectoryInTheWay { path: path.clone(), inner });
             }
             find_directories(root, path, &mut found)?;
         }

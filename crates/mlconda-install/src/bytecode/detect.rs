@@ -13,7 +13,7 @@ impl Bytecode {
     ///
     /// # Errors
     /// If the records cannot be found. One that cannot be read tells nothing.
-    pub fn of(prefix: &Prefix) -> Result<Option<Self>, PrefixError> {
+    pub fn detect(prefix: &Prefix) -> Result<Option<Self>, PrefixError> {
         let (prefix, _) = prefix.without_damaged()?;
         let is_compiled = |record: &&PrefixRecord| {
             let package = &record.repodata_record.package_record;
@@ -25,7 +25,7 @@ impl Bytecode {
             modules |= path.extension().is_some_and(|kind| kind == "py");
             if path.extension().is_some_and(|kind| kind == "pyc") {
                 compiled = true;
-                if let Some(found) = of_file(&prefix.path().join(path)) {
+                if let Some(found) = detect_file(&prefix.path().join(path)) {
                     return Ok(Some(found));
                 }
             }
@@ -35,7 +35,7 @@ impl Bytecode {
 }
 
 /// What the header of byte code says (PEP 552).
-fn of_file(path: &Path) -> Option<Bytecode> {
+fn detect_file(path: &Path) -> Option<Bytecode> {
     let mut header = [0; 8];
     files::open(path).ok()?.read_exact(&mut header).ok()?;
     match header {

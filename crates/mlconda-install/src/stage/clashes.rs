@@ -13,25 +13,25 @@ use std::{
 use mlconda_prefix::on_disk::resolve;
 use mlconda_system::{
     self as system,
-    beneath::{Kind, Root},
+    beneath::{PathKind, Root},
 };
 use rattler_conda_types::PrefixRecord;
 
-use super::{Claims, Clash, DRAWER, Directory, Stage, Waiting, drawer, is_reserved};
+use super::{CLASH_DIRECTORY, Claims, Clash, Directory, Stage, WaitingPackage, is_reserved, slot};
 use crate::{
     InstallError,
-    layout::{Layout, Links, parents, placed},
+    layout::{Layout, PackageLinks, parents, resolved_paths},
     record,
 };
 
 /// The number of no package: of a file of one that stays, which has another place from now on.
-const STAYS: usize = usize::MAX;
+const KEPT_PACKAGE: usize = usize::MAX;
 
 /// A package, by its rank in the linking order and its file name without extension.
 pub(crate) type Ranked = (usize, String);
 
 /// What is in the prefix.
-pub(crate) struct There<'a> {
+pub(crate) struct InstalledPackages<'a> {
     pub(crate) prefix: &'a Root,
     /// Records of packages that go.
     pub(crate) unlink: Vec<&'a PrefixRecord>,
@@ -39,12 +39,12 @@ pub(crate) struct There<'a> {
     pub(crate) keep: Vec<(&'a PrefixRecord, Ranked)>,
 }
 
-struct Settling<'a> {
+struct ClashResolution<'a> {
     stage: &'a Stage,
     claims: Claims,
     packages: &'a [Ranked],
     /// The links of packages that stay.
-    kept: Option<Links<'a>>,
+    kept: Option<PackageLinks<'a>>,
     report: BTreeMap<PathBuf, Vec<Ranked>>,
     /// Whether a link of a package leads to a directory in which another path is.
     has_links: bool,
@@ -53,19 +53,19 @@ struct Settling<'a> {
 impl Stage {
     /// Lets the right file win wherever packages clash, and tells of the clashes. `packages` gives each package's rank
     /// in the linking order and its name, by its number.
-    pub(crate) fn settle(
+    pub(crate) fn resolve_clashes(
         &self,
         packages: &[Ranked],
-        there: Option<&There<'_>>,
+        there: Option<&InstalledPackages<'_>>,
     ) -> Result<(Vec<Clash>, Option<Layout>), InstallError> {
         let claims = std::mem::take(&mut *self.claims());
         let (kept, report) = (None, BTreeMap::new());
-        let mut settling = Settling { stage: self, claims, packages, kept, report, has_links: false };
-        let settled = settling.settle(there);
-        let Settling { claims, report, .. } = settling;
+        let mut resolution = ClashResolution { stage: self, claims, packages, kept, report, has_links: false };
+        let settled = resolution.resolve(there);
+        let ClashResolution { claims, report, .. } = resolution;
         *self.claims() = claims;
         let layout = settled?;
-        match fs_err::remove_dir_all(self.root.join(DRAWER)) {
+        match fs_err::remove_dir_all(self.root.join(CLASH_DIRECTORY)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
             _ => {}
         }
@@ -78,18 +78,18 @@ impl Stage {
     }
 }
 
-impl<'a> Settling<'a> {
-    fn settle(&mut self, there: Option<&'a There<'_>>) -> Result<Option<Layout>, InstallError> {
+impl<'a> ClashResolution<'a> {
+    fn resolve(&mut self, there: Option<&'a InstalledPackages<'_>>) -> Result<Option<Layout>, InstallError> {
         let linked = there.map_or_else(Vec::new, |there| self.linked(there));
         if let Some(there) = there.filter(|_| !linked.is_empty() || !self.claims.waiting.is_empty()) {
-            self.kept = Some(Links::new(there.prefix, there.keep.iter().map(|(record, _)| *record)));
+            self.kept = Some(PackageLinks::new(there.prefix, there.keep.iter().map(|(record, _)| *record)));
         }
         self.has_links = !linked.is_empty();
         for path in linked {
             // A directory was made where a package that stays has a link.
             let is_link = self.kept.as_ref().map_or(Ok(None), |kept| kept.at(&path))?.is_some();
             if is_link && self.claims.directories.contains_key(&path) {
-                self.take_up(&path)?;
+                self.move_out_directory(&path)?;
             }
         }
         while let Some(path) = self.next() {
@@ -97,7 +97,7 @@ impl<'a> Settling<'a> {
             let waiting = self.claims.waiting.remove(&path).unwrap_or_default();
             self.put(&path, waiting)?;
         }
-        for path in std::mem::take(&mut self.claims.wanted) {
+        for path in std::mem::take(&mut self.claims.wanted_directories) {
             let place = self.place(&path.join("-"))?.ok_or_else(|| self.clash(&path, &[], "link"))?;
             self.directory(place.parent().unwrap_or(Path::new("")))?;
         }
@@ -108,14 +108,14 @@ impl<'a> Settling<'a> {
         for (record, stays) in &there.keep {
             self.stage.stop.check()?;
             for path in record::files(record) {
-                self.give_way(path, stays)?;
+                self.resolve_with_kept(path, stays)?;
             }
         }
         Ok(None)
     }
 
     /// Paths that are files or links for one package, and have something in them for another; one of them is in the prefix.
-    fn linked(&self, there: &There<'_>) -> Vec<PathBuf> {
+    fn linked(&self, there: &InstalledPackages<'_>) -> Vec<PathBuf> {
         let keep = || there.keep.iter().map(|(record, _)| *record);
         let all = || keep().chain(there.unlink.iter().copied());
         let (above_kept, above) = (parents(keep()), parents(all()));
@@ -157,18 +157,18 @@ impl<'a> Settling<'a> {
     }
 
     /// What is a directory for one package, and something else for others.
-    fn clash(&self, path: &Path, others: &[Waiting], kind: &'static str) -> InstallError {
+    fn clash(&self, path: &Path, others: &[WaitingPackage], kind: &'static str) -> InstallError {
         let below = self.claims.files.iter().find(|(file, _)| file.starts_with(path) && *file != path);
         let directory = below.and_then(|(_, package)| self.name(*package));
         let other = others.first().and_then(|waiting| self.name(waiting.package));
-        InstallError::Kind { path: path.to_owned(), directory, other, kind }
+        InstallError::PathTypeClash { path: path.to_owned(), directory, other, kind }
     }
 
     /// The same, where a path is below what is no directory.
-    fn clash_above(&self, path: &Path, waiting: &[Waiting]) -> InstallError {
+    fn clash_above(&self, path: &Path, waiting: &[WaitingPackage]) -> InstallError {
         let above = path.ancestors().skip(1).find(|path| self.claims.files.contains_key(*path)).unwrap_or(path);
         let is_link = std::fs::read_link(self.stage.root.join(above)).is_ok();
-        InstallError::Kind {
+        InstallError::PathTypeClash {
             path: above.to_owned(),
             directory: waiting.first().and_then(|waiting| self.name(waiting.package)),
             other: self.claims.files.get(above).and_then(|package| self.name(*package)),
@@ -177,19 +177,19 @@ impl<'a> Settling<'a> {
     }
 
     /// Puts what waits for a path in its place.
-    fn put(&mut self, path: &Path, waiting: Vec<Waiting>) -> Result<(), InstallError> {
+    fn put(&mut self, path: &Path, waiting: Vec<WaitingPackage>) -> Result<(), InstallError> {
         let Some(place) = self.place(path)? else { return Err(self.clash_above(path, &waiting)) };
         if place != path {
             self.has_links = true;
-            self.claims.placed.insert(path.to_owned(), place.clone());
+            self.claims.resolved_paths.insert(path.to_owned(), place.clone());
         }
-        let is_link = |waiting: &Waiting| std::fs::read_link(self.stage.root.join(drawer(waiting.drawer))).is_ok();
+        let is_link = |waiting: &WaitingPackage| std::fs::read_link(self.stage.root.join(slot(waiting.slot))).is_ok();
         if self.claims.directories.contains_key(&place) {
             if !waiting.iter().all(is_link) {
                 return Err(self.clash(&place, &waiting, "file"));
             }
             self.has_links = true;
-            self.take_up(&place)?;
+            self.move_out_directory(&place)?;
         }
         let above = place.parent().unwrap_or(Path::new("")).to_owned();
         if self.directory(&above).is_err() {
@@ -202,7 +202,7 @@ impl<'a> Settling<'a> {
         if let Some(best) =
             best.filter(|best| holder.is_none_or(|holder| self.packages[holder].0 < self.packages[best.package].0))
         {
-            fs_err::rename(self.stage.root.join(drawer(best.drawer)), self.stage.root.join(&place))?;
+            fs_err::rename(self.stage.root.join(slot(best.slot)), self.stage.root.join(&place))?;
             self.claims.files.insert(place.clone(), best.package);
         }
         all.extend(holder.map(|holder| self.packages[holder].clone()));
@@ -213,22 +213,22 @@ impl<'a> Settling<'a> {
     }
 
     /// Lets all that is in a directory of the stage wait, and removes it: a link of a package is to be in its place.
-    fn take_up(&mut self, directory: &Path) -> Result<(), InstallError> {
+    fn move_out_directory(&mut self, directory: &Path) -> Result<(), InstallError> {
         let root = &self.stage.root;
         let is_below = |path: &&PathBuf| path.starts_with(directory) && path.as_path() != directory;
         let files: Vec<PathBuf> = self.claims.files.keys().filter(is_below).cloned().collect();
         for path in files {
             let Some(package) = self.claims.files.remove(&path) else { continue };
             let number = self.claims.wait(&path, package);
-            fs_err::create_dir_all(root.join(DRAWER))?;
-            fs_err::rename(root.join(&path), root.join(drawer(number)))?;
+            fs_err::create_dir_all(root.join(CLASH_DIRECTORY))?;
+            fs_err::rename(root.join(&path), root.join(slot(number)))?;
         }
         let mut directories: Vec<PathBuf> = self.claims.directories.keys().filter(is_below).cloned().collect();
         mlconda_types::sorting::sort_by_key(&mut directories, |path| std::cmp::Reverse(path.components().count()));
         for path in directories {
             self.claims.directories.remove(&path);
             fs_err::remove_dir(root.join(&path))?;
-            self.claims.wanted.push(path);
+            self.claims.wanted_directories.push(path);
         }
         self.claims.directories.remove(directory);
         Ok(fs_err::remove_dir(root.join(directory))?)
@@ -251,8 +251,8 @@ impl<'a> Settling<'a> {
     }
 
     /// A file of the stage at the place of one of a package that stays: the one of the later package counts.
-    fn give_way(&mut self, place: &Path, stays: &Ranked) -> Result<(), InstallError> {
-        let Some(holder) = self.claims.files.get(place).copied().filter(|holder| *holder != STAYS) else {
+    fn resolve_with_kept(&mut self, place: &Path, stays: &Ranked) -> Result<(), InstallError> {
+        let Some(holder) = self.claims.files.get(place).copied().filter(|holder| *holder != KEPT_PACKAGE) else {
             return Ok(());
         };
         if stays.0 > self.packages[holder].0 {
@@ -266,11 +266,11 @@ impl<'a> Settling<'a> {
 
     /// Files of packages that stay are in another place as soon as a link to their directory comes or goes: they come into
     /// the stage, and leave where they were.
-    fn move_kept(&mut self, there: &'a There<'_>) -> Result<Layout, InstallError> {
+    fn move_kept(&mut self, there: &'a InstalledPackages<'_>) -> Result<Layout, InstallError> {
         let records = || there.keep.iter().map(|(record, _)| *record).chain(there.unlink.iter().copied());
-        let old = Links::new(there.prefix, records());
+        let old = PackageLinks::new(there.prefix, records());
         if self.kept.is_none() {
-            self.kept = Some(Links::new(there.prefix, there.keep.iter().map(|(record, _)| *record)));
+            self.kept = Some(PackageLinks::new(there.prefix, there.keep.iter().map(|(record, _)| *record)));
         }
         let mut layout = Layout::default();
         for (record, stays) in &there.keep {
@@ -278,10 +278,10 @@ impl<'a> Settling<'a> {
             for path in record::files(record) {
                 let (from, to) = (old.place(path)?, self.place(path)?);
                 let Some(to) = to else { continue };
-                self.give_way(&to, stays)?;
+                self.resolve_with_kept(&to, stays)?;
                 if let Some(from) = from.filter(|from| *from != to) {
-                    self.carry(there.prefix, &from, &to)?;
-                    layout.leave.push(from);
+                    self.move_into_stage(there.prefix, &from, &to)?;
+                    layout.vacated.push(from);
                 }
             }
             for entry in record::directories(record) {
@@ -290,36 +290,38 @@ impl<'a> Settling<'a> {
                     && from != to
                 {
                     self.directory(&to)?;
-                    layout.hollow.push(from);
+                    layout.emptied.push(from);
                 }
             }
-            layout.keep.push(placed(record, &|path| self.place(path))?);
+            layout.keep.push(resolved_paths(record, &|path| self.place(path))?);
         }
         for record in &there.unlink {
-            layout.unlink.push(placed(record, &|path| old.place(path))?);
+            layout.unlink.push(resolved_paths(record, &|path| old.place(path))?);
         }
         Ok(layout)
     }
 
     /// Brings a file of the prefix into the stage.
-    fn carry(&mut self, prefix: &Root, from: &Path, to: &Path) -> Result<(), InstallError> {
-        let Some(there) = prefix.look(from)? else { return Ok(()) };
+    fn move_into_stage(&mut self, prefix: &Root, from: &Path, to: &Path) -> Result<(), InstallError> {
+        let Some(there) = prefix.lookup(from)? else { return Ok(()) };
         if self.claims.files.contains_key(to) || there.is_directory() {
             return Ok(());
         }
         if self.claims.directories.contains_key(to) {
-            return Err(self.clash(to, &[], if there.kind == Kind::Link { "link" } else { "file" }));
+            return Err(self.clash(to, &[], if there.kind == PathKind::Link { "link" } else { "file" }));
         }
         self.directory(to.parent().unwrap_or(Path::new("")))?;
-        let stage = Root::open_itself(&self.stage.root)?;
+        let stage = Root::open_no_follow(&self.stage.root)?;
         match prefix.hard_link(from, &stage, to) {
-            Err(error) if system::is_no_link(&error) && there.kind == Kind::Link => {
+            Err(error) if system::is_hard_link_unsupported(&error) && there.kind == PathKind::Link => {
                 fs_err::os::unix::fs::symlink(prefix.read_link(from)?, self.stage.root.join(to))?;
             }
-            Err(error) if system::is_no_link(&error) => prefix.copy(from, &stage, to, self.stage.stop.flag())?,
+            Err(error) if system::is_hard_link_unsupported(&error) => {
+                prefix.copy(from, &stage, to, self.stage.stop.flag())?
+            }
             other => other?,
         }
-        self.claims.files.insert(to.to_owned(), STAYS);
+        self.claims.files.insert(to.to_owned(), KEPT_PACKAGE);
         Ok(())
     }
 }

@@ -6,34 +6,34 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use mlconda_prefix::on_disk::{ASIDE, INSIDE, module_of};
+use mlconda_prefix::on_disk::{BACKUP, STAGE, module_of};
 use mlconda_system::{
     self as system, Attributes,
-    beneath::{Kind, Look, Root},
+    beneath::{PathInfo, PathKind, Root},
 };
 
-use super::{Change, HISTORY, Scripts, mend, whole};
-use crate::aside::{Journal, Old};
+use super::{HISTORY, PrefixChange, ScriptTiming, repair, whole_directories};
+use crate::rollback::{Journal, OldFiles};
 
-impl Change<'_> {
+impl PrefixChange<'_> {
     /// What a change in place does, with a stage that is ready.
-    pub(crate) fn journal(&self, stage: &Path, scripts: Scripts) -> io::Result<Journal> {
+    pub(crate) fn journal(&self, stage: &Path, scripts: ScriptTiming) -> io::Result<Journal> {
         let root = self.root()?;
-        let moved = self.gone.iter().cloned().chain(self.modules.iter().flat_map(|module| self.bytecode(module)));
+        let moved = self.removed.iter().cloned().chain(self.modules.iter().flat_map(|module| self.bytecode(module)));
         // A directory at a file's place is somebody's, and so is what is in it.
         let moved = moved.filter(|path| !matches!(root.has_directory(path), Ok(true)));
-        let old = if system::is_overlay(&self.prefix) { Old::Goes } else { Old::Waits };
+        let old = if system::is_overlay(&self.prefix) { OldFiles::Removed } else { OldFiles::BackedUp };
         let mut journal = Journal { old, moved: moved.collect(), ..Journal::default() };
-        let stage = Root::open_itself(stage)?;
+        let stage = Root::open_no_follow(stage)?;
         self.compare(&stage, Path::new(""), &mut journal)?;
-        let empty = std::mem::take(&mut journal.hollow);
+        let empty = std::mem::take(&mut journal.emptied);
         let history = Path::new("conda-meta").join(HISTORY);
-        match root.look(&history)? {
+        match root.lookup(&history)? {
             Some(_) => journal.moved.push(history.clone()),
             None => journal.added.push(history.clone()),
         }
-        let whole = match old == Old::Waits && scripts == Scripts::Never {
-            true => whole::gather(root, &stage, &mut journal)?,
+        let whole = match old == OldFiles::BackedUp && scripts == ScriptTiming::Never {
+            true => whole_directories::gather(root, &stage, &mut journal)?,
             false => HashSet::new(),
         };
         // A record goes after the files that it tells of.
@@ -43,22 +43,22 @@ impl Change<'_> {
         journal.moved.dedup();
         let directory = |path: &Path| match path.as_os_str().is_empty() {
             true => Ok(None),
-            false => root.look(path).map(|there| there.filter(Look::is_directory)),
+            false => root.lookup(path).map(|there| there.filter(PathInfo::is_directory)),
         };
-        let left = self.gone.iter().flat_map(|path| parents(path));
-        let mut hollow: BTreeSet<PathBuf> = left.chain(self.hollow.iter().flat_map(|path| parents(path))).collect();
-        hollow.extend(self.hollow.iter().cloned());
-        hollow.extend(hollow.iter().map(|path| path.join("__pycache__")).collect::<Vec<_>>());
-        hollow.extend(empty);
-        hollow.retain(|path| !whole::is_within(path, &whole));
+        let left = self.removed.iter().flat_map(|path| parents(path));
+        let mut emptied: BTreeSet<PathBuf> = left.chain(self.emptied.iter().flat_map(|path| parents(path))).collect();
+        emptied.extend(self.emptied.iter().cloned());
+        emptied.extend(emptied.iter().map(|path| path.join("__pycache__")).collect::<Vec<_>>());
+        emptied.extend(empty);
+        emptied.retain(|path| !whole_directories::is_within(path, &whole));
         let mut touched: BTreeSet<PathBuf> = topmost(&journal.added).flat_map(|path| parents(path)).collect();
-        touched.extend(journal.moved.iter().flat_map(|path| parents(path)).chain(hollow.iter().cloned()));
-        if self.mends {
-            touched.extend(self.made.iter().cloned());
+        touched.extend(journal.moved.iter().flat_map(|path| parents(path)).chain(emptied.iter().cloned()));
+        if self.repairs_modes {
+            touched.extend(self.stage_directories.iter().cloned());
         }
         if is_worth_copies(scripts, old) {
             let moved: HashSet<&PathBuf> = journal.moved.iter().collect();
-            self.find_strangers(Path::new(""), &moved, &mut journal.copied)?;
+            self.find_untracked(Path::new(""), &moved, &mut journal.copied)?;
             // A script may remove the directory with the file.
             touched.extend(journal.copied.iter().flat_map(|path| parents(path)));
         }
@@ -67,10 +67,10 @@ impl Change<'_> {
                 journal.directories.push((path, Attributes::from(&there)));
             }
         }
-        for path in hollow.into_iter().rev() {
+        for path in emptied.into_iter().rev() {
             // One that gets something new stays.
             if directory(&path)?.is_some() && !stage.has_directory(&path)? {
-                journal.hollow.push(path);
+                journal.emptied.push(path);
             }
         }
         Ok(journal)
@@ -79,12 +79,12 @@ impl Change<'_> {
     /// The journal of a prefix that is swapped, but in which scripts run before that.
     pub(crate) fn journal_of_scripts(&self) -> io::Result<Journal> {
         let mut journal = Journal { moved: vec![Path::new("conda-meta").join(HISTORY)], ..Journal::default() };
-        let packages: HashSet<&PathBuf> = self.gone.iter().chain(&self.new).collect();
-        self.find_strangers(Path::new(""), &packages, &mut journal.copied)?;
+        let packages: HashSet<&PathBuf> = self.removed.iter().chain(&self.new).collect();
+        self.find_untracked(Path::new(""), &packages, &mut journal.copied)?;
         let mut touched: BTreeSet<PathBuf> = journal.copied.iter().flat_map(|path| parents(path)).collect();
         touched.insert("conda-meta".into());
         for path in touched.into_iter().filter(|path| !path.as_os_str().is_empty()) {
-            if let Some(there) = self.root()?.look(&path)? {
+            if let Some(there) = self.root()?.lookup(&path)? {
                 journal.directories.push((path, Attributes::from(&there)));
             }
         }
@@ -92,17 +92,17 @@ impl Change<'_> {
     }
 
     /// Files of nobody, besides those that move anyway. Other environments, and conda's packages, are in a root prefix but not of it.
-    fn find_strangers(&self, relative: &Path, moved: &HashSet<&PathBuf>, found: &mut Vec<PathBuf>) -> io::Result<()> {
+    fn find_untracked(&self, relative: &Path, moved: &HashSet<&PathBuf>, found: &mut Vec<PathBuf>) -> io::Result<()> {
         let root = self.root()?;
         for (name, kind) in root.entries(relative)? {
             self.stop.check()?;
             let path = relative.join(name);
-            if kind == Kind::Directory {
-                let is_apart = ["envs", "pkgs", INSIDE, ASIDE].iter().any(|name| path == Path::new(name));
+            if kind == PathKind::Directory {
+                let is_apart = ["envs", "pkgs", STAGE, BACKUP].iter().any(|name| path == Path::new(name));
                 if !is_apart && !root.is_mount_point(&path) {
-                    self.find_strangers(&path, moved, found)?;
+                    self.find_untracked(&path, moved, found)?;
                 }
-            } else if kind == Kind::File && self.is_of_nobody(&path) && !moved.contains(&path) {
+            } else if kind == PathKind::File && self.is_untracked(&path) && !moved.contains(&path) {
                 found.push(path);
             }
         }
@@ -114,13 +114,13 @@ impl Change<'_> {
         for (name, kind) in stage.entries(relative)? {
             self.stop.check()?;
             let path = relative.join(name);
-            let is_directory = kind == Kind::Directory;
-            let there = self.root()?.look(&path)?;
+            let is_directory = kind == PathKind::Directory;
+            let there = self.root()?.lookup(&path)?;
             if there.as_ref().is_some_and(|there| !there.is_directory()) {
                 journal.moved.push(path.clone());
             }
-            if !is_directory && there.as_ref().is_some_and(Look::is_directory) {
-                mend::find_directories(self.root()?, &path, &mut journal.hollow)?;
+            if !is_directory && there.as_ref().is_some_and(PathInfo::is_directory) {
+                repair::find_directories(self.root()?, &path, &mut journal.emptied)?;
             }
             match there.is_some_and(|there| there.is_directory() == is_directory) {
                 true if is_directory => self.compare(stage, &path, journal)?,
@@ -155,9 +155,9 @@ fn topmost(paths: &[PathBuf]) -> impl Iterator<Item = &PathBuf> {
 
 /// A path of the stage that is new, and all below it. What is below it in the prefix now is not looked at: it may be
 /// reached through a link.
-fn add(stage: &Root, path: PathBuf, kind: Kind, journal: &mut Journal) -> io::Result<()> {
+fn add(stage: &Root, path: PathBuf, kind: PathKind, journal: &mut Journal) -> io::Result<()> {
     journal.added.push(path.clone());
-    if kind == Kind::Directory {
+    if kind == PathKind::Directory {
         for (name, kind) in stage.entries(&path)? {
             add(stage, path.join(name), kind, journal)?;
         }
@@ -166,11 +166,11 @@ fn add(stage: &Root, path: PathBuf, kind: Kind, journal: &mut Journal) -> io::Re
 }
 
 /// Whether copies of files of nobody can serve: not where the way back ends before the first script runs.
-fn is_worth_copies(scripts: Scripts, old: Old) -> bool {
+fn is_worth_copies(scripts: ScriptTiming, old: OldFiles) -> bool {
     match scripts {
-        Scripts::Never => false,
-        Scripts::After => old == Old::Waits,
-        Scripts::BeforeAndAfter => true,
+        ScriptTiming::Never => false,
+        ScriptTiming::After => old == OldFiles::BackedUp,
+        ScriptTiming::BeforeAndAfter => true,
     }
 }
 

@@ -11,42 +11,42 @@ use std::sync::{
 
 /// The count. Below zero, cores are lent whose owners are back at work.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Spare(Arc<AtomicIsize>);
+pub(crate) struct IdleCores(Arc<AtomicIsize>);
 
-impl Spare {
+impl IdleCores {
     /// Lends the calling thread's core until the result is dropped.
-    pub(crate) fn lend(&self) -> Lent<'_> {
+    pub(crate) fn lend(&self) -> IdleCore<'_> {
         self.0.fetch_add(1, Ordering::Relaxed);
-        Lent(self)
+        IdleCore(self)
     }
 
     /// Borrows a core, if there is one.
-    pub(super) fn borrow(&self) -> Option<Borrowed> {
+    pub(super) fn borrow(&self) -> Option<BorrowedCore> {
         let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count > 0).then(|| count - 1));
-        taken.is_ok().then(|| Borrowed(self.clone()))
+        taken.is_ok().then(|| BorrowedCore(self.clone()))
     }
 }
 
 /// A core whose thread waits.
-pub(crate) struct Lent<'a>(&'a Spare);
+pub(crate) struct IdleCore<'a>(&'a IdleCores);
 
-impl Drop for Lent<'_> {
+impl Drop for IdleCore<'_> {
     fn drop(&mut self) {
         self.0.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// A core of another thread.
-pub(super) struct Borrowed(Spare);
+pub(super) struct BorrowedCore(IdleCores);
 
-impl Borrowed {
+impl BorrowedCore {
     /// Whether there are more threads at work than cores.
     pub(super) fn is_wanted_back(&self) -> bool {
         self.0.0.load(Ordering::Relaxed) < 0
     }
 }
 
-impl Drop for Borrowed {
+impl Drop for BorrowedCore {
     fn drop(&mut self) {
         self.0.0.fetch_add(1, Ordering::Relaxed);
     }

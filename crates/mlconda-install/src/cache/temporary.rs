@@ -15,21 +15,21 @@ const PREFIX: &str = ".new-";
 const TRIES: usize = 16;
 
 /// Whether a directory of the cache has such a name.
-pub(super) fn is_aside(name: &OsStr) -> bool {
+pub(super) fn is_temporary(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(PREFIX.as_bytes())
 }
 
 /// The directory.
-pub(super) struct Aside {
+pub(super) struct TemporaryDirectory {
     directory: TempDir,
     _hold: File,
 }
 
-impl Aside {
+impl TemporaryDirectory {
     pub(super) fn make_in(parent: &Path) -> io::Result<Self> {
         for _ in 0..TRIES {
             let directory = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?;
-            match system::hold(directory.path()) {
+            match system::lock_directory(directory.path()) {
                 Ok(Some(hold)) => return Ok(Self { directory, _hold: hold }),
                 Ok(None) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -52,7 +52,7 @@ impl Aside {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::sweep;
+    use crate::cache::remove_leftovers;
 
     #[test]
     fn what_a_living_process_holds_is_not_swept() -> io::Result<()> {
@@ -60,9 +60,9 @@ mod tests {
         let packages = crate::cache::packages(cache.path());
         fs_err::create_dir_all(packages.join(".new-abandoned/lib"))?;
         fs_err::create_dir_all(packages.join("0a1b"))?;
-        let held = Aside::make_in(&packages)?;
+        let held = TemporaryDirectory::make_in(&packages)?;
         fs_err::write(held.path().join("file"), "half a package")?;
-        sweep(cache.path());
+        remove_leftovers(cache.path());
         assert!(held.path().join("file").is_file(), "another process is at it");
         assert!(!packages.join(".new-abandoned").exists(), "nobody is");
         assert!(packages.join("0a1b").is_dir(), "a package");
