@@ -15,9 +15,9 @@
 
 mod cause;
 mod credentials;
+mod dns;
 mod limits;
 mod mirrors;
-mod names;
 mod retry;
 mod scheme;
 #[cfg(test)]
@@ -39,19 +39,19 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 use url::Url;
 
 pub use cause::{Cause, reason};
-use cause::{Way, cause};
+use cause::{Route, classify};
 pub use credentials::CredentialFile;
-use credentials::{Authenticate, Credentials};
-pub(crate) use limits::shown as shown_size;
-pub use limits::{Body, Limit, Limits};
-use mirrors::Redirect;
+use credentials::{AuthMiddleware, Credentials};
+use dns::Resolver;
+pub(crate) use limits::display_size as shown_size;
+pub use limits::{BodyKind, Limit, Limits};
+use mirrors::MirrorMiddleware;
 pub use mirrors::{Mirror, MirrorError};
 pub(crate) use mlconda_types::redact::secrets;
 pub use mlconda_types::redact::url as redact;
-use names::Names;
 pub use scheme::check as check_scheme;
 pub use transfer::Transfer;
-use waits::Waits;
+use waits::WaitMonitor;
 
 /// How to talk to servers.
 #[derive(Clone, Debug)]
@@ -106,7 +106,7 @@ pub struct Client {
     credentials: Arc<Credentials>,
     proxies: Arc<Proxies>,
     limits: Arc<Limits>,
-    waits: Arc<Waits>,
+    waits: Arc<WaitMonitor>,
 }
 
 /// A client that could not be made, or a request that failed.
@@ -127,7 +127,7 @@ pub enum NetworkError {
     Proxy {
         /// Which proxy.
         scheme: &'static str,
-        /// Why.
+        /// The reason.
         #[source]
         source: reqwest::Error,
     },
@@ -152,17 +152,17 @@ pub enum NetworkError {
     Unreachable {
         /// What was asked for, without secrets.
         url: String,
-        /// Why, without secrets.
+        /// The reason, without secrets.
         reason: String,
-        /// The same as a value.
+        /// The reason, as a value.
         cause: Cause,
     },
     /// The body of an answer did not come whole, or is not what it may be.
     #[error("{reason}")]
     Transfer {
-        /// Why.
+        /// The reason.
         reason: String,
-        /// The same as a value.
+        /// The reason, as a value.
         cause: Cause,
     },
 }
@@ -185,12 +185,12 @@ impl Client {
     /// # Errors
     /// If a named file or directory of certificates or logins cannot be read, or a proxy's address is none.
     pub fn new(options: &NetworkOptions) -> Result<Self, NetworkError> {
-        let (limits, waits) = (Arc::new(options.limits.clone()), Arc::<Waits>::default());
+        let (limits, waits) = (Arc::new(options.limits.clone()), Arc::<WaitMonitor>::default());
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("mlconda/", env!("CARGO_PKG_VERSION")))
             .tls_backend_preconfigured(tls(options)?)
             .connect_timeout(limits.connect)
-            .read_timeout(limits.silence)
+            .read_timeout(limits.read_timeout)
             .redirect(scheme::policy())
             // It would tell another host the URL that redirects there, with its token.
             .referer(false)
@@ -200,13 +200,16 @@ impl Client {
             builder = builder.proxy(proxy);
         }
         if cfg!(target_os = "linux") {
-            builder = builder.dns_resolver(Names::new(names::Config::read(Path::new("/"))));
+            builder = builder.dns_resolver(Resolver::new(dns::ResolverConfig::read(Path::new("/"))));
         }
-        let retry =
-            retry::Retry { first_delay: options.retry_delay, limits: Arc::clone(&limits), waits: Arc::clone(&waits) };
-        let mirrors = Redirect::new(&options.mirrors);
+        let retry = retry::RetryMiddleware {
+            first_delay: options.retry_delay,
+            limits: Arc::clone(&limits),
+            waits: Arc::clone(&waits),
+        };
+        let mirrors = MirrorMiddleware::new(&options.mirrors);
         let credentials = Arc::new(Credentials::read(&options.credential_files)?);
-        let login = Authenticate(Arc::clone(&credentials));
+        let login = AuthMiddleware(Arc::clone(&credentials));
         // From the outside to the inside.
         let layers: [Arc<dyn Middleware>; 3] = [Arc::new(mirrors), Arc::new(retry), Arc::new(login)];
         let proxies = Arc::new(options.proxies.clone());
@@ -215,22 +218,22 @@ impl Client {
     }
 
     /// The stored login that a URL is asked for with, as text to tell it from others: a secret.
-    pub(crate) fn login(&self, url: &Url) -> Option<&str> {
-        self.credentials.of(url).filter(|_| secrets(url).is_empty()).map(credentials::Login::secret)
+    pub(crate) fn login_key(&self, url: &Url) -> Option<&str> {
+        self.credentials.for_url(url).filter(|_| secrets(url).is_empty()).map(credentials::Login::secret)
     }
 
     /// Asks for a URL, again if need be, until the answer's body begins.
     ///
     /// # Errors
     /// If there is no answer, or it is not one of success.
-    pub async fn get(&self, url: &Url, body: Body) -> Result<Transfer, NetworkError> {
-        let transfer = self.ask(url, body, &[]).await?;
-        if transfer.status().is_success() { Ok(transfer) } else { Err(self.refusal(url, &transfer)) }
+    pub async fn get(&self, url: &Url, kind: BodyKind) -> Result<Transfer, NetworkError> {
+        let transfer = self.request(url, kind, &[]).await?;
+        if transfer.status().is_success() { Ok(transfer) } else { Err(self.status_error(url, &transfer)) }
     }
 
     /// The error for an answer that is not one of success.
-    pub(crate) fn refusal(&self, url: &Url, transfer: &Transfer) -> NetworkError {
-        let wait = retry::asked_wait(transfer.response()).filter(|wait| *wait > self.limits.longest_wait);
+    pub(crate) fn status_error(&self, url: &Url, transfer: &Transfer) -> NetworkError {
+        let wait = retry::retry_after(transfer.response()).filter(|wait| *wait > self.limits.max_retry_after);
         NetworkError::Status { url: redact(url), status: transfer.status(), wait }
     }
 
@@ -238,10 +241,10 @@ impl Client {
     ///
     /// # Errors
     /// If there is no answer.
-    pub async fn ask(
+    pub async fn request(
         &self,
         url: &Url,
-        body: Body,
+        kind: BodyKind,
         headers: &[(header::HeaderName, &str)],
     ) -> Result<Transfer, NetworkError> {
         let mut request = self.http.get(url.clone());
@@ -251,16 +254,16 @@ impl Client {
         let response = request.send().await.map_err(|error| NetworkError::Unreachable {
             url: redact(url),
             reason: reason(&error),
-            cause: cause(&error, self.proxies.way(url)),
+            cause: classify(&error, self.proxies.route(url)),
         })?;
         if response.status().is_redirection() && response.status() != StatusCode::NOT_MODIFIED {
-            return Err(misled(url, response.headers().get(header::LOCATION)));
+            return Err(redirect_error(url, response.headers().get(header::LOCATION)));
         }
-        Ok(Transfer::new(response, body, url, Arc::clone(&self.limits), Arc::clone(&self.waits)))
+        Ok(Transfer::new(response, kind, url, Arc::clone(&self.limits), Arc::clone(&self.waits)))
     }
 
     /// The size of what a URL is, in bytes, where the server says so without sending it.
-    pub async fn size(&self, url: &Url) -> Option<u64> {
+    pub async fn content_length(&self, url: &Url) -> Option<u64> {
         let response = self.http.head(url.clone()).send().await.ok().filter(|answer| answer.status().is_success())?;
         response.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
     }
@@ -270,13 +273,13 @@ impl Client {
     }
 
     /// Does some work, and tells of each server that the client waits for longer than [`Limits::notice`].
-    pub async fn telling<T>(&self, progress: &dyn Progress, work: impl Future<Output = T>) -> T {
-        self.waits.telling(self.limits.notice, progress, work).await
+    pub async fn report_waits<T>(&self, progress: &dyn Progress, work: impl Future<Output = T>) -> T {
+        self.waits.report_while(self.limits.notice_interval, progress, work).await
     }
 }
 
 /// The error for a redirect that was not followed.
-fn misled(url: &Url, location: Option<&header::HeaderValue>) -> NetworkError {
+fn redirect_error(url: &Url, location: Option<&header::HeaderValue>) -> NetworkError {
     let to = location.and_then(|location| url.join(location.to_str().ok()?).ok());
     let worse = to.and_then(|to| scheme::check(url, &to).err()).map(|error| error.to_string());
     let reason = worse.unwrap_or_else(|| "it redirects to no place that can be asked".to_owned());
@@ -286,7 +289,7 @@ fn misled(url: &Url, location: Option<&header::HeaderValue>) -> NetworkError {
 impl Proxies {
     /// Whether a URL is asked for through a proxy. Networks among the exceptions are not looked at: on this depends a
     /// remedy, and nothing else.
-    fn way(&self, url: &Url) -> Way {
+    fn route(&self, url: &Url) -> Route {
         let proxy = if url.scheme() == "https" { &self.https } else { &self.http };
         let host = url.host_str().unwrap_or_default();
         let is_it = |except: &str| {
@@ -297,7 +300,7 @@ impl Proxies {
                     .is_some_and(|rest| !domain.is_empty() && (rest.is_empty() || rest.ends_with('.')))
         };
         let is_excepted = self.except.as_deref().is_some_and(|all| all.split(',').any(is_it));
-        if proxy.is_some() && !is_excepted { Way::Proxy } else { Way::Direct }
+        if proxy.is_some() && !is_excepted { Route::Proxy } else { Route::Direct }
     }
 }
 

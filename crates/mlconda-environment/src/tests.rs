@@ -28,7 +28,7 @@ fn refusal(text: &str) -> String {
 }
 
 /// The cells of the table below a heading: what is written, and what is said of it.
-pub fn rows(heading: &str) -> Vec<(String, String)> {
+pub(crate) fn rows(heading: &str) -> Vec<(String, String)> {
     let cell = |cell: &str| cell.trim().trim_matches('`').replace("\\|", "|").replace('⏎', "\n").replace('⇥', "\t");
     let section = PAGE.split(&format!("\n## {heading}\n")).nth(1).unwrap();
     let section = section.split("\n## ").next().unwrap();

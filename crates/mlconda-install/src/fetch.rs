@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use mlconda_channel::network::{Body, Cause, Client, NetworkError};
+use mlconda_channel::network::{BodyKind, Cause, Client, NetworkError};
 use mlconda_lock::{Digest, LockedPackage};
 use mlconda_system::files;
 use mlconda_types::{
@@ -179,7 +179,7 @@ async fn attempt(
     directory: &Path,
     progress: &dyn Progress,
 ) -> Result<(Archive, Hashes), Failure> {
-    let mut response = client.get(&package.url, Body::Package(package.size)).await?;
+    let mut response = client.get(&package.url, BodyKind::Package(package.size)).await?;
     let mut hasher = Hasher::new(package);
     let mut sink = Spool::new(directory);
     let mut arrived = 0_u64;

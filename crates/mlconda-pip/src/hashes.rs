@@ -129,7 +129,7 @@ async fn read(url: &Url, options: &Options<'_>) -> Result<Hashes, String> {
         return Err("the network may not be asked".to_owned());
     }
     let mut response =
-        options.client.get(url, network::Body::Package(None)).await.map_err(|error| error.to_string())?;
+        options.client.get(url, network::BodyKind::Package(None)).await.map_err(|error| error.to_string())?;
     while let Some(chunk) = response.chunk().await.map_err(|error| error.to_string())? {
         hasher.take(&chunk);
     }

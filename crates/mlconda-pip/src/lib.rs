@@ -199,8 +199,8 @@ pub async fn lock(
     for package in &mut packages {
         log_in(package, &indexes);
     }
-    options.client.telling(progress, hashes::check(&requirements.entries, &mut packages, options)).await?;
-    options.client.telling(progress, measure(&mut packages, options)).await;
+    options.client.report_waits(progress, hashes::check(&requirements.entries, &mut packages, options)).await?;
+    options.client.report_waits(progress, measure(&mut packages, options)).await;
     packages.iter_mut().for_each(|package| remember(package, options.previous));
     progress.event(Event::PipFinished { packages: packages.len() });
     report(&packages, host.platform, progress);
@@ -301,7 +301,7 @@ async fn measure(packages: &mut [LockedPip], options: &Options<'_>) {
         *size = match mlconda_system::files::of_url(&url) {
             Some(path) => fs_err::metadata(path).ok().map(|metadata| metadata.len()),
             _ if options.access == Access::Offline => None,
-            _ => options.client.size(&url).await,
+            _ => options.client.content_length(&url).await,
         };
     });
     stream::iter(asking).buffer_unordered(QUESTIONS).collect::<()>().await;

@@ -9,7 +9,7 @@ use std::{
 use mlconda_environment::EnvironmentError;
 use mlconda_lock::{Lock, LockedPip, Origin, PipSource, normalize, provided as names};
 use mlconda_python::tags::Tags;
-use mlconda_solve::{Previous, Renew};
+use mlconda_solve::{Previous, Upgrade};
 use mlconda_system::files;
 use mlconda_types::{
     progress::{Event, Progress},
@@ -110,7 +110,7 @@ impl Task<'_> {
         let Previous { locks, renew } = self.options.previous;
         let is_version = |text: &str| text.parse::<Version>().is_ok();
         let is_renewed = |name: &str| match renew {
-            Renew::Packages(names) => names.iter().any(|each| normalize(each) == name),
+            Upgrade::Packages(names) => names.iter().any(|each| normalize(each) == name),
             renew => renew.includes(name),
         };
         let mut kept = BTreeMap::new();

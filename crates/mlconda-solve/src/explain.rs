@@ -25,30 +25,30 @@ use rattler_conda_types::{MatchSpec, Subdir};
 
 use super::{
     ChannelPriority, Cutoff, SolveOptions,
-    question::{self, Question, Refusal},
-    reasoning::{self, Premises, Reasoning, Records},
-    tree::{self, Told},
+    propagation::{self, Premises, Propagation, Records},
+    session::{self, SolveFailure, SolverSession},
+    tree::{self, ReasonTree},
     wording,
 };
 
 /// How many conflicts are sought that have no line in common, and how many are told in full.
-const CONFLICTS: usize = 12;
-const TOLD: usize = 3;
+const MAX_CONFLICTS: usize = 12;
+const MAX_SHOWN_CONFLICTS: usize = 3;
 /// How many solves are kept for the remedies.
-const KEPT: usize = 30;
+const RESERVED_SOLVES: usize = 30;
 /// For how many systems, each newer than the one before, a contradiction is looked for.
-const SYSTEMS: usize = 3;
+const MAX_SYSTEMS: usize = 3;
 /// How many lines of the solver's own reasons are shown, where no better ones are found.
-const SHOWN: usize = 20;
+const MAX_REASON_LINES: usize = 20;
 
 /// How much may be tried to explain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Effort {
+pub struct ExplainEffort {
     /// How often to solve at most.
     pub solves: usize,
 }
 
-impl Default for Effort {
+impl Default for ExplainEffort {
     /// Enough for a hundred lines with a conflict of a few.
     fn default() -> Self {
         Self { solves: 80 }
@@ -74,14 +74,14 @@ pub struct Conflict {
     /// Why, as a tree in plain words.
     pub reasons: String,
     /// The lines, in the order of the file.
-    pub lines: Vec<Line>,
+    pub lines: Vec<RequirementLine>,
     /// Whether every smaller set of them was found to have a solution.
     pub is_minimal: bool,
 }
 
 /// A match spec of an environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
+pub struct RequirementLine {
     /// The spec as written.
     pub text: String,
     /// The file that it stands in.
@@ -96,18 +96,18 @@ pub struct Line {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remedy {
     /// What to do, all of it.
-    pub changes: Vec<Change>,
+    pub changes: Vec<RemedyChange>,
     /// The packages that it concerns, as they are chosen then: name and version.
     pub gives: Vec<String>,
 }
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum RemedyChange {
     /// A line to be written otherwise.
-    Rewrite(Line, String),
+    Rewrite(RequirementLine, String),
     /// A line to be left out.
-    LeaveOut(Line),
+    LeaveOut(RequirementLine),
     /// `--channel-priority`
     ChannelPriority(ChannelPriority),
     /// `--virtual-package`
@@ -128,39 +128,39 @@ pub fn explain(
     host: &Host,
     pinned: &[Override],
     options: &SolveOptions,
-    effort: Effort,
+    effort: ExplainEffort,
 ) -> Option<Explanation> {
     let specs = environment.specs();
-    let naming: Vec<MatchSpec> = specs.iter().filter(|spec| spec.channel.is_some()).cloned().collect();
-    let question = Question::new(repodata, *options);
-    let in_context = question.naming(&naming);
+    let channel_specs: Vec<MatchSpec> = specs.iter().filter(|spec| spec.channel.is_some()).cloned().collect();
+    let session = SolverSession::new(repodata, *options);
+    let in_context = session.with_channel_specs(&channel_specs);
     let records = Rc::new(Records::new(environment, repodata, *options));
-    let left = effort.solves;
+    let remaining_solves = effort.solves;
     let known = HashMap::new();
-    let mut search = Search {
+    let mut search = ConflictSearch {
         records: &records,
-        question: &question,
+        session: &session,
         in_context: &in_context,
         host,
         pinned,
         specs: &specs,
-        left,
+        remaining_solves,
         known,
     };
     let mut open: Vec<usize> = (0..specs.len()).collect();
-    let mut suspects = search.in_vain(&open);
+    let mut suspects = search.unmatched_requirement(&open);
     if suspects.is_none() {
-        let (outcome, newest) = question.ask_for_oldest(&specs, host, pinned);
-        let Err(Refusal::Unsolvable(_)) = outcome else { return None };
+        let (outcome, newest) = session.solve_for_oldest(&specs, host, pinned);
+        let Err(SolveFailure::Unsolvable(_)) = outcome else { return None };
         suspects = Some(search.suspects(&open, newest));
     }
-    let mut found: Vec<Found> = Vec::new();
+    let mut found: Vec<FoundConflict> = Vec::new();
     while let Some(lines) = suspects {
         let conflict = search.conflict(lines)?;
         open.retain(|line| !conflict.core.contains(line));
         found.push(conflict);
-        let is_enough = found.len() >= CONFLICTS || search.left < KEPT;
-        suspects = if is_enough { None } else { search.further(&open, &found) };
+        let is_enough = found.len() >= MAX_CONFLICTS || search.remaining_solves < RESERVED_SOLVES;
+        suspects = if is_enough { None } else { search.next_core(&open, &found) };
     }
     let cores: Vec<usize> = found.iter().flat_map(|conflict| &conflict.core).copied().in_order().collect();
     // A remedy has to do for all of them.
@@ -172,41 +172,41 @@ pub fn explain(
 }
 
 /// A conflict, with what it may rest on besides its lines.
-struct Found {
+struct FoundConflict {
     core: Vec<usize>,
     premises: Premises,
     told: Conflict,
 }
 
-struct Search<'q, 'a> {
+struct ConflictSearch<'q, 'a> {
     records: &'q Rc<Records<'a>>,
-    question: &'q Question<'a>,
+    session: &'q SolverSession<'a>,
     /// The same, where the channels that lines name count, whether these lines are asked for or not.
-    in_context: &'q Question<'a>,
+    in_context: &'q SolverSession<'a>,
     /// The declared system.
     host: &'q Host,
     pinned: &'q [Override],
     /// One a requirement.
     specs: &'q [MatchSpec],
     /// How often it may be solved yet.
-    left: usize,
+    remaining_solves: usize,
     /// By line, its remedies, if they were looked for.
     known: HashMap<usize, Vec<Remedy>>,
 }
 
 /// A way to look for a contradiction of lines.
-type Reason<'a> = fn(&Rc<Records<'a>>, &Host, &[usize]) -> Option<reasoning::Conflict<'a>>;
+type Reason<'a> = fn(&Rc<Records<'a>>, &Host, &[usize]) -> Option<propagation::Contradiction<'a>>;
 
 /// Whether lines have a solution.
-enum Answer {
+enum CoreOutcome {
     /// For this system, the oldest that will do.
-    For(Host),
+    Solvable(Host),
     /// Not even for this one, the newest that was tried.
-    NoneFor(Host),
+    Unsolvable(Host),
 }
 
 /// Lines without a solution.
-struct Core {
+struct UnsatCore {
     lines: Vec<usize>,
     /// The newest system that was tried for them.
     newest: Host,
@@ -214,22 +214,22 @@ struct Core {
     is_minimal: bool,
 }
 
-impl<'a> Search<'_, 'a> {
+impl<'a> ConflictSearch<'_, 'a> {
     /// Whether these lines have a solution, for as new a system as they ask for; `None` if it is not tried any more. Where
     /// another line names a channel, there is more to choose from for these: they are without a solution only if that
     /// does not help.
-    fn solves(&mut self, lines: &[usize]) -> Option<Answer> {
-        let questions = [Some(self.question), self.are_in_context(lines).then_some(self.in_context)];
+    fn solves(&mut self, lines: &[usize]) -> Option<CoreOutcome> {
+        let questions = [Some(self.session), self.are_in_context(lines).then_some(self.in_context)];
         let (specs, mut oldest) = (self.specs_of(lines), None);
-        for question in questions.into_iter().flatten() {
-            self.left = self.left.checked_sub(1)?;
-            let (outcome, host) = question.ask_for_oldest(&specs, self.host, self.pinned);
+        for session in questions.into_iter().flatten() {
+            self.remaining_solves = self.remaining_solves.checked_sub(1)?;
+            let (outcome, host) = session.solve_for_oldest(&specs, self.host, self.pinned);
             if outcome.is_ok() {
-                return Some(Answer::For(host));
+                return Some(CoreOutcome::Solvable(host));
             }
             oldest.get_or_insert(host);
         }
-        oldest.map(Answer::NoneFor)
+        oldest.map(CoreOutcome::Unsolvable)
     }
 
     /// Whether a line that is not among these names a channel.
@@ -239,29 +239,29 @@ impl<'a> Search<'_, 'a> {
     }
 
     /// Lines that ask for what nobody has, which is seen without solving for the others.
-    fn in_vain(&mut self, lines: &[usize]) -> Option<Core> {
-        let mut found = Reasoning::in_vain(self.records, self.host, lines)?;
-        let used: Vec<usize> = tree::tell(&mut found).lines.into_iter().collect();
+    fn unmatched_requirement(&mut self, lines: &[usize]) -> Option<UnsatCore> {
+        let mut found = Propagation::unmatched_requirement(self.records, self.host, lines)?;
+        let used: Vec<usize> = tree::render(&mut found).lines.into_iter().collect();
         match self.solves(&used)? {
-            Answer::NoneFor(newest) => Some(Core { lines: used, newest, is_minimal: false }),
-            Answer::For(_) => None,
+            CoreOutcome::Unsolvable(newest) => Some(UnsatCore { lines: used, newest, is_minimal: false }),
+            CoreOutcome::Solvable(_) => None,
         }
     }
 
     /// Those of these lines that have no solution, besides what was found; `None` if they have one, or it is not tried any
     /// more.
-    fn further(&mut self, lines: &[usize], found: &[Found]) -> Option<Core> {
+    fn next_core(&mut self, lines: &[usize], found: &[FoundConflict]) -> Option<UnsatCore> {
         if lines.is_empty() {
             return None;
         }
-        if let Some(core) = self.in_vain(lines) {
+        if let Some(core) = self.unmatched_requirement(lines) {
             return Some(core);
         }
         // If a change of one line is enough for all of them, it is for these: nothing need be solved twice.
-        if let [Found { core, .. }] = found
+        if let [FoundConflict { core, .. }] = found
             && let Some(line) = core.first()
         {
-            let remedies = self.of_line(*line);
+            let remedies = self.line_remedies(*line);
             let is_only = !remedies.is_empty();
             self.known.insert(*line, remedies);
             if is_only {
@@ -269,8 +269,8 @@ impl<'a> Search<'_, 'a> {
             }
         }
         match self.solves(lines)? {
-            Answer::NoneFor(newest) => Some(self.suspects(lines, newest)),
-            Answer::For(_) => None,
+            CoreOutcome::Unsolvable(newest) => Some(self.suspects(lines, newest)),
+            CoreOutcome::Solvable(_) => None,
         }
     }
 
@@ -279,67 +279,67 @@ impl<'a> Search<'_, 'a> {
     }
 
     /// A conflict among lines that have no solution; `None` if they have one after all.
-    fn conflict(&mut self, suspects: Core) -> Option<Found> {
-        let Core { lines: core, newest, is_minimal } = self.minimize(suspects);
+    fn conflict(&mut self, suspects: UnsatCore) -> Option<FoundConflict> {
+        let UnsatCore { lines: core, newest, is_minimal } = self.minimize(suspects);
         let (premises, reasons) = match self.contradiction(&newest, &core) {
             Some((premises, told)) => (premises, told.text),
             None => (Premises::ALL, self.solver_reasons(&core)?),
         };
         let lines = core.iter().map(|line| self.line(*line)).collect();
-        Some(Found { core, premises, told: Conflict { reasons, lines, is_minimal } })
+        Some(FoundConflict { core, premises, told: Conflict { reasons, lines, is_minimal } })
     }
 
     /// A contradiction of these lines, told. Where it rests on the system, one is sought that a newer system does not change:
     /// nobody is to be told to have a newer one that would not help.
-    fn contradiction(&self, system: &Host, lines: &[usize]) -> Option<(Premises, Told)> {
+    fn contradiction(&self, system: &Host, lines: &[usize]) -> Option<(Premises, ReasonTree)> {
         if !self.are_in_context(lines) {
-            return self.contradiction_by(Reasoning::conflict, system, lines);
+            return self.contradiction_by(Propagation::contradiction, system, lines);
         }
-        let in_context = self.contradiction_by(Reasoning::conflict_in_context, system, lines);
+        let in_context = self.contradiction_by(Propagation::contradiction_in_context, system, lines);
         // It may follow from the other lines' channels: then it is none of these lines alone.
         in_context.filter(|(_, told)| told.lines.iter().all(|line| lines.contains(line))).or_else(|| {
-            let (premises, told) = self.contradiction_by(Reasoning::conflict, system, lines)?;
+            let (premises, told) = self.contradiction_by(Propagation::contradiction, system, lines)?;
             // What is hidden from these lines need not be so where others name a channel.
             Some((if premises.order { Premises::ALL } else { premises }, told))
         })
     }
 
-    fn contradiction_by(&self, reason: Reason<'a>, system: &Host, lines: &[usize]) -> Option<(Premises, Told)> {
+    fn contradiction_by(&self, reason: Reason<'a>, system: &Host, lines: &[usize]) -> Option<(Premises, ReasonTree)> {
         let mut found = reason(self.records, system, lines)?;
         let mut premises = found.premises();
         if premises.system {
-            match reason(self.records, &question::newest(system, self.pinned), lines) {
+            match reason(self.records, &session::newest_host(system, self.pinned), lines) {
                 Some(better) if !better.premises().system => (premises, found) = (better.premises(), better),
                 // How far the system is raised depends on what else there is.
                 _ => premises = Premises::ALL,
             }
         }
-        Some((premises, tree::tell(&mut found)))
+        Some((premises, tree::render(&mut found)))
     }
 
     /// The lines that a contradiction follows from, if one is found, and else all of them. What contradicts only an old
     /// system is no contradiction: it is looked for again in the newer one that these lines are content with.
-    fn suspects(&mut self, lines: &[usize], newest: Host) -> Core {
+    fn suspects(&mut self, lines: &[usize], newest: Host) -> UnsatCore {
         let mut system = newest.clone();
-        for _ in 0..SYSTEMS {
-            let Some(mut found) = Reasoning::conflict(self.records, &system, lines) else { break };
-            let used: Vec<usize> = tree::tell(&mut found).lines.into_iter().collect();
+        for _ in 0..MAX_SYSTEMS {
+            let Some(mut found) = Propagation::contradiction(self.records, &system, lines) else { break };
+            let used: Vec<usize> = tree::render(&mut found).lines.into_iter().collect();
             drop(found);
             if used.len() == lines.len() {
                 break;
             }
             match self.solves(&used) {
-                Some(Answer::NoneFor(newest)) => return Core { lines: used, newest, is_minimal: false },
-                Some(Answer::For(newer)) if newer != system => system = newer,
+                Some(CoreOutcome::Unsolvable(newest)) => return UnsatCore { lines: used, newest, is_minimal: false },
+                Some(CoreOutcome::Solvable(newer)) if newer != system => system = newer,
                 _ => break,
             }
         }
-        Core { lines: lines.to_vec(), newest, is_minimal: false }
+        UnsatCore { lines: lines.to_vec(), newest, is_minimal: false }
     }
 
     /// Leaves lines out as long as the others have no solution: first many at a time, then each.
-    fn minimize(&mut self, suspects: Core) -> Core {
-        let Core { lines: mut core, mut newest, .. } = suspects;
+    fn minimize(&mut self, suspects: UnsatCore) -> UnsatCore {
+        let UnsatCore { lines: mut core, mut newest, .. } = suspects;
         let mut size = if core.len() > 8 { core.len() / 2 } else { 1 };
         loop {
             let (mut start, count) = (0, core.len());
@@ -347,14 +347,14 @@ impl<'a> Search<'_, 'a> {
                 let end = (start + size).min(core.len());
                 let rest = [&core[..start], &core[end..]].concat();
                 match self.solves(&rest) {
-                    Some(Answer::NoneFor(system)) => (core, newest) = (rest, system),
-                    Some(Answer::For(_)) => start = end,
-                    None => return Core { lines: core, newest, is_minimal: false },
+                    Some(CoreOutcome::Unsolvable(system)) => (core, newest) = (rest, system),
+                    Some(CoreOutcome::Solvable(_)) => start = end,
+                    None => return UnsatCore { lines: core, newest, is_minimal: false },
                 }
             }
             // In the context of lines that name channels, fewer lines may have no solution though more of them have one.
             if size == 1 && (core.len() == count || !self.are_in_context(&core)) {
-                return Core { lines: core, newest, is_minimal: true };
+                return UnsatCore { lines: core, newest, is_minimal: true };
             }
             size = (size / 2).max(1);
         }
@@ -362,24 +362,28 @@ impl<'a> Search<'_, 'a> {
 
     /// What the solver itself has to say.
     fn solver_reasons(&self, lines: &[usize]) -> Option<String> {
-        let text = wording::tidy(&self.refusal(lines)?.0, self.question.repodata);
+        let text = wording::tidy(&self.refusal(lines)?.0, self.session.repodata);
         let count = text.lines().count();
-        let shown = text.lines().take(SHOWN).join("\n");
-        Some(if count > SHOWN { format!("{shown}\n… and {} more lines of reasons", count - SHOWN) } else { shown })
+        let shown = text.lines().take(MAX_REASON_LINES).join("\n");
+        Some(if count > MAX_REASON_LINES {
+            format!("{shown}\n… and {} more lines of reasons", count - MAX_REASON_LINES)
+        } else {
+            shown
+        })
     }
 
     /// The solver's reasons, of all there is, and the newest system that was tried.
     fn refusal(&self, lines: &[usize]) -> Option<(String, Host)> {
         let specs = self.specs_of(lines);
-        let (outcome, host) = self.question.ask_for_oldest(&specs, self.host, self.pinned);
-        match outcome.or_else(|_| self.question.ask_of_all(&specs, &host)) {
-            Err(Refusal::Unsolvable(reasons) | Refusal::Repodata(reasons)) => Some((reasons, host)),
+        let (outcome, host) = self.session.solve_for_oldest(&specs, self.host, self.pinned);
+        match outcome.or_else(|_| self.session.solve_unpruned(&specs, &host)) {
+            Err(SolveFailure::Unsolvable(reasons) | SolveFailure::Repodata(reasons)) => Some((reasons, host)),
             Ok(_) => None,
         }
     }
 
-    fn line(&self, line: usize) -> Line {
-        Line::of(self.records.environment(), line)
+    fn line(&self, line: usize) -> RequirementLine {
+        RequirementLine::of(self.records.environment(), line)
     }
 }
 
@@ -389,14 +393,14 @@ impl fmt::Display for Explanation {
         write!(formatter, "no set of packages for `{}` satisfies what `{file}` asks for", self.platform)?;
         let apart = if self.conflicts.len() > 1 { ", for several reasons" } else { "" };
         write!(formatter, "{apart}:")?;
-        for conflict in self.conflicts.iter().take(TOLD) {
+        for conflict in self.conflicts.iter().take(MAX_SHOWN_CONFLICTS) {
             write!(formatter, "\n{}\n{conflict}", conflict.reasons)?;
             for line in &conflict.lines {
                 write!(formatter, "\n  {}:{}: {}", line.file.display(), line.location.line, line.text)?;
             }
         }
-        if self.conflicts.len() > TOLD {
-            let mut texts = self.conflicts.iter().skip(TOLD).map(|conflict| {
+        if self.conflicts.len() > MAX_SHOWN_CONFLICTS {
+            let mut texts = self.conflicts.iter().skip(MAX_SHOWN_CONFLICTS).map(|conflict| {
                 let together = if conflict.lines.len() > 1 { " together" } else { "" };
                 let lines = conflict.lines.iter().map(|line| format!("`{}` ({line})", line.text)).join(" and ");
                 format!("{lines}{together}")
@@ -416,7 +420,7 @@ impl fmt::Display for Explanation {
     }
 }
 
-impl Line {
+impl RequirementLine {
     /// A requirement of an environment, by its place in the list.
     pub(super) fn of(environment: &Environment, line: usize) -> Self {
         let requirement = &environment.requirements[line];
@@ -426,7 +430,7 @@ impl Line {
     }
 }
 
-impl fmt::Display for Line {
+impl fmt::Display for RequirementLine {
     /// Where it stands.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "line {}", self.location.line)?;
@@ -462,7 +466,7 @@ impl fmt::Display for Remedy {
     }
 }
 
-impl fmt::Display for Change {
+impl fmt::Display for RemedyChange {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Rewrite(line, form) => {

@@ -5,20 +5,20 @@
 //! otherwise an environment that worked with them would lack its `pip`. The dependency exists during the solve only:
 //! the chosen records are what the channels have.
 
-mod catalog;
+mod eliminate;
 mod explain;
-mod narrow;
 mod order;
-mod previous;
+mod pool;
+mod propagation;
 mod provider;
 mod prune;
-mod question;
-mod reasoning;
+mod session;
+mod update;
 
+mod change_reason;
 #[cfg(test)]
 mod tests;
 mod tree;
-mod why;
 mod wording;
 
 use std::path::PathBuf;
@@ -28,17 +28,17 @@ use mlconda_environment::{Diagnostic, Environment, Location, Requirement};
 use mlconda_types::host::{Host, Override};
 use rattler_conda_types::{Matches, Subdir, Version};
 
-pub use self::explain::{Change, Conflict, Effort, Explanation, Line, Remedy, explain};
-pub use self::previous::{Previous, Renew, update};
-use self::question::{Question, Refusal};
-pub use self::why::{Why, why};
+pub use self::change_reason::{ChangeReason, change_reasons};
+pub use self::explain::{Conflict, ExplainEffort, Explanation, Remedy, RemedyChange, RequirementLine, explain};
+use self::session::{SolveFailure, SolverSession};
+pub use self::update::{Previous, Upgrade, update};
 pub use self::wording::near_names;
 pub use mlconda_types::solution::{
     ChannelPriority, ChannelPriorityError, Cutoff, CutoffError, Pip, Solution, SolveOptions,
 };
 
 /// How many packages that no channel has are told of.
-const MOST_UNKNOWN: usize = 20;
+const MAX_UNKNOWN: usize = 20;
 
 /// There is no solution.
 #[derive(Debug, thiserror::Error)]
@@ -109,11 +109,11 @@ pub fn solve(
     host: &Host,
     options: &SolveOptions,
 ) -> Result<Solution, SolveError> {
-    check(environment, repodata, host)?;
-    let question = Question::new(repodata, *options);
+    check_requirements(environment, repodata, host)?;
+    let session = SolverSession::new(repodata, *options);
     let specs = environment.specs();
-    let outcome = question.ask(&specs, host).or_else(|_| question.ask_of_all(&specs, host));
-    let records = outcome.map_err(|refusal| unsolvable(refusal, repodata, host))?;
+    let outcome = session.solve(&specs, host).or_else(|_| session.solve_unpruned(&specs, host));
+    let records = outcome.map_err(|failure| solve_error(failure, repodata, host))?;
     Ok(Solution { records, options: *options })
 }
 
@@ -134,18 +134,18 @@ pub fn solve_for_oldest(
     pinned: &[Override],
     options: &SolveOptions,
 ) -> Result<(Solution, Host), SolveError> {
-    check(environment, repodata, host)?;
-    let question = Question::new(repodata, *options);
+    check_requirements(environment, repodata, host)?;
+    let session = SolverSession::new(repodata, *options);
     let specs = environment.specs();
-    let (outcome, host) = question.ask_for_oldest(&specs, host, pinned);
+    let (outcome, host) = session.solve_for_oldest(&specs, host, pinned);
     let records = outcome
-        .or_else(|_| question.ask_of_all(&specs, &host))
-        .map_err(|refusal| unsolvable(refusal, repodata, &host))?;
+        .or_else(|_| session.solve_unpruned(&specs, &host))
+        .map_err(|failure| solve_error(failure, repodata, &host))?;
     Ok((Solution { records, options: *options }, host))
 }
 
 /// Refuses what the solver would stumble over, and finds all misspelt names at once.
-fn check(environment: &Environment, repodata: &Repodata, host: &Host) -> Result<(), SolveError> {
+fn check_requirements(environment: &Environment, repodata: &Repodata, host: &Host) -> Result<(), SolveError> {
     let (mut packages, mut more, mut names) = (Vec::new(), 0, None);
     for requirement in &environment.requirements {
         let Requirement { text, spec, file, location, .. } = requirement;
@@ -166,12 +166,12 @@ fn check(environment: &Environment, repodata: &Repodata, host: &Host) -> Result<
         if name.starts_with("__") || repodata.names.contains(name) {
             continue;
         }
-        if packages.len() == MOST_UNKNOWN {
+        if packages.len() == MAX_UNKNOWN {
             more += 1;
             continue;
         }
         let message = format!("no channel has `{name}` for `{}`", host.platform);
-        let names = names.get_or_insert_with(|| repodata.names.all());
+        let names = names.get_or_insert_with(|| repodata.names.to_set());
         let help = wording::unknown_help(requirement, name, host.platform, names);
         packages
             .push(UnknownPackage { name: name.to_owned(), diagnostic: requirement.excerpt.diagnostic(message, help) });
@@ -197,7 +197,7 @@ fn unmatched<'a>(
             && repodata.names.contains(name)
             && !repodata.records().any(|record| requirement.spec.matches(&record.package_record))
     };
-    let lines = environment.requirements.iter().filter(is_unmatched).take(MOST_UNKNOWN);
+    let lines = environment.requirements.iter().filter(is_unmatched).take(MAX_UNKNOWN);
     lines.map(|requirement| {
         let message = format!("no channel has `{}` for `{}`", requirement.text.trim(), host.platform);
         let name = requirement.spec.name.to_string();
@@ -211,13 +211,13 @@ fn unmatched<'a>(
     })
 }
 
-fn unsolvable(refusal: Refusal, repodata: &Repodata, host: &Host) -> SolveError {
-    match refusal {
-        Refusal::Unsolvable(reasons) => SolveError::Unsolvable {
+fn solve_error(failure: SolveFailure, repodata: &Repodata, host: &Host) -> SolveError {
+    match failure {
+        SolveFailure::Unsolvable(reasons) => SolveError::Unsolvable {
             platform: host.platform,
             explanation: wording::tidy(&reasons, repodata),
             virtual_packages: wording::virtual_demands(&reasons, host),
         },
-        Refusal::Repodata(reason) => SolveError::Repodata(reason),
+        SolveFailure::Repodata(reason) => SolveError::Repodata(reason),
     }
 }

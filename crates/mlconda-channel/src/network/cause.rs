@@ -5,7 +5,7 @@ use std::{error::Error, io};
 use reqwest::StatusCode;
 use rustls::CertificateError;
 
-use super::{names::NameError, scheme::WorseScheme};
+use super::{dns::DnsError, scheme::SchemeDowngrade};
 
 /// Why a transfer failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub enum Cause {
 /// The last cause of an error: `Connection refused` rather than the layers through which it came. It names
 /// no URL.
 pub fn reason(error: &(dyn Error + 'static)) -> String {
-    let last = causes(error).last().unwrap_or(error);
+    let last = source_chain(error).last().unwrap_or(error);
     if let Some(rustls::Error::InvalidCertificate(error)) = last.downcast_ref() {
         return match error {
             // webpki has no kind of its own for this.
@@ -75,7 +75,7 @@ pub fn reason(error: &(dyn Error + 'static)) -> String {
 
 /// An error and its causes, outermost first. An I/O error is asked for what it wraps, which it does not
 /// call its source.
-pub(super) fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+pub(super) fn source_chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     // This one does not call the error that it wraps its source, but that one's source.
     let error = match error.downcast_ref() {
         Some(reqwest_middleware::Error::Reqwest(inner)) => inner,
@@ -88,9 +88,9 @@ pub(super) fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item
 }
 
 /// What kind of failure an error is. `by_proxy` says whether a proxy was asked.
-pub(super) fn cause(error: &(dyn Error + 'static), by_proxy: Way) -> Cause {
+pub(super) fn classify(error: &(dyn Error + 'static), by_proxy: Route) -> Cause {
     let mut found = Cause::Other;
-    for cause in causes(error) {
+    for cause in source_chain(error) {
         let text = cause.to_string();
         if text.contains("proxy authorization required") {
             return Cause::ProxyLogin;
@@ -101,19 +101,19 @@ pub(super) fn cause(error: &(dyn Error + 'static), by_proxy: Way) -> Cause {
         } else if text.contains("connection closed before message completed") {
             found = Cause::BrokeOff;
         }
-        let this = one(cause);
+        let this = classify_one(cause);
         if this != Cause::Other {
             found = this;
         }
     }
     let never_came_about = matches!(found, Cause::NoHost | Cause::NameServer | Cause::Refused | Cause::NoRoute);
-    let is_timed_out = found == Cause::TimedOut && causes(error).any(is_connecting);
-    if by_proxy == Way::Proxy && (never_came_about || is_timed_out) { Cause::Proxy } else { found }
+    let is_timed_out = found == Cause::TimedOut && source_chain(error).any(is_connecting);
+    if by_proxy == Route::Proxy && (never_came_about || is_timed_out) { Cause::Proxy } else { found }
 }
 
 /// How a server is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum Route {
     Direct,
     Proxy,
 }
@@ -122,11 +122,11 @@ fn is_connecting(cause: &(dyn Error + 'static)) -> bool {
     cause.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_connect)
 }
 
-fn one(cause: &(dyn Error + 'static)) -> Cause {
+fn classify_one(cause: &(dyn Error + 'static)) -> Cause {
     if let Some(error) = cause.downcast_ref() {
         return match error {
-            NameError::Missing(_) | NameError::Invalid(_) => Cause::NoHost,
-            NameError::Failed { .. } => Cause::NameServer,
+            DnsError::Missing(_) | DnsError::Invalid(_) => Cause::NoHost,
+            DnsError::Failed { .. } => Cause::NameServer,
         };
     }
     if let Some(error) = cause.downcast_ref() {
@@ -150,7 +150,7 @@ fn one(cause: &(dyn Error + 'static)) -> Cause {
             _ => Cause::Tls,
         };
     }
-    if cause.downcast_ref::<WorseScheme>().is_some() {
+    if cause.downcast_ref::<SchemeDowngrade>().is_some() {
         return Cause::Redirect;
     }
     if let Some(error) = cause.downcast_ref::<reqwest::Error>() {

@@ -83,7 +83,7 @@ impl Credentials {
     }
 
     /// The login for a URL.
-    pub(super) fn of(&self, url: &Url) -> Option<&Login> {
+    pub(super) fn for_url(&self, url: &Url) -> Option<&Login> {
         let host = url.host_str()?;
         let with_port = url.port().map(|port| format!("{host}:{port}"));
         let named = |name: &str| {
@@ -150,10 +150,10 @@ fn netrc(text: &str) -> Vec<(String, Login)> {
 }
 
 /// Logs in where a login is stored.
-pub(super) struct Authenticate(pub(super) Arc<Credentials>);
+pub(super) struct AuthMiddleware(pub(super) Arc<Credentials>);
 
 #[async_trait::async_trait]
-impl Middleware for Authenticate {
+impl Middleware for AuthMiddleware {
     async fn handle(
         &self,
         mut request: Request,
@@ -161,7 +161,7 @@ impl Middleware for Authenticate {
         next: Next<'_>,
     ) -> reqwest_middleware::Result<Response> {
         let has_login = request.headers().contains_key(AUTHORIZATION) || !super::secrets(request.url()).is_empty();
-        match self.0.of(request.url()).filter(|_| !has_login) {
+        match self.0.for_url(request.url()).filter(|_| !has_login) {
             Some(Login::CondaToken(token)) => {
                 let path = format!("/t/{token}{}", request.url().path());
                 request.url_mut().set_path(&path);
@@ -203,7 +203,7 @@ mod tests {
             file("netrc", "# ours\nmachine netrc.example login me\n  password pw\ndefault login any password x\n");
         let files = [CredentialFile::Rattler(rattler), CredentialFile::Mamba(mamba), CredentialFile::Netrc(netrc)];
         let credentials = Credentials::read(&files).unwrap();
-        let of = |url: &str| match credentials.of(&Url::parse(url).unwrap()) {
+        let of = |url: &str| match credentials.for_url(&Url::parse(url).unwrap()) {
             Some(Login::CondaToken(token)) => format!("/t/{token}"),
             Some(Login::Header(value)) => value.clone(),
             None => String::new(),

@@ -9,17 +9,17 @@ pub struct Limits {
     /// How long it may take to find a server's address, to connect to it and to agree on TLS.
     pub connect: Duration,
     /// How long the head of an answer may take, and how long a body may pause.
-    pub silence: Duration,
+    pub read_timeout: Duration,
     /// No request is made again after this time.
-    pub patience: Duration,
+    pub retry_budget: Duration,
     /// The longest wait that a server may ask for (`Retry-After`).
-    pub longest_wait: Duration,
+    pub max_retry_after: Duration,
     /// Who waits longer than this is told for whom.
-    pub notice: Duration,
+    pub notice_interval: Duration,
     /// A body that comes with fewer bytes a second is given up,
-    pub rate: u64,
+    pub min_rate: u64,
     /// if that goes on for this time.
-    pub slow: Duration,
+    pub slow_window: Duration,
     /// The limit for `repodata.json`, as it comes.
     pub repodata: Limit,
     /// The limit for `repodata.json`, unpacked, in bytes.
@@ -52,12 +52,12 @@ impl Default for Limits {
         let second = Duration::from_secs(1);
         Self {
             connect: 10 * second,
-            silence: 30 * second,
-            patience: 60 * second,
-            longest_wait: 30 * second,
-            notice: 10 * second,
-            rate: 1 << 10,
-            slow: 30 * second,
+            read_timeout: 30 * second,
+            retry_budget: 60 * second,
+            max_retry_after: 30 * second,
+            notice_interval: 10 * second,
+            min_rate: 1 << 10,
+            slow_window: 30 * second,
             repodata: Limit::new(1 << 30, 30),
             unpacked: 2 << 30,
             shard: Limit::new(64 << 20, 10),
@@ -69,7 +69,7 @@ impl Default for Limits {
 
 /// What a body is, on which its limits depend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Body {
+pub enum BodyKind {
     /// The `repodata.json` of a subdir.
     Repodata,
     /// A shard of repodata, or an index of shards.
@@ -81,18 +81,18 @@ pub enum Body {
 }
 
 impl Limits {
-    pub(super) fn of(&self, body: Body) -> Limit {
-        match body {
-            Body::Repodata => self.repodata,
-            Body::Shard => self.shard,
-            Body::Metadata(size) => Limit { size: size.min(self.metadata.size), ..self.metadata },
-            Body::Package(size) => Limit { size: size.unwrap_or(self.package.size), ..self.package },
+    pub(super) fn for_body(&self, kind: BodyKind) -> Limit {
+        match kind {
+            BodyKind::Repodata => self.repodata,
+            BodyKind::Shard => self.shard,
+            BodyKind::Metadata(size) => Limit { size: size.min(self.metadata.size), ..self.metadata },
+            BodyKind::Package(size) => Limit { size: size.unwrap_or(self.package.size), ..self.package },
         }
     }
 }
 
 /// A number of bytes in the largest unit in which it is whole.
-pub(crate) fn shown(bytes: u64) -> String {
+pub(crate) fn display_size(bytes: u64) -> String {
     let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
     match units.iter().find(|(bits, _)| bytes >> bits > 0 && bytes.trailing_zeros() >= *bits) {
         Some((bits, unit)) => format!("{} {unit}", bytes >> bits),

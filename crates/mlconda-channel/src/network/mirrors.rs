@@ -46,7 +46,7 @@ impl FromStr for Mirror {
 }
 
 /// The mirrors of one place.
-struct Group {
+struct MirrorGroup {
     of: String,
     at: Vec<Url>,
     /// Which of them is tried first.
@@ -54,18 +54,18 @@ struct Group {
 }
 
 /// Asks mirrors.
-pub(super) struct Redirect {
-    groups: Vec<Group>,
+pub(super) struct MirrorMiddleware {
+    groups: Vec<MirrorGroup>,
 }
 
-impl Redirect {
+impl MirrorMiddleware {
     pub(crate) fn new(mirrors: &[Mirror]) -> Self {
-        let mut groups: Vec<Group> = Vec::new();
+        let mut groups: Vec<MirrorGroup> = Vec::new();
         for Mirror { of, at } in mirrors {
             let of = String::from(without_login(of));
             match groups.iter_mut().find(|group| group.of == of) {
                 Some(group) => group.at.push(at.clone()),
-                None => groups.push(Group { of, at: vec![at.clone()], first: AtomicUsize::new(0) }),
+                None => groups.push(MirrorGroup { of, at: vec![at.clone()], first: AtomicUsize::new(0) }),
             }
         }
         // The most precise counts.
@@ -74,13 +74,13 @@ impl Redirect {
     }
 
     /// Where a URL is mirrored, and the rest of it.
-    fn group<'a>(&self, url: &'a str) -> Option<(&Group, &'a str)> {
+    fn group<'a>(&self, url: &'a str) -> Option<(&MirrorGroup, &'a str)> {
         self.groups.iter().find_map(|group| Some((group, url.strip_prefix(&group.of)?)))
     }
 }
 
 #[async_trait::async_trait]
-impl Middleware for Redirect {
+impl Middleware for MirrorMiddleware {
     async fn handle(
         &self,
         request: Request,
@@ -92,8 +92,8 @@ impl Middleware for Redirect {
         let first = group.first.load(Ordering::Relaxed);
         let mut best = None;
         for turn in 0..group.at.len() {
-            let place = (first + turn) % group.at.len();
-            let (Some(mut copy), Ok(mirrored)) = (request.try_clone(), group.at[place].join(rest)) else { continue };
+            let index = (first + turn) % group.at.len();
+            let (Some(mut copy), Ok(mirrored)) = (request.try_clone(), group.at[index].join(rest)) else { continue };
             // The login is for the place itself.
             if mirrored != url {
                 copy.headers_mut().remove(AUTHORIZATION);
@@ -109,10 +109,10 @@ impl Middleware for Redirect {
                 }
                 Ok(response) if !response.status().is_server_error() => {}
                 // It is down: the next requests need not find that out again.
-                _ => group.first.store((place + 1) % group.at.len(), Ordering::Relaxed),
+                _ => group.first.store((index + 1) % group.at.len(), Ordering::Relaxed),
             }
-            if best.as_ref().is_none_or(|(rank, _)| *rank <= says(&outcome)) {
-                best = Some((says(&outcome), outcome));
+            if best.as_ref().is_none_or(|(rank, _)| *rank <= informativeness(&outcome)) {
+                best = Some((informativeness(&outcome), outcome));
             }
         }
         match best {
@@ -154,15 +154,15 @@ fn without_login(url: &Url) -> Url {
     let _ = bare.set_username("");
     let _ = bare.set_password(None);
     let mut segments: Vec<&str> = url.path().split('/').collect();
-    if let Some(place) = mlconda_types::redact::token_place(url, &segments) {
-        segments.drain(place - 1..=place);
+    if let Some(index) = mlconda_types::redact::token_place(url, &segments) {
+        segments.drain(index - 1..=index);
         bare.set_path(&segments.join("/"));
     }
     bare
 }
 
 /// How much a failure says: a server that is down less than one that has no such thing, and that less than a refusal.
-fn says(outcome: &reqwest_middleware::Result<Response>) -> u8 {
+fn informativeness(outcome: &reqwest_middleware::Result<Response>) -> u8 {
     match outcome {
         Ok(response) if response.status() == StatusCode::NOT_FOUND => 1,
         Ok(response) if response.status().is_client_error() => 2,

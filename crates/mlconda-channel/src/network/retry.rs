@@ -8,23 +8,23 @@ use reqwest_middleware::{Middleware, Next};
 use tokio::time::Instant;
 
 use super::{
-    cause::{Cause, Way, cause},
+    cause::{Cause, Route, classify},
     limits::Limits,
-    waits::Waits,
+    waits::WaitMonitor,
 };
 
 /// How often a request is made, at most.
-const ATTEMPTS: u32 = 4;
+const MAX_ATTEMPTS: u32 = 4;
 
-/// Makes requests, up to [`ATTEMPTS`] times each.
-pub(super) struct Retry {
+/// Makes requests, up to [`MAX_ATTEMPTS`] times each.
+pub(super) struct RetryMiddleware {
     pub(super) first_delay: Duration,
     pub(super) limits: Arc<Limits>,
-    pub(super) waits: Arc<Waits>,
+    pub(super) waits: Arc<WaitMonitor>,
 }
 
 #[async_trait::async_trait]
-impl Middleware for Retry {
+impl Middleware for RetryMiddleware {
     async fn handle(
         &self,
         request: Request,
@@ -32,23 +32,23 @@ impl Middleware for Retry {
         next: Next<'_>,
     ) -> reqwest_middleware::Result<Response> {
         let (url, begin) = (request.url().clone(), Instant::now());
-        let ask = async |request: Request, extensions: &mut http::Extensions| {
+        let attempt = async |request: Request, extensions: &mut http::Extensions| {
             let _waiting = self.waits.begin(&url, "no answer yet".to_owned(), None);
             next.clone().run(request, extensions).await
         };
         let mut delay = self.first_delay;
-        for _ in 1..ATTEMPTS {
+        for _ in 1..MAX_ATTEMPTS {
             let Some(copy) = request.try_clone() else { break };
-            let outcome = ask(copy, extensions).await;
+            let outcome = attempt(copy, extensions).await;
             let (wait, what) = match &outcome {
-                Ok(response) if may_pass(response.status()) => {
-                    let wait = asked_wait(response).unwrap_or(delay);
+                Ok(response) if is_transient_status(response.status()) => {
+                    let wait = retry_after(response).unwrap_or(delay);
                     (wait, format!("it answers {}", response.status()))
                 }
-                Err(error) if may_pass_away(error) => (delay, "the connection failed".to_owned()),
+                Err(error) if is_transient_error(error) => (delay, "the connection failed".to_owned()),
                 _ => return outcome,
             };
-            if wait > self.limits.longest_wait || begin.elapsed().saturating_add(wait) > self.limits.patience {
+            if wait > self.limits.max_retry_after || begin.elapsed().saturating_add(wait) > self.limits.retry_budget {
                 return outcome;
             }
             let seconds = wait.as_secs_f32().ceil();
@@ -57,11 +57,11 @@ impl Middleware for Retry {
             tokio::time::sleep(wait).await;
             delay *= 2;
         }
-        ask(request, extensions).await
+        attempt(request, extensions).await
     }
 }
 
-fn may_pass(status: StatusCode) -> bool {
+fn is_transient_status(status: StatusCode) -> bool {
     // 501 says that the server will never know how: sharded repodata is asked for this way.
     status == StatusCode::REQUEST_TIMEOUT
         || status == StatusCode::TOO_MANY_REQUESTS
@@ -69,17 +69,17 @@ fn may_pass(status: StatusCode) -> bool {
 }
 
 /// Whether asking again may be of use.
-fn may_pass_away(error: &reqwest_middleware::Error) -> bool {
+fn is_transient_error(error: &reqwest_middleware::Error) -> bool {
     let reqwest_middleware::Error::Reqwest(error) = error else { return false };
     let passes = matches!(
-        cause(error, Way::Direct),
+        classify(error, Route::Direct),
         Cause::NameServer | Cause::NoRoute | Cause::TimedOut | Cause::BrokeOff | Cause::Proxy | Cause::Other
     );
     passes && !error.is_builder()
 }
 
 /// How long the server asks us to wait: in seconds, or until a time of its own clock (RFC 9110, 10.2.3).
-pub(super) fn asked_wait(response: &Response) -> Option<Duration> {
+pub(super) fn retry_after(response: &Response) -> Option<Duration> {
     let header = |name| response.headers().get(name)?.to_str().ok().map(str::trim);
     let asked = header(header::RETRY_AFTER)?;
     // One that is too long for a number is too long for us.

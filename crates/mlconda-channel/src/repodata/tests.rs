@@ -162,17 +162,18 @@ fn packed_by(program: &str, content: &[u8]) -> Vec<u8> {
 /// The records of each list, with what the tables say of them, and where a run ends.
 fn lists(repodata: &Repodata) -> Vec<Vec<String>> {
     let mut lists = vec![Vec::new(); repodata.subdirs.len()];
-    for (place, records, Rows { entries, list, editions }) in repodata.runs() {
+    for (place, records, DependencyRows { rows, spec_ids, version_groups }) in repodata.runs() {
         let texts = |from: u32, to: u32| {
-            let ids = &list[(from - entries[0].start) as usize..(to - entries[0].start) as usize];
-            ids.iter().map(|id| repodata.texts.all()[*id as usize].as_ref()).collect::<Vec<_>>().join(", ")
+            let ids = &spec_ids[(from - rows[0].depends_start) as usize..(to - rows[0].depends_start) as usize];
+            ids.iter().map(|id| repodata.interner.texts()[*id as usize].as_ref()).collect::<Vec<_>>().join(", ")
         };
-        for (record, entry) in records.iter().zip(entries) {
-            let (needs, bounds) = (texts(entry.start, entry.middle), texts(entry.middle, entry.end));
-            let edition = entry.edition - entries[0].edition;
+        for (record, row) in records.iter().zip(rows) {
+            let (needs, bounds) =
+                (texts(row.depends_start, row.constrains_start), texts(row.constrains_start, row.constrains_end));
+            let edition = row.version_group - rows[0].version_group;
             lists[place].push(format!("{} {edition}: {needs}; {bounds}", record.identifier.to_file_name()));
         }
-        let starts = editions.iter().map(|edition| edition.start - editions[0].start);
+        let starts = version_groups.iter().map(|edition| edition.first_row - version_groups[0].first_row);
         lists[place].push(format!("a run of editions from {:?}", starts.collect::<Vec<_>>()));
     }
     lists
@@ -299,7 +300,9 @@ async fn a_record_that_cannot_be_read_costs_only_itself() {
     let found = world.load_from_disk().await;
     let (found, event) = found.split_once("\nevent: ").unwrap();
     assert_eq!(found, EVERY_KIND);
-    insta::assert_snapshot!(event, @"2 records of `CHANNEL/noarch/` cannot be read and are left out, the first: `tool-1.2-0.conda` (malformed version string '1%21164.3': encountered more characters but expected none at line 1 column 36)");
+    // The order of the fields, and with it the column, depends on a feature of `serde_json` that other crates may enable.
+    let event = event.split_once(" at line 1").unwrap().0;
+    insta::assert_snapshot!(event, @"2 records of `CHANNEL/noarch/` cannot be read and are left out, the first: `tool-1.2-0.conda` (malformed version string '1%21164.3': encountered more characters but expected none");
     // However it is laid out.
     world.write("noarch/repodata.json", serde_json::to_string_pretty(&every_kind()).unwrap());
     assert!(world.load_from_disk().await.starts_with(EVERY_KIND));
@@ -690,22 +693,22 @@ async fn another_login_has_another_cache() {
 #[test]
 fn what_another_process_has_kept_stays() {
     let directory = tempfile::tempdir().unwrap();
-    let store = Store::new(directory.path(), &"https://channel.example/noarch/".parse().unwrap(), None);
+    let store = RepodataCache::new(directory.path(), &"https://channel.example/noarch/".parse().unwrap(), None);
     let keep = |text: &str| {
         let file = store.new_file().unwrap();
         fs_err::write(file.path(), text).unwrap();
-        let mut state: cache::State = serde_json::from_value(json!({
+        let mut state: cache::CacheState = serde_json::from_value(json!({
             "url": "", "variant": "repodata.json", "form": "json", "file": "", "size": text.len(), "refresh_ns": 0,
         }))
         .unwrap();
-        store.keep(file, &mut state).unwrap();
+        store.store(file, &mut state).unwrap();
         state
     };
     let (before, after) = (keep("{}"), keep("{\"packages\": {}}"));
-    store.renew(&before).unwrap();
-    store.forget(&before);
+    store.refresh(&before).unwrap();
+    store.invalidate(&before);
     assert_eq!(store.state().unwrap().file, after.file);
-    store.forget(&after);
+    store.invalidate(&after);
     assert!(store.state().is_none());
 }
 
@@ -812,10 +815,10 @@ async fn locked_packages_find_their_records() {
     let urls: Vec<url::Url> = urls.iter().map(|url| url.parse().unwrap()).collect();
     let mut packages: Vec<_> = urls.iter().map(pinned).collect();
     // The archive was replaced under its name.
-    packages.push(Pinned { sha256: Some([1; 32].into()), ..pinned(&urls[2]) });
+    packages.push(PinnedPackage { sha256: Some([1; 32].into()), ..pinned(&urls[2]) });
     let options = RepodataOptions { cache_directory: world.cache(), access: Access::Online, now: SystemTime::now() };
     let client = Client::new(&world.network).unwrap();
-    let (found, errors) = records_of(&client, &packages, &options, &world).await;
+    let (found, errors) = pinned_records(&client, &packages, &options, &world).await;
     let found: Vec<String> = found
         .iter()
         .map(|record| record.as_ref().map_or("none".to_owned(), |record| record.depends.join(" ")))
@@ -825,18 +828,18 @@ async fn locked_packages_find_their_records() {
     // What is cached is enough; of what is not, each subdir is told of once.
     for (cache, expected) in [(world.cache(), (3, 0)), (world.directory.path().join("empty"), (0, 3))] {
         let options = RepodataOptions { access: Access::Offline, cache_directory: cache, ..options.clone() };
-        let (found, errors) = records_of(&client, &packages, &options, &()).await;
+        let (found, errors) = pinned_records(&client, &packages, &options, &()).await;
         assert_eq!((found.iter().flatten().count(), errors.len()), expected, "{errors:?}");
     }
 }
 
 /// A package by its URL.
-fn pinned(url: &url::Url) -> Pinned<'_> {
+fn pinned(url: &url::Url) -> PinnedPackage<'_> {
     let mut segments = url.path_segments().unwrap().rev();
     let file_name = segments.next().unwrap();
     let subdir = segments.next().and_then(|segment| segment.parse().ok()).unwrap_or(Subdir::NoArch);
     let stem = file_name.strip_suffix(".conda").or_else(|| file_name.strip_suffix(".tar.bz2")).unwrap();
     let mut parts = stem.rsplitn(3, '-');
     let (build, version, name) = (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
-    Pinned { name, version, build, subdir, file_name, url, sha256: None, md5: None }
+    PinnedPackage { name, version, build, subdir, file_name, url, sha256: None, md5: None }
 }

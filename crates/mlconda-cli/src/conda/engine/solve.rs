@@ -6,7 +6,7 @@ use mlconda::{
     Channel, MatchSpec, RepoDataRecord, Subdir,
     environment::{ChannelRule, Environment, ReadOptions, Requirement},
     lock::Lock,
-    solve::Renew,
+    solve::Upgrade,
 };
 
 use super::{
@@ -132,10 +132,10 @@ fn before(line: &Line, verb: Verb, goal: &Goal, there: Option<&There>, platform:
             .collect();
     }
     let renew = match verb {
-        _ if line.has("--update-all") => Renew::Everything,
-        Verb::Update => Renew::Packages(names),
-        _ if line.has("--update-deps") => Renew::Packages(names),
-        _ => Renew::AsNeeded,
+        _ if line.has("--update-all") => Upgrade::All,
+        Verb::Update => Upgrade::Packages(names),
+        _ if line.has("--update-deps") => Upgrade::Packages(names),
+        _ => Upgrade::AsNeeded,
     };
     Ok(Before { locks: vec![vec![lock]], renew, installed, ..Before::default() })
 }

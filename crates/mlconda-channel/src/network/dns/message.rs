@@ -12,7 +12,7 @@ pub(super) const AAAA: u16 = 28;
 const HEADER: usize = 12;
 
 /// A question, encoded.
-pub(super) struct Question {
+pub(super) struct Query {
     bytes: Vec<u8>,
 }
 
@@ -31,7 +31,7 @@ pub(super) enum Status {
     Failed(u8),
 }
 
-impl Question {
+impl Query {
     /// Asks for records of one kind, or nothing if the name cannot be one.
     pub(crate) fn new(id: u16, name: &str, kind: u16) -> Option<Self> {
         let mut bytes = id.to_be_bytes().to_vec();

@@ -32,7 +32,7 @@ use tokio::{
 
 mod message;
 
-use message::{Question, Reply, Status};
+use message::{Query, Reply, Status};
 
 /// How much longer the IPv6 addresses are waited for when the IPv4 ones are there: some servers never
 /// answer the question for them.
@@ -40,7 +40,7 @@ const GRACE: Duration = Duration::from_millis(200);
 
 /// A name that has no address.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NameError {
+pub(crate) enum DnsError {
     /// The servers know no such name, or no address of it.
     #[error("there is no host `{0}`")]
     Missing(String),
@@ -54,7 +54,7 @@ pub(crate) enum NameError {
 
 /// What `/etc/hosts` and `/etc/resolv.conf` say.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Config {
+pub(crate) struct ResolverConfig {
     hosts: HashMap<String, Vec<IpAddr>>,
     servers: Vec<SocketAddr>,
     search: Vec<String>,
@@ -63,7 +63,7 @@ pub(crate) struct Config {
     attempts: usize,
 }
 
-impl Config {
+impl ResolverConfig {
     /// Reads both files under a root directory; one that is missing says nothing.
     pub(crate) fn read(root: &Path) -> Self {
         let text = |path: &str| files::read(&root.join(path), files::LARGEST_TEXT).unwrap_or_default();
@@ -114,13 +114,13 @@ impl Config {
     }
 
     /// The names to ask for, in order: with the search domains first if the name has few dots.
-    fn candidates(&self, name: &str) -> Vec<String> {
+    fn search_candidates(&self, name: &str) -> Vec<String> {
         if let Some(absolute) = name.strip_suffix('.') {
             return vec![absolute.to_owned()];
         }
         let mut candidates: Vec<String> = self.search.iter().map(|domain| format!("{name}.{domain}")).collect();
-        let place = if name.matches('.').count() >= self.ndots { 0 } else { candidates.len() };
-        candidates.insert(place, name.to_owned());
+        let index = if name.matches('.').count() >= self.ndots { 0 } else { candidates.len() };
+        candidates.insert(index, name.to_owned());
         candidates
     }
 }
@@ -145,17 +145,17 @@ fn server(word: &str) -> Option<SocketAddr> {
 
 /// Resolves names for reqwest.
 #[derive(Clone, Debug)]
-pub(crate) struct Names {
-    config: Arc<Config>,
+pub(crate) struct Resolver {
+    config: Arc<ResolverConfig>,
 }
 
-impl Names {
-    pub(crate) fn new(config: Config) -> Self {
+impl Resolver {
+    pub(crate) fn new(config: ResolverConfig) -> Self {
         Self { config: Arc::new(config) }
     }
 }
 
-impl Resolve for Names {
+impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let config = Arc::clone(&self.config);
         Box::pin(async move {
@@ -167,7 +167,7 @@ impl Resolve for Names {
 }
 
 /// The addresses of a host: IPv4 first, since containers seldom have a route for IPv6.
-async fn lookup(config: &Config, name: &str) -> Result<Vec<IpAddr>, NameError> {
+async fn lookup(config: &ResolverConfig, name: &str) -> Result<Vec<IpAddr>, DnsError> {
     let name = name.to_lowercase();
     if let Some(addresses) = config.hosts.get(name.trim_end_matches('.')) {
         return Ok(addresses.clone());
@@ -177,23 +177,23 @@ async fn lookup(config: &Config, name: &str) -> Result<Vec<IpAddr>, NameError> {
         return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
     }
     let mut failure = None;
-    for candidate in config.candidates(&name) {
-        match both_families(config, &candidate).await {
+    for candidate in config.search_candidates(&name) {
+        match lookup_both_families(config, &candidate).await {
             Ok(addresses) if !addresses.is_empty() => return Ok(addresses),
             Ok(_) => {}
             Err(error) => failure = failure.or(Some(error)),
         }
     }
-    Err(failure.unwrap_or(NameError::Missing(name)))
+    Err(failure.unwrap_or(DnsError::Missing(name)))
 }
 
-async fn both_families(config: &Config, name: &str) -> Result<Vec<IpAddr>, NameError> {
-    let mut v4 = pin!(ask(config, name, message::A));
-    let mut v6 = pin!(ask(config, name, message::AAAA));
+async fn lookup_both_families(config: &ResolverConfig, name: &str) -> Result<Vec<IpAddr>, DnsError> {
+    let mut v4 = pin!(query_servers(config, name, message::A));
+    let mut v6 = pin!(query_servers(config, name, message::AAAA));
     let (v4, v6) = tokio::select! {
         v4 = &mut v4 => {
             let v6 = match &v4 {
-                Ok(found) if !found.is_empty() => within(GRACE, v6).await.unwrap_or(Ok(Vec::new())),
+                Ok(found) if !found.is_empty() => with_timeout(GRACE, v6).await.unwrap_or(Ok(Vec::new())),
                 _ => v6.await,
             };
             (v4, v6)
@@ -216,26 +216,26 @@ async fn both_families(config: &Config, name: &str) -> Result<Vec<IpAddr>, NameE
     }
 }
 
-async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
+async fn with_timeout<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
     timeout(limit, future).await.ok()
 }
 
 /// Asks one server after the other for the addresses of one family; none where the name has none.
-pub(crate) async fn ask(config: &Config, name: &str, kind: u16) -> Result<Vec<IpAddr>, NameError> {
+pub(crate) async fn query_servers(config: &ResolverConfig, name: &str, kind: u16) -> Result<Vec<IpAddr>, DnsError> {
     let mut failure = None;
     for _ in 0..config.attempts {
         for &server in &config.servers {
             // As good as random, and without a generator: what tells our answers from forged ones is this
             // and the port that the kernel chose.
             let id = RandomState::new().hash_one(server) as u16;
-            let question = Question::new(id, name, kind).ok_or_else(|| NameError::Invalid(name.to_owned()))?;
-            let reason = match within(config.timeout, exchange(server, &question)).await {
+            let query = Query::new(id, name, kind).ok_or_else(|| DnsError::Invalid(name.to_owned()))?;
+            let reason = match with_timeout(config.timeout, exchange(server, &query)).await {
                 Some(Ok(Reply { status: Status::Fine | Status::NoSuchName, addresses, .. })) => return Ok(addresses),
                 Some(Ok(Reply { status: Status::Failed(code), .. })) => format!("answers with code {code}"),
                 Some(Err(error)) => format!("cannot be asked ({error})"),
                 None => "does not answer".to_owned(),
             };
-            failure = failure.or(Some(NameError::Failed { name: name.to_owned(), server, reason }));
+            failure = failure.or(Some(DnsError::Failed { name: name.to_owned(), server, reason }));
         }
     }
     match failure {
@@ -245,26 +245,26 @@ pub(crate) async fn ask(config: &Config, name: &str, kind: u16) -> Result<Vec<Ip
 }
 
 /// One question, one answer: by UDP, and by TCP if that was cut short.
-async fn exchange(server: SocketAddr, question: &Question) -> std::io::Result<Reply> {
+async fn exchange(server: SocketAddr, query: &Query) -> std::io::Result<Reply> {
     let any: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = UdpSocket::bind((any, 0)).await?;
     socket.connect(server).await?;
-    socket.send(question.bytes()).await?;
+    socket.send(query.bytes()).await?;
     let mut buffer = [0; 4096];
     loop {
         let length = socket.recv(&mut buffer).await?;
         // What does not answer the question is a forgery, or late: wait for the true answer.
-        match question.reply(&buffer[..length]) {
-            Some(reply) if reply.truncated => return exchange_by_tcp(server, question).await,
+        match query.reply(&buffer[..length]) {
+            Some(reply) if reply.truncated => return exchange_by_tcp(server, query).await,
             Some(reply) => return Ok(reply),
             None => {}
         }
     }
 }
 
-async fn exchange_by_tcp(server: SocketAddr, question: &Question) -> std::io::Result<Reply> {
+async fn exchange_by_tcp(server: SocketAddr, query: &Query) -> std::io::Result<Reply> {
     let mut stream = TcpStream::connect(server).await?;
-    let bytes = question.bytes();
+    let bytes = query.bytes();
     // Questions are at most 271 bytes long.
     let mut framed = (bytes.len() as u16).to_be_bytes().to_vec();
     framed.extend_from_slice(bytes);
@@ -273,7 +273,7 @@ async fn exchange_by_tcp(server: SocketAddr, question: &Question) -> std::io::Re
     stream.read_exact(&mut length).await?;
     let mut buffer = vec![0; usize::from(u16::from_be_bytes(length))];
     stream.read_exact(&mut buffer).await?;
-    question.reply(&buffer).ok_or_else(|| std::io::ErrorKind::InvalidData.into())
+    query.reply(&buffer).ok_or_else(|| std::io::ErrorKind::InvalidData.into())
 }
 
 #[cfg(test)]
@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn files_are_read_as_their_manual_pages_say() {
-        let config = Config::parse(
+        let config = ResolverConfig::parse(
             "127.0.0.1 localhost\n10.0.0.7  channel.corp channel # ours\nfe80::1%lo0 broken\n",
             "# made by an engine\nsearch corp.example. svc.local\nnameserver 10.0.0.2\nnameserver ::1\noptions ndots:5 timeout:1 edns0\n",
         );
@@ -290,9 +290,9 @@ mod tests {
         assert!(!config.hosts.contains_key("broken"));
         assert_eq!(config.servers, ["10.0.0.2:53".parse().unwrap(), "[::1]:53".parse().unwrap()]);
         assert_eq!((config.ndots, config.timeout, config.attempts), (5, Duration::from_secs(1), 2));
-        assert_eq!(config.candidates("a.b"), ["a.b.corp.example", "a.b.svc.local", "a.b"]);
-        assert_eq!(config.candidates("a.b."), ["a.b"]);
-        assert_eq!(Config::parse("", "").servers, ["127.0.0.1:53".parse().unwrap()]);
+        assert_eq!(config.search_candidates("a.b"), ["a.b.corp.example", "a.b.svc.local", "a.b"]);
+        assert_eq!(config.search_candidates("a.b."), ["a.b"]);
+        assert_eq!(ResolverConfig::parse("", "").servers, ["127.0.0.1:53".parse().unwrap()]);
     }
 
     /// Answers every question for `host.corp`: IPv4 cut short by UDP and whole by TCP, IPv6 with nothing;
@@ -301,10 +301,10 @@ mod tests {
         let mut buffer = [0; 512];
         loop {
             let (length, from) = udp.recv_from(&mut buffer).await.unwrap();
-            let question = &buffer[..length];
-            let known = question[12..].starts_with(b"\x04host\x04corp\0");
-            let is_a = question[length - 4..length - 2] == [0, 1];
-            let mut reply = question.to_vec();
+            let query = &buffer[..length];
+            let known = query[12..].starts_with(b"\x04host\x04corp\0");
+            let is_a = query[length - 4..length - 2] == [0, 1];
+            let mut reply = query.to_vec();
             reply[2] = if known && is_a { 0x83 } else { 0x81 };
             reply[3] = if known { 0x80 } else { 0x83 };
             // A forgery comes first, and must be passed over.
@@ -333,12 +333,12 @@ mod tests {
         let address = tcp.local_addr().unwrap();
         let udp = UdpSocket::bind(address).await.unwrap();
         let server = tokio::spawn(serve(udp, tcp));
-        let mut config = Config::parse("127.0.0.9 channel", "search corp");
+        let mut config = ResolverConfig::parse("127.0.0.9 channel", "search corp");
         config.servers = vec![address];
         assert_eq!(lookup(&config, "HOST").await.unwrap(), ["10.1.2.3".parse::<IpAddr>().unwrap()]);
         assert_eq!(lookup(&config, "channel").await.unwrap(), ["127.0.0.9".parse::<IpAddr>().unwrap()]);
         let missing = lookup(&config, "nowhere.corp").await.unwrap_err();
-        assert!(matches!(missing, NameError::Missing(_)), "{missing}");
+        assert!(matches!(missing, DnsError::Missing(_)), "{missing}");
         server.abort();
     }
 }

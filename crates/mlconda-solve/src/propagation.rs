@@ -7,9 +7,9 @@
 //! version of a package after the other does. What is said is always true: conditions and extras, which this module does
 //! not follow, are only ever left out.
 
-mod following;
 mod records;
-mod wanted;
+mod spec_matcher;
+mod steps;
 
 use std::{
     cell::OnceCell,
@@ -24,62 +24,67 @@ use mlconda_types::host::Host;
 use rattler_conda_types::{GenericVirtualPackage, PackageNameMatcher, RepoDataRecord, Version};
 
 pub(super) use self::records::Records;
-use self::wanted::Wanted;
+use self::spec_matcher::SpecMatcher;
 use super::Cutoff;
 
-/// A package, by its place in [`Reasoning::packages`].
-pub(super) type Id = usize;
+/// A package, by its place in [`Propagation::packages`].
+pub(super) type PackageId = usize;
 
 /// A name, and what is left of it.
 #[derive(Clone)]
-pub(super) struct Package<'a> {
+pub(super) struct PackageState<'a> {
     pub(super) name: String,
     pub(super) candidates: Vec<Candidate<'a>>,
     /// Why it is needed, if it is, and since when.
-    pub(super) needed: Option<(Why, usize)>,
+    pub(super) needed: Option<(NeedReason, usize)>,
 }
 
 /// Why a package is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Why {
+pub(super) enum NeedReason {
     /// This requirement of the environment asks for it.
-    Line(usize),
+    Requirement(usize),
     /// Whatever is left of this package needs it.
-    By(Id),
+    Package(PackageId),
 }
 
 /// One of the records of a name, or the virtual package of the name.
 #[derive(Clone)]
 pub(super) struct Candidate<'a> {
-    pub(super) what: What<'a>,
+    pub(super) record: CandidateRecord<'a>,
     /// What it needs and constrains, without conditions; found out when it is first wanted.
-    demands: Rc<OnceCell<Rc<[Rc<Demand>]>>>,
+    dependencies: Rc<OnceCell<Rc<[Rc<Dependency>]>>>,
     /// Why it is out, if it is, and since when.
-    pub(super) out: Option<(Out<'a>, usize)>,
+    pub(super) exclusion: Option<(Exclusion<'a>, usize)>,
     /// Why it would be out, were it not out from the beginning: for its channel or its age.
-    pub(super) anyhow: Option<(Out<'a>, usize)>,
+    pub(super) masked_exclusion: Option<(Exclusion<'a>, usize)>,
 }
 
 impl<'a> Candidate<'a> {
-    fn new(what: What<'a>, out: Option<Out<'a>>) -> Self {
-        Self { what, demands: Rc::default(), out: out.map(|out| (out, 0)), anyhow: None }
+    fn new(record: CandidateRecord<'a>, exclusion: Option<Exclusion<'a>>) -> Self {
+        Self {
+            record,
+            dependencies: Rc::default(),
+            exclusion: exclusion.map(|exclusion| (exclusion, 0)),
+            masked_exclusion: None,
+        }
     }
 
     /// Why it was out before a step, and since when. Its channel and its age are told of only if nothing else is.
-    pub(super) fn reason(&self, before: usize) -> Option<&(Out<'a>, usize)> {
-        let out = self.out.as_ref().filter(|(_, since)| *since < before)?;
-        Some(self.anyhow.as_ref().filter(|(_, since)| *since < before).unwrap_or(out))
+    pub(super) fn reason(&self, before: usize) -> Option<&(Exclusion<'a>, usize)> {
+        let exclusion = self.exclusion.as_ref().filter(|(_, since)| *since < before)?;
+        Some(self.masked_exclusion.as_ref().filter(|(_, since)| *since < before).unwrap_or(exclusion))
     }
 
     /// Takes it out, if it is not out yet. Gives whether that changed what is left.
-    fn leave(&mut self, out: Out<'a>, step: usize) -> bool {
-        match self.out {
+    fn exclude(&mut self, exclusion: Exclusion<'a>, step: usize) -> bool {
+        match self.exclusion {
             None => {
-                self.out = Some((out, step));
+                self.exclusion = Some((exclusion, step));
                 true
             }
             Some((_, 0)) => {
-                self.anyhow.get_or_insert((out, step));
+                self.masked_exclusion.get_or_insert((exclusion, step));
                 false
             }
             Some(_) => false,
@@ -88,57 +93,57 @@ impl<'a> Candidate<'a> {
 }
 
 #[derive(Clone)]
-pub(super) enum What<'a> {
+pub(super) enum CandidateRecord<'a> {
     Record(&'a RepoDataRecord),
     Virtual(Rc<GenericVirtualPackage>),
 }
 
 /// A dependency or constraint of a record.
-pub(super) struct Demand {
+pub(super) struct Dependency {
     /// Its place among all that were read.
     number: usize,
     /// As in the record.
     pub(super) text: String,
     pub(super) name: String,
-    pub(super) kind: Kind,
-    wanted: Wanted,
+    pub(super) kind: DependencyKind,
+    matcher: SpecMatcher,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Kind {
+pub(super) enum DependencyKind {
     /// `depends`
-    Needs,
+    Depends,
     /// `constrains`
     Constrains,
 }
 
 /// Why a candidate is out.
 #[derive(Clone)]
-pub(super) enum Out<'a> {
+pub(super) enum Exclusion<'a> {
     /// It is newer than what counts.
-    Newer(Cutoff),
+    TooNew(Cutoff),
     /// It is in this channel, and one before it has the package, too.
-    Hidden(&'a str),
+    LowerPriority(&'a str),
     /// It is not in the channel that this requirement names.
-    Elsewhere(usize),
+    OtherChannel(usize),
     /// This requirement asks for another one.
-    Line(usize),
+    Requirement(usize),
     /// Nothing is left of what it demands.
-    Lacks(Rc<Demand>),
+    MissingDependency(Rc<Dependency>),
     /// Whatever is left of this package demands another one.
-    Ruled(Id),
+    ByPackage(PackageId),
     /// Another one is supposed.
-    Supposed,
+    Assumed,
 }
 
-impl Out<'_> {
+impl Exclusion<'_> {
     /// What tells one reason from another.
     pub(super) fn key(&self) -> (Discriminant<Self>, usize, &str) {
         let (number, text) = match self {
-            Self::Newer(_) | Self::Supposed => (0, ""),
-            Self::Hidden(channel) => (0, *channel),
-            Self::Elsewhere(number) | Self::Line(number) | Self::Ruled(number) => (*number, ""),
-            Self::Lacks(demand) => (demand.kind as usize, demand.name.as_str()),
+            Self::TooNew(_) | Self::Assumed => (0, ""),
+            Self::LowerPriority(channel) => (0, *channel),
+            Self::OtherChannel(number) | Self::Requirement(number) | Self::ByPackage(number) => (*number, ""),
+            Self::MissingDependency(dependency) => (dependency.kind as usize, dependency.name.as_str()),
         };
         (discriminant(self), number, text)
     }
@@ -146,28 +151,28 @@ impl Out<'_> {
 
 /// What follows from some of the environment's requirements.
 #[derive(Clone)]
-pub(super) struct Reasoning<'a> {
+pub(super) struct Propagation<'a> {
     records: Rc<Records<'a>>,
     host: Rc<Host>,
     /// By name, the last requirement that names a channel for it, of those that count.
-    naming: Rc<HashMap<String, usize>>,
-    pub(super) packages: Vec<Package<'a>>,
-    ids: HashMap<String, Id>,
+    channel_specs: Rc<HashMap<String, usize>>,
+    pub(super) packages: Vec<PackageState<'a>>,
+    ids: HashMap<String, PackageId>,
     /// By a demand's number, the package and which of its candidates it is content with.
-    aims: HashMap<usize, (Id, Rc<[bool]>)>,
+    targets: HashMap<usize, (PackageId, Rc<[bool]>)>,
     /// Those that are to be looked at (again): less is left of them, or they are newly needed.
-    open: BTreeSet<Id>,
+    open: BTreeSet<PackageId>,
     /// The first is constrained by the second, which matters once the first is needed.
-    skipped: BTreeSet<(Id, Id)>,
+    skipped: BTreeSet<(PackageId, PackageId)>,
     step: usize,
 }
 
 /// A contradiction.
-pub(super) enum Conflict<'a> {
+pub(super) enum Contradiction<'a> {
     /// Nothing is left of a package that is needed.
-    Empty(Id, Reasoning<'a>),
+    NoCandidates(PackageId, Propagation<'a>),
     /// Whichever version of a package is supposed, nothing is left of another.
-    Each(Id, Reasoning<'a>, Vec<(String, Conflict<'a>)>),
+    EveryVersion(PackageId, Propagation<'a>, Vec<(String, Contradiction<'a>)>),
 }
 
 /// What a contradiction may rest on besides its lines. It stands whatever becomes of the others of these.
@@ -194,61 +199,69 @@ impl Premises {
     }
 }
 
-impl Conflict<'_> {
+impl Contradiction<'_> {
     pub(super) fn premises(&self) -> Premises {
         match self {
-            Self::Empty(id, reasoning) => reasoning.premises(*id),
-            Self::Each(id, reasoning, branches) => {
+            Self::NoCandidates(id, propagation) => propagation.premises(*id),
+            Self::EveryVersion(id, propagation, branches) => {
                 let of_branches = branches.iter().map(|(_, branch)| branch.premises());
-                of_branches.fold(reasoning.premises(*id), Premises::or)
+                of_branches.fold(propagation.premises(*id), Premises::or)
             }
         }
     }
 }
 
-impl<'a> Reasoning<'a> {
+impl<'a> Propagation<'a> {
     /// Follows these requirements of the environment. `None` if nothing contradictory is found.
-    pub(super) fn conflict(records: &Rc<Records<'a>>, host: &Host, lines: &[usize]) -> Option<Conflict<'a>> {
-        Self::of(records, host, lines, lines).contradiction()
+    pub(super) fn contradiction(records: &Rc<Records<'a>>, host: &Host, lines: &[usize]) -> Option<Contradiction<'a>> {
+        Self::of(records, host, lines, lines).find_contradiction()
     }
 
     /// The same, where packages come from the channels that any of the environment's requirements name.
-    pub(super) fn conflict_in_context(records: &Rc<Records<'a>>, host: &Host, lines: &[usize]) -> Option<Conflict<'a>> {
+    pub(super) fn contradiction_in_context(
+        records: &Rc<Records<'a>>,
+        host: &Host,
+        lines: &[usize],
+    ) -> Option<Contradiction<'a>> {
         let all: Vec<usize> = (0..records.environment().requirements.len()).collect();
-        Self::of(records, host, lines, &all).contradiction()
+        Self::of(records, host, lines, &all).find_contradiction()
     }
 
-    fn contradiction(mut self) -> Option<Conflict<'a>> {
+    fn find_contradiction(mut self) -> Option<Contradiction<'a>> {
         // What nobody has is told before anything is followed.
-        match self.unheard_of().or_else(|| self.follow()) {
-            Some(package) => Some(Conflict::Empty(package, self)),
-            None => self.suppose(),
+        match self.package_without_candidates().or_else(|| self.propagate()) {
+            Some(package) => Some(Contradiction::NoCandidates(package, self)),
+            None => self.split_on_versions(),
         }
     }
 
     /// The same, if one of these requirements asks for what nobody has, so that nothing need be followed.
-    pub(super) fn in_vain(records: &Rc<Records<'a>>, host: &Host, lines: &[usize]) -> Option<Conflict<'a>> {
-        let reasoning = Self::of(records, host, lines, lines);
-        let package = reasoning.unheard_of()?;
-        Some(Conflict::Empty(package, reasoning))
+    pub(super) fn unmatched_requirement(
+        records: &Rc<Records<'a>>,
+        host: &Host,
+        lines: &[usize],
+    ) -> Option<Contradiction<'a>> {
+        let propagation = Self::of(records, host, lines, lines);
+        let package = propagation.package_without_candidates()?;
+        Some(Contradiction::NoCandidates(package, propagation))
     }
 
     /// What these requirements leave of what they ask for, and of others the channels that `naming` have.
-    fn of(records: &Rc<Records<'a>>, host: &Host, lines: &[usize], naming: &[usize]) -> Self {
-        let naming = naming.iter().filter_map(|line| Some((records.named_from_channel(*line)?, *line)));
-        let mut reasoning = Self {
+    fn of(records: &Rc<Records<'a>>, host: &Host, lines: &[usize], channel_specs: &[usize]) -> Self {
+        let channel_specs = channel_specs.iter().filter_map(|line| Some((records.named_from_channel(*line)?, *line)));
+        let mut propagation = Self {
             records: Rc::clone(records),
             host: Rc::new(host.clone()),
-            naming: Rc::new(naming.collect()),
+            channel_specs: Rc::new(channel_specs.collect()),
             packages: Vec::new(),
             ids: HashMap::new(),
-            aims: HashMap::new(),
+            targets: HashMap::new(),
             open: BTreeSet::new(),
             skipped: BTreeSet::new(),
             step: 1,
         };
-        lines.iter().for_each(|line| reasoning.line(*line));
-        reasoning
+        lines.iter().for_each(|line| propagation.line(*line));
+        propagation
     }
 
     pub(super) fn environment(&self) -> &'a Environment {
@@ -260,10 +273,10 @@ impl<'a> Reasoning<'a> {
     }
 
     /// What a candidate needs and constrains, without conditions.
-    pub(super) fn demands(&self, candidate: &Candidate<'a>) -> Rc<[Rc<Demand>]> {
-        Rc::clone(candidate.demands.get_or_init(|| match candidate.what {
-            What::Record(record) => self.records.demands(record),
-            What::Virtual(_) => Rc::new([]),
+    pub(super) fn dependencies(&self, candidate: &Candidate<'a>) -> Rc<[Rc<Dependency>]> {
+        Rc::clone(candidate.dependencies.get_or_init(|| match candidate.record {
+            CandidateRecord::Record(record) => self.records.dependencies(record),
+            CandidateRecord::Virtual(_) => Rc::new([]),
         }))
     }
 
@@ -278,55 +291,56 @@ impl<'a> Reasoning<'a> {
         self.step += 1;
         let step = self.step;
         let package = &mut self.packages[id];
-        package.needed.get_or_insert((Why::Line(line), step));
+        package.needed.get_or_insert((NeedReason::Requirement(line), step));
         self.open.insert(id);
-        let fits = Wanted::new(bare).of(&package.candidates);
+        let fits = SpecMatcher::new(bare).of(&package.candidates);
         for (candidate, _) in package.candidates.iter_mut().zip(&*fits).filter(|(_, fits)| !**fits) {
-            candidate.leave(Out::Line(line), step);
+            candidate.exclude(Exclusion::Requirement(line), step);
         }
     }
 
     /// A package of which nothing is left, other than a virtual one.
-    fn unheard_of(&self) -> Option<Id> {
-        let is_empty = |package: &Package<'_>| package.left().next().is_none();
+    fn package_without_candidates(&self) -> Option<PackageId> {
+        let is_empty = |package: &PackageState<'_>| package.remaining().next().is_none();
         self.packages.iter().position(|package| package.needed.is_some() && !package.is_virtual() && is_empty(package))
     }
 
     /// The package of a name.
-    pub(super) fn id(&mut self, name: &str) -> Id {
+    pub(super) fn id(&mut self, name: &str) -> PackageId {
         if let Some(id) = self.ids.get(name) {
             return *id;
         }
-        let mut candidates = self.records.of(name, self.naming.get(name).copied()).to_vec();
+        let mut candidates = self.records.of(name, self.channel_specs.get(name).copied()).to_vec();
         let own = self.host.virtual_packages.iter().filter(|package| package.name.as_normalized() == name);
-        let own: Vec<_> = own.map(|package| Candidate::new(What::Virtual(Rc::new(package.clone())), None)).collect();
+        let own: Vec<_> =
+            own.map(|package| Candidate::new(CandidateRecord::Virtual(Rc::new(package.clone())), None)).collect();
         if !own.is_empty() {
             candidates.extend(own);
             mlconda_types::sorting::sort_by(&mut candidates, |left, right| {
-                left.what.version().cmp(right.what.version())
+                left.record.version().cmp(right.record.version())
             });
         }
-        self.packages.push(Package { name: name.to_owned(), candidates, needed: None });
+        self.packages.push(PackageState { name: name.to_owned(), candidates, needed: None });
         self.ids.insert(name.to_owned(), self.packages.len() - 1);
         self.packages.len() - 1
     }
 
     /// The package that a demand is on, and which of its candidates it is content with.
-    pub(super) fn aim(&mut self, demand: &Demand) -> (Id, Rc<[bool]>) {
-        if let Some((id, matches)) = self.aims.get(&demand.number) {
+    pub(super) fn target(&mut self, dependency: &Dependency) -> (PackageId, Rc<[bool]>) {
+        if let Some((id, matches)) = self.targets.get(&dependency.number) {
             return (*id, Rc::clone(matches));
         }
-        let id = self.id(&demand.name);
+        let id = self.id(&dependency.name);
         let package = &self.packages[id];
-        let find = || demand.wanted.of(&package.candidates);
+        let find = || dependency.matcher.of(&package.candidates);
         // Candidates that are records are the same for every system.
-        let matches = if package.is_virtual() { find() } else { self.records.matches(demand.number, find) };
-        self.aims.insert(demand.number, (id, Rc::clone(&matches)));
+        let matches = if package.is_virtual() { find() } else { self.records.matches(dependency.number, find) };
+        self.targets.insert(dependency.number, (id, Rc::clone(&matches)));
         (id, matches)
     }
 
     /// What it may rest on that nothing is left of a package: the way of each of its candidates is gone back.
-    fn premises(&self, id: Id) -> Premises {
+    fn premises(&self, id: PackageId) -> Premises {
         let mut premises = Premises::NONE;
         let mut seen = BTreeSet::new();
         let mut open = vec![id];
@@ -336,21 +350,21 @@ impl<'a> Reasoning<'a> {
             }
             let package = &self.packages[id];
             premises.system |= package.is_virtual();
-            if let Some((Why::By(by), _)) = package.needed {
+            if let Some((NeedReason::Package(by), _)) = package.needed {
                 open.push(by);
             }
             for candidate in &package.candidates {
                 // A line that asks for another one stands by itself.
-                let out = match (&candidate.out, &candidate.anyhow) {
-                    (_, Some((Out::Line(_), _))) | (None, _) => continue,
-                    (Some((out, _)), _) => out,
+                let exclusion = match (&candidate.exclusion, &candidate.masked_exclusion) {
+                    (_, Some((Exclusion::Requirement(_), _))) | (None, _) => continue,
+                    (Some((exclusion, _)), _) => exclusion,
                 };
-                match out {
-                    Out::Newer(_) => premises.time = true,
-                    Out::Hidden(_) => premises.order = true,
-                    Out::Ruled(by) => open.push(*by),
-                    Out::Lacks(demand) => open.extend(self.ids.get(&demand.name)),
-                    Out::Elsewhere(_) | Out::Line(_) | Out::Supposed => {}
+                match exclusion {
+                    Exclusion::TooNew(_) => premises.time = true,
+                    Exclusion::LowerPriority(_) => premises.order = true,
+                    Exclusion::ByPackage(by) => open.push(*by),
+                    Exclusion::MissingDependency(dependency) => open.extend(self.ids.get(&dependency.name)),
+                    Exclusion::OtherChannel(_) | Exclusion::Requirement(_) | Exclusion::Assumed => {}
                 }
             }
         }
@@ -358,10 +372,10 @@ impl<'a> Reasoning<'a> {
     }
 }
 
-impl<'a> Package<'a> {
+impl<'a> PackageState<'a> {
     /// What is left of it.
-    pub(super) fn left(&self) -> impl Iterator<Item = &Candidate<'a>> {
-        self.candidates.iter().filter(|candidate| candidate.out.is_none())
+    pub(super) fn remaining(&self) -> impl Iterator<Item = &Candidate<'a>> {
+        self.candidates.iter().filter(|candidate| candidate.exclusion.is_none())
     }
 
     pub(super) fn is_virtual(&self) -> bool {
@@ -369,9 +383,9 @@ impl<'a> Package<'a> {
     }
 }
 
-impl What<'_> {
+impl CandidateRecord<'_> {
     /// Whether both have the same version, and it is written alike.
-    fn is_of_the_version_of(&self, other: &Self) -> bool {
+    fn has_version_of(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Record(one), Self::Record(other)) => {
                 one.package_record.version.as_str() == other.package_record.version.as_str()

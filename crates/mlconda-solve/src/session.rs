@@ -4,7 +4,7 @@
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc, str::FromStr, sync::Arc};
 
-use mlconda_channel::repodata::{Asked, Repodata, Rows, Texts, is_of_a_run};
+use mlconda_channel::repodata::{DependencyRows, DependencyTable, Repodata, SpecInterner, is_same_run};
 use mlconda_environment::Environment;
 use mlconda_types::host::{Host, Override};
 use rattler_conda_types::{MatchSpec, RepoDataRecord, Version};
@@ -12,7 +12,7 @@ use url::Url;
 
 use super::{
     Pip, SolveOptions, VirtualDemand,
-    catalog::{Catalog, brings_pip},
+    pool::{Pool, brings_pip},
     provider, wording,
 };
 
@@ -21,20 +21,20 @@ const DEFAULTS: [&str; 3] = ["main", "r", "msys2"];
 
 /// What the packages that are named by their URL are together: the channel of the first of them, which may be the last of
 /// all, does not go before the others for that.
-pub(super) const ARCHIVES: &str = "archives";
+pub(super) const ARCHIVE_TIER: &str = "archives";
 
 /// Puts questions to the solver.
-pub(super) struct Question<'a> {
+pub(super) struct SolverSession<'a> {
     pub(super) repodata: &'a Repodata,
     pub(super) options: SolveOptions,
     /// Specs that are not asked for, and whose channels count all the same.
-    naming: &'a [MatchSpec],
+    channel_specs: &'a [MatchSpec],
     /// Everything, whatever its age; made when it is first wanted.
-    catalog: Rc<RefCell<Option<Catalog<'a>>>>,
+    pool: Rc<RefCell<Option<Pool<'a>>>>,
 }
 
 /// What there is to choose from.
-pub(super) struct Ground<'a> {
+pub(super) struct CandidateRecords<'a> {
     pub(super) environment: &'a Environment,
     pub(super) repodata: &'a Repodata,
     pub(super) options: SolveOptions,
@@ -43,13 +43,13 @@ pub(super) struct Ground<'a> {
 }
 
 /// What the solver is asked.
-pub(super) struct Request<'q> {
+pub(super) struct SolveRequest<'q> {
     pub(super) specs: &'q [MatchSpec],
     /// Specs that are not asked for, and whose channels count all the same.
-    pub(super) naming: &'q [MatchSpec],
+    pub(super) channel_specs: &'q [MatchSpec],
     pub(super) host: &'q Host,
     pub(super) options: SolveOptions,
-    pub(super) kept: &'q Kept<'q>,
+    pub(super) kept: &'q KeptRecords<'q>,
     pub(super) scope: Scope,
 }
 
@@ -57,13 +57,13 @@ pub(super) struct Request<'q> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
     /// What can be in a solution.
-    Possible,
+    Pruned,
     /// Everything: it takes longer, and a refusal has every reason.
     All,
 }
 
 /// Why there is no answer.
-pub(super) enum Refusal {
+pub(super) enum SolveFailure {
     /// The solver's reasons, as text.
     Unsolvable(String),
     /// The repodata cannot be solved with.
@@ -71,23 +71,23 @@ pub(super) enum Refusal {
 }
 
 /// Records of one subdir of one channel, those that do not exist for this solve left out.
-pub(super) struct Bucket<'a> {
+pub(super) struct SubdirRecords<'a> {
     pub(super) records: Vec<&'a RepoDataRecord>,
     /// Channels with the same name here have the same priority.
     pub(super) tier: Option<&'static str>,
 }
 
 /// Records of one name and one channel.
-pub(super) struct Run<'a> {
+pub(super) struct RecordRun<'a> {
     pub(super) records: Vec<&'a RepoDataRecord>,
     /// As that of its [`Bucket`].
     pub(super) tier: Option<&'static str>,
-    pub(super) rows: Rows<'a>,
+    pub(super) rows: DependencyRows<'a>,
 }
 
 /// What of an older solution is to stay.
 #[derive(Clone, Default)]
-pub(super) struct Kept<'a> {
+pub(super) struct KeptRecords<'a> {
     /// By a package's name, the URL of its only record: there are no others.
     pub(super) only: HashMap<String, Url>,
     /// Records that are tried before all others of their name. Each must be one that counts, in a channel that counts:
@@ -95,14 +95,14 @@ pub(super) struct Kept<'a> {
     pub(super) favored: Vec<&'a RepoDataRecord>,
 }
 
-impl<'a> Ground<'a> {
+impl<'a> CandidateRecords<'a> {
     pub(crate) fn new(environment: &'a Environment, repodata: &'a Repodata, options: SolveOptions) -> Self {
         let with_pip = if options.pip == Pip::Added { with_pip(repodata) } else { HashMap::new() };
         Self { environment, repodata, options, with_pip }
     }
 
     /// All that there is to choose from, in the order of priority.
-    pub(super) fn buckets(&'a self) -> impl Iterator<Item = Bucket<'a>> {
+    pub(super) fn subdirs(&'a self) -> impl Iterator<Item = SubdirRecords<'a>> {
         self.repodata.subdirs.iter().enumerate().map(|(list, records)| {
             let exists = |record: &&RepoDataRecord| {
                 self.options.exclude_newer.is_none_or(|cutoff| cutoff.admits(&record.package_record))
@@ -113,7 +113,7 @@ impl<'a> Ground<'a> {
                 .filter(exists)
                 .collect();
             let tier = records.first().and_then(|record| tier(self.repodata, list, record));
-            Bucket { records, tier }
+            SubdirRecords { records, tier }
         })
     }
 
@@ -131,103 +131,111 @@ impl<'a> Ground<'a> {
     }
 }
 
-impl<'a> Question<'a> {
+impl<'a> SolverSession<'a> {
     pub(crate) fn new(repodata: &'a Repodata, options: SolveOptions) -> Self {
-        Self { repodata, options, naming: &[], catalog: Rc::default() }
+        Self { repodata, options, channel_specs: &[], pool: Rc::default() }
     }
 
     /// The same question, where packages come from the channels that these specs name, though they are not asked for.
-    pub(super) fn naming(&self, naming: &'a [MatchSpec]) -> Self {
-        Self { catalog: Rc::clone(&self.catalog), naming, ..*self }
+    pub(super) fn with_channel_specs(&self, channel_specs: &'a [MatchSpec]) -> Self {
+        Self { pool: Rc::clone(&self.pool), channel_specs, ..*self }
     }
 
     /// The same question with other options.
-    pub(crate) fn with(&self, options: SolveOptions) -> Self {
+    pub(crate) fn with_options(&self, options: SolveOptions) -> Self {
         // Who has pip is all of the options that it depends on.
-        let catalog = if options.pip == self.options.pip { Rc::clone(&self.catalog) } else { Rc::default() };
-        Self { catalog, options, ..*self }
+        let pool = if options.pip == self.options.pip { Rc::clone(&self.pool) } else { Rc::default() };
+        Self { pool, options, ..*self }
     }
 
     /// Solves for these specs. The reasons of a refusal are those of what could be in a solution at all.
-    pub(crate) fn ask(&self, specs: &[MatchSpec], host: &Host) -> Result<Vec<RepoDataRecord>, Refusal> {
-        self.ask_keeping(specs, host, &Kept::default())
+    pub(crate) fn solve(&self, specs: &[MatchSpec], host: &Host) -> Result<Vec<RepoDataRecord>, SolveFailure> {
+        self.solve_keeping(specs, host, &KeptRecords::default())
     }
 
     /// Solves for these specs, with all there is. The answer is the same, and takes longer; a refusal has every reason.
-    pub(super) fn ask_of_all(&self, specs: &[MatchSpec], host: &Host) -> Result<Vec<RepoDataRecord>, Refusal> {
-        let kept = Kept::default();
-        self.put(&Request { scope: Scope::All, ..self.request(specs, host, &kept) })
+    pub(super) fn solve_unpruned(&self, specs: &[MatchSpec], host: &Host) -> Result<Vec<RepoDataRecord>, SolveFailure> {
+        let kept = KeptRecords::default();
+        self.run(&SolveRequest { scope: Scope::All, ..self.request(specs, host, &kept) })
     }
 
     /// Solves for these specs, with what is to stay.
-    pub(super) fn ask_keeping(
+    pub(super) fn solve_keeping(
         &self,
         specs: &[MatchSpec],
         host: &Host,
-        kept: &Kept<'_>,
-    ) -> Result<Vec<RepoDataRecord>, Refusal> {
-        self.put(&self.request(specs, host, kept))
+        kept: &KeptRecords<'_>,
+    ) -> Result<Vec<RepoDataRecord>, SolveFailure> {
+        self.run(&self.request(specs, host, kept))
     }
 
-    fn request<'q>(&self, specs: &'q [MatchSpec], host: &'q Host, kept: &'q Kept<'q>) -> Request<'q>
+    fn request<'q>(&self, specs: &'q [MatchSpec], host: &'q Host, kept: &'q KeptRecords<'q>) -> SolveRequest<'q>
     where
         'a: 'q,
     {
-        Request { specs, naming: self.naming, host, options: self.options, kept, scope: Scope::Possible }
+        SolveRequest {
+            specs,
+            channel_specs: self.channel_specs,
+            host,
+            options: self.options,
+            kept,
+            scope: Scope::Pruned,
+        }
     }
 
-    fn put(&self, request: &Request<'_>) -> Result<Vec<RepoDataRecord>, Refusal> {
-        let mut catalog = self.catalog.borrow_mut();
-        let catalog = catalog.get_or_insert_with(|| {
-            let runs = self.repodata.runs().map(|(place, records, rows)| {
+    fn run(&self, request: &SolveRequest<'_>) -> Result<Vec<RepoDataRecord>, SolveFailure> {
+        let mut pool = self.pool.borrow_mut();
+        let pool = pool.get_or_insert_with(|| {
+            let runs = self.repodata.runs().map(|(record_id, records, rows)| {
                 let records: Vec<&RepoDataRecord> = records.iter().map(AsRef::as_ref).collect();
-                let tier = records.first().and_then(|record| tier(self.repodata, place, record));
-                Run { records, tier, rows }
+                let tier = records.first().and_then(|record| tier(self.repodata, record_id, record));
+                RecordRun { records, tier, rows }
             });
-            Catalog::new(runs, self.repodata.texts.all(), self.options.pip)
+            Pool::new(runs, self.repodata.interner.texts(), self.options.pip)
         });
-        provider::solve(catalog, request)
+        provider::solve(pool, request)
     }
 
     /// Solves for these specs among these records, which have pip as they are to have it, with what is to stay.
-    pub(super) fn ask_among(
+    pub(super) fn solve_among(
         &self,
-        buckets: &[Bucket<'_>],
+        subdirs: &[SubdirRecords<'_>],
         specs: &[MatchSpec],
         host: &Host,
-        kept: &Kept<'_>,
-    ) -> Result<Vec<RepoDataRecord>, Refusal> {
-        let mut texts = Texts::default();
-        let asked: Vec<Asked> = buckets.iter().map(|bucket| texts.asked(bucket.records.iter().copied())).collect();
-        let runs = buckets.iter().zip(&asked).flat_map(|(Bucket { records, tier }, asked)| {
-            let runs = records.chunk_by(|one, other| is_of_a_run(one, other));
+        kept: &KeptRecords<'_>,
+    ) -> Result<Vec<RepoDataRecord>, SolveFailure> {
+        let mut interner = SpecInterner::default();
+        let table: Vec<DependencyTable> =
+            subdirs.iter().map(|subdir| interner.intern_records(subdir.records.iter().copied())).collect();
+        let runs = subdirs.iter().zip(&table).flat_map(|(SubdirRecords { records, tier }, table)| {
+            let runs = records.chunk_by(|one, other| is_same_run(one, other));
             let mut start = 0;
             runs.map(move |records| {
                 start += records.len();
-                Run { records: records.to_vec(), tier: *tier, rows: asked.rows(start - records.len(), start) }
+                RecordRun { records: records.to_vec(), tier: *tier, rows: table.slice(start - records.len(), start) }
             })
         });
         let request = self.request(specs, host, kept);
-        provider::solve(&mut Catalog::new(runs, texts.all(), Pip::NotAdded), &request)
+        provider::solve(&mut Pool::new(runs, interner.texts(), Pip::NotAdded), &request)
     }
 
     /// Solves for these specs; where nothing but the age of the declared system stands in the way, it is raised to the
     /// lowest version that a package asks for. Gives the last system tried with a refusal, too.
-    pub(super) fn ask_for_oldest(
+    pub(super) fn solve_for_oldest(
         &self,
         specs: &[MatchSpec],
         host: &Host,
         pinned: &[Override],
-    ) -> (Result<Vec<RepoDataRecord>, Refusal>, Host) {
+    ) -> (Result<Vec<RepoDataRecord>, SolveFailure>, Host) {
         let mut host = host.clone();
         loop {
-            let refusal = match self.ask(specs, &host) {
-                Err(Refusal::Unsolvable(reasons)) => reasons,
+            let failure = match self.solve(specs, &host) {
+                Err(SolveFailure::Unsolvable(reasons)) => reasons,
                 outcome => return (outcome, host),
             };
-            match raised(&host, &wording::virtual_demands(&refusal, &host), pinned) {
+            match raise_host(&host, &wording::virtual_demands(&failure, &host), pinned) {
                 Some(newer) => host = newer,
-                None => return (Err(Refusal::Unsolvable(refusal)), host),
+                None => return (Err(SolveFailure::Unsolvable(failure)), host),
             }
         }
     }
@@ -245,7 +253,7 @@ pub(super) fn is_in_channel(record: &RepoDataRecord, tier: Option<&str>, spec: &
 /// The tier of conda's own channels, and of packages that are named by their URL.
 pub(super) fn tier(repodata: &Repodata, list: usize, record: &RepoDataRecord) -> Option<&'static str> {
     if list == 0 && repodata.has_archives {
-        return Some(ARCHIVES);
+        return Some(ARCHIVE_TIER);
     }
     let channel = record.channel.as_deref()?.trim_end_matches('/');
     let name = channel.strip_prefix("https://repo.anaconda.com/pkgs/")?;
@@ -268,35 +276,35 @@ fn with_pip(repodata: &Repodata) -> HashMap<&str, Arc<RepoDataRecord>> {
 }
 
 /// What may be raised, and the newest that there is of it: no system has more.
-const NEWEST: [(&str, &str); 3] = [("__glibc", "2.44"), ("__linux", "7.99"), ("__osx", "27.99")];
+const NEWEST_SYSTEM: [(&str, &str); 3] = [("__glibc", "2.44"), ("__linux", "7.99"), ("__osx", "27.99")];
 
 /// The host with all that may be raised as new as there is.
-pub(super) fn newest(host: &Host, pinned: &[Override]) -> Host {
+pub(super) fn newest_host(host: &Host, pinned: &[Override]) -> Host {
     let may_be_raised = |name: &str| {
         let is_there = host.virtual_packages.iter().any(|package| package.name.as_normalized() == name);
         is_there && pinned.iter().all(|pinned| pinned.name != name)
     };
-    let newest = NEWEST.iter().filter(|(name, _)| may_be_raised(name));
+    let newest = NEWEST_SYSTEM.iter().filter(|(name, _)| may_be_raised(name));
     let newest: Vec<Override> =
         newest.filter_map(|(name, version)| Override::from_str(&format!("{name}={version}")).ok()).collect();
     host.clone().with(&newest)
 }
 
 /// Whether a virtual package of this name may be raised at all.
-pub(super) fn is_raised(name: &str) -> bool {
-    NEWEST.iter().any(|(known, _)| *known == name)
+pub(super) fn is_raisable(name: &str) -> bool {
+    NEWEST_SYSTEM.iter().any(|(known, _)| *known == name)
 }
 
 /// The host with one version raised to the lowest that is asked for and that it lacks; `None` if that is not
 /// what stands in the way.
-fn raised(host: &Host, demands: &[VirtualDemand], pinned: &[Override]) -> Option<Host> {
+fn raise_host(host: &Host, dependencies: &[VirtualDemand], pinned: &[Override]) -> Option<Host> {
     let may_be_raised = |name: &str, least: &Version| {
-        let newest = NEWEST.iter().find(|(known, _)| *known == name);
+        let newest = NEWEST_SYSTEM.iter().find(|(known, _)| *known == name);
         let exists =
             newest.and_then(|(_, newest)| Version::from_str(newest).ok()).is_some_and(|newest| *least <= newest);
         exists && pinned.iter().all(|pinned| pinned.name != name)
     };
-    let (name, version) = demands
+    let (name, version) = dependencies
         .iter()
         .filter_map(|demand| {
             let least = demand.wanted.split(',').find_map(|part| part.trim().strip_prefix(">="))?;

@@ -20,24 +20,24 @@ use mlconda_types::{
 use rattler_conda_types::{GenericVirtualPackage, MatchSpec, Matches, PackageName, ParseStrictness, RepoDataRecord};
 
 use super::{
-    ChannelPriority, Solution, SolveError, SolveOptions, check, narrow,
-    question::{Bucket, Ground, Kept, Question, Refusal},
-    unsolvable,
+    ChannelPriority, Solution, SolveError, SolveOptions, check_requirements, eliminate,
+    session::{CandidateRecords, KeptRecords, SolveFailure, SolverSession, SubdirRecords},
+    solve_error,
 };
 
 /// How often is asked for more of what was locked, once it is known that not all of it can stay.
-const EFFORT: Effort = Effort { asks: 64, failures: 16 };
+const BUDGET: Budget = Budget { solves: 64, failures: 16 };
 
 /// How often is asked at most, and how often in vain since something was put back. What the solver was asked to prefer it has
 /// mostly kept already, and what says no to so many says no to the rest.
 #[derive(Clone, Copy, Debug)]
-struct Effort {
-    asks: usize,
+struct Budget {
+    solves: usize,
     failures: usize,
 }
 
 /// Of how many of its newest versions, and of how many builds of each, a package may become one.
-const NEWEST: usize = 3;
+const MAX_NEWEST: usize = 3;
 
 /// What was locked before, and what of it is to be renewed.
 #[derive(Clone, Copy, Debug)]
@@ -45,28 +45,28 @@ pub struct Previous<'a> {
     /// Locks of this environment; of a package that several have, the first one that still answers is preferred.
     pub locks: &'a [Lock],
     /// What is to be renewed.
-    pub renew: &'a Renew,
+    pub renew: &'a Upgrade,
 }
 
 /// What of a lock is to be renewed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Renew {
+pub enum Upgrade {
     /// Nothing but what must be.
     #[default]
     AsNeeded,
     /// These packages become what they would be without a lock; others change if these force them to.
     Packages(BTreeSet<String>),
     /// Everything: the lock does not count.
-    Everything,
+    All,
 }
 
-impl Renew {
+impl Upgrade {
     /// Whether this package is to be renewed.
     pub fn includes(&self, name: &str) -> bool {
         match self {
             Self::AsNeeded => false,
             Self::Packages(names) => names.contains(name),
-            Self::Everything => true,
+            Self::All => true,
         }
     }
 }
@@ -86,45 +86,51 @@ pub fn update(
     options: &SolveOptions,
     previous: Previous<'_>,
 ) -> Result<(Solution, Host), SolveError> {
-    check(environment, repodata, host)?;
+    check_requirements(environment, repodata, host)?;
     let specs = environment.specs();
-    if let Some(refusal) = in_vain(&specs, repodata) {
-        return Err(unsolvable(refusal, repodata, host));
+    if let Some(failure) = missing_candidates(&specs, repodata) {
+        return Err(solve_error(failure, repodata, host));
     }
-    let question = Question::new(repodata, *options);
+    let session = SolverSession::new(repodata, *options);
     let ask = |host: &Host| {
-        let (outcome, host) = question.ask_for_oldest(&specs, host, pinned);
-        outcome.map(|records| (records, host.clone())).map_err(|refusal| unsolvable(refusal, repodata, &host))
+        let (outcome, host) = session.solve_for_oldest(&specs, host, pinned);
+        outcome.map(|records| (records, host.clone())).map_err(|failure| solve_error(failure, repodata, &host))
     };
-    let Some(lock) = previous.locks.first().filter(|_| *previous.renew != Renew::Everything) else {
+    let Some(lock) = previous.locks.first().filter(|_| *previous.renew != Upgrade::All) else {
         let (records, host) = ask(host)?;
         return Ok((Solution { records, options: *options }, host));
     };
-    let before = as_before(host, previous.locks, pinned);
+    let before = host_as_locked(host, previous.locks, pinned);
     let renewed = renewed(repodata, &host_changes(host, lock), previous);
     let fresh = || ask(&before);
-    let told = if renewed.is_empty() { None } else { Some(fresh()?) };
-    let machine = &told.as_ref().map_or(&before, |(_, host)| host).clone();
-    let mut fixed = Kept::default();
-    if let Some((fresh, _)) = &told {
+    let upgraded = if renewed.is_empty() { None } else { Some(fresh()?) };
+    let machine = &upgraded.as_ref().map_or(&before, |(_, host)| host).clone();
+    let mut fixed = KeptRecords::default();
+    if let Some((fresh, _)) = &upgraded {
         let renewed = fresh.iter().filter(|record| renewed.contains(name(record)));
         fixed.only.extend(renewed.map(|record| (name(record).to_owned(), record.url.clone())));
     }
-    let ground = Ground::new(environment, repodata, *options);
-    let buckets: Vec<Bucket<'_>> = ground.buckets().collect();
-    let choices = Choices::new(&buckets, &ground, machine);
-    let mut keepable = choices.of(previous.locks);
+    let all = CandidateRecords::new(environment, repodata, *options);
+    let subdirs: Vec<SubdirRecords<'_>> = all.subdirs().collect();
+    let candidates = LockedCandidates::new(&subdirs, &all, machine);
+    let mut keepable = candidates.of(previous.locks);
     keepable.retain(|record| !renewed.contains(name(record)));
-    let search =
-        Search { question: &question, ground: &ground, choices: &choices, specs: &specs, keepable: &keepable, fixed };
+    let search = UpdateSearch {
+        session: &session,
+        all: &all,
+        candidates: &candidates,
+        specs: &specs,
+        keepable: &keepable,
+        fixed,
+    };
     let same_machine = if host == machine { &[machine][..] } else { &[host, machine] };
     let as_it_was =
-        same_machine.iter().find_map(|host| Some((search.ask_keeping(None, &keepable, host)?, (*host).clone())));
+        same_machine.iter().find_map(|host| Some((search.solve_keeping(None, &keepable, host)?, (*host).clone())));
     let (records, host) = match as_it_was {
         Some(found) => found,
         None => {
-            let (fresh, host) = told.map_or_else(fresh, Ok)?;
-            (search.between(&buckets, fresh, &host), host)
+            let (fresh, host) = upgraded.map_or_else(fresh, Ok)?;
+            (search.nearest_solution(&subdirs, fresh, &host), host)
         }
     };
     let records = search.keep_versions(records, lock, &host);
@@ -133,7 +139,7 @@ pub fn update(
 
 /// A refusal, if one of these specs is all that was loaded for, and nothing was found: what the others need does not matter
 /// then.
-fn in_vain(specs: &[MatchSpec], repodata: &Repodata) -> Option<Refusal> {
+fn missing_candidates(specs: &[MatchSpec], repodata: &Repodata) -> Option<SolveFailure> {
     let of = |spec: &MatchSpec| spec.name.as_exact().map(|name| name.as_normalized().to_owned());
     let mut open: HashMap<String, &MatchSpec> = specs.iter().filter_map(|spec| Some((of(spec)?, spec))).collect();
     open.retain(|name, spec| !name.starts_with("__") && spec.condition.is_none());
@@ -141,11 +147,11 @@ fn in_vain(specs: &[MatchSpec], repodata: &Repodata) -> Option<Refusal> {
         records.first().map(|record| open.remove(name(record)));
     }
     let first = specs.iter().find(|spec| of(spec).is_some_and(|name| open.contains_key(&name)))?;
-    Some(Refusal::Unsolvable(format!("No candidates were found for {first}.\n")))
+    Some(SolveFailure::Unsolvable(format!("No candidates were found for {first}.\n")))
 }
 
 /// The machine as it was assumed before, where that was raised: what was locked may need it.
-fn as_before(host: &Host, locks: &[Lock], pinned: &[Override]) -> Host {
+fn host_as_locked(host: &Host, locks: &[Lock], pinned: &[Override]) -> Host {
     let mut raised = host.clone();
     for package in &mut raised.virtual_packages {
         if pinned.iter().any(|pinned| pinned.name == package.name.as_normalized()) {
@@ -182,18 +188,18 @@ pub(super) fn host_changes(host: &Host, lock: &Lock) -> Vec<String> {
 /// packages and in another for those that have not.
 fn renewed(repodata: &Repodata, changes: &[String], previous: Previous<'_>) -> BTreeSet<String> {
     let mut names = match previous.renew {
-        Renew::Packages(names) => names.clone(),
-        Renew::AsNeeded | Renew::Everything => BTreeSet::new(),
+        Upgrade::Packages(names) => names.clone(),
+        Upgrade::AsNeeded | Upgrade::All => BTreeSet::new(),
     };
     if !changes.is_empty() {
-        let particular = repodata.records().filter(|record| is_particular(record, changes).is_some());
+        let particular = repodata.records().filter(|record| depends_on_any(record, changes).is_some());
         names.extend(particular.map(|record| name(record).to_owned()));
     }
     names
 }
 
 /// The first of these virtual packages that a record names.
-pub(super) fn is_particular<'a>(record: &RepoDataRecord, changes: &'a [String]) -> Option<&'a str> {
+pub(super) fn depends_on_any<'a>(record: &RepoDataRecord, changes: &'a [String]) -> Option<&'a str> {
     let package = &record.package_record;
     let needs = |change: &&String| {
         let mut needs = package.depends.iter().chain(&package.constrains).filter(|need| need.starts_with("__"));
@@ -207,7 +213,7 @@ fn name(record: &RepoDataRecord) -> &str {
 }
 
 /// What there is to choose from of the packages that were locked.
-struct Choices<'a> {
+struct LockedCandidates<'a> {
     /// The records by name, with whether their channel counts.
     records: HashMap<&'a str, Vec<&'a RepoDataRecord>>,
     /// What the environment asks for, by name.
@@ -215,10 +221,10 @@ struct Choices<'a> {
     host: &'a Host,
 }
 
-impl<'a> Choices<'a> {
-    fn new(buckets: &'a [Bucket<'a>], ground: &Ground<'a>, host: &'a Host) -> Self {
+impl<'a> LockedCandidates<'a> {
+    fn new(subdirs: &'a [SubdirRecords<'a>], all: &CandidateRecords<'a>, host: &'a Host) -> Self {
         let mut asked: HashMap<&str, Vec<&MatchSpec>> = HashMap::new();
-        for requirement in &ground.environment.requirements {
+        for requirement in &all.environment.requirements {
             if let Some(name) = requirement.spec.name.as_exact().map(PackageName::as_normalized) {
                 asked.entry(name).or_default().push(&requirement.spec);
             }
@@ -226,8 +232,8 @@ impl<'a> Choices<'a> {
         let mut records: HashMap<&str, Vec<&RepoDataRecord>> = HashMap::new();
         // Strict: of a package, only the first channel that has it counts.
         let mut first: HashMap<&str, (Option<&str>, Option<&str>)> = HashMap::new();
-        for Bucket { records: bucket, tier } in buckets {
-            for record in bucket {
+        for SubdirRecords { records: subdir, tier } in subdirs {
+            for record in subdir {
                 let specs = asked.get(name(record)).map_or(&[][..], Vec::as_slice);
                 let channels = specs.iter().filter_map(|spec| spec.channel.as_ref());
                 let is_of = |channel: &std::sync::Arc<rattler_conda_types::Channel>| {
@@ -238,7 +244,7 @@ impl<'a> Choices<'a> {
                 }
                 let place = (*tier, record.channel.as_deref().filter(|_| tier.is_none()));
                 let counts = *first.entry(name(record)).or_insert(place) == place;
-                if counts || ground.options.channel_priority != ChannelPriority::Strict {
+                if counts || all.options.channel_priority != ChannelPriority::Strict {
                     records.entry(name(record)).or_default().push(record);
                 }
             }
@@ -251,7 +257,7 @@ impl<'a> Choices<'a> {
         let mut found: HashMap<&str, &'a RepoDataRecord> = HashMap::new();
         for package in locks.iter().flat_map(|lock| &lock.packages) {
             if !found.contains_key(package.name.as_str())
-                && let Some(record) = self.same(package).filter(|record| self.can_stay(record))
+                && let Some(record) = self.locked_record(package).filter(|record| self.can_be_kept(record))
             {
                 found.insert(name(record), record);
             }
@@ -263,19 +269,19 @@ impl<'a> Choices<'a> {
     }
 
     /// The channel's record of a locked package.
-    fn same(&self, package: &LockedPackage) -> Option<&'a RepoDataRecord> {
-        find(package, self.records.get(package.name.as_str())?)
+    fn locked_record(&self, package: &LockedPackage) -> Option<&'a RepoDataRecord> {
+        find_locked(package, self.records.get(package.name.as_str())?)
     }
 
     /// The builds of a locked package's version that can be in a solution, the most alike first.
     fn builds(&self, package: &LockedPackage) -> Vec<&'a RepoDataRecord> {
-        let flavour = flavour(&package.build);
+        let build_variant = build_variant(&package.build);
         let records = self.records.get(package.name.as_str()).map_or(&[][..], Vec::as_slice);
         let same = records.iter().filter(|record| record.package_record.version.as_str() == package.version);
-        let mut builds: Vec<_> = same.filter(|record| self.can_stay(record)).copied().collect();
+        let mut builds: Vec<_> = same.filter(|record| self.can_be_kept(record)).copied().collect();
         mlconda_types::sorting::sort_by_key(&mut builds, |record| {
             let package = &record.package_record;
-            (self::flavour(package.build.as_str()) == flavour, package.build_number, package.timestamp)
+            (self::build_variant(package.build.as_str()) == build_variant, package.build_number, package.timestamp)
         });
         builds.reverse();
         builds
@@ -286,7 +292,7 @@ impl<'a> Choices<'a> {
         let key = |record: &RepoDataRecord| (record.package_record.version.clone(), record.package_record.build_number);
         let records = self.records.get(name).map_or(&[][..], Vec::as_slice);
         let newer =
-            records.iter().filter(|record| old.is_none_or(|old| key(record) > key(old)) && self.can_stay(record));
+            records.iter().filter(|record| old.is_none_or(|old| key(record) > key(old)) && self.can_be_kept(record));
         let mut newer: Vec<_> = newer.copied().collect();
         mlconda_types::sorting::sort_by_key(&mut newer, |record| std::cmp::Reverse(key(record)));
         let (mut versions, mut builds) = (0, 0);
@@ -296,20 +302,20 @@ impl<'a> Choices<'a> {
             builds = if version == last { builds + 1 } else { 1 };
             versions += usize::from(version != last);
             last = version;
-            versions <= NEWEST && builds <= NEWEST
+            versions <= MAX_NEWEST && builds <= MAX_NEWEST
         });
         newer.into_iter().map(|record| &record.url).collect()
     }
 
     /// Whether nothing that is certain stands against a record: what is asked for, and the machine.
-    fn can_stay(&self, record: &RepoDataRecord) -> bool {
+    fn can_be_kept(&self, record: &RepoDataRecord) -> bool {
         let specs = self.asked.get(name(record)).map_or(&[][..], Vec::as_slice);
         if !specs.iter().all(|spec| spec.matches(record)) {
             return false;
         }
         let package = &record.package_record;
         let needs = package.depends.iter().chain(&package.constrains).filter(|need| is_judged(need));
-        needs.clone().all(|need| self.is_possible(need)) && package.depends.iter().all(|need| self.machine_has(need))
+        needs.clone().all(|need| self.is_possible(need)) && package.depends.iter().all(|need| self.host_provides(need))
     }
 
     /// Whether what is asked for leaves a record that meets a need. Of packages that are not asked for, nothing is certain.
@@ -325,7 +331,7 @@ impl<'a> Choices<'a> {
         records.iter().filter(allowed).any(|record| spec.matches(&record.package_record))
     }
 
-    fn machine_has(&self, need: &str) -> bool {
+    fn host_provides(&self, need: &str) -> bool {
         if !need.starts_with("__") || !is_within_reason(need) {
             return true;
         }
@@ -335,7 +341,7 @@ impl<'a> Choices<'a> {
 }
 
 /// What of a build string names a variant (`cpu`, `nompi`), and not a python, a hash or a number.
-fn flavour(build: &str) -> Vec<&str> {
+fn build_variant(build: &str) -> Vec<&str> {
     let is_hash = |part: &str| part.len() >= 8 && part.rsplit('h').next().is_some_and(|hash| hash.len() == 7);
     let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
     let is_python = |part: &str| ["py", "cp"].iter().any(|tag| part.strip_prefix(tag).is_some_and(is_number));
@@ -343,7 +349,7 @@ fn flavour(build: &str) -> Vec<&str> {
 }
 
 /// The record of a locked package among those of its name.
-pub(super) fn find<'a>(package: &LockedPackage, records: &[&'a RepoDataRecord]) -> Option<&'a RepoDataRecord> {
+pub(super) fn find_locked<'a>(package: &LockedPackage, records: &[&'a RepoDataRecord]) -> Option<&'a RepoDataRecord> {
     let by_hash = |record: &&&RepoDataRecord| match package.digest {
         Digest::Sha256(hash) => record.package_record.sha256 == Some(hash),
         Digest::Md5(hash) => record.package_record.md5 == Some(hash),
@@ -364,35 +370,40 @@ pub(super) fn find<'a>(package: &LockedPackage, records: &[&'a RepoDataRecord]) 
 }
 
 /// The search for the solution that changes the least.
-struct Search<'a, 'q> {
-    question: &'a Question<'q>,
-    ground: &'a Ground<'a>,
-    choices: &'a Choices<'a>,
+struct UpdateSearch<'a, 'q> {
+    session: &'a SolverSession<'q>,
+    all: &'a CandidateRecords<'a>,
+    candidates: &'a LockedCandidates<'a>,
     specs: &'a [MatchSpec],
     keepable: &'a [&'a RepoDataRecord],
-    fixed: Kept<'a>,
+    fixed: KeptRecords<'a>,
 }
 
-impl<'a> Search<'a, '_> {
+impl<'a> UpdateSearch<'a, '_> {
     /// A solution between what was locked and a fresh one, as near to what was locked as can be.
-    fn between(&self, buckets: &[Bucket<'a>], fresh: Vec<RepoDataRecord>, host: &Host) -> Vec<RepoDataRecord> {
+    fn nearest_solution(
+        &self,
+        subdirs: &[SubdirRecords<'a>],
+        fresh: Vec<RepoDataRecord>,
+        host: &Host,
+    ) -> Vec<RepoDataRecord> {
         let mut both: HashSet<&url::Url> =
             self.keepable.iter().map(|record| &record.url).chain(fresh.iter().map(|record| &record.url)).collect();
-        both.extend(self.keepable.iter().flat_map(|record| self.choices.newest(name(record), Some(record))));
+        both.extend(self.keepable.iter().flat_map(|record| self.candidates.newest(name(record), Some(record))));
         let locked: HashSet<&str> = self.keepable.iter().map(|record| name(record)).collect();
         let new = fresh.iter().map(name).filter(|name| !locked.contains(name));
-        both.extend(new.flat_map(|name| self.choices.newest(name, None)));
-        let of_both = |Bucket { records, tier }: &Bucket<'a>| Bucket {
+        both.extend(new.flat_map(|name| self.candidates.newest(name, None)));
+        let of_both = |SubdirRecords { records, tier }: &SubdirRecords<'a>| SubdirRecords {
             records: records.iter().copied().filter(|record| both.contains(&record.url)).collect(),
             tier: *tier,
         };
-        let buckets: Vec<Bucket<'_>> = buckets.iter().map(of_both).collect();
+        let subdirs: Vec<SubdirRecords<'_>> = subdirs.iter().map(of_both).collect();
         let counts = |record: &RepoDataRecord| self.fixed.only.get(name(record)).is_none_or(|url| *url == record.url);
-        let possible = narrow::possible(&buckets, self.specs, counts);
+        let possible = eliminate::remaining_urls(&subdirs, self.specs, counts);
         let keepable: Vec<_> =
             self.keepable.iter().filter(|record| possible.contains(record.url.as_str())).copied().collect();
-        let preferring = Kept { favored: keepable.clone(), ..self.fixed.clone() };
-        let mut best = self.ask_among(&buckets, host, &preferring).unwrap_or(fresh);
+        let preferring = KeptRecords { favored: keepable.clone(), ..self.fixed.clone() };
+        let mut best = self.solve_among(&subdirs, host, &preferring).unwrap_or(fresh);
         let chosen: HashMap<&str, &url::Url> = best.iter().map(|record| (name(record), &record.url)).collect();
         let (mut kept, mut changed) = (Vec::new(), Vec::new());
         for record in &keepable {
@@ -402,49 +413,54 @@ impl<'a> Search<'a, '_> {
                 None => {}
             }
         }
-        let mut effort = EFFORT;
-        self.put_back(&buckets, &changed, &mut kept, &mut best, host, &mut effort);
+        let mut budget = BUDGET;
+        self.put_back(&subdirs, &changed, &mut kept, &mut best, host, &mut budget);
         best
     }
 
     /// Puts back as many of these as there is a solution with, half by half.
     fn put_back(
         &self,
-        buckets: &[Bucket<'_>],
+        subdirs: &[SubdirRecords<'_>],
         changed: &[&'a RepoDataRecord],
         kept: &mut Vec<&'a RepoDataRecord>,
         best: &mut Vec<RepoDataRecord>,
         host: &Host,
-        effort: &mut Effort,
+        budget: &mut Budget,
     ) {
-        if changed.is_empty() || effort.asks == 0 || effort.failures == 0 {
+        if changed.is_empty() || budget.solves == 0 || budget.failures == 0 {
             return;
         }
-        effort.asks -= 1;
+        budget.solves -= 1;
         let tried: Vec<_> = kept.iter().chain(changed).copied().collect();
-        if let Some(records) = self.ask_keeping(Some(buckets), &tried, host) {
+        if let Some(records) = self.solve_keeping(Some(subdirs), &tried, host) {
             (*kept, *best) = (tried, records);
-            effort.failures = EFFORT.failures;
+            budget.failures = BUDGET.failures;
             return;
         }
-        effort.failures -= 1;
+        budget.failures -= 1;
         if changed.len() > 1 {
             let (first, second) = changed.split_at(changed.len() / 2);
-            self.put_back(buckets, first, kept, best, host, effort);
-            self.put_back(buckets, second, kept, best, host, effort);
+            self.put_back(subdirs, first, kept, best, host, budget);
+            self.put_back(subdirs, second, kept, best, host, budget);
         }
     }
 
     /// A solution among these records, with what is to stay.
-    fn ask_among(&self, buckets: &[Bucket<'_>], host: &Host, kept: &Kept<'_>) -> Option<Vec<RepoDataRecord>> {
-        let answer = self.question.ask_among(buckets, self.specs, host, kept);
-        answer.ok().map(|records| self.ground.as_in_channel(records))
+    fn solve_among(
+        &self,
+        subdirs: &[SubdirRecords<'_>],
+        host: &Host,
+        kept: &KeptRecords<'_>,
+    ) -> Option<Vec<RepoDataRecord>> {
+        let answer = self.session.solve_among(subdirs, self.specs, host, kept);
+        answer.ok().map(|records| self.all.as_in_channel(records))
     }
 
     /// A solution in which these are as they were, if they are in it at all.
-    fn ask_keeping(
+    fn solve_keeping(
         &self,
-        among: Option<&[Bucket<'_>]>,
+        among: Option<&[SubdirRecords<'_>]>,
         records: &[&'a RepoDataRecord],
         host: &Host,
     ) -> Option<Vec<RepoDataRecord>> {
@@ -453,8 +469,8 @@ impl<'a> Search<'a, '_> {
         let fixed: HashSet<&str> = records.iter().map(|record| name(record)).collect();
         kept.favored = self.keepable.iter().filter(|record| !fixed.contains(name(record))).copied().collect();
         match among {
-            Some(buckets) => self.ask_among(buckets, host, &kept),
-            None => self.question.ask_keeping(self.specs, host, &kept).ok(),
+            Some(subdirs) => self.solve_among(subdirs, host, &kept),
+            None => self.session.solve_keeping(self.specs, host, &kept).ok(),
         }
     }
 
@@ -469,7 +485,7 @@ impl<'a> Search<'a, '_> {
             if is_renewed || now.package_record.version.as_str() == package.version {
                 continue;
             }
-            if let Some(build) = self.choices.builds(package).into_iter().find(|build| fits(build, &chosen)) {
+            if let Some(build) = self.candidates.builds(package).into_iter().find(|build| fits(build, &chosen)) {
                 chosen.insert(name(build), build);
                 swapped = true;
             }
@@ -478,8 +494,8 @@ impl<'a> Search<'a, '_> {
             return best;
         }
         let only = chosen.values().map(|record| (name(record).to_owned(), record.url.clone())).collect();
-        let kept = Kept { only, favored: Vec::new() };
-        self.question.ask_keeping(self.specs, host, &kept).unwrap_or(best)
+        let kept = KeptRecords { only, favored: Vec::new() };
+        self.session.solve_keeping(self.specs, host, &kept).unwrap_or(best)
     }
 }
 
