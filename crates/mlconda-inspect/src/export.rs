@@ -63,9 +63,9 @@ pub fn export(prefix: &Prefix, detail: Detail) -> Result<Export, PrefixError> {
         Detail::Builds => records.iter().map(|record| qualified(record, with_build(record))).collect(),
         Detail::Versions => records.iter().map(|record| qualified(record, with_version(record))).collect(),
         Detail::History => {
-            let asked = history::asked(prefix, &records)?;
+            let requested = history::requested(prefix, &records)?;
             let spec = |record: &PrefixRecord| {
-                let spec = asked.get(name(record))?.clone();
+                let spec = requested.get(name(record))?.clone();
                 Some(match stem(&spec) {
                     // It may be a path from a directory that nobody knows any more.
                     Some(_) => redact::url(&record.repodata_record.url),
@@ -93,10 +93,10 @@ pub fn export(prefix: &Prefix, detail: Detail) -> Result<Export, PrefixError> {
 ///
 /// # Errors
 /// If the history is there and cannot be read.
-pub fn asked_for(prefix: &Prefix, records: &[PrefixRecord]) -> Result<Vec<String>, PrefixError> {
-    let mut asked = history::asked(prefix, records)?;
-    asked.sort_unstable_keys();
-    Ok(asked.into_values().collect())
+pub fn requested_specs(prefix: &Prefix, records: &[PrefixRecord]) -> Result<Vec<String>, PrefixError> {
+    let mut requested = history::requested(prefix, records)?;
+    requested.sort_unstable_keys();
+    Ok(requested.into_values().collect())
 }
 
 impl Export {

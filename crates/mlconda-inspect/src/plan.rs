@@ -6,7 +6,7 @@ use std::{
 };
 
 use indexmap::IndexMap;
-use mlconda_lock::{Digest, Lock, LockedPackage, LockedPip, Origin, PipSource};
+use mlconda_lock::{ArchiveOrigin, Digest, Lock, LockedPackage, LockedPip, PipSource};
 use mlconda_prefix::{Installed, Prefix, PrefixError, distributions};
 use mlconda_python::tags::{Tags, virtual_version};
 use mlconda_types::redact;
@@ -38,7 +38,7 @@ pub struct Plan {
     /// The names of all packages of the lock, in its order.
     pub names: Vec<String>,
     /// Who gave that order.
-    pub order: Order,
+    pub order: LinkOrder,
     /// The same of what is from no channel.
     pub pip: PipPlan,
     /// What was to be linked anew, whether or not it differs.
@@ -91,7 +91,7 @@ pub struct PipPlan {
 
 /// Who ordered the packages of a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
+pub enum LinkOrder {
     /// mlconda did when it wrote the lock, by the channel's dependencies.
     Lock,
     /// Nobody is known to have: the packages' own dependencies tell.
@@ -154,7 +154,7 @@ impl Plan {
             specs: lock.specs.clone(),
             names: lock.packages.iter().map(|package| package.name.clone()).collect(),
             record_names: prefix.record_names()?,
-            order: if lock.input.is_some() { Order::Lock } else { Order::Packages },
+            order: if lock.input.is_some() { LinkOrder::Lock } else { LinkOrder::Packages },
             pip: PipPlan {
                 names: lock.pip.iter().map(|package| package.name.clone()).collect(),
                 requested: distributions.requested.clone(),
@@ -294,7 +294,7 @@ impl<'a> Distributions<'a> {
     /// Whether what is installed is the locked one, and says the same of itself.
     fn is_same(&self, package: &LockedPip) -> bool {
         let (sha256, is_from_index) = match &package.source {
-            PipSource::Archive { sha256, origin, .. } => (*sha256, *origin == Origin::Index),
+            PipSource::Archive { sha256, origin, .. } => (*sha256, *origin == ArchiveOrigin::Index),
             PipSource::Git { .. } | PipSource::Directory { .. } => (None, false),
         };
         let Some(record) = self.there.iter().find(|record| key(record).1 == package.name) else { return false };

@@ -1,6 +1,6 @@
 //! Proof that a prefix equals a lock, or at least its own records.
 //!
-//! Everything is looked at, nothing is changed, and what was found is a value: [`Report`]. The records say what
+//! Everything is looked at, nothing is changed, and what was found is a value: [`Verification`]. The records say what
 //! each package has put where, the lock says which packages there are, and the disk must agree with both. One
 //! walk through the prefix tells what is there and of which kind; then each recorded file is opened once, as no
 //! link, and hashed. The largest come first, so that no thread is left alone with one in the end.
@@ -12,9 +12,9 @@
 
 pub(crate) mod closure;
 mod files;
-mod mend;
 mod projects;
 mod records;
+mod reinstall;
 mod untracked;
 
 use std::{
@@ -36,11 +36,11 @@ use mlconda_prefix::{
 use mlconda_types::progress::Progress;
 
 pub use self::untracked::UntrackedFiles;
-use self::{files::Claims, records::Package};
+use self::{files::Claims, records::RecordedPackage};
 
 /// What a look at a prefix came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct Verification {
     /// How many packages are recorded.
     pub packages: usize,
     /// How many files and links they hold.
@@ -58,9 +58,9 @@ pub struct Report {
     pub without_digest: Vec<String>,
 }
 
-impl Report {
+impl Verification {
     /// Whether the prefix is what it should be.
-    pub fn holds(&self) -> bool {
+    pub fn is_ok(&self) -> bool {
         self.findings.is_empty()
     }
 }
@@ -92,7 +92,7 @@ pub enum Finding {
         reason: String,
     },
     /// Two records are of packages of the same name.
-    Twice {
+    DuplicateRecord {
         /// The one package.
         package: String,
         /// The other.
@@ -159,15 +159,15 @@ pub enum Finding {
         packages: Vec<String>,
     },
     /// A path is of another kind: a link in place of a file, say.
-    OtherKind {
+    WrongKind {
         /// The path.
         path: PathBuf,
         /// The packages that hold it.
         packages: Vec<String>,
         /// What it should be.
-        expected: Kind,
+        expected: FileKind,
         /// What it is.
-        found: Kind,
+        found: FileKind,
     },
     /// A path cannot be read.
     Unreadable {
@@ -232,7 +232,7 @@ pub enum Finding {
         other: PathBuf,
     },
     /// Several packages hold a path, and the file is not of the one that is linked last.
-    OtherHolder {
+    WrongOwner {
         /// The path.
         path: PathBuf,
         /// The package whose file should be there.
@@ -247,13 +247,13 @@ impl Finding {
     fn path(&self) -> Option<&Path> {
         match self {
             Self::Missing { path, .. }
-            | Self::OtherKind { path, .. }
+            | Self::WrongKind { path, .. }
             | Self::Unreadable { path, .. }
             | Self::Mode { path, .. }
             | Self::Target { path, .. }
             | Self::Size { path, .. }
             | Self::Content { path, .. }
-            | Self::OtherHolder { path, .. } => Some(path),
+            | Self::WrongOwner { path, .. } => Some(path),
             _ => None,
         }
     }
@@ -261,7 +261,7 @@ impl Finding {
 
 /// What a path can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FileKind {
     /// A regular file.
     File,
     /// A soft link.
@@ -272,7 +272,7 @@ pub enum Kind {
     Other,
 }
 
-impl From<std::fs::FileType> for Kind {
+impl From<std::fs::FileType> for FileKind {
     fn from(kind: std::fs::FileType) -> Self {
         match (kind.is_file(), kind.is_symlink(), kind.is_dir()) {
             (true, _, _) => Self::File,
@@ -294,11 +294,11 @@ pub fn verify(
     lock: Option<&Lock>,
     threads: NonZero<usize>,
     progress: &dyn Progress,
-) -> Result<Report, PrefixError> {
+) -> Result<Verification, PrefixError> {
     let mut findings = environment(prefix);
     let packages = records::read(prefix, threads, &mut findings)?;
     findings.extend(moved(prefix.path(), &packages));
-    let mut report = Report { packages: packages.len(), ..Report::default() };
+    let mut report = Verification { packages: packages.len(), ..Verification::default() };
     if let Some(lock) = lock {
         report.without_digest = compare(lock, &packages, &mut findings);
     }
@@ -312,7 +312,7 @@ pub fn verify(
         let packages = lock.packages.iter().map(|package| (false, package.name.as_str()));
         let all = packages.chain(lock.pip.iter().map(|package| (true, package.name.as_str())));
         let order: HashMap<(bool, &str), usize> = all.enumerate().map(|(number, key)| (key, number)).collect();
-        claims.settle(&order);
+        claims.sort_by_link_order(&order);
     }
     files::check(prefix.path(), &claims, threads, progress, &mut report);
     Ok(report)
@@ -331,7 +331,7 @@ fn environment(prefix: &Prefix) -> Vec<Finding> {
 }
 
 /// Whether the files of packages name another prefix than this one, under whatever name.
-fn moved(prefix: &Path, packages: &[Package]) -> Vec<Finding> {
+fn moved(prefix: &Path, packages: &[RecordedPackage]) -> Vec<Finding> {
     let written: BTreeSet<&Path> = packages.iter().filter_map(|package| package.prefix.as_deref()).collect();
     let same = |one: &Path| matches!((one.canonicalize(), prefix.canonicalize()), (Ok(one), Ok(other)) if one == other);
     let others = written.into_iter().filter(|written| *written != prefix && !same(written));
@@ -339,8 +339,8 @@ fn moved(prefix: &Path, packages: &[Package]) -> Vec<Finding> {
 }
 
 /// Compares the packages of a lock with those that are recorded; gives those whose records cannot be compared by hash.
-fn compare(lock: &Lock, packages: &[Package], findings: &mut Vec<Finding>) -> Vec<String> {
-    let recorded: HashMap<(bool, &str), &Package> =
+fn compare(lock: &Lock, packages: &[RecordedPackage], findings: &mut Vec<Finding>) -> Vec<String> {
+    let recorded: HashMap<(bool, &str), &RecordedPackage> =
         packages.iter().map(|package| ((package.is_distribution(), package.name()), package)).collect();
     let archives: Vec<LockedPackage> = lock.pip.iter().filter_map(LockedPip::as_package).collect();
     let all = lock.packages.iter().chain(&archives);

@@ -8,7 +8,7 @@ use std::{
 
 use mlconda_channel::{network::Client, repodata::Access};
 use mlconda_inspect::plan::Plan;
-use mlconda_lock::{DirectoryMode, LockedPip, Origin, PipSource};
+use mlconda_lock::{ArchiveOrigin, DirectoryMode, LockedPip, PipSource};
 use mlconda_prefix::{
     Prefix, distributions,
     on_disk::{self, OwnFields},
@@ -52,7 +52,7 @@ pub(super) fn request(wheel: &LockedPip, requested: &BTreeSet<String>) -> Reques
 
 /// The text of `direct_url.json` (PEP 610) for what did not come from an index.
 fn direct_url(wheel: &LockedPip) -> Option<String> {
-    let PipSource::Archive { url, sha256, origin: Origin::Direct, .. } = &wheel.source else { return None };
+    let PipSource::Archive { url, sha256, origin: ArchiveOrigin::Direct, .. } = &wheel.source else { return None };
     let hash = sha256.map(hex::encode);
     let archive =
         hash.map_or_else(|| json!({}), |hash| json!({"hash": format!("sha256={hash}"), "hashes": {"sha256": hash}}));

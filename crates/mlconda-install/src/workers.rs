@@ -16,7 +16,7 @@ use std::{
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use mlconda_channel::network::Client;
-use mlconda_inspect::plan::{Order, Plan};
+use mlconda_inspect::plan::{LinkOrder, Plan};
 use mlconda_lock::{LockedPackage, linking_order};
 use mlconda_prefix::distributions;
 use mlconda_types::progress::{Event, Progress};
@@ -442,7 +442,7 @@ pub(super) fn has_scripts(stage: &Stage, records: &[&PrefixRecord]) -> bool {
 
 /// All conda packages of the prefix to be, those that stay among them, in linking order, by name.
 pub(super) fn order(plan: &Plan, finished: &[StagedPackage]) -> Vec<String> {
-    if plan.order == Order::Lock {
+    if plan.order == LinkOrder::Lock {
         return plan.names.clone();
     }
     let records = finished.iter().map(|package| &package.record).chain(&plan.keep);

@@ -45,12 +45,12 @@ pub(crate) struct Document<'a> {
 
 /// A mapping and its place.
 #[derive(Clone, Copy)]
-pub(super) struct Fields<'n> {
+pub(super) struct Mapping<'n> {
     pub(super) node: &'n Node,
     entries: &'n [(Rc<Node>, Rc<Node>)],
 }
 
-impl<'n> Fields<'n> {
+impl<'n> Mapping<'n> {
     /// The value of a key; `None` if it is not there, or null.
     pub(super) fn get(&self, key: &str) -> Option<&'n Node> {
         let (_, value) = self.entries.iter().find(|(name, _)| name.text() == Some(key))?;
@@ -91,9 +91,9 @@ impl<'a> Document<'a> {
         LockError::Place(diagnostic)
     }
 
-    pub(super) fn fields<'n>(&self, node: &'n Node) -> Result<Fields<'n>, LockError> {
+    pub(super) fn fields<'n>(&self, node: &'n Node) -> Result<Mapping<'n>, LockError> {
         match &node.value {
-            Value::Mapping(entries) => Ok(Fields { node, entries }),
+            Value::Mapping(entries) => Ok(Mapping { node, entries }),
             _ => Err(self.fail(node, "this is no mapping", "write `key: value`, or lock again")),
         }
     }
@@ -112,19 +112,19 @@ impl<'a> Document<'a> {
     }
 
     /// The text of a field, if it is there.
-    pub(super) fn optional<'n>(&self, fields: Fields<'n>, key: &str) -> Result<Option<&'n str>, LockError> {
+    pub(super) fn optional<'n>(&self, fields: Mapping<'n>, key: &str) -> Result<Option<&'n str>, LockError> {
         fields.get(key).map(|node| self.text(node)).transpose()
     }
 
     /// The text of a field that must be there.
-    pub(super) fn required<'n>(&self, fields: Fields<'n>, key: &str) -> Result<&'n str, LockError> {
+    pub(super) fn required<'n>(&self, fields: Mapping<'n>, key: &str) -> Result<&'n str, LockError> {
         let missing =
             || self.fail(fields.node, format!("`{key}:` is missing here"), "lock again: the file is not whole");
         self.text(fields.get(key).ok_or_else(missing)?)
     }
 
     /// The texts of a list; none if it is not there.
-    pub(super) fn texts(&self, fields: Fields<'_>, key: &str) -> Result<Vec<String>, LockError> {
+    pub(super) fn texts(&self, fields: Mapping<'_>, key: &str) -> Result<Vec<String>, LockError> {
         let items = self.items(fields.get(key))?;
         items.iter().map(|item| self.text(item).map(str::to_owned)).collect()
     }
@@ -135,7 +135,7 @@ impl<'a> Document<'a> {
     }
 
     /// The package of a URL or a path. Its name must be that of the file, which becomes a path.
-    pub(super) fn package(&self, node: &Node, place: &str, fields: Fields<'_>) -> Result<LockedPackage, LockError> {
+    pub(super) fn package(&self, node: &Node, place: &str, fields: Mapping<'_>) -> Result<LockedPackage, LockError> {
         let wrong = |message: String| self.fail(node, message, "name a conda package, or lock again");
         let url = explicit::locate(place, self.directory(), self.expansion).map_err(wrong)?;
         let hashes = match fields.get("hash").map(|hash| &hash.value) {
@@ -164,7 +164,7 @@ impl<'a> Document<'a> {
     }
 
     /// The sha256 and the md5 of an archive, of the fields of these names or of a `hash: md5:…`.
-    pub(super) fn hashes(&self, fields: Fields<'_>) -> Result<(Option<Sha256Hash>, Option<Md5Hash>), LockError> {
+    pub(super) fn hashes(&self, fields: Mapping<'_>) -> Result<(Option<Sha256Hash>, Option<Md5Hash>), LockError> {
         let written = |key: &str| fields.get(key).map(|node| Ok::<_, LockError>((node, self.text(node)?))).transpose();
         let (mut sha256, mut md5) = (written("sha256")?, written("md5")?);
         if let Some((node, text)) = written("hash")? {
@@ -190,7 +190,7 @@ impl<'a> Document<'a> {
     /// What the lock knows of a package. Where it leaves something to be derived from the URL, that is done as pixi does.
     fn record(
         &self,
-        fields: Fields<'_>,
+        fields: Mapping<'_>,
         package: &LockedPackage,
         sha256: Option<Sha256Hash>,
         md5: Option<Md5Hash>,

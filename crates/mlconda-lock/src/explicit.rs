@@ -10,14 +10,14 @@ use mlconda_types::redact;
 use rattler_digest::{Md5, Sha256, parse_digest_from_hex};
 use url::Url;
 
-use super::{Digest, Expansion, Lock, LockError, LockedPackage, PipSource, facts, facts::Facts, pip};
+use super::{Digest, Expansion, Lock, LockError, LockedPackage, PipSource, comments, comments::LockComments, pip};
 
 /// The version of the grammar of the comments that this module writes.
-pub const FORMAT: u32 = facts::FORMAT;
+pub const FORMAT: u32 = comments::FORMAT;
 
 /// The lock as text. Paths below `directory`, which is that of the file, are relative to it.
 pub fn render(lock: &Lock, directory: Option<&Path>) -> String {
-    let mut text = facts::render(lock);
+    let mut text = comments::render(lock);
     let mut line = |key: &str, value: &str| {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "# {key}: {value}");
@@ -93,7 +93,7 @@ pub(super) fn variable<'a>(secret: &str, expansions: &'a [(String, String)]) -> 
 /// If the text is no @EXPLICIT file, or one of its lines means nothing.
 pub fn parse(text: &str, file: &Path, expansion: &Expansion) -> Result<Lock, LockError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut facts = Facts::default();
+    let mut facts = LockComments::default();
     let directory = file.parent().unwrap_or(Path::new("/"));
     let fail = |line: usize, text: &str, message: String| LockError::Line {
         file: file.to_owned(),
@@ -172,7 +172,7 @@ pub fn shown(line: &str) -> String {
 }
 
 /// The lock, with the sizes that its comments have given.
-fn with_sizes(Facts { mut lock, sizes, .. }: Facts) -> Lock {
+fn with_sizes(LockComments { mut lock, sizes, .. }: LockComments) -> Lock {
     for package in &mut lock.packages {
         package.size = sizes.get(&package.file_name).copied();
     }

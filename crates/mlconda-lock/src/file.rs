@@ -13,11 +13,11 @@ use mlconda_types::{diagnostic::Source, redact};
 use rattler_conda_types::Subdir;
 
 use super::{
-    Expansion, Lock, LockError, LockedPackage, conda_lock,
+    Expansion, Lock, LockError, LockedPackage,
+    comments::{self, LockComments},
+    conda_lock,
     document::Document,
-    explicit,
-    facts::{self, Facts},
-    merge, pixi,
+    explicit, merge, pixi,
 };
 
 /// The environment that is meant where none is named.
@@ -147,21 +147,21 @@ impl LockFile {
             LockKind::Pixi => pixi::read(&document, &root)?,
             _ => conda_lock::read(&document, &root)?,
         };
-        let facts = Facts::of_comments(&text).map_err(|(line, message)| {
+        let facts = LockComments::of_comments(&text).map_err(|(line, message)| {
             let text = lines.get(line - 1).copied().unwrap_or_default().to_owned();
             LockError::Line { file: file.to_owned(), line, text, message }
         })?;
         for facts in facts {
-            if let Some(found) = facts.format.filter(|found| *found > facts::FORMAT) {
+            if let Some(found) = facts.format.filter(|found| *found > comments::FORMAT) {
                 return Err(LockError::Format { file: file.to_owned(), found });
             }
-            found.know(facts.lock);
+            found.take_comments(facts.lock);
         }
         Ok(found)
     }
 
     /// Takes over what mlconda has said of a lock in comments.
-    fn know(&mut self, said: Lock) {
+    fn take_comments(&mut self, said: Lock) {
         let is_meant = |part: &&mut Part| {
             part.lock.platform == said.platform
                 && part.environment == DEFAULT_ENVIRONMENT

@@ -10,7 +10,7 @@ mod roots;
 mod weight;
 
 pub use self::{
-    chains::{Chain, Chains, Which},
+    chains::{Chain, ChainSelection, Chains},
     weight::Weight,
 };
 
@@ -22,10 +22,9 @@ use mlconda_types::dependency::dependency_name;
 use rattler_conda_types::PrefixRecord;
 
 use crate::{
-    Lock, LockedPackage, LockedPip,
-    needed::{Requirement, needed},
-    normalize,
+    Lock, LockedPackage, LockedPip, normalize,
     provided::provided,
+    requirements::{Requirement, needed},
 };
 
 /// Packages and what they need of each other.
@@ -63,32 +62,32 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Graph {
     /// The packages, in the order of the lock; those of pip come last.
-    pub packages: Vec<Node>,
+    pub packages: Vec<GraphPackage>,
     /// What the others are there for: the packages that were asked for, in the order in which they were, and after
     /// them those that nothing here needs and nobody is known to have asked for.
-    pub roots: Vec<Root>,
+    pub roots: Vec<GraphRoot>,
 }
 
 /// A package.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Node {
+pub struct GraphPackage {
     /// The name, normalized.
     pub name: String,
     /// The version, where it is known: a commit that pip installs tells none.
     pub version: Option<String>,
     /// Whose package it is.
-    pub kind: Kind,
+    pub kind: PackageKind,
     /// The size in bytes, where known: of the archive, or, in a prefix, of the installed files.
     pub size: Option<u64>,
     /// What it needs of the other packages, sorted by their names.
-    pub needs: Vec<Need>,
+    pub needs: Vec<Dependency>,
     /// Whether `needs` is known: a lock may lack the record.
     pub is_known: bool,
 }
 
 /// Who installs a package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum PackageKind {
     /// A package of a channel.
     Conda,
     /// A package of pip.
@@ -97,7 +96,7 @@ pub enum Kind {
 
 /// A dependency that another package of the environment meets.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Need {
+pub struct Dependency {
     /// Its place in [`Graph::packages`].
     pub package: usize,
     /// The match spec, or, of a package of pip, the requirement (PEP 508). Several of the same package are joined.
@@ -106,25 +105,25 @@ pub struct Need {
 
 /// A package that others are there for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Root {
+pub struct GraphRoot {
     /// Its place in [`Graph::packages`].
     pub package: usize,
     /// What asked for it; nothing, where that is not known.
-    pub asked: Vec<Asked>,
+    pub asked: Vec<Request>,
 }
 
 /// What was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct Request {
     /// The match spec, or the requirement of pip.
     pub spec: String,
     /// The line that says so, where it is known.
-    pub place: Option<Place>,
+    pub place: Option<SourceLine>,
 }
 
 /// A line of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct SourceLine {
     /// The file.
     pub file: std::path::PathBuf,
     /// The line, from 1.
@@ -135,8 +134,8 @@ impl Graph {
     /// The graph of a lock: what its packages' records say, and what it says was asked for.
     pub fn new(lock: &Lock) -> Self {
         let conda = lock.packages.iter().map(node);
-        let mut packages: Vec<Node> = conda.chain(lock.pip.iter().map(pip_node)).collect();
-        let names = Names::new(&packages).knowing(lock);
+        let mut packages: Vec<GraphPackage> = conda.chain(lock.pip.iter().map(pip_node)).collect();
+        let names = NameIndex::new(&packages).knowing(lock);
         for (place, package) in lock.packages.iter().enumerate() {
             let depends = package.record.iter().flat_map(|record| &record.depends);
             packages[place].needs = names.needs(place, depends.map(|spec| (names.conda(spec), spec.as_str())));
@@ -154,7 +153,7 @@ impl Graph {
         let asked = conda
             .chain(pip)
             .chain(others)
-            .filter_map(|(package, spec)| Some((package?, Asked { spec: spec.clone(), place: None })));
+            .filter_map(|(package, spec)| Some((package?, Request { spec: spec.clone(), place: None })));
         let asked = asked.collect();
         let mut graph = Self { packages, roots: Vec::new() };
         graph.set_roots(asked);
@@ -164,10 +163,10 @@ impl Graph {
     /// The same packages, asked for by an environment.yml, which knows the lines. The environment is that of the lock's
     /// platform ([`Environment::for_platform`]).
     #[must_use]
-    pub fn asked_by(mut self, environment: &Environment) -> Self {
-        let names = Names::new(&self.packages);
+    pub fn with_requests(mut self, environment: &Environment) -> Self {
+        let names = NameIndex::new(&self.packages);
         let asked = |package: Option<usize>, spec: &str, file: &std::path::Path, line: usize| {
-            Some((package?, Asked { spec: spec.to_owned(), place: Some(Place { file: file.to_owned(), line }) }))
+            Some((package?, Request { spec: spec.to_owned(), place: Some(SourceLine { file: file.to_owned(), line }) }))
         };
         let conda = environment.requirements.iter().filter_map(|each| {
             let name = each.spec.name.as_exact().map(|name| name.as_normalized());
@@ -177,12 +176,12 @@ impl Graph {
             .pip
             .iter()
             .filter_map(|each| asked(names.requirement(&each.text), &each.text, &each.file, each.location.line));
-        let mut asked: Vec<(usize, Asked)> = conda.chain(pip).collect();
+        let mut asked: Vec<(usize, Request)> = conda.chain(pip).collect();
         // What stands in requirements files, only the lock knows by name.
-        for Root { package, asked: known } in &self.roots {
-            let Node { kind, name, .. } = &self.packages[*package];
+        for GraphRoot { package, asked: known } in &self.roots {
+            let GraphPackage { kind, name, .. } = &self.packages[*package];
             let is_named = asked.iter().any(|(other, _)| other == package);
-            let of_lock = known.iter().find(|each| *kind == Kind::Pip && each.spec == *name && !is_named);
+            let of_lock = known.iter().find(|each| *kind == PackageKind::Pip && each.spec == *name && !is_named);
             asked.extend(of_lock.map(|each| (*package, each.clone())));
         }
         self.set_roots(asked);
@@ -191,7 +190,7 @@ impl Graph {
 
     /// The same packages with the sizes that they have on disk, as far as the records of their prefix tell it.
     #[must_use]
-    pub fn sized_by(mut self, records: &[PrefixRecord]) -> Self {
+    pub fn with_sizes(mut self, records: &[PrefixRecord]) -> Self {
         let size =
             |record: &PrefixRecord| record.paths_data.paths.iter().map(|path| path.size_in_bytes.unwrap_or(0)).sum();
         let key = |record: &PrefixRecord| {
@@ -200,7 +199,7 @@ impl Graph {
         };
         let sizes: HashMap<(bool, String), u64> = records.iter().map(|record| (key(record), size(record))).collect();
         for package in &mut self.packages {
-            package.size = sizes.get(&(package.kind == Kind::Pip, package.name.clone())).copied();
+            package.size = sizes.get(&(package.kind == PackageKind::Pip, package.name.clone())).copied();
         }
         self
     }
@@ -208,13 +207,13 @@ impl Graph {
     /// The place of a package by its name; of two of the same name, that of the channel's.
     pub fn find(&self, name: &str) -> Option<usize> {
         let (conda, pip) = (name.to_lowercase(), normalize(name));
-        let is = |package: &Node, kind, name: &str| package.kind == kind && package.name == name;
+        let is = |package: &GraphPackage, kind, name: &str| package.kind == kind && package.name == name;
         let find = |kind, name: &str| self.packages.iter().position(|package| is(package, kind, name));
-        find(Kind::Conda, &conda).or_else(|| find(Kind::Pip, &pip))
+        find(PackageKind::Conda, &conda).or_else(|| find(PackageKind::Pip, &pip))
     }
 
     /// The names that are most like one that is not there, at most three.
-    pub fn near(&self, name: &str) -> Vec<&str> {
+    pub fn similar_names(&self, name: &str) -> Vec<&str> {
         let name = name.to_lowercase();
         let far = (name.len() / 3).max(1);
         let mut near: Vec<(usize, &str)> = self
@@ -238,26 +237,26 @@ impl Graph {
     }
 }
 
-fn node(package: &LockedPackage) -> Node {
-    Node {
+fn node(package: &LockedPackage) -> GraphPackage {
+    GraphPackage {
         name: package.name.clone(),
         version: Some(package.version.clone()),
-        kind: Kind::Conda,
+        kind: PackageKind::Conda,
         size: package.size.or_else(|| package.record.as_ref()?.size),
         needs: Vec::new(),
         is_known: package.record.is_some(),
     }
 }
 
-fn pip_node(package: &LockedPip) -> Node {
+fn pip_node(package: &LockedPip) -> GraphPackage {
     let size = match &package.source {
         crate::PipSource::Archive { size, .. } => *size,
         _ => None,
     };
-    Node {
+    GraphPackage {
         name: package.name.clone(),
         version: package.version.clone(),
-        kind: Kind::Pip,
+        kind: PackageKind::Pip,
         size,
         needs: Vec::new(),
         is_known: package.requires.is_some(),
@@ -265,21 +264,21 @@ fn pip_node(package: &LockedPip) -> Node {
 }
 
 /// Who is meant by a name.
-pub struct Names {
+pub struct NameIndex {
     conda: HashMap<String, usize>,
     pip: HashMap<String, usize>,
     /// Packages of channels by the projects that they are; where no record tells, they are mostly named alike.
     projects: HashMap<String, usize>,
 }
 
-impl Names {
-    fn new(packages: &[Node]) -> Self {
+impl NameIndex {
+    fn new(packages: &[GraphPackage]) -> Self {
         let of = |kind, name: fn(&str) -> String| {
             let places = packages.iter().enumerate().filter(|(_, package)| package.kind == kind);
             places.map(|(place, package)| (name(&package.name), place)).collect()
         };
-        let (conda, pip) = (of(Kind::Conda, str::to_owned), of(Kind::Pip, normalize));
-        Self { conda, pip, projects: of(Kind::Conda, normalize) }
+        let (conda, pip) = (of(PackageKind::Conda, str::to_owned), of(PackageKind::Pip, normalize));
+        Self { conda, pip, projects: of(PackageKind::Conda, normalize) }
     }
 
     /// With what the records of a lock tell.
@@ -308,14 +307,14 @@ impl Names {
     }
 
     /// What a package needs, each once, sorted by name; not itself.
-    fn needs<'a>(&self, own: usize, specs: impl Iterator<Item = (Option<usize>, &'a str)>) -> Vec<Need> {
-        let mut needs: Vec<Need> = Vec::new();
+    fn needs<'a>(&self, own: usize, specs: impl Iterator<Item = (Option<usize>, &'a str)>) -> Vec<Dependency> {
+        let mut needs: Vec<Dependency> = Vec::new();
         for (package, spec) in specs.filter_map(|(package, spec)| Some((package?, spec))) {
             match needs.iter_mut().find(|need| need.package == package) {
                 Some(need) if need.spec != spec => need.spec = format!("{}, {spec}", need.spec),
                 Some(_) => {}
                 None if package == own => {}
-                None => needs.push(Need { package, spec: spec.to_owned() }),
+                None => needs.push(Dependency { package, spec: spec.to_owned() }),
             }
         }
         mlconda_types::sorting::sort_by(&mut needs, |one, other| {

@@ -5,30 +5,30 @@
 //! no word for stands in comments ([`explicit`], `docs/lockfile.md`).
 
 mod check;
+mod comments;
 mod conda_lock;
 pub mod diff;
 mod document;
 pub mod explicit;
-mod facts;
 mod file;
 mod format;
 pub mod graph;
 pub mod merge;
-pub(crate) mod needed;
 mod order;
 mod pip;
 mod pixi;
 pub mod provided;
+pub(crate) mod requirements;
 pub mod sbom;
 #[cfg(test)]
 mod tests;
 
-pub use self::check::{Reason, Unmet};
+pub use self::check::{Mismatch, MismatchKind};
 pub use self::file::{
     DEFAULT_ENVIRONMENT, LockFile, LockKind, MAIN_CATEGORY, Part, Selection, SourcePackages, kind_of,
 };
 pub use self::format::{LockFormat, LockFormatError, Rendered};
-pub use self::pip::{DirectoryMode, LockedPip, Origin, PipSource};
+pub use self::pip::{ArchiveOrigin, DirectoryMode, LockedPip, PipSource};
 pub use mlconda_python::normalize;
 pub use order::linking_order;
 
@@ -269,7 +269,7 @@ impl Lock {
     ///
     /// [`Prefix::distributions`]: mlconda_prefix::Prefix::distributions
     pub fn with_distributions(mut self, records: &[PrefixRecord]) -> Self {
-        self.pip = records.iter().filter_map(LockedPip::of_record).collect();
+        self.pip = records.iter().filter_map(LockedPip::from_record).collect();
         self.pip_requirements = records.iter().flat_map(|record| record.requested_specs.clone()).collect();
         self
     }

@@ -47,7 +47,7 @@ pub enum PipSource {
         /// Its size in bytes, where known.
         size: Option<u64>,
         /// Who gave the URL.
-        origin: Origin,
+        origin: ArchiveOrigin,
     },
     /// A commit of a git repository.
     Git {
@@ -69,7 +69,7 @@ pub enum PipSource {
 
 /// Who gave the URL of an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum ArchiveOrigin {
     /// An index did: the package was asked for by name.
     Index,
     /// The requirement itself did (PEP 610 has such packages carry `direct_url.json`).
@@ -101,7 +101,7 @@ impl LockedPip {
     }
 
     /// What a record of the prefix says of where it came from.
-    pub(crate) fn of_record(record: &PrefixRecord) -> Option<Self> {
+    pub(crate) fn from_record(record: &PrefixRecord) -> Option<Self> {
         let (known, package) = (&record.repodata_record, &record.repodata_record.package_record);
         let is_direct = record.files.iter().any(|path| path.ends_with("direct_url.json"));
         let source = if known.url.scheme().starts_with("git+") {
@@ -111,7 +111,7 @@ impl LockedPip {
             let mode = if is_editable { DirectoryMode::Editable } else { DirectoryMode::Copied };
             PipSource::Directory { path: mlconda_system::files::of_url(&known.url)?, mode }
         } else {
-            let origin = if is_direct { Origin::Direct } else { Origin::Index };
+            let origin = if is_direct { ArchiveOrigin::Direct } else { ArchiveOrigin::Index };
             PipSource::Archive { url: known.url.clone(), sha256: package.sha256, size: package.size, origin }
         };
         let (name, version) = (package.name.as_normalized().to_owned(), Some(package.version.to_string()));
@@ -172,7 +172,7 @@ pub(super) fn render(package: &LockedPip, directory: Option<&Path>, expansions: 
             if let Some(hash) = sha256 {
                 let _ = write!(text, " --hash=sha256:{}", hex::encode(hash));
             }
-            text.write_str(if *origin == Origin::Direct { " --direct" } else { "" })
+            text.write_str(if *origin == ArchiveOrigin::Direct { " --direct" } else { "" })
         }
         PipSource::Git { repository, commit, subdirectory } => {
             let fragment = subdirectory.as_ref().map(|path| format!("#subdirectory={path}")).unwrap_or_default();
@@ -194,14 +194,14 @@ pub(super) fn render(package: &LockedPip, directory: Option<&Path>, expansions: 
 pub(super) fn parse(text: &str, directory: &Path, expansion: &Expansion) -> Result<LockedPip, String> {
     let (name, rest) = text.split_once(" @ ").ok_or("a package of pip is NAME @ URL")?;
     let (place, options) = split_options(rest.trim());
-    let mut given = Given::default();
+    let mut given = PipHints::default();
     for option in options {
         match option.split_once("=sha256:") {
             Some(("--hash", hash)) => {
                 let hash = parse_digest_from_hex::<Sha256>(hash);
                 given.sha256 = Some(hash.ok_or_else(|| format!("`{option}` has no sha256 of 64 hex digits"))?);
             }
-            _ if option == "--direct" => given.origin = Some(Origin::Direct),
+            _ if option == "--direct" => given.origin = Some(ArchiveOrigin::Direct),
             _ if option == "--editable" => given.mode = Some(DirectoryMode::Editable),
             // An md5 pins nothing that a forger could not make.
             _ if option.starts_with("--hash=md5:") => {}
@@ -213,9 +213,9 @@ pub(super) fn parse(text: &str, directory: &Path, expansion: &Expansion) -> Resu
 
 /// What a lock says of a package of pip besides its name and its place.
 #[derive(Default)]
-pub(super) struct Given {
+pub(super) struct PipHints {
     pub(super) sha256: Option<Sha256Hash>,
-    pub(super) origin: Option<Origin>,
+    pub(super) origin: Option<ArchiveOrigin>,
     pub(super) mode: Option<DirectoryMode>,
     /// The version, for archives whose names do not tell it.
     pub(super) version: Option<String>,
@@ -225,7 +225,7 @@ pub(super) struct Given {
 pub(super) fn locate(
     name: &str,
     place: &str,
-    given: Given,
+    given: PipHints,
     directory: &Path,
     expansion: &Expansion,
 ) -> Result<LockedPip, String> {
@@ -236,7 +236,7 @@ pub(super) fn locate(
     let name = normalize(name);
     let place = super::explicit::expand(place, expansion)?;
     let mut version = given.version.map(|version| checked_version(&version)).transpose()?;
-    let mut origin = given.origin.unwrap_or(Origin::Index);
+    let mut origin = given.origin.unwrap_or(ArchiveOrigin::Index);
     let source = if let Some(place) = place.strip_prefix("git+") {
         git(place)?
     } else if let Some(mut url) = archive_url(&place, directory) {
@@ -248,7 +248,7 @@ pub(super) fn locate(
             Ok(of_file) => version = Some(of_file),
             Err(message) if file.ends_with(".whl") || !is_archive(&file) => return Err(message),
             // Only an index names archives of sources after what is in them.
-            Err(_) => origin = Origin::Direct,
+            Err(_) => origin = ArchiveOrigin::Direct,
         }
         PipSource::Archive { url, sha256, size: None, origin }
     } else {

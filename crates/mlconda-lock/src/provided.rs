@@ -1,7 +1,7 @@
 //! Which projects of PyPI the conda packages of a solution are, so that pip's resolver takes them as given.
 //!
 //! A record may tell it itself, in its purls (package URLs, as conda-forge's builds of late have them); then that is what
-//! counts. Else the name is the same but for its spelling, unless the list `DIFFERENT` knows better. Only what needs python counts: conda's
+//! counts. Else the name is the same but for its spelling, unless the list `RENAMED_PROJECTS` knows better. Only what needs python counts: conda's
 //! `graphviz`, `lz4-c` or `xxhash` are not the projects of those names. The answer depends on records alone, never on what
 //! happens to be in a cache, so that the same input is locked alike everywhere.
 
@@ -51,7 +51,7 @@ fn projects(record: &PackageRecord) -> Vec<String> {
         return pypi.map(|purl| normalize(purl.name())).collect();
     }
     let name = record.name.as_normalized();
-    if let Some((_, projects)) = DIFFERENT.iter().find(|(package, _)| *package == name) {
+    if let Some((_, projects)) = RENAMED_PROJECTS.iter().find(|(package, _)| *package == name) {
         return projects.iter().map(|project| (*project).to_owned()).collect();
     }
     match name.strip_prefix("spacy-model-") {
@@ -63,8 +63,8 @@ fn projects(record: &PackageRecord) -> Vec<String> {
 }
 
 /// The projects that conda's package of this name is, if they are called otherwise.
-pub fn different(name: &str) -> Option<&'static [&'static str]> {
-    let (_, projects) = DIFFERENT.iter().find(|(package, _)| normalize(package) == name)?;
+pub fn renamed_projects(name: &str) -> Option<&'static [&'static str]> {
+    let (_, projects) = RENAMED_PROJECTS.iter().find(|(package, _)| normalize(package) == name)?;
     Some(*projects).filter(|projects| !projects.is_empty())
 }
 
@@ -77,7 +77,7 @@ fn version(text: &str) -> Option<Version> {
 }
 
 /// Packages of conda that are not the project of the same name: which ones they are, if any. Sorted.
-const DIFFERENT: &[(&str, &[&str])] = &[
+const RENAMED_PROJECTS: &[(&str, &[&str])] = &[
     ("_anaconda_depends", &[]),
     ("_py-xgboost-mutex", &[]),
     ("anaconda", &[]),
@@ -261,7 +261,7 @@ mod tests {
         for (package, projects) in cases {
             assert_eq!(names(package, &serde_json::json!({})), projects, "{package}");
         }
-        assert!(DIFFERENT.is_sorted_by_key(|(package, _)| package));
+        assert!(RENAMED_PROJECTS.is_sorted_by_key(|(package, _)| package));
     }
 
     #[test]

@@ -104,9 +104,9 @@ struct Component<'a> {
 }
 
 fn conda(package: &LockedPackage) -> Component<'_> {
-    let of_record = |hash: fn(&PackageRecord) -> Option<String>| package.record.as_deref().and_then(hash);
-    let sha256 = of_record(|record| record.sha256.map(hex::encode));
-    let md5 = of_record(|record| record.md5.map(hex::encode));
+    let from_record = |hash: fn(&PackageRecord) -> Option<String>| package.record.as_deref().and_then(hash);
+    let sha256 = from_record(|record| record.sha256.map(hex::encode));
+    let md5 = from_record(|record| record.md5.map(hex::encode));
     let (sha256, md5) = match package.digest {
         Digest::Sha256(hash) => (Some(hex::encode(hash)), md5),
         Digest::Md5(hash) => (sha256, Some(hex::encode(hash))),

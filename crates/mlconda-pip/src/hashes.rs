@@ -15,7 +15,7 @@ use rattler_digest::{Sha256, Sha256Hash, digest::Digest};
 use sha2::{Sha384, Sha512};
 use url::Url;
 
-use super::{Options, PipError, task::place_of};
+use super::{Options, PipError, resolution::location_of};
 
 /// Compares packages with the hashes that lines ask for, and gives those a sha256 that have none.
 ///
@@ -81,7 +81,7 @@ pub(super) fn is_about(entry: &Entry, package: &LockedPip) -> bool {
         Some(name) => *name == package.name,
         None => {
             let place = package.identity().map(String::from).unwrap_or_default();
-            place_of(&entry.text) == place_of(&place)
+            location_of(&entry.text) == location_of(&place)
         }
     }
 }

@@ -7,11 +7,11 @@
 //!
 //! Installing needs none of this but `tags`.
 
-mod clash;
+mod conflicts;
 mod hashes;
 mod pylock;
-mod stub;
-mod task;
+mod resolution;
+mod stub_wheel;
 mod toml;
 mod uv;
 
@@ -36,12 +36,12 @@ use url::Url;
 
 pub use self::uv::Uv;
 pub use self::uv::prefix_name;
-use self::{clash::Conda, task::Task, uv::Target};
+use self::{conflicts::CondaSide, resolution::Resolution, uv::Target};
 pub use mlconda_environment::requirements::{self, Entry, Requirements, Role, indented};
 pub use mlconda_environment::requirements::{Indexes, PipFile};
 
 /// How many servers are asked for sizes at once.
-const QUESTIONS: usize = 16;
+const CONCURRENT_REQUESTS: usize = 16;
 
 /// Why a `pip:` list cannot be locked. Messages hold no login.
 #[derive(Debug, thiserror::Error)]
@@ -101,7 +101,7 @@ pub enum PipError {
     Tools(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// conda and pip are asked for what does not go together.
     #[error("pip and conda contradict each other:\n{0}")]
-    Clash(String),
+    Conflict(String),
     /// There is no solution, or it was not found.
     #[error("the `pip:` list cannot be locked for {platform}:{message}{lines}")]
     Unsolvable {
@@ -114,7 +114,7 @@ pub enum PipError {
     },
     /// An index or a page leads to a place that is not to be trusted for what it names.
     #[error("`{package}` cannot be taken from `{url}`: nothing that is asked for packages may lead there")]
-    Elsewhere {
+    UntrustedLocation {
         /// The package.
         package: String,
         /// Where it would come from, without secrets.
@@ -122,7 +122,7 @@ pub enum PipError {
     },
     /// No file of a package will do.
     #[error("no file of `{package}` will do for {platform}{why}{lines}")]
-    Unfit {
+    NoFittingFile {
         /// The package.
         package: String,
         /// The platform.
@@ -181,11 +181,11 @@ pub async fn lock(
     let lines = || requirements.first_lines();
     let tags = tags.ok_or_else(|| PipError::Python { version: version.clone(), build, lines: lines() })?;
     let provided = provided(&lock.packages);
-    let conda = Conda { environment, lock, provided: &provided };
+    let conda = CondaSide { environment, lock, provided: &provided };
     conda.check(&requirements)?;
     progress.event(Event::PipStarted { requirements: requirements.entries.len() });
     let indexes = options.indexes.with(&requirements.indexes);
-    let task = Task {
+    let task = Resolution {
         requirements: &requirements,
         conda,
         target: Target { host, python: &version },
@@ -195,13 +195,13 @@ pub async fn lock(
         progress,
     };
     let mut packages = task.resolve().await?;
-    check_places(&packages, &requirements.entries, &indexes)?;
+    check_locations(&packages, &requirements.entries, &indexes)?;
     for package in &mut packages {
-        log_in(package, &indexes);
+        add_login(package, &indexes);
     }
     options.client.telling(progress, hashes::check(&requirements.entries, &mut packages, options)).await?;
-    options.client.telling(progress, measure(&mut packages, options)).await;
-    packages.iter_mut().for_each(|package| remember(package, options.previous));
+    options.client.telling(progress, fetch_sizes(&mut packages, options)).await;
+    packages.iter_mut().for_each(|package| copy_known_facts(package, options.previous));
     progress.event(Event::PipFinished { packages: packages.len() });
     report(&packages, host.platform, progress);
     lock.pip = packages;
@@ -247,7 +247,7 @@ fn requirements(environment: &Environment) -> Result<Requirements, PipError> {
 
 /// Puts the login of an index into the URLs of its files: they are to be downloaded with it. A lock's file has it only as a
 /// variable.
-fn log_in(package: &mut LockedPip, indexes: &Indexes) {
+fn add_login(package: &mut LockedPip, indexes: &Indexes) {
     let PipSource::Archive { url, .. } = &mut package.source else { return };
     let place = |url: &Url| (url.scheme().to_owned(), url.host_str().map(str::to_owned), url.port_or_known_default());
     let has_login = |url: &Url| !url.username().is_empty() || url.password().is_some();
@@ -260,7 +260,7 @@ fn log_in(package: &mut LockedPip, indexes: &Indexes) {
 }
 
 /// What a lock of before knew of the same archive is known still: nobody need be asked for it again.
-fn remember(package: &mut LockedPip, previous: Previous<'_>) {
+fn copy_known_facts(package: &mut LockedPip, previous: Previous<'_>) {
     let hash = |package: &LockedPip| match &package.source {
         PipSource::Archive { sha256, .. } => *sha256,
         _ => None,
@@ -277,7 +277,7 @@ fn remember(package: &mut LockedPip, previous: Previous<'_>) {
 
 /// Refuses packages from where no index and no page may lead: from the network to files of this machine, or from https
 /// to http. A requirement that names its place itself is the user's word.
-fn check_places(packages: &[LockedPip], entries: &[Entry], indexes: &Indexes) -> Result<(), PipError> {
+fn check_locations(packages: &[LockedPip], entries: &[Entry], indexes: &Indexes) -> Result<(), PipError> {
     let default = Url::parse("https://pypi.org/simple/").ok();
     let default = default.filter(|_| indexes.index.is_none() && !indexes.no_index);
     let sources: Vec<Url> = indexes.urls().chain(default).collect();
@@ -285,14 +285,14 @@ fn check_places(packages: &[LockedPip], entries: &[Entry], indexes: &Indexes) ->
         let PipSource::Archive { url, .. } = &package.source else { continue };
         let is_named = entries.iter().any(|entry| entry.direct && hashes::is_about(entry, package));
         if !is_named && !sources.iter().any(|from| network::check_scheme(from, url).is_ok()) {
-            return Err(PipError::Elsewhere { package: package.name.clone(), url: redact::url(url) });
+            return Err(PipError::UntrustedLocation { package: package.name.clone(), url: redact::url(url) });
         }
     }
     Ok(())
 }
 
 /// Finds out sizes that the index did not tell. One that cannot be found out stays unknown.
-async fn measure(packages: &mut [LockedPip], options: &Options<'_>) {
+async fn fetch_sizes(packages: &mut [LockedPip], options: &Options<'_>) {
     let open = packages.iter_mut().filter_map(|package| match &mut package.source {
         PipSource::Archive { url, size: size @ None, .. } => Some((url.clone(), size)),
         _ => None,
@@ -304,7 +304,7 @@ async fn measure(packages: &mut [LockedPip], options: &Options<'_>) {
             _ => options.client.size(&url).await,
         };
     });
-    stream::iter(asking).buffer_unordered(QUESTIONS).collect::<()>().await;
+    stream::iter(asking).buffer_unordered(CONCURRENT_REQUESTS).collect::<()>().await;
 }
 
 /// Says what is not pinned as wheels are.

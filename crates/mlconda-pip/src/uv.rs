@@ -37,7 +37,7 @@ pub struct Uv {
 
 /// What uv said.
 #[derive(Debug)]
-pub(super) struct Outcome {
+pub(super) struct UvOutput {
     pub(super) success: bool,
     pub(super) stdout: String,
     pub(super) stderr: String,
@@ -53,8 +53,8 @@ pub(super) struct Target<'a> {
 
 /// A resolution to be made in a directory.
 #[derive(Clone, Copy)]
-pub(super) struct Question<'a> {
-    pub(super) depth: Depth,
+pub(super) struct UvRequest<'a> {
+    pub(super) dependencies: DependencyMode,
     pub(super) directory: &'a Path,
     pub(super) target: &'a Target<'a>,
     pub(super) indexes: &'a Indexes,
@@ -65,14 +65,14 @@ pub(super) struct Question<'a> {
 
 /// How far a resolution goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Depth {
+pub(super) enum DependencyMode {
     /// To all that is needed.
-    Whole,
+    All,
     /// To what is asked for by name.
-    Alone,
+    DirectOnly,
 }
 
-/// The file of what is asked for, in the directory of a [`Question`].
+/// The file of what is asked for, in the directory of a [`UvRequest`].
 pub(super) const REQUIREMENTS: &str = "requirements.in";
 /// The file of what limits it.
 pub(super) const CONSTRAINTS: &str = "constraints.in";
@@ -130,8 +130,8 @@ impl Uv {
     ///
     /// # Errors
     /// If uv cannot be run; that there is no answer is none.
-    pub(super) async fn compile(&self, question: &Question<'_>, platform: &str) -> io::Result<Outcome> {
-        let Question { depth, directory, target, indexes, python, exclude_newer, access } = question;
+    pub(super) async fn compile(&self, request: &UvRequest<'_>, platform: &str) -> io::Result<UvOutput> {
+        let UvRequest { dependencies, directory, target, indexes, python, exclude_newer, access } = request;
         let python = python.display().to_string();
         let mut arguments = vec!["pip", "compile", "--format", "pylock.toml", "--no-header", "--no-sources"];
         arguments.extend(["--python-version", target.python, "--python-platform", platform, "--python", &python]);
@@ -148,7 +148,7 @@ impl Uv {
             Access::Refresh => arguments.push("--refresh"),
             Access::Online => {}
         }
-        if *depth == Depth::Alone {
+        if *dependencies == DependencyMode::DirectOnly {
             arguments.push("--no-deps");
         }
         if indexes.prereleases {
@@ -165,7 +165,7 @@ impl Uv {
     }
 
     /// Runs it in a directory. What it says goes to files there.
-    async fn run(&self, arguments: &[&str], directory: &Path, variables: &[(String, String)]) -> io::Result<Outcome> {
+    async fn run(&self, arguments: &[&str], directory: &Path, variables: &[(String, String)]) -> io::Result<UvOutput> {
         let (stdout, stderr) = (directory.join("stdout"), directory.join("stderr"));
         let certificates = self.certificates(directory)?;
         let process = Command::new(&self.program)
@@ -190,7 +190,7 @@ impl Uv {
         let text = |path: &Path| {
             files::read(path, files::LARGEST_TEXT).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
         };
-        Ok(Outcome { success: status.success(), stdout: text(&stdout)?, stderr: text(&stderr)? })
+        Ok(UvOutput { success: status.success(), stdout: text(&stdout)?, stderr: text(&stderr)? })
     }
 
     /// All certificates in one file: uv takes one, in the place of its own.

@@ -3,7 +3,7 @@
 pub mod activate;
 mod damaged;
 pub mod distributions;
-pub mod foreign;
+pub mod foreign_records;
 pub mod on_disk;
 
 pub use self::distributions::UntrackedDistribution;
@@ -187,7 +187,7 @@ pub fn read_record(path: &Path) -> std::io::Result<PrefixRecord> {
 }
 
 fn parse_record(text: &[u8]) -> std::io::Result<PrefixRecord> {
-    let record = foreign::read(text)?;
+    let record = foreign_records::read(text)?;
     let package = &record.repodata_record.package_record;
     let (name, version) = (package.name.as_normalized(), package.version.as_str());
     plain::check(name, &version, package.build.as_str()).map_err(std::io::Error::other)?;

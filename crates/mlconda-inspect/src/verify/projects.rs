@@ -7,10 +7,14 @@ use std::{
 
 use mlconda_prefix::{PrefixError, distributions};
 
-use super::{Finding, records::Package};
+use super::{Finding, records::RecordedPackage};
 
 /// Looks at the metadata of all distributions. What one and the same package brings is as it was built.
-pub(super) fn check(prefix: &Path, packages: &[Package], findings: &mut Vec<Finding>) -> Result<(), PrefixError> {
+pub(super) fn check(
+    prefix: &Path,
+    packages: &[RecordedPackage],
+    findings: &mut Vec<Finding>,
+) -> Result<(), PrefixError> {
     let mut holders: HashMap<&Path, &str> = HashMap::new();
     for package in packages {
         for path in package.entries.iter().map(|entry| entry.path.as_path()) {

@@ -24,7 +24,7 @@ pub struct Chains {
 
 /// Which ways are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Which {
+pub enum ChainSelection {
     /// The shortest from each root.
     Shortest,
     /// All that pass no package twice, up to this number: there may be very many.
@@ -36,15 +36,15 @@ pub enum Which {
 
 impl Graph {
     /// The ways to a package. A root from which none leads has none.
-    pub fn chains(&self, package: usize, which: Which) -> Chains {
+    pub fn chains(&self, package: usize, which: ChainSelection) -> Chains {
         let distances = self.distances(package);
         let mut found = Chains::default();
         for (place, root) in self.roots.iter().enumerate().filter(|(_, root)| distances[root.package].is_some()) {
             match which {
-                Which::Shortest => {
+                ChainSelection::Shortest => {
                     found.chains.push(Chain { root: place, packages: self.shortest(root.package, &distances) });
                 }
-                Which::All { limit } => {
+                ChainSelection::All { limit } => {
                     let mut way = Way { graph: self, distances: &distances, end: package, passed: Vec::new() };
                     way.follow(root.package, &mut |packages| {
                         found.is_cut |= found.chains.len() == limit;

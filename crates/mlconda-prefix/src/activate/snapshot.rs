@@ -120,12 +120,12 @@ pub async fn write(prefix: &Prefix, seconds: i64) -> io::Result<()> {
 async fn observe(prefix: &Path, contents: Contents) -> io::Result<Option<Vec<u8>>> {
     let Some(shell) = process::shell(prefix) else { return Ok(None) };
     let seen = SnapshotInputs::new(prefix, &contents)?;
-    let around = [("PATH", PATH), ("HOME", NOBODY)].map(|(name, value)| (name.into(), value.into()));
-    let surroundings = CallerEnvironment { variables: &around, root_prefix: Path::new("/") };
+    let caller = [("PATH", PATH), ("HOME", NOBODY)].map(|(name, value)| (name.into(), value.into()));
+    let surroundings = CallerEnvironment { variables: &caller, root_prefix: Path::new("/") };
     let activation = compute(prefix, contents, Vec::new(), surroundings);
     let mut output = process::unnamed_file(&prefix.join("conda-meta"))?;
     let mut command = Command::new(shell);
-    command.arg("-c").arg(activation.observer()).current_dir("/").env_clear().envs(around.clone());
+    command.arg("-c").arg(activation.print_variables_program()).current_dir("/").env_clear().envs(caller.clone());
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(Stdio::null()).process_group(0);
     let Ok(process) = command.spawn() else { return Ok(None) };
     // One that waits for something is stopped when this is dropped.
@@ -188,8 +188,8 @@ mod tests {
 
     /// What an image without a shell has of the scripts: a line for each variable, `-` before those that are gone.
     fn kept(prefix: &Prefix) -> Option<String> {
-        let around = CallerEnvironment { variables: &[], root_prefix: Path::new("/") };
-        let (activation, unset) = activate(prefix, around, Dialect::Posix).unwrap().from_snapshot(prefix)?;
+        let caller = CallerEnvironment { variables: &[], root_prefix: Path::new("/") };
+        let (activation, unset) = activate(prefix, caller, Dialect::Posix).unwrap().from_snapshot(prefix)?;
         assert!(!activation.needs_shell());
         let line = |(name, value): (OsString, OsString)| format!("{}={}\n", name.display(), value.display());
         let mut lines: Vec<String> = activation.all_variables().map(line).collect();

@@ -14,17 +14,17 @@ use super::PipError;
 pub(crate) use mlconda_environment::requirements::{Entry, Requirements, Role};
 
 /// conda's side of an environment.
-pub(super) struct Conda<'a> {
+pub(super) struct CondaSide<'a> {
     pub(super) environment: &'a Environment,
     pub(super) lock: &'a Lock,
     pub(super) provided: &'a BTreeMap<String, Provided>,
 }
 
-impl Conda<'_> {
+impl CondaSide<'_> {
     /// Complains about lines that conda's packages contradict.
     pub(super) fn check(&self, requirements: &Requirements) -> Result<(), PipError> {
         let clashes: Vec<String> = requirements.entries.iter().filter_map(|entry| self.clash(entry)).collect();
-        if clashes.is_empty() { Ok(()) } else { Err(PipError::Clash(clashes.join("\n"))) }
+        if clashes.is_empty() { Ok(()) } else { Err(PipError::Conflict(clashes.join("\n"))) }
     }
 
     /// Why a line cannot be; of one that only counts under conditions, the resolver tells.

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{Finding, Report};
+use super::{Finding, Verification};
 use crate::plan::Reinstall;
 
-impl Report {
+impl Verification {
     /// The packages with findings: linked anew ([`Plan::reinstalling`]), they are as they should be. All, if the prefix was moved
     /// or has no history.
     ///
@@ -13,21 +13,21 @@ impl Report {
     /// itself.
     ///
     /// [`Plan::reinstalling`]: crate::plan::Plan::reinstalling
-    pub fn to_mend(&self) -> Reinstall {
+    pub fn packages_to_reinstall(&self) -> Reinstall {
         let mut names = BTreeSet::new();
         for finding in &self.findings {
             match finding {
                 Finding::Moved { .. } | Finding::NoHistory => return Reinstall::All,
                 Finding::Missing { packages, .. }
-                | Finding::OtherKind { packages, .. }
+                | Finding::WrongKind { packages, .. }
                 | Finding::Unreadable { packages, .. }
                 | Finding::Mode { packages, .. }
                 | Finding::SameProject { packages, .. }
                 | Finding::Target { packages, .. }
                 | Finding::Size { packages, .. }
                 | Finding::Content { packages, .. } => names.extend(packages.iter().map(|package| name(package))),
-                Finding::Twice { package, other } => names.extend([name(package), name(other)]),
-                Finding::OtherHolder { expected, found, .. } => names.extend([name(expected), name(found)]),
+                Finding::DuplicateRecord { package, other } => names.extend([name(package), name(other)]),
+                Finding::WrongOwner { expected, found, .. } => names.extend([name(expected), name(found)]),
                 _ => {}
             }
         }

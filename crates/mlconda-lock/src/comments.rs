@@ -53,19 +53,19 @@ pub(super) fn render(lock: &Lock) -> String {
 }
 
 /// What the lines say that were read so far.
-pub(super) struct Facts {
+pub(super) struct LockComments {
     pub(super) format: Option<u32>,
     pub(super) lock: Lock,
     pub(super) sizes: HashMap<String, u64>,
 }
 
-impl Default for Facts {
+impl Default for LockComments {
     fn default() -> Self {
         Self { format: None, lock: Lock::empty(Subdir::NoArch), sizes: HashMap::new() }
     }
 }
 
-impl Facts {
+impl LockComments {
     /// The facts in the comments at the beginning of a text, one for each lock that they are about; with what is wrong with
     /// one of them, and the number of its line.
     pub(super) fn of_comments(text: &str) -> Result<Vec<Self>, (usize, String)> {
