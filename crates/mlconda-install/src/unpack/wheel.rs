@@ -39,7 +39,7 @@ const LARGEST: u64 = 64 << 20;
 /// No byte of deflated text becomes more bytes than this.
 const MOST: u64 = 1032;
 
-/// What only a wheel has, for linking to know.
+/// The metadata of a wheel that linking needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Wheel {
     /// The name of its `.dist-info` directory.
@@ -105,7 +105,7 @@ fn check_sizes(zip: &mut Zip<'_>, archive: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// What a wheel says of itself.
+/// The metadata of a wheel.
 struct Distribution {
     /// The name, normalized (PEP 503).
     name: String,
