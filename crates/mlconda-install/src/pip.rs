@@ -158,7 +158,7 @@ pub(super) async fn build(
         let built = build_one(package, source.as_ref(), &directory, prefix, python, context).await;
         let file = package.file_name().map(|name| directory.join(name));
         file.map_or(Ok(()), |file| system::remove_if_exists(&file))?;
-        // A stage that moved in place is here, too; it goes by itself.
+        // The stage of a change in place is here, too; the transaction removes it.
         let _ = fs_err::remove_dir(&directory);
         built?;
         let record = write_record(package, plan.pip.requested.contains(&package.name), prefix, context.time)?;

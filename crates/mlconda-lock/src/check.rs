@@ -1,8 +1,7 @@
-//! Whether a lock still answers an environment, found out without solving and without a network, so that a commit hook
-//! can ask at every commit.
+//! Checks whether a lock still satisfies an environment, without solving and without network access, for commit hooks.
 //!
-//! The hash of the input tells that nothing has changed. Where it differs, or is missing because another tool wrote the
-//! lock, the meaning is compared: a file whose lines changed places, or whose specs became wider, needs no new lock.
+//! If the hash of the environment file is equal, nothing has changed. If it differs, or another tool wrote the lock, the
+//! contents are compared: a file with reordered lines or wider specs needs no new lock.
 
 use std::{
     collections::HashMap,
@@ -22,16 +21,16 @@ use rattler_conda_types::{
 
 use super::{Digest, Lock, LockedPackage, normalize};
 
-/// A reason why a lock does not answer an environment.
+/// A mismatch between a lock and an environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mismatch {
-    /// Where the environment says it, if it says it anywhere.
+    /// The position in the environment file, if there is one.
     pub place: Option<(PathBuf, Location)>,
     /// What it is.
     pub reason: MismatchKind,
 }
 
-/// What a lock and an environment disagree on.
+/// The kind of a mismatch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MismatchKind {
@@ -40,26 +39,26 @@ pub enum MismatchKind {
         /// The match spec, or the requirement of pip, as written.
         spec: String,
     },
-    /// A package is locked that the match spec does not allow.
+    /// The locked package does not match the spec.
     OtherLocked {
         /// The match spec, as written.
         spec: String,
-        /// What is locked: name, version and build.
+        /// The locked package: name, version and build.
         locked: String,
     },
     /// The package is locked from another channel than the match spec names.
     OtherChannel {
         /// The match spec, as written.
         spec: String,
-        /// The URL that is locked, without secrets.
+        /// The locked URL, without secrets.
         locked: String,
     },
-    /// The lock was made for a match spec, or a requirement of pip, whose package nothing asks for any more.
+    /// The lock has a match spec, or a requirement of pip, that the environment does not request any more.
     NotAskedFor {
         /// The spec, as the lock has it.
         spec: String,
     },
-    /// The channels are others, or in another order.
+    /// The channels or their order differ.
     Channels {
         /// Those of the lock.
         locked: Vec<String>,
@@ -73,7 +72,7 @@ pub enum MismatchKind {
         /// That of the environment.
         wanted: Option<String>,
     },
-    /// A variable has another value, is new or is gone.
+    /// A variable has another value, was added or was removed.
     Variable {
         /// Its name.
         name: String,
@@ -82,27 +81,27 @@ pub enum MismatchKind {
         /// The environment's value.
         wanted: Option<String>,
     },
-    /// The lock is for a platform that is not among those of the environment.
+    /// The platform of the lock is not in the environment.
     Platform {
         /// That of the lock.
         locked: Subdir,
         /// Those of the environment.
         wanted: Vec<Subdir>,
     },
-    /// The lock assumes another machine than the one that was declared.
+    /// The lock assumes another virtual package than declared.
     Assumed {
         /// The virtual package's name.
         name: String,
-        /// What the lock assumes: the version, and the build behind a `=` if it says something.
+        /// The assumed version, with `=` and the build if that is not empty.
         locked: Option<String>,
-        /// What was declared, in the same form.
+        /// The declared version, in the same form.
         wanted: Option<String>,
     },
 }
 
 impl Lock {
-    /// What of an environment this lock does not answer; nothing, if it does. The environment is that of the file, or
-    /// that of the lock's platform.
+    /// Compares the lock with an environment; the result is empty if the lock satisfies it. The environment is that of the
+    /// file, or that of the lock's platform.
     ///
     /// ```
     /// # use std::path::Path;
@@ -135,8 +134,8 @@ impl Lock {
         unmet
     }
 
-    /// Whether the lock assumes of the machine what was declared; what was not declared does not count, since a solve may
-    /// have raised it. Locks of other tools do not tell.
+    /// Compares the virtual packages of the lock with declared ones. Others are not compared, because a solve may have raised
+    /// them. Locks of other tools do not contain virtual packages.
     pub fn check_assumed(&self, declared: &[Override]) -> Vec<Mismatch> {
         if self.input.is_none() {
             return Vec::new();
@@ -239,7 +238,7 @@ impl Lock {
 }
 
 impl LockedPackage {
-    /// Whether a match spec allows this package. What the lock does not tell (a licence, features) is taken to be right.
+    /// Whether this package matches a spec. Facts that the lock does not have (licence, features) are assumed to match.
     pub fn matches(&self, spec: &MatchSpec) -> bool {
         let Some(record) = self.known() else { return false };
         let mut spec = spec.clone();

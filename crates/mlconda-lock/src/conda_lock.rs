@@ -1,7 +1,7 @@
-//! conda-lock.yml (CEP-37): every platform and category in one file, each package with what it needs.
+//! Reads conda-lock.yml (CEP-37): all platforms and categories in one file, with dependencies.
 //!
-//! Read are version 1, as conda-lock, mamba and conda-lockfiles write it, and what pixi made of it before its own format
-//! (versions 1 to 3), which lists dependencies instead of mapping them. `docs/lockfile.md` says what is read and written.
+//! Version 1 is read, as conda-lock, mamba and conda-lockfiles write it, and the variants in old pixi.lock files (versions 1 to
+//! 3), in which dependencies are a list instead of a mapping. `docs/lockfile.md` lists what is read and written.
 
 mod write;
 

@@ -1,7 +1,7 @@
-//! What differs between two locks, or between whatever can be read as one (a prefix, for example), package by package.
+//! Compares two locks (or prefixes, which can be read as locks), package by package.
 //!
-//! A lock is a text and `git diff` shows it, but a reviewer wants to know that numpy went from 1.26 to 2.0, not that two
-//! lines of 150 characters changed. No solving, no network.
+//! `git diff` shows changed lines of 150 characters; a reviewer wants to see that numpy changed from 1.26 to 2.0. Nothing is
+//! solved, and the network is not used.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,10 +12,10 @@ use rattler_conda_types::{GenericVirtualPackage, Subdir, Version};
 
 use super::{Digest, Lock, LockedPackage, LockedPip, PipSource};
 
-/// What differs between two locks.
+/// The differences between two locks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diff {
-    /// The packages that differ, by name; those of channels before those of pip.
+    /// The packages that differ, by name; conda packages before packages of pip.
     pub changes: Vec<PackageChange>,
     /// What else differs: platform, name, channels, match specs, virtual packages, variables.
     pub settings: Vec<SettingChange>,
@@ -30,13 +30,13 @@ pub struct PackageChange {
     pub name: String,
     /// Who installs it.
     pub manager: Manager,
-    /// What it was; `None` if it is new.
+    /// The old package; `None` if it was added.
     pub old: Option<PinnedPackage>,
-    /// What it is; `None` if it is gone.
+    /// The new package; `None` if it was removed.
     pub new: Option<PinnedPackage>,
 }
 
-/// Who installs a package.
+/// The tool that installs a package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Manager {
     /// A package of a channel.
@@ -48,7 +48,7 @@ pub enum Manager {
 /// One side of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PinnedPackage {
-    /// The version; for a repository, its commit; nothing for a directory.
+    /// The version; the commit of a repository; `None` for a directory.
     pub version: Option<String>,
     /// The build string; none for packages of pip.
     pub build: Option<String>,
@@ -60,12 +60,12 @@ pub struct PinnedPackage {
     pub size: Option<u64>,
 }
 
-/// How a package differs; the first that applies.
+/// The kind of a change; the first that applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeKind {
-    /// It is new.
+    /// It was added.
     Added,
-    /// It is gone.
+    /// It was removed.
     Removed,
     /// Its version is higher.
     Upgraded,
@@ -84,13 +84,13 @@ pub enum ChangeKind {
 /// A setting that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingChange {
-    /// What it is, in words: `variable`, `channels`.
+    /// The kind of setting: `variable`, `channels`.
     pub kind: &'static str,
     /// Its name, where there are several of the kind.
     pub name: Option<String>,
-    /// What it was.
+    /// The old value.
     pub old: Option<String>,
-    /// What it is.
+    /// The new value.
     pub new: Option<String>,
 }
 
@@ -112,7 +112,7 @@ impl Diff {
         Self { settings: settings(old, new), ..Self::of(&pinned(old), &pinned(new)) }
     }
 
-    /// Compares what two environments ask for: the versions are those of the match specs, as written.
+    /// Compares the requests of two environments. Versions are those of the match specs, as written.
     pub fn between_environments(old: &Environment, new: &Environment) -> Self {
         let (before, after) = (requested(old), requested(new));
         let mut diff = Self::of(&before, &after);
@@ -202,7 +202,7 @@ fn pinned(lock: &Lock) -> Table {
     conda.chain(pip).collect()
 }
 
-/// What an environment asks for. Several specs of a package are one.
+/// The requests of an environment. Several specs of one package are joined.
 pub fn requested(environment: &Environment) -> Table {
     let conda = environment.requirements.iter().filter_map(|requirement| {
         let name = requirement.spec.name.as_exact()?.as_normalized();

@@ -1,8 +1,8 @@
-//! A lock in YAML as a tree of values with their places, and the words for what is wrong with it: what conda-lock.yml and
-//! pixi.lock have in common. Scalars stay the text that was written (`version: 3.10` is not 3.1), whatever their quotes.
+//! Reads a lock in YAML as a tree of values with their lines, and reports errors: the common part of conda-lock.yml and
+//! pixi.lock. Scalars keep their text (`version: 3.10` is not 3.1), quoted or not.
 //!
-//! The formats have libraries of their own. They are not used: pixi's alone adds more than a megabyte to the program, and
-//! neither says in which line something is wrong.
+//! The libraries of these formats are not used: pixi's adds more than a megabyte to the program, and neither of them reports
+//! the line of an error.
 
 use std::{path::Path, rc::Rc};
 
@@ -37,7 +37,7 @@ const WORDS: &[&str] = &[
     "track_features",
 ];
 
-/// A file, and what its paths and variables mean.
+/// A file, with the values of variables in it.
 pub(crate) struct Document<'a> {
     pub(super) source: Source<'a>,
     pub(super) expansion: &'a Expansion,
@@ -76,12 +76,12 @@ impl<'a> Document<'a> {
         })
     }
 
-    /// What is wrong with a value, and what to do.
+    /// An error about a value, with its remedy.
     pub(super) fn fail(&self, node: &Node, message: impl Into<String>, help: impl Into<String>) -> LockError {
         self.place(self.source.diagnostic(node.location, node.length, message, help))
     }
 
-    /// A line with a login in it is shown without.
+    /// Removes a login from the line of an error.
     fn place(&self, mut diagnostic: Box<mlconda_environment::Diagnostic>) -> LockError {
         let words = diagnostic.line.split(' ').map(|word| {
             let url = url::Url::parse(word.trim_matches(['"', '\''])).ok().filter(|_| word.contains("://"));
@@ -187,7 +187,7 @@ impl<'a> Document<'a> {
         Ok((sha256.transpose()?, md5.transpose()?))
     }
 
-    /// What the lock knows of a package. Where it leaves something to be derived from the URL, that is done as pixi does.
+    /// The record of a package, from the fields of the lock. Missing fields are derived from the URL, as pixi does.
     fn record(
         &self,
         fields: Mapping<'_>,
@@ -236,7 +236,7 @@ impl<'a> Document<'a> {
         Ok(record)
     }
 
-    /// Dependencies as match specs: a list of them, or a mapping of names to what is asked of each.
+    /// Dependencies as match specs, from a list, or from a mapping of names to versions.
     pub(super) fn dependencies(&self, node: &Node) -> Result<Vec<String>, LockError> {
         if let Value::Sequence(items) = &node.value {
             return items.iter().map(|item| self.text(item).map(str::to_owned)).collect();
@@ -248,7 +248,7 @@ impl<'a> Document<'a> {
         specs.collect()
     }
 
-    /// What paths in the file are relative to.
+    /// The directory that relative paths in the file refer to.
     pub(super) fn directory(&self) -> &'a Path {
         self.source.file.parent().unwrap_or(Path::new("/"))
     }

@@ -48,7 +48,7 @@ pub fn render(lock: &Lock, directory: Option<&Path>) -> String {
     text
 }
 
-/// A URL with `${NAME}` for each of its secrets that a variable stands for.
+/// A URL in which secrets are replaced by `${NAME}` if a variable has their value.
 pub(super) fn address(url: &Url, expansions: &[(String, String)]) -> String {
     let mut text = url.to_string();
     for secret in redact::secrets(url) {
@@ -67,8 +67,7 @@ pub(super) fn address(url: &Url, expansions: &[(String, String)]) -> String {
     text
 }
 
-/// A URL with `${NAME}` for its secrets that a variable stands for, and without the others: whoever uses it has them from
-/// elsewhere.
+/// A URL in which secrets are replaced by `${NAME}` if a variable has their value, and removed otherwise.
 pub(super) fn address_without_login(url: &Url, expansions: &[(String, String)]) -> String {
     let mut url = url.clone();
     let unknown = |secret: &str| !secret.is_empty() && variable(secret, expansions).is_none();
@@ -87,10 +86,10 @@ pub(super) fn variable<'a>(secret: &str, expansions: &'a [(String, String)]) -> 
     expansions.iter().find(|(_, value)| stands(value)).map(|(name, _)| name.as_str())
 }
 
-/// Reads a lock from text. A file of nothing but packages' URLs will do, as conda installs it too.
+/// Reads a lock from text. A plain list of package URLs is accepted, as in conda.
 ///
 /// # Errors
-/// If the text is no @EXPLICIT file, or one of its lines means nothing.
+/// If the text is not an @EXPLICIT file, or a line is invalid.
 pub fn parse(text: &str, file: &Path, expansion: &Expansion) -> Result<Lock, LockError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut facts = LockComments::default();

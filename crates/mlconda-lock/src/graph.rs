@@ -1,9 +1,8 @@
-//! What depends on what in an environment: packages, what each needs, and what was asked for.
+//! The dependency graph of an environment: packages, their dependencies, and the requested packages.
 //!
-//! A graph is made of a lock whose packages have their records (`mlconda::records::complete` sees to that), or of a
-//! prefix, whose records are its own. Only names decide on who is meant by a dependency: an environment has one
-//! package of a name, and whether it is the right one is the solver's and `mlconda_inspect::verify`'s business. Cycles exist
-//! (python and pip in old packages), so nothing here assumes that there are none.
+//! A graph is made from a lock whose packages have records (`mlconda::records::complete` adds them), or from the records of a
+//! prefix. Dependencies are matched by name only, because an environment has one package of each name; versions are checked
+//! by the solver and by `mlconda_inspect::verify`. The graph can have cycles (python and pip in old packages).
 
 mod chains;
 mod roots;
@@ -27,7 +26,7 @@ use crate::{
     requirements::{Requirement, needed},
 };
 
-/// Packages and what they need of each other.
+/// Packages and their dependencies.
 ///
 /// ```
 /// use mlconda_lock::graph::{Graph, Which};
@@ -61,10 +60,9 @@ use crate::{
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Graph {
-    /// The packages, in the order of the lock; those of pip come last.
+    /// The packages, in the order of the lock; packages of pip come last.
     pub packages: Vec<GraphPackage>,
-    /// What the others are there for: the packages that were asked for, in the order in which they were, and after
-    /// them those that nothing here needs and nobody is known to have asked for.
+    /// The roots: the requested packages, in the order of the requests, and then the packages that nothing else reaches.
     pub roots: Vec<GraphRoot>,
 }
 
@@ -73,19 +71,19 @@ pub struct Graph {
 pub struct GraphPackage {
     /// The name, normalized.
     pub name: String,
-    /// The version, where it is known: a commit that pip installs tells none.
+    /// The version, if known. A commit that pip installs has none.
     pub version: Option<String>,
-    /// Whose package it is.
+    /// Which tool installs it.
     pub kind: PackageKind,
     /// The size in bytes, where known: of the archive, or, in a prefix, of the installed files.
     pub size: Option<u64>,
-    /// What it needs of the other packages, sorted by their names.
+    /// Its dependencies among the other packages, sorted by name.
     pub needs: Vec<Dependency>,
-    /// Whether `needs` is known: a lock may lack the record.
+    /// Whether `needs` is known. A lock may lack the record.
     pub is_known: bool,
 }
 
-/// Who installs a package.
+/// The tool that installs a package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PackageKind {
     /// A package of a channel.
@@ -94,30 +92,30 @@ pub enum PackageKind {
     Pip,
 }
 
-/// A dependency that another package of the environment meets.
+/// A dependency that another package of the environment satisfies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dependency {
-    /// Its place in [`Graph::packages`].
+    /// The index in [`Graph::packages`].
     pub package: usize,
     /// The match spec, or, of a package of pip, the requirement (PEP 508). Several of the same package are joined.
     pub spec: String,
 }
 
-/// A package that others are there for.
+/// A root of the graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GraphRoot {
-    /// Its place in [`Graph::packages`].
+    /// The index in [`Graph::packages`].
     pub package: usize,
-    /// What asked for it; nothing, where that is not known.
+    /// The requests for it; none if they are not known.
     pub asked: Vec<Request>,
 }
 
-/// What was asked for.
+/// A request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// The match spec, or the requirement of pip.
     pub spec: String,
-    /// The line that says so, where it is known.
+    /// The line of the request, if known.
     pub place: Option<SourceLine>,
 }
 
@@ -131,7 +129,7 @@ pub struct SourceLine {
 }
 
 impl Graph {
-    /// The graph of a lock: what its packages' records say, and what it says was asked for.
+    /// Makes the graph of a lock, from the records of its packages and its requested specs.
     pub fn new(lock: &Lock) -> Self {
         let conda = lock.packages.iter().map(node);
         let mut packages: Vec<GraphPackage> = conda.chain(lock.pip.iter().map(pip_node)).collect();
@@ -160,7 +158,7 @@ impl Graph {
         graph
     }
 
-    /// The same packages, asked for by an environment.yml, which knows the lines. The environment is that of the lock's
+    /// Takes the requests from an environment.yml, which has line numbers. The environment is that of the lock's
     /// platform ([`Environment::for_platform`]).
     #[must_use]
     pub fn with_requests(mut self, environment: &Environment) -> Self {
@@ -188,7 +186,7 @@ impl Graph {
         self
     }
 
-    /// The same packages with the sizes that they have on disk, as far as the records of their prefix tell it.
+    /// Sets the installed sizes, from the records of a prefix.
     #[must_use]
     pub fn with_sizes(mut self, records: &[PrefixRecord]) -> Self {
         let size =
@@ -204,7 +202,7 @@ impl Graph {
         self
     }
 
-    /// The place of a package by its name; of two of the same name, that of the channel's.
+    /// The index of a package by its name. If a conda package and a package of pip have this name, the conda package.
     pub fn find(&self, name: &str) -> Option<usize> {
         let (conda, pip) = (name.to_lowercase(), normalize(name));
         let is = |package: &GraphPackage, kind, name: &str| package.kind == kind && package.name == name;
@@ -212,7 +210,7 @@ impl Graph {
         find(PackageKind::Conda, &conda).or_else(|| find(PackageKind::Pip, &pip))
     }
 
-    /// The names that are most like one that is not there, at most three.
+    /// At most three names that are similar to a missing one.
     pub fn similar_names(&self, name: &str) -> Vec<&str> {
         let name = name.to_lowercase();
         let far = (name.len() / 3).max(1);
@@ -227,7 +225,7 @@ impl Graph {
         near.into_iter().map(|(_, name)| name).take(3).collect()
     }
 
-    /// Who needs each package: the others' places, each with the spec, in the order of the packages.
+    /// The dependents of each package: their indices, with the spec of the dependency.
     pub fn needed_by(&self) -> Vec<Vec<(usize, &str)>> {
         let mut needed: Vec<Vec<(usize, &str)>> = vec![Vec::new(); self.packages.len()];
         for (place, package) in self.packages.iter().enumerate() {
@@ -263,7 +261,7 @@ fn pip_node(package: &LockedPip) -> GraphPackage {
     }
 }
 
-/// Who is meant by a name.
+/// An index of packages by name.
 pub struct NameIndex {
     conda: HashMap<String, usize>,
     pip: HashMap<String, usize>,
@@ -290,23 +288,23 @@ impl NameIndex {
         self
     }
 
-    /// The package that a match spec is about. What holds under a condition only is the solver's business.
+    /// The package of a match spec; `None` for conditional dependencies.
     fn conda(&self, spec: &str) -> Option<usize> {
         let bare = spec.rsplit_once("::").map_or(spec, |(_, bare)| bare).trim();
         self.conda.get(&dependency_name(bare).to_lowercase()).copied().filter(|_| !spec.contains("; if "))
     }
 
-    /// The package that a requirement of pip is about.
+    /// The package of a requirement of pip.
     fn requirement(&self, text: &str) -> Option<usize> {
         self.project(&Requirement::read(text)?.name)
     }
 
-    /// The package that a project of PyPI is: pip's own, else one of a channel.
+    /// The package that provides a project of PyPI: a package of pip, else a conda package.
     fn project(&self, name: &str) -> Option<usize> {
         self.pip.get(name).or_else(|| self.projects.get(name)).copied()
     }
 
-    /// What a package needs, each once, sorted by name; not itself.
+    /// The dependencies of a package, each once, sorted by name, without itself.
     fn needs<'a>(&self, own: usize, specs: impl Iterator<Item = (Option<usize>, &'a str)>) -> Vec<Dependency> {
         let mut needs: Vec<Dependency> = Vec::new();
         for (package, spec) in specs.filter_map(|(package, spec)| Some((package?, spec))) {

@@ -1,8 +1,8 @@
-//! What pip would install, pinned: a line `# pip NAME @ URL …` of the lock, in the words of a requirements file
-//! (PEP 508's direct references, and pip's `--hash` and `--editable`).
+//! Pinned packages of pip: lines `# pip NAME @ URL …` of the lock, in the syntax of a requirements file (direct references of
+//! PEP 508, `--hash` and `--editable` of pip).
 //!
-//! A package of an index is pinned by the sha256 of its archive. What has no archive is known by what identifies it:
-//! a commit, or a directory. `docs/lockfile.md` has the grammar.
+//! A package from an index is pinned by the sha256 of its archive, a git repository by its commit, a directory by its path.
+//! `docs/lockfile.md` has the grammar.
 
 use std::{
     fmt::Write,
@@ -24,29 +24,29 @@ pub struct LockedPip {
     pub name: String,
     /// The version (PEP 440), where the source tells it.
     pub version: Option<String>,
-    /// Where it comes from.
+    /// The source of the package.
     pub source: PipSource,
-    /// What it needs, as its metadata has it (PEP 508); `None` where that is not known. An explicit lock has no word for it:
-    /// `mlconda::records::complete` looks it up.
+    /// Its requirements (PEP 508); `None` if they are not known. An @EXPLICIT file does not contain them;
+    /// `mlconda::records::complete` looks them up.
     pub requires: Option<Vec<String>>,
-    /// The versions of python that it is for (PEP 440), where that is known; an explicit lock has no word for it.
+    /// The required versions of python (PEP 440), if known. An @EXPLICIT file does not contain them.
     pub requires_python: Option<String>,
-    /// The licence, as its metadata name it, where that is known; no lock has a word for it.
+    /// The licence, as in its metadata, if known. No lock format contains it.
     pub licence: Option<String>,
 }
 
-/// Where a package of pip comes from.
+/// The source of a package of pip.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PipSource {
     /// A wheel (PEP 427), or the archive of its sources (PEP 625).
     Archive {
-        /// Where the archive is; its last segment is the archive's file name.
+        /// The URL of the archive. Its last segment is the file name.
         url: Url,
-        /// What it must hash to. Without one, nothing is known: other tools' locks have such.
+        /// The expected sha256; locks of other tools may lack it.
         sha256: Option<Sha256Hash>,
         /// Its size in bytes, where known.
         size: Option<u64>,
-        /// Who gave the URL.
+        /// The origin of the URL.
         origin: ArchiveOrigin,
     },
     /// A commit of a git repository.
@@ -60,28 +60,28 @@ pub enum PipSource {
     },
     /// A directory of this machine.
     Directory {
-        /// An absolute path in memory; in the file, relative to it where it can be.
+        /// The absolute path. In the file it is relative if possible.
         path: PathBuf,
-        /// Whether the environment refers to the directory, or has a copy.
+        /// Whether the environment contains a copy of the directory, or refers to it.
         mode: DirectoryMode,
     },
 }
 
-/// Who gave the URL of an archive.
+/// The origin of the URL of an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ArchiveOrigin {
-    /// An index did: the package was asked for by name.
+    /// An index: the package was requested by name.
     Index,
-    /// The requirement itself did (PEP 610 has such packages carry `direct_url.json`).
+    /// The requirement itself. Such packages have a `direct_url.json` (PEP 610).
     Direct,
 }
 
-/// How a directory gets into an environment.
+/// How a directory is installed into an environment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DirectoryMode {
-    /// A copy, built at the time of the installation.
+    /// As a copy, built during the installation.
     Copied,
-    /// A reference: changes of the directory count at once.
+    /// As a reference: changes in the directory take effect immediately.
     Editable,
 }
 
@@ -94,13 +94,13 @@ impl LockedPip {
         }
     }
 
-    /// What it is called where conda packages are named by NAME-VERSION-BUILD.
+    /// A name like NAME-VERSION-BUILD of conda packages.
     pub fn dist_name(&self) -> String {
         let version = self.version.as_deref().map(|version| format!("-{}", version.replace('-', "_")));
         format!("{}{}-{}", self.name, version.unwrap_or_default(), distributions::BUILD)
     }
 
-    /// What a record of the prefix says of where it came from.
+    /// Reads the source of a package from a record of a prefix.
     pub(crate) fn from_record(record: &PrefixRecord) -> Option<Self> {
         let (known, package) = (&record.repodata_record, &record.repodata_record.package_record);
         let is_direct = record.files.iter().any(|path| path.ends_with("direct_url.json"));
@@ -118,7 +118,7 @@ impl LockedPip {
         Some(Self { name, version, source, requires: None, requires_python: None, licence: None })
     }
 
-    /// What tells it from another of the same name, as a URL.
+    /// A URL that identifies its source.
     pub fn identity(&self) -> Option<Url> {
         match &self.source {
             PipSource::Archive { url, .. } => Some(url.clone()),
@@ -136,8 +136,8 @@ impl LockedPip {
         }
     }
 
-    /// An archive as what an installation fetches and checks; a wheel, as what it links, too. What has no
-    /// archive is none.
+    /// The archive as a package that an installation fetches and verifies (and links, if it is a wheel); `None` without an
+    /// archive.
     pub fn as_package(&self) -> Option<LockedPackage> {
         let PipSource::Archive { url, sha256, size, .. } = &self.source else { return None };
         let file_name = self.file_name()?;
@@ -156,13 +156,13 @@ impl LockedPip {
         })
     }
 
-    /// Whether it is a wheel: what is to be installed is in the archive as it is.
+    /// Whether it is a wheel, which needs no build.
     pub fn is_wheel(&self) -> bool {
         self.file_name().is_some_and(|name| name.ends_with(".whl"))
     }
 }
 
-/// What stands behind `# pip `.
+/// The text after `# pip `.
 pub(super) fn render(package: &LockedPip, directory: Option<&Path>, expansions: &[(String, String)]) -> String {
     let mut text = format!("{} @ ", package.name);
     // Writing to a string cannot fail.
@@ -190,7 +190,7 @@ pub(super) fn render(package: &LockedPip, directory: Option<&Path>, expansions: 
     text
 }
 
-/// Reads what stands behind `# pip `. `directory` is what paths are relative to.
+/// Parses the text after `# pip `. Relative paths refer to `directory`.
 pub(super) fn parse(text: &str, directory: &Path, expansion: &Expansion) -> Result<LockedPip, String> {
     let (name, rest) = text.split_once(" @ ").ok_or("a package of pip is NAME @ URL")?;
     let (place, options) = split_options(rest.trim());
@@ -211,7 +211,7 @@ pub(super) fn parse(text: &str, directory: &Path, expansion: &Expansion) -> Resu
     locate(name, place, given, directory, expansion)
 }
 
-/// What a lock says of a package of pip besides its name and its place.
+/// Facts about a package of pip besides its name and its location.
 #[derive(Default)]
 pub(super) struct PipHints {
     pub(super) sha256: Option<Sha256Hash>,

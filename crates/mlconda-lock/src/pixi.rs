@@ -1,7 +1,7 @@
-//! pixi.lock: every environment and platform of a workspace in one file; packages stand once, and are referred to by URL.
+//! Reads pixi.lock: all environments and platforms of a workspace. Each package is listed once and referred to by URL.
 //!
-//! Versions 4 to 7 are read here; those before were conda-lock's format, and are read with it. What pixi builds from source
-//! has no archive, and no hash: such packages are named, and no more. `docs/lockfile.md` says what is read and written.
+//! Versions 4 to 7 are read here; older versions have conda-lock's format. Packages that pixi builds from source have no
+//! archive and no hash; only their names are read. `docs/lockfile.md` lists what is read and written.
 
 mod write;
 

@@ -1,8 +1,7 @@
-//! `--hash`: whether what was locked is what the list says it must be.
+//! Checks locked packages against `--hash` options.
 //!
-//! A lock pins by sha256, and an index mostly tells no other hash. So where the list gives a sha384 or a sha512, or where the
-//! sha256 of an archive is not known, the archive is downloaded once, when it is locked, and both are made of the same
-//! bytes: who installs it by its sha256 installs what the list asked for.
+//! A lock contains sha256, and most indexes have no other hash. If the list has a sha384 or a sha512, or the sha256 of an
+//! archive is not known, the archive is downloaded once while locking, and all hashes are computed from the same bytes.
 
 use std::io::{self, Read};
 
@@ -126,7 +125,7 @@ async fn read(url: &Url, options: &Options<'_>) -> Result<Hashes, String> {
         }
     }
     if options.access == Access::Offline {
-        return Err("the network may not be asked".to_owned());
+        return Err("network access is off".to_owned());
     }
     let mut response =
         options.client.get(url, network::Body::Package(None)).await.map_err(|error| error.to_string())?;

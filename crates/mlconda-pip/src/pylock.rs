@@ -1,6 +1,6 @@
-//! What the resolver answers: a `pylock.toml` (PEP 751) for one platform and python, read as packages of a lock.
+//! Reads the result of the resolver: a `pylock.toml` (PEP 751) for one platform and python.
 //!
-//! Of a package's wheels, the one that fits the target best is taken; of one without, the archive of its sources.
+//! The wheel that fits the target best is selected, else the source archive.
 
 use std::{
     cmp::Reverse,
@@ -87,25 +87,25 @@ impl Archive {
     }
 }
 
-/// What the resolver answered.
+/// The packages of a result.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ResolvedPackages {
     /// By name.
     pub(super) packages: Vec<LockedPip>,
-    /// Names of packages of which no file fits, and what files there are.
+    /// Packages without a suitable file, and their files.
     pub(super) unfit: Vec<(String, Vec<String>)>,
 }
 
-/// What decides between the files of a package.
+/// The criteria to select a file of a package.
 pub(super) struct FileSelection<'a> {
     pub(super) tags: &'a Tags,
-    /// The hashes that are asked for, by name; none for names that are not in it.
+    /// The required hashes of a package; empty if there are none.
     pub(super) hashes: &'a dyn Fn(&str) -> Vec<String>,
     /// Whether a package is to be built.
     pub(super) builds: &'a dyn Fn(&str) -> bool,
-    /// What paths are relative to.
+    /// The directory that relative paths refer to.
     pub(super) directory: &'a Path,
-    /// Packages whose archive is in here are given, and left out.
+    /// The directory of stub wheels. Packages from here are left out.
     pub(super) given: &'a Path,
 }
 

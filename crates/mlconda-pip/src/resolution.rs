@@ -1,4 +1,4 @@
-//! One resolution: what uv is given, what it is asked again, and how its answer, or that it has none, is understood.
+//! One resolution: the input of uv, its repetition for extras, and the interpretation of its result or its errors.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,7 +28,7 @@ use super::{
 };
 pub(crate) use mlconda_environment::requirements::{Entry, Indexes, Requirements, Role, indented};
 
-/// A resolution, with all that it depends on.
+/// The input of a resolution.
 pub(super) struct Resolution<'a> {
     pub(super) requirements: &'a Requirements,
     pub(super) conda: CondaSide<'a>,
@@ -40,7 +40,7 @@ pub(super) struct Resolution<'a> {
 }
 
 impl Resolution<'_> {
-    /// What is to be installed by pip, by name.
+    /// Resolves the packages for pip, by name.
     pub(super) async fn resolve(&self) -> Result<Vec<LockedPip>, PipError> {
         let known = uv::platform(self.target.host).ok_or_else(|| self.no_platform())?;
         let uv = self.options.uv;
@@ -206,8 +206,7 @@ impl Resolution<'_> {
         pylock::read(text, &choice).map_err(PipError::Answer)
     }
 
-    /// Passes on what uv warns of, but for what is known here: that its python is not the target's, and that what stands
-    /// for conda's packages has no extras.
+    /// Passes on warnings of uv, except two expected ones: its python is not that of the target, and stub wheels have no extras.
     fn warn(&self, outcome: &UvOutput, asked: &BTreeSet<&str>) {
         for (_, text) in uv::messages(&outcome.stderr).into_iter().filter(|(kind, _)| *kind == "warning") {
             let is_given = text.contains("does not have an extra")
@@ -218,7 +217,7 @@ impl Resolution<'_> {
         }
     }
 
-    /// An error of uv, with the lines that have to do with it.
+    /// An error of uv, with the lines that it is about.
     fn failure(&self, outcome: &UvOutput, places: &[(usize, &Entry)]) -> PipError {
         let messages = uv::messages(&outcome.stderr);
         let error = messages.iter().find(|(kind, _)| *kind == "error");
@@ -288,10 +287,10 @@ impl Resolution<'_> {
     }
 }
 
-/// The directory of the wheels that stand for what conda provides.
+/// The directory of stub wheels.
 const PROVIDED: &str = "given";
 
-/// Lets uv know an answer of before, if there is one: it prefers what stands where the new one will be.
+/// Writes a previous result for uv, which prefers the versions in an existing output file.
 fn write_preferences(directory: &Path, previous: &str) -> io::Result<()> {
     let place = directory.join(uv::ANSWER);
     if previous.is_empty() { mlconda_system::remove_if_exists(&place) } else { fs_err::write(place, previous) }

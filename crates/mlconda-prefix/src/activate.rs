@@ -109,7 +109,7 @@ impl SearchPath {
     }
 }
 
-/// What a process in an environment sees, and the scripts that packages want run for it.
+/// The variables of a process in an environment, and the activation scripts of packages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Activation {
     /// `PATH`.
@@ -122,7 +122,7 @@ pub struct Activation {
     pub deactivate_scripts: Vec<PathBuf>,
     /// The environment's own scripts, to be sourced when all is set.
     pub activate_scripts: Vec<PathBuf>,
-    /// Scripts for another shell than the one asked for; nothing sources them.
+    /// Scripts for another shell; they are not sourced.
     pub foreign_scripts: Vec<PathBuf>,
     /// Variables of the environment that have no effect, since activation sets them itself.
     pub ignored: Vec<String>,
@@ -196,7 +196,7 @@ impl Activation {
         std::iter::once(("PATH".into(), self.path.value())).chain(self.variables.iter().cloned())
     }
 
-    /// Whether only a shell can do this: there are scripts to source.
+    /// Whether a shell is needed, to source scripts.
     pub fn needs_shell(&self) -> bool {
         !self.activate_scripts.is_empty() || !self.deactivate_scripts.is_empty()
     }

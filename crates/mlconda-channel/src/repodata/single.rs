@@ -31,7 +31,7 @@ pub struct Pinned<'a> {
     pub subdir: Subdir,
     /// The archive's file name.
     pub file_name: &'a str,
-    /// Where the archive is.
+    /// The URL of the archive.
     pub url: &'a Url,
     /// The archive's sha256, where known …
     pub sha256: Option<Sha256Hash>,

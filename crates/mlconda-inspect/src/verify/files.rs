@@ -1,4 +1,4 @@
-//! Compares what is on disk with what the records say: one walk for what is there, then each file once.
+//! Compares the files on disk with the records: one walk to find all paths, then each file is read once.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -28,14 +28,14 @@ const DIRECTORY_MODES: &[u32] = &[0o755];
 /// What a root prefix holds besides its own environment: not this environment's business. And what a fresh volume holds.
 const ELSEWHERE: [&str; 3] = ["envs", "pkgs", "lost+found"];
 
-/// One package's word on a path.
+/// A path as one package describes it.
 #[derive(Clone, Copy)]
 struct Claim<'a> {
     package: &'a RecordedPackage,
     entry: &'a RecordedPath,
 }
 
-/// All that the records say of paths.
+/// All recorded paths.
 pub(super) struct Claims<'a> {
     /// Sorted by path; those of one path together, and in linking order once that is known.
     all: Vec<Claim<'a>>,

@@ -1,4 +1,4 @@
-//! Two distributions of one project: python sees both, and takes one of them for the version that is there.
+//! Finds projects with two installed distributions. Python sees both, and one of them as the installed version.
 
 use std::{
     collections::{BTreeMap, HashMap},

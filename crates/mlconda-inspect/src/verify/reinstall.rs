@@ -1,4 +1,4 @@
-//! Which packages are to be linked anew so that a prefix is what it should be.
+//! Finds the packages to reinstall, to repair a prefix.
 
 use std::collections::BTreeSet;
 
@@ -6,11 +6,10 @@ use super::{Finding, Verification};
 use crate::plan::Reinstall;
 
 impl Verification {
-    /// The packages with findings: linked anew ([`Plan::reinstalling`]), they are as they should be. All, if the prefix was moved
-    /// or has no history.
+    /// The packages to reinstall ([`Plan::reinstalling`]), which repairs all findings about them. All packages if the prefix was
+    /// moved or has no history.
     ///
-    /// Never [`Reinstall::Nothing`]: what a lock has and the prefix has not, and records that cannot be read, a plan sees by
-    /// itself.
+    /// Never [`Reinstall::Nothing`]: a plan finds missing packages and unreadable records itself.
     ///
     /// [`Plan::reinstalling`]: crate::plan::Plan::reinstalling
     pub fn packages_to_reinstall(&self) -> Reinstall {

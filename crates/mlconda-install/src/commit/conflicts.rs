@@ -24,11 +24,11 @@ pub(super) struct Conflicts {
     pub(super) is_free: bool,
 }
 
-/// Makes sure that moving in will not fail halfway, nor write over what is nobody's: no directory stands where
-/// a file is to be, no file or link where a directory is to be. A directory of nobody in which nothing is makes room; so does
-/// a file where packages had a directory, for it is at their place.
+/// Checks that moving the new files will not fail halfway and will not destroy untracked files. A directory at the path of a
+/// file is an error, unless it is empty. A file or a link at the path of a directory is an error, unless it is removed or
+/// the directory was one of a package before.
 ///
-/// `repaired` are directories that packages are to have again, and `named` those that records name.
+/// `repaired` are directories that packages are to have again, `named` are those in records.
 pub(super) fn find_conflicts(
     prefix: &Root,
     (new, repaired): (&[PathBuf], &[PathBuf]),

@@ -1,10 +1,10 @@
-//! What the packages are there for. Every package is reached from a root, so that no view of the graph leaves one out.
+//! The roots of the graph. Every package can be reached from a root, so that no view omits a package.
 
 use super::{Graph, GraphRoot, Request};
 
 impl Graph {
-    /// Makes roots of what was asked for, and of what is not reached from there: the pip that comes with python, say, or
-    /// all packages on top of an environment of which nobody knows any more what was asked for.
+    /// Sets the roots: requested packages, and packages that cannot be reached from them, such as the pip that comes with
+    /// python, or all top-level packages if the requests are not known.
     pub(super) fn set_roots(&mut self, asked: Vec<(usize, Request)>) {
         self.roots.clear();
         for (package, asked) in asked {
@@ -29,7 +29,7 @@ impl Graph {
         }
     }
 
-    /// Which packages are reached from the roots, if one of them were not there.
+    /// Which packages can be reached from the roots without passing the package `without`.
     pub(super) fn reached(&self, without: Option<usize>) -> Vec<bool> {
         let mut reached = vec![false; self.packages.len()];
         self.roots.iter().for_each(|root| self.reach(root.package, &mut reached, without));

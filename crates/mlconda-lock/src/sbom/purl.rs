@@ -1,4 +1,4 @@
-//! Package URLs (ECMA-427): names that scanners for vulnerabilities and licences look packages up by.
+//! Package URLs (ECMA-427), which scanners for vulnerabilities and licences use to identify packages.
 
 use std::fmt::Write;
 
