@@ -183,7 +183,7 @@ pub(crate) fn read_options(args: &LockingArgs, context: &Context) -> ReadOptions
         default_channels,
         channel_alias: args.channel_alias.clone().or_else(alias),
         custom_channels: settings.custom_channels.clone(),
-        channel_rule: if args.override_channels { ChannelRule::ExtraOnly } else { ChannelRule::FileToo },
+        channel_rule: if args.override_channels { ChannelRule::ExtraOnly } else { ChannelRule::FileAndExtra },
     }
 }
 
@@ -217,7 +217,7 @@ pub(crate) fn lock(
 ) -> Result<Vec<Locked>, CliError> {
     // Whoever solves several times has told it.
     let told = before.directory.is_some();
-    for warning in platforms.iter().filter(|_| !told).flat_map(|platform| environment.suspicions(*platform)) {
+    for warning in platforms.iter().filter(|_| !told).flat_map(|platform| environment.platform_warnings(*platform)) {
         context.ui.warn(&warning.to_string());
     }
     let overrides = overrides(args, context)?;
@@ -418,7 +418,7 @@ fn pinned(
             )));
         }
     }
-    if let [first, others @ ..] = solution.ageless().as_slice() {
+    if let [first, others @ ..] = solution.packages_without_time().as_slice() {
         let (what, more) = match others.len() {
             0 => ("does", String::new()),
             count => ("do", format!(" and {count} more")),

@@ -7,7 +7,7 @@
 use std::io::{self, Read};
 
 use mlconda_channel::{network, repodata::Access};
-use mlconda_environment::{EnvironmentError, requirements::Entry};
+use mlconda_environment::{EnvironmentError, requirements::PipRequirement};
 use mlconda_lock::{LockedPip, PipSource};
 use mlconda_system::files;
 use mlconda_types::redact;
@@ -22,12 +22,12 @@ use super::{Options, PipError, task::place_of};
 /// # Errors
 /// If a package has none of its hashes, can have none, or could not be read, at the line that asks for it.
 pub(super) async fn check(
-    entries: &[Entry],
+    entries: &[PipRequirement],
     packages: &mut [LockedPip],
     options: &Options<'_>,
 ) -> Result<(), PipError> {
     for package in packages {
-        let asking: Vec<&Entry> =
+        let asking: Vec<&PipRequirement> =
             entries.iter().filter(|entry| !entry.hashes.is_empty() && is_about(entry, package)).collect();
         let Some(first) = asking.first() else { continue };
         let refuse =
@@ -76,7 +76,7 @@ pub(super) async fn check(
 }
 
 /// Whether a line asks for a package, by its name or by its place.
-pub(super) fn is_about(entry: &Entry, package: &LockedPip) -> bool {
+pub(super) fn is_about(entry: &PipRequirement, package: &LockedPip) -> bool {
     match &entry.name {
         Some(name) => *name == package.name,
         None => {

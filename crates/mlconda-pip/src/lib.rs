@@ -37,7 +37,7 @@ use url::Url;
 pub use self::uv::Uv;
 pub use self::uv::prefix_name;
 use self::{clash::Conda, task::Task, uv::Target};
-pub use mlconda_environment::requirements::{self, Entry, Requirements, Role, indented};
+pub use mlconda_environment::requirements::{self, PipRequirement, RequirementRole, Requirements, indented};
 pub use mlconda_environment::requirements::{Indexes, PipFile};
 
 /// How many servers are asked for sizes at once.
@@ -170,11 +170,11 @@ pub async fn lock(
         return Ok(());
     }
     let requirements = requirements(environment)?;
-    if requirements.entries.iter().all(|entry| entry.role == Role::Limit) {
+    if requirements.entries.iter().all(|entry| entry.role == RequirementRole::Constraint) {
         return Ok(());
     }
     let Some(python) = lock.packages.iter().find(|package| package.name == "python") else {
-        return Err(PipError::NoPython { lines: indented(requirements.entries.iter().map(Entry::shown)) });
+        return Err(PipError::NoPython { lines: indented(requirements.entries.iter().map(PipRequirement::display)) });
     };
     let (version, build) = (python.version.clone(), python.build.clone());
     let tags = Tags::new(host.platform, &host.virtual_packages, &version, &build);
@@ -212,7 +212,7 @@ pub async fn lock(
 /// The names of the packages that are asked for: pip lists these apart from what they need. What is asked for by its place is
 /// known by it.
 pub fn requested(requirements: &Requirements, packages: &[LockedPip]) -> BTreeSet<String> {
-    let asked = || requirements.entries.iter().filter(|entry| entry.role == Role::Asked);
+    let asked = || requirements.entries.iter().filter(|entry| entry.role == RequirementRole::Requested);
     let is_asked = |package: &LockedPip| asked().any(|entry| hashes::is_about(entry, package));
     packages.iter().filter(|package| is_asked(package)).map(|package| package.name.clone()).collect()
 }
@@ -228,7 +228,7 @@ fn requirements(environment: &Environment) -> Result<Requirements, PipError> {
     };
     let requirements = requirements::collect(&environment.pip, &environment.expansions, &mut read).map_err(refused)?;
     let named = requirements.entries.iter().map(|entry| (entry, true));
-    let named = named.chain(requirements.looked_at.iter().map(|entry| (entry, false)));
+    let named = named.chain(requirements.local_sources.iter().map(|entry| (entry, false)));
     let missing = named.filter_map(|(entry, is_installed)| {
         let path = entry.path.as_ref()?;
         let is_project = || ["pyproject.toml", "setup.py"].iter().any(|name| path.join(name).is_file());
@@ -277,7 +277,7 @@ fn remember(package: &mut LockedPip, previous: Previous<'_>) {
 
 /// Refuses packages from where no index and no page may lead: from the network to files of this machine, or from https
 /// to http. A requirement that names its place itself is the user's word.
-fn check_places(packages: &[LockedPip], entries: &[Entry], indexes: &Indexes) -> Result<(), PipError> {
+fn check_places(packages: &[LockedPip], entries: &[PipRequirement], indexes: &Indexes) -> Result<(), PipError> {
     let default = Url::parse("https://pypi.org/simple/").ok();
     let default = default.filter(|_| indexes.index.is_none() && !indexes.no_index);
     let sources: Vec<Url> = indexes.urls().chain(default).collect();

@@ -5,7 +5,7 @@
 
 use std::{cmp::Ordering, collections::BTreeSet, str::FromStr};
 
-use mlconda_types::dependency::is_within_reason;
+use mlconda_types::dependency::is_within_limits;
 use pep440_rs::{Version, VersionSpecifiers};
 use rattler_conda_types::Subdir;
 
@@ -27,7 +27,7 @@ impl Target {
 
     /// Whether a marker holds with these extras of the package that says it.
     pub fn holds(&self, marker: &str, extras: &BTreeSet<String>) -> bool {
-        if !is_within_reason(marker) {
+        if !is_within_limits(marker) {
             return true;
         }
         let mut reader = Reader { target: self, extras, tokens: tokens(marker), place: 0 };

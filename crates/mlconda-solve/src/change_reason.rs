@@ -1,5 +1,5 @@
-//! Why a package of a new solution is not what was locked, found by looking at the solution: a reviewer of a lock wants
-//! to know which line, or which other package, moved it.
+//! Explains for each package of a new solution why it differs from the lock: which line, or which other package,
+//! changed it. Reviewers of a lock want to know. The reasons are found by looking at the solution.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -11,7 +11,7 @@ use mlconda_channel::repodata::Repodata;
 use mlconda_environment::{Environment, Location};
 use mlconda_lock::{Lock, LockedPackage};
 use mlconda_types::{
-    dependency::{is_judged, name as name_of, satisfies},
+    dependency::{is_checkable, normalized_name, satisfies},
     host::Host,
 };
 use rattler_conda_types::{PackageName, RepoDataRecord};
@@ -21,7 +21,7 @@ use super::{
     update::{depends_on_any, find_locked, host_changes},
 };
 
-/// Why a package changed; the first that applies.
+/// Why a package changed: the first reason that applies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ChangeReason {
@@ -31,35 +31,35 @@ pub enum ChangeReason {
         spec: String,
         /// The environment's file.
         file: PathBuf,
-        /// Where the spec stands.
+        /// The place of the spec.
         location: Location,
     },
-    /// It was to be renewed.
+    /// It was to be upgraded.
     Renewed,
-    /// The machine has something that it had not, or the other way round, and there are builds for either.
+    /// A virtual package of the host was added or removed, and the package has different builds for both cases.
     Machine {
         /// The virtual package's name.
         name: String,
     },
-    /// The channels do not have the old one any more.
+    /// The channels no longer have the old package.
     Gone,
-    /// Another package of the solution needs it, or needs another version of it.
+    /// Another package of the solution depends on it, or on another version of it.
     NeededBy {
-        /// The other package: name and version.
+        /// The name and version of the other package.
         package: String,
-        /// What it needs, as its record has it.
+        /// The dependency, as in its record.
         need: String,
     },
-    /// The old one needs something that the solution has not.
+    /// The old package depends on something that the solution does not have.
     OldNeeds {
-        /// What the old one needs, as its record has it.
+        /// The dependency, as in the record of the old package.
         need: String,
     },
-    /// The old one is in the channels and does not count: by their order, or its age.
+    /// The old package exists but does not count: because of channel priority, or because of its age.
     NotOffered,
-    /// Nothing asks for it any more.
+    /// Nothing depends on it any more.
     NotNeeded,
-    /// It did not go with the others, for a reason that no single package tells.
+    /// It conflicts with the other packages in a way that no single package explains.
     Others,
 }
 
@@ -81,7 +81,7 @@ impl Display for ChangeReason {
     }
 }
 
-/// Why each package changed that is not as the first of the previous locks has it, by name. The host is that of the
+/// The reasons for all packages that differ from the first of the previous locks, by name. `host` is the host of the
 /// solution.
 pub fn change_reasons(
     environment: &Environment,
@@ -122,22 +122,22 @@ pub fn change_reasons(
     reasons
 }
 
-/// A package as it was locked.
+/// A package of the lock.
 struct OldPackage<'a> {
     old: &'a LockedPackage,
-    /// Its record, if a channel has it still.
+    /// Its record, if a channel still has it.
     record: Option<&'a RepoDataRecord>,
 }
 
-/// What the packages of the solution need of each other.
+/// A dependency or constraint between packages of the solution.
 struct Dependent<'a> {
     of: &'a RepoDataRecord,
     need: &'a str,
-    /// Whether the other must be there; else it must be so only if it is there.
+    /// Whether it is a dependency; else it is a constraint.
     is_dependency: bool,
 }
 
-/// By the name of what is needed; dependencies first, then by the name of what needs it.
+/// By the name of the needed package; dependencies first, then by the name of the dependent.
 fn needs(solution: &Solution) -> HashMap<String, Vec<Dependent<'_>>> {
     let mut records: Vec<&RepoDataRecord> = solution.records.iter().collect();
     mlconda_types::sorting::sort_by_key(&mut records, |record| name(record));
@@ -146,8 +146,8 @@ fn needs(solution: &Solution) -> HashMap<String, Vec<Dependent<'_>>> {
         for of in &records {
             let package = &of.package_record;
             let list = if is_dependency { &package.depends } else { &package.constrains };
-            for need in list.iter().filter(|need| is_judged(need)) {
-                needs.entry(name_of(need)).or_default().push(Dependent { of, need, is_dependency });
+            for need in list.iter().filter(|need| is_checkable(need)) {
+                needs.entry(normalized_name(need)).or_default().push(Dependent { of, need, is_dependency });
             }
         }
     }
@@ -161,7 +161,7 @@ struct ReasonSearch<'a> {
     chosen: HashMap<&'a str, &'a RepoDataRecord>,
     needs: HashMap<String, Vec<Dependent<'a>>>,
     changes: Vec<String>,
-    /// What the channels have of the packages that changed, by name.
+    /// The records of the changed packages, by name.
     records: HashMap<&'a str, Vec<&'a RepoDataRecord>>,
 }
 
@@ -184,7 +184,7 @@ impl<'a> ReasonSearch<'a> {
         find_locked(old, self.records.get(old.name.as_str())?)
     }
 
-    /// A reason that is no other package.
+    /// A reason that does not involve another package.
     fn first_reason(
         &self,
         name: &str,
@@ -204,8 +204,8 @@ impl<'a> ReasonSearch<'a> {
         })
     }
 
-    /// Follows the changes that have a reason to those that they are the reason of, and so on, so that no two packages are
-    /// each other's reason.
+    /// Follows the changes with a known reason to the changes that they cause, so that no two packages are each
+    /// other's reason.
     fn follow_changes(
         &self,
         mut open: Vec<(&'a str, Option<OldPackage<'a>>)>,
@@ -236,7 +236,7 @@ impl<'a> ReasonSearch<'a> {
         }
     }
 
-    /// What another package has to do with a change, if it is one that counts.
+    /// How another package caused a change, if that package counts.
     fn caused_by(
         &self,
         name: &str,
@@ -262,7 +262,7 @@ impl<'a> ReasonSearch<'a> {
         })
     }
 
-    /// The first package of the solution that needs a package in a way that counts.
+    /// The first package of the solution that depends on a package in a way that counts.
     fn needed_by(&self, needed: &str, counts: impl Fn(&Dependent<'_>) -> bool) -> Option<ChangeReason> {
         let need = self.needs.get(needed)?.iter().find(|need| counts(need))?;
         let package = &need.of.package_record;
@@ -270,14 +270,14 @@ impl<'a> ReasonSearch<'a> {
         Some(ChangeReason::NeededBy { package, need: need.need.to_owned() })
     }
 
-    /// What the old package needs, of packages that count, and the solution has not.
+    /// A dependency of the old package, on a package that counts, that the solution does not satisfy.
     fn old_needs(&self, old: &RepoDataRecord, counts: impl Fn(&str) -> bool) -> Option<ChangeReason> {
         let package = &old.package_record;
         let met = |need: &str| {
-            let found = self.chosen.get(name_of(need).as_str());
+            let found = self.chosen.get(normalized_name(need).as_str());
             found.map(|record| satisfies(&record.package_record, need))
         };
-        let judged = |need: &&String| is_judged(need) && counts(&name_of(need));
+        let judged = |need: &&String| is_checkable(need) && counts(&normalized_name(need));
         let mut depends = package.depends.iter().filter(judged).filter(|need| met(need) != Some(true));
         let mut constrains = package.constrains.iter().filter(judged).filter(|need| met(need) == Some(false));
         depends.next().or_else(|| constrains.next()).map(|need| ChangeReason::OldNeeds { need: need.clone() })

@@ -1,18 +1,17 @@
-//! What can be ruled out without search among records of which there are few: a record whose need nothing meets, and
-//! whatever does not meet the need of one that must be there. Each of these saves the solver a question that it answers
-//! with no.
+//! Eliminates records before the solve, among few candidates: records with a dependency that nothing satisfies, and
+//! records that a required package excludes. Each of them saves the solver a decision.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use mlconda_types::dependency::{is_judged, is_within_reason, name as name_of};
+use mlconda_types::dependency::{is_checkable, is_within_limits, normalized_name};
 use rattler_conda_types::{MatchSpec, Matches, PackageName, ParseStrictness, RepoDataRecord};
 
 use super::session::SubdirRecords;
 
-/// A need of a record, taken apart once.
+/// A parsed dependency or constraint of a record.
 struct RecordDependency {
     name: String,
-    /// `None` if it makes no sense: then any package of the name meets it.
+    /// `None` if it is invalid: then any package of the name satisfies it.
     spec: Option<MatchSpec>,
     is_dependency: bool,
 }
@@ -21,13 +20,13 @@ impl RecordDependency {
     fn of_record(record: &RepoDataRecord) -> Vec<Self> {
         let package = &record.package_record;
         let taken = |is_dependency: bool, list: &[String]| -> Vec<Self> {
-            let dependencies = list.iter().filter(|dependency| is_judged(dependency));
+            let dependencies = list.iter().filter(|dependency| is_checkable(dependency));
             let dependency = |dependency: &String| {
-                let spec = Some(dependency).filter(|dependency| is_within_reason(dependency));
+                let spec = Some(dependency).filter(|dependency| is_within_limits(dependency));
                 let spec = spec.and_then(|dependency| MatchSpec::from_str(dependency, ParseStrictness::Lenient).ok());
                 let build = spec.as_ref().and_then(|spec| spec.build.as_ref()).map(ToString::to_string);
                 let is_build = build.is_none_or(|build| !build.starts_with(['<', '>', '=', '!', '~']));
-                Self { name: name_of(dependency), spec: spec.filter(|_| is_build), is_dependency }
+                Self { name: normalized_name(dependency), spec: spec.filter(|_| is_build), is_dependency }
             };
             dependencies.map(dependency).collect()
         };
@@ -64,7 +63,7 @@ pub(super) fn remaining_urls<'a>(
     remaining.into_values().flatten().map(|(record, _)| record.url.as_str()).collect()
 }
 
-/// Rules out what it can, once; whether that was anything.
+/// Runs one round of elimination. Returns whether it changed anything.
 fn eliminate_once<'a>(
     remaining: &mut BTreeMap<&'a str, Vec<(&'a RepoDataRecord, Vec<RecordDependency>)>>,
     required: &mut BTreeSet<String>,

@@ -1,9 +1,10 @@
-//! The SAT solve, and its explanation when there is no answer. Pure: the same input, the same answer.
+//! Chooses records with a SAT solver, and explains why there is no solution. Pure: the same input gives the same
+//! result.
 //!
-//! Unless [`SolveOptions`] say otherwise, channels are strict: a package is taken from the first channel that has one of
-//! its name. And every python brings pip (`add_pip_as_python_dependency`), as it does with conda and micromamba, for
-//! otherwise an environment that worked with them would lack its `pip`. The dependency exists during the solve only:
-//! the chosen records are what the channels have.
+//! By default ([`SolveOptions`]) channel priority is strict: a package comes from the first channel that has any
+//! record of its name. And every python depends on pip (`add_pip_as_python_dependency`), as with conda and micromamba,
+//! so that environments that worked with them still have `pip`. This dependency exists only during the solve: the
+//! chosen records are those of the channels.
 
 mod eliminate;
 mod explain;
@@ -37,14 +38,14 @@ pub use mlconda_types::solution::{
     ChannelPriority, ChannelPriorityError, Cutoff, CutoffError, Pip, Solution, SolveOptions,
 };
 
-/// How many packages that no channel has are told of.
+/// The most unknown packages that an error lists.
 const MAX_UNKNOWN: usize = 20;
 
-/// There is no solution.
+/// Why there is no solution.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SolveError {
-    /// No channel has packages of these names.
+    /// No channel has packages with these names.
     #[error("{}", wording::unknown(packages, *more))]
     Unknown {
         /// The packages, in the order of the file.
@@ -52,29 +53,29 @@ pub enum SolveError {
         /// How many more there are.
         more: usize,
     },
-    /// A spec means something that cannot be solved for.
+    /// A spec cannot be solved for.
     #[error("{}:{}:{}: cannot solve for `{spec}`: {reason}", file.display(), location.line, location.column)]
     Unsupported {
         /// The environment's file.
         file: PathBuf,
-        /// Where the spec stands.
+        /// The place of the spec.
         location: Location,
         /// The spec.
         spec: String,
-        /// Why.
+        /// The reason.
         reason: &'static str,
     },
-    /// What is asked for contradicts itself.
+    /// The requirements contradict each other.
     #[error("no set of packages for `{platform}` satisfies what is asked for:\n{explanation}")]
     Unsolvable {
         /// The platform.
         platform: Subdir,
         /// The tree of reasons, as text.
         explanation: String,
-        /// Virtual packages that stand in the way.
+        /// The virtual packages that the host lacks.
         virtual_packages: Vec<VirtualDemand>,
     },
-    /// The repodata cannot be solved with.
+    /// The repodata is not consistent.
     #[error("the repodata contradicts itself: {0}")]
     Repodata(String),
 }
@@ -82,27 +83,27 @@ pub enum SolveError {
 /// A package that no channel has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownPackage {
-    /// The name that was asked for.
+    /// The requested name.
     pub name: String,
-    /// The line that asks for it, and what may be meant.
+    /// The line that asks for it, with suggestions.
     pub diagnostic: Diagnostic,
 }
 
-/// A virtual package that a package wants, and the host does not have as wanted.
+/// A virtual package that a package needs, and that the host does not have in this version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VirtualDemand {
     /// The name.
     pub name: String,
-    /// What is wanted of it, as in `>=12`; empty if anything will do.
+    /// The version spec, such as `>=12`; empty if any version will do.
     pub wanted: String,
-    /// The version that the host has, if it has one.
+    /// The version that the host has, if any.
     pub assumed: Option<Version>,
 }
 
-/// Solves. The environment is that of the host's platform (see [`Environment::for_platform`]).
+/// Solves an environment. It must be reduced to the host's platform (see [`Environment::for_platform`]).
 ///
 /// # Errors
-/// If there is no solution, with the solver's reasons. [`explain()`] finds better ones.
+/// If there is no solution. The error has the solver's reasons; [`explain()`] finds better ones.
 pub fn solve(
     environment: &Environment,
     repodata: &Repodata,
@@ -117,16 +118,16 @@ pub fn solve(
     Ok(Solution { records, options: *options })
 }
 
-/// Solves for the oldest system that will do: where nothing but the age of the declared system stands in the
-/// way (its `__glibc`, `__linux` or `__osx`), the declaration is raised to the lowest version that a package
-/// asks for, until there is a solution. The answer depends on the channels only, not on the machine at hand.
-/// What the user declared (`pinned`) stays as it is, and a GPU is never assumed.
+/// Solves for the oldest possible system. If only the age of the declared system stands in the way (its `__glibc`,
+/// `__linux` or `__osx`), the declaration is raised to the lowest version that a package asks for, until there is a
+/// solution. The result depends on the channels only, not on the machine. What the user declared (`pinned`) is not
+/// raised, and a GPU is never assumed.
 ///
-/// Gives the solution and the host that it is for.
+/// Returns the solution and the host that it is for.
 ///
 /// # Errors
-/// As [`solve`]; the error is that of the newest system tried. It has every reason, of all there is to choose from, and
-/// takes its time to find them.
+/// As for [`solve`], with the error for the newest system that was tried. It is found without pruning, which takes
+/// longer and gives every reason.
 pub fn solve_for_oldest(
     environment: &Environment,
     repodata: &Repodata,
@@ -144,7 +145,7 @@ pub fn solve_for_oldest(
     Ok((Solution { records, options: *options }, host))
 }
 
-/// Refuses what the solver would stumble over, and finds all misspelt names at once.
+/// Checks the requirements before the solve, and reports all unknown names at once.
 fn check_requirements(environment: &Environment, repodata: &Repodata, host: &Host) -> Result<(), SolveError> {
     let (mut packages, mut more, mut names) = (Vec::new(), 0, None);
     for requirement in &environment.requirements {
@@ -185,7 +186,8 @@ fn check_requirements(environment: &Environment, repodata: &Repodata, host: &Hos
     Err(SolveError::Unknown { packages, more })
 }
 
-/// The lines whose package is there, and of which nothing is as they ask for it: all that nobody has is told at once.
+/// The requirements whose package exists, but not in any version or build that matches. They are reported together
+/// with the unknown names.
 fn unmatched<'a>(
     environment: &'a Environment,
     repodata: &'a Repodata,
@@ -201,7 +203,7 @@ fn unmatched<'a>(
     lines.map(|requirement| {
         let message = format!("no channel has `{}` for `{}`", requirement.text.trim(), host.platform);
         let name = requirement.spec.name.to_string();
-        let help = match mlconda_environment::home(requirement) {
+        let help = match mlconda_environment::native_platform(requirement) {
             Some(home) if !host.platform.as_str().starts_with(home) => {
                 format!("it is a build of {home}: ask for `{name}` without its build")
             }

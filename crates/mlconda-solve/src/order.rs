@@ -1,7 +1,7 @@
-//! Which records are tried first: as rattler has it, who took it from conda. Those without track features come before
-//! those with them, channels count under flexible priority, then the version, then the build number. Between builds that
-//! are alike in all of this, the one counts whose dependencies can be newer, name by name, and then the one that was made
-//! last.
+//! The order in which the solver tries the records of a package. It is that of rattler, which comes from conda:
+//! records without track features first, then by channel (with flexible priority), version and build number. Among
+//! builds that are equal in this, the one with the newer dependencies is first, name by name, then the one that was
+//! built last.
 
 use std::{
     cell::RefCell,
@@ -18,14 +18,13 @@ use super::{
     pool::{NameId, Pool, RecordId, SpecId},
 };
 
-/// The best that there may be of something asked for: less is better. First whether it has track features, then the
-/// version.
+/// The best record that matches a spec; less is better. First whether it has track features, then the version rank.
 type BestMatch = (bool, Reverse<u32>);
 
-/// Of each name that a record depends on, the best that it leaves; by name.
+/// For each dependency of a record, the best match; sorted by name.
 type DependencyScore = Rc<[(NameId, Option<BestMatch>)]>;
 
-/// By what a record is tried, before what it depends on is looked at.
+/// The sort key of a record, without its dependencies.
 type SortKey = (bool, u32, Reverse<u32>, Reverse<u64>);
 
 pub(super) struct CandidateOrder<'c, 'a> {
@@ -48,7 +47,7 @@ impl<'c, 'a> CandidateOrder<'c, 'a> {
         Self { pool, virtual_packages, exists, priority, best, scores }
     }
 
-    /// Sorts records of one package, each with something that goes with it.
+    /// Sorts records of one package, each with a payload.
     pub(super) fn sort<T: Copy + Ord>(&self, records: &mut [(RecordId, T)]) {
         let mut keyed: Vec<(SortKey, (RecordId, T))> = records.iter().map(|row| (self.key(row.0), *row)).collect();
         keyed.sort_unstable();
@@ -67,9 +66,9 @@ impl<'c, 'a> CandidateOrder<'c, 'a> {
         (row.has_track_features, channel, Reverse(version), Reverse(row.build_number))
     }
 
-    /// Sorts records that have the same key by what they depend on, and by age.
+    /// Sorts records with equal keys by their dependencies, and by the time of the build.
     fn sort_alike<T: Copy>(&self, group: &mut [(SortKey, (RecordId, T))]) {
-        // What cannot be read comes last, and says nothing.
+        // Records with invalid dependencies come last.
         let mut known = Vec::with_capacity(group.len());
         let mut unknown = Vec::new();
         for row in group.iter() {
@@ -95,7 +94,7 @@ impl<'c, 'a> CandidateOrder<'c, 'a> {
         self.pool.record(record_id).package_record.timestamp.map(|time| time.jiff_timestamp())
     }
 
-    /// What a record's dependencies leave, by name; `None` if one of them cannot be read.
+    /// The best matches of a record's dependencies; `None` if one of them cannot be parsed.
     fn score(&self, record_id: RecordId) -> Option<DependencyScore> {
         if let Some(known) = self.scores.borrow().get(&record_id) {
             return Some(Rc::clone(known));
@@ -108,7 +107,7 @@ impl<'c, 'a> CandidateOrder<'c, 'a> {
         }
         let name = |id: NameId| self.pool.names[id as usize].text.as_str();
         mlconda_types::sorting::sort_by(&mut all, |one, other| name(one.0).cmp(name(other.0)));
-        // Of two bounds for one name, the one that leaves less counts.
+        // If two specs are for one name, the more restrictive one counts.
         let worse = |one: Option<BestMatch>, other: Option<BestMatch>| if other > one { other } else { one };
         let score: DependencyScore = all
             .into_iter()
@@ -122,7 +121,7 @@ impl<'c, 'a> CandidateOrder<'c, 'a> {
         Some(score)
     }
 
-    /// The best that there is of what is asked for, whether it can be in a solution or not.
+    /// The best match of a spec, whether or not it can be in a solution.
     fn best(&self, id: SpecId) -> Option<BestMatch> {
         if let Some(known) = self.best.borrow().get(&id) {
             return *known;
@@ -146,7 +145,7 @@ fn find(score: &DependencyScore, name: NameId) -> Option<Option<BestMatch>> {
     score.iter().find(|(known, _)| *known == name).map(|(_, best)| *best)
 }
 
-/// What is there is better than what is not.
+/// A match is better than none.
 fn compare(one: Option<Option<BestMatch>>, other: Option<Option<BestMatch>>) -> Ordering {
     match (one.flatten(), other.flatten()) {
         (Some(one), Some(other)) => one.cmp(&other),

@@ -1,7 +1,6 @@
-//! What there is to choose from, in tables: records, names and what records ask for are numbers here. Each text of a
-//! dependency is read once, however many records have it, and which records it means is found once, however often a
-//! question is put ([`super::session`]). Many thousands of records share a few thousand texts, and of these most are
-//! looked at by no solve, so everything is found out when it is first wanted.
+//! The pool: all records, names and specs that the solver chooses from, as tables with numeric IDs. Many thousands of
+//! records share a few thousand dependency texts. Each text is parsed once and matched once, however many records have
+//! it and however often the solver runs ([`super::session`]). Most texts are never needed, so all of this is lazy.
 
 mod parse;
 mod record_set;
@@ -15,7 +14,7 @@ use std::{
 
 use foldhash::{HashMap, HashMapExt};
 use mlconda_channel::repodata::{DependencyTable, RecordRow, VersionGroup};
-use mlconda_types::versions::{Numbered, Test};
+use mlconda_types::versions::{ComparableVersion, VersionMatcher};
 use rattler_conda_types::{
     GenericVirtualPackage, MatchSpec, MatchSpecCondition, Matches, NamelessMatchSpec, RepoDataRecord, VersionSpec,
 };
@@ -29,81 +28,81 @@ pub(super) use parse::parse;
 use parse::{PlainSpec, alternatives, parse_plain};
 pub(super) use record_set::RecordSet;
 
-/// A record, by its place among all.
+/// The ID of a record: its index in the pool.
 pub(super) type RecordId = u32;
-/// A package's name, by its place among all.
+/// The ID of a package name: its index in the pool.
 pub(super) type NameId = u32;
-/// What is asked for, by its place among all.
+/// The ID of a spec: its index in the pool.
 pub(super) type SpecId = u32;
 
 pub(super) struct Pool<'a> {
-    /// By place: in the order of the channels, and there by file name.
+    /// In the order of the channels, and within a channel by file name.
     pub(super) records: Vec<&'a RepoDataRecord>,
-    /// What is looked at of them.
+    /// The dependencies of the records.
     table: DependencyTable,
-    /// By edition, its rank among those of its name, or [`UNRANKED`].
+    /// For each version group, its rank among those of its name, or [`UNRANKED`].
     ranks: Vec<Cell<u32>>,
-    /// By record, which of the stretches it is in.
+    /// For each record, the index of its channel run.
     channel_run_of: Vec<u32>,
     channel_runs: Vec<ChannelRun>,
     pub(super) names: Vec<PoolName>,
-    /// Of packages, by name.
+    /// The IDs of packages, by name.
     ids: HashMap<String, NameId>,
-    /// That an extra be there, by `package[extra]`.
+    /// The specs of extras, by `package[extra]`.
     extras: HashMap<String, SpecId>,
-    /// What was asked for by text first here.
+    /// The specs that were first interned here, by text.
     texts: HashMap<&'a str, SpecId>,
     interned: Vec<InternedSpec<'a>>,
-    /// What environments asked for, and conditions.
+    /// The specs of environments and conditions.
     specs: HashMap<MatchSpec, SpecId>,
-    /// What extras of records ask for, each with when.
+    /// The specs of the extras of records, each with its condition.
     extra_specs: HashMap<RecordId, Vec<(ConditionId, SpecId)>>,
     conditions: Vec<Condition>,
-    /// The place of each condition.
+    /// The ID of each condition.
     condition_ids: HashMap<Condition, ConditionId>,
 }
 
-/// In how many ways a condition may be met: the solver writes each of them out, and `(a or b) and (a or b) and …` has
-/// twice as many with each pair of parentheses.
+/// The most alternatives of a condition. The solver writes each of them out, and `(a or b) and (a or b) and …` doubles
+/// them with each pair of parentheses.
 const MAX_ALTERNATIVES: usize = 1000;
 
-/// The rank of an edition that was not looked for yet.
+/// The rank of a version group that was not ranked yet.
 const UNRANKED: u32 = u32::MAX;
 
-/// A package, or an extra of one (CEP-44).
+/// A package name, or an extra of a package (CEP-44).
 pub(super) struct PoolName {
-    /// For an extra, as in `package[extra]`.
+    /// The name; for an extra, `package[extra]`.
     pub(super) text: String,
     pub(super) is_extra: bool,
-    /// Its records.
+    /// The records of this name.
     pub(super) record_ids: RecordSet,
-    /// Their editions.
+    /// Their version groups.
     version_groups: RecordSet,
-    /// The same, by age.
+    /// The version groups, from the oldest to the newest.
     sorted: OnceCell<Vec<u32>>,
 }
 
 /// Records of one name and one channel.
 struct ChannelRun {
     name: NameId,
-    /// What its channel is called where channels count as one.
+    /// The common name of channels that count as one.
     tier: Option<&'static str>,
-    /// Which of the channels it is: those that count as one have one number, and less goes before more.
+    /// The rank of the channel: a lower rank goes first. Channels that count as one have the same rank.
     rank: u32,
 }
 
-/// What a record asks for, in its order.
+/// The dependencies of a record, in their order.
 #[derive(Clone, Copy, Default)]
 pub(super) struct RecordDependencies<'c> {
     /// `depends`
     pub(super) depends: &'c [SpecId],
     /// `constrains`
     pub(super) constrains: &'c [SpecId],
-    /// `extra_depends`, each with when it is asked for.
+    /// `extra_depends`, each with its condition.
     pub(super) extra_depends: &'c [(ConditionId, SpecId)],
 }
 
-/// Where what is asked for comes from, and what it means as far as it was looked at.
+/// A spec, and what it resolved to, if it was resolved yet.
 struct InternedSpec<'a> {
     origin: SpecOrigin<'a>,
     resolved: OnceCell<Result<ResolvedSpec, String>>,
@@ -112,23 +111,23 @@ struct InternedSpec<'a> {
 enum SpecOrigin<'a> {
     Text(&'a str),
     Spec(Box<NamelessMatchSpec>),
-    /// That an extra be there.
+    /// An extra of a package.
     Extra,
 }
 
-/// What is asked for.
+/// A spec that was resolved against the pool.
 pub(super) struct ResolvedSpec {
     pub(super) name: NameId,
-    /// The records that it means, whatever their channel.
+    /// The matching records of all channels.
     pub(super) record_ids: RecordSet,
-    /// What is asked for besides: extras of the package.
+    /// The extras that it asks for.
     pub(super) extras: Vec<SpecId>,
-    /// When it is asked for (CEP-43).
+    /// The condition under which it counts (CEP-43).
     pub(super) condition: Option<ConditionId>,
 }
 
 impl<'a> Pool<'a> {
-    /// From runs of records, in the order of their channels, and the texts by which these ask for others.
+    /// Makes a pool of runs of records, in the order of their channels, and of the texts of their dependencies.
     pub(crate) fn new(runs: impl IntoIterator<Item = RecordRun<'a>>, texts: &'a [Arc<str>], pip: Pip) -> Self {
         let unread = |text: &'a Arc<str>| InternedSpec { origin: SpecOrigin::Text(text), resolved: OnceCell::new() };
         let mut pool = Self {
@@ -172,7 +171,7 @@ impl<'a> Pool<'a> {
         pool
     }
 
-    /// Has every python depend on pip.
+    /// Adds a dependency on pip to every python.
     fn add_pip(&mut self) {
         let Some(python) = self.ids.get("python").copied() else { return };
         let pip = self.intern_text("pip");
@@ -203,22 +202,22 @@ impl<'a> Pool<'a> {
         &self.table.rows[record_id as usize]
     }
 
-    pub(super) fn name_of(&self, record_id: RecordId) -> NameId {
+    pub(super) fn name_id_of(&self, record_id: RecordId) -> NameId {
         self.channel_run(record_id).name
     }
 
-    /// The place of a record; `None` if it is not one of these.
+    /// The ID of a record; `None` if the pool does not have it.
     pub(super) fn id_of(&self, record: &RepoDataRecord) -> Option<RecordId> {
         let name = *self.ids.get(record.package_record.name.as_normalized())?;
         self.names[name as usize].record_ids.iter().find(|record_id| self.record(*record_id).url == record.url)
     }
 
-    /// How many different things are asked for.
+    /// The number of specs.
     pub(super) fn spec_count(&self) -> usize {
         self.interned.len()
     }
 
-    /// The rank of a record's channel: less goes before more.
+    /// The rank of a record's channel: a lower rank goes first.
     pub(super) fn channel_rank(&self, record_id: RecordId) -> u32 {
         self.channel_run(record_id).rank
     }
@@ -228,7 +227,7 @@ impl<'a> Pool<'a> {
         is_in_channel(self.record(record_id), self.channel_run(record_id).tier, spec)
     }
 
-    /// The number of a name.
+    /// The ID of a name, which is added if it is new.
     pub(super) fn intern_name(&mut self, text: &str) -> NameId {
         if let Some(known) = self.ids.get(text) {
             return *known;
@@ -249,8 +248,7 @@ impl<'a> Pool<'a> {
         (self.names.len() - 1) as NameId
     }
 
-    /// What a spec of an environment asks for. Channel and subdir, which records are told apart by only there, are the
-    /// caller's to look at.
+    /// Interns a spec of an environment. The caller checks its channel and subdir.
     pub(super) fn intern_spec(&mut self, spec: &MatchSpec) -> SpecId {
         if let Some(known) = self.specs.get(spec) {
             return *known;
@@ -267,7 +265,7 @@ impl<'a> Pool<'a> {
         (self.interned.len() - 1) as SpecId
     }
 
-    /// What a text asks for, not yet read.
+    /// Interns the text of a spec, without parsing it.
     fn intern_text(&mut self, text: &'a str) -> SpecId {
         if let Some(known) = self.texts.get(text) {
             return *known;
@@ -277,7 +275,7 @@ impl<'a> Pool<'a> {
         id
     }
 
-    /// What a record asks for; its extras ask for nothing before [`Self::resolve_extras_of`].
+    /// The dependencies of a record. Those of its extras are missing before [`Self::resolve_extras_of`].
     pub(super) fn dependencies_of(&self, record_id: RecordId) -> RecordDependencies<'_> {
         let RecordRow { depends_start, constrains_start, constrains_end, has_extras, .. } = *self.row(record_id);
         let extras = if has_extras { self.extra_specs.get(&record_id).map_or(&[][..], Vec::as_slice) } else { &[] };
@@ -288,7 +286,7 @@ impl<'a> Pool<'a> {
         }
     }
 
-    /// Finds out what a record's extras ask for, if it has any.
+    /// Resolves the dependencies of a record's extras, if it has any.
     pub(super) fn resolve_extras_of(&mut self, record_id: RecordId) {
         if self.row(record_id).has_extras && !self.extra_specs.contains_key(&record_id) {
             self.resolve_extras(record_id);
@@ -310,12 +308,12 @@ impl<'a> Pool<'a> {
         self.extra_specs.insert(record_id, extras);
     }
 
-    /// What is asked for, if it was read and makes sense.
+    /// A spec that was resolved successfully.
     pub(crate) fn resolved(&self, id: SpecId) -> Option<&ResolvedSpec> {
         self.interned[id as usize].resolved.get()?.as_ref().ok()
     }
 
-    /// Why what is asked for makes no sense.
+    /// Why a spec could not be parsed.
     pub(super) fn parse_error(&self, id: SpecId) -> &str {
         self.interned[id as usize]
             .resolved
@@ -324,12 +322,12 @@ impl<'a> Pool<'a> {
             .map_or("", String::as_str)
     }
 
-    /// The text by which a record asks for it.
+    /// The text of a spec, as a record has it.
     pub(super) fn text_of(&self, id: SpecId) -> &str {
         if let SpecOrigin::Text(text) = self.interned[id as usize].origin { text } else { "" }
     }
 
-    /// Reads what is asked for.
+    /// Resolves a spec; `None` if it cannot be parsed.
     pub(super) fn resolve(&mut self, id: SpecId) -> Option<&ResolvedSpec> {
         if self.interned[id as usize].resolved.get().is_none()
             && let SpecOrigin::Text(text) = self.interned[id as usize].origin
@@ -338,7 +336,7 @@ impl<'a> Pool<'a> {
                 Some(plain) => Ok(self.resolve_plain(&plain)),
                 None => parse(text).and_then(|spec| self.resolve_match_spec(spec)),
             };
-            // It was looked at a moment ago, and this is the only place that sets it.
+            // It was empty above, and nothing else sets it.
             _ = self.interned[id as usize].resolved.set(resolved);
         }
         self.resolved(id)
@@ -367,7 +365,7 @@ impl<'a> Pool<'a> {
         ResolvedSpec { name, record_ids, extras: Vec::new(), condition: None }
     }
 
-    /// That an extra of a package be there.
+    /// Interns an extra of a package.
     fn intern_extra(&mut self, package: &str, extra: &str) -> SpecId {
         let text = format!("{package}[{extra}]");
         if let Some(known) = self.extras.get(&text) {
@@ -394,7 +392,7 @@ impl<'a> Pool<'a> {
         id
     }
 
-    /// Whether anything that was read is asked for under a condition, or with an extra.
+    /// Whether any resolved spec has a condition or extras.
     pub(super) fn has_conditions(&self) -> bool {
         !self.conditions.is_empty()
     }
@@ -426,7 +424,7 @@ impl<'a> Pool<'a> {
         Ok(self.add_condition(Condition::Binary(operator, one, other)))
     }
 
-    /// The records of a name that match: by their version, and in all the rest.
+    /// The records of a name that match a version spec and a predicate.
     fn matching(
         &self,
         name: NameId,
@@ -442,7 +440,7 @@ impl<'a> Pool<'a> {
                 matching.for_each(|record_id| record_ids.add(record_id..record_id + 1));
             }
         };
-        let Some(test) = version.map(Test::new) else {
+        let Some(test) = version.map(VersionMatcher::new) else {
             if rest.is_none() {
                 return name.record_ids.clone();
             }
@@ -450,7 +448,7 @@ impl<'a> Pool<'a> {
             return record_ids;
         };
         let sorted = self.sorted(name);
-        match test.between(sorted, &|version_group| self.version(*version_group)) {
+        match test.matching_range(sorted, &|version_group| self.version(*version_group)) {
             Some(between) => {
                 let (Some(first), Some(last)) = (sorted.get(between.start), between.end.checked_sub(1)) else {
                     return record_ids;
@@ -471,12 +469,12 @@ impl<'a> Pool<'a> {
         record_ids
     }
 
-    fn version(&self, version_group: u32) -> Numbered<'a> {
-        let VersionGroup { first_row, numbers } = self.table.version_groups[version_group as usize];
-        Numbered { version: self.record(first_row).package_record.version.version(), numbers }
+    fn version(&self, version_group: u32) -> ComparableVersion<'a> {
+        let VersionGroup { first_row, numeric } = self.table.version_groups[version_group as usize];
+        ComparableVersion { version: self.record(first_row).package_record.version.version(), numeric }
     }
 
-    /// The records of an edition.
+    /// The records of a version group.
     fn rows_of_group(&self, version_group: u32) -> Range<RecordId> {
         let end = self
             .table
@@ -486,8 +484,8 @@ impl<'a> Pool<'a> {
         self.table.version_groups[version_group as usize].first_row..end
     }
 
-    /// The rank of a record's version among those of its package: less is older, and versions that count as equal have the
-    /// same.
+    /// The rank of a record's version among those of its package: a lower rank is older. Equal versions have the same
+    /// rank.
     pub(super) fn version_rank(&self, record_id: RecordId) -> u32 {
         self.rank(self.row(record_id).version_group)
     }
@@ -496,12 +494,12 @@ impl<'a> Pool<'a> {
         let rank = &self.ranks[version_group as usize];
         if rank.get() == UNRANKED {
             let start = self.table.version_groups[version_group as usize].first_row;
-            self.sorted(&self.names[self.name_of(start) as usize]);
+            self.sorted(&self.names[self.name_id_of(start) as usize]);
         }
         rank.get()
     }
 
-    /// The editions of a name from the oldest to the newest.
+    /// The version groups of a name, from the oldest to the newest.
     fn sorted<'n>(&self, name: &'n PoolName) -> &'n [u32] {
         name.sorted.get_or_init(|| {
             let mut sorted: Vec<u32> = name.version_groups.iter().collect();
@@ -516,7 +514,7 @@ impl<'a> Pool<'a> {
         })
     }
 
-    /// The highest rank among these records, and the first that has it.
+    /// The highest version rank among these records, and the first existing record that has it.
     pub(super) fn newest(&self, record_ids: &RecordSet, exists: &[bool]) -> Option<(u32, RecordId)> {
         let mut newest: Option<(u32, RecordId)> = None;
         for range in record_ids.ranges() {
@@ -535,7 +533,7 @@ impl<'a> Pool<'a> {
         newest
     }
 
-    /// Whether a virtual package is what is asked for.
+    /// Whether a virtual package matches a spec.
     pub(super) fn matches_virtual(&self, id: SpecId, package: &GenericVirtualPackage) -> bool {
         let read;
         let spec = match &self.interned[id as usize].origin {
@@ -553,7 +551,7 @@ impl<'a> Pool<'a> {
             && spec.build.as_ref().is_none_or(|wanted| wanted.matches(package.build_string.as_str()))
     }
 
-    /// What is asked for, without the name.
+    /// A spec without its name.
     pub(super) fn display_spec(&self, id: SpecId) -> impl fmt::Display + use<> {
         match &self.interned[id as usize].origin {
             SpecOrigin::Extra => String::new(),
@@ -563,7 +561,7 @@ impl<'a> Pool<'a> {
     }
 }
 
-/// As conda has it: python 2 and 3 only.
+/// Whether a record is a python that gets a dependency on pip: version 2 or 3, as in conda.
 pub(super) fn brings_pip(record: &RepoDataRecord) -> bool {
     record.package_record.name.as_normalized() == "python"
         && ["2.", "3."].iter().any(|major| record.package_record.version.as_str().starts_with(major))

@@ -1,11 +1,10 @@
-//! Why there is no answer, found as a person would find it: what a line or a package leaves of another package is
-//! followed from one package to the next, until nothing is left of one that is needed. Each step is remembered with its
-//! cause, and no step depends on a later one, so the steps can be told as a chain that begins at the user's lines.
+//! Finds out why there is no solution, as a person would: it propagates what each requirement and each package leaves
+//! of other packages, until a needed package has no candidates. Each step is recorded with its cause, and no step
+//! depends on a later one, so the steps can be told as a chain that begins at the user's lines.
 //!
-//! The SAT solver knows that there is no solution, but its reasons are clauses, and the list of them is longer than a
-//! screen. Following what is left finds most conflicts of real environments, and where it does not, supposing one
-//! version of a package after the other does. What is said is always true: conditions and extras, which this module does
-//! not follow, are only ever left out.
+//! The SAT solver's own reasons are clauses, more than fit on a screen. Propagation finds most conflicts of real
+//! environments. If it does not, a case split on the versions of one package does. The result is always true:
+//! conditions and extras, which are not followed here, are only ever ignored.
 
 mod records;
 mod spec_matcher;
@@ -27,15 +26,15 @@ pub(super) use self::records::Records;
 use self::spec_matcher::SpecMatcher;
 use super::Cutoff;
 
-/// A package, by its place in [`Propagation::packages`].
+/// The index of a package in [`Propagation::packages`].
 pub(super) type PackageId = usize;
 
-/// A name, and what is left of it.
+/// A package, with what is left of its candidates.
 #[derive(Clone)]
 pub(super) struct PackageState<'a> {
     pub(super) name: String,
     pub(super) candidates: Vec<Candidate<'a>>,
-    /// Why it is needed, if it is, and since when.
+    /// Why it is needed and since which step, if it is.
     pub(super) needed: Option<(NeedReason, usize)>,
 }
 
@@ -44,19 +43,19 @@ pub(super) struct PackageState<'a> {
 pub(super) enum NeedReason {
     /// This requirement of the environment asks for it.
     Requirement(usize),
-    /// Whatever is left of this package needs it.
+    /// All remaining candidates of this package depend on it.
     Package(PackageId),
 }
 
-/// One of the records of a name, or the virtual package of the name.
+/// A record of a package, or a virtual package.
 #[derive(Clone)]
 pub(super) struct Candidate<'a> {
     pub(super) record: CandidateRecord<'a>,
-    /// What it needs and constrains, without conditions; found out when it is first wanted.
+    /// Its dependencies and constraints without conditions; read on first use.
     dependencies: Rc<OnceCell<Rc<[Rc<Dependency>]>>>,
-    /// Why it is out, if it is, and since when.
+    /// Why it is excluded and since which step, if it is.
     pub(super) exclusion: Option<(Exclusion<'a>, usize)>,
-    /// Why it would be out, were it not out from the beginning: for its channel or its age.
+    /// Why it would be excluded if its channel or age had not excluded it from the start.
     pub(super) masked_exclusion: Option<(Exclusion<'a>, usize)>,
 }
 
@@ -70,13 +69,14 @@ impl<'a> Candidate<'a> {
         }
     }
 
-    /// Why it was out before a step, and since when. Its channel and its age are told of only if nothing else is.
+    /// Why it was excluded before a step, and since when. The channel and the age are reported only if there is no
+    /// other reason.
     pub(super) fn reason(&self, before: usize) -> Option<&(Exclusion<'a>, usize)> {
         let exclusion = self.exclusion.as_ref().filter(|(_, since)| *since < before)?;
         Some(self.masked_exclusion.as_ref().filter(|(_, since)| *since < before).unwrap_or(exclusion))
     }
 
-    /// Takes it out, if it is not out yet. Gives whether that changed what is left.
+    /// Excludes it, unless it is already excluded. Returns whether that changed what is left.
     fn exclude(&mut self, exclusion: Exclusion<'a>, step: usize) -> bool {
         match self.exclusion {
             None => {
@@ -100,9 +100,9 @@ pub(super) enum CandidateRecord<'a> {
 
 /// A dependency or constraint of a record.
 pub(super) struct Dependency {
-    /// Its place among all that were read.
+    /// Its index among all that were read.
     number: usize,
-    /// As in the record.
+    /// The text, as in the record.
     pub(super) text: String,
     pub(super) name: String,
     pub(super) kind: DependencyKind,
@@ -117,27 +117,27 @@ pub(super) enum DependencyKind {
     Constrains,
 }
 
-/// Why a candidate is out.
+/// Why a candidate is excluded.
 #[derive(Clone)]
 pub(super) enum Exclusion<'a> {
-    /// It is newer than what counts.
+    /// It is newer than the cutoff.
     TooNew(Cutoff),
-    /// It is in this channel, and one before it has the package, too.
+    /// It is in this channel, and a channel before it also has the package.
     LowerPriority(&'a str),
     /// It is not in the channel that this requirement names.
     OtherChannel(usize),
-    /// This requirement asks for another one.
+    /// It does not match this requirement.
     Requirement(usize),
-    /// Nothing is left of what it demands.
+    /// No candidate is left for this dependency.
     MissingDependency(Rc<Dependency>),
-    /// Whatever is left of this package demands another one.
+    /// No remaining candidate of this package allows it.
     ByPackage(PackageId),
-    /// Another one is supposed.
+    /// The case split assumes another version.
     Assumed,
 }
 
 impl Exclusion<'_> {
-    /// What tells one reason from another.
+    /// The key by which equal reasons are grouped.
     pub(super) fn key(&self) -> (Discriminant<Self>, usize, &str) {
         let (number, text) = match self {
             Self::TooNew(_) | Self::Assumed => (0, ""),
@@ -149,40 +149,40 @@ impl Exclusion<'_> {
     }
 }
 
-/// What follows from some of the environment's requirements.
+/// What follows from some requirements of the environment.
 #[derive(Clone)]
 pub(super) struct Propagation<'a> {
     records: Rc<Records<'a>>,
     host: Rc<Host>,
-    /// By name, the last requirement that names a channel for it, of those that count.
+    /// By name, the last requirement that names a channel for it.
     channel_specs: Rc<HashMap<String, usize>>,
     pub(super) packages: Vec<PackageState<'a>>,
     ids: HashMap<String, PackageId>,
-    /// By a demand's number, the package and which of its candidates it is content with.
+    /// By the number of a dependency, its package and which candidates match.
     targets: HashMap<usize, (PackageId, Rc<[bool]>)>,
-    /// Those that are to be looked at (again): less is left of them, or they are newly needed.
+    /// The packages to look at (again): they have fewer candidates now, or are newly needed.
     open: BTreeSet<PackageId>,
-    /// The first is constrained by the second, which matters once the first is needed.
+    /// Pairs of packages: the second constrains the first, which counts once the first is needed.
     skipped: BTreeSet<(PackageId, PackageId)>,
     step: usize,
 }
 
 /// A contradiction.
 pub(super) enum Contradiction<'a> {
-    /// Nothing is left of a package that is needed.
+    /// A needed package has no candidates left.
     NoCandidates(PackageId, Propagation<'a>),
-    /// Whichever version of a package is supposed, nothing is left of another.
+    /// For every version of a package, another package has no candidates left.
     EveryVersion(PackageId, Propagation<'a>, Vec<(String, Contradiction<'a>)>),
 }
 
-/// What a contradiction may rest on besides its lines. It stands whatever becomes of the others of these.
+/// What a contradiction depends on besides its lines.
 #[derive(Clone, Copy)]
 pub(super) struct Premises {
-    /// The system that is declared.
+    /// The declared system.
     pub(super) system: bool,
     /// The order of the channels.
     pub(super) order: bool,
-    /// The time after which nothing counts.
+    /// The cutoff ([`super::SolveOptions::exclude_newer`]).
     pub(super) time: bool,
 }
 
@@ -212,12 +212,12 @@ impl Contradiction<'_> {
 }
 
 impl<'a> Propagation<'a> {
-    /// Follows these requirements of the environment. `None` if nothing contradictory is found.
+    /// Finds a contradiction of these requirements; `None` if none is found.
     pub(super) fn contradiction(records: &Rc<Records<'a>>, host: &Host, lines: &[usize]) -> Option<Contradiction<'a>> {
         Self::of(records, host, lines, lines).find_contradiction()
     }
 
-    /// The same, where packages come from the channels that any of the environment's requirements name.
+    /// The same, where the channels that any requirement of the environment names count.
     pub(super) fn contradiction_in_context(
         records: &Rc<Records<'a>>,
         host: &Host,
@@ -228,14 +228,14 @@ impl<'a> Propagation<'a> {
     }
 
     fn find_contradiction(mut self) -> Option<Contradiction<'a>> {
-        // What nobody has is told before anything is followed.
+        // Packages without any candidates are reported first.
         match self.package_without_candidates().or_else(|| self.propagate()) {
             Some(package) => Some(Contradiction::NoCandidates(package, self)),
             None => self.split_on_versions(),
         }
     }
 
-    /// The same, if one of these requirements asks for what nobody has, so that nothing need be followed.
+    /// The contradiction of a requirement that nothing matches, found without propagation.
     pub(super) fn unmatched_requirement(
         records: &Rc<Records<'a>>,
         host: &Host,
@@ -246,7 +246,7 @@ impl<'a> Propagation<'a> {
         Some(Contradiction::NoCandidates(package, propagation))
     }
 
-    /// What these requirements leave of what they ask for, and of others the channels that `naming` have.
+    /// Starts with these requirements, and with the channels that `channel_specs` name.
     fn of(records: &Rc<Records<'a>>, host: &Host, lines: &[usize], channel_specs: &[usize]) -> Self {
         let channel_specs = channel_specs.iter().filter_map(|line| Some((records.named_from_channel(*line)?, *line)));
         let mut propagation = Self {
@@ -272,7 +272,7 @@ impl<'a> Propagation<'a> {
         &self.host
     }
 
-    /// What a candidate needs and constrains, without conditions.
+    /// The dependencies and constraints of a candidate, without conditions.
     pub(super) fn dependencies(&self, candidate: &Candidate<'a>) -> Rc<[Rc<Dependency>]> {
         Rc::clone(candidate.dependencies.get_or_init(|| match candidate.record {
             CandidateRecord::Record(record) => self.records.dependencies(record),
@@ -280,7 +280,7 @@ impl<'a> Propagation<'a> {
         }))
     }
 
-    /// Takes in what a requirement asks for.
+    /// Applies a requirement.
     fn line(&mut self, line: usize) {
         let spec = &self.environment().requirements[line].spec;
         if spec.condition.is_some() {
@@ -299,13 +299,13 @@ impl<'a> Propagation<'a> {
         }
     }
 
-    /// A package of which nothing is left, other than a virtual one.
+    /// A needed package without candidates, other than a virtual package.
     fn package_without_candidates(&self) -> Option<PackageId> {
         let is_empty = |package: &PackageState<'_>| package.remaining().next().is_none();
         self.packages.iter().position(|package| package.needed.is_some() && !package.is_virtual() && is_empty(package))
     }
 
-    /// The package of a name.
+    /// The ID of a package, which is added if it is new.
     pub(super) fn id(&mut self, name: &str) -> PackageId {
         if let Some(id) = self.ids.get(name) {
             return *id;
@@ -325,7 +325,7 @@ impl<'a> Propagation<'a> {
         self.packages.len() - 1
     }
 
-    /// The package that a demand is on, and which of its candidates it is content with.
+    /// The package of a dependency, and which of its candidates match.
     pub(super) fn target(&mut self, dependency: &Dependency) -> (PackageId, Rc<[bool]>) {
         if let Some((id, matches)) = self.targets.get(&dependency.number) {
             return (*id, Rc::clone(matches));
@@ -333,13 +333,13 @@ impl<'a> Propagation<'a> {
         let id = self.id(&dependency.name);
         let package = &self.packages[id];
         let find = || dependency.matcher.of(&package.candidates);
-        // Candidates that are records are the same for every system.
+        // The candidates that are records do not depend on the system.
         let matches = if package.is_virtual() { find() } else { self.records.matches(dependency.number, find) };
         self.targets.insert(dependency.number, (id, Rc::clone(&matches)));
         (id, matches)
     }
 
-    /// What it may rest on that nothing is left of a package: the way of each of its candidates is gone back.
+    /// What it depends on that a package has no candidates left: follows the reasons of each candidate back.
     fn premises(&self, id: PackageId) -> Premises {
         let mut premises = Premises::NONE;
         let mut seen = BTreeSet::new();
@@ -354,7 +354,7 @@ impl<'a> Propagation<'a> {
                 open.push(by);
             }
             for candidate in &package.candidates {
-                // A line that asks for another one stands by itself.
+                // A requirement that excludes it depends on nothing else.
                 let exclusion = match (&candidate.exclusion, &candidate.masked_exclusion) {
                     (_, Some((Exclusion::Requirement(_), _))) | (None, _) => continue,
                     (Some((exclusion, _)), _) => exclusion,
@@ -373,7 +373,7 @@ impl<'a> Propagation<'a> {
 }
 
 impl<'a> PackageState<'a> {
-    /// What is left of it.
+    /// The candidates that are left.
     pub(super) fn remaining(&self) -> impl Iterator<Item = &Candidate<'a>> {
         self.candidates.iter().filter(|candidate| candidate.exclusion.is_none())
     }
@@ -384,7 +384,7 @@ impl<'a> PackageState<'a> {
 }
 
 impl CandidateRecord<'_> {
-    /// Whether both have the same version, and it is written alike.
+    /// Whether both have the same version, written in the same way.
     fn has_version_of(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Record(one), Self::Record(other)) => {

@@ -1,7 +1,6 @@
-//! What resolvo, the SAT solver, wants to know of conda's packages: what there is of a name, what it needs, which of it
-//! matches, and what is tried first. Everything is in the [catalog](super::catalog) already. The words for a refusal are
-//! those of rattler's own provider, `rattler_solve`, and so is the order in which records are tried ([`super::order`]);
-//! tests compare the answers.
+//! Provides conda packages to resolvo, the SAT solver: the candidates of a name, their dependencies, which of them
+//! match, and their order. The data comes from the [pool](super::pool). The texts of failures and the order of the
+//! candidates ([`super::order`]) are those of rattler's own provider, `rattler_solve`. Tests compare the results.
 
 #[cfg(test)]
 mod tests;
@@ -28,7 +27,7 @@ use super::{
     session::{Scope, SolveFailure, SolveRequest, is_raisable},
 };
 
-/// Solves. Where there is no solution, the reasons are those of what was in scope.
+/// Runs the solver. A failure has the reasons of the records in scope.
 pub(super) fn solve(pool: &mut Pool<'_>, request: &SolveRequest<'_>) -> Result<Vec<RepoDataRecord>, SolveFailure> {
     let exists = prune::existing_records(pool, request);
     let remains = match request.scope {
@@ -64,19 +63,18 @@ pub(super) fn solve(pool: &mut Pool<'_>, request: &SolveRequest<'_>) -> Result<V
         UnsolvableOrCancelled::Unsolvable(conflict) => {
             SolveFailure::Unsolvable(bounded_text(&conflict.display_user_friendly(&solver)))
         }
-        // Nothing cancels it.
+        // The solver is never cancelled.
         UnsolvableOrCancelled::Cancelled(_) => SolveFailure::Repodata("the search was given up".to_owned()),
     })?;
     let provider = solver.provider();
     Ok(chosen.into_iter().filter_map(|id| provider.record(id)).cloned().collect())
 }
 
-/// The reasons where something is asked for under a condition or with an extra (CEP-43, CEP-44): resolvo 0.12 draws a graph of
-/// them before it finds words, and in some of these graphs it misses a way to a record, and panics.
+/// The reasons if a spec has a condition or extras (CEP-43, CEP-44). resolvo 0.12 builds a conflict graph for its
+/// text, and with conditions it can miss an edge there and panic.
 const CONDITIONS: &str = "some of it is asked for under conditions or with extras, of which the solver cannot tell";
 
-/// These reasons, and what is asked for of the system that may be raised and is older: in the solver's words, as if it were one
-/// of its reasons.
+/// These reasons, and the raisable virtual packages that are too old, in the solver's wording.
 fn conditional_reasons(pool: &Pool<'_>, request: &SolveRequest<'_>) -> String {
     let mut reasons = CONDITIONS.to_owned();
     for id in 0..pool.spec_count() as SpecId {
@@ -92,10 +90,10 @@ fn conditional_reasons(pool: &Pool<'_>, request: &SolveRequest<'_>) -> String {
     reasons
 }
 
-/// The longest text of a refusal, in bytes: that of packages which need each other in a circle would have no end.
+/// The longest text of a failure, in bytes. The text of circular dependencies would be endless.
 const MAX_TEXT_LENGTH: usize = 1 << 18;
 
-/// Reasons as text, up to the last line that is not too much.
+/// The reasons as text, cut off after the last line within the limit.
 fn bounded_text(reasons: &dyn Display) -> String {
     struct BoundedText(String);
     impl fmt::Write for BoundedText {
@@ -117,7 +115,7 @@ fn invalid_spec(spec: &MatchSpec, reason: &str) -> SolveFailure {
     SolveFailure::Unsolvable(format!("what is asked for of `{name}` makes no sense: {reason}"))
 }
 
-/// Reads everything that any record asks for.
+/// Resolves the dependencies of all existing records.
 fn resolve_all(pool: &mut Pool<'_>, exists: &[bool]) {
     for record_id in (0..exists.len()).filter(|record_id| exists[*record_id]) {
         pool.resolve_extras_of(record_id as RecordId);
@@ -129,7 +127,7 @@ fn resolve_all(pool: &mut Pool<'_>, exists: &[bool]) {
     }
 }
 
-/// The records that are there, and not to be had, with the reason.
+/// The records that exist but may not be chosen, with the reason.
 fn exclusions(pool: &Pool<'_>, exists: &[bool], request: &SolveRequest<'_>) -> Vec<(RecordId, String)> {
     let mut excluded = Vec::new();
     for name in &pool.names {
@@ -164,13 +162,13 @@ fn exclusions(pool: &Pool<'_>, exists: &[bool], request: &SolveRequest<'_>) -> V
     excluded
 }
 
-/// What a solver chooses from.
+/// What the solver chooses.
 #[derive(Clone, Copy)]
 enum Solvable {
     Record(RecordId),
-    /// By its place among the host's.
+    /// The index of a virtual package of the host.
     Virtual(usize),
-    /// An extra, by its name.
+    /// An extra, by the ID of its name.
     Extra(NameId),
 }
 
@@ -178,10 +176,10 @@ struct Provider<'c, 'a> {
     pool: &'c Pool<'a>,
     virtual_packages: &'c [GenericVirtualPackage],
     solvables: Vec<(NameId, Solvable)>,
-    /// By name.
+    /// By the ID of the name.
     candidates: Vec<Candidates>,
     order: CandidateOrder<'c, 'a>,
-    /// By what is asked for, what means the same; what is not there is only like itself.
+    /// For each spec, the first spec with the same matches. A spec beyond the end is its own.
     canonical: Vec<SpecId>,
     /// Reasons, as text.
     strings: RefCell<Vec<String>>,
@@ -260,7 +258,7 @@ impl<'c, 'a> Provider<'c, 'a> {
         &self.pool.names[id.to_index()].text
     }
 
-    /// What something asked for is to the solver: itself, and the extras that it asks for.
+    /// The version sets of a spec: itself, and the extras that it asks for.
     fn version_sets(&self, id: SpecId) -> impl Iterator<Item = VersionSetId> {
         let extras = self.pool.resolved(id).map_or(&[][..], |resolved| &resolved.extras);
         let canonical = self.canonical.get(id as usize).copied().unwrap_or(id);
@@ -284,8 +282,8 @@ impl<'c, 'a> Provider<'c, 'a> {
         }
         for id in dependencies.constrains {
             let resolved = self.pool.resolved(*id).ok_or_else(|| parse_error("constrains", *id))?;
-            // That a record excludes itself, the solver has no clause for: it takes two that exclude each other.
-            if resolved.name == self.pool.name_of(record_id) && !resolved.record_ids.contains(record_id) {
+            // The solver has no clause for a record that excludes itself.
+            if resolved.name == self.pool.name_id_of(record_id) && !resolved.record_ids.contains(record_id) {
                 return Err(format!("it does not meet its own constrains '{}'", self.pool.text_of(*id)));
             }
             known.constrains.extend(self.version_sets(*id));
@@ -306,7 +304,7 @@ impl Interner for Provider<'_, '_> {
         }
     }
 
-    /// Versions only, and of many the ends.
+    /// The versions; if there are many, only the first and the last ones.
     fn display_merged_solvables(&self, solvables: &[SolvableId]) -> impl Display + '_ {
         let Some(first) = solvables.first() else { return String::new() };
         let mut versions: Vec<_> = solvables.iter().filter_map(|id| self.version(*id)).collect();
@@ -333,7 +331,7 @@ impl Interner for Provider<'_, '_> {
     }
 
     fn version_set_name(&self, version_set: VersionSetId) -> ResolvoName {
-        // The solver knows only of what was read.
+        // The solver only asks for specs that were resolved.
         let name = self.pool.resolved(version_set.0).map_or(0, |resolved| resolved.name);
         ResolvoName::from_index(name as usize)
     }
@@ -343,7 +341,7 @@ impl Interner for Provider<'_, '_> {
     }
 
     fn version_sets_in_union(&self, _: VersionSetUnionId) -> impl Iterator<Item = VersionSetId> {
-        // There are none in conda's world.
+        // Conda has no unions.
         std::iter::empty()
     }
 

@@ -1,17 +1,19 @@
-//! What no solution can have is not shown to the solver, which spends its time on making clauses of every record that a
-//! dependency may mean. Of fifty thousand, some three thousand remain.
+//! Removes records that no solution needs, before the solver makes clauses of them. Of fifty thousand records, some
+//! three thousand remain.
 //!
-//! A record goes,
+//! A record is removed
 //!
-//! 1. if it does not match what the environment asks of its name, or an earlier channel hides it;
-//! 2. if nothing is left of one of its dependencies, or of a needed package under its `constrains`; or if none of those
-//!    allows it that need its package in every solution ([`needed`]): again, until nothing more goes, or a hundred times;
-//! 3. if nothing that is left asks for it;
-//! 4. if there is a better one, of the same channel, that needs nothing else and is wanted wherever this one is: a
-//!    solution with this one has a twin with the better one, which the solver tries first.
+//! 1. if it does not match the environment's specs for its name, or an earlier channel hides it;
+//! 2. if nothing that remains satisfies one of its dependencies, or its `constrains` on a needed package; or if it is
+//!    excluded by all records of a package that every solution needs ([`needed`]). This is repeated until nothing
+//!    changes, at most a hundred times;
+//! 3. if nothing that remains depends on it;
+//! 4. if a better record of the same channel dominates it: that record has no other dependencies, and matches every
+//!    spec that this one matches. Then each solution with this record has a twin with the better one, which the solver
+//!    tries first.
 //!
-//! Virtual packages take nothing away, for the system may be raised yet. Where there is no solution, the reasons are those
-//! of all records ([`super::session`]).
+//! Virtual packages remove nothing, because the system may still be raised. If there is no solution, the reasons are
+//! found without pruning ([`super::session`]).
 
 mod needed;
 #[cfg(test)]
@@ -29,7 +31,7 @@ use super::{
 };
 use needed::Needed;
 
-/// Which of the records exist for a question.
+/// Which records exist for a request.
 pub(super) fn existing_records(pool: &Pool<'_>, request: &SolveRequest<'_>) -> Vec<bool> {
     let cutoff = request.options.exclude_newer;
     let exists = |record: &&RepoDataRecord| {
@@ -42,20 +44,20 @@ pub(super) fn existing_records(pool: &Pool<'_>, request: &SolveRequest<'_>) -> V
     pool.records.iter().map(exists).collect()
 }
 
-/// What remains.
+/// The result of pruning.
 pub(super) struct Pruned {
-    /// By record, whether it does.
+    /// For each record, whether it remains.
     pub(super) kept: Vec<bool>,
-    /// By what is asked for: the first that means the same of what remains, `>=1.2` for `>=1.3` if there is no 1.2.
+    /// For each spec, the first spec with the same remaining matches: `>=1.2` for `>=1.3`, if there is no 1.2.
     pub(super) canonical: Vec<SpecId>,
 }
 
-/// Which of the existing records remain; `None` if something is asked for in a way that is not understood here.
+/// Prunes the existing records; `None` if a spec has a condition or extras.
 pub(super) fn prune(pool: &mut Pool<'_>, exists: &[bool], request: &SolveRequest<'_>) -> Option<Pruned> {
     let mut pruner = Pruner::new(pool, exists.to_vec(), request)?;
     pruner.collect_reachable().ok()?;
-    // A chain of packages of which the last is missing may take as many rounds as it has links. The solver sees what is
-    // left of it.
+    // A chain of packages whose last one is missing may take as many rounds as it has links. The solver handles what
+    // is left of it.
     let mut open: Vec<RecordId> =
         (0..).zip(&pruner.possible).filter(|(_, is)| **is).map(|(record_id, _)| record_id).collect();
     let mut needed = Needed::new(&pruner.required, pruner.pool.names.len());
@@ -71,29 +73,29 @@ pub(super) fn prune(pool: &mut Pool<'_>, exists: &[bool], request: &SolveRequest
     Some(Pruned { kept, canonical })
 }
 
-/// With how many better ones a record is compared, at most: each of them may be wanted in a thousand ways.
+/// The most better records that a record is compared with. Each of them may match a thousand specs.
 const MAX_COMPARED: usize = 100;
 
-/// How often is looked for what lacks something, at most: real channels take a few rounds.
+/// The most rounds of propagation. Real channels take a few.
 const MAX_ROUNDS: usize = 100;
 
-/// Something is asked for under a condition, or with extras (CEP-43, CEP-44): the solver has to see everything.
+/// A spec has a condition or extras (CEP-43, CEP-44). The solver has to see all records then.
 struct Unsupported;
 
 struct Pruner<'c, 'a> {
     pool: &'c mut Pool<'a>,
     /// The names that the environment asks for.
     required: Vec<NameId>,
-    /// By what is asked for: whether there may be an answer, as far as it was looked at.
+    /// For each spec, whether it may be satisfied, as far as it was checked.
     satisfiable: Vec<Option<bool>>,
-    /// By record: whether it can be in a solution, as far as it is known.
+    /// For each record, whether it may be in a solution, as far as it is known.
     possible: Vec<bool>,
-    /// Records that are to be tried before others.
+    /// Records that are preferred.
     favored: Vec<RecordId>,
 }
 
 impl<'c, 'a> Pruner<'c, 'a> {
-    /// With what the environment asks for.
+    /// Starts with the specs of the environment.
     fn new(pool: &'c mut Pool<'a>, mut possible: Vec<bool>, request: &SolveRequest<'_>) -> Option<Self> {
         let mut requested = Vec::new();
         for spec in request.channel_specs.iter().chain(request.specs) {
@@ -122,7 +124,7 @@ impl<'c, 'a> Pruner<'c, 'a> {
         Some(Self { pool, required, satisfiable: Vec::new(), possible, favored })
     }
 
-    /// Follows what is asked for, as long as it leads somewhere.
+    /// Follows dependencies to all reachable records.
     fn collect_reachable(&mut self) -> Result<(), Unsupported> {
         let mut seen = vec![false; self.possible.len()];
         let mut requested = Vec::new();
@@ -142,12 +144,12 @@ impl<'c, 'a> Pruner<'c, 'a> {
                 }
             }
         }
-        // What was not looked at is wanted by nothing.
+        // Nothing depends on records that were not reached.
         self.possible.iter_mut().zip(seen).for_each(|(possible, seen)| *possible &= seen);
         Ok(())
     }
 
-    /// All records of what the environment asks for.
+    /// All records of the names that the environment asks for.
     fn roots(&self) -> Vec<RecordId> {
         self.required.iter().flat_map(|name| self.pool.names[*name as usize].record_ids.iter()).collect()
     }
@@ -160,12 +162,12 @@ impl<'c, 'a> Pruner<'c, 'a> {
         self.pool.dependencies_of(record_id).constrains
     }
 
-    /// The records that are asked for.
+    /// The records that match a spec.
     fn matching_records(&self, id: SpecId) -> impl Iterator<Item = RecordId> + '_ {
         self.pool.resolved(id).into_iter().flat_map(|resolved| resolved.record_ids.iter())
     }
 
-    /// Finds out what a record depends on, and what it wants of required packages.
+    /// Checks the dependencies and constraints of a record.
     fn check_record(&mut self, record_id: RecordId) -> Result<(), Unsupported> {
         self.pool.resolve_extras_of(record_id);
         let dependencies = self.pool.dependencies_of(record_id);
@@ -173,7 +175,7 @@ impl<'c, 'a> Pruner<'c, 'a> {
             return Err(Unsupported);
         }
         let count = dependencies.depends.len();
-        // What is known to be without hope need not be read to its end: most builds are for another python.
+        // Check known results first, before parsing the rest: most builds are for another python.
         let mut is_possible = dependencies
             .depends
             .iter()
@@ -188,8 +190,7 @@ impl<'c, 'a> Pruner<'c, 'a> {
         Ok(())
     }
 
-    /// Whether there may be an answer to what a dependency asks for. The solver, too, leaves out what has one that cannot
-    /// be read.
+    /// Whether a dependency may be satisfied. One that cannot be parsed is not; the solver excludes such records, too.
     fn is_satisfiable(&mut self, id: SpecId) -> Result<bool, Unsupported> {
         if let Some(Some(known)) = self.satisfiable.get(id as usize) {
             return Ok(*known);
@@ -200,7 +201,7 @@ impl<'c, 'a> Pruner<'c, 'a> {
         Ok(is_satisfiable)
     }
 
-    /// Whether what is asked for makes sense.
+    /// Whether a spec can be parsed.
     fn resolve(&mut self, id: SpecId) -> Result<bool, Unsupported> {
         match self.pool.resolve(id) {
             Some(resolved) if resolved.condition.is_some() || !resolved.extras.is_empty() => Err(Unsupported),
@@ -208,7 +209,7 @@ impl<'c, 'a> Pruner<'c, 'a> {
         }
     }
 
-    /// Whether it may be answered by a virtual package.
+    /// Whether a spec is about a virtual package.
     fn is_virtual(&self, id: SpecId) -> bool {
         self.pool.resolved(id).is_some_and(|resolved| self.pool.names[resolved.name as usize].text.starts_with("__"))
     }
@@ -217,9 +218,9 @@ impl<'c, 'a> Pruner<'c, 'a> {
         self.matching_records(id).any(|record_id| self.possible[record_id as usize])
     }
 
-    /// Takes away what lacks a dependency, or rules a needed package out, of those that are open; whether there was any.
+    /// Removes the open records that miss a dependency or exclude a needed package. Returns whether there were any.
     fn propagate_missing(&mut self, open: &mut Vec<RecordId>, needed: &Needed) -> bool {
-        // Found out once for each round, and for what is wanted only.
+        // Computed once for each round, and only for specs that are needed.
         let mut left: Vec<Option<bool>> = vec![None; self.pool.spec_count()];
         let before = open.len();
         open.retain(|record_id| {
@@ -238,7 +239,7 @@ impl<'c, 'a> Pruner<'c, 'a> {
             || self.constrains(record_id).iter().any(|id| is_needed(*id) && is_missing(*id))
     }
 
-    /// What is still wanted by something that is possible.
+    /// The records that something possible still depends on.
     fn reachable(&self) -> Vec<bool> {
         let mut reachable = vec![false; self.possible.len()];
         let mut requested = vec![false; self.pool.spec_count()];
@@ -256,7 +257,7 @@ impl<'c, 'a> Pruner<'c, 'a> {
         reachable
     }
 
-    /// Takes away what is no better than another in any respect.
+    /// Removes records that are dominated by a better one.
     fn remove_dominated(&self, kept: &mut [bool], canonical: &[SpecId]) {
         let dependents = self.dependents(kept, canonical);
         let hasher = foldhash::fast::FixedState::default();
@@ -283,7 +284,7 @@ impl<'c, 'a> Pruner<'c, 'a> {
         }
     }
 
-    /// The same, among those that need the same; the better ones come first.
+    /// The same for candidates with equal dependencies, sorted from best to worst.
     fn remove_dominated_among(
         &self,
         alike: &[PruneCandidate],
@@ -291,7 +292,7 @@ impl<'c, 'a> Pruner<'c, 'a> {
         dependents: &Dependents,
         kept: &mut [bool],
     ) {
-        // What was found to be better than others.
+        // The records that are not dominated.
         let mut better: Vec<&PruneCandidate> = Vec::new();
         for candidate in alike {
             let own = dependents.specs_of(candidate.record_id);
@@ -308,13 +309,13 @@ impl<'c, 'a> Pruner<'c, 'a> {
         }
     }
 
-    /// By what is asked for: the first that means the same of what is kept.
+    /// For each spec, the first spec with the same kept matches.
     fn canonical_specs(&self, kept: &[bool]) -> Vec<SpecId> {
         let mut canonical: Vec<SpecId> = (0..self.pool.spec_count() as SpecId).collect();
         let mut known: HashMap<Vec<RecordId>, SpecId> = HashMap::new();
         for id in self.requested_specs(kept) {
             let left: Vec<RecordId> = self.matching_records(id).filter(|record_id| kept[*record_id as usize]).collect();
-            // Nothing is left of what a bound excludes, and of what the system has.
+            // A spec without matches may be a constraint, or about a virtual package.
             if !left.is_empty() && !self.is_virtual(id) {
                 canonical[id as usize] = *known.entry(left).or_insert(id);
             }
@@ -322,7 +323,7 @@ impl<'c, 'a> Pruner<'c, 'a> {
         canonical
     }
 
-    /// What the kept records ask for.
+    /// The specs of the kept records.
     fn requested_specs(&self, kept: &[bool]) -> impl Iterator<Item = SpecId> + use<> {
         let mut requested = vec![false; self.pool.spec_count()];
         for record_id in (0..kept.len()).filter(|record_id| kept[*record_id]) {
@@ -332,7 +333,7 @@ impl<'c, 'a> Pruner<'c, 'a> {
         requested.into_iter().enumerate().filter(|(_, requested)| *requested).map(|(id, _)| id as SpecId)
     }
 
-    /// What means each record, of all that the kept ones ask for.
+    /// For each record, the specs of kept records that match it.
     fn dependents(&self, kept: &[bool], canonical: &[SpecId]) -> Dependents {
         let mut starts = vec![0; kept.len() + 1];
         let requested = || self.requested_specs(kept).filter(|id| canonical[*id as usize] == *id);
@@ -354,7 +355,7 @@ impl<'c, 'a> Pruner<'c, 'a> {
     }
 }
 
-/// By record, what means it, in order.
+/// For each record, the specs that match it, sorted.
 struct Dependents {
     starts: Vec<usize>,
     spec_count: Vec<SpecId>,
@@ -366,7 +367,7 @@ impl Dependents {
     }
 }
 
-/// Takes away what an earlier channel hides.
+/// Removes records that an earlier channel hides.
 fn apply_channel_priority(pool: &Pool<'_>, possible: &mut [bool]) {
     for name in &pool.names {
         let mut record_ids = name.record_ids.iter();
@@ -380,7 +381,7 @@ fn apply_channel_priority(pool: &Pool<'_>, possible: &mut [bool]) {
     }
 }
 
-/// Takes away what does not match what the environment asks for.
+/// Removes records that do not match a spec of the environment.
 fn apply_spec(pool: &Pool<'_>, name: NameId, resolved: SpecId, spec: &MatchSpec, possible: &mut [bool]) {
     let Some(matching) = pool.resolved(resolved).map(|resolved| &resolved.record_ids) else { return };
     for record_id in pool.names[name as usize].record_ids.iter() {
@@ -392,18 +393,18 @@ fn apply_spec(pool: &Pool<'_>, name: NameId, resolved: SpecId, spec: &MatchSpec,
 
 /// A record that is compared with others of its name.
 struct PruneCandidate {
-    /// Of all that twins have in common.
+    /// The hash of what must be equal.
     hash: u64,
-    /// Its channel's rank, and whether it has track features.
+    /// The rank of its channel, and whether it has track features.
     kind: (u32, bool),
-    /// Version and build number.
+    /// The version rank and the build number.
     rank: Reverse<(u32, u64)>,
     record_id: RecordId,
-    /// Where in a list that begins which it needs,
+    /// The index of its first dependency in the list.
     start: usize,
-    /// and there its bounds,
+    /// The index of its first constraint.
     middle: usize,
-    /// and where these end.
+    /// The index after its last constraint.
     end: usize,
 }
 
@@ -415,7 +416,7 @@ impl PruneCandidate {
     }
 }
 
-/// Adds what these are the same as, sorted.
+/// Appends the canonical specs, sorted and without duplicates.
 fn push_canonical(ids: &[SpecId], canonical: &[SpecId], lists: &mut Vec<SpecId>) {
     let start = lists.len();
     lists.extend(ids.iter().map(|id| canonical[*id as usize]));
@@ -430,7 +431,7 @@ fn push_canonical(ids: &[SpecId], canonical: &[SpecId], lists: &mut Vec<SpecId>)
     lists.truncate(end);
 }
 
-/// Whether all of the second are among the first; both are sorted.
+/// Whether all of `some` are in `all`. Both are sorted.
 fn is_subset(all: &[SpecId], some: &[SpecId]) -> bool {
     let mut all = all.iter();
     some.iter().all(|id| all.any(|other| other == id))

@@ -1,6 +1,5 @@
-//! One question to the solver: which records there are to choose from, and what rattler makes of them. Everything else in
-//! [`crate`] asks through here, so that a solution, the search for a conflict's cause and the check of a remedy
-//! mean the same by the same words.
+//! Runs the solver. Everything in [`crate`] that solves calls it through here, so that a solution, the search for a
+//! conflict and the check of a remedy use the same rules.
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc, str::FromStr, sync::Arc};
 
@@ -16,36 +15,36 @@ use super::{
     provider, wording,
 };
 
-/// conda's own channels are one channel, `defaults`, to it: none of them goes before another.
+/// conda treats its own channels as one channel, `defaults`: none of them goes before another.
 const DEFAULTS: [&str; 3] = ["main", "r", "msys2"];
 
-/// What the packages that are named by their URL are together: the channel of the first of them, which may be the last of
-/// all, does not go before the others for that.
+/// The common name of packages that are named by their URL. Their channels do not go before the others because of
+/// them.
 pub(super) const ARCHIVE_TIER: &str = "archives";
 
-/// Puts questions to the solver.
+/// Solves for specs; keeps the pool between solves.
 pub(super) struct SolverSession<'a> {
     pub(super) repodata: &'a Repodata,
     pub(super) options: SolveOptions,
-    /// Specs that are not asked for, and whose channels count all the same.
+    /// Specs that are not asked for, but whose channels count.
     channel_specs: &'a [MatchSpec],
-    /// Everything, whatever its age; made when it is first wanted.
+    /// The pool of all records, of any age; made on the first solve.
     pool: Rc<RefCell<Option<Pool<'a>>>>,
 }
 
-/// What there is to choose from.
+/// The candidates of an environment.
 pub(super) struct CandidateRecords<'a> {
     pub(super) environment: &'a Environment,
     pub(super) repodata: &'a Repodata,
     pub(super) options: SolveOptions,
-    /// The records of python, by URL, with a dependency on pip.
+    /// The records of python with a dependency on pip, by URL.
     with_pip: HashMap<&'a str, Arc<RepoDataRecord>>,
 }
 
-/// What the solver is asked.
+/// The input of one solve.
 pub(super) struct SolveRequest<'q> {
     pub(super) specs: &'q [MatchSpec],
-    /// Specs that are not asked for, and whose channels count all the same.
+    /// Specs that are not asked for, but whose channels count.
     pub(super) channel_specs: &'q [MatchSpec],
     pub(super) host: &'q Host,
     pub(super) options: SolveOptions,
@@ -53,45 +52,45 @@ pub(super) struct SolveRequest<'q> {
     pub(super) scope: Scope,
 }
 
-/// What the solver looks at.
+/// Which records the solver sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
-    /// What can be in a solution.
+    /// Those that may be in a solution.
     Pruned,
-    /// Everything: it takes longer, and a refusal has every reason.
+    /// All records: slower, but a failure has every reason.
     All,
 }
 
-/// Why there is no answer.
+/// Why there is no solution.
 pub(super) enum SolveFailure {
     /// The solver's reasons, as text.
     Unsolvable(String),
-    /// The repodata cannot be solved with.
+    /// The repodata is not consistent.
     Repodata(String),
 }
 
-/// Records of one subdir of one channel, those that do not exist for this solve left out.
+/// The existing records of one subdir of one channel.
 pub(super) struct SubdirRecords<'a> {
     pub(super) records: Vec<&'a RepoDataRecord>,
-    /// Channels with the same name here have the same priority.
+    /// Subdirs with the same tier have the same priority.
     pub(super) tier: Option<&'static str>,
 }
 
 /// Records of one name and one channel.
 pub(super) struct RecordRun<'a> {
     pub(super) records: Vec<&'a RepoDataRecord>,
-    /// As that of its [`Bucket`].
+    /// The tier of its [`SubdirRecords`].
     pub(super) tier: Option<&'static str>,
     pub(super) rows: DependencyRows<'a>,
 }
 
-/// What of an older solution is to stay.
+/// What to keep of an older solution.
 #[derive(Clone, Default)]
 pub(super) struct KeptRecords<'a> {
-    /// By a package's name, the URL of its only record: there are no others.
+    /// By package name, the URL of the only record that exists for this solve.
     pub(super) only: HashMap<String, Url>,
-    /// Records that are tried before all others of their name. Each must be one that counts, in a channel that counts:
-    /// the solver does not look again.
+    /// Records that are tried before all others of their name. Each must exist and be in a channel that counts: the
+    /// solver does not check this.
     pub(super) favored: Vec<&'a RepoDataRecord>,
 }
 
@@ -101,7 +100,7 @@ impl<'a> CandidateRecords<'a> {
         Self { environment, repodata, options, with_pip }
     }
 
-    /// All that there is to choose from, in the order of priority.
+    /// The records of all subdirs, in order of priority.
     pub(super) fn subdirs(&'a self) -> impl Iterator<Item = SubdirRecords<'a>> {
         self.repodata.subdirs.iter().enumerate().map(|(list, records)| {
             let exists = |record: &&RepoDataRecord| {
@@ -117,7 +116,7 @@ impl<'a> CandidateRecords<'a> {
         })
     }
 
-    /// The chosen records, without what was added for the solve.
+    /// The chosen records as the channels have them, without the dependencies that were added for the solve.
     pub(super) fn as_in_channel(&self, mut records: Vec<RepoDataRecord>) -> Vec<RepoDataRecord> {
         for record in &mut records {
             if self.with_pip.contains_key(record.url.as_str()) {
@@ -136,30 +135,30 @@ impl<'a> SolverSession<'a> {
         Self { repodata, options, channel_specs: &[], pool: Rc::default() }
     }
 
-    /// The same question, where packages come from the channels that these specs name, though they are not asked for.
+    /// The same session, in which the channels of these specs count.
     pub(super) fn with_channel_specs(&self, channel_specs: &'a [MatchSpec]) -> Self {
         Self { pool: Rc::clone(&self.pool), channel_specs, ..*self }
     }
 
-    /// The same question with other options.
+    /// The same session with other options.
     pub(crate) fn with_options(&self, options: SolveOptions) -> Self {
-        // Who has pip is all of the options that it depends on.
+        // The pool depends on no other option.
         let pool = if options.pip == self.options.pip { Rc::clone(&self.pool) } else { Rc::default() };
         Self { pool, options, ..*self }
     }
 
-    /// Solves for these specs. The reasons of a refusal are those of what could be in a solution at all.
+    /// Solves for these specs, with pruning. A failure has the reasons of the pruned records.
     pub(crate) fn solve(&self, specs: &[MatchSpec], host: &Host) -> Result<Vec<RepoDataRecord>, SolveFailure> {
         self.solve_keeping(specs, host, &KeptRecords::default())
     }
 
-    /// Solves for these specs, with all there is. The answer is the same, and takes longer; a refusal has every reason.
+    /// Solves for these specs without pruning. The solution is the same, but takes longer; a failure has every reason.
     pub(super) fn solve_unpruned(&self, specs: &[MatchSpec], host: &Host) -> Result<Vec<RepoDataRecord>, SolveFailure> {
         let kept = KeptRecords::default();
         self.run(&SolveRequest { scope: Scope::All, ..self.request(specs, host, &kept) })
     }
 
-    /// Solves for these specs, with what is to stay.
+    /// Solves for these specs, with kept records.
     pub(super) fn solve_keeping(
         &self,
         specs: &[MatchSpec],
@@ -196,7 +195,7 @@ impl<'a> SolverSession<'a> {
         provider::solve(pool, request)
     }
 
-    /// Solves for these specs among these records, which have pip as they are to have it, with what is to stay.
+    /// Solves for these specs among these records, with kept records. Pythons already have their dependency on pip.
     pub(super) fn solve_among(
         &self,
         subdirs: &[SubdirRecords<'_>],
@@ -219,8 +218,8 @@ impl<'a> SolverSession<'a> {
         provider::solve(&mut Pool::new(runs, interner.texts(), Pip::NotAdded), &request)
     }
 
-    /// Solves for these specs; where nothing but the age of the declared system stands in the way, it is raised to the
-    /// lowest version that a package asks for. Gives the last system tried with a refusal, too.
+    /// Solves for these specs. If only the age of the declared system stands in the way, it is raised to the lowest
+    /// version that a package asks for. Also returns the last system that was tried.
     pub(super) fn solve_for_oldest(
         &self,
         specs: &[MatchSpec],
@@ -241,7 +240,7 @@ impl<'a> SolverSession<'a> {
     }
 }
 
-/// Whether a record, of this tier, is in the channel that a spec of the environment names.
+/// Whether a record of this tier is in the channel that a spec of the environment names.
 pub(super) fn is_in_channel(record: &RepoDataRecord, tier: Option<&str>, spec: &MatchSpec) -> bool {
     let Some(channel) = &spec.channel else { return true };
     match tier.filter(|tier| channel.name.as_deref() == Some(tier)) {
@@ -260,7 +259,7 @@ pub(super) fn tier(repodata: &Repodata, list: usize, record: &RepoDataRecord) ->
     DEFAULTS.contains(&name).then_some("defaults")
 }
 
-/// The records of python, by URL, with a dependency on pip; none if no channel has pip.
+/// The records of python with a dependency on pip, by URL; empty if no channel has pip.
 fn with_pip(repodata: &Repodata) -> HashMap<&str, Arc<RepoDataRecord>> {
     let records = || repodata.subdirs.iter().flatten();
     let has_name = |record: &RepoDataRecord, name| record.package_record.name.as_normalized() == name;
@@ -275,10 +274,10 @@ fn with_pip(repodata: &Repodata) -> HashMap<&str, Arc<RepoDataRecord>> {
     changed.collect()
 }
 
-/// What may be raised, and the newest that there is of it: no system has more.
+/// The virtual packages that may be raised, and a version that no system exceeds.
 const NEWEST_SYSTEM: [(&str, &str); 3] = [("__glibc", "2.44"), ("__linux", "7.99"), ("__osx", "27.99")];
 
-/// The host with all that may be raised as new as there is.
+/// The host with all raisable virtual packages at their newest version.
 pub(super) fn newest_host(host: &Host, pinned: &[Override]) -> Host {
     let may_be_raised = |name: &str| {
         let is_there = host.virtual_packages.iter().any(|package| package.name.as_normalized() == name);
@@ -290,13 +289,12 @@ pub(super) fn newest_host(host: &Host, pinned: &[Override]) -> Host {
     host.clone().with(&newest)
 }
 
-/// Whether a virtual package of this name may be raised at all.
+/// Whether the virtual package of this name may be raised.
 pub(super) fn is_raisable(name: &str) -> bool {
     NEWEST_SYSTEM.iter().any(|(known, _)| *known == name)
 }
 
-/// The host with one version raised to the lowest that is asked for and that it lacks; `None` if that is not
-/// what stands in the way.
+/// The host with one virtual package raised to the lowest version that is asked for; `None` if that would not help.
 fn raise_host(host: &Host, dependencies: &[VirtualDemand], pinned: &[Override]) -> Option<Host> {
     let may_be_raised = |name: &str, least: &Version| {
         let newest = NEWEST_SYSTEM.iter().find(|(known, _)| *known == name);

@@ -1,5 +1,5 @@
-//! Words for a contradiction: a tree that begins at the user's lines and ends where nothing is left. A package's
-//! version that is out already is told of only if it would have changed the outcome.
+//! Renders a contradiction as a tree of text that begins at the user's lines and ends where no candidate is left. A
+//! version that was already excluded is mentioned only if it would have changed the result.
 
 mod label;
 
@@ -21,16 +21,16 @@ use super::{
     wording,
 };
 
-/// How many lines a tree has at most, how deep it is, and how many of a kind are listed.
+/// The most lines of a tree, its greatest depth, and the most items of a list.
 const MAX_LINES: usize = 24;
 const MAX_DEPTH: usize = 8;
 const MAX_LISTED: usize = 3;
-/// How many links of a chain are told: the first ones and the last ones.
+/// The most links of a chain that are shown: the first and the last ones.
 const MAX_LINKS: usize = 12;
-/// How many reasons are given for one package.
+/// The most reasons that are shown for one package.
 const MAX_GROUPS: usize = 4;
 
-/// A contradiction in words, and the requirements that it follows from.
+/// A contradiction as text, and the requirements that it follows from.
 pub(super) struct ReasonTree {
     pub(super) text: String,
     pub(super) lines: BTreeSet<usize>,
@@ -48,7 +48,7 @@ struct TreeBuilder<'r, 'a> {
     depth: usize,
 }
 
-/// Puts a contradiction into words.
+/// Renders a contradiction.
 pub(super) fn render(conflict: &mut Contradiction<'_>) -> ReasonTree {
     let (node, lines) = node(conflict);
     let mut drawn = vec![node.text];
@@ -69,7 +69,7 @@ fn draw(children: &[TreeNode], indent: &str, drawn: &mut Vec<String>) {
     }
 }
 
-/// What begins alike is told once.
+/// Merges nodes with the same text.
 fn merged(nodes: Vec<TreeNode>) -> Vec<TreeNode> {
     let mut alike: IndexMap<String, Vec<TreeNode>> = IndexMap::new();
     for node in nodes {
@@ -108,15 +108,15 @@ fn node(conflict: &mut Contradiction<'_>) -> (TreeNode, BTreeSet<usize>) {
     }
 }
 
-/// After every step.
+/// After the last step.
 const END: usize = usize::MAX;
 
-/// The candidates of a package that are out for the same reason.
+/// The candidates of a package that are excluded for the same reason.
 struct ExclusionGroup<'a> {
     exclusion: Exclusion<'a>,
     step: usize,
     indices: Vec<usize>,
-    /// What they demand, if that is the reason.
+    /// Their dependencies, if these are the reason.
     dependencies: Vec<Rc<Dependency>>,
 }
 
@@ -153,7 +153,7 @@ impl<'r, 'a> TreeBuilder<'r, 'a> {
         Self { propagation, told: HashSet::new(), lines: BTreeSet::new(), depth: 0 }
     }
 
-    /// A package that is needed, and of which nothing is left.
+    /// A needed package without candidates.
     fn empty(&mut self, id: PackageId) -> TreeNode {
         let package = self.propagation.packages[id].clone();
         let causes = causes(package.candidates.iter().enumerate(), END);
@@ -173,7 +173,7 @@ impl<'r, 'a> TreeBuilder<'r, 'a> {
         if !told_why {
             children.extend(self.why(id));
         }
-        // What the user wrote comes first.
+        // The user's lines come first.
         let (asked, others): (Vec<_>, Vec<_>) =
             causes.iter().partition(|cause| matches!(cause.exclusion, Exclusion::Requirement(_)));
         children.extend(self.causes(id, asked.into_iter().chain(others)));
@@ -197,7 +197,7 @@ impl<'r, 'a> TreeBuilder<'r, 'a> {
         TreeNode { text, children }
     }
 
-    /// What a requirement asks for, and what there is instead.
+    /// What a requirement asks for, and what exists instead.
     fn no_such(&mut self, line: usize, package: &PackageState<'_>) -> String {
         let asked = self.line(line);
         let spec = &self.propagation.environment().requirements[line].spec;
@@ -245,7 +245,7 @@ impl<'r, 'a> TreeBuilder<'r, 'a> {
         }
     }
 
-    /// Why candidates of a package are out, the first few reasons.
+    /// The first few reasons why candidates of a package are excluded.
     fn causes<'c>(&mut self, id: PackageId, causes: impl Iterator<Item = &'c ExclusionGroup<'a>>) -> Vec<TreeNode>
     where
         'a: 'c,
@@ -286,7 +286,7 @@ impl<'r, 'a> TreeBuilder<'r, 'a> {
         Some(TreeNode { text, children: Vec::new() })
     }
 
-    /// What candidates demand, and why nothing is left of it.
+    /// What candidates depend on, and why no candidate is left for that.
     fn lacking(&mut self, label: &Label, cause: &ExclusionGroup<'_>) -> TreeNode {
         let Some(first) = cause.dependencies.first() else {
             return TreeNode { text: label.to_string(), children: Vec::new() };
@@ -320,11 +320,11 @@ impl<'r, 'a> TreeBuilder<'r, 'a> {
         TreeNode { text, children }
     }
 
-    /// From the user's line down to what a package demands of another one, as of a step. `gone` are the candidates that
-    /// this took out; without them, the demand is that there be one.
+    /// The chain from the user's line down to what package `by` asks of package `id`, as of a step. `gone` are the
+    /// candidates of `id` that this excluded; without them, `by` only needs `id`.
     fn chain(&mut self, by: PackageId, step: usize, id: PackageId, gone: Option<&[usize]>) -> TreeNode {
         let mut node = self.link(by, step, id, gone);
-        // Who needs whom, upwards; a chain may be as long as the channel has packages.
+        // Upwards from dependency to dependent. A chain may be as long as the channel has packages.
         let (mut above, mut current) = (Vec::new(), by);
         while let Some((NeedReason::Package(next), since)) = self.propagation.packages[current].needed {
             above.push((next, since, current));
@@ -343,13 +343,13 @@ impl<'r, 'a> TreeBuilder<'r, 'a> {
             }
         }
         match self.propagation.packages[current].needed {
-            // A bare name says no more than the line below it.
+            // A bare name would repeat the line below it.
             Some((NeedReason::Requirement(line), _)) => TreeNode { text: self.line(line), children: vec![node] },
             _ => node,
         }
     }
 
-    /// What is left of a package as of a step, and what it demands of another one.
+    /// What is left of a package as of a step, and what it asks of another one.
     fn link(&mut self, by: PackageId, step: usize, id: PackageId, gone: Option<&[usize]>) -> TreeNode {
         let package = self.propagation.packages[by].clone();
         let name = self.propagation.packages[id].name.clone();
@@ -373,7 +373,7 @@ impl<'r, 'a> TreeBuilder<'r, 'a> {
                 .collect(),
         };
         let label = Label::of(&package, &left);
-        // Which of them it is does not matter where only one is needed.
+        // If the package is only needed, the exact spec does not matter.
         let texts = match (gone, counts.as_slice()) {
             (None, [_, _, ..]) => format!("`{name}`"),
             _ => alternatives(&counts),
@@ -389,7 +389,7 @@ impl<'r, 'a> TreeBuilder<'r, 'a> {
         node
     }
 
-    /// The candidates of a package that were out before a step, and would have demanded something else.
+    /// The candidates of a package that were excluded before a step, and would have asked for something else.
     fn others(
         &mut self,
         package: &PackageState<'a>,
@@ -402,7 +402,7 @@ impl<'r, 'a> TreeBuilder<'r, 'a> {
         let mut relevant = Vec::new();
         for (index, candidate) in package.candidates.iter().enumerate() {
             let Some((exclusion, _)) = candidate.reason(step) else { continue };
-            // The chain itself tells of what its own steps leave.
+            // The chain itself reports what its own steps exclude.
             let of_chain = match (package.needed, exclusion) {
                 (Some((NeedReason::Requirement(line), _)), Exclusion::Requirement(other)) => line == *other,
                 (Some((NeedReason::Package(above), _)), Exclusion::ByPackage(other)) => above == *other,
@@ -446,7 +446,7 @@ impl<'r, 'a> TreeBuilder<'r, 'a> {
         channels.unique().map(|channel| self.channel(channel)).join(" and ")
     }
 
-    /// A channel as the environment calls it, without secrets.
+    /// The name that the environment uses for a channel, without secrets.
     fn channel(&self, url: &str) -> String {
         let known = self.propagation.environment().all_channels();
         let known = known.iter().find(|channel| channel.base_url.as_str() == url);

@@ -1,12 +1,13 @@
-//! A solve that changes no more of a lock than it must.
+//! Solves with as little change to a lock as possible.
 //!
-//! First, all that was locked and still answers is fixed, as if there were nothing else: mostly that is the solution, and
-//! found at once. If it is none, the environment is solved as if there were no lock, and of each package there is little
-//! left to choose from: the one that was locked, the one of that solution, and some of the newest. So there is a solution,
-//! it is near, and nothing gets older for the sake of what stays.
-//! What it changed is then put back, half by half, as far as there is still one: what remains changed had to, for none of
-//! it could have stayed together with all that did. Where a build had to go, its version stays if another build of it
-//! fits. How often is asked is bounded by a number, not by a clock.
+//! First, all locked packages that still satisfy the environment are fixed. Mostly that is the solution, and it is
+//! found at once. If there is none, the environment is solved without the lock. Then each package may be its locked
+//! record, the record of that solution, or one of some newer ones. So a solution exists and is near the lock, and no
+//! package gets older to keep another one.
+//!
+//! The changed packages are then put back, half by half, while there is still a solution. A package remains changed
+//! only if it could not be put back together with the others. If a build had to change, its version is kept if another
+//! build of it fits. The number of solves is limited by a count, not by a clock.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -14,7 +15,7 @@ use mlconda_channel::repodata::Repodata;
 use mlconda_environment::Environment;
 use mlconda_lock::{Digest, Lock, LockedPackage};
 use mlconda_types::{
-    dependency::{dependency_name, is_judged, is_within_reason, name as name_of, satisfies},
+    dependency::{dependency_name, is_checkable, is_within_limits, normalized_name, satisfies},
     host::{Host, Override},
 };
 use rattler_conda_types::{GenericVirtualPackage, MatchSpec, Matches, PackageName, ParseStrictness, RepoDataRecord};
@@ -25,43 +26,43 @@ use super::{
     solve_error,
 };
 
-/// How often is asked for more of what was locked, once it is known that not all of it can stay.
+/// The budget for putting packages back, once it is known that not all of them can stay.
 const BUDGET: Budget = Budget { solves: 64, failures: 16 };
 
-/// How often is asked at most, and how often in vain since something was put back. What the solver was asked to prefer it has
-/// mostly kept already, and what says no to so many says no to the rest.
+/// The most solves, and the most failures in a row. The solver already keeps most of what it is asked to prefer, so
+/// after this many failures, more attempts are of little use.
 #[derive(Clone, Copy, Debug)]
 struct Budget {
     solves: usize,
     failures: usize,
 }
 
-/// Of how many of its newest versions, and of how many builds of each, a package may become one.
+/// How many of the newest versions of a package are candidates, and how many builds of each.
 const MAX_NEWEST: usize = 3;
 
-/// What was locked before, and what of it is to be renewed.
+/// The previous locks, and what to upgrade.
 #[derive(Clone, Copy, Debug)]
 pub struct Previous<'a> {
-    /// Locks of this environment; of a package that several have, the first one that still answers is preferred.
+    /// Locks of this environment. If several have a package, the first one that is still valid is preferred.
     pub locks: &'a [Lock],
-    /// What is to be renewed.
+    /// What to upgrade.
     pub renew: &'a Upgrade,
 }
 
-/// What of a lock is to be renewed.
+/// Which packages of a lock to upgrade.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Upgrade {
-    /// Nothing but what must be.
+    /// Only what must change.
     #[default]
     AsNeeded,
-    /// These packages become what they would be without a lock; others change if these force them to.
+    /// These packages, as if there were no lock. Others change only if these force them to.
     Packages(BTreeSet<String>),
-    /// Everything: the lock does not count.
+    /// All packages: the lock is ignored.
     All,
 }
 
 impl Upgrade {
-    /// Whether this package is to be renewed.
+    /// Whether this package is to be upgraded.
     pub fn includes(&self, name: &str) -> bool {
         match self {
             Self::AsNeeded => false,
@@ -71,13 +72,13 @@ impl Upgrade {
     }
 }
 
-/// As [`super::solve_for_oldest`], with the least change to what was locked before. What was locked is preferred, never
-/// forced, so that it is no reason for there to be no solution.
+/// Like [`super::solve_for_oldest`], with the fewest changes to the locked packages. Locked packages are preferred,
+/// never forced, so they cannot make the solve fail.
 ///
 /// # Errors
-/// As [`super::solve_for_oldest`], but a refusal comes sooner: it is that of what can be in a solution at all, and has
-/// the reasons of that only. [`super::explain()`] finds out more; what that cannot explain is to be asked for with
-/// [`super::solve_for_oldest`], which looks at everything there is.
+/// As for [`super::solve_for_oldest`], but the failure is found sooner, with the reasons of the pruned records only.
+/// [`super::explain()`] finds out more. If it cannot explain the failure, call [`super::solve_for_oldest`], which
+/// looks at all records.
 pub fn update(
     environment: &Environment,
     repodata: &Repodata,
@@ -137,8 +138,7 @@ pub fn update(
     Ok((Solution { records, options: *options }, host))
 }
 
-/// A refusal, if one of these specs is all that was loaded for, and nothing was found: what the others need does not matter
-/// then.
+/// Fails early if nothing was loaded for one of these specs.
 fn missing_candidates(specs: &[MatchSpec], repodata: &Repodata) -> Option<SolveFailure> {
     let of = |spec: &MatchSpec| spec.name.as_exact().map(|name| name.as_normalized().to_owned());
     let mut open: HashMap<String, &MatchSpec> = specs.iter().filter_map(|spec| Some((of(spec)?, spec))).collect();
@@ -150,7 +150,7 @@ fn missing_candidates(specs: &[MatchSpec], repodata: &Repodata) -> Option<SolveF
     Some(SolveFailure::Unsolvable(format!("No candidates were found for {first}.\n")))
 }
 
-/// The machine as it was assumed before, where that was raised: what was locked may need it.
+/// The host with the virtual packages that the locks assume, if those are newer: locked packages may need them.
 fn host_as_locked(host: &Host, locks: &[Lock], pinned: &[Override]) -> Host {
     let mut raised = host.clone();
     for package in &mut raised.virtual_packages {
@@ -166,8 +166,8 @@ fn host_as_locked(host: &Host, locks: &[Lock], pinned: &[Override]) -> Host {
     raised
 }
 
-/// The virtual packages that the machine has and that of the lock had not, or the other way round, or of which it has
-/// another kind: a GPU, a processor. Versions do not count, for a newer system needs no other packages.
+/// The virtual packages that only the host or only the lock has, or that differ in kind (GPU, processor). Versions are
+/// ignored, because a newer system needs no other packages.
 pub(super) fn host_changes(host: &Host, lock: &Lock) -> Vec<String> {
     if lock.input.is_none() || lock.platform != host.platform {
         return Vec::new();
@@ -184,8 +184,8 @@ pub(super) fn host_changes(host: &Host, lock: &Lock) -> Vec<String> {
     names
 }
 
-/// What is not to stay: what is to be renewed, and what comes in one build for machines that have one of these virtual
-/// packages and in another for those that have not.
+/// The names of packages that are not kept: those to upgrade, and those with special builds for the virtual packages
+/// that changed.
 fn renewed(repodata: &Repodata, changes: &[String], previous: Previous<'_>) -> BTreeSet<String> {
     let mut names = match previous.renew {
         Upgrade::Packages(names) => names.clone(),
@@ -198,12 +198,12 @@ fn renewed(repodata: &Repodata, changes: &[String], previous: Previous<'_>) -> B
     names
 }
 
-/// The first of these virtual packages that a record names.
+/// The first of these virtual packages that a record depends on or constrains.
 pub(super) fn depends_on_any<'a>(record: &RepoDataRecord, changes: &'a [String]) -> Option<&'a str> {
     let package = &record.package_record;
     let needs = |change: &&String| {
         let mut needs = package.depends.iter().chain(&package.constrains).filter(|need| need.starts_with("__"));
-        needs.any(|need| name_of(need) == **change)
+        needs.any(|need| normalized_name(need) == **change)
     };
     changes.iter().find(needs).map(String::as_str)
 }
@@ -212,11 +212,11 @@ fn name(record: &RepoDataRecord) -> &str {
     record.package_record.name.as_normalized()
 }
 
-/// What there is to choose from of the packages that were locked.
+/// The candidates for the locked packages.
 struct LockedCandidates<'a> {
-    /// The records by name, with whether their channel counts.
+    /// The records of the channels that count, by name.
     records: HashMap<&'a str, Vec<&'a RepoDataRecord>>,
-    /// What the environment asks for, by name.
+    /// The specs of the environment, by name.
     asked: HashMap<&'a str, Vec<&'a MatchSpec>>,
     host: &'a Host,
 }
@@ -230,7 +230,7 @@ impl<'a> LockedCandidates<'a> {
             }
         }
         let mut records: HashMap<&str, Vec<&RepoDataRecord>> = HashMap::new();
-        // Strict: of a package, only the first channel that has it counts.
+        // With strict priority, only the first channel that has the package counts.
         let mut first: HashMap<&str, (Option<&str>, Option<&str>)> = HashMap::new();
         for SubdirRecords { records: subdir, tier } in subdirs {
             for record in subdir {
@@ -252,7 +252,7 @@ impl<'a> LockedCandidates<'a> {
         Self { records, asked, host }
     }
 
-    /// The records of the locked packages that can still be in a solution, each name once.
+    /// The records of the locked packages that can still be in a solution, one for each name.
     fn of(&self, locks: &[Lock]) -> Vec<&'a RepoDataRecord> {
         let mut found: HashMap<&str, &'a RepoDataRecord> = HashMap::new();
         for package in locks.iter().flat_map(|lock| &lock.packages) {
@@ -263,7 +263,7 @@ impl<'a> LockedCandidates<'a> {
             }
         }
         let mut kept: Vec<_> = found.into_values().collect();
-        // What was asked for is what people look at: it is put back first.
+        // Requested packages are put back first: users notice these.
         mlconda_types::sorting::sort_by_key(&mut kept, |record| (!self.asked.contains_key(name(record)), name(record)));
         kept
     }
@@ -273,7 +273,7 @@ impl<'a> LockedCandidates<'a> {
         find_locked(package, self.records.get(package.name.as_str())?)
     }
 
-    /// The builds of a locked package's version that can be in a solution, the most alike first.
+    /// The builds of a locked version that can be in a solution, the most similar first.
     fn builds(&self, package: &LockedPackage) -> Vec<&'a RepoDataRecord> {
         let build_variant = build_variant(&package.build);
         let records = self.records.get(package.name.as_str()).map_or(&[][..], Vec::as_slice);
@@ -287,7 +287,7 @@ impl<'a> LockedCandidates<'a> {
         builds
     }
 
-    /// The URLs of some of the newest records of a package; none that is older than what was locked.
+    /// The URLs of some of the newest records of a package, none of them older than the locked record.
     fn newest(&self, name: &str, old: Option<&RepoDataRecord>) -> Vec<&'a url::Url> {
         let key = |record: &RepoDataRecord| (record.package_record.version.clone(), record.package_record.build_number);
         let records = self.records.get(name).map_or(&[][..], Vec::as_slice);
@@ -307,21 +307,21 @@ impl<'a> LockedCandidates<'a> {
         newer.into_iter().map(|record| &record.url).collect()
     }
 
-    /// Whether nothing that is certain stands against a record: what is asked for, and the machine.
+    /// Whether the specs of the environment and the host allow a record.
     fn can_be_kept(&self, record: &RepoDataRecord) -> bool {
         let specs = self.asked.get(name(record)).map_or(&[][..], Vec::as_slice);
         if !specs.iter().all(|spec| spec.matches(record)) {
             return false;
         }
         let package = &record.package_record;
-        let needs = package.depends.iter().chain(&package.constrains).filter(|need| is_judged(need));
+        let needs = package.depends.iter().chain(&package.constrains).filter(|need| is_checkable(need));
         needs.clone().all(|need| self.is_possible(need)) && package.depends.iter().all(|need| self.host_provides(need))
     }
 
-    /// Whether what is asked for leaves a record that meets a need. Of packages that are not asked for, nothing is certain.
+    /// Whether the specs of the environment leave a record that satisfies a dependency. `true` for other packages.
     fn is_possible(&self, need: &str) -> bool {
-        let name = name_of(need);
-        let Some(specs) = self.asked.get(name.as_str()).filter(|_| is_within_reason(need)) else { return true };
+        let name = normalized_name(need);
+        let Some(specs) = self.asked.get(name.as_str()).filter(|_| is_within_limits(need)) else { return true };
         let records = self.records.get(name.as_str()).map_or(&[][..], Vec::as_slice);
         let Ok(spec) = MatchSpec::from_str(need, ParseStrictness::Lenient) else { return true };
         let allowed = |record: &&&RepoDataRecord| specs.iter().all(|spec| spec.matches(**record));
@@ -332,7 +332,7 @@ impl<'a> LockedCandidates<'a> {
     }
 
     fn host_provides(&self, need: &str) -> bool {
-        if !need.starts_with("__") || !is_within_reason(need) {
+        if !need.starts_with("__") || !is_within_limits(need) {
             return true;
         }
         let Ok(spec) = MatchSpec::from_str(need, ParseStrictness::Lenient) else { return true };
@@ -340,7 +340,7 @@ impl<'a> LockedCandidates<'a> {
     }
 }
 
-/// What of a build string names a variant (`cpu`, `nompi`), and not a python, a hash or a number.
+/// The parts of a build string that name a variant (`cpu`, `nompi`): no python version, hash or number.
 fn build_variant(build: &str) -> Vec<&str> {
     let is_hash = |part: &str| part.len() >= 8 && part.rsplit('h').next().is_some_and(|hash| hash.len() == 7);
     let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
@@ -348,7 +348,7 @@ fn build_variant(build: &str) -> Vec<&str> {
     build.split('_').filter(|part| !is_hash(part) && !is_number(part) && !is_python(part)).collect()
 }
 
-/// The record of a locked package among those of its name.
+/// The record of a locked package among the records of its name.
 pub(super) fn find_locked<'a>(package: &LockedPackage, records: &[&'a RepoDataRecord]) -> Option<&'a RepoDataRecord> {
     let by_hash = |record: &&&RepoDataRecord| match package.digest {
         Digest::Sha256(hash) => record.package_record.sha256 == Some(hash),
@@ -360,7 +360,7 @@ pub(super) fn find_locked<'a>(package: &LockedPackage, records: &[&'a RepoDataRe
         record.package_record.version.as_str() == package.version
             && record.package_record.build.as_str() == package.build
     };
-    // A mirror may have both, and so may a channel that is in the list twice under two names.
+    // Both may match: on a mirror, or if the same channel is listed under two names.
     let found = records.iter().find(|record| by_hash(record) && by_url(record));
     found
         .or_else(|| records.iter().find(by_hash))
@@ -369,7 +369,7 @@ pub(super) fn find_locked<'a>(package: &LockedPackage, records: &[&'a RepoDataRe
         .copied()
 }
 
-/// The search for the solution that changes the least.
+/// Searches for the solution with the fewest changes.
 struct UpdateSearch<'a, 'q> {
     session: &'a SolverSession<'q>,
     all: &'a CandidateRecords<'a>,
@@ -380,7 +380,7 @@ struct UpdateSearch<'a, 'q> {
 }
 
 impl<'a> UpdateSearch<'a, '_> {
-    /// A solution between what was locked and a fresh one, as near to what was locked as can be.
+    /// The solution nearest to the lock, among the locked, the fresh and some newer records.
     fn nearest_solution(
         &self,
         subdirs: &[SubdirRecords<'a>],
@@ -418,7 +418,7 @@ impl<'a> UpdateSearch<'a, '_> {
         best
     }
 
-    /// Puts back as many of these as there is a solution with, half by half.
+    /// Puts back as many of these packages as possible, half by half.
     fn put_back(
         &self,
         subdirs: &[SubdirRecords<'_>],
@@ -446,7 +446,7 @@ impl<'a> UpdateSearch<'a, '_> {
         }
     }
 
-    /// A solution among these records, with what is to stay.
+    /// Solves among these records, with the kept ones.
     fn solve_among(
         &self,
         subdirs: &[SubdirRecords<'_>],
@@ -457,7 +457,7 @@ impl<'a> UpdateSearch<'a, '_> {
         answer.ok().map(|records| self.all.as_in_channel(records))
     }
 
-    /// A solution in which these are as they were, if they are in it at all.
+    /// Solves with these records fixed, if their packages are in the solution at all.
     fn solve_keeping(
         &self,
         among: Option<&[SubdirRecords<'_>]>,
@@ -474,8 +474,8 @@ impl<'a> UpdateSearch<'a, '_> {
         }
     }
 
-    /// Puts back versions where the build could not stay, for another python, say: one by one, where another build of the
-    /// version goes with everything else as it is.
+    /// Restores versions whose build could not stay, for instance because python changed: one by one, if another build
+    /// of the version fits all other packages as they are.
     fn keep_versions(&self, best: Vec<RepoDataRecord>, lock: &Lock, host: &Host) -> Vec<RepoDataRecord> {
         let mut chosen: HashMap<&str, &RepoDataRecord> = best.iter().map(|record| (name(record), record)).collect();
         let mut swapped = false;
@@ -499,16 +499,17 @@ impl<'a> UpdateSearch<'a, '_> {
     }
 }
 
-/// Whether a record can take the place of the one of its name, and nothing else need change.
+/// Whether a record can replace the one of its name without any other change.
 fn fits(record: &RepoDataRecord, chosen: &HashMap<&str, &RepoDataRecord>) -> bool {
-    let met = |need: &str| chosen.get(name_of(need).as_str()).map(|other| satisfies(&other.package_record, need));
+    let met =
+        |need: &str| chosen.get(normalized_name(need).as_str()).map(|other| satisfies(&other.package_record, need));
     let package = &record.package_record;
-    let own = package.depends.iter().filter(|need| is_judged(need)).all(|need| met(need) == Some(true))
-        && package.constrains.iter().filter(|need| is_judged(need)).all(|need| met(need) != Some(false));
+    let own = package.depends.iter().filter(|need| is_checkable(need)).all(|need| met(need) == Some(true))
+        && package.constrains.iter().filter(|need| is_checkable(need)).all(|need| met(need) != Some(false));
     let own_name = name(record);
     own && chosen.iter().filter(|(name, _)| **name != own_name).all(|(_, other)| {
         let needs = other.package_record.depends.iter().chain(&other.package_record.constrains);
-        let mut needs = needs.filter(|need| dependency_name(need) == own_name && is_judged(need));
+        let mut needs = needs.filter(|need| dependency_name(need) == own_name && is_checkable(need));
         needs.all(|need| satisfies(package, need))
     })
 }

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 /// Fields that only tell of a package.
-const TELLING: [&str; 13] = [
+const INFORMATIONAL_FIELDS: [&str; 13] = [
     "timestamp",
     "license",
     "license_family",
@@ -33,7 +33,7 @@ pub fn from_slice<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
             let text = serde_json::to_vec(record).ok()?;
             serde_json::from_slice::<T>(&text).ok()
         };
-        serde_json::from_slice(text).ok().and_then(|record| without_odd(record, &read)).ok_or(error)
+        serde_json::from_slice(text).ok().and_then(|record| without_invalid_fields(record, &read)).ok_or(error)
     })
 }
 
@@ -43,9 +43,12 @@ pub fn from_value<T: DeserializeOwned>(value: Value) -> serde_json::Result<T> {
 }
 
 /// Takes telling fields out until it can be read, and puts those back that are not in the way.
-fn without_odd<T>(mut record: Map<String, Value>, read: &dyn Fn(&Map<String, Value>) -> Option<T>) -> Option<T> {
+fn without_invalid_fields<T>(
+    mut record: Map<String, Value>,
+    read: &dyn Fn(&Map<String, Value>) -> Option<T>,
+) -> Option<T> {
     let mut taken = Vec::new();
-    for field in TELLING {
+    for field in INFORMATIONAL_FIELDS {
         let Some(value) = record.remove(field) else { continue };
         taken.push((field, value));
         if read(&record).is_some() {

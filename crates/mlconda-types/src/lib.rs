@@ -5,9 +5,9 @@
 
 pub mod dependency;
 pub mod diagnostic;
+pub mod file_name_parts;
 pub mod host;
 pub mod lenient;
-pub mod plain;
 pub mod progress;
 pub mod redact;
 pub mod solution;

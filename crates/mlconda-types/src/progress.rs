@@ -88,7 +88,7 @@ pub enum Event {
     },
     /// Packages could not be put into the cache, or not be read or mended there; the installation did without.
     CacheNotWritten {
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// A package's files are in place (aside, until the swap).

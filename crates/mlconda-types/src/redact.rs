@@ -15,8 +15,8 @@ pub fn url(url: &Url) -> String {
         let _ = shown.set_password(None);
     }
     let mut segments: Vec<&str> = url.path().split('/').collect();
-    if let Some(place) = token_place(url, &segments) {
-        segments[place] = MASK;
+    if let Some(index) = token_index(url, &segments) {
+        segments[index] = MASK;
     }
     shown.set_path(&segments.join("/"));
     shown.set_query(url.query().map(|_| MASK));
@@ -40,17 +40,17 @@ pub fn without_tokens(line: &str) -> String {
 }
 
 /// Which segment of a URL's path is a token: the one after `/t/`, wherever a server has its channels.
-pub fn token_place(url: &Url, segments: &[&str]) -> Option<usize> {
-    let place = segments.iter().position(|segment| *segment == "t")? + 1;
+pub fn token_index(url: &Url, segments: &[&str]) -> Option<usize> {
+    let index = segments.iter().position(|segment| *segment == "t")? + 1;
     // Something follows a token: the channel.
-    (url.scheme() != "file" && place + 1 < segments.len()).then_some(place)
+    (url.scheme() != "file" && index + 1 < segments.len()).then_some(index)
 }
 
 /// The secrets of a URL as they stand in it, percent-encoded: user and password, and the token of `/t/TOKEN/`.
 pub fn secrets(url: &Url) -> Vec<&str> {
     let user = Some(url.username()).filter(|user| !user.is_empty());
     let segments: Vec<&str> = url.path().split('/').collect();
-    let token = token_place(url, &segments).map(|place| segments[place]);
+    let token = token_index(url, &segments).map(|index| segments[index]);
     [user, url.password(), token].into_iter().flatten().collect()
 }
 

@@ -18,9 +18,9 @@ pub struct Solution {
 impl Solution {
     /// The names of the packages that do not tell their age, where that counted ([`SolveOptions::exclude_newer`]): they
     /// may be newer.
-    pub fn ageless(&self) -> Vec<&str> {
+    pub fn packages_without_time(&self) -> Vec<&str> {
         let packages = self.records.iter().map(|record| &record.package_record);
-        let ageless = packages.filter(|package| self.options.exclude_newer.is_some() && time(package).is_none());
+        let ageless = packages.filter(|package| self.options.exclude_newer.is_some() && record_time(package).is_none());
         let mut names: Vec<&str> = ageless.map(|package| package.name.as_normalized()).collect();
         names.sort_unstable();
         names
@@ -69,12 +69,12 @@ impl Cutoff {
     /// Whether a record was there at that moment: by the time at which its channel indexed it, else by the time at which
     /// it was built. One without either counts as old, for most are from before builds noted it (2017).
     pub fn admits(self, record: &PackageRecord) -> bool {
-        time(record).is_none_or(|time| time <= self.0)
+        record_time(record).is_none_or(|time| time <= self.0)
     }
 }
 
 /// When a record came to be, as far as it says so. Seconds and milliseconds are told apart when it is read.
-pub fn time(record: &PackageRecord) -> Option<Timestamp> {
+pub fn record_time(record: &PackageRecord) -> Option<Timestamp> {
     record.indexed_timestamp.or(record.timestamp).map(Timestamp::from)
 }
 

@@ -17,18 +17,18 @@ pub fn sort_by_key<T, K: Ord>(items: &mut [T], key: impl Fn(&T) -> K) {
 
 /// Sorts by an order, stably.
 pub fn sort_by<T>(items: &mut [T], compare: impl Fn(&T, &T) -> Ordering) {
-    let mut places: Vec<usize> = (0..items.len()).collect();
-    sort_places(&mut places, &|one, other| compare(&items[one], &items[other]));
-    for start in 0..places.len() {
+    let mut indices: Vec<usize> = (0..items.len()).collect();
+    sort_indices(&mut indices, &|one, other| compare(&items[one], &items[other]));
+    for start in 0..indices.len() {
         // Once around each cycle: everything comes to its place by one swap.
-        let mut place = start;
+        let mut index = start;
         loop {
-            let from = std::mem::replace(&mut places[place], place);
-            if from == start || from == place {
+            let from = std::mem::replace(&mut indices[index], index);
+            if from == start || from == index {
                 break;
             }
-            items.swap(place, from);
-            place = from;
+            items.swap(index, from);
+            index = from;
         }
     }
 }
@@ -59,8 +59,8 @@ pub trait InOrder: Iterator + Sized {
 impl<I: Iterator> InOrder for I {}
 
 #[inline(never)]
-fn sort_places(places: &mut [usize], compare: &dyn Fn(usize, usize) -> Ordering) {
-    places.sort_by(|one, other| compare(*one, *other));
+fn sort_indices(indices: &mut [usize], compare: &dyn Fn(usize, usize) -> Ordering) {
+    indices.sort_by(|one, other| compare(*one, *other));
 }
 
 #[cfg(test)]
@@ -72,9 +72,9 @@ mod tests {
         let mut dice = 7_u32;
         for length in 0..60 {
             let mut items: Vec<(u32, usize)> = (0..length)
-                .map(|place| {
+                .map(|index| {
                     dice = dice.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                    ((dice >> 16) % 20, place)
+                    ((dice >> 16) % 20, index)
                 })
                 .collect();
             let mut expected = items.clone();

@@ -1,15 +1,13 @@
-//! Host names to addresses, without the C library.
+//! Resolves host names without the C library.
 //!
-//! A static glibc binary that calls `getaddrinfo` loads NSS modules of whatever glibc the image has, and
-//! has none to load in an image `FROM scratch`. So names are resolved here, from the two files that every
-//! container engine writes: `/etc/hosts` and `/etc/resolv.conf`. A stub resolver is a page of protocol
-//! (RFC 1035): one question by UDP, again by TCP if the answer was cut short. The complete client that
-//! reqwest offers as a feature brings its own protocol stack, cache and configuration, none of which an
-//! installer that talks to one or two hosts needs, and the binary is to be small.
+//! A static glibc binary that calls `getaddrinfo` loads the NSS modules of the image's glibc, and an image `FROM
+//! scratch` has none. So names are resolved here, from the two files that every container engine writes: `/etc/hosts`
+//! and `/etc/resolv.conf`. A stub resolver is small (RFC 1035): one query by UDP, repeated by TCP if the answer was
+//! truncated. The complete client that reqwest offers as a feature would make the program larger, with a protocol
+//! stack, cache and configuration that an installer does not need.
 //!
-//! What the system's resolver can do besides is not supported: NSS modules (LDAP, mDNS) and `sortlist`.
-//! On macOS the system's resolver is used: there the binary is not static, and `resolv.conf` does not tell
-//! of VPNs.
+//! Not supported are NSS modules (LDAP, mDNS) and `sortlist`. On macOS the system's resolver is used: the binary is
+//! not static there, and `resolv.conf` does not contain the name servers of VPNs.
 
 use std::{
     collections::HashMap,
@@ -34,25 +32,25 @@ mod message;
 
 use message::{Query, Reply, Status};
 
-/// How much longer the IPv6 addresses are waited for when the IPv4 ones are there: some servers never
-/// answer the question for them.
+/// How much longer to wait for IPv6 addresses once the IPv4 addresses are known. Some servers never answer IPv6
+/// queries.
 const GRACE: Duration = Duration::from_millis(200);
 
-/// A name that has no address.
+/// Why a name could not be resolved.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DnsError {
-    /// The servers know no such name, or no address of it.
+    /// The servers know no such name, or no address for it.
     #[error("there is no host `{0}`")]
     Missing(String),
-    /// The text cannot be a host name.
+    /// The text is not a valid host name.
     #[error("`{0}` cannot be the name of a host")]
     Invalid(String),
-    /// No server gave an answer.
+    /// No server answered.
     #[error("cannot find the address of `{name}`: the name server {server} {reason}")]
     Failed { name: String, server: SocketAddr, reason: String },
 }
 
-/// What `/etc/hosts` and `/etc/resolv.conf` say.
+/// The configuration from `/etc/hosts` and `/etc/resolv.conf`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ResolverConfig {
     hosts: HashMap<String, Vec<IpAddr>>,
@@ -64,14 +62,14 @@ pub(crate) struct ResolverConfig {
 }
 
 impl ResolverConfig {
-    /// Reads both files under a root directory; one that is missing says nothing.
+    /// Reads both files below a root directory. A missing file counts as empty.
     pub(crate) fn read(root: &Path) -> Self {
         let text = |path: &str| files::read(&root.join(path), files::LARGEST_TEXT).unwrap_or_default();
         let (hosts, resolv) = (text("etc/hosts"), text("etc/resolv.conf"));
         Self::parse(&String::from_utf8_lossy(&hosts), &String::from_utf8_lossy(&resolv))
     }
 
-    /// Reads the text of both files, as hosts(5) and resolv.conf(5) have it.
+    /// Parses both files (hosts(5), resolv.conf(5)).
     fn parse(hosts: &str, resolv: &str) -> Self {
         let mut config = Self {
             hosts: parse_hosts(hosts),
@@ -93,7 +91,7 @@ impl ResolverConfig {
             }
         }
         config.search.retain(|domain| !domain.is_empty());
-        // resolv.conf(5): at most three; without any, the one on this machine.
+        // resolv.conf(5): at most three servers; without any, the local one.
         config.servers.truncate(3);
         if config.servers.is_empty() {
             config.servers.push(SocketAddr::from((Ipv4Addr::LOCALHOST, 53)));
@@ -104,7 +102,7 @@ impl ResolverConfig {
     fn option(&mut self, word: &str) {
         let Some((name, value)) = word.split_once(':') else { return };
         let Ok(value) = value.parse::<u8>() else { return };
-        // The caps are those of resolv.conf(5).
+        // The limits are those of resolv.conf(5).
         match name {
             "ndots" => self.ndots = usize::from(value.min(15)),
             "timeout" => self.timeout = Duration::from_secs(u64::from(value.clamp(1, 30))),
@@ -113,7 +111,7 @@ impl ResolverConfig {
         }
     }
 
-    /// The names to ask for, in order: with the search domains first if the name has few dots.
+    /// The names to query, in order. If the name has few dots, the search domains come first.
     fn search_candidates(&self, name: &str) -> Vec<String> {
         if let Some(absolute) = name.strip_suffix('.') {
             return vec![absolute.to_owned()];
@@ -137,8 +135,7 @@ fn parse_hosts(text: &str) -> HashMap<String, Vec<IpAddr>> {
     hosts
 }
 
-/// The address of a name server. A zone (`fe80::1%eth0`) cannot be expressed here; such a server is
-/// passed over.
+/// The address of a name server. Addresses with a zone (`fe80::1%eth0`) are not supported and are skipped.
 fn server(word: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(word.parse().ok()?, 53))
 }
@@ -166,13 +163,13 @@ impl Resolve for Resolver {
     }
 }
 
-/// The addresses of a host: IPv4 first, since containers seldom have a route for IPv6.
+/// The addresses of a host: IPv4 first, because containers seldom have a route for IPv6.
 async fn lookup(config: &ResolverConfig, name: &str) -> Result<Vec<IpAddr>, DnsError> {
     let name = name.to_lowercase();
     if let Some(addresses) = config.hosts.get(name.trim_end_matches('.')) {
         return Ok(addresses.clone());
     }
-    // RFC 6761: these never reach a name server.
+    // RFC 6761: these names are never sent to a name server.
     if name == "localhost" || name.ends_with(".localhost") {
         return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
     }
@@ -220,13 +217,12 @@ async fn with_timeout<F: Future>(limit: Duration, future: F) -> Option<F::Output
     timeout(limit, future).await.ok()
 }
 
-/// Asks one server after the other for the addresses of one family; none where the name has none.
+/// Queries the servers one after the other for the addresses of one family; empty if the name has none.
 pub(crate) async fn query_servers(config: &ResolverConfig, name: &str, kind: u16) -> Result<Vec<IpAddr>, DnsError> {
     let mut failure = None;
     for _ in 0..config.attempts {
         for &server in &config.servers {
-            // As good as random, and without a generator: what tells our answers from forged ones is this
-            // and the port that the kernel chose.
+            // The ID and the port tell answers from forgeries. This hash is random enough for that.
             let id = RandomState::new().hash_one(server) as u16;
             let query = Query::new(id, name, kind).ok_or_else(|| DnsError::Invalid(name.to_owned()))?;
             let reason = match with_timeout(config.timeout, exchange(server, &query)).await {
@@ -244,7 +240,7 @@ pub(crate) async fn query_servers(config: &ResolverConfig, name: &str, kind: u16
     }
 }
 
-/// One question, one answer: by UDP, and by TCP if that was cut short.
+/// Sends a query by UDP, and again by TCP if the answer was truncated.
 async fn exchange(server: SocketAddr, query: &Query) -> std::io::Result<Reply> {
     let any: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = UdpSocket::bind((any, 0)).await?;
@@ -253,7 +249,7 @@ async fn exchange(server: SocketAddr, query: &Query) -> std::io::Result<Reply> {
     let mut buffer = [0; 4096];
     loop {
         let length = socket.recv(&mut buffer).await?;
-        // What does not answer the question is a forgery, or late: wait for the true answer.
+        // A message that does not answer the query is forged or late: wait for the right one.
         match query.reply(&buffer[..length]) {
             Some(reply) if reply.truncated => return exchange_by_tcp(server, query).await,
             Some(reply) => return Ok(reply),
@@ -265,7 +261,7 @@ async fn exchange(server: SocketAddr, query: &Query) -> std::io::Result<Reply> {
 async fn exchange_by_tcp(server: SocketAddr, query: &Query) -> std::io::Result<Reply> {
     let mut stream = TcpStream::connect(server).await?;
     let bytes = query.bytes();
-    // Questions are at most 271 bytes long.
+    // Queries are at most 271 bytes long.
     let mut framed = (bytes.len() as u16).to_be_bytes().to_vec();
     framed.extend_from_slice(bytes);
     stream.write_all(&framed).await?;

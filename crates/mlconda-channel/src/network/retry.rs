@@ -1,5 +1,4 @@
-//! Makes a request again when the failure may pass: as often and as long as the limits say, and with a word on what is
-//! waited for.
+//! Retries requests after transient failures, within the limits, and reports what it waits for.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,10 +12,10 @@ use super::{
     waits::WaitMonitor,
 };
 
-/// How often a request is made, at most.
+/// The most attempts for a request.
 const MAX_ATTEMPTS: u32 = 4;
 
-/// Makes requests, up to [`MAX_ATTEMPTS`] times each.
+/// Retries requests, up to [`MAX_ATTEMPTS`] times each.
 pub(super) struct RetryMiddleware {
     pub(super) first_delay: Duration,
     pub(super) limits: Arc<Limits>,
@@ -62,13 +61,13 @@ impl Middleware for RetryMiddleware {
 }
 
 fn is_transient_status(status: StatusCode) -> bool {
-    // 501 says that the server will never know how: sharded repodata is asked for this way.
+    // 501 is not transient: servers without sharded repodata may answer it.
     status == StatusCode::REQUEST_TIMEOUT
         || status == StatusCode::TOO_MANY_REQUESTS
         || status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED
 }
 
-/// Whether asking again may be of use.
+/// Whether another attempt may succeed.
 fn is_transient_error(error: &reqwest_middleware::Error) -> bool {
     let reqwest_middleware::Error::Reqwest(error) = error else { return false };
     let passes = matches!(
@@ -78,11 +77,11 @@ fn is_transient_error(error: &reqwest_middleware::Error) -> bool {
     passes && !error.is_builder()
 }
 
-/// How long the server asks us to wait: in seconds, or until a time of its own clock (RFC 9110, 10.2.3).
+/// How long the server asks to wait: in seconds, or until a time of its own clock (RFC 9110, section 10.2.3).
 pub(super) fn retry_after(response: &Response) -> Option<Duration> {
     let header = |name| response.headers().get(name)?.to_str().ok().map(str::trim);
     let asked = header(header::RETRY_AFTER)?;
-    // One that is too long for a number is too long for us.
+    // A number that does not fit is too long in any case.
     if !asked.is_empty() && asked.bytes().all(|each| each.is_ascii_digit()) {
         return Some(asked.parse().map_or(Duration::MAX, Duration::from_secs));
     }

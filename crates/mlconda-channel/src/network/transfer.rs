@@ -1,4 +1,4 @@
-//! An answer, whose body comes piece by piece and within its limits.
+//! A response whose body is read in chunks, within its limits.
 
 use std::{ops::Deref, sync::Arc, time::Duration};
 
@@ -13,16 +13,16 @@ use super::{
     waits::{WaitGuard, WaitMonitor},
 };
 
-/// An answer, of which the body is still to come.
+/// A response whose body was not read yet.
 #[derive(Debug)]
 pub struct Transfer {
     response: Response,
     limits: Arc<Limits>,
     kind: BodyKind,
     arrived: u64,
-    /// How long it was waited for pieces: what is done with them takes its own time.
+    /// The time spent waiting for chunks, without the time that the caller took.
     elapsed_time: Duration,
-    /// The same, and the bytes, since its rate was looked at last.
+    /// The time and the bytes since the transfer rate was last checked.
     window: (Duration, u64),
     waiting: Option<WaitGuard>,
     url: Url,
@@ -41,7 +41,7 @@ impl Transfer {
         Self { response, limits, kind, arrived, elapsed_time, window, waiting: None, url: url.clone(), waits }
     }
 
-    /// What the server answers.
+    /// The status.
     pub fn status(&self) -> StatusCode {
         self.response.status()
     }
@@ -50,15 +50,15 @@ impl Transfer {
         &self.response
     }
 
-    /// A line of the answer's head.
+    /// A header.
     pub(crate) fn header(&self, name: HeaderName) -> Option<&str> {
         self.response.headers().get(name)?.to_str().ok()
     }
 
-    /// The next piece of the body; `None` at its end.
+    /// The next chunk of the body; `None` at its end.
     ///
     /// # Errors
-    /// If the connection ends before, the body has more bytes than its limit, or it takes too long.
+    /// If the connection is closed early, the body exceeds its limit, or the transfer takes too long.
     pub async fn chunk(&mut self) -> Result<Option<impl Deref<Target = [u8]> + Into<Vec<u8>> + use<>>, NetworkError> {
         if self.response.content_length().is_some_and(|length| length > self.limit().size) {
             return Err(self.too_large_error());
@@ -84,7 +84,7 @@ impl Transfer {
                     cause => cause,
                 },
             })?,
-            // Looked at below, as what comes too slowly.
+            // The check below reports it as too slow.
             Err(_) => Some(Default::default()),
         };
         if let Some(piece) = &piece {
@@ -95,7 +95,7 @@ impl Transfer {
         if self.arrived > self.limit().size {
             return Err(self.too_large_error());
         }
-        // What has come whole was fast enough.
+        // The body is complete, so it was fast enough.
         if piece.is_none() {
             return Ok(None);
         }
@@ -108,7 +108,7 @@ impl Transfer {
         self.limits.for_body(self.kind)
     }
 
-    /// Whether it goes on fast enough.
+    /// Checks the transfer rate and the total time.
     fn check_time(&mut self, waiting: &WaitGuard) -> Result<(), NetworkError> {
         let (time, bytes) = self.window;
         let least = self.limits.min_rate.saturating_mul(time.as_secs().max(1));
@@ -130,7 +130,7 @@ impl Transfer {
             let reason = format!("it is slow: it has not come whole within {minutes} min");
             return Err(NetworkError::Transfer { reason, cause: Cause::Slow });
         }
-        // Who gets enough does not wait.
+        // The transfer is fast enough: restart the wait.
         if bytes >= self.limits.min_rate.saturating_mul(self.limits.notice_interval.as_secs().max(1)) || time.is_zero()
         {
             waiting.restart("its answer comes slowly".to_owned());

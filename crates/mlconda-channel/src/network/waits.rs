@@ -1,5 +1,5 @@
-//! For whom the client waits. A server that does not answer, or sends next to nothing, must not leave the user without a
-//! word: after ten seconds, an event says for whom and why, and again every ten seconds.
+//! Reports long waits. If a server does not answer, or sends next to nothing, an event names the server and the reason
+//! after ten seconds, and again every ten seconds.
 
 use std::{
     pin::pin,
@@ -10,10 +10,10 @@ use std::{
 use mlconda_types::progress::{Event, Progress};
 use tokio::time::Instant;
 
-/// A wait that is announced is told at once if it is longer than this.
+/// An announced wait that is longer than this is reported at once.
 const SHORT: Duration = Duration::from_secs(2);
 
-/// All that is waited for at present.
+/// All current waits.
 #[derive(Debug, Default)]
 pub(super) struct WaitMonitor(Mutex<MonitorState>);
 
@@ -21,7 +21,7 @@ pub(super) struct WaitMonitor(Mutex<MonitorState>);
 struct MonitorState {
     next: u64,
     open: Vec<PendingWait>,
-    /// The servers that were told of, and when.
+    /// The servers that were reported, and when.
     told: Vec<(String, Instant)>,
 }
 
@@ -32,11 +32,11 @@ struct PendingWait {
     url: String,
     why: String,
     since: Instant,
-    /// Whether it is known beforehand that it is long.
+    /// Whether the wait was announced to be long.
     is_long: bool,
 }
 
-/// A wait. It is over when this is dropped.
+/// A wait. It ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct WaitGuard {
     waits: Arc<WaitMonitor>,
@@ -50,7 +50,7 @@ impl Drop for WaitGuard {
 }
 
 impl WaitGuard {
-    /// From now on, it is waited anew, for this reason.
+    /// Restarts the wait with another reason.
     pub(super) fn restart(&self, why: String) {
         let mut state = self.waits.state();
         if let Some(open) = state.open.iter_mut().find(|open| open.id == self.id) {
@@ -64,7 +64,7 @@ impl WaitMonitor {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// It is waited for what this URL is, for a time that is known or not.
+    /// Begins a wait for a URL, whose length may be known.
     pub(super) fn begin(self: &Arc<Self>, url: &url::Url, why: String, known: Option<Duration>) -> WaitGuard {
         let mut state = self.state();
         let id = state.next;
@@ -80,7 +80,7 @@ impl WaitMonitor {
         WaitGuard { waits: Arc::clone(self), id }
     }
 
-    /// Tells of what has been waited for too long; of each server once in this time.
+    /// Reports long waits, each server once in this interval.
     fn report(&self, notice_interval: Duration, progress: &dyn Progress) {
         let mut state = self.state();
         let now = Instant::now();
@@ -98,7 +98,7 @@ impl WaitMonitor {
         events.into_iter().for_each(|event| progress.event(event));
     }
 
-    /// Does some work, and tells of what it waits for.
+    /// Runs `work`, and reports long waits meanwhile.
     pub(crate) async fn report_while<T>(
         &self,
         notice_interval: Duration,

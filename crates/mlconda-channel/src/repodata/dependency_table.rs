@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use foldhash::HashMap;
-use mlconda_types::versions::Numbers;
+use mlconda_types::versions::NumericVersion;
 use rattler_conda_types::{PackageRecord, RepoDataRecord};
 
 use super::is_same_run;
@@ -48,7 +48,7 @@ pub struct VersionGroup {
     /// The index of the first record.
     pub first_row: u32,
     /// The version as numbers, if it is nothing but a few numbers.
-    pub numbers: Option<Numbers>,
+    pub numeric: Option<NumericVersion>,
 }
 
 /// The dependencies of consecutive records, as a table.
@@ -93,8 +93,8 @@ impl SpecInterner {
         let mut last: Option<&RepoDataRecord> = None;
         for record in records {
             if !last.replace(record).is_some_and(|last| is_same_version_group(last, record)) {
-                let numbers = Numbers::plain(record.package_record.version.version());
-                table.version_groups.push(VersionGroup { first_row: table.rows.len() as u32, numbers });
+                let numeric = NumericVersion::release(record.package_record.version.version());
+                table.version_groups.push(VersionGroup { first_row: table.rows.len() as u32, numeric });
             }
             self.add(&record.package_record, &mut table);
         }

@@ -71,7 +71,7 @@ impl SubdirContext {
 pub(super) fn oversized_spec(record: &PackageRecord) -> Option<&str> {
     let extra = record.extra_depends.values().flatten();
     let mut specs = record.depends.iter().chain(&record.constrains).chain(extra).map(String::as_str);
-    specs.find(|spec| !mlconda_types::dependency::is_within_reason(spec))
+    specs.find(|spec| !mlconda_types::dependency::is_within_limits(spec))
 }
 
 /// Resolves `base` against the subdir, with a slash at the end. The error is a text.

@@ -1,6 +1,6 @@
-//! What there is, as reasoning looks at it: name by name, each when it is first wanted. An explanation reasons several
-//! times, about fewer and fewer lines; what was found out once is kept. The solver's [catalog](super::super::catalog) has
-//! the same in other tables: reasons that do not come from there prove that it was right to refuse.
+//! The candidates for propagation, name by name, each read on first use and cached: an explanation propagates several
+//! times, about fewer and fewer lines. The solver's [pool](super::super::pool) is not used, so that the reasons found
+//! here confirm the solver's result independently.
 
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 
@@ -16,16 +16,16 @@ use crate::{
     session::{ARCHIVE_TIER, is_in_channel, tier},
 };
 
-/// Records of one name and one channel, and the list that they stand in.
+/// Records of one name and one channel, and the index of their list.
 type IndexedRun<'a> = (usize, &'a [Arc<RepoDataRecord>]);
 
-/// Dependencies and constraints, by how records have them; none if it is not followed.
+/// Dependencies and constraints by their text; `None` if it is not followed.
 type DependencyCache<'a> = HashMap<(&'a str, DependencyKind), Option<Rc<Dependency>>>;
 
-/// By name, and by the line that names a channel for it, if one does; the oldest version first.
+/// By name, and by the line that names a channel for it; the oldest version first.
 type CandidatesOf<'a> = HashMap<(String, Option<usize>), Rc<[Candidate<'a>]>>;
 
-/// All that there is to choose from.
+/// All records.
 pub(crate) struct Records<'a> {
     environment: &'a Environment,
     repodata: &'a Repodata,
@@ -34,7 +34,7 @@ pub(crate) struct Records<'a> {
     runs: HashMap<&'a str, Vec<IndexedRun<'a>>>,
     candidates: RefCell<CandidatesOf<'a>>,
     dependencies: RefCell<DependencyCache<'a>>,
-    /// By a demand's number, which candidates of its package it is content with.
+    /// By the number of a dependency, which candidates of its package match.
     matches: RefCell<HashMap<usize, Rc<[bool]>>>,
 }
 
@@ -54,7 +54,7 @@ impl<'a> Records<'a> {
         self.environment
     }
 
-    /// The records of a name that are not newer than what counts, in the order of the channels, channel by channel.
+    /// The existing records of a name, channel by channel.
     pub(crate) fn by_channel(&self, name: &str) -> impl Iterator<Item = Vec<&'a RepoDataRecord>> {
         let counts = |record: &&RepoDataRecord| {
             self.options.exclude_newer.is_none_or(|cutoff| cutoff.admits(&record.package_record))
@@ -63,14 +63,14 @@ impl<'a> Records<'a> {
         runs.map(move |(_, records)| records.iter().map(AsRef::as_ref).filter(counts).collect())
     }
 
-    /// The records of a name, the oldest version first, with the reason for which the solver does not look at some.
+    /// The candidates of a name, the oldest version first, with the reason why the solver ignores some of them.
     pub(super) fn of(&self, name: &str, channel_specs: Option<usize>) -> Rc<[Candidate<'a>]> {
         let key = (name.to_owned(), channel_specs);
         if let Some(known) = self.candidates.borrow().get(&key) {
             return Rc::clone(known);
         }
         let candidates = self.found(name, channel_specs);
-        // Most records have the version of the one before them, written alike.
+        // Most records have the version of the record before them.
         let mut versions: Vec<&[Candidate<'a>]> =
             candidates.chunk_by(|one, other| one.record.has_version_of(&other.record)).collect();
         mlconda_types::sorting::sort_by(&mut versions, |one, other| {
@@ -87,7 +87,8 @@ impl<'a> Records<'a> {
         spec.name.as_exact().filter(|_| spec.channel.is_some()).map(|name| name.as_normalized().to_owned())
     }
 
-    /// The same, in the order of the channels; `naming` is the requirement that names the one that counts.
+    /// The candidates of a name, in the order of the channels. `channel_specs` is the requirement that names the
+    /// channel.
     fn found(&self, name: &str, channel_specs: Option<usize>) -> Vec<Candidate<'a>> {
         let requirements = &self.environment.requirements;
         let is_strict = self.options.channel_priority == ChannelPriority::Strict;
@@ -117,7 +118,7 @@ impl<'a> Records<'a> {
         found
     }
 
-    /// What a record needs and constrains, without conditions.
+    /// The dependencies and constraints of a record, without conditions.
     pub(super) fn dependencies(&self, record: &'a RepoDataRecord) -> Rc<[Rc<Dependency>]> {
         let package = &record.package_record;
         let has_pip = self.options.pip == Pip::Added && self.runs.contains_key("pip") && brings_pip(record);
@@ -132,13 +133,13 @@ impl<'a> Records<'a> {
         needs.into_iter().chain(constrains.filter_map(|text| read(text, DependencyKind::Constrains))).collect()
     }
 
-    /// Which candidates of a package a demand of this number is content with, found once.
+    /// Which candidates match the dependency with this number; computed once.
     pub(super) fn matches(&self, number: usize, find: impl FnOnce() -> Rc<[bool]>) -> Rc<[bool]> {
         Rc::clone(self.matches.borrow_mut().entry(number).or_insert_with(find))
     }
 }
 
-/// A dependency as the solver reads it; none if it has a condition, or cannot be read.
+/// Parses a dependency; `None` if it has a condition or is invalid.
 fn dependency(text: &str, kind: DependencyKind, number: usize) -> Option<Rc<Dependency>> {
     let spec = parse(text).ok().filter(|spec| spec.condition.is_none())?;
     let (PackageNameMatcher::Exact(name), spec) = spec.into_nameless() else { return None };

@@ -1,4 +1,4 @@
-//! What a line or a package asks for of another package, and which of its candidates that is.
+//! Matches a spec against the candidates of a package.
 
 use std::rc::Rc;
 
@@ -6,10 +6,10 @@ use rattler_conda_types::{Matches, NamelessMatchSpec, VersionSpec};
 
 use super::{Candidate, CandidateRecord};
 
-/// What is asked for of a package.
+/// A spec for the candidates of one package.
 pub(super) struct SpecMatcher {
     version: Option<VersionSpec>,
-    /// All else, if it is anything.
+    /// Everything but the version, if there is anything.
     rest: Option<NamelessMatchSpec>,
 }
 
@@ -19,7 +19,7 @@ impl SpecMatcher {
         Self { version, rest: Some(spec).filter(|rest| *rest != NamelessMatchSpec::default()) }
     }
 
-    /// Which of the candidates of a package are wanted. Those of one version stand side by side.
+    /// Which candidates match. Candidates of the same version must be adjacent.
     pub(super) fn of<'c>(&self, candidates: &'c [Candidate<'_>]) -> Rc<[bool]> {
         let mut last: Option<(&CandidateRecord<'_>, bool)> = None;
         let mut has_version = |record: &'c CandidateRecord<'_>| {

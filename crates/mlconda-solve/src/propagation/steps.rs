@@ -1,4 +1,5 @@
-//! The steps: from one package to the next, back from what nothing is left of, and with one version after the other supposed.
+//! The steps of propagation: forward to the dependencies, backward from packages without candidates, and a case split
+//! on the versions of a package.
 
 use std::{collections::BTreeSet, rc::Rc};
 
@@ -7,19 +8,19 @@ use mlconda_types::sorting::InOrder;
 
 use super::{Contradiction, Dependency, DependencyKind, Exclusion, NeedReason, PackageId, PackageState, Propagation};
 
-/// Of how many packages one version after the other is supposed, and of how many versions at most.
+/// The most packages for a case split, and the most versions of each.
 const MAX_SPLIT_PACKAGES: usize = 6;
 const MAX_SPLIT_VERSIONS: usize = 12;
 
-/// How often what is left is gone through, at most, and after how many rounds from its end as well.
+/// The most rounds, and after how many rounds the packages are also visited in reverse.
 const MAX_ROUNDS: usize = 100;
 const SHORT_CHAIN: usize = 20;
 
 impl<'a> Propagation<'a> {
-    /// Follows everything to its end, or for a hundred rounds. Gives the package of which nothing is left.
+    /// Propagates until nothing changes, or for a hundred rounds. Returns a needed package without candidates.
     pub(super) fn propagate(&mut self) -> Option<PackageId> {
         for round in 0..MAX_ROUNDS {
-            // The first is looked at first, so that what is told does not depend on what led there.
+            // In a fixed order, so that the explanation does not depend on how a package was reached.
             while let Some(id) = self.open.pop_first() {
                 if self.packages[id].needed.is_some()
                     && let Some(empty) = self.propagate_forward(id)
@@ -39,7 +40,7 @@ impl<'a> Propagation<'a> {
             if self.step == before {
                 return None;
             }
-            // A chain loses its last link in each round: a long one is gone back all at once.
+            // A chain loses only its last link in each round. For long chains, go through the packages in reverse.
             if round >= SHORT_CHAIN {
                 (0..self.packages.len()).rev().for_each(|id| self.propagate_backward(id));
             }
@@ -47,7 +48,7 @@ impl<'a> Propagation<'a> {
         None
     }
 
-    /// What whatever is left of a package demands of others. Gives a package of which nothing is left.
+    /// Applies what all remaining candidates of a package ask for. Returns a package without candidates.
     fn propagate_forward(&mut self, id: PackageId) -> Option<PackageId> {
         let left: Vec<Rc<[Rc<Dependency>]>> =
             self.packages[id].remaining().map(|candidate| self.dependencies(candidate)).collect();
@@ -87,7 +88,7 @@ impl<'a> Propagation<'a> {
         None
     }
 
-    /// Leaves of a package only what another one, `id`, allows of it, and notes if that needs it.
+    /// Restricts the candidates of package `other` to those that package `id` allows, and notes if `id` needs it.
     fn restrict(&mut self, id: PackageId, other: PackageId, kind: DependencyKind, allowed: &[bool]) {
         let step = self.step + 1;
         let package = &mut self.packages[other];
@@ -105,7 +106,7 @@ impl<'a> Propagation<'a> {
         }
     }
 
-    /// Takes out candidates that demand what nothing is left of.
+    /// Excludes candidates with a dependency that no candidate is left for.
     fn propagate_backward(&mut self, id: PackageId) {
         for index in 0..self.packages[id].candidates.len() {
             if self.packages[id].candidates[index].exclusion.is_some() {
@@ -133,17 +134,17 @@ impl<'a> Propagation<'a> {
         !left && (dependency.kind == DependencyKind::Depends || package.needed.is_some())
     }
 
-    /// The same for packages that only some candidates need, as far as any leads to.
+    /// The same for packages that only some candidates need.
     fn propagate_optional(&mut self) {
         let mut next = 0;
-        // Looking at a package makes those known that it needs.
+        // Visiting a package adds the packages that it needs.
         while next < self.packages.len() {
             self.propagate_backward(next);
             next += 1;
         }
     }
 
-    /// Supposes each version of a package in turn.
+    /// Case split: tries each version of a package.
     pub(super) fn split_on_versions(self) -> Option<Contradiction<'a>> {
         let versions = |package: &PackageState<'_>| {
             package.remaining().map(|candidate| candidate.record.version().to_string()).unique().collect_vec()

@@ -1,6 +1,7 @@
-//! What every solution has: what the environment asks for, what all that is left of that needs, and so on. Of such a package
-//! remains only what one of those that need it allows; and of any package, what one of those leaves that all constrain it.
-//! If each python that is left needs openssl 3, then openssl 1.1 goes, and with it all that needs that.
+//! Finds the packages that every solution needs: those that the environment asks for, those that all of their
+//! remaining records depend on, and so on. Of such a package, only what its dependents allow remains. Of any other
+//! package, only what the records that all constrain it allow. If each remaining python needs openssl 3, openssl 1.1
+//! is removed, with everything that depends on it.
 
 use super::{NameId, Pruner, RecordId};
 use crate::pool::{RecordSet, SpecId};
@@ -8,32 +9,32 @@ use crate::pool::{RecordSet, SpecId};
 /// The names of which every solution has a record.
 pub(super) struct Needed {
     names: Vec<NameId>,
-    /// By name, whether it is one of them.
+    /// For each name, whether it is needed.
     contains: Vec<bool>,
-    /// By name, how many records were left of it when it was looked at.
+    /// For each name, how many records were left when it was last visited.
     last_count: Vec<usize>,
 }
 
-/// How many of some records ask for a name.
+/// How many records of a package ask for a name.
 #[derive(Clone, Copy, Default)]
 struct DependencyCount {
-    /// How many need it, and how many need it or constrain it.
+    /// How many depend on it, and how many depend on it or constrain it.
     needing: usize,
     asking: usize,
-    /// The last one that was counted as needing it, and as asking for it.
+    /// The last record that was counted for each of them.
     last_needing: usize,
     last_asking: usize,
 }
 
 impl Needed {
-    /// Those that the environment asks for, of so many names.
+    /// Starts with the names that the environment asks for.
     pub(crate) fn new(required: &[NameId], count: usize) -> Self {
         let mut needed = Self { names: Vec::new(), contains: vec![false; count], last_count: vec![usize::MAX; count] };
         required.iter().for_each(|name| _ = needed.add(*name));
         needed
     }
 
-    /// Whether it is new.
+    /// Adds a name. Returns whether it is new.
     fn add(&mut self, name: NameId) -> bool {
         let is_new = !std::mem::replace(&mut self.contains[name as usize], true);
         self.names.extend(is_new.then_some(name));
@@ -46,7 +47,8 @@ impl Needed {
 }
 
 impl Pruner<'_, '_> {
-    /// Takes away what none of those allows that need it; whether there was any, or a name was found that is needed.
+    /// Removes what the records of needed packages exclude. Returns whether anything was removed, or a needed name was
+    /// found.
     pub(super) fn restrict_to_needed(&mut self, needed: &mut Needed) -> bool {
         let mut counts = vec![DependencyCount::default(); self.pool.names.len()];
         let mut has_changed = false;
@@ -55,7 +57,7 @@ impl Pruner<'_, '_> {
             next += 1;
             let record_ids = self.pool.names[name as usize].record_ids.iter();
             let left: Vec<RecordId> = record_ids.filter(|record_id| self.possible[*record_id as usize]).collect();
-            // What was taken away does not come back.
+            // Removed records do not come back.
             if std::mem::replace(&mut needed.last_count[name as usize], left.len()) != left.len() {
                 has_changed |= self.restrict_by(&left, needed, &mut counts);
             }
@@ -63,7 +65,7 @@ impl Pruner<'_, '_> {
         has_changed
     }
 
-    /// The same by what these records of a needed package ask for.
+    /// The same for the records of one needed package.
     fn restrict_by(&mut self, left: &[RecordId], needed: &mut Needed, counts: &mut [DependencyCount]) -> bool {
         let mut spec_count: Vec<(NameId, SpecId)> = Vec::new();
         for (index, record_id) in (1..).zip(left) {
@@ -95,7 +97,7 @@ impl Pruner<'_, '_> {
         has_changed
     }
 
-    /// Takes away what of a name is not allowed; whether there was any.
+    /// Removes the records of a name that are not allowed. Returns whether there were any.
     fn keep_only(&mut self, name: NameId, allowed: &RecordSet) -> bool {
         let mut has_changed = false;
         for record_id in self.pool.names[name as usize].record_ids.iter() {

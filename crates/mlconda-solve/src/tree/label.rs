@@ -1,4 +1,4 @@
-//! Candidates and demands in words: names with their versions, in order.
+//! Texts for candidates and dependencies: names with sorted versions.
 
 use std::{fmt, rc::Rc};
 
@@ -9,7 +9,7 @@ use rattler_conda_types::Version;
 use super::MAX_LISTED;
 use crate::propagation::{Dependency, DependencyKind, PackageState};
 
-/// Demands of which each candidate has one.
+/// Alternative dependencies, joined by `or`.
 pub(super) fn alternatives(dependencies: &[Rc<Dependency>]) -> String {
     let texts = dependencies.iter().map(|dependency| format!("`{}`", dependency.text)).unique();
     let texts = texts.in_order_by(|left, right| natural(left).cmp(&natural(right))).collect_vec();
@@ -19,7 +19,7 @@ pub(super) fn alternatives(dependencies: &[Rc<Dependency>]) -> String {
     }
 }
 
-/// A text by which 3.9 comes before 3.10: its words, with the numbers before and behind them.
+/// A sort key that puts 3.9 before 3.10: the words, with the numbers before them.
 fn natural(text: &str) -> Vec<(u64, &str)> {
     let mut parts = Vec::new();
     let mut rest = text;
@@ -40,7 +40,7 @@ pub(super) struct Label {
 
 impl Label {
     pub(super) fn of(package: &PackageState<'_>, indices: &[usize]) -> Self {
-        // Candidates are in the order of their versions.
+        // Candidates are sorted by version.
         let all = package.candidates.iter().map(|each| each.record.version()).dedup().collect_vec();
         let mine =
             indices.iter().map(|index| package.candidates[*index].record.version()).in_order().dedup().collect_vec();
