@@ -279,13 +279,13 @@ pub enum RepodataError {
         reason: String,
     },
     /// The subdir is not cached, and the network may not be used.
-    #[error("nothing is cached of `{subdir}`, and the network may not be asked")]
+    #[error("`{subdir}` is not cached, and network access is disabled")]
     NotCached {
         /// The subdir.
         subdir: String,
     },
     /// The records of a package are not cached, and the network may not be used.
-    #[error("no records of `{package}` are cached, and the network may not be asked")]
+    #[error("no records of `{package}` are cached, and network access is disabled")]
     PackageNotCached {
         /// The package's name.
         package: String,

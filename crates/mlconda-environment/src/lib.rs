@@ -212,7 +212,7 @@ impl Environment {
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
             }
             let text = decode::decode(&read_bounded(path)?, path)
-                .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no text in UTF-8"))?;
+                .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))?;
             if !files.iter().any(|file| file.path == path) {
                 files.push(PipFile { path: path.to_owned(), text: text.clone() });
             }

@@ -619,7 +619,7 @@ fn requirements_files_have_an_end() {
     environment.yml:4:12: `/dev/zero` cannot be read: it is no regular file
     environment.yml:5:12: `.` cannot be read: it is a directory
     environment.yml:6:12: `large.txt` cannot be read: it is larger than 16 MiB
-    environment.yml:7:12: `latin.txt` cannot be read: it is no text in UTF-8
+    environment.yml:7:12: `latin.txt` cannot be read: it is not UTF-8 text
     ");
     assert!(error.contains("more than 1000 requirements files are named"), "{error}");
     // Nor does an environment.yml.

@@ -86,7 +86,7 @@ pub enum InstallError {
         found: String,
     },
     /// A package in the cache is damaged, and cannot be fetched again.
-    #[error("`{package}` is damaged in the cache, and the network may not be asked for another one")]
+    #[error("`{package}` is damaged in the cache, and network access is disabled")]
     Damaged {
         /// The package's file name.
         package: String,
@@ -207,8 +207,8 @@ pub enum InstallError {
         /// The package's name.
         package: String,
     },
-    /// The sources of a package are in a git repository, and the network may not be asked.
-    #[error("`{package}` has to be fetched with git, and the network may not be asked")]
+    /// The sources of a package are in a git repository, and network access is disabled.
+    #[error("`{package}` has to be fetched with git, and network access is disabled")]
     GitOffline {
         /// The package's name.
         package: String,

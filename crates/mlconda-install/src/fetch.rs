@@ -108,7 +108,7 @@ pub(super) fn local(
 
 /// The error for an archive that would have to be downloaded, where that is not wanted.
 pub(super) fn not_asked(package: &LockedPackage) -> InstallError {
-    Failure::Final("the network may not be asked, and it is neither cached nor a file".into()).into_error(package)
+    Failure::Final("network access is disabled, and it is neither cached nor a file".into()).into_error(package)
 }
 
 /// Downloads and checks an archive. `directory` is where files without a name are made.

@@ -126,7 +126,7 @@ async fn read(url: &Url, options: &Options<'_>) -> Result<Hashes, String> {
         }
     }
     if options.access == Access::Offline {
-        return Err("the network may not be asked".to_owned());
+        return Err("network access is disabled".to_owned());
     }
     let mut response =
         options.client.get(url, network::BodyKind::Package(None)).await.map_err(|error| error.to_string())?;

@@ -162,7 +162,7 @@ fn check_requirements(environment: &Environment, repodata: &Repodata, host: &Hos
         if let Some(url) = &spec.url
             && !repodata.records().any(|record| record.url == *url)
         {
-            return Err(unsupported("its archive was not looked at"));
+            return Err(unsupported("the record of its archive was not loaded"));
         }
         if name.starts_with("__") || repodata.names.contains(name) {
             continue;

@@ -382,7 +382,7 @@ fn what_the_solver_cannot_take_is_refused() {
     let mut environment = environment("- tool");
     environment.requirements[0].spec.url = Url::parse("https://host/tool-1.0-0.conda").ok();
     let error = solve(&environment, &Repodata::default(), &linux(), &SolveOptions::default()).unwrap_err().to_string();
-    insta::assert_snapshot!(error, @"environment.yml:3:3: cannot solve for `tool`: its archive was not looked at");
+    insta::assert_snapshot!(error, @"environment.yml:3:3: cannot solve for `tool`: the record of its archive was not loaded");
 }
 
 /// Solves with locks of these packages there already.

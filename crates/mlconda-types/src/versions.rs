@@ -1,7 +1,7 @@
-//! Versions compared by numbers. Comparing versions as conda does takes a hundred steps, and a solve does it a hundred
-//! thousand times; but most versions are a few numbers with dots between them, and these compare as the numbers do. So do
-//! they with `2.0a0`, which most upper bounds look like: it is next below `2.0`. For all others, and wherever numbers do
-//! not decide, the library's own comparison is asked.
+//! Compares versions as numbers. conda's comparison takes a hundred steps, and a solve compares a hundred thousand
+//! times. But most versions are a few numbers separated by dots, which compare as these numbers. The same holds for
+//! `2.0a0`, the form of most upper bounds, which is just below `2.0`. For all other versions, rattler's comparison is
+//! used.
 
 use std::{cmp::Ordering, ops::Range};
 
@@ -10,22 +10,22 @@ use rattler_conda_types::{
     version_spec::{EqualityOperator, LogicalOperator, RangeOperator, StrictRangeOperator},
 };
 
-/// How many numbers are enough: most versions have two or three.
+/// The most numbers of a version; most have two or three.
 const MAX_SEGMENTS: usize = 6;
 
-/// A version of a few numbers.
+/// A version that consists of a few numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NumericVersion {
-    /// The numbers; those that are not there are 0, as they are for conda.
+    /// The numbers. Missing ones are 0, as in conda.
     key: [u32; MAX_SEGMENTS],
-    /// How many there are.
+    /// How many numbers there are.
     count: u8,
-    /// Whether letters follow, which put it before what has no letters and the same numbers.
+    /// Whether letters follow, as in `2.0a0`. They put it before the version without them.
     is_below: bool,
 }
 
 impl NumericVersion {
-    /// Those of a version without letters.
+    /// A version without letters; `None` for others.
     pub fn release(version: &Version) -> Option<Self> {
         Self::of(version).filter(|numeric| !numeric.is_below)
     }
@@ -51,13 +51,13 @@ impl NumericVersion {
         Some(Self { key, count, is_below: false })
     }
 
-    /// The order of a version without letters and this one.
+    /// The order of a version without letters relative to this one.
     fn compared_with(self, release: Self) -> Ordering {
         let is_same = if self.is_below { Ordering::Greater } else { Ordering::Equal };
         release.key.cmp(&self.key).then(is_same)
     }
 
-    /// Whether a version without letters begins as this one, which has none either, if the numbers tell.
+    /// Whether a version without letters starts with this one; `None` if the numbers do not decide.
     fn starts_with(self, release: Self) -> Option<bool> {
         let is_known = !self.is_below && self.count <= release.count;
         let count = usize::from(self.count);
@@ -65,17 +65,17 @@ impl NumericVersion {
     }
 }
 
-/// A version, and its numbers if it is no more than these.
+/// A version, with its numbers if it has no other parts.
 #[derive(Clone, Copy)]
 pub struct ComparableVersion<'a> {
     /// The version.
     pub version: &'a Version,
-    /// [`Numbers::plain`]
+    /// [`NumericVersion::release`]
     pub numeric: Option<NumericVersion>,
 }
 
 impl ComparableVersion<'_> {
-    /// As conda orders versions: `1.0` and `1.0.0` are equal.
+    /// Compares as conda: `1.0` and `1.0.0` are equal.
     pub fn cmp(&self, other: &Self) -> Ordering {
         match (self.numeric, other.numeric) {
             (Some(one), Some(other)) => one.key.cmp(&other.key),
@@ -84,31 +84,31 @@ impl ComparableVersion<'_> {
     }
 }
 
-/// A version spec, its numbers read once.
+/// A version spec with parsed numbers.
 pub struct VersionMatcher<'s>(MatcherKind<'s>);
 
 enum MatcherKind<'s> {
     Range(RangeOperator, NumericVersion, &'s VersionSpec),
     StartsWith(StrictRangeOperator, NumericVersion, &'s VersionSpec),
-    /// Whether it is equal.
+    /// `==` or `!=`.
     Equal(EqualityOperator, NumericVersion, &'s VersionSpec),
     Group(LogicalOperator, Vec<MatcherKind<'s>>),
     Other(&'s VersionSpec),
 }
 
 impl<'s> VersionMatcher<'s> {
-    /// Reads the numbers of a spec.
+    /// Parses the numbers of a spec.
     pub fn new(spec: &'s VersionSpec) -> Self {
         Self(MatcherKind::new(spec))
     }
 
-    /// Whether a version is within the spec.
+    /// Whether a version matches the spec.
     pub fn matches(&self, version: ComparableVersion<'_>) -> bool {
         self.0.matches(version)
     }
 
-    /// Which of some things match that are in the order of their versions: those between two bounds. `None` if it need not be
-    /// all that stand between two of them, or if it does not look so.
+    /// The range of matching items in a list that is sorted by version; `None` if the matches of the spec may not be
+    /// adjacent.
     pub fn matching_range<'v, T>(
         &self,
         sorted: &[T],
@@ -182,7 +182,7 @@ impl<'s> MatcherKind<'s> {
                 };
                 (matches, spec)
             }
-            // Those with the same numbers may differ yet.
+            // Versions with the same numbers may still differ.
             Self::Equal(operator, limit, spec) => {
                 let differs = version.numeric.is_some_and(|release| release.key != limit.key);
                 (differs.then_some(*operator == EqualityOperator::NotEquals), spec)

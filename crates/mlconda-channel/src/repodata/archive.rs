@@ -43,7 +43,7 @@ pub(super) async fn record_from_archive(
     let file = match files::of_url(url) {
         Some(path) => files::open(&path).map_err(|error| broken(error.to_string()))?.into_parts().0,
         None if options.access == Access::Offline => {
-            return Err(broken("it would have to be downloaded, and the network may not be asked".to_owned()));
+            return Err(broken("it would have to be downloaded, and network access is disabled".to_owned()));
         }
         None => download(client, url, &options.cache_directory).await?,
     };

@@ -315,7 +315,7 @@ impl Fetcher<'_> {
         }
         let (file, data) = read.map_err(|error| match error {
             StoreError::Page => {
-                FetchError::Permanent(self.broken(&state.variant, &io::Error::other("it is a page of the web")))
+                FetchError::Permanent(self.broken(&state.variant, &io::Error::other("it is an HTML page")))
             }
             StoreError::Cache(error) => FetchError::Permanent(self.cache_error(error)),
             StoreError::Data(ScanError::Write(error)) => FetchError::Permanent(self.cache_error(error)),

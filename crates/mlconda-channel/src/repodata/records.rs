@@ -84,7 +84,7 @@ pub(super) fn resolve_base_url(subdir: &Url, base: &str) -> Result<Url, String> 
         Some(url).filter(|url| !url.cannot_be_a_base())
     };
     let joined = slashed(subdir.clone()).and_then(|subdir| slashed(subdir.join(base).ok()?));
-    let joined = joined.ok_or("is no URL for files to be at")?;
+    let joined = joined.ok_or("is not a valid base URL")?;
     network::check_scheme(subdir, &joined).map_err(|error| format!("cannot be followed: {error}"))?;
     Ok(joined)
 }

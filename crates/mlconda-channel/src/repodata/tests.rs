@@ -313,7 +313,7 @@ async fn what_cannot_be_a_place_or_a_file_is_told() {
     let world = World::new();
     for base in ["localhost:8080/pkgs", "\\\\[", "http://["] {
         world.write("noarch/repodata.json", json!({"info": {"base_url": base}}).to_string());
-        let expected = "error: what `CHANNEL/noarch/` has is not repodata: its `base_url` is no URL for files to be at";
+        let expected = "error: what `CHANNEL/noarch/` has is not repodata: its `base_url` is not a valid base URL";
         assert_eq!(world.load_from_disk().await, expected, "{base}");
     }
     // The first segment of a name is the name that is asked for.
@@ -393,7 +393,7 @@ async fn shards_have_the_same_records_and_are_checked() {
     let index = zstd::encode_all(rmp_serde::to_vec_named(&index).unwrap().as_slice(), 0).unwrap();
     world.write("noarch/repodata_shards.msgpack.zst", index);
     let message = world.load(&server.url(""), Access::Online).await;
-    assert!(message.ends_with("its `shards_base_url` is no URL for files to be at"), "{message}");
+    assert!(message.ends_with("its `shards_base_url` is not a valid base URL"), "{message}");
 }
 
 #[tokio::test]
@@ -716,7 +716,7 @@ fn what_another_process_has_kept_stays() {
 async fn offline_no_server_is_asked() {
     let world = World::with_tool();
     let server = world.serve();
-    insta::assert_snapshot!(world.load(&server.url("t/secret/main"), Access::Offline).await, @"error: nothing is cached of `CHANNEL/linux-64/`, and the network may not be asked");
+    insta::assert_snapshot!(world.load(&server.url("t/secret/main"), Access::Offline).await, @"error: `CHANNEL/linux-64/` is not cached, and network access is disabled");
     assert_eq!(server.count(""), 0);
 }
 
@@ -781,7 +781,7 @@ async fn a_package_named_by_its_url_comes_from_its_channel_or_from_its_archive()
     let text = text.replace(&*world.directory.path().to_string_lossy(), "");
     insta::assert_snapshot!(text, @"
     cannot take the package `SERVER/linux-64/tool-3.0-h4bc722e_0.conda`: it has another md5 than the one behind `#`: [MD5], not 00000000000000000000000000000000
-    cannot take the package `SERVER/linux-64/tool-3.0-h4bc722e_0.conda`: it would have to be downloaded, and the network may not be asked
+    cannot take the package `SERVER/linux-64/tool-3.0-h4bc722e_0.conda`: it would have to be downloaded, and network access is disabled
     cannot take the package `SERVER/linux-64/other-3.0-h4bc722e_0.conda`: `SERVER/linux-64/other-3.0-h4bc722e_0.conda` answers 404 Not Found
     cannot take the package `file:///own/win-64/tool-3.0-h4bc722e_0.conda`: it is for `win-64`, and not for `linux-64`
     cannot take the package `file:///channel/noarch/broken-1-0.conda`: invalid zip archive: invalid Zip archive: Could not find EOCD

@@ -33,7 +33,7 @@ struct Line {
 /// Carries out a command line, from behind the word `config`.
 pub(crate) fn run(arguments: &[OsString], context: &Context) -> Result<ExitCode, CliError> {
     let text = |word: &OsString| {
-        let message = || format!("`{}` is no text in UTF-8", word.display());
+        let message = || format!("`{}` is not UTF-8 text", word.display());
         word.to_str().map(str::to_owned).ok_or_else(|| CliError::Usage(message()))
     };
     let words = arguments.iter().map(text).collect::<Result<Vec<_>, _>>()?;
