@@ -629,7 +629,7 @@ fn what_is_built_is_not_built_without_pip_or_against_the_users_will() {
     --- stdout
     --- stderr
     Installing 2 packages into `[TEMP]/prefix`
-    error: `built` has to be fetched with git, which needs network access
+    error: `built` has to be fetched with git, and network access is disabled
     hint: install without `--offline`
     ");
     assert!(!prefix(&world).exists());

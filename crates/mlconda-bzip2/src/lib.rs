@@ -1,9 +1,9 @@
-//! Decodes single blocks of bzip2 archives; touches nothing.
+//! Decodes single blocks of bzip2 archives. Uses no files and no network.
 //!
-//! A block is Huffman codes of move-to-front positions of a Burrows-Wheeler transform of runs of bytes. [`decode`] undoes
-//! all of it and compares the checksum. It is strict: it gives a content only where the reference decoder gives the same.
-//! What is damaged, unusual (blocks that bzip2 0.9.0 has randomised) or too large is `None`; whoever wants to know what is
-//! wrong asks the reference decoder.
+//! A block is a sequence of Huffman codes of move-to-front positions of a Burrows-Wheeler transform of run-length
+//! encoded bytes. [`decode`] undoes all of it and checks the CRC. It is strict: it returns content only if the
+//! reference decoder returns the same. For damaged, unusual (randomised by bzip2 0.9.0) and too large blocks it
+//! returns `None`; then the reference decoder tells what is wrong.
 
 mod bits;
 mod block;
@@ -13,15 +13,16 @@ mod runs;
 mod tests;
 mod transform;
 
-/// The content of a block, and the checksum that it says and has.
+/// Decodes a block. Returns its content and its CRC-32.
 ///
-/// `bytes` are those in which the block is, and maybe more; `first` is the first bit of it (0 to 7, the highest is 0), and
-/// `length` how many bits it has, with its mark. `level` is the digit of its stream, which says how large it may be.
-/// `None` if it is not a block, does not end where it is said to, or has more than `limit` bytes of content (254 more
-/// may be made before that is seen). Memory: 10 bytes for each byte of the transform, at most 9 MB, and the content.
+/// `bytes` contain the block and perhaps more. `first` is its first bit (0 to 7, where 0 is the highest), and `length`
+/// the number of its bits, with the magic. `level` is the digit of the stream header, which limits the size of the
+/// block. `None` if it is not a valid block, does not end where it should, or has more than `limit` bytes of content
+/// (up to 254 more may be decoded before that is noticed). Memory: the content, and 10 bytes for each byte of the
+/// transform, at most 9 MB.
 pub fn decode(bytes: &[u8], first: u32, length: u64, level: u8, limit: usize) -> Option<(Vec<u8>, u32)> {
     let block = block::read(bytes, first, length, level)?;
-    let text = transform::undo(block.last, &block.counts, block.origin)?;
-    let content = runs::undo(&text, limit)?;
+    let text = transform::inverse(block.last, &block.counts, block.origin)?;
+    let content = runs::decode_runs(&text, limit)?;
     (runs::checksum(&content) == block.checksum).then_some((content, block.checksum))
 }

@@ -7,7 +7,7 @@ use mlconda::{
         Lock,
         diff::{ChangeKind, Diff, Manager, PackageChange, PinnedPackage, SettingChange},
     },
-    solve::Why,
+    solve::ChangeReason,
 };
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ pub(crate) type Reasons = BTreeMap<String, String>;
 
 /// What differs from the locks that were there, the best first; nothing, if there were none. Of two sides of a merge, the
 /// first is compared with.
-pub(crate) fn since(before: &[Lock], lock: &Lock, why: &BTreeMap<String, Why>) -> Option<(Diff, Reasons)> {
+pub(crate) fn since(before: &[Lock], lock: &Lock, why: &BTreeMap<String, ChangeReason>) -> Option<(Diff, Reasons)> {
     let mut reasons: Reasons = why.iter().map(|(name, why)| (name.clone(), why.to_string())).collect();
     if let [_, ours, theirs] = before {
         for package in lock.packages.iter().filter(|package| theirs.packages.iter().any(|it| it.url == package.url)) {

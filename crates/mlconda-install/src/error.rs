@@ -86,7 +86,7 @@ pub enum InstallError {
         found: String,
     },
     /// A package in the cache is damaged, and cannot be downloaded again.
-    #[error("`{package}` is damaged in the cache, and cannot be downloaded again without network access")]
+    #[error("`{package}` is damaged in the cache, and network access is disabled")]
     Damaged {
         /// The package's file name.
         package: String,
@@ -208,7 +208,7 @@ pub enum InstallError {
         package: String,
     },
     /// The sources of a package are in a git repository, but the installation is offline.
-    #[error("`{package}` has to be fetched with git, which needs network access")]
+    #[error("`{package}` has to be fetched with git, and network access is disabled")]
     GitOffline {
         /// The package's name.
         package: String,

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use mlconda_channel::network::{Body, Cause, Client, NetworkError};
+use mlconda_channel::network::{BodyKind, Cause, Client, NetworkError};
 use mlconda_lock::{Digest, LockedPackage};
 use mlconda_system::files;
 use mlconda_types::{
@@ -107,7 +107,8 @@ pub(super) fn local(
 
 /// The error for an archive that would have to be downloaded, in an offline installation.
 pub(super) fn not_asked(package: &LockedPackage) -> InstallError {
-    Failure::Final("network access is off, and it is neither in the cache nor a local file".into()).into_error(package)
+    Failure::Final("network access is disabled, and it is neither in the cache nor a local file".into())
+        .into_error(package)
 }
 
 /// Downloads and verifies an archive. `directory` is the place for unnamed files.
@@ -178,7 +179,7 @@ async fn attempt(
     directory: &Path,
     progress: &dyn Progress,
 ) -> Result<(Archive, Hashes), Failure> {
-    let mut response = client.get(&package.url, Body::Package(package.size)).await?;
+    let mut response = client.get(&package.url, BodyKind::Package(package.size)).await?;
     let mut hasher = Hasher::new(package);
     let mut sink = Spool::new(directory);
     let mut arrived = 0_u64;

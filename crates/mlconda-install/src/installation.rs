@@ -113,7 +113,7 @@ impl Installation<'_> {
     /// Brings all packages into the stage.
     async fn fetch_and_link(&self, plan: &Plan, stage: &Arc<Stage>) -> Result<Vec<StagedPackage>, InstallError> {
         let Self { client, options, progress, .. } = *self;
-        client.telling(progress, workers::link_all(plan, client, stage, options, progress)).await
+        client.report_waits(progress, workers::link_all(plan, client, stage, options, progress)).await
     }
 
     /// Fetches the sources of packages that pip is to build.

@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use mlconda_types::plain;
+use mlconda_types::file_name_parts;
 use rattler_conda_types::{
     PackageRecord,
     package::{
@@ -138,7 +138,7 @@ impl InfoFiles {
         let index = self.files.get("info/index.json").ok_or_else(|| invalid("it has no `info/index.json`"))?;
         let index: IndexJson = mlconda_types::lenient::from_slice(index)
             .map_err(|error| invalid(format!("`info/index.json` cannot be read: {error}")))?;
-        plain::check(index.name.as_normalized(), &index.version.as_str(), index.build.as_str())
+        file_name_parts::check(index.name.as_normalized(), &index.version.as_str(), index.build.as_str())
             .map_err(|message| invalid(format!("in `info/index.json`, {message}")))?;
         let entry_points = match self.json::<LinkJson>("info/link.json")?.map(|link| link.noarch) {
             Some(noarch) if noarch.kind == "python" => {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use mlconda_inspect::plan::Plan;
-use mlconda_types::dependency::{dependency_name, is_within_reason};
+use mlconda_types::dependency::{dependency_name, is_within_limits};
 use rattler_conda_types::{GenericVirtualPackage, MatchSpec, Matches, ParseStrictness};
 
 use super::{
@@ -112,7 +112,7 @@ fn unmet(
     for package in finished {
         for need in &package.record.repodata_record.package_record.depends {
             let found = virtual_packages.iter().find(|found| found.name.as_normalized() == dependency_name(need));
-            let is_sound = is_within_reason(need);
+            let is_sound = is_within_limits(need);
             let spec = is_sound.then(|| MatchSpec::from_str(need, ParseStrictness::Lenient).ok()).flatten();
             if let (Some(found), Some(spec)) = (found, spec)
                 && !spec.matches(found)

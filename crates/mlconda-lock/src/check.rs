@@ -198,7 +198,7 @@ impl Lock {
             let names = environment.requirements.iter().filter_map(|each| each.spec.name.as_exact());
             names.map(PackageName::as_normalized).any(|other| other == name)
         };
-        let name = |spec: &str| mlconda_types::dependency::name(spec);
+        let name = |spec: &str| mlconda_types::dependency::normalized_name(spec);
         let wanted: Vec<String> = environment.pip.iter().map(|line| plain(&line.text)).collect();
         let conda = self.specs.iter().filter(|spec| !asked(&name(spec)));
         let pip = self.pip_requirements.iter().filter(|text| !wanted.contains(&plain(text)));

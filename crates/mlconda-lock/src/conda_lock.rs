@@ -19,7 +19,7 @@ use super::{
     file::{DEFAULT_ENVIRONMENT, LockFile, MAIN_CATEGORY, Part},
     order, pip,
 };
-pub(crate) use mlconda_environment::yaml::{Node, Value};
+pub(crate) use mlconda_environment::yaml::{Value, YamlNode};
 
 /// The versions that have this shape.
 const VERSIONS: std::ops::RangeInclusive<u32> = 1..=3;
@@ -28,7 +28,7 @@ const VERSIONS: std::ops::RangeInclusive<u32> = 1..=3;
 type Parts = IndexMap<(Subdir, String), (Lock, HashSet<String>)>;
 
 /// Reads the locks of a tree.
-pub(super) fn read(document: &Document<'_>, root: &Node) -> Result<LockFile, LockError> {
+pub(super) fn read(document: &Document<'_>, root: &YamlNode) -> Result<LockFile, LockError> {
     let root = document.fields(root)?;
     if let Some(node) = root.get("version") {
         let text = document.text(node)?;
@@ -72,7 +72,7 @@ fn empty(document: &Document<'_>, platform: Subdir) -> Lock {
 fn channels(document: &Document<'_>, root: Mapping<'_>) -> Result<Vec<String>, LockError> {
     let Some(metadata) = root.get("metadata") else { return Ok(Vec::new()) };
     let items = document.items(document.fields(metadata)?.get("channels"))?;
-    let read = |item: &Rc<Node>| match &item.value {
+    let read = |item: &Rc<YamlNode>| match &item.value {
         Value::Mapping(_) => document.required(document.fields(item)?, "url").map(str::to_owned),
         _ => document.text(item).map(str::to_owned),
     };
@@ -91,7 +91,7 @@ fn address(channel: &str, packages: &[LockedPackage]) -> String {
 }
 
 /// Puts a package where it belongs.
-fn take(document: &Document<'_>, item: &Node, parts: &mut Parts) -> Result<(), LockError> {
+fn take(document: &Document<'_>, item: &YamlNode, parts: &mut Parts) -> Result<(), LockError> {
     let fields = document.fields(item)?;
     let platform = document.subdir(fields.get("platform").unwrap_or(item), document.required(fields, "platform")?)?;
     let mut categories = document.texts(fields, "categories")?;

@@ -278,7 +278,7 @@ fn settings(old: &Lock, new: &Lock) -> Vec<SettingChange> {
         let specs = |lock: &Lock| {
             let mut specs = BTreeMap::<String, String>::new();
             for spec in &lock.specs {
-                let known = specs.entry(mlconda_types::dependency::name(spec)).or_default();
+                let known = specs.entry(mlconda_types::dependency::normalized_name(spec)).or_default();
                 known.push_str(if known.is_empty() { "" } else { " and " });
                 known.push_str(spec);
             }

@@ -6,13 +6,13 @@
 
 use std::{path::Path, rc::Rc};
 
-use mlconda_types::{diagnostic::Source, redact};
+use mlconda_types::{diagnostic::SourceText, redact};
 use rattler_conda_types::{PackageRecord, Subdir};
 use rattler_digest::{Md5, Md5Hash, Sha256, Sha256Hash, parse_digest_from_hex};
 use serde_json::{Map, Value as Json};
 
 use super::{Digest, Expansion, LockError, LockedPackage, explicit, normalize};
-pub(crate) use mlconda_environment::yaml::{self, Node, Value};
+pub(crate) use mlconda_environment::yaml::{self, Value, YamlNode};
 
 /// The fields of a package's record that are numbers; a scalar of any other is text, whatever it looks like.
 const NUMBERS: &[&str] = &["build_number", "size", "timestamp", "legacy_bz2_size", "indexed_timestamp"];
@@ -39,33 +39,33 @@ const WORDS: &[&str] = &[
 
 /// A file, with the values of variables in it.
 pub(crate) struct Document<'a> {
-    pub(super) source: Source<'a>,
+    pub(super) source: SourceText<'a>,
     pub(super) expansion: &'a Expansion,
 }
 
 /// A mapping and its place.
 #[derive(Clone, Copy)]
 pub(super) struct Mapping<'n> {
-    pub(super) node: &'n Node,
-    entries: &'n [(Rc<Node>, Rc<Node>)],
+    pub(super) node: &'n YamlNode,
+    entries: &'n [(Rc<YamlNode>, Rc<YamlNode>)],
 }
 
 impl<'n> Mapping<'n> {
     /// The value of a key; `None` if it is not there, or null.
-    pub(super) fn get(&self, key: &str) -> Option<&'n Node> {
+    pub(super) fn get(&self, key: &str) -> Option<&'n YamlNode> {
         let (_, value) = self.entries.iter().find(|(name, _)| name.text() == Some(key))?;
         Some(&**value).filter(|value| !value.is_null())
     }
 
     /// The keys that are text, with their values.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&'n str, &'n Node)> + use<'n> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'n str, &'n YamlNode)> + use<'n> {
         self.entries.iter().filter_map(|(key, value)| Some((key.text()?, &**value)))
     }
 }
 
 impl<'a> Document<'a> {
     /// The tree.
-    pub(super) fn root(&self) -> Result<Rc<Node>, LockError> {
+    pub(super) fn root(&self) -> Result<Rc<YamlNode>, LockError> {
         let document = yaml::parse(self.source).map_err(|diagnostic| self.place(diagnostic))?;
         if let Some(duplicate) = document.duplicates.into_iter().next() {
             return Err(self.place(Box::new(duplicate)));
@@ -77,7 +77,7 @@ impl<'a> Document<'a> {
     }
 
     /// An error about a value, with its remedy.
-    pub(super) fn fail(&self, node: &Node, message: impl Into<String>, help: impl Into<String>) -> LockError {
+    pub(super) fn fail(&self, node: &YamlNode, message: impl Into<String>, help: impl Into<String>) -> LockError {
         self.place(self.source.diagnostic(node.location, node.length, message, help))
     }
 
@@ -91,7 +91,7 @@ impl<'a> Document<'a> {
         LockError::Place(diagnostic)
     }
 
-    pub(super) fn fields<'n>(&self, node: &'n Node) -> Result<Mapping<'n>, LockError> {
+    pub(super) fn fields<'n>(&self, node: &'n YamlNode) -> Result<Mapping<'n>, LockError> {
         match &node.value {
             Value::Mapping(entries) => Ok(Mapping { node, entries }),
             _ => Err(self.fail(node, "this is no mapping", "write `key: value`, or lock again")),
@@ -99,7 +99,7 @@ impl<'a> Document<'a> {
     }
 
     /// The items of a list; none if it is not there.
-    pub(super) fn items<'n>(&self, node: Option<&'n Node>) -> Result<&'n [Rc<Node>], LockError> {
+    pub(super) fn items<'n>(&self, node: Option<&'n YamlNode>) -> Result<&'n [Rc<YamlNode>], LockError> {
         match node.map(|node| (node, &node.value)) {
             None => Ok(&[]),
             Some((_, Value::Sequence(items))) => Ok(items),
@@ -107,7 +107,7 @@ impl<'a> Document<'a> {
         }
     }
 
-    pub(super) fn text<'n>(&self, node: &'n Node) -> Result<&'n str, LockError> {
+    pub(super) fn text<'n>(&self, node: &'n YamlNode) -> Result<&'n str, LockError> {
         node.text().ok_or_else(|| self.fail(node, "this is no text", "write one value, or lock again"))
     }
 
@@ -129,13 +129,18 @@ impl<'a> Document<'a> {
         items.iter().map(|item| self.text(item).map(str::to_owned)).collect()
     }
 
-    pub(super) fn subdir(&self, node: &Node, text: &str) -> Result<Subdir, LockError> {
+    pub(super) fn subdir(&self, node: &YamlNode, text: &str) -> Result<Subdir, LockError> {
         let help = "platforms are named as in `linux-64`, `osx-arm64`, `win-64`";
         text.parse().map_err(|_| self.fail(node, format!("`{text}` is no platform"), help))
     }
 
     /// The package of a URL or a path. Its name must be that of the file, which becomes a path.
-    pub(super) fn package(&self, node: &Node, place: &str, fields: Mapping<'_>) -> Result<LockedPackage, LockError> {
+    pub(super) fn package(
+        &self,
+        node: &YamlNode,
+        place: &str,
+        fields: Mapping<'_>,
+    ) -> Result<LockedPackage, LockError> {
         let wrong = |message: String| self.fail(node, message, "name a conda package, or lock again");
         let url = explicit::locate(place, self.directory(), self.expansion).map_err(wrong)?;
         let hashes = match fields.get("hash").map(|hash| &hash.value) {
@@ -175,7 +180,7 @@ impl<'a> Document<'a> {
                 (_, hash) => sha256 = Some((node, hash)),
             }
         }
-        let bad = |node: &Node, kind: &str, text: &str| {
+        let bad = |node: &YamlNode, kind: &str, text: &str| {
             self.fail(node, format!("`{text}` is no {kind}"), "lock again: the file is damaged")
         };
         let sha256 = sha256
@@ -237,7 +242,7 @@ impl<'a> Document<'a> {
     }
 
     /// Dependencies as match specs, from a list, or from a mapping of names to versions.
-    pub(super) fn dependencies(&self, node: &Node) -> Result<Vec<String>, LockError> {
+    pub(super) fn dependencies(&self, node: &YamlNode) -> Result<Vec<String>, LockError> {
         if let Value::Sequence(items) = &node.value {
             return items.iter().map(|item| self.text(item).map(str::to_owned)).collect();
         }
@@ -255,7 +260,7 @@ impl<'a> Document<'a> {
 }
 
 /// A value of strings.
-fn words(node: &Node) -> Json {
+fn words(node: &YamlNode) -> Json {
     match &node.value {
         Value::Scalar { text, .. } => text.as_str().into(),
         Value::Sequence(items) => items.iter().map(|item| words(item)).collect(),

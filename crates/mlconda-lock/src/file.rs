@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use mlconda_environment::{EnvironmentError, decode};
 use mlconda_prefix::Prefix;
 use mlconda_system::files;
-use mlconda_types::{diagnostic::Source, redact};
+use mlconda_types::{diagnostic::SourceText, redact};
 use rattler_conda_types::Subdir;
 
 use super::{
@@ -141,7 +141,7 @@ impl LockFile {
             None => return Err(LockError::NotALock { file: file.to_owned(), reason: strange(&text) }),
         };
         let lines: Vec<&str> = text.split('\n').collect();
-        let document = Document { source: Source { file, text: &text, lines: &lines }, expansion };
+        let document = Document { source: SourceText { file, text: &text, lines: &lines }, expansion };
         let root = document.root()?;
         let mut found = match kind {
             LockKind::Pixi => pixi::read(&document, &root)?,

@@ -43,8 +43,9 @@ use mlconda_environment::Environment;
 use mlconda_prefix::distributions;
 use mlconda_system::files;
 use mlconda_types::{
+    file_name_parts,
     host::Host,
-    plain, redact,
+    redact,
     solution::{Solution, SolveOptions},
 };
 use rattler_conda_types::{GenericVirtualPackage, PackageRecord, PrefixRecord, RepoDataRecord, Subdir};
@@ -400,7 +401,7 @@ impl LockedPackage {
         let (Some(build), Some(version), Some(name)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(format!("`{file_name}` is not of the form NAME-VERSION-BUILD"));
         };
-        plain::check(name, version, build)?;
+        file_name_parts::check(name, version, build)?;
         let subdir = segments.next().and_then(|segment| segment.parse().ok()).unwrap_or(Subdir::NoArch);
         // Records go by the normalized name, whatever the file's spelling.
         let (name, version, build) = (name.to_lowercase(), version.to_owned(), build.to_owned());

@@ -10,7 +10,7 @@ use std::{
 };
 
 use mlconda_prefix::distributions;
-use mlconda_python::{SOURCES, normalize, version_of};
+use mlconda_python::{SDIST_EXTENSIONS, archive_version, normalize};
 use rattler_conda_types::{PrefixRecord, Subdir};
 use rattler_digest::{Sha256, Sha256Hash, parse_digest_from_hex};
 use url::Url;
@@ -244,7 +244,7 @@ pub(super) fn locate(
         let in_url = url.fragment().and_then(|fragment| fragment.strip_prefix("sha256="));
         let sha256 = given.sha256.or(in_url.and_then(parse_digest_from_hex::<Sha256>));
         url.set_fragment(None);
-        match version_of(&file, &name) {
+        match archive_version(&file, &name) {
             Ok(of_file) => version = Some(of_file),
             Err(message) if file.ends_with(".whl") || !is_archive(&file) => return Err(message),
             // Only an index names archives of sources after what is in them.
@@ -309,7 +309,7 @@ fn is_commit(text: &str) -> bool {
 }
 
 fn is_archive(file: &str) -> bool {
-    file.ends_with(".whl") || SOURCES.iter().any(|end| file.ends_with(end))
+    file.ends_with(".whl") || SDIST_EXTENSIONS.iter().any(|end| file.ends_with(end))
 }
 
 /// The name of an archive's file, which becomes one here: it may lead nowhere else.

@@ -22,7 +22,7 @@ use super::{
     order,
     pip::{self, ArchiveOrigin, DirectoryMode},
 };
-pub(crate) use mlconda_environment::yaml::{Node, Value};
+pub(crate) use mlconda_environment::yaml::{Value, YamlNode};
 
 /// The versions that have this shape.
 const VERSIONS: std::ops::RangeInclusive<u32> = 4..=7;
@@ -51,7 +51,7 @@ struct Platform {
 }
 
 /// Reads the locks of a tree.
-pub(super) fn read(document: &Document<'_>, root: &Node) -> Result<LockFile, LockError> {
+pub(super) fn read(document: &Document<'_>, root: &YamlNode) -> Result<LockFile, LockError> {
     let root = document.fields(root)?;
     let version = document.required(root, "version")?;
     if !version.parse().is_ok_and(|version| VERSIONS.contains(&version)) {
@@ -108,7 +108,7 @@ fn platforms<'n>(document: &Document<'_>, root: Mapping<'n>) -> Result<HashMap<&
 }
 
 fn channels(document: &Document<'_>, fields: Mapping<'_>) -> Result<Vec<String>, LockError> {
-    let read = |item: &Rc<Node>| {
+    let read = |item: &Rc<YamlNode>| {
         let text = match &item.value {
             Value::Mapping(_) => document.required(document.fields(item)?, "url")?,
             _ => document.text(item)?,
@@ -121,7 +121,7 @@ fn channels(document: &Document<'_>, fields: Mapping<'_>) -> Result<Vec<String>,
 /// The packages of an environment on a platform.
 fn part<'n>(
     document: &Document<'_>,
-    selectors: &'n Node,
+    selectors: &'n YamlNode,
     platform: &Platform,
     packages: &mut Packages<'_, 'n>,
 ) -> Result<Part, LockError> {
@@ -172,18 +172,18 @@ impl<'d, 'n> Packages<'d, 'n> {
     }
 
     /// The package that an environment refers to.
-    fn find(&mut self, selector: &'n Node, platform: Subdir) -> Result<PixiPackage, LockError> {
+    fn find(&mut self, selector: &'n YamlNode, platform: Subdir) -> Result<PixiPackage, LockError> {
         let document = self.document;
         let wanted = document.fields(selector)?;
         let place = ["conda", "pypi", "conda_source"].iter().find_map(|key| wanted.get(key)).unwrap_or(selector);
         let candidates = self.by_place.get(document.text(place)?).map(Vec::as_slice).unwrap_or_default();
         // Packages of one place that differ in more are built from source, or stand once a platform (versions 4 and 5).
         let same = |index: &&usize, key: &str, value: Option<&str>| {
-            let own = self.items[**index].0.get(key).and_then(Node::text);
+            let own = self.items[**index].0.get(key).and_then(YamlNode::text);
             value.is_none_or(|value| own.is_none_or(|own| own == value))
         };
         let keys = ["name", "version", "build", "subdir"];
-        let fits = |index: &&usize| keys.iter().all(|key| same(index, key, wanted.get(key).and_then(Node::text)));
+        let fits = |index: &&usize| keys.iter().all(|key| same(index, key, wanted.get(key).and_then(YamlNode::text)));
         let here = |index: &&usize| fits(index) && same(index, "subdir", Some(platform.as_str()));
         let found = candidates.iter().find(here).or_else(|| candidates.iter().find(fits)).or(candidates.first());
         let Some(&index) = found else {
@@ -221,11 +221,11 @@ fn package(document: &Document<'_>, fields: Mapping<'_>) -> Result<PixiPackage, 
 }
 
 /// Where a package of version 4 or 5 is.
-pub(crate) fn place<'n>(fields: Mapping<'n>) -> Option<&'n Node> {
+pub(crate) fn place<'n>(fields: Mapping<'n>) -> Option<&'n YamlNode> {
     fields.get("url").or_else(|| fields.get("path"))
 }
 
-fn pypi(document: &Document<'_>, node: &Node, fields: Mapping<'_>) -> Result<LockedPip, LockError> {
+fn pypi(document: &Document<'_>, node: &YamlNode, fields: Mapping<'_>) -> Result<LockedPip, LockError> {
     let is_editable = document.optional(fields, "editable")? == Some("true");
     let text = document.text(node)?;
     let given = pip::PipHints {

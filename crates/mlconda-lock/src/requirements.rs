@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mlconda_python::{marker::Target, normalize};
+use mlconda_python::{marker::MarkerEnvironment, normalize};
 
 use super::Lock;
 
@@ -48,7 +48,7 @@ const ROUNDS: usize = 50;
 /// The requirements of each package of pip, in the order of the lock. Empty if its metadata is not known.
 pub(crate) fn needed(lock: &Lock) -> Vec<Vec<Requirement<'_>>> {
     let python = lock.packages.iter().find(|package| package.name == "python");
-    let target = Target::new(lock.platform, python.map(|package| package.version.clone()));
+    let target = MarkerEnvironment::new(lock.platform, python.map(|package| package.version.clone()));
     let all: Vec<Vec<Requirement<'_>>> =
         lock.pip.iter().map(|package| read(package.requires.as_deref().unwrap_or_default())).collect();
     let mut extras: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -66,7 +66,7 @@ pub(crate) fn needed(lock: &Lock) -> Vec<Vec<Requirement<'_>>> {
             .zip(&all)
             .map(|(package, requirements)| {
                 let asked = extras.get(&package.name).unwrap_or(&none);
-                requirements.iter().filter(|each| target.holds(each.marker, asked)).cloned().collect()
+                requirements.iter().filter(|each| target.evaluate(each.marker, asked)).cloned().collect()
             })
             .collect();
         let before: usize = extras.values().map(BTreeSet::len).sum();

@@ -11,7 +11,7 @@ use mlconda_types::{dependency::dependency_name, redact};
 use rattler_conda_types::PackageNameMatcher;
 
 use super::PipError;
-pub(crate) use mlconda_environment::requirements::{Entry, Requirements, Role};
+pub(crate) use mlconda_environment::requirements::{PipRequirement, RequirementRole, Requirements};
 
 /// conda's side of an environment.
 pub(super) struct CondaSide<'a> {
@@ -28,16 +28,16 @@ impl CondaSide<'_> {
     }
 
     /// The conflict of a line; `None` for conditional lines, which the resolver checks.
-    fn clash(&self, entry: &Entry) -> Option<String> {
-        let name = entry.name.as_ref().filter(|_| !entry.conditional && entry.role == Role::Asked)?;
+    fn clash(&self, entry: &PipRequirement) -> Option<String> {
+        let name = entry.name.as_ref().filter(|_| !entry.conditional && entry.role == RequirementRole::Requested)?;
         let provided = self.provided.get(name)?;
         let brought = self.brought(provided);
         let version = &provided.version;
         if entry.direct {
-            return Some(format!("{} would replace `{name}` {version}, which {brought}", entry.shown()));
+            return Some(format!("{} would replace `{name}` {version}, which {brought}", entry.display()));
         }
         let allowed = entry.versions.contains(version);
-        (!allowed).then(|| format!("{} does not allow `{name}` {version}, which {brought}", entry.shown()))
+        (!allowed).then(|| format!("{} does not allow `{name}` {version}, which {brought}", entry.display()))
     }
 
     /// Describes why conda installs a package: a line, or a package that a line requests.

@@ -6,7 +6,7 @@
 use std::io::{self, Read};
 
 use mlconda_channel::{network, repodata::Access};
-use mlconda_environment::{EnvironmentError, requirements::Entry};
+use mlconda_environment::{EnvironmentError, requirements::PipRequirement};
 use mlconda_lock::{LockedPip, PipSource};
 use mlconda_system::files;
 use mlconda_types::redact;
@@ -21,12 +21,12 @@ use super::{Options, PipError, resolution::location_of};
 /// # Errors
 /// If a package has none of its hashes, can have none, or could not be read, at the line that asks for it.
 pub(super) async fn check(
-    entries: &[Entry],
+    entries: &[PipRequirement],
     packages: &mut [LockedPip],
     options: &Options<'_>,
 ) -> Result<(), PipError> {
     for package in packages {
-        let asking: Vec<&Entry> =
+        let asking: Vec<&PipRequirement> =
             entries.iter().filter(|entry| !entry.hashes.is_empty() && is_about(entry, package)).collect();
         let Some(first) = asking.first() else { continue };
         let refuse =
@@ -75,7 +75,7 @@ pub(super) async fn check(
 }
 
 /// Whether a line asks for a package, by its name or by its place.
-pub(super) fn is_about(entry: &Entry, package: &LockedPip) -> bool {
+pub(super) fn is_about(entry: &PipRequirement, package: &LockedPip) -> bool {
     match &entry.name {
         Some(name) => *name == package.name,
         None => {
@@ -125,10 +125,10 @@ async fn read(url: &Url, options: &Options<'_>) -> Result<Hashes, String> {
         }
     }
     if options.access == Access::Offline {
-        return Err("network access is off".to_owned());
+        return Err("network access is disabled".to_owned());
     }
     let mut response =
-        options.client.get(url, network::Body::Package(None)).await.map_err(|error| error.to_string())?;
+        options.client.get(url, network::BodyKind::Package(None)).await.map_err(|error| error.to_string())?;
     while let Some(chunk) = response.chunk().await.map_err(|error| error.to_string())? {
         hasher.take(&chunk);
     }

@@ -35,7 +35,7 @@ use url::Url;
 pub use self::uv::Uv;
 pub use self::uv::prefix_name;
 use self::{conflicts::CondaSide, resolution::Resolution, uv::Target};
-pub use mlconda_environment::requirements::{self, Entry, Requirements, Role, indented};
+pub use mlconda_environment::requirements::{self, PipRequirement, RequirementRole, Requirements, indented};
 pub use mlconda_environment::requirements::{Indexes, PipFile};
 
 /// The number of concurrent requests for file sizes.
@@ -168,11 +168,11 @@ pub async fn lock(
         return Ok(());
     }
     let requirements = requirements(environment)?;
-    if requirements.entries.iter().all(|entry| entry.role == Role::Limit) {
+    if requirements.entries.iter().all(|entry| entry.role == RequirementRole::Constraint) {
         return Ok(());
     }
     let Some(python) = lock.packages.iter().find(|package| package.name == "python") else {
-        return Err(PipError::NoPython { lines: indented(requirements.entries.iter().map(Entry::shown)) });
+        return Err(PipError::NoPython { lines: indented(requirements.entries.iter().map(PipRequirement::display)) });
     };
     let (version, build) = (python.version.clone(), python.build.clone());
     let tags = Tags::new(host.platform, &host.virtual_packages, &version, &build);
@@ -197,8 +197,8 @@ pub async fn lock(
     for package in &mut packages {
         add_login(package, &indexes);
     }
-    options.client.telling(progress, hashes::check(&requirements.entries, &mut packages, options)).await?;
-    options.client.telling(progress, fetch_sizes(&mut packages, options)).await;
+    options.client.report_waits(progress, hashes::check(&requirements.entries, &mut packages, options)).await?;
+    options.client.report_waits(progress, fetch_sizes(&mut packages, options)).await;
     packages.iter_mut().for_each(|package| copy_known_facts(package, options.previous));
     progress.event(Event::PipFinished { packages: packages.len() });
     report(&packages, host.platform, progress);
@@ -209,7 +209,7 @@ pub async fn lock(
 
 /// The names of the requested packages, without their dependencies. A package that is requested by location is found by it.
 pub fn requested(requirements: &Requirements, packages: &[LockedPip]) -> BTreeSet<String> {
-    let asked = || requirements.entries.iter().filter(|entry| entry.role == Role::Asked);
+    let asked = || requirements.entries.iter().filter(|entry| entry.role == RequirementRole::Requested);
     let is_asked = |package: &LockedPip| asked().any(|entry| hashes::is_about(entry, package));
     packages.iter().filter(|package| is_asked(package)).map(|package| package.name.clone()).collect()
 }
@@ -225,7 +225,7 @@ fn requirements(environment: &Environment) -> Result<Requirements, PipError> {
     };
     let requirements = requirements::collect(&environment.pip, &environment.expansions, &mut read).map_err(refused)?;
     let named = requirements.entries.iter().map(|entry| (entry, true));
-    let named = named.chain(requirements.looked_at.iter().map(|entry| (entry, false)));
+    let named = named.chain(requirements.local_sources.iter().map(|entry| (entry, false)));
     let missing = named.filter_map(|(entry, is_installed)| {
         let path = entry.path.as_ref()?;
         let is_project = || ["pyproject.toml", "setup.py"].iter().any(|name| path.join(name).is_file());
@@ -273,7 +273,7 @@ fn copy_known_facts(package: &mut LockedPip, previous: Previous<'_>) {
 
 /// Refuses untrusted locations: an index on the network that refers to a local file, or https that refers to http. A
 /// requirement with its own URL is trusted.
-fn check_locations(packages: &[LockedPip], entries: &[Entry], indexes: &Indexes) -> Result<(), PipError> {
+fn check_locations(packages: &[LockedPip], entries: &[PipRequirement], indexes: &Indexes) -> Result<(), PipError> {
     let default = Url::parse("https://pypi.org/simple/").ok();
     let default = default.filter(|_| indexes.index.is_none() && !indexes.no_index);
     let sources: Vec<Url> = indexes.urls().chain(default).collect();
@@ -297,7 +297,7 @@ async fn fetch_sizes(packages: &mut [LockedPip], options: &Options<'_>) {
         *size = match mlconda_system::files::of_url(&url) {
             Some(path) => fs_err::metadata(path).ok().map(|metadata| metadata.len()),
             _ if options.access == Access::Offline => None,
-            _ => options.client.size(&url).await,
+            _ => options.client.content_length(&url).await,
         };
     });
     stream::iter(asking).buffer_unordered(CONCURRENT_REQUESTS).collect::<()>().await;

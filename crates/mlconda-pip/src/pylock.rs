@@ -210,7 +210,7 @@ fn git(vcs: &Vcs, directory: &Path) -> Option<PipSource> {
 }
 
 fn absolute(directory: &Path, path: &str) -> PathBuf {
-    mlconda_environment::requirements::plain(&directory.join(path))
+    mlconda_environment::requirements::normalize_path(&directory.join(path))
 }
 
 #[cfg(test)]

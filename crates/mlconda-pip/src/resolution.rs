@@ -9,7 +9,7 @@ use std::{
 use mlconda_environment::EnvironmentError;
 use mlconda_lock::{ArchiveOrigin, Lock, LockedPip, PipSource, normalize, provided as names};
 use mlconda_python::tags::Tags;
-use mlconda_solve::{Previous, Renew};
+use mlconda_solve::{Previous, Upgrade};
 use mlconda_system::files;
 use mlconda_types::{
     progress::{Event, Progress},
@@ -26,7 +26,7 @@ use super::{
     stub_wheel,
     uv::{self, DependencyMode, Target, UvOutput, UvRequest},
 };
-pub(crate) use mlconda_environment::requirements::{Entry, Indexes, Requirements, Role, indented};
+pub(crate) use mlconda_environment::requirements::{Indexes, PipRequirement, RequirementRole, Requirements, indented};
 
 /// The input of a resolution.
 pub(super) struct Resolution<'a> {
@@ -110,7 +110,7 @@ impl Resolution<'_> {
         let Previous { locks, renew } = self.options.previous;
         let is_version = |text: &str| text.parse::<Version>().is_ok();
         let is_renewed = |name: &str| match renew {
-            Renew::Packages(names) => names.iter().any(|each| normalize(each) == name),
+            Upgrade::Packages(names) => names.iter().any(|each| normalize(each) == name),
             renew => renew.includes(name),
         };
         let mut previous = BTreeMap::new();
@@ -137,27 +137,29 @@ impl Resolution<'_> {
     }
 
     /// The line that asks for a repository, if a lock was made for the same one: a commit answers no other branch or tag.
-    fn asked_again(&self, repository: &Url, lock: &Lock) -> Option<&Entry> {
+    fn asked_again(&self, repository: &Url, lock: &Lock) -> Option<&PipRequirement> {
         let is_same = lock.input.as_ref().is_some_and(|input| *input == self.conda.environment.digest());
-        let is_locked = |entry: &Entry| is_same || lock.pip_requirements.contains(&redact::text(&entry.written));
-        let is_it = |entry: &&Entry| entry.direct && location_of(&entry.text) == location_of(repository.as_str());
+        let is_locked =
+            |entry: &PipRequirement| is_same || lock.pip_requirements.contains(&redact::text(&entry.written));
+        let is_it =
+            |entry: &&PipRequirement| entry.direct && location_of(&entry.text) == location_of(repository.as_str());
         self.requirements.entries.iter().find(is_it).filter(|entry| is_locked(entry))
     }
 
     /// Writes what uv reads; where in the file each requirement begins, in bytes. Of what conda provides, those in `by_version`
     /// are not given as they are but looked for in an index, by their version: their extras are asked for, and only their metadata
     /// knows what these need.
-    fn write(&self, directory: &Path, by_version: &BTreeSet<&str>) -> io::Result<Vec<(usize, &Entry)>> {
+    fn write(&self, directory: &Path, by_version: &BTreeSet<&str>) -> io::Result<Vec<(usize, &PipRequirement)>> {
         let given = directory.join(PROVIDED);
         fs_err::create_dir_all(&given)?;
         let (mut text, mut limits, mut places) = (uv::index_lines(self.indexes), String::new(), Vec::new());
         for entry in &self.requirements.entries {
             match entry.role {
-                Role::Asked => {
+                RequirementRole::Requested => {
                     places.push((text.len(), entry));
                     text.push_str(&format!("{}\n", entry.text));
                 }
-                Role::Limit => limits.push_str(&format!("{}\n", entry.text)),
+                RequirementRole::Constraint => limits.push_str(&format!("{}\n", entry.text)),
             }
         }
         for (name, provided) in self.conda.provided {
@@ -218,7 +220,7 @@ impl Resolution<'_> {
     }
 
     /// An error of uv, with the lines that it is about.
-    fn failure(&self, outcome: &UvOutput, places: &[(usize, &Entry)]) -> PipError {
+    fn failure(&self, outcome: &UvOutput, places: &[(usize, &PipRequirement)]) -> PipError {
         let messages = uv::messages(&outcome.stderr);
         let error = messages.iter().find(|(kind, _)| *kind == "error");
         let text = error.map_or_else(|| outcome.stderr.trim().to_owned(), |(_, text)| text.clone());
@@ -245,16 +247,16 @@ impl Resolution<'_> {
         let message: Vec<&str> = text.lines().chain(hints.flat_map(|hint| hint.lines())).map(str::trim).collect();
         let message =
             redact::text(&message.into_iter().filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n  "));
-        let is_named = |entry: &&Entry| {
+        let is_named = |entry: &&PipRequirement| {
             entry.name.as_ref().is_some_and(|name| conflicts::mentions(&message, name))
                 || entry.direct && message.contains(location_of(&entry.text))
         };
-        let mut named: Vec<&Entry> = self.requirements.entries.iter().filter(is_named).collect();
+        let mut named: Vec<&PipRequirement> = self.requirements.entries.iter().filter(is_named).collect();
         if named.is_empty() {
             // Of what it builds, uv says no name: it does not know it yet.
             named = self.requirements.entries.iter().filter(|entry| entry.direct).collect();
         }
-        let lines = named.iter().map(|entry| format!("asked for: {}", entry.shown()));
+        let lines = named.iter().map(|entry| format!("asked for: {}", entry.display()));
         let lines = lines.chain(self.conda.named_in(&message));
         // Names of conda are what is most often mistaken for names of projects.
         let unknown = named.iter().filter_map(|entry| entry.name.as_deref()).filter(|name| is_unknown(&message, name));
@@ -276,12 +278,12 @@ impl Resolution<'_> {
 
     fn unfit(&self, package: &str, files: &[String]) -> PipError {
         let entries = self.requirements.entries.iter().filter(|entry| entry.name.as_deref() == Some(package));
-        let entries: Vec<&Entry> = entries.collect();
+        let entries: Vec<&PipRequirement> = entries.collect();
         let why = match entries.iter().any(|entry| !entry.hashes.is_empty()) {
             true => ": none has the hash that is asked for".to_owned(),
             false => format!(", which takes wheels such as `{}`", self.tags.best()),
         };
-        let lines = entries.iter().map(|entry| format!("asked for: {}", entry.shown()));
+        let lines = entries.iter().map(|entry| format!("asked for: {}", entry.display()));
         let lines = indented(lines.chain(files.iter().map(|file| format!("there is: {file}"))));
         PipError::NoFittingFile { package: package.to_owned(), platform: self.target.host.platform, why, lines }
     }
@@ -302,7 +304,7 @@ fn is_unknown(message: &str, name: &str) -> bool {
 }
 
 /// The requirement that uv could not read: it says where it begins.
-fn unparsed<'a>(text: &str, places: &[(usize, &'a Entry)]) -> Option<&'a Entry> {
+fn unparsed<'a>(text: &str, places: &[(usize, &'a PipRequirement)]) -> Option<&'a PipRequirement> {
     let position = text.lines().next().filter(|line| line.starts_with("Couldn't parse"))?.rsplit_once("position ")?.1;
     let position: usize = position.trim().parse().ok()?;
     places.iter().rev().find(|(start, _)| *start <= position).map(|(_, entry)| *entry)

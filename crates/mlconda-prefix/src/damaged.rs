@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, path::Path};
 
 use mlconda_system::files;
-use mlconda_types::plain;
+use mlconda_types::file_name_parts;
 use rattler_conda_types::{
     PackageName, PackageRecord, PrefixRecord, RepoDataRecord, VersionWithSource, package::DistArchiveIdentifier,
 };
@@ -49,7 +49,7 @@ fn by_name(path: &Path) -> Option<PrefixRecord> {
     let stem = path.file_stem()?.to_str()?;
     let mut parts = stem.rsplitn(3, '-');
     let (build, version, name) = (parts.next()?, parts.next()?, parts.next()?);
-    plain::check(name, version, build).ok()?;
+    file_name_parts::check(name, version, build).ok()?;
     let package = PackageName::try_from(name).ok()?;
     let mut record = PackageRecord::new(package, version.parse::<VersionWithSource>().ok()?, build.parse().ok()?);
     if is_distribution {

@@ -15,7 +15,7 @@ use std::{
 
 use indexmap::IndexMap;
 use mlconda_system::files;
-use mlconda_types::plain;
+use mlconda_types::file_name_parts;
 use rattler_conda_types::PrefixRecord;
 use serde::Deserialize;
 
@@ -190,7 +190,7 @@ fn parse_record(text: &[u8]) -> std::io::Result<PrefixRecord> {
     let record = foreign_records::read(text)?;
     let package = &record.repodata_record.package_record;
     let (name, version) = (package.name.as_normalized(), package.version.as_str());
-    plain::check(name, &version, package.build.as_str()).map_err(std::io::Error::other)?;
+    file_name_parts::check(name, &version, package.build.as_str()).map_err(std::io::Error::other)?;
     Ok(record)
 }
 
@@ -200,7 +200,7 @@ fn read_installed(text: &[u8]) -> std::io::Result<Option<Installed>> {
         Err(_) if is_foreign(text) => return Ok(None),
         installed => installed?,
     };
-    plain::check(&installed.name, &installed.version, &installed.build).map_err(std::io::Error::other)?;
+    file_name_parts::check(&installed.name, &installed.version, &installed.build).map_err(std::io::Error::other)?;
     Ok(Some(installed))
 }
 

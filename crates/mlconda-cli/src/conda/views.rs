@@ -204,13 +204,13 @@ pub(super) fn search(line: &Line, context: &Context) -> Result<ExitCode, CliErro
     };
     let platform = channels::platform(line, context)?.unwrap_or_else(|| Host::detect(Path::new("/")).platform);
     let is_pattern = word.contains('*') && !word.contains(['=', '<', '>', ' ', '[']);
-    let mut environment = Environment::of_specs(if is_pattern { &[] } else { std::slice::from_ref(word) }, &options)?;
+    let mut environment = Environment::from_specs(if is_pattern { &[] } else { std::slice::from_ref(word) }, &options)?;
     if is_pattern {
         let pattern: StringMatcher = word.parse().map_err(|_| CliError::Usage(format!("`{word}` is no pattern")))?;
         let all = load(&environment, &channels, platform, context)?;
         let meant: Vec<&str> =
             all.package_names().into_iter().filter(|name| pattern.matches(name)).take(MOST).collect();
-        environment = Environment::of_specs(&meant, &options)?;
+        environment = Environment::from_specs(&meant, &options)?;
     }
     let loaded = load(&environment, &channels, platform, context)?;
     let specs = &environment.requirements;

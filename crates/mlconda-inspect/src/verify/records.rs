@@ -169,7 +169,7 @@ fn read_one(path: &Path) -> io::Result<Option<RecordedPackage>> {
         Err(_) if prefix::is_foreign(&text) => return Ok(None),
         Err(error) => mlconda_types::lenient::from_value(foreign_records::normalize(&text).ok_or(error)?)?,
     };
-    mlconda_types::plain::check(record.name.as_normalized(), &record.version.as_str(), record.build.as_str())
+    mlconda_types::file_name_parts::check(record.name.as_normalized(), &record.version.as_str(), record.build.as_str())
         .map_err(io::Error::other)?;
     let linked: Linked = serde_json::from_slice(&text)?;
     let ours = linked.link.is_some_and(|link| link.source.is_some_and(|source| source.as_os_str().is_empty()));

@@ -13,7 +13,7 @@ use std::{
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use mlconda_prefix::distributions::fields;
-use mlconda_python::{normalize, version_of};
+use mlconda_python::{archive_version, normalize};
 use rattler_conda_types::package::EntryPoint;
 use rattler_digest::{Sha256, Sha256Hash, compute_bytes_digest, digest::Digest as _};
 use serde::{Deserialize, Serialize};
@@ -121,7 +121,7 @@ struct Distribution {
 impl Distribution {
     fn read(zip: &mut Zip<'_>, file_name: &str) -> io::Result<Self> {
         let name = normalize(file_name.split('-').next().unwrap_or_default());
-        let version = version_of(file_name, &name).map_err(invalid)?;
+        let version = archive_version(file_name, &name).map_err(invalid)?;
         let dist_info = dist_info(zip, &name)?;
         let wheel = text(zip, &format!("{dist_info}/WHEEL"))?.ok_or_else(|| invalid("it has no `WHEEL`"))?;
         let format = field(&wheel, "Wheel-Version").unwrap_or("1.0");

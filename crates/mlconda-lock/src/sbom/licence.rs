@@ -3,7 +3,7 @@
 //! The identifiers are those of version 3.28 of the SPDX list, which the schema of CycloneDX allows. They are two small files
 //! here, a tenth of the size of a crate with the list.
 
-use mlconda_types::dependency::is_within_reason;
+use mlconda_types::dependency::is_within_limits;
 
 /// The version of the list of licences.
 pub(super) const LIST: &str = "3.28";
@@ -35,7 +35,7 @@ impl Licence {
             return None;
         }
         let mut parser = Parser { tokens: tokens(text), written: Vec::new(), references: Vec::new() };
-        if !is_within_reason(text) || !parser.expression() || !parser.tokens.is_empty() {
+        if !is_within_limits(text) || !parser.expression() || !parser.tokens.is_empty() {
             return Some(Self::Name(text.to_owned()));
         }
         let Parser { written, references, .. } = parser;

@@ -6,7 +6,7 @@ use mlconda::{
     Subdir,
     environment::Environment,
     lock::{Expansion, Lock, LockError, LockFile, Selection, kind_of, merge, normalize},
-    solve::{Renew, near_names},
+    solve::{Upgrade, near_names},
 };
 
 use super::Args;
@@ -24,7 +24,7 @@ pub(super) fn read(
     let locks = platforms.iter().zip(&outputs);
     let locks = locks.map(|(platform, output)| of_file(output, *platform, args, &renew, context));
     let locks = locks.collect::<Result<Vec<_>, _>>()?;
-    if let Renew::Packages(names) = &renew {
+    if let Upgrade::Packages(names) = &renew {
         let is_known = |name: &&String| {
             let is_asked =
                 |spec: &mlconda::MatchSpec| spec.name.as_exact().is_some_and(|each| each.as_normalized() == **name);
@@ -61,7 +61,7 @@ fn of_file(
     output: &Path,
     platform: Subdir,
     args: &Args,
-    renew: &Renew,
+    renew: &Upgrade,
     context: &Context,
 ) -> Result<Vec<Lock>, CliError> {
     let settings = &context.settings;
@@ -88,7 +88,7 @@ fn of_file(
             let both = ours.first().zip(theirs.first()).map(|(ours, theirs)| merge::newer_of_both(ours, theirs));
             Ok(both.into_iter().chain(ours).chain(theirs).collect())
         }),
-        Some(_) if *renew != Renew::Everything => return Err(LockError::Conflict { file: output.to_owned() }.into()),
+        Some(_) if *renew != Upgrade::All => return Err(LockError::Conflict { file: output.to_owned() }.into()),
         Some(_) => Ok(Vec::new()),
         None => parse(&text),
     };
@@ -98,7 +98,7 @@ fn of_file(
             context.ui.warn(&format!("`{name}` is no lock; the new lock takes its place"));
             Ok(Vec::new())
         }
-        Err(_) if *renew == Renew::Everything => Ok(Vec::new()),
+        Err(_) if *renew == Upgrade::All => Ok(Vec::new()),
         Err(error) => Err(CliError::world(
             format!("the lock that is there cannot be read, so nothing of it can be kept: {error}"),
             "mend it, or lock without it: `--update`",

@@ -1,5 +1,5 @@
-//! Why a package of a new solution is not what was locked, found by looking at the solution: a reviewer of a lock wants
-//! to know which line, or which other package, moved it.
+//! Explains for each package of a new solution why it differs from the lock: which line, or which other package,
+//! changed it. Reviewers of a lock want to know. The reasons are found by looking at the solution.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -11,59 +11,59 @@ use mlconda_channel::repodata::Repodata;
 use mlconda_environment::{Environment, Location};
 use mlconda_lock::{Lock, LockedPackage};
 use mlconda_types::{
-    dependency::{is_judged, name as name_of, satisfies},
+    dependency::{is_checkable, normalized_name, satisfies},
     host::Host,
 };
 use rattler_conda_types::{PackageName, RepoDataRecord};
 
 use super::{
     Previous, Solution,
-    previous::{find, host_changes, is_particular},
+    update::{depends_on_any, find_locked, host_changes},
 };
 
-/// Why a package changed; the first that applies.
+/// Why a package changed: the first reason that applies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Why {
+pub enum ChangeReason {
     /// The environment asks for it, or for another version of it.
     AskedFor {
         /// The match spec, as written.
         spec: String,
         /// The environment's file.
         file: PathBuf,
-        /// Where the spec stands.
+        /// The place of the spec.
         location: Location,
     },
-    /// It was to be renewed.
+    /// It was to be upgraded.
     Renewed,
-    /// The machine has something that it had not, or the other way round, and there are builds for either.
+    /// A virtual package of the host was added or removed, and the package has different builds for both cases.
     Machine {
         /// The virtual package's name.
         name: String,
     },
-    /// The channels do not have the old one any more.
+    /// The channels no longer have the old package.
     Gone,
-    /// Another package of the solution needs it, or needs another version of it.
+    /// Another package of the solution depends on it, or on another version of it.
     NeededBy {
-        /// The other package: name and version.
+        /// The name and version of the other package.
         package: String,
-        /// What it needs, as its record has it.
+        /// The dependency, as in its record.
         need: String,
     },
-    /// The old one needs something that the solution has not.
+    /// The old package depends on something that the solution does not have.
     OldNeeds {
-        /// What the old one needs, as its record has it.
+        /// The dependency, as in the record of the old package.
         need: String,
     },
-    /// The old one is in the channels and does not count: by their order, or its age.
+    /// The old package exists but does not count: because of channel priority, or because of its age.
     NotOffered,
-    /// Nothing asks for it any more.
+    /// Nothing depends on it any more.
     NotNeeded,
-    /// It did not go with the others, for a reason that no single package tells.
+    /// It conflicts with the other packages in a way that no single package explains.
     Others,
 }
 
-impl Display for Why {
+impl Display for ChangeReason {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::AskedFor { spec, file, location } => {
@@ -81,17 +81,17 @@ impl Display for Why {
     }
 }
 
-/// Why each package changed that is not as the first of the previous locks has it, by name. The host is that of the
+/// The reasons for all packages that differ from the first of the previous locks, by name. `host` is the host of the
 /// solution.
-pub fn why(
+pub fn change_reasons(
     environment: &Environment,
     repodata: &Repodata,
     host: &Host,
     solution: &Solution,
     previous: Previous<'_>,
-) -> BTreeMap<String, Why> {
+) -> BTreeMap<String, ChangeReason> {
     let Some(lock) = previous.locks.first() else { return BTreeMap::new() };
-    let mut inquiry = Inquiry {
+    let mut search = ReasonSearch {
         environment,
         repodata,
         solution,
@@ -100,72 +100,72 @@ pub fn why(
         changes: host_changes(host, lock),
         records: HashMap::new(),
     };
-    inquiry.records = inquiry.records_of(lock);
+    search.records = search.records_of(lock);
     let old: HashMap<&str, &LockedPackage> =
         lock.packages.iter().map(|package| (package.name.as_str(), package)).collect();
     let (mut reasons, mut open) = (BTreeMap::new(), Vec::new());
     for record in &solution.records {
         let old = old.get(name(record)).copied();
-        if old.is_some_and(|old| find(old, &[record]).is_some_and(|same| same.url == old.url)) {
+        if old.is_some_and(|old| find_locked(old, &[record]).is_some_and(|same| same.url == old.url)) {
             continue;
         }
-        let before = old.map(|old| Before { old, record: inquiry.record_of(old) });
-        match inquiry.first_reason(name(record), before.as_ref(), previous) {
+        let old_package = old.map(|old| OldPackage { old, record: search.record_of(old) });
+        match search.first_reason(name(record), old_package.as_ref(), previous) {
             Some(why) => _ = reasons.insert(name(record).to_owned(), why),
-            None => open.push((name(record), before)),
+            None => open.push((name(record), old_package)),
         }
     }
-    for gone in old.keys().filter(|name| !inquiry.chosen.contains_key(*name)) {
-        reasons.insert((*gone).to_owned(), Why::NotNeeded);
+    for gone in old.keys().filter(|name| !search.chosen.contains_key(*name)) {
+        reasons.insert((*gone).to_owned(), ChangeReason::NotNeeded);
     }
-    inquiry.follow(open, &mut reasons);
+    search.follow_changes(open, &mut reasons);
     reasons
 }
 
-/// A package as it was locked.
-struct Before<'a> {
+/// A package of the lock.
+struct OldPackage<'a> {
     old: &'a LockedPackage,
-    /// Its record, if a channel has it still.
+    /// Its record, if a channel still has it.
     record: Option<&'a RepoDataRecord>,
 }
 
-/// What the packages of the solution need of each other.
-struct Need<'a> {
+/// A dependency or constraint between packages of the solution.
+struct Dependent<'a> {
     of: &'a RepoDataRecord,
     need: &'a str,
-    /// Whether the other must be there; else it must be so only if it is there.
+    /// Whether it is a dependency; else it is a constraint.
     is_dependency: bool,
 }
 
-/// By the name of what is needed; dependencies first, then by the name of what needs it.
-fn needs(solution: &Solution) -> HashMap<String, Vec<Need<'_>>> {
+/// By the name of the needed package; dependencies first, then by the name of the dependent.
+fn needs(solution: &Solution) -> HashMap<String, Vec<Dependent<'_>>> {
     let mut records: Vec<&RepoDataRecord> = solution.records.iter().collect();
     mlconda_types::sorting::sort_by_key(&mut records, |record| name(record));
-    let mut needs: HashMap<String, Vec<Need<'_>>> = HashMap::new();
+    let mut needs: HashMap<String, Vec<Dependent<'_>>> = HashMap::new();
     for is_dependency in [true, false] {
         for of in &records {
             let package = &of.package_record;
             let list = if is_dependency { &package.depends } else { &package.constrains };
-            for need in list.iter().filter(|need| is_judged(need)) {
-                needs.entry(name_of(need)).or_default().push(Need { of, need, is_dependency });
+            for need in list.iter().filter(|need| is_checkable(need)) {
+                needs.entry(normalized_name(need)).or_default().push(Dependent { of, need, is_dependency });
             }
         }
     }
     needs
 }
 
-struct Inquiry<'a> {
+struct ReasonSearch<'a> {
     environment: &'a Environment,
     repodata: &'a Repodata,
     solution: &'a Solution,
     chosen: HashMap<&'a str, &'a RepoDataRecord>,
-    needs: HashMap<String, Vec<Need<'a>>>,
+    needs: HashMap<String, Vec<Dependent<'a>>>,
     changes: Vec<String>,
-    /// What the channels have of the packages that changed, by name.
+    /// The records of the changed packages, by name.
     records: HashMap<&'a str, Vec<&'a RepoDataRecord>>,
 }
 
-impl<'a> Inquiry<'a> {
+impl<'a> ReasonSearch<'a> {
     fn records_of(&self, lock: &Lock) -> HashMap<&'a str, Vec<&'a RepoDataRecord>> {
         let changed = |package: &&LockedPackage| {
             self.chosen.get(package.name.as_str()).is_some_and(|record| record.url != package.url)
@@ -181,44 +181,53 @@ impl<'a> Inquiry<'a> {
     }
 
     fn record_of(&self, old: &LockedPackage) -> Option<&'a RepoDataRecord> {
-        find(old, self.records.get(old.name.as_str())?)
+        find_locked(old, self.records.get(old.name.as_str())?)
     }
 
-    /// A reason that is no other package.
-    fn first_reason(&self, name: &str, before: Option<&Before<'a>>, previous: Previous<'_>) -> Option<Why> {
-        let Some(Before { old, record }) = before else { return self.asked_for(name, |_| true) };
+    /// A reason that does not involve another package.
+    fn first_reason(
+        &self,
+        name: &str,
+        old_package: Option<&OldPackage<'a>>,
+        previous: Previous<'_>,
+    ) -> Option<ChangeReason> {
+        let Some(OldPackage { old, record }) = old_package else { return self.asked_for(name, |_| true) };
         if previous.renew.includes(name) {
-            return Some(Why::Renewed);
+            return Some(ChangeReason::Renewed);
         }
         self.asked_for(name, |spec| !old.matches(spec)).or_else(|| {
             let records = self.records.get(name).map_or(&[][..], Vec::as_slice);
-            match records.iter().find_map(|record| is_particular(record, &self.changes)) {
-                Some(name) => Some(Why::Machine { name: name.to_owned() }),
-                None => record.is_none().then_some(Why::Gone),
+            match records.iter().find_map(|record| depends_on_any(record, &self.changes)) {
+                Some(name) => Some(ChangeReason::Machine { name: name.to_owned() }),
+                None => record.is_none().then_some(ChangeReason::Gone),
             }
         })
     }
 
-    /// Follows the changes that have a reason to those that they are the reason of, and so on, so that no two packages are
-    /// each other's reason.
-    fn follow(&self, mut open: Vec<(&'a str, Option<Before<'a>>)>, reasons: &mut BTreeMap<String, Why>) {
+    /// Follows the changes with a known reason to the changes that they cause, so that no two packages are each
+    /// other's reason.
+    fn follow_changes(
+        &self,
+        mut open: Vec<(&'a str, Option<OldPackage<'a>>)>,
+        reasons: &mut BTreeMap<String, ChangeReason>,
+    ) {
         mlconda_types::sorting::sort_by_key(&mut open, |(name, _)| *name);
         loop {
             let unexplained: BTreeSet<&str> = open.iter().map(|(name, _)| *name).collect();
             let is_explained = |name: &str| !unexplained.contains(name);
             let (mut found, mut rest) = (Vec::new(), Vec::new());
-            for (name, before) in open {
-                match self.reason(name, before.as_ref(), is_explained) {
+            for (name, old_package) in open {
+                match self.caused_by(name, old_package.as_ref(), is_explained) {
                     Some(why) => found.push((name, why)),
-                    None => rest.push((name, before)),
+                    None => rest.push((name, old_package)),
                 }
             }
             let is_end = found.is_empty();
             reasons.extend(found.into_iter().map(|(name, why)| (name.to_owned(), why)));
             if is_end {
-                for (name, before) in rest {
-                    let why = self.reason(name, before.as_ref(), |_| true);
-                    let why = why.unwrap_or_else(|| self.not_offered(name, before.as_ref()));
+                for (name, old_package) in rest {
+                    let why = self.caused_by(name, old_package.as_ref(), |_| true);
+                    let why = why.unwrap_or_else(|| self.not_offered(name, old_package.as_ref()));
                     reasons.insert(name.to_owned(), why);
                 }
                 return;
@@ -227,52 +236,58 @@ impl<'a> Inquiry<'a> {
         }
     }
 
-    /// What another package has to do with a change, if it is one that counts.
-    fn reason(&self, name: &str, before: Option<&Before<'a>>, counts: impl Fn(&str) -> bool) -> Option<Why> {
-        let Some(Before { record: Some(record), .. }) = before else {
-            return self.needed(name, |need| need.is_dependency && counts(self::name(need.of)));
+    /// How another package caused a change, if that package counts.
+    fn caused_by(
+        &self,
+        name: &str,
+        old_package: Option<&OldPackage<'a>>,
+        counts: impl Fn(&str) -> bool,
+    ) -> Option<ChangeReason> {
+        let Some(OldPackage { record: Some(record), .. }) = old_package else {
+            return self.needed_by(name, |need| need.is_dependency && counts(self::name(need.of)));
         };
-        let refuses = |need: &Need<'_>| !satisfies(&record.package_record, need.need) && counts(self::name(need.of));
-        self.needed(name, refuses).or_else(|| self.old_needs(record, counts))
+        let refuses =
+            |need: &Dependent<'_>| !satisfies(&record.package_record, need.need) && counts(self::name(need.of));
+        self.needed_by(name, refuses).or_else(|| self.old_needs(record, counts))
     }
 
-    fn asked_for(&self, name: &str, counts: impl Fn(&rattler_conda_types::MatchSpec) -> bool) -> Option<Why> {
+    fn asked_for(&self, name: &str, counts: impl Fn(&rattler_conda_types::MatchSpec) -> bool) -> Option<ChangeReason> {
         let of_name = self.environment.requirements.iter().find(|requirement| {
             requirement.spec.name.as_exact().map(PackageName::as_normalized) == Some(name) && counts(&requirement.spec)
         });
-        of_name.map(|requirement| Why::AskedFor {
+        of_name.map(|requirement| ChangeReason::AskedFor {
             spec: requirement.text.clone(),
             file: requirement.file.to_path_buf(),
             location: requirement.location,
         })
     }
 
-    /// The first package of the solution that needs a package in a way that counts.
-    fn needed(&self, needed: &str, counts: impl Fn(&Need<'_>) -> bool) -> Option<Why> {
+    /// The first package of the solution that depends on a package in a way that counts.
+    fn needed_by(&self, needed: &str, counts: impl Fn(&Dependent<'_>) -> bool) -> Option<ChangeReason> {
         let need = self.needs.get(needed)?.iter().find(|need| counts(need))?;
         let package = &need.of.package_record;
         let package = format!("{} {}", package.name.as_normalized(), package.version);
-        Some(Why::NeededBy { package, need: need.need.to_owned() })
+        Some(ChangeReason::NeededBy { package, need: need.need.to_owned() })
     }
 
-    /// What the old package needs, of packages that count, and the solution has not.
-    fn old_needs(&self, old: &RepoDataRecord, counts: impl Fn(&str) -> bool) -> Option<Why> {
+    /// A dependency of the old package, on a package that counts, that the solution does not satisfy.
+    fn old_needs(&self, old: &RepoDataRecord, counts: impl Fn(&str) -> bool) -> Option<ChangeReason> {
         let package = &old.package_record;
         let met = |need: &str| {
-            let found = self.chosen.get(name_of(need).as_str());
+            let found = self.chosen.get(normalized_name(need).as_str());
             found.map(|record| satisfies(&record.package_record, need))
         };
-        let judged = |need: &&String| is_judged(need) && counts(&name_of(need));
+        let judged = |need: &&String| is_checkable(need) && counts(&normalized_name(need));
         let mut depends = package.depends.iter().filter(judged).filter(|need| met(need) != Some(true));
         let mut constrains = package.constrains.iter().filter(judged).filter(|need| met(need) == Some(false));
-        depends.next().or_else(|| constrains.next()).map(|need| Why::OldNeeds { need: need.clone() })
+        depends.next().or_else(|| constrains.next()).map(|need| ChangeReason::OldNeeds { need: need.clone() })
     }
 
-    fn not_offered(&self, name: &str, before: Option<&Before<'a>>) -> Why {
-        let Some(old) = before.and_then(|before| before.record) else { return Why::Others };
+    fn not_offered(&self, name: &str, old_package: Option<&OldPackage<'a>>) -> ChangeReason {
+        let Some(old) = old_package.and_then(|old_package| old_package.record) else { return ChangeReason::Others };
         let is_too_new = self.solution.options.exclude_newer.is_some_and(|cutoff| !cutoff.admits(&old.package_record));
         let is_elsewhere = self.chosen.get(name).is_some_and(|new| new.channel != old.channel);
-        if is_too_new || is_elsewhere { Why::NotOffered } else { Why::Others }
+        if is_too_new || is_elsewhere { ChangeReason::NotOffered } else { ChangeReason::Others }
     }
 }
 

@@ -1,14 +1,14 @@
-//! Some of a table's places. What is asked for means records that stand beside each other, mostly, for records are in the order
-//! of their names and versions: a few ranges say as much as a list of hundreds.
+//! A set of record IDs, stored as ranges. Records are sorted by name and version, so the matches of a spec are mostly
+//! adjacent, and a few ranges replace a list of hundreds.
 
 use std::ops::Range;
 
-/// Places, in order.
+/// A sorted set of record IDs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Places(Vec<Range<u32>>);
+pub(crate) struct RecordSet(Vec<Range<u32>>);
 
-impl Places {
-    /// Adds some behind the others.
+impl RecordSet {
+    /// Appends a range that begins after all others.
     pub(super) fn add(&mut self, more: Range<u32>) {
         match self.0.last_mut() {
             Some(last) if last.end == more.start => last.end = more.end,
@@ -16,9 +16,9 @@ impl Places {
         }
     }
 
-    /// Those of all of these together.
+    /// The union of several sets.
     pub(crate) fn union<'p>(all: impl IntoIterator<Item = &'p Self>) -> Self {
-        let mut ranges: Vec<Range<u32>> = all.into_iter().flat_map(|places| places.0.iter().cloned()).collect();
+        let mut ranges: Vec<Range<u32>> = all.into_iter().flat_map(|record_ids| record_ids.0.iter().cloned()).collect();
         ranges.sort_unstable_by_key(|range| range.start);
         let mut union = Self::default();
         for range in ranges {
@@ -38,12 +38,12 @@ impl Places {
         self.0.iter().cloned().flatten()
     }
 
-    pub(crate) fn contains(&self, place: u32) -> bool {
+    pub(crate) fn contains(&self, record_id: u32) -> bool {
         match self.0.as_slice() {
-            [range] => range.contains(&place),
+            [range] => range.contains(&record_id),
             ranges => {
-                let index = ranges.partition_point(|range| range.end <= place);
-                ranges.get(index).is_some_and(|range| range.start <= place)
+                let index = ranges.partition_point(|range| range.end <= record_id);
+                ranges.get(index).is_some_and(|range| range.start <= record_id)
             }
         }
     }

@@ -1,15 +1,13 @@
-//! Host names to addresses, without the C library.
+//! Resolves host names without the C library.
 //!
-//! A static glibc binary that calls `getaddrinfo` loads NSS modules of whatever glibc the image has, and
-//! has none to load in an image `FROM scratch`. So names are resolved here, from the two files that every
-//! container engine writes: `/etc/hosts` and `/etc/resolv.conf`. A stub resolver is a page of protocol
-//! (RFC 1035): one question by UDP, again by TCP if the answer was cut short. The complete client that
-//! reqwest offers as a feature brings its own protocol stack, cache and configuration, none of which an
-//! installer that talks to one or two hosts needs, and the binary is to be small.
+//! A static glibc binary that calls `getaddrinfo` loads the NSS modules of the image's glibc, and an image `FROM
+//! scratch` has none. So names are resolved here, from the two files that every container engine writes: `/etc/hosts`
+//! and `/etc/resolv.conf`. A stub resolver is small (RFC 1035): one query by UDP, repeated by TCP if the answer was
+//! truncated. The complete client that reqwest offers as a feature would make the program larger, with a protocol
+//! stack, cache and configuration that an installer does not need.
 //!
-//! What the system's resolver can do besides is not supported: NSS modules (LDAP, mDNS) and `sortlist`.
-//! On macOS the system's resolver is used: there the binary is not static, and `resolv.conf` does not tell
-//! of VPNs.
+//! Not supported are NSS modules (LDAP, mDNS) and `sortlist`. On macOS the system's resolver is used: the binary is
+//! not static there, and `resolv.conf` does not contain the name servers of VPNs.
 
 use std::{
     collections::HashMap,
@@ -32,29 +30,29 @@ use tokio::{
 
 mod message;
 
-use message::{Question, Reply, Status};
+use message::{Query, Reply, Status};
 
-/// How much longer the IPv6 addresses are waited for when the IPv4 ones are there: some servers never
-/// answer the question for them.
+/// How much longer to wait for IPv6 addresses once the IPv4 addresses are known. Some servers never answer IPv6
+/// queries.
 const GRACE: Duration = Duration::from_millis(200);
 
-/// A name that has no address.
+/// Why a name could not be resolved.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NameError {
-    /// The servers know no such name, or no address of it.
+pub(crate) enum DnsError {
+    /// The servers know no such name, or no address for it.
     #[error("there is no host `{0}`")]
     Missing(String),
-    /// The text cannot be a host name.
+    /// The text is not a valid host name.
     #[error("`{0}` cannot be the name of a host")]
     Invalid(String),
-    /// No server gave an answer.
+    /// No server answered.
     #[error("cannot find the address of `{name}`: the name server {server} {reason}")]
     Failed { name: String, server: SocketAddr, reason: String },
 }
 
-/// What `/etc/hosts` and `/etc/resolv.conf` say.
+/// The configuration from `/etc/hosts` and `/etc/resolv.conf`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Config {
+pub(crate) struct ResolverConfig {
     hosts: HashMap<String, Vec<IpAddr>>,
     servers: Vec<SocketAddr>,
     search: Vec<String>,
@@ -63,15 +61,15 @@ pub(crate) struct Config {
     attempts: usize,
 }
 
-impl Config {
-    /// Reads both files under a root directory; one that is missing says nothing.
+impl ResolverConfig {
+    /// Reads both files below a root directory. A missing file counts as empty.
     pub(crate) fn read(root: &Path) -> Self {
         let text = |path: &str| files::read(&root.join(path), files::LARGEST_TEXT).unwrap_or_default();
         let (hosts, resolv) = (text("etc/hosts"), text("etc/resolv.conf"));
         Self::parse(&String::from_utf8_lossy(&hosts), &String::from_utf8_lossy(&resolv))
     }
 
-    /// Reads the text of both files, as hosts(5) and resolv.conf(5) have it.
+    /// Parses both files (hosts(5), resolv.conf(5)).
     fn parse(hosts: &str, resolv: &str) -> Self {
         let mut config = Self {
             hosts: parse_hosts(hosts),
@@ -93,7 +91,7 @@ impl Config {
             }
         }
         config.search.retain(|domain| !domain.is_empty());
-        // resolv.conf(5): at most three; without any, the one on this machine.
+        // resolv.conf(5): at most three servers; without any, the local one.
         config.servers.truncate(3);
         if config.servers.is_empty() {
             config.servers.push(SocketAddr::from((Ipv4Addr::LOCALHOST, 53)));
@@ -104,7 +102,7 @@ impl Config {
     fn option(&mut self, word: &str) {
         let Some((name, value)) = word.split_once(':') else { return };
         let Ok(value) = value.parse::<u8>() else { return };
-        // The caps are those of resolv.conf(5).
+        // The limits are those of resolv.conf(5).
         match name {
             "ndots" => self.ndots = usize::from(value.min(15)),
             "timeout" => self.timeout = Duration::from_secs(u64::from(value.clamp(1, 30))),
@@ -113,14 +111,14 @@ impl Config {
         }
     }
 
-    /// The names to ask for, in order: with the search domains first if the name has few dots.
-    fn candidates(&self, name: &str) -> Vec<String> {
+    /// The names to query, in order. If the name has few dots, the search domains come first.
+    fn search_candidates(&self, name: &str) -> Vec<String> {
         if let Some(absolute) = name.strip_suffix('.') {
             return vec![absolute.to_owned()];
         }
         let mut candidates: Vec<String> = self.search.iter().map(|domain| format!("{name}.{domain}")).collect();
-        let place = if name.matches('.').count() >= self.ndots { 0 } else { candidates.len() };
-        candidates.insert(place, name.to_owned());
+        let index = if name.matches('.').count() >= self.ndots { 0 } else { candidates.len() };
+        candidates.insert(index, name.to_owned());
         candidates
     }
 }
@@ -137,25 +135,24 @@ fn parse_hosts(text: &str) -> HashMap<String, Vec<IpAddr>> {
     hosts
 }
 
-/// The address of a name server. A zone (`fe80::1%eth0`) cannot be expressed here; such a server is
-/// passed over.
+/// The address of a name server. Addresses with a zone (`fe80::1%eth0`) are not supported and are skipped.
 fn server(word: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(word.parse().ok()?, 53))
 }
 
 /// Resolves names for reqwest.
 #[derive(Clone, Debug)]
-pub(crate) struct Names {
-    config: Arc<Config>,
+pub(crate) struct Resolver {
+    config: Arc<ResolverConfig>,
 }
 
-impl Names {
-    pub(crate) fn new(config: Config) -> Self {
+impl Resolver {
+    pub(crate) fn new(config: ResolverConfig) -> Self {
         Self { config: Arc::new(config) }
     }
 }
 
-impl Resolve for Names {
+impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let config = Arc::clone(&self.config);
         Box::pin(async move {
@@ -166,34 +163,34 @@ impl Resolve for Names {
     }
 }
 
-/// The addresses of a host: IPv4 first, since containers seldom have a route for IPv6.
-async fn lookup(config: &Config, name: &str) -> Result<Vec<IpAddr>, NameError> {
+/// The addresses of a host: IPv4 first, because containers seldom have a route for IPv6.
+async fn lookup(config: &ResolverConfig, name: &str) -> Result<Vec<IpAddr>, DnsError> {
     let name = name.to_lowercase();
     if let Some(addresses) = config.hosts.get(name.trim_end_matches('.')) {
         return Ok(addresses.clone());
     }
-    // RFC 6761: these never reach a name server.
+    // RFC 6761: these names are never sent to a name server.
     if name == "localhost" || name.ends_with(".localhost") {
         return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
     }
     let mut failure = None;
-    for candidate in config.candidates(&name) {
-        match both_families(config, &candidate).await {
+    for candidate in config.search_candidates(&name) {
+        match lookup_both_families(config, &candidate).await {
             Ok(addresses) if !addresses.is_empty() => return Ok(addresses),
             Ok(_) => {}
             Err(error) => failure = failure.or(Some(error)),
         }
     }
-    Err(failure.unwrap_or(NameError::Missing(name)))
+    Err(failure.unwrap_or(DnsError::Missing(name)))
 }
 
-async fn both_families(config: &Config, name: &str) -> Result<Vec<IpAddr>, NameError> {
-    let mut v4 = pin!(ask(config, name, message::A));
-    let mut v6 = pin!(ask(config, name, message::AAAA));
+async fn lookup_both_families(config: &ResolverConfig, name: &str) -> Result<Vec<IpAddr>, DnsError> {
+    let mut v4 = pin!(query_servers(config, name, message::A));
+    let mut v6 = pin!(query_servers(config, name, message::AAAA));
     let (v4, v6) = tokio::select! {
         v4 = &mut v4 => {
             let v6 = match &v4 {
-                Ok(found) if !found.is_empty() => within(GRACE, v6).await.unwrap_or(Ok(Vec::new())),
+                Ok(found) if !found.is_empty() => with_timeout(GRACE, v6).await.unwrap_or(Ok(Vec::new())),
                 _ => v6.await,
             };
             (v4, v6)
@@ -216,26 +213,25 @@ async fn both_families(config: &Config, name: &str) -> Result<Vec<IpAddr>, NameE
     }
 }
 
-async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
+async fn with_timeout<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
     timeout(limit, future).await.ok()
 }
 
-/// Asks one server after the other for the addresses of one family; none where the name has none.
-pub(crate) async fn ask(config: &Config, name: &str, kind: u16) -> Result<Vec<IpAddr>, NameError> {
+/// Queries the servers one after the other for the addresses of one family; empty if the name has none.
+pub(crate) async fn query_servers(config: &ResolverConfig, name: &str, kind: u16) -> Result<Vec<IpAddr>, DnsError> {
     let mut failure = None;
     for _ in 0..config.attempts {
         for &server in &config.servers {
-            // As good as random, and without a generator: what tells our answers from forged ones is this
-            // and the port that the kernel chose.
+            // The ID and the port tell answers from forgeries. This hash is random enough for that.
             let id = RandomState::new().hash_one(server) as u16;
-            let question = Question::new(id, name, kind).ok_or_else(|| NameError::Invalid(name.to_owned()))?;
-            let reason = match within(config.timeout, exchange(server, &question)).await {
+            let query = Query::new(id, name, kind).ok_or_else(|| DnsError::Invalid(name.to_owned()))?;
+            let reason = match with_timeout(config.timeout, exchange(server, &query)).await {
                 Some(Ok(Reply { status: Status::Fine | Status::NoSuchName, addresses, .. })) => return Ok(addresses),
                 Some(Ok(Reply { status: Status::Failed(code), .. })) => format!("answers with code {code}"),
                 Some(Err(error)) => format!("cannot be asked ({error})"),
                 None => "does not answer".to_owned(),
             };
-            failure = failure.or(Some(NameError::Failed { name: name.to_owned(), server, reason }));
+            failure = failure.or(Some(DnsError::Failed { name: name.to_owned(), server, reason }));
         }
     }
     match failure {
@@ -244,28 +240,28 @@ pub(crate) async fn ask(config: &Config, name: &str, kind: u16) -> Result<Vec<Ip
     }
 }
 
-/// One question, one answer: by UDP, and by TCP if that was cut short.
-async fn exchange(server: SocketAddr, question: &Question) -> std::io::Result<Reply> {
+/// Sends a query by UDP, and again by TCP if the answer was truncated.
+async fn exchange(server: SocketAddr, query: &Query) -> std::io::Result<Reply> {
     let any: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = UdpSocket::bind((any, 0)).await?;
     socket.connect(server).await?;
-    socket.send(question.bytes()).await?;
+    socket.send(query.bytes()).await?;
     let mut buffer = [0; 4096];
     loop {
         let length = socket.recv(&mut buffer).await?;
-        // What does not answer the question is a forgery, or late: wait for the true answer.
-        match question.reply(&buffer[..length]) {
-            Some(reply) if reply.truncated => return exchange_by_tcp(server, question).await,
+        // A message that does not answer the query is forged or late: wait for the right one.
+        match query.reply(&buffer[..length]) {
+            Some(reply) if reply.truncated => return exchange_by_tcp(server, query).await,
             Some(reply) => return Ok(reply),
             None => {}
         }
     }
 }
 
-async fn exchange_by_tcp(server: SocketAddr, question: &Question) -> std::io::Result<Reply> {
+async fn exchange_by_tcp(server: SocketAddr, query: &Query) -> std::io::Result<Reply> {
     let mut stream = TcpStream::connect(server).await?;
-    let bytes = question.bytes();
-    // Questions are at most 271 bytes long.
+    let bytes = query.bytes();
+    // Queries are at most 271 bytes long.
     let mut framed = (bytes.len() as u16).to_be_bytes().to_vec();
     framed.extend_from_slice(bytes);
     stream.write_all(&framed).await?;
@@ -273,7 +269,7 @@ async fn exchange_by_tcp(server: SocketAddr, question: &Question) -> std::io::Re
     stream.read_exact(&mut length).await?;
     let mut buffer = vec![0; usize::from(u16::from_be_bytes(length))];
     stream.read_exact(&mut buffer).await?;
-    question.reply(&buffer).ok_or_else(|| std::io::ErrorKind::InvalidData.into())
+    query.reply(&buffer).ok_or_else(|| std::io::ErrorKind::InvalidData.into())
 }
 
 #[cfg(test)]
@@ -282,7 +278,7 @@ mod tests {
 
     #[test]
     fn files_are_read_as_their_manual_pages_say() {
-        let config = Config::parse(
+        let config = ResolverConfig::parse(
             "127.0.0.1 localhost\n10.0.0.7  channel.corp channel # ours\nfe80::1%lo0 broken\n",
             "# made by an engine\nsearch corp.example. svc.local\nnameserver 10.0.0.2\nnameserver ::1\noptions ndots:5 timeout:1 edns0\n",
         );
@@ -290,9 +286,9 @@ mod tests {
         assert!(!config.hosts.contains_key("broken"));
         assert_eq!(config.servers, ["10.0.0.2:53".parse().unwrap(), "[::1]:53".parse().unwrap()]);
         assert_eq!((config.ndots, config.timeout, config.attempts), (5, Duration::from_secs(1), 2));
-        assert_eq!(config.candidates("a.b"), ["a.b.corp.example", "a.b.svc.local", "a.b"]);
-        assert_eq!(config.candidates("a.b."), ["a.b"]);
-        assert_eq!(Config::parse("", "").servers, ["127.0.0.1:53".parse().unwrap()]);
+        assert_eq!(config.search_candidates("a.b"), ["a.b.corp.example", "a.b.svc.local", "a.b"]);
+        assert_eq!(config.search_candidates("a.b."), ["a.b"]);
+        assert_eq!(ResolverConfig::parse("", "").servers, ["127.0.0.1:53".parse().unwrap()]);
     }
 
     /// Answers every question for `host.corp`: IPv4 cut short by UDP and whole by TCP, IPv6 with nothing;
@@ -301,10 +297,10 @@ mod tests {
         let mut buffer = [0; 512];
         loop {
             let (length, from) = udp.recv_from(&mut buffer).await.unwrap();
-            let question = &buffer[..length];
-            let known = question[12..].starts_with(b"\x04host\x04corp\0");
-            let is_a = question[length - 4..length - 2] == [0, 1];
-            let mut reply = question.to_vec();
+            let query = &buffer[..length];
+            let known = query[12..].starts_with(b"\x04host\x04corp\0");
+            let is_a = query[length - 4..length - 2] == [0, 1];
+            let mut reply = query.to_vec();
             reply[2] = if known && is_a { 0x83 } else { 0x81 };
             reply[3] = if known { 0x80 } else { 0x83 };
             // A forgery comes first, and must be passed over.
@@ -333,12 +329,12 @@ mod tests {
         let address = tcp.local_addr().unwrap();
         let udp = UdpSocket::bind(address).await.unwrap();
         let server = tokio::spawn(serve(udp, tcp));
-        let mut config = Config::parse("127.0.0.9 channel", "search corp");
+        let mut config = ResolverConfig::parse("127.0.0.9 channel", "search corp");
         config.servers = vec![address];
         assert_eq!(lookup(&config, "HOST").await.unwrap(), ["10.1.2.3".parse::<IpAddr>().unwrap()]);
         assert_eq!(lookup(&config, "channel").await.unwrap(), ["127.0.0.9".parse::<IpAddr>().unwrap()]);
         let missing = lookup(&config, "nowhere.corp").await.unwrap_err();
-        assert!(matches!(missing, NameError::Missing(_)), "{missing}");
+        assert!(matches!(missing, DnsError::Missing(_)), "{missing}");
         server.abort();
     }
 }

@@ -1,38 +1,38 @@
-//! The two messages of DNS that a stub resolver needs (RFC 1035, section 4): a question, and its answer.
+//! The two DNS messages of a stub resolver (RFC 1035, section 4): a query and its reply.
 //!
-//! Answers come from anyone who can reach our port: nothing in them is trusted to be in bounds.
+//! Anybody who can reach our port can send a reply, so nothing in it is trusted to be in bounds.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The kind of record that holds an IPv4 address.
+/// The record type of IPv4 addresses.
 pub(super) const A: u16 = 1;
-/// The kind of record that holds an IPv6 address (RFC 3596).
+/// The record type of IPv6 addresses (RFC 3596).
 pub(super) const AAAA: u16 = 28;
 
 const HEADER: usize = 12;
 
-/// A question, encoded.
-pub(super) struct Question {
+/// An encoded query.
+pub(super) struct Query {
     bytes: Vec<u8>,
 }
 
-/// What an answer says.
+/// A decoded reply.
 pub(super) struct Reply {
     pub(super) status: Status,
-    /// Whether the answer did not fit, and is to be asked for by TCP.
+    /// Whether the reply was truncated, so that the query must be repeated by TCP.
     pub(super) truncated: bool,
     pub(super) addresses: Vec<IpAddr>,
 }
 
-/// What became of the question.
+/// The outcome of a query.
 pub(super) enum Status {
     Fine,
     NoSuchName,
     Failed(u8),
 }
 
-impl Question {
-    /// Asks for records of one kind, or nothing if the name cannot be one.
+impl Query {
+    /// Encodes a query for one record type; `None` if the name is invalid.
     pub(crate) fn new(id: u16, name: &str, kind: u16) -> Option<Self> {
         let mut bytes = id.to_be_bytes().to_vec();
         // Recursion desired; one question.
@@ -52,7 +52,7 @@ impl Question {
         &self.bytes
     }
 
-    /// Reads an answer; nothing if it is not the answer to this question.
+    /// Decodes a reply; `None` if it does not answer this query.
     pub(super) fn reply(&self, bytes: &[u8]) -> Option<Reply> {
         let header = bytes.get(..HEADER)?;
         let asked = &self.bytes[HEADER..];
@@ -70,7 +70,7 @@ impl Question {
         let mut rest = &bytes[HEADER + asked.len()..];
         let mut addresses = Vec::new();
         for _ in 0..count {
-            // A message cut short ends in the middle of a record.
+            // A truncated message ends in the middle of a record.
             let Some((address, after)) = record(rest) else { break };
             addresses.extend(address);
             rest = after;
@@ -79,8 +79,8 @@ impl Question {
     }
 }
 
-/// Reads one record: its address, if it is one of an address, and what comes after it. Aliases need no
-/// following: the server that was asked for recursion sends the addresses that they lead to.
+/// Reads one record: its address, if it has one, and the bytes after it. Aliases need not be followed: a recursive
+/// server sends the addresses that they lead to.
 fn record(bytes: &[u8]) -> Option<(Option<IpAddr>, &[u8])> {
     let rest = skip_name(bytes)?;
     let fixed = rest.get(..10)?;
@@ -95,7 +95,7 @@ fn record(bytes: &[u8]) -> Option<(Option<IpAddr>, &[u8])> {
     Some((address, &rest[10 + length..]))
 }
 
-/// What comes after a name: labels up to an empty one or a pointer.
+/// The bytes after a name: labels up to an empty one or a pointer.
 fn skip_name(mut bytes: &[u8]) -> Option<&[u8]> {
     loop {
         match *bytes.first()? {

@@ -1,39 +1,40 @@
-//! Dependencies and constraints as text, read as rattler reads them. Most of them are plain, and there are thousands.
+//! Parses the texts of dependencies and constraints as rattler does. There are thousands, and most have a simple form
+//! that is parsed faster here.
 
-use mlconda_types::dependency::is_within_reason;
+use mlconda_types::dependency::is_within_limits;
 use rattler_conda_types::{
     MatchSpec, MatchSpecCondition, ParseMatchSpecOptions, ParseStrictness, RepodataRevision, VersionSpec,
 };
 
-/// In how many ways a condition may be met.
-pub(super) fn ways(condition: &MatchSpecCondition) -> usize {
+/// The number of alternatives of a condition.
+pub(super) fn alternatives(condition: &MatchSpecCondition) -> usize {
     match condition {
         MatchSpecCondition::MatchSpec(_) => 1,
-        MatchSpecCondition::And(one, other) => ways(one).saturating_mul(ways(other)),
-        MatchSpecCondition::Or(one, other) => ways(one).saturating_add(ways(other)),
+        MatchSpecCondition::And(one, other) => alternatives(one).saturating_mul(alternatives(other)),
+        MatchSpecCondition::Or(one, other) => alternatives(one).saturating_add(alternatives(other)),
     }
 }
 
-/// A dependency, conditions and extras too.
-pub(crate) fn parsed(text: &str) -> Result<MatchSpec, String> {
-    if !is_within_reason(text) {
+/// Parses a dependency, with conditions and extras.
+pub(crate) fn parse(text: &str) -> Result<MatchSpec, String> {
+    if !is_within_limits(text) {
         return Err("it is too long or too deeply nested".to_owned());
     }
     let options = ParseMatchSpecOptions::lenient().with_repodata_revision(RepodataRevision::V3);
     MatchSpec::from_str(text, options).map_err(|error| error.to_string())
 }
 
-/// What most dependencies are: a name with bounds for its version (`zlib >=1.2.11,<1.3.0a0`), or a name with a version
-/// and perhaps a build string (`libzlib 1.3.1 hb9d3cd8_2`).
+/// The form of most dependencies: a name with version bounds (`zlib >=1.2.11,<1.3.0a0`), or a name with a version and
+/// perhaps a build string (`libzlib 1.3.1 hb9d3cd8_2`).
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Plain<'t> {
+pub(super) struct PlainSpec<'t> {
     pub(super) name: &'t str,
     pub(super) version: VersionSpec,
     pub(super) build: Option<&'t str>,
 }
 
-/// Reads what is plain, in less time.
-pub(super) fn plain(text: &str) -> Option<Plain<'_>> {
+/// Parses the simple form; `None` for any other text.
+pub(super) fn parse_plain(text: &str) -> Option<PlainSpec<'_>> {
     let is_of = |text: &str, others: &[u8], is_letter: fn(&u8) -> bool| {
         let is_one = |byte: u8| is_letter(&byte) || byte.is_ascii_digit() || others.contains(&byte);
         !text.is_empty() && text.bytes().all(is_one)
@@ -41,16 +42,16 @@ pub(super) fn plain(text: &str) -> Option<Plain<'_>> {
     let (name, rest) = text.split_once(' ')?;
     let (version, build) = rest.split_once(' ').map_or((rest, None), |(version, build)| (version, Some(build)));
     let is_version = if version.starts_with(['<', '>']) {
-        // What ends in `_` is taken apart in a way of its own.
+        // rattler treats a version that ends in `_` in a special way.
         build.is_none() && !version.ends_with('_') && is_of(version, b"<>=,._!", u8::is_ascii_alphabetic)
     } else {
         let whole = version.strip_suffix(".*").unwrap_or(version);
         version.starts_with(|first: char| first.is_ascii_digit()) && is_of(whole, b".", u8::is_ascii_lowercase)
     };
     let is_build = build.is_none_or(|build| is_of(build, b"._", u8::is_ascii_alphabetic));
-    let is_plain = is_version && is_build && is_of(name, b"-_.", u8::is_ascii_lowercase) && is_within_reason(text);
+    let is_plain = is_version && is_build && is_of(name, b"-_.", u8::is_ascii_lowercase) && is_within_limits(text);
     let version = is_plain.then(|| VersionSpec::from_str(version, ParseStrictness::Lenient))?.ok()?;
-    Some(Plain { name, version, build })
+    Some(PlainSpec { name, version, build })
 }
 
 #[cfg(test)]
@@ -91,11 +92,11 @@ mod tests {
         ];
         let mut count = 0;
         for text in texts {
-            let Some(Plain { name, version, build }) = plain(text) else { continue };
+            let Some(PlainSpec { name, version, build }) = parse_plain(text) else { continue };
             let build = build.map(|build| build.parse().unwrap());
             let read =
                 MatchSpec { version: Some(version), build, ..MatchSpec::from(name.parse::<PackageName>().unwrap()) };
-            assert_eq!(Ok(read), parsed(text), "{text}");
+            assert_eq!(Ok(read), parse(text), "{text}");
             count += 1;
         }
         assert!(count > 10, "{count} of them");
@@ -110,7 +111,7 @@ mod tests {
             "zlib >=1; if x",
         ];
         for text in others.into_iter().chain(["zlib >=>1", "zlib =1.2", "zlib 1.2*", "zlib 1.2 py*", "zlib * *"]) {
-            assert_eq!(plain(text), None, "{text}");
+            assert_eq!(parse_plain(text), None, "{text}");
         }
     }
 }

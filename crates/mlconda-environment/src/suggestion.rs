@@ -1,32 +1,33 @@
-//! What was meant by a match spec that is none. Most of them are good ones in another tool's language (`^1.2`, `~1.2`,
-//! `@1.2`, `>1 and <2`), or came through a word processor; the remedy is then the spec itself, written right. Only what
-//! can be read is proposed.
+//! Suggests corrections for invalid match specs. Most of them use the syntax of another tool (`^1.2`, `~1.2`, `@1.2`,
+//! `>1 and <2`) or typographic characters. Only valid specs are suggested.
 
 use mlconda_types::diagnostic::is_invisible;
 
-use super::{channel::Refusal, spec::SPEC_HELP};
+use super::{channel::SpecError, spec::SPEC_HELP};
 
-/// How many lines are proposed in the place of one.
-const PROPOSED: usize = 4;
+/// The most lines that are suggested in place of one.
+const MAX_PROPOSED: usize = 4;
 
-/// A refusal with the spec that was meant, where it has only a general remedy and one can be found.
-pub(super) fn advise(text: &str, refusal: Refusal, is_spec: &dyn Fn(&str) -> bool) -> Refusal {
+/// Adds a suggestion to an error that has only general help.
+pub(super) fn suggest(text: &str, error_found: SpecError, is_spec: &dyn Fn(&str) -> bool) -> SpecError {
     let help = match () {
-        () if refusal.help != SPEC_HELP => None,
-        () => several(text, is_spec).or_else(|| meant(text, is_spec).map(|meant| format!("write `{meant}`"))),
+        () if error_found.help != SPEC_HELP => None,
+        () => {
+            split_packages(text, is_spec).or_else(|| corrected(text, is_spec).map(|meant| format!("write `{meant}`")))
+        }
     };
     match (help, text.chars().find(|&c| is_invisible(c))) {
-        (help, Some(hidden)) => Refusal {
+        (help, Some(hidden)) => SpecError {
             message: format!("`{text}` has a character in it that cannot be seen ({})", hidden.escape_unicode()),
-            help: help.unwrap_or(refusal.help),
+            help: help.unwrap_or(error_found.help),
         },
-        (Some(help), None) => Refusal { help, ..refusal },
-        (None, None) => refusal,
+        (Some(help), None) => SpecError { help, ..error_found },
+        (None, None) => error_found,
     }
 }
 
-/// Packages on one line, with commas between them or without.
-pub(crate) fn several(text: &str, is_spec: &dyn Fn(&str) -> bool) -> Option<String> {
+/// Splits several packages on one line, with or without commas.
+pub(crate) fn split_packages(text: &str, is_spec: &dyn Fn(&str) -> bool) -> Option<String> {
     let words: Vec<&str> = text.split([' ', '\t', ',']).filter(|word| !word.is_empty()).collect();
     let is_package = |word: &&str| is_named(word) && is_spec(word);
     let joins = |word: &&str| matches!(*word, "and" | "or");
@@ -36,14 +37,14 @@ pub(crate) fn several(text: &str, is_spec: &dyn Fn(&str) -> bool) -> Option<Stri
     if words.len() < 2 || is_one || !words.iter().all(is_package) || words.iter().any(joins) {
         return None;
     }
-    let lines: Vec<String> = words.iter().take(PROPOSED).map(|word| format!("`- {word}`")).collect();
-    let more = if words.len() > PROPOSED { ", …" } else { "" };
+    let lines: Vec<String> = words.iter().take(MAX_PROPOSED).map(|word| format!("`- {word}`")).collect();
+    let more = if words.len() > MAX_PROPOSED { ", …" } else { "" };
     Some(format!("write one package on a line: {}{more}", lines.join(", ")))
 }
 
-/// The first of the likely readings that is a spec.
-fn meant(text: &str, is_spec: &dyn Fn(&str) -> bool) -> Option<String> {
-    let plain = typed(text);
+/// The first of the likely corrections that is a valid spec.
+fn corrected(text: &str, is_spec: &dyn Fn(&str) -> bool) -> Option<String> {
+    let plain = ascii_form(text);
     let worded = plain.replace("&&", ",").replace(['&', ';'], ",").replace("||", "|");
     let worded = worded.replace(" and ", ",").replace(" or ", "|").replace("<>", "!=").replace("=!", "!=");
     let readings = [
@@ -58,7 +59,7 @@ fn meant(text: &str, is_spec: &dyn Fn(&str) -> bool) -> Option<String> {
         plain.replacen('@', "=", 1),
         plain.replacen('/', "=", 1),
         plain.replacen('/', "::", 1),
-        unwrapped(&plain),
+        without_parentheses(&plain),
         build(&plain),
         plain.replace("..", "."),
         plain.to_lowercase(),
@@ -66,13 +67,13 @@ fn meant(text: &str, is_spec: &dyn Fn(&str) -> bool) -> Option<String> {
     readings.into_iter().find(|reading| reading != text && is_named(reading) && is_spec(reading))
 }
 
-/// Whether a text begins as a package's name does, or as a channel's, and does not end with an operator.
+/// Whether a text begins like a package name or a channel, and does not end with an operator.
 fn is_named(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '_' | '.' | '/')) && !text.ends_with('=')
 }
 
-/// The text without what only looks like what can be typed: quotation marks, dashes and signs of printed text.
-fn typed(text: &str) -> String {
+/// Replaces typographic characters: quotation marks, dashes and signs.
+fn ascii_form(text: &str) -> String {
     let mut plain = String::new();
     for c in text.chars().filter(|&c| !is_invisible(c)) {
         match c {
@@ -89,7 +90,7 @@ fn typed(text: &str) -> String {
     plain
 }
 
-/// `^1.2.3` as npm and Poetry mean it: up to the next number that is not zero.
+/// `^1.2.3` of npm and Poetry: up to the next change of the first number that is not zero.
 fn caret(text: &str) -> String {
     let Some((name, version)) = text.split_once('^') else { return text.to_owned() };
     let parts: Option<Vec<u64>> = version.split('.').map(|part| part.parse().ok()).collect();
@@ -103,7 +104,7 @@ fn caret(text: &str) -> String {
     format!("{} >={version},<{}", name.trim_end_matches(['=', ' ']), end.join("."))
 }
 
-/// `=1.2+` as those mean it who write it.
+/// `=1.2+`, which is meant as `>=1.2`.
 fn at_least(text: &str) -> String {
     match text.strip_suffix('+').and_then(|text| text.split_once('=')) {
         Some((name, version)) => format!("{name}>={}", version.trim_start_matches('=')),
@@ -111,7 +112,7 @@ fn at_least(text: &str) -> String {
     }
 }
 
-/// An operator of one character where conda has one of two.
+/// An operator with one character, where conda has one with two.
 fn operator(text: &str, short: char, long: &str) -> String {
     match text.split_once(short) {
         Some((name, version)) if !version.starts_with('=') => format!("{name}{long}{version}"),
@@ -120,11 +121,11 @@ fn operator(text: &str, short: char, long: &str) -> String {
 }
 
 /// `numpy(>=1.2)` without its parentheses.
-fn unwrapped(text: &str) -> String {
+fn without_parentheses(text: &str) -> String {
     text.replacen('(', " ", 1).trim_end().trim_end_matches(')').to_owned()
 }
 
-/// `numpy==1.2==py39_0` and its like, with the build behind one `=`.
+/// `numpy==1.2==py39_0`, with the build after a single `=`.
 fn build(text: &str) -> String {
     let parts: Vec<&str> = text.split('=').map(str::trim).filter(|part| !part.is_empty()).collect();
     parts.join("=")

@@ -1,11 +1,11 @@
-//! What is accepted and looks like a mistake: channels that do not go together or are misspelt, and packages of another
-//! platform. These are guesses, so they warn and refuse nothing, and each kind of them is told once.
+//! Warns about likely mistakes: channels that do not fit together or are misspelt, and packages of another platform.
+//! These are guesses, so nothing is rejected, and each kind is reported once.
 
 use rattler_conda_types::{PackageNameMatcher, StringMatcher, Subdir};
 
 use super::{Environment, Location, Requirement, Warning, reader::nearest};
 
-/// Channels that many files name: what a name close to one of them was meant to be.
+/// Popular channels. A similar name is probably a misspelling of one of them.
 pub const WELL_KNOWN_CHANNELS: [&str; 13] = [
     "conda-forge",
     "bioconda",
@@ -22,8 +22,8 @@ pub const WELL_KNOWN_CHANNELS: [&str; 13] = [
     "robostack-staging",
 ];
 
-/// Packages that one system only has; a name that ends with `-` stands for all that begin with it.
-const NATIVE: &[(&str, &[&str])] = &[
+/// Packages that exist only on one system. A name that ends with `-` is a prefix.
+const PACKAGES_BY_PLATFORM: &[(&str, &[&str])] = &[
     (
         "win",
         &[
@@ -63,9 +63,9 @@ const NATIVE: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// The hashes in build strings that many packages of one platform share, since they come of the same compilers and pins:
-/// `h06a4308` is on linux-64 whatever the package. Of conda-forge and `defaults`, the most frequent of each.
-const HASHES: &[(&str, &[&str])] = &[
+/// The hashes in build strings that many packages of one platform share, because they come from the same compilers and
+/// pins: `h06a4308` is on linux-64 for any package. The most frequent ones of conda-forge and `defaults`.
+const BUILD_HASHES_BY_PLATFORM: &[(&str, &[&str])] = &[
     (
         "win-64",
         &[
@@ -105,12 +105,11 @@ const HASHES: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// What is odd about the channels of a file, by the names that stand in it: a name close to a well-known one, and
-/// conda-forge together with `defaults`.
+/// Warnings about the channels of a file: a name similar to a well-known one, or conda-forge together with `defaults`.
 pub(super) fn channels(names: &[(&str, Location)]) -> Vec<(Location, String)> {
     let mut found = Vec::new();
     for (name, location) in names {
-        // `nodefaults` is a word of the list, and no channel.
+        // `nodefaults` is a keyword, not a channel.
         let known = || WELL_KNOWN_CHANNELS.into_iter().chain(["nodefaults"]);
         let is_known = known().any(|known| known == *name);
         if let Some(near) = nearest(name, known()).filter(|_| !is_known) {
@@ -129,14 +128,14 @@ pub(super) fn channels(names: &[(&str, Location)]) -> Vec<(Location, String)> {
     found
 }
 
-/// Lines that a lock for this platform cannot fulfil: one warning for all of them.
-pub(super) fn foreign(environment: &Environment, platform: Subdir) -> Option<Warning> {
+/// One warning for all lines that cannot be satisfied on this platform.
+pub(super) fn foreign_platform(environment: &Environment, platform: Subdir) -> Option<Warning> {
     let counts = |requirement: &&Requirement| requirement.selector.as_ref().is_none_or(|s| s.matches(platform));
     let lines: Vec<(&Requirement, &str)> = environment
         .requirements
         .iter()
         .filter(counts)
-        .filter_map(|requirement| Some((requirement, home(requirement)?)))
+        .filter_map(|requirement| Some((requirement, native_platform(requirement)?)))
         .filter(|(_, home)| !platform.as_str().starts_with(home))
         .collect();
     let (first, home) = lines.first()?;
@@ -151,7 +150,7 @@ pub(super) fn foreign(environment: &Environment, platform: Subdir) -> Option<War
         home.split('-').next().unwrap_or(home),
         text.split(['=', ' ', '<', '>', '[']).next().unwrap_or(text)
     );
-    // Nobody writes builds by hand.
+    // A build string suggests an exported file.
     let why = match lines.iter().any(|(line, _)| line.spec.build.is_some()) {
         true => format!(
             "the file seems to be an export from there. Export it with `--no-builds` or `--from-history`, or hold lines \
@@ -163,15 +162,18 @@ pub(super) fn foreign(environment: &Environment, platform: Subdir) -> Option<War
     Some(Warning { message, file: first.file.clone(), location: first.location })
 }
 
-/// The platform, or the system, that alone has what a line asks for; as far as that can be told.
-pub fn home(requirement: &Requirement) -> Option<&'static str> {
+/// The only platform or system that has what a line asks for, as far as it is known.
+pub fn native_platform(requirement: &Requirement) -> Option<&'static str> {
     let PackageNameMatcher::Exact(name) = &requirement.spec.name else { return None };
     let name = name.as_normalized();
     let is = |native: &&str| name == *native || native.ends_with('-') && name.starts_with(*native);
-    let by_name = NATIVE.iter().find(|(_, names)| names.iter().any(&is)).map(|(home, _)| *home);
+    let by_name = PACKAGES_BY_PLATFORM.iter().find(|(_, names)| names.iter().any(&is)).map(|(home, _)| *home);
     let Some(StringMatcher::Exact(build)) = &requirement.spec.build else { return by_name };
     let parts = || build.split('_').map(|part| part.find('h').map_or(part, |start| &part[start..]));
-    let by_hash = HASHES.iter().find(|(_, hashes)| parts().any(|part| hashes.contains(&part))).map(|(home, _)| *home);
+    let by_hash = BUILD_HASHES_BY_PLATFORM
+        .iter()
+        .find(|(_, hashes)| parts().any(|part| hashes.contains(&part)))
+        .map(|(home, _)| *home);
     let is_msvc = build.split('_').any(|part| matches!(part, "vc9" | "vc10" | "vc14") || part.starts_with("vs20"));
     by_hash.or(is_msvc.then_some("win")).or(by_name)
 }

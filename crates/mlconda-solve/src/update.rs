@@ -1,12 +1,13 @@
-//! A solve that changes no more of a lock than it must.
+//! Solves with as little change to a lock as possible.
 //!
-//! First, all that was locked and still answers is fixed, as if there were nothing else: mostly that is the solution, and
-//! found at once. If it is none, the environment is solved as if there were no lock, and of each package there is little
-//! left to choose from: the one that was locked, the one of that solution, and some of the newest. So there is a solution,
-//! it is near, and nothing gets older for the sake of what stays.
-//! What it changed is then put back, half by half, as far as there is still one: what remains changed had to, for none of
-//! it could have stayed together with all that did. Where a build had to go, its version stays if another build of it
-//! fits. How often is asked is bounded by a number, not by a clock.
+//! First, all locked packages that still satisfy the environment are fixed. Mostly that is the solution, and it is
+//! found at once. If there is none, the environment is solved without the lock. Then each package may be its locked
+//! record, the record of that solution, or one of some newer ones. So a solution exists and is near the lock, and no
+//! package gets older to keep another one.
+//!
+//! The changed packages are then put back, half by half, while there is still a solution. A package remains changed
+//! only if it could not be put back together with the others. If a build had to change, its version is kept if another
+//! build of it fits. The number of solves is limited by a count, not by a clock.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -14,70 +15,70 @@ use mlconda_channel::repodata::Repodata;
 use mlconda_environment::Environment;
 use mlconda_lock::{Digest, Lock, LockedPackage};
 use mlconda_types::{
-    dependency::{dependency_name, is_judged, is_within_reason, name as name_of, satisfies},
+    dependency::{dependency_name, is_checkable, is_within_limits, normalized_name, satisfies},
     host::{Host, Override},
 };
 use rattler_conda_types::{GenericVirtualPackage, MatchSpec, Matches, PackageName, ParseStrictness, RepoDataRecord};
 
 use super::{
-    ChannelPriority, Solution, SolveError, SolveOptions, check, narrow,
-    question::{Bucket, Ground, Kept, Question, Refusal},
-    unsolvable,
+    ChannelPriority, Solution, SolveError, SolveOptions, check_requirements, eliminate,
+    session::{CandidateRecords, KeptRecords, SolveFailure, SolverSession, SubdirRecords},
+    solve_error,
 };
 
-/// How often is asked for more of what was locked, once it is known that not all of it can stay.
-const EFFORT: Effort = Effort { asks: 64, failures: 16 };
+/// The budget for putting packages back, once it is known that not all of them can stay.
+const BUDGET: Budget = Budget { solves: 64, failures: 16 };
 
-/// How often is asked at most, and how often in vain since something was put back. What the solver was asked to prefer it has
-/// mostly kept already, and what says no to so many says no to the rest.
+/// The most solves, and the most failures in a row. The solver already keeps most of what it is asked to prefer, so
+/// after this many failures, more attempts are of little use.
 #[derive(Clone, Copy, Debug)]
-struct Effort {
-    asks: usize,
+struct Budget {
+    solves: usize,
     failures: usize,
 }
 
-/// Of how many of its newest versions, and of how many builds of each, a package may become one.
-const NEWEST: usize = 3;
+/// How many of the newest versions of a package are candidates, and how many builds of each.
+const MAX_NEWEST: usize = 3;
 
-/// What was locked before, and what of it is to be renewed.
+/// The previous locks, and what to upgrade.
 #[derive(Clone, Copy, Debug)]
 pub struct Previous<'a> {
-    /// Locks of this environment; of a package that several have, the first one that still answers is preferred.
+    /// Locks of this environment. If several have a package, the first one that is still valid is preferred.
     pub locks: &'a [Lock],
-    /// What is to be renewed.
-    pub renew: &'a Renew,
+    /// What to upgrade.
+    pub renew: &'a Upgrade,
 }
 
-/// What of a lock is to be renewed.
+/// Which packages of a lock to upgrade.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Renew {
-    /// Nothing but what must be.
+pub enum Upgrade {
+    /// Only what must change.
     #[default]
     AsNeeded,
-    /// These packages become what they would be without a lock; others change if these force them to.
+    /// These packages, as if there were no lock. Others change only if these force them to.
     Packages(BTreeSet<String>),
-    /// Everything: the lock does not count.
-    Everything,
+    /// All packages: the lock is ignored.
+    All,
 }
 
-impl Renew {
-    /// Whether this package is to be renewed.
+impl Upgrade {
+    /// Whether this package is to be upgraded.
     pub fn includes(&self, name: &str) -> bool {
         match self {
             Self::AsNeeded => false,
             Self::Packages(names) => names.contains(name),
-            Self::Everything => true,
+            Self::All => true,
         }
     }
 }
 
-/// As [`super::solve_for_oldest`], with the least change to what was locked before. What was locked is preferred, never
-/// forced, so that it is no reason for there to be no solution.
+/// Like [`super::solve_for_oldest`], with the fewest changes to the locked packages. Locked packages are preferred,
+/// never forced, so they cannot make the solve fail.
 ///
 /// # Errors
-/// As [`super::solve_for_oldest`], but a refusal comes sooner: it is that of what can be in a solution at all, and has
-/// the reasons of that only. [`super::explain()`] finds out more; what that cannot explain is to be asked for with
-/// [`super::solve_for_oldest`], which looks at everything there is.
+/// As for [`super::solve_for_oldest`], but the failure is found sooner, with the reasons of the pruned records only.
+/// [`super::explain()`] finds out more. If it cannot explain the failure, call [`super::solve_for_oldest`], which
+/// looks at all records.
 pub fn update(
     environment: &Environment,
     repodata: &Repodata,
@@ -86,54 +87,59 @@ pub fn update(
     options: &SolveOptions,
     previous: Previous<'_>,
 ) -> Result<(Solution, Host), SolveError> {
-    check(environment, repodata, host)?;
+    check_requirements(environment, repodata, host)?;
     let specs = environment.specs();
-    if let Some(refusal) = in_vain(&specs, repodata) {
-        return Err(unsolvable(refusal, repodata, host));
+    if let Some(failure) = missing_candidates(&specs, repodata) {
+        return Err(solve_error(failure, repodata, host));
     }
-    let question = Question::new(repodata, *options);
+    let session = SolverSession::new(repodata, *options);
     let ask = |host: &Host| {
-        let (outcome, host) = question.ask_for_oldest(&specs, host, pinned);
-        outcome.map(|records| (records, host.clone())).map_err(|refusal| unsolvable(refusal, repodata, &host))
+        let (outcome, host) = session.solve_for_oldest(&specs, host, pinned);
+        outcome.map(|records| (records, host.clone())).map_err(|failure| solve_error(failure, repodata, &host))
     };
-    let Some(lock) = previous.locks.first().filter(|_| *previous.renew != Renew::Everything) else {
+    let Some(lock) = previous.locks.first().filter(|_| *previous.renew != Upgrade::All) else {
         let (records, host) = ask(host)?;
         return Ok((Solution { records, options: *options }, host));
     };
-    let before = as_before(host, previous.locks, pinned);
+    let before = host_as_locked(host, previous.locks, pinned);
     let renewed = renewed(repodata, &host_changes(host, lock), previous);
     let fresh = || ask(&before);
-    let told = if renewed.is_empty() { None } else { Some(fresh()?) };
-    let machine = &told.as_ref().map_or(&before, |(_, host)| host).clone();
-    let mut fixed = Kept::default();
-    if let Some((fresh, _)) = &told {
+    let upgraded = if renewed.is_empty() { None } else { Some(fresh()?) };
+    let machine = &upgraded.as_ref().map_or(&before, |(_, host)| host).clone();
+    let mut fixed = KeptRecords::default();
+    if let Some((fresh, _)) = &upgraded {
         let renewed = fresh.iter().filter(|record| renewed.contains(name(record)));
         fixed.only.extend(renewed.map(|record| (name(record).to_owned(), record.url.clone())));
     }
-    let ground = Ground::new(environment, repodata, *options);
-    let buckets: Vec<Bucket<'_>> = ground.buckets().collect();
-    let choices = Choices::new(&buckets, &ground, machine);
-    let mut keepable = choices.of(previous.locks);
+    let all = CandidateRecords::new(environment, repodata, *options);
+    let subdirs: Vec<SubdirRecords<'_>> = all.subdirs().collect();
+    let candidates = LockedCandidates::new(&subdirs, &all, machine);
+    let mut keepable = candidates.of(previous.locks);
     keepable.retain(|record| !renewed.contains(name(record)));
-    let search =
-        Search { question: &question, ground: &ground, choices: &choices, specs: &specs, keepable: &keepable, fixed };
+    let search = UpdateSearch {
+        session: &session,
+        all: &all,
+        candidates: &candidates,
+        specs: &specs,
+        keepable: &keepable,
+        fixed,
+    };
     let same_machine = if host == machine { &[machine][..] } else { &[host, machine] };
     let as_it_was =
-        same_machine.iter().find_map(|host| Some((search.ask_keeping(None, &keepable, host)?, (*host).clone())));
+        same_machine.iter().find_map(|host| Some((search.solve_keeping(None, &keepable, host)?, (*host).clone())));
     let (records, host) = match as_it_was {
         Some(found) => found,
         None => {
-            let (fresh, host) = told.map_or_else(fresh, Ok)?;
-            (search.between(&buckets, fresh, &host), host)
+            let (fresh, host) = upgraded.map_or_else(fresh, Ok)?;
+            (search.nearest_solution(&subdirs, fresh, &host), host)
         }
     };
     let records = search.keep_versions(records, lock, &host);
     Ok((Solution { records, options: *options }, host))
 }
 
-/// A refusal, if one of these specs is all that was loaded for, and nothing was found: what the others need does not matter
-/// then.
-fn in_vain(specs: &[MatchSpec], repodata: &Repodata) -> Option<Refusal> {
+/// Fails early if nothing was loaded for one of these specs.
+fn missing_candidates(specs: &[MatchSpec], repodata: &Repodata) -> Option<SolveFailure> {
     let of = |spec: &MatchSpec| spec.name.as_exact().map(|name| name.as_normalized().to_owned());
     let mut open: HashMap<String, &MatchSpec> = specs.iter().filter_map(|spec| Some((of(spec)?, spec))).collect();
     open.retain(|name, spec| !name.starts_with("__") && spec.condition.is_none());
@@ -141,11 +147,11 @@ fn in_vain(specs: &[MatchSpec], repodata: &Repodata) -> Option<Refusal> {
         records.first().map(|record| open.remove(name(record)));
     }
     let first = specs.iter().find(|spec| of(spec).is_some_and(|name| open.contains_key(&name)))?;
-    Some(Refusal::Unsolvable(format!("No candidates were found for {first}.\n")))
+    Some(SolveFailure::Unsolvable(format!("No candidates were found for {first}.\n")))
 }
 
-/// The machine as it was assumed before, where that was raised: what was locked may need it.
-fn as_before(host: &Host, locks: &[Lock], pinned: &[Override]) -> Host {
+/// The host with the virtual packages that the locks assume, if those are newer: locked packages may need them.
+fn host_as_locked(host: &Host, locks: &[Lock], pinned: &[Override]) -> Host {
     let mut raised = host.clone();
     for package in &mut raised.virtual_packages {
         if pinned.iter().any(|pinned| pinned.name == package.name.as_normalized()) {
@@ -160,8 +166,8 @@ fn as_before(host: &Host, locks: &[Lock], pinned: &[Override]) -> Host {
     raised
 }
 
-/// The virtual packages that the machine has and that of the lock had not, or the other way round, or of which it has
-/// another kind: a GPU, a processor. Versions do not count, for a newer system needs no other packages.
+/// The virtual packages that only the host or only the lock has, or that differ in kind (GPU, processor). Versions are
+/// ignored, because a newer system needs no other packages.
 pub(super) fn host_changes(host: &Host, lock: &Lock) -> Vec<String> {
     if lock.input.is_none() || lock.platform != host.platform {
         return Vec::new();
@@ -178,26 +184,26 @@ pub(super) fn host_changes(host: &Host, lock: &Lock) -> Vec<String> {
     names
 }
 
-/// What is not to stay: what is to be renewed, and what comes in one build for machines that have one of these virtual
-/// packages and in another for those that have not.
+/// The names of packages that are not kept: those to upgrade, and those with special builds for the virtual packages
+/// that changed.
 fn renewed(repodata: &Repodata, changes: &[String], previous: Previous<'_>) -> BTreeSet<String> {
     let mut names = match previous.renew {
-        Renew::Packages(names) => names.clone(),
-        Renew::AsNeeded | Renew::Everything => BTreeSet::new(),
+        Upgrade::Packages(names) => names.clone(),
+        Upgrade::AsNeeded | Upgrade::All => BTreeSet::new(),
     };
     if !changes.is_empty() {
-        let particular = repodata.records().filter(|record| is_particular(record, changes).is_some());
+        let particular = repodata.records().filter(|record| depends_on_any(record, changes).is_some());
         names.extend(particular.map(|record| name(record).to_owned()));
     }
     names
 }
 
-/// The first of these virtual packages that a record names.
-pub(super) fn is_particular<'a>(record: &RepoDataRecord, changes: &'a [String]) -> Option<&'a str> {
+/// The first of these virtual packages that a record depends on or constrains.
+pub(super) fn depends_on_any<'a>(record: &RepoDataRecord, changes: &'a [String]) -> Option<&'a str> {
     let package = &record.package_record;
     let needs = |change: &&String| {
         let mut needs = package.depends.iter().chain(&package.constrains).filter(|need| need.starts_with("__"));
-        needs.any(|need| name_of(need) == **change)
+        needs.any(|need| normalized_name(need) == **change)
     };
     changes.iter().find(needs).map(String::as_str)
 }
@@ -206,28 +212,28 @@ fn name(record: &RepoDataRecord) -> &str {
     record.package_record.name.as_normalized()
 }
 
-/// What there is to choose from of the packages that were locked.
-struct Choices<'a> {
-    /// The records by name, with whether their channel counts.
+/// The candidates for the locked packages.
+struct LockedCandidates<'a> {
+    /// The records of the channels that count, by name.
     records: HashMap<&'a str, Vec<&'a RepoDataRecord>>,
-    /// What the environment asks for, by name.
+    /// The specs of the environment, by name.
     asked: HashMap<&'a str, Vec<&'a MatchSpec>>,
     host: &'a Host,
 }
 
-impl<'a> Choices<'a> {
-    fn new(buckets: &'a [Bucket<'a>], ground: &Ground<'a>, host: &'a Host) -> Self {
+impl<'a> LockedCandidates<'a> {
+    fn new(subdirs: &'a [SubdirRecords<'a>], all: &CandidateRecords<'a>, host: &'a Host) -> Self {
         let mut asked: HashMap<&str, Vec<&MatchSpec>> = HashMap::new();
-        for requirement in &ground.environment.requirements {
+        for requirement in &all.environment.requirements {
             if let Some(name) = requirement.spec.name.as_exact().map(PackageName::as_normalized) {
                 asked.entry(name).or_default().push(&requirement.spec);
             }
         }
         let mut records: HashMap<&str, Vec<&RepoDataRecord>> = HashMap::new();
-        // Strict: of a package, only the first channel that has it counts.
+        // With strict priority, only the first channel that has the package counts.
         let mut first: HashMap<&str, (Option<&str>, Option<&str>)> = HashMap::new();
-        for Bucket { records: bucket, tier } in buckets {
-            for record in bucket {
+        for SubdirRecords { records: subdir, tier } in subdirs {
+            for record in subdir {
                 let specs = asked.get(name(record)).map_or(&[][..], Vec::as_slice);
                 let channels = specs.iter().filter_map(|spec| spec.channel.as_ref());
                 let is_of = |channel: &std::sync::Arc<rattler_conda_types::Channel>| {
@@ -238,7 +244,7 @@ impl<'a> Choices<'a> {
                 }
                 let place = (*tier, record.channel.as_deref().filter(|_| tier.is_none()));
                 let counts = *first.entry(name(record)).or_insert(place) == place;
-                if counts || ground.options.channel_priority != ChannelPriority::Strict {
+                if counts || all.options.channel_priority != ChannelPriority::Strict {
                     records.entry(name(record)).or_default().push(record);
                 }
             }
@@ -246,47 +252,47 @@ impl<'a> Choices<'a> {
         Self { records, asked, host }
     }
 
-    /// The records of the locked packages that can still be in a solution, each name once.
+    /// The records of the locked packages that can still be in a solution, one for each name.
     fn of(&self, locks: &[Lock]) -> Vec<&'a RepoDataRecord> {
         let mut found: HashMap<&str, &'a RepoDataRecord> = HashMap::new();
         for package in locks.iter().flat_map(|lock| &lock.packages) {
             if !found.contains_key(package.name.as_str())
-                && let Some(record) = self.same(package).filter(|record| self.can_stay(record))
+                && let Some(record) = self.locked_record(package).filter(|record| self.can_be_kept(record))
             {
                 found.insert(name(record), record);
             }
         }
         let mut kept: Vec<_> = found.into_values().collect();
-        // What was asked for is what people look at: it is put back first.
+        // Requested packages are put back first: users notice these.
         mlconda_types::sorting::sort_by_key(&mut kept, |record| (!self.asked.contains_key(name(record)), name(record)));
         kept
     }
 
     /// The channel's record of a locked package.
-    fn same(&self, package: &LockedPackage) -> Option<&'a RepoDataRecord> {
-        find(package, self.records.get(package.name.as_str())?)
+    fn locked_record(&self, package: &LockedPackage) -> Option<&'a RepoDataRecord> {
+        find_locked(package, self.records.get(package.name.as_str())?)
     }
 
-    /// The builds of a locked package's version that can be in a solution, the most alike first.
+    /// The builds of a locked version that can be in a solution, the most similar first.
     fn builds(&self, package: &LockedPackage) -> Vec<&'a RepoDataRecord> {
-        let flavour = flavour(&package.build);
+        let build_variant = build_variant(&package.build);
         let records = self.records.get(package.name.as_str()).map_or(&[][..], Vec::as_slice);
         let same = records.iter().filter(|record| record.package_record.version.as_str() == package.version);
-        let mut builds: Vec<_> = same.filter(|record| self.can_stay(record)).copied().collect();
+        let mut builds: Vec<_> = same.filter(|record| self.can_be_kept(record)).copied().collect();
         mlconda_types::sorting::sort_by_key(&mut builds, |record| {
             let package = &record.package_record;
-            (self::flavour(package.build.as_str()) == flavour, package.build_number, package.timestamp)
+            (self::build_variant(package.build.as_str()) == build_variant, package.build_number, package.timestamp)
         });
         builds.reverse();
         builds
     }
 
-    /// The URLs of some of the newest records of a package; none that is older than what was locked.
+    /// The URLs of some of the newest records of a package, none of them older than the locked record.
     fn newest(&self, name: &str, old: Option<&RepoDataRecord>) -> Vec<&'a url::Url> {
         let key = |record: &RepoDataRecord| (record.package_record.version.clone(), record.package_record.build_number);
         let records = self.records.get(name).map_or(&[][..], Vec::as_slice);
         let newer =
-            records.iter().filter(|record| old.is_none_or(|old| key(record) > key(old)) && self.can_stay(record));
+            records.iter().filter(|record| old.is_none_or(|old| key(record) > key(old)) && self.can_be_kept(record));
         let mut newer: Vec<_> = newer.copied().collect();
         mlconda_types::sorting::sort_by_key(&mut newer, |record| std::cmp::Reverse(key(record)));
         let (mut versions, mut builds) = (0, 0);
@@ -296,26 +302,26 @@ impl<'a> Choices<'a> {
             builds = if version == last { builds + 1 } else { 1 };
             versions += usize::from(version != last);
             last = version;
-            versions <= NEWEST && builds <= NEWEST
+            versions <= MAX_NEWEST && builds <= MAX_NEWEST
         });
         newer.into_iter().map(|record| &record.url).collect()
     }
 
-    /// Whether nothing that is certain stands against a record: what is asked for, and the machine.
-    fn can_stay(&self, record: &RepoDataRecord) -> bool {
+    /// Whether the specs of the environment and the host allow a record.
+    fn can_be_kept(&self, record: &RepoDataRecord) -> bool {
         let specs = self.asked.get(name(record)).map_or(&[][..], Vec::as_slice);
         if !specs.iter().all(|spec| spec.matches(record)) {
             return false;
         }
         let package = &record.package_record;
-        let needs = package.depends.iter().chain(&package.constrains).filter(|need| is_judged(need));
-        needs.clone().all(|need| self.is_possible(need)) && package.depends.iter().all(|need| self.machine_has(need))
+        let needs = package.depends.iter().chain(&package.constrains).filter(|need| is_checkable(need));
+        needs.clone().all(|need| self.is_possible(need)) && package.depends.iter().all(|need| self.host_provides(need))
     }
 
-    /// Whether what is asked for leaves a record that meets a need. Of packages that are not asked for, nothing is certain.
+    /// Whether the specs of the environment leave a record that satisfies a dependency. `true` for other packages.
     fn is_possible(&self, need: &str) -> bool {
-        let name = name_of(need);
-        let Some(specs) = self.asked.get(name.as_str()).filter(|_| is_within_reason(need)) else { return true };
+        let name = normalized_name(need);
+        let Some(specs) = self.asked.get(name.as_str()).filter(|_| is_within_limits(need)) else { return true };
         let records = self.records.get(name.as_str()).map_or(&[][..], Vec::as_slice);
         let Ok(spec) = MatchSpec::from_str(need, ParseStrictness::Lenient) else { return true };
         let allowed = |record: &&&RepoDataRecord| specs.iter().all(|spec| spec.matches(**record));
@@ -325,8 +331,8 @@ impl<'a> Choices<'a> {
         records.iter().filter(allowed).any(|record| spec.matches(&record.package_record))
     }
 
-    fn machine_has(&self, need: &str) -> bool {
-        if !need.starts_with("__") || !is_within_reason(need) {
+    fn host_provides(&self, need: &str) -> bool {
+        if !need.starts_with("__") || !is_within_limits(need) {
             return true;
         }
         let Ok(spec) = MatchSpec::from_str(need, ParseStrictness::Lenient) else { return true };
@@ -334,16 +340,16 @@ impl<'a> Choices<'a> {
     }
 }
 
-/// What of a build string names a variant (`cpu`, `nompi`), and not a python, a hash or a number.
-fn flavour(build: &str) -> Vec<&str> {
+/// The parts of a build string that name a variant (`cpu`, `nompi`): no python version, hash or number.
+fn build_variant(build: &str) -> Vec<&str> {
     let is_hash = |part: &str| part.len() >= 8 && part.rsplit('h').next().is_some_and(|hash| hash.len() == 7);
     let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
     let is_python = |part: &str| ["py", "cp"].iter().any(|tag| part.strip_prefix(tag).is_some_and(is_number));
     build.split('_').filter(|part| !is_hash(part) && !is_number(part) && !is_python(part)).collect()
 }
 
-/// The record of a locked package among those of its name.
-pub(super) fn find<'a>(package: &LockedPackage, records: &[&'a RepoDataRecord]) -> Option<&'a RepoDataRecord> {
+/// The record of a locked package among the records of its name.
+pub(super) fn find_locked<'a>(package: &LockedPackage, records: &[&'a RepoDataRecord]) -> Option<&'a RepoDataRecord> {
     let by_hash = |record: &&&RepoDataRecord| match package.digest {
         Digest::Sha256(hash) => record.package_record.sha256 == Some(hash),
         Digest::Md5(hash) => record.package_record.md5 == Some(hash),
@@ -354,7 +360,7 @@ pub(super) fn find<'a>(package: &LockedPackage, records: &[&'a RepoDataRecord]) 
         record.package_record.version.as_str() == package.version
             && record.package_record.build.as_str() == package.build
     };
-    // A mirror may have both, and so may a channel that is in the list twice under two names.
+    // Both may match: on a mirror, or if the same channel is listed under two names.
     let found = records.iter().find(|record| by_hash(record) && by_url(record));
     found
         .or_else(|| records.iter().find(by_hash))
@@ -363,36 +369,41 @@ pub(super) fn find<'a>(package: &LockedPackage, records: &[&'a RepoDataRecord]) 
         .copied()
 }
 
-/// The search for the solution that changes the least.
-struct Search<'a, 'q> {
-    question: &'a Question<'q>,
-    ground: &'a Ground<'a>,
-    choices: &'a Choices<'a>,
+/// Searches for the solution with the fewest changes.
+struct UpdateSearch<'a, 'q> {
+    session: &'a SolverSession<'q>,
+    all: &'a CandidateRecords<'a>,
+    candidates: &'a LockedCandidates<'a>,
     specs: &'a [MatchSpec],
     keepable: &'a [&'a RepoDataRecord],
-    fixed: Kept<'a>,
+    fixed: KeptRecords<'a>,
 }
 
-impl<'a> Search<'a, '_> {
-    /// A solution between what was locked and a fresh one, as near to what was locked as can be.
-    fn between(&self, buckets: &[Bucket<'a>], fresh: Vec<RepoDataRecord>, host: &Host) -> Vec<RepoDataRecord> {
+impl<'a> UpdateSearch<'a, '_> {
+    /// The solution nearest to the lock, among the locked, the fresh and some newer records.
+    fn nearest_solution(
+        &self,
+        subdirs: &[SubdirRecords<'a>],
+        fresh: Vec<RepoDataRecord>,
+        host: &Host,
+    ) -> Vec<RepoDataRecord> {
         let mut both: HashSet<&url::Url> =
             self.keepable.iter().map(|record| &record.url).chain(fresh.iter().map(|record| &record.url)).collect();
-        both.extend(self.keepable.iter().flat_map(|record| self.choices.newest(name(record), Some(record))));
+        both.extend(self.keepable.iter().flat_map(|record| self.candidates.newest(name(record), Some(record))));
         let locked: HashSet<&str> = self.keepable.iter().map(|record| name(record)).collect();
         let new = fresh.iter().map(name).filter(|name| !locked.contains(name));
-        both.extend(new.flat_map(|name| self.choices.newest(name, None)));
-        let of_both = |Bucket { records, tier }: &Bucket<'a>| Bucket {
+        both.extend(new.flat_map(|name| self.candidates.newest(name, None)));
+        let of_both = |SubdirRecords { records, tier }: &SubdirRecords<'a>| SubdirRecords {
             records: records.iter().copied().filter(|record| both.contains(&record.url)).collect(),
             tier: *tier,
         };
-        let buckets: Vec<Bucket<'_>> = buckets.iter().map(of_both).collect();
+        let subdirs: Vec<SubdirRecords<'_>> = subdirs.iter().map(of_both).collect();
         let counts = |record: &RepoDataRecord| self.fixed.only.get(name(record)).is_none_or(|url| *url == record.url);
-        let possible = narrow::possible(&buckets, self.specs, counts);
+        let possible = eliminate::remaining_urls(&subdirs, self.specs, counts);
         let keepable: Vec<_> =
             self.keepable.iter().filter(|record| possible.contains(record.url.as_str())).copied().collect();
-        let preferring = Kept { favored: keepable.clone(), ..self.fixed.clone() };
-        let mut best = self.ask_among(&buckets, host, &preferring).unwrap_or(fresh);
+        let preferring = KeptRecords { favored: keepable.clone(), ..self.fixed.clone() };
+        let mut best = self.solve_among(&subdirs, host, &preferring).unwrap_or(fresh);
         let chosen: HashMap<&str, &url::Url> = best.iter().map(|record| (name(record), &record.url)).collect();
         let (mut kept, mut changed) = (Vec::new(), Vec::new());
         for record in &keepable {
@@ -402,49 +413,54 @@ impl<'a> Search<'a, '_> {
                 None => {}
             }
         }
-        let mut effort = EFFORT;
-        self.put_back(&buckets, &changed, &mut kept, &mut best, host, &mut effort);
+        let mut budget = BUDGET;
+        self.put_back(&subdirs, &changed, &mut kept, &mut best, host, &mut budget);
         best
     }
 
-    /// Puts back as many of these as there is a solution with, half by half.
+    /// Puts back as many of these packages as possible, half by half.
     fn put_back(
         &self,
-        buckets: &[Bucket<'_>],
+        subdirs: &[SubdirRecords<'_>],
         changed: &[&'a RepoDataRecord],
         kept: &mut Vec<&'a RepoDataRecord>,
         best: &mut Vec<RepoDataRecord>,
         host: &Host,
-        effort: &mut Effort,
+        budget: &mut Budget,
     ) {
-        if changed.is_empty() || effort.asks == 0 || effort.failures == 0 {
+        if changed.is_empty() || budget.solves == 0 || budget.failures == 0 {
             return;
         }
-        effort.asks -= 1;
+        budget.solves -= 1;
         let tried: Vec<_> = kept.iter().chain(changed).copied().collect();
-        if let Some(records) = self.ask_keeping(Some(buckets), &tried, host) {
+        if let Some(records) = self.solve_keeping(Some(subdirs), &tried, host) {
             (*kept, *best) = (tried, records);
-            effort.failures = EFFORT.failures;
+            budget.failures = BUDGET.failures;
             return;
         }
-        effort.failures -= 1;
+        budget.failures -= 1;
         if changed.len() > 1 {
             let (first, second) = changed.split_at(changed.len() / 2);
-            self.put_back(buckets, first, kept, best, host, effort);
-            self.put_back(buckets, second, kept, best, host, effort);
+            self.put_back(subdirs, first, kept, best, host, budget);
+            self.put_back(subdirs, second, kept, best, host, budget);
         }
     }
 
-    /// A solution among these records, with what is to stay.
-    fn ask_among(&self, buckets: &[Bucket<'_>], host: &Host, kept: &Kept<'_>) -> Option<Vec<RepoDataRecord>> {
-        let answer = self.question.ask_among(buckets, self.specs, host, kept);
-        answer.ok().map(|records| self.ground.as_in_channel(records))
+    /// Solves among these records, with the kept ones.
+    fn solve_among(
+        &self,
+        subdirs: &[SubdirRecords<'_>],
+        host: &Host,
+        kept: &KeptRecords<'_>,
+    ) -> Option<Vec<RepoDataRecord>> {
+        let answer = self.session.solve_among(subdirs, self.specs, host, kept);
+        answer.ok().map(|records| self.all.as_in_channel(records))
     }
 
-    /// A solution in which these are as they were, if they are in it at all.
-    fn ask_keeping(
+    /// Solves with these records fixed, if their packages are in the solution at all.
+    fn solve_keeping(
         &self,
-        among: Option<&[Bucket<'_>]>,
+        among: Option<&[SubdirRecords<'_>]>,
         records: &[&'a RepoDataRecord],
         host: &Host,
     ) -> Option<Vec<RepoDataRecord>> {
@@ -453,13 +469,13 @@ impl<'a> Search<'a, '_> {
         let fixed: HashSet<&str> = records.iter().map(|record| name(record)).collect();
         kept.favored = self.keepable.iter().filter(|record| !fixed.contains(name(record))).copied().collect();
         match among {
-            Some(buckets) => self.ask_among(buckets, host, &kept),
-            None => self.question.ask_keeping(self.specs, host, &kept).ok(),
+            Some(subdirs) => self.solve_among(subdirs, host, &kept),
+            None => self.session.solve_keeping(self.specs, host, &kept).ok(),
         }
     }
 
-    /// Puts back versions where the build could not stay, for another python, say: one by one, where another build of the
-    /// version goes with everything else as it is.
+    /// Restores versions whose build could not stay, for instance because python changed: one by one, if another build
+    /// of the version fits all other packages as they are.
     fn keep_versions(&self, best: Vec<RepoDataRecord>, lock: &Lock, host: &Host) -> Vec<RepoDataRecord> {
         let mut chosen: HashMap<&str, &RepoDataRecord> = best.iter().map(|record| (name(record), record)).collect();
         let mut swapped = false;
@@ -469,7 +485,7 @@ impl<'a> Search<'a, '_> {
             if is_renewed || now.package_record.version.as_str() == package.version {
                 continue;
             }
-            if let Some(build) = self.choices.builds(package).into_iter().find(|build| fits(build, &chosen)) {
+            if let Some(build) = self.candidates.builds(package).into_iter().find(|build| fits(build, &chosen)) {
                 chosen.insert(name(build), build);
                 swapped = true;
             }
@@ -478,21 +494,22 @@ impl<'a> Search<'a, '_> {
             return best;
         }
         let only = chosen.values().map(|record| (name(record).to_owned(), record.url.clone())).collect();
-        let kept = Kept { only, favored: Vec::new() };
-        self.question.ask_keeping(self.specs, host, &kept).unwrap_or(best)
+        let kept = KeptRecords { only, favored: Vec::new() };
+        self.session.solve_keeping(self.specs, host, &kept).unwrap_or(best)
     }
 }
 
-/// Whether a record can take the place of the one of its name, and nothing else need change.
+/// Whether a record can replace the one of its name without any other change.
 fn fits(record: &RepoDataRecord, chosen: &HashMap<&str, &RepoDataRecord>) -> bool {
-    let met = |need: &str| chosen.get(name_of(need).as_str()).map(|other| satisfies(&other.package_record, need));
+    let met =
+        |need: &str| chosen.get(normalized_name(need).as_str()).map(|other| satisfies(&other.package_record, need));
     let package = &record.package_record;
-    let own = package.depends.iter().filter(|need| is_judged(need)).all(|need| met(need) == Some(true))
-        && package.constrains.iter().filter(|need| is_judged(need)).all(|need| met(need) != Some(false));
+    let own = package.depends.iter().filter(|need| is_checkable(need)).all(|need| met(need) == Some(true))
+        && package.constrains.iter().filter(|need| is_checkable(need)).all(|need| met(need) != Some(false));
     let own_name = name(record);
     own && chosen.iter().filter(|(name, _)| **name != own_name).all(|(_, other)| {
         let needs = other.package_record.depends.iter().chain(&other.package_record.constrains);
-        let mut needs = needs.filter(|need| dependency_name(need) == own_name && is_judged(need));
+        let mut needs = needs.filter(|need| dependency_name(need) == own_name && is_checkable(need));
         needs.all(|need| satisfies(package, need))
     })
 }

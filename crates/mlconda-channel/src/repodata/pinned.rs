@@ -1,5 +1,5 @@
-//! The records of packages that are known by their URLs: those of a lock. Nothing else is read of the channels, and what
-//! the packages depend on is not followed.
+//! Finds the records of packages whose URLs are known, as in a lock. Nothing else of the channels is read, and
+//! dependencies are not followed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,66 +13,66 @@ use url::Url;
 
 use super::{
     Loader, RepodataError, RepodataOptions,
-    walk::{self, REQUESTS, Source},
+    reachable::{self, LoadedSubdir, REQUESTS},
 };
 use crate::network::Client;
 use rattler_digest::{Md5Hash, Sha256Hash};
 
-/// A package that is known by its URL.
+/// A package whose URL is known.
 #[derive(Clone, Copy, Debug)]
-pub struct Pinned<'a> {
+pub struct PinnedPackage<'a> {
     /// Its name.
     pub name: &'a str,
-    /// Its version, as the file's name has it.
+    /// Its version, as in the file name.
     pub version: &'a str,
     /// Its build string.
     pub build: &'a str,
-    /// The subdir that the URL names.
+    /// The subdir in the URL.
     pub subdir: Subdir,
-    /// The archive's file name.
+    /// The file name of the archive.
     pub file_name: &'a str,
     /// The URL of the archive.
     pub url: &'a Url,
-    /// The archive's sha256, where known …
+    /// The sha256 of the archive, if known.
     pub sha256: Option<Sha256Hash>,
-    /// … and its md5.
+    /// The md5 of the archive, if known.
     pub md5: Option<Md5Hash>,
 }
 
-/// The records of packages, in their order; `None` where the channel has none. Of the subdirs that could not be asked, the
-/// errors are told.
-pub async fn records_of(
+/// Finds the records of these packages, in their order; `None` if the channel has none. Also returns the errors of the
+/// subdirs that could not be loaded.
+pub async fn pinned_records(
     client: &Client,
-    packages: &[Pinned<'_>],
+    packages: &[PinnedPackage<'_>],
     options: &RepodataOptions,
     progress: &dyn Progress,
 ) -> (Vec<Option<Arc<PackageRecord>>>, Vec<RepodataError>) {
     let mut subdirs: BTreeMap<(Url, Subdir), Vec<usize>> = BTreeMap::new();
-    for (place, package) in packages.iter().enumerate() {
-        if let Some(channel) = channel(package) {
-            subdirs.entry((channel, package.subdir)).or_default().push(place);
+    for (index, package) in packages.iter().enumerate() {
+        if let Some(channel) = channel_url(package) {
+            subdirs.entry((channel, package.subdir)).or_default().push(index);
         }
     }
-    // Which platforms a channel has does not matter here: each URL names its own.
+    // The host does not matter here: each URL names its own subdir.
     let host = Host::baseline(Subdir::NoArch);
     let loader = Loader { client, host: &host, options, progress };
-    let found = join_all(subdirs.into_iter().map(async |((channel, subdir), places)| {
-        let names = places.iter().map(|place| packages[*place].name).collect();
-        let records = loader.named(&Channel::from_url(channel), subdir, names).await;
-        (places, records)
+    let found = join_all(subdirs.into_iter().map(async |((channel, subdir), indices)| {
+        let names = indices.iter().map(|index| packages[*index].name).collect();
+        let records = loader.records_by_name(&Channel::from_url(channel), subdir, names).await;
+        (indices, records)
     }));
     let (mut records, mut errors) = (vec![None; packages.len()], Vec::new());
-    for (places, found) in found.await {
+    for (indices, found) in found.await {
         match found {
-            Ok(found) => places.into_iter().for_each(|place| records[place] = pick(&packages[place], &found)),
+            Ok(found) => indices.into_iter().for_each(|index| records[index] = find_record(&packages[index], &found)),
             Err(error) => errors.push(error),
         }
     }
     (records, errors)
 }
 
-/// The channel that a package's URL lies in; `None` where the URL names no subdir, as that of a single file.
-fn channel(package: &Pinned<'_>) -> Option<Url> {
+/// The channel of a package's URL; `None` if the URL names no subdir.
+fn channel_url(package: &PinnedPackage<'_>) -> Option<Url> {
     let mut url = package.url.clone();
     url.set_query(None);
     let mut segments = url.path_segments()?.rev();
@@ -84,9 +84,12 @@ fn channel(package: &Pinned<'_>) -> Option<Url> {
     Some(url)
 }
 
-/// The record of this package. Of a build that is there as `.conda` and as `.tar.bz2`, one record is at hand, which says
-/// the same of both; but an archive that has taken the place of another under its name is another package.
-fn pick(package: &Pinned<'_>, records: &BTreeMap<String, Vec<Arc<RepoDataRecord>>>) -> Option<Arc<PackageRecord>> {
+/// Finds the record of a package. If a build exists as `.conda` and as `.tar.bz2`, only one record is loaded, which
+/// describes both. But if the archive under this name was replaced by another one, the record is not of this package.
+fn find_record(
+    package: &PinnedPackage<'_>,
+    records: &BTreeMap<String, Vec<Arc<RepoDataRecord>>>,
+) -> Option<Arc<PackageRecord>> {
     let is = |record: &&Arc<RepoDataRecord>| {
         let known = &record.package_record;
         let is_build = known.version.to_string() == package.version && known.build == package.build;
@@ -104,32 +107,32 @@ fn pick(package: &Pinned<'_>, records: &BTreeMap<String, Vec<Arc<RepoDataRecord>
 }
 
 impl Loader<'_> {
-    /// All records of these names in a subdir.
-    async fn named(
+    /// Loads all records of these names from a subdir.
+    async fn records_by_name(
         &self,
         channel: &Channel,
         subdir: Subdir,
         names: BTreeSet<&str>,
     ) -> Result<BTreeMap<String, Vec<Arc<RepoDataRecord>>>, RepodataError> {
-        let Some(source) = self.subdir(channel, subdir).await? else { return Ok(BTreeMap::new()) };
-        source.note.iter().for_each(|note| self.progress.event(note.clone()));
-        let (client, source) = (self.client, Arc::new(source));
-        let fetched: Vec<(String, walk::Material)> = stream::iter(names)
-            .map(async |name| Ok::<_, RepodataError>((name.to_owned(), source.material(client, name).await?)))
+        let Some(loaded) = self.load_subdir(channel, subdir).await? else { return Ok(BTreeMap::new()) };
+        loaded.note.iter().for_each(|note| self.progress.event(note.clone()));
+        let (client, loaded) = (self.client, Arc::new(loaded));
+        let fetched: Vec<(String, reachable::PackageData)> = stream::iter(names)
+            .map(async |name| Ok::<_, RepodataError>((name.to_owned(), loaded.package_data(client, name).await?)))
             .buffer_unordered(REQUESTS)
             .try_collect()
             .await?;
-        let read = tokio::task::spawn_blocking(move || read(&source, fetched));
-        walk::joined(read.await)
+        let read = tokio::task::spawn_blocking(move || parse_records(&loaded, fetched));
+        reachable::join_result(read.await)
     }
 }
 
-fn read(
-    source: &Source,
-    fetched: Vec<(String, walk::Material)>,
+fn parse_records(
+    subdir: &LoadedSubdir,
+    fetched: Vec<(String, reachable::PackageData)>,
 ) -> Result<BTreeMap<String, Vec<Arc<RepoDataRecord>>>, RepodataError> {
-    let read = |(name, material): (String, walk::Material)| {
-        let records = source.read(&name, &material)?.records;
+    let read = |(name, package_data): (String, reachable::PackageData)| {
+        let records = subdir.read(&name, &package_data)?.records;
         Ok((name, records))
     };
     fetched.into_iter().map(read).collect()

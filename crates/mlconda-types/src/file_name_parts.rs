@@ -1,24 +1,24 @@
-//! The one place that says what a package's name, version and build may be made of, before they become a path.
+//! Which names, versions and builds of packages are allowed. They become parts of paths.
 //!
-//! They come from URLs, records of prefixes, `info/index.json`, locks of other tools and repodata, and become the names of records
-//! and scripts. So they are plain: no separator, no `.` at the beginning, nothing that cannot be seen.
+//! They come from URLs, records of prefixes, `info/index.json`, locks of other tools and repodata, and become the
+//! names of records and scripts. So separators, a leading `.` and invisible characters are not allowed.
 
-/// Whether one of them is plain.
-pub fn is_plain(part: &str) -> bool {
+/// Whether a name, a version or a build is allowed.
+pub fn is_allowed(part: &str) -> bool {
     let is_usual = |each: char| each.is_ascii_alphanumeric() || "_.-+!".contains(each);
-    !part.is_empty() && part.len() <= LONGEST && !part.starts_with('.') && part.chars().all(is_usual)
+    !part.is_empty() && part.len() <= MAX_LENGTH && !part.starts_with('.') && part.chars().all(is_usual)
 }
 
-/// The longest name, version or build, in bytes: file systems allow 255 for all three together.
-const LONGEST: usize = 200;
+/// The longest name, version or build, in bytes. File systems allow 255 for all three together.
+const MAX_LENGTH: usize = 200;
 
-/// Checks all three.
+/// Checks a name, a version and a build.
 ///
 /// # Errors
-/// In words, which one is not plain.
+/// Which of them is not allowed, as text.
 pub fn check(name: &str, version: &str, build: &str) -> Result<(), String> {
     for (kind, part) in [("name", name), ("version", version), ("build", build)] {
-        if !is_plain(part) {
+        if !is_allowed(part) {
             let shown: String = part.chars().take(80).flat_map(char::escape_debug).collect();
             return Err(format!("the {kind} `{shown}` cannot be part of a package's file name"));
         }
