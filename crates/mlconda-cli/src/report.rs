@@ -212,7 +212,7 @@ fn lock_hint(error: &LockError) -> Option<String> {
 fn pip_hint(error: &PipError) -> Option<String> {
     let hint = match error {
         PipError::NoPython { .. } => "add `python` to the dependencies, with its version: `- python=3.12`",
-        PipError::Clash(_) => {
+        PipError::Conflict(_) => {
             "conda's packages are chosen first: change one of the two lines, or move pip's line up to the conda dependencies"
         }
         PipError::NoUv { .. } => {
@@ -243,7 +243,7 @@ fn pip_hint(error: &PipError) -> Option<String> {
         PipError::Unsolvable { message, lines, .. } if names_unknown_project(message, lines) => {
             "correct the name: a project is not always called as the module that is imported, nor as conda's package; what only conda has, belongs above `pip:`"
         }
-        PipError::Elsewhere { .. } => {
+        PipError::UntrustedLocation { .. } => {
             "an index leads to its own scheme or to https, and not to files of this machine. If you trust the place, name it: \
              `NAME @ URL` in the list, or its directory with `--find-links`"
         }
@@ -251,7 +251,7 @@ fn pip_hint(error: &PipError) -> Option<String> {
             "ask for CPython: `- python=3.12=*_cpython`, or move what pip is to install up to the conda dependencies"
         }
         PipError::Platform { .. } => "move what pip is to install up to the conda dependencies",
-        PipError::Unfit { why, .. } if why.contains("hash") => {
+        PipError::NoFittingFile { why, .. } if why.contains("hash") => {
             "if the index has replaced the file and that is as it should be, correct the hash; else somebody has changed it"
         }
         _ => return None,

@@ -1,10 +1,9 @@
-//! Byte code of noarch python packages, compiled by the environment's own python before the swap.
+//! Compiles the byte code of noarch python packages with the environment's own python, before the commit.
 //!
-//! Packages for one platform bring their byte code; noarch ones cannot, for they do not know which python they will
-//! meet. A python that runs in the stage finds its library beside itself, so all is compiled there, and a process
-//! that is killed leaves nothing half-compiled. Python only answers with the code: who owns a path, modes and times
-//! stay in one hand, the stage's. The same lock gives the same bytes: the code names the final prefix, the hash seed
-//! is fixed, and what came before a module does not show in it.
+//! Packages for one platform contain their byte code. Noarch packages cannot, because they do not know the python version.
+//! Modules are compiled in the stage, where python finds its library, so that a killed process leaves nothing incomplete in the prefix.
+//! Python only returns the code; the stage writes the files, with their modes and times. The same lock gives the same
+//! bytes: the code contains the final prefix, the hash seed is fixed, and modules are compiled independently.
 
 mod built;
 mod detect;
@@ -49,40 +48,39 @@ use super::{
 /// What runs in the environment's python.
 const SCRIPT: &str = include_str!("bytecode.py");
 
-/// A worker has at least so many modules to do: starting a python takes as long as compiling a few.
+/// The minimum number of modules per worker: starting a python takes as long as compiling a few modules.
 const WORTH_A_WORKER: usize = 16;
 
 /// No byte code is larger than this, in bytes; an answer that says it is comes from no python.
 const LARGEST: usize = 1 << 30;
 
-/// A python that has not answered for so long does not answer any more.
+/// A python that does not answer within this time is stopped.
 const LONGEST_SILENCE: Duration = Duration::from_secs(300);
 
-/// How long a python may be silent.
+/// The time limit for one answer.
 fn answer_limit(limit: Option<Duration>) -> Duration {
     limit.unwrap_or(LONGEST_SILENCE).min(LONGEST_SILENCE)
 }
 
-/// Why a python was given up.
+/// The reason for stopping a python that does not answer.
 fn no_answer(limit: Duration) -> String {
     format!("it has not answered for {} seconds", limit.as_secs())
 }
 
-/// Whether noarch python packages are compiled, and how python is to see that a module has changed since (PEP 552).
+/// Whether noarch python packages are compiled, and how python detects that a module has changed since (PEP 552).
 ///
-/// The default is not to compile, since that starts the environment's python, and so code of packages, once for each thread:
-/// whoever calls the library says so. The program `mlconda` compiles by [`Bytecode::Timestamp`] unless it is told otherwise, as
-/// conda does.
+/// The default is not to compile, because compiling runs the environment's python, which is code of packages. The program
+/// `mlconda` uses [`Bytecode::Timestamp`] by default, as conda does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Bytecode {
     /// Nothing is compiled.
     #[default]
     Skip,
-    /// By the module's time of last change and its size: what packages for one platform come with.
+    /// By the module's modification time and size, as in packages for one platform.
     Timestamp,
-    /// By the module's content, which is read and hashed at each import: survives changed times.
+    /// By the hash of the module, which is computed at each import. Valid also if times change.
     CheckedHash,
-    /// Not at all: survives changed times, and is used even if the module has been edited.
+    /// Not at all. The byte code is used even if the module has been edited.
     UncheckedHash,
 }
 
@@ -99,7 +97,7 @@ impl Bytecode {
 }
 
 impl Compiled {
-    /// Counts in what else was compiled.
+    /// Adds another result.
     pub(super) fn count(&mut self, other: Self) {
         self.modules += other.modules;
         self.bytes += other.bytes;
@@ -108,16 +106,16 @@ impl Compiled {
     }
 }
 
-/// What compiling came to.
+/// The result of compiling.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Compiled {
-    /// How many modules have byte code now.
+    /// How many modules were compiled.
     pub modules: usize,
     /// Its size in bytes.
     pub bytes: u64,
     /// Modules that cannot be compiled, relative to the prefix, and why: templates, or code for another python.
     pub failed: Vec<(PathBuf, String)>,
-    /// Why python could not compile, or not all: it is for another machine, or its C library is missing.
+    /// Why python could not compile some or all modules: it is for another machine, or its C library is missing.
     pub unable: Option<String>,
 }
 
@@ -125,9 +123,9 @@ pub struct Compiled {
 struct Module {
     /// The number of its package in the plan.
     package: usize,
-    /// As its package names it.
+    /// Its path in the record of the package.
     name: PathBuf,
-    /// Where it is, relative to the prefix: somewhere else, if links of packages lead there.
+    /// Its final path, relative to the prefix, after links of packages are resolved.
     path: PathBuf,
     /// In seconds since 1970.
     modified: i64,
@@ -135,7 +133,7 @@ struct Module {
     size: u64,
 }
 
-/// What a thread says.
+/// A result of a worker.
 enum CompileOutcome {
     /// Of a module, by its number.
     Compiled(usize, Box<PathsEntry>),
@@ -143,9 +141,9 @@ enum CompileOutcome {
     Brought,
     /// The module cannot be compiled.
     Failed(usize, String),
-    /// There is no python to do it.
+    /// Python cannot run.
     Unable(String),
-    /// The disk is at fault.
+    /// Reading or writing failed.
     Error(InstallError),
 }
 
@@ -157,11 +155,11 @@ struct CompileState {
     modules: Vec<Module>,
     next: AtomicUsize,
     stop: AtomicBool,
-    /// The pythons that run: one that hangs would never see that it is to stop.
+    /// The running pythons. A python that hangs must be killed.
     processes: Mutex<Vec<Weak<Process>>>,
 }
 
-/// The threads. Dropping them makes them stop, and waits until they have.
+/// The worker threads. Dropping this stops them and waits for them.
 struct CompileThreads {
     shared: Arc<CompileState>,
     threads: Vec<thread::JoinHandle<()>>,
@@ -212,7 +210,7 @@ pub(super) async fn compile(
     Ok(compiled)
 }
 
-/// The environment's python, and the directory that it is installed in: a new one is in the stage still.
+/// The environment's python and its directory: the stage if it is new, else the prefix.
 fn interpreter<'a>(
     plan: &Plan,
     prefix: &'a Prefix,
@@ -239,7 +237,7 @@ fn records(stage: &Stage, finished: &[StagedPackage]) -> Result<Records, Install
     finished.iter().filter(noarch).map(read).collect()
 }
 
-/// The modules of packages, the largest first, so that no core is idle at the end.
+/// The modules to compile, largest first, so that no core is idle at the end.
 fn modules(records: &Records, stage: &Stage, python: &PythonInfo) -> Result<Vec<Module>, InstallError> {
     let mut modules: Vec<Module> = Vec::new();
     for (package, (record, _)) in records {
@@ -248,7 +246,7 @@ fn modules(records: &Records, stage: &Stage, python: &PythonInfo) -> Result<Vec<
                 continue;
             }
             let path = stage.final_path(name);
-            // Where packages clash, only the file that is there counts.
+            // Of clashing packages, only the owner of the path counts.
             if stage.owner(&path) != Some(*package) {
                 continue;
             }
@@ -262,12 +260,12 @@ fn modules(records: &Records, stage: &Stage, python: &PythonInfo) -> Result<Vec<
     mlconda_types::sorting::sort_by(&mut modules, |one, other| {
         other.size.cmp(&one.size).then_with(|| (&one.path, &one.name).cmp(&(&other.path, &other.name)))
     });
-    // One file by two names, which a package may do.
+    // A package may contain one file under two names.
     modules.dedup_by(|one, other| one.path == other.path);
     Ok(modules)
 }
 
-/// Starts the threads and takes what they say. The paths come by package.
+/// Runs the workers. Returns the paths of the byte code by package.
 async fn run(
     shared: &Arc<CompileState>,
     workers: usize,
@@ -303,7 +301,7 @@ async fn run(
             CompileOutcome::Error(error) => return Err(error),
         }
     }
-    // One python that could not start is no matter if others did all.
+    // An error of one python does not matter if the others compiled everything.
     if compiled.modules + compiled.failed.len() + brought == shared.modules.len() {
         compiled.unable = None;
     }
@@ -325,7 +323,7 @@ fn add(
     let is_wheel = distributions::is_distribution(&record.repodata_record.package_record);
     if let Some(number) = paths.iter().position(|entry| is_wheel && distributions::is_record_file(&entry.relative_path))
     {
-        // What pip uninstalls is what the distribution's own list has.
+        // pip uninstalls the files in `RECORD`.
         let target = paths[number].relative_path.clone();
         let text = wheel::list(paths, &target);
         root.put(&target, text.as_bytes(), built.unwrap_or(0))?;
@@ -338,11 +336,11 @@ fn add(
 }
 
 impl CompileState {
-    /// What a thread does: one module after the other, until there are no more.
+    /// The main loop of a worker: one module after the other, until there are no more.
     fn run_worker(&self, outcomes: &mpsc::UnboundedSender<CompileOutcome>) {
         let mut python = None;
         while !self.stop.load(Ordering::Relaxed) {
-            // Before a module is taken, so that another thread may do it if there is no python here.
+            // Start python before taking a module, so that another worker can take it if this fails.
             let mut worker = match python.take().map_or_else(|| Worker::start(self), Ok) {
                 Ok(worker) => worker,
                 Err(reason) => {
@@ -356,7 +354,7 @@ impl CompileState {
                 Ok(Answer::Code(code)) => self.write(number, &worker.tag, &code).unwrap_or_else(CompileOutcome::Error),
                 Ok(Answer::Reason(reason)) => CompileOutcome::Failed(number, reason),
                 Err(error) => {
-                    // This module was too much for it; the next one gets a new python.
+                    // The module made python fail; the next module gets a new python.
                     let _ = outcomes.send(CompileOutcome::Failed(number, format!("python broke off: {error}")));
                     continue;
                 }
@@ -368,7 +366,7 @@ impl CompileState {
         }
     }
 
-    /// Notes a python that runs, to be ended with the pool.
+    /// Registers a running python, to be killed with the workers.
     fn watch(&self, child: Child) -> Arc<Process> {
         let process = Arc::new(Process(Mutex::new(Some(child))));
         let mut processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -381,10 +379,10 @@ impl CompileState {
         process
     }
 
-    /// Why python does not start.
+    /// Why python could not be started.
     fn no_start(&self, error: &io::Error) -> String {
         match (error.kind(), self.interpreter.is_file()) {
-            // What is missing is what the kernel starts a dynamic program with.
+            // The dynamic loader is missing.
             (io::ErrorKind::NotFound, true) => "its C library is not here".to_owned(),
             (io::ErrorKind::NotFound, false) => {
                 let name = self.interpreter.file_name().unwrap_or_default().to_string_lossy();
@@ -428,11 +426,11 @@ impl CompileState {
     }
 }
 
-/// A python's process, until it is ended.
+/// The process of a python.
 struct Process(Mutex<Option<Child>>);
 
 impl Process {
-    /// Kills it, and what it has started. Nobody has waited for it before: its number is nobody else's.
+    /// Kills it and its children. Nobody has waited for it before, so its process id is still valid.
     fn end(&self) {
         if let Some(mut child) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
@@ -441,17 +439,17 @@ impl Process {
     }
 }
 
-/// A running python. It ends when its stdin does, whatever becomes of this process.
+/// A running python. It exits when its stdin is closed.
 struct Worker {
     process: Arc<Process>,
     errors: Option<ChildStderr>,
     questions: ChildStdin,
     answers: BufReader<ChildStdout>,
-    /// What the names of its byte code files have before the extension.
+    /// The tag in the names of byte code files (PEP 3147).
     tag: String,
 }
 
-/// What python says of a module.
+/// Python's answer for a module.
 enum Answer {
     Code(Vec<u8>),
     Reason(String),
@@ -461,16 +459,16 @@ impl Worker {
     /// Starts a python, or tells why it cannot.
     fn start(shared: &CompileState) -> Result<Self, String> {
         let mut process = Command::new(&shared.interpreter)
-            // No module of the user or of the site, nothing written, no warnings.
+            // No modules of the user or of the site, no written byte code, no warnings.
             .args(["-s", "-S", "-B", "-W", "ignore", "-c", SCRIPT])
             .arg(shared.stage.root())
             .args([&shared.stage.prefix, shared.mode])
             .env_clear()
             // Before 3.11, sets are written in the order of their hashes.
             .env("PYTHONHASHSEED", "0")
-            // Nothing there that python could take for a module.
+            // A directory without modules.
             .current_dir(shared.stage.root().join("conda-meta"))
-            // An interrupt of the terminal is for this process to answer.
+            // Ctrl-C is handled by this process.
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -487,7 +485,7 @@ impl Worker {
         if tag.is_empty() || !tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
             return Err(worker.error_line());
         }
-        // From here on it has nothing to say there; a full pipe would hold it up.
+        // Close stderr: a full pipe would block python.
         worker.errors = None;
         worker.tag = tag;
         Ok(worker)
@@ -500,7 +498,7 @@ impl Worker {
         Ok(line)
     }
 
-    /// What a python that does not work says on stderr, the last line of it.
+    /// The last line of stderr of a python that does not work.
     fn error_line(&mut self) -> String {
         self.process.end();
         let mut words = Vec::new();

@@ -1,9 +1,8 @@
-//! The package cache, if there is one: extracted packages, each in a directory named by its archive's sha256.
+//! The package cache: extracted packages, each in a directory named by the sha256 of its archive.
 //!
-//! A package gets in only after its archive has been checked, is extracted aside, and appears by one rename: what
-//! is there is whole, whoever else is at it. Prefixes share its files by hard link; so whoever edits such a file in
-//! place edits the cache's, and [`verification`] is what finds that. Nothing here makes the cache's own directory: without one
-//! there is no cache.
+//! A verified archive is extracted into a temporary directory, which is then renamed, so that packages in the cache are
+//! always complete, also if several processes use it. Prefixes share its files by hard links. Editing such a file in place
+//! changes the cache, which [`verification`] detects. The directory of the cache must exist; it is not created here.
 
 mod extraction;
 mod temporary;
@@ -35,17 +34,17 @@ use super::{
     unpack::{Archive, IdleCores, unpack, wheel::Wheel},
 };
 
-/// What a package cache holds.
+/// The size of a package cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CacheContents {
     /// How many packages.
     pub packages: usize,
-    /// The size of their files in bytes, those that prefixes share with the cache among them.
+    /// The size of their files in bytes, including files that prefixes share.
     pub bytes: u64,
 }
 
 impl CacheContents {
-    /// Counts what is in the cache of this directory, without looking at each file.
+    /// Reads the size of the cache in a directory, from the metadata of its packages.
     pub fn read(cache: &Path) -> Self {
         let mut contents = Self::default();
         let Ok(entries) = fs_err::read_dir(packages(cache)) else { return contents };
@@ -57,12 +56,12 @@ impl CacheContents {
     }
 }
 
-/// Where the packages are. Versions that write them in another form have another directory, and leave each other's alone.
+/// The directory of the packages. Its name contains the format version.
 fn packages(cache: &Path) -> PathBuf {
     cache.join(format!("packages-{}", contents::FORMAT_VERSION))
 }
 
-/// The place of a package in the cache; `None` where the lock gives no sha256 to know it by.
+/// The path of a package in the cache; `None` if the lock has no sha256 for it.
 pub(crate) fn package_path(cache: &Path, package: &LockedPackage) -> Option<PathBuf> {
     match &package.digest {
         Digest::Sha256(hash) => Some(packages(cache).join(hex::encode(hash))),
@@ -70,13 +69,13 @@ pub(crate) fn package_path(cache: &Path, package: &LockedPackage) -> Option<Path
     }
 }
 
-/// What a package of the cache says of itself; `None` if it is not there, or cannot be read.
+/// The `index.json` of a package in the cache; `None` if it is missing or unreadable.
 pub fn cached_index(cache: &Path, package: &LockedPackage) -> Option<IndexJson> {
     let text = files::read(&package_path(cache, package)?.join("info/index.json"), files::LARGEST_TEXT).ok()?;
     mlconda_types::lenient::from_slice(&text).ok()
 }
 
-/// The metadata of a wheel of the cache; `None` if it is not there, or cannot be read.
+/// The `METADATA` of a wheel in the cache; `None` if it is missing or unreadable.
 pub fn cached_metadata(cache: &Path, package: &LockedPackage) -> Option<String> {
     let place = package_path(cache, package)?;
     let wheel: Wheel =
@@ -86,12 +85,12 @@ pub fn cached_metadata(cache: &Path, package: &LockedPackage) -> Option<String> 
     Some(String::from_utf8_lossy(&text).into_owned())
 }
 
-/// Why a package is not in the cache.
+/// Why a package could not be added to the cache.
 #[derive(Debug)]
 pub(super) enum FillError {
-    /// The cache's disk, or its owner, would not have it.
+    /// The cache could not be written to.
     Cache(io::Error),
-    /// The package is not sound.
+    /// The package is invalid.
     Package(io::Error),
 }
 
@@ -101,17 +100,17 @@ impl From<io::Error> for FillError {
     }
 }
 
-/// Whether an error is the disk's, and not the package's: whatever does not speak of content. What comes from the
-/// kernel never has the kind `Other`; decompressors use it for what they cannot read.
+/// Whether an error is one of the disk, not of the package. Errors of the kernel never have the kind `Other`; decompressors
+/// use it for invalid data.
 pub(super) fn is_disk_error(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidData, InvalidInput, Other, UnexpectedEof};
     !matches!(error.kind(), InvalidData | InvalidInput | Other | UnexpectedEof)
 }
 
-/// Where the size of a package's archive and its hashes are noted, as text: the archive itself is not kept.
+/// The file with the size and the hashes of a package's archive. The archive itself is not kept.
 const ARCHIVE: &str = "info/mlconda-archive";
 
-/// The size in bytes of the archive that a package of the cache came in, and its hashes.
+/// The size in bytes and the hashes of the archive of a package in the cache.
 pub(super) fn archive_size_and_hashes(place: &Path) -> (Option<u64>, Hashes) {
     let text = files::read_to_string(&place.join(ARCHIVE), files::LARGEST_TEXT).unwrap_or_default();
     let mut words = text.split(' ');
@@ -126,7 +125,7 @@ fn archive_line(size: u64, hashes: Hashes) -> String {
     format!("{size} {} {}", hex(hashes.sha256.as_deref()), hex(hashes.md5.as_deref()))
 }
 
-/// Extracts a verified archive to its place in the cache. `stop` is set when nobody wants it any more.
+/// Extracts a verified archive into the cache. `stop` ends the work early.
 pub(super) fn fill(
     place: &Path,
     archive: &Archive,
@@ -141,7 +140,7 @@ pub(super) fn fill(
     })
 }
 
-/// Copies a package of one cache to its place in another.
+/// Copies a package from one cache into another.
 pub(super) fn copy(from: &Path, place: &Path, stop: &AtomicBool) -> Result<Deviations, FillError> {
     make(place, stop, |extraction| {
         extraction.copy(&read(from)?)?;
@@ -175,7 +174,7 @@ fn make(
     Ok(deviations)
 }
 
-/// A directory on the way to a place in the cache, or from there.
+/// Creates a temporary directory beside a path in the cache.
 fn temporary_beside(place: &Path) -> io::Result<TemporaryDirectory> {
     let parent = place.parent().ok_or_else(|| invalid("the cache has no directory"))?;
     match fs_err::create_dir(parent) {
@@ -186,7 +185,7 @@ fn temporary_beside(place: &Path) -> io::Result<TemporaryDirectory> {
     TemporaryDirectory::make_in(parent)
 }
 
-/// Throws a package out of the cache; it is gone in one step.
+/// Removes a package from the cache, by one rename.
 pub(super) fn discard(place: &Path) -> io::Result<()> {
     if !place.exists() {
         return Ok(());
@@ -199,8 +198,8 @@ pub(super) fn discard(place: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes what killed processes left in the cache. What a living one holds stays, and what cannot be removed;
-/// so does what is on a file system that cannot tell.
+/// Removes temporary directories of killed processes. Directories that a running process has locked are kept, and so are all on
+/// a file system without locks.
 pub(super) fn remove_leftovers(cache: &Path) {
     let Ok(entries) = fs_err::read_dir(packages(cache)) else { return };
     for entry in entries.flatten().filter(|entry| is_temporary(&entry.file_name())) {
@@ -214,9 +213,9 @@ pub(super) fn remove_leftovers(cache: &Path) {
 pub(super) struct Cached {
     /// Its place.
     pub(super) place: PathBuf,
-    /// Its directory, open: looking a path up from here is shorter.
+    /// Its open directory, for short relative lookups.
     pub(super) directory: File,
-    /// What it says of itself; its paths are in `contents`.
+    /// Its metadata; its paths are in `contents`.
     pub(super) package: PackageMetadata,
     /// Its paths, sorted.
     pub(super) contents: Vec<Content>,

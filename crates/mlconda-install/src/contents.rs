@@ -1,8 +1,8 @@
-//! What a package of the cache holds: its paths, and what linking them needs, in one small file.
+//! The list of contents of a package in the cache: its paths, with everything that linking needs.
 //!
-//! It is written once, when the package is extracted, from what `paths.json` and the archive say; so that linking
-//! neither parses JSON nor asks the disk about each file. Its form is our own and simple to read: fields that end in NUL,
-//! which no path holds, and a mark at the end, by which a file that was cut short is known.
+//! It is written once, when the package is extracted, from `paths.json` and the archive, so that linking neither parses JSON
+//! nor reads file metadata. The format: fields that end with NUL, which no path contains, and an end mark to detect
+//! truncation.
 
 use std::{
     fmt::Write as _,
@@ -18,7 +18,7 @@ use super::package::{ListedPath, Placeholder, invalid};
 /// The file's name, below the package's directory in the cache: in `info`, of which nothing is linked.
 pub(super) const NAME: &str = "info/mlconda-contents";
 
-/// The version of the form.
+/// The version of the format.
 pub(super) const FORMAT_VERSION: u32 = 3;
 
 /// The first field: what this is; then the version of its form.
@@ -31,11 +31,11 @@ const END: &str = "end";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ContentKind {
     File,
-    /// A file that anybody may run.
+    /// An executable file.
     Program,
     /// A soft link to this.
     SoftLink(PathBuf),
-    /// The same file as this path, which comes before.
+    /// A hard link to this earlier path.
     HardLink(PathBuf),
     /// A directory, empty.
     Directory,

@@ -193,20 +193,20 @@ impl Installation<'_> {
     }
 }
 
-/// Refuses a prefix in which packages cannot work, whatever they are.
+/// Refuses a path at which packages cannot work.
 fn check_prefix(prefix: &Path) -> Result<(), InstallError> {
     let reason = match prefix.to_str() {
-        None => "it is not UTF-8, and packages have it written into texts",
-        Some(text) if text.contains(':') => "it has a `:`, which ends a directory in `PATH`",
+        None => "it is not UTF-8, but packages contain the prefix as text",
+        Some(text) if text.contains(':') => "it contains a `:`, which separates directories in `PATH`",
         Some(text) if text.contains(char::is_control) => {
-            "it has a character that cannot be seen, a line break for one, which scripts do not survive"
+            "it contains a control character, such as a line break, which breaks scripts"
         }
         Some(_) => return Ok(()),
     };
     Err(InstallError::Unusable { prefix: prefix.to_owned(), reason })
 }
 
-/// Lets the right file win where packages clash, also with those that stay.
+/// Decides which package's file is installed where several packages contain the same path.
 fn resolve_clashes(
     plan: &Plan,
     prefix: &Prefix,
@@ -217,7 +217,7 @@ fn resolve_clashes(
     let rank: HashMap<&str, usize> = order.iter().enumerate().map(|(rank, name)| (name.as_str(), rank)).collect();
     let rank = |name: &str| rank.get(name).copied().unwrap_or(0);
     let mut packages: Vec<_> = plan.link.iter().map(|package| (rank(&package.name), package.dist_name())).collect();
-    // What is not from a channel comes after all that is, by name.
+    // Wheels are linked after all conda packages.
     let last = |name: &str| order.len() + plan.pip.names.iter().position(|other| other == name).unwrap_or(0);
     packages.extend(plan.archives().iter().skip(packages.len()).map(|wheel| (last(&wheel.name), wheel.dist_name())));
     let name = |record: &PrefixRecord| record.repodata_record.package_record.name.as_normalized().to_owned();

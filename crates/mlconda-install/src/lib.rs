@@ -58,32 +58,32 @@ pub use self::{
 /// The name of the file in `conda-meta` that makes a directory an environment.
 const HISTORY: &str = "history";
 
-/// Makes good what a killed process has left, unless another one is at it: what was half-done in the prefix is undone, and
-/// what lies about is removed. To be called before a [`Plan`] is made, so that the plan is for the prefix as it was;
-/// else all its packages are linked anew.
+/// Cleans up after an installation that was killed: rolls back its changes and removes its temporary directories. Does
+/// nothing while another process installs into the prefix. Call this before making a
+/// [`Plan`](mlconda_inspect::plan::Plan); otherwise the plan links all packages again.
 ///
 /// # Errors
-/// If something cannot be undone or removed.
+/// If a change cannot be rolled back, or a file cannot be removed.
 pub fn recover(prefix: &Prefix) -> Result<(), InstallError> {
     sharing::remove_leftovers(prefix);
     transaction::recover(prefix.path()).map(|_| ())
 }
 
-/// Removes a prefix and all that lies in it. Its name is free at once: what a killed process leaves lies beside it, and the next
-/// installation removes that.
+/// Removes a prefix and everything in it. The prefix is renamed first, so that its path is free at once. If the process is
+/// killed, the next installation removes the rest.
 ///
 /// # Errors
-/// If another process is at it, or something cannot be removed.
+/// If another process is changing the prefix, or a file cannot be removed.
 pub fn remove(prefix: &Prefix) -> Result<(), InstallError> {
     let path = prefix.path();
     if !transaction::recover(path)? {
         return Err(InstallError::Busy { prefix: path.to_owned() });
     }
     let moved = on_disk::stage_and_replica(path).map(|(stage, _)| stage);
-    // What cannot be moved, a volume say, is emptied where it is.
+    // What cannot be renamed, such as a volume, is emptied in place.
     let moved = moved.filter(|moved| fs_err::rename(path, moved).is_ok());
     let left = moved.as_deref().unwrap_or(path);
-    // A link is not followed, and goes itself.
+    // A link is removed itself, not followed.
     Ok(system::remove_tree(left).or_else(|_| fs_err::remove_dir_all(left))?)
 }
 

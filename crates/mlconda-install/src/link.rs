@@ -1,4 +1,4 @@
-//! Puts the entries of one package into the stage: the place, the prefix, the mode, the time.
+//! Links one package: writes the entries of its archive into the stage, with path, prefix, mode and time.
 
 mod cached;
 mod entry;
@@ -46,42 +46,42 @@ struct FileContent<'a> {
 /// The linking of one package.
 pub(super) struct Linking<'a> {
     stage: &'a Stage,
-    /// The package's number in the plan: what the stage knows it by.
+    /// The number of the package in the plan.
     number: usize,
-    /// The environment's interpreter, once it is known.
+    /// The environment's interpreter, if it is linked already.
     python: Option<&'a PythonInfo>,
     /// The buffer of the thread.
     buffer: &'a mut Vec<u8>,
     outward_links: OutwardLinks,
-    /// How files of the place get here where the package is extracted.
+    /// The linker for files of an extracted package.
     linker: &'a Linker,
-    /// Set when nobody wants the result any more.
+    /// Set when the installation is to stop.
     stop: &'a AtomicBool,
     package: Option<PackageMetadata>,
-    /// The directory that the last path went into: the next one's, more often than not.
+    /// The directory of the last path. Most often the next path is in it, too.
     entered: PathBuf,
-    /// What that is in the stage.
+    /// Whether it is a directory in the stage.
     parent_kind: ParentKind,
-    /// Where paths of a noarch python package went: two of them may want the same place.
+    /// The target paths of a noarch python package, to find duplicates.
     targets: PathMap<()>,
     paths: Vec<PathsEntry>,
-    /// The paths in the archive that are linked; made once a member comes that is not listed.
+    /// The linked paths of the archive; filled when the first unlisted member is read.
     linked: Option<PathMap<()>>,
     deviations: Deviations,
     hard_linked: u64,
     own: OwnFields,
 }
 
-/// What [`Linking`] came to.
+/// The result of [`Linking`].
 pub(super) struct Linked {
     pub(super) package: PackageMetadata,
     /// The paths in the prefix, for the record, sorted.
     pub(super) paths: Vec<PathsEntry>,
     /// The size in bytes of the files that are hard links to others.
     pub(super) hard_linked: u64,
-    /// What else the record is to hold.
+    /// mlconda's own fields of the record.
     pub(super) own: OwnFields,
-    /// Where its archive is not what it says.
+    /// Differences between the archive and its list of paths.
     pub(super) deviations: Deviations,
 }
 
@@ -92,12 +92,12 @@ pub(super) enum LinkError {
     PythonWanted,
     /// The installation cannot go on.
     Failed(InstallError),
-    /// The package's content is not what it should be, or the archive cannot be read.
+    /// The content of the package is invalid, or the archive cannot be read.
     Content(std::io::Error),
 }
 
 impl LinkError {
-    /// Whether the package may be at fault: what is missing, or may not be read, may be so there.
+    /// Whether the package may be damaged: a missing or unreadable file may be in the package.
     pub(super) fn is_of_the_package(&self) -> bool {
         match self {
             Self::Content(_) => true,
@@ -138,7 +138,7 @@ impl Sink for Linking<'_> {
     fn entry(&mut self, entry: Entry<'_>) -> Result<(), LinkError> {
         self.check_stop()?;
         let listed = self.package.as_mut().and_then(|package| package.paths.remove(&entry.path));
-        // What `paths.json` does not list is not linked.
+        // Members that are not in `paths.json` are not linked.
         let Some(listed) = listed.filter(|listed| !listed.is_directory) else { return self.unlisted(&entry.path) };
         if let Some(linked) = &mut self.linked {
             linked.insert(entry.path.clone(), ());
@@ -166,7 +166,7 @@ impl Sink for Linking<'_> {
 fn path_record(listed: &ListedPath, target: PathBuf) -> PathsEntry {
     PathsEntry {
         relative_path: target,
-        // Other tools take this for the path of a file that gave way to another package's.
+        // Other tools use this field for files that were replaced by another package.
         original_path: None,
         path_type: PathType::HardLink,
         no_link: listed.no_link,
@@ -211,7 +211,7 @@ impl<'a> Linking<'a> {
         }
     }
 
-    /// Begins with a package, or begins anew.
+    /// Starts to link a package, or starts again.
     fn take(&mut self, package: PackageMetadata, paths: usize) -> Result<(), LinkError> {
         if package.is_noarch_python() && self.python.is_none() {
             return Err(LinkError::PythonWanted);
@@ -226,12 +226,12 @@ impl<'a> Linking<'a> {
         Ok(())
     }
 
-    /// Gives up if nobody wants the result any more.
+    /// An error if the installation is to stop.
     fn check_stop(&self) -> Result<(), LinkError> {
         Ok(check_stop(self.stop)?)
     }
 
-    /// A member that is not listed as a file, or is there a second time.
+    /// Handles a member that is not listed as a file, or occurs twice.
     fn unlisted(&mut self, path: &Path) -> Result<(), LinkError> {
         let archived = |entry: &PathsEntry| (entry.original_path.as_ref().unwrap_or(&entry.relative_path).clone(), ());
         let linked = self.linked.get_or_insert_with(|| self.paths.iter().map(archived).collect());
@@ -242,7 +242,7 @@ impl<'a> Linking<'a> {
         Ok(())
     }
 
-    /// Whether a file has another size, in bytes, than its list says; then no hash of the list's is its own either.
+    /// Whether a file has another size, in bytes, than listed. Then the listed hash is not used either.
     fn deviates(&mut self, listed: &ListedPath, size: u64) -> bool {
         let other = listed.size.filter(|listed| *listed != size);
         if let Some(other) = other {
@@ -251,7 +251,7 @@ impl<'a> Linking<'a> {
         other.is_some()
     }
 
-    /// Claims a path of the prefix, and tells where in the stage it is to be written.
+    /// Claims a path of the prefix, and returns the path in the stage to write to.
     fn claim<'b>(&mut self, target: &'b Path) -> Result<Cow<'b, Path>, LinkError> {
         if self.package.as_ref().is_some_and(PackageMetadata::is_noarch_python)
             && self.targets.insert(target.to_owned(), ()).is_some()
@@ -268,7 +268,7 @@ impl<'a> Linking<'a> {
         Ok(self.stage.claim_inside(target, self.number, self.parent_kind)?)
     }
 
-    /// Where a path of the archive goes in the prefix.
+    /// The path in the prefix of a path in the archive.
     fn target(&self, path: &Path) -> Result<PathBuf, LinkError> {
         let noarch = self.package.as_ref().is_some_and(PackageMetadata::is_noarch_python);
         let target = match self.python.filter(|_| noarch) {
@@ -338,7 +338,7 @@ impl<'a> Linking<'a> {
         Ok(record)
     }
 
-    /// Copies a file's content; a small one in one piece. Gives its sha256 if that is asked for.
+    /// Copies the content of a file. Returns its sha256 if `hash` is given.
     fn copy(
         &mut self,
         content: &mut dyn Read,
@@ -361,13 +361,13 @@ impl<'a> Linking<'a> {
         Ok(hash.map(|hash| hash.finalize()))
     }
 
-    /// The first line of a script that the prefix's python is to run with these options.
+    /// The shebang line of a script for the python of the prefix, with these options.
     fn first_line(&self, python: &PythonInfo, options: &str) -> String {
         let program = format!("{}/{}", self.stage.prefix.trim_end_matches('/'), python.path().display());
         first_line::run(&program, options, first_line::LINUX)
     }
 
-    /// A text file grows with the prefix; a binary has only the room that the placeholder takes.
+    /// Checks that the prefix fits into the placeholder of a binary file. A text file can grow.
     fn check_length(&self, kind: FileMode, placeholder: &str, path: &Path) -> Result<(), LinkError> {
         let (prefix, room) = (self.stage.prefix.len(), placeholder.len());
         if kind == FileMode::Binary && prefix > room && !self.stage.platform.is_windows() {
@@ -397,11 +397,11 @@ impl<'a> Linking<'a> {
         fs_err::os::unix::fs::symlink(to, place).map_err(disk_error)?;
         mlconda_system::set_link_time(place, modified).map_err(disk_error)?;
         self.own.links.insert(target.clone(), to.to_owned());
-        // The package's hash is that of what the link led to. What it leads to here may be another package's.
+        // The hash in the package is that of the link's target, which may belong to another package here.
         Ok(PathsEntry { path_type: PathType::SoftLink, sha256_in_prefix: None, ..path_record(listed, target) })
     }
 
-    /// The same content as a path that came before.
+    /// Links a file that is a hard link to an earlier path of the package.
     fn same_file(
         &mut self,
         to: &Path,
@@ -425,8 +425,8 @@ impl<'a> Linking<'a> {
         Ok(PathsEntry { relative_path: target, no_link: listed.no_link, ..known })
     }
 
-    /// What `paths.json` lists and the archive does not hold as files: empty directories; then the commands of
-    /// entry points, and what a wheel's `.dist-info` gets. Anything else missing is damage.
+    /// Creates what is not a member of the archive: empty directories, commands of entry points, and the files that an
+    /// installer adds to a wheel's `.dist-info`. Any other missing path is an error.
     pub(super) fn finish(mut self, request: Option<&Request>) -> Result<Linked, LinkError> {
         let Some(mut package) = self.package.take() else {
             return Err(invalid("the archive is empty").into());
@@ -500,7 +500,7 @@ impl<'a> Linking<'a> {
     }
 }
 
-/// Gives up if nobody wants the result any more.
+/// An error if the installation is to stop.
 fn check_stop(stop: &AtomicBool) -> std::io::Result<()> {
     match stop.load(Ordering::Relaxed) {
         true => Err(invalid("the installation was stopped")),
@@ -508,7 +508,7 @@ fn check_stop(stop: &AtomicBool) -> std::io::Result<()> {
     }
 }
 
-/// What is wrong with a file's content, with the file.
+/// An error about the content of a file, with its path.
 fn in_file(error: std::io::Error, path: &Path) -> LinkError {
     std::io::Error::new(error.kind(), format!("`{}`: {error}", path.display())).into()
 }

@@ -15,10 +15,10 @@ use super::{
     workers::{self, StagedPackage},
 };
 
-/// The records of new packages, in linking order.
+/// The records of the new conda packages, in linking order.
 pub(super) fn in_linking_order<'a>(plan: &Plan, finished: &'a [StagedPackage]) -> Vec<&'a PrefixRecord> {
     let order = workers::order(plan, finished);
-    // Only conda packages have scripts: what a wheel brings under such a name is none.
+    // Only conda packages have link scripts. A file of a wheel with such a name is an ordinary file.
     let of_conda = finished.iter().filter(|package| package.number < plan.link.len());
     let mut new: Vec<&PrefixRecord> = of_conda.map(|package| &package.record).collect();
     mlconda_types::sorting::sort_by_key(&mut new, |record| {
@@ -28,11 +28,11 @@ pub(super) fn in_linking_order<'a>(plan: &Plan, finished: &'a [StagedPackage]) -
     new
 }
 
-/// The old packages that have a pre-unlink script.
+/// The removed packages that have a pre-unlink script.
 pub(super) fn with_pre_unlink<'a>(prefix: &Prefix, plan: &'a Plan) -> Vec<&'a PackageRecord> {
     let Ok(root) = Root::open(prefix.path()) else { return Vec::new() };
     let is_there = |path: &Path| root.lookup(path).is_ok_and(|there| there.is_some());
-    // What is behind a link of a package is the package's, and what is behind one of the user is not.
+    // Links of packages are followed, links of the user are not.
     let place = |path: &Path| PackageLinks::new(&root, plan.unlink.iter().chain(&plan.keep)).place(path).ok().flatten();
     let has = |name: &str| {
         let path = script::path(name, script::ScriptKind::PreUnlink);

@@ -16,7 +16,7 @@ use super::{HISTORY, InstallError, Options, read_if_there, record, stage::Stage,
 /// The extension of the copy of a `conda-meta/state` that cannot be read.
 const DAMAGED: &str = "damaged";
 
-/// Writes `history` and `state` into the stage.
+/// Writes `history`, `state` and changed records of kept packages into the stage.
 pub(super) fn write(
     plan: &Plan,
     prefix: &Prefix,
@@ -38,7 +38,7 @@ pub(super) fn write(
     request_anew(plan, &old, &new)?;
     let Some(variables) = &plan.variables else { return Ok(()) };
     let old = if plan.damaged_state {
-        // Somebody may have written it by hand, and want it back.
+        // A user may have edited it by hand: keep a copy.
         let (root, state) = (Root::open(prefix.path())?, Path::new(STATE));
         if root.lookup(state)?.is_some_and(|there| there.kind == PathKind::File) {
             root.copy(state, &Root::open_no_follow(stage.root())?, &state.with_extension(DAMAGED), stage.stop.flag())?;
@@ -53,8 +53,8 @@ pub(super) fn write(
     Ok(())
 }
 
-/// Packages that stay may have been asked for in other words before, or not at all: then their records are new ones, as
-/// after a first installation. `old` and `new` are `conda-meta`, of the prefix and of the stage.
+/// Writes new records of kept packages that were requested by another match spec before, or were not requested. `old` and
+/// `new` are the `conda-meta` of the prefix and of the stage.
 fn request_anew(plan: &Plan, old: &Path, new: &Path) -> Result<(), InstallError> {
     for record in &plan.keep {
         let name = record.repodata_record.package_record.name.as_normalized();
@@ -68,8 +68,8 @@ fn request_anew(plan: &Plan, old: &Path, new: &Path) -> Result<(), InstallError>
     Ok(())
 }
 
-/// When the newest of the packages that the prefix is to hold was built: the same, whatever was there before. Where no
-/// package comes or goes, the time of the last installation.
+/// The build time of the newest package of the new environment, in seconds since 1970; it does not depend on what was
+/// installed before. If no package has a build time, the time of the last installation.
 pub(super) fn newest_build_time(plan: &Plan, finished: &[StagedPackage], prefix: &Prefix) -> i64 {
     let kept = plan
         .keep

@@ -14,44 +14,43 @@ pub struct Options {
     pub downloads: NonZero<usize>,
     /// How many threads decompress and write.
     pub threads: NonZero<usize>,
-    /// The time, in seconds since 1970, of all that has no time of its own (`SOURCE_DATE_EPOCH`): directories,
-    /// `history` and `state`, and what scripts write, who are told of it. Files of packages keep the time that their
-    /// archive gives them; records, commands of entry points and byte code follow their package. Without it, the time
-    /// at which the newest package of the environment was built.
+    /// The modification time, in seconds since 1970 (`SOURCE_DATE_EPOCH`), of directories, `history`, `state` and files that
+    /// scripts write. Files of packages keep the time that their archive gives them; records, entry points and byte code
+    /// get the time of their package. `None`: the time at which the newest package of the environment was built.
     pub time: Option<i64>,
-    /// What `conda-meta/history` gives as the command.
+    /// The command line for `conda-meta/history`.
     pub command: String,
-    /// What it says was asked for.
+    /// The requested match specs for `conda-meta/history`.
     pub revision: Revision,
-    /// What happens with post-link and pre-unlink scripts.
+    /// Whether post-link and pre-unlink scripts run.
     pub scripts: Scripts,
-    /// How long one script, or one build of pip, may run; `None` for as long as it likes. The byte-code compiler's python is given
-    /// up as soon as no module is done for so long, and after five minutes at most.
+    /// The time limit for one script and for one build of pip; `None`: no limit. The python that compiles byte code is
+    /// stopped when it finishes no module within this time, or within five minutes if this is longer.
     pub script_timeout: Option<Duration>,
-    /// What they get of the environment: proxies and the like, and nothing that is secret.
+    /// Environment variables for scripts, such as proxies. They contain no secrets.
     pub script_variables: Vec<(String, String)>,
-    /// Whether packages may be downloaded; else only those of this machine and of the cache are to be had.
+    /// Whether packages may be downloaded. Offline, only local files and the cache are used.
     pub access: Access,
-    /// What happens with packages' links that point out of the prefix.
+    /// Whether soft links of packages may point out of the prefix.
     pub outward_links: OutwardLinks,
-    /// Whether the modules of noarch python packages are compiled. The environment's python does that; one that
-    /// cannot run here is no error.
+    /// Whether the modules of noarch python packages are compiled. The environment's python compiles them. If it cannot
+    /// run on this machine, [`Report::compiled`](super::Report::compiled) says so; this is not an error.
     pub bytecode: Bytecode,
-    /// The package cache, if there is one.
+    /// The directory of the package cache; `None`: no cache.
     pub cache: Option<PathBuf>,
-    /// How far the cache is trusted.
+    /// How packages in the cache are verified.
     pub cache_check: CacheCheck,
-    /// What this installation has in common with others of the same call, if there are any.
+    /// The packages that this installation shares with others of the same call.
     pub sharing: Option<Arc<Sharing>>,
-    /// By which it is told to stop where it does not wait. Not to be shared between installations.
+    /// The handle that stops the installation. Each installation needs its own.
     pub stop: Stop,
-    /// The virtual packages of the machine that the prefix is for. What is not among them is not judged: a
-    /// builder need not have the GPU that the program will have.
+    /// The virtual packages of the machine that will use the prefix. Dependencies on virtual packages that are not listed are
+    /// not checked: a build machine need not have the GPU of the target.
     pub virtual_packages: Vec<GenericVirtualPackage>,
 }
 
 impl Default for Options {
-    /// Eight downloads, a thread for each core, scripts run for an hour at most, no cache.
+    /// Eight downloads, one thread per core, a limit of one hour per script, no cache.
     fn default() -> Self {
         let eight = NonZero::<usize>::MIN.saturating_add(7);
         Self {
@@ -75,40 +74,39 @@ impl Default for Options {
     }
 }
 
-/// What `conda-meta/history` says was asked for.
+/// The match specs that `conda-meta/history` records as requested.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Revision {
-    /// All of the plan's specs, and nothing besides: what was asked for before does not count any more.
+    /// All specs of the plan. They replace the specs of earlier revisions.
     #[default]
     Whole,
-    /// A change of what was asked for before, in conda's words. Each is a list of match specs.
+    /// A change of the specs of earlier revisions, by conda's categories. Each is a list of match specs.
     Change {
-        /// What is asked for from now on.
+        /// Added or changed specs.
         updated: Vec<String>,
-        /// What is not asked for any more.
+        /// Removed specs.
         removed: Vec<String>,
-        /// What is asked for in any version from now on, since its version stood in the way.
+        /// Specs whose version constraint was dropped because of a conflict.
         neutered: Vec<String>,
     },
 }
 
-/// What happens with packages' scripts.
+/// Whether link scripts of packages run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Scripts {
     /// They run.
     #[default]
     Run,
-    /// They do not.
+    /// They do not run.
     Skip,
 }
 
-/// What happens with a package that has a soft link to a place outside of the prefix.
+/// Whether packages may contain soft links that point out of the prefix.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OutwardLinks {
-    /// The installation fails: such a link may be an attack, and it makes a prefix that cannot be moved to another
-    /// image.
+    /// The installation fails. Such a link may be an attack, and the prefix could not be copied to another image.
     #[default]
     Refuse,
-    /// They are made. Nothing is ever written through them.
+    /// The links are created. Nothing is ever written through them.
     Keep,
 }

@@ -1,4 +1,4 @@
-//! What a package says of itself: the files of its `info/` directory.
+//! The metadata of a package: the files of its `info/` directory.
 //!
 //! An explicit lock knows a package's URL and hash only. Everything else that linking needs (the paths, the
 //! placeholders, entry points, noarch kind, where python keeps its site-packages, CEP-17 and CEP-20) is read
@@ -51,10 +51,10 @@ impl InfoFiles {
         "info/no_softlink",
     ];
 
-    /// What only a wheel has. No archive brings it: reading a wheel makes it.
+    /// The metadata of a wheel. It is in no archive; it is made when a wheel is read.
     pub(super) const WHEEL: &str = "info/mlconda-wheel.json";
 
-    /// Gives a file that is in no archive.
+    /// Adds a file that is not in the archive.
     pub(super) fn put(&mut self, name: &'static str, content: Vec<u8>) {
         self.files.insert(name, content);
     }
@@ -64,12 +64,12 @@ impl InfoFiles {
         self.files.iter().map(|(name, content)| (*name, content.as_slice()))
     }
 
-    /// Whether a path is one that linking reads.
+    /// Whether linking needs the file at a path.
     pub(super) fn is_needed(path: &Path) -> bool {
         Self::NAMES.into_iter().any(|name| Path::new(name) == path)
     }
 
-    /// Takes a file if it is one that linking reads.
+    /// Reads a file if linking needs it.
     pub(super) fn take(&mut self, path: &Path, size: u64, content: impl Read) -> io::Result<()> {
         let Some(name) = Self::NAMES.into_iter().find(|name| Path::new(name) == path) else {
             return Ok(());
@@ -96,8 +96,8 @@ impl InfoFiles {
         Ok(())
     }
 
-    /// Whether enough is known to link the files that come next. An archive's `info/` comes first in nearly all
-    /// packages; in one where it does not, the archive is read twice.
+    /// Whether the files that linking needs first were read. In nearly all packages `info/` comes first; otherwise the archive
+    /// is read twice.
     pub(super) fn has_index_and_paths(&self) -> bool {
         self.files.contains_key("info/index.json") && self.files.contains_key("info/paths.json")
     }
@@ -120,7 +120,7 @@ impl InfoFiles {
             .transpose()
     }
 
-    /// Makes sense of the files.
+    /// Parses the files.
     pub(super) fn read(&self) -> io::Result<PackageMetadata> {
         let package = self.read_all_but_paths()?;
         let paths = match self.json::<PathsFile>("info/paths.json")? {
@@ -133,7 +133,7 @@ impl InfoFiles {
         Ok(PackageMetadata { paths, ..package })
     }
 
-    /// Makes sense of the files, but for the paths: there are none.
+    /// Parses the files, without the list of paths.
     pub(super) fn read_all_but_paths(&self) -> io::Result<PackageMetadata> {
         let index = self.files.get("info/index.json").ok_or_else(|| invalid("it has no `info/index.json`"))?;
         let index: IndexJson = mlconda_types::lenient::from_slice(index)
@@ -150,7 +150,7 @@ impl InfoFiles {
         Ok(PackageMetadata { index, paths: PathMap::default(), entry_points, wheel })
     }
 
-    /// The paths of a package from before `paths.json`. What is a link, the archive tells later.
+    /// The paths of an old package without `paths.json`. Links are recognized later, from the archive.
     fn deprecated_paths(&self) -> io::Result<PathsJson> {
         let files =
             self.parse::<Files>()?.ok_or_else(|| invalid("it has neither `info/paths.json` nor `info/files`"))?;
@@ -228,7 +228,7 @@ pub(super) fn entry_point(text: &str) -> io::Result<EntryPoint> {
     let shown = || text.escape_debug().to_string();
     let bare = text.split('[').next().unwrap_or(text).trim();
     if bare.contains(char::is_control) {
-        return Err(invalid(format!("the entry point `{}` has a character that cannot be seen", shown())));
+        return Err(invalid(format!("the entry point `{}` contains a control character", shown())));
     }
     bare.parse().map_err(|error| invalid(format!("the entry point `{}` makes no sense: {error}", shown())))
 }
@@ -272,7 +272,7 @@ impl From<PathsEntry> for ListedPath {
     }
 }
 
-/// A package that is understood.
+/// The parsed metadata of a package.
 #[derive(Debug)]
 pub(super) struct PackageMetadata {
     /// `info/index.json`

@@ -1,4 +1,4 @@
-//! What an installation does with packages that are from no channel, besides what it does with all.
+//! The steps of an installation for packages that are not from a channel: checks, builds by pip, and their records.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -8,7 +8,7 @@ use std::{
 
 use mlconda_channel::{network::Client, repodata::Access};
 use mlconda_inspect::plan::Plan;
-use mlconda_lock::{DirectoryMode, LockedPip, Origin, PipSource};
+use mlconda_lock::{ArchiveOrigin, DirectoryMode, LockedPip, PipSource};
 use mlconda_prefix::{
     Prefix, distributions,
     on_disk::{self, OwnFields},
@@ -45,22 +45,21 @@ use super::{
 const PIP: &str =
     "import os, sys, runpy; os.umask(18); sys.argv[0] = 'pip'; runpy.run_module('pip', run_name='__main__')";
 
-/// What the prefix is to know of a wheel besides the wheel itself.
+/// What the lock says about a wheel.
 pub(super) fn request(wheel: &LockedPip, requested: &BTreeSet<String>) -> Request {
     Request { requested: requested.contains(&wheel.name), direct_url: direct_url(wheel) }
 }
 
 /// The text of `direct_url.json` (PEP 610) for what did not come from an index.
 fn direct_url(wheel: &LockedPip) -> Option<String> {
-    let PipSource::Archive { url, sha256, origin: Origin::Direct, .. } = &wheel.source else { return None };
+    let PipSource::Archive { url, sha256, origin: ArchiveOrigin::Direct, .. } = &wheel.source else { return None };
     let hash = sha256.map(hex::encode);
     let archive =
         hash.map_or_else(|| json!({}), |hash| json!({"hash": format!("sha256={hash}"), "hashes": {"sha256": hash}}));
     Some(json!({"archive_info": archive, "url": redact::url(url)}).to_string())
 }
 
-/// Makes sure that no conda package is the same distribution as one of pip: two sets of metadata for one name would be
-/// there, and each tool would believe another one.
+/// Checks that no conda package is the same distribution as a wheel: there would be two sets of metadata for one name.
 pub(super) fn check_distributions(plan: &Plan, stage: &Stage) -> Result<(), InstallError> {
     let wheels: HashMap<&str, &LockedPip> = plan.pip.link.iter().map(|wheel| (wheel.name.as_str(), wheel)).collect();
     let same = |path: &Path, package: &dyn Fn() -> String| {
@@ -88,7 +87,7 @@ pub(super) fn check_distributions(plan: &Plan, stage: &Stage) -> Result<(), Inst
     Ok(())
 }
 
-/// Makes sure that each wheel is for the lock's python and platform.
+/// Checks that each wheel is for the python and the platform of the lock.
 pub(super) fn check_tags(plan: &Plan) -> Result<(), InstallError> {
     let Some((tags, machine)) = &plan.pip.tags else { return Ok(()) };
     for wheel in &plan.pip.link {
@@ -100,10 +99,10 @@ pub(super) fn check_tags(plan: &Plan) -> Result<(), InstallError> {
     Ok(())
 }
 
-/// What the prefix's pip needs to build a package: sources that are checked, or nothing, where it has them from elsewhere.
+/// The verified source archives for pip to build; `None` for a package that pip fetches itself.
 pub(super) type SourceArchives = Vec<Option<Archive>>;
 
-/// Makes sure that pip will be able to build what it has to, and brings the archives of sources here.
+/// Checks that pip can build the packages, and fetches their source archives.
 pub(super) async fn prepare(
     plan: &Plan,
     client: &Client,
@@ -139,7 +138,7 @@ pub(super) async fn prepare(
     Ok(sources)
 }
 
-/// Has pip build and install packages in the prefix, writes their records, and compiles their modules.
+/// Lets pip build and install packages in the prefix, writes their records, and compiles their modules.
 pub(super) async fn build(
     plan: &Plan,
     prefix: &Prefix,
@@ -159,7 +158,7 @@ pub(super) async fn build(
         let built = build_one(package, source.as_ref(), &directory, prefix, python, context).await;
         let file = package.file_name().map(|name| directory.join(name));
         file.map_or(Ok(()), |file| system::remove_if_exists(&file))?;
-        // A stage that moved in place is here, too; it goes by itself.
+        // The stage of a change in place is here, too; the transaction removes it.
         let _ = fs_err::remove_dir(&directory);
         built?;
         let record = write_record(package, plan.pip.requested.contains(&package.name), prefix, context.time)?;
@@ -171,7 +170,7 @@ pub(super) async fn build(
     Ok(compiled)
 }
 
-/// What pip has built so far. Dropping it removes that again: the journal of a change in place does not know of it.
+/// The packages that pip has built so far. Dropping this removes them, because the journal does not contain them.
 struct Built<'a> {
     prefix: &'a Prefix,
     records: Vec<PathBuf>,
@@ -228,7 +227,8 @@ async fn build_one(
     Ok(())
 }
 
-/// Writes down what pip has installed, and gives the place of its record in the prefix; lets it say where it came from: pip knows only the file that it was given.
+/// Writes the record of a package that pip has installed, and returns the path of the record in the prefix. Corrects
+/// `direct_url.json`: pip knows only the local file that it was given.
 fn write_record(package: &LockedPip, requested: bool, prefix: &Prefix, time: i64) -> Result<PathBuf, InstallError> {
     let nothing = || InstallError::Build {
         package: package.name.clone(),

@@ -1,7 +1,7 @@
-//! What records may not make an installation do: touch something outside of the prefix, or behind a link of the user's.
+//! Checks paths in records: an installation must not touch files outside of the prefix, or behind a link of the user.
 //!
-//! Whoever may write into a prefix may write a record. Removals are held to the prefix anyway ([`mlconda_system::beneath`]);
-//! here is what is told of it.
+//! Everybody with write access to a prefix can write a record. Removals cannot leave the prefix anyway
+//! ([`mlconda_system::beneath`]); this module finds such paths for the report.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -15,7 +15,7 @@ use mlconda_system::beneath::{PathKind, Root, is_contained};
 
 use super::{InstallError, record};
 
-/// Makes sure that the files of records are in `conda-meta`: their names are made of what the records say.
+/// Checks that the file names of records stay in `conda-meta`: they are made of name, version and build in the record.
 pub(super) fn check_record_names(plan: &Plan, prefix: &Prefix) -> Result<(), InstallError> {
     let records = [&plan.unlink, &plan.keep, &plan.pip.unlink, &plan.pip.keep].into_iter().flatten();
     for record in records {
@@ -28,7 +28,7 @@ pub(super) fn check_record_names(plan: &Plan, prefix: &Prefix) -> Result<(), Ins
     Ok(())
 }
 
-/// Paths of packages that go which are not in the prefix, by their text; each with the name of its record.
+/// Paths outside of the prefix in records of packages to remove, each with the name of its record.
 pub(super) fn outside_prefix(plan: &Plan) -> Vec<(PathBuf, PathBuf)> {
     let mut found = BTreeSet::new();
     for old in plan.unlink.iter().chain(&plan.pip.unlink) {
@@ -39,7 +39,7 @@ pub(super) fn outside_prefix(plan: &Plan) -> Vec<(PathBuf, PathBuf)> {
     found.into_iter().collect()
 }
 
-/// The links that no package has made, and behind which files of packages that go are said to be.
+/// Untracked links above paths of packages to remove.
 pub(super) fn foreign_links<'a>(
     prefix: &Root,
     gone: impl Iterator<Item = &'a PathBuf>,
@@ -49,7 +49,7 @@ pub(super) fn foreign_links<'a>(
     let mut links = BTreeSet::new();
     for path in gone {
         let mut above: Vec<&Path> = path.ancestors().skip(1).filter(|path| !path.as_os_str().is_empty()).collect();
-        // From the prefix down, to the first that is no directory.
+        // From the prefix down to the first path that is not a directory.
         while let Some(directory) = above.pop() {
             let kind = match kinds.get(directory) {
                 Some(kind) => *kind,

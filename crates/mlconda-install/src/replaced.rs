@@ -1,5 +1,5 @@
-//! Distributions that give way to packages that come: somebody has installed the same project with pip. Python would see
-//! both, and take one of them for the version that is there.
+//! Finds distributions that were installed with pip and are now installed by a package. They are removed: python would see
+//! two versions of one project.
 
 use std::{
     borrow::Cow,
@@ -13,7 +13,7 @@ use mlconda_prefix::{Prefix, distributions};
 
 use super::{InstallError, stage::Stage};
 
-/// The plan, with what gives way among what goes.
+/// The plan, with these distributions added to those to remove.
 pub(super) fn with_replaced<'a>(plan: &'a Plan, prefix: &Prefix, stage: &Stage) -> Result<Cow<'a, Plan>, InstallError> {
     if !prefix.path().join("conda-meta").is_dir() {
         return Ok(Cow::Borrowed(plan));
@@ -37,7 +37,7 @@ pub(super) fn with_replaced<'a>(plan: &'a Plan, prefix: &Prefix, stage: &Stage) 
     Ok(Cow::Owned(plan))
 }
 
-/// Whether a distribution of these names is in the prefix, besides those that come.
+/// Whether a distribution with one of these names is in the prefix, besides the new ones.
 fn is_there(prefix: &Prefix, names: &HashSet<&str>, paths: &[PathBuf]) -> Result<bool, InstallError> {
     if names.is_empty() {
         return Ok(false);

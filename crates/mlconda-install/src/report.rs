@@ -15,42 +15,41 @@ use super::{
 pub struct Report {
     /// How many packages were linked.
     pub linked: usize,
-    /// How many were unlinked, those that changed among them.
+    /// How many packages were unlinked, including those that were replaced by another version.
     pub unlinked: usize,
-    /// How many stayed as they were.
+    /// How many packages were kept.
     pub unchanged: usize,
     /// How many files were written.
     pub files: usize,
     /// Their size in bytes.
     pub bytes: u64,
-    /// How many packages came out of the cache.
+    /// How many packages were linked from the cache.
     pub cached: usize,
-    /// How many of the bytes take no room of their own: they are in hard links to files that were there before, in the
-    /// cache or in an environment of the same call.
+    /// How many of the bytes need no additional disk space: they are hard links to files in the cache or in another
+    /// environment of the same call.
     pub shared: u64,
-    /// Paths that several packages hold.
+    /// Paths that several packages contain.
     pub clashes: Vec<Clash>,
-    /// Files that belonged to no package, and that a package's file has replaced.
+    /// Untracked files that a file of a package has replaced.
     pub replaced: Vec<PathBuf>,
-    /// Links that no package has made. Behind them files of packages that went would have been: they were left alone.
+    /// Untracked soft links above paths of removed packages. The files behind them were not removed.
     pub foreign_links: Vec<PathBuf>,
-    /// Paths that records of packages that went name, and that are not in the prefix: they were left alone. Each comes
-    /// after the name of its record.
+    /// Paths outside of the prefix in records of removed packages: (record, path). These files were not removed.
     pub outside: Vec<(PathBuf, PathBuf)>,
-    /// What became of the variables and the history.
+    /// Whether the variables and the history were written.
     pub meta: MetadataOutcome,
-    /// What packages need of the machine that the machine is known not to have.
+    /// Dependencies on virtual packages that the machine does not satisfy.
     pub unmet: Vec<UnmetVirtualPackage>,
-    /// What became of the modules of noarch python packages.
+    /// The result of compiling the modules of noarch python packages.
     pub compiled: Compiled,
-    /// Why nothing is kept of what activation scripts set, for images without a shell, where a file could not be written.
+    /// Why the variables of activation scripts could not be stored for images without a shell, if a file could not be written.
     pub activation_error: Option<String>,
-    /// What post-link scripts left for the user to read, by package.
+    /// Messages of post-link scripts (`.messages.txt`): (package, text).
     pub messages: Vec<(String, String)>,
 }
 
 impl Report {
-    /// What the stage holds by now.
+    /// The report for the packages in the stage.
     pub(super) fn new(plan: &Plan, finished: &[StagedPackage], compiled: Compiled, options: &Options) -> Self {
         Self {
             linked: plan.link.len() + plan.pip.link.len() + plan.pip.build.len(),
@@ -67,14 +66,14 @@ impl Report {
         }
     }
 
-    /// Takes what is told of a change.
+    /// Adds what a change replaces and leaves alone.
     pub(super) fn add_change(&mut self, change: &PrefixChange<'_>, plan: &Plan) {
         self.replaced.clone_from(&change.replaced);
         self.foreign_links.clone_from(&change.links);
         self.outside = record_paths::outside_prefix(plan);
     }
 
-    /// Counts in what was compiled.
+    /// Adds the result of another compilation.
     pub(super) fn add_compiled(&mut self, compiled: Compiled) {
         self.files += compiled.modules;
         self.bytes += compiled.bytes;
@@ -82,28 +81,28 @@ impl Report {
     }
 }
 
-/// What became of a prefix's variables and history.
+/// Whether an installation wrote the variables and the history of a prefix.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MetadataOutcome {
-    /// They were as the lock says.
+    /// They were up to date.
     #[default]
     Unchanged,
-    /// They were written anew.
+    /// They were written.
     Written,
 }
 
-/// A package that needs more of the machine than it has.
+/// A dependency on a virtual package that the machine does not satisfy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnmetVirtualPackage {
     /// The package, by file name without extension.
     pub package: String,
-    /// What it needs, as a match spec: `__glibc >=2.36`.
+    /// The dependency, as a match spec: `__glibc >=2.36`.
     pub need: String,
-    /// What the machine has.
+    /// The version of the virtual package on the machine.
     pub found: String,
 }
 
-/// What packages need that the machine is known not to have.
+/// Dependencies of new packages on virtual packages that the machine does not satisfy.
 fn unmet(
     plan: &Plan,
     finished: &[StagedPackage],

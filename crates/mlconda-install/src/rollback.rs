@@ -1,10 +1,10 @@
-//! The way back from a change in place: old files wait aside, in the prefix, until the new ones are all there.
+//! Rollback of a change in place: old files are moved into a backup directory in the prefix until the change is complete.
 //!
-//! Everything that will be done is written down before anything is: which paths leave, which come, what the directories
-//! were like. So one function leads back, whether an error asks for it or the next run finds what a killed
-//! process left. Files go aside and back by renames, which need no room. On an overlay file system nothing waits aside, for
-//! there a rename copies a file of a lower layer and waits for the disk (20 ms a file): old files are removed,
-//! there is no way back from the first of them on, and the next installation links everything anew.
+//! A journal is written before anything changes. It lists removed and added paths and the attributes of directories. The
+//! same function rolls back after an error and, in the next run, after the process was killed. Files are renamed into the
+//! backup and back, which needs no disk space. On an overlay file system there is no backup, because a rename copies each
+//! file of a lower layer and waits for the disk (20 ms per file). There, old files are removed; after the first removal no
+//! rollback is possible, and the next installation links all packages again.
 
 mod bytes;
 
@@ -26,10 +26,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{HISTORY, InstallError, stop::Stop};
 
-/// The name of the journal in it. It is there as long as there is a way back.
+/// The name of the journal in the backup directory. It exists as long as a rollback is possible.
 const JOURNAL: &str = "journal.json";
 
-/// What a journal says of itself. One that says something else is not this program's, or another version's.
+/// The format version in a journal. Other values are from another version, or not from this program.
 const FORMAT: &str = "mlconda journal 1";
 
 /// What a change in place does to a prefix. All paths are relative to it.
@@ -38,33 +38,33 @@ pub(super) struct Journal {
     /// [`FORMAT`].
     #[serde(default)]
     pub(super) format: String,
-    /// Files and links that leave or are replaced. The history comes first.
+    /// Files and links that are removed or replaced. The history comes first.
     #[serde(with = "bytes")]
     pub(super) moved: Vec<PathBuf>,
-    /// Directories that leave if nothing is left in them by then, the deepest first.
+    /// Directories to remove if they are empty in the end, deepest first.
     #[serde(rename = "hollow", with = "bytes")]
     pub(super) emptied: Vec<PathBuf>,
-    /// What was not there before, a directory before what is in it.
+    /// New paths, a directory before its contents.
     #[serde(with = "bytes")]
     pub(super) added: Vec<PathBuf>,
-    /// Files of nobody, of which there are copies: scripts may change or remove them.
+    /// Untracked files that were copied to the backup, because scripts may change or remove them.
     #[serde(with = "bytes")]
     pub(super) copied: Vec<PathBuf>,
-    /// What becomes of what leaves.
+    /// Whether old files are backed up.
     pub(super) old: OldFiles,
-    /// The directories that are touched, as they were; parents come first.
+    /// The directories that change, with their old attributes; parents come first.
     #[serde(with = "bytes::with_attributes")]
     pub(super) directories: Vec<(PathBuf, Attributes)>,
 }
 
-/// What becomes of files that leave.
+/// Whether old files are backed up or removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum OldFiles {
-    /// They wait aside.
+    /// They are moved into the backup directory.
     #[default]
     #[serde(rename = "Waits")]
     BackedUp,
-    /// They are removed.
+    /// They are removed at once; there is no rollback.
     #[serde(rename = "Goes")]
     Removed,
 }
@@ -77,10 +77,10 @@ impl Journal {
         lists.into_iter().flatten().chain(directories).map(PathBuf::as_path)
     }
 
-    /// Reads the journal in a directory; `None` if there is none, or none that can be read.
+    /// Reads the journal in a backup directory; `None` if there is none, or it cannot be parsed.
     ///
-    /// Whoever may write into a prefix can put one there, and what it says is done: so one is believed only if nobody but
-    /// this user or root can have written it, and all its paths are in the prefix.
+    /// A journal is executed, and everybody with write access to the prefix could create one. So it is accepted only if it
+    /// was certainly written by this user or root, and all its paths are inside the prefix.
     fn read(old: &Root) -> Result<Option<Self>, InstallError> {
         let path = old.path().join(JOURNAL);
         let distrusted = |reason: &str| InstallError::Untrusted { path: path.clone(), reason: reason.to_owned() };
@@ -93,13 +93,13 @@ impl Journal {
             Some(_) => {}
         }
         let file = old.read(Path::new(JOURNAL))?;
-        // Of the open file, so that it is this one that is judged.
+        // Checks the open file, not the path again: the file could have been replaced.
         if let Some(reason) = PathInfo::from(&file.metadata()?).untrusted_reason() {
             return Err(distrusted(reason));
         }
         let mut text = Vec::new();
         file.take(files::LARGEST_RECORD).read_to_end(&mut text)?;
-        // One that a power cut has spoilt leads nowhere: the next installation links everything anew.
+        // After a power failure it may be damaged. Then the next installation links all packages again.
         let Ok(journal) = serde_json::from_slice::<Self>(&text) else { return Ok(None) };
         if journal.format != FORMAT {
             return Err(distrusted("is not a journal of this version of mlconda"));
@@ -111,11 +111,11 @@ impl Journal {
     }
 }
 
-/// A change in place that is under way.
+/// A change in place with its backup. Dropping it does nothing; call `roll_back` or `discard`.
 #[derive(Debug)]
 pub(super) struct Rollback {
     prefix: Root,
-    /// The directory that old files wait in.
+    /// The backup directory.
     old: Root,
     journal: Journal,
     /// Whether files have been removed.
@@ -123,13 +123,13 @@ pub(super) struct Rollback {
 }
 
 impl Rollback {
-    /// Writes down what will be done, and makes the copies. The prefix is as it was.
+    /// Writes the journal and copies untracked files. The prefix itself does not change yet.
     pub(super) fn begin(prefix: &Path, mut journal: Journal, stop: &Stop) -> io::Result<Self> {
         let prefix = Root::open(prefix)?;
-        // An empty path is the prefix itself, whose attributes its site keeps.
+        // An empty path is the prefix itself, whose attributes the transaction restores.
         journal.directories.retain(|(path, _)| !path.as_os_str().is_empty());
         FORMAT.clone_into(&mut journal.format);
-        // What others could write there would be done by the next run.
+        // Only this user may write there: the next run executes the journal.
         prefix.make_directory(Path::new(BACKUP), 0o700)?;
         let old = prefix.open_directory(Path::new(BACKUP))?;
         let rollback = Self { prefix, old, journal, removing: Cell::new(false) };
@@ -155,7 +155,7 @@ impl Rollback {
         self.old.rename(unfinished, &self.old, Path::new(JOURNAL))
     }
 
-    /// What a killed process left; `None` if it had not begun to move anything, or there is no way back.
+    /// The rollback of a killed process; `None` if it had not changed anything, or no rollback is possible.
     pub(super) fn read_interrupted(prefix: &Path) -> Result<Option<Self>, InstallError> {
         let prefix = Root::open(prefix)?;
         let old = prefix.open_directory(Path::new(BACKUP))?;
@@ -166,15 +166,15 @@ impl Rollback {
         Ok(journal.map(|journal| Self { prefix, old, journal, removing: Cell::new(false) }))
     }
 
-    /// Whether a process was killed after it had made the prefix an environment again, and before the old files went.
+    /// Whether a process was killed after the commit was complete, but before it removed the backup.
     pub(super) fn is_finished(prefix: &Path, stage: &Path) -> bool {
         let meta = Path::new("conda-meta");
         let is_one = prefix.join(meta).join(HISTORY).is_file() && prefix.join(BACKUP).join(JOURNAL).is_file();
-        // Before it began, the new history is in the stage still.
+        // Before the change, the new history is still in the stage.
         is_one && !stage.join(meta).join(PENDING_HISTORY).exists()
     }
 
-    /// Moves the history: from here on the prefix is no environment, until it has one again.
+    /// Moves the history away. Without it the prefix is not an environment.
     pub(super) fn move_history(&self) -> io::Result<()> {
         if !self.has_history() {
             return Ok(());
@@ -183,12 +183,12 @@ impl Rollback {
         self.prefix.rename_if_exists(&history(), root, &place)
     }
 
-    /// Whether there was a history. Then it is the first that is moved.
+    /// Whether there was a history. It is the first path that is moved.
     fn has_history(&self) -> bool {
         self.journal.moved.first().is_some_and(|path| *path == history())
     }
 
-    /// Where the history waits: where there is no way back, in its directory, for the next installation to go on with it.
+    /// The backup path of the history. Without a backup it is kept in `conda-meta`, so that the next installation continues it.
     fn place_of_history(&self) -> (&Root, PathBuf) {
         match self.journal.old {
             OldFiles::BackedUp => (&self.old, backup_name("file", 0)),
@@ -196,8 +196,8 @@ impl Rollback {
         }
     }
 
-    /// Moves what leaves, the history before all. Directories that something stays in get the time `seconds`. `stop` is asked
-    /// before each step, as long as there is a way back.
+    /// Moves the old files, the history first. Directories that are not empty afterwards get the time `seconds`. `stop` is
+    /// checked before each step as long as a rollback is possible.
     pub(super) fn move_old_files(&self, seconds: i64, stop: &Stop) -> io::Result<()> {
         self.prefix.clear_cache();
         self.move_history()?;
@@ -211,7 +211,7 @@ impl Rollback {
         let pending = Path::new("conda-meta").join(PENDING_HISTORY);
         for (number, path) in self.journal.moved.iter().enumerate() {
             stop.check()?;
-            // A file that is missing is no reason to fail: it was to go anyway.
+            // A missing file is not an error: it was to be removed anyway.
             match self.journal.old {
                 OldFiles::BackedUp => self.prefix.rename_if_exists(path, &self.old, &backup_name("file", number))?,
                 OldFiles::Removed if *path == pending => {}
@@ -228,7 +228,7 @@ impl Rollback {
                 continue;
             }
             match self.prefix.rename(path, &self.old, &backup_name("directory", number)) {
-                // On an overlay file system, those of lower layers can only be made again.
+                // On an overlay file system, directories of lower layers cannot be renamed.
                 Err(error) if error.kind() == io::ErrorKind::CrossesDevices => self.prefix.remove_directory(path)?,
                 other => other?,
             }
@@ -236,22 +236,22 @@ impl Rollback {
         Ok(())
     }
 
-    /// Gives every directory of the journal the time `seconds`; none of them leaves.
+    /// Sets the modification time of all directories in the journal.
     pub(super) fn set_directory_times(&self, seconds: i64) -> io::Result<()> {
         let mut directories = self.journal.directories.iter();
         directories.try_for_each(|(path, _)| self.prefix.set_time(path, seconds))
     }
 
-    /// Makes the prefix what it was. `stage` tells which of the new files have not come yet. Can be done again if it
-    /// was cut off, or if something could not be put back: then the rest is, but for the history.
+    /// Restores the prefix. New files that are still in `stage` were never moved. Can be repeated if it was interrupted or a
+    /// file could not be restored; in that case everything else is restored except the history.
     pub(super) fn roll_back(&self, stage: &Path) -> io::Result<()> {
         self.prefix.clear_cache();
         match self.journal.old {
             OldFiles::BackedUp => self.remove_new_files(stage)?,
             OldFiles::Removed if self.removing.get() => {
-                return Err(io::Error::other("on an overlay file system, old files are not kept"));
+                return Err(io::Error::other("old files are not kept on an overlay file system"));
             }
-            // Nothing but the history has left, and nothing has come; but scripts may have run.
+            // Only the history was moved, but scripts may have run.
             OldFiles::Removed => {}
         }
         for (number, (path, attributes)) in self.journal.directories.iter().enumerate() {
@@ -268,12 +268,12 @@ impl Rollback {
                 self.old.rename_if_exists(&backup_name("file", number), &self.prefix, path)?;
             }
         }
-        // As long as something is missing, the next run is to try again.
+        // If a file is missing, the next run tries again.
         put_back?;
         let directories = || self.journal.directories.iter().rev();
         let restore_attributes =
             || directories().try_for_each(|(path, attributes)| self.prefix.set_attributes(path, attributes));
-        // Before it is an environment again, and once more for the history's own directory.
+        // Before the history is restored, and again for the directory of the history.
         restore_attributes()?;
         if self.has_history() {
             let (root, place) = self.place_of_history();
@@ -282,17 +282,17 @@ impl Rollback {
         restore_attributes()
     }
 
-    /// Removes what has come, and puts back directories that have gone.
+    /// Removes new files, and restores removed directories.
     fn remove_new_files(&self, stage: &Path) -> io::Result<()> {
-        // Should this be cut off, the next run is to see that it was.
+        // If this is interrupted, the next run must see it: the prefix has no history then.
         if self.old.lookup(&backup_name("file", 0))?.is_some() || !self.has_history() {
             remove(&self.prefix, &history())?;
         }
         let moved: HashMap<&PathBuf, usize> = self.journal.moved.iter().zip(0..).collect();
         let stage = Root::open_no_follow(stage).ok();
         for path in self.journal.added.iter().rev() {
-            // What is still in the stage never came; what is at its place is the old file, or somebody else's. So it is
-            // with one that an earlier try has put back.
+            // If the new file is still in the stage, the path holds the old file or a file of another program. The same holds
+            // if an earlier attempt has restored it.
             let waits = stage.as_ref().map_or(Ok(None), |stage| stage.lookup(path))?.is_some();
             let is_old = match moved.get(path) {
                 Some(number) => self.old.lookup(&backup_name("file", *number))?.is_none(),
@@ -308,7 +308,7 @@ impl Rollback {
         Ok(())
     }
 
-    /// Puts back a file of nobody, if a script has changed or removed it. A directory in its place is a script's.
+    /// Restores an untracked file if a script has changed or removed it. A directory at its path was created by a script.
     fn restore_copy(&self, number: usize) -> io::Result<()> {
         let (copy, path) = (backup_name("copy", number), &self.journal.copied[number]);
         let Some(copied) = self.old.lookup(&copy)?.filter(|copied| copied.kind == PathKind::File) else {
@@ -318,7 +318,7 @@ impl Rollback {
             Some(there) if there.is_directory() => {
                 self.prefix.rename(path, &self.old, &backup_name("instead-of-file", number))?;
             }
-            // Times tell nothing: what scripts write gets the time of the installation.
+            // Modification times prove nothing: files that scripts write get the time of the installation.
             Some(there)
                 if there.kind == PathKind::File
                     && there.has_same_size_and_time(&copied)
@@ -332,7 +332,7 @@ impl Rollback {
         self.old.rename(&copy, &self.prefix, path)
     }
 
-    /// Puts back the history only.
+    /// Restores the history only, and removes the backup.
     pub(super) fn cancel(self) -> io::Result<()> {
         if self.has_history() {
             let (root, place) = self.place_of_history();
@@ -342,7 +342,7 @@ impl Rollback {
         Ok(())
     }
 
-    /// Lets the old files go: there is no way back from here. What cannot be removed, the next run tries again.
+    /// Removes the backup. No rollback is possible afterwards. What cannot be removed is removed by the next run.
     pub(super) fn discard(self) {
         let _ = system::remove_tree(self.old.path());
     }
@@ -352,12 +352,12 @@ fn history() -> PathBuf {
     Path::new("conda-meta").join(HISTORY)
 }
 
-/// Where something waits, by its kind and its number in the journal.
+/// The name of a file in the backup directory, by its kind and its number in the journal.
 fn backup_name(kind: &str, number: usize) -> PathBuf {
     format!("{kind}-{number}").into()
 }
 
-/// Compares files in pieces, for they may be larger than the memory.
+/// Compares two files piece by piece, because they may be larger than the memory.
 fn has_same_content(one: File, other: File) -> io::Result<bool> {
     let open = |file: File| BufReader::with_capacity(1 << 16, file);
     let (mut one, mut other) = (open(one), open(other));
@@ -372,11 +372,11 @@ fn has_same_content(one: File, other: File) -> io::Result<bool> {
     }
 }
 
-/// Removes a file, or a directory with nothing in it.
+/// Removes a file, or an empty directory.
 fn remove(prefix: &Root, path: &Path) -> io::Result<()> {
     match prefix.lookup(path)? {
         Some(there) if there.is_directory() => match prefix.remove_directory(path) {
-            // A script or a user has put something into it; that stays.
+            // A script or a user has put a file into it: keep it.
             Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty && !is_gone(&error) => Err(error),
             _ => Ok(()),
         },

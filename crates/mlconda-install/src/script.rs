@@ -1,10 +1,10 @@
-//! Post-link and pre-unlink scripts: the one place where an installation runs a package's own code.
+//! Runs post-link and pre-unlink scripts, and other programs of a prefix.
 //!
-//! A script is waited for asynchronously, so that whoever drops the installation stops the script, too: it has a process
-//! group of its own, which is killed. (A terminal's Ctrl-C reaches us, and through us the script.)
+//! A script is awaited, so that dropping the installation stops the script, too: it has its own process group, which is
+//! killed. (Ctrl-C in a terminal reaches mlconda, which stops the script.)
 //!
-//! What they write should be the same tomorrow: they see no variable of the builder, not even its umask, are told
-//! the time that all is to have in `SOURCE_DATE_EPOCH`, and what they leave behind with the clock's time gets that.
+//! The output of scripts should be reproducible. They get no environment variables of the build machine and a fixed umask,
+//! `SOURCE_DATE_EPOCH` has the time of the installation, and files that they write get this time.
 
 use std::{
     io::{self, Read, Seek, SeekFrom},
@@ -26,31 +26,31 @@ use rattler_conda_types::PackageRecord;
 
 use super::InstallError;
 
-/// How much of what a script says is kept, in bytes: the end of it.
+/// The size of the end of a script's output that is kept, in bytes.
 const KEPT_OUTPUT: u64 = 64 << 10;
 
-/// After this time the user is told what runs, and again each time that it has run for twice as long.
+/// After this time the user is notified of a running script, and again each time that the time has doubled.
 const FIRST_NOTICE: Duration = Duration::from_secs(10);
 
-/// When a script runs.
+/// The kind of a script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ScriptKind {
-    /// After the package's files are there.
+    /// It runs after the files of the package are linked.
     PostLink,
-    /// Before they go.
+    /// It runs before the files of the package are removed.
     PreUnlink,
 }
 
-/// What scripts are told of the world.
+/// The environment and the limits of scripts.
 #[derive(Clone, Copy)]
 pub(super) struct ScriptContext<'a> {
-    /// Variables of the environment that say where the network is, and the like.
+    /// Additional environment variables, such as proxies.
     pub(super) variables: &'a [(String, String)],
-    /// The time that all is to have, in seconds since 1970.
+    /// The time of the installation, in seconds since 1970.
     pub(super) time: i64,
-    /// How long one may run.
+    /// The time limit of one script.
     pub(super) limit: Option<Duration>,
-    /// Who hears of those that run for long.
+    /// Receives notices about long-running scripts.
     pub(super) progress: &'a dyn Progress,
 }
 
@@ -63,7 +63,7 @@ pub(super) fn path(name: &str, when: ScriptKind) -> PathBuf {
     PathBuf::from(format!("bin/.{name}-{when}.sh"))
 }
 
-/// Runs the script of a package, if it has one, and gives what it left for the user in `.messages.txt`.
+/// Runs the script of a package, if it has one, and returns its message for the user (`.messages.txt`).
 /// Of the environment, a script gets what it is `context` only, and what scripts are promised.
 pub(super) async fn run(
     prefix: &Path,
@@ -104,8 +104,7 @@ pub(super) async fn run(
     }
 }
 
-/// What a script has left for the user to read. Whatever is in the place of the file is no message: a link may lead anywhere, and
-/// goes; a directory stays.
+/// Reads and removes the message of a script. A link at its path is removed and not followed; a directory is ignored.
 fn take_message(prefix: &Path) -> io::Result<Option<String>> {
     let (root, path) = (Root::open(prefix)?, Path::new(".messages.txt"));
     let mut text = Vec::new();
@@ -117,7 +116,7 @@ fn take_message(prefix: &Path) -> io::Result<Option<String>> {
     Ok((read.is_ok() && !text.trim().is_empty()).then(|| text.into_owned()))
 }
 
-/// A program in the world that scripts are promised.
+/// A command with the environment of scripts.
 pub(super) fn command(program: &Path, prefix: &Path, context: ScriptContext<'_>) -> Command {
     let mut command = Command::new(program);
     command
@@ -137,7 +136,7 @@ pub(super) fn command(program: &Path, prefix: &Path, context: ScriptContext<'_>)
     command
 }
 
-/// Runs a program to its end, and gives how it failed, if it did, with the end of what it said.
+/// Runs a program to its end. Returns its status if it failed, with the end of its output.
 pub(super) async fn run_to_end(
     mut command: Command,
     prefix: &Path,
@@ -145,7 +144,7 @@ pub(super) async fn run_to_end(
     task: Task,
     package: &str,
 ) -> Result<(Option<ExitStatus>, String), InstallError> {
-    // Into a file without a name, not a pipe: a pipe would have us wait for whatever the script leaves running.
+    // Into an unnamed file: with a pipe, a background process of the script would keep us waiting.
     let mut output = unnamed_file(prefix)?;
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?).process_group(0);
     let program = Path::new(command.get_program()).to_owned();
@@ -163,7 +162,7 @@ pub(super) async fn run_to_end(
     if status.is_some_and(|status| status.success()) {
         return Ok((None, String::new()));
     }
-    // That it failed is what matters, not that its words are lost.
+    // Losing the output is not an error.
     let words = output_tail(&mut output).unwrap_or_default();
     match (status, context.limit) {
         (None, Some(limit)) => Err(InstallError::Expired { task, package: package.to_owned(), limit, output: words }),
@@ -171,7 +170,8 @@ pub(super) async fn run_to_end(
     }
 }
 
-/// Waits for a child, up to a limit, and tells now and then that it runs. `None` if the limit was reached: then it is stopped.
+/// Waits for a child, up to a limit, with notices to the user. `None` if the limit was reached; dropping the future then stops
+/// the child.
 pub(super) async fn wait<F: Future>(
     child: F,
     limit: Option<Duration>,
@@ -182,7 +182,7 @@ pub(super) async fn wait<F: Future>(
     wait_from(FIRST_NOTICE, child, limit, progress, task, package).await
 }
 
-/// The same, with the time after which it is told first.
+/// The same, with the time of the first notice.
 async fn wait_from<F: Future>(
     first: Duration,
     child: F,
@@ -207,7 +207,7 @@ async fn wait_from<F: Future>(
     }
 }
 
-/// Gives back the room of what a program has said, but for the end of it, each second. Never ends.
+/// Frees the disk space of a program's output each second, except for the end of the output. Never returns.
 async fn discard_output<T>(output: &std::fs::File) -> T {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -218,7 +218,7 @@ async fn discard_output<T>(output: &std::fs::File) -> T {
     }
 }
 
-/// The end of what a program has said, from the beginning of a line.
+/// The end of the output of a program, from the beginning of a line.
 fn output_tail(output: &mut std::fs::File) -> io::Result<String> {
     let length = output.metadata()?.len();
     let cut = length.saturating_sub(KEPT_OUTPUT);
@@ -237,8 +237,7 @@ pub(super) fn start_time(prefix: &Path) -> io::Result<SystemTime> {
     unnamed_file(&prefix.join("conda-meta"))?.metadata()?.modified()
 }
 
-/// Gives all that has changed since then the time `seconds`. Packages' files have times of their own, which lie
-/// before.
+/// Sets the time of all files that have changed since then to `seconds`. Files of packages have older times.
 pub(super) fn set_times_since(prefix: &Path, since: SystemTime, seconds: i64) -> Result<(), InstallError> {
     // Other environments, and conda's packages, are in a root prefix but not of it.
     let except = ["envs", "pkgs", on_disk::STAGE, BACKUP];

@@ -1,8 +1,8 @@
-//! Where a package comes from: a sibling of the same call, the cache, a file of this machine, or the network.
+//! Where a package comes from: another environment of the same call, the cache, a local file, or the network.
 //!
-//! What is extracted already is linked. What is not is checked, put into the cache if there is one, and linked from
-//! there; a cache that cannot be written to is done without. A package that is damaged in the cache is told of, thrown
-//! out and fetched again.
+//! An extracted package is linked. An archive is verified, extracted into the cache (if there is one) and linked from there.
+//! A cache that cannot be written to is not used. A package that is damaged in the cache is reported, removed and fetched
+//! again.
 
 use std::{
     io,
@@ -22,43 +22,43 @@ use super::{
     unpack::{Archive, IdleCores},
 };
 
-/// From this attempt on, a package is linked from its archive, whatever happens to the cache: others may be at work
-/// in it, or remove it.
+/// From this attempt on, a package is linked from its archive without the cache: another process may be changing or removing
+/// the cache.
 const WITHOUT_CACHE: u32 = 2;
 
-/// How far a package in the cache is trusted.
+/// How packages in the cache are verified.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CacheCheck {
-    /// It was whole when it got in, and that is enough.
+    /// Not at all: they were verified when they were added.
     #[default]
     Presence,
-    /// Every file is read and compared with the package's own hashes before it is linked. A package that is damaged is
-    /// thrown out and fetched again.
+    /// Every file is hashed and compared with the hashes of the package before it is linked. A damaged package is removed and
+    /// fetched again.
     Content,
 }
 
 /// Where a package is.
 pub(super) enum PackageLocation {
-    /// In a file of this machine, not checked yet.
+    /// A local file, not verified yet.
     LocalFile(PathBuf),
-    /// Here, and checked.
+    /// An archive that was fetched and verified.
     Fetched(Archive, Hashes),
-    /// In the cache, as another process or an earlier one left it.
+    /// A directory in the cache.
     Cached(PathBuf),
-    /// Extracted, to be linked.
+    /// An extracted package, ready to be linked.
     Extracted(PathBuf, PackageOrigin),
 }
 
-/// Where an extracted package was before.
+/// Where an extracted package was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PackageOrigin {
-    /// Nowhere: it came for this installation.
+    /// It was extracted from its archive for this installation.
     Archive,
     /// In the cache.
     Cache,
-    /// In the cache, and copied from there for this installation and its siblings.
+    /// In the cache, and copied from there for the environments of this call.
     CacheCopied,
-    /// In an environment of the same call.
+    /// Shared by another environment of the same call.
     Sibling,
 }
 
@@ -68,33 +68,33 @@ impl PackageOrigin {
         matches!(self, Self::Cache | Self::CacheCopied)
     }
 
-    /// Whether a hard link to one of its files takes no room that was not taken before.
+    /// Whether hard links to its files need no additional disk space.
     pub(super) fn shares_storage(self) -> bool {
         matches!(self, Self::Cache | Self::Sibling)
     }
 }
 
-/// Why a package cannot be linked.
+/// Why a package cannot be provided for linking.
 pub(super) enum SourceError {
     /// The installation cannot go on.
     Failed(InstallError),
-    /// What is extracted there is not what it was.
+    /// The extracted package at this path is damaged.
     Damaged(PathBuf, io::Error),
-    /// What is extracted there cannot be read.
+    /// The extracted package cannot be read.
     Unreadable(io::Error),
 }
 
-/// What packages may come from.
+/// The places that packages are taken from.
 pub(super) struct Sources {
     cache: Option<PathBuf>,
     check: CacheCheck,
     access: Access,
     sharing: Option<Arc<Sharing>>,
-    /// How files get out of the cache, and out of what siblings share: the two may be on different file systems.
+    /// The linkers for the cache and for shared packages, which may be on different file systems.
     linkers: [Linker; 2],
-    /// Why nothing is put into the cache any more.
+    /// Why the cache is not written to any more.
     unwritable: OnceLock<io::Error>,
-    /// What archives hold in another way than they say.
+    /// Differences between archives and their lists of paths.
     pub(super) deviations: DeviationLog,
 }
 
@@ -109,7 +109,7 @@ impl Sources {
         Self { cache, check, access, sharing, linkers, unwritable, deviations }
     }
 
-    /// Where a package is on this machine; `None` if it has to be downloaded.
+    /// Finds a package on this machine; `None` if it must be downloaded.
     pub(super) fn find(&self, package: &LockedPackage, attempt: u32) -> Result<Option<PackageLocation>, InstallError> {
         if let Some(place) = self.shared(package, attempt).filter(|place| place.is_dir()) {
             return Ok(Some(PackageLocation::Extracted(place, PackageOrigin::Sibling)));
@@ -124,17 +124,17 @@ impl Sources {
         }
     }
 
-    /// Where a package is in the cache, or would be.
+    /// The path of a package in the cache, whether or not it exists.
     fn cached(&self, package: &LockedPackage, attempt: u32) -> Option<PathBuf> {
         cache::package_path(self.cache.as_deref().filter(|_| attempt < WITHOUT_CACHE)?, package)
     }
 
-    /// Where a package is for several environments of this call, or would be.
+    /// The path of a package that the environments of this call share, whether or not it exists.
     fn shared(&self, package: &LockedPackage, attempt: u32) -> Option<PathBuf> {
         self.sharing.as_deref().filter(|_| attempt < WITHOUT_CACHE)?.package_path(package)
     }
 
-    /// Makes sure of a package: what is new is checked, and extracted for others if there are any.
+    /// Prepares a package for linking: verifies a new archive, and extracts it into the cache or for other environments.
     pub(super) fn prepare(
         &self,
         place: PackageLocation,
@@ -154,7 +154,7 @@ impl Sources {
                 return Ok(self.share(package, attempt, place, PackageOrigin::Cache, stop));
             }
             PackageLocation::Extracted(place, origin) => {
-                // A script may have written into what the environment before shares with this one.
+                // A script of an earlier environment may have changed shared files.
                 if origin == PackageOrigin::Sibling && self.sharing.as_deref().is_some_and(Sharing::may_be_modified) {
                     verify(&place, buffer, stop)?;
                 }
@@ -189,8 +189,8 @@ impl Sources {
         }
     }
 
-    /// Copies a package out of the cache if several environments of this call want it: the cache is on another file
-    /// system then, and they can share only a copy. If that fails, linking it will say why, or do without.
+    /// Copies a package out of the cache if several environments of this call need it. The cache is on another file system
+    /// then, so they can share only a copy. If the copy fails, the package in the cache is used.
     fn share(
         &self,
         package: &LockedPackage,
@@ -208,8 +208,7 @@ impl Sources {
         }
     }
 
-    /// What to do about a damaged package: it is thrown out, if there is another way to get it. The result is the
-    /// attempt that comes next, after this one.
+    /// Removes a damaged package from the cache, if it can be fetched again. Returns the number of the next attempt.
     pub(super) fn discard(
         &self,
         package: &LockedPackage,
@@ -217,7 +216,7 @@ impl Sources {
         place: &Path,
         source: io::Error,
     ) -> Result<u32, InstallError> {
-        // What siblings share may be in the cache, too.
+        // A shared package may be in the cache, too.
         let is_shared = self.sharing.as_deref().is_some_and(|sharing| sharing.contains(place));
         if self.is_only_in_cache(package) && !is_shared {
             return Err(InstallError::Damaged { package: package.file_name.clone(), source });
@@ -228,8 +227,8 @@ impl Sources {
         }
     }
 
-    /// What to do about a cache that cannot be read, or not be mended: it is done without, if there is another way to get
-    /// the package. The result is the attempt that comes next.
+    /// Stops using a cache that cannot be read or repaired, if the package can be fetched elsewhere. Returns the number of the
+    /// next attempt.
     pub(super) fn stop_using_cache(&self, package: &LockedPackage, error: io::Error) -> Result<u32, InstallError> {
         if self.is_only_in_cache(package) {
             return Err(error.into());
@@ -238,12 +237,12 @@ impl Sources {
         Ok(WITHOUT_CACHE)
     }
 
-    /// Whether only the cache could have a package.
+    /// Whether a package can come from the cache only.
     fn is_only_in_cache(&self, package: &LockedPackage) -> bool {
         self.access == Access::Offline && package.url.scheme() != "file"
     }
 
-    /// How files of a place get into a prefix.
+    /// The linker for the files of a package at this location.
     pub(super) fn linker(&self, place: &PackageLocation) -> &Linker {
         let [of_the_cache, of_siblings] = &self.linkers;
         match (place, &self.sharing) {
@@ -252,13 +251,13 @@ impl Sources {
         }
     }
 
-    /// Why nothing could be put into the cache, if that was so.
+    /// Why the cache could not be written to, if that happened.
     pub(super) fn unwritable(&self) -> Option<String> {
         self.unwritable.get().map(ToString::to_string)
     }
 }
 
-/// Proves a package in the cache, or of a sibling. What keeps it from being read at all is no damage.
+/// Verifies a package in the cache, or a shared one. If it cannot be read at all, it does not count as damaged.
 pub(super) fn verify(place: &Path, buffer: &mut Vec<u8>, stop: &AtomicBool) -> Result<(), SourceError> {
     use io::ErrorKind::{InvalidData, IsADirectory, NotADirectory, NotFound, UnexpectedEof};
     cache::verify(place, buffer, stop).map_err(|error| match error.kind() {
@@ -270,7 +269,7 @@ pub(super) fn verify(place: &Path, buffer: &mut Vec<u8>, stop: &AtomicBool) -> R
     })
 }
 
-/// Whose fault an error is: the disk's, or the package's.
+/// Classifies an error as one of the disk or of the package.
 pub(super) fn package_or_disk_error(package: &LockedPackage, source: io::Error) -> InstallError {
     if cache::is_disk_error(&source) {
         return InstallError::File(source);

@@ -1,8 +1,8 @@
-//! How an installation is told to stop where it does not wait for anything, and the step after which it is too late.
+//! Stops an installation, also while it does not await anything.
 //!
-//! Whoever drops the future of an installation is heard only where that waits. Between two renames nothing waits: there the
-//! installation asks this value, and undoes what it has done. Once nothing is left to be undone it finishes, and the value
-//! tells the one who asked too late.
+//! Dropping the future of an installation takes effect only at the next `await`. Between two renames there is none: there
+//! the installation checks this value, and rolls back. After the last step that can be rolled back it finishes, and a later
+//! request returns `false`.
 
 use std::{
     io,
@@ -14,7 +14,7 @@ use std::{
 
 use super::InstallError;
 
-/// Tells one installation to stop. Clones are the same value.
+/// The handle to stop one installation. Clones share their state.
 #[derive(Clone, Debug, Default)]
 pub struct Stop(Arc<State>);
 
@@ -22,56 +22,57 @@ pub struct Stop(Arc<State>);
 struct State {
     /// [`WORKING`], [`REQUESTED`] or [`TOO_LATE`]. The last two are for good.
     now: AtomicU8,
-    /// The same as `now` being [`REQUESTED`], for work that knows a flag only.
+    /// Whether `now` is [`REQUESTED`], for functions that take a flag.
     requested: AtomicBool,
 }
 
 const WORKING: u8 = 0;
-/// It was told to stop.
+/// The installation was asked to stop.
 const REQUESTED: u8 = 1;
 /// It has passed the last step that can be undone.
 const TOO_LATE: u8 = 2;
 
 impl Stop {
-    /// Tells the installation to stop. `false` if it is too late: it has passed the last step that can be undone.
+    /// Asks the installation to stop. `false` if it is too late: the installation has passed the last step that can be rolled
+    /// back.
     pub fn request(&self) -> bool {
         let is_requested = self.decide(REQUESTED);
         self.0.requested.fetch_or(is_requested, Ordering::SeqCst);
         is_requested
     }
 
-    /// Whether it was told in time.
+    /// Whether the installation was asked to stop in time.
     pub fn is_requested(&self) -> bool {
         self.0.now.load(Ordering::SeqCst) == REQUESTED
     }
 
-    /// Whether the installation has passed the last step that can be undone.
+    /// Whether the installation has passed the last step that can be rolled back.
     pub fn is_too_late(&self) -> bool {
         self.0.now.load(Ordering::SeqCst) == TOO_LATE
     }
 
-    /// Sets what was not set yet; `true` if it is this from now on.
+    /// Sets the state if it is not set yet. `true` if it is `to` afterwards.
     fn decide(&self, to: u8) -> bool {
         let before = self.0.now.compare_exchange(WORKING, to, Ordering::SeqCst, Ordering::SeqCst);
         before.is_ok() || before == Err(to)
     }
 
-    /// The same for work that knows a flag only.
+    /// A flag that is set when the installation is asked to stop.
     pub(super) fn flag(&self) -> &AtomicBool {
         &self.0.requested
     }
 
-    /// Gives up if the installation was told to stop.
+    /// An error if the installation was asked to stop.
     pub(super) fn check(&self) -> io::Result<()> {
         if self.is_requested() { Err(io::Error::other("the installation was stopped")) } else { Ok(()) }
     }
 
-    /// Passes the last step that can be undone; `false` if the installation was told to stop before.
+    /// Enters the final step, which cannot be rolled back. `false` if the installation was asked to stop before.
     pub(super) fn enter_final_step(&self) -> bool {
         self.decide(TOO_LATE)
     }
 
-    /// What an error is: whatever fails after this was told to stop was stopped.
+    /// Replaces an error by [`InstallError::Stopped`] if the installation was asked to stop.
     pub(super) fn classify(&self, error: InstallError) -> InstallError {
         match error {
             error @ InstallError::PartlyChanged { .. } => error,

@@ -1,12 +1,15 @@
-//! Where an installation takes place, and the step that makes a finished stage the prefix.
+//! The transaction: locks a prefix, holds the stage, and commits the finished stage to the prefix.
 //!
-//! A new prefix is the stage itself, renamed. A prefix that exists is replaced as a whole: a twin of it, made of hard
-//! links, takes in what is new, and the two change places in one step of the kernel, so that a killed process leaves the
-//! old prefix or the new one. Where that cannot be (on an overlay file system a hard link copies the file into
-//! the layer; a volume or a link cannot change places) what is gone moves aside and what is new moves in, by a journal
-//! that leads back ([`super::rollback`]). So it does where nothing but additions are to be made: a twin would take most of the
-//! time, and what a kill can cut off are a few renames. Each of them is undone if anything fails later, and when its value
-//! is dropped.
+//! There are three ways to commit ([`CommitMethod`]):
+//!
+//! - A new prefix is the stage itself, renamed.
+//! - An existing prefix is replaced as a whole. A replica of it, made of hard links, receives the new files; then replica
+//!   and prefix are exchanged by one system call. A killed process leaves either the old prefix or the new one.
+//! - Where this is not possible, the prefix is changed in place, with a journal and a backup ([`super::rollback`]). This is
+//!   the case on an overlay file system (a hard link would copy the file into the layer), and for volumes and soft links
+//!   (they cannot be exchanged). It is also done where files are only added: a replica would take most of the time.
+//!
+//! Each commit is rolled back if a later step fails, and when its value is dropped.
 
 use std::{
     fs::File,
@@ -27,62 +30,61 @@ use super::{
     rollback::{Journal, Rollback},
 };
 
-/// A place that this process holds. Dropping it removes what is left over, and the directories made for it.
+/// A prefix that this process has locked. Dropping it removes the stage, and the directories that were created for it.
 pub(super) struct Transaction {
     prefix: PathBuf,
     pub(super) stage: PathBuf,
-    /// Where the twin of the prefix is, and after the swap the old one.
+    /// The path of the replica; after the exchange, of the old prefix.
     replica: Option<PathBuf>,
     method: CommitMethod,
-    /// The directory above the prefix that was there before, and its time in seconds since 1970 and nanoseconds.
+    /// The nearest existing directory above the prefix, and its modification time.
     above: Option<(PathBuf, Time)>,
-    /// Directories above the prefix that were not there before, the topmost first.
+    /// Directories above the prefix that were created, the topmost first.
     created: Vec<PathBuf>,
-    /// Keep other processes out as long as they are open: the stage, and the prefix if there is one. A lock goes with
-    /// the directory when that is renamed.
+    /// Locks on the stage, and on the prefix if it exists. A lock stays with its directory when that is renamed.
     locks: Vec<File>,
-    /// What a prefix that something is made in is to be like at the end.
+    /// The attributes that a prefix that is changed in place gets at the end.
     attributes: Option<Attributes>,
     done: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CommitMethod {
-    /// There is no prefix yet.
+    /// There is no prefix yet: the stage is renamed.
     Rename,
-    /// There is one, and it can be swapped for another.
+    /// The prefix exists and is exchanged with its replica.
     Swap,
-    /// There is one, and it has to be changed where it is.
+    /// The prefix exists and is changed in place.
     InPlace,
 }
 
-/// When packages' scripts run.
+/// When code of packages runs during a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ScriptTiming {
-    /// Never: the step that gives the new files their place makes them an environment.
+    /// Never. The step that moves the new files also publishes the history.
     Never,
-    /// When the new files have their place. Until then there is no environment.
+    /// After the new files are in place. The prefix is an environment only after that.
     After,
-    /// Before, too: from the first script on there is none.
+    /// Before and after. From the first script on, the prefix is not an environment.
     BeforeAndAfter,
 }
 
-/// A commit that is under way. Dropping it makes the prefix what it was, unless [`Commit::finish`] was called.
+/// A commit in progress. Dropping it restores the prefix, unless [`Commit::finish`] was called.
 pub(super) struct Commit<'a> {
     transaction: Transaction,
     change: &'a PrefixChange<'a>,
     scripts: ScriptTiming,
-    /// The old files of a change in place, and those that scripts may spoil.
+    /// The backup of a change in place, and of untracked files that scripts may change.
     rollback: Option<Rollback>,
     step: AppliedStep,
 }
 
-/// What has changed its place as a whole.
+/// The step of the commit that was done, for the rollback.
 enum AppliedStep {
     None,
-    /// The prefix was not there: it gets the stage's name again.
+    /// The stage was renamed to the prefix.
     Renamed,
-    /// The old prefix is where the twin was.
+    /// The prefix was exchanged; the old prefix is at this path.
     Swapped(PathBuf),
 }
 
@@ -115,7 +117,7 @@ impl Transaction {
         }
         if transaction.method == CommitMethod::InPlace {
             transaction.replica = None;
-            // It may be a link, which is to stay as it is.
+            // It may be a link, which is kept.
             transaction.prefix = fs_err::canonicalize(path)?;
             transaction.attributes = Some(Attributes::from(&fs_err::metadata(path)?));
             transaction.make_stage(path.join(on_disk::STAGE))?;
@@ -124,7 +126,7 @@ impl Transaction {
         Ok(transaction)
     }
 
-    /// Makes the stage and holds it.
+    /// Creates the stage and locks it.
     fn make_stage(&mut self, stage: PathBuf) -> Result<(), InstallError> {
         let busy = || InstallError::Busy { prefix: self.prefix.clone() };
         match fs_err::create_dir(&stage) {
@@ -140,7 +142,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// Begins to make the stage the prefix. Scripts of packages that go may run then.
+    /// Begins the commit. Pre-unlink scripts may run afterwards.
     pub(super) fn begin<'a>(
         self,
         change: &'a PrefixChange<'a>,
@@ -169,7 +171,7 @@ impl Transaction {
 }
 
 impl Commit<'_> {
-    /// Gives the new files their place.
+    /// Moves the new files into the prefix.
     pub(crate) fn place(&mut self) -> Result<(), InstallError> {
         if self.transaction.method == CommitMethod::Swap
             && self.scripts == ScriptTiming::Never
@@ -178,7 +180,7 @@ impl Commit<'_> {
             return self.add(journal);
         }
         if self.transaction.method == CommitMethod::Swap && !self.make_replica()? {
-            // Its journal is of another kind of change. What scripts have done by now stays.
+            // The journal so far is for an exchange. What scripts have changed by now is kept.
             self.rollback.take().map_or(Ok(()), Rollback::cancel)?;
             self.switch_to_in_place()?;
         }
@@ -189,7 +191,7 @@ impl Commit<'_> {
         }
     }
 
-    /// From here on the prefix is changed where it is. The stage moves in from beside; it is on the same file system.
+    /// Changes the method to a change in place. The stage stays beside the prefix, on the same file system.
     fn switch_to_in_place(&mut self) -> io::Result<()> {
         self.transaction.method = CommitMethod::InPlace;
         if self.transaction.attributes.is_none() {
@@ -198,7 +200,7 @@ impl Commit<'_> {
         Ok(())
     }
 
-    /// Moves in what is new, where nothing else changes.
+    /// Moves new files into the prefix, where nothing else changes.
     fn add(&mut self, journal: Journal) -> Result<(), InstallError> {
         self.switch_to_in_place()?;
         let rollback = Rollback::begin(&self.transaction.prefix, journal, &self.change.stop)?;
@@ -208,7 +210,7 @@ impl Commit<'_> {
         Ok(())
     }
 
-    /// Makes the twin; `false` if there can be none: for reasons that stay, and no other.
+    /// Creates the replica; `false` if hard links are not possible there.
     fn make_replica(&self) -> Result<bool, InstallError> {
         let Some(replica) = &self.transaction.replica else { return Ok(false) };
         match self.change.make_replica(replica, self.scripts) {
@@ -234,7 +236,7 @@ impl Commit<'_> {
         commit::merge(&stage, &Root::open_no_follow(&replica)?, time, stop)?;
         self.change.repair_directories(&replica)?;
         self.transaction.locks.extend(system::lock_directory(&replica)?);
-        // Last: a twin that has a history is whole.
+        // Last: a replica that has a history is complete.
         if self.scripts == ScriptTiming::Never {
             commit::publish_history(&replica, self.change.time)?;
         }
@@ -252,7 +254,7 @@ impl Commit<'_> {
         Ok(self.move_in()?)
     }
 
-    /// Does what the journal says.
+    /// Executes the journal.
     fn move_in(&self) -> io::Result<()> {
         let (stage, time, stop) = (Root::open_no_follow(&self.transaction.stage)?, self.change.time, &self.change.stop);
         self.rollback.iter().try_for_each(|rollback| rollback.move_old_files(time, stop))?;
@@ -260,7 +262,7 @@ impl Commit<'_> {
         self.change.repair_directories(&self.transaction.prefix)
     }
 
-    /// Makes the prefix an environment. From here on it is too late to stop.
+    /// Publishes the history, which makes the prefix an environment. Afterwards the installation cannot be stopped.
     pub(super) fn finish(mut self) -> Result<(), InstallError> {
         if !self.change.stop.enter_final_step() {
             return Err(self.undo(InstallError::Stopped));
@@ -270,7 +272,7 @@ impl Commit<'_> {
             return Err(self.undo(error.into()));
         }
         if let AppliedStep::Renamed = std::mem::replace(&mut self.step, AppliedStep::None) {
-            // The names beside the prefix are another process's from now on.
+            // From now on another process may use the paths beside the prefix.
             (self.transaction.stage, self.transaction.replica) = (PathBuf::new(), None);
         }
         if let Some(rollback) = self.rollback.take() {
@@ -286,7 +288,7 @@ impl Commit<'_> {
         Ok(())
     }
 
-    /// Makes the prefix what it was, and gives the error to report.
+    /// Restores the prefix, and returns the error to report.
     pub(super) fn undo(mut self, cause: InstallError) -> InstallError {
         match self.go_back() {
             Ok(()) => cause,
@@ -308,7 +310,7 @@ impl Commit<'_> {
         match (&back, rollback) {
             (Ok(()), Some(rollback)) => rollback.discard(),
             (Ok(()), None) => {}
-            // What the next run needs to try again stays.
+            // Keeps what the next run needs to try again.
             (Err(_), _) => (self.transaction.stage, self.transaction.replica) = (PathBuf::new(), None),
         }
         back
@@ -317,15 +319,15 @@ impl Commit<'_> {
 
 impl Drop for Commit<'_> {
     fn drop(&mut self) {
-        // Whoever wants to know calls `undo`; the next run tries again what could not be done.
+        // `undo` reports errors. The next run tries again.
         let _ = self.go_back();
     }
 }
 
 impl Drop for Transaction {
     fn drop(&mut self) {
-        // Nothing more can be done about an error here; the next run removes what is left. The stage goes last: as long
-        // as it is there and held, nobody else begins.
+        // Errors are ignored: the next run removes what is left. The stage is removed last: while it exists and is locked, no
+        // other process begins.
         for left in [self.replica.as_deref(), Some(self.stage.as_path())].into_iter().flatten() {
             if !left.as_os_str().is_empty() {
                 let _ = system::remove_tree(left);
@@ -339,15 +341,15 @@ impl Drop for Transaction {
                 let _ = fs_err::remove_dir(path);
             }
         }
-        // Making and removing what is ours gave it the clock's time, which would be in an image's layer. Where it belongs
-        // to somebody else, it keeps that.
+        // Creating and removing the stage changed its modification time, which would be in an image's layer. Without the
+        // permission to set it, the new time stays.
         if let Some((path, time)) = &self.above {
             let _ = time.set(path);
         }
     }
 }
 
-/// Undoes what a killed process left half-done, and removes what it left over. `false` if a living one is at it.
+/// Rolls back and cleans up after a killed process. `false` if a running process has locked the prefix.
 pub(super) fn recover(prefix: &Path) -> Result<bool, InstallError> {
     let (beside, replica) = on_disk::stage_and_replica(prefix).unzip();
     let inside = prefix.join(on_disk::STAGE);
@@ -366,7 +368,7 @@ pub(super) fn recover(prefix: &Path) -> Result<bool, InstallError> {
     }
     let is_old = |replica: &&PathBuf| has_history(replica) || replica.join(BACKUP).is_dir();
     if let Some(replica) = replica.as_ref().filter(is_old).filter(|_| prefix.is_dir() && !has_history(prefix)) {
-        // The twin is the old prefix, and the scripts of the new one have not all run.
+        // The replica is the old prefix: the process was killed before all scripts of the new one had run.
         check_owner(replica, prefix)?;
         system::exchange(replica, prefix)?;
     }
@@ -381,14 +383,14 @@ pub(super) fn recover(prefix: &Path) -> Result<bool, InstallError> {
             set_directory_times(prefix);
         }
     }
-    // A stage goes last: as long as it is there and held, nobody else begins.
+    // The stage is removed last: while it exists and is locked, no other process begins.
     for left in left.into_iter().chain([&inside]).filter(|left| left.is_dir()) {
         system::remove_tree(left)?;
     }
     Ok(true)
 }
 
-/// Makes sure that none of the names that are an installation's own is a link: what is behind it is somebody else's.
+/// Makes sure that no path of the installation itself is a link: its target belongs to somebody else.
 fn check_own<'a>(mut names: impl Iterator<Item = &'a PathBuf>) -> Result<(), InstallError> {
     names.try_for_each(|path| match fs_err::symlink_metadata(path) {
         Ok(there) if there.is_symlink() => {
@@ -398,8 +400,8 @@ fn check_own<'a>(mut names: impl Iterator<Item = &'a PathBuf>) -> Result<(), Ins
     })
 }
 
-/// Makes sure that a twin belongs to this user, to root or to the owner of the prefix. Where all may write, as in `/tmp`, anybody could
-/// have put it there.
+/// Makes sure that a replica belongs to this user, to root or to the owner of the prefix. In a directory such as `/tmp`,
+/// any user could have created it.
 fn check_owner(replica: &Path, prefix: &Path) -> Result<(), InstallError> {
     let owner = |path: &Path| fs_err::symlink_metadata(path).map(|there| there.uid());
     let trusted = [0, rustix::process::geteuid().as_raw(), owner(prefix)?];
@@ -409,8 +411,8 @@ fn check_owner(replica: &Path, prefix: &Path) -> Result<(), InstallError> {
     Err(InstallError::Untrusted { path: replica.to_owned(), reason: "belongs to another user".to_owned() })
 }
 
-/// Gives the directories of an environment that was just finished the time that its history has: a process that was killed
-/// right then has not come to that.
+/// Sets the modification time of the directories of an environment to that of its history: the process was killed right
+/// before this step.
 fn set_directory_times(prefix: &Path) {
     let meta = prefix.join("conda-meta");
     if let Ok(history) = fs_err::metadata(meta.join(HISTORY)) {
@@ -424,17 +426,17 @@ fn has_history(prefix: &Path) -> bool {
     prefix.join("conda-meta").join(HISTORY).is_file()
 }
 
-/// How a prefix can be changed.
+/// How the new files get into a prefix.
 fn commit_method(prefix: &Path) -> CommitMethod {
     let Ok(metadata) = fs_err::symlink_metadata(prefix) else { return CommitMethod::Rename };
-    // A root prefix holds other environments, which a twin would have to hold too.
+    // A root prefix contains other environments, which a replica would have to contain too.
     let is_root = prefix.join("envs").exists();
     let swappable = metadata.is_dir() && !is_root && system::can_swap_directory(prefix, &metadata);
     if swappable { CommitMethod::Swap } else { CommitMethod::InPlace }
 }
 
-/// Whether an environment may be put into a directory that exists: there is one already, or nothing but what
-/// stands in a root prefix or in a fresh volume. Other people's directories are left alone.
+/// Whether an environment may be installed into an existing directory: it is one already, or it contains only what a root
+/// prefix or a new volume contains. Other directories are refused.
 fn may_hold_environment(path: &Path) -> Result<bool, InstallError> {
     let harmless = ["conda-meta", "envs", "pkgs", "lost+found", ".condarc", on_disk::STAGE, BACKUP];
     for entry in fs_err::read_dir(path)? {
@@ -448,11 +450,12 @@ fn may_hold_environment(path: &Path) -> Result<bool, InstallError> {
     Ok(true)
 }
 
-/// The directories of a root prefix in which there may be something of conda before there is an environment, and what.
+/// The directories of a root prefix that may contain files of conda before there is an environment, and the names of these
+/// files.
 const FOR_SHELLS: [&str; 4] = ["bin", "condabin", "etc", "shell"];
 const OF_CONDA: [&str; 6] = ["conda", "mamba", "micromamba", "mlconda", "activate", "deactivate"];
 
-/// Whether a directory has nothing in it but what shells need of conda.
+/// Whether a directory contains nothing but conda's files for shells.
 fn is_for_shells(directory: &Path) -> io::Result<bool> {
     if !fs_err::symlink_metadata(directory)?.is_dir() {
         return Ok(false);
@@ -472,7 +475,7 @@ fn is_for_shells(directory: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Makes the directories above a prefix, and notes in `created` which were not there, also where an error ends it.
+/// Creates the directories above a prefix, and adds those that did not exist to `created`, also if an error occurs.
 pub(super) fn make_parents(parent: &Path, created: &mut Vec<PathBuf>) -> Result<(), InstallError> {
     let mut missing: Vec<&Path> = parent.ancestors().take_while(|path| !path.exists()).collect();
     while let Some(path) = missing.pop() {

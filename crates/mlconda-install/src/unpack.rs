@@ -1,8 +1,8 @@
-//! A package's archive, as a stream of entries.
+//! Reads the archive of a package as a stream of entries.
 //!
-//! A `.conda` file is a zip of two `.tar.zst`, of which `info` is read first whatever their order. A `.tar.bz2`
-//! is one stream; where its `info/` does not come first, it is read twice. A wheel is a zip whose members are read one by
-//! one, as those of the conda package that it would be ([`wheel`]).
+//! A `.conda` file is a zip of two `.tar.zst` files; `info` is read first, whatever their order is. A `.tar.bz2` is one
+//! stream; if `info/` does not come first, it is read twice. The members of a wheel are read as those of an equivalent
+//! noarch python package ([`wheel`]).
 
 mod bzip2;
 mod idle_cores;
@@ -117,17 +117,17 @@ pub(super) struct Entry<'a> {
     pub(super) modified: i64,
 }
 
-/// Takes entries; an error ends the reading.
+/// Receives entries. An error ends the reading.
 pub(super) trait Sink {
     /// The error.
     type Error: From<io::Error>;
-    /// What `info/` says; comes before the first entry, and again if the archive has to be read anew.
+    /// Receives the files of `info/`, before the first entry, and again if the archive is read a second time.
     fn begin(&mut self, info: &InfoFiles) -> Result<(), Self::Error>;
-    /// One entry.
+    /// Receives one entry.
     fn entry(&mut self, entry: Entry<'_>) -> Result<(), Self::Error>;
 }
 
-/// Reads an archive into a sink, on this thread and on cores that are spare.
+/// Reads an archive into a sink, on this thread and on idle cores.
 pub(super) fn unpack<S: Sink>(
     archive: &Archive,
     file_name: &str,

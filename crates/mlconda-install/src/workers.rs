@@ -1,7 +1,7 @@
-//! The busy part: archives come in on the caller's thread, and threads of their own unpack them into the stage.
+//! Downloads archives on the caller's thread, and unpacks them into the stage on worker threads.
 //!
-//! Memory does not grow with the number of packages: a thread holds one archive's reader and one buffer, the
-//! queue between is bounded, and large archives wait in files without a name.
+//! Memory use does not grow with the number of packages: a worker has one archive reader and one buffer, the queue is
+//! bounded, and large archives are stored in unnamed files.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -16,7 +16,7 @@ use std::{
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use mlconda_channel::network::Client;
-use mlconda_inspect::plan::{Order, Plan};
+use mlconda_inspect::plan::{LinkOrder, Plan};
 use mlconda_lock::{LockedPackage, linking_order};
 use mlconda_prefix::distributions;
 use mlconda_types::progress::{Event, Progress};
@@ -41,34 +41,34 @@ use super::{
 pub(super) struct StagedPackage {
     /// Its number in [`Plan::archives`].
     pub(super) number: usize,
-    /// Its record, without the list of its files, which is on disk by now.
+    /// Its record, without the list of its files, which is written to the stage already.
     pub(super) record: PrefixRecord,
-    /// When it was built, in seconds since 1970.
+    /// The build time, in seconds since 1970.
     pub(super) built: Option<i64>,
     /// How many files it has.
     pub(super) files: usize,
     /// Their size in bytes.
     pub(super) bytes: u64,
-    /// How many of these bytes are in files that were there before, for others.
+    /// How many of these bytes are hard links to existing files.
     pub(super) shared: u64,
-    /// Where it was, if it was extracted before it was linked.
+    /// Where it was linked from, if it was extracted before.
     pub(super) origin: Option<PackageOrigin>,
 }
 
-/// Work for a thread.
+/// A package for a worker to link.
 struct LinkJob {
     number: usize,
     place: PackageLocation,
-    /// How often the package has been tried before.
+    /// The number of earlier attempts.
     attempt: u32,
 }
 
-/// What a thread says of a job.
+/// The result of a job.
 enum LinkOutcome {
     Finished(Box<StagedPackage>),
-    /// The package is noarch python, and python is not linked yet.
+    /// The package is noarch python, and the interpreter is not linked yet.
     PythonWanted(LinkJob),
-    /// The package was damaged in the cache, and is there no more; or the cache is done without.
+    /// The package must be fetched again: it was damaged and removed from the cache, or the cache is not used any more.
     Again {
         number: usize,
         attempt: u32,
@@ -77,10 +77,10 @@ enum LinkOutcome {
     Failed(InstallError),
 }
 
-/// What the threads share.
+/// The state that the workers share.
 struct LinkState {
     packages: Vec<LockedPackage>,
-    /// What the lock says of those of them that are wheels; these are the last ones.
+    /// What the lock says about the wheels, which are the last of the packages.
     requests: Vec<Request>,
     specs: Vec<String>,
     sources: Sources,
@@ -89,13 +89,13 @@ struct LinkState {
     stage: Arc<Stage>,
     python: OnceLock<PythonInfo>,
     jobs: Mutex<mpsc::Receiver<LinkJob>>,
-    /// The cores of threads that wait for a job.
+    /// The cores of workers that wait for a job.
     idle_cores: IdleCores,
     outcomes: mpsc::UnboundedSender<LinkOutcome>,
     stop: AtomicBool,
 }
 
-/// The threads. Dropping them makes them stop, and waits until they have.
+/// The worker threads. Dropping this stops them and waits for them.
 struct LinkThreads {
     shared: Arc<LinkState>,
     threads: Vec<thread::JoinHandle<()>>,
@@ -105,7 +105,7 @@ impl Drop for LinkThreads {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
-            // A thread that panicked has said so; its work is missing, and that is noticed.
+            // A panic was reported already; the missing result is noticed.
             let _ = thread.join();
         }
     }
@@ -146,10 +146,10 @@ pub(super) async fn link_all(
     coordinate(&shared, client, options, progress, jobs, &mut outcomes_end).await
 }
 
-/// Sends archives to the threads and takes what they say, until all packages are finished.
+/// Sends archives to the workers and receives their results, until all packages are finished.
 ///
-/// Downloads under way are always listened to: one that nobody listens to for a while looks dead. So that archives do not
-/// pile up before busy threads, new downloads begin only while few wait.
+/// Running downloads are always polled: a connection that is not read for a while looks dead to the server. New downloads
+/// begin only while few archives wait, so that archives do not pile up.
 async fn coordinate(
     shared: &LinkState,
     client: &Client,
@@ -177,7 +177,7 @@ async fn coordinate(
             return Err(InstallError::NoPython { package: package.unwrap_or_default() });
         }
         tokio::select! {
-            // What is finished first: it may be the python that others wait for.
+            // Results first: one of them may be the python that other packages wait for.
             biased;
             outcome = outcomes.recv() => match outcome {
                 Some(LinkOutcome::Finished(package)) => {
@@ -228,8 +228,8 @@ fn stopped() -> InstallError {
     io::Error::other("the installation was stopped").into()
 }
 
-/// The order in which packages are fetched: python first, for noarch packages wait for it; then the largest, so
-/// that no core is idle at the end; noarch packages last.
+/// The order in which packages are fetched: python first, because noarch packages wait for it; then the largest, so that no
+/// core is idle at the end; noarch packages last.
 fn schedule(packages: &[LockedPackage]) -> Vec<usize> {
     let mut numbers: Vec<usize> = (0..packages.len()).collect();
     mlconda_types::sorting::sort_by_key(&mut numbers, |number| {
@@ -259,7 +259,7 @@ async fn fetch_one(
 }
 
 impl LinkState {
-    /// What a thread does: one job after the other, until there are no more.
+    /// The main loop of a worker: one job after the other, until there are no more.
     fn run_worker(&self) {
         let mut buffer = Vec::new();
         loop {
@@ -267,18 +267,18 @@ impl LinkState {
             let job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
             drop(idle);
             let Some(job) = job.filter(|_| !self.stop.load(Ordering::Relaxed)) else { return };
-            // A panic here would leave the others waiting for ever; it is our mistake, but not their end.
+            // After a panic the caller would wait for ever.
             let outcome = panic::catch_unwind(panic::AssertUnwindSafe(|| self.link(job, &mut buffer)));
             let outcome = outcome.unwrap_or_else(|_| LinkOutcome::Failed(io::Error::other("a thread panicked").into()));
-            // Nobody listens any more where the installation has been given up.
+            // The receiver is gone if the installation was stopped.
             if self.stop.load(Ordering::Relaxed) || self.outcomes.send(outcome).is_err() {
                 return;
             }
         }
     }
 
-    /// Whether a package may be fetched by now. Noarch ones may wait for python, and are not to wait here meanwhile: each
-    /// would hold an open file or its bytes.
+    /// Whether the download of a package may begin. Noarch packages are fetched after python is linked; until then each
+    /// would occupy an open file or memory.
     fn may_begin(&self, number: usize) -> bool {
         let waits = self.packages[number].subdir == Subdir::NoArch && self.packages[number].name != "python";
         !waits || self.python.get().is_some() || !self.packages.iter().any(|package| package.name == "python")
@@ -312,7 +312,7 @@ impl LinkState {
             PackageLocation::LocalFile(_) | PackageLocation::Cached(_) => (Ok(()), None),
         };
         let linked = match read {
-            // One that is a file is opened again later, rather than held open.
+            // A local file is opened again later, and not kept open.
             Err(LinkError::PythonWanted) => {
                 let place = match (archive, place) {
                     (Some(path), PackageLocation::Fetched(..)) => PackageLocation::LocalFile(path),
@@ -325,7 +325,7 @@ impl LinkState {
         };
         match (linked.and_then(|linked| self.record(number, linked, (size, hashes), origin)), place) {
             (Ok(finished), _) => LinkOutcome::Finished(Box::new(finished)),
-            // It may be the cache's fault.
+            // The package in the cache may be damaged.
             (Err(error), PackageLocation::Extracted(place, _)) if error.is_of_the_package() => {
                 match verify(&place, buffer, &self.stop) {
                     Err(cause) => self.retry_or_fail(number, attempt, cause),
@@ -336,12 +336,12 @@ impl LinkState {
         }
     }
 
-    /// What the lock says of a wheel.
+    /// What the lock says about a wheel.
     fn request(&self, number: usize) -> Option<&Request> {
         self.requests.get(number.checked_sub(self.packages.len() - self.requests.len())?)
     }
 
-    /// What a package that cannot be linked comes to: another attempt, or the end.
+    /// Decides whether a package that cannot be linked is tried again.
     fn retry_or_fail(&self, number: usize, attempt: u32, cause: SourceError) -> LinkOutcome {
         let package = &self.packages[number];
         let (next, damage) = match cause {
@@ -358,7 +358,7 @@ impl LinkState {
         }
     }
 
-    /// Writes a package's record. Its list of files can be long: it goes to disk, not into the result.
+    /// Writes the record of a package. The list of files, which can be long, is not part of the result.
     fn record(
         &self,
         number: usize,
@@ -397,10 +397,10 @@ impl LinkState {
     }
 }
 
-/// Why a package could not be linked.
+/// The error of an installation for a package that could not be linked.
 fn link_failure(package: &LockedPackage, error: LinkError) -> InstallError {
     match error {
-        // A name is too long: most likely one of the package.
+        // A name is too long, most likely one in the package.
         LinkError::Failed(InstallError::File(source)) if source.kind() == io::ErrorKind::InvalidFilename => {
             InstallError::Package { package: package.file_name.clone(), source }
         }
@@ -410,14 +410,14 @@ fn link_failure(package: &LockedPackage, error: LinkError) -> InstallError {
     }
 }
 
-/// The interpreter that stays in the prefix, if one does.
+/// The interpreter among the kept packages.
 pub(super) fn kept_python(plan: &Plan) -> Option<PythonInfo> {
     let records = plan.keep.iter().map(|record| &record.repodata_record.package_record);
     let python = records.into_iter().find(|record| record.name.as_normalized() == "python")?;
     PythonInfo::from_python_record(python, plan.platform).ok()
 }
 
-/// The interpreter that will be in the prefix, if one will.
+/// The interpreter of the new environment.
 pub(super) fn python(plan: &Plan, finished: &[StagedPackage]) -> Option<PythonInfo> {
     let of_conda = finished.iter().filter(|package| package.number < plan.link.len());
     let mut records = of_conda.map(|package| &package.record.repodata_record.package_record);
@@ -427,7 +427,7 @@ pub(super) fn python(plan: &Plan, finished: &[StagedPackage]) -> Option<PythonIn
     }
 }
 
-/// Whether a path has content of its own: for a soft link, some packages give the size of what it points to.
+/// Whether a path is a file. Some packages give soft links the size of their target.
 fn is_file(entry: &PathsEntry) -> bool {
     !matches!(entry.path_type, PathType::SoftLink | PathType::Directory)
 }
@@ -435,14 +435,14 @@ fn is_file(entry: &PathsEntry) -> bool {
 /// Whether one of these packages has a post-link script.
 pub(super) fn has_scripts(stage: &Stage, records: &[&PrefixRecord]) -> bool {
     let names = records.iter().map(|record| record.repodata_record.package_record.name.as_normalized());
-    // One may be below a link of a package that stays.
+    // The script may be below a link of a kept package.
     let place = |name: &str| stage.final_path(&script::path(name, script::ScriptKind::PostLink));
     names.into_iter().any(|name| stage.root().join(place(name)).is_file())
 }
 
-/// All conda packages of the prefix to be, those that stay among them, in linking order, by name.
+/// The names of all conda packages of the new environment, in linking order.
 pub(super) fn order(plan: &Plan, finished: &[StagedPackage]) -> Vec<String> {
-    if plan.order == Order::Lock {
+    if plan.order == LinkOrder::Lock {
         return plan.names.clone();
     }
     let records = finished.iter().map(|package| &package.record).chain(&plan.keep);

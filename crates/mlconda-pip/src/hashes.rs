@@ -1,8 +1,7 @@
-//! `--hash`: whether what was locked is what the list says it must be.
+//! Checks locked packages against `--hash` options.
 //!
-//! A lock pins by sha256, and an index mostly tells no other hash. So where the list gives a sha384 or a sha512, or where the
-//! sha256 of an archive is not known, the archive is downloaded once, when it is locked, and both are made of the same
-//! bytes: who installs it by its sha256 installs what the list asked for.
+//! A lock contains sha256, and most indexes have no other hash. If the list has a sha384 or a sha512, or the sha256 of an
+//! archive is not known, the archive is downloaded once while locking, and all hashes are computed from the same bytes.
 
 use std::io::{self, Read};
 
@@ -15,7 +14,7 @@ use rattler_digest::{Sha256, Sha256Hash, digest::Digest};
 use sha2::{Sha384, Sha512};
 use url::Url;
 
-use super::{Options, PipError, task::place_of};
+use super::{Options, PipError, resolution::location_of};
 
 /// Compares packages with the hashes that lines ask for, and gives those a sha256 that have none.
 ///
@@ -81,7 +80,7 @@ pub(super) fn is_about(entry: &PipRequirement, package: &LockedPip) -> bool {
         Some(name) => *name == package.name,
         None => {
             let place = package.identity().map(String::from).unwrap_or_default();
-            place_of(&entry.text) == place_of(&place)
+            location_of(&entry.text) == location_of(&place)
         }
     }
 }

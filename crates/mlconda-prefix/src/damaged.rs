@@ -1,4 +1,4 @@
-//! Records that cannot be read, for whoever is about to write them anew.
+//! Unreadable records, for an installation that replaces them.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -12,8 +12,7 @@ use url::Url;
 use super::{Prefix, PrefixError, STATE, distributions, is_foreign, parse_record};
 
 impl Prefix {
-    /// The prefix without the records and the state that cannot be read, and these records as ones that know no more than
-    /// their file's name says.
+    /// The prefix without unreadable records and state, and the unreadable records with only the facts in their file names.
     ///
     /// # Errors
     /// If `conda-meta` cannot be read, or the name of such a record is not NAME-VERSION-BUILD.
@@ -38,7 +37,7 @@ impl Prefix {
         Ok((Self { path: self.path.clone(), passed_over }, records))
     }
 
-    /// Whether the state is taken for one that is not there, since it cannot be read.
+    /// Whether the state is ignored because it cannot be read.
     pub fn is_without_state(&self) -> bool {
         self.passed_over.contains(&self.path.join(STATE))
     }

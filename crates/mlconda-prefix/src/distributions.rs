@@ -1,8 +1,8 @@
-//! What is installed from elsewhere than channels: python distributions (PEP 376).
+//! Python distributions (PEP 376): installed packages that are not from a channel.
 //!
-//! Those that mlconda put there have a record like packages, `conda-meta/NAME-VERSION-pypi_0.pip`. It is not called
-//! `.json`, for then conda tools would take it for a conda package; otherwise it has the same form, so that
-//! whoever compares or removes files need not tell them apart. Others are known by their `.dist-info` only.
+//! A distribution that mlconda has installed has a record `conda-meta/NAME-VERSION-pypi_0.pip`. It has the format of a conda
+//! record, but not the extension `.json`, since conda tools would take it for a conda package. Other distributions are only
+//! known by their `.dist-info`.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -19,13 +19,13 @@ use url::Url;
 
 use super::{Prefix, PrefixError};
 
-/// What the records of distributions end with.
+/// The extension of records of distributions.
 pub const EXTENSION: &str = "pip";
 
-/// The build string of what is from no channel, as conda gives it.
+/// The build string of distributions, as in conda.
 pub const BUILD: &str = "pypi_0";
 
-/// What stands for the channel and the subdir of a distribution, as with conda.
+/// The channel and the subdir of distributions, as in conda.
 pub const CHANNEL: &str = "pypi";
 
 /// Whether a record is of a distribution, and not of a conda package.
@@ -53,18 +53,18 @@ impl Prefix {
     }
 }
 
-/// A distribution that no record knows: somebody has installed it with pip.
+/// A distribution without a record: it was installed with pip.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UntrackedDistribution {
     /// Its name, normalized (PEP 503).
     pub name: String,
-    /// Its version, as it says it.
+    /// Its version, as in its metadata.
     pub version: String,
 }
 
 impl Prefix {
-    /// The distributions that none of these records knows, sorted by name. Records whose own metadata are gone are taken out:
-    /// pip has uninstalled or replaced what they are of.
+    /// The distributions without a record, sorted by name. Records whose metadata are missing are removed from `records`: pip has
+    /// uninstalled or replaced these packages.
     ///
     /// # Errors
     /// If the directories of distributions cannot be read.
@@ -79,7 +79,7 @@ impl Prefix {
     }
 }
 
-/// The metadata of the distributions that no record knows. Records whose own are gone are taken out.
+/// The metadata of distributions without a record. Records whose metadata are missing are removed from `records`.
 pub fn untracked(prefix: &Path, records: &mut Vec<PrefixRecord>) -> Result<BTreeSet<PathBuf>, PrefixError> {
     let is = |path: &Path, end: &str| path.extension().is_some_and(|extension| extension == end);
     let is_metadata = |path: &PathBuf| is(path, "dist-info") && path.join("METADATA").is_file() || is(path, "egg-info");
@@ -99,7 +99,7 @@ pub fn untracked(prefix: &Path, records: &mut Vec<PrefixRecord>) -> Result<BTree
     Ok(found)
 }
 
-/// The metadata of distributions that a record brought, relative to the prefix.
+/// The metadata of distributions in a record, relative to the prefix.
 fn anchors(record: &PrefixRecord) -> impl Iterator<Item = &Path> {
     record.files.iter().filter_map(|file| {
         let is_in_site = |path: &Path| path.parent().is_some_and(|site| site.ends_with("site-packages"));
@@ -111,15 +111,15 @@ fn anchors(record: &PrefixRecord) -> impl Iterator<Item = &Path> {
     })
 }
 
-/// What a distribution says of itself: `path` is its `.dist-info`, its `.egg-info`, or a file of that name.
+/// Reads the metadata of a distribution: `path` is its `.dist-info`, its `.egg-info`, or a file of that name.
 pub fn metadata(path: &Path) -> Option<Metadata> {
     let files = [path.join("METADATA"), path.join("PKG-INFO"), path.to_owned()];
     let text = files.iter().find(|file| file.is_file()).and_then(|file| files::read(file, files::LARGEST_TEXT).ok())?;
     Metadata::read(&String::from_utf8_lossy(&text))
 }
 
-/// Whether a distribution is still the one that its record is of. pip removes `RECORD` when it uninstalls one, and writes
-/// another when it installs one in its place.
+/// Whether the distribution of a record is still installed. pip removes `RECORD` when it uninstalls a distribution, and writes
+/// another one when it replaces it.
 pub fn is_installed(prefix: &Path, record: &PrefixRecord) -> bool {
     let list = record.paths_data.paths.iter().find(|entry| is_record_file(&entry.relative_path));
     list.is_some_and(|entry| {
@@ -128,8 +128,8 @@ pub fn is_installed(prefix: &Path, record: &PrefixRecord) -> bool {
     })
 }
 
-/// Distributions of these names (normalized) that no record knows, as records of their own: somebody has installed them with
-/// pip, and what takes their place has to remove them. `known` are the paths of packages.
+/// Records of distributions with these names (normalized) that were installed with pip and have no record. A package that
+/// replaces them must remove them. `known` are the paths of packages.
 pub fn untracked_by_name(
     prefix: &Path,
     names: &HashSet<&str>,
@@ -160,7 +160,7 @@ pub fn untracked_by_name(
     Ok(found)
 }
 
-/// A record that knows no more than a name and a version.
+/// A record with only a name and a version.
 fn minimal_record(name: &str, version: &str) -> Result<PrefixRecord, PrefixError> {
     let invalid = |message: String| std::io::Error::new(std::io::ErrorKind::InvalidData, message);
     let identifier: DistArchiveIdentifier =
@@ -175,7 +175,7 @@ fn minimal_record(name: &str, version: &str) -> Result<PrefixRecord, PrefixError
     Ok(PrefixRecord::from_repodata_record(record, Vec::new()))
 }
 
-/// The directories that distributions are in.
+/// The `site-packages` directories of a prefix.
 pub fn site_packages(prefix: &Path) -> Result<Vec<PathBuf>, PrefixError> {
     let mut site_packages = vec![prefix.join("Lib").join("site-packages")];
     let library = prefix.join("lib");
@@ -195,13 +195,13 @@ pub fn site_packages(prefix: &Path) -> Result<Vec<PathBuf>, PrefixError> {
     Ok(site_packages)
 }
 
-/// Whether a file is the list of files of a distribution.
+/// Whether a file is the `RECORD` of a distribution.
 pub fn is_record_file(path: &Path) -> bool {
     let directory = path.parent().and_then(Path::extension);
     path.file_name().is_some_and(|name| name == "RECORD") && directory.is_some_and(|each| each == "dist-info")
 }
 
-/// Whether a file is what a distribution says of itself, by its place: that of a vendored one is none.
+/// Whether a path is the metadata of a distribution. Metadata of vendored distributions do not count.
 pub fn is_metadata(path: &Path) -> bool {
     let is = |directory: &Path, end: &str| directory.extension().is_some_and(|extension| extension == end);
     let directory = path.parent().unwrap_or(Path::new(""));
@@ -210,14 +210,14 @@ pub fn is_metadata(path: &Path) -> bool {
     in_site && (file == "METADATA" && is(directory, "dist-info") || file == "PKG-INFO" && is(directory, "egg-info"))
 }
 
-/// The name of the distribution that a file of its metadata is of, normalized.
+/// The normalized name of the distribution to which a metadata file belongs.
 pub fn name_of(path: &Path) -> Option<String> {
     let directory = path.parent()?.file_name()?.to_str()?;
     Some(normalize(directory.rsplit_once('.')?.0.split('-').next()?))
 }
 
-/// The paths that a `RECORD` lists, relative to the prefix; `site` is what they are relative to. Those outside of the prefix,
-/// and those that are the prefix's own, are left out.
+/// The paths in a `RECORD`, relative to the prefix; in the file they are relative to `site`. Paths outside of the prefix and in
+/// `conda-meta` are left out.
 pub fn paths<'a>(prefix: &'a Path, site: &'a Path, text: &'a str) -> impl Iterator<Item = PathBuf> + 'a {
     let of = |line| inside(prefix, site, fields(line).first().map_or("", String::as_str));
     let is_own = |path: &PathBuf| path.starts_with("conda-meta") || path.as_os_str().is_empty();

@@ -1,9 +1,9 @@
-//! A prefix on disk: what is installed in it.
+//! Reads a prefix: its records, its variables, and its activation.
 
 pub mod activate;
 mod damaged;
 pub mod distributions;
-pub mod foreign;
+pub mod foreign_records;
 pub mod on_disk;
 
 pub use self::distributions::UntrackedDistribution;
@@ -26,11 +26,11 @@ pub const STATE: &str = "conda-meta/state";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prefix {
     path: PathBuf,
-    /// Records, and the state, that are taken for files that are not there, since they cannot be read.
+    /// Unreadable records and state, which are ignored.
     passed_over: BTreeSet<PathBuf>,
 }
 
-/// What tells an installed package from another, read without the list of its files.
+/// The identity of an installed package, read without the list of its files.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Installed {
     /// The package's name.
@@ -117,7 +117,7 @@ impl Prefix {
         Ok(paths)
     }
 
-    /// The installed packages in brief, sorted by file name; none if there is no environment yet.
+    /// The identities of the installed packages, sorted by file name; none if there is no environment yet.
     ///
     /// # Errors
     /// If a record cannot be read.
@@ -146,8 +146,8 @@ impl Prefix {
         self.record_files()?.into_iter().filter_map(read).collect()
     }
 
-    /// The names of all records, conda packages' and others', also of those that cannot be read: enough to see that another
-    /// process has changed the prefix.
+    /// The file names of all records, also of distributions and of unreadable records. They show whether another process has
+    /// changed the prefix.
     pub fn record_names(&self) -> Result<Vec<String>, PrefixError> {
         let all = Self { path: self.path.clone(), passed_over: BTreeSet::new() };
         let files = [all.record_files()?, all.meta_files(distributions::EXTENSION)?].concat();
@@ -187,7 +187,7 @@ pub fn read_record(path: &Path) -> std::io::Result<PrefixRecord> {
 }
 
 fn parse_record(text: &[u8]) -> std::io::Result<PrefixRecord> {
-    let record = foreign::read(text)?;
+    let record = foreign_records::read(text)?;
     let package = &record.repodata_record.package_record;
     let (name, version) = (package.name.as_normalized(), package.version.as_str());
     file_name_parts::check(name, &version, package.build.as_str()).map_err(std::io::Error::other)?;

@@ -1,4 +1,4 @@
-//! Programs that are run: waited for asynchronously, and stopped with all that they have started.
+//! Child processes: awaited, and stopped with all of their children.
 
 use std::{
     io,
@@ -11,19 +11,19 @@ use std::{
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use tokio::sync::oneshot;
 
-/// A script or program that runs, in a process group of its own. Dropping it kills it, and what it has started.
+/// A running child process in its own process group. Dropping it kills the group.
 pub struct ChildGroup {
     process: Child,
     ended: bool,
 }
 
 impl ChildGroup {
-    /// What has just been started.
+    /// Wraps a process that was just started in its own group.
     pub fn new(process: Child) -> Self {
         Self { process, ended: false }
     }
 
-    /// Waits for its end.
+    /// Waits until the process exits.
     pub async fn wait(mut self) -> io::Result<ExitStatus> {
         let (sender, ended) = oneshot::channel();
         let id = Pid::from_child(&self.process);
@@ -58,7 +58,7 @@ impl Drop for ChildGroup {
     }
 }
 
-/// A file without a name.
+/// Creates an unnamed file on the file system of a directory.
 pub fn unnamed_file(directory: &Path) -> io::Result<std::fs::File> {
     tempfile::tempfile_in(directory).map_err(|error| {
         io::Error::new(error.kind(), format!("cannot make a temporary file in `{}`: {error}", directory.display()))

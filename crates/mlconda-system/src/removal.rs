@@ -1,6 +1,6 @@
-//! Removing a directory with all that is in it, by several threads: what an installation of many thousand files leaves aside.
+//! Removes a directory tree on several threads.
 //!
-//! Every step goes from an open directory and through no link, so whoever moves things meanwhile leads it nowhere else.
+//! Each step starts at an open directory and follows no link, so that concurrent changes cannot redirect it.
 
 use std::{
     ffi::CString,
@@ -15,14 +15,14 @@ use rustix::{
     io::Errno,
 };
 
-/// How many threads remove, however many processors there are: on some disks each file waits for the room that it gives back
-/// (ext4 with `discard` and without a journal does, and so do network file systems), and they wait together.
+/// The number of threads, whatever the number of processors is: on some disks (ext4 with `discard` and without a journal,
+/// network file systems) each removal waits for the disk.
 const THREADS: usize = 16;
 
-/// So many files of one directory are removed by one thread at a time.
+/// The number of files of one directory in one task.
 const FILES: usize = 64;
 
-/// Removes a directory and all that is in it; a link in its place is an error. What is not there is no error.
+/// Removes a directory tree. A link at the path is an error; a missing directory is not.
 pub fn remove_tree(path: &Path) -> io::Result<()> {
     let root = match open(CWD, path) {
         Err(Errno::NOENT) => return Ok(()),
@@ -43,10 +43,10 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
     fs_err::remove_dir_all(path)
 }
 
-/// An open directory. When nobody has it any more, all in it has been looked at, and it goes if it is empty.
+/// An open directory. It is removed when the last reference is dropped, if it is empty.
 struct Directory {
     open: OwnedFd,
-    /// The directory that it is in, and its name there; none for the topmost.
+    /// Its parent, and its name there; `None` for the topmost.
     place: Option<(Arc<Directory>, CString)>,
 }
 
@@ -59,29 +59,28 @@ impl Drop for Directory {
     }
 }
 
-/// What is to be removed in a directory.
+/// A part of a directory to remove.
 struct Task {
     directory: Arc<Directory>,
     what: TaskItems,
 }
 
 enum TaskItems {
-    /// The directory of that name. It is opened when its turn comes, since the system limits how many are open.
+    /// A subdirectory. It is opened later, because the number of open files is limited.
     Below(CString),
-    /// These.
+    /// Files and subdirectories.
     Names(Vec<Name>),
 }
 
 type Name = (CString, FileType);
 
-/// What is to be done, and how many threads are at work, which may find more.
+/// The queue of tasks, and the number of threads that may add tasks.
 struct Tasks {
     todo: Vec<Task>,
     busy: usize,
 }
 
-/// Removes until there is nothing left to look into. What fails is left to whoever removes the topmost directory, and tells of
-/// it.
+/// Executes tasks until there are none left. Errors show when the topmost directory is removed.
 fn remove_files((tasks, changed): &(Mutex<Tasks>, Condvar)) {
     let mut held = tasks.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
@@ -102,7 +101,7 @@ fn remove_files((tasks, changed): &(Mutex<Tasks>, Condvar)) {
 }
 
 impl Task {
-    /// Removes files, and gives what else there is to do.
+    /// Removes files, and returns new tasks.
     fn run(self) -> Vec<Task> {
         let (directory, mut names) = match self.what {
             TaskItems::Names(names) => (self.directory, names),
@@ -127,7 +126,7 @@ impl Task {
     }
 }
 
-/// What is in a directory; nothing, if it cannot be read.
+/// The entries of a directory; none if it cannot be read.
 fn read(directory: &OwnedFd) -> Vec<Name> {
     let Ok(entries) = Dir::read_from(directory) else { return Vec::new() };
     let entries = entries.flatten().filter(|entry| !matches!(entry.file_name().to_bytes(), b"." | b".."));

@@ -47,7 +47,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
         if args.verify {
             let proof = Proof::of(&target.prefix, Some(&target.lock), args.threads, context)?;
             report["verified"] = tell_proof(&proof, target, &args, context)?;
-            if !proof.report.holds() {
+            if !proof.report.is_ok() {
                 code = ExitCode::from(1);
             }
         }

@@ -14,7 +14,9 @@ use std::{
 use mlconda::{
     Subdir,
     environment::Environment,
-    lock::{Digest, DirectoryMode, Lock, LockError, LockFormat, LockedPackage, LockedPip, Origin, PipSource, Written},
+    lock::{
+        ArchiveOrigin, Digest, DirectoryMode, Lock, LockError, LockFormat, LockedPackage, LockedPip, PipSource, Written,
+    },
     solve::Upgrade,
 };
 use serde_json::{Value, json};
@@ -365,7 +367,7 @@ fn pip_json(package: &LockedPip) -> Value {
             "url": mlconda::network::redact(url),
             "sha256": sha256.map(hex),
             "size": size,
-            "direct": *origin == Origin::Direct,
+            "direct": *origin == ArchiveOrigin::Direct,
         }),
         PipSource::Git { repository, commit, subdirectory } => json!({
             "git": mlconda::network::redact(repository),

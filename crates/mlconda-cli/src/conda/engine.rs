@@ -183,7 +183,7 @@ fn clone(source: &str, line: &Line, platform: Subdir, context: &Context) -> Resu
     }
     let mut records = source.records()?;
     let packages: Vec<_> = records.iter().map(|record| record.repodata_record.clone()).collect();
-    let specs = mlconda::export::asked_for(&source, &records)?;
+    let specs = mlconda::export::requested_specs(&source, &records)?;
     let untracked = source.untracked(&mut records)?;
     if !untracked.is_empty() {
         let names: Vec<String> = untracked.into_iter().map(|distribution| distribution.name).collect();
@@ -232,7 +232,7 @@ pub(super) fn variables(line: &Line, context: &Context) -> Result<ExitCode, CliE
     }
     let host = Host::detect(Path::new("/"));
     let records = prefix.records()?;
-    let specs = mlconda::export::asked_for(&prefix, &records)?;
+    let specs = mlconda::export::requested_specs(&prefix, &records)?;
     let packages: Vec<_> = records.into_iter().map(|record| record.repodata_record).collect();
     let change = Change {
         lock: Lock { variables, specs, ..Lock::of_records(host.platform, &packages)? },

@@ -122,7 +122,7 @@ impl There {
         let records = if prefix.is_environment() { prefix.records()? } else { Vec::new() };
         let options = channels.options(&channels.known(), ChannelRule::ExtraOnly, context);
         let mut asked = BTreeMap::new();
-        for spec in export::asked_for(&prefix, &records)? {
+        for spec in export::requested_specs(&prefix, &records)? {
             let Ok(parsed) = Environment::from_specs(&[&spec], &options) else { continue };
             for mut requirement in parsed.requirements {
                 let Some(name) = name_of(&requirement) else { continue };

@@ -1,4 +1,4 @@
-//! What no package holds: byte code that python wrote, what pip installed, and the rest.
+//! Classifies untracked files: byte code, distributions that pip installed, and others.
 
 use std::{
     collections::HashSet,
@@ -8,20 +8,20 @@ use std::{
 use mlconda_prefix::{distributions, on_disk::module_of};
 use mlconda_system::files;
 
-/// Files, links and empty directories that no package holds, sorted by whose they are.
+/// Untracked files, links and empty directories, by kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UntrackedFiles {
-    /// How many are byte code of modules that are known: python writes it when it first runs them.
+    /// How many are byte code of recorded modules, which python writes when it first imports them.
     pub bytecode: usize,
-    /// How many are of distributions that pip or the like has installed, by their `RECORD`.
+    /// How many belong to distributions that pip or a similar tool has installed, by their `RECORD`.
     pub pip: usize,
     /// How many such distributions there are.
     pub distributions: usize,
-    /// The rest, sorted, relative to the prefix; directories with a slash behind.
+    /// The others, sorted, relative to the prefix; directories end with a slash.
     pub others: Vec<PathBuf>,
 }
 
-/// Sorts files that no package holds. `is_recorded` tells of a path whether one does.
+/// Classifies untracked files. `is_recorded` tells whether a path belongs to a package.
 pub(super) fn sort(prefix: &Path, mut untracked: Vec<PathBuf>, is_recorded: impl Fn(&Path) -> bool) -> UntrackedFiles {
     let mut sorted = UntrackedFiles::default();
     let mut listed: HashSet<PathBuf> = HashSet::new();

@@ -1,5 +1,5 @@
-//! Byte code of what the prefix's own pip has built. It stands in the prefix already when it is compiled; so it is compiled
-//! there, by one python, whose questions and answers are files: an installation that is dropped ends it, and nothing hangs.
+//! Compiles modules that the environment's pip has built. They are in the prefix already, so one python compiles them there. It
+//! reads from a file and writes to a file, so that dropping the installation stops it and nothing blocks.
 
 use std::{
     io::{self, Read, Seek, SeekFrom, Write},
@@ -28,8 +28,8 @@ use super::{
     Bytecode, Compiled, LARGEST, SCRIPT, add, answer_limit, no_answer,
 };
 
-/// Compiles the modules of a distribution in the prefix, gives them the time that all is to have, and writes the byte code
-/// into the record, whose place is relative to the prefix.
+/// Compiles the modules of a distribution in the prefix, sets their times, and adds the byte code to the record. `place` is the
+/// path of the record, relative to the prefix.
 pub(crate) async fn compile_built(
     place: &Path,
     prefix: &Prefix,
@@ -84,7 +84,7 @@ pub(crate) async fn compile_built(
     Ok(compiled)
 }
 
-/// Runs a python over modules, and gives all that it says.
+/// Runs python over modules, and returns its output.
 pub(crate) async fn run_compiler(
     modules: &[PathBuf],
     prefix: &Prefix,

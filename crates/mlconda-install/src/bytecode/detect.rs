@@ -1,4 +1,4 @@
-//! How the modules of a prefix were compiled: told from the byte code that its records name.
+//! Detects how the modules of a prefix were compiled, from the byte code in its records.
 
 use std::{io::Read, path::Path};
 

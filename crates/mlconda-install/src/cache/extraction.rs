@@ -1,4 +1,4 @@
-//! Writes a package into the cache: its files as they are, and last the list of them and a seal.
+//! Extracts a package into the cache: its files unchanged, then the list of contents and the checksums.
 
 use std::{
     collections::BTreeMap,
@@ -23,7 +23,7 @@ use crate::{
 /// Where a package tells of itself.
 const INFO: &str = "info";
 
-/// What proves the files of `info/`, the list of contents among them: they prove all else.
+/// The checksums of the files of `info/`. One of them is the list of contents, which has the hashes of all other files.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Checksums {
     /// The sha256 of each, in hex.
@@ -230,7 +230,7 @@ impl<'a> Extraction<'a> {
         }
     }
 
-    /// Gives up if nobody wants the result any more.
+    /// An error if the installation is to stop.
     fn check_stop(&self) -> io::Result<()> {
         match self.stop.load(Ordering::Relaxed) {
             true => Err(invalid("the installation was stopped")),

@@ -1,7 +1,7 @@
-//! A directory in the cache that is not a package yet, or no longer: held as long as its process lives.
+//! Temporary directories in the cache. Each is locked while its process runs.
 //!
-//! It is removed when it is dropped. Of one that a killed process has left, nobody holds the lock, so the next user of
-//! the cache removes it.
+//! A directory is removed when it is dropped. The directory of a killed process has no lock, so the next user of the cache
+//! removes it.
 
 use std::{ffi::OsStr, fs::File, io, path::Path};
 
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 /// What the names of such directories begin with.
 const PREFIX: &str = ".new-";
 
-/// How often another directory is tried where a sweeping process was at the first one before it was held.
+/// The number of attempts, in case that another process removes the directory before it is locked.
 const TRIES: usize = 16;
 
 /// Whether a directory of the cache has such a name.
@@ -43,7 +43,7 @@ impl TemporaryDirectory {
         self.directory.path()
     }
 
-    /// Leaves the directory, which has another name by now.
+    /// Does not remove the directory: it was renamed.
     pub(super) fn keep(self) {
         let _ = self.directory.keep();
     }

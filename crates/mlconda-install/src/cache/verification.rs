@@ -1,4 +1,4 @@
-//! Whether a package in the cache is what it was when it got in.
+//! Verifies that a package in the cache has not changed since it was added.
 
 use std::{
     io::{self, Read},
@@ -19,11 +19,11 @@ use crate::{
 /// Files are read in pieces of this size, in bytes.
 const PIECE: usize = 256 << 10;
 
-/// Compares every file of a package in the cache with its list of contents, and that with the seal. A package from
-/// before `paths.json` has no hashes: its files have their size and their mode, that is all.
+/// Compares every file of a package in the cache with the list of contents, and that list with its checksum. An old package
+/// without `paths.json` has no hashes: only sizes and modes are compared.
 ///
 /// # Errors
-/// What is wrong, the first thing that was found.
+/// The first difference that was found.
 pub(crate) fn verify(place: &Path, buffer: &mut Vec<u8>, stop: &AtomicBool) -> io::Result<()> {
     buffer.resize(buffer.len().max(PIECE), 0);
     for content in contents_of(place, &Checksums::read(place)?)? {
@@ -33,7 +33,7 @@ pub(crate) fn verify(place: &Path, buffer: &mut Vec<u8>, stop: &AtomicBool) -> i
     Ok(())
 }
 
-/// Gives up if nobody wants the result any more.
+/// An error if the installation is to stop.
 fn check_stop(stop: &AtomicBool) -> io::Result<()> {
     match stop.load(Ordering::Relaxed) {
         true => Err(invalid("the installation was stopped")),

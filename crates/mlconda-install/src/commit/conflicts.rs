@@ -1,4 +1,5 @@
-//! What is in a prefix where new files come to: files that would be lost, and what a change cannot be made over.
+//! Finds what exists in a prefix at the paths of new files: untracked files that are replaced, and conflicts that stop the
+//! installation.
 
 use std::{
     cell::RefCell,
@@ -13,21 +14,21 @@ use rattler_conda_types::PrefixRecord;
 
 use crate::{InstallError, record, stage::Stage};
 
-/// What is in the prefix where new files come to.
+/// What exists in the prefix at the paths of new files.
 pub(super) struct Conflicts {
-    /// The paths of nobody that would be lost. Sorted.
+    /// Untracked paths that are replaced. Sorted.
     pub(super) untracked: Vec<PathBuf>,
-    /// Of these, files where a directory of packages was: they go before it comes. Sorted.
+    /// Those of them that are files at the path of a directory of packages: they are removed first. Sorted.
     pub(super) in_the_way: Vec<PathBuf>,
-    /// Whether there is nothing at all.
+    /// Whether nothing exists there.
     pub(super) is_free: bool,
 }
 
-/// Makes sure that moving in will not fail halfway, nor write over what is nobody's: no directory stands where
-/// a file is to be, no file or link where a directory is to be. A directory of nobody in which nothing is makes room; so does
-/// a file where packages had a directory, for it is at their place.
+/// Checks that moving the new files will not fail halfway and will not destroy untracked files. A directory at the path of a
+/// file is an error, unless it is empty. A file or a link at the path of a directory is an error, unless it is removed or
+/// the directory was one of a package before.
 ///
-/// `repaired` are directories that packages are to have again, and `named` those that records name.
+/// `repaired` are directories that packages are to have again, `named` are those in records.
 pub(super) fn find_conflicts(
     prefix: &Root,
     (new, repaired): (&[PathBuf], &[PathBuf]),
@@ -50,7 +51,7 @@ pub(super) fn find_conflicts(
         makes_room
     };
     for path in new {
-        // Most of what comes has a directory of its own, and need not be looked at.
+        // Most new files are in new directories, and need no lookup.
         if !is_directory(prefix, path.parent().unwrap_or(path), known, &goes, &mut looked)? {
             continue;
         }
@@ -76,7 +77,7 @@ pub(super) fn find_conflicts(
     Ok(Conflicts { untracked, in_the_way, is_free })
 }
 
-/// Whether there is a directory in the prefix, not through a link. What is no directory and stays is an error.
+/// Whether a path is a directory in the prefix, not through a link. A file or a link that is kept is an error.
 fn is_directory<'a>(
     prefix: &Root,
     path: &'a Path,
@@ -108,7 +109,7 @@ fn path_type_clash(path: &Path, kind: &'static str) -> InstallError {
     InstallError::PathTypeClash { path: path.to_owned(), directory: None, other: None, kind }
 }
 
-/// Says which packages do not go together.
+/// Adds the names of the packages to an error about a path.
 pub(super) fn name_owners<'a>(
     error: InstallError,
     plan: &Plan,
@@ -134,8 +135,7 @@ pub(super) fn name_owners<'a>(
     InstallError::PathTypeClash { path, directory, other, kind }
 }
 
-/// What is in a directory that does not go: where it holds nothing but files of packages that go, and directories of such, it
-/// will be gone in time.
+/// The first path in a directory that is not removed; `None` if everything in it is removed.
 pub(super) fn first_kept_entry(
     prefix: &Root,
     path: &Path,

@@ -1,4 +1,4 @@
-//! The journal of a change: all that will be done, written down before anything is.
+//! Makes the journal of a change: everything that will be done.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -16,11 +16,11 @@ use super::{HISTORY, PrefixChange, ScriptTiming, repair, whole_directories};
 use crate::rollback::{Journal, OldFiles};
 
 impl PrefixChange<'_> {
-    /// What a change in place does, with a stage that is ready.
+    /// The journal of a change in place, for a finished stage.
     pub(crate) fn journal(&self, stage: &Path, scripts: ScriptTiming) -> io::Result<Journal> {
         let root = self.root()?;
         let moved = self.removed.iter().cloned().chain(self.modules.iter().flat_map(|module| self.bytecode(module)));
-        // A directory at a file's place is somebody's, and so is what is in it.
+        // A directory at the path of a file is untracked, with its contents.
         let moved = moved.filter(|path| !matches!(root.has_directory(path), Ok(true)));
         let old = if system::is_overlay(&self.prefix) { OldFiles::Removed } else { OldFiles::BackedUp };
         let mut journal = Journal { old, moved: moved.collect(), ..Journal::default() };
@@ -36,7 +36,7 @@ impl PrefixChange<'_> {
             true => whole_directories::gather(root, &stage, &mut journal)?,
             false => HashSet::new(),
         };
-        // A record goes after the files that it tells of.
+        // A record is moved after its files.
         mlconda_types::sorting::sort_by_key(&mut journal.moved, |path| {
             (*path != history, path.starts_with("conda-meta"), path.clone())
         });
@@ -59,7 +59,7 @@ impl PrefixChange<'_> {
         if is_worth_copies(scripts, old) {
             let moved: HashSet<&PathBuf> = journal.moved.iter().collect();
             self.find_untracked(Path::new(""), &moved, &mut journal.copied)?;
-            // A script may remove the directory with the file.
+            // A script may remove the directory, too.
             touched.extend(journal.copied.iter().flat_map(|path| parents(path)));
         }
         for path in touched {
@@ -68,7 +68,7 @@ impl PrefixChange<'_> {
             }
         }
         for path in emptied.into_iter().rev() {
-            // One that gets something new stays.
+            // A directory that gets new files is kept.
             if directory(&path)?.is_some() && !stage.has_directory(&path)? {
                 journal.emptied.push(path);
             }
@@ -76,7 +76,7 @@ impl PrefixChange<'_> {
         Ok(journal)
     }
 
-    /// The journal of a prefix that is swapped, but in which scripts run before that.
+    /// The journal of pre-unlink scripts that run before the prefix is exchanged.
     pub(crate) fn journal_of_scripts(&self) -> io::Result<Journal> {
         let mut journal = Journal { moved: vec![Path::new("conda-meta").join(HISTORY)], ..Journal::default() };
         let packages: HashSet<&PathBuf> = self.removed.iter().chain(&self.new).collect();
@@ -91,7 +91,8 @@ impl PrefixChange<'_> {
         Ok(journal)
     }
 
-    /// Files of nobody, besides those that move anyway. Other environments, and conda's packages, are in a root prefix but not of it.
+    /// Finds untracked files, except those that move anyway. In a root prefix, other environments and conda's package cache are
+    /// skipped.
     fn find_untracked(&self, relative: &Path, moved: &HashSet<&PathBuf>, found: &mut Vec<PathBuf>) -> io::Result<()> {
         let root = self.root()?;
         for (name, kind) in root.entries(relative)? {
@@ -109,7 +110,7 @@ impl PrefixChange<'_> {
         Ok(())
     }
 
-    /// Which paths of the stage are taken in the prefix, and which are new.
+    /// Sorts the paths of the stage into those that exist in the prefix and those that are new.
     fn compare(&self, stage: &Root, relative: &Path, journal: &mut Journal) -> io::Result<()> {
         for (name, kind) in stage.entries(relative)? {
             self.stop.check()?;
@@ -131,17 +132,17 @@ impl PrefixChange<'_> {
         Ok(())
     }
 
-    /// Byte code that python wrote when it first ran a module; nobody's record has it.
+    /// Byte code of a module that python wrote and no record has.
     fn bytecode(&self, module: &Path) -> Vec<PathBuf> {
         let Some(directory) = module.parent().map(|parent| parent.join("__pycache__")) else { return Vec::new() };
-        // One behind a link is not the prefix's.
+        // A path behind a link is not in the prefix.
         let Some(Ok(entries)) = self.root.as_ref().map(|root| root.entries(&directory)) else { return Vec::new() };
         let paths = entries.into_iter().map(|(name, _)| directory.join(name));
         paths.filter(|path| module_of(path).as_deref() == Some(module)).collect()
     }
 }
 
-/// Of paths of which a directory comes right before what is in it, those that are in none of them.
+/// Paths that are in none of the others. A directory comes right before its contents in `paths`.
 fn topmost(paths: &[PathBuf]) -> impl Iterator<Item = &PathBuf> {
     let mut last: Option<&PathBuf> = None;
     paths.iter().filter(move |path| {
@@ -153,8 +154,8 @@ fn topmost(paths: &[PathBuf]) -> impl Iterator<Item = &PathBuf> {
     })
 }
 
-/// A path of the stage that is new, and all below it. What is below it in the prefix now is not looked at: it may be
-/// reached through a link.
+/// Adds a new path of the stage, with everything below it. The prefix is not looked at below it: the path may lead through a
+/// link there.
 fn add(stage: &Root, path: PathBuf, kind: PathKind, journal: &mut Journal) -> io::Result<()> {
     journal.added.push(path.clone());
     if kind == PathKind::Directory {
@@ -165,7 +166,7 @@ fn add(stage: &Root, path: PathBuf, kind: PathKind, journal: &mut Journal) -> io
     Ok(())
 }
 
-/// Whether copies of files of nobody can serve: not where the way back ends before the first script runs.
+/// Whether copies of untracked files are useful: only if a rollback is possible after the first script has run.
 fn is_worth_copies(scripts: ScriptTiming, old: OldFiles) -> bool {
     match scripts {
         ScriptTiming::Never => false,

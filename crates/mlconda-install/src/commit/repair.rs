@@ -1,4 +1,4 @@
-//! What a change does to mend a prefix: permissions of directories, and directories of nobody in the way of files.
+//! Repairs in a change: permissions of directories, and untracked directories at the paths of files.
 
 use std::{
     collections::HashSet,
@@ -15,15 +15,14 @@ use super::{PrefixChange, conflicts::first_kept_entry};
 use crate::InstallError;
 
 impl PrefixChange<'_> {
-    /// Gives directories of packages the permissions of new ones, where packages are linked anew; `root` is the prefix, or its
-    /// twin.
+    /// Sets the permissions of directories of packages, if packages are reinstalled. `root` is the prefix or its replica.
     pub(crate) fn repair_directories(&self, root: &Path) -> io::Result<()> {
         if !self.repairs_modes {
             return Ok(());
         }
         let root = Root::open(root)?;
         for path in &self.stage_directories {
-            // What is reached through a link is not the prefix's.
+            // A path behind a link is not in the prefix.
             let Some(there) = root.lookup(path).ok().flatten().filter(PathInfo::is_directory) else { continue };
             let mut attributes = Attributes::from(&there);
             attributes.set_mode(0o755);
@@ -33,13 +32,13 @@ impl PrefixChange<'_> {
         Ok(())
     }
 
-    /// Whether a directory is where a file comes, or in one that is.
+    /// Whether a directory is at the path of a new file, or below one.
     pub(super) fn is_in_the_way(&self, directory: &Path) -> bool {
         directory.ancestors().any(|path| self.new.contains(path))
     }
 }
 
-/// A directory and those in it.
+/// Collects a directory and all directories in it.
 pub(super) fn find_directories(root: &Root, path: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
     found.push(path.to_owned());
     for (name, kind) in root.entries(path)? {
@@ -50,7 +49,7 @@ pub(super) fn find_directories(root: &Root, path: &Path, found: &mut Vec<PathBuf
     Ok(())
 }
 
-/// The directories in the place of records and of the state that go. One in which something is is an error.
+/// Directories at the paths of records and of the state. A directory that is not empty is an error.
 pub(super) fn directories_for_records(root: &Root, removed: &HashSet<PathBuf>) -> Result<Vec<PathBuf>, InstallError> {
     let mut found = Vec::new();
     for path in removed.iter().filter(|path| path.starts_with("conda-meta")) {

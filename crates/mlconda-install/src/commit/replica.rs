@@ -1,4 +1,5 @@
-//! The twin of a prefix that is swapped: a copy of hard links without what goes, and what came into the old prefix meanwhile.
+//! The replica of a prefix: a copy of hard links without removed files. After the exchange, files that were added to the old
+//! prefix meanwhile are linked into the new one.
 
 use std::{io, path::Path};
 
@@ -11,9 +12,8 @@ use mlconda_system::{
 use super::{HISTORY, PrefixChange, ScriptTiming};
 
 impl PrefixChange<'_> {
-    /// Makes a twin of the prefix, of hard links, without what goes. On an error nothing of it is left. Where scripts are
-    /// to run, files of nobody are copied: a script may write into what another one has made, and the old prefix is
-    /// not to see that.
+    /// Creates a replica of the prefix, of hard links, without removed files. After an error it is removed. If scripts will
+    /// run, untracked files are copied, so that a script that changes them does not change the old prefix.
     pub(crate) fn make_replica(&self, replica: &Path, scripts: ScriptTiming) -> io::Result<()> {
         fs_err::create_dir(replica)?;
         let made = Root::open_no_follow(replica)
@@ -23,7 +23,7 @@ impl PrefixChange<'_> {
         })
     }
 
-    /// The same of what is in a directory, which is open in the prefix and in the twin.
+    /// Replicates the contents of a directory, which is open in the prefix and in the replica.
     fn replicate(
         &self,
         relative: &Path,
@@ -53,11 +53,11 @@ impl PrefixChange<'_> {
                     }
                 }
             } else if path == Path::new("conda-meta").join(HISTORY) {
-                // The new one comes with the stage: at once, or when all is done.
+                // The new history comes from the stage.
             } else if self.removes(&path) {
                 left_out += 1;
             } else if self.new.contains(&path) {
-                // Another one comes to its place.
+                // A new file replaces it.
                 kept += 1;
             } else {
                 if scripts != ScriptTiming::Never && kind == PathKind::File && self.is_untracked(&path) {
@@ -71,7 +71,7 @@ impl PrefixChange<'_> {
         if kept == 0 && !relative.as_os_str().is_empty() && (left_out > 0 || self.is_in_the_way(relative)) {
             return Ok(ReplicaDirectory::Emptied);
         }
-        // A twin's directories are new ones anyway: those of packages get the time that a first installation gives.
+        // Directories of packages get the same time as after a first installation.
         let mut attributes = Attributes::from(&was);
         if left_out > 0 || self.kept_directories.contains(relative) {
             attributes.set_time(self.time);
@@ -82,13 +82,13 @@ impl PrefixChange<'_> {
         Ok(ReplicaDirectory::Kept)
     }
 
-    /// After a swap, links what somebody put into the old prefix meanwhile into the new one, too: files that the twin has
-    /// not, and those that were replaced by others. The old prefix stays whole.
+    /// After the exchange, links files into the new prefix that another program has added or replaced in the old one meanwhile.
+    /// The old prefix stays complete.
     pub(crate) fn carry_over(&self, old: &Path) -> io::Result<()> {
         self.carry_over_from(Path::new(""), &Root::open_no_follow(old)?, &Root::open_no_follow(&self.prefix)?)
     }
 
-    /// The same for what is in a directory, which is open in the old prefix.
+    /// The same for the contents of a directory, which is open in the old prefix.
     fn carry_over_from(&self, relative: &Path, old: &Root, prefix: &Root) -> io::Result<()> {
         for (name, kind) in old.entries(Path::new(""))? {
             self.stop.check()?;
@@ -103,7 +103,7 @@ impl PrefixChange<'_> {
                 }
                 continue;
             }
-            // What installations write has its names to itself.
+            // Paths of the installation itself are skipped.
             let is_ours =
                 self.removes(&path) || self.new.contains(&path) || path == Path::new("conda-meta").join(HISTORY);
             match there {
@@ -124,9 +124,9 @@ impl PrefixChange<'_> {
     }
 }
 
-/// What became of a directory in the twin.
+/// The result of replicating a directory.
 enum ReplicaDirectory {
     Kept,
-    /// All that was in it goes, and so it goes too.
+    /// All of its contents are removed, so it is removed too.
     Emptied,
 }

@@ -1,7 +1,7 @@
-//! Directories in which nothing stays: each moves aside by one rename, with all that is in it.
+//! Directories whose contents are all removed: each is moved into the backup by one rename.
 //!
-//! A rename across directories is one at a time for a whole file system, and on a busy disk each of them may have to wait. Of
-//! an update that removes a hundred packages with 30,000 files, a few hundred renames are left.
+//! A file system executes renames across directories one after the other, and each may wait for a busy disk. An update that
+//! removes a hundred packages with 30,000 files needs only a few hundred renames this way.
 
 use std::{
     collections::HashSet,
@@ -13,8 +13,8 @@ use mlconda_system::beneath::{PathKind, Root};
 
 use crate::rollback::Journal;
 
-/// Of what moves, puts directories in the place of all that is in them, and gives these. The stage has nothing at their place, and
-/// no script may run before they move: it could put something there.
+/// Replaces paths in the journal by their directories where everything in these moves, and returns the directories. They do
+/// not exist in the stage. No script may run before the move, because it could add files.
 pub(super) fn gather(root: &Root, stage: &Root, journal: &mut Journal) -> io::Result<HashSet<PathBuf>> {
     let moved: HashSet<&Path> = journal.moved.iter().map(PathBuf::as_path).collect();
     let mut above = HashSet::new();
@@ -41,14 +41,14 @@ pub(super) fn is_within(path: &Path, directories: &HashSet<PathBuf>) -> bool {
 struct Search<'a> {
     root: &'a Root,
     stage: &'a Root,
-    /// What moves.
+    /// The paths that move.
     moved: &'a HashSet<&'a Path>,
-    /// The directories that something of it is in.
+    /// The parents of these paths.
     above: &'a HashSet<&'a Path>,
 }
 
 impl Search<'_> {
-    /// Whether nothing in a directory stays. Then it is found; else those in it are of which that is true.
+    /// Whether everything in a directory moves. Then the directory is added to `found`, else such directories in it.
     fn look_into(&self, directory: &Path, found: &mut Vec<PathBuf>) -> io::Result<bool> {
         let (begin, mut goes) = (found.len(), true);
         for (name, kind) in self.root.entries(directory)? {

@@ -1,5 +1,4 @@
-//! Puts a package of the cache into the stage: its files become the prefix's by hard link, and only those that hold the
-//! prefix are written.
+//! Links a package of the cache: its files are hard-linked into the stage. Only files that contain the prefix are written.
 
 use std::path::PathBuf;
 
@@ -15,7 +14,7 @@ use crate::{
 };
 
 impl Linking<'_> {
-    /// Links all that a package of the cache holds; but for [`Linking::finish`], as reading its archive would.
+    /// Links the contents of a package of the cache. Call [`Linking::finish`] afterwards.
     pub(crate) fn link_cached(&mut self, cached: Cached) -> Result<(), LinkError> {
         let Cached { place, directory, package, contents } = cached;
         self.take(package, contents.len())?;
@@ -65,7 +64,7 @@ impl Linking<'_> {
         Ok(())
     }
 
-    /// A file that is the cache's.
+    /// Links a file of the cache.
     fn same_as(
         &mut self,
         from: PathBelow<'_>,
@@ -80,7 +79,7 @@ impl Linking<'_> {
         };
         let inner = self.claim(&target)?;
         let to = PathBelow { root: stage.root(), directory: &stage.directory, path: &inner };
-        // A package can ask for files of its own, because it changes them.
+        // A package can demand a copy (`no_link`), because it changes the file.
         let made = match listed.no_link {
             true => self.linker.copy(&from.full_path(), &to.full_path(), self.stop).map(|()| LinkMethod::Copy),
             false => self.linker.link_at(from, to, self.stop),

@@ -1,4 +1,4 @@
-//! The prefix in the place of the builder's, in a file of any size: what is in memory is a window of it.
+//! Replaces the placeholder of the build prefix in a file of any size. Only a window of the file is in memory.
 //!
 //! In a text, the placeholder gives way wherever it stands, and the file grows or shrinks. In a binary, the rest of its string moves
 //! up and zeros fill the room before the string's end, so that nothing else moves. Both hold for each encoding that conda
@@ -26,7 +26,7 @@ const LARGEST_TEXT: u64 = 4 << 30;
 /// Zeros, to fill room.
 static ZEROS: [u8; 4096] = [0; 4096];
 
-/// What became of a file.
+/// The hashes of a file after the replacement.
 pub(super) struct Replaced {
     /// The sha256 of what the package holds, if that was asked for.
     pub(super) original: Option<Sha256Hash>,

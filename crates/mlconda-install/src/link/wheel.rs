@@ -1,4 +1,4 @@
-//! What linking does for wheels besides: places that only they have, the first line of scripts, and what an installer
+//! What linking does for wheels only: their target paths, the shebang lines of scripts, and the files that an installer
 //! writes into the `.dist-info` (PEP 376, PEP 610, PEP 627).
 
 use std::{
@@ -23,16 +23,16 @@ const LONGEST: u64 = 64 << 10;
 /// What `INSTALLER` says.
 const INSTALLER: &str = "mlconda\n";
 
-/// What the lock says of a wheel, and the prefix is to know.
+/// What the lock says about a wheel and the `.dist-info` must contain.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Request {
-    /// Whether it was asked for by name.
+    /// Whether it was requested by name.
     pub(crate) requested: bool,
     /// The text of `direct_url.json`, if it came by a URL of its own.
     pub(crate) direct_url: Option<String>,
 }
 
-/// Where a path of a wheel goes in the prefix.
+/// The path in the prefix of a path in a wheel.
 pub(super) fn target(path: &Path, python: &PythonInfo) -> PathBuf {
     if let Ok(rest) = path.strip_prefix(DATA) {
         return rest.to_owned();

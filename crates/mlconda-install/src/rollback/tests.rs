@@ -1,4 +1,4 @@
-//! The way back after scripts: what was nobody's is there again, whatever a script has done to it, also where no old file
+//! Rollback after scripts: untracked files are restored, whatever a script has done to them, also where no old file
 //! waits.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
@@ -7,7 +7,7 @@ use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
 
 use super::*;
 
-/// A prefix with files of nobody, one of which has a name that is no text.
+/// A prefix with untracked files, one of which has a name that is not UTF-8.
 fn prefix() -> (tempfile::TempDir, Vec<PathBuf>) {
     let prefix = tempfile::tempdir().unwrap();
     let names: [&[u8]; 4] = [b"data/deep/one", b"data/donn\xe9es.csv", b"changed", b"kept"];
@@ -32,7 +32,7 @@ fn begun(prefix: &Path, old: OldFiles, copied: &[PathBuf]) -> Rollback {
     rollback
 }
 
-/// What a script may do: a directory goes, a file becomes a directory, another one gets other contents.
+/// What a script may do: it removes a directory, replaces a file by a directory, and changes another file.
 fn spoil(prefix: &Path, data: Option<&str>) {
     fs_err::remove_dir_all(prefix.join("data")).unwrap();
     if let Some(text) = data {

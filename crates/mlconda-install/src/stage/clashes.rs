@@ -1,8 +1,8 @@
-//! What can be decided when all packages are in the stage: whose file counts where several want one path, and where files
-//! belong that are named below a link of a package.
+//! Resolves clashes when all packages are in the stage: which file is installed where several packages contain a path, and
+//! where files belong that are named below a link of a package.
 //!
-//! Nothing here depends on which package was unpacked first. What could not be put in its place waits in a drawer, by a
-//! number, so that no path is made through a link; it is put in place in the order of its depth.
+//! The result does not depend on the order of unpacking. Files in slots are moved to their final paths in the order of
+//! their depth, so that nothing is written through a link.
 
 use std::{
     collections::BTreeMap,
@@ -24,18 +24,18 @@ use crate::{
     record,
 };
 
-/// The number of no package: of a file of one that stays, which has another place from now on.
+/// The number of kept packages, for their files that move to another path.
 const KEPT_PACKAGE: usize = usize::MAX;
 
 /// A package, by its rank in the linking order and its file name without extension.
 pub(crate) type Ranked = (usize, String);
 
-/// What is in the prefix.
+/// The packages in the prefix.
 pub(crate) struct InstalledPackages<'a> {
     pub(crate) prefix: &'a Root,
-    /// Records of packages that go.
+    /// Records of packages to remove.
     pub(crate) unlink: Vec<&'a PrefixRecord>,
-    /// Records of packages that stay.
+    /// Records of kept packages, with their ranks.
     pub(crate) keep: Vec<(&'a PrefixRecord, Ranked)>,
 }
 
@@ -43,16 +43,15 @@ struct ClashResolution<'a> {
     stage: &'a Stage,
     claims: Claims,
     packages: &'a [Ranked],
-    /// The links of packages that stay.
+    /// The links of kept packages.
     kept: Option<PackageLinks<'a>>,
     report: BTreeMap<PathBuf, Vec<Ranked>>,
-    /// Whether a link of a package leads to a directory in which another path is.
+    /// Whether paths lead through links of packages.
     has_links: bool,
 }
 
 impl Stage {
-    /// Lets the right file win wherever packages clash, and tells of the clashes. `packages` gives each package's rank
-    /// in the linking order and its name, by its number.
+    /// Resolves and returns all clashes. `packages` has the rank and the name of each package, by its number.
     pub(crate) fn resolve_clashes(
         &self,
         packages: &[Ranked],
@@ -86,7 +85,7 @@ impl<'a> ClashResolution<'a> {
         }
         self.has_links = !linked.is_empty();
         for path in linked {
-            // A directory was made where a package that stays has a link.
+            // A directory was created where a kept package has a link.
             let is_link = self.kept.as_ref().map_or(Ok(None), |kept| kept.at(&path))?.is_some();
             if is_link && self.claims.directories.contains_key(&path) {
                 self.move_out_directory(&path)?;
@@ -114,7 +113,7 @@ impl<'a> ClashResolution<'a> {
         Ok(None)
     }
 
-    /// Paths that are files or links for one package, and have something in them for another; one of them is in the prefix.
+    /// Paths that are files or links for one package and parents of paths of another; one of the two is in the prefix.
     fn linked(&self, there: &InstalledPackages<'_>) -> Vec<PathBuf> {
         let keep = || there.keep.iter().map(|(record, _)| *record);
         let all = || keep().chain(there.unlink.iter().copied());
@@ -130,12 +129,12 @@ impl<'a> ClashResolution<'a> {
         found
     }
 
-    /// Of what waits, the path that is least deep.
+    /// The waiting path with the fewest components.
     fn next(&self) -> Option<PathBuf> {
         self.claims.waiting.keys().min_by_key(|path| (path.components().count(), path.as_path())).cloned()
     }
 
-    /// Where the link at a place leads, if it is one of a package.
+    /// The target of a link of a package.
     fn link(&self, place: &Path) -> io::Result<Option<PathBuf>> {
         if self.claims.files.contains_key(place) {
             return Ok(std::fs::read_link(self.stage.root.join(place)).ok());
@@ -146,7 +145,7 @@ impl<'a> ClashResolution<'a> {
         }
     }
 
-    /// Where a path of a package leads. What only installations write is reached by a link as little as by its own path.
+    /// The final path of a path of a package. Reserved paths are refused, also if a link leads to them.
     fn place(&self, path: &Path) -> io::Result<Option<PathBuf>> {
         let place = resolve(path, &|path| self.link(path))?;
         Ok(place.filter(|place| place == path || !is_reserved(place)))
@@ -156,7 +155,7 @@ impl<'a> ClashResolution<'a> {
         self.packages.get(package).map(|(_, name)| name.clone())
     }
 
-    /// What is a directory for one package, and something else for others.
+    /// The error for a path that is a directory for one package and something else for others.
     fn clash(&self, path: &Path, others: &[WaitingPackage], kind: &'static str) -> InstallError {
         let below = self.claims.files.iter().find(|(file, _)| file.starts_with(path) && *file != path);
         let directory = below.and_then(|(_, package)| self.name(*package));
@@ -164,7 +163,7 @@ impl<'a> ClashResolution<'a> {
         InstallError::PathTypeClash { path: path.to_owned(), directory, other, kind }
     }
 
-    /// The same, where a path is below what is no directory.
+    /// The error for a path below a file or a link.
     fn clash_above(&self, path: &Path, waiting: &[WaitingPackage]) -> InstallError {
         let above = path.ancestors().skip(1).find(|path| self.claims.files.contains_key(*path)).unwrap_or(path);
         let is_link = std::fs::read_link(self.stage.root.join(above)).is_ok();
@@ -176,7 +175,7 @@ impl<'a> ClashResolution<'a> {
         }
     }
 
-    /// Puts what waits for a path in its place.
+    /// Moves the winning file of a path from its slot.
     fn put(&mut self, path: &Path, waiting: Vec<WaitingPackage>) -> Result<(), InstallError> {
         let Some(place) = self.place(path)? else { return Err(self.clash_above(path, &waiting)) };
         if place != path {
@@ -193,7 +192,7 @@ impl<'a> ClashResolution<'a> {
         }
         let above = place.parent().unwrap_or(Path::new("")).to_owned();
         if self.directory(&above).is_err() {
-            // The link that it is behind says more than what that leads to.
+            // The link above it is more helpful in the message than its target.
             return Err(self.clash_above(if place == path { &place } else { path }, &waiting));
         }
         let holder = self.claims.files.get(&place).copied();
@@ -212,7 +211,7 @@ impl<'a> ClashResolution<'a> {
         Ok(())
     }
 
-    /// Lets all that is in a directory of the stage wait, and removes it: a link of a package is to be in its place.
+    /// Moves everything out of a directory of the stage into slots, and removes it, to make room for a link of a package.
     fn move_out_directory(&mut self, directory: &Path) -> Result<(), InstallError> {
         let root = &self.stage.root;
         let is_below = |path: &&PathBuf| path.starts_with(directory) && path.as_path() != directory;
@@ -234,7 +233,7 @@ impl<'a> ClashResolution<'a> {
         Ok(fs_err::remove_dir(root.join(directory))?)
     }
 
-    /// Makes a directory of the stage, and those above it.
+    /// Creates a directory of the stage, and its parents.
     fn directory(&mut self, path: &Path) -> Result<(), InstallError> {
         if path.as_os_str().is_empty() || self.claims.directories.contains_key(path) {
             return Ok(());
@@ -250,7 +249,7 @@ impl<'a> ClashResolution<'a> {
         Ok(())
     }
 
-    /// A file of the stage at the place of one of a package that stays: the one of the later package counts.
+    /// Resolves a clash of a new file with a file of a kept package: the later package wins.
     fn resolve_with_kept(&mut self, place: &Path, stays: &Ranked) -> Result<(), InstallError> {
         let Some(holder) = self.claims.files.get(place).copied().filter(|holder| *holder != KEPT_PACKAGE) else {
             return Ok(());
@@ -264,8 +263,7 @@ impl<'a> ClashResolution<'a> {
         Ok(())
     }
 
-    /// Files of packages that stay are in another place as soon as a link to their directory comes or goes: they come into
-    /// the stage, and leave where they were.
+    /// Moves files of kept packages into the stage if a link to their directory is added or removed, since their path changes.
     fn move_kept(&mut self, there: &'a InstalledPackages<'_>) -> Result<Layout, InstallError> {
         let records = || there.keep.iter().map(|(record, _)| *record).chain(there.unlink.iter().copied());
         let old = PackageLinks::new(there.prefix, records());
@@ -301,7 +299,7 @@ impl<'a> ClashResolution<'a> {
         Ok(layout)
     }
 
-    /// Brings a file of the prefix into the stage.
+    /// Brings a file of the prefix into the stage, by hard link or copy.
     fn move_into_stage(&mut self, prefix: &Root, from: &Path, to: &Path) -> Result<(), InstallError> {
         let Some(there) = prefix.lookup(from)? else { return Ok(()) };
         if self.claims.files.contains_key(to) || there.is_directory() {

@@ -1,4 +1,4 @@
-//! A bzip2 archive, decompressed by as many threads as have nothing better to do.
+//! Decompresses a bzip2 archive on several threads, if cores are idle.
 //!
 //! bzip2 is ten times as slow as zstd, but its blocks depend on no other. Where the archive is large, one helper
 //! decompresses while the reader writes, and one more on each core that is [spare](super::Spare). A helper takes one

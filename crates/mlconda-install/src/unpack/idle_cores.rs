@@ -1,33 +1,33 @@
-//! Cores that nobody uses at the moment, for whoever can divide his work.
+//! Counts idle cores, so that a thread with much work can use them.
 //!
-//! The threads that link packages take the largest first, one each; near the end some have nothing left while one
-//! still reads a very large archive. A thread that waits lends its core; whoever borrows it asks at every step whether
-//! it is wanted back. Nobody ever waits for a core, so it is a count and not a lock.
+//! Workers link the largest packages first. Near the end some workers are idle while one still reads a very large archive. A
+//! waiting worker lends its core; the borrower checks after each step whether the core is needed again. Nobody waits for a
+//! core, so this is a counter and not a lock.
 
 use std::sync::{
     Arc,
     atomic::{AtomicIsize, Ordering},
 };
 
-/// The count. Below zero, cores are lent whose owners are back at work.
+/// The counter. It is negative if owners of borrowed cores are working again.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct IdleCores(Arc<AtomicIsize>);
 
 impl IdleCores {
-    /// Lends the calling thread's core until the result is dropped.
+    /// Lends the core of the calling thread until the result is dropped.
     pub(crate) fn lend(&self) -> IdleCore<'_> {
         self.0.fetch_add(1, Ordering::Relaxed);
         IdleCore(self)
     }
 
-    /// Borrows a core, if there is one.
+    /// Borrows an idle core, if there is one.
     pub(super) fn borrow(&self) -> Option<BorrowedCore> {
         let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count > 0).then(|| count - 1));
         taken.is_ok().then(|| BorrowedCore(self.clone()))
     }
 }
 
-/// A core whose thread waits.
+/// The core of a waiting thread.
 pub(crate) struct IdleCore<'a>(&'a IdleCores);
 
 impl Drop for IdleCore<'_> {
@@ -36,7 +36,7 @@ impl Drop for IdleCore<'_> {
     }
 }
 
-/// A core of another thread.
+/// A borrowed core of another thread.
 pub(super) struct BorrowedCore(IdleCores);
 
 impl BorrowedCore {

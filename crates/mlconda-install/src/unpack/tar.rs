@@ -1,8 +1,7 @@
-//! A tar, read so that nothing in it fills the memory.
+//! Reads a tar with bounded memory.
 //!
-//! A long name, a list of attributes (PAX) or the map of a sparse file stands before the entry that it belongs to, and
-//! the tar crate takes it in whole, however long it says it is. So what is read between the contents of two entries is
-//! limited. What is content passes through.
+//! Long names, PAX attributes and maps of sparse files precede their entry, and the tar crate reads them into memory,
+//! whatever their size is. So the number of bytes between the contents of two entries is limited. Contents are streamed.
 
 use std::{
     cell::Cell,

@@ -39,7 +39,7 @@ const LARGEST: u64 = 64 << 20;
 /// No byte of deflated text becomes more bytes than this.
 const MOST: u64 = 1032;
 
-/// What only a wheel has, for linking to know.
+/// The metadata of a wheel that linking needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Wheel {
     /// The name of its `.dist-info` directory.
@@ -105,7 +105,7 @@ fn check_sizes(zip: &mut Zip<'_>, archive: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// What a wheel says of itself.
+/// The metadata of a wheel.
 struct Distribution {
     /// The name, normalized (PEP 503).
     name: String,
@@ -154,7 +154,7 @@ impl Distribution {
             if name.ends_with('/') {
                 continue;
             }
-            // What an entry point makes anew, a script of that name would only be in the way of.
+            // A script with the name of an entry point would clash with it.
             let Some(path) = self.place(&name)?.filter(|path| !commands.contains(path)) else { continue };
             if !seen.insert(path.clone()) {
                 return Err(invalid(format!("it has `{name}` twice")));
@@ -173,7 +173,7 @@ impl Distribution {
         Ok(members)
     }
 
-    /// Where a member goes; nowhere, if it is one that the installer writes.
+    /// The path of a member in the package; `None` for files that the installer writes.
     fn place(&self, name: &str) -> io::Result<Option<String>> {
         // A line break would make two paths of one in `RECORD`, and pip uninstalls what stands there.
         let is_bad = |each: char| each == '\\' || each.is_control();
@@ -238,7 +238,7 @@ impl Distribution {
 /// 1980-01-01, the first day that a zip knows.
 const EPOCH: i64 = 315_532_800;
 
-/// A zip has the local time of nobody knows where; as UTC it is the same for all.
+/// Converts a time of a zip, which has no time zone. It is read as UTC, so that it is the same everywhere.
 fn seconds(time: zip::DateTime) -> Option<i64> {
     let part = |value: u8| i8::try_from(value).ok();
     let date = jiff::civil::Date::new(i16::try_from(time.year()).ok()?, part(time.month())?, part(time.day())?).ok()?;

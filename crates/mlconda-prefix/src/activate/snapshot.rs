@@ -1,8 +1,9 @@
-//! What activation scripts set, kept when an environment is installed where there is a shell, for images without one.
+//! Stores the variables that activation scripts set, for images without a shell. This is done when an environment is
+//! installed, where a shell exists.
 //!
-//! `conda-meta/activation.mlconda` has the variables, the sha256 of each script and what else they could see of the
-//! environment. Nothing of it counts as soon as any of that is another. What scripts make of the rest of the world (the home
-//! directory, say) cannot be kept: then nothing is.
+//! `conda-meta/activation.mlconda` contains the variables, and the inputs of the scripts: the sha256 of each script and the
+//! variables of the environment. The snapshot is ignored if any input has changed. If a variable depends on something else,
+//! such as the home directory, no snapshot is stored.
 
 use std::{
     collections::BTreeMap,
@@ -24,25 +25,25 @@ use crate::Prefix;
 /// The name of the file in `conda-meta`. It is no record, and so does not end as one.
 pub const FILE: &str = "activation.mlconda";
 
-/// Where scripts find programs when what they set is kept.
+/// The `PATH` of scripts for the snapshot.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Scripts that take longer are not waited for.
+/// The time limit for the scripts.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// A home directory that nobody has and nothing can be made in. A value with it in it depends on who runs the script.
+/// An impossible home directory. A value that contains it depends on the user.
 const NOBODY: &str = "/dev/null/mlconda-home";
 
-/// What the scripts of an environment set.
+/// The variables that the scripts of an environment set.
 #[derive(Debug, Serialize, Deserialize)]
 struct Snapshot {
-    /// What the scripts saw.
+    /// The inputs of the scripts.
     seen: SnapshotInputs,
-    /// What is before `PATH` and behind it.
+    /// The entries that are added before and after `PATH`.
     path: (String, String),
     /// The variables that the scripts set …
     set: BTreeMap<String, String>,
-    /// … and those that they took away.
+    /// … and those that they unset.
     unset: Vec<String>,
 }
 
@@ -68,8 +69,8 @@ impl SnapshotInputs {
 }
 
 impl Activation {
-    /// The activation without scripts, with the variables that they were seen to set when the environment was installed, and the
-    /// names of those that they took away. `None` if that is not known, or is not sure to be so any more.
+    /// The activation with the variables of the snapshot instead of scripts, and the names of unset variables. `None` if there is
+    /// no snapshot, or it is outdated.
     pub fn from_snapshot(&self, prefix: &Prefix) -> Option<(Self, Vec<OsString>)> {
         let file = prefix.path().join("conda-meta").join(FILE);
         let kept: Snapshot = serde_json::from_slice(&files::read(&file, files::LARGEST_TEXT).ok()?).ok()?;
@@ -93,10 +94,11 @@ impl Activation {
     }
 }
 
-/// Runs the scripts of a new environment in a shell, if it has any, and keeps what they set; `seconds` is the time of the file.
+/// Runs the activation scripts of a new environment in a shell, and stores the variables that they set. `seconds` is the
+/// modification time of the file.
 ///
 /// # Errors
-/// If a file cannot be read or written. That there is no shell, or that a script goes its own way, is none: then nothing is kept.
+/// If a file cannot be read or written. Without a shell, or if a script fails, no snapshot is stored; this is not an error.
 pub async fn write(prefix: &Prefix, seconds: i64) -> io::Result<()> {
     let contents = Contents::read(prefix.path(), Dialect::Posix).map_err(io::Error::other)?;
     let root = Root::open(prefix.path())?;
@@ -116,16 +118,16 @@ pub async fn write(prefix: &Prefix, seconds: i64) -> io::Result<()> {
     root.set_time(Path::new("conda-meta"), seconds)
 }
 
-/// What the scripts set, as the text of the file.
+/// The text of the snapshot.
 async fn observe(prefix: &Path, contents: Contents) -> io::Result<Option<Vec<u8>>> {
     let Some(shell) = process::shell(prefix) else { return Ok(None) };
     let seen = SnapshotInputs::new(prefix, &contents)?;
-    let around = [("PATH", PATH), ("HOME", NOBODY)].map(|(name, value)| (name.into(), value.into()));
-    let surroundings = CallerEnvironment { variables: &around, root_prefix: Path::new("/") };
+    let caller = [("PATH", PATH), ("HOME", NOBODY)].map(|(name, value)| (name.into(), value.into()));
+    let surroundings = CallerEnvironment { variables: &caller, root_prefix: Path::new("/") };
     let activation = compute(prefix, contents, Vec::new(), surroundings);
     let mut output = process::unnamed_file(&prefix.join("conda-meta"))?;
     let mut command = Command::new(shell);
-    command.arg("-c").arg(activation.observer()).current_dir("/").env_clear().envs(around.clone());
+    command.arg("-c").arg(activation.print_variables_program()).current_dir("/").env_clear().envs(caller.clone());
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(Stdio::null()).process_group(0);
     let Ok(process) = command.spawn() else { return Ok(None) };
     // One that waits for something is stopped when this is dropped.
@@ -188,8 +190,8 @@ mod tests {
 
     /// What an image without a shell has of the scripts: a line for each variable, `-` before those that are gone.
     fn kept(prefix: &Prefix) -> Option<String> {
-        let around = CallerEnvironment { variables: &[], root_prefix: Path::new("/") };
-        let (activation, unset) = activate(prefix, around, Dialect::Posix).unwrap().from_snapshot(prefix)?;
+        let caller = CallerEnvironment { variables: &[], root_prefix: Path::new("/") };
+        let (activation, unset) = activate(prefix, caller, Dialect::Posix).unwrap().from_snapshot(prefix)?;
         assert!(!activation.needs_shell());
         let line = |(name, value): (OsString, OsString)| format!("{}={}\n", name.display(), value.display());
         let mut lines: Vec<String> = activation.all_variables().map(line).collect();

@@ -88,7 +88,9 @@ pub(crate) fn tell_report(report: &Report, arrivals: &[Arrival], prefix: &Prefix
     }
     for path in &report.foreign_links {
         let path = path.display();
-        ui.warn(&format!("`{path}` is a link that no package has made; what packages had behind it was left alone"));
+        ui.warn(&format!(
+            "`{path}` is a link that belongs to no package; files of packages behind it were not removed"
+        ));
     }
     for (record, path) in &report.outside {
         let (record, path) = (record.display(), path.display());

@@ -1,8 +1,7 @@
-//! Wheels that stand for what conda provides: a name and a version, and nothing needed.
+//! Writes stub wheels for projects that conda provides: a name and a version, without requirements.
 //!
-//! The resolver is told that a project is there with a constraint of the form `name @ file:…`: so it takes that version and
-//! no other, whatever an index has, and asks no index for its dependencies, which are conda's business. The zip is written
-//! here: three small files, not compressed.
+//! The resolver gets a constraint `name @ file:…` for each, so that it uses exactly this version, whatever an index has, and
+//! does not resolve its dependencies, which conda has installed. The zip has three small files without compression.
 
 use std::{io, path::Path};
 

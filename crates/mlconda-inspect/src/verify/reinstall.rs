@@ -1,33 +1,32 @@
-//! Which packages are to be linked anew so that a prefix is what it should be.
+//! Finds the packages to reinstall, to repair a prefix.
 
 use std::collections::BTreeSet;
 
-use super::{Finding, Report};
+use super::{Finding, Verification};
 use crate::plan::Reinstall;
 
-impl Report {
-    /// The packages with findings: linked anew ([`Plan::reinstalling`]), they are as they should be. All, if the prefix was moved
-    /// or has no history.
+impl Verification {
+    /// The packages to reinstall ([`Plan::reinstalling`]), which repairs all findings about them. All packages if the prefix was
+    /// moved or has no history.
     ///
-    /// Never [`Reinstall::Nothing`]: what a lock has and the prefix has not, and records that cannot be read, a plan sees by
-    /// itself.
+    /// Never [`Reinstall::Nothing`]: a plan finds missing packages and unreadable records itself.
     ///
     /// [`Plan::reinstalling`]: crate::plan::Plan::reinstalling
-    pub fn to_mend(&self) -> Reinstall {
+    pub fn packages_to_reinstall(&self) -> Reinstall {
         let mut names = BTreeSet::new();
         for finding in &self.findings {
             match finding {
                 Finding::Moved { .. } | Finding::NoHistory => return Reinstall::All,
                 Finding::Missing { packages, .. }
-                | Finding::OtherKind { packages, .. }
+                | Finding::WrongKind { packages, .. }
                 | Finding::Unreadable { packages, .. }
                 | Finding::Mode { packages, .. }
                 | Finding::SameProject { packages, .. }
                 | Finding::Target { packages, .. }
                 | Finding::Size { packages, .. }
                 | Finding::Content { packages, .. } => names.extend(packages.iter().map(|package| name(package))),
-                Finding::Twice { package, other } => names.extend([name(package), name(other)]),
-                Finding::OtherHolder { expected, found, .. } => names.extend([name(expected), name(found)]),
+                Finding::DuplicateRecord { package, other } => names.extend([name(package), name(other)]),
+                Finding::WrongOwner { expected, found, .. } => names.extend([name(expected), name(found)]),
                 _ => {}
             }
         }

@@ -1,8 +1,8 @@
-//! Records in `conda-meta` as other tools write them: all versions of conda since 4, mamba, micromamba and pixi.
+//! Reads records of other tools: all versions of conda since 4, mamba, micromamba and pixi.
 //!
-//! A record in today's form is read as it is. What older or other tools leave out, call otherwise or write as `null` is put
-//! right first. Paths become those of the prefix: conda's `paths_data` names the files of a noarch python package by their
-//! paths within the package, and only its `files` tells where they are.
+//! A record in the current format is read unchanged. Missing fields, other names and `null` values of older or other tools are
+//! normalized first. Paths are converted to paths in the prefix: conda's `paths_data` has the paths of noarch python
+//! packages within the package, and only `files` has their paths in the prefix.
 
 use std::{
     collections::HashSet,
@@ -13,7 +13,7 @@ use std::{
 use rattler_conda_types::{PrefixRecord, prefix_record::PathType};
 use serde_json::{Map, Value, json};
 
-/// Where the files of a noarch python package are in the package, and not in the prefix.
+/// Directories of noarch python packages that exist only within the package.
 const SITE: &str = "site-packages";
 const SCRIPTS: &str = "python-scripts";
 
@@ -27,7 +27,7 @@ pub(crate) fn read(text: &[u8]) -> io::Result<PrefixRecord> {
     Ok(record)
 }
 
-/// A record in today's form; `None` if the text is no JSON object.
+/// A record in the current format; `None` if the text is not a JSON object.
 pub fn normalize(text: &[u8]) -> Option<Value> {
     let mut record: Map<String, Value> = serde_json::from_slice(text).ok()?;
     remove_empty(&mut record);
@@ -74,7 +74,7 @@ pub fn normalize(text: &[u8]) -> Option<Value> {
     Some(Value::Object(record))
 }
 
-/// Takes out what says nothing: `null`, and hashes without a digit.
+/// Removes fields without information: `null`, and empty hashes.
 fn remove_empty(object: &mut Map<String, Value>) {
     object.retain(|name, value| {
         let is_hash = name.contains("md5") || name.contains("sha256");
@@ -94,7 +94,7 @@ fn normalize_path(path: &mut Map<String, Value>) {
     }
 }
 
-/// Fills in what can be told by the other fields.
+/// Adds missing fields that can be derived from others.
 fn derive_missing(record: &mut Map<String, Value>) {
     let text = |record: &Map<String, Value>, name: &str| {
         record.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
@@ -128,7 +128,7 @@ fn derive_missing(record: &mut Map<String, Value>) {
     record.insert("fn".to_owned(), json!(file));
 }
 
-/// Makes paths those of the prefix, and `files` the list of files.
+/// Converts all paths to paths in the prefix, and sets `files`.
 fn resolve_paths(record: &mut PrefixRecord) {
     if record.repodata_record.package_record.noarch.is_python() {
         let placed = NoarchPaths::new(&record.files);
@@ -148,7 +148,7 @@ fn resolve_paths(record: &mut PrefixRecord) {
     }
 }
 
-/// Where the files of a noarch python package are in a prefix, by the list of its files there.
+/// Converts paths within a noarch python package to paths in the prefix, by the list of its installed files.
 pub struct NoarchPaths<'a> {
     files: HashSet<&'a Path>,
     /// What stands before `site-packages`.
@@ -165,7 +165,7 @@ impl<'a> NoarchPaths<'a> {
         Self { files: files.iter().map(PathBuf::as_path).collect(), library }
     }
 
-    /// Makes a path within the package one of the prefix.
+    /// Converts a path within the package to one in the prefix.
     pub fn place(&self, path: &mut PathBuf) {
         if self.files.contains(path.as_path()) {
             return;

@@ -1,5 +1,5 @@
-//! Which of the requirements that packages of pip have count in a lock: those whose markers hold for its platform and python,
-//! and those of the extras that something in it asks for.
+//! Selects the requirements of packages of pip that apply in a lock: their markers match the platform and the python, and
+//! their extras are requested by another package.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use mlconda_python::{marker::MarkerEnvironment, normalize};
 
 use super::Lock;
 
-/// A requirement (PEP 508), taken apart.
+/// A parsed requirement (PEP 508).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Requirement<'a> {
     /// The project, normalized.
@@ -21,7 +21,7 @@ pub(crate) struct Requirement<'a> {
 }
 
 impl<'a> Requirement<'a> {
-    /// Takes a line apart; `None` if no project's name stands at its beginning.
+    /// Parses a line; `None` if it does not begin with the name of a project.
     pub(crate) fn read(line: &'a str) -> Option<Self> {
         let (text, marker) = line.split_once(';').unwrap_or((line, ""));
         let text = text.trim();
@@ -42,10 +42,10 @@ fn read(lines: &[String]) -> Vec<Requirement<'_>> {
     lines.iter().filter_map(|line| Requirement::read(line)).collect()
 }
 
-/// How often extras that others ask for are looked for: no chain of them that somebody has written is as long.
+/// The maximum length of a chain of extras that request other extras.
 const ROUNDS: usize = 50;
 
-/// What each package of pip needs, in the order of the lock. Nothing is known of one whose metadata is not.
+/// The requirements of each package of pip, in the order of the lock. Empty if its metadata is not known.
 pub(crate) fn needed(lock: &Lock) -> Vec<Vec<Requirement<'_>>> {
     let python = lock.packages.iter().find(|package| package.name == "python");
     let target = MarkerEnvironment::new(lock.platform, python.map(|package| package.version.clone()));

@@ -1,6 +1,5 @@
-//! What mlconda has to say about a lock besides its packages: `# key: value` comments, which other tools pass over. They
-//! are the same in every format, so a lock that is converted and read back is the lock that it was.
-//! `docs/lockfile.md` has the grammar.
+//! The comments of mlconda in a lock: `# key: value` lines, which other tools ignore. They are the same in all formats, so
+//! that a lock can be converted and read back without loss. `docs/lockfile.md` has the grammar.
 
 use std::{collections::HashMap, fmt::Write};
 
@@ -9,10 +8,10 @@ use rattler_conda_types::{GenericVirtualPackage, Subdir};
 
 use super::{Lock, LockedPackage};
 
-/// The version of the grammar of the comments that is written.
+/// The version of the grammar of the comments.
 pub(super) const FORMAT: u32 = 1;
 
-/// The line that begins the facts about one lock.
+/// The first comment of each lock.
 const MARK: &str = "# mlconda lock: ";
 
 /// The comments for one lock, up to what is said of single packages.
@@ -52,20 +51,20 @@ pub(super) fn render(lock: &Lock) -> String {
     text
 }
 
-/// What the lines say that were read so far.
-pub(super) struct Facts {
+/// The facts from the comments that were read so far.
+pub(super) struct LockComments {
     pub(super) format: Option<u32>,
     pub(super) lock: Lock,
     pub(super) sizes: HashMap<String, u64>,
 }
 
-impl Default for Facts {
+impl Default for LockComments {
     fn default() -> Self {
         Self { format: None, lock: Lock::empty(Subdir::NoArch), sizes: HashMap::new() }
     }
 }
 
-impl Facts {
+impl LockComments {
     /// The facts in the comments at the beginning of a text, one for each lock that they are about; with what is wrong with
     /// one of them, and the number of its line.
     pub(super) fn of_comments(text: &str) -> Result<Vec<Self>, (usize, String)> {

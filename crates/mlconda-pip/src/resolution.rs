@@ -1,4 +1,4 @@
-//! One resolution: what uv is given, what it is asked again, and how its answer, or that it has none, is understood.
+//! One resolution: the input of uv, its repetition for extras, and the interpretation of its result or its errors.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,7 +7,7 @@ use std::{
 };
 
 use mlconda_environment::EnvironmentError;
-use mlconda_lock::{Lock, LockedPip, Origin, PipSource, normalize, provided as names};
+use mlconda_lock::{ArchiveOrigin, Lock, LockedPip, PipSource, normalize, provided as names};
 use mlconda_python::tags::Tags;
 use mlconda_solve::{Previous, Upgrade};
 use mlconda_system::files;
@@ -21,17 +21,17 @@ use url::Url;
 
 use super::{
     Options, PipError,
-    clash::{self, Conda},
-    pylock::{self, Answer, Choice},
-    stub,
-    uv::{self, Depth, Outcome, Question, Target},
+    conflicts::{self, CondaSide},
+    pylock::{self, FileSelection, ResolvedPackages},
+    stub_wheel,
+    uv::{self, DependencyMode, Target, UvOutput, UvRequest},
 };
 pub(crate) use mlconda_environment::requirements::{Indexes, PipRequirement, RequirementRole, Requirements, indented};
 
-/// A resolution, with all that it depends on.
-pub(super) struct Task<'a> {
+/// The input of a resolution.
+pub(super) struct Resolution<'a> {
     pub(super) requirements: &'a Requirements,
-    pub(super) conda: Conda<'a>,
+    pub(super) conda: CondaSide<'a>,
     pub(super) target: Target<'a>,
     pub(super) indexes: &'a Indexes,
     pub(super) tags: &'a Tags,
@@ -39,8 +39,8 @@ pub(super) struct Task<'a> {
     pub(super) progress: &'a dyn Progress,
 }
 
-impl Task<'_> {
-    /// What is to be installed by pip, by name.
+impl Resolution<'_> {
+    /// Resolves the packages for pip, by name.
     pub(super) async fn resolve(&self) -> Result<Vec<LockedPip>, PipError> {
         let known = uv::platform(self.target.host).ok_or_else(|| self.no_platform())?;
         let uv = self.options.uv;
@@ -51,8 +51,8 @@ impl Task<'_> {
         // The answer names paths as the system does.
         let directory = fs_err::canonicalize(temporary.path())?;
         let python = uv.find_python(self.target.python, &directory).await?.ok_or(PipError::NoInterpreter)?;
-        let question = Question {
-            depth: Depth::Whole,
+        let request = UvRequest {
+            dependencies: DependencyMode::All,
             directory: &directory,
             target: &self.target,
             indexes: self.indexes,
@@ -60,33 +60,33 @@ impl Task<'_> {
             exclude_newer: self.options.exclude_newer,
             access: self.options.access,
         };
-        let kept = self.kept();
-        match self.answer(&question, &known, &kept).await {
+        let previous = self.previous_answer();
+        match self.answer(&request, &known, &previous).await {
             // What was locked is preferred, never forced: another version may have a file that will do.
-            Err(PipError::Unfit { .. }) if !kept.is_empty() => self.answer(&question, &known, "").await,
+            Err(PipError::NoFittingFile { .. }) if !previous.is_empty() => self.answer(&request, &known, "").await,
             answer => answer,
         }
     }
 
-    /// An answer to the question, with the versions of `kept` where they will do.
-    async fn answer(&self, question: &Question<'_>, known: &str, kept: &str) -> Result<Vec<LockedPip>, PipError> {
-        let (uv, directory) = (self.options.uv, question.directory);
+    /// An answer to the question, with the versions of `previous` where they will do.
+    async fn answer(&self, request: &UvRequest<'_>, known: &str, previous: &str) -> Result<Vec<LockedPip>, PipError> {
+        let (uv, directory) = (self.options.uv, request.directory);
         let places = self.write(directory, &BTreeSet::new())?;
-        prefer(directory, kept)?;
-        let mut outcome = uv.compile(question, known).await?;
+        write_preferences(directory, previous)?;
+        let mut outcome = uv.compile(request, known).await?;
         if !outcome.success {
             return Err(self.failure(&outcome, &places));
         }
         let mut text = files::read_to_string(&directory.join(uv::ANSWER), files::LARGEST_LOCK)?;
         let asked = self.asked_for_extras(&outcome);
         if !asked.is_empty() {
-            prefer(directory, kept)?;
+            write_preferences(directory, previous)?;
             let places = self.write(directory, &asked)?;
-            let second = uv.compile(question, known).await?;
+            let second = uv.compile(request, known).await?;
             if second.success {
                 text = files::read_to_string(&directory.join(uv::ANSWER), files::LARGEST_LOCK)?;
                 outcome = second;
-            } else if !self.has_versions(question, &asked, known).await? {
+            } else if !self.has_versions(request, &asked, known).await? {
                 let names = asked.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
                 self.progress.event(Event::Warning(format!(
                     "what the extras of {names} need is not known, and not locked: conda has a version that the index lacks"
@@ -106,18 +106,18 @@ impl Task<'_> {
 
     /// What was locked and need not be renewed, as an answer that uv gave before. Of a package that several locks have, the
     /// first one's version counts.
-    fn kept(&self) -> String {
+    fn previous_answer(&self) -> String {
         let Previous { locks, renew } = self.options.previous;
         let is_version = |text: &str| text.parse::<Version>().is_ok();
         let is_renewed = |name: &str| match renew {
             Upgrade::Packages(names) => names.iter().any(|each| normalize(each) == name),
             renew => renew.includes(name),
         };
-        let mut kept = BTreeMap::new();
+        let mut previous = BTreeMap::new();
         for lock in locks {
             for package in lock.pip.iter().filter(|package| !is_renewed(&package.name)) {
                 let what = match (&package.source, &package.version) {
-                    (PipSource::Archive { origin: Origin::Index, .. }, Some(version)) if is_version(version) => {
+                    (PipSource::Archive { origin: ArchiveOrigin::Index, .. }, Some(version)) if is_version(version) => {
                         format!("version = \"{version}\"")
                     }
                     (PipSource::Git { repository, commit, .. }, _) => match self.asked_again(repository, lock) {
@@ -126,13 +126,13 @@ impl Task<'_> {
                     },
                     _ => continue,
                 };
-                kept.entry(&package.name).or_insert(what);
+                previous.entry(&package.name).or_insert(what);
             }
         }
-        if kept.is_empty() {
+        if previous.is_empty() {
             return String::new();
         }
-        let packages = kept.into_iter().map(|(name, what)| format!("\n[[packages]]\nname = \"{name}\"\n{what}\n"));
+        let packages = previous.into_iter().map(|(name, what)| format!("\n[[packages]]\nname = \"{name}\"\n{what}\n"));
         "lock-version = \"1.0\"\ncreated-by = \"mlconda\"\n".to_owned() + &packages.collect::<String>()
     }
 
@@ -141,7 +141,8 @@ impl Task<'_> {
         let is_same = lock.input.as_ref().is_some_and(|input| *input == self.conda.environment.digest());
         let is_locked =
             |entry: &PipRequirement| is_same || lock.pip_requirements.contains(&redact::text(&entry.written));
-        let is_it = |entry: &&PipRequirement| entry.direct && place_of(&entry.text) == place_of(repository.as_str());
+        let is_it =
+            |entry: &&PipRequirement| entry.direct && location_of(&entry.text) == location_of(repository.as_str());
         self.requirements.entries.iter().find(is_it).filter(|entry| is_locked(entry))
     }
 
@@ -149,7 +150,7 @@ impl Task<'_> {
     /// are not given as they are but looked for in an index, by their version: their extras are asked for, and only their metadata
     /// knows what these need.
     fn write(&self, directory: &Path, by_version: &BTreeSet<&str>) -> io::Result<Vec<(usize, &PipRequirement)>> {
-        let given = directory.join(GIVEN);
+        let given = directory.join(PROVIDED);
         fs_err::create_dir_all(&given)?;
         let (mut text, mut limits, mut places) = (uv::index_lines(self.indexes), String::new(), Vec::new());
         for entry in &self.requirements.entries {
@@ -164,7 +165,7 @@ impl Task<'_> {
         for (name, provided) in self.conda.provided {
             let line = match by_version.contains(name.as_str()) {
                 true => format!("{name}=={}", provided.version),
-                false => stub::write(name, provided, &given)?,
+                false => stub_wheel::write(name, provided, &given)?,
             };
             limits.push_str(&format!("{line}\n"));
         }
@@ -174,24 +175,24 @@ impl Task<'_> {
     }
 
     /// Whether the indexes have these projects in the versions that conda has.
-    async fn has_versions(&self, question: &Question<'_>, names: &BTreeSet<&str>, known: &str) -> io::Result<bool> {
+    async fn has_versions(&self, request: &UvRequest<'_>, names: &BTreeSet<&str>, known: &str) -> io::Result<bool> {
         let provided = self.conda.provided.iter().filter(|(name, _)| names.contains(name.as_str()));
         let lines: String = provided.map(|(name, provided)| format!("{name}=={}\n", provided.version)).collect();
-        fs_err::write(question.directory.join(uv::REQUIREMENTS), uv::index_lines(self.indexes) + &lines)?;
-        fs_err::write(question.directory.join(uv::CONSTRAINTS), "")?;
-        let question = Question { depth: Depth::Alone, ..*question };
-        Ok(self.options.uv.compile(&question, known).await?.success)
+        fs_err::write(request.directory.join(uv::REQUIREMENTS), uv::index_lines(self.indexes) + &lines)?;
+        fs_err::write(request.directory.join(uv::CONSTRAINTS), "")?;
+        let request = UvRequest { dependencies: DependencyMode::DirectOnly, ..*request };
+        Ok(self.options.uv.compile(&request, known).await?.success)
     }
 
     /// What conda provides, and is asked for with an extra.
-    fn asked_for_extras(&self, outcome: &Outcome) -> BTreeSet<&str> {
+    fn asked_for_extras(&self, outcome: &UvOutput) -> BTreeSet<&str> {
         let warnings = uv::messages(&outcome.stderr);
         let lacking = warnings.iter().filter(|(_, text)| text.contains("does not have an extra named"));
         let names = lacking.filter_map(|(_, text)| text.split('`').nth(1)?.split(' ').next());
         names.filter_map(|name| self.conda.provided.get_key_value(name)).map(|(name, _)| name.as_str()).collect()
     }
 
-    fn read(&self, text: &str, directory: &Path) -> Result<Answer, PipError> {
+    fn read(&self, text: &str, directory: &Path) -> Result<ResolvedPackages, PipError> {
         let hashes = |name: &str| {
             let entries = self.requirements.entries.iter().filter(|entry| entry.name.as_deref() == Some(name));
             let hashes = entries.flat_map(|entry| &entry.hashes);
@@ -202,14 +203,13 @@ impl Task<'_> {
             let Indexes { no_binary, only_binary, .. } = self.indexes;
             named(no_binary, name) || named(no_binary, ":all:") && !named(only_binary, name)
         };
-        let given = directory.join(GIVEN);
-        let choice = Choice { tags: self.tags, hashes: &hashes, builds: &builds, directory, given: &given };
+        let given = directory.join(PROVIDED);
+        let choice = FileSelection { tags: self.tags, hashes: &hashes, builds: &builds, directory, given: &given };
         pylock::read(text, &choice).map_err(PipError::Answer)
     }
 
-    /// Passes on what uv warns of, but for what is known here: that its python is not the target's, and that what stands
-    /// for conda's packages has no extras.
-    fn warn(&self, outcome: &Outcome, asked: &BTreeSet<&str>) {
+    /// Passes on warnings of uv, except two expected ones: its python is not that of the target, and stub wheels have no extras.
+    fn warn(&self, outcome: &UvOutput, asked: &BTreeSet<&str>) {
         for (_, text) in uv::messages(&outcome.stderr).into_iter().filter(|(kind, _)| *kind == "warning") {
             let is_given = text.contains("does not have an extra")
                 && asked.iter().any(|name| text.contains(&format!("`{name} @ file:")));
@@ -219,8 +219,8 @@ impl Task<'_> {
         }
     }
 
-    /// An error of uv, with the lines that have to do with it.
-    fn failure(&self, outcome: &Outcome, places: &[(usize, &PipRequirement)]) -> PipError {
+    /// An error of uv, with the lines that it is about.
+    fn failure(&self, outcome: &UvOutput, places: &[(usize, &PipRequirement)]) -> PipError {
         let messages = uv::messages(&outcome.stderr);
         let error = messages.iter().find(|(kind, _)| *kind == "error");
         let text = error.map_or_else(|| outcome.stderr.trim().to_owned(), |(_, text)| text.clone());
@@ -248,8 +248,8 @@ impl Task<'_> {
         let message =
             redact::text(&message.into_iter().filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n  "));
         let is_named = |entry: &&PipRequirement| {
-            entry.name.as_ref().is_some_and(|name| clash::mentions(&message, name))
-                || entry.direct && message.contains(place_of(&entry.text))
+            entry.name.as_ref().is_some_and(|name| conflicts::mentions(&message, name))
+                || entry.direct && message.contains(location_of(&entry.text))
         };
         let mut named: Vec<&PipRequirement> = self.requirements.entries.iter().filter(is_named).collect();
         if named.is_empty() {
@@ -261,7 +261,8 @@ impl Task<'_> {
         // Names of conda are what is most often mistaken for names of projects.
         let unknown = named.iter().filter_map(|entry| entry.name.as_deref()).filter(|name| is_unknown(&message, name));
         let lines = lines.chain(unknown.filter_map(|name| {
-            let projects = names::different(name)?.iter().map(|project| format!("`{project}`")).collect::<Vec<_>>();
+            let projects =
+                names::renamed_projects(name)?.iter().map(|project| format!("`{project}`")).collect::<Vec<_>>();
             Some(format!("conda's `{name}` is called {} there", projects.join(" or ")))
         }));
         PipError::Unsolvable {
@@ -284,17 +285,17 @@ impl Task<'_> {
         };
         let lines = entries.iter().map(|entry| format!("asked for: {}", entry.display()));
         let lines = indented(lines.chain(files.iter().map(|file| format!("there is: {file}"))));
-        PipError::Unfit { package: package.to_owned(), platform: self.target.host.platform, why, lines }
+        PipError::NoFittingFile { package: package.to_owned(), platform: self.target.host.platform, why, lines }
     }
 }
 
-/// The directory of the wheels that stand for what conda provides.
-const GIVEN: &str = "given";
+/// The directory of stub wheels.
+const PROVIDED: &str = "given";
 
-/// Lets uv know an answer of before, if there is one: it prefers what stands where the new one will be.
-fn prefer(directory: &Path, kept: &str) -> io::Result<()> {
+/// Writes a previous result for uv, which prefers the versions in an existing output file.
+fn write_preferences(directory: &Path, previous: &str) -> io::Result<()> {
     let place = directory.join(uv::ANSWER);
-    if kept.is_empty() { mlconda_system::remove_if_exists(&place) } else { fs_err::write(place, kept) }
+    if previous.is_empty() { mlconda_system::remove_if_exists(&place) } else { fs_err::write(place, previous) }
 }
 
 /// Whether a message says that there is no such project.
@@ -318,12 +319,12 @@ fn vcs(repository: &Url, revision: Option<&str>, commit: &str) -> String {
 
 /// The branch, tag or commit that a requirement names behind the place of a repository.
 fn revision_of(text: &str) -> Option<&str> {
-    let behind = text.split_once(place_of(text))?.1.strip_prefix('@')?;
+    let behind = text.split_once(location_of(text))?.1.strip_prefix('@')?;
     behind.split(['#', ' ', ';']).next()
 }
 
 /// What a URL in a requirement is known by: without its kind and login, and without what follows its path.
-pub(super) fn place_of(text: &str) -> &str {
+pub(super) fn location_of(text: &str) -> &str {
     let place = text.split_once("://").map_or(text, |(_, place)| place);
     let place =
         place.split_once('@').map_or(place, |(before, after)| if before.contains('/') { before } else { after });
@@ -337,10 +338,10 @@ mod tests {
 
     #[test]
     fn urls_are_known_by_their_places() {
-        assert_eq!(place_of("-e git+https://me:pw@h/a.git@v1#egg=a"), "h/a.git");
+        assert_eq!(location_of("-e git+https://me:pw@h/a.git@v1#egg=a"), "h/a.git");
         assert_eq!(revision_of("-e git+https://me:pw@h/a.git@team/v1#egg=a"), Some("team/v1"));
         assert_eq!(revision_of("a @ git+https://h/a.git ; os_name == 'nt'"), None);
-        assert_eq!(place_of("a @ https://h/a-1.0.tar.gz ; os_name == 'nt'"), "h/a-1.0.tar.gz");
-        assert_eq!(place_of("file:///project/a[x]"), "/project/a");
+        assert_eq!(location_of("a @ https://h/a-1.0.tar.gz ; os_name == 'nt'"), "h/a-1.0.tar.gz");
+        assert_eq!(location_of("file:///project/a[x]"), "/project/a");
     }
 }

@@ -1,7 +1,7 @@
-//! Where pip's lines and conda's packages contradict each other: found, and told with both lines.
+//! Finds conflicts between requirements of pip and conda packages, and reports both lines.
 //!
-//! What pip asks for itself is compared before the resolver is asked, which knows nothing of conda and could not say it so. What is
-//! needed further down comes out of the resolver's own words.
+//! Direct requirements are compared before the resolver runs, because uv knows nothing about conda. Conflicts of indirect
+//! requirements are found in the messages of the resolver.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,20 +14,20 @@ use super::PipError;
 pub(crate) use mlconda_environment::requirements::{PipRequirement, RequirementRole, Requirements};
 
 /// conda's side of an environment.
-pub(super) struct Conda<'a> {
+pub(super) struct CondaSide<'a> {
     pub(super) environment: &'a Environment,
     pub(super) lock: &'a Lock,
     pub(super) provided: &'a BTreeMap<String, Provided>,
 }
 
-impl Conda<'_> {
-    /// Complains about lines that conda's packages contradict.
+impl CondaSide<'_> {
+    /// An error if a requirement contradicts a conda package.
     pub(super) fn check(&self, requirements: &Requirements) -> Result<(), PipError> {
         let clashes: Vec<String> = requirements.entries.iter().filter_map(|entry| self.clash(entry)).collect();
-        if clashes.is_empty() { Ok(()) } else { Err(PipError::Clash(clashes.join("\n"))) }
+        if clashes.is_empty() { Ok(()) } else { Err(PipError::Conflict(clashes.join("\n"))) }
     }
 
-    /// Why a line cannot be; of one that only counts under conditions, the resolver tells.
+    /// The conflict of a line; `None` for conditional lines, which the resolver checks.
     fn clash(&self, entry: &PipRequirement) -> Option<String> {
         let name = entry.name.as_ref().filter(|_| !entry.conditional && entry.role == RequirementRole::Requested)?;
         let provided = self.provided.get(name)?;
@@ -40,7 +40,7 @@ impl Conda<'_> {
         (!allowed).then(|| format!("{} does not allow `{name}` {version}, which {brought}", entry.display()))
     }
 
-    /// Who has conda install a package: a line, or a package that a line asks for.
+    /// Describes why conda installs a package: a line, or a package that a line requests.
     fn brought(&self, provided: &Provided) -> String {
         let package = &provided.package;
         if let Some(line) = self.line(package) {
@@ -72,7 +72,7 @@ impl Conda<'_> {
         record.into_iter().flat_map(|record| record.depends.iter().map(|spec| dependency_name(spec)))
     }
 
-    /// The line that asks for a package.
+    /// The line that requests a package.
     fn line(&self, package: &str) -> Option<String> {
         let is_it = |name: &PackageNameMatcher| matches!(name, PackageNameMatcher::Exact(name) if name.as_normalized() == package);
         let requirement = self.environment.requirements.iter().find(|each| is_it(&each.spec.name))?;
@@ -80,7 +80,7 @@ impl Conda<'_> {
         Some(format!("`{text}` ({}:{})", requirement.file.display(), requirement.location.line))
     }
 
-    /// What conda has to do with a message of the resolver, a line for each package that the message names.
+    /// A line for each conda package that a message of the resolver mentions.
     pub(super) fn named_in(&self, message: &str) -> Vec<String> {
         let named = self.provided.iter().filter(|(name, _)| mentions(message, name));
         named
