@@ -505,11 +505,11 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "Asked six>=1.0 `six   >= 1.0` (req/base.txt:2)",
-                "Limit urllib3<2 `urllib3<2` (req/limits.txt:1)",
-                "Asked -e file:///project/src/mine[dev] `-e ../src/mine[dev]` (req/base.txt:5)",
-                "Asked file:///project/a%20b.whl `./a b.whl` (environment.yml:11)",
-                "Asked wandb `wandb` (environment.yml:12)",
+                "Requested six>=1.0 `six   >= 1.0` (req/base.txt:2)",
+                "Constraint urllib3<2 `urllib3<2` (req/limits.txt:1)",
+                "Requested -e file:///project/src/mine[dev] `-e ../src/mine[dev]` (req/base.txt:5)",
+                "Requested file:///project/a%20b.whl `./a b.whl` (environment.yml:11)",
+                "Requested wandb `wandb` (environment.yml:12)",
             ]
         );
         assert_eq!(read.indexes.find_links, ["file:///project/req/wheels"]);
