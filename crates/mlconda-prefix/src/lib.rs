@@ -160,6 +160,7 @@ impl Prefix {
     /// # Errors
     /// If the file is there and cannot be read.
     pub fn variables(&self) -> Result<IndexMap<String, String>, PrefixError> {
+        use std::io::ErrorKind::{InvalidFilename, NotADirectory, NotFound};
         #[derive(Default, Deserialize)]
         struct State {
             #[serde(default)]
@@ -170,8 +171,8 @@ impl Prefix {
             return Ok(IndexMap::new());
         }
         match files::read(&path, files::LARGEST_TEXT) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(IndexMap::new()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => Ok(IndexMap::new()),
+            // A path that is too long for the system does not exist; the installation reports it.
+            Err(error) if matches!(error.kind(), NotFound | NotADirectory | InvalidFilename) => Ok(IndexMap::new()),
             Err(source) => Err(PrefixError::Record { path, source }),
             Ok(text) if text.is_empty() => Ok(IndexMap::new()),
             Ok(text) => serde_json::from_slice::<State>(&text)
