@@ -142,7 +142,7 @@ fn a_damaged_package_that_cannot_be_fetched_again() {
     --- stdout
     --- stderr
     Installing 1 package into `[TEMP]/work/two`
-    error: `tzdata-2024a-hd8ed1ab_0.conda` is damaged in the cache, and the network may not be asked for another one
+    error: `tzdata-2024a-hd8ed1ab_0.conda` is damaged in the cache, and network access is disabled
       because: `share/zoneinfo/Etc/UTC` has another size
     hint: install once without `--offline`: then it is fetched again
     ");

@@ -178,7 +178,7 @@ fn a_file_that_is_no_package() {
     --- stdout
     --- stderr
     Installing 1 package into `[TEMP]/work/prefix`
-    error: the package `fake-1.0-0.conda` is not sound
+    error: the package `fake-1.0-0.conda` is invalid
       because: invalid zip archive: invalid Zip archive: Could not find EOCD
     hint: the prefix is as it was. The package is at fault: tell its maintainers
     ");
@@ -214,7 +214,7 @@ fn a_large_package_that_is_damaged_near_its_end() {
     --- stdout
     --- stderr
     Installing 1 package into `[TEMP]/work/prefix`
-    error: the package `large-1.0-h4bc722e_0.tar.bz2` is not sound
+    error: the package `large-1.0-h4bc722e_0.tar.bz2` is invalid
       because: bzip2: invalid data
     hint: the prefix is as it was. The package is at fault: tell its maintainers
     ");
@@ -228,7 +228,7 @@ fn a_large_package_that_is_damaged_near_its_end() {
     --- stdout
     --- stderr
     Installing 1 package into `[TEMP]/work/prefix`
-    error: the package `large-1.0-h4bc722e_0.tar.bz2` is not sound
+    error: the package `large-1.0-h4bc722e_0.tar.bz2` is invalid
       because: the archive ends before its content does
     hint: the prefix is as it was. The package is at fault: tell its maintainers
     ");

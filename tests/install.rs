@@ -552,7 +552,7 @@ fn programs_hear_of_events() {
     let mut names: Vec<String> = events.map(|event| event["event"].as_str().unwrap().to_owned()).collect();
     names.dedup();
     names.retain(|name| name != "downloaded" && name != "package-installed");
-    assert_eq!(names, ["install-started", "bytecode-started", "script", "message", "finished"]);
+    assert_eq!(names, ["install-started", "bytecode-started", "committing", "script", "message", "finished"]);
     let sizes: u64 = world
         .read("env.lock")
         .lines()

@@ -247,7 +247,7 @@ fn offline_uses_what_was_loaded_and_nothing_else() {
     exit code 1
     --- stdout
     --- stderr
-    error: nothing is cached of `[SERVER]/main/[HOST]/`, and the network may not be asked
+    error: `[SERVER]/main/[HOST]/` is not cached, and network access is disabled
     hint: lock once without `--offline`: what it loads is kept
     ");
     world.lock(&[&channel[..], &["-o", "online.lock"]].concat()).success();

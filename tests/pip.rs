@@ -364,7 +364,7 @@ fn lists_that_cannot_be_locked_are_refused_at_their_lines() {
       asked for: `src-only` (environment.yml:10)
 
     "b==2.0 --hash=sha256:[SHA256]"
-    error: no file of `b` will do for [HOST]: none has the hash that is asked for
+    error: `b` has no suitable file for [HOST]: none has the hash that is asked for
       asked for: `b==2.0 --hash=sha256:[SHA256]` (environment.yml:9)
       there is: b-2.0-py3-none-any.whl (sha256:[SHA256])
     hint: if the index has replaced the file and that is as it should be, correct the hash; else somebody has changed it

@@ -189,8 +189,8 @@ fn a_file_of_the_user_in_a_directory_in_the_way_stays() {
         fs_err::write(way.join("mine.txt"), "mine\n").unwrap();
         let damaged = contents(&real);
         let outcome = world.mlconda(["verify", argument(&prefix), "--repair"]).failure(1);
-        let message = "error: `share/where/message.txt` is to be a package's file and is a directory, in which \
-                       `share/where/message.txt/mine.txt` belongs to no package\nhint: move your files out of the directory";
+        let message = "error: cannot replace the directory `share/where/message.txt` with a file of a package: \
+                       `share/where/message.txt/mine.txt` in it belongs to no package\nhint: move your files out of the directory";
         assert!(outcome.stderr.contains(message), "{outcome}");
         assert_eq!(tree::difference(&damaged, &contents(&real)), "");
         fs_err::remove_file(way.join("mine.txt")).unwrap();

@@ -44,8 +44,8 @@ fn what_a_lock_needs_is_found_without_its_channel() {
     let told = world.normal(&unknown.stderr).replace(&world.normal(&port), "[URL]");
     assert_snapshot!(told, @"
     warning: no record is to be had of 4 packages (such as `tzdata-2024a-hd8ed1ab_0.conda`, `python-3.11.9-h4bc722e_0_cpython.conda` and `greet-1.1-pyhd8ed1ab_0.conda`): dependencies and licences are not known
-      because: nothing is cached of `[URL]/[HOST]/`, and the network may not be asked
-      because: nothing is cached of `[URL]/noarch/`, and the network may not be asked
+      because: `[URL]/[HOST]/` is not cached, and network access is disabled
+      because: `[URL]/noarch/` is not cached, and network access is disabled
     ");
 }
 

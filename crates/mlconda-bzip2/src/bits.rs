@@ -1,17 +1,17 @@
-//! Reads bits, the highest of each byte first.
+//! Reads bits, most significant first.
 
-/// Bytes as bits. After their end come zeros; [`Bits::position`] tells that it was passed.
-pub(crate) struct Bits<'a> {
+/// Reads bytes as bits. After their end come zeros; [`BitReader::position`] tells that the end was passed.
+pub(crate) struct BitReader<'a> {
     bytes: &'a [u8],
-    /// The next byte to be loaded.
+    /// The index of the next byte to load.
     at: usize,
-    /// The next bits, from the highest down.
+    /// The next bits, left-aligned.
     next: u64,
-    /// How many of `next` count.
+    /// The number of valid bits in `next`.
     count: u32,
 }
 
-impl<'a> Bits<'a> {
+impl<'a> BitReader<'a> {
     pub(crate) fn new(bytes: &'a [u8], skip: u32) -> Self {
         let mut bits = Self { bytes, at: 0, next: 0, count: 0 };
         bits.refill();
@@ -19,7 +19,7 @@ impl<'a> Bits<'a> {
         bits
     }
 
-    /// Loads bits, so that at least 56 are there.
+    /// Loads bytes until at least 56 bits are available.
     #[inline(always)]
     pub(crate) fn refill(&mut self) {
         let word = self.bytes.get(self.at..).and_then(|bytes| bytes.first_chunk()).copied();
@@ -28,7 +28,7 @@ impl<'a> Bits<'a> {
         self.count |= 56;
     }
 
-    /// Less than eight bytes, and zeros behind.
+    /// The last bytes, fewer than eight, padded with zeros.
     #[cold]
     #[inline(never)]
     fn last(&self) -> [u8; 8] {
@@ -39,20 +39,20 @@ impl<'a> Bits<'a> {
         word
     }
 
-    /// The next bits, without taking them; 1 to 32. There must be as many since the last [`Bits::refill`].
+    /// The next 1 to 32 bits, without consuming them. They must be available since the last [`BitReader::refill`].
     #[inline(always)]
     pub(crate) fn peek(&self, count: u32) -> u32 {
         (self.next >> (64 - count)) as u32
     }
 
-    /// Passes bits that are there.
+    /// Consumes available bits.
     #[inline(always)]
     pub(crate) fn skip(&mut self, count: u32) {
         self.next <<= count;
         self.count -= count;
     }
 
-    /// Takes 1 to 32 bits.
+    /// Reads 1 to 32 bits.
     #[inline(always)]
     pub(crate) fn take(&mut self, count: u32) -> u32 {
         self.refill();
@@ -61,7 +61,7 @@ impl<'a> Bits<'a> {
         value
     }
 
-    /// How many bits have been taken or skipped.
+    /// The number of bits that were consumed.
     pub(crate) fn position(&self) -> u64 {
         self.at as u64 * 8 - u64::from(self.count)
     }

@@ -1,29 +1,29 @@
-//! The last step: four equal bytes are followed by how many more there are. And the checksum of the result.
+//! The last step of decoding: runs of four equal bytes are followed by a count of further ones. And the CRC-32.
 
-/// The content; `None` if it is larger than the limit, or ends where a count should be.
-pub(crate) fn undo(text: &[u8], limit: usize) -> Option<Vec<u8>> {
+/// Decodes the runs; `None` if the content exceeds the limit, or a count is missing.
+pub(crate) fn decode_runs(text: &[u8], limit: usize) -> Option<Vec<u8>> {
     let mut content = Vec::with_capacity(text.len() + text.len() / 8);
-    // From where it is to be copied; the byte before, and how many of it there are.
+    // The offset to copy from; the last byte, and how often it was repeated.
     let (mut from, mut before, mut same) = (0, 0, 0);
-    let mut places = text.iter().enumerate();
-    while let Some((place, byte)) = places.next() {
+    let mut bytes = text.iter().enumerate();
+    while let Some((index, byte)) = bytes.next() {
         same = if *byte == before { same + 1 } else { 1 };
         before = *byte;
         if same == 4 {
-            let (_, more) = places.next()?;
-            content.extend_from_slice(text.get(from..=place)?);
+            let (_, more) = bytes.next()?;
+            content.extend_from_slice(text.get(from..=index)?);
             content.resize(content.len() + usize::from(*more), before);
             if content.len() > limit {
                 return None;
             }
-            (from, same) = (place + 2, 0);
+            (from, same) = (index + 2, 0);
         }
     }
     content.extend_from_slice(text.get(from..)?);
     (content.len() <= limit).then_some(content)
 }
 
-/// What a byte does to a checksum that is followed by as many bytes.
+/// For each byte and each number of bytes after it, what it contributes to the CRC.
 static TABLES: [[u32; 256]; 8] = tables();
 
 const fn tables() -> [[u32; 256]; 8] {
@@ -43,7 +43,7 @@ const fn tables() -> [[u32; 256]; 8] {
     tables
 }
 
-/// The CRC-32 of bzip2: the polynomial of zip, the highest bit first. Eight bytes at once.
+/// The CRC-32 of bzip2: the polynomial of zip, most significant bit first. It processes eight bytes at once.
 pub(crate) fn checksum(content: &[u8]) -> u32 {
     let mut sum = u32::MAX;
     let (chunks, rest) = content.as_chunks::<8>();

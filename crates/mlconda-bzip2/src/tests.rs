@@ -41,8 +41,8 @@ fn compress(content: &[u8], level: u32) -> Vec<u8> {
 fn length(archive: &[u8]) -> u64 {
     let bits = archive.len() as u64 * 8;
     let is_end = |start: &u64| {
-        let place = (start / 8) as usize;
-        let word = u64::from_be_bytes(*archive[place..].first_chunk().unwrap());
+        let index = (start / 8) as usize;
+        let word = u64::from_be_bytes(*archive[index..].first_chunk().unwrap());
         word << (start % 8) >> 16 == 0x1772_4538_5090
     };
     (bits - 87..=bits - 80).find(is_end).unwrap() - 32

@@ -1,21 +1,29 @@
-//! The Burrows-Wheeler transform, backwards.
+//! The inverse Burrows-Wheeler transform.
 //!
-//! It is a chain of loads, each of which needs the one before and finds its place nowhere near: the processor waits for
-//! the memory. So the chain is made half as long. Each row is told where the row after the next is, and two bytes: the
-//! loads for that depend on nothing and, for each byte, go upwards in memory.
+//! It follows a chain of loads from random addresses, each of which depends on the one before, so the processor waits
+//! for memory. The chain is made half as long: each row gets the row after the next, and two bytes. The loads for this
+//! do not depend on each other and, for each byte, have ascending addresses.
 
-/// Makes of the last column of a transform, with `counts` of each byte, the text, which begins at the row `origin`. The other
-/// lists are memory to be used again.
-pub(crate) fn undo(
-    last: &mut [u8],
-    counts: &[u32; 256],
-    origin: u32,
-    rows: &mut Vec<u32>,
-    pairs: &mut Vec<u32>,
-    seconds: &mut Vec<u8>,
-) -> Option<()> {
-    next(last, counts, rows)?;
-    double(rows, pairs, seconds)?;
+/// The tables of one transform, and memory for those of the next.
+#[derive(Debug, Default)]
+pub(crate) struct Tables {
+    rows: Vec<u32>,
+    pairs: Vec<u32>,
+    seconds: Vec<u8>,
+}
+
+impl Tables {
+    /// Replaces the last column of a transform, with `counts` of each byte, by its text, which starts at row `origin`.
+    pub(crate) fn invert(&mut self, last: &mut [u8], counts: &[u32; 256], origin: u32) -> Option<()> {
+        let Self { rows, pairs, seconds } = self;
+        next_rows(last, counts, rows)?;
+        pair_rows(rows, pairs, seconds)?;
+        follow(last, pairs, seconds, origin)
+    }
+}
+
+/// Follows the rows from `origin` on, two bytes at a time.
+fn follow(last: &mut [u8], pairs: &[u32], seconds: &[u8], origin: u32) -> Option<()> {
     let mut row = origin as usize;
     let (chunks, rest) = last.as_chunks_mut::<2>();
     for chunk in chunks {
@@ -29,26 +37,26 @@ pub(crate) fn undo(
     Some(())
 }
 
-/// For each row the next one, and its first byte in the lowest eight bits.
-fn next(last: &[u8], counts: &[u32; 256], rows: &mut Vec<u32>) -> Option<()> {
-    let mut places = [0; 256];
+/// For each row, the next row, and its first byte in the lowest eight bits.
+fn next_rows(last: &[u8], counts: &[u32; 256], rows: &mut Vec<u32>) -> Option<()> {
+    let mut starts = [0; 256];
     let mut sum = 0;
-    for (place, count) in places.iter_mut().zip(counts) {
-        *place = sum;
+    for (index, count) in starts.iter_mut().zip(counts) {
+        *index = sum;
         sum += *count as usize;
     }
     // Each row is written below: the counts are those of the column.
     rows.resize(last.len(), 0);
     for (row, byte) in last.iter().enumerate() {
-        let place = &mut places[usize::from(*byte)];
-        *rows.get_mut(*place)? = (row as u32) << 8 | u32::from(*byte);
-        *place += 1;
+        let index = &mut starts[usize::from(*byte)];
+        *rows.get_mut(*index)? = (row as u32) << 8 | u32::from(*byte);
+        *index += 1;
     }
     Some(())
 }
 
-/// For each row the one after the next, with the first byte of this row; and the first byte of the next.
-fn double(rows: &[u32], pairs: &mut Vec<u32>, seconds: &mut Vec<u8>) -> Option<()> {
+/// For each row, the row after the next with the first byte of this row; and the first byte of the next row.
+fn pair_rows(rows: &[u32], pairs: &mut Vec<u32>, seconds: &mut Vec<u8>) -> Option<()> {
     pairs.resize(rows.len(), 0);
     seconds.resize(rows.len(), 0);
     for ((row, pair), second) in rows.iter().zip(pairs).zip(seconds) {

@@ -1,6 +1,7 @@
-//! What channels have: [`network`] is the one HTTP client, [`repodata`] what the solver may choose from.
+//! Talks to conda channels: [`network`] is the one HTTP client, [`repodata`] loads the records that the solver chooses
+//! from.
 //!
-//! This crate talks to servers and keeps a cache of what they said. It knows nothing of locks and prefixes.
+//! This crate uses the network and keeps a cache of repodata. It knows nothing of locks and prefixes.
 
 pub mod network;
 pub mod repodata;

@@ -1,23 +1,22 @@
-//! The one HTTP client: its TLS roots, names, time limits and retries.
+//! The HTTP client: TLS roots, name resolution, proxies, logins, mirrors, limits and retries.
 //!
-//! * **Roots.** The Mozilla roots are built in, because a `debian:slim` or `scratch` image has none; those
-//!   of the system and of the company are *added* to them, never put in their place.
-//! * **TLS** is rustls with ring, given explicitly: nothing is installed for the whole process, and an
-//!   embedding program's choice is not touched.
-//! * **Names** are resolved here on Linux (see the module `names`).
-//! * **Retries** are made here and nowhere else, so that repodata and packages are asked for with the same
-//!   patience: what may pass (an overloaded server, a lost connection) is asked for again, what will not (a
-//!   name nobody knows, a certificate nobody trusts) is reported at once.
-//! * **Logins** come from the URL, or from files that other tools keep (module `credentials`); **mirrors** from whoever
-//!   calls (module `mirrors`).
-//! * **Secrets.** Channel URLs hold tokens and passwords: no message shows a URL that did not go through
-//!   [`redact`].
+//! * **Roots.** The Mozilla roots are built in, because a `debian:slim` or `scratch` image has none. Roots of the
+//!   system and of a company are added to them and never replace them.
+//! * **TLS** is rustls with ring, passed explicitly. Nothing is installed for the whole process, so the choice of a
+//!   program that embeds this crate is not touched.
+//! * **Names** are resolved here on Linux (module `dns`).
+//! * **Retries** are made here and nowhere else, so that repodata and packages are treated alike. Transient failures
+//!   (an overloaded server, a lost connection) are retried. Others (an unknown name, an untrusted certificate) are
+//!   reported at once.
+//! * **Logins** come from the URL, or from files of other tools (module `credentials`). **Mirrors** come from the
+//!   caller (module `mirrors`).
+//! * **Secrets.** Channel URLs contain tokens and passwords. Messages show a URL only after [`redact`].
 
 mod cause;
 mod credentials;
+mod dns;
 mod limits;
 mod mirrors;
-mod names;
 mod retry;
 mod scheme;
 #[cfg(test)]
@@ -39,47 +38,47 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 use url::Url;
 
 pub use cause::{Cause, reason};
-use cause::{Way, cause};
+use cause::{Route, classify};
 pub use credentials::CredentialFile;
-use credentials::{Authenticate, Credentials};
-pub(crate) use limits::shown as shown_size;
-pub use limits::{Body, Limit, Limits};
-use mirrors::Redirect;
+use credentials::{AuthMiddleware, Credentials};
+use dns::Resolver;
+pub(crate) use limits::display_size as shown_size;
+pub use limits::{BodyKind, Limit, Limits};
+use mirrors::MirrorMiddleware;
 pub use mirrors::{Mirror, MirrorError};
 pub(crate) use mlconda_types::redact::secrets;
 pub use mlconda_types::redact::url as redact;
-use names::Names;
 pub use scheme::check as check_scheme;
 pub use transfer::Transfer;
-use waits::Waits;
+use waits::WaitMonitor;
 
-/// How to talk to servers.
+/// The options of a [`Client`].
 #[derive(Clone, Debug)]
 pub struct NetworkOptions {
-    /// Files of PEM certificates to trust besides the built-in Mozilla roots.
+    /// PEM files with certificates to trust besides the built-in Mozilla roots.
     pub certificate_files: Vec<PathBuf>,
     /// Directories of such files.
     pub certificate_directories: Vec<PathBuf>,
-    /// The proxies to go through.
+    /// The proxies.
     pub proxies: Proxies,
-    /// Files of logins; the first that has one for a host counts.
+    /// Files with logins; the first one with a login for a host counts.
     pub credential_files: Vec<CredentialFile>,
-    /// Mirrors; of one place, those that come first are asked first.
+    /// Mirrors, in order of preference.
     pub mirrors: Vec<Mirror>,
-    /// How long to wait before the first retry; each later wait is twice as long.
+    /// The wait before the first retry. Each later wait is twice as long.
     pub retry_delay: Duration,
-    /// How much may come, and how long it may take.
+    /// Limits of size and time.
     pub limits: Limits,
 }
 
-/// Proxies by the scheme of what is asked for, as URLs.
+/// The proxies for each scheme of the requested URL, as URLs.
 #[derive(Clone, Debug, Default)]
 pub struct Proxies {
     /// For `http://`.
     pub http: Option<String>,
     /// For `https://`.
     pub https: Option<String>,
-    /// Hosts that are asked directly: names, domains, addresses or networks, between commas.
+    /// Hosts that are reached without a proxy: names, domains, addresses or networks, separated by commas.
     pub except: Option<String>,
 }
 
@@ -100,13 +99,13 @@ impl Default for NetworkOptions {
 /// A client; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// Makes a request again where that may help.
+    /// The client with its middleware.
     http: ClientWithMiddleware,
-    /// The stored logins, one copy for all.
+    /// The stored logins, shared by all clones.
     credentials: Arc<Credentials>,
     proxies: Arc<Proxies>,
     limits: Arc<Limits>,
-    waits: Arc<Waits>,
+    waits: Arc<WaitMonitor>,
 }
 
 /// A client that could not be made, or a request that failed.
@@ -116,18 +115,18 @@ pub enum NetworkError {
     /// A certificate file could not be read.
     #[error(transparent)]
     Certificate(#[from] std::io::Error),
-    /// A file of logins could not be read.
+    /// A file with logins could not be read.
     #[error("cannot read stored logins")]
     Credentials(#[source] std::io::Error),
-    /// A file of logins makes no sense.
+    /// A file with logins is invalid.
     #[error("the stored logins in `{}` cannot be read: it is no JSON object of hosts", .0.display())]
     BrokenCredentials(PathBuf),
-    /// A proxy's address makes no sense.
+    /// The address of a proxy is invalid.
     #[error("the address of the proxy for `{scheme}://` is none")]
     Proxy {
-        /// Which proxy.
+        /// The scheme that the proxy is for.
         scheme: &'static str,
-        /// Why.
+        /// The reason.
         #[source]
         source: reqwest::Error,
     },
@@ -137,38 +136,38 @@ pub enum NetworkError {
     /// The client could not be made.
     #[error("cannot set up the network client")]
     Client(#[from] reqwest::Error),
-    /// The server answers that there is no such thing, or that it is not for us, or that it has trouble.
+    /// The server answered with an error status.
     #[error("`{url}` answers {status}{}", wait.map_or_else(String::new, |wait| format!(", and asks to wait for {} s", wait.as_secs())))]
     Status {
-        /// What was asked for, without secrets.
+        /// The requested URL, without secrets.
         url: String,
-        /// The answer.
+        /// The status.
         status: StatusCode,
-        /// How long the server asks us to wait.
+        /// How long the server asks to wait.
         wait: Option<Duration>,
     },
-    /// There was no answer.
+    /// The server gave no answer.
     #[error("cannot reach `{url}`: {reason}")]
     Unreachable {
-        /// What was asked for, without secrets.
+        /// The requested URL, without secrets.
         url: String,
-        /// Why, without secrets.
+        /// The reason, without secrets.
         reason: String,
-        /// The same as a value.
+        /// The reason, as a value.
         cause: Cause,
     },
-    /// The body of an answer did not come whole, or is not what it may be.
+    /// The body did not arrive whole, or exceeds a limit.
     #[error("{reason}")]
     Transfer {
-        /// Why.
+        /// The reason.
         reason: String,
-        /// The same as a value.
+        /// The reason, as a value.
         cause: Cause,
     },
 }
 
 impl NetworkError {
-    /// Why a transfer failed.
+    /// Why the request failed.
     pub fn cause(&self) -> Cause {
         match self {
             Self::Status { status, .. } if *status == StatusCode::PROXY_AUTHENTICATION_REQUIRED => Cause::ProxyLogin,
@@ -180,68 +179,71 @@ impl NetworkError {
 }
 
 impl Client {
-    /// Makes a client. Nothing is sent.
+    /// Makes a client. Sends nothing.
     ///
     /// # Errors
-    /// If a named file or directory of certificates or logins cannot be read, or a proxy's address is none.
+    /// If a file or directory of certificates or logins cannot be read, or the address of a proxy is invalid.
     pub fn new(options: &NetworkOptions) -> Result<Self, NetworkError> {
-        let (limits, waits) = (Arc::new(options.limits.clone()), Arc::<Waits>::default());
+        let (limits, waits) = (Arc::new(options.limits.clone()), Arc::<WaitMonitor>::default());
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("mlconda/", env!("CARGO_PKG_VERSION")))
             .tls_backend_preconfigured(tls(options)?)
             .connect_timeout(limits.connect)
-            .read_timeout(limits.silence)
+            .read_timeout(limits.read_timeout)
             .redirect(scheme::policy())
-            // It would tell another host the URL that redirects there, with its token.
+            // It would send the URL, with its token, to the host of the redirect.
             .referer(false)
-            // The environment is read by whoever calls us, if at all.
+            // The caller decides whether to read the environment.
             .no_proxy();
         for proxy in proxies(&options.proxies)? {
             builder = builder.proxy(proxy);
         }
         if cfg!(target_os = "linux") {
-            builder = builder.dns_resolver(Names::new(names::Config::read(Path::new("/"))));
+            builder = builder.dns_resolver(Resolver::new(dns::ResolverConfig::read(Path::new("/"))));
         }
-        let retry =
-            retry::Retry { first_delay: options.retry_delay, limits: Arc::clone(&limits), waits: Arc::clone(&waits) };
-        let mirrors = Redirect::new(&options.mirrors);
+        let retry = retry::RetryMiddleware {
+            first_delay: options.retry_delay,
+            limits: Arc::clone(&limits),
+            waits: Arc::clone(&waits),
+        };
+        let mirrors = MirrorMiddleware::new(&options.mirrors);
         let credentials = Arc::new(Credentials::read(&options.credential_files)?);
-        let login = Authenticate(Arc::clone(&credentials));
-        // From the outside to the inside.
+        let login = AuthMiddleware(Arc::clone(&credentials));
+        // From the outermost to the innermost.
         let layers: [Arc<dyn Middleware>; 3] = [Arc::new(mirrors), Arc::new(retry), Arc::new(login)];
         let proxies = Arc::new(options.proxies.clone());
         let http = ClientWithMiddleware::new(builder.build()?, layers);
         Ok(Self { http, credentials, proxies, limits, waits })
     }
 
-    /// The stored login that a URL is asked for with, as text to tell it from others: a secret.
-    pub(crate) fn login(&self, url: &Url) -> Option<&str> {
-        self.credentials.of(url).filter(|_| secrets(url).is_empty()).map(credentials::Login::secret)
+    /// The stored login for a URL, as a key for caches. It is a secret.
+    pub(crate) fn login_key(&self, url: &Url) -> Option<&str> {
+        self.credentials.for_url(url).filter(|_| secrets(url).is_empty()).map(credentials::Login::secret)
     }
 
-    /// Asks for a URL, again if need be, until the answer's body begins.
+    /// Requests a URL, with retries, up to the headers of the response.
     ///
     /// # Errors
-    /// If there is no answer, or it is not one of success.
-    pub async fn get(&self, url: &Url, body: Body) -> Result<Transfer, NetworkError> {
-        let transfer = self.ask(url, body, &[]).await?;
-        if transfer.status().is_success() { Ok(transfer) } else { Err(self.refusal(url, &transfer)) }
+    /// If there is no response, or its status is not a success.
+    pub async fn get(&self, url: &Url, kind: BodyKind) -> Result<Transfer, NetworkError> {
+        let transfer = self.request(url, kind, &[]).await?;
+        if transfer.status().is_success() { Ok(transfer) } else { Err(self.status_error(url, &transfer)) }
     }
 
-    /// The error for an answer that is not one of success.
-    pub(crate) fn refusal(&self, url: &Url, transfer: &Transfer) -> NetworkError {
-        let wait = retry::asked_wait(transfer.response()).filter(|wait| *wait > self.limits.longest_wait);
+    /// The error for a response with an error status.
+    pub(crate) fn status_error(&self, url: &Url, transfer: &Transfer) -> NetworkError {
+        let wait = retry::retry_after(transfer.response()).filter(|wait| *wait > self.limits.max_retry_after);
         NetworkError::Status { url: redact(url), status: transfer.status(), wait }
     }
 
-    /// Asks for a URL, again if need be, until the body of an answer begins, whichever it is.
+    /// Requests a URL with extra headers, with retries, up to the headers of the response. Any status is returned.
     ///
     /// # Errors
-    /// If there is no answer.
-    pub async fn ask(
+    /// If there is no response.
+    pub async fn request(
         &self,
         url: &Url,
-        body: Body,
+        kind: BodyKind,
         headers: &[(header::HeaderName, &str)],
     ) -> Result<Transfer, NetworkError> {
         let mut request = self.http.get(url.clone());
@@ -251,16 +253,16 @@ impl Client {
         let response = request.send().await.map_err(|error| NetworkError::Unreachable {
             url: redact(url),
             reason: reason(&error),
-            cause: cause(&error, self.proxies.way(url)),
+            cause: classify(&error, self.proxies.route(url)),
         })?;
         if response.status().is_redirection() && response.status() != StatusCode::NOT_MODIFIED {
-            return Err(misled(url, response.headers().get(header::LOCATION)));
+            return Err(redirect_error(url, response.headers().get(header::LOCATION)));
         }
-        Ok(Transfer::new(response, body, url, Arc::clone(&self.limits), Arc::clone(&self.waits)))
+        Ok(Transfer::new(response, kind, url, Arc::clone(&self.limits), Arc::clone(&self.waits)))
     }
 
-    /// The size of what a URL is, in bytes, where the server says so without sending it.
-    pub async fn size(&self, url: &Url) -> Option<u64> {
+    /// The size of a file in bytes, if the server tells it in the answer to a HEAD request.
+    pub async fn content_length(&self, url: &Url) -> Option<u64> {
         let response = self.http.head(url.clone()).send().await.ok().filter(|answer| answer.status().is_success())?;
         response.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
     }
@@ -269,14 +271,14 @@ impl Client {
         &self.limits
     }
 
-    /// Does some work, and tells of each server that the client waits for longer than [`Limits::notice`].
-    pub async fn telling<T>(&self, progress: &dyn Progress, work: impl Future<Output = T>) -> T {
-        self.waits.telling(self.limits.notice, progress, work).await
+    /// Runs `work`, and reports each server that the client waits for longer than [`Limits::notice_interval`].
+    pub async fn report_waits<T>(&self, progress: &dyn Progress, work: impl Future<Output = T>) -> T {
+        self.waits.report_while(self.limits.notice_interval, progress, work).await
     }
 }
 
 /// The error for a redirect that was not followed.
-fn misled(url: &Url, location: Option<&header::HeaderValue>) -> NetworkError {
+fn redirect_error(url: &Url, location: Option<&header::HeaderValue>) -> NetworkError {
     let to = location.and_then(|location| url.join(location.to_str().ok()?).ok());
     let worse = to.and_then(|to| scheme::check(url, &to).err()).map(|error| error.to_string());
     let reason = worse.unwrap_or_else(|| "it redirects to no place that can be asked".to_owned());
@@ -284,9 +286,9 @@ fn misled(url: &Url, location: Option<&header::HeaderValue>) -> NetworkError {
 }
 
 impl Proxies {
-    /// Whether a URL is asked for through a proxy. Networks among the exceptions are not looked at: on this depends a
-    /// remedy, and nothing else.
-    fn way(&self, url: &Url) -> Way {
+    /// Whether a URL is requested through a proxy. Networks among the exceptions are ignored: the result only affects
+    /// the hint of an error.
+    fn route(&self, url: &Url) -> Route {
         let proxy = if url.scheme() == "https" { &self.https } else { &self.http };
         let host = url.host_str().unwrap_or_default();
         let is_it = |except: &str| {
@@ -297,7 +299,7 @@ impl Proxies {
                     .is_some_and(|rest| !domain.is_empty() && (rest.is_empty() || rest.ends_with('.')))
         };
         let is_excepted = self.except.as_deref().is_some_and(|all| all.split(',').any(is_it));
-        if proxy.is_some() && !is_excepted { Way::Proxy } else { Way::Direct }
+        if proxy.is_some() && !is_excepted { Route::Proxy } else { Route::Direct }
     }
 }
 
@@ -315,12 +317,12 @@ fn proxies(proxies: &Proxies) -> Result<Vec<reqwest::Proxy>, NetworkError> {
     Ok(all)
 }
 
-/// What TLS connections need: ring, the roots, and HTTP/2 where the server has it.
+/// The TLS configuration: ring, the roots, and HTTP/2 if the server supports it.
 fn tls(options: &NetworkOptions) -> Result<rustls::ClientConfig, NetworkError> {
     let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     for path in certificate_paths(options)? {
         let pem = files::read(&path, files::LARGEST_TEXT)?;
-        // Bundles hold what rustls cannot use (version 1, odd encodings); the rest of them serves.
+        // Skip certificates that rustls cannot use (version 1, odd encodings).
         roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).flatten());
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());

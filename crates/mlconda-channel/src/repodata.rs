@@ -1,26 +1,26 @@
-//! All that the solver may choose from. The one module that knows that channels answer over a network.
+//! Repodata: loads the records that the solver may choose from.
 //!
-//! Each subdir of each channel is loaded on its own first (`fetch`): as the index of its shards (CEP-16), or as a
-//! `repodata.json` in whatever packing. A `repodata.json` is read once, when it arrives (`scan`), and a table of where
-//! each package's records stand is kept beside it (`index`). What is needed is read from there: names, records, the
-//! names that these depend on, and so on (`walk`, `records`). So the time and memory of a lock do not grow with the
-//! channel but with what the environment can reach.
+//! Each subdir of each channel is loaded first (`fetch`), either as the index of its shards (CEP-16) or as a
+//! `repodata.json`, compressed or not. A `repodata.json` is scanned once, when it arrives (`scan`). The byte ranges of
+//! each package's records are kept in an index beside it (`index`). Then only the reachable records are read: those of
+//! the requested names, of the names these depend on, and so on (`reachable`, `records`). So the time and memory of a
+//! lock depend on what the environment can reach, not on the size of the channel.
 //!
-//! Records come in an order of their own, whichever answer came first: a solve must not depend on it.
+//! The order of the records does not depend on the order in which servers answer, so a solve is reproducible.
 
 mod archive;
-mod asked;
 mod cache;
-mod elsewhere;
+mod dependency_table;
 mod fetch;
 mod index;
+mod pinned;
+mod platform_check;
+mod reachable;
 mod records;
 mod scan;
 mod shards;
-mod single;
 #[cfg(test)]
 mod tests;
-mod walk;
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -42,78 +42,78 @@ use rattler_conda_types::{
 };
 
 use crate::network::{self, Cause, Client};
-pub use archive::index_of;
-pub use asked::{Asked, Edition, Entry, Rows, Texts};
-pub use single::{Pinned, records_of};
+pub use archive::read_index_json;
+pub use dependency_table::{DependencyRows, DependencyTable, RecordRow, SpecInterner, VersionGroup};
+pub use pinned::{PinnedPackage, pinned_records};
 
-use cache::{ShardStore, Store};
-use fetch::{Data, Fetcher};
-use records::Origin;
-use shards::Shards;
-use walk::Source;
+use cache::{RepodataCache, ShardCache};
+use fetch::{Fetcher, SubdirData};
+use reachable::LoadedSubdir;
+use records::SubdirContext;
+use shards::ShardFetcher;
 
-/// Where repodata is kept between runs, and whether the network may be asked.
+/// Where repodata is cached, and whether the network may be used.
 #[derive(Clone, Debug)]
 pub struct RepodataOptions {
-    /// The directory for cached repodata; made if missing.
+    /// The cache directory; created if missing.
     pub cache_directory: PathBuf,
-    /// Whether to ask the network.
+    /// Whether the network may be used.
     pub access: Access,
-    /// The time by which the age of what is cached is told.
+    /// The current time; the age of cached repodata is measured from it.
     pub now: SystemTime,
 }
 
-/// Whether the network may be asked.
+/// Whether the network may be used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Access {
-    /// Ask, unless the channel has said that what is cached is good for a while yet (`max-age`, an hour at most).
+    /// Use cached repodata while the channel's `max-age` (at most an hour) lasts; else ask the channel whether it
+    /// changed.
     #[default]
     Online,
-    /// Ask whether what is cached is still what the channel has (`--refresh`).
+    /// Always ask the channel whether the cached repodata changed (`--refresh`).
     Refresh,
-    /// Use what is cached, whatever its age (`--offline`); `file://` channels are read as always.
+    /// Use cached repodata of any age, and nothing else (`--offline`). `file://` channels are read as always.
     Offline,
 }
 
-/// Records of all channels for one platform and `noarch`, in the order of priority.
+/// The records of all channels for one platform and `noarch`, in order of priority.
 #[derive(Debug, Default)]
 pub struct Repodata {
     /// One list for each subdir of each channel, sorted by file name.
     pub subdirs: Vec<Vec<Arc<RepoDataRecord>>>,
-    /// Whether the first list is no channel's: it has packages that are named by their URL, whatever their channel.
+    /// Whether the first list holds packages that are named by the URL of an archive. They may come from any channel.
     pub has_archives: bool,
-    /// By list, where each run of records ends that have one name and one channel.
+    /// For each list, the end of each run: the records that have the same name and channel.
     ends: Vec<Vec<usize>>,
-    /// By list, what the records ask for.
-    asked: Vec<Asked>,
-    /// What records ask for, each text once.
-    pub texts: Texts,
-    /// The names of all packages, of those too that no record was loaded of.
-    pub names: Names,
-    /// The names of which only the records were loaded that the environment's own specs allow.
+    /// For each list, the dependencies of its records.
+    table: Vec<DependencyTable>,
+    /// The texts of all dependencies and constraints, each stored once.
+    pub interner: SpecInterner,
+    /// The names of all packages, also of those without a loaded record.
+    pub names: PackageNames,
+    /// The names of which only the records that match the environment's own specs were loaded.
     pub partial: BTreeSet<String>,
 }
 
 impl Repodata {
-    /// Repodata from records at hand: one list for each subdir of each channel, in the order of priority. Of a build that
-    /// is there as `.conda` and as `.tar.bz2`, the first counts, as in a channel.
+    /// Makes repodata from records: one list for each subdir of each channel, in order of priority. If a build exists
+    /// as `.conda` and as `.tar.bz2`, the `.conda` counts, as in a channel.
     pub fn new(subdirs: impl IntoIterator<Item = Vec<RepoDataRecord>>) -> Self {
         let subdirs: Vec<_> =
-            subdirs.into_iter().map(|records| sorted(preferred(records).map(Arc::new).collect())).collect();
+            subdirs.into_iter().map(|records| sorted_by_name(prefer_conda(records).map(Arc::new).collect())).collect();
         let own = subdirs.iter().flatten().map(|record| name(record).to_owned()).collect();
-        let ends = subdirs.iter().map(|records| ends(records)).collect();
-        let mut texts = Texts::default();
-        let asked = subdirs.iter().map(|records| texts.asked(records.iter().map(AsRef::as_ref))).collect();
-        let names = Names { own, sources: Arc::default() };
-        Self { subdirs, ends, asked, texts, names, ..Self::default() }
+        let ends = subdirs.iter().map(|records| run_ends(records)).collect();
+        let mut interner = SpecInterner::default();
+        let table = subdirs.iter().map(|records| interner.intern_records(records.iter().map(AsRef::as_ref))).collect();
+        let names = PackageNames { own, subdirs: Arc::default() };
+        Self { subdirs, ends, table, interner, names, ..Self::default() }
     }
 
-    /// Adds any version and build of the packages that the environment asks for, which it was loaded for: what an
-    /// explanation is to know of. The channels are those that were loaded; nothing of them is asked for or read again but
-    /// the records of packages of which only some were loaded, and of those that these newly lead to.
+    /// Loads every version and build of the packages that the environment asks for, and what these newly lead to. An
+    /// explanation needs them. Only the missing records are read; the channels are not asked for their repodata again.
     ///
     /// # Errors
-    /// If records cannot be had, as [`load`]; it is as it was then.
+    /// If records cannot be read, as in [`load`]. The repodata is unchanged then.
     pub async fn add_any_version(&mut self, client: &Client, environment: &Environment) -> Result<(), RepodataError> {
         let (archives, lists) = self.subdirs.split_at(usize::from(self.has_archives));
         let of_any_version = |spec: MatchSpec| match spec.url {
@@ -122,29 +122,31 @@ impl Repodata {
         };
         let specs = environment.specs().into_iter().map(of_any_version);
         let specs: Vec<MatchSpec> =
-            specs.chain(archives.iter().flatten().flat_map(|archive| walk::dependencies(archive))).collect();
-        let loaded = lists.iter().flat_map(|records| records.chunk_by(|one, other| is_of_a_run(one, other)));
+            specs.chain(archives.iter().flatten().flat_map(|archive| reachable::dependency_specs(archive))).collect();
+        let loaded = lists.iter().flat_map(|records| records.chunk_by(|one, other| is_same_run(one, other)));
         let whole = loaded.map(|run| name(&run[0])).filter(|name| !self.partial.contains(*name)).map(str::to_owned);
         let whole: HashSet<String> = whole.collect();
-        let walk::Walked { found, texts } = walk::walk(client, &self.names.sources, specs, whole).await?;
-        let ids = self.texts.merge(texts, |_| ());
+        let reachable::ReachableRecords { found, interner } =
+            reachable::reachable_records(client, &self.names.subdirs, specs, whole).await?;
+        let ids = self.interner.merge(interner, |_| ());
         let first = archives.len();
         for (place, more) in found.into_iter().enumerate().map(|(place, more)| (first + place, more)) {
-            let more = walk::Found { asked: more.asked.renumbered(&ids), ..more };
-            let known = walk::Found {
+            let more = reachable::SubdirRecords { table: more.table.renumbered(&ids), ..more };
+            let known = reachable::SubdirRecords {
                 records: std::mem::take(&mut self.subdirs[place]),
                 ends: std::mem::take(&mut self.ends[place]),
-                asked: std::mem::take(&mut self.asked[place]),
-                ..walk::Found::default()
+                table: std::mem::take(&mut self.table[place]),
+                ..reachable::SubdirRecords::default()
             };
-            let walk::Found { records, ends, asked, .. } = known.with(&more);
-            (self.subdirs[place], self.ends[place], self.asked[place]) = (records, ends, asked);
+            let reachable::SubdirRecords { records, ends, table, .. } = known.merged_with(&more);
+            (self.subdirs[place], self.ends[place], self.table[place]) = (records, ends, table);
         }
         self.partial.clear();
         Ok(())
     }
 
-    /// Adds a last list: what is installed and in no channel. What has no sha256 cannot be pinned, and is left out.
+    /// Adds the installed records that no channel has as the last list. Records without a sha256 cannot be pinned and
+    /// are left out.
     fn add_installed(&mut self, installed: &[RepoDataRecord]) {
         let hashes: HashSet<_> = self.records().filter_map(|record| record.package_record.sha256).collect();
         let is_new =
@@ -153,132 +155,133 @@ impl Repodata {
             let channel = record.url.as_str().rsplitn(3, '/').nth(2).map(|channel| format!("{channel}/"));
             Arc::new(RepoDataRecord { channel, ..record.clone() })
         };
-        let records = sorted(installed.iter().filter(is_new).map(of_channel).collect());
+        let records = sorted_by_name(installed.iter().filter(is_new).map(of_channel).collect());
         if records.is_empty() {
             return;
         }
         self.names.own.extend(records.iter().map(|record| name(record).to_owned()));
-        self.ends.push(ends(&records));
-        self.asked.push(self.texts.asked(records.iter().map(AsRef::as_ref)));
+        self.ends.push(run_ends(&records));
+        self.table.push(self.interner.intern_records(records.iter().map(AsRef::as_ref)));
         self.subdirs.push(records);
     }
 
-    /// How many records there are to choose from.
+    /// The number of records.
     pub fn len(&self) -> usize {
         self.subdirs.iter().map(Vec::len).sum()
     }
 
-    /// Whether a channel has a package of this name, also one that no record was loaded of.
+    /// Whether a channel has a package of this name, even if none of its records was loaded.
     pub fn has(&self, name: &str) -> bool {
         self.names.contains(name)
     }
 
-    /// The names of all packages of the channels, those too that no record was loaded of.
+    /// The names of all packages of the channels, even of those without a loaded record.
     pub fn package_names(&self) -> BTreeSet<&str> {
-        self.names.all()
+        self.names.to_set()
     }
 
-    /// The records, channel by channel, in runs of one name and one channel: the place of its list, the run, and its table.
-    pub fn runs(&self) -> impl Iterator<Item = (usize, &[Arc<RepoDataRecord>], Rows<'_>)> {
-        self.subdirs.iter().zip(&self.ends).zip(&self.asked).enumerate().flat_map(
-            |(place, ((records, ends), asked))| {
+    /// Iterates over the records by channel, in runs of the same name and channel. Yields the index of the list, the
+    /// records of the run, and their rows of the dependency table.
+    pub fn runs(&self) -> impl Iterator<Item = (usize, &[Arc<RepoDataRecord>], DependencyRows<'_>)> {
+        self.subdirs.iter().zip(&self.ends).zip(&self.table).enumerate().flat_map(
+            |(place, ((records, ends), table))| {
                 let starts = std::iter::once(0).chain(ends.iter().copied());
-                starts.zip(ends).map(move |(start, end)| (place, &records[start..*end], asked.rows(start, *end)))
+                starts.zip(ends).map(move |(start, end)| (place, &records[start..*end], table.slice(start, *end)))
             },
         )
     }
 
-    /// The records, channel by channel.
+    /// Iterates over the records, channel by channel.
     pub fn records(&self) -> impl Iterator<Item = &RepoDataRecord> {
         self.subdirs.iter().flatten().map(AsRef::as_ref)
     }
 
-    /// Whether there is nothing to choose from.
+    /// Whether there are no records.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// The names of packages. Those of whole channels, tens of thousands, stay where they are, for they are rarely looked at.
+/// The names of packages. The tens of thousands of names of whole channels are not copied: they are seldom needed.
 #[derive(Debug, Default)]
-pub struct Names {
+pub struct PackageNames {
     own: BTreeSet<String>,
-    sources: Arc<Vec<Source>>,
+    subdirs: Arc<Vec<LoadedSubdir>>,
 }
 
-impl Names {
+impl PackageNames {
     /// Whether a channel has a package of this name.
     pub fn contains(&self, name: &str) -> bool {
-        self.own.contains(name) || self.sources.iter().any(|source| source.has(name))
+        self.own.contains(name) || self.subdirs.iter().any(|subdir| subdir.has(name))
     }
 
-    /// All of them, sorted.
-    pub fn all(&self) -> BTreeSet<&str> {
-        self.own.iter().map(String::as_str).chain(self.sources.iter().flat_map(Source::names)).collect()
+    /// All names, sorted.
+    pub fn to_set(&self) -> BTreeSet<&str> {
+        self.own.iter().map(String::as_str).chain(self.subdirs.iter().flat_map(LoadedSubdir::names)).collect()
     }
 }
 
-/// Repodata that could not be loaded. Subdirs are URLs without secrets.
+/// Why repodata could not be loaded. Subdirs are shown as URLs without secrets.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RepodataError {
     /// The environment names no channel.
     #[error("`{0}` names no channel to take packages from")]
     NoChannels(PathBuf),
-    /// Neither of a channel's subdirs is there.
+    /// The channel has neither of the subdirs.
     #[error("there is no channel at `{channel}`: it has neither `{platform}` nor `noarch`")]
     NoSuchChannel {
         /// The channel's URL.
         channel: String,
         /// The platform.
         platform: Subdir,
-        /// Well-known channels whose names are like it, the nearest first.
+        /// Well-known channels with similar names, the most similar first.
         near: Vec<&'static str>,
     },
     /// No channel has packages for the platform.
     #[error("no channel has packages for `{platform}`: `{channel}` has them for {} only", others.iter().join(", "))]
     NoPlatform {
-        /// The first channel that has packages for others.
+        /// The first channel that has packages for other platforms.
         channel: String,
         /// The platform.
         platform: Subdir,
-        /// For which it has them.
+        /// The platforms that it has packages for.
         others: Vec<Subdir>,
     },
-    /// The server wants to know who asks, or does not let us.
+    /// The server asks for a login, or refuses the request.
     #[error("`{subdir}` answers {status}: the channel asks for a login, or refuses the one it was given")]
     Denied {
         /// The subdir.
         subdir: String,
-        /// 401 or 403.
+        /// The HTTP status: 401 or 403.
         status: u16,
     },
-    /// There was no answer, or none of use.
+    /// The server gave no answer, or no usable one.
     #[error("cannot load repodata from `{subdir}`: {reason}")]
     Unreachable {
         /// The subdir.
         subdir: String,
-        /// Why.
+        /// The reason, as text.
         reason: String,
-        /// The same as a value.
+        /// The reason, as a value.
         cause: Cause,
     },
-    /// What was answered is no repodata.
+    /// The answer is not repodata.
     #[error("what `{subdir}` has is not repodata: {reason}")]
     Broken {
         /// The subdir.
         subdir: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// Nothing is cached, and the network may not be asked.
-    #[error("nothing is cached of `{subdir}`, and the network may not be asked")]
+    /// The subdir is not cached, and the network may not be used.
+    #[error("`{subdir}` is not cached, and network access is disabled")]
     NotCached {
         /// The subdir.
         subdir: String,
     },
-    /// Part of what is needed is not cached, and the network may not be asked.
-    #[error("no records of `{package}` are cached, and the network may not be asked")]
+    /// The records of a package are not cached, and the network may not be used.
+    #[error("no records of `{package}` are cached, and network access is disabled")]
     PackageNotCached {
         /// The package's name.
         package: String,
@@ -288,27 +291,27 @@ pub enum RepodataError {
     Package {
         /// The URL, without secrets.
         url: String,
-        /// Why.
+        /// The reason.
         reason: String,
-        /// Why it could not be fetched, if that is so.
+        /// Why the download failed, if it did.
         cause: Option<Cause>,
     },
-    /// The cache directory could not be used.
+    /// The cache directory cannot be used.
     #[error("cannot use the cache directory `{directory}`")]
     Cache {
         /// The directory.
         directory: PathBuf,
-        /// Why.
+        /// The I/O error.
         #[source]
         source: std::io::Error,
     },
 }
 
-/// Loads what an environment can reach, for one host. The environment is that of the host's platform (see
-/// [`Environment::for_platform`]).
+/// Loads the records that an environment can reach, for one host. The environment must be reduced to the host's
+/// platform (see [`Environment::for_platform`]).
 ///
 /// # Errors
-/// If a channel cannot be reached, or answers with something that is not repodata.
+/// If a channel cannot be reached, or its answer is not repodata.
 pub async fn load(
     client: &Client,
     environment: &Environment,
@@ -319,11 +322,11 @@ pub async fn load(
     load_with(client, environment, host, options, &[], progress).await
 }
 
-/// As [`load`], with records of what is installed: where no channel has one of them, it counts all the same, as the last of
-/// its name.
+/// Like [`load`], with the records of installed packages. An installed record that no channel has is added as the last
+/// choice of its name.
 ///
 /// # Errors
-/// As [`load`].
+/// As for [`load`].
 pub async fn load_with(
     client: &Client,
     environment: &Environment,
@@ -332,10 +335,10 @@ pub async fn load_with(
     installed: &[RepoDataRecord],
     progress: &dyn Progress,
 ) -> Result<Repodata, RepodataError> {
-    client.telling(progress, load_silently(client, environment, host, options, installed, progress)).await
+    client.report_waits(progress, load_all(client, environment, host, options, installed, progress)).await
 }
 
-async fn load_silently(
+async fn load_all(
     client: &Client,
     environment: &Environment,
     host: &Host,
@@ -349,51 +352,58 @@ async fn load_silently(
         return Err(RepodataError::NoChannels(environment.file.clone()));
     }
     let loader = Loader { client, host, options, progress };
-    let loaded: Vec<Vec<Option<Source>>> = try_join_all(channels.iter().map(|channel| loader.channel(channel))).await?;
+    let loaded: Vec<Vec<Option<LoadedSubdir>>> =
+        try_join_all(channels.iter().map(|channel| loader.load_channel(channel))).await?;
     loader.check_platform(environment, &channels, &loaded).await?;
-    let specs = environment.requirements.iter().map(|requirement| to_load(&requirement.spec, &loaded));
+    let specs = environment.requirements.iter().map(|requirement| spec_to_load(&requirement.spec, &loaded));
     let mut specs: Vec<MatchSpec> = specs.collect();
     let urls =
-        channels.iter().flat_map(|channel| platforms(host).into_iter().map(|subdir| subdir_url(channel, subdir)));
-    let (urls, sources): (Vec<String>, Vec<Source>) =
+        channels.iter().flat_map(|channel| subdirs_of(host).into_iter().map(|subdir| subdir_url(channel, subdir)));
+    let (urls, sources): (Vec<String>, Vec<LoadedSubdir>) =
         urls.zip(loaded.into_iter().flatten()).filter_map(|(url, source)| Some((url, source?))).unzip();
-    // Told here, so that it comes in the channels' order.
-    sources.iter().filter_map(|source| source.note.clone()).for_each(|note| progress.event(note));
-    let mut names = Names { own: BTreeSet::new(), sources: Arc::new(sources) };
+    // Report here, so that the events come in the order of the channels.
+    sources.iter().filter_map(|subdir| subdir.note.clone()).for_each(|note| progress.event(note));
+    let mut names = PackageNames { own: BTreeSet::new(), subdirs: Arc::new(sources) };
     let partial = partial(&specs);
-    let archives = loader.archives(environment, &names.sources).await?;
+    let archives = loader.load_archives(environment, &names.subdirs).await?;
     for archive in &archives {
         names.own.insert(name(archive).to_owned());
-        specs.extend(walk::dependencies(archive));
+        specs.extend(reachable::dependency_specs(archive));
     }
-    specs.extend(installed.iter().flat_map(walk::dependencies));
-    let walk::Walked { found, texts } = walk::walk(client, &names.sources, specs, HashSet::new()).await?;
+    specs.extend(installed.iter().flat_map(reachable::dependency_specs));
+    let reachable::ReachableRecords { found, interner } =
+        reachable::reachable_records(client, &names.subdirs, specs, HashSet::new()).await?;
     for (subdir, found) in urls.into_iter().zip(&found) {
-        if let Some((file, reason)) = &found.left_out.first {
-            progress.event(Event::Warning(left_out(&subdir, found.left_out.count, file, reason)));
+        if let Some((file, reason)) = &found.skipped.first {
+            progress.event(Event::Warning(skipped_warning(&subdir, found.skipped.count, file, reason)));
         }
         progress.event(Event::RepodataFinished { subdir, records: found.records.len() });
     }
-    let mut repodata = Repodata { partial, ..gathered(names, archives, found, texts) };
+    let mut repodata = Repodata { partial, ..assemble(names, archives, found, interner) };
     repodata.add_installed(installed);
     Ok(repodata)
 }
 
-/// Repodata from what was found, and from packages that are named by their URLs.
-fn gathered(names: Names, archives: Vec<Arc<RepoDataRecord>>, found: Vec<walk::Found>, mut texts: Texts) -> Repodata {
-    // First, for no channel may hide them.
+/// Makes repodata from the found records and the packages that are named by their URLs.
+fn assemble(
+    names: PackageNames,
+    archives: Vec<Arc<RepoDataRecord>>,
+    found: Vec<reachable::SubdirRecords>,
+    mut interner: SpecInterner,
+) -> Repodata {
+    // They come first, so that no channel hides them.
     let archives = Some(archives).filter(|archives| !archives.is_empty());
-    let archives = archives.map(|archives| walk::Found {
-        ends: ends(&archives),
-        asked: texts.asked(archives.iter().map(AsRef::as_ref)),
+    let archives = archives.map(|archives| reachable::SubdirRecords {
+        ends: run_ends(&archives),
+        table: interner.intern_records(archives.iter().map(AsRef::as_ref)),
         records: archives,
-        ..walk::Found::default()
+        ..reachable::SubdirRecords::default()
     });
-    let mut repodata = Repodata { has_archives: archives.is_some(), names, texts, ..Repodata::default() };
+    let mut repodata = Repodata { has_archives: archives.is_some(), names, interner, ..Repodata::default() };
     for found in archives.into_iter().chain(found) {
         repodata.subdirs.push(found.records);
         repodata.ends.push(found.ends);
-        repodata.asked.push(found.asked);
+        repodata.table.push(found.table);
     }
     repodata
 }
@@ -406,27 +416,28 @@ fn partial(specs: &[MatchSpec]) -> BTreeSet<String> {
     specs.iter().filter_map(of).filter(|name| !whole.contains(name)).collect()
 }
 
-/// The word on records that cannot be read.
-fn left_out(subdir: &str, count: usize, file: &str, reason: &str) -> String {
+/// The warning about records that cannot be read.
+fn skipped_warning(subdir: &str, count: usize, file: &str, reason: &str) -> String {
     match count {
         1 => format!("a record of `{subdir}` cannot be read and is left out: `{file}` ({reason})"),
         _ => format!("{count} records of `{subdir}` cannot be read and are left out, the first: `{file}` ({reason})"),
     }
 }
 
-fn platforms(host: &Host) -> Vec<Subdir> {
+fn subdirs_of(host: &Host) -> Vec<Subdir> {
     if host.platform == Subdir::NoArch { vec![Subdir::NoArch] } else { vec![host.platform, Subdir::NoArch] }
 }
 
-/// What to load for a spec: the records that match it; but where several channels have the package, all of its records,
-/// since it depends on those that do not match, too, which channel it comes from.
-fn to_load(spec: &MatchSpec, channels: &[Vec<Option<Source>>]) -> MatchSpec {
+/// Decides what to load for a spec: the records that match it. If several channels have the package, all of its
+/// records are loaded, because channel priority depends on the records that do not match, too.
+fn spec_to_load(spec: &MatchSpec, channels: &[Vec<Option<LoadedSubdir>>]) -> MatchSpec {
     let Some(name) = spec.name.as_exact() else { return spec.clone() };
-    let has = |channel: &&Vec<Option<Source>>| channel.iter().flatten().any(|source| source.has(name.as_normalized()));
+    let has =
+        |channel: &&Vec<Option<LoadedSubdir>>| channel.iter().flatten().any(|subdir| subdir.has(name.as_normalized()));
     if channels.iter().filter(has).count() > 1 { MatchSpec::from(name.clone()) } else { spec.clone() }
 }
 
-/// What loading a subdir needs to know.
+/// What is needed to load a subdir.
 struct Loader<'a> {
     client: &'a Client,
     host: &'a Host,
@@ -436,10 +447,10 @@ struct Loader<'a> {
 
 impl Loader<'_> {
     /// Loads the subdirs of a channel. One of them may be missing: a channel need not serve every platform, and some
-    /// that people made by hand have no `noarch`.
-    async fn channel(&self, channel: &Channel) -> Result<Vec<Option<Source>>, RepodataError> {
-        let platforms = platforms(self.host);
-        let loaded = join_all(platforms.iter().map(|platform| self.subdir(channel, *platform))).await;
+    /// hand-made channels have no `noarch`.
+    async fn load_channel(&self, channel: &Channel) -> Result<Vec<Option<LoadedSubdir>>, RepodataError> {
+        let platforms = subdirs_of(self.host);
+        let loaded = join_all(platforms.iter().map(|platform| self.load_subdir(channel, *platform))).await;
         let sources = loaded.into_iter().collect::<Result<Vec<_>, _>>()?;
         let shown = network::redact(channel.base_url.url());
         if sources.iter().all(Option::is_none) {
@@ -457,12 +468,12 @@ impl Loader<'_> {
         Ok(sources)
     }
 
-    /// The records of packages that are named by the URL of an archive: from the channel that lists it, else from the
-    /// archive.
-    async fn archives(
+    /// Loads the records of packages that are named by the URL of an archive: from the channel that lists the archive,
+    /// else from the archive.
+    async fn load_archives(
         &self,
         environment: &Environment,
-        sources: &[Source],
+        sources: &[LoadedSubdir],
     ) -> Result<Vec<Arc<RepoDataRecord>>, RepodataError> {
         let mut archives: Vec<Arc<RepoDataRecord>> = Vec::new();
         for spec in environment.requirements.iter().map(|requirement| &requirement.spec) {
@@ -470,19 +481,19 @@ impl Loader<'_> {
                 continue;
             };
             let mut listed = None;
-            for source in sources.iter().filter(|source| source.origin.holds(url)) {
-                listed = listed.or(source.listed(self.client, spec).await?);
+            for subdir in sources.iter().filter(|subdir| subdir.context.contains_url(url)) {
+                listed = listed.or(subdir.record_by_url(self.client, spec).await?);
             }
             archives.push(match listed {
                 Some(record) => record,
-                None => Arc::new(archive::record(self.client, spec, url, self.host, self.options).await?),
+                None => Arc::new(archive::record_from_archive(self.client, spec, url, self.host, self.options).await?),
             });
         }
         Ok(archives)
     }
 
-    /// Loads a subdir; `None` where there is none.
-    async fn subdir(&self, channel: &Channel, platform: Subdir) -> Result<Option<Source>, RepodataError> {
+    /// Loads a subdir; `None` if the channel does not have it.
+    async fn load_subdir(&self, channel: &Channel, platform: Subdir) -> Result<Option<LoadedSubdir>, RepodataError> {
         let shown = subdir_url(channel, platform);
         self.progress.event(Event::RepodataStarted { subdir: shown.clone() });
         let url = channel.platform_url(platform);
@@ -490,37 +501,42 @@ impl Loader<'_> {
         let mut note = None;
         let data = if let Some(path) = mlconda_system::files::of_url(&url) {
             let (directory, shown, unpacked) = (directory.clone(), shown.clone(), self.client.limits().unpacked);
-            let read = tokio::task::spawn_blocking(move || fetch::local(&path, &directory, &shown, unpacked));
-            walk::joined(read.await)?
+            let read = tokio::task::spawn_blocking(move || fetch::open_local(&path, &directory, &shown, unpacked));
+            reachable::join_result(read.await)?
         } else {
-            let store = Store::new(directory, &url, self.client.login(&url));
+            let cache = RepodataCache::new(directory, &url, self.client.login_key(&url));
             let RepodataOptions { access, now, .. } = *self.options;
-            let fetcher = Fetcher { client: self.client, store, url: &url, access, now };
+            let fetcher = Fetcher { client: self.client, cache, url: &url, access, now };
             let (state, data) = fetcher.load().await?;
             if access == Access::Offline {
                 note = Some(Event::RepodataFromCache { subdir: shown, age: state.age(now) });
             }
             data
         };
-        Ok(self.source(channel, platform, data)?.map(|source| Source { note, ..source }))
+        Ok(self.loaded_subdir(channel, platform, data)?.map(|subdir| LoadedSubdir { note, ..subdir }))
     }
 
-    fn source(&self, channel: &Channel, platform: Subdir, data: Data) -> Result<Option<Source>, RepodataError> {
+    fn loaded_subdir(
+        &self,
+        channel: &Channel,
+        platform: Subdir,
+        data: SubdirData,
+    ) -> Result<Option<LoadedSubdir>, RepodataError> {
         let (base_url, shards) = match &data {
-            Data::Missing => return Ok(None),
-            Data::Json { index, .. } => (index.base_url.as_deref(), None),
-            Data::Shards(index) => {
-                let store = ShardStore::new(&self.options.cache_directory);
-                (Some(index.info.base_url.as_str()), Some(Shards::new(index, channel, platform, store)?))
+            SubdirData::Missing => return Ok(None),
+            SubdirData::Json { index, .. } => (index.base_url.as_deref(), None),
+            SubdirData::Shards(index) => {
+                let cache = ShardCache::new(&self.options.cache_directory);
+                (Some(index.info.base_url.as_str()), Some(ShardFetcher::new(index, channel, platform, cache)?))
             }
         };
-        let may_ask = self.options.access != Access::Offline;
-        let origin = Origin::new(channel, platform, base_url)?;
-        Ok(Some(Source { origin, data, shards, may_ask, note: None }))
+        let may_download = self.options.access != Access::Offline;
+        let context = SubdirContext::new(channel, platform, base_url)?;
+        Ok(Some(LoadedSubdir { context, data, shards, may_download, note: None }))
     }
 }
 
-/// Well-known channels whose names are like that of a channel which is not there.
+/// Well-known channels with names similar to that of a missing channel.
 fn near_channels(channel: &Channel) -> Vec<&'static str> {
     let url = channel.base_url.url();
     let name = url.path().trim_matches('/').to_ascii_lowercase();
@@ -537,9 +553,9 @@ fn subdir_url(channel: &Channel, platform: Subdir) -> String {
     network::redact(&channel.platform_url(platform))
 }
 
-/// Where each run of records ends that have one name and one channel.
-fn ends(records: &[Arc<RepoDataRecord>]) -> Vec<usize> {
-    let runs = records.chunk_by(|one, other| is_of_a_run(one, other));
+/// The end of each run of records with the same name and channel.
+fn run_ends(records: &[Arc<RepoDataRecord>]) -> Vec<usize> {
+    let runs = records.chunk_by(|one, other| is_same_run(one, other));
     let add = |end: &mut usize, run: &[Arc<RepoDataRecord>]| {
         *end += run.len();
         Some(*end)
@@ -547,13 +563,13 @@ fn ends(records: &[Arc<RepoDataRecord>]) -> Vec<usize> {
     runs.scan(0, add).collect()
 }
 
-/// Whether records have one name and one channel.
-pub fn is_of_a_run(one: &RepoDataRecord, other: &RepoDataRecord) -> bool {
+/// Whether two records have the same name and channel.
+pub fn is_same_run(one: &RepoDataRecord, other: &RepoDataRecord) -> bool {
     name(one) == name(other) && one.channel == other.channel
 }
 
-/// Without those that are there as `.conda`, too.
-fn preferred(records: Vec<RepoDataRecord>) -> impl Iterator<Item = RepoDataRecord> {
+/// Drops the `.tar.bz2` records of builds that also exist as `.conda`.
+fn prefer_conda(records: Vec<RepoDataRecord>) -> impl Iterator<Item = RepoDataRecord> {
     let build = |record: &RepoDataRecord| (record.channel.clone(), record.identifier.identifier.clone());
     let is_conda =
         |record: &&RepoDataRecord| record.identifier.archive_type == DistArchiveType::Conda(CondaArchiveType::Conda);
@@ -561,7 +577,7 @@ fn preferred(records: Vec<RepoDataRecord>) -> impl Iterator<Item = RepoDataRecor
     records.into_iter().filter(move |record| is_conda(&record) || !condas.contains(&build(record)))
 }
 
-fn sorted(mut records: Vec<Arc<RepoDataRecord>>) -> Vec<Arc<RepoDataRecord>> {
+fn sorted_by_name(mut records: Vec<Arc<RepoDataRecord>>) -> Vec<Arc<RepoDataRecord>> {
     mlconda_types::sorting::sort_by(&mut records, |left, right| {
         (name(left), left.url.as_str()).cmp(&(name(right), right.url.as_str()))
     });

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use mlconda::{
     lock::{
         Lock,
-        diff::{Change, Diff, Kind, Manager, Pinned, Setting},
+        diff::{ChangeKind, Diff, Manager, PackageChange, PinnedPackage, SettingChange},
     },
-    solve::Why,
+    solve::ChangeReason,
 };
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ pub(crate) type Reasons = BTreeMap<String, String>;
 
 /// What differs from the locks that were there, the best first; nothing, if there were none. Of two sides of a merge, the
 /// first is compared with.
-pub(crate) fn since(before: &[Lock], lock: &Lock, why: &BTreeMap<String, Why>) -> Option<(Diff, Reasons)> {
+pub(crate) fn since(before: &[Lock], lock: &Lock, why: &BTreeMap<String, ChangeReason>) -> Option<(Diff, Reasons)> {
     let mut reasons: Reasons = why.iter().map(|(name, why)| (name.clone(), why.to_string())).collect();
     if let [_, ours, theirs] = before {
         for package in lock.packages.iter().filter(|package| theirs.packages.iter().any(|it| it.url == package.url)) {
@@ -35,10 +35,10 @@ pub(crate) fn since(before: &[Lock], lock: &Lock, why: &BTreeMap<String, Why>) -
 /// A line for each change, each with its reason where one is known.
 pub(crate) fn lines(diff: &Diff, reasons: &Reasons) -> Vec<String> {
     let width = diff.changes.iter().map(|change| change.name.chars().count()).max().unwrap_or_default();
-    let line = |change: &Change| {
+    let line = |change: &PackageChange| {
         let mark = match change.kind() {
-            Kind::Added => '+',
-            Kind::Removed => '-',
+            ChangeKind::Added => '+',
+            ChangeKind::Removed => '-',
             _ => ' ',
         };
         let reason = reasons.get(&change.name).filter(|_| change.manager == Manager::Conda);
@@ -52,34 +52,34 @@ pub(crate) fn lines(diff: &Diff, reasons: &Reasons) -> Vec<String> {
 }
 
 /// What a package was and is: `1.26.4 → 2.0.1`.
-fn between(change: &Change) -> String {
+fn between(change: &PackageChange) -> String {
     let (old, new) = match (&change.old, &change.new) {
         (Some(old), Some(new)) => (old, new),
         (Some(only), None) | (None, Some(only)) => return version(only),
         (None, None) => return String::new(),
     };
     match change.kind() {
-        Kind::Build => format!("{} {} → {}", version(old), build(old), build(new)),
-        Kind::Channel => format!("{} from `{}` → `{}`", version(old), channel(old), channel(new)),
-        Kind::Hash => format!("{} {}: another archive of the same name", version(old), build(old)),
+        ChangeKind::Build => format!("{} {} → {}", version(old), build(old), build(new)),
+        ChangeKind::Channel => format!("{} from `{}` → `{}`", version(old), channel(old), channel(new)),
+        ChangeKind::Hash => format!("{} {}: another archive of the same name", version(old), build(old)),
         _ => format!("{} → {}", version(old), version(new)),
     }
 }
 
-fn version(pinned: &Pinned) -> String {
+fn version(pinned: &PinnedPackage) -> String {
     pinned.version.clone().unwrap_or_else(|| "any version".to_owned())
 }
 
-fn build(pinned: &Pinned) -> &str {
+fn build(pinned: &PinnedPackage) -> &str {
     pinned.build.as_deref().unwrap_or_default()
 }
 
 /// A channel as people call it.
-fn channel(pinned: &Pinned) -> &str {
+fn channel(pinned: &PinnedPackage) -> &str {
     pinned.channel.strip_prefix("https://conda.anaconda.org/").unwrap_or(&pinned.channel)
 }
 
-fn in_words(Setting { kind, name, old, new }: &Setting) -> String {
+fn in_words(SettingChange { kind, name, old, new }: &SettingChange) -> String {
     let what = name.as_ref().map_or((*kind).to_owned(), |name| format!("{kind} `{name}`"));
     let shown = |value: &Option<String>| value.as_ref().map_or("nothing".to_owned(), |value| format!("`{value}`"));
     format!("{what}: {} → {}", shown(old), shown(new))
@@ -90,13 +90,13 @@ pub(crate) fn summary(diff: &Diff) -> String {
     if diff.is_empty() {
         return format!("Nothing differs: {}.", count(diff.unchanged, "package"));
     }
-    let kinds: [(&str, &[Kind]); 6] = [
-        ("added", &[Kind::Added]),
-        ("removed", &[Kind::Removed]),
-        ("upgraded", &[Kind::Upgraded]),
-        ("downgraded", &[Kind::Downgraded]),
-        ("changed", &[Kind::Changed]),
-        ("of another build, channel or archive", &[Kind::Build, Kind::Channel, Kind::Hash]),
+    let kinds: [(&str, &[ChangeKind]); 6] = [
+        ("added", &[ChangeKind::Added]),
+        ("removed", &[ChangeKind::Removed]),
+        ("upgraded", &[ChangeKind::Upgraded]),
+        ("downgraded", &[ChangeKind::Downgraded]),
+        ("changed", &[ChangeKind::Changed]),
+        ("of another build, channel or archive", &[ChangeKind::Build, ChangeKind::Channel, ChangeKind::Hash]),
     ];
     let counts = kinds.iter().map(|(words, kinds)| (diff.count(kinds), words)).filter(|(number, _)| *number > 0);
     let counts: Vec<String> = counts.map(|(number, words)| format!("{number} {words}")).collect();
@@ -126,10 +126,10 @@ pub(crate) fn markdown(diff: &Diff) -> String {
         text.push_str("\n| | package | before | after |\n|---|---|---|---|\n");
     }
     for change in &diff.changes {
-        let side = |pinned: &Option<Pinned>| match (pinned, change.kind()) {
+        let side = |pinned: &Option<PinnedPackage>| match (pinned, change.kind()) {
             (None, _) => String::new(),
-            (Some(pinned), Kind::Build | Kind::Hash) => format!("{} {}", version(pinned), build(pinned)),
-            (Some(pinned), Kind::Channel) => format!("{} from {}", version(pinned), channel(pinned)),
+            (Some(pinned), ChangeKind::Build | ChangeKind::Hash) => format!("{} {}", version(pinned), build(pinned)),
+            (Some(pinned), ChangeKind::Channel) => format!("{} from {}", version(pinned), channel(pinned)),
             (Some(pinned), _) => version(pinned),
         };
         let pip = if change.manager == Manager::Pip { " (pip)" } else { "" };
@@ -144,16 +144,16 @@ pub(crate) fn markdown(diff: &Diff) -> String {
     text
 }
 
-fn kind(kind: Kind) -> &'static str {
+fn kind(kind: ChangeKind) -> &'static str {
     match kind {
-        Kind::Added => "added",
-        Kind::Removed => "removed",
-        Kind::Upgraded => "upgraded",
-        Kind::Downgraded => "downgraded",
-        Kind::Changed => "changed",
-        Kind::Build => "build",
-        Kind::Channel => "channel",
-        Kind::Hash => "hash",
+        ChangeKind::Added => "added",
+        ChangeKind::Removed => "removed",
+        ChangeKind::Upgraded => "upgraded",
+        ChangeKind::Downgraded => "downgraded",
+        ChangeKind::Changed => "changed",
+        ChangeKind::Build => "build",
+        ChangeKind::Channel => "channel",
+        ChangeKind::Hash => "hash",
     }
 }
 
@@ -169,9 +169,9 @@ pub(crate) fn to_json(diff: &Diff, reasons: &Reasons) -> Value {
     })
 }
 
-fn change_json(change: &Change, reasons: &Reasons) -> Value {
-    let side = |pinned: &Option<Pinned>| {
-        pinned.as_ref().map(|Pinned { version, build, channel, hash, size }| {
+fn change_json(change: &PackageChange, reasons: &Reasons) -> Value {
+    let side = |pinned: &Option<PinnedPackage>| {
+        pinned.as_ref().map(|PinnedPackage { version, build, channel, hash, size }| {
             json!({"version": version, "build": build, "channel": channel, "hash": hash, "size": size})
         })
     };
@@ -186,6 +186,6 @@ fn change_json(change: &Change, reasons: &Reasons) -> Value {
     })
 }
 
-fn setting_json(Setting { kind, name, old, new }: &Setting) -> Value {
+fn setting_json(SettingChange { kind, name, old, new }: &SettingChange) -> Value {
     json!({"kind": kind, "name": name, "old": old, "new": new})
 }

@@ -132,7 +132,7 @@ fn reads_as_spec(word: &str) -> bool {
     let options = ReadOptions { directory: "/".into(), home: Some("/".into()), ..ReadOptions::default() };
     let is_place = ["/", "./", "../", "~"].iter().any(|start| word.starts_with(start));
     let is_package = word.ends_with(".conda") || word.ends_with(".tar.bz2");
-    (!is_place || is_package) && Environment::of_specs(&[word], &options).is_ok()
+    (!is_place || is_package) && Environment::from_specs(&[word], &options).is_ok()
 }
 
 /// What of the options counts for everything.

@@ -9,7 +9,7 @@ mod words;
 
 use std::path::{Path, PathBuf};
 
-use mlconda::edit::Text;
+use mlconda::edit::YamlEditor;
 use serde_json::{Map, Value as Json};
 
 pub(crate) use self::config::run as config;
@@ -80,7 +80,7 @@ impl Condarc {
         let mut condarc = Self::default();
         for file in files(settings) {
             if let Some(text) = read(&file)? {
-                condarc.add(file.display().to_string(), text.json()?);
+                condarc.add(file.display().to_string(), text.to_json()?);
             }
         }
         let variable =
@@ -99,7 +99,7 @@ impl Condarc {
     pub(crate) fn read_only(file: &Path) -> Result<Self, CliError> {
         let mut condarc = Self::default();
         if let Some(text) = read(file)? {
-            condarc.add(file.display().to_string(), text.json()?);
+            condarc.add(file.display().to_string(), text.to_json()?);
         }
         Ok(condarc)
     }
@@ -221,9 +221,9 @@ fn text(value: &Json) -> Option<String> {
 }
 
 /// A file that may be missing.
-fn read(file: &Path) -> Result<Option<Text>, CliError> {
+fn read(file: &Path) -> Result<Option<YamlEditor>, CliError> {
     match mlconda::files::read(file, mlconda::files::LARGEST_TEXT) {
-        Ok(bytes) => Ok(Some(Text::new(&bytes, file)?)),
+        Ok(bytes) => Ok(Some(YamlEditor::new(&bytes, file)?)),
         Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
             Ok(None)
         }

@@ -1,7 +1,7 @@
 //! A graph drawn as a tree, as people know it from `tree` and `cargo tree`: what was drawn once with all below it has
 //! `(*)` the next time, so that the drawing is no longer than the graph.
 
-use mlconda::graph::{Asked, Graph, Kind, Root, Weight};
+use mlconda::graph::{Graph, GraphRoot, PackageKind, Request, Weight};
 
 use crate::{ui::plain, words::bytes};
 
@@ -86,7 +86,7 @@ impl<'a> Drawing<'a> {
 pub(crate) fn titled(graph: &Graph, package: usize) -> String {
     let node = &graph.packages[package];
     let version = node.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
-    let kind = if node.kind == Kind::Pip { " [pip]" } else { "" };
+    let kind = if node.kind == PackageKind::Pip { " [pip]" } else { "" };
     plain::line(&format!("{}{version}{kind}", node.name)).into_owned()
 }
 
@@ -102,7 +102,7 @@ pub(crate) fn sized(size: Option<u64>, weight: Weight) -> String {
 }
 
 /// Why a package is at the top.
-fn reasons(graph: &Graph, root: &Root) -> String {
+fn reasons(graph: &Graph, root: &GraphRoot) -> String {
     if root.asked.is_empty() {
         return unasked(graph, root.package).map(|words| format!(" ← {words}")).unwrap_or_default();
     }
@@ -110,7 +110,7 @@ fn reasons(graph: &Graph, root: &Root) -> String {
 }
 
 /// The line that asks for a package.
-pub(crate) fn line(asked: &Asked) -> String {
+pub(crate) fn line(asked: &Request) -> String {
     let line = match &asked.place {
         Some(place) => format!("{} ({}:{})", asked.spec, place.file.display(), place.line),
         None => asked.spec.clone(),
@@ -123,7 +123,7 @@ pub(crate) fn unasked(graph: &Graph, package: usize) -> Option<&'static str> {
     let node = &graph.packages[package];
     match node.name.as_str() {
         _ if graph.roots.iter().all(|root| root.asked.is_empty()) => None,
-        "pip" if node.kind == Kind::Conda && graph.find("python").is_some() => Some("comes with python"),
+        "pip" if node.kind == PackageKind::Conda && graph.find("python").is_some() => Some("comes with python"),
         _ => Some("nothing here needs it"),
     }
 }

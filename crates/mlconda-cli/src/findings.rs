@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use mlconda::verify::{Finding, Kind};
+use mlconda::verify::{FileKind, Finding};
 use serde::Serialize;
 
 use crate::{
@@ -47,7 +47,7 @@ impl Row {
             Finding::Record { path, reason } => {
                 Self { path: Some(path), found: Some(reason), ..row("record", "the record cannot be read") }
             }
-            Finding::Twice { package, other } => {
+            Finding::DuplicateRecord { package, other } => {
                 Self { found: Some(other), ..of("twice", "another package of that name is recorded, too", &package) }
             }
             Finding::NotInstalled { package } => of("not-installed", "the lock has it, the environment not", &package),
@@ -81,7 +81,7 @@ impl Row {
         let row = |kind, words, path, packages| Self { kind, words, path: Some(path), packages, ..Self::default() };
         let (row, expected, found) = match finding {
             Finding::Missing { path, packages } => (row("missing", "it is missing", path, packages), None, None),
-            Finding::OtherKind { path, packages, expected, found } => {
+            Finding::WrongKind { path, packages, expected, found } => {
                 let row = row("other-kind", "it is something else", path, packages);
                 (row, Some(kind(expected).to_owned()), Some(kind(found).to_owned()))
             }
@@ -109,7 +109,7 @@ impl Row {
                 let row = row("same-project", "python sees two distributions of this project", path, packages);
                 (row, None, Some(other.display().to_string()))
             }
-            Finding::OtherHolder { path, expected, found } => {
+            Finding::WrongOwner { path, expected, found } => {
                 let row = row("other-holder", "several packages hold it, and the wrong one's is there", path, vec![]);
                 (row, Some(expected), Some(found))
             }
@@ -150,11 +150,11 @@ impl Row {
     }
 }
 
-fn kind(kind: Kind) -> &'static str {
+fn kind(kind: FileKind) -> &'static str {
     match kind {
-        Kind::File => "a file",
-        Kind::Link => "a soft link",
-        Kind::Directory => "a directory",
-        Kind::Other => "a special file",
+        FileKind::File => "a file",
+        FileKind::Link => "a soft link",
+        FileKind::Directory => "a directory",
+        FileKind::Other => "a special file",
     }
 }

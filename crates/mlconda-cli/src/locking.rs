@@ -18,8 +18,8 @@ use mlconda::{
     progress::{Event, Progress},
     repodata::{self, Access, Repodata, RepodataOptions},
     solve::{
-        self, ChannelPriority, Cutoff, Effort, Pip, Previous, Renew, Solution, SolveError, SolveOptions,
-        UnknownPackage, Why,
+        self, ChangeReason, ChannelPriority, Cutoff, ExplainEffort, Pip, Previous, Solution, SolveError, SolveOptions,
+        UnknownPackage, Upgrade,
     },
 };
 
@@ -137,7 +137,7 @@ pub(crate) struct Before {
     /// For each platform, in the order of the platforms, locks whose packages are preferred, the best first.
     pub(crate) locks: Vec<Vec<Lock>>,
     /// What is to be renewed all the same.
-    pub(crate) renew: Renew,
+    pub(crate) renew: Upgrade,
     /// What is installed: it counts where no channel has it.
     pub(crate) installed: Vec<RepoDataRecord>,
     pub(crate) explain: Explain,
@@ -157,7 +157,7 @@ impl Before {
 pub(crate) struct Locked {
     pub(crate) lock: Lock,
     /// Why each of its packages changed that is not as it was before.
-    pub(crate) why: BTreeMap<String, Why>,
+    pub(crate) why: BTreeMap<String, ChangeReason>,
 }
 
 /// Reads an environment, merged from these files, and says what deserves a word about it.
@@ -183,7 +183,7 @@ pub(crate) fn read_options(args: &LockingArgs, context: &Context) -> ReadOptions
         default_channels,
         channel_alias: args.channel_alias.clone().or_else(alias),
         custom_channels: settings.custom_channels.clone(),
-        channel_rule: if args.override_channels { ChannelRule::ExtraOnly } else { ChannelRule::FileToo },
+        channel_rule: if args.override_channels { ChannelRule::ExtraOnly } else { ChannelRule::FileAndExtra },
     }
 }
 
@@ -217,7 +217,7 @@ pub(crate) fn lock(
 ) -> Result<Vec<Locked>, CliError> {
     // Whoever solves several times has told it.
     let told = before.directory.is_some();
-    for warning in platforms.iter().filter(|_| !told).flat_map(|platform| environment.suspicions(*platform)) {
+    for warning in platforms.iter().filter(|_| !told).flat_map(|platform| environment.platform_warnings(*platform)) {
         context.ui.warn(&warning.to_string());
     }
     let overrides = overrides(args, context)?;
@@ -331,7 +331,7 @@ impl Failing<'_> {
         let (overrides, options) = (self.overrides, self.solve_options);
         self.context.ui.event(&serde_json::json!({"event": "explaining"}));
         let explanation = match self.context.block_on_or_end(repodata.add_any_version(self.client, environment))? {
-            Ok(()) => solve::explain(environment, &repodata, host, overrides, options, Effort::default()),
+            Ok(()) => solve::explain(environment, &repodata, host, overrides, options, ExplainEffort::default()),
             Err(error) => {
                 let reason = report::chain(&error);
                 self.context.ui.warn(&format!("versions that no line allows could not be looked at: {reason}"));
@@ -418,7 +418,7 @@ fn pinned(
             )));
         }
     }
-    if let [first, others @ ..] = solution.ageless().as_slice() {
+    if let [first, others @ ..] = solution.packages_without_time().as_slice() {
         let (what, more) = match others.len() {
             0 => ("does", String::new()),
             count => ("do", format!(" and {count} more")),
@@ -428,7 +428,7 @@ fn pinned(
         )));
     }
     let lock = Lock::new(environment, target, solution)?;
-    Ok(Locked { lock, why: solve::why(environment, repodata, target, solution, previous) })
+    Ok(Locked { lock, why: solve::change_reasons(environment, repodata, target, solution, previous) })
 }
 
 /// `CONDA_OVERRIDE_…` first, so that what was typed counts more.

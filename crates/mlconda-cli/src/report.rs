@@ -212,7 +212,7 @@ fn lock_hint(error: &LockError) -> Option<String> {
 fn pip_hint(error: &PipError) -> Option<String> {
     let hint = match error {
         PipError::NoPython { .. } => "add `python` to the dependencies, with its version: `- python=3.12`",
-        PipError::Clash(_) => {
+        PipError::Conflict(_) => {
             "conda's packages are chosen first: change one of the two lines, or move pip's line up to the conda dependencies"
         }
         PipError::NoUv { .. } => {
@@ -243,7 +243,7 @@ fn pip_hint(error: &PipError) -> Option<String> {
         PipError::Unsolvable { message, lines, .. } if names_unknown_project(message, lines) => {
             "correct the name: a project is not always called as the module that is imported, nor as conda's package; what only conda has, belongs above `pip:`"
         }
-        PipError::Elsewhere { .. } => {
+        PipError::UntrustedLocation { .. } => {
             "an index leads to its own scheme or to https, and not to files of this machine. If you trust the place, name it: \
              `NAME @ URL` in the list, or its directory with `--find-links`"
         }
@@ -251,7 +251,7 @@ fn pip_hint(error: &PipError) -> Option<String> {
             "ask for CPython: `- python=3.12=*_cpython`, or move what pip is to install up to the conda dependencies"
         }
         PipError::Platform { .. } => "move what pip is to install up to the conda dependencies",
-        PipError::Unfit { why, .. } if why.contains("hash") => {
+        PipError::NoFittingFile { why, .. } if why.contains("hash") => {
             "if the index has replaced the file and that is as it should be, correct the hash; else somebody has changed it"
         }
         _ => return None,
@@ -272,7 +272,9 @@ fn install_hint(error: &InstallError) -> Option<String> {
         InstallError::File(error) => return io_hint(error),
         InstallError::Parent { source, .. } => return io_hint(source),
         InstallError::Changed { .. } => "run the command again: it will see what is there now",
-        InstallError::InPart { .. } => "once the cause is gone, run the command again: it makes the prefix whole",
+        InstallError::PartlyChanged { .. } => {
+            "once the cause is gone, run the command again: it makes the prefix whole"
+        }
         InstallError::Busy { .. } => "wait until it has finished, and try again",
         InstallError::Occupied { .. } => "choose a directory that does not exist yet, or an empty one",
         InstallError::Download { source, .. } => {
@@ -297,15 +299,15 @@ fn install_hint(error: &InstallError) -> Option<String> {
         InstallError::ForeignLink { .. } => {
             "what is behind the link is yours: put a directory in its place, or move the link away, and run the command again"
         }
-        InstallError::Distrusted { .. } => {
+        InstallError::Untrusted { .. } => {
             "if you do not know who wrote it, look at the prefix before you use it; once it is removed (a journal with its \
              directory `.mlconda-old`), the next installation goes on, and links every package anew"
         }
         InstallError::RecordName { .. } => {
             "no tool has written such a record: look at the prefix before you use it, and remove the record"
         }
-        InstallError::InTheWay { .. } => "move your files out of the directory, and run the command again",
-        InstallError::Kind { .. } => "the packages, or your own files in the prefix, do not go together",
+        InstallError::DirectoryInTheWay { .. } => "move your files out of the directory, and run the command again",
+        InstallError::PathTypeClash { .. } => "the packages, or your own files in the prefix, do not go together",
         InstallError::OutwardLink { .. } => "if you trust the package, `--allow-outward-links` makes the link",
         InstallError::PrefixTooLong { .. } => "choose a shorter prefix",
         InstallError::SameDistribution { .. } => {

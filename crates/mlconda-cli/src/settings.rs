@@ -12,7 +12,7 @@ use std::{
 };
 
 use mlconda::{
-    activate::Surroundings,
+    activate::CallerEnvironment,
     install::Stop,
     network::{CredentialFile, Mirror, MirrorError, NetworkOptions, Proxies},
     prefix::Prefix,
@@ -301,8 +301,8 @@ impl Settings {
     }
 
     /// What an activation takes place in.
-    pub(crate) fn surroundings(&self) -> Surroundings<'_> {
-        Surroundings { variables: &self.raw_variables, root_prefix: &self.root_prefix }
+    pub(crate) fn surroundings(&self) -> CallerEnvironment<'_> {
+        CallerEnvironment { variables: &self.raw_variables, root_prefix: &self.root_prefix }
     }
 
     /// The names of the environments under the root prefix, sorted. A directory that cannot be read has none.

@@ -208,7 +208,7 @@ fn take(number: u8, ui: &Ui) {
         && !waiting.is_closed()
     {
         // Before it is told that there is something to be heard.
-        let is_late = state.stop.take().is_some_and(|stop| !stop.tell());
+        let is_late = state.stop.take().is_some_and(|stop| !stop.request());
         _ = waiting.send(number);
         state.phase = Phase::Undoing(undo, number);
         drop(state);

@@ -8,7 +8,7 @@ use std::{
 use mlconda::{
     PrefixRecord, Subdir,
     environment::{Environment, Requirement},
-    export::asked_for,
+    export::requested_specs,
     graph::Graph,
     lock::{Lock, LockedPip, SourcePackages},
     network::Client,
@@ -82,7 +82,7 @@ impl View {
             let root = if path.ends_with("conda-meta") { path.parent().unwrap_or(&path) } else { &path };
             let prefix = Prefix::open(root)?;
             let mut read = prefix.records()?;
-            lock.specs = asked_for(&prefix, &read)?;
+            lock.specs = requested_specs(&prefix, &read)?;
             read.extend(prefix.distributions()?);
             warn_of_strangers(&prefix, read.clone(), context)?;
             records = Some(read);
@@ -109,7 +109,7 @@ impl View {
     pub(crate) fn graph(&self, files: &[PathBuf], context: &Context) -> Result<Graph, CliError> {
         let mut graph = Graph::new(&self.lock);
         if let Some(records) = &self.records {
-            graph = graph.sized_by(records);
+            graph = graph.with_sizes(records);
         }
         let environment = match files {
             [] => self.environment_beside(context),
@@ -119,14 +119,14 @@ impl View {
             return Ok(graph);
         };
         if files.is_empty() || self.is_prefix() || self.is_of(&environment) {
-            return Ok(graph.asked_by(&environment));
+            return Ok(graph.with_requests(&environment));
         }
         context.ui.warn(&format!(
             "`{}` is not made of `{}`, or of another state of it: lines and specs may not fit",
             self.place.display(),
             environment.file.display()
         ));
-        Ok(graph.asked_by(&environment))
+        Ok(graph.with_requests(&environment))
     }
 
     /// The environment.yml beside a lock that was made of it. One that cannot be read is nothing to this.
@@ -159,9 +159,9 @@ impl View {
 
 /// What somebody has installed with pip stands in no record; whoever reads a bill of materials should know.
 fn warn_of_strangers(prefix: &Prefix, mut records: Vec<PrefixRecord>, context: &Context) -> Result<(), CliError> {
-    let strangers = prefix.strangers(&mut records)?;
-    if !strangers.is_empty() {
-        let names: Vec<String> = strangers.iter().map(|each| format!("{}=={}", each.name, each.version)).collect();
+    let untracked = prefix.untracked(&mut records)?;
+    if !untracked.is_empty() {
+        let names: Vec<String> = untracked.iter().map(|each| format!("{}=={}", each.name, each.version)).collect();
         let packages = count(names.len(), "package");
         context.ui.warn(&format!("pip has installed {packages} besides, of which no record tells: {}", list(&names)));
     }

@@ -1,6 +1,6 @@
-//! Channels: from what a file calls them to where they are. Names stand for `https://conda.anaconda.org/NAME`,
-//! `defaults` for the channels that it consists of, paths for directories next to the file. One resolver serves both
-//! `channels:` and `channel::package`, so that the same words always mean the same channel.
+//! Resolves channels: names stand for `https://conda.anaconda.org/NAME`, `defaults` for its channels, and paths for
+//! directories next to the file. The same resolver handles `channels:` and `channel::package`, so that both mean the
+//! same.
 
 use std::path::{Path, PathBuf};
 
@@ -9,21 +9,21 @@ use url::Url;
 
 use super::{EnvironmentError, ReadOptions};
 
-/// Where the channels of `defaults` and `pkgs/…` are.
+/// The server of `defaults` and `pkgs/…`.
 const REPO: &str = "https://repo.anaconda.com/pkgs";
-/// What `defaults` consists of on everything but Windows, in order.
+/// The channels of `defaults` on every system but Windows, in order.
 const DEFAULTS: &[&str] = &["main", "r"];
-/// The other channels that conda knows as `pkgs/NAME`.
+/// The channels that conda knows as `pkgs/NAME`.
 const REPO_NAMES: &[&str] = &["main", "r", "msys2", "free", "pro", "mro", "archive", "mro-archive"];
 
-/// A complaint that has no place yet.
+/// What is wrong with a text, without its place in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(super) struct SpecError {
     pub(super) message: String,
     pub(super) help: String,
 }
 
-impl Refusal {
+impl SpecError {
     pub(crate) fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
         Self { message: message.into(), help: help.into() }
     }
@@ -31,13 +31,13 @@ impl Refusal {
 
 /// Resolves channels and paths against a directory.
 #[derive(Clone, Debug)]
-pub(super) struct Resolver<'a> {
+pub(super) struct ChannelResolver<'a> {
     options: &'a ReadOptions,
     directory: PathBuf,
     config: ChannelConfig,
 }
 
-impl<'a> Resolver<'a> {
+impl<'a> ChannelResolver<'a> {
     /// # Errors
     /// If the options' alias is no URL.
     pub(crate) fn new(options: &'a ReadOptions, directory: PathBuf) -> Result<Self, EnvironmentError> {
@@ -48,30 +48,30 @@ impl<'a> Resolver<'a> {
                 message,
                 help: "the alias of channels is a URL, as in `https://conda.example.com/mirror`".to_owned(),
             };
-            let text = resolver.expand(alias).map_err(|refusal| bad(refusal.message))?;
-            // A name is put behind the last `/`.
+            let text = resolver.expand(alias).map_err(|error_found| bad(error_found.message))?;
+            // A name is appended after the last `/`.
             let text = format!("{}/", text.trim_end_matches('/'));
             resolver.config.channel_alias = Url::parse(&text).map_err(|error| bad(error.to_string()))?;
         }
         Ok(resolver)
     }
 
-    /// The channels of the options, which are relative to another directory than those of the file.
+    /// The channels of the options. They are relative to another directory than those of the file.
     pub(super) fn extra_channels(&self) -> Result<Vec<Channel>, EnvironmentError> {
         let outer = Self { directory: self.options.directory.clone(), ..self.clone() };
         let mut channels = Vec::new();
         for text in &self.options.extra_channels {
-            channels.extend(outer.channels(text).map_err(|Refusal { message, help }| {
+            channels.extend(outer.channels(text).map_err(|SpecError { message, help }| {
                 EnvironmentError::ExtraChannel { channel: text.clone(), message, help }
             })?);
         }
         Ok(channels)
     }
 
-    /// The channels that an entry of `channels:` stands for: none, one, or those of a multichannel.
-    pub(super) fn channels(&self, text: &str) -> Result<Vec<Channel>, Refusal> {
+    /// The channels of an entry of `channels:`: none, one, or those of a multichannel.
+    pub(super) fn channels(&self, text: &str) -> Result<Vec<Channel>, SpecError> {
         match text.trim() {
-            "" => Err(Refusal::new("a channel without a name", "remove the entry, or name a channel")),
+            "" => Err(SpecError::new("a channel without a name", "remove the entry, or name a channel")),
             "nodefaults" => Ok(Vec::new()),
             "defaults" => self.defaults(),
             text => match self.custom(text) {
@@ -81,12 +81,16 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// The channel in `channel::package`, and the subdir if one is named; `*` is any channel.
-    pub(super) fn spec_channel(&self, text: &str, package: &str) -> Result<(Option<Channel>, Option<Subdir>), Refusal> {
+    /// The channel in `channel::package`, and its subdir if there is one. `*` is any channel.
+    pub(super) fn spec_channel(
+        &self,
+        text: &str,
+        package: &str,
+    ) -> Result<(Option<Channel>, Option<Subdir>), SpecError> {
         let (name, subdir) = split_subdir(text.trim());
         let channel = match name {
             "" | "*" => None,
-            // A match spec has room for one channel. Those of `defaults` do not overlap: `r` has R, `main` the rest.
+            // A match spec has one channel only. Those of `defaults` do not overlap: `r` has R, `main` the rest.
             "defaults" => self.default_for(package)?,
             name => {
                 let told = self.custom(name).and_then(|told| told.first());
@@ -96,46 +100,47 @@ impl<'a> Resolver<'a> {
         Ok((channel, subdir))
     }
 
-    /// What the caller says that a name stands for.
+    /// The channels of a name that the caller defines.
     fn custom(&self, name: &str) -> Option<&'a Vec<String>> {
         self.options.custom_channels.iter().find(|(known, _)| known == name).map(|(_, told)| told)
     }
 
-    /// The channels that `defaults` consists of.
-    fn defaults(&self) -> Result<Vec<Channel>, Refusal> {
+    /// The channels of `defaults`.
+    fn defaults(&self) -> Result<Vec<Channel>, SpecError> {
         let outer = Self { directory: self.options.directory.clone(), ..self.clone() };
         match self.options.default_channels.as_slice() {
             [] => DEFAULTS.iter().map(|name| self.repo(name)).collect(),
-            // One that stands for itself would have no end.
+            // `defaults` must not contain itself.
             told => {
                 told.iter().filter(|name| name.trim() != "defaults").map(|name| outer.channel(name.trim())).collect()
             }
         }
     }
 
-    /// The one of them that has a package: of the public ones `r` has R, and `main` the rest; of others, the first.
-    fn default_for(&self, package: &str) -> Result<Option<Channel>, Refusal> {
+    /// The channel of `defaults` that has a package. Of the public ones, `r` has R and `main` the rest; else the first
+    /// one.
+    fn default_for(&self, package: &str) -> Result<Option<Channel>, SpecError> {
         let channels = self.defaults()?;
         let place = usize::from(self.options.default_channels.is_empty() && is_r(package));
         Ok(channels.into_iter().nth(place))
     }
 
-    /// What a path that is relative to the file stands for.
-    pub(super) fn path(&self, text: &str) -> Result<PathBuf, Refusal> {
+    /// Resolves a path that is relative to the file.
+    pub(super) fn path(&self, text: &str) -> Result<PathBuf, SpecError> {
         let path = self.directory.join(self.expand(text)?);
         if !path.is_absolute() {
-            return Err(Refusal::new(
+            return Err(SpecError::new(
                 format!("the path `{text}` is relative to a directory that is not known"),
                 "write an absolute path",
             ));
         }
-        // Lexically, as in URLs: what `..` leads to must not depend on links.
-        Ok(super::requirements::plain(&path))
+        // By its text only, as in URLs: the result of `..` must not depend on links.
+        Ok(super::requirements::normalize_path(&path))
     }
 
-    fn channel(&self, written: &str) -> Result<Channel, Refusal> {
+    fn channel(&self, written: &str) -> Result<Channel, SpecError> {
         let text = self.expand(written)?;
-        let invalid = |reason: String| Refusal::new(format!("`{written}` is no channel: {reason}"), CHANNEL_HELP);
+        let invalid = |reason: String| SpecError::new(format!("`{written}` is no channel: {reason}"), CHANNEL_HELP);
         if let Some(path) = local_path(&text) {
             let path = self.path(path)?;
             let url = Url::from_directory_path(&path).map_err(|()| invalid("its path has no URL".into()))?;
@@ -148,9 +153,9 @@ impl<'a> Resolver<'a> {
         }
         match text.strip_prefix("pkgs/") {
             Some(name) if REPO_NAMES.contains(&name) => self.repo(name),
-            // The parser's own message would show what the variables stand for: tokens, as a rule.
+            // The parser's message would show the values of the variables, which are mostly tokens.
             _ => Channel::from_str(text, &self.config).map_err(|error| match error {
-                ParseChannelError::ParseUrlError(url::ParseError::IdnaError) => Refusal::new(
+                ParseChannelError::ParseUrlError(url::ParseError::IdnaError) => SpecError::new(
                     format!("`{written}` is no channel: its host has letters in it beyond ASCII"),
                     "write the host as DNS has it: `xn--…`",
                 ),
@@ -161,19 +166,19 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn repo(&self, name: &str) -> Result<Channel, Refusal> {
+    fn repo(&self, name: &str) -> Result<Channel, SpecError> {
         let url = format!("{REPO}/{name}");
         Channel::from_str(&url, &self.config)
-            .map_err(|error| Refusal::new(format!("`{url}` is no channel: {error}"), CHANNEL_HELP))
+            .map_err(|error| SpecError::new(format!("`{url}` is no channel: {error}"), CHANNEL_HELP))
     }
 
-    /// Puts in the home directory for `~` and environment variables for `$NAME` and `${NAME}`.
-    fn expand(&self, text: &str) -> Result<String, Refusal> {
+    /// Expands `~`, `$NAME` and `${NAME}`.
+    fn expand(&self, text: &str) -> Result<String, SpecError> {
         let mut expanded = String::new();
         let mut rest = text;
         if text == "~" || text.starts_with("~/") {
             let home = self.options.home.as_deref().and_then(Path::to_str).ok_or_else(|| {
-                Refusal::new(
+                SpecError::new(
                     format!("`~` in `{text}` stands for a home directory, and there is none"),
                     "write the path out",
                 )
@@ -195,7 +200,7 @@ impl<'a> Resolver<'a> {
                 _ if name.is_empty() => expanded.push('$'),
                 Some((_, value)) => expanded.push_str(value),
                 None => {
-                    return Err(Refusal::new(
+                    return Err(SpecError::new(
                         format!("the environment variable `{name}` is not set"),
                         format!("set `{name}`, or write the channel without it"),
                     ));
@@ -209,7 +214,7 @@ impl<'a> Resolver<'a> {
 
 const CHANNEL_HELP: &str = "a channel is a name such as `conda-forge`, a URL, or a path that begins with `./` or `/`";
 
-/// The path that a local channel names: `./x`, `/x`, `file:x`; not `file:///x`, which is a URL.
+/// The path of a local channel: `./x`, `/x` or `file:x`, but not `file:///x`, which is a URL.
 fn local_path(text: &str) -> Option<&str> {
     let is_path = |text: &str| matches!(text, "." | "..") || ["./", "../", "/"].iter().any(|p| text.starts_with(p));
     match text.strip_prefix("file:") {
@@ -221,7 +226,7 @@ fn local_path(text: &str) -> Option<&str> {
     }
 }
 
-/// Takes the subdir off a channel: `conda-forge/linux-64`, `https://…/conda-forge/noarch`.
+/// Splits the subdir off a channel: `conda-forge/linux-64`, `https://…/conda-forge/noarch`.
 fn split_subdir(text: &str) -> (&str, Option<Subdir>) {
     match text.rsplit_once('/') {
         Some((channel, last)) => match last.parse::<Subdir>() {

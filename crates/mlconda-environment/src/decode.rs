@@ -1,9 +1,9 @@
-//! Bytes to text. Editors on Windows write byte order marks and UTF-16, and PowerShell's `>` writes UTF-16 too
-//! (`conda env export > environment.yml`); conda reads both, so they are read here.
+//! Decodes files. Editors on Windows write byte order marks and UTF-16, and so does `>` of PowerShell (`conda env
+//! export > environment.yml`). conda reads all of these.
 
 use std::path::Path;
 
-use mlconda_types::diagnostic::Source;
+use mlconda_types::diagnostic::SourceText;
 
 use super::{EnvironmentError, Location};
 
@@ -15,7 +15,7 @@ pub fn decode(bytes: &[u8], file: &Path) -> Result<String, EnvironmentError> {
     let utf16 = match bytes {
         [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes),
         [0xfe, 0xff, rest @ ..] => utf16(rest, u16::from_be_bytes),
-        // No text in UTF-8 has a NUL among its first two bytes, and every ASCII character of UTF-16 has one.
+        // UTF-8 text has no NUL in its first two bytes. An ASCII character in UTF-16 has one.
         [first, 0, ..] if *first != 0 => utf16(bytes, u16::from_le_bytes),
         [0, second, ..] if *second != 0 => utf16(bytes, u16::from_be_bytes),
         _ => None,
@@ -38,7 +38,7 @@ fn not_text(bytes: &[u8], valid: usize, file: &Path) -> EnvironmentError {
     let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
     let byte = bytes.get(valid).copied().unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
-    EnvironmentError::Encoding(Source { file, text: &text, lines: &lines }.diagnostic(
+    EnvironmentError::Encoding(SourceText { file, text: &text, lines: &lines }.diagnostic(
         Location { line, column },
         1,
         format!("the byte 0x{byte:02x} is no part of a text in UTF-8"),
@@ -46,8 +46,8 @@ fn not_text(bytes: &[u8], valid: usize, file: &Path) -> EnvironmentError {
     ))
 }
 
-/// Takes byte order marks away (files that were joined have them in the middle) and leaves `\n` as the only line break, so
-/// that lines are counted in one way.
+/// Removes byte order marks (concatenated files have them in the middle) and converts line breaks to `\n`, so that
+/// line numbers are well defined.
 pub fn normalize(text: &str) -> String {
     text.replace('\u{feff}', "").replace("\r\n", "\n").replace('\r', "\n")
 }

@@ -1,9 +1,9 @@
-//! Changes a YAML file that somebody else wrote: an `environment.yml`, a `.condarc`. Only the lines that have to change do;
-//! comments, order, indentation, quotes, line ends and lists in brackets stay as they were.
+//! Edits YAML files of users: an `environment.yml`, a `.condarc`. Only the affected lines change. Comments, order,
+//! indentation, quotes, line ends and lists in brackets are kept.
 //!
-//! A change is made in the text, at the places that the parser gives. The result is parsed again and compared with what was
-//! meant. If it is anything else (an alias, a layout that is not known here), the text stays as it was and the caller is
-//! told. So a file is changed as asked, or not at all.
+//! The text is edited at the locations that the parser gives. Then it is parsed again and compared with the intended
+//! result. If they differ (because of an alias or an unknown layout), the text is not changed, and the edit fails. So
+//! a file is changed exactly as asked, or not at all.
 
 mod layout;
 
@@ -15,68 +15,68 @@ use std::{
     rc::Rc,
 };
 
-use mlconda_types::diagnostic::Source;
+use mlconda_types::diagnostic::SourceText;
 use serde_json::{Map, Value as Json};
 
-use self::layout::Lines;
+use self::layout::LineBuffer;
 use crate::{
     Diagnostic, EnvironmentError, decode,
-    yaml::{self, Node, Value},
+    yaml::{self, Value, YamlNode},
 };
 
-/// A file that cannot be changed.
+/// Why a file cannot be edited.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EditError {
-    /// The bytes are no text.
+    /// The bytes are not text.
     #[error(transparent)]
     Encoding(#[from] EnvironmentError),
-    /// The text is no YAML.
+    /// The text is not YAML.
     #[error("{0}")]
     Syntax(Box<Diagnostic>),
-    /// The text is written in a way that is not known here.
+    /// The layout of the file is not supported.
     #[error("`{file}` cannot be changed in place, as its {what}")]
-    Form {
+    Unsupported {
         /// The file.
         file: PathBuf,
-        /// What is in the way.
+        /// What is not supported.
         what: String,
     },
 }
 
-/// Where an item is put into a list.
+/// The position of a new item in a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// Before all others.
+pub enum InsertPosition {
+    /// Before all other items.
     First,
-    /// After all others that are plain: in an `environment.yml`, before the `pip:` list.
+    /// After all items that are strings: in an `environment.yml`, before the `pip:` list.
     Last,
 }
 
-/// A YAML file in UTF-8 that can be changed.
+/// An editable YAML file in UTF-8.
 #[derive(Clone, Debug)]
-pub struct Text {
+pub struct YamlEditor {
     file: PathBuf,
     mark: &'static str,
-    lines: Lines,
+    lines: LineBuffer,
 }
 
-/// One change, as what it means.
-enum Change<'a> {
-    Insert(Place, &'a str),
+/// A single edit.
+enum EditOperation<'a> {
+    Insert(InsertPosition, &'a str),
     Replace(usize, &'a str),
     Remove(usize),
     Set(&'a Json),
     Clear,
 }
 
-impl Text {
-    /// Reads the bytes of a file; no bytes are an empty file.
+impl YamlEditor {
+    /// Parses the bytes of a file; an empty file is allowed.
     ///
     /// # Errors
-    /// If they are no YAML in UTF-8 with the usual line ends.
+    /// If the bytes are not YAML in UTF-8 with the usual line ends.
     pub fn new(bytes: &[u8], file: &Path) -> Result<Self, EditError> {
-        let form = |what: &str| EditError::Form { file: file.to_owned(), what: what.to_owned() };
+        let form = |what: &str| EditError::Unsupported { file: file.to_owned(), what: what.to_owned() };
         decode::decode(bytes, file)?;
         let whole = std::str::from_utf8(bytes).map_err(|_| form("text is not in UTF-8"))?;
         let text = whole.strip_prefix('\u{feff}').unwrap_or(whole);
@@ -84,83 +84,84 @@ impl Text {
             return Err(form("text has line ends or marks that are not usual"));
         }
         let mark = if text.len() < whole.len() { "\u{feff}" } else { "" };
-        let text = Self { file: file.to_owned(), mark, lines: Lines::new(text) };
+        let text = Self { file: file.to_owned(), mark, lines: LineBuffer::new(text) };
         text.root()?;
         Ok(text)
     }
 
-    /// The whole text, as it is to be written.
-    pub fn text(&self) -> String {
-        format!("{}{}", self.mark, self.lines.text())
+    /// The whole text of the file.
+    pub fn to_text(&self) -> String {
+        format!("{}{}", self.mark, self.lines.to_text())
     }
 
-    /// All that the file says: an object, which is empty if the file says nothing.
+    /// The contents of the file as an object; empty for an empty file.
     ///
     /// # Errors
     /// None after [`Self::new`].
-    pub fn json(&self) -> Result<Json, EditError> {
+    pub fn to_json(&self) -> Result<Json, EditError> {
         Ok(self.root()?.map_or_else(|| Json::Object(Map::new()), |root| json(&root)))
     }
 
-    /// Puts an item into the list at a path of keys, which is made if it is missing. In a list, a key stands for the
-    /// mapping that has it, as in `["dependencies", "pip"]`.
+    /// Inserts an item into the list at a path of keys, which is created if it is missing. In a list, a key stands for
+    /// the mapping that contains it, as in `["dependencies", "pip"]`.
     ///
     /// # Errors
-    /// If the layout of the file is not known here.
-    pub fn insert(&mut self, path: &[&str], item: &str, place: Place) -> Result<(), EditError> {
-        self.change(path, &Change::Insert(place, item))
+    /// If the layout of the file is not supported.
+    pub fn insert(&mut self, path: &[&str], item: &str, place: InsertPosition) -> Result<(), EditError> {
+        self.change(path, &EditOperation::Insert(place, item))
     }
 
-    /// Gives an item of a list another text.
+    /// Replaces an item of a list.
     ///
     /// # Errors
-    /// If the layout of the file is not known here.
+    /// If the layout of the file is not supported.
     pub fn replace(&mut self, path: &[&str], index: usize, item: &str) -> Result<(), EditError> {
-        self.change(path, &Change::Replace(index, item))
+        self.change(path, &EditOperation::Replace(index, item))
     }
 
-    /// Takes an item out of a list. A list in a list goes with its last item; any other stays, and is empty.
+    /// Removes an item from a list. A nested list is removed with its last item; any other list remains, empty.
     ///
     /// # Errors
-    /// If the layout of the file is not known here.
+    /// If the layout of the file is not supported.
     pub fn remove(&mut self, path: &[&str], index: usize) -> Result<(), EditError> {
-        self.change(path, &Change::Remove(index))
+        self.change(path, &EditOperation::Remove(index))
     }
 
-    /// Gives a key a value: a string, a number or a boolean.
+    /// Sets the value of a key: a string, a number or a boolean.
     ///
     /// # Errors
-    /// If the key has a list or a mapping, or the layout of the file is not known here.
+    /// If the value of the key is a list or a mapping, or the layout of the file is not supported.
     pub fn set(&mut self, path: &[&str], value: &Json) -> Result<(), EditError> {
-        self.change(path, &Change::Set(value))
+        self.change(path, &EditOperation::Set(value))
     }
 
-    /// Takes out a key with all that belongs to it.
+    /// Removes a key with its value.
     ///
     /// # Errors
-    /// If the layout of the file is not known here.
+    /// If the layout of the file is not supported.
     pub fn remove_key(&mut self, path: &[&str]) -> Result<(), EditError> {
-        self.change(path, &Change::Clear)
+        self.change(path, &EditOperation::Clear)
     }
 
-    fn change(&mut self, path: &[&str], change: &Change<'_>) -> Result<(), EditError> {
+    fn change(&mut self, path: &[&str], change: &EditOperation<'_>) -> Result<(), EditError> {
         let before = self.lines.clone();
-        let mut wanted = self.json()?;
+        let mut wanted = self.to_json()?;
         let root = self.root()?;
-        let done = mean(&mut wanted, path, change).and_then(|()| self.lines.change(root.as_deref(), path, change));
-        if done.is_some() && self.json().is_ok_and(|now| now == wanted) {
+        let done =
+            apply_to_json(&mut wanted, path, change).and_then(|()| self.lines.change(root.as_deref(), path, change));
+        if done.is_some() && self.to_json().is_ok_and(|now| now == wanted) {
             return Ok(());
         }
         self.lines = before;
         let what = format!("`{}` is written in a way that mlconda does not edit", path.join("."));
-        Err(EditError::Form { file: self.file.clone(), what })
+        Err(EditError::Unsupported { file: self.file.clone(), what })
     }
 
-    fn root(&self) -> Result<Option<Rc<Node>>, EditError> {
-        let text = self.lines.text().replace("\r\n", "\n");
+    fn root(&self) -> Result<Option<Rc<YamlNode>>, EditError> {
+        let text = self.lines.to_text().replace("\r\n", "\n");
         let lines: Vec<&str> = text.split('\n').collect();
         let document =
-            yaml::parse(Source { file: &self.file, text: &text, lines: &lines }).map_err(EditError::Syntax)?;
+            yaml::parse(SourceText { file: &self.file, text: &text, lines: &lines }).map_err(EditError::Syntax)?;
         match document.duplicates.into_iter().next() {
             Some(duplicate) => Err(EditError::Syntax(Box::new(duplicate))),
             None => Ok(document.root),
@@ -168,11 +169,11 @@ impl Text {
     }
 }
 
-/// A value as JSON. A number with a point stays the text that was written.
-fn json(node: &Node) -> Json {
+/// Converts a value to JSON. A number with a point stays a string.
+fn json(node: &YamlNode) -> Json {
     match &node.value {
         Value::Mapping(entries) => {
-            let key = |node: &Node| node.text().unwrap_or_default().to_owned();
+            let key = |node: &YamlNode| node.text().unwrap_or_default().to_owned();
             Json::Object(entries.iter().map(|(name, value)| (key(name), json(value))).collect())
         }
         Value::Sequence(items) => Json::Array(items.iter().map(|item| json(item)).collect()),
@@ -185,18 +186,18 @@ fn json(node: &Node) -> Json {
     }
 }
 
-/// What a change means, in JSON; `None` if it cannot be.
-fn mean(json: &mut Json, path: &[&str], change: &Change<'_>) -> Option<()> {
+/// Applies an edit to JSON; `None` if it does not fit.
+fn apply_to_json(json: &mut Json, path: &[&str], change: &EditOperation<'_>) -> Option<()> {
     let [key, rest @ ..] = path else {
         match (change, json) {
-            (Change::Insert(_, item), json @ Json::Null) => *json = Json::Array(vec![Json::from(*item)]),
-            (Change::Insert(place, item), Json::Array(items)) => {
+            (EditOperation::Insert(_, item), json @ Json::Null) => *json = Json::Array(vec![Json::from(*item)]),
+            (EditOperation::Insert(place, item), Json::Array(items)) => {
                 let last = || items.iter().rposition(Json::is_string).map_or(0, |last| last + 1);
-                items.insert(if *place == Place::First { 0 } else { last() }, Json::from(*item));
+                items.insert(if *place == InsertPosition::First { 0 } else { last() }, Json::from(*item));
             }
-            (Change::Replace(index, item), Json::Array(items)) => *items.get_mut(*index)? = Json::from(*item),
-            (Change::Remove(index), Json::Array(items)) if *index < items.len() => drop(items.remove(*index)),
-            (Change::Set(value), json @ (Json::Null | Json::String(_) | Json::Number(_) | Json::Bool(_))) => {
+            (EditOperation::Replace(index, item), Json::Array(items)) => *items.get_mut(*index)? = Json::from(*item),
+            (EditOperation::Remove(index), Json::Array(items)) if *index < items.len() => drop(items.remove(*index)),
+            (EditOperation::Set(value), json @ (Json::Null | Json::String(_) | Json::Number(_) | Json::Bool(_))) => {
                 *json = (*value).clone();
             }
             _ => return None,
@@ -212,15 +213,15 @@ fn mean(json: &mut Json, path: &[&str], change: &Change<'_>) -> Option<()> {
             items.push(Json::Object(Map::new()));
             items.len() - 1
         });
-        mean(&mut items[holder], path, change)?;
-        if matches!(change, Change::Remove(_)) && items[holder][*key] == Json::Array(Vec::new()) {
+        apply_to_json(&mut items[holder], path, change)?;
+        if matches!(change, EditOperation::Remove(_)) && items[holder][*key] == Json::Array(Vec::new()) {
             items.remove(holder);
         }
         return Some(());
     }
     let object = json.as_object_mut()?;
-    if rest.is_empty() && matches!(change, Change::Clear) {
+    if rest.is_empty() && matches!(change, EditOperation::Clear) {
         return object.remove(*key).map(drop);
     }
-    mean(object.entry(*key).or_insert(Json::Null), rest, change)
+    apply_to_json(object.entry(*key).or_insert(Json::Null), rest, change)
 }

@@ -1,51 +1,52 @@
-//! What can be wrong with an `environment.yml`. All that is wrong is told at once, so that a file is mended in one go.
+//! Errors of an `environment.yml`. All errors are reported at once, so that a file can be fixed in one go.
 
 use super::Diagnostic;
 
-/// How many mistakes are shown. Whoever has more of them has one that they all come from.
-const SHOWN: usize = 20;
+/// The most errors that are shown. More of them usually have one cause.
+const MAX_SHOWN: usize = 20;
 
-/// How many mistakes of one file are kept. Each has its line with it, which may be the whole file.
-pub(super) const KEPT: usize = 100;
+/// The most errors of a file that are kept. Each contains its line, which may be the whole file.
+pub(super) const MAX_KEPT: usize = 100;
 
-/// An `environment.yml` that could not be read.
+/// Why an `environment.yml` could not be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EnvironmentError {
     /// The file could not be read.
     #[error(transparent)]
     Read(#[from] std::io::Error),
-    /// The bytes are no text.
+    /// The bytes are not text.
     #[error("{0}")]
     Encoding(Box<Diagnostic>),
-    /// The text is no YAML.
+    /// The text is not YAML.
     #[error("{0}")]
     Syntax(Box<Diagnostic>),
-    /// The YAML is no environment.
+    /// The YAML is not an environment.
     #[error("{0}")]
     Structure(Box<Diagnostic>),
-    /// A channel is none.
+    /// A channel is invalid.
     #[error("{0}")]
     Channel(Box<Diagnostic>),
-    /// A dependency is no match spec.
+    /// A dependency is not a match spec.
     #[error("{0}")]
     Spec(Box<Diagnostic>),
-    /// A line for pip, or of a file that such a line names, is none that pip can read.
+    /// A line for pip, or a line of a file that it names, is invalid.
     #[error("{0}")]
     Pip(Box<Diagnostic>),
     /// The channels of several files have no common order.
     #[error("{0}")]
     Merge(Box<Diagnostic>),
-    /// There was no file to read.
+    /// No file was given.
     #[error("no environment file is named")]
     Nothing,
-    /// More than one thing is wrong; at least two, in the order of their places.
-    #[error("{}", joined(.0))]
+    /// Several errors, at least two, in the order of their locations.
+    #[error("{}", join_messages(.0))]
     Several(Vec<EnvironmentError>),
-    /// So many more mistakes, of a file that has too many to keep them all; one of [`Self::Several`].
+    /// How many more errors a file has than are kept; only inside of [`Self::Several`].
     #[error("and {0} more")]
     More(usize),
-    /// A channel of the options is none: one of [`super::ReadOptions::extra_channels`], the alias or a default channel.
+    /// A channel of the options is invalid: one of [`super::ReadOptions::extra_channels`], the alias or a default
+    /// channel.
     #[error("the channel `{channel}` cannot be used: {message}\n  = help: {help}")]
     ExtraChannel {
         /// The channel as it was given.
@@ -58,7 +59,7 @@ pub enum EnvironmentError {
 }
 
 impl EnvironmentError {
-    /// One error for all that is wrong.
+    /// Combines several errors into one.
     pub fn several(errors: Vec<Self>) -> Self {
         let mut all: Vec<Self> = Vec::new();
         for error in errors {
@@ -77,7 +78,7 @@ impl EnvironmentError {
         }
     }
 
-    /// The places in the files and the remedies, of all that is wrong and has a place.
+    /// The diagnostics of all errors that have a location.
     pub fn diagnostics(&self) -> Vec<&Diagnostic> {
         match self {
             Self::Several(errors) => errors.iter().filter_map(Self::diagnostic).collect(),
@@ -85,7 +86,7 @@ impl EnvironmentError {
         }
     }
 
-    /// The place in the file and the remedy, if the error has a place; of several errors, the first one's.
+    /// The diagnostic of the error, if it has a location; of several errors, the first one.
     pub fn diagnostic(&self) -> Option<&Diagnostic> {
         match self {
             Self::Read(_) | Self::ExtraChannel { .. } | Self::Nothing | Self::More(_) => None,
@@ -101,12 +102,12 @@ impl EnvironmentError {
     }
 }
 
-/// Several errors as one text, a blank line between them.
-fn joined(errors: &[EnvironmentError]) -> String {
+/// Several errors as text, separated by blank lines.
+fn join_messages(errors: &[EnvironmentError]) -> String {
     let (more, told): (Vec<_>, Vec<_>) = errors.iter().partition(|error| matches!(error, EnvironmentError::More(_)));
-    let shown: Vec<String> = told.iter().take(SHOWN).map(ToString::to_string).collect();
+    let shown: Vec<String> = told.iter().take(MAX_SHOWN).map(ToString::to_string).collect();
     let counts = more.iter().map(|error| if let EnvironmentError::More(count) = error { *count } else { 0 });
-    let more = told.len().saturating_sub(SHOWN) + counts.sum::<usize>();
+    let more = told.len().saturating_sub(MAX_SHOWN) + counts.sum::<usize>();
     let rest = if more == 0 { String::new() } else { format!("\n\nand {more} more") };
     shown.join("\n\n") + &rest
 }

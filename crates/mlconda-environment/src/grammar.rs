@@ -1,23 +1,23 @@
-//! One line of a requirements file, as pip reads it: what is to be installed (PEP 508, a URL, a path), or options.
+//! Parses one line of a requirements file as pip does: a requirement (PEP 508, a URL or a path), or options.
 //!
-//! Pure: nothing is read, and nothing is looked up. What pip would refuse is refused with the place in the line, so that
-//! whoever reads the file can point at it. Markers are passed on as they are: the resolver knows them.
+//! Pure: reads no files. What pip rejects is rejected with its range in the line. Markers are not evaluated: the
+//! resolver does that.
 
 use std::{ops::Range, str::FromStr};
 
 use mlconda_python::normalize;
 use pep440_rs::VersionSpecifiers;
 
-/// What a line says. A line of options may say several things.
+/// What a line says. A line with options may say several things.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Word {
-    /// A package by its name.
-    Named(Named),
-    /// A package by a URL or a path, and nothing else: its name is not known before its metadata is.
-    Place(Placed),
-    /// `-r`: this file's lines count, too.
+pub(crate) enum LineItem {
+    /// A package by name.
+    Named(NamedRequirement),
+    /// A package by URL or path. Its name is only known from its metadata.
+    Url(UrlRequirement),
+    /// `-r`: a file with more requirements.
     Requirements(String),
-    /// `-c`: this file's lines limit versions.
+    /// `-c`: a file with constraints.
     Constraints(String),
     /// `-i`
     Index(String),
@@ -29,9 +29,9 @@ pub(crate) enum Word {
     NoIndex,
     /// `--pre`
     Prereleases,
-    /// `--no-binary`, names by commas, or `:all:` or `:none:`
+    /// `--no-binary`: names separated by commas, `:all:` or `:none:`.
     NoBinary(String),
-    /// `--only-binary`, likewise
+    /// `--only-binary`: as for `--no-binary`.
     OnlyBinary(String),
     /// `--trusted-host`
     TrustedHost(String),
@@ -39,56 +39,56 @@ pub(crate) enum Word {
     RequireHashes,
 }
 
-/// A package by its name.
+/// A package by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Named {
+pub(crate) struct NamedRequirement {
     /// Normalized.
     pub(crate) name: String,
     /// Normalized.
     pub(crate) extras: Vec<String>,
-    /// Which versions.
+    /// The allowed versions.
     pub(crate) versions: VersionSpecifiers,
     /// `name @ url`
     pub(crate) url: Option<String>,
-    /// Behind the semicolon.
+    /// The marker after the semicolon.
     pub(crate) marker: Option<String>,
     /// `--hash`, as `sha256:…`.
     pub(crate) hashes: Vec<String>,
 }
 
-/// A package by its place.
+/// A package by URL or path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Placed {
+pub(crate) struct UrlRequirement {
     /// A URL or a path.
-    pub(crate) place: String,
+    pub(crate) location: String,
     /// Normalized.
     pub(crate) extras: Vec<String>,
     /// `-e`
     pub(crate) editable: bool,
-    /// Behind the semicolon.
+    /// The marker after the semicolon.
     pub(crate) marker: Option<String>,
     /// `--hash`, as `sha256:…`.
     pub(crate) hashes: Vec<String>,
 }
 
-/// What is wrong with a line, and where in it.
+/// What is wrong with a line, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Mistake {
-    /// In bytes.
+pub(crate) struct LineError {
+    /// The range in bytes.
     pub(crate) range: Range<usize>,
-    /// A fragment without a full stop.
+    /// The message: a fragment without a full stop.
     pub(crate) message: String,
     /// What to do.
     pub(crate) help: String,
 }
 
-type Result<T> = std::result::Result<T, Mistake>;
+type Result<T> = std::result::Result<T, LineError>;
 
-fn mistake<T>(range: Range<usize>, message: impl Into<String>, help: impl Into<String>) -> Result<T> {
-    Err(Mistake { range, message: message.into(), help: help.into() })
+fn line_error<T>(range: Range<usize>, message: impl Into<String>, help: impl Into<String>) -> Result<T> {
+    Err(LineError { range, message: message.into(), help: help.into() })
 }
 
-/// A line's text without its comment: what stands behind a `#` at the line's beginning or behind white space.
+/// A line without its comment: `#` at its beginning or after white space.
 pub(crate) fn without_comment(line: &str) -> &str {
     let mut before = ' ';
     for (index, each) in line.char_indices() {
@@ -100,14 +100,14 @@ pub(crate) fn without_comment(line: &str) -> &str {
     line.trim_end()
 }
 
-/// Reads a line that has neither a comment nor variables. An empty line says nothing.
-pub(crate) fn parse(line: &str) -> Result<Vec<Word>> {
+/// Parses a line without comment and variables. An empty line has no items.
+pub(crate) fn parse(line: &str) -> Result<Vec<LineItem>> {
     let end = options_begin(line);
     let (subject, options) = (line[..end].trim(), options(line, end)?);
     if subject.is_empty() {
         return options
             .into_iter()
-            .map(|option| stand_alone(line, option))
+            .map(|option| option_item(line, option))
             .collect::<Result<Vec<_>>>()
             .map(|words| words.into_iter().flatten().collect());
     }
@@ -115,9 +115,9 @@ pub(crate) fn parse(line: &str) -> Result<Vec<Word>> {
     for option in options {
         match option.name {
             "--hash" => hashes.push(hash(&option)?),
-            // How a build back end is told: it is asked when the package is built.
+            // Options for the build back end matter only when the package is built.
             "--config-settings" | "--config-setting" | "-C" | "--global-option" | "--install-option" => {
-                return mistake(
+                return line_error(
                     option.range,
                     "options of builds cannot be locked",
                     "remove the option, or build a wheel with it and list that",
@@ -125,20 +125,20 @@ pub(crate) fn parse(line: &str) -> Result<Vec<Word>> {
             }
             name => {
                 let message = format!("`{name}` is not an option of one requirement");
-                return mistake(option.range, message, "write it as a line of its own");
+                return line_error(option.range, message, "write it as a line of its own");
             }
         }
     }
     let start = line.find(subject).unwrap_or(0);
-    let word = match subject_of(subject, start)? {
-        Word::Named(named) => Word::Named(Named { hashes, ..named }),
-        Word::Place(placed) => Word::Place(Placed { hashes, ..placed }),
+    let word = match parse_subject(subject, start)? {
+        LineItem::Named(named) => LineItem::Named(NamedRequirement { hashes, ..named }),
+        LineItem::Url(placed) => LineItem::Url(UrlRequirement { hashes, ..placed }),
         other => other,
     };
     Ok(vec![word])
 }
 
-/// Where the options begin: at the first word that begins with a dash.
+/// Where the options begin: at the first word with a leading dash.
 fn options_begin(line: &str) -> usize {
     let mut before = ' ';
     for (index, each) in line.char_indices() {
@@ -151,13 +151,13 @@ fn options_begin(line: &str) -> usize {
 }
 
 /// An option with its value.
-struct Given<'a> {
+struct ParsedOption<'a> {
     name: &'a str,
     value: &'a str,
     range: Range<usize>,
 }
 
-/// Options and whether they take a value. The second name is pip's short one.
+/// Long and short names of options, and whether they take a value.
 const OPTIONS: &[(&str, &str, bool)] = &[
     ("--requirement", "-r", true),
     ("--constraint", "-c", true),
@@ -181,8 +181,8 @@ const OPTIONS: &[(&str, &str, bool)] = &[
     ("--install-option", "", true),
 ];
 
-/// The options from a place of the line on.
-fn options(line: &str, from: usize) -> Result<Vec<Given<'_>>> {
+/// Parses the options from a byte offset on.
+fn options(line: &str, from: usize) -> Result<Vec<ParsedOption<'_>>> {
     let mut words = words(line, from).into_iter().peekable();
     let mut given = Vec::new();
     while let Some(range) = words.next() {
@@ -203,13 +203,15 @@ fn options(line: &str, from: usize) -> Result<Vec<Given<'_>>> {
             (true, Some(value)) => (value, range.end),
             (true, None) => match words.next() {
                 Some(value) => (unquoted(&line[value.clone()]), value.end),
-                None => return mistake(range, format!("`{name}` lacks its value"), format!("write `{name} VALUE`")),
+                None => return line_error(range, format!("`{name}` lacks its value"), format!("write `{name} VALUE`")),
             },
             (false, None) => ("", range.end),
-            (false, Some(_)) => return mistake(range, format!("`{name}` takes no value"), format!("write `{name}`")),
+            (false, Some(_)) => {
+                return line_error(range, format!("`{name}` takes no value"), format!("write `{name}`"));
+            }
         };
         let (mut value, mut end) = (unquoted(value), end);
-        // A path may hold spaces: pip wants quotes then, and exported environments have none.
+        // Paths may contain spaces. pip wants quotes then, but exported environments do not have them.
         if ["--editable", "--requirement", "--constraint", "--find-links"].contains(long) {
             let start = end - value.len();
             while let Some(more) = words.next_if(|more| !line[more.clone()].starts_with('-')) {
@@ -217,7 +219,7 @@ fn options(line: &str, from: usize) -> Result<Vec<Given<'_>>> {
                 value = line.get(start..end).unwrap_or(value);
             }
         }
-        given.push(Given { name: long, value, range: range.start..end });
+        given.push(ParsedOption { name: long, value, range: range.start..end });
     }
     Ok(given)
 }
@@ -234,10 +236,10 @@ fn unknown_option<T>(range: Range<usize>, name: &str) -> Result<T> {
                  `--no-binary`, `--only-binary`, `--trusted-host` and `--hash`"
             .to_owned(),
     };
-    mistake(range, format!("pip has no option `{name}` here"), help)
+    line_error(range, format!("pip has no option `{name}` here"), help)
 }
 
-/// The words of a line, from a place on; a word in quotes may hold spaces.
+/// The words from a byte offset on. Quoted words may contain spaces.
 fn words(line: &str, from: usize) -> Vec<Range<usize>> {
     let mut words = Vec::new();
     let (mut start, mut quote) = (None, None);
@@ -265,7 +267,7 @@ fn unquoted(text: &str) -> &str {
 }
 
 /// `--hash=sha256:…`
-fn hash(option: &Given<'_>) -> Result<String> {
+fn hash(option: &ParsedOption<'_>) -> Result<String> {
     let is_hash = |(kind, hex): (&str, &str)| {
         let digits = match kind {
             "sha256" => 64,
@@ -277,7 +279,7 @@ fn hash(option: &Given<'_>) -> Result<String> {
     };
     match option.value.split_once(':').filter(|parts| is_hash(*parts)) {
         Some((kind, hex)) => Ok(format!("{kind}:{}", hex.to_ascii_lowercase())),
-        None => mistake(
+        None => line_error(
             option.range.clone(),
             format!("`{}` is no sha256, sha384 or sha512", option.value),
             "write `--hash=sha256:` and 64 hex digits; others, such as md5, pip does not take either",
@@ -285,39 +287,45 @@ fn hash(option: &Given<'_>) -> Result<String> {
     }
 }
 
-/// What an option says that stands on a line without a requirement.
-fn stand_alone(line: &str, option: Given<'_>) -> Result<Option<Word>> {
+/// The meaning of an option on a line without a requirement.
+fn option_item(line: &str, option: ParsedOption<'_>) -> Result<Option<LineItem>> {
     let value = option.value.to_owned();
     Ok(Some(match option.name {
-        "--requirement" => Word::Requirements(value),
-        "--constraint" => Word::Constraints(value),
-        "--index-url" | "--pypi-url" => Word::Index(value),
-        "--extra-index-url" => Word::ExtraIndex(value),
-        "--find-links" => Word::FindLinks(value),
-        "--no-index" => Word::NoIndex,
-        "--pre" => Word::Prereleases,
-        "--no-binary" => Word::NoBinary(value),
-        "--only-binary" => Word::OnlyBinary(value),
-        "--trusted-host" => Word::TrustedHost(value),
-        "--require-hashes" => Word::RequireHashes,
+        "--requirement" => LineItem::Requirements(value),
+        "--constraint" => LineItem::Constraints(value),
+        "--index-url" | "--pypi-url" => LineItem::Index(value),
+        "--extra-index-url" => LineItem::ExtraIndex(value),
+        "--find-links" => LineItem::FindLinks(value),
+        "--no-index" => LineItem::NoIndex,
+        "--pre" => LineItem::Prereleases,
+        "--no-binary" => LineItem::NoBinary(value),
+        "--only-binary" => LineItem::OnlyBinary(value),
+        "--trusted-host" => LineItem::TrustedHost(value),
+        "--require-hashes" => LineItem::RequireHashes,
         "--editable" => {
             let start = option.range.start + line[option.range.clone()].find(option.value).unwrap_or(0);
-            let (place, marker) = split_marker(option.value, "; ");
-            let (place, extras) = split_extras(place, start)?;
+            let (location, marker) = split_marker(option.value, "; ");
+            let (location, extras) = split_extras(location, start)?;
             let marker = marker.map(str::to_owned);
-            Word::Place(Placed { place: place.to_owned(), extras, editable: true, marker, hashes: Vec::new() })
+            LineItem::Url(UrlRequirement {
+                location: location.to_owned(),
+                extras,
+                editable: true,
+                marker,
+                hashes: Vec::new(),
+            })
         }
-        // Neither changes what is right: the one is a matter of taste, the other of pip's own transitions.
+        // They do not change the result.
         "--prefer-binary" | "--use-feature" => return Ok(None),
         name => {
             let message = format!("`{name}` stands on a line without a requirement");
-            return mistake(option.range, message, "write it behind the requirement");
+            return line_error(option.range, message, "write it behind the requirement");
         }
     }))
 }
 
-/// A requirement without its options; `start` is where it stands in the line.
-fn subject_of(text: &str, start: usize) -> Result<Word> {
+/// Parses a requirement without its options; `start` is its offset in the line.
+fn parse_subject(text: &str, start: usize) -> Result<LineItem> {
     let is_url = |text: &str| {
         let scheme = text.split_once(':').map_or("", |(scheme, _)| scheme);
         let scheme = scheme.rsplit_once('+').map_or(scheme, |(kind, _)| kind);
@@ -331,13 +339,14 @@ fn subject_of(text: &str, start: usize) -> Result<Word> {
             || archives.iter().any(|end| bare.ends_with(end))
     };
     if is_url(text) || is_path(text.split(';').next().unwrap_or(text)) {
-        let (place, marker) = split_marker(text, if is_url(text) { "; " } else { ";" });
-        let (place, extras) = split_extras(place, start)?;
+        let (location, marker) = split_marker(text, if is_url(text) { "; " } else { ";" });
+        let (location, extras) = split_extras(location, start)?;
         let marker = marker.map(str::to_owned);
-        let placed = Placed { place: place.to_owned(), extras, editable: false, marker, hashes: Vec::new() };
-        return Ok(Word::Place(placed));
+        let placed =
+            UrlRequirement { location: location.to_owned(), extras, editable: false, marker, hashes: Vec::new() };
+        return Ok(LineItem::Url(placed));
     }
-    named(text, start).map(Word::Named)
+    named(text, start).map(LineItem::Named)
 }
 
 fn split_marker<'a>(text: &'a str, separator: &str) -> (&'a str, Option<&'a str>) {
@@ -350,9 +359,9 @@ fn split_marker<'a>(text: &'a str, separator: &str) -> (&'a str, Option<&'a str>
 /// `path[extra,extra]`
 fn split_extras(text: &str, start: usize) -> Result<(&str, Vec<String>)> {
     match text.strip_suffix(']').and_then(|text| text.rsplit_once('[')) {
-        // A URL's host may be an IPv6 address.
-        Some((place, inner)) if !place.is_empty() && !place.ends_with('/') => {
-            Ok((place, extras(inner, start + place.len() + 1)?))
+        // The host of a URL may be an IPv6 address.
+        Some((location, inner)) if !location.is_empty() && !location.ends_with('/') => {
+            Ok((location, extras(inner, start + location.len() + 1)?))
         }
         _ => Ok((text, Vec::new())),
     }
@@ -362,7 +371,7 @@ fn extras(inner: &str, start: usize) -> Result<Vec<String>> {
     let mut extras = Vec::new();
     for extra in inner.split(',').map(str::trim).filter(|extra| !extra.is_empty()) {
         if !is_name(extra) {
-            return mistake(
+            return line_error(
                 start..start + inner.len(),
                 format!("`{extra}` is not the name of an extra"),
                 "write `name[extra]`",
@@ -373,7 +382,7 @@ fn extras(inner: &str, start: usize) -> Result<Vec<String>> {
     Ok(extras)
 }
 
-/// Whether a project can have this name (PEP 508).
+/// Whether this is a valid project name (PEP 508).
 fn is_name(text: &str) -> bool {
     let is_inner = |each: u8| each.is_ascii_alphanumeric() || b"-_.".contains(&each);
     let ends = [text.bytes().next(), text.bytes().next_back()];
@@ -381,15 +390,15 @@ fn is_name(text: &str) -> bool {
 }
 
 /// `name[extras] (versions) ; marker`, or `name[extras] @ url ; marker`
-fn named(text: &str, start: usize) -> Result<Named> {
+fn named(text: &str, start: usize) -> Result<NamedRequirement> {
     let end = text.find(|each: char| !(each.is_ascii_alphanumeric() || "-_.".contains(each))).unwrap_or(text.len());
     let (name, mut rest) = (&text[..end], text[end..].trim_start());
     if !is_name(name) {
         let help = "a requirement begins with a project's name, a URL or a path";
-        return mistake(start..start + text.len(), format!("`{text}` is no requirement"), help);
+        return line_error(start..start + text.len(), format!("`{text}` is no requirement"), help);
     }
-    let place = |rest: &str| start + text.len() - rest.len();
-    let mut named = Named {
+    let location = |rest: &str| start + text.len() - rest.len();
+    let mut named = NamedRequirement {
         name: normalize(name),
         extras: Vec::new(),
         versions: VersionSpecifiers::empty(),
@@ -399,9 +408,9 @@ fn named(text: &str, start: usize) -> Result<Named> {
     };
     if let Some(inner) = rest.strip_prefix('[') {
         let Some((inside, after)) = inner.split_once(']') else {
-            return mistake(place(rest)..start + text.len(), "the bracket is not closed", "write `name[extra]`");
+            return line_error(location(rest)..start + text.len(), "the bracket is not closed", "write `name[extra]`");
         };
-        named.extras = extras(inside, place(inner))?;
+        named.extras = extras(inside, location(inner))?;
         rest = after.trim_start();
     }
     if let Some(url) = rest.strip_prefix('@') {
@@ -410,21 +419,21 @@ fn named(text: &str, start: usize) -> Result<Named> {
         named.url = Some(url.to_owned());
         named.marker = marker.map(str::to_owned);
         return match url.is_empty() {
-            true => mistake(place(rest)..start + text.len(), "the URL is missing", "write `name @ https://…`"),
+            true => line_error(location(rest)..start + text.len(), "the URL is missing", "write `name @ https://…`"),
             false => Ok(named),
         };
     }
     let (versions, marker) = split_marker(rest, ";");
     named.marker = marker.map(str::to_owned);
     let bare = versions.strip_prefix('(').and_then(|inner| inner.strip_suffix(')')).unwrap_or(versions);
-    let from = place(rest);
+    let from = location(rest);
     named.versions = specifiers(bare, from..from + versions.len().max(1), name)?;
     Ok(named)
 }
 
-/// The versions of a requirement (PEP 440).
+/// Parses version specifiers (PEP 440).
 fn specifiers(text: &str, range: Range<usize>, name: &str) -> Result<VersionSpecifiers> {
-    // pip takes a comma at the end, too.
+    // pip allows a trailing comma.
     let bare = text.trim().trim_end_matches(',').trim_end();
     VersionSpecifiers::from_str(bare).or_else(|_| {
         let plain = bare.trim_start_matches(['=', '~', '>', '<', '!']).trim();
@@ -436,11 +445,11 @@ fn specifiers(text: &str, range: Range<usize>, name: &str) -> Result<VersionSpec
             }
             _ => "versions are as in `>=1.0`, `==2.*` or `~=1.4` (PEP 440)".to_owned(),
         };
-        mistake(range, format!("`{bare}` does not say which versions of `{name}`"), help)
+        line_error(range, format!("`{bare}` does not say which versions of `{name}`"), help)
     })
 }
 
-/// The name of a project that a URL tells, by its archive or its `#egg=`.
+/// The project name in a URL: from the archive name or `#egg=`.
 pub(crate) fn name_in_url(url: &str) -> Option<String> {
     let (path, fragment) = url.split_once('#').unwrap_or((url, ""));
     let egg = fragment.split('&').find_map(|part| part.strip_prefix("egg="));
@@ -459,8 +468,8 @@ mod tests {
 
     /// What a line says, in short.
     fn read(line: &str) -> String {
-        let show = |word: Word| match word {
-            Word::Named(Named { name, extras, versions, url, marker, hashes }) => {
+        let show = |word: LineItem| match word {
+            LineItem::Named(NamedRequirement { name, extras, versions, url, marker, hashes }) => {
                 let url = url.map(|url| format!(" @ {url}")).unwrap_or_default();
                 format!("{name} {extras:?} {versions}{url} {marker:?} {}", hashes.len())
             }
@@ -468,7 +477,7 @@ mod tests {
         };
         match parse(line) {
             Ok(words) => words.into_iter().map(show).collect::<Vec<_>>().join(" & "),
-            Err(Mistake { range, message, help }) => {
+            Err(LineError { range, message, help }) => {
                 format!("{line}\n{}{}\n{message}; {help}", " ".repeat(range.start), "^".repeat(range.len()))
             }
         }
@@ -494,21 +503,26 @@ mod tests {
             assert_eq!(read(line), expected);
         }
         assert_eq!(read(&format!("a==1 --hash=sha256:{sha} --hash sha256:{sha}")), "a [] ==1 None 2");
-        let place = |line: &str| match parse(line).unwrap().remove(0) {
-            Word::Place(placed) => (placed.place, placed.extras.join(","), placed.editable, placed.marker.is_some()),
+        let location = |line: &str| match parse(line).unwrap().remove(0) {
+            LineItem::Url(placed) => {
+                (placed.location, placed.extras.join(","), placed.editable, placed.marker.is_some())
+            }
             other => panic!("{other:?}"),
         };
         let expected =
-            |place: &str, extras: &str, editable, marker| (place.to_owned(), extras.to_owned(), editable, marker);
-        assert_eq!(place("-e ."), expected(".", "", true, false));
-        assert_eq!(place("-e /src/a b"), expected("/src/a b", "", true, false));
-        assert_eq!(place("-e.[dev,test]"), expected(".", "dev,test", true, false));
-        assert_eq!(place("./wheels/a-1-py3-none-any.whl"), expected("./wheels/a-1-py3-none-any.whl", "", false, false));
-        assert_eq!(place("a-1-py3-none-any.whl"), expected("a-1-py3-none-any.whl", "", false, false));
-        assert_eq!(place("../pkg[x] ; os_name=='nt'"), expected("../pkg", "x", false, true));
+            |location: &str, extras: &str, editable, marker| (location.to_owned(), extras.to_owned(), editable, marker);
+        assert_eq!(location("-e ."), expected(".", "", true, false));
+        assert_eq!(location("-e /src/a b"), expected("/src/a b", "", true, false));
+        assert_eq!(location("-e.[dev,test]"), expected(".", "dev,test", true, false));
+        assert_eq!(
+            location("./wheels/a-1-py3-none-any.whl"),
+            expected("./wheels/a-1-py3-none-any.whl", "", false, false)
+        );
+        assert_eq!(location("a-1-py3-none-any.whl"), expected("a-1-py3-none-any.whl", "", false, false));
+        assert_eq!(location("../pkg[x] ; os_name=='nt'"), expected("../pkg", "x", false, true));
         let git = "git+https://h/a.git@v1#egg=a&subdirectory=sub";
-        assert_eq!(place(git), expected(git, "", false, false));
-        assert_eq!(place(&format!("--editable={git}")), expected(git, "", true, false));
+        assert_eq!(location(git), expected(git, "", false, false));
+        assert_eq!(location(&format!("--editable={git}")), expected(git, "", true, false));
     }
 
     #[test]

@@ -1,18 +1,19 @@
-//! `environment.yml` as meant (CEP-24), with the place of everything it says. Reading is pure: whatever the meaning
-//! depends on besides the text comes in as [`ReadOptions`]. `docs/environment.md` lists every form that is accepted.
+//! Reads `environment.yml` files (CEP-24) and requirements files, with the location of everything in them. Reading is
+//! pure: whatever else the result depends on is passed as [`ReadOptions`]. `docs/environment.md` lists the accepted
+//! forms.
 
 mod channel;
 pub mod decode;
 pub mod edit;
 mod error;
 mod grammar;
+mod lint;
 mod merge;
 mod reader;
-mod remedy;
 pub mod requirements;
 mod selector;
 mod spec;
-mod suspicion;
+mod suggestion;
 pub mod yaml;
 
 #[cfg(test)]
@@ -30,7 +31,7 @@ use mlconda_types::redact;
 use rattler_conda_types::{Channel, MatchSpec, Subdir};
 use rattler_digest::{Sha256, compute_bytes_digest};
 
-pub use self::suspicion::{WELL_KNOWN_CHANNELS, home};
+pub use self::lint::{WELL_KNOWN_CHANNELS, native_platform};
 pub use self::{error::EnvironmentError, selector::Selector};
 pub use mlconda_types::diagnostic::{Diagnostic, Excerpt, Location};
 pub use requirements::PipFile;
@@ -40,41 +41,41 @@ pub use requirements::PipFile;
 pub struct Requirement {
     /// The spec as written.
     pub text: String,
-    /// What it means.
+    /// The parsed spec.
     pub spec: MatchSpec,
-    /// The file that it stands in: an environment may be merged from several.
+    /// Its file. A merged environment has several.
     pub file: Arc<Path>,
-    /// Where it stands.
+    /// Its location in the file.
     pub location: Location,
     /// The line, for messages.
     pub excerpt: Excerpt,
-    /// For which platforms it counts; `None` for all.
+    /// The platforms that it applies to; `None` for all.
     pub selector: Option<Selector>,
 }
 
 /// A line of the `pip:` list, as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PipLine {
-    /// The line.
+    /// The text of the line.
     pub text: String,
-    /// The file that it stands in.
+    /// Its file.
     pub file: Arc<Path>,
-    /// The file's directory, an absolute path: what paths in the line are relative to.
+    /// The absolute path of the file's directory. Paths in the line are relative to it.
     pub directory: PathBuf,
-    /// Where it stands.
+    /// Its location in the file.
     pub location: Location,
-    /// For which platforms it counts; `None` for all.
+    /// The platforms that it applies to; `None` for all.
     pub selector: Option<Selector>,
 }
 
-/// Something accepted that deserves a word.
+/// A warning about a file that was accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
-    /// What, and what to do.
+    /// The message.
     pub message: String,
     /// The file.
     pub file: Arc<Path>,
-    /// Where.
+    /// The location.
     pub location: Location,
 }
 
@@ -85,93 +86,91 @@ impl Display for Warning {
     }
 }
 
-/// What reading needs to know besides the file, so that reading depends on nothing else.
+/// What the result depends on besides the file.
 #[derive(Clone, Debug, Default)]
 pub struct ReadOptions {
-    /// The directory that the file's own path and the paths in `extra_channels` are relative to: an absolute path.
-    /// Paths inside of the file are relative to the file's directory.
+    /// The directory that the path of the file and the paths in `extra_channels` are relative to: an absolute path.
+    /// Paths in the file are relative to the file's directory.
     pub directory: PathBuf,
     /// The home directory, for `~`.
     pub home: Option<PathBuf>,
     /// Environment variables, for `$VAR` in channel URLs.
     pub variables: Vec<(String, String)>,
-    /// Channels put before those of the file (`-c`).
+    /// Channels before those of the file (`-c`).
     pub extra_channels: Vec<String>,
-    /// What `defaults` consists of, in order; the public channels if empty. conda's `default_channels`.
+    /// The channels of `defaults`, in order (conda's `default_channels`); if empty, the public ones.
     pub default_channels: Vec<String>,
-    /// The URL under which channels are found by their name; `https://conda.anaconda.org` if there is none. conda's
-    /// `channel_alias`.
+    /// The base URL of channel names (conda's `channel_alias`); `None` for `https://conda.anaconda.org`.
     pub channel_alias: Option<String>,
-    /// Names of channels, and the channels that each stands for, in order: conda's `custom_channels` and
-    /// `custom_multichannels`.
+    /// Custom channel names, and the channels that each stands for, in order (conda's `custom_channels` and
+    /// `custom_multichannels`).
     pub custom_channels: Vec<(String, Vec<String>)>,
-    /// Whether the file's own channels count.
+    /// Whether the channels of the file count.
     pub channel_rule: ChannelRule,
 }
 
 /// Whether the channels of the file count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ChannelRule {
-    /// They come after the extra ones.
+    /// The channels of the file count after the extra ones.
     #[default]
-    FileToo,
-    /// Only the extra ones count (`--override-channels`).
+    FileAndExtra,
+    /// Only the extra channels count (`--override-channels`).
     ExtraOnly,
 }
 
-/// An environment as its file means it.
+/// An environment.
 #[derive(Clone, Debug)]
 pub struct Environment {
     /// The file, for messages.
     pub file: PathBuf,
     /// `name:`
     pub name: Option<String>,
-    /// Channels in order of priority, multichannels expanded, `nodefaults` taken out.
+    /// The channels in order of priority. Multichannels are expanded, and `nodefaults` is removed.
     pub channels: Vec<Channel>,
     /// The match specs, in order.
     pub requirements: Vec<Requirement>,
     /// The `pip:` list, in order.
     pub pip: Vec<PipLine>,
-    /// The files that the `pip:` list names, and those that they name, as far as they are read: [`Self::parse`] reads none.
+    /// The files that the `pip:` list names, directly or indirectly. [`Self::parse`] reads none.
     pub pip_files: Vec<PipFile>,
     /// `variables:`, in order.
     pub variables: IndexMap<String, String>,
-    /// The environment variables that the file refers to, and what they stand for: a lock refers to them too,
-    /// where they are secrets. Sorted by name.
+    /// The environment variables that the file refers to, and their values, sorted by name. If a value is a secret, a
+    /// lock refers to the variable, too.
     pub expansions: Vec<(String, String)>,
-    /// `prefix:`; mlconda never follows it.
+    /// `prefix:`; mlconda ignores it.
     pub prefix: Option<PathBuf>,
     /// `platforms:`
     pub platforms: Vec<Subdir>,
-    /// What deserves a word.
+    /// Warnings about the file.
     pub warnings: Vec<Warning>,
-    /// Where `channels:` stands, if anything stands there: a merged environment takes no channels from a file that
-    /// names none.
+    /// The location of `channels:`, if there is any. A merged environment takes no channels from a file without it.
     channels_key: Option<Box<Diagnostic>>,
-    /// Where channels stand, by their URLs without secrets.
+    /// The lines of channels, by their URLs without secrets.
     channel_lines: IndexMap<String, Excerpt>,
-    /// Where `name`, `channels`, `platforms` and each `variables.NAME` stand.
-    places: IndexMap<String, Place>,
+    /// The locations of `name`, `channels`, `platforms` and each `variables.NAME`.
+    key_locations: IndexMap<String, FileLocation>,
 }
 
-/// A file, and where in it.
-type Place = (Arc<Path>, Location);
+/// A file and a location in it.
+type FileLocation = (Arc<Path>, Location);
 
-/// Whether an environment may have this name: it becomes a directory. conda refuses the same characters, and a name of
-/// dots would lead out of the directory of environments.
+/// Whether this is a valid name of an environment. It becomes the name of a directory. conda rejects the same
+/// characters, and `.` and `..` would lead to other directories.
 pub fn is_name(name: &str) -> bool {
     !(name.contains(['/', '\\', ' ', ':', '#']) || name.contains(char::is_control) || matches!(name, "" | "." | ".."))
 }
 
-/// No file that somebody has written is larger than this, in bytes; one that has no end would fill the memory.
-const LARGEST: u64 = 16 << 20;
+/// The largest file that is read, in bytes.
+const MAX_FILE_SIZE: u64 = 16 << 20;
 
-/// A file's bytes.
-fn bounded(path: &Path) -> io::Result<Vec<u8>> {
+/// Reads a file of limited size.
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    fs_err::File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > LARGEST {
-        let message = format!("it is larger than {} MiB", LARGEST >> 20);
+    fs_err::File::open(path)?.take(MAX_FILE_SIZE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE_SIZE {
+        let message = format!("it is larger than {} MiB", MAX_FILE_SIZE >> 20);
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
     }
     Ok(bytes)
@@ -181,9 +180,9 @@ impl Environment {
     /// Reads a file in UTF-8 or UTF-16.
     ///
     /// # Errors
-    /// If the file cannot be read, or does not say what an environment is.
+    /// If the file cannot be read, or is not a valid environment.
     pub fn read(path: &Path, options: &ReadOptions) -> Result<Self, EnvironmentError> {
-        let bytes = bounded(path).map_err(|error| match error.kind() {
+        let bytes = read_bounded(path).map_err(|error| match error.kind() {
             io::ErrorKind::FileTooLarge => {
                 io::Error::new(error.kind(), format!("cannot read `{}`: {error}", path.display()))
             }
@@ -192,28 +191,28 @@ impl Environment {
         Self::read_text(&decode::decode(&bytes, path)?, path, options)
     }
 
-    /// Reads text as if it stood in a file, with the files that its `pip:` list names.
+    /// Reads text as if it were the contents of a file, and the files that its `pip:` list names.
     ///
     /// # Errors
-    /// If one of these cannot be read, or the text does not say what an environment is.
+    /// If one of these cannot be read, or the text is not a valid environment.
     pub fn read_text(text: &str, path: &Path, options: &ReadOptions) -> Result<Self, EnvironmentError> {
         let mut environment = Self::parse(text, path, options)?;
         environment.read_pip_files(&options.variables)?;
         Ok(environment)
     }
 
-    /// Reads the files that the `pip:` list names, so that the environment is known with them.
+    /// Reads the files that the `pip:` list names. They count as part of the environment.
     fn read_pip_files(&mut self, variables: &[(String, String)]) -> Result<(), EnvironmentError> {
         let mut files: Vec<PipFile> = Vec::new();
         let mut read = |path: &Path| {
-            // A pipe could keep the reader waiting for ever.
+            // Opening a pipe could block forever.
             let metadata = fs_err::metadata(path)?;
             if !metadata.is_file() {
                 let what = if metadata.is_dir() { "it is a directory" } else { "it is no regular file" };
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
             }
-            let text = decode::decode(&bounded(path)?, path)
-                .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no text in UTF-8"))?;
+            let text = decode::decode(&read_bounded(path)?, path)
+                .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))?;
             if !files.iter().any(|file| file.path == path) {
                 files.push(PipFile { path: path.to_owned(), text: text.clone() });
             }
@@ -234,20 +233,20 @@ impl Environment {
         Ok(())
     }
 
-    /// Reads text; `file` is for messages and for what paths in the text are relative to.
+    /// Parses text; `file` is used in messages, and paths in the text are relative to it.
     ///
     /// # Errors
-    /// If the text does not say what an environment is.
+    /// If the text is not a valid environment.
     pub fn parse(text: &str, file: &Path, options: &ReadOptions) -> Result<Self, EnvironmentError> {
         reader::read(&decode::normalize(text), file, options)
     }
 
-    /// An environment of match specs that were given one by one, on a command line say, which messages name as the file.
-    /// The channels are those of the options.
+    /// Makes an environment of single match specs, for instance from a command line; messages call the file `command
+    /// line`. The channels are those of the options.
     ///
     /// # Errors
-    /// If one of them is no match spec.
-    pub fn of_specs<S: AsRef<str>>(specs: &[S], options: &ReadOptions) -> Result<Self, EnvironmentError> {
+    /// If one of them is not a match spec.
+    pub fn from_specs<S: AsRef<str>>(specs: &[S], options: &ReadOptions) -> Result<Self, EnvironmentError> {
         let mut text = String::from("dependencies:\n");
         for spec in specs {
             text.push_str("  - ");
@@ -268,8 +267,7 @@ impl Environment {
     /// Reads several files as one environment, as conda-lock does; see [`Self::merge`].
     ///
     /// # Errors
-    /// If one of them cannot be read, or they contradict each other. What is wrong in one is told with what is wrong
-    /// in the others.
+    /// If a file cannot be read, or the files contradict each other. The errors of all files are reported.
     pub fn read_all<P: AsRef<Path>>(files: &[P], options: &ReadOptions) -> Result<Self, EnvironmentError> {
         let (mut environments, mut errors) = (Vec::new(), Vec::new());
         for file in files {
@@ -281,24 +279,23 @@ impl Environment {
         if errors.is_empty() { Self::merge(environments) } else { Err(EnvironmentError::several(errors)) }
     }
 
-    /// One environment that asks for all that several ask for. Every dependency counts, so that two specs of one
-    /// package must both hold. A variable has its value from the last file that sets it; the name is the first one's.
-    /// Of the channels, each file's list must be part of the longest one, in the same order. So no two channels change
-    /// their order; but a channel that only another file names counts for this one's packages too, and hides those of the
-    /// channels after it where the order is strict.
+    /// Merges environments. All dependencies count, so two specs for one package must both hold. The last file that
+    /// sets a variable wins; the name is that of the first file. Each list of channels must be part of the longest
+    /// one, in the same order, so that no two channels change their order. But a channel that only one file names
+    /// counts for the packages of all files, and with strict priority it hides the channels after it.
     ///
     /// # Errors
-    /// If there is no such order of the channels, or no environment.
+    /// If the channels have no such order, or there is no environment.
     pub fn merge(environments: Vec<Self>) -> Result<Self, EnvironmentError> {
         merge::merge(environments)
     }
 
-    /// What is odd about locking this for a platform: packages and builds that only another one has.
-    pub fn suspicions(&self, platform: Subdir) -> Vec<Warning> {
-        suspicion::foreign(self, platform).into_iter().collect()
+    /// Warnings about packages and builds that exist only for another platform.
+    pub fn platform_warnings(&self, platform: Subdir) -> Vec<Warning> {
+        lint::foreign_platform(self, platform).into_iter().collect()
     }
 
-    /// The environment on one platform: without the lines whose selectors rule it out, and without selectors.
+    /// The environment for one platform: without the lines for other platforms, and without selectors.
     #[must_use]
     pub fn for_platform(&self, platform: Subdir) -> Self {
         let counts = |selector: &Option<Selector>| selector.as_ref().is_none_or(|s| s.matches(platform));
@@ -320,23 +317,23 @@ impl Environment {
         self.channel_lines.get(url).or_else(spec)
     }
 
-    /// Where a key stands: `name`, `channels`, `platforms`, or `variables.NAME`.
+    /// The location of a key: `name`, `channels`, `platforms`, or `variables.NAME`.
     pub fn place(&self, key: &str) -> Option<(&Path, Location)> {
-        self.places.get(key).map(|(file, location)| (file.as_ref(), *location))
+        self.key_locations.get(key).map(|(file, location)| (file.as_ref(), *location))
     }
 
-    /// Whether nothing is asked for.
+    /// Whether there are no dependencies.
     fn is_empty(&self) -> bool {
         self.requirements.is_empty() && self.pip.is_empty()
     }
 
-    /// What is asked for, one for each requirement.
+    /// The match specs of all requirements.
     pub fn specs(&self) -> Vec<MatchSpec> {
         self.requirements.iter().map(|requirement| requirement.spec.clone()).collect()
     }
 
-    /// Every channel that packages may come from: [`Self::channels`], then those that only a `channel::package` names,
-    /// in the order of the specs. conda searches these too, with lower priority.
+    /// All channels: [`Self::channels`], then those that only a `channel::package` names, in order. conda searches
+    /// these too, with lower priority.
     pub fn all_channels(&self) -> Vec<Channel> {
         let mut channels = self.channels.clone();
         for channel in self.requirements.iter().filter_map(|requirement| requirement.spec.channel.as_deref()) {
@@ -347,18 +344,18 @@ impl Environment {
         channels
     }
 
-    /// The sha256, in hex, of what the environment means: the same for two files that differ in layout and
-    /// comments only.
+    /// The sha256 of the meaning of the environment, in hex. Files that differ only in layout and comments have the
+    /// same.
     ///
-    /// The order of channels and of pip lines counts, and what the files say that these name; that of dependencies, variables and platforms does not. The name
-    /// counts, since a lock carries it; `prefix:`, warnings and places do not, nor do secrets in URLs.
+    /// The name, the order of channels and of pip lines, and the contents of the files that these name count. The
+    /// order of dependencies, variables and platforms does not count, nor do `prefix:`, warnings, locations and
+    /// secrets in URLs.
     pub fn digest(&self) -> String {
-        hex::encode(compute_bytes_digest::<Sha256>(self.meaning()))
+        hex::encode(compute_bytes_digest::<Sha256>(self.canonical_text()))
     }
 
-    /// What [`Self::digest`] is taken of: a line for everything that counts, the strings escaped, so that two
-    /// environments with the same text are the same.
-    fn meaning(&self) -> String {
+    /// The input of [`Self::digest`]: one line for everything that counts, with escaped strings.
+    fn canonical_text(&self) -> String {
         let mut text = String::from("mlconda environment 1\n");
         // Writing to a string cannot fail.
         let mut line = |key: &str, value: &str| _ = writeln!(text, "{key} {value:?}");
@@ -368,7 +365,7 @@ impl Environment {
         for channel in &self.channels {
             line("channel", &channel.canonical_name());
         }
-        let mut specs: Vec<String> = self.requirements.iter().map(Requirement::meaning).collect();
+        let mut specs: Vec<String> = self.requirements.iter().map(Requirement::canonical_text).collect();
         specs.sort_unstable();
         specs.dedup();
         specs.iter().for_each(|spec| line("spec", spec));
@@ -378,7 +375,7 @@ impl Environment {
                 line("pip-selector", &selector.to_string());
             }
         }
-        self.pip_files.iter().for_each(|file| line("pip-file", &redact::text(&file.meaning())));
+        self.pip_files.iter().for_each(|file| line("pip-file", &redact::text(&file.canonical_text())));
         let mut variables: Vec<_> = self.variables.iter().collect();
         variables.sort_unstable();
         variables.iter().for_each(|(name, value)| line("variable", &format!("{name}={value}")));
@@ -390,8 +387,8 @@ impl Environment {
 }
 
 impl Requirement {
-    /// The spec in one canonical text, with its selector.
-    fn meaning(&self) -> String {
+    /// The spec in canonical form, with its selector.
+    fn canonical_text(&self) -> String {
         let spec = self.spec.to_canonical_string().unwrap_or_else(|_| self.spec.to_string());
         self.selector.as_ref().map_or(spec.clone(), |selector| format!("{spec} # [{selector}]"))
     }

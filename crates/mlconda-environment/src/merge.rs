@@ -1,6 +1,6 @@
-//! Several files as one environment, as conda-lock merges them, for those who keep what training needs apart from what
-//! serving needs. conda-lock wants each list of channels to be the end of the longest; here it is enough that the longest
-//! has them in the same order. Either way a channel that only one file names counts for the packages of the others, too.
+//! Merges several files into one environment, as conda-lock does, for instance one for training and one for serving.
+//! conda-lock wants each list of channels to be the end of the longest one; here the longest one must contain them in
+//! the same order. Either way, a channel that only one file names counts for the packages of the others, too.
 
 use mlconda_types::redact;
 use rattler_conda_types::{Channel, PackageNameMatcher};
@@ -10,10 +10,11 @@ use super::{
     reader::{ADDED_PIP, NO_DEPENDENCIES},
 };
 
-/// One environment that asks for all that these ask for.
+/// Merges environments.
 pub(super) fn merge(environments: Vec<Environment>) -> Result<Environment, EnvironmentError> {
     let channels = channels(&environments)?;
-    let warnings = channels.as_ref().map_or_else(Vec::new, |channels| without_channels(&environments, channels));
+    let warnings =
+        channels.as_ref().map_or_else(Vec::new, |channels| missing_channels_warnings(&environments, channels));
     let is_pip_listed = environments.iter().any(lists_pip);
     let mut environments = environments.into_iter();
     let mut merged = environments.next().ok_or(EnvironmentError::Nothing)?;
@@ -34,15 +35,15 @@ pub(super) fn merge(environments: Vec<Environment>) -> Result<Environment, Envir
     Ok(merged)
 }
 
-/// Whether a file has pip among its dependencies, and not for the sake of its `pip:` list only.
+/// Whether a file lists pip itself, not only because of its `pip:` list.
 fn lists_pip(environment: &Environment) -> bool {
     let is_pip = |requirement: &Requirement| matches!(&requirement.spec.name, PackageNameMatcher::Exact(name) if name.as_normalized() == "pip");
     let is_added = environment.warnings.iter().any(|warning| warning.message == ADDED_PIP);
     environment.requirements.iter().any(is_pip) && !is_added
 }
 
-/// A word on files that ask for packages, name no channels, and would find them in others alone: in `defaults`.
-fn without_channels(environments: &[Environment], (channels, key): &Told) -> Vec<Warning> {
+/// Warnings for files without channels whose packages now come from the channels of other files.
+fn missing_channels_warnings(environments: &[Environment], (channels, key): &ChannelList) -> Vec<Warning> {
     let urls = |channels: &[Channel]| channels.iter().map(|channel| channel.base_url.clone()).collect::<Vec<_>>();
     let nameless = environments.iter().filter(|each| each.channels_key.is_none());
     let asking = nameless.filter(|each| {
@@ -57,13 +58,13 @@ fn without_channels(environments: &[Environment], (channels, key): &Told) -> Vec
     asking.map(warning).collect()
 }
 
-/// Channels, and the key that they stand under.
-type Told = (Vec<Channel>, Box<Diagnostic>);
+/// Channels, and the location of their key.
+type ChannelList = (Vec<Channel>, Box<Diagnostic>);
 
-/// The longest list of channels that a file names, if all others are part of it.
-fn channels(environments: &[Environment]) -> Result<Option<Told>, EnvironmentError> {
+/// The longest list of channels, if it contains all others in order.
+fn channels(environments: &[Environment]) -> Result<Option<ChannelList>, EnvironmentError> {
     let lists = || environments.iter().filter_map(|each| Some((&each.channels, each.channels_key.as_ref()?)));
-    // Of lists of one length, the first.
+    // Of lists of equal length, the first one.
     let Some((longest, key)) = lists().rev().max_by_key(|(channels, _)| channels.len()) else { return Ok(None) };
     for (channels, other) in lists() {
         let mut rest = longest.iter();
@@ -92,7 +93,7 @@ pub(crate) fn shown(channel: &Channel) -> String {
 
 fn absorb(merged: &mut Environment, other: Environment) {
     for requirement in other.requirements {
-        let same = |known: &Requirement| known.meaning() == requirement.meaning();
+        let same = |known: &Requirement| known.canonical_text() == requirement.canonical_text();
         if !merged.requirements.iter().any(same) {
             merged.requirements.push(requirement);
         }
@@ -117,10 +118,10 @@ fn absorb(merged: &mut Environment, other: Environment) {
             merged.platforms.push(platform);
         }
     }
-    for (key, place) in other.places {
-        // Of a variable, the last file counts; of the rest, the first.
-        if key.starts_with("variables.") || !merged.places.contains_key(&key) {
-            merged.places.insert(key, place);
+    for (key, place) in other.key_locations {
+        // The last file counts for variables, the first one for other keys.
+        if key.starts_with("variables.") || !merged.key_locations.contains_key(&key) {
+            merged.key_locations.insert(key, place);
         }
     }
     for (channel, line) in other.channel_lines {

@@ -1,5 +1,5 @@
-//! From the YAML tree to the environment: which keys there are (CEP-24), what may stand in them, and what is said about
-//! everything else. What conda accepts is accepted; what it accepts and drops without a word gets a warning.
+//! Builds the environment from the YAML tree: the known keys (CEP-24), their values, and messages for everything else.
+//! All that conda accepts is accepted; what conda ignores silently gets a warning.
 
 mod dependencies;
 
@@ -10,19 +10,19 @@ use std::{
 };
 
 use mlconda_types::{
-    diagnostic::{Excerpt, Source},
+    diagnostic::{Excerpt, SourceText},
     redact,
 };
 use rattler_conda_types::{Channel, Subdir};
 
 use super::{
     ChannelRule, Environment, EnvironmentError, Location, ReadOptions, Requirement, Warning,
-    channel::{Refusal, Resolver},
-    selector, spec, suspicion,
-    yaml::{self, Node, Value},
+    channel::{ChannelResolver, SpecError},
+    lint, selector, spec,
+    yaml::{self, Value, YamlNode},
 };
 
-/// The keys that mean something here.
+/// The known keys.
 pub(super) const KEYS: &[&str] = &["name", "channels", "dependencies", "variables", "prefix", "platforms"];
 const CONFLICT_HELP: &str =
     "keep what should hold, remove the markers, then `mlconda lock --resolve-conflict` makes one lock of two";
@@ -33,23 +33,23 @@ const KEYS_HELP: &str = "begin with keys: `name:`, `channels:`, `dependencies:`"
 const REQUIREMENTS_HELP: &str = "list conda's packages under `dependencies:` of an environment.yml, and name what pip requires \
                                  there: `- -r requirements.txt` under `- pip:`";
 
-/// Keys of other tools' files, and where what they say is said here.
+/// Keys of other tools, and what to write instead.
 const ELSEWHERE: &[(&[&str], &str)] = &[
     (&["env", "env_vars", "environment", "environment_variables", "vars"], "variables stand under `variables:`"),
     (&["extends", "include", "includes"], "`-f FILE` adds a further file"),
     (&["channel-priority", "channel_priority"], "`--channel-priority` chooses it"),
 ];
 
-/// What people call `dependencies:` in other tools' files.
+/// Keys that other tools use for `dependencies:`.
 const SYNONYMS: &[&str] = &["deps", "depends", "packages", "requirements", "requires"];
 
-/// What is said of a file that asks for nothing.
+/// The warning for a file without dependencies.
 pub(super) const NO_DEPENDENCIES: &str = "the environment has no dependencies";
-/// What is said of a file whose `pip:` list needs a pip that it does not ask for.
+/// The warning for a file with a `pip:` list that does not list pip.
 pub(super) const ADDED_PIP: &str =
     "there is a `pip:` list, and `pip` is not among the dependencies; it is added, as conda does";
 
-/// Of the variables, those that the text or a channel of the options names after a `$`.
+/// The variables that the text or a channel of the options refers to with `$`.
 fn expansions(text: &str, options: &ReadOptions) -> Vec<(String, String)> {
     let ReadOptions { extra_channels, default_channels, channel_alias, variables, custom_channels, .. } = options;
     let custom = custom_channels.iter().flat_map(|(_, told)| told);
@@ -67,15 +67,15 @@ fn expansions(text: &str, options: &ReadOptions) -> Vec<(String, String)> {
 
 type Result<T> = std::result::Result<T, EnvironmentError>;
 
-/// Reads an environment from its text; `text` has `\n` as its only line break.
+/// Reads an environment; `text` has `\n` as its only line break.
 pub(super) fn read(text: &str, file: &Path, options: &ReadOptions) -> Result<Environment> {
     let lines: Vec<&str> = text.split('\n').collect();
-    let source = Source { file, text, lines: &lines };
+    let source = SourceText { file, text, lines: &lines };
     let directory = options.directory.join(file.parent().unwrap_or(Path::new("")));
     let mut reader = Reader {
         source,
         options,
-        resolver: Resolver::new(options, directory.clone())?,
+        resolver: ChannelResolver::new(options, directory.clone())?,
         directory,
         environment: Environment {
             file: file.to_owned(),
@@ -91,7 +91,7 @@ pub(super) fn read(text: &str, file: &Path, options: &ReadOptions) -> Result<Env
             warnings: Vec::new(),
             channels_key: None,
             channel_lines: indexmap::IndexMap::new(),
-            places: indexmap::IndexMap::new(),
+            key_locations: indexmap::IndexMap::new(),
         },
         file: Arc::from(file),
         errors: Vec::new(),
@@ -112,18 +112,18 @@ pub(super) fn read(text: &str, file: &Path, options: &ReadOptions) -> Result<Env
 }
 
 struct Reader<'a> {
-    source: Source<'a>,
+    source: SourceText<'a>,
     options: &'a ReadOptions,
-    resolver: Resolver<'a>,
+    resolver: ChannelResolver<'a>,
     /// The file's directory.
     directory: PathBuf,
     environment: Environment,
     file: Arc<Path>,
-    /// What is wrong so far. Reading goes on behind a mistake, so that all of them are told at once.
+    /// The errors so far. Reading continues after an error, so that all of them are reported at once.
     errors: Vec<EnvironmentError>,
-    /// How many more there are.
+    /// How many errors were dropped.
     untold: usize,
-    /// The line of the last excerpt, which the next one may share.
+    /// The line of the last excerpt. Excerpts of the same line share it.
     last_line: (usize, Arc<str>),
 }
 
@@ -182,7 +182,7 @@ impl Reader<'_> {
             };
             self.note(read);
         }
-        // A file of another tool, as a rule; conda would make an empty environment of it.
+        // Probably a file of another tool; conda would create an empty environment.
         if self.errors.is_empty() && !entries.is_empty() && !KEYS.iter().any(|key| has(entries, key)) {
             return Err(self.wrong_node(&root, "none of the sections of an environment is here", KEYS_HELP));
         }
@@ -196,21 +196,21 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Notes where a key stands.
-    fn place(&mut self, name: &str, key: &Node) {
-        self.environment.places.insert(name.to_owned(), (Arc::clone(&self.file), key.location));
+    /// Records the location of a key.
+    fn place(&mut self, name: &str, key: &YamlNode) {
+        self.environment.key_locations.insert(name.to_owned(), (Arc::clone(&self.file), key.location));
     }
 
-    /// Keeps what is wrong for the end.
+    /// Records an error.
     fn note(&mut self, read: Result<()>) {
         let Err(error) = read else { return };
-        match self.errors.len() < super::error::KEPT {
+        match self.errors.len() < super::error::MAX_KEPT {
             true => self.errors.push(error),
             false => self.untold += 1,
         }
     }
 
-    fn prefix(&mut self, value: &Node) -> Result<()> {
+    fn prefix(&mut self, value: &YamlNode) -> Result<()> {
         self.environment.prefix = self.scalar("prefix", value)?.map(Into::into);
         if self.environment.prefix.is_some() {
             let message = "`prefix:` is where the environment was when the file was written; it is not followed";
@@ -219,7 +219,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn name(&mut self, value: &Node) -> Result<()> {
+    fn name(&mut self, value: &YamlNode) -> Result<()> {
         let Some(name) = self.scalar("name", value)? else { return Ok(()) };
         let name = name.trim_end_matches('\n').to_owned();
         if !super::is_name(&name) {
@@ -243,8 +243,8 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// A value that is one text, or nothing.
-    fn scalar(&mut self, key: &str, value: &Node) -> Result<Option<String>> {
+    /// A scalar value, or nothing.
+    fn scalar(&mut self, key: &str, value: &YamlNode) -> Result<Option<String>> {
         self.selector_out_of_place(value);
         match value.text() {
             _ if value.is_null() => Ok(None),
@@ -260,8 +260,8 @@ impl Reader<'_> {
         }
     }
 
-    /// The entries of a list of texts. One text alone is taken for a list of one.
-    fn list(&mut self, key: &str, value: &Rc<Node>) -> Result<Vec<Rc<Node>>> {
+    /// The items of a list of strings. A single string counts as a list of one.
+    fn list(&mut self, key: &str, value: &Rc<YamlNode>) -> Result<Vec<Rc<YamlNode>>> {
         match &value.value {
             _ if value.is_null() => Ok(Vec::new()),
             Value::Sequence(items) => Ok(items.clone()),
@@ -279,11 +279,11 @@ impl Reader<'_> {
         }
     }
 
-    fn channels(&mut self, entry: Option<(&Rc<Node>, &Rc<Node>)>) -> Result<()> {
+    fn channels(&mut self, entry: Option<(&Rc<YamlNode>, &Rc<YamlNode>)>) -> Result<()> {
         let mut channels = self.resolver.extra_channels()?;
         let items = entry.map(|(_, value)| self.list("channels", value)).transpose()?.unwrap_or_default();
         let errors = self.errors.len();
-        if self.options.channel_rule == ChannelRule::FileToo {
+        if self.options.channel_rule == ChannelRule::FileAndExtra {
             for item in &items {
                 self.selector_out_of_place(item);
                 match self.channel(item) {
@@ -299,11 +299,12 @@ impl Reader<'_> {
             }
             // As conda without any configuration.
             if items.is_empty() && self.options.extra_channels.is_empty() {
-                channels = self.resolver.channels("defaults").map_err(|refusal| self.bad_channel(None, refusal))?;
+                channels =
+                    self.resolver.channels("defaults").map_err(|error_found| self.bad_channel(None, error_found))?;
             }
             let names: Vec<(&str, Location)> =
                 items.iter().filter_map(|item| Some((item.text()?.trim(), item.location))).collect();
-            suspicion::channels(&names).into_iter().for_each(|(location, message)| self.warn(location, message));
+            lint::channels(&names).into_iter().for_each(|(location, message)| self.warn(location, message));
         }
         for channel in channels {
             if !self.environment.channels.iter().any(|known| known.base_url == channel.base_url) {
@@ -316,23 +317,25 @@ impl Reader<'_> {
         let unreachable = |r: &Requirement| r.spec.channel.is_none() && r.spec.url.is_none();
         let none = self.environment.channels.is_empty() && self.errors.len() == errors;
         if none && self.environment.requirements.iter().any(unreachable) {
-            let refusal = Refusal::new("no channel is left to take packages from", "name a channel under `channels:`");
-            return Err(self.bad_channel(entry.map(|(_, value)| value.as_ref()), refusal));
+            let error_found =
+                SpecError::new("no channel is left to take packages from", "name a channel under `channels:`");
+            return Err(self.bad_channel(entry.map(|(_, value)| value.as_ref()), error_found));
         }
         Ok(())
     }
 
-    fn channel(&mut self, item: &Node) -> Result<Vec<Channel>> {
+    fn channel(&mut self, item: &YamlNode) -> Result<Vec<Channel>> {
         match item.text() {
             None => {
-                let refusal = Refusal::new(
+                let error_found = SpecError::new(
                     format!("a channel is a string, and this is {}", item.kind()),
                     "write `- NAME`; a text with `: ` in it needs quotes",
                 );
-                Err(self.bad_channel(Some(item), refusal))
+                Err(self.bad_channel(Some(item), error_found))
             }
             Some(_) if item.is_null() => {
-                Err(self.bad_channel(Some(item), Refusal::new("an empty channel", "remove the `-`, or name a channel")))
+                Err(self
+                    .bad_channel(Some(item), SpecError::new("an empty channel", "remove the `-`, or name a channel")))
             }
             Some("local") => {
                 let message = "the channel `local` is where conda-build puts packages; it is left out: name its \
@@ -340,11 +343,11 @@ impl Reader<'_> {
                 self.warn(item.location, message.to_owned());
                 Ok(Vec::new())
             }
-            Some(text) => self.resolver.channels(text).map_err(|refusal| self.bad_channel(Some(item), refusal)),
+            Some(text) => self.resolver.channels(text).map_err(|error_found| self.bad_channel(Some(item), error_found)),
         }
     }
 
-    fn variables(&mut self, value: &Node) -> Result<()> {
+    fn variables(&mut self, value: &YamlNode) -> Result<()> {
         if value.is_null() {
             return Ok(());
         }
@@ -360,7 +363,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn variable(&mut self, key: &Node, value: &Node) -> Result<()> {
+    fn variable(&mut self, key: &YamlNode, value: &YamlNode) -> Result<()> {
         let Some(name) = key.text().filter(|name| !name.is_empty() && !name.contains(['=', '\0'])) else {
             return Err(self.wrong_node(key, "this cannot be the name of a variable", "write `NAME: value`"));
         };
@@ -380,7 +383,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn platforms(&mut self, value: &Rc<Node>) -> Result<()> {
+    fn platforms(&mut self, value: &Rc<YamlNode>) -> Result<()> {
         for item in self.list("platforms", value)? {
             let read = self.platform(&item);
             self.note(read);
@@ -388,7 +391,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn platform(&mut self, item: &Node) -> Result<()> {
+    fn platform(&mut self, item: &YamlNode) -> Result<()> {
         let text = item.text().unwrap_or_default();
         let known = text.parse::<Subdir>().ok().filter(|s| s.as_str() == text && *s != Subdir::NoArch);
         let Some(platform) = known else {
@@ -408,9 +411,9 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// conda warns of keys that it does not know and goes on (CEP-24). Where one is plainly another one misspelt that says
-    /// what is installed, going on would make another environment than the file asks for.
-    fn unknown(&mut self, key: &Node, entries: &[(Rc<Node>, Rc<Node>)]) -> Result<()> {
+    /// conda warns about unknown keys and continues (CEP-24). But a misspelt key that says what to install is an
+    /// error: ignoring it would create another environment than the file asks for.
+    fn unknown(&mut self, key: &YamlNode, entries: &[(Rc<YamlNode>, Rc<YamlNode>)]) -> Result<()> {
         let name = key.text().unwrap_or_default();
         if SYNONYMS.contains(&name) && !entries.iter().any(|(other, _)| other.text() == Some("dependencies")) {
             let message = format!("there is no section `{name}:`, and none called `dependencies:`");
@@ -434,8 +437,8 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// The place of a value, for what is found wrong later; without logins and tokens.
-    fn excerpt(&mut self, node: &Node) -> Excerpt {
+    /// The excerpt of a value for later messages, without logins and tokens.
+    fn excerpt(&mut self, node: &YamlNode) -> Excerpt {
         let number = node.location.line;
         if self.last_line.0 != number {
             self.last_line = (number, redact::without_tokens(&redact::text(self.source.line(number))).into());
@@ -444,8 +447,8 @@ impl Reader<'_> {
         Excerpt { file, location: node.location, length: node.length, line }
     }
 
-    /// Tells of a selector where it holds nothing back. conda-lock would leave out the line.
-    fn selector_out_of_place(&mut self, node: &Node) {
+    /// Warns about a selector that has no effect here. conda-lock would drop the line.
+    fn selector_out_of_place(&mut self, node: &YamlNode) {
         if let Some(selector) = node.comment(self.source).and_then(selector::in_comment) {
             let message = format!(
                 "the comment `# [{selector}]` holds nothing back here; it counts behind a dependency or a line for pip"
@@ -468,22 +471,22 @@ impl Reader<'_> {
         EnvironmentError::Structure(self.source.diagnostic(at, length, message, help))
     }
 
-    fn wrong_node(&self, node: &Node, message: impl Into<String>, help: impl Into<String>) -> EnvironmentError {
+    fn wrong_node(&self, node: &YamlNode, message: impl Into<String>, help: impl Into<String>) -> EnvironmentError {
         self.wrong(node.location, node.length, message, help)
     }
 
-    fn bad_channel(&self, at: Option<&Node>, refusal: Refusal) -> EnvironmentError {
+    fn bad_channel(&self, at: Option<&YamlNode>, error_found: SpecError) -> EnvironmentError {
         let (location, length) = at.map_or((Location { line: 1, column: 1 }, 1), |node| (node.location, node.length));
-        EnvironmentError::Channel(self.source.diagnostic(location, length, refusal.message, refusal.help))
+        EnvironmentError::Channel(self.source.diagnostic(location, length, error_found.message, error_found.help))
     }
 }
 
-fn has(entries: &[(Rc<Node>, Rc<Node>)], key: &str) -> bool {
+fn has(entries: &[(Rc<YamlNode>, Rc<YamlNode>)], key: &str) -> bool {
     entries.iter().any(|(known, _)| known.text() == Some(key))
 }
 
-/// What a file of another tool is, and what to do. With `dependencies:` in it, it is an environment to conda.
-fn another_kind(entries: &[(Rc<Node>, Rc<Node>)]) -> Option<(&'static str, &'static str)> {
+/// Recognizes files of other tools. With `dependencies:` in it, a file counts as an environment, as for conda.
+fn another_kind(entries: &[(Rc<YamlNode>, Rc<YamlNode>)]) -> Option<(&'static str, &'static str)> {
     let has = |key: &str| has(entries, key);
     match () {
         () if has("dependencies") => None,
@@ -497,7 +500,7 @@ fn another_kind(entries: &[(Rc<Node>, Rc<Node>)]) -> Option<(&'static str, &'sta
     }
 }
 
-/// The candidate that was most likely meant, if one was.
+/// The most similar candidate, if it is similar enough.
 pub(super) fn nearest<'a>(text: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let text = text.to_lowercase();
     let length = text.chars().count();

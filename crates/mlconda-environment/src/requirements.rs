@@ -1,7 +1,7 @@
-//! The `pip:` list with all files that it names, as one list: what is asked for, what limits it, and where it is looked for.
+//! Collects the `pip:` list and all files that it names into one list: requirements, constraints and indexes.
 //!
-//! Pure but for the reading of the files, which the caller does: [`collect`] is given a way to. So an environment reads
-//! them once, counts them in its digest, and a lock is made of what was read then.
+//! Pure, except that the caller passes a function to read files to [`collect`]. So an environment reads each file
+//! once, includes it in its digest, and is locked with the same contents.
 
 use std::{
     io,
@@ -15,32 +15,32 @@ use url::Url;
 
 use super::{
     Diagnostic, Location, PipLine,
-    grammar::{self, Mistake, Named, Placed, Word},
+    grammar::{self, LineError, LineItem, NamedRequirement, UrlRequirement},
 };
 
-/// Where packages are looked for, as pip's options have it.
+/// Where pip looks for packages, by its options.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Indexes {
-    /// The index (PEP 503), a URL; PyPI if there is none (`--index-url`).
+    /// The URL of the index (PEP 503, `--index-url`); `None` for PyPI.
     pub index: Option<String>,
     /// Further indexes (`--extra-index-url`).
     pub extra: Vec<String>,
-    /// Pages and directories that name archives, as URLs (`--find-links`).
+    /// URLs of pages and directories with links to archives (`--find-links`).
     pub find_links: Vec<String>,
-    /// Whether no index is asked (`--no-index`).
+    /// Whether no index is used (`--no-index`).
     pub no_index: bool,
-    /// Whether versions before the final ones count as others (`--pre`).
+    /// Whether pre-releases are allowed (`--pre`).
     pub prereleases: bool,
-    /// What is to be built, not taken as a wheel: names, or `:all:` or `:none:` (`--no-binary`).
+    /// Packages to build from source: names, `:all:` or `:none:` (`--no-binary`).
     pub no_binary: Vec<String>,
-    /// What is to be taken as a wheel, not built (`--only-binary`).
+    /// Packages to install from wheels only (`--only-binary`).
     pub only_binary: Vec<String>,
-    /// Hosts whose certificates are not checked, with their ports where they have one (`--trusted-host`).
+    /// Hosts whose certificates are not verified, with an optional port (`--trusted-host`).
     pub trusted_hosts: Vec<String>,
 }
 
 impl Indexes {
-    /// These, and what a list says itself, which counts more.
+    /// Combines these with the options of a list, which take precedence.
     pub fn with(&self, list: &Self) -> Self {
         let joined = |ours: &[String], theirs: &[String]| {
             let mut all: Vec<String> = Vec::new();
@@ -69,103 +69,104 @@ impl Indexes {
     }
 }
 
-/// A requirements file that a `pip:` list names, or that such a file names.
+/// A requirements file that a `pip:` list names, directly or indirectly.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PipFile {
     /// Its absolute path.
     pub path: PathBuf,
-    /// What it says.
+    /// Its contents.
     pub text: String,
 }
 
 impl PipFile {
-    /// What it says without layout and comments.
-    pub(crate) fn meaning(&self) -> String {
+    /// Its contents without layout and comments.
+    pub(crate) fn canonical_text(&self) -> String {
         logical_lines(&self.text).into_iter().map(|(_, line)| line + "\n").collect()
     }
 }
 
-/// What a requirement is for.
+/// The role of a requirement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// It is asked for.
-    Asked,
-    /// It limits versions, if the project is needed at all (`-c`).
-    Limit,
+pub enum RequirementRole {
+    /// The package is to be installed.
+    Requested,
+    /// The line only limits the versions of a package (`-c`).
+    Constraint,
 }
 
-/// A requirement, with its place.
+/// A requirement of pip and its location.
 #[derive(Clone, Debug)]
-pub struct Entry {
-    /// What it is for.
-    pub role: Role,
-    /// The file, as messages name it.
+pub struct PipRequirement {
+    /// Its role.
+    pub role: RequirementRole,
+    /// Its file, for messages.
     pub(crate) file: Arc<Path>,
-    /// The line, from 1.
+    /// Its location.
     pub(crate) location: Location,
-    /// As written, variables and all.
+    /// The text as written, with variables.
     pub written: String,
-    /// For the resolver: variables expanded, paths absolute.
+    /// The text for the resolver, with expanded variables and absolute paths.
     pub text: String,
-    /// Normalized; `None` where only the metadata knows it.
+    /// The normalized name; `None` if only the metadata contains it.
     pub name: Option<String>,
-    /// The versions that it allows.
+    /// The allowed versions.
     pub versions: VersionSpecifiers,
     /// Whether it has a marker.
     pub conditional: bool,
     /// `sha256:…`
     pub hashes: Vec<String>,
-    /// Whether the requirement says itself where the package is.
+    /// Whether it names the URL or path of the package.
     pub direct: bool,
     /// The file or directory that it names.
     pub path: Option<PathBuf>,
 }
 
-impl Entry {
-    /// The line and its place, for messages: `numpy<1.20 (environment.yml:8)`.
-    pub fn shown(&self) -> String {
+impl PipRequirement {
+    /// The line and its location for messages: `numpy<1.20 (environment.yml:8)`.
+    pub fn display(&self) -> String {
         format!("`{}` ({}:{})", redact::text(&self.written), self.file.display(), self.location.line)
     }
 
-    /// A complaint about the whole line.
+    /// A diagnostic about the whole line.
     pub fn diagnostic(&self, message: impl Into<String>, help: impl Into<String>) -> Box<Diagnostic> {
-        Box::new(complaint(&self.file, self.location, &self.written, 0..self.written.len(), message, help))
+        Box::new(line_diagnostic(&self.file, self.location, &self.written, 0..self.written.len(), message, help))
     }
 }
 
-/// All that a `pip:` list asks for.
+/// The contents of a `pip:` list and its files.
 #[derive(Clone, Debug, Default)]
 pub struct Requirements {
-    /// In order.
-    pub entries: Vec<Entry>,
-    /// Where packages are looked for, as far as the list says so.
+    /// The requirements, in order.
+    pub entries: Vec<PipRequirement>,
+    /// The indexes that the list names.
     pub indexes: Indexes,
-    /// The lines that name directories and pages of this machine to look at, with their paths.
-    pub looked_at: Vec<Entry>,
+    /// The lines that name local directories and pages, with their paths.
+    pub local_sources: Vec<PipRequirement>,
 }
 
 impl Requirements {
-    /// The lines that ask for something, the first few, indented: for what is wrong with all of them.
+    /// The first few requested lines, indented, for errors that concern all of them.
     pub fn first_lines(&self) -> String {
-        const FEW: usize = 3;
-        let asked: Vec<&Entry> = self.entries.iter().filter(|entry| entry.role == Role::Asked).collect();
-        let shown = asked.iter().take(FEW).map(|entry| format!("asked for: {}", entry.shown()));
-        let more = asked.len().checked_sub(FEW).filter(|more| *more > 0).map(|more| format!("and {more} more"));
+        const MAX_SHOWN: usize = 3;
+        let asked: Vec<&PipRequirement> =
+            self.entries.iter().filter(|entry| entry.role == RequirementRole::Requested).collect();
+        let shown = asked.iter().take(MAX_SHOWN).map(|entry| format!("asked for: {}", entry.display()));
+        let more = asked.len().checked_sub(MAX_SHOWN).filter(|more| *more > 0).map(|more| format!("and {more} more"));
         indented(shown.chain(more))
     }
 }
 
-/// Whether a line of a `pip:` list can be read, before any file is; lines with a variable that is not set are passed over.
-pub(crate) fn check(line: &str, variables: &[(String, String)]) -> Option<Mistake> {
+/// Checks a line of a `pip:` list before any file is read. Lines with unset variables are skipped.
+pub(crate) fn check(line: &str, variables: &[(String, String)]) -> Option<LineError> {
     let bare = grammar::without_comment(line);
     let expanded = expand(bare, variables).ok()?;
     let mistake = grammar::parse(&expanded).err()?;
-    // In an expanded line, the places are others.
+    // Ranges in the expanded line do not fit the original line.
     let range = if expanded == bare { mistake.range } else { 0..bare.len() };
-    Some(Mistake { range, ..mistake })
+    Some(LineError { range, ..mistake })
 }
 
-/// The variables that a text refers to, as pip has them: `${NAME}` in capitals.
+/// The variables that a text refers to in pip's syntax: `${NAME}` in capitals.
 pub(crate) fn variable_names(text: &str) -> impl Iterator<Item = &str> {
     let is_name = |name: &&str| {
         !name.is_empty() && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
@@ -173,7 +174,7 @@ pub(crate) fn variable_names(text: &str) -> impl Iterator<Item = &str> {
     text.split("${").skip(1).filter_map(|tail| tail.split_once('}').map(|(name, _)| name)).filter(is_name)
 }
 
-/// Puts in the variables; the error is the name of one that is not set.
+/// Expands variables. The error is the name of an unset one.
 fn expand(text: &str, variables: &[(String, String)]) -> Result<String, String> {
     let mut expanded = text.to_owned();
     for name in variable_names(text) {
@@ -183,62 +184,62 @@ fn expand(text: &str, variables: &[(String, String)]) -> Result<String, String> 
     Ok(expanded)
 }
 
-/// Reads a list, and the files that it names, through `read`, which is given absolute paths.
+/// Collects a list and the files that it names. `read` is called with absolute paths.
 ///
 /// # Errors
-/// All that is wrong, in order.
+/// All errors, in order.
 pub fn collect(
     list: &[PipLine],
     variables: &[(String, String)],
     read: &mut dyn FnMut(&Path) -> io::Result<String>,
 ) -> Result<Requirements, Vec<Diagnostic>> {
-    let mut walk = Walk {
+    let mut collector = Collector {
         variables,
         read,
         requirements: Requirements::default(),
-        mistakes: Vec::new(),
+        errors: Vec::new(),
         open: Vec::new(),
         files: 0,
     };
     for line in list {
         let bare = grammar::without_comment(&line.text);
-        let source = Source { file: &line.file, directory: &line.directory, role: Role::Asked };
-        walk.line(&source, line.location, bare);
+        let source = LineSource { file: &line.file, directory: &line.directory, role: RequirementRole::Requested };
+        collector.line(&source, line.location, bare);
     }
-    if walk.mistakes.is_empty() { Ok(walk.requirements) } else { Err(walk.mistakes) }
+    if collector.errors.is_empty() { Ok(collector.requirements) } else { Err(collector.errors) }
 }
 
 /// Where a line comes from.
-struct Source<'a> {
+struct LineSource<'a> {
     file: &'a Arc<Path>,
-    /// What paths are relative to.
+    /// The directory that paths are relative to.
     directory: &'a Path,
-    role: Role,
+    role: RequirementRole,
 }
 
-struct Walk<'a> {
+struct Collector<'a> {
     variables: &'a [(String, String)],
     read: &'a mut dyn FnMut(&Path) -> io::Result<String>,
     requirements: Requirements,
-    mistakes: Vec<Diagnostic>,
-    /// The files that are being read: none may name itself.
+    errors: Vec<Diagnostic>,
+    /// The files that are being read, to detect cycles.
     open: Vec<PathBuf>,
-    /// How many files have been read, each as often as it is named.
+    /// How many files were read, counting repetitions.
     files: usize,
 }
 
-/// A few files that name each other twice can stand for more lines than any memory holds.
-const MOST_FILES: usize = 1000;
+/// The most files. A few files that name each other twice could otherwise expand to any number of lines.
+const MAX_FILES: usize = 1000;
 
-impl Walk<'_> {
-    fn line(&mut self, source: &Source<'_>, location: Location, text: &str) {
+impl Collector<'_> {
+    fn line(&mut self, source: &LineSource<'_>, location: Location, text: &str) {
         let expanded = match expand(text, self.variables) {
             Ok(expanded) => expanded,
             Err(name) => {
                 let start = text.find(&format!("${{{name}}}")).unwrap_or(0);
                 let range = start..start + name.len() + 3;
                 let message = format!("the environment variable `{name}` is not set");
-                self.mistakes.push(complaint(
+                self.errors.push(line_diagnostic(
                     source.file,
                     location,
                     text,
@@ -250,66 +251,66 @@ impl Walk<'_> {
             }
         };
         match grammar::parse(&expanded) {
-            Ok(words) => words.into_iter().for_each(|word| self.word(source, location, text, word)),
-            Err(Mistake { range, message, help }) => {
+            Ok(words) => words.into_iter().for_each(|word| self.item(source, location, text, word)),
+            Err(LineError { range, message, help }) => {
                 let range = if expanded == text { range } else { 0..text.len() };
-                self.mistakes.push(complaint(source.file, location, text, range, redact::text(&message), help));
+                self.errors.push(line_diagnostic(source.file, location, text, range, redact::text(&message), help));
             }
         }
     }
 
-    fn word(&mut self, source: &Source<'_>, location: Location, text: &str, word: Word) {
+    fn item(&mut self, source: &LineSource<'_>, location: Location, text: &str, word: LineItem) {
         let indexes = &mut self.requirements.indexes;
         let place = |place: &str| absolute_place(place, source.directory);
         match word {
-            Word::Named(named) => self.requirements.entries.push(of_name(source, location, text, named)),
-            Word::Place(placed) => self.requirements.entries.push(of_place(source, location, text, placed)),
-            // As pip: what a file of limits asks for with `-r` is asked for.
-            Word::Requirements(path) => self.file(source, location, text, &path, Role::Asked),
-            Word::Constraints(path) => self.file(source, location, text, &path, Role::Limit),
-            Word::Index(url) => {
+            LineItem::Named(named) => self.requirements.entries.push(from_named(source, location, text, named)),
+            LineItem::Url(placed) => self.requirements.entries.push(from_url(source, location, text, placed)),
+            // As in pip: `-r` in a constraints file adds requirements.
+            LineItem::Requirements(path) => self.file(source, location, text, &path, RequirementRole::Requested),
+            LineItem::Constraints(path) => self.file(source, location, text, &path, RequirementRole::Constraint),
+            LineItem::Index(url) => {
                 indexes.index = Some(place(&url));
                 indexes.no_index = false;
             }
-            Word::ExtraIndex(url) => indexes.extra.push(place(&url)),
-            Word::FindLinks(url) => {
+            LineItem::ExtraIndex(url) => indexes.extra.push(place(&url)),
+            LineItem::FindLinks(url) => {
                 indexes.find_links.push(place(&url));
-                let place = Placed { place: url, ..Placed::default() };
-                let entry = of_place(source, location, text, place);
-                self.requirements.looked_at.extend(Some(entry).filter(|entry| entry.path.is_some()));
+                let place = UrlRequirement { location: url, ..UrlRequirement::default() };
+                let entry = from_url(source, location, text, place);
+                self.requirements.local_sources.extend(Some(entry).filter(|entry| entry.path.is_some()));
             }
-            Word::NoIndex => indexes.no_index = true,
-            Word::Prereleases => indexes.prereleases = true,
-            Word::NoBinary(names) => indexes.no_binary.extend(names_of(&names)),
-            Word::OnlyBinary(names) => indexes.only_binary.extend(names_of(&names)),
-            Word::TrustedHost(host) => indexes.trusted_hosts.push(host),
-            // Every package of a lock has its hash.
-            Word::RequireHashes => {}
+            LineItem::NoIndex => indexes.no_index = true,
+            LineItem::Prereleases => indexes.prereleases = true,
+            LineItem::NoBinary(names) => indexes.no_binary.extend(names_of(&names)),
+            LineItem::OnlyBinary(names) => indexes.only_binary.extend(names_of(&names)),
+            LineItem::TrustedHost(host) => indexes.trusted_hosts.push(host),
+            // A lock always has hashes.
+            LineItem::RequireHashes => {}
         }
     }
 
     /// Reads a file that a line names.
-    fn file(&mut self, source: &Source<'_>, location: Location, text: &str, path: &str, role: Role) {
+    fn file(&mut self, source: &LineSource<'_>, location: Location, text: &str, path: &str, role: RequirementRole) {
         let range = text.find(path).map_or(0..text.len(), |start| start..start + path.len());
         let mut wrong = |message: String, help: &str| {
-            self.mistakes.push(complaint(source.file, location, text, range.clone(), message, help));
+            self.errors.push(line_diagnostic(source.file, location, text, range.clone(), message, help));
         };
         if path.contains("://") && !path.starts_with("file://") {
             let help = "download it, and name the file; then the lock depends on what is here";
             return wrong("a requirements file is not read from a server".to_owned(), help);
         }
         let bare = path.strip_prefix("file://").or_else(|| path.strip_prefix("file:")).unwrap_or(path);
-        let absolute = plain(&source.directory.join(bare));
+        let absolute = normalize_path(&source.directory.join(bare));
         if self.open.contains(&absolute) {
             return wrong(format!("`{path}` names itself"), "remove one of the lines");
         }
         self.files += 1;
-        if self.files > MOST_FILES {
-            if self.files > MOST_FILES + 1 {
+        if self.files > MAX_FILES {
+            if self.files > MAX_FILES + 1 {
                 return;
             }
             let message =
-                format!("more than {MOST_FILES} requirements files are named, those that are named again among them");
+                format!("more than {MAX_FILES} requirements files are named, those that are named again among them");
             return wrong(message, "name each file once");
         }
         let contents = match (self.read)(&absolute) {
@@ -320,7 +321,7 @@ impl Walk<'_> {
             }
             Err(error) => {
                 use io::ErrorKind::{FileTooLarge, InvalidData, InvalidInput};
-                // These tell more than their kind; that of the system would repeat the path.
+                // The text of the system's error would repeat the path.
                 let reason = match error.kind() {
                     FileTooLarge | InvalidData | InvalidInput => error.to_string(),
                     kind => kind.to_string(),
@@ -328,11 +329,11 @@ impl Walk<'_> {
                 return wrong(format!("`{path}` cannot be read: {reason}"), "name a file that can be read");
             }
         };
-        // As messages name it: beside the file that names it.
+        // Messages show it relative to the file that names it.
         let shown: Arc<Path> = source.file.parent().unwrap_or(Path::new("")).join(bare).into();
         let directory = absolute.parent().unwrap_or(Path::new("/")).to_owned();
         self.open.push(absolute);
-        let inner = Source { file: &shown, directory: &directory, role };
+        let inner = LineSource { file: &shown, directory: &directory, role };
         for (line, text) in logical_lines(&contents) {
             self.line(&inner, Location { line, column: 1 }, &text);
         }
@@ -340,8 +341,8 @@ impl Walk<'_> {
     }
 }
 
-fn of_name(source: &Source<'_>, location: Location, written: &str, named: Named) -> Entry {
-    let Named { name, extras, versions, url, marker, hashes } = named;
+fn from_named(source: &LineSource<'_>, location: Location, written: &str, named: NamedRequirement) -> PipRequirement {
+    let NamedRequirement { name, extras, versions, url, marker, hashes } = named;
     let bracket = if extras.is_empty() { String::new() } else { format!("[{}]", extras.join(",")) };
     let conditional = marker.is_some();
     let behind = marker.map(|marker| format!(" ; {marker}")).unwrap_or_default();
@@ -349,7 +350,7 @@ fn of_name(source: &Source<'_>, location: Location, written: &str, named: Named)
         Some(url) => format!(" @ {url}"),
         None => versions.to_string(),
     };
-    Entry {
+    PipRequirement {
         role: source.role,
         file: Arc::clone(source.file),
         location,
@@ -364,23 +365,23 @@ fn of_name(source: &Source<'_>, location: Location, written: &str, named: Named)
     }
 }
 
-fn of_place(source: &Source<'_>, location: Location, written: &str, placed: Placed) -> Entry {
-    let Placed { place, extras, editable, marker, hashes } = placed;
+fn from_url(source: &LineSource<'_>, location: Location, written: &str, placed: UrlRequirement) -> PipRequirement {
+    let UrlRequirement { location: place, extras, editable, marker, hashes } = placed;
     let is_url = place.contains("://");
     let path = (!is_url || place.starts_with("file://")).then(|| {
         let path = place.strip_prefix("file://").unwrap_or(&place);
-        plain(&source.directory.join(path.split('#').next().unwrap_or(path)))
+        normalize_path(&source.directory.join(path.split('#').next().unwrap_or(path)))
     });
     let url = absolute_place(&place, source.directory);
     let bracket = if extras.is_empty() { String::new() } else { format!("[{}]", extras.join(",")) };
     let conditional = marker.is_some();
     let behind = marker.map(|marker| format!(" ; {marker}")).unwrap_or_default();
-    Entry {
+    PipRequirement {
         role: source.role,
         file: Arc::clone(source.file),
         location,
         written: written.to_owned(),
-        // A repository is locked by its commit: nobody edits that.
+        // A repository is locked by its commit, so it cannot be editable.
         text: format!("{}{url}{bracket}{behind}", if editable && path.is_some() { "-e " } else { "" }),
         name: grammar::name_in_url(&place),
         versions: VersionSpecifiers::empty(),
@@ -391,17 +392,17 @@ fn of_place(source: &Source<'_>, location: Location, written: &str, placed: Plac
     }
 }
 
-/// A URL as it is, and a path as a URL.
+/// Converts a path to a URL; a URL stays as it is.
 pub(crate) fn absolute_place(place: &str, directory: &Path) -> String {
     if place.contains("://") {
         return place.to_owned();
     }
-    let path = plain(&directory.join(place));
+    let path = normalize_path(&directory.join(place));
     Url::from_file_path(&path).map_or_else(|()| path.display().to_string(), |url| url.to_string())
 }
 
-/// A path without `.` and `..`, by its text.
-pub fn plain(path: &Path) -> PathBuf {
+/// Removes `.` and `..` from a path by its text, without following links.
+pub fn normalize_path(path: &Path) -> PathBuf {
     use std::path::Component;
     let mut plain = PathBuf::new();
     for component in path.components() {
@@ -418,7 +419,7 @@ fn names_of(list: &str) -> impl Iterator<Item = String> {
     list.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned)
 }
 
-/// A file's lines without comments, those that a backslash continues as one; with their numbers, from 1.
+/// The lines of a file without comments, with their numbers from 1. A backslash continues a line.
 fn logical_lines(text: &str) -> Vec<(usize, String)> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut lines = Vec::new();
@@ -428,7 +429,7 @@ fn logical_lines(text: &str) -> Vec<(usize, String)> {
         let (number, begun) = open.take().unwrap_or((index + 1, String::new()));
         match line.strip_suffix('\\').filter(|_| !is_comment) {
             Some(part) => open = Some((number, begun + part)),
-            // A comment ends what was continued.
+            // A comment ends a continued line.
             None if is_comment => lines.push((number, begun)),
             None => lines.push((number, begun + line)),
         }
@@ -441,8 +442,8 @@ fn logical_lines(text: &str) -> Vec<(usize, String)> {
         .collect()
 }
 
-/// A complaint about a part of a line. Of an entry of a list in YAML, the dash is shown with it, where it stood.
-fn complaint(
+/// A diagnostic about a part of a line. For an item of a YAML list, the dash is shown, too.
+fn line_diagnostic(
     file: &Path,
     location: Location,
     text: &str,
@@ -452,7 +453,7 @@ fn complaint(
 ) -> Diagnostic {
     let characters = |end: usize| text.get(..end).unwrap_or(text).chars().count();
     let shown = redact::text(text);
-    // In a line without its secrets, the places are others.
+    // Ranges do not fit the line without its secrets.
     let range = if shown == text { range } else { 0..text.len() };
     let indent = location.column.saturating_sub(1);
     let begin = if indent >= 2 { format!("{}- ", " ".repeat(indent - 2)) } else { " ".repeat(indent) };
@@ -486,7 +487,7 @@ mod tests {
             None => Err(io::ErrorKind::NotFound.into()),
         };
         collect(&list, &variables, &mut reader)
-            .map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n\n"))
+            .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n\n"))
     }
 
     #[test]
@@ -500,15 +501,15 @@ mod tests {
         ];
         let read = read(&["-r req/base.txt", "./a b.whl", "wandb"], &files).unwrap();
         let lines: Vec<String> =
-            read.entries.iter().map(|entry| format!("{:?} {} {}", entry.role, entry.text, entry.shown())).collect();
+            read.entries.iter().map(|entry| format!("{:?} {} {}", entry.role, entry.text, entry.display())).collect();
         assert_eq!(
             lines,
             [
-                "Asked six>=1.0 `six   >= 1.0` (req/base.txt:2)",
-                "Limit urllib3<2 `urllib3<2` (req/limits.txt:1)",
-                "Asked -e file:///project/src/mine[dev] `-e ../src/mine[dev]` (req/base.txt:5)",
-                "Asked file:///project/a%20b.whl `./a b.whl` (environment.yml:11)",
-                "Asked wandb `wandb` (environment.yml:12)",
+                "Requested six>=1.0 `six   >= 1.0` (req/base.txt:2)",
+                "Constraint urllib3<2 `urllib3<2` (req/limits.txt:1)",
+                "Requested -e file:///project/src/mine[dev] `-e ../src/mine[dev]` (req/base.txt:5)",
+                "Requested file:///project/a%20b.whl `./a b.whl` (environment.yml:11)",
+                "Requested wandb `wandb` (environment.yml:12)",
             ]
         );
         assert_eq!(read.indexes.find_links, ["file:///project/req/wheels"]);
@@ -520,7 +521,7 @@ mod tests {
         let lines = ["--index-url https://me:${TOKEN}@host/simple", "tool @ https://me:pw@host/tool-1.0.tar.gz"];
         let read = read(&lines, &[]).unwrap();
         assert_eq!(read.indexes.index.as_deref(), Some("https://me:s3cret@host/simple"));
-        assert_eq!(read.entries[0].shown(), "`tool @ https://********@host/tool-1.0.tar.gz` (environment.yml:11)");
+        assert_eq!(read.entries[0].display(), "`tool @ https://********@host/tool-1.0.tar.gz` (environment.yml:11)");
     }
 
     #[test]
@@ -586,7 +587,7 @@ mod tests {
     }
 }
 
-/// Lines of a message, each indented on a line of its own.
+/// Lines of a message, each indented.
 pub fn indented(lines: impl Iterator<Item = String>) -> String {
     lines.map(|line| format!("\n  {line}")).collect()
 }

@@ -1,13 +1,13 @@
-//! Selectors: for which platforms a line counts. Written as `sel(linux): x`, which micromamba reads, or as a comment
-//! `# [linux and not aarch64]`, which conda-lock reads and conda takes for a comment like any other. They stay
-//! expressions until a platform is known: one file is locked for several.
+//! Selectors: the platforms that a line applies to. They are written as `sel(linux): x`, as for micromamba, or as a
+//! comment `# [linux and not aarch64]`, as for conda-lock. One file can be locked for several platforms, so selectors
+//! stay expressions until a platform is chosen.
 
 use std::fmt::{self, Display, Formatter};
 
-use mlconda_types::dependency::is_within_reason;
+use mlconda_types::dependency::is_within_limits;
 use rattler_conda_types::Subdir;
 
-/// The words that are known besides the names of platforms such as `linux-64`.
+/// The known words besides the names of platforms such as `linux-64`.
 const WORDS: &[&str] = &[
     "linux",
     "osx",
@@ -34,7 +34,7 @@ const WORDS: &[&str] = &[
     "zos",
 ];
 
-/// An expression of platforms: words joined by `and`, `or`, `not` and parentheses.
+/// A boolean expression of platform names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selector {
     text: String,
@@ -50,10 +50,10 @@ enum Expression {
 }
 
 impl Selector {
-    /// Reads an expression; `None` if it is none, or has a word that names no platform.
+    /// Parses an expression; `None` if it is invalid or contains an unknown word.
     pub fn parse(text: &str) -> Option<Self> {
-        // Words joined by `or` are an expression as deep as they are many.
-        if !is_within_reason(text) {
+        // A long chain of `or` would become a deeply nested expression.
+        if !is_within_limits(text) {
             return None;
         }
         let spaced = text.replace('(', " ( ").replace(')', " ) ");
@@ -62,12 +62,12 @@ impl Selector {
         words.next().is_none().then(|| Self { text: text.trim().to_owned(), expression })
     }
 
-    /// Whether the line counts on a platform.
+    /// Whether the line applies to a platform.
     pub fn matches(&self, platform: Subdir) -> bool {
         self.expression.matches(platform)
     }
 
-    /// Both at once: `sel(linux): x  # [not aarch64]`.
+    /// The conjunction of two selectors: `sel(linux): x  # [not aarch64]`.
     pub(super) fn and(self, other: Self) -> Self {
         Self {
             text: format!("({}) and ({})", self.text, other.text),
@@ -105,10 +105,10 @@ fn word_matches(word: &str, platform: Subdir) -> bool {
         "osx64" => platform == Subdir::Osx64,
         "win32" => platform == Subdir::Win32,
         "win64" => platform == Subdir::Win64,
-        // conda-build's `x86` is the family: 32 and 64 bits.
+        // In conda-build, `x86` means both 32 and 64 bits.
         "x86" => matches!(arch, "x86" | "x86_64"),
         "emscripten" | "wasi" | "freebsd" | "zos" => platform.as_str().split('-').next() == Some(word),
-        // One instruction set, two names, as in the platforms: `linux-aarch64`, but `osx-arm64`.
+        // The same architecture has two names: `linux-aarch64`, but `osx-arm64`.
         _ if WORDS.contains(&word) => arch == word,
         _ => platform.as_str() == word,
     }
@@ -133,7 +133,7 @@ fn and(words: &mut Words<'_>, depth: usize) -> Option<Expression> {
 }
 
 fn not(words: &mut Words<'_>, depth: usize) -> Option<Expression> {
-    // The limit keeps the stack safe.
+    // The limit protects the stack.
     if depth > 32 {
         return None;
     }
@@ -148,14 +148,14 @@ fn not(words: &mut Words<'_>, depth: usize) -> Option<Expression> {
     }
 }
 
-/// The selector in a comment, if there is one: `[linux]`, with or without more words behind it. A bracket that is no
-/// selector (`# needs httpx[http2]`) is left alone: it is a comment.
+/// The selector in a comment, if there is one: `[linux]`, perhaps with more words after it. Other brackets, as in `#
+/// needs httpx[http2]`, are ignored.
 pub(super) fn in_comment(comment: &str) -> Option<Selector> {
     let inner = comment.strip_prefix('[')?;
     Selector::parse(inner.split_once(']')?.0)
 }
 
-/// The expression in the key `sel(…)`, if it is such a key.
+/// The expression in a key `sel(…)`.
 pub(super) fn in_key(key: &str) -> Option<&str> {
     key.trim().strip_prefix("sel(")?.strip_suffix(')')
 }

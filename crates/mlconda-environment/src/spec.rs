@@ -1,10 +1,10 @@
-//! Match specs (CEP-29) as people write them. The text is taken apart here, by conda's own rules, and only the parts
-//! are given to `rattler_conda_types`: its lenient parser takes `python >=3.8 <3.12` for a build string `<3.12`, where
-//! conda refuses, and refuses some of what conda takes.
+//! Parses match specs (CEP-29) as users write them. The text is split here by conda's own rules, and only the parts
+//! are passed to `rattler_conda_types`. Its lenient parser reads `python >=3.8 <3.12` as a build string `<3.12`, which
+//! conda rejects, and rejects some forms that conda accepts.
 
 use std::{path::Path, str::FromStr, sync::Arc};
 
-use mlconda_types::dependency::is_within_reason;
+use mlconda_types::dependency::is_within_limits;
 use rattler_conda_types::{
     MatchSpec, PackageName, PackageNameMatcher, ParseMatchSpecOptions, ParseStrictness, RepodataRevision,
     StringMatcher, VersionSpec, package::CondaArchiveIdentifier,
@@ -13,9 +13,9 @@ use rattler_digest::{Md5, Sha256, parse_digest_from_hex};
 use url::Url;
 
 use super::{
-    channel::{Refusal, Resolver},
+    channel::{ChannelResolver, SpecError},
     reader::TEMPLATE_HELP,
-    remedy,
+    suggestion,
 };
 
 pub(super) const SPEC_HELP: &str =
@@ -24,28 +24,28 @@ pub(super) const SPEC_HELP: &str =
 const KEYS_HELP: &str = "choose by `version`, `build`, `build_number`, `channel`, `subdir`, `fn`, `url`, `md5`, `sha256`, \
                          `license` or `track_features`";
 
-/// A match spec, and what about it deserves a word.
+/// A parsed match spec, and a warning about it.
 #[derive(Clone, Debug)]
 pub(super) struct Parsed {
     pub(super) spec: MatchSpec,
     pub(super) remarks: Vec<String>,
 }
 
-/// Reads a match spec.
-pub(super) fn parse(text: &str, resolver: &Resolver<'_>) -> Result<Parsed, Refusal> {
+/// Parses a match spec.
+pub(super) fn parse(text: &str, resolver: &ChannelResolver<'_>) -> Result<Parsed, SpecError> {
     let text = text.trim();
-    if !is_within_reason(text) {
+    if !is_within_limits(text) {
         let start: String = text.chars().take(40).collect();
         let message = format!("`{start}…` is too long or too deeply nested for a match spec");
-        return Err(Refusal::new(message, "check the quotes and the line breaks around it"));
+        return Err(SpecError::new(message, "check the quotes and the line breaks around it"));
     }
     let is_spec = |text: &str| read(text, resolver).is_ok_and(|parsed| parsed.remarks.is_empty());
-    let mut parsed = read(text, resolver).map_err(|refusal| remedy::advise(text, refusal, &is_spec))?;
+    let mut parsed = read(text, resolver).map_err(|error_found| suggestion::suggest(text, error_found, &is_spec))?;
     parsed.remarks.extend(first_python(text));
     Ok(parsed)
 }
 
-fn read(text: &str, resolver: &Resolver<'_>) -> Result<Parsed, Refusal> {
+fn read(text: &str, resolver: &ChannelResolver<'_>) -> Result<Parsed, SpecError> {
     foreign(text)?;
     if let Some(spec) = package(text, resolver)? {
         return Ok(Parsed { spec, remarks: Vec::new() });
@@ -76,7 +76,7 @@ fn read(text: &str, resolver: &Resolver<'_>) -> Result<Parsed, Refusal> {
         && rest.starts_with(|c: char| c.is_ascii_digit())
     {
         let message = format!("`{text}` is no match spec: a `:` stands behind a channel, not behind a package");
-        return Err(Refusal::new(message, format!("write `{name}={version}`")));
+        return Err(SpecError::new(message, format!("write `{name}={version}`")));
     }
     let end = rest.find(|c: char| c.is_whitespace() || "=<>!~".contains(c)).unwrap_or(rest.len());
     let (name, tail) = rest.split_at(end);
@@ -86,23 +86,23 @@ fn read(text: &str, resolver: &Resolver<'_>) -> Result<Parsed, Refusal> {
     if constraint.version.is_some() && !tail.contains(|c: char| c.is_ascii_digit() || c == '*') {
         remarks.push(format!("`{}` in `{text}` is taken for a version, and has no digit in it", tail.trim()));
     }
-    // What stands in brackets wins over what stands outside of them.
+    // Values in brackets take precedence.
     spec.version = spec.version.or(constraint.version);
     spec.build = spec.build.or(constraint.build);
     place(&mut spec, channel, name, resolver)?;
     Ok(Parsed { spec, remarks })
 }
 
-/// Refuses what is written in another tool's language, with the way to write it here.
-fn foreign(text: &str) -> Result<(), Refusal> {
-    let pip = |what: &str| Err(Refusal::new(format!("`{text}` {what}"), "put it into the `- pip:` list"));
+/// Rejects the syntax of other tools, and suggests what to write.
+fn foreign(text: &str) -> Result<(), SpecError> {
+    let pip = |what: &str| Err(SpecError::new(format!("`{text}` {what}"), "put it into the `- pip:` list"));
     if text.is_empty() {
-        Err(Refusal::new("an empty match spec", "remove the `-`, or name a package"))
+        Err(SpecError::new("an empty match spec", "remove the `-`, or name a package"))
     } else if text.starts_with('-') {
         pip("begins like an option of pip, not like a package")
     } else if text.contains(" - ") {
         let message = format!("`{text}` is more than one dependency: the second `-` stands deeper than the first");
-        Err(Refusal::new(message, "indent all dependencies alike"))
+        Err(SpecError::new(message, "indent all dependencies alike"))
     } else if ["git+", "hg+", "svn+", "bzr+"].iter().any(|scheme| text.starts_with(scheme)) {
         pip("is a repository, which only pip can install")
     } else if text.contains(" @ ") {
@@ -110,25 +110,24 @@ fn foreign(text: &str) -> Result<(), Refusal> {
     } else if text.contains(';') && !text.contains('[') {
         pip("has an environment marker (`;`), which only pip knows")
     } else if text.contains("{{") || text.contains("{%") {
-        Err(Refusal::new(format!("`{text}` is no match spec"), TEMPLATE_HELP))
+        Err(SpecError::new(format!("`{text}` is no match spec"), TEMPLATE_HELP))
     } else {
         Ok(())
     }
 }
 
-/// Refuses a name and a version, as they stand outside of channel, path and brackets, with a placeholder in them. Variables
-/// are expanded in channels and paths only.
-fn unfilled(text: &str, spec: &str) -> Result<(), Refusal> {
+/// Rejects placeholders in the name and the version. Variables are expanded only in channels and paths.
+fn unfilled(text: &str, spec: &str) -> Result<(), SpecError> {
     if let Some(placeholder) = placeholder(spec) {
-        Err(Refusal::new(format!("`{placeholder}` in `{text}` is a placeholder without its value"), TEMPLATE_HELP))
+        Err(SpecError::new(format!("`{placeholder}` in `{text}` is a placeholder without its value"), TEMPLATE_HELP))
     } else if spec.ends_with('@') {
-        Err(Refusal::new(format!("`{text}` asks for a feature, which conda gave up"), SPEC_HELP))
+        Err(SpecError::new(format!("`{text}` asks for a feature, which conda gave up"), SPEC_HELP))
     } else {
         Ok(())
     }
 }
 
-/// What a template has where a value was to be put in: `$NAME`, `${NAME}`, `{NAME}`, `@NAME@`, `%NAME%`, `<NAME>`.
+/// A placeholder of a template: `$NAME`, `${NAME}`, `{NAME}`, `@NAME@`, `%NAME%`, `<NAME>`.
 pub(super) fn placeholder(text: &str) -> Option<&str> {
     text.char_indices().find_map(|(start, opening)| {
         let rest = &text[start + opening.len_utf8()..];
@@ -154,8 +153,8 @@ pub(super) fn placeholder(text: &str) -> Option<&str> {
     })
 }
 
-/// An archive by URL or path, with or without `#md5` or `#sha256` behind it; `None` if the text is none.
-fn package(text: &str, resolver: &Resolver<'_>) -> Result<Option<MatchSpec>, Refusal> {
+/// Parses an archive by URL or path, perhaps with `#md5` or `#sha256`; `None` if the text is neither.
+fn package(text: &str, resolver: &ChannelResolver<'_>) -> Result<Option<MatchSpec>, SpecError> {
     let (place, fragment) = text.split_once('#').map_or((text, None), |(place, digest)| (place, Some(digest)));
     let place = place.trim();
     let is_path = ["./", "../", "/", "~/"].iter().any(|start| place.starts_with(start));
@@ -166,7 +165,7 @@ fn package(text: &str, resolver: &Resolver<'_>) -> Result<Option<MatchSpec>, Ref
     }
     let no_package = |reason: &str| {
         let help = "a package's archive is named `NAME-VERSION-BUILD.conda` or `NAME-VERSION-BUILD.tar.bz2`";
-        Refusal::new(format!("`{place}` is no package: {reason}"), help)
+        SpecError::new(format!("`{place}` is no package: {reason}"), help)
     };
     let url = if is_url {
         Url::parse(place).map_err(|error| no_package(&error.to_string()))?
@@ -183,7 +182,7 @@ fn package(text: &str, resolver: &Resolver<'_>) -> Result<Option<MatchSpec>, Ref
         spec.md5 = parse_digest_from_hex::<Md5>(hex);
         spec.sha256 = parse_digest_from_hex::<Sha256>(hex);
         if spec.md5.is_none() && spec.sha256.is_none() {
-            return Err(Refusal::new(
+            return Err(SpecError::new(
                 format!("`#{digest}` is neither an md5 nor a sha256"),
                 "write 32 or 64 hexadecimal digits behind the `#`, or nothing",
             ));
@@ -192,18 +191,18 @@ fn package(text: &str, resolver: &Resolver<'_>) -> Result<Option<MatchSpec>, Ref
     Ok(Some(spec))
 }
 
-/// Without a comment.
+/// Removes a comment.
 fn uncommented(text: &str) -> &str {
     text.split_once('#').map_or(text, |(spec, _)| spec).trim()
 }
 
-/// Without a condition (`numpy if __linux`), which conda has put off and ignores.
+/// Removes a condition (`numpy if __linux`), which conda ignores.
 fn unconditional(text: &str) -> &str {
     text.split_once(" if ").map_or(text, |(spec, _)| spec.trim_end())
 }
 
-/// The pairs in brackets in one form, `key="value", …`: people part them by spaces too (CEP-29). `name` counts in front of
-/// the brackets only. `None` if they are no pairs.
+/// Normalizes the pairs in brackets to `key="value", …`. They may be separated by spaces (CEP-29). `name` is only
+/// allowed before the brackets. `None` if they are invalid.
 fn pairs(inner: &str) -> Option<String> {
     let mut pairs = Vec::new();
     let mut rest = inner.trim();
@@ -226,18 +225,18 @@ fn pairs(inner: &str) -> Option<String> {
     Some(pairs.join(", "))
 }
 
-/// Takes out `[…]`.
-fn split_bracket(text: &str) -> Result<(String, Option<&str>), Refusal> {
+/// Splits off `[…]`.
+fn split_bracket(text: &str) -> Result<(String, Option<&str>), SpecError> {
     match (text.find('['), text.rfind(']')) {
         (None, None) => Ok((text.to_owned(), None)),
         (Some(open), Some(close)) if open < close => {
             Ok((format!("{}{}", &text[..open], &text[close + 1..]), Some(&text[open + 1..close])))
         }
-        _ => Err(Refusal::new(format!("the brackets in `{text}` do not match"), SPEC_HELP)),
+        _ => Err(SpecError::new(format!("the brackets in `{text}` do not match"), SPEC_HELP)),
     }
 }
 
-/// Takes off `channel::`, or `channel:namespace:`; nothing reads the namespace.
+/// Splits off `channel::` or `channel:namespace:`. The namespace is ignored.
 fn split_channel(text: &str) -> (Option<&str>, &str) {
     let mut parts = text.rsplitn(3, ':');
     let rest = parts.next().unwrap_or("");
@@ -245,8 +244,8 @@ fn split_channel(text: &str) -> (Option<&str>, &str) {
     (parts.next(), rest)
 }
 
-fn named(name: &str, bracket: Option<&str>, text: &str) -> Result<MatchSpec, Refusal> {
-    let invalid = |reason: String| Refusal::new(format!("`{text}` is no match spec: {reason}"), SPEC_HELP);
+fn named(name: &str, bracket: Option<&str>, text: &str) -> Result<MatchSpec, SpecError> {
+    let invalid = |reason: String| SpecError::new(format!("`{text}` is no match spec: {reason}"), SPEC_HELP);
     if name.is_empty() {
         return Err(invalid("it names no package".into()));
     }
@@ -258,8 +257,8 @@ fn named(name: &str, bracket: Option<&str>, text: &str) -> Result<MatchSpec, Ref
     }
 }
 
-/// What stands in brackets, with the name in front of them.
-fn bracketed(name: &str, inner: &str, text: &str) -> Result<MatchSpec, Refusal> {
+/// Parses the pairs in brackets after a name.
+fn bracketed(name: &str, inner: &str, text: &str) -> Result<MatchSpec, SpecError> {
     let options = ParseMatchSpecOptions::lenient().with_repodata_revision(RepodataRevision::V3);
     let pairs = pairs(inner);
     if pairs.as_deref() == Some("") {
@@ -267,32 +266,32 @@ fn bracketed(name: &str, inner: &str, text: &str) -> Result<MatchSpec, Refusal> 
     }
     let spec =
         MatchSpec::from_str(&format!("{name}[{}]", pairs.as_deref().unwrap_or(inner)), options).map_err(|error| {
-            // Every second piece stands between quotes.
+            // Every second part is quoted.
             let mut quoted = inner.split(['\'', '"']).skip(1).step_by(2);
             let repaired = quoted.find_map(|value| Some((value, repaired(value)?)));
             match (repaired, error.to_string().as_str()) {
                 (Some((version, meant)), _) => lacks_comma(text, &text.replace(version, &meant)),
                 (None, reason) if reason.starts_with("invalid bracket key: ") => {
                     let key = reason.trim_start_matches("invalid bracket key: ");
-                    Refusal::new(
+                    SpecError::new(
                         format!("`{text}` is no match spec: packages have no `{key}` to be chosen by"),
                         KEYS_HELP,
                     )
                 }
-                (None, "Eof") => Refusal::new(format!("`{text}` is no match spec: its version is none"), SPEC_HELP),
-                (None, reason) => Refusal::new(format!("`{text}` is no match spec: {reason}"), SPEC_HELP),
+                (None, "Eof") => SpecError::new(format!("`{text}` is no match spec: its version is none"), SPEC_HELP),
+                (None, reason) => SpecError::new(format!("`{text}` is no match spec: {reason}"), SPEC_HELP),
             }
         })?;
     match &spec.build {
         Some(StringMatcher::Exact(build)) if build.starts_with(['<', '>', '=', '!', '~']) => {
-            Err(Refusal::new(format!("`{text}` is no match spec: `{build}` is no build string"), SPEC_HELP))
+            Err(SpecError::new(format!("`{text}` is no match spec: `{build}` is no build string"), SPEC_HELP))
         }
         _ => Ok(spec),
     }
 }
 
-fn lacks_comma(text: &str, meant: &str) -> Refusal {
-    Refusal::new(format!("`{text}` lacks a comma between two version constraints"), format!("write `{meant}`"))
+fn lacks_comma(text: &str, meant: &str) -> SpecError {
+    SpecError::new(format!("`{text}` lacks a comma between two version constraints"), format!("write `{meant}`"))
 }
 
 #[derive(Default)]
@@ -302,10 +301,10 @@ struct Constraint {
     remark: Option<String>,
 }
 
-/// What stands behind the name: a version, and perhaps a build string.
-fn constraint(text: &str, tail: &str) -> Result<Constraint, Refusal> {
-    let invalid = |reason: String| Refusal::new(format!("`{text}` is no match spec: {reason}"), SPEC_HELP);
-    // conda takes `numpy=` for `numpy`.
+/// Parses what follows the name: a version, and perhaps a build string.
+fn constraint(text: &str, tail: &str) -> Result<Constraint, SpecError> {
+    let invalid = |reason: String| SpecError::new(format!("`{text}` is no match spec: {reason}"), SPEC_HELP);
+    // conda reads `numpy=` as `numpy`.
     if tail.is_empty() || tail == "=" {
         return Ok(Constraint::default());
     }
@@ -321,7 +320,7 @@ fn constraint(text: &str, tail: &str) -> Result<Constraint, Refusal> {
     let version =
         VersionSpec::from_str(&without_stars(&legacy(&compact, build)), ParseStrictness::Lenient).map_err(|error| {
             match error.to_string().as_str() {
-                // The parser's word for having no words.
+                // The parser has no message for this case.
                 "Eof" | "" => invalid(format!("`{}` is no version", written.trim())),
                 reason => invalid(format!("`{}` is no version: {reason}", written.trim())),
             }
@@ -340,8 +339,8 @@ fn constraint(text: &str, tail: &str) -> Result<Constraint, Refusal> {
     Ok(Constraint { version: Some(version), build, remark })
 }
 
-/// Splits a version from a build string, as conda does it: at the first space or `=` that does not belong to an
-/// operator, if nothing behind it could belong to a version.
+/// Splits a version from a build string as conda does: at the first space or `=` that is not part of an operator,
+/// unless what follows is part of the version.
 fn split_build(tail: &str) -> (&str, Option<&str>) {
     let mut before = None;
     for (offset, c) in tail.char_indices() {
@@ -350,7 +349,7 @@ fn split_build(tail: &str) -> (&str, Option<&str>) {
         if splits && !build.trim().is_empty() && !build.contains(['-', '=', ',', '|', '<', '>', '~']) {
             return (&tail[..offset], Some(build.trim()));
         }
-        // `numpy =  1.26`: what an operator belongs to may stand some spaces behind it.
+        // `numpy =  1.26`: spaces may follow an operator.
         if !c.is_whitespace() || before.is_some_and(|b| !"=!|,<>~".contains(b)) {
             before = Some(c);
         }
@@ -358,8 +357,8 @@ fn split_build(tail: &str) -> (&str, Option<&str>) {
     (tail, None)
 }
 
-/// The version with the commas that it lacks, if it lacks some and would be one with them. What stands behind a second
-/// `=` is a build rather than a version, and words side by side are no versions.
+/// Adds missing commas to a version, if that makes it valid. After a second `=` comes a build string, and words side
+/// by side are not versions.
 fn repaired(version: &str) -> Option<String> {
     let words: Vec<&str> = version.split_whitespace().collect();
     let ends = |word: &str| word.ends_with(|c: char| c.is_alphanumeric() || c == '*');
@@ -384,7 +383,7 @@ fn repaired(version: &str) -> Option<String> {
     (added > 0 && VersionSpec::from_str(&whole, ParseStrictness::Lenient).is_ok()).then_some(whole)
 }
 
-/// conda's reading of a leading `=`: `=1.2` is `1.2.*`, `=1.2=build` is exactly 1.2, `==1.2` is `1.2`.
+/// conda's meaning of a leading `=`: `=1.2` is `1.2.*`, `=1.2=build` is exactly 1.2, `==1.2` is `1.2`.
 fn legacy(version: &str, build: Option<&str>) -> String {
     let Some(fuzzy) = version.strip_prefix('=') else { return version.to_owned() };
     if let (Some(exact), None) = (fuzzy.strip_prefix('='), build) {
@@ -396,8 +395,8 @@ fn legacy(version: &str, build: Option<&str>) -> String {
     if build.is_some() || fuzzy.ends_with('*') { fuzzy.to_owned() } else { format!("{fuzzy}*") }
 }
 
-/// `==1.2.*` as `1.2.*` (CEP-29), where the parser makes `==1.2` of it; and `>1.2.*` as `>1.2`, since conda takes no notice
-/// of a star behind an operator that compares, where the parser makes `>=1.2` of it.
+/// Rewrites `==1.2.*` to `1.2.*` (CEP-29), which the parser would read as `==1.2`; and `>1.2.*` to `>1.2`, because
+/// conda ignores a star after a comparison, and the parser would read `>=1.2`.
 fn without_stars(version: &str) -> String {
     let plain = |clause: &str| match (clause.strip_prefix("=="), clause.strip_suffix(".*")) {
         (Some(fuzzy), _) if fuzzy.ends_with('*') => fuzzy.to_owned(),
@@ -408,7 +407,7 @@ fn without_stars(version: &str) -> String {
     alternatives.collect::<Vec<_>>().join("|")
 }
 
-/// `=>1.2` and `=<1.2` with the operator the right way round, which is what conda makes of them in effect.
+/// Swaps the operators `=>` and `=<`; conda reads them in this way, too.
 fn swapped(text: &str, version: String) -> (String, Option<String>) {
     let operator = ["=>", "=<"].into_iter().find(|operator| version.starts_with(operator));
     let Some((operator, rest)) = operator.and_then(|operator| Some((operator, version.strip_prefix(operator)?))) else {
@@ -418,7 +417,7 @@ fn swapped(text: &str, version: String) -> (String, Option<String>) {
     (format!("{right}{rest}"), Some(format!("`{operator}` in `{text}` is read as `{right}`")))
 }
 
-/// A remark on `=3.8|3.9`, which means "3.8.* or exactly 3.9".
+/// A warning about `=3.8|3.9`, which means "3.8.* or exactly 3.9".
 fn alternatives(text: &str, tail: &str, version: &str) -> Option<String> {
     if !version.contains('|') || version.contains('(') {
         return None;
@@ -436,7 +435,7 @@ fn alternatives(text: &str, tail: &str, version: &str) -> Option<String> {
     Some(format!("`{exact}` in `{text}` means exactly {exact}; if any {exact} will do, write `{head} {meant}`"))
 }
 
-/// A remark on `=1,26`, which means "1.* and exactly 26", and that is no version at all.
+/// A warning about `=1,26`, which means "1.* and exactly 26", so it has no matches.
 fn comma_for_point(text: &str, version: &str) -> Option<String> {
     let (first, second) = version.trim_start_matches('=').split_once(',')?;
     let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
@@ -446,7 +445,7 @@ fn comma_for_point(text: &str, version: &str) -> Option<String> {
     })
 }
 
-/// A remark on `=3.x`, which people write for `=3.*`.
+/// A warning about `=3.x`, which is meant as `=3.*`.
 fn letter_for_star(text: &str, version: &str) -> Option<String> {
     let version = version.trim_start_matches('=');
     let letter = version.chars().next_back().filter(|letter| matches!(letter, 'x' | 'X'))?;
@@ -457,7 +456,8 @@ fn letter_for_star(text: &str, version: &str) -> Option<String> {
     })
 }
 
-/// A remark on `python==3.12` and `python 3.12`, which mean 3.12.0 alone. Other packages may have a version of two numbers.
+/// A warning about `python==3.12` and `python 3.12`, which mean 3.12.0 only. For other packages, versions with two
+/// numbers are common.
 fn first_python(text: &str) -> Option<String> {
     let text = unconditional(uncommented(text));
     let (head, version) = text.split_once("==").or_else(|| text.split_once(' '))?;
@@ -469,15 +469,15 @@ fn first_python(text: &str) -> Option<String> {
         .then(|| format!("`{text}` means exactly {version}.0; if any {version} will do, write `{head}={version}`"))
 }
 
-/// Resolves the channel, from in front of the name or from the brackets.
+/// Resolves the channel, from before the name or from the brackets.
 pub(crate) fn place(
     spec: &mut MatchSpec,
     prefix: Option<&str>,
     name: &str,
-    resolver: &Resolver<'_>,
-) -> Result<(), Refusal> {
+    resolver: &ChannelResolver<'_>,
+) -> Result<(), SpecError> {
     let in_bracket = spec.channel.take().map(|channel| {
-        // The parser has resolved it by rules of its own; its name is what was written, unless that was a URL.
+        // The parser resolved it by its own rules. Its name is what was written, unless that was a URL.
         let url = channel.base_url.as_str();
         let written = channel
             .name

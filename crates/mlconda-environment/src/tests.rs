@@ -23,12 +23,12 @@ fn read(text: &str) -> Result<Environment, EnvironmentError> {
     Environment::parse(text, Path::new("env/environment.yml"), &options())
 }
 
-fn refusal(text: &str) -> String {
+fn error_found(text: &str) -> String {
     read(text).unwrap_err().to_string()
 }
 
 /// The cells of the table below a heading: what is written, and what is said of it.
-pub fn rows(heading: &str) -> Vec<(String, String)> {
+pub(crate) fn rows(heading: &str) -> Vec<(String, String)> {
     let cell = |cell: &str| cell.trim().trim_matches('`').replace("\\|", "|").replace('⏎', "\n").replace('⇥', "\t");
     let section = PAGE.split(&format!("\n## {heading}\n")).nth(1).unwrap();
     let section = section.split("\n## ").next().unwrap();
@@ -122,7 +122,7 @@ fn match_specs_are_read_as_documented() {
 fn a_missing_comma_is_shown_with_the_spec_that_was_meant() {
     let example = PAGE.split("```text\n").nth(1).unwrap().split("\n```").next().unwrap();
     let text = "name: x\nchannels:\n  - a\ndependencies:\n  - python >=3.8 <3.12\n";
-    assert_eq!(refusal(text).strip_prefix("env/"), Some(example));
+    assert_eq!(error_found(text).strip_prefix("env/"), Some(example));
 }
 
 /// One run tells all that has to be mended, in the order of the lines.
@@ -144,7 +144,7 @@ fn all_mistakes_are_told_at_once() {
     10: `linux64` is no platform
     11: the variable `A` is a list, and should be a string
     ");
-    let mistakes = |count: usize| refusal(&format!("channels: [a]\ndependencies:\n{}", "  - 1\n".repeat(count)));
+    let mistakes = |count: usize| error_found(&format!("channels: [a]\ndependencies:\n{}", "  - 1\n".repeat(count)));
     assert_snapshot!(mistakes(2), @"
     env/environment.yml:3:5: `1` is a number to YAML, and a dependency begins with a package's name
       |
@@ -169,7 +169,7 @@ fn all_mistakes_are_told_at_once() {
 /// The parser of versions takes stack by the depth of parentheses, and time by the square of the length.
 #[test]
 fn specs_beyond_reason_are_refused() {
-    let spec = |spec: &str| refusal(&format!("channels: [a]\ndependencies:\n  - '{spec}'\n"));
+    let spec = |spec: &str| error_found(&format!("channels: [a]\ndependencies:\n  - '{spec}'\n"));
     let deep = spec(&format!("a {}1{}", "(".repeat(20_000), ")".repeat(20_000)));
     assert!(deep.contains(":3:5: `a ((((") && deep.contains("is too long"), "{deep}");
     let bracketed = spec(&format!("a[version=\"{}1\"]", "(".repeat(3000)));
@@ -177,7 +177,7 @@ fn specs_beyond_reason_are_refused() {
     let long = spec(&format!("a >=1{}", ",!=1.1".repeat(20_000)));
     assert!(long.contains("is too long") && long.len() < 1000, "{long}");
     let entries: Vec<String> = (0..10_001).map(|number| format!("k{number}: x\n")).collect();
-    let many = refusal(&format!("variables:\n  {}", entries.join("  ")));
+    let many = error_found(&format!("variables:\n  {}", entries.join("  ")));
     assert!(many.contains(":10002:3: a mapping of more than 10000 keys"), "{many}");
 }
 
@@ -191,7 +191,7 @@ fn files_beyond_reason_are_not_read_whole() {
 /// What a file says does not reach the terminal as a command, and what is not seen is shown.
 #[test]
 fn invisible_characters_are_written_out() {
-    let file = |spec: &str| refusal(&format!("channels: [a]\ndependencies:\n  - {spec}\n"));
+    let file = |spec: &str| error_found(&format!("channels: [a]\ndependencies:\n  - {spec}\n"));
     assert_snapshot!(file("num\u{200b}py"), @r"
     env/environment.yml:3:5: `num\u{200b}py` has a character in it that cannot be seen (\u{200b})
       |
@@ -232,14 +232,14 @@ fn aliases_that_stand_for_more_than_memory_holds_are_refused() {
         let lines = (1..length).map(|number| format!("a{number}: &a{number} {}\n", before(number)));
         format!("a0: &a0 [x]\n{}dependencies: [a]\n", lines.collect::<String>())
     };
-    assert_snapshot!(refusal(&chain("[*a?, *a?]", 40)), @"
+    assert_snapshot!(error_found(&chain("[*a?, *a?]", 40)), @"
     env/environment.yml:19:12: aliases stand for more than a file can mean
        |
     19 | a18: &a18 [*a17, *a17]
        |            ^^^^
        = help: write the values out
     ");
-    assert_snapshot!(refusal(&chain("[*a?]", 100)), @"
+    assert_snapshot!(error_found(&chain("[*a?]", 100)), @"
     env/environment.yml:64:12: aliases stand for more than a file can mean
        |
     64 | a63: &a63 [*a62]
@@ -251,35 +251,35 @@ fn aliases_that_stand_for_more_than_memory_holds_are_refused() {
 
 #[test]
 fn broken_yaml_is_shown_with_its_place() {
-    assert_snapshot!(refusal("name: x\ndependencies:\n  - a\n   - pip:\n"), @r"
+    assert_snapshot!(error_found("name: x\ndependencies:\n  - a\n   - pip:\n"), @r"
     env/environment.yml:4:9: the YAML is broken: mapping values are not allowed in this context
       |
     4 |    - pip:
       |         ^
       = help: check the indentation, the `- ` and the `:` on this line and on the one above it
     ");
-    assert_snapshot!(refusal("dependencies:\n\t- a\n"), @r"
+    assert_snapshot!(error_found("dependencies:\n\t- a\n"), @r"
     env/environment.yml:2:2: the YAML is broken: tabs disallowed within this context (block indentation)
       |
     2 | 	- a
       | 	^
       = help: YAML is indented by spaces only: replace the tab
     ");
-    assert_snapshot!(refusal("dependencies: [a, b\n"), @"
+    assert_snapshot!(error_found("dependencies: [a, b\n"), @"
     env/environment.yml:1:20: the YAML is broken: while parsing a flow sequence, expected ',' or ']'
       |
     1 | dependencies: [a, b
       |                    ^
       = help: check the brackets: what is opened is closed, and commas stand between the entries
     ");
-    assert_snapshot!(refusal("dependencies:\n  - ***\n"), @r"
+    assert_snapshot!(error_found("dependencies:\n  - ***\n"), @r"
     env/environment.yml:2:5: the YAML is broken: while parsing node, found unknown anchor
       |
     2 |   - ***
       |     ^
       = help: put the value in quotes: it begins with a character that means something to YAML
     ");
-    assert_snapshot!(refusal("- ".repeat(100).as_str()), @r"
+    assert_snapshot!(error_found("- ".repeat(100).as_str()), @r"
     env/environment.yml:1:129: values are nested more than 64 deep
       |
     1 | …- - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - 
@@ -292,7 +292,7 @@ fn broken_yaml_is_shown_with_its_place() {
 #[test]
 fn long_lines_are_cut() {
     let text = format!("dependencies: [{}a >=1 <2{}]", "x, ".repeat(100), ", y".repeat(1000));
-    assert_snapshot!(refusal(&text), @r"
+    assert_snapshot!(error_found(&text), @r"
     env/environment.yml:1:316: `a >=1 <2` lacks a comma between two version constraints
       |
     1 | … x, x, x, x, x, x, x, x, x, x, x, x, x, a >=1 <2, y, y, y, y, y, y, y, y, y, y, y, y, y, y, y, y, y, y, y, y, y, y, y, y…
@@ -421,13 +421,13 @@ fn channels_of_the_command_line_come_first_or_alone() {
         let environment = Environment::parse(text, Path::new("env/environment.yml"), &options)?;
         Ok::<_, EnvironmentError>(list("", &environment.all_channels(), |channel| channel.name().to_owned()).unwrap())
     };
-    assert_eq!(channels(&[], ChannelRule::FileToo).unwrap(), " `b`, `conda-forge`, `c`");
+    assert_eq!(channels(&[], ChannelRule::FileAndExtra).unwrap(), " `b`, `conda-forge`, `c`");
     assert_eq!(
-        channels(&["conda-forge", "./d"], ChannelRule::FileToo).unwrap(),
+        channels(&["conda-forge", "./d"], ChannelRule::FileAndExtra).unwrap(),
         " `conda-forge`, `file:///project/d/`, `b`, `c`"
     );
     assert_eq!(channels(&["d"], ChannelRule::ExtraOnly).unwrap(), " `d`, `c`, `b`");
-    assert_snapshot!(channels(&["$X"], ChannelRule::FileToo).unwrap_err(), @r"
+    assert_snapshot!(channels(&["$X"], ChannelRule::FileAndExtra).unwrap_err(), @r"
     the channel `$X` cannot be used: the environment variable `X` is not set
       = help: set `X`, or write the channel without it
     ");
@@ -446,7 +446,7 @@ fn a_spec_means_the_same_channel_as_the_list() {
 /// What a variable stands for is a secret as a rule, and is not shown.
 #[test]
 fn messages_show_variables_by_name() {
-    let message = refusal("channels: ['a:$TOKEN']");
+    let message = error_found("channels: ['a:$TOKEN']");
     assert!(message.contains("a:$TOKEN") && !message.contains("secret"), "{message}");
 }
 
@@ -511,12 +511,12 @@ fn builds_of_another_platform_are_told_once() {
     let text = "name: x\nchannels: [a]\ndependencies:\n  - numpy=1.26\n  - zlib=1.2.13=h8cc25b3_0\n  - vc=14.2\n  \
                 - python=3.11.5=he1021f5_0\n  - m2w64-gcc-libs\n  - sel(win): pywin32\n";
     let environment = read(text).unwrap();
-    let told = |platform| environment.suspicions(platform).iter().map(ToString::to_string).collect::<String>();
+    let told = |platform| environment.platform_warnings(platform).iter().map(ToString::to_string).collect::<String>();
     assert_snapshot!(told(Subdir::Linux64), @"env/environment.yml:5:5: `zlib=1.2.13=h8cc25b3_0` and 2 more lines cannot be had for linux-64, but for win-64: the file seems to be an export from there. Export it with `--no-builds` or `--from-history`, or hold lines back as in `- sel(win): zlib`");
     assert_eq!(told(Subdir::Win64), "");
     let by_hand = read("channels: [a]\ndependencies: [make, 'm2-grep[version=3]', m2w64-gcc >=5]")
         .unwrap()
-        .suspicions(Subdir::Linux64);
+        .platform_warnings(Subdir::Linux64);
     assert_snapshot!(by_hand.iter().map(ToString::to_string).collect::<String>(), @"env/environment.yml:2:22: `m2-grep[version=3]` and one more line cannot be had for linux-64, but for win: hold lines back as in `- sel(win): m2-grep`");
     for (spec, at_home, elsewhere) in [
         ("a=1=py39h06a4308_0", Subdir::Linux64, Subdir::OsxArm64),
@@ -527,21 +527,21 @@ fn builds_of_another_platform_are_told_once() {
         ("_libgcc_mutex=0.1=main", Subdir::LinuxAarch64, Subdir::Win64),
     ] {
         let environment = read(&format!("channels: [a]\ndependencies: ['{spec}']")).unwrap();
-        assert!(environment.suspicions(at_home).is_empty(), "{spec}");
-        assert_eq!(environment.suspicions(elsewhere).len(), 1, "{spec}");
+        assert!(environment.platform_warnings(at_home).is_empty(), "{spec}");
+        assert_eq!(environment.platform_warnings(elsewhere).len(), 1, "{spec}");
     }
 }
 
 #[test]
 fn files_of_other_kinds_are_told_by_their_names() {
-    let refusal = |name: &str, text: &str| {
+    let error_found = |name: &str, text: &str| {
         let error = Environment::parse(text, Path::new(name), &options()).unwrap_err();
         format!("{name}: {}", refused(&error))
     };
-    assert_snapshot!(refusal("pyproject.toml", "[project]\nname = 'x'\n"), @"pyproject.toml: refused: this is TOML, and an environment is YAML; name an environment.yml");
-    assert_snapshot!(refusal("requirements.txt", "numpy\npandas>=2\n"), @"requirements.txt: refused: an environment is a mapping, and this is a string; list conda's packages under `dependencies:` of an environment.yml, and name what pip requires there: `- -r requirements.txt` under `- pip:`");
+    assert_snapshot!(error_found("pyproject.toml", "[project]\nname = 'x'\n"), @"pyproject.toml: refused: this is TOML, and an environment is YAML; name an environment.yml");
+    assert_snapshot!(error_found("requirements.txt", "numpy\npandas>=2\n"), @"requirements.txt: refused: an environment is a mapping, and this is a string; list conda's packages under `dependencies:` of an environment.yml, and name what pip requires there: `- -r requirements.txt` under `- pip:`");
     // As pip-compile writes it, it is no YAML.
-    assert_snapshot!(refusal("requirements.txt", "numpy==2.0 # via x\npandas==2.2\n"), @"requirements.txt: refused: an environment is YAML, and this is none; list conda's packages under `dependencies:` of an environment.yml, and name what pip requires there: `- -r requirements.txt` under `- pip:`");
+    assert_snapshot!(error_found("requirements.txt", "numpy==2.0 # via x\npandas==2.2\n"), @"requirements.txt: refused: an environment is YAML, and this is none; list conda's packages under `dependencies:` of an environment.yml, and name what pip requires there: `- -r requirements.txt` under `- pip:`");
 }
 
 /// conda's `channel_alias` and `default_channels`.
@@ -601,7 +601,7 @@ fn requirements_files_count_in_the_digest_and_logins_do_not() {
 fn requirements_files_have_an_end() {
     let directory = tempfile::tempdir().unwrap();
     let place = |name: &str| directory.path().join(name);
-    fs_err::File::create(place("large.txt")).unwrap().file().set_len(super::LARGEST + 1).unwrap();
+    fs_err::File::create(place("large.txt")).unwrap().file().set_len(super::MAX_FILE_SIZE + 1).unwrap();
     fs_err::write(place("latin.txt"), b"six # caf\xe9\n").unwrap();
     for level in 0..40 {
         fs_err::write(place(&format!("{level}.txt")), format!("-r {0}.txt\n-r {0}.txt\n", level + 1)).unwrap();
@@ -619,7 +619,7 @@ fn requirements_files_have_an_end() {
     environment.yml:4:12: `/dev/zero` cannot be read: it is no regular file
     environment.yml:5:12: `.` cannot be read: it is a directory
     environment.yml:6:12: `large.txt` cannot be read: it is larger than 16 MiB
-    environment.yml:7:12: `latin.txt` cannot be read: it is no text in UTF-8
+    environment.yml:7:12: `latin.txt` cannot be read: it is not UTF-8 text
     ");
     assert!(error.contains("more than 1000 requirements files are named"), "{error}");
     // Nor does an environment.yml.

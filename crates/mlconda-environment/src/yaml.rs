@@ -1,40 +1,39 @@
-//! YAML as a small tree in which every value knows its place. Built from a parser's events, not deserialized, for two
-//! reasons: every complaint can point at its line and column, and a scalar stays the text that was written (`3.10` is
-//! not `3.1`). The dialect is YAML 1.2 with merge keys, as conda's own reader has it; duplicate keys are refused, as
-//! conda refuses them.
+//! YAML as a tree with locations. It is built from the events of a parser, not deserialized, so that every diagnostic
+//! has its line and column, and a scalar keeps its text (`3.10` is not `3.1`). The dialect is YAML 1.2 with merge
+//! keys, as in conda. Duplicate keys are rejected, as in conda.
 
 use std::{collections::HashMap, rc::Rc};
 
-use mlconda_types::diagnostic::{Diagnostic, Location, Source};
+use mlconda_types::diagnostic::{Diagnostic, Location, SourceText};
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span};
 
-/// How deeply values may be nested. An environment needs four levels; the limit keeps the stack safe.
-const DEEPEST: usize = 64;
+/// How deeply values may be nested. An environment needs four levels; the limit protects the stack.
+const MAX_DEPTH: usize = 64;
 
-/// How many keys a mapping may have, for each of them is compared with all before it.
-const MOST_KEYS: usize = 10_000;
+/// The most keys of a mapping: each is compared with all before it.
+const MAX_KEYS: usize = 10_000;
 
-/// The longest line, in bytes, on which the comment behind a value is looked for. Longer ones are written by programs, and have
-/// thousands of values.
-const LONGEST_LINE: usize = 10_000;
+/// The longest line, in bytes, in which a comment after a value is searched for. Longer lines are written by programs
+/// and have thousands of values.
+const MAX_LINE_LENGTH: usize = 10_000;
 
-/// How many values aliases may stand for in all. A few lines of them can stand for more than any memory holds, for whoever
-/// walks through the tree; the longest locks have some thousand.
-const LARGEST: usize = 1 << 20;
+/// The most values that aliases may expand to. A few lines could otherwise expand to any number of values; the longest
+/// locks have some thousand.
+const MAX_COPIED: usize = 1 << 20;
 
-/// How many values a file may have. A lock of five platforms with 1,000 packages each has some 200,000.
-const MOST_VALUES: usize = 1 << 20;
+/// The most values of a file. A lock of five platforms with 1,000 packages each has some 200,000.
+const MAX_VALUES: usize = 1 << 20;
 
-/// A value and its place.
+/// A value and its location.
 #[derive(Clone, Debug)]
-pub struct Node {
+pub struct YamlNode {
     /// The value.
     pub value: Value,
-    /// Where it begins.
+    /// The location of its first character.
     pub location: Location,
-    /// How many characters it takes up on its first line.
+    /// Its length in characters on its first line.
     pub length: usize,
-    /// Where a comment behind it on the same line could begin.
+    /// Where a comment after it could begin.
     pub(crate) end: Location,
 }
 
@@ -43,30 +42,30 @@ pub struct Node {
 pub enum Value {
     /// A scalar.
     Scalar {
-        /// As written, without quotes.
+        /// The text, without quotes.
         text: String,
         /// Whether it was quoted.
         style: Style,
     },
     /// A list.
-    Sequence(Vec<Rc<Node>>),
-    /// Keys and values.
-    Mapping(Entries),
+    Sequence(Vec<Rc<YamlNode>>),
+    /// A mapping.
+    Mapping(MappingEntries),
 }
 
-/// The keys of a mapping with their values, in order.
-pub type Entries = Vec<(Rc<Node>, Rc<Node>)>;
+/// The keys and values of a mapping, in order.
+pub type MappingEntries = Vec<(Rc<YamlNode>, Rc<YamlNode>)>;
 
-/// Whether a scalar can be anything but a string.
+/// The style of a scalar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
-    /// It may be a number, a boolean or nothing.
+    /// Unquoted: it may be a number, a boolean or null.
     Plain,
-    /// It is text.
+    /// Quoted: it is a string.
     Quoted,
 }
 
-impl Node {
+impl YamlNode {
     /// The text of a scalar.
     pub fn text(&self) -> Option<&str> {
         match &self.value {
@@ -75,7 +74,7 @@ impl Node {
         }
     }
 
-    /// The text, if YAML takes the scalar for a string without being told so.
+    /// The text, if YAML reads the unquoted scalar as a string.
     fn plain(&self) -> Option<&str> {
         match &self.value {
             Value::Scalar { text, style: Style::Plain } => Some(text),
@@ -83,23 +82,23 @@ impl Node {
         }
     }
 
-    /// Whether there is no value: nothing at all, `~` or `null`.
+    /// Whether the value is null: empty, `~` or `null`.
     pub fn is_null(&self) -> bool {
         matches!(self.plain(), Some("" | "~" | "null" | "Null" | "NULL"))
     }
 
-    /// What YAML makes of a scalar without quotes that is no string: the word for it.
+    /// The YAML type of an unquoted scalar that is not a string.
     pub(crate) fn not_a_string(&self) -> Option<&'static str> {
         let text = self.plain()?;
         if matches!(text, "true" | "True" | "TRUE" | "false" | "False" | "FALSE") {
             return Some("a boolean");
         }
-        // `inf`, `nan` and `infinity` are numbers to Rust and words to YAML.
+        // Rust parses `inf`, `nan` and `infinity` as numbers, YAML as strings.
         let numeric = text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.'));
         (numeric && text.parse::<f64>().is_ok()).then_some("a number")
     }
 
-    /// The word for the kind of value, with its article.
+    /// The kind of the value with its article, for messages.
     pub(crate) fn kind(&self) -> &'static str {
         match &self.value {
             Value::Scalar { .. } if self.is_null() => "empty",
@@ -109,49 +108,49 @@ impl Node {
         }
     }
 
-    /// What stands behind the value on its last line, if that is a comment: its text without the `#`.
-    pub(crate) fn comment<'a>(&self, source: Source<'a>) -> Option<&'a str> {
+    /// The comment after the value on its last line, without the `#`.
+    pub(crate) fn comment<'a>(&self, source: SourceText<'a>) -> Option<&'a str> {
         let line = source.line(self.end.line);
-        if line.len() > LONGEST_LINE {
+        if line.len() > MAX_LINE_LENGTH {
             return None;
         }
         let offset = line.char_indices().nth(self.end.column - 1).map_or(line.len(), |(offset, _)| offset);
         let behind = line[offset..].trim_start();
-        // Behind a key stands its colon.
+        // After a key comes its colon.
         behind.strip_prefix(':').unwrap_or(behind).trim_start().strip_prefix('#').map(str::trim)
     }
 }
 
-/// Whether a scalar without quotes is a string to every reader, those of YAML 1.1 too.
+/// Whether an unquoted scalar is a string for every reader, also of YAML 1.1.
 pub(crate) fn is_string(text: &str) -> bool {
     let value = Value::Scalar { text: text.to_owned(), style: Style::Plain };
-    let node = Node { value, location: Location::default(), length: 0, end: Location::default() };
+    let node = YamlNode { value, location: Location::default(), length: 0, end: Location::default() };
     let old = ["yes", "no", "on", "off", "y", "n"].iter().any(|word| text.eq_ignore_ascii_case(word));
     !node.is_null() && node.not_a_string().is_none() && !old
 }
 
-/// A collection that is being read.
-enum Open {
-    Sequence { items: Vec<Rc<Node>>, anchor: usize, location: Location },
-    Mapping { entries: Entries, key: Option<Rc<Node>>, anchor: usize, location: Location },
+/// A collection that is not complete yet.
+enum OpenCollection {
+    Sequence { items: Vec<Rc<YamlNode>>, anchor: usize, location: Location },
+    Mapping { entries: MappingEntries, key: Option<Rc<YamlNode>>, anchor: usize, location: Location },
 }
 
-/// A document, and what is wrong with it that does not keep it from being read.
+/// A document, and the problems that did not prevent reading it.
 #[derive(Debug, Default)]
 pub struct Document {
-    /// The value; `None` if there is nothing in the document.
-    pub root: Option<Rc<Node>>,
-    /// Keys that stand twice; the first of them is the one that is kept.
+    /// The value; `None` for an empty document.
+    pub root: Option<Rc<YamlNode>>,
+    /// Duplicate keys; the first of each is kept.
     pub duplicates: Vec<Diagnostic>,
 }
 
-/// Reads the one document of a text.
+/// Parses a text with one document.
 ///
 /// # Errors
-/// If the text is no YAML, has more than one document, or nests too deeply.
-pub fn parse(source: Source<'_>) -> Result<Document, Box<Diagnostic>> {
+/// If the text is not YAML, has more than one document, or is nested too deeply.
+pub fn parse(source: SourceText<'_>) -> Result<Document, Box<Diagnostic>> {
     let (anchors, document) = (HashMap::new(), Document::default());
-    let mut tree = Tree { source, open: Vec::new(), anchors, aliased: 0, values: 0, document };
+    let mut tree = TreeBuilder { source, open: Vec::new(), anchors, aliased: 0, values: 0, document };
     let mut parser = Parser::new_from_str(source.text);
     let mut documents = 0;
     while let Some(event) = parser.next_event() {
@@ -167,34 +166,34 @@ pub fn parse(source: Source<'_>) -> Result<Document, Box<Diagnostic>> {
                 ));
             }
         }
-        tree.take(event, span)?;
+        tree.handle_event(event, span)?;
     }
     Ok(tree.document)
 }
 
-struct Tree<'a> {
-    source: Source<'a>,
-    open: Vec<Open>,
-    /// What has a name, with how deep it is and how many values it has in it.
-    anchors: HashMap<usize, (Rc<Node>, Extent)>,
-    /// How many values the aliases so far stand for.
+struct TreeBuilder<'a> {
+    source: SourceText<'a>,
+    open: Vec<OpenCollection>,
+    /// Anchored values, with their depth and size.
+    anchors: HashMap<usize, (Rc<YamlNode>, NodeExtent)>,
+    /// How many values the aliases expand to so far.
     aliased: usize,
     /// How many values there are so far.
     values: usize,
     document: Document,
 }
 
-/// How deep a value is nested, and how many values it is made of, itself included.
+/// The depth of a value, and the number of its values, including itself.
 #[derive(Clone, Copy)]
-struct Extent {
+struct NodeExtent {
     depth: usize,
     values: usize,
 }
 
-impl Extent {
-    /// What aliases stand for counts as often as they stand for it; the limits on both keep this small.
-    fn of(node: &Node) -> Self {
-        let children: Vec<&Rc<Node>> = match &node.value {
+impl NodeExtent {
+    /// The values of aliases are counted each time; the limits keep this small.
+    fn of(node: &YamlNode) -> Self {
+        let children: Vec<&Rc<YamlNode>> = match &node.value {
             Value::Scalar { .. } => Vec::new(),
             Value::Sequence(items) => items.iter().collect(),
             Value::Mapping(entries) => entries.iter().flat_map(|(key, value)| [key, value]).collect(),
@@ -206,8 +205,8 @@ impl Extent {
     }
 }
 
-impl Tree<'_> {
-    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Box<Diagnostic>> {
+impl TreeBuilder<'_> {
+    fn handle_event(&mut self, event: Event<'_>, span: Span) -> Result<(), Box<Diagnostic>> {
         let start = location(span.start);
         match event {
             Event::Scalar(text, style, anchor, tag) => {
@@ -216,7 +215,7 @@ impl Tree<'_> {
                 let length = text.lines().next().unwrap_or("").chars().count();
                 let value = Value::Scalar { text: text.into_owned(), style };
                 let length = if span.start.line() == span.end.line() { span.len() } else { length };
-                self.put(Rc::new(Node { value, location: start, length, end: location(span.end) }), anchor)?;
+                self.put(Rc::new(YamlNode { value, location: start, length, end: location(span.end) }), anchor)?;
             }
             Event::Alias(anchor) => {
                 let fail = |message: &str, help| Err(self.source.diagnostic(start, span.len(), message, help));
@@ -224,16 +223,16 @@ impl Tree<'_> {
                     return fail("an alias stands inside of what it stands for", "write the value out");
                 };
                 self.aliased += extent.values;
-                if self.open.len() + extent.depth > DEEPEST + 1 || self.aliased > LARGEST {
+                if self.open.len() + extent.depth > MAX_DEPTH + 1 || self.aliased > MAX_COPIED {
                     return fail("aliases stand for more than a file can mean", "write the values out");
                 }
                 self.put(node, 0)?;
             }
             Event::SequenceStart(anchor, _) => {
-                self.push(Open::Sequence { items: Vec::new(), anchor, location: start })?;
+                self.push(OpenCollection::Sequence { items: Vec::new(), anchor, location: start })?;
             }
             Event::MappingStart(anchor, _) => {
-                self.push(Open::Mapping { entries: Vec::new(), key: None, anchor, location: start })?;
+                self.push(OpenCollection::Mapping { entries: Vec::new(), key: None, anchor, location: start })?;
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(span)?,
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) | Event::DocumentEnd => {}
@@ -241,13 +240,13 @@ impl Tree<'_> {
         Ok(())
     }
 
-    fn push(&mut self, open: Open) -> Result<(), Box<Diagnostic>> {
-        if self.open.len() == DEEPEST {
-            let (Open::Sequence { location, .. } | Open::Mapping { location, .. }) = open;
+    fn push(&mut self, open: OpenCollection) -> Result<(), Box<Diagnostic>> {
+        if self.open.len() == MAX_DEPTH {
+            let (OpenCollection::Sequence { location, .. } | OpenCollection::Mapping { location, .. }) = open;
             return Err(self.source.diagnostic(
                 location,
                 1,
-                format!("values are nested more than {DEEPEST} deep"),
+                format!("values are nested more than {MAX_DEPTH} deep"),
                 "check that this is an environment file",
             ));
         }
@@ -257,33 +256,33 @@ impl Tree<'_> {
 
     fn close(&mut self, span: Span) -> Result<(), Box<Diagnostic>> {
         let (value, anchor, start) = match self.open.pop() {
-            Some(Open::Sequence { items, anchor, location }) => (Value::Sequence(items), anchor, location),
-            Some(Open::Mapping { entries, anchor, location, .. }) => {
+            Some(OpenCollection::Sequence { items, anchor, location }) => (Value::Sequence(items), anchor, location),
+            Some(OpenCollection::Mapping { entries, anchor, location, .. }) => {
                 (Value::Mapping(merged(self.source, entries)?), anchor, location)
             }
             None => return Ok(()),
         };
-        self.put(Rc::new(Node { value, location: start, length: 1, end: location(span.end) }), anchor)
+        self.put(Rc::new(YamlNode { value, location: start, length: 1, end: location(span.end) }), anchor)
     }
 
-    fn put(&mut self, node: Rc<Node>, anchor: usize) -> Result<(), Box<Diagnostic>> {
+    fn put(&mut self, node: Rc<YamlNode>, anchor: usize) -> Result<(), Box<Diagnostic>> {
         self.values += 1;
-        if self.values > MOST_VALUES {
-            let message = format!("the file has more than {MOST_VALUES} values");
+        if self.values > MAX_VALUES {
+            let message = format!("the file has more than {MAX_VALUES} values");
             let help = "no lock or environment has as many: check that it is one";
             return Err(self.source.diagnostic(node.location, 1, message, help));
         }
         if anchor > 0 {
-            self.anchors.insert(anchor, (Rc::clone(&node), Extent::of(&node)));
+            self.anchors.insert(anchor, (Rc::clone(&node), NodeExtent::of(&node)));
         }
         match self.open.last_mut() {
             None => self.document.root = (!node.is_null()).then_some(node),
-            Some(Open::Sequence { items, .. }) => items.push(node),
-            Some(Open::Mapping { key: slot @ None, .. }) => *slot = Some(node),
-            Some(Open::Mapping { entries, key, .. }) => {
+            Some(OpenCollection::Sequence { items, .. }) => items.push(node),
+            Some(OpenCollection::Mapping { key: slot @ None, .. }) => *slot = Some(node),
+            Some(OpenCollection::Mapping { entries, key, .. }) => {
                 if let Some(key) = key.take() {
-                    if entries.len() == MOST_KEYS {
-                        let message = format!("a mapping of more than {MOST_KEYS} keys");
+                    if entries.len() == MAX_KEYS {
+                        let message = format!("a mapping of more than {MAX_KEYS} keys");
                         let help = "check that this is an environment file";
                         return Err(self.source.diagnostic(key.location, key.length, message, help));
                     }
@@ -298,7 +297,11 @@ impl Tree<'_> {
     }
 }
 
-fn duplicate(source: Source<'_>, entries: &[(Rc<Node>, Rc<Node>)], key: &Node) -> Option<Box<Diagnostic>> {
+fn duplicate(
+    source: SourceText<'_>,
+    entries: &[(Rc<YamlNode>, Rc<YamlNode>)],
+    key: &YamlNode,
+) -> Option<Box<Diagnostic>> {
     let text = key.text().filter(|text| *text != "<<")?;
     let (first, _) = entries.iter().find(|(other, _)| other.text() == Some(text))?;
     Some(source.diagnostic(
@@ -309,8 +312,8 @@ fn duplicate(source: Source<'_>, entries: &[(Rc<Node>, Rc<Node>)], key: &Node) -
     ))
 }
 
-/// Carries out merge keys (`<<: *base`): what a mapping says itself comes before what it merges.
-fn merged(source: Source<'_>, entries: Entries) -> Result<Entries, Box<Diagnostic>> {
+/// Applies merge keys (`<<: *base`): a mapping's own keys take precedence.
+fn merged(source: SourceText<'_>, entries: MappingEntries) -> Result<MappingEntries, Box<Diagnostic>> {
     let (merges, mut own): (Vec<_>, Vec<_>) = entries.into_iter().partition(|(key, _)| key.plain() == Some("<<"));
     for (key, value) in merges {
         let bases = match &value.value {
@@ -337,16 +340,16 @@ fn location(marker: Marker) -> Location {
     Location { line: marker.line(), column: marker.col() + 1 }
 }
 
-fn syntax_error(source: Source<'_>, error: &ScanError) -> Box<Diagnostic> {
+fn syntax_error(source: SourceText<'_>, error: &ScanError) -> Box<Diagnostic> {
     let mut place = location(*error.marker());
-    // What is missing at the end of the file is missing on its last line that says something.
+    // An error at the end of the file is reported on the last line with text.
     let last = source.text.trim_end().split('\n').count();
     if place.line > last {
         place = Location { line: last, column: source.line(last).trim_end().chars().count() + 1 };
     }
     let message = format!("the YAML is broken: {}", error.info());
     let help = reason(source, place, error.info());
-    if let (None, Some((place, length, help))) = (help, elsewhere(source, place)) {
+    if let (None, Some((place, length, help))) = (help, unclosed_quote(source, place)) {
         return source.diagnostic(place, length, "the YAML is broken here", help);
     }
     source.diagnostic(place, 1, message, help.unwrap_or(LAYOUT_HELP))
@@ -354,8 +357,8 @@ fn syntax_error(source: Source<'_>, error: &ScanError) -> Box<Diagnostic> {
 
 const LAYOUT_HELP: &str = "check the indentation, the `- ` and the `:` on this line and on the one above it";
 
-/// The likeliest reason for a syntax error at a place, if something stands there that says it.
-fn reason(source: Source<'_>, place: Location, info: &str) -> Option<&'static str> {
+/// The most likely reason for a syntax error, if the text shows one.
+fn reason(source: SourceText<'_>, place: Location, info: &str) -> Option<&'static str> {
     let line = source.line(place.line);
     let before = source.line(place.line.saturating_sub(1).max(1));
     let indented_by_tab = |line: &str| line[..line.len() - line.trim_start().len()].contains('\t');
@@ -383,15 +386,15 @@ fn reason(source: Source<'_>, place: Location, info: &str) -> Option<&'static st
     })
 }
 
-/// Where a line begins with a character that only looks like the space or the `-` that YAML wants there, from 0.
+/// The offset of a character at the beginning of a line that only looks like a space or a `-`.
 fn lookalike(line: &str) -> Option<usize> {
     let is_odd = |c: char| !c.is_ascii() && (c.is_whitespace() || matches!(c, '–' | '—' | '−' | '•' | '·'));
     let place = line.chars().position(is_odd)?;
     line.chars().take(place).all(|c| matches!(c, ' ' | '-')).then_some(place)
 }
 
-/// The first of such characters in the file, and what to do with all of them.
-fn lookalikes(source: Source<'_>) -> Option<(Location, usize, String)> {
+/// The first such character in the file, and what to do about all of them.
+fn lookalikes(source: SourceText<'_>) -> Option<(Location, usize, String)> {
     let mut lines = source.lines.iter().enumerate().filter_map(|(index, line)| Some((index + 1, lookalike(line)?)));
     let (line, place) = lines.next()?;
     let others = match lines.count() {
@@ -403,9 +406,9 @@ fn lookalikes(source: Source<'_>) -> Option<(Location, usize, String)> {
     Some((Location { line, column: place + 1 }, 1, help))
 }
 
-/// A mistake in the layout that a YAML parser finds some lines further on: the place, its length, and what to do. Looked
-/// for from the place upwards, in the line itself and the few before it.
-fn elsewhere(source: Source<'_>, place: Location) -> Option<(Location, usize, String)> {
+/// A mistake that the YAML parser notices only some lines later: its location, its length, and help. It is searched
+/// for in the line of the error and the few lines before it.
+fn unclosed_quote(source: SourceText<'_>, place: Location) -> Option<(Location, usize, String)> {
     (place.line.saturating_sub(3).max(1)..=place.line).rev().find_map(|number| {
         let line = source.line(number);
         let indent = line.chars().take_while(|c| *c == ' ').count();
@@ -427,7 +430,7 @@ fn elsewhere(source: Source<'_>, place: Location) -> Option<(Location, usize, St
     })
 }
 
-/// A string as it is where no reader can misunderstand it, else in quotes.
+/// A string as YAML, quoted if any reader could misunderstand it.
 pub fn scalar(text: &str) -> String {
     const WORDS: &[&str] = &["true", "false", "yes", "no", "on", "off", "null", "y", "n"];
     let is_plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_' || c == '/')
@@ -438,18 +441,20 @@ pub fn scalar(text: &str) -> String {
         && !WORDS.contains(&text.to_ascii_lowercase().as_str());
     if is_plain {
         text.to_owned()
-    } else if text.chars().any(is_unseen) {
-        // A string of JSON is one of YAML, and so is one with more of its characters by number.
+    } else if text.chars().any(is_invisible_character) {
+        // A JSON string is a YAML string; more characters are escaped here.
         let quoted = serde_json::Value::from(text).to_string();
-        let shown = |c: char| if is_unseen(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+        let shown =
+            |c: char| if is_invisible_character(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
         quoted.chars().map(shown).collect()
     } else {
         format!("'{}'", text.replace('\'', "''"))
     }
 }
 
-/// Whether a character steers a terminal, or turns the direction of writing: a file should show what is in it.
-fn is_unseen(c: char) -> bool {
+/// Whether a character controls the terminal or changes the direction of writing. A file should show all of its
+/// contents.
+fn is_invisible_character(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

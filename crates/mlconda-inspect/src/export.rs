@@ -1,5 +1,4 @@
-//! An environment.yml of what is installed, as `conda env export` writes it, for those who built an environment by hand and
-//! want to build it again.
+//! Exports an installed environment as an environment.yml, like `conda env export`.
 //!
 //! What is written is read back to the same packages. So a package whose channel is not the first of the list names its
 //! channel itself: under strict priority the first channel would hide it otherwise. There is no `prefix:`, which is
@@ -18,7 +17,7 @@ use mlconda_prefix::{Prefix, PrefixError};
 use mlconda_types::{dependency::dependency_name, redact};
 use rattler_conda_types::{PrefixRecord, Subdir};
 
-/// How much is said of each package.
+/// The level of detail of an export.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Detail {
     /// `name=version=build`: the very package, on this platform only.
@@ -26,11 +25,11 @@ pub enum Detail {
     Builds,
     /// `name=version`: what other platforms may have too.
     Versions,
-    /// The match specs that were asked for, and nothing that came for their sake.
+    /// The requested match specs, without their dependencies.
     History,
 }
 
-/// What is installed, in the words of an environment.yml.
+/// The contents of an exported environment.yml.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Export {
     /// `name:`, the last part of the prefix's path if it can be one.
@@ -45,7 +44,7 @@ pub struct Export {
     pub variables: IndexMap<String, String>,
 }
 
-/// Reads from a prefix what its environment.yml would say.
+/// Exports a prefix.
 ///
 /// # Errors
 /// If a record or a file of the environment cannot be read.
@@ -63,9 +62,9 @@ pub fn export(prefix: &Prefix, detail: Detail) -> Result<Export, PrefixError> {
         Detail::Builds => records.iter().map(|record| qualified(record, with_build(record))).collect(),
         Detail::Versions => records.iter().map(|record| qualified(record, with_version(record))).collect(),
         Detail::History => {
-            let asked = history::asked(prefix, &records)?;
+            let requested = history::requested(prefix, &records)?;
             let spec = |record: &PrefixRecord| {
-                let spec = asked.get(name(record))?.clone();
+                let spec = requested.get(name(record))?.clone();
                 Some(match stem(&spec) {
                     // It may be a path from a directory that nobody knows any more.
                     Some(_) => redact::url(&record.repodata_record.url),
@@ -88,15 +87,14 @@ pub fn export(prefix: &Prefix, detail: Detail) -> Result<Export, PrefixError> {
     })
 }
 
-/// The match specs that were asked for when the packages of a prefix were installed, sorted by their packages' names:
-/// of its `conda-meta/history`, else of its records.
+/// The requested match specs of a prefix, sorted by package name: from `conda-meta/history`, else from the records.
 ///
 /// # Errors
 /// If the history is there and cannot be read.
-pub fn asked_for(prefix: &Prefix, records: &[PrefixRecord]) -> Result<Vec<String>, PrefixError> {
-    let mut asked = history::asked(prefix, records)?;
-    asked.sort_unstable_keys();
-    Ok(asked.into_values().collect())
+pub fn requested_specs(prefix: &Prefix, records: &[PrefixRecord]) -> Result<Vec<String>, PrefixError> {
+    let mut requested = history::requested(prefix, records)?;
+    requested.sort_unstable_keys();
+    Ok(requested.into_values().collect())
 }
 
 impl Export {

@@ -1,7 +1,7 @@
-//! A prefix compared with what it should be: with a lock ([`plan`]: what is to be done; [`verify`]: what is damaged), and told
-//! in the words of an environment.yml ([`export`]).
+//! Compares a prefix with a lock ([`plan`]: what must change; [`verify`]: what is damaged), and exports it as an
+//! environment.yml ([`export`]).
 //!
-//! Prefixes are read here, and never changed.
+//! Prefixes are only read here.
 
 pub mod export;
 pub mod plan;

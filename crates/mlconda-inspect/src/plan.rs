@@ -1,4 +1,4 @@
-//! The difference between a lock and a prefix, as a value: `--dry-run` prints it, `install` carries it out.
+//! The plan: the difference between a lock and a prefix. `--dry-run` prints it, `install` carries it out.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -6,13 +6,13 @@ use std::{
 };
 
 use indexmap::IndexMap;
-use mlconda_lock::{Digest, Lock, LockedPackage, LockedPip, Origin, PipSource};
+use mlconda_lock::{ArchiveOrigin, Digest, Lock, LockedPackage, LockedPip, PipSource};
 use mlconda_prefix::{Installed, Prefix, PrefixError, distributions};
 use mlconda_python::tags::{Tags, virtual_version};
 use mlconda_types::redact;
 use rattler_conda_types::{GenericVirtualPackage, PackageName, PrefixRecord, Subdir};
 
-/// What is to be done so that a prefix equals a lock.
+/// What must change so that a prefix equals a lock.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The platform of the lock.
@@ -22,32 +22,32 @@ pub struct Plan {
     /// Records of packages to unlink; where a package changes, its old record is here and the new package in
     /// [`Plan::link`].
     pub unlink: Vec<PrefixRecord>,
-    /// Records of packages that stay. Empty where nothing is to be done: then nobody needs them.
+    /// Records of kept packages. Empty if nothing changes.
     pub keep: Vec<PrefixRecord>,
-    /// How many packages stay.
+    /// How many packages are kept.
     pub unchanged: usize,
-    /// The variables that the prefix is to set. `None` where the lock is another tool's and has no word for them: then
-    /// they stay as they are.
+    /// The environment variables of the prefix. `None` if the lock is another tool's and cannot contain them; then they do not
+    /// change.
     pub variables: Option<IndexMap<String, String>>,
-    /// Whether `conda-meta` changes though no package does: other variables, or no environment there yet.
+    /// Whether `conda-meta` changes even if no package does: other variables, or no environment yet.
     pub meta_changes: bool,
-    /// The match specs that were asked for, for the records and the history.
+    /// The requested match specs, for the records and the history.
     pub specs: Vec<String>,
-    /// The names of the records that were there when this plan was made.
-    pub seen: Vec<String>,
+    /// The file names of the records when this plan was made. `install` refuses a prefix that has changed since.
+    pub record_names: Vec<String>,
     /// The names of all packages of the lock, in its order.
     pub names: Vec<String>,
-    /// Who gave that order.
-    pub order: Order,
-    /// The same of what is from no channel.
+    /// The origin of that order.
+    pub order: LinkOrder,
+    /// The plan for packages that are not from a channel.
     pub pip: PipPlan,
-    /// What was to be linked anew, whether or not it differs.
+    /// The packages to reinstall even if they are equal.
     pub reinstall: Reinstall,
-    /// Whether the variables that the prefix sets cannot be read, and are written anew.
+    /// Whether `conda-meta/state` cannot be read, and is replaced.
     pub damaged_state: bool,
 }
 
-/// Which packages are linked anew though the lock has the same ones: conda packages and those of pip alike.
+/// Which packages are reinstalled even if they equal the locked ones: conda packages and packages of pip.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Reinstall {
     /// None.
@@ -55,12 +55,12 @@ pub enum Reinstall {
     Nothing,
     /// All.
     All,
-    /// Those of these names, as locks have them (normalized).
+    /// Those with these names (normalized).
     Named(BTreeSet<String>),
 }
 
 impl Reinstall {
-    /// Whether a package is linked anew.
+    /// Whether a package is reinstalled.
     fn has(&self, name: &str) -> bool {
         match self {
             Self::Nothing => false,
@@ -70,39 +70,39 @@ impl Reinstall {
     }
 }
 
-/// What is to be done about packages that are from no channel, as pip would install them.
+/// The plan for packages that are not from a channel, as pip would install them.
 #[derive(Clone, Debug, Default)]
 pub struct PipPlan {
     /// Wheels to link, by name.
     pub link: Vec<LockedPip>,
-    /// What the prefix's own pip is to build and install: archives of sources, commits, directories.
+    /// Packages that the environment's pip builds and installs: source archives, commits, directories.
     pub build: Vec<LockedPip>,
-    /// Records of those to unlink; of what pip itself has installed in the place of one of the lock, too.
+    /// Records of distributions to unlink, including those that pip has installed in place of a locked one.
     pub unlink: Vec<PrefixRecord>,
-    /// Records of those that stay. Empty where nothing is to be done.
+    /// Records of kept distributions. Empty if nothing changes.
     pub keep: Vec<PrefixRecord>,
     /// The names of all of the lock, in its order.
     pub names: Vec<String>,
-    /// The names of those that were asked for.
+    /// The names of the requested packages.
     pub requested: BTreeSet<String>,
     /// The wheels that the lock's python takes, and that python in words; not known where the lock is for no platform, or has no such python.
     pub tags: Option<(Tags, String)>,
 }
 
-/// Who ordered the packages of a lock.
+/// The origin of the package order in a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// mlconda did when it wrote the lock, by the channel's dependencies.
+pub enum LinkOrder {
+    /// mlconda, when it wrote the lock, by the dependencies in the repodata.
     Lock,
-    /// Nobody is known to have: the packages' own dependencies tell.
+    /// Unknown. The linking order is derived from the dependencies in the packages.
     Packages,
 }
 
 impl Plan {
-    /// Compares.
+    /// Compares a lock with a prefix.
     ///
-    /// A lock of mlconda states all that is to be there. Another tool's knows nothing of what is from no channel: that stays
-    /// as it is then. What pip has installed besides, and the lock does not have, is left alone.
+    /// A lock of mlconda lists everything that must be installed. A lock of another tool does not list packages of pip, so these
+    /// are kept. Distributions that pip has installed and the lock does not have are kept, too.
     ///
     /// # Errors
     /// If the prefix cannot be read.
@@ -110,10 +110,9 @@ impl Plan {
         Self::reinstalling(lock, prefix, &Reinstall::Nothing)
     }
 
-    /// Compares, and takes the packages of `reinstall` for other ones than those that are there.
+    /// Compares a lock with a prefix, and reinstalls the packages of `reinstall` even if they are equal.
     ///
-    /// If there are any, a record that cannot be read is no error: it goes, and the package of the lock comes. So it is with
-    /// the variables.
+    /// If there are any, unreadable records and variables are not errors: they are replaced by those of the lock.
     ///
     /// # Errors
     /// If the prefix cannot be read.
@@ -153,8 +152,8 @@ impl Plan {
             variables,
             specs: lock.specs.clone(),
             names: lock.packages.iter().map(|package| package.name.clone()).collect(),
-            seen: prefix.seen()?,
-            order: if lock.input.is_some() { Order::Lock } else { Order::Packages },
+            record_names: prefix.record_names()?,
+            order: if lock.input.is_some() { LinkOrder::Lock } else { LinkOrder::Packages },
             pip: PipPlan {
                 names: lock.pip.iter().map(|package| package.name.clone()).collect(),
                 requested: distributions.requested.clone(),
@@ -216,8 +215,11 @@ impl Plan {
         self.unchanged -= self.link.len() + come.len();
         drop(gone);
         let names: HashSet<&str> = come.iter().map(|package| package.name.as_str()).collect();
-        let others =
-            distributions::of_others(prefix.path(), &names, &records.iter().flat_map(|old| &old.files).collect())?;
+        let others = distributions::untracked_by_name(
+            prefix.path(),
+            &names,
+            &records.iter().flat_map(|old| &old.files).collect(),
+        )?;
         let (pip, conda): (Vec<_>, Vec<_>) = records.into_iter().partition(|record| key(record).0);
         (self.keep, self.unlink) = conda.into_iter().partition(|record| stays.contains(&key(record)));
         (self.pip.keep, self.pip.unlink) = pip.into_iter().partition(|record| stays.contains(&key(record)));
@@ -226,7 +228,7 @@ impl Plan {
         Ok(())
     }
 
-    /// All that is fetched and linked: conda packages, then wheels.
+    /// All packages that are fetched and linked: conda packages, then wheels.
     pub fn archives(&self) -> Vec<LockedPackage> {
         self.link.iter().cloned().chain(self.pip.link.iter().filter_map(LockedPip::as_package)).collect()
     }
@@ -237,7 +239,7 @@ impl Plan {
         self.link.is_empty() && self.unlink.is_empty() && is_empty(&self.pip) && !self.meta_changes
     }
 
-    /// How many bytes are to be downloaded, if the lock knows it of every package.
+    /// The total download size in bytes, if the lock has the size of every package.
     pub fn download_size(&self) -> Option<u64> {
         let sources = self.pip.build.iter().filter_map(LockedPip::as_package);
         self.archives().into_iter().chain(sources).map(|package| package.size).sum()
@@ -270,7 +272,7 @@ struct Distributions<'a> {
 impl<'a> Distributions<'a> {
     fn new(lock: &'a Lock, prefix: &Prefix, broken: bool, reinstall: &'a Reinstall) -> Result<Self, PrefixError> {
         let there = prefix.distributions()?;
-        let stale = there.iter().filter(|record| !distributions::is_there(prefix.path(), record));
+        let stale = there.iter().filter(|record| !distributions::is_installed(prefix.path(), record));
         Ok(Self {
             is_stated: lock.input.is_some() || !lock.pip.is_empty(),
             wanted: &lock.pip,
@@ -291,7 +293,7 @@ impl<'a> Distributions<'a> {
     /// Whether what is installed is the locked one, and says the same of itself.
     fn is_same(&self, package: &LockedPip) -> bool {
         let (sha256, is_from_index) = match &package.source {
-            PipSource::Archive { sha256, origin, .. } => (*sha256, *origin == Origin::Index),
+            PipSource::Archive { sha256, origin, .. } => (*sha256, *origin == ArchiveOrigin::Index),
             PipSource::Git { .. } | PipSource::Directory { .. } => (None, false),
         };
         let Some(record) = self.there.iter().find(|record| key(record).1 == package.name) else { return false };

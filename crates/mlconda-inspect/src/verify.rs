@@ -1,21 +1,20 @@
-//! Proof that a prefix equals a lock, or at least its own records.
+//! Verifies that a prefix equals a lock, or its own records.
 //!
-//! Everything is looked at, nothing is changed, and what was found is a value: [`Report`]. The records say what
-//! each package has put where, the lock says which packages there are, and the disk must agree with both. One
-//! walk through the prefix tells what is there and of which kind; then each recorded file is opened once, as no
-//! link, and hashed. The largest come first, so that no thread is left alone with one in the end.
+//! Nothing is changed; the result is a [`Verification`]. The records list the files of each package, the lock lists the
+//! packages, and the disk must agree with both. One walk through the prefix finds all paths and their types; then each
+//! recorded file is opened once (links are not followed) and hashed. The largest files come first, so that all threads
+//! finish at the same time.
 //!
-//! What cannot be told from a record is not judged. conda's fields have no word for a file's mode and a soft link's
-//! target (a link's hash is that of the file it pointed to when the package was built); mlconda writes both into a field
-//! of its own. conda and mamba keep the modes that an archive has, and write no hash for some of the files that they make;
-//! such files are counted.
+//! Only what a record contains is checked. conda's fields have neither the mode of a file nor the target of a soft link (the
+//! hash of a link is that of its target when the package was built); mlconda writes both into its own field. conda and
+//! mamba keep the modes of the archive, and write no hash for some files that they create; such files are counted.
 
 pub(crate) mod closure;
 mod files;
-mod mend;
 mod projects;
 mod records;
-mod strangers;
+mod reinstall;
+mod untracked;
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -31,57 +30,56 @@ use std::{
 use mlconda_lock::{Digest, Lock, LockedPackage, LockedPip};
 use mlconda_prefix::{
     Prefix, PrefixError, STATE,
-    on_disk::{ASIDE, INSIDE, PENDING, beside},
+    on_disk::{BACKUP, PENDING_HISTORY, STAGE, stage_and_replica},
 };
 use mlconda_types::progress::Progress;
 
-pub use self::strangers::Strangers;
-use self::{files::Claims, records::Package};
+pub use self::untracked::UntrackedFiles;
+use self::{files::Claims, records::RecordedPackage};
 
-/// What a look at a prefix came to.
+/// The result of verifying a prefix.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct Verification {
     /// How many packages are recorded.
     pub packages: usize,
-    /// How many files and links they hold.
+    /// How many files and links they contain.
     pub files: usize,
     /// The size of the files that were read, in bytes.
     pub bytes: u64,
-    /// What is not as it should be: first of packages, then of paths, sorted. The proof holds if there is nothing.
+    /// Everything that is wrong: first about packages, then about paths, sorted. Empty if the prefix is correct.
     pub findings: Vec<Finding>,
-    /// What no package holds; for information.
-    pub strangers: Strangers,
-    /// Packages with files that no record gives a hash for, and how many those are: they are there, with the recorded
-    /// size if there is one, and that is all that can be said.
+    /// Untracked files, for information.
+    pub untracked: UntrackedFiles,
+    /// Packages with files that have no recorded hash, and the number of these files. Only their existence and their recorded
+    /// size are checked.
     pub without_hash: Vec<(String, usize)>,
-    /// Packages that the lock pins by a hash that their record does not have: the file name has to do.
+    /// Packages whose record does not have the kind of hash that the lock has. Only their file names are compared.
     pub without_digest: Vec<String>,
 }
 
-impl Report {
-    /// Whether the prefix is what it should be.
-    pub fn holds(&self) -> bool {
+impl Verification {
+    /// Whether the prefix is correct.
+    pub fn is_ok(&self) -> bool {
         self.findings.is_empty()
     }
 }
 
-/// One thing that is not as it should be. Paths are relative to the prefix, packages are named by file name without
-/// extension.
+/// One problem. Paths are relative to the prefix, packages are named by file name without extension.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Finding {
-    /// An installation was cut off, or is under way.
+    /// An installation was interrupted, or is in progress.
     Interrupted {
-        /// What tells, relative to the prefix or absolute.
+        /// The file or directory that shows it, relative to the prefix or absolute.
         path: PathBuf,
     },
-    /// There is no `conda-meta/history`: for conda tools, no environment.
+    /// There is no `conda-meta/history`: conda tools do not recognize an environment.
     NoHistory,
-    /// The prefix was installed at another place, which is written in its files.
+    /// The prefix was installed at another path, which its files contain.
     Moved {
-        /// Where it was installed.
+        /// The path at which it was installed.
         expected: PathBuf,
-        /// Where it is.
+        /// The path of the prefix.
         found: PathBuf,
     },
     /// A record, or the variables that the environment sets, cannot be read.
@@ -92,7 +90,7 @@ pub enum Finding {
         reason: String,
     },
     /// Two records are of packages of the same name.
-    Twice {
+    DuplicateRecord {
         /// The one package.
         package: String,
         /// The other.
@@ -133,78 +131,78 @@ pub enum Finding {
         /// The prefix's value, if it sets it.
         found: Option<String>,
     },
-    /// A package needs what is not installed.
+    /// A dependency of a package is not installed.
     Dependency {
         /// The package.
         package: String,
-        /// What it needs, as a match spec.
+        /// The dependency, as a match spec.
         expected: String,
-        /// The package of that name that is there, if one is.
+        /// The installed package of that name, if there is one.
         found: Option<String>,
     },
-    /// A package does not go together with another one that is there.
+    /// A constraint (`constrains`) of a package is violated by another installed package.
     Constraint {
         /// The package.
         package: String,
-        /// What it goes together with, as a match spec.
+        /// The constraint, as a match spec.
         expected: String,
-        /// The package that is there.
+        /// The installed package.
         found: String,
     },
     /// A path is missing.
     Missing {
         /// The path.
         path: PathBuf,
-        /// The packages that hold it.
+        /// The packages that contain it.
         packages: Vec<String>,
     },
-    /// A path is of another kind: a link in place of a file, say.
-    OtherKind {
+    /// A path has another type, such as a link instead of a file.
+    WrongKind {
         /// The path.
         path: PathBuf,
-        /// The packages that hold it.
+        /// The packages that contain it.
         packages: Vec<String>,
-        /// What it should be.
-        expected: Kind,
-        /// What it is.
-        found: Kind,
+        /// The expected type.
+        expected: FileKind,
+        /// The actual type.
+        found: FileKind,
     },
     /// A path cannot be read.
     Unreadable {
         /// The path.
         path: PathBuf,
-        /// The packages that hold it.
+        /// The packages that contain it.
         packages: Vec<String>,
         /// Why.
         reason: String,
     },
-    /// A file or directory has permissions that its package did not give it.
+    /// A file or a directory has other permissions than its package gave it.
     Mode {
         /// The path.
         path: PathBuf,
-        /// The packages that hold it.
+        /// The packages that contain it.
         packages: Vec<String>,
-        /// The permissions that it may have.
+        /// The expected permissions.
         expected: &'static [u32],
-        /// Those that it has.
+        /// The actual permissions.
         found: u32,
     },
-    /// A soft link points somewhere else.
+    /// A soft link has another target.
     Target {
         /// The link.
         path: PathBuf,
-        /// The packages that hold it.
+        /// The packages that contain it.
         packages: Vec<String>,
-        /// Where it should point to.
+        /// The expected target.
         expected: PathBuf,
-        /// Where it points to.
+        /// The actual target.
         found: PathBuf,
     },
     /// A file has another size.
     Size {
         /// The path.
         path: PathBuf,
-        /// The packages that hold it.
+        /// The packages that contain it.
         packages: Vec<String>,
         /// The recorded size in bytes.
         expected: u64,
@@ -215,29 +213,29 @@ pub enum Finding {
     Content {
         /// The path.
         path: PathBuf,
-        /// The packages that hold it.
+        /// The packages that contain it.
         packages: Vec<String>,
         /// The recorded sha256 in hex; of several packages, that of the one that is linked last.
         expected: String,
         /// The file's.
         found: String,
     },
-    /// Two distributions of one python project are there.
+    /// Two distributions of one python project are installed.
     SameProject {
-        /// The metadata of the one that is too many.
+        /// The metadata directory of the surplus distribution.
         path: PathBuf,
-        /// The packages that hold it; none, if pip or the like has installed it.
+        /// The packages that contain it; none if it was installed by pip or a similar tool.
         packages: Vec<String>,
         /// The metadata of the other.
         other: PathBuf,
     },
-    /// Several packages hold a path, and the file is not of the one that is linked last.
-    OtherHolder {
+    /// Several packages contain a path, and the file is not that of the package that is linked last.
+    WrongOwner {
         /// The path.
         path: PathBuf,
-        /// The package whose file should be there.
+        /// The package whose file is expected.
         expected: String,
-        /// The one whose file is.
+        /// The package whose file was found.
         found: String,
     },
 }
@@ -247,21 +245,21 @@ impl Finding {
     fn path(&self) -> Option<&Path> {
         match self {
             Self::Missing { path, .. }
-            | Self::OtherKind { path, .. }
+            | Self::WrongKind { path, .. }
             | Self::Unreadable { path, .. }
             | Self::Mode { path, .. }
             | Self::Target { path, .. }
             | Self::Size { path, .. }
             | Self::Content { path, .. }
-            | Self::OtherHolder { path, .. } => Some(path),
+            | Self::WrongOwner { path, .. } => Some(path),
             _ => None,
         }
     }
 }
 
-/// What a path can be.
+/// The type of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FileKind {
     /// A regular file.
     File,
     /// A soft link.
@@ -272,7 +270,7 @@ pub enum Kind {
     Other,
 }
 
-impl From<std::fs::FileType> for Kind {
+impl From<std::fs::FileType> for FileKind {
     fn from(kind: std::fs::FileType) -> Self {
         match (kind.is_file(), kind.is_symlink(), kind.is_dir()) {
             (true, _, _) => Self::File,
@@ -283,22 +281,22 @@ impl From<std::fs::FileType> for Kind {
     }
 }
 
-/// Looks at a prefix, and compares it with its records and, if there is one, with a lock.
+/// Compares a prefix with its records and, if given, with a lock.
 ///
-/// All that is there is read once. Memory grows with the number of paths, not with their size.
+/// Each file is read once. Memory use grows with the number of paths, not with their size.
 ///
 /// # Errors
-/// If the prefix or its `conda-meta` cannot be read at all. What is wrong inside is a [`Finding`].
+/// If the prefix or its `conda-meta` cannot be read at all. Problems inside are [`Finding`]s.
 pub fn verify(
     prefix: &Prefix,
     lock: Option<&Lock>,
     threads: NonZero<usize>,
     progress: &dyn Progress,
-) -> Result<Report, PrefixError> {
+) -> Result<Verification, PrefixError> {
     let mut findings = environment(prefix);
     let packages = records::read(prefix, threads, &mut findings)?;
     findings.extend(moved(prefix.path(), &packages));
-    let mut report = Report { packages: packages.len(), ..Report::default() };
+    let mut report = Verification { packages: packages.len(), ..Verification::default() };
     if let Some(lock) = lock {
         report.without_digest = compare(lock, &packages, &mut findings);
     }
@@ -312,7 +310,7 @@ pub fn verify(
         let packages = lock.packages.iter().map(|package| (false, package.name.as_str()));
         let all = packages.chain(lock.pip.iter().map(|package| (true, package.name.as_str())));
         let order: HashMap<(bool, &str), usize> = all.enumerate().map(|(number, key)| (key, number)).collect();
-        claims.settle(&order);
+        claims.sort_by_link_order(&order);
     }
     files::check(prefix.path(), &claims, threads, progress, &mut report);
     Ok(report)
@@ -320,9 +318,9 @@ pub fn verify(
 
 /// Whether the prefix is an environment, and a finished one.
 fn environment(prefix: &Prefix) -> Vec<Finding> {
-    let inside = [Path::new("conda-meta").join(PENDING), PathBuf::from(INSIDE), PathBuf::from(ASIDE)];
-    let beside = beside(prefix.path()).map(|(stage, twin)| [stage, twin]).into_iter().flatten();
-    let left = inside.into_iter().chain(beside).filter(|path| prefix.path().join(path).symlink_metadata().is_ok());
+    let inside = [Path::new("conda-meta").join(PENDING_HISTORY), PathBuf::from(STAGE), PathBuf::from(BACKUP)];
+    let siblings = stage_and_replica(prefix.path()).map(|(stage, replica)| [stage, replica]).into_iter().flatten();
+    let left = inside.into_iter().chain(siblings).filter(|path| prefix.path().join(path).symlink_metadata().is_ok());
     let mut findings: Vec<Finding> = left.map(|path| Finding::Interrupted { path }).collect();
     if !prefix.is_environment() {
         findings.push(Finding::NoHistory);
@@ -331,7 +329,7 @@ fn environment(prefix: &Prefix) -> Vec<Finding> {
 }
 
 /// Whether the files of packages name another prefix than this one, under whatever name.
-fn moved(prefix: &Path, packages: &[Package]) -> Vec<Finding> {
+fn moved(prefix: &Path, packages: &[RecordedPackage]) -> Vec<Finding> {
     let written: BTreeSet<&Path> = packages.iter().filter_map(|package| package.prefix.as_deref()).collect();
     let same = |one: &Path| matches!((one.canonicalize(), prefix.canonicalize()), (Ok(one), Ok(other)) if one == other);
     let others = written.into_iter().filter(|written| *written != prefix && !same(written));
@@ -339,8 +337,8 @@ fn moved(prefix: &Path, packages: &[Package]) -> Vec<Finding> {
 }
 
 /// Compares the packages of a lock with those that are recorded; gives those whose records cannot be compared by hash.
-fn compare(lock: &Lock, packages: &[Package], findings: &mut Vec<Finding>) -> Vec<String> {
-    let recorded: HashMap<(bool, &str), &Package> =
+fn compare(lock: &Lock, packages: &[RecordedPackage], findings: &mut Vec<Finding>) -> Vec<String> {
+    let recorded: HashMap<(bool, &str), &RecordedPackage> =
         packages.iter().map(|package| ((package.is_distribution(), package.name()), package)).collect();
     let archives: Vec<LockedPackage> = lock.pip.iter().filter_map(LockedPip::as_package).collect();
     let all = lock.packages.iter().chain(&archives);
@@ -378,8 +376,8 @@ fn compare(lock: &Lock, packages: &[Package], findings: &mut Vec<Finding>) -> Ve
     // Another tool's lock knows nothing of what is from no channel.
     let is_stated = lock.input.is_some() || !lock.pip.is_empty();
     let judged = packages.iter().filter(|package| is_stated || !package.is_distribution());
-    let strangers = judged.filter(|package| !locked.contains(&(package.is_distribution(), package.name())));
-    findings.extend(strangers.map(|package| Finding::NotLocked { package: package.dist_name.clone() }));
+    let not_locked = judged.filter(|package| !locked.contains(&(package.is_distribution(), package.name())));
+    findings.extend(not_locked.map(|package| Finding::NotLocked { package: package.dist_name.clone() }));
     unknown
 }
 

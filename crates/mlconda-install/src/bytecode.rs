@@ -1,20 +1,19 @@
-//! Byte code of noarch python packages, compiled by the environment's own python before the swap.
+//! Compiles the byte code of noarch python packages with the environment's own python, before the commit.
 //!
-//! Packages for one platform bring their byte code; noarch ones cannot, for they do not know which python they will
-//! meet. A python that runs in the stage finds its library beside itself, so all is compiled there, and a process
-//! that is killed leaves nothing half-compiled. Python only answers with the code: who owns a path, modes and times
-//! stay in one hand, the stage's. The same lock gives the same bytes: the code names the final prefix, the hash seed
-//! is fixed, and what came before a module does not show in it.
+//! Packages for one platform contain their byte code. Noarch packages cannot, because they do not know the python version.
+//! Modules are compiled in the stage, where python finds its library, so that a killed process leaves nothing incomplete in
+//! the prefix. Python only returns the code; the stage writes the files, with their modes and times. The same lock gives the
+//! same bytes: the code contains the final prefix, the hash seed is fixed, and modules are compiled independently.
 
 mod built;
-mod found;
+mod detect;
+mod python;
 
 use std::{
     collections::BTreeMap,
-    io::{self, BufRead, BufReader, Read, Write},
-    os::unix::process::CommandExt,
+    io::{self, Write},
     path::{Path, PathBuf},
-    process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio},
+    process::Child,
     sync::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -24,7 +23,7 @@ use std::{
 };
 
 use mlconda_inspect::plan::Plan;
-use mlconda_prefix::{Prefix, distributions, on_disk::Own};
+use mlconda_prefix::{Prefix, distributions, on_disk::OwnFields};
 use mlconda_system::{self as system, beneath::Root};
 use mlconda_types::progress::{Event, Progress, Task};
 use rattler::install::PythonInfo;
@@ -33,56 +32,54 @@ use rattler_conda_types::{
     prefix_record::{PathType, PathsEntry},
 };
 use rattler_digest::{Sha256, compute_bytes_digest};
-use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::sync::mpsc;
 
 pub(super) use self::built::compile_built;
+use self::python::{Answer, Process, Worker};
 use super::{
     InstallError, Options,
     link::wheel,
-    package::invalid,
     record, script,
     stage::Stage,
-    work::{self, Finished},
+    workers::{self, StagedPackage},
 };
 
 /// What runs in the environment's python.
 const SCRIPT: &str = include_str!("bytecode.py");
 
-/// A worker has at least so many modules to do: starting a python takes as long as compiling a few.
+/// The minimum number of modules per worker: starting a python takes as long as compiling a few modules.
 const WORTH_A_WORKER: usize = 16;
 
 /// No byte code is larger than this, in bytes; an answer that says it is comes from no python.
 const LARGEST: usize = 1 << 30;
 
-/// A python that has not answered for so long does not answer any more.
-const SILENCE: Duration = Duration::from_secs(300);
+/// A python that does not answer within this time is stopped.
+const LONGEST_SILENCE: Duration = Duration::from_secs(300);
 
-/// How long a python may be silent.
-fn silence(limit: Option<Duration>) -> Duration {
-    limit.unwrap_or(SILENCE).min(SILENCE)
+/// The time limit for one answer.
+fn answer_limit(limit: Option<Duration>) -> Duration {
+    limit.unwrap_or(LONGEST_SILENCE).min(LONGEST_SILENCE)
 }
 
-/// Why a python was given up.
-fn silent(limit: Duration) -> String {
+/// The reason for stopping a python that does not answer.
+fn no_answer(limit: Duration) -> String {
     format!("it has not answered for {} seconds", limit.as_secs())
 }
 
-/// Whether noarch python packages are compiled, and how python is to see that a module has changed since (PEP 552).
+/// Whether noarch python packages are compiled, and how python detects that a module has changed since (PEP 552).
 ///
-/// The default is not to compile, since that starts the environment's python, and so code of packages, once for each thread:
-/// whoever calls the library says so. The program `mlconda` compiles by [`Bytecode::Timestamp`] unless it is told otherwise, as
-/// conda does.
+/// The default is not to compile, because compiling runs the environment's python, which is code of packages. The program
+/// `mlconda` uses [`Bytecode::Timestamp`] by default, as conda does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Bytecode {
     /// Nothing is compiled.
     #[default]
     Skip,
-    /// By the module's time of last change and its size: what packages for one platform come with.
+    /// By the module's modification time and size, as in packages for one platform.
     Timestamp,
-    /// By the module's content, which is read and hashed at each import: survives changed times.
+    /// By the hash of the module, which is computed at each import. Valid also if times change.
     CheckedHash,
-    /// Not at all: survives changed times, and is used even if the module has been edited.
+    /// Not at all. The byte code is used even if the module has been edited.
     UncheckedHash,
 }
 
@@ -99,7 +96,7 @@ impl Bytecode {
 }
 
 impl Compiled {
-    /// Counts in what else was compiled.
+    /// Adds another result.
     pub(super) fn count(&mut self, other: Self) {
         self.modules += other.modules;
         self.bytes += other.bytes;
@@ -108,16 +105,16 @@ impl Compiled {
     }
 }
 
-/// What compiling came to.
+/// The result of compiling.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Compiled {
-    /// How many modules have byte code now.
+    /// How many modules were compiled.
     pub modules: usize,
     /// Its size in bytes.
     pub bytes: u64,
     /// Modules that cannot be compiled, relative to the prefix, and why: templates, or code for another python.
     pub failed: Vec<(PathBuf, String)>,
-    /// Why python could not compile, or not all: it is for another machine, or its C library is missing.
+    /// Why python could not compile some or all modules: it is for another machine, or its C library is missing.
     pub unable: Option<String>,
 }
 
@@ -125,9 +122,9 @@ pub struct Compiled {
 struct Module {
     /// The number of its package in the plan.
     package: usize,
-    /// As its package names it.
+    /// Its path in the record of the package.
     name: PathBuf,
-    /// Where it is, relative to the prefix: somewhere else, if links of packages lead there.
+    /// Its final path, relative to the prefix, after links of packages are resolved.
     path: PathBuf,
     /// In seconds since 1970.
     modified: i64,
@@ -135,39 +132,39 @@ struct Module {
     size: u64,
 }
 
-/// What a thread says.
-enum Outcome {
+/// A result of a worker.
+enum CompileOutcome {
     /// Of a module, by its number.
     Compiled(usize, Box<PathsEntry>),
     /// The package brings byte code of its own for the module.
     Brought,
     /// The module cannot be compiled.
     Failed(usize, String),
-    /// There is no python to do it.
+    /// Python cannot run.
     Unable(String),
-    /// The disk is at fault.
+    /// Reading or writing failed.
     Error(InstallError),
 }
 
 /// What the threads share.
-struct Shared {
+struct CompileState {
     stage: Arc<Stage>,
     interpreter: PathBuf,
     mode: &'static str,
     modules: Vec<Module>,
     next: AtomicUsize,
     stop: AtomicBool,
-    /// The pythons that run: one that hangs would never see that it is to stop.
+    /// The running pythons. A python that hangs must be killed.
     processes: Mutex<Vec<Weak<Process>>>,
 }
 
-/// The threads. Dropping them makes them stop, and waits until they have.
-struct Pool {
-    shared: Arc<Shared>,
+/// The worker threads. Dropping this stops them and waits for them.
+struct CompileThreads {
+    shared: Arc<CompileState>,
     threads: Vec<thread::JoinHandle<()>>,
 }
 
-impl Drop for Pool {
+impl Drop for CompileThreads {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
         let processes = std::mem::take(&mut *self.shared.processes.lock().unwrap_or_else(PoisonError::into_inner));
@@ -183,7 +180,7 @@ pub(super) async fn compile(
     plan: &Plan,
     prefix: &Prefix,
     stage: &Arc<Stage>,
-    finished: &[Finished],
+    finished: &[StagedPackage],
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Compiled, InstallError> {
@@ -200,10 +197,10 @@ pub(super) async fn compile(
     let workers = options.threads.get().min(modules.len().div_ceil(WORTH_A_WORKER));
     let (next, stop, processes) = (AtomicUsize::new(0), AtomicBool::new(false), Mutex::default());
     let (stage, interpreter) = (Arc::clone(stage), home.join(python.path()));
-    let shared = Arc::new(Shared { stage, interpreter, mode, modules, next, stop, processes });
-    let limit = silence(options.script_timeout);
+    let shared = Arc::new(CompileState { stage, interpreter, mode, modules, next, stop, processes });
+    let limit = answer_limit(options.script_timeout);
     let (compiled, entries) = run(&shared, workers, limit, progress).await?;
-    let root = Root::open_itself(shared.stage.root())?;
+    let root = Root::open_no_follow(shared.stage.root())?;
     for (number, entries) in entries {
         if let Some((record, own)) = records.get_mut(&number) {
             add(record, own, entries, &root, finished[number].built)?;
@@ -212,34 +209,34 @@ pub(super) async fn compile(
     Ok(compiled)
 }
 
-/// The environment's python, and the directory that it is installed in: a new one is in the stage still.
+/// The environment's python and its directory: the stage if it is new, else the prefix.
 fn interpreter<'a>(
     plan: &Plan,
     prefix: &'a Prefix,
     stage: &'a Stage,
-    finished: &[Finished],
+    finished: &[StagedPackage],
 ) -> Option<(PythonInfo, &'a Path)> {
     let records = finished.iter().map(|package| &package.record.repodata_record.package_record);
     match records.into_iter().find(|record| record.name.as_normalized() == "python") {
         Some(record) => Some((PythonInfo::from_python_record(record, plan.platform).ok()?, stage.root())),
-        None => Some((work::kept_python(plan)?, prefix.path())),
+        None => Some((workers::kept_python(plan)?, prefix.path())),
     }
 }
 
 /// Records, by their package's number in the plan.
-type Records = BTreeMap<usize, (PrefixRecord, Own)>;
+type Records = BTreeMap<usize, (PrefixRecord, OwnFields)>;
 
 /// The records of the noarch python packages in the stage, wheels among them.
-fn records(stage: &Stage, finished: &[Finished]) -> Result<Records, InstallError> {
-    let noarch = |package: &&Finished| package.record.repodata_record.package_record.noarch.is_python();
-    let read = |package: &Finished| {
+fn records(stage: &Stage, finished: &[StagedPackage]) -> Result<Records, InstallError> {
+    let noarch = |package: &&StagedPackage| package.record.repodata_record.package_record.noarch.is_python();
+    let read = |package: &StagedPackage| {
         let path = stage.root().join("conda-meta").join(distributions::record_name(&package.record));
         Ok((package.number, record::read(&path)?))
     };
     finished.iter().filter(noarch).map(read).collect()
 }
 
-/// The modules of packages, the largest first, so that no core is idle at the end.
+/// The modules to compile, largest first, so that no core is idle at the end.
 fn modules(records: &Records, stage: &Stage, python: &PythonInfo) -> Result<Vec<Module>, InstallError> {
     let mut modules: Vec<Module> = Vec::new();
     for (package, (record, _)) in records {
@@ -247,9 +244,9 @@ fn modules(records: &Records, stage: &Stage, python: &PythonInfo) -> Result<Vec<
             if name.extension().is_none_or(|extension| extension != "py") {
                 continue;
             }
-            let path = stage.settled(name);
-            // Where packages clash, only the file that is there counts.
-            if stage.holder(&path) != Some(*package) {
+            let path = stage.final_path(name);
+            // Of clashing packages, only the owner of the path counts.
+            if stage.owner(&path) != Some(*package) {
                 continue;
             }
             let metadata = fs_err::symlink_metadata(stage.root().join(&path))?;
@@ -262,46 +259,48 @@ fn modules(records: &Records, stage: &Stage, python: &PythonInfo) -> Result<Vec<
     mlconda_types::sorting::sort_by(&mut modules, |one, other| {
         other.size.cmp(&one.size).then_with(|| (&one.path, &one.name).cmp(&(&other.path, &other.name)))
     });
-    // One file by two names, which a package may do.
+    // A package may contain one file under two names.
     modules.dedup_by(|one, other| one.path == other.path);
     Ok(modules)
 }
 
-/// Starts the threads and takes what they say. The paths come by package.
+/// Runs the workers. Returns the paths of the byte code by package.
 async fn run(
-    shared: &Arc<Shared>,
+    shared: &Arc<CompileState>,
     workers: usize,
     limit: Duration,
     progress: &dyn Progress,
 ) -> Result<(Compiled, BTreeMap<usize, Vec<PathsEntry>>), InstallError> {
     let (outcomes, mut outcomes_end) = mpsc::unbounded_channel();
-    let mut pool = Pool { shared: Arc::clone(shared), threads: Vec::new() };
+    let mut pool = CompileThreads { shared: Arc::clone(shared), threads: Vec::new() };
     for _ in 0..workers {
         let (shared, outcomes) = (Arc::clone(shared), outcomes.clone());
         let thread = thread::Builder::new().name("compile".to_owned());
-        pool.threads.push(thread.spawn(move || shared.work(&outcomes))?);
+        pool.threads.push(thread.spawn(move || shared.run_worker(&outcomes))?);
     }
     drop(outcomes);
     let (mut compiled, mut entries, mut brought) = (Compiled::default(), BTreeMap::<_, Vec<_>>::new(), 0);
     loop {
         let answer = script::wait(outcomes_end.recv(), Some(limit), progress, Task::Bytecode, "python").await;
         let Some(Some(outcome)) = answer else {
-            compiled.unable = answer.is_none().then(|| silent(limit)).or(compiled.unable);
+            compiled.unable = answer.is_none().then(|| no_answer(limit)).or(compiled.unable);
             break;
         };
         match outcome {
-            Outcome::Compiled(number, entry) => {
+            CompileOutcome::Compiled(number, entry) => {
                 compiled.modules += 1;
                 compiled.bytes += entry.size_in_bytes.unwrap_or(0);
                 entries.entry(shared.modules[number].package).or_default().push(*entry);
             }
-            Outcome::Brought => brought += 1,
-            Outcome::Failed(number, reason) => compiled.failed.push((shared.modules[number].path.clone(), reason)),
-            Outcome::Unable(reason) => compiled.unable = Some(reason),
-            Outcome::Error(error) => return Err(error),
+            CompileOutcome::Brought => brought += 1,
+            CompileOutcome::Failed(number, reason) => {
+                compiled.failed.push((shared.modules[number].path.clone(), reason))
+            }
+            CompileOutcome::Unable(reason) => compiled.unable = Some(reason),
+            CompileOutcome::Error(error) => return Err(error),
         }
     }
-    // One python that could not start is no matter if others did all.
+    // An error of one python does not matter if the others compiled everything.
     if compiled.modules + compiled.failed.len() + brought == shared.modules.len() {
         compiled.unable = None;
     }
@@ -312,7 +311,7 @@ async fn run(
 /// Adds byte code to a package's record.
 fn add(
     record: &mut PrefixRecord,
-    own: &Own,
+    own: &OwnFields,
     entries: Vec<PathsEntry>,
     root: &Root,
     built: Option<i64>,
@@ -321,8 +320,9 @@ fn add(
     paths.extend(entries);
     mlconda_types::sorting::sort_by(paths, |one, other| one.relative_path.cmp(&other.relative_path));
     let is_wheel = distributions::is_distribution(&record.repodata_record.package_record);
-    if let Some(number) = paths.iter().position(|entry| is_wheel && distributions::is_list(&entry.relative_path)) {
-        // What pip uninstalls is what the distribution's own list has.
+    if let Some(number) = paths.iter().position(|entry| is_wheel && distributions::is_record_file(&entry.relative_path))
+    {
+        // pip uninstalls the files in `RECORD`.
         let target = paths[number].relative_path.clone();
         let text = wheel::list(paths, &target);
         root.put(&target, text.as_bytes(), built.unwrap_or(0))?;
@@ -334,27 +334,27 @@ fn add(
     Ok(())
 }
 
-impl Shared {
-    /// What a thread does: one module after the other, until there are no more.
-    fn work(&self, outcomes: &mpsc::UnboundedSender<Outcome>) {
+impl CompileState {
+    /// The main loop of a worker: one module after the other, until there are no more.
+    fn run_worker(&self, outcomes: &mpsc::UnboundedSender<CompileOutcome>) {
         let mut python = None;
         while !self.stop.load(Ordering::Relaxed) {
-            // Before a module is taken, so that another thread may do it if there is no python here.
+            // Start python before taking a module, so that another worker can take it if this fails.
             let mut worker = match python.take().map_or_else(|| Worker::start(self), Ok) {
                 Ok(worker) => worker,
                 Err(reason) => {
-                    let _ = outcomes.send(Outcome::Unable(reason));
+                    let _ = outcomes.send(CompileOutcome::Unable(reason));
                     return;
                 }
             };
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             let Some(module) = self.modules.get(number) else { return };
             let outcome = match worker.ask(module) {
-                Ok(Answer::Code(code)) => self.write(number, &worker.tag, &code).unwrap_or_else(Outcome::Error),
-                Ok(Answer::Reason(reason)) => Outcome::Failed(number, reason),
+                Ok(Answer::Code(code)) => self.write(number, &worker.tag, &code).unwrap_or_else(CompileOutcome::Error),
+                Ok(Answer::Reason(reason)) => CompileOutcome::Failed(number, reason),
                 Err(error) => {
-                    // This module was too much for it; the next one gets a new python.
-                    let _ = outcomes.send(Outcome::Failed(number, format!("python broke off: {error}")));
+                    // The module made python fail; the next module gets a new python.
+                    let _ = outcomes.send(CompileOutcome::Failed(number, format!("python broke off: {error}")));
                     continue;
                 }
             };
@@ -365,7 +365,7 @@ impl Shared {
         }
     }
 
-    /// Notes a python that runs, to be ended with the pool.
+    /// Registers a running python, to be killed with the workers.
     fn watch(&self, child: Child) -> Arc<Process> {
         let process = Arc::new(Process(Mutex::new(Some(child))));
         let mut processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -378,10 +378,10 @@ impl Shared {
         process
     }
 
-    /// Why python does not start.
+    /// Why python could not be started.
     fn no_start(&self, error: &io::Error) -> String {
         match (error.kind(), self.interpreter.is_file()) {
-            // What is missing is what the kernel starts a dynamic program with.
+            // The dynamic loader is missing.
             (io::ErrorKind::NotFound, true) => "its C library is not here".to_owned(),
             (io::ErrorKind::NotFound, false) => {
                 let name = self.interpreter.file_name().unwrap_or_default().to_string_lossy();
@@ -392,22 +392,22 @@ impl Shared {
     }
 
     /// Writes byte code to where python looks for it (PEP 3147), with its module's time.
-    fn write(&self, number: usize, tag: &str, code: &[u8]) -> Result<Outcome, InstallError> {
+    fn write(&self, number: usize, tag: &str, code: &[u8]) -> Result<CompileOutcome, InstallError> {
         let Module { package, name, path, modified, .. } = &self.modules[number];
         let of = |path: &Path| {
             let stem = path.file_stem().unwrap_or_default().to_string_lossy();
             path.parent().unwrap_or(Path::new("")).join("__pycache__").join(format!("{stem}.{tag}.pyc"))
         };
         let target = of(path);
-        if self.stage.holder(&target).is_some() {
-            return Ok(Outcome::Brought);
+        if self.stage.owner(&target).is_some() {
+            return Ok(CompileOutcome::Brought);
         }
         let place = self.stage.root().join(self.stage.claim(&target, *package)?);
         let mut file = self.stage.create(&place, 0o644)?;
         file.write_all(code)?;
         system::set_time(file.file(), *modified)?;
         let hash = compute_bytes_digest::<Sha256>(code);
-        Ok(Outcome::Compiled(
+        Ok(CompileOutcome::Compiled(
             number,
             Box::new(PathsEntry {
                 // As the module: where a link of another package changes, both move.
@@ -422,112 +422,5 @@ impl Shared {
                 prefix_placeholder: None,
             }),
         ))
-    }
-}
-
-/// A python's process, until it is ended.
-struct Process(Mutex<Option<Child>>);
-
-impl Process {
-    /// Kills it, and what it has started. Nobody has waited for it before: its number is nobody else's.
-    fn end(&self) {
-        if let Some(mut child) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
-            let _ = child.wait();
-        }
-    }
-}
-
-/// A running python. It ends when its stdin does, whatever becomes of this process.
-struct Worker {
-    process: Arc<Process>,
-    errors: Option<ChildStderr>,
-    questions: ChildStdin,
-    answers: BufReader<ChildStdout>,
-    /// What the names of its byte code files have before the extension.
-    tag: String,
-}
-
-/// What python says of a module.
-enum Answer {
-    Code(Vec<u8>),
-    Reason(String),
-}
-
-impl Worker {
-    /// Starts a python, or tells why it cannot.
-    fn start(shared: &Shared) -> Result<Self, String> {
-        let mut process = Command::new(&shared.interpreter)
-            // No module of the user or of the site, nothing written, no warnings.
-            .args(["-s", "-S", "-B", "-W", "ignore", "-c", SCRIPT])
-            .arg(shared.stage.root())
-            .args([&shared.stage.prefix, shared.mode])
-            .env_clear()
-            // Before 3.11, sets are written in the order of their hashes.
-            .env("PYTHONHASHSEED", "0")
-            // Nothing there that python could take for a module.
-            .current_dir(shared.stage.root().join("conda-meta"))
-            // An interrupt of the terminal is for this process to answer.
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| shared.no_start(&error))?;
-        let (questions, answers, errors) = (process.stdin.take(), process.stdout.take(), process.stderr.take());
-        let process = shared.watch(process);
-        let (Some(questions), Some(answers)) = (questions, answers) else {
-            return Err("it has no stdin".to_owned());
-        };
-        let mut worker = Self { process, errors, questions, answers: BufReader::new(answers), tag: String::new() };
-        let tag = worker.line().unwrap_or_default();
-        if tag.is_empty() || !tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
-            return Err(worker.last_words());
-        }
-        // From here on it has nothing to say there; a full pipe would hold it up.
-        worker.errors = None;
-        worker.tag = tag;
-        Ok(worker)
-    }
-
-    fn line(&mut self) -> io::Result<String> {
-        let mut line = String::new();
-        self.answers.read_line(&mut line)?;
-        line.pop().ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
-        Ok(line)
-    }
-
-    /// What a python that does not work says on stderr, the last line of it.
-    fn last_words(&mut self) -> String {
-        self.process.end();
-        let mut words = Vec::new();
-        if let Some(stderr) = self.errors.take() {
-            let _ = stderr.take(64 << 10).read_to_end(&mut words);
-        }
-        let words = String::from_utf8_lossy(&words);
-        let last = words.lines().rfind(|line| !line.trim().is_empty());
-        last.map_or_else(|| "it does not answer as a python".to_owned(), |line| line.trim().to_owned())
-    }
-
-    fn ask(&mut self, module: &Module) -> io::Result<Answer> {
-        let Some(path) = module.path.to_str().filter(|path| !path.contains('\n')) else {
-            return Ok(Answer::Reason("its name cannot be told to python".to_owned()));
-        };
-        self.questions.write_all(format!("{} {path}\n", module.modified).as_bytes())?;
-        match self.line()?.parse() {
-            Ok(0) => Ok(Answer::Reason(self.line()?)),
-            Ok(length) if length <= LARGEST => {
-                let mut code = vec![0; length];
-                self.answers.read_exact(&mut code)?;
-                Ok(Answer::Code(code))
-            }
-            _ => Err(invalid("not an answer")),
-        }
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        self.process.end();
     }
 }

@@ -1,12 +1,11 @@
-//! What changes in a prefix that exists, and the steps of the change: links, renames and removals. Nothing is written
-//! here.
+//! The change of an existing prefix, and its steps: hard links, renames and removals. No file content is written here.
 
 mod additions;
-mod ground;
-mod mend;
-mod twin;
-mod whole;
-mod written;
+mod conflicts;
+mod journal;
+mod repair;
+mod replica;
+mod whole_directories;
 
 use std::{
     collections::HashSet,
@@ -17,57 +16,60 @@ use std::{
 use mlconda_inspect::plan::{Plan, Reinstall};
 use mlconda_prefix::{
     Prefix, STATE, distributions,
-    on_disk::{PENDING, module_of},
+    on_disk::{PENDING_HISTORY, module_of},
 };
-use mlconda_system::beneath::{Kind, Root, is_plain};
+use mlconda_system::beneath::{PathKind, Root, is_contained};
 use rattler_conda_types::PrefixRecord;
 
-use self::ground::{Ground, check, name_holders};
-use super::{HISTORY, InstallError, layout::Layout, plain, record, site::Scripts, stage::Stage, stop::Stop};
+use self::conflicts::{Conflicts, find_conflicts, name_owners};
+use super::{
+    HISTORY, InstallError, layout::Layout, record, record_paths, stage::Stage, stop::Stop, transaction::ScriptTiming,
+};
 
-/// The prefix is an environment again.
-pub(super) fn finish(prefix: &Path, seconds: i64) -> io::Result<()> {
+/// Renames the pending history to its final name, which makes the prefix an environment. `seconds` is the time of the
+/// directory.
+pub(super) fn publish_history(prefix: &Path, seconds: i64) -> io::Result<()> {
     let (prefix, meta) = (Root::open(prefix)?, Path::new("conda-meta"));
-    prefix.rename(&meta.join(PENDING), &prefix, &meta.join(HISTORY))?;
+    prefix.rename(&meta.join(PENDING_HISTORY), &prefix, &meta.join(HISTORY))?;
     prefix.set_time(meta, seconds)
 }
 
-/// What an installation changes in a prefix that exists.
-pub(super) struct Change<'a> {
+/// What an installation changes in an existing prefix.
+pub(super) struct PrefixChange<'a> {
     prefix: PathBuf,
-    /// The prefix, open, if there is one.
+    /// The open prefix, if it exists.
     root: Option<Root>,
-    /// Files of packages that stay.
+    /// Files of kept packages.
     kept: HashSet<&'a PathBuf>,
-    /// Files that go, relative to the prefix.
-    gone: HashSet<PathBuf>,
-    /// Modules of python that go or change. Their byte code goes: a new module of the same size and time would be taken
-    /// for the old one.
+    /// Files to remove, relative to the prefix.
+    removed: HashSet<PathBuf>,
+    /// Python modules that are removed or changed. Their byte code is removed: python would use it for a new module of the same
+    /// size and time.
     modules: HashSet<PathBuf>,
-    /// Files of packages that come.
+    /// Files of new packages.
     new: HashSet<PathBuf>,
-    /// Whether nothing is where they come to.
+    /// Whether none of the new paths exists in the prefix.
     is_free: bool,
     /// Directories of the stage, parents first.
-    made: Vec<PathBuf>,
-    /// Whether those that are there get the permissions of new ones.
-    mends: bool,
-    /// Directories of packages that stay.
-    settled: HashSet<PathBuf>,
-    /// Directories that go if nothing is left in them.
-    hollow: HashSet<PathBuf>,
-    /// Files that belonged to no package, and that a package's file replaces. Sorted.
+    stage_directories: Vec<PathBuf>,
+    /// Whether existing directories get the permissions of new ones.
+    repairs_modes: bool,
+    /// Directories of kept packages.
+    kept_directories: HashSet<PathBuf>,
+    /// Directories to remove if they are empty.
+    emptied: HashSet<PathBuf>,
+    /// Untracked files that files of packages replace. Sorted.
     pub(super) replaced: Vec<PathBuf>,
-    /// Links that no package has made, and behind which files of packages that go would be.
+    /// Untracked links above paths of packages to remove.
     pub(super) links: Vec<PathBuf>,
     /// The time of directories that change, in seconds since 1970.
     pub(super) time: i64,
-    /// What tells to stop.
+    /// Whether the installation is to stop.
     pub(super) stop: Stop,
 }
 
-impl<'a> Change<'a> {
-    /// Looks at the prefix, and makes sure that the change will not fail halfway.
+impl<'a> PrefixChange<'a> {
+    /// Compares the stage with the prefix, and checks that the change will not fail halfway.
     pub(crate) fn new(
         plan: &'a Plan,
         layout: Option<&'a Layout>,
@@ -75,71 +77,71 @@ impl<'a> Change<'a> {
         stage: &Stage,
         time: i64,
     ) -> Result<Self, InstallError> {
-        // Where no prefix is, all is new, and no path need be looked at.
+        // Without a prefix everything is new.
         let root = prefix.path().exists().then(|| Root::open(prefix.path())).transpose()?;
         let new = if root.is_some() { stage.paths() } else { Vec::new() };
-        // Where links of packages count, places take the place of the names that records have.
+        // If links of packages matter, resolved paths are used instead of those in the records.
         const NONE: &[PrefixRecord] = &[];
-        let leave = layout.map_or(&[][..], |layout| &layout.leave);
+        let vacated = layout.map_or(&[][..], |layout| &layout.vacated);
         let (unlink, keep) = match layout {
             Some(Layout { unlink, keep, .. }) => (unlink.iter().chain(NONE), keep.iter().chain(NONE)),
             None => (plan.unlink.iter().chain(&plan.pip.unlink), plan.keep.iter().chain(&plan.pip.keep)),
         };
-        let names = unlink.clone().chain(keep.clone()).flat_map(record::files).chain(leave);
+        let names = unlink.clone().chain(keep.clone()).flat_map(record::files).chain(vacated);
         let known: HashSet<&Path> = names.map(PathBuf::as_path).collect();
         let kept: HashSet<&PathBuf> = keep.clone().flat_map(record::files).collect();
-        let made = stage.directories();
-        let mended = if plan.reinstall == Reinstall::Nothing { &[][..] } else { &made };
+        let stage_directories = stage.directories();
+        let repaired = if plan.reinstall == Reinstall::Nothing { &[][..] } else { &stage_directories };
         let all = unlink.clone().chain(keep.clone());
         let named: HashSet<&Path> =
             all.flat_map(record::directories).map(|entry| entry.relative_path.as_path()).collect();
-        let Ground { strangers: mut replaced, in_the_way, is_free } = match &root {
-            Some(root) => check(root, (&new, mended), (&known, &named), &kept)
-                .map_err(|error| name_holders(error, plan, stage, unlink.clone().chain(keep.clone())))?,
-            None => Ground { strangers: Vec::new(), in_the_way: Vec::new(), is_free: true },
+        let Conflicts { untracked: mut replaced, in_the_way, is_free } = match &root {
+            Some(root) => find_conflicts(root, (&new, repaired), (&known, &named), &kept)
+                .map_err(|error| name_owners(error, plan, stage, unlink.clone().chain(keep.clone())))?,
+            None => Conflicts { untracked: Vec::new(), in_the_way: Vec::new(), is_free: true },
         };
-        let mends = !mended.is_empty();
-        // Byte code that python wrote when a module was first run is nobody's loss.
+        let repairs_modes = !repaired.is_empty();
+        // Byte code that python wrote is not worth reporting.
         replaced.retain(|path| path.parent().is_none_or(|parent| !parent.ends_with("__pycache__")));
-        let stays: HashSet<&PathBuf> = match unlink.clone().next().is_some() || !leave.is_empty() {
+        let stays: HashSet<&PathBuf> = match unlink.clone().next().is_some() || !vacated.is_empty() {
             true => new.iter().chain(kept.iter().copied()).collect(),
             false => HashSet::new(),
         };
-        let (mut gone, mut hollow, mut modules) = (HashSet::new(), HashSet::new(), HashSet::new());
-        hollow.extend(layout.iter().flat_map(|layout| layout.hollow.iter().cloned()));
+        let (mut removed, mut emptied, mut modules) = (HashSet::new(), HashSet::new(), HashSet::new());
+        emptied.extend(layout.iter().flat_map(|layout| layout.emptied.iter().cloned()));
         for old in unlink.clone() {
-            gone.insert(Path::new("conda-meta").join(distributions::record_name(old)));
+            removed.insert(Path::new("conda-meta").join(distributions::record_name(old)));
             let directories = record::directories(old).map(|entry| entry.relative_path.clone());
-            hollow.extend(directories.filter(|path| is_plain(path)));
+            emptied.extend(directories.filter(|path| is_contained(path)));
         }
-        for path in unlink.flat_map(record::files).chain(leave).filter(|path| is_plain(path)) {
+        for path in unlink.flat_map(record::files).chain(vacated).filter(|path| is_contained(path)) {
             if path.extension().is_some_and(|kind| kind == "py") {
                 modules.insert(path.clone());
             }
             if !stays.contains(path) {
-                gone.insert(path.clone());
+                removed.insert(path.clone());
             }
         }
-        gone.extend(in_the_way);
-        gone.extend(plan.damaged_state.then(|| STATE.into()));
-        let in_meta = root.as_ref().map(|root| mend::directories_for_records(root, &gone)).transpose()?;
-        hollow.extend(in_meta.into_iter().flatten());
-        let links = root.as_ref().map(|root| plain::foreign_links(root, gone.iter().chain(&modules), &known));
+        removed.extend(in_the_way);
+        removed.extend(plan.damaged_state.then(|| STATE.into()));
+        let in_meta = root.as_ref().map(|root| repair::directories_for_records(root, &removed)).transpose()?;
+        emptied.extend(in_meta.into_iter().flatten());
+        let links = root.as_ref().map(|root| record_paths::foreign_links(root, removed.iter().chain(&modules), &known));
         let links = links.transpose()?.unwrap_or_default();
         let (prefix, new) = (prefix.path().to_owned(), new.into_iter().collect());
-        let settled = directories(keep);
+        let kept_directories = directories(keep);
         Ok(Self {
             prefix,
             root,
             kept,
-            gone,
+            removed,
             modules,
             new,
             is_free,
-            made,
-            mends,
-            settled,
-            hollow,
+            stage_directories,
+            repairs_modes,
+            kept_directories,
+            emptied,
             replaced,
             links,
             time,
@@ -151,23 +153,23 @@ impl<'a> Change<'a> {
         self.root.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    /// Whether a path goes: as a file of a package, or as byte code of one.
-    fn takes(&self, path: &Path) -> bool {
-        self.gone.contains(path)
-            || path == Path::new("conda-meta").join(PENDING)
+    /// Whether a path is removed, as a file of a package or as byte code of a module.
+    fn removes(&self, path: &Path) -> bool {
+        self.removed.contains(path)
+            || path == Path::new("conda-meta").join(PENDING_HISTORY)
             || module_of(path).is_some_and(|module| self.modules.contains(&module))
     }
 
-    /// Whether no package holds a path of the prefix.
-    fn is_of_nobody(&self, path: &PathBuf) -> bool {
+    /// Whether a path belongs to no package.
+    fn is_untracked(&self, path: &PathBuf) -> bool {
         !self.kept.contains(path) && !path.starts_with("conda-meta")
     }
 
-    /// Makes sure that every directory that a change in place touches may be written to.
+    /// Checks that all directories that a change in place touches are writable.
     pub(super) fn check_writable(&self) -> Result<(), InstallError> {
         let (root, mut looked) = (self.root()?, HashSet::new());
-        for directory in self.gone.iter().chain(&self.new).filter_map(|path| path.parent()) {
-            // Of what is not there yet, the first that is counts.
+        for directory in self.removed.iter().chain(&self.new).filter_map(|path| path.parent()) {
+            // The nearest existing parent counts.
             for path in directory.ancestors().take_while(|path| looked.insert(*path)) {
                 if !root.has_directory(path)? {
                     continue;
@@ -183,14 +185,14 @@ impl<'a> Change<'a> {
     }
 }
 
-/// The directories that packages have something in, or name.
+/// The directories of packages and the parents of their files.
 fn directories<'a>(records: impl Iterator<Item = &'a PrefixRecord>) -> HashSet<PathBuf> {
     let mut found = HashSet::new();
     for record in records {
         let parents = record::files(record).filter_map(|path| path.parent());
         let named = record::directories(record).map(|entry| entry.relative_path.as_path());
         for path in parents.chain(named) {
-            // Whatever is in the set has its parents there too.
+            // The set contains all parents of its members.
             for path in path.ancestors() {
                 if found.contains(path) {
                     break;
@@ -202,9 +204,9 @@ fn directories<'a>(records: impl Iterator<Item = &'a PrefixRecord>) -> HashSet<P
     found
 }
 
-/// Moves all that is in `from` into `into`: a directory that is not there yet as a whole, else what is in it.
-/// A directory that gets something new gets the time `seconds`, too. `stop` is asked before each step. Records come first: what has arrived is known
-/// then, should this be cut off. A link in the place of a directory is not followed.
+/// Moves the contents of `from` into `into`. A new directory is moved as a whole; an existing one is merged and gets the time
+/// `seconds`. `stop` is checked before each step. Records are moved first, so that an interrupted merge is visible. A link
+/// at the path of a directory is not followed.
 pub(super) fn merge(from: &Root, into: &Root, seconds: i64, stop: &Stop) -> io::Result<()> {
     let here = Path::new("");
     let mut entries = from.entries(here)?;
@@ -212,8 +214,8 @@ pub(super) fn merge(from: &Root, into: &Root, seconds: i64, stop: &Stop) -> io::
     for (name, kind) in entries {
         stop.check()?;
         let name = Path::new(&name);
-        if kind == Kind::Directory && into.has_directory(name)? {
-            merge(&from.enter(name)?, &into.enter(name)?, seconds, stop)?;
+        if kind == PathKind::Directory && into.has_directory(name)? {
+            merge(&from.open_directory(name)?, &into.open_directory(name)?, seconds, stop)?;
         } else {
             from.rename(name, into, name)?;
         }

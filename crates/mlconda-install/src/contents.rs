@@ -1,8 +1,8 @@
-//! What a package of the cache holds: its paths, and what linking them needs, in one small file.
+//! The list of contents of a package in the cache: its paths, with everything that linking needs.
 //!
-//! It is written once, when the package is extracted, from what `paths.json` and the archive say; so that linking
-//! neither parses JSON nor asks the disk about each file. Its form is our own and simple to read: fields that end in NUL,
-//! which no path holds, and a mark at the end, by which a file that was cut short is known.
+//! It is written once, when the package is extracted, from `paths.json` and the archive, so that linking neither parses JSON
+//! nor reads file metadata. The format: fields that end with NUL, which no path contains, and an end mark to detect
+//! truncation.
 
 use std::{
     fmt::Write as _,
@@ -13,29 +13,29 @@ use std::{
 use rattler_conda_types::package::FileMode;
 use rattler_digest::Sha256Hash;
 
-use super::package::{Listed, Placeholder, invalid};
+use super::package::{ListedPath, Placeholder, invalid};
 
 /// The file's name, below the package's directory in the cache: in `info`, of which nothing is linked.
 pub(super) const NAME: &str = "info/mlconda-contents";
 
-/// The version of the form.
-pub(super) const FORM: u32 = 3;
+/// The version of the format.
+pub(super) const FORMAT_VERSION: u32 = 3;
 
 /// The first field: what this is; then the version of its form.
-const KIND: &str = "mlconda contents";
+const MAGIC: &str = "mlconda contents";
 
 /// The last field.
 const END: &str = "end";
 
 /// What a path is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ContentKind {
     File,
-    /// A file that anybody may run.
+    /// An executable file.
     Program,
     /// A soft link to this.
     SoftLink(PathBuf),
-    /// The same file as this path, which comes before.
+    /// A hard link to this earlier path.
     HardLink(PathBuf),
     /// A directory, empty.
     Directory,
@@ -44,9 +44,9 @@ pub(super) enum Kind {
 /// A path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Content {
-    pub(super) kind: Kind,
+    pub(super) kind: ContentKind,
     /// What `paths.json` says of it.
-    pub(super) listed: Listed,
+    pub(super) listed: ListedPath,
     /// A file's size in bytes.
     pub(super) size: u64,
     /// The time of last change, in seconds since 1970.
@@ -55,14 +55,14 @@ pub(super) struct Content {
 
 /// The text of the file.
 pub(super) fn render(contents: &[Content]) -> io::Result<Vec<u8>> {
-    let mut text = format!("{KIND} {FORM}\0");
+    let mut text = format!("{MAGIC} {FORMAT_VERSION}\0");
     for Content { kind, listed, size, modified } in contents {
         let (kind, to) = match kind {
-            Kind::File => ("file", None),
-            Kind::Program => ("program", None),
-            Kind::SoftLink(to) => ("link", Some(to)),
-            Kind::HardLink(to) => ("same", Some(to)),
-            Kind::Directory => ("directory", None),
+            ContentKind::File => ("file", None),
+            ContentKind::Program => ("program", None),
+            ContentKind::SoftLink(to) => ("link", Some(to)),
+            ContentKind::HardLink(to) => ("same", Some(to)),
+            ContentKind::Directory => ("directory", None),
         };
         let (mode, placeholder) = match &listed.placeholder {
             Some(Placeholder { mode: FileMode::Text, text }) => ("text", text.as_str()),
@@ -93,7 +93,7 @@ fn utf8(path: &Path) -> io::Result<&str> {
 pub(super) fn parse(text: &[u8]) -> io::Result<Vec<Content>> {
     let damaged = || invalid("its list of contents in the cache is damaged");
     let text = std::str::from_utf8(text).map_err(|_| damaged())?;
-    let text = text.strip_prefix(&format!("{KIND} {FORM}\0")).ok_or_else(damaged)?;
+    let text = text.strip_prefix(&format!("{MAGIC} {FORMAT_VERSION}\0")).ok_or_else(damaged)?;
     let (mut contents, mut fields) = (Vec::new(), text.split('\0'));
     loop {
         match fields.next().ok_or_else(damaged)? {
@@ -109,11 +109,11 @@ fn read_one<'a>(kind: &str, fields: &mut impl Iterator<Item = &'a str>) -> Optio
     let (size, modified) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
     let (path, to) = (fields.next()?, fields.next()?);
     let kind = match kind {
-        "file" => Kind::File,
-        "program" => Kind::Program,
-        "link" => Kind::SoftLink(to.into()),
-        "same" => Kind::HardLink(to.into()),
-        "directory" => Kind::Directory,
+        "file" => ContentKind::File,
+        "program" => ContentKind::Program,
+        "link" => ContentKind::SoftLink(to.into()),
+        "same" => ContentKind::HardLink(to.into()),
+        "directory" => ContentKind::Directory,
         _ => return None,
     };
     let (mode, text) = (fields.next()?, fields.next()?.to_owned());
@@ -126,9 +126,9 @@ fn read_one<'a>(kind: &str, fields: &mut impl Iterator<Item = &'a str>) -> Optio
     let no_link = fields.next()? == "no";
     let hash = fields.next()?;
     let listed_size = Some(fields.next()?).filter(|size| !size.is_empty());
-    let listed = Listed {
+    let listed = ListedPath {
         path: path.into(),
-        is_directory: kind == Kind::Directory,
+        is_directory: kind == ContentKind::Directory,
         no_link,
         sha256: if hash.is_empty() { None } else { Some(digest(hash)?) },
         size: listed_size.map(str::parse).transpose().ok()?,
@@ -147,10 +147,10 @@ fn digest(hex: &str) -> Option<Sha256Hash> {
 mod tests {
     use super::*;
 
-    fn content(path: &str, kind: Kind) -> Content {
-        let listed = Listed {
+    fn content(path: &str, kind: ContentKind) -> Content {
+        let listed = ListedPath {
             path: path.into(),
-            is_directory: kind == Kind::Directory,
+            is_directory: kind == ContentKind::Directory,
             no_link: false,
             sha256: None,
             size: None,
@@ -161,13 +161,18 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() -> io::Result<()> {
-        let mut program = content("bin/a b\n", Kind::Program);
+        let mut program = content("bin/a b\n", ContentKind::Program);
         program.listed.sha256 = Some([7; 32].into());
         program.listed.no_link = true;
         program.listed.size = Some(12);
         program.listed.placeholder = Some(Placeholder { mode: FileMode::Binary, text: "/old/prefix".to_owned() });
-        let same = content("bin/c", Kind::HardLink("bin/a b\n".into()));
-        let all = [program, same, content("lib", Kind::SoftLink("../lib64".into())), content("empty", Kind::Directory)];
+        let same = content("bin/c", ContentKind::HardLink("bin/a b\n".into()));
+        let all = [
+            program,
+            same,
+            content("lib", ContentKind::SoftLink("../lib64".into())),
+            content("empty", ContentKind::Directory),
+        ];
         for count in 0..=all.len() {
             let text = render(&all[..count])?;
             assert_eq!(parse(&text)?, &all[..count]);

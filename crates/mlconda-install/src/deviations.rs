@@ -1,9 +1,9 @@
-//! Where an archive is not what its own list of paths says, though its hash is the lock's.
+//! Differences between an archive with the locked hash and its own list of paths.
 //!
-//! The archive counts: what it holds is what its maker signed for, and what the record describes. A member that is not listed is
-//! left out, as conda leaves it out. Either is told once for a package, for one of the two is a mistake of its maker. Two members
-//! of one path are refused: tools differ about which of them counts. The contents' own hashes are not compared here, for they
-//! would be computed for every file of every environment; `verify` compares them.
+//! The archive is installed as it is, and the record describes it. A member that is not listed is left out, as in conda. Both
+//! cases give one warning per package, because the package was built incorrectly. Two members with the same path are an
+//! error: tools disagree about which one is used. Hashes of file contents are not compared here, because this would hash
+//! every file of every environment; `verify` compares them.
 
 use std::{
     collections::BTreeMap,
@@ -11,12 +11,12 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// What an archive holds in another way than it says.
+/// The differences of one archive.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Deviations {
-    /// Files of another size than is listed: how many, and the first of them in words.
+    /// The number of files with another size than listed, and a description of the first.
     sizes: (usize, String),
-    /// Members that are not listed: how many, and the first of them.
+    /// The number of members that are not listed, and a description of the first.
     unlisted: (usize, String),
 }
 
@@ -37,36 +37,36 @@ impl Deviations {
         }
     }
 
-    /// All of it, if there is anything.
-    fn words(&self) -> Option<String> {
+    /// A description; `None` if there are no differences.
+    fn describe(&self) -> Option<String> {
         let both = [&self.sizes, &self.unlisted].into_iter().filter(|(count, _)| *count > 0);
-        let words: Vec<String> = both
+        let text: Vec<String> = both
             .map(|(count, first)| match count - 1 {
                 0 => first.clone(),
                 1 => format!("{first} (and so with one more)"),
                 others => format!("{first} (and so with {others} more)"),
             })
             .collect();
-        (!words.is_empty()).then(|| words.join("; "))
+        (!text.is_empty()).then(|| text.join("; "))
     }
 }
 
-/// The deviations of an installation's packages, each told once.
+/// The differences of all packages, by package.
 #[derive(Debug, Default)]
-pub(super) struct Told(Mutex<BTreeMap<String, String>>);
+pub(super) struct DeviationLog(Mutex<BTreeMap<String, String>>);
 
-impl Told {
-    /// Notes those of a package, by its file name. What was noted first counts: that is what its archive was.
+impl DeviationLog {
+    /// Adds the differences of a package, by its file name. The first entry of a package is kept.
     pub(super) fn note(&self, package: &str, deviations: &Deviations) {
-        if let Some(words) = deviations.words() {
-            let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            told.entry(package.to_owned()).or_insert(words);
+        if let Some(text) = deviations.describe() {
+            let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            log.entry(package.to_owned()).or_insert(text);
         }
     }
 
     /// A warning for each package.
     pub(super) fn warnings(&self) -> Vec<String> {
-        let told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        told.iter().map(|(package, words)| format!("`{package}` is not what it says of itself: {words}")).collect()
+        let log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        log.iter().map(|(package, text)| format!("`{package}` is not what it says of itself: {text}")).collect()
     }
 }

@@ -1,7 +1,6 @@
-//! Brings archives here, and checks them against the lock before anybody reads them.
+//! Downloads archives, and verifies them against the lock before they are read.
 //!
-//! A small archive is kept in memory, a larger one in a file without a name: nothing is left over, whatever
-//! happens.
+//! A small archive is kept in memory, a larger one in an unnamed file, so that nothing is left over after a crash.
 
 use std::{
     fs::File,
@@ -14,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use mlconda_channel::network::{Body, Cause, Client, NetworkError};
+use mlconda_channel::network::{BodyKind, Cause, Client, NetworkError};
 use mlconda_lock::{Digest, LockedPackage};
 use mlconda_system::files;
 use mlconda_types::{
@@ -28,20 +27,20 @@ use super::{InstallError, unpack::Archive};
 /// Archives up to this size, in bytes, stay in memory.
 const IN_MEMORY: usize = 1 << 20;
 
-/// How often a body that breaks off is asked for, and how long to wait before the second time; then twice as
-/// long each time. Until the body begins, the client itself is patient.
+/// The number of attempts for a body that breaks off, and the pause before the second attempt, which doubles each time.
+/// Until the body begins, the client itself retries.
 const TRIES: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(300);
 
-/// What an archive hashes to: what the lock knows of it, and what conda writes into records besides.
+/// The hashes of an archive: the locked one, and the other one for the record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Hashes {
     pub(super) sha256: Option<Sha256Hash>,
     pub(super) md5: Option<Md5Hash>,
 }
 
-/// Both digests under way. A lock knows one of them; a record has both, whatever the lock knows, so that it does not depend
-/// on what the package was installed from. What is from no channel has no md5.
+/// Computes both hashes. A lock has one of them, but a record always has both, so that it does not depend on the lock. Wheels
+/// have no md5.
 struct Hasher {
     sha256: Box<Sha256>,
     md5: Option<Box<Md5>>,
@@ -57,7 +56,7 @@ impl Hasher {
         self.md5.iter_mut().for_each(|md5| md5.update(bytes));
     }
 
-    /// Compares with what the lock says.
+    /// Compares the hash with the lock.
     fn check(self, package: &LockedPackage) -> Result<Hashes, InstallError> {
         let hashes = Hashes { sha256: Some(self.sha256.finalize()), md5: self.md5.map(|md5| md5.finalize()) };
         let (kind, expected, found) = match package.digest {
@@ -79,7 +78,7 @@ impl Hasher {
     }
 }
 
-/// Opens and checks an archive of this machine. `stop` is set when nobody wants it any more.
+/// Opens and verifies a local archive. `stop` ends the work early.
 pub(super) fn local(
     package: &LockedPackage,
     path: &Path,
@@ -106,12 +105,13 @@ pub(super) fn local(
     Ok((Archive::File(Arc::new(file.into_parts().0)), hashes))
 }
 
-/// The error for an archive that would have to be downloaded, where that is not wanted.
+/// The error for an archive that would have to be downloaded, in an offline installation.
 pub(super) fn not_asked(package: &LockedPackage) -> InstallError {
-    Failure::Final("the network may not be asked, and it is neither cached nor a file".into()).into_error(package)
+    Failure::Final("network access is disabled, and it is neither in the cache nor a local file".into())
+        .into_error(package)
 }
 
-/// Downloads and checks an archive. `directory` is where files without a name are made.
+/// Downloads and verifies an archive. `directory` is the place for unnamed files.
 pub(super) async fn download(
     client: &Client,
     package: &LockedPackage,
@@ -136,11 +136,11 @@ pub(super) async fn download(
 
 /// Why an attempt failed.
 enum Failure {
-    /// Another attempt may fare better.
+    /// Another attempt may succeed.
     Passing(Box<dyn std::error::Error + Send + Sync>),
-    /// It would not.
+    /// Another attempt would fail, too.
     Final(Box<dyn std::error::Error + Send + Sync>),
-    /// The disk or the content is at fault.
+    /// The disk or the content of the archive is at fault.
     Here(InstallError),
 }
 
@@ -161,7 +161,7 @@ impl From<NetworkError> for Failure {
             Cause::BrokeOff | Cause::TimedOut if matches!(error, NetworkError::Transfer { .. }) => {
                 Self::Passing(error.into())
             }
-            // The client has been patient already, or it would be the same again.
+            // The client has retried already, or a retry would not help.
             _ => Self::Final(error.into()),
         }
     }
@@ -179,7 +179,7 @@ async fn attempt(
     directory: &Path,
     progress: &dyn Progress,
 ) -> Result<(Archive, Hashes), Failure> {
-    let mut response = client.get(&package.url, Body::Package(package.size)).await?;
+    let mut response = client.get(&package.url, BodyKind::Package(package.size)).await?;
     let mut hasher = Hasher::new(package);
     let mut sink = Spool::new(directory);
     let mut arrived = 0_u64;
@@ -208,7 +208,7 @@ async fn attempt(
     Ok((sink.archive()?, outcome?))
 }
 
-/// Bytes as they come: in memory first, then in a file without a name.
+/// Received bytes: in memory first, then in an unnamed file.
 struct Spool<'a> {
     directory: &'a Path,
     memory: Vec<u8>,

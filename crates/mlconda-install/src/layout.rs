@@ -1,9 +1,9 @@
-//! Links of packages that lead to directories, and the files that other packages name below them.
+//! Resolves paths in records that lead through links of packages.
 //!
-//! A sysroot has `lib64 -> lib`, and another package holds `lib64/libudev.so.1`. Its file belongs to `lib/libudev.so.1`,
-//! whichever of the two is unpacked first, and its record names it as the package does (as with conda, which writes
-//! through the link). So all that touches the prefix deals in places, and this is where names of records become places.
-//! Links that packages have made are followed, and only in the prefix: the place is again a path without a link.
+//! A sysroot contains the link `lib64 -> lib`, and another package contains `lib64/libudev.so.1`. This file belongs to
+//! `lib/libudev.so.1`, whichever package is unpacked first. Its record keeps the name `lib64/libudev.so.1`, as in conda,
+//! which writes through the link. Everything that changes the prefix works with resolved paths; this module resolves them.
+//! Only links of packages are followed, and only inside the prefix.
 
 use std::{
     cell::RefCell,
@@ -13,25 +13,25 @@ use std::{
 };
 
 use mlconda_prefix::{distributions, on_disk::resolve};
-use mlconda_system::beneath::{Kind, Root};
+use mlconda_system::beneath::{PathKind, Root};
 use rattler_conda_types::PrefixRecord;
 
 use super::record;
 
-/// What the records of a prefix become by links of packages. Paths in the records here are places.
+/// The records of a prefix with resolved paths.
 #[derive(Debug, Default)]
 pub(super) struct Layout {
-    /// The records of packages that go.
+    /// The records of packages to remove.
     pub(super) unlink: Vec<PrefixRecord>,
-    /// The records of packages that stay, with the places that their files will have.
+    /// The records of kept packages, with the paths that their files will have.
     pub(super) keep: Vec<PrefixRecord>,
-    /// Places that files of packages that stay leave: a link to a directory has come or gone.
-    pub(super) leave: Vec<PathBuf>,
-    /// The same of directories that packages name.
-    pub(super) hollow: Vec<PathBuf>,
+    /// Paths that files of kept packages leave, because a link to their directory is added or removed.
+    pub(super) vacated: Vec<PathBuf>,
+    /// Directories of kept packages that become empty.
+    pub(super) emptied: Vec<PathBuf>,
 }
 
-/// The directories that files of records are said to be in.
+/// The parents of all files in records.
 pub(super) fn parents<'a>(records: impl Iterator<Item = &'a PrefixRecord>) -> HashSet<&'a Path> {
     let (mut found, mut last) = (HashSet::new(), None);
     for path in records.flat_map(record::files) {
@@ -51,28 +51,28 @@ pub(super) fn parents<'a>(records: impl Iterator<Item = &'a PrefixRecord>) -> Ha
 }
 
 /// The links of recorded packages in a prefix.
-pub(super) struct Links<'a> {
+pub(super) struct PackageLinks<'a> {
     prefix: &'a Root,
     names: HashMap<&'a Path, &'a PrefixRecord>,
     known: RefCell<HashMap<PathBuf, Option<PathBuf>>>,
 }
 
-impl<'a> Links<'a> {
+impl<'a> PackageLinks<'a> {
     pub(crate) fn new(prefix: &'a Root, records: impl Iterator<Item = &'a PrefixRecord>) -> Self {
         let names = records.flat_map(|record| record::files(record).map(move |path| (path.as_path(), record)));
         Self { prefix, names: names.collect(), known: RefCell::default() }
     }
 
-    /// Where the link at a path leads, if a package has made it as it is now.
+    /// The target of the link at a path, if a package has made it and it was not changed since.
     pub(super) fn at(&self, path: &Path) -> io::Result<Option<PathBuf>> {
         let Some(record) = self.names.get(path) else { return Ok(None) };
         if let Some(known) = self.known.borrow().get(path) {
             return Ok(known.clone());
         }
-        let there = self.prefix.look(path)?.filter(|there| there.kind == Kind::Link);
+        let there = self.prefix.lookup(path)?.filter(|there| there.kind == PathKind::Link);
         let mut text = there.map(|_| self.prefix.read_link(path)).transpose()?;
         if text.is_some() {
-            // One that the user has changed is the user's.
+            // A link that the user has changed is not followed.
             let place = self.prefix.path().join("conda-meta").join(distributions::record_name(record));
             let own = record::read(&place).map(|(_, own)| own).unwrap_or_default();
             text = text.filter(|text| own.links.get(path).is_none_or(|made| made == text));
@@ -81,25 +81,25 @@ impl<'a> Links<'a> {
         Ok(text)
     }
 
-    /// The place of a path.
+    /// Resolves a path; `None` if it leads out of the prefix.
     pub(crate) fn place(&self, path: &Path) -> io::Result<Option<PathBuf>> {
         resolve(path, &|path| self.at(path))
     }
 }
 
-/// A record with places. What leads out of the prefix stays as it is: nothing will be found there.
-pub(super) fn placed(
+/// A record with resolved paths. Paths that lead out of the prefix stay unchanged: nothing will be found there.
+pub(super) fn resolved_paths(
     record: &PrefixRecord,
     place: &dyn Fn(&Path) -> io::Result<Option<PathBuf>>,
 ) -> io::Result<PrefixRecord> {
-    let mut placed = record.clone();
-    let entries = placed.paths_data.paths.iter_mut().map(|entry| &mut entry.relative_path);
-    for path in placed.files.iter_mut().chain(entries) {
+    let mut resolved_paths = record.clone();
+    let entries = resolved_paths.paths_data.paths.iter_mut().map(|entry| &mut entry.relative_path);
+    for path in resolved_paths.files.iter_mut().chain(entries) {
         if let Some(place) = place(path)? {
             *path = place;
         }
     }
-    Ok(placed)
+    Ok(resolved_paths)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Puts the entries of one package into the stage: the place, the prefix, the mode, the time.
+//! Links one package: writes the entries of its archive into the stage, with path, prefix, mode and time.
 
 mod cached;
 mod entry;
@@ -13,7 +13,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use mlconda_prefix::on_disk::Own;
+use mlconda_prefix::on_disk::OwnFields;
 use mlconda_system::Linker;
 use rattler::install::PythonInfo;
 use rattler_conda_types::{
@@ -26,9 +26,9 @@ use self::{replace::Replacing, wheel::Request};
 use super::{
     InstallError, OutwardLinks,
     deviations::Deviations,
-    package::{Info, Listed, Package, invalid},
-    stage::{Ground, Paths, Stage, is_inside, is_reserved, link_stays_inside},
-    unpack::{Entry, Kind, Sink},
+    package::{InfoFiles, ListedPath, PackageMetadata, invalid},
+    stage::{ParentKind, PathMap, Stage, is_inside, is_reserved, link_stays_inside},
+    unpack::{Entry, EntryKind, Sink},
 };
 
 /// A file whose content is read in one piece is written in one piece. Larger ones go through a buffer of this
@@ -36,7 +36,7 @@ use super::{
 const BUFFER: usize = 1 << 20;
 
 /// A file that is to be written.
-struct File<'a> {
+struct FileContent<'a> {
     content: &'a mut dyn Read,
     size: u64,
     executable: bool,
@@ -46,42 +46,42 @@ struct File<'a> {
 /// The linking of one package.
 pub(super) struct Linking<'a> {
     stage: &'a Stage,
-    /// The package's number in the plan: what the stage knows it by.
+    /// The number of the package in the plan.
     number: usize,
-    /// The environment's interpreter, once it is known.
+    /// The environment's interpreter, if it is linked already.
     python: Option<&'a PythonInfo>,
     /// The buffer of the thread.
     buffer: &'a mut Vec<u8>,
     outward_links: OutwardLinks,
-    /// How files of the place get here where the package is extracted.
+    /// The linker for files of an extracted package.
     linker: &'a Linker,
-    /// Set when nobody wants the result any more.
+    /// Set when the installation is to stop.
     stop: &'a AtomicBool,
-    package: Option<Package>,
-    /// The directory that the last path went into: the next one's, more often than not.
+    package: Option<PackageMetadata>,
+    /// The directory of the last path. Most often the next path is in it, too.
     entered: PathBuf,
-    /// What that is in the stage.
-    ground: Ground,
-    /// Where paths of a noarch python package went: two of them may want the same place.
-    targets: Paths<()>,
+    /// Whether it is a directory in the stage.
+    parent_kind: ParentKind,
+    /// The target paths of a noarch python package, to find duplicates.
+    targets: PathMap<()>,
     paths: Vec<PathsEntry>,
-    /// The paths in the archive that are linked; made once a member comes that is not listed.
-    linked: Option<Paths<()>>,
+    /// The linked paths of the archive; filled when the first unlisted member is read.
+    linked: Option<PathMap<()>>,
     deviations: Deviations,
     hard_linked: u64,
-    own: Own,
+    own: OwnFields,
 }
 
-/// What [`Linking`] came to.
+/// The result of [`Linking`].
 pub(super) struct Linked {
-    pub(super) package: Package,
+    pub(super) package: PackageMetadata,
     /// The paths in the prefix, for the record, sorted.
     pub(super) paths: Vec<PathsEntry>,
     /// The size in bytes of the files that are hard links to others.
     pub(super) hard_linked: u64,
-    /// What else the record is to hold.
-    pub(super) own: Own,
-    /// Where its archive is not what it says.
+    /// mlconda's own fields of the record.
+    pub(super) own: OwnFields,
+    /// Differences between the archive and its list of paths.
     pub(super) deviations: Deviations,
 }
 
@@ -92,12 +92,12 @@ pub(super) enum LinkError {
     PythonWanted,
     /// The installation cannot go on.
     Failed(InstallError),
-    /// The package's content is not what it should be, or the archive cannot be read.
+    /// The content of the package is invalid, or the archive cannot be read.
     Content(std::io::Error),
 }
 
 impl LinkError {
-    /// Whether the package may be at fault: what is missing, or may not be read, may be so there.
+    /// Whether the package may be damaged: a missing or unreadable file may be in the package.
     pub(super) fn is_of_the_package(&self) -> bool {
         match self {
             Self::Content(_) => true,
@@ -122,39 +122,40 @@ impl From<InstallError> for LinkError {
 }
 
 /// An error of writing to the prefix's disk, not of the package.
-fn disk(error: std::io::Error) -> LinkError {
+fn disk_error(error: std::io::Error) -> LinkError {
     LinkError::Failed(InstallError::File(error))
 }
 
 impl Sink for Linking<'_> {
     type Error = LinkError;
 
-    fn begin(&mut self, info: &Info) -> Result<(), LinkError> {
+    fn begin(&mut self, info: &InfoFiles) -> Result<(), LinkError> {
         let package = info.read()?;
         let paths = package.paths.len();
         self.take(package, paths)
     }
 
     fn entry(&mut self, entry: Entry<'_>) -> Result<(), LinkError> {
-        self.listen()?;
+        self.check_stop()?;
         let listed = self.package.as_mut().and_then(|package| package.paths.remove(&entry.path));
-        // What `paths.json` does not list is not linked.
+        // Members that are not in `paths.json` are not linked.
         let Some(listed) = listed.filter(|listed| !listed.is_directory) else { return self.unlisted(&entry.path) };
         if let Some(linked) = &mut self.linked {
             linked.insert(entry.path.clone(), ());
         }
         let target = self.target(&entry.path)?;
         let place = self.stage.root().join(self.claim(&target)?);
-        if entry.executable && matches!(entry.kind, Kind::File(_)) {
+        if entry.executable && matches!(entry.kind, EntryKind::File(_)) {
             self.own.executable.insert(target.clone());
         }
         let entry = match entry.kind {
-            Kind::File(content) => {
-                let source = File { content, size: entry.size, executable: entry.executable, modified: entry.modified };
+            EntryKind::File(content) => {
+                let source =
+                    FileContent { content, size: entry.size, executable: entry.executable, modified: entry.modified };
                 self.file(source, &listed, target, &place)?
             }
-            Kind::SoftLink(ref to) => self.soft_link(to, entry.modified, &listed, target, &place)?,
-            Kind::HardLink(ref to) => self.same_file(to, &listed, target, &place)?,
+            EntryKind::SoftLink(ref to) => self.soft_link(to, entry.modified, &listed, target, &place)?,
+            EntryKind::HardLink(ref to) => self.same_file(to, &listed, target, &place)?,
         };
         self.paths.push(entry);
         Ok(())
@@ -162,10 +163,10 @@ impl Sink for Linking<'_> {
 }
 
 /// A path's record, as its package describes it.
-fn plain(listed: &Listed, target: PathBuf) -> PathsEntry {
+fn path_record(listed: &ListedPath, target: PathBuf) -> PathsEntry {
     PathsEntry {
         relative_path: target,
-        // Other tools take this for the path of a file that gave way to another package's.
+        // Other tools use this field for files that were replaced by another package.
         original_path: None,
         path_type: PathType::HardLink,
         no_link: listed.no_link,
@@ -187,9 +188,9 @@ impl<'a> Linking<'a> {
         linker: &'a Linker,
         stop: &'a AtomicBool,
     ) -> Self {
-        let (package, entered, paths, own) = (None, PathBuf::new(), Vec::new(), Own::default());
-        let ground = Ground::Directory;
-        let (targets, hard_linked, linked, deviations) = (Paths::default(), 0, None, Deviations::default());
+        let (package, entered, paths, own) = (None, PathBuf::new(), Vec::new(), OwnFields::default());
+        let parent_kind = ParentKind::Directory;
+        let (targets, hard_linked, linked, deviations) = (PathMap::default(), 0, None, Deviations::default());
         Self {
             stage,
             number,
@@ -200,7 +201,7 @@ impl<'a> Linking<'a> {
             stop,
             package,
             entered,
-            ground,
+            parent_kind,
             targets,
             paths,
             linked,
@@ -210,27 +211,27 @@ impl<'a> Linking<'a> {
         }
     }
 
-    /// Begins with a package, or begins anew.
-    fn take(&mut self, package: Package, paths: usize) -> Result<(), LinkError> {
+    /// Starts to link a package, or starts again.
+    fn take(&mut self, package: PackageMetadata, paths: usize) -> Result<(), LinkError> {
         if package.is_noarch_python() && self.python.is_none() {
             return Err(LinkError::PythonWanted);
         }
         self.targets.clear();
         self.paths.clear();
         self.hard_linked = 0;
-        self.own = Own::default();
+        self.own = OwnFields::default();
         (self.linked, self.deviations) = (None, Deviations::default());
         self.paths.reserve(paths);
         self.package = Some(package);
         Ok(())
     }
 
-    /// Gives up if nobody wants the result any more.
-    fn listen(&self) -> Result<(), LinkError> {
-        Ok(listen(self.stop)?)
+    /// An error if the installation is to stop.
+    fn check_stop(&self) -> Result<(), LinkError> {
+        Ok(check_stop(self.stop)?)
     }
 
-    /// A member that is not listed as a file, or is there a second time.
+    /// Handles a member that is not listed as a file, or occurs twice.
     fn unlisted(&mut self, path: &Path) -> Result<(), LinkError> {
         let archived = |entry: &PathsEntry| (entry.original_path.as_ref().unwrap_or(&entry.relative_path).clone(), ());
         let linked = self.linked.get_or_insert_with(|| self.paths.iter().map(archived).collect());
@@ -241,8 +242,8 @@ impl<'a> Linking<'a> {
         Ok(())
     }
 
-    /// Whether a file has another size, in bytes, than its list says; then no hash of the list's is its own either.
-    fn deviates(&mut self, listed: &Listed, size: u64) -> bool {
+    /// Whether a file has another size, in bytes, than listed. Then the listed hash is not used either.
+    fn deviates(&mut self, listed: &ListedPath, size: u64) -> bool {
         let other = listed.size.filter(|listed| *listed != size);
         if let Some(other) = other {
             self.deviations.size(&listed.path, other, size);
@@ -250,9 +251,9 @@ impl<'a> Linking<'a> {
         other.is_some()
     }
 
-    /// Claims a path of the prefix, and tells where in the stage it is to be written.
+    /// Claims a path of the prefix, and returns the path in the stage to write to.
     fn claim<'b>(&mut self, target: &'b Path) -> Result<Cow<'b, Path>, LinkError> {
-        if self.package.as_ref().is_some_and(Package::is_noarch_python)
+        if self.package.as_ref().is_some_and(PackageMetadata::is_noarch_python)
             && self.targets.insert(target.to_owned(), ()).is_some()
         {
             return Err(invalid(format!("two of its paths are to be `{}`", target.display())).into());
@@ -260,16 +261,16 @@ impl<'a> Linking<'a> {
         if let Some(parent) = target.parent()
             && parent.as_os_str() != self.entered.as_os_str()
         {
-            self.ground = self.stage.directory(parent)?;
+            self.parent_kind = self.stage.directory(parent)?;
             self.entered.clear();
             self.entered.push(parent);
         }
-        Ok(self.stage.claim_inside(target, self.number, self.ground)?)
+        Ok(self.stage.claim_inside(target, self.number, self.parent_kind)?)
     }
 
-    /// Where a path of the archive goes in the prefix.
+    /// The path in the prefix of a path in the archive.
     fn target(&self, path: &Path) -> Result<PathBuf, LinkError> {
-        let noarch = self.package.as_ref().is_some_and(Package::is_noarch_python);
+        let noarch = self.package.as_ref().is_some_and(PackageMetadata::is_noarch_python);
         let target = match self.python.filter(|_| noarch) {
             Some(python) if self.package.as_ref().is_some_and(|package| package.wheel.is_some()) => {
                 wheel::target(path, python)
@@ -287,8 +288,8 @@ impl<'a> Linking<'a> {
 
     fn file(
         &mut self,
-        source: File<'_>,
-        listed: &Listed,
+        source: FileContent<'_>,
+        listed: &ListedPath,
         target: PathBuf,
         place: &Path,
     ) -> Result<PathsEntry, LinkError> {
@@ -296,14 +297,14 @@ impl<'a> Linking<'a> {
         if is_of_a_wheel && listed.placeholder.is_some() {
             return self.script(source, listed, target, place);
         }
-        let File { content, size, executable, modified } = source;
+        let FileContent { content, size, executable, modified } = source;
         let mode = if executable { 0o755 } else { 0o644 };
-        let mut file = self.stage.create(place, mode).map_err(disk)?;
+        let mut file = self.stage.create(place, mode).map_err(disk_error)?;
         let deviates = self.deviates(listed, size);
         let record = match &listed.placeholder {
             None => {
                 let hash = self.copy(content, size, &mut file, deviates.then(Sha256::new))?.or(listed.sha256);
-                let record = plain(listed, target);
+                let record = path_record(listed, target);
                 PathsEntry { size_in_bytes: Some(size), sha256: hash, sha256_in_prefix: hash, ..record }
             }
             Some(placeholder) => {
@@ -312,8 +313,8 @@ impl<'a> Linking<'a> {
                 let hash = (deviates || listed.sha256.is_none()).then(Sha256::new);
                 let (stage, stop) = (self.stage, self.stop);
                 let replacing = Replacing::new(placeholder, &stage.prefix, stage.platform, &mut file);
-                let replaced = replacing.run(content, size, self.buffer, hash, &|| listen(stop));
-                let replaced = replaced.map_err(|error| of_file(error, &listed.path))?.map_err(disk)?;
+                let replaced = replacing.run(content, size, self.buffer, hash, &|| check_stop(stop));
+                let replaced = replaced.map_err(|error| in_file(error, &listed.path))?.map_err(disk_error)?;
                 self.own.prefix = Some(stage.prefix.clone().into());
                 PathsEntry {
                     sha256: replaced.original.or(listed.sha256),
@@ -321,23 +322,23 @@ impl<'a> Linking<'a> {
                     size_in_bytes: Some(size),
                     file_mode: Some(placeholder.mode),
                     prefix_placeholder: Some(placeholder.text.clone()),
-                    ..plain(listed, target)
+                    ..path_record(listed, target)
                 }
             }
         };
-        mlconda_system::set_time(file.file(), modified).map_err(disk)?;
+        mlconda_system::set_time(file.file(), modified).map_err(disk_error)?;
         drop(file);
         // macOS runs a changed program only if it is signed anew.
         if record.file_mode == Some(FileMode::Binary)
             && record.sha256 != record.sha256_in_prefix
-            && let Some(signed) = mlconda_system::sign_again(place, self.stage.platform).map_err(disk)?
+            && let Some(signed) = mlconda_system::sign_program(place, self.stage.platform).map_err(disk_error)?
         {
             return Ok(PathsEntry { sha256_in_prefix: Some(signed), ..record });
         }
         Ok(record)
     }
 
-    /// Copies a file's content; a small one in one piece. Gives its sha256 if that is asked for.
+    /// Copies the content of a file. Returns its sha256 if `hash` is given.
     fn copy(
         &mut self,
         content: &mut dyn Read,
@@ -348,10 +349,10 @@ impl<'a> Linking<'a> {
         let mut left = size;
         self.buffer.resize(BUFFER, 0);
         while left > 0 {
-            self.listen()?;
+            self.check_stop()?;
             let piece = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
             content.read_exact(&mut self.buffer[..piece])?;
-            file.write_all(&self.buffer[..piece]).map_err(disk)?;
+            file.write_all(&self.buffer[..piece]).map_err(disk_error)?;
             if let Some(hash) = &mut hash {
                 hash.update(&self.buffer[..piece]);
             }
@@ -360,13 +361,13 @@ impl<'a> Linking<'a> {
         Ok(hash.map(|hash| hash.finalize()))
     }
 
-    /// The first line of a script that the prefix's python is to run with these options.
+    /// The shebang line of a script for the python of the prefix, with these options.
     fn first_line(&self, python: &PythonInfo, options: &str) -> String {
         let program = format!("{}/{}", self.stage.prefix.trim_end_matches('/'), python.path().display());
         first_line::run(&program, options, first_line::LINUX)
     }
 
-    /// A text file grows with the prefix; a binary has only the room that the placeholder takes.
+    /// Checks that the prefix fits into the placeholder of a binary file. A text file can grow.
     fn check_length(&self, kind: FileMode, placeholder: &str, path: &Path) -> Result<(), LinkError> {
         let (prefix, room) = (self.stage.prefix.len(), placeholder.len());
         if kind == FileMode::Binary && prefix > room && !self.stage.platform.is_windows() {
@@ -385,7 +386,7 @@ impl<'a> Linking<'a> {
         &mut self,
         to: &Path,
         modified: i64,
-        listed: &Listed,
+        listed: &ListedPath,
         target: PathBuf,
         place: &Path,
     ) -> Result<PathsEntry, LinkError> {
@@ -393,18 +394,18 @@ impl<'a> Linking<'a> {
             let package = self.name();
             return Err(InstallError::OutwardLink { package, path: target, to: to.to_owned() }.into());
         }
-        fs_err::os::unix::fs::symlink(to, place).map_err(disk)?;
-        mlconda_system::set_link_time(place, modified).map_err(disk)?;
+        fs_err::os::unix::fs::symlink(to, place).map_err(disk_error)?;
+        mlconda_system::set_link_time(place, modified).map_err(disk_error)?;
         self.own.links.insert(target.clone(), to.to_owned());
-        // The package's hash is that of what the link led to. What it leads to here may be another package's.
-        Ok(PathsEntry { path_type: PathType::SoftLink, sha256_in_prefix: None, ..plain(listed, target) })
+        // The hash in the package is that of the link's target, which may belong to another package here.
+        Ok(PathsEntry { path_type: PathType::SoftLink, sha256_in_prefix: None, ..path_record(listed, target) })
     }
 
-    /// The same content as a path that came before.
+    /// Links a file that is a hard link to an earlier path of the package.
     fn same_file(
         &mut self,
         to: &Path,
-        listed: &Listed,
+        listed: &ListedPath,
         target: PathBuf,
         place: &Path,
     ) -> Result<PathsEntry, LinkError> {
@@ -417,20 +418,20 @@ impl<'a> Linking<'a> {
             ))
             .into());
         };
-        fs_err::hard_link(self.stage.place(&source, self.number), place).map_err(disk)?;
+        fs_err::hard_link(self.stage.place(&source, self.number), place).map_err(disk_error)?;
         if self.own.executable.contains(&source) {
             self.own.executable.insert(target.clone());
         }
         Ok(PathsEntry { relative_path: target, no_link: listed.no_link, ..known })
     }
 
-    /// What `paths.json` lists and the archive does not hold as files: empty directories; then the commands of
-    /// entry points, and what a wheel's `.dist-info` gets. Anything else missing is damage.
+    /// Creates what is not a member of the archive: empty directories, commands of entry points, and the files that an
+    /// installer adds to a wheel's `.dist-info`. Any other missing path is an error.
     pub(super) fn finish(mut self, request: Option<&Request>) -> Result<Linked, LinkError> {
         let Some(mut package) = self.package.take() else {
             return Err(invalid("the archive is empty").into());
         };
-        let mut missing: Vec<Listed> = package.paths.drain().map(|(_, listed)| listed).collect();
+        let mut missing: Vec<ListedPath> = package.paths.drain().map(|(_, listed)| listed).collect();
         mlconda_types::sorting::sort_by(&mut missing, |one, other| one.path.cmp(&other.path));
         self.package = Some(package);
         for listed in missing {
@@ -456,10 +457,14 @@ impl<'a> Linking<'a> {
         }
     }
 
-    fn empty_directory(&mut self, listed: &Listed) -> Result<(), LinkError> {
+    fn empty_directory(&mut self, listed: &ListedPath) -> Result<(), LinkError> {
         let target = self.target(&listed.path)?;
         self.stage.empty_directory(&target)?;
-        self.paths.push(PathsEntry { path_type: PathType::Directory, sha256_in_prefix: None, ..plain(listed, target) });
+        self.paths.push(PathsEntry {
+            path_type: PathType::Directory,
+            sha256_in_prefix: None,
+            ..path_record(listed, target)
+        });
         Ok(())
     }
 
@@ -473,9 +478,9 @@ impl<'a> Linking<'a> {
             let target = python.bin_dir.join(&entry_point.command);
             let text = entry::script(&self.stage.prefix, self.stage.platform, entry_point, python);
             let place = self.stage.root().join(self.stage.claim(&target, self.number)?);
-            let mut file = self.stage.create(&place, 0o755).map_err(disk)?;
-            file.write_all(text.as_bytes()).map_err(disk)?;
-            mlconda_system::set_time(file.file(), package.built().unwrap_or(0)).map_err(disk)?;
+            let mut file = self.stage.create(&place, 0o755).map_err(disk_error)?;
+            file.write_all(text.as_bytes()).map_err(disk_error)?;
+            mlconda_system::set_time(file.file(), package.built().unwrap_or(0)).map_err(disk_error)?;
             let hash = sha256(text.as_bytes());
             self.own.executable.insert(target.clone());
             self.own.prefix = Some(self.stage.prefix.clone().into());
@@ -495,16 +500,16 @@ impl<'a> Linking<'a> {
     }
 }
 
-/// Gives up if nobody wants the result any more.
-fn listen(stop: &AtomicBool) -> std::io::Result<()> {
+/// An error if the installation is to stop.
+fn check_stop(stop: &AtomicBool) -> std::io::Result<()> {
     match stop.load(Ordering::Relaxed) {
         true => Err(invalid("the installation was stopped")),
         false => Ok(()),
     }
 }
 
-/// What is wrong with a file's content, with the file.
-fn of_file(error: std::io::Error, path: &Path) -> LinkError {
+/// An error about the content of a file, with its path.
+fn in_file(error: std::io::Error, path: &Path) -> LinkError {
     std::io::Error::new(error.kind(), format!("`{}`: {error}", path.display())).into()
 }
 

@@ -1,4 +1,4 @@
-//! What a package says of itself: the files of its `info/` directory.
+//! The metadata of a package: the files of its `info/` directory.
 //!
 //! An explicit lock knows a package's URL and hash only. Everything else that linking needs (the paths, the
 //! placeholders, entry points, noarch kind, where python keeps its site-packages, CEP-17 and CEP-20) is read
@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use mlconda_types::plain;
+use mlconda_types::file_name_parts;
 use rattler_conda_types::{
     PackageRecord,
     package::{
@@ -22,9 +22,9 @@ use rattler_digest::{Md5Hash, Sha256Hash};
 
 use serde::{Deserialize, Deserializer, de};
 
-use super::{stage::Paths, unpack::wheel::Wheel};
+use super::{stage::PathMap, unpack::wheel::Wheel};
 
-/// The files of [`Info::NAMES`] are not larger than this together, in bytes: they are held in memory.
+/// The files of [`InfoFiles::NAMES`] are not larger than this together, in bytes: they are held in memory.
 const LARGEST: u64 = 64 << 20;
 
 /// `index.json` and `link.json` are not larger than this, in bytes. The largest of real packages have some 50 kB.
@@ -35,11 +35,11 @@ const MOST_PATHS: usize = 300_000;
 
 /// The raw files of `info/`, as they come out of an archive.
 #[derive(Debug, Default)]
-pub(super) struct Info {
+pub(super) struct InfoFiles {
     files: HashMap<&'static str, Vec<u8>>,
 }
 
-impl Info {
+impl InfoFiles {
     /// The files of `info/` that linking reads; the largest, `paths.json`, has a line for each path of the package.
     pub(super) const NAMES: [&str; 7] = [
         "info/index.json",
@@ -51,10 +51,10 @@ impl Info {
         "info/no_softlink",
     ];
 
-    /// What only a wheel has. No archive brings it: reading a wheel makes it.
+    /// The metadata of a wheel. It is in no archive; it is made when a wheel is read.
     pub(super) const WHEEL: &str = "info/mlconda-wheel.json";
 
-    /// Gives a file that is in no archive.
+    /// Adds a file that is not in the archive.
     pub(super) fn put(&mut self, name: &'static str, content: Vec<u8>) {
         self.files.insert(name, content);
     }
@@ -64,12 +64,12 @@ impl Info {
         self.files.iter().map(|(name, content)| (*name, content.as_slice()))
     }
 
-    /// Whether a path is one that linking reads.
-    pub(super) fn wants(path: &Path) -> bool {
+    /// Whether linking needs the file at a path.
+    pub(super) fn is_needed(path: &Path) -> bool {
         Self::NAMES.into_iter().any(|name| Path::new(name) == path)
     }
 
-    /// Takes a file if it is one that linking reads.
+    /// Reads a file if linking needs it.
     pub(super) fn take(&mut self, path: &Path, size: u64, content: impl Read) -> io::Result<()> {
         let Some(name) = Self::NAMES.into_iter().find(|name| Path::new(name) == path) else {
             return Ok(());
@@ -96,9 +96,9 @@ impl Info {
         Ok(())
     }
 
-    /// Whether enough is known to link the files that come next. An archive's `info/` comes first in nearly all
-    /// packages; in one where it does not, the archive is read twice.
-    pub(super) fn suffices(&self) -> bool {
+    /// Whether the files that linking needs first were read. In nearly all packages `info/` comes first; otherwise the archive
+    /// is read twice.
+    pub(super) fn has_index_and_paths(&self) -> bool {
         self.files.contains_key("info/index.json") && self.files.contains_key("info/paths.json")
     }
 
@@ -120,25 +120,25 @@ impl Info {
             .transpose()
     }
 
-    /// Makes sense of the files.
-    pub(super) fn read(&self) -> io::Result<Package> {
+    /// Parses the files.
+    pub(super) fn read(&self) -> io::Result<PackageMetadata> {
         let package = self.read_all_but_paths()?;
-        let paths = match self.json::<Whole>("info/paths.json")? {
+        let paths = match self.json::<PathsFile>("info/paths.json")? {
             Some(whole) => whole.paths.0,
             None => {
                 let paths = self.deprecated_paths()?.paths;
                 paths.into_iter().map(|entry| (entry.relative_path.clone(), entry.into())).collect()
             }
         };
-        Ok(Package { paths, ..package })
+        Ok(PackageMetadata { paths, ..package })
     }
 
-    /// Makes sense of the files, but for the paths: there are none.
-    pub(super) fn read_all_but_paths(&self) -> io::Result<Package> {
+    /// Parses the files, without the list of paths.
+    pub(super) fn read_all_but_paths(&self) -> io::Result<PackageMetadata> {
         let index = self.files.get("info/index.json").ok_or_else(|| invalid("it has no `info/index.json`"))?;
         let index: IndexJson = mlconda_types::lenient::from_slice(index)
             .map_err(|error| invalid(format!("`info/index.json` cannot be read: {error}")))?;
-        plain::check(index.name.as_normalized(), &index.version.as_str(), index.build.as_str())
+        file_name_parts::check(index.name.as_normalized(), &index.version.as_str(), index.build.as_str())
             .map_err(|message| invalid(format!("in `info/index.json`, {message}")))?;
         let entry_points = match self.json::<LinkJson>("info/link.json")?.map(|link| link.noarch) {
             Some(noarch) if noarch.kind == "python" => {
@@ -147,10 +147,10 @@ impl Info {
             _ => Vec::new(),
         };
         let wheel = self.files.get(Self::WHEEL).map(|text| serde_json::from_slice(text)).transpose()?;
-        Ok(Package { index, paths: Paths::default(), entry_points, wheel })
+        Ok(PackageMetadata { index, paths: PathMap::default(), entry_points, wheel })
     }
 
-    /// The paths of a package from before `paths.json`. What is a link, the archive tells later.
+    /// The paths of an old package without `paths.json`. Links are recognized later, from the archive.
     fn deprecated_paths(&self) -> io::Result<PathsJson> {
         let files =
             self.parse::<Files>()?.ok_or_else(|| invalid("it has neither `info/paths.json` nor `info/files`"))?;
@@ -166,12 +166,12 @@ impl Info {
 
 /// `paths.json`, as far as it is read.
 #[derive(Deserialize)]
-struct Whole {
+struct PathsFile {
     paths: Counted,
 }
 
 /// The paths of `paths.json`. They are counted while they are read, not afterwards.
-struct Counted(Paths<Listed>);
+struct Counted(PathMap<ListedPath>);
 
 impl<'de> Deserialize<'de> for Counted {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -184,12 +184,12 @@ impl<'de> Deserialize<'de> for Counted {
             }
 
             fn visit_seq<A: de::SeqAccess<'de>>(self, mut entries: A) -> Result<Counted, A::Error> {
-                let mut paths = Paths::default();
+                let mut paths = PathMap::default();
                 while let Some(entry) = entries.next_element::<PathsEntry>()? {
                     if paths.len() == MOST_PATHS {
                         return Err(de::Error::custom(format!("it lists more than {MOST_PATHS} paths")));
                     }
-                    let (path, listed) = (entry.relative_path.clone(), Listed::from(entry));
+                    let (path, listed) = (entry.relative_path.clone(), ListedPath::from(entry));
                     if let Some(other) = paths.insert(path, listed.clone())
                         && other != listed
                     {
@@ -228,14 +228,14 @@ pub(super) fn entry_point(text: &str) -> io::Result<EntryPoint> {
     let shown = || text.escape_debug().to_string();
     let bare = text.split('[').next().unwrap_or(text).trim();
     if bare.contains(char::is_control) {
-        return Err(invalid(format!("the entry point `{}` has a character that cannot be seen", shown())));
+        return Err(invalid(format!("the entry point `{}` contains a control character", shown())));
     }
     bare.parse().map_err(|error| invalid(format!("the entry point `{}` makes no sense: {error}", shown())))
 }
 
 /// A path, as `paths.json` lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Listed {
+pub(super) struct ListedPath {
     /// In the archive.
     pub(super) path: PathBuf,
     /// Whether it is a directory, which archives hold only by the files in it.
@@ -257,7 +257,7 @@ pub(super) struct Placeholder {
     pub(super) text: String,
 }
 
-impl From<PathsEntry> for Listed {
+impl From<PathsEntry> for ListedPath {
     fn from(entry: PathsEntry) -> Self {
         Self {
             path: entry.relative_path,
@@ -272,20 +272,20 @@ impl From<PathsEntry> for Listed {
     }
 }
 
-/// A package that is understood.
+/// The parsed metadata of a package.
 #[derive(Debug)]
-pub(super) struct Package {
+pub(super) struct PackageMetadata {
     /// `info/index.json`
     pub(super) index: IndexJson,
     /// The paths to be linked, by their path in the archive.
-    pub(super) paths: Paths<Listed>,
+    pub(super) paths: PathMap<ListedPath>,
     /// Commands that linking makes (noarch python).
     pub(super) entry_points: Vec<EntryPoint>,
     /// What only a wheel has.
     pub(super) wheel: Option<Wheel>,
 }
 
-impl Package {
+impl PackageMetadata {
     /// Whether files go where the environment's python wants them.
     pub(super) fn is_noarch_python(&self) -> bool {
         self.index.noarch.is_python()

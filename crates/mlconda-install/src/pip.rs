@@ -1,4 +1,4 @@
-//! What an installation does with packages that are from no channel, besides what it does with all.
+//! The steps of an installation for packages that are not from a channel: checks, builds by pip, and their records.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -8,15 +8,15 @@ use std::{
 
 use mlconda_channel::{network::Client, repodata::Access};
 use mlconda_inspect::plan::Plan;
-use mlconda_lock::{DirectoryMode, LockedPip, Origin, PipSource};
+use mlconda_lock::{ArchiveOrigin, DirectoryMode, LockedPip, PipSource};
 use mlconda_prefix::{
     Prefix, distributions,
-    on_disk::{self, Own},
+    on_disk::{self, OwnFields},
 };
 use mlconda_python::tags::WheelName;
 use mlconda_system::{
     self as system, Attributes,
-    beneath::{Kind, Root},
+    beneath::{PathKind, Root},
 };
 use mlconda_types::{
     progress::{Event, Progress, Task},
@@ -36,7 +36,7 @@ use super::{
     fetch,
     link::wheel::{self, Request},
     record,
-    script::{self, Told},
+    script::{self, ScriptContext},
     stage::Stage,
     unpack::Archive,
 };
@@ -45,22 +45,21 @@ use super::{
 const PIP: &str =
     "import os, sys, runpy; os.umask(18); sys.argv[0] = 'pip'; runpy.run_module('pip', run_name='__main__')";
 
-/// What the prefix is to know of a wheel besides the wheel itself.
+/// What the lock says about a wheel.
 pub(super) fn request(wheel: &LockedPip, requested: &BTreeSet<String>) -> Request {
     Request { requested: requested.contains(&wheel.name), direct_url: direct_url(wheel) }
 }
 
 /// The text of `direct_url.json` (PEP 610) for what did not come from an index.
 fn direct_url(wheel: &LockedPip) -> Option<String> {
-    let PipSource::Archive { url, sha256, origin: Origin::Direct, .. } = &wheel.source else { return None };
+    let PipSource::Archive { url, sha256, origin: ArchiveOrigin::Direct, .. } = &wheel.source else { return None };
     let hash = sha256.map(hex::encode);
     let archive =
         hash.map_or_else(|| json!({}), |hash| json!({"hash": format!("sha256={hash}"), "hashes": {"sha256": hash}}));
     Some(json!({"archive_info": archive, "url": redact::url(url)}).to_string())
 }
 
-/// Makes sure that no conda package is the same distribution as one of pip: two sets of metadata for one name would be
-/// there, and each tool would believe another one.
+/// Checks that no conda package is the same distribution as a wheel: there would be two sets of metadata for one name.
 pub(super) fn check_distributions(plan: &Plan, stage: &Stage) -> Result<(), InstallError> {
     let wheels: HashMap<&str, &LockedPip> = plan.pip.link.iter().map(|wheel| (wheel.name.as_str(), wheel)).collect();
     let same = |path: &Path, package: &dyn Fn() -> String| {
@@ -70,7 +69,7 @@ pub(super) fn check_distributions(plan: &Plan, stage: &Stage) -> Result<(), Inst
         Some(InstallError::SameDistribution { name, package, wheel })
     };
     for path in stage.paths().iter().filter(|path| distributions::is_metadata(path)) {
-        let Some(package) = stage.holder(path).and_then(|number| plan.link.get(number)) else { continue };
+        let Some(package) = stage.owner(path).and_then(|number| plan.link.get(number)) else { continue };
         if let Some(error) = same(path, &|| package.dist_name()) {
             return Err(error);
         }
@@ -88,7 +87,7 @@ pub(super) fn check_distributions(plan: &Plan, stage: &Stage) -> Result<(), Inst
     Ok(())
 }
 
-/// Makes sure that each wheel is for the lock's python and platform.
+/// Checks that each wheel is for the python and the platform of the lock.
 pub(super) fn check_tags(plan: &Plan) -> Result<(), InstallError> {
     let Some((tags, machine)) = &plan.pip.tags else { return Ok(()) };
     for wheel in &plan.pip.link {
@@ -100,10 +99,10 @@ pub(super) fn check_tags(plan: &Plan) -> Result<(), InstallError> {
     Ok(())
 }
 
-/// What the prefix's pip needs to build a package: sources that are checked, or nothing, where it has them from elsewhere.
-pub(super) type Sources = Vec<Option<Archive>>;
+/// The verified source archives for pip to build; `None` for a package that pip fetches itself.
+pub(super) type SourceArchives = Vec<Option<Archive>>;
 
-/// Makes sure that pip will be able to build what it has to, and brings the archives of sources here.
+/// Checks that pip can build the packages, and fetches their source archives.
 pub(super) async fn prepare(
     plan: &Plan,
     client: &Client,
@@ -111,7 +110,7 @@ pub(super) async fn prepare(
     python: Option<&PythonInfo>,
     options: &Options,
     progress: &dyn Progress,
-) -> Result<Sources, InstallError> {
+) -> Result<SourceArchives, InstallError> {
     let mut sources = Vec::with_capacity(plan.pip.build.len());
     for package in &plan.pip.build {
         let name = package.name.clone();
@@ -120,7 +119,7 @@ pub(super) async fn prepare(
         }
         let Some(python) = python else { return Err(InstallError::NoPython { package: name }) };
         let pip = python.site_packages_path.join("pip").join("__main__.py");
-        if stage.holder(&pip).is_none() && !plan.keep.iter().any(|record| record.files.contains(&pip)) {
+        if stage.owner(&pip).is_none() && !plan.keep.iter().any(|record| record.files.contains(&pip)) {
             return Err(InstallError::NoPip { package: name });
         }
         let Some(archive) = package.as_package() else {
@@ -139,39 +138,39 @@ pub(super) async fn prepare(
     Ok(sources)
 }
 
-/// Has pip build and install packages in the prefix, writes their records, and compiles their modules.
+/// Lets pip build and install packages in the prefix, writes their records, and compiles their modules.
 pub(super) async fn build(
     plan: &Plan,
     prefix: &Prefix,
     python: &PythonInfo,
-    sources: &Sources,
-    told: Told<'_>,
+    sources: &SourceArchives,
+    context: ScriptContext<'_>,
     bytecode: Bytecode,
     progress: &dyn Progress,
 ) -> Result<Compiled, InstallError> {
     let (mut compiled, mut done) = (Compiled::default(), Built { prefix, records: Vec::new() });
-    let since = script::begin(prefix.path())?;
+    let since = script::start_time(prefix.path())?;
     for (package, source) in plan.pip.build.iter().zip(sources) {
         progress.event(Event::Building { package: package.name.clone() });
         // A killed process leaves it where the next one removes it.
-        let directory = prefix.path().join(on_disk::INSIDE);
+        let directory = prefix.path().join(on_disk::STAGE);
         fs_err::create_dir_all(&directory)?;
-        let built = build_one(package, source.as_ref(), &directory, prefix, python, told).await;
+        let built = build_one(package, source.as_ref(), &directory, prefix, python, context).await;
         let file = package.file_name().map(|name| directory.join(name));
-        file.map_or(Ok(()), |file| system::remove_if_there(&file))?;
-        // A stage that moved in place is here, too; it goes by itself.
+        file.map_or(Ok(()), |file| system::remove_if_exists(&file))?;
+        // The stage of a change in place is here, too; the transaction removes it.
         let _ = fs_err::remove_dir(&directory);
         built?;
-        let record = write_record(package, plan.pip.requested.contains(&package.name), prefix, told.time)?;
+        let record = write_record(package, plan.pip.requested.contains(&package.name), prefix, context.time)?;
         done.records.push(record.clone());
-        compiled.count(compile_built(&record, prefix, python, told, bytecode).await?);
+        compiled.count(compile_built(&record, prefix, python, context, bytecode).await?);
     }
-    script::settle(prefix.path(), since, told.time)?;
+    script::set_times_since(prefix.path(), since, context.time)?;
     done.records.clear();
     Ok(compiled)
 }
 
-/// What pip has built so far. Dropping it removes that again: the journal of a change in place does not know of it.
+/// The packages that pip has built so far. Dropping this removes them, because the journal does not contain them.
 struct Built<'a> {
     prefix: &'a Prefix,
     records: Vec<PathBuf>,
@@ -199,9 +198,9 @@ async fn build_one(
     directory: &Path,
     prefix: &Prefix,
     python: &PythonInfo,
-    told: Told<'_>,
+    context: ScriptContext<'_>,
 ) -> Result<(), InstallError> {
-    let mut command = script::command(&prefix.path().join(python.path()), prefix.path(), told);
+    let mut command = script::command(&prefix.path().join(python.path()), prefix.path(), context);
     command.args(["-I", "-c", PIP, "install", "--no-deps", "--no-build-isolation", "--no-index", "--no-compile"]);
     command.args(["--no-cache-dir", "--no-input", "--disable-pip-version-check", "--no-warn-script-location"]);
     command.args(["--root-user-action", "ignore", "--quiet"]);
@@ -221,14 +220,15 @@ async fn build_one(
             command.arg(format!("{} @ {url}", package.name));
         }
     }
-    let (status, output) = script::end(command, prefix.path(), told, Task::Build, &package.name).await?;
+    let (status, output) = script::run_to_end(command, prefix.path(), context, Task::Build, &package.name).await?;
     if let Some(status) = status {
         return Err(InstallError::Build { package: package.name.clone(), status: status.to_string(), output });
     }
     Ok(())
 }
 
-/// Writes down what pip has installed, and gives the place of its record in the prefix; lets it say where it came from: pip knows only the file that it was given.
+/// Writes the record of a package that pip has installed, and returns the path of the record in the prefix. Corrects
+/// `direct_url.json`: pip knows only the local file that it was given.
 fn write_record(package: &LockedPip, requested: bool, prefix: &Prefix, time: i64) -> Result<PathBuf, InstallError> {
     let nothing = || InstallError::Build {
         package: package.name.clone(),
@@ -239,9 +239,9 @@ fn write_record(package: &LockedPip, requested: bool, prefix: &Prefix, time: i64
     let records = prefix.distributions().map_err(io::Error::other)?;
     let known: HashSet<&PathBuf> = records.iter().flat_map(|record| &record.files).collect();
     let names = HashSet::from([package.name.as_str()]);
-    let found = distributions::of_others(prefix.path(), &names, &known).map_err(io::Error::other)?;
+    let found = distributions::untracked_by_name(prefix.path(), &names, &known).map_err(io::Error::other)?;
     let mut record = found.into_iter().next().ok_or_else(nothing)?;
-    let list = record.files.iter().find(|path| distributions::is_list(path)).cloned().ok_or_else(nothing)?;
+    let list = record.files.iter().find(|path| distributions::is_record_file(path)).cloned().ok_or_else(nothing)?;
     let info = list.parent().unwrap_or(Path::new("")).to_owned();
     let (direct, asked) = (info.join("direct_url.json"), info.join("REQUESTED"));
     let mut files: BTreeSet<PathBuf> = record.files.drain(..).filter(|path| *path != list).collect();
@@ -261,7 +261,7 @@ fn write_record(package: &LockedPip, requested: bool, prefix: &Prefix, time: i64
         root.remove_file(&asked)?;
         files.remove(&asked);
     }
-    let mut own = Own { prefix: Some(prefix.path().to_owned()), ..Own::default() };
+    let mut own = OwnFields { prefix: Some(prefix.path().to_owned()), ..OwnFields::default() };
     let entries = files.into_iter().filter_map(|path| entry(&root, path, &mut own).transpose());
     let mut entries: Vec<PathsEntry> = entries.collect::<io::Result<_>>()?;
     let text = wheel::list(&entries, &list);
@@ -286,16 +286,16 @@ fn write_record(package: &LockedPip, requested: bool, prefix: &Prefix, time: i64
 }
 
 /// The record of a path as it is; none, if it is not there.
-fn entry(prefix: &Root, path: PathBuf, own: &mut Own) -> io::Result<Option<PathsEntry>> {
-    let Some(there) = prefix.look(&path)? else { return Ok(None) };
-    if there.kind == Kind::Link {
+fn entry(prefix: &Root, path: PathBuf, own: &mut OwnFields) -> io::Result<Option<PathsEntry>> {
+    let Some(there) = prefix.lookup(&path)? else { return Ok(None) };
+    if there.kind == PathKind::Link {
         own.links.insert(path.clone(), prefix.read_link(&path)?);
         return Ok(Some(PathsEntry { path_type: PathType::SoftLink, ..wheel::written(path, b"") }));
     }
     let executable = there.mode & 0o111 != 0;
     let mut attributes = Attributes::from(&there);
     attributes.set_mode(if executable { 0o755 } else { 0o644 });
-    prefix.give(&path, &attributes)?;
+    prefix.set_attributes(&path, &attributes)?;
     if executable {
         own.executable.insert(path.clone());
     }

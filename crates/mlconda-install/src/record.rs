@@ -1,7 +1,7 @@
-//! What an installation writes down: `conda-meta/*.json`, `history` and `state`.
+//! Renders the files of `conda-meta`: records, `history` and `state`.
 //!
-//! conda, mamba, syft and trivy read these, so they keep conda's form. Nothing in them depends on the builder:
-//! no cache path, no clock, no secret.
+//! conda, mamba, syft and trivy read these files, so they have conda's format. They contain nothing that depends on the
+//! build machine: no cache path, no clock time, no secret.
 
 use std::{
     borrow::Cow,
@@ -13,7 +13,7 @@ use std::{
 use indexmap::IndexMap;
 use mlconda_inspect::plan::Plan;
 use mlconda_lock::{Digest, LockedPackage};
-use mlconda_prefix::{distributions, on_disk::Own};
+use mlconda_prefix::{distributions, on_disk::OwnFields};
 use mlconda_system::files;
 use mlconda_types::redact;
 use rattler_conda_types::{
@@ -27,7 +27,7 @@ use url::Url;
 
 use super::{InstallError, Options, Revision, fetch::Hashes, link::Linked};
 
-/// The record of a package that has been linked. `archive` is its archive's size in bytes, if it is known, and its hashes.
+/// The record of a linked package. The third argument is the size of its archive in bytes, if known, and its hashes.
 pub(super) fn record(
     locked: &LockedPackage,
     linked: Linked,
@@ -47,7 +47,7 @@ pub(super) fn record(
         url,
     };
     let mut record = PrefixRecord::from_repodata_record(record, Vec::new());
-    // Very old packages say `true`; tools that are strict about types want the word for it.
+    // Very old packages have `true`; strict tools expect `generic`.
     if record.repodata_record.package_record.noarch.is_generic() {
         record.repodata_record.package_record.noarch = NoArchType::generic();
     }
@@ -58,7 +58,7 @@ pub(super) fn record(
     Ok(record)
 }
 
-/// Lists the files of a record by its paths. conda lists directories in `paths_data` only.
+/// Sets the list `files` of a record from its paths. Directories are only in `paths_data`, as in conda.
 pub(super) fn list_files(record: &mut PrefixRecord) {
     let files = record.paths_data.paths.iter().filter(|entry| entry.path_type != PathType::Directory);
     record.files = files.map(|entry| entry.relative_path.clone()).collect();
@@ -71,7 +71,7 @@ fn channel(url: &Url) -> String {
 }
 
 /// A record's text.
-pub(super) fn render(record: &PrefixRecord, own: &Own) -> io::Result<Vec<u8>> {
+pub(super) fn render(record: &PrefixRecord, own: &OwnFields) -> io::Result<Vec<u8>> {
     let rendered = Rendered {
         package: &record.repodata_record,
         constrains: record.repodata_record.package_record.constrains.is_empty().then_some([]),
@@ -81,7 +81,7 @@ pub(super) fn render(record: &PrefixRecord, own: &Own) -> io::Result<Vec<u8>> {
             None => None,
         },
         files: record.files.iter().map(|path| path.to_string_lossy()).collect(),
-        paths_data: Paths { paths_version: 1, paths: record.paths_data.paths.iter().map(Into::into).collect() },
+        paths_data: RenderedPaths { paths_version: 1, paths: record.paths_data.paths.iter().map(Into::into).collect() },
         link: record.link.as_ref(),
         requested_spec: record.requested_specs.first(),
         requested_specs: &record.requested_specs,
@@ -91,17 +91,17 @@ pub(super) fn render(record: &PrefixRecord, own: &Own) -> io::Result<Vec<u8>> {
 }
 
 /// Reads a record that mlconda wrote.
-pub(super) fn read(path: &Path) -> io::Result<(PrefixRecord, Own)> {
+pub(super) fn read(path: &Path) -> io::Result<(PrefixRecord, OwnFields)> {
     #[derive(Default, Deserialize)]
-    struct Whole {
+    struct OwnPart {
         #[serde(default)]
-        mlconda: Own,
+        mlconda: OwnFields,
     }
-    let whole: Whole = serde_json::from_slice(&files::read(path, files::LARGEST_RECORD)?)?;
+    let whole: OwnPart = serde_json::from_slice(&files::read(path, files::LARGEST_RECORD)?)?;
     Ok((mlconda_prefix::read_record(path)?, whole.mlconda))
 }
 
-/// The text of any tool's record, with another match spec that asked for its package. The fields have the order that
+/// The text of a record of any tool, with another requested match spec. The fields have the order that
 /// [`render`] gives them, whether there was one before or not.
 pub(super) fn requested_anew(text: &[u8], spec: Option<&str>) -> io::Result<Vec<u8>> {
     let mut old: Map<String, Value> = serde_json::from_slice(text)?;
@@ -123,8 +123,8 @@ pub(super) fn requested_anew(text: &[u8], spec: Option<&str>) -> io::Result<Vec<
     serde_json::to_vec(&new).map_err(Into::into)
 }
 
-/// A record as it is written. rattler's own way to write one looks at each character of each path, which takes longer than
-/// to link the files.
+/// A record as it is written. rattler's serialization examines each character of each path, which takes longer than linking
+/// the files.
 #[derive(Serialize)]
 struct Rendered<'a> {
     #[serde(flatten)]
@@ -139,14 +139,14 @@ struct Rendered<'a> {
     requested_spec: Option<&'a String>,
     requested_specs: &'a [String],
     files: Vec<Cow<'a, str>>,
-    paths_data: Paths<'a>,
+    paths_data: RenderedPaths<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     link: Option<&'a Link>,
-    mlconda: &'a Own,
+    mlconda: &'a OwnFields,
 }
 
 #[derive(Serialize)]
-struct Paths<'a> {
+struct RenderedPaths<'a> {
     paths_version: u64,
     paths: Vec<RenderedPath<'a>>,
 }
@@ -190,7 +190,7 @@ impl<'a> From<&'a PathsEntry> for RenderedPath<'a> {
 
 /// Writes a file with a time.
 pub(super) fn write(path: &Path, content: &[u8], seconds: i64) -> Result<(), InstallError> {
-    mlconda_system::remove_if_there(path)?;
+    mlconda_system::remove_if_exists(path)?;
     let mut file = mlconda_system::create_new(path, 0o644)?;
     file.write_all(content)?;
     mlconda_system::set_mode(file.file(), 0o644)?;
@@ -205,7 +205,7 @@ pub(super) fn last_revision(history: &str) -> Option<i64> {
     times.filter_map(|time| Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second())).max()
 }
 
-/// One revision of `conda-meta/history`: what was asked for, what went and what came.
+/// One revision of `conda-meta/history`: requested specs, removed and added packages.
 pub(super) fn revision(seconds: i64, options: &Options, plan: &Plan) -> String {
     let time = jiff::Timestamp::from_second(seconds).unwrap_or_default();
     let mut text = format!("==> {} <==\n# cmd: {}\n", time.strftime("%Y-%m-%d %H:%M:%S"), options.command);
@@ -245,8 +245,7 @@ fn line(sign: char, url: &Url) -> String {
     format!("{sign}{channel}::{dist}")
 }
 
-/// `conda-meta/state` with these variables, or `None` where there is nothing to say. What other tools keep there
-/// stays.
+/// `conda-meta/state` with these variables; `None` if it would be empty. Keys of other tools are kept.
 pub(super) fn state(old: Option<&[u8]>, variables: &IndexMap<String, String>) -> Option<Vec<u8>> {
     let mut state: Map<String, Value> = old.and_then(|text| serde_json::from_slice(text).ok()).unwrap_or_default();
     if variables.is_empty() && state.is_empty() {
@@ -260,7 +259,7 @@ pub(super) fn state(old: Option<&[u8]>, variables: &IndexMap<String, String>) ->
     serde_json::to_vec_pretty(&state).ok()
 }
 
-/// The match spec that asked for a package, if one did.
+/// The match spec that requested a package.
 pub(crate) fn requested<'a>(specs: &'a [String], name: &str) -> Option<&'a str> {
     let bare = |spec: &'a str| spec.rsplit_once("::").map_or(spec, |(_, bare)| bare);
     specs.iter().map(String::as_str).find(|spec| mlconda_types::dependency::dependency_name(bare(spec)) == name)
@@ -272,11 +271,11 @@ pub(super) fn dist_name(record: &PrefixRecord) -> String {
     format!("{}-{}-{}", package.name.as_normalized(), package.version, package.build)
 }
 
-/// The paths of a record that may be links: those that it says are, or all, if it says of none what it is.
+/// The paths of a record that may be links: soft links by their path type, or all files if the record has no path types.
 pub(super) fn links(record: &PrefixRecord) -> impl Iterator<Item = &PathBuf> {
-    let told = &record.paths_data.paths;
-    let links = told.iter().filter(|entry| entry.path_type == PathType::SoftLink).map(|entry| &entry.relative_path);
-    links.chain(record.files.iter().filter(|_| told.is_empty()))
+    let entries = &record.paths_data.paths;
+    let links = entries.iter().filter(|entry| entry.path_type == PathType::SoftLink).map(|entry| &entry.relative_path);
+    links.chain(record.files.iter().filter(|_| entries.is_empty()))
 }
 
 /// The paths of a record that are files or links.

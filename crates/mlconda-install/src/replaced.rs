@@ -1,5 +1,5 @@
-//! Distributions that give way to packages that come: somebody has installed the same project with pip. Python would see
-//! both, and take one of them for the version that is there.
+//! Finds distributions that were installed with pip and are now installed by a package. They are removed: python would see
+//! two versions of one project.
 
 use std::{
     borrow::Cow,
@@ -13,8 +13,8 @@ use mlconda_prefix::{Prefix, distributions};
 
 use super::{InstallError, stage::Stage};
 
-/// The plan, with what gives way among what goes.
-pub(super) fn complete<'a>(plan: &'a Plan, prefix: &Prefix, stage: &Stage) -> Result<Cow<'a, Plan>, InstallError> {
+/// The plan, with these distributions added to those to remove.
+pub(super) fn with_replaced<'a>(plan: &'a Plan, prefix: &Prefix, stage: &Stage) -> Result<Cow<'a, Plan>, InstallError> {
     if !prefix.path().join("conda-meta").is_dir() {
         return Ok(Cow::Borrowed(plan));
     }
@@ -28,7 +28,7 @@ pub(super) fn complete<'a>(plan: &'a Plan, prefix: &Prefix, stage: &Stage) -> Re
     let records = [&plan.keep, &plan.unlink, &plan.pip.keep, &plan.pip.unlink];
     let files = records.into_iter().flatten().flat_map(|record| &record.files);
     let known: HashSet<&PathBuf> = files.chain(&paths).collect();
-    let others = distributions::of_others(prefix.path(), &names, &known).map_err(io::Error::other)?;
+    let others = distributions::untracked_by_name(prefix.path(), &names, &known).map_err(io::Error::other)?;
     if others.is_empty() {
         return Ok(Cow::Borrowed(plan));
     }
@@ -37,18 +37,18 @@ pub(super) fn complete<'a>(plan: &'a Plan, prefix: &Prefix, stage: &Stage) -> Re
     Ok(Cow::Owned(plan))
 }
 
-/// Whether a distribution of these names is in the prefix, besides those that come.
+/// Whether a distribution with one of these names is in the prefix, besides the new ones.
 fn is_there(prefix: &Prefix, names: &HashSet<&str>, paths: &[PathBuf]) -> Result<bool, InstallError> {
     if names.is_empty() {
         return Ok(false);
     }
     let comes: HashSet<&Path> = paths.iter().filter_map(|path| path.parent()).collect();
-    for site in distributions::sites(prefix.path()).map_err(io::Error::other)? {
+    for site in distributions::site_packages(prefix.path()).map_err(io::Error::other)? {
         for entry in fs_err::read_dir(site)? {
             let list = entry?.path().join("RECORD");
             let relative = list.strip_prefix(prefix.path()).unwrap_or(&list);
             let is_new = relative.parent().is_some_and(|directory| !comes.contains(directory));
-            let name = distributions::name_of(relative).filter(|_| is_new && distributions::is_list(relative));
+            let name = distributions::name_of(relative).filter(|_| is_new && distributions::is_record_file(relative));
             if name.is_some_and(|name| names.contains(name.as_str())) {
                 return Ok(true);
             }

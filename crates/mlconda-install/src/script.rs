@@ -1,10 +1,10 @@
-//! Post-link and pre-unlink scripts: the one place where an installation runs a package's own code.
+//! Runs post-link and pre-unlink scripts, and other programs of a prefix.
 //!
-//! A script is waited for asynchronously, so that whoever drops the installation stops the script, too: it has a process
-//! group of its own, which is killed. (A terminal's Ctrl-C reaches us, and through us the script.)
+//! A script is awaited, so that dropping the installation stops the script, too: it has its own process group, which is
+//! killed. (Ctrl-C in a terminal reaches mlconda, which stops the script.)
 //!
-//! What they write should be the same tomorrow: they see no variable of the builder, not even its umask, are told
-//! the time that all is to have in `SOURCE_DATE_EPOCH`, and what they leave behind with the clock's time gets that.
+//! The output of scripts should be reproducible. They get no environment variables of the build machine and a fixed umask,
+//! `SOURCE_DATE_EPOCH` has the time of the installation, and files that they write get this time.
 
 use std::{
     io::{self, Read, Seek, SeekFrom},
@@ -14,62 +14,62 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use mlconda_prefix::on_disk::{self, ASIDE};
+use mlconda_prefix::on_disk::{self, BACKUP};
 use mlconda_system::{
     self as system,
-    beneath::{Kind, Root},
+    beneath::{PathKind, Root},
     files,
-    process::{Running, nameless, shell},
+    process::{ChildGroup, shell, unnamed_file},
 };
 use mlconda_types::progress::{Event, Progress, Task};
 use rattler_conda_types::PackageRecord;
 
 use super::InstallError;
 
-/// How much of what a script says is kept, in bytes: the end of it.
-const KEPT: u64 = 64 << 10;
+/// The size of the end of a script's output that is kept, in bytes.
+const KEPT_OUTPUT: u64 = 64 << 10;
 
-/// After this time the user is told what runs, and again each time that it has run for twice as long.
-const FIRST_WORD: Duration = Duration::from_secs(10);
+/// After this time the user is notified of a running script, and again each time that the time has doubled.
+const FIRST_NOTICE: Duration = Duration::from_secs(10);
 
-/// When a script runs.
+/// The kind of a script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum When {
-    /// After the package's files are there.
+pub(super) enum ScriptKind {
+    /// It runs after the files of the package are linked.
     PostLink,
-    /// Before they go.
+    /// It runs before the files of the package are removed.
     PreUnlink,
 }
 
-/// What scripts are told of the world.
+/// The environment and the limits of scripts.
 #[derive(Clone, Copy)]
-pub(super) struct Told<'a> {
-    /// Variables of the environment that say where the network is, and the like.
+pub(super) struct ScriptContext<'a> {
+    /// Additional environment variables, such as proxies.
     pub(super) variables: &'a [(String, String)],
-    /// The time that all is to have, in seconds since 1970.
+    /// The time of the installation, in seconds since 1970.
     pub(super) time: i64,
-    /// How long one may run.
+    /// The time limit of one script.
     pub(super) limit: Option<Duration>,
-    /// Who hears of those that run for long.
+    /// Receives notices about long-running scripts.
     pub(super) progress: &'a dyn Progress,
 }
 
 /// The script of a package, relative to the prefix.
-pub(super) fn path(name: &str, when: When) -> PathBuf {
+pub(super) fn path(name: &str, when: ScriptKind) -> PathBuf {
     let when = match when {
-        When::PostLink => "post-link",
-        When::PreUnlink => "pre-unlink",
+        ScriptKind::PostLink => "post-link",
+        ScriptKind::PreUnlink => "pre-unlink",
     };
     PathBuf::from(format!("bin/.{name}-{when}.sh"))
 }
 
-/// Runs the script of a package, if it has one, and gives what it left for the user in `.messages.txt`.
-/// Of the environment, a script gets what it is `told` only, and what scripts are promised.
+/// Runs the script of a package, if it has one, and returns its message for the user (`.messages.txt`).
+/// Of the environment, a script gets what it is `context` only, and what scripts are promised.
 pub(super) async fn run(
     prefix: &Path,
     record: &PackageRecord,
-    when: When,
-    told: Told<'_>,
+    when: ScriptKind,
+    context: ScriptContext<'_>,
 ) -> Result<Option<String>, InstallError> {
     let name = record.name.as_normalized();
     let relative = path(name, when);
@@ -80,7 +80,7 @@ pub(super) async fn run(
     let Some(shell) = shell(prefix) else {
         return Err(InstallError::NoShell { package: name.to_owned(), script: relative });
     };
-    let mut command = command(&shell, prefix, told);
+    let mut command = command(&shell, prefix, context);
     command
         .args(["-c", "umask 022 && exec \"$0\" \"$1\""])
         .args([&shell, &script])
@@ -88,10 +88,10 @@ pub(super) async fn run(
         .env("PKG_VERSION", record.version.as_str().as_ref())
         .env("PKG_BUILDNUM", record.build_number.to_string());
     let task = match when {
-        When::PostLink => Task::PostLink,
-        When::PreUnlink => Task::PreUnlink,
+        ScriptKind::PostLink => Task::PostLink,
+        ScriptKind::PreUnlink => Task::PreUnlink,
     };
-    let (status, mut output) = end(command, prefix, told, task, name).await?;
+    let (status, mut output) = run_to_end(command, prefix, context, task, name).await?;
     let text = take_message(prefix)?;
     match status.map(|status| status.to_string()) {
         None => Ok(text),
@@ -104,32 +104,31 @@ pub(super) async fn run(
     }
 }
 
-/// What a script has left for the user to read. Whatever is in the place of the file is no message: a link may lead anywhere, and
-/// goes; a directory stays.
+/// Reads and removes the message of a script. A link at its path is removed and not followed; a directory is ignored.
 fn take_message(prefix: &Path) -> io::Result<Option<String>> {
     let (root, path) = (Root::open(prefix)?, Path::new(".messages.txt"));
     let mut text = Vec::new();
     let read = root.read(path).and_then(|file| file.take(files::LARGEST_TEXT).read_to_end(&mut text));
-    if root.look(path)?.is_some_and(|there| !there.is_directory()) {
+    if root.lookup(path)?.is_some_and(|there| !there.is_directory()) {
         root.remove_file(path)?;
     }
     let text = String::from_utf8_lossy(&text);
     Ok((read.is_ok() && !text.trim().is_empty()).then(|| text.into_owned()))
 }
 
-/// A program in the world that scripts are promised.
-pub(super) fn command(program: &Path, prefix: &Path, told: Told<'_>) -> Command {
+/// A command with the environment of scripts.
+pub(super) fn command(program: &Path, prefix: &Path, context: ScriptContext<'_>) -> Command {
     let mut command = Command::new(program);
     command
         .current_dir(prefix)
         .env_clear()
-        .envs(told.variables.iter().map(|(name, value)| (name, value)))
+        .envs(context.variables.iter().map(|(name, value)| (name, value)))
         .env("PATH", format!("{}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", prefix.display()))
         .env("PREFIX", prefix)
         .env("CONDA_PREFIX", prefix)
         .env("ROOT_PREFIX", prefix)
         .env("HOME", prefix)
-        .env("SOURCE_DATE_EPOCH", told.time.to_string())
+        .env("SOURCE_DATE_EPOCH", context.time.to_string())
         .env("TZ", "UTC")
         // Byte code is compiled already, or not wanted.
         .env("PYTHONDONTWRITEBYTECODE", "1")
@@ -137,41 +136,42 @@ pub(super) fn command(program: &Path, prefix: &Path, told: Told<'_>) -> Command 
     command
 }
 
-/// Runs a program to its end, and gives how it failed, if it did, with the end of what it said.
-pub(super) async fn end(
+/// Runs a program to its end. Returns its status if it failed, with the end of its output.
+pub(super) async fn run_to_end(
     mut command: Command,
     prefix: &Path,
-    told: Told<'_>,
+    context: ScriptContext<'_>,
     task: Task,
     package: &str,
 ) -> Result<(Option<ExitStatus>, String), InstallError> {
-    // Into a file without a name, not a pipe: a pipe would have us wait for whatever the script leaves running.
-    let mut output = nameless(prefix)?;
+    // Into an unnamed file: with a pipe, a background process of the script would keep us waiting.
+    let mut output = unnamed_file(prefix)?;
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?).process_group(0);
     let program = Path::new(command.get_program()).to_owned();
     let process = command
         .spawn()
         .map_err(|error| io::Error::new(error.kind(), format!("cannot run `{}`: {error}", program.display())))?;
-    let running = Running::new(process).end();
+    let running = ChildGroup::new(process).wait();
     let watched = async {
         tokio::select! {
             status = running => status,
-            never = forget(&output) => never,
+            never = discard_output(&output) => never,
         }
     };
-    let status = wait(watched, told.limit, told.progress, task, package).await.transpose()?;
+    let status = wait(watched, context.limit, context.progress, task, package).await.transpose()?;
     if status.is_some_and(|status| status.success()) {
         return Ok((None, String::new()));
     }
-    // That it failed is what matters, not that its words are lost.
-    let words = last_words(&mut output).unwrap_or_default();
-    match (status, told.limit) {
+    // Losing the output is not an error.
+    let words = output_tail(&mut output).unwrap_or_default();
+    match (status, context.limit) {
         (None, Some(limit)) => Err(InstallError::Expired { task, package: package.to_owned(), limit, output: words }),
         (status, _) => Ok((status, words)),
     }
 }
 
-/// Waits for a child, up to a limit, and tells now and then that it runs. `None` if the limit was reached: then it is stopped.
+/// Waits for a child, up to a limit, with notices to the user. `None` if the limit was reached; dropping the future then stops
+/// the child.
 pub(super) async fn wait<F: Future>(
     child: F,
     limit: Option<Duration>,
@@ -179,10 +179,10 @@ pub(super) async fn wait<F: Future>(
     task: Task,
     package: &str,
 ) -> Option<F::Output> {
-    wait_from(FIRST_WORD, child, limit, progress, task, package).await
+    wait_from(FIRST_NOTICE, child, limit, progress, task, package).await
 }
 
-/// The same, with the time after which it is told first.
+/// The same, with the time of the first notice.
 async fn wait_from<F: Future>(
     first: Duration,
     child: F,
@@ -207,51 +207,52 @@ async fn wait_from<F: Future>(
     }
 }
 
-/// Gives back the room of what a program has said, but for the end of it, each second. Never ends.
-async fn forget<T>(output: &std::fs::File) -> T {
+/// Frees the disk space of a program's output each second, except for the end of the output. Never returns.
+async fn discard_output<T>(output: &std::fs::File) -> T {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         // Where the file system cannot, it takes room until the program ends.
-        let _ = output.metadata().and_then(|metadata| system::forget(output, metadata.len().saturating_sub(KEPT)));
+        let _ = output
+            .metadata()
+            .and_then(|metadata| system::punch_hole(output, metadata.len().saturating_sub(KEPT_OUTPUT)));
     }
 }
 
-/// The end of what a program has said, from the beginning of a line.
-fn last_words(output: &mut std::fs::File) -> io::Result<String> {
+/// The end of the output of a program, from the beginning of a line.
+fn output_tail(output: &mut std::fs::File) -> io::Result<String> {
     let length = output.metadata()?.len();
-    let cut = length.saturating_sub(KEPT);
+    let cut = length.saturating_sub(KEPT_OUTPUT);
     output.seek(SeekFrom::Start(cut))?;
     let mut words = Vec::new();
-    output.by_ref().take(KEPT).read_to_end(&mut words)?;
+    output.by_ref().take(KEPT_OUTPUT).read_to_end(&mut words)?;
     let text = String::from_utf8_lossy(&words);
     Ok(match cut {
         0 => text.into_owned(),
-        _ => format!("[the last {} kB]\n{}", KEPT >> 10, text.split_once('\n').map_or(&*text, |(_, rest)| rest)),
+        _ => format!("[the last {} kB]\n{}", KEPT_OUTPUT >> 10, text.split_once('\n').map_or(&*text, |(_, rest)| rest)),
     })
 }
 
 /// The time before scripts run, by the clock of the prefix's file system.
-pub(super) fn begin(prefix: &Path) -> io::Result<SystemTime> {
-    nameless(&prefix.join("conda-meta"))?.metadata()?.modified()
+pub(super) fn start_time(prefix: &Path) -> io::Result<SystemTime> {
+    unnamed_file(&prefix.join("conda-meta"))?.metadata()?.modified()
 }
 
-/// Gives all that has changed since then the time `seconds`. Packages' files have times of their own, which lie
-/// before.
-pub(super) fn settle(prefix: &Path, since: SystemTime, seconds: i64) -> Result<(), InstallError> {
+/// Sets the time of all files that have changed since then to `seconds`. Files of packages have older times.
+pub(super) fn set_times_since(prefix: &Path, since: SystemTime, seconds: i64) -> Result<(), InstallError> {
     // Other environments, and conda's packages, are in a root prefix but not of it.
-    let except = ["envs", "pkgs", on_disk::INSIDE, ASIDE];
-    Ok(settle_below(&Root::open(prefix)?, since, seconds, &except)?)
+    let except = ["envs", "pkgs", on_disk::STAGE, BACKUP];
+    Ok(set_times_below(&Root::open(prefix)?, since, seconds, &except)?)
 }
 
-fn settle_below(directory: &Root, since: SystemTime, seconds: i64, except: &[&str]) -> io::Result<()> {
+fn set_times_below(directory: &Root, since: SystemTime, seconds: i64, except: &[&str]) -> io::Result<()> {
     let here = Path::new("");
     let is_late =
-        |path: &Path| Ok::<_, io::Error>(directory.look(path)?.is_some_and(|there| there.modified() >= since));
+        |path: &Path| Ok::<_, io::Error>(directory.lookup(path)?.is_some_and(|there| there.modified() >= since));
     for (name, kind) in directory.entries(here)? {
         let path = Path::new(&name);
-        if kind == Kind::Directory {
+        if kind == PathKind::Directory {
             if !except.iter().any(|name| path == Path::new(name)) {
-                settle_below(&directory.enter(path)?, since, seconds, &[])?;
+                set_times_below(&directory.open_directory(path)?, since, seconds, &[])?;
             }
         } else if is_late(path)? {
             directory.set_time(path, seconds)?;

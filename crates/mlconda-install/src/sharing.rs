@@ -1,9 +1,9 @@
-//! What several environments of one call have in common: a package cache for the time of the call, beside one of them.
+//! Packages that several environments of one call share: a temporary package cache beside one of them.
 //!
-//! A package that two of the locks hold is extracted once, and its files are hard links in both prefixes. It is a
-//! cache, and not a link from one prefix to the next, because files that name the prefix have to come from the
-//! package. A script of the first environment may write into a file that it shares; so once one has run, what is shared is
-//! proven before the next environment gets it. What a later one's scripts write in place, the first has, too.
+//! A package that is in two of the locks is extracted once, and its files are hard links in both prefixes. It is a cache,
+//! not a link from one prefix to the next, because files that contain the prefix must be written from the package. A
+//! script of the first environment may change a shared file. So after a script has run, shared packages are verified before
+//! the next environment uses them. A change that a later script makes in place also affects the first environment.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -20,33 +20,33 @@ use mlconda_prefix::{Prefix, on_disk};
 use mlconda_system::{self as system, Time};
 use rattler_digest::Sha256Hash;
 
-use super::{InstallError, cache, site};
+use super::{InstallError, cache, transaction};
 
-/// The packages that several environments have in common, and where they are. Dropping it removes them there; the
-/// environments keep their files.
+/// The packages that several environments share, and their directory. Dropping this removes the directory; the environments
+/// keep their files.
 #[derive(Debug)]
 pub struct Sharing {
     directory: PathBuf,
     /// The prefix that it is beside.
     prefix: PathBuf,
     packages: HashSet<Sha256Hash>,
-    /// The directory above it that was there before, and its time.
+    /// The nearest existing directory above it, and its modification time.
     above: Option<(PathBuf, Time)>,
-    /// Directories above it that were not there before, the topmost first.
+    /// Directories above it that were created, the topmost first.
     made: Vec<PathBuf>,
-    /// Once the directory is there, and ours.
+    /// The lock on the directory, once it exists.
     hold: Option<File>,
-    /// Set once a script has run that may have written into files of an environment.
-    doubtful: AtomicBool,
+    /// Whether a script has run, which may have changed shared files.
+    modified: AtomicBool,
 }
 
 impl Sharing {
-    /// Prepares for carrying out several plans, each into its prefix. `None` if they have nothing in common, or cannot
-    /// share files: then each is carried out on its own. A cache on the file system of the prefixes does the same
-    /// and makes this needless.
+    /// Finds the packages that several plans share. `None` if there are none, or the prefixes cannot share files; then each
+    /// plan is carried out on its own. A cache on the same file system as the prefixes has the same effect and needs no
+    /// sharing.
     pub fn between(plans: &[(&Plan, &Prefix)], cache: Option<&Path>) -> Option<Self> {
         let (prefix, beside, members) = plans.iter().find_map(|(_, prefix)| {
-            let beside = on_disk::shared(prefix.path())?;
+            let beside = on_disk::shared_packages(prefix.path())?;
             let device = device(beside.parent()?)?;
             let is_near = |prefix: &Prefix| self::device(prefix.path()) == Some(device);
             let near: Vec<&Plan> = plans.iter().filter(|(_, prefix)| is_near(prefix)).map(|(plan, _)| *plan).collect();
@@ -62,22 +62,22 @@ impl Sharing {
         if packages.is_empty() {
             return None;
         }
-        // Whatever hinders it will be told by the installation, unless that can do without.
+        // An error here is reported by the installation, if it affects that, too.
         Self::make(prefix, beside, packages).ok()
     }
 
     fn make(prefix: &Prefix, directory: PathBuf, packages: HashSet<Sha256Hash>) -> Result<Self, InstallError> {
         let busy = || InstallError::from(io::Error::from(io::ErrorKind::ResourceBusy));
         let (above, prefix) = (Time::above(&directory), prefix.path().to_owned());
-        let (made, hold, doubtful) = (Vec::new(), None, AtomicBool::new(false));
+        let (made, hold, modified) = (Vec::new(), None, AtomicBool::new(false));
         // From here on, dropping it removes what was made.
-        let mut sharing = Self { directory, prefix, packages, above, made, hold, doubtful };
+        let mut sharing = Self { directory, prefix, packages, above, made, hold, modified };
         let directory = &sharing.directory;
-        site::make_parents(directory.parent().unwrap_or(Path::new("/")), &mut sharing.made)?;
+        transaction::make_parents(directory.parent().unwrap_or(Path::new("/")), &mut sharing.made)?;
         remove_abandoned(directory);
-        // What others could write there would get into the prefixes.
+        // Only this user may write there: the files get into the prefixes.
         DirBuilder::new().mode(0o700).create(directory)?;
-        match system::hold(directory).map_err(InstallError::from).and_then(|hold| hold.ok_or_else(busy)) {
+        match system::lock_directory(directory).map_err(InstallError::from).and_then(|hold| hold.ok_or_else(busy)) {
             Ok(hold) => sharing.hold = Some(hold),
             Err(error) => {
                 let _ = fs_err::remove_dir(directory);
@@ -87,25 +87,25 @@ impl Sharing {
         Ok(sharing)
     }
 
-    /// To be called before a script runs in one of the environments: it may write into files that the next ones share.
-    pub(super) fn doubt(&self) {
-        self.doubtful.store(true, Ordering::Relaxed);
+    /// Call this before a script runs in one of the environments: it may change shared files.
+    pub(super) fn mark_modified(&self) {
+        self.modified.store(true, Ordering::Relaxed);
     }
 
-    /// Whether what is shared has to be proven before it is linked.
-    pub(super) fn is_doubtful(&self) -> bool {
-        self.doubtful.load(Ordering::Relaxed)
+    /// Whether shared packages must be verified before they are linked.
+    pub(super) fn may_be_modified(&self) -> bool {
+        self.modified.load(Ordering::Relaxed)
     }
 
-    /// Whether this is where a place is.
-    pub(super) fn holds(&self, place: &Path) -> bool {
+    /// Whether a path is in the shared directory.
+    pub(super) fn contains(&self, place: &Path) -> bool {
         place.starts_with(&self.directory)
     }
 
-    /// The place of a package that several environments want.
-    pub fn place(&self, package: &LockedPackage) -> Option<PathBuf> {
+    /// The path of a package that several environments share.
+    pub fn package_path(&self, package: &LockedPackage) -> Option<PathBuf> {
         match &package.digest {
-            Digest::Sha256(hash) if self.packages.contains(hash) => cache::place(&self.directory, package),
+            Digest::Sha256(hash) if self.packages.contains(hash) => cache::package_path(&self.directory, package),
             _ => None,
         }
     }
@@ -113,11 +113,11 @@ impl Sharing {
 
 impl Drop for Sharing {
     fn drop(&mut self) {
-        // Nothing more can be done about an error here; the next run removes what is left. What is not ours stays.
+        // Errors are ignored: the next run removes what is left.
         if self.hold.is_some() {
             let _ = fs_err::remove_dir_all(&self.directory);
         }
-        // What holds a prefix stays; nothing is to have the clock's time, which would be in an image's layer.
+        // Directories that contain a prefix are kept. Their times are set, because an image layer would contain them.
         for path in self.made.iter().rev() {
             if fs_err::remove_dir(path).is_err()
                 && let Some(time) = Time::of(&self.prefix)
@@ -131,16 +131,16 @@ impl Drop for Sharing {
     }
 }
 
-/// Removes what a killed process left beside a prefix, unless a living one is at it.
-pub(super) fn tidy(prefix: &Prefix) {
-    if let Some(directory) = on_disk::shared(prefix.path()) {
+/// Removes the shared directory of a killed process beside a prefix.
+pub(super) fn remove_leftovers(prefix: &Prefix) {
+    if let Some(directory) = on_disk::shared_packages(prefix.path()) {
         remove_abandoned(&directory);
     }
 }
 
 fn remove_abandoned(directory: &Path) {
     if directory.is_dir()
-        && let Ok(Some(_hold)) = system::hold_for_sure(directory)
+        && let Ok(Some(_hold)) = system::lock_directory_strictly(directory)
     {
         let _ = fs_err::remove_dir_all(directory);
     }

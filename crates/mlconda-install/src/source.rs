@@ -1,8 +1,8 @@
-//! Where a package comes from: a sibling of the same call, the cache, a file of this machine, or the network.
+//! Where a package comes from: another environment of the same call, the cache, a local file, or the network.
 //!
-//! What is extracted already is linked. What is not is checked, put into the cache if there is one, and linked from
-//! there; a cache that cannot be written to is done without. A package that is damaged in the cache is told of, thrown
-//! out and fetched again.
+//! An extracted package is linked. An archive is verified, extracted into the cache (if there is one) and linked from there.
+//! A cache that cannot be written to is not used. A package that is damaged in the cache is reported, removed and fetched
+//! again.
 
 use std::{
     io,
@@ -17,189 +17,198 @@ use mlconda_system::Linker;
 use super::{
     InstallError, Options, Sharing,
     cache::{self, FillError},
-    deviations::Told,
+    deviations::DeviationLog,
     fetch::{self, Hashes},
-    unpack::{Archive, Spare},
+    unpack::{Archive, IdleCores},
 };
 
-/// From this attempt on, a package is linked from its archive, whatever happens to the cache: others may be at work
-/// in it, or remove it.
+/// From this attempt on, a package is linked from its archive without the cache: another process may be changing or removing
+/// the cache.
 const WITHOUT_CACHE: u32 = 2;
 
-/// How far a package in the cache is trusted.
+/// How packages in the cache are verified.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CacheCheck {
-    /// It was whole when it got in, and that is enough.
+    /// Not at all: they were verified when they were added.
     #[default]
     Presence,
-    /// Every file is read and compared with the package's own hashes before it is linked. A package that is damaged is
-    /// thrown out and fetched again.
+    /// Every file is hashed and compared with the hashes of the package before it is linked. A damaged package is removed and
+    /// fetched again.
     Content,
 }
 
 /// Where a package is.
-pub(super) enum Place {
-    /// In a file of this machine, not checked yet.
-    Local(PathBuf),
-    /// Here, and checked.
-    Here(Archive, Hashes),
-    /// In the cache, as another process or an earlier one left it.
+pub(super) enum PackageLocation {
+    /// A local file, not verified yet.
+    LocalFile(PathBuf),
+    /// An archive that was fetched and verified.
+    Fetched(Archive, Hashes),
+    /// A directory in the cache.
     Cached(PathBuf),
-    /// Extracted, to be linked.
-    Extracted(PathBuf, Origin),
+    /// An extracted package, ready to be linked.
+    Extracted(PathBuf, PackageOrigin),
 }
 
-/// Where an extracted package was before.
+/// Where an extracted package was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
-    /// Nowhere: it came for this installation.
+pub(super) enum PackageOrigin {
+    /// It was extracted from its archive for this installation.
     Archive,
     /// In the cache.
     Cache,
-    /// In the cache, and copied from there for this installation and its siblings.
+    /// In the cache, and copied from there for the environments of this call.
     CacheCopied,
-    /// In an environment of the same call.
+    /// Shared by another environment of the same call.
     Sibling,
 }
 
-impl Origin {
+impl PackageOrigin {
     /// Whether the package came out of the cache.
     pub(super) fn is_cache(self) -> bool {
         matches!(self, Self::Cache | Self::CacheCopied)
     }
 
-    /// Whether a hard link to one of its files takes no room that was not taken before.
-    pub(super) fn is_free(self) -> bool {
+    /// Whether hard links to its files need no additional disk space.
+    pub(super) fn shares_storage(self) -> bool {
         matches!(self, Self::Cache | Self::Sibling)
     }
 }
 
-/// Why a package cannot be linked.
-pub(super) enum Trouble {
+/// Why a package cannot be provided for linking.
+pub(super) enum SourceError {
     /// The installation cannot go on.
     Failed(InstallError),
-    /// What is extracted there is not what it was.
+    /// The extracted package at this path is damaged.
     Damaged(PathBuf, io::Error),
-    /// What is extracted there cannot be read.
+    /// The extracted package cannot be read.
     Unreadable(io::Error),
 }
 
-/// What packages may come from.
+/// The places that packages are taken from.
 pub(super) struct Sources {
     cache: Option<PathBuf>,
     check: CacheCheck,
     access: Access,
     sharing: Option<Arc<Sharing>>,
-    /// How files get out of the cache, and out of what siblings share: the two may be on different file systems.
+    /// The linkers for the cache and for shared packages, which may be on different file systems.
     linkers: [Linker; 2],
-    /// Why nothing is put into the cache any more.
+    /// Why the cache is not written to any more.
     unwritable: OnceLock<io::Error>,
-    /// What archives hold in another way than they say.
-    pub(super) deviations: Told,
+    /// Differences between archives and their lists of paths.
+    pub(super) deviations: DeviationLog,
 }
 
 impl Sources {
     pub(crate) fn new(options: &Options) -> Self {
         let (cache, sharing) = (options.cache.clone(), options.sharing.clone());
         if let Some(cache) = &cache {
-            cache::sweep(cache);
+            cache::remove_leftovers(cache);
         }
         let (check, access, unwritable) = (options.cache_check, options.access, OnceLock::new());
-        let (linkers, deviations) = (<[Linker; 2]>::default(), Told::default());
+        let (linkers, deviations) = (<[Linker; 2]>::default(), DeviationLog::default());
         Self { cache, check, access, sharing, linkers, unwritable, deviations }
     }
 
-    /// Where a package is on this machine; `None` if it has to be downloaded.
-    pub(super) fn find(&self, package: &LockedPackage, attempt: u32) -> Result<Option<Place>, InstallError> {
+    /// Finds a package on this machine; `None` if it must be downloaded.
+    pub(super) fn find(&self, package: &LockedPackage, attempt: u32) -> Result<Option<PackageLocation>, InstallError> {
         if let Some(place) = self.shared(package, attempt).filter(|place| place.is_dir()) {
-            return Ok(Some(Place::Extracted(place, Origin::Sibling)));
+            return Ok(Some(PackageLocation::Extracted(place, PackageOrigin::Sibling)));
         }
         if let Some(place) = self.cached(package, attempt).filter(|place| place.is_dir()) {
-            return Ok(Some(Place::Cached(place)));
+            return Ok(Some(PackageLocation::Cached(place)));
         }
         match mlconda_system::files::of_url(&package.url) {
-            Some(path) => Ok(Some(Place::Local(path))),
+            Some(path) => Ok(Some(PackageLocation::LocalFile(path))),
             _ if self.access == Access::Offline => Err(fetch::not_asked(package)),
             _ => Ok(None),
         }
     }
 
-    /// Where a package is in the cache, or would be.
+    /// The path of a package in the cache, whether or not it exists.
     fn cached(&self, package: &LockedPackage, attempt: u32) -> Option<PathBuf> {
-        cache::place(self.cache.as_deref().filter(|_| attempt < WITHOUT_CACHE)?, package)
+        cache::package_path(self.cache.as_deref().filter(|_| attempt < WITHOUT_CACHE)?, package)
     }
 
-    /// Where a package is for several environments of this call, or would be.
+    /// The path of a package that the environments of this call share, whether or not it exists.
     fn shared(&self, package: &LockedPackage, attempt: u32) -> Option<PathBuf> {
-        self.sharing.as_deref().filter(|_| attempt < WITHOUT_CACHE)?.place(package)
+        self.sharing.as_deref().filter(|_| attempt < WITHOUT_CACHE)?.package_path(package)
     }
 
-    /// Makes sure of a package: what is new is checked, and extracted for others if there are any.
-    pub(super) fn settle(
+    /// Prepares a package for linking: verifies a new archive, and extracts it into the cache or for other environments.
+    pub(super) fn prepare(
         &self,
-        place: Place,
+        place: PackageLocation,
         package: &LockedPackage,
         attempt: u32,
-        spare: &Spare,
+        idle_cores: &IdleCores,
         buffer: &mut Vec<u8>,
         stop: &AtomicBool,
-    ) -> Result<Place, Trouble> {
+    ) -> Result<PackageLocation, SourceError> {
         let (archive, hashes) = match place {
-            Place::Local(path) => fetch::local(package, &path, stop).map_err(Trouble::Failed)?,
-            Place::Here(archive, hashes) => (archive, hashes),
-            Place::Cached(place) => {
+            PackageLocation::LocalFile(path) => fetch::local(package, &path, stop).map_err(SourceError::Failed)?,
+            PackageLocation::Fetched(archive, hashes) => (archive, hashes),
+            PackageLocation::Cached(place) => {
                 if self.check == CacheCheck::Content {
-                    prove(&place, buffer, stop)?;
+                    verify(&place, buffer, stop)?;
                 }
-                return Ok(self.share(package, attempt, place, Origin::Cache, stop));
+                return Ok(self.share(package, attempt, place, PackageOrigin::Cache, stop));
             }
-            Place::Extracted(place, origin) => {
-                // A script may have written into what the environment before shares with this one.
-                if origin == Origin::Sibling && self.sharing.as_deref().is_some_and(Sharing::is_doubtful) {
-                    prove(&place, buffer, stop)?;
+            PackageLocation::Extracted(place, origin) => {
+                // A script of an earlier environment may have changed shared files.
+                if origin == PackageOrigin::Sibling && self.sharing.as_deref().is_some_and(Sharing::may_be_modified) {
+                    verify(&place, buffer, stop)?;
                 }
-                return Ok(Place::Extracted(place, origin));
+                return Ok(PackageLocation::Extracted(place, origin));
             }
         };
         let fill = |place: &Path| {
-            let deviations = cache::fill(place, &archive, hashes, &package.file_name, spare, stop)?;
+            let deviations = cache::fill(place, &archive, hashes, &package.file_name, idle_cores, stop)?;
             self.deviations.note(&package.file_name, &deviations);
             Ok(())
         };
         if let Some(place) = self.cached(package, attempt).filter(|_| self.unwritable.get().is_none()) {
             match fill(&place) {
-                Ok(()) => return Ok(self.share(package, attempt, place, Origin::Archive, stop)),
+                Ok(()) => return Ok(self.share(package, attempt, place, PackageOrigin::Archive, stop)),
                 Err(FillError::Cache(error)) => {
                     let _ = self.unwritable.set(error);
                 }
-                Err(FillError::Package(error)) => return Err(Trouble::Failed(blame(package, error))),
+                Err(FillError::Package(error)) => {
+                    return Err(SourceError::Failed(package_or_disk_error(package, error)));
+                }
             }
         }
         match self.shared(package, attempt) {
             Some(place) => {
                 fill(&place).map_err(|error| match error {
-                    FillError::Cache(error) => Trouble::Failed(error.into()),
-                    FillError::Package(error) => Trouble::Failed(blame(package, error)),
+                    FillError::Cache(error) => SourceError::Failed(error.into()),
+                    FillError::Package(error) => SourceError::Failed(package_or_disk_error(package, error)),
                 })?;
-                Ok(Place::Extracted(place, Origin::Archive))
+                Ok(PackageLocation::Extracted(place, PackageOrigin::Archive))
             }
-            None => Ok(Place::Here(archive, hashes)),
+            None => Ok(PackageLocation::Fetched(archive, hashes)),
         }
     }
 
-    /// Copies a package out of the cache if several environments of this call want it: the cache is on another file
-    /// system then, and they can share only a copy. If that fails, linking it will say why, or do without.
-    fn share(&self, package: &LockedPackage, attempt: u32, place: PathBuf, origin: Origin, stop: &AtomicBool) -> Place {
+    /// Copies a package out of the cache if several environments of this call need it. The cache is on another file system
+    /// then, so they can share only a copy. If the copy fails, the package in the cache is used.
+    fn share(
+        &self,
+        package: &LockedPackage,
+        attempt: u32,
+        place: PathBuf,
+        origin: PackageOrigin,
+        stop: &AtomicBool,
+    ) -> PackageLocation {
         match self.shared(package, attempt) {
-            Some(shared) if cache::copy(&place, &shared, stop).is_ok() => {
-                Place::Extracted(shared, if origin == Origin::Cache { Origin::CacheCopied } else { origin })
-            }
-            _ => Place::Extracted(place, origin),
+            Some(shared) if cache::copy(&place, &shared, stop).is_ok() => PackageLocation::Extracted(
+                shared,
+                if origin == PackageOrigin::Cache { PackageOrigin::CacheCopied } else { origin },
+            ),
+            _ => PackageLocation::Extracted(place, origin),
         }
     }
 
-    /// What to do about a damaged package: it is thrown out, if there is another way to get it. The result is the
-    /// attempt that comes next, after this one.
+    /// Removes a damaged package from the cache, if it can be fetched again. Returns the number of the next attempt.
     pub(super) fn discard(
         &self,
         package: &LockedPackage,
@@ -207,62 +216,62 @@ impl Sources {
         place: &Path,
         source: io::Error,
     ) -> Result<u32, InstallError> {
-        // What siblings share may be in the cache, too.
-        let is_shared = self.sharing.as_deref().is_some_and(|sharing| sharing.holds(place));
-        if self.is_out_of_reach(package) && !is_shared {
+        // A shared package may be in the cache, too.
+        let is_shared = self.sharing.as_deref().is_some_and(|sharing| sharing.contains(place));
+        if self.is_only_in_cache(package) && !is_shared {
             return Err(InstallError::Damaged { package: package.file_name.clone(), source });
         }
         match cache::discard(place) {
             Ok(()) => Ok(attempt + 1),
-            Err(error) => self.do_without(package, error),
+            Err(error) => self.stop_using_cache(package, error),
         }
     }
 
-    /// What to do about a cache that cannot be read, or not be mended: it is done without, if there is another way to get
-    /// the package. The result is the attempt that comes next.
-    pub(super) fn do_without(&self, package: &LockedPackage, error: io::Error) -> Result<u32, InstallError> {
-        if self.is_out_of_reach(package) {
+    /// Stops using a cache that cannot be read or repaired, if the package can be fetched elsewhere. Returns the number of the
+    /// next attempt.
+    pub(super) fn stop_using_cache(&self, package: &LockedPackage, error: io::Error) -> Result<u32, InstallError> {
+        if self.is_only_in_cache(package) {
             return Err(error.into());
         }
         let _ = self.unwritable.set(error);
         Ok(WITHOUT_CACHE)
     }
 
-    /// Whether only the cache could have a package.
-    fn is_out_of_reach(&self, package: &LockedPackage) -> bool {
+    /// Whether a package can come from the cache only.
+    fn is_only_in_cache(&self, package: &LockedPackage) -> bool {
         self.access == Access::Offline && package.url.scheme() != "file"
     }
 
-    /// How files of a place get into a prefix.
-    pub(super) fn linker(&self, place: &Place) -> &Linker {
+    /// The linker for the files of a package at this location.
+    pub(super) fn linker(&self, place: &PackageLocation) -> &Linker {
         let [of_the_cache, of_siblings] = &self.linkers;
         match (place, &self.sharing) {
-            (Place::Extracted(place, _), Some(sharing)) if sharing.holds(place) => of_siblings,
+            (PackageLocation::Extracted(place, _), Some(sharing)) if sharing.contains(place) => of_siblings,
             _ => of_the_cache,
         }
     }
 
-    /// Why nothing could be put into the cache, if that was so.
+    /// Why the cache could not be written to, if that happened.
     pub(super) fn unwritable(&self) -> Option<String> {
         self.unwritable.get().map(ToString::to_string)
     }
 }
 
-/// Proves a package in the cache, or of a sibling. What keeps it from being read at all is no damage.
-pub(super) fn prove(place: &Path, buffer: &mut Vec<u8>, stop: &AtomicBool) -> Result<(), Trouble> {
+/// Verifies a package in the cache, or a shared one. If it cannot be read at all, it does not count as damaged.
+pub(super) fn verify(place: &Path, buffer: &mut Vec<u8>, stop: &AtomicBool) -> Result<(), SourceError> {
     use io::ErrorKind::{InvalidData, IsADirectory, NotADirectory, NotFound, UnexpectedEof};
-    cache::prove(place, buffer, stop).map_err(|error| match error.kind() {
-        _ if stop.load(std::sync::atomic::Ordering::Relaxed) => Trouble::Failed(error.into()),
+    cache::verify(place, buffer, stop).map_err(|error| match error.kind() {
+        _ if stop.load(std::sync::atomic::Ordering::Relaxed) => SourceError::Failed(error.into()),
         InvalidData | IsADirectory | NotADirectory | NotFound | UnexpectedEof => {
-            Trouble::Damaged(place.to_owned(), error)
+            SourceError::Damaged(place.to_owned(), error)
         }
-        _ => Trouble::Unreadable(error),
+        _ => SourceError::Unreadable(error),
     })
 }
 
-/// Whose fault an error is: the disk's, or the package's.
-pub(super) fn blame(package: &LockedPackage, source: io::Error) -> InstallError {
-    if cache::is_of_the_disk(&source) {
+/// Classifies an error as one of the disk or of the package.
+pub(super) fn package_or_disk_error(package: &LockedPackage, source: io::Error) -> InstallError {
+    if cache::is_disk_error(&source) {
         return InstallError::File(source);
     }
     InstallError::Package { package: package.file_name.clone(), source }

@@ -1,11 +1,11 @@
-//! The directory in which an installation is put together, aside from the prefix.
+//! The stage: the directory in which the new files are put together before the commit.
 //!
-//! Each file is written once, with its prefix already replaced by the final one, at the place that it has in
-//! the prefix; a commit then only renames. Several threads write at once, so a table says which package holds
-//! which path. Where two packages hold the same path, the one that is linked later wins, as with conda; until
-//! all are there the second comer waits in a drawer of its own, for the order of arrival must not decide.
+//! Each file is written once, at its path in the prefix, and with the final prefix in it; the commit only renames files.
+//! Several threads write at once, so a table records which package owns which path. Where two packages contain the same
+//! path, the one that is linked later wins, as in conda. The order of arrival must not decide, so the second file waits in
+//! a numbered slot until all packages are unpacked.
 
-mod settle;
+mod clashes;
 
 use std::{
     borrow::Cow,
@@ -19,99 +19,99 @@ use std::{
 use mlconda_system as system;
 use rattler_conda_types::Subdir;
 
-pub(super) use self::settle::There;
+pub(super) use self::clashes::InstalledPackages;
 use super::{InstallError, package::invalid, stop::Stop};
 
-/// Where wait, below the stage: second comers; and what is below a link of another package, or a link where another one
-/// has a directory.
-const DRAWER: &str = ".mlconda-clash";
+/// The directory of slots in the stage. A slot holds the second file of a path, a file below a link of another package, or a
+/// link where another package has a directory.
+const CLASH_DIRECTORY: &str = ".mlconda-clash";
 
-/// A path that several packages hold.
+/// A path that several packages contain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Clash {
     /// The path, relative to the prefix.
     pub path: PathBuf,
-    /// The packages, by file name without extension, in linking order: the last one's file counts.
+    /// The packages, by file name without extension, in linking order. The file of the last one is installed.
     pub packages: Vec<String>,
 }
 
-/// The directory.
+/// The stage.
 #[derive(Debug)]
 pub(super) struct Stage {
     root: PathBuf,
-    /// The directory itself, open: looking a path up from here is shorter.
+    /// The open directory, for short relative lookups.
     pub(super) directory: File,
-    /// The final prefix, as text: what placeholders become.
+    /// The final prefix, as text. It replaces placeholders.
     pub(super) prefix: String,
     /// The platform that the prefix is for.
     pub(super) platform: Subdir,
     /// Permission bits that the process's umask takes away.
     umask: u32,
-    /// What tells to stop.
+    /// Whether the installation is to stop.
     pub(super) stop: Stop,
     claims: Mutex<Claims>,
 }
 
-/// A table by path. A large environment asks these hundreds of thousands of times, and the standard hash is slow.
-pub(super) type Paths<T> = HashMap<PathBuf, T, foldhash::fast::RandomState>;
+/// A map by path with a fast hash function: large environments have hundreds of thousands of lookups.
+pub(super) type PathMap<T> = HashMap<PathBuf, T, foldhash::fast::RandomState>;
 
 #[derive(Debug, Default)]
 struct Claims {
-    files: Paths<usize>,
-    directories: Paths<Directory>,
-    /// Who wants a path that was not free, or that was below what is no directory.
-    waiting: Paths<Vec<Waiting>>,
-    /// Directories that were below what is no directory.
-    wanted: Vec<PathBuf>,
-    /// Where files are that are named below links of packages.
-    placed: Paths<PathBuf>,
-    /// How many drawers there are.
-    drawers: usize,
+    files: PathMap<usize>,
+    directories: PathMap<Directory>,
+    /// Packages that wait for a path that is taken, or that is below a file or a link.
+    waiting: PathMap<Vec<WaitingPackage>>,
+    /// Directories of packages that are below a file or a link.
+    wanted_directories: Vec<PathBuf>,
+    /// The real paths of files that are named below links of packages.
+    resolved_paths: PathMap<PathBuf>,
+    /// The number of slots.
+    slots: usize,
 }
 
 /// A package that waits for a path.
 #[derive(Clone, Copy, Debug)]
-struct Waiting {
+struct WaitingPackage {
     package: usize,
-    /// The number of the drawer that its file is in.
-    drawer: usize,
+    /// The number of the slot that contains its file.
+    slot: usize,
 }
 
 impl Claims {
-    /// Lets a package wait for a path, and gives the number of its drawer.
+    /// Adds a package that waits for a path, and returns the number of its slot.
     fn wait(&mut self, path: &Path, package: usize) -> usize {
-        if let Some(drawer) = self.drawer_of(path, package) {
-            // An archive that has to be read anew.
-            return drawer;
+        if let Some(slot) = self.slot_of(path, package) {
+            // The archive is read a second time.
+            return slot;
         }
-        let drawer = self.drawers;
-        self.drawers += 1;
-        self.waiting.entry(path.to_owned()).or_default().push(Waiting { package, drawer });
-        drawer
+        let slot = self.slots;
+        self.slots += 1;
+        self.waiting.entry(path.to_owned()).or_default().push(WaitingPackage { package, slot });
+        slot
     }
 
-    fn drawer_of(&self, path: &Path, package: usize) -> Option<usize> {
+    fn slot_of(&self, path: &Path, package: usize) -> Option<usize> {
         let waiting = self.waiting.get(path)?.iter().find(|waiting| waiting.package == package);
-        waiting.map(|waiting| waiting.drawer)
+        waiting.map(|waiting| waiting.slot)
     }
 }
 
-/// What a path is in, as far as it is known yet.
+/// What the parent of a path is, as far as it is known yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Ground {
+pub(super) enum ParentKind {
     /// A directory.
     #[default]
     Directory,
-    /// Something that is a file or a link for a package.
-    Other,
+    /// A file or a link of a package.
+    NotDirectory,
 }
 
 /// What is known of a directory of the stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Directory {
-    /// Nothing else may be at its path; it may be there or be on its way.
+    /// The path is reserved for a directory. It may not exist yet.
     Claimed,
-    /// It is there.
+    /// It exists.
     Made,
 }
 
@@ -131,83 +131,82 @@ impl Stage {
     }
 
     fn claims(&self) -> MutexGuard<'_, Claims> {
-        // A thread that panicked cannot have left the table half-written: each insertion is one step.
+        // A panic cannot leave the table inconsistent: each insertion is one step.
         self.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives a path to a package, makes the directory above it, and tells where in the stage to write its file.
+    /// Claims a path for a package, creates its parent, and returns the path in the stage to write the file to.
     pub(super) fn claim<'a>(&self, path: &'a Path, package: usize) -> Result<Cow<'a, Path>, InstallError> {
-        let ground = self.directory(path.parent().unwrap_or(path))?;
-        self.claim_inside(path, package, ground)
+        let parent_kind = self.directory(path.parent().unwrap_or(path))?;
+        self.claim_inside(path, package, parent_kind)
     }
 
-    /// The same, where it is known what it is in.
+    /// Like [`Stage::claim`], where the parent is known.
     pub(super) fn claim_inside<'a>(
         &self,
         path: &'a Path,
         package: usize,
-        ground: Ground,
+        parent_kind: ParentKind,
     ) -> Result<Cow<'a, Path>, InstallError> {
         let mut claims = self.claims();
-        if ground == Ground::Directory && !claims.directories.contains_key(path) {
+        if parent_kind == ParentKind::Directory && !claims.directories.contains_key(path) {
             match claims.files.entry(path.to_owned()) {
                 Entry::Vacant(vacant) => {
                     vacant.insert(package);
                     return Ok(path.into());
                 }
                 Entry::Occupied(holder) if *holder.get() == package => {
-                    // An archive that has to be read anew.
-                    system::remove_if_there(&self.root.join(path))?;
+                    // The archive is read a second time.
+                    system::remove_if_exists(&self.root.join(path))?;
                     return Ok(path.into());
                 }
                 Entry::Occupied(_) => {}
             }
         }
-        let inner = drawer(claims.wait(path, package));
+        let inner = slot(claims.wait(path, package));
         drop(claims);
-        fs_err::create_dir_all(self.root.join(DRAWER))?;
-        system::remove_if_there(&self.root.join(&inner))?;
+        fs_err::create_dir_all(self.root.join(CLASH_DIRECTORY))?;
+        system::remove_if_exists(&self.root.join(&inner))?;
         Ok(inner.into())
     }
 
-    /// Where a file is that the package has written before.
+    /// The path of a file that the package has written.
     pub(crate) fn place(&self, path: &Path, package: usize) -> PathBuf {
         let claims = self.claims();
-        match claims.drawer_of(path, package) {
-            Some(number) if claims.files.get(path) != Some(&package) => self.root.join(drawer(number)),
+        match claims.slot_of(path, package) {
+            Some(number) if claims.files.get(path) != Some(&package) => self.root.join(slot(number)),
             _ => self.root.join(path),
         }
     }
 
-    /// Which package holds a path.
-    pub(super) fn holder(&self, path: &Path) -> Option<usize> {
+    /// The package that owns a path.
+    pub(super) fn owner(&self, path: &Path) -> Option<usize> {
         self.claims().files.get(path).copied()
     }
 
-    /// Where a path that a package names is, when all is settled: another place, if links of packages lead there.
-    pub(super) fn settled(&self, path: &Path) -> PathBuf {
+    /// The final path of a file, after links of packages are resolved.
+    pub(super) fn final_path(&self, path: &Path) -> PathBuf {
         let (claims, mut place) = (self.claims(), path);
-        // A place may have become one below a link later; no link comes twice.
-        while let Some(next) = claims.placed.get(place).filter(|next| *next != place) {
+        // Links can follow each other; none comes twice.
+        while let Some(next) = claims.resolved_paths.get(place).filter(|next| *next != place) {
             place = next;
         }
         place.to_owned()
     }
 
-    /// Makes a directory of the prefix, and those above it.
+    /// Creates a directory of the prefix, and its parents.
     ///
-    /// The table says that it is a directory before it is made: nobody can put a link there, so that no file is ever
-    /// written through a link. It is made without holding the table, for that takes the kernel a while; two threads that
-    /// want the same one both make it.
-    pub(super) fn directory(&self, path: &Path) -> Result<Ground, InstallError> {
-        let Some(missing) = self.claim_directories(path) else { return Ok(Ground::Other) };
+    /// The path is reserved in the table first, so that no other thread creates a link there and no file is ever written
+    /// through a link. The directory is created without holding the lock, because this takes time; two threads may both try.
+    pub(super) fn directory(&self, path: &Path) -> Result<ParentKind, InstallError> {
+        let Some(missing) = self.claim_directories(path) else { return Ok(ParentKind::NotDirectory) };
         for path in missing.iter().rev() {
             let place = self.root.join(path);
             match fs_err::create_dir(&place) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error.into()),
                 _ => {}
             }
-            // It takes too much, or leaves too much.
+            // The umask gives other permissions than 755.
             if self.umask != 0o022 {
                 system::set_directory_mode(&place, 0o755)?;
             }
@@ -216,19 +215,19 @@ impl Stage {
             let mut claims = self.claims();
             claims.directories.extend(missing.into_iter().map(|path| (path.to_owned(), Directory::Made)));
         }
-        Ok(Ground::Directory)
+        Ok(ParentKind::Directory)
     }
 
-    /// The same for one that a package names.
+    /// Creates an empty directory of a package.
     pub(super) fn empty_directory(&self, path: &Path) -> Result<(), InstallError> {
-        if self.directory(path)? == Ground::Other {
-            self.claims().wanted.push(path.to_owned());
+        if self.directory(path)? == ParentKind::NotDirectory {
+            self.claims().wanted_directories.push(path.to_owned());
         }
         Ok(())
     }
 
-    /// Claims a directory and those above it, and tells which of them are not known to be there, the deepest first; `None`
-    /// if one of them is a file or a link.
+    /// Claims a directory and its parents. Returns those that must be created, deepest first; `None` if one of them is a file or
+    /// a link.
     fn claim_directories<'a>(&self, path: &'a Path) -> Option<Vec<&'a Path>> {
         let mut missing = Vec::new();
         let mut claims = self.claims();
@@ -247,7 +246,7 @@ impl Stage {
         Some(missing)
     }
 
-    /// Makes a new file, with these permissions whatever the umask.
+    /// Creates a file with these permissions, whatever the umask is.
     pub(super) fn create(&self, place: &Path, mode: u32) -> io::Result<fs_err::File> {
         let file = system::create_new(place, mode)?;
         if self.umask & mode != 0 {
@@ -256,9 +255,9 @@ impl Stage {
         Ok(file)
     }
 
-    /// Gives every directory the same time: writing into them gave each the clock's.
-    pub(super) fn settle_directories(&self, seconds: i64) -> Result<(), InstallError> {
-        // The deepest first, though setting a time changes none above: a reader sees the order of work.
+    /// Sets the modification time of all directories, in seconds since 1970.
+    pub(super) fn set_directory_times(&self, seconds: i64) -> Result<(), InstallError> {
+        // Deepest first.
         for path in self.directories().iter().rev() {
             system::set_directory_time(&self.root.join(path), seconds)?;
         }
@@ -273,24 +272,24 @@ impl Stage {
         directories
     }
 
-    /// Every path that a package holds, relative to the prefix.
+    /// The paths of all files and links, relative to the prefix.
     pub(super) fn paths(&self) -> Vec<PathBuf> {
         self.claims().files.keys().cloned().collect()
     }
 }
 
-/// Where a file waits, below the stage. A number has nothing below it: nothing is ever made through a link.
-fn drawer(number: usize) -> PathBuf {
-    Path::new(DRAWER).join(number.to_string())
+/// The path of a slot, relative to the stage. Nothing is below it, so nothing is written through a link.
+fn slot(number: usize) -> PathBuf {
+    Path::new(CLASH_DIRECTORY).join(number.to_string())
 }
 
-/// Whether a path stays where it is put: relative, and without `..`.
+/// Whether a path is relative and has no `..`.
 pub(super) fn is_inside(path: &Path) -> bool {
     !path.as_os_str().is_empty() && path.components().all(|part| matches!(part, Component::Normal(_)))
 }
 
-/// Whether a path is one that no package may write: records, and what installations put aside. Case does not count, since some file
-/// systems do not tell it.
+/// Whether packages must not write a path: records, and directories of installations. Case is ignored, because some file
+/// systems ignore it.
 pub(super) fn is_reserved(path: &Path) -> bool {
     let first = path.components().next().map(|first| first.as_os_str().to_ascii_lowercase());
     first.is_some_and(|first| first == "conda-meta" || first.as_encoded_bytes().starts_with(b".mlconda-"))

@@ -1,8 +1,8 @@
-//! How an installation is told to stop where it does not wait for anything, and the step after which it is too late.
+//! Stops an installation, also while it does not await anything.
 //!
-//! Whoever drops the future of an installation is heard only where that waits. Between two renames nothing waits: there the
-//! installation asks this value, and undoes what it has done. Once nothing is left to be undone it finishes, and the value
-//! tells the one who asked too late.
+//! Dropping the future of an installation takes effect only at the next `await`. Between two renames there is none: there
+//! the installation checks this value, and rolls back. After the last step that can be rolled back it finishes, and a later
+//! request returns `false`.
 
 use std::{
     io,
@@ -14,68 +14,69 @@ use std::{
 
 use super::InstallError;
 
-/// Tells one installation to stop. Clones are the same value.
+/// The handle to stop one installation. Clones share their state.
 #[derive(Clone, Debug, Default)]
 pub struct Stop(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// [`WORKING`], [`TOLD`] or [`PAST`]. The last two are for good.
+    /// [`WORKING`], [`REQUESTED`] or [`TOO_LATE`]. The last two are for good.
     now: AtomicU8,
-    /// The same as `now` being [`TOLD`], for work that knows a flag only.
-    told: AtomicBool,
+    /// Whether `now` is [`REQUESTED`], for functions that take a flag.
+    requested: AtomicBool,
 }
 
 const WORKING: u8 = 0;
-/// It was told to stop.
-const TOLD: u8 = 1;
+/// The installation was asked to stop.
+const REQUESTED: u8 = 1;
 /// It has passed the last step that can be undone.
-const PAST: u8 = 2;
+const TOO_LATE: u8 = 2;
 
 impl Stop {
-    /// Tells the installation to stop. `false` if it is too late: it has passed the last step that can be undone.
-    pub fn tell(&self) -> bool {
-        let is_told = self.decide(TOLD);
-        self.0.told.fetch_or(is_told, Ordering::SeqCst);
-        is_told
+    /// Asks the installation to stop. `false` if it is too late: the installation has passed the last step that can be rolled
+    /// back.
+    pub fn request(&self) -> bool {
+        let is_requested = self.decide(REQUESTED);
+        self.0.requested.fetch_or(is_requested, Ordering::SeqCst);
+        is_requested
     }
 
-    /// Whether it was told in time.
-    pub fn is_told(&self) -> bool {
-        self.0.now.load(Ordering::SeqCst) == TOLD
+    /// Whether the installation was asked to stop in time.
+    pub fn is_requested(&self) -> bool {
+        self.0.now.load(Ordering::SeqCst) == REQUESTED
     }
 
-    /// Whether the installation has passed the last step that can be undone.
-    pub fn is_past(&self) -> bool {
-        self.0.now.load(Ordering::SeqCst) == PAST
+    /// Whether the installation has passed the last step that can be rolled back.
+    pub fn is_too_late(&self) -> bool {
+        self.0.now.load(Ordering::SeqCst) == TOO_LATE
     }
 
-    /// Sets what was not set yet; `true` if it is this from now on.
+    /// Sets the state if it is not set yet. `true` if it is `to` afterwards.
     fn decide(&self, to: u8) -> bool {
         let before = self.0.now.compare_exchange(WORKING, to, Ordering::SeqCst, Ordering::SeqCst);
         before.is_ok() || before == Err(to)
     }
 
-    /// The same for work that knows a flag only.
+    /// A flag that is set when the installation is asked to stop.
     pub(super) fn flag(&self) -> &AtomicBool {
-        &self.0.told
+        &self.0.requested
     }
 
-    /// Gives up if the installation was told to stop.
+    /// An error if the installation was asked to stop.
     pub(super) fn check(&self) -> io::Result<()> {
-        if self.is_told() { Err(io::Error::other("the installation was stopped")) } else { Ok(()) }
+        if self.is_requested() { Err(io::Error::other("the installation was stopped")) } else { Ok(()) }
     }
 
-    /// Passes the last step that can be undone; `false` if the installation was told to stop before.
-    pub(super) fn pass(&self) -> bool {
-        self.decide(PAST)
+    /// Enters the final step, which cannot be rolled back. `false` if the installation was asked to stop before.
+    pub(super) fn enter_final_step(&self) -> bool {
+        self.decide(TOO_LATE)
     }
 
-    /// What an error is: whatever fails after this was told to stop was stopped.
-    pub(super) fn name(&self, error: InstallError) -> InstallError {
+    /// Replaces an error by [`InstallError::Stopped`] if the installation was asked to stop.
+    pub(super) fn classify(&self, error: InstallError) -> InstallError {
         match error {
-            error @ InstallError::InPart { .. } => error,
-            _ if self.is_told() => InstallError::Stopped,
+            error @ InstallError::PartlyChanged { .. } => error,
+            _ if self.is_requested() => InstallError::Stopped,
             error => error,
         }
     }
@@ -88,10 +89,14 @@ mod tests {
     #[test]
     fn it_is_either_stopped_or_finished() {
         let (stopped, finished) = (Stop::default(), Stop::default());
-        assert!(stopped.check().is_ok() && stopped.tell() && stopped.tell() && !stopped.pass());
-        assert!(stopped.check().is_err() && !stopped.is_past());
+        assert!(stopped.check().is_ok() && stopped.request() && stopped.request() && !stopped.enter_final_step());
+        assert!(stopped.check().is_err() && !stopped.is_too_late());
         assert!(
-            finished.pass() && finished.pass() && !finished.tell() && finished.is_past() && finished.check().is_ok()
+            finished.enter_final_step()
+                && finished.enter_final_step()
+                && !finished.request()
+                && finished.is_too_late()
+                && finished.check().is_ok()
         );
     }
 }

@@ -1,11 +1,11 @@
-//! A package's archive, as a stream of entries.
+//! Reads the archive of a package as a stream of entries.
 //!
-//! A `.conda` file is a zip of two `.tar.zst`, of which `info` is read first whatever their order. A `.tar.bz2`
-//! is one stream; where its `info/` does not come first, it is read twice. A wheel is a zip whose members are read one by
-//! one, as those of the conda package that it would be ([`wheel`]).
+//! A `.conda` file is a zip of two `.tar.zst` files; `info` is read first, whatever their order is. A `.tar.bz2` is one
+//! stream; if `info/` does not come first, it is read twice. The members of a wheel are read as those of an equivalent
+//! noarch python package ([`wheel`]).
 
 mod bzip2;
-mod spare;
+mod idle_cores;
 mod tar;
 #[cfg(test)]
 mod tests;
@@ -27,13 +27,13 @@ use rattler_package_streaming::{
     seek::{stream_conda_content, stream_conda_info},
 };
 
-pub(super) use self::spare::Spare;
+pub(super) use self::idle_cores::IdleCores;
 use self::{
-    bzip2::Bunzip,
-    spare::Borrowed,
-    tar::{Metered, Tar, Whole},
+    bzip2::Bzip2Reader,
+    idle_cores::BorrowedCore,
+    tar::{ExactSize, Metered, Tar},
 };
-use super::package::{Info, invalid};
+use super::package::{InfoFiles, invalid};
 
 /// A verified archive: in memory if it is small, else in a file that has no name.
 #[derive(Clone, Debug)]
@@ -95,7 +95,7 @@ impl Archive {
 }
 
 /// What an entry is.
-pub(super) enum Kind<'a> {
+pub(super) enum EntryKind<'a> {
     /// A file with this content.
     File(&'a mut dyn Read),
     /// A soft link to this.
@@ -108,7 +108,7 @@ pub(super) enum Kind<'a> {
 pub(super) struct Entry<'a> {
     /// The path in the archive.
     pub path: PathBuf,
-    pub(super) kind: Kind<'a>,
+    pub(super) kind: EntryKind<'a>,
     /// The content's size in bytes.
     pub(super) size: u64,
     /// Whether anybody may run it.
@@ -117,35 +117,40 @@ pub(super) struct Entry<'a> {
     pub(super) modified: i64,
 }
 
-/// Takes entries; an error ends the reading.
+/// Receives entries. An error ends the reading.
 pub(super) trait Sink {
     /// The error.
     type Error: From<io::Error>;
-    /// What `info/` says; comes before the first entry, and again if the archive has to be read anew.
-    fn begin(&mut self, info: &Info) -> Result<(), Self::Error>;
-    /// One entry.
+    /// Receives the files of `info/`, before the first entry, and again if the archive is read a second time.
+    fn begin(&mut self, info: &InfoFiles) -> Result<(), Self::Error>;
+    /// Receives one entry.
     fn entry(&mut self, entry: Entry<'_>) -> Result<(), Self::Error>;
 }
 
-/// Reads an archive into a sink, on this thread and on cores that are spare.
-pub(super) fn unpack<S: Sink>(archive: &Archive, file_name: &str, spare: &Spare, sink: &mut S) -> Result<(), S::Error> {
+/// Reads an archive into a sink, on this thread and on idle cores.
+pub(super) fn unpack<S: Sink>(
+    archive: &Archive,
+    file_name: &str,
+    idle_cores: &IdleCores,
+    sink: &mut S,
+) -> Result<(), S::Error> {
     if file_name.ends_with(".whl") {
         return wheel::unpack(archive, file_name, sink);
     }
     if file_name.ends_with(".conda") {
-        let mut info = Info::default();
+        let mut info = InfoFiles::default();
         read_info(stream_conda_info(archive.open()?).map_err(extract_error)?.into_inner(), &mut info)?;
         sink.begin(&info)?;
         let content = stream_conda_content(archive.open()?).map_err(extract_error)?.into_inner();
         return pass_all(content, sink);
     }
-    match unpack_at_once(archive, spare, sink)? {
-        Order::InfoFirst => Ok(()),
-        Order::Other => {
-            let mut info = Info::default();
-            read_info(Bunzip::new(archive, spare)?, &mut info)?;
+    match unpack_at_once(archive, idle_cores, sink)? {
+        InfoPosition::InfoFirst => Ok(()),
+        InfoPosition::Other => {
+            let mut info = InfoFiles::default();
+            read_info(Bzip2Reader::new(archive, idle_cores)?, &mut info)?;
             sink.begin(&info)?;
-            pass_all(Bunzip::new(archive, spare)?, sink)
+            pass_all(Bzip2Reader::new(archive, idle_cores)?, sink)
         }
     }
 }
@@ -160,15 +165,15 @@ fn pass_all<S: Sink>(content: impl Read, sink: &mut S) -> Result<(), S::Error> {
 }
 
 /// Where a `.tar.bz2` has its `info/`.
-enum Order {
+enum InfoPosition {
     InfoFirst,
     Other,
 }
 
 /// Reads a `.tar.bz2` in one go, if its `info/` comes first.
-fn unpack_at_once<S: Sink>(archive: &Archive, spare: &Spare, sink: &mut S) -> Result<Order, S::Error> {
-    let mut info = Some(Info::default());
-    let mut tar = Tar::new(Bunzip::new(archive, spare)?);
+fn unpack_at_once<S: Sink>(archive: &Archive, idle_cores: &IdleCores, sink: &mut S) -> Result<InfoPosition, S::Error> {
+    let mut info = Some(InfoFiles::default());
+    let mut tar = Tar::new(Bzip2Reader::new(archive, idle_cores)?);
     for entry in tar.entries()? {
         let mut entry = entry?;
         let path = path_of(&entry)?;
@@ -178,12 +183,12 @@ fn unpack_at_once<S: Sink>(archive: &Archive, spare: &Spare, sink: &mut S) -> Re
                 info.take(&path, size, &mut entry)?;
                 continue;
             }
-            Some(files) if !files.suffices() => return Ok(Order::Other),
+            Some(files) if !files.has_index_and_paths() => return Ok(InfoPosition::Other),
             Some(files) => {
                 sink.begin(files)?;
                 info = None;
             }
-            None if Info::wants(&path) => return Ok(Order::Other),
+            None if InfoFiles::is_needed(&path) => return Ok(InfoPosition::Other),
             None => {}
         }
         pass_on(entry, sink)?;
@@ -191,12 +196,12 @@ fn unpack_at_once<S: Sink>(archive: &Archive, spare: &Spare, sink: &mut S) -> Re
     tar.finish()?;
     match info {
         // A package without content.
-        Some(files) => sink.begin(&files).map(|()| Order::InfoFirst),
-        None => Ok(Order::InfoFirst),
+        Some(files) => sink.begin(&files).map(|()| InfoPosition::InfoFirst),
+        None => Ok(InfoPosition::InfoFirst),
     }
 }
 
-fn read_info(archive: impl Read, info: &mut Info) -> io::Result<()> {
+fn read_info(archive: impl Read, info: &mut InfoFiles) -> io::Result<()> {
     let mut tar = Tar::new(archive);
     for entry in tar.entries()? {
         let mut entry = entry?;
@@ -221,13 +226,13 @@ fn pass_on<S: Sink>(entry: TarEntry<'_, Metered<impl Read>>, sink: &mut S) -> Re
     let (executable, modified) = (header.mode()? & 0o111 != 0, i64::try_from(header.mtime()?).unwrap_or(0));
     let (entry_type, size) = (header.entry_type(), entry.size());
     let target = entry.link_name()?.map(Cow::into_owned);
-    let mut content = Whole { content: entry, left: size };
+    let mut content = ExactSize { content: entry, left: size };
     let kind = if entry_type.is_file() || entry_type.is_contiguous() || entry_type.is_gnu_sparse() {
-        Kind::File(&mut content)
+        EntryKind::File(&mut content)
     } else if let (true, Some(target)) = (entry_type.is_symlink(), target.clone()) {
-        Kind::SoftLink(target)
+        EntryKind::SoftLink(target)
     } else if let (true, Some(target)) = (entry_type.is_hard_link(), target) {
-        Kind::HardLink(target.strip_prefix(".").map(Path::to_owned).unwrap_or(target))
+        EntryKind::HardLink(target.strip_prefix(".").map(Path::to_owned).unwrap_or(target))
     } else if entry_type.is_dir() || entry_type.is_pax_global_extensions() {
         return Ok(());
     } else {

@@ -1,8 +1,7 @@
-//! Whether a lock still answers an environment, found out without solving and without a network, so that a commit hook
-//! can ask at every commit.
+//! Checks whether a lock still satisfies an environment, without solving and without network access, for commit hooks.
 //!
-//! The hash of the input tells that nothing has changed. Where it differs, or is missing because another tool wrote the
-//! lock, the meaning is compared: a file whose lines changed places, or whose specs became wider, needs no new lock.
+//! If the hash of the environment file is equal, nothing has changed. If it differs, or another tool wrote the lock, the
+//! contents are compared: a file with reordered lines or wider specs needs no new lock.
 
 use std::{
     collections::HashMap,
@@ -22,44 +21,44 @@ use rattler_conda_types::{
 
 use super::{Digest, Lock, LockedPackage, normalize};
 
-/// A reason why a lock does not answer an environment.
+/// A mismatch between a lock and an environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unmet {
-    /// Where the environment says it, if it says it anywhere.
+pub struct Mismatch {
+    /// The position in the environment file, if there is one.
     pub place: Option<(PathBuf, Location)>,
     /// What it is.
-    pub reason: Reason,
+    pub reason: MismatchKind,
 }
 
-/// What a lock and an environment disagree on.
+/// The kind of a mismatch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Reason {
+pub enum MismatchKind {
     /// No package of the name is locked.
     NotLocked {
         /// The match spec, or the requirement of pip, as written.
         spec: String,
     },
-    /// A package is locked that the match spec does not allow.
+    /// The locked package does not match the spec.
     OtherLocked {
         /// The match spec, as written.
         spec: String,
-        /// What is locked: name, version and build.
+        /// The locked package: name, version and build.
         locked: String,
     },
     /// The package is locked from another channel than the match spec names.
     OtherChannel {
         /// The match spec, as written.
         spec: String,
-        /// The URL that is locked, without secrets.
+        /// The locked URL, without secrets.
         locked: String,
     },
-    /// The lock was made for a match spec, or a requirement of pip, whose package nothing asks for any more.
+    /// The lock has a match spec, or a requirement of pip, that the environment does not request any more.
     NotAskedFor {
         /// The spec, as the lock has it.
         spec: String,
     },
-    /// The channels are others, or in another order.
+    /// The channels or their order differ.
     Channels {
         /// Those of the lock.
         locked: Vec<String>,
@@ -73,7 +72,7 @@ pub enum Reason {
         /// That of the environment.
         wanted: Option<String>,
     },
-    /// A variable has another value, is new or is gone.
+    /// A variable has another value, was added or was removed.
     Variable {
         /// Its name.
         name: String,
@@ -82,27 +81,27 @@ pub enum Reason {
         /// The environment's value.
         wanted: Option<String>,
     },
-    /// The lock is for a platform that is not among those of the environment.
+    /// The platform of the lock is not in the environment.
     Platform {
         /// That of the lock.
         locked: Subdir,
         /// Those of the environment.
         wanted: Vec<Subdir>,
     },
-    /// The lock assumes another machine than the one that was declared.
+    /// The lock assumes another virtual package than declared.
     Assumed {
         /// The virtual package's name.
         name: String,
-        /// What the lock assumes: the version, and the build behind a `=` if it says something.
+        /// The assumed version, with `=` and the build if that is not empty.
         locked: Option<String>,
-        /// What was declared, in the same form.
+        /// The declared version, in the same form.
         wanted: Option<String>,
     },
 }
 
 impl Lock {
-    /// What of an environment this lock does not answer; nothing, if it does. The environment is that of the file, or
-    /// that of the lock's platform.
+    /// Compares the lock with an environment; the result is empty if the lock satisfies it. The environment is that of the
+    /// file, or that of the lock's platform.
     ///
     /// ```
     /// # use std::path::Path;
@@ -120,7 +119,7 @@ impl Lock {
     /// assert_eq!(unmet("tool >=2")?[0].to_string(), reason);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn check(&self, environment: &Environment) -> Vec<Unmet> {
+    pub fn check(&self, environment: &Environment) -> Vec<Mismatch> {
         let environment = &environment.for_platform(self.platform);
         let mut unmet = Vec::new();
         // Not even the hash makes up for a package that is not there: a merge may have taken the hash from one side and
@@ -135,9 +134,9 @@ impl Lock {
         unmet
     }
 
-    /// Whether the lock assumes of the machine what was declared; what was not declared does not count, since a solve may
-    /// have raised it. Locks of other tools do not tell.
-    pub fn check_assumed(&self, declared: &[Override]) -> Vec<Unmet> {
+    /// Compares the virtual packages of the lock with declared ones. Others are not compared, because a solve may have raised
+    /// them. Locks of other tools do not contain virtual packages.
+    pub fn check_assumed(&self, declared: &[Override]) -> Vec<Mismatch> {
         if self.input.is_none() {
             return Vec::new();
         }
@@ -152,33 +151,35 @@ impl Lock {
         let compare = |Override { name, .. }: &Override| {
             let (locked, wanted) = (of(&self.virtual_packages, name), of(&host.virtual_packages, name));
             let differs = locked != wanted;
-            let reason = Reason::Assumed { name: name.clone(), locked, wanted };
-            differs.then_some(Unmet { place: None, reason })
+            let reason = MismatchKind::Assumed { name: name.clone(), locked, wanted };
+            differs.then_some(Mismatch { place: None, reason })
         };
         declared.iter().filter_map(compare).collect()
     }
 
-    fn check_specs(&self, environment: &Environment, unmet: &mut Vec<Unmet>) {
+    fn check_specs(&self, environment: &Environment, unmet: &mut Vec<Mismatch>) {
         let packages: HashMap<&str, &LockedPackage> =
             self.packages.iter().map(|package| (package.name.as_str(), package)).collect();
         for requirement in &environment.requirements {
             let Some(name) = requirement.spec.name.as_exact().map(PackageName::as_normalized) else { continue };
             let reason = match packages.get(name) {
                 None if name.starts_with("__") => self.virtual_reason(requirement),
-                None => Some(Reason::NotLocked { spec: requirement.text.clone() }),
+                None => Some(MismatchKind::NotLocked { spec: requirement.text.clone() }),
                 Some(package) => package.refusal(requirement),
             };
-            unmet.extend(reason.map(|reason| Unmet { place: placed(&requirement.file, requirement.location), reason }));
+            unmet.extend(
+                reason.map(|reason| Mismatch { place: placed(&requirement.file, requirement.location), reason }),
+            );
         }
     }
 
     /// A spec of a virtual package, which only a lock of ours can answer.
-    fn virtual_reason(&self, requirement: &Requirement) -> Option<Reason> {
+    fn virtual_reason(&self, requirement: &Requirement) -> Option<MismatchKind> {
         let assumed = self.virtual_packages.iter().any(|package| requirement.spec.matches(package));
-        (self.input.is_some() && !assumed).then(|| Reason::NotLocked { spec: requirement.text.clone() })
+        (self.input.is_some() && !assumed).then(|| MismatchKind::NotLocked { spec: requirement.text.clone() })
     }
 
-    fn check_pip(&self, environment: &Environment, unmet: &mut Vec<Unmet>) {
+    fn check_pip(&self, environment: &Environment, unmet: &mut Vec<Mismatch>) {
         let told: Vec<String> = self.pip_requirements.iter().map(|text| plain(text)).collect();
         let is_locked = |text: &str| match told.as_slice() {
             // A lock of another tool has the packages only.
@@ -186,58 +187,58 @@ impl Lock {
             told => told.contains(&plain(text)),
         };
         for line in environment.pip.iter().filter(|line| !is_locked(&line.text)) {
-            let reason = Reason::NotLocked { spec: line.text.clone() };
-            unmet.push(Unmet { place: placed(&line.file, line.location), reason });
+            let reason = MismatchKind::NotLocked { spec: line.text.clone() };
+            unmet.push(Mismatch { place: placed(&line.file, line.location), reason });
         }
     }
 
     /// What the lock was made for and the environment has no word of.
-    fn check_left_over(&self, environment: &Environment, unmet: &mut Vec<Unmet>) {
+    fn check_left_over(&self, environment: &Environment, unmet: &mut Vec<Mismatch>) {
         let asked = |name: &str| {
             let names = environment.requirements.iter().filter_map(|each| each.spec.name.as_exact());
             names.map(PackageName::as_normalized).any(|other| other == name)
         };
-        let name = |spec: &str| mlconda_types::dependency::name(spec);
+        let name = |spec: &str| mlconda_types::dependency::normalized_name(spec);
         let wanted: Vec<String> = environment.pip.iter().map(|line| plain(&line.text)).collect();
         let conda = self.specs.iter().filter(|spec| !asked(&name(spec)));
         let pip = self.pip_requirements.iter().filter(|text| !wanted.contains(&plain(text)));
-        let reason = |spec: &String| Unmet { place: None, reason: Reason::NotAskedFor { spec: spec.clone() } };
+        let reason = |spec: &String| Mismatch { place: None, reason: MismatchKind::NotAskedFor { spec: spec.clone() } };
         unmet.extend(conda.chain(pip).map(reason));
     }
 
     /// What only a lock of ours tells.
-    fn check_settings(&self, environment: &Environment, unmet: &mut Vec<Unmet>) {
+    fn check_settings(&self, environment: &Environment, unmet: &mut Vec<Mismatch>) {
         let at = |key: &str| environment.place(key).and_then(|(file, location)| placed(file, location));
         if !environment.platforms.is_empty() && !environment.platforms.contains(&self.platform) {
-            let reason = Reason::Platform { locked: self.platform, wanted: environment.platforms.clone() };
-            unmet.extend((self.platform != Subdir::NoArch).then(|| Unmet { place: at("platforms"), reason }));
+            let reason = MismatchKind::Platform { locked: self.platform, wanted: environment.platforms.clone() };
+            unmet.extend((self.platform != Subdir::NoArch).then(|| Mismatch { place: at("platforms"), reason }));
         }
         if self.input.is_none() {
             return;
         }
         if self.name != environment.name {
-            let reason = Reason::Name { locked: self.name.clone(), wanted: environment.name.clone() };
-            unmet.push(Unmet { place: at("name"), reason });
+            let reason = MismatchKind::Name { locked: self.name.clone(), wanted: environment.name.clone() };
+            unmet.push(Mismatch { place: at("name"), reason });
         }
         let wanted: Vec<String> =
             environment.channels.iter().map(|channel| redact::url(channel.base_url.as_ref())).collect();
         if self.channels != wanted {
-            let reason = Reason::Channels { locked: self.channels.clone(), wanted };
-            unmet.push(Unmet { place: at("channels"), reason });
+            let reason = MismatchKind::Channels { locked: self.channels.clone(), wanted };
+            unmet.push(Mismatch { place: at("channels"), reason });
         }
         let gone = self.variables.keys().filter(|name| !environment.variables.contains_key(*name));
         for name in environment.variables.keys().chain(gone) {
             let (locked, wanted) = (self.variables.get(name).cloned(), environment.variables.get(name).cloned());
             if locked != wanted {
-                let reason = Reason::Variable { name: name.clone(), locked, wanted };
-                unmet.push(Unmet { place: at(&format!("variables.{name}")), reason });
+                let reason = MismatchKind::Variable { name: name.clone(), locked, wanted };
+                unmet.push(Mismatch { place: at(&format!("variables.{name}")), reason });
             }
         }
     }
 }
 
 impl LockedPackage {
-    /// Whether a match spec allows this package. What the lock does not tell (a licence, features) is taken to be right.
+    /// Whether this package matches a spec. Facts that the lock does not have (licence, features) are assumed to match.
     pub fn matches(&self, spec: &MatchSpec) -> bool {
         let Some(record) = self.known() else { return false };
         let mut spec = spec.clone();
@@ -274,16 +275,16 @@ impl LockedPackage {
     }
 
     /// Why this is not what is asked for.
-    fn refusal(&self, Requirement { text, spec, .. }: &Requirement) -> Option<Reason> {
+    fn refusal(&self, Requirement { text, spec, .. }: &Requirement) -> Option<MismatchKind> {
         if !self.matches(spec) {
             let locked = format!("{} {} {}", self.name, self.version, self.build);
-            return Some(Reason::OtherLocked { spec: text.clone(), locked });
+            return Some(MismatchKind::OtherLocked { spec: text.clone(), locked });
         }
         let channel = spec.channel.as_ref().map(|channel| redact::url(channel.base_url.as_ref()));
         let url = redact::url(&self.url);
         let other = spec.url.as_ref().is_some_and(|wanted| *wanted != self.url)
             || channel.is_some_and(|channel| !url.starts_with(&channel));
-        other.then(|| Reason::OtherChannel { spec: text.clone(), locked: url })
+        other.then(|| MismatchKind::OtherChannel { spec: text.clone(), locked: url })
     }
 }
 
@@ -312,7 +313,7 @@ fn placed(file: &Path, location: Location) -> Option<(PathBuf, Location)> {
     Some((file.to_owned(), location))
 }
 
-impl Display for Unmet {
+impl Display for Mismatch {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         if let Some((file, Location { line, column })) = &self.place {
             write!(f, "{}:{line}:{column}: ", file.display())?;
@@ -321,7 +322,7 @@ impl Display for Unmet {
     }
 }
 
-impl Display for Reason {
+impl Display for MismatchKind {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let joined = |names: &[String]| {
             let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();

@@ -1,7 +1,7 @@
-//! conda-lock.yml (CEP-37): every platform and category in one file, each package with what it needs.
+//! Reads conda-lock.yml (CEP-37): all platforms and categories in one file, with dependencies.
 //!
-//! Read are version 1, as conda-lock, mamba and conda-lockfiles write it, and what pixi made of it before its own format
-//! (versions 1 to 3), which lists dependencies instead of mapping them. `docs/lockfile.md` says what is read and written.
+//! Version 1 is read, as conda-lock, mamba and conda-lockfiles write it, and the variants in old pixi.lock files (versions 1 to
+//! 3), in which dependencies are a list instead of a mapping. `docs/lockfile.md` lists what is read and written.
 
 mod write;
 
@@ -14,12 +14,12 @@ use mlconda_types::redact;
 use rattler_conda_types::Subdir;
 
 use super::{
-    Lock, LockError, LockKind, LockedPackage, LockedPip, Origin,
-    document::{Document, Fields},
+    ArchiveOrigin, Lock, LockError, LockKind, LockedPackage, LockedPip,
+    document::{Document, Mapping},
     file::{DEFAULT_ENVIRONMENT, LockFile, MAIN_CATEGORY, Part},
     order, pip,
 };
-pub(crate) use mlconda_environment::yaml::{Node, Value};
+pub(crate) use mlconda_environment::yaml::{Value, YamlNode};
 
 /// The versions that have this shape.
 const VERSIONS: std::ops::RangeInclusive<u32> = 1..=3;
@@ -28,7 +28,7 @@ const VERSIONS: std::ops::RangeInclusive<u32> = 1..=3;
 type Parts = IndexMap<(Subdir, String), (Lock, HashSet<String>)>;
 
 /// Reads the locks of a tree.
-pub(super) fn read(document: &Document<'_>, root: &Node) -> Result<LockFile, LockError> {
+pub(super) fn read(document: &Document<'_>, root: &YamlNode) -> Result<LockFile, LockError> {
     let root = document.fields(root)?;
     if let Some(node) = root.get("version") {
         let text = document.text(node)?;
@@ -54,7 +54,7 @@ pub(super) fn read(document: &Document<'_>, root: &Node) -> Result<LockFile, Loc
 }
 
 /// The platforms that the file says it has; one of them may hold no package.
-fn declared(document: &Document<'_>, root: Fields<'_>) -> Result<Parts, LockError> {
+fn declared(document: &Document<'_>, root: Mapping<'_>) -> Result<Parts, LockError> {
     let Some(metadata) = root.get("metadata") else { return Ok(Parts::new()) };
     let mut parts = Parts::new();
     for node in document.items(document.fields(metadata)?.get("platforms"))? {
@@ -69,10 +69,10 @@ fn empty(document: &Document<'_>, platform: Subdir) -> Lock {
 }
 
 /// The channels in order, as they are written: names, or URLs.
-fn channels(document: &Document<'_>, root: Fields<'_>) -> Result<Vec<String>, LockError> {
+fn channels(document: &Document<'_>, root: Mapping<'_>) -> Result<Vec<String>, LockError> {
     let Some(metadata) = root.get("metadata") else { return Ok(Vec::new()) };
     let items = document.items(document.fields(metadata)?.get("channels"))?;
-    let read = |item: &Rc<Node>| match &item.value {
+    let read = |item: &Rc<YamlNode>| match &item.value {
         Value::Mapping(_) => document.required(document.fields(item)?, "url").map(str::to_owned),
         _ => document.text(item).map(str::to_owned),
     };
@@ -91,7 +91,7 @@ fn address(channel: &str, packages: &[LockedPackage]) -> String {
 }
 
 /// Puts a package where it belongs.
-fn take(document: &Document<'_>, item: &Node, parts: &mut Parts) -> Result<(), LockError> {
+fn take(document: &Document<'_>, item: &YamlNode, parts: &mut Parts) -> Result<(), LockError> {
     let fields = document.fields(item)?;
     let platform = document.subdir(fields.get("platform").unwrap_or(item), document.required(fields, "platform")?)?;
     let mut categories = document.texts(fields, "categories")?;
@@ -100,8 +100,8 @@ fn take(document: &Document<'_>, item: &Node, parts: &mut Parts) -> Result<(), L
     }
     let manager = document.required(fields, "manager")?;
     let found = match manager {
-        "conda" => Found::Conda(conda(document, fields, platform)?),
-        "pip" | "pypi" => Found::Pip(pip(document, fields)?),
+        "conda" => CondaLockPackage::Conda(conda(document, fields, platform)?),
+        "pip" | "pypi" => CondaLockPackage::Pip(pip(document, fields)?),
         other => {
             let node = fields.get("manager").unwrap_or(item);
             return Err(document.fail(node, format!("`{other}` is neither `conda` nor `pip`"), "lock again"));
@@ -111,27 +111,27 @@ fn take(document: &Document<'_>, item: &Node, parts: &mut Parts) -> Result<(), L
         let new = || (empty(document, platform), HashSet::new());
         let (lock, names) = parts.entry((platform, category)).or_insert_with(new);
         let (name, key) = match &found {
-            Found::Conda(package) => (&package.name, package.name.clone()),
-            Found::Pip(package) => (&package.name, format!("pip {}", package.name)),
+            CondaLockPackage::Conda(package) => (&package.name, package.name.clone()),
+            CondaLockPackage::Pip(package) => (&package.name, format!("pip {}", package.name)),
         };
         if !names.insert(key) {
             let message = format!("`{name}` is locked twice for {platform}");
             return Err(document.fail(item, message, "remove one of them, or lock again"));
         }
         match &found {
-            Found::Conda(package) => lock.packages.push(package.clone()),
-            Found::Pip(package) => lock.pip.push(package.clone()),
+            CondaLockPackage::Conda(package) => lock.packages.push(package.clone()),
+            CondaLockPackage::Pip(package) => lock.pip.push(package.clone()),
         }
     }
     Ok(())
 }
 
-enum Found {
+enum CondaLockPackage {
     Conda(LockedPackage),
     Pip(LockedPip),
 }
 
-fn conda(document: &Document<'_>, fields: Fields<'_>, platform: Subdir) -> Result<LockedPackage, LockError> {
+fn conda(document: &Document<'_>, fields: Mapping<'_>, platform: Subdir) -> Result<LockedPackage, LockError> {
     let place = document.required(fields, "url")?;
     let node = fields.get("url").unwrap_or(fields.node);
     // Some write the hash behind the URL as well.
@@ -143,16 +143,16 @@ fn conda(document: &Document<'_>, fields: Fields<'_>, platform: Subdir) -> Resul
     Ok(package)
 }
 
-fn pip(document: &Document<'_>, fields: Fields<'_>) -> Result<LockedPip, LockError> {
+fn pip(document: &Document<'_>, fields: Mapping<'_>) -> Result<LockedPip, LockError> {
     let hashes = match fields.get("hash").map(|hash| &hash.value) {
         Some(Value::Mapping(_)) => fields.get("hash").map(|hash| document.fields(hash)).transpose()?.unwrap_or(fields),
         _ => fields,
     };
-    let given = pip::Given {
+    let given = pip::PipHints {
         sha256: document.hashes(hashes)?.0,
         version: document.optional(fields, "version")?.map(str::to_owned),
-        origin: fields.get("source").map(|_| Origin::Direct),
-        ..pip::Given::default()
+        origin: fields.get("source").map(|_| ArchiveOrigin::Direct),
+        ..pip::PipHints::default()
     };
     let (name, place) = (document.required(fields, "name")?, document.required(fields, "url")?);
     let mut package = pip::locate(name, place, given, document.directory(), document.expansion).map_err(|message| {

@@ -1,7 +1,7 @@
-//! What differs between two locks, or between whatever can be read as one (a prefix, for example), package by package.
+//! Compares two locks (or prefixes, which can be read as locks), package by package.
 //!
-//! A lock is a text and `git diff` shows it, but a reviewer wants to know that numpy went from 1.26 to 2.0, not that two
-//! lines of 150 characters changed. No solving, no network.
+//! `git diff` shows changed lines of 150 characters; a reviewer wants to see that numpy changed from 1.26 to 2.0. Nothing is
+//! solved, and the network is not used.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,31 +12,31 @@ use rattler_conda_types::{GenericVirtualPackage, Subdir, Version};
 
 use super::{Digest, Lock, LockedPackage, LockedPip, PipSource};
 
-/// What differs between two locks.
+/// The differences between two locks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diff {
-    /// The packages that differ, by name; those of channels before those of pip.
-    pub changes: Vec<Change>,
+    /// The packages that differ, by name; conda packages before packages of pip.
+    pub changes: Vec<PackageChange>,
     /// What else differs: platform, name, channels, match specs, virtual packages, variables.
-    pub settings: Vec<Setting>,
+    pub settings: Vec<SettingChange>,
     /// How many packages are the same.
     pub unchanged: usize,
 }
 
 /// A package that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct PackageChange {
     /// Its name.
     pub name: String,
     /// Who installs it.
     pub manager: Manager,
-    /// What it was; `None` if it is new.
-    pub old: Option<Pinned>,
-    /// What it is; `None` if it is gone.
-    pub new: Option<Pinned>,
+    /// The old package; `None` if it was added.
+    pub old: Option<PinnedPackage>,
+    /// The new package; `None` if it was removed.
+    pub new: Option<PinnedPackage>,
 }
 
-/// Who installs a package.
+/// The tool that installs a package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Manager {
     /// A package of a channel.
@@ -47,8 +47,8 @@ pub enum Manager {
 
 /// One side of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pinned {
-    /// The version; for a repository, its commit; nothing for a directory.
+pub struct PinnedPackage {
+    /// The version; the commit of a repository; `None` for a directory.
     pub version: Option<String>,
     /// The build string; none for packages of pip.
     pub build: Option<String>,
@@ -60,12 +60,12 @@ pub struct Pinned {
     pub size: Option<u64>,
 }
 
-/// How a package differs; the first that applies.
+/// The kind of a change; the first that applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// It is new.
+pub enum ChangeKind {
+    /// It was added.
     Added,
-    /// It is gone.
+    /// It was removed.
     Removed,
     /// Its version is higher.
     Upgraded,
@@ -83,14 +83,14 @@ pub enum Kind {
 
 /// A setting that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Setting {
-    /// What it is, in words: `variable`, `channels`.
+pub struct SettingChange {
+    /// The kind of setting: `variable`, `channels`.
     pub kind: &'static str,
     /// Its name, where there are several of the kind.
     pub name: Option<String>,
-    /// What it was.
+    /// The old value.
     pub old: Option<String>,
-    /// What it is.
+    /// The new value.
     pub new: Option<String>,
 }
 
@@ -112,9 +112,9 @@ impl Diff {
         Self { settings: settings(old, new), ..Self::of(&pinned(old), &pinned(new)) }
     }
 
-    /// Compares what two environments ask for: the versions are those of the match specs, as written.
+    /// Compares the requests of two environments. Versions are those of the match specs, as written.
     pub fn between_environments(old: &Environment, new: &Environment) -> Self {
-        let (before, after) = (asked(old), asked(new));
+        let (before, after) = (requested(old), requested(new));
         let mut diff = Self::of(&before, &after);
         let channels = |environment: &Environment| {
             let urls = environment.channels.iter().map(|channel| redact::url(channel.base_url.as_ref()));
@@ -132,7 +132,7 @@ impl Diff {
         let mut diff = Self::default();
         for key @ (manager, name) in keys {
             let (old, new) = (before.get(key).cloned(), after.get(key).cloned());
-            let change = Change { name: name.clone(), manager: *manager, old, new };
+            let change = PackageChange { name: name.clone(), manager: *manager, old, new };
             if change.is_none() { diff.unchanged += 1 } else { diff.changes.push(change) }
         }
         diff
@@ -146,63 +146,64 @@ impl Diff {
     /// The sizes of the archives that only the old lock has, and of those that only the new one has, in bytes; `None`
     /// where one of them is not known.
     pub fn sizes(&self) -> (Option<u64>, Option<u64>) {
-        let sum = |side: fn(&Change) -> &Option<Pinned>| {
+        let sum = |side: fn(&PackageChange) -> &Option<PinnedPackage>| {
             self.changes.iter().filter_map(|change| side(change).as_ref()).map(|pinned| pinned.size).sum()
         };
         (sum(|change| &change.old), sum(|change| &change.new))
     }
 
     /// How many changes are of these kinds.
-    pub fn count(&self, kinds: &[Kind]) -> usize {
+    pub fn count(&self, kinds: &[ChangeKind]) -> usize {
         self.changes.iter().filter(|change| kinds.contains(&change.kind())).count()
     }
 }
 
-impl Change {
+impl PackageChange {
     /// How the package differs.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ChangeKind {
         let (old, new) = match (&self.old, &self.new) {
-            (None, _) => return Kind::Added,
-            (_, None) => return Kind::Removed,
+            (None, _) => return ChangeKind::Added,
+            (_, None) => return ChangeKind::Removed,
             (Some(old), Some(new)) => (old, new),
         };
         if old.version != new.version {
-            let parsed = |pinned: &Pinned| pinned.version.as_ref()?.parse::<Version>().ok();
+            let parsed = |pinned: &PinnedPackage| pinned.version.as_ref()?.parse::<Version>().ok();
             return match parsed(new).zip(parsed(old)) {
-                Some((new, old)) if new < old => Kind::Downgraded,
-                Some(_) => Kind::Upgraded,
-                None => Kind::Changed,
+                Some((new, old)) if new < old => ChangeKind::Downgraded,
+                Some(_) => ChangeKind::Upgraded,
+                None => ChangeKind::Changed,
             };
         }
         if old.build != new.build {
-            Kind::Build
+            ChangeKind::Build
         } else if old.channel != new.channel {
-            Kind::Channel
+            ChangeKind::Channel
         } else {
-            Kind::Hash
+            ChangeKind::Hash
         }
     }
 
     /// Whether both sides are the same package. Hashes of two kinds cannot be compared.
     fn is_none(&self) -> bool {
         let (Some(old), Some(new)) = (&self.old, &self.new) else { return false };
-        let kind = |pinned: &Pinned| pinned.hash.as_ref()?.split(':').next().map(str::to_owned);
+        let kind = |pinned: &PinnedPackage| pinned.hash.as_ref()?.split(':').next().map(str::to_owned);
         let hash = kind(old) != kind(new) || old.hash == new.hash;
         (&old.version, &old.build, &old.channel) == (&new.version, &new.build, &new.channel) && hash
     }
 }
 
-type Table = BTreeMap<(Manager, String), Pinned>;
+type Table = BTreeMap<(Manager, String), PinnedPackage>;
 
 /// The packages of a lock.
 fn pinned(lock: &Lock) -> Table {
-    let conda = lock.packages.iter().map(|package| ((Manager::Conda, package.name.clone()), Pinned::from(package)));
-    let pip = lock.pip.iter().map(|package| ((Manager::Pip, package.name.clone()), Pinned::from(package)));
+    let conda =
+        lock.packages.iter().map(|package| ((Manager::Conda, package.name.clone()), PinnedPackage::from(package)));
+    let pip = lock.pip.iter().map(|package| ((Manager::Pip, package.name.clone()), PinnedPackage::from(package)));
     conda.chain(pip).collect()
 }
 
-/// What an environment asks for. Several specs of a package are one.
-pub fn asked(environment: &Environment) -> Table {
+/// The requests of an environment. Several specs of one package are joined.
+pub fn requested(environment: &Environment) -> Table {
     let conda = environment.requirements.iter().filter_map(|requirement| {
         let name = requirement.spec.name.as_exact()?.as_normalized();
         let channel = requirement.spec.channel.as_ref().map(|channel| redact::url(channel.base_url.as_ref()));
@@ -220,7 +221,7 @@ pub fn asked(environment: &Environment) -> Table {
     let mut table = Table::new();
     for (key, rest, channel) in conda.chain(pip) {
         let version = rest.into_iter().flatten().collect::<Vec<_>>().join(" ");
-        let empty = Pinned { version: None, build: None, channel: String::new(), hash: None, size: None };
+        let empty = PinnedPackage { version: None, build: None, channel: String::new(), hash: None, size: None };
         let pinned = table.entry(key).or_insert(empty);
         let versions = [pinned.version.take(), Some(version).filter(|version| !version.is_empty())];
         let versions: Vec<String> = versions.into_iter().flatten().collect();
@@ -230,7 +231,7 @@ pub fn asked(environment: &Environment) -> Table {
     table
 }
 
-impl From<&LockedPackage> for Pinned {
+impl From<&LockedPackage> for PinnedPackage {
     fn from(package: &LockedPackage) -> Self {
         let url = redact::url(&package.url);
         // The file's name, and the subdir.
@@ -249,7 +250,7 @@ impl From<&LockedPackage> for Pinned {
     }
 }
 
-impl From<&LockedPip> for Pinned {
+impl From<&LockedPip> for PinnedPackage {
     fn from(package: &LockedPip) -> Self {
         let (version, size) = (package.version.clone(), None);
         let (version, channel, hash, size) = match &package.source {
@@ -265,7 +266,7 @@ impl From<&LockedPip> for Pinned {
 }
 
 /// What differs besides packages. A lock of another tool, or a prefix, has no word for some of it.
-fn settings(old: &Lock, new: &Lock) -> Vec<Setting> {
+fn settings(old: &Lock, new: &Lock) -> Vec<SettingChange> {
     let mut found = Vec::new();
     // Where nothing depends on the platform, a prefix does not tell it.
     if ![old.platform, new.platform].contains(&Subdir::NoArch) {
@@ -277,7 +278,7 @@ fn settings(old: &Lock, new: &Lock) -> Vec<Setting> {
         let specs = |lock: &Lock| {
             let mut specs = BTreeMap::<String, String>::new();
             for spec in &lock.specs {
-                let known = specs.entry(mlconda_types::dependency::name(spec)).or_default();
+                let known = specs.entry(mlconda_types::dependency::normalized_name(spec)).or_default();
                 known.push_str(if known.is_empty() { "" } else { " and " });
                 known.push_str(spec);
             }
@@ -302,15 +303,26 @@ fn sorted(variables: &IndexMap<String, String>) -> BTreeMap<String, String> {
     variables.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-fn each(found: &mut Vec<Setting>, kind: &'static str, old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) {
+fn each(
+    found: &mut Vec<SettingChange>,
+    kind: &'static str,
+    old: &BTreeMap<String, String>,
+    new: &BTreeMap<String, String>,
+) {
     for name in old.keys().chain(new.keys()).collect::<BTreeSet<_>>() {
         note(found, kind, Some(name), old.get(name).cloned(), new.get(name).cloned());
     }
 }
 
-fn note(found: &mut Vec<Setting>, kind: &'static str, name: Option<&str>, old: Option<String>, new: Option<String>) {
+fn note(
+    found: &mut Vec<SettingChange>,
+    kind: &'static str,
+    name: Option<&str>,
+    old: Option<String>,
+    new: Option<String>,
+) {
     if old != new {
-        found.push(Setting { kind, name: name.map(str::to_owned), old, new });
+        found.push(SettingChange { kind, name: name.map(str::to_owned), old, new });
     }
 }
 
@@ -362,7 +374,7 @@ mod tests {
         assert_eq!((diff.unchanged, diff.sizes()), (1, (None, None)));
         assert_eq!(
             diff.settings,
-            [Setting { kind: "variable", name: Some("A".into()), old: None, new: Some("b".into()) }]
+            [SettingChange { kind: "variable", name: Some("A".into()), old: None, new: Some("b".into()) }]
         );
         assert!(Diff::between(&old, &old).is_empty());
     }

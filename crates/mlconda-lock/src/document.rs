@@ -1,18 +1,18 @@
-//! A lock in YAML as a tree of values with their places, and the words for what is wrong with it: what conda-lock.yml and
-//! pixi.lock have in common. Scalars stay the text that was written (`version: 3.10` is not 3.1), whatever their quotes.
+//! Reads a lock in YAML as a tree of values with their lines, and reports errors: the common part of conda-lock.yml and
+//! pixi.lock. Scalars keep their text (`version: 3.10` is not 3.1), quoted or not.
 //!
-//! The formats have libraries of their own. They are not used: pixi's alone adds more than a megabyte to the program, and
-//! neither says in which line something is wrong.
+//! The libraries of these formats are not used: pixi's adds more than a megabyte to the program, and neither of them reports
+//! the line of an error.
 
 use std::{path::Path, rc::Rc};
 
-use mlconda_types::{diagnostic::Source, redact};
+use mlconda_types::{diagnostic::SourceText, redact};
 use rattler_conda_types::{PackageRecord, Subdir};
 use rattler_digest::{Md5, Md5Hash, Sha256, Sha256Hash, parse_digest_from_hex};
 use serde_json::{Map, Value as Json};
 
 use super::{Digest, Expansion, LockError, LockedPackage, explicit, normalize};
-pub(crate) use mlconda_environment::yaml::{self, Node, Value};
+pub(crate) use mlconda_environment::yaml::{self, Value, YamlNode};
 
 /// The fields of a package's record that are numbers; a scalar of any other is text, whatever it looks like.
 const NUMBERS: &[&str] = &["build_number", "size", "timestamp", "legacy_bz2_size", "indexed_timestamp"];
@@ -37,35 +37,35 @@ const WORDS: &[&str] = &[
     "track_features",
 ];
 
-/// A file, and what its paths and variables mean.
+/// A file, with the values of variables in it.
 pub(crate) struct Document<'a> {
-    pub(super) source: Source<'a>,
+    pub(super) source: SourceText<'a>,
     pub(super) expansion: &'a Expansion,
 }
 
 /// A mapping and its place.
 #[derive(Clone, Copy)]
-pub(super) struct Fields<'n> {
-    pub(super) node: &'n Node,
-    entries: &'n [(Rc<Node>, Rc<Node>)],
+pub(super) struct Mapping<'n> {
+    pub(super) node: &'n YamlNode,
+    entries: &'n [(Rc<YamlNode>, Rc<YamlNode>)],
 }
 
-impl<'n> Fields<'n> {
+impl<'n> Mapping<'n> {
     /// The value of a key; `None` if it is not there, or null.
-    pub(super) fn get(&self, key: &str) -> Option<&'n Node> {
+    pub(super) fn get(&self, key: &str) -> Option<&'n YamlNode> {
         let (_, value) = self.entries.iter().find(|(name, _)| name.text() == Some(key))?;
         Some(&**value).filter(|value| !value.is_null())
     }
 
     /// The keys that are text, with their values.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&'n str, &'n Node)> + use<'n> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'n str, &'n YamlNode)> + use<'n> {
         self.entries.iter().filter_map(|(key, value)| Some((key.text()?, &**value)))
     }
 }
 
 impl<'a> Document<'a> {
     /// The tree.
-    pub(super) fn root(&self) -> Result<Rc<Node>, LockError> {
+    pub(super) fn root(&self) -> Result<Rc<YamlNode>, LockError> {
         let document = yaml::parse(self.source).map_err(|diagnostic| self.place(diagnostic))?;
         if let Some(duplicate) = document.duplicates.into_iter().next() {
             return Err(self.place(Box::new(duplicate)));
@@ -76,12 +76,12 @@ impl<'a> Document<'a> {
         })
     }
 
-    /// What is wrong with a value, and what to do.
-    pub(super) fn fail(&self, node: &Node, message: impl Into<String>, help: impl Into<String>) -> LockError {
+    /// An error about a value, with its remedy.
+    pub(super) fn fail(&self, node: &YamlNode, message: impl Into<String>, help: impl Into<String>) -> LockError {
         self.place(self.source.diagnostic(node.location, node.length, message, help))
     }
 
-    /// A line with a login in it is shown without.
+    /// Removes a login from the line of an error.
     fn place(&self, mut diagnostic: Box<mlconda_environment::Diagnostic>) -> LockError {
         let words = diagnostic.line.split(' ').map(|word| {
             let url = url::Url::parse(word.trim_matches(['"', '\''])).ok().filter(|_| word.contains("://"));
@@ -91,15 +91,15 @@ impl<'a> Document<'a> {
         LockError::Place(diagnostic)
     }
 
-    pub(super) fn fields<'n>(&self, node: &'n Node) -> Result<Fields<'n>, LockError> {
+    pub(super) fn fields<'n>(&self, node: &'n YamlNode) -> Result<Mapping<'n>, LockError> {
         match &node.value {
-            Value::Mapping(entries) => Ok(Fields { node, entries }),
+            Value::Mapping(entries) => Ok(Mapping { node, entries }),
             _ => Err(self.fail(node, "this is no mapping", "write `key: value`, or lock again")),
         }
     }
 
     /// The items of a list; none if it is not there.
-    pub(super) fn items<'n>(&self, node: Option<&'n Node>) -> Result<&'n [Rc<Node>], LockError> {
+    pub(super) fn items<'n>(&self, node: Option<&'n YamlNode>) -> Result<&'n [Rc<YamlNode>], LockError> {
         match node.map(|node| (node, &node.value)) {
             None => Ok(&[]),
             Some((_, Value::Sequence(items))) => Ok(items),
@@ -107,35 +107,40 @@ impl<'a> Document<'a> {
         }
     }
 
-    pub(super) fn text<'n>(&self, node: &'n Node) -> Result<&'n str, LockError> {
+    pub(super) fn text<'n>(&self, node: &'n YamlNode) -> Result<&'n str, LockError> {
         node.text().ok_or_else(|| self.fail(node, "this is no text", "write one value, or lock again"))
     }
 
     /// The text of a field, if it is there.
-    pub(super) fn optional<'n>(&self, fields: Fields<'n>, key: &str) -> Result<Option<&'n str>, LockError> {
+    pub(super) fn optional<'n>(&self, fields: Mapping<'n>, key: &str) -> Result<Option<&'n str>, LockError> {
         fields.get(key).map(|node| self.text(node)).transpose()
     }
 
     /// The text of a field that must be there.
-    pub(super) fn required<'n>(&self, fields: Fields<'n>, key: &str) -> Result<&'n str, LockError> {
+    pub(super) fn required<'n>(&self, fields: Mapping<'n>, key: &str) -> Result<&'n str, LockError> {
         let missing =
             || self.fail(fields.node, format!("`{key}:` is missing here"), "lock again: the file is not whole");
         self.text(fields.get(key).ok_or_else(missing)?)
     }
 
     /// The texts of a list; none if it is not there.
-    pub(super) fn texts(&self, fields: Fields<'_>, key: &str) -> Result<Vec<String>, LockError> {
+    pub(super) fn texts(&self, fields: Mapping<'_>, key: &str) -> Result<Vec<String>, LockError> {
         let items = self.items(fields.get(key))?;
         items.iter().map(|item| self.text(item).map(str::to_owned)).collect()
     }
 
-    pub(super) fn subdir(&self, node: &Node, text: &str) -> Result<Subdir, LockError> {
+    pub(super) fn subdir(&self, node: &YamlNode, text: &str) -> Result<Subdir, LockError> {
         let help = "platforms are named as in `linux-64`, `osx-arm64`, `win-64`";
         text.parse().map_err(|_| self.fail(node, format!("`{text}` is no platform"), help))
     }
 
     /// The package of a URL or a path. Its name must be that of the file, which becomes a path.
-    pub(super) fn package(&self, node: &Node, place: &str, fields: Fields<'_>) -> Result<LockedPackage, LockError> {
+    pub(super) fn package(
+        &self,
+        node: &YamlNode,
+        place: &str,
+        fields: Mapping<'_>,
+    ) -> Result<LockedPackage, LockError> {
         let wrong = |message: String| self.fail(node, message, "name a conda package, or lock again");
         let url = explicit::locate(place, self.directory(), self.expansion).map_err(wrong)?;
         let hashes = match fields.get("hash").map(|hash| &hash.value) {
@@ -164,7 +169,7 @@ impl<'a> Document<'a> {
     }
 
     /// The sha256 and the md5 of an archive, of the fields of these names or of a `hash: md5:…`.
-    pub(super) fn hashes(&self, fields: Fields<'_>) -> Result<(Option<Sha256Hash>, Option<Md5Hash>), LockError> {
+    pub(super) fn hashes(&self, fields: Mapping<'_>) -> Result<(Option<Sha256Hash>, Option<Md5Hash>), LockError> {
         let written = |key: &str| fields.get(key).map(|node| Ok::<_, LockError>((node, self.text(node)?))).transpose();
         let (mut sha256, mut md5) = (written("sha256")?, written("md5")?);
         if let Some((node, text)) = written("hash")? {
@@ -175,7 +180,7 @@ impl<'a> Document<'a> {
                 (_, hash) => sha256 = Some((node, hash)),
             }
         }
-        let bad = |node: &Node, kind: &str, text: &str| {
+        let bad = |node: &YamlNode, kind: &str, text: &str| {
             self.fail(node, format!("`{text}` is no {kind}"), "lock again: the file is damaged")
         };
         let sha256 = sha256
@@ -187,10 +192,10 @@ impl<'a> Document<'a> {
         Ok((sha256.transpose()?, md5.transpose()?))
     }
 
-    /// What the lock knows of a package. Where it leaves something to be derived from the URL, that is done as pixi does.
+    /// The record of a package, from the fields of the lock. Missing fields are derived from the URL, as pixi does.
     fn record(
         &self,
-        fields: Fields<'_>,
+        fields: Mapping<'_>,
         package: &LockedPackage,
         sha256: Option<Sha256Hash>,
         md5: Option<Md5Hash>,
@@ -236,8 +241,8 @@ impl<'a> Document<'a> {
         Ok(record)
     }
 
-    /// Dependencies as match specs: a list of them, or a mapping of names to what is asked of each.
-    pub(super) fn dependencies(&self, node: &Node) -> Result<Vec<String>, LockError> {
+    /// Dependencies as match specs, from a list, or from a mapping of names to versions.
+    pub(super) fn dependencies(&self, node: &YamlNode) -> Result<Vec<String>, LockError> {
         if let Value::Sequence(items) = &node.value {
             return items.iter().map(|item| self.text(item).map(str::to_owned)).collect();
         }
@@ -248,14 +253,14 @@ impl<'a> Document<'a> {
         specs.collect()
     }
 
-    /// What paths in the file are relative to.
+    /// The directory that relative paths in the file refer to.
     pub(super) fn directory(&self) -> &'a Path {
         self.source.file.parent().unwrap_or(Path::new("/"))
     }
 }
 
 /// A value of strings.
-fn words(node: &Node) -> Json {
+fn words(node: &YamlNode) -> Json {
     match &node.value {
         Value::Scalar { text, .. } => text.as_str().into(),
         Value::Sequence(items) => items.iter().map(|item| words(item)).collect(),

@@ -10,14 +10,14 @@ use mlconda_types::redact;
 use rattler_digest::{Md5, Sha256, parse_digest_from_hex};
 use url::Url;
 
-use super::{Digest, Expansion, Lock, LockError, LockedPackage, PipSource, facts, facts::Facts, pip};
+use super::{Digest, Expansion, Lock, LockError, LockedPackage, PipSource, comments, comments::LockComments, pip};
 
 /// The version of the grammar of the comments that this module writes.
-pub const FORMAT: u32 = facts::FORMAT;
+pub const FORMAT: u32 = comments::FORMAT;
 
 /// The lock as text. Paths below `directory`, which is that of the file, are relative to it.
 pub fn render(lock: &Lock, directory: Option<&Path>) -> String {
-    let mut text = facts::render(lock);
+    let mut text = comments::render(lock);
     let mut line = |key: &str, value: &str| {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "# {key}: {value}");
@@ -48,7 +48,7 @@ pub fn render(lock: &Lock, directory: Option<&Path>) -> String {
     text
 }
 
-/// A URL with `${NAME}` for each of its secrets that a variable stands for.
+/// A URL in which secrets are replaced by `${NAME}` if a variable has their value.
 pub(super) fn address(url: &Url, expansions: &[(String, String)]) -> String {
     let mut text = url.to_string();
     for secret in redact::secrets(url) {
@@ -67,8 +67,7 @@ pub(super) fn address(url: &Url, expansions: &[(String, String)]) -> String {
     text
 }
 
-/// A URL with `${NAME}` for its secrets that a variable stands for, and without the others: whoever uses it has them from
-/// elsewhere.
+/// A URL in which secrets are replaced by `${NAME}` if a variable has their value, and removed otherwise.
 pub(super) fn address_without_login(url: &Url, expansions: &[(String, String)]) -> String {
     let mut url = url.clone();
     let unknown = |secret: &str| !secret.is_empty() && variable(secret, expansions).is_none();
@@ -87,13 +86,13 @@ pub(super) fn variable<'a>(secret: &str, expansions: &'a [(String, String)]) -> 
     expansions.iter().find(|(_, value)| stands(value)).map(|(name, _)| name.as_str())
 }
 
-/// Reads a lock from text. A file of nothing but packages' URLs will do, as conda installs it too.
+/// Reads a lock from text. A plain list of package URLs is accepted, as in conda.
 ///
 /// # Errors
-/// If the text is no @EXPLICIT file, or one of its lines means nothing.
+/// If the text is not an @EXPLICIT file, or a line is invalid.
 pub fn parse(text: &str, file: &Path, expansion: &Expansion) -> Result<Lock, LockError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut facts = Facts::default();
+    let mut facts = LockComments::default();
     let directory = file.parent().unwrap_or(Path::new("/"));
     let fail = |line: usize, text: &str, message: String| LockError::Line {
         file: file.to_owned(),
@@ -172,7 +171,7 @@ pub fn shown(line: &str) -> String {
 }
 
 /// The lock, with the sizes that its comments have given.
-fn with_sizes(Facts { mut lock, sizes, .. }: Facts) -> Lock {
+fn with_sizes(LockComments { mut lock, sizes, .. }: LockComments) -> Lock {
     for package in &mut lock.packages {
         package.size = sizes.get(&package.file_name).copied();
     }

@@ -1,29 +1,29 @@
-//! A file of locks, whatever its format: which one it is, what it holds, and how one lock is chosen from it.
+//! Lock files of all formats: detection of the format, contents, and selection of one lock.
 //!
-//! @EXPLICIT files hold one lock. conda-lock.yml holds one a platform and category, pixi.lock one a platform and
-//! environment. All become the same value, a [`LockFile`] of [`Part`]s, so that whatever works on locks works on those of
-//! every tool. The kind is told by what is in the file, never by its name: locks are renamed, and `-o` names them freely.
+//! An @EXPLICIT file contains one lock, conda-lock.yml one per platform and category, pixi.lock one per platform and
+//! environment. All are read into a [`LockFile`] of [`Part`]s. The format is detected from the contents, never from the file
+//! name, because locks are renamed and `-o` allows any name.
 
 use std::path::{Path, PathBuf};
 
 use mlconda_environment::{EnvironmentError, decode};
 use mlconda_prefix::Prefix;
 use mlconda_system::files;
-use mlconda_types::{diagnostic::Source, redact};
+use mlconda_types::{diagnostic::SourceText, redact};
 use rattler_conda_types::Subdir;
 
 use super::{
-    Expansion, Lock, LockError, LockedPackage, conda_lock,
+    Expansion, Lock, LockError, LockedPackage,
+    comments::{self, LockComments},
+    conda_lock,
     document::Document,
-    explicit,
-    facts::{self, Facts},
-    merge, pixi,
+    explicit, merge, pixi,
 };
 
-/// The environment that is meant where none is named.
+/// The name of the default environment.
 pub const DEFAULT_ENVIRONMENT: &str = "default";
 
-/// The category whose packages are in every selection.
+/// The category that is always selected.
 pub const MAIN_CATEGORY: &str = "main";
 
 /// The format of a lock.
@@ -36,11 +36,11 @@ pub enum LockKind {
     CondaLock,
     /// pixi.lock.
     Pixi,
-    /// The records of a prefix: no file, but a directory.
+    /// The records of a prefix, which is a directory.
     Prefix,
 }
 
-/// What a file of locks holds.
+/// The locks of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockFile {
     /// The file, or the prefix.
@@ -58,34 +58,34 @@ pub struct Part {
     pub environment: String,
     /// The category: conda-lock.yml has several, others have [`MAIN_CATEGORY`] only.
     pub category: String,
-    /// The name of the platform, where it has one besides its subdir's: pixi knows several machines of one subdir.
+    /// The name of the platform, if it differs from the subdir: pixi can have several platforms of one subdir.
     pub platform_name: Option<String>,
     /// Its packages for one platform.
     pub lock: Lock,
-    /// Packages of the environment that are to be built from source, by name: they have no archive, and are not in the lock.
+    /// Names of packages that must be built from source. They have no archive, and are not in the lock.
     pub sources: Vec<String>,
 }
 
-/// Which lock of a file is meant.
+/// Selects one lock of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// The platform; without one, the file must leave no choice.
+    /// The platform. `None` is allowed if the file has only one.
     pub platform: Option<Subdir>,
-    /// The environment; without one, [`DEFAULT_ENVIRONMENT`], or the only one there is.
+    /// The environment; `None`: [`DEFAULT_ENVIRONMENT`], or the only one.
     pub environment: Option<String>,
-    /// Categories besides [`MAIN_CATEGORY`].
+    /// Additional categories besides [`MAIN_CATEGORY`].
     pub categories: Vec<String>,
-    /// What becomes of packages that are to be built from source.
+    /// How packages that must be built from source are handled.
     pub sources: SourcePackages,
 }
 
-/// What becomes of packages that are to be built from source, as pixi does: a lock cannot hold them.
+/// How packages that must be built from source (by pixi) are handled: a lock cannot contain them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SourcePackages {
-    /// An environment that needs them is refused.
+    /// The lock is refused.
     #[default]
     Refuse,
-    /// The rest of the environment is taken.
+    /// They are left out.
     LeaveOut,
 }
 
@@ -102,7 +102,7 @@ impl Part {
     }
 }
 
-/// How many lines a lock may have. One of five platforms with 1,000 packages each has some 100,000.
+/// The maximum number of lines of a lock. A lock of five platforms with 1,000 packages each has about 100,000.
 const MOST_LINES: usize = 2_000_000;
 
 impl LockFile {
@@ -141,27 +141,27 @@ impl LockFile {
             None => return Err(LockError::NotALock { file: file.to_owned(), reason: strange(&text) }),
         };
         let lines: Vec<&str> = text.split('\n').collect();
-        let document = Document { source: Source { file, text: &text, lines: &lines }, expansion };
+        let document = Document { source: SourceText { file, text: &text, lines: &lines }, expansion };
         let root = document.root()?;
         let mut found = match kind {
             LockKind::Pixi => pixi::read(&document, &root)?,
             _ => conda_lock::read(&document, &root)?,
         };
-        let facts = Facts::of_comments(&text).map_err(|(line, message)| {
+        let facts = LockComments::of_comments(&text).map_err(|(line, message)| {
             let text = lines.get(line - 1).copied().unwrap_or_default().to_owned();
             LockError::Line { file: file.to_owned(), line, text, message }
         })?;
         for facts in facts {
-            if let Some(found) = facts.format.filter(|found| *found > facts::FORMAT) {
+            if let Some(found) = facts.format.filter(|found| *found > comments::FORMAT) {
                 return Err(LockError::Format { file: file.to_owned(), found });
             }
-            found.know(facts.lock);
+            found.take_comments(facts.lock);
         }
         Ok(found)
     }
 
-    /// Takes over what mlconda has said of a lock in comments.
-    fn know(&mut self, said: Lock) {
+    /// Applies the comments of mlconda to the locks.
+    fn take_comments(&mut self, said: Lock) {
         let is_meant = |part: &&mut Part| {
             part.lock.platform == said.platform
                 && part.environment == DEFAULT_ENVIRONMENT
@@ -213,7 +213,7 @@ impl LockFile {
         unique(self.parts.iter().map(|part| part.category.as_str()))
     }
 
-    /// The lock that is meant: the packages of the chosen categories, in one.
+    /// The selected lock, with the packages of all selected categories.
     ///
     /// # Errors
     /// If the file has no such lock, leaves a choice that the selection does not make, or has packages in it that are to be
@@ -245,7 +245,7 @@ impl LockFile {
         Err(self.refuse(message, help))
     }
 
-    /// The lock that is meant, and the packages of it that are to be built from source.
+    /// The selected lock, and its packages that must be built from source.
     pub(super) fn select_with_sources(&self, selection: &Selection) -> Result<(Lock, Vec<String>), LockError> {
         let environment = self.environment(selection.environment.as_deref())?;
         self.check_categories(&selection.categories)?;
@@ -351,7 +351,7 @@ impl LockFile {
     }
 }
 
-/// Which kind of lock a text is, as far as its lines tell; `None` if it is none. Nothing is checked.
+/// Detects the format of a lock from its text, without validation; `None` if it is not a lock.
 pub fn kind_of(text: &str) -> Option<LockKind> {
     if text.lines().any(|line| line.trim() == "@EXPLICIT") {
         return Some(LockKind::Explicit);
@@ -383,7 +383,7 @@ fn top_keys(text: &str) -> Vec<String> {
     text.lines().filter_map(key).collect()
 }
 
-/// How it is seen that a text is no lock.
+/// The reason why a text is not a lock.
 fn strange(text: &str) -> String {
     let keys = top_keys(text);
     let has = |key: &str| keys.iter().any(|found| found == key);

@@ -1,5 +1,4 @@
-//! A file of locks in the format that is asked for, with a word on whatever that format cannot hold: a lock that loses
-//! something in silence is worse than none.
+//! Writes locks in a format, and reports every fact that the format cannot contain.
 
 use std::{fmt, path::Path, str::FromStr};
 
@@ -26,7 +25,7 @@ pub enum LockFormat {
     Pixi,
 }
 
-/// A word that is no format.
+/// A name that is not a format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no format of locks: `explicit`, `conda-lock` and `pixi` are")]
 pub struct LockFormatError(String);
@@ -55,7 +54,7 @@ impl FromStr for LockFormat {
 pub struct Rendered {
     /// The file's text.
     pub text: String,
-    /// What the format does not hold of the locks, a sentence each.
+    /// The facts that the format cannot contain, a sentence each.
     pub losses: Vec<String>,
 }
 

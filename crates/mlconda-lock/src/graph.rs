@@ -1,16 +1,15 @@
-//! What depends on what in an environment: packages, what each needs, and what was asked for.
+//! The dependency graph of an environment: packages, their dependencies, and the requested packages.
 //!
-//! A graph is made of a lock whose packages have their records (`mlconda::records::complete` sees to that), or of a
-//! prefix, whose records are its own. Only names decide on who is meant by a dependency: an environment has one
-//! package of a name, and whether it is the right one is the solver's and `mlconda_inspect::verify`'s business. Cycles exist
-//! (python and pip in old packages), so nothing here assumes that there are none.
+//! A graph is made from a lock whose packages have records (`mlconda::records::complete` adds them), or from the records of a
+//! prefix. Dependencies are matched by name only, because an environment has one package of each name; versions are checked
+//! by the solver and by `mlconda_inspect::verify`. The graph can have cycles (python and pip in old packages).
 
 mod chains;
 mod roots;
 mod weight;
 
 pub use self::{
-    chains::{Chain, Chains, Which},
+    chains::{Chain, ChainSelection, Chains},
     weight::Weight,
 };
 
@@ -22,13 +21,12 @@ use mlconda_types::dependency::dependency_name;
 use rattler_conda_types::PrefixRecord;
 
 use crate::{
-    Lock, LockedPackage, LockedPip,
-    needed::{Requirement, needed},
-    normalize,
+    Lock, LockedPackage, LockedPip, normalize,
     provided::provided,
+    requirements::{Requirement, needed},
 };
 
-/// Packages and what they need of each other.
+/// Packages and their dependencies.
 ///
 /// ```
 /// use mlconda_lock::graph::{Graph, Which};
@@ -62,69 +60,68 @@ use crate::{
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Graph {
-    /// The packages, in the order of the lock; those of pip come last.
-    pub packages: Vec<Node>,
-    /// What the others are there for: the packages that were asked for, in the order in which they were, and after
-    /// them those that nothing here needs and nobody is known to have asked for.
-    pub roots: Vec<Root>,
+    /// The packages, in the order of the lock; packages of pip come last.
+    pub packages: Vec<GraphPackage>,
+    /// The roots: the requested packages, in the order of the requests, and then the packages that nothing else reaches.
+    pub roots: Vec<GraphRoot>,
 }
 
 /// A package.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Node {
+pub struct GraphPackage {
     /// The name, normalized.
     pub name: String,
-    /// The version, where it is known: a commit that pip installs tells none.
+    /// The version, if known. A commit that pip installs has none.
     pub version: Option<String>,
-    /// Whose package it is.
-    pub kind: Kind,
+    /// Which tool installs it.
+    pub kind: PackageKind,
     /// The size in bytes, where known: of the archive, or, in a prefix, of the installed files.
     pub size: Option<u64>,
-    /// What it needs of the other packages, sorted by their names.
-    pub needs: Vec<Need>,
-    /// Whether `needs` is known: a lock may lack the record.
+    /// Its dependencies among the other packages, sorted by name.
+    pub needs: Vec<Dependency>,
+    /// Whether `needs` is known. A lock may lack the record.
     pub is_known: bool,
 }
 
-/// Who installs a package.
+/// The tool that installs a package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum PackageKind {
     /// A package of a channel.
     Conda,
     /// A package of pip.
     Pip,
 }
 
-/// A dependency that another package of the environment meets.
+/// A dependency that another package of the environment satisfies.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Need {
-    /// Its place in [`Graph::packages`].
+pub struct Dependency {
+    /// The index in [`Graph::packages`].
     pub package: usize,
     /// The match spec, or, of a package of pip, the requirement (PEP 508). Several of the same package are joined.
     pub spec: String,
 }
 
-/// A package that others are there for.
+/// A root of the graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Root {
-    /// Its place in [`Graph::packages`].
+pub struct GraphRoot {
+    /// The index in [`Graph::packages`].
     pub package: usize,
-    /// What asked for it; nothing, where that is not known.
-    pub asked: Vec<Asked>,
+    /// The requests for it; none if they are not known.
+    pub asked: Vec<Request>,
 }
 
-/// What was asked for.
+/// A request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct Request {
     /// The match spec, or the requirement of pip.
     pub spec: String,
-    /// The line that says so, where it is known.
-    pub place: Option<Place>,
+    /// The line of the request, if known.
+    pub place: Option<SourceLine>,
 }
 
 /// A line of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct SourceLine {
     /// The file.
     pub file: std::path::PathBuf,
     /// The line, from 1.
@@ -132,11 +129,11 @@ pub struct Place {
 }
 
 impl Graph {
-    /// The graph of a lock: what its packages' records say, and what it says was asked for.
+    /// Makes the graph of a lock, from the records of its packages and its requested specs.
     pub fn new(lock: &Lock) -> Self {
         let conda = lock.packages.iter().map(node);
-        let mut packages: Vec<Node> = conda.chain(lock.pip.iter().map(pip_node)).collect();
-        let names = Names::new(&packages).knowing(lock);
+        let mut packages: Vec<GraphPackage> = conda.chain(lock.pip.iter().map(pip_node)).collect();
+        let names = NameIndex::new(&packages).knowing(lock);
         for (place, package) in lock.packages.iter().enumerate() {
             let depends = package.record.iter().flat_map(|record| &record.depends);
             packages[place].needs = names.needs(place, depends.map(|spec| (names.conda(spec), spec.as_str())));
@@ -154,20 +151,20 @@ impl Graph {
         let asked = conda
             .chain(pip)
             .chain(others)
-            .filter_map(|(package, spec)| Some((package?, Asked { spec: spec.clone(), place: None })));
+            .filter_map(|(package, spec)| Some((package?, Request { spec: spec.clone(), place: None })));
         let asked = asked.collect();
         let mut graph = Self { packages, roots: Vec::new() };
         graph.set_roots(asked);
         graph
     }
 
-    /// The same packages, asked for by an environment.yml, which knows the lines. The environment is that of the lock's
+    /// Takes the requests from an environment.yml, which has line numbers. The environment is that of the lock's
     /// platform ([`Environment::for_platform`]).
     #[must_use]
-    pub fn asked_by(mut self, environment: &Environment) -> Self {
-        let names = Names::new(&self.packages);
+    pub fn with_requests(mut self, environment: &Environment) -> Self {
+        let names = NameIndex::new(&self.packages);
         let asked = |package: Option<usize>, spec: &str, file: &std::path::Path, line: usize| {
-            Some((package?, Asked { spec: spec.to_owned(), place: Some(Place { file: file.to_owned(), line }) }))
+            Some((package?, Request { spec: spec.to_owned(), place: Some(SourceLine { file: file.to_owned(), line }) }))
         };
         let conda = environment.requirements.iter().filter_map(|each| {
             let name = each.spec.name.as_exact().map(|name| name.as_normalized());
@@ -177,21 +174,21 @@ impl Graph {
             .pip
             .iter()
             .filter_map(|each| asked(names.requirement(&each.text), &each.text, &each.file, each.location.line));
-        let mut asked: Vec<(usize, Asked)> = conda.chain(pip).collect();
+        let mut asked: Vec<(usize, Request)> = conda.chain(pip).collect();
         // What stands in requirements files, only the lock knows by name.
-        for Root { package, asked: known } in &self.roots {
-            let Node { kind, name, .. } = &self.packages[*package];
+        for GraphRoot { package, asked: known } in &self.roots {
+            let GraphPackage { kind, name, .. } = &self.packages[*package];
             let is_named = asked.iter().any(|(other, _)| other == package);
-            let of_lock = known.iter().find(|each| *kind == Kind::Pip && each.spec == *name && !is_named);
+            let of_lock = known.iter().find(|each| *kind == PackageKind::Pip && each.spec == *name && !is_named);
             asked.extend(of_lock.map(|each| (*package, each.clone())));
         }
         self.set_roots(asked);
         self
     }
 
-    /// The same packages with the sizes that they have on disk, as far as the records of their prefix tell it.
+    /// Sets the installed sizes, from the records of a prefix.
     #[must_use]
-    pub fn sized_by(mut self, records: &[PrefixRecord]) -> Self {
+    pub fn with_sizes(mut self, records: &[PrefixRecord]) -> Self {
         let size =
             |record: &PrefixRecord| record.paths_data.paths.iter().map(|path| path.size_in_bytes.unwrap_or(0)).sum();
         let key = |record: &PrefixRecord| {
@@ -200,21 +197,21 @@ impl Graph {
         };
         let sizes: HashMap<(bool, String), u64> = records.iter().map(|record| (key(record), size(record))).collect();
         for package in &mut self.packages {
-            package.size = sizes.get(&(package.kind == Kind::Pip, package.name.clone())).copied();
+            package.size = sizes.get(&(package.kind == PackageKind::Pip, package.name.clone())).copied();
         }
         self
     }
 
-    /// The place of a package by its name; of two of the same name, that of the channel's.
+    /// The index of a package by its name. If a conda package and a package of pip have this name, the conda package.
     pub fn find(&self, name: &str) -> Option<usize> {
         let (conda, pip) = (name.to_lowercase(), normalize(name));
-        let is = |package: &Node, kind, name: &str| package.kind == kind && package.name == name;
+        let is = |package: &GraphPackage, kind, name: &str| package.kind == kind && package.name == name;
         let find = |kind, name: &str| self.packages.iter().position(|package| is(package, kind, name));
-        find(Kind::Conda, &conda).or_else(|| find(Kind::Pip, &pip))
+        find(PackageKind::Conda, &conda).or_else(|| find(PackageKind::Pip, &pip))
     }
 
-    /// The names that are most like one that is not there, at most three.
-    pub fn near(&self, name: &str) -> Vec<&str> {
+    /// At most three names that are similar to a missing one.
+    pub fn similar_names(&self, name: &str) -> Vec<&str> {
         let name = name.to_lowercase();
         let far = (name.len() / 3).max(1);
         let mut near: Vec<(usize, &str)> = self
@@ -228,7 +225,7 @@ impl Graph {
         near.into_iter().map(|(_, name)| name).take(3).collect()
     }
 
-    /// Who needs each package: the others' places, each with the spec, in the order of the packages.
+    /// The dependents of each package: their indices, with the spec of the dependency.
     pub fn needed_by(&self) -> Vec<Vec<(usize, &str)>> {
         let mut needed: Vec<Vec<(usize, &str)>> = vec![Vec::new(); self.packages.len()];
         for (place, package) in self.packages.iter().enumerate() {
@@ -238,48 +235,48 @@ impl Graph {
     }
 }
 
-fn node(package: &LockedPackage) -> Node {
-    Node {
+fn node(package: &LockedPackage) -> GraphPackage {
+    GraphPackage {
         name: package.name.clone(),
         version: Some(package.version.clone()),
-        kind: Kind::Conda,
+        kind: PackageKind::Conda,
         size: package.size.or_else(|| package.record.as_ref()?.size),
         needs: Vec::new(),
         is_known: package.record.is_some(),
     }
 }
 
-fn pip_node(package: &LockedPip) -> Node {
+fn pip_node(package: &LockedPip) -> GraphPackage {
     let size = match &package.source {
         crate::PipSource::Archive { size, .. } => *size,
         _ => None,
     };
-    Node {
+    GraphPackage {
         name: package.name.clone(),
         version: package.version.clone(),
-        kind: Kind::Pip,
+        kind: PackageKind::Pip,
         size,
         needs: Vec::new(),
         is_known: package.requires.is_some(),
     }
 }
 
-/// Who is meant by a name.
-pub struct Names {
+/// An index of packages by name.
+pub struct NameIndex {
     conda: HashMap<String, usize>,
     pip: HashMap<String, usize>,
     /// Packages of channels by the projects that they are; where no record tells, they are mostly named alike.
     projects: HashMap<String, usize>,
 }
 
-impl Names {
-    fn new(packages: &[Node]) -> Self {
+impl NameIndex {
+    fn new(packages: &[GraphPackage]) -> Self {
         let of = |kind, name: fn(&str) -> String| {
             let places = packages.iter().enumerate().filter(|(_, package)| package.kind == kind);
             places.map(|(place, package)| (name(&package.name), place)).collect()
         };
-        let (conda, pip) = (of(Kind::Conda, str::to_owned), of(Kind::Pip, normalize));
-        Self { conda, pip, projects: of(Kind::Conda, normalize) }
+        let (conda, pip) = (of(PackageKind::Conda, str::to_owned), of(PackageKind::Pip, normalize));
+        Self { conda, pip, projects: of(PackageKind::Conda, normalize) }
     }
 
     /// With what the records of a lock tell.
@@ -291,31 +288,31 @@ impl Names {
         self
     }
 
-    /// The package that a match spec is about. What holds under a condition only is the solver's business.
+    /// The package of a match spec; `None` for conditional dependencies.
     fn conda(&self, spec: &str) -> Option<usize> {
         let bare = spec.rsplit_once("::").map_or(spec, |(_, bare)| bare).trim();
         self.conda.get(&dependency_name(bare).to_lowercase()).copied().filter(|_| !spec.contains("; if "))
     }
 
-    /// The package that a requirement of pip is about.
+    /// The package of a requirement of pip.
     fn requirement(&self, text: &str) -> Option<usize> {
         self.project(&Requirement::read(text)?.name)
     }
 
-    /// The package that a project of PyPI is: pip's own, else one of a channel.
+    /// The package that provides a project of PyPI: a package of pip, else a conda package.
     fn project(&self, name: &str) -> Option<usize> {
         self.pip.get(name).or_else(|| self.projects.get(name)).copied()
     }
 
-    /// What a package needs, each once, sorted by name; not itself.
-    fn needs<'a>(&self, own: usize, specs: impl Iterator<Item = (Option<usize>, &'a str)>) -> Vec<Need> {
-        let mut needs: Vec<Need> = Vec::new();
+    /// The dependencies of a package, each once, sorted by name, without itself.
+    fn needs<'a>(&self, own: usize, specs: impl Iterator<Item = (Option<usize>, &'a str)>) -> Vec<Dependency> {
+        let mut needs: Vec<Dependency> = Vec::new();
         for (package, spec) in specs.filter_map(|(package, spec)| Some((package?, spec))) {
             match needs.iter_mut().find(|need| need.package == package) {
                 Some(need) if need.spec != spec => need.spec = format!("{}, {spec}", need.spec),
                 Some(_) => {}
                 None if package == own => {}
-                None => needs.push(Need { package, spec: spec.to_owned() }),
+                None => needs.push(Dependency { package, spec: spec.to_owned() }),
             }
         }
         mlconda_types::sorting::sort_by(&mut needs, |one, other| {

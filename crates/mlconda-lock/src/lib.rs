@@ -1,34 +1,34 @@
 //! The lock: every package of an environment, pinned by URL and sha256, for one platform.
 //!
-//! The value is the same whatever file it came from; each format has a file of its own. What mlconda writes
-//! is @EXPLICIT (CEP-23), the one format that conda, mamba and others install already; what that format has
-//! no word for stands in comments ([`explicit`], `docs/lockfile.md`).
+//! A [`Lock`] is independent of its file format; each format has its own module. mlconda writes @EXPLICIT files (CEP-23) by
+//! default, which conda, mamba and other tools can install. Facts that this format does not have are in comments
+//! ([`explicit`], `docs/lockfile.md`).
 
 mod check;
+mod comments;
 mod conda_lock;
 pub mod diff;
 mod document;
 pub mod explicit;
-mod facts;
 mod file;
 mod format;
 pub mod graph;
 pub mod merge;
-pub(crate) mod needed;
 mod order;
 mod pip;
 mod pixi;
 pub mod provided;
+pub(crate) mod requirements;
 pub mod sbom;
 #[cfg(test)]
 mod tests;
 
-pub use self::check::{Reason, Unmet};
+pub use self::check::{Mismatch, MismatchKind};
 pub use self::file::{
     DEFAULT_ENVIRONMENT, LockFile, LockKind, MAIN_CATEGORY, Part, Selection, SourcePackages, kind_of,
 };
 pub use self::format::{LockFormat, LockFormatError, Rendered};
-pub use self::pip::{DirectoryMode, LockedPip, Origin, PipSource};
+pub use self::pip::{ArchiveOrigin, DirectoryMode, LockedPip, PipSource};
 pub use mlconda_python::normalize;
 pub use order::linking_order;
 
@@ -43,8 +43,9 @@ use mlconda_environment::Environment;
 use mlconda_prefix::distributions;
 use mlconda_system::files;
 use mlconda_types::{
+    file_name_parts,
     host::Host,
-    plain, redact,
+    redact,
     solution::{Solution, SolveOptions},
 };
 use rattler_conda_types::{GenericVirtualPackage, PackageRecord, PrefixRecord, RepoDataRecord, Subdir};
@@ -58,7 +59,7 @@ pub enum Digest {
     Sha256(Sha256Hash),
     /// md5, in 16 bytes: what older locks have. It finds damage, but stops no forger.
     Md5(Md5Hash),
-    /// Nothing is known: a line without a hash.
+    /// Unknown: a line without a hash.
     Unknown,
 }
 
@@ -75,14 +76,13 @@ pub struct LockedPackage {
     pub subdir: Subdir,
     /// The archive's file name.
     pub file_name: String,
-    /// Where the archive is.
+    /// The URL of the archive.
     pub url: Url,
-    /// What it must hash to.
+    /// The expected hash of the archive.
     pub digest: Digest,
     /// The archive's size in bytes, where known.
     pub size: Option<u64>,
-    /// The package's record, where whatever the lock was made of has it: dependencies, licence and the like. An explicit
-    /// lock has no word for it.
+    /// The repodata record (dependencies, licence and so on), if known. An @EXPLICIT file does not contain it.
     pub record: Option<Arc<PackageRecord>>,
 }
 
@@ -93,32 +93,32 @@ pub struct Lock {
     pub name: Option<String>,
     /// The platform; [`Subdir::NoArch`] where the lock names none and holds nothing that depends on one.
     pub platform: Subdir,
-    /// sha256 in hex of what was locked, as [`Environment::digest`] gives it.
+    /// The sha256 in hex of the locked environment file ([`Environment::digest`]).
     pub input: Option<String>,
     /// Channels in order of priority, as URLs without secrets.
     pub channels: Vec<String>,
-    /// The match specs that were asked for, as written.
+    /// The requested match specs, as written.
     pub specs: Vec<String>,
     /// Virtual packages that the solve assumed.
     pub virtual_packages: Vec<GenericVirtualPackage>,
-    /// How the solver chose.
+    /// The options of the solve.
     pub options: SolveOptions,
     /// Variables to be set when the environment is active.
     pub variables: IndexMap<String, String>,
-    /// Environment variables and what they stand for. Where one is a secret of a URL, the file has `${NAME}`.
+    /// Environment variables and their values. Where a URL contains such a value as a secret, the file has `${NAME}`.
     pub expansions: Vec<(String, String)>,
-    /// The packages, dependencies first. Where two packages hold the same path, the later one's file counts.
+    /// The packages, dependencies first. Where two packages contain the same path, the file of the later one is installed.
     pub packages: Vec<LockedPackage>,
-    /// What pip was asked for, as written; only that for the lock's platform.
+    /// The requirements of pip for the platform of the lock, as written.
     pub pip_requirements: Vec<String>,
-    /// Names of packages of pip that were asked for, and that no line of [`Self::pip_requirements`] begins with: they stand in
-    /// requirements files, or only their sources know them. Normalized (PEP 503).
+    /// Normalized names (PEP 503) of other requested packages of pip: they are in requirements files, or only their sources
+    /// contain the name.
     pub pip_requested: BTreeSet<String>,
-    /// What comes from elsewhere than channels, as pip would install it, by name.
+    /// The packages of pip, by name.
     pub pip: Vec<LockedPip>,
 }
 
-/// What paths and URLs of a lock may refer to, besides themselves (CEP-23).
+/// The values of `~` and of variables in paths and URLs of a lock (CEP-23).
 #[derive(Clone, Debug, Default)]
 pub struct Expansion {
     /// The home directory, for `~`.
@@ -139,16 +139,16 @@ pub enum LockError {
     NotALock {
         /// The file.
         file: PathBuf,
-        /// How that was seen.
+        /// The reason.
         reason: String,
     },
-    /// The file holds two locks: a merge has not been finished.
+    /// The file contains conflict markers of git: a merge is not finished.
     #[error("`{}` holds git's conflict markers", .file.display())]
     Conflict {
         /// The file.
         file: PathBuf,
     },
-    /// A line means nothing.
+    /// A line is invalid.
     #[error("{}:{line}: {message}\n  {text}", .file.display())]
     Line {
         /// The file.
@@ -160,20 +160,20 @@ pub enum LockError {
         /// What is wrong with it.
         message: String,
     },
-    /// A place of a file means nothing: the line, what is wrong with it, and what to do.
+    /// A value is invalid: the line, the problem, and the remedy.
     #[error("{0}")]
     Place(Box<mlconda_environment::Diagnostic>),
-    /// The file has not the lock that was asked for.
+    /// The file does not contain the selected lock.
     #[error("`{}` {message}", .file.display())]
     Selection {
         /// The file.
         file: PathBuf,
-        /// What is not there, and what is.
+        /// What is missing, and what exists.
         message: String,
-        /// What to do.
+        /// The remedy.
         help: String,
     },
-    /// The directory is no prefix that could be read.
+    /// The prefix could not be read.
     #[error(transparent)]
     Prefix(#[from] mlconda_prefix::PrefixError),
     /// The lock was written by a newer mlconda.
@@ -241,7 +241,7 @@ impl Lock {
         })
     }
 
-    /// Pins packages that are installed already. What was asked for is not known, so the lock has neither specs nor
+    /// Pins installed packages. The requested specs are not known, so the lock has neither specs nor
     /// the hash of an input; a package without sha256 is pinned by md5, or by its URL alone.
     ///
     /// # Errors
@@ -265,16 +265,16 @@ impl Lock {
         Ok(Self { packages, ..Self::empty(platform) })
     }
 
-    /// The lock, with what is installed from elsewhere than channels ([`Prefix::distributions`]).
+    /// Adds installed distributions that are not from a channel ([`Prefix::distributions`]).
     ///
     /// [`Prefix::distributions`]: mlconda_prefix::Prefix::distributions
     pub fn with_distributions(mut self, records: &[PrefixRecord]) -> Self {
-        self.pip = records.iter().filter_map(LockedPip::of_record).collect();
+        self.pip = records.iter().filter_map(LockedPip::from_record).collect();
         self.pip_requirements = records.iter().flat_map(|record| record.requested_specs.clone()).collect();
         self
     }
 
-    /// The names of all packages of pip that were asked for.
+    /// The names of all requested packages of pip.
     pub fn requested(&self) -> BTreeSet<String> {
         let name = |line: &String| {
             let end = line.find(|each: char| !each.is_ascii_alphanumeric() && !"-_.".contains(each));
@@ -284,7 +284,7 @@ impl Lock {
         self.pip_requirements.iter().filter_map(name).chain(self.pip_requested.iter().cloned()).collect()
     }
 
-    /// A lock that holds nothing.
+    /// A lock without packages.
     pub(crate) fn empty(platform: Subdir) -> Self {
         Self {
             name: None,
@@ -303,9 +303,9 @@ impl Lock {
         }
     }
 
-    /// Reads a lock of any kind ([`LockKind`]), told by what is in it. Relative paths in it are relative to its directory.
-    /// Of a file that holds several locks, this is the one of its default environment, if that is for one platform;
-    /// [`LockFile::read`] has them all.
+    /// Reads a lock of any format ([`LockKind`]), which is detected from its contents. Relative paths are relative to its
+    /// directory. Of a file with several locks, this is the one of the default environment, if that has one platform;
+    /// [`LockFile::read`] returns all.
     ///
     /// # Errors
     /// If the file cannot be read or is no lock, or if there is more than one to choose from.
@@ -318,8 +318,8 @@ impl Lock {
         explicit::render(self, None)
     }
 
-    /// Writes the lock as an @EXPLICIT file: the old file stays whole until the new one is. A file that is
-    /// up to date is left alone. Paths in it are relative to its directory where they are below it.
+    /// Writes the lock as an @EXPLICIT file, atomically. A file that is up to date is not written. Paths below its directory are
+    /// written as relative paths.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -327,7 +327,7 @@ impl Lock {
         replace(path, &explicit::render(self, path.parent()))
     }
 
-    /// Packages whose URLs the file shows with a secret in them, since no variable stands for it; by file name.
+    /// File names of packages whose URLs have a secret that no variable stands for, so that the file contains it.
     pub fn exposed(&self) -> Vec<&str> {
         let exposes = |package: &&LockedPackage| {
             redact::secrets(&package.url)
@@ -401,7 +401,7 @@ impl LockedPackage {
         let (Some(build), Some(version), Some(name)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(format!("`{file_name}` is not of the form NAME-VERSION-BUILD"));
         };
-        plain::check(name, version, build)?;
+        file_name_parts::check(name, version, build)?;
         let subdir = segments.next().and_then(|segment| segment.parse().ok()).unwrap_or(Subdir::NoArch);
         // Records go by the normalized name, whatever the file's spelling.
         let (name, version, build) = (name.to_lowercase(), version.to_owned(), build.to_owned());

@@ -1,7 +1,7 @@
-//! Two locks where there should be one: what git leaves in a lock that two branches have changed.
+//! Reads a lock with git's conflict markers, from two branches that changed it.
 //!
-//! Packages of two solves do not go together because their lines do, so nothing is merged line by line: both sides are
-//! read as the locks that they are, and a new solve prefers what they have (`mlconda_solve::Previous`).
+//! Merging line by line would mix packages of two solves. So both sides are read as complete locks, and a new solve prefers
+//! their packages (`mlconda_solve::Previous`).
 
 use std::{cmp::Ordering, collections::HashSet};
 
@@ -81,8 +81,8 @@ pub fn each_once(text: &str) -> String {
     text.split_inclusive('\n').filter(first).collect()
 }
 
-/// A lock with the packages of both: of those that both have, the newer one. It was never solved, and is good for one
-/// thing: to be preferred by the next solve. Whatever is no package is as `ours` has it.
+/// A lock with the packages of both; where both have a package, the newer version. It is not a solution; it serves only as the
+/// preference of the next solve. Everything else is from `ours`.
 ///
 /// ```
 /// # use std::path::Path;

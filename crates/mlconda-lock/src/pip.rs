@@ -1,8 +1,8 @@
-//! What pip would install, pinned: a line `# pip NAME @ URL …` of the lock, in the words of a requirements file
-//! (PEP 508's direct references, and pip's `--hash` and `--editable`).
+//! Pinned packages of pip: lines `# pip NAME @ URL …` of the lock, in the syntax of a requirements file (direct references of
+//! PEP 508, `--hash` and `--editable` of pip).
 //!
-//! A package of an index is pinned by the sha256 of its archive. What has no archive is known by what identifies it:
-//! a commit, or a directory. `docs/lockfile.md` has the grammar.
+//! A package from an index is pinned by the sha256 of its archive, a git repository by its commit, a directory by its path.
+//! `docs/lockfile.md` has the grammar.
 
 use std::{
     fmt::Write,
@@ -10,7 +10,7 @@ use std::{
 };
 
 use mlconda_prefix::distributions;
-use mlconda_python::{SOURCES, normalize, version_of};
+use mlconda_python::{SDIST_EXTENSIONS, archive_version, normalize};
 use rattler_conda_types::{PrefixRecord, Subdir};
 use rattler_digest::{Sha256, Sha256Hash, parse_digest_from_hex};
 use url::Url;
@@ -24,30 +24,30 @@ pub struct LockedPip {
     pub name: String,
     /// The version (PEP 440), where the source tells it.
     pub version: Option<String>,
-    /// Where it comes from.
+    /// The source of the package.
     pub source: PipSource,
-    /// What it needs, as its metadata has it (PEP 508); `None` where that is not known. An explicit lock has no word for it:
-    /// `mlconda::records::complete` looks it up.
+    /// Its requirements (PEP 508); `None` if they are not known. An @EXPLICIT file does not contain them;
+    /// `mlconda::records::complete` looks them up.
     pub requires: Option<Vec<String>>,
-    /// The versions of python that it is for (PEP 440), where that is known; an explicit lock has no word for it.
+    /// The required versions of python (PEP 440), if known. An @EXPLICIT file does not contain them.
     pub requires_python: Option<String>,
-    /// The licence, as its metadata name it, where that is known; no lock has a word for it.
+    /// The licence, as in its metadata, if known. No lock format contains it.
     pub licence: Option<String>,
 }
 
-/// Where a package of pip comes from.
+/// The source of a package of pip.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PipSource {
     /// A wheel (PEP 427), or the archive of its sources (PEP 625).
     Archive {
-        /// Where the archive is; its last segment is the archive's file name.
+        /// The URL of the archive. Its last segment is the file name.
         url: Url,
-        /// What it must hash to. Without one, nothing is known: other tools' locks have such.
+        /// The expected sha256; locks of other tools may lack it.
         sha256: Option<Sha256Hash>,
         /// Its size in bytes, where known.
         size: Option<u64>,
-        /// Who gave the URL.
-        origin: Origin,
+        /// The origin of the URL.
+        origin: ArchiveOrigin,
     },
     /// A commit of a git repository.
     Git {
@@ -60,28 +60,28 @@ pub enum PipSource {
     },
     /// A directory of this machine.
     Directory {
-        /// An absolute path in memory; in the file, relative to it where it can be.
+        /// The absolute path. In the file it is relative if possible.
         path: PathBuf,
-        /// Whether the environment refers to the directory, or has a copy.
+        /// Whether the environment contains a copy of the directory, or refers to it.
         mode: DirectoryMode,
     },
 }
 
-/// Who gave the URL of an archive.
+/// The origin of the URL of an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// An index did: the package was asked for by name.
+pub enum ArchiveOrigin {
+    /// An index: the package was requested by name.
     Index,
-    /// The requirement itself did (PEP 610 has such packages carry `direct_url.json`).
+    /// The requirement itself. Such packages have a `direct_url.json` (PEP 610).
     Direct,
 }
 
-/// How a directory gets into an environment.
+/// How a directory is installed into an environment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DirectoryMode {
-    /// A copy, built at the time of the installation.
+    /// As a copy, built during the installation.
     Copied,
-    /// A reference: changes of the directory count at once.
+    /// As a reference: changes in the directory take effect immediately.
     Editable,
 }
 
@@ -94,14 +94,14 @@ impl LockedPip {
         }
     }
 
-    /// What it is called where conda packages are named by NAME-VERSION-BUILD.
+    /// A name like NAME-VERSION-BUILD of conda packages.
     pub fn dist_name(&self) -> String {
         let version = self.version.as_deref().map(|version| format!("-{}", version.replace('-', "_")));
         format!("{}{}-{}", self.name, version.unwrap_or_default(), distributions::BUILD)
     }
 
-    /// What a record of the prefix says of where it came from.
-    pub(crate) fn of_record(record: &PrefixRecord) -> Option<Self> {
+    /// Reads the source of a package from a record of a prefix.
+    pub(crate) fn from_record(record: &PrefixRecord) -> Option<Self> {
         let (known, package) = (&record.repodata_record, &record.repodata_record.package_record);
         let is_direct = record.files.iter().any(|path| path.ends_with("direct_url.json"));
         let source = if known.url.scheme().starts_with("git+") {
@@ -111,14 +111,14 @@ impl LockedPip {
             let mode = if is_editable { DirectoryMode::Editable } else { DirectoryMode::Copied };
             PipSource::Directory { path: mlconda_system::files::of_url(&known.url)?, mode }
         } else {
-            let origin = if is_direct { Origin::Direct } else { Origin::Index };
+            let origin = if is_direct { ArchiveOrigin::Direct } else { ArchiveOrigin::Index };
             PipSource::Archive { url: known.url.clone(), sha256: package.sha256, size: package.size, origin }
         };
         let (name, version) = (package.name.as_normalized().to_owned(), Some(package.version.to_string()));
         Some(Self { name, version, source, requires: None, requires_python: None, licence: None })
     }
 
-    /// What tells it from another of the same name, as a URL.
+    /// A URL that identifies its source.
     pub fn identity(&self) -> Option<Url> {
         match &self.source {
             PipSource::Archive { url, .. } => Some(url.clone()),
@@ -136,8 +136,8 @@ impl LockedPip {
         }
     }
 
-    /// An archive as what an installation fetches and checks; a wheel, as what it links, too. What has no
-    /// archive is none.
+    /// The archive as a package that an installation fetches and verifies (and links, if it is a wheel); `None` without an
+    /// archive.
     pub fn as_package(&self) -> Option<LockedPackage> {
         let PipSource::Archive { url, sha256, size, .. } = &self.source else { return None };
         let file_name = self.file_name()?;
@@ -156,13 +156,13 @@ impl LockedPip {
         })
     }
 
-    /// Whether it is a wheel: what is to be installed is in the archive as it is.
+    /// Whether it is a wheel, which needs no build.
     pub fn is_wheel(&self) -> bool {
         self.file_name().is_some_and(|name| name.ends_with(".whl"))
     }
 }
 
-/// What stands behind `# pip `.
+/// The text after `# pip `.
 pub(super) fn render(package: &LockedPip, directory: Option<&Path>, expansions: &[(String, String)]) -> String {
     let mut text = format!("{} @ ", package.name);
     // Writing to a string cannot fail.
@@ -172,7 +172,7 @@ pub(super) fn render(package: &LockedPip, directory: Option<&Path>, expansions: 
             if let Some(hash) = sha256 {
                 let _ = write!(text, " --hash=sha256:{}", hex::encode(hash));
             }
-            text.write_str(if *origin == Origin::Direct { " --direct" } else { "" })
+            text.write_str(if *origin == ArchiveOrigin::Direct { " --direct" } else { "" })
         }
         PipSource::Git { repository, commit, subdirectory } => {
             let fragment = subdirectory.as_ref().map(|path| format!("#subdirectory={path}")).unwrap_or_default();
@@ -190,18 +190,18 @@ pub(super) fn render(package: &LockedPip, directory: Option<&Path>, expansions: 
     text
 }
 
-/// Reads what stands behind `# pip `. `directory` is what paths are relative to.
+/// Parses the text after `# pip `. Relative paths refer to `directory`.
 pub(super) fn parse(text: &str, directory: &Path, expansion: &Expansion) -> Result<LockedPip, String> {
     let (name, rest) = text.split_once(" @ ").ok_or("a package of pip is NAME @ URL")?;
     let (place, options) = split_options(rest.trim());
-    let mut given = Given::default();
+    let mut given = PipHints::default();
     for option in options {
         match option.split_once("=sha256:") {
             Some(("--hash", hash)) => {
                 let hash = parse_digest_from_hex::<Sha256>(hash);
                 given.sha256 = Some(hash.ok_or_else(|| format!("`{option}` has no sha256 of 64 hex digits"))?);
             }
-            _ if option == "--direct" => given.origin = Some(Origin::Direct),
+            _ if option == "--direct" => given.origin = Some(ArchiveOrigin::Direct),
             _ if option == "--editable" => given.mode = Some(DirectoryMode::Editable),
             // An md5 pins nothing that a forger could not make.
             _ if option.starts_with("--hash=md5:") => {}
@@ -211,11 +211,11 @@ pub(super) fn parse(text: &str, directory: &Path, expansion: &Expansion) -> Resu
     locate(name, place, given, directory, expansion)
 }
 
-/// What a lock says of a package of pip besides its name and its place.
+/// Facts about a package of pip besides its name and its location.
 #[derive(Default)]
-pub(super) struct Given {
+pub(super) struct PipHints {
     pub(super) sha256: Option<Sha256Hash>,
-    pub(super) origin: Option<Origin>,
+    pub(super) origin: Option<ArchiveOrigin>,
     pub(super) mode: Option<DirectoryMode>,
     /// The version, for archives whose names do not tell it.
     pub(super) version: Option<String>,
@@ -225,7 +225,7 @@ pub(super) struct Given {
 pub(super) fn locate(
     name: &str,
     place: &str,
-    given: Given,
+    given: PipHints,
     directory: &Path,
     expansion: &Expansion,
 ) -> Result<LockedPip, String> {
@@ -236,7 +236,7 @@ pub(super) fn locate(
     let name = normalize(name);
     let place = super::explicit::expand(place, expansion)?;
     let mut version = given.version.map(|version| checked_version(&version)).transpose()?;
-    let mut origin = given.origin.unwrap_or(Origin::Index);
+    let mut origin = given.origin.unwrap_or(ArchiveOrigin::Index);
     let source = if let Some(place) = place.strip_prefix("git+") {
         git(place)?
     } else if let Some(mut url) = archive_url(&place, directory) {
@@ -244,11 +244,11 @@ pub(super) fn locate(
         let in_url = url.fragment().and_then(|fragment| fragment.strip_prefix("sha256="));
         let sha256 = given.sha256.or(in_url.and_then(parse_digest_from_hex::<Sha256>));
         url.set_fragment(None);
-        match version_of(&file, &name) {
+        match archive_version(&file, &name) {
             Ok(of_file) => version = Some(of_file),
             Err(message) if file.ends_with(".whl") || !is_archive(&file) => return Err(message),
             // Only an index names archives of sources after what is in them.
-            Err(_) => origin = Origin::Direct,
+            Err(_) => origin = ArchiveOrigin::Direct,
         }
         PipSource::Archive { url, sha256, size: None, origin }
     } else {
@@ -309,7 +309,7 @@ fn is_commit(text: &str) -> bool {
 }
 
 fn is_archive(file: &str) -> bool {
-    file.ends_with(".whl") || SOURCES.iter().any(|end| file.ends_with(end))
+    file.ends_with(".whl") || SDIST_EXTENSIONS.iter().any(|end| file.ends_with(end))
 }
 
 /// The name of an archive's file, which becomes one here: it may lead nowhere else.

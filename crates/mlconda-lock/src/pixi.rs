@@ -1,7 +1,7 @@
-//! pixi.lock: every environment and platform of a workspace in one file; packages stand once, and are referred to by URL.
+//! Reads pixi.lock: all environments and platforms of a workspace. Each package is listed once and referred to by URL.
 //!
-//! Versions 4 to 7 are read here; those before were conda-lock's format, and are read with it. What pixi builds from source
-//! has no archive, and no hash: such packages are named, and no more. `docs/lockfile.md` says what is read and written.
+//! Versions 4 to 7 are read here; older versions have conda-lock's format. Packages that pixi builds from source have no
+//! archive and no hash; only their names are read. `docs/lockfile.md` lists what is read and written.
 
 mod write;
 
@@ -16,21 +16,20 @@ use mlconda_types::{redact, solution::ChannelPriority};
 use rattler_conda_types::{GenericVirtualPackage, Subdir};
 
 use super::{
-    Lock, LockError, LockKind, LockedPackage, LockedPip, PipSource,
-    document::{Document, Fields},
-    facts,
+    Lock, LockError, LockKind, LockedPackage, LockedPip, PipSource, comments,
+    document::{Document, Mapping},
     file::{LockFile, MAIN_CATEGORY, Part},
     order,
-    pip::{self, DirectoryMode, Origin},
+    pip::{self, ArchiveOrigin, DirectoryMode},
 };
-pub(crate) use mlconda_environment::yaml::{Node, Value};
+pub(crate) use mlconda_environment::yaml::{Value, YamlNode};
 
 /// The versions that have this shape.
 const VERSIONS: std::ops::RangeInclusive<u32> = 4..=7;
 
 /// A package of the list `packages:`.
 #[derive(Clone)]
-enum Known {
+enum PixiPackage {
     Conda(LockedPackage),
     Pip(LockedPip),
     /// The name of one that is built from source.
@@ -41,7 +40,7 @@ enum Known {
 struct Packages<'d, 'n> {
     document: &'d Document<'d>,
     by_place: HashMap<&'n str, Vec<usize>>,
-    items: Vec<(Fields<'n>, Option<Known>)>,
+    items: Vec<(Mapping<'n>, Option<PixiPackage>)>,
 }
 
 /// A platform of an environment; since version 7 it has a name of its own.
@@ -52,7 +51,7 @@ struct Platform {
 }
 
 /// Reads the locks of a tree.
-pub(super) fn read(document: &Document<'_>, root: &Node) -> Result<LockFile, LockError> {
+pub(super) fn read(document: &Document<'_>, root: &YamlNode) -> Result<LockFile, LockError> {
     let root = document.fields(root)?;
     let version = document.required(root, "version")?;
     if !version.parse().is_ok_and(|version| VERSIONS.contains(&version)) {
@@ -91,7 +90,7 @@ pub(super) fn read(document: &Document<'_>, root: &Node) -> Result<LockFile, Loc
 }
 
 /// The platforms that have a name, by it.
-fn platforms<'n>(document: &Document<'_>, root: Fields<'n>) -> Result<HashMap<&'n str, Platform>, LockError> {
+fn platforms<'n>(document: &Document<'_>, root: Mapping<'n>) -> Result<HashMap<&'n str, Platform>, LockError> {
     let mut platforms = HashMap::new();
     for node in document.items(root.get("platforms"))? {
         let fields = document.fields(node)?;
@@ -99,7 +98,7 @@ fn platforms<'n>(document: &Document<'_>, root: Fields<'n>) -> Result<HashMap<&'
         let subdir = document.subdir(node, document.optional(fields, "subdir")?.unwrap_or(name))?;
         let mut virtual_packages = Vec::new();
         for item in document.items(fields.get("virtual-packages"))? {
-            let package = facts::virtual_package(document.text(item)?);
+            let package = comments::virtual_package(document.text(item)?);
             virtual_packages.push(package.map_err(|message| document.fail(item, message, "lock again"))?);
         }
         let own = (subdir.as_str() != name).then(|| name.to_owned());
@@ -108,8 +107,8 @@ fn platforms<'n>(document: &Document<'_>, root: Fields<'n>) -> Result<HashMap<&'
     Ok(platforms)
 }
 
-fn channels(document: &Document<'_>, fields: Fields<'_>) -> Result<Vec<String>, LockError> {
-    let read = |item: &Rc<Node>| {
+fn channels(document: &Document<'_>, fields: Mapping<'_>) -> Result<Vec<String>, LockError> {
+    let read = |item: &Rc<YamlNode>| {
         let text = match &item.value {
             Value::Mapping(_) => document.required(document.fields(item)?, "url")?,
             _ => document.text(item)?,
@@ -122,7 +121,7 @@ fn channels(document: &Document<'_>, fields: Fields<'_>) -> Result<Vec<String>, 
 /// The packages of an environment on a platform.
 fn part<'n>(
     document: &Document<'_>,
-    selectors: &'n Node,
+    selectors: &'n YamlNode,
     platform: &Platform,
     packages: &mut Packages<'_, 'n>,
 ) -> Result<Part, LockError> {
@@ -134,9 +133,9 @@ fn part<'n>(
     let (mut sources, mut names) = (Vec::new(), HashSet::new());
     for selector in document.items(Some(selectors))? {
         match packages.find(selector, platform.subdir)? {
-            Known::Source(name) => sources.push(name),
-            Known::Pip(package) => lock.pip.push(package),
-            Known::Conda(package) => {
+            PixiPackage::Source(name) => sources.push(name),
+            PixiPackage::Pip(package) => lock.pip.push(package),
+            PixiPackage::Conda(package) => {
                 if package.subdir != platform.subdir && package.subdir != Subdir::NoArch {
                     let message =
                         format!("the package is for {}, and stands here for {}", package.subdir, platform.subdir);
@@ -157,7 +156,7 @@ fn part<'n>(
 }
 
 impl<'d, 'n> Packages<'d, 'n> {
-    fn of(document: &'d Document<'d>, root: Fields<'n>) -> Result<Self, LockError> {
+    fn of(document: &'d Document<'d>, root: Mapping<'n>) -> Result<Self, LockError> {
         let mut packages = Self { document, by_place: HashMap::new(), items: Vec::new() };
         for node in document.items(root.get("packages"))? {
             let fields = document.fields(node)?;
@@ -173,18 +172,18 @@ impl<'d, 'n> Packages<'d, 'n> {
     }
 
     /// The package that an environment refers to.
-    fn find(&mut self, selector: &'n Node, platform: Subdir) -> Result<Known, LockError> {
+    fn find(&mut self, selector: &'n YamlNode, platform: Subdir) -> Result<PixiPackage, LockError> {
         let document = self.document;
         let wanted = document.fields(selector)?;
         let place = ["conda", "pypi", "conda_source"].iter().find_map(|key| wanted.get(key)).unwrap_or(selector);
         let candidates = self.by_place.get(document.text(place)?).map(Vec::as_slice).unwrap_or_default();
         // Packages of one place that differ in more are built from source, or stand once a platform (versions 4 and 5).
         let same = |index: &&usize, key: &str, value: Option<&str>| {
-            let own = self.items[**index].0.get(key).and_then(Node::text);
+            let own = self.items[**index].0.get(key).and_then(YamlNode::text);
             value.is_none_or(|value| own.is_none_or(|own| own == value))
         };
         let keys = ["name", "version", "build", "subdir"];
-        let fits = |index: &&usize| keys.iter().all(|key| same(index, key, wanted.get(key).and_then(Node::text)));
+        let fits = |index: &&usize| keys.iter().all(|key| same(index, key, wanted.get(key).and_then(YamlNode::text)));
         let here = |index: &&usize| fits(index) && same(index, "subdir", Some(platform.as_str()));
         let found = candidates.iter().find(here).or_else(|| candidates.iter().find(fits)).or(candidates.first());
         let Some(&index) = found else {
@@ -202,36 +201,36 @@ impl<'d, 'n> Packages<'d, 'n> {
 }
 
 /// An item of the list `packages:`.
-fn package(document: &Document<'_>, fields: Fields<'_>) -> Result<Known, LockError> {
+fn package(document: &Document<'_>, fields: Mapping<'_>) -> Result<PixiPackage, LockError> {
     if let Some(node) = fields.get("conda_source") {
         let text = document.text(node)?;
-        return Ok(Known::Source(text.split(['[', ' ']).next().unwrap_or(text).to_owned()));
+        return Ok(PixiPackage::Source(text.split(['[', ' ']).next().unwrap_or(text).to_owned()));
     }
     let kind = document.optional(fields, "kind")?;
     if let Some(node) = fields.get("pypi").or_else(|| (kind == Some("pypi")).then(|| place(fields)).flatten()) {
-        return pypi(document, node, fields).map(Known::Pip);
+        return pypi(document, node, fields).map(PixiPackage::Pip);
     }
     let Some(node) = fields.get("conda").or_else(|| place(fields)) else {
         return Err(document.fail(fields.node, "this package has no place", "lock again: the file is not whole"));
     };
     let text = document.text(node)?;
     if !text.ends_with(".conda") && !text.ends_with(".tar.bz2") {
-        return Ok(Known::Source(document.optional(fields, "name")?.unwrap_or(text).to_owned()));
+        return Ok(PixiPackage::Source(document.optional(fields, "name")?.unwrap_or(text).to_owned()));
     }
-    document.package(node, text, fields).map(Known::Conda)
+    document.package(node, text, fields).map(PixiPackage::Conda)
 }
 
 /// Where a package of version 4 or 5 is.
-pub(crate) fn place<'n>(fields: Fields<'n>) -> Option<&'n Node> {
+pub(crate) fn place<'n>(fields: Mapping<'n>) -> Option<&'n YamlNode> {
     fields.get("url").or_else(|| fields.get("path"))
 }
 
-fn pypi(document: &Document<'_>, node: &Node, fields: Fields<'_>) -> Result<LockedPip, LockError> {
+fn pypi(document: &Document<'_>, node: &YamlNode, fields: Mapping<'_>) -> Result<LockedPip, LockError> {
     let is_editable = document.optional(fields, "editable")? == Some("true");
     let text = document.text(node)?;
-    let given = pip::Given {
+    let given = pip::PipHints {
         sha256: document.hashes(fields)?.0,
-        origin: text.starts_with("direct+").then_some(Origin::Direct),
+        origin: text.starts_with("direct+").then_some(ArchiveOrigin::Direct),
         mode: is_editable.then_some(DirectoryMode::Editable),
         version: document.optional(fields, "version")?.map(str::to_owned),
     };

@@ -1,9 +1,9 @@
-//! Which projects of PyPI the conda packages of a solution are, so that pip's resolver takes them as given.
+//! Maps conda packages to projects of PyPI, so that pip's resolver does not install them again.
 //!
-//! A record may tell it itself, in its purls (package URLs, as conda-forge's builds of late have them); then that is what
-//! counts. Else the name is the same but for its spelling, unless the list `DIFFERENT` knows better. Only what needs python counts: conda's
-//! `graphviz`, `lz4-c` or `xxhash` are not the projects of those names. The answer depends on records alone, never on what
-//! happens to be in a cache, so that the same input is locked alike everywhere.
+//! If a record has purls (package URLs, as in newer builds of conda-forge), they are used. Otherwise the project has the
+//! normalized name of the package, except for packages in the list `RENAMED_PROJECTS`. Only packages that depend on python
+//! count: conda's `graphviz`, `lz4-c` or `xxhash` are not the projects of those names. The result depends only on records,
+//! so that the same input gives the same lock everywhere.
 
 use std::{collections::BTreeMap, str::FromStr};
 
@@ -14,7 +14,7 @@ use rattler_conda_types::{NoArchType, PackageRecord};
 
 use super::LockedPackage;
 
-/// A project that conda provides.
+/// A project of PyPI that a conda package provides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Provided {
     /// The version, as PyPI has it.
@@ -23,7 +23,7 @@ pub struct Provided {
     pub package: String,
 }
 
-/// What the conda packages of a lock provide, by normalized name.
+/// The projects that the conda packages of a lock provide, by normalized name.
 pub fn provided(packages: &[LockedPackage]) -> BTreeMap<String, Provided> {
     let mut provided = BTreeMap::new();
     for package in packages {
@@ -37,21 +37,21 @@ pub fn provided(packages: &[LockedPackage]) -> BTreeMap<String, Provided> {
     provided
 }
 
-/// Whether a package has anything to do with python.
+/// Whether a package depends on python.
 fn needs_python(record: &PackageRecord) -> bool {
     let is_python = |spec: &String| ["python", "python_abi"].contains(&dependency_name(spec));
     record.name.as_normalized() != "python"
         && (record.noarch == NoArchType::python() || record.depends.iter().any(is_python))
 }
 
-/// The projects that a package is, by their normalized names.
+/// The normalized names of the projects that a package provides.
 fn projects(record: &PackageRecord) -> Vec<String> {
     if let Some(purls) = &record.purls {
         let pypi = purls.iter().filter(|purl| *purl.package_type() == "pypi");
         return pypi.map(|purl| normalize(purl.name())).collect();
     }
     let name = record.name.as_normalized();
-    if let Some((_, projects)) = DIFFERENT.iter().find(|(package, _)| *package == name) {
+    if let Some((_, projects)) = RENAMED_PROJECTS.iter().find(|(package, _)| *package == name) {
         return projects.iter().map(|project| (*project).to_owned()).collect();
     }
     match name.strip_prefix("spacy-model-") {
@@ -62,13 +62,13 @@ fn projects(record: &PackageRecord) -> Vec<String> {
     }
 }
 
-/// The projects that conda's package of this name is, if they are called otherwise.
-pub fn different(name: &str) -> Option<&'static [&'static str]> {
-    let (_, projects) = DIFFERENT.iter().find(|(package, _)| normalize(package) == name)?;
+/// The projects that the conda package of this name provides, if they have other names.
+pub fn renamed_projects(name: &str) -> Option<&'static [&'static str]> {
+    let (_, projects) = RENAMED_PROJECTS.iter().find(|(package, _)| normalize(package) == name)?;
     Some(*projects).filter(|projects| !projects.is_empty())
 }
 
-/// A conda version as PyPI has it (PEP 440). Of one that is none there, the numbers that it begins with.
+/// A conda version as a PEP 440 version. If it is not valid there, only its leading numbers.
 fn version(text: &str) -> Option<Version> {
     Version::from_str(text).ok().or_else(|| {
         let end = text.find(|each: char| !each.is_ascii_digit() && each != '.').unwrap_or(text.len());
@@ -76,8 +76,8 @@ fn version(text: &str) -> Option<Version> {
     })
 }
 
-/// Packages of conda that are not the project of the same name: which ones they are, if any. Sorted.
-const DIFFERENT: &[(&str, &[&str])] = &[
+/// Conda packages that do not provide the project of the same name, and the projects that they provide. Sorted.
+const RENAMED_PROJECTS: &[(&str, &[&str])] = &[
     ("_anaconda_depends", &[]),
     ("_py-xgboost-mutex", &[]),
     ("anaconda", &[]),
@@ -261,7 +261,7 @@ mod tests {
         for (package, projects) in cases {
             assert_eq!(names(package, &serde_json::json!({})), projects, "{package}");
         }
-        assert!(DIFFERENT.is_sorted_by_key(|(package, _)| package));
+        assert!(RENAMED_PROJECTS.is_sorted_by_key(|(package, _)| package));
     }
 
     #[test]

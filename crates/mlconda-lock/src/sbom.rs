@@ -1,9 +1,9 @@
-//! A software bill of materials: what an environment consists of, in the words that scanners and auditors read.
+//! A software bill of materials (SBOM) of an environment, for scanners and auditors.
 //!
-//! Two formats, one set of facts: names by which packages are looked up (package URLs), versions, hashes, licences
-//! and who needs whom. They are made of a lock whose packages have their records (`mlconda::records::complete`); what is
-//! not known is left out or said to be unknown, never guessed. The same lock and records give the same bytes: the time is
-//! the newest package's or the caller's, and what has to be unique is made of the content.
+//! Two formats with the same facts: package URLs, versions, hashes, licences and dependencies. They are made from a lock
+//! whose packages have records (`mlconda::records::complete`). Unknown facts are left out or marked as unknown, never
+//! guessed. The same lock and records give the same bytes: the time is that of the newest package or of the caller, and
+//! unique identifiers are derived from the content.
 
 mod cyclonedx;
 mod licence;
@@ -19,7 +19,7 @@ use url::Url;
 use self::licence::Licence;
 use crate::{Digest, Lock, LockedPackage, LockedPip, PipSource, graph::Graph};
 
-/// The form of a bill.
+/// The format of an SBOM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// CycloneDX 1.6 (ECMA-424), as JSON.
@@ -28,17 +28,17 @@ pub enum Format {
     Spdx,
 }
 
-/// What a bill is about besides its packages.
+/// The name and the time of an SBOM.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Subject {
-    /// The environment's name, where the lock tells none: `environment` otherwise.
+    /// The name of the environment, if the lock has none. The default is `environment`.
     pub name: Option<String>,
     /// The time of the bill, in seconds since 1970 (`SOURCE_DATE_EPOCH`). Without it, it is the time at which the newest
     /// package was built, and if no package tells it, CycloneDX has none, and SPDX, which wants one, the beginning of 1970.
     pub time: Option<i64>,
 }
 
-/// The bill of a lock, as the text of a file.
+/// The SBOM of a lock, as the text of a file.
 ///
 /// ```
 /// use mlconda_lock::{Expansion, explicit, sbom::{Format, Subject, sbom}};
@@ -104,9 +104,9 @@ struct Component<'a> {
 }
 
 fn conda(package: &LockedPackage) -> Component<'_> {
-    let of_record = |hash: fn(&PackageRecord) -> Option<String>| package.record.as_deref().and_then(hash);
-    let sha256 = of_record(|record| record.sha256.map(hex::encode));
-    let md5 = of_record(|record| record.md5.map(hex::encode));
+    let from_record = |hash: fn(&PackageRecord) -> Option<String>| package.record.as_deref().and_then(hash);
+    let sha256 = from_record(|record| record.sha256.map(hex::encode));
+    let md5 = from_record(|record| record.md5.map(hex::encode));
     let (sha256, md5) = match package.digest {
         Digest::Sha256(hash) => (Some(hex::encode(hash)), md5),
         Digest::Md5(hash) => (sha256, Some(hex::encode(hash))),

@@ -58,7 +58,7 @@ fn made(platform: Subdir) -> Lock {
         input: Some(SHA.to_owned()),
         channels: vec!["https://conda.example.org/lab/".to_owned()],
         specs: vec!["python 3.11.*".to_owned()],
-        virtual_packages: vec![facts::virtual_package("__glibc=2.28=0").unwrap()],
+        virtual_packages: vec![comments::virtual_package("__glibc=2.28=0").unwrap()],
         variables: [("A".to_owned(), "line\nline: #".to_owned())].into_iter().collect(),
         packages: vec![
             package(tzdata, "noarch/tzdata-2024a-0.conda"),

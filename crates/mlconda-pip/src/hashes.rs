@@ -1,13 +1,12 @@
-//! `--hash`: whether what was locked is what the list says it must be.
+//! Checks locked packages against `--hash` options.
 //!
-//! A lock pins by sha256, and an index mostly tells no other hash. So where the list gives a sha384 or a sha512, or where the
-//! sha256 of an archive is not known, the archive is downloaded once, when it is locked, and both are made of the same
-//! bytes: who installs it by its sha256 installs what the list asked for.
+//! A lock contains sha256, and most indexes have no other hash. If the list has a sha384 or a sha512, or the sha256 of an
+//! archive is not known, the archive is downloaded once while locking, and all hashes are computed from the same bytes.
 
 use std::io::{self, Read};
 
 use mlconda_channel::{network, repodata::Access};
-use mlconda_environment::{EnvironmentError, requirements::Entry};
+use mlconda_environment::{EnvironmentError, requirements::PipRequirement};
 use mlconda_lock::{LockedPip, PipSource};
 use mlconda_system::files;
 use mlconda_types::redact;
@@ -15,19 +14,19 @@ use rattler_digest::{Sha256, Sha256Hash, digest::Digest};
 use sha2::{Sha384, Sha512};
 use url::Url;
 
-use super::{Options, PipError, task::place_of};
+use super::{Options, PipError, resolution::location_of};
 
 /// Compares packages with the hashes that lines ask for, and gives those a sha256 that have none.
 ///
 /// # Errors
 /// If a package has none of its hashes, can have none, or could not be read, at the line that asks for it.
 pub(super) async fn check(
-    entries: &[Entry],
+    entries: &[PipRequirement],
     packages: &mut [LockedPip],
     options: &Options<'_>,
 ) -> Result<(), PipError> {
     for package in packages {
-        let asking: Vec<&Entry> =
+        let asking: Vec<&PipRequirement> =
             entries.iter().filter(|entry| !entry.hashes.is_empty() && is_about(entry, package)).collect();
         let Some(first) = asking.first() else { continue };
         let refuse =
@@ -76,12 +75,12 @@ pub(super) async fn check(
 }
 
 /// Whether a line asks for a package, by its name or by its place.
-pub(super) fn is_about(entry: &Entry, package: &LockedPip) -> bool {
+pub(super) fn is_about(entry: &PipRequirement, package: &LockedPip) -> bool {
     match &entry.name {
         Some(name) => *name == package.name,
         None => {
             let place = package.identity().map(String::from).unwrap_or_default();
-            place_of(&entry.text) == place_of(&place)
+            location_of(&entry.text) == location_of(&place)
         }
     }
 }
@@ -126,10 +125,10 @@ async fn read(url: &Url, options: &Options<'_>) -> Result<Hashes, String> {
         }
     }
     if options.access == Access::Offline {
-        return Err("the network may not be asked".to_owned());
+        return Err("network access is disabled".to_owned());
     }
     let mut response =
-        options.client.get(url, network::Body::Package(None)).await.map_err(|error| error.to_string())?;
+        options.client.get(url, network::BodyKind::Package(None)).await.map_err(|error| error.to_string())?;
     while let Some(chunk) = response.chunk().await.map_err(|error| error.to_string())? {
         hasher.take(&chunk);
     }

@@ -1,17 +1,15 @@
-//! The `pip:` list: what pip would install on top of the conda packages of a lock, pinned.
+//! Locks the `pip:` list: the packages that pip would install on top of the conda packages of a lock.
 //!
-//! The resolver is uv's program (module `uv`; `docs/DESIGN.md` says why the program and not the crates). It is asked for the
-//! target's platform and the locked python, whatever the machine at hand is; the python projects that conda provides are given to
-//! it as they are (modules `names`, `stub`), so that it takes them and no others, and says so if they do not go together with the
-//! list. Its answer is read from a `pylock.toml` (PEP 751).
-//!
-//! Installing needs none of this but `tags`.
+//! The resolver is the program uv (module `uv`; `docs/DESIGN.md` says why it is not linked as a crate). It resolves for the
+//! target platform and the locked python, whatever this machine is. Projects that conda provides are passed to it as fixed
+//! versions (module `stub_wheel`), so that it uses exactly these and reports conflicts with the list. Its result is read
+//! from a `pylock.toml` (PEP 751). Installing needs nothing of this crate.
 
-mod clash;
+mod conflicts;
 mod hashes;
 mod pylock;
-mod stub;
-mod task;
+mod resolution;
+mod stub_wheel;
 mod toml;
 mod uv;
 
@@ -36,21 +34,21 @@ use url::Url;
 
 pub use self::uv::Uv;
 pub use self::uv::prefix_name;
-use self::{clash::Conda, task::Task, uv::Target};
-pub use mlconda_environment::requirements::{self, Entry, Requirements, Role, indented};
+use self::{conflicts::CondaSide, resolution::Resolution, uv::Target};
+pub use mlconda_environment::requirements::{self, PipRequirement, RequirementRole, Requirements, indented};
 pub use mlconda_environment::requirements::{Indexes, PipFile};
 
-/// How many servers are asked for sizes at once.
-const QUESTIONS: usize = 16;
+/// The number of concurrent requests for file sizes.
+const CONCURRENT_REQUESTS: usize = 16;
 
-/// Why a `pip:` list cannot be locked. Messages hold no login.
+/// Why a `pip:` list cannot be locked. Messages contain no logins.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PipError {
-    /// A file could not be read or written, or uv not be run.
+    /// A file could not be read or written, or uv could not be run.
     #[error(transparent)]
     File(#[from] io::Error),
-    /// A line is none that pip can read.
+    /// A line is not a valid requirement.
     #[error(transparent)]
     Requirements(#[from] EnvironmentError),
     /// The environment has no python.
@@ -59,7 +57,7 @@ pub enum PipError {
         /// The lines, one each, indented.
         lines: String,
     },
-    /// The python is none that wheels are locked for.
+    /// Wheels cannot be locked for this python.
     #[error(
         "packages of pip can be locked for CPython 3 only, and the environment has python {version} ({build}){lines}"
     )]
@@ -71,7 +69,7 @@ pub enum PipError {
         /// The first lines, indented.
         lines: String,
     },
-    /// The resolver has no name for the platform.
+    /// uv does not support the platform.
     #[error("packages of pip cannot be locked for {platform}: the resolver, uv, does not know that platform{lines}")]
     Platform {
         /// The platform.
@@ -79,50 +77,50 @@ pub enum PipError {
         /// The first lines, indented.
         lines: String,
     },
-    /// There is no uv, and it cannot be brought in.
+    /// There is no uv, and it cannot be installed.
     #[error(
         "the `pip:` list is resolved by `uv`, which is not on this machine, nor in the environment's channels: {reason}"
     )]
     NoUv {
-        /// Why it cannot be brought in.
+        /// Why it cannot be installed.
         reason: String,
     },
-    /// The uv at hand is too old.
+    /// The available uv is too old.
     #[error("`{}` does not know `pylock.toml` files: uv 0.7 or newer does", .program.display())]
     OldUv {
         /// The program.
         program: std::path::PathBuf,
     },
-    /// There is no python that uv could build with.
+    /// There is no python for uv to build packages with.
     #[error("uv needs some python 3.8 or newer on this machine, and finds none")]
     NoInterpreter,
-    /// uv could not be brought in.
-    #[error("cannot bring in `uv`, which resolves the `pip:` list")]
+    /// uv could not be installed.
+    #[error("cannot install `uv`, which resolves the `pip:` list")]
     Tools(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// conda and pip are asked for what does not go together.
+    /// The conda packages and the `pip:` list contradict each other.
     #[error("pip and conda contradict each other:\n{0}")]
-    Clash(String),
+    Conflict(String),
     /// There is no solution, or it was not found.
     #[error("the `pip:` list cannot be locked for {platform}:{message}{lines}")]
     Unsolvable {
         /// The platform.
         platform: Subdir,
-        /// The resolver's words.
+        /// The message of uv.
         message: String,
-        /// The lines that have to do with it, and conda's packages; indented.
+        /// The lines and conda packages that it is about; indented.
         lines: String,
     },
-    /// An index or a page leads to a place that is not to be trusted for what it names.
-    #[error("`{package}` cannot be taken from `{url}`: nothing that is asked for packages may lead there")]
-    Elsewhere {
+    /// An index or a page refers to an untrusted location.
+    #[error("`{package}` cannot be taken from `{url}`: an index must not refer to this location")]
+    UntrustedLocation {
         /// The package.
         package: String,
-        /// Where it would come from, without secrets.
+        /// The location, without secrets.
         url: String,
     },
-    /// No file of a package will do.
-    #[error("no file of `{package}` will do for {platform}{why}{lines}")]
-    Unfit {
+    /// A package has no file for the target.
+    #[error("`{package}` has no suitable file for {platform}{why}{lines}")]
+    NoFittingFile {
         /// The package.
         package: String,
         /// The platform.
@@ -132,33 +130,33 @@ pub enum PipError {
         /// The lines that ask for it, and the files there are; indented.
         lines: String,
     },
-    /// The answer is not understood.
+    /// The result of uv cannot be read.
     #[error("cannot read the answer of uv, a `pylock.toml`: {0}")]
     Answer(String),
 }
 
-/// How a `pip:` list is locked.
+/// The options for locking a `pip:` list.
 #[derive(Clone, Copy, Debug)]
 pub struct Options<'a> {
     /// The resolver.
     pub uv: &'a Uv,
-    /// Where packages are looked for, unless the list says otherwise.
+    /// The default indexes.
     pub indexes: &'a Indexes,
-    /// What is left out as too new.
+    /// The cutoff for files that are too new.
     pub exclude_newer: Option<Cutoff>,
-    /// Whether the network may be asked.
+    /// Whether the network may be used.
     pub access: Access,
-    /// What was locked before: its versions are preferred, so that as little changes as must.
+    /// The previous lock, whose versions are preferred.
     pub previous: Previous<'a>,
-    /// Asks for sizes that the index does not tell.
+    /// The client that requests file sizes that the index does not have.
     pub client: &'a Client,
 }
 
-/// Puts what the `pip:` list means into a lock, whose conda packages are those that it goes on top of. The environment is that
-/// of the lock's platform ([`Environment::for_platform`]), the host the one that the lock was solved for.
+/// Resolves the `pip:` list on top of the conda packages of a lock, and adds the packages to the lock. The environment is that
+/// of the lock's platform ([`Environment::for_platform`]), the host is the one of the solve.
 ///
 /// # Errors
-/// If the list, the conda packages and what is to be had do not go together, or the resolver or the index is not to be had.
+/// If there is no solution, or if the resolver or an index is not available.
 pub async fn lock(
     environment: &Environment,
     host: &Host,
@@ -170,22 +168,22 @@ pub async fn lock(
         return Ok(());
     }
     let requirements = requirements(environment)?;
-    if requirements.entries.iter().all(|entry| entry.role == Role::Limit) {
+    if requirements.entries.iter().all(|entry| entry.role == RequirementRole::Constraint) {
         return Ok(());
     }
     let Some(python) = lock.packages.iter().find(|package| package.name == "python") else {
-        return Err(PipError::NoPython { lines: indented(requirements.entries.iter().map(Entry::shown)) });
+        return Err(PipError::NoPython { lines: indented(requirements.entries.iter().map(PipRequirement::display)) });
     };
     let (version, build) = (python.version.clone(), python.build.clone());
     let tags = Tags::new(host.platform, &host.virtual_packages, &version, &build);
     let lines = || requirements.first_lines();
     let tags = tags.ok_or_else(|| PipError::Python { version: version.clone(), build, lines: lines() })?;
     let provided = provided(&lock.packages);
-    let conda = Conda { environment, lock, provided: &provided };
+    let conda = CondaSide { environment, lock, provided: &provided };
     conda.check(&requirements)?;
     progress.event(Event::PipStarted { requirements: requirements.entries.len() });
     let indexes = options.indexes.with(&requirements.indexes);
-    let task = Task {
+    let task = Resolution {
         requirements: &requirements,
         conda,
         target: Target { host, python: &version },
@@ -195,13 +193,13 @@ pub async fn lock(
         progress,
     };
     let mut packages = task.resolve().await?;
-    check_places(&packages, &requirements.entries, &indexes)?;
+    check_locations(&packages, &requirements.entries, &indexes)?;
     for package in &mut packages {
-        log_in(package, &indexes);
+        add_login(package, &indexes);
     }
-    options.client.telling(progress, hashes::check(&requirements.entries, &mut packages, options)).await?;
-    options.client.telling(progress, measure(&mut packages, options)).await;
-    packages.iter_mut().for_each(|package| remember(package, options.previous));
+    options.client.report_waits(progress, hashes::check(&requirements.entries, &mut packages, options)).await?;
+    options.client.report_waits(progress, fetch_sizes(&mut packages, options)).await;
+    packages.iter_mut().for_each(|package| copy_known_facts(package, options.previous));
     progress.event(Event::PipFinished { packages: packages.len() });
     report(&packages, host.platform, progress);
     lock.pip = packages;
@@ -209,15 +207,14 @@ pub async fn lock(
     Ok(())
 }
 
-/// The names of the packages that are asked for: pip lists these apart from what they need. What is asked for by its place is
-/// known by it.
+/// The names of the requested packages, without their dependencies. A package that is requested by location is found by it.
 pub fn requested(requirements: &Requirements, packages: &[LockedPip]) -> BTreeSet<String> {
-    let asked = || requirements.entries.iter().filter(|entry| entry.role == Role::Asked);
+    let asked = || requirements.entries.iter().filter(|entry| entry.role == RequirementRole::Requested);
     let is_asked = |package: &LockedPip| asked().any(|entry| hashes::is_about(entry, package));
     packages.iter().filter(|package| is_asked(package)).map(|package| package.name.clone()).collect()
 }
 
-/// What an environment asks of pip, from the files that were read with it.
+/// The pip requirements of an environment, including its requirements files.
 fn requirements(environment: &Environment) -> Result<Requirements, PipError> {
     let mut read = |path: &Path| {
         let file = environment.pip_files.iter().find(|file| file.path == path);
@@ -228,7 +225,7 @@ fn requirements(environment: &Environment) -> Result<Requirements, PipError> {
     };
     let requirements = requirements::collect(&environment.pip, &environment.expansions, &mut read).map_err(refused)?;
     let named = requirements.entries.iter().map(|entry| (entry, true));
-    let named = named.chain(requirements.looked_at.iter().map(|entry| (entry, false)));
+    let named = named.chain(requirements.local_sources.iter().map(|entry| (entry, false)));
     let missing = named.filter_map(|(entry, is_installed)| {
         let path = entry.path.as_ref()?;
         let is_project = || ["pyproject.toml", "setup.py"].iter().any(|name| path.join(name).is_file());
@@ -245,9 +242,8 @@ fn requirements(environment: &Environment) -> Result<Requirements, PipError> {
     if missing.is_empty() { Ok(requirements) } else { Err(refused(missing).into()) }
 }
 
-/// Puts the login of an index into the URLs of its files: they are to be downloaded with it. A lock's file has it only as a
-/// variable.
-fn log_in(package: &mut LockedPip, indexes: &Indexes) {
+/// Adds the login of an index to the URLs of its files, for the download. A lock file has it only as a variable.
+fn add_login(package: &mut LockedPip, indexes: &Indexes) {
     let PipSource::Archive { url, .. } = &mut package.source else { return };
     let place = |url: &Url| (url.scheme().to_owned(), url.host_str().map(str::to_owned), url.port_or_known_default());
     let has_login = |url: &Url| !url.username().is_empty() || url.password().is_some();
@@ -259,8 +255,8 @@ fn log_in(package: &mut LockedPip, indexes: &Indexes) {
     }
 }
 
-/// What a lock of before knew of the same archive is known still: nobody need be asked for it again.
-fn remember(package: &mut LockedPip, previous: Previous<'_>) {
+/// Copies facts about the same archive from the previous lock, which saves requests.
+fn copy_known_facts(package: &mut LockedPip, previous: Previous<'_>) {
     let hash = |package: &LockedPip| match &package.source {
         PipSource::Archive { sha256, .. } => *sha256,
         _ => None,
@@ -275,9 +271,9 @@ fn remember(package: &mut LockedPip, previous: Previous<'_>) {
     }
 }
 
-/// Refuses packages from where no index and no page may lead: from the network to files of this machine, or from https
-/// to http. A requirement that names its place itself is the user's word.
-fn check_places(packages: &[LockedPip], entries: &[Entry], indexes: &Indexes) -> Result<(), PipError> {
+/// Refuses untrusted locations: an index on the network that refers to a local file, or https that refers to http. A
+/// requirement with its own URL is trusted.
+fn check_locations(packages: &[LockedPip], entries: &[PipRequirement], indexes: &Indexes) -> Result<(), PipError> {
     let default = Url::parse("https://pypi.org/simple/").ok();
     let default = default.filter(|_| indexes.index.is_none() && !indexes.no_index);
     let sources: Vec<Url> = indexes.urls().chain(default).collect();
@@ -285,14 +281,14 @@ fn check_places(packages: &[LockedPip], entries: &[Entry], indexes: &Indexes) ->
         let PipSource::Archive { url, .. } = &package.source else { continue };
         let is_named = entries.iter().any(|entry| entry.direct && hashes::is_about(entry, package));
         if !is_named && !sources.iter().any(|from| network::check_scheme(from, url).is_ok()) {
-            return Err(PipError::Elsewhere { package: package.name.clone(), url: redact::url(url) });
+            return Err(PipError::UntrustedLocation { package: package.name.clone(), url: redact::url(url) });
         }
     }
     Ok(())
 }
 
-/// Finds out sizes that the index did not tell. One that cannot be found out stays unknown.
-async fn measure(packages: &mut [LockedPip], options: &Options<'_>) {
+/// Requests file sizes that the index does not have. Errors leave a size unknown.
+async fn fetch_sizes(packages: &mut [LockedPip], options: &Options<'_>) {
     let open = packages.iter_mut().filter_map(|package| match &mut package.source {
         PipSource::Archive { url, size: size @ None, .. } => Some((url.clone(), size)),
         _ => None,
@@ -301,13 +297,13 @@ async fn measure(packages: &mut [LockedPip], options: &Options<'_>) {
         *size = match mlconda_system::files::of_url(&url) {
             Some(path) => fs_err::metadata(path).ok().map(|metadata| metadata.len()),
             _ if options.access == Access::Offline => None,
-            _ => options.client.size(&url).await,
+            _ => options.client.content_length(&url).await,
         };
     });
-    stream::iter(asking).buffer_unordered(QUESTIONS).collect::<()>().await;
+    stream::iter(asking).buffer_unordered(CONCURRENT_REQUESTS).collect::<()>().await;
 }
 
-/// Says what is not pinned as wheels are.
+/// Warns about packages that are not pinned by a hash.
 fn report(packages: &[LockedPip], platform: Subdir, progress: &dyn Progress) {
     let list = |is_it: fn(&LockedPip) -> bool| {
         let names = packages.iter().filter(|package| is_it(package)).map(|package| format!("`{}`", package.name));

@@ -1,13 +1,13 @@
-//! What the resolver answers: a `pylock.toml` (PEP 751) for one platform and python, read as packages of a lock.
+//! Reads the result of the resolver: a `pylock.toml` (PEP 751) for one platform and python.
 //!
-//! Of a package's wheels, the one that fits the target best is taken; of one without, the archive of its sources.
+//! The wheel that fits the target best is selected, else the source archive.
 
 use std::{
     cmp::Reverse,
     path::{Path, PathBuf},
 };
 
-use mlconda_lock::{DirectoryMode, LockedPip, Origin, PipSource, normalize};
+use mlconda_lock::{ArchiveOrigin, DirectoryMode, LockedPip, PipSource, normalize};
 use mlconda_python::tags::{Tags, WheelName};
 use rattler_digest::{Sha256, parse_digest_from_hex};
 use serde::Deserialize;
@@ -87,25 +87,25 @@ impl Archive {
     }
 }
 
-/// What the resolver answered.
+/// The packages of a result.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Answer {
+pub(super) struct ResolvedPackages {
     /// By name.
     pub(super) packages: Vec<LockedPip>,
-    /// Names of packages of which no file fits, and what files there are.
+    /// Packages without a suitable file, and their files.
     pub(super) unfit: Vec<(String, Vec<String>)>,
 }
 
-/// What decides between the files of a package.
-pub(super) struct Choice<'a> {
+/// The criteria to select a file of a package.
+pub(super) struct FileSelection<'a> {
     pub(super) tags: &'a Tags,
-    /// The hashes that are asked for, by name; none for names that are not in it.
+    /// The required hashes of a package; empty if there are none.
     pub(super) hashes: &'a dyn Fn(&str) -> Vec<String>,
     /// Whether a package is to be built.
     pub(super) builds: &'a dyn Fn(&str) -> bool,
-    /// What paths are relative to.
+    /// The directory that relative paths refer to.
     pub(super) directory: &'a Path,
-    /// Packages whose archive is in here are given, and left out.
+    /// The directory of stub wheels. Packages from here are left out.
     pub(super) given: &'a Path,
 }
 
@@ -113,19 +113,19 @@ pub(super) struct Choice<'a> {
 ///
 /// # Errors
 /// What is not understood, in words.
-pub(super) fn read(text: &str, choice: &Choice<'_>) -> Result<Answer, String> {
+pub(super) fn read(text: &str, choice: &FileSelection<'_>) -> Result<ResolvedPackages, String> {
     let value = toml::parse(text).map_err(|line| format!("line {line} is not understood"))?;
     let document: Document = serde_json::from_value(value).map_err(|error| error.to_string())?;
     if !document.version.starts_with("1.") {
         return Err(format!("its version is {}, and only 1.0 is known", document.version));
     }
-    let mut answer = Answer::default();
+    let mut answer = ResolvedPackages::default();
     for package in document.packages {
         let name = normalize(&package.name);
         match source(&package, &name, choice)? {
-            Found::Given => {}
-            Found::Unfit(files) => answer.unfit.push((name, files)),
-            Found::Source(source) => answer.packages.push(LockedPip {
+            FoundFile::Given => {}
+            FoundFile::Unfit(files) => answer.unfit.push((name, files)),
+            FoundFile::Source(source) => answer.packages.push(LockedPip {
                 name,
                 version: package.version,
                 source,
@@ -139,28 +139,28 @@ pub(super) fn read(text: &str, choice: &Choice<'_>) -> Result<Answer, String> {
     Ok(answer)
 }
 
-enum Found {
+enum FoundFile {
     Source(PipSource),
     /// conda provides it.
     Given,
     Unfit(Vec<String>),
 }
 
-fn source(package: &Package, name: &str, choice: &Choice<'_>) -> Result<Found, String> {
+fn source(package: &Package, name: &str, choice: &FileSelection<'_>) -> Result<FoundFile, String> {
     let unreadable = || format!("`{name}` has no place that is understood");
     if let Some(vcs) = &package.vcs {
-        return git(vcs, choice.directory).map(Found::Source).ok_or_else(unreadable);
+        return git(vcs, choice.directory).map(FoundFile::Source).ok_or_else(unreadable);
     }
     if let Some(directory) = &package.directory {
         let mode = if directory.editable { DirectoryMode::Editable } else { DirectoryMode::Copied };
-        return Ok(Found::Source(PipSource::Directory { path: absolute(choice.directory, &directory.path), mode }));
+        return Ok(FoundFile::Source(PipSource::Directory { path: absolute(choice.directory, &directory.path), mode }));
     }
     if let Some(file) = &package.archive {
         let is_given =
             file.path.as_ref().is_some_and(|path| absolute(choice.directory, path).starts_with(choice.given));
         return match is_given {
-            true => Ok(Found::Given),
-            false => archive(file, Origin::Direct, choice).map(Found::Source).ok_or_else(unreadable),
+            true => Ok(FoundFile::Given),
+            false => archive(file, ArchiveOrigin::Direct, choice).map(FoundFile::Source).ok_or_else(unreadable),
         };
     }
     let asked = (choice.hashes)(name);
@@ -178,18 +178,18 @@ fn source(package: &Package, name: &str, choice: &Choice<'_>) -> Result<Found, S
     let wheels = wheels.into_iter().map(|(_, file)| file).filter(|_| !(choice.builds)(name));
     let mut fitting = wheels.chain(&package.sdist);
     match fitting.find(is_asked) {
-        Some(file) => archive(file, Origin::Index, choice).map(Found::Source).ok_or_else(unreadable),
+        Some(file) => archive(file, ArchiveOrigin::Index, choice).map(FoundFile::Source).ok_or_else(unreadable),
         None => {
             let shown = |file: &Archive| match &file.hashes.sha256 {
                 Some(hash) if !asked.is_empty() => format!("{} (sha256:{hash})", file.file_name().unwrap_or_default()),
                 _ => file.file_name().unwrap_or_default(),
             };
-            Ok(Found::Unfit(package.wheels.iter().chain(&package.sdist).map(shown).collect()))
+            Ok(FoundFile::Unfit(package.wheels.iter().chain(&package.sdist).map(shown).collect()))
         }
     }
 }
 
-fn archive(file: &Archive, origin: Origin, choice: &Choice<'_>) -> Option<PipSource> {
+fn archive(file: &Archive, origin: ArchiveOrigin, choice: &FileSelection<'_>) -> Option<PipSource> {
     let mut url = file.url(choice.directory)?;
     url.set_fragment(None);
     let sha256 = file.hashes.sha256.as_deref().and_then(parse_digest_from_hex::<Sha256>);
@@ -210,7 +210,7 @@ fn git(vcs: &Vcs, directory: &Path) -> Option<PipSource> {
 }
 
 fn absolute(directory: &Path, path: &str) -> PathBuf {
-    mlconda_environment::requirements::plain(&directory.join(path))
+    mlconda_environment::requirements::normalize_path(&directory.join(path))
 }
 
 #[cfg(test)]
@@ -260,7 +260,7 @@ version = "1.0"
 wheels = [{ url = "https://h/old-1.0-cp38-cp38-win_amd64.whl", hashes = { sha256 = "SHA" } }]
 "#;
 
-    fn answer(hash: Option<char>, builds: &str) -> Answer {
+    fn answer(hash: Option<char>, builds: &str) -> ResolvedPackages {
         let text = TEXT.replace("SHA", &"a".repeat(64)).replace("OTHER", &"b".repeat(64));
         let packages = Host::baseline(Subdir::Linux64).virtual_packages;
         let tags = Tags::new(Subdir::Linux64, &packages, "3.11.5", "0_cpython").unwrap();
@@ -270,10 +270,10 @@ wheels = [{ url = "https://h/old-1.0-cp38-cp38-win_amd64.whl", hashes = { sha256
         };
         let builds = |name: &str| name == builds;
         let (directory, given) = (Path::new("/work/here"), Path::new("/work/stubs"));
-        read(&text, &Choice { tags: &tags, hashes: &hashes, builds: &builds, directory, given }).unwrap()
+        read(&text, &FileSelection { tags: &tags, hashes: &hashes, builds: &builds, directory, given }).unwrap()
     }
 
-    fn file(answer: &Answer) -> Option<String> {
+    fn file(answer: &ResolvedPackages) -> Option<String> {
         answer.packages.iter().find(|package| package.name == "multi-process").and_then(LockedPip::file_name)
     }
 

@@ -1,7 +1,7 @@
-//! As much of TOML as `pylock.toml` files are written in (PEP 751), read into JSON's values.
+//! Parses the subset of TOML that `pylock.toml` files use (PEP 751), into JSON values.
 //!
 //! Tables, arrays of tables, strings on one line, arrays, inline tables, numbers, booleans and dates; a date becomes a
-//! string. A file that has more than that is refused, never misread.
+//! string. Other syntax is an error; it is never misread.
 
 use serde_json::{Map, Value};
 

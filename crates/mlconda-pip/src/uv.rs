@@ -1,8 +1,8 @@
-//! uv, the resolver, as a program that is run: what it is told, and how its answers are read.
+//! Runs the resolver uv as a child process, and reads its output.
 //!
-//! It is told everything by files in a directory of its own and by a list of environment variables that the caller gives, so
-//! that neither the machine's settings nor its python decide on the answer, and no login stands on a command line. The
-//! python that it needs to run is only there to build what has no wheel: the versions and markers are the target's.
+//! All input is passed in files of a temporary directory and in the environment variables that the caller gives, so that
+//! settings of the machine do not affect the result and no login is on a command line. The python that uv uses only builds
+//! packages without wheels; versions and markers are those of the target.
 
 use std::{
     io,
@@ -15,35 +15,35 @@ use mlconda_channel::repodata::Access;
 use mlconda_environment::requirements::Indexes;
 use mlconda_python::tags;
 use mlconda_solve::Cutoff;
-use mlconda_system::{files, process::Running};
+use mlconda_system::{files, process::ChildGroup};
 use mlconda_types::{host::Host, redact};
 use rattler_conda_types::Subdir;
 use rattler_digest::{Sha256, compute_bytes_digest};
 
-/// uv, and what it is run with.
+/// The program uv, with its settings.
 #[derive(Clone, Debug)]
 pub struct Uv {
     /// The program.
     pub program: PathBuf,
     /// The python that builds what has to be built; `None` if uv is to find one.
     pub python: Option<PathBuf>,
-    /// All environment variables that it gets.
+    /// Its complete environment variables.
     pub variables: Vec<(String, String)>,
-    /// Its cache directory. The work is done in a directory beside it.
+    /// Its cache directory. Temporary directories are created beside it.
     pub cache: PathBuf,
     /// Files of PEM certificates to trust.
     pub certificates: Vec<PathBuf>,
 }
 
-/// What uv said.
+/// The output of uv.
 #[derive(Debug)]
-pub(super) struct Outcome {
+pub(super) struct UvOutput {
     pub(super) success: bool,
     pub(super) stdout: String,
     pub(super) stderr: String,
 }
 
-/// For what is resolved.
+/// The target of a resolution.
 #[derive(Clone, Debug)]
 pub(super) struct Target<'a> {
     pub(super) host: &'a Host,
@@ -51,10 +51,10 @@ pub(super) struct Target<'a> {
     pub(super) python: &'a str,
 }
 
-/// A resolution to be made in a directory.
+/// One run of uv in a directory.
 #[derive(Clone, Copy)]
-pub(super) struct Question<'a> {
-    pub(super) depth: Depth,
+pub(super) struct UvRequest<'a> {
+    pub(super) dependencies: DependencyMode,
     pub(super) directory: &'a Path,
     pub(super) target: &'a Target<'a>,
     pub(super) indexes: &'a Indexes,
@@ -63,26 +63,26 @@ pub(super) struct Question<'a> {
     pub(super) access: Access,
 }
 
-/// How far a resolution goes.
+/// Which dependencies are resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Depth {
-    /// To all that is needed.
-    Whole,
-    /// To what is asked for by name.
-    Alone,
+pub(super) enum DependencyMode {
+    /// All of them.
+    All,
+    /// Only the requirements themselves.
+    DirectOnly,
 }
 
-/// The file of what is asked for, in the directory of a [`Question`].
+/// The file of what is asked for, in the directory of a [`UvRequest`].
 pub(super) const REQUIREMENTS: &str = "requirements.in";
-/// The file of what limits it.
+/// The file of the constraints.
 pub(super) const CONSTRAINTS: &str = "constraints.in";
-/// The file of the answer.
+/// The file of the result.
 pub(super) const ANSWER: &str = "pylock.toml";
 
 /// The versions of glibc that uv has names for.
 const MANYLINUX: [u64; 12] = [17, 28, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40];
 
-/// What uv calls a machine; `None` if it has no name for it.
+/// The name of a platform in uv; `None` if uv does not support it.
 pub(super) fn platform(host: &Host) -> Option<String> {
     let manylinux = |processor: &str| {
         let (_, glibc) = tags::virtual_version(&host.virtual_packages, "__glibc").unwrap_or((2, 28));
@@ -129,9 +129,9 @@ impl Uv {
     /// Resolves what stands in the question's directory, where the answer will stand, too.
     ///
     /// # Errors
-    /// If uv cannot be run; that there is no answer is none.
-    pub(super) async fn compile(&self, question: &Question<'_>, platform: &str) -> io::Result<Outcome> {
-        let Question { depth, directory, target, indexes, python, exclude_newer, access } = question;
+    /// If uv cannot be run. A failed resolution is not an error here.
+    pub(super) async fn compile(&self, request: &UvRequest<'_>, platform: &str) -> io::Result<UvOutput> {
+        let UvRequest { dependencies, directory, target, indexes, python, exclude_newer, access } = request;
         let python = python.display().to_string();
         let mut arguments = vec!["pip", "compile", "--format", "pylock.toml", "--no-header", "--no-sources"];
         arguments.extend(["--python-version", target.python, "--python-platform", platform, "--python", &python]);
@@ -148,7 +148,7 @@ impl Uv {
             Access::Refresh => arguments.push("--refresh"),
             Access::Online => {}
         }
-        if *depth == Depth::Alone {
+        if *dependencies == DependencyMode::DirectOnly {
             arguments.push("--no-deps");
         }
         if indexes.prereleases {
@@ -165,7 +165,7 @@ impl Uv {
     }
 
     /// Runs it in a directory. What it says goes to files there.
-    async fn run(&self, arguments: &[&str], directory: &Path, variables: &[(String, String)]) -> io::Result<Outcome> {
+    async fn run(&self, arguments: &[&str], directory: &Path, variables: &[(String, String)]) -> io::Result<UvOutput> {
         let (stdout, stderr) = (directory.join("stdout"), directory.join("stderr"));
         let certificates = self.certificates(directory)?;
         let process = Command::new(&self.program)
@@ -186,11 +186,11 @@ impl Uv {
             .map_err(|error| {
                 io::Error::new(error.kind(), format!("cannot run `{}`: {error}", self.program.display()))
             })?;
-        let status = Running::new(process).end().await?;
+        let status = ChildGroup::new(process).wait().await?;
         let text = |path: &Path| {
             files::read(path, files::LARGEST_TEXT).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
         };
-        Ok(Outcome { success: status.success(), stdout: text(&stdout)?, stderr: text(&stderr)? })
+        Ok(UvOutput { success: status.success(), stdout: text(&stdout)?, stderr: text(&stderr)? })
     }
 
     /// All certificates in one file: uv takes one, in the place of its own.

@@ -9,8 +9,8 @@
 
 mod command;
 mod contents;
-pub mod kept;
 mod shell;
+pub mod snapshot;
 
 use std::{
     collections::BTreeMap,
@@ -62,14 +62,14 @@ pub enum ActivateError {
 
 /// What an activation takes place in.
 #[derive(Clone, Copy, Debug)]
-pub struct Surroundings<'a> {
+pub struct CallerEnvironment<'a> {
     /// The environment variables of the process that asks.
     pub variables: &'a [(OsString, OsString)],
     /// The root prefix, which conda calls `base`.
     pub root_prefix: &'a Path,
 }
 
-impl Surroundings<'_> {
+impl CallerEnvironment<'_> {
     fn get(&self, name: &str) -> Option<&OsStr> {
         self.variables.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_os_str())
     }
@@ -109,7 +109,7 @@ impl SearchPath {
     }
 }
 
-/// What a process in an environment sees, and the scripts that packages want run for it.
+/// The variables of a process in an environment, and the activation scripts of packages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Activation {
     /// `PATH`.
@@ -122,7 +122,7 @@ pub struct Activation {
     pub deactivate_scripts: Vec<PathBuf>,
     /// The environment's own scripts, to be sourced when all is set.
     pub activate_scripts: Vec<PathBuf>,
-    /// Scripts for another shell than the one asked for; nothing sources them.
+    /// Scripts for another shell; they are not sourced.
     pub foreign_scripts: Vec<PathBuf>,
     /// Variables of the environment that have no effect, since activation sets them itself.
     pub ignored: Vec<String>,
@@ -132,16 +132,16 @@ pub struct Activation {
 ///
 /// # Errors
 /// If there is no environment in the prefix, or its variables cannot be read.
-pub fn activate(prefix: &Prefix, around: Surroundings<'_>, dialect: Dialect) -> Result<Activation, ActivateError> {
+pub fn activate(prefix: &Prefix, caller: CallerEnvironment<'_>, dialect: Dialect) -> Result<Activation, ActivateError> {
     if !prefix.is_environment() {
         return Err(ActivateError::NoEnvironment(prefix.path().to_owned()));
     }
     let contents = Contents::read(prefix.path(), dialect)?;
-    let deactivate_scripts = match around.prefix() {
-        Some(previous) if around.level() > 0 => contents::deactivate_scripts(previous, dialect)?,
+    let deactivate_scripts = match caller.prefix() {
+        Some(previous) if caller.level() > 0 => contents::deactivate_scripts(previous, dialect)?,
         _ => Vec::new(),
     };
-    Ok(compute(prefix.path(), contents, deactivate_scripts, around))
+    Ok(compute(prefix.path(), contents, deactivate_scripts, caller))
 }
 
 /// Computes what leaves the active environment, for a kind of shell: the one that was active before is activated again, if
@@ -149,16 +149,16 @@ pub fn activate(prefix: &Prefix, around: Surroundings<'_>, dialect: Dialect) -> 
 ///
 /// # Errors
 /// If the variables of one of the two cannot be read.
-pub fn deactivate(around: Surroundings<'_>, dialect: Dialect) -> Result<Option<Activation>, ActivateError> {
-    let (Some(old), Some(level)) = (around.prefix(), around.level().checked_sub(1)) else { return Ok(None) };
+pub fn deactivate(caller: CallerEnvironment<'_>, dialect: Dialect) -> Result<Option<Activation>, ActivateError> {
+    let (Some(old), Some(level)) = (caller.prefix(), caller.level().checked_sub(1)) else { return Ok(None) };
     let deactivate_scripts = contents::deactivate_scripts(old, dialect)?;
     let (left, _) = own_variables(Contents::read(old, dialect)?.variables);
     let outer = format!("CONDA_PREFIX_{level}");
-    let outer = around.get(&outer).filter(|value| level > 0 && !value.is_empty()).map(PathBuf::from);
+    let outer = caller.get(&outer).filter(|value| level > 0 && !value.is_empty()).map(PathBuf::from);
     let mut activation = match &outer {
-        Some(prefix) => compute(prefix, Contents::read(prefix, dialect)?, deactivate_scripts, around),
+        Some(prefix) => compute(prefix, Contents::read(prefix, dialect)?, deactivate_scripts, caller),
         None => Activation {
-            path: SearchPath::Replaced(without(around, &[old.join("bin").as_os_str()])),
+            path: SearchPath::Replaced(without(caller, &[old.join("bin").as_os_str()])),
             unset: ["CONDA_PREFIX", "CONDA_DEFAULT_ENV", "CONDA_PROMPT_MODIFIER"].map(OsString::from).to_vec(),
             variables: Vec::new(),
             deactivate_scripts,
@@ -178,7 +178,7 @@ pub fn deactivate(around: Surroundings<'_>, dialect: Dialect) -> Result<Option<A
     activation.unset.push(format!("CONDA_PREFIX_{level}").into());
     for name in left.into_keys() {
         let saved = format!("__CONDA_SHLVL_{level}_{name}");
-        match around.get(&saved) {
+        match caller.get(&saved) {
             Some(value) => {
                 activation.variables.retain(|(known, _)| *known != *name);
                 activation.variables.push((name.into(), value.to_owned()));
@@ -196,7 +196,7 @@ impl Activation {
         std::iter::once(("PATH".into(), self.path.value())).chain(self.variables.iter().cloned())
     }
 
-    /// Whether only a shell can do this: there are scripts to source.
+    /// Whether a shell is needed, to source scripts.
     pub fn needs_shell(&self) -> bool {
         !self.activate_scripts.is_empty() || !self.deactivate_scripts.is_empty()
     }
@@ -207,12 +207,12 @@ fn compute(
     prefix: &Path,
     contents: Contents,
     deactivate_scripts: Vec<PathBuf>,
-    around: Surroundings<'_>,
+    caller: CallerEnvironment<'_>,
 ) -> Activation {
-    let level = around.level();
-    let previous = around.prefix().filter(|_| level > 0);
+    let level = caller.level();
+    let previous = caller.prefix().filter(|_| level > 0);
     let again = previous.is_some_and(|previous| same(previous.as_os_str(), prefix.as_os_str()));
-    let name = default_name(prefix, around.root_prefix);
+    let name = default_name(prefix, caller.root_prefix);
 
     let mut modifier = OsString::from("(");
     modifier.push(&name);
@@ -230,13 +230,13 @@ fn compute(
     let (own, ignored) = own_variables(contents.variables);
     for (name, value) in own {
         // `conda deactivate` puts back what it finds under this name.
-        if let Some(old) = around.get(&name).filter(|_| !again) {
+        if let Some(old) = caller.get(&name).filter(|_| !again) {
             variables.push((format!("__CONDA_SHLVL_{level}_{name}").into(), old.to_owned()));
         }
         variables.push((name.into(), value.into()));
     }
     Activation {
-        path: search_path(prefix, around),
+        path: search_path(prefix, caller),
         unset: Vec::new(),
         variables,
         deactivate_scripts,
@@ -262,21 +262,21 @@ fn own_variables(declared: BTreeMap<String, String>) -> (BTreeMap<String, String
 }
 
 /// `PATH` with the prefix's `bin` first, without the `bin` of the environment active until now.
-fn search_path(prefix: &Path, around: Surroundings<'_>) -> SearchPath {
+fn search_path(prefix: &Path, caller: CallerEnvironment<'_>) -> SearchPath {
     let bin = prefix.join("bin").into_os_string();
-    let current = around.get("PATH").filter(|value| !value.is_empty()).unwrap_or(OsStr::new(DEFAULT_PATH));
-    let leaving = around.prefix().map(|previous| previous.join("bin").into_os_string());
+    let current = caller.get("PATH").filter(|value| !value.is_empty()).unwrap_or(OsStr::new(DEFAULT_PATH));
+    let leaving = caller.prefix().map(|previous| previous.join("bin").into_os_string());
     let stays = |entry: &OsStr| !same(entry, &bin) && !leaving.as_ref().is_some_and(|old| same(entry, old));
     let entries = || current.as_bytes().split(|byte| *byte == b':').map(OsStr::from_bytes);
-    if around.get("PATH").is_some_and(|value| value == current) && entries().all(stays) {
+    if caller.get("PATH").is_some_and(|value| value == current) && entries().all(stays) {
         return SearchPath::Prepended { bin, rest: current.to_owned() };
     }
     SearchPath::Replaced(join(std::iter::once(bin.as_os_str()).chain(entries().filter(|entry| stays(entry)))))
 }
 
 /// `PATH` without some entries.
-fn without(around: Surroundings<'_>, gone: &[&OsStr]) -> OsString {
-    let current = around.get("PATH").unwrap_or_default();
+fn without(caller: CallerEnvironment<'_>, gone: &[&OsStr]) -> OsString {
+    let current = caller.get("PATH").unwrap_or_default();
     let entries = current.as_bytes().split(|byte| *byte == b':').map(OsStr::from_bytes);
     join(entries.filter(|entry| !gone.iter().any(|old| same(entry, old))))
 }

@@ -1,9 +1,9 @@
-//! Records that cannot be read, for whoever is about to write them anew.
+//! Unreadable records, for an installation that replaces them.
 
 use std::{collections::BTreeSet, path::Path};
 
 use mlconda_system::files;
-use mlconda_types::plain;
+use mlconda_types::file_name_parts;
 use rattler_conda_types::{
     PackageName, PackageRecord, PrefixRecord, RepoDataRecord, VersionWithSource, package::DistArchiveIdentifier,
 };
@@ -12,8 +12,7 @@ use url::Url;
 use super::{Prefix, PrefixError, STATE, distributions, is_foreign, parse_record};
 
 impl Prefix {
-    /// The prefix without the records and the state that cannot be read, and these records as ones that know no more than
-    /// their file's name says.
+    /// The prefix without unreadable records and state, and the unreadable records with only the facts in their file names.
     ///
     /// # Errors
     /// If `conda-meta` cannot be read, or the name of such a record is not NAME-VERSION-BUILD.
@@ -38,7 +37,7 @@ impl Prefix {
         Ok((Self { path: self.path.clone(), passed_over }, records))
     }
 
-    /// Whether the state is taken for one that is not there, since it cannot be read.
+    /// Whether the state is ignored because it cannot be read.
     pub fn is_without_state(&self) -> bool {
         self.passed_over.contains(&self.path.join(STATE))
     }
@@ -50,7 +49,7 @@ fn by_name(path: &Path) -> Option<PrefixRecord> {
     let stem = path.file_stem()?.to_str()?;
     let mut parts = stem.rsplitn(3, '-');
     let (build, version, name) = (parts.next()?, parts.next()?, parts.next()?);
-    plain::check(name, version, build).ok()?;
+    file_name_parts::check(name, version, build).ok()?;
     let package = PackageName::try_from(name).ok()?;
     let mut record = PackageRecord::new(package, version.parse::<VersionWithSource>().ok()?, build.parse().ok()?);
     if is_distribution {

@@ -1,8 +1,8 @@
-//! What is installed from elsewhere than channels: python distributions (PEP 376).
+//! Python distributions (PEP 376): installed packages that are not from a channel.
 //!
-//! Those that mlconda put there have a record like packages, `conda-meta/NAME-VERSION-pypi_0.pip`. It is not called
-//! `.json`, for then conda tools would take it for a conda package; otherwise it has the same form, so that
-//! whoever compares or removes files need not tell them apart. Others are known by their `.dist-info` only.
+//! A distribution that mlconda has installed has a record `conda-meta/NAME-VERSION-pypi_0.pip`. It has the format of a conda
+//! record, but not the extension `.json`, since conda tools would take it for a conda package. Other distributions are only
+//! known by their `.dist-info`.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -19,13 +19,13 @@ use url::Url;
 
 use super::{Prefix, PrefixError};
 
-/// What the records of distributions end with.
+/// The extension of records of distributions.
 pub const EXTENSION: &str = "pip";
 
-/// The build string of what is from no channel, as conda gives it.
+/// The build string of distributions, as in conda.
 pub const BUILD: &str = "pypi_0";
 
-/// What stands for the channel and the subdir of a distribution, as with conda.
+/// The channel and the subdir of distributions, as in conda.
 pub const CHANNEL: &str = "pypi";
 
 /// Whether a record is of a distribution, and not of a conda package.
@@ -53,36 +53,38 @@ impl Prefix {
     }
 }
 
-/// A distribution that no record knows: somebody has installed it with pip.
+/// A distribution without a record: it was installed with pip.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stranger {
+pub struct UntrackedDistribution {
     /// Its name, normalized (PEP 503).
     pub name: String,
-    /// Its version, as it says it.
+    /// Its version, as in its metadata.
     pub version: String,
 }
 
 impl Prefix {
-    /// The distributions that none of these records knows, sorted by name. Records whose own metadata are gone are taken out:
-    /// pip has uninstalled or replaced what they are of.
+    /// The distributions without a record, sorted by name. Records whose metadata are missing are removed from `records`: pip has
+    /// uninstalled or replaced these packages.
     ///
     /// # Errors
     /// If the directories of distributions cannot be read.
-    pub fn strangers(&self, records: &mut Vec<PrefixRecord>) -> Result<Vec<Stranger>, PrefixError> {
-        let found = strangers(self.path(), records)?;
-        let read = |path: &PathBuf| metadata(path).map(|Metadata { name, version, .. }| Stranger { name, version });
-        let mut strangers: Vec<Stranger> = found.iter().filter_map(read).collect();
-        mlconda_types::sorting::sort_by(&mut strangers, |one, other| one.name.cmp(&other.name));
-        Ok(strangers)
+    pub fn untracked(&self, records: &mut Vec<PrefixRecord>) -> Result<Vec<UntrackedDistribution>, PrefixError> {
+        let found = untracked(self.path(), records)?;
+        let read = |path: &PathBuf| {
+            metadata(path).map(|Metadata { name, version, .. }| UntrackedDistribution { name, version })
+        };
+        let mut untracked: Vec<UntrackedDistribution> = found.iter().filter_map(read).collect();
+        mlconda_types::sorting::sort_by(&mut untracked, |one, other| one.name.cmp(&other.name));
+        Ok(untracked)
     }
 }
 
-/// The metadata of the distributions that no record knows. Records whose own are gone are taken out.
-pub fn strangers(prefix: &Path, records: &mut Vec<PrefixRecord>) -> Result<BTreeSet<PathBuf>, PrefixError> {
+/// The metadata of distributions without a record. Records whose metadata are missing are removed from `records`.
+pub fn untracked(prefix: &Path, records: &mut Vec<PrefixRecord>) -> Result<BTreeSet<PathBuf>, PrefixError> {
     let is = |path: &Path, end: &str| path.extension().is_some_and(|extension| extension == end);
     let is_metadata = |path: &PathBuf| is(path, "dist-info") && path.join("METADATA").is_file() || is(path, "egg-info");
     let mut found = BTreeSet::new();
-    for site in sites(prefix)? {
+    for site in site_packages(prefix)? {
         for entry in fs_err::read_dir(&site)? {
             found.extend(Some(entry?.path()).filter(is_metadata));
         }
@@ -97,7 +99,7 @@ pub fn strangers(prefix: &Path, records: &mut Vec<PrefixRecord>) -> Result<BTree
     Ok(found)
 }
 
-/// The metadata of distributions that a record brought, relative to the prefix.
+/// The metadata of distributions in a record, relative to the prefix.
 fn anchors(record: &PrefixRecord) -> impl Iterator<Item = &Path> {
     record.files.iter().filter_map(|file| {
         let is_in_site = |path: &Path| path.parent().is_some_and(|site| site.ends_with("site-packages"));
@@ -109,26 +111,26 @@ fn anchors(record: &PrefixRecord) -> impl Iterator<Item = &Path> {
     })
 }
 
-/// What a distribution says of itself: `path` is its `.dist-info`, its `.egg-info`, or a file of that name.
+/// Reads the metadata of a distribution: `path` is its `.dist-info`, its `.egg-info`, or a file of that name.
 pub fn metadata(path: &Path) -> Option<Metadata> {
     let files = [path.join("METADATA"), path.join("PKG-INFO"), path.to_owned()];
     let text = files.iter().find(|file| file.is_file()).and_then(|file| files::read(file, files::LARGEST_TEXT).ok())?;
     Metadata::read(&String::from_utf8_lossy(&text))
 }
 
-/// Whether a distribution is still the one that its record is of. pip removes `RECORD` when it uninstalls one, and writes
-/// another when it installs one in its place.
-pub fn is_there(prefix: &Path, record: &PrefixRecord) -> bool {
-    let list = record.paths_data.paths.iter().find(|entry| is_list(&entry.relative_path));
+/// Whether the distribution of a record is still installed. pip removes `RECORD` when it uninstalls a distribution, and writes
+/// another one when it replaces it.
+pub fn is_installed(prefix: &Path, record: &PrefixRecord) -> bool {
+    let list = record.paths_data.paths.iter().find(|entry| is_record_file(&entry.relative_path));
     list.is_some_and(|entry| {
         let text = files::read(&prefix.join(&entry.relative_path), files::LARGEST_RECORD).ok();
         text.is_some_and(|text| Some(compute_bytes_digest::<Sha256>(&text)) == entry.sha256_in_prefix)
     })
 }
 
-/// Distributions of these names (normalized) that no record knows, as records of their own: somebody has installed them with
-/// pip, and what takes their place has to remove them. `known` are the paths of packages.
-pub fn of_others(
+/// Records of distributions with these names (normalized) that were installed with pip and have no record. A package that
+/// replaces them must remove them. `known` are the paths of packages.
+pub fn untracked_by_name(
     prefix: &Path,
     names: &HashSet<&str>,
     known: &HashSet<&PathBuf>,
@@ -137,7 +139,7 @@ pub fn of_others(
     if names.is_empty() {
         return Ok(found);
     }
-    for site in sites(prefix)? {
+    for site in site_packages(prefix)? {
         for entry in fs_err::read_dir(&site)? {
             let directory = entry?.path();
             let stem = directory.file_name().and_then(|name| name.to_str()?.strip_suffix(".dist-info"));
@@ -150,7 +152,7 @@ pub fn of_others(
             }
             let Ok(text) = files::read_to_string(&list, files::LARGEST_RECORD) else { continue };
             let site = site.strip_prefix(prefix).unwrap_or(Path::new(""));
-            let mut record = bare(&name, version)?;
+            let mut record = minimal_record(&name, version)?;
             record.files = paths(prefix, site, &text).filter(|path| !known.contains(path)).collect();
             found.push(record);
         }
@@ -158,8 +160,8 @@ pub fn of_others(
     Ok(found)
 }
 
-/// A record that knows no more than a name and a version.
-fn bare(name: &str, version: &str) -> Result<PrefixRecord, PrefixError> {
+/// A record with only a name and a version.
+fn minimal_record(name: &str, version: &str) -> Result<PrefixRecord, PrefixError> {
     let invalid = |message: String| std::io::Error::new(std::io::ErrorKind::InvalidData, message);
     let identifier: DistArchiveIdentifier =
         format!("{name}-0-{BUILD}.whl").parse().map_err(|_| invalid(format!("`{name}` is not a name")))?;
@@ -173,33 +175,33 @@ fn bare(name: &str, version: &str) -> Result<PrefixRecord, PrefixError> {
     Ok(PrefixRecord::from_repodata_record(record, Vec::new()))
 }
 
-/// The directories that distributions are in.
-pub fn sites(prefix: &Path) -> Result<Vec<PathBuf>, PrefixError> {
-    let mut sites = vec![prefix.join("Lib").join("site-packages")];
+/// The `site-packages` directories of a prefix.
+pub fn site_packages(prefix: &Path) -> Result<Vec<PathBuf>, PrefixError> {
+    let mut site_packages = vec![prefix.join("Lib").join("site-packages")];
     let library = prefix.join("lib");
     if library.is_dir() {
         for entry in fs_err::read_dir(&library)? {
             let entry = entry?;
             if entry.file_name().to_string_lossy().starts_with("python3") || entry.file_name() == "python2.7" {
-                sites.push(entry.path().join("site-packages"));
+                site_packages.push(entry.path().join("site-packages"));
             }
         }
     }
-    sites.retain(|site| site.is_dir());
-    mlconda_types::sorting::sort(&mut sites);
+    site_packages.retain(|site| site.is_dir());
+    mlconda_types::sorting::sort(&mut site_packages);
     // Where the file system does not tell `Lib` from `lib`, and where a link leads from one to another.
     let mut seen = BTreeSet::new();
-    sites.retain(|site| seen.insert(fs_err::canonicalize(site).unwrap_or_else(|_| site.clone())));
-    Ok(sites)
+    site_packages.retain(|site| seen.insert(fs_err::canonicalize(site).unwrap_or_else(|_| site.clone())));
+    Ok(site_packages)
 }
 
-/// Whether a file is the list of files of a distribution.
-pub fn is_list(path: &Path) -> bool {
+/// Whether a file is the `RECORD` of a distribution.
+pub fn is_record_file(path: &Path) -> bool {
     let directory = path.parent().and_then(Path::extension);
     path.file_name().is_some_and(|name| name == "RECORD") && directory.is_some_and(|each| each == "dist-info")
 }
 
-/// Whether a file is what a distribution says of itself, by its place: that of a vendored one is none.
+/// Whether a path is the metadata of a distribution. Metadata of vendored distributions do not count.
 pub fn is_metadata(path: &Path) -> bool {
     let is = |directory: &Path, end: &str| directory.extension().is_some_and(|extension| extension == end);
     let directory = path.parent().unwrap_or(Path::new(""));
@@ -208,14 +210,14 @@ pub fn is_metadata(path: &Path) -> bool {
     in_site && (file == "METADATA" && is(directory, "dist-info") || file == "PKG-INFO" && is(directory, "egg-info"))
 }
 
-/// The name of the distribution that a file of its metadata is of, normalized.
+/// The normalized name of the distribution to which a metadata file belongs.
 pub fn name_of(path: &Path) -> Option<String> {
     let directory = path.parent()?.file_name()?.to_str()?;
     Some(normalize(directory.rsplit_once('.')?.0.split('-').next()?))
 }
 
-/// The paths that a `RECORD` lists, relative to the prefix; `site` is what they are relative to. Those outside of the prefix,
-/// and those that are the prefix's own, are left out.
+/// The paths in a `RECORD`, relative to the prefix; in the file they are relative to `site`. Paths outside of the prefix and in
+/// `conda-meta` are left out.
 pub fn paths<'a>(prefix: &'a Path, site: &'a Path, text: &'a str) -> impl Iterator<Item = PathBuf> + 'a {
     let of = |line| inside(prefix, site, fields(line).first().map_or("", String::as_str));
     let is_own = |path: &PathBuf| path.starts_with("conda-meta") || path.as_os_str().is_empty();

@@ -1,12 +1,12 @@
-//! A prefix on disk: what is installed in it.
+//! Reads a prefix: its records, its variables, and its activation.
 
 pub mod activate;
 mod damaged;
 pub mod distributions;
-pub mod foreign;
+pub mod foreign_records;
 pub mod on_disk;
 
-pub use self::distributions::Stranger;
+pub use self::distributions::UntrackedDistribution;
 
 use std::{
     collections::BTreeSet,
@@ -15,7 +15,7 @@ use std::{
 
 use indexmap::IndexMap;
 use mlconda_system::files;
-use mlconda_types::plain;
+use mlconda_types::file_name_parts;
 use rattler_conda_types::PrefixRecord;
 use serde::Deserialize;
 
@@ -26,11 +26,11 @@ pub const STATE: &str = "conda-meta/state";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prefix {
     path: PathBuf,
-    /// Records, and the state, that are taken for files that are not there, since they cannot be read.
+    /// Unreadable records and state, which are ignored.
     passed_over: BTreeSet<PathBuf>,
 }
 
-/// What tells an installed package from another, read without the list of its files.
+/// The identity of an installed package, read without the list of its files.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Installed {
     /// The package's name.
@@ -117,7 +117,7 @@ impl Prefix {
         Ok(paths)
     }
 
-    /// The installed packages in brief, sorted by file name; none if there is no environment yet.
+    /// The identities of the installed packages, sorted by file name; none if there is no environment yet.
     ///
     /// # Errors
     /// If a record cannot be read.
@@ -146,9 +146,9 @@ impl Prefix {
         self.record_files()?.into_iter().filter_map(read).collect()
     }
 
-    /// The names of all records, conda packages' and others', also of those that cannot be read: enough to see that another
-    /// process has changed the prefix.
-    pub fn seen(&self) -> Result<Vec<String>, PrefixError> {
+    /// The file names of all records, also of distributions and of unreadable records. They show whether another process has
+    /// changed the prefix.
+    pub fn record_names(&self) -> Result<Vec<String>, PrefixError> {
         let all = Self { path: self.path.clone(), passed_over: BTreeSet::new() };
         let files = [all.record_files()?, all.meta_files(distributions::EXTENSION)?].concat();
         let names = files.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
@@ -160,6 +160,7 @@ impl Prefix {
     /// # Errors
     /// If the file is there and cannot be read.
     pub fn variables(&self) -> Result<IndexMap<String, String>, PrefixError> {
+        use std::io::ErrorKind::{InvalidFilename, NotADirectory, NotFound};
         #[derive(Default, Deserialize)]
         struct State {
             #[serde(default)]
@@ -170,8 +171,8 @@ impl Prefix {
             return Ok(IndexMap::new());
         }
         match files::read(&path, files::LARGEST_TEXT) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(IndexMap::new()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => Ok(IndexMap::new()),
+            // A path that is too long for the system does not exist; the installation reports it.
+            Err(error) if matches!(error.kind(), NotFound | NotADirectory | InvalidFilename) => Ok(IndexMap::new()),
             Err(source) => Err(PrefixError::Record { path, source }),
             Ok(text) if text.is_empty() => Ok(IndexMap::new()),
             Ok(text) => serde_json::from_slice::<State>(&text)
@@ -187,10 +188,10 @@ pub fn read_record(path: &Path) -> std::io::Result<PrefixRecord> {
 }
 
 fn parse_record(text: &[u8]) -> std::io::Result<PrefixRecord> {
-    let record = foreign::read(text)?;
+    let record = foreign_records::read(text)?;
     let package = &record.repodata_record.package_record;
     let (name, version) = (package.name.as_normalized(), package.version.as_str());
-    plain::check(name, &version, package.build.as_str()).map_err(std::io::Error::other)?;
+    file_name_parts::check(name, &version, package.build.as_str()).map_err(std::io::Error::other)?;
     Ok(record)
 }
 
@@ -200,7 +201,7 @@ fn read_installed(text: &[u8]) -> std::io::Result<Option<Installed>> {
         Err(_) if is_foreign(text) => return Ok(None),
         installed => installed?,
     };
-    plain::check(&installed.name, &installed.version, &installed.build).map_err(std::io::Error::other)?;
+    file_name_parts::check(&installed.name, &installed.version, &installed.build).map_err(std::io::Error::other)?;
     Ok(Some(installed))
 }
 

@@ -1,5 +1,5 @@
-//! The layout of a prefix on disk: the names that an installation gives to what it has not finished, what a record has besides
-//! conda's fields, and where paths lead.
+//! The layout of a prefix on disk: names of temporary files and directories of an installation, mlconda's own fields of a
+//! record, and the resolution of links.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,45 +11,44 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 /// The name of the stage inside a prefix that exists.
-pub const INSIDE: &str = ".mlconda-new";
+pub const STAGE: &str = ".mlconda-new";
 
-/// The history while an installation is not finished. A prefix that has records and no `history` is one in which
-/// a process was killed: the next installation links everything anew.
-pub const PENDING: &str = "history.mlconda";
+/// The file name of the history until an installation is finished. If a prefix has records but no `history`, a process was
+/// killed there; the next installation links all packages again.
+pub const PENDING_HISTORY: &str = "history.mlconda";
 
-/// The name of the directory in the prefix.
-pub const ASIDE: &str = ".mlconda-old";
+/// The name of the backup directory of a change in place.
+pub const BACKUP: &str = ".mlconda-old";
 
-/// No path that can be opened leads through more links.
+/// The maximum number of links in a path, as in the kernel.
 const MOST_LINKS: usize = 40;
 
-/// What a record holds besides conda's fields, which have no word for it; other tools pass over the field `mlconda`. It
-/// is in the record and nowhere else, so that it goes with the package whoever removes that.
+/// The field `mlconda` of a record, which other tools ignore: facts that conda's fields do not have. It is in the record, so
+/// that it is removed with the package by any tool.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Own {
-    /// Files that anybody may run.
+pub struct OwnFields {
+    /// Executable files.
     #[serde(default)]
     pub executable: BTreeSet<PathBuf>,
-    /// Where soft links point to.
+    /// Soft links and their targets.
     #[serde(default)]
     pub links: BTreeMap<PathBuf, PathBuf>,
-    /// The prefix, if it was written into files.
+    /// The prefix, if files contain it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<PathBuf>,
 }
 
-/// Where the stage of a prefix is, and the twin of one that exists: beside it, so that one step of the kernel puts
-/// either in place.
-pub fn beside(prefix: &Path) -> Option<(PathBuf, PathBuf)> {
+/// The paths of the stage and of the replica of a prefix. They are beside the prefix, on the same file system.
+pub fn stage_and_replica(prefix: &Path) -> Option<(PathBuf, PathBuf)> {
     Some((sibling(prefix, ".mlconda-new")?, sibling(prefix, ".mlconda-twin")?))
 }
 
-/// Where what several environments of one call share is, while they are installed: beside the first of them.
-pub fn shared(prefix: &Path) -> Option<PathBuf> {
+/// The directory of packages that several environments of one call share, beside the first of them.
+pub fn shared_packages(prefix: &Path) -> Option<PathBuf> {
     sibling(prefix, ".mlconda-shared")
 }
 
-/// `.NAME` and an end, beside a prefix, whose name need not be text.
+/// The path `.NAME` plus a suffix, beside a prefix.
 fn sibling(prefix: &Path, end: &str) -> Option<PathBuf> {
     let mut name = OsString::from(".");
     name.push(prefix.file_name()?);
@@ -57,14 +56,14 @@ fn sibling(prefix: &Path, end: &str) -> Option<PathBuf> {
     Some(prefix.parent()?.join(name))
 }
 
-/// The module that a file is byte code of, by its name: `a/__pycache__/b.cpython-311.pyc` is of `a/b.py`.
+/// The module of a byte code file: `a/b.py` for `a/__pycache__/b.cpython-311.pyc`.
 pub fn module_of(path: &Path) -> Option<PathBuf> {
     let directory = path.parent().filter(|parent| parent.ends_with("__pycache__"))?;
     let (stem, _) = path.file_name()?.to_str()?.strip_suffix(".pyc")?.split_once(".cpython-")?;
     Some(directory.parent()?.join(format!("{stem}.py")))
 }
 
-/// Where a path leads if links are followed, but for its last component; `None` if that is out of the prefix, or nowhere.
+/// Resolves links in a path, except in its last component; `None` if it leads out of the prefix or into a loop.
 pub fn resolve(path: &Path, link: &dyn Fn(&Path) -> io::Result<Option<PathBuf>>) -> io::Result<Option<PathBuf>> {
     let parts =
         |path: &Path| path.components().rev().map(|part| part.as_os_str().to_owned()).collect::<Vec<OsString>>();

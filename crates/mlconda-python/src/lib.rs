@@ -1,10 +1,10 @@
-//! What the python ecosystem has words for: names of projects, metadata of distributions, markers and wheel tags.
+//! Formats of the Python ecosystem: names of projects, metadata of distributions, markers and wheel tags.
 
 pub mod marker;
 pub mod metadata;
 pub mod tags;
 
-/// A name as indexes compare it (PEP 503): `Foo.bar_baz` is `foo-bar-baz`.
+/// Normalizes a project name (PEP 503): `Foo.bar_baz` becomes `foo-bar-baz`.
 pub fn normalize(name: &str) -> String {
     let mut normal = String::with_capacity(name.len());
     for each in name.chars() {
@@ -17,12 +17,15 @@ pub fn normalize(name: &str) -> String {
     normal
 }
 
-/// The endings of archives of sources.
-pub const SOURCES: [&str; 5] = [".tar.gz", ".zip", ".tar.bz2", ".tar.xz", ".tgz"];
+/// The extensions of source distributions.
+pub const SDIST_EXTENSIONS: [&str; 5] = [".tar.gz", ".zip", ".tar.bz2", ".tar.xz", ".tgz"];
 
-/// The version in an archive's file name, whose first part must be the package's name (PEP 427, PEP 625).
-pub fn version_of(file: &str, name: &str) -> Result<String, String> {
-    let parts = match (file.strip_suffix(".whl"), SOURCES.iter().find_map(|end| file.strip_suffix(end))) {
+/// The version in the file name of an archive of the package `name` (PEP 427, PEP 625).
+///
+/// # Errors
+/// If the file name has another form, or is of another package, as text.
+pub fn archive_version(file: &str, name: &str) -> Result<String, String> {
+    let parts = match (file.strip_suffix(".whl"), SDIST_EXTENSIONS.iter().find_map(|end| file.strip_suffix(end))) {
         (Some(stem), _) => stem.split_once('-').map(|(start, rest)| (start, rest.split('-').next().unwrap_or(rest))),
         (None, Some(stem)) => stem.rsplit_once('-'),
         (None, None) => return Err(format!("`{file}` is neither a wheel nor an archive of sources")),

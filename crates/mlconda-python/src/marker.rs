@@ -1,43 +1,43 @@
-//! Markers (PEP 508): whether a requirement counts on a platform, with a python, and with extras.
+//! Markers (PEP 508): whether a requirement applies on a platform, with a python, and with extras.
 //!
-//! uv decides that for what it resolves. Here it decides only which of a package's requirements are shown, so what is not
-//! understood, or depends on what is not known (a kernel's version, say), counts as true: better an edge too many.
+//! uv evaluates markers when it resolves. Here they only decide which requirements of a package are shown. So a marker
+//! that is invalid, or depends on something unknown (such as the version of the kernel), counts as true.
 
 use std::{cmp::Ordering, collections::BTreeSet, str::FromStr};
 
-use mlconda_types::dependency::is_within_reason;
+use mlconda_types::dependency::is_within_limits;
 use pep440_rs::{Version, VersionSpecifiers};
 use rattler_conda_types::Subdir;
 
 use super::normalize;
 
-/// For what markers are read.
+/// The environment in which markers are evaluated.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
+pub struct MarkerEnvironment {
     platform: Subdir,
-    /// The version of python in full, where there is one.
+    /// The full version of python, if there is one.
     python: Option<String>,
 }
 
-impl Target {
-    /// A platform, and the version of python in full, where there is one.
+impl MarkerEnvironment {
+    /// A platform, and the full version of python, if there is one.
     pub fn new(platform: Subdir, python: Option<String>) -> Self {
         Self { platform, python }
     }
 
-    /// Whether a marker holds with these extras of the package that says it.
-    pub fn holds(&self, marker: &str, extras: &BTreeSet<String>) -> bool {
-        if !is_within_reason(marker) {
+    /// Whether a marker holds with these extras of its package.
+    pub fn evaluate(&self, marker: &str, extras: &BTreeSet<String>) -> bool {
+        if !is_within_limits(marker) {
             return true;
         }
-        let mut reader = Reader { target: self, extras, tokens: tokens(marker), place: 0 };
-        match reader.either() {
-            Some(holds) if reader.place == reader.tokens.len() => holds,
+        let mut parser = MarkerParser { target: self, extras, tokens: tokenize(marker), position: 0 };
+        match parser.parse_or() {
+            Some(holds) if parser.position == parser.tokens.len() => holds,
             _ => true,
         }
     }
 
-    /// What a variable stands for; `None` where that is not known.
+    /// The value of a variable; `None` if it is unknown.
     fn value(&self, name: &str) -> Option<String> {
         let (os, system, machine) = machine(self.platform)?;
         let known = |text: &str| Some(text.to_owned());
@@ -58,7 +58,7 @@ impl Target {
     }
 }
 
-/// What python calls the system, what `uname` calls it, and the machine.
+/// `sys.platform`, `platform.system()` and `platform.machine()`.
 fn machine(platform: Subdir) -> Option<(&'static str, &'static str, &'static str)> {
     Some(match platform {
         Subdir::Linux64 => ("linux", "Linux", "x86_64"),
@@ -77,14 +77,14 @@ fn machine(platform: Subdir) -> Option<(&'static str, &'static str, &'static str
     })
 }
 
-/// A word, in quotes or not, or a sign.
+/// A token: a quoted string, or a word or operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Token {
     Quoted(String),
     Word(String),
 }
 
-fn tokens(text: &str) -> Vec<Token> {
+fn tokenize(text: &str) -> Vec<Token> {
     let (mut tokens, mut rest) = (Vec::new(), text.trim_start());
     while let Some(first) = rest.chars().next() {
         let length = match first {
@@ -104,54 +104,54 @@ fn tokens(text: &str) -> Vec<Token> {
     tokens
 }
 
-/// Reads a marker, and says what comes of it; `None` where it makes no sense.
-struct Reader<'a> {
-    target: &'a Target,
+/// Parses and evaluates a marker; `None` if it is invalid.
+struct MarkerParser<'a> {
+    target: &'a MarkerEnvironment,
     extras: &'a BTreeSet<String>,
     tokens: Vec<Token>,
-    place: usize,
+    position: usize,
 }
 
-impl Reader<'_> {
+impl MarkerParser<'_> {
     fn next(&mut self) -> Option<Token> {
-        self.place += 1;
-        self.tokens.get(self.place - 1).cloned()
+        self.position += 1;
+        self.tokens.get(self.position - 1).cloned()
     }
 
-    /// Goes over a word, if it is the next one.
-    fn over(&mut self, word: &str) -> bool {
-        let is_it = self.tokens.get(self.place).is_some_and(|token| *token == Token::Word(word.to_owned()));
-        self.place += usize::from(is_it);
+    /// Consumes a word, if it is next.
+    fn accept(&mut self, word: &str) -> bool {
+        let is_it = self.tokens.get(self.position).is_some_and(|token| *token == Token::Word(word.to_owned()));
+        self.position += usize::from(is_it);
         is_it
     }
 
-    fn either(&mut self) -> Option<bool> {
-        let mut holds = self.both()?;
-        while self.over("or") {
-            holds |= self.both()?;
+    fn parse_or(&mut self) -> Option<bool> {
+        let mut holds = self.parse_and()?;
+        while self.accept("or") {
+            holds |= self.parse_and()?;
         }
         Some(holds)
     }
 
-    fn both(&mut self) -> Option<bool> {
-        let mut holds = self.comparison()?;
-        while self.over("and") {
-            holds &= self.comparison()?;
+    fn parse_and(&mut self) -> Option<bool> {
+        let mut holds = self.parse_comparison()?;
+        while self.accept("and") {
+            holds &= self.parse_comparison()?;
         }
         Some(holds)
     }
 
-    fn comparison(&mut self) -> Option<bool> {
-        if self.over("(") {
-            let holds = self.either()?;
-            return self.over(")").then_some(holds);
+    fn parse_comparison(&mut self) -> Option<bool> {
+        if self.accept("(") {
+            let holds = self.parse_or()?;
+            return self.accept(")").then_some(holds);
         }
         let left = self.next()?;
         let mut sign = match self.next()? {
             Token::Word(sign) => sign,
             Token::Quoted(_) => return None,
         };
-        if sign == "not" && self.over("in") {
+        if sign == "not" && self.accept("in") {
             sign = "not in".to_owned();
         }
         let right = self.next()?;
@@ -172,7 +172,7 @@ impl Reader<'_> {
     }
 }
 
-/// Versions are compared as such, all else as text (PEP 508).
+/// Compares versions as versions, and everything else as text (PEP 508).
 fn compare(left: &str, sign: &str, right: &str) -> Option<bool> {
     match sign {
         "in" => return Some(right.contains(left)),
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn markers_are_read_for_the_target() {
-        let target = Target { platform: Subdir::OsxArm64, python: Some("3.10.4".to_owned()) };
+        let target = MarkerEnvironment { platform: Subdir::OsxArm64, python: Some("3.10.4".to_owned()) };
         let extras = BTreeSet::from(["all-of-it".to_owned()]);
         for (marker, holds) in [
             ("python_version < '3.9'", false),
@@ -222,11 +222,11 @@ mod tests {
             ("python_version < '3.9' 'x'", true),
             ("", true),
         ] {
-            assert_eq!(target.holds(marker, &extras), holds, "{marker}");
+            assert_eq!(target.evaluate(marker, &extras), holds, "{marker}");
         }
-        let unknown = Target { platform: Subdir::NoArch, python: None };
-        assert!(unknown.holds("python_version < '3' and sys_platform == 'win32'", &extras));
+        let unknown = MarkerEnvironment { platform: Subdir::NoArch, python: None };
+        assert!(unknown.evaluate("python_version < '3' and sys_platform == 'win32'", &extras));
         // Anybody's metadata are read, and no stack is deep enough for all of them.
-        assert!(target.holds(&"(".repeat(1 << 20), &extras));
+        assert!(target.evaluate(&"(".repeat(1 << 20), &extras));
     }
 }

@@ -1,32 +1,32 @@
-//! What a distribution says of itself: its core metadata (the `METADATA` of a wheel and of a `.dist-info`, or a `PKG-INFO`).
+//! The core metadata of a distribution: `METADATA` of a wheel or of a `.dist-info`, or `PKG-INFO`.
 //!
-//! It is the one place that tells what a package of pip needs, for which python it is and under which licence it comes,
-//! so a lock that has no words for these has them from here. The text is anybody's: what is not understood is not known.
+//! It is the only source for the dependencies of a pip package, its required python and its licence. Formats of locks
+//! that lack these get them from here. The text is untrusted: invalid fields are ignored.
 
 use super::normalize;
 
-/// The head of the metadata, as far as it matters here.
+/// The fields that are used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metadata {
     /// The name, normalized.
     pub name: String,
-    /// The version, as it is written.
+    /// The version as written.
     pub version: String,
-    /// What it needs (PEP 508).
+    /// The dependencies (PEP 508).
     pub requires: Vec<String>,
-    /// The versions of python that it is for.
+    /// The required versions of python.
     pub requires_python: Option<String>,
-    /// The licence, in its own words.
+    /// The licence as written.
     pub licence: Option<String>,
 }
 
-/// No name of a licence is longer than this, in characters: what is, is its text.
-const LONGEST_NAME: usize = 120;
+/// The longest name of a licence, in characters. Longer values are whole licence texts.
+const MAX_LICENCE_LENGTH: usize = 120;
 
 impl Metadata {
-    /// Reads the head; `None` if it has no name or no version.
+    /// Parses the headers; `None` without a name or a version.
     pub fn read(text: &str) -> Option<Self> {
-        let head = head(text);
+        let head = headers(text);
         let all = |key: &'static str| {
             let lines = head.iter().filter(move |(name, _)| name.eq_ignore_ascii_case(key));
             lines.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
@@ -34,10 +34,10 @@ impl Metadata {
         let one = |key| all(key).next();
         let is_name = |licence: &String| {
             !licence.contains('\n')
-                && licence.chars().count() <= LONGEST_NAME
+                && licence.chars().count() <= MAX_LICENCE_LENGTH
                 && !licence.eq_ignore_ascii_case("unknown")
         };
-        // PEP 639 has the expression take the place of the two others.
+        // PEP 639: the expression replaces the two older fields.
         let classified = || {
             let names = all("Classifier").filter_map(|line| Some(line.strip_prefix("License ::")?.to_owned()));
             let last = |line: String| line.rsplit("::").next().unwrap_or_default().trim().to_owned();
@@ -46,22 +46,22 @@ impl Metadata {
         };
         let licence = one("License-Expression").or_else(|| one("License").filter(is_name)).or_else(classified);
         Some(Self {
-            name: normalize(&plain(&one("Name")?)),
-            version: plain(&one("Version")?),
-            requires: all("Requires-Dist").map(|line| plain(&line)).collect(),
-            requires_python: one("Requires-Python").map(|versions| plain(&versions)),
-            licence: licence.map(|licence| plain(&licence)),
+            name: normalize(&single_line(&one("Name")?)),
+            version: single_line(&one("Version")?),
+            requires: all("Requires-Dist").map(|line| single_line(&line)).collect(),
+            requires_python: one("Requires-Python").map(|versions| single_line(&versions)),
+            licence: licence.map(|licence| single_line(&licence)),
         })
     }
 }
 
-/// A value as one line, without what would be a command to a terminal.
-fn plain(value: &str) -> String {
+/// A value on one line, without control characters.
+fn single_line(value: &str) -> String {
     value.replace(char::is_control, " ")
 }
 
-/// The fields before the first empty line. A line that begins with a space goes on with the one above.
-fn head(text: &str) -> Vec<(&str, String)> {
+/// The fields before the first empty line. A line that begins with a space continues the one before.
+fn headers(text: &str) -> Vec<(&str, String)> {
     let mut fields: Vec<(&str, String)> = Vec::new();
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for line in text.lines().take_while(|line| !line.trim().is_empty()) {

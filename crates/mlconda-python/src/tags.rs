@@ -1,19 +1,18 @@
-//! Which wheels fit a python on a machine, and which of them fits best (PEP 425, PEP 600).
+//! Wheel tags: which wheels fit a python on a machine, and which fits best (PEP 425, PEP 600).
 //!
-//! Both the lock, which chooses a wheel, and the installation, which checks the one that was chosen, ask here; so what the
-//! one takes the other does not refuse. The order is that of pip: the python and ABI that a wheel was built for count
-//! first, the newest system that it asks for second.
+//! The lock chooses wheels with it, and the installation checks them with it, so both agree. The order is that of pip:
+//! first the python and ABI that a wheel was built for, then the newest system that it asks for.
 
 use rattler_conda_types::{GenericVirtualPackage, Subdir};
 
-/// A wheel's file name (PEP 427), taken apart.
+/// A parsed file name of a wheel (PEP 427).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WheelName<'a> {
-    /// The name as the archive has it.
+    /// The name as in the file name.
     pub name: &'a str,
-    /// The version as the archive has it.
+    /// The version as in the file name.
     pub version: &'a str,
-    /// The number of the build and what stands behind it; it decides between wheels that fit equally well.
+    /// The build number and its suffix, which decide between wheels that fit equally well.
     pub build: Option<(u64, &'a str)>,
     pythons: Vec<&'a str>,
     abis: Vec<&'a str>,
@@ -21,7 +20,7 @@ pub struct WheelName<'a> {
 }
 
 impl<'a> WheelName<'a> {
-    /// Takes a file name apart; `None` if it is not a wheel's.
+    /// Parses a file name; `None` if it is not that of a wheel.
     pub fn parse(file_name: &'a str) -> Option<Self> {
         let parts: Vec<&str> = file_name.strip_suffix(".whl")?.split('-').collect();
         let (name, version, build, tags) = match parts.as_slice() {
@@ -41,7 +40,7 @@ impl<'a> WheelName<'a> {
         Some(Self { name, version, build, pythons, abis, platforms })
     }
 
-    /// The tags as the file name has them.
+    /// The tags as in the file name.
     #[allow(dead_code, reason = "for the messages of an installation")]
     pub fn tags(&self) -> String {
         format!("{}-{}-{}", self.pythons.join("."), self.abis.join("."), self.platforms.join("."))
@@ -51,20 +50,20 @@ impl<'a> WheelName<'a> {
 /// How well a wheel fits: less is better.
 pub type Rank = (usize, usize);
 
-/// What a python on a machine takes.
+/// The tags that a python on a machine accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tags {
-    /// Python and ABI, best first; those for a platform.
+    /// Python and ABI tags of wheels for a platform, best first.
     interpreters: Vec<(String, String)>,
-    /// Of pure python, best first.
+    /// Python and ABI tags of pure Python wheels, best first.
     generic: Vec<(String, String)>,
-    /// The platform, best first.
+    /// Platform tags, best first.
     platforms: Vec<String>,
 }
 
 impl Tags {
-    /// The tags of conda's CPython, by its record's version and build string, on a machine with these virtual packages.
-    /// `None` if the version is none, or the python is another one than CPython 3.
+    /// The tags of a CPython from conda, by the version and build string of its record, on a machine with these
+    /// virtual packages. `None` if the version is invalid, or the python is not CPython 3.
     pub fn new(
         platform: Subdir,
         virtual_packages: &[GenericVirtualPackage],
@@ -79,11 +78,11 @@ impl Tags {
             return None;
         }
         let python = format!("cp3{minor}");
-        // conda-forge's `…_cp313t` has no global lock, and another ABI.
+        // `…_cp313t` of conda-forge is free-threaded and has another ABI.
         let free = build.ends_with('t') && build.rsplit_once('_').is_some_and(|(_, abi)| abi.starts_with("cp3"));
         let abi = match free {
             true => format!("{python}t"),
-            // Until 3.7 the ABI told of the way memory is allocated.
+            // Until 3.7 the ABI tag had the letter of the memory allocator.
             false if minor < 8 => format!("{python}m"),
             false => python.clone(),
         };
@@ -118,14 +117,14 @@ impl Tags {
         }
     }
 
-    /// The best tag, as in `cp311-cp311-manylinux_2_28_x86_64`: for messages.
+    /// The best tag, such as `cp311-cp311-manylinux_2_28_x86_64`, for messages.
     pub fn best(&self) -> String {
         let (python, abi) = self.interpreters.first().map_or(("", ""), |(python, abi)| (python, abi));
         format!("{python}-{abi}-{}", self.platforms.first().map_or("any", String::as_str))
     }
 }
 
-/// The version of a virtual package, its first two numbers.
+/// The first two numbers of the version of a virtual package.
 pub fn virtual_version(packages: &[GenericVirtualPackage], name: &str) -> Option<(u64, u64)> {
     let package = packages.iter().find(|package| package.name.as_normalized() == name)?;
     let version = package.version.to_string();
@@ -156,7 +155,7 @@ fn platforms(platform: Subdir, packages: &[GenericVirtualPackage]) -> Vec<String
     }
 }
 
-/// manylinux for the glibc and all older ones (PEP 600), with the names from before.
+/// manylinux tags for this glibc and all older ones (PEP 600), with the legacy names.
 fn linux(processor: &str, (major, minor): (u64, u64)) -> Vec<String> {
     let oldest = if matches!(processor, "x86_64" | "i686") { 5 } else { 17 };
     let newest = if major == 2 { minor } else { 0 };
@@ -175,10 +174,10 @@ fn linux(processor: &str, (major, minor): (u64, u64)) -> Vec<String> {
     tags
 }
 
-/// macOS of this version and all older ones; from 11 on, the first number is all that counts.
+/// macOS tags of this version and all older ones. From 11 on, only the major version counts.
 fn macos(processor: &str, (major, minor): (u64, u64)) -> Vec<String> {
     let new: &[&str] = if processor == "arm64" { &["arm64", "universal2"] } else { &["x86_64", "universal2"] };
-    // Before 11 there was no arm64, but wheels for both say so from then on.
+    // arm64 begins with macOS 11. Universal wheels have had their tag since then, too.
     let old: &[&str] = match processor {
         "arm64" => &["universal2"],
         _ => &["x86_64", "intel", "fat64", "fat32", "universal2", "universal"],

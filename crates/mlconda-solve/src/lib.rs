@@ -1,24 +1,25 @@
-//! The SAT solve, and its explanation when there is no answer. Pure: the same input, the same answer.
+//! Chooses records with a SAT solver, and explains why there is no solution. Pure: the same input gives the same
+//! result.
 //!
-//! Unless [`SolveOptions`] say otherwise, channels are strict: a package is taken from the first channel that has one of
-//! its name. And every python brings pip (`add_pip_as_python_dependency`), as it does with conda and micromamba, for
-//! otherwise an environment that worked with them would lack its `pip`. The dependency exists during the solve only:
-//! the chosen records are what the channels have.
+//! By default ([`SolveOptions`]) channel priority is strict: a package comes from the first channel that has any
+//! record of its name. And every python depends on pip (`add_pip_as_python_dependency`), as with conda and micromamba,
+//! so that environments that worked with them still have `pip`. This dependency exists only during the solve: the
+//! chosen records are those of the channels.
 
-mod catalog;
+mod eliminate;
 mod explain;
-mod narrow;
 mod order;
-mod previous;
+mod pool;
+mod propagation;
 mod provider;
 mod prune;
-mod question;
-mod reasoning;
+mod session;
+mod update;
 
+mod change_reason;
 #[cfg(test)]
 mod tests;
 mod tree;
-mod why;
 mod wording;
 
 use std::path::PathBuf;
@@ -28,23 +29,23 @@ use mlconda_environment::{Diagnostic, Environment, Location, Requirement};
 use mlconda_types::host::{Host, Override};
 use rattler_conda_types::{Matches, Subdir, Version};
 
-pub use self::explain::{Change, Conflict, Effort, Explanation, Line, Remedy, explain};
-pub use self::previous::{Previous, Renew, update};
-use self::question::{Question, Refusal};
-pub use self::why::{Why, why};
+pub use self::change_reason::{ChangeReason, change_reasons};
+pub use self::explain::{Conflict, ExplainEffort, Explanation, Remedy, RemedyChange, RequirementLine, explain};
+use self::session::{SolveFailure, SolverSession};
+pub use self::update::{Previous, Upgrade, update};
 pub use self::wording::near_names;
 pub use mlconda_types::solution::{
     ChannelPriority, ChannelPriorityError, Cutoff, CutoffError, Pip, Solution, SolveOptions,
 };
 
-/// How many packages that no channel has are told of.
-const MOST_UNKNOWN: usize = 20;
+/// The most unknown packages that an error lists.
+const MAX_UNKNOWN: usize = 20;
 
-/// There is no solution.
+/// Why there is no solution.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SolveError {
-    /// No channel has packages of these names.
+    /// No channel has packages with these names.
     #[error("{}", wording::unknown(packages, *more))]
     Unknown {
         /// The packages, in the order of the file.
@@ -52,29 +53,29 @@ pub enum SolveError {
         /// How many more there are.
         more: usize,
     },
-    /// A spec means something that cannot be solved for.
+    /// A spec cannot be solved for.
     #[error("{}:{}:{}: cannot solve for `{spec}`: {reason}", file.display(), location.line, location.column)]
     Unsupported {
         /// The environment's file.
         file: PathBuf,
-        /// Where the spec stands.
+        /// The place of the spec.
         location: Location,
         /// The spec.
         spec: String,
-        /// Why.
+        /// The reason.
         reason: &'static str,
     },
-    /// What is asked for contradicts itself.
+    /// The requirements contradict each other.
     #[error("no set of packages for `{platform}` satisfies what is asked for:\n{explanation}")]
     Unsolvable {
         /// The platform.
         platform: Subdir,
         /// The tree of reasons, as text.
         explanation: String,
-        /// Virtual packages that stand in the way.
+        /// The virtual packages that the host lacks.
         virtual_packages: Vec<VirtualDemand>,
     },
-    /// The repodata cannot be solved with.
+    /// The repodata is not consistent.
     #[error("the repodata contradicts itself: {0}")]
     Repodata(String),
 }
@@ -82,51 +83,51 @@ pub enum SolveError {
 /// A package that no channel has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownPackage {
-    /// The name that was asked for.
+    /// The requested name.
     pub name: String,
-    /// The line that asks for it, and what may be meant.
+    /// The line that asks for it, with suggestions.
     pub diagnostic: Diagnostic,
 }
 
-/// A virtual package that a package wants, and the host does not have as wanted.
+/// A virtual package that a package needs, and that the host does not have in this version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VirtualDemand {
     /// The name.
     pub name: String,
-    /// What is wanted of it, as in `>=12`; empty if anything will do.
+    /// The version spec, such as `>=12`; empty if any version will do.
     pub wanted: String,
-    /// The version that the host has, if it has one.
+    /// The version that the host has, if any.
     pub assumed: Option<Version>,
 }
 
-/// Solves. The environment is that of the host's platform (see [`Environment::for_platform`]).
+/// Solves an environment. It must be reduced to the host's platform (see [`Environment::for_platform`]).
 ///
 /// # Errors
-/// If there is no solution, with the solver's reasons. [`explain()`] finds better ones.
+/// If there is no solution. The error has the solver's reasons; [`explain()`] finds better ones.
 pub fn solve(
     environment: &Environment,
     repodata: &Repodata,
     host: &Host,
     options: &SolveOptions,
 ) -> Result<Solution, SolveError> {
-    check(environment, repodata, host)?;
-    let question = Question::new(repodata, *options);
+    check_requirements(environment, repodata, host)?;
+    let session = SolverSession::new(repodata, *options);
     let specs = environment.specs();
-    let outcome = question.ask(&specs, host).or_else(|_| question.ask_of_all(&specs, host));
-    let records = outcome.map_err(|refusal| unsolvable(refusal, repodata, host))?;
+    let outcome = session.solve(&specs, host).or_else(|_| session.solve_unpruned(&specs, host));
+    let records = outcome.map_err(|failure| solve_error(failure, repodata, host))?;
     Ok(Solution { records, options: *options })
 }
 
-/// Solves for the oldest system that will do: where nothing but the age of the declared system stands in the
-/// way (its `__glibc`, `__linux` or `__osx`), the declaration is raised to the lowest version that a package
-/// asks for, until there is a solution. The answer depends on the channels only, not on the machine at hand.
-/// What the user declared (`pinned`) stays as it is, and a GPU is never assumed.
+/// Solves for the oldest possible system. If only the age of the declared system stands in the way (its `__glibc`,
+/// `__linux` or `__osx`), the declaration is raised to the lowest version that a package asks for, until there is a
+/// solution. The result depends on the channels only, not on the machine. What the user declared (`pinned`) is not
+/// raised, and a GPU is never assumed.
 ///
-/// Gives the solution and the host that it is for.
+/// Returns the solution and the host that it is for.
 ///
 /// # Errors
-/// As [`solve`]; the error is that of the newest system tried. It has every reason, of all there is to choose from, and
-/// takes its time to find them.
+/// As for [`solve`], with the error for the newest system that was tried. It is found without pruning, which takes
+/// longer and gives every reason.
 pub fn solve_for_oldest(
     environment: &Environment,
     repodata: &Repodata,
@@ -134,18 +135,18 @@ pub fn solve_for_oldest(
     pinned: &[Override],
     options: &SolveOptions,
 ) -> Result<(Solution, Host), SolveError> {
-    check(environment, repodata, host)?;
-    let question = Question::new(repodata, *options);
+    check_requirements(environment, repodata, host)?;
+    let session = SolverSession::new(repodata, *options);
     let specs = environment.specs();
-    let (outcome, host) = question.ask_for_oldest(&specs, host, pinned);
+    let (outcome, host) = session.solve_for_oldest(&specs, host, pinned);
     let records = outcome
-        .or_else(|_| question.ask_of_all(&specs, &host))
-        .map_err(|refusal| unsolvable(refusal, repodata, &host))?;
+        .or_else(|_| session.solve_unpruned(&specs, &host))
+        .map_err(|failure| solve_error(failure, repodata, &host))?;
     Ok((Solution { records, options: *options }, host))
 }
 
-/// Refuses what the solver would stumble over, and finds all misspelt names at once.
-fn check(environment: &Environment, repodata: &Repodata, host: &Host) -> Result<(), SolveError> {
+/// Checks the requirements before the solve, and reports all unknown names at once.
+fn check_requirements(environment: &Environment, repodata: &Repodata, host: &Host) -> Result<(), SolveError> {
     let (mut packages, mut more, mut names) = (Vec::new(), 0, None);
     for requirement in &environment.requirements {
         let Requirement { text, spec, file, location, .. } = requirement;
@@ -161,17 +162,17 @@ fn check(environment: &Environment, repodata: &Repodata, host: &Host) -> Result<
         if let Some(url) = &spec.url
             && !repodata.records().any(|record| record.url == *url)
         {
-            return Err(unsupported("its archive was not looked at"));
+            return Err(unsupported("the record of its archive was not loaded"));
         }
         if name.starts_with("__") || repodata.names.contains(name) {
             continue;
         }
-        if packages.len() == MOST_UNKNOWN {
+        if packages.len() == MAX_UNKNOWN {
             more += 1;
             continue;
         }
         let message = format!("no channel has `{name}` for `{}`", host.platform);
-        let names = names.get_or_insert_with(|| repodata.names.all());
+        let names = names.get_or_insert_with(|| repodata.names.to_set());
         let help = wording::unknown_help(requirement, name, host.platform, names);
         packages
             .push(UnknownPackage { name: name.to_owned(), diagnostic: requirement.excerpt.diagnostic(message, help) });
@@ -185,7 +186,8 @@ fn check(environment: &Environment, repodata: &Repodata, host: &Host) -> Result<
     Err(SolveError::Unknown { packages, more })
 }
 
-/// The lines whose package is there, and of which nothing is as they ask for it: all that nobody has is told at once.
+/// The requirements whose package exists, but not in any version or build that matches. They are reported together
+/// with the unknown names.
 fn unmatched<'a>(
     environment: &'a Environment,
     repodata: &'a Repodata,
@@ -197,11 +199,11 @@ fn unmatched<'a>(
             && repodata.names.contains(name)
             && !repodata.records().any(|record| requirement.spec.matches(&record.package_record))
     };
-    let lines = environment.requirements.iter().filter(is_unmatched).take(MOST_UNKNOWN);
+    let lines = environment.requirements.iter().filter(is_unmatched).take(MAX_UNKNOWN);
     lines.map(|requirement| {
         let message = format!("no channel has `{}` for `{}`", requirement.text.trim(), host.platform);
         let name = requirement.spec.name.to_string();
-        let help = match mlconda_environment::home(requirement) {
+        let help = match mlconda_environment::native_platform(requirement) {
             Some(home) if !host.platform.as_str().starts_with(home) => {
                 format!("it is a build of {home}: ask for `{name}` without its build")
             }
@@ -211,13 +213,13 @@ fn unmatched<'a>(
     })
 }
 
-fn unsolvable(refusal: Refusal, repodata: &Repodata, host: &Host) -> SolveError {
-    match refusal {
-        Refusal::Unsolvable(reasons) => SolveError::Unsolvable {
+fn solve_error(failure: SolveFailure, repodata: &Repodata, host: &Host) -> SolveError {
+    match failure {
+        SolveFailure::Unsolvable(reasons) => SolveError::Unsolvable {
             platform: host.platform,
             explanation: wording::tidy(&reasons, repodata),
             virtual_packages: wording::virtual_demands(&reasons, host),
         },
-        Refusal::Repodata(reason) => SolveError::Repodata(reason),
+        SolveFailure::Repodata(reason) => SolveError::Repodata(reason),
     }
 }

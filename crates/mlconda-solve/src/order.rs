@@ -1,7 +1,7 @@
-//! Which records are tried first: as rattler has it, who took it from conda. Those without track features come before
-//! those with them, channels count under flexible priority, then the version, then the build number. Between builds that
-//! are alike in all of this, the one counts whose dependencies can be newer, name by name, and then the one that was made
-//! last.
+//! The order in which the solver tries the records of a package. It is that of rattler, which comes from conda:
+//! records without track features first, then by channel (with flexible priority), version and build number. Among
+//! builds that are equal in this, the one with the newer dependencies is first, name by name, then the one that was
+//! built last.
 
 use std::{
     cell::RefCell,
@@ -15,42 +15,41 @@ use rattler_conda_types::GenericVirtualPackage;
 
 use super::{
     ChannelPriority,
-    catalog::{AskId, Catalog, NameId, Place},
+    pool::{NameId, Pool, RecordId, SpecId},
 };
 
-/// The best that there may be of something asked for: less is better. First whether it has track features, then the
-/// version.
-type Best = (bool, Reverse<u32>);
+/// The best record that matches a spec; less is better. First whether it has track features, then the version rank.
+type BestMatch = (bool, Reverse<u32>);
 
-/// Of each name that a record depends on, the best that it leaves; by name.
-type Score = Rc<[(NameId, Option<Best>)]>;
+/// For each dependency of a record, the best match; sorted by name.
+type DependencyScore = Rc<[(NameId, Option<BestMatch>)]>;
 
-/// By what a record is tried, before what it depends on is looked at.
-type Key = (bool, u32, Reverse<u32>, Reverse<u64>);
+/// The sort key of a record, without its dependencies.
+type SortKey = (bool, u32, Reverse<u32>, Reverse<u64>);
 
-pub(super) struct Order<'c, 'a> {
-    catalog: &'c Catalog<'a>,
+pub(super) struct CandidateOrder<'c, 'a> {
+    pool: &'c Pool<'a>,
     virtual_packages: &'c [GenericVirtualPackage],
     exists: &'c [bool],
     priority: ChannelPriority,
-    best: RefCell<HashMap<AskId, Option<Best>>>,
-    scores: RefCell<HashMap<Place, Score>>,
+    best: RefCell<HashMap<SpecId, Option<BestMatch>>>,
+    scores: RefCell<HashMap<RecordId, DependencyScore>>,
 }
 
-impl<'c, 'a> Order<'c, 'a> {
+impl<'c, 'a> CandidateOrder<'c, 'a> {
     pub(crate) fn new(
-        catalog: &'c Catalog<'a>,
+        pool: &'c Pool<'a>,
         virtual_packages: &'c [GenericVirtualPackage],
         exists: &'c [bool],
         priority: ChannelPriority,
     ) -> Self {
         let (best, scores) = (RefCell::new(HashMap::new()), RefCell::new(HashMap::new()));
-        Self { catalog, virtual_packages, exists, priority, best, scores }
+        Self { pool, virtual_packages, exists, priority, best, scores }
     }
 
-    /// Sorts records of one package, each with something that goes with it.
-    pub(super) fn sort<T: Copy + Ord>(&self, records: &mut [(Place, T)]) {
-        let mut keyed: Vec<(Key, (Place, T))> = records.iter().map(|entry| (self.key(entry.0), *entry)).collect();
+    /// Sorts records of one package, each with a payload.
+    pub(super) fn sort<T: Copy + Ord>(&self, records: &mut [(RecordId, T)]) {
+        let mut keyed: Vec<(SortKey, (RecordId, T))> = records.iter().map(|row| (self.key(row.0), *row)).collect();
         keyed.sort_unstable();
         for group in keyed.chunk_by_mut(|one, other| one.0 == other.0).filter(|group| group.len() > 1) {
             self.sort_alike(group);
@@ -60,23 +59,23 @@ impl<'c, 'a> Order<'c, 'a> {
         }
     }
 
-    fn key(&self, place: Place) -> Key {
-        let entry = self.catalog.entry(place);
-        let channel = if self.priority == ChannelPriority::Flexible { self.catalog.channel_rank(place) } else { 0 };
-        let version = self.catalog.version_rank(place);
-        (entry.has_features, channel, Reverse(version), Reverse(entry.build_number))
+    fn key(&self, record_id: RecordId) -> SortKey {
+        let row = self.pool.row(record_id);
+        let channel = if self.priority == ChannelPriority::Flexible { self.pool.channel_rank(record_id) } else { 0 };
+        let version = self.pool.version_rank(record_id);
+        (row.has_track_features, channel, Reverse(version), Reverse(row.build_number))
     }
 
-    /// Sorts records that have the same key by what they depend on, and by age.
-    fn sort_alike<T: Copy>(&self, group: &mut [(Key, (Place, T))]) {
-        // What cannot be read comes last, and says nothing.
+    /// Sorts records with equal keys by their dependencies, and by the time of the build.
+    fn sort_alike<T: Copy>(&self, group: &mut [(SortKey, (RecordId, T))]) {
+        // Records with invalid dependencies come last.
         let mut known = Vec::with_capacity(group.len());
         let mut unknown = Vec::new();
-        for entry in group.iter() {
-            let place = entry.1.0;
-            match self.score(place) {
-                Some(score) => known.push((score, Reverse(self.time(place)), *entry)),
-                None => unknown.push(*entry),
+        for row in group.iter() {
+            let record_id = row.1.0;
+            match self.score(record_id) {
+                Some(score) => known.push((score, Reverse(self.time(record_id)), *row)),
+                None => unknown.push(*row),
             }
         }
         let Some((first, _, _)) = known.first() else { return };
@@ -87,30 +86,30 @@ impl<'c, 'a> Order<'c, 'a> {
             let differing = shared.iter().map(of_name).find(|order| order.is_ne());
             differing.unwrap_or_else(|| one.1.cmp(&other.1))
         });
-        let sorted = known.into_iter().map(|(.., entry)| entry).chain(unknown);
+        let sorted = known.into_iter().map(|(.., row)| row).chain(unknown);
         group.iter_mut().zip(sorted).for_each(|(old, new)| *old = new);
     }
 
-    fn time(&self, place: Place) -> Option<jiff::Timestamp> {
-        self.catalog.record(place).package_record.timestamp.map(|time| time.jiff_timestamp())
+    fn time(&self, record_id: RecordId) -> Option<jiff::Timestamp> {
+        self.pool.record(record_id).package_record.timestamp.map(|time| time.jiff_timestamp())
     }
 
-    /// What a record's dependencies leave, by name; `None` if one of them cannot be read.
-    fn score(&self, place: Place) -> Option<Score> {
-        if let Some(known) = self.scores.borrow().get(&place) {
+    /// The best matches of a record's dependencies; `None` if one of them cannot be parsed.
+    fn score(&self, record_id: RecordId) -> Option<DependencyScore> {
+        if let Some(known) = self.scores.borrow().get(&record_id) {
             return Some(Rc::clone(known));
         }
-        let demands = self.catalog.demands(place);
-        let mut all: Vec<(NameId, Option<Best>)> = Vec::with_capacity(demands.needs.len());
-        for id in demands.needs.iter().chain(demands.extras.iter().map(|(_, id)| id)) {
-            let name = self.catalog.ask(*id)?.name;
+        let dependencies = self.pool.dependencies_of(record_id);
+        let mut all: Vec<(NameId, Option<BestMatch>)> = Vec::with_capacity(dependencies.depends.len());
+        for id in dependencies.depends.iter().chain(dependencies.extra_depends.iter().map(|(_, id)| id)) {
+            let name = self.pool.resolved(*id)?.name;
             all.push((name, self.best(*id)));
         }
-        let name = |id: NameId| self.catalog.names[id as usize].text.as_str();
+        let name = |id: NameId| self.pool.names[id as usize].text.as_str();
         mlconda_types::sorting::sort_by(&mut all, |one, other| name(one.0).cmp(name(other.0)));
-        // Of two bounds for one name, the one that leaves less counts.
-        let worse = |one: Option<Best>, other: Option<Best>| if other > one { other } else { one };
-        let score: Score = all
+        // If two specs are for one name, the more restrictive one counts.
+        let worse = |one: Option<BestMatch>, other: Option<BestMatch>| if other > one { other } else { one };
+        let score: DependencyScore = all
             .into_iter()
             .coalesce(
                 |one, other| {
@@ -118,36 +117,36 @@ impl<'c, 'a> Order<'c, 'a> {
                 },
             )
             .collect();
-        self.scores.borrow_mut().insert(place, Rc::clone(&score));
+        self.scores.borrow_mut().insert(record_id, Rc::clone(&score));
         Some(score)
     }
 
-    /// The best that there is of what is asked for, whether it can be in a solution or not.
-    fn best(&self, id: AskId) -> Option<Best> {
+    /// The best match of a spec, whether or not it can be in a solution.
+    fn best(&self, id: SpecId) -> Option<BestMatch> {
         if let Some(known) = self.best.borrow().get(&id) {
             return *known;
         }
-        let newest = self.catalog.ask(id).and_then(|ask| self.catalog.newest(&ask.places, self.exists));
-        let mut best = newest.map(|(rank, first)| (self.catalog.entry(first).has_features, Reverse(rank)));
-        if best.is_none() && self.virtual_packages.iter().any(|package| self.is_meant(id, package)) {
+        let newest = self.pool.resolved(id).and_then(|resolved| self.pool.newest(&resolved.record_ids, self.exists));
+        let mut best = newest.map(|(rank, first)| (self.pool.row(first).has_track_features, Reverse(rank)));
+        if best.is_none() && self.virtual_packages.iter().any(|package| self.matches_virtual(id, package)) {
             best = Some((false, Reverse(0)));
         }
         self.best.borrow_mut().insert(id, best);
         best
     }
 
-    fn is_meant(&self, id: AskId, package: &GenericVirtualPackage) -> bool {
-        let name = self.catalog.ask(id).map(|ask| self.catalog.names[ask.name as usize].text.as_str());
-        name == Some(package.name.as_normalized()) && self.catalog.means(id, package)
+    fn matches_virtual(&self, id: SpecId, package: &GenericVirtualPackage) -> bool {
+        let name = self.pool.resolved(id).map(|resolved| self.pool.names[resolved.name as usize].text.as_str());
+        name == Some(package.name.as_normalized()) && self.pool.matches_virtual(id, package)
     }
 }
 
-fn find(score: &Score, name: NameId) -> Option<Option<Best>> {
+fn find(score: &DependencyScore, name: NameId) -> Option<Option<BestMatch>> {
     score.iter().find(|(known, _)| *known == name).map(|(_, best)| *best)
 }
 
-/// What is there is better than what is not.
-fn compare(one: Option<Option<Best>>, other: Option<Option<Best>>) -> Ordering {
+/// A match is better than none.
+fn compare(one: Option<Option<BestMatch>>, other: Option<Option<BestMatch>>) -> Ordering {
     match (one.flatten(), other.flatten()) {
         (Some(one), Some(other)) => one.cmp(&other),
         (one, other) => other.is_some().cmp(&one.is_some()),

@@ -1,7 +1,6 @@
-//! What resolvo, the SAT solver, wants to know of conda's packages: what there is of a name, what it needs, which of it
-//! matches, and what is tried first. Everything is in the [catalog](super::catalog) already. The words for a refusal are
-//! those of rattler's own provider, `rattler_solve`, and so is the order in which records are tried ([`super::order`]);
-//! tests compare the answers.
+//! Provides conda packages to resolvo, the SAT solver: the candidates of a name, their dependencies, which of them
+//! match, and their order. The data comes from the [pool](super::pool). The texts of failures and the order of the
+//! candidates ([`super::order`]) are those of rattler's own provider, `rattler_solve`. Tests compare the results.
 
 #[cfg(test)]
 mod tests;
@@ -22,85 +21,88 @@ use resolvo::{
 
 use super::{
     ChannelPriority,
-    catalog::{AskId, Catalog, NameId, Place},
-    order::Order,
-    prune::{self, Remains},
-    question::{Refusal, Request, Scope, is_raised},
+    order::CandidateOrder,
+    pool::{NameId, Pool, RecordId, SpecId},
+    prune::{self, Pruned},
+    session::{Scope, SolveFailure, SolveRequest, is_raisable},
 };
 
-/// Solves. Where there is no solution, the reasons are those of what was in scope.
-pub(super) fn solve(catalog: &mut Catalog<'_>, request: &Request<'_>) -> Result<Vec<RepoDataRecord>, Refusal> {
-    let exists = prune::existing(catalog, request);
+/// Runs the solver. A failure has the reasons of the records in scope.
+pub(super) fn solve(pool: &mut Pool<'_>, request: &SolveRequest<'_>) -> Result<Vec<RepoDataRecord>, SolveFailure> {
+    let exists = prune::existing_records(pool, request);
     let remains = match request.scope {
-        Scope::Possible => prune::prune(catalog, &exists, request),
+        Scope::Pruned => prune::prune(pool, &exists, request),
         Scope::All => None,
     };
     let mut excluded = Vec::new();
-    let Remains { kept, same } = remains.unwrap_or_else(|| {
-        read_all(catalog, &exists);
-        excluded = exclusions(catalog, &exists, request);
-        Remains { kept: exists.clone(), same: Vec::new() }
+    let Pruned { kept, canonical } = remains.unwrap_or_else(|| {
+        resolve_all(pool, &exists);
+        excluded = exclusions(pool, &exists, request);
+        Pruned { kept: exists.clone(), canonical: Vec::new() }
     });
     let mut roots = Vec::new();
     for package in &request.host.virtual_packages {
-        let ask = catalog.spec(&package.name.clone().into());
-        roots.push(VersionSetId(ask).into());
+        let spec_id = pool.intern_spec(&package.name.clone().into());
+        roots.push(VersionSetId(spec_id).into());
     }
     for spec in request.specs {
-        let id = catalog.spec(spec);
-        let ask = catalog.ask(id).ok_or_else(|| nonsense(spec, catalog.fault(id)))?;
+        let id = pool.intern_spec(spec);
+        let resolved = pool.resolved(id).ok_or_else(|| invalid_spec(spec, pool.parse_error(id)))?;
         let requirement =
-            |id: AskId| ConditionalRequirement { condition: ask.condition, requirement: VersionSetId(id).into() };
-        roots.extend(ask.extras.iter().chain([&id]).map(|id| requirement(*id)));
+            |id: SpecId| ConditionalRequirement { condition: resolved.condition, requirement: VersionSetId(id).into() };
+        roots.extend(resolved.extras.iter().chain([&id]).map(|id| requirement(*id)));
     }
-    let provider = Provider { same, ..Provider::new(catalog, request, &exists, &kept, excluded) };
-    let has_conditions = catalog.has_conditions();
+    let provider = Provider { canonical, ..Provider::new(pool, request, &exists, &kept, excluded) };
+    let has_conditions = pool.has_conditions();
     let mut solver = Solver::new(provider);
     let answer = solver.solve(Problem::new().requirements(roots));
-    let chosen = answer.map_err(|refusal| match refusal {
-        UnsolvableOrCancelled::Unsolvable(_) if has_conditions => Refusal::Unsolvable(conditional(catalog, request)),
-        UnsolvableOrCancelled::Unsolvable(conflict) => {
-            Refusal::Unsolvable(text(&conflict.display_user_friendly(&solver)))
+    let chosen = answer.map_err(|failure| match failure {
+        UnsolvableOrCancelled::Unsolvable(_) if has_conditions => {
+            SolveFailure::Unsolvable(conditional_reasons(pool, request))
         }
-        // Nothing cancels it.
-        UnsolvableOrCancelled::Cancelled(_) => Refusal::Repodata("the search was given up".to_owned()),
+        UnsolvableOrCancelled::Unsolvable(conflict) => {
+            SolveFailure::Unsolvable(bounded_text(&conflict.display_user_friendly(&solver)))
+        }
+        // The solver is never cancelled.
+        UnsolvableOrCancelled::Cancelled(_) => SolveFailure::Repodata("the search was given up".to_owned()),
     })?;
     let provider = solver.provider();
     Ok(chosen.into_iter().filter_map(|id| provider.record(id)).cloned().collect())
 }
 
-/// The reasons where something is asked for under a condition or with an extra (CEP-43, CEP-44): resolvo 0.12 draws a graph of
-/// them before it finds words, and in some of these graphs it misses a way to a record, and panics.
+/// The reasons if a spec has a condition or extras (CEP-43, CEP-44). resolvo 0.12 builds a conflict graph for its
+/// text, and with conditions it can miss an edge there and panic.
 const CONDITIONS: &str = "some of it is asked for under conditions or with extras, of which the solver cannot tell";
 
-/// These reasons, and what is asked for of the system that may be raised and is older: in the solver's words, as if it were one
-/// of its reasons.
-fn conditional(catalog: &Catalog<'_>, request: &Request<'_>) -> String {
+/// These reasons, and the raisable virtual packages that are too old, in the solver's wording.
+fn conditional_reasons(pool: &Pool<'_>, request: &SolveRequest<'_>) -> String {
     let mut reasons = CONDITIONS.to_owned();
-    for id in 0..catalog.asks() as AskId {
-        let Some(name) = catalog.ask(id).map(|ask| catalog.names[ask.name as usize].text.as_str()) else { continue };
+    for id in 0..pool.spec_count() as SpecId {
+        let Some(name) = pool.resolved(id).map(|resolved| pool.names[resolved.name as usize].text.as_str()) else {
+            continue;
+        };
         let is_met =
-            |package: &GenericVirtualPackage| package.name.as_normalized() == name && catalog.means(id, package);
-        if is_raised(name) && !request.host.virtual_packages.iter().any(is_met) {
-            reasons += &format!("\n└─ {name} {}, for which no candidates were found", catalog.display_ask(id));
+            |package: &GenericVirtualPackage| package.name.as_normalized() == name && pool.matches_virtual(id, package);
+        if is_raisable(name) && !request.host.virtual_packages.iter().any(is_met) {
+            reasons += &format!("\n└─ {name} {}, for which no candidates were found", pool.display_spec(id));
         }
     }
     reasons
 }
 
-/// The longest text of a refusal, in bytes: that of packages which need each other in a circle would have no end.
-const LONGEST: usize = 1 << 18;
+/// The longest text of a failure, in bytes. The text of circular dependencies would be endless.
+const MAX_TEXT_LENGTH: usize = 1 << 18;
 
-/// Reasons as text, up to the last line that is not too much.
-fn text(reasons: &dyn Display) -> String {
-    struct Bounded(String);
-    impl fmt::Write for Bounded {
+/// The reasons as text, cut off after the last line within the limit.
+fn bounded_text(reasons: &dyn Display) -> String {
+    struct BoundedText(String);
+    impl fmt::Write for BoundedText {
         fn write_str(&mut self, more: &str) -> fmt::Result {
             self.0.push_str(more);
-            if self.0.len() > LONGEST { Err(fmt::Error) } else { Ok(()) }
+            if self.0.len() > MAX_TEXT_LENGTH { Err(fmt::Error) } else { Ok(()) }
         }
     }
-    let mut text = Bounded(String::new());
+    let mut text = BoundedText(String::new());
     if write!(text, "{reasons}").is_err() {
         let end = text.0.rfind('\n').map_or(0, |end| end + 1);
         text.0.truncate(end);
@@ -108,100 +110,100 @@ fn text(reasons: &dyn Display) -> String {
     text.0
 }
 
-fn nonsense(spec: &MatchSpec, reason: &str) -> Refusal {
+fn invalid_spec(spec: &MatchSpec, reason: &str) -> SolveFailure {
     let name = spec.name.as_exact().map_or("a package", PackageName::as_normalized);
-    Refusal::Unsolvable(format!("what is asked for of `{name}` makes no sense: {reason}"))
+    SolveFailure::Unsolvable(format!("what is asked for of `{name}` makes no sense: {reason}"))
 }
 
-/// Reads everything that any record asks for.
-fn read_all(catalog: &mut Catalog<'_>, exists: &[bool]) {
-    for place in (0..exists.len()).filter(|place| exists[*place]) {
-        catalog.look_at(place as Place);
-        let demands = catalog.demands(place as Place);
-        let asks: Vec<AskId> = demands.needs.iter().chain(demands.bounds).copied().collect();
-        for id in asks {
-            catalog.read(id);
+/// Resolves the dependencies of all existing records.
+fn resolve_all(pool: &mut Pool<'_>, exists: &[bool]) {
+    for record_id in (0..exists.len()).filter(|record_id| exists[*record_id]) {
+        pool.resolve_extras_of(record_id as RecordId);
+        let dependencies = pool.dependencies_of(record_id as RecordId);
+        let spec_count: Vec<SpecId> = dependencies.depends.iter().chain(dependencies.constrains).copied().collect();
+        for id in spec_count {
+            pool.resolve(id);
         }
     }
 }
 
-/// The records that are there, and not to be had, with the reason.
-fn exclusions(catalog: &Catalog<'_>, exists: &[bool], request: &Request<'_>) -> Vec<(Place, String)> {
+/// The records that exist but may not be chosen, with the reason.
+fn exclusions(pool: &Pool<'_>, exists: &[bool], request: &SolveRequest<'_>) -> Vec<(RecordId, String)> {
     let mut excluded = Vec::new();
-    for name in &catalog.names {
+    for name in &pool.names {
         let is_of_name = |spec: &&MatchSpec| {
             let exact = spec.name.as_exact().filter(|_| spec.channel.is_some() || spec.subdir.is_some());
             exact.is_some_and(|exact| exact.as_normalized() == name.text)
         };
-        let specs: Vec<&MatchSpec> = request.specs.iter().chain(request.naming).filter(is_of_name).collect();
+        let specs: Vec<&MatchSpec> = request.specs.iter().chain(request.channel_specs).filter(is_of_name).collect();
         let mut first = None;
-        for place in name.places.iter().filter(|place| exists[*place as usize]) {
-            let record = catalog.record(place);
-            if let Some(spec) = specs.iter().find(|spec| !catalog.is_in_channel(place, spec)) {
+        for record_id in name.record_ids.iter().filter(|record_id| exists[*record_id as usize]) {
+            let record = pool.record(record_id);
+            if let Some(spec) = specs.iter().find(|spec| !pool.is_in_channel(record_id, spec)) {
                 let channel = spec.channel.as_ref();
                 let channel = channel.map(|channel| channel.name.clone().unwrap_or(channel.base_url.to_string()));
                 let channel = channel.unwrap_or_default();
-                excluded.push((place, format!("candidate not in requested channel: '{channel}'")));
+                excluded.push((record_id, format!("candidate not in requested channel: '{channel}'")));
                 continue;
             }
-            let rank = catalog.channel_rank(place);
+            let rank = pool.channel_rank(record_id);
             let is_hidden = *first.get_or_insert(rank) != rank;
             let subdirs = || specs.iter().filter_map(|spec| spec.subdir.as_ref());
             if is_hidden && request.options.channel_priority == ChannelPriority::Strict {
                 let channel = record.channel.as_deref();
                 let channel = channel.map_or_else(|| "an unknown channel".to_owned(), |channel| format!("'{channel}'"));
-                excluded.push((place, format!("due to strict channel priority not using this option from: {channel}")));
+                excluded
+                    .push((record_id, format!("due to strict channel priority not using this option from: {channel}")));
             } else if let Some(subdir) = subdirs().find(|subdir| **subdir != record.package_record.subdir) {
-                excluded.push((place, format!("candidate not in requested subdir: '{subdir}'")));
+                excluded.push((record_id, format!("candidate not in requested subdir: '{subdir}'")));
             }
         }
     }
     excluded
 }
 
-/// What a solver chooses from.
+/// What the solver chooses.
 #[derive(Clone, Copy)]
 enum Solvable {
-    Record(Place),
-    /// By its place among the host's.
+    Record(RecordId),
+    /// The index of a virtual package of the host.
     Virtual(usize),
-    /// An extra, by its name.
+    /// An extra, by the ID of its name.
     Extra(NameId),
 }
 
 struct Provider<'c, 'a> {
-    catalog: &'c Catalog<'a>,
+    pool: &'c Pool<'a>,
     virtual_packages: &'c [GenericVirtualPackage],
     solvables: Vec<(NameId, Solvable)>,
-    /// By name.
+    /// By the ID of the name.
     candidates: Vec<Candidates>,
-    order: Order<'c, 'a>,
-    /// By what is asked for, what means the same; what is not there is only like itself.
-    same: Vec<AskId>,
+    order: CandidateOrder<'c, 'a>,
+    /// For each spec, the first spec with the same matches. A spec beyond the end is its own.
+    canonical: Vec<SpecId>,
     /// Reasons, as text.
     strings: RefCell<Vec<String>>,
 }
 
 impl<'c, 'a> Provider<'c, 'a> {
     fn new(
-        catalog: &'c Catalog<'a>,
-        request: &'c Request<'_>,
+        pool: &'c Pool<'a>,
+        request: &'c SolveRequest<'_>,
         exists: &'c [bool],
         kept: &[bool],
-        excluded: Vec<(Place, String)>,
+        excluded: Vec<(RecordId, String)>,
     ) -> Self {
         let virtual_packages = request.host.virtual_packages.as_slice();
         let mut solvables: Vec<(NameId, Solvable)> = Vec::new();
-        let mut candidates: Vec<Candidates> = Vec::with_capacity(catalog.names.len());
+        let mut candidates: Vec<Candidates> = Vec::with_capacity(pool.names.len());
         let mut reasons: Vec<String> = Vec::new();
-        let mut excluded: HashMap<Place, String> = excluded.into_iter().collect();
-        let favored: HashSet<Place> =
-            request.kept.favored.iter().filter_map(|record| catalog.place_of(record)).collect();
-        for (id, name) in catalog.names.iter().enumerate() {
+        let mut excluded: HashMap<RecordId, String> = excluded.into_iter().collect();
+        let favored: HashSet<RecordId> = request.kept.favored.iter().filter_map(|record| pool.id_of(record)).collect();
+        for (id, name) in pool.names.iter().enumerate() {
             let mut own =
                 Candidates { hint_dependencies_available: HintDependenciesAvailable::All, ..Candidates::default() };
             let virtuals = virtual_packages.iter().positions(|package| package.name.as_normalized() == name.text);
-            let records = name.places.iter().filter(|place| kept[*place as usize]);
+            let records = name.record_ids.iter().filter(|record_id| kept[*record_id as usize]);
             let of_name = virtuals
                 .map(Solvable::Virtual)
                 .chain(records.map(Solvable::Record))
@@ -210,25 +212,25 @@ impl<'c, 'a> Provider<'c, 'a> {
                 let number = SolvableId::from_index(solvables.len());
                 solvables.push((id as NameId, solvable));
                 own.candidates.push(number);
-                let Solvable::Record(place) = solvable else { continue };
-                if let Some(reason) = excluded.remove(&place) {
+                let Solvable::Record(record_id) = solvable else { continue };
+                if let Some(reason) = excluded.remove(&record_id) {
                     own.excluded.push((number, StringId::from_index(reasons.len())));
                     reasons.push(reason);
                 }
-                if favored.contains(&place) {
+                if favored.contains(&record_id) {
                     own.favored = Some(number);
                 }
             }
             candidates.push(own);
         }
-        let order = Order::new(catalog, virtual_packages, exists, request.options.channel_priority);
+        let order = CandidateOrder::new(pool, virtual_packages, exists, request.options.channel_priority);
         Self {
-            catalog,
+            pool,
             virtual_packages,
             solvables,
             candidates,
             order,
-            same: Vec::new(),
+            canonical: Vec::new(),
             strings: RefCell::new(reasons),
         }
     }
@@ -239,50 +241,50 @@ impl<'c, 'a> Provider<'c, 'a> {
 
     fn record(&self, id: SolvableId) -> Option<&'a RepoDataRecord> {
         match self.solvable(id) {
-            Solvable::Record(place) => Some(self.catalog.record(place)),
+            Solvable::Record(record_id) => Some(self.pool.record(record_id)),
             Solvable::Virtual(_) | Solvable::Extra(_) => None,
         }
     }
 
     fn version(&self, id: SolvableId) -> Option<&rattler_conda_types::Version> {
         match self.solvable(id) {
-            Solvable::Record(place) => Some(self.catalog.record(place).package_record.version.version()),
+            Solvable::Record(record_id) => Some(self.pool.record(record_id).package_record.version.version()),
             Solvable::Virtual(index) => Some(&self.virtual_packages[index].version),
             Solvable::Extra(_) => None,
         }
     }
 
     fn name(&self, id: ResolvoName) -> &str {
-        &self.catalog.names[id.to_index()].text
+        &self.pool.names[id.to_index()].text
     }
 
-    /// What something asked for is to the solver: itself, and the extras that it asks for.
-    fn version_sets(&self, id: AskId) -> impl Iterator<Item = VersionSetId> {
-        let extras = self.catalog.ask(id).map_or(&[][..], |ask| &ask.extras);
-        let same = self.same.get(id as usize).copied().unwrap_or(id);
-        extras.iter().copied().chain([same]).map(VersionSetId)
+    /// The version sets of a spec: itself, and the extras that it asks for.
+    fn version_sets(&self, id: SpecId) -> impl Iterator<Item = VersionSetId> {
+        let extras = self.pool.resolved(id).map_or(&[][..], |resolved| &resolved.extras);
+        let canonical = self.canonical.get(id as usize).copied().unwrap_or(id);
+        extras.iter().copied().chain([canonical]).map(VersionSetId)
     }
 
-    fn dependencies(&self, place: Place) -> Result<KnownDependencies, String> {
-        let fault = |kind: &str, id: AskId| {
-            let (text, reason) = (self.catalog.written(id), self.catalog.fault(id));
+    fn dependencies(&self, record_id: RecordId) -> Result<KnownDependencies, String> {
+        let parse_error = |kind: &str, id: SpecId| {
+            let (text, reason) = (self.pool.text_of(id), self.pool.parse_error(id));
             format!("the {kind} '{text}' failed to parse: {reason}")
         };
         let mut known = KnownDependencies::default();
-        let demands = self.catalog.demands(place);
-        let needs = demands.needs.iter().map(|id| (None, *id));
-        for (condition, id) in needs.chain(demands.extras.iter().map(|(when, id)| (Some(*when), *id))) {
-            let ask = self.catalog.ask(id).ok_or_else(|| fault("dependency", id))?;
-            let condition = condition.or(ask.condition);
+        let dependencies = self.pool.dependencies_of(record_id);
+        let needs = dependencies.depends.iter().map(|id| (None, *id));
+        for (condition, id) in needs.chain(dependencies.extra_depends.iter().map(|(when, id)| (Some(*when), *id))) {
+            let resolved = self.pool.resolved(id).ok_or_else(|| parse_error("dependency", id))?;
+            let condition = condition.or(resolved.condition);
             known
                 .requirements
                 .extend(self.version_sets(id).map(|set| ConditionalRequirement { condition, requirement: set.into() }));
         }
-        for id in demands.bounds {
-            let ask = self.catalog.ask(*id).ok_or_else(|| fault("constrains", *id))?;
-            // That a record excludes itself, the solver has no clause for: it takes two that exclude each other.
-            if ask.name == self.catalog.name_of(place) && !ask.places.contains(place) {
-                return Err(format!("it does not meet its own constrains '{}'", self.catalog.written(*id)));
+        for id in dependencies.constrains {
+            let resolved = self.pool.resolved(*id).ok_or_else(|| parse_error("constrains", *id))?;
+            // The solver has no clause for a record that excludes itself.
+            if resolved.name == self.pool.name_id_of(record_id) && !resolved.record_ids.contains(record_id) {
+                return Err(format!("it does not meet its own constrains '{}'", self.pool.text_of(*id)));
             }
             known.constrains.extend(self.version_sets(*id));
         }
@@ -296,13 +298,13 @@ impl Interner for Provider<'_, '_> {
 
     fn display_solvable(&self, solvable: SolvableId) -> impl Display + '_ {
         match self.solvable(solvable) {
-            Solvable::Record(place) => self.catalog.record(place).package_record.to_string(),
+            Solvable::Record(record_id) => self.pool.record(record_id).package_record.to_string(),
             Solvable::Virtual(index) => self.virtual_packages[index].to_string(),
-            Solvable::Extra(name) => self.catalog.names[name as usize].text.clone(),
+            Solvable::Extra(name) => self.pool.names[name as usize].text.clone(),
         }
     }
 
-    /// Versions only, and of many the ends.
+    /// The versions; if there are many, only the first and the last ones.
     fn display_merged_solvables(&self, solvables: &[SolvableId]) -> impl Display + '_ {
         let Some(first) = solvables.first() else { return String::new() };
         let mut versions: Vec<_> = solvables.iter().filter_map(|id| self.version(*id)).collect();
@@ -321,7 +323,7 @@ impl Interner for Provider<'_, '_> {
     }
 
     fn display_version_set(&self, version_set: VersionSetId) -> impl Display + '_ {
-        self.catalog.display_ask(version_set.0)
+        self.pool.display_spec(version_set.0)
     }
 
     fn display_string(&self, string_id: StringId) -> impl Display + '_ {
@@ -329,8 +331,8 @@ impl Interner for Provider<'_, '_> {
     }
 
     fn version_set_name(&self, version_set: VersionSetId) -> ResolvoName {
-        // The solver knows only of what was read.
-        let name = self.catalog.ask(version_set.0).map_or(0, |ask| ask.name);
+        // The solver only asks for specs that were resolved.
+        let name = self.pool.resolved(version_set.0).map_or(0, |resolved| resolved.name);
         ResolvoName::from_index(name as usize)
     }
 
@@ -339,12 +341,12 @@ impl Interner for Provider<'_, '_> {
     }
 
     fn version_sets_in_union(&self, _: VersionSetUnionId) -> impl Iterator<Item = VersionSetId> {
-        // There are none in conda's world.
+        // Conda has no unions.
         std::iter::empty()
     }
 
     fn resolve_condition(&self, condition: ConditionId) -> Condition {
-        self.catalog.resolve(condition)
+        self.pool.condition(condition)
     }
 }
 
@@ -355,10 +357,10 @@ impl DependencyProvider for Provider<'_, '_> {
         version_set: VersionSetId,
         inverse: bool,
     ) -> Vec<SolvableId> {
-        let places = self.catalog.ask(version_set.0).map(|ask| &ask.places);
+        let record_ids = self.pool.resolved(version_set.0).map(|resolved| &resolved.record_ids);
         let matches = |id: &SolvableId| match self.solvable(*id) {
-            Solvable::Record(place) => places.is_some_and(|places| places.contains(place)),
-            Solvable::Virtual(index) => self.catalog.means(version_set.0, &self.virtual_packages[index]),
+            Solvable::Record(record_id) => record_ids.is_some_and(|record_ids| record_ids.contains(record_id)),
+            Solvable::Virtual(index) => self.pool.matches_virtual(version_set.0, &self.virtual_packages[index]),
             Solvable::Extra(_) => true,
         };
         candidates.iter().copied().filter(|id| matches(id) != inverse).collect()
@@ -369,13 +371,13 @@ impl DependencyProvider for Provider<'_, '_> {
     }
 
     async fn sort_candidates(&self, _: &SolverCache<Self>, solvables: &mut [SolvableId]) {
-        let place = |id: SolvableId| match self.solvable(id) {
-            Solvable::Record(place) => Some((place, id.to_index())),
+        let record_id = |id: SolvableId| match self.solvable(id) {
+            Solvable::Record(record_id) => Some((record_id, id.to_index())),
             Solvable::Virtual(_) | Solvable::Extra(_) => None,
         };
         // There is one virtual package of a name, and it comes first.
-        let start = solvables.iter().take_while(|id| place(**id).is_none()).count();
-        let mut records: Vec<_> = solvables.iter().filter_map(|id| place(*id)).collect();
+        let start = solvables.iter().take_while(|id| record_id(**id).is_none()).count();
+        let mut records: Vec<_> = solvables.iter().filter_map(|id| record_id(*id)).collect();
         self.order.sort(&mut records);
         for (solvable, (_, index)) in solvables.iter_mut().skip(start).zip(records) {
             *solvable = SolvableId::from_index(index);
@@ -383,10 +385,10 @@ impl DependencyProvider for Provider<'_, '_> {
     }
 
     async fn get_dependencies(&self, solvable: SolvableId) -> Dependencies {
-        let Solvable::Record(place) = self.solvable(solvable) else {
+        let Solvable::Record(record_id) = self.solvable(solvable) else {
             return Dependencies::Known(KnownDependencies::default());
         };
-        self.dependencies(place).map_or_else(
+        self.dependencies(record_id).map_or_else(
             |reason| {
                 let mut strings = self.strings.borrow_mut();
                 strings.push(reason);

@@ -1,17 +1,19 @@
-//! What no solution can have is not shown to the solver, which spends its time on making clauses of every record that a
-//! dependency may mean. Of fifty thousand, some three thousand remain.
+//! Removes records that no solution needs, before the solver makes clauses of them. Of fifty thousand records, some
+//! three thousand remain.
 //!
-//! A record goes,
+//! A record is removed
 //!
-//! 1. if it does not match what the environment asks of its name, or an earlier channel hides it;
-//! 2. if nothing is left of one of its dependencies, or of a needed package under its `constrains`; or if none of those
-//!    allows it that need its package in every solution ([`needed`]): again, until nothing more goes, or a hundred times;
-//! 3. if nothing that is left asks for it;
-//! 4. if there is a better one, of the same channel, that needs nothing else and is wanted wherever this one is: a
-//!    solution with this one has a twin with the better one, which the solver tries first.
+//! 1. if it does not match the environment's specs for its name, or an earlier channel hides it;
+//! 2. if nothing that remains satisfies one of its dependencies, or its `constrains` on a needed package; or if it is
+//!    excluded by all records of a package that every solution needs ([`needed`]). This is repeated until nothing
+//!    changes, at most a hundred times;
+//! 3. if nothing that remains depends on it;
+//! 4. if a better record of the same channel dominates it: that record has no other dependencies, and matches every
+//!    spec that this one matches. Then each solution with this record has a twin with the better one, which the solver
+//!    tries first.
 //!
-//! Virtual packages take nothing away, for the system may be raised yet. Where there is no solution, the reasons are those
-//! of all records ([`super::question`]).
+//! Virtual packages remove nothing, because the system may still be raised. If there is no solution, the reasons are
+//! found without pruning ([`super::session`]).
 
 mod needed;
 #[cfg(test)]
@@ -24,385 +26,400 @@ use rattler_conda_types::{MatchSpec, RepoDataRecord};
 
 use super::{
     ChannelPriority,
-    catalog::{AskId, Catalog, NameId, Place},
-    question::Request,
+    pool::{NameId, Pool, RecordId, SpecId},
+    session::SolveRequest,
 };
 use needed::Needed;
 
-/// Which of the records exist for a question.
-pub(super) fn existing(catalog: &Catalog<'_>, request: &Request<'_>) -> Vec<bool> {
+/// Which records exist for a request.
+pub(super) fn existing_records(pool: &Pool<'_>, request: &SolveRequest<'_>) -> Vec<bool> {
     let cutoff = request.options.exclude_newer;
     let exists = |record: &&RepoDataRecord| {
         let only = request.kept.only.get(record.package_record.name.as_normalized());
         cutoff.is_none_or(|cutoff| cutoff.admits(&record.package_record)) && only.is_none_or(|url| *url == record.url)
     };
     if cutoff.is_none() && request.kept.only.is_empty() {
-        return vec![true; catalog.records.len()];
+        return vec![true; pool.records.len()];
     }
-    catalog.records.iter().map(exists).collect()
+    pool.records.iter().map(exists).collect()
 }
 
-/// What remains.
-pub(super) struct Remains {
-    /// By record, whether it does.
+/// The result of pruning.
+pub(super) struct Pruned {
+    /// For each record, whether it remains.
     pub(super) kept: Vec<bool>,
-    /// By what is asked for: the first that means the same of what remains, `>=1.2` for `>=1.3` if there is no 1.2.
-    pub(super) same: Vec<AskId>,
+    /// For each spec, the first spec with the same remaining matches: `>=1.2` for `>=1.3`, if there is no 1.2.
+    pub(super) canonical: Vec<SpecId>,
 }
 
-/// Which of the existing records remain; `None` if something is asked for in a way that is not understood here.
-pub(super) fn prune(catalog: &mut Catalog<'_>, exists: &[bool], request: &Request<'_>) -> Option<Remains> {
-    let mut field = Field::new(catalog, exists.to_vec(), request)?;
-    field.grow().ok()?;
-    // A chain of packages of which the last is missing may take as many rounds as it has links. The solver sees what is
-    // left of it.
-    let mut open: Vec<Place> = (0..).zip(&field.possible).filter(|(_, is)| **is).map(|(place, _)| place).collect();
-    let mut needed = Needed::new(&field.required, field.catalog.names.len());
-    for _ in 0..ROUNDS {
-        let has_withered = field.wither(&mut open, &needed);
-        if !field.tighten(&mut needed) && !has_withered {
+/// Prunes the existing records; `None` if a spec has a condition or extras.
+pub(super) fn prune(pool: &mut Pool<'_>, exists: &[bool], request: &SolveRequest<'_>) -> Option<Pruned> {
+    let mut pruner = Pruner::new(pool, exists.to_vec(), request)?;
+    pruner.collect_reachable().ok()?;
+    // A chain of packages whose last one is missing may take as many rounds as it has links. The solver handles what
+    // is left of it.
+    let mut open: Vec<RecordId> =
+        (0..).zip(&pruner.possible).filter(|(_, is)| **is).map(|(record_id, _)| record_id).collect();
+    let mut needed = Needed::new(&pruner.required, pruner.pool.names.len());
+    for _ in 0..MAX_ROUNDS {
+        let has_removed = pruner.propagate_missing(&mut open, &needed);
+        if !pruner.restrict_to_needed(&mut needed) && !has_removed {
             break;
         }
     }
-    let mut kept = field.reached();
-    let same = field.same(&kept);
-    field.yield_to_better(&mut kept, &same);
-    Some(Remains { kept, same })
+    let mut kept = pruner.reachable();
+    let canonical = pruner.canonical_specs(&kept);
+    pruner.remove_dominated(&mut kept, &canonical);
+    Some(Pruned { kept, canonical })
 }
 
-/// With how many better ones a record is compared, at most: each of them may be wanted in a thousand ways.
-const MOST_BETTER: usize = 100;
+/// The most better records that a record is compared with. Each of them may match a thousand specs.
+const MAX_COMPARED: usize = 100;
 
-/// How often is looked for what lacks something, at most: real channels take a few rounds.
-const ROUNDS: usize = 100;
+/// The most rounds of propagation. Real channels take a few.
+const MAX_ROUNDS: usize = 100;
 
-/// Something is asked for under a condition, or with extras (CEP-43, CEP-44): the solver has to see everything.
-struct NotUnderstood;
+/// A spec has a condition or extras (CEP-43, CEP-44). The solver has to see all records then.
+struct Unsupported;
 
-struct Field<'c, 'a> {
-    catalog: &'c mut Catalog<'a>,
+struct Pruner<'c, 'a> {
+    pool: &'c mut Pool<'a>,
     /// The names that the environment asks for.
     required: Vec<NameId>,
-    /// By what is asked for: whether there may be an answer, as far as it was looked at.
-    hopes: Vec<Option<bool>>,
-    /// By record: whether it can be in a solution, as far as it is known.
+    /// For each spec, whether it may be satisfied, as far as it was checked.
+    satisfiable: Vec<Option<bool>>,
+    /// For each record, whether it may be in a solution, as far as it is known.
     possible: Vec<bool>,
-    /// Records that are to be tried before others.
-    favored: Vec<Place>,
+    /// Records that are preferred.
+    favored: Vec<RecordId>,
 }
 
-impl<'c, 'a> Field<'c, 'a> {
-    /// With what the environment asks for.
-    fn new(catalog: &'c mut Catalog<'a>, mut possible: Vec<bool>, request: &Request<'_>) -> Option<Self> {
-        let mut asks = Vec::new();
-        for spec in request.naming.iter().chain(request.specs) {
-            let ask = catalog.spec(spec);
-            let name = catalog.ask(ask)?.name;
-            for place in catalog.names[name as usize].places.iter() {
-                possible[place as usize] &= catalog.is_in_channel(place, spec);
+impl<'c, 'a> Pruner<'c, 'a> {
+    /// Starts with the specs of the environment.
+    fn new(pool: &'c mut Pool<'a>, mut possible: Vec<bool>, request: &SolveRequest<'_>) -> Option<Self> {
+        let mut requested = Vec::new();
+        for spec in request.channel_specs.iter().chain(request.specs) {
+            let spec_id = pool.intern_spec(spec);
+            let name = pool.resolved(spec_id)?.name;
+            for record_id in pool.names[name as usize].record_ids.iter() {
+                possible[record_id as usize] &= pool.is_in_channel(record_id, spec);
             }
         }
         for spec in request.specs {
             if spec.condition.is_some() || spec.extras.is_some() {
                 return None;
             }
-            let ask = catalog.spec(spec);
-            let name = catalog.ask(ask)?.name;
-            asks.push((ask, name, spec));
+            let spec_id = pool.intern_spec(spec);
+            let name = pool.resolved(spec_id)?.name;
+            requested.push((spec_id, name, spec));
         }
         if request.options.channel_priority == ChannelPriority::Strict {
-            hide(catalog, &mut possible);
+            apply_channel_priority(pool, &mut possible);
         }
-        for (ask, name, spec) in &asks {
-            retain(catalog, *name, *ask, spec, &mut possible);
+        for (resolved, name, spec) in &requested {
+            apply_spec(pool, *name, *resolved, spec, &mut possible);
         }
-        let required = asks.iter().map(|(_, name, _)| *name).collect();
-        let favored = request.kept.favored.iter().filter_map(|record| catalog.place_of(record)).collect();
-        Some(Self { catalog, required, hopes: Vec::new(), possible, favored })
+        let required = requested.iter().map(|(_, name, _)| *name).collect();
+        let favored = request.kept.favored.iter().filter_map(|record| pool.id_of(record)).collect();
+        Some(Self { pool, required, satisfiable: Vec::new(), possible, favored })
     }
 
-    /// Follows what is asked for, as long as it leads somewhere.
-    fn grow(&mut self) -> Result<(), NotUnderstood> {
+    /// Follows dependencies to all reachable records.
+    fn collect_reachable(&mut self) -> Result<(), Unsupported> {
         let mut seen = vec![false; self.possible.len()];
-        let mut asked = Vec::new();
-        let mut open: Vec<Place> = self.roots();
-        while let Some(place) = open.pop() {
-            if std::mem::replace(&mut seen[place as usize], true) || !self.possible[place as usize] {
+        let mut requested = Vec::new();
+        let mut open: Vec<RecordId> = self.roots();
+        while let Some(record_id) = open.pop() {
+            if std::mem::replace(&mut seen[record_id as usize], true) || !self.possible[record_id as usize] {
                 continue;
             }
-            self.look_at(place)?;
-            if !self.possible[place as usize] {
+            self.check_record(record_id)?;
+            if !self.possible[record_id as usize] {
                 continue;
             }
-            asked.resize(self.hopes.len(), false);
-            for id in self.needs(place) {
-                if !std::mem::replace(&mut asked[*id as usize], true) {
-                    open.extend(self.meant(*id));
+            requested.resize(self.satisfiable.len(), false);
+            for id in self.depends(record_id) {
+                if !std::mem::replace(&mut requested[*id as usize], true) {
+                    open.extend(self.matching_records(*id));
                 }
             }
         }
-        // What was not looked at is wanted by nothing.
+        // Nothing depends on records that were not reached.
         self.possible.iter_mut().zip(seen).for_each(|(possible, seen)| *possible &= seen);
         Ok(())
     }
 
-    /// All records of what the environment asks for.
-    fn roots(&self) -> Vec<Place> {
-        self.required.iter().flat_map(|name| self.catalog.names[*name as usize].places.iter()).collect()
+    /// All records of the names that the environment asks for.
+    fn roots(&self) -> Vec<RecordId> {
+        self.required.iter().flat_map(|name| self.pool.names[*name as usize].record_ids.iter()).collect()
     }
 
-    fn needs(&self, place: Place) -> &[AskId] {
-        self.catalog.demands(place).needs
+    fn depends(&self, record_id: RecordId) -> &[SpecId] {
+        self.pool.dependencies_of(record_id).depends
     }
 
-    fn bounds(&self, place: Place) -> &[AskId] {
-        self.catalog.demands(place).bounds
+    fn constrains(&self, record_id: RecordId) -> &[SpecId] {
+        self.pool.dependencies_of(record_id).constrains
     }
 
-    /// The records that are asked for.
-    fn meant(&self, id: AskId) -> impl Iterator<Item = Place> + '_ {
-        self.catalog.ask(id).into_iter().flat_map(|ask| ask.places.iter())
+    /// The records that match a spec.
+    fn matching_records(&self, id: SpecId) -> impl Iterator<Item = RecordId> + '_ {
+        self.pool.resolved(id).into_iter().flat_map(|resolved| resolved.record_ids.iter())
     }
 
-    /// Finds out what a record depends on, and what it wants of required packages.
-    fn look_at(&mut self, place: Place) -> Result<(), NotUnderstood> {
-        self.catalog.look_at(place);
-        let demands = self.catalog.demands(place);
-        if !demands.extras.is_empty() {
-            return Err(NotUnderstood);
+    /// Checks the dependencies and constraints of a record.
+    fn check_record(&mut self, record_id: RecordId) -> Result<(), Unsupported> {
+        self.pool.resolve_extras_of(record_id);
+        let dependencies = self.pool.dependencies_of(record_id);
+        if !dependencies.extra_depends.is_empty() {
+            return Err(Unsupported);
         }
-        let count = demands.needs.len();
-        // What is known to be without hope need not be read to its end: most builds are for another python.
-        let mut is_possible =
-            demands.needs.iter().all(|id| self.hopes.get(*id as usize).is_none_or(|hope| *hope != Some(false)));
+        let count = dependencies.depends.len();
+        // Check known results first, before parsing the rest: most builds are for another python.
+        let mut is_possible = dependencies
+            .depends
+            .iter()
+            .all(|id| self.satisfiable.get(*id as usize).is_none_or(|known| *known != Some(false)));
         for index in 0..count {
-            is_possible = is_possible && self.has_hope(self.needs(place)[index])?;
+            is_possible = is_possible && self.is_satisfiable(self.depends(record_id)[index])?;
         }
-        for index in 0..self.bounds(place).len() {
-            is_possible = is_possible && self.read(self.bounds(place)[index])?;
+        for index in 0..self.constrains(record_id).len() {
+            is_possible = is_possible && self.resolve(self.constrains(record_id)[index])?;
         }
-        self.possible[place as usize] &= is_possible;
+        self.possible[record_id as usize] &= is_possible;
         Ok(())
     }
 
-    /// Whether there may be an answer to what a dependency asks for. The solver, too, leaves out what has one that cannot
-    /// be read.
-    fn has_hope(&mut self, id: AskId) -> Result<bool, NotUnderstood> {
-        if let Some(Some(known)) = self.hopes.get(id as usize) {
+    /// Whether a dependency may be satisfied. One that cannot be parsed is not; the solver excludes such records, too.
+    fn is_satisfiable(&mut self, id: SpecId) -> Result<bool, Unsupported> {
+        if let Some(Some(known)) = self.satisfiable.get(id as usize) {
             return Ok(*known);
         }
-        let has_hope = self.read(id)? && (self.is_of_the_system(id) || self.is_left(id));
-        self.hopes.resize(self.hopes.len().max(id as usize + 1), None);
-        self.hopes[id as usize] = Some(has_hope);
-        Ok(has_hope)
+        let is_satisfiable = self.resolve(id)? && (self.is_virtual(id) || self.has_remaining(id));
+        self.satisfiable.resize(self.satisfiable.len().max(id as usize + 1), None);
+        self.satisfiable[id as usize] = Some(is_satisfiable);
+        Ok(is_satisfiable)
     }
 
-    /// Whether what is asked for makes sense.
-    fn read(&mut self, id: AskId) -> Result<bool, NotUnderstood> {
-        match self.catalog.read(id) {
-            Some(ask) if ask.condition.is_some() || !ask.extras.is_empty() => Err(NotUnderstood),
+    /// Whether a spec can be parsed.
+    fn resolve(&mut self, id: SpecId) -> Result<bool, Unsupported> {
+        match self.pool.resolve(id) {
+            Some(resolved) if resolved.condition.is_some() || !resolved.extras.is_empty() => Err(Unsupported),
             other => Ok(other.is_some()),
         }
     }
 
-    /// Whether it may be answered by a virtual package.
-    fn is_of_the_system(&self, id: AskId) -> bool {
-        self.catalog.ask(id).is_some_and(|ask| self.catalog.names[ask.name as usize].text.starts_with("__"))
+    /// Whether a spec is about a virtual package.
+    fn is_virtual(&self, id: SpecId) -> bool {
+        self.pool.resolved(id).is_some_and(|resolved| self.pool.names[resolved.name as usize].text.starts_with("__"))
     }
 
-    fn is_left(&self, id: AskId) -> bool {
-        self.meant(id).any(|place| self.possible[place as usize])
+    fn has_remaining(&self, id: SpecId) -> bool {
+        self.matching_records(id).any(|record_id| self.possible[record_id as usize])
     }
 
-    /// Takes away what lacks a dependency, or rules a needed package out, of those that are open; whether there was any.
-    fn wither(&mut self, open: &mut Vec<Place>, needed: &Needed) -> bool {
-        // Found out once for each round, and for what is wanted only.
-        let mut left: Vec<Option<bool>> = vec![None; self.catalog.asks()];
+    /// Removes the open records that miss a dependency or exclude a needed package. Returns whether there were any.
+    fn propagate_missing(&mut self, open: &mut Vec<RecordId>, needed: &Needed) -> bool {
+        // Computed once for each round, and only for specs that are needed.
+        let mut left: Vec<Option<bool>> = vec![None; self.pool.spec_count()];
         let before = open.len();
-        open.retain(|place| {
-            let is_out = !self.possible[*place as usize] || self.is_out(*place, needed, &mut left);
-            self.possible[*place as usize] &= !is_out;
-            !is_out
+        open.retain(|record_id| {
+            let is_excluded = !self.possible[*record_id as usize] || self.is_excluded(*record_id, needed, &mut left);
+            self.possible[*record_id as usize] &= !is_excluded;
+            !is_excluded
         });
         open.len() < before
     }
 
-    fn is_out(&self, place: Place, needed: &Needed, left: &mut [Option<bool>]) -> bool {
-        let mut is_left = |id: AskId| *left[id as usize].get_or_insert_with(|| self.is_left(id));
-        let mut is_missing = |id: AskId| !is_left(id) && !self.is_of_the_system(id);
-        let is_needed = |id: AskId| self.catalog.ask(id).is_some_and(|ask| needed.has(ask.name));
-        self.needs(place).iter().any(|id| is_missing(*id))
-            || self.bounds(place).iter().any(|id| is_needed(*id) && is_missing(*id))
+    fn is_excluded(&self, record_id: RecordId, needed: &Needed, left: &mut [Option<bool>]) -> bool {
+        let mut has_remaining = |id: SpecId| *left[id as usize].get_or_insert_with(|| self.has_remaining(id));
+        let mut is_missing = |id: SpecId| !has_remaining(id) && !self.is_virtual(id);
+        let is_needed = |id: SpecId| self.pool.resolved(id).is_some_and(|resolved| needed.contains(resolved.name));
+        self.depends(record_id).iter().any(|id| is_missing(*id))
+            || self.constrains(record_id).iter().any(|id| is_needed(*id) && is_missing(*id))
     }
 
-    /// What is still wanted by something that is possible.
-    fn reached(&self) -> Vec<bool> {
-        let mut reached = vec![false; self.possible.len()];
-        let mut asked = vec![false; self.catalog.asks()];
-        let mut open: Vec<Place> = self.roots();
-        while let Some(place) = open.pop() {
-            if !self.possible[place as usize] || std::mem::replace(&mut reached[place as usize], true) {
+    /// The records that something possible still depends on.
+    fn reachable(&self) -> Vec<bool> {
+        let mut reachable = vec![false; self.possible.len()];
+        let mut requested = vec![false; self.pool.spec_count()];
+        let mut open: Vec<RecordId> = self.roots();
+        while let Some(record_id) = open.pop() {
+            if !self.possible[record_id as usize] || std::mem::replace(&mut reachable[record_id as usize], true) {
                 continue;
             }
-            for id in self.needs(place) {
-                if !std::mem::replace(&mut asked[*id as usize], true) {
-                    open.extend(self.meant(*id));
+            for id in self.depends(record_id) {
+                if !std::mem::replace(&mut requested[*id as usize], true) {
+                    open.extend(self.matching_records(*id));
                 }
             }
         }
-        reached
+        reachable
     }
 
-    /// Takes away what is no better than another in any respect.
-    fn yield_to_better(&self, kept: &mut [bool], same: &[AskId]) {
-        let wanted = self.wanted(kept, same);
+    /// Removes records that are dominated by a better one.
+    fn remove_dominated(&self, kept: &mut [bool], canonical: &[SpecId]) {
+        let dependents = self.dependents(kept, canonical);
         let hasher = foldhash::fast::FixedState::default();
-        let mut lists: Vec<AskId> = Vec::new();
-        let mut twins: Vec<Twin> = Vec::new();
-        for name in &self.catalog.names {
+        let mut lists: Vec<SpecId> = Vec::new();
+        let mut candidates: Vec<PruneCandidate> = Vec::new();
+        for name in &self.pool.names {
             lists.clear();
-            twins.clear();
-            for place in name.places.iter().filter(|place| kept[*place as usize]) {
+            candidates.clear();
+            for record_id in name.record_ids.iter().filter(|record_id| kept[*record_id as usize]) {
                 let start = lists.len();
-                map(self.needs(place), same, &mut lists);
+                push_canonical(self.depends(record_id), canonical, &mut lists);
                 let middle = lists.len();
-                map(self.bounds(place), same, &mut lists);
-                let entry = self.catalog.entry(place);
-                let kind = (self.catalog.channel_rank(place), entry.has_features);
+                push_canonical(self.constrains(record_id), canonical, &mut lists);
+                let entry = self.pool.row(record_id);
+                let kind = (self.pool.channel_rank(record_id), entry.has_track_features);
                 let hash = hasher.hash_one((kind, middle - start, &lists[start..]));
-                let rank = Reverse((self.catalog.version_rank(place), entry.build_number));
-                twins.push(Twin { hash, kind, rank, place, start, middle, end: lists.len() });
+                let rank = Reverse((self.pool.version_rank(record_id), entry.build_number));
+                candidates.push(PruneCandidate { hash, kind, rank, record_id, start, middle, end: lists.len() });
             }
-            twins.sort_unstable_by_key(|twin| (twin.hash, twin.rank, twin.place));
-            for alike in twins.chunk_by(|one, other| one.hash == other.hash) {
-                self.yield_among(alike, &lists, &wanted, kept);
+            candidates.sort_unstable_by_key(|candidate| (candidate.hash, candidate.rank, candidate.record_id));
+            for alike in candidates.chunk_by(|one, other| one.hash == other.hash) {
+                self.remove_dominated_among(alike, &lists, &dependents, kept);
             }
         }
     }
 
-    /// The same, among those that need the same; the better ones come first.
-    fn yield_among(&self, alike: &[Twin], lists: &[AskId], wanted: &Wanted, kept: &mut [bool]) {
-        // What was found to be better than others.
-        let mut better: Vec<&Twin> = Vec::new();
-        for twin in alike {
-            let own = wanted.of(twin.place);
-            let yields = |other: &&Twin| {
-                other.rank < twin.rank && other.is_like(twin, lists) && includes(wanted.of(other.place), own)
+    /// The same for candidates with equal dependencies, sorted from best to worst.
+    fn remove_dominated_among(
+        &self,
+        alike: &[PruneCandidate],
+        lists: &[SpecId],
+        dependents: &Dependents,
+        kept: &mut [bool],
+    ) {
+        // The records that are not dominated.
+        let mut better: Vec<&PruneCandidate> = Vec::new();
+        for candidate in alike {
+            let own = dependents.specs_of(candidate.record_id);
+            let dominates = |other: &&PruneCandidate| {
+                other.rank < candidate.rank
+                    && other.has_same_dependencies(candidate, lists)
+                    && is_subset(dependents.specs_of(other.record_id), own)
             };
-            if better.iter().take(MOST_BETTER).any(yields) && !self.favored.contains(&twin.place) {
-                kept[twin.place as usize] = false;
+            if better.iter().take(MAX_COMPARED).any(dominates) && !self.favored.contains(&candidate.record_id) {
+                kept[candidate.record_id as usize] = false;
             } else {
-                better.push(twin);
+                better.push(candidate);
             }
         }
     }
 
-    /// By what is asked for: the first that means the same of what is kept.
-    fn same(&self, kept: &[bool]) -> Vec<AskId> {
-        let mut same: Vec<AskId> = (0..self.catalog.asks() as AskId).collect();
-        let mut known: HashMap<Vec<Place>, AskId> = HashMap::new();
-        for id in self.asked(kept) {
-            let left: Vec<Place> = self.meant(id).filter(|place| kept[*place as usize]).collect();
-            // Nothing is left of what a bound excludes, and of what the system has.
-            if !left.is_empty() && !self.is_of_the_system(id) {
-                same[id as usize] = *known.entry(left).or_insert(id);
+    /// For each spec, the first spec with the same kept matches.
+    fn canonical_specs(&self, kept: &[bool]) -> Vec<SpecId> {
+        let mut canonical: Vec<SpecId> = (0..self.pool.spec_count() as SpecId).collect();
+        let mut known: HashMap<Vec<RecordId>, SpecId> = HashMap::new();
+        for id in self.requested_specs(kept) {
+            let left: Vec<RecordId> = self.matching_records(id).filter(|record_id| kept[*record_id as usize]).collect();
+            // A spec without matches may be a constraint, or about a virtual package.
+            if !left.is_empty() && !self.is_virtual(id) {
+                canonical[id as usize] = *known.entry(left).or_insert(id);
             }
         }
-        same
+        canonical
     }
 
-    /// What the kept records ask for.
-    fn asked(&self, kept: &[bool]) -> impl Iterator<Item = AskId> + use<> {
-        let mut asked = vec![false; self.catalog.asks()];
-        for place in (0..kept.len()).filter(|place| kept[*place]) {
-            let (needs, bounds) = (self.needs(place as Place), self.bounds(place as Place));
-            needs.iter().chain(bounds).for_each(|id| asked[*id as usize] = true);
+    /// The specs of the kept records.
+    fn requested_specs(&self, kept: &[bool]) -> impl Iterator<Item = SpecId> + use<> {
+        let mut requested = vec![false; self.pool.spec_count()];
+        for record_id in (0..kept.len()).filter(|record_id| kept[*record_id]) {
+            let (needs, bounds) = (self.depends(record_id as RecordId), self.constrains(record_id as RecordId));
+            needs.iter().chain(bounds).for_each(|id| requested[*id as usize] = true);
         }
-        asked.into_iter().enumerate().filter(|(_, asked)| *asked).map(|(id, _)| id as AskId)
+        requested.into_iter().enumerate().filter(|(_, requested)| *requested).map(|(id, _)| id as SpecId)
     }
 
-    /// What means each record, of all that the kept ones ask for.
-    fn wanted(&self, kept: &[bool], same: &[AskId]) -> Wanted {
+    /// For each record, the specs of kept records that match it.
+    fn dependents(&self, kept: &[bool], canonical: &[SpecId]) -> Dependents {
         let mut starts = vec![0; kept.len() + 1];
-        let asked = || self.asked(kept).filter(|id| same[*id as usize] == *id);
-        let kept_of = |id: AskId| self.meant(id).map(|place| place as usize).filter(|place| kept[*place]);
-        asked().flat_map(kept_of).for_each(|place| starts[place + 1] += 1);
-        for place in 0..kept.len() {
-            starts[place + 1] += starts[place];
+        let requested = || self.requested_specs(kept).filter(|id| canonical[*id as usize] == *id);
+        let kept_of = |id: SpecId| {
+            self.matching_records(id).map(|record_id| record_id as usize).filter(|record_id| kept[*record_id])
+        };
+        requested().flat_map(kept_of).for_each(|record_id| starts[record_id + 1] += 1);
+        for record_id in 0..kept.len() {
+            starts[record_id + 1] += starts[record_id];
         }
-        let (mut next, mut asks) = (starts.clone(), vec![0; starts[kept.len()]]);
-        for id in asked() {
-            for place in kept_of(id) {
-                asks[next[place]] = id;
-                next[place] += 1;
+        let (mut next, mut spec_count) = (starts.clone(), vec![0; starts[kept.len()]]);
+        for id in requested() {
+            for record_id in kept_of(id) {
+                spec_count[next[record_id]] = id;
+                next[record_id] += 1;
             }
         }
-        Wanted { starts, asks }
+        Dependents { starts, spec_count }
     }
 }
 
-/// By record, what means it, in order.
-struct Wanted {
+/// For each record, the specs that match it, sorted.
+struct Dependents {
     starts: Vec<usize>,
-    asks: Vec<AskId>,
+    spec_count: Vec<SpecId>,
 }
 
-impl Wanted {
-    fn of(&self, place: Place) -> &[AskId] {
-        &self.asks[self.starts[place as usize]..self.starts[place as usize + 1]]
+impl Dependents {
+    fn specs_of(&self, record_id: RecordId) -> &[SpecId] {
+        &self.spec_count[self.starts[record_id as usize]..self.starts[record_id as usize + 1]]
     }
 }
 
-/// Takes away what an earlier channel hides.
-fn hide(catalog: &Catalog<'_>, possible: &mut [bool]) {
-    for name in &catalog.names {
-        let mut places = name.places.iter();
-        let first = places.by_ref().find(|place| possible[*place as usize]).map(|place| catalog.channel_rank(place));
-        for place in places {
-            possible[place as usize] &= Some(catalog.channel_rank(place)) == first;
+/// Removes records that an earlier channel hides.
+fn apply_channel_priority(pool: &Pool<'_>, possible: &mut [bool]) {
+    for name in &pool.names {
+        let mut record_ids = name.record_ids.iter();
+        let first = record_ids
+            .by_ref()
+            .find(|record_id| possible[*record_id as usize])
+            .map(|record_id| pool.channel_rank(record_id));
+        for record_id in record_ids {
+            possible[record_id as usize] &= Some(pool.channel_rank(record_id)) == first;
         }
     }
 }
 
-/// Takes away what does not match what the environment asks for.
-fn retain(catalog: &Catalog<'_>, name: NameId, ask: AskId, spec: &MatchSpec, possible: &mut [bool]) {
-    let Some(matching) = catalog.ask(ask).map(|ask| &ask.places) else { return };
-    for place in catalog.names[name as usize].places.iter() {
+/// Removes records that do not match a spec of the environment.
+fn apply_spec(pool: &Pool<'_>, name: NameId, resolved: SpecId, spec: &MatchSpec, possible: &mut [bool]) {
+    let Some(matching) = pool.resolved(resolved).map(|resolved| &resolved.record_ids) else { return };
+    for record_id in pool.names[name as usize].record_ids.iter() {
         let is_in_subdir =
-            || spec.subdir.as_ref().is_none_or(|subdir| *subdir == catalog.record(place).package_record.subdir);
-        possible[place as usize] &= matching.contains(place) && is_in_subdir();
+            || spec.subdir.as_ref().is_none_or(|subdir| *subdir == pool.record(record_id).package_record.subdir);
+        possible[record_id as usize] &= matching.contains(record_id) && is_in_subdir();
     }
 }
 
 /// A record that is compared with others of its name.
-struct Twin {
-    /// Of all that twins have in common.
+struct PruneCandidate {
+    /// The hash of what must be equal.
     hash: u64,
-    /// Its channel's rank, and whether it has track features.
+    /// The rank of its channel, and whether it has track features.
     kind: (u32, bool),
-    /// Version and build number.
+    /// The version rank and the build number.
     rank: Reverse<(u32, u64)>,
-    place: Place,
-    /// Where in a list that begins which it needs,
+    record_id: RecordId,
+    /// The index of its first dependency in the list.
     start: usize,
-    /// and there its bounds,
+    /// The index of its first constraint.
     middle: usize,
-    /// and where these end.
+    /// The index after its last constraint.
     end: usize,
 }
 
-impl Twin {
-    fn is_like(&self, other: &Self, lists: &[AskId]) -> bool {
+impl PruneCandidate {
+    fn has_same_dependencies(&self, other: &Self, lists: &[SpecId]) -> bool {
         self.kind == other.kind
             && lists[self.start..self.middle] == lists[other.start..other.middle]
             && lists[self.middle..self.end] == lists[other.middle..other.end]
     }
 }
 
-/// Adds what these are the same as, sorted.
-fn map(ids: &[AskId], same: &[AskId], lists: &mut Vec<AskId>) {
+/// Appends the canonical specs, sorted and without duplicates.
+fn push_canonical(ids: &[SpecId], canonical: &[SpecId], lists: &mut Vec<SpecId>) {
     let start = lists.len();
-    lists.extend(ids.iter().map(|id| same[*id as usize]));
+    lists.extend(ids.iter().map(|id| canonical[*id as usize]));
     lists[start..].sort_unstable();
     let mut end = start;
     for index in start..lists.len() {
@@ -414,8 +431,8 @@ fn map(ids: &[AskId], same: &[AskId], lists: &mut Vec<AskId>) {
     lists.truncate(end);
 }
 
-/// Whether all of the second are among the first; both are sorted.
-fn includes(all: &[AskId], some: &[AskId]) -> bool {
+/// Whether all of `some` are in `all`. Both are sorted.
+fn is_subset(all: &[SpecId], some: &[SpecId]) -> bool {
     let mut all = all.iter();
     some.iter().all(|id| all.any(|other| other == id))
 }

@@ -76,7 +76,7 @@ fn chosen_with(options: SolveOptions, dependencies: &str, subdirs: Vec<Vec<RepoD
 }
 
 /// A change to a record.
-pub fn with(mut record: RepoDataRecord, change: impl FnOnce(&mut PackageRecord)) -> RepoDataRecord {
+pub(crate) fn with(mut record: RepoDataRecord, change: impl FnOnce(&mut PackageRecord)) -> RepoDataRecord {
     change(&mut record.package_record);
     record
 }
@@ -382,7 +382,7 @@ fn what_the_solver_cannot_take_is_refused() {
     let mut environment = environment("- tool");
     environment.requirements[0].spec.url = Url::parse("https://host/tool-1.0-0.conda").ok();
     let error = solve(&environment, &Repodata::default(), &linux(), &SolveOptions::default()).unwrap_err().to_string();
-    insta::assert_snapshot!(error, @"environment.yml:3:3: cannot solve for `tool`: its archive was not looked at");
+    insta::assert_snapshot!(error, @"environment.yml:3:3: cannot solve for `tool`: the record of its archive was not loaded");
 }
 
 /// Solves with locks of these packages there already.
@@ -390,7 +390,7 @@ fn updated(
     dependencies: &str,
     subdirs: Vec<Vec<RepoDataRecord>>,
     locked: &[&[&str]],
-    renew: Renew,
+    renew: Upgrade,
 ) -> (Vec<String>, Vec<String>) {
     let (environment, repodata) = (environment(dependencies), Repodata::new(subdirs));
     let lock = |packages: &&[&str]| {
@@ -402,7 +402,7 @@ fn updated(
     let locks: Vec<_> = locked.iter().map(lock).collect();
     let previous = Previous { locks: &locks, renew: &renew };
     let (solution, host) = update(&environment, &repodata, &linux(), &[], &SolveOptions::default(), previous).unwrap();
-    let why = why(&environment, &repodata, &host, &solution, previous);
+    let why = change_reasons(&environment, &repodata, &host, &solution, previous);
     let names = solution.records.iter().map(|record| {
         record
             .url
@@ -436,9 +436,12 @@ fn generations() -> Vec<RepoDataRecord> {
 fn what_was_locked_stays_for_as_long_as_it_answers() {
     let old: &[&[&str]] = &[&["app-1.0-0", "lib-1.0-0", "base-1.0-0"]];
     let update = |dependencies, renew| updated(dependencies, vec![generations()], old, renew);
-    assert_eq!(update("- app", Renew::AsNeeded), (vec!["app-1.0".into(), "base-1.0".into(), "lib-1.0".into()], vec![]));
+    assert_eq!(
+        update("- app", Upgrade::AsNeeded),
+        (vec!["app-1.0".into(), "base-1.0".into(), "lib-1.0".into()], vec![])
+    );
     // Something new comes in a version that goes with what is there.
-    insta::assert_debug_snapshot!(update("- app\n- other", Renew::AsNeeded), @r#"
+    insta::assert_debug_snapshot!(update("- app\n- other", Upgrade::AsNeeded), @r#"
     (
         [
             "app-1.0",
@@ -452,7 +455,7 @@ fn what_was_locked_stays_for_as_long_as_it_answers() {
     )
     "#);
     // What must change takes along what it forces, and no more.
-    insta::assert_debug_snapshot!(update("- app >=2", Renew::AsNeeded), @r#"
+    insta::assert_debug_snapshot!(update("- app >=2", Upgrade::AsNeeded), @r#"
     (
         [
             "app-2.0",
@@ -467,7 +470,7 @@ fn what_was_locked_stays_for_as_long_as_it_answers() {
         ],
     )
     "#);
-    insta::assert_debug_snapshot!(update("- lib", Renew::AsNeeded), @r#"
+    insta::assert_debug_snapshot!(update("- lib", Upgrade::AsNeeded), @r#"
     (
         [
             "base-1.0",
@@ -485,7 +488,7 @@ fn what_is_renewed_is_what_it_would_be_without_a_lock() {
     let old: &[&[&str]] = &[&["app-1.0-0", "lib-1.0-0", "base-1.0-0"]];
     let update = |names: &[&str]| {
         let names = names.iter().map(ToString::to_string).collect();
-        updated("- app", vec![generations()], old, Renew::Packages(names))
+        updated("- app", vec![generations()], old, Upgrade::Packages(names))
     };
     insta::assert_debug_snapshot!(update(&["lib"]), @r#"
     (
@@ -514,7 +517,7 @@ fn what_is_renewed_is_what_it_would_be_without_a_lock() {
         ],
     )
     "#);
-    insta::assert_debug_snapshot!(updated("- app", vec![generations()], old, Renew::Everything), @r#"
+    insta::assert_debug_snapshot!(updated("- app", vec![generations()], old, Upgrade::All), @r#"
     (
         [
             "app-2.0",
@@ -537,7 +540,7 @@ fn what_is_gone_hidden_or_too_much_for_the_machine_is_replaced() {
     let mut records = generations();
     records.retain(|record| record.url.as_str() != format!("{FIRST}noarch/lib-1.0-0.conda"));
     let old: &[&[&str]] = &[&["app-1.0-0", "lib-1.0-0", "base-1.0-0"]];
-    insta::assert_debug_snapshot!(updated("- app", vec![records], old, Renew::AsNeeded), @r#"
+    insta::assert_debug_snapshot!(updated("- app", vec![records], old, Upgrade::AsNeeded), @r#"
     (
         [
             "app-1.0",
@@ -551,14 +554,14 @@ fn what_is_gone_hidden_or_too_much_for_the_machine_is_replaced() {
     "#);
     // Another channel has come before the one that it is from: favouring it must not lead around the order.
     let hidden = vec![vec![record(SECOND, "base-0.5-0", &[])], generations()];
-    let (chosen, why) = updated("- base", hidden, &[&["base-1.0-0"]], Renew::AsNeeded);
+    let (chosen, why) = updated("- base", hidden, &[&["base-1.0-0"]], Upgrade::AsNeeded);
     assert_eq!(chosen, ["https://second.example/lab/noarch/base-0.5"]);
     assert_eq!(why, ["base: the old one is ruled out by the order of the channels, or by its age"]);
     // The machine was raised for it once, and is again.
     let raised = vec![record(FIRST, "tool-1.0-0", &[]), record(FIRST, "tool-2.0-0", &["__glibc >=2.34"])];
     let newer = vec![record(FIRST, "tool-2.0-0", &["__glibc >=2.40"]), record(FIRST, "tool-1.0-0", &[])];
-    assert_eq!(updated("- tool", vec![raised], &[&["tool-2.0-0"]], Renew::AsNeeded).0, ["tool-2.0"]);
-    assert_eq!(updated("- tool", vec![newer], &[&["tool-2.0-0"]], Renew::AsNeeded).0, ["tool-1.0"]);
+    assert_eq!(updated("- tool", vec![raised], &[&["tool-2.0-0"]], Upgrade::AsNeeded).0, ["tool-2.0"]);
+    assert_eq!(updated("- tool", vec![newer], &[&["tool-2.0-0"]], Upgrade::AsNeeded).0, ["tool-1.0"]);
 }
 
 #[test]
@@ -573,7 +576,7 @@ fn where_a_build_cannot_stay_its_version_does() {
         build("tool-1.5-cpu_py2habcdef3_0", "core"),
     ];
     let old: &[&[&str]] = &[&["core-1.0-0", "tool-1.0-cpu_py1habcdef0_0"]];
-    let (chosen, why) = updated("- core >=2\n- tool", vec![records], old, Renew::AsNeeded);
+    let (chosen, why) = updated("- core >=2\n- tool", vec![records], old, Upgrade::AsNeeded);
     assert_eq!(chosen, ["core-2.0", "tool-1.0-cpu_py2habcdef1_0"]);
     assert_eq!(why, ["core: `core >=2` is asked for by environment.yml:3", "tool: the old one needs `core <2`"]);
 }
@@ -581,8 +584,8 @@ fn where_a_build_cannot_stay_its_version_does() {
 #[test]
 fn of_several_locks_the_first_that_answers_counts() {
     let locks: &[&[&str]] = &[&["lib-2.0-0"], &["lib-1.0-0", "base-1.0-0"]];
-    assert_eq!(updated("- lib", vec![generations()], locks, Renew::AsNeeded).0, ["base-1.0", "extra-1.0", "lib-2.0"]);
-    assert_eq!(updated("- lib <2", vec![generations()], locks, Renew::AsNeeded).0, ["base-1.0", "lib-1.0"]);
+    assert_eq!(updated("- lib", vec![generations()], locks, Upgrade::AsNeeded).0, ["base-1.0", "extra-1.0", "lib-2.0"]);
+    assert_eq!(updated("- lib <2", vec![generations()], locks, Upgrade::AsNeeded).0, ["base-1.0", "lib-1.0"]);
 }
 
 #[test]
@@ -603,7 +606,7 @@ fn what_does_not_fit_is_found_among_many_that_do() {
     let old: Vec<String> = names('p').chain(names('q')).chain(["core-1.0-0".to_owned()]).collect();
     let old: Vec<&str> = old.iter().map(String::as_str).collect();
     let lines: String = (0..50).map(|n| format!("- p{n}\n- r{n}\n")).collect();
-    let (_, why) = updated(&format!("- core=2\n{lines}"), vec![records], &[&old], Renew::AsNeeded);
+    let (_, why) = updated(&format!("- core=2\n{lines}"), vec![records], &[&old], Upgrade::AsNeeded);
     let changed: Vec<_> = why.iter().filter(|line| !line.starts_with('r')).collect();
     insta::assert_debug_snapshot!(changed, @r#"
     [

@@ -1,5 +1,5 @@
-//! Words for a contradiction: a tree that begins at the user's lines and ends where nothing is left. A package's
-//! version that is out already is told of only if it would have changed the outcome.
+//! Renders a contradiction as a tree of text that begins at the user's lines and ends where no candidate is left. A
+//! version that was already excluded is mentioned only if it would have changed the result.
 
 mod label;
 
@@ -13,78 +13,81 @@ use itertools::Itertools;
 
 use self::label::{Label, alternatives, and};
 use super::{
-    explain::Line,
-    reasoning::{Candidate, Conflict, Demand, Id, Kind, Out, Package, Reasoning, What, Why},
+    explain::RequirementLine,
+    propagation::{
+        Candidate, CandidateRecord, Contradiction, Dependency, DependencyKind, Exclusion, NeedReason, PackageId,
+        PackageState, Propagation,
+    },
     wording,
 };
 
-/// How many lines a tree has at most, how deep it is, and how many of a kind are listed.
-const LINES: usize = 24;
-const DEPTH: usize = 8;
-const LISTED: usize = 3;
-/// How many links of a chain are told: the first ones and the last ones.
-const LINKS: usize = 12;
-/// How many reasons are given for one package.
-const CAUSES: usize = 4;
+/// The most lines of a tree, its greatest depth, and the most items of a list.
+const MAX_LINES: usize = 24;
+const MAX_DEPTH: usize = 8;
+const MAX_LISTED: usize = 3;
+/// The most links of a chain that are shown: the first and the last ones.
+const MAX_LINKS: usize = 12;
+/// The most reasons that are shown for one package.
+const MAX_GROUPS: usize = 4;
 
-/// A contradiction in words, and the requirements that it follows from.
-pub(super) struct Told {
+/// A contradiction as text, and the requirements that it follows from.
+pub(super) struct ReasonTree {
     pub(super) text: String,
     pub(super) lines: BTreeSet<usize>,
 }
 
-struct Node {
+struct TreeNode {
     text: String,
-    children: Vec<Node>,
+    children: Vec<TreeNode>,
 }
 
-struct Teller<'r, 'a> {
-    reasoning: &'r mut Reasoning<'a>,
+struct TreeBuilder<'r, 'a> {
+    propagation: &'r mut Propagation<'a>,
     told: HashSet<String>,
     lines: BTreeSet<usize>,
     depth: usize,
 }
 
-/// Puts a contradiction into words.
-pub(super) fn tell(conflict: &mut Conflict<'_>) -> Told {
+/// Renders a contradiction.
+pub(super) fn render(conflict: &mut Contradiction<'_>) -> ReasonTree {
     let (node, lines) = node(conflict);
     let mut drawn = vec![node.text];
     draw(&merged(node.children), "", &mut drawn);
-    let more = drawn.len().saturating_sub(LINES);
+    let more = drawn.len().saturating_sub(MAX_LINES);
     if more > 1 {
-        drawn.truncate(LINES);
+        drawn.truncate(MAX_LINES);
         drawn.push(format!("… and {more} more lines of reasons"));
     }
-    Told { text: drawn.join("\n"), lines }
+    ReasonTree { text: drawn.join("\n"), lines }
 }
 
-fn draw(children: &[Node], indent: &str, drawn: &mut Vec<String>) {
-    for (place, child) in children.iter().enumerate() {
-        let (branch, below) = if place + 1 == children.len() { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+fn draw(children: &[TreeNode], indent: &str, drawn: &mut Vec<String>) {
+    for (index, child) in children.iter().enumerate() {
+        let (branch, below) = if index + 1 == children.len() { ("└─ ", "   ") } else { ("├─ ", "│  ") };
         drawn.push(format!("{indent}{branch}{}", child.text));
         draw(&child.children, &format!("{indent}{below}"), drawn);
     }
 }
 
-/// What begins alike is told once.
-fn merged(nodes: Vec<Node>) -> Vec<Node> {
-    let mut alike: IndexMap<String, Vec<Node>> = IndexMap::new();
+/// Merges nodes with the same text.
+fn merged(nodes: Vec<TreeNode>) -> Vec<TreeNode> {
+    let mut alike: IndexMap<String, Vec<TreeNode>> = IndexMap::new();
     for node in nodes {
         alike.entry(node.text).or_default().extend(node.children);
     }
-    alike.into_iter().map(|(text, children)| Node { text, children: merged(children) }).collect()
+    alike.into_iter().map(|(text, children)| TreeNode { text, children: merged(children) }).collect()
 }
 
-fn node(conflict: &mut Conflict<'_>) -> (Node, BTreeSet<usize>) {
+fn node(conflict: &mut Contradiction<'_>) -> (TreeNode, BTreeSet<usize>) {
     match conflict {
-        Conflict::Empty(package, reasoning) => {
-            let mut teller = Teller::new(reasoning);
-            let node = teller.empty(*package);
-            (node, teller.lines)
+        Contradiction::NoCandidates(package, propagation) => {
+            let mut builder = TreeBuilder::new(propagation);
+            let node = builder.empty(*package);
+            (node, builder.lines)
         }
-        Conflict::Each(package, reasoning, branches) => {
+        Contradiction::EveryVersion(package, propagation, branches) => {
             let mut lines = BTreeSet::new();
-            let mut alike: IndexMap<String, (Vec<String>, Node)> = IndexMap::new();
+            let mut alike: IndexMap<String, (Vec<String>, TreeNode)> = IndexMap::new();
             for (version, branch) in branches {
                 let (node, used) = node(branch);
                 lines.extend(used);
@@ -92,118 +95,138 @@ fn node(conflict: &mut Conflict<'_>) -> (Node, BTreeSet<usize>) {
                 draw(&node.children, "", &mut text);
                 alike.entry(text.join("\n")).or_insert_with(|| (Vec::new(), node)).0.push(version.clone());
             }
-            let mut teller = Teller::new(reasoning);
-            let mut children: Vec<Node> = teller.why(*package).into_iter().collect();
-            lines.extend(teller.lines);
-            let name = &reasoning.packages[*package].name;
-            children.extend(alike.into_values().map(|(versions, node)| Node {
+            let mut builder = TreeBuilder::new(propagation);
+            let mut children: Vec<TreeNode> = builder.why(*package).into_iter().collect();
+            lines.extend(builder.lines);
+            let name = &propagation.packages[*package].name;
+            children.extend(alike.into_values().map(|(versions, node)| TreeNode {
                 text: format!("with {name} {}, {}", versions.join(" or "), node.text),
                 children: node.children,
             }));
-            (Node { text: format!("no version of `{name}` will do:"), children }, lines)
+            (TreeNode { text: format!("no version of `{name}` will do:"), children }, lines)
         }
     }
 }
 
-/// After every step.
+/// After the last step.
 const END: usize = usize::MAX;
 
-/// The candidates of a package that are out for the same reason.
-struct Cause<'a> {
-    out: Out<'a>,
+/// The candidates of a package that are excluded for the same reason.
+struct ExclusionGroup<'a> {
+    exclusion: Exclusion<'a>,
     step: usize,
-    places: Vec<usize>,
-    /// What they demand, if that is the reason.
-    demands: Vec<Rc<Demand>>,
+    indices: Vec<usize>,
+    /// Their dependencies, if these are the reason.
+    dependencies: Vec<Rc<Dependency>>,
 }
 
-fn causes<'c, 'a: 'c>(places: impl Iterator<Item = (usize, &'c Candidate<'a>)>, before: usize) -> Vec<Cause<'a>> {
-    let mut causes: IndexMap<_, Cause<'a>> = IndexMap::new();
-    for (place, candidate) in places {
-        let Some((out, step)) = candidate.reason(before) else { continue };
-        let new = || Cause { out: out.clone(), step: *step, places: Vec::new(), demands: Vec::new() };
-        let cause = causes.entry(out.key()).or_insert_with(new);
+fn causes<'c, 'a: 'c>(
+    indices: impl Iterator<Item = (usize, &'c Candidate<'a>)>,
+    before: usize,
+) -> Vec<ExclusionGroup<'a>> {
+    let mut causes: IndexMap<_, ExclusionGroup<'a>> = IndexMap::new();
+    for (index, candidate) in indices {
+        let Some((exclusion, step)) = candidate.reason(before) else { continue };
+        let new = || ExclusionGroup {
+            exclusion: exclusion.clone(),
+            step: *step,
+            indices: Vec::new(),
+            dependencies: Vec::new(),
+        };
+        let cause = causes.entry(exclusion.key()).or_insert_with(new);
         cause.step = cause.step.max(*step);
-        cause.places.push(place);
-        match out {
-            Out::Lacks(demand) if !cause.demands.iter().any(|known| known.text == demand.text) => {
-                cause.demands.push(Rc::clone(demand));
+        cause.indices.push(index);
+        match exclusion {
+            Exclusion::MissingDependency(dependency)
+                if !cause.dependencies.iter().any(|known| known.text == dependency.text) =>
+            {
+                cause.dependencies.push(Rc::clone(dependency));
             }
             _ => {}
         }
     }
-    causes.into_values().filter(|cause| !matches!(cause.out, Out::Supposed)).collect()
+    causes.into_values().filter(|cause| !matches!(cause.exclusion, Exclusion::Assumed)).collect()
 }
 
-impl<'r, 'a> Teller<'r, 'a> {
-    fn new(reasoning: &'r mut Reasoning<'a>) -> Self {
-        Self { reasoning, told: HashSet::new(), lines: BTreeSet::new(), depth: 0 }
+impl<'r, 'a> TreeBuilder<'r, 'a> {
+    fn new(propagation: &'r mut Propagation<'a>) -> Self {
+        Self { propagation, told: HashSet::new(), lines: BTreeSet::new(), depth: 0 }
     }
 
-    /// A package that is needed, and of which nothing is left.
-    fn empty(&mut self, id: Id) -> Node {
-        let package = self.reasoning.packages[id].clone();
+    /// A needed package without candidates.
+    fn empty(&mut self, id: PackageId) -> TreeNode {
+        let package = self.propagation.packages[id].clone();
         let causes = causes(package.candidates.iter().enumerate(), END);
-        let told_why = causes.iter().any(|cause| match (package.needed, &cause.out) {
-            (Some((Why::Line(line), _)), Out::Line(other) | Out::Elsewhere(other)) => line == *other,
-            (Some((Why::By(by), _)), Out::Ruled(other)) => by == *other,
+        let told_why = causes.iter().any(|cause| match (package.needed, &cause.exclusion) {
+            (
+                Some((NeedReason::Requirement(line), _)),
+                Exclusion::Requirement(other) | Exclusion::OtherChannel(other),
+            ) => line == *other,
+            (Some((NeedReason::Package(by), _)), Exclusion::ByPackage(other)) => by == *other,
             _ => false,
         });
-        if let ([Cause { out: Out::Line(line), .. }], true) = (causes.as_slice(), told_why) {
-            return Node { text: self.no_such(*line, &package), children: Vec::new() };
+        if let ([ExclusionGroup { exclusion: Exclusion::Requirement(line), .. }], true) = (causes.as_slice(), told_why)
+        {
+            return TreeNode { text: self.no_such(*line, &package), children: Vec::new() };
         }
-        let mut children: Vec<Node> = Vec::new();
+        let mut children: Vec<TreeNode> = Vec::new();
         if !told_why {
             children.extend(self.why(id));
         }
-        // What the user wrote comes first.
-        let (asked, others): (Vec<_>, Vec<_>) = causes.iter().partition(|cause| matches!(cause.out, Out::Line(_)));
+        // The user's lines come first.
+        let (asked, others): (Vec<_>, Vec<_>) =
+            causes.iter().partition(|cause| matches!(cause.exclusion, Exclusion::Requirement(_)));
         children.extend(self.causes(id, asked.into_iter().chain(others)));
         let name = &package.name;
-        let all_ask = causes.len() > 1 && causes.iter().all(|cause| matches!(cause.out, Out::Line(_) | Out::Ruled(_)));
+        let all_ask = causes.len() > 1
+            && causes
+                .iter()
+                .all(|cause| matches!(cause.exclusion, Exclusion::Requirement(_) | Exclusion::ByPackage(_)));
         let text = match package.candidates.as_slice() {
             [] if package.is_virtual() => {
                 format!("{} is assumed to have no `{name}`, and it is needed:", self.platform())
             }
             [] => format!("no channel has `{name}` for {}, and it is needed:", self.platform()),
             [only] if package.is_virtual() => {
-                let version = only.what.version();
+                let version = only.record.version();
                 format!("{} is assumed to have `{name}={version}`, and that is not what is needed:", self.platform())
             }
             _ if all_ask => format!("no version of `{name}` satisfies all of this:"),
             _ => format!("no version of `{name}` will do:"),
         };
-        Node { text, children }
+        TreeNode { text, children }
     }
 
-    /// What a requirement asks for, and what there is instead.
-    fn no_such(&mut self, line: usize, package: &Package<'_>) -> String {
+    /// What a requirement asks for, and what exists instead.
+    fn no_such(&mut self, line: usize, package: &PackageState<'_>) -> String {
         let asked = self.line(line);
-        let spec = &self.reasoning.environment().requirements[line].spec;
+        let spec = &self.propagation.environment().requirements[line].spec;
         let of_version: Vec<&Candidate<'_>> = package
             .candidates
             .iter()
-            .filter(|candidate| spec.version.as_ref().is_some_and(|version| version.matches(candidate.what.version())))
+            .filter(|candidate| {
+                spec.version.as_ref().is_some_and(|version| version.matches(candidate.record.version()))
+            })
             .collect();
         if package.is_virtual() {
             let has = package
                 .candidates
                 .iter()
-                .map(|each| format!("`{}={}`", package.name, each.what.version()))
+                .map(|each| format!("`{}={}`", package.name, each.record.version()))
                 .join(" and ");
             return format!("{asked}, and {} is assumed to have {has}", self.platform());
         }
         if !of_version.is_empty() || spec.version.is_none() {
             let of = if of_version.is_empty() { package.candidates.iter().collect() } else { of_version };
-            let builds = of.iter().map(|each| each.what.build()).unique().collect_vec();
-            let shown = builds.iter().rev().take(LISTED + 2).map(|build| format!("`{build}`")).join(", ");
-            let others = if builds.len() > LISTED + 2 { ", …" } else { "" };
+            let builds = of.iter().map(|each| each.record.build()).unique().collect_vec();
+            let shown = builds.iter().rev().take(MAX_LISTED + 2).map(|build| format!("`{build}`")).join(", ");
+            let others = if builds.len() > MAX_LISTED + 2 { ", …" } else { "" };
             return format!("{asked}, and no such build exists; there are {shown}{others}");
         }
-        let versions = package.candidates.iter().map(|each| each.what.version()).dedup().collect_vec();
+        let versions = package.candidates.iter().map(|each| each.record.version()).dedup().collect_vec();
         match versions.as_slice() {
             [only] => format!("{asked}, and the only version is {only}"),
-            few if few.len() <= LISTED => format!("{asked}, and the versions are {}", and(few)),
+            few if few.len() <= MAX_LISTED => format!("{asked}, and the versions are {}", and(few)),
             [first, .., last] => {
                 format!(
                     "{asked}, and there is no such one among the {} versions from {first} to {last}",
@@ -215,144 +238,150 @@ impl<'r, 'a> Teller<'r, 'a> {
     }
 
     /// Why a package is needed: from the user's line down to it.
-    fn why(&mut self, id: Id) -> Option<Node> {
-        match self.reasoning.packages[id].needed? {
-            (Why::Line(line), _) => Some(Node { text: self.line(line), children: Vec::new() }),
-            (Why::By(by), step) => Some(self.chain(by, step, id, None)),
+    fn why(&mut self, id: PackageId) -> Option<TreeNode> {
+        match self.propagation.packages[id].needed? {
+            (NeedReason::Requirement(line), _) => Some(TreeNode { text: self.line(line), children: Vec::new() }),
+            (NeedReason::Package(by), step) => Some(self.chain(by, step, id, None)),
         }
     }
 
-    /// Why candidates of a package are out, the first few reasons.
-    fn causes<'c>(&mut self, id: Id, causes: impl Iterator<Item = &'c Cause<'a>>) -> Vec<Node>
+    /// The first few reasons why candidates of a package are excluded.
+    fn causes<'c>(&mut self, id: PackageId, causes: impl Iterator<Item = &'c ExclusionGroup<'a>>) -> Vec<TreeNode>
     where
         'a: 'c,
     {
         let causes = causes.collect_vec();
-        let mut nodes = causes.iter().take(CAUSES).filter_map(|cause| self.cause(id, cause)).collect_vec();
-        let others: Vec<usize> = causes.iter().skip(CAUSES).flat_map(|cause| cause.places.clone()).collect();
+        let mut nodes = causes.iter().take(MAX_GROUPS).filter_map(|cause| self.cause(id, cause)).collect_vec();
+        let others: Vec<usize> = causes.iter().skip(MAX_GROUPS).flat_map(|cause| cause.indices.clone()).collect();
         if !others.is_empty() {
-            let label = Label::of(&self.reasoning.packages[id], &others);
+            let label = Label::of(&self.propagation.packages[id], &others);
             let text = format!("{label} {} out for other reasons", label.verb("is", "are"));
-            nodes.push(Node { text, children: Vec::new() });
+            nodes.push(TreeNode { text, children: Vec::new() });
         }
         nodes
     }
 
-    fn cause(&mut self, id: Id, cause: &Cause<'_>) -> Option<Node> {
-        let label = Label::of(&self.reasoning.packages[id], &cause.places);
+    fn cause(&mut self, id: PackageId, cause: &ExclusionGroup<'_>) -> Option<TreeNode> {
+        let label = Label::of(&self.propagation.packages[id], &cause.indices);
         let is = label.verb("is", "are");
-        let text = match &cause.out {
-            Out::Supposed => return None,
-            Out::Ruled(by) => return Some(self.chain(*by, cause.step, id, Some(&cause.places))),
-            Out::Lacks(_) => return Some(self.lacking(&label, cause)),
-            Out::Line(line) => self.line(*line),
-            Out::Elsewhere(line) => {
+        let text = match &cause.exclusion {
+            Exclusion::Assumed => return None,
+            Exclusion::ByPackage(by) => return Some(self.chain(*by, cause.step, id, Some(&cause.indices))),
+            Exclusion::MissingDependency(_) => return Some(self.lacking(&label, cause)),
+            Exclusion::Requirement(line) => self.line(*line),
+            Exclusion::OtherChannel(line) => {
                 let text =
-                    format!("{label} {is} in {}, and that is another channel", self.channels_of(id, &cause.places));
-                return Some(Node { text: self.line(*line), children: vec![Node { text, children: Vec::new() }] });
+                    format!("{label} {is} in {}, and that is another channel", self.channels_of(id, &cause.indices));
+                return Some(TreeNode {
+                    text: self.line(*line),
+                    children: vec![TreeNode { text, children: Vec::new() }],
+                });
             }
-            Out::Hidden(channel) => {
-                let name = &self.reasoning.packages[id].name;
+            Exclusion::LowerPriority(channel) => {
+                let name = &self.propagation.packages[id].name;
                 format!("{label} {is} in {}, behind a channel that has `{name}`, too", self.channel(channel))
             }
-            Out::Newer(cutoff) => format!("{label} {is} newer than {cutoff}"),
+            Exclusion::TooNew(cutoff) => format!("{label} {is} newer than {cutoff}"),
         };
-        Some(Node { text, children: Vec::new() })
+        Some(TreeNode { text, children: Vec::new() })
     }
 
-    /// What candidates demand, and why nothing is left of it.
-    fn lacking(&mut self, label: &Label, cause: &Cause<'_>) -> Node {
-        let Some(first) = cause.demands.first() else { return Node { text: label.to_string(), children: Vec::new() } };
-        let other = self.reasoning.id(&first.name);
-        let mut matching = vec![false; self.reasoning.packages[other].candidates.len()];
-        for demand in &cause.demands {
-            let (_, of_this) = self.reasoning.aim(demand);
+    /// What candidates depend on, and why no candidate is left for that.
+    fn lacking(&mut self, label: &Label, cause: &ExclusionGroup<'_>) -> TreeNode {
+        let Some(first) = cause.dependencies.first() else {
+            return TreeNode { text: label.to_string(), children: Vec::new() };
+        };
+        let other = self.propagation.id(&first.name);
+        let mut matching = vec![false; self.propagation.packages[other].candidates.len()];
+        for dependency in &cause.dependencies {
+            let (_, of_this) = self.propagation.target(dependency);
             matching.iter_mut().zip(&*of_this).for_each(|(matching, of_this)| *matching |= *of_this);
         }
-        let package = self.reasoning.packages[other].clone();
+        let package = self.propagation.packages[other].clone();
         let platform = self.platform();
         let rest = match package.candidates.as_slice() {
             [] if package.is_virtual() => format!(", and {platform} is assumed to have none"),
             [only] if package.is_virtual() => {
-                format!(", and {platform} is assumed to have `{}={}`", package.name, only.what.version())
+                format!(", and {platform} is assumed to have `{}={}`", package.name, only.record.version())
             }
             _ if !matching.contains(&true) => ", which no channel has".to_owned(),
             _ => String::new(),
         };
-        let demands = alternatives(&cause.demands);
-        let text = format!("{label} {} {demands}{rest}", label.demands(first.kind));
+        let dependencies = alternatives(&cause.dependencies);
+        let text = format!("{label} {} {dependencies}{rest}", label.dependencies(first.kind));
         let mut children = Vec::new();
-        if rest.is_empty() && self.depth < DEPTH && self.told.insert(format!("{demands} {}", cause.step)) {
+        if rest.is_empty() && self.depth < MAX_DEPTH && self.told.insert(format!("{dependencies} {}", cause.step)) {
             self.depth += 1;
             let candidates = package.candidates.iter().enumerate();
-            let gone = causes(candidates.filter(|(place, _)| matching[*place]), cause.step);
+            let gone = causes(candidates.filter(|(index, _)| matching[*index]), cause.step);
             children.extend(self.causes(other, gone.iter()));
             self.depth -= 1;
         }
-        Node { text, children }
+        TreeNode { text, children }
     }
 
-    /// From the user's line down to what a package demands of another one, as of a step. `gone` are the candidates that
-    /// this took out; without them, the demand is that there be one.
-    fn chain(&mut self, by: Id, step: usize, id: Id, gone: Option<&[usize]>) -> Node {
+    /// The chain from the user's line down to what package `by` asks of package `id`, as of a step. `gone` are the
+    /// candidates of `id` that this excluded; without them, `by` only needs `id`.
+    fn chain(&mut self, by: PackageId, step: usize, id: PackageId, gone: Option<&[usize]>) -> TreeNode {
         let mut node = self.link(by, step, id, gone);
-        // Who needs whom, upwards; a chain may be as long as the channel has packages.
+        // Upwards from dependency to dependent. A chain may be as long as the channel has packages.
         let (mut above, mut current) = (Vec::new(), by);
-        while let Some((Why::By(next), since)) = self.reasoning.packages[current].needed {
+        while let Some((NeedReason::Package(next), since)) = self.propagation.packages[current].needed {
             above.push((next, since, current));
             current = next;
         }
-        let left_out = above.len().saturating_sub(LINKS);
-        let is_told = |place: usize| left_out < 2 || !(LINKS / 2..LINKS / 2 + left_out).contains(&place);
-        for (place, (by, since, id)) in above.into_iter().enumerate() {
-            if is_told(place) {
+        let left_out = above.len().saturating_sub(MAX_LINKS);
+        let is_told = |index: usize| left_out < 2 || !(MAX_LINKS / 2..MAX_LINKS / 2 + left_out).contains(&index);
+        for (index, (by, since, id)) in above.into_iter().enumerate() {
+            if is_told(index) {
                 let mut link = self.link(by, since, id, None);
                 link.children.push(node);
                 node = link;
-            } else if place == LINKS / 2 {
+            } else if index == MAX_LINKS / 2 {
                 let text = format!("… and so on, through {left_out} more packages");
-                node = Node { text, children: vec![node] };
+                node = TreeNode { text, children: vec![node] };
             }
         }
-        match self.reasoning.packages[current].needed {
-            // A bare name says no more than the line below it.
-            Some((Why::Line(line), _)) => Node { text: self.line(line), children: vec![node] },
+        match self.propagation.packages[current].needed {
+            // A bare name would repeat the line below it.
+            Some((NeedReason::Requirement(line), _)) => TreeNode { text: self.line(line), children: vec![node] },
             _ => node,
         }
     }
 
-    /// What is left of a package as of a step, and what it demands of another one.
-    fn link(&mut self, by: Id, step: usize, id: Id, gone: Option<&[usize]>) -> Node {
-        let package = self.reasoning.packages[by].clone();
-        let name = self.reasoning.packages[id].name.clone();
-        let is_left = |candidate: &Candidate<'_>| candidate.out.as_ref().is_none_or(|(_, since)| *since >= step);
+    /// What is left of a package as of a step, and what it asks of another one.
+    fn link(&mut self, by: PackageId, step: usize, id: PackageId, gone: Option<&[usize]>) -> TreeNode {
+        let package = self.propagation.packages[by].clone();
+        let name = self.propagation.packages[id].name.clone();
+        let is_left = |candidate: &Candidate<'_>| candidate.exclusion.as_ref().is_none_or(|(_, since)| *since >= step);
         let left = package.candidates.iter().positions(is_left).collect_vec();
-        let mut demands: Vec<Rc<Demand>> = Vec::new();
-        for place in &left {
-            let of_this = self.reasoning.demands(&package.candidates[*place]);
-            demands.extend(of_this.iter().filter(|demand| demand.name == name).cloned());
+        let mut dependencies: Vec<Rc<Dependency>> = Vec::new();
+        for index in &left {
+            let of_this = self.propagation.dependencies(&package.candidates[*index]);
+            dependencies.extend(of_this.iter().filter(|dependency| dependency.name == name).cloned());
         }
-        demands = demands.into_iter().unique_by(|demand| (demand.text.clone(), demand.kind)).collect();
-        let counts: Vec<Rc<Demand>> = match gone {
-            None => demands.into_iter().filter(|demand| demand.kind == Kind::Needs).collect(),
-            Some(gone) => demands
+        dependencies =
+            dependencies.into_iter().unique_by(|dependency| (dependency.text.clone(), dependency.kind)).collect();
+        let counts: Vec<Rc<Dependency>> = match gone {
+            None => dependencies.into_iter().filter(|dependency| dependency.kind == DependencyKind::Depends).collect(),
+            Some(gone) => dependencies
                 .into_iter()
-                .filter(|demand| {
-                    let (_, matching) = self.reasoning.aim(demand);
-                    gone.iter().any(|place| !matching[*place])
+                .filter(|dependency| {
+                    let (_, matching) = self.propagation.target(dependency);
+                    gone.iter().any(|index| !matching[*index])
                 })
                 .collect(),
         };
         let label = Label::of(&package, &left);
-        // Which of them it is does not matter where only one is needed.
+        // If the package is only needed, the exact spec does not matter.
         let texts = match (gone, counts.as_slice()) {
             (None, [_, _, ..]) => format!("`{name}`"),
             _ => alternatives(&counts),
         };
-        let verb = label.demands(counts.first().map_or(Kind::Needs, |demand| demand.kind));
+        let verb = label.dependencies(counts.first().map_or(DependencyKind::Depends, |dependency| dependency.kind));
         let text = format!("{label} {verb} {texts}");
-        let mut node = Node { text, children: Vec::new() };
-        if self.depth < DEPTH && self.told.insert(format!("{} {}", node.text, left.len())) {
+        let mut node = TreeNode { text, children: Vec::new() };
+        if self.depth < MAX_DEPTH && self.told.insert(format!("{} {}", node.text, left.len())) {
             self.depth += 1;
             node.children = self.others(&package, step, id, gone);
             self.depth -= 1;
@@ -360,31 +389,38 @@ impl<'r, 'a> Teller<'r, 'a> {
         node
     }
 
-    /// The candidates of a package that were out before a step, and would have demanded something else.
-    fn others(&mut self, package: &Package<'a>, step: usize, id: Id, gone: Option<&[usize]>) -> Vec<Node> {
-        let by = self.reasoning.id(&package.name);
-        let name = self.reasoning.packages[id].name.clone();
+    /// The candidates of a package that were excluded before a step, and would have asked for something else.
+    fn others(
+        &mut self,
+        package: &PackageState<'a>,
+        step: usize,
+        id: PackageId,
+        gone: Option<&[usize]>,
+    ) -> Vec<TreeNode> {
+        let by = self.propagation.id(&package.name);
+        let name = self.propagation.packages[id].name.clone();
         let mut relevant = Vec::new();
-        for (place, candidate) in package.candidates.iter().enumerate() {
-            let Some((out, _)) = candidate.reason(step) else { continue };
-            // The chain itself tells of what its own steps leave.
-            let of_chain = match (package.needed, out) {
-                (Some((Why::Line(line), _)), Out::Line(other)) => line == *other,
-                (Some((Why::By(above), _)), Out::Ruled(other)) => above == *other,
+        for (index, candidate) in package.candidates.iter().enumerate() {
+            let Some((exclusion, _)) = candidate.reason(step) else { continue };
+            // The chain itself reports what its own steps exclude.
+            let of_chain = match (package.needed, exclusion) {
+                (Some((NeedReason::Requirement(line), _)), Exclusion::Requirement(other)) => line == *other,
+                (Some((NeedReason::Package(above), _)), Exclusion::ByPackage(other)) => above == *other,
                 _ => false,
             };
             if of_chain {
                 continue;
             }
-            let demands = self.reasoning.demands(candidate);
-            let on_it = demands.iter().filter(|demand| demand.name == name);
-            let matching = on_it.map(|demand| (demand.kind, self.reasoning.aim(demand).1)).collect_vec();
+            let dependencies = self.propagation.dependencies(candidate);
+            let on_it = dependencies.iter().filter(|dependency| dependency.name == name);
+            let matching =
+                on_it.map(|dependency| (dependency.kind, self.propagation.target(dependency).1)).collect_vec();
             let differs = match gone {
-                None => !matching.iter().any(|(kind, _)| *kind == Kind::Needs),
-                Some(gone) => gone.iter().any(|place| matching.iter().all(|(_, matching)| matching[*place])),
+                None => !matching.iter().any(|(kind, _)| *kind == DependencyKind::Depends),
+                Some(gone) => gone.iter().any(|index| matching.iter().all(|(_, matching)| matching[*index])),
             };
             if differs {
-                relevant.push((place, candidate));
+                relevant.push((index, candidate));
             }
         }
         let relevant = causes(relevant.into_iter(), step);
@@ -393,26 +429,26 @@ impl<'r, 'a> Teller<'r, 'a> {
 
     fn line(&mut self, line: usize) -> String {
         self.lines.insert(line);
-        let line = Line::of(self.reasoning.environment(), line);
+        let line = RequirementLine::of(self.propagation.environment(), line);
         format!("{line} asks for `{}`", line.text)
     }
 
     fn platform(&self) -> String {
-        format!("`{}`", self.reasoning.host().platform)
+        format!("`{}`", self.propagation.host().platform)
     }
 
-    fn channels_of(&self, id: Id, places: &[usize]) -> String {
-        let package = &self.reasoning.packages[id];
-        let channels = places.iter().filter_map(|place| match &package.candidates[*place].what {
-            What::Record(record) => record.channel.as_deref(),
-            What::Virtual(_) => None,
+    fn channels_of(&self, id: PackageId, indices: &[usize]) -> String {
+        let package = &self.propagation.packages[id];
+        let channels = indices.iter().filter_map(|index| match &package.candidates[*index].record {
+            CandidateRecord::Record(record) => record.channel.as_deref(),
+            CandidateRecord::Virtual(_) => None,
         });
         channels.unique().map(|channel| self.channel(channel)).join(" and ")
     }
 
-    /// A channel as the environment calls it, without secrets.
+    /// The name that the environment uses for a channel, without secrets.
     fn channel(&self, url: &str) -> String {
-        let known = self.reasoning.environment().all_channels();
+        let known = self.propagation.environment().all_channels();
         let known = known.iter().find(|channel| channel.base_url.as_str() == url);
         format!("`{}`", known.map_or_else(|| url.to_owned(), wording::channel))
     }

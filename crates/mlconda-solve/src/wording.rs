@@ -1,4 +1,4 @@
-//! Words for what cannot be solved: near names, and the virtual packages that stand in the way.
+//! Texts for unsolvable environments: similar names, and the virtual packages that the host lacks.
 
 use std::collections::BTreeSet;
 
@@ -10,15 +10,15 @@ use rattler_conda_types::{Channel, Subdir};
 
 use super::{UnknownPackage, VirtualDemand};
 
-/// How many near names are shown.
+/// The most similar names that are shown.
 const NEAR: usize = 3;
-/// For how many letters of a name one slip is allowed.
+/// One typing mistake is allowed for this many letters of a name.
 const LETTERS_A_SLIP: usize = 4;
-/// How many versions are shown.
+/// The most versions that are shown.
 const VERSIONS: usize = 5;
 
-/// Names by which Python's package index or `import` knows what channels call otherwise: no likeness of
-/// spelling leads from one to the other, and they are what people write most.
+/// Names on PyPI or in `import` statements that differ from the conda name. No spelling correction finds these, and
+/// people write them often.
 const OTHER_NAMES: [(&str, &str); 18] = [
     ("bs4", "beautifulsoup4"),
     ("cv2", "opencv"),
@@ -40,7 +40,7 @@ const OTHER_NAMES: [(&str, &str); 18] = [
     ("yaml", "pyyaml"),
 ];
 
-/// What channels put before or behind the name that a package has elsewhere: R's `ggplot2` is `r-ggplot2`.
+/// Affixes that conda channels add to a name: R's `ggplot2` is `r-ggplot2`.
 const AFFIXES: [(&str, &str); 10] = [
     ("r-", ""),
     ("bioconductor-", ""),
@@ -54,11 +54,12 @@ const AFFIXES: [(&str, &str); 10] = [
     ("", "-cpu"),
 ];
 
-/// And what distributions of Linux put there.
+/// Affixes that Linux distributions add to a name.
 const FOREIGN_AFFIXES: [(&str, &str); 5] =
     [("python3-", ""), ("python-", ""), ("py-", ""), ("", "-dev"), ("", "-devel")];
 
-/// The names that may be meant, the nearest first: what is called otherwise here, and what a slip of the fingers makes.
+/// Similar names, the most likely first: the conda name of a package with another name elsewhere, then corrected
+/// spellings.
 pub fn near_names(name: &str, names: &BTreeSet<&str>) -> Vec<String> {
     let other = OTHER_NAMES.iter().filter(|(alias, _)| *alias == name).map(|(_, known)| (*known).to_owned());
     let affixed = AFFIXES.iter().map(|(prefix, suffix)| format!("{prefix}{name}{suffix}"));
@@ -68,15 +69,15 @@ pub fn near_names(name: &str, names: &BTreeSet<&str>) -> Vec<String> {
     let is_known = |known: &String| names.contains(known.as_str());
     let called_otherwise: Vec<String> = other.chain(affixed).chain(bare).filter(is_known).collect();
     let alike: Vec<(usize, &&str)> = names.iter().filter_map(|known| Some((slips(name, known)?, known))).collect();
-    // What is further from it than another is not meant.
+    // Only the nearest ones are likely.
     let fewest = alike.iter().map(|(slips, _)| *slips).min().unwrap_or_default();
     let most = if called_otherwise.is_empty() { fewest } else { 1 };
     let alike = alike.into_iter().filter(|(slips, _)| *slips <= most).in_order_by(|left, right| left.cmp(right));
     called_otherwise.into_iter().chain(alike.map(|(_, known)| (*known).to_owned())).unique().take(NEAR).collect()
 }
 
-/// How many slips lead from one name to another, if they are few for its length. What both have in common up to a `-` does not
-/// count: all of `pytest-…` are alike.
+/// The number of typing mistakes between two names; `None` if there are too many for their length. A common prefix up
+/// to a `-` does not count, because all of `pytest-…` are similar.
 fn slips(name: &str, known: &str) -> Option<usize> {
     let common = name.bytes().zip(known.bytes()).take_while(|(left, right)| left == right).count();
     let start = name.as_bytes()[..common].iter().rposition(|byte| *byte == b'-').map_or(0, |dash| dash + 1);
@@ -94,9 +95,9 @@ pub(super) fn unknown(packages: &[UnknownPackage], more: usize) -> String {
     packages.iter().map(|package| package.diagnostic.to_string()).join("\n\n") + &rest
 }
 
-/// What to do about a package that no channel has.
+/// The suggestion for a package that no channel has.
 pub(super) fn unknown_help(requirement: &Requirement, name: &str, platform: Subdir, names: &BTreeSet<&str>) -> String {
-    if let Some(home) = environment::home(requirement).filter(|home| !platform.as_str().starts_with(home)) {
+    if let Some(home) = environment::native_platform(requirement).filter(|home| !platform.as_str().starts_with(home)) {
         let system = home.split('-').next().unwrap_or(home);
         return format!("it is a package of {home}: `- sel({system}): {name}` asks for it there only");
     }
@@ -109,7 +110,7 @@ pub(super) fn unknown_help(requirement: &Requirement, name: &str, platform: Subd
     }
 }
 
-/// `python3.11` and `numpy-1.26`: a package's name with a version at its end.
+/// Splits a version off a name: `python3.11`, `numpy-1.26`.
 fn glued<'a>(name: &'a str, names: &BTreeSet<&str>) -> Option<(&'a str, &'a str)> {
     let package = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
     let version = &name[package.len()..];
@@ -117,7 +118,7 @@ fn glued<'a>(name: &'a str, names: &BTreeSet<&str>) -> Option<(&'a str, &'a str)
     (version.starts_with(|c: char| c.is_ascii_digit()) && names.contains(package)).then_some((package, version))
 }
 
-/// A channel as one would write it, without secrets.
+/// The name of a channel as users write it, without secrets.
 pub(super) fn channel(channel: &Channel) -> String {
     let url = redact::url(channel.base_url.as_ref());
     let short =
@@ -125,7 +126,7 @@ pub(super) fn channel(channel: &Channel) -> String {
     short.unwrap_or(&url).trim_end_matches('/').to_owned()
 }
 
-/// The solver's explanation without what only its authors need, and with words for strict channels.
+/// Cleans up the solver's reasons, and words those of strict channel priority.
 pub(super) fn tidy(explanation: &str, repodata: &Repodata) -> String {
     const STRICT: &str = "is excluded because due to strict channel priority not using this option from: '";
     let tidy_line = |line: &str| {
@@ -144,7 +145,7 @@ pub(super) fn tidy(explanation: &str, repodata: &Repodata) -> String {
     explanation.lines().filter(|line| *line != "The following packages are incompatible").map(tidy_line).join("\n")
 }
 
-/// The line for a spec that nothing matches, with what there is instead, if all of it was loaded.
+/// The line for a spec that nothing matches, with the existing versions, if all of them were loaded.
 fn no_candidate(spec: &str, repodata: &Repodata) -> String {
     let name = spec.split(' ').next().unwrap_or(spec);
     if repodata.partial.contains(name) {
@@ -169,8 +170,8 @@ fn no_candidate(spec: &str, repodata: &Repodata) -> String {
     }
 }
 
-/// The virtual packages that the solver's explanation complains of: every spec of one that the host does
-/// not have as wanted. The explanation is text only, so they are found by their names in it.
+/// The virtual packages that the solver's reasons name: every spec of one that the host does not satisfy. resolvo
+/// gives its reasons as text only, so the specs are found in the text.
 pub(super) fn virtual_demands(explanation: &str, host: &Host) -> Vec<VirtualDemand> {
     let demand = |line: &str| {
         let start = line.find(" __").map(|place| place + 1)?;

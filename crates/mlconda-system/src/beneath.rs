@@ -1,10 +1,10 @@
-//! Changes below a directory, none of which can leave it.
+//! File operations below a directory that cannot leave it.
 //!
-//! Paths come out of records, journals and packages, and whoever may write into a prefix can put a link anywhere in it. So
-//! a path is not handed to the kernel as text: its directory is opened beneath one that is open already, through no link
-//! (`openat2`, where the kernel has it and lets it be called; else one component at a time), and what is done is done to a
-//! name in that open directory. A link planted meanwhile is not followed either. A path behind a link is answered as one
-//! that is not there ([`io::ErrorKind::NotADirectory`]). The last directory stays open, for the next path is mostly in it.
+//! Paths come from records, journals and packages, and everybody with write access to a prefix can create links in it. So a
+//! path is never passed to the kernel as a whole: its parent is opened relative to the open directory without following
+//! links (with `openat2` if available, else component by component), and the operation uses the name in that parent. A link
+//! that is created meanwhile is not followed either. A path behind a link counts as missing
+//! ([`io::ErrorKind::NotADirectory`]). The last parent stays open, because the next path is most often in it.
 
 mod put;
 
@@ -29,30 +29,29 @@ use rustix::{
 
 use super::{Attributes, linker::copy_pieces};
 
-/// How a directory is opened in which names are looked up. Where the system has a way that needs no permission to read it,
-/// that one.
+/// The flags to open a directory for lookups. With `O_PATH`, no read permission is needed.
 #[cfg(target_os = "linux")]
 const LOOK_UP: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 #[cfg(not(target_os = "linux"))]
 const LOOK_UP: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC);
 
-/// Whether this kernel has no `openat2`, or a filter (as of an older container engine) forbids it.
+/// Whether `openat2` is missing, or forbidden by a filter, as in older container engines.
 static NO_OPENAT2: AtomicBool = AtomicBool::new(false);
 
-/// An open directory, and what is below it. All paths are relative to it; an empty one is the directory itself.
+/// An open directory. All paths are relative to it; an empty path is the directory itself.
 #[derive(Debug)]
 pub struct Root {
     directory: OwnedFd,
-    /// Where it was when it was opened, for messages.
+    /// The path by which it was opened, for messages.
     path: PathBuf,
-    way: Way,
+    way: Resolution,
     /// The directory of the last path.
     last: Mutex<Option<(PathBuf, Arc<OwnedFd>)>>,
 }
 
-/// How a path is followed.
+/// How a path is resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum Resolution {
     /// By the kernel in one call, if it can.
     Kernel,
     /// One component at a time.
@@ -60,9 +59,9 @@ enum Way {
     Steps,
 }
 
-/// What something is.
+/// The type of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum PathKind {
     /// A regular file.
     File,
     /// A directory.
@@ -73,30 +72,30 @@ pub enum Kind {
     Other,
 }
 
-/// What a path names. A link is not followed.
+/// The metadata of a path. Links are not followed.
 #[derive(Clone, Debug)]
-pub struct Look {
-    /// What it is.
-    pub kind: Kind,
+pub struct PathInfo {
+    /// The type.
+    pub kind: PathKind,
     /// Permissions.
     pub mode: u32,
     /// The numbers of the user and the group that own it.
     pub owner: (u32, u32),
-    /// Of the last change, in seconds since 1970 and nanoseconds.
+    /// The modification time, in seconds since 1970 and nanoseconds.
     pub time: (i64, i64),
-    /// In bytes.
+    /// The size in bytes.
     pub size: u64,
-    /// The number of the file in its file system.
+    /// The inode number.
     pub number: u64,
 }
 
-impl Look {
+impl PathInfo {
     /// Whether it is a directory.
     pub fn is_directory(&self) -> bool {
-        self.kind == Kind::Directory
+        self.kind == PathKind::Directory
     }
 
-    /// The time of the last change.
+    /// The modification time.
     pub fn modified(&self) -> SystemTime {
         let (seconds, nanoseconds) = self.time;
         let offset = Duration::from_secs(seconds.unsigned_abs());
@@ -104,13 +103,13 @@ impl Look {
         whole.unwrap_or(UNIX_EPOCH) + Duration::from_nanos(nanoseconds.unsigned_abs())
     }
 
-    /// Whether it is of the same size and time as another one: then nobody has written into either since one was copied.
-    pub fn looks_the_same(&self, other: &Self) -> bool {
+    /// Whether size and modification time are equal: then neither file was written to since one was copied from the other.
+    pub fn has_same_size_and_time(&self, other: &Self) -> bool {
         (self.size, self.time) == (other.size, other.time)
     }
 
-    /// Why nobody but this user and root is sure to have written it; `None` if they alone may have.
-    pub fn distrust(&self) -> Option<&'static str> {
+    /// Why the file may have been written by another user; `None` if only this user and root can have written it.
+    pub fn untrusted_reason(&self) -> Option<&'static str> {
         let user = rustix::process::geteuid().as_raw();
         if self.owner.0 != 0 && self.owner.0 != user {
             return Some("belongs to another user");
@@ -119,70 +118,70 @@ impl Look {
     }
 }
 
-impl From<&Look> for Attributes {
-    fn from(look: &Look) -> Self {
+impl From<&PathInfo> for Attributes {
+    fn from(look: &PathInfo) -> Self {
         Self { mode: look.mode, owner: look.owner, time: look.time }
     }
 }
 
-/// The longest path and the longest name in it that a system takes, in bytes.
+/// The maximum length of a path and of a file name, in bytes.
 const LONGEST_PATH: usize = 4095;
 const LONGEST_NAME: usize = 255;
 
-/// Whether a path is relative and leads nowhere but down, by its text, and is one that the system takes.
-pub fn is_plain(path: &Path) -> bool {
+/// Whether a path is relative, has no `..`, and is not too long for the system.
+pub fn is_contained(path: &Path) -> bool {
     let bytes = path.as_os_str().as_encoded_bytes();
     let is_name = |part: Component<'_>| matches!(part, Component::Normal(name) if name.len() <= LONGEST_NAME);
     !bytes.is_empty() && bytes.len() <= LONGEST_PATH && !bytes.contains(&0) && path.components().all(is_name)
 }
 
 impl Root {
-    /// Opens a directory, which may be named by a link.
+    /// Opens a directory. The path may be a link.
     pub fn open(path: &Path) -> io::Result<Self> {
         Self::open_with(path, OFlags::empty())
     }
 
-    /// Opens a directory that is not named by a link.
-    pub fn open_itself(path: &Path) -> io::Result<Self> {
+    /// Opens a directory. The path must not be a link.
+    pub fn open_no_follow(path: &Path) -> io::Result<Self> {
         Self::open_with(path, OFlags::NOFOLLOW)
     }
 
     fn open_with(path: &Path, flags: OFlags) -> io::Result<Self> {
         let directory = rustix::fs::openat(CWD, path, LOOK_UP | flags, Mode::empty());
-        let directory = directory.map_err(|errno| told("open directory", path, errno))?;
-        Ok(Self { directory, path: path.to_owned(), way: Way::Kernel, last: Mutex::default() })
+        let directory = directory.map_err(|errno| path_error("open directory", path, errno))?;
+        Ok(Self { directory, path: path.to_owned(), way: Resolution::Kernel, last: Mutex::default() })
     }
 
-    /// Opens a directory below.
-    pub fn enter(&self, path: &Path) -> io::Result<Self> {
-        let directory = self.descend(path).map_err(|errno| self.told("open directory", path, errno))?;
+    /// Opens a directory below this one.
+    pub fn open_directory(&self, path: &Path) -> io::Result<Self> {
+        let directory = self.descend(path).map_err(|errno| self.path_error("open directory", path, errno))?;
         Ok(Self { directory, path: self.path.join(path), way: self.way, last: Mutex::default() })
     }
 
-    /// Where it was when it was opened.
+    /// The path by which it was opened.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// To be called after others, as scripts, may have moved directories.
-    pub fn forget(&self) {
+    /// Closes the cached parent. Call this after a script or another program may have moved directories.
+    pub fn clear_cache(&self) {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    fn told(&self, what: &str, path: &Path, errno: Errno) -> io::Error {
-        told(what, &self.path.join(path), errno)
+    fn path_error(&self, what: &str, path: &Path, errno: Errno) -> io::Error {
+        path_error(what, &self.path.join(path), errno)
     }
 
-    /// Opens the directory at a path.
+    /// Opens the directory at a path, without following links.
     fn descend(&self, path: &Path) -> Result<OwnedFd, Errno> {
         if path.as_os_str().is_empty() {
             return rustix::fs::openat(&self.directory, ".", LOOK_UP, Mode::empty());
         }
-        if !is_plain(path) {
+        if !is_contained(path) {
             return Err(Errno::INVAL);
         }
         #[cfg(target_os = "linux")]
-        if self.way == Way::Kernel && !NO_OPENAT2.load(Ordering::Relaxed) {
+        if self.way == Resolution::Kernel && !NO_OPENAT2.load(Ordering::Relaxed) {
             use rustix::fs::ResolveFlags;
             let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
             match rustix::fs::openat2(&self.directory, path, LOOK_UP | OFlags::NOFOLLOW, Mode::empty(), resolve) {
@@ -200,18 +199,20 @@ impl Root {
         open.ok_or(Errno::INVAL)
     }
 
-    /// Does something to the name of a path in the open directory that it is in.
+    /// Calls a function with the open parent of a path and its file name.
     fn at<T>(&self, what: &str, path: &Path, act: impl FnOnce(&OwnedFd, &OsStr) -> Result<T, Errno>) -> io::Result<T> {
         let done = match (path.parent(), path.file_name()) {
-            (Some(above), Some(name)) if above.as_os_str().is_empty() && is_plain(path) => act(&self.directory, name),
+            (Some(above), Some(name)) if above.as_os_str().is_empty() && is_contained(path) => {
+                act(&self.directory, name)
+            }
             (Some(above), Some(name)) => self.parent(above).and_then(|open| act(&open, name)),
             (None, _) if path.as_os_str().is_empty() => act(&self.directory, OsStr::new(".")),
             _ => Err(Errno::INVAL),
         };
-        done.map_err(|errno| self.told(what, path, errno))
+        done.map_err(|errno| self.path_error(what, path, errno))
     }
 
-    /// The directory of a path, open.
+    /// The open parent of a path.
     fn parent(&self, path: &Path) -> Result<Arc<OwnedFd>, Errno> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, open)) = last.as_ref().filter(|(known, _)| known.as_os_str() == path.as_os_str()) {
@@ -223,32 +224,32 @@ impl Root {
         Ok(open)
     }
 
-    /// A directory leaves its place: what is open of it is not at its path any more.
-    fn leaves(&self, path: &Path) {
+    /// Closes the cached parent, if it is in a directory that is moved or removed.
+    fn forget_directory(&self, path: &Path) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.take_if(|(known, _)| known.starts_with(path));
     }
 
-    /// What a path names; `None` if it is not there, is behind a link, or cannot be there.
-    pub fn look(&self, path: &Path) -> io::Result<Option<Look>> {
-        if !path.as_os_str().is_empty() && !is_plain(path) {
+    /// The metadata of a path; `None` if it does not exist, or is behind a link.
+    pub fn lookup(&self, path: &Path) -> io::Result<Option<PathInfo>> {
+        if !path.as_os_str().is_empty() && !is_contained(path) {
             return Ok(None);
         }
         let stat = self.at("query", path, |open, name| rustix::fs::statat(open, name, AtFlags::SYMLINK_NOFOLLOW));
         match stat {
-            Ok(stat) => Ok(Some(look(&stat))),
+            Ok(stat) => Ok(Some(path_info(&stat))),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Whether there is a directory, not behind a link.
+    /// Whether the path is a directory, not behind a link.
     pub fn has_directory(&self, path: &Path) -> io::Result<bool> {
-        Ok(self.look(path)?.is_some_and(|there| there.is_directory()))
+        Ok(self.lookup(path)?.is_some_and(|there| there.is_directory()))
     }
 
-    /// What is in a directory, in no order.
-    pub fn entries(&self, path: &Path) -> io::Result<Vec<(OsString, Kind)>> {
+    /// The entries of a directory, in no particular order.
+    pub fn entries(&self, path: &Path) -> io::Result<Vec<(OsString, PathKind)>> {
         let read = || {
             let open = self.descend(path)?;
             let mut found = Vec::new();
@@ -264,30 +265,30 @@ impl Root {
                     let stat = rustix::fs::statat(&open, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)?;
                     kind = FileType::from_raw_mode(stat.st_mode);
                 }
-                found.push((OsString::from_vec(name.to_vec()), Kind::from(kind)));
+                found.push((OsString::from_vec(name.to_vec()), PathKind::from(kind)));
             }
             Ok(found)
         };
-        read().map_err(|errno| self.told("read directory", path, errno))
+        read().map_err(|errno| self.path_error("read directory", path, errno))
     }
 
-    /// Removes a file or a link, if it is there.
+    /// Removes a file or a link, if it exists.
     pub fn remove_file(&self, path: &Path) -> io::Result<()> {
-        if_there(self.at("remove file", path, |open, name| rustix::fs::unlinkat(open, name, AtFlags::empty())))
+        ignore_missing(self.at("remove file", path, |open, name| rustix::fs::unlinkat(open, name, AtFlags::empty())))
     }
 
     /// Removes an empty directory.
     pub fn remove_directory(&self, path: &Path) -> io::Result<()> {
-        self.leaves(path);
+        self.forget_directory(path);
         self.at("remove directory", path, |open, name| rustix::fs::unlinkat(open, name, AtFlags::REMOVEDIR))
     }
 
-    /// Makes a directory.
+    /// Creates a directory.
     pub fn make_directory(&self, path: &Path, mode: u32) -> io::Result<()> {
         self.at("create directory", path, |open, name| rustix::fs::mkdirat(open, name, bits(mode)))
     }
 
-    /// Makes a directory and those above it, where they are not there.
+    /// Creates a directory and its missing parents.
     pub fn make_directories(&self, path: &Path, mode: u32) -> io::Result<()> {
         if path.as_os_str().is_empty() || self.has_directory(path)? {
             return Ok(());
@@ -299,13 +300,13 @@ impl Root {
         }
     }
 
-    /// Makes a file that is not there yet, with the permissions that the umask leaves of these.
+    /// Creates a new file. The umask applies to `mode`.
     pub fn create(&self, path: &Path, mode: u32) -> io::Result<File> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         self.at("create file", path, |open, name| rustix::fs::openat(open, name, flags, bits(mode))).map(File::from)
     }
 
-    /// Opens a regular file for reading, and nothing else. Never waits.
+    /// Opens a regular file for reading. Never blocks; other file types are errors.
     pub fn read(&self, path: &Path) -> io::Result<File> {
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let file = self.at("open file", path, |open, name| rustix::fs::openat(open, name, flags, Mode::empty()))?;
@@ -319,26 +320,26 @@ impl Root {
         }
     }
 
-    /// Where a link leads, as it says.
+    /// The target of a link.
     pub fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
         let read = |open: &OwnedFd, name: &OsStr| rustix::fs::readlinkat(open, name, Vec::new());
         let text: CString = self.at("read link", path, read)?;
         Ok(OsString::from_vec(text.into_bytes()).into())
     }
 
-    /// Gives what is at a path another one, below another directory.
+    /// Renames a path to another one below another directory.
     pub fn rename(&self, path: &Path, into: &Self, to: &Path) -> io::Result<()> {
-        self.leaves(path);
-        into.leaves(to);
+        self.forget_directory(path);
+        into.forget_directory(to);
         self.pair("rename", path, into, to, |from, name, open, new| rustix::fs::renameat(from, name, open, new))
     }
 
-    /// The same, if it is there.
-    pub fn rename_if_there(&self, path: &Path, into: &Self, to: &Path) -> io::Result<()> {
-        if_there(self.rename(path, into, to))
+    /// Like [`Root::rename`], if the path exists.
+    pub fn rename_if_exists(&self, path: &Path, into: &Self, to: &Path) -> io::Result<()> {
+        ignore_missing(self.rename(path, into, to))
     }
 
-    /// Makes a hard link to a file, or to a link, below another directory.
+    /// Creates a hard link to a file or a soft link, below another directory.
     pub fn hard_link(&self, path: &Path, into: &Self, to: &Path) -> io::Result<()> {
         self.pair("hard link", path, into, to, |from, name, open, new| {
             rustix::fs::linkat(from, name, open, new, AtFlags::empty())
@@ -366,7 +367,7 @@ impl Root {
         })
     }
 
-    /// Copies a file below another directory, with its permissions, owner and time. `stop` is set when nobody wants it any more.
+    /// Copies a file to a path below another directory, with permissions, owner and time. `stop` ends the copy early.
     pub fn copy(&self, path: &Path, into: &Self, to: &Path, stop: &AtomicBool) -> io::Result<()> {
         let mut file = self.read(path)?;
         let mut copy = into.create(to, 0o600)?;
@@ -374,10 +375,10 @@ impl Root {
             io::Error::new(error.kind(), format!("failed to copy `{}`: {error}", self.path.join(path).display()))
         })?;
         drop(copy);
-        into.give(to, &Attributes::from(&file.metadata()?))
+        into.set_attributes(to, &Attributes::from(&file.metadata()?))
     }
 
-    /// Sets the time of last change of a file, a directory or a link itself, in seconds since 1970.
+    /// Sets the modification time of a file, a directory or a link itself, in seconds since 1970.
     pub fn set_time(&self, path: &Path, seconds: i64) -> io::Result<()> {
         self.set_times(path, (seconds, 0))
     }
@@ -394,10 +395,11 @@ impl Root {
         })
     }
 
-    /// Gives a file or a directory permissions, an owner and a time.
-    pub fn give(&self, path: &Path, attributes: &Attributes) -> io::Result<()> {
-        let Some(there) = self.look(path)?.filter(|there| matches!(there.kind, Kind::File | Kind::Directory)) else {
-            return Err(self.told("query", path, Errno::NOENT));
+    /// Sets permissions, owner and time of a file or a directory.
+    pub fn set_attributes(&self, path: &Path, attributes: &Attributes) -> io::Result<()> {
+        let Some(there) = self.lookup(path)?.filter(|there| matches!(there.kind, PathKind::File | PathKind::Directory))
+        else {
+            return Err(self.path_error("query", path, Errno::NOENT));
         };
         let Attributes { mode, owner, time } = *attributes;
         if there.owner != owner {
@@ -414,13 +416,13 @@ impl Root {
                 rustix::fs::fchmod(rustix::fs::openat(open, name, flags, Mode::empty())?, bits(mode))
             })?;
         }
-        if self.look(path)?.is_some_and(|there| there.time == time) {
+        if self.lookup(path)?.is_some_and(|there| there.time == time) {
             return Ok(());
         }
         self.set_times(path, time)
     }
 
-    /// Whether this process may put files into a directory, and take them out.
+    /// Whether this process may create and remove files in a directory.
     pub fn may_write(&self, path: &Path) -> bool {
         let access = Access::WRITE_OK | Access::EXEC_OK;
         self.at("access", path, |open, name| rustix::fs::accessat(open, name, access, AtFlags::empty())).is_ok()
@@ -441,7 +443,7 @@ impl Root {
     }
 }
 
-impl From<FileType> for Kind {
+impl From<FileType> for PathKind {
     fn from(kind: FileType) -> Self {
         match kind {
             FileType::RegularFile => Self::File,
@@ -452,16 +454,16 @@ impl From<FileType> for Kind {
     }
 }
 
-/// What has gone, or was never there, is no error.
-fn if_there(done: io::Result<()>) -> io::Result<()> {
+/// Ignores the error that a path does not exist.
+fn ignore_missing(done: io::Result<()>) -> io::Result<()> {
     match done {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(()),
         other => other,
     }
 }
 
-/// A path through a link is answered as one through a file: it does not exist.
-fn told(what: &str, path: &Path, errno: Errno) -> io::Error {
+/// Converts an error. A path through a link counts as missing.
+fn path_error(what: &str, path: &Path, errno: Errno) -> io::Error {
     let kind = match errno {
         Errno::LOOP => io::ErrorKind::NotADirectory,
         errno => errno.kind(),
@@ -479,8 +481,8 @@ fn bits(mode: u32) -> Mode {
     clippy::unnecessary_fallible_conversions,
     reason = "the types of the fields are others on other processors and systems"
 )]
-fn look(stat: &rustix::fs::Stat) -> Look {
-    Look {
+fn path_info(stat: &rustix::fs::Stat) -> PathInfo {
+    PathInfo {
         kind: FileType::from_raw_mode(stat.st_mode).into(),
         mode: u32::from(stat.st_mode) & 0o7777,
         owner: (stat.st_uid, stat.st_gid),
@@ -491,7 +493,7 @@ fn look(stat: &rustix::fs::Stat) -> Look {
 }
 
 /// The same of an open file.
-impl From<&std::fs::Metadata> for Look {
+impl From<&std::fs::Metadata> for PathInfo {
     fn from(metadata: &std::fs::Metadata) -> Self {
         Self {
             kind: FileType::from_raw_mode(metadata.mode() as _).into(),

@@ -1,8 +1,8 @@
-//! Reading files that somebody else has written: opened without waiting, and read up to a limit.
+//! Reads files that other programs have written, without blocking and up to a size limit.
 //!
-//! A prefix, a cache or a lock can name anything: a FIFO, on which opening waits for ever; a link to `/dev/zero`, which has
-//! no end; a file that fills the memory. So nothing but regular files is opened, and each is read up to a limit in bytes.
-//! Only what the user names on the command line may be a pipe or a terminal as well ([`read_any`]).
+//! A path in a prefix, a cache or a lock can be a FIFO (opening it blocks), a link to `/dev/zero` (it has no end), or a file
+//! that is larger than the memory. So only regular files are opened, and each is read up to a limit in bytes. Files that the
+//! user names on the command line may also be pipes or terminals ([`read_any`]).
 
 use std::{
     io::{self, Read},
@@ -19,23 +19,23 @@ pub const LARGEST_RECORD: u64 = 128 << 20;
 /// The limit for a lock, in bytes. A lock of 1,000 packages has about 1 MB.
 pub const LARGEST_LOCK: u64 = 64 << 20;
 
-/// The limit for what is kept of a channel: an index of shards, or the table of where records stand, in bytes.
+/// The limit for cached data of a channel (an index of shards, or the index of a `repodata.json`), in bytes.
 pub const LARGEST_REPODATA: u64 = 1 << 30;
 
-/// The limit for what packages and people write beside these, in bytes: histories, metadata, settings, an environment.yml.
+/// The limit for other files, in bytes: histories, metadata, settings, environment files.
 pub const LARGEST_TEXT: u64 = 16 << 20;
 
-/// The path that a URL names, if it is a `file:` URL of this machine. (The library's own conversion does not look at the
-/// scheme: for it, `http://localhost/etc` is `/etc`.)
+/// The path of a `file:` URL of this machine; `None` for other URLs. (The conversion of the `url` crate ignores the scheme:
+/// it turns `http://localhost/etc` into `/etc`.)
 #[allow(clippy::disallowed_methods, reason = "this is the function that all others use")]
 pub fn of_url(url: &Url) -> Option<PathBuf> {
     (url.scheme() == "file").then(|| url.to_file_path().ok()).flatten()
 }
 
-/// Opens a regular file for reading, or a link that leads to one. Never waits: not for the writer of a FIFO either.
+/// Opens a regular file, or a link to one, for reading. Never blocks.
 ///
 /// # Errors
-/// If there is no such file, or it is a directory, a device, a FIFO or a socket (`InvalidInput`, with its kind in words).
+/// If there is no such file, or it is a directory, a device, a FIFO or a socket (`InvalidInput`).
 pub fn open(path: &Path) -> io::Result<fs_err::File> {
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC).bits();
     let file = fs_err::OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path).map_err(|error| {
@@ -73,7 +73,7 @@ pub fn read_to_string(path: &Path, limit: u64) -> io::Result<String> {
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("`{}` is not UTF-8", path.display())))
 }
 
-/// Reads at most `limit` bytes of what the user has named: a regular file, or a pipe or terminal, for which it waits.
+/// Reads at most `limit` bytes of a file that the user has named. It may be a pipe or a terminal, which may block.
 ///
 /// # Errors
 /// If it cannot be read, or is larger (`FileTooLarge`).

@@ -1,4 +1,4 @@
-//! What differs between operating systems, and the system calls that the standard library has no word for.
+//! System calls that the standard library does not have, and differences between operating systems.
 
 pub mod beneath;
 pub mod files;
@@ -20,7 +20,7 @@ use rattler_digest::{Sha256, Sha256Hash};
 use rustix::fs::{AtFlags, CWD, FlockOperation, Timespec, Timestamps, UTIME_OMIT};
 
 pub use self::{
-    linker::{Linker, Located, Made},
+    linker::{LinkMethod, Linker, PathBelow},
     removal::remove_tree,
 };
 
@@ -30,7 +30,7 @@ pub fn set_mode(file: &File, mode: u32) -> io::Result<()> {
         .map_err(|error| io::Error::new(error.kind(), format!("cannot set the mode of {}: {error}", name(file))))
 }
 
-/// The name of an open file for a message, where the system can tell.
+/// The path of an open file for a message, if the system knows it.
 fn name(file: &File) -> String {
     use std::os::fd::AsRawFd;
     let path = fs_err::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
@@ -42,8 +42,7 @@ pub fn set_directory_mode(path: &Path, mode: u32) -> io::Result<()> {
     fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode))
 }
 
-/// The permission bits that the umask takes from what is made. Asking the kernel means setting it, which
-/// other threads would notice; so a directory is made and looked at.
+/// The umask. Reading it from the kernel would change it for other threads, so a directory is created and its mode is read.
 pub fn umask_below(directory: &Path) -> io::Result<u32> {
     let probe = directory.join(".umask");
     fs_err::create_dir(&probe)?;
@@ -52,25 +51,25 @@ pub fn umask_below(directory: &Path) -> io::Result<u32> {
     Ok(umask)
 }
 
-/// The permission bits that the umask has taken from a directory that was just made.
+/// The umask, from the mode of a directory that was just created.
 pub fn umask_of(directory: &Path) -> io::Result<u32> {
     Ok(!fs_err::metadata(directory)?.mode() & 0o777)
 }
 
-/// Makes a file that is not there yet.
+/// Creates a new file.
 pub fn create_new(path: &Path, mode: u32) -> io::Result<fs_err::File> {
     fs_err::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
 }
 
-/// Removes a file or link, if it is there.
-pub fn remove_if_there(path: &Path) -> io::Result<()> {
+/// Removes a file or a link, if it exists.
+pub fn remove_if_exists(path: &Path) -> io::Result<()> {
     match fs_err::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
 }
 
-/// Sets a file's time of last change, in seconds since 1970.
+/// Sets the modification time of a file, in seconds since 1970.
 pub fn set_time(file: &File, seconds: i64) -> io::Result<()> {
     let offset = Duration::from_secs(seconds.unsigned_abs());
     let time = if seconds < 0 { UNIX_EPOCH.checked_sub(offset) } else { UNIX_EPOCH.checked_add(offset) };
@@ -78,17 +77,17 @@ pub fn set_time(file: &File, seconds: i64) -> io::Result<()> {
         .map_err(|error| io::Error::new(error.kind(), format!("cannot set the time of {}: {error}", name(file))))
 }
 
-/// Sets a directory's time of last change, in seconds since 1970.
+/// Sets the modification time of a directory, in seconds since 1970.
 pub fn set_directory_time(path: &Path, seconds: i64) -> io::Result<()> {
     set_path_time(path, seconds)
 }
 
-/// Sets a link's own time of last change, in seconds since 1970.
+/// Sets the modification time of a link itself, in seconds since 1970.
 pub fn set_link_time(path: &Path, seconds: i64) -> io::Result<()> {
     set_path_time(path, seconds)
 }
 
-/// A time of last change, to be given back as it was.
+/// A modification time, to be restored.
 #[derive(Clone, Copy, Debug)]
 pub struct Time {
     seconds: i64,
@@ -96,18 +95,18 @@ pub struct Time {
 }
 
 impl Time {
-    /// A directory's; `None` where there is none.
+    /// The modification time of a directory; `None` if it does not exist.
     pub fn of(directory: &Path) -> Option<Self> {
         let metadata = fs_err::metadata(directory).ok().filter(std::fs::Metadata::is_dir)?;
         Some(Self { seconds: metadata.mtime(), nanoseconds: metadata.mtime_nsec() })
     }
 
-    /// The nearest directory above a path that is there, and its time.
+    /// The nearest existing directory above a path, and its modification time.
     pub fn above(path: &Path) -> Option<(PathBuf, Self)> {
         path.ancestors().skip(1).find_map(|path| Some((path.to_owned(), Self::of(path)?)))
     }
 
-    /// Gives it back.
+    /// Restores the time of a directory.
     pub fn set(self, directory: &Path) -> io::Result<()> {
         let Self { seconds: tv_sec, nanoseconds: tv_nsec } = self;
         let times = Timestamps {
@@ -131,8 +130,9 @@ fn set_times(path: &Path, times: &Timestamps) -> io::Result<()> {
         .map_err(|error| io::Error::new(error.kind(), format!("cannot set the time of `{}`: {error}", path.display())))
 }
 
-/// Holds a directory for this process until the file is dropped; `None` if another process holds it.
-pub fn hold(directory: &Path) -> io::Result<Option<File>> {
+/// Locks a directory until the returned file is dropped; `None` if another process has locked it. Succeeds without a lock on a
+/// file system that has none.
+pub fn lock_directory(directory: &Path) -> io::Result<Option<File>> {
     match lock(directory)? {
         // Where there are no locks nobody is kept out, as with other tools.
         Lock::Taken(file) | Lock::Unknown(file) => Ok(Some(file)),
@@ -141,20 +141,20 @@ pub fn hold(directory: &Path) -> io::Result<Option<File>> {
 }
 
 /// As [`hold`], but `None` also where it cannot be told whether another process holds the directory.
-pub fn hold_for_sure(directory: &Path) -> io::Result<Option<File>> {
+pub fn lock_directory_strictly(directory: &Path) -> io::Result<Option<File>> {
     match lock(directory)? {
         Lock::Taken(file) => Ok(Some(file)),
         Lock::Unknown(_) | Lock::Busy => Ok(None),
     }
 }
 
-/// What came of an attempt to hold a directory.
+/// The result of locking a directory.
 enum Lock {
-    /// It is this process's.
+    /// It is locked by this process.
     Taken(File),
-    /// The file system has no such locks.
+    /// The file system has no locks.
     Unknown(File),
-    /// It is another's, or something else is in its place by now.
+    /// It is locked by another process, or was replaced.
     Busy,
 }
 
@@ -171,7 +171,7 @@ fn lock(directory: &Path) -> io::Result<Lock> {
     }
 }
 
-/// Whether an open file is what a path names.
+/// Whether a path still names an open file.
 fn is_at(file: &File, path: &Path) -> bool {
     match (file.metadata(), fs_err::metadata(path)) {
         (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
@@ -179,7 +179,7 @@ fn is_at(file: &File, path: &Path) -> bool {
     }
 }
 
-/// What a directory or a file is like: its permissions, its owner and its time, to the nanosecond.
+/// Permissions, owner and modification time of a file or a directory.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Attributes {
     mode: u32,
@@ -195,24 +195,24 @@ impl From<&std::fs::Metadata> for Attributes {
 }
 
 impl Attributes {
-    /// Whether this process may change them: only an owner, or root, may.
+    /// Whether this process may change them: it runs as the owner or as root.
     pub fn is_own(&self) -> bool {
         let user = rustix::process::geteuid();
         user.is_root() || self.owner.0 == user.as_raw()
     }
 
-    /// Other permissions.
+    /// Replaces the permissions.
     pub fn set_mode(&mut self, mode: u32) {
         self.mode = mode;
     }
 
-    /// Another time, in seconds since 1970.
+    /// Replaces the modification time, in seconds since 1970.
     pub fn set_time(&mut self, seconds: i64) {
         self.time = (seconds, 0);
     }
 
-    /// Makes another one like it.
-    pub fn give_to(&self, path: &Path) -> io::Result<()> {
+    /// Applies them to a path.
+    pub fn apply_to(&self, path: &Path) -> io::Result<()> {
         let there = Self::from(&fs_err::metadata(path)?);
         if there.owner != self.owner {
             // Only root may; for others it stays theirs.
@@ -234,9 +234,8 @@ impl Attributes {
     }
 }
 
-/// Signs a program of macOS anew after its bytes have changed, and gives its new sha256; other platforms'
-/// programs carry no signature.
-pub fn sign_again(path: &Path, platform: Subdir) -> io::Result<Option<Sha256Hash>> {
+/// Signs a macOS program after its bytes have changed, and returns its new sha256; `None` on other platforms.
+pub fn sign_program(path: &Path, platform: Subdir) -> io::Result<Option<Sha256Hash>> {
     if platform != Subdir::OsxArm64 || !cfg!(target_os = "macos") {
         return Ok(None);
     }
@@ -250,18 +249,18 @@ pub fn sign_again(path: &Path, platform: Subdir) -> io::Result<Option<Sha256Hash
     if status.success() { Ok(Some(rattler_digest::compute_file_digest::<Sha256>(path)?)) } else { Ok(None) }
 }
 
-/// Whether an error says that there can be no hard link here, whatever is tried.
-pub fn is_no_link(error: &io::Error) -> bool {
+/// Whether an error says that hard links are not possible here.
+pub fn is_hard_link_unsupported(error: &io::Error) -> bool {
     linker::Refusal::of(error).is_some()
 }
 
-/// A file's time of last change, in seconds since 1970.
+/// The modification time of a file, in seconds since 1970.
 pub fn modified(metadata: &std::fs::Metadata) -> i64 {
     metadata.mtime()
 }
 
-/// Whether a directory can be swapped for a twin beside it, and hard links into the twin are what they seem.
-pub fn can_change_places(directory: &Path, metadata: &std::fs::Metadata) -> bool {
+/// Whether a directory can be exchanged with a replica beside it that consists of hard links.
+pub fn can_swap_directory(directory: &Path, metadata: &std::fs::Metadata) -> bool {
     let Some(Ok(parent)) = directory.parent().map(fs_err::metadata) else { return false };
     // A directory that is a mount point, or that another user owns, stays where it is.
     let own = metadata.uid() == rustix::process::geteuid().as_raw();
@@ -269,9 +268,9 @@ pub fn can_change_places(directory: &Path, metadata: &std::fs::Metadata) -> bool
     same && directory.parent().is_some_and(may_write) && !is_overlay(directory)
 }
 
-/// Gives back the room of the first bytes of a file. They read as zeros afterwards.
+/// Frees the disk space of the first bytes of a file. They read as zeros afterwards.
 #[cfg(target_os = "linux")]
-pub fn forget(file: &File, bytes: u64) -> io::Result<()> {
+pub fn punch_hole(file: &File, bytes: u64) -> io::Result<()> {
     use rustix::fs::FallocateFlags;
     if bytes == 0 {
         return Ok(());
@@ -281,7 +280,7 @@ pub fn forget(file: &File, bytes: u64) -> io::Result<()> {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub fn forget(_file: &File, _bytes: u64) -> io::Result<()> {
+pub fn punch_hole(_file: &File, _bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
@@ -299,7 +298,7 @@ pub fn is_mount_point(_directory: &Path) -> bool {
     false
 }
 
-/// Whether this process may put files into a directory, and take them out.
+/// Whether this process may create and remove files in a directory.
 pub fn may_write(directory: &Path) -> bool {
     rustix::fs::access(directory, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_ok()
 }
@@ -318,8 +317,8 @@ pub fn is_overlay(_path: &Path) -> bool {
     false
 }
 
-/// Whether the file system can let two directories change places: tried with two in an empty directory that is
-/// the caller's.
+/// Whether the file system can exchange two directories: tried with two new directories in an empty directory of the
+/// caller.
 pub fn can_exchange(directory: &Path) -> io::Result<bool> {
     let (one, other) = (directory.join(".one"), directory.join(".other"));
     fs_err::create_dir(&one)?;
@@ -335,7 +334,7 @@ pub fn can_exchange(directory: &Path) -> io::Result<bool> {
     }
 }
 
-/// Lets two directories change places, in one step.
+/// Exchanges two directories atomically.
 pub fn exchange(one: &Path, other: &Path) -> io::Result<()> {
     rustix::fs::renameat_with(CWD, one, CWD, other, rustix::fs::RenameFlags::EXCHANGE).map_err(|error| {
         let (one, other) = (one.display(), other.display());

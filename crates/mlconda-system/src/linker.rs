@@ -1,8 +1,8 @@
-//! Makes a file the same as another one: by hard link, else by reflink, else as a copy made in the kernel.
+//! Links or copies files: by hard link, else by reflink, else by a copy in the kernel.
 //!
-//! Which of these two places allow is learned from the first file that fails and remembered, so that a cache on
-//! another file system does not cost two failing system calls a file. What fails for one file only (it has all the
-//! links that it may have; another user's file, which `fs.protected_hardlinks` guards) is not remembered.
+//! A method that fails for a pair of directories is remembered, so that a cache on another file system does not cost two
+//! failing system calls per file. Errors of a single file (the maximum number of links; a file of another user, protected
+//! by `fs.protected_hardlinks`) are not remembered.
 
 use std::{
     fs::File,
@@ -15,18 +15,18 @@ use rustix::fs::AtFlags;
 
 use super::{create_new, set_mode};
 
-/// How a file became the same as another.
+/// How a file was linked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Made {
-    /// It is the same file, and takes no room.
+pub enum LinkMethod {
+    /// A hard link: the same file, without additional disk space.
     HardLink,
-    /// It is a file of its own, with the same permissions and time of last change.
+    /// A copy, with the same permissions and modification time.
     Copy,
 }
 
-/// A path below a directory that is open: looking it up from there is shorter.
+/// A path below an open directory, for short relative lookups.
 #[derive(Clone, Copy, Debug)]
-pub struct Located<'a> {
+pub struct PathBelow<'a> {
     /// The path of the directory.
     pub root: &'a Path,
     /// The root, open.
@@ -35,17 +35,17 @@ pub struct Located<'a> {
     pub path: &'a Path,
 }
 
-impl Located<'_> {
-    /// The whole path.
-    pub fn place(&self) -> PathBuf {
+impl PathBelow<'_> {
+    /// The full path.
+    pub fn full_path(&self) -> PathBuf {
         self.root.join(self.path)
     }
 }
 
-/// How much of a file is copied in one go, in bytes.
+/// The size of the pieces in which a file is copied, in bytes.
 const PIECE: u64 = 64 << 20;
 
-/// Makes files of one place the same as files of another.
+/// Links files of one directory into another, and remembers which methods work.
 #[derive(Debug, Default)]
 pub struct Linker {
     no_hard_links: AtomicBool,
@@ -53,23 +53,23 @@ pub struct Linker {
 }
 
 impl Linker {
-    /// One that makes no hard links: what it makes is to be changed, or to be left alone by changes.
-    pub fn of_copies() -> Self {
+    /// A linker that makes no hard links, for files that may be changed.
+    pub fn copies_only() -> Self {
         Self { no_hard_links: AtomicBool::new(true), ..Self::default() }
     }
 
-    /// Makes `to`, which is not there yet, the same as `from`. `stop` is set when nobody wants it any more.
-    pub fn make_at(&self, from: Located<'_>, to: Located<'_>, stop: &AtomicBool) -> io::Result<Made> {
+    /// Links `from` to the new path `to`, or copies it. `stop` ends a copy early.
+    pub fn link_at(&self, from: PathBelow<'_>, to: PathBelow<'_>, stop: &AtomicBool) -> io::Result<LinkMethod> {
         let linked = !self.no_hard_links.load(Ordering::Relaxed)
             && rustix::fs::linkat(from.directory, from.path, to.directory, to.path, AtFlags::empty()).is_ok();
         // Why there is no link, the longer way finds out.
-        if linked { Ok(Made::HardLink) } else { self.make(&from.place(), &to.place(), stop) }
+        if linked { Ok(LinkMethod::HardLink) } else { self.make(&from.full_path(), &to.full_path(), stop) }
     }
 
-    fn make(&self, from: &Path, to: &Path, stop: &AtomicBool) -> io::Result<Made> {
+    fn make(&self, from: &Path, to: &Path, stop: &AtomicBool) -> io::Result<LinkMethod> {
         if !self.no_hard_links.load(Ordering::Relaxed) {
             match fs_err::hard_link(from, to) {
-                Ok(()) => return Ok(Made::HardLink),
+                Ok(()) => return Ok(LinkMethod::HardLink),
                 Err(error) => match Refusal::of(&error) {
                     None => return Err(error),
                     Some(Refusal::OfThisFile) => {}
@@ -77,10 +77,10 @@ impl Linker {
                 },
             }
         }
-        self.copy(from, to, stop).map(|()| Made::Copy)
+        self.copy(from, to, stop).map(|()| LinkMethod::Copy)
     }
 
-    /// Makes `to`, which is not there yet, a copy of `from`. `stop` is set when nobody wants it any more.
+    /// Copies `from` to the new path `to`. `stop` ends the copy early.
     pub fn copy(&self, from: &Path, to: &Path, stop: &AtomicBool) -> io::Result<()> {
         let mut source = crate::files::open(from)?;
         let metadata = source.metadata()?;
@@ -95,8 +95,8 @@ impl Linker {
         copy.file().set_modified(metadata.modified()?)
     }
 
-    /// Lets two files share their blocks, where the file system has that. (Apple's is not asked: it clones by path, which
-    /// needs a call that no safe library has.)
+    /// Makes two files share their blocks (reflink), if the file system supports it. Not on macOS, which clones by path; no safe
+    /// library has this call.
     #[cfg(target_os = "linux")]
     fn reflink(&self, from: &File, to: &File) -> bool {
         if self.no_reflinks.load(Ordering::Relaxed) {
@@ -116,7 +116,7 @@ impl Linker {
     }
 }
 
-/// Copies in the kernel, with `copy_file_range` and the like, where it can.
+/// Copies in the kernel, with `copy_file_range` or a similar call, if possible.
 pub(super) fn copy_pieces(from: &mut File, to: &mut File, stop: &AtomicBool) -> io::Result<()> {
     while io::copy(&mut io::Read::take(&mut *from, PIECE), to)? == PIECE {
         if stop.load(Ordering::Relaxed) {
@@ -126,7 +126,7 @@ pub(super) fn copy_pieces(from: &mut File, to: &mut File, stop: &AtomicBool) -> 
     Ok(())
 }
 
-/// Why there is no hard link, where a copy will do instead.
+/// Why a hard link failed, if a copy can be made instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// This file has too many links, or is another user's.
@@ -165,8 +165,8 @@ mod tests {
         set_mode(file.file(), 0o755).unwrap();
         system::set_time(file.file(), 1_000_000_000).unwrap();
         let never = AtomicBool::new(false);
-        assert_eq!(Linker::default().make(&from, &linked, &never).unwrap(), Made::HardLink);
-        assert_eq!(Linker::of_copies().make(&from, &copied, &never).unwrap(), Made::Copy);
+        assert_eq!(Linker::default().make(&from, &linked, &never).unwrap(), LinkMethod::HardLink);
+        assert_eq!(Linker::copies_only().make(&from, &copied, &never).unwrap(), LinkMethod::Copy);
         let look = |path: &Path| {
             let metadata = fs_err::metadata(path).unwrap();
             (fs_err::read(path).unwrap(), metadata.permissions().mode() & 0o777, metadata.mtime(), metadata.ino())

@@ -1,4 +1,4 @@
-//! Programs that are run: waited for asynchronously, and stopped with all that they have started.
+//! Child processes: awaited, and stopped with all of their children.
 
 use std::{
     io,
@@ -11,20 +11,20 @@ use std::{
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use tokio::sync::oneshot;
 
-/// A script or program that runs, in a process group of its own. Dropping it kills it, and what it has started.
-pub struct Running {
+/// A running child process in its own process group. Dropping it kills the group.
+pub struct ChildGroup {
     process: Child,
     ended: bool,
 }
 
-impl Running {
-    /// What has just been started.
+impl ChildGroup {
+    /// Wraps a process that was just started in its own group.
     pub fn new(process: Child) -> Self {
         Self { process, ended: false }
     }
 
-    /// Waits for its end.
-    pub async fn end(mut self) -> io::Result<ExitStatus> {
+    /// Waits until the process exits.
+    pub async fn wait(mut self) -> io::Result<ExitStatus> {
         let (sender, ended) = oneshot::channel();
         let id = Pid::from_child(&self.process);
         thread::Builder::new().name("script".to_owned()).spawn(move || {
@@ -40,7 +40,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for ChildGroup {
     fn drop(&mut self) {
         if self.ended {
             return;
@@ -58,8 +58,8 @@ impl Drop for Running {
     }
 }
 
-/// A file without a name.
-pub fn nameless(directory: &Path) -> io::Result<std::fs::File> {
+/// Creates an unnamed file on the file system of a directory.
+pub fn unnamed_file(directory: &Path) -> io::Result<std::fs::File> {
     tempfile::tempfile_in(directory).map_err(|error| {
         io::Error::new(error.kind(), format!("cannot make a temporary file in `{}`: {error}", directory.display()))
     })

@@ -1,6 +1,6 @@
-//! Removing a directory with all that is in it, by several threads: what an installation of many thousand files leaves aside.
+//! Removes a directory tree on several threads.
 //!
-//! Every step goes from an open directory and through no link, so whoever moves things meanwhile leads it nowhere else.
+//! Each step starts at an open directory and follows no link, so that concurrent changes cannot redirect it.
 
 use std::{
     ffi::CString,
@@ -15,21 +15,21 @@ use rustix::{
     io::Errno,
 };
 
-/// How many threads remove, however many processors there are: on some disks each file waits for the room that it gives back
-/// (ext4 with `discard` and without a journal does, and so do network file systems), and they wait together.
+/// The number of threads, whatever the number of processors is: on some disks (ext4 with `discard` and without a journal,
+/// network file systems) each removal waits for the disk.
 const THREADS: usize = 16;
 
-/// So many files of one directory are removed by one thread at a time.
+/// The number of files of one directory in one task.
 const FILES: usize = 64;
 
-/// Removes a directory and all that is in it; a link in its place is an error. What is not there is no error.
+/// Removes a directory tree. A link at the path is an error; a missing directory is not.
 pub fn remove_tree(path: &Path) -> io::Result<()> {
     let root = match open(CWD, path) {
         Err(Errno::NOENT) => return Ok(()),
         root => Directory { open: root?, place: None },
     };
     let names = read(&root.open);
-    let todo = Task { directory: Arc::new(root), what: What::Names(names) }.carry_out();
+    let todo = Task { directory: Arc::new(root), what: TaskItems::Names(names) }.run();
     let threads = if todo.is_empty() { 1 } else { THREADS };
     let tasks = (Mutex::new(Tasks { todo, busy: 0 }), Condvar::new());
     std::thread::scope(|scope| {
@@ -43,10 +43,10 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
     fs_err::remove_dir_all(path)
 }
 
-/// An open directory. When nobody has it any more, all in it has been looked at, and it goes if it is empty.
+/// An open directory. It is removed when the last reference is dropped, if it is empty.
 struct Directory {
     open: OwnedFd,
-    /// The directory that it is in, and its name there; none for the topmost.
+    /// Its parent, and its name there; `None` for the topmost.
     place: Option<(Arc<Directory>, CString)>,
 }
 
@@ -59,36 +59,35 @@ impl Drop for Directory {
     }
 }
 
-/// What is to be removed in a directory.
+/// A part of a directory to remove.
 struct Task {
     directory: Arc<Directory>,
-    what: What,
+    what: TaskItems,
 }
 
-enum What {
-    /// The directory of that name. It is opened when its turn comes, since the system limits how many are open.
+enum TaskItems {
+    /// A subdirectory. It is opened later, because the number of open files is limited.
     Below(CString),
-    /// These.
+    /// Files and subdirectories.
     Names(Vec<Name>),
 }
 
 type Name = (CString, FileType);
 
-/// What is to be done, and how many threads are at work, which may find more.
+/// The queue of tasks, and the number of threads that may add tasks.
 struct Tasks {
     todo: Vec<Task>,
     busy: usize,
 }
 
-/// Removes until there is nothing left to look into. What fails is left to whoever removes the topmost directory, and tells of
-/// it.
+/// Executes tasks until there are none left. Errors show when the topmost directory is removed.
 fn remove_files((tasks, changed): &(Mutex<Tasks>, Condvar)) {
     let mut held = tasks.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
         if let Some(task) = held.todo.pop() {
             held.busy += 1;
             drop(held);
-            let found = task.carry_out();
+            let found = task.run();
             held = tasks.lock().unwrap_or_else(PoisonError::into_inner);
             held.todo.extend(found);
             held.busy -= 1;
@@ -102,11 +101,11 @@ fn remove_files((tasks, changed): &(Mutex<Tasks>, Condvar)) {
 }
 
 impl Task {
-    /// Removes files, and gives what else there is to do.
-    fn carry_out(self) -> Vec<Task> {
+    /// Removes files, and returns new tasks.
+    fn run(self) -> Vec<Task> {
         let (directory, mut names) = match self.what {
-            What::Names(names) => (self.directory, names),
-            What::Below(name) => {
+            TaskItems::Names(names) => (self.directory, names),
+            TaskItems::Below(name) => {
                 let Ok(open) = open(&self.directory.open, name.as_c_str()) else { return Vec::new() };
                 let names = read(&open);
                 (Arc::new(Directory { open, place: Some((self.directory, name)) }), names)
@@ -115,19 +114,19 @@ impl Task {
         let task = |what| Task { directory: Arc::clone(&directory), what };
         let mut found = Vec::new();
         while names.len() > FILES {
-            found.push(task(What::Names(names.split_off(names.len() - FILES))));
+            found.push(task(TaskItems::Names(names.split_off(names.len() - FILES))));
         }
         for (name, kind) in names {
             let unlink = || rustix::fs::unlinkat(&directory.open, name.as_c_str(), AtFlags::empty());
             if kind == FileType::Directory || unlink().is_err() {
-                found.push(task(What::Below(name)));
+                found.push(task(TaskItems::Below(name)));
             }
         }
         found
     }
 }
 
-/// What is in a directory; nothing, if it cannot be read.
+/// The entries of a directory; none if it cannot be read.
 fn read(directory: &OwnedFd) -> Vec<Name> {
     let Ok(entries) = Dir::read_from(directory) else { return Vec::new() };
     let entries = entries.flatten().filter(|entry| !matches!(entry.file_name().to_bytes(), b"." | b".."));

@@ -1,5 +1,5 @@
-//! A complaint about a place in a file: what is wrong, the line itself with the place marked, and what to do about it.
-//! Whatever refuses an `environment.yml` refuses it with one of these, so that no message lacks its place or its remedy.
+//! Diagnostics: what is wrong at a location of a file, the marked line, and what to do. All errors of an
+//! `environment.yml` are reported in this form, with location and help.
 
 use std::{
     fmt::{self, Display, Formatter},
@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-/// A place in a file: line and column, both from 1.
+/// A location in a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Location {
     /// The line, from 1.
@@ -16,8 +16,8 @@ pub struct Location {
     pub column: usize,
 }
 
-/// The widest line that is shown whole, in characters.
-const WIDEST: usize = 120;
+/// The longest line that is shown whole, in characters.
+const MAX_WIDTH: usize = 120;
 
 /// What is wrong, where, and what to do about it. Printed as it stands, on several lines:
 ///
@@ -32,13 +32,13 @@ const WIDEST: usize = 120;
 pub struct Diagnostic {
     /// The file, as it was named by the caller.
     pub file: PathBuf,
-    /// Where the mistake begins.
+    /// Where the problem begins.
     pub location: Location,
-    /// How many characters it takes up; at least one is marked.
+    /// Its length in characters; at least one is marked.
     pub length: usize,
     /// The line, without its line break.
     pub line: String,
-    /// What is wrong: a fragment that begins in lower case and has no full stop.
+    /// The message: a fragment in lower case without a full stop.
     pub message: String,
     /// What to do.
     pub help: String,
@@ -49,7 +49,7 @@ impl Display for Diagnostic {
         let Location { line: number, column } = self.location;
         let margin = " ".repeat(number.to_string().len());
         let (line, indent) = excerpt(&self.line, column);
-        // The mark ends with the line: a value may go on for several lines, or be longer than what is shown of it.
+        // The mark ends with the line: a value may span several lines, or be cut off.
         let room = line.chars().count().saturating_sub(indent.chars().count());
         let mark = "^".repeat(self.length.min(room).max(1));
         writeln!(f, "{}:{number}:{column}: {}", self.file.display(), visible(&self.message))?;
@@ -60,29 +60,28 @@ impl Display for Diagnostic {
     }
 }
 
-/// Whether a character does something to a terminal, or cannot be seen.
+/// Whether a character is invisible or controls the terminal.
 pub fn is_invisible(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
-/// A text with what is not seen in it written out: what a file says must not reach the terminal as a command.
+/// Escapes invisible characters, so that the contents of a file cannot control the terminal.
 fn visible(text: &str) -> String {
     let escaped = |c: char| if is_invisible(c) { c.escape_unicode().to_string() } else { c.to_string() };
     text.chars().map(escaped).collect()
 }
 
-/// The part of a line to show, and what to put in front of the mark. Tabs are kept in front of it, so that the mark
-/// stands where the terminal puts the text.
+/// The part of a line to show, and the indentation of the mark. Tabs are kept in it, so that the mark is aligned.
 fn excerpt(line: &str, column: usize) -> (String, String) {
     let characters: Vec<char> = line.chars().map(|c| if is_invisible(c) && c != '\t' { ' ' } else { c }).collect();
     let before = column.saturating_sub(1).min(characters.len());
-    if characters.len() <= WIDEST {
+    if characters.len() <= MAX_WIDTH {
         let indent = characters[..before].iter().map(|&c| if c == '\t' { '\t' } else { ' ' }).collect();
         return (characters.into_iter().collect(), indent);
     }
-    let start = before.saturating_sub(WIDEST / 3);
-    let end = (start + WIDEST).min(characters.len());
+    let start = before.saturating_sub(MAX_WIDTH / 3);
+    let end = (start + MAX_WIDTH).min(characters.len());
     let mut shown = String::new();
     let mut indent = " ".repeat(before - start);
     if start > 0 {
@@ -96,22 +95,22 @@ fn excerpt(line: &str, column: usize) -> (String, String) {
     (shown, indent)
 }
 
-/// A place in a file with its line, for what is found wrong when the file is no longer at hand. Places on one line share
-/// its text: a file may be one line.
+/// A location in a file with its line, for errors that are found when the file is no longer at hand. Excerpts of the
+/// same line share its text: a file may be one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Excerpt {
     /// The file, as messages name it.
     pub file: Arc<Path>,
-    /// Where the place begins.
+    /// Where it begins.
     pub location: Location,
-    /// How many characters it takes up.
+    /// Its length in characters.
     pub length: usize,
     /// The line.
     pub line: Arc<str>,
 }
 
 impl Excerpt {
-    /// A complaint about the place, and its remedy.
+    /// A diagnostic about the excerpt.
     pub fn diagnostic(&self, message: impl Into<String>, help: impl Into<String>) -> Diagnostic {
         Diagnostic {
             file: self.file.to_path_buf(),
@@ -124,9 +123,9 @@ impl Excerpt {
     }
 }
 
-/// The text of a file with its name: what makes diagnostics.
+/// The text of a file with its name.
 #[derive(Clone, Copy, Debug)]
-pub struct Source<'a> {
+pub struct SourceText<'a> {
     /// The file, for messages.
     pub file: &'a Path,
     /// The whole text, with `\n` as its only line break.
@@ -135,13 +134,13 @@ pub struct Source<'a> {
     pub lines: &'a [&'a str],
 }
 
-impl<'a> Source<'a> {
-    /// A line by its number from 1; empty beyond the end.
+impl<'a> SourceText<'a> {
+    /// The line with this number from 1; empty beyond the end.
     pub fn line(&self, number: usize) -> &'a str {
         self.lines.get(number.saturating_sub(1)).copied().unwrap_or("")
     }
 
-    /// A complaint about `length` characters at a place.
+    /// A diagnostic about `length` characters at a location.
     pub fn diagnostic(
         &self,
         location: Location,

@@ -1,23 +1,22 @@
-//! The machine that an environment is for: its platform and virtual packages, as a value.
+//! The host: the platform and virtual packages that an environment is for.
 //!
-//! A lock must not depend on the machine that makes it, so locking never detects anything: it takes the
-//! declared [`Host::baseline`] of the platform and what the user overrides. Detection ([`Host::detect`])
-//! serves `info`, and the question whether a lock fits the machine it is to be installed on.
+//! A lock must not depend on the machine that makes it, so locking detects nothing: it uses the [`Host::baseline`] of
+//! the platform and the user's overrides. Detection ([`Host::detect`]) is for `info`, and for checking whether a lock
+//! fits the machine that it is installed on.
 //!
-//! The baselines are the oldest systems that current images and runners have, and the same that the
-//! tools around us assume when they lock for another machine. Where the channels have nothing for a system that
-//! old, a solve raises the version as far as it must (`mlconda_solve::solve_for_oldest`); `install` compares what
-//! the chosen packages need with the machine at hand, and says so:
+//! The baselines are the oldest systems of current images and runners, as other tools assume when they lock for
+//! another machine. If the channels have nothing for such an old system, a solve raises the version
+//! (`mlconda_solve::solve_for_oldest`), and `install` compares the needs of the chosen packages with the machine.
 //!
 //! | platforms | virtual packages | because |
 //! |---|---|---|
 //! | all Linux | `__unix=0=0`, `__linux=4.18=0`, `__glibc=2.28=0` | RHEL 8 and Debian 10, below every supported base image |
 //! | linux-riscv64 | `__glibc=2.39=0` instead | no channel builds for an older one |
 //! | osx-64, osx-arm64 | `__unix=0=0`, `__osx=13.0=0` | the oldest macOS that conda-forge's compilers target by default |
-//! | win-64, win-arm64 | `__win=10.0=0` | the oldest Windows still served |
+//! | win-64, win-arm64 | `__win=10.0=0` | the oldest Windows that is still supported |
 //! | each | `__archspec=1=NAME` | the generic processor of the platform; `m1` for osx-arm64 |
 //!
-//! No baseline has a `__cuda`: a GPU is declared, never assumed.
+//! No baseline has `__cuda`: a GPU is declared, never assumed.
 
 mod detect;
 
@@ -25,7 +24,7 @@ use std::{path::Path, str::FromStr};
 
 use rattler_conda_types::{GenericVirtualPackage, PackageName, Subdir, Version, package::BuildString};
 
-/// A machine: detected, or declared.
+/// A host: declared, or detected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
     /// The platform.
@@ -35,7 +34,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// The declared baseline of a platform: what a lock assumes unless told otherwise.
+    /// The baseline of a platform, which a lock assumes by default.
     pub fn baseline(platform: Subdir) -> Self {
         let mut packages = Vec::new();
         if platform.is_unix() {
@@ -56,11 +55,11 @@ impl Host {
         Self::new(platform, packages)
     }
 
-    /// What this machine is. `root` is the directory that `/lib`, `/proc` … are looked for under; `/` for
-    /// the machine itself.
+    /// Detects this machine. `root` is the directory that contains `/lib`, `/proc` and so on; `/` for the machine
+    /// itself.
     ///
-    /// Nothing is run and nothing is loaded: a static binary in a distroless or Alpine image gets the truth
-    /// of that image. What cannot be found out is left out.
+    /// Runs and loads nothing, so a static binary in a distroless or Alpine image gets the facts of that image. What
+    /// cannot be found out is left out.
     pub fn detect(root: &Path) -> Self {
         let platform = Subdir::current().unwrap_or(Subdir::NoArch);
         Self::new(platform, detect::virtual_packages(root, platform))
@@ -68,8 +67,8 @@ impl Host {
 
     /// Replaces, adds or removes virtual packages.
     ///
-    /// A package that the platform cannot have (`__osx` for Linux, `__glibc` for macOS) is passed over, so
-    /// that one list of overrides serves several platforms.
+    /// Virtual packages that the platform cannot have (`__osx` on Linux, `__glibc` on macOS) are ignored, so that the
+    /// same overrides serve several platforms.
     #[must_use]
     pub fn with(self, overrides: &[Override]) -> Self {
         let Self { platform, mut virtual_packages } = self;
@@ -88,31 +87,31 @@ impl Host {
     }
 }
 
-/// A virtual package declared by the user: `__cuda=12.4`, or `__cuda=` for its absence.
+/// A virtual package that the user declares: `__cuda=12.4`, or `__cuda=` for none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Override {
-    /// The name, with the underscores.
+    /// The name, with its underscores.
     pub name: String,
-    /// The package, or `None` where the machine is declared not to have it.
+    /// The package; `None` if it is declared to be missing.
     pub package: Option<GenericVirtualPackage>,
 }
 
-/// A virtual package that was not declared as it should be.
+/// An invalid declaration of a virtual package.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OverrideError {
     /// There is no `=`.
     #[error("`{0}` declares no virtual package: expected `NAME=VERSION` or `NAME=VERSION=BUILD`, as in `__cuda=12.4`")]
     Form(String),
-    /// The name is not that of a virtual package.
+    /// The name is not valid for a virtual package.
     #[error("`{0}` is not the name of a virtual package: these begin with two underscores, as in `__cuda`")]
     Name(String),
-    /// The version or build string is none.
+    /// The version or build string is invalid.
     #[error("`{value}` is not a version that `{name}` can have")]
     Value {
         /// The virtual package's name.
         name: String,
-        /// What was given.
+        /// The given value.
         value: String,
     },
 }
@@ -120,7 +119,7 @@ pub enum OverrideError {
 impl FromStr for Override {
     type Err = OverrideError;
 
-    /// Reads `NAME=VERSION[=BUILD]`; an empty version declares the absence.
+    /// Parses `NAME=VERSION[=BUILD]`. An empty version declares that the package is missing.
     fn from_str(text: &str) -> Result<Self, OverrideError> {
         let (name, value) = text.split_once('=').ok_or_else(|| OverrideError::Form(text.to_owned()))?;
         let name = name.trim().to_lowercase();
@@ -132,18 +131,18 @@ impl FromStr for Override {
 }
 
 impl Override {
-    /// The overrides in environment variables, sorted by name: `CONDA_OVERRIDE_CUDA=12.4` and its like, as
-    /// conda has them (CEP-30). An empty value declares the absence.
+    /// The overrides in environment variables such as `CONDA_OVERRIDE_CUDA=12.4` (CEP-30), sorted by name. An empty
+    /// value declares that the package is missing.
     ///
     /// # Errors
-    /// If a value is no version.
+    /// If a value is not a version.
     pub fn from_variables<'a>(
         variables: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Vec<Self>, OverrideError> {
         let mut overrides = variables
             .into_iter()
             .filter_map(|(name, value)| Some((name.strip_prefix("CONDA_OVERRIDE_")?, value)))
-            // conda has settings whose variables begin so, too.
+            // Some of conda's settings have the same prefix.
             .filter(|(name, _)| ["ARCHSPEC", "CUDA", "GLIBC", "LINUX", "OSX", "WIN"].contains(name))
             .map(|(name, value)| Self::declare(format!("__{}", name.to_lowercase()), value.trim()))
             .collect::<Result<Vec<_>, _>>()?;
@@ -155,7 +154,7 @@ impl Override {
         if value.is_empty() {
             return Ok(Self { name, package: None });
         }
-        // A processor is named by the build string; the version is always 1.
+        // The build string names the processor; the version is always 1.
         let (version, build) = match value.split_once('=') {
             Some((version, build)) => (version, build),
             None if name == "__archspec" => ("1", value),
@@ -168,7 +167,7 @@ impl Override {
     }
 }
 
-/// A virtual package, if these are a name, a version and a build string.
+/// Makes a virtual package, if its name, version and build string are valid.
 fn package(name: &str, version: &str, build: &str) -> Option<GenericVirtualPackage> {
     Some(GenericVirtualPackage {
         name: PackageName::from_str(name).ok()?,
@@ -177,7 +176,7 @@ fn package(name: &str, version: &str, build: &str) -> Option<GenericVirtualPacka
     })
 }
 
-/// Whether a platform can have a virtual package at all.
+/// Whether a platform can have a virtual package.
 fn can_have(platform: Subdir, name: &str) -> bool {
     match name {
         "__linux" | "__glibc" => platform.is_linux(),
@@ -188,7 +187,7 @@ fn can_have(platform: Subdir, name: &str) -> bool {
     }
 }
 
-/// The name that archspec has for the generic processor of a platform.
+/// The generic processor of a platform, by its archspec name.
 fn processor(platform: Subdir) -> Option<&'static str> {
     Some(match platform {
         Subdir::Linux32 | Subdir::Win32 => "x86",

@@ -1,13 +1,13 @@
-//! Records with odd fields: one rule for repodata, shards, `info/index.json` and `conda-meta`.
+//! Parses records with invalid fields: one rule for repodata, shards, `info/index.json` and `conda-meta`.
 //!
-//! What only tells of a package (its age, its licence, where it was built) does not decide on anything. Where such a field
-//! makes no sense, it is passed over, and the rest counts; what names a package or says what it needs must make sense.
+//! Informational fields (age, licence, origin) decide nothing. If one of them is invalid, it is ignored. All other
+//! fields must be valid.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-/// Fields that only tell of a package.
-const TELLING: [&str; 13] = [
+/// Fields that are only informational.
+const INFORMATIONAL_FIELDS: [&str; 13] = [
     "timestamp",
     "license",
     "license_family",
@@ -23,29 +23,32 @@ const TELLING: [&str; 13] = [
     "date",
 ];
 
-/// Reads a record, without those of its telling fields that make no sense.
+/// Parses a record. Informational fields that are invalid are ignored.
 ///
 /// # Errors
-/// If it makes no sense without them either: what is wrong with it as it is.
+/// If another field is invalid: the error for the original record.
 pub fn from_slice<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
     serde_json::from_slice(text).or_else(|error| {
         let read = |record: &Map<String, Value>| {
             let text = serde_json::to_vec(record).ok()?;
             serde_json::from_slice::<T>(&text).ok()
         };
-        serde_json::from_slice(text).ok().and_then(|record| without_odd(record, &read)).ok_or(error)
+        serde_json::from_slice(text).ok().and_then(|record| without_invalid_fields(record, &read)).ok_or(error)
     })
 }
 
-/// The same of a record that is a value already.
+/// Parses a record that is a JSON value already. Errors are those of [`from_slice`].
 pub fn from_value<T: DeserializeOwned>(value: Value) -> serde_json::Result<T> {
     from_slice(&serde_json::to_vec(&value)?)
 }
 
-/// Takes telling fields out until it can be read, and puts those back that are not in the way.
-fn without_odd<T>(mut record: Map<String, Value>, read: &dyn Fn(&Map<String, Value>) -> Option<T>) -> Option<T> {
+/// Removes informational fields until the record can be parsed, and puts the valid ones back.
+fn without_invalid_fields<T>(
+    mut record: Map<String, Value>,
+    read: &dyn Fn(&Map<String, Value>) -> Option<T>,
+) -> Option<T> {
     let mut taken = Vec::new();
-    for field in TELLING {
+    for field in INFORMATIONAL_FIELDS {
         let Some(value) = record.remove(field) else { continue };
         taken.push((field, value));
         if read(&record).is_some() {
@@ -53,7 +56,7 @@ fn without_odd<T>(mut record: Map<String, Value>, read: &dyn Fn(&Map<String, Val
         }
     }
     let mut best = read(&record)?;
-    // The last one was in the way.
+    // This one was invalid.
     taken.pop();
     for (field, value) in taken {
         record.insert(field.to_owned(), value);

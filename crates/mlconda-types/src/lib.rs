@@ -1,13 +1,13 @@
-//! The values that all of mlconda shares: platforms and virtual packages, versions compared by number, URLs without secrets,
-//! complaints about a place in a file, what a solve is asked and answers, and the progress of work.
+//! Values that all crates share: hosts, versions compared as numbers, URLs without secrets, diagnostics with a
+//! location, options and results of a solve, and events of progress.
 //!
-//! Nothing here touches a network, and nothing but [`host::Host::detect`] reads a file.
+//! Uses no network. Only [`host::Host::detect`] reads files.
 
 pub mod dependency;
 pub mod diagnostic;
+pub mod file_name_parts;
 pub mod host;
 pub mod lenient;
-pub mod plain;
 pub mod progress;
 pub mod redact;
 pub mod solution;

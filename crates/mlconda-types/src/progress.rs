@@ -1,170 +1,170 @@
-//! What the library has to say while it works: a stream of typed events.
+//! Progress of the library, as a stream of typed events.
 //!
-//! The library cannot talk; whoever calls it implements [`Progress`], or passes `&()` and hears nothing.
-//! Events are facts, not words: a user interface makes the words.
+//! The library prints nothing. Its caller implements [`Progress`], or passes `&()` to ignore all events. Events are
+//! data; the user interface makes the texts.
 
 use std::{path::PathBuf, time::Duration};
 
-/// One thing that happened.
+/// An event.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// Loading repodata of this channel and subdir begins.
+    /// Loading the repodata of a subdir begins.
     RepodataStarted {
         /// The subdir's URL, without secrets.
         subdir: String,
     },
-    /// Repodata of this channel and subdir is loaded.
+    /// The repodata of a subdir is loaded.
     RepodataFinished {
         /// The subdir's URL, as in [`Event::RepodataStarted`].
         subdir: String,
-        /// How many records the solver may choose from.
+        /// The number of its records.
         records: usize,
     },
-    /// What was loaded of this subdir some time ago is used, and its channel was not asked.
+    /// Cached repodata of a subdir is used, and the channel was not asked.
     RepodataFromCache {
         /// The subdir's URL, as in [`Event::RepodataStarted`].
         subdir: String,
-        /// How long ago the channel said last that this is what it has; `None` if that cannot be, by the clock.
+        /// The time since the channel last confirmed it; `None` if the clock makes no sense.
         age: Option<Duration>,
     },
-    /// The SAT solver begins.
+    /// The solver begins.
     SolveStarted {
-        /// How many records it chooses from.
+        /// The number of records.
         records: usize,
     },
-    /// The SAT solver has an answer.
+    /// The solver has found a solution.
     SolveFinished {
-        /// How many packages the answer holds.
+        /// The number of its packages.
         packages: usize,
     },
     /// The resolver begins with the `pip:` list.
     PipStarted {
-        /// How many requirements it has, with those of the files that it names.
+        /// The number of requirements, with those of the files that the list names.
         requirements: usize,
     },
     /// The `pip:` list is resolved.
     PipFinished {
-        /// How many packages it adds.
+        /// The number of packages that it adds.
         packages: usize,
     },
     /// An installation begins.
     InstallStarted {
         /// The prefix.
         prefix: PathBuf,
-        /// How many packages are to be linked.
+        /// The number of packages to link.
         packages: usize,
-        /// How many bytes are to be downloaded, where the lock says so for every package.
+        /// The number of bytes to download, if the lock has the size of every package.
         bytes: Option<u64>,
     },
-    /// More bytes of a package have arrived.
+    /// More bytes of a package were downloaded.
     Downloaded {
-        /// How many more.
+        /// The number of bytes since the last event.
         bytes: u64,
     },
-    /// Bytes that had arrived are of no use: they will be downloaded again, or the download has failed.
+    /// Downloaded bytes were discarded: they are downloaded again, or the download has failed.
     DownloadedAgain {
-        /// How many.
+        /// The number of bytes.
         bytes: u64,
     },
-    /// A package was on this machine already, in a file or in the cache, and is in place now.
+    /// A package was found in a file or in the cache, and was linked.
     Local {
-        /// The size of its archive.
+        /// The size of its archive, in bytes.
         bytes: u64,
     },
-    /// A download failed and will be tried again.
+    /// A download failed and is tried again.
     Retrying {
         /// The package's file name.
         package: String,
-        /// What went wrong, without secrets.
+        /// The reason, without secrets.
         reason: String,
     },
-    /// A package in the cache was not what it was when it got in. It has been thrown out, and is fetched again.
+    /// A package in the cache is damaged. It was removed, and is downloaded again.
     CacheDamaged {
         /// The package's file name.
         package: String,
-        /// What was wrong with it.
+        /// The reason.
         reason: String,
     },
-    /// Packages could not be put into the cache, or not be read or mended there; the installation did without.
+    /// Packages could not be cached, or not be repaired in the cache. The installation went on without the cache.
     CacheNotWritten {
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// A package's files are in place (aside, until the swap).
+    /// The files of a package are in place (in the staging directory until the commit).
     PackageInstalled {
         /// The package's file name.
         package: String,
     },
-    /// Python begins to compile the modules of noarch packages.
+    /// Python begins to compile modules of noarch packages.
     BytecodeStarted {
-        /// How many there are.
+        /// The number of modules.
         modules: usize,
     },
-    /// All is put together aside, and begins to get its place in the prefix.
+    /// Everything is staged, and the commit begins.
     Committing,
     /// A package's post-link script begins.
     LinkScript {
         /// The package's name.
         package: String,
     },
-    /// Code of a package, or python at work for packages, runs for long and has not ended. It comes after ten seconds, and again
-    /// each time that it has run for twice as long.
+    /// A script, a build or Python has been running for long. The event comes after ten seconds, and then each time
+    /// that the elapsed time has doubled.
     StillRunning {
         /// What runs.
         task: Task,
         /// The package's name.
         package: String,
-        /// How long it has run, or has not answered.
+        /// How long it has been running or silent.
         elapsed: Duration,
-        /// When it is stopped.
+        /// When it is killed.
         limit: Option<Duration>,
     },
-    /// The prefix's pip begins to build a package from its sources.
+    /// The pip of the prefix begins to build a package from source.
     Building {
         /// The package's name.
         package: String,
     },
-    /// A prefix is compared with its records.
+    /// The comparison of a prefix with its records begins.
     VerifyStarted {
-        /// How many files are to be read.
+        /// The number of files to read.
         files: usize,
-        /// Their size, as far as the records tell it.
+        /// Their size in bytes, as far as the records have it.
         bytes: u64,
     },
-    /// More bytes of the prefix's files have been read.
+    /// More bytes of the prefix were read.
     Verified {
-        /// How many more.
+        /// The number of bytes since the last event.
         bytes: u64,
     },
-    /// A server does not answer, sends next to nothing, or has asked for a pause.
+    /// A server does not answer, sends next to nothing, or asked for a pause.
     Waiting {
-        /// What was asked for, without secrets.
+        /// The requested URL, without secrets.
         url: String,
-        /// How long it has been waited for.
+        /// How long the client has been waiting.
         waited: Duration,
-        /// What is waited for.
+        /// The reason for the wait.
         reason: String,
     },
-    /// Something the user should know of, and that stops nothing.
+    /// A warning for the user.
     Warning(String),
 }
 
-/// What runs as a process of its own.
+/// A task that runs as a process of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Task {
     /// A post-link script.
     PostLink,
     /// A pre-unlink script.
     PreUnlink,
-    /// pip, which builds a package.
+    /// pip building a package.
     Build,
-    /// python, which compiles modules.
+    /// Python compiling modules.
     Bytecode,
 }
 
 impl Task {
-    /// The word for it, with its article.
+    /// The name of the task with its article, for messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::PostLink => "the post-link script",
@@ -175,9 +175,9 @@ impl Task {
     }
 }
 
-/// Hears of events; called from several threads at once.
+/// Receives events. Called from several threads at once.
 pub trait Progress: Send + Sync {
-    /// Takes one event. It is called on hot paths: it should be quick, and must not block.
+    /// Handles one event. It is called on hot paths, so it should be quick and must not block.
     fn event(&self, event: Event);
 }
 

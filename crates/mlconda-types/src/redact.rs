@@ -1,29 +1,29 @@
-//! URLs and texts without their secrets: every message, lock and record shows them as they leave here.
+//! Removes secrets from URLs and texts. Every message, lock and record shows only the results.
 
 use url::Url;
 
-/// What stands in the place of a secret.
+/// The text in place of a secret.
 pub const MASK: &str = "********";
 
-/// A URL without its secrets: user and password, the token of `/t/TOKEN/`, and the query, in which storage
-/// services put signatures.
+/// A URL without its secrets: user and password, the token of `/t/TOKEN/`, and the query, which may contain signatures
+/// of storage services.
 pub fn url(url: &Url) -> String {
     let mut shown = url.clone();
     if !url.username().is_empty() || url.password().is_some() {
-        // These fail for URLs that cannot have a user, and then there is none to hide.
+        // These fail for URLs that cannot have a user; then there is no secret.
         let _ = shown.set_username(MASK);
         let _ = shown.set_password(None);
     }
     let mut segments: Vec<&str> = url.path().split('/').collect();
-    if let Some(place) = token_place(url, &segments) {
-        segments[place] = MASK;
+    if let Some(index) = token_index(url, &segments) {
+        segments[index] = MASK;
     }
     shown.set_path(&segments.join("/"));
     shown.set_query(url.query().map(|_| MASK));
     shown.to_string()
 }
 
-/// A line of a file without the tokens of the URLs in it; variables, which stand for them, stay.
+/// A line of a file without the tokens in its URLs. Variables are kept.
 pub fn without_tokens(line: &str) -> String {
     let (mut shown, mut rest) = (String::with_capacity(line.len()), line);
     while let Some(start) = rest.find("/t/") {
@@ -39,22 +39,22 @@ pub fn without_tokens(line: &str) -> String {
     shown + rest
 }
 
-/// Which segment of a URL's path is a token: the one after `/t/`, wherever a server has its channels.
-pub fn token_place(url: &Url, segments: &[&str]) -> Option<usize> {
-    let place = segments.iter().position(|segment| *segment == "t")? + 1;
-    // Something follows a token: the channel.
-    (url.scheme() != "file" && place + 1 < segments.len()).then_some(place)
+/// The index of the path segment that is a token: the one after `/t/`.
+pub fn token_index(url: &Url, segments: &[&str]) -> Option<usize> {
+    let index = segments.iter().position(|segment| *segment == "t")? + 1;
+    // The channel follows the token.
+    (url.scheme() != "file" && index + 1 < segments.len()).then_some(index)
 }
 
-/// The secrets of a URL as they stand in it, percent-encoded: user and password, and the token of `/t/TOKEN/`.
+/// The secrets of a URL, percent-encoded as in the URL: user and password, and the token of `/t/TOKEN/`.
 pub fn secrets(url: &Url) -> Vec<&str> {
     let user = Some(url.username()).filter(|user| !user.is_empty());
     let segments: Vec<&str> = url.path().split('/').collect();
-    let token = token_place(url, &segments).map(|place| segments[place]);
+    let token = token_index(url, &segments).map(|index| segments[index]);
     [user, url.password(), token].into_iter().flatten().collect()
 }
 
-/// A text without the logins of the URLs in it. Variables, which stand for secrets, stay.
+/// A text without the logins in its URLs. Variables are kept.
 pub fn text(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
@@ -72,7 +72,7 @@ pub fn text(text: &str) -> String {
     shown + rest
 }
 
-/// Whether a login tells nothing: it is made of variables, or is the user that every git server has.
+/// Whether a login is not secret: it consists of variables, or is the usual user of git servers.
 fn is_public(login: &str) -> bool {
     let is_variable = |part: &str| part.is_empty() || part.starts_with("${") && part.ends_with('}');
     login == "git" || login.split(':').all(is_variable)

@@ -1,41 +1,41 @@
-//! Sorting in little code. The standard library's stable sort becomes some six kilobytes of program wherever it is used
-//! with another type or another closure; with dozens of lists to be sorted, most of them short, that is a part of the
-//! program that is seen. Here the one thing that is sorted are places in a list, for whatever list and order: the rest is
-//! a few swaps. Where many thousands of things are sorted again and again, the standard library's is the right one.
+//! Stable sorting in little code. The standard library's stable sort adds some six kilobytes to the program for each
+//! type and closure. With dozens of mostly short lists, that is noticeable. Here only indices are sorted, for any type
+//! and order, and the items are then swapped into place. For many thousands of items that are sorted often, the
+//! standard library is the right choice.
 
 use std::cmp::Ordering;
 
-/// Sorts, stably.
+/// Sorts stably.
 pub fn sort<T: Ord>(items: &mut [T]) {
     sort_by(items, Ord::cmp);
 }
 
-/// Sorts by a key, stably; the key is taken anew for each comparison.
+/// Sorts stably by a key, which is computed for each comparison.
 pub fn sort_by_key<T, K: Ord>(items: &mut [T], key: impl Fn(&T) -> K) {
     sort_by(items, |one, other| key(one).cmp(&key(other)));
 }
 
-/// Sorts by an order, stably.
+/// Sorts stably with a comparison.
 pub fn sort_by<T>(items: &mut [T], compare: impl Fn(&T, &T) -> Ordering) {
-    let mut places: Vec<usize> = (0..items.len()).collect();
-    sort_places(&mut places, &|one, other| compare(&items[one], &items[other]));
-    for start in 0..places.len() {
-        // Once around each cycle: everything comes to its place by one swap.
-        let mut place = start;
+    let mut indices: Vec<usize> = (0..items.len()).collect();
+    sort_indices(&mut indices, &|one, other| compare(&items[one], &items[other]));
+    for start in 0..indices.len() {
+        // Follow each cycle once: one swap moves an item to its final index.
+        let mut index = start;
         loop {
-            let from = std::mem::replace(&mut places[place], place);
-            if from == start || from == place {
+            let from = std::mem::replace(&mut indices[index], index);
+            if from == start || from == index {
                 break;
             }
-            items.swap(place, from);
-            place = from;
+            items.swap(index, from);
+            index = from;
         }
     }
 }
 
-/// What an iterator gives, sorted.
+/// Sorts the items of an iterator.
 pub trait InOrder: Iterator + Sized {
-    /// By its own order.
+    /// Sorts by the natural order.
     fn in_order(self) -> std::vec::IntoIter<Self::Item>
     where
         Self::Item: Ord,
@@ -43,12 +43,12 @@ pub trait InOrder: Iterator + Sized {
         self.in_order_by(Ord::cmp)
     }
 
-    /// By a key, stably.
+    /// Sorts stably by a key.
     fn in_order_by_key<K: Ord>(self, key: impl Fn(&Self::Item) -> K) -> std::vec::IntoIter<Self::Item> {
         self.in_order_by(|one, other| key(one).cmp(&key(other)))
     }
 
-    /// By an order, stably.
+    /// Sorts stably with a comparison.
     fn in_order_by(self, compare: impl Fn(&Self::Item, &Self::Item) -> Ordering) -> std::vec::IntoIter<Self::Item> {
         let mut items: Vec<Self::Item> = self.collect();
         sort_by(&mut items, compare);
@@ -59,8 +59,8 @@ pub trait InOrder: Iterator + Sized {
 impl<I: Iterator> InOrder for I {}
 
 #[inline(never)]
-fn sort_places(places: &mut [usize], compare: &dyn Fn(usize, usize) -> Ordering) {
-    places.sort_by(|one, other| compare(*one, *other));
+fn sort_indices(indices: &mut [usize], compare: &dyn Fn(usize, usize) -> Ordering) {
+    indices.sort_by(|one, other| compare(*one, *other));
 }
 
 #[cfg(test)]
@@ -72,9 +72,9 @@ mod tests {
         let mut dice = 7_u32;
         for length in 0..60 {
             let mut items: Vec<(u32, usize)> = (0..length)
-                .map(|place| {
+                .map(|index| {
                     dice = dice.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                    ((dice >> 16) % 20, place)
+                    ((dice >> 16) % 20, index)
                 })
                 .collect();
             let mut expected = items.clone();

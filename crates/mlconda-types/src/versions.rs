@@ -1,7 +1,7 @@
-//! Versions compared by numbers. Comparing versions as conda does takes a hundred steps, and a solve does it a hundred
-//! thousand times; but most versions are a few numbers with dots between them, and these compare as the numbers do. So do
-//! they with `2.0a0`, which most upper bounds look like: it is next below `2.0`. For all others, and wherever numbers do
-//! not decide, the library's own comparison is asked.
+//! Compares versions as numbers. conda's comparison takes a hundred steps, and a solve compares a hundred thousand
+//! times. But most versions are a few numbers separated by dots, which compare as these numbers. The same holds for
+//! `2.0a0`, the form of most upper bounds, which is just below `2.0`. For all other versions, rattler's comparison is
+//! used.
 
 use std::{cmp::Ordering, ops::Range};
 
@@ -10,31 +10,31 @@ use rattler_conda_types::{
     version_spec::{EqualityOperator, LogicalOperator, RangeOperator, StrictRangeOperator},
 };
 
-/// How many numbers are enough: most versions have two or three.
-const COUNT: usize = 6;
+/// The most numbers of a version; most have two or three.
+const MAX_SEGMENTS: usize = 6;
 
-/// A version of a few numbers.
+/// A version that consists of a few numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Numbers {
-    /// The numbers; those that are not there are 0, as they are for conda.
-    key: [u32; COUNT],
-    /// How many there are.
+pub struct NumericVersion {
+    /// The numbers. Missing ones are 0, as in conda.
+    key: [u32; MAX_SEGMENTS],
+    /// How many numbers there are.
     count: u8,
-    /// Whether letters follow, which put it before what has no letters and the same numbers.
+    /// Whether letters follow, as in `2.0a0`. They put it before the version without them.
     is_below: bool,
 }
 
-impl Numbers {
-    /// Those of a version without letters.
-    pub fn plain(version: &Version) -> Option<Self> {
-        Self::of(version).filter(|numbers| !numbers.is_below)
+impl NumericVersion {
+    /// A version without letters; `None` for others.
+    pub fn release(version: &Version) -> Option<Self> {
+        Self::of(version).filter(|numeric| !numeric.is_below)
     }
 
     fn of(version: &Version) -> Option<Self> {
         if version.has_epoch() || version.has_local() {
             return None;
         }
-        let (mut key, mut count) = ([0; COUNT], 0);
+        let (mut key, mut count) = ([0; MAX_SEGMENTS], 0);
         for segment in version.segments() {
             let mut components = segment.components();
             let number = components.next()?.as_number().and_then(|number| u32::try_from(number).ok())?;
@@ -51,75 +51,83 @@ impl Numbers {
         Some(Self { key, count, is_below: false })
     }
 
-    /// The order of a version without letters and this one.
-    fn compared_with(self, plain: Self) -> Ordering {
+    /// The order of a version without letters relative to this one.
+    fn compared_with(self, release: Self) -> Ordering {
         let is_same = if self.is_below { Ordering::Greater } else { Ordering::Equal };
-        plain.key.cmp(&self.key).then(is_same)
+        release.key.cmp(&self.key).then(is_same)
     }
 
-    /// Whether a version without letters begins as this one, which has none either, if the numbers tell.
-    fn begins(self, plain: Self) -> Option<bool> {
-        let is_known = !self.is_below && self.count <= plain.count;
+    /// Whether a version without letters starts with this one; `None` if the numbers do not decide.
+    fn starts_with(self, release: Self) -> Option<bool> {
+        let is_known = !self.is_below && self.count <= release.count;
         let count = usize::from(self.count);
-        is_known.then(|| self.key[..count] == plain.key[..count])
+        is_known.then(|| self.key[..count] == release.key[..count])
     }
 }
 
-/// A version, and its numbers if it is no more than these.
+/// A version, with its numbers if it has no other parts.
 #[derive(Clone, Copy)]
-pub struct Numbered<'a> {
+pub struct ComparableVersion<'a> {
     /// The version.
     pub version: &'a Version,
-    /// [`Numbers::plain`]
-    pub numbers: Option<Numbers>,
+    /// [`NumericVersion::release`]
+    pub numeric: Option<NumericVersion>,
 }
 
-impl Numbered<'_> {
-    /// As conda orders versions: `1.0` and `1.0.0` are equal.
+impl ComparableVersion<'_> {
+    /// Compares as conda: `1.0` and `1.0.0` are equal.
     pub fn cmp(&self, other: &Self) -> Ordering {
-        match (self.numbers, other.numbers) {
+        match (self.numeric, other.numeric) {
             (Some(one), Some(other)) => one.key.cmp(&other.key),
             _ => self.version.cmp(other.version),
         }
     }
 }
 
-/// A version spec, its numbers read once.
-pub struct Test<'s>(Form<'s>);
+/// A version spec with parsed numbers.
+pub struct VersionMatcher<'s>(MatcherKind<'s>);
 
-enum Form<'s> {
-    Range(RangeOperator, Numbers, &'s VersionSpec),
-    Begins(StrictRangeOperator, Numbers, &'s VersionSpec),
-    /// Whether it is equal.
-    Equal(EqualityOperator, Numbers, &'s VersionSpec),
-    Group(LogicalOperator, Vec<Form<'s>>),
+enum MatcherKind<'s> {
+    Range(RangeOperator, NumericVersion, &'s VersionSpec),
+    StartsWith(StrictRangeOperator, NumericVersion, &'s VersionSpec),
+    /// `==` or `!=`.
+    Equal(EqualityOperator, NumericVersion, &'s VersionSpec),
+    Group(LogicalOperator, Vec<MatcherKind<'s>>),
     Other(&'s VersionSpec),
 }
 
-impl<'s> Test<'s> {
-    /// Reads the numbers of a spec.
+impl<'s> VersionMatcher<'s> {
+    /// Parses the numbers of a spec.
     pub fn new(spec: &'s VersionSpec) -> Self {
-        Self(Form::new(spec))
+        Self(MatcherKind::new(spec))
     }
 
-    /// Whether a version is within the spec.
-    pub fn matches(&self, version: Numbered<'_>) -> bool {
+    /// Whether a version matches the spec.
+    pub fn matches(&self, version: ComparableVersion<'_>) -> bool {
         self.0.matches(version)
     }
 
-    /// Which of some things match that are in the order of their versions: those between two bounds. `None` if it need not be
-    /// all that stand between two of them, or if it does not look so.
-    pub fn between<'v, T>(&self, sorted: &[T], version: &impl Fn(&T) -> Numbered<'v>) -> Option<Range<usize>> {
-        self.0.between(sorted, version)
+    /// The range of matching items in a list that is sorted by version; `None` if the matches of the spec may not be
+    /// adjacent.
+    pub fn matching_range<'v, T>(
+        &self,
+        sorted: &[T],
+        version: &impl Fn(&T) -> ComparableVersion<'v>,
+    ) -> Option<Range<usize>> {
+        self.0.matching_range(sorted, version)
     }
 }
 
-impl<'s> Form<'s> {
-    fn between<'v, T>(&self, sorted: &[T], version: &impl Fn(&T) -> Numbered<'v>) -> Option<Range<usize>> {
+impl<'s> MatcherKind<'s> {
+    fn matching_range<'v, T>(
+        &self,
+        sorted: &[T],
+        version: &impl Fn(&T) -> ComparableVersion<'v>,
+    ) -> Option<Range<usize>> {
         let operator = match self {
             Self::Group(LogicalOperator::And, group) => {
                 let both = |one: Range<usize>, other: Range<usize>| one.start.max(other.start)..one.end.min(other.end);
-                let of_all = |all, form: &Self| Some(both(all, form.between(sorted, version)?));
+                let of_all = |all, form: &Self| Some(both(all, form.matching_range(sorted, version)?));
                 return group.iter().try_fold(0..sorted.len(), of_all);
             }
             Self::Range(operator, ..) | Self::Other(VersionSpec::Range(operator, _)) => operator,
@@ -135,27 +143,27 @@ impl<'s> Form<'s> {
     }
 
     fn new(spec: &'s VersionSpec) -> Self {
-        let numbers = |version: &Version| Numbers::of(version);
+        let numeric = |version: &Version| NumericVersion::of(version);
         let test = match spec {
-            VersionSpec::Range(operator, limit) => numbers(limit).map(|limit| Self::Range(*operator, limit, spec)),
+            VersionSpec::Range(operator, limit) => numeric(limit).map(|limit| Self::Range(*operator, limit, spec)),
             VersionSpec::StrictRange(operator, limit) => {
-                numbers(limit.as_ref()).map(|limit| Self::Begins(*operator, limit, spec))
+                numeric(limit.as_ref()).map(|limit| Self::StartsWith(*operator, limit, spec))
             }
-            VersionSpec::Exact(operator, limit) => numbers(limit).map(|limit| Self::Equal(*operator, limit, spec)),
+            VersionSpec::Exact(operator, limit) => numeric(limit).map(|limit| Self::Equal(*operator, limit, spec)),
             VersionSpec::Group(operator, group) => Some(Self::Group(*operator, group.iter().map(Self::new).collect())),
             VersionSpec::None | VersionSpec::Any => None,
         };
         test.unwrap_or(Self::Other(spec))
     }
 
-    fn matches(&self, version: Numbered<'_>) -> bool {
+    fn matches(&self, version: ComparableVersion<'_>) -> bool {
         let (by_numbers, spec) = match self {
             Self::Group(LogicalOperator::And, group) => return group.iter().all(|test| test.matches(version)),
             Self::Group(LogicalOperator::Or, group) => return group.iter().any(|test| test.matches(version)),
             Self::Other(spec) => (None, spec),
             Self::Range(operator, limit, spec) => {
-                let in_range = |plain| {
-                    let order = limit.compared_with(plain);
+                let in_range = |release| {
+                    let order = limit.compared_with(release);
                     match operator {
                         RangeOperator::Greater => order.is_gt(),
                         RangeOperator::GreaterEquals => order.is_ge(),
@@ -163,10 +171,10 @@ impl<'s> Form<'s> {
                         RangeOperator::LessEquals => order.is_le(),
                     }
                 };
-                (version.numbers.map(in_range), spec)
+                (version.numeric.map(in_range), spec)
             }
-            Self::Begins(operator, limit, spec) => {
-                let begins = version.numbers.and_then(|plain| limit.begins(plain));
+            Self::StartsWith(operator, limit, spec) => {
+                let begins = version.numeric.and_then(|release| limit.starts_with(release));
                 let matches = match operator {
                     StrictRangeOperator::StartsWith => begins,
                     StrictRangeOperator::NotStartsWith => begins.map(|begins| !begins),
@@ -174,9 +182,9 @@ impl<'s> Form<'s> {
                 };
                 (matches, spec)
             }
-            // Those with the same numbers may differ yet.
+            // Versions with the same numbers may still differ.
             Self::Equal(operator, limit, spec) => {
-                let differs = version.numbers.is_some_and(|plain| plain.key != limit.key);
+                let differs = version.numeric.is_some_and(|release| release.key != limit.key);
                 (differs.then_some(*operator == EqualityOperator::NotEquals), spec)
             }
         };
@@ -232,8 +240,8 @@ mod tests {
         "3.11.5",
     ];
 
-    fn numbered(version: &Version) -> Numbered<'_> {
-        Numbered { version, numbers: Numbers::plain(version) }
+    fn numbered(version: &Version) -> ComparableVersion<'_> {
+        ComparableVersion { version, numeric: NumericVersion::release(version) }
     }
 
     #[test]
@@ -243,8 +251,8 @@ mod tests {
             assert_eq!(numbered(one).cmp(&numbered(other)), one.cmp(other), "{one} and {other}");
         }
         let operators = ["==", "!=", ">", ">=", "<", "<=", "=", "!=={}.*", "~="];
-        let mut sorted: Vec<Numbered<'_>> = versions.iter().map(numbered).collect();
-        sorted.sort_by(Numbered::cmp);
+        let mut sorted: Vec<ComparableVersion<'_>> = versions.iter().map(numbered).collect();
+        sorted.sort_by(ComparableVersion::cmp);
         let (mut decided, mut between) = (0, 0);
         for (operator, limit) in iproduct!(operators, VERSIONS) {
             let text = match operator {
@@ -259,17 +267,19 @@ mod tests {
             );
             let either = VersionSpec::Group(LogicalOperator::Or, vec![spec.clone(), VersionSpec::None]);
             for spec in [&spec, &both, &either] {
-                let Some(range) = Test::new(spec).between(&sorted, &|version| *version) else { continue };
+                let Some(range) = VersionMatcher::new(spec).matching_range(&sorted, &|version| *version) else {
+                    continue;
+                };
                 let matches = |index: &usize| spec.matches(sorted[*index].version);
                 assert!((0..sorted.len()).filter(matches).eq(range), "{spec}");
                 between += 1;
             }
             for version in &versions {
                 for spec in [&spec, &both, &either] {
-                    let told = Test::new(spec).matches(numbered(version));
+                    let told = VersionMatcher::new(spec).matches(numbered(version));
                     assert_eq!(told, spec.matches(version), "{version} and {spec}");
                 }
-                decided += usize::from(!matches!(Form::new(&spec), Form::Other(_)));
+                decided += usize::from(!matches!(MatcherKind::new(&spec), MatcherKind::Other(_)));
             }
         }
         assert!(decided > 5000, "{decided} of these can be told by numbers");

@@ -13,7 +13,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use mlconda_channel::{
     network::Client,
-    repodata::{self, Pinned, RepodataError, RepodataOptions},
+    repodata::{self, PinnedPackage, RepodataError, RepodataOptions},
 };
 use mlconda_install as install;
 use mlconda_lock::{Digest, Lock, LockedPackage};
@@ -92,8 +92,8 @@ pub struct Missing {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub async fn complete(lock: &mut Lock, client: &Client, sources: &Sources, progress: &dyn Progress) -> Missing {
-    let reasons = client.telling(progress, conda(lock, client, sources, progress)).await;
-    client.telling(progress, python::complete(&mut lock.pip, client, sources)).await;
+    let reasons = client.report_waits(progress, conda(lock, client, sources, progress)).await;
+    client.report_waits(progress, python::complete(&mut lock.pip, client, sources)).await;
     let packages = lock.packages.iter().filter(|package| package.record.is_none());
     let packages = packages.map(|package| package.file_name.clone());
     let pip = lock.pip.iter().filter(|package| package.requires.is_none());
@@ -107,8 +107,8 @@ async fn conda(lock: &mut Lock, client: &Client, sources: &Sources, progress: &d
     if open.is_empty() {
         return Vec::new();
     }
-    let packages: Vec<Pinned<'_>> = open.iter().map(|place| pinned(&lock.packages[*place])).collect();
-    let (found, reasons) = repodata::records_of(client, &packages, &sources.repodata, progress).await;
+    let packages: Vec<PinnedPackage<'_>> = open.iter().map(|place| pinned(&lock.packages[*place])).collect();
+    let (found, reasons) = repodata::pinned_records(client, &packages, &sources.repodata, progress).await;
     // A prefix that cannot be read is no prefix of use here.
     let installed = match (&sources.prefix, found.iter().any(Option::is_none)) {
         (Some(prefix), true) => prefix.records().unwrap_or_default(),
@@ -128,14 +128,14 @@ async fn conda(lock: &mut Lock, client: &Client, sources: &Sources, progress: &d
 }
 
 /// What the channels are asked for.
-fn pinned(package: &LockedPackage) -> Pinned<'_> {
+fn pinned(package: &LockedPackage) -> PinnedPackage<'_> {
     let (sha256, md5) = match package.digest {
         Digest::Sha256(hash) => (Some(hash), None),
         Digest::Md5(hash) => (None, Some(hash)),
         Digest::Unknown => (None, None),
     };
     let LockedPackage { name, version, build, subdir, file_name, url, .. } = package;
-    Pinned { name, version, build, subdir: *subdir, file_name, url, sha256, md5 }
+    PinnedPackage { name, version, build, subdir: *subdir, file_name, url, sha256, md5 }
 }
 
 /// Whether a record of a prefix is that of a package: the same archive, or, where no hash can be compared, the same build.
@@ -154,7 +154,7 @@ fn of_itself(package: &LockedPackage, sources: &Sources) -> Option<PackageRecord
     let cached = || install::cached_index(sources.package_cache.as_deref()?, package);
     let file = || {
         let file = files::open(&files::of_url(&package.url)?).ok()?.into_parts().0;
-        repodata::index_of(file, package.url.path().ends_with(".conda")).ok()
+        repodata::read_index_json(file, package.url.path().ends_with(".conda")).ok()
     };
     let (sha256, md5) = match package.digest {
         Digest::Sha256(hash) => (Some(hash), None),

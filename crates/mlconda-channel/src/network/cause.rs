@@ -1,59 +1,58 @@
-//! Why a transfer failed: in words, and as a value on which the remedy depends.
+//! Classifies why a transfer failed: as text, and as a value that decides on the hint.
 
 use std::{error::Error, io};
 
 use reqwest::StatusCode;
 use rustls::CertificateError;
 
-use super::{names::NameError, scheme::WorseScheme};
+use super::{dns::DnsError, scheme::SchemeDowngrade};
 
 /// Why a transfer failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cause {
-    /// Nobody knows a host of this name.
+    /// There is no host of this name.
     NoHost,
     /// No name server answers.
     NameServer,
-    /// Nobody listens at this address.
+    /// The connection was refused.
     Refused,
-    /// There is no way to this address.
+    /// There is no route to the address.
     NoRoute,
-    /// There was no answer in time, or the rest of it did not come.
+    /// There was no response in time, or the rest of it did not come.
     TimedOut,
-    /// The bytes come too slowly.
+    /// The transfer is too slow.
     Slow,
-    /// The connection ended before the answer did.
+    /// The connection was closed before the response was complete.
     BrokeOff,
-    /// There are more bytes than there may be.
+    /// The response exceeds its limit of size.
     TooLong,
-    /// The certificate is of somebody whom we do not trust.
+    /// The certificate is from an untrusted issuer.
     UnknownIssuer,
-    /// The certificate was good once, or will be.
+    /// The certificate has expired, or is not valid yet.
     OutOfDate,
     /// The certificate is for another host.
     OtherHost,
-    /// The two sides find no common way to encrypt.
+    /// TLS failed for another reason.
     Tls,
-    /// The proxy cannot be reached, or does not let us through.
+    /// The proxy cannot be reached, or refuses the connection.
     Proxy,
-    /// The proxy wants to know who asks.
+    /// The proxy asks for a login.
     ProxyLogin,
-    /// It redirects without end, or to where it must not lead.
+    /// There were too many redirects, or one to a scheme that is not followed.
     Redirect,
-    /// The server said so.
+    /// The server answered with this status.
     Status(StatusCode),
-    /// Something else.
+    /// Anything else.
     Other,
 }
 
-/// The last cause of an error: `Connection refused` rather than the layers through which it came. It names
-/// no URL.
+/// The innermost cause of an error, such as `Connection refused`. It contains no URL.
 pub fn reason(error: &(dyn Error + 'static)) -> String {
-    let last = causes(error).last().unwrap_or(error);
+    let last = source_chain(error).last().unwrap_or(error);
     if let Some(rustls::Error::InvalidCertificate(error)) = last.downcast_ref() {
         return match error {
-            // webpki has no kind of its own for this.
+            // webpki has no error kind for this.
             CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
                 "the server's certificate is signed by itself (CaUsedAsEndEntity)".to_owned()
             }
@@ -61,7 +60,7 @@ pub fn reason(error: &(dyn Error + 'static)) -> String {
         };
     }
     match last.downcast_ref::<reqwest::Error>() {
-        // This one would show its URL.
+        // The text of this error contains its URL.
         Some(error) if error.is_timeout() => "no answer in time".to_owned(),
         Some(error) if error.is_redirect() => "it redirects to where there is no server".to_owned(),
         Some(error) => error.status().map_or_else(|| "the request failed".to_owned(), |status| status.to_string()),
@@ -73,10 +72,10 @@ pub fn reason(error: &(dyn Error + 'static)) -> String {
     }
 }
 
-/// An error and its causes, outermost first. An I/O error is asked for what it wraps, which it does not
-/// call its source.
-pub(super) fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    // This one does not call the error that it wraps its source, but that one's source.
+/// An error and its sources, outermost first. It also looks into I/O errors, which do not report the error that they
+/// wrap as their source.
+pub(super) fn source_chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    // This error skips the one that it wraps, and reports its source instead.
     let error = match error.downcast_ref() {
         Some(reqwest_middleware::Error::Reqwest(inner)) => inner,
         _ => error,
@@ -87,33 +86,33 @@ pub(super) fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item
     })
 }
 
-/// What kind of failure an error is. `by_proxy` says whether a proxy was asked.
-pub(super) fn cause(error: &(dyn Error + 'static), by_proxy: Way) -> Cause {
+/// Classifies an error. `by_proxy` tells whether the request went through a proxy.
+pub(super) fn classify(error: &(dyn Error + 'static), by_proxy: Route) -> Cause {
     let mut found = Cause::Other;
-    for cause in causes(error) {
+    for cause in source_chain(error) {
         let text = cause.to_string();
         if text.contains("proxy authorization required") {
             return Cause::ProxyLogin;
         }
-        // The library that speaks HTTP shows the kinds of its errors in words only.
+        // hyper tells these kinds of errors by their text only.
         if text.contains("tunnel error") {
             found = Cause::Proxy;
         } else if text.contains("connection closed before message completed") {
             found = Cause::BrokeOff;
         }
-        let this = one(cause);
+        let this = classify_one(cause);
         if this != Cause::Other {
             found = this;
         }
     }
     let never_came_about = matches!(found, Cause::NoHost | Cause::NameServer | Cause::Refused | Cause::NoRoute);
-    let is_timed_out = found == Cause::TimedOut && causes(error).any(is_connecting);
-    if by_proxy == Way::Proxy && (never_came_about || is_timed_out) { Cause::Proxy } else { found }
+    let is_timed_out = found == Cause::TimedOut && source_chain(error).any(is_connecting);
+    if by_proxy == Route::Proxy && (never_came_about || is_timed_out) { Cause::Proxy } else { found }
 }
 
 /// How a server is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum Route {
     Direct,
     Proxy,
 }
@@ -122,11 +121,11 @@ fn is_connecting(cause: &(dyn Error + 'static)) -> bool {
     cause.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_connect)
 }
 
-fn one(cause: &(dyn Error + 'static)) -> Cause {
+fn classify_one(cause: &(dyn Error + 'static)) -> Cause {
     if let Some(error) = cause.downcast_ref() {
         return match error {
-            NameError::Missing(_) | NameError::Invalid(_) => Cause::NoHost,
-            NameError::Failed { .. } => Cause::NameServer,
+            DnsError::Missing(_) | DnsError::Invalid(_) => Cause::NoHost,
+            DnsError::Failed { .. } => Cause::NameServer,
         };
     }
     if let Some(error) = cause.downcast_ref() {
@@ -141,7 +140,7 @@ fn one(cause: &(dyn Error + 'static)) -> Cause {
             rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             ) => Cause::OtherHost,
-            // webpki has no kind of its own for a certificate that signs itself.
+            // webpki has no error kind for a self-signed certificate.
             rustls::Error::InvalidCertificate(CertificateError::Other(other))
                 if other.to_string().contains("CaUsedAsEndEntity") =>
             {
@@ -150,7 +149,7 @@ fn one(cause: &(dyn Error + 'static)) -> Cause {
             _ => Cause::Tls,
         };
     }
-    if cause.downcast_ref::<WorseScheme>().is_some() {
+    if cause.downcast_ref::<SchemeDowngrade>().is_some() {
         return Cause::Redirect;
     }
     if let Some(error) = cause.downcast_ref::<reqwest::Error>() {

@@ -1,8 +1,8 @@
-//! Logins that other tools have stored, by host: read, never written, never shown.
+//! Logins that other tools have stored, by host. They are only read, and never shown.
 //!
-//! Three files are understood: that of pixi and rattler (`credentials.json`), that of mamba (`authentication.json`), and
-//! curl's `netrc`. A login that stands in a URL counts more than any of them. A token of conda goes into the path
-//! (`/t/TOKEN/channel`), the others into the `Authorization` header, which does not follow a redirect to another host.
+//! Three formats are supported: `credentials.json` of pixi and rattler, `authentication.json` of mamba, and `.netrc`.
+//! A login in a URL takes precedence. A conda token becomes part of the path (`/t/TOKEN/channel`). Other logins become
+//! an `Authorization` header, which does not follow a redirect to another host.
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
@@ -18,12 +18,12 @@ use url::Url;
 
 use super::NetworkError;
 
-/// A file of logins, by the tool whose it is.
+/// A file with logins, by its format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CredentialFile {
-    /// pixi's and rattler's: `credentials.json`.
+    /// `credentials.json` of pixi and rattler.
     Rattler(PathBuf),
-    /// mamba's: `authentication.json`.
+    /// `authentication.json` of mamba.
     Mamba(PathBuf),
     /// `.netrc`.
     Netrc(PathBuf),
@@ -32,14 +32,14 @@ pub enum CredentialFile {
 /// A login.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Login {
-    /// In the path.
+    /// A token for the path.
     CondaToken(String),
-    /// In the header, ready to be sent.
+    /// The value of an `Authorization` header.
     Header(String),
 }
 
 impl Login {
-    /// What is sent.
+    /// The token or the value of the header.
     pub(super) fn secret(&self) -> &str {
         match self {
             Self::CondaToken(text) | Self::Header(text) => text,
@@ -53,20 +53,20 @@ impl Login {
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // They are shown to nobody.
+        // Logins must not be printed.
         formatter.debug_struct("Credentials").finish_non_exhaustive()
     }
 }
 
-/// All logins, those that count more first.
+/// All logins, in order of precedence.
 #[derive(Clone, Default)]
 pub(super) struct Credentials {
-    /// Hosts (`*.host` for all below and the host itself, empty for any) and what to log in with.
+    /// Hosts and their logins. `*.host` stands for the host and all hosts below it, an empty text for any host.
     logins: Vec<(String, Login)>,
 }
 
 impl Credentials {
-    /// Reads the files, in the order in which they count.
+    /// Reads the files, in order of precedence.
     pub(super) fn read(files: &[CredentialFile]) -> Result<Self, NetworkError> {
         let mut logins = Vec::new();
         for file in files {
@@ -83,7 +83,7 @@ impl Credentials {
     }
 
     /// The login for a URL.
-    pub(super) fn of(&self, url: &Url) -> Option<&Login> {
+    pub(super) fn for_url(&self, url: &Url) -> Option<&Login> {
         let host = url.host_str()?;
         let with_port = url.port().map(|port| format!("{host}:{port}"));
         let named = |name: &str| {
@@ -95,7 +95,7 @@ impl Credentials {
     }
 }
 
-/// A JSON object of hosts and logins. A kind of login that conda channels do not have is passed over.
+/// A JSON object of hosts and logins. Kinds of logins that conda channels do not use are ignored.
 fn stored(text: &str, login: fn(&Value) -> Option<Login>) -> Option<Vec<(String, Login)>> {
     let Value::Object(hosts) = serde_json::from_str(text).ok()? else { return None };
     Some(hosts.into_iter().filter_map(|(host, value)| Some((host, login(&value)?))).collect())
@@ -119,7 +119,7 @@ fn mamba(value: &Value) -> Option<Login> {
         "CondaToken" => text("token").map(|token| Login::CondaToken(token.to_owned())),
         "BearerToken" => text("token").map(|token| Login::Header(format!("Bearer {token}"))),
         "BasicHTTPAuthentication" => {
-            // It stands there in base64.
+            // mamba stores it in base64.
             let password = String::from_utf8(BASE64_STANDARD.decode(text("password")?).ok()?).ok()?;
             Some(Login::basic(text("user").or_else(|| text("username"))?, &password))
         }
@@ -149,11 +149,11 @@ fn netrc(text: &str) -> Vec<(String, Login)> {
     logins
 }
 
-/// Logs in where a login is stored.
-pub(super) struct Authenticate(pub(super) Arc<Credentials>);
+/// Adds the stored logins to requests.
+pub(super) struct AuthMiddleware(pub(super) Arc<Credentials>);
 
 #[async_trait::async_trait]
-impl Middleware for Authenticate {
+impl Middleware for AuthMiddleware {
     async fn handle(
         &self,
         mut request: Request,
@@ -161,7 +161,7 @@ impl Middleware for Authenticate {
         next: Next<'_>,
     ) -> reqwest_middleware::Result<Response> {
         let has_login = request.headers().contains_key(AUTHORIZATION) || !super::secrets(request.url()).is_empty();
-        match self.0.of(request.url()).filter(|_| !has_login) {
+        match self.0.for_url(request.url()).filter(|_| !has_login) {
             Some(Login::CondaToken(token)) => {
                 let path = format!("/t/{token}{}", request.url().path());
                 request.url_mut().set_path(&path);
@@ -203,7 +203,7 @@ mod tests {
             file("netrc", "# ours\nmachine netrc.example login me\n  password pw\ndefault login any password x\n");
         let files = [CredentialFile::Rattler(rattler), CredentialFile::Mamba(mamba), CredentialFile::Netrc(netrc)];
         let credentials = Credentials::read(&files).unwrap();
-        let of = |url: &str| match credentials.of(&Url::parse(url).unwrap()) {
+        let of = |url: &str| match credentials.for_url(&Url::parse(url).unwrap()) {
             Some(Login::CondaToken(token)) => format!("/t/{token}"),
             Some(Login::Header(value)) => value.clone(),
             None => String::new(),

@@ -1,43 +1,43 @@
-//! How much may come, and how long it may take. Every body has a limit of size and one of time, whatever the server says
-//! of it; `docs/channels.md` has the table.
+//! Limits of size and time for transfers. Every body has both, whatever the server claims; `docs/channels.md` has the
+//! table.
 
 use std::time::Duration;
 
 /// The limits of transfers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// How long it may take to find a server's address, to connect to it and to agree on TLS.
+    /// The time to resolve a name, connect and negotiate TLS.
     pub connect: Duration,
-    /// How long the head of an answer may take, and how long a body may pause.
-    pub silence: Duration,
-    /// No request is made again after this time.
-    pub patience: Duration,
-    /// The longest wait that a server may ask for (`Retry-After`).
-    pub longest_wait: Duration,
-    /// Who waits longer than this is told for whom.
-    pub notice: Duration,
-    /// A body that comes with fewer bytes a second is given up,
-    pub rate: u64,
-    /// if that goes on for this time.
-    pub slow: Duration,
-    /// The limit for `repodata.json`, as it comes.
+    /// The time to wait for the headers of a response, and for the next bytes of a body.
+    pub read_timeout: Duration,
+    /// No request is retried after this time.
+    pub retry_budget: Duration,
+    /// The longest `Retry-After` that is followed.
+    pub max_retry_after: Duration,
+    /// A wait is reported after this time, and again after each further interval.
+    pub notice_interval: Duration,
+    /// The lowest transfer rate, in bytes a second.
+    pub min_rate: u64,
+    /// How long a transfer may be slower than that.
+    pub slow_window: Duration,
+    /// The limit for `repodata.json` as transferred.
     pub repodata: Limit,
-    /// The limit for `repodata.json`, unpacked, in bytes.
+    /// The limit for decompressed `repodata.json`, in bytes.
     pub unpacked: u64,
-    /// The limit for a shard, and for an index of shards, as it comes.
+    /// The limit for a shard, and for an index of shards, as transferred.
     pub shard: Limit,
     /// The limit for the metadata of a wheel.
     pub metadata: Limit,
-    /// The limit for an archive. One whose size is known has no more bytes than that.
+    /// The limit for an archive of unknown size. An archive of known size may not be larger than that.
     pub package: Limit,
 }
 
 /// The limit for a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
-    /// How many bytes it may have.
+    /// The most bytes.
     pub size: u64,
-    /// How long it may take.
+    /// The longest time.
     pub time: Duration,
 }
 
@@ -52,12 +52,12 @@ impl Default for Limits {
         let second = Duration::from_secs(1);
         Self {
             connect: 10 * second,
-            silence: 30 * second,
-            patience: 60 * second,
-            longest_wait: 30 * second,
-            notice: 10 * second,
-            rate: 1 << 10,
-            slow: 30 * second,
+            read_timeout: 30 * second,
+            retry_budget: 60 * second,
+            max_retry_after: 30 * second,
+            notice_interval: 10 * second,
+            min_rate: 1 << 10,
+            slow_window: 30 * second,
             repodata: Limit::new(1 << 30, 30),
             unpacked: 2 << 30,
             shard: Limit::new(64 << 20, 10),
@@ -67,32 +67,32 @@ impl Default for Limits {
     }
 }
 
-/// What a body is, on which its limits depend.
+/// What a body contains; its limits depend on that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Body {
+pub enum BodyKind {
     /// The `repodata.json` of a subdir.
     Repodata,
     /// A shard of repodata, or an index of shards.
     Shard,
-    /// The metadata of a wheel, of so many bytes at most.
+    /// The metadata of a wheel, with the most bytes.
     Metadata(u64),
-    /// An archive, with its size in bytes where that is known.
+    /// An archive, with its size in bytes if that is known.
     Package(Option<u64>),
 }
 
 impl Limits {
-    pub(super) fn of(&self, body: Body) -> Limit {
-        match body {
-            Body::Repodata => self.repodata,
-            Body::Shard => self.shard,
-            Body::Metadata(size) => Limit { size: size.min(self.metadata.size), ..self.metadata },
-            Body::Package(size) => Limit { size: size.unwrap_or(self.package.size), ..self.package },
+    pub(super) fn for_body(&self, kind: BodyKind) -> Limit {
+        match kind {
+            BodyKind::Repodata => self.repodata,
+            BodyKind::Shard => self.shard,
+            BodyKind::Metadata(size) => Limit { size: size.min(self.metadata.size), ..self.metadata },
+            BodyKind::Package(size) => Limit { size: size.unwrap_or(self.package.size), ..self.package },
         }
     }
 }
 
-/// A number of bytes in the largest unit in which it is whole.
-pub(crate) fn shown(bytes: u64) -> String {
+/// A number of bytes with the largest unit that divides it.
+pub(crate) fn display_size(bytes: u64) -> String {
     let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
     match units.iter().find(|(bits, _)| bytes >> bits > 0 && bytes.trailing_zeros() >= *bits) {
         Some((bits, unit)) => format!("{} {unit}", bytes >> bits),

@@ -1,9 +1,9 @@
-//! Mirrors: what a URL's beginning is replaced by when something is asked for. Locks and messages keep the URL that the
-//! environment names, so that they mean the same elsewhere.
+//! Mirrors: replaces the beginning of requested URLs. Locks and messages keep the original URL, so that they mean the
+//! same elsewhere.
 //!
-//! One mirror after the other is tried, with all the patience that a server gets. One that is not there for a moment is
-//! not tried first again; one that lacks a file is passed over for this file. What is not mirrored is asked for as it is.
-//! A channel's login is for the channel: it neither decides on what is mirrored nor is sent to a mirror.
+//! Mirrors are tried in order, each with retries. A mirror that is down is not tried first again. A mirror that lacks
+//! a file is skipped for this file. URLs without a mirror are requested as they are. The login of a channel is ignored
+//! when a mirror is chosen, and never sent to a mirror.
 
 use std::{
     str::FromStr,
@@ -18,16 +18,16 @@ use reqwest::{
 use reqwest_middleware::{Middleware, Next};
 use url::Url;
 
-/// A place that has what another one has.
+/// A mirror of a URL prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mirror {
-    /// What it is a mirror of: the beginning of URLs.
+    /// The prefix of the original URLs.
     of: Url,
-    /// What takes its place.
+    /// The prefix of the mirror.
     at: Url,
 }
 
-/// Text that describes no mirror.
+/// The text is not a mirror.
 #[derive(Debug, thiserror::Error)]
 #[error("a mirror is written `URL=URL`, as in `https://conda.anaconda.org=https://mirror.example.org/conda`")]
 pub struct MirrorError;
@@ -45,42 +45,42 @@ impl FromStr for Mirror {
     }
 }
 
-/// The mirrors of one place.
-struct Group {
+/// The mirrors of one URL prefix.
+struct MirrorGroup {
     of: String,
     at: Vec<Url>,
-    /// Which of them is tried first.
+    /// The index of the mirror that is tried first.
     first: AtomicUsize,
 }
 
-/// Asks mirrors.
-pub(super) struct Redirect {
-    groups: Vec<Group>,
+/// Requests files from mirrors.
+pub(super) struct MirrorMiddleware {
+    groups: Vec<MirrorGroup>,
 }
 
-impl Redirect {
+impl MirrorMiddleware {
     pub(crate) fn new(mirrors: &[Mirror]) -> Self {
-        let mut groups: Vec<Group> = Vec::new();
+        let mut groups: Vec<MirrorGroup> = Vec::new();
         for Mirror { of, at } in mirrors {
             let of = String::from(without_login(of));
             match groups.iter_mut().find(|group| group.of == of) {
                 Some(group) => group.at.push(at.clone()),
-                None => groups.push(Group { of, at: vec![at.clone()], first: AtomicUsize::new(0) }),
+                None => groups.push(MirrorGroup { of, at: vec![at.clone()], first: AtomicUsize::new(0) }),
             }
         }
-        // The most precise counts.
+        // The longest prefix counts.
         mlconda_types::sorting::sort_by_key(&mut groups, |group| std::cmp::Reverse(group.of.len()));
         Self { groups }
     }
 
-    /// Where a URL is mirrored, and the rest of it.
-    fn group<'a>(&self, url: &'a str) -> Option<(&Group, &'a str)> {
+    /// The mirrors of a URL, and the rest of the URL.
+    fn group<'a>(&self, url: &'a str) -> Option<(&MirrorGroup, &'a str)> {
         self.groups.iter().find_map(|group| Some((group, url.strip_prefix(&group.of)?)))
     }
 }
 
 #[async_trait::async_trait]
-impl Middleware for Redirect {
+impl Middleware for MirrorMiddleware {
     async fn handle(
         &self,
         request: Request,
@@ -92,9 +92,9 @@ impl Middleware for Redirect {
         let first = group.first.load(Ordering::Relaxed);
         let mut best = None;
         for turn in 0..group.at.len() {
-            let place = (first + turn) % group.at.len();
-            let (Some(mut copy), Ok(mirrored)) = (request.try_clone(), group.at[place].join(rest)) else { continue };
-            // The login is for the place itself.
+            let index = (first + turn) % group.at.len();
+            let (Some(mut copy), Ok(mirrored)) = (request.try_clone(), group.at[index].join(rest)) else { continue };
+            // The login is for the original host.
             if mirrored != url {
                 copy.headers_mut().remove(AUTHORIZATION);
                 if let Some(login) = login(&mirrored) {
@@ -108,11 +108,11 @@ impl Middleware for Redirect {
                     return outcome;
                 }
                 Ok(response) if !response.status().is_server_error() => {}
-                // It is down: the next requests need not find that out again.
-                _ => group.first.store((place + 1) % group.at.len(), Ordering::Relaxed),
+                // The mirror is down: later requests start with the next one.
+                _ => group.first.store((index + 1) % group.at.len(), Ordering::Relaxed),
             }
-            if best.as_ref().is_none_or(|(rank, _)| *rank <= says(&outcome)) {
-                best = Some((says(&outcome), outcome));
+            if best.as_ref().is_none_or(|(rank, _)| *rank <= informativeness(&outcome)) {
+                best = Some((informativeness(&outcome), outcome));
             }
         }
         match best {
@@ -122,7 +122,7 @@ impl Middleware for Redirect {
     }
 }
 
-/// The login that stands in a mirror's URL, as a header: in a request that is made already, nobody looks for it there.
+/// The login of a mirror's URL, as a header. reqwest does not read logins from the URL of a finished request.
 fn login(url: &Url) -> Option<HeaderValue> {
     if url.username().is_empty() && url.password().is_none() {
         return None;
@@ -135,7 +135,7 @@ fn login(url: &Url) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// Without percent-encoding.
+/// Decodes percent-encoding.
 fn decoded(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
@@ -147,22 +147,23 @@ fn decoded(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// A URL without user, password and `/t/TOKEN`: what is mirrored is the same for everybody.
+/// A URL without user, password and `/t/TOKEN`: mirrors are the same for all users.
 fn without_login(url: &Url) -> Url {
     let mut bare = url.clone();
     // These fail for URLs that cannot have a user.
     let _ = bare.set_username("");
     let _ = bare.set_password(None);
     let mut segments: Vec<&str> = url.path().split('/').collect();
-    if let Some(place) = mlconda_types::redact::token_place(url, &segments) {
-        segments.drain(place - 1..=place);
+    if let Some(index) = mlconda_types::redact::token_index(url, &segments) {
+        segments.drain(index - 1..=index);
         bare.set_path(&segments.join("/"));
     }
     bare
 }
 
-/// How much a failure says: a server that is down less than one that has no such thing, and that less than a refusal.
-fn says(outcome: &reqwest_middleware::Result<Response>) -> u8 {
+/// How informative a failure is: a 404 says more than a server that is down, and other client errors say more than a
+/// 404.
+fn informativeness(outcome: &reqwest_middleware::Result<Response>) -> u8 {
     match outcome {
         Ok(response) if response.status() == StatusCode::NOT_FOUND => 1,
         Ok(response) if response.status().is_client_error() => 2,

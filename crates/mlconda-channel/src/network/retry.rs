@@ -1,5 +1,4 @@
-//! Makes a request again when the failure may pass: as often and as long as the limits say, and with a word on what is
-//! waited for.
+//! Retries requests after transient failures, within the limits, and reports what it waits for.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,23 +7,23 @@ use reqwest_middleware::{Middleware, Next};
 use tokio::time::Instant;
 
 use super::{
-    cause::{Cause, Way, cause},
+    cause::{Cause, Route, classify},
     limits::Limits,
-    waits::Waits,
+    waits::WaitMonitor,
 };
 
-/// How often a request is made, at most.
-const ATTEMPTS: u32 = 4;
+/// The most attempts for a request.
+const MAX_ATTEMPTS: u32 = 4;
 
-/// Makes requests, up to [`ATTEMPTS`] times each.
-pub(super) struct Retry {
+/// Retries requests, up to [`MAX_ATTEMPTS`] times each.
+pub(super) struct RetryMiddleware {
     pub(super) first_delay: Duration,
     pub(super) limits: Arc<Limits>,
-    pub(super) waits: Arc<Waits>,
+    pub(super) waits: Arc<WaitMonitor>,
 }
 
 #[async_trait::async_trait]
-impl Middleware for Retry {
+impl Middleware for RetryMiddleware {
     async fn handle(
         &self,
         request: Request,
@@ -32,23 +31,23 @@ impl Middleware for Retry {
         next: Next<'_>,
     ) -> reqwest_middleware::Result<Response> {
         let (url, begin) = (request.url().clone(), Instant::now());
-        let ask = async |request: Request, extensions: &mut http::Extensions| {
+        let attempt = async |request: Request, extensions: &mut http::Extensions| {
             let _waiting = self.waits.begin(&url, "no answer yet".to_owned(), None);
             next.clone().run(request, extensions).await
         };
         let mut delay = self.first_delay;
-        for _ in 1..ATTEMPTS {
+        for _ in 1..MAX_ATTEMPTS {
             let Some(copy) = request.try_clone() else { break };
-            let outcome = ask(copy, extensions).await;
+            let outcome = attempt(copy, extensions).await;
             let (wait, what) = match &outcome {
-                Ok(response) if may_pass(response.status()) => {
-                    let wait = asked_wait(response).unwrap_or(delay);
+                Ok(response) if is_transient_status(response.status()) => {
+                    let wait = retry_after(response).unwrap_or(delay);
                     (wait, format!("it answers {}", response.status()))
                 }
-                Err(error) if may_pass_away(error) => (delay, "the connection failed".to_owned()),
+                Err(error) if is_transient_error(error) => (delay, "the connection failed".to_owned()),
                 _ => return outcome,
             };
-            if wait > self.limits.longest_wait || begin.elapsed().saturating_add(wait) > self.limits.patience {
+            if wait > self.limits.max_retry_after || begin.elapsed().saturating_add(wait) > self.limits.retry_budget {
                 return outcome;
             }
             let seconds = wait.as_secs_f32().ceil();
@@ -57,32 +56,32 @@ impl Middleware for Retry {
             tokio::time::sleep(wait).await;
             delay *= 2;
         }
-        ask(request, extensions).await
+        attempt(request, extensions).await
     }
 }
 
-fn may_pass(status: StatusCode) -> bool {
-    // 501 says that the server will never know how: sharded repodata is asked for this way.
+fn is_transient_status(status: StatusCode) -> bool {
+    // 501 is not transient: servers without sharded repodata may answer it.
     status == StatusCode::REQUEST_TIMEOUT
         || status == StatusCode::TOO_MANY_REQUESTS
         || status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED
 }
 
-/// Whether asking again may be of use.
-fn may_pass_away(error: &reqwest_middleware::Error) -> bool {
+/// Whether another attempt may succeed.
+fn is_transient_error(error: &reqwest_middleware::Error) -> bool {
     let reqwest_middleware::Error::Reqwest(error) = error else { return false };
     let passes = matches!(
-        cause(error, Way::Direct),
+        classify(error, Route::Direct),
         Cause::NameServer | Cause::NoRoute | Cause::TimedOut | Cause::BrokeOff | Cause::Proxy | Cause::Other
     );
     passes && !error.is_builder()
 }
 
-/// How long the server asks us to wait: in seconds, or until a time of its own clock (RFC 9110, 10.2.3).
-pub(super) fn asked_wait(response: &Response) -> Option<Duration> {
+/// How long the server asks to wait: in seconds, or until a time of its own clock (RFC 9110, section 10.2.3).
+pub(super) fn retry_after(response: &Response) -> Option<Duration> {
     let header = |name| response.headers().get(name)?.to_str().ok().map(str::trim);
     let asked = header(header::RETRY_AFTER)?;
-    // One that is too long for a number is too long for us.
+    // A number that does not fit is too long in any case.
     if !asked.is_empty() && asked.bytes().all(|each| each.is_ascii_digit()) {
         return Some(asked.parse().map_or(Duration::MAX, Duration::from_secs));
     }

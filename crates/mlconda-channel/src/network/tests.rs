@@ -46,16 +46,16 @@ fn client() -> Client {
 #[tokio::test]
 async fn what_may_pass_is_asked_for_again_and_what_will_not_is_not() {
     let (url, asked) = server(&["503 Busy\r\nRetry-After: 0", "200 OK"]).await;
-    assert!(client().get(&url, Body::Package(None)).await.is_ok());
+    assert!(client().get(&url, BodyKind::Package(None)).await.is_ok());
     assert_eq!(asked.load(Ordering::Relaxed), 2);
 
     let (url, asked) = server(&["403 Forbidden"]).await;
-    let error = client().get(&url, Body::Package(None)).await.unwrap_err().to_string();
+    let error = client().get(&url, BodyKind::Package(None)).await.unwrap_err().to_string();
     assert!(error.ends_with("/t/********/x` answers 403 Forbidden"), "{error}");
     assert_eq!(asked.load(Ordering::Relaxed), 1);
 
     let (url, asked) = server(&["500 Oops"]).await;
-    assert!(client().get(&url, Body::Package(None)).await.is_err());
+    assert!(client().get(&url, BodyKind::Package(None)).await.is_err());
     assert_eq!(asked.load(Ordering::Relaxed), 4);
 }
 
@@ -64,7 +64,8 @@ async fn the_reason_is_the_last_cause_and_holds_no_url() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = Url::parse(&format!("http://{}/t/secret/x", listener.local_addr().unwrap())).unwrap();
     drop(listener);
-    let NetworkError::Unreachable { reason, .. } = client().get(&url, Body::Package(None)).await.unwrap_err() else {
+    let NetworkError::Unreachable { reason, .. } = client().get(&url, BodyKind::Package(None)).await.unwrap_err()
+    else {
         panic!()
     };
     assert!(reason.starts_with("Connection refused"), "{reason}");
@@ -80,13 +81,13 @@ fn misbehaving(fault: Fault) -> (tempfile::TempDir, Server, Url) {
     (directory, server, url)
 }
 
-pub fn with(limits: Limits) -> Client {
+pub(super) fn with(limits: Limits) -> Client {
     Client::new(&NetworkOptions { retry_delay: Duration::ZERO, limits, ..NetworkOptions::default() }).unwrap()
 }
 
 /// What comes of a body: its length, or the message and the cause.
-async fn outcome(client: &Client, url: &Url, body: Body) -> Result<usize, (String, Cause)> {
-    let all = async { client.get(url, body).await?.bytes().await };
+async fn outcome(client: &Client, url: &Url, kind: BodyKind) -> Result<usize, (String, Cause)> {
+    let all = async { client.get(url, kind).await?.bytes().await };
     all.await.map(|bytes| bytes.len()).map_err(|error: NetworkError| (error.to_string(), error.cause()))
 }
 
@@ -95,47 +96,47 @@ async fn a_body_is_cut_off_at_the_size_that_is_known_and_else_at_a_stated_limit(
     let (_directory, server, url) = misbehaving(Fault::Endless);
     let small = Limit { size: 1 << 20, time: Duration::from_secs(60) };
     let client = with(Limits { package: small, repodata: small, shard: small, metadata: small, ..Limits::default() });
-    let known = outcome(&client, &url, Body::Package(Some(855))).await;
+    let known = outcome(&client, &url, BodyKind::Package(Some(855))).await;
     assert_eq!(known, Err(("it has more than the 855 bytes that are known of it".to_owned(), Cause::TooLong)));
-    for body in [Body::Package(None), Body::Repodata, Body::Shard, Body::Metadata(u64::MAX)] {
+    for body in [BodyKind::Package(None), BodyKind::Repodata, BodyKind::Shard, BodyKind::Metadata(u64::MAX)] {
         let limited = outcome(&client, &url, body).await;
         assert_eq!(limited, Err(("it has more than 1 MiB, which is the limit".to_owned(), Cause::TooLong)));
     }
     // A length that is too long is believed: nothing is taken.
     server.recover();
-    let promised = outcome(&client, &url, Body::Package(Some(9))).await;
+    let promised = outcome(&client, &url, BodyKind::Package(Some(9))).await;
     assert_eq!(promised, Err(("it has more than the 9 bytes that are known of it".to_owned(), Cause::TooLong)));
-    assert_eq!(outcome(&client, &url, Body::Package(Some(10))).await, Ok(10));
+    assert_eq!(outcome(&client, &url, BodyKind::Package(Some(10))).await, Ok(10));
 }
 
 #[tokio::test]
 async fn the_body_of_an_error_or_of_a_redirect_is_not_taken() {
     let (_directory, server, url) = misbehaving(Fault::EndlessStatus(404));
-    let message = outcome(&client(), &url, Body::Repodata).await.unwrap_err();
+    let message = outcome(&client(), &url, BodyKind::Repodata).await.unwrap_err();
     assert_eq!(message, (format!("`{url}` answers 404 Not Found"), Cause::Status(StatusCode::NOT_FOUND)));
     server.fail("file", Fault::EndlessStatus(503));
-    assert!(outcome(&client(), &url, Body::Repodata).await.is_err());
+    assert!(outcome(&client(), &url, BodyKind::Repodata).await.is_err());
     assert_eq!(server.count("file"), 5);
 }
 
 #[tokio::test]
 async fn what_comes_too_slowly_is_given_up_and_called_slow() {
     let (_directory, _server, url) = misbehaving(Fault::Endless);
-    let rate = Limits { rate: u64::MAX, slow: Duration::from_millis(20), ..Limits::default() };
-    let (message, cause) = outcome(&with(rate), &url, Body::Package(None)).await.unwrap_err();
+    let rate = Limits { min_rate: u64::MAX, slow_window: Duration::from_millis(20), ..Limits::default() };
+    let (message, cause) = outcome(&with(rate), &url, BodyKind::Package(None)).await.unwrap_err();
     assert!(message.starts_with("it is slow: ") && message.ends_with(" a second is given up"), "{message}");
     assert_eq!(cause, Cause::Slow);
     let time = Limit { size: u64::MAX, time: Duration::from_millis(20) };
     let limits = Limits { package: time, ..Limits::default() };
-    let message = outcome(&with(limits), &url, Body::Package(None)).await;
+    let message = outcome(&with(limits), &url, BodyKind::Package(None)).await;
     assert_eq!(message, Err(("it is slow: it has not come whole within 0 min".to_owned(), Cause::Slow)));
 }
 
 #[tokio::test]
 async fn what_stalls_is_given_up() {
     let (_directory, _server, url) = misbehaving(Fault::Stalled);
-    let limits = Limits { slow: Duration::from_millis(20), ..Limits::default() };
-    let message = outcome(&with(limits), &url, Body::Package(None)).await;
+    let limits = Limits { slow_window: Duration::from_millis(20), ..Limits::default() };
+    let message = outcome(&with(limits), &url, BodyKind::Package(None)).await;
     let (message, cause) = message.unwrap_err();
     assert!(
         ["nothing has come for 0 s", "it is slow: 5 bytes in 0 s, and less than 1 KiB a second is given up"]
@@ -149,7 +150,7 @@ async fn what_stalls_is_given_up() {
 async fn a_pause_that_is_too_long_is_not_waited_for() {
     for (status, asked) in [(503, "999999"), (429, "999999"), (503, "99999999999999999999999")] {
         let (_directory, busy, url) = misbehaving(Fault::RetryAfter(status, asked));
-        let (message, cause) = outcome(&with(Limits::default()), &url, Body::Repodata).await.unwrap_err();
+        let (message, cause) = outcome(&with(Limits::default()), &url, BodyKind::Repodata).await.unwrap_err();
         assert!(message.contains(", and asks to wait for "), "{message}");
         assert_eq!((cause, busy.count("file")), (Cause::Status(StatusCode::from_u16(status).unwrap()), 1));
     }
@@ -157,7 +158,7 @@ async fn a_pause_that_is_too_long_is_not_waited_for() {
     let (url, asked) =
         server(&["503 Busy\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nRetry-After: Sun, 06 Nov 1994 09:49:37 GMT"])
             .await;
-    let (message, _) = outcome(&client(), &url, Body::Repodata).await.unwrap_err();
+    let (message, _) = outcome(&client(), &url, BodyKind::Repodata).await.unwrap_err();
     assert!(message.ends_with("answers 503 Service Unavailable, and asks to wait for 3600 s"), "{message}");
     assert_eq!(asked.load(Ordering::Relaxed), 1);
 }
@@ -177,9 +178,10 @@ impl Progress for Told {
 #[tokio::test]
 async fn who_waits_is_told_for_whom() {
     let (_directory, _server, url) = misbehaving(Fault::Stalled);
-    let limits = Limits { notice: Duration::ZERO, slow: Duration::from_millis(200), ..Limits::default() };
+    let limits =
+        Limits { notice_interval: Duration::ZERO, slow_window: Duration::from_millis(200), ..Limits::default() };
     let (client, told) = (with(limits), Told::default());
-    assert!(client.telling(&told, outcome(&client, &url, Body::Package(None))).await.is_err());
+    assert!(client.report_waits(&told, outcome(&client, &url, BodyKind::Package(None))).await.is_err());
     let told = told.0.into_inner().unwrap();
     let reason = "the rest of its answer does not come".to_owned();
     assert!(told.contains(&(url.to_string(), reason)), "not told");
@@ -189,7 +191,7 @@ async fn who_waits_is_told_for_whom() {
 async fn a_redirect_leads_to_no_file_and_to_no_worse_scheme() {
     for to in ["file:///etc/hostname", "file://localhost/etc/hostname", "ftp://127.0.0.1/x"] {
         let (_directory, server, url) = misbehaving(Fault::Redirect(to.to_owned()));
-        let (message, cause) = outcome(&client(), &url, Body::Package(None)).await.unwrap_err();
+        let (message, cause) = outcome(&client(), &url, BodyKind::Package(None)).await.unwrap_err();
         let scheme = to.split(':').next().unwrap();
         let reason = format!("it leads from `http` to `{scheme}`: only the same scheme or `https` is followed");
         assert_eq!((message, cause), (format!("cannot reach `{url}`: {reason}"), Cause::Redirect));
@@ -214,7 +216,7 @@ async fn each_cause_of_a_failure_is_told_from_the_others() {
     let nowhere = Url::parse("http://127.0.0.1:9/x").unwrap();
     let cause_of = async |options: NetworkOptions, url: &Url| {
         let client = Client::new(&NetworkOptions { retry_delay: Duration::ZERO, ..options }).unwrap();
-        outcome(&client, url, Body::Repodata).await.unwrap_err().1
+        outcome(&client, url, BodyKind::Repodata).await.unwrap_err().1
     };
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let closed = format!("http://{}", listener.local_addr().unwrap());
@@ -234,7 +236,7 @@ async fn each_cause_of_a_failure_is_told_from_the_others() {
     assert_eq!(cause_of(NetworkOptions::default(), &url).await, Cause::BrokeOff);
     let (_directory, _server, url) = misbehaving(Fault::HangUpFirst(9));
     assert_eq!(cause_of(NetworkOptions::default(), &url).await, Cause::BrokeOff);
-    let limits = Limits { silence: Duration::from_millis(20), ..Limits::default() };
+    let limits = Limits { read_timeout: Duration::from_millis(20), ..Limits::default() };
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = Url::parse(&format!("http://{}", silent.local_addr().unwrap())).unwrap();
     assert_eq!(cause_of(NetworkOptions { limits, ..NetworkOptions::default() }, &url).await, Cause::TimedOut);
@@ -246,7 +248,7 @@ fn certificates_fail_for_different_causes() {
     use rustls::{CertificateError, Error};
     let of = |error: CertificateError| {
         let error = std::io::Error::new(std::io::ErrorKind::InvalidData, Error::InvalidCertificate(error));
-        cause(&error, Way::Direct)
+        classify(&error, Route::Direct)
     };
     assert_eq!(of(CertificateError::UnknownIssuer), Cause::UnknownIssuer);
     assert_eq!(of(CertificateError::Expired), Cause::OutOfDate);

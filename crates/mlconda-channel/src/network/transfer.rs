@@ -1,4 +1,4 @@
-//! An answer, whose body comes piece by piece and within its limits.
+//! A response whose body is read in chunks, within its limits.
 
 use std::{ops::Deref, sync::Arc, time::Duration};
 
@@ -8,34 +8,40 @@ use url::Url;
 
 use super::{
     NetworkError,
-    cause::{Cause, Way, cause, reason},
-    limits::{self, Body, Limit, Limits},
-    waits::{Waiting, Waits},
+    cause::{Cause, Route, classify, reason},
+    limits::{self, BodyKind, Limit, Limits},
+    waits::{WaitGuard, WaitMonitor},
 };
 
-/// An answer, of which the body is still to come.
+/// A response whose body was not read yet.
 #[derive(Debug)]
 pub struct Transfer {
     response: Response,
     limits: Arc<Limits>,
-    body: Body,
+    kind: BodyKind,
     arrived: u64,
-    /// How long it was waited for pieces: what is done with them takes its own time.
-    spent: Duration,
-    /// The same, and the bytes, since its rate was looked at last.
-    lately: (Duration, u64),
-    waiting: Option<Waiting>,
+    /// The time spent waiting for chunks, without the time that the caller took.
+    elapsed_time: Duration,
+    /// The time and the bytes since the transfer rate was last checked.
+    window: (Duration, u64),
+    waiting: Option<WaitGuard>,
     url: Url,
-    waits: Arc<Waits>,
+    waits: Arc<WaitMonitor>,
 }
 
 impl Transfer {
-    pub(super) fn new(response: Response, body: Body, url: &Url, limits: Arc<Limits>, waits: Arc<Waits>) -> Self {
-        let (arrived, spent, lately) = (0, Duration::ZERO, (Duration::ZERO, 0));
-        Self { response, limits, body, arrived, spent, lately, waiting: None, url: url.clone(), waits }
+    pub(super) fn new(
+        response: Response,
+        kind: BodyKind,
+        url: &Url,
+        limits: Arc<Limits>,
+        waits: Arc<WaitMonitor>,
+    ) -> Self {
+        let (arrived, elapsed_time, window) = (0, Duration::ZERO, (Duration::ZERO, 0));
+        Self { response, limits, kind, arrived, elapsed_time, window, waiting: None, url: url.clone(), waits }
     }
 
-    /// What the server answers.
+    /// The status.
     pub fn status(&self) -> StatusCode {
         self.response.status()
     }
@@ -44,48 +50,52 @@ impl Transfer {
         &self.response
     }
 
-    /// A line of the answer's head.
+    /// A header.
     pub(crate) fn header(&self, name: HeaderName) -> Option<&str> {
         self.response.headers().get(name)?.to_str().ok()
     }
 
-    /// The next piece of the body; `None` at its end.
+    /// The next chunk of the body; `None` at its end.
     ///
     /// # Errors
-    /// If the connection ends before, the body has more bytes than its limit, or it takes too long.
+    /// If the connection is closed early, the body exceeds its limit, or the transfer takes too long.
     pub async fn chunk(&mut self) -> Result<Option<impl Deref<Target = [u8]> + Into<Vec<u8>> + use<>>, NetworkError> {
         if self.response.content_length().is_some_and(|length| length > self.limit().size) {
-            return Err(self.too_long());
+            return Err(self.too_large_error());
         }
         let waiting = self.waiting.take().unwrap_or_else(|| {
             let why = "the rest of its answer does not come".to_owned();
             self.waits.begin(&self.url, why, None)
         });
         let begin = Instant::now();
-        let left = self.limit().time.saturating_sub(self.spent).min(self.limits.slow.saturating_sub(self.lately.0));
+        let left = self
+            .limit()
+            .time
+            .saturating_sub(self.elapsed_time)
+            .min(self.limits.slow_window.saturating_sub(self.window.0));
         let piece = tokio::time::timeout(left, self.response.chunk()).await;
-        self.spent += begin.elapsed();
-        self.lately.0 += begin.elapsed();
+        self.elapsed_time += begin.elapsed();
+        self.window.0 += begin.elapsed();
         let piece = match piece {
             Ok(piece) => piece.map_err(|error| NetworkError::Transfer {
                 reason: reason(&error),
-                cause: match cause(&error, Way::Direct) {
+                cause: match classify(&error, Route::Direct) {
                     Cause::Other => Cause::BrokeOff,
                     cause => cause,
                 },
             })?,
-            // Looked at below, as what comes too slowly.
+            // The check below reports it as too slow.
             Err(_) => Some(Default::default()),
         };
         if let Some(piece) = &piece {
             let length = piece.len() as u64;
             self.arrived = self.arrived.saturating_add(length);
-            self.lately.1 = self.lately.1.saturating_add(length);
+            self.window.1 = self.window.1.saturating_add(length);
         }
         if self.arrived > self.limit().size {
-            return Err(self.too_long());
+            return Err(self.too_large_error());
         }
-        // What has come whole was fast enough.
+        // The body is complete, so it was fast enough.
         if piece.is_none() {
             return Ok(None);
         }
@@ -95,42 +105,43 @@ impl Transfer {
     }
 
     fn limit(&self) -> Limit {
-        self.limits.of(self.body)
+        self.limits.for_body(self.kind)
     }
 
-    /// Whether it goes on fast enough.
-    fn check_time(&mut self, waiting: &Waiting) -> Result<(), NetworkError> {
-        let (time, bytes) = self.lately;
-        let least = self.limits.rate.saturating_mul(time.as_secs().max(1));
-        if time >= self.limits.slow {
+    /// Checks the transfer rate and the total time.
+    fn check_time(&mut self, waiting: &WaitGuard) -> Result<(), NetworkError> {
+        let (time, bytes) = self.window;
+        let least = self.limits.min_rate.saturating_mul(time.as_secs().max(1));
+        if time >= self.limits.slow_window {
             if bytes == 0 {
                 let reason = format!("nothing has come for {} s", time.as_secs());
                 return Err(NetworkError::Transfer { reason, cause: Cause::TimedOut });
             }
             if bytes < least {
-                let (seconds, rate) = (time.as_secs(), limits::shown(self.limits.rate));
-                let came = limits::shown(bytes);
+                let (seconds, rate) = (time.as_secs(), limits::display_size(self.limits.min_rate));
+                let came = limits::display_size(bytes);
                 let reason = format!("it is slow: {came} in {seconds} s, and less than {rate} a second is given up");
                 return Err(NetworkError::Transfer { reason, cause: Cause::Slow });
             }
-            self.lately = (Duration::ZERO, 0);
+            self.window = (Duration::ZERO, 0);
         }
-        if self.spent >= self.limit().time {
+        if self.elapsed_time >= self.limit().time {
             let minutes = self.limit().time.as_secs() / 60;
             let reason = format!("it is slow: it has not come whole within {minutes} min");
             return Err(NetworkError::Transfer { reason, cause: Cause::Slow });
         }
-        // Who gets enough does not wait.
-        if bytes >= self.limits.rate.saturating_mul(self.limits.notice.as_secs().max(1)) || time.is_zero() {
-            waiting.again("its answer comes slowly".to_owned());
+        // The transfer is fast enough: restart the wait.
+        if bytes >= self.limits.min_rate.saturating_mul(self.limits.notice_interval.as_secs().max(1)) || time.is_zero()
+        {
+            waiting.restart("its answer comes slowly".to_owned());
         }
         Ok(())
     }
 
-    fn too_long(&self) -> NetworkError {
-        let size = limits::shown(self.limit().size);
-        let reason = match self.body {
-            Body::Package(Some(_)) => format!("it has more than the {size} that are known of it"),
+    fn too_large_error(&self) -> NetworkError {
+        let size = limits::display_size(self.limit().size);
+        let reason = match self.kind {
+            BodyKind::Package(Some(_)) => format!("it has more than the {size} that are known of it"),
             _ => format!("it has more than {size}, which is the limit"),
         };
         NetworkError::Transfer { reason, cause: Cause::TooLong }

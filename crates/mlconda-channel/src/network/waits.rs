@@ -1,5 +1,5 @@
-//! For whom the client waits. A server that does not answer, or sends next to nothing, must not leave the user without a
-//! word: after ten seconds, an event says for whom and why, and again every ten seconds.
+//! Reports long waits. If a server does not answer, or sends next to nothing, an event names the server and the reason
+//! after ten seconds, and again every ten seconds.
 
 use std::{
     pin::pin,
@@ -10,48 +10,48 @@ use std::{
 use mlconda_types::progress::{Event, Progress};
 use tokio::time::Instant;
 
-/// A wait that is announced is told at once if it is longer than this.
+/// An announced wait that is longer than this is reported at once.
 const SHORT: Duration = Duration::from_secs(2);
 
-/// All that is waited for at present.
+/// All current waits.
 #[derive(Debug, Default)]
-pub(super) struct Waits(Mutex<State>);
+pub(super) struct WaitMonitor(Mutex<MonitorState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct MonitorState {
     next: u64,
-    open: Vec<Open>,
-    /// The servers that were told of, and when.
+    open: Vec<PendingWait>,
+    /// The servers that were reported, and when.
     told: Vec<(String, Instant)>,
 }
 
 #[derive(Debug)]
-struct Open {
+struct PendingWait {
     id: u64,
     host: String,
     url: String,
     why: String,
     since: Instant,
-    /// Whether it is known beforehand that it is long.
+    /// Whether the wait was announced to be long.
     is_long: bool,
 }
 
-/// A wait. It is over when this is dropped.
+/// A wait. It ends when this is dropped.
 #[derive(Debug)]
-pub(super) struct Waiting {
-    waits: Arc<Waits>,
+pub(super) struct WaitGuard {
+    waits: Arc<WaitMonitor>,
     id: u64,
 }
 
-impl Drop for Waiting {
+impl Drop for WaitGuard {
     fn drop(&mut self) {
         self.waits.state().open.retain(|open| open.id != self.id);
     }
 }
 
-impl Waiting {
-    /// From now on, it is waited anew, for this reason.
-    pub(super) fn again(&self, why: String) {
+impl WaitGuard {
+    /// Restarts the wait with another reason.
+    pub(super) fn restart(&self, why: String) {
         let mut state = self.waits.state();
         if let Some(open) = state.open.iter_mut().find(|open| open.id == self.id) {
             (open.since, open.why) = (Instant::now(), why);
@@ -59,17 +59,17 @@ impl Waiting {
     }
 }
 
-impl Waits {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl WaitMonitor {
+    fn state(&self) -> MutexGuard<'_, MonitorState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// It is waited for what this URL is, for a time that is known or not.
-    pub(super) fn begin(self: &Arc<Self>, url: &url::Url, why: String, known: Option<Duration>) -> Waiting {
+    /// Begins a wait for a URL, whose length may be known.
+    pub(super) fn begin(self: &Arc<Self>, url: &url::Url, why: String, known: Option<Duration>) -> WaitGuard {
         let mut state = self.state();
         let id = state.next;
         state.next += 1;
-        state.open.push(Open {
+        state.open.push(PendingWait {
             id,
             host: url.host_str().unwrap_or_default().to_owned(),
             url: super::redact(url),
@@ -77,17 +77,17 @@ impl Waits {
             since: Instant::now(),
             is_long: known.is_some_and(|time| time > SHORT),
         });
-        Waiting { waits: Arc::clone(self), id }
+        WaitGuard { waits: Arc::clone(self), id }
     }
 
-    /// Tells of what has been waited for too long; of each server once in this time.
-    fn tell(&self, notice: Duration, progress: &dyn Progress) {
+    /// Reports long waits, each server once in this interval.
+    fn report(&self, notice_interval: Duration, progress: &dyn Progress) {
         let mut state = self.state();
         let now = Instant::now();
-        let State { open, told, .. } = &mut *state;
-        told.retain(|(_, at)| now.duration_since(*at) < notice);
+        let MonitorState { open, told, .. } = &mut *state;
+        told.retain(|(_, at)| now.duration_since(*at) < notice_interval);
         let mut events = Vec::new();
-        for open in open.iter().filter(|open| open.is_long || now.duration_since(open.since) >= notice) {
+        for open in open.iter().filter(|open| open.is_long || now.duration_since(open.since) >= notice_interval) {
             if told.iter().all(|(host, _)| *host != open.host) {
                 told.push((open.host.clone(), now));
                 let waited = now.duration_since(open.since);
@@ -98,21 +98,21 @@ impl Waits {
         events.into_iter().for_each(|event| progress.event(event));
     }
 
-    /// Does some work, and tells of what it waits for.
-    pub(crate) async fn telling<T>(
+    /// Runs `work`, and reports long waits meanwhile.
+    pub(crate) async fn report_while<T>(
         &self,
-        notice: Duration,
+        notice_interval: Duration,
         progress: &dyn Progress,
         work: impl Future<Output = T>,
     ) -> T {
         let mut work = pin!(work);
-        let mut ticks = tokio::time::interval((notice / 10).max(Duration::from_millis(1)));
+        let mut ticks = tokio::time::interval((notice_interval / 10).max(Duration::from_millis(1)));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
                 outcome = &mut work => return outcome,
-                _ = ticks.tick() => self.tell(notice, progress),
+                _ = ticks.tick() => self.report(notice_interval, progress),
             }
         }
     }

@@ -1,6 +1,5 @@
-//! Packages that an environment.yml names by the URL or path of their archive, and that no channel of it lists: what
-//! there is to know of one stands in the archive, in `info/index.json`. It is fetched for that, hashed, and pinned by the
-//! hash it had.
+//! Records of packages that an `environment.yml` names by the URL or path of an archive that no channel lists. The
+//! archive is downloaded and hashed, and its `info/index.json` is read. The lock pins the archive by that hash.
 
 use std::{
     fs::File,
@@ -18,20 +17,20 @@ use rattler_digest::{HashingReader, Md5, Sha256};
 use rattler_package_streaming::{read::stream_tar_bz2, seek::stream_conda_info};
 use url::Url;
 
-use super::{Access, RepodataError, RepodataOptions, walk};
-use crate::network::{self, Body, Client, NetworkError};
+use super::{Access, RepodataError, RepodataOptions, reachable};
+use crate::network::{self, BodyKind, Client, NetworkError};
 
-/// `info/index.json` is not larger.
+/// The largest `info/index.json`, in bytes.
 const INDEX_LIMIT: u64 = 16 << 20;
 
-/// What stands before it in an archive is not longer, unpacked: what packages have by the way comes later, or is small.
-const BEFORE_LIMIT: u64 = 4 << 30;
+/// How many unpacked bytes are read in search of `info/index.json`. Package builders put it near the beginning.
+const SCAN_LIMIT: u64 = 4 << 30;
 
-/// The record of the package that a spec names by its URL.
+/// Reads the record of the package that a spec names by its URL.
 ///
 /// # Errors
-/// If the archive cannot be had, has another hash than the spec, or is of another platform.
-pub(super) async fn record(
+/// If the archive cannot be read, its hash differs from the spec's, or it is for another platform.
+pub(super) async fn record_from_archive(
     client: &Client,
     spec: &MatchSpec,
     url: &Url,
@@ -43,7 +42,7 @@ pub(super) async fn record(
     let file = match files::of_url(url) {
         Some(path) => files::open(&path).map_err(|error| broken(error.to_string()))?.into_parts().0,
         None if options.access == Access::Offline => {
-            return Err(broken("it would have to be downloaded, and the network may not be asked".to_owned()));
+            return Err(broken("it would have to be downloaded, and network access is disabled".to_owned()));
         }
         None => download(client, url, &options.cache_directory).await?,
     };
@@ -51,13 +50,13 @@ pub(super) async fn record(
     let identifier = identifier.and_then(DistArchiveIdentifier::try_from_filename);
     let identifier = identifier.ok_or_else(|| broken("its name is not that of a package".to_owned()))?;
     let is_conda = url.path().ends_with(".conda");
-    let read = tokio::task::spawn_blocking(move || read(file, is_conda));
-    let record = walk::joined(read.await).map_err(|error| broken(error.to_string()))?;
-    check(&record, spec, host.platform).map_err(broken)?;
+    let read = tokio::task::spawn_blocking(move || hash_and_read(file, is_conda));
+    let record = reachable::join_result(read.await).map_err(|error| broken(error.to_string()))?;
+    check_matches(&record, spec, host.platform).map_err(broken)?;
     Ok(RepoDataRecord { url: url.clone(), channel: None, package_record: record, identifier })
 }
 
-/// Downloads into a file without a name.
+/// Downloads a URL into an unnamed temporary file.
 async fn download(client: &Client, url: &Url, directory: &Path) -> Result<File, RepodataError> {
     let broken = |error: NetworkError| RepodataError::Package {
         url: network::redact(url),
@@ -65,7 +64,7 @@ async fn download(client: &Client, url: &Url, directory: &Path) -> Result<File, 
         cause: Some(error.cause()),
     };
     let cache = |source| RepodataError::Cache { directory: directory.to_owned(), source };
-    let mut response = client.get(url, Body::Package(None)).await.map_err(broken)?;
+    let mut response = client.get(url, BodyKind::Package(None)).await.map_err(broken)?;
     fs_err::create_dir_all(directory).map_err(cache)?;
     let mut file = tempfile::tempfile_in(directory).map_err(cache)?;
     while let Some(piece) = response.chunk().await.map_err(broken)? {
@@ -75,33 +74,40 @@ async fn download(client: &Client, url: &Url, directory: &Path) -> Result<File, 
     Ok(file)
 }
 
-/// Hashes an archive, and reads what it says of itself.
-fn read(mut file: File, is_conda: bool) -> io::Result<PackageRecord> {
+/// Hashes an archive, and reads its record.
+fn hash_and_read(mut file: File, is_conda: bool) -> io::Result<PackageRecord> {
     let mut reader = HashingReader::<_, Sha256>::new(HashingReader::<_, Md5>::new(&mut file));
     let size = io::copy(&mut reader, &mut io::sink())?;
     let (reader, sha256) = reader.finalize();
     let (_, md5) = reader.finalize();
     file.rewind()?;
-    let index = index_of(file, is_conda)?;
+    let index = read_index_json(file, is_conda)?;
     let record =
         PackageRecord::from_index_json(index, Some(size), Some(sha256), Some(md5)).map_err(io::Error::other)?;
-    match super::records::beyond_reason(&record) {
+    match super::records::oversized_spec(&record) {
         Some(_) => Err(io::Error::other("a dependency of it is too long or too deeply nested for a match spec")),
         None => Ok(record),
     }
 }
 
-/// What an archive says of itself.
-pub fn index_of(file: File, is_conda: bool) -> io::Result<IndexJson> {
-    if is_conda { index(stream_conda_info(file).map_err(io::Error::other)?) } else { index(stream_tar_bz2(file)) }
+/// Reads `info/index.json` of an archive.
+///
+/// # Errors
+/// If the archive cannot be read, or has no such file.
+pub fn read_index_json(file: File, is_conda: bool) -> io::Result<IndexJson> {
+    if is_conda {
+        find_index_json(stream_conda_info(file).map_err(io::Error::other)?)
+    } else {
+        find_index_json(stream_tar_bz2(file))
+    }
 }
 
-fn index(mut archive: tar::Archive<impl Read>) -> io::Result<IndexJson> {
-    let mut passed = 0_u64;
+fn find_index_json(mut archive: tar::Archive<impl Read>) -> io::Result<IndexJson> {
+    let mut scanned = 0_u64;
     for entry in archive.entries()? {
         let entry = entry?;
-        passed = passed.saturating_add(entry.size());
-        if passed > BEFORE_LIMIT {
+        scanned = scanned.saturating_add(entry.size());
+        if scanned > SCAN_LIMIT {
             break;
         }
         if entry.path()? == IndexJson::package_path() {
@@ -113,8 +119,8 @@ fn index(mut archive: tar::Archive<impl Read>) -> io::Result<IndexJson> {
     Err(io::Error::other("it has no `info/index.json`"))
 }
 
-/// Whether a package is the one that is asked for.
-fn check(record: &PackageRecord, spec: &MatchSpec, platform: Subdir) -> Result<(), String> {
+/// Checks that a package is the one that the spec asks for.
+fn check_matches(record: &PackageRecord, spec: &MatchSpec, platform: Subdir) -> Result<(), String> {
     let name = record.name.as_normalized();
     if !spec.name.matches(&record.name) {
         return Err(format!("it says that it is `{name}`"));

@@ -1,10 +1,10 @@
-//! What is kept of channels between runs, so that several processes can use it at once without waiting for each other.
+//! The cache of repodata. Several processes can use it at once without locks.
 //!
-//! A subdir's state is one small file (`KEY.info.json`, with the field names that conda uses beside its `repodata.json`).
-//! It names the file that holds the data. Data files have names of their own and are never written to once they are
-//! named: whoever replaces one makes the new file, then renames a new state over the old. So a reader has one version or
-//! the other, never a mixture, and an ETag always belongs to the data that it stands beside. Shards (CEP-16) are kept by
-//! their hash, and hashed again when they are read.
+//! The state of a subdir is one small file (`KEY.info.json`, with the field names that conda uses beside its
+//! `repodata.json`). It names the data file. A data file has a unique name and is never changed once a state names it:
+//! a writer creates a new data file, then renames a new state over the old one. So a reader sees either version, never
+//! a mixture, and an ETag always belongs to its data. Shards (CEP-16) are stored under their hash, and the hash is
+//! checked when they are read.
 
 use std::{
     io::{self, Write},
@@ -17,65 +17,66 @@ use rattler_digest::{Sha256, digest::Digest as _};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::index::Index;
+use super::index::RepodataIndex;
 
-/// Data files that no state names are removed when they are so old: before that, somebody may be writing them.
+/// Data files without a state are removed at this age. Younger ones may belong to a running process.
 const ORPHAN_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Whatever a channel says, it is asked again after this time.
-const LONGEST_FRESHNESS: Duration = Duration::from_secs(60 * 60);
+/// The longest time for which repodata counts as fresh, whatever the channel says.
+const MAX_FRESHNESS: Duration = Duration::from_secs(60 * 60);
 
-/// In what form a subdir was loaded.
+/// The format in which a subdir was loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Form {
-    /// As the index of its shards (CEP-16).
+pub(super) enum RepodataFormat {
+    /// The index of its shards (CEP-16).
     Shards,
-    /// As one `repodata.json`, however it was packed.
+    /// A `repodata.json`, compressed or not.
     Json,
-    /// Not at all: there is no such subdir.
+    /// The channel does not have this subdir.
     Missing,
 }
 
-/// What is known of a subdir.
+/// What the cache knows of a subdir.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct State {
-    /// What was asked for, without secrets.
+pub(super) struct CacheState {
+    /// The requested URL, without secrets.
     pub(super) url: String,
-    /// The last part of it: `repodata.json.zst`, say.
+    /// The file name of the URL, such as `repodata.json.zst`.
     pub(super) variant: String,
-    pub(super) form: Form,
-    /// The file that holds the data, in the same directory.
+    #[serde(rename = "form")]
+    pub(super) format: RepodataFormat,
+    /// The data file, in the cache directory.
     pub(super) file: String,
-    /// Its size in bytes.
+    /// The size of the data file, in bytes.
     pub(super) size: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) etag: Option<String>,
-    /// `Last-Modified`.
+    /// The `Last-Modified` header.
     #[serde(rename = "mod", default, skip_serializing_if = "Option::is_none")]
     pub(super) last_modified: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) cache_control: Option<String>,
-    /// When the channel said last that this is what it has, in nanoseconds since 1970.
+    /// When the channel last confirmed the data, in nanoseconds since 1970-01-01 UTC.
     pub(super) refresh_ns: u64,
-    /// When the channel was found to have no shards, likewise.
+    /// When the channel was found to have no shards, in nanoseconds since 1970-01-01 UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) no_shards_ns: Option<u64>,
 }
 
-impl State {
-    /// How long ago the channel said that this is what it has; `None` if that lies in the future.
+impl CacheState {
+    /// The time since the channel last confirmed the data; `None` if that is in the future.
     pub(super) fn age(&self, now: SystemTime) -> Option<Duration> {
         now.duration_since(SystemTime::UNIX_EPOCH + Duration::from_nanos(self.refresh_ns)).ok()
     }
 
-    /// Whether the channel has said that it need not be asked again yet.
+    /// Whether the channel's `max-age` has not passed yet.
     pub(super) fn is_fresh(&self, now: SystemTime) -> bool {
-        let limit = self.cache_control.as_deref().map_or(Duration::ZERO, max_age).min(LONGEST_FRESHNESS);
+        let limit = self.cache_control.as_deref().map_or(Duration::ZERO, max_age).min(MAX_FRESHNESS);
         self.age(now).is_some_and(|age| age < limit)
     }
 
-    /// Whether it is of no use to look for shards.
+    /// Whether the channel was recently found to have no shards.
     pub(super) fn has_no_shards(&self, now: SystemTime) -> bool {
         let Some(since) = self.no_shards_ns else { return false };
         let since = SystemTime::UNIX_EPOCH + Duration::from_nanos(since);
@@ -83,12 +84,12 @@ impl State {
     }
 }
 
-/// A time as the state has it.
+/// A time in nanoseconds since 1970-01-01 UTC.
 pub(super) fn nanoseconds(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
 
-/// `max-age` (RFC 9111, 5.2.2.1); nothing where the answer is to be asked for every time.
+/// The `max-age` of a `Cache-Control` header (RFC 9111, section 5.2.2.1); zero for `no-cache` and `no-store`.
 fn max_age(cache_control: &str) -> Duration {
     let mut age = Duration::ZERO;
     for directive in cache_control.split(',') {
@@ -103,21 +104,21 @@ fn max_age(cache_control: &str) -> Duration {
     age
 }
 
-/// What is kept of one subdir.
+/// The cache of one subdir.
 #[derive(Clone, Debug)]
-pub(super) struct Store {
+pub(super) struct RepodataCache {
     directory: PathBuf,
-    /// The beginning of all its files' names.
+    /// The prefix of all of its file names.
     key: String,
 }
 
-impl Store {
-    /// The store of a subdir. Nothing is made. Another login, in the URL or beside it, may be shown other packages, so
-    /// it has a store of its own.
+impl RepodataCache {
+    /// The cache of a subdir; creates no files. A channel may show different packages to different logins, so each
+    /// login has a cache of its own.
     pub(crate) fn new(directory: &Path, subdir: &Url, login: Option<&str>) -> Self {
         let mut digest = Sha256::new_with_prefix(subdir.as_str());
         if let Some(login) = login {
-            // No URL holds this byte.
+            // This byte cannot occur in a URL.
             digest.update([0]);
             digest.update(login);
         }
@@ -125,7 +126,7 @@ impl Store {
         Self { directory: directory.to_owned(), key }
     }
 
-    fn info(&self) -> PathBuf {
+    fn state_path(&self) -> PathBuf {
         self.directory.join(format!("{}.info.json", self.key))
     }
 
@@ -137,32 +138,33 @@ impl Store {
         self.path(&format!("{file}.index"))
     }
 
-    /// What is known of the subdir, if its data is there.
-    pub(super) fn state(&self) -> Option<State> {
-        let state = self.recorded()?;
+    /// The state, if the data file exists and has the right size.
+    pub(super) fn state(&self) -> Option<CacheState> {
+        let state = self.read_state()?;
         let is_there = || fs_err::metadata(self.path(&state.file)).is_ok_and(|data| data.len() == state.size);
-        (state.form == Form::Missing || is_there()).then_some(state)
+        (state.format == RepodataFormat::Missing || is_there()).then_some(state)
     }
 
-    /// What the state says, whether or not it is true.
-    fn recorded(&self) -> Option<State> {
-        let state: State = serde_json::from_slice(&files::read(&self.info(), files::LARGEST_TEXT).ok()?).ok()?;
+    /// The state as stored; the data file is not checked.
+    fn read_state(&self) -> Option<CacheState> {
+        let state: CacheState =
+            serde_json::from_slice(&files::read(&self.state_path(), files::LARGEST_TEXT).ok()?).ok()?;
         let is_ours = state.file.starts_with(&self.key) && !state.file.contains('/');
-        (state.form == Form::Missing || is_ours).then_some(state)
+        (state.format == RepodataFormat::Missing || is_ours).then_some(state)
     }
 
-    /// A new file for data. It goes if it is not kept.
+    /// Creates a temporary data file. It is removed unless it is stored.
     pub(super) fn new_file(&self) -> io::Result<tempfile::NamedTempFile> {
         fs_err::create_dir_all(&self.directory)?;
         tempfile::Builder::new().prefix(&format!("{}-", self.key)).suffix(".data").tempfile_in(&self.directory)
     }
 
-    /// Keeps a data file, and from now on has this state. `state.file` is set to its name.
-    pub(super) fn keep(&self, data: tempfile::NamedTempFile, state: &mut State) -> io::Result<()> {
-        let before = self.recorded();
+    /// Stores a data file and the state that names it. Sets `state.file` to the name of the data file.
+    pub(super) fn store(&self, data: tempfile::NamedTempFile, state: &mut CacheState) -> io::Result<()> {
+        let before = self.read_state();
         let (_, path) = data.keep().map_err(|error| error.error)?;
         state.file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        self.set(state)?;
+        self.write_state(state)?;
         if let Some(before) = before {
             self.remove(&before);
         }
@@ -170,47 +172,51 @@ impl Store {
         Ok(())
     }
 
-    /// Keeps that there is no such subdir.
-    pub(super) fn keep_missing(&self, state: &State) -> io::Result<()> {
-        let before = self.recorded();
-        self.set(state)?;
+    /// Stores that the channel does not have this subdir.
+    pub(super) fn store_missing(&self, state: &CacheState) -> io::Result<()> {
+        let before = self.read_state();
+        self.write_state(state)?;
         if let Some(before) = before {
             self.remove(&before);
         }
         Ok(())
     }
 
-    /// From now on has this state.
-    pub(super) fn set(&self, state: &State) -> io::Result<()> {
+    /// Writes the state.
+    pub(super) fn write_state(&self, state: &CacheState) -> io::Result<()> {
         fs_err::create_dir_all(&self.directory)?;
         let mut file = tempfile::Builder::new().prefix(&format!("{}-", self.key)).tempfile_in(&self.directory)?;
         file.write_all(&serde_json::to_vec_pretty(state)?)?;
-        file.persist(self.info()).map_err(|error| error.error)?;
+        file.persist(self.state_path()).map_err(|error| error.error)?;
         Ok(())
     }
 
-    /// From now on has this state, unless another process has other data by now.
-    pub(super) fn renew(&self, state: &State) -> io::Result<()> {
-        if self.recorded().is_some_and(|recorded| recorded.file == state.file) { self.set(state) } else { Ok(()) }
+    /// Writes the state, unless another process has stored other data in the meantime.
+    pub(super) fn refresh(&self, state: &CacheState) -> io::Result<()> {
+        if self.read_state().is_some_and(|recorded| recorded.file == state.file) {
+            self.write_state(state)
+        } else {
+            Ok(())
+        }
     }
 
-    /// Forgets this state of the subdir. What cannot be removed is asked for anew when it is stale.
-    pub(super) fn forget(&self, state: &State) {
-        if self.recorded().is_some_and(|recorded| recorded.file == state.file) {
-            let _ = fs_err::remove_file(self.info());
+    /// Removes this state and its data. If they cannot be removed, they are replaced when they are stale.
+    pub(super) fn invalidate(&self, state: &CacheState) {
+        if self.read_state().is_some_and(|recorded| recorded.file == state.file) {
+            let _ = fs_err::remove_file(self.state_path());
         }
         self.remove(state);
     }
 
-    fn remove(&self, state: &State) {
-        if state.form != Form::Missing {
+    fn remove(&self, state: &CacheState) {
+        if state.format != RepodataFormat::Missing {
             let _ = fs_err::remove_file(self.path(&state.file));
             let _ = fs_err::remove_file(self.index_path(&state.file));
         }
     }
 
-    /// Removes what killed processes had left long before this state.
-    fn remove_orphans(&self, state: &State) {
+    /// Removes data files that killed processes left behind.
+    fn remove_orphans(&self, state: &CacheState) {
         let prefix = format!("{}-", self.key);
         let now = SystemTime::UNIX_EPOCH + Duration::from_nanos(state.refresh_ns);
         for entry in fs_err::read_dir(&self.directory).into_iter().flatten().flatten() {
@@ -225,13 +231,16 @@ impl Store {
         }
     }
 
-    /// The index of a data file, if there is a sound one.
-    pub(super) fn index(&self, state: &State) -> Option<Index> {
-        Index::from_bytes(&files::read(&self.index_path(&state.file), files::LARGEST_REPODATA).ok()?, state.size)
+    /// The index of a data file, if it exists and is valid.
+    pub(super) fn index(&self, state: &CacheState) -> Option<RepodataIndex> {
+        RepodataIndex::from_bytes(
+            &files::read(&self.index_path(&state.file), files::LARGEST_REPODATA).ok()?,
+            state.size,
+        )
     }
 
-    /// Keeps the index of a data file. It can be made again, so nothing depends on it.
-    pub(super) fn keep_index(&self, state: &State, index: &Index) {
+    /// Stores the index of a data file. Errors are ignored, since the index can be built again.
+    pub(super) fn store_index(&self, state: &CacheState, index: &RepodataIndex) {
         let write = || -> io::Result<()> {
             let mut file = tempfile::Builder::new().prefix(&format!("{}-", self.key)).tempfile_in(&self.directory)?;
             file.write_all(&index.to_bytes(state.size))?;
@@ -242,13 +251,13 @@ impl Store {
     }
 }
 
-/// Shards by their hash; all channels share them.
+/// The cache of shards, by their hash. All channels share it.
 #[derive(Clone, Debug)]
-pub(super) struct ShardStore {
+pub(super) struct ShardCache {
     directory: PathBuf,
 }
 
-impl ShardStore {
+impl ShardCache {
     pub(crate) fn new(directory: &Path) -> Self {
         Self { directory: directory.join("shards") }
     }
@@ -257,14 +266,14 @@ impl ShardStore {
         self.directory.join(format!("{}.msgpack.zst", hex::encode(hash)))
     }
 
-    /// A shard, packed, if it is here and sound.
+    /// A compressed shard, if it is cached and its hash is right.
     pub(super) fn get(&self, hash: &[u8; 32]) -> Option<Vec<u8>> {
         let bytes = files::read(&self.path(hash), files::LARGEST_RECORD).ok()?;
-        is_sound(&bytes, hash).then_some(bytes)
+        has_sha256(&bytes, hash).then_some(bytes)
     }
 
     /// Keeps a shard. It can be had again, so a full disk is no reason to stop.
-    pub(super) fn keep(&self, hash: &[u8; 32], bytes: &[u8]) {
+    pub(super) fn insert(&self, hash: &[u8; 32], bytes: &[u8]) {
         let write = || -> io::Result<()> {
             fs_err::create_dir_all(&self.directory)?;
             let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
@@ -277,6 +286,6 @@ impl ShardStore {
 }
 
 /// Whether bytes have this sha256.
-pub(super) fn is_sound(bytes: &[u8], hash: &[u8; 32]) -> bool {
+pub(super) fn has_sha256(bytes: &[u8], hash: &[u8; 32]) -> bool {
     Sha256::digest(bytes)[..] == hash[..]
 }

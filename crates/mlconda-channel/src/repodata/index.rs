@@ -1,23 +1,23 @@
-//! Where the records of each package stand in a `repodata.json`: a table of names and byte ranges, kept beside it.
+//! The index of a `repodata.json`: the byte ranges of each package's records, stored beside the text.
 //!
-//! Of the half a million records of a large channel an environment reaches a few per cent, and only these are read. The
-//! table is a file of its own, with a number for its form: an older or damaged one is made anew from the text.
+//! An environment reaches a few per cent of the half a million records of a large channel, and only these are read.
+//! The index file has a format version. If it is older or damaged, it is built again from the text.
 
 use std::{fs::File, io, os::unix::fs::FileExt};
 
 use serde::{Deserialize, Serialize};
 
-/// The number of the form below.
-const FORM: u32 = 1;
+/// The version of the file format.
+const FORMAT_VERSION: u32 = 1;
 
-/// The part of a `repodata.json` that a record stands in.
+/// The section of a `repodata.json` that a record is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) enum Section {
-    /// `v3.conda` (CEP-48), keyed without the extension.
+    /// `v3.conda` (CEP-48), with keys without the extension.
     V3Conda,
     /// `packages.conda`.
     Conda,
-    /// `v3.tar.bz2`, keyed without the extension.
+    /// `v3.tar.bz2` (CEP-48), with keys without the extension.
     V3TarBz2,
     /// `packages`.
     TarBz2,
@@ -32,7 +32,7 @@ impl Section {
         }
     }
 
-    /// What identifies the build: the file name without its extension.
+    /// The file name without its extension, which identifies the build.
     pub(super) fn stem(self, key: &[u8]) -> &[u8] {
         match self {
             Self::V3Conda | Self::V3TarBz2 => key,
@@ -41,63 +41,63 @@ impl Section {
     }
 }
 
-/// Records that stand side by side: `"file": {…}, "file": {…}`.
+/// The byte range of adjacent records of one package: `"file": {…}, "file": {…}`.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(super) struct Run {
-    /// The part.
+pub(super) struct RecordSpan {
+    /// The section.
     pub(super) section: Section,
-    /// Its first byte.
+    /// The offset of the first byte.
     pub(super) start: u64,
-    /// Its length in bytes.
+    /// The length in bytes.
     pub(super) length: u32,
 }
 
-/// The table.
+/// The byte ranges of all packages.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Index {
-    /// The base of the packages' URLs, where it is another than the subdir's (CEP-15).
+pub(super) struct RepodataIndex {
+    /// The base of the package URLs, if it differs from the subdir (CEP-15).
     pub(super) base_url: Option<String>,
-    /// Archives that are not to be installed any more, sorted.
+    /// The file names of removed archives, sorted.
     pub(super) removed: Vec<String>,
-    /// The names, sorted, one after the other.
+    /// The names of all packages, sorted and concatenated.
     names: String,
-    /// Where each name ends, and its first run.
+    /// For each name, its end in `names` and its first span.
     ends: Vec<(u32, u32)>,
-    /// The runs, name by name.
-    runs: Vec<Run>,
+    /// The spans, name by name.
+    spans: Vec<RecordSpan>,
 }
 
-/// What the file holds.
+/// The contents of the index file.
 #[derive(Serialize, Deserialize)]
-struct Kept<T> {
-    form: u32,
-    /// The size of the text that it is for.
+struct StoredIndex<T> {
+    format_version: u32,
+    /// The size of the text that the index belongs to, in bytes.
     size: u64,
     index: T,
 }
 
-impl Index {
-    /// Adds a run; names have to come in order.
+impl RepodataIndex {
+    /// Adds a span. Names must be added in order.
     pub(super) fn push(&mut self, name: &str, section: Section, start: u64, length: u32) {
         if self.ends.is_empty() || self.name(self.ends.len() - 1) != name {
             self.names.push_str(name);
-            self.ends.push((self.names.len() as u32, self.runs.len() as u32));
+            self.ends.push((self.names.len() as u32, self.spans.len() as u32));
         }
-        self.runs.push(Run { section, start, length });
+        self.spans.push(RecordSpan { section, start, length });
     }
 
-    fn name(&self, place: usize) -> &str {
-        let start = place.checked_sub(1).map_or(0, |before| self.ends[before].0);
-        &self.names[start as usize..self.ends[place].0 as usize]
+    fn name(&self, index: usize) -> &str {
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before].0);
+        &self.names[start as usize..self.ends[index].0 as usize]
     }
 
     /// The names, sorted.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        (0..self.ends.len()).map(|place| self.name(place)).filter(|name| !name.is_empty())
+        (0..self.ends.len()).map(|index| self.name(index)).filter(|name| !name.is_empty())
     }
 
-    /// Where the records of a package stand.
-    pub(crate) fn runs(&self, name: &str) -> &[Run] {
+    /// The spans of a package.
+    pub(crate) fn spans(&self, name: &str) -> &[RecordSpan] {
         let (mut low, mut high) = (0, self.ends.len());
         while low < high {
             let middle = low.midpoint(high);
@@ -106,44 +106,45 @@ impl Index {
                 std::cmp::Ordering::Greater => high = middle,
                 std::cmp::Ordering::Equal => {
                     let first = self.ends[middle].1 as usize;
-                    let last = self.ends.get(middle + 1).map_or(self.runs.len(), |next| next.1 as usize);
-                    return &self.runs[first..last];
+                    let last = self.ends.get(middle + 1).map_or(self.spans.len(), |next| next.1 as usize);
+                    return &self.spans[first..last];
                 }
             }
         }
         &[]
     }
 
-    /// As bytes, for a text of this size.
+    /// Serializes the index of a text of this size.
     pub(super) fn to_bytes(&self, size: u64) -> Vec<u8> {
-        // Nothing in it can fail to be written; what is empty will be made anew.
-        rmp_serde::to_vec(&Kept { form: FORM, size, index: self }).unwrap_or_default()
+        // Serializing it cannot fail; an empty file would be built again.
+        rmp_serde::to_vec(&StoredIndex { format_version: FORMAT_VERSION, size, index: self }).unwrap_or_default()
     }
 
-    /// From bytes, if they are for a text of this size and hold together.
+    /// Deserializes the index; `None` if it is damaged, or belongs to a text of another size.
     pub(super) fn from_bytes(bytes: &[u8], size: u64) -> Option<Self> {
-        let kept: Kept<Self> = rmp_serde::from_slice(bytes).ok()?;
-        (kept.form == FORM && kept.size == size && kept.index.holds_together(size)).then_some(kept.index)
+        let stored: StoredIndex<Self> = rmp_serde::from_slice(bytes).ok()?;
+        (stored.format_version == FORMAT_VERSION && stored.size == size && stored.index.is_consistent(size))
+            .then_some(stored.index)
     }
 
-    fn holds_together(&self, size: u64) -> bool {
+    fn is_consistent(&self, size: u64) -> bool {
         let ordered = self.ends.windows(2).all(|pair| pair[0].0 <= pair[1].0 && pair[0].1 <= pair[1].1);
         let last = self.ends.last().copied().unwrap_or_default();
         let on_characters = self.ends.iter().all(|end| self.names.is_char_boundary(end.0 as usize));
-        let inside = |run: &Run| run.start.checked_add(u64::from(run.length)).is_some_and(|end| end <= size);
+        let inside = |span: &RecordSpan| span.start.checked_add(u64::from(span.length)).is_some_and(|end| end <= size);
         ordered
             && on_characters
             && last.0 as usize == self.names.len()
-            && last.1 as usize <= self.runs.len()
-            && self.runs.iter().all(inside)
+            && last.1 as usize <= self.spans.len()
+            && self.spans.iter().all(inside)
     }
 }
 
-/// Reads a run as an object of its own.
-pub(super) fn read_run(file: &File, run: Run) -> io::Result<Vec<u8>> {
-    let length = run.length as usize;
+/// Reads a span as a JSON object.
+pub(super) fn read_span(file: &File, span: RecordSpan) -> io::Result<Vec<u8>> {
+    let length = span.length as usize;
     let mut text = vec![b'{'; length + 2];
-    file.read_exact_at(&mut text[1..=length], run.start)?;
+    file.read_exact_at(&mut text[1..=length], span.start)?;
     text[length + 1] = b'}';
     Ok(text)
 }

@@ -1,9 +1,9 @@
-//! Records from what a channel has on a package: from a piece of `repodata.json`, or from a shard (CEP-16).
+//! Parses the records of a package: from a piece of `repodata.json`, or from a shard (CEP-16).
 //!
-//! * Of a build that is there as `.conda` and as `.tar.bz2`, the `.conda` counts; of an archive that stands in `v3`
-//!   (CEP-48) and in the older lists, the record in `v3`. What is removed is not there.
-//! * A record that cannot be read (a version that is none, say) is left out and reported. It must not cost the user the
-//!   others: channels have carried such records for years.
+//! * If a build exists as `.conda` and as `.tar.bz2`, the `.conda` counts. If an archive is in `v3` (CEP-48) and in an
+//!   older section, the record in `v3` counts. Removed archives are dropped.
+//! * A record that cannot be read, for instance because of an invalid version, is skipped and reported. The other
+//!   records still count: channels have had such records for years.
 
 use std::{collections::HashSet, fmt, sync::Arc};
 
@@ -19,42 +19,41 @@ use url::Url;
 use super::{RepodataError, index::Section, shards::decode};
 use crate::network;
 
-/// What all records of a subdir have in common.
+/// What the records of a subdir have in common.
 #[derive(Clone, Debug)]
-pub(super) struct Origin {
+pub(super) struct SubdirContext {
     subdir_url: Url,
     subdir: Subdir,
-    /// Where the packages are (CEP-15), with a slash at its end.
+    /// The base of the package URLs (CEP-15), with a slash at the end.
     base: Url,
-    /// The channel, as the solver compares it.
+    /// The canonical name of the channel.
     channel: String,
 }
 
-impl Origin {
-    /// What the records of a subdir have in common; `base_url` is relative to it.
+impl SubdirContext {
+    /// The context of a subdir; `base_url` is relative to the subdir.
     ///
     /// # Errors
-    /// If `base_url` is no URL that a file name can follow, or leads to a worse scheme.
+    /// If `base_url` cannot be joined with a file name, or leads to a less secure scheme.
     pub(crate) fn new(channel: &Channel, subdir: Subdir, base_url: Option<&str>) -> Result<Self, RepodataError> {
         let subdir_url = channel.platform_url(subdir);
-        let base = joined_base(&subdir_url, base_url.unwrap_or_default()).map_err(|reason| RepodataError::Broken {
-            subdir: network::redact(&subdir_url),
-            reason: format!("its `base_url` {reason}"),
+        let base = resolve_base_url(&subdir_url, base_url.unwrap_or_default()).map_err(|reason| {
+            RepodataError::Broken { subdir: network::redact(&subdir_url), reason: format!("its `base_url` {reason}") }
         })?;
         Ok(Self { subdir_url, subdir, base, channel: channel.canonical_name() })
     }
 
-    /// The subdir, without secrets.
+    /// The subdir URL, without secrets.
     pub(crate) fn shown(&self) -> String {
         network::redact(&self.subdir_url)
     }
 
-    /// Whether a file of this URL may be one of the subdir's.
-    pub(super) fn holds(&self, url: &Url) -> bool {
+    /// Whether this URL may be a file of the subdir.
+    pub(super) fn contains_url(&self, url: &Url) -> bool {
         url.as_str().starts_with(self.base.as_str())
     }
 
-    /// The record of a file; `None` if there can be no such file there.
+    /// Makes the record of a file; `None` if the file name is invalid.
     fn record(&self, identifier: DistArchiveIdentifier, mut record: PackageRecord) -> Option<Arc<RepoDataRecord>> {
         let file = identifier.to_file_name();
         if file.contains(['/', '\\', ':']) {
@@ -68,15 +67,15 @@ impl Origin {
     }
 }
 
-/// A match spec of a record that nobody should parse.
-pub(super) fn beyond_reason(record: &PackageRecord) -> Option<&str> {
+/// The first match spec of a record that is too long or too deeply nested to parse.
+pub(super) fn oversized_spec(record: &PackageRecord) -> Option<&str> {
     let extra = record.extra_depends.values().flatten();
     let mut specs = record.depends.iter().chain(&record.constrains).chain(extra).map(String::as_str);
-    specs.find(|spec| !mlconda_types::dependency::is_within_reason(spec))
+    specs.find(|spec| !mlconda_types::dependency::is_within_limits(spec))
 }
 
-/// What `base` means in a subdir, with a slash at its end, for names to be joined to; else what is wrong with it.
-pub(super) fn joined_base(subdir: &Url, base: &str) -> Result<Url, String> {
+/// Resolves `base` against the subdir, with a slash at the end. The error is a text.
+pub(super) fn resolve_base_url(subdir: &Url, base: &str) -> Result<Url, String> {
     let slashed = |mut url: Url| {
         if !url.cannot_be_a_base() && !url.path().ends_with('/') {
             let path = format!("{}/", url.path());
@@ -85,26 +84,26 @@ pub(super) fn joined_base(subdir: &Url, base: &str) -> Result<Url, String> {
         Some(url).filter(|url| !url.cannot_be_a_base())
     };
     let joined = slashed(subdir.clone()).and_then(|subdir| slashed(subdir.join(base).ok()?));
-    let joined = joined.ok_or("is no URL for files to be at")?;
+    let joined = joined.ok_or("is not a valid base URL")?;
     network::check_scheme(subdir, &joined).map_err(|error| format!("cannot be followed: {error}"))?;
     Ok(joined)
 }
 
-/// What was left out.
+/// Records that were skipped.
 #[derive(Clone, Debug, Default)]
-pub(super) struct LeftOut {
-    /// How many records.
+pub(super) struct SkippedRecords {
+    /// How many.
     pub(super) count: usize,
-    /// The first of them by name, and why it cannot be read.
+    /// The first of them by file name, and why it cannot be read.
     pub(super) first: Option<(String, String)>,
 }
 
-impl LeftOut {
+impl SkippedRecords {
     fn add(&mut self, file: &str, reason: String) {
         self.merge(Self { count: 1, first: Some((file.to_owned(), reason)) });
     }
 
-    /// Adds what was left out elsewhere. The outcome does not depend on the order.
+    /// Adds other skipped records. The result does not depend on the order.
     pub(super) fn merge(&mut self, other: Self) {
         self.count += other.count;
         self.first = [self.first.take(), other.first].into_iter().flatten().min();
@@ -113,57 +112,69 @@ impl LeftOut {
 
 /// The records of one package in one subdir.
 #[derive(Debug, Default)]
-pub(super) struct Records {
+pub(super) struct PackageRecords {
     /// The records, sorted by file name.
     pub(super) records: Vec<Arc<RepoDataRecord>>,
-    /// What was left out.
-    pub(super) left_out: LeftOut,
+    /// The records that were skipped.
+    pub(super) skipped: SkippedRecords,
 }
 
-/// The records of a package in pieces of `repodata.json`, in the order of their sections. `removed` is sorted.
-pub(super) fn of_pieces(origin: &Origin, name: &str, removed: &[String], pieces: &[(Section, Vec<u8>)]) -> Records {
-    let mut gatherer = Gatherer::new(origin, name, removed);
-    if pieces.iter().all(|(section, text)| gatherer.json(*section, text, Care::None).is_ok()) {
-        return gatherer.finish();
+/// Parses the records of a package from pieces of `repodata.json`, in the order of the sections. `removed` is sorted.
+pub(super) fn records_from_json(
+    context: &SubdirContext,
+    name: &str,
+    removed: &[String],
+    pieces: &[(Section, Vec<u8>)],
+) -> PackageRecords {
+    let mut collector = RecordCollector::new(context, name, removed);
+    if pieces.iter().all(|(section, text)| collector.json(*section, text, ParseMode::Strict).is_ok()) {
+        return collector.finish();
     }
-    // Most pieces are sound; one that is not is read with more care.
-    let mut gatherer = Gatherer::new(origin, name, removed);
+    // Most pieces are valid. If one is not, its records are parsed one by one.
+    let mut collector = RecordCollector::new(context, name, removed);
     for (section, text) in pieces {
-        if let Err(error) = gatherer.json(*section, text, Care::Full) {
-            gatherer.found.left_out.add(name, error.to_string());
+        if let Err(error) = collector.json(*section, text, ParseMode::Lenient) {
+            collector.found.skipped.add(name, error.to_string());
         }
     }
-    gatherer.finish()
+    collector.finish()
 }
 
-/// The records of a package in its shard, unpacked.
+/// Parses the records of a package from its decompressed shard.
 ///
 /// # Errors
-/// If it is no shard.
-pub(super) fn of_shard(origin: &Origin, name: &str, bytes: &[u8]) -> Result<Records, String> {
+/// If the bytes are not a shard.
+pub(super) fn records_from_shard(context: &SubdirContext, name: &str, bytes: &[u8]) -> Result<PackageRecords, String> {
     let shard = Shard::read(bytes)?;
-    let mut gatherer = Gatherer::new(origin, name, &shard.removed);
-    gatherer.shard(shard.sections);
-    Ok(gatherer.finish())
+    let mut collector = RecordCollector::new(context, name, &shard.removed);
+    collector.shard(shard.sections);
+    Ok(collector.finish())
 }
 
-/// Gathers the records of one package. Sections have to come in their order (see [`Section`]).
-struct Gatherer<'a> {
-    origin: &'a Origin,
+/// Collects the records of one package. Sections must be added in order (see [`Section`]).
+struct RecordCollector<'a> {
+    context: &'a SubdirContext,
     name: &'a str,
     removed: &'a [String],
     conda: HashSet<String>,
     tar_bz2: HashSet<String>,
-    found: Records,
+    found: PackageRecords,
 }
 
-impl<'a> Gatherer<'a> {
-    fn new(origin: &'a Origin, name: &'a str, removed: &'a [String]) -> Self {
-        Self { origin, name, removed, conda: HashSet::new(), tar_bz2: HashSet::new(), found: Records::default() }
+impl<'a> RecordCollector<'a> {
+    fn new(context: &'a SubdirContext, name: &'a str, removed: &'a [String]) -> Self {
+        Self {
+            context,
+            name,
+            removed,
+            conda: HashSet::new(),
+            tar_bz2: HashSet::new(),
+            found: PackageRecords::default(),
+        }
     }
 
-    /// Whether the record of a key counts: it is not removed, and none that was added puts it in the shade.
-    fn takes(&self, section: Section, key: &str) -> bool {
+    /// Whether the record of a key counts: it is neither removed nor shadowed by an earlier one.
+    fn accepts(&self, section: Section, key: &str) -> bool {
         let Ok(stem) = std::str::from_utf8(section.stem(key.as_bytes())) else { return false };
         let extension = section.extension();
         let is_removed =
@@ -174,13 +185,13 @@ impl<'a> Gatherer<'a> {
         section != Section::TarBz2 || !self.tar_bz2.contains(stem)
     }
 
-    /// From now on, what this record puts in the shade does not count.
-    fn note(&mut self, section: Section, key: &str) {
+    /// Marks the builds that this record shadows.
+    fn mark_shadowed(&mut self, section: Section, key: &str) {
         let stem = String::from_utf8_lossy(section.stem(key.as_bytes())).into_owned();
         match section {
             Section::V3Conda | Section::Conda => self.conda.insert(stem),
             Section::V3TarBz2 => self.tar_bz2.insert(stem),
-            // Nothing comes after these.
+            // This is the last section.
             Section::TarBz2 => false,
         };
     }
@@ -192,68 +203,68 @@ impl<'a> Gatherer<'a> {
         };
         if record.name.as_normalized() != self.name {
             let reason = format!("it is a record of `{}`", record.name.as_normalized());
-            return self.found.left_out.add(file, reason);
+            return self.found.skipped.add(file, reason);
         }
-        if let Some(spec) = beyond_reason(&record) {
+        if let Some(spec) = oversized_spec(&record) {
             let start: String = spec.chars().take(40).collect();
             let reason = format!("`{start}…` is too long or too deeply nested for a match spec");
-            return self.found.left_out.add(file, reason);
+            return self.found.skipped.add(file, reason);
         }
         let Some(identifier) = DistArchiveIdentifier::try_from_filename(file) else {
             let reason = "its name is not `name-version-build` and an extension".to_owned();
-            return self.found.left_out.add(file, reason);
+            return self.found.skipped.add(file, reason);
         };
-        match self.origin.record(identifier, record) {
+        match self.context.record(identifier, record) {
             Some(record) => {
                 self.found.records.push(record);
-                self.note(section, key);
+                self.mark_shadowed(section, key);
             }
-            None => self.found.left_out.add(file, "there can be no file of this name".to_owned()),
+            None => self.found.skipped.add(file, "there can be no file of this name".to_owned()),
         }
     }
 
-    /// Takes the records of a piece of `repodata.json`, an object of file names and records, if all can be read.
-    fn json(&mut self, section: Section, text: &[u8], care: Care) -> serde_json::Result<()> {
-        Piece { gatherer: self, section, care }.deserialize(&mut serde_json::Deserializer::from_slice(text))
+    /// Parses the records of a piece of `repodata.json`, an object with file names as keys.
+    fn json(&mut self, section: Section, text: &[u8], mode: ParseMode) -> serde_json::Result<()> {
+        SectionSeed { collector: self, section, mode }.deserialize(&mut serde_json::Deserializer::from_slice(text))
     }
 
-    fn shard(&mut self, sections: Vec<(Section, Vec<(String, Readable)>)>) {
+    fn shard(&mut self, sections: Vec<(Section, Vec<(String, ParsedRecord)>)>) {
         for (section, records) in sections {
             for (key, record) in records {
                 match record {
-                    _ if !self.takes(section, &key) => {}
-                    // A shard may list other packages too.
+                    _ if !self.accepts(section, &key) => {}
+                    // A shard may list other packages, too.
                     Ok(record) if record.name.as_normalized() != self.name => {}
                     Ok(record) => self.add(section, &key, record),
-                    Err(reason) => self.found.left_out.add(&key, reason),
+                    Err(reason) => self.found.skipped.add(&key, reason),
                 }
             }
         }
     }
 
-    fn finish(mut self) -> Records {
+    fn finish(mut self) -> PackageRecords {
         mlconda_types::sorting::sort_by(&mut self.found.records, |one, other| one.url.as_str().cmp(other.url.as_str()));
         self.found
     }
 }
 
-/// Whether it is known that a record makes no sense.
+/// How records are parsed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Care {
-    /// All are read in one go.
-    None,
-    /// Each is read on its own.
-    Full,
+enum ParseMode {
+    /// All at once; one invalid record fails the piece.
+    Strict,
+    /// Each on its own; invalid records are skipped.
+    Lenient,
 }
 
-/// Reads the records of a piece of `repodata.json`.
-struct Piece<'g, 'a> {
-    gatherer: &'g mut Gatherer<'a>,
+/// Parses one section of a `repodata.json`.
+struct SectionSeed<'g, 'a> {
+    collector: &'g mut RecordCollector<'a>,
     section: Section,
-    care: Care,
+    mode: ParseMode,
 }
 
-impl<'de> DeserializeSeed<'de> for Piece<'_, '_> {
+impl<'de> DeserializeSeed<'de> for SectionSeed<'_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -261,7 +272,7 @@ impl<'de> DeserializeSeed<'de> for Piece<'_, '_> {
     }
 }
 
-impl<'de> Visitor<'de> for Piece<'_, '_> {
+impl<'de> Visitor<'de> for SectionSeed<'_, '_> {
     type Value = ();
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -269,17 +280,17 @@ impl<'de> Visitor<'de> for Piece<'_, '_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Self { gatherer, section, care } = self;
+        let Self { collector, section, mode } = self;
         while let Some(key) = map.next_key::<String>()? {
-            if !gatherer.takes(section, &key) {
+            if !collector.accepts(section, &key) {
                 map.next_value::<IgnoredAny>()?;
-            } else if care == Care::None {
+            } else if mode == ParseMode::Strict {
                 let record = map.next_value()?;
-                gatherer.add(section, &key, record);
+                collector.add(section, &key, record);
             } else {
                 match lenient::from_slice(map.next_value::<&RawValue>()?.get().as_bytes()) {
-                    Ok(record) => gatherer.add(section, &key, record),
-                    Err(error) => gatherer.found.left_out.add(&key, error.to_string()),
+                    Ok(record) => collector.add(section, &key, record),
+                    Err(error) => collector.found.skipped.add(&key, error.to_string()),
                 }
             }
         }
@@ -293,16 +304,16 @@ struct Shard<T> {
     removed: Vec<String>,
 }
 
-/// A record, or why it is none.
-type Readable = Result<PackageRecord, String>;
+/// A record, or why it is invalid.
+type ParsedRecord = Result<PackageRecord, String>;
 
-impl Shard<Readable> {
+impl Shard<ParsedRecord> {
     fn read(bytes: &[u8]) -> Result<Self, String> {
         let mut shard = match decode::<Shard<PackageRecord>>(bytes) {
             Ok(shard) => shard.map(Ok),
-            // One of them makes no sense: as values first, and each on its own.
+            // One record is invalid: parse generic values first, then each record on its own.
             Err(_) => {
-                let shard: Shard<Plain> = decode(bytes).map_err(|error| error.to_string())?;
+                let shard: Shard<JsonValue> = decode(bytes).map_err(|error| error.to_string())?;
                 shard.map(|plain| lenient::from_value(plain.0).map_err(|error| error.to_string()))
             }
         };
@@ -325,11 +336,11 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Shard<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(bound = "T: Deserialize<'de>")]
-        struct Form<T> {
-            #[serde(default = "Entries::none")]
-            packages: Entries<T>,
-            #[serde(default = "Entries::none", rename = "packages.conda")]
-            conda: Entries<T>,
+        struct ShardFields<T> {
+            #[serde(default = "EntryList::none")]
+            packages: EntryList<T>,
+            #[serde(default = "EntryList::none", rename = "packages.conda")]
+            conda: EntryList<T>,
             #[serde(default = "V3::none")]
             v3: V3<T>,
             #[serde(default)]
@@ -338,70 +349,70 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Shard<T> {
         #[derive(Deserialize)]
         #[serde(bound = "T: Deserialize<'de>")]
         struct V3<T> {
-            #[serde(default = "Entries::none", rename = "tar.bz2")]
-            tar_bz2: Entries<T>,
-            #[serde(default = "Entries::none")]
-            conda: Entries<T>,
+            #[serde(default = "EntryList::none", rename = "tar.bz2")]
+            tar_bz2: EntryList<T>,
+            #[serde(default = "EntryList::none")]
+            conda: EntryList<T>,
         }
         impl<T> V3<T> {
             fn none() -> Self {
-                Self { tar_bz2: Entries::none(), conda: Entries::none() }
+                Self { tar_bz2: EntryList::none(), conda: EntryList::none() }
             }
         }
-        let form = Form::deserialize(deserializer)?;
+        let fields = ShardFields::deserialize(deserializer)?;
         let sections = vec![
-            (Section::V3Conda, form.v3.conda.0),
-            (Section::Conda, form.conda.0),
-            (Section::V3TarBz2, form.v3.tar_bz2.0),
-            (Section::TarBz2, form.packages.0),
+            (Section::V3Conda, fields.v3.conda.0),
+            (Section::Conda, fields.conda.0),
+            (Section::V3TarBz2, fields.v3.tar_bz2.0),
+            (Section::TarBz2, fields.packages.0),
         ];
-        Ok(Self { sections, removed: form.removed })
+        Ok(Self { sections, removed: fields.removed })
     }
 }
 
-/// A map as a list.
-struct Entries<T>(Vec<(String, T)>);
+/// A map as a list of pairs.
+struct EntryList<T>(Vec<(String, T)>);
 
-impl<T> Entries<T> {
+impl<T> EntryList<T> {
     fn none() -> Self {
         Self(Vec::new())
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for EntryList<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct List<T>(std::marker::PhantomData<T>);
         impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
-            type Value = Entries<T>;
+            type Value = EntryList<T>;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 formatter.write_str("records by file name")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries<T>, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<EntryList<T>, A::Error> {
                 let mut entries = Vec::new();
                 while let Some(entry) = map.next_entry()? {
                     entries.push(entry);
                 }
-                Ok(Entries(entries))
+                Ok(EntryList(entries))
             }
         }
         deserializer.deserialize_map(List(std::marker::PhantomData))
     }
 }
 
-/// Any value of a shard, as JSON has it: bytes, which hashes are, as hexadecimal digits.
-struct Plain(serde_json::Value);
+/// A MessagePack value as JSON. Bytes, such as hashes, become hexadecimal text.
+struct JsonValue(serde_json::Value);
 
-impl<'de> Deserialize<'de> for Plain {
+impl<'de> Deserialize<'de> for JsonValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(PlainVisitor).map(Plain)
+        deserializer.deserialize_any(JsonValueVisitor).map(JsonValue)
     }
 }
 
-struct PlainVisitor;
+struct JsonValueVisitor;
 
-impl<'de> Visitor<'de> for PlainVisitor {
+impl<'de> Visitor<'de> for JsonValueVisitor {
     type Value = serde_json::Value;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -446,7 +457,7 @@ impl<'de> Visitor<'de> for PlainVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Self::Value, A::Error> {
         let mut values = Vec::new();
-        while let Some(Plain(value)) = sequence.next_element()? {
+        while let Some(JsonValue(value)) = sequence.next_element()? {
             values.push(value);
         }
         Ok(values.into())
@@ -454,7 +465,7 @@ impl<'de> Visitor<'de> for PlainVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut values = serde_json::Map::new();
-        while let Some((key, Plain(value))) = map.next_entry::<String, Plain>()? {
+        while let Some((key, JsonValue(value))) = map.next_entry::<String, JsonValue>()? {
             values.insert(key, value);
         }
         Ok(values.into())

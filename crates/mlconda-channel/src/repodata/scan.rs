@@ -1,36 +1,35 @@
-//! Reads a `repodata.json` once, as a stream, and says where the records of each package stand in it.
+//! Scans a `repodata.json` once, as a stream, and finds the byte ranges of each package's records.
 //!
-//! Nothing inside a record is looked at: the scanner counts braces and skips strings. So it is as fast as the text can
-//! be unpacked, needs a fixed buffer whatever the file's size, and a record that makes no sense stops nobody who does
-//! not want it. What is no JSON on the level of the file (it ends in the middle, it is a login page) is told with its
-//! place.
+//! Records are not parsed: the scanner counts braces and skips strings. So it is as fast as the decompression, needs a
+//! fixed buffer for any file size, and an invalid record does no harm unless it is needed. Invalid JSON at the top
+//! level (a truncated file, a login page) is reported with its offset.
 
 use std::io::{self, Read, Write};
 
-use super::index::{Index, Section};
+use super::index::{RepodataIndex, Section};
 
-/// How much is read at a time.
+/// How many bytes are read at a time.
 const PIECE: usize = 256 << 10;
 
-/// The most that `info` may hold.
+/// The largest `info` object, in bytes.
 const INFO_LIMIT: usize = 1 << 20;
 
-/// The most that a key may hold.
+/// The longest key, in bytes.
 const KEY_LIMIT: usize = 64 << 10;
 
-/// The most that the text may hold: several times what the largest channels have.
+/// The largest text, in bytes: several times the largest channels.
 const TEXT_LIMIT: u64 = 4 << 30;
 
-/// The most runs, and the most names of what is removed: several times what the largest channels have.
+/// The most spans, and the most removed names: several times the largest channels.
 const COUNT_LIMIT: usize = 8 << 20;
 
-/// What is wrong with the text, or with reading it.
+/// Why a text could not be scanned.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ScanError {
-    /// It is not what a `repodata.json` is made of.
-    #[error("{what} at byte {place}")]
-    Syntax { what: &'static str, place: u64 },
-    /// It cannot be read or unpacked.
+    /// It is not valid repodata.
+    #[error("{what} at byte {offset}")]
+    Syntax { what: &'static str, offset: u64 },
+    /// It cannot be read or decompressed.
     #[error(transparent)]
     Read(io::Error),
     /// The copy cannot be written.
@@ -38,47 +37,47 @@ pub(super) enum ScanError {
     Write(io::Error),
 }
 
-/// Reads to the end; what was read is also written to `copy`.
-pub(super) fn scan(reader: impl Read, copy: impl Write) -> Result<Index, ScanError> {
+/// Scans to the end, and writes what was read to `copy`.
+pub(super) fn scan(reader: impl Read, copy: impl Write) -> Result<RepodataIndex, ScanError> {
     scan_within(TEXT_LIMIT, reader, copy)
 }
 
-/// Reads to the end, which must come within so many bytes.
-pub(super) fn scan_within(limit: u64, reader: impl Read, copy: impl Write) -> Result<Index, ScanError> {
-    let mut text = Text { reader, copy, buffer: vec![0; PIECE], at: 0, filled: 0, passed: 0, limit };
-    let mut index = Builder::default();
-    text.object("no JSON object begins", |text, key, _| match key {
-        b"packages" => text.records(Section::TarBz2, &mut index),
-        b"packages.conda" => text.records(Section::Conda, &mut index),
-        b"v3" => text.object("`v3` is no object", |text, key, _| match key {
-            b"conda" => text.records(Section::V3Conda, &mut index),
-            b"tar.bz2" => text.records(Section::V3TarBz2, &mut index),
-            _ => text.skip_value(),
+/// Like [`scan`], with a limit on the number of bytes.
+pub(super) fn scan_within(limit: u64, reader: impl Read, copy: impl Write) -> Result<RepodataIndex, ScanError> {
+    let mut scanner = Scanner { reader, copy, buffer: vec![0; PIECE], at: 0, filled: 0, passed: 0, limit };
+    let mut index = IndexBuilder::default();
+    scanner.object("no JSON object begins", |scanner, key, _| match key {
+        b"packages" => scanner.records(Section::TarBz2, &mut index),
+        b"packages.conda" => scanner.records(Section::Conda, &mut index),
+        b"v3" => scanner.object("`v3` is no object", |scanner, key, _| match key {
+            b"conda" => scanner.records(Section::V3Conda, &mut index),
+            b"tar.bz2" => scanner.records(Section::V3TarBz2, &mut index),
+            _ => scanner.skip_value(),
         }),
-        b"removed" => text.names(&mut index.index.removed),
+        b"removed" => scanner.names(&mut index.index.removed),
         b"info" => {
-            index.index.base_url = text.info()?;
+            index.index.base_url = scanner.info()?;
             Ok(())
         }
-        _ => text.skip_value(),
+        _ => scanner.skip_value(),
     })?;
-    text.drain()?;
+    scanner.drain()?;
     Ok(index.finish())
 }
 
-/// Gathers runs: records of one package that stand side by side.
+/// Collects spans: adjacent records of one package.
 #[derive(Default)]
-struct Builder {
-    /// Whether the last run may go on.
+struct IndexBuilder {
+    /// Whether the last span may still grow.
     open: bool,
-    runs: Vec<(String, Section, u64, u32)>,
-    index: Index,
+    spans: Vec<(String, Section, u64, u32)>,
+    index: RepodataIndex,
 }
 
-impl Builder {
+impl IndexBuilder {
     fn add(&mut self, section: Section, key: &[u8], start: u64, end: u64) {
         let name = package_name(section, key);
-        if let Some((last, in_section, first, length)) = self.runs.last_mut()
+        if let Some((last, in_section, first, length)) = self.spans.last_mut()
             && last.as_bytes() == name
             && *in_section == section
             && self.open
@@ -87,22 +86,22 @@ impl Builder {
             *length = longer;
             return;
         }
-        // A record of more than 4 GB is none.
+        // A record of more than 4 GB is ignored.
         let Ok(length) = u32::try_from(end - start) else { return };
-        self.runs.push((String::from_utf8_lossy(name).into_owned(), section, start, length));
+        self.spans.push((String::from_utf8_lossy(name).into_owned(), section, start, length));
         self.open = true;
     }
 
-    fn finish(mut self) -> Index {
-        self.runs.sort_by(|one, other| one.0.cmp(&other.0));
-        for (name, section, start, length) in self.runs {
+    fn finish(mut self) -> RepodataIndex {
+        self.spans.sort_by(|one, other| one.0.cmp(&other.0));
+        for (name, section, start, length) in self.spans {
             self.index.push(&name, section, start, length);
         }
         self.index
     }
 }
 
-/// The name in `name-version-build.ext`; empty if it has none, which nobody asks for.
+/// The name in `name-version-build.ext`; empty if there is none. Nothing asks for an empty name.
 pub(super) fn package_name(section: Section, key: &[u8]) -> &[u8] {
     let stem = section.stem(key);
     let Some(build) = memchr::memrchr(b'-', stem) else { return b"" };
@@ -110,21 +109,21 @@ pub(super) fn package_name(section: Section, key: &[u8]) -> &[u8] {
     &stem[..version]
 }
 
-/// The text, piece by piece.
-struct Text<R, W> {
+/// Reads the text in chunks.
+struct Scanner<R, W> {
     reader: R,
     copy: W,
     buffer: Vec<u8>,
     at: usize,
     filled: usize,
-    /// How many bytes came before the buffer.
+    /// The offset of the buffer in the text.
     passed: u64,
-    /// How many bytes there may be in all.
+    /// The most bytes that the text may have.
     limit: u64,
 }
 
-impl<R: Read, W: Write> Text<R, W> {
-    /// Gets the next piece; whether there is one.
+impl<R: Read, W: Write> Scanner<R, W> {
+    /// Reads the next chunk; `false` at the end.
     fn refill(&mut self) -> Result<bool, ScanError> {
         self.passed += self.filled as u64;
         (self.at, self.filled) = (0, 0);
@@ -135,30 +134,30 @@ impl<R: Read, W: Write> Text<R, W> {
             }
         };
         if self.passed + self.filled as u64 > self.limit {
-            return self.wrong("the text is too long");
+            return self.syntax_error("the text is too long");
         }
         self.copy.write_all(&self.buffer[..self.filled]).map_err(ScanError::Write)?;
         Ok(self.filled > 0)
     }
 
-    fn place(&self) -> u64 {
+    fn offset(&self) -> u64 {
         self.passed + self.at as u64
     }
 
-    fn wrong<T>(&self, what: &'static str) -> Result<T, ScanError> {
-        Err(ScanError::Syntax { what, place: self.place() })
+    fn syntax_error<T>(&self, what: &'static str) -> Result<T, ScanError> {
+        Err(ScanError::Syntax { what, offset: self.offset() })
     }
 
-    /// The next byte, whatever it is.
+    /// The next byte.
     fn byte(&mut self) -> Result<u8, ScanError> {
         if self.at == self.filled && !self.refill()? {
-            return self.wrong("the text ends in the middle");
+            return self.syntax_error("the text ends in the middle");
         }
         self.at += 1;
         Ok(self.buffer[self.at - 1])
     }
 
-    /// The next byte that is no white space; it is not passed yet.
+    /// The next byte that is not white space, without consuming it.
     fn peek(&mut self) -> Result<u8, ScanError> {
         loop {
             match self.byte()? {
@@ -171,16 +170,16 @@ impl<R: Read, W: Write> Text<R, W> {
         }
     }
 
-    /// Passes one byte that has to come next.
+    /// Consumes one expected byte.
     fn expect(&mut self, wanted: u8, what: &'static str) -> Result<(), ScanError> {
         if self.peek()? != wanted {
-            return self.wrong(what);
+            return self.syntax_error(what);
         }
         self.at += 1;
         Ok(())
     }
 
-    /// An object: calls for every key, with where the key began, when the value is next.
+    /// Reads an object. Calls back for every key, with the offset of the key, before its value.
     fn object(
         &mut self,
         what: &'static str,
@@ -194,7 +193,7 @@ impl<R: Read, W: Write> Text<R, W> {
         }
         loop {
             self.peek()?;
-            let start = self.place();
+            let start = self.offset();
             self.key(&mut key)?;
             self.expect(b':', "a `:` is missing")?;
             entry(self, &key, start)?;
@@ -204,21 +203,21 @@ impl<R: Read, W: Write> Text<R, W> {
                     self.at += 1;
                     return Ok(());
                 }
-                _ => return self.wrong("a `,` or `}` is missing"),
+                _ => return self.syntax_error("a `,` or `}` is missing"),
             }
         }
     }
 
-    fn records(&mut self, section: Section, index: &mut Builder) -> Result<(), ScanError> {
+    fn records(&mut self, section: Section, index: &mut IndexBuilder) -> Result<(), ScanError> {
         index.open = false;
-        self.object("a list of records is no object", |text, key, start| {
-            text.skip_value()?;
-            index.add(section, key, start, text.place());
-            if index.runs.len() > COUNT_LIMIT { text.wrong("there are too many records") } else { Ok(()) }
+        self.object("a list of records is no object", |scanner, key, start| {
+            scanner.skip_value()?;
+            index.add(section, key, start, scanner.offset());
+            if index.spans.len() > COUNT_LIMIT { scanner.syntax_error("there are too many records") } else { Ok(()) }
         })
     }
 
-    /// A list of names.
+    /// Reads a list of names.
     fn names(&mut self, names: &mut Vec<String>) -> Result<(), ScanError> {
         self.expect(b'[', "`removed` is no list")?;
         let mut name = Vec::new();
@@ -234,14 +233,14 @@ impl<R: Read, W: Write> Text<R, W> {
                     self.key(&mut name)?;
                     names.push(String::from_utf8_lossy(&name).into_owned());
                     if names.len() > COUNT_LIMIT {
-                        return self.wrong("`removed` is too long");
+                        return self.syntax_error("`removed` is too long");
                     }
                 }
             }
         }
     }
 
-    /// `info`, of which only the base of the packages' URLs counts (CEP-15).
+    /// Reads the base of the package URLs (CEP-15) from `info`.
     fn info(&mut self) -> Result<Option<String>, ScanError> {
         #[derive(serde::Deserialize)]
         struct Info {
@@ -253,11 +252,11 @@ impl<R: Read, W: Write> Text<R, W> {
         self.value(Some(&mut raw))?;
         match serde_json::from_slice::<Option<Info>>(&raw) {
             Ok(info) => Ok(info.and_then(|info| info.base_url)),
-            Err(_) => self.wrong("`info` makes no sense before this place"),
+            Err(_) => self.syntax_error("`info` makes no sense before this place"),
         }
     }
 
-    /// A string, without its quotes.
+    /// Reads a string, without its quotes.
     fn key(&mut self, key: &mut Vec<u8>) -> Result<(), ScanError> {
         self.expect(b'"', "a string is missing")?;
         key.clear();
@@ -265,14 +264,14 @@ impl<R: Read, W: Write> Text<R, W> {
         if key.contains(&b'\\') {
             let quoted = [b"\"", key.as_slice(), b"\""].concat();
             let Ok(plain) = serde_json::from_slice::<String>(&quoted) else {
-                return self.wrong("a string makes no sense before this place");
+                return self.syntax_error("a string makes no sense before this place");
             };
             *key = plain.into_bytes();
         }
         Ok(())
     }
 
-    /// The rest of a string, and the quote that ends it. The copy may hold so many bytes at most.
+    /// Reads the rest of a string up to its closing quote. The copy may hold `limit` bytes.
     fn string(&mut self, mut copy: Option<&mut Vec<u8>>, limit: usize) -> Result<(), ScanError> {
         loop {
             let rest = &self.buffer[self.at..self.filled];
@@ -280,7 +279,7 @@ impl<R: Read, W: Write> Text<R, W> {
             let length = end.unwrap_or(rest.len());
             if let Some(copy) = copy.as_deref_mut() {
                 if copy.len() + length > limit {
-                    return self.wrong("a string is too long");
+                    return self.syntax_error("a string is too long");
                 }
                 copy.extend_from_slice(&rest[..length]);
             }
@@ -288,7 +287,7 @@ impl<R: Read, W: Write> Text<R, W> {
             match end {
                 None => {
                     if !self.refill()? {
-                        return self.wrong("the text ends in the middle");
+                        return self.syntax_error("the text ends in the middle");
                     }
                 }
                 Some(_) if self.byte()? == b'"' => return Ok(()),
@@ -307,7 +306,7 @@ impl<R: Read, W: Write> Text<R, W> {
         self.value(None)
     }
 
-    /// A value of any kind; its text, if that is wanted.
+    /// Reads a value of any kind, and copies its text if asked.
     fn value(&mut self, mut copy: Option<&mut Vec<u8>>) -> Result<(), ScanError> {
         let mut depth = 0_usize;
         loop {
@@ -320,7 +319,7 @@ impl<R: Read, W: Write> Text<R, W> {
             if let Some(copy) = copy.as_deref_mut() {
                 copy.push(byte);
                 if copy.len() > INFO_LIMIT {
-                    return self.wrong("`info` is too long");
+                    return self.syntax_error("`info` is too long");
                 }
             }
             match byte {
@@ -345,11 +344,11 @@ impl<R: Read, W: Write> Text<R, W> {
         }
     }
 
-    /// Reads what follows the object, so that the copy is whole and a checksum at the end is looked at.
+    /// Reads what follows the object, so that the copy is complete and a checksum at the end is verified.
     fn drain(&mut self) -> Result<(), ScanError> {
         loop {
             if self.buffer[self.at..self.filled].iter().any(|byte| !byte.is_ascii_whitespace()) {
-                return self.wrong("something follows the JSON object");
+                return self.syntax_error("something follows the JSON object");
             }
             if !self.refill()? {
                 self.copy.flush().map_err(ScanError::Write)?;

@@ -1,4 +1,4 @@
-//! Sharded repodata (CEP-16): an index of names and hashes, and for each package a file of its own that never changes.
+//! Sharded repodata (CEP-16): an index of names and hashes, and one immutable file for each package.
 
 use std::{fmt, hash::BuildHasher, io::Read};
 
@@ -13,77 +13,77 @@ use url::Url;
 
 use super::{
     RepodataError,
-    cache::{ShardStore, is_sound},
-    records::joined_base,
+    cache::{ShardCache, has_sha256},
+    records::resolve_base_url,
 };
-use crate::network::{self, Body, Cause, Client, NetworkError};
+use crate::network::{self, BodyKind, Cause, Client, NetworkError};
 
-/// The records of one package take no more room than this, unpacked: several times what the largest have.
+/// The largest decompressed shard, in bytes: several times the largest known.
 pub(super) const SHARD_LIMIT: u64 = 128 << 20;
 
-/// How often a shard is asked for that does not come whole.
-const ATTEMPTS: usize = 3;
+/// How often a shard is requested that does not arrive whole.
+const MAX_ATTEMPTS: usize = 3;
 
-/// The index of a subdir's shards. A lock looks at few of its tens of thousands of names: these stay where they came.
+/// The index of a subdir's shards. A lock needs few of its tens of thousands of names, so the names are not copied.
 #[derive(Debug)]
 pub(super) struct ShardIndex {
-    pub(super) info: Info,
+    pub(super) info: ShardIndexInfo,
     bytes: Vec<u8>,
-    shards: Vec<Listed>,
-    /// The places of the shards, by name.
-    places: HashTable<u32>,
+    shards: Vec<ShardEntry>,
+    /// The indices of the shards, by name.
+    indices: HashTable<u32>,
     hasher: RandomState,
 }
 
-/// A shard in an index.
+/// A shard in the index.
 #[derive(Debug)]
-struct Listed {
-    /// Where in the bytes the name stands.
+struct ShardEntry {
+    /// The offset of its name in the bytes.
     start: u32,
     length: u32,
-    hash: Hash,
+    hash: ShardHash,
 }
 
-impl Listed {
+impl ShardEntry {
     fn name<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
         &bytes[self.start as usize..][..self.length as usize]
     }
 }
 
-/// Where things are; both are relative to the subdir.
+/// The base URLs; both are relative to the subdir.
 #[derive(Debug, Deserialize)]
-pub(super) struct Info {
-    /// The base of the packages' URLs.
+pub(super) struct ShardIndexInfo {
+    /// The base of the package URLs.
     #[serde(default)]
     pub(super) base_url: String,
-    /// The base of the shards' URLs.
+    /// The base of the shard URLs.
     #[serde(default)]
     shards_base_url: String,
 }
 
-/// A sha256: bytes, or text as JSON would have it.
+/// A sha256: bytes, or hexadecimal text.
 #[derive(Debug)]
-struct Hash([u8; 32]);
+struct ShardHash([u8; 32]);
 
-impl<'de> Deserialize<'de> for Hash {
+impl<'de> Deserialize<'de> for ShardHash {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Bytes;
         impl<'de> Visitor<'de> for Bytes {
-            type Value = Hash;
+            type Value = ShardHash;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 formatter.write_str("a sha256")
             }
 
-            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Hash, E> {
-                bytes.try_into().map(Hash).map_err(|_| E::invalid_length(bytes.len(), &self))
+            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<ShardHash, E> {
+                bytes.try_into().map(ShardHash).map_err(|_| E::invalid_length(bytes.len(), &self))
             }
 
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Hash, E> {
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<ShardHash, E> {
                 self.visit_bytes(&hex::decode(text).map_err(E::custom)?)
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Hash, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<ShardHash, A::Error> {
                 let mut bytes = Vec::with_capacity(32);
                 while let Some(byte) = sequence.next_element()? {
                     bytes.push(byte);
@@ -96,25 +96,25 @@ impl<'de> Deserialize<'de> for Hash {
 }
 
 impl ShardIndex {
-    /// Reads an index, unpacked.
+    /// Parses a decompressed index.
     pub(super) fn read(bytes: Vec<u8>) -> Result<Self, rmp_serde::decode::Error> {
         #[derive(Deserialize)]
         struct Parts<'b> {
-            info: Info,
+            info: ShardIndexInfo,
             #[serde(borrow)]
-            shards: Names<'b>,
+            shards: ShardNames<'b>,
         }
-        let Parts { info, shards: Names(names) } = decode(&bytes)?;
+        let Parts { info, shards: ShardNames(names) } = decode(&bytes)?;
         let first = bytes.as_ptr().addr();
         let hasher = RandomState::default();
-        let mut shards: Vec<Listed> = Vec::with_capacity(names.len());
-        let mut places: HashTable<u32> = HashTable::with_capacity(names.len());
+        let mut shards: Vec<ShardEntry> = Vec::with_capacity(names.len());
+        let mut indices: HashTable<u32> = HashTable::with_capacity(names.len());
         for (name, hash) in names {
-            let shard = Listed { start: (name.as_ptr().addr() - first) as u32, length: name.len() as u32, hash };
+            let shard = ShardEntry { start: (name.as_ptr().addr() - first) as u32, length: name.len() as u32, hash };
             let is_it = |place: &u32| shards[*place as usize].name(&bytes) == name.as_bytes();
             let rehash = |place: &u32| hasher.hash_one(shards[*place as usize].name(&bytes));
-            match places.entry(hasher.hash_one(name.as_bytes()), is_it, rehash) {
-                // Of two shards of a name, the last one counts.
+            match indices.entry(hasher.hash_one(name.as_bytes()), is_it, rehash) {
+                // If a name occurs twice, the last shard counts.
                 hash_table::Entry::Occupied(known) => shards[*known.get() as usize] = shard,
                 hash_table::Entry::Vacant(free) => {
                     free.insert(shards.len() as u32);
@@ -122,93 +122,93 @@ impl ShardIndex {
                 }
             }
         }
-        Ok(Self { info, bytes, shards, places, hasher })
+        Ok(Self { info, bytes, shards, indices, hasher })
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        // They were text when they were read.
+        // They were checked to be UTF-8 when they were parsed.
         self.shards.iter().filter_map(|shard| str::from_utf8(shard.name(&self.bytes)).ok())
     }
 
     pub(super) fn hash(&self, name: &str) -> Option<&[u8; 32]> {
         let is_it = |place: &u32| self.shards[*place as usize].name(&self.bytes) == name.as_bytes();
-        let place = self.places.find(self.hasher.hash_one(name.as_bytes()), is_it)?;
+        let place = self.indices.find(self.hasher.hash_one(name.as_bytes()), is_it)?;
         Some(&self.shards[*place as usize].hash.0)
     }
 }
 
-/// Names with hashes.
-pub(crate) struct Names<'b>(Vec<(&'b str, Hash)>);
+/// Names and hashes.
+pub(crate) struct ShardNames<'b>(Vec<(&'b str, ShardHash)>);
 
-impl<'de: 'b, 'b> Deserialize<'de> for Names<'b> {
+impl<'de: 'b, 'b> Deserialize<'de> for ShardNames<'b> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Pairs;
         impl<'de> Visitor<'de> for Pairs {
-            type Value = Names<'de>;
+            type Value = ShardNames<'de>;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 formatter.write_str("shards by name")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Names<'de>, A::Error> {
-                // A length that is only said takes no more room than an index has.
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ShardNames<'de>, A::Error> {
+                // The claimed length is untrusted; reserve no more than a real index needs.
                 let mut names = Vec::with_capacity(map.size_hint().unwrap_or_default().min(1 << 16));
                 while let Some(pair) = map.next_entry()? {
                     names.push(pair);
                 }
-                Ok(Names(names))
+                Ok(ShardNames(names))
             }
         }
         deserializer.deserialize_map(Pairs)
     }
 }
 
-/// How deeply values may be nested. Those of records are so six times; the limit keeps the stack safe.
-const DEEPEST: usize = 64;
+/// How deeply values may be nested. Records need six levels; the limit protects the stack.
+const MAX_DEPTH: usize = 64;
 
-/// Reads a value in MessagePack.
+/// Parses MessagePack.
 pub(super) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, rmp_serde::decode::Error> {
     let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
-    deserializer.set_max_depth(DEEPEST);
+    deserializer.set_max_depth(MAX_DEPTH);
     T::deserialize(&mut deserializer)
 }
 
-/// Brings shards.
+/// Downloads shards.
 #[derive(Debug)]
-pub(super) struct Shards {
-    store: ShardStore,
+pub(super) struct ShardFetcher {
+    cache: ShardCache,
     base: Url,
-    /// The subdir, without secrets.
+    /// The subdir URL, without secrets.
     shown: String,
 }
 
-impl Shards {
+impl ShardFetcher {
     /// The shards of a subdir.
     ///
     /// # Errors
-    /// If `shards_base_url` is no URL that a file name can follow.
+    /// If `shards_base_url` cannot be joined with a file name.
     pub(crate) fn new(
         index: &ShardIndex,
         channel: &Channel,
         subdir: Subdir,
-        store: ShardStore,
+        cache: ShardCache,
     ) -> Result<Self, RepodataError> {
         let url = channel.platform_url(subdir);
         let shown = network::redact(&url);
-        match joined_base(&url, &index.info.shards_base_url) {
-            Ok(base) => Ok(Self { store, base, shown }),
+        match resolve_base_url(&url, &index.info.shards_base_url) {
+            Ok(base) => Ok(Self { cache, base, shown }),
             Err(reason) => {
                 Err(RepodataError::Broken { subdir: shown, reason: format!("its `shards_base_url` {reason}") })
             }
         }
     }
 
-    /// A shard that is here, packed.
+    /// A compressed shard from the cache.
     pub(super) fn cached(&self, hash: &[u8; 32]) -> Option<Vec<u8>> {
-        self.store.get(hash)
+        self.cache.get(hash)
     }
 
-    /// Downloads a shard, packed, and keeps it.
+    /// Downloads a compressed shard and caches it.
     pub(super) async fn download(&self, client: &Client, hash: &[u8; 32]) -> Result<Vec<u8>, RepodataError> {
         let unreachable = |reason, cause| RepodataError::Unreachable { subdir: self.shown.clone(), reason, cause };
         let url = self
@@ -217,8 +217,8 @@ impl Shards {
             .map_err(|error| unreachable(error.to_string(), Cause::Other))?;
         let shown = || network::redact(&url);
         let mut last = (String::new(), Cause::Other);
-        for _ in 0..ATTEMPTS {
-            let transfer = client.get(&url, Body::Shard).await.map_err(|error| match error {
+        for _ in 0..MAX_ATTEMPTS {
+            let transfer = client.get(&url, BodyKind::Shard).await.map_err(|error| match error {
                 NetworkError::Status { status, .. } if [401, 403].contains(&status.as_u16()) => {
                     RepodataError::Denied { subdir: self.shown.clone(), status: status.as_u16() }
                 }
@@ -226,8 +226,8 @@ impl Shards {
                 error => unreachable(error.to_string(), error.cause()),
             })?;
             match transfer.bytes().await {
-                Ok(bytes) if is_sound(&bytes, hash) => {
-                    self.store.keep(hash, &bytes);
+                Ok(bytes) if has_sha256(&bytes, hash) => {
+                    self.cache.insert(hash, &bytes);
                     return Ok(bytes);
                 }
                 Ok(_) => last = (format!("`{}` has another hash than the index says", shown()), Cause::Other),
@@ -243,24 +243,24 @@ impl Shards {
     }
 }
 
-/// Unpacks a shard.
+/// Decompresses a shard.
 pub(super) fn unpack(packed: &[u8]) -> std::io::Result<Vec<u8>> {
     let expected = (packed.len() * 8).min(SHARD_LIMIT as usize);
     read_whole(zstd::stream::read::Decoder::with_buffer(packed)?, SHARD_LIMIT, expected)
 }
 
-/// The error for what is larger than so many bytes when it is unpacked.
-pub(super) fn too_large(limit: u64) -> std::io::Error {
+/// The error for data that exceeds a limit of decompressed bytes.
+pub(super) fn too_large_error(limit: u64) -> std::io::Error {
     let message = format!("more than {} when unpacked", network::shown_size(limit));
     std::io::Error::new(std::io::ErrorKind::FileTooLarge, message)
 }
 
-/// Reads to the end, which must come within so many bytes.
+/// Reads to the end, up to a limit of bytes.
 pub(super) fn read_whole(reader: impl Read, limit: u64, expected: usize) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(expected);
     reader.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
-        return Err(too_large(limit));
+        return Err(too_large_error(limit));
     }
     Ok(bytes)
 }

@@ -8,7 +8,7 @@ use std::{
 use mlconda::{
     Subdir,
     environment::Environment,
-    lock::{Expansion, Lock, LockFile, SourcePackages, Unmet, diff::Diff, kind_of},
+    lock::{Expansion, Lock, LockFile, Mismatch, SourcePackages, diff::Diff, kind_of},
 };
 use serde_json::{Value, json};
 
@@ -80,7 +80,7 @@ enum Side {
 enum Outcome {
     /// By platform, if there is one.
     Diffs(Vec<(Option<Subdir>, Diff)>),
-    Unmet(Vec<Unmet>),
+    Mismatch(Vec<Mismatch>),
 }
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
@@ -94,14 +94,14 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
         (Side::Locks(locks), Side::Environment(environment)) | (Side::Environment(environment), Side::Locks(locks)) => {
             let chosen = platforms(&[locks], &args, context);
             let unmet = chosen.into_iter().map(|platform| Ok(select(locks, platform, &args)?.check(environment)));
-            let mut unmet: Vec<Unmet> = unmet.collect::<Result<Vec<_>, CliError>>()?.into_iter().flatten().collect();
+            let mut unmet: Vec<Mismatch> = unmet.collect::<Result<Vec<_>, CliError>>()?.into_iter().flatten().collect();
             unmet.dedup();
-            Outcome::Unmet(unmet)
+            Outcome::Mismatch(unmet)
         }
     };
     let differs = match &outcome {
         Outcome::Diffs(diffs) => diffs.iter().any(|(_, diff)| !diff.is_empty()),
-        Outcome::Unmet(unmet) => !unmet.is_empty(),
+        Outcome::Mismatch(unmet) => !unmet.is_empty(),
     };
     if args.json {
         context.ui.json(&to_json(&outcome, differs, &args.old, new))?;
@@ -171,7 +171,7 @@ fn locks(
 fn words(outcome: &Outcome, args: &Args) -> String {
     let mut text = String::new();
     match outcome {
-        Outcome::Unmet(unmet) => {
+        Outcome::Mismatch(unmet) => {
             let mark = if args.markdown { "- " } else { "" };
             unmet.iter().for_each(|unmet| text.push_str(&format!("{mark}{unmet}\n")));
             let summary = match unmet.len() {
@@ -202,7 +202,7 @@ fn words(outcome: &Outcome, args: &Args) -> String {
 fn to_json(outcome: &Outcome, differs: bool, old: &Path, new: &Path) -> Value {
     let mut value = json!({"old": old, "new": new, "differs": differs});
     match outcome {
-        Outcome::Unmet(unmet) => value["unmet"] = unmet.iter().map(ToString::to_string).collect(),
+        Outcome::Mismatch(unmet) => value["unmet"] = unmet.iter().map(ToString::to_string).collect(),
         Outcome::Diffs(diffs) => {
             let one = |(platform, diff): &(Option<Subdir>, Diff)| {
                 let mut one = changes::to_json(diff, &Reasons::new());

@@ -8,7 +8,7 @@ use std::{
 
 use clap::Parser;
 use mlconda::{
-    edit::{Place, Text},
+    edit::{InsertPosition, YamlEditor},
     environment::{Environment, ReadOptions},
     lock::normalize,
 };
@@ -99,15 +99,15 @@ pub(crate) fn drop(args: Args, context: &Context) -> Result<ExitCode, CliError> 
 fn change(
     args: Args,
     context: &Context,
-    edit: impl FnOnce(&mut Text, &Args) -> Result<(), CliError>,
+    edit: impl FnOnce(&mut YamlEditor, &Args) -> Result<(), CliError>,
 ) -> Result<ExitCode, CliError> {
     let settings = &context.settings;
     let file = file(&args, context)?;
     let path = settings.absolute(&file);
     let bytes = mlconda::files::read(&path, mlconda::files::LARGEST_TEXT)?;
-    let mut text = Text::new(&bytes, &file)?;
+    let mut text = YamlEditor::new(&bytes, &file)?;
     edit(&mut text, &args)?;
-    let new = text.text();
+    let new = text.to_text();
     let options = locking::read_options(&args.locking, context);
     let environment = Environment::read_text(&new, &file, &options)?;
     environment.warnings.iter().for_each(|warning| context.ui.warn(&warning.to_string()));
@@ -159,7 +159,7 @@ fn beside(file: &Path, context: &Context) -> PathBuf {
 /// The name of the package that a match spec asks for.
 fn conda_name(spec: &str) -> Result<String, String> {
     let options = ReadOptions { directory: "/".into(), home: Some("/".into()), ..ReadOptions::default() };
-    let environment = Environment::of_specs(&[spec], &options).map_err(|error| error.to_string())?;
+    let environment = Environment::from_specs(&[spec], &options).map_err(|error| error.to_string())?;
     let name = environment.requirements.first().and_then(|requirement| requirement.spec.name.as_exact().cloned());
     Ok(name.map_or_else(|| spec.to_owned(), |name| name.as_normalized().to_owned()))
 }
@@ -173,12 +173,12 @@ fn pip_name(line: &str) -> Option<String> {
 
 /// The lines of a list that are for a package, by their places.
 fn lines(
-    text: &Text,
+    text: &YamlEditor,
     path: &[&str],
     name: &str,
     of: impl Fn(&str) -> Option<String>,
 ) -> Result<Vec<(usize, String)>, CliError> {
-    let json = text.json()?;
+    let json = text.to_json()?;
     let list = path.iter().try_fold(&json, |json, key| match json {
         Json::Array(items) => items.iter().find_map(|item| item.get(*key)),
         json => json.get(*key),
@@ -190,7 +190,7 @@ fn lines(
 
 /// Puts a line into a list, in the place of the one that is for the same package.
 fn put(
-    text: &mut Text,
+    text: &mut YamlEditor,
     path: &[&str],
     line: &str,
     name: &str,
@@ -198,7 +198,7 @@ fn put(
     context: &Context,
 ) -> Result<(), CliError> {
     match lines(text, path, name, of)?.as_slice() {
-        [] => text.insert(path, line, Place::Last)?,
+        [] => text.insert(path, line, InsertPosition::Last)?,
         [(_, old), ..] if line.eq_ignore_ascii_case(name) || old == line => {
             context.ui.say(&format!("`{old}` is there already"));
         }
@@ -212,7 +212,7 @@ fn put(
 }
 
 /// Takes all lines for a package out of a list.
-fn take(text: &mut Text, path: &[&str], name: &str, of: impl Fn(&str) -> Option<String>) -> Result<(), CliError> {
+fn take(text: &mut YamlEditor, path: &[&str], name: &str, of: impl Fn(&str) -> Option<String>) -> Result<(), CliError> {
     let found = lines(text, path, name, of)?;
     if found.is_empty() {
         let list = path.last().copied().unwrap_or_default();
@@ -240,17 +240,17 @@ pub(crate) fn init(args: InitArgs, context: &Context) -> Result<ExitCode, CliErr
     }
     let directory = path.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
     let own = args.name.or(directory).filter(|name| mlconda::environment::is_name(name));
-    let mut text = Text::new(b"", &args.file)?;
+    let mut text = YamlEditor::new(b"", &args.file)?;
     text.set(&["name"], &Json::from(own.unwrap_or_else(|| "env".to_owned())))?;
     let or = |told: Vec<String>, usual: &str| if told.is_empty() { vec![usual.to_owned()] } else { told };
     for channel in or(args.channels, "conda-forge") {
-        text.insert(&["channels"], &channel, Place::Last)?;
+        text.insert(&["channels"], &channel, InsertPosition::Last)?;
     }
     for spec in or(args.specs, "python") {
         conda_name(&spec).map_err(|error| CliError::World { message: error, hint: None })?;
-        text.insert(CONDA, &spec, Place::Last)?;
+        text.insert(CONDA, &spec, InsertPosition::Last)?;
     }
-    context.write(&path, &text.text())?;
+    context.write(&path, &text.to_text())?;
     context.ui.say(&format!("`{name}` is written; `mlconda add SPEC` adds to it, and `mlconda lock` locks it"));
     Ok(ExitCode::SUCCESS)
 }

@@ -57,7 +57,7 @@ struct Cache {
 
 impl Cache {
     fn new(path: PathBuf) -> Self {
-        let CacheContents { packages, bytes } = CacheContents::of(&path);
+        let CacheContents { packages, bytes } = CacheContents::read(&path);
         Self { exists: path.is_dir(), path, packages, bytes }
     }
 }

@@ -47,7 +47,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
         if args.verify {
             let proof = Proof::of(&target.prefix, Some(&target.lock), args.threads, context)?;
             report["verified"] = tell_proof(&proof, target, &args, context)?;
-            if !proof.report.holds() {
+            if !proof.report.is_ok() {
                 code = ExitCode::from(1);
             }
         }
@@ -111,7 +111,7 @@ pub(crate) fn carry_out(
     let installing = mlconda::install::install(plan, &client, prefix, options, &display);
     match context.install_or_signal(&options.stop, installing) {
         // What is in place stays, whatever was to come after it.
-        Err(CliError::Stopped(signal)) if options.stop.is_past() && prefix.is_environment() => {
+        Err(CliError::Stopped(signal)) if options.stop.is_too_late() && prefix.is_environment() => {
             Err(words::stopped_late(signal, prefix))
         }
         Ok(Err(InstallError::Stopped)) => Err(CliError::Stopped(signals::told().unwrap_or_default())),

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, process::ExitCode};
 
-use mlconda::{PrefixRecord, RepoDataRecord, Subdir, lock::Lock, prefix::Stranger};
+use mlconda::{PrefixRecord, RepoDataRecord, Subdir, lock::Lock, prefix::UntrackedDistribution};
 use serde::Serialize;
 
 use crate::{
@@ -54,8 +54,8 @@ pub(crate) struct Package<'a> {
 
 impl<'a> Package<'a> {
     /// What no record knows: somebody has installed it with pip.
-    fn of_stranger(stranger: &'a Stranger) -> Self {
-        let Stranger { name, version } = stranger;
+    fn of_untracked(distribution: &'a UntrackedDistribution) -> Self {
+        let UntrackedDistribution { name, version } = distribution;
         Self {
             base_url: format!("https://conda.anaconda.org/{PYPI}"),
             build_number: 0,
@@ -91,16 +91,16 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let mut records = prefix.records()?;
     records.extend(prefix.distributions()?);
     // An explicit lock has no words for what nobody knows the place of.
-    let mut strangers = if args.explicit { Vec::new() } else { prefix.strangers(&mut records)? };
+    let mut untracked = if args.explicit { Vec::new() } else { prefix.untracked(&mut records)? };
     if let Some(filter) = &args.filter {
         records.retain(|record| record.repodata_record.package_record.name.as_normalized().contains(filter.as_str()));
-        strangers.retain(|stranger| stranger.name.contains(filter.as_str()));
+        untracked.retain(|distribution| distribution.name.contains(filter.as_str()));
     }
     if args.explicit {
         context.ui.data(explicit(records)?)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let packages = packages(&records, &strangers);
+    let packages = packages(&records, &untracked);
     if args.json {
         context.ui.json(&packages)?;
     } else {
@@ -110,9 +110,9 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
 }
 
 /// What is installed, by name.
-pub(crate) fn packages<'a>(records: &'a [PrefixRecord], strangers: &'a [Stranger]) -> Vec<Package<'a>> {
-    let strangers = strangers.iter().map(Package::of_stranger);
-    let mut packages: Vec<Package<'_>> = records.iter().map(Package::new).chain(strangers).collect();
+pub(crate) fn packages<'a>(records: &'a [PrefixRecord], untracked: &'a [UntrackedDistribution]) -> Vec<Package<'a>> {
+    let untracked = untracked.iter().map(Package::of_untracked);
+    let mut packages: Vec<Package<'_>> = records.iter().map(Package::new).chain(untracked).collect();
     packages.sort_by_key(|package| package.name);
     packages
 }

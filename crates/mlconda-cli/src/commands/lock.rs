@@ -14,8 +14,10 @@ use std::{
 use mlconda::{
     Subdir,
     environment::Environment,
-    lock::{Digest, DirectoryMode, Lock, LockError, LockFormat, LockedPackage, LockedPip, Origin, PipSource, Written},
-    solve::Renew,
+    lock::{
+        ArchiveOrigin, Digest, DirectoryMode, Lock, LockError, LockFormat, LockedPackage, LockedPip, PipSource, Written,
+    },
+    solve::Upgrade,
 };
 use serde_json::{Value, json};
 
@@ -204,15 +206,15 @@ impl Args {
     }
 
     /// What is to be renewed.
-    fn renew(&self) -> Result<Renew, CliError> {
+    fn renew(&self) -> Result<Upgrade, CliError> {
         match &self.update {
-            None => Ok(Renew::AsNeeded),
-            Some(names) if names.is_empty() => Ok(Renew::Everything),
+            None => Ok(Upgrade::AsNeeded),
+            Some(names) if names.is_empty() => Ok(Upgrade::All),
             Some(names) => match names.iter().find(|name| name.ends_with(".yml") || name.ends_with(".yaml")) {
                 Some(file) => Err(CliError::Usage(format!(
                     "`{file}` behind `--update` is taken for a package: put the file before it"
                 ))),
-                None => Ok(Renew::Packages(names.iter().map(|name| name.to_lowercase()).collect())),
+                None => Ok(Upgrade::Packages(names.iter().map(|name| name.to_lowercase()).collect())),
             },
         }
     }
@@ -365,7 +367,7 @@ fn pip_json(package: &LockedPip) -> Value {
             "url": mlconda::network::redact(url),
             "sha256": sha256.map(hex),
             "size": size,
-            "direct": *origin == Origin::Direct,
+            "direct": *origin == ArchiveOrigin::Direct,
         }),
         PipSource::Git { repository, commit, subdirectory } => json!({
             "git": mlconda::network::redact(repository),

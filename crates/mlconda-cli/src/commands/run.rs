@@ -91,8 +91,9 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let mut command = if let Some(Some(shell)) = &shell {
         through_shell(shell, &prefix, &activation, &args.command, context)
     } else {
-        let kept =
-            shell.map(|_| activation.as_kept(&prefix).ok_or_else(|| no_shell(&prefix, &activation))).transpose()?;
+        let kept = shell
+            .map(|_| activation.from_snapshot(&prefix).ok_or_else(|| no_shell(&prefix, &activation)))
+            .transpose()?;
         let (activation, unset) = kept.unwrap_or((activation, Vec::new()));
         let file = activation.find(name, here).map_err(|error| not_found(&error, &prefix))?;
         let mut command = Command::new(file);

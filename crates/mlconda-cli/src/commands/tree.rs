@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use mlconda::{
-    graph::{Graph, Kind},
+    graph::{Graph, PackageKind},
     records::Wanted,
 };
 use serde_json::{Value, json};
@@ -110,7 +110,7 @@ fn to_json(view: &View, graph: &Graph) -> Value {
         json!({
             "name": package.name,
             "version": package.version,
-            "kind": if package.kind == Kind::Pip { "pip" } else { "conda" },
+            "kind": if package.kind == PackageKind::Pip { "pip" } else { "conda" },
             "size": package.size,
             "weight": weight,
             "needs": needs.collect::<Vec<_>>(),
@@ -122,7 +122,7 @@ fn to_json(view: &View, graph: &Graph) -> Value {
 }
 
 /// What asked for a package.
-pub(super) fn asked(root: &mlconda::graph::Root) -> Value {
+pub(super) fn asked(root: &mlconda::graph::GraphRoot) -> Value {
     let asked = root.asked.iter().map(|asked| {
         let place = asked.place.as_ref();
         let file = place.map(|place| place.file.display().to_string());

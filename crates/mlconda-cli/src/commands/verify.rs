@@ -13,7 +13,7 @@ use std::{
 use mlconda::{
     lock::Lock,
     prefix::Prefix,
-    verify::{Finding, Report},
+    verify::{Finding, Verification},
 };
 use serde_json::json;
 
@@ -86,7 +86,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     }
     let mut proof = Proof::of(&prefix, lock.as_ref(), args.threads, context)?;
     let mut json = serde_json::Value::Null;
-    if args.repair.repair && !proof.report.holds() {
+    if args.repair.repair && !proof.report.is_ok() {
         proof.lines().lines().for_each(|line| context.ui.say(&format!("Found: {line}")));
         let done = repair::repair((&prefix, lock.as_ref()), &proof.report, &args.repair, args.threads, context)?;
         proof = Proof::of(&prefix, lock.as_ref(), args.threads, context)?;
@@ -106,7 +106,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
         let is_lock = |path: &&PathBuf| !context.settings.absolute(path).is_dir();
         proof.tell_remedy(args.places.iter().find(is_lock).map(PathBuf::as_path), context);
     }
-    Ok(if proof.report.holds() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(if proof.report.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
 /// What was typed: a directory is a prefix, a file is a lock.
@@ -141,7 +141,7 @@ fn places(args: &Args, context: &Context) -> Result<(Prefix, Option<Lock>), CliE
 /// What was found, and how long it took.
 pub(crate) struct Proof<'a> {
     prefix: &'a Path,
-    pub(crate) report: Report,
+    pub(crate) report: Verification,
     seconds: f64,
 }
 
@@ -167,20 +167,21 @@ impl<'a> Proof<'a> {
 
     /// All of it, for programs.
     pub(crate) fn json(&self) -> serde_json::Value {
-        let Report { packages, files, bytes, findings, strangers, without_hash, without_digest, .. } = &self.report;
+        let Verification { packages, files, bytes, findings, untracked, without_hash, without_digest, .. } =
+            &self.report;
         let without_hash: serde_json::Map<_, _> =
             without_hash.iter().map(|(package, files)| (package.clone(), json!(files))).collect();
         json!({
             "prefix": path_text(self.prefix),
-            "holds": self.report.holds(),
+            "holds": self.report.is_ok(),
             "packages": packages,
             "files": files,
             "bytes": bytes,
             "findings": findings.iter().map(Row::new).collect::<Vec<_>>(),
             "strangers": {
-                "files": strangers.others.iter().map(|path| path_text(path)).collect::<Vec<_>>(),
-                "bytecode": strangers.bytecode,
-                "pip": {"distributions": strangers.distributions, "files": strangers.pip},
+                "files": untracked.others.iter().map(|path| path_text(path)).collect::<Vec<_>>(),
+                "bytecode": untracked.bytecode,
+                "pip": {"distributions": untracked.distributions, "files": untracked.pip},
             },
             "files_without_hash": without_hash,
             "packages_without_digest": without_digest,
@@ -196,7 +197,8 @@ impl<'a> Proof<'a> {
         if findings.iter().all(is_open) {
             return;
         }
-        let needs_lock = findings.iter().any(|it| matches!(it, Finding::Record { .. } | Finding::Twice { .. }));
+        let needs_lock =
+            findings.iter().any(|it| matches!(it, Finding::Record { .. } | Finding::DuplicateRecord { .. }));
         let lock = match lock {
             Some(lock) => format!(" {}", lock.display()),
             None if needs_lock => " LOCK".to_owned(),
@@ -217,23 +219,23 @@ impl<'a> Proof<'a> {
             let (files, packages) = (count(unhashed, "file"), count(report.without_hash.len(), "package"));
             ui.warn(&format!("the records have no hash for {files} of {packages}"));
         }
-        let mut of_nobody = Vec::new();
-        let strangers = &report.strangers;
-        if strangers.pip > 0 {
-            let (files, by) = (count(strangers.pip, "file"), count(strangers.distributions, "distribution"));
-            of_nobody.push(format!("{files} of {by} that pip installed"));
+        let mut untracked_text = Vec::new();
+        let untracked = &report.untracked;
+        if untracked.pip > 0 {
+            let (files, by) = (count(untracked.pip, "file"), count(untracked.distributions, "distribution"));
+            untracked_text.push(format!("{files} of {by} that pip installed"));
         }
-        if strangers.bytecode > 0 {
-            of_nobody.push(format!("{} of byte code", count(strangers.bytecode, "file")));
+        if untracked.bytecode > 0 {
+            untracked_text.push(format!("{} of byte code", count(untracked.bytecode, "file")));
         }
-        if !strangers.others.is_empty() {
-            let named: Vec<_> = strangers.others.iter().take(NAMED).map(|path| path.display().to_string()).collect();
-            let which = if named.len() == strangers.others.len() { "" } else { "such as " };
-            let noun = if of_nobody.is_empty() { "file" } else { "other file" };
-            of_nobody.push(format!("{} ({which}{})", count(strangers.others.len(), noun), list(&named)));
+        if !untracked.others.is_empty() {
+            let named: Vec<_> = untracked.others.iter().take(NAMED).map(|path| path.display().to_string()).collect();
+            let which = if named.len() == untracked.others.len() { "" } else { "such as " };
+            let noun = if untracked_text.is_empty() { "file" } else { "other file" };
+            untracked_text.push(format!("{} ({which}{})", count(untracked.others.len(), noun), list(&named)));
         }
-        if !of_nobody.is_empty() {
-            ui.say(&format!("Of no package: {}.", enumerate(&of_nobody)));
+        if !untracked_text.is_empty() {
+            ui.say(&format!("Of no package: {}.", enumerate(&untracked_text)));
         }
         let looked = format!(
             "{}, {}, {}, in {:.1} s",

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use mlconda::{
-    graph::{Chain, Chains, Graph, Which},
+    graph::{Chain, ChainSelection, Chains, Graph},
     records::Wanted,
 };
 use serde_json::{Value, json};
@@ -65,7 +65,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let view = View::read(args.place.as_deref(), &args.view, Wanted::Dependencies, context)?;
     let graph = view.graph(&args.files, context)?;
     let package = graph.find(&args.package).ok_or_else(|| unknown(&args.package, &graph, &view))?;
-    let which = if args.all { Which::All { limit: LIMIT } } else { Which::Shortest };
+    let which = if args.all { ChainSelection::All { limit: LIMIT } } else { ChainSelection::Shortest };
     let found = graph.chains(package, which);
     if args.json {
         context.ui.json(&to_json(&graph, package, &found))?;
@@ -74,8 +74,10 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let size = sized(graph.packages[package].size, graph.weights()[package]);
     let mut text = format!("{}{size}\n", titled(&graph, package));
     match which {
-        Which::Shortest => text.push_str(&in_words(&graph, &found.chains)),
-        Which::All { .. } => found.chains.iter().for_each(|chain| text.push_str(&format!("\n{}", way(&graph, chain)))),
+        ChainSelection::Shortest => text.push_str(&in_words(&graph, &found.chains)),
+        ChainSelection::All { .. } => {
+            found.chains.iter().for_each(|chain| text.push_str(&format!("\n{}", way(&graph, chain))))
+        }
     }
     context.ui.text(&text)?;
     if found.is_cut {
@@ -147,7 +149,7 @@ fn to_json(graph: &Graph, package: usize, found: &Chains) -> Value {
 /// The error about a package that is not there.
 pub(super) fn unknown(name: &str, graph: &Graph, view: &View) -> CliError {
     let message = format!("there is no package `{name}` in `{}`", view.place.display());
-    match graph.near(name).as_slice() {
+    match graph.similar_names(name).as_slice() {
         [] => CliError::World { message, hint: None },
         near => CliError::world(message, format!("there is {}", list(near))),
     }

@@ -183,10 +183,10 @@ fn clone(source: &str, line: &Line, platform: Subdir, context: &Context) -> Resu
     }
     let mut records = source.records()?;
     let packages: Vec<_> = records.iter().map(|record| record.repodata_record.clone()).collect();
-    let specs = mlconda::export::asked_for(&source, &records)?;
-    let strangers = source.strangers(&mut records)?;
-    if !strangers.is_empty() {
-        let names: Vec<String> = strangers.into_iter().map(|stranger| stranger.name).collect();
+    let specs = mlconda::export::requested_specs(&source, &records)?;
+    let untracked = source.untracked(&mut records)?;
+    if !untracked.is_empty() {
+        let names: Vec<String> = untracked.into_iter().map(|distribution| distribution.name).collect();
         context
             .ui
             .warn(&format!("{} came by pip, and pip has to install it again: `--clone` copies packages", list(&names)));
@@ -232,7 +232,7 @@ pub(super) fn variables(line: &Line, context: &Context) -> Result<ExitCode, CliE
     }
     let host = Host::detect(Path::new("/"));
     let records = prefix.records()?;
-    let specs = mlconda::export::asked_for(&prefix, &records)?;
+    let specs = mlconda::export::requested_specs(&prefix, &records)?;
     let packages: Vec<_> = records.into_iter().map(|record| record.repodata_record).collect();
     let change = Change {
         lock: Lock { variables, specs, ..Lock::of_records(host.platform, &packages)? },

@@ -122,8 +122,8 @@ impl There {
         let records = if prefix.is_environment() { prefix.records()? } else { Vec::new() };
         let options = channels.options(&channels.known(), ChannelRule::ExtraOnly, context);
         let mut asked = BTreeMap::new();
-        for spec in export::asked_for(&prefix, &records)? {
-            let Ok(parsed) = Environment::of_specs(&[&spec], &options) else { continue };
+        for spec in export::requested_specs(&prefix, &records)? {
+            let Ok(parsed) = Environment::from_specs(&[&spec], &options) else { continue };
             for mut requirement in parsed.requirements {
                 let Some(name) = name_of(&requirement) else { continue };
                 let there = records.iter().find(|record| record_name(record) == name);
@@ -188,7 +188,7 @@ pub(super) struct Goal {
 impl Goal {
     pub(super) fn of(inputs: &Inputs, channels: &Channels, context: &Context) -> Result<Self, CliError> {
         let read = |specs: &[String], names: &[String]| {
-            Environment::of_specs(specs, &channels.options(names, ChannelRule::ExtraOnly, context))
+            Environment::from_specs(specs, &channels.options(names, ChannelRule::ExtraOnly, context))
         };
         let configured = read(&[], &channels.configured)?.channels;
         let first = if channels.typed.is_empty() { &channels.configured } else { &channels.typed };
@@ -203,7 +203,7 @@ impl Goal {
         if inputs.environments.is_empty() {
             return Ok(Self { environment: typed, more: configured });
         }
-        let options = channels.options(&channels.typed, ChannelRule::FileToo, context);
+        let options = channels.options(&channels.typed, ChannelRule::FileAndExtra, context);
         let mut environment = Environment::read_all(&inputs.environments, &options)?;
         environment.warnings.iter().for_each(|warning| context.ui.warn(&warning.to_string()));
         if !environment.names_channels() {
@@ -279,6 +279,6 @@ fn dependency(text: &str) -> &str {
 
 /// Any version of a package.
 pub(super) fn bare(name: &str, options: &mlconda::environment::ReadOptions) -> Result<Requirement, CliError> {
-    let parsed = Environment::of_specs(&[name], options)?;
+    let parsed = Environment::from_specs(&[name], options)?;
     parsed.requirements.into_iter().next().ok_or_else(|| CliError::Usage(format!("`{name}` is no package")))
 }

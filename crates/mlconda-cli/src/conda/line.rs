@@ -183,7 +183,7 @@ fn each(option: &str) -> String {
 }
 
 fn text(word: &OsStr) -> Result<String, CliError> {
-    let message = || format!("`{}` is no text in UTF-8", word.to_string_lossy());
+    let message = || format!("`{}` is not UTF-8 text", word.to_string_lossy());
     word.to_str().map(str::to_owned).ok_or_else(|| CliError::Usage(message()))
 }
 

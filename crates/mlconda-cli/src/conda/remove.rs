@@ -48,7 +48,7 @@ pub(super) fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> 
         return Err(CliError::Usage("no package is named: `remove NAME…`, or `remove --all`".to_owned()));
     }
     let options = channels.options(&channels.known(), ChannelRule::ExtraOnly, context);
-    let goes = goes(line, &there, &Environment::of_specs(&inputs.specs, &options)?.requirements)?;
+    let goes = goes(line, &there, &Environment::from_specs(&inputs.specs, &options)?.requirements)?;
     let unasked = there.unasked();
     let asked = there.asked.keys().map(String::as_str).chain(unasked).filter(|name| !goes.contains(name));
     let keeps_all = line.has("--force-remove") || line.has("--keep-env");

@@ -145,8 +145,8 @@ pub(super) fn restore(
     };
     let packages = export::packages_after(until);
     let packages: Vec<Package<'_>> = packages.iter().filter_map(|text| Package::of(text)).collect();
-    let now = there.asked.clone();
-    let asked = until.last().map(|revision| revision.asked.clone()).unwrap_or_default();
+    let now = there.requested.clone();
+    let asked = until.last().map(|revision| revision.requested.clone()).unwrap_or_default();
     let there = There::read(prefix.clone(), channels, context)?;
     let spec = |package: &Package<'_>| {
         let Package { channel, name, version, build } = package;

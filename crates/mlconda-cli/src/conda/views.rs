@@ -47,10 +47,10 @@ pub(super) fn list(line: &Line, context: &Context) -> Result<ExitCode, CliError>
     if !no_pip {
         records.extend(prefix.distributions()?);
     }
-    let mut strangers = if no_pip { Vec::new() } else { prefix.strangers(&mut records)? };
+    let mut untracked = if no_pip { Vec::new() } else { prefix.untracked(&mut records)? };
     records.retain(|record| is_meant(record_name(record)));
-    strangers.retain(|stranger| is_meant(&stranger.name));
-    let mut shown = packages(&records, &strangers);
+    untracked.retain(|distribution| is_meant(&distribution.name));
+    let mut shown = packages(&records, &untracked);
     if line.has("--reverse") {
         shown.reverse();
     }
@@ -204,13 +204,13 @@ pub(super) fn search(line: &Line, context: &Context) -> Result<ExitCode, CliErro
     };
     let platform = channels::platform(line, context)?.unwrap_or_else(|| Host::detect(Path::new("/")).platform);
     let is_pattern = word.contains('*') && !word.contains(['=', '<', '>', ' ', '[']);
-    let mut environment = Environment::of_specs(if is_pattern { &[] } else { std::slice::from_ref(word) }, &options)?;
+    let mut environment = Environment::from_specs(if is_pattern { &[] } else { std::slice::from_ref(word) }, &options)?;
     if is_pattern {
         let pattern: StringMatcher = word.parse().map_err(|_| CliError::Usage(format!("`{word}` is no pattern")))?;
         let all = load(&environment, &channels, platform, context)?;
         let meant: Vec<&str> =
             all.package_names().into_iter().filter(|name| pattern.matches(name)).take(MOST).collect();
-        environment = Environment::of_specs(&meant, &options)?;
+        environment = Environment::from_specs(&meant, &options)?;
     }
     let loaded = load(&environment, &channels, platform, context)?;
     let specs = &environment.requirements;

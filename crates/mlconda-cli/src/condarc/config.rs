@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
-use mlconda::edit::{Place, Text};
+use mlconda::edit::{InsertPosition, YamlEditor};
 use serde_json::{Value as Json, json};
 
 use super::{Condarc, LISTS, MAPPINGS, VALUES, read, words};
@@ -11,7 +11,7 @@ use crate::{report::CliError, settings::Context, words::list};
 /// What is to be done.
 #[derive(Debug)]
 enum Wish {
-    Put(Place, String, String),
+    Put(InsertPosition, String, String),
     Set(String, String),
     Remove(String, String),
     RemoveKey(String),
@@ -33,7 +33,7 @@ struct Line {
 /// Carries out a command line, from behind the word `config`.
 pub(crate) fn run(arguments: &[OsString], context: &Context) -> Result<ExitCode, CliError> {
     let text = |word: &OsString| {
-        let message = || format!("`{}` is no text in UTF-8", word.display());
+        let message = || format!("`{}` is not UTF-8 text", word.display());
         word.to_str().map(str::to_owned).ok_or_else(|| CliError::Usage(message()))
     };
     let words = arguments.iter().map(text).collect::<Result<Vec<_>, _>>()?;
@@ -51,18 +51,18 @@ pub(crate) fn run(arguments: &[OsString], context: &Context) -> Result<ExitCode,
         CliError::Usage("there is no home directory: name the file with `--file FILE` or `--system`".to_owned())
     })?;
     if !writing.is_empty() {
-        let before = read(&file)?.map_or_else(|| Text::new(b"", &file), Ok)?;
+        let before = read(&file)?.map_or_else(|| YamlEditor::new(b"", &file), Ok)?;
         let mut text = before.clone();
         for wish in writing {
             change(&mut text, wish, context)?;
         }
-        if text.text() != before.text() {
+        if text.to_text() != before.to_text() {
             file.parent().map_or(Ok(()), fs_err::create_dir_all)?;
             if file.parent() == Some(&context.settings.root_prefix) {
                 // An installation takes a directory with this one for a prefix.
                 fs_err::create_dir_all(context.settings.root_prefix.join("conda-meta"))?;
             }
-            context.write(&file, &text.text())?;
+            context.write(&file, &text.to_text())?;
         }
         if line.is_json {
             context.ui.json(&json!({"rc_path": file.display().to_string(), "success": true, "warnings": []}))?;
@@ -104,8 +104,8 @@ impl Line {
             };
             let mut value = || joined.take().map_or_else(|| next(&mut words, &word), Ok);
             let wish = match name.as_str() {
-                "add" | "prepend" => Wish::Put(Place::First, value()?, next(&mut words, &word)?),
-                "append" => Wish::Put(Place::Last, value()?, next(&mut words, &word)?),
+                "add" | "prepend" => Wish::Put(InsertPosition::First, value()?, next(&mut words, &word)?),
+                "append" => Wish::Put(InsertPosition::Last, value()?, next(&mut words, &word)?),
                 "set" => Wish::Set(value()?, next(&mut words, &word)?),
                 "remove" => Wish::Remove(value()?, next(&mut words, &word)?),
                 "remove-key" => Wish::RemoveKey(value()?),
@@ -176,7 +176,7 @@ pub(super) fn value(text: &str) -> Json {
     }
 }
 
-fn change(text: &mut Text, wish: Wish, context: &Context) -> Result<(), CliError> {
+fn change(text: &mut YamlEditor, wish: Wish, context: &Context) -> Result<(), CliError> {
     let path = |key: &str| key.split('.').map(str::to_owned).collect::<Vec<String>>();
     let (Wish::Put(_, key, _) | Wish::Set(key, _) | Wish::Remove(key, _) | Wish::RemoveKey(key)) = &wish else {
         return Ok(());
@@ -184,13 +184,13 @@ fn change(text: &mut Text, wish: Wish, context: &Context) -> Result<(), CliError
     let keys = path(key);
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
     check(&wish, &keys, context)?;
-    let json = text.json()?;
+    let json = text.to_json()?;
     let old = keys.iter().try_fold(&json, |json, key| json.get(*key));
     let items = || old.map(super::texts).unwrap_or_default();
     match &wish {
         Wish::Put(place, key, item) => {
             if let Some(index) = items().iter().position(|known| known == item) {
-                let end = if *place == Place::First { "top" } else { "bottom" };
+                let end = if *place == InsertPosition::First { "top" } else { "bottom" };
                 context.ui.warn(&format!("`{item}` is in the list `{key}` already, and moves to its {end}"));
                 text.remove(&keys, index)?;
             }

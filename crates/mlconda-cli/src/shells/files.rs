@@ -89,7 +89,7 @@ pub(super) fn init(tool: &str, arguments: &[OsString], context: &Context) -> Res
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             read => String::from_utf8(read?).map_err(|_| {
                 CliError::world(
-                    format!("`{}` is no text in UTF-8", file.display()),
+                    format!("`{}` is not UTF-8 text", file.display()),
                     "write the lines that `conda shell.posix hook` prints into it yourself",
                 )
             })?,

@@ -2,22 +2,22 @@ use serde_json::json;
 
 use super::*;
 
-fn text(text: &str) -> Text {
-    Text::new(text.as_bytes(), Path::new("e.yml")).unwrap()
+fn text(text: &str) -> YamlEditor {
+    YamlEditor::new(text.as_bytes(), Path::new("e.yml")).unwrap()
 }
 
 /// What a change makes of a text.
-fn changed(before: &str, change: impl FnOnce(&mut Text) -> Result<(), EditError>) -> String {
+fn changed(before: &str, change: impl FnOnce(&mut YamlEditor) -> Result<(), EditError>) -> String {
     let mut text = text(before);
     change(&mut text).unwrap_or_else(|error| panic!("{error}: {before}"));
-    text.text()
+    text.to_text()
 }
 
 const DEPENDENCIES: &[&str] = &["dependencies"];
 const PIP: &[&str] = &["dependencies", "pip"];
 
 fn added(before: &str, path: &[&str], item: &str) -> String {
-    changed(before, |text| text.insert(path, item, Place::Last))
+    changed(before, |text| text.insert(path, item, InsertPosition::Last))
 }
 
 #[test]
@@ -110,10 +110,10 @@ fn a_key_is_set_and_removed() {
     let removed = |before: &str, path: &[&str]| changed(before, |text| text.remove_key(path));
     assert_eq!(removed("a:\n- x\n- y\n# c\nb: 1\n", &["a"]), "# c\nb: 1\n");
     assert_eq!(removed("a:\nb: 1\n", &["a"]), "b: 1\n");
-    let first = changed("channels:\n  - a\n", |text| text.insert(&["channels"], "z", Place::First));
+    let first = changed("channels:\n  - a\n", |text| text.insert(&["channels"], "z", InsertPosition::First));
     assert_eq!(first, "channels:\n  - z\n  - a\n");
-    assert_eq!(changed("m: [a]\n", |text| text.insert(&["m"], "z", Place::First)), "m: [z, a]\n");
-    let nested = changed("", |text| text.insert(&["custom_multichannels", "lab"], "z", Place::Last));
+    assert_eq!(changed("m: [a]\n", |text| text.insert(&["m"], "z", InsertPosition::First)), "m: [z, a]\n");
+    let nested = changed("", |text| text.insert(&["custom_multichannels", "lab"], "z", InsertPosition::Last));
     assert_eq!(nested, "custom_multichannels:\n  lab:\n    - z\n");
 }
 
@@ -128,11 +128,11 @@ fn what_is_not_understood_stays_as_it_was() {
         "name: n\n...\n",
     ] {
         let mut changed = text(before);
-        assert!(changed.insert(DEPENDENCIES, "x", Place::Last).is_err(), "{before:?}");
-        assert_eq!(changed.text(), before);
+        assert!(changed.insert(DEPENDENCIES, "x", InsertPosition::Last).is_err(), "{before:?}");
+        assert_eq!(changed.to_text(), before);
     }
     for bytes in [&b"a: 1\ra: 2\n"[..], b"a: 1\na: 2\n", b"\xff\xfea\0", b"a: \xff", b"a: [\n"] {
-        assert!(Text::new(bytes, Path::new("e.yml")).is_err(), "{bytes:?}");
+        assert!(YamlEditor::new(bytes, Path::new("e.yml")).is_err(), "{bytes:?}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! What stands under `dependencies:`: match specs, the `pip:` list, and both of them under `sel(…)`.
+//! Reads `dependencies:`: match specs, the `pip:` list, and both of them under `sel(…)`.
 
 use std::{rc::Rc, sync::Arc};
 
@@ -8,17 +8,17 @@ use rattler_conda_types::PackageNameMatcher;
 use super::{ADDED_PIP, Reader, Result, TEMPLATE_HELP};
 use crate::{
     Diagnostic, EnvironmentError, Location, PipLine, Requirement,
-    channel::Refusal,
-    grammar::Mistake,
+    channel::SpecError,
+    grammar::LineError,
+    lint::WELL_KNOWN_CHANNELS,
     requirements,
     selector::{self, Selector},
     spec,
-    suspicion::WELL_KNOWN_CHANNELS,
-    yaml::{Node, Value},
+    yaml::{Value, YamlNode},
 };
 
 impl Reader<'_> {
-    pub(super) fn dependencies(&mut self, key: &Node, value: &Node) -> Result<()> {
+    pub(super) fn dependencies(&mut self, key: &YamlNode, value: &YamlNode) -> Result<()> {
         match &value.value {
             _ if value.is_null() => Ok(()),
             Value::Sequence(items) => {
@@ -37,7 +37,7 @@ impl Reader<'_> {
         }
     }
 
-    fn each(&mut self, items: &[Rc<Node>], selector: Option<&Selector>) {
+    fn each(&mut self, items: &[Rc<YamlNode>], selector: Option<&Selector>) {
         for (item, next) in items.iter().zip(items.iter().skip(1).map(Some).chain([None])) {
             self.empty_pip(item, next.map(Rc::as_ref));
             let read = self.dependency(item, selector);
@@ -45,9 +45,9 @@ impl Reader<'_> {
         }
     }
 
-    /// Tells of an empty `pip:` with entries right below it that were to be indented, as it seems. An empty list alone is
-    /// what is left where all lines were commented out.
-    fn empty_pip(&mut self, item: &Node, next: Option<&Node>) {
+    /// Warns about an empty `pip:` whose entries are probably not indented. An empty list alone is fine: all its lines
+    /// may be commented out.
+    fn empty_pip(&mut self, item: &YamlNode, next: Option<&YamlNode>) {
         let Value::Mapping(entries) = &item.value else { return };
         let [(key, value)] = entries.as_slice() else { return };
         let is_next = next.is_some_and(|next| next.location.line == key.location.line + 1);
@@ -57,7 +57,7 @@ impl Reader<'_> {
         }
     }
 
-    fn dependency(&mut self, item: &Node, selector: Option<&Selector>) -> Result<()> {
+    fn dependency(&mut self, item: &YamlNode, selector: Option<&Selector>) -> Result<()> {
         match &item.value {
             Value::Scalar { text, .. } => self.requirement(item, text, selector),
             Value::Mapping(entries) => {
@@ -74,7 +74,7 @@ impl Reader<'_> {
         }
     }
 
-    fn requirement(&mut self, item: &Node, text: &str, selector: Option<&Selector>) -> Result<()> {
+    fn requirement(&mut self, item: &YamlNode, text: &str, selector: Option<&Selector>) -> Result<()> {
         if item.is_null() {
             return Err(self.wrong_node(item, "an empty dependency", "remove the `-`, or name a package"));
         }
@@ -82,7 +82,7 @@ impl Reader<'_> {
             let message = format!("`{text}` is {kind} to YAML, and a dependency begins with a package's name");
             return Err(self.wrong_node(item, message, format!("write `- NAME={text}`")));
         }
-        let parsed = spec::parse(text, &self.resolver).map_err(|Refusal { message, help }| {
+        let parsed = spec::parse(text, &self.resolver).map_err(|SpecError { message, help }| {
             EnvironmentError::Spec(self.source.diagnostic(item.location, item.length, message, help))
         })?;
         for remark in parsed.remarks {
@@ -101,8 +101,8 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// What holds for a line: the selector that it stands under, and the one in its comment.
-    fn selector(&mut self, item: &Node, outer: Option<&Selector>) -> Option<Selector> {
+    /// The selector of a line: that of its section, and that of its comment.
+    fn selector(&mut self, item: &YamlNode, outer: Option<&Selector>) -> Option<Selector> {
         let inner = item.comment(self.source).and_then(selector::in_comment);
         if let Some(inner) = &inner {
             let message = format!("the comment `# [{inner}]` is taken for a selector; conda ignores it");
@@ -114,8 +114,8 @@ impl Reader<'_> {
         }
     }
 
-    /// A mapping among the dependencies: `pip:`, or `sel(…):`.
-    fn section(&mut self, key: &Node, value: &Rc<Node>, outer: Option<&Selector>) -> Result<()> {
+    /// A mapping among the dependencies: `pip:` or `sel(…):`.
+    fn section(&mut self, key: &YamlNode, value: &Rc<YamlNode>, outer: Option<&Selector>) -> Result<()> {
         let name = key.text().unwrap_or_default();
         if name == "pip" {
             self.selector_out_of_place(key);
@@ -153,7 +153,7 @@ impl Reader<'_> {
         Err(self.wrong_node(key, message, help))
     }
 
-    fn pip(&mut self, key: &Node, value: &Rc<Node>, selector: Option<&Selector>) -> Result<()> {
+    fn pip(&mut self, key: &YamlNode, value: &Rc<YamlNode>, selector: Option<&Selector>) -> Result<()> {
         if !self.environment.pip.is_empty() && selector.is_none() {
             let message = "a further `pip:` list is added to the one before it; conda reads only the last one";
             self.warn(key.location, message.to_owned());
@@ -182,9 +182,9 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// A mistake in a line for pip, at its place in the file if the line stands there as it is.
-    fn wrong_pip(&self, item: &Node, text: &str, mistake: Mistake) -> EnvironmentError {
-        let Mistake { range, message, help } = mistake;
+    /// An error in a line for pip, at its location if the line is in the file literally.
+    fn wrong_pip(&self, item: &YamlNode, text: &str, mistake: LineError) -> EnvironmentError {
+        let LineError { range, message, help } = mistake;
         let line = self.source.line(item.location.line);
         let shown = redact::text(line);
         let characters = |text: &str| text.chars().count();
@@ -197,7 +197,7 @@ impl Reader<'_> {
         EnvironmentError::Pip(Box::new(Diagnostic { line: shown, ..*diagnostic }))
     }
 
-    /// Packages for pip need pip: conda adds it where it is not listed.
+    /// Adds pip if there is a `pip:` list and pip is not listed, as conda does.
     pub(super) fn add_pip(&mut self) {
         let is_pip = |requirement: &Requirement| matches!(&requirement.spec.name, PackageNameMatcher::Exact(name) if name.as_normalized() == "pip");
         let Some(first) = self.environment.pip.first() else { return };

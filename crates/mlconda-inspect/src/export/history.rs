@@ -9,15 +9,15 @@ use rattler_conda_types::PrefixRecord;
 use super::{name, package_of};
 
 /// The specs that were asked for, by the package that they ask for; of installed packages only.
-pub(crate) fn asked(prefix: &Prefix, records: &[PrefixRecord]) -> Result<IndexMap<String, String>, PrefixError> {
-    let mut asked = parse(&read(prefix)?);
-    asked.retain(|package, _| records.iter().any(|record| name(record) == package));
-    if asked.is_empty() {
+pub(crate) fn requested(prefix: &Prefix, records: &[PrefixRecord]) -> Result<IndexMap<String, String>, PrefixError> {
+    let mut requested = parse(&read(prefix)?);
+    requested.retain(|package, _| records.iter().any(|record| name(record) == package));
+    if requested.is_empty() {
         let of_record =
             |record: &PrefixRecord| Some((name(record).to_owned(), record.requested_specs.first()?.clone()));
-        asked = records.iter().filter_map(of_record).collect();
+        requested = records.iter().filter_map(of_record).collect();
     }
-    Ok(asked)
+    Ok(requested)
 }
 
 /// The text of a history; none if there is no such file.
@@ -32,20 +32,20 @@ pub(super) fn read(prefix: &Prefix) -> Result<String, PrefixError> {
 
 /// The specs that are left at the end of a history.
 fn parse(text: &str) -> IndexMap<String, String> {
-    let mut asked = Asked::default();
-    text.lines().for_each(|line| asked.line(line));
-    asked.specs
+    let mut requested = RequestedSpecs::default();
+    text.lines().for_each(|line| requested.line(line));
+    requested.specs
 }
 
 /// What is asked for after the lines that were read.
 #[derive(Default)]
-pub(super) struct Asked {
+pub(super) struct RequestedSpecs {
     /// The specs, by the package that they ask for.
     pub(super) specs: IndexMap<String, String>,
     is_whole: bool,
 }
 
-impl Asked {
+impl RequestedSpecs {
     /// Reads the next line.
     pub(super) fn line(&mut self, line: &str) {
         let Some(comment) = line.trim().strip_prefix('#').map(str::trim) else {

@@ -22,7 +22,7 @@ pub(super) fn lines(
     records: &mut Vec<PrefixRecord>,
     detail: Detail,
 ) -> Result<Vec<String>, PrefixError> {
-    let found = distributions::strangers(prefix.path(), records)?;
+    let found = distributions::untracked(prefix.path(), records)?;
     let mut lines = BTreeMap::new();
     // The file marks what was named on pip's command line (PEP 376).
     let counts = |path: &&PathBuf| detail != Detail::History || path.join("REQUESTED").is_file();
@@ -38,14 +38,14 @@ pub(super) fn lines(
 fn requirement(path: &Path) -> Option<(String, String)> {
     let Metadata { name, version, .. } = distributions::metadata(path)?;
     let origin = files::read(&path.join("direct_url.json"), files::LARGEST_TEXT).ok();
-    let origin = origin.and_then(|text| serde_json::from_slice::<Origin>(&text).ok());
+    let origin = origin.and_then(|text| serde_json::from_slice::<DirectUrl>(&text).ok());
     let line = origin.and_then(|origin| origin.line(&name)).unwrap_or_else(|| format!("{name}=={version}"));
     Some((name, line))
 }
 
 /// `direct_url.json` (PEP 610): where a distribution came from that was installed by its URL.
 #[derive(Deserialize)]
-struct Origin {
+struct DirectUrl {
     url: String,
     vcs_info: Option<Vcs>,
     archive_info: Option<Archive>,
@@ -71,7 +71,7 @@ struct Directory {
     editable: bool,
 }
 
-impl Origin {
+impl DirectUrl {
     /// The requirement as `pip freeze` writes it.
     fn line(self, name: &str) -> Option<String> {
         let subdirectory = self.subdirectory.map(|path| format!("subdirectory={path}"));
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn the_origin_of_a_distribution_is_told_as_pip_freeze_does() {
-        let line = |json: &str| serde_json::from_str::<Origin>(json).unwrap().line("x").unwrap_or_default();
+        let line = |json: &str| serde_json::from_str::<DirectUrl>(json).unwrap().line("x").unwrap_or_default();
         for (json, expected) in [
             (
                 r#"{"url": "https://u:secret@host/x.git", "vcs_info": {"vcs": "git", "commit_id": "abc", "requested_revision": "main"}, "subdirectory": "python"}"#,

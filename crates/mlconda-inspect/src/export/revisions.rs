@@ -15,7 +15,7 @@ pub struct PastRevision {
     /// were there, as very old versions of conda wrote it.
     pub changes: BTreeSet<String>,
     /// The match specs that were asked for after it.
-    pub asked: Vec<String>,
+    pub requested: Vec<String>,
 }
 
 impl PastRevision {
@@ -51,14 +51,14 @@ pub fn packages_after(revisions: &[PastRevision]) -> BTreeSet<String> {
 }
 
 fn parse(text: &str) -> Vec<PastRevision> {
-    let (mut revisions, mut asked) = (Vec::<PastRevision>::new(), history::Asked::default());
+    let (mut revisions, mut requested) = (Vec::<PastRevision>::new(), history::RequestedSpecs::default());
     for line in text.lines().map(str::trim) {
-        asked.line(line);
+        requested.line(line);
         if let Some((date, _)) = line.strip_prefix("==>").and_then(|rest| rest.split_once("<==")) {
             revisions.push(PastRevision { date: date.trim().to_owned(), ..PastRevision::default() });
         } else if let Some(last) = revisions.last_mut() {
             if line.starts_with('#') {
-                last.asked = asked.specs.values().cloned().collect();
+                last.requested = requested.specs.values().cloned().collect();
             } else if !line.is_empty() {
                 last.changes.insert(line.to_owned());
             }
@@ -85,7 +85,7 @@ mod tests {
                     "{}: {} ({})",
                     revisions[count - 1].date,
                     packages.join(" "),
-                    revisions[count - 1].asked.join(" ")
+                    revisions[count - 1].requested.join(" ")
                 )
             })
             .collect();
@@ -104,6 +104,6 @@ mod tests {
         let revisions = parse("noise\n==> 2012-01-01 00:00:00 <==\na-1-0\nb-1-0\n==> 2012-01-02 00:00:00 <==\nb-2-0\n");
         assert_eq!(packages_after(&revisions[..1]).len(), 2);
         assert!(packages_after(&revisions).iter().eq(["b-2-0"]));
-        assert!(!revisions[0].is_change() && revisions[0].asked.is_empty());
+        assert!(!revisions[0].is_change() && revisions[0].requested.is_empty());
     }
 }

@@ -2,19 +2,19 @@
 
 use std::collections::HashMap;
 
-use mlconda_types::dependency::{is_judged, name, satisfies};
+use mlconda_types::dependency::{is_checkable, normalized_name, satisfies};
 
-use super::{Finding, records::Package};
+use super::{Finding, records::RecordedPackage};
 
 /// Looks at `depends` and `constrains` of every record. Virtual packages are left aside: an environment need not be
 /// verified on the machine that it is for.
-pub(super) fn check(packages: &[Package], findings: &mut Vec<Finding>) {
+pub(super) fn check(packages: &[RecordedPackage], findings: &mut Vec<Finding>) {
     // What is from no channel says nothing here, and meets no need of a conda package.
     let of_channels = packages.iter().filter(|package| !package.is_distribution());
-    let by_name: HashMap<&str, &Package> = of_channels.map(|package| (package.name(), package)).collect();
-    let named = |spec: &str| by_name.get(name(spec).as_str()).copied();
+    let by_name: HashMap<&str, &RecordedPackage> = of_channels.map(|package| (package.name(), package)).collect();
+    let named = |spec: &str| by_name.get(normalized_name(spec).as_str()).copied();
     for package in packages {
-        let needs = package.record.depends.iter().filter(|spec| is_judged(spec));
+        let needs = package.record.depends.iter().filter(|spec| is_checkable(spec));
         for need in needs {
             let found = named(need);
             if !found.is_some_and(|found| satisfies(&found.record, need)) {
@@ -25,7 +25,7 @@ pub(super) fn check(packages: &[Package], findings: &mut Vec<Finding>) {
                 });
             }
         }
-        for spec in package.record.constrains.iter().filter(|spec| is_judged(spec)) {
+        for spec in package.record.constrains.iter().filter(|spec| is_checkable(spec)) {
             if let Some(found) = named(spec).filter(|found| !satisfies(&found.record, spec)) {
                 findings.push(Finding::Constraint {
                     package: package.dist_name.clone(),

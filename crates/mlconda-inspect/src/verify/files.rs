@@ -1,4 +1,4 @@
-//! Compares what is on disk with what the records say: one walk for what is there, then each file once.
+//! Compares the files on disk with the records: one walk to find all paths, then each file is read once.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -14,9 +14,9 @@ use mlconda_types::progress::{Event, Progress};
 use rattler_digest::{Sha256, Sha256Hash, digest::Digest};
 
 use super::{
-    Finding, Kind, Report, each,
-    records::{Entry, Package},
-    strangers,
+    FileKind, Finding, Verification, each,
+    records::{RecordedPackage, RecordedPath},
+    untracked,
 };
 
 /// A thread reads pieces of this size, in bytes.
@@ -28,14 +28,14 @@ const DIRECTORY_MODES: &[u32] = &[0o755];
 /// What a root prefix holds besides its own environment: not this environment's business. And what a fresh volume holds.
 const ELSEWHERE: [&str; 3] = ["envs", "pkgs", "lost+found"];
 
-/// One package's word on a path.
+/// A path as one package describes it.
 #[derive(Clone, Copy)]
 struct Claim<'a> {
-    package: &'a Package,
-    entry: &'a Entry,
+    package: &'a RecordedPackage,
+    entry: &'a RecordedPath,
 }
 
-/// All that the records say of paths.
+/// All recorded paths.
 pub(super) struct Claims<'a> {
     /// Sorted by path; those of one path together, and in linking order once that is known.
     all: Vec<Claim<'a>>,
@@ -48,8 +48,8 @@ pub(super) struct Claims<'a> {
 }
 
 impl<'a> Claims<'a> {
-    pub(crate) fn new(packages: &'a [Package]) -> Self {
-        let of = |package: &'a Package| package.entries.iter().map(move |entry| Claim { package, entry });
+    pub(crate) fn new(packages: &'a [RecordedPackage]) -> Self {
+        let of = |package: &'a RecordedPackage| package.entries.iter().map(move |entry| Claim { package, entry });
         let mut all: Vec<Claim<'a>> = packages.iter().flat_map(of).collect();
         mlconda_types::sorting::sort_by_key(&mut all, |claim| claim.entry.path.as_path());
         let (mut by_path, mut parents) = (HashMap::with_capacity(all.len()), HashMap::new());
@@ -66,7 +66,7 @@ impl<'a> Claims<'a> {
     }
 
     /// Brings the claims of each path into the order in which packages are linked.
-    pub(super) fn settle(&mut self, order: &HashMap<(bool, &str), usize>) {
+    pub(super) fn sort_by_link_order(&mut self, order: &HashMap<(bool, &str), usize>) {
         let rank = |claim: &Claim<'_>| {
             order.get(&(claim.package.is_distribution(), claim.package.name())).copied().unwrap_or(usize::MAX)
         };
@@ -85,17 +85,17 @@ impl<'a> Claims<'a> {
 }
 
 /// Whose a path is.
-fn holders(claims: &[Claim<'_>]) -> Vec<String> {
+fn owners(claims: &[Claim<'_>]) -> Vec<String> {
     claims.iter().map(|claim| claim.package.dist_name.clone()).collect()
 }
 
 /// What the packages say that a path is.
-fn kind(claims: &[Claim<'_>]) -> Option<Kind> {
+fn kind(claims: &[Claim<'_>]) -> Option<FileKind> {
     claims.last().and_then(|claim| claim.entry.kind)
 }
 
-fn is_of_kind(claims: &[Claim<'_>], found: Kind) -> bool {
-    claims.iter().any(|claim| claim.entry.kind.map_or(found != Kind::Directory, |kind| kind == found))
+fn is_of_kind(claims: &[Claim<'_>], found: FileKind) -> bool {
+    claims.iter().any(|claim| claim.entry.kind.map_or(found != FileKind::Directory, |kind| kind == found))
 }
 
 /// Compares everything.
@@ -104,13 +104,13 @@ pub(super) fn check(
     claims: &Claims<'_>,
     threads: NonZero<usize>,
     progress: &dyn Progress,
-    report: &mut Report,
+    report: &mut Verification,
 ) {
     let mut findings = Vec::new();
     let found = walk(prefix, claims, threads, &mut findings);
-    let strangers = compare_kinds(claims, &found, &mut findings);
+    let untracked = compare_kinds(claims, &found, &mut findings);
     let mut files = missing(prefix, claims, &found, &mut findings);
-    report.files = claims.groups().filter(|group| kind(group) != Some(Kind::Directory)).count();
+    report.files = claims.groups().filter(|group| kind(group) != Some(FileKind::Directory)).count();
     // The largest first; of the rest, those that are near each other.
     let size = |group: &&[Claim<'_>]| group.iter().filter_map(|claim| claim.entry.size).max().unwrap_or(0);
     mlconda_types::sorting::sort_by_key(&mut files, |group| std::cmp::Reverse(size(group)));
@@ -128,15 +128,15 @@ pub(super) fn check(
     report.findings.append(&mut findings);
     report.without_hash = without_hash.into_iter().map(|(package, files)| (package.to_owned(), files)).collect();
     mlconda_types::sorting::sort(&mut report.without_hash);
-    report.strangers = strangers::sort(prefix, strangers, |path| claims.by_path.contains_key(path));
+    report.untracked = untracked::sort(prefix, untracked, |path| claims.by_path.contains_key(path));
 }
 
 /// What a walk has found, by path relative to the prefix.
-type Found = HashMap<PathBuf, Kind>;
+type FoundPaths = HashMap<PathBuf, FileKind>;
 
 /// Walks through the prefix, level by level, and into no link. `conda-meta` is looked at elsewhere.
-fn walk(prefix: &Path, claims: &Claims<'_>, threads: NonZero<usize>, findings: &mut Vec<Finding>) -> Found {
-    let mut found = Found::with_capacity(claims.by_path.len());
+fn walk(prefix: &Path, claims: &Claims<'_>, threads: NonZero<usize>, findings: &mut Vec<Finding>) -> FoundPaths {
+    let mut found = FoundPaths::with_capacity(claims.by_path.len());
     let mut level = vec![PathBuf::new()];
     while !level.is_empty() {
         let listed = each(&level, threads, || (), |(), directory| list(prefix, directory));
@@ -160,7 +160,7 @@ fn walk(prefix: &Path, claims: &Claims<'_>, threads: NonZero<usize>, findings: &
                 findings.push(Finding::Mode { path, packages: packages(), expected: DIRECTORY_MODES, found: mode });
             }
             for (path, kind) in entries {
-                if kind == Kind::Directory && is_walked(&path, claims) {
+                if kind == FileKind::Directory && is_walked(&path, claims) {
                     below.push(path.clone());
                 }
                 found.insert(path, kind);
@@ -177,7 +177,7 @@ fn is_walked(path: &Path, claims: &Claims<'_>) -> bool {
 }
 
 /// A directory's permissions, and what is in it.
-fn list(prefix: &Path, directory: &Path) -> io::Result<(u32, Vec<(PathBuf, Kind)>)> {
+fn list(prefix: &Path, directory: &Path) -> io::Result<(u32, Vec<(PathBuf, FileKind)>)> {
     let place = prefix.join(directory);
     let mode = fs_err::metadata(&place)?.permissions().mode() & 0o7777;
     let entries = fs_err::read_dir(&place)?.map(|entry| {
@@ -189,37 +189,37 @@ fn list(prefix: &Path, directory: &Path) -> io::Result<(u32, Vec<(PathBuf, Kind)
 
 /// Compares what is there with what should be; gives the files, links and empty directories that no package holds, the
 /// latter with a slash behind.
-fn compare_kinds(claims: &Claims<'_>, found: &Found, findings: &mut Vec<Finding>) -> Vec<PathBuf> {
-    let mut strangers = Vec::new();
+fn compare_kinds(claims: &Claims<'_>, found: &FoundPaths, findings: &mut Vec<Finding>) -> Vec<PathBuf> {
+    let mut untracked = Vec::new();
     let filled: HashSet<&Path> = found.keys().filter_map(|path| path.parent()).collect();
     for (path, found) in found {
         let (packages, expected) = match (claims.at(path), claims.parents.get(path.as_path())) {
             (Some(group), _) if is_of_kind(group, *found) => continue,
-            (Some(group), _) => (holders(group), kind(group).unwrap_or(Kind::File)),
-            (None, Some(_)) if *found == Kind::Directory => continue,
-            (None, Some(child)) => (holders(claims.all.get(*child..=*child).unwrap_or_default()), Kind::Directory),
+            (Some(group), _) => (owners(group), kind(group).unwrap_or(FileKind::File)),
+            (None, Some(_)) if *found == FileKind::Directory => continue,
+            (None, Some(child)) => (owners(claims.all.get(*child..=*child).unwrap_or_default()), FileKind::Directory),
             (None, None) => {
-                if *found == Kind::Directory {
+                if *found == FileKind::Directory {
                     // One that holds something is told of with that.
                     let is_empty = is_walked(path, claims) && !filled.contains(path.as_path());
-                    strangers.extend(is_empty.then(|| path.join("")));
+                    untracked.extend(is_empty.then(|| path.join("")));
                 } else if !is_of_the_environment(path) {
-                    strangers.push(path.clone());
+                    untracked.push(path.clone());
                 }
                 continue;
             }
         };
-        findings.push(Finding::OtherKind { path: path.clone(), packages, expected, found: *found });
+        findings.push(Finding::WrongKind { path: path.clone(), packages, expected, found: *found });
     }
-    strangers
+    untracked
 }
 
 /// What mlconda, conda and pixi keep in `conda-meta` besides records.
 const OWN: [&str; 9] = [
     "history",
     "state",
-    mlconda_prefix::on_disk::PENDING,
-    mlconda_prefix::activate::kept::FILE,
+    mlconda_prefix::on_disk::PENDING_HISTORY,
+    mlconda_prefix::activate::snapshot::FILE,
     "created_at",
     "frozen",
     "pinned",
@@ -239,24 +239,24 @@ fn is_of_the_environment(path: &Path) -> bool {
 fn missing<'c, 'a>(
     prefix: &Path,
     claims: &'c Claims<'a>,
-    found: &Found,
+    found: &FoundPaths,
     findings: &mut Vec<Finding>,
 ) -> Vec<&'c [Claim<'a>]> {
     let mut files = Vec::with_capacity(claims.by_path.len());
     for group in claims.groups() {
         let Some(claim) = group.first() else { continue };
         let path = claim.entry.path.as_path();
-        let kind = found.get(path).copied().or_else(|| behind_a_link(prefix, path, claims, found));
+        let kind = found.get(path).copied().or_else(|| kind_behind_link(prefix, path, claims, found));
         match kind {
-            Some(Kind::File) if is_of_kind(group, Kind::File) => files.push(group),
-            Some(Kind::Link) if is_of_kind(group, Kind::Link) => link(prefix, group, findings),
+            Some(FileKind::File) if is_of_kind(group, FileKind::File) => files.push(group),
+            Some(FileKind::Link) if is_of_kind(group, FileKind::Link) => link(prefix, group, findings),
             Some(_) => {}
             // Where something else stands in place of a directory, that is all there is to tell.
             None if path
                 .ancestors()
                 .skip(1)
-                .any(|parent| found.get(parent).is_some_and(|it| *it != Kind::Directory)) => {}
-            None => findings.push(Finding::Missing { path: path.to_owned(), packages: holders(group) }),
+                .any(|parent| found.get(parent).is_some_and(|it| *it != FileKind::Directory)) => {}
+            None => findings.push(Finding::Missing { path: path.to_owned(), packages: owners(group) }),
         }
     }
     files
@@ -271,19 +271,20 @@ fn link(prefix: &Path, claims: &[Claim<'_>], findings: &mut Vec<Finding>) {
             // A record that does not tell agrees with all.
             let agrees = |claim: &Claim<'_>| claim.entry.target.as_ref().is_none_or(|target| *target == found);
             if let Some(expected) = entry.target.clone().filter(|_| !claims.iter().any(agrees)) {
-                findings.push(Finding::Target { path, packages: holders(claims), expected, found });
+                findings.push(Finding::Target { path, packages: owners(claims), expected, found });
             }
         }
         Err(error) => {
-            findings.push(Finding::Unreadable { path, packages: holders(claims), reason: error.to_string() });
+            findings.push(Finding::Unreadable { path, packages: owners(claims), reason: error.to_string() });
         }
     }
 }
 
 /// What a path is that a package has put behind a link of another package, as `lib64` may be one to `lib`.
-fn behind_a_link(prefix: &Path, path: &Path, claims: &Claims<'_>, found: &Found) -> Option<Kind> {
+fn kind_behind_link(prefix: &Path, path: &Path, claims: &Claims<'_>, found: &FoundPaths) -> Option<FileKind> {
     let is_link = |parent: &Path| {
-        found.get(parent) == Some(&Kind::Link) && claims.at(parent).is_some_and(|group| is_of_kind(group, Kind::Link))
+        found.get(parent) == Some(&FileKind::Link)
+            && claims.at(parent).is_some_and(|group| is_of_kind(group, FileKind::Link))
     };
     if !path.ancestors().skip(1).any(is_link) {
         return None;
@@ -293,7 +294,7 @@ fn behind_a_link(prefix: &Path, path: &Path, claims: &Claims<'_>, found: &Found)
 
 /// What a look at a file came to.
 #[derive(Default)]
-struct Seen {
+struct FileCheck {
     bytes: u64,
     /// Whether its content has been compared with a hash.
     hashed: bool,
@@ -301,23 +302,29 @@ struct Seen {
 }
 
 /// Looks at a file: its permissions, its size, its content.
-fn file(prefix: &Path, claims: &[Claim<'_>], is_ordered: bool, buffer: &mut [u8], progress: &dyn Progress) -> Seen {
-    let Some(Claim { entry, .. }) = claims.last() else { return Seen::default() };
-    let mut seen = Seen { hashed: true, ..Seen::default() };
-    if let Err(error) = look(prefix, claims, is_ordered, buffer, progress, &mut seen) {
-        let (path, packages) = (entry.path.clone(), holders(claims));
-        seen.findings.push(Finding::Unreadable { path, packages, reason: error.to_string() });
-    }
-    seen
-}
-
-fn look(
+fn file(
     prefix: &Path,
     claims: &[Claim<'_>],
     is_ordered: bool,
     buffer: &mut [u8],
     progress: &dyn Progress,
-    seen: &mut Seen,
+) -> FileCheck {
+    let Some(Claim { entry, .. }) = claims.last() else { return FileCheck::default() };
+    let mut seen = FileCheck { hashed: true, ..FileCheck::default() };
+    if let Err(error) = check_content(prefix, claims, is_ordered, buffer, progress, &mut seen) {
+        let (path, packages) = (entry.path.clone(), owners(claims));
+        seen.findings.push(Finding::Unreadable { path, packages, reason: error.to_string() });
+    }
+    seen
+}
+
+fn check_content(
+    prefix: &Path,
+    claims: &[Claim<'_>],
+    is_ordered: bool,
+    buffer: &mut [u8],
+    progress: &dyn Progress,
+    seen: &mut FileCheck,
 ) -> io::Result<()> {
     let Some(Claim { entry, .. }) = claims.last() else { return Ok(()) };
     let no_follow = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0);
@@ -328,13 +335,13 @@ fn look(
     let mode = metadata.permissions().mode() & 0o7777;
     let path = || entry.path.clone();
     if claims.iter().all(|claim| !claim.entry.modes.is_empty() && !claim.entry.modes.contains(&mode)) {
-        let (packages, expected) = (holders(claims), entry.modes);
+        let (packages, expected) = (owners(claims), entry.modes);
         seen.findings.push(Finding::Mode { path: path(), packages, expected, found: mode });
     }
     let fits = |claim: &&Claim<'_>| claim.entry.size.is_none_or(|size| size == metadata.len());
     let fitting: Vec<&Claim<'_>> = claims.iter().filter(fits).collect();
     if let ([], Some(expected)) = (fitting.as_slice(), entry.size) {
-        let (packages, found) = (holders(claims), metadata.len());
+        let (packages, found) = (owners(claims), metadata.len());
         seen.findings.push(Finding::Size { path: path(), packages, expected, found });
         return Ok(());
     }
@@ -348,13 +355,13 @@ fn look(
     match (fitting.iter().rev().find(equal), claims.last()) {
         (None, _) => seen.findings.push(Finding::Content {
             path: path(),
-            packages: holders(claims),
+            packages: owners(claims),
             expected: expected.map(hex::encode).unwrap_or_default(),
             found: hex::encode(hash),
         }),
         (Some(holder), Some(last)) if is_ordered && !std::ptr::eq(holder.entry, last.entry) => {
             let (expected, found) = (last.package.dist_name.clone(), holder.package.dist_name.clone());
-            seen.findings.push(Finding::OtherHolder { path: path(), expected, found });
+            seen.findings.push(Finding::WrongOwner { path: path(), expected, found });
         }
         _ => {}
     }

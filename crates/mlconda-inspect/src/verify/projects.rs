@@ -1,4 +1,4 @@
-//! Two distributions of one project: python sees both, and takes one of them for the version that is there.
+//! Finds projects with two installed distributions. Python sees both, and one of them as the installed version.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -7,10 +7,14 @@ use std::{
 
 use mlconda_prefix::{PrefixError, distributions};
 
-use super::{Finding, records::Package};
+use super::{Finding, records::RecordedPackage};
 
 /// Looks at the metadata of all distributions. What one and the same package brings is as it was built.
-pub(super) fn check(prefix: &Path, packages: &[Package], findings: &mut Vec<Finding>) -> Result<(), PrefixError> {
+pub(super) fn check(
+    prefix: &Path,
+    packages: &[RecordedPackage],
+    findings: &mut Vec<Finding>,
+) -> Result<(), PrefixError> {
     let mut holders: HashMap<&Path, &str> = HashMap::new();
     for package in packages {
         for path in package.entries.iter().map(|entry| entry.path.as_path()) {
@@ -18,7 +22,7 @@ pub(super) fn check(prefix: &Path, packages: &[Package], findings: &mut Vec<Find
             holders.extend(place.map(|place| (place, package.dist_name.as_str())));
         }
     }
-    for site in distributions::sites(prefix)? {
+    for site in distributions::site_packages(prefix)? {
         let mut projects: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
         for entry in fs_err::read_dir(&site)? {
             let place = entry?.path();

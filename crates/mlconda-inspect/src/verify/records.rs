@@ -13,29 +13,29 @@ use std::{
 
 use mlconda_prefix::{
     self as prefix, Prefix, PrefixError, distributions,
-    foreign::{self, Placed},
-    on_disk::{self, Own},
+    foreign_records::{self, NoarchPaths},
+    on_disk::{self, OwnFields},
 };
 use mlconda_system::files;
 use rattler_conda_types::PackageRecord;
 use rattler_digest::{Sha256, Sha256Hash, parse_digest_from_hex};
 use serde::Deserialize;
 
-use super::{Finding, Kind, each};
+use super::{FileKind, Finding, each};
 
 /// A package that is recorded.
-pub(super) struct Package {
+pub(super) struct RecordedPackage {
     /// NAME-VERSION-BUILD.
     pub(super) dist_name: String,
     /// What repodata says of it.
     pub(super) record: PackageRecord,
     /// What it holds.
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<RecordedPath>,
     /// The prefix that was written into its files, if one was and the record tells.
     pub(super) prefix: Option<PathBuf>,
 }
 
-impl Package {
+impl RecordedPackage {
     /// The name.
     pub(super) fn name(&self) -> &str {
         self.record.name.as_normalized()
@@ -48,11 +48,11 @@ impl Package {
 }
 
 /// A path that a package holds.
-pub(super) struct Entry {
+pub(super) struct RecordedPath {
     /// The path, relative to the prefix.
     pub path: PathBuf,
     /// What it is; a record from before `paths_data` does not tell.
-    pub(super) kind: Option<Kind>,
+    pub(super) kind: Option<FileKind>,
     /// The sha256 that the file has in the prefix.
     pub(super) sha256: Option<Sha256Hash>,
     /// The size in bytes that it has there; where the prefix was put in, nothing says how long the file has become.
@@ -77,7 +77,7 @@ struct Linked {
     files: Option<Vec<PathBuf>>,
     paths_data: Option<PathsData>,
     link: Option<Link>,
-    mlconda: Option<Own>,
+    mlconda: Option<OwnFields>,
 }
 
 /// As in rattler's type of that name, but what other tools leave empty or invent is no reason to give up.
@@ -110,10 +110,10 @@ pub(super) fn read(
     prefix: &Prefix,
     threads: NonZero<usize>,
     findings: &mut Vec<Finding>,
-) -> Result<Vec<Package>, PrefixError> {
+) -> Result<Vec<RecordedPackage>, PrefixError> {
     let mut files = prefix.record_files()?;
     files.extend(prefix.meta_files(distributions::EXTENSION)?);
-    let mut packages: Vec<Package> = Vec::with_capacity(files.len());
+    let mut packages: Vec<RecordedPackage> = Vec::with_capacity(files.len());
     for (path, outcome) in files.iter().zip(each(&files, threads, || (), |(), path| read_one(path))) {
         match outcome {
             Ok(package) => packages.extend(package),
@@ -123,21 +123,21 @@ pub(super) fn read(
             }
         }
     }
-    place(prefix.path(), &mut packages)?;
+    resolve_links(prefix.path(), &mut packages)?;
     let mut by_name: HashMap<(bool, &str), &str> = HashMap::new();
     for package in &packages {
         if let Some(other) = by_name.insert((package.is_distribution(), package.name()), &package.dist_name) {
-            findings.push(Finding::Twice { package: package.dist_name.clone(), other: other.to_owned() });
+            findings.push(Finding::DuplicateRecord { package: package.dist_name.clone(), other: other.to_owned() });
         }
     }
     Ok(packages)
 }
 
 /// Files that a package names below a link of a package are where that leads.
-pub(crate) fn place(prefix: &Path, packages: &mut [Package]) -> io::Result<()> {
+pub(crate) fn resolve_links(prefix: &Path, packages: &mut [RecordedPackage]) -> io::Result<()> {
     let entries = || packages.iter().flat_map(|package| &package.entries);
     let links: HashMap<PathBuf, Option<PathBuf>> = entries()
-        .filter(|entry| entry.kind == Some(Kind::Link))
+        .filter(|entry| entry.kind == Some(FileKind::Link))
         .map(|entry| (entry.path.clone(), entry.target.clone()))
         .collect();
     let mut above: HashSet<&Path> = HashSet::new();
@@ -162,47 +162,48 @@ pub(crate) fn place(prefix: &Path, packages: &mut [Package]) -> io::Result<()> {
 }
 
 /// Reads a record; `None` if the file is something else.
-fn read_one(path: &Path) -> io::Result<Option<Package>> {
+fn read_one(path: &Path) -> io::Result<Option<RecordedPackage>> {
     let text = files::read(path, files::LARGEST_RECORD)?;
     let record: PackageRecord = match mlconda_types::lenient::from_slice(&text) {
         Ok(record) => record,
         Err(_) if prefix::is_foreign(&text) => return Ok(None),
-        Err(error) => mlconda_types::lenient::from_value(foreign::mended(&text).ok_or(error)?)?,
+        Err(error) => mlconda_types::lenient::from_value(foreign_records::normalize(&text).ok_or(error)?)?,
     };
-    mlconda_types::plain::check(record.name.as_normalized(), &record.version.as_str(), record.build.as_str())
+    mlconda_types::file_name_parts::check(record.name.as_normalized(), &record.version.as_str(), record.build.as_str())
         .map_err(io::Error::other)?;
     let linked: Linked = serde_json::from_slice(&text)?;
     let ours = linked.link.is_some_and(|link| link.source.is_some_and(|source| source.as_os_str().is_empty()));
     let own = linked.mlconda.filter(|_| ours);
     let of_path = |data| of_path(data, ours, own.as_ref());
-    let mut entries: Vec<Entry> = linked.paths_data.unwrap_or_default().paths.into_iter().map(of_path).collect();
+    let mut entries: Vec<RecordedPath> = linked.paths_data.unwrap_or_default().paths.into_iter().map(of_path).collect();
     let files = linked.files.unwrap_or_default();
     if record.noarch.is_python() && !ours {
-        let placed = Placed::new(&files);
+        let placed = NoarchPaths::new(&files);
         entries.iter_mut().for_each(|entry| placed.place(&mut entry.path));
     }
     if !ours || entries.is_empty() {
         // A record may have no `paths_data`, or leave there out what the tool itself has made.
         let known: HashSet<&Path> = entries.iter().map(|entry| entry.path.as_path()).collect();
         let rest: Vec<PathBuf> = files.iter().filter(|path| !known.contains(path.as_path())).cloned().collect();
-        let bare = |path| Entry { path, kind: None, sha256: None, size: None, is_ours: ours, modes: &[], target: None };
+        let bare =
+            |path| RecordedPath { path, kind: None, sha256: None, size: None, is_ours: ours, modes: &[], target: None };
         entries.extend(rest.into_iter().map(bare));
     }
     let prefix = own.as_ref().and_then(|own| own.prefix.clone());
     let dist_name = format!("{}-{}-{}", record.name.as_normalized(), record.version.as_str(), record.build);
-    Ok(Some(Package { dist_name, record, entries, prefix }))
+    Ok(Some(RecordedPackage { dist_name, record, entries, prefix }))
 }
 
-fn of_path(data: PathData, ours: bool, own: Option<&Own>) -> Entry {
+fn of_path(data: PathData, ours: bool, own: Option<&OwnFields>) -> RecordedPath {
     let path_type = data.path_type.as_deref();
     let kind = match path_type {
-        Some("softlink") => Some(Kind::Link),
-        Some("directory") => Some(Kind::Directory),
-        Some(_) => Some(Kind::File),
+        Some("softlink") => Some(FileKind::Link),
+        Some("directory") => Some(FileKind::Directory),
+        Some(_) => Some(FileKind::File),
         None => None,
     };
-    let is_file = kind == Some(Kind::File);
-    let is_plain = is_file && data.prefix_placeholder.is_none_or(|placeholder| placeholder.is_empty());
+    let is_file = kind == Some(FileKind::File);
+    let is_contained = is_file && data.prefix_placeholder.is_none_or(|placeholder| placeholder.is_empty());
     let hash = |text: &Option<String>| text.as_deref().and_then(parse_digest_from_hex::<Sha256>).filter(|_| is_file);
     let modes = match (path_type, own) {
         _ if !ours || !is_file => &[],
@@ -211,13 +212,13 @@ fn of_path(data: PathData, ours: bool, own: Option<&Own>) -> Entry {
         (Some("unix_python_entry_point"), None) => EXECUTABLE,
         (_, None) => EITHER,
     };
-    let target = own.and_then(|own| own.links.get(&data.path)).filter(|_| kind == Some(Kind::Link)).cloned();
-    Entry {
+    let target = own.and_then(|own| own.links.get(&data.path)).filter(|_| kind == Some(FileKind::Link)).cloned();
+    RecordedPath {
         path: data.path,
         kind,
         // A file that was not changed is the package's own.
-        sha256: hash(&data.sha256_in_prefix).or_else(|| hash(&data.sha256).filter(|_| is_plain)),
-        size: data.size_in_bytes.filter(|_| is_plain),
+        sha256: hash(&data.sha256_in_prefix).or_else(|| hash(&data.sha256).filter(|_| is_contained)),
+        size: data.size_in_bytes.filter(|_| is_contained),
         is_ours: ours,
         modes,
         target,

@@ -1,5 +1,5 @@
-//! Byte code of what the prefix's own pip has built. It stands in the prefix already when it is compiled; so it is compiled
-//! there, by one python, whose questions and answers are files: an installation that is dropped ends it, and nothing hangs.
+//! Compiles modules that the environment's pip has built. They are in the prefix already, so one python compiles them there. It
+//! reads from a file and writes to a file, so that dropping the installation stops it and nothing blocks.
 
 use std::{
     io::{self, Read, Seek, SeekFrom, Write},
@@ -10,8 +10,8 @@ use std::{
 
 use mlconda_prefix::Prefix;
 use mlconda_system::{
-    beneath::{Kind, Root},
-    process::Running,
+    beneath::{PathKind, Root},
+    process::ChildGroup,
 };
 use mlconda_types::progress::Task;
 use rattler::install::PythonInfo;
@@ -23,29 +23,29 @@ use super::{
         link::wheel,
         package::invalid,
         record,
-        script::{self, Told},
+        script::{self, ScriptContext},
     },
-    Bytecode, Compiled, LARGEST, SCRIPT, add, silence, silent,
+    Bytecode, Compiled, LARGEST, SCRIPT, add, answer_limit, no_answer,
 };
 
-/// Compiles the modules of a distribution in the prefix, gives them the time that all is to have, and writes the byte code
-/// into the record, whose place is relative to the prefix.
+/// Compiles the modules of a distribution in the prefix, sets their times, and adds the byte code to the record. `place` is the
+/// path of the record, relative to the prefix.
 pub(crate) async fn compile_built(
     place: &Path,
     prefix: &Prefix,
     python: &PythonInfo,
-    told: Told<'_>,
+    context: ScriptContext<'_>,
     mode: Bytecode,
 ) -> Result<Compiled, InstallError> {
     let Some(mode) = mode.name() else { return Ok(Compiled::default()) };
-    let time = told.time;
+    let time = context.time;
     let (mut record, own) = record::read(&prefix.path().join(place))?;
     let root = Root::open(prefix.path())?;
     let is_module = |path: &&PathBuf| {
-        let is_plain = root.look(path).is_ok_and(|there| there.is_some_and(|there| there.kind == Kind::File));
+        let is_contained = root.lookup(path).is_ok_and(|there| there.is_some_and(|there| there.kind == PathKind::File));
         let is_line = path.to_str().is_some_and(|path| !path.contains('\n'));
         let is_source = path.extension().is_some_and(|extension| extension == "py");
-        is_source && is_line && is_plain && path.starts_with(&python.site_packages_path)
+        is_source && is_line && is_contained && path.starts_with(&python.site_packages_path)
     };
     let modules: Vec<PathBuf> = record.files.iter().filter(is_module).cloned().collect();
     if modules.is_empty() {
@@ -54,7 +54,7 @@ pub(crate) async fn compile_built(
     for path in &modules {
         root.set_time(path, time)?;
     }
-    let answers = match ask(&modules, prefix, &prefix.path().join(python.path()), told, mode).await {
+    let answers = match run_compiler(&modules, prefix, &prefix.path().join(python.path()), context, mode).await {
         Ok(answers) => answers,
         Err(error) => return Ok(Compiled { unable: Some(error.to_string()), ..Compiled::default() }),
     };
@@ -84,18 +84,18 @@ pub(crate) async fn compile_built(
     Ok(compiled)
 }
 
-/// Runs a python over modules, and gives all that it says.
-pub(crate) async fn ask(
+/// Runs python over modules, and returns its output.
+pub(crate) async fn run_compiler(
     modules: &[PathBuf],
     prefix: &Prefix,
     python: &Path,
-    told: Told<'_>,
+    context: ScriptContext<'_>,
     mode: &str,
 ) -> io::Result<Vec<u8>> {
-    let time = told.time;
+    let time = context.time;
     let meta = prefix.path().join("conda-meta");
     let (mut questions, mut answers) =
-        (mlconda_system::process::nameless(&meta)?, mlconda_system::process::nameless(&meta)?);
+        (mlconda_system::process::unnamed_file(&meta)?, mlconda_system::process::unnamed_file(&meta)?);
     let lines: String = modules.iter().map(|path| format!("{time} {}\n", path.display())).collect();
     questions.write_all(lines.as_bytes())?;
     questions.seek(SeekFrom::Start(0))?;
@@ -111,9 +111,10 @@ pub(crate) async fn ask(
         .stdout(answers.try_clone()?)
         .stderr(Stdio::null())
         .spawn()?;
-    let limit = silence(told.limit);
-    let status = script::wait(Running::new(process).end(), Some(limit), told.progress, Task::Bytecode, "python").await;
-    let status = status.ok_or_else(|| io::Error::other(silent(limit)))??;
+    let limit = answer_limit(context.limit);
+    let status =
+        script::wait(ChildGroup::new(process).wait(), Some(limit), context.progress, Task::Bytecode, "python").await;
+    let status = status.ok_or_else(|| io::Error::other(no_answer(limit)))??;
     if !status.success() {
         return Err(io::Error::other(format!("python ended with {status}")));
     }
@@ -138,7 +139,7 @@ fn write(prefix: &Root, module: &Path, tag: &str, code: &[u8], time: i64) -> Res
     let stem = module.file_stem().unwrap_or_default().to_string_lossy();
     let directory = module.parent().unwrap_or(Path::new("")).join("__pycache__");
     let target = directory.join(format!("{stem}.{tag}.pyc"));
-    if prefix.look(&target)?.is_some() {
+    if prefix.lookup(&target)?.is_some() {
         return Ok(None);
     }
     prefix.make_directories(&directory, 0o777)?;

@@ -1,4 +1,4 @@
-//! Writes a package into the cache: its files as they are, and last the list of them and a seal.
+//! Extracts a package into the cache: its files unchanged, then the list of contents and the checksums.
 
 use std::{
     collections::BTreeMap,
@@ -13,26 +13,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     cache::Cached,
-    contents::{self, Content},
+    contents::{self, Content, ContentKind},
     deviations::Deviations,
-    package::{Info, Listed, invalid},
-    stage::{Paths, is_inside},
-    unpack::{Entry, Kind, Sink},
+    package::{InfoFiles, ListedPath, invalid},
+    stage::{PathMap, is_inside},
+    unpack::{Entry, EntryKind, Sink},
 };
 
 /// Where a package tells of itself.
 const INFO: &str = "info";
 
-/// What proves the files of `info/`, the list of contents among them: they prove all else.
+/// The checksums of the files of `info/`. One of them is the list of contents, which has the hashes of all other files.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct Seal {
+pub(super) struct Checksums {
     /// The sha256 of each, in hex.
     pub(super) info: BTreeMap<String, String>,
     /// The size of all files in bytes.
     pub(super) bytes: u64,
 }
 
-impl Seal {
+impl Checksums {
     /// Where it is. No package can bring a file of this name: of its `info/`, only what linking reads is written.
     const NAME: &str = "info/mlconda.json";
 
@@ -49,23 +49,23 @@ pub(super) struct Extraction<'a> {
     stop: &'a AtomicBool,
     buffer: Vec<u8>,
     /// The paths that linking will ask for and that have not come yet; `None` before it is known which.
-    listed: Option<Paths<Listed>>,
+    listed: Option<PathMap<ListedPath>>,
     /// Those that have come, by path.
     contents: BTreeMap<PathBuf, Content>,
     /// Directories that are there, relative to the root. None becomes a link: what is a directory is never replaced.
-    made: Paths<()>,
+    made: PathMap<()>,
     copies: Linker,
-    seal: Seal,
+    checksums: Checksums,
     deviations: Deviations,
 }
 
 impl Sink for Extraction<'_> {
     type Error = io::Error;
 
-    fn begin(&mut self, info: &Info) -> io::Result<()> {
-        self.seal = Seal::default();
+    fn begin(&mut self, info: &InfoFiles) -> io::Result<()> {
+        self.checksums = Checksums::default();
         for (name, content) in info.files() {
-            self.info(name, content)?;
+            self.write_info(name, content)?;
         }
         self.listed = Some(info.read()?.paths);
         self.deviations = Deviations::default();
@@ -85,33 +85,33 @@ impl Sink for Extraction<'_> {
         let place = self.enter(&entry.path)?;
         let (mut size, mut modified) = (entry.size, entry.modified);
         let kind = match entry.kind {
-            Kind::File(content) => {
+            EntryKind::File(content) => {
                 let mode = if entry.executable { 0o755 } else { 0o644 };
-                let file = anew(&place, |place| system::create_new(place, mode))?;
+                let file = create_again(&place, |place| system::create_new(place, mode))?;
                 if self.umask & mode != 0 {
                     system::set_mode(file.file(), mode)?;
                 }
                 self.write(content, entry.size, &file)?;
                 system::set_time(file.file(), entry.modified)?;
-                self.seal.bytes += entry.size;
+                self.checksums.bytes += entry.size;
                 if let Some(other) = listed.size.filter(|listed| *listed != entry.size) {
                     self.deviations.size(&entry.path, other, entry.size);
                 }
-                if entry.executable { contents::Kind::Program } else { contents::Kind::File }
+                if entry.executable { ContentKind::Program } else { ContentKind::File }
             }
             // Where a link points to is judged when it gets into a prefix; nothing here is written through one.
-            Kind::SoftLink(to) => {
-                anew(&place, |place| fs_err::os::unix::fs::symlink(&to, place))?;
-                contents::Kind::SoftLink(to)
+            EntryKind::SoftLink(to) => {
+                create_again(&place, |place| fs_err::os::unix::fs::symlink(&to, place))?;
+                ContentKind::SoftLink(to)
             }
-            Kind::HardLink(to) => {
-                let other = self.contents.get(&to).filter(|other| !matches!(other.kind, contents::Kind::SoftLink(_)));
+            EntryKind::HardLink(to) => {
+                let other = self.contents.get(&to).filter(|other| !matches!(other.kind, ContentKind::SoftLink(_)));
                 let other = other.ok_or_else(|| invalid(format!("`{}` is not a file of the package", to.display())))?;
-                anew(&place, |place| fs_err::hard_link(self.root.join(&to), place))?;
+                create_again(&place, |place| fs_err::hard_link(self.root.join(&to), place))?;
                 (size, modified) = (other.size, other.modified);
                 match &other.kind {
-                    contents::Kind::HardLink(first) => contents::Kind::HardLink(first.clone()),
-                    _ => contents::Kind::HardLink(to),
+                    ContentKind::HardLink(first) => ContentKind::HardLink(first.clone()),
+                    _ => ContentKind::HardLink(to),
                 }
             }
         };
@@ -124,7 +124,7 @@ impl<'a> Extraction<'a> {
     /// # Errors
     /// If nothing can be made in the directory.
     pub(crate) fn new(root: &'a Path, stop: &'a AtomicBool) -> io::Result<Self> {
-        let (buffer, contents, copies) = (vec![0; 1 << 20], BTreeMap::new(), Linker::of_copies());
+        let (buffer, contents, copies) = (vec![0; 1 << 20], BTreeMap::new(), Linker::copies_only());
         // Made anyway, it shows what the umask takes.
         let info = Path::new(INFO);
         fs_err::create_dir(root.join(info))?;
@@ -132,7 +132,7 @@ impl<'a> Extraction<'a> {
         if umask != 0o022 {
             system::set_directory_mode(&root.join(info), 0o755)?;
         }
-        let made = Paths::from_iter([(info.to_owned(), ())]);
+        let made = PathMap::from_iter([(info.to_owned(), ())]);
         Ok(Self {
             root,
             umask,
@@ -142,32 +142,32 @@ impl<'a> Extraction<'a> {
             contents,
             made,
             copies,
-            seal: Seal::default(),
+            checksums: Checksums::default(),
             deviations: Deviations::default(),
         })
     }
 
     /// Takes all of a package that another cache holds.
     pub(super) fn copy(&mut self, cached: &Cached) -> io::Result<()> {
-        for name in Info::NAMES.into_iter().chain([Info::WHEEL]) {
+        for name in InfoFiles::NAMES.into_iter().chain([InfoFiles::WHEEL]) {
             if let Some(content) = crate::read_if_there(&cached.place.join(name))? {
-                self.info(name, &content)?;
+                self.write_info(name, &content)?;
             }
         }
         for content in &cached.contents {
             let path = &content.listed.path;
             match &content.kind {
-                contents::Kind::Directory => {}
-                contents::Kind::SoftLink(to) => {
-                    anew(&self.enter(path)?, |place| fs_err::os::unix::fs::symlink(to, place))?;
+                ContentKind::Directory => {}
+                ContentKind::SoftLink(to) => {
+                    create_again(&self.enter(path)?, |place| fs_err::os::unix::fs::symlink(to, place))?;
                 }
-                contents::Kind::HardLink(to) => {
-                    anew(&self.enter(path)?, |place| fs_err::hard_link(self.root.join(to), place))?;
+                ContentKind::HardLink(to) => {
+                    create_again(&self.enter(path)?, |place| fs_err::hard_link(self.root.join(to), place))?;
                 }
-                contents::Kind::File | contents::Kind::Program => {
+                ContentKind::File | ContentKind::Program => {
                     let place = self.enter(path)?;
-                    anew(&place, |place| self.copies.copy(&cached.place.join(path), place, self.stop))?;
-                    self.seal.bytes += content.size;
+                    create_again(&place, |place| self.copies.copy(&cached.place.join(path), place, self.stop))?;
+                    self.checksums.bytes += content.size;
                 }
             }
             self.contents.insert(path.clone(), content.clone());
@@ -181,18 +181,18 @@ impl<'a> Extraction<'a> {
             if !listed.is_directory {
                 return Err(invalid(format!("`{}` is listed but missing", path.display())));
             }
-            self.contents.insert(path, Content { kind: contents::Kind::Directory, listed, size: 0, modified: 0 });
+            self.contents.insert(path, Content { kind: ContentKind::Directory, listed, size: 0, modified: 0 });
         }
         self.sort_hard_links();
         let contents: Vec<Content> = std::mem::take(&mut self.contents).into_values().collect();
-        self.info(contents::NAME, &contents::render(&contents)?)?;
-        self.put(Seal::NAME, &serde_json::to_vec(&self.seal)?)?;
+        self.write_info(contents::NAME, &contents::render(&contents)?)?;
+        self.put(Checksums::NAME, &serde_json::to_vec(&self.checksums)?)?;
         Ok(self.deviations)
     }
 
     /// Writes a file of `info/`.
-    pub(super) fn info(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
-        self.seal.info.insert(name.to_owned(), hex::encode(compute_bytes_digest::<Sha256>(content)));
+    pub(super) fn write_info(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
+        self.checksums.info.insert(name.to_owned(), hex::encode(compute_bytes_digest::<Sha256>(content)));
         self.put(name, content)
     }
 
@@ -209,7 +209,7 @@ impl<'a> Extraction<'a> {
     fn sort_hard_links(&mut self) {
         let mut groups: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
         for (path, content) in &self.contents {
-            if let contents::Kind::HardLink(to) = &content.kind {
+            if let ContentKind::HardLink(to) = &content.kind {
                 groups.entry(to.clone()).or_insert_with(|| vec![to.clone()]).push(path.clone());
             }
         }
@@ -219,9 +219,9 @@ impl<'a> Extraction<'a> {
             let first = paths.remove(0);
             if let Some(content) = self.contents.get_mut(&first) {
                 let (path, no_link) = (first.clone(), content.listed.no_link);
-                content.listed = Listed { path, no_link, ..listed };
+                content.listed = ListedPath { path, no_link, ..listed };
             }
-            let linked = paths.into_iter().map(|path| (path, contents::Kind::HardLink(first.clone())));
+            let linked = paths.into_iter().map(|path| (path, ContentKind::HardLink(first.clone())));
             for (path, kind) in linked.chain([(first.clone(), kind)]).collect::<Vec<_>>() {
                 if let Some(content) = self.contents.get_mut(&path) {
                     content.kind = kind;
@@ -230,8 +230,8 @@ impl<'a> Extraction<'a> {
         }
     }
 
-    /// Gives up if nobody wants the result any more.
-    fn listen(&self) -> io::Result<()> {
+    /// An error if the installation is to stop.
+    fn check_stop(&self) -> io::Result<()> {
         match self.stop.load(Ordering::Relaxed) {
             true => Err(invalid("the installation was stopped")),
             false => Ok(()),
@@ -240,7 +240,7 @@ impl<'a> Extraction<'a> {
 
     /// Makes room for a path.
     fn enter(&mut self, path: &Path) -> io::Result<PathBuf> {
-        self.listen()?;
+        self.check_stop()?;
         if !is_inside(path) {
             return Err(invalid(format!("`{}` is not a path that a package may write", path.display())));
         }
@@ -275,7 +275,7 @@ impl<'a> Extraction<'a> {
     fn write(&mut self, content: &mut dyn Read, size: u64, mut file: &fs_err::File) -> io::Result<()> {
         let mut left = size;
         while left > 0 {
-            self.listen()?;
+            self.check_stop()?;
             let piece = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
             content.read_exact(&mut self.buffer[..piece])?;
             Write::write_all(&mut file, &self.buffer[..piece])?;
@@ -287,10 +287,10 @@ impl<'a> Extraction<'a> {
 
 /// Makes something at a place, also where an earlier reading of the archive has left something: one whose `info/` comes late
 /// is read again.
-fn anew<T>(place: &Path, make: impl Fn(&Path) -> io::Result<T>) -> io::Result<T> {
+fn create_again<T>(place: &Path, make: impl Fn(&Path) -> io::Result<T>) -> io::Result<T> {
     match make(place) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            system::remove_if_there(place)?;
+            system::remove_if_exists(place)?;
             make(place)
         }
         made => made,
@@ -310,20 +310,20 @@ mod tests {
         let mut extraction = Extraction::new(directory.path(), &stop)?;
         let placeholder = Some(Placeholder { mode: FileMode::Text, text: "/old/prefix".to_owned() });
         for (path, kind, placeholder) in [
-            ("b", contents::Kind::File, placeholder.clone()),
-            ("a", contents::Kind::HardLink("b".into()), None),
-            ("c", contents::Kind::HardLink("b".into()), None),
+            ("b", ContentKind::File, placeholder.clone()),
+            ("a", ContentKind::HardLink("b".into()), None),
+            ("c", ContentKind::HardLink("b".into()), None),
         ] {
             let (is_directory, no_link, sha256, size) = (false, false, None, None);
-            let listed = Listed { path: path.into(), is_directory, no_link, sha256, size, placeholder };
+            let listed = ListedPath { path: path.into(), is_directory, no_link, sha256, size, placeholder };
             extraction.contents.insert(path.into(), Content { kind, listed, size: 0, modified: 0 });
         }
         extraction.sort_hard_links();
         let of = |path: &str| extraction.contents.get(Path::new(path)).map(|content| (&content.kind, &content.listed));
         let (kind, listed) = of("a").ok_or(io::ErrorKind::NotFound)?;
-        assert_eq!((kind, &listed.path, &listed.placeholder), (&contents::Kind::File, &"a".into(), &placeholder));
+        assert_eq!((kind, &listed.path, &listed.placeholder), (&ContentKind::File, &"a".into(), &placeholder));
         for path in ["b", "c"] {
-            assert_eq!(of(path).map(|(kind, _)| kind), Some(&contents::Kind::HardLink("a".into())));
+            assert_eq!(of(path).map(|(kind, _)| kind), Some(&ContentKind::HardLink("a".into())));
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
-//! A change that only adds: no package goes or changes, no script runs, and nothing comes to a place where something is.
+//! A change that only adds files: no package is removed or replaced, no script runs, and no new path exists already.
 //!
-//! It is the change that is made most often (one more package, wheels on top of what conda has), and a twin costs as much as
-//! all that is there. So what is new moves in where the prefix is, by renames and by a journal, as where no twin can be. What
-//! would need looking into every directory is known by now: the stage's table tells what comes.
+//! This is the most frequent change (one more package, wheels on top of conda packages), and a replica takes time for every
+//! existing file. So new files are moved into the prefix in place, with a journal. Directories need not be scanned: the
+//! table of the stage has all new paths.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -12,36 +12,37 @@ use std::{
 
 use mlconda_system::{
     Attributes,
-    beneath::{Look, Root, is_plain},
+    beneath::{PathInfo, Root, is_contained},
 };
 
-use super::{Change, HISTORY};
-use crate::aside::Journal;
+use super::{HISTORY, PrefixChange};
+use crate::rollback::Journal;
 
-impl Change<'_> {
-    /// The journal of a change that only adds, to an environment that could be swapped; `None` if more is to change, or if a
-    /// directory cannot be written to or is not this user's: a twin's would be.
+impl PrefixChange<'_> {
+    /// The journal of a change that only adds files; `None` if more changes, or if a directory is not writable or belongs to
+    /// another user (a replica's directories are new, and writable).
     ///
-    /// Nothing but records, the state and the history leaves its place, and that is mlconda's own. So that it ends as with a
-    /// twin, directories of packages get the time of the installation; those are in the journal.
+    /// Only records, the state and the history are replaced. As with a replica, directories of packages get the time of the
+    /// installation; they are in the journal.
     pub(crate) fn additions(&self, stage: &Path) -> io::Result<Option<Journal>> {
         let history = Path::new("conda-meta").join(HISTORY);
         let root = self.root()?;
-        if root.look(&history)?.is_none() || !self.gone.is_empty() || !self.is_free {
+        if root.lookup(&history)?.is_none() || !self.removed.is_empty() || !self.is_free {
             return Ok(None);
         }
         let mut journal = Journal { moved: vec![history], ..Journal::default() };
         let Some(mut directories) = self.add_directories(&mut journal)? else { return Ok(None) };
         journal.added.extend(self.new.iter().cloned());
         self.add_meta(stage, &mut journal)?;
-        let mut settled: Vec<&Path> = self.settled.iter().map(PathBuf::as_path).filter(|path| is_plain(path)).collect();
-        // Parents first: what is behind a link is not the prefix's.
-        mlconda_types::sorting::sort_by_key(&mut settled, |path| path.as_os_str().len());
+        let mut kept_directories: Vec<&Path> =
+            self.kept_directories.iter().map(PathBuf::as_path).filter(|path| is_contained(path)).collect();
+        // Parents first, so that no path behind a link is looked at.
+        mlconda_types::sorting::sort_by_key(&mut kept_directories, |path| path.as_os_str().len());
         let mut inside = HashSet::from([Path::new("")]);
-        for path in settled {
+        for path in kept_directories {
             let is_above = path.parent().is_some_and(|parent| inside.contains(parent));
-            let there = if is_above { root.look(path)? } else { None };
-            let Some(there) = there.filter(Look::is_directory) else { continue };
+            let there = if is_above { root.lookup(path)? } else { None };
+            let Some(there) = there.filter(PathInfo::is_directory) else { continue };
             if root.is_mount_point(path) {
                 return Ok(None);
             }
@@ -55,17 +56,17 @@ impl Change<'_> {
         Ok(is_ours.then_some(journal))
     }
 
-    /// Puts the directories that are not there into the journal, and gives those that are and get something; `None` if
-    /// nothing can be put into one of them, or if one is no directory.
+    /// Adds new directories to the journal, and returns the existing ones that get new files; `None` if one of them is not
+    /// writable, or is not a directory.
     fn add_directories(&self, journal: &mut Journal) -> io::Result<Option<BTreeMap<PathBuf, Attributes>>> {
         let (mut present, mut found) = (HashSet::from([Path::new("")]), BTreeMap::new());
         let root = self.root()?;
         if !root.may_write(Path::new("")) {
             return Ok(None);
         }
-        for path in &self.made {
+        for path in &self.stage_directories {
             let is_above = path.parent().is_some_and(|parent| present.contains(parent));
-            let there = if is_above { root.look(path)? } else { None };
+            let there = if is_above { root.lookup(path)? } else { None };
             match there {
                 Some(look) if look.is_directory() && root.may_write(path) => {
                     present.insert(path);
@@ -78,12 +79,12 @@ impl Change<'_> {
         Ok(Some(found))
     }
 
-    /// What mlconda itself has written.
+    /// Adds the files that mlconda writes into `conda-meta`.
     fn add_meta(&self, stage: &Path, journal: &mut Journal) -> io::Result<()> {
         let meta = Path::new("conda-meta");
-        for (name, _) in Root::open_itself(stage)?.entries(meta)? {
+        for (name, _) in Root::open_no_follow(stage)?.entries(meta)? {
             let path = meta.join(name);
-            let is_there = self.root()?.look(&path)?.is_some();
+            let is_there = self.root()?.lookup(&path)?.is_some();
             if is_there { journal.moved.push(path) } else { journal.added.push(path) }
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Commands of noarch python packages: scripts that linking writes, byte for byte as conda writes them.
+//! Commands of noarch python packages: the scripts of entry points, byte for byte as conda writes them.
 
 use rattler::install::PythonInfo;
 use rattler_conda_types::{Subdir, package::EntryPoint};

@@ -22,8 +22,8 @@ pub(super) fn longest(platform: Subdir) -> usize {
 /// The first line of a script, without its end, with the prefix in the placeholder's place.
 pub(super) fn rewrite(line: &str, placeholder: &str, prefix: &str, platform: Subdir) -> String {
     let plain = line.replace(placeholder, prefix);
-    let is_plain = !prefix.contains([' ', '\t']) && plain.trim_end().len() <= longest(platform);
-    let Some(rest) = line.strip_prefix("#!").map(str::trim).filter(|_| !is_plain) else { return plain };
+    let is_contained = !prefix.contains([' ', '\t']) && plain.trim_end().len() <= longest(platform);
+    let Some(rest) = line.strip_prefix("#!").map(str::trim).filter(|_| !is_contained) else { return plain };
     // `env` of a path is that path.
     let env = rest.strip_prefix("/usr/bin/env ").map(str::trim_start);
     let rest = env.map_or(rest, |rest| rest.strip_prefix("-S ").unwrap_or(rest).trim_start());

@@ -1,4 +1,4 @@
-//! The prefix in the place of the builder's, in a file of any size: what is in memory is a window of it.
+//! Replaces the placeholder of the build prefix in a file of any size. Only a window of the file is in memory.
 //!
 //! In a text, the placeholder gives way wherever it stands, and the file grows or shrinks. In a binary, the rest of its string moves
 //! up and zeros fill the room before the string's end, so that nothing else moves. Both hold for each encoding that conda
@@ -26,7 +26,7 @@ const LARGEST_TEXT: u64 = 4 << 30;
 /// Zeros, to fill room.
 static ZEROS: [u8; 4096] = [0; 4096];
 
-/// What became of a file.
+/// The hashes of a file after the replacement.
 pub(super) struct Replaced {
     /// The sha256 of what the package holds, if that was asked for.
     pub(super) original: Option<Sha256Hash>,
@@ -66,7 +66,7 @@ impl<'a, W: Write> Replacing<'a, W> {
         Self { placeholder, prefix, platform, to, encodings, out, written, length: 0, open: None }
     }
 
-    /// Writes `size` bytes of content with the prefix in it. `listen` is asked now and then whether to go on; of the original, the
+    /// Writes `size` bytes of content with the prefix in it. `check_stop` is asked now and then whether to go on; of the original, the
     /// hash is taken if `hash` wants one.
     ///
     /// # Errors
@@ -77,7 +77,7 @@ impl<'a, W: Write> Replacing<'a, W> {
         size: u64,
         window: &mut Vec<u8>,
         mut hash: Option<Sha256>,
-        listen: &dyn Fn() -> io::Result<()>,
+        check_stop: &dyn Fn() -> io::Result<()>,
     ) -> io::Result<io::Result<Replaced>> {
         if self.placeholder.text.is_empty() {
             return Err(invalid("a placeholder is empty"));
@@ -86,7 +86,7 @@ impl<'a, W: Write> Replacing<'a, W> {
         window.clear();
         let (mut left, mut start) = (size, 0_u64);
         loop {
-            listen()?;
+            check_stop()?;
             let room = WINDOW + AHEAD - window.len();
             let known = window.len();
             let more = usize::try_from(left).unwrap_or(usize::MAX).min(room);

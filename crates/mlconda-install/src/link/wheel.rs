@@ -1,4 +1,4 @@
-//! What linking does for wheels besides: places that only they have, the first line of scripts, and what an installer
+//! What linking does for wheels only: their target paths, the shebang lines of scripts, and the files that an installer
 //! writes into the `.dist-info` (PEP 376, PEP 610, PEP 627).
 
 use std::{
@@ -6,14 +6,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use mlconda_prefix::distributions::{is_list, quoted};
+use mlconda_prefix::distributions::{is_record_file, quoted};
 use rattler::install::PythonInfo;
 use rattler_conda_types::prefix_record::{PathType, PathsEntry};
 use rattler_digest::digest::Digest as _;
 
-use super::{File, LinkError, Linking, Sha256, disk, plain};
+use super::{FileContent, LinkError, Linking, Sha256, disk_error, path_record};
 use crate::{
-    package::Listed,
+    package::ListedPath,
     unpack::wheel::{DATA, HEADERS, SHEBANG, record_hash, sha256},
 };
 
@@ -23,16 +23,16 @@ const LONGEST: u64 = 64 << 10;
 /// What `INSTALLER` says.
 const INSTALLER: &str = "mlconda\n";
 
-/// What the lock says of a wheel, and the prefix is to know.
+/// What the lock says about a wheel and the `.dist-info` must contain.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Request {
-    /// Whether it was asked for by name.
+    /// Whether it was requested by name.
     pub(crate) requested: bool,
     /// The text of `direct_url.json`, if it came by a URL of its own.
     pub(crate) direct_url: Option<String>,
 }
 
-/// Where a path of a wheel goes in the prefix.
+/// The path in the prefix of a path in a wheel.
 pub(super) fn target(path: &Path, python: &PythonInfo) -> PathBuf {
     if let Ok(rest) = path.strip_prefix(DATA) {
         return rest.to_owned();
@@ -50,8 +50,8 @@ impl Linking<'_> {
     /// A script of a wheel, which the prefix's python is to run.
     pub(super) fn script(
         &mut self,
-        source: File<'_>,
-        listed: &Listed,
+        source: FileContent<'_>,
+        listed: &ListedPath,
         target: PathBuf,
         place: &Path,
     ) -> Result<PathsEntry, LinkError> {
@@ -64,15 +64,15 @@ impl Linking<'_> {
         let options = String::from_utf8_lossy(options.strip_prefix(b"w").unwrap_or(options));
         let mut text = self.python.map(|python| self.first_line(python, &options)).unwrap_or_default().into_bytes();
         text.extend_from_slice(rest);
-        let mut file = self.stage.create(place, 0o755).map_err(disk)?;
-        file.write_all(&text).map_err(disk)?;
+        let mut file = self.stage.create(place, 0o755).map_err(disk_error)?;
+        file.write_all(&text).map_err(disk_error)?;
         let (left, mut hash) = (source.size.saturating_sub(head.len() as u64), Sha256::new());
         hash.update(&text);
         let hash = self.copy(source.content, left, &mut file, Some(hash))?;
-        mlconda_system::set_time(file.file(), source.modified).map_err(disk)?;
+        mlconda_system::set_time(file.file(), source.modified).map_err(disk_error)?;
         self.own.prefix = Some(self.stage.prefix.clone().into());
         let size = Some(text.len() as u64 + left);
-        Ok(PathsEntry { sha256: hash, sha256_in_prefix: hash, size_in_bytes: size, ..plain(listed, target) })
+        Ok(PathsEntry { sha256: hash, sha256_in_prefix: hash, size_in_bytes: size, ..path_record(listed, target) })
     }
 
     /// Writes what an installer adds to a wheel's `.dist-info`, and last the list of all.
@@ -92,10 +92,10 @@ impl Linking<'_> {
 
     fn add(&mut self, target: PathBuf, content: &[u8]) -> Result<(), LinkError> {
         let place = self.stage.root().join(self.claim(&target)?);
-        let mut file = self.stage.create(&place, 0o644).map_err(disk)?;
-        file.write_all(content).map_err(disk)?;
+        let mut file = self.stage.create(&place, 0o644).map_err(disk_error)?;
+        file.write_all(content).map_err(disk_error)?;
         let built = self.package.as_ref().and_then(|package| package.built()).unwrap_or(0);
-        mlconda_system::set_time(file.file(), built).map_err(disk)?;
+        mlconda_system::set_time(file.file(), built).map_err(disk_error)?;
         self.paths.push(written(target, content));
         Ok(())
     }
@@ -135,7 +135,7 @@ pub(crate) fn list(paths: &[PathsEntry], place: &Path) -> String {
             }
         }
     };
-    let others = paths.iter().filter(|entry| !is_list(&entry.relative_path));
+    let others = paths.iter().filter(|entry| !is_record_file(&entry.relative_path));
     let mut lines: Vec<String> = others.map(line).chain([format!("{},,\n", shown(place))]).collect();
     mlconda_types::sorting::sort(&mut lines);
     lines.concat()

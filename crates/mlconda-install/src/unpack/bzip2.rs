@@ -1,4 +1,4 @@
-//! A bzip2 archive, decompressed by as many threads as have nothing better to do.
+//! Decompresses a bzip2 archive on several threads, if cores are idle.
 //!
 //! bzip2 is ten times as slow as zstd, but its blocks depend on no other. Where the archive is large, one helper
 //! decompresses while the reader writes, and one more on each core that is [spare](super::Spare). A helper takes one
@@ -29,10 +29,10 @@ use bzip2::bufread::BzDecoder;
 use mlconda_bzip2::Decoder;
 
 use self::{
-    block::{Content, decode, mend},
+    block::{Content, decode, repair},
     split::{Piece, Splitter},
 };
-use super::{Archive, Borrowed, Spare};
+use super::{Archive, BorrowedCore, IdleCores};
 
 /// From which size, in bytes, help is worth a thread: three blocks or so.
 const LARGE: u64 = 1 << 20;
@@ -41,31 +41,31 @@ const LARGE: u64 = 1 << 20;
 const AHEAD: u64 = 2;
 
 /// The content of a bzip2 archive.
-pub(super) struct Bunzip<'a> {
+pub(super) struct Bzip2Reader<'a> {
     archive: &'a Archive,
-    spare: &'a Spare,
+    idle_cores: &'a IdleCores,
     /// Whether helpers are worth it.
     is_large: bool,
     work: Arc<Work>,
     /// Helpers that have not said that they leave.
     helpers: u64,
     threads: Vec<thread::JoinHandle<()>>,
-    news: mpsc::Receiver<News>,
+    news: mpsc::Receiver<HelperMessage>,
     /// For helpers to come.
-    sender: mpsc::Sender<News>,
+    sender: mpsc::Sender<HelperMessage>,
     /// What is there before its turn.
-    ready: BTreeMap<u64, Outcome>,
+    ready: BTreeMap<u64, PieceOutcome>,
     /// How many pieces have had their turn.
     taken: u64,
     /// For the blocks that the reader does itself.
     decoder: Decoder,
     /// The checksum over the stream's blocks up to here.
     checksum: u32,
-    current: Current,
+    current: CurrentBlock,
 }
 
 /// What is being read.
-enum Current {
+enum CurrentBlock {
     Whole(Cursor<Vec<u8>>),
     Large(BzDecoder<Cursor<Vec<u8>>>),
     /// Nothing more comes, or nothing good.
@@ -85,7 +85,7 @@ struct Pieces {
 }
 
 /// What became of a piece.
-enum Outcome {
+enum PieceOutcome {
     Block(Content, u32),
     /// Not a block; what is it?
     Doubtful {
@@ -97,8 +97,8 @@ enum Outcome {
 }
 
 /// What a helper says.
-enum News {
-    Ready(u64, Outcome),
+enum HelperMessage {
+    Ready(u64, PieceOutcome),
     Left,
 }
 
@@ -112,7 +112,7 @@ impl Work {
     }
 
     /// Takes the next piece and does what is to be done.
-    fn step(&self, decoder: &mut Decoder) -> Option<(u64, Outcome)> {
+    fn step(&self, decoder: &mut Decoder) -> Option<(u64, PieceOutcome)> {
         let (number, piece) = {
             let mut pieces = self.pieces();
             if !pieces.has_room() {
@@ -125,25 +125,26 @@ impl Work {
             (pieces.next - 1, piece)
         };
         let outcome = match piece {
-            Err(error) => Outcome::Failed(error),
-            Ok(Piece::End(checksum)) => Outcome::End(checksum),
+            Err(error) => PieceOutcome::Failed(error),
+            Ok(Piece::End(checksum)) => PieceOutcome::End(checksum),
             Ok(Piece::Block(block)) => {
                 let (start, level) = (block.start, block.level);
-                decode(block, decoder)
-                    .map_or(Outcome::Doubtful { start, level }, |(content, checksum)| Outcome::Block(content, checksum))
+                decode(block, decoder).map_or(PieceOutcome::Doubtful { start, level }, |(content, checksum)| {
+                    PieceOutcome::Block(content, checksum)
+                })
             }
         };
         Some((number, outcome))
     }
 
     /// What a helper does.
-    fn help(&self, core: Option<Borrowed>, news: &mpsc::Sender<News>) {
+    fn help(&self, core: Option<BorrowedCore>, news: &mpsc::Sender<HelperMessage>) {
         // A panic is our mistake; the reader must not wait for what does not come.
         let result = panic::catch_unwind(panic::AssertUnwindSafe(|| {
             let mut decoder = Decoder::default();
             while let Some((number, outcome)) = self.step(&mut decoder) {
-                let is_heard = news.send(News::Ready(number, outcome)).is_ok();
-                if !is_heard || core.as_ref().is_some_and(Borrowed::is_wanted_back) {
+                let is_heard = news.send(HelperMessage::Ready(number, outcome)).is_ok();
+                if !is_heard || core.as_ref().is_some_and(BorrowedCore::is_wanted_back) {
                     break;
                 }
             }
@@ -152,7 +153,7 @@ impl Work {
             self.pieces().is_over = true;
         }
         drop(core);
-        let _ = news.send(News::Left);
+        let _ = news.send(HelperMessage::Left);
     }
 }
 
@@ -162,12 +163,12 @@ impl Pieces {
     }
 }
 
-impl<'a> Bunzip<'a> {
-    pub(crate) fn new(archive: &'a Archive, spare: &'a Spare) -> io::Result<Self> {
+impl<'a> Bzip2Reader<'a> {
+    pub(crate) fn new(archive: &'a Archive, idle_cores: &'a IdleCores) -> io::Result<Self> {
         let (sender, news) = mpsc::channel();
         Ok(Self {
             archive,
-            spare,
+            idle_cores,
             is_large: archive.len()? > LARGE,
             work: Work::new(Splitter::new(archive.clone())),
             helpers: 0,
@@ -178,32 +179,32 @@ impl<'a> Bunzip<'a> {
             taken: 0,
             decoder: Decoder::default(),
             checksum: 0,
-            current: Current::Whole(Cursor::default()),
+            current: CurrentBlock::Whole(Cursor::default()),
         })
     }
 
     /// The next block's content, once it is there.
-    fn advance(&mut self) -> io::Result<Current> {
+    fn advance(&mut self) -> io::Result<CurrentBlock> {
         loop {
             let outcome = match self.ready.remove(&self.taken) {
                 Some(outcome) => outcome,
                 None if self.wait()? => continue,
-                None if self.taken == self.work.pieces().next => return Ok(Current::Nothing),
+                None if self.taken == self.work.pieces().next => return Ok(CurrentBlock::Nothing),
                 None => return Err(io::Error::other("a thread panicked")),
             };
             self.taken += 1;
             let (content, checksum) = match outcome {
-                Outcome::Block(content, checksum) => (content, checksum),
-                Outcome::Doubtful { start, level } => self.mend(start, level)?,
-                Outcome::End(checksum) if checksum == std::mem::take(&mut self.checksum) => continue,
-                Outcome::End(_) => return Err(damaged()),
-                Outcome::Failed(error) => return Err(error),
+                PieceOutcome::Block(content, checksum) => (content, checksum),
+                PieceOutcome::Doubtful { start, level } => self.repair(start, level)?,
+                PieceOutcome::End(checksum) if checksum == std::mem::take(&mut self.checksum) => continue,
+                PieceOutcome::End(_) => return Err(damaged()),
+                PieceOutcome::Failed(error) => return Err(error),
             };
             self.checksum = self.checksum.rotate_left(1) ^ checksum;
             self.call_helpers();
             return Ok(match content {
-                Content::Whole(content) => Current::Whole(Cursor::new(content)),
-                Content::Large(archive) => Current::Large(BzDecoder::new(Cursor::new(archive))),
+                Content::Whole(content) => CurrentBlock::Whole(Cursor::new(content)),
+                Content::Large(archive) => CurrentBlock::Large(BzDecoder::new(Cursor::new(archive))),
             });
         }
     }
@@ -219,8 +220,8 @@ impl<'a> Bunzip<'a> {
                 .is_some());
         }
         match self.news.recv().map_err(io::Error::other)? {
-            News::Ready(number, outcome) => drop(self.ready.insert(number, outcome)),
-            News::Left => self.helpers -= 1,
+            HelperMessage::Ready(number, outcome) => drop(self.ready.insert(number, outcome)),
+            HelperMessage::Left => self.helpers -= 1,
         }
         Ok(true)
     }
@@ -234,7 +235,7 @@ impl<'a> Bunzip<'a> {
                 pieces.limit = self.taken + AHEAD * (self.helpers + 1);
                 pieces.has_room()
             };
-            let core = if has_room && self.is_large && self.helpers > 0 { self.spare.borrow() } else { None };
+            let core = if has_room && self.is_large && self.helpers > 0 { self.idle_cores.borrow() } else { None };
             if !has_room || !self.is_large || (self.helpers > 0 && core.is_none()) {
                 return;
             }
@@ -249,9 +250,9 @@ impl<'a> Bunzip<'a> {
     }
 
     /// Decompresses a block whose true end is not at the next mark, and goes on from there.
-    fn mend(&mut self, start: u64, level: u8) -> io::Result<(Content, u32)> {
+    fn repair(&mut self, start: u64, level: u8) -> io::Result<(Content, u32)> {
         self.dismiss();
-        let block = mend(self.archive, start, level)?;
+        let block = repair(self.archive, start, level)?;
         self.work = Work::new(Splitter::at_mark(self.archive.clone(), block.end, level));
         (self.sender, self.news) = mpsc::channel();
         self.helpers = 0;
@@ -269,25 +270,25 @@ impl<'a> Bunzip<'a> {
     }
 }
 
-impl Read for Bunzip<'_> {
+impl Read for Bzip2Reader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while !buffer.is_empty() {
             let count = match &mut self.current {
-                Current::Whole(content) => content.read(buffer)?,
-                Current::Large(decoder) => decoder.read(buffer)?,
-                Current::Nothing => return Ok(0),
+                CurrentBlock::Whole(content) => content.read(buffer)?,
+                CurrentBlock::Large(decoder) => decoder.read(buffer)?,
+                CurrentBlock::Nothing => return Ok(0),
             };
             if count > 0 {
                 return Ok(count);
             }
-            self.current = Current::Nothing;
+            self.current = CurrentBlock::Nothing;
             self.current = self.advance()?;
         }
         Ok(0)
     }
 }
 
-impl Drop for Bunzip<'_> {
+impl Drop for Bzip2Reader<'_> {
     fn drop(&mut self) {
         self.dismiss();
     }

@@ -1,8 +1,7 @@
-//! A tar, read so that nothing in it fills the memory.
+//! Reads a tar with bounded memory.
 //!
-//! A long name, a list of attributes (PAX) or the map of a sparse file stands before the entry that it belongs to, and
-//! the tar crate takes it in whole, however long it says it is. So what is read between the contents of two entries is
-//! limited. What is content passes through.
+//! Long names, PAX attributes and maps of sparse files precede their entry, and the tar crate reads them into memory,
+//! whatever their size is. So the number of bytes between the contents of two entries is limited. Contents are streamed.
 
 use std::{
     cell::Cell,
@@ -70,13 +69,13 @@ impl<R: Read> Read for Metered<R> {
 }
 
 /// Content that must not end early.
-pub(super) struct Whole<R> {
+pub(super) struct ExactSize<R> {
     pub(super) content: R,
     /// How much is to come, in bytes.
     pub(super) left: u64,
 }
 
-impl<R: Read> Read for Whole<R> {
+impl<R: Read> Read for ExactSize<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.content.read(buffer)?;
         if count == 0 && self.left > 0 && !buffer.is_empty() {

@@ -12,7 +12,7 @@ use mlconda_test::{
     wheel::Wheel,
 };
 
-use super::{Archive, Entry, Info, Kind, Sink, Spare, unpack};
+use super::{Archive, Entry, EntryKind, IdleCores, InfoFiles, Sink, unpack};
 use crate::cache;
 
 /// Notes what comes.
@@ -22,14 +22,14 @@ struct Notes(Vec<String>);
 impl Sink for Notes {
     type Error = io::Error;
 
-    fn begin(&mut self, info: &Info) -> io::Result<()> {
+    fn begin(&mut self, info: &InfoFiles) -> io::Result<()> {
         self.0 = vec![format!("{} paths", info.read()?.paths.len())];
         Ok(())
     }
 
     fn entry(&mut self, entry: Entry<'_>) -> io::Result<()> {
         let mut text = entry.path.display().to_string();
-        if let Kind::File(content) = entry.kind {
+        if let EntryKind::File(content) = entry.kind {
             text += ": ";
             content.read_to_string(&mut text)?;
         }
@@ -40,7 +40,7 @@ impl Sink for Notes {
 
 fn read(bytes: &[u8], name: &str) -> io::Result<Vec<String>> {
     let mut notes = Notes::default();
-    unpack(&Archive::Memory(bytes.into()), name, &Spare::default(), &mut notes)?;
+    unpack(&Archive::Memory(bytes.into()), name, &IdleCores::default(), &mut notes)?;
     Ok(notes.0)
 }
 
@@ -164,7 +164,7 @@ fn any_damage_is_an_error_or_none() {
             &archive,
             crate::fetch::Hashes::default(),
             name,
-            &Spare::default(),
+            &IdleCores::default(),
             &AtomicBool::new(false),
         );
         outcomes[usize::from(filled.is_ok())] += 1;

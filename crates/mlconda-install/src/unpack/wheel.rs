@@ -13,15 +13,15 @@ use std::{
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use mlconda_prefix::distributions::fields;
-use mlconda_python::{normalize, version_of};
+use mlconda_python::{archive_version, normalize};
 use rattler_conda_types::package::EntryPoint;
 use rattler_digest::{Sha256, Sha256Hash, compute_bytes_digest, digest::Digest as _};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use zip::{ZipArchive, result::ZipError};
 
-use super::{Archive, Entry, Kind, Sink, window::Window};
-use crate::package::{Info, entry_point, invalid};
+use super::{Archive, Entry, EntryKind, Sink, window::Window};
+use crate::package::{InfoFiles, entry_point, invalid};
 
 /// Where headers are: below it comes the distribution's name.
 pub(crate) const HEADERS: &str = "python-headers";
@@ -39,7 +39,7 @@ const LARGEST: u64 = 64 << 20;
 /// No byte of deflated text becomes more bytes than this.
 const MOST: u64 = 1032;
 
-/// What only a wheel has, for linking to know.
+/// The metadata of a wheel that linking needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Wheel {
     /// The name of its `.dist-info` directory.
@@ -73,7 +73,7 @@ pub(super) fn unpack<S: Sink>(archive: &Archive, file_name: &str, sink: &mut S) 
         let mut content = Checked::new(zip.by_index(member.index).map_err(bad_zip)?, &member)?;
         sink.entry(Entry {
             path: PathBuf::from(member.path),
-            kind: Kind::File(&mut content),
+            kind: EntryKind::File(&mut content),
             size: member.size,
             executable: member.executable,
             modified: member.modified,
@@ -105,7 +105,7 @@ fn check_sizes(zip: &mut Zip<'_>, archive: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// What a wheel says of itself.
+/// The metadata of a wheel.
 struct Distribution {
     /// The name, normalized (PEP 503).
     name: String,
@@ -121,7 +121,7 @@ struct Distribution {
 impl Distribution {
     fn read(zip: &mut Zip<'_>, file_name: &str) -> io::Result<Self> {
         let name = normalize(file_name.split('-').next().unwrap_or_default());
-        let version = version_of(file_name, &name).map_err(invalid)?;
+        let version = archive_version(file_name, &name).map_err(invalid)?;
         let dist_info = dist_info(zip, &name)?;
         let wheel = text(zip, &format!("{dist_info}/WHEEL"))?.ok_or_else(|| invalid("it has no `WHEEL`"))?;
         let format = field(&wheel, "Wheel-Version").unwrap_or("1.0");
@@ -154,7 +154,7 @@ impl Distribution {
             if name.ends_with('/') {
                 continue;
             }
-            // What an entry point makes anew, a script of that name would only be in the way of.
+            // A script with the name of an entry point would clash with it.
             let Some(path) = self.place(&name)?.filter(|path| !commands.contains(path)) else { continue };
             if !seen.insert(path.clone()) {
                 return Err(invalid(format!("it has `{name}` twice")));
@@ -173,7 +173,7 @@ impl Distribution {
         Ok(members)
     }
 
-    /// Where a member goes; nowhere, if it is one that the installer writes.
+    /// The path of a member in the package; `None` for files that the installer writes.
     fn place(&self, name: &str) -> io::Result<Option<String>> {
         // A line break would make two paths of one in `RECORD`, and pip uninstalls what stands there.
         let is_bad = |each: char| each == '\\' || each.is_control();
@@ -201,7 +201,7 @@ impl Distribution {
     }
 
     /// The wheel as a noarch python package.
-    fn info(&self, members: &[Member]) -> io::Result<Info> {
+    fn info(&self, members: &[Member]) -> io::Result<InfoFiles> {
         // The time of what has none of its own: commands and records.
         let newest = members.iter().map(|member| member.modified).max().unwrap_or(EPOCH);
         let index = json!({
@@ -226,11 +226,11 @@ impl Distribution {
                 path
             })
             .collect();
-        let mut info = Info::default();
+        let mut info = InfoFiles::default();
         info.put("info/index.json", serde_json::to_vec(&index)?);
         info.put("info/link.json", serde_json::to_vec(&link)?);
         info.put("info/paths.json", serde_json::to_vec(&json!({"paths": paths, "paths_version": 1}))?);
-        info.put(Info::WHEEL, serde_json::to_vec(&Wheel { dist_info: self.dist_info.clone() })?);
+        info.put(InfoFiles::WHEEL, serde_json::to_vec(&Wheel { dist_info: self.dist_info.clone() })?);
         Ok(info)
     }
 }
@@ -238,7 +238,7 @@ impl Distribution {
 /// 1980-01-01, the first day that a zip knows.
 const EPOCH: i64 = 315_532_800;
 
-/// A zip has the local time of nobody knows where; as UTC it is the same for all.
+/// Converts a time of a zip, which has no time zone. It is read as UTC, so that it is the same everywhere.
 fn seconds(time: zip::DateTime) -> Option<i64> {
     let part = |value: u8| i8::try_from(value).ok();
     let date = jiff::civil::Date::new(i16::try_from(time.year()).ok()?, part(time.month())?, part(time.day())?).ok()?;

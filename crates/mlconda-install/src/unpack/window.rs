@@ -1,5 +1,4 @@
-//! An archive that is read here and there, as a zip is: each member has a head to be looked at, and small members lie
-//! beside each other. A seek keeps what has been read, where it leads there.
+//! Buffered random access to an archive, for zip files: a seek within the buffer keeps the buffered bytes.
 
 use std::io::{self, Read, Seek, SeekFrom};
 

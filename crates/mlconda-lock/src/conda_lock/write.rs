@@ -7,9 +7,9 @@ use indexmap::{IndexMap, IndexSet};
 use mlconda_types::dependency::dependency_name;
 use rattler_conda_types::Subdir;
 
-use crate::needed::{Requirement, needed};
+use crate::requirements::{Requirement, needed};
 use crate::{
-    LockError, LockFile, LockedPackage, LockedPip, Origin, Part, PipSource, explicit, facts,
+    ArchiveOrigin, LockError, LockFile, LockedPackage, LockedPip, Part, PipSource, comments, explicit,
     file::MAIN_CATEGORY,
     format::{channels, comment_losses, hashes, is_default, record_losses, scalar},
 };
@@ -27,10 +27,10 @@ pub(crate) fn render(file: &LockFile, parts: &[Part], losses: &mut Vec<String>) 
     }
     comment_losses(parts, "conda-lock.yml", losses);
     record_losses(parts, losses);
-    lost(parts, losses);
+    find_losses(parts, losses);
     let mut text = HEAD.to_owned();
     for part in parts.iter().filter(|part| is_default(part)) {
-        text.push_str(&facts::render(&part.lock));
+        text.push_str(&comments::render(&part.lock));
     }
     metadata(parts, &mut text);
     text.push_str(if parts.iter().all(is_empty) { "package: []\n" } else { "package:\n" });
@@ -47,7 +47,7 @@ fn is_empty(part: &Part) -> bool {
 }
 
 /// What the format has no word for.
-fn lost(parts: &[Part], losses: &mut Vec<String>) {
+fn find_losses(parts: &[Part], losses: &mut Vec<String>) {
     let packages = || parts.iter().flat_map(|part| &part.lock.packages);
     let describes = |package: &LockedPackage| {
         let record = package.record.as_ref();
@@ -113,7 +113,7 @@ fn pip(package: &LockedPip, needs: &[Requirement<'_>], part: &Part, text: &mut S
     mapping(&by_name(&needs), text);
     let _ = writeln!(text, "  url: {}", scalar(&url));
     hash(None, sha256.clone(), text);
-    if !matches!(package.source, PipSource::Archive { origin: Origin::Index, .. }) {
+    if !matches!(package.source, PipSource::Archive { origin: ArchiveOrigin::Index, .. }) {
         let whole = sha256.map_or_else(|| url.clone(), |sha256| format!("{url}#sha256={sha256}"));
         let _ = writeln!(text, "  source:\n    type: url\n    url: {}", scalar(&whole));
     }

@@ -1,50 +1,50 @@
-//! Why a package is there: the ways that lead to it from what was asked for.
+//! Finds why a package is installed: the chains of dependencies from the requested packages to it.
 
 use std::collections::VecDeque;
 
 use super::Graph;
 
-/// A way from a root to a package.
+/// A chain of dependencies from a root to a package.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {
-    /// The place in [`Graph::roots`].
+    /// The index in [`Graph::roots`].
     pub root: usize,
-    /// The packages, from the root's to the one in question; each needs the next.
+    /// The packages, from the root to the target; each depends on the next.
     pub packages: Vec<usize>,
 }
 
-/// Ways to a package.
+/// Chains to a package.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Chains {
-    /// The ways, root by root.
+    /// The chains, root by root.
     pub chains: Vec<Chain>,
-    /// Whether there are more than were asked for.
+    /// Whether there are more chains than the limit.
     pub is_cut: bool,
 }
 
-/// Which ways are wanted.
+/// Which chains to find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Which {
+pub enum ChainSelection {
     /// The shortest from each root.
     Shortest,
-    /// All that pass no package twice, up to this number: there may be very many.
+    /// All chains without repeated packages, up to a limit.
     All {
-        /// The number.
+        /// The limit.
         limit: usize,
     },
 }
 
 impl Graph {
-    /// The ways to a package. A root from which none leads has none.
-    pub fn chains(&self, package: usize, which: Which) -> Chains {
+    /// The chains to a package. Roots without a path to it have none.
+    pub fn chains(&self, package: usize, which: ChainSelection) -> Chains {
         let distances = self.distances(package);
         let mut found = Chains::default();
         for (place, root) in self.roots.iter().enumerate().filter(|(_, root)| distances[root.package].is_some()) {
             match which {
-                Which::Shortest => {
+                ChainSelection::Shortest => {
                     found.chains.push(Chain { root: place, packages: self.shortest(root.package, &distances) });
                 }
-                Which::All { limit } => {
+                ChainSelection::All { limit } => {
                     let mut way = Way { graph: self, distances: &distances, end: package, passed: Vec::new() };
                     way.follow(root.package, &mut |packages| {
                         found.is_cut |= found.chains.len() == limit;

@@ -1,16 +1,16 @@
-//! What the packages are there for. Every package is reached from a root, so that no view of the graph leaves one out.
+//! The roots of the graph. Every package can be reached from a root, so that no view omits a package.
 
-use super::{Asked, Graph, Root};
+use super::{Graph, GraphRoot, Request};
 
 impl Graph {
-    /// Makes roots of what was asked for, and of what is not reached from there: the pip that comes with python, say, or
-    /// all packages on top of an environment of which nobody knows any more what was asked for.
-    pub(super) fn set_roots(&mut self, asked: Vec<(usize, Asked)>) {
+    /// Sets the roots: requested packages, and packages that cannot be reached from them, such as the pip that comes with
+    /// python, or all top-level packages if the requests are not known.
+    pub(super) fn set_roots(&mut self, asked: Vec<(usize, Request)>) {
         self.roots.clear();
         for (package, asked) in asked {
             match self.roots.iter_mut().find(|root| root.package == package) {
                 Some(root) => root.asked.push(asked),
-                None => self.roots.push(Root { package, asked: vec![asked] }),
+                None => self.roots.push(GraphRoot { package, asked: vec![asked] }),
             }
         }
         let mut reached = self.reached(None);
@@ -23,13 +23,13 @@ impl Graph {
         let tops: Vec<usize> = rest.iter().copied().filter(|package| needed[*package].is_empty()).collect();
         for package in tops.into_iter().chain(rest) {
             if !reached[package] {
-                self.roots.push(Root { package, asked: Vec::new() });
+                self.roots.push(GraphRoot { package, asked: Vec::new() });
                 self.reach(package, &mut reached, None);
             }
         }
     }
 
-    /// Which packages are reached from the roots, if one of them were not there.
+    /// Which packages can be reached from the roots without passing the package `without`.
     pub(super) fn reached(&self, without: Option<usize>) -> Vec<bool> {
         let mut reached = vec![false; self.packages.len()];
         self.roots.iter().for_each(|root| self.reach(root.package, &mut reached, without));

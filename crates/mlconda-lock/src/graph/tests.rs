@@ -13,16 +13,16 @@ fn graph(lines: &[&str], asked: &[&str]) -> Graph {
         })
         .collect();
     let place = |name: &str| rows.iter().position(|row| row.0 == name).unwrap();
-    let packages = rows.iter().map(|(name, size, needs)| Node {
+    let packages = rows.iter().map(|(name, size, needs)| GraphPackage {
         name: (*name).to_owned(),
         version: Some("1.0".to_owned()),
-        kind: Kind::Conda,
+        kind: PackageKind::Conda,
         size: Some(*size),
-        needs: needs.iter().map(|need| Need { package: place(need), spec: format!("{need} >=1") }).collect(),
+        needs: needs.iter().map(|need| Dependency { package: place(need), spec: format!("{need} >=1") }).collect(),
         is_known: true,
     });
     let mut graph = Graph { packages: packages.collect(), roots: Vec::new() };
-    let asked = asked.iter().map(|name| (place(name), Asked { spec: (*name).to_owned(), place: None })).collect();
+    let asked = asked.iter().map(|name| (place(name), Request { spec: (*name).to_owned(), place: None })).collect();
     graph.set_roots(asked);
     graph
 }
@@ -72,17 +72,17 @@ fn ways_lead_from_what_was_asked_for() {
         let ways: Vec<String> = found.chains.iter().map(|chain| names(&graph, &chain.packages)).collect();
         (ways.join("; "), found.is_cut)
     };
-    assert_eq!(ways("base", Which::Shortest), ("app left base; right base".to_owned(), false));
+    assert_eq!(ways("base", ChainSelection::Shortest), ("app left base; right base".to_owned(), false));
     let all = "app left base; app right base; right base";
-    assert_eq!(ways("base", Which::All { limit: 3 }), (all.to_owned(), false));
-    assert_eq!(ways("base", Which::All { limit: 2 }), ("app left base; app right base".to_owned(), true));
-    assert_eq!(ways("own", Which::Shortest), ("app left own; own".to_owned(), false));
+    assert_eq!(ways("base", ChainSelection::All { limit: 3 }), (all.to_owned(), false));
+    assert_eq!(ways("base", ChainSelection::All { limit: 2 }), ("app left base; app right base".to_owned(), true));
+    assert_eq!(ways("own", ChainSelection::Shortest), ("app left own; own".to_owned(), false));
 }
 
 #[test]
 fn a_circle_is_passed_once() {
     let graph = graph(&["python 1: pip", "pip 1: python", "tool 1: python"], &["tool"]);
-    let found = graph.chains(1, Which::All { limit: 10 });
+    let found = graph.chains(1, ChainSelection::All { limit: 10 });
     assert_eq!(found.chains.iter().map(|way| names(&graph, &way.packages)).collect::<Vec<_>>(), ["tool python pip"]);
     assert_eq!(graph.weights().iter().map(|weight| weight.packages).collect::<Vec<_>>(), [2, 1, 3]);
 }
@@ -90,17 +90,18 @@ fn a_circle_is_passed_once() {
 #[test]
 fn near_names_are_offered() {
     let graph = graph(&["numpy 1:", "numpy-base 1:", "scipy 1:", "r 1:"], &[]);
-    assert_eq!(graph.near("nunpy"), ["numpy"]);
-    assert_eq!(graph.near("NumPy-"), ["numpy", "numpy-base"]);
-    assert_eq!(graph.near("torch"), <[&str; 0]>::default());
+    assert_eq!(graph.similar_names("nunpy"), ["numpy"]);
+    assert_eq!(graph.similar_names("NumPy-"), ["numpy", "numpy-base"]);
+    assert_eq!(graph.similar_names("torch"), <[&str; 0]>::default());
     assert_eq!(graph.find("NumPy"), Some(0));
 }
 
 #[test]
 fn a_requirement_of_pip_finds_pips_package_or_the_channels() {
     let mut graph = graph(&["python 1:", "numpy 1:", "numpy 1:"], &[]);
-    graph.packages[2] = Node { name: "typing-extensions".to_owned(), kind: Kind::Pip, ..graph.packages[2].clone() };
-    let names = Names::new(&graph.packages);
+    graph.packages[2] =
+        GraphPackage { name: "typing-extensions".to_owned(), kind: PackageKind::Pip, ..graph.packages[2].clone() };
+    let names = NameIndex::new(&graph.packages);
     let found = |text: &str| names.requirement(text);
     assert_eq!(found("typing_extensions>=4"), Some(2));
     assert_eq!(found("Typing.Extensions [all] @ https://host/x.whl"), Some(2));

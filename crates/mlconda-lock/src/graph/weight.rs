@@ -1,14 +1,14 @@
-//! What would go if a package went: itself, and all that is there for its sake only. In the theory of graphs, what it
-//! dominates.
+//! Computes what would be removed with a package: itself, and all packages that only it needs (in graph theory: the nodes
+//! that it dominates).
 
 use super::Graph;
 
-/// A package with everything that only it needs.
+/// The weight of a package: itself, with everything that only it needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Weight {
-    /// How many packages, itself among them.
+    /// The number of packages, including itself.
     pub packages: usize,
-    /// Their size in bytes, if it is known of all of them.
+    /// Their total size in bytes, if all sizes are known.
     pub bytes: Option<u64>,
 }
 

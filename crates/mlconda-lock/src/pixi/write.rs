@@ -9,7 +9,7 @@ use rattler_conda_types::{NoArchType, PackageRecord, Subdir};
 use url::Url;
 
 use crate::{
-    DirectoryMode, LockedPackage, LockedPip, Origin, Part, PipSource, facts,
+    ArchiveOrigin, DirectoryMode, LockedPackage, LockedPip, Part, PipSource, comments,
     format::{channels, comment_losses, hashes, is_default, record_losses, scalar, without_login},
 };
 
@@ -22,10 +22,10 @@ pub(crate) fn render(parts: &[Part], directory: Option<&Path>, losses: &mut Vec<
     let name = if version == 7 { NEWEST } else { "pixi.lock" };
     comment_losses(parts, name, losses);
     record_losses(parts, losses);
-    lost(parts, version, losses);
+    find_losses(parts, version, losses);
     let mut text = String::new();
     for part in parts.iter().filter(|part| is_default(part)) {
-        text.push_str(&facts::render(&part.lock));
+        text.push_str(&comments::render(&part.lock));
     }
     // Writing to a string cannot fail.
     let _ = writeln!(text, "version: {version}");
@@ -57,7 +57,7 @@ fn needs_newest(part: &Part) -> bool {
         || known.into_iter().any(|record| record.run_exports.is_some() || !record.flags.is_empty())
 }
 
-fn lost(parts: &[Part], version: u32, losses: &mut Vec<String>) {
+fn find_losses(parts: &[Part], version: u32, losses: &mut Vec<String>) {
     let mut say = |found: bool, loss: &str| losses.extend(found.then(|| loss.to_owned()));
     let locks = || parts.iter().map(|part| &part.lock);
     let has_login = |url: &Url| !redact::secrets(url).is_empty();
@@ -229,7 +229,7 @@ fn pypi(package: &LockedPip, place: &str, version: u32) -> String {
 pub(crate) fn place(package: &LockedPip, directory: Option<&Path>) -> String {
     match &package.source {
         PipSource::Archive { url, origin, .. } => {
-            let prefix = if *origin == Origin::Direct && url.scheme() != "file" { "direct+" } else { "" };
+            let prefix = if *origin == ArchiveOrigin::Direct && url.scheme() != "file" { "direct+" } else { "" };
             format!("{prefix}{}", without_login(url))
         }
         PipSource::Git { repository, commit, subdirectory } => {

@@ -1,4 +1,4 @@
-//! CycloneDX 1.6 (ECMA-424), as JSON: the part of its schema that an environment has something to say to.
+//! Writes CycloneDX 1.6 (ECMA-424) as JSON, with the fields that apply to an environment.
 
 use serde::Serialize;
 

@@ -1,9 +1,9 @@
-//! Licences as packages name them, told apart: an SPDX expression (ISO/IEC 5962, annex D), or whatever else was written.
+//! Parses licences of packages: an SPDX expression (ISO/IEC 5962, annex D), or other text.
 //!
-//! The identifiers are those of version 3.28 of the SPDX list, which is what the schema of CycloneDX admits: they are
-//! two small files here, a tenth of what a crate with the list brings along.
+//! The identifiers are those of version 3.28 of the SPDX list, which the schema of CycloneDX allows. They are two small files
+//! here, a tenth of the size of a crate with the list.
 
-use mlconda_types::dependency::is_within_reason;
+use mlconda_types::dependency::is_within_limits;
 
 /// The version of the list of licences.
 pub(super) const LIST: &str = "3.28";
@@ -11,7 +11,7 @@ pub(super) const LIST: &str = "3.28";
 const LICENCES: &str = include_str!("licences.txt");
 const EXCEPTIONS: &str = include_str!("exceptions.txt");
 
-/// What a package says of its licence.
+/// The licence of a package.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Licence {
     /// One licence of the SPDX list, in its spelling.
@@ -23,19 +23,19 @@ pub(super) enum Licence {
         /// The licences in it that are not of the list: `LicenseRef-…`.
         references: Vec<String>,
     },
-    /// What makes no sense as an expression, as it was written.
+    /// Text that is not a valid expression, as written.
     Name(String),
 }
 
 impl Licence {
-    /// Reads what a package says; `None` where that is nothing.
+    /// Parses the licence of a package; `None` if it is empty.
     pub(super) fn read(text: &str) -> Option<Self> {
         let text = text.trim();
         if ["", "none", "unknown", "noassertion", "null"].contains(&text.to_lowercase().as_str()) {
             return None;
         }
         let mut parser = Parser { tokens: tokens(text), written: Vec::new(), references: Vec::new() };
-        if !is_within_reason(text) || !parser.expression() || !parser.tokens.is_empty() {
+        if !is_within_limits(text) || !parser.expression() || !parser.tokens.is_empty() {
             return Some(Self::Name(text.to_owned()));
         }
         let Parser { written, references, .. } = parser;

@@ -1,9 +1,9 @@
-//! Package URLs (ECMA-427): names that scanners for vulnerabilities and licences look packages up by.
+//! Package URLs (ECMA-427), which scanners for vulnerabilities and licences use to identify packages.
 
 use std::fmt::Write;
 
 use super::public;
-use crate::{LockedPackage, LockedPip, Origin, PipSource};
+use crate::{ArchiveOrigin, LockedPackage, LockedPip, PipSource};
 
 /// Public channels stand in a package URL by their names, as everybody writes them there.
 const HOSTS: [&str; 3] =
@@ -29,7 +29,7 @@ pub(super) fn conda(package: &LockedPackage) -> String {
 pub(super) fn pypi(package: &LockedPip) -> String {
     let (mut download, mut repository) = (None, None);
     match &package.source {
-        PipSource::Archive { url, origin: Origin::Direct, .. } => download = Some(public(url)),
+        PipSource::Archive { url, origin: ArchiveOrigin::Direct, .. } => download = Some(public(url)),
         PipSource::Git { repository: url, commit, .. } => repository = Some(format!("{}@{commit}", public(url))),
         PipSource::Archive { .. } | PipSource::Directory { .. } => {}
     }
@@ -109,9 +109,9 @@ mod tests {
             size: None,
             origin,
         };
-        assert_eq!(named(archive(Origin::Index), Some("4.0")), "pkg:pypi/typing-extensions@4.0");
+        assert_eq!(named(archive(ArchiveOrigin::Index), Some("4.0")), "pkg:pypi/typing-extensions@4.0");
         assert_eq!(
-            named(archive(Origin::Direct), Some("4.0")),
+            named(archive(ArchiveOrigin::Direct), Some("4.0")),
             "pkg:pypi/typing-extensions@4.0?download_url=https://host/typing_extensions-4.0-py3-none-any.whl"
         );
         let git = PipSource::Git {

@@ -1,4 +1,4 @@
-//! SPDX 2.3, as JSON: the part of its schema that an environment has something to say to.
+//! Writes SPDX 2.3 as JSON, with the fields that apply to an environment.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What a prefix says about its activation: the only part of activation that reads, and at most a handful of files.
+//! Reads the files of a prefix that affect its activation.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,7 @@ use super::{ActivateError, Dialect};
 /// What conda writes in the place of a value that a user took back: the variable is left as it is.
 pub(super) const UNSET: &str = "***unset***";
 
-/// What a prefix says about its activation.
+/// The variables and scripts of a prefix for its activation.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Contents {
     /// The variables of packages (`etc/conda/env_vars.d`) and, over them, the environment's (`conda-meta/state`).

@@ -150,7 +150,7 @@ impl Activation {
     }
 
     /// A program for `sh -c` that activates the environment and prints the variables that it then has.
-    pub(super) fn observer(&self) -> OsString {
+    pub(super) fn print_variables_program(&self) -> OsString {
         let statements = self.statements(Dialect::Posix);
         let program = [
             &b"mlconda_activate() {\n"[..],

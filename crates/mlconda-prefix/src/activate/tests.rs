@@ -10,10 +10,10 @@ fn contents(variables: &[(&str, &str)]) -> Contents {
 }
 
 /// The activation of a prefix with some variables, among others: a line for each variable that is set.
-fn activated(prefix: &str, own: &[(&str, &str)], around: &[(&str, &str)]) -> String {
-    let around: Vec<(OsString, OsString)> = around.iter().map(|(key, value)| (key.into(), value.into())).collect();
-    let around = Surroundings { variables: &around, root_prefix: Path::new(ROOT) };
-    let activation = compute(Path::new(prefix), contents(own), Vec::new(), around);
+fn activated(prefix: &str, own: &[(&str, &str)], caller: &[(&str, &str)]) -> String {
+    let caller: Vec<(OsString, OsString)> = caller.iter().map(|(key, value)| (key.into(), value.into())).collect();
+    let caller = CallerEnvironment { variables: &caller, root_prefix: Path::new(ROOT) };
+    let activation = compute(Path::new(prefix), contents(own), Vec::new(), caller);
     let mut lines: Vec<String> = activation
         .all_variables()
         .map(|(name, value)| format!("{}={}", name.display(), value.display()).trim_end().to_owned())
@@ -53,8 +53,8 @@ fn the_root_prefix_and_a_prefix_elsewhere_have_other_names() {
 
 #[test]
 fn path_has_the_prefix_first_and_once() {
-    let path = |around: &[(&str, &str)]| {
-        let shown = activated("/e/envs/new", &[], around);
+    let path = |caller: &[(&str, &str)]| {
+        let shown = activated("/e/envs/new", &[], caller);
         shown.lines().next().unwrap_or_default().to_owned()
     };
     for (before, prefix, after) in [
@@ -66,21 +66,21 @@ fn path_has_the_prefix_first_and_once() {
         ("", "", "/e/envs/new/bin:/usr/local/bin:/usr/bin:/bin"),
         ("::/bin", "", "/e/envs/new/bin:::/bin"),
     ] {
-        let around = [("PATH", before), ("CONDA_PREFIX", prefix)];
-        assert_eq!(path(&around), format!("PATH={after}"), "{before} with {prefix:?} active");
+        let caller = [("PATH", before), ("CONDA_PREFIX", prefix)];
+        assert_eq!(path(&caller), format!("PATH={after}"), "{before} with {prefix:?} active");
     }
     assert_eq!(path(&[]), "PATH=/e/envs/new/bin:/usr/local/bin:/usr/bin:/bin");
 }
 
 #[test]
 fn another_environment_is_active() {
-    let around = [
+    let caller = [
         ("PATH", "/opt/conda/envs/old/bin:/bin"),
         ("CONDA_PREFIX", "/opt/conda/envs/old"),
         ("CONDA_SHLVL", "1"),
         ("LEVEL", "outer"),
     ];
-    insta::assert_snapshot!(activated("/opt/conda/envs/ml", &[("LEVEL", "inner")], &around), @"
+    insta::assert_snapshot!(activated("/opt/conda/envs/ml", &[("LEVEL", "inner")], &caller), @"
     PATH=/opt/conda/envs/ml/bin:/bin
     CONDA_PREFIX=/opt/conda/envs/ml
     CONDA_SHLVL=2
@@ -94,13 +94,13 @@ fn another_environment_is_active() {
 
 #[test]
 fn the_same_environment_is_active() {
-    let around = [
+    let caller = [
         ("PATH", "/opt/conda/envs/ml/bin:/bin"),
         ("CONDA_PREFIX", "/opt/conda/envs/ml"),
         ("CONDA_SHLVL", " 1\n"),
         ("LEVEL", "inner"),
     ];
-    insta::assert_snapshot!(activated("/opt/conda/envs/ml", &[("LEVEL", "inner")], &around), @"
+    insta::assert_snapshot!(activated("/opt/conda/envs/ml", &[("LEVEL", "inner")], &caller), @"
     PATH=/opt/conda/envs/ml/bin:/bin
     CONDA_PREFIX=/opt/conda/envs/ml
     CONDA_SHLVL=1
@@ -112,8 +112,8 @@ fn the_same_environment_is_active() {
 
 #[test]
 fn a_prefix_baked_into_an_image_is_not_active_yet() {
-    let around = [("PATH", "/opt/conda/envs/ml/bin:/bin"), ("CONDA_PREFIX", "/opt/conda/envs/ml")];
-    insta::assert_snapshot!(activated("/opt/conda/envs/ml", &[], &around), @"
+    let caller = [("PATH", "/opt/conda/envs/ml/bin:/bin"), ("CONDA_PREFIX", "/opt/conda/envs/ml")];
+    insta::assert_snapshot!(activated("/opt/conda/envs/ml", &[], &caller), @"
     PATH=/opt/conda/envs/ml/bin:/bin
     CONDA_PREFIX=/opt/conda/envs/ml
     CONDA_SHLVL=1
@@ -140,9 +140,9 @@ fn variables_are_capitals_unless_taken_back_or_activations_own() {
 #[test]
 fn bytes_that_are_no_text_stay() {
     let path = OsString::from_vec(b"/caf\xe9:/e/bin".to_vec());
-    let around = [("PATH".into(), path)];
-    let around = Surroundings { variables: &around, root_prefix: Path::new(ROOT) };
-    let activation = compute(Path::new("/e"), contents(&[]), Vec::new(), around);
+    let caller = [("PATH".into(), path)];
+    let caller = CallerEnvironment { variables: &caller, root_prefix: Path::new(ROOT) };
+    let activation = compute(Path::new("/e"), contents(&[]), Vec::new(), caller);
     assert_eq!(activation.path.value().as_bytes(), b"/e/bin:/caf\xe9");
 }
 
@@ -158,7 +158,7 @@ fn prefix_with(files: &[(&str, &str)]) -> (tempfile::TempDir, Prefix) {
 }
 
 fn activate_alone(prefix: &Prefix) -> Result<Activation, ActivateError> {
-    activate(prefix, Surroundings { variables: &[], root_prefix: Path::new(ROOT) }, Dialect::Posix)
+    activate(prefix, CallerEnvironment { variables: &[], root_prefix: Path::new(ROOT) }, Dialect::Posix)
 }
 
 #[test]

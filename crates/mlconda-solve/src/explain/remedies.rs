@@ -1,61 +1,62 @@
-//! Changes that give an environment a solution: each is carried out and solved for before it is proposed.
+//! Remedies: changes that give an environment a solution. Each of them is solved for before it is proposed.
 
 use std::{str::FromStr, sync::Arc};
 
 use itertools::Itertools;
 use mlconda_types::{
     host::{Host, Override},
-    solution::{cutoff_at, time},
+    solution::{cutoff_at, record_time},
     sorting::InOrder,
 };
 use rattler_conda_types::{
     EqualityOperator, MatchSpec, Matches, PackageName, RepoDataRecord, StrictRangeOperator, Version, VersionSpec,
 };
 
-use super::{Change, Remedy, Search};
-use crate::{ChannelPriority, SolveOptions, VirtualDemand, reasoning::Premises, wording};
+use super::{ConflictSearch, Remedy, RemedyChange};
+use crate::{ChannelPriority, SolveOptions, VirtualDemand, propagation::Premises, wording};
 
-/// How many shorter forms of a version are tried.
-const SHORTENED: usize = 2;
-/// How many versions of a virtual package are tried.
-const DECLARED: usize = 4;
+/// The most shortened versions that are tried.
+const MAX_SHORTENED: usize = 2;
+/// The most versions of a virtual package that are tried.
+const MAX_DECLARED: usize = 4;
 
-impl Search<'_, '_> {
-    /// Solves a changed environment as it would be solved then.
-    fn tries(&mut self, specs: &[MatchSpec], host: &Host, options: SolveOptions) -> Option<Vec<RepoDataRecord>> {
-        self.left = self.left.checked_sub(1)?;
-        self.question.with(options).ask_for_oldest(specs, host, self.pinned).0.ok()
+impl ConflictSearch<'_, '_> {
+    /// Solves a changed environment.
+    fn try_solve(&mut self, specs: &[MatchSpec], host: &Host, options: SolveOptions) -> Option<Vec<RepoDataRecord>> {
+        self.remaining_solves = self.remaining_solves.checked_sub(1)?;
+        self.session.with_options(options).solve_for_oldest(specs, host, self.pinned).0.ok()
     }
 
-    /// Changes to these lines, of so many conflicts, and to what the conflicts rest on besides.
+    /// Remedies for these lines, and for the other premises of their conflicts.
     pub(super) fn remedies(&mut self, cores: &[usize], conflicts: usize, premises: Premises) -> Vec<Remedy> {
         let mut remedies = Vec::new();
         if conflicts == 1 {
             for line in cores {
-                remedies.extend(self.of_line(*line));
+                remedies.extend(self.line_remedies(*line));
             }
         }
         if premises.order {
-            remedies.extend(self.of_channels(cores));
+            remedies.extend(self.channel_priority_remedy(cores));
         }
         if premises.system {
-            remedies.extend(self.of_machine(cores));
+            remedies.extend(self.virtual_package_remedies(cores));
         }
         if premises.time {
-            remedies.extend(self.of_time(cores));
+            remedies.extend(self.cutoff_remedy(cores));
         }
         if remedies.is_empty() {
-            remedies.extend(self.of_several(cores, self.question.options));
+            remedies.extend(self.combined_remedy(cores, self.session.options));
         }
         if remedies.is_empty() && self.has_hidden() {
-            let options = SolveOptions { channel_priority: ChannelPriority::Flexible, ..self.question.options };
-            remedies.extend(self.of_several(cores, options));
+            let options = SolveOptions { channel_priority: ChannelPriority::Flexible, ..self.session.options };
+            remedies.extend(self.combined_remedy(cores, options));
         }
         remedies
     }
 
-    /// Of each way to loosen a line, the first form that gives a solution; without any, the line is left out.
-    pub(super) fn of_line(&mut self, line: usize) -> Vec<Remedy> {
+    /// For each way to loosen a line, the first form that gives a solution. If there is none, tries to leave out the
+    /// line.
+    pub(super) fn line_remedies(&mut self, line: usize) -> Vec<Remedy> {
         if let Some(known) = self.known.remove(&line) {
             return known;
         }
@@ -72,23 +73,23 @@ impl Search<'_, '_> {
         remedies
     }
 
-    /// Tries a line in another form, or without it.
+    /// Tries another form of a line, or leaves it out.
     fn with_line(&mut self, line: usize, form: Option<&MatchSpec>) -> Option<Remedy> {
         let mut specs = self.specs.to_vec();
         match form {
             Some(form) => specs[line] = form.clone(),
             None => _ = specs.remove(line),
         }
-        let records = self.tries(&specs, self.host, self.question.options)?;
+        let records = self.try_solve(&specs, self.host, self.session.options)?;
         let (change, gives) = match form {
             Some(form) => (self.rewrite(line, form), self.chosen(&records, &[line])),
-            None => (Change::LeaveOut(self.line(line)), Vec::new()),
+            None => (RemedyChange::LeaveOut(self.line(line)), Vec::new()),
         };
         Some(Remedy { changes: vec![change], gives })
     }
 
-    /// Ways to loosen a line's spec: without its build string, then without the end of its version, then without its
-    /// version; from another channel; from any.
+    /// Ways to loosen a spec: without its build string, with a shorter version, without its version; from another
+    /// channel; from any channel.
     fn looser(&self, line: usize) -> [Vec<MatchSpec>; 3] {
         let spec = &self.specs[line];
         let [mut free, mut elsewhere, mut anywhere] = [const { Vec::new() }; 3];
@@ -103,16 +104,16 @@ impl Search<'_, '_> {
         }
         if spec.channel.is_some() {
             anywhere.push(MatchSpec { channel: None, subdir: None, ..spec.clone() });
-        } else if self.question.options.channel_priority == ChannelPriority::Strict {
+        } else if self.session.options.channel_priority == ChannelPriority::Strict {
             elsewhere = self.other_channels(line);
         }
         [free, elsewhere, anywhere]
     }
 
-    /// A spec that asks for one version, with the end of it left open: `3.11.99` as `3.11`, and as `3`. Each of these forms
-    /// allows records that the one before does not, and the last does not allow all there are.
+    /// Shorter versions of a spec for one version: `3.11.99` as `3.11`, and as `3`. Each of these allows more records
+    /// than the one before, and none of them allows all records.
     fn with_shorter_versions(&self, spec: &MatchSpec) -> Vec<MatchSpec> {
-        // `==3.11` asks for 3.11.0 alone, and all of it left open is looser already.
+        // `==3.11` allows 3.11.0 only.
         let (version, open) = match &spec.version {
             Some(VersionSpec::StrictRange(StrictRangeOperator::StartsWith, version)) => (version.as_ref(), 0),
             Some(VersionSpec::Exact(EqualityOperator::Equals, version)) => (version, 1),
@@ -130,25 +131,25 @@ impl Search<'_, '_> {
             let version = VersionSpec::StrictRange(StrictRangeOperator::StartsWith, version.into());
             MatchSpec { version: Some(version), ..bare.clone() }
         });
-        // What is nearest to `==3.11` is `3.11`, also if that is all there is.
-        let is_nearest = |place: usize| open == 1 && place == 0;
-        let allows_more = |(place, form): &(usize, MatchSpec)| {
+        // For `==3.11`, `3.11` is proposed even if it allows all records.
+        let is_nearest = |index: usize| open == 1 && index == 0;
+        let allows_more = |(index, form): &(usize, MatchSpec)| {
             let count = allowed(form);
-            count > std::mem::replace(&mut last, count) && (count < all || is_nearest(*place))
+            count > std::mem::replace(&mut last, count) && (count < all || is_nearest(*index))
         };
-        forms.enumerate().filter(allows_more).map(|(_, form)| form).take(SHORTENED).collect()
+        forms.enumerate().filter(allows_more).map(|(_, form)| form).take(MAX_SHORTENED).collect()
     }
 
-    /// Nothing but the name of a line's package, if there is more.
+    /// The bare name of a line's package, unless that is the whole line.
     fn loosest(&self, line: usize) -> Option<MatchSpec> {
         let form = MatchSpec { channel: None, subdir: None, ..bare(&self.specs[line]) };
         (form != self.specs[line]).then_some(form)
     }
 
-    /// A line's spec with each of the later channels that have what it asks for.
+    /// A line's spec with each later channel that has a matching record.
     fn other_channels(&self, line: usize) -> Vec<MatchSpec> {
         let spec = &self.specs[line];
-        // The first channel that has the package is the one that counts anyway: to name it changes nothing.
+        // The first channel with the package counts anyway, so naming it changes nothing.
         let mut all = self.records.by_channel(name(spec));
         let first = all.find_map(|records| records.first().map(|record| record.channel.as_deref()));
         let having = self.records.by_channel(name(spec)).filter_map(|records| {
@@ -161,8 +162,8 @@ impl Search<'_, '_> {
         known.map(|channel| MatchSpec { channel: Some(Arc::new(channel.clone())), ..spec.clone() }).collect()
     }
 
-    /// A looser form of a line as one would write it.
-    fn written(&self, line: usize, form: &MatchSpec) -> String {
+    /// A looser form of a line, as users would write it.
+    fn spec_text(&self, line: usize, form: &MatchSpec) -> String {
         let text = self.line(line).text;
         let own = self.specs[line].channel == form.channel;
         let bare = MatchSpec { channel: None, subdir: None, ..form.clone() };
@@ -187,7 +188,7 @@ impl Search<'_, '_> {
         }
     }
 
-    /// The packages of these lines, as they are chosen.
+    /// The chosen versions of the packages of these lines.
     fn chosen(&self, records: &[RepoDataRecord], lines: &[usize]) -> Vec<String> {
         let name = |line: &usize| self.specs[*line].name.as_exact().map(|name| name.as_normalized().to_owned());
         let names: Vec<String> = lines.iter().filter_map(name).unique().collect();
@@ -198,24 +199,28 @@ impl Search<'_, '_> {
         names.iter().filter_map(of).collect()
     }
 
-    /// Whether there can be packages that an earlier channel hides.
+    /// Whether an earlier channel may hide packages.
     fn has_hidden(&self) -> bool {
-        let strict = self.question.options.channel_priority == ChannelPriority::Strict;
+        let strict = self.session.options.channel_priority == ChannelPriority::Strict;
         strict && self.records.environment().all_channels().len() > 1
     }
 
-    /// A later channel, where an earlier one hides it.
-    fn of_channels(&mut self, cores: &[usize]) -> Option<Remedy> {
+    /// Flexible channel priority, if an earlier channel hides the package.
+    fn channel_priority_remedy(&mut self, cores: &[usize]) -> Option<Remedy> {
         if !self.has_hidden() {
             return None;
         }
         let channel_priority = ChannelPriority::Flexible;
-        let records = self.tries(self.specs, self.host, SolveOptions { channel_priority, ..self.question.options })?;
-        Some(Remedy { changes: vec![Change::ChannelPriority(channel_priority)], gives: self.chosen(&records, cores) })
+        let records =
+            self.try_solve(self.specs, self.host, SolveOptions { channel_priority, ..self.session.options })?;
+        Some(Remedy {
+            changes: vec![RemedyChange::ChannelPriority(channel_priority)],
+            gives: self.chosen(&records, cores),
+        })
     }
 
-    /// A virtual package, declared.
-    fn of_machine(&mut self, cores: &[usize]) -> Vec<Remedy> {
+    /// Declares a virtual package.
+    fn virtual_package_remedies(&mut self, cores: &[usize]) -> Vec<Remedy> {
         let Some((reasons, newest)) = self.refusal(cores) else { return Vec::new() };
         let demands = wording::virtual_demands(&reasons, &newest);
         let mut remedies = Vec::new();
@@ -227,46 +232,47 @@ impl Search<'_, '_> {
             .collect_vec()
         {
             let versions: Vec<Version> =
-                demands.iter().filter_map(declared).in_order().dedup().take(DECLARED).collect();
+                demands.iter().filter_map(declared).in_order().dedup().take(MAX_DECLARED).collect();
             remedies.extend(versions.into_iter().find_map(|version| {
                 let text = format!("{name}={version}");
                 let host = self.host.clone().with(&[Override::from_str(&text).ok()?]);
-                let records = self.tries(self.specs, &host, self.question.options)?;
-                Some(Remedy { changes: vec![Change::VirtualPackage(text)], gives: self.chosen(&records, cores) })
+                let records = self.try_solve(self.specs, &host, self.session.options)?;
+                Some(Remedy { changes: vec![RemedyChange::VirtualPackage(text)], gives: self.chosen(&records, cores) })
             }));
         }
         remedies
     }
 
-    /// The first later date that will do.
-    fn of_time(&mut self, cores: &[usize]) -> Option<Remedy> {
-        let now = self.question.options.exclude_newer?;
-        let everything = SolveOptions { exclude_newer: None, ..self.question.options };
-        let records = self.tries(self.specs, self.host, everything)?;
-        let latest = records.iter().filter_map(|record| time(&record.package_record)).max().and_then(cutoff_at)?;
-        let of_records = self.question.repodata.subdirs.iter().flatten();
-        let times = of_records.filter_map(|record| cutoff_at(time(&record.package_record)?));
+    /// The earliest later cutoff that gives a solution.
+    fn cutoff_remedy(&mut self, cores: &[usize]) -> Option<Remedy> {
+        let now = self.session.options.exclude_newer?;
+        let everything = SolveOptions { exclude_newer: None, ..self.session.options };
+        let records = self.try_solve(self.specs, self.host, everything)?;
+        let latest =
+            records.iter().filter_map(|record| record_time(&record.package_record)).max().and_then(cutoff_at)?;
+        let of_records = self.session.repodata.subdirs.iter().flatten();
+        let times = of_records.filter_map(|record| cutoff_at(record_time(&record.package_record)?));
         let times = times.filter(|time| (now..latest).contains(time)).in_order().dedup().collect_vec();
-        // What has a solution at one time has one later, too, but for packages that a new channel hides.
+        // A solution for one cutoff also exists for later ones, except if a new channel hides packages.
         let (mut first, mut last, mut best) = (0, times.len(), (latest, records));
         while first < last {
             let middle = first + (last - first) / 2;
             let options = SolveOptions { exclude_newer: Some(times[middle]), ..everything };
-            match self.tries(self.specs, self.host, options) {
+            match self.try_solve(self.specs, self.host, options) {
                 Some(records) => (last, best) = (middle, (times[middle], records)),
                 None => first = middle + 1,
             }
         }
         let (cutoff, records) = best;
-        Some(Remedy { changes: vec![Change::ExcludeNewer(cutoff)], gives: self.chosen(&records, cores) })
+        Some(Remedy { changes: vec![RemedyChange::ExcludeNewer(cutoff)], gives: self.chosen(&records, cores) })
     }
 
-    /// Several lines at once, and no more of them than must be.
-    fn of_several(&mut self, cores: &[usize], options: SolveOptions) -> Option<Remedy> {
+    /// Changes several lines at once, as few as possible.
+    fn combined_remedy(&mut self, cores: &[usize], options: SolveOptions) -> Option<Remedy> {
         let loosest = |search: &Self, line: &usize| search.loosest(*line).map(|form| (*line, form));
         let mut changes: Vec<(usize, MatchSpec)> = cores.iter().filter_map(|line| loosest(self, line)).collect();
-        if changes.is_empty() && options == self.question.options {
-            // It is the question that was refused.
+        if changes.is_empty() && options == self.session.options {
+            // These are the specs that failed.
             return None;
         }
         let changed = |search: &Self, changes: &[(usize, MatchSpec)]| {
@@ -274,25 +280,25 @@ impl Search<'_, '_> {
             changes.iter().for_each(|(line, form)| specs[*line] = form.clone());
             specs
         };
-        let mut records = self.tries(&changed(self, &changes), self.host, options)?;
-        let mut place = 0;
-        while place < changes.len() {
-            let fewer = [&changes[..place], &changes[place + 1..]].concat();
-            match self.tries(&changed(self, &fewer), self.host, options) {
+        let mut records = self.try_solve(&changed(self, &changes), self.host, options)?;
+        let mut index = 0;
+        while index < changes.len() {
+            let fewer = [&changes[..index], &changes[index + 1..]].concat();
+            match self.try_solve(&changed(self, &fewer), self.host, options) {
                 Some(found) => (changes, records) = (fewer, found),
-                None => place += 1,
+                None => index += 1,
             }
         }
         let lines: Vec<usize> = changes.iter().map(|(line, _)| *line).collect();
-        let mut changes: Vec<Change> = changes.iter().map(|(line, form)| self.rewrite(*line, form)).collect();
-        if options != self.question.options {
-            changes.push(Change::ChannelPriority(options.channel_priority));
+        let mut changes: Vec<RemedyChange> = changes.iter().map(|(line, form)| self.rewrite(*line, form)).collect();
+        if options != self.session.options {
+            changes.push(RemedyChange::ChannelPriority(options.channel_priority));
         }
         Some(Remedy { changes, gives: self.chosen(&records, &lines) })
     }
 
-    fn rewrite(&self, line: usize, form: &MatchSpec) -> Change {
-        Change::Rewrite(self.line(line), self.written(line, form))
+    fn rewrite(&self, line: usize, form: &MatchSpec) -> RemedyChange {
+        RemedyChange::Rewrite(self.line(line), self.spec_text(line, form))
     }
 }
 
@@ -305,7 +311,7 @@ fn bare(spec: &MatchSpec) -> MatchSpec {
     MatchSpec { version: None, build: None, build_number: None, md5: None, sha256: None, ..spec.clone() }
 }
 
-/// The version of a virtual package to declare for a demand.
+/// The version to declare for a virtual package.
 fn declared(demand: &VirtualDemand) -> Option<Version> {
     let version = demand.wanted.trim_start_matches(|first: char| !first.is_ascii_digit());
     let version = version.split(|c: char| !c.is_ascii_digit() && c != '.').next().unwrap_or_default();

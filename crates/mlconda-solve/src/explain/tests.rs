@@ -19,16 +19,16 @@ fn told(dependencies: &[&str], subdirs: &[Vec<RepoDataRecord>], options: SolveOp
     let asked = environment(&text(&lines));
     let repodata = Repodata::new(subdirs.to_vec());
     assert!(solve(&asked, &repodata, &linux(), &options).is_err());
-    let explanation = explain(&asked, &repodata, &linux(), &[], &options, Effort::default()).unwrap();
+    let explanation = explain(&asked, &repodata, &linux(), &[], &options, ExplainEffort::default()).unwrap();
     for remedy in &explanation.remedies {
         let (mut lines, mut options, mut host) = (lines.clone(), options, linux());
         for change in &remedy.changes {
             match change {
-                Change::Rewrite(line, form) => lines[line.location.line - 3].clone_from(form),
-                Change::LeaveOut(line) => lines[line.location.line - 3].clear(),
-                Change::ChannelPriority(priority) => options.channel_priority = *priority,
-                Change::VirtualPackage(package) => host = host.with(&[package.parse().unwrap()]),
-                Change::ExcludeNewer(cutoff) => options.exclude_newer = Some(*cutoff),
+                RemedyChange::Rewrite(line, form) => lines[line.location.line - 3].clone_from(form),
+                RemedyChange::LeaveOut(line) => lines[line.location.line - 3].clear(),
+                RemedyChange::ChannelPriority(priority) => options.channel_priority = *priority,
+                RemedyChange::VirtualPackage(package) => host = host.with(&[package.parse().unwrap()]),
+                RemedyChange::ExcludeNewer(cutoff) => options.exclude_newer = Some(*cutoff),
             }
         }
         lines.retain(|line| !line.is_empty());
@@ -117,7 +117,8 @@ fn what_defaults_consists_of_is_one_channel_in_a_spec() {
     let mut asked = environment("- tool=2");
     let channel = Channel { name: Some("defaults".to_owned()), ..Channel::from_url(main.parse::<url::Url>().unwrap()) };
     asked.requirements[0].spec.channel = Some(Arc::new(channel));
-    let explanation = explain(&asked, &repodata, &linux(), &[], &SolveOptions::default(), Effort::default()).unwrap();
+    let explanation =
+        explain(&asked, &repodata, &linux(), &[], &SolveOptions::default(), ExplainEffort::default()).unwrap();
     assert_snapshot!(explanation.conflicts[0].reasons, @"line 3 asks for `tool=2`, and the versions are 1.0 and 1.1");
 }
 
@@ -220,7 +221,8 @@ fn a_system_that_is_declared_too_old() {
     let pinned = ["__glibc=2.17".parse().unwrap()];
     let host = linux().with(&pinned);
     let options = SolveOptions::default();
-    let explanation = explain(&environment("- tool"), &repodata, &host, &pinned, &options, Effort::default()).unwrap();
+    let explanation =
+        explain(&environment("- tool"), &repodata, &host, &pinned, &options, ExplainEffort::default()).unwrap();
     assert_snapshot!(explanation, @"
     no set of packages for `linux-64` satisfies what `environment.yml` asks for:
     `linux-64` is assumed to have `__glibc=2.17`, and that is not what is needed:
@@ -232,7 +234,7 @@ fn a_system_that_is_declared_too_old() {
     this change gives a solution:
       `--virtual-package __glibc=2.34`, if the machine has it (gives tool 1.0)
     ");
-    assert!(explain(&environment("- tool"), &repodata, &linux(), &[], &options, Effort::default()).is_none());
+    assert!(explain(&environment("- tool"), &repodata, &linux(), &[], &options, ExplainEffort::default()).is_none());
 }
 
 #[test]
@@ -536,7 +538,7 @@ fn a_search_that_is_cut_short_says_so() {
     records.push(record(FIRST, "lib-1.0-0", &[]));
     let asked = environment("- python=3.12\n- lib\n- old\n");
     let options = SolveOptions::default();
-    let effort = Effort { solves: 0 };
+    let effort = ExplainEffort { solves: 0 };
     let explanation = explain(&asked, &Repodata::new(vec![records]), &linux(), &[], &options, effort).unwrap();
     assert!(!explanation.conflicts[0].is_minimal && explanation.remedies.is_empty());
     assert_snapshot!(explanation.conflicts[0], @"these 3 lines cannot go together (perhaps fewer do it: the search was cut short):");
@@ -555,7 +557,7 @@ fn what_a_newer_system_will_do_for_is_no_conflict() {
     let repodata = Repodata::new(vec![records.to_vec()]);
     let told = |pinned: &[Override]| {
         let host = linux().with(pinned);
-        explain(&asked, &repodata, &host, pinned, &SolveOptions::default(), Effort::default()).unwrap()
+        explain(&asked, &repodata, &host, pinned, &SolveOptions::default(), ExplainEffort::default()).unwrap()
     };
     let lines = |explanation: &Explanation| {
         let conflicts = explanation.conflicts.iter();
@@ -573,7 +575,7 @@ fn what_a_newer_system_does_not_help_is_not_told_of_the_system() {
     let options = SolveOptions { exclude_newer: Some("2019-01-01".parse().unwrap()), ..SolveOptions::default() };
     let asked = environment("- app");
     let repodata = Repodata::new([records.to_vec()]);
-    let explanation = explain(&asked, &repodata, &linux(), &[], &options, Effort::default()).unwrap();
+    let explanation = explain(&asked, &repodata, &linux(), &[], &options, ExplainEffort::default()).unwrap();
     assert_snapshot!(explanation, @"
     no set of packages for `linux-64` satisfies what `environment.yml` asks for:
     no version of `lib` will do:
@@ -598,7 +600,8 @@ fn lines_of_two_files_are_told_with_their_file() {
     };
     let merged = Environment::merge(vec![read("base.yml", "python=3.12"), read("train.yml", "old")]).unwrap();
     let repodata = Repodata::new(vec![records]);
-    let explanation = explain(&merged, &repodata, &linux(), &[], &SolveOptions::default(), Effort::default()).unwrap();
+    let explanation =
+        explain(&merged, &repodata, &linux(), &[], &SolveOptions::default(), ExplainEffort::default()).unwrap();
     assert_snapshot!(explanation.conflicts[0].reasons, @"
     no version of `python` satisfies all of this:
     ├─ line 2 asks for `python=3.12`
@@ -622,7 +625,7 @@ fn an_exact_version_is_loosened_to_the_nearest_that_solves() {
 #[test]
 fn a_long_chain_is_told_in_short() {
     const LENGTH: usize = 1_000;
-    let link = |place: usize| record(FIRST, &format!("p{place}-1.0-0"), &[&format!("p{}", place + 1)]);
+    let link = |index: usize| record(FIRST, &format!("p{index}-1.0-0"), &[&format!("p{}", index + 1)]);
     let mut records: Vec<_> = (0..LENGTH).map(link).collect();
     assert_snapshot!(plainly(&["p0"], &records), @"
     no set of packages for `linux-64` satisfies what `environment.yml` asks for:

@@ -1,107 +1,109 @@
-//! What every solution has: what the environment asks for, what all that is left of that needs, and so on. Of such a package
-//! remains only what one of those that need it allows; and of any package, what one of those leaves that all constrain it.
-//! If each python that is left needs openssl 3, then openssl 1.1 goes, and with it all that needs that.
+//! Finds the packages that every solution needs: those that the environment asks for, those that all of their
+//! remaining records depend on, and so on. Of such a package, only what its dependents allow remains. Of any other
+//! package, only what the records that all constrain it allow. If each remaining python needs openssl 3, openssl 1.1
+//! is removed, with everything that depends on it.
 
-use super::{Field, NameId, Place};
-use crate::catalog::{AskId, Places};
+use super::{NameId, Pruner, RecordId};
+use crate::pool::{RecordSet, SpecId};
 
 /// The names of which every solution has a record.
 pub(super) struct Needed {
     names: Vec<NameId>,
-    /// By name, whether it is one of them.
-    is_one: Vec<bool>,
-    /// By name, how many records were left of it when it was looked at.
-    looked_at: Vec<usize>,
+    /// For each name, whether it is needed.
+    contains: Vec<bool>,
+    /// For each name, how many records were left when it was last visited.
+    last_count: Vec<usize>,
 }
 
-/// How many of some records ask for a name.
+/// How many records of a package ask for a name.
 #[derive(Clone, Copy, Default)]
-struct Tally {
-    /// How many need it, and how many need it or constrain it.
+struct DependencyCount {
+    /// How many depend on it, and how many depend on it or constrain it.
     needing: usize,
     asking: usize,
-    /// The last one that was counted as needing it, and as asking for it.
+    /// The last record that was counted for each of them.
     last_needing: usize,
     last_asking: usize,
 }
 
 impl Needed {
-    /// Those that the environment asks for, of so many names.
+    /// Starts with the names that the environment asks for.
     pub(crate) fn new(required: &[NameId], count: usize) -> Self {
-        let mut needed = Self { names: Vec::new(), is_one: vec![false; count], looked_at: vec![usize::MAX; count] };
+        let mut needed = Self { names: Vec::new(), contains: vec![false; count], last_count: vec![usize::MAX; count] };
         required.iter().for_each(|name| _ = needed.add(*name));
         needed
     }
 
-    /// Whether it is new.
+    /// Adds a name. Returns whether it is new.
     fn add(&mut self, name: NameId) -> bool {
-        let is_new = !std::mem::replace(&mut self.is_one[name as usize], true);
+        let is_new = !std::mem::replace(&mut self.contains[name as usize], true);
         self.names.extend(is_new.then_some(name));
         is_new
     }
 
-    pub(super) fn has(&self, name: NameId) -> bool {
-        self.is_one[name as usize]
+    pub(super) fn contains(&self, name: NameId) -> bool {
+        self.contains[name as usize]
     }
 }
 
-impl Field<'_, '_> {
-    /// Takes away what none of those allows that need it; whether there was any, or a name was found that is needed.
-    pub(super) fn tighten(&mut self, needed: &mut Needed) -> bool {
-        let mut tallies = vec![Tally::default(); self.catalog.names.len()];
+impl Pruner<'_, '_> {
+    /// Removes what the records of needed packages exclude. Returns whether anything was removed, or a needed name was
+    /// found.
+    pub(super) fn restrict_to_needed(&mut self, needed: &mut Needed) -> bool {
+        let mut counts = vec![DependencyCount::default(); self.pool.names.len()];
         let mut has_changed = false;
         let mut next = 0;
         while let Some(name) = needed.names.get(next).copied() {
             next += 1;
-            let places = self.catalog.names[name as usize].places.iter();
-            let left: Vec<Place> = places.filter(|place| self.possible[*place as usize]).collect();
-            // What was taken away does not come back.
-            if std::mem::replace(&mut needed.looked_at[name as usize], left.len()) != left.len() {
-                has_changed |= self.tighten_by(&left, needed, &mut tallies);
+            let record_ids = self.pool.names[name as usize].record_ids.iter();
+            let left: Vec<RecordId> = record_ids.filter(|record_id| self.possible[*record_id as usize]).collect();
+            // Removed records do not come back.
+            if std::mem::replace(&mut needed.last_count[name as usize], left.len()) != left.len() {
+                has_changed |= self.restrict_by(&left, needed, &mut counts);
             }
         }
         has_changed
     }
 
-    /// The same by what these records of a needed package ask for.
-    fn tighten_by(&mut self, left: &[Place], needed: &mut Needed, tallies: &mut [Tally]) -> bool {
-        let mut asks: Vec<(NameId, AskId)> = Vec::new();
-        for (index, place) in (1..).zip(left) {
-            for id in self.needs(*place) {
-                let Some(ask) = self.catalog.ask(*id) else { continue };
-                let tally = &mut tallies[ask.name as usize];
-                tally.needing += usize::from(std::mem::replace(&mut tally.last_needing, index) != index);
+    /// The same for the records of one needed package.
+    fn restrict_by(&mut self, left: &[RecordId], needed: &mut Needed, counts: &mut [DependencyCount]) -> bool {
+        let mut spec_count: Vec<(NameId, SpecId)> = Vec::new();
+        for (index, record_id) in (1..).zip(left) {
+            for id in self.depends(*record_id) {
+                let Some(resolved) = self.pool.resolved(*id) else { continue };
+                let count_of = &mut counts[resolved.name as usize];
+                count_of.needing += usize::from(std::mem::replace(&mut count_of.last_needing, index) != index);
             }
-            for id in self.needs(*place).iter().chain(self.bounds(*place)) {
-                let Some(ask) = self.catalog.ask(*id) else { continue };
-                let tally = &mut tallies[ask.name as usize];
-                tally.asking += usize::from(std::mem::replace(&mut tally.last_asking, index) != index);
-                asks.push((ask.name, *id));
+            for id in self.depends(*record_id).iter().chain(self.constrains(*record_id)) {
+                let Some(resolved) = self.pool.resolved(*id) else { continue };
+                let count_of = &mut counts[resolved.name as usize];
+                count_of.asking += usize::from(std::mem::replace(&mut count_of.last_asking, index) != index);
+                spec_count.push((resolved.name, *id));
             }
         }
-        asks.sort_unstable();
-        asks.dedup();
+        spec_count.sort_unstable();
+        spec_count.dedup();
         let mut has_changed = false;
-        for of_name in asks.chunk_by(|one, other| one.0 == other.0) {
+        for of_name in spec_count.chunk_by(|one, other| one.0 == other.0) {
             let name = of_name[0].0;
-            let Tally { needing, asking, .. } = std::mem::take(&mut tallies[name as usize]);
+            let DependencyCount { needing, asking, .. } = std::mem::take(&mut counts[name as usize]);
             let is_asked_by_all = asking == left.len();
-            if is_asked_by_all && !self.catalog.names[name as usize].text.starts_with("__") {
-                let allowed = of_name.iter().filter_map(|(_, id)| Some(&self.catalog.ask(*id)?.places));
-                has_changed |= self.allow(name, &Places::union(allowed));
+            if is_asked_by_all && !self.pool.names[name as usize].text.starts_with("__") {
+                let allowed = of_name.iter().filter_map(|(_, id)| Some(&self.pool.resolved(*id)?.record_ids));
+                has_changed |= self.keep_only(name, &RecordSet::union(allowed));
                 has_changed |= needing == left.len() && needed.add(name);
             }
         }
         has_changed
     }
 
-    /// Takes away what of a name is not allowed; whether there was any.
-    fn allow(&mut self, name: NameId, allowed: &Places) -> bool {
+    /// Removes the records of a name that are not allowed. Returns whether there were any.
+    fn keep_only(&mut self, name: NameId, allowed: &RecordSet) -> bool {
         let mut has_changed = false;
-        for place in self.catalog.names[name as usize].places.iter() {
-            let is_out = self.possible[place as usize] && !allowed.contains(place);
-            self.possible[place as usize] &= !is_out;
-            has_changed |= is_out;
+        for record_id in self.pool.names[name as usize].record_ids.iter() {
+            let is_excluded = self.possible[record_id as usize] && !allowed.contains(record_id);
+            self.possible[record_id as usize] &= !is_excluded;
+            has_changed |= is_excluded;
         }
         has_changed
     }

@@ -8,26 +8,32 @@ use rattler_solve::{SolverImpl, SolverTask, resolvo};
 use super::*;
 use crate::{
     Pip, SolveOptions,
-    question::{Bucket, Ground, Kept, Question, Run, Scope},
+    session::{CandidateRecords, KeptRecords, RecordRun, Scope, SolverSession, SubdirRecords},
     tests::{FIRST, SECOND, environment, linux, record},
 };
 
 /// The file names of what remains, without extensions, sorted.
 fn left(dependencies: &str, channel_priority: ChannelPriority, subdirs: Vec<Vec<RepoDataRecord>>) -> String {
     let repodata = Repodata::new(subdirs);
-    let runs = repodata.runs().map(|(_, records, rows)| Run {
+    let runs = repodata.runs().map(|(_, records, rows)| RecordRun {
         records: records.iter().map(AsRef::as_ref).collect(),
         tier: None,
         rows,
     });
-    let mut catalog = Catalog::new(runs, repodata.texts.all(), Pip::NotAdded);
+    let mut pool = Pool::new(runs, repodata.interner.texts(), Pip::NotAdded);
     let (specs, host) = (environment(dependencies).specs(), linux());
     let options = SolveOptions { channel_priority, ..SolveOptions::default() };
-    let request =
-        Request { specs: &specs, naming: &[], host: &host, options, kept: &Kept::default(), scope: Scope::Possible };
-    let exists = existing(&catalog, &request);
-    let kept = prune(&mut catalog, &exists, &request).map_or(exists, |remains| remains.kept);
-    let left = catalog.records.iter().zip(kept).filter(|(_, kept)| *kept).map(|(record, _)| record);
+    let request = SolveRequest {
+        specs: &specs,
+        channel_specs: &[],
+        host: &host,
+        options,
+        kept: &KeptRecords::default(),
+        scope: Scope::Pruned,
+    };
+    let exists = existing_records(&pool, &request);
+    let kept = prune(&mut pool, &exists, &request).map_or(exists, |remains| remains.kept);
+    let left = pool.records.iter().zip(kept).filter(|(_, kept)| *kept).map(|(record, _)| record);
     left.map(|record| record.identifier.identifier.to_string()).sorted().join(" ")
 }
 
@@ -193,13 +199,13 @@ impl Dice {
     /// Two channels of packages that need and exclude each other.
     fn channels(&mut self, names: [&str; 2], kind: Kind) -> Vec<Vec<RepoDataRecord>> {
         let mut subdirs = vec![Vec::new(), Vec::new()];
-        for (place, name) in NAMES.iter().enumerate() {
+        for (record_id, name) in NAMES.iter().enumerate() {
             for (version, build) in (1..=4).cartesian_product(0..2) {
                 let of = usize::from(self.below(8) == 0);
                 let mut made = record(names[of], &format!("{name}-{version}.{}-{build}", self.below(2)), &[]);
                 made.package_record.build_number = build;
                 // To later ones mostly, so that there are solutions.
-                let others = if place + 1 < NAMES.len() { &NAMES[place + 1..] } else { &NAMES[..1] };
+                let others = if record_id + 1 < NAMES.len() { &NAMES[record_id + 1..] } else { &NAMES[..1] };
                 made.package_record.depends = (0..self.below(3)).map(|_| self.spec(others)).collect();
                 made.package_record.constrains = (0..self.below(2)).map(|_| self.spec(others)).collect();
                 if kind == Kind::Intricate {
@@ -230,12 +236,13 @@ const ONE: [&str; 2] = ["https://repo.anaconda.com/pkgs/main/", "https://repo.an
 const NAMES: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
 
 /// The answer of rattler's own provider, from everything.
-fn expected(ground: &Ground<'_>, specs: &[MatchSpec]) -> Option<Vec<RepoDataRecord>> {
-    let available = ground.buckets().map(|Bucket { records, tier }| resolvo::RepoData { records, multi_channel: tier });
+fn expected(all: &CandidateRecords<'_>, specs: &[MatchSpec]) -> Option<Vec<RepoDataRecord>> {
+    let available =
+        all.subdirs().map(|SubdirRecords { records, tier }| resolvo::RepoData { records, multi_channel: tier });
     let task = SolverTask {
         specs: specs.to_vec(),
         virtual_packages: linux().virtual_packages,
-        channel_priority: match ground.options.channel_priority {
+        channel_priority: match all.options.channel_priority {
             ChannelPriority::Strict => rattler_solve::ChannelPriority::Strict,
             ChannelPriority::Flexible => rattler_solve::ChannelPriority::Flexible,
             ChannelPriority::Disabled => rattler_solve::ChannelPriority::Disabled,
@@ -270,13 +277,14 @@ fn there_is_an_answer_if_rattler_has_one_and_it_is_the_same_nearly_always() {
         let specs = environment.specs();
         for channel_priority in [ChannelPriority::Strict, ChannelPriority::Flexible, ChannelPriority::Disabled] {
             let options = SolveOptions { channel_priority, ..SolveOptions::default() };
-            let (question, ground) = (Question::new(&repodata, options), Ground::new(&environment, &repodata, options));
+            let (session, all) =
+                (SolverSession::new(&repodata, options), CandidateRecords::new(&environment, &repodata, options));
             let urls =
                 |records: Vec<RepoDataRecord>| records.into_iter().map(|record| record.url).sorted().collect_vec();
-            let expected = expected(&ground, &specs).map(urls);
-            let of_all = question.ask_of_all(&specs, &linux()).ok().map(urls);
+            let expected = expected(&all, &specs).map(urls);
+            let of_all = session.solve_unpruned(&specs, &linux()).ok().map(urls);
             assert_eq!(of_all, expected, "world {world}, {channel_priority}:\n{dependencies}");
-            let found = question.ask(&specs, &linux()).ok().map(urls);
+            let found = session.solve(&specs, &linux()).ok().map(urls);
             assert_eq!(found.is_some(), expected.is_some(), "world {world}, {channel_priority}:\n{dependencies}");
             *if expected.is_some() { &mut answers } else { &mut refusals } += 1;
             others += usize::from(found != expected);
@@ -302,9 +310,10 @@ fn what_is_favored_is_the_answer_if_it_is_one() {
         });
         let part = Repodata::new(part.collect_vec());
         let options = SolveOptions { channel_priority: ChannelPriority::Flexible, ..SolveOptions::default() };
-        let Ok(older) = Question::new(&part, options).ask(&specs, &linux()) else { continue };
-        let kept = Kept { favored: older.iter().collect(), ..Kept::default() };
-        let found = Question::new(&repodata, options).ask_keeping(&specs, &linux(), &kept).ok().unwrap_or_default();
+        let Ok(older) = SolverSession::new(&part, options).solve(&specs, &linux()) else { continue };
+        let kept = KeptRecords { favored: older.iter().collect(), ..KeptRecords::default() };
+        let found =
+            SolverSession::new(&repodata, options).solve_keeping(&specs, &linux(), &kept).ok().unwrap_or_default();
         let urls = |records: &[RepoDataRecord]| records.iter().map(|record| record.url.clone()).sorted().collect_vec();
         assert_eq!(urls(&found), urls(&older), "world {world}:\n{dependencies}");
         count += 1;

@@ -11,7 +11,7 @@ use mlconda_types::{host::Host, sorting::InOrder};
 use rattler_conda_types::Subdir;
 use serde_json::{Value, json};
 
-use crate::{Effort, SolveOptions, explain, solve};
+use crate::{ExplainEffort, SolveOptions, explain, solve};
 
 /// A package of the channel, and its file name.
 fn record(name: &str, version: &str, depends: &[&str]) -> (String, Value) {
@@ -41,7 +41,7 @@ async fn outcome(directory: &Path, dependencies: &[&str]) -> String {
         Err(_) => {
             // An explanation is to know of the versions that no spec allows.
             repodata.add_any_version(&client, &environment).await.unwrap();
-            let explanation = explain(&environment, &repodata, &host, &[], &options, Effort::default());
+            let explanation = explain(&environment, &repodata, &host, &[], &options, ExplainEffort::default());
             explanation.unwrap().to_string()
         }
     }

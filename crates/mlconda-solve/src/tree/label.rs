@@ -1,4 +1,4 @@
-//! Candidates and demands in words: names with their versions, in order.
+//! Texts for candidates and dependencies: names with sorted versions.
 
 use std::{fmt, rc::Rc};
 
@@ -6,20 +6,20 @@ use itertools::Itertools;
 use mlconda_types::sorting::InOrder;
 use rattler_conda_types::Version;
 
-use super::LISTED;
-use crate::reasoning::{Demand, Kind, Package};
+use super::MAX_LISTED;
+use crate::propagation::{Dependency, DependencyKind, PackageState};
 
-/// Demands of which each candidate has one.
-pub(super) fn alternatives(demands: &[Rc<Demand>]) -> String {
-    let texts = demands.iter().map(|demand| format!("`{}`", demand.text)).unique();
+/// Alternative dependencies, joined by `or`.
+pub(super) fn alternatives(dependencies: &[Rc<Dependency>]) -> String {
+    let texts = dependencies.iter().map(|dependency| format!("`{}`", dependency.text)).unique();
     let texts = texts.in_order_by(|left, right| natural(left).cmp(&natural(right))).collect_vec();
     match texts.as_slice() {
-        [first, second, .., last] if texts.len() > LISTED => format!("{first} or {second} or … or {last}"),
+        [first, second, .., last] if texts.len() > MAX_LISTED => format!("{first} or {second} or … or {last}"),
         few => few.join(" or "),
     }
 }
 
-/// A text by which 3.9 comes before 3.10: its words, with the numbers before and behind them.
+/// A sort key that puts 3.9 before 3.10: the words, with the numbers before them.
 fn natural(text: &str) -> Vec<(u64, &str)> {
     let mut parts = Vec::new();
     let mut rest = text;
@@ -39,15 +39,15 @@ pub(super) struct Label {
 }
 
 impl Label {
-    pub(super) fn of(package: &Package<'_>, places: &[usize]) -> Self {
-        // Candidates are in the order of their versions.
-        let all = package.candidates.iter().map(|each| each.what.version()).dedup().collect_vec();
+    pub(super) fn of(package: &PackageState<'_>, indices: &[usize]) -> Self {
+        // Candidates are sorted by version.
+        let all = package.candidates.iter().map(|each| each.record.version()).dedup().collect_vec();
         let mine =
-            places.iter().map(|place| package.candidates[*place].what.version()).in_order().dedup().collect_vec();
+            indices.iter().map(|index| package.candidates[*index].record.version()).in_order().dedup().collect_vec();
         let name = &package.name;
         let versions = match mine.as_slice() {
             [] => return Self { text: format!("`{name}`"), is_one: true },
-            few if few.len() <= LISTED => and(few),
+            few if few.len() <= MAX_LISTED => and(few),
             [first, .., last] => {
                 let between = all.iter().filter(|version| (*first..=*last).contains(version)).count();
                 let count = if between == mine.len() { String::new() } else { format!(" ({} versions)", mine.len()) };
@@ -59,8 +59,8 @@ impl Label {
             .candidates
             .iter()
             .enumerate()
-            .any(|(place, each)| !places.contains(&place) && mine.contains(&each.what.version()));
-        let builds = places.iter().map(|place| package.candidates[*place].what.build()).unique().collect_vec();
+            .any(|(index, each)| !indices.contains(&index) && mine.contains(&each.record.version()));
+        let builds = indices.iter().map(|index| package.candidates[*index].record.build()).unique().collect_vec();
         let text = match builds.as_slice() {
             [build] if is_shared && mine.len() == 1 => format!("{name} {versions} {build}"),
             _ if is_shared && versions.ends_with(" versions)") => {
@@ -76,10 +76,10 @@ impl Label {
         if self.is_one { one } else { many }
     }
 
-    pub(super) fn demands(&self, kind: Kind) -> &'static str {
+    pub(super) fn dependencies(&self, kind: DependencyKind) -> &'static str {
         match kind {
-            Kind::Needs => self.verb("needs", "need"),
-            Kind::Constrains => self.verb("goes only with", "go only with"),
+            DependencyKind::Depends => self.verb("needs", "need"),
+            DependencyKind::Constrains => self.verb("goes only with", "go only with"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A small file written below a prefix.
+//! Writes a small file below a directory.
 
 use std::{
     io::{self, Write},
@@ -9,7 +9,7 @@ use super::Root;
 use crate::{set_mode, set_time};
 
 impl Root {
-    /// Writes a file that all may read, with the time `seconds` since 1970, in the place of what is there. Not through a link.
+    /// Replaces a file, readable by all, with the modification time `seconds` since 1970. Does not follow links.
     ///
     /// # Errors
     /// If it cannot be written.

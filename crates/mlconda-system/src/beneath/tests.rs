@@ -22,7 +22,7 @@ fn places() -> (tempfile::TempDir, PathBuf, PathBuf) {
 }
 
 fn roots(path: &Path) -> [Root; 2] {
-    [Root::open(path).unwrap(), Root { way: Way::Steps, ..Root::open(path).unwrap() }]
+    [Root::open(path).unwrap(), Root { way: Resolution::Steps, ..Root::open(path).unwrap() }]
 }
 
 #[test]
@@ -31,14 +31,14 @@ fn no_path_leads_out_and_none_through_a_link() {
     for root in roots(&inside) {
         let bad = ["out/deep/er/keep", "in/er/keep", "deep/up/deep/er/keep", "../outside/deep/er/keep", "/etc/passwd"];
         for path in bad.map(Path::new) {
-            assert!(!matches!(root.look(path), Ok(Some(_))), "{}", path.display());
+            assert!(!matches!(root.lookup(path), Ok(Some(_))), "{}", path.display());
             let _ = root.remove_file(path);
             let _ = root.remove_directory(path.parent().unwrap());
             assert!(root.create(&path.with_file_name("new"), 0o644).is_err());
             assert!(root.make_directory(&path.with_file_name("new"), 0o755).is_err());
-            assert!(root.read(path).is_err() && root.enter(path.parent().unwrap()).is_err());
+            assert!(root.read(path).is_err() && root.open_directory(path.parent().unwrap()).is_err());
             assert!(root.entries(path.parent().unwrap()).is_err());
-            assert!(root.set_time(path, 1).is_err() && root.give(path, &attributes()).is_err());
+            assert!(root.set_time(path, 1).is_err() && root.set_attributes(path, &attributes()).is_err());
             assert!(root.rename(path, &root, Path::new("stolen")).is_err());
             assert!(root.rename(Path::new("deep/er/keep"), &root, path).is_err());
             assert!(root.hard_link(Path::new("deep/er/keep"), &root, &path.with_file_name("new")).is_err());
@@ -61,16 +61,16 @@ fn a_link_itself_is_removed_and_moved_and_what_is_behind_it_stays() {
     for root in roots(&inside) {
         root.rename(Path::new("out"), &root, Path::new("deep/er/out")).unwrap();
         assert_eq!(root.read_link(Path::new("deep/er/out")).unwrap(), outside);
-        assert_eq!(root.look(Path::new("deep/er/out")).unwrap().unwrap().kind, Kind::Link);
+        assert_eq!(root.lookup(Path::new("deep/er/out")).unwrap().unwrap().kind, PathKind::Link);
         root.set_time(Path::new("deep/er/out"), 5).unwrap();
         root.remove_file(Path::new("deep/er/out")).unwrap();
         assert_eq!(fs_err::read(outside.join("deep/er/keep")).unwrap(), b"keep");
         let mut entries = root.entries(Path::new("")).unwrap();
         entries.sort_by(|one, other| one.0.cmp(&other.0));
-        assert_eq!(entries, [("deep".into(), Kind::Directory), ("in".into(), Kind::Link)]);
+        assert_eq!(entries, [("deep".into(), PathKind::Directory), ("in".into(), PathKind::Link)]);
         assert_eq!(
-            root.enter(Path::new("deep")).unwrap().entries(Path::new("er")).unwrap(),
-            [("keep".into(), Kind::File)]
+            root.open_directory(Path::new("deep")).unwrap().entries(Path::new("er")).unwrap(),
+            [("keep".into(), PathKind::File)]
         );
         symlink(&outside, inside.join("out")).unwrap();
     }
@@ -98,10 +98,10 @@ fn a_copy_is_like_the_file_and_only_of_files() {
     let (_place, inside, _) = places();
     for root in roots(&inside) {
         let (file, copy) = (Path::new("deep/er/keep"), Path::new("copy"));
-        root.give(file, &Attributes { mode: 0o640, ..attributes() }).unwrap();
+        root.set_attributes(file, &Attributes { mode: 0o640, ..attributes() }).unwrap();
         root.copy(file, &root, copy, &AtomicBool::new(false)).unwrap();
-        let (file, there) = (root.look(file).unwrap().unwrap(), root.look(copy).unwrap().unwrap());
-        assert!(file.looks_the_same(&there) && there.mode == 0o640 && there.number != file.number);
+        let (file, there) = (root.lookup(file).unwrap().unwrap(), root.lookup(copy).unwrap().unwrap());
+        assert!(file.has_same_size_and_time(&there) && there.mode == 0o640 && there.number != file.number);
         root.remove_file(copy).unwrap();
         assert!(root.copy(Path::new("out"), &root, copy, &AtomicBool::new(false)).is_err(), "a link is no file");
     }

@@ -1,8 +1,8 @@
-//! Finds out what a machine is by reading files only.
+//! Detects the virtual packages of a machine by reading files only.
 //!
-//! The usual ways (asking `ldd`, opening `libcuda.so`) need a dynamic loader, which a static binary in a
-//! minimal image does not have, or answer for the C library the binary was built with. So the version is
-//! read where the C library itself keeps it: in the text of the target's `libc.so.6`.
+//! The usual methods (running `ldd`, loading `libcuda.so`) need a dynamic loader, which a static binary in a minimal
+//! image does not have, or they report the C library that the binary was built with. So the version is read from the
+//! text of the machine's `libc.so.6`.
 
 use std::{
     io::Read,
@@ -15,11 +15,11 @@ use rattler_conda_types::{GenericVirtualPackage, Subdir};
 
 use super::{package, processor};
 
-/// No C library is larger than this; a file that is, is not read to its end.
+/// How much of a C library is read, in bytes; none is larger.
 const MAX_LIBRARY: u64 = 32 << 20;
 
-/// A driver supports CUDA versions up to the one released with it, by the driver's major version. The
-/// driver's own file names only the former.
+/// The newest CUDA version that each major version of the driver supports. The driver's own file names only the driver
+/// version.
 const CUDA_BY_DRIVER: [(u32, &str); 20] = [
     (590, "13.1"),
     (580, "13.0"),
@@ -43,7 +43,7 @@ const CUDA_BY_DRIVER: [(u32, &str); 20] = [
     (450, "11.0"),
 ];
 
-/// The virtual packages of the machine whose files are under `root`, in no particular order.
+/// The virtual packages of the machine below `root`, in no particular order.
 pub(super) fn virtual_packages(root: &Path, platform: Subdir) -> Vec<GenericVirtualPackage> {
     let mut packages = Vec::new();
     if platform.is_unix() {
@@ -61,8 +61,7 @@ pub(super) fn virtual_packages(root: &Path, platform: Subdir) -> Vec<GenericVirt
     packages
 }
 
-/// The version of the running kernel: the numbers that its release begins with, at most four, as conda
-/// takes them.
+/// The version of the running kernel: the numbers at the beginning of its release, at most four, as in conda.
 fn kernel(root: &Path) -> Option<String> {
     let release = files::read_to_string(&root.join("proc/sys/kernel/osrelease"), files::LARGEST_TEXT)
         .ok()
@@ -70,13 +69,12 @@ fn kernel(root: &Path) -> Option<String> {
     leading_numbers(release.trim(), 4)
 }
 
-/// The version of the GNU C library, or nothing where there is another one or none.
+/// The version of glibc; `None` for another C library or none.
 fn glibc(root: &Path) -> Option<String> {
     libraries(root).iter().find_map(|path| glibc_version(path))
 }
 
-/// Where a `libc.so.6` may be: beside the dynamic loader that programs name, and in the directories that
-/// distributions use.
+/// Possible paths of `libc.so.6`: beside the dynamic loader, and in the directories that distributions use.
 fn libraries(root: &Path) -> Vec<PathBuf> {
     let arch = std::env::consts::ARCH;
     let loaders = ["lib64/ld-linux-x86-64.so.2", "lib/ld-linux-aarch64.so.1", "lib64/ld64.so.2", "lib/ld64.so.1"];
@@ -93,7 +91,7 @@ fn libraries(root: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The version in the library's greeting: `GNU C Library (Debian GLIBC 2.36-9) stable release version 2.36.`
+/// The version in the banner of the library: `GNU C Library (Debian GLIBC 2.36-9) stable release version 2.36.`
 fn glibc_version(path: &Path) -> Option<String> {
     let mut content = Vec::new();
     files::open(path).ok()?.take(MAX_LIBRARY).read_to_end(&mut content).ok()?;
@@ -118,7 +116,7 @@ fn macos(root: &Path) -> Option<String> {
 fn cuda(root: &Path) -> Option<&'static str> {
     let text = files::read_to_string(&root.join("proc/driver/nvidia/version"), files::LARGEST_TEXT).ok()?;
     let line = text.lines().find(|line| line.starts_with("NVRM version:"))?;
-    // The first word that looks like `550.54.15`.
+    // The first word of the form `550.54.15`.
     let driver = line.split_whitespace().find_map(|word| {
         let (major, rest) = word.split_once('.')?;
         rest.starts_with(|first: char| first.is_ascii_digit()).then(|| major.parse::<u32>().ok())?
@@ -126,8 +124,8 @@ fn cuda(root: &Path) -> Option<&'static str> {
     CUDA_BY_DRIVER.iter().find(|(major, _)| driver >= *major).map(|(_, version)| *version)
 }
 
-/// The level of an x86-64 processor (System V psABI), by the names that archspec has for them. The levels,
-/// not the models: packages ask for levels, and no table of models is needed that new ones outdate.
+/// The level of an x86-64 processor (System V psABI), by its archspec name. Packages ask for levels, so no table of
+/// processor models is needed.
 #[cfg(target_arch = "x86_64")]
 fn x86_level() -> Option<&'static str> {
     macro_rules! has {
@@ -144,7 +142,7 @@ fn x86_level() -> Option<&'static str> {
     })
 }
 
-/// Elsewhere the platform says all there is to say.
+/// On other architectures, the platform is enough.
 #[cfg(not(target_arch = "x86_64"))]
 fn x86_level() -> Option<&'static str> {
     None

@@ -13,7 +13,7 @@ use std::{
 
 use futures::{StreamExt, stream};
 use mlconda_channel::{
-    network::{Body, Client, NetworkError},
+    network::{BodyKind, Client, NetworkError},
     repodata::Access,
 };
 use mlconda_install as install;
@@ -139,7 +139,7 @@ async fn of_server(package: &LockedPip, client: &Client, silent: &Mutex<HashSet<
     let mut place: Url = url.clone();
     place.set_path(&format!("{}.metadata", url.path()));
     let is_it = |text: &str| Metadata::read(text).filter(|metadata| is_of(metadata, None, package));
-    match client.get(&place, Body::Metadata(LARGEST)).await {
+    match client.get(&place, BodyKind::Metadata(LARGEST)).await {
         Ok(response) => {
             // Some servers have a page for whatever is asked of them.
             let found = response.bytes().await.ok().and_then(|bytes| is_it(&String::from_utf8_lossy(&bytes)));
@@ -155,7 +155,7 @@ async fn of_server(package: &LockedPip, client: &Client, silent: &Mutex<HashSet<
     }
     let size = match size {
         Some(size) => *size,
-        None => client.size(url).await?,
+        None => client.content_length(url).await?,
     };
     is_it(&remote::metadata(url, size, client).await?)
 }

@@ -3,7 +3,7 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-use mlconda_channel::network::{Body, Client};
+use mlconda_channel::network::{BodyKind, Client};
 use reqwest::{StatusCode, header};
 use url::Url;
 use zip::ZipArchive;
@@ -64,7 +64,8 @@ impl Pieces {
     /// Gets the bytes from `start` to before `end`.
     async fn fetch(&mut self, start: u64, end: u64, url: &Url, client: &Client) -> Option<()> {
         let range = format!("bytes={start}-{}", end.checked_sub(1)?);
-        let answer = client.ask(url, Body::Metadata(end - start), &[(header::RANGE, range.as_str())]).await.ok()?;
+        let answer =
+            client.request(url, BodyKind::Metadata(end - start), &[(header::RANGE, range.as_str())]).await.ok()?;
         // With the whole file, it is not worth its while.
         let bytes = match answer.status() {
             StatusCode::PARTIAL_CONTENT => answer.bytes().await.ok()?,

@@ -17,23 +17,23 @@ pub(super) fn chosen(args: &Args, targets: &[Target]) -> Result<Reinstall, CliEr
     let conda = targets.iter().flat_map(|target| &target.lock.packages).map(|package| package.name.as_str());
     let pip = targets.iter().flat_map(|target| &target.lock.pip).map(|package| package.name.as_str());
     let known: BTreeSet<&str> = conda.chain(pip).collect();
-    let (mut names, mut strangers) = (BTreeSet::new(), Vec::new());
+    let (mut names, mut unknown) = (BTreeSet::new(), Vec::new());
     for name in typed {
         let found: Vec<String> =
             [name.to_lowercase(), normalize(name)].into_iter().filter(|name| known.contains(name.as_str())).collect();
         if found.is_empty() {
-            strangers.push(name.to_owned());
+            unknown.push(name.to_owned());
         }
         names.extend(found);
     }
-    if strangers.is_empty() {
+    if unknown.is_empty() {
         return Ok(Reinstall::Named(names));
     }
-    let verb = if strangers.len() == 1 { "is" } else { "are" };
-    let near: Vec<String> = strangers.iter().flat_map(|name| near_names(name, &known)).collect();
+    let verb = if unknown.len() == 1 { "is" } else { "are" };
+    let near: Vec<String> = unknown.iter().flat_map(|name| near_names(name, &known)).collect();
     let hint = match near.as_slice() {
         [] => "check the spelling; `--reinstall` without names links all packages anew".to_owned(),
         near => format!("did you mean {}?", list(near)),
     };
-    Err(CliError::world(format!("{} {verb} not in the lock, and cannot be linked anew", list(&strangers)), hint))
+    Err(CliError::world(format!("{} {verb} not in the lock, and cannot be linked anew", list(&unknown)), hint))
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use mlconda::{
-    install::{Compiled, Meta, Report, Unmet},
+    install::{Compiled, MetadataOutcome, Report, UnmetVirtualPackage},
     plan::Plan,
     prefix::Prefix,
 };
@@ -88,7 +88,9 @@ pub(crate) fn tell_report(report: &Report, arrivals: &[Arrival], prefix: &Prefix
     }
     for path in &report.foreign_links {
         let path = path.display();
-        ui.warn(&format!("`{path}` is a link that no package has made; what packages had behind it was left alone"));
+        ui.warn(&format!(
+            "`{path}` is a link that belongs to no package; files of packages behind it were not removed"
+        ));
     }
     for (record, path) in &report.outside {
         let (record, path) = (record.display(), path.display());
@@ -104,10 +106,10 @@ pub(crate) fn tell_report(report: &Report, arrivals: &[Arrival], prefix: &Prefix
         ui.warn(&format!("so it is with {others}; `-v` names all"));
     }
     for unmet in &report.unmet {
-        let Unmet { package, need, found } = unmet;
+        let UnmetVirtualPackage { package, need, found } = unmet;
         ui.warn(&format!("`{package}` needs `{need}`, and this machine has {found}"));
     }
-    if let Some(reason) = &report.not_kept {
+    if let Some(reason) = &report.activation_error {
         ui.warn(&format!("what activation scripts set is not kept for images without a shell: {reason}"));
     }
     tell_compiled(&report.compiled, context);
@@ -118,8 +120,8 @@ pub(crate) fn tell_report(report: &Report, arrivals: &[Arrival], prefix: &Prefix
     if report.linked == 0 && report.unlinked == 0 {
         let packages = count(report.unchanged, "package");
         ui.say(&match report.meta {
-            Meta::AsItWas => format!("`{place}` is up to date: {packages}."),
-            Meta::Written => {
+            MetadataOutcome::Unchanged => format!("`{place}` is up to date: {packages}."),
+            MetadataOutcome::Written => {
                 format!("The variables of `{place}` are set anew; its packages are up to date: {packages}.")
             }
         });

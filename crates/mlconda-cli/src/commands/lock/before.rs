@@ -6,7 +6,7 @@ use mlconda::{
     Subdir,
     environment::Environment,
     lock::{Expansion, Lock, LockError, LockFile, Selection, kind_of, merge, normalize},
-    solve::{Renew, near_names},
+    solve::{Upgrade, near_names},
 };
 
 use super::Args;
@@ -24,7 +24,7 @@ pub(super) fn read(
     let locks = platforms.iter().zip(&outputs);
     let locks = locks.map(|(platform, output)| of_file(output, *platform, args, &renew, context));
     let locks = locks.collect::<Result<Vec<_>, _>>()?;
-    if let Renew::Packages(names) = &renew {
+    if let Upgrade::Packages(names) = &renew {
         let is_known = |name: &&String| {
             let is_asked =
                 |spec: &mlconda::MatchSpec| spec.name.as_exact().is_some_and(|each| each.as_normalized() == **name);
@@ -34,17 +34,17 @@ pub(super) fn read(
                         || lock.pip.iter().any(|package| package.name == normalize(name))
                 })
         };
-        let strangers: Vec<&String> = names.iter().filter(|name| !is_known(name)).collect();
-        if !strangers.is_empty() {
-            let verb = if strangers.len() == 1 { "is" } else { "are" };
-            let message = format!("{} {verb} in no lock and not asked for, and cannot be updated", list(&strangers));
+        let unknown: Vec<&String> = names.iter().filter(|name| !is_known(name)).collect();
+        if !unknown.is_empty() {
+            let verb = if unknown.len() == 1 { "is" } else { "are" };
+            let message = format!("{} {verb} in no lock and not asked for, and cannot be updated", list(&unknown));
             let of_locks = locks.iter().flatten().flat_map(|lock| {
                 let packages = lock.packages.iter().map(|package| package.name.as_str());
                 packages.chain(lock.pip.iter().map(|package| package.name.as_str()))
             });
             let asked = environment.requirements.iter().filter_map(|requirement| requirement.spec.name.as_exact());
             let known: BTreeSet<&str> = of_locks.chain(asked.map(|name| name.as_normalized())).collect();
-            let near: Vec<String> = strangers.iter().flat_map(|name| near_names(name, &known)).collect();
+            let near: Vec<String> = unknown.iter().flat_map(|name| near_names(name, &known)).collect();
             let hint = match near.as_slice() {
                 [] => "check the spelling; files stand before `--update`".to_owned(),
                 near => format!("did you mean {}?", list(near)),
@@ -61,7 +61,7 @@ fn of_file(
     output: &Path,
     platform: Subdir,
     args: &Args,
-    renew: &Renew,
+    renew: &Upgrade,
     context: &Context,
 ) -> Result<Vec<Lock>, CliError> {
     let settings = &context.settings;
@@ -88,7 +88,7 @@ fn of_file(
             let both = ours.first().zip(theirs.first()).map(|(ours, theirs)| merge::newer_of_both(ours, theirs));
             Ok(both.into_iter().chain(ours).chain(theirs).collect())
         }),
-        Some(_) if *renew != Renew::Everything => return Err(LockError::Conflict { file: output.to_owned() }.into()),
+        Some(_) if *renew != Upgrade::All => return Err(LockError::Conflict { file: output.to_owned() }.into()),
         Some(_) => Ok(Vec::new()),
         None => parse(&text),
     };
@@ -98,7 +98,7 @@ fn of_file(
             context.ui.warn(&format!("`{name}` is no lock; the new lock takes its place"));
             Ok(Vec::new())
         }
-        Err(_) if *renew == Renew::Everything => Ok(Vec::new()),
+        Err(_) if *renew == Upgrade::All => Ok(Vec::new()),
         Err(error) => Err(CliError::world(
             format!("the lock that is there cannot be read, so nothing of it can be kept: {error}"),
             "mend it, or lock without it: `--update`",

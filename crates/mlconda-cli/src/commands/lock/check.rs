@@ -8,7 +8,7 @@ use std::{
 use mlconda::{
     Subdir,
     environment::Environment,
-    lock::{Expansion, LockError, LockFile, LockFormat, Selection, Unmet},
+    lock::{Expansion, LockError, LockFile, LockFormat, Mismatch, Selection},
 };
 use serde_json::json;
 
@@ -99,7 +99,7 @@ fn reasons(
         };
         let declared = locking::overrides(options, context)?;
         let unmet = lock.check(environment).into_iter().chain(lock.check_assumed(&declared));
-        reasons.extend(unmet.map(|unmet: Unmet| unmet.to_string()));
+        reasons.extend(unmet.map(|unmet: Mismatch| unmet.to_string()));
         reasons.extend(options.unlike(&lock));
     }
     reasons.dedup();

@@ -10,7 +10,7 @@ use mlconda::{
     plan::Plan,
     prefix::Prefix,
     repodata::Access,
-    verify::{Finding, Report},
+    verify::{Finding, Verification},
 };
 use serde_json::Value;
 
@@ -44,7 +44,7 @@ pub(super) struct RepairArgs {
 /// Links anew what the report names, and tells what was done, also as JSON.
 pub(super) fn repair(
     (prefix, lock): (&Prefix, Option<&Lock>),
-    report: &Report,
+    report: &Verification,
     args: &RepairArgs,
     threads: Option<NonZero<usize>>,
     context: &Context,
@@ -57,7 +57,7 @@ pub(super) fn repair(
             (of_records(prefix, report, context)?, Revision::Change { updated, removed, neutered })
         }
     };
-    let plan = Plan::reinstalling(&lock, prefix, &report.to_mend())?;
+    let plan = Plan::reinstalling(&lock, prefix, &report.packages_to_reinstall())?;
     let host = Host::detect(Path::new("/"));
     let native = lock.platform == host.platform || lock.platform == Subdir::NoArch;
     let mut options = Options {
@@ -66,7 +66,7 @@ pub(super) fn repair(
         revision,
         scripts: if native && !args.no_scripts { Scripts::Run } else { Scripts::Skip },
         script_variables: context.settings.script_variables(),
-        bytecode: Bytecode::of(prefix)?.unwrap_or(Bytecode::Timestamp),
+        bytecode: Bytecode::detect(prefix)?.unwrap_or(Bytecode::Timestamp),
         access: if args.offline { Access::Offline } else { Access::Online },
         outward_links: if args.allow_outward_links { OutwardLinks::Keep } else { OutwardLinks::Refuse },
         cache: context.settings.package_cache(),
@@ -91,11 +91,11 @@ pub(super) fn repair(
 }
 
 /// What the records say, as a lock.
-fn of_records(prefix: &Prefix, report: &Report, context: &Context) -> Result<Lock, CliError> {
+fn of_records(prefix: &Prefix, report: &Verification, context: &Context) -> Result<Lock, CliError> {
     let place = prefix.path().display();
     let untold = report.findings.iter().find_map(|finding| match finding {
         Finding::Record { path, .. } => Some(format!("the record `{}` cannot be read", path.display())),
-        Finding::Twice { package, other } => Some(format!("`{package}` and `{other}` are of one name")),
+        Finding::DuplicateRecord { package, other } => Some(format!("`{package}` and `{other}` are of one name")),
         _ => None,
     });
     if let Some(message) = untold {

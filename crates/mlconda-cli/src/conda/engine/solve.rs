@@ -6,7 +6,7 @@ use mlconda::{
     Channel, MatchSpec, RepoDataRecord, Subdir,
     environment::{ChannelRule, Environment, ReadOptions, Requirement},
     lock::Lock,
-    solve::Renew,
+    solve::Upgrade,
 };
 
 use super::{
@@ -132,10 +132,10 @@ fn before(line: &Line, verb: Verb, goal: &Goal, there: Option<&There>, platform:
             .collect();
     }
     let renew = match verb {
-        _ if line.has("--update-all") => Renew::Everything,
-        Verb::Update => Renew::Packages(names),
-        _ if line.has("--update-deps") => Renew::Packages(names),
-        _ => Renew::AsNeeded,
+        _ if line.has("--update-all") => Upgrade::All,
+        Verb::Update => Upgrade::Packages(names),
+        _ if line.has("--update-deps") => Upgrade::Packages(names),
+        _ => Upgrade::AsNeeded,
     };
     Ok(Before { locks: vec![vec![lock]], renew, installed, ..Before::default() })
 }
@@ -145,7 +145,10 @@ impl Asking<'_> {
     /// was asked for before.
     fn answer(&self) -> Result<(Lock, History), CliError> {
         let environment = &self.goal.environment;
-        environment.suspicions(self.platform).iter().for_each(|warning| self.context.ui.warn(&warning.to_string()));
+        environment
+            .platform_warnings(self.platform)
+            .iter()
+            .for_each(|warning| self.context.ui.warn(&warning.to_string()));
         let first = environment.channels.clone();
         let known: BTreeSet<String> = first.iter().map(Channel::canonical_name).collect();
         let more = self.goal.more.iter().filter(|channel| !known.contains(&channel.canonical_name()));
@@ -287,7 +290,7 @@ impl Asking<'_> {
         let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
         let specs: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
         let (installed, typed) = (there.names(), self.goal.names());
-        let pinned = Environment::of_specs(&specs, &self.options)?.requirements.into_iter();
+        let pinned = Environment::from_specs(&specs, &self.options)?.requirements.into_iter();
         let counts = |name: &String| installed.contains(name.as_str()) || typed.contains(name);
         Ok(pinned.filter(|pinned| name_of(pinned).is_some_and(|name| counts(&name))).collect())
     }

@@ -111,7 +111,7 @@ fn by_usual_decoder(block: Block) -> Option<(Content, u32)> {
 
 /// A block that does not end at the first mark, whole: with its true end, or the error that a reader from the
 /// beginning would have met.
-pub(super) fn mend(archive: &Archive, start: u64, level: u8) -> io::Result<Block> {
+pub(super) fn repair(archive: &Archive, start: u64, level: u8) -> io::Result<Block> {
     let mut splitter = Splitter::at_mark(archive.clone(), start, level);
     let mut decoder = Decompress::new(false);
     let fault = |error| io::Error::new(io::ErrorKind::InvalidInput, error);

@@ -5,17 +5,17 @@ use std::io::{Read, Write};
 use bzip2::{Compression, Decompress, Error, bufread, write::BzEncoder};
 
 use super::{
-    super::{Archive, Spare},
-    Bunzip,
+    super::{Archive, IdleCores},
+    Bzip2Reader,
     split::{Piece, Splitter},
 };
 
 /// Reads with as many spare cores; also what came before an error.
 fn read(bytes: &[u8], cores: usize) -> (Vec<u8>, Option<std::io::ErrorKind>) {
-    let spare = Spare::default();
-    let _lent: Vec<_> = (0..cores).map(|_| spare.lend()).collect();
+    let idle_cores = IdleCores::default();
+    let _lent: Vec<_> = (0..cores).map(|_| idle_cores.lend()).collect();
     let archive = Archive::Memory(bytes.into());
-    let mut reader = Bunzip::new(&archive, &spare).unwrap();
+    let mut reader = Bzip2Reader::new(&archive, &idle_cores).unwrap();
     // Else nobody would help with so little.
     reader.is_large = cores > 0;
     let mut content = Vec::new();
@@ -177,16 +177,16 @@ fn a_randomised_block_is_read() {
 #[test]
 fn a_reader_that_goes_away_takes_its_helpers_along() {
     let archive = Archive::Memory(compress(&text(2_000_000), 1).into());
-    let spare = Spare::default();
-    let _lent = [spare.lend(), spare.lend()];
+    let idle_cores = IdleCores::default();
+    let _lent = [idle_cores.lend(), idle_cores.lend()];
     for bytes in [0, 1, 150_000] {
-        let mut reader = Bunzip::new(&archive, &spare).unwrap();
+        let mut reader = Bzip2Reader::new(&archive, &idle_cores).unwrap();
         reader.is_large = true;
         reader.read_exact(&mut vec![0; bytes]).unwrap();
         let work = std::sync::Arc::downgrade(&reader.work);
         drop(reader);
         assert_eq!(work.strong_count(), 0);
         // All borrowed cores are back.
-        assert!([spare.borrow(), spare.borrow()].iter().all(Option::is_some));
+        assert!([idle_cores.borrow(), idle_cores.borrow()].iter().all(Option::is_some));
     }
 }

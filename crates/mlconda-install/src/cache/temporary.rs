@@ -1,0 +1,73 @@
+//! Temporary directories in the cache. Each is locked while its process runs.
+//!
+//! A directory is removed when it is dropped. The directory of a killed process has no lock, so the next user of the cache
+//! removes it.
+
+use std::{ffi::OsStr, fs::File, io, path::Path};
+
+use mlconda_system as system;
+use tempfile::TempDir;
+
+/// What the names of such directories begin with.
+const PREFIX: &str = ".new-";
+
+/// The number of attempts, in case that another process removes the directory before it is locked.
+const TRIES: usize = 16;
+
+/// Whether a directory of the cache has such a name.
+pub(super) fn is_temporary(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(PREFIX.as_bytes())
+}
+
+/// The directory.
+pub(super) struct TemporaryDirectory {
+    directory: TempDir,
+    _hold: File,
+}
+
+impl TemporaryDirectory {
+    pub(super) fn make_in(parent: &Path) -> io::Result<Self> {
+        for _ in 0..TRIES {
+            let directory = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?;
+            match system::lock_directory(directory.path()) {
+                Ok(Some(hold)) => return Ok(Self { directory, _hold: hold }),
+                Ok(None) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::ResourceBusy, format!("cannot make a directory in `{}`", parent.display())))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Does not remove the directory: it was renamed.
+    pub(super) fn keep(self) {
+        let _ = self.directory.keep();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::remove_leftovers;
+
+    #[test]
+    fn what_a_living_process_holds_is_not_swept() -> io::Result<()> {
+        let cache = tempfile::tempdir()?;
+        let packages = crate::cache::packages(cache.path());
+        fs_err::create_dir_all(packages.join(".new-abandoned/lib"))?;
+        fs_err::create_dir_all(packages.join("0a1b"))?;
+        let held = TemporaryDirectory::make_in(&packages)?;
+        fs_err::write(held.path().join("file"), "half a package")?;
+        remove_leftovers(cache.path());
+        assert!(held.path().join("file").is_file(), "another process is at it");
+        assert!(!packages.join(".new-abandoned").exists(), "nobody is");
+        assert!(packages.join("0a1b").is_dir(), "a package");
+        drop(held);
+        assert_eq!(fs_err::read_dir(&packages)?.count(), 1);
+        Ok(())
+    }
+}

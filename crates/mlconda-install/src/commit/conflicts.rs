@@ -1,0 +1,156 @@
+//! Finds what exists in a prefix at the paths of new files: untracked files that are replaced, and conflicts that stop the
+//! installation.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeSet, HashMap, HashSet},
+    io,
+    path::{Path, PathBuf},
+};
+
+use mlconda_inspect::plan::Plan;
+use mlconda_system::beneath::{PathInfo, PathKind, Root};
+use rattler_conda_types::PrefixRecord;
+
+use crate::{InstallError, record, stage::Stage};
+
+/// What exists in the prefix at the paths of new files.
+pub(super) struct Conflicts {
+    /// Untracked paths that are replaced. Sorted.
+    pub(super) untracked: Vec<PathBuf>,
+    /// Those of them that are files at the path of a directory of packages: they are removed first. Sorted.
+    pub(super) in_the_way: Vec<PathBuf>,
+    /// Whether nothing exists there.
+    pub(super) is_free: bool,
+}
+
+/// Checks that moving the new files will not fail halfway and will not destroy untracked files. A directory at the path of a
+/// file is an error, unless it is empty. A file or a link at the path of a directory is an error, unless it is removed or
+/// the directory was one of a package before.
+///
+/// `repaired` are directories that packages are to have again, `named` are those in records.
+pub(super) fn find_conflicts(
+    prefix: &Root,
+    (new, repaired): (&[PathBuf], &[PathBuf]),
+    (known, named): (&HashSet<&Path>, &HashSet<&Path>),
+    kept: &HashSet<&PathBuf>,
+) -> Result<Conflicts, InstallError> {
+    let (mut untracked, mut is_free) = (Vec::new(), true);
+    let (mut looked, in_the_way) = (HashMap::new(), RefCell::new(BTreeSet::new()));
+    let goes = |path: &Path| {
+        let is_a_directory_of_packages =
+            || named.contains(path) || known.iter().any(|file| *file != path && file.starts_with(path));
+        if known.contains(path) {
+            return !kept.contains(&path.to_owned());
+        }
+        let is_file = || matches!(prefix.lookup(path), Ok(Some(PathInfo { kind: PathKind::File, .. })));
+        let makes_room = in_the_way.borrow().contains(path) || is_file() && is_a_directory_of_packages();
+        if makes_room {
+            in_the_way.borrow_mut().insert(path.to_owned());
+        }
+        makes_room
+    };
+    for path in new {
+        // Most new files are in new directories, and need no lookup.
+        if !is_directory(prefix, path.parent().unwrap_or(path), known, &goes, &mut looked)? {
+            continue;
+        }
+        let Some(there) = prefix.lookup(path)? else { continue };
+        is_free = false;
+        if !there.is_directory() {
+            untracked.extend((!known.contains(path.as_path())).then(|| path.clone()));
+        } else if let Some(stays) = first_kept_entry(prefix, path, &goes)? {
+            return Err(match known.contains(stays.as_path()) {
+                true => path_type_clash(path, "file"),
+                false => InstallError::DirectoryInTheWay { path: path.clone(), inner: stays },
+            });
+        }
+    }
+    for path in repaired {
+        if matches!(prefix.lookup(path), Ok(Some(PathInfo { kind: PathKind::File, .. }))) && !goes(path) {
+            return Err(path_type_clash(path, "file"));
+        }
+    }
+    let in_the_way: Vec<PathBuf> = in_the_way.into_inner().into_iter().collect();
+    untracked.extend(in_the_way.iter().cloned());
+    mlconda_types::sorting::sort(&mut untracked);
+    Ok(Conflicts { untracked, in_the_way, is_free })
+}
+
+/// Whether a path is a directory in the prefix, not through a link. A file or a link that is kept is an error.
+fn is_directory<'a>(
+    prefix: &Root,
+    path: &'a Path,
+    known: &HashSet<&Path>,
+    goes: &impl Fn(&Path) -> bool,
+    looked: &mut HashMap<&'a Path, bool>,
+) -> Result<bool, InstallError> {
+    let Some(above) = path.parent() else { return Ok(true) };
+    if let Some(known) = looked.get(path) {
+        return Ok(*known);
+    }
+    let is_above = is_directory(prefix, above, known, goes, looked)?;
+    let there = if is_above { prefix.lookup(path)? } else { None };
+    let is_one = there.as_ref().is_some_and(PathInfo::is_directory);
+    if there.is_some() && !is_one && !goes(path) {
+        return Err(match there {
+            Some(PathInfo { kind: PathKind::Link, .. }) if !known.contains(path) => {
+                InstallError::ForeignLink { to: prefix.read_link(path)?, path: prefix.path().join(path) }
+            }
+            Some(PathInfo { kind: PathKind::Link, .. }) => path_type_clash(path, "link"),
+            _ => path_type_clash(path, "file"),
+        });
+    }
+    looked.insert(path, is_one);
+    Ok(is_one)
+}
+
+fn path_type_clash(path: &Path, kind: &'static str) -> InstallError {
+    InstallError::PathTypeClash { path: path.to_owned(), directory: None, other: None, kind }
+}
+
+/// Adds the names of the packages to an error about a path.
+pub(super) fn name_owners<'a>(
+    error: InstallError,
+    plan: &Plan,
+    stage: &Stage,
+    records: impl Iterator<Item = &'a PrefixRecord>,
+) -> InstallError {
+    let InstallError::PathTypeClash { path, kind, .. } = error else { return error };
+    let new = |path: &Path| {
+        let number = stage.owner(path)?;
+        plan.archives().get(number).map(mlconda_lock::LockedPackage::dist_name)
+    };
+    let is_below = |file: &Path| file.starts_with(&path) && file != path;
+    let mut directory = stage.paths().iter().find(|file| is_below(file)).and_then(|file| new(file));
+    let mut other = new(&path);
+    for record in records {
+        for file in record::files(record) {
+            let holder = if is_below(file) { &mut directory } else { &mut other };
+            if holder.is_none() && file.starts_with(&path) {
+                *holder = Some(record::dist_name(record));
+            }
+        }
+    }
+    InstallError::PathTypeClash { path, directory, other, kind }
+}
+
+/// The first path in a directory that is not removed; `None` if everything in it is removed.
+pub(super) fn first_kept_entry(
+    prefix: &Root,
+    path: &Path,
+    goes: &impl Fn(&Path) -> bool,
+) -> io::Result<Option<PathBuf>> {
+    for (name, kind) in prefix.entries(path)? {
+        let inner = path.join(name);
+        let stays = match kind {
+            PathKind::Directory => first_kept_entry(prefix, &inner, goes)?,
+            _ if goes(&inner) => None,
+            _ => Some(inner),
+        };
+        if stays.is_some() {
+            return Ok(stays);
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,263 @@
+//! Why an installation failed.
+
+use std::{io, path::PathBuf, time::Duration};
+
+use mlconda_types::progress::Task;
+
+/// Why an installation failed. The prefix is as it was before, except after [`InstallError::PartlyChanged`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InstallError {
+    /// A file could not be read or written.
+    #[error(transparent)]
+    File(#[from] io::Error),
+    /// Another process is changing the prefix.
+    #[error("another mlconda is installing into `{}`", .prefix.display())]
+    Busy {
+        /// The prefix.
+        prefix: PathBuf,
+    },
+    /// Another process has changed the prefix since the plan was made.
+    #[error("`{}` has changed meanwhile", .prefix.display())]
+    Changed {
+        /// The prefix.
+        prefix: PathBuf,
+    },
+    /// It was stopped by [`Stop`](super::Stop).
+    #[error("the installation was stopped")]
+    Stopped,
+    /// It failed, and the changes could not be rolled back.
+    #[error("`{}` has changed in part and could not be changed back ({back}); the next installation makes it whole", .prefix.display())]
+    PartlyChanged {
+        /// The prefix.
+        prefix: PathBuf,
+        /// Why the rollback failed.
+        back: io::Error,
+        /// Why the installation failed.
+        #[source]
+        source: Box<InstallError>,
+    },
+    /// A directory above the prefix could not be created.
+    #[error("cannot create the directory `{}` for environments", .path.display())]
+    Parent {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Packages cannot work at this path.
+    #[error("`{}` cannot be a prefix: {reason}", .prefix.display())]
+    Unusable {
+        /// The prefix.
+        prefix: PathBuf,
+        /// Why.
+        reason: &'static str,
+    },
+    /// The directory contains other files and is not an environment.
+    #[error("`{}` holds files but no environment", .prefix.display())]
+    Occupied {
+        /// The prefix.
+        prefix: PathBuf,
+    },
+    /// An archive could not be read or downloaded.
+    #[error("cannot get `{package}` from {url}")]
+    Download {
+        /// The package's file name.
+        package: String,
+        /// Its URL, without secrets.
+        url: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// An archive does not have the locked hash.
+    #[error("`{package}` from {url} is not what the lock says: its {kind} is {found}, not {expected}")]
+    Digest {
+        /// The package's file name.
+        package: String,
+        /// Its URL, without secrets.
+        url: String,
+        /// `sha256` or `md5`.
+        kind: &'static str,
+        /// The lock's, in hex.
+        expected: String,
+        /// The archive's, in hex.
+        found: String,
+    },
+    /// A package in the cache is damaged, and cannot be downloaded again.
+    #[error("`{package}` is damaged in the cache, and network access is disabled")]
+    Damaged {
+        /// The package's file name.
+        package: String,
+        /// What is wrong.
+        #[source]
+        source: io::Error,
+    },
+    /// An archive is damaged, or contains something that a package must not contain.
+    #[error("the package `{package}` is invalid")]
+    Package {
+        /// The package's file name.
+        package: String,
+        /// What is wrong.
+        #[source]
+        source: io::Error,
+    },
+    /// A path is a directory for one package, and a file or a link for another.
+    #[error("`{}` is a directory for {} and a {kind} for {}", .path.display(), named(.directory, "one package"), named(.other, "another"))]
+    PathTypeClash {
+        /// The path, relative to the prefix.
+        path: PathBuf,
+        /// The package for which it is a directory, by file name without extension, if known.
+        directory: Option<String>,
+        /// The package for which it is a file or a link, if known.
+        other: Option<String>,
+        /// `file` or `link`.
+        kind: &'static str,
+    },
+    /// A directory with untracked files is at the path of a package's file.
+    #[error("cannot replace the directory `{}` with a file of a package: `{}` in it belongs to no package", .path.display(), .inner.display())]
+    DirectoryInTheWay {
+        /// The directory, relative to the prefix.
+        path: PathBuf,
+        /// One of the files, relative to the prefix.
+        inner: PathBuf,
+    },
+    /// An untracked soft link is at the path of a directory of packages, or of a directory of the installation itself.
+    #[error("`{}` is a link to `{}` that belongs to no package; nothing is written or removed through it", .path.display(), .to.display())]
+    ForeignLink {
+        /// The link.
+        path: PathBuf,
+        /// Where it leads.
+        to: PathBuf,
+    },
+    /// The journal of an interrupted installation may have been written by another user.
+    #[error("cannot undo an interrupted installation with `{}`: it {reason}", .path.display())]
+    Untrusted {
+        /// The journal.
+        path: PathBuf,
+        /// What is wrong with it: a verb phrase, such as `is not a regular file`.
+        reason: String,
+    },
+    /// Name, version or build of a record cannot be used as a file name.
+    #[error("the record of `{name}` in `{}` is invalid: its file name would be `{}`", .prefix.display(), .file.display())]
+    RecordName {
+        /// The prefix.
+        prefix: PathBuf,
+        /// The package's name.
+        name: String,
+        /// The file name that name, version and build give.
+        file: PathBuf,
+    },
+    /// A soft link of a package points out of the prefix.
+    #[error("the link `{}` of `{package}` points out of the prefix, to `{}`", .path.display(), .to.display())]
+    OutwardLink {
+        /// The package's name.
+        package: String,
+        /// The link, relative to the prefix.
+        path: PathBuf,
+        /// Where it points.
+        to: PathBuf,
+    },
+    /// The prefix is longer than the placeholder in a binary file.
+    #[error("the prefix has {prefix} bytes, but `{}` of `{package}` has room for {room}", .path.display())]
+    PrefixTooLong {
+        /// The package's name.
+        package: String,
+        /// The file, relative to the prefix.
+        path: PathBuf,
+        /// The prefix's length in bytes.
+        prefix: usize,
+        /// The length of the placeholder in bytes.
+        room: usize,
+    },
+    /// A noarch python package or a wheel in an environment without python.
+    #[error("`{package}` is a package for python, but the lock has no python to link it for")]
+    NoPython {
+        /// The package's file name.
+        package: String,
+    },
+    /// A conda package and a wheel are the same python distribution.
+    #[error("`{package}` is from a channel and `{wheel}` is not, but both are the python distribution `{name}`")]
+    SameDistribution {
+        /// The distribution's name, normalized.
+        name: String,
+        /// The conda package, by file name without extension.
+        package: String,
+        /// The wheel's file name.
+        wheel: String,
+    },
+    /// A wheel is for another python or platform.
+    #[error("`{wheel}` is not for {machine}")]
+    WrongTags {
+        /// The wheel's file name.
+        wheel: String,
+        /// The python and the machine that the lock is for.
+        machine: String,
+    },
+    /// A package must be built, but the environment has no pip.
+    #[error("`{package}` has to be built from its sources, but the environment has no pip to do that")]
+    NoPip {
+        /// The package's name.
+        package: String,
+    },
+    /// A package must be built, which runs its code, but scripts are skipped.
+    #[error("`{package}` has to be built from its sources, which runs code of the package")]
+    BuildSkipped {
+        /// The package's name.
+        package: String,
+    },
+    /// The sources of a package are in a git repository, but the installation is offline.
+    #[error("`{package}` has to be fetched with git, and network access is disabled")]
+    GitOffline {
+        /// The package's name.
+        package: String,
+    },
+    /// pip could not build or install a package.
+    #[error("pip could not install `{package}` ({status}):\n{output}")]
+    Build {
+        /// The package's name.
+        package: String,
+        /// Its exit status.
+        status: String,
+        /// The end of what it printed.
+        output: String,
+    },
+    /// A script failed.
+    #[error("the script `{}` of `{package}` failed with {status}:\n{output}", .script.display())]
+    Script {
+        /// The package's name.
+        package: String,
+        /// The script, relative to the prefix.
+        script: PathBuf,
+        /// Its exit status.
+        status: String,
+        /// The end of what it printed, and what it left in `.messages.txt`.
+        output: String,
+    },
+    /// A script or a build exceeded its time limit, and was stopped.
+    #[error("{} of `{package}` has not ended within {} seconds, and was stopped{}{output}", .task.name(), .limit.as_secs(), if .output.is_empty() { "" } else { ":\n" })]
+    Expired {
+        /// The kind of task.
+        task: Task,
+        /// The package's name.
+        package: String,
+        /// The time limit.
+        limit: Duration,
+        /// The end of what it printed.
+        output: String,
+    },
+    /// A script cannot run, because there is no shell.
+    #[error("`{package}` has the script `{}`, but there is no shell to run it", .script.display())]
+    NoShell {
+        /// The package's name.
+        package: String,
+        /// The script, relative to the prefix.
+        script: PathBuf,
+    },
+}
+
+/// A package in a message.
+fn named(package: &Option<String>, unknown: &str) -> String {
+    package.as_ref().map_or_else(|| unknown.to_owned(), |package| format!("`{package}`"))
+}

@@ -1,0 +1,234 @@
+//! Carries out a plan, step by step. [`install`] is the list of the steps.
+
+use std::{borrow::Cow, collections::HashMap, path::Path, sync::Arc};
+
+use mlconda_channel::network::Client;
+use mlconda_inspect::plan::Plan;
+use mlconda_prefix::{Prefix, activate::snapshot};
+use mlconda_system::beneath::Root;
+use mlconda_types::progress::{Event, Progress};
+use rattler::install::PythonInfo;
+use rattler_conda_types::{PackageRecord, PrefixRecord};
+
+use super::{
+    Clash, InstallError, Options, Report, Scripts, bytecode,
+    commit::PrefixChange,
+    layout::Layout,
+    link_scripts, metadata, pip, record, record_paths, recover, replaced, script, sharing,
+    stage::{InstalledPackages, Stage},
+    transaction::{ScriptTiming, Transaction},
+    workers::{self, StagedPackage},
+};
+
+/// Carries out a plan.
+///
+/// To stop the installation, drop the future, or call [`Stop::request`](super::Stop::tell) on [`Options::stop`], which also
+/// works while the installation does not wait. Both kill a script that runs and restore the prefix. Where restoring fails
+/// or is not possible (on an overlay file system, once old files are removed), a dropped future reports nothing: the
+/// prefix then has records but is no environment ([`Prefix::is_environment`]), and the next installation repairs it.
+///
+/// # Errors
+/// If any step fails. The prefix is then as it was before, except after [`InstallError::PartlyChanged`].
+pub async fn install(
+    plan: &Plan,
+    client: &Client,
+    prefix: &Prefix,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Report, InstallError> {
+    let installation = Installation { client, prefix, options, progress };
+    installation.run(plan).await.map_err(|error| options.stop.classify(error))
+}
+
+/// What every step of an installation needs.
+struct Installation<'a> {
+    client: &'a Client,
+    prefix: &'a Prefix,
+    options: &'a Options,
+    progress: &'a dyn Progress,
+}
+
+/// What pip builds during the commit, and the python that runs it.
+struct Builds {
+    python: Option<PythonInfo>,
+    sources: pip::SourceArchives,
+}
+
+/// The code of packages that runs during the commit.
+struct PackageCode<'a> {
+    /// The packages that are removed and have a pre-unlink script.
+    pre_unlink: Vec<&'a PackageRecord>,
+    /// The new packages, in linking order. Those that have a post-link script run it.
+    new: Vec<&'a PrefixRecord>,
+    builds: Builds,
+    when: ScriptTiming,
+}
+
+impl Installation<'_> {
+    /// The steps, in order.
+    async fn run(&self, plan: &Plan) -> Result<Report, InstallError> {
+        check_prefix(self.prefix.path())?;
+        if plan.is_empty() {
+            recover(self.prefix)?;
+            return Ok(Report { unchanged: plan.unchanged, ..Report::default() });
+        }
+        let transaction = self.begin(plan)?;
+        let stage = self.make_stage(plan, &transaction)?;
+        let finished = self.fetch_and_link(plan, &stage).await?;
+        let plan: Cow<'_, Plan> = replaced::with_replaced(plan, self.prefix, &stage)?;
+        let (clashes, layout) = resolve_clashes(&plan, self.prefix, &stage, &finished)?;
+        let builds = self.prepare_builds(&plan, &stage, &finished).await?;
+        let time = self.options.time.unwrap_or_else(|| metadata::newest_build_time(&plan, &finished, self.prefix));
+        let compiled = bytecode::compile(&plan, self.prefix, &stage, &finished, self.options, self.progress).await?;
+        let mut report = Report { clashes, ..Report::new(&plan, &finished, compiled, self.options) };
+        metadata::write(&plan, self.prefix, &stage, time, self.options)?;
+        stage.set_directory_times(time)?;
+        let change = PrefixChange::new(&plan, layout.as_ref(), self.prefix, &stage, time)?;
+        report.add_change(&change, &plan);
+        let code = self.find_code(&plan, &stage, &finished, builds)?;
+        self.commit(&plan, transaction, &change, code, &mut report).await?;
+        self.keep_activation(time, &mut report).await;
+        Ok(report)
+    }
+
+    /// Checks the plan, and locks the prefix for this process.
+    fn begin(&self, plan: &Plan) -> Result<Transaction, InstallError> {
+        pip::check_tags(plan)?;
+        record_paths::check_record_names(plan, self.prefix)?;
+        sharing::remove_leftovers(self.prefix);
+        let transaction = Transaction::prepare(self.prefix)?;
+        if self.prefix.record_names().map_err(std::io::Error::other)? != plan.record_names {
+            return Err(InstallError::Changed { prefix: self.prefix.path().to_owned() });
+        }
+        Ok(transaction)
+    }
+
+    fn make_stage(&self, plan: &Plan, transaction: &Transaction) -> Result<Arc<Stage>, InstallError> {
+        let packages = plan.link.len() + plan.pip.link.len() + plan.pip.build.len();
+        let (path, bytes) = (self.prefix.path().to_owned(), plan.download_size());
+        self.progress.event(Event::InstallStarted { prefix: path, packages, bytes });
+        Ok(Arc::new(Stage::new(&transaction.stage, self.prefix.path(), plan.platform, self.options.stop.clone())?))
+    }
+
+    /// Brings all packages into the stage.
+    async fn fetch_and_link(&self, plan: &Plan, stage: &Arc<Stage>) -> Result<Vec<StagedPackage>, InstallError> {
+        let Self { client, options, progress, .. } = *self;
+        client.report_waits(progress, workers::link_all(plan, client, stage, options, progress)).await
+    }
+
+    /// Fetches the sources of packages that pip is to build.
+    async fn prepare_builds(
+        &self,
+        plan: &Plan,
+        stage: &Stage,
+        finished: &[StagedPackage],
+    ) -> Result<Builds, InstallError> {
+        let python = workers::python(plan, finished);
+        let Self { client, options, progress, .. } = *self;
+        let sources = pip::prepare(plan, client, stage, python.as_ref(), options, progress).await?;
+        Ok(Builds { python, sources })
+    }
+
+    /// Finds the code of packages that is to run. This is the last step before the prefix changes.
+    fn find_code<'p>(
+        &self,
+        plan: &'p Plan,
+        stage: &Stage,
+        finished: &'p [StagedPackage],
+        builds: Builds,
+    ) -> Result<PackageCode<'p>, InstallError> {
+        let new = link_scripts::in_linking_order(plan, finished);
+        self.progress.event(Event::Committing);
+        self.options.stop.check()?;
+        let runs_scripts = self.options.scripts == Scripts::Run;
+        let pre_unlink = if runs_scripts { link_scripts::with_pre_unlink(self.prefix, plan) } else { Vec::new() };
+        let after = runs_scripts && workers::has_scripts(stage, &new) || !builds.sources.is_empty();
+        let when = match after {
+            _ if !pre_unlink.is_empty() => ScriptTiming::BeforeAndAfter,
+            true => ScriptTiming::After,
+            false => ScriptTiming::Never,
+        };
+        Ok(PackageCode { pre_unlink, new, builds, when })
+    }
+
+    /// Makes the stage the prefix and runs the code of packages; undoes both if a step fails.
+    async fn commit(
+        &self,
+        plan: &Plan,
+        transaction: Transaction,
+        change: &PrefixChange<'_>,
+        code: PackageCode<'_>,
+        report: &mut Report,
+    ) -> Result<(), InstallError> {
+        let Self { prefix, options, progress, .. } = *self;
+        let mut commit = transaction.begin(change, code.when)?;
+        options.sharing.iter().filter(|_| code.when != ScriptTiming::Never).for_each(|sharing| sharing.mark_modified());
+        let (variables, limit) = (&options.script_variables, options.script_timeout);
+        let context = script::ScriptContext { variables, time: change.time, limit, progress };
+        let committed = async {
+            link_scripts::run_pre_unlink(prefix, &code.pre_unlink, context).await?;
+            commit.place()?;
+            if code.when != ScriptTiming::Never && options.scripts == Scripts::Run {
+                report.messages = link_scripts::run_post_link(prefix, &code.new, context, progress).await?;
+            }
+            let Builds { python, sources } = &code.builds;
+            if let Some(python) = python.as_ref().filter(|_| !sources.is_empty()) {
+                report.add_compiled(
+                    pip::build(plan, prefix, python, sources, context, options.bytecode, progress).await?,
+                );
+            }
+            Ok(())
+        };
+        match committed.await {
+            Ok(()) => commit.finish(),
+            Err(error) => Err(commit.undo(error)),
+        }
+    }
+
+    /// Stores what activation scripts set. The environment is finished: an error is only reported.
+    async fn keep_activation(&self, time: i64, report: &mut Report) {
+        if self.options.scripts == Scripts::Run {
+            report.activation_error = snapshot::write(self.prefix, time).await.err().map(|error| error.to_string());
+        }
+    }
+}
+
+/// Refuses a path at which packages cannot work.
+fn check_prefix(prefix: &Path) -> Result<(), InstallError> {
+    let reason = match prefix.to_str() {
+        None => "it is not UTF-8, but packages contain the prefix as text",
+        Some(text) if text.contains(':') => "it contains a `:`, which separates directories in `PATH`",
+        Some(text) if text.contains(char::is_control) => {
+            "it contains a control character, such as a line break, which breaks scripts"
+        }
+        Some(_) => return Ok(()),
+    };
+    Err(InstallError::Unusable { prefix: prefix.to_owned(), reason })
+}
+
+/// Decides which package's file is installed where several packages contain the same path.
+fn resolve_clashes(
+    plan: &Plan,
+    prefix: &Prefix,
+    stage: &Stage,
+    finished: &[StagedPackage],
+) -> Result<(Vec<Clash>, Option<Layout>), InstallError> {
+    let order = workers::order(plan, finished);
+    let rank: HashMap<&str, usize> = order.iter().enumerate().map(|(rank, name)| (name.as_str(), rank)).collect();
+    let rank = |name: &str| rank.get(name).copied().unwrap_or(0);
+    let mut packages: Vec<_> = plan.link.iter().map(|package| (rank(&package.name), package.dist_name())).collect();
+    // Wheels are linked after all conda packages.
+    let last = |name: &str| order.len() + plan.pip.names.iter().position(|other| other == name).unwrap_or(0);
+    packages.extend(plan.archives().iter().skip(packages.len()).map(|wheel| (last(&wheel.name), wheel.dist_name())));
+    let name = |record: &PrefixRecord| record.repodata_record.package_record.name.as_normalized().to_owned();
+    let conda = plan.keep.iter().map(|record| (record, (rank(&name(record)), record::dist_name(record))));
+    let wheels = plan.pip.keep.iter().map(|record| (record, (last(&name(record)), record::dist_name(record))));
+    pip::check_distributions(plan, stage)?;
+    let root = if prefix.path().exists() { Some(Root::open(prefix.path())?) } else { None };
+    let there = root.as_ref().map(|root| InstalledPackages {
+        prefix: root,
+        unlink: plan.unlink.iter().chain(&plan.pip.unlink).collect(),
+        keep: conda.chain(wheels).collect(),
+    });
+    stage.resolve_clashes(&packages, there.as_ref())
+}

@@ -1,0 +1,86 @@
+//! `conda-meta/history` and `conda-meta/state`, written into the stage, and records of kept packages that were requested
+//! by another match spec before.
+
+use std::path::Path;
+
+use mlconda_inspect::plan::Plan;
+use mlconda_prefix::{Prefix, STATE, on_disk};
+use mlconda_system::{
+    self as system,
+    beneath::{PathKind, Root},
+    files,
+};
+
+use super::{HISTORY, InstallError, Options, read_if_there, record, stage::Stage, workers::StagedPackage};
+
+/// The extension of the copy of a `conda-meta/state` that cannot be read.
+const DAMAGED: &str = "damaged";
+
+/// Writes `history`, `state` and changed records of kept packages into the stage.
+pub(super) fn write(
+    plan: &Plan,
+    prefix: &Prefix,
+    stage: &Stage,
+    time: i64,
+    options: &Options,
+) -> Result<(), InstallError> {
+    stage.directory(Path::new("conda-meta"))?;
+    let (old, new) = (prefix.path().join("conda-meta"), stage.root().join("conda-meta"));
+    let history = match read_if_there(&old.join(HISTORY))? {
+        Some(history) => Some(history),
+        None => read_if_there(&old.join(on_disk::PENDING_HISTORY))?,
+    };
+    let mut history = String::from_utf8_lossy(&history.unwrap_or_default()).into_owned();
+    // conda lists revisions in the order of the file, and their times should agree with it.
+    let since = record::last_revision(&history).map_or(time, |last| last.max(time));
+    history.push_str(&record::revision(since, options, plan));
+    record::write(&new.join(on_disk::PENDING_HISTORY), history.as_bytes(), time)?;
+    request_anew(plan, &old, &new)?;
+    let Some(variables) = &plan.variables else { return Ok(()) };
+    let old = if plan.damaged_state {
+        // A user may have edited it by hand: keep a copy.
+        let (root, state) = (Root::open(prefix.path())?, Path::new(STATE));
+        if root.lookup(state)?.is_some_and(|there| there.kind == PathKind::File) {
+            root.copy(state, &Root::open_no_follow(stage.root())?, &state.with_extension(DAMAGED), stage.stop.flag())?;
+        }
+        None
+    } else {
+        read_if_there(&old.join("state"))?
+    };
+    if let Some(state) = record::state(old.as_deref(), variables) {
+        record::write(&new.join("state"), &state, time)?;
+    }
+    Ok(())
+}
+
+/// Writes new records of kept packages that were requested by another match spec before, or were not requested. `old` and
+/// `new` are the `conda-meta` of the prefix and of the stage.
+fn request_anew(plan: &Plan, old: &Path, new: &Path) -> Result<(), InstallError> {
+    for record in &plan.keep {
+        let name = record.repodata_record.package_record.name.as_normalized();
+        let spec = record::requested(&plan.specs, name);
+        if record.requested_specs.iter().map(String::as_str).ne(spec) {
+            let place = old.join(record.file_name());
+            let text = record::requested_anew(&files::read(&place, files::LARGEST_RECORD)?, spec)?;
+            record::write(&new.join(record.file_name()), &text, system::modified(&fs_err::metadata(&place)?))?;
+        }
+    }
+    Ok(())
+}
+
+/// The build time of the newest package of the new environment, in seconds since 1970; it does not depend on what was
+/// installed before. If no package has a build time, the time of the last installation.
+pub(super) fn newest_build_time(plan: &Plan, finished: &[StagedPackage], prefix: &Prefix) -> i64 {
+    let kept = plan
+        .keep
+        .iter()
+        .chain(&plan.pip.keep)
+        .filter_map(|record| record.repodata_record.package_record.timestamp.as_ref());
+    let kept = kept.map(|time| time.jiff_timestamp().as_second());
+    let newest = finished.iter().filter_map(|package| package.built).chain(kept).max();
+    let last = || {
+        let history = fs_err::metadata(prefix.path().join("conda-meta").join(HISTORY)).ok()?;
+        Some(system::modified(&history))
+    };
+    newest.or_else(last).unwrap_or(0)
+}

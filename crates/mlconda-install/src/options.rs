@@ -1,0 +1,112 @@
+//! The options of an installation.
+
+use std::{num::NonZero, path::PathBuf, sync::Arc, time::Duration};
+
+use mlconda_channel::repodata::Access;
+use rattler_conda_types::GenericVirtualPackage;
+
+use super::{Bytecode, CacheCheck, Sharing, Stop};
+
+/// How to install.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How many downloads run at once.
+    pub downloads: NonZero<usize>,
+    /// How many threads decompress and write.
+    pub threads: NonZero<usize>,
+    /// The modification time, in seconds since 1970 (`SOURCE_DATE_EPOCH`), of directories, `history`, `state` and files that
+    /// scripts write. Files of packages keep the time that their archive gives them; records, entry points and byte code
+    /// get the time of their package. `None`: the time at which the newest package of the environment was built.
+    pub time: Option<i64>,
+    /// The command line for `conda-meta/history`.
+    pub command: String,
+    /// The requested match specs for `conda-meta/history`.
+    pub revision: Revision,
+    /// Whether post-link and pre-unlink scripts run.
+    pub scripts: Scripts,
+    /// The time limit for one script and for one build of pip; `None`: no limit. The python that compiles byte code is
+    /// stopped when it finishes no module within this time, or within five minutes if this is longer.
+    pub script_timeout: Option<Duration>,
+    /// Environment variables for scripts, such as proxies. They contain no secrets.
+    pub script_variables: Vec<(String, String)>,
+    /// Whether packages may be downloaded. Offline, only local files and the cache are used.
+    pub access: Access,
+    /// Whether soft links of packages may point out of the prefix.
+    pub outward_links: OutwardLinks,
+    /// Whether the modules of noarch python packages are compiled. The environment's python compiles them. If it cannot
+    /// run on this machine, [`Report::compiled`](super::Report::compiled) says so; this is not an error.
+    pub bytecode: Bytecode,
+    /// The directory of the package cache; `None`: no cache.
+    pub cache: Option<PathBuf>,
+    /// How packages in the cache are verified.
+    pub cache_check: CacheCheck,
+    /// The packages that this installation shares with others of the same call.
+    pub sharing: Option<Arc<Sharing>>,
+    /// The handle that stops the installation. Each installation needs its own.
+    pub stop: Stop,
+    /// The virtual packages of the machine that will use the prefix. Dependencies on virtual packages that are not listed are
+    /// not checked: a build machine need not have the GPU of the target.
+    pub virtual_packages: Vec<GenericVirtualPackage>,
+}
+
+impl Default for Options {
+    /// Eight downloads, one thread per core, a limit of one hour per script, no cache.
+    fn default() -> Self {
+        let eight = NonZero::<usize>::MIN.saturating_add(7);
+        Self {
+            downloads: eight,
+            threads: std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN),
+            time: None,
+            command: "mlconda install".to_owned(),
+            revision: Revision::default(),
+            scripts: Scripts::default(),
+            script_timeout: Some(Duration::from_secs(3600)),
+            script_variables: Vec::new(),
+            bytecode: Bytecode::default(),
+            access: Access::default(),
+            outward_links: OutwardLinks::default(),
+            cache: None,
+            cache_check: CacheCheck::default(),
+            sharing: None,
+            stop: Stop::default(),
+            virtual_packages: Vec::new(),
+        }
+    }
+}
+
+/// The match specs that `conda-meta/history` records as requested.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Revision {
+    /// All specs of the plan. They replace the specs of earlier revisions.
+    #[default]
+    Whole,
+    /// A change of the specs of earlier revisions, by conda's categories. Each is a list of match specs.
+    Change {
+        /// Added or changed specs.
+        updated: Vec<String>,
+        /// Removed specs.
+        removed: Vec<String>,
+        /// Specs whose version constraint was dropped because of a conflict.
+        neutered: Vec<String>,
+    },
+}
+
+/// Whether link scripts of packages run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scripts {
+    /// They run.
+    #[default]
+    Run,
+    /// They do not run.
+    Skip,
+}
+
+/// Whether packages may contain soft links that point out of the prefix.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OutwardLinks {
+    /// The installation fails. Such a link may be an attack, and the prefix could not be copied to another image.
+    #[default]
+    Refuse,
+    /// The links are created. Nothing is ever written through them.
+    Keep,
+}

@@ -1,0 +1,126 @@
+//! What an installation did: counts, clashes of paths, and what the user should know.
+
+use std::path::PathBuf;
+
+use mlconda_inspect::plan::Plan;
+use mlconda_types::dependency::{dependency_name, is_within_limits};
+use rattler_conda_types::{GenericVirtualPackage, MatchSpec, Matches, ParseStrictness};
+
+use super::{
+    Clash, Compiled, Options, commit::PrefixChange, record_paths, source::PackageOrigin, workers::StagedPackage,
+};
+
+/// What an installation did.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// How many packages were linked.
+    pub linked: usize,
+    /// How many packages were unlinked, including those that were replaced by another version.
+    pub unlinked: usize,
+    /// How many packages were kept.
+    pub unchanged: usize,
+    /// How many files were written.
+    pub files: usize,
+    /// Their size in bytes.
+    pub bytes: u64,
+    /// How many packages were linked from the cache.
+    pub cached: usize,
+    /// How many of the bytes need no additional disk space: they are hard links to files in the cache or in another
+    /// environment of the same call.
+    pub shared: u64,
+    /// Paths that several packages contain.
+    pub clashes: Vec<Clash>,
+    /// Untracked files that a file of a package has replaced.
+    pub replaced: Vec<PathBuf>,
+    /// Untracked soft links above paths of removed packages. The files behind them were not removed.
+    pub foreign_links: Vec<PathBuf>,
+    /// Paths outside of the prefix in records of removed packages: (record, path). These files were not removed.
+    pub outside: Vec<(PathBuf, PathBuf)>,
+    /// Whether the variables and the history were written.
+    pub meta: MetadataOutcome,
+    /// Dependencies on virtual packages that the machine does not satisfy.
+    pub unmet: Vec<UnmetVirtualPackage>,
+    /// The result of compiling the modules of noarch python packages.
+    pub compiled: Compiled,
+    /// Why the variables of activation scripts could not be stored for images without a shell, if a file could not be written.
+    pub activation_error: Option<String>,
+    /// Messages of post-link scripts (`.messages.txt`): (package, text).
+    pub messages: Vec<(String, String)>,
+}
+
+impl Report {
+    /// The report for the packages in the stage.
+    pub(super) fn new(plan: &Plan, finished: &[StagedPackage], compiled: Compiled, options: &Options) -> Self {
+        Self {
+            linked: plan.link.len() + plan.pip.link.len() + plan.pip.build.len(),
+            meta: MetadataOutcome::Written,
+            unlinked: plan.unlink.len() + plan.pip.unlink.len(),
+            unchanged: plan.unchanged,
+            files: finished.iter().map(|package| package.files).sum::<usize>() + compiled.modules,
+            bytes: finished.iter().map(|package| package.bytes).sum::<u64>() + compiled.bytes,
+            cached: finished.iter().filter(|package| package.origin.is_some_and(PackageOrigin::is_cache)).count(),
+            shared: finished.iter().map(|package| package.shared).sum(),
+            compiled,
+            unmet: unmet(plan, finished, &options.virtual_packages),
+            ..Self::default()
+        }
+    }
+
+    /// Adds what a change replaces and leaves alone.
+    pub(super) fn add_change(&mut self, change: &PrefixChange<'_>, plan: &Plan) {
+        self.replaced.clone_from(&change.replaced);
+        self.foreign_links.clone_from(&change.links);
+        self.outside = record_paths::outside_prefix(plan);
+    }
+
+    /// Adds the result of another compilation.
+    pub(super) fn add_compiled(&mut self, compiled: Compiled) {
+        self.files += compiled.modules;
+        self.bytes += compiled.bytes;
+        self.compiled.count(compiled);
+    }
+}
+
+/// Whether an installation wrote the variables and the history of a prefix.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MetadataOutcome {
+    /// They were up to date.
+    #[default]
+    Unchanged,
+    /// They were written.
+    Written,
+}
+
+/// A dependency on a virtual package that the machine does not satisfy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnmetVirtualPackage {
+    /// The package, by file name without extension.
+    pub package: String,
+    /// The dependency, as a match spec: `__glibc >=2.36`.
+    pub need: String,
+    /// The version of the virtual package on the machine.
+    pub found: String,
+}
+
+/// Dependencies of new packages on virtual packages that the machine does not satisfy.
+fn unmet(
+    plan: &Plan,
+    finished: &[StagedPackage],
+    virtual_packages: &[GenericVirtualPackage],
+) -> Vec<UnmetVirtualPackage> {
+    let mut all = Vec::new();
+    for package in finished {
+        for need in &package.record.repodata_record.package_record.depends {
+            let found = virtual_packages.iter().find(|found| found.name.as_normalized() == dependency_name(need));
+            let is_sound = is_within_limits(need);
+            let spec = is_sound.then(|| MatchSpec::from_str(need, ParseStrictness::Lenient).ok()).flatten();
+            if let (Some(found), Some(spec)) = (found, spec)
+                && !spec.matches(found)
+            {
+                let package = plan.link[package.number].dist_name();
+                all.push(UnmetVirtualPackage { package, need: need.clone(), found: found.version.to_string() });
+            }
+        }
+    }
+    all
+}

@@ -1,0 +1,393 @@
+//! Rollback of a change in place: old files are moved into a backup directory in the prefix until the change is complete.
+//!
+//! A journal is written before anything changes. It lists removed and added paths and the attributes of directories. The
+//! same function rolls back after an error and, in the next run, after the process was killed. Files are renamed into the
+//! backup and back, which needs no disk space. On an overlay file system there is no backup, because a rename copies each
+//! file of a lower layer and waits for the disk (20 ms per file). There, old files are removed; after the first removal no
+//! rollback is possible, and the next installation links all packages again.
+
+mod bytes;
+
+use std::{
+    cell::Cell,
+    collections::HashMap,
+    fs::File,
+    io::{self, BufRead, BufReader, Read, Write},
+    path::{Path, PathBuf},
+};
+
+use mlconda_prefix::on_disk::{BACKUP, PENDING_HISTORY};
+use mlconda_system::{
+    self as system, Attributes,
+    beneath::{PathInfo, PathKind, Root, is_contained},
+    files,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{HISTORY, InstallError, stop::Stop};
+
+/// The name of the journal in the backup directory. It exists as long as a rollback is possible.
+const JOURNAL: &str = "journal.json";
+
+/// The format version in a journal. Other values are from another version, or not from this program.
+const FORMAT: &str = "mlconda journal 1";
+
+/// What a change in place does to a prefix. All paths are relative to it.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Journal {
+    /// [`FORMAT`].
+    #[serde(default)]
+    pub(super) format: String,
+    /// Files and links that are removed or replaced. The history comes first.
+    #[serde(with = "bytes")]
+    pub(super) moved: Vec<PathBuf>,
+    /// Directories to remove if they are empty in the end, deepest first.
+    #[serde(rename = "hollow", with = "bytes")]
+    pub(super) emptied: Vec<PathBuf>,
+    /// New paths, a directory before its contents.
+    #[serde(with = "bytes")]
+    pub(super) added: Vec<PathBuf>,
+    /// Untracked files that were copied to the backup, because scripts may change or remove them.
+    #[serde(with = "bytes")]
+    pub(super) copied: Vec<PathBuf>,
+    /// Whether old files are backed up.
+    pub(super) old: OldFiles,
+    /// The directories that change, with their old attributes; parents come first.
+    #[serde(with = "bytes::with_attributes")]
+    pub(super) directories: Vec<(PathBuf, Attributes)>,
+}
+
+/// Whether old files are backed up or removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum OldFiles {
+    /// They are moved into the backup directory.
+    #[default]
+    #[serde(rename = "Waits")]
+    BackedUp,
+    /// They are removed at once; there is no rollback.
+    #[serde(rename = "Goes")]
+    Removed,
+}
+
+impl Journal {
+    /// Every path in it.
+    fn paths(&self) -> impl Iterator<Item = &Path> {
+        let lists = [&self.moved, &self.emptied, &self.added, &self.copied];
+        let directories = self.directories.iter().map(|(path, _)| path);
+        lists.into_iter().flatten().chain(directories).map(PathBuf::as_path)
+    }
+
+    /// Reads the journal in a backup directory; `None` if there is none, or it cannot be parsed.
+    ///
+    /// A journal is executed, and everybody with write access to the prefix could create one. So it is accepted only if it
+    /// was certainly written by this user or root, and all its paths are inside the prefix.
+    fn read(old: &Root) -> Result<Option<Self>, InstallError> {
+        let path = old.path().join(JOURNAL);
+        let distrusted = |reason: &str| InstallError::Untrusted { path: path.clone(), reason: reason.to_owned() };
+        if let Some(reason) = old.lookup(Path::new(""))?.and_then(|there| there.untrusted_reason()) {
+            return Err(distrusted(&format!("is in a directory that {reason}")));
+        }
+        match old.lookup(Path::new(JOURNAL))? {
+            None => return Ok(None),
+            Some(there) if there.kind != PathKind::File => return Err(distrusted("is not a regular file")),
+            Some(_) => {}
+        }
+        let file = old.read(Path::new(JOURNAL))?;
+        // Checks the open file, not the path again: the file could have been replaced.
+        if let Some(reason) = PathInfo::from(&file.metadata()?).untrusted_reason() {
+            return Err(distrusted(reason));
+        }
+        let mut text = Vec::new();
+        file.take(files::LARGEST_RECORD).read_to_end(&mut text)?;
+        // After a power failure it may be damaged. Then the next installation links all packages again.
+        let Ok(journal) = serde_json::from_slice::<Self>(&text) else { return Ok(None) };
+        if journal.format != FORMAT {
+            return Err(distrusted("is not a journal of this version of mlconda"));
+        }
+        if let Some(path) = journal.paths().find(|path| !is_contained(path)) {
+            return Err(distrusted(&format!("names `{}`, which is not a path in the prefix", path.display())));
+        }
+        Ok(Some(journal))
+    }
+}
+
+/// A change in place with its backup. Dropping it does nothing; call `roll_back` or `discard`.
+#[derive(Debug)]
+pub(super) struct Rollback {
+    prefix: Root,
+    /// The backup directory.
+    old: Root,
+    journal: Journal,
+    /// Whether files have been removed.
+    removing: Cell<bool>,
+}
+
+impl Rollback {
+    /// Writes the journal and copies untracked files. The prefix itself does not change yet.
+    pub(super) fn begin(prefix: &Path, mut journal: Journal, stop: &Stop) -> io::Result<Self> {
+        let prefix = Root::open(prefix)?;
+        // An empty path is the prefix itself, whose attributes the transaction restores.
+        journal.directories.retain(|(path, _)| !path.as_os_str().is_empty());
+        FORMAT.clone_into(&mut journal.format);
+        // Only this user may write there: the next run executes the journal.
+        prefix.make_directory(Path::new(BACKUP), 0o700)?;
+        let old = prefix.open_directory(Path::new(BACKUP))?;
+        let rollback = Self { prefix, old, journal, removing: Cell::new(false) };
+        match rollback.write(stop) {
+            Ok(()) => Ok(rollback),
+            Err(error) => {
+                rollback.discard();
+                Err(error)
+            }
+        }
+    }
+
+    fn write(&self, stop: &Stop) -> io::Result<()> {
+        for (number, path) in self.journal.copied.iter().enumerate() {
+            stop.check()?;
+            self.prefix.copy(path, &self.old, &backup_name("copy", number), stop.flag())?;
+        }
+        let unfinished = Path::new("journal.new");
+        let mut file = self.old.create(unfinished, 0o600)?;
+        file.write_all(&serde_json::to_vec(&self.journal)?)
+            .map_err(|error| io::Error::new(error.kind(), format!("failed to write `{JOURNAL}`: {error}")))?;
+        drop(file);
+        self.old.rename(unfinished, &self.old, Path::new(JOURNAL))
+    }
+
+    /// The rollback of a killed process; `None` if it had not changed anything, or no rollback is possible.
+    pub(super) fn read_interrupted(prefix: &Path) -> Result<Option<Self>, InstallError> {
+        let prefix = Root::open(prefix)?;
+        let old = prefix.open_directory(Path::new(BACKUP))?;
+        let journal = Journal::read(&old)?;
+        if prefix.lookup(&history())?.is_some() {
+            return Ok(None);
+        }
+        Ok(journal.map(|journal| Self { prefix, old, journal, removing: Cell::new(false) }))
+    }
+
+    /// Whether a process was killed after the commit was complete, but before it removed the backup.
+    pub(super) fn is_finished(prefix: &Path, stage: &Path) -> bool {
+        let meta = Path::new("conda-meta");
+        let is_one = prefix.join(meta).join(HISTORY).is_file() && prefix.join(BACKUP).join(JOURNAL).is_file();
+        // Before the change, the new history is still in the stage.
+        is_one && !stage.join(meta).join(PENDING_HISTORY).exists()
+    }
+
+    /// Moves the history away. Without it the prefix is not an environment.
+    pub(super) fn move_history(&self) -> io::Result<()> {
+        if !self.has_history() {
+            return Ok(());
+        }
+        let (root, place) = self.place_of_history();
+        self.prefix.rename_if_exists(&history(), root, &place)
+    }
+
+    /// Whether there was a history. It is the first path that is moved.
+    fn has_history(&self) -> bool {
+        self.journal.moved.first().is_some_and(|path| *path == history())
+    }
+
+    /// The backup path of the history. Without a backup it is kept in `conda-meta`, so that the next installation continues it.
+    fn place_of_history(&self) -> (&Root, PathBuf) {
+        match self.journal.old {
+            OldFiles::BackedUp => (&self.old, backup_name("file", 0)),
+            OldFiles::Removed => (&self.prefix, Path::new("conda-meta").join(PENDING_HISTORY)),
+        }
+    }
+
+    /// Moves the old files, the history first. Directories that are not empty afterwards get the time `seconds`. `stop` is
+    /// checked before each step as long as a rollback is possible.
+    pub(super) fn move_old_files(&self, seconds: i64, stop: &Stop) -> io::Result<()> {
+        self.prefix.clear_cache();
+        self.move_history()?;
+        if self.journal.old == OldFiles::Removed {
+            if !stop.enter_final_step() {
+                return stop.check();
+            }
+            self.old.remove_file(Path::new(JOURNAL))?;
+            self.removing.set(true);
+        }
+        let pending = Path::new("conda-meta").join(PENDING_HISTORY);
+        for (number, path) in self.journal.moved.iter().enumerate() {
+            stop.check()?;
+            // A missing file is not an error: it was to be removed anyway.
+            match self.journal.old {
+                OldFiles::BackedUp => self.prefix.rename_if_exists(path, &self.old, &backup_name("file", number))?,
+                OldFiles::Removed if *path == pending => {}
+                OldFiles::Removed => remove(&self.prefix, path)?,
+            }
+        }
+        for (number, path) in self.journal.emptied.iter().enumerate() {
+            stop.check()?;
+            if !self.prefix.has_directory(path)? {
+                continue;
+            }
+            if !self.prefix.entries(path)?.is_empty() {
+                self.prefix.set_time(path, seconds)?;
+                continue;
+            }
+            match self.prefix.rename(path, &self.old, &backup_name("directory", number)) {
+                // On an overlay file system, directories of lower layers cannot be renamed.
+                Err(error) if error.kind() == io::ErrorKind::CrossesDevices => self.prefix.remove_directory(path)?,
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the modification time of all directories in the journal.
+    pub(super) fn set_directory_times(&self, seconds: i64) -> io::Result<()> {
+        let mut directories = self.journal.directories.iter();
+        directories.try_for_each(|(path, _)| self.prefix.set_time(path, seconds))
+    }
+
+    /// Restores the prefix. New files that are still in `stage` were never moved. Can be repeated if it was interrupted or a
+    /// file could not be restored; in that case everything else is restored except the history.
+    pub(super) fn roll_back(&self, stage: &Path) -> io::Result<()> {
+        self.prefix.clear_cache();
+        match self.journal.old {
+            OldFiles::BackedUp => self.remove_new_files(stage)?,
+            OldFiles::Removed if self.removing.get() => {
+                return Err(io::Error::other("old files are not kept on an overlay file system"));
+            }
+            // Only the history was moved, but scripts may have run.
+            OldFiles::Removed => {}
+        }
+        for (number, (path, attributes)) in self.journal.directories.iter().enumerate() {
+            if !self.prefix.has_directory(path)? {
+                self.prefix.rename_if_exists(path, &self.old, &backup_name("instead-of-directory", number))?;
+                self.prefix.make_directory(path, 0o755)?;
+                self.prefix.set_attributes(path, attributes)?;
+            }
+        }
+        let numbers = 0..self.journal.copied.len();
+        let put_back = numbers.map(|number| self.restore_copy(number)).fold(Ok(()), io::Result::and);
+        if self.journal.old == OldFiles::BackedUp {
+            for (number, path) in self.journal.moved.iter().enumerate().skip(usize::from(self.has_history())).rev() {
+                self.old.rename_if_exists(&backup_name("file", number), &self.prefix, path)?;
+            }
+        }
+        // If a file is missing, the next run tries again.
+        put_back?;
+        let directories = || self.journal.directories.iter().rev();
+        let restore_attributes =
+            || directories().try_for_each(|(path, attributes)| self.prefix.set_attributes(path, attributes));
+        // Before the history is restored, and again for the directory of the history.
+        restore_attributes()?;
+        if self.has_history() {
+            let (root, place) = self.place_of_history();
+            root.rename_if_exists(&place, &self.prefix, &history())?;
+        }
+        restore_attributes()
+    }
+
+    /// Removes new files, and restores removed directories.
+    fn remove_new_files(&self, stage: &Path) -> io::Result<()> {
+        // If this is interrupted, the next run must see it: the prefix has no history then.
+        if self.old.lookup(&backup_name("file", 0))?.is_some() || !self.has_history() {
+            remove(&self.prefix, &history())?;
+        }
+        let moved: HashMap<&PathBuf, usize> = self.journal.moved.iter().zip(0..).collect();
+        let stage = Root::open_no_follow(stage).ok();
+        for path in self.journal.added.iter().rev() {
+            // If the new file is still in the stage, the path holds the old file or a file of another program. The same holds
+            // if an earlier attempt has restored it.
+            let waits = stage.as_ref().map_or(Ok(None), |stage| stage.lookup(path))?.is_some();
+            let is_old = match moved.get(path) {
+                Some(number) => self.old.lookup(&backup_name("file", *number))?.is_none(),
+                None => false,
+            };
+            if !waits && !is_old {
+                remove(&self.prefix, path)?;
+            }
+        }
+        for (number, path) in self.journal.emptied.iter().enumerate().rev() {
+            self.old.rename_if_exists(&backup_name("directory", number), &self.prefix, path)?;
+        }
+        Ok(())
+    }
+
+    /// Restores an untracked file if a script has changed or removed it. A directory at its path was created by a script.
+    fn restore_copy(&self, number: usize) -> io::Result<()> {
+        let (copy, path) = (backup_name("copy", number), &self.journal.copied[number]);
+        let Some(copied) = self.old.lookup(&copy)?.filter(|copied| copied.kind == PathKind::File) else {
+            return Ok(());
+        };
+        match self.prefix.lookup(path)? {
+            Some(there) if there.is_directory() => {
+                self.prefix.rename(path, &self.old, &backup_name("instead-of-file", number))?;
+            }
+            // Modification times prove nothing: files that scripts write get the time of the installation.
+            Some(there)
+                if there.kind == PathKind::File
+                    && there.has_same_size_and_time(&copied)
+                    && there.mode == copied.mode
+                    && has_same_content(self.old.read(&copy)?, self.prefix.read(path)?)? =>
+            {
+                return Ok(());
+            }
+            _ => {}
+        }
+        self.old.rename(&copy, &self.prefix, path)
+    }
+
+    /// Restores the history only, and removes the backup.
+    pub(super) fn cancel(self) -> io::Result<()> {
+        if self.has_history() {
+            let (root, place) = self.place_of_history();
+            root.rename_if_exists(&place, &self.prefix, &history())?;
+        }
+        self.discard();
+        Ok(())
+    }
+
+    /// Removes the backup. No rollback is possible afterwards. What cannot be removed is removed by the next run.
+    pub(super) fn discard(self) {
+        let _ = system::remove_tree(self.old.path());
+    }
+}
+
+fn history() -> PathBuf {
+    Path::new("conda-meta").join(HISTORY)
+}
+
+/// The name of a file in the backup directory, by its kind and its number in the journal.
+fn backup_name(kind: &str, number: usize) -> PathBuf {
+    format!("{kind}-{number}").into()
+}
+
+/// Compares two files piece by piece, because they may be larger than the memory.
+fn has_same_content(one: File, other: File) -> io::Result<bool> {
+    let open = |file: File| BufReader::with_capacity(1 << 16, file);
+    let (mut one, mut other) = (open(one), open(other));
+    loop {
+        let (left, right) = (one.fill_buf()?, other.fill_buf()?);
+        let length = left.len().min(right.len());
+        if length == 0 || left[..length] != right[..length] {
+            return Ok(left.is_empty() && right.is_empty());
+        }
+        one.consume(length);
+        other.consume(length);
+    }
+}
+
+/// Removes a file, or an empty directory.
+fn remove(prefix: &Root, path: &Path) -> io::Result<()> {
+    match prefix.lookup(path)? {
+        Some(there) if there.is_directory() => match prefix.remove_directory(path) {
+            // A script or a user has put a file into it: keep it.
+            Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty && !is_gone(&error) => Err(error),
+            _ => Ok(()),
+        },
+        Some(_) => prefix.remove_file(path),
+        None => Ok(()),
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+#[cfg(test)]
+mod tests;

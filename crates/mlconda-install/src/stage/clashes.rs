@@ -1,0 +1,325 @@
+//! Resolves clashes when all packages are in the stage: which file is installed where several packages contain a path, and
+//! where files belong that are named below a link of a package.
+//!
+//! The result does not depend on the order of unpacking. Files in slots are moved to their final paths in the order of
+//! their depth, so that nothing is written through a link.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+};
+
+use mlconda_prefix::on_disk::resolve;
+use mlconda_system::{
+    self as system,
+    beneath::{PathKind, Root},
+};
+use rattler_conda_types::PrefixRecord;
+
+use super::{CLASH_DIRECTORY, Claims, Clash, Directory, Stage, WaitingPackage, is_reserved, slot};
+use crate::{
+    InstallError,
+    layout::{Layout, PackageLinks, parents, resolved_paths},
+    record,
+};
+
+/// The number of kept packages, for their files that move to another path.
+const KEPT_PACKAGE: usize = usize::MAX;
+
+/// A package, by its rank in the linking order and its file name without extension.
+pub(crate) type Ranked = (usize, String);
+
+/// The packages in the prefix.
+pub(crate) struct InstalledPackages<'a> {
+    pub(crate) prefix: &'a Root,
+    /// Records of packages to remove.
+    pub(crate) unlink: Vec<&'a PrefixRecord>,
+    /// Records of kept packages, with their ranks.
+    pub(crate) keep: Vec<(&'a PrefixRecord, Ranked)>,
+}
+
+struct ClashResolution<'a> {
+    stage: &'a Stage,
+    claims: Claims,
+    packages: &'a [Ranked],
+    /// The links of kept packages.
+    kept: Option<PackageLinks<'a>>,
+    report: BTreeMap<PathBuf, Vec<Ranked>>,
+    /// Whether paths lead through links of packages.
+    has_links: bool,
+}
+
+impl Stage {
+    /// Resolves and returns all clashes. `packages` has the rank and the name of each package, by its number.
+    pub(crate) fn resolve_clashes(
+        &self,
+        packages: &[Ranked],
+        there: Option<&InstalledPackages<'_>>,
+    ) -> Result<(Vec<Clash>, Option<Layout>), InstallError> {
+        let claims = std::mem::take(&mut *self.claims());
+        let (kept, report) = (None, BTreeMap::new());
+        let mut resolution = ClashResolution { stage: self, claims, packages, kept, report, has_links: false };
+        let settled = resolution.resolve(there);
+        let ClashResolution { claims, report, .. } = resolution;
+        *self.claims() = claims;
+        let layout = settled?;
+        match fs_err::remove_dir_all(self.root.join(CLASH_DIRECTORY)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+        let clash = |(path, mut packages): (PathBuf, Vec<Ranked>)| {
+            mlconda_types::sorting::sort(&mut packages);
+            packages.dedup();
+            Clash { path, packages: packages.into_iter().map(|(_, name)| name).collect() }
+        };
+        Ok((report.into_iter().map(clash).filter(|clash| clash.packages.len() > 1).collect(), layout))
+    }
+}
+
+impl<'a> ClashResolution<'a> {
+    fn resolve(&mut self, there: Option<&'a InstalledPackages<'_>>) -> Result<Option<Layout>, InstallError> {
+        let linked = there.map_or_else(Vec::new, |there| self.linked(there));
+        if let Some(there) = there.filter(|_| !linked.is_empty() || !self.claims.waiting.is_empty()) {
+            self.kept = Some(PackageLinks::new(there.prefix, there.keep.iter().map(|(record, _)| *record)));
+        }
+        self.has_links = !linked.is_empty();
+        for path in linked {
+            // A directory was created where a kept package has a link.
+            let is_link = self.kept.as_ref().map_or(Ok(None), |kept| kept.at(&path))?.is_some();
+            if is_link && self.claims.directories.contains_key(&path) {
+                self.move_out_directory(&path)?;
+            }
+        }
+        while let Some(path) = self.next() {
+            self.stage.stop.check()?;
+            let waiting = self.claims.waiting.remove(&path).unwrap_or_default();
+            self.put(&path, waiting)?;
+        }
+        for path in std::mem::take(&mut self.claims.wanted_directories) {
+            let place = self.place(&path.join("-"))?.ok_or_else(|| self.clash(&path, &[], "link"))?;
+            self.directory(place.parent().unwrap_or(Path::new("")))?;
+        }
+        let Some(there) = there else { return Ok(None) };
+        if self.has_links {
+            return self.move_kept(there).map(Some);
+        }
+        for (record, stays) in &there.keep {
+            self.stage.stop.check()?;
+            for path in record::files(record) {
+                self.resolve_with_kept(path, stays)?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Paths that are files or links for one package and parents of paths of another; one of the two is in the prefix.
+    fn linked(&self, there: &InstalledPackages<'_>) -> Vec<PathBuf> {
+        let keep = || there.keep.iter().map(|(record, _)| *record);
+        let all = || keep().chain(there.unlink.iter().copied());
+        let (above_kept, above) = (parents(keep()), parents(all()));
+        let links = all().flat_map(record::links).filter(|path| above.contains(path.as_path()));
+        let mut found: Vec<PathBuf> = links.cloned().collect();
+        let kept = keep().flat_map(record::links);
+        found.extend(kept.filter(|path| self.claims.directories.contains_key(*path)).cloned());
+        if !above_kept.is_empty() {
+            found.extend(self.claims.files.keys().filter(|path| above_kept.contains(path.as_path())).cloned());
+        }
+        mlconda_types::sorting::sort_by_key(&mut found, |path| path.components().count());
+        found
+    }
+
+    /// The waiting path with the fewest components.
+    fn next(&self) -> Option<PathBuf> {
+        self.claims.waiting.keys().min_by_key(|path| (path.components().count(), path.as_path())).cloned()
+    }
+
+    /// The target of a link of a package.
+    fn link(&self, place: &Path) -> io::Result<Option<PathBuf>> {
+        if self.claims.files.contains_key(place) {
+            return Ok(std::fs::read_link(self.stage.root.join(place)).ok());
+        }
+        match &self.kept {
+            Some(kept) if !self.claims.directories.contains_key(place) => kept.at(place),
+            _ => Ok(None),
+        }
+    }
+
+    /// The final path of a path of a package. Reserved paths are refused, also if a link leads to them.
+    fn place(&self, path: &Path) -> io::Result<Option<PathBuf>> {
+        let place = resolve(path, &|path| self.link(path))?;
+        Ok(place.filter(|place| place == path || !is_reserved(place)))
+    }
+
+    fn name(&self, package: usize) -> Option<String> {
+        self.packages.get(package).map(|(_, name)| name.clone())
+    }
+
+    /// The error for a path that is a directory for one package and something else for others.
+    fn clash(&self, path: &Path, others: &[WaitingPackage], kind: &'static str) -> InstallError {
+        let below = self.claims.files.iter().find(|(file, _)| file.starts_with(path) && *file != path);
+        let directory = below.and_then(|(_, package)| self.name(*package));
+        let other = others.first().and_then(|waiting| self.name(waiting.package));
+        InstallError::PathTypeClash { path: path.to_owned(), directory, other, kind }
+    }
+
+    /// The error for a path below a file or a link.
+    fn clash_above(&self, path: &Path, waiting: &[WaitingPackage]) -> InstallError {
+        let above = path.ancestors().skip(1).find(|path| self.claims.files.contains_key(*path)).unwrap_or(path);
+        let is_link = std::fs::read_link(self.stage.root.join(above)).is_ok();
+        InstallError::PathTypeClash {
+            path: above.to_owned(),
+            directory: waiting.first().and_then(|waiting| self.name(waiting.package)),
+            other: self.claims.files.get(above).and_then(|package| self.name(*package)),
+            kind: if is_link { "link" } else { "file" },
+        }
+    }
+
+    /// Moves the winning file of a path from its slot.
+    fn put(&mut self, path: &Path, waiting: Vec<WaitingPackage>) -> Result<(), InstallError> {
+        let Some(place) = self.place(path)? else { return Err(self.clash_above(path, &waiting)) };
+        if place != path {
+            self.has_links = true;
+            self.claims.resolved_paths.insert(path.to_owned(), place.clone());
+        }
+        let is_link = |waiting: &WaitingPackage| std::fs::read_link(self.stage.root.join(slot(waiting.slot))).is_ok();
+        if self.claims.directories.contains_key(&place) {
+            if !waiting.iter().all(is_link) {
+                return Err(self.clash(&place, &waiting, "file"));
+            }
+            self.has_links = true;
+            self.move_out_directory(&place)?;
+        }
+        let above = place.parent().unwrap_or(Path::new("")).to_owned();
+        if self.directory(&above).is_err() {
+            // The link above it is more helpful in the message than its target.
+            return Err(self.clash_above(if place == path { &place } else { path }, &waiting));
+        }
+        let holder = self.claims.files.get(&place).copied();
+        let mut all: Vec<Ranked> = waiting.iter().map(|waiting| self.packages[waiting.package].clone()).collect();
+        let best = waiting.iter().max_by_key(|waiting| self.packages[waiting.package].0);
+        if let Some(best) =
+            best.filter(|best| holder.is_none_or(|holder| self.packages[holder].0 < self.packages[best.package].0))
+        {
+            fs_err::rename(self.stage.root.join(slot(best.slot)), self.stage.root.join(&place))?;
+            self.claims.files.insert(place.clone(), best.package);
+        }
+        all.extend(holder.map(|holder| self.packages[holder].clone()));
+        if all.len() > 1 {
+            self.report.entry(place).or_default().extend(all);
+        }
+        Ok(())
+    }
+
+    /// Moves everything out of a directory of the stage into slots, and removes it, to make room for a link of a package.
+    fn move_out_directory(&mut self, directory: &Path) -> Result<(), InstallError> {
+        let root = &self.stage.root;
+        let is_below = |path: &&PathBuf| path.starts_with(directory) && path.as_path() != directory;
+        let files: Vec<PathBuf> = self.claims.files.keys().filter(is_below).cloned().collect();
+        for path in files {
+            let Some(package) = self.claims.files.remove(&path) else { continue };
+            let number = self.claims.wait(&path, package);
+            fs_err::create_dir_all(root.join(CLASH_DIRECTORY))?;
+            fs_err::rename(root.join(&path), root.join(slot(number)))?;
+        }
+        let mut directories: Vec<PathBuf> = self.claims.directories.keys().filter(is_below).cloned().collect();
+        mlconda_types::sorting::sort_by_key(&mut directories, |path| std::cmp::Reverse(path.components().count()));
+        for path in directories {
+            self.claims.directories.remove(&path);
+            fs_err::remove_dir(root.join(&path))?;
+            self.claims.wanted_directories.push(path);
+        }
+        self.claims.directories.remove(directory);
+        Ok(fs_err::remove_dir(root.join(directory))?)
+    }
+
+    /// Creates a directory of the stage, and its parents.
+    fn directory(&mut self, path: &Path) -> Result<(), InstallError> {
+        if path.as_os_str().is_empty() || self.claims.directories.contains_key(path) {
+            return Ok(());
+        }
+        if self.claims.files.contains_key(path) {
+            return Err(self.clash_above(&path.join("-"), &[]));
+        }
+        self.directory(path.parent().unwrap_or(Path::new("")))?;
+        let place = self.stage.root.join(path);
+        fs_err::create_dir(&place)?;
+        system::set_directory_mode(&place, 0o755)?;
+        self.claims.directories.insert(path.to_owned(), Directory::Made);
+        Ok(())
+    }
+
+    /// Resolves a clash of a new file with a file of a kept package: the later package wins.
+    fn resolve_with_kept(&mut self, place: &Path, stays: &Ranked) -> Result<(), InstallError> {
+        let Some(holder) = self.claims.files.get(place).copied().filter(|holder| *holder != KEPT_PACKAGE) else {
+            return Ok(());
+        };
+        if stays.0 > self.packages[holder].0 {
+            self.claims.files.remove(place);
+            fs_err::remove_file(self.stage.root.join(place))?;
+        }
+        let new = || vec![self.packages[holder].clone()];
+        self.report.entry(place.to_owned()).or_insert_with(new).push(stays.clone());
+        Ok(())
+    }
+
+    /// Moves files of kept packages into the stage if a link to their directory is added or removed, since their path changes.
+    fn move_kept(&mut self, there: &'a InstalledPackages<'_>) -> Result<Layout, InstallError> {
+        let records = || there.keep.iter().map(|(record, _)| *record).chain(there.unlink.iter().copied());
+        let old = PackageLinks::new(there.prefix, records());
+        if self.kept.is_none() {
+            self.kept = Some(PackageLinks::new(there.prefix, there.keep.iter().map(|(record, _)| *record)));
+        }
+        let mut layout = Layout::default();
+        for (record, stays) in &there.keep {
+            self.stage.stop.check()?;
+            for path in record::files(record) {
+                let (from, to) = (old.place(path)?, self.place(path)?);
+                let Some(to) = to else { continue };
+                self.resolve_with_kept(&to, stays)?;
+                if let Some(from) = from.filter(|from| *from != to) {
+                    self.move_into_stage(there.prefix, &from, &to)?;
+                    layout.vacated.push(from);
+                }
+            }
+            for entry in record::directories(record) {
+                let (from, to) = (old.place(&entry.relative_path)?, self.place(&entry.relative_path)?);
+                if let (Some(from), Some(to)) = (from, to)
+                    && from != to
+                {
+                    self.directory(&to)?;
+                    layout.emptied.push(from);
+                }
+            }
+            layout.keep.push(resolved_paths(record, &|path| self.place(path))?);
+        }
+        for record in &there.unlink {
+            layout.unlink.push(resolved_paths(record, &|path| old.place(path))?);
+        }
+        Ok(layout)
+    }
+
+    /// Brings a file of the prefix into the stage, by hard link or copy.
+    fn move_into_stage(&mut self, prefix: &Root, from: &Path, to: &Path) -> Result<(), InstallError> {
+        let Some(there) = prefix.lookup(from)? else { return Ok(()) };
+        if self.claims.files.contains_key(to) || there.is_directory() {
+            return Ok(());
+        }
+        if self.claims.directories.contains_key(to) {
+            return Err(self.clash(to, &[], if there.kind == PathKind::Link { "link" } else { "file" }));
+        }
+        self.directory(to.parent().unwrap_or(Path::new("")))?;
+        let stage = Root::open_no_follow(&self.stage.root)?;
+        match prefix.hard_link(from, &stage, to) {
+            Err(error) if system::is_hard_link_unsupported(&error) && there.kind == PathKind::Link => {
+                fs_err::os::unix::fs::symlink(prefix.read_link(from)?, self.stage.root.join(to))?;
+            }
+            Err(error) if system::is_hard_link_unsupported(&error) => {
+                prefix.copy(from, &stage, to, self.stage.stop.flag())?
+            }
+            other => other?,
+        }
+        self.claims.files.insert(to.to_owned(), KEPT_PACKAGE);
+        Ok(())
+    }
+}

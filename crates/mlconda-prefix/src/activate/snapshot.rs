@@ -1,0 +1,246 @@
+//! Stores the variables that activation scripts set, for images without a shell. This is done when an environment is
+//! installed, where a shell exists.
+//!
+//! `conda-meta/activation.mlconda` contains the variables, and the inputs of the scripts: the sha256 of each script and the
+//! variables of the environment. The snapshot is ignored if any input has changed. If a variable depends on something else,
+//! such as the home directory, no snapshot is stored.
+
+use std::{
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
+    io::{self, Read, Seek, SeekFrom},
+    os::unix::{ffi::OsStringExt, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use mlconda_system::{beneath::Root, files, process};
+use rattler_digest::{Sha256, compute_bytes_digest};
+use serde::{Deserialize, Serialize};
+
+use super::{Activation, CallerEnvironment, Dialect, compute, contents::Contents};
+use crate::Prefix;
+
+/// The name of the file in `conda-meta`. It is no record, and so does not end as one.
+pub const FILE: &str = "activation.mlconda";
+
+/// The `PATH` of scripts for the snapshot.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The time limit for the scripts.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// An impossible home directory. A value that contains it depends on the user.
+const NOBODY: &str = "/dev/null/mlconda-home";
+
+/// The variables that the scripts of an environment set.
+#[derive(Debug, Serialize, Deserialize)]
+struct Snapshot {
+    /// The inputs of the scripts.
+    seen: SnapshotInputs,
+    /// The entries that are added before and after `PATH`.
+    path: (String, String),
+    /// The variables that the scripts set …
+    set: BTreeMap<String, String>,
+    /// … and those that they unset.
+    unset: Vec<String>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct SnapshotInputs {
+    prefix: PathBuf,
+    /// The sha256 of each script in hex, by file name.
+    scripts: BTreeMap<String, String>,
+    /// The variables of the environment.
+    variables: BTreeMap<String, String>,
+}
+
+impl SnapshotInputs {
+    fn new(prefix: &Path, contents: &Contents) -> io::Result<Self> {
+        let hash = |script: &PathBuf| {
+            let text = files::read(script, files::LARGEST_TEXT)?;
+            let name = script.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            Ok((name, hex::encode(compute_bytes_digest::<Sha256>(text))))
+        };
+        let scripts = contents.activate_scripts.iter().map(hash).collect::<io::Result<_>>()?;
+        Ok(Self { prefix: prefix.to_owned(), scripts, variables: contents.variables.clone() })
+    }
+}
+
+impl Activation {
+    /// The activation with the variables of the snapshot instead of scripts, and the names of unset variables. `None` if there is
+    /// no snapshot, or it is outdated.
+    pub fn from_snapshot(&self, prefix: &Prefix) -> Option<(Self, Vec<OsString>)> {
+        let file = prefix.path().join("conda-meta").join(FILE);
+        let kept: Snapshot = serde_json::from_slice(&files::read(&file, files::LARGEST_TEXT).ok()?).ok()?;
+        let contents = Contents::read(prefix.path(), Dialect::Posix).ok()?;
+        let is_same = SnapshotInputs::new(prefix.path(), &contents).ok()? == kept.seen;
+        if !is_same || !self.deactivate_scripts.is_empty() {
+            return None;
+        }
+        let mut activation = Self { activate_scripts: Vec::new(), ..self.clone() };
+        let (before, behind) = (OsString::from(kept.path.0), OsString::from(kept.path.1));
+        if !before.is_empty() || !behind.is_empty() {
+            let parts = [before, self.path.value(), behind].map(OsString::into_vec);
+            activation.path = super::SearchPath::Replaced(OsString::from_vec(parts.concat()));
+        }
+        activation.variables.retain(|(name, _)| {
+            let name = name.to_str().unwrap_or_default();
+            !kept.set.contains_key(name) && !kept.unset.iter().any(|unset| unset == name)
+        });
+        activation.variables.extend(kept.set.into_iter().map(|(name, value)| (name.into(), value.into())));
+        Some((activation, kept.unset.into_iter().map(OsString::from).collect()))
+    }
+}
+
+/// Runs the activation scripts of a new environment in a shell, and stores the variables that they set. `seconds` is the
+/// modification time of the file.
+///
+/// # Errors
+/// If a file cannot be read or written. Without a shell, or if a script fails, no snapshot is stored; this is not an error.
+pub async fn write(prefix: &Prefix, seconds: i64) -> io::Result<()> {
+    let contents = Contents::read(prefix.path(), Dialect::Posix).map_err(io::Error::other)?;
+    let root = Root::open(prefix.path())?;
+    let place = Path::new("conda-meta").join(FILE);
+    let there = root.lookup(&place)?.is_some();
+    if !there && contents.activate_scripts.is_empty() {
+        return Ok(());
+    }
+    let text = match contents.activate_scripts.is_empty() {
+        true => None,
+        false => observe(prefix.path(), contents).await?,
+    };
+    match text {
+        Some(text) => root.put(&place, &text, seconds)?,
+        None => root.remove_file(&place)?,
+    }
+    root.set_time(Path::new("conda-meta"), seconds)
+}
+
+/// The text of the snapshot.
+async fn observe(prefix: &Path, contents: Contents) -> io::Result<Option<Vec<u8>>> {
+    let Some(shell) = process::shell(prefix) else { return Ok(None) };
+    let seen = SnapshotInputs::new(prefix, &contents)?;
+    let caller = [("PATH", PATH), ("HOME", NOBODY)].map(|(name, value)| (name.into(), value.into()));
+    let surroundings = CallerEnvironment { variables: &caller, root_prefix: Path::new("/") };
+    let activation = compute(prefix, contents, Vec::new(), surroundings);
+    let mut output = process::unnamed_file(&prefix.join("conda-meta"))?;
+    let mut command = Command::new(shell);
+    command.arg("-c").arg(activation.print_variables_program()).current_dir("/").env_clear().envs(caller.clone());
+    command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(Stdio::null()).process_group(0);
+    let Ok(process) = command.spawn() else { return Ok(None) };
+    // One that waits for something is stopped when this is dropped.
+    match tokio::time::timeout(LONGEST, process::ChildGroup::new(process).wait()).await {
+        Ok(status) if status.as_ref().is_ok_and(ExitStatus::success) => {}
+        _ => return Ok(None),
+    }
+    let mut text = Vec::new();
+    output.seek(SeekFrom::Start(0))?;
+    output.take(files::LARGEST_TEXT).read_to_end(&mut text)?;
+    let Some(kept) = String::from_utf8(text).ok().and_then(|text| compare(&text, &activation, seen)) else {
+        return Ok(None);
+    };
+    Ok(Some(serde_json::to_vec_pretty(&kept)?))
+}
+
+/// What differs between the variables of a shell, one after the other with a NUL behind, and those of an activation.
+fn compare(text: &str, activation: &Activation, seen: SnapshotInputs) -> Option<Snapshot> {
+    let found: BTreeMap<&str, &str> = text.split_terminator('\0').filter_map(|line| line.split_once('=')).collect();
+    let mut path = (String::new(), String::new());
+    let expected: BTreeMap<OsString, OsString> = activation.all_variables().collect();
+    let mut set = BTreeMap::new();
+    for (name, value) in &found {
+        let was = expected.get(OsStr::new(name));
+        match *name {
+            "PATH" => {
+                let (before, behind) = value.split_once(was?.to_str()?)?;
+                path = (before.to_owned(), behind.to_owned());
+            }
+            "HOME" if *value == NOBODY => {}
+            // What shells set themselves.
+            "_" | "SHLVL" | "PWD" | "OLDPWD" => {}
+            _ if value.contains(NOBODY) || value.contains(PATH) => return None,
+            _ if was.is_some_and(|was| was == value) => {}
+            _ => _ = set.insert((*name).to_owned(), (*value).to_owned()),
+        }
+    }
+    let gone = expected.keys().filter_map(|name| name.to_str()).filter(|name| !found.contains_key(name));
+    let unset = gone.map(str::to_owned).collect();
+    Some(Snapshot { seen, path, set, unset })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{DEFAULT_PATH, activate},
+        *,
+    };
+
+    fn write(prefix: &Path, path: &str, text: &str) {
+        let place = prefix.join(path);
+        fs_err::create_dir_all(place.parent().unwrap()).unwrap();
+        fs_err::write(place, text).unwrap();
+    }
+
+    fn keep_now(prefix: &Prefix) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(super::write(prefix, 1_700_000_000)).unwrap();
+    }
+
+    /// What an image without a shell has of the scripts: a line for each variable, `-` before those that are gone.
+    fn kept(prefix: &Prefix) -> Option<String> {
+        let caller = CallerEnvironment { variables: &[], root_prefix: Path::new("/") };
+        let (activation, unset) = activate(prefix, caller, Dialect::Posix).unwrap().from_snapshot(prefix)?;
+        assert!(!activation.needs_shell());
+        let line = |(name, value): (OsString, OsString)| format!("{}={}\n", name.display(), value.display());
+        let mut lines: Vec<String> = activation.all_variables().map(line).collect();
+        lines.extend(unset.iter().map(|name| format!("-{}\n", name.display())));
+        Some(lines.concat().replace(prefix.path().to_str().unwrap(), "[PREFIX]").replace(DEFAULT_PATH, "[PATH]"))
+    }
+
+    #[test]
+    fn what_scripts_set_is_kept_as_long_as_it_is_sure() {
+        let directory = tempfile::tempdir().unwrap();
+        let prefix = Prefix::open(directory.path().canonicalize().unwrap()).unwrap();
+        write(prefix.path(), "conda-meta/history", "");
+        write(prefix.path(), "conda-meta/state", r#"{"env_vars": {"LEVEL": "one", "GOES": "1"}}"#);
+        keep_now(&prefix);
+        assert!(!prefix.path().join("conda-meta").join(FILE).exists(), "there is nothing to keep");
+        let script = "echo noise\nexport DATA=\"$CONDA_PREFIX/share/it's\" LINES='a\nb' LEVEL=\"$LEVEL.two\"\nunset GOES\n\
+                      export PATH=\"$CONDA_PREFIX/tools:$PATH:/more\"\nNOT_EXPORTED=1\nfalse\n";
+        write(prefix.path(), "etc/conda/activate.d/a.sh", script);
+        assert_eq!(kept(&prefix), None);
+        keep_now(&prefix);
+        insta::assert_snapshot!(kept(&prefix).unwrap(), @"
+        PATH=[PREFIX]/tools:[PREFIX]/bin:[PATH]:/more
+        CONDA_PREFIX=[PREFIX]
+        CONDA_SHLVL=1
+        CONDA_DEFAULT_ENV=[PREFIX]
+        CONDA_PROMPT_MODIFIER=([PREFIX]) 
+        DATA=[PREFIX]/share/it's
+        LEVEL=one.two
+        LINES=a
+        b
+        -GOES
+        ");
+        // Other variables, another script, one more script: nothing of it is sure any more.
+        write(prefix.path(), "conda-meta/state", r#"{"env_vars": {"LEVEL": "three"}}"#);
+        assert_eq!(kept(&prefix), None);
+        keep_now(&prefix);
+        assert!(kept(&prefix).unwrap().contains("LEVEL=three.two"));
+        write(prefix.path(), "etc/conda/activate.d/b.sh", "export MORE=1\n");
+        assert_eq!(kept(&prefix), None);
+        keep_now(&prefix);
+        assert!(kept(&prefix).unwrap().contains("MORE=1"));
+        // What depends on who runs it is not kept, nor is what ends the shell.
+        for script in ["export MORE=$HOME/x\n", "export MORE=1\nexit 1\n"] {
+            write(prefix.path(), "etc/conda/activate.d/b.sh", script);
+            keep_now(&prefix);
+            assert_eq!(kept(&prefix), None, "{script}");
+        }
+        fs_err::remove_dir_all(prefix.path().join("etc/conda/activate.d")).unwrap();
+        keep_now(&prefix);
+        assert!(!prefix.path().join("conda-meta").join(FILE).exists());
+    }
+}
