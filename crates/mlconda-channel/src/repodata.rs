@@ -2,10 +2,9 @@
 //!
 //! Each subdir of each channel is loaded first (`fetch`), either as the index of its shards (CEP-16) or as a
 //! `repodata.json`, compressed or not. A `repodata.json` is scanned once, when it arrives (`scan`). The byte ranges of
-//! each
-//! package's records are kept in an index beside it (`index`). Then only the reachable records are read: those of the
-//! requested names, of the names these depend on, and so on (`reachable`, `records`). So the time and memory of a lock
-//! depend on what the environment can reach, not on the size of the channel.
+//! each package's records are kept in an index beside it (`index`). Then only the reachable records are read: those of
+//! the requested names, of the names these depend on, and so on (`reachable`, `records`). So the time and memory of a
+//! lock depend on what the environment can reach, not on the size of the channel.
 //!
 //! The order of the records does not depend on the order in which servers answer, so a solve is reproducible.
 
@@ -98,8 +97,7 @@ pub struct Repodata {
 
 impl Repodata {
     /// Makes repodata from records: one list for each subdir of each channel, in order of priority. If a build exists
-    /// as
-    /// `.conda` and as `.tar.bz2`, the `.conda` counts, as in a channel.
+    /// as `.conda` and as `.tar.bz2`, the `.conda` counts, as in a channel.
     pub fn new(subdirs: impl IntoIterator<Item = Vec<RepoDataRecord>>) -> Self {
         let subdirs: Vec<_> =
             subdirs.into_iter().map(|records| sorted_by_name(prefer_conda(records).map(Arc::new).collect())).collect();
@@ -148,8 +146,7 @@ impl Repodata {
     }
 
     /// Adds the installed records that no channel has as the last list. Records without a sha256 cannot be pinned and
-    /// are
-    /// left out.
+    /// are left out.
     fn add_installed(&mut self, installed: &[RepoDataRecord]) {
         let hashes: HashSet<_> = self.records().filter_map(|record| record.package_record.sha256).collect();
         let is_new =
@@ -184,8 +181,7 @@ impl Repodata {
     }
 
     /// Iterates over the records by channel, in runs of the same name and channel. Yields the index of the list, the
-    /// records
-    /// of the run, and their rows of the dependency table.
+    /// records of the run, and their rows of the dependency table.
     pub fn runs(&self) -> impl Iterator<Item = (usize, &[Arc<RepoDataRecord>], DependencyRows<'_>)> {
         self.subdirs.iter().zip(&self.ends).zip(&self.table).enumerate().flat_map(
             |(place, ((records, ends), table))| {
@@ -312,8 +308,7 @@ pub enum RepodataError {
 }
 
 /// Loads the records that an environment can reach, for one host. The environment must be reduced to the host's
-/// platform
-/// (see [`Environment::for_platform`]).
+/// platform (see [`Environment::for_platform`]).
 ///
 /// # Errors
 /// If a channel cannot be reached, or its answer is not repodata.
@@ -434,8 +429,7 @@ fn subdirs_of(host: &Host) -> Vec<Subdir> {
 }
 
 /// Decides what to load for a spec: the records that match it. If several channels have the package, all of its
-/// records
-/// are loaded, because channel priority depends on the records that do not match, too.
+/// records are loaded, because channel priority depends on the records that do not match, too.
 fn spec_to_load(spec: &MatchSpec, channels: &[Vec<Option<LoadedSubdir>>]) -> MatchSpec {
     let Some(name) = spec.name.as_exact() else { return spec.clone() };
     let has =
@@ -475,8 +469,7 @@ impl Loader<'_> {
     }
 
     /// Loads the records of packages that are named by the URL of an archive: from the channel that lists the archive,
-    /// else
-    /// from the archive.
+    /// else from the archive.
     async fn load_archives(
         &self,
         environment: &Environment,

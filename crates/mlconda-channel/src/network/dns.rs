@@ -291,8 +291,8 @@ mod tests {
         assert_eq!(ResolverConfig::parse("", "").servers, ["127.0.0.1:53".parse().unwrap()]);
     }
 
-    /// Answers every question for `host.corp`: IPv4 cut short by UDP and whole by TCP, IPv6 with nothing;
-    /// knows no other name.
+    /// Answers every question for `host.corp`: IPv4 cut short by UDP and whole by TCP, IPv6 with nothing; knows no
+    /// other name.
     async fn serve(udp: UdpSocket, tcp: tokio::net::TcpListener) {
         let mut buffer = [0; 512];
         loop {

@@ -1,6 +1,5 @@
 //! Records of packages that an `environment.yml` names by the URL or path of an archive that no channel lists. The
-//! archive
-//! is downloaded and hashed, and its `info/index.json` is read. The lock pins the archive by that hash.
+//! archive is downloaded and hashed, and its `info/index.json` is read. The lock pins the archive by that hash.
 
 use std::{
     fs::File,

@@ -3,10 +3,8 @@
 //! The state of a subdir is one small file (`KEY.info.json`, with the field names that conda uses beside its
 //! `repodata.json`). It names the data file. A data file has a unique name and is never changed once a state names it:
 //! a writer creates a new data file, then renames a new state over the old one. So a reader sees either version, never
-//! a
-//! mixture, and an ETag always belongs to its data. Shards (CEP-16) are stored under their hash, and the hash is
-//! checked
-//! when they are read.
+//! a mixture, and an ETag always belongs to its data. Shards (CEP-16) are stored under their hash, and the hash is
+//! checked when they are read.
 
 use std::{
     io::{self, Write},
@@ -116,8 +114,7 @@ pub(super) struct RepodataCache {
 
 impl RepodataCache {
     /// The cache of a subdir; creates no files. A channel may show different packages to different logins, so each
-    /// login has
-    /// a cache of its own.
+    /// login has a cache of its own.
     pub(crate) fn new(directory: &Path, subdir: &Url, login: Option<&str>) -> Self {
         let mut digest = Sha256::new_with_prefix(subdir.as_str());
         if let Some(login) = login {

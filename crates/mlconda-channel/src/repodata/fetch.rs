@@ -1,22 +1,20 @@
 //! Loads a subdir: from the cache if it may be used, else from the channel.
 //!
 //! The channel is asked for the index of its shards first (CEP-16), then for `repodata.json.zst`, `repodata.json.bz2`
-//! and
-//! `repodata.json`. The variant that the channel had last time comes first, with its ETag. If all are missing, the
-//! channel
-//! does not have the subdir. A 401 or 403 counts only for the plain file, because storage services answer 403 for
-//! missing
-//! files.
+//! and `repodata.json`. The variant that the channel had last time comes first, with its ETag. If all are missing, the
+//! channel does not have the subdir. A 401 or 403 counts only for the plain file, because storage services answer 403
+//! for missing files.
 //!
 //! The cache is used without a request while the channel's `max-age` lasts, and always with [`Access::Offline`]. If
-//! the
-//! channel cannot be reached, that is an error: old data is never used in its place.
+//! the channel cannot be reached, that is an error: old data is never used in its place.
+
+mod readers;
 
 use std::{
     fs::File,
     io::{self, BufWriter, Read},
     path::Path,
-    sync::{Arc, Weak},
+    sync::Arc,
     time::SystemTime,
 };
 
@@ -25,12 +23,13 @@ use reqwest::{StatusCode, header};
 use tokio::sync::mpsc;
 use url::Url;
 
+use self::readers::{BodyReader, CancellableReader, decompressed, forward_chunks, limited};
 use super::{
     Access, RepodataError,
     cache::{CacheState, RepodataCache, RepodataFormat, nanoseconds},
     index::RepodataIndex,
     scan::{ScanError, scan},
-    shards::{ShardIndex, read_whole, too_large_error},
+    shards::{ShardIndex, read_whole},
 };
 use crate::network::{self, Cause, Client, NetworkError, Transfer};
 
@@ -395,81 +394,6 @@ fn write_to_cache(
         }
     };
     Ok((file, data))
-}
-
-/// Decompresses a file by its extension.
-fn decompressed<'a>(variant: &str, packed: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
-    Ok(match variant.rsplit('.').next() {
-        Some("zst") => Box::new(zstd::stream::read::Decoder::new(packed)?),
-        Some("bz2") => Box::new(bzip2::read::MultiBzDecoder::new(packed)),
-        _ => Box::new(packed),
-    })
-}
-
-/// Limits a reader to a number of bytes; more are an error.
-fn limited<'a>(reader: impl Read + 'a, limit: u64) -> Box<dyn Read + 'a> {
-    Box::new(LimitedReader { reader, limit, left: limit })
-}
-
-struct LimitedReader<R> {
-    reader: R,
-    limit: u64,
-    left: u64,
-}
-
-impl<R: Read> Read for LimitedReader<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.reader.read(buffer)?;
-        self.left = self.left.checked_sub(count as u64).ok_or_else(|| too_large_error(self.limit))?;
-        Ok(count)
-    }
-}
-
-/// A reader that fails once nobody holds the other end of `alive`.
-struct CancellableReader<R> {
-    reader: R,
-    alive: Weak<()>,
-}
-
-impl<R: Read> Read for CancellableReader<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.alive.strong_count() {
-            0 => Err(io::Error::other("nobody wants it any more")),
-            _ => self.reader.read(buffer),
-        }
-    }
-}
-
-/// Sends the chunks of a body to the reading thread, until that stops.
-async fn forward_chunks(mut response: Transfer, sender: mpsc::Sender<Vec<u8>>) -> Result<(), NetworkError> {
-    while let Some(piece) = response.chunk().await? {
-        if sender.send(piece.into()).await.is_err() {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// Reads a body from the channel between the threads.
-struct BodyReader {
-    pieces: mpsc::Receiver<Vec<u8>>,
-    piece: Vec<u8>,
-    at: usize,
-}
-
-impl Read for BodyReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.at == self.piece.len() {
-            match self.pieces.blocking_recv() {
-                Some(piece) => (self.piece, self.at) = (piece, 0),
-                None => return Ok(0),
-            }
-        }
-        let length = buffer.len().min(self.piece.len() - self.at);
-        buffer[..length].copy_from_slice(&self.piece[self.at..self.at + length]);
-        self.at += length;
-        Ok(length)
-    }
 }
 
 /// Reads a subdir from a local directory. Compressed files are decompressed into `directory`.

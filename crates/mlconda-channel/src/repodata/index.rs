@@ -1,8 +1,7 @@
 //! The index of a `repodata.json`: the byte ranges of each package's records, stored beside the text.
 //!
 //! An environment reaches a few per cent of the half a million records of a large channel, and only these are read.
-//! The
-//! index file has a format version. If it is older or damaged, it is built again from the text.
+//! The index file has a format version. If it is older or damaged, it is built again from the text.
 
 use std::{fs::File, io, os::unix::fs::FileExt};
 

@@ -26,9 +26,8 @@ const EMPTY_REPODATA_LIMIT: u64 = 4 << 10;
 
 impl Loader<'_> {
     /// Checks that some channel has packages for the platform, if the environment asks for unknown packages. If all
-    /// channels
-    /// are empty for this platform and one has packages for other platforms, the error says so instead of suggesting
-    /// names.
+    /// channels are empty for this platform and one has packages for other platforms, the error says so instead of
+    /// suggesting names.
     pub(super) async fn check_platform(
         &self,
         environment: &Environment,
@@ -58,8 +57,7 @@ impl Loader<'_> {
     }
 
     /// Whether a channel has packages for a platform, as far as its server says. Some channels have an empty
-    /// `repodata.json`
-    /// for every platform. These are short, so only the beginning is read.
+    /// `repodata.json` for every platform. These are short, so only the beginning is read.
     async fn has_packages(&self, channel: &Channel, platform: Subdir) -> bool {
         let Ok(url) = channel.platform_url(platform).join("repodata.json") else { return false };
         if let Some(path) = files::of_url(&url) {

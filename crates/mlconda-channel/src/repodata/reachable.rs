@@ -1,6 +1,5 @@
 //! Follows dependencies from the requested specs to all reachable records. Names are fetched concurrently, and records
-//! are
-//! parsed on as many threads as there are processors.
+//! are parsed on as many threads as there are processors.
 //!
 //! Of a package that the environment names, only the matching records count; of other packages, all of them.
 

@@ -2,8 +2,7 @@
 //!
 //! Records are not parsed: the scanner counts braces and skips strings. So it is as fast as the decompression, needs a
 //! fixed buffer for any file size, and an invalid record does no harm unless it is needed. Invalid JSON at the top
-//! level
-//! (a truncated file, a login page) is reported with its offset.
+//! level (a truncated file, a login page) is reported with its offset.
 
 use std::io::{self, Read, Write};
 
