@@ -99,13 +99,13 @@ impl Diff {
     ///
     /// ```
     /// # use std::path::Path;
-    /// # use mlconda_lock::{Expansion, diff::{Diff, Kind}, explicit};
+    /// # use mlconda_lock::{Expansion, diff::{ChangeKind, Diff}, explicit};
     /// let lock = |package: &str| {
     ///     let text = format!("@EXPLICIT\nhttps://conda.anaconda.org/lab/noarch/{package}.conda\n");
     ///     explicit::parse(&text, Path::new("/srv/env.lock"), &Expansion::default())
     /// };
     /// let diff = Diff::between(&lock("tool-1.4-0")?, &lock("tool-2.0-0")?);
-    /// assert_eq!((diff.changes[0].name.as_str(), diff.changes[0].kind()), ("tool", Kind::Upgraded));
+    /// assert_eq!((diff.changes[0].name.as_str(), diff.changes[0].kind()), ("tool", ChangeKind::Upgraded));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn between(old: &Lock, new: &Lock) -> Self {

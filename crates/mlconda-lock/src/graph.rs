@@ -29,7 +29,7 @@ use crate::{
 /// Packages and their dependencies.
 ///
 /// ```
-/// use mlconda_lock::graph::{Graph, Which};
+/// use mlconda_lock::graph::{ChainSelection, Graph};
 /// # use std::path::Path;
 /// # use mlconda_environment::{Environment, ReadOptions};
 /// # use mlconda_lock::Lock;
@@ -47,9 +47,9 @@ use crate::{
 /// # let solution = Solution { records, options: SolveOptions::default() };
 /// # let lock = Lock::new(&environment, &host, &solution)?;
 /// // `plots` was asked for in line 3; it needs `arrays`, and `arrays` needs `blas`.
-/// let graph = Graph::new(&lock).asked_by(&environment);
+/// let graph = Graph::new(&lock).with_requests(&environment);
 /// let blas = graph.find("blas").unwrap();
-/// let why = graph.chains(blas, Which::Shortest).chains;
+/// let why = graph.chains(blas, ChainSelection::Shortest).chains;
 /// let names: Vec<&str> = why[0].packages.iter().map(|each| graph.packages[*each].name.as_str()).collect();
 /// assert_eq!(names, ["plots", "arrays", "blas"]);
 /// assert_eq!(graph.roots[why[0].root].asked[0].place.as_ref().unwrap().line, 3);
