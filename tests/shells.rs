@@ -22,6 +22,7 @@ const SHELLS: [Shell; 5] = [
 ];
 
 /// Whether the machine has it; if not, that is told.
+#[allow(clippy::print_stderr, reason = "who runs the tests is to see that a shell was left out")]
 fn is_here(shell: &str) -> bool {
     let is_here = std::env::split_paths("/usr/local/bin:/usr/bin:/bin").any(|place| place.join(shell).exists());
     if !is_here {

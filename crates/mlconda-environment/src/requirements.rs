@@ -467,6 +467,11 @@ fn line_diagnostic(
     }
 }
 
+/// Lines of a message, each indented.
+pub fn indented(lines: impl Iterator<Item = String>) -> String {
+    lines.map(|line| format!("\n  {line}")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -585,9 +590,4 @@ mod tests {
            = help: did you mean `--index-url`?
         ");
     }
-}
-
-/// Lines of a message, each indented.
-pub fn indented(lines: impl Iterator<Item = String>) -> String {
-    lines.map(|line| format!("\n  {line}")).collect()
 }

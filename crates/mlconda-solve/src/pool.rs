@@ -503,7 +503,7 @@ impl<'a> Pool<'a> {
     fn sorted<'n>(&self, name: &'n PoolName) -> &'n [u32] {
         name.sorted.get_or_init(|| {
             let mut sorted: Vec<u32> = name.version_groups.iter().collect();
-            let compare = |one: u32, other: u32| self.version(one).cmp(&self.version(other));
+            let compare = |one: u32, other: u32| self.version(one).compare(&self.version(other));
             sorted.sort_unstable_by(|one, other| compare(*one, *other));
             let mut rank = 0;
             for (record_id, version_group) in sorted.iter().enumerate() {

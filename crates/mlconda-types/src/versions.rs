@@ -76,7 +76,7 @@ pub struct ComparableVersion<'a> {
 
 impl ComparableVersion<'_> {
     /// Compares as conda: `1.0` and `1.0.0` are equal.
-    pub fn cmp(&self, other: &Self) -> Ordering {
+    pub fn compare(&self, other: &Self) -> Ordering {
         match (self.numeric, other.numeric) {
             (Some(one), Some(other)) => one.key.cmp(&other.key),
             _ => self.version.cmp(other.version),
@@ -248,11 +248,11 @@ mod tests {
     fn numbers_tell_what_the_library_tells() {
         let versions: Vec<Version> = VERSIONS.iter().map(|text| text.parse().unwrap()).collect();
         for (one, other) in iproduct!(&versions, &versions) {
-            assert_eq!(numbered(one).cmp(&numbered(other)), one.cmp(other), "{one} and {other}");
+            assert_eq!(numbered(one).compare(&numbered(other)), one.cmp(other), "{one} and {other}");
         }
         let operators = ["==", "!=", ">", ">=", "<", "<=", "=", "!=={}.*", "~="];
         let mut sorted: Vec<ComparableVersion<'_>> = versions.iter().map(numbered).collect();
-        sorted.sort_by(ComparableVersion::cmp);
+        sorted.sort_by(ComparableVersion::compare);
         let (mut decided, mut between) = (0, 0);
         for (operator, limit) in iproduct!(operators, VERSIONS) {
             let text = match operator {

@@ -294,7 +294,7 @@ impl Fetcher<'_> {
                 return Err(StoreError::Page);
             }
             let unpacked = limited(decompressed(&variant, first.chain(body))?, limit);
-            write_to_cache(&cache, CancellableReader { reader: unpacked, alive: alive }, format)
+            write_to_cache(&cache, CancellableReader { reader: unpacked, alive }, format)
         });
         let forwarded = forward_chunks(response, sender).await;
         let read =
