@@ -140,7 +140,7 @@ pub fn lock_directory(directory: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// As [`hold`], but `None` also where it cannot be told whether another process holds the directory.
+/// As [`lock_directory`], but `None` also where it cannot be told whether another process holds the directory.
 pub fn lock_directory_strictly(directory: &Path) -> io::Result<Option<File>> {
     match lock(directory)? {
         Lock::Taken(file) => Ok(Some(file)),

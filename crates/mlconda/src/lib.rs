@@ -11,7 +11,7 @@
 //! | [`lock::Lock`] | [`Lock::new`](lock::Lock::new), [`Lock::read`](lock::Lock::read) | a solution, or an @EXPLICIT file (CEP-23) |
 //! | [`plan::Plan`] | [`Plan::between`](plan::Plan::between) | a lock and a [`prefix::Prefix`] |
 //! | [`install::Report`] | [`install::install`] | a plan, carried out |
-//! | [`verify::Report`] | [`verify::verify`] | a prefix, its records and, if there is one, its lock |
+//! | [`verify::Verification`] | [`verify::verify`] | a prefix, its records and, if there is one, its lock |
 //!
 //! [`activate`] then says what a process in the environment sees. [`records::complete`] gives the packages of a lock their
 //! records; a [`graph::Graph`] is made of that, and [`sbom::sbom`].

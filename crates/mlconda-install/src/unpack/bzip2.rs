@@ -1,7 +1,7 @@
 //! Decompresses a bzip2 archive on several threads, if cores are idle.
 //!
 //! bzip2 is ten times as slow as zstd, but its blocks depend on no other. Where the archive is large, one helper
-//! decompresses while the reader writes, and one more on each core that is [spare](super::Spare). A helper takes one
+//! decompresses while the reader writes, and one more on each [idle core](super::IdleCores). A helper takes one
 //! block after the other and stays only as long as it may: until its core is wanted back, or enough blocks are ready.
 //! The reader takes the blocks in their order. In small archives, and where no thread can be had, it does them itself.
 //!
