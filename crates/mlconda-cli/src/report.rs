@@ -272,6 +272,9 @@ fn install_hint(error: &InstallError) -> Option<String> {
         InstallError::File(error) => return io_hint(error),
         InstallError::Parent { source, .. } => return io_hint(source),
         InstallError::Changed { .. } => "run the command again: it will see what is there now",
+        InstallError::Replaced { .. } => {
+            "somebody else can rename directories there: find out who, before you install into it again"
+        }
         InstallError::PartlyChanged { .. } => {
             "once the cause is gone, run the command again: it makes the prefix whole"
         }

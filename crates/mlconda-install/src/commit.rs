@@ -28,9 +28,9 @@ use super::{
 
 /// Renames the pending history to its final name, which makes the prefix an environment. `seconds` is the time of the
 /// directory.
-pub(super) fn publish_history(prefix: &Path, seconds: i64) -> io::Result<()> {
-    let (prefix, meta) = (Root::open(prefix)?, Path::new("conda-meta"));
-    prefix.rename(&meta.join(PENDING_HISTORY), &prefix, &meta.join(HISTORY))?;
+pub(super) fn publish_history(prefix: &Root, seconds: i64) -> io::Result<()> {
+    let meta = Path::new("conda-meta");
+    prefix.rename(&meta.join(PENDING_HISTORY), prefix, &meta.join(HISTORY))?;
     prefix.set_time(meta, seconds)
 }
 
@@ -149,7 +149,8 @@ impl<'a> PrefixChange<'a> {
         })
     }
 
-    fn root(&self) -> io::Result<&Root> {
+    /// The open prefix.
+    pub(super) fn root(&self) -> io::Result<&Root> {
         self.root.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 

@@ -14,6 +14,7 @@ mod contents;
 mod deviations;
 mod error;
 mod fetch;
+mod held;
 mod installation;
 pub(crate) mod layout;
 mod link;

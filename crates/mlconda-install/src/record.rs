@@ -6,7 +6,7 @@
 use std::{
     borrow::Cow,
     fmt::Write as _,
-    io::{self, Write as _},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -14,7 +14,7 @@ use indexmap::IndexMap;
 use mlconda_inspect::plan::Plan;
 use mlconda_lock::{Digest, LockedPackage};
 use mlconda_prefix::{distributions, on_disk::OwnFields};
-use mlconda_system::files;
+use mlconda_system::{beneath::Root, files};
 use mlconda_types::redact;
 use rattler_conda_types::{
     NoArchKind, NoArchType, PrefixRecord, RepoDataRecord,
@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::{InstallError, Options, Revision, fetch::Hashes, link::Linked};
+use super::{Options, Revision, fetch::Hashes, link::Linked};
 
 /// The record of a linked package. The third argument is the size of its archive in bytes, if known, and its hashes.
 pub(super) fn record(
@@ -90,15 +90,16 @@ pub(super) fn render(record: &PrefixRecord, own: &OwnFields) -> io::Result<Vec<u
     serde_json::to_vec(&rendered).map_err(Into::into)
 }
 
-/// Reads a record that mlconda wrote.
-pub(super) fn read(path: &Path) -> io::Result<(PrefixRecord, OwnFields)> {
+/// Reads a record that mlconda wrote, below an open directory.
+pub(super) fn read(root: &Root, path: &Path) -> io::Result<(PrefixRecord, OwnFields)> {
     #[derive(Default, Deserialize)]
     struct OwnPart {
         #[serde(default)]
         mlconda: OwnFields,
     }
-    let whole: OwnPart = serde_json::from_slice(&files::read(path, files::LARGEST_RECORD)?)?;
-    Ok((mlconda_prefix::read_record(path)?, whole.mlconda))
+    let text = root.read_all(path, files::LARGEST_RECORD)?;
+    let whole: OwnPart = serde_json::from_slice(&text)?;
+    Ok((mlconda_prefix::parse_record(&text)?, whole.mlconda))
 }
 
 /// The text of a record of any tool, with another requested match spec. The fields have the order that
@@ -186,15 +187,6 @@ impl<'a> From<&'a PathsEntry> for RenderedPath<'a> {
             prefix_placeholder: entry.prefix_placeholder.as_deref(),
         }
     }
-}
-
-/// Writes a file with a time.
-pub(super) fn write(path: &Path, content: &[u8], seconds: i64) -> Result<(), InstallError> {
-    mlconda_system::remove_if_exists(path)?;
-    let mut file = mlconda_system::create_new(path, 0o644)?;
-    file.write_all(content)?;
-    mlconda_system::set_mode(file.file(), 0o644)?;
-    Ok(mlconda_system::set_time(file.file(), seconds)?)
 }
 
 /// The time of the last revision of a `conda-meta/history`, in seconds since 1970, if there is one. conda writes the

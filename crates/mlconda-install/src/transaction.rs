@@ -16,6 +16,7 @@ use std::{
     io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use mlconda_prefix::{
@@ -27,13 +28,15 @@ use mlconda_system::{self as system, Attributes, Time, beneath::Root};
 use super::{
     HISTORY, InstallError,
     commit::{self, PrefixChange},
+    held::HeldDirectory,
     rollback::{Journal, Rollback},
 };
 
 /// A prefix that this process has locked. Dropping it removes the stage, and the directories that were created for it.
 pub(super) struct Transaction {
     prefix: PathBuf,
-    pub(super) stage: PathBuf,
+    /// The stage; `None` if it is not, or no longer, this transaction's.
+    stage: Option<HeldDirectory>,
     /// The path of the replica; after the exchange, of the old prefix.
     replica: Option<PathBuf>,
     method: CommitMethod,
@@ -84,8 +87,8 @@ enum AppliedStep {
     None,
     /// The stage was renamed to the prefix.
     Renamed,
-    /// The prefix was exchanged; the old prefix is at this path.
-    Swapped(PathBuf),
+    /// The prefix was exchanged with this directory; the old prefix is at its path.
+    Swapped(HeldDirectory),
 }
 
 impl Transaction {
@@ -95,21 +98,21 @@ impl Transaction {
         recover(path)?.then_some(()).ok_or_else(busy)?;
         let (stage, replica) = on_disk::stage_and_replica(path).unzip();
         let method = if stage.is_some() { commit_method(path) } else { CommitMethod::InPlace };
-        let (prefix, none) = (path.to_owned(), PathBuf::new());
+        let prefix = path.to_owned();
         let above = Time::above(path);
         let (created, locks, attributes) = (Vec::new(), Vec::new(), None);
         let mut transaction =
-            Self { prefix, stage: none, replica, method, above, created, locks, attributes, done: false };
+            Self { prefix, stage: None, replica, method, above, created, locks, attributes, done: false };
         make_parents(path.parent().unwrap_or(Path::new("/")), &mut transaction.created)?;
         if method != CommitMethod::Rename && !may_hold_environment(path)? {
             return Err(InstallError::Occupied { prefix: path.to_owned() });
         }
         if let Some(stage) = stage.filter(|_| method != CommitMethod::InPlace) {
-            transaction.make_stage(stage)?;
+            transaction.make_stage(&stage)?;
         }
-        if method == CommitMethod::Swap && !system::can_exchange(&transaction.stage)? {
+        if method == CommitMethod::Swap && !transaction.stage()?.root().can_exchange()? {
             transaction.method = CommitMethod::InPlace;
-            fs_err::remove_dir(std::mem::take(&mut transaction.stage))?;
+            transaction.stage.take().map_or(Ok(()), |stage| stage.remove())?;
             transaction.locks.clear();
         }
         if method != CommitMethod::Rename {
@@ -120,26 +123,28 @@ impl Transaction {
             // It may be a link, which is kept.
             transaction.prefix = fs_err::canonicalize(path)?;
             transaction.attributes = Some(Attributes::from(&fs_err::metadata(path)?));
-            transaction.make_stage(path.join(on_disk::STAGE))?;
+            transaction.make_stage(&transaction.prefix.join(on_disk::STAGE))?;
         }
-        system::set_directory_mode(&transaction.stage, 0o755)?;
+        transaction.stage()?.root().set_directory_mode(Path::new(""), 0o755)?;
         Ok(transaction)
     }
 
     /// Creates the stage and locks it.
-    fn make_stage(&mut self, stage: PathBuf) -> Result<(), InstallError> {
+    fn make_stage(&mut self, path: &Path) -> Result<(), InstallError> {
         let busy = || InstallError::Busy { prefix: self.prefix.clone() };
-        match fs_err::create_dir(&stage) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(busy()),
-            other => other?,
-        }
-        let hold = system::lock_directory(&stage).inspect_err(|_| {
-            let _ = fs_err::remove_dir(&stage);
+        let stage = HeldDirectory::make(path)?.ok_or_else(busy)?;
+        let hold = stage.root().lock().inspect_err(|_| {
+            let _ = stage.remove();
         });
         let hold = hold?.ok_or_else(busy)?;
         self.locks.push(hold);
-        self.stage = stage;
+        self.stage = Some(stage);
         Ok(())
+    }
+
+    /// The stage.
+    pub(super) fn stage(&self) -> io::Result<&HeldDirectory> {
+        self.stage.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// Begins the commit. Pre-unlink scripts may run afterwards.
@@ -149,18 +154,19 @@ impl Transaction {
         scripts: ScriptTiming,
     ) -> Result<Commit<'a>, InstallError> {
         let mut commit = Commit { transaction: self, change, scripts, rollback: None, step: AppliedStep::None };
+        commit.transaction.stage()?.check()?;
         if scripts != ScriptTiming::BeforeAndAfter || commit.transaction.method == CommitMethod::Rename {
             return Ok(commit);
         }
-        let (stage, prefix) = (&commit.transaction.stage, &commit.transaction.prefix);
+        let prefix = &commit.transaction.prefix;
         let journal = match commit.transaction.method {
-            CommitMethod::InPlace => change.journal(stage, scripts)?,
+            CommitMethod::InPlace => change.journal(commit.transaction.stage()?.root(), scripts)?,
             _ => change.journal_of_scripts()?,
         };
         if commit.transaction.attributes.is_none() {
             commit.transaction.attributes = Some(Attributes::from(&fs_err::metadata(prefix)?));
         }
-        let rollback = Rollback::begin(prefix, journal, &change.stop)?;
+        let rollback = Rollback::begin(change.root()?, journal, &change.stop)?;
         let marked = rollback.move_history();
         commit.rollback = Some(rollback);
         match marked {
@@ -175,19 +181,21 @@ impl Commit<'_> {
     pub(crate) fn place(&mut self) -> Result<(), InstallError> {
         if self.transaction.method == CommitMethod::Swap
             && self.scripts == ScriptTiming::Never
-            && let Some(journal) = self.change.additions(&self.transaction.stage)?
+            && let Some(journal) = self.change.additions(self.transaction.stage()?.root())?
         {
             return self.add(journal);
         }
-        if self.transaction.method == CommitMethod::Swap && !self.make_replica()? {
+        if self.transaction.method == CommitMethod::Swap {
+            if let Some(replica) = self.make_replica()? {
+                return self.swap(replica);
+            }
             // The journal so far is for an exchange. What scripts have changed by now is kept.
             self.rollback.take().map_or(Ok(()), Rollback::cancel)?;
             self.switch_to_in_place()?;
         }
         match self.transaction.method {
             CommitMethod::Rename => self.rename(),
-            CommitMethod::Swap => self.swap(),
-            CommitMethod::InPlace => self.change_in_place(),
+            CommitMethod::Swap | CommitMethod::InPlace => self.change_in_place(),
         }
     }
 
@@ -203,63 +211,82 @@ impl Commit<'_> {
     /// Moves new files into the prefix, where nothing else changes.
     fn add(&mut self, journal: Journal) -> Result<(), InstallError> {
         self.switch_to_in_place()?;
-        let rollback = Rollback::begin(&self.transaction.prefix, journal, &self.change.stop)?;
-        self.rollback = Some(rollback);
+        self.rollback = Some(Rollback::begin(self.change.root()?, journal, &self.change.stop)?);
         self.move_in()?;
         self.rollback.iter().try_for_each(|rollback| rollback.set_directory_times(self.change.time))?;
         Ok(())
     }
 
-    /// Creates the replica; `false` if hard links are not possible there.
-    fn make_replica(&self) -> Result<bool, InstallError> {
-        let Some(replica) = &self.transaction.replica else { return Ok(false) };
-        match self.change.make_replica(replica, self.scripts) {
-            Ok(()) => Ok(true),
-            Err(error) if system::is_hard_link_unsupported(&error) => Ok(false),
-            Err(error) => Err(error.into()),
+    /// Creates the replica; `None` if hard links are not possible there.
+    fn make_replica(&self) -> Result<Option<HeldDirectory>, InstallError> {
+        let Some(path) = &self.transaction.replica else { return Ok(None) };
+        let busy = || InstallError::Busy { prefix: self.transaction.prefix.clone() };
+        let replica = HeldDirectory::make(path)?.ok_or_else(busy)?;
+        match self.change.fill_replica(replica.root(), self.scripts) {
+            Ok(()) => Ok(Some(replica)),
+            Err(error) => {
+                let _ = replica.remove();
+                if system::is_hard_link_unsupported(&error) { Ok(None) } else { Err(error.into()) }
+            }
         }
     }
 
     fn rename(&mut self) -> Result<(), InstallError> {
-        let transaction = &self.transaction;
+        let (stage, prefix) = (self.transaction.stage()?, &self.transaction.prefix);
         if self.scripts == ScriptTiming::Never {
-            commit::publish_history(&transaction.stage, self.change.time)?;
+            commit::publish_history(stage.root(), self.change.time)?;
         }
-        fs_err::rename(&transaction.stage, &transaction.prefix)?;
+        stage.rename_to(prefix)?;
         self.step = AppliedStep::Renamed;
-        Ok(())
+        // Whatever was at its path has moved.
+        stage.check_beside(prefix)
     }
 
-    fn swap(&mut self) -> Result<(), InstallError> {
-        let Some(replica) = self.transaction.replica.clone() else { return Ok(()) };
-        let (stage, time, stop) = (Root::open_no_follow(&self.transaction.stage)?, self.change.time, &self.change.stop);
-        commit::merge(&stage, &Root::open_no_follow(&replica)?, time, stop)?;
-        self.change.repair_directories(&replica)?;
-        self.transaction.locks.extend(system::lock_directory(&replica)?);
+    fn swap(&mut self, replica: HeldDirectory) -> Result<(), InstallError> {
+        let (stage, time, stop) = (self.transaction.stage()?, self.change.time, &self.change.stop);
+        let (root, prefix) = (Arc::clone(replica.root()), &self.transaction.prefix);
+        commit::merge(stage.root(), &root, time, stop)?;
+        self.change.repair_directories(&root)?;
+        let lock = root.lock()?;
         // Last: a replica that has a history is complete.
         if self.scripts == ScriptTiming::Never {
-            commit::publish_history(&replica, self.change.time)?;
+            commit::publish_history(&root, self.change.time)?;
         }
-        system::exchange(&replica, &self.transaction.prefix)?;
-        self.step = AppliedStep::Swapped(replica.clone());
-        Ok(self.change.carry_over(&replica)?)
+        replica.check()?;
+        system::exchange(root.path(), prefix)?;
+        let is_ours = replica.check_beside(prefix);
+        self.step = AppliedStep::Swapped(replica);
+        self.transaction.locks.extend(lock);
+        is_ours?;
+        Ok(self.change.carry_over(&root)?)
     }
 
     fn change_in_place(&mut self) -> Result<(), InstallError> {
         self.change.check_writable()?;
         if self.rollback.is_none() {
-            let journal = self.change.journal(&self.transaction.stage, self.scripts)?;
-            self.rollback = Some(Rollback::begin(&self.transaction.prefix, journal, &self.change.stop)?);
+            let journal = self.change.journal(self.transaction.stage()?.root(), self.scripts)?;
+            self.rollback = Some(Rollback::begin(self.change.root()?, journal, &self.change.stop)?);
         }
+        self.transaction.stage()?.check()?;
         Ok(self.move_in()?)
     }
 
     /// Executes the journal.
     fn move_in(&self) -> io::Result<()> {
-        let (stage, time, stop) = (Root::open_no_follow(&self.transaction.stage)?, self.change.time, &self.change.stop);
+        let (stage, time, stop) = (self.transaction.stage()?, self.change.time, &self.change.stop);
         self.rollback.iter().try_for_each(|rollback| rollback.move_old_files(time, stop))?;
-        commit::merge(&stage, &Root::open(&self.transaction.prefix)?, time, stop)?;
-        self.change.repair_directories(&self.transaction.prefix)
+        let prefix = self.change.root()?;
+        commit::merge(stage.root(), prefix, time, stop)?;
+        self.change.repair_directories(prefix)
+    }
+
+    /// The open directory that is the prefix now.
+    fn new_prefix(&self) -> io::Result<&Root> {
+        Ok(match &self.step {
+            AppliedStep::Renamed => self.transaction.stage()?.root(),
+            AppliedStep::Swapped(replica) => replica.root(),
+            AppliedStep::None => self.change.root()?,
+        })
     }
 
     /// Publishes the history, which makes the prefix an environment. Afterwards the installation cannot be stopped.
@@ -268,12 +295,16 @@ impl Commit<'_> {
             return Err(self.undo(InstallError::Stopped));
         }
         let is_one = self.scripts == ScriptTiming::Never && self.transaction.method != CommitMethod::InPlace;
-        if !is_one && let Err(error) = commit::publish_history(&self.transaction.prefix, self.change.time) {
+        let published = match is_one {
+            true => Ok(()),
+            false => self.new_prefix().and_then(|root| commit::publish_history(root, self.change.time)),
+        };
+        if let Err(error) = published {
             return Err(self.undo(error.into()));
         }
         if let AppliedStep::Renamed = std::mem::replace(&mut self.step, AppliedStep::None) {
             // From now on another process may use the paths beside the prefix.
-            (self.transaction.stage, self.transaction.replica) = (PathBuf::new(), None);
+            (self.transaction.stage, self.transaction.replica) = (None, None);
         }
         if let Some(rollback) = self.rollback.take() {
             rollback.discard();
@@ -301,17 +332,18 @@ impl Commit<'_> {
     fn go_back(&mut self) -> io::Result<()> {
         let (prefix, stage) = (&self.transaction.prefix, &self.transaction.stage);
         let back = match std::mem::replace(&mut self.step, AppliedStep::None) {
-            AppliedStep::Renamed => return fs_err::rename(prefix, stage),
-            AppliedStep::Swapped(replica) => system::exchange(&replica, prefix),
+            AppliedStep::Renamed => return stage.as_ref().map_or(Ok(()), |stage| stage.rename_from(prefix)),
+            AppliedStep::Swapped(replica) => system::exchange(replica.root().path(), prefix),
             AppliedStep::None => Ok(()),
         };
+        let stage = stage.as_ref().map(|stage| &**stage.root());
         let rollback = self.rollback.take();
         let back = back.and_then(|()| rollback.as_ref().map_or(Ok(()), |rollback| rollback.roll_back(stage)));
         match (&back, rollback) {
             (Ok(()), Some(rollback)) => rollback.discard(),
             (Ok(()), None) => {}
             // Keeps what the next run needs to try again.
-            (Err(_), _) => (self.transaction.stage, self.transaction.replica) = (PathBuf::new(), None),
+            (Err(_), _) => (self.transaction.stage, self.transaction.replica) = (None, None),
         }
         back
     }
@@ -328,13 +360,16 @@ impl Drop for Transaction {
     fn drop(&mut self) {
         // Errors are ignored: the next run removes what is left. The stage is removed last: while it exists and is locked, no
         // other process begins.
-        for left in [self.replica.as_deref(), Some(self.stage.as_path())].into_iter().flatten() {
-            if !left.as_os_str().is_empty() {
-                let _ = system::remove_tree(left);
-            }
+        if let Some(replica) = &self.replica {
+            let _ = system::remove_tree(replica);
+        }
+        if let Some(stage) = &self.stage {
+            let _ = stage.remove();
         }
         if let Some(attributes) = &self.attributes {
-            let _ = attributes.apply_to(&self.prefix);
+            // Here it is no link: one that is changed in place has its real path.
+            let root = Root::open_no_follow(&self.prefix);
+            let _ = root.and_then(|root| root.set_attributes(Path::new(""), attributes));
         }
         if !self.done {
             for path in self.created.iter().rev() {
@@ -376,7 +411,7 @@ pub(super) fn recover(prefix: &Path) -> Result<bool, InstallError> {
         let stage = beside.as_ref().filter(|stage| !is_inside && stage.is_dir()).unwrap_or(&inside);
         let is_finished = Rollback::is_finished(prefix, stage);
         if let Some(left) = Rollback::read_interrupted(prefix)? {
-            left.roll_back(stage)?;
+            left.roll_back(Root::open_no_follow(stage).ok().as_ref())?;
         }
         system::remove_tree(&backup)?;
         if is_finished {

@@ -251,7 +251,7 @@ async fn fetch_one(
     let place = match shared.sources.find(package, attempt)? {
         Some(place) => place,
         None => {
-            let (archive, hashes) = fetch::download(client, package, shared.stage.root(), progress).await?;
+            let (archive, hashes) = fetch::download(client, package, &shared.stage.root, progress).await?;
             PackageLocation::Fetched(archive, hashes)
         }
     };
@@ -383,8 +383,8 @@ impl LinkState {
         let shared = if origin.is_some_and(PackageOrigin::shares_storage) { linked.hard_linked } else { 0 };
         let own = std::mem::take(&mut linked.own);
         let mut record = record::record(package, linked, archive, spec)?;
-        let path = self.stage.root().join("conda-meta").join(distributions::record_name(&record));
-        record::write(&path, &record::render(&record, &own)?, built.unwrap_or(0))?;
+        let path = Path::new("conda-meta").join(distributions::record_name(&record));
+        self.stage.root.put(&path, &record::render(&record, &own)?, built.unwrap_or(0)).map_err(InstallError::from)?;
         if is_python {
             let info = PythonInfo::from_python_record(&record.repodata_record.package_record, self.platform)
                 .map_err(|error| super::package::invalid(error.to_string()))?;
@@ -437,7 +437,8 @@ pub(super) fn has_scripts(stage: &Stage, records: &[&PrefixRecord]) -> bool {
     let names = records.iter().map(|record| record.repodata_record.package_record.name.as_normalized());
     // The script may be below a link of a kept package.
     let place = |name: &str| stage.final_path(&script::path(name, script::ScriptKind::PostLink));
-    names.into_iter().any(|name| stage.root().join(place(name)).is_file())
+    let is_there = |path: &Path| stage.root.lookup(path).is_ok_and(|there| there.is_some());
+    names.into_iter().any(|name| is_there(&place(name)))
 }
 
 /// The names of all conda packages of the new environment, in linking order.
