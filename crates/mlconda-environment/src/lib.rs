@@ -7,6 +7,7 @@ pub mod decode;
 pub mod edit;
 mod error;
 mod grammar;
+mod keys;
 mod lint;
 mod merge;
 mod reader;

@@ -9,6 +9,7 @@ mod comments;
 mod conda_lock;
 pub mod diff;
 mod document;
+mod expansions;
 pub mod explicit;
 mod file;
 mod format;
@@ -18,17 +19,18 @@ mod order;
 mod pip;
 mod pixi;
 pub mod provided;
+mod read;
+mod rendering;
 pub(crate) mod requirements;
 pub mod sbom;
 #[cfg(test)]
 mod tests;
 
 pub use self::check::{Mismatch, MismatchKind};
-pub use self::file::{
-    DEFAULT_ENVIRONMENT, LockFile, LockKind, MAIN_CATEGORY, Part, Selection, SourcePackages, kind_of,
-};
+pub use self::file::{DEFAULT_ENVIRONMENT, LockFile, LockKind, MAIN_CATEGORY, Part, Selection, SourcePackages};
 pub use self::format::{LockFormat, LockFormatError, Rendered};
 pub use self::pip::{ArchiveOrigin, DirectoryMode, LockedPip, PipSource};
+pub use self::read::kind_of;
 pub use mlconda_python::normalize;
 pub use order::linking_order;
 
@@ -332,7 +334,7 @@ impl Lock {
         let exposes = |package: &&LockedPackage| {
             redact::secrets(&package.url)
                 .into_iter()
-                .any(|secret| explicit::variable(secret, &self.expansions).is_none())
+                .any(|secret| expansions::variable(secret, &self.expansions).is_none())
         };
         self.packages.iter().filter(exposes).map(|package| package.file_name.as_str()).collect()
     }

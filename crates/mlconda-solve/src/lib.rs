@@ -13,6 +13,9 @@ mod pool;
 mod propagation;
 mod provider;
 mod prune;
+mod raise;
+mod request;
+mod requirement_line;
 mod session;
 mod update;
 
@@ -30,10 +33,11 @@ use mlconda_types::host::{Host, Override};
 use rattler_conda_types::{Matches, Subdir, Version};
 
 pub use self::change_reason::{ChangeReason, change_reasons};
-pub use self::explain::{Conflict, ExplainEffort, Explanation, Remedy, RemedyChange, RequirementLine, explain};
-use self::session::{SolveFailure, SolverSession};
+pub use self::explain::{Conflict, ExplainEffort, Explanation, Remedy, RemedyChange, explain};
+pub use self::requirement_line::RequirementLine;
 pub use self::update::{Previous, Upgrade, update};
 pub use self::wording::near_names;
+use self::{request::SolveFailure, session::SolverSession};
 pub use mlconda_types::solution::{
     ChannelPriority, ChannelPriorityError, Cutoff, CutoffError, Pip, Solution, SolveOptions,
 };

@@ -24,7 +24,8 @@ use super::{
     order::CandidateOrder,
     pool::{NameId, Pool, RecordId, SpecId},
     prune::{self, Pruned},
-    session::{Scope, SolveFailure, SolveRequest, is_raisable},
+    raise::is_raisable,
+    request::{Scope, SolveFailure, SolveRequest},
 };
 
 /// Runs the solver. A failure has the reasons of the records in scope.

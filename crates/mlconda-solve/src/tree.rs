@@ -13,11 +13,11 @@ use itertools::Itertools;
 
 use self::label::{Label, alternatives, and};
 use super::{
-    explain::RequirementLine,
     propagation::{
         Candidate, CandidateRecord, Contradiction, Dependency, DependencyKind, Exclusion, NeedReason, PackageId,
         PackageState, Propagation,
     },
+    requirement_line::RequirementLine,
     wording,
 };
 
