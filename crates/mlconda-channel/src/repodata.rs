@@ -31,7 +31,6 @@ use std::{
     time::SystemTime,
 };
 
-use itertools::Itertools;
 use mlconda_environment::Environment;
 use rattler_conda_types::{
     MatchSpec, RepoDataRecord,

@@ -15,7 +15,7 @@ use std::{
 
 use foldhash::{HashMap, HashMapExt};
 use mlconda_channel::repodata::{DependencyTable, RecordRow};
-use rattler_conda_types::{GenericVirtualPackage, MatchSpec, Matches, NamelessMatchSpec, RepoDataRecord};
+use rattler_conda_types::{GenericVirtualPackage, MatchSpec, NamelessMatchSpec, RepoDataRecord};
 use resolvo::{Condition, ConditionId};
 
 use super::{

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use itertools::Itertools;
 use rattler_conda_types::Subdir;
 
 use crate::network::Cause;

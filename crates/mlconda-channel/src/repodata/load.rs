@@ -127,7 +127,7 @@ fn assemble(
 }
 
 /// The names of which these specs do not load every record.
-fn partial(specs: &[MatchSpec]) -> BTreeSet<String> {
+pub(super) fn partial(specs: &[MatchSpec]) -> BTreeSet<String> {
     let of = |spec: &MatchSpec| spec.name.as_exact().map(|name| name.as_normalized().to_owned());
     let whole = specs.iter().filter(|spec| **spec == MatchSpec { name: spec.name.clone(), ..MatchSpec::default() });
     let whole: BTreeSet<String> = whole.filter_map(of).collect();
@@ -259,7 +259,7 @@ impl Loader<'_> {
 }
 
 /// Well-known channels with names similar to that of a missing channel.
-fn near_channels(channel: &Channel) -> Vec<&'static str> {
+pub(super) fn near_channels(channel: &Channel) -> Vec<&'static str> {
     let url = channel.base_url.url();
     let name = url.path().trim_matches('/').to_ascii_lowercase();
     let mut near: Vec<_> = WELL_KNOWN_CHANNELS

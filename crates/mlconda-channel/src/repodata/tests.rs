@@ -17,10 +17,19 @@ use mlconda_test::{
     package::PackageBuilder,
     server::{Fault, Server, unreachable_url},
 };
+use mlconda_types::{
+    host::Host,
+    progress::{Event, Progress},
+};
+use rattler_conda_types::{Channel, Subdir};
 use serde_json::{Value, json};
 
-use super::*;
-use crate::network::{CredentialFile, NetworkOptions};
+use super::{
+    cache::RepodataCache,
+    load::{near_channels, partial},
+    *,
+};
+use crate::network::{self, CredentialFile, NetworkOptions};
 
 /// A record of a noarch package.
 fn record(name: &str, version: &str, depends: &[&str]) -> Value {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{LineError, LineItem, Result, UrlRequirement, line_error, split_extras, split_marker};
+use super::{LineItem, Result, UrlRequirement, line_error, split_extras, split_marker};
 
 /// Where the options begin: at the first word with a leading dash.
 pub(super) fn options_begin(line: &str) -> usize {

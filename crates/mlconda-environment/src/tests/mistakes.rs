@@ -210,7 +210,7 @@ fn files_of_other_kinds_are_told_by_their_names() {
 fn requirements_files_have_an_end() {
     let directory = tempfile::tempdir().unwrap();
     let place = |name: &str| directory.path().join(name);
-    fs_err::File::create(place("large.txt")).unwrap().file().set_len(super::MAX_FILE_SIZE + 1).unwrap();
+    fs_err::File::create(place("large.txt")).unwrap().file().set_len(crate::MAX_FILE_SIZE + 1).unwrap();
     fs_err::write(place("latin.txt"), b"six # caf\xe9\n").unwrap();
     for level in 0..40 {
         fs_err::write(place(&format!("{level}.txt")), format!("-r {0}.txt\n-r {0}.txt\n", level + 1)).unwrap();

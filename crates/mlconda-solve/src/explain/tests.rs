@@ -3,6 +3,8 @@
 mod channels;
 mod systems;
 
+use std::path::Path;
+
 use insta::assert_snapshot;
 use itertools::Itertools;
 use mlconda_environment::ReadOptions;

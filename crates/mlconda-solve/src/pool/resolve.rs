@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 
-use rattler_conda_types::{MatchSpec, MatchSpecCondition, NamelessMatchSpec, RepoDataRecord, VersionSpec};
+use rattler_conda_types::{MatchSpec, MatchSpecCondition, Matches, NamelessMatchSpec, RepoDataRecord, VersionSpec};
 use resolvo::{Condition, ConditionId, LogicalOperator, VersionSetId};
 
 use super::{

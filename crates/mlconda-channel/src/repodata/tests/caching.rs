@@ -1,5 +1,7 @@
 //! The cache: for how long it counts, whom it is for, and what becomes of a damaged one.
 
+use futures::future::join_all;
+
 use super::*;
 
 #[test]

@@ -1,5 +1,7 @@
 //! Conflicts between channels: what their priority hides, and what a line names in vain.
 
+use std::sync::Arc;
+
 use super::*;
 
 /// conda's own channels are one for a spec that names them, as they are for the solver.
