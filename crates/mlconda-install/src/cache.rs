@@ -31,7 +31,7 @@ use super::{
     fetch::Hashes,
     package::{InfoFiles, PackageMetadata, invalid},
     read_if_there,
-    unpack::{Archive, IdleCores, unpack, wheel::Wheel},
+    unpack::{Archive, IdleCores, unpack},
 };
 
 /// The size of a package cache.

@@ -21,8 +21,10 @@ mod link_scripts;
 mod metadata;
 mod options;
 mod package;
+mod package_paths;
 mod pip;
 pub(crate) mod record;
+pub(crate) mod record_file;
 mod record_paths;
 mod replaced;
 mod report;
@@ -31,6 +33,7 @@ pub(crate) mod script;
 mod sharing;
 mod source;
 mod stage;
+mod staged;
 mod stop;
 mod transaction;
 mod unpack;
@@ -43,14 +46,13 @@ use mlconda_system::{self as system, files};
 
 pub use self::cache::{cached_index, cached_metadata};
 pub use self::{
-    bytecode::{Bytecode, Compiled},
+    bytecode::Compiled,
     cache::CacheContents,
     error::InstallError,
     installation::install,
-    options::{Options, OutwardLinks, Revision, Scripts},
+    options::{Bytecode, CacheCheck, Options, OutwardLinks, Revision, Scripts},
     report::{MetadataOutcome, Report, UnmetVirtualPackage},
     sharing::Sharing,
-    source::CacheCheck,
     stage::Clash,
     stop::Stop,
 };

@@ -15,7 +15,7 @@ use mlconda_lock::LockedPackage;
 use mlconda_system::Linker;
 
 use super::{
-    InstallError, Options, Sharing,
+    CacheCheck, InstallError, Options, Sharing,
     cache::{self, FillError},
     deviations::DeviationLog,
     fetch::{self, Hashes},
@@ -25,17 +25,6 @@ use super::{
 /// From this attempt on, a package is linked from its archive without the cache: another process may be changing or removing
 /// the cache.
 const WITHOUT_CACHE: u32 = 2;
-
-/// How packages in the cache are verified.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CacheCheck {
-    /// Not at all: they were verified when they were added.
-    #[default]
-    Presence,
-    /// Every file is hashed and compared with the hashes of the package before it is linked. A damaged package is removed and
-    /// fetched again.
-    Content,
-}
 
 /// Where a package is.
 pub(super) enum PackageLocation {
