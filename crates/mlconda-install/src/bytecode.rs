@@ -41,7 +41,7 @@ use super::{
     link::wheel,
     record_file, script,
     stage::Stage,
-    staged::{self, StagedPackage},
+    staged_package::{self, StagedPackage},
 };
 
 /// What runs in the environment's python.
@@ -202,7 +202,7 @@ fn interpreter<'a>(
     let records = finished.iter().map(|package| &package.record.repodata_record.package_record);
     match records.into_iter().find(|record| record.name.as_normalized() == "python") {
         Some(record) => Some((PythonInfo::from_python_record(record, plan.platform).ok()?, stage.root())),
-        None => Some((staged::kept_python(plan)?, prefix.path())),
+        None => Some((staged_package::kept_python(plan)?, prefix.path())),
     }
 }
 

@@ -16,7 +16,7 @@ use super::{
     layout::Layout,
     link_scripts, metadata, pip, record_file, record_paths, recover, replaced, script, sharing,
     stage::{InstalledPackages, Stage},
-    staged::{self, StagedPackage},
+    staged_package::{self, StagedPackage},
     transaction::Transaction,
     workers,
 };
@@ -124,7 +124,7 @@ impl Installation<'_> {
         stage: &Stage,
         finished: &[StagedPackage],
     ) -> Result<Builds, InstallError> {
-        let python = staged::python(plan, finished);
+        let python = staged_package::python(plan, finished);
         let Self { client, options, progress, .. } = *self;
         let sources = pip::prepare(plan, client, stage, python.as_ref(), options, progress).await?;
         Ok(Builds { python, sources })
@@ -143,7 +143,7 @@ impl Installation<'_> {
         self.options.stop.check()?;
         let runs_scripts = self.options.scripts == Scripts::Run;
         let pre_unlink = if runs_scripts { link_scripts::with_pre_unlink(self.prefix, plan) } else { Vec::new() };
-        let after = runs_scripts && staged::has_scripts(stage, &new) || !builds.sources.is_empty();
+        let after = runs_scripts && staged_package::has_scripts(stage, &new) || !builds.sources.is_empty();
         let when = match after {
             _ if !pre_unlink.is_empty() => ScriptTiming::BeforeAndAfter,
             true => ScriptTiming::After,
@@ -214,7 +214,7 @@ fn resolve_clashes(
     stage: &Stage,
     finished: &[StagedPackage],
 ) -> Result<(Vec<Clash>, Option<Layout>), InstallError> {
-    let order = staged::order(plan, finished);
+    let order = staged_package::order(plan, finished);
     let rank: HashMap<&str, usize> = order.iter().enumerate().map(|(rank, name)| (name.as_str(), rank)).collect();
     let rank = |name: &str| rank.get(name).copied().unwrap_or(0);
     let mut packages: Vec<_> = plan.link.iter().map(|package| (rank(&package.name), package.dist_name())).collect();

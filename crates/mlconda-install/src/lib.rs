@@ -33,7 +33,7 @@ pub(crate) mod script;
 mod sharing;
 mod source;
 mod stage;
-mod staged;
+mod staged_package;
 mod stop;
 mod transaction;
 mod unpack;

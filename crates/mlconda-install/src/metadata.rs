@@ -11,7 +11,9 @@ use mlconda_system::{
     files,
 };
 
-use super::{HISTORY, InstallError, Options, read_if_there, record, record_file, stage::Stage, staged::StagedPackage};
+use super::{
+    HISTORY, InstallError, Options, read_if_there, record, record_file, stage::Stage, staged_package::StagedPackage,
+};
 
 /// The extension of the copy of a `conda-meta/state` that cannot be read.
 const DAMAGED: &str = "damaged";

@@ -33,7 +33,7 @@ use super::{
     pip, record, record_file,
     source::{PackageLocation, PackageOrigin, SourceError, Sources, package_or_disk_error, verify},
     stage::Stage,
-    staged::{StagedPackage, kept_python},
+    staged_package::{StagedPackage, kept_python},
     unpack::{IdleCores, unpack},
 };
 
