@@ -33,6 +33,7 @@ pub(crate) mod script;
 mod sharing;
 mod source;
 mod stage;
+pub mod staged;
 mod staged_package;
 mod stop;
 mod transaction;
