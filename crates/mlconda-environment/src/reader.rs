@@ -127,7 +127,8 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn document(&mut self) -> Result<()> {
+    /// Refuses what is no environment by its text or its name, before it is parsed.
+    fn check_kind(&self) -> Result<()> {
         if self.source.text.lines().any(|line| line.trim() == "@EXPLICIT") {
             let line = 1 + self.source.text.lines().take_while(|line| line.trim() != "@EXPLICIT").count();
             let at = Location { line, column: 1 };
@@ -141,6 +142,11 @@ impl Reader<'_> {
             let (message, help) = ("this is TOML, and an environment is YAML", "name an environment.yml");
             return Err(self.wrong(Location { line: 1, column: 1 }, 1, message, help));
         }
+        Ok(())
+    }
+
+    fn document(&mut self) -> Result<()> {
+        self.check_kind()?;
         let is_text = self.file.extension().is_some_and(|extension| extension == "txt");
         let document = match yaml::parse(self.source) {
             Err(_) if is_text && !self.source.text.contains("dependencies:") => {

@@ -116,13 +116,9 @@ impl<'a> PrefixChange<'a> {
             true => new.iter().chain(kept.iter().copied()).collect(),
             false => HashSet::new(),
         };
-        let (mut removed, mut emptied, mut modules) = (HashSet::new(), HashSet::new(), HashSet::new());
+        let (mut removed, mut emptied) = records_and_directories(unlink.clone());
         emptied.extend(layout.iter().flat_map(|layout| layout.emptied.iter().cloned()));
-        for old in unlink.clone() {
-            removed.insert(Path::new("conda-meta").join(distributions::record_name(old)));
-            let directories = record_file::directories(old).map(|entry| entry.relative_path.clone());
-            emptied.extend(directories.filter(|path| is_contained(path)));
-        }
+        let mut modules = HashSet::new();
         for path in unlink.flat_map(record_file::files).chain(vacated).filter(|path| is_contained(path)) {
             if path.extension().is_some_and(|kind| kind == "py") {
                 modules.insert(path.clone());
@@ -192,6 +188,17 @@ impl<'a> PrefixChange<'a> {
         }
         Ok(())
     }
+}
+
+/// The paths of these packages' records, and the directories that they name.
+fn records_and_directories<'a>(unlink: impl Iterator<Item = &'a PrefixRecord>) -> (HashSet<PathBuf>, HashSet<PathBuf>) {
+    let (mut records, mut directories) = (HashSet::new(), HashSet::new());
+    for old in unlink {
+        records.insert(Path::new("conda-meta").join(distributions::record_name(old)));
+        let named = record_file::directories(old).map(|entry| entry.relative_path.clone());
+        directories.extend(named.filter(|path| is_contained(path)));
+    }
+    (records, directories)
 }
 
 /// The directories of packages and the parents of their files.

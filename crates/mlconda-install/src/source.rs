@@ -13,6 +13,7 @@ use std::{
 use mlconda_channel::repodata::Access;
 use mlconda_lock::LockedPackage;
 use mlconda_system::Linker;
+use mlconda_types::progress::{Event, Progress};
 
 use super::{
     CacheCheck, InstallError, Options, Sharing,
@@ -240,9 +241,12 @@ impl Sources {
         }
     }
 
-    /// Why the cache could not be written to, if that happened.
-    pub(super) fn unwritable(&self) -> Option<String> {
-        self.unwritable.get().map(ToString::to_string)
+    /// Tells where archives were not what they say, and that the cache could not be written to.
+    pub(super) fn report(&self, progress: &dyn Progress) {
+        self.deviations.warnings().into_iter().for_each(|warning| progress.event(Event::Warning(warning)));
+        if let Some(reason) = self.unwritable.get().map(ToString::to_string) {
+            progress.event(Event::CacheNotWritten { reason });
+        }
     }
 }
 

@@ -196,12 +196,7 @@ async fn coordinate(
             }
         }
     }
-    for warning in shared.sources.deviations.warnings() {
-        progress.event(Event::Warning(warning));
-    }
-    if let Some(reason) = shared.sources.unwritable() {
-        progress.event(Event::CacheNotWritten { reason });
-    }
+    shared.sources.report(progress);
     mlconda_types::sorting::sort_by_key(&mut finished, |package| package.number);
     Ok(finished)
 }
