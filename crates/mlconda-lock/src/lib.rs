@@ -1,8 +1,13 @@
-//! The lock: every package of an environment, pinned by URL and sha256, for one platform.
+//! The lock: every package of an environment, pinned by URL and sha256, for one platform. It reads and writes lock files and
+//! reads prefixes; it never runs a program or uses a network.
 //!
 //! A [`Lock`] is independent of its file format; each format has its own module. mlconda writes @EXPLICIT files (CEP-23) by
 //! default, which conda, mamba and other tools can install. Facts that this format does not have are in comments
 //! ([`explicit`], `docs/lockfile.md`).
+//!
+//! Read in this order: [`Lock`]; `file`, what a file of any format becomes; `read` and `format`, the ways in and out, with
+//! [`explicit`], `conda_lock` and `pixi` for the formats; `order`, in which packages are linked; `check`, [`diff`] and [`merge`],
+//! two locks beside each other; [`graph`] and [`sbom`], what depends on what and what is in it.
 
 mod check;
 mod comments;

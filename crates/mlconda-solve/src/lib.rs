@@ -1,10 +1,14 @@
-//! Chooses records with a SAT solver, and explains why there is no solution. Pure: the same input gives the same
-//! result.
+//! Chooses records with a SAT solver, and explains why there is no solution. It touches nothing: no file, no program, no
+//! network, no clock. The same input gives the same result.
 //!
 //! By default ([`SolveOptions`]) channel priority is strict: a package comes from the first channel that has any
 //! record of its name. And every python depends on pip (`add_pip_as_python_dependency`), as with conda and micromamba,
 //! so that environments that worked with them still have `pip`. This dependency exists only during the solve: the
 //! chosen records are those of the channels.
+//!
+//! Read in this order: `session`, the one way to the solver, and `request`, what it is asked; `pool`, `prune`, `order` and
+//! `provider`, one solve from records to an answer; `update`, a solve that changes little; `explain`, which lines conflict and
+//! what helps; `propagation`, `tree` and `wording`, the reasons and their words.
 
 mod eliminate;
 mod explain;
