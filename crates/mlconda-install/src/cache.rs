@@ -29,7 +29,7 @@ use super::{
     contents::{self, Content},
     deviations::Deviations,
     fetch::Hashes,
-    package::{InfoFiles, PackageMetadata, invalid},
+    package::{InfoFiles, PackageMetadata, Wheel, invalid},
     read_if_there,
     unpack::{Archive, IdleCores, unpack},
 };

@@ -31,8 +31,8 @@ use rattler_digest::{HashingWriter, Sha256};
 use serde_json::json;
 
 use super::{
-    InstallError, Options, Scripts,
-    bytecode::{Bytecode, Compiled, compile_built},
+    Bytecode, InstallError, Options, Scripts,
+    bytecode::{Compiled, compile_built},
     fetch,
     link::wheel::{self, Request},
     record_file,

@@ -18,6 +18,7 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use mlconda_channel::network::Client;
 use mlconda_inspect::plan::Plan;
 use mlconda_lock::LockedPackage;
+use mlconda_prefix::distributions;
 use mlconda_types::progress::{Event, Progress};
 use rattler::install::PythonInfo;
 use rattler_conda_types::{
