@@ -6,6 +6,7 @@
 //! so that environments that worked with them still have `pip`. This dependency exists only during the solve: the
 //! chosen records are those of the channels.
 
+mod conflict;
 mod eliminate;
 mod explain;
 mod order;
@@ -217,8 +218,8 @@ fn solve_error(failure: SolveFailure, repodata: &Repodata, host: &Host) -> Solve
     match failure {
         SolveFailure::Unsolvable(reasons) => SolveError::Unsolvable {
             platform: host.platform,
-            explanation: wording::tidy(&reasons, repodata),
-            virtual_packages: wording::virtual_demands(&reasons, host),
+            explanation: reasons.text(repodata),
+            virtual_packages: reasons.virtual_demands(host),
         },
         SolveFailure::Repodata(reason) => SolveError::Repodata(reason),
     }

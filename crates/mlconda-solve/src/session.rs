@@ -11,8 +11,9 @@ use url::Url;
 
 use super::{
     Pip, SolveOptions, VirtualDemand,
+    conflict::Reasons,
     pool::{Pool, brings_pip},
-    provider, wording,
+    provider,
 };
 
 /// conda treats its own channels as one channel, `defaults`: none of them goes before another.
@@ -63,8 +64,8 @@ pub(super) enum Scope {
 
 /// Why there is no solution.
 pub(super) enum SolveFailure {
-    /// The solver's reasons, as text.
-    Unsolvable(String),
+    /// The solver's reasons.
+    Unsolvable(Reasons),
     /// The repodata is not consistent.
     Repodata(String),
 }
@@ -232,7 +233,7 @@ impl<'a> SolverSession<'a> {
                 Err(SolveFailure::Unsolvable(reasons)) => reasons,
                 outcome => return (outcome, host),
             };
-            match raise_host(&host, &wording::virtual_demands(&failure, &host), pinned) {
+            match raise_host(&host, &failure.virtual_demands(&host), pinned) {
                 Some(newer) => host = newer,
                 None => return (Err(SolveFailure::Unsolvable(failure)), host),
             }

@@ -98,7 +98,7 @@ fn the_first_channel_that_has_a_package_counts_unless_another_is_named() {
     assert_eq!(chosen(&format!("- {SECOND}::tool"), subdirs()), ["second/tool-2.0-0"]);
     insta::assert_snapshot!(failure("- tool >=2", subdirs()), @"
     no set of packages for `linux-64` satisfies what is asked for:
-    └─ tool >=2 cannot be installed because there are no viable options:
+    └─ `tool >=2` cannot be installed:
        └─ tool 2.0 is in `https://second.example/lab/`, and a channel before it has packages of the same name
     ");
 }
@@ -322,14 +322,14 @@ fn a_contradiction_is_explained() {
     ];
     insta::assert_snapshot!(failure("- app", vec![records]), @"
     no set of packages for `linux-64` satisfies what is asked for:
-    └─ app cannot be installed because there are no viable options:
-       └─ app 1.0 would require
-          ├─ lib >=2, which can be installed with any of the following options:
+    └─ `app` cannot be installed:
+       └─ app 1.0 needs
+          ├─ `lib >=2`, which is possible:
           │  └─ lib 2.0
-          └─ helper, which cannot be installed because there are no viable options:
-             └─ helper 1.0 would require
-                └─ lib <2, which cannot be installed because there are no viable options:
-                   └─ lib 1.0, which conflicts with the versions reported above.
+          └─ `helper`, which cannot be installed:
+             └─ helper 1.0 needs
+                └─ `lib <2`, which cannot be installed:
+                   └─ lib 1.0, which conflicts with the versions above
     ");
 }
 

@@ -36,9 +36,10 @@ pub(super) struct ReasonTree {
     pub(super) lines: BTreeSet<usize>,
 }
 
-struct TreeNode {
-    text: String,
-    children: Vec<TreeNode>,
+/// A line of a tree of text, with what is below it.
+pub(super) struct TreeNode {
+    pub(super) text: String,
+    pub(super) children: Vec<TreeNode>,
 }
 
 struct TreeBuilder<'r, 'a> {
@@ -61,7 +62,8 @@ pub(super) fn render(conflict: &mut Contradiction<'_>) -> ReasonTree {
     ReasonTree { text: drawn.join("\n"), lines }
 }
 
-fn draw(children: &[TreeNode], indent: &str, drawn: &mut Vec<String>) {
+/// Draws what is below a line.
+pub(super) fn draw(children: &[TreeNode], indent: &str, drawn: &mut Vec<String>) {
     for (index, child) in children.iter().enumerate() {
         let (branch, below) = if index + 1 == children.len() { ("└─ ", "   ") } else { ("├─ ", "│  ") };
         drawn.push(format!("{indent}{branch}{}", child.text));
