@@ -17,8 +17,9 @@ use mlconda::progress::{Event, Progress, Task};
 use serde_json::{Value, json};
 
 use crate::{
-    ui::{Ui, plain},
-    words::{ago, bytes, count, path_text},
+    escape,
+    text::{ago, bytes, count, path_text},
+    ui::Ui,
 };
 
 /// Programs hear of downloaded bytes at most so often.
@@ -76,7 +77,7 @@ impl<'a> People<'a> {
 
     /// What stands on the bar.
     fn message(&self, text: &str) {
-        self.ui.bar().set_message(plain::line(text).into_owned());
+        self.ui.bar().set_message(escape::line(text).into_owned());
     }
 
     fn spin(&self, text: String) {

@@ -8,7 +8,7 @@ use std::{
 
 use mlconda::{activate::Dialect, prefix::Prefix};
 
-use crate::{condarc::Condarc, report::CliError, settings::Context};
+use crate::{condarc::Condarc, context::Context, error::CliError};
 
 const POSIX: &str = include_str!("conda.sh");
 const FISH: &str = include_str!("conda.fish");

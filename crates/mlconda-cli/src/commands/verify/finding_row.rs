@@ -6,13 +6,13 @@ use mlconda::verify::{FileKind, Finding};
 use serde::Serialize;
 
 use crate::{
-    ui::plain,
-    words::{list, optional_path_field},
+    escape,
+    text::{list, optional_path_field},
 };
 
 /// A finding, in the same form whatever it is about.
 #[derive(Default, Serialize)]
-pub(crate) struct Row {
+pub(crate) struct FindingRow {
     kind: &'static str,
     #[serde(skip)]
     words: &'static str,
@@ -28,7 +28,7 @@ pub(crate) struct Row {
     found: Option<String>,
 }
 
-impl Row {
+impl FindingRow {
     pub(crate) fn new(finding: &Finding) -> Self {
         let row = |kind, words| Self { kind, words, ..Self::default() };
         let of = |kind, words, package: &String| Self { packages: vec![package.clone()], ..row(kind, words) };
@@ -134,7 +134,7 @@ impl Row {
         if !told.is_empty() {
             line.push_str(&format!("; {}", told.join(", ")));
         }
-        format!("{}\n", plain::line(&line))
+        format!("{}\n", escape::line(&line))
     }
 
     /// A value as prose has it.

@@ -10,7 +10,7 @@ use mlconda::{
 };
 
 use super::Args;
-use crate::{locking::Before, report::CliError, settings::Context, words::list};
+use crate::{context::Context, error::CliError, locking::Before, text::list};
 
 /// Reads what is at the outputs, one for each platform.
 pub(super) fn read(

@@ -3,10 +3,10 @@
 
 use mlconda::graph::{Graph, GraphRoot, PackageKind, Request, Weight};
 
-use crate::{ui::plain, words::bytes};
+use crate::{escape, text::bytes};
 
 /// How to draw.
-pub(crate) struct Drawing<'a> {
+pub(crate) struct TreeDrawing<'a> {
     graph: &'a Graph,
     weights: Vec<Weight>,
     /// How many levels below the first.
@@ -18,7 +18,7 @@ pub(crate) struct Drawing<'a> {
     text: String,
 }
 
-impl<'a> Drawing<'a> {
+impl<'a> TreeDrawing<'a> {
     /// What each package needs.
     pub(crate) fn needs(graph: &'a Graph, depth: usize) -> Self {
         let ways = graph.packages.iter().map(|package| package.needs.iter().map(|need| (need.package, None)).collect());
@@ -66,7 +66,7 @@ impl<'a> Drawing<'a> {
         if is_repeated {
             label.push_str(" (*)");
         } else if let Some(spec) = spec {
-            label.push_str(&format!(" needs {}", plain::line(spec)));
+            label.push_str(&format!(" needs {}", escape::line(spec)));
         } else {
             label.push_str(&sized(node.size, self.weights[package]));
         }
@@ -87,7 +87,7 @@ pub(crate) fn titled(graph: &Graph, package: usize) -> String {
     let node = &graph.packages[package];
     let version = node.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
     let kind = if node.kind == PackageKind::Pip { " [pip]" } else { "" };
-    plain::line(&format!("{}{version}{kind}", node.name)).into_owned()
+    escape::line(&format!("{}{version}{kind}", node.name)).into_owned()
 }
 
 /// A package's size, and that with all that only it needs.
@@ -115,7 +115,7 @@ pub(crate) fn line(asked: &Request) -> String {
         Some(place) => format!("{} ({}:{})", asked.spec, place.file.display(), place.line),
         None => asked.spec.clone(),
     };
-    plain::line(&line).into_owned()
+    escape::line(&line).into_owned()
 }
 
 /// A word on what nobody is known to have asked for; none, where nobody is known to have asked for anything.

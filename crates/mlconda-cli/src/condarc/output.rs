@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Map, Value as Json, json};
 
 use super::Condarc;
-use crate::{report::CliError, settings::Settings};
+use crate::{error::CliError, settings::Settings};
 
 pub(super) const HELP: &str = "\
 Read and change .condarc, which counts for the command lines of conda, mamba and micromamba only

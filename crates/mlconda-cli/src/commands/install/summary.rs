@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 
 use super::arrivals::{self, Arrival};
 use crate::{
-    report::CliError,
-    settings::Context,
-    words::{bytes, count, list, path_text},
+    context::Context,
+    error::CliError,
+    text::{bytes, count, list, path_text},
 };
 
 pub(crate) fn report_as_json(report: &Report, arrivals: &[Arrival], prefix: &Prefix, start: Instant) -> Value {

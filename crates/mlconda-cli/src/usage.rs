@@ -2,7 +2,21 @@
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use crate::args;
+use crate::ui::Ui;
+
+/// Prints what is wrong with the command line and what was meant, or what `--help` and `--version` ask for. Ends the process.
+/// `program` describes all commands.
+pub(crate) fn report(error: &clap::Error, program: &clap::Command) -> ! {
+    if !error.use_stderr() {
+        error.exit();
+    }
+    let ui = Ui::of_words();
+    match hint(error, program) {
+        Some((message, hint)) => ui.error(&message, Some(&hint)),
+        None => ui.usage(&error.render().to_string()),
+    }
+    std::process::exit(2);
+}
 
 /// Words that are no commands, and what does what they mean.
 const COMMANDS: &[(&[&str], &str)] = &[
@@ -76,7 +90,7 @@ const OPTIONS: &[(&[&str], &str)] = &[
 ];
 
 /// What was typed wrong, and what was meant, where that is known.
-pub(crate) fn hint(error: &clap::Error) -> Option<(String, String)> {
+fn hint(error: &clap::Error, program: &clap::Command) -> Option<(String, String)> {
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.as_str()),
         Some(ContextValue::Strings(texts)) => texts.first().map(String::as_str),
@@ -86,7 +100,7 @@ pub(crate) fn hint(error: &clap::Error) -> Option<(String, String)> {
         ErrorKind::InvalidSubcommand => {
             let word = context(ContextKind::InvalidSubcommand)?;
             let message = format!("`{word}` is no command of mlconda");
-            if let Some(meant) = find(COMMANDS, word) {
+            if let Some(meant) = find(COMMANDS, word, program) {
                 return Some((message, meant));
             }
             let is_file = [".yml", ".yaml", ".lock", ".txt"].iter().any(|end| word.ends_with(end));
@@ -95,7 +109,7 @@ pub(crate) fn hint(error: &clap::Error) -> Option<(String, String)> {
         ErrorKind::UnknownArgument => {
             let word = context(ContextKind::InvalidArg)?;
             let name = word.split('=').next().unwrap_or(word);
-            Some((format!("there is no option `{name}` here"), find(OPTIONS, name)?))
+            Some((format!("there is no option `{name}` here"), find(OPTIONS, name, program)?))
         }
         ErrorKind::MissingRequiredArgument => {
             let is_of_install = context(ContextKind::InvalidArg)?.contains("LOCK");
@@ -108,8 +122,8 @@ pub(crate) fn hint(error: &clap::Error) -> Option<(String, String)> {
 }
 
 /// What a word means, unless it is a command.
-fn find(words: &[(&[&str], &str)], word: &str) -> Option<String> {
-    let is_command = |name: &str| args::command().get_subcommands().any(|command| command.get_name() == name);
+fn find(words: &[(&[&str], &str)], word: &str, program: &clap::Command) -> Option<String> {
+    let is_command = |name: &str| program.get_subcommands().any(|command| command.get_name() == name);
     let (names, meant) = words.iter().find(|(names, _)| names.contains(&word))?;
     // A command of another name for the same is the shortest answer.
     Some(

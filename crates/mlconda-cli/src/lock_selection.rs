@@ -1,6 +1,6 @@
 //! Which lock of a file is meant, where one file holds several: what `install`, `convert` and their like have in common.
 
-use std::path::Path;
+use std::{path::Path, str::FromStr};
 
 use mlconda::{
     Subdir,
@@ -8,7 +8,7 @@ use mlconda::{
     lock::{Expansion, Lock, LockFile, LockKind, Selection, SourcePackages, kind_of},
 };
 
-use crate::{report::CliError, settings::Context, words::list};
+use crate::{context::Context, error::CliError, text::list};
 
 /// Which lock of a file is meant
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -79,5 +79,15 @@ pub(crate) fn tell_of_categories(file: &LockFile, selection: &Selection, context
             file.file.display(),
             list(&left_out)
         ));
+    }
+}
+
+/// Reads the value of `--platform`.
+pub(crate) fn platform(text: &str) -> Result<Subdir, String> {
+    match Subdir::from_str(text) {
+        Ok(Subdir::NoArch) | Err(_) => {
+            Err("platforms are named as in `linux-64`, `linux-aarch64`, `osx-arm64`, `osx-64`, `win-64`".to_owned())
+        }
+        Ok(platform) => Ok(platform),
     }
 }

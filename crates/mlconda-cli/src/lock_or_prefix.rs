@@ -18,22 +18,22 @@ use mlconda::{
 };
 
 use crate::{
-    commands,
+    context::Context,
+    error::CliError,
+    lock_selection::{self, SelectionArgs},
     locking::{self, Cache, LockingArgs},
     progress::Display,
-    report::CliError,
-    selection::{self, SelectionArgs},
-    settings::{Context, PrefixArgs},
-    words::{count, list},
+    settings::PrefixArgs,
+    text::{count, list},
 };
 
 /// What is looked at
 #[derive(Clone, Debug, Default, clap::Args)]
-pub(crate) struct ViewArgs {
+pub(crate) struct LockOrPrefixArgs {
     #[command(flatten)]
     prefix: PrefixArgs,
     /// Of a file with locks for several platforms: the one for this platform [default: this machine's]
-    #[arg(long, value_name = "PLATFORM", value_parser = commands::platform)]
+    #[arg(long, value_name = "PLATFORM", value_parser = lock_selection::platform)]
     platform: Option<Subdir>,
     #[command(flatten)]
     selection: SelectionArgs,
@@ -43,7 +43,7 @@ pub(crate) struct ViewArgs {
 }
 
 /// A lock, with what is known of its packages.
-pub(crate) struct View {
+pub(crate) struct LockOrPrefix {
     /// The file of the lock, or the prefix.
     pub(crate) place: PathBuf,
     pub(crate) lock: Lock,
@@ -51,11 +51,11 @@ pub(crate) struct View {
     records: Option<Vec<PrefixRecord>>,
 }
 
-impl View {
+impl LockOrPrefix {
     /// Reads what was typed: a lock's file, or a prefix; else the `env.lock` that is here, else an environment.
     pub(crate) fn read(
         typed: Option<&Path>,
-        args: &ViewArgs,
+        args: &LockOrPrefixArgs,
         wanted: Wanted,
         context: &Context,
     ) -> Result<Self, CliError> {
@@ -71,12 +71,12 @@ impl View {
         if typed.is_some() && (args.prefix.prefix.is_some() || args.prefix.name.is_some()) {
             return Err(CliError::Usage("one lock or one prefix can be looked at, not several".to_owned()));
         }
-        let file = selection::read(&path, context)?;
+        let file = lock_selection::read(&path, context)?;
         let several = file.platforms().len() > 1;
         let platform = args.platform.or_else(|| Subdir::current().filter(|_| several));
         let chosen = args.selection.selection(platform, SourcePackages::LeaveOut);
         let mut lock = file.select(&chosen)?;
-        selection::tell_of_categories(&file, &chosen, context);
+        lock_selection::tell_of_categories(&file, &chosen, context);
         let (mut records, mut opened) = (None, None);
         if path.is_dir() {
             let root = if path.ends_with("conda-meta") { path.parent().unwrap_or(&path) } else { &path };

@@ -7,7 +7,7 @@ use std::{
 
 use serde::Serializer;
 
-use crate::ui::plain;
+use crate::escape;
 
 /// A count with its noun: `1 package`, `30,400 files`.
 pub(crate) fn count(number: usize, noun: &str) -> String {
@@ -95,7 +95,7 @@ pub(crate) fn optional_path_field<S: Serializer>(path: &Option<PathBuf>, seriali
 
 /// Names in backticks, with commas and an "and".
 pub(crate) fn list<T: AsRef<str>>(names: &[T]) -> String {
-    enumerate(&names.iter().map(|name| format!("`{}`", plain::line(name.as_ref()))).collect::<Vec<_>>())
+    enumerate(&names.iter().map(|name| format!("`{}`", escape::line(name.as_ref()))).collect::<Vec<_>>())
 }
 
 /// Phrases as prose: `a`, `a and b`, `a, b and c`.

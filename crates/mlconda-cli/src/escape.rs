@@ -34,7 +34,7 @@ pub(crate) fn line(text: &str) -> Cow<'_, str> {
 }
 
 /// JSON with the same values: characters stand as JSON writes them by their numbers.
-pub(super) fn json(text: &str) -> Cow<'_, str> {
+pub(crate) fn json(text: &str) -> Cow<'_, str> {
     let is_bad = |c: char| is_hidden(c) && c != '\n';
     if !text.contains(is_bad) {
         return Cow::Borrowed(text);
@@ -51,12 +51,12 @@ pub(super) fn json(text: &str) -> Cow<'_, str> {
 }
 
 /// Words of ours: only their first line begins at the margin, so that nothing that is quoted in them looks like a line of its own.
-pub(super) fn words(text: &str) -> String {
+pub(crate) fn words(text: &str) -> String {
     moved_in(text, |line| !line.starts_with([' ', '\t']))
 }
 
 /// An error, a warning or a hint, which may draw lines of a file: of its further lines, none looks like a message of its own.
-pub(super) fn message(text: &str) -> String {
+pub(crate) fn message(text: &str) -> String {
     moved_in(text, |line| ["error:", "warning:", "hint:"].iter().any(|title| line.starts_with(title)))
 }
 

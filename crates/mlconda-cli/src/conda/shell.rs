@@ -8,18 +8,18 @@ use std::{
 };
 
 use crate::{
-    args::{Color, Global, ProgressForm},
     condarc::{self, Condarc},
-    report::{self, CliError},
-    settings::Context,
-    shells,
+    context::Context,
+    error::CliError,
+    global::{Color, Global, ProgressForm},
+    report, shells,
 };
 
 /// The names by which the program may be called besides its own.
 pub(crate) const NAMES: [&str; 3] = ["conda", "mamba", "micromamba"];
 
 /// A command line, with `mlconda conda …` as what `conda …` is.
-pub(crate) fn plain(mut arguments: Vec<OsString>) -> Vec<OsString> {
+pub(crate) fn strip_prefix_word(mut arguments: Vec<OsString>) -> Vec<OsString> {
     let is_own = |word: &OsString| name(word) == Some("mlconda");
     let is_name = |word: &OsString| NAMES.iter().any(|name| word == name);
     if arguments.first().is_some_and(is_own) && arguments.get(1).is_some_and(is_name) {

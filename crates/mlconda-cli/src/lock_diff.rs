@@ -12,8 +12,8 @@ use mlconda::{
 use serde_json::{Value, json};
 
 use crate::{
-    ui::plain,
-    words::{bytes, count, enumerate},
+    escape,
+    text::{bytes, count, enumerate},
 };
 
 /// Why each package changed, by name.
@@ -45,10 +45,10 @@ pub(crate) fn lines(diff: &Diff, reasons: &Reasons) -> Vec<String> {
         let reason = reason.map(|why| format!(": {why}")).unwrap_or_default();
         let pip = if change.manager == Manager::Pip { " (pip)" } else { "" };
         let line = format!("{mark} {:width$}  {}{pip}{reason}", change.name, between(change));
-        plain::line(line.trim_end()).into_owned()
+        escape::line(line.trim_end()).into_owned()
     };
     let packages = diff.changes.iter().map(line);
-    packages.chain(diff.settings.iter().map(|setting| format!("  {}", plain::line(&in_words(setting))))).collect()
+    packages.chain(diff.settings.iter().map(|setting| format!("  {}", escape::line(&in_words(setting))))).collect()
 }
 
 /// What a package was and is: `1.26.4 → 2.0.1`.
@@ -134,13 +134,14 @@ pub(crate) fn markdown(diff: &Diff) -> String {
         };
         let pip = if change.manager == Manager::Pip { " (pip)" } else { "" };
         let cells = [format!("`{}`{pip}", change.name), side(&change.old), side(&change.new)];
-        let cells: Vec<String> = cells.iter().map(|cell| plain::line(&cell.replace('|', "\\|")).into_owned()).collect();
+        let cells: Vec<String> =
+            cells.iter().map(|cell| escape::line(&cell.replace('|', "\\|")).into_owned()).collect();
         text.push_str(&format!("| {} | {} |\n", kind(change.kind()), cells.join(" | ")));
     }
     if !diff.settings.is_empty() {
         text.push('\n');
     }
-    diff.settings.iter().for_each(|setting| text.push_str(&format!("- {}\n", plain::line(&in_words(setting)))));
+    diff.settings.iter().for_each(|setting| text.push_str(&format!("- {}\n", escape::line(&in_words(setting)))));
     text
 }
 

@@ -1,18 +1,4 @@
-//! What was typed.
-
-use clap::{CommandFactory, Parser};
-
-use crate::{commands::Command, report};
-
-/// Lock conda environments, and install the locks: fast, verified, and with nothing left over.
-#[derive(Debug, Parser)]
-#[command(name = "mlconda", version, max_term_width = 100, after_help = AFTER_HELP)]
-pub(crate) struct Arguments {
-    #[command(flatten)]
-    pub(crate) global: Global,
-    #[command(subcommand)]
-    pub(crate) command: Command,
-}
+//! Options that every command takes.
 
 /// Options of every command.
 #[derive(Clone, Debug, clap::Args)]
@@ -56,24 +42,4 @@ pub(crate) enum ProgressForm {
     Words,
     /// For programs: an object a line, typed by its field `event`; `mlconda install --help` lists them.
     Json,
-}
-
-const AFTER_HELP: &str = "\
-Make a lock on your machine, install it in a Dockerfile:
-  mlconda lock environment.yml -o env.lock
-  RUN mlconda install env.lock
-  ENTRYPOINT [\"mlconda\", \"run\"]
-
-Words of conda's work as they are: create, install SPEC…, update, remove, search, clean, env create, env update, \
-env remove, env list, env export; `mlconda create --help` tells more. Called as conda, mamba or micromamba (a link), \
-it understands all of their command lines.";
-
-/// Reads the command line; on bad usage, says so and ends the process with 2.
-pub(crate) fn parse() -> Arguments {
-    Arguments::try_parse().unwrap_or_else(|error| report::usage(&error))
-}
-
-/// All that can be typed, for what is made of it besides: completions and the manual.
-pub(crate) fn command() -> clap::Command {
-    Arguments::command()
 }
