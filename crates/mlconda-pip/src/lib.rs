@@ -16,6 +16,7 @@ mod resolution;
 mod stub_wheel;
 mod toml;
 mod uv;
+mod words;
 
 use std::{collections::BTreeSet, io, path::Path};
 

@@ -19,13 +19,13 @@ use rattler_conda_types::{MatchSpec, Subdir};
 
 use super::{
     ChannelPriority, Cutoff, SolveOptions,
+    conflict::Reasons,
     propagation::{self, Premises, Propagation, Records},
     raise::newest_host,
     request::SolveFailure,
     requirement_line::RequirementLine,
     session::SolverSession,
     tree::{self, ReasonTree},
-    wording,
 };
 
 /// The most disjoint conflicts that are searched for, and the most that are shown in full.
@@ -346,7 +346,7 @@ impl<'a> ConflictSearch<'_, 'a> {
 
     /// The solver's own reasons, as text.
     fn solver_reasons(&self, lines: &[usize]) -> Option<String> {
-        let text = wording::tidy(&self.refusal(lines)?.0, self.session.repodata);
+        let text = self.refusal(lines)?.0.text(self.session.repodata);
         let count = text.lines().count();
         let shown = text.lines().take(MAX_REASON_LINES).join("\n");
         Some(if count > MAX_REASON_LINES {
@@ -357,11 +357,12 @@ impl<'a> ConflictSearch<'_, 'a> {
     }
 
     /// The solver's reasons without pruning, and the newest system that was tried.
-    fn refusal(&self, lines: &[usize]) -> Option<(String, Host)> {
+    fn refusal(&self, lines: &[usize]) -> Option<(Reasons, Host)> {
         let specs = self.specs_of(lines);
         let (outcome, host) = self.session.solve_for_oldest(&specs, self.host, self.pinned);
         match outcome.or_else(|_| self.session.solve_unpruned(&specs, &host)) {
-            Err(SolveFailure::Unsolvable(reasons) | SolveFailure::Repodata(reasons)) => Some((reasons, host)),
+            Err(SolveFailure::Unsolvable(reasons)) => Some((reasons, host)),
+            Err(SolveFailure::Repodata(reason)) => Some((Reasons::sentence(reason), host)),
             Ok(_) => None,
         }
     }

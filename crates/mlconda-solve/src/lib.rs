@@ -10,6 +10,7 @@
 //! `provider`, one solve from records to an answer; `update`, a solve that changes little; `explain`, which lines conflict and
 //! what helps; `propagation`, `tree` and `wording`, the reasons and their words.
 
+mod conflict;
 mod eliminate;
 mod explain;
 mod order;
@@ -27,6 +28,7 @@ mod change_reason;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod tree_text;
 mod wording;
 
 use std::path::PathBuf;
@@ -225,8 +227,8 @@ fn solve_error(failure: SolveFailure, repodata: &Repodata, host: &Host) -> Solve
     match failure {
         SolveFailure::Unsolvable(reasons) => SolveError::Unsolvable {
             platform: host.platform,
-            explanation: wording::tidy(&reasons, repodata),
-            virtual_packages: wording::virtual_demands(&reasons, host),
+            explanation: reasons.text(repodata),
+            virtual_packages: reasons.virtual_demands(host),
         },
         SolveFailure::Repodata(reason) => SolveError::Repodata(reason),
     }

@@ -7,7 +7,7 @@ use mlconda_types::host::Host;
 use rattler_conda_types::{MatchSpec, RepoDataRecord};
 use url::Url;
 
-use super::SolveOptions;
+use super::{SolveOptions, conflict::Reasons};
 
 /// The input of one solve.
 pub(super) struct SolveRequest<'q> {
@@ -31,8 +31,8 @@ pub(super) enum Scope {
 
 /// Why there is no solution.
 pub(super) enum SolveFailure {
-    /// The solver's reasons, as text.
-    Unsolvable(String),
+    /// The solver's reasons.
+    Unsolvable(Reasons),
     /// The repodata is not consistent.
     Repodata(String),
 }

@@ -14,7 +14,6 @@ use super::{
     provider,
     raise::raise_host,
     request::{KeptRecords, RecordRun, Scope, SolveFailure, SolveRequest},
-    wording,
 };
 
 /// conda treats its own channels as one channel, `defaults`: none of them goes before another.
@@ -188,7 +187,7 @@ impl<'a> SolverSession<'a> {
                 Err(SolveFailure::Unsolvable(reasons)) => reasons,
                 outcome => return (outcome, host),
             };
-            match raise_host(&host, &wording::virtual_demands(&failure, &host), pinned) {
+            match raise_host(&host, &failure.virtual_demands(&host), pinned) {
                 Some(newer) => host = newer,
                 None => return (Err(SolveFailure::Unsolvable(failure)), host),
             }

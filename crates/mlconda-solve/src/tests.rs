@@ -100,7 +100,7 @@ fn the_first_channel_that_has_a_package_counts_unless_another_is_named() {
     assert_eq!(chosen(&format!("- {SECOND}::tool"), subdirs()), ["second/tool-2.0-0"]);
     insta::assert_snapshot!(failure("- tool >=2", subdirs()), @"
     no set of packages for `linux-64` satisfies what is asked for:
-    └─ tool >=2 cannot be installed because there are no viable options:
+    └─ `tool >=2` cannot be installed:
        └─ tool 2.0 is in `https://second.example/lab/`, and a channel before it has packages of the same name
     ");
 }

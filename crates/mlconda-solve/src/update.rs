@@ -25,6 +25,7 @@ use rattler_conda_types::{GenericVirtualPackage, MatchSpec, RepoDataRecord};
 
 use super::{
     Solution, SolveError, SolveOptions, check_requirements,
+    conflict::Reasons,
     request::{KeptRecords, SolveFailure},
     session::{CandidateRecords, SolverSession, SubdirRecords},
     solve_error,
@@ -141,7 +142,8 @@ fn missing_candidates(specs: &[MatchSpec], repodata: &Repodata) -> Option<SolveF
         records.first().map(|record| open.remove(name(record)));
     }
     let first = specs.iter().find(|spec| of(spec).is_some_and(|name| open.contains_key(&name)))?;
-    Some(SolveFailure::Unsolvable(format!("No candidates were found for {first}.\n")))
+    let name = first.name.as_exact().map_or_else(String::new, |name| name.as_normalized().to_owned());
+    Some(SolveFailure::Unsolvable(Reasons::unmatched(name, first.to_string())))
 }
 
 /// The host with the virtual packages that the locks assume, if those are newer: locked packages may need them.

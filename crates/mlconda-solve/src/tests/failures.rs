@@ -78,14 +78,14 @@ fn a_contradiction_is_explained() {
     ];
     insta::assert_snapshot!(failure("- app", vec![records]), @"
     no set of packages for `linux-64` satisfies what is asked for:
-    └─ app cannot be installed because there are no viable options:
-       └─ app 1.0 would require
-          ├─ lib >=2, which can be installed with any of the following options:
+    └─ `app` cannot be installed:
+       └─ app 1.0 needs
+          ├─ `lib >=2`, which is possible:
           │  └─ lib 2.0
-          └─ helper, which cannot be installed because there are no viable options:
-             └─ helper 1.0 would require
-                └─ lib <2, which cannot be installed because there are no viable options:
-                   └─ lib 1.0, which conflicts with the versions reported above.
+          └─ `helper`, which cannot be installed:
+             └─ helper 1.0 needs
+                └─ `lib <2`, which cannot be installed:
+                   └─ lib 1.0, which conflicts with the versions above
     ");
 }
 
