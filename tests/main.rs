@@ -2,9 +2,11 @@
 //!
 //! Each runs the true program in a world of its own (`mlconda_test::context`), on channels that the project makes.
 
+#![allow(clippy::too_many_lines, reason = "a snapshot is as long as what it shows")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod add;
+mod archives;
 mod bounds;
 mod cache;
 mod change;
@@ -25,14 +27,15 @@ mod linked;
 mod lock;
 mod manual;
 mod others;
+mod packages;
 mod pip;
 mod pip_add;
 mod pip_install;
 mod records;
-mod regressions;
 mod remedies;
 mod repair;
 mod run;
+mod scripts;
 mod shell_init;
 mod shells;
 mod stopping;

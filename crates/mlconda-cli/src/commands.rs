@@ -1,4 +1,4 @@
-//! The commands, one file each.
+//! The command line, and its commands: one file each.
 
 mod completions;
 mod convert;
@@ -17,11 +17,31 @@ mod tree;
 mod verify;
 mod why;
 
-pub(crate) use lock::platform;
-
 use std::process::ExitCode;
 
-use crate::{report::CliError, settings::Context, signals};
+use clap::{CommandFactory, Parser};
+
+use crate::{context::Context, error::CliError, global::Global, signals, usage};
+
+/// Lock conda environments, and install the locks: fast, verified, and with nothing left over.
+#[derive(Debug, Parser)]
+#[command(name = "mlconda", version, max_term_width = 100, after_help = AFTER_HELP)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Make a lock on your machine, install it in a Dockerfile:
+  mlconda lock environment.yml -o env.lock
+  RUN mlconda install env.lock
+  ENTRYPOINT [\"mlconda\", \"run\"]
+
+Words of conda's work as they are: create, install SPEC…, update, remove, search, clean, env create, env update, \
+env remove, env list, env export; `mlconda create --help` tells more. Called as conda, mamba or micromamba (a link), \
+it understands all of their command lines.";
 
 /// What to do.
 #[derive(Debug, clap::Subcommand)]
@@ -54,7 +74,17 @@ pub(crate) enum Command {
     Man(man::Args),
 }
 
-/// Carries a command out.
+/// Reads the command line. On wrong usage, this says what is wrong and ends the process with 2.
+pub(crate) fn parse() -> Arguments {
+    Arguments::try_parse().unwrap_or_else(|error| usage::report(&error, &command_line()))
+}
+
+/// All commands and options, for completions and the manual.
+fn command_line() -> clap::Command {
+    Arguments::command()
+}
+
+/// Runs a command.
 pub(crate) fn run(command: Command, context: &Context) -> Result<ExitCode, CliError> {
     // What runs in the place of this process has signals of its own.
     if !matches!(command, Command::Run(_)) {

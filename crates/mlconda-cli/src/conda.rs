@@ -12,6 +12,7 @@ mod options;
 mod remove;
 mod revisions;
 mod run;
+pub(crate) mod shell;
 #[cfg(test)]
 mod tests;
 mod views;
@@ -28,10 +29,10 @@ use self::{
     options::Verb,
 };
 use crate::{
-    args::{Color, Global, ProgressForm},
-    report::{self, CliError},
-    settings::Context,
-    shells, signals,
+    context::Context,
+    error::CliError,
+    global::{Color, Global, ProgressForm},
+    report, shells, signals,
 };
 
 /// The version of conda whose command lines these are.

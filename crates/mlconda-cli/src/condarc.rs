@@ -5,7 +5,7 @@
 //! with the last file's items first, mappings are joined by key. Keys that nothing here asks for are kept and mean nothing.
 
 mod config;
-mod words;
+mod output;
 
 use std::path::{Path, PathBuf};
 
@@ -13,10 +13,7 @@ use mlconda::edit::YamlEditor;
 use serde_json::{Map, Value as Json};
 
 pub(crate) use self::config::run as config;
-use crate::{
-    report::CliError,
-    settings::{Context, Settings},
-};
+use crate::{context::Context, error::CliError, settings::Settings};
 
 /// The name under which variables are told as a source.
 const VARIABLES: &str = "envvars";

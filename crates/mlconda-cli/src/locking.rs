@@ -23,13 +23,7 @@ use mlconda::{
     },
 };
 
-use crate::{
-    progress::Display,
-    report::{self, CliError},
-    settings::Context,
-    signals::Temporary,
-    words::list,
-};
+use crate::{context::Context, error::CliError, progress::Display, report, signals::Temporary, text::list};
 
 /// What decides on a lock besides the file
 #[derive(Clone, Debug, Default, clap::Args)]

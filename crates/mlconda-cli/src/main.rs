@@ -1,28 +1,30 @@
 //! `mlconda`: conda environments for container builds.
 //!
-//! What was typed ([`args`]) becomes what it means ([`settings`]), and a command carries it out with one or
-//! two calls of the library. Only [`ui`] prints; only [`report`] makes words of errors.
+//! [`commands`] parses the command line, [`settings`] reads the environment, and a command calls one or two functions of
+//! the library. Only [`ui`] prints, only [`settings`] reads the environment, and only [`report`] chooses exit codes.
+//! No module imports one that imports it.
 
-mod args;
-mod changes;
 mod commands;
 mod conda;
 mod condarc;
-mod drawing;
-mod findings;
-mod foreign;
-mod habits;
+mod context;
+mod error;
+mod escape;
+mod global;
+mod hints;
+mod lock_diff;
+mod lock_or_prefix;
+mod lock_selection;
 mod locking;
 mod progress;
-mod remedy;
 mod report;
-mod selection;
 mod settings;
 mod shells;
 mod signals;
+mod text;
+mod tree_drawing;
 mod ui;
-mod view;
-mod words;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -37,12 +39,12 @@ fn main() -> ExitCode {
 }
 
 fn work() -> ExitCode {
-    let words = habits::plain(std::env::args_os().collect());
-    if let Some(code) = habits::main(&words).or_else(|| conda::main(words)) {
+    let words = conda::shell::strip_prefix_word(std::env::args_os().collect());
+    if let Some(code) = conda::shell::main(&words).or_else(|| conda::main(words)) {
         return code;
     }
-    let arguments = args::parse();
-    let context = settings::Context::new(&arguments.global);
+    let arguments = commands::parse();
+    let context = context::Context::new(&arguments.global);
     match commands::run(arguments.command, &context) {
         Ok(code) => code,
         Err(error) => report::report(&error, &context),

@@ -8,31 +8,15 @@ mod pip;
 use std::{
     ffi::{OsStr, OsString},
     path::{Component, Path, PathBuf},
-    time::Duration,
 };
 
 use mlconda::{
     activate::CallerEnvironment,
-    install::Stop,
     network::{CredentialFile, Mirror, MirrorError, NetworkOptions, Proxies},
     prefix::Prefix,
 };
 
-use tokio::runtime::Runtime;
-
-use crate::{
-    args::Global,
-    report::CliError,
-    signals::{self, Undo, Waiting},
-    ui::Ui,
-};
-
-/// What every command gets.
-#[derive(Debug)]
-pub(crate) struct Context {
-    pub(crate) ui: Ui,
-    pub(crate) settings: Settings,
-}
+use crate::{error::CliError, global::Global};
 
 /// The world around the process, read once.
 #[derive(Debug)]
@@ -57,87 +41,9 @@ pub(crate) struct Settings {
     pub(crate) raw_variables: Vec<(OsString, OsString)>,
 }
 
-impl Context {
-    pub(crate) fn new(global: &Global) -> Self {
-        let settings = Settings::new(global);
-        Self { ui: Ui::new(global, &settings), settings }
-    }
-
-    /// Writes the file that `-o` names.
-    pub(crate) fn write(&self, output: &Path, text: &str) -> Result<(), CliError> {
-        survive_limit_of_files(&runtime()?);
-        signals::whole(|| fs_err::write(self.settings.absolute(output), text)).map_err(|error| {
-            CliError::world(
-                format!("cannot write `{}`: {}", output.display(), error.kind()),
-                "name a file in a directory that can be written to, with `-o`",
-            )
-        })
-    }
-
-    /// Runs a future to its end, on this thread.
-    pub(crate) fn block_on<F: Future>(&self, future: F) -> Result<F::Output, CliError> {
-        let runtime = runtime()?;
-        survive_limit_of_files(&runtime);
-        Ok(runtime.block_on(future))
-    }
-
-    /// Runs a future until its end, or until the user or the engine wants us to stop: then it is dropped, and so
-    /// cleans up after itself.
-    pub(crate) fn block_on_or_signal<F: Future>(&self, future: F) -> Result<F::Output, CliError> {
-        let mut waiting = Waiting::begin(&self.ui, Undo::Written)?;
-        self.block_on(or_stopped(future, &mut waiting))?
-    }
-
-    /// The same for an installation; `stop` is what tells it where it does not wait.
-    pub(crate) fn install_or_signal<F: Future>(&self, stop: &Stop, installing: F) -> Result<F::Output, CliError> {
-        let mut waiting = Waiting::begin_to_install(&self.ui, stop)?;
-        self.block_on(or_stopped(installing, &mut waiting))?
-    }
-
-    /// The same for a future that only reads, and keeps what it has read: it is not waited for threads that read on.
-    pub(crate) fn block_on_or_end<F: Future>(&self, future: F) -> Result<F::Output, CliError> {
-        let mut waiting = Waiting::begin(&self.ui, Undo::Nothing)?;
-        let runtime = runtime()?;
-        survive_limit_of_files(&runtime);
-        let outcome = runtime.block_on(or_stopped(future, &mut waiting));
-        runtime.shutdown_timeout(READERS);
-        match waiting.end() {
-            Some(signal) => Err(CliError::Stopped(signal)),
-            None => outcome,
-        }
-    }
-}
-
-/// How long it is waited for threads that notice that nobody wants what they read.
-const READERS: Duration = Duration::from_millis(500);
-
-async fn or_stopped<F: Future>(future: F, waiting: &mut Waiting) -> Result<F::Output, CliError> {
-    tokio::select! {
-        biased;
-        output = future => Ok(output),
-        signal = waiting.signal() => Err(CliError::Stopped(signal)),
-    }
-}
-
-/// What runs futures on this thread.
-pub(crate) fn runtime() -> std::io::Result<Runtime> {
-    // What listens to signals panics where it cannot open what it needs: at most so many files.
-    let room: std::io::Result<Vec<_>> = (0..4).map(|_| std::os::unix::net::UnixStream::pair()).collect();
-    drop(room?);
-    tokio::runtime::Builder::new_current_thread().enable_all().build()
-}
-
-/// Makes an error of a file that grows beyond the shell's limit (`ulimit -f`): the signal that comes with it would end the
-/// process. Programs that are started do not inherit this.
-fn survive_limit_of_files(runtime: &Runtime) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let _context = runtime.enter();
-    // Where it cannot be caught, the limit ends the process, as it ends any.
-    let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
-}
-
 impl Settings {
-    fn new(global: &Global) -> Self {
+    /// Reads the environment, once.
+    pub(crate) fn new(global: &Global) -> Self {
         let raw_variables: Vec<(OsString, OsString)> = std::env::vars_os().collect();
         let variables: Vec<(String, String)> = raw_variables
             .iter()
@@ -430,7 +336,7 @@ fn choice(settings: &Settings) -> String {
         [] => format!("`{directory}` holds no environment; name one elsewhere with `-p DIR`"),
         [name] => format!("`{directory}` holds `{name}`: name it with `-n {name}`, or one elsewhere with `-p DIR`"),
         names => {
-            let names = crate::words::list(names);
+            let names = crate::text::list(names);
             format!("`{directory}` holds {names}: name one with `-n NAME`, or one elsewhere with `-p DIR`")
         }
     }

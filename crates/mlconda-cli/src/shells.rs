@@ -15,11 +15,7 @@ use mlconda::{
 };
 
 pub(crate) use self::files::{first_shell, no_shell, speaks_another_language, write_all};
-use crate::{
-    condarc::Condarc,
-    report::CliError,
-    settings::{Context, PrefixArgs},
-};
+use crate::{condarc::Condarc, context::Context, error::CliError, settings::PrefixArgs};
 
 /// What was typed behind the word.
 struct Line {

@@ -11,11 +11,12 @@ use std::{
 
 use mlconda::install::Stop;
 use tokio::{
+    runtime::Runtime,
     signal::unix::{SignalKind, signal},
     sync::oneshot,
 };
 
-use crate::{settings, ui::Ui};
+use crate::ui::Ui;
 
 /// Whatever is done at the end is not waited for longer than this.
 const BRIEFLY: Duration = Duration::from_millis(500);
@@ -169,8 +170,16 @@ impl Drop for Temporary {
     }
 }
 
+/// What runs futures on this thread.
+pub(crate) fn runtime() -> std::io::Result<Runtime> {
+    // What listens to signals panics where it cannot open what it needs: at most so many files.
+    let room: std::io::Result<Vec<_>> = (0..4).map(|_| std::os::unix::net::UnixStream::pair()).collect();
+    drop(room?);
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
 fn begin(ui: Ui) -> std::io::Result<()> {
-    let runtime = settings::runtime()?;
+    let runtime = runtime()?;
     // Both are caught before this returns.
     let (mut interrupt, mut terminate) = {
         let _context = runtime.enter();

@@ -2,8 +2,6 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the module that prints")]
 
-pub(crate) mod plain;
-
 use std::io::{IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressDrawTarget};
@@ -11,8 +9,9 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::{
-    args::{Color, Global, ProgressForm},
-    report::CliError,
+    error::CliError,
+    escape,
+    global::{Color, Global, ProgressForm},
     settings::Settings,
 };
 
@@ -126,7 +125,7 @@ impl Ui {
     /// An event on stderr, if a program listens. A line is written in one piece.
     pub(crate) fn event(&self, event: &serde_json::Value) {
         if self.wants_events() {
-            let line = format!("{}\n", plain::json(&event.to_string()));
+            let line = format!("{}\n", escape::json(&event.to_string()));
             let _ = std::io::stderr().lock().write_all(line.as_bytes());
         }
     }
@@ -158,12 +157,12 @@ impl Ui {
 
     /// Lines on stdout for people, whoever reads them.
     pub(crate) fn text(&self, text: &str) -> Result<(), CliError> {
-        self.write(plain::lines(text).as_bytes())
+        self.write(escape::lines(text).as_bytes())
     }
 
     /// Lines on stdout about changes.
     pub(crate) fn changes(&self, text: &str) -> Result<(), CliError> {
-        let text = plain::lines(text);
+        let text = escape::lines(text);
         let painted: String = text.split_inclusive('\n').map(|line| self.stdout.change(line)).collect();
         self.write(painted.as_bytes())
     }
@@ -186,13 +185,13 @@ impl Ui {
 
     /// JSON that is written already, on stdout.
     pub(crate) fn json_text(&self, text: &str) -> Result<(), CliError> {
-        self.write(plain::json(text).as_bytes())
+        self.write(escape::json(text).as_bytes())
     }
 
     /// A line of talk on stderr.
     pub(crate) fn say(&self, text: &str) {
         match self.talk {
-            Talk::Words => self.line(&plain::words(text)),
+            Talk::Words => self.line(&escape::words(text)),
             Talk::Silence => {}
             Talk::Events => self.event(&json!({"event": "message", "text": text})),
         }
@@ -201,7 +200,7 @@ impl Ui {
     /// A line of talk about a change: with `+`, `-` or `~` before it.
     pub(crate) fn say_change(&self, text: &str) {
         match self.talk {
-            Talk::Words => self.line(&self.stderr.change(&plain::line(text))),
+            Talk::Words => self.line(&self.stderr.change(&escape::line(text))),
             _ => self.say(text),
         }
     }
@@ -228,7 +227,7 @@ impl Ui {
 
     /// What is wrong with the command line, in the words of whoever read it.
     pub(crate) fn usage(&self, text: &str) {
-        self.line(plain::lines(text).trim_end());
+        self.line(escape::lines(text).trim_end());
     }
 
     /// What to do, on stderr.
@@ -240,7 +239,7 @@ impl Ui {
     }
 
     fn titled(&self, ink: Ink, title: &str, text: &str) {
-        self.line(&format!("{} {}", self.stderr.dye(ink, title), plain::message(text)));
+        self.line(&format!("{} {}", self.stderr.dye(ink, title), escape::message(text)));
     }
 
     fn line(&self, text: &str) {

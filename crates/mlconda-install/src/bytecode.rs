@@ -40,11 +40,11 @@ use tokio::sync::mpsc;
 pub(super) use self::built::compile_built;
 use self::python::{Answer, Process, Worker};
 use super::{
-    InstallError, Options,
+    Bytecode, InstallError, Options,
     link::wheel,
-    record, script,
+    record_file, script,
     stage::Stage,
-    workers::{self, StagedPackage},
+    staged_package::{self, StagedPackage},
 };
 
 /// What runs in the environment's python.
@@ -67,23 +67,6 @@ fn answer_limit(limit: Option<Duration>) -> Duration {
 /// The reason for stopping a python that does not answer.
 fn no_answer(limit: Duration) -> String {
     format!("it has not answered for {} seconds", limit.as_secs())
-}
-
-/// Whether noarch python packages are compiled, and how python detects that a module has changed since (PEP 552).
-///
-/// The default is not to compile, because compiling runs the environment's python, which is code of packages. The program
-/// `mlconda` uses [`Bytecode::Timestamp`] by default, as conda does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Bytecode {
-    /// Nothing is compiled.
-    #[default]
-    Skip,
-    /// By the module's modification time and size, as in packages for one platform.
-    Timestamp,
-    /// By the hash of the module, which is computed at each import. Valid also if times change.
-    CheckedHash,
-    /// Not at all. The byte code is used even if the module has been edited.
-    UncheckedHash,
 }
 
 impl Bytecode {
@@ -180,19 +163,21 @@ impl Drop for CompileThreads {
     }
 }
 
-/// Compiles the new noarch python packages in the stage, and writes the byte code into their records.
+/// Compiles the new noarch python packages in the stage, and writes the byte code into their records. `is_wanted` chooses
+/// among them, by their numbers in the plan.
 pub(super) async fn compile(
     plan: &Plan,
     prefix: &Prefix,
     stage: &Arc<Stage>,
     finished: &[StagedPackage],
+    is_wanted: &dyn Fn(usize) -> bool,
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Compiled, InstallError> {
     let (Some(mode), Some((python, is_new))) = (options.bytecode.name(), interpreter(plan, finished)) else {
         return Ok(Compiled::default());
     };
-    let mut records = records(stage, finished)?;
+    let mut records = records(stage, finished, is_wanted)?;
     let modules = modules(&records, stage, &python)?;
     if modules.is_empty() {
         return Ok(Compiled::default());
@@ -219,7 +204,7 @@ fn interpreter(plan: &Plan, finished: &[StagedPackage]) -> Option<(PythonInfo, b
     let records = finished.iter().map(|package| &package.record.repodata_record.package_record);
     match records.into_iter().find(|record| record.name.as_normalized() == "python") {
         Some(record) => Some((PythonInfo::from_python_record(record, plan.platform).ok()?, true)),
-        None => Some((workers::kept_python(plan)?, false)),
+        None => Some((staged_package::kept_python(plan)?, false)),
     }
 }
 
@@ -227,11 +212,17 @@ fn interpreter(plan: &Plan, finished: &[StagedPackage]) -> Option<(PythonInfo, b
 type Records = BTreeMap<usize, (PrefixRecord, OwnFields)>;
 
 /// The records of the noarch python packages in the stage, wheels among them.
-fn records(stage: &Stage, finished: &[StagedPackage]) -> Result<Records, InstallError> {
-    let noarch = |package: &&StagedPackage| package.record.repodata_record.package_record.noarch.is_python();
+fn records(
+    stage: &Stage,
+    finished: &[StagedPackage],
+    is_wanted: &dyn Fn(usize) -> bool,
+) -> Result<Records, InstallError> {
+    let noarch = |package: &&StagedPackage| {
+        package.record.repodata_record.package_record.noarch.is_python() && is_wanted(package.number)
+    };
     let read = |package: &StagedPackage| {
         let path = Path::new("conda-meta").join(distributions::record_name(&package.record));
-        Ok((package.number, record::read(&stage.root, &path)?))
+        Ok((package.number, record_file::read(&stage.root, &path)?))
     };
     finished.iter().filter(noarch).map(read).collect()
 }
@@ -240,7 +231,7 @@ fn records(stage: &Stage, finished: &[StagedPackage]) -> Result<Records, Install
 fn modules(records: &Records, stage: &Stage, python: &PythonInfo) -> Result<Vec<Module>, InstallError> {
     let mut modules: Vec<Module> = Vec::new();
     for (package, (record, _)) in records {
-        for name in record::files(record).filter(|path| path.starts_with(&python.site_packages_path)) {
+        for name in record_file::files(record).filter(|path| path.starts_with(&python.site_packages_path)) {
             if name.extension().is_none_or(|extension| extension != "py") {
                 continue;
             }
@@ -327,9 +318,9 @@ fn add(
         root.put(&target, text.as_bytes(), built.unwrap_or(0))?;
         paths[number] = wheel::written(target, text.as_bytes());
     }
-    record::list_files(record);
+    record_file::list_files(record);
     let path = Path::new("conda-meta").join(distributions::record_name(record));
-    root.put(&path, &record::render(record, own)?, built.unwrap_or(0))?;
+    root.put(&path, &record_file::render(record, own)?, built.unwrap_or(0))?;
     Ok(())
 }
 

@@ -18,7 +18,7 @@ use mlconda_system::{
 use super::InstallError;
 
 /// How many directories of the stage are kept open. Each thread is in one or two at a time.
-const OPEN_PARENTS: usize = 48;
+pub(super) const OPEN_PARENTS: usize = 48;
 
 /// An open directory that was made by this process.
 #[derive(Debug)]

@@ -12,12 +12,13 @@ use rattler_conda_types::{PackageRecord, PrefixRecord};
 
 use super::{
     Clash, InstallError, Options, Report, Scripts, bytecode,
-    commit::PrefixChange,
+    commit::{PrefixChange, ScriptTiming},
     layout::Layout,
-    link_scripts, metadata, pip, record, record_paths, recover, replaced, script, sharing,
+    link_scripts, metadata, pip, record_file, record_paths, recover, replaced, script, sharing,
     stage::{InstalledPackages, Stage},
-    transaction::{ScriptTiming, Transaction},
-    workers::{self, StagedPackage},
+    staged_package::{self, StagedPackage},
+    transaction::Transaction,
+    workers,
 };
 
 /// Carries out a plan.
@@ -80,7 +81,8 @@ impl Installation<'_> {
         let builds = self.prepare_builds(&plan, &stage, &finished).await?;
         let time = self.options.time.unwrap_or_else(|| metadata::newest_build_time(&plan, &finished, self.prefix));
         transaction.stage()?.check()?;
-        let compiled = bytecode::compile(&plan, self.prefix, &stage, &finished, self.options, self.progress).await?;
+        let (all, options, progress) = (|_| true, self.options, self.progress);
+        let compiled = bytecode::compile(&plan, self.prefix, &stage, &finished, &all, options, progress).await?;
         let mut report = Report { clashes, ..Report::new(&plan, &finished, compiled, self.options) };
         metadata::write(&plan, self.prefix, &stage, time, self.options)?;
         stage.set_directory_times(time)?;
@@ -125,7 +127,7 @@ impl Installation<'_> {
         stage: &Stage,
         finished: &[StagedPackage],
     ) -> Result<Builds, InstallError> {
-        let python = workers::python(plan, finished);
+        let python = staged_package::python(plan, finished);
         let Self { client, options, progress, .. } = *self;
         let sources = pip::prepare(plan, client, stage, python.as_ref(), options, progress).await?;
         Ok(Builds { python, sources })
@@ -144,7 +146,7 @@ impl Installation<'_> {
         self.options.stop.check()?;
         let runs_scripts = self.options.scripts == Scripts::Run;
         let pre_unlink = if runs_scripts { link_scripts::with_pre_unlink(self.prefix, plan) } else { Vec::new() };
-        let after = runs_scripts && workers::has_scripts(stage, &new) || !builds.sources.is_empty();
+        let after = runs_scripts && staged_package::has_scripts(stage, &new) || !builds.sources.is_empty();
         let when = match after {
             _ if !pre_unlink.is_empty() => ScriptTiming::BeforeAndAfter,
             true => ScriptTiming::After,
@@ -196,7 +198,7 @@ impl Installation<'_> {
 }
 
 /// Refuses a path at which packages cannot work.
-fn check_prefix(prefix: &Path) -> Result<(), InstallError> {
+pub(super) fn check_prefix(prefix: &Path) -> Result<(), InstallError> {
     let reason = match prefix.to_str() {
         None => "it is not UTF-8, but packages contain the prefix as text",
         Some(text) if text.contains(':') => "it contains a `:`, which separates directories in `PATH`",
@@ -209,13 +211,13 @@ fn check_prefix(prefix: &Path) -> Result<(), InstallError> {
 }
 
 /// Decides which package's file is installed where several packages contain the same path.
-fn resolve_clashes(
+pub(super) fn resolve_clashes(
     plan: &Plan,
     prefix: &Prefix,
     stage: &Stage,
     finished: &[StagedPackage],
 ) -> Result<(Vec<Clash>, Option<Layout>), InstallError> {
-    let order = workers::order(plan, finished);
+    let order = staged_package::order(plan, finished);
     let rank: HashMap<&str, usize> = order.iter().enumerate().map(|(rank, name)| (name.as_str(), rank)).collect();
     let rank = |name: &str| rank.get(name).copied().unwrap_or(0);
     let mut packages: Vec<_> = plan.link.iter().map(|package| (rank(&package.name), package.dist_name())).collect();
@@ -223,8 +225,8 @@ fn resolve_clashes(
     let last = |name: &str| order.len() + plan.pip.names.iter().position(|other| other == name).unwrap_or(0);
     packages.extend(plan.archives().iter().skip(packages.len()).map(|wheel| (last(&wheel.name), wheel.dist_name())));
     let name = |record: &PrefixRecord| record.repodata_record.package_record.name.as_normalized().to_owned();
-    let conda = plan.keep.iter().map(|record| (record, (rank(&name(record)), record::dist_name(record))));
-    let wheels = plan.pip.keep.iter().map(|record| (record, (last(&name(record)), record::dist_name(record))));
+    let conda = plan.keep.iter().map(|record| (record, (rank(&name(record)), record_file::dist_name(record))));
+    let wheels = plan.pip.keep.iter().map(|record| (record, (last(&name(record)), record_file::dist_name(record))));
     pip::check_distributions(plan, stage)?;
     let root = if prefix.path().exists() { Some(Root::open(prefix.path())?) } else { None };
     let there = root.as_ref().map(|root| InstalledPackages {

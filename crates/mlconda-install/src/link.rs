@@ -27,7 +27,8 @@ use super::{
     OutwardLinks,
     deviations::Deviations,
     package::{InfoFiles, ListedPath, PackageMetadata, invalid},
-    stage::{ParentKind, PathMap, Stage, is_inside, is_reserved},
+    package_paths::{PathMap, is_inside, is_reserved},
+    stage::{ParentKind, Stage},
     unpack::{Entry, EntryKind, Sink},
 };
 

@@ -11,7 +11,9 @@ use mlconda_system::{
     files,
 };
 
-use super::{HISTORY, InstallError, Options, read_if_there, record, stage::Stage, workers::StagedPackage};
+use super::{
+    HISTORY, InstallError, Options, read_if_there, record, record_file, stage::Stage, staged_package::StagedPackage,
+};
 
 /// The extension of the copy of a `conda-meta/state` that cannot be read.
 const DAMAGED: &str = "damaged";
@@ -61,7 +63,7 @@ fn request_anew(plan: &Plan, old: &Path, stage: &Root) -> Result<(), InstallErro
         let spec = record::requested(&plan.specs, name);
         if record.requested_specs.iter().map(String::as_str).ne(spec) {
             let place = old.join(record.file_name());
-            let text = record::requested_anew(&files::read(&place, files::LARGEST_RECORD)?, spec)?;
+            let text = record_file::requested_anew(&files::read(&place, files::LARGEST_RECORD)?, spec)?;
             let (path, time) = (Path::new("conda-meta").join(record.file_name()), fs_err::metadata(&place)?);
             stage.put(&path, &text, system::modified(&time))?;
         }

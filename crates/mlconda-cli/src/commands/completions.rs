@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap_complete::Shell;
 
-use crate::{args, report::CliError, settings::Context};
+use crate::{context::Context, error::CliError};
 
 /// Print a script that lets a shell complete mlconda's commands and options
 #[derive(Debug, clap::Args)]
@@ -23,7 +23,7 @@ For this user, from the next shell on:
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut args::command(), "mlconda", &mut script);
+    clap_complete::generate(args.shell, &mut super::command_line(), "mlconda", &mut script);
     context.ui.data(script)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -10,10 +10,11 @@ use mlconda::{
 
 use super::export::warn_of_logins;
 use crate::{
-    report::CliError,
-    selection::{self, SelectionArgs},
-    settings::Context,
-    signals, view,
+    context::Context,
+    error::CliError,
+    lock_or_prefix,
+    lock_selection::{self, SelectionArgs},
+    signals,
 };
 
 /// Write a lock in another format
@@ -37,7 +38,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FORMAT")]
     to: LockFormat,
     /// Only this platform
-    #[arg(long, value_name = "PLATFORM", value_parser = super::lock::platform)]
+    #[arg(long, value_name = "PLATFORM", value_parser = lock_selection::platform)]
     platform: Option<mlconda::Subdir>,
     #[command(flatten)]
     selection: SelectionArgs,
@@ -59,7 +60,7 @@ Examples:
   mlconda convert /opt/conda/envs/ml --to pixi      what is installed there";
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
-    let mut file = selection::read(&args.input, context)?;
+    let mut file = lock_selection::read(&args.input, context)?;
     let chosen = args.selection.selection(args.platform, SourcePackages::LeaveOut);
     if file.kind == LockKind::Explicit && args.to == LockFormat::Explicit {
         context.ui.say(&format!(
@@ -70,7 +71,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     if args.to != LockFormat::Explicit {
         let access = if args.offline { Access::Offline } else { Access::Online };
         for part in &mut file.parts {
-            let missing = view::complete(&mut part.lock, None, Wanted::Dependencies, access, context)?;
+            let missing = lock_or_prefix::complete(&mut part.lock, None, Wanted::Dependencies, access, context)?;
             // What is missing is told with what else gets lost.
             missing.reasons.iter().for_each(|reason| context.ui.warn(&reason.to_string()));
         }

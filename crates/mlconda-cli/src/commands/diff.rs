@@ -13,12 +13,12 @@ use mlconda::{
 use serde_json::{Value, json};
 
 use crate::{
-    changes::{self, Reasons},
+    context::Context,
+    error::CliError,
+    lock_diff::{self, Reasons},
+    lock_selection::{self, SelectionArgs},
     locking::{self, LockingArgs},
-    report::CliError,
-    selection::SelectionArgs,
-    settings::Context,
-    words::count,
+    text::count,
 };
 
 /// Show what differs between two locks, prefixes or environments
@@ -37,7 +37,7 @@ pub(crate) struct Args {
     #[arg(value_name = "NEW", required_unless_present = "textconv")]
     new: Option<PathBuf>,
     /// Of locks for several platforms, compare those for this one [default: all that both have]
-    #[arg(long, value_name = "PLATFORM", value_parser = super::lock::platform)]
+    #[arg(long, value_name = "PLATFORM", value_parser = lock_selection::platform)]
     platform: Option<Subdir>,
     #[command(flatten)]
     selection: SelectionArgs,
@@ -188,10 +188,10 @@ fn words(outcome: &Outcome, args: &Args) -> String {
                     text.push_str(&format!("{separator}{heading}{platform}\n\n"));
                 }
                 if args.markdown {
-                    text.push_str(&changes::markdown(diff));
+                    text.push_str(&lock_diff::markdown(diff));
                 } else {
-                    changes::lines(diff, &Reasons::new()).iter().for_each(|line| text.push_str(&format!("{line}\n")));
-                    text.push_str(&format!("{}\n", changes::summary(diff)));
+                    lock_diff::lines(diff, &Reasons::new()).iter().for_each(|line| text.push_str(&format!("{line}\n")));
+                    text.push_str(&format!("{}\n", lock_diff::summary(diff)));
                 }
             }
         }
@@ -205,7 +205,7 @@ fn to_json(outcome: &Outcome, differs: bool, old: &Path, new: &Path) -> Value {
         Outcome::Mismatch(unmet) => value["unmet"] = unmet.iter().map(ToString::to_string).collect(),
         Outcome::Diffs(diffs) => {
             let one = |(platform, diff): &(Option<Subdir>, Diff)| {
-                let mut one = changes::to_json(diff, &Reasons::new());
+                let mut one = lock_diff::to_json(diff, &Reasons::new());
                 one["platform"] = platform.map(|platform| platform.as_str()).into();
                 one
             };

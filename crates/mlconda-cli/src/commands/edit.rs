@@ -14,12 +14,12 @@ use mlconda::{
 };
 use serde_json::Value as Json;
 
-use super::lock;
+use super::{Arguments, lock};
 use crate::{
-    args::Arguments,
+    context::Context,
+    error::CliError,
     locking::{self, LockingArgs},
-    report::CliError,
-    settings::{Context, PrefixArgs},
+    settings::PrefixArgs,
 };
 
 const CONDA: &[&str] = &["dependencies"];

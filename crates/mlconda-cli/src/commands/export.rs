@@ -9,11 +9,7 @@ use mlconda::{
     prefix::Prefix,
 };
 
-use crate::{
-    report::CliError,
-    settings::{Context, PrefixArgs},
-    words::count,
-};
+use crate::{context::Context, error::CliError, settings::PrefixArgs, text::count};
 
 /// Write an environment.yml of what is installed
 ///

@@ -9,10 +9,10 @@ use mlconda::{host::Host, install::CacheContents};
 use serde::Serialize;
 
 use crate::{
-    report::CliError,
-    settings::Context,
-    ui::plain,
-    words::{bytes, count, optional_path_field, path_field},
+    context::Context,
+    error::CliError,
+    escape,
+    text::{bytes, count, optional_path_field, path_field},
 };
 
 /// Show the platform, virtual packages, directories, versions and build features
@@ -133,6 +133,6 @@ fn text(info: &Info) -> String {
         ("TLS", format!("{}; roots: {}", build.tls, build.roots)),
         ("allocator", build.allocator.to_owned()),
     ]
-    .map(|(name, value)| format!("{name:>16}: {}\n", plain::line(&value)))
+    .map(|(name, value)| format!("{name:>16}: {}\n", escape::line(&value)))
     .concat()
 }

@@ -4,7 +4,7 @@ mod args;
 pub(crate) mod arrivals;
 mod locks;
 mod reinstall;
-pub(crate) mod words;
+pub(crate) mod summary;
 
 use std::{path::Path, process::ExitCode, sync::Arc, time::Instant};
 
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 pub(crate) use self::args::Args;
 use self::locks::Target;
 use super::verify::Proof;
-use crate::{progress::Display, report::CliError, settings::Context, signals};
+use crate::{context::Context, error::CliError, progress::Display, signals};
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let host = Host::detect(Path::new("/"));
@@ -35,14 +35,14 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
         let mut report = report.map_err(|error| match error {
             CliError::Stopped(signal) => {
                 let done = targets[..number].iter().map(|target| &target.prefix);
-                words::stopped(signal, &target.prefix, done)
+                summary::stopped(signal, &target.prefix, done)
             }
             error => error,
         })?;
         if let Some(signal) = signals::told()
             && (args.verify || number + 1 < targets.len())
         {
-            return Err(words::stopped_late(signal, &target.prefix));
+            return Err(summary::stopped_late(signal, &target.prefix));
         }
         if args.verify {
             let proof = Proof::of(&target.prefix, Some(&target.lock), args.threads, context)?;
@@ -53,7 +53,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
         }
         reports.push(report);
     }
-    words::tell_total(&reports, context);
+    summary::tell_total(&reports, context);
     if args.json {
         context.ui.json(&reports)?;
     }
@@ -84,12 +84,12 @@ fn install_one(
     }
     let plan = Plan::reinstalling(lock, prefix, reinstall)?;
     if args.dry_run {
-        return Ok(words::tell_plan(&plan, prefix, context));
+        return Ok(summary::tell_plan(&plan, prefix, context));
     }
     let report = carry_out(&plan, prefix, &args.options(lock, host, sharing, context)?, context)?;
     let arrivals = arrivals::of(&plan, lock);
-    words::tell_report(&report, &arrivals, prefix, start, context);
-    let mut event = words::report_as_json(&report, &arrivals, prefix, start);
+    summary::tell_report(&report, &arrivals, prefix, start, context);
+    let mut event = summary::report_as_json(&report, &arrivals, prefix, start);
     event["event"] = json!("finished");
     context.ui.event(&event);
     event.as_object_mut().map(|fields| fields.remove("event"));
@@ -112,7 +112,7 @@ pub(crate) fn carry_out(
     match context.install_or_signal(&options.stop, installing) {
         // What is in place stays, whatever was to come after it.
         Err(CliError::Stopped(signal)) if options.stop.is_too_late() && prefix.is_environment() => {
-            Err(words::stopped_late(signal, prefix))
+            Err(summary::stopped_late(signal, prefix))
         }
         Ok(Err(InstallError::Stopped)) => Err(CliError::Stopped(signals::told().unwrap_or_default())),
         outcome => Ok(outcome??),

@@ -5,11 +5,7 @@ use std::{borrow::Cow, process::ExitCode};
 use mlconda::{PrefixRecord, RepoDataRecord, Subdir, lock::Lock, prefix::UntrackedDistribution};
 use serde::Serialize;
 
-use crate::{
-    report::CliError,
-    settings::{Context, PrefixArgs},
-    ui::plain,
-};
+use crate::{context::Context, error::CliError, escape, settings::PrefixArgs};
 
 /// List the packages of an environment
 ///
@@ -122,7 +118,7 @@ fn table(packages: &[Package<'_>]) -> String {
     let head = ["# Name", "Version", "Build", "Channel"];
     let mut rows: Vec<[Cow<'_, str>; 4]> = vec![head.map(Cow::Borrowed)];
     for package in packages {
-        rows.push([package.name, &package.version, package.build_string, &package.channel].map(plain::line));
+        rows.push([package.name, &package.version, package.build_string, &package.channel].map(escape::line));
     }
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let (name, version, build) = (width(0), width(1), width(2));

@@ -1,13 +1,12 @@
 //! `mlconda lock`: what an environment.yml means today, pinned in a file.
 
-mod before;
 pub(crate) mod check;
 mod formats;
+mod previous;
 
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
-    str::FromStr,
     time::Instant,
 };
 
@@ -22,13 +21,12 @@ use mlconda::{
 use serde_json::{Value, json};
 
 use crate::{
-    changes,
+    context::Context,
+    error::CliError,
+    lock_diff, lock_selection,
     locking::{self, Cache, Locked, LockingArgs},
-    report::CliError,
-    selection,
-    settings::Context,
     signals,
-    words::{bytes, count, list, path_text},
+    text::{bytes, count, list, path_text},
 };
 
 /// The largest file that is looked at for dependencies, in bytes, how many files are looked at, and how many are named.
@@ -71,7 +69,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PREFIX", conflicts_with_all = ["inputs", "files", "platforms"], hide_short_help = true)]
     from_prefix: Option<PathBuf>,
     /// Lock for this platform (repeatable) [default: the `platforms:` of the file, else this machine's]
-    #[arg(long = "platform", value_name = "PLATFORM", value_parser = platform)]
+    #[arg(long = "platform", value_name = "PLATFORM", value_parser = lock_selection::platform)]
     platforms: Vec<Subdir>,
     /// Renew these packages, and what they force to change; without a name, everything. FILE stands before it
     #[arg(short, long, value_name = "NAME", num_args = 0.., conflicts_with = "from_prefix")]
@@ -150,7 +148,7 @@ pub(super) fn of_edited(
     let mut args = Args { output: output.to_owned(), locking, dry_run, ..Args::default() };
     args.format = formats::of_file(output, context);
     if environment.platforms.is_empty() && context.settings.absolute(output).is_file() {
-        args.platforms = selection::read(output, context).map(|locks| locks.platforms()).unwrap_or_default();
+        args.platforms = lock_selection::read(output, context).map(|locks| locks.platforms()).unwrap_or_default();
         args.platforms.retain(|platform| *platform != Subdir::NoArch);
     }
     make(&args, environment, Instant::now(), Some(write), context)
@@ -165,7 +163,7 @@ fn make(
     context: &Context,
 ) -> Result<Vec<PathBuf>, CliError> {
     let platforms = platforms(&args.platforms, environment)?;
-    let before = before::read(args, environment, &platforms, context)?;
+    let before = previous::read(args, environment, &platforms, context)?;
     let locked = locking::lock(environment, &platforms, &before, &args.locking, Cache::Make, context)?;
     first.filter(|_| !args.dry_run).map_or(Ok(()), |first| first())?;
     let one_each = formats::is_one_each(args.format());
@@ -178,9 +176,9 @@ fn make(
             false => Some(write(lock, output, context)?),
         };
         let mut value = to_json(lock, output, written);
-        if let Some((diff, reasons)) = changes::since(before.of(index), lock, why) {
-            changes::lines(&diff, &reasons).iter().for_each(|line| context.ui.say_change(line));
-            value["changes"] = changes::to_json(&diff, &reasons)["changes"].take();
+        if let Some((diff, reasons)) = lock_diff::since(before.of(index), lock, why) {
+            lock_diff::lines(&diff, &reasons).iter().for_each(|line| context.ui.say_change(line));
+            value["changes"] = lock_diff::to_json(&diff, &reasons)["changes"].take();
         }
         printed.push(value);
         if args.dry_run && !args.json && one_each && first.is_none() {
@@ -235,7 +233,7 @@ fn write(lock: &Lock, output: &Path, context: &Context) -> Result<Written, CliEr
 fn input(args: &Args, context: &Context) -> Result<Vec<PathBuf>, CliError> {
     let typed: Vec<PathBuf> = args.inputs.iter().chain(&args.locking.files).cloned().collect();
     // The name tells nothing: the usual name of one kind of lock ends as that of an environment does.
-    let is_lock = |file: &&PathBuf| selection::kind_of_file(&context.settings.absolute(file)).is_some();
+    let is_lock = |file: &&PathBuf| lock_selection::kind_of_file(&context.settings.absolute(file)).is_some();
     if let Some(lock) = typed.iter().find(is_lock) {
         let name = lock.display();
         return Err(CliError::world(
@@ -303,15 +301,6 @@ fn platforms(typed: &[Subdir], environment: &Environment) -> Result<Vec<Subdir>,
         ));
     }
     Ok(platforms)
-}
-
-pub(crate) fn platform(text: &str) -> Result<Subdir, String> {
-    match Subdir::from_str(text) {
-        Ok(Subdir::NoArch) | Err(_) => {
-            Err("platforms are named as in `linux-64`, `linux-aarch64`, `osx-arm64`, `osx-64`, `win-64`".to_owned())
-        }
-        Ok(platform) => Ok(platform),
-    }
 }
 
 /// The lock's file: with several of them, the platform stands before the extension.

@@ -7,10 +7,9 @@ use std::{fmt::Write, path::PathBuf, process::ExitCode};
 use clap::{Arg, Command};
 
 use crate::{
-    args,
-    report::CliError,
-    settings::Context,
-    words::{count, list},
+    context::Context,
+    error::CliError,
+    text::{count, list},
 };
 
 /// Print the manual page of mlconda or of one of its commands
@@ -31,7 +30,7 @@ Examples:
   mlconda man --directory /usr/local/share/man/man1";
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
-    let mut program = args::command();
+    let mut program = super::command_line();
     program.build();
     let commands: Vec<&Command> = program.get_subcommands().filter(|command| command.get_name() != "help").collect();
     if let Some(directory) = &args.directory {

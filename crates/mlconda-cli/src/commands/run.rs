@@ -16,11 +16,7 @@ use mlconda::{
     prefix::Prefix,
 };
 
-use crate::{
-    report::CliError,
-    settings::{Context, PrefixArgs},
-    words,
-};
+use crate::{context::Context, error::CliError, settings::PrefixArgs, text};
 
 /// Shells give this code when a command was found and could not be executed …
 const NOT_EXECUTABLE: u8 = 126;
@@ -166,7 +162,7 @@ fn no_shell(prefix: &Prefix, activation: &Activation) -> CliError {
         })
         .collect();
     CliError::world(
-        format!("no shell is here to run the activation scripts {}", words::enumerate(&scripts)),
+        format!("no shell is here to run the activation scripts {}", text::enumerate(&scripts)),
         "what they set is known only where the environment was installed with a shell at hand, has not changed since, and they do \
          not depend on who runs them. Add `bash` to the environment, or go without: `mlconda run --no-scripts …` leaves out what \
          the scripts set",
@@ -178,8 +174,8 @@ fn not_found(error: &CommandError, prefix: &Prefix) -> CliError {
     match error {
         CommandError::NotFound { searched, near, .. } => {
             let places: Vec<String> = searched.iter().map(|place| place.display().to_string()).collect();
-            let near = if near.is_empty() { String::new() } else { format!("there is {}; ", words::list(near)) };
-            let hint = Some(format!("{near}looked for it in {}", words::list(&places)));
+            let near = if near.is_empty() { String::new() } else { format!("there is {}; ", text::list(near)) };
+            let hint = Some(format!("{near}looked for it in {}", text::list(&places)));
             let message = format!("{message} in the environment `{}` or around it", prefix.path().display());
             CliError::Command { message, hint, code: NOT_FOUND }
         }

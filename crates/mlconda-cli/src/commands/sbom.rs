@@ -8,10 +8,10 @@ use mlconda::{
 };
 
 use crate::{
-    report::CliError,
-    settings::Context,
-    view::{View, ViewArgs},
-    words::count,
+    context::Context,
+    error::CliError,
+    lock_or_prefix::{LockOrPrefix, LockOrPrefixArgs},
+    text::count,
 };
 
 /// Write a software bill of materials (SBOM)
@@ -30,7 +30,7 @@ pub(crate) struct Args {
     #[arg(value_name = "LOCK|PREFIX")]
     place: Option<PathBuf>,
     #[command(flatten)]
-    view: ViewArgs,
+    view: LockOrPrefixArgs,
     /// The format: CycloneDX 1.6 or SPDX 2.3, both as JSON
     #[arg(long, value_name = "FORMAT", default_value = "cyclonedx")]
     format: Format,
@@ -53,7 +53,7 @@ Examples:
   mlconda sbom /opt/conda/envs/ml --format spdx -o ml.spdx.json";
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
-    let view = View::read(args.place.as_deref(), &args.view, Wanted::Licences, context)?;
+    let view = LockOrPrefix::read(args.place.as_deref(), &args.view, Wanted::Licences, context)?;
     let format = match args.format {
         Format::CycloneDx => sbom::Format::CycloneDx,
         Format::Spdx => sbom::Format::Spdx,

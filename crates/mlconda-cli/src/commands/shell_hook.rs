@@ -9,11 +9,7 @@ use std::{
 use mlconda::activate::{Dialect, activate};
 use serde::Serialize;
 
-use crate::{
-    report::CliError,
-    settings::{Context, PrefixArgs},
-    shells,
-};
+use crate::{context::Context, error::CliError, settings::PrefixArgs, shells};
 
 /// Print what activates an environment in a shell
 ///

@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 
 use crate::{
     commands::why::unknown,
-    drawing::Drawing,
-    report::CliError,
-    settings::Context,
-    ui::plain,
-    view::{View, ViewArgs},
-    words::{bytes, count},
+    context::Context,
+    error::CliError,
+    escape,
+    lock_or_prefix::{LockOrPrefix, LockOrPrefixArgs},
+    text::{bytes, count},
+    tree_drawing::TreeDrawing,
 };
 
 /// Show what depends on what in a lock or an environment
@@ -35,7 +35,7 @@ pub(crate) struct Args {
     #[arg(value_name = "LOCK|PREFIX")]
     place: Option<PathBuf>,
     #[command(flatten)]
-    view: ViewArgs,
+    view: LockOrPrefixArgs,
     /// Begin with this package (repeatable)
     #[arg(long = "package", value_name = "NAME")]
     packages: Vec<String>,
@@ -67,7 +67,7 @@ With --json, stdout is one object: `name`, `platform`, and `packages`, a list of
   asked    what asked for it, a list of objects: `spec`, `file`, `line`";
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
-    let view = View::read(args.place.as_deref(), &args.view, Wanted::Dependencies, context)?;
+    let view = LockOrPrefix::read(args.place.as_deref(), &args.view, Wanted::Dependencies, context)?;
     let graph = view.graph(&args.files, context)?;
     if args.json {
         context.ui.json(&to_json(&view, &graph))?;
@@ -82,26 +82,26 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
         text = head(&view, &graph);
         from = graph.roots.iter().map(|root| root.package).collect();
     }
-    let drawing = if is_inverted { Drawing::needed_by(&graph, depth) } else { Drawing::needs(&graph, depth) };
+    let drawing = if is_inverted { TreeDrawing::needed_by(&graph, depth) } else { TreeDrawing::needs(&graph, depth) };
     text.push_str(&drawing.draw(&from));
     context.ui.text(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// The first line: what it is, and how large.
-fn head(view: &View, graph: &Graph) -> String {
+fn head(view: &LockOrPrefix, graph: &Graph) -> String {
     let size: Option<u64> = graph.packages.iter().map(|package| package.size).sum();
     let what = if view.is_prefix() { "installed" } else { "to download" };
     let size = size.map(|size| format!(", {} {what}", bytes(size))).unwrap_or_default();
     format!(
         "{} for {}: {}{size}\n",
-        plain::line(&view.name()),
+        escape::line(&view.name()),
         view.lock.platform,
         count(graph.packages.len(), "package")
     )
 }
 
-fn to_json(view: &View, graph: &Graph) -> Value {
+fn to_json(view: &LockOrPrefix, graph: &Graph) -> Value {
     let weights = graph.weights();
     let packages = graph.packages.iter().enumerate().map(|(place, package)| {
         let needs =

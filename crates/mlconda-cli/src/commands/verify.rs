@@ -1,5 +1,6 @@
 //! `mlconda verify`: whether an environment is what its lock says.
 
+mod finding_row;
 mod repair;
 
 use std::{
@@ -17,14 +18,14 @@ use mlconda::{
 };
 use serde_json::json;
 
-use self::repair::RepairArgs;
+use self::{finding_row::FindingRow, repair::RepairArgs};
 use crate::{
-    findings::Row,
+    context::Context,
+    error::CliError,
+    lock_selection::SelectionArgs,
     progress::Display,
-    report::CliError,
-    selection::SelectionArgs,
-    settings::{Context, PrefixArgs},
-    words::{bytes, count, enumerate, list, path_text},
+    settings::PrefixArgs,
+    text::{bytes, count, enumerate, list, path_text},
 };
 
 /// Prove that an environment is what its lock says
@@ -162,7 +163,7 @@ impl<'a> Proof<'a> {
 
     /// What is not as it should be, one a line.
     pub(crate) fn lines(&self) -> String {
-        self.report.findings.iter().map(|finding| Row::new(finding).line()).collect()
+        self.report.findings.iter().map(|finding| FindingRow::new(finding).line()).collect()
     }
 
     /// All of it, for programs.
@@ -177,7 +178,7 @@ impl<'a> Proof<'a> {
             "packages": packages,
             "files": files,
             "bytes": bytes,
-            "findings": findings.iter().map(Row::new).collect::<Vec<_>>(),
+            "findings": findings.iter().map(FindingRow::new).collect::<Vec<_>>(),
             "strangers": {
                 "files": untracked.others.iter().map(|path| path_text(path)).collect::<Vec<_>>(),
                 "bytecode": untracked.bytecode,

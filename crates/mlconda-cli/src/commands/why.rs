@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 
 use super::tree::asked;
 use crate::{
-    drawing::{line, sized, titled, unasked},
-    report::CliError,
-    settings::Context,
-    ui::plain,
-    view::{View, ViewArgs},
-    words::list,
+    context::Context,
+    error::CliError,
+    escape,
+    lock_or_prefix::{LockOrPrefix, LockOrPrefixArgs},
+    text::list,
+    tree_drawing::{line, sized, titled, unasked},
 };
 
 /// Show why a package is in a lock or an environment
@@ -34,7 +34,7 @@ pub(crate) struct Args {
     #[arg(value_name = "LOCK|PREFIX")]
     place: Option<PathBuf>,
     #[command(flatten)]
-    view: ViewArgs,
+    view: LockOrPrefixArgs,
     /// Show all ways, not the shortest only (the first 100)
     #[arg(long)]
     all: bool,
@@ -62,7 +62,7 @@ With --json, stdout is one object:
 const LIMIT: usize = 100;
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
-    let view = View::read(args.place.as_deref(), &args.view, Wanted::Dependencies, context)?;
+    let view = LockOrPrefix::read(args.place.as_deref(), &args.view, Wanted::Dependencies, context)?;
     let graph = view.graph(&args.files, context)?;
     let package = graph.find(&args.package).ok_or_else(|| unknown(&args.package, &graph, &view))?;
     let which = if args.all { ChainSelection::All { limit: LIMIT } } else { ChainSelection::Shortest };
@@ -114,7 +114,7 @@ fn way(graph: &Graph, chain: &Chain) -> String {
     .unwrap_or_else(|| format!("{}: what asked for it is not known\n", titled(graph, root.package)));
     for pair in chain.packages.windows(2) {
         let needs = spec(graph, pair[0], pair[1]).unwrap_or_default();
-        text.push_str(&format!("  {} needs {}\n", titled(graph, pair[0]), plain::line(needs)));
+        text.push_str(&format!("  {} needs {}\n", titled(graph, pair[0]), escape::line(needs)));
     }
     text
 }
@@ -147,7 +147,7 @@ fn to_json(graph: &Graph, package: usize, found: &Chains) -> Value {
 }
 
 /// The error about a package that is not there.
-pub(super) fn unknown(name: &str, graph: &Graph, view: &View) -> CliError {
+pub(super) fn unknown(name: &str, graph: &Graph, view: &LockOrPrefix) -> CliError {
     let message = format!("there is no package `{name}` in `{}`", view.place.display());
     match graph.similar_names(name).as_slice() {
         [] => CliError::World { message, hint: None },

@@ -11,7 +11,7 @@ use mlconda::{
 };
 
 use super::line::{Line, Tool};
-use crate::{condarc::Condarc, locking::LockingArgs, report::CliError, settings::Context};
+use crate::{condarc::Condarc, context::Context, error::CliError, locking::LockingArgs};
 
 /// What was configured, and not typed.
 #[derive(Clone, Debug, Default)]

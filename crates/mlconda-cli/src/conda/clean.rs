@@ -6,7 +6,7 @@ use std::{fs::FileType, path::Path, process::ExitCode};
 use serde_json::json;
 
 use super::line::Line;
-use crate::{report::CliError, settings::Context, words::bytes};
+use crate::{context::Context, error::CliError, text::bytes};
 
 pub(super) fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> {
     let any =

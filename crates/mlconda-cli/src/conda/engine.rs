@@ -27,7 +27,7 @@ use super::{
     options::Verb,
     shown,
 };
-use crate::{report::CliError, selection, settings::Context, words::list};
+use crate::{context::Context, error::CliError, lock_selection, text::list};
 
 pub(super) fn run(line: &Line, verb: Verb, context: &Context) -> Result<ExitCode, CliError> {
     let host = Host::detect(Path::new("/"));
@@ -131,12 +131,12 @@ fn check_update(line: &Line, goal: &Goal, there: Option<&There>, prefix: &Prefix
 fn of_lock(file: &Path, line: &Line, verb: Verb, platform: Subdir, context: &Context) -> Result<ExitCode, CliError> {
     let categories = line.values("--category").map(str::to_owned).collect();
     let chosen = Selection { platform: Some(platform), categories, ..Selection::default() };
-    let found = selection::read(file, context)?;
+    let found = lock_selection::read(file, context)?;
     let lock = match found.parts.as_slice() {
         [only] if only.lock.platform == Subdir::NoArch => only.lock.clone(),
         _ => found.select(&chosen)?,
     };
-    selection::tell_of_categories(&found, &chosen, context);
+    lock_selection::tell_of_categories(&found, &chosen, context);
     let (prefix, replaces) = place(line, verb, lock.name.as_deref(), context)?;
     let records = if prefix.is_environment() && !replaces { prefix.records()? } else { Vec::new() };
     let is_whole = records.is_empty() || line.has("--remove-old");

@@ -14,9 +14,10 @@ use super::{
     line::{Line, Tool},
 };
 use crate::{
-    report::CliError,
-    settings::{Context, PrefixArgs, checked_name},
-    words::path_text,
+    context::Context,
+    error::CliError,
+    settings::{PrefixArgs, checked_name},
+    text::path_text,
 };
 
 /// What is meant where no environment is named.

@@ -18,7 +18,7 @@ use super::{
     line::{Line, Tool},
     options::Verb,
 };
-use crate::{report::CliError, selection, settings::Context, words::list};
+use crate::{context::Context, error::CliError, lock_selection, text::list};
 
 /// What was typed.
 #[derive(Debug, Default)]
@@ -83,7 +83,7 @@ impl Inputs {
         }
         let file = file.strip_prefix("file://").unwrap_or(file);
         let path = context.settings.absolute(Path::new(file));
-        if selection::kind_of_file(&path).is_some() {
+        if lock_selection::kind_of_file(&path).is_some() {
             self.locks.push(file.into());
         } else if is_env || [".yml", ".yaml"].iter().any(|end| file.ends_with(end)) {
             self.environments.push(file.into());

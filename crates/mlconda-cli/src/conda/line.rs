@@ -5,7 +5,7 @@
 use std::ffi::{OsStr, OsString};
 
 use super::options::{Effect, ROWS, Row, VERBS, Verb};
-use crate::report::CliError;
+use crate::error::CliError;
 
 /// The name by which the program was called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use super::line::Tool;
-use crate::words::wrapped;
+use crate::text::wrapped;
 
 /// A command, whatever it is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

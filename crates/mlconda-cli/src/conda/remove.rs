@@ -24,9 +24,9 @@ use super::{
     shown,
 };
 use crate::{
-    report::CliError,
-    settings::Context,
-    words::{list, path_text},
+    context::Context,
+    error::CliError,
+    text::{list, path_text},
 };
 
 pub(super) fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> {

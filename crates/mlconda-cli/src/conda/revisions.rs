@@ -22,7 +22,7 @@ use super::{
     line::Line,
     options::Verb,
 };
-use crate::{report::CliError, settings::Context};
+use crate::{context::Context, error::CliError};
 
 /// A package of a history: channel, name, version and build.
 struct Package<'a> {

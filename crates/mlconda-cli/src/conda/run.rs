@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::{environments, line::Line};
-use crate::{commands, report::CliError, settings::Context};
+use crate::{commands, context::Context, error::CliError};
 
 pub(super) fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> {
     if line.operands.is_empty() {

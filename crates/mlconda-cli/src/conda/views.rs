@@ -21,11 +21,11 @@ use super::{
 };
 use crate::{
     commands::list::{Package, channel_name, packages},
+    context::Context,
+    error::CliError,
+    escape,
     locking::{self, Cache},
     progress::Display,
-    report::CliError,
-    settings::Context,
-    ui::plain,
 };
 
 /// How many packages a pattern may mean.
@@ -114,7 +114,7 @@ fn table(prefix: &Prefix, line: &Line, shown: &[Package<'_>]) -> String {
     let mut text = format!("# packages in environment at {}:\n#\n", prefix.path().display());
     let head = ["# Name", "Version", "Build", "Channel"];
     let row = |[name, version, build, channel]: [&str; 4]| {
-        let [name, version, build, channel] = [name, version, build, channel].map(plain::line);
+        let [name, version, build, channel] = [name, version, build, channel].map(escape::line);
         format!("{name:<25} {version:<15} {build:>15}  {channel}\n")
     };
     text.push_str(&row(head));
@@ -266,7 +266,7 @@ fn channel(record: &RepoDataRecord) -> String {
 fn as_table(found: &[&RepoDataRecord], info: bool) -> String {
     let mut text = String::new();
     let row = |[name, version, build, channel]: [&str; 4]| {
-        let [name, version, build, channel] = [name, version, build, channel].map(plain::line);
+        let [name, version, build, channel] = [name, version, build, channel].map(escape::line);
         format!("{name:<20} {version:>15} {build:>15}  {channel:<20}\n")
     };
     if !info {
@@ -280,9 +280,9 @@ fn as_table(found: &[&RepoDataRecord], info: bool) -> String {
             continue;
         }
         let title = format!("{name} {version} {}", package.build);
-        text.push_str(&format!("{}\n{}\n", plain::line(&title), "-".repeat(title.len())));
+        text.push_str(&format!("{}\n{}\n", escape::line(&title), "-".repeat(title.len())));
         let hash = package.sha256.map(|hash| hex(&hash)).unwrap_or_default();
-        let size = package.size.map(crate::words::bytes).unwrap_or_default();
+        let size = package.size.map(crate::text::bytes).unwrap_or_default();
         for (key, value) in [
             ("channel", channel(record)),
             ("url", network::redact(&record.url)),
@@ -290,7 +290,7 @@ fn as_table(found: &[&RepoDataRecord], info: bool) -> String {
             ("sha256", hash),
             ("license", package.license.clone().unwrap_or_default()),
         ] {
-            text.push_str(&format!("{key:<12}: {}\n", plain::line(&value)));
+            text.push_str(&format!("{key:<12}: {}\n", escape::line(&value)));
         }
         text.push_str("dependencies:\n");
         package.depends.iter().for_each(|need| text.push_str(&format!("  - {need}\n")));

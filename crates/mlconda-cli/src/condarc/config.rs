@@ -5,8 +5,8 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 use mlconda::edit::{InsertPosition, YamlEditor};
 use serde_json::{Value as Json, json};
 
-use super::{Condarc, LISTS, MAPPINGS, VALUES, read, words};
-use crate::{report::CliError, settings::Context, words::list};
+use super::{Condarc, LISTS, MAPPINGS, VALUES, output, read};
+use crate::{context::Context, error::CliError, text::list};
 
 /// What is to be done.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub(crate) fn run(arguments: &[OsString], context: &Context) -> Result<ExitCode,
     };
     let words = arguments.iter().map(text).collect::<Result<Vec<_>, _>>()?;
     if words.iter().any(|word| word == "--help" || word == "-h") {
-        context.ui.data(words::HELP)?;
+        context.ui.data(output::HELP)?;
         return Ok(ExitCode::SUCCESS);
     }
     let line = Line::parse(words, context)?;
@@ -71,9 +71,9 @@ pub(crate) fn run(arguments: &[OsString], context: &Context) -> Result<ExitCode,
     let all = || line.file.as_ref().map_or_else(|| Condarc::read(&context.settings), |file| Condarc::read_only(file));
     for wish in reading {
         let told = match wish {
-            Wish::Get(keys) => words::get(&Condarc::read_only(&file)?, &keys, line.is_json.then_some(&file)),
-            Wish::Show(keys) => words::show(&all()?, &keys, line.is_json, &context.settings)?,
-            Wish::Sources => words::sources(&all()?, line.is_json),
+            Wish::Get(keys) => output::get(&Condarc::read_only(&file)?, &keys, line.is_json.then_some(&file)),
+            Wish::Show(keys) => output::show(&all()?, &keys, line.is_json, &context.settings)?,
+            Wish::Sources => output::sources(&all()?, line.is_json),
             _ => all().map(|_| String::new())?,
         };
         context.ui.data(told)?;
@@ -135,23 +135,21 @@ impl Line {
                     continue;
                 }
                 "user" | "force" | "yes" | "quiet" | "verbose" | "no-rc" | "no-env" => continue,
-                "describe" | "write-default" | "stdin" => {
-                    return Err(CliError::world(
-                        format!("`config {word}` is not to be had"),
-                        "`config --show` tells what counts; conda's documentation describes the keys",
-                    ));
-                }
+                "describe" | "write-default" | "stdin" => return Err(not_available(&word)),
                 _ => return Err(unknown(&word)),
             };
             line.wishes.push(wish);
         }
-        match line.wishes.is_empty() {
-            true => {
-                Err(CliError::Usage("`config` is not told what to do; `config --help` tells what it does".to_owned()))
-            }
-            false => Ok(line),
-        }
+        let nothing = "`config` is not told what to do; `config --help` tells what it does";
+        if line.wishes.is_empty() { Err(CliError::Usage(nothing.to_owned())) } else { Ok(line) }
     }
+}
+
+fn not_available(word: &str) -> CliError {
+    CliError::world(
+        format!("`config {word}` is not to be had"),
+        "`config --show` tells what counts; conda's documentation describes the keys",
+    )
 }
 
 fn unknown(word: &str) -> CliError {

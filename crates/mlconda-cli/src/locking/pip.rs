@@ -16,7 +16,7 @@ use mlconda::{
 };
 
 use super::{Before, LockingArgs};
-use crate::{report::CliError, settings::Context};
+use crate::{context::Context, error::CliError};
 
 /// What a list is locked with.
 pub(super) struct Locking<'a> {

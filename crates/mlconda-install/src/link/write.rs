@@ -18,7 +18,7 @@ use super::{
 use crate::{
     InstallError, OutwardLinks,
     package::{ListedPath, invalid},
-    stage::link_stays_inside,
+    package_paths::link_stays_inside,
 };
 
 impl Linking<'_> {

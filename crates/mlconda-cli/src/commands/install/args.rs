@@ -10,10 +10,7 @@ use mlconda::{
 };
 
 use crate::{
-    locking::LockingArgs,
-    report::CliError,
-    selection::SelectionArgs,
-    settings::{Context, PrefixArgs},
+    context::Context, error::CliError, lock_selection::SelectionArgs, locking::LockingArgs, settings::PrefixArgs,
 };
 
 /// What `-h` ends with.

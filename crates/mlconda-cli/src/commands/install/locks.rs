@@ -11,11 +11,11 @@ use mlconda::{
 use super::args::Args;
 use crate::{
     commands::lock::check,
+    context::Context,
+    error::CliError,
+    lock_selection,
     locking::{self, Before, Cache},
-    report::CliError,
-    selection,
-    settings::Context,
-    words::{count, list},
+    text::{count, list},
 };
 
 /// A lock, and where it goes.
@@ -47,7 +47,7 @@ pub(super) fn targets(locks: Vec<(PathBuf, Lock)>, args: &Args, context: &Contex
             let place = prefix.path().display();
             return Err(CliError::Usage(format!("several locks are for `{place}`: give one of them")));
         }
-        let is_lock = selection::kind_of_file(&context.settings.absolute(&file)).is_some();
+        let is_lock = lock_selection::kind_of_file(&context.settings.absolute(&file)).is_some();
         targets.push(Target { lock, prefix, file: is_lock.then_some(file) });
     }
     Ok(targets)
@@ -55,10 +55,10 @@ pub(super) fn targets(locks: Vec<(PathBuf, Lock)>, args: &Args, context: &Contex
 
 /// Reads what was typed: locks, and environments that are locked in memory.
 pub(super) fn read_all(args: &Args, platform: Subdir, context: &Context) -> Result<Vec<(PathBuf, Lock)>, CliError> {
-    let is_environment = |file: &PathBuf| selection::is_environment(file, context);
+    let is_environment = |file: &PathBuf| lock_selection::is_environment(file, context);
     let (environments, mut files): (Vec<PathBuf>, Vec<PathBuf>) = args.inputs.iter().cloned().partition(is_environment);
     // What `--file` names is an environment, whatever it is called, unless it is a lock by what is in it.
-    let is_lock = |file: &PathBuf| selection::kind_of_file(&context.settings.absolute(file)).is_some();
+    let is_lock = |file: &PathBuf| lock_selection::kind_of_file(&context.settings.absolute(file)).is_some();
     let (locks_by_option, by_option): (Vec<PathBuf>, Vec<PathBuf>) =
         args.locking.files.iter().cloned().partition(is_lock);
     files.extend(locks_by_option);
@@ -88,7 +88,7 @@ pub(super) fn read_all(args: &Args, platform: Subdir, context: &Context) -> Resu
 
 /// The lock of a file that is for this platform; else the first, which is told apart from others by its platform.
 fn read(file: &Path, args: &Args, platform: Subdir, context: &Context) -> Result<Lock, CliError> {
-    let found = selection::read(file, context)?;
+    let found = lock_selection::read(file, context)?;
     let sources = if args.without_source_packages { SourcePackages::LeaveOut } else { SourcePackages::Refuse };
     let chosen = args.selection.selection(Some(platform), sources);
     match found.parts.as_slice() {
@@ -96,7 +96,7 @@ fn read(file: &Path, args: &Args, platform: Subdir, context: &Context) -> Result
         _ => {}
     }
     let lock = found.select(&chosen)?;
-    selection::tell_of_categories(&found, &chosen, context);
+    lock_selection::tell_of_categories(&found, &chosen, context);
     Ok(lock)
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use mlconda::{lock::normalize, plan::Reinstall, solve::near_names};
 
 use super::{args::Args, locks::Target};
-use crate::{report::CliError, words::list};
+use crate::{error::CliError, text::list};
 
 /// What is to be linked anew in all targets. A name that is in none of their locks is an error.
 pub(super) fn chosen(args: &Args, targets: &[Target]) -> Result<Reinstall, CliError> {

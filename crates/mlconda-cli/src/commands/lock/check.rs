@@ -17,10 +17,10 @@ use super::{
     formats::{is_one_each, of_file},
 };
 use crate::{
+    context::Context,
+    error::CliError,
     locking::{self, LockingArgs},
-    report::CliError,
-    settings::Context,
-    words::count,
+    text::count,
 };
 
 pub(super) fn run(
@@ -181,7 +181,7 @@ pub(crate) fn beside(
     }
     let missing = || {
         let names: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
-        let message = format!("there is no lock beside `{}`: none of {}", file.display(), crate::words::list(&names));
+        let message = format!("there is no lock beside `{}`: none of {}", file.display(), crate::text::list(&names));
         (message, hint(&file.with_file_name("env.lock")))
     };
     let (message, hint) = refused.unwrap_or_else(missing);

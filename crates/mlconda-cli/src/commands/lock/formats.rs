@@ -11,13 +11,13 @@ use mlconda::{
 };
 
 use super::{super::export::warn_of_logins, Args};
-use crate::{locking::Locked, report::CliError, selection, settings::Context, signals, view};
+use crate::{context::Context, error::CliError, lock_or_prefix, lock_selection, locking::Locked, signals};
 
 /// Writes locks into one file, or prints them. These formats say what packages of pip need, too.
 pub(super) fn write(locked: &[Locked], args: &Args, context: &Context) -> Result<Option<Written>, CliError> {
     let mut parts: Vec<Part> = locked.iter().map(|it| Part::of(it.lock.clone())).collect();
     for part in &mut parts {
-        view::complete(&mut part.lock, None, Wanted::Dependencies, args.locking.access(), context)?;
+        lock_or_prefix::complete(&mut part.lock, None, Wanted::Dependencies, args.locking.access(), context)?;
     }
     // What is read back is in another format; the kind does not matter for writing.
     let file = LockFile { file: args.output.clone(), kind: LockKind::Explicit, parts };
@@ -26,7 +26,7 @@ pub(super) fn write(locked: &[Locked], args: &Args, context: &Context) -> Result
 
 /// Locks what is installed in a prefix: nothing is solved.
 pub(super) fn of_prefix(prefix: &Path, args: &Args, context: &Context) -> Result<ExitCode, CliError> {
-    let mut file = selection::read(prefix, context)?;
+    let mut file = lock_selection::read(prefix, context)?;
     if file.kind != LockKind::Prefix {
         let message = format!("`{}` is no directory, so there is no environment in it", prefix.display());
         return Err(CliError::world(message, "name the prefix of an environment; `mlconda convert` converts a lock"));
@@ -39,7 +39,13 @@ pub(super) fn of_prefix(prefix: &Path, args: &Args, context: &Context) -> Result
         let path = context.settings.absolute(prefix);
         let opened = Prefix::open(if path.ends_with("conda-meta") { path.parent().unwrap_or(&path) } else { &path })?;
         for part in &mut file.parts {
-            view::complete(&mut part.lock, Some(opened.clone()), Wanted::Dependencies, Access::Offline, context)?;
+            lock_or_prefix::complete(
+                &mut part.lock,
+                Some(opened.clone()),
+                Wanted::Dependencies,
+                Access::Offline,
+                context,
+            )?;
         }
     }
     if args.format() != LockFormat::Pixi {
@@ -81,7 +87,7 @@ fn put(file: &LockFile, args: &Args, chosen: &Selection, context: &Context) -> R
 
 /// The format of the lock that is there: a new one takes its place as what it is.
 pub(super) fn of_file(output: &Path, context: &Context) -> Option<LockFormat> {
-    match selection::kind_of_file(&context.settings.absolute(output)) {
+    match lock_selection::kind_of_file(&context.settings.absolute(output)) {
         Some(LockKind::Pixi) => Some(LockFormat::Pixi),
         Some(LockKind::CondaLock) => Some(LockFormat::CondaLock),
         _ => None,

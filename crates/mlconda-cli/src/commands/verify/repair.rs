@@ -15,11 +15,10 @@ use mlconda::{
 use serde_json::Value;
 
 use crate::{
-    commands::install::{arrivals, carry_out, words},
-    report::CliError,
-    selection,
-    settings::Context,
-    signals,
+    commands::install::{arrivals, carry_out, summary},
+    context::Context,
+    error::CliError,
+    lock_selection, signals,
 };
 
 /// What is linked anew, and how
@@ -77,17 +76,17 @@ pub(super) fn repair(
     };
     options.threads = threads.unwrap_or(options.threads);
     let done = carry_out(&plan, prefix, &options, context).map_err(|error| match error {
-        CliError::Stopped(signal) => words::stopped(signal, prefix, std::iter::empty()),
+        CliError::Stopped(signal) => summary::stopped(signal, prefix, std::iter::empty()),
         error => error,
     })?;
     let arrivals = arrivals::of(&plan, &lock);
     if let Some(signal) = signals::told() {
-        return Err(words::stopped_late(signal, prefix));
+        return Err(summary::stopped_late(signal, prefix));
     }
     if !plan.is_empty() {
-        words::tell_report(&done, &arrivals, prefix, start, context);
+        summary::tell_report(&done, &arrivals, prefix, start, context);
     }
-    Ok(words::report_as_json(&done, &arrivals, prefix, start))
+    Ok(summary::report_as_json(&done, &arrivals, prefix, start))
 }
 
 /// What the records say, as a lock.
@@ -102,7 +101,7 @@ fn of_records(prefix: &Prefix, report: &Verification, context: &Context) -> Resu
         let hint = format!("only a lock can tell what belongs there: `mlconda verify {place} LOCK --repair`");
         return Err(CliError::world(message, hint));
     }
-    let mut parts = selection::read(prefix.path(), context)?.parts.into_iter();
+    let mut parts = lock_selection::read(prefix.path(), context)?.parts.into_iter();
     let none = || CliError::world(format!("`{place}` has no packages"), "install a lock there with `mlconda install`");
     let mut lock = parts.next().ok_or_else(none)?.lock;
     if lock.platform == Subdir::NoArch {

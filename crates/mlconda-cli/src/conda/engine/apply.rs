@@ -15,12 +15,12 @@ use serde_json::{Value, json};
 
 use super::super::{line::Line, program_name};
 use crate::{
-    commands::install::{arrivals, carry_out, words},
+    commands::install::{arrivals, carry_out, summary},
+    context::Context,
+    error::CliError,
     locking::{self, Cache},
-    report::CliError,
-    settings::Context,
     signals::Temporary,
-    words::{count, path_text},
+    text::{count, path_text},
 };
 
 /// What is to become of a prefix.
@@ -64,13 +64,13 @@ pub(crate) fn apply(change: Change, line: &Line, host: &Host, context: &Context)
         return download(&change.lock, options, context);
     }
     if dry {
-        words::tell_plan(&plan, prefix, context);
+        summary::tell_plan(&plan, prefix, context);
     } else {
         if change.replaces {
             remove_prefix(prefix)?;
         }
         let report = carry_out(&plan, prefix, &options, context).map_err(|error| match error {
-            CliError::Stopped(signal) => words::stopped(signal, prefix, std::iter::empty()),
+            CliError::Stopped(signal) => summary::stopped(signal, prefix, std::iter::empty()),
             error => error,
         })?;
         let arrivals = arrivals::of(&plan, &change.lock);
@@ -80,9 +80,9 @@ pub(crate) fn apply(change: Change, line: &Line, host: &Host, context: &Context)
             let (place, packages) = (prefix.path().display(), count(report.unchanged, "package"));
             context.ui.say(&format!("`{place}` has all that is asked for: {packages}."));
         } else {
-            words::tell_report(&report, &arrivals, prefix, start, context);
+            summary::tell_report(&report, &arrivals, prefix, start, context);
         }
-        let mut event = words::report_as_json(&report, &arrivals, prefix, start);
+        let mut event = summary::report_as_json(&report, &arrivals, prefix, start);
         event["event"] = json!("finished");
         context.ui.event(&event);
     }

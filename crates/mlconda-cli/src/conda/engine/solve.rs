@@ -20,10 +20,10 @@ use super::{
     overlaid, texts,
 };
 use crate::{
+    context::Context,
+    error::CliError,
     locking::{self, Before, Cache, Explain},
-    report::CliError,
-    settings::Context,
-    words::list,
+    text::list,
 };
 
 /// A lock, and what it answers.

@@ -1,0 +1,188 @@
+//! What `mlconda install` says of a plan and of what was done, as prose and as JSON.
+
+use std::time::Instant;
+
+use mlconda::{
+    install::{Compiled, MetadataOutcome, Report, UnmetVirtualPackage},
+    plan::Plan,
+    prefix::Prefix,
+};
+use serde_json::{Value, json};
+
+use super::arrivals::{self, Arrival};
+use crate::{
+    context::Context,
+    error::CliError,
+    text::{bytes, count, list, path_text},
+};
+
+pub(crate) fn report_as_json(report: &Report, arrivals: &[Arrival], prefix: &Prefix, start: Instant) -> Value {
+    let Compiled { modules, failed, unable, .. } = &report.compiled;
+    json!({
+        "prefix": path_text(prefix.path()),
+        "linked": report.linked,
+        "unlinked": report.unlinked,
+        "unchanged": report.unchanged,
+        "changes": arrivals.iter().map(Arrival::json).collect::<Vec<_>>(),
+        "files": report.files,
+        "bytes": report.bytes,
+        "cached": report.cached,
+        "shared_bytes": report.shared,
+        "clashes": report.clashes.iter().map(|clash| json!({"path": path_text(&clash.path), "packages": clash.packages})).collect::<Vec<_>>(),
+        "replaced": report.replaced.iter().map(|path| path_text(path)).collect::<Vec<_>>(),
+        "foreign_links": report.foreign_links.iter().map(|path| path_text(path)).collect::<Vec<_>>(),
+        "outside": report.outside.iter().map(|(record, path)| json!({"record": path_text(record), "path": path_text(path)})).collect::<Vec<_>>(),
+        "messages": report.messages.iter().map(|(package, text)| json!({"package": package, "text": text})).collect::<Vec<_>>(),
+        "compiled": modules,
+        "not_compiled": failed.iter().map(|(path, reason)| json!({"path": path_text(path), "reason": reason})).collect::<Vec<_>>(),
+        "no_compiler": unable,
+        "seconds": start.elapsed().as_secs_f64(),
+    })
+}
+
+pub(crate) fn tell_plan(plan: &Plan, prefix: &Prefix, context: &Context) -> Value {
+    let old: Vec<String> = plan
+        .unlink
+        .iter()
+        .chain(&plan.pip.unlink)
+        .map(|record| &record.repodata_record.package_record)
+        .map(|record| format!("{}-{}-{}", record.name.as_normalized(), record.version, record.build))
+        .collect();
+    let mut new: Vec<String> = plan.link.iter().map(mlconda::lock::LockedPackage::dist_name).collect();
+    new.extend(plan.pip.link.iter().chain(&plan.pip.build).map(mlconda::lock::LockedPip::dist_name));
+    old.iter().for_each(|package| context.ui.say(&format!("- {package}")));
+    new.iter().for_each(|package| context.ui.say(&format!("+ {package}")));
+    let size = plan.download_size().map_or_else(String::new, |size| format!(" ({})", bytes(size)));
+    context.ui.say(&format!(
+        "Would link {}{size} and unlink {} in `{}`; {} would stay.",
+        count(new.len(), "package"),
+        old.len(),
+        prefix.path().display(),
+        plan.unchanged
+    ));
+    json!({"prefix": path_text(prefix.path()), "dry_run": true, "link": new, "unlink": old, "unchanged": plan.unchanged})
+}
+
+fn tell_compiled(compiled: &Compiled, context: &Context) {
+    if let Some(reason) = &compiled.unable {
+        context.ui.warn(&format!("modules are not compiled, for the environment's python does not run here: {reason}"));
+    }
+    // Templates are modules by their name only: that they do not compile is how it should be.
+    if let [(path, reason), others @ ..] = compiled.failed.as_slice() {
+        let path = path.display();
+        context.ui.say(&match others.len() {
+            0 => format!("`{path}` has no byte code: {reason}"),
+            others => format!("{} have no byte code, `{path}` for one: {reason}", count(1 + others, "module")),
+        });
+    }
+}
+
+/// How many files that were replaced are named, unless all are asked for.
+const MOST_REPLACED: usize = 10;
+
+pub(crate) fn tell_report(report: &Report, arrivals: &[Arrival], prefix: &Prefix, start: Instant, context: &Context) {
+    let ui = &context.ui;
+    for clash in &report.clashes {
+        let (path, winner) = (clash.path.display(), clash.packages.last().map_or("", String::as_str));
+        ui.warn(&format!("{} hold `{path}`; the one of `{winner}` is there", list(&clash.packages)));
+    }
+    for path in &report.foreign_links {
+        let path = path.display();
+        ui.warn(&format!(
+            "`{path}` is a link that belongs to no package; files of packages behind it were not removed"
+        ));
+    }
+    for (record, path) in &report.outside {
+        let (record, path) = (record.display(), path.display());
+        ui.warn(&format!("the record `{record}` names `{path}`, which is not in the prefix; it was left alone"));
+    }
+    // Where a record was lost, all files of its package are nobody's.
+    let shown = if ui.is_verbose() { report.replaced.len() } else { report.replaced.len().min(MOST_REPLACED) };
+    for path in &report.replaced[..shown] {
+        ui.warn(&format!("`{}` belonged to no package, and a package's file has replaced it", path.display()));
+    }
+    if shown < report.replaced.len() {
+        let others = count(report.replaced.len() - shown, "other file");
+        ui.warn(&format!("so it is with {others}; `-v` names all"));
+    }
+    for unmet in &report.unmet {
+        let UnmetVirtualPackage { package, need, found } = unmet;
+        ui.warn(&format!("`{package}` needs `{need}`, and this machine has {found}"));
+    }
+    if let Some(reason) = &report.activation_error {
+        ui.warn(&format!("what activation scripts set is not kept for images without a shell: {reason}"));
+    }
+    tell_compiled(&report.compiled, context);
+    for (package, text) in &report.messages {
+        ui.say(&format!("`{package}` says: {}", text.trim()));
+    }
+    let place = prefix.path().display();
+    if report.linked == 0 && report.unlinked == 0 {
+        let packages = count(report.unchanged, "package");
+        ui.say(&match report.meta {
+            MetadataOutcome::Unchanged => format!("`{place}` is up to date: {packages}."),
+            MetadataOutcome::Written => {
+                format!("The variables of `{place}` are set anew; its packages are up to date: {packages}.")
+            }
+        });
+        return;
+    }
+    arrivals::tell(arrivals, ui);
+    let others = match (report.unlinked, report.unchanged) {
+        (0, 0) => String::new(),
+        (unlinked, unchanged) => format!(", unlinked {unlinked}, kept {unchanged}"),
+    };
+    ui.say(&format!(
+        "Linked {} in `{place}`{others}: {}, {}{}, in {:.1} s.",
+        count(report.linked, "package"),
+        count(report.files, "file"),
+        bytes(report.bytes),
+        saved(report),
+        start.elapsed().as_secs_f64()
+    ));
+}
+
+/// What has changed when a signal ended the installation into `prefix`, after those into `done`.
+pub(crate) fn stopped<'a>(signal: u8, prefix: &Prefix, done: impl Iterator<Item = &'a Prefix>) -> CliError {
+    let done: Vec<String> = done.map(|prefix| prefix.path().display().to_string()).collect();
+    let installed = match done.len() {
+        0 => String::new(),
+        1 => format!("{} is installed", list(&done)),
+        _ => format!("{} are installed", list(&done)),
+    };
+    // What could not be undone is marked by its records, which are no environment without a history.
+    let is_whole = prefix.is_environment() || prefix.installed().is_ok_and(|installed| installed.is_empty());
+    let (message, hint) = match (is_whole, done.is_empty()) {
+        (true, true) => return CliError::Stopped(signal),
+        (true, false) => (format!("stopped; {installed}, and nothing else has changed"), None),
+        (false, is_first) => {
+            let others = if is_first { String::new() } else { format!("; {installed}") };
+            let message = format!("stopped halfway; `{}` is not whole{others}", prefix.path().display());
+            (message, Some("run the command again: it makes the prefix whole".to_owned()))
+        }
+    };
+    CliError::StoppedHalfway { signal, message, hint }
+}
+
+/// The same where all of it was in place.
+pub(crate) fn stopped_late(signal: u8, prefix: &Prefix) -> CliError {
+    let message = format!("stopped after `{}` was installed", prefix.path().display());
+    CliError::StoppedHalfway { signal, message, hint: None }
+}
+
+/// What an installation did not have to fetch and to write.
+fn saved(report: &Report) -> String {
+    let shared = (report.shared > 0).then(|| format!("{} of it shared by hard link", bytes(report.shared)));
+    let cached = (report.cached > 0).then(|| format!("{} from the cache", count(report.cached, "package")));
+    let saved: Vec<String> = shared.into_iter().chain(cached).collect();
+    if saved.is_empty() { String::new() } else { format!(" ({})", saved.join(", ")) }
+}
+
+/// What several environments have saved by sharing files.
+pub(super) fn tell_total(reports: &[Value], context: &Context) {
+    let shared: u64 = reports.iter().filter_map(|report| report["shared_bytes"].as_u64()).sum();
+    if reports.len() > 1 && shared > 0 {
+        let environments = count(reports.len(), "environment");
+        context.ui.say(&format!("{environments} share files by hard link, which saves {}.", bytes(shared)));
+    }
+}

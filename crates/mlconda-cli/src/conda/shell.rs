@@ -1,0 +1,97 @@
+//! The words of conda that are about the shell and its configuration: `config`, `init`, `activate`, `deactivate`, `shell` and
+//! `shell.bash`. They are the same under each name, but `mlconda init` without a shell, which begins an environment.yml.
+
+use std::{
+    ffi::{OsStr, OsString},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use crate::{
+    condarc::{self, Condarc},
+    context::Context,
+    error::CliError,
+    global::{Color, Global, ProgressForm},
+    report, shells,
+};
+
+/// The names by which the program may be called besides its own.
+pub(crate) const NAMES: [&str; 3] = ["conda", "mamba", "micromamba"];
+
+/// A command line, with `mlconda conda …` as what `conda …` is.
+pub(crate) fn strip_prefix_word(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let is_own = |word: &OsString| name(word) == Some("mlconda");
+    let is_name = |word: &OsString| NAMES.iter().any(|name| word == name);
+    if arguments.first().is_some_and(is_own) && arguments.get(1).is_some_and(is_name) {
+        arguments.remove(0);
+    }
+    arguments
+}
+
+fn name(program: &OsString) -> Option<&str> {
+    Path::new(program).file_name().and_then(OsStr::to_str)
+}
+
+/// Carries a command line out, if it is one of these.
+pub(crate) fn main(arguments: &[OsString]) -> Option<ExitCode> {
+    let (program, rest) = arguments.split_first()?;
+    let tool = name(program).and_then(|name| NAMES.into_iter().find(|known| *known == name)).unwrap_or("mlconda");
+    let place = verb(rest)?;
+    let (before, rest) = (&rest[..place], &rest[place..]);
+    let (verb, rest) = rest.split_first()?;
+    let verb = verb.to_str()?;
+    let shell = verb.strip_prefix("shell.");
+    let is_about_shell = shell.is_some() || ["config", "activate", "deactivate", "shell"].contains(&verb);
+    let asks_for_file = verb == "init" && tool == "mlconda" && shells::first_shell(rest).is_none();
+    let asks_for_help = verb != "config" && shell.is_none() && rest.iter().any(|word| word == "--help" || word == "-h");
+    if !(is_about_shell || (verb == "init" && !asks_for_file)) || asks_for_help {
+        return None;
+    }
+    let quiet = |word: &OsString| word == "-q" || word == "--quiet";
+    let all = || before.iter().chain(rest);
+    // An older spelling of `-r`.
+    let old = rest.iter().skip_while(|word| *word != "-p" && *word != "--prefix").nth(1);
+    let old = old.filter(|_| verb == "shell" && rest.first().is_some_and(|word| word == "init")).map(PathBuf::from);
+    let global = Global {
+        verbose: false,
+        color: Color::Auto,
+        quiet: all().any(quiet),
+        progress: ProgressForm::Words,
+        root_prefix: root(all()).or(old),
+        is_mamba: tool.ends_with("mamba"),
+    };
+    let context = Context::new(&global);
+    let outcome = match (verb, shell) {
+        ("config", _) => condarc::config(rest, &context),
+        _ => Condarc::read(&context.settings).and_then(|condarc| shells::run(tool, verb, rest, &condarc, &context)),
+    };
+    Some(outcome.unwrap_or_else(|error: CliError| report::report(&error, &context)))
+}
+
+/// The place of the first word that is no option.
+fn verb(arguments: &[OsString]) -> Option<usize> {
+    let mut place = 0;
+    loop {
+        let word = arguments.get(place)?.to_str()?;
+        match word {
+            "--root-prefix" | "-r" | "--progress" | "--rc-file" => place += 2,
+            option if option.starts_with('-') => place += 1,
+            _ => return Some(place),
+        }
+    }
+}
+
+/// The root prefix that was typed.
+fn root<'a>(words: impl Iterator<Item = &'a OsString>) -> Option<PathBuf> {
+    let mut words = words;
+    while let Some(word) = words.next() {
+        match word.to_str() {
+            Some("-r" | "--root-prefix") => return words.next().map(PathBuf::from),
+            Some(word) if word.starts_with("--root-prefix=") => {
+                return word.split_once('=').map(|(_, path)| path.into());
+            }
+            _ => {}
+        }
+    }
+    None
+}

@@ -1,0 +1,138 @@
+//! What `config` prints, in the form of conda, which scripts read.
+
+use std::path::PathBuf;
+
+use serde_json::{Map, Value as Json, json};
+
+use super::Condarc;
+use crate::{error::CliError, settings::Settings};
+
+pub(super) const HELP: &str = "\
+Read and change .condarc, which counts for the command lines of conda, mamba and micromamba only
+
+Usage: config [--system | --env | --file FILE] [--json] WISH...
+  --add, --prepend KEY VALUE   put a value at the top of a list
+  --append KEY VALUE           put it at the bottom
+  --set KEY VALUE              set a key that has one value
+  --remove KEY VALUE           take a value out of a list
+  --remove-key KEY             take a key out
+  --get [KEY...]               what the file says
+  --show [KEY...]              what counts, of all files and variables
+  --show-sources               what each of them says
+As with mamba, these words can be written without dashes: `config append channels conda-forge`.
+Without a name of a file, ~/.condarc is changed; `--system` is .condarc in the root prefix, `--env` that in the active one.
+";
+
+/// `--get`: as the options that would set it.
+pub(super) fn get(condarc: &Condarc, keys: &[String], json: Option<&PathBuf>) -> String {
+    let keys = if keys.is_empty() { condarc.keys() } else { keys.to_vec() };
+    let of = |key: &String| {
+        let (first, rest) = key.split_once('.').map_or((key.as_str(), None), |(first, rest)| (first, Some(rest)));
+        let value = condarc.get(first)?;
+        Some((key.clone(), rest.map_or(Some(value.clone()), |rest| value.get(rest).cloned())?))
+    };
+    let told: Map<String, Json> = keys.iter().filter_map(of).collect();
+    if let Some(file) = json {
+        let path = file.display().to_string();
+        return format!("{:#}\n", json!({"get": told, "rc_path": path, "success": true, "warnings": []}));
+    }
+    let mut text = String::new();
+    told.iter().for_each(|(key, value)| option(key, value, &mut text));
+    text
+}
+
+fn option(key: &str, value: &Json, text: &mut String) {
+    match value {
+        Json::Object(entries) => entries.iter().for_each(|(name, value)| option(&format!("{key}.{name}"), value, text)),
+        Json::Array(items) => {
+            for (index, item) in items.iter().rev().enumerate() {
+                let rank = match index {
+                    _ if key != "channels" => "",
+                    0 => "   # lowest priority",
+                    index if index + 1 == items.len() => "   # highest priority",
+                    _ => "",
+                };
+                *text += &format!("--add {key} '{}'{rank}\n", plain(item));
+            }
+        }
+        value => *text += &format!("--set {key} {}\n", plain(value)),
+    }
+}
+
+/// `--show`: as YAML.
+pub(super) fn show(condarc: &Condarc, keys: &[String], is_json: bool, settings: &Settings) -> Result<String, CliError> {
+    let defaults = defaults(settings);
+    let mut wanted = keys.to_vec();
+    if wanted.is_empty() {
+        wanted = condarc.keys().into_iter().chain(defaults.keys().cloned()).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+    }
+    let mut told = Map::new();
+    for key in wanted {
+        let is_known = [super::LISTS, super::MAPPINGS, super::VALUES].concat().contains(&key.as_str());
+        match condarc.get(&key).or_else(|| defaults.get(&key).cloned()) {
+            Some(value) => drop(told.insert(key, value)),
+            None if is_known => drop(told.insert(key, Json::Null)),
+            None => {
+                let hint = "`config --show` shows all that is set";
+                return Err(CliError::world(format!("the key `{key}` is not known, and nothing sets it"), hint));
+            }
+        }
+    }
+    Ok(if is_json { format!("{:#}\n", Json::Object(told)) } else { yaml(&told, "") })
+}
+
+/// `--show-sources`.
+pub(super) fn sources(condarc: &Condarc, is_json: bool) -> String {
+    if is_json {
+        let told: Map<String, Json> =
+            condarc.sources.iter().map(|(name, values)| (name.clone(), Json::Object(values.clone()))).collect();
+        return format!("{:#}\n", Json::Object(told));
+    }
+    condarc.sources.iter().map(|(name, values)| format!("==> {name} <==\n{}\n", yaml(values, ""))).collect()
+}
+
+/// What counts where nothing is set.
+fn defaults(settings: &Settings) -> Map<String, Json> {
+    let root = &settings.root_prefix;
+    let defaults = json!({
+        "always_yes": null,
+        "auto_activate_base": true,
+        "changeps1": true,
+        "channel_alias": "https://conda.anaconda.org",
+        "channel_priority": "flexible",
+        "channels": ["defaults"],
+        "default_channels": ["https://repo.anaconda.com/pkgs/main", "https://repo.anaconda.com/pkgs/r"],
+        "envs_dirs": [root.join("envs").display().to_string()],
+        "offline": false,
+        "pkgs_dirs": settings.cache_directory.iter().map(|path| path.display().to_string()).collect::<Vec<_>>(),
+        "ssl_verify": true,
+    });
+    defaults.as_object().cloned().unwrap_or_default()
+}
+
+fn yaml(values: &Map<String, Json>, indent: &str) -> String {
+    let line = |(key, value): (&String, &Json)| match value {
+        Json::Array(items) if !items.is_empty() => {
+            let items: String = items.iter().map(|item| format!("{indent}  - {}\n", plain(item))).collect();
+            format!("{indent}{key}:\n{items}")
+        }
+        Json::Object(entries) if !entries.is_empty() => {
+            format!("{indent}{key}:\n{}", yaml(entries, &format!("{indent}  ")))
+        }
+        value => format!("{indent}{key}: {}\n", plain(value)),
+    };
+    values.iter().map(line).collect()
+}
+
+/// A value as Python prints it.
+fn plain(value: &Json) -> String {
+    match value {
+        Json::Null => "None".to_owned(),
+        Json::Bool(true) => "True".to_owned(),
+        Json::Bool(false) => "False".to_owned(),
+        Json::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,92 @@
+//! What every command gets: the settings, the printer, and the runtime for what waits.
+
+use std::{path::Path, time::Duration};
+
+use mlconda::install::Stop;
+use tokio::runtime::Runtime;
+
+use crate::{
+    error::CliError,
+    global::Global,
+    settings::Settings,
+    signals::{self, Undo, Waiting, runtime},
+    ui::Ui,
+};
+
+/// What every command gets.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) ui: Ui,
+    pub(crate) settings: Settings,
+}
+
+impl Context {
+    pub(crate) fn new(global: &Global) -> Self {
+        let settings = Settings::new(global);
+        Self { ui: Ui::new(global, &settings), settings }
+    }
+
+    /// Writes the file that `-o` names.
+    pub(crate) fn write(&self, output: &Path, text: &str) -> Result<(), CliError> {
+        survive_limit_of_files(&runtime()?);
+        signals::whole(|| fs_err::write(self.settings.absolute(output), text)).map_err(|error| {
+            CliError::world(
+                format!("cannot write `{}`: {}", output.display(), error.kind()),
+                "name a file in a directory that can be written to, with `-o`",
+            )
+        })
+    }
+
+    /// Runs a future to its end, on this thread.
+    pub(crate) fn block_on<F: Future>(&self, future: F) -> Result<F::Output, CliError> {
+        let runtime = runtime()?;
+        survive_limit_of_files(&runtime);
+        Ok(runtime.block_on(future))
+    }
+
+    /// Runs a future until its end, or until the user or the engine wants us to stop: then it is dropped, and so
+    /// cleans up after itself.
+    pub(crate) fn block_on_or_signal<F: Future>(&self, future: F) -> Result<F::Output, CliError> {
+        let mut waiting = Waiting::begin(&self.ui, Undo::Written)?;
+        self.block_on(or_stopped(future, &mut waiting))?
+    }
+
+    /// The same for an installation; `stop` is what tells it where it does not wait.
+    pub(crate) fn install_or_signal<F: Future>(&self, stop: &Stop, installing: F) -> Result<F::Output, CliError> {
+        let mut waiting = Waiting::begin_to_install(&self.ui, stop)?;
+        self.block_on(or_stopped(installing, &mut waiting))?
+    }
+
+    /// The same for a future that only reads, and keeps what it has read: it is not waited for threads that read on.
+    pub(crate) fn block_on_or_end<F: Future>(&self, future: F) -> Result<F::Output, CliError> {
+        let mut waiting = Waiting::begin(&self.ui, Undo::Nothing)?;
+        let runtime = runtime()?;
+        survive_limit_of_files(&runtime);
+        let outcome = runtime.block_on(or_stopped(future, &mut waiting));
+        runtime.shutdown_timeout(READERS);
+        match waiting.end() {
+            Some(signal) => Err(CliError::Stopped(signal)),
+            None => outcome,
+        }
+    }
+}
+
+/// How long it is waited for threads that notice that nobody wants what they read.
+const READERS: Duration = Duration::from_millis(500);
+
+async fn or_stopped<F: Future>(future: F, waiting: &mut Waiting) -> Result<F::Output, CliError> {
+    tokio::select! {
+        biased;
+        output = future => Ok(output),
+        signal = waiting.signal() => Err(CliError::Stopped(signal)),
+    }
+}
+
+/// Makes an error of a file that grows beyond the shell's limit (`ulimit -f`): the signal that comes with it would end the
+/// process. Programs that are started do not inherit this.
+fn survive_limit_of_files(runtime: &Runtime) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let _context = runtime.enter();
+    // Where it cannot be caught, the limit ends the process, as it ends any.
+    let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
+}

@@ -1,0 +1,216 @@
+//! What is looked at by `tree`, `why` and `sbom`: a lock or a prefix, made complete, and the lines that asked for it.
+
+use std::{
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use mlconda::{
+    PrefixRecord, Subdir,
+    environment::{Environment, Requirement},
+    export::requested_specs,
+    graph::Graph,
+    lock::{Lock, LockedPip, SourcePackages},
+    network::Client,
+    prefix::Prefix,
+    records::{self, Missing, Sources, Wanted},
+    repodata::{Access, RepodataOptions},
+};
+
+use crate::{
+    context::Context,
+    error::CliError,
+    lock_selection::{self, SelectionArgs},
+    locking::{self, Cache, LockingArgs},
+    progress::Display,
+    settings::PrefixArgs,
+    text::{count, list},
+};
+
+/// What is looked at
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct LockOrPrefixArgs {
+    #[command(flatten)]
+    prefix: PrefixArgs,
+    /// Of a file with locks for several platforms: the one for this platform [default: this machine's]
+    #[arg(long, value_name = "PLATFORM", value_parser = lock_selection::platform)]
+    platform: Option<Subdir>,
+    #[command(flatten)]
+    selection: SelectionArgs,
+    /// Do not ask the network for what a lock does not say of its packages: use what is cached, and what is in files
+    #[arg(long)]
+    offline: bool,
+}
+
+/// A lock, with what is known of its packages.
+pub(crate) struct LockOrPrefix {
+    /// The file of the lock, or the prefix.
+    pub(crate) place: PathBuf,
+    pub(crate) lock: Lock,
+    /// The records, if it is a prefix.
+    records: Option<Vec<PrefixRecord>>,
+}
+
+impl LockOrPrefix {
+    /// Reads what was typed: a lock's file, or a prefix; else the `env.lock` that is here, else an environment.
+    pub(crate) fn read(
+        typed: Option<&Path>,
+        args: &LockOrPrefixArgs,
+        wanted: Wanted,
+        context: &Context,
+    ) -> Result<Self, CliError> {
+        let settings = &context.settings;
+        let path = match typed {
+            Some(path) => settings.absolute(path),
+            None if args.prefix.prefix.is_none() && args.prefix.name.is_none() => {
+                let here = settings.absolute(Path::new("env.lock"));
+                if here.is_file() { here } else { args.prefix.existing(settings)?.path().to_owned() }
+            }
+            None => args.prefix.existing(settings)?.path().to_owned(),
+        };
+        if typed.is_some() && (args.prefix.prefix.is_some() || args.prefix.name.is_some()) {
+            return Err(CliError::Usage("one lock or one prefix can be looked at, not several".to_owned()));
+        }
+        let file = lock_selection::read(&path, context)?;
+        let several = file.platforms().len() > 1;
+        let platform = args.platform.or_else(|| Subdir::current().filter(|_| several));
+        let chosen = args.selection.selection(platform, SourcePackages::LeaveOut);
+        let mut lock = file.select(&chosen)?;
+        lock_selection::tell_of_categories(&file, &chosen, context);
+        let (mut records, mut opened) = (None, None);
+        if path.is_dir() {
+            let root = if path.ends_with("conda-meta") { path.parent().unwrap_or(&path) } else { &path };
+            let prefix = Prefix::open(root)?;
+            let mut read = prefix.records()?;
+            lock.specs = requested_specs(&prefix, &read)?;
+            read.extend(prefix.distributions()?);
+            warn_of_strangers(&prefix, read.clone(), context)?;
+            records = Some(read);
+            opened = Some(prefix);
+        }
+        let access = if args.offline { Access::Offline } else { Access::Online };
+        warn(&complete(&mut lock, opened, wanted, access, context)?, context);
+        Ok(Self { place: path, lock, records })
+    }
+
+    /// Whether it is a prefix.
+    pub(crate) fn is_prefix(&self) -> bool {
+        self.records.is_some()
+    }
+
+    /// The environment's name, or the last part of the place.
+    pub(crate) fn name(&self) -> String {
+        let place = || self.place.file_name().map(|name| name.to_string_lossy().into_owned());
+        self.lock.name.clone().or_else(place).unwrap_or_else(|| self.place.display().to_string())
+    }
+
+    /// What depends on what. `files` are the environment.yml that asked for it, if they were typed; else it is the one
+    /// beside the lock, if the lock is made of it.
+    pub(crate) fn graph(&self, files: &[PathBuf], context: &Context) -> Result<Graph, CliError> {
+        let mut graph = Graph::new(&self.lock);
+        if let Some(records) = &self.records {
+            graph = graph.with_sizes(records);
+        }
+        let environment = match files {
+            [] => self.environment_beside(context),
+            files => Some(locking::read(files, &LockingArgs::default(), context)?),
+        };
+        let Some(environment) = environment.map(|environment| environment.for_platform(self.lock.platform)) else {
+            return Ok(graph);
+        };
+        if files.is_empty() || self.is_prefix() || self.is_of(&environment) {
+            return Ok(graph.with_requests(&environment));
+        }
+        context.ui.warn(&format!(
+            "`{}` is not made of `{}`, or of another state of it: lines and specs may not fit",
+            self.place.display(),
+            environment.file.display()
+        ));
+        Ok(graph.with_requests(&environment))
+    }
+
+    /// The environment.yml beside a lock that was made of it. One that cannot be read is nothing to this.
+    fn environment_beside(&self, context: &Context) -> Option<Environment> {
+        if self.is_prefix() {
+            return None;
+        }
+        let options = locking::read_options(&LockingArgs::default(), context);
+        let files = ["environment.yml", "environment.yaml"].map(|name| self.place.with_file_name(name));
+        let file = files.iter().find(|file| file.is_file())?;
+        // As people would type it.
+        let shown = file.strip_prefix(&context.settings.directory).unwrap_or(file);
+        let environment = Environment::read(shown, &options).ok()?;
+        self.is_of(&environment.for_platform(self.lock.platform)).then_some(environment)
+    }
+
+    /// Whether the lock is made of this environment, perhaps with other channels.
+    fn is_of(&self, environment: &Environment) -> bool {
+        let is = |show: fn(&Requirement) -> String| {
+            let mut specs: Vec<String> = environment.requirements.iter().map(show).collect();
+            specs.sort();
+            specs.dedup();
+            self.lock.specs == specs
+        };
+        // Older locks have what the specs mean.
+        let same_specs = || is(|each| each.text.clone()) || is(|each| each.spec.to_string());
+        self.lock.input.as_ref().is_some_and(|input| *input == environment.digest() || same_specs())
+    }
+}
+
+/// What somebody has installed with pip stands in no record; whoever reads a bill of materials should know.
+fn warn_of_strangers(prefix: &Prefix, mut records: Vec<PrefixRecord>, context: &Context) -> Result<(), CliError> {
+    let untracked = prefix.untracked(&mut records)?;
+    if !untracked.is_empty() {
+        let names: Vec<String> = untracked.iter().map(|each| format!("{}=={}", each.name, each.version)).collect();
+        let packages = count(names.len(), "package");
+        context.ui.warn(&format!("pip has installed {packages} besides, of which no record tells: {}", list(&names)));
+    }
+    Ok(())
+}
+
+/// Gets the records of packages that a lock has none of, from this prefix or that of the lock's name, if nobody else has
+/// them; which are not to be had, and why.
+pub(crate) fn complete(
+    lock: &mut Lock,
+    prefix: Option<Prefix>,
+    wanted: Wanted,
+    access: Access,
+    context: &Context,
+) -> Result<Missing, CliError> {
+    let is_whole = lock.packages.iter().all(|package| package.record.is_some());
+    let is_known = |package: &LockedPip| {
+        package.requires.is_some() && (wanted == Wanted::Dependencies || package.licence.is_some())
+    };
+    if is_whole && lock.pip.iter().all(is_known) {
+        return Ok(Missing::default());
+    }
+    let settings = &context.settings;
+    let directory = locking::cache_directory(Cache::IfPresent, context)?;
+    let cache_directory = directory.path().join("repodata");
+    let named = lock.name.as_deref().map(|name| settings.named_prefix(name));
+    let sources = Sources {
+        repodata: RepodataOptions { cache_directory, access, now: SystemTime::now() },
+        prefix: prefix.or_else(|| named.and_then(|path| Prefix::open(path).ok())),
+        package_cache: settings.package_cache(),
+        wanted,
+    };
+    let client = Client::new(&settings.network_options()?)?;
+    let display = Display::new(&context.ui);
+    context.block_on_or_end(records::complete(lock, &client, &sources, &display))
+}
+
+/// Says of which packages nothing is known, and why.
+fn warn(missing: &Missing, context: &Context) {
+    let packages = &missing.packages;
+    if packages.is_empty() {
+        return;
+    }
+    let named: Vec<&String> = packages.iter().take(3).collect();
+    let which = if named.len() < packages.len() { "such as " } else { "" };
+    let because: String = missing.reasons.iter().map(|reason| format!("\n  because: {reason}")).collect();
+    context.ui.warn(&format!(
+        "no record is to be had of {} ({which}{}): dependencies and licences are not known{because}",
+        count(packages.len(), "package"),
+        list(&named)
+    ));
+}

@@ -1,0 +1,93 @@
+//! Which lock of a file is meant, where one file holds several: what `install`, `convert` and their like have in common.
+
+use std::{path::Path, str::FromStr};
+
+use mlconda::{
+    Subdir,
+    host::Host,
+    lock::{Expansion, Lock, LockFile, LockKind, Selection, SourcePackages, kind_of},
+};
+
+use crate::{context::Context, error::CliError, text::list};
+
+/// Which lock of a file is meant
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Options for locks of other tools")]
+pub(crate) struct SelectionArgs {
+    /// Of a pixi.lock, take this environment [default: `default`, or the only one]
+    #[arg(long, value_name = "NAME", hide_short_help = true)]
+    pub(crate) environment: Option<String>,
+    /// Of a conda-lock.yml, take the packages of this category besides those of `main` (repeatable)
+    #[arg(long = "with-category", visible_alias = "category", value_name = "NAME")]
+    #[arg(hide_short_help = true)]
+    pub(crate) categories: Vec<String>,
+    /// The same as `--with-category dev`
+    #[arg(long, hide_short_help = true)]
+    pub(crate) dev: bool,
+}
+
+impl SelectionArgs {
+    /// What is meant, on a platform or on the only one there is.
+    pub(crate) fn selection(&self, platform: Option<Subdir>, sources: SourcePackages) -> Selection {
+        let mut categories = self.categories.clone();
+        if self.dev && !categories.iter().any(|name| name == "dev") {
+            categories.push("dev".to_owned());
+        }
+        Selection { platform, environment: self.environment.clone(), categories, sources }
+    }
+
+    /// The lock of a file that has one only, or that for this machine.
+    pub(crate) fn of_this_machine(&self, file: &Path, context: &Context) -> Result<Lock, CliError> {
+        let found = read(file, context)?;
+        let platform = match found.platforms().as_slice() {
+            [_] => None,
+            _ => Some(Host::detect(Path::new("/")).platform),
+        };
+        Ok(found.select(&self.selection(platform, SourcePackages::LeaveOut))?)
+    }
+}
+
+/// Reads a file of locks of any kind, or the records of a prefix.
+pub(crate) fn read(file: &Path, context: &Context) -> Result<LockFile, CliError> {
+    let settings = &context.settings;
+    let expansion = Expansion { home: settings.home.clone(), variables: settings.variables.clone() };
+    Ok(LockFile::read(&settings.absolute(file), &expansion)?)
+}
+
+/// Whether a file is an environment.yml: by its name, unless what is in it says otherwise.
+pub(crate) fn is_environment(file: &Path, context: &Context) -> bool {
+    let named = file.extension().is_some_and(|kind| kind == "yml" || kind == "yaml");
+    let path = context.settings.absolute(file);
+    named && !path.is_dir() && kind_of_file(&path).is_none()
+}
+
+/// What kind of lock a file is, if it is one. A pipe is not looked into: what is read out of it is gone for whoever means to
+/// read it.
+pub(crate) fn kind_of_file(path: &Path) -> Option<LockKind> {
+    let bytes = mlconda::files::read(path, mlconda::files::LARGEST_LOCK).ok()?;
+    kind_of(&String::from_utf8_lossy(&bytes))
+}
+
+/// conda-lock installs some categories unasked; whoever is used to that should hear that they were not chosen.
+pub(crate) fn tell_of_categories(file: &LockFile, selection: &Selection, context: &Context) {
+    let is_left_out = |name: &&str| *name != "main" && !selection.categories.iter().any(|chosen| chosen == name);
+    let left_out: Vec<&str> = file.categories().into_iter().filter(is_left_out).collect();
+    if let (LockKind::CondaLock, [first, others @ ..]) = (file.kind, left_out.as_slice()) {
+        let categories = if others.is_empty() { "category" } else { "categories" };
+        context.ui.say(&format!(
+            "`{}` has the {categories} {} too: `--with-category {first}` adds it",
+            file.file.display(),
+            list(&left_out)
+        ));
+    }
+}
+
+/// Reads the value of `--platform`.
+pub(crate) fn platform(text: &str) -> Result<Subdir, String> {
+    match Subdir::from_str(text) {
+        Ok(Subdir::NoArch) | Err(_) => {
+            Err("platforms are named as in `linux-64`, `linux-aarch64`, `osx-arm64`, `osx-64`, `win-64`".to_owned())
+        }
+        Ok(platform) => Ok(platform),
+    }
+}
