@@ -51,18 +51,17 @@ pub(crate) fn compress(
             thread::Builder::new().name("gzip".to_owned()).spawn_scoped(scope, || work(level, &jobs_end))?;
         }
         let writing = thread::Builder::new().spawn_scoped(scope, move || write(output, &answers_end))?;
-        let mut input =
-            Input { filling: Vec::with_capacity(BLOCK), before: None, crc: Crc::new(), jobs, answers };
+        let mut input = Input { filling: Vec::with_capacity(BLOCK), before: None, crc: Crc::new(), jobs, answers };
         let produced = produce(&mut input).and_then(|()| input.submit(true));
-        let crc = input.crc.clone();
+        let (crc, amount) = (input.crc.sum(), input.crc.amount());
         // Nothing more comes: the threads end.
         drop(input);
         let written = writing.join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked")));
         // Where writing has failed, that is why nothing could be produced.
         let output = written?;
         produced?;
-        output.write_all(&crc.sum().to_le_bytes())?;
-        output.write_all(&crc.amount().to_le_bytes())
+        output.write_all(&crc.to_le_bytes())?;
+        output.write_all(&amount.to_le_bytes())
     })
 }
 

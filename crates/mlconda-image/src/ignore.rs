@@ -135,7 +135,8 @@ mod tests {
 
     #[test]
     fn patterns_mean_what_they_mean_to_docker() {
-        let paths = ["a.txt", "b.md", "src/a.txt", "src/deep/a.txt", "src/x.py", ".git/config", "temp", "tempa", "te/p"];
+        let paths =
+            ["a.txt", "b.md", "src/a.txt", "src/deep/a.txt", "src/x.py", ".git/config", "temp", "tempa", "te/p"];
         let cases: [(&str, &[&str]); 14] = [
             ("*.txt", &["a.txt"]),
             ("**/*.txt", &["a.txt", "src/a.txt", "src/deep/a.txt"]),

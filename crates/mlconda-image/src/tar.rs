@@ -69,11 +69,7 @@ impl<'a> TarWriter<'a> {
     }
 
     /// Adds the directories above a path, the topmost first, as `attributes` says of each; `None` leaves one out.
-    pub(crate) fn parents(
-        &mut self,
-        path: &Path,
-        attributes: &dyn Fn(&Path) -> Option<Attributes>,
-    ) -> io::Result<()> {
+    pub(crate) fn parents(&mut self, path: &Path, attributes: &dyn Fn(&Path) -> Option<Attributes>) -> io::Result<()> {
         let parent = path.parent().unwrap_or(Path::new(""));
         if self.directories.contains(parent) {
             return Ok(());
