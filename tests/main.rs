@@ -38,6 +38,7 @@ mod shell_init;
 mod shells;
 mod stopping;
 mod stopping_stages;
+mod stopping_unpack;
 #[cfg(target_os = "linux")]
 mod syscalls;
 mod terminal;
