@@ -38,7 +38,6 @@ mod shell_init;
 mod shells;
 mod stopping;
 mod stopping_stages;
-mod stopping_unpack;
 #[cfg(target_os = "linux")]
 mod syscalls;
 mod terminal;
