@@ -39,6 +39,8 @@ pub(super) enum ScriptTiming {
 /// directory.
 pub(super) fn publish_history(prefix: &Root, seconds: i64) -> io::Result<()> {
     let meta = Path::new("conda-meta");
+    // Scripts may have run since.
+    prefix.clear_cache();
     prefix.rename(&meta.join(PENDING_HISTORY), prefix, &meta.join(HISTORY))?;
     prefix.set_time(meta, seconds)
 }
@@ -154,6 +156,11 @@ impl<'a> PrefixChange<'a> {
         })
     }
 
+    /// Closes the open parents in the prefix: others may have moved them.
+    pub(super) fn clear_cache(&self) {
+        self.root.iter().for_each(Root::clear_cache);
+    }
+
     /// The open prefix.
     pub(super) fn root(&self) -> io::Result<&Root> {
         self.root.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
@@ -237,5 +244,8 @@ pub(super) fn merge(from: &Root, into: &Root, seconds: i64, stop: &Stop) -> io::
             from.rename(name, into, name)?;
         }
     }
+    // These renames were done from other open directories.
+    from.clear_cache();
+    into.clear_cache();
     into.set_time(here, seconds)
 }

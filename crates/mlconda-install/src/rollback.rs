@@ -245,6 +245,8 @@ impl Rollback {
     /// file could not be restored; in that case everything else is restored except the history.
     pub(super) fn roll_back(&self, stage: Option<&Root>) -> io::Result<()> {
         self.prefix.clear_cache();
+        // Directories of the stage were moved into the prefix, and are not in the stage any more.
+        stage.into_iter().for_each(Root::clear_cache);
         match self.journal.old {
             OldFiles::BackedUp => self.remove_new_files(stage)?,
             OldFiles::Removed if self.removing.get() => {

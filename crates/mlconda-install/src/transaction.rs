@@ -168,6 +168,8 @@ impl Transaction {
 impl Commit<'_> {
     /// Moves the new files into the prefix.
     pub(crate) fn place(&mut self) -> Result<(), InstallError> {
+        // Scripts may have moved directories.
+        self.change.clear_cache();
         if self.transaction.method == CommitMethod::Swap
             && self.scripts == ScriptTiming::Never
             && let Some(journal) = self.change.additions(self.transaction.stage()?.root())?
@@ -243,6 +245,7 @@ impl Commit<'_> {
         }
         replica.check()?;
         system::exchange(root.path(), prefix)?;
+        self.change.clear_cache();
         let is_ours = replica.check_beside(prefix);
         self.step = AppliedStep::Swapped(replica);
         self.transaction.locks.extend(lock);
@@ -265,6 +268,7 @@ impl Commit<'_> {
         let (stage, time, stop) = (self.transaction.stage()?, self.change.time, &self.change.stop);
         self.rollback.iter().try_for_each(|rollback| rollback.move_old_files(time, stop))?;
         let prefix = self.change.root()?;
+        prefix.clear_cache();
         commit::merge(stage.root(), prefix, time, stop)?;
         self.change.repair_directories(prefix)
     }
