@@ -13,7 +13,7 @@ use mlconda_test::{
     tree,
 };
 
-use crate::{regressions::line, world};
+use crate::{packages::line, world};
 
 /// Where the stage is: beside the prefix, or in a prefix that is a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ impl Story {
 }
 
 /// Two packages with one path, a link to a directory with files below it, a prefix in a text, and modules to compile.
-fn packages(world: &TestContext, version: &str) -> String {
+fn two_packages(world: &TestContext, version: &str) -> String {
     let [one, two] = ["one", "two"].map(|name| {
         let package = PackageBuilder::new(name, version).file("share/both", &format!("{name} {version}"));
         let package = package.file(&format!("share/{name}/file"), version).directory(&format!("share/{name}/empty"));
@@ -86,7 +86,7 @@ fn story(way: Way) {
     let story = Story::new(way);
     let lock = |name: &str, version: &str, python: &str| {
         let lock = story.world.write_lock(name, None, &["tzdata", python, "greet-2.0"]);
-        let text = fs_err::read_to_string(&lock).unwrap() + &packages(&story.world, version);
+        let text = fs_err::read_to_string(&lock).unwrap() + &two_packages(&story.world, version);
         fs_err::write(&lock, text).unwrap();
         lock
     };
