@@ -75,7 +75,7 @@ fn what_cannot_be_locked_leaves_file_and_lock_as_they_were() {
     --- stdout
     --- stderr
     error: the list `dependencies` does not ask for `unicode`
-    hint: packages that others need come and go with these; `mlconda why` tells which
+    hint: a dependency of another package is removed together with that package; `mlconda why` shows which
     ");
     world.mlconda(["add", "unicode", "--dry-run"]).success();
     assert_eq!(files(), before);
@@ -121,7 +121,7 @@ fn without_a_file_there_is_nothing_to_add_to() {
     --- stdout
     --- stderr
     error: there is no `environment.yml` in `[TEMP]/work`
-    hint: name the file with `-f FILE`, or begin one: `mlconda init`
+    hint: give the file with `-f FILE`, or create one: `mlconda init`
     ");
     world.write("other.yml", "dependencies: [where]\nchannels:\n- ${CHANNELS}/main\n");
     world.mlconda(["add", "-f", "other.yml", "unicode"]).success();

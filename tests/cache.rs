@@ -126,7 +126,7 @@ fn every_kind_of_damage_is_found() {
     warning: `greet-2.0-pyhd8ed1ab_0.conda` was damaged in the cache and is fetched again: `info/paths.json` has another content
     warning: `greet-2.0-pyhd8ed1ab_0.conda` was damaged in the cache and is fetched again: `info/link.json` has another content
     warning: `greet-2.0-pyhd8ed1ab_0.conda` was damaged in the cache and is fetched again: failed to open file `[TEMP]/home/.cache/mlconda/packages-3/[SHA256]/info/mlconda.json`: No such file or directory (os error [NUMBER])
-    warning: `python-3.11.9-h4bc722e_0_cpython.conda` was damaged in the cache and is fetched again: `bin/python3.11` is no file
+    warning: `python-3.11.9-h4bc722e_0_cpython.conda` was damaged in the cache and is fetched again: `bin/python3.11` is not a file
     ");
     assert!(!install(&world, "prefix", &["--verify-cache"]).success().stderr.contains("warning"));
 }
@@ -144,7 +144,7 @@ fn a_damaged_package_that_cannot_be_fetched_again() {
     Installing 1 package into `[TEMP]/work/two`
     error: `tzdata-2024a-hd8ed1ab_0.conda` is damaged in the cache, and network access is disabled
       because: `share/zoneinfo/Etc/UTC` has another size
-    hint: install once without `--offline`: then it is fetched again
+    hint: install once without `--offline`: it is then downloaded again
     ");
     assert_eq!(tree::difference(&before, &world.tree()), "");
 }

@@ -136,18 +136,18 @@ fn what_makes_no_sense_is_refused_and_leaves_the_file() {
     let said = |words: &str, code: i32| config(&world, words).failure(code).stderr;
     assert_snapshot!(said("--set channels x", 2), @"error: `channels` is a list: `config --add channels x` puts `x` into it");
     assert_snapshot!(said("--add always_yes true", 2), @"error: `always_yes` has one value: `config --set always_yes true` sets it");
-    assert_snapshot!(said("--add chanels x", 2), @"error: `chanels` is no key of conda's; there is `channels`");
-    assert_snapshot!(said("--set channel_priority high", 2), @"error: `high` is no channel priority: there are `strict`, `flexible` and `disabled`");
+    assert_snapshot!(said("--add chanels x", 2), @"error: `chanels` is not a key of conda's; there is `channels`");
+    assert_snapshot!(said("--set channel_priority high", 2), @"error: `high` is not a channel priority: there are `strict`, `flexible` and `disabled`");
     assert_snapshot!(said("--remove channels x", 1), @r"
     error: the list `channels` does not have `x`
     hint: it has `a`
     ");
     assert_snapshot!(said("--remove-key offline", 1), @"error: the key `offline` is not set");
     assert_snapshot!(said("--describe", 1), @r"
-    error: `config --describe` is not to be had
-    hint: `config --show` tells what counts; conda's documentation describes the keys
+    error: `config --describe` is not supported
+    hint: `config --show` shows the settings; conda's documentation describes the keys
     ");
-    assert_snapshot!(said("", 2), @"error: `config` is not told what to do; `config --help` tells what it does");
+    assert_snapshot!(said("", 2), @"error: `config` needs an action; `config --help` lists them");
     assert_eq!(condarc(&world), "channels: [a]\n");
     write(&world, "channels: [\n");
     assert_eq!(config(&world, "--show").code, 1);

@@ -103,7 +103,7 @@ fn what_is_lost_and_what_is_not_there_is_said() {
     let outcome = world.mlconda(["install", "pixi.lock"]).failure(1);
     assert_snapshot!(world.normal(&outcome.stderr), @"
     error: `[TEMP]/work/pixi.lock` holds git's conflict markers
-    hint: `mlconda lock --format pixi --resolve-conflict` locks anew, and keeps what both sides have where it can
+    hint: `mlconda lock --format pixi --resolve-conflict` solves again, and keeps the packages of both sides where it can
     ");
     world.write("pixi.lock", &world.read("pixi.lock.bak"));
     let outcome = world.mlconda(["convert", "pixi.lock", "--to", "explicit"]).failure(1);

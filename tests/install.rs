@@ -320,7 +320,7 @@ fn two_packages_may_claim_a_path() {
     --- stdout
     --- stderr
     Installing 2 packages into `[TEMP]/prefix`
-    warning: `clash-left-1.0-hd8ed1ab_0` and `clash-right-1.0-hd8ed1ab_0` hold `share/clash/shared.txt`; the one of `clash-right-1.0-hd8ed1ab_0` is there
+    warning: `clash-left-1.0-hd8ed1ab_0` and `clash-right-1.0-hd8ed1ab_0` hold `share/clash/shared.txt`; the file of `clash-right-1.0-hd8ed1ab_0` is there
     + clash-left 1.0
     + clash-right 1.0
     Linked 2 packages in `[TEMP]/prefix`: 4 files, [SIZE], in [TIME].
@@ -340,7 +340,7 @@ fn a_lock_with_md5_only_installs_and_says_so() {
     exit code 0
     --- stdout
     --- stderr
-    warning: `env.lock` has no sha256 for 1 package; `mlconda lock` pins all by sha256
+    warning: `env.lock` has no sha256 for 1 package; `mlconda lock` pins every package by sha256
     Installing 1 package into `[TEMP]/work/prefix`
     + tzdata 2024a
     Linked 1 package in `[TEMP]/work/prefix`: 3 files, [SIZE], in [TIME].
@@ -508,7 +508,7 @@ fn modules_are_compiled_and_recorded_and_go_with_their_package() {
     let without = world.write_lock("less.lock", None, &["tzdata", "python-3.11.9"]);
     install(&without, &[]);
     assert!(!world.work().join("prefix/lib/python3.11/site-packages/templates").exists());
-    // Into a prefix whose python is there already; and not at all.
+    // Into a prefix whose python already exists; and not at all.
     install(&lock, &["--compile-bytecode=unchecked-hash"]);
     assert!(world.read(code).starts_with("unchecked-hash"));
     fs_err::remove_dir_all(world.work().join("prefix")).unwrap();
@@ -526,7 +526,7 @@ fn a_python_that_does_not_run_here_compiles_nothing() {
     --- stdout
     --- stderr
     Installing 4 packages ([SIZE]) into `[TEMP]/root/envs/small`
-    warning: modules are not compiled, for the environment's python does not run here: there is no `bin/python3.11`
+    warning: modules are not compiled, because the environment's python does not run here: there is no `bin/python3.11`
     + templates 1.0
     + pip 24.0
     + python 3.11.9

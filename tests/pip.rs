@@ -128,7 +128,7 @@ fn what_conda_has_and_pip_wants_otherwise_is_told_with_both_lines() {
     error: pip and conda contradict each other:
     `greet<2` (environment.yml:9) does not allow `greet` 2.0, which conda installs for `greet=2.0` (environment.yml:7)
     `greet @ https://example.org/greet-1.0-py3-none-any.whl` (environment.yml:10) would replace `greet` 2.0, which conda installs for `greet=2.0` (environment.yml:7)
-    hint: conda's packages are chosen first: change one of the two lines, or move pip's line up to the conda dependencies
+    hint: conda packages are solved first: change one of the two lines, or move the line of pip to the conda dependencies
     ");
     write(&world, &["needs-old"]);
     assert_snapshot!(lock(&world, &index, &[]).failure(1), @"
@@ -329,14 +329,14 @@ fn lists_that_cannot_be_locked_are_refused_at_their_lines() {
     error: the `pip:` list cannot be locked for [HOST]:
       Because no-such-project was not found in the package registry and you require no-such-project, we can conclude that your requirements are unsatisfiable.
       asked for: `no-such-project` (environment.yml:9)
-    hint: correct the name: a project is not always called as the module that is imported, nor as conda's package; what only conda has, belongs above `pip:`
+    hint: correct the name: a project can have another name than its module or its conda package. A package that only conda has belongs above `pip:`
 
     "pytorch"
     error: the `pip:` list cannot be locked for [HOST]:
       Because pytorch was not found in the package registry and you require pytorch, we can conclude that your requirements are unsatisfiable.
       asked for: `pytorch` (environment.yml:9)
       conda's `pytorch` is called `torch` there
-    hint: correct the name: a project is not always called as the module that is imported, nor as conda's package; what only conda has, belongs above `pip:`
+    hint: correct the name: a project can have another name than its module or its conda package. A package that only conda has belongs above `pip:`
 
     "a", "b>=2"
     error: the `pip:` list cannot be locked for [HOST]:
@@ -367,7 +367,7 @@ fn lists_that_cannot_be_locked_are_refused_at_their_lines() {
     error: `b` has no suitable file for [HOST]: none has the hash that is asked for
       asked for: `b==2.0 --hash=sha256:[SHA256]` (environment.yml:9)
       there is: b-2.0-py3-none-any.whl (sha256:[SHA256])
-    hint: if the index has replaced the file and that is as it should be, correct the hash; else somebody has changed it
+    hint: if you know that the index replaced the file, correct the hash; otherwise somebody has changed the file
 
     "b; python_versio < '3'"
     error: environment.yml:9:9: expected a quoted string or a valid marker name, found `python_versio`
@@ -384,7 +384,7 @@ fn lists_that_cannot_be_locked_are_refused_at_their_lines() {
       = help: paths are relative to the file that names them
 
     "-e ."
-    error: environment.yml:9:9: `[TEMP]/work` is no project of python: it has no `pyproject.toml` and no `setup.py`
+    error: environment.yml:9:9: `[TEMP]/work` is not a project of python: it has no `pyproject.toml` and no `setup.py`
       |
     9 |       - -e .
       |         ^^^^
@@ -432,7 +432,7 @@ fn what_is_wrong_with_places_is_told_with_their_lines() {
       Because forbidden was not found in the package registry and you require forbidden, we can conclude that your requirements are unsatisfiable.
       An index (http://127.0.0.1:[PORT]/simple/) returned a 403 Forbidden error. Check that the index URL is correct and the credentials are valid.
       asked for: `forbidden` (environment.yml:9)
-    hint: the index wants a login: in its URL, as `https://${USER}:${PASSWORD}@host/simple`, or in `~/.netrc`
+    hint: the index needs a login: in its URL, as `https://${USER}:${PASSWORD}@host/simple`, or in `~/.netrc`
 
     deep
     error: the `pip:` list cannot be locked for [HOST]:
@@ -487,7 +487,7 @@ fn every_hash_that_is_given_is_checked() {
     exit code 1
     --- stdout
     --- stderr
-    error: environment.yml:9:9: `mine` is no archive, which could have a hash
+    error: environment.yml:9:9: `mine` is not an archive, which could have a hash
       |
     9 |       - ./mine --hash=sha256:[SHA256]
       |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
@@ -712,7 +712,7 @@ fn an_index_that_does_not_answer_is_named() {
       tcp connect error
       Connection refused (os error [NUMBER])
       asked for: `a` (environment.yml:9)
-    hint: check the network, the index (`PIP_INDEX_URL`, `pip.conf`, `--index-url` in the list), `HTTPS_PROXY` and `NO_PROXY`; `--offline` uses what is cached
+    hint: check the network, the index (`PIP_INDEX_URL`, `pip.conf`, `--index-url` in the list), `HTTPS_PROXY` and `NO_PROXY`; `--offline` uses cached data
     ");
 }
 
@@ -763,7 +763,7 @@ fn without_uv_it_comes_from_the_channels() {
     --- stderr
     warning: environment.yml:5:11: there is a `pip:` list, and `pip` is not among the dependencies; it is added, as conda does
     error: the `pip:` list is resolved by `uv`, which is not on this machine, nor in the environment's channels: none has `uv` for `[HOST]`
-    hint: install uv and have it on `PATH`, or name it with `MLCONDA_UV`; or add a channel that has it, as conda-forge does
+    hint: install uv so that it is on `PATH`, or set `MLCONDA_UV` to its path, or add a channel that has it, such as conda-forge
     ");
     attempt(&[python, tool, pip, uv], "with").success();
     assert!(pip_lines(&world, "env.lock").contains("# pip a @ "));
@@ -821,7 +821,7 @@ fn platforms_and_pythons_that_are_known_are_locked_for() {
       asked for: `b` (environment.yml:6)
       asked for: `b` (environment.yml:7)
       and 1 more
-    hint: ask for CPython: `- python=3.12=*_cpython`, or move what pip is to install up to the conda dependencies
+    hint: ask for CPython: `- python=3.12=*_cpython`, or move the packages of pip to the conda dependencies
     ");
 }
 

@@ -203,28 +203,28 @@ fn what_is_not_sound_is_refused_and_leaves_the_prefix_as_it_was() {
     hint: nothing of it was used. If its server has replaced the package and that is as it should be, lock anew; else somebody between you and the server has changed it
     error: the package `lies-1.0-py3-none-any.whl` is invalid
       because: `site-packages/lies/data.txt` is not what its `RECORD` says
-    hint: the prefix is as it was. The package is at fault: tell its maintainers
+    hint: the prefix is unchanged. This is an error of the package: report it to its maintainers
     error: the package `climbs-1.0-py3-none-any.whl` is invalid
       because: `../climbs.py` is not a path that a wheel may have
-    hint: the prefix is as it was. The package is at fault: tell its maintainers
+    hint: the prefix is unchanged. This is an error of the package: report it to its maintainers
     error: the package `breaks-1.0-py3-none-any.whl` is invalid
       because: `breaks?other.py` is not a path that a wheel may have
-    hint: the prefix is as it was. The package is at fault: tell its maintainers
+    hint: the prefix is unchanged. This is an error of the package: report it to its maintainers
     error: the package `rooted-1.0-py3-none-any.whl` is invalid
       because: `/etc/rooted` is not a path that a wheel may have
-    hint: the prefix is as it was. The package is at fault: tell its maintainers
+    hint: the prefix is unchanged. This is an error of the package: report it to its maintainers
     error: the package `meta-1.0-py3-none-any.whl` is invalid
       because: `python-data/conda-meta/history` is not a path that a package may write
-    hint: the prefix is as it was. The package is at fault: tell its maintainers
+    hint: the prefix is unchanged. This is an error of the package: report it to its maintainers
     error: the package `odd-1.0-py3-none-any.whl` is invalid
       because: `odd-1.0.data/elsewhere/file` is in a place that no wheel has
-    hint: the prefix is as it was. The package is at fault: tell its maintainers
+    hint: the prefix is unchanged. This is an error of the package: report it to its maintainers
     error: the package `twice-1.0-py3-none-any.whl` is invalid
       because: it has `twice-1.0.data/purelib/twice/__init__.py` twice
-    hint: the prefix is as it was. The package is at fault: tell its maintainers
+    hint: the prefix is unchanged. This is an error of the package: report it to its maintainers
     error: the package `command-1.0-py3-none-any.whl` is invalid
       because: the entry point `../command = command:main` makes no sense: entry point command must not contain path separators or NUL: "../command"
-    hint: the prefix is as it was. The package is at fault: tell its maintainers
+    hint: the prefix is unchanged. This is an error of the package: report it to its maintainers
     "#);
 }
 
@@ -398,24 +398,24 @@ fn verify_sees_every_file_of_a_wheel() {
     exit code 1
     --- stdout
     `bin/rich-shell` of `rich-tool-1.0-pypi_0`: it has other permissions; expected 0755, found 0644
-    `lib/python3.11/site-packages/rich_tool/__init__.py` of `rich-tool-1.0-pypi_0`: its content is another; expected sha256 [SHA256], found sha256 [SHA256]
+    `lib/python3.11/site-packages/rich_tool/__init__.py` of `rich-tool-1.0-pypi_0`: its content differs; expected sha256 [SHA256], found sha256 [SHA256]
     `share/rich/data, and more.txt` of `rich-tool-1.0-pypi_0`: it is missing
     --- stderr
-    `[TEMP]/prefix` is not as it should be: 3 findings in 3 packages, 27 files, [SIZE], in [TIME].
-    hint: `mlconda verify [TEMP]/prefix env.lock --repair` mends that
+    `[TEMP]/prefix` is not intact: 3 findings in 3 packages, 27 files, [SIZE], in [TIME].
+    hint: `mlconda verify [TEMP]/prefix env.lock --repair` repairs it
     ");
     lock(&world, &PACKAGES, &[line(&world, &simple("other", "1.0"), "")]);
     assert_snapshot!(world.mlconda(["verify", "../prefix", "env.lock"]).failure(1), @"
     exit code 1
     --- stdout
-    `other-1.0-pypi_0`: the lock has it, the environment not
-    `rich-tool-1.0-pypi_0`: the environment has it, the lock not
+    `other-1.0-pypi_0`: it is in the lock, but not in the environment
+    `rich-tool-1.0-pypi_0`: it is in the environment, but not in the lock
     `bin/rich-shell` of `rich-tool-1.0-pypi_0`: it has other permissions; expected 0755, found 0644
-    `lib/python3.11/site-packages/rich_tool/__init__.py` of `rich-tool-1.0-pypi_0`: its content is another; expected sha256 [SHA256], found sha256 [SHA256]
+    `lib/python3.11/site-packages/rich_tool/__init__.py` of `rich-tool-1.0-pypi_0`: its content differs; expected sha256 [SHA256], found sha256 [SHA256]
     `share/rich/data, and more.txt` of `rich-tool-1.0-pypi_0`: it is missing
     --- stderr
-    `[TEMP]/prefix` is not as it should be: 5 findings in 3 packages, 27 files, [SIZE], in [TIME].
-    hint: `mlconda verify [TEMP]/prefix env.lock --repair` mends that
+    `[TEMP]/prefix` is not intact: 5 findings in 3 packages, 27 files, [SIZE], in [TIME].
+    hint: `mlconda verify [TEMP]/prefix env.lock --repair` repairs it
     ");
 }
 
@@ -425,7 +425,9 @@ fn two_wheels_of_one_path_are_told_of() {
     let with = |name: &str| simple(name, "1.0").file("tests/__init__.py", name);
     let outcome = install(&world, &[line(&world, &with("a"), ""), line(&world, &with("b"), "")]).success();
     assert!(
-        outcome.stderr.contains("`lib/python3.11/site-packages/tests/__init__.py`; the one of `b-1.0-pypi_0` is there"),
+        outcome
+            .stderr
+            .contains("`lib/python3.11/site-packages/tests/__init__.py`; the file of `b-1.0-pypi_0` is there"),
         "{outcome}"
     );
     assert_eq!(text(&world, &format!("{SITE}/tests/__init__.py")), "b");
@@ -440,7 +442,7 @@ fn a_conda_package_gets_its_file_back_when_the_wheel_that_took_it_goes() {
     lock(&world, &packages, &[line(&world, &taker, "")]);
     let outcome = world.mlconda(["install", "env.lock", "-p", "../prefix"]).success();
     assert!(
-        outcome.stderr.contains("hold `share/where/message.txt`; the one of `taker-1.0-pypi_0` is there"),
+        outcome.stderr.contains("hold `share/where/message.txt`; the file of `taker-1.0-pypi_0` is there"),
         "{outcome}"
     );
     assert_eq!(text(&world, "share/where/message.txt"), "the wheel's\n");
@@ -571,7 +573,7 @@ fn sources_are_built_by_the_environments_own_pip() {
     error: pip could not install `broken` (exit status: 1):
     no such back end
 
-    hint: the prefix is as it was. What a package needs to be built is a package of the environment: `setuptools`, say
+    hint: the prefix is unchanged. What the build needs, such as `setuptools`, must be a package of the environment
     ");
     assert_eq!(tree::difference(&fresh, &tree::archived(&prefix(&world)).unwrap()), "");
     let right = sources(&world, "built", "");
@@ -596,7 +598,7 @@ fn a_second_package_that_cannot_be_built_takes_the_first_with_it() {
     let before = tree::tree(&real).unwrap();
     lock_to_build(&world, &[sources(&world, "built", ""), sources(&world, "broken", "")]);
     let outcome = world.mlconda(["install", "env.lock", "-p", "../prefix"]).failure(1);
-    assert!(outcome.stderr.contains("Building `broken`") && outcome.stderr.contains("the prefix is as it was"));
+    assert!(outcome.stderr.contains("Building `broken`") && outcome.stderr.contains("the prefix is unchanged"));
     assert_eq!(tree::difference(&before, &tree::tree(&real).unwrap()), "");
 }
 
@@ -611,7 +613,7 @@ fn what_is_built_is_not_built_without_pip_or_against_the_users_will() {
     --- stderr
     Installing 3 packages into `[TEMP]/prefix`
     error: `built` has to be built from its sources, but the environment has no pip to do that
-    hint: add `pip` to the environment.yml, and what builds the package, and lock it again
+    hint: add `pip` and the packages that the build needs to the environment.yml, and lock it again
     ");
     lock_to_build(&world, &[line]);
     assert_snapshot!(world.mlconda(["install", "env.lock", "-p", "../prefix", "--no-scripts"]).failure(1), @"
@@ -620,7 +622,7 @@ fn what_is_built_is_not_built_without_pip_or_against_the_users_will() {
     --- stderr
     Installing 2 packages into `[TEMP]/prefix`
     error: `built` has to be built from its sources, which runs code of the package
-    hint: leave out `--no-scripts`, or take a version that has a wheel
+    hint: install without `--no-scripts`, or use a version that has a wheel
     ");
     let commit = "0123456789abcdef0123456789abcdef01234567";
     lock_to_build(&world, &[format!("# pip built @ git+https://host.example/built.git@{commit}\n")]);
@@ -671,7 +673,7 @@ fn wheels_come_over_the_network_with_a_login_that_nobody_sees() {
     Installing 3 packages into `[TEMP]/prefix`
     error: cannot get `private-1.0-py3-none-any.whl` from http://********@127.0.0.1:[PORT]/private-1.0-py3-none-any.whl
       because: `http://********@127.0.0.1:[PORT]/private-1.0-py3-none-any.whl` answers 403 Forbidden
-    hint: the prefix is as it was; the server refuses this login, or this machine: ask who keeps the server for access
+    hint: the prefix is unchanged; the server refuses this login, or this machine: ask the owner of the server for access
     ");
     server.recover();
     install().success();

@@ -247,13 +247,13 @@ fn without_a_name_the_choice_is_told() {
     world.environment("other");
     insta::assert_snapshot!(world.says(["run", "true"]), @"
     code: 1
-    error: no environment is named, none is active, and there are several
-    hint: `[ROOT]/envs` holds `ml` and `other`: name one with `-n NAME`, or one elsewhere with `-p DIR`
+    error: no environment is given, none is active, and there are several
+    hint: `[ROOT]/envs` holds `ml` and `other`: choose one with `-n NAME`, or another directory with `-p DIR`
     ");
     insta::assert_snapshot!(world.says(["run", "-n", "mll", "true"]), @"
     code: 1
     error: there is no environment in `[ROOT]/envs/mll`
-    hint: `[ROOT]/envs` holds `ml` and `other`: name one with `-n NAME`, or one elsewhere with `-p DIR`
+    hint: `[ROOT]/envs` holds `ml` and `other`: choose one with `-n NAME`, or another directory with `-p DIR`
     ");
     let mut active = world.command(["run", "sh", "-c", "echo $CONDA_DEFAULT_ENV"]);
     assert_eq!(stdout(active.env("CONDA_PREFIX", world.root.join("envs/other"))), "other\n");

@@ -291,7 +291,7 @@ fn a_package_is_linked_anew_where_that_is_asked_for() {
     for line in lines {
         fs_err::write(&program, "damaged").unwrap();
         let said = world.run(line).success().stderr;
-        assert!(said.contains("~ where 2.0, linked anew"), "{line}: {said}");
+        assert!(said.contains("~ where 2.0, linked again"), "{line}: {said}");
         assert_eq!(fs_err::read(&program).unwrap(), sound, "{line}");
         assert_eq!(said.matches("linked anew").count(), 1, "{line}: {said}");
     }

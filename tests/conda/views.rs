@@ -122,7 +122,7 @@ fn what_cannot_be_is_refused_in_a_sentence() {
     exit code 1
     --- stdout
     --- stderr
-    error: `doctor` is not to be had
+    error: `doctor` is not supported
     hint: `mlconda verify` tells whether an environment is what its records say
     ");
     insta::assert_snapshot!(world.run("conda instal numpy"), @r"
@@ -137,19 +137,19 @@ fn what_cannot_be_is_refused_in_a_sentence() {
     --- stdout
     --- stderr
     error: `-n` takes a name, and `a/b` is a path
-    hint: name the directory with `-p a/b`
+    hint: give the directory with `-p a/b`
     ");
     insta::assert_snapshot!(world.run("conda install -n nothing where"), @r"
     exit code 1
     --- stdout
     --- stderr
     error: there is no environment in `[TEMP]/root/envs/nothing`
-    hint: `create` makes one
+    hint: make one with `create`
     ");
     insta::assert_snapshot!(world.run("conda create -n x --frobnicate where"), @r"
     exit code 2
     --- stdout
     --- stderr
-    error: there is no option `--frobnicate`; `conda create --help` has them
+    error: there is no option `--frobnicate`; `conda create--help` lists them
     ");
 }

@@ -281,7 +281,7 @@ fn hash(option: &ParsedOption<'_>) -> Result<String> {
         Some((kind, hex)) => Ok(format!("{kind}:{}", hex.to_ascii_lowercase())),
         None => line_error(
             option.range.clone(),
-            format!("`{}` is no sha256, sha384 or sha512", option.value),
+            format!("`{}` is not a sha256, sha384 or sha512", option.value),
             "write `--hash=sha256:` and 64 hex digits; others, such as md5, pip does not take either",
         ),
     }
@@ -395,7 +395,7 @@ fn named(text: &str, start: usize) -> Result<NamedRequirement> {
     let (name, mut rest) = (&text[..end], text[end..].trim_start());
     if !is_name(name) {
         let help = "a requirement begins with a project's name, a URL or a path";
-        return line_error(start..start + text.len(), format!("`{text}` is no requirement"), help);
+        return line_error(start..start + text.len(), format!("`{text}` is not a requirement"), help);
     }
     let location = |rest: &str| start + text.len() - rest.len();
     let mut named = NamedRequirement {
@@ -588,7 +588,7 @@ mod tests {
 
         a --hash=md5:12
           ^^^^^^^^^^^^^
-        `md5:12` is no sha256, sha384 or sha512; write `--hash=sha256:` and 64 hex digits; others, such as md5, pip does not take either
+        `md5:12` is not a sha256, sha384 or sha512; write `--hash=sha256:` and 64 hex digits; others, such as md5, pip does not take either
 
         a[b
          ^^
@@ -600,7 +600,7 @@ mod tests {
 
         =1
         ^^
-        `=1` is no requirement; a requirement begins with a project's name, a URL or a path
+        `=1` is not a requirement; a requirement begins with a project's name, a URL or a path
 
         a @
           ^

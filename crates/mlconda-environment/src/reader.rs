@@ -403,7 +403,7 @@ impl Reader<'_> {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => "use a platform such as `linux-64`, `linux-aarch64` or `osx-arm64`".to_owned(),
             };
-            return Err(self.wrong_node(item, format!("`{text}` is no platform"), help));
+            return Err(self.wrong_node(item, format!("`{text}` is not a platform"), help));
         };
         if !self.environment.platforms.contains(&platform) {
             self.environment.platforms.push(platform);

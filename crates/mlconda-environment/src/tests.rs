@@ -1,5 +1,5 @@
-//! What is accepted, by the tables of `docs/environment.md`: every row is read here, so that the page cannot promise
-//! what the code does not do. Then how mistakes look, and what the tables have no room for.
+//! What is accepted, by the lists of `docs/environment.md`: every item is tested here, so that the page is always true. Then
+//! how errors look, and what the lists do not contain.
 
 use std::path::Path;
 
@@ -27,25 +27,25 @@ fn error_found(text: &str) -> String {
     read(text).unwrap_err().to_string()
 }
 
-/// The cells of the table below a heading: what is written, and what is said of it.
-pub(crate) fn rows(heading: &str) -> Vec<(String, String)> {
-    let cell = |cell: &str| cell.trim().trim_matches('`').replace("\\|", "|").replace('⏎', "\n").replace('⇥', "\t");
+/// The items of the list below a heading: what is written, and what is said of it. An item continues in indented lines.
+pub(crate) fn items(heading: &str) -> Vec<(String, String)> {
     let section = PAGE.split(&format!("\n## {heading}\n")).nth(1).unwrap();
     let section = section.split("\n## ").next().unwrap();
-    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.strip_suffix(" |")?.split_once("` | "));
-    rows.map(|(left, right)| (cell(left), right.to_owned())).collect()
+    let joined = section.replace("\n  ", " ");
+    let items = joined.lines().filter_map(|line| line.strip_prefix("- `")?.split_once("` → "));
+    items.map(|(left, right)| (left.replace('⏎', "\n").replace('⇥', "\t"), right.to_owned())).collect()
 }
 
-/// Compares every row with what the code says of its left cell.
+/// Compares every item with what the code says of its left side.
 fn check(heading: &str, say: impl Fn(&str) -> String) {
-    let rows = rows(heading);
-    assert!(rows.len() > 10, "the table under `{heading}` was not found");
-    let wrong: Vec<String> = rows
+    let items = items(heading);
+    assert!(items.len() > 10, "the list under `{heading}` was not found");
+    let wrong: Vec<String> = items
         .iter()
-        .filter(|(written, expected)| say(written).replace('|', "\\|") != *expected)
+        .filter(|(written, expected)| say(written) != *expected)
         .map(|(written, expected)| format!("{written:?}\n  page: {expected}\n  code: {}", say(written)))
         .collect();
-    assert!(wrong.is_empty(), "{} rows differ:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(wrong.is_empty(), "{} items differ:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 fn refused(error: &EnvironmentError) -> String {
@@ -134,14 +134,14 @@ fn all_mistakes_are_told_at_once() {
     let told: Vec<String> = error.diagnostics().iter().map(|d| format!("{}: {}", d.location.line, d.message)).collect();
     assert_snapshot!(told.join("\n"), @"
     1: `a b` cannot be the name of an environment
-    2: `two words` is no channel: it has a space in it
+    2: `two words` is not a channel: it has a space in it
     3: the key `channels` stands here and on line 2
     5: `python >=3.8 <3.12` lacks a comma between two version constraints
     6: `3.10` is a number to YAML, and a dependency begins with a package's name
     8: a line for pip is a string, and this is a list
-    9: `numpy==` is no match spec: no version stands behind `==`
-    9: `npm:` is no section of the dependencies; only `pip:` and `sel(…):` are
-    10: `linux64` is no platform
+    9: `numpy==` is not a match spec: no version stands behind `==`
+    9: `npm:` is not a section of the dependencies; only `pip:` and `sel(…):` are
+    10: `linux64` is not a platform
     11: the variable `A` is a list, and should be a string
     ");
     let mistakes = |count: usize| error_found(&format!("channels: [a]\ndependencies:\n{}", "  - 1\n".repeat(count)));
@@ -616,7 +616,7 @@ fn requirements_files_have_an_end() {
     let error = error.replace(&format!("{}/", directory.path().display()), "");
     let told: Vec<&str> = error.lines().filter(|line| line.contains(".yml:")).collect();
     insta::assert_snapshot!(told.join("\n"), @"
-    environment.yml:4:12: `/dev/zero` cannot be read: it is no regular file
+    environment.yml:4:12: `/dev/zero` cannot be read: it is not a regular file
     environment.yml:5:12: `.` cannot be read: it is a directory
     environment.yml:6:12: `large.txt` cannot be read: it is larger than 16 MiB
     environment.yml:7:12: `latin.txt` cannot be read: it is not UTF-8 text

@@ -90,8 +90,8 @@ pub enum SourcePackages {
 }
 
 impl Part {
-    /// The one environment of a file that knows no more.
-    pub fn of(lock: Lock) -> Self {
+    /// A part with the default environment and category.
+    pub fn new(lock: Lock) -> Self {
         Self {
             environment: DEFAULT_ENVIRONMENT.to_owned(),
             category: MAIN_CATEGORY.to_owned(),
@@ -110,7 +110,7 @@ impl LockFile {
     /// in the file are relative to its directory.
     ///
     /// # Errors
-    /// If the file cannot be read or is no lock.
+    /// If the file cannot be read or is not a lock.
     pub fn read(path: &Path, expansion: &Expansion) -> Result<Self, LockError> {
         if path.is_dir() {
             return Self::of_prefix(path);
@@ -123,7 +123,7 @@ impl LockFile {
     /// Reads a file of locks from its text; `file` names it, and its directory is what paths are relative to.
     ///
     /// # Errors
-    /// If the text is no lock.
+    /// If the text is not a lock.
     pub fn parse(text: &str, file: &Path, expansion: &Expansion) -> Result<Self, LockError> {
         if memchr::memchr2_iter(b'\n', b'\r', text.as_bytes()).count() > MOST_LINES {
             let reason = format!("it has more than {MOST_LINES} lines");
@@ -135,7 +135,7 @@ impl LockFile {
         let text = decode::normalize(text);
         let kind = match kind_of(&text) {
             Some(LockKind::Explicit) => {
-                return Ok(Self::of(explicit::parse(&text, file, expansion)?, file, LockKind::Explicit));
+                return Ok(Self::new(explicit::parse(&text, file, expansion)?, file, LockKind::Explicit));
             }
             Some(kind) => kind,
             None => return Err(LockError::NotALock { file: file.to_owned(), reason: strange(&text) }),
@@ -178,9 +178,9 @@ impl LockFile {
         }
     }
 
-    /// A file of one lock.
-    pub fn of(lock: Lock, file: &Path, kind: LockKind) -> Self {
-        Self { file: file.to_owned(), kind, parts: vec![Part::of(lock)] }
+    /// A file with one lock.
+    pub fn new(lock: Lock, file: &Path, kind: LockKind) -> Self {
+        Self { file: file.to_owned(), kind, parts: vec![Part::new(lock)] }
     }
 
     /// The packages of a prefix as a lock, for the platform that they name.
@@ -195,7 +195,7 @@ impl LockFile {
         let mut subdirs = records.iter().filter_map(|record| record.package_record.subdir.parse().ok());
         let platform = subdirs.find(|subdir| *subdir != Subdir::NoArch).unwrap_or(Subdir::NoArch);
         let lock = Lock::of_records(platform, &records)?.with_distributions(&prefix.distributions()?);
-        Ok(Self::of(Lock { variables: prefix.variables()?, ..lock }, path, LockKind::Prefix))
+        Ok(Self::new(Lock { variables: prefix.variables()?, ..lock }, path, LockKind::Prefix))
     }
 
     /// The platforms that there are locks for, in the order of the file; [`Subdir::NoArch`] stands for all.
@@ -406,7 +406,7 @@ pub(super) fn channel_of(package: &LockedPackage) -> Option<String> {
     Some(redact::url(&url))
 }
 
-/// What is no text says so with its place.
+/// What is not a text says so with its place.
 pub(crate) fn place(error: EnvironmentError, file: &Path) -> LockError {
     match error {
         EnvironmentError::Encoding(diagnostic) => LockError::Place(diagnostic),

@@ -27,7 +27,7 @@ pub enum LockFormat {
 
 /// A name that is not a format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no format of locks: `explicit`, `conda-lock` and `pixi` are")]
+#[error("`{0}` is not a format of locks: `explicit`, `conda-lock` and `pixi` are")]
 pub struct LockFormatError(String);
 
 impl fmt::Display for LockFormat {
@@ -137,7 +137,7 @@ impl LockFile {
         let mut others = self.platforms();
         others.retain(|platform| *platform != lock.0.platform);
         left_out(losses, "platform", others.iter().map(|platform| platform.as_str()));
-        Ok(Part { sources: lock.1, ..Part::of(lock.0) })
+        Ok(Part { sources: lock.1, ..Part::new(lock.0) })
     }
 
     /// The parts of one environment, for the selected platform or all.

@@ -240,14 +240,14 @@ fn pixi_locks_of_every_version_are_read() {
 #[test]
 fn what_is_wrong_has_its_place_and_its_remedy() {
     assert_snapshot!(complaint(&pixi(9)), @"
-    /project/some.file:1:10: `9` is no version of pixi.lock that is known here
+    /project/some.file:1:10: `9` is not a version of pixi.lock that is known here
       |
     1 | version: 9
       |          ^
       = help: use a newer mlconda, or lock again with an older pixi
     ");
     assert_snapshot!(complaint(&pixi(6).replace("  sha256: e3b0", "  sha256: x3b0")), @"
-    /project/some.file:20:11: `x3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855` is no sha256
+    /project/some.file:20:11: `x3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855` is not a sha256
        |
     20 |   sha256: x3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
        |           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
@@ -258,7 +258,7 @@ fn what_is_wrong_has_its_place_and_its_remedy() {
       |
     9 |       - conda: https://conda.example.org/lab/linux-64/a-1.10-h1_0.conda
       |                ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-      = help: lock again: the file is not whole
+      = help: lock again: the file is incomplete
     ");
     assert_snapshot!(complaint(&CONDA_LOCK.replace("name: lib\n", "name: libz\n")), @"
     /project/some.file:15:8: `lib-1.0-pyh1_0.tar.bz2` is not an archive of `libz`
