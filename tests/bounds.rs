@@ -16,7 +16,7 @@ use mlconda_test::{
 use serde_json::{Value, json};
 
 use crate::{
-    regressions::{install, line, lock},
+    packages::{install, line, lock},
     world,
 };
 

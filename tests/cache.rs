@@ -15,7 +15,7 @@ use mlconda_test::{
     tree,
 };
 
-use crate::{install::identities, regressions::line, serve, world};
+use crate::{install::identities, packages::line, serve, world};
 
 /// A world with a cache, a server, and a lock of packages from it.
 fn cached(packages: &[&str]) -> (TestContext, Server, PathBuf) {

@@ -10,7 +10,7 @@ use mlconda_test::{
 };
 
 use crate::{
-    regressions::{both_kinds, install, line},
+    packages::{both_kinds, install, line},
     world,
 };
 

@@ -20,8 +20,9 @@ use mlconda_test::{
 };
 
 use crate::{
+    packages::{both_kinds, install as install_lines, line, lock},
     pip_install::{self, simple},
-    regressions::{begun, begun_by, both_kinds, install as install_lines, line, lock, waiting},
+    scripts::{begun, begun_by, waiting},
     world,
 };
 

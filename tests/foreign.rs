@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     bounds::{by_hand, index},
-    regressions::{install, line, lock},
+    packages::{install, line, lock},
     world,
 };
 

@@ -1,5 +1,7 @@
 //! Locks in the formats of other tools: what one format gives, another installs.
 
+mod explicit;
+
 use insta::assert_snapshot;
 use mlconda_test::context::TestContext;
 

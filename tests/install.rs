@@ -1,5 +1,8 @@
 //! `install`: packages of every kind become a prefix, and nothing else becomes anything.
 
+mod bytecode;
+mod reproducible;
+
 use std::collections::BTreeMap;
 
 use insta::assert_snapshot;
@@ -11,7 +14,7 @@ use mlconda_test::{
 };
 
 use crate::{
-    regressions::{Info, Part, archive},
+    packages::{Info, Part, archive},
     serve, world,
 };
 
@@ -371,168 +374,6 @@ fn of_several_platforms_the_machines_is_installed() {
     let files = [foreign_subdir(), mlconda_test::host_subdir()].map(|subdir| format!("env.{subdir}.lock"));
     world.mlconda(["install", &files[0], &files[1], "-p", "prefix"]).success();
     world.run("prefix/bin/where-am-i", &[]).success();
-}
-
-#[test]
-fn the_same_lock_gives_the_same_prefix() {
-    let world = world();
-    let listed = world.write_lock("listed.lock", None, &EVERY_KIND);
-    let script = Part::File("#!/old/prefix/bin/sh\n");
-    let twice = archive(&world, "twice", Info::First, "", &[("bin/one", script), ("bin/two", Part::Hard("bin/one"))]);
-    let text = fs_err::read_to_string(listed).unwrap();
-    let lock = world.write("env.lock", &format!("{text}{twice}\n"));
-    let (prefix, cache) = (world.path().join("envs/deep/prefix"), world.path().join("cache"));
-    let install = |umask: &str, threads: &str, variables: &[(&str, &str)]| {
-        let mut command = world.command("/bin/sh");
-        let program = env!("CARGO_BIN_EXE_mlconda");
-        command.args(["-c", &format!("umask {umask}; exec \"$@\""), "sh", program, "install", "--threads", threads]);
-        command.arg(&lock).arg("-p").arg(&prefix).envs(variables.iter().copied());
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let tree = tree::archived(&world.path().join("envs")).unwrap();
-        fs_err::remove_dir_all(world.path().join("envs")).unwrap();
-        tree
-    };
-    let tree = install("022", "1", &[]);
-    let again = |what: &str, umask: &str, threads: &str, variables: &[(&str, &str)]| {
-        assert_eq!(tree::difference(&tree, &install(umask, threads, variables)), "", "{what}");
-    };
-    again("eight threads", "022", "8", &[]);
-    again("nobody else may look", "077", "2", &[]);
-    again("the group may write", "002", "2", &[]);
-    again("everybody may write", "000", "2", &[]);
-    let elsewhere = [
-        ("TZ", "Asia/Tokyo"),
-        ("LC_ALL", "C"),
-        ("PYTHONHASHSEED", "7"),
-        ("PYTHONOPTIMIZE", "2"),
-        ("HOME", argument(&prefix)),
-        ("TMPDIR", "/nonexistent"),
-    ];
-    again("another user", "022", "2", &elsewhere);
-    fs_err::create_dir(&cache).unwrap();
-    let with_cache = [("MLCONDA_CACHE_DIR", argument(&cache))];
-    again("a cache that is filled", "022", "4", &with_cache);
-    again("a full cache", "022", "1", &with_cache);
-}
-
-#[test]
-fn a_prefix_that_is_there_and_empty_becomes_the_same() {
-    let world = world();
-    let lock = world.write_lock("env.lock", None, &EVERY_KIND);
-    let prefix = world.path().join("prefix");
-    let install = || {
-        world.mlconda(["install", argument(&lock), "-p", argument(&prefix)]).success();
-        let tree = tree::archived(&prefix).unwrap();
-        fs_err::remove_dir_all(prefix.canonicalize().unwrap()).unwrap();
-        tree
-    };
-    let tree = install();
-    fs_err::create_dir(&prefix).unwrap();
-    assert_eq!(tree::difference(&tree, &install()), "");
-    fs_err::create_dir(prefix.with_file_name("real")).unwrap();
-    std::os::unix::fs::symlink("real", &prefix).unwrap();
-    assert_eq!(tree::difference(&tree, &install()), "", "a prefix that is a link");
-}
-
-#[test]
-fn directories_above_do_not_tell_when() {
-    let world = world();
-    let lock = world.write_lock("env.lock", None, &["tzdata"]);
-    let time = |path: &std::path::Path| fs_err::metadata(path).unwrap().modified().unwrap();
-    let long_ago = std::time::UNIX_EPOCH + std::time::Duration::from_nanos(1_234_567_890_123_456_789);
-    let mine = world.path().join("mine");
-    fs_err::create_dir(&mine).unwrap();
-    fs_err::File::open(&mine).unwrap().file().set_modified(long_ago).unwrap();
-    // The second time, the prefix is made anew and swapped in.
-    for lock in [lock, world.write_lock("other.lock", None, &["hollow"])] {
-        world.mlconda(["install", argument(&lock), "-p", "../mine/envs/prefix"]).success();
-        assert_eq!(time(&mine), long_ago, "what was there");
-        assert_eq!(time(&mine.join("envs")), time(&mine.join("envs/prefix")), "what was made");
-    }
-}
-
-#[test]
-fn what_has_no_time_of_its_own_has_that_of_the_epoch() {
-    let world = world();
-    let lock = world.write_lock("env.lock", None, &["after-link-1.0", "scripts"]);
-    let arguments = ["install", argument(&lock), "-p", "prefix"];
-    world.mlconda_with(arguments, &[("SOURCE_DATE_EPOCH", "1000000000")]).success();
-    let seconds = |path: &str| {
-        let time = fs_err::symlink_metadata(world.work().join("prefix").join(path)).unwrap().modified().unwrap();
-        time.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
-    };
-    // The first is what a script writes.
-    for path in ["share/after-link/linked.txt", "share/after-link", "bin", "", "conda-meta", "conda-meta/history"] {
-        assert_eq!(seconds(path), 1_000_000_000, "`{path}`");
-    }
-    assert_ne!(seconds("share/after-link/README.txt"), 1_000_000_000);
-}
-
-#[test]
-fn modules_are_compiled_and_recorded_and_go_with_their_package() {
-    let world = world();
-    let lock = world.write_lock("env.lock", None, &["tzdata", "python-3.11.9", "templates"]);
-    let install = |lock: &std::path::Path, more: &[&str]| {
-        world.mlconda(["install", argument(lock), "-p", "prefix"].iter().chain(more)).success()
-    };
-    assert_snapshot!(install(&lock, &[]), @r"
-    exit code 0
-    --- stdout
-    --- stderr
-    Installing 3 packages into `[TEMP]/work/prefix`
-    `lib/python3.11/site-packages/templates/new/main.py` has no byte code: SyntaxError: Missing parentheses
-    + python 3.11.9
-    + templates 1.0
-    + tzdata 2024a
-    Linked 3 packages in `[TEMP]/work/prefix`: 16 files, [SIZE], in [TIME].
-    ");
-    let code = "prefix/lib/python3.11/site-packages/templates/__pycache__/cli.cpython-311.pyc";
-    // The stand-in's, which knows only where the module will be.
-    let place = world.work().join("prefix/lib/python3.11/site-packages/templates/cli.py");
-    assert_eq!(world.read(code), format!("timestamp: 0 bytes of {} at 1672531200\n", place.display()));
-    let times = ["cli.py", "__pycache__/cli.cpython-311.pyc"]
-        .map(|name| world.work().join("prefix/lib/python3.11/site-packages/templates").join(name))
-        .map(|path| fs_err::metadata(path).unwrap().modified().unwrap());
-    assert_eq!(times[0], times[1]);
-    let record: serde_json::Value =
-        serde_json::from_str(&world.read("prefix/conda-meta/templates-1.0-pyhd8ed1ab_0.json")).unwrap();
-    let entries = record["paths_data"]["paths"].as_array().unwrap().iter();
-    let entries: Vec<_> = entries.filter(|entry| entry["path_type"] == "pyc_file").collect();
-    assert_eq!(entries.len(), 2);
-    assert_eq!(
-        entries[0]["sha256_in_prefix"],
-        sha256_hex(fs_err::read(world.work().join(code).with_file_name("__init__.cpython-311.pyc")).unwrap())
-    );
-    assert!(record["files"].as_array().unwrap().contains(&entries[0]["_path"]));
-    let without = world.write_lock("less.lock", None, &["tzdata", "python-3.11.9"]);
-    install(&without, &[]);
-    assert!(!world.work().join("prefix/lib/python3.11/site-packages/templates").exists());
-    // Into a prefix whose python already exists; and not at all.
-    install(&lock, &["--compile-bytecode=unchecked-hash"]);
-    assert!(world.read(code).starts_with("unchecked-hash"));
-    fs_err::remove_dir_all(world.work().join("prefix")).unwrap();
-    install(&lock, &["--no-compile-bytecode"]);
-    assert!(!world.work().join(code).exists());
-}
-
-#[test]
-fn a_python_that_does_not_run_here_compiles_nothing() {
-    let world = world();
-    world.write_environment(&["templates"]);
-    world.lock(&["--platform", foreign_subdir(), "-o", "env.lock"]).success();
-    assert_snapshot!(world.mlconda(["install", "env.lock", "--platform", foreign_subdir()]).success(), @r"
-    exit code 0
-    --- stdout
-    --- stderr
-    Installing 4 packages ([SIZE]) into `[TEMP]/root/envs/small`
-    warning: modules are not compiled, because the environment's python does not run here: there is no `bin/python3.11`
-    + templates 1.0
-    + pip 24.0
-    + python 3.11.9
-    + tzdata 2024a
-    Linked 4 packages in `[TEMP]/root/envs/small`: 15 files, [SIZE], in [TIME].
-    ");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use mlconda_test::{
 };
 
 use crate::{
-    regressions::{line, lock},
+    packages::{line, lock},
     serve, world,
 };
 

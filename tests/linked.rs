@@ -10,7 +10,7 @@ use mlconda_test::{
 };
 
 use crate::{
-    regressions::{Info, Part, archive, both_kinds, contents, install, line},
+    packages::{Info, Part, archive, both_kinds, contents, install, line},
     world,
 };
 
@@ -57,7 +57,7 @@ fn a_file_belongs_where_the_link_of_another_package_leads_whichever_is_first() {
         let (sysroot, udev) = (sysroot(&world, "1.0", left), udev(&world, "1.0", right));
         for lines in [[&*sysroot, &udev], [&udev, &sysroot]] {
             let prefix = world.path().join("prefix");
-            let lock = crate::regressions::lock(&world, &lines);
+            let lock = crate::packages::lock(&world, &lines);
             world.mlconda(["install", argument(&lock), "-p", argument(&prefix), "--threads", "1"]).success();
             assert_eq!(fs_err::read_link(prefix.join("sys/lib64")).unwrap(), Path::new("lib"));
             assert_eq!(fs_err::read_to_string(prefix.join("sys/lib/libudev.so.1")).unwrap(), "1.0");
@@ -186,7 +186,7 @@ fn what_does_not_go_together_is_told_with_both_names() {
         (&[&a, &b], "is a directory for"),
     ];
     for (lines, message) in cases {
-        let lock = crate::regressions::lock(&world, lines);
+        let lock = crate::packages::lock(&world, lines);
         for prefix in ["prefix", "other"] {
             let arguments = ["install", argument(&lock), "-p", prefix, "--allow-outward-links"];
             let outcome = world.mlconda(arguments).failure(1);
@@ -267,5 +267,18 @@ fn a_script_runs_where_bin_is_a_link_of_a_package_that_stays() {
         assert_eq!(fs_err::read_to_string(real.join("ran")).unwrap(), "post\n");
         install(&world, &prefix, &[&links]).success();
         assert_eq!(fs_err::read_to_string(real.join("ran")).unwrap(), "post\npre\n");
+    }
+}
+
+#[test]
+fn a_new_file_below_a_link_that_stays() {
+    let world = world();
+    let stays = line(&world, &PackageBuilder::new("stays", "1.0").file("lib/one", "one").link("lib64", "lib"));
+    let new = line(&world, &PackageBuilder::new("new", "1.0").file("lib64/x", "x"));
+    for (prefix, real) in both_kinds(&world) {
+        install(&world, &prefix, &[&stays]).success();
+        install(&world, &prefix, &[&stays, &new]).success();
+        assert_eq!(fs_err::read_link(real.join("lib64")).unwrap(), Path::new("lib"));
+        assert_eq!(fs_err::read_to_string(real.join("lib/x")).unwrap(), "x");
     }
 }

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod add;
+mod archives;
 mod bounds;
 mod cache;
 mod change;
@@ -23,14 +24,15 @@ mod linked;
 mod lock;
 mod manual;
 mod others;
+mod packages;
 mod pip;
 mod pip_add;
 mod pip_install;
 mod records;
-mod regressions;
 mod remedies;
 mod repair;
 mod run;
+mod scripts;
 mod shell_init;
 mod shells;
 mod stopping;

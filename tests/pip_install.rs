@@ -1,5 +1,8 @@
 //! Wheels in a prefix: what comes of them, what is refused, and that they get the same care as packages.
 
+mod refusals;
+mod sources;
+
 use std::{
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
@@ -15,7 +18,7 @@ use mlconda_test::{
     wheel::{Sdist, Wheel},
 };
 
-use crate::{regressions, world};
+use crate::{packages, world};
 
 const SITE: &str = "lib/python3.11/site-packages";
 const PACKAGES: [&str; 2] = ["tzdata", "python-3.11.9"];
@@ -164,93 +167,6 @@ fn where_a_wheel_came_from_is_said_if_its_requirement_said_so() {
     // That it comes from an index now is told, too.
     install(&world, &[line(&world, &simple("direct", "1.0"), "")]).success();
     assert!(!prefix(&world).join(format!("{SITE}/direct-1.0.dist-info/direct_url.json")).exists());
-}
-
-#[test]
-fn what_is_not_sound_is_refused_and_leaves_the_prefix_as_it_was() {
-    let mut world = world();
-    install(&world, &[line(&world, &simple("good", "1.0"), "")]).success();
-    let before = world.tree();
-    let other = sha256_hex("other");
-    let wrong = line(&world, &simple("wrong", "1.0"), "");
-    let wrong = wrong.replace(wrong.rsplit(':').next().unwrap().trim(), &other);
-    world.filter(&other, "[OTHER]");
-    let bad = |wheel: &Wheel| line(&world, wheel, "");
-    let cases = [
-        wrong,
-        bad(&simple("lies", "1.0").misrecorded("lies/data.txt", "this")),
-        bad(&simple("climbs", "1.0").file("../climbs.py", "")),
-        bad(&simple("breaks", "1.0").file("breaks\nother.py", "")),
-        bad(&simple("rooted", "1.0").file("/etc/rooted", "")),
-        bad(&simple("meta", "1.0").data("data", "conda-meta/history", "")),
-        bad(&simple("odd", "1.0").data("elsewhere", "file", "")),
-        bad(&simple("twice", "1.0").data("purelib", "twice/__init__.py", "")),
-        bad(&simple("command", "1.0").entry_point("console_scripts", "../command = command:main")),
-    ];
-    let mut said = String::new();
-    for case in cases {
-        let outcome = install(&world, &[case]).failure(1);
-        said.extend(
-            outcome.stderr.lines().filter(|line| !line.starts_with("Installing")).map(|line| format!("{line}\n")),
-        );
-        let mut after = world.tree();
-        after.retain(|path, _| before.contains_key(path) || !path.contains("wheels/"));
-        let lock = "work/env.lock";
-        assert_eq!(tree::difference(&before, &after).replace(&format!("~ {lock}\n"), ""), "");
-    }
-    assert_snapshot!(world.normal(&said), @r#"
-    error: `wrong-1.0-py3-none-any.whl` from file://[TEMP]/wheels/wrong-1.0-py3-none-any.whl is not what the lock says: its sha256 is [SHA256], not [OTHER]
-    hint: nothing of it was used. If its server has replaced the package and that is as it should be, lock anew; else somebody between you and the server has changed it
-    error: the package `lies-1.0-py3-none-any.whl` is invalid
-      because: `site-packages/lies/data.txt` is not what its `RECORD` says
-    hint: the prefix is unchanged. This is an error of the package: report it to its maintainers
-    error: the package `climbs-1.0-py3-none-any.whl` is invalid
-      because: `../climbs.py` is not a path that a wheel may have
-    hint: the prefix is unchanged. This is an error of the package: report it to its maintainers
-    error: the package `breaks-1.0-py3-none-any.whl` is invalid
-      because: `breaks?other.py` is not a path that a wheel may have
-    hint: the prefix is unchanged. This is an error of the package: report it to its maintainers
-    error: the package `rooted-1.0-py3-none-any.whl` is invalid
-      because: `/etc/rooted` is not a path that a wheel may have
-    hint: the prefix is unchanged. This is an error of the package: report it to its maintainers
-    error: the package `meta-1.0-py3-none-any.whl` is invalid
-      because: `python-data/conda-meta/history` is not a path that a package may write
-    hint: the prefix is unchanged. This is an error of the package: report it to its maintainers
-    error: the package `odd-1.0-py3-none-any.whl` is invalid
-      because: `odd-1.0.data/elsewhere/file` is in a place that no wheel has
-    hint: the prefix is unchanged. This is an error of the package: report it to its maintainers
-    error: the package `twice-1.0-py3-none-any.whl` is invalid
-      because: it has `twice-1.0.data/purelib/twice/__init__.py` twice
-    hint: the prefix is unchanged. This is an error of the package: report it to its maintainers
-    error: the package `command-1.0-py3-none-any.whl` is invalid
-      because: the entry point `../command = command:main` makes no sense: entry point command must not contain path separators or NUL: "../command"
-    hint: the prefix is unchanged. This is an error of the package: report it to its maintainers
-    "#);
-}
-
-#[test]
-fn a_wheel_needs_python_and_is_no_second_copy_of_a_conda_package() {
-    let world = world();
-    let wheel = line(&world, &simple("greet", "2.0"), "");
-    let path = lock(&world, &["tzdata"], std::slice::from_ref(&wheel));
-    assert_snapshot!(world.mlconda(["install", argument(&path), "-p", "../prefix"]).failure(1), @"
-    exit code 1
-    --- stdout
-    --- stderr
-    Installing 2 packages into `[TEMP]/prefix`
-    error: `greet-2.0-py3-none-any.whl` is a package for python, but the lock has no python to link it for
-    hint: add `python` to the environment.yml and lock it again
-    ");
-    let path = lock(&world, &["tzdata", "python-3.11.9", "greet-1.0"], &[wheel]);
-    assert_snapshot!(world.mlconda(["install", argument(&path), "-p", "../prefix"]).failure(1), @"
-    exit code 1
-    --- stdout
-    --- stderr
-    Installing 4 packages into `[TEMP]/prefix`
-    error: `greet-1.0-pyhd8ed1ab_0` is from a channel and `greet-2.0-py3-none-any.whl` is not, but both are the python distribution `greet`
-    hint: lock anew: what a channel has is not to be installed by pip as well. Or take it out of one of the two lists
-    ");
-    assert!(!prefix(&world).exists());
 }
 
 #[test]
@@ -451,196 +367,6 @@ fn a_conda_package_gets_its_file_back_when_the_wheel_that_took_it_goes() {
     world.mlconda(["install", "env.lock", "-p", "../prefix"]).success();
     assert_eq!(text(&world, "share/where/message.txt"), "where 2.0\n");
     world.mlconda(["verify", "../prefix", "env.lock"]).success();
-}
-
-#[test]
-fn a_wheel_for_another_python_or_platform_is_refused() {
-    let world = world();
-    let tagged = |tags: &str| line(&world, &simple("tagged", "1.0").tags(tags), "");
-    let mut said = String::new();
-    for tags in [
-        "cp310-cp310-manylinux_2_17_x86_64",
-        "cp311-cp311-win_amd64",
-        "cp312-abi3-manylinux_2_17_x86_64",
-        "py2-none-any",
-    ] {
-        let outcome = install(&world, &[tagged(tags)]).failure(1);
-        said.extend(outcome.stderr.lines().filter(|line| line.starts_with("error")).map(|line| format!("{line}\n")));
-    }
-    assert!(!prefix(&world).exists());
-    if host_subdir() == "linux-64" {
-        assert_snapshot!(said, @"
-        error: `tagged-1.0-cp310-cp310-manylinux_2_17_x86_64.whl` is not for python 3.11.9 on linux-64
-        error: `tagged-1.0-cp311-cp311-win_amd64.whl` is not for python 3.11.9 on linux-64
-        error: `tagged-1.0-cp312-abi3-manylinux_2_17_x86_64.whl` is not for python 3.11.9 on linux-64
-        error: `tagged-1.0-py2-none-any.whl` is not for python 3.11.9 on linux-64
-        ");
-        install(&world, &[tagged("cp38-abi3-manylinux_2_17_x86_64.manylinux2014_x86_64")]).success();
-    }
-    install(&world, &[tagged("py2.py3-none-any")]).success();
-}
-
-/// A python whose pip, whatever it is given, installs `PIP` 1.0 as pip does, and which compiles in its own way.
-fn python_with_pip() -> PackageBuilder {
-    const PYTHON: &str = r#"#!/bin/sh
-if [ "$2" = -S ]; then
-    echo cpython-311
-    while read -r time path; do
-        text="${10}: $time $path"
-        printf '%s\n%s' "${#text}" "$text"
-    done
-    exit
-fi
-[ "$5" = install ] || [ "$4" = install ] || exit 3
-for last; do :; done
-case "$last" in *broken*) echo "no such back end"; exit 1;; esac
-site="$PREFIX/lib/python3.11/site-packages"
-mkdir -p "$site/built-1.0.dist-info" "$PREFIX/bin"
-echo "$last" | sed "s#.*/##" > "$site/built.py"
-printf '#!/bin/sh\n' > "$PREFIX/bin/built"
-chmod 700 "$PREFIX/bin/built"
-cd "$site/built-1.0.dist-info"
-printf 'Name: built\nVersion: 1.0\n' > METADATA
-echo '{"url": "file:///where/it/was"}' > direct_url.json
-: > REQUESTED
-for path in METADATA direct_url.json REQUESTED RECORD; do echo "built-1.0.dist-info/$path,,"; done > RECORD
-printf 'built.py,,\n../../../bin/built,,\n' >> RECORD
-"#;
-    PackageBuilder::new("python", "3.11.9")
-        .executable("bin/python3.11", PYTHON)
-        .file(&format!("{SITE}/pip/__main__.py"), "")
-}
-
-/// A lock of a python that can build, and of lines about packages.
-fn lock_to_build(world: &TestContext, lines: &[String]) {
-    let python = regressions::line(world, &python_with_pip());
-    let head = format!("# mlconda lock: 1\n# input: sha256:{}\n# platform: {}\n", "0".repeat(64), host_subdir());
-    world.write("env.lock", &format!("{head}{}@EXPLICIT\n{python}", lines.concat()));
-}
-
-fn sources(world: &TestContext, name: &str, options: &str) -> String {
-    let archive = Sdist::new(name, "1.0").write(&world.path().join("sources")).unwrap();
-    let sha256 = sha256_hex(fs_err::read(&archive).unwrap());
-    format!("# pip {name} @ file://{} --hash=sha256:{sha256}{options}\n", archive.display())
-}
-
-#[test]
-fn sources_are_built_by_the_environments_own_pip() {
-    let world = world();
-    lock_to_build(&world, &[sources(&world, "built", "")]);
-    let install = || world.mlconda(["install", "env.lock", "-p", "../prefix"]);
-    assert_snapshot!(install().success(), @"
-    exit code 0
-    --- stdout
-    --- stderr
-    Installing 2 packages into `[TEMP]/prefix`
-    Building `built` with the environment's pip
-    + python 3.11.9
-    + built 1.0 (pip)
-    Linked 2 packages in `[TEMP]/prefix`: 3 files, [SIZE], in [TIME].
-    ");
-    assert_eq!(text(&world, &format!("{SITE}/built.py")), "built-1.0.tar.gz\n", "it is given the checked archive");
-    let modified = fs_err::metadata(prefix(&world).join(SITE).join("built.py")).unwrap().mtime();
-    let code = text(&world, &format!("{SITE}/__pycache__/built.cpython-311.pyc"));
-    assert_eq!(code, format!("timestamp: {modified} {SITE}/built.py"));
-    assert!(
-        text(&world, &format!("{SITE}/built-1.0.dist-info/RECORD")).contains("\n__pycache__/built.cpython-311.pyc,,\n")
-    );
-    assert_snapshot!(site(&world), @"
-    lib/python3.11/site-packages/__pycache__
-    lib/python3.11/site-packages/__pycache__/built.cpython-311.pyc
-    lib/python3.11/site-packages/built-1.0.dist-info
-    lib/python3.11/site-packages/built-1.0.dist-info/METADATA
-    lib/python3.11/site-packages/built-1.0.dist-info/RECORD
-    lib/python3.11/site-packages/built.py
-    lib/python3.11/site-packages/pip
-    lib/python3.11/site-packages/pip/__main__.py
-    ");
-    world.mlconda(["verify", "../prefix", "env.lock"]).success();
-    let fresh = tree::archived(&prefix(&world)).unwrap();
-    assert!(install().success().stderr.contains("is up to date: 2 packages"));
-    fs_err::remove_dir_all(prefix(&world)).unwrap();
-    install().success();
-    assert_eq!(tree::difference(&fresh, &tree::archived(&prefix(&world)).unwrap()), "");
-    // One that cannot be built leaves the old environment.
-    lock_to_build(&world, &[sources(&world, "broken", "")]);
-    assert_snapshot!(install().failure(1), @"
-    exit code 1
-    --- stdout
-    --- stderr
-    Installing 1 package into `[TEMP]/prefix`
-    Building `broken` with the environment's pip
-    error: pip could not install `broken` (exit status: 1):
-    no such back end
-
-    hint: the prefix is unchanged. What the build needs, such as `setuptools`, must be a package of the environment
-    ");
-    assert_eq!(tree::difference(&fresh, &tree::archived(&prefix(&world)).unwrap()), "");
-    let right = sources(&world, "built", "");
-    let wrong = right.replace(right.rsplit(':').next().unwrap(), &format!("{}\n", sha256_hex("other")));
-    lock_to_build(&world, &[wrong]);
-    assert!(install().failure(1).stderr.contains("is not what the lock says"));
-    assert_eq!(tree::difference(&fresh, &tree::archived(&prefix(&world)).unwrap()), "");
-    lock_to_build(&world, &[]);
-    install().success();
-    assert!(!prefix(&world).join("bin/built").exists());
-}
-
-/// What fails leaves the old prefix, also where that is changed in place and one package was built by then.
-#[test]
-fn a_second_package_that_cannot_be_built_takes_the_first_with_it() {
-    let world = world();
-    let real = world.path().join("real");
-    fs_err::create_dir(&real).unwrap();
-    fs_err::os::unix::fs::symlink(&real, prefix(&world)).unwrap();
-    lock_to_build(&world, &[]);
-    world.mlconda(["install", "env.lock", "-p", "../prefix"]).success();
-    let before = tree::tree(&real).unwrap();
-    lock_to_build(&world, &[sources(&world, "built", ""), sources(&world, "broken", "")]);
-    let outcome = world.mlconda(["install", "env.lock", "-p", "../prefix"]).failure(1);
-    assert!(outcome.stderr.contains("Building `broken`") && outcome.stderr.contains("the prefix is unchanged"));
-    assert_eq!(tree::difference(&before, &tree::tree(&real).unwrap()), "");
-}
-
-#[test]
-fn what_is_built_is_not_built_without_pip_or_against_the_users_will() {
-    let world = world();
-    let line = sources(&world, "built", "");
-    lock(&world, &PACKAGES, std::slice::from_ref(&line));
-    assert_snapshot!(world.mlconda(["install", "env.lock", "-p", "../prefix"]).failure(1), @"
-    exit code 1
-    --- stdout
-    --- stderr
-    Installing 3 packages into `[TEMP]/prefix`
-    error: `built` has to be built from its sources, but the environment has no pip to do that
-    hint: add `pip` and the packages that the build needs to the environment.yml, and lock it again
-    ");
-    lock_to_build(&world, &[line]);
-    assert_snapshot!(world.mlconda(["install", "env.lock", "-p", "../prefix", "--no-scripts"]).failure(1), @"
-    exit code 1
-    --- stdout
-    --- stderr
-    Installing 2 packages into `[TEMP]/prefix`
-    error: `built` has to be built from its sources, which runs code of the package
-    hint: install without `--no-scripts`, or use a version that has a wheel
-    ");
-    let commit = "0123456789abcdef0123456789abcdef01234567";
-    lock_to_build(&world, &[format!("# pip built @ git+https://host.example/built.git@{commit}\n")]);
-    assert_snapshot!(world.mlconda(["install", "env.lock", "-p", "../prefix", "--offline"]).failure(1), @"
-    exit code 1
-    --- stdout
-    --- stderr
-    Installing 2 packages into `[TEMP]/prefix`
-    error: `built` has to be fetched with git, and network access is disabled
-    hint: install without `--offline`
-    ");
-    assert!(!prefix(&world).exists());
-    world.mlconda(["install", "env.lock", "-p", "../prefix"]).success();
-    assert_eq!(text(&world, &format!("{SITE}/built.py")), format!("built.git@{commit}\n"));
-    world.mlconda(["verify", "../prefix", "env.lock"]).success();
-    lock_to_build(&world, &["# pip built @ ./built --editable\n".to_owned()]);
-    world.mlconda(["install", "env.lock", "-p", "../prefix"]).success();
-    assert!(world.mlconda(["install", "env.lock", "-p", "../prefix"]).success().stderr.contains("up to date"));
 }
 
 #[test]

@@ -15,8 +15,8 @@ use mlconda_test::{
 
 use crate::{
     crash::killed_with,
+    packages::{both_kinds, contents, install, line},
     pip_install::{self, simple},
-    regressions::{both_kinds, contents, install, line},
     world,
 };
 

@@ -9,11 +9,16 @@ use std::{
     process::{Child, Stdio},
 };
 
-use mlconda_test::{context::TestContext, package::PackageBuilder, server::Fault, tree};
+use mlconda_test::{
+    context::TestContext,
+    package::{Noarch, PackageBuilder},
+    server::Fault,
+    tree,
+};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
-    regressions::{line, lock},
+    packages::{install, line, lock},
     serve, world,
 };
 
@@ -167,4 +172,19 @@ fn while_a_file_is_waited_for() {
             assert_eq!(tree::difference(&before, &world.tree()), "");
         }
     }
+}
+
+#[test]
+fn an_interrupt_ends_a_python_that_hangs() {
+    let world = world();
+    let late = world.path().join("late");
+    let hangs = format!(
+        "#!/bin/sh\necho cpython-311\nread question\nkill -INT $PPID\nsleep 20\necho late > '{}'\n",
+        late.display()
+    );
+    let python = PackageBuilder::new("python", "3.11.9").executable("bin/python3.11", hangs);
+    let module = PackageBuilder::new("module", "1.0").noarch(Noarch::Python).file("site-packages/x.py", "1\n");
+    let lines = [python, module].map(|package| line(&world, &package));
+    install(&world, &world.path().join("prefix"), &[&lines[0], &lines[1]]).failure(130);
+    assert!(!late.exists(), "it was waited for");
 }

@@ -18,7 +18,7 @@ use mlconda_test::{
 use rustix::process::Signal;
 
 use crate::{
-    regressions::{line, lock},
+    packages::{line, lock},
     stopping::{begin, stop},
     world,
 };
@@ -231,7 +231,7 @@ fn install_while_it_copies_a_file_of_the_user() {
         let package = PackageBuilder::new("scripted", version).file("share/version", version);
         line(&world, &package.executable("bin/.scripted-post-link.sh", script))
     };
-    for (prefix, real) in crate::regressions::both_kinds(&world) {
+    for (prefix, real) in crate::packages::both_kinds(&world) {
         let prefix = prefix.to_str().unwrap();
         lock(&world, &[&package("1.0")]);
         world.mlconda(["install", "env.lock", "-p", prefix]).success();

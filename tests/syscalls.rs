@@ -5,11 +5,7 @@
 
 #![allow(clippy::print_stdout, reason = "a thorough run is to tell its figures")]
 
-use std::{
-    collections::BTreeMap,
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, os::unix::fs::MetadataExt, path::PathBuf};
 
 use mlconda_test::{
     context::{TestContext, argument},
@@ -19,16 +15,7 @@ use mlconda_test::{
     sha256_hex, tree,
 };
 
-use crate::{regressions, world};
-
-const NO_ENTRY: i32 = 13; // EACCES
-const IO: i32 = 5;
-const TOO_MANY_OPEN: i32 = 24;
-const FULL: i32 = 28;
-const READ_ONLY: i32 = 30;
-
-/// The number of SIGTERM.
-const TERM: i32 = 15;
+use crate::{packages, world};
 
 const OLD: [&str; 6] = ["tzdata", "python-3.11.8", "greet-1.0", "where-1.0", "links", "hollow"];
 const NEW: [&str; 6] = ["tzdata", "python-3.12.4", "greet-2.0", "where-2.0", "unicode", "archived"];
@@ -82,7 +69,7 @@ fn shape(world: &TestContext, version: &str, way: Way) -> String {
             .file("share/shape/link-then-directory/one", "not through the link"),
     };
     if way == Way::InPlaceWhole {
-        return regressions::line(world, &package);
+        return packages::line(world, &package);
     }
     let script = "#!/bin/sh\necho \"$PKG_VERSION\" > \"$PREFIX/share/shape/by-script\"\n";
     let before = "#!/bin/sh\necho bye >> \"$PREFIX/share/shape/by-script\"; rm -f \"$PREFIX/share/mine\"\n";
@@ -94,7 +81,7 @@ fn shape(world: &TestContext, version: &str, way: Way) -> String {
 /// A package that is newer than all others: the time of every directory changes with it.
 pub(crate) fn newer(world: &TestContext) -> String {
     let package = PackageBuilder::new("newer", "1.0").timestamp(1_800_000_000_000).file("share/newer/file", "new");
-    regressions::line(world, &package)
+    packages::line(world, &package)
 }
 
 impl Stage {
@@ -238,269 +225,4 @@ fn without_debris(mut tree: BTreeMap<String, String>) -> BTreeMap<String, String
 fn spread(last: u64) -> impl Iterator<Item = u64> {
     let many = sample().min(last).max(1);
     (0..many).map(move |number| 1 + number * last / many)
-}
-
-fn words(error: i32) -> &'static str {
-    match error {
-        NO_ENTRY => "ermission denied",
-        IO => "nput/output error",
-        TOO_MANY_OPEN => "oo many open files",
-        FULL => "o space left on device",
-        _ => "ead-only file system",
-    }
-}
-
-/// Lets calls fail: what does not succeed changes nothing.
-fn failing(way: Way, calls: Calls, happens: impl Fn(u64) -> (Happens, i32)) {
-    let stage = Stage::new(way);
-    let Some(counted) = stage.run(calls, Happens::Nothing) else { return };
-    counted.outcome.success();
-    stage.prepare();
-    let (mut failed, mut succeeded, mut silent) = (0, 0, Vec::new());
-    let mut before = stage.all();
-    for number in spread(counted.calls) {
-        let (happens, error) = happens(number);
-        let Injected { outcome, at, .. } = stage.run(calls, happens).unwrap();
-        let Some(at) = at else { continue };
-        let after = format!("{happens:?} of {} at {at}", counted.calls);
-        if outcome.code == 0 {
-            succeeded += 1;
-            // What could not be removed afterwards, the next run removes.
-            assert_eq!(tree::difference(&stage.wanted, &without_debris(stage.contents())), "", "{after}:\n{outcome}");
-            stage.next_run(&after);
-            stage.prepare();
-            before = stage.all();
-            continue;
-        }
-        failed += 1;
-        assert_eq!(outcome.code, 1, "{after}:\n{outcome}");
-        assert_eq!(tree::difference(&before, &stage.all()), "", "{after}:\n{outcome}");
-        let name = Path::new(&at).file_name().unwrap().to_str().unwrap();
-        let name = if name.starts_with('#') || at.ends_with("(deleted)") { "" } else { name };
-        // A prefix that is a link has two names.
-        let is_named = outcome.stderr.contains(name) || name == "real" && outcome.stderr.contains("link");
-        if !outcome.stderr.contains(words(error)) || !is_named {
-            silent.push(format!("{after}:\n{outcome}"));
-        }
-        if failed % 8 == 1 {
-            stage.next_run(&after);
-            stage.prepare();
-            before = stage.all();
-        }
-    }
-    println!("{way:?}: of {} calls, {failed} failed cleanly, {succeeded} did no harm", counted.calls);
-    assert!(silent.is_empty(), "{} say not what or where:\n{}", silent.len(), silent.join("\n\n"));
-    assert!(failed > 0, "nothing has failed");
-}
-
-/// Kills it at calls: there is the old prefix or the new one, or none until the next run.
-fn killed(way: Way) {
-    let stage = Stage::new(way);
-    let Some(counted) = stage.run(Calls::Change, Happens::Nothing) else { return };
-    stage.prepare();
-    let (mut old, mut new, mut neither) = (0, 0, 0);
-    for number in spread(counted.calls) {
-        let before = stage.contents();
-        let Injected { at, .. } = stage.run(Calls::Change, Happens::Kill(number)).unwrap();
-        let Some(at) = at else { continue };
-        let after = format!("kill {number} of {} at {at}", counted.calls);
-        let found = stage.contents();
-        if stage.is_environment() || way == Way::First && !stage.prefix.exists() {
-            let found = without_debris(found);
-            // The time of this directory is what is set last of all, and the next run sees to it.
-            let is_new = ["", "~ conda-meta\n"].contains(&tree::difference(&stage.wanted, &found).as_str());
-            assert!(found == before || is_new, "{after}: {}", tree::difference(&before, &found));
-            if found == before { old += 1 } else { new += 1 }
-        } else {
-            neither += 1;
-            if way != Way::First {
-                stage.undone_by_an_installation_that_fails(&before, &after);
-            }
-        }
-        stage.next_run(&after);
-        stage.prepare();
-    }
-    println!(
-        "{way:?}: of {} calls, killed at {old} left the old, at {new} the new, at {neither} the marked prefix",
-        counted.calls
-    );
-    assert!(old > 0, "the first kill comes before anything can have happened");
-}
-
-#[test]
-fn a_first_installation_on_a_disk_that_fills_up() {
-    failing(Way::First, Calls::Change, |number| (Happens::ErrorFrom(number, FULL), FULL));
-}
-
-#[test]
-fn a_swap_on_a_disk_that_fills_up() {
-    failing(Way::Swap, Calls::Change, |number| (Happens::ErrorFrom(number, FULL), FULL));
-}
-
-#[test]
-fn a_change_in_place_on_a_disk_that_fills_up() {
-    failing(Way::InPlace, Calls::Change, |number| (Happens::ErrorFrom(number, FULL), FULL));
-}
-
-#[test]
-fn a_change_in_place_of_whole_directories_on_a_disk_that_fills_up() {
-    failing(Way::InPlaceWhole, Calls::Change, |number| (Happens::ErrorFrom(number, FULL), FULL));
-}
-
-#[test]
-fn a_change_in_place_of_whole_directories_that_is_killed() {
-    killed(Way::InPlaceWhole);
-}
-
-#[test]
-fn an_addition_on_a_disk_that_fills_up() {
-    failing(Way::Add, Calls::Change, |number| (Happens::ErrorFrom(number, FULL), FULL));
-}
-
-#[test]
-fn a_disk_with_errors() {
-    for way in [Way::First, Way::Swap, Way::InPlace, Way::InPlaceWhole, Way::Add] {
-        failing(way, Calls::Change, |number| (Happens::Error(number, IO), IO));
-    }
-}
-
-#[test]
-fn a_disk_that_may_not_be_written_to() {
-    for (way, error) in
-        [(Way::First, READ_ONLY), (Way::Swap, NO_ENTRY), (Way::InPlace, READ_ONLY), (Way::Add, NO_ENTRY)]
-    {
-        failing(way, Calls::Change, |number| (Happens::Error(number, error), error));
-    }
-}
-
-#[test]
-fn what_cannot_be_read() {
-    for (way, error) in [(Way::First, TOO_MANY_OPEN), (Way::Swap, TOO_MANY_OPEN), (Way::Swap, IO), (Way::InPlace, IO)] {
-        failing(way, Calls::Open, |number| (Happens::Error(number, error), error));
-    }
-}
-
-/// Lets a signal come at calls, and each be held until it was heard: all is undone, or all is there.
-fn stopped(way: Way, calls: Calls) {
-    let stage = Stage::new(way);
-    let Some(counted) = stage.run(calls, Happens::Nothing) else { return };
-    counted.outcome.success();
-    stage.prepare();
-    let (mut before, mut undone, mut finished) = (stage.all(), 0, 0);
-    for number in spread(counted.calls) {
-        let Injected { outcome, at, .. } = stage.run(calls, Happens::Signal(number, TERM)).unwrap();
-        let Some(at) = at else { continue };
-        let after = format!("signal {number} of {} at {at}", counted.calls);
-        let is_late = outcome.stderr.contains("stopping: it is too late to undo what was done.");
-        assert_eq!(outcome.code, if is_late { 0 } else { 143 }, "{after}:\n{outcome}");
-        if is_late {
-            finished += 1;
-            assert_eq!(tree::difference(&stage.wanted, &stage.contents()), "", "{after}:\n{outcome}");
-            assert!(outcome.stderr.contains("\nLinked "), "{after}:\n{outcome}");
-            stage.prepare();
-            before = stage.all();
-        } else {
-            undone += 1;
-            assert!(outcome.stderr.contains("error: stopped; nothing was changed"), "{after}:\n{outcome}");
-            assert_eq!(tree::difference(&before, &stage.all()), "", "{after}:\n{outcome}");
-        }
-    }
-    println!("{way:?}: of {} calls, a signal at {undone} undid all, and at {finished} all was there", counted.calls);
-    assert!(undone > 0, "nothing was undone");
-}
-
-/// A signal at a rename, and another one before anything is undone: the next run does that.
-fn stopped_twice(way: Way) {
-    let stage = Stage::new(way);
-    let Some(counted) = stage.run(Calls::Rename, Happens::Nothing) else { return };
-    stage.prepare();
-    let mut left = 0;
-    for number in spread(counted.calls) {
-        let before = stage.contents();
-        let Injected { outcome, at, .. } = stage.run(Calls::Rename, Happens::SignalTwice(number, TERM)).unwrap();
-        let Some(at) = at else { continue };
-        let after = format!("two signals {number} of {} at {at}", counted.calls);
-        assert_eq!(outcome.code, 143, "{after}:\n{outcome}");
-        let text = "error: stopped before everything was undone; the next installation into this prefix finishes it";
-        assert!(outcome.stderr.contains(text), "{after}:\n{outcome}");
-        left += usize::from(!tree::difference(&before, &stage.contents()).is_empty());
-        stage.undone_by_an_installation_that_fails(&before, &after);
-        stage.next_run(&after);
-        stage.prepare();
-    }
-    println!("{way:?}: {left} left something in the prefix");
-}
-
-/// Killed while a signal's undoing is under way: the next run goes on with it.
-fn killed_while_undoing(way: Way) {
-    let stage = Stage::new(way);
-    let Some(counted) = stage.run(Calls::Change, Happens::Nothing) else { return };
-    stage.prepare();
-    let mut killed = 0;
-    // Most of it is to be undone then.
-    let number = counted.calls * 2 / 3;
-    for more in spread(100) {
-        let before = stage.contents();
-        let happens = Happens::SignalAndKill(number, TERM, more);
-        let Injected { outcome, at, .. } = stage.run(Calls::Change, happens).unwrap();
-        let Some(at) = at else { continue };
-        let after = format!("{happens:?} of {} at {at}", counted.calls);
-        killed += usize::from(outcome.code == 137);
-        assert!([137, 143, 0].contains(&outcome.code), "{after}:\n{outcome}");
-        // Past the last step that can be undone, the new prefix is there.
-        if outcome.code != 0 && !outcome.stderr.contains("it is too late") {
-            stage.undone_by_an_installation_that_fails(&before, &after);
-        }
-        stage.next_run(&after);
-        stage.prepare();
-    }
-    assert!(killed > 0, "all was undone before the kill");
-}
-
-#[test]
-fn a_second_signal_leaves_the_undoing_to_the_next_run() {
-    for way in [Way::First, Way::Swap, Way::InPlace, Way::Add] {
-        stopped_twice(way);
-    }
-}
-
-#[test]
-fn an_undoing_that_is_killed() {
-    for way in [Way::Swap, Way::InPlace, Way::Add] {
-        killed_while_undoing(way);
-    }
-}
-
-#[test]
-fn stopped_at_a_change() {
-    for way in [Way::First, Way::Swap, Way::InPlace, Way::Add] {
-        stopped(way, Calls::Change);
-    }
-}
-
-#[test]
-fn stopped_at_a_rename() {
-    for way in [Way::Swap, Way::InPlace, Way::Add] {
-        stopped(way, Calls::Rename);
-    }
-}
-
-#[test]
-fn a_first_installation_that_is_killed() {
-    killed(Way::First);
-}
-
-#[test]
-fn a_swap_that_is_killed() {
-    killed(Way::Swap);
-}
-
-#[test]
-fn a_change_in_place_that_is_killed() {
-    killed(Way::InPlace);
-}
-
-#[test]
-fn an_addition_that_is_killed() {
-    killed(Way::Add);
 }

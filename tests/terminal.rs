@@ -10,7 +10,8 @@ use mlconda_test::{
 use serde_json::Value;
 
 use crate::{
-    regressions::{begun_by, install, line, lock, waiting},
+    packages::{install, line, lock},
+    scripts::{begun_by, waiting},
     world,
 };
 
@@ -233,5 +234,31 @@ fn foreign_words_get_their_hint() {
     ] {
         let outcome = world.mlconda(arguments).failure(2);
         assert!(outcome.stderr.starts_with("error: ") && outcome.stderr.contains(hint), "{arguments:?}: {outcome}");
+    }
+}
+
+/// JSON is text, and a path need not be: `--json` tells of it as well as it can, and nothing breaks. An installation, whose
+/// files name the prefix, refuses.
+#[cfg(target_os = "linux")]
+#[test]
+fn json_tells_of_paths_that_are_no_text() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+
+    let world = world();
+    world.locked("env.lock", &["where"]);
+    world.mlconda(["install", "env.lock"]).success();
+    let odd = OsStr::from_bytes(b"odd-\xff");
+    fs_err::write(world.named_prefix("small").join(odd), "").unwrap();
+    let run = |words: &[&str], path: Option<&OsStr>| world.mlconda(words.iter().map(OsStr::new).chain(path));
+    let refused = run(&["install", "env.lock", "--json", "-p"], Some(odd)).failure(1);
+    assert!(refused.stderr.contains("is not UTF-8"), "{refused}");
+    for (words, path) in [
+        (&["install", "env.lock", "--dry-run", "--json", "-p"][..], Some(odd)),
+        (&["info", "--json", "--root-prefix"], Some(odd)),
+        (&["lock", "--json", "-o"], Some(odd)),
+        (&["verify", "--json", "-n", "small"], None),
+    ] {
+        let outcome = run(words, path);
+        assert!(outcome.code == 0 && outcome.stdout.contains("odd-\u{fffd}"), "{words:?}: {outcome}");
     }
 }

@@ -1,5 +1,7 @@
 //! Installing into a prefix that is there already: only what differs changes, and what is the user's stays.
 
+mod paths;
+
 use std::os::unix::fs::MetadataExt;
 
 use insta::assert_snapshot;

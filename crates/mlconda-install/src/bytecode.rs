@@ -175,12 +175,14 @@ impl Drop for CompileThreads {
     }
 }
 
-/// Compiles the new noarch python packages in the stage, and writes the byte code into their records.
+/// Compiles the new noarch python packages in the stage, and writes the byte code into their records. `is_wanted` chooses
+/// among them, by their numbers in the plan.
 pub(super) async fn compile(
     plan: &Plan,
     prefix: &Prefix,
     stage: &Arc<Stage>,
     finished: &[StagedPackage],
+    is_wanted: &dyn Fn(usize) -> bool,
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Compiled, InstallError> {
@@ -188,7 +190,7 @@ pub(super) async fn compile(
     else {
         return Ok(Compiled::default());
     };
-    let mut records = records(stage, finished)?;
+    let mut records = records(stage, finished, is_wanted)?;
     let modules = modules(&records, stage, &python)?;
     if modules.is_empty() {
         return Ok(Compiled::default());
@@ -227,8 +229,14 @@ fn interpreter<'a>(
 type Records = BTreeMap<usize, (PrefixRecord, OwnFields)>;
 
 /// The records of the noarch python packages in the stage, wheels among them.
-fn records(stage: &Stage, finished: &[StagedPackage]) -> Result<Records, InstallError> {
-    let noarch = |package: &&StagedPackage| package.record.repodata_record.package_record.noarch.is_python();
+fn records(
+    stage: &Stage,
+    finished: &[StagedPackage],
+    is_wanted: &dyn Fn(usize) -> bool,
+) -> Result<Records, InstallError> {
+    let noarch = |package: &&StagedPackage| {
+        package.record.repodata_record.package_record.noarch.is_python() && is_wanted(package.number)
+    };
     let read = |package: &StagedPackage| {
         let path = stage.root().join("conda-meta").join(distributions::record_name(&package.record));
         Ok((package.number, record::read(&path)?))

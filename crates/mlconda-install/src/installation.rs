@@ -79,7 +79,8 @@ impl Installation<'_> {
         let (clashes, layout) = resolve_clashes(&plan, self.prefix, &stage, &finished)?;
         let builds = self.prepare_builds(&plan, &stage, &finished).await?;
         let time = self.options.time.unwrap_or_else(|| metadata::newest_build_time(&plan, &finished, self.prefix));
-        let compiled = bytecode::compile(&plan, self.prefix, &stage, &finished, self.options, self.progress).await?;
+        let (all, options, progress) = (|_| true, self.options, self.progress);
+        let compiled = bytecode::compile(&plan, self.prefix, &stage, &finished, &all, options, progress).await?;
         let mut report = Report { clashes, ..Report::new(&plan, &finished, compiled, self.options) };
         metadata::write(&plan, self.prefix, &stage, time, self.options)?;
         stage.set_directory_times(time)?;
@@ -194,7 +195,7 @@ impl Installation<'_> {
 }
 
 /// Refuses a path at which packages cannot work.
-fn check_prefix(prefix: &Path) -> Result<(), InstallError> {
+pub(super) fn check_prefix(prefix: &Path) -> Result<(), InstallError> {
     let reason = match prefix.to_str() {
         None => "it is not UTF-8, but packages contain the prefix as text",
         Some(text) if text.contains(':') => "it contains a `:`, which separates directories in `PATH`",
@@ -207,7 +208,7 @@ fn check_prefix(prefix: &Path) -> Result<(), InstallError> {
 }
 
 /// Decides which package's file is installed where several packages contain the same path.
-fn resolve_clashes(
+pub(super) fn resolve_clashes(
     plan: &Plan,
     prefix: &Prefix,
     stage: &Stage,

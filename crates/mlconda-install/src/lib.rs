@@ -31,6 +31,7 @@ pub(crate) mod script;
 mod sharing;
 mod source;
 mod stage;
+pub mod staged;
 mod stop;
 mod transaction;
 mod unpack;

@@ -108,6 +108,7 @@ pub use mlconda_inspect::{export, plan, verify};
 pub use mlconda_install as install;
 pub use mlconda_lock as lock;
 pub use mlconda_lock::{graph, sbom};
+pub use mlconda_oci as oci;
 pub use mlconda_pip as pip;
 pub use mlconda_prefix as prefix;
 pub use mlconda_prefix::activate;

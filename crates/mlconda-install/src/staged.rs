@@ -1,0 +1,216 @@
+//! An environment put together in a directory, for a prefix that does not exist here: the steps of an installation up to
+//! the commit. Images are made of it.
+//!
+//! The files are those that [`install`](crate::install) writes: same bytes, modes, times and records. Nothing of a package
+//! runs, except that the environment's python compiles byte code where it can run. What would have to run (post-link
+//! scripts, builds of pip) is reported. No file exists at the path of the prefix, so no root and no Linux is needed.
+
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use mlconda_channel::network::Client;
+use mlconda_inspect::plan::Plan;
+use mlconda_lock::Lock;
+use mlconda_prefix::{Prefix, distributions, on_disk};
+use mlconda_system::{self as system, files};
+use mlconda_types::progress::{Event, Progress};
+use rattler_conda_types::Subdir;
+use rattler_digest::{Sha256, Sha256Hash, compute_bytes_digest};
+
+use super::{
+    Bytecode, Clash, Compiled, HISTORY, InstallError, Options, bytecode, installation, metadata, pip, read_if_there,
+    record_paths,
+    script::{self, ScriptKind},
+    stage::Stage,
+    workers::{self, StagedPackage},
+};
+
+/// An environment in a directory. Its packages are linked and clashes are resolved; [`Staging::compile`] and
+/// [`Staging::finish`] do the rest.
+pub struct Staging {
+    plan: Plan,
+    /// A prefix that does not exist: nothing of this machine's environments is read.
+    absent: Prefix,
+    stage: Arc<Stage>,
+    finished: Vec<StagedPackage>,
+    options: Options,
+    clashes: Vec<Clash>,
+}
+
+/// A package of a [`Staging`].
+#[derive(Clone, Debug)]
+pub struct PackageFiles {
+    /// The name.
+    pub name: String,
+    /// NAME-VERSION-BUILD; of a wheel, NAME-VERSION.
+    pub dist_name: String,
+    /// The build time, in seconds since 1970.
+    pub built: Option<i64>,
+    /// The sha256 of the record before byte code is added. The record has the hash of the archive and of each file in
+    /// the prefix, so equal records stand for equal files.
+    pub identity: Sha256Hash,
+    /// The paths of files and links that it owns, its record among them, relative to the prefix, sorted.
+    pub files: Vec<PathBuf>,
+    /// The size of the files in bytes.
+    pub bytes: u64,
+    /// Whether its modules are compiled: noarch python packages and wheels.
+    pub has_modules: bool,
+    /// The text of the post-link script, which does not run.
+    pub post_link: Option<String>,
+}
+
+/// What belongs to no package: the last step.
+#[derive(Clone, Debug)]
+pub struct EnvironmentFiles {
+    /// `conda-meta/history` and, if there are variables, `conda-meta/state`.
+    pub files: Vec<PathBuf>,
+    /// All directories below the prefix, parents first.
+    pub directories: Vec<PathBuf>,
+    /// The time of directories and of these files, in seconds since 1970.
+    pub time: i64,
+}
+
+/// Links all packages of a lock into an empty directory, for a prefix at the path `target`, and resolves clashes.
+///
+/// # Errors
+/// If the path is not usable as a prefix, or a package cannot be fetched or linked.
+pub async fn stage(
+    lock: &Lock,
+    client: &Client,
+    target: &Path,
+    directory: &Path,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Staging, InstallError> {
+    let staging = link(lock, client, target, directory, options, progress).await;
+    staging.map_err(|error| options.stop.classify(error))
+}
+
+async fn link(
+    lock: &Lock,
+    client: &Client,
+    target: &Path,
+    directory: &Path,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Staging, InstallError> {
+    installation::check_prefix(target)?;
+    let absent = Prefix::open(directory.join(".absent")).map_err(std::io::Error::other)?;
+    let plan = Plan::new(lock, &absent).map_err(std::io::Error::other)?;
+    pip::check_tags(&plan)?;
+    record_paths::check_record_names(&plan, &absent)?;
+    let (packages, bytes) = (plan.link.len() + plan.pip.link.len(), plan.download_size());
+    progress.event(Event::InstallStarted { prefix: target.to_owned(), packages, bytes });
+    system::set_directory_mode(directory, 0o755)?;
+    let stage = Arc::new(Stage::new(directory, target, plan.platform, options.stop.clone())?);
+    let linking = workers::link_all(&plan, client, &stage, options, progress);
+    let finished = client.report_waits(progress, linking).await?;
+    let (clashes, _) = installation::resolve_clashes(&plan, &absent, &stage, &finished)?;
+    Ok(Staging { plan, absent, stage, finished, options: options.clone(), clashes })
+}
+
+impl Staging {
+    /// The directory that has the files.
+    pub fn root(&self) -> &Path {
+        self.stage.root()
+    }
+
+    /// The platform of the environment.
+    pub fn platform(&self) -> Subdir {
+        self.plan.platform
+    }
+
+    /// Paths that several packages contain.
+    pub fn clashes(&self) -> &[Clash] {
+        &self.clashes
+    }
+
+    /// The packages of pip that have no wheel. They are not in the directory: the environment's pip would have to run.
+    pub fn unbuilt(&self) -> impl Iterator<Item = String> {
+        self.plan.pip.build.iter().map(mlconda_lock::LockedPip::dist_name)
+    }
+
+    /// All packages with their files, in the order of the lock. After [`Staging::compile`], byte code is among them.
+    ///
+    /// # Errors
+    /// If a record cannot be read.
+    pub fn packages(&self) -> Result<Vec<PackageFiles>, InstallError> {
+        let archives = self.plan.archives();
+        let mut packages = Vec::with_capacity(self.finished.len());
+        for package in &self.finished {
+            let record = Path::new("conda-meta").join(distributions::record_name(&package.record));
+            let text = files::read(&self.root().join(&record), files::LARGEST_RECORD)?;
+            let archive = &archives[package.number];
+            packages.push(PackageFiles {
+                name: archive.name.clone(),
+                dist_name: archive.dist_name(),
+                built: package.built,
+                identity: compute_bytes_digest::<Sha256>(&text),
+                files: vec![record],
+                bytes: package.bytes,
+                has_modules: package.record.repodata_record.package_record.noarch.is_python(),
+                post_link: self.post_link(package)?,
+            });
+        }
+        for path in self.stage.paths() {
+            if let Some(number) = self.stage.owner(&path).filter(|number| *number < packages.len()) {
+                packages[number].files.push(path);
+            }
+        }
+        for package in &mut packages {
+            mlconda_types::sorting::sort(&mut package.files);
+        }
+        Ok(packages)
+    }
+
+    /// The text of a package's post-link script.
+    fn post_link(&self, package: &StagedPackage) -> Result<Option<String>, InstallError> {
+        // Only conda packages have link scripts.
+        if package.number >= self.plan.link.len() {
+            return Ok(None);
+        }
+        let name = package.record.repodata_record.package_record.name.as_normalized();
+        let place = self.stage.final_path(&script::path(name, ScriptKind::PostLink));
+        let text = read_if_there(&self.root().join(place))?;
+        Ok(text.map(|text| String::from_utf8_lossy(&text).into_owned()))
+    }
+
+    /// Compiles the modules of packages, by the names in `wanted`, and adds the byte code to their records. Each package's
+    /// result does not depend on which others are compiled.
+    ///
+    /// # Errors
+    /// If a file cannot be read or written. A python that cannot run is not an error but [`Compiled::unable`].
+    pub async fn compile(
+        &mut self,
+        wanted: &HashSet<String>,
+        progress: &dyn Progress,
+    ) -> Result<Compiled, InstallError> {
+        let Self { plan, absent, stage, finished, options, .. } = self;
+        if options.bytecode == Bytecode::Skip {
+            return Ok(Compiled::default());
+        }
+        let archives = plan.archives();
+        let is_wanted = |number: usize| wanted.contains(&archives[number].name);
+        let compiled = bytecode::compile(plan, absent, stage, finished, &is_wanted, options, progress).await;
+        compiled.map_err(|error| options.stop.classify(error))
+    }
+
+    /// Writes what belongs to no package.
+    ///
+    /// # Errors
+    /// If a file cannot be written, or the installation was told to stop.
+    pub fn finish(&self) -> Result<EnvironmentFiles, InstallError> {
+        let Self { plan, absent, stage, finished, options, .. } = self;
+        options.stop.check().map_err(|error| options.stop.classify(error.into()))?;
+        let time = options.time.unwrap_or_else(|| metadata::newest_build_time(plan, finished, absent));
+        metadata::write(plan, absent, stage, time, options)?;
+        let meta = stage.root().join("conda-meta");
+        fs_err::rename(meta.join(on_disk::PENDING_HISTORY), meta.join(HISTORY))?;
+        let mut files = vec![Path::new("conda-meta").join(HISTORY)];
+        files.extend(Some(PathBuf::from(mlconda_prefix::STATE)).filter(|state| stage.root().join(state).is_file()));
+        Ok(EnvironmentFiles { files, directories: stage.directories(), time })
+    }
+}
