@@ -108,8 +108,8 @@ fn a_file_is_begun_once() {
     exit code 1
     --- stdout
     --- stderr
-    error: there is a `environment.yml` already
-    hint: `mlconda add SPEC` adds to it; for `conda activate` in new shells, name the shell: `mlconda init bash`
+    error: `environment.yml` already exists
+    hint: add packages with `mlconda add SPEC`; to set up `conda activate`, give the shell: `mlconda init bash`
     ");
 }
 

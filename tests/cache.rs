@@ -56,7 +56,7 @@ fn whoever_edits_a_shared_file_is_found_out() {
     --- stdout
     --- stderr
     Installing 2 packages into `[TEMP]/work/two`
-    warning: `where-2.0-h4bc722e_0.conda` was damaged in the cache and is fetched again: `share/where/message.txt` has another size
+    warning: `where-2.0-h4bc722e_0.conda` was damaged in the cache and is downloaded again: `share/where/message.txt` has another size
     + tzdata 2024a
     + where 2.0
     Linked 2 packages in `[TEMP]/work/two`: 5 files, [SIZE] ([SIZE] of it shared by hard link, 1 package from the cache), in [TIME].
@@ -118,15 +118,15 @@ fn every_kind_of_damage_is_found() {
         assert_eq!(tree::difference(&fresh, &tree::tree(&world.work().join("prefix")).unwrap()), "", "{path}");
     }
     assert_snapshot!(world.normal(&found), @"
-    warning: `tzdata-2024a-hd8ed1ab_0.conda` was damaged in the cache and is fetched again: `share/zoneinfo/Etc/UTC` has another content
-    warning: `tzdata-2024a-hd8ed1ab_0.conda` was damaged in the cache and is fetched again: `share/zoneinfo/Europe/Paris` has another size
-    warning: `links-1.0-h4bc722e_0.conda` was damaged in the cache and is fetched again: `lib/links/libone.so.1.2.3` is missing
-    warning: `links-1.0-h4bc722e_0.conda` was damaged in the cache and is fetched again: `lib/links/libone.so.1` is not the link that it was
-    warning: `links-1.0-h4bc722e_0.conda` was damaged in the cache and is fetched again: `lib/links/libone.so.1.2.3` has the permissions 600
-    warning: `greet-2.0-pyhd8ed1ab_0.conda` was damaged in the cache and is fetched again: `info/paths.json` has another content
-    warning: `greet-2.0-pyhd8ed1ab_0.conda` was damaged in the cache and is fetched again: `info/link.json` has another content
-    warning: `greet-2.0-pyhd8ed1ab_0.conda` was damaged in the cache and is fetched again: failed to open file `[TEMP]/home/.cache/mlconda/packages-3/[SHA256]/info/mlconda.json`: No such file or directory (os error [NUMBER])
-    warning: `python-3.11.9-h4bc722e_0_cpython.conda` was damaged in the cache and is fetched again: `bin/python3.11` is not a file
+    warning: `tzdata-2024a-hd8ed1ab_0.conda` was damaged in the cache and is downloaded again: `share/zoneinfo/Etc/UTC` has another content
+    warning: `tzdata-2024a-hd8ed1ab_0.conda` was damaged in the cache and is downloaded again: `share/zoneinfo/Europe/Paris` has another size
+    warning: `links-1.0-h4bc722e_0.conda` was damaged in the cache and is downloaded again: `lib/links/libone.so.1.2.3` is missing
+    warning: `links-1.0-h4bc722e_0.conda` was damaged in the cache and is downloaded again: `lib/links/libone.so.1` is not the link that it was
+    warning: `links-1.0-h4bc722e_0.conda` was damaged in the cache and is downloaded again: `lib/links/libone.so.1.2.3` has the permissions 600
+    warning: `greet-2.0-pyhd8ed1ab_0.conda` was damaged in the cache and is downloaded again: `info/paths.json` has another content
+    warning: `greet-2.0-pyhd8ed1ab_0.conda` was damaged in the cache and is downloaded again: `info/link.json` has another content
+    warning: `greet-2.0-pyhd8ed1ab_0.conda` was damaged in the cache and is downloaded again: failed to open file `[TEMP]/home/.cache/mlconda/packages-3/[SHA256]/info/mlconda.json`: No such file or directory (os error [NUMBER])
+    warning: `python-3.11.9-h4bc722e_0_cpython.conda` was damaged in the cache and is downloaded again: `bin/python3.11` is not a file
     ");
     assert!(!install(&world, "prefix", &["--verify-cache"]).success().stderr.contains("warning"));
 }
@@ -412,7 +412,7 @@ fn two_locks_for_one_prefix_are_refused() {
     exit code 2
     --- stdout
     --- stderr
-    error: several locks are for `[TEMP]/root/envs/a`: give one of them
+    error: several locks have the prefix `[TEMP]/root/envs/a`: give one of them
     ");
 }
 

@@ -180,7 +180,7 @@ fn a_lock_is_checked_against_what_is_asked_for() {
     --- stdout
     --- stderr
     error: `env.lock` does not satisfy `environment.yml`:
-      there is no such lock
+      the file does not exist
     hint: lock again, with as few changes as possible: `mlconda lock environment.yml -o env.lock`
     ");
     world.lock(&[]).success();
@@ -237,7 +237,7 @@ fn every_platform_of_the_environment_needs_its_lock() {
     --- stderr
     `env.[HOST].lock` satisfies `environment.yml`.
     error: `env.[FOREIGN].lock` does not satisfy `environment.yml`:
-      there is no such lock
+      the file does not exist
     hint: lock again, with as few changes as possible: `mlconda lock environment.yml -o env.lock`
     ");
     // One file for all, which is told by what is in it.
@@ -347,7 +347,7 @@ fn prefixes_and_environments_are_compared_too() {
     assert_snapshot!(world.mlconda(["diff", argument(&prefix), "old.lock", "--exit-code"]).success(), @"
     exit code 0
     --- stdout
-    Nothing differs: 3 packages.
+    No differences: 3 packages.
     --- stderr
     ");
     assert_snapshot!(world.mlconda(["diff", argument(&prefix), "env.lock", "--exit-code", "--markdown"]).failure(1), @"
@@ -464,7 +464,7 @@ fn a_lock_that_two_branches_changed_becomes_one() {
     exit code 0
     --- stdout
     --- stderr
-      base  1.0 → 1.1: as the other side has it
+      base  1.0 → 1.1: taken from the other side
       spec `base`: `base` → `base >=1.1`
       spec `tool`: nothing → `tool`
     4 packages ([SIZE] to download) for [HOST] locked in `env.lock`, in [TIME]

@@ -57,7 +57,7 @@ fn a_corrupt_package() {
     --- stderr
     Installing 2 packages into `[TEMP]/work/prefix`
     error: `where-2.0-h4bc722e_0.conda` from [SERVER]/main/[HOST]/where-2.0-h4bc722e_0.conda is not what the lock says: its sha256 is [SHA256], not [SHA256]
-    hint: nothing of it was used. If its server has replaced the package and that is as it should be, lock anew; else somebody between you and the server has changed it
+    hint: the archive was not used. If you know that the server replaced the package, lock again; otherwise somebody between you and the server has changed it
     ");
 }
 
@@ -161,7 +161,7 @@ fn a_package_that_is_another_than_was_locked() {
     --- stderr
     Installing 2 packages into `[TEMP]/work/prefix`
     error: `where-2.0-h4bc722e_0.conda` from file://[CHANNELS]/main/[HOST]/where-2.0-h4bc722e_0.conda is not what the lock says: its sha256 is [SHA256], not [SHA256]
-    hint: nothing of it was used. If its server has replaced the package and that is as it should be, lock anew; else somebody between you and the server has changed it
+    hint: the archive was not used. If you know that the server replaced the package, lock again; otherwise somebody between you and the server has changed it
     ");
 }
 
@@ -244,7 +244,7 @@ fn a_lock_for_another_platform() {
     --- stdout
     --- stderr
     error: `env.lock` is a lock for [FOREIGN], and this is [HOST]
-    hint: make one with `mlconda lock --platform [HOST]`
+    hint: make a lock with `mlconda lock --platform [HOST]`
     ");
 }
 

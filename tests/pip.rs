@@ -325,7 +325,7 @@ fn platforms_and_pythons_that_are_known_are_locked_for() {
       asked for: `b` (environment.yml:6)
       asked for: `b` (environment.yml:7)
       and 1 more
-    hint: move what pip is to install up to the conda dependencies
+    hint: move the packages of pip to the conda dependencies
     error: packages of pip can be locked for CPython 3 only, and the environment has python 3.11.9 (0_73_pypy)
       asked for: `a` (environment.yml:5)
       asked for: `b` (environment.yml:6)

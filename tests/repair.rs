@@ -173,7 +173,7 @@ fn the_command_that_mends_it_is_told() {
     --- stderr
     Found: `conda-meta/where-2.0-h4bc722e_0.json`: the record cannot be read; found expected ident at line 1 column 2
     error: the record `conda-meta/where-2.0-h4bc722e_0.json` cannot be read
-    hint: only a lock can tell what belongs there: `mlconda verify [TEMP]/prefix LOCK --repair`
+    hint: a repair of this needs the lock: `mlconda verify [TEMP]/prefix LOCK --repair`
     ");
 }
 
@@ -444,7 +444,7 @@ fn damaged_variables_are_told() {
     --- stderr
     Found: `conda-meta/state`: the record cannot be read; found expected ident at line 1 column 2
     error: the record `conda-meta/state` cannot be read
-    hint: only a lock can tell what belongs there: `mlconda verify [TEMP]/prefix LOCK --repair`
+    hint: a repair of this needs the lock: `mlconda verify [TEMP]/prefix LOCK --repair`
     ");
     assert_snapshot!(world.mlconda(["install", "env.lock", "-p", "../prefix"]).failure(1), @"
     exit code 1

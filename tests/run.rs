@@ -229,12 +229,12 @@ fn what_cannot_be_run_says_why() {
     insta::assert_snapshot!(world.says(["run", "jupyter-la"]), @"
     code: 127
     error: there is no command `jupyter-la` in the environment `[ROOT]/envs/ml` or around it
-    hint: there is `jupyter-lab`; looked for it in `[ROOT]/envs/ml/bin`, `/usr/bin` and `/bin`
+    hint: there is `jupyter-lab`; searched in `[ROOT]/envs/ml/bin`, `/usr/bin` and `/bin`
     ");
     insta::assert_snapshot!(world.says(["run", "jupyter-lab"]), @"
     code: 126
     error: cannot execute `[ROOT]/envs/ml/bin/jupyter-lab`: No such file or directory (os error 2)
-    hint: its interpreter is `/gone/bin/python`, which is not there
+    hint: its interpreter `/gone/bin/python` does not exist
     ");
     insta::assert_snapshot!(world.says(["run", "./conda-meta"]), @"
     code: 127
@@ -276,12 +276,12 @@ fn a_command_that_is_not_there_is_told_of_in_the_same_words_with_scripts() {
     insta::assert_snapshot!(world.says(["run", "jupyter-la"]), @"
     code: 127
     error: there is no command `jupyter-la` in the environment `[ROOT]/envs/ml` or around it
-    hint: there is `jupyter-lab`; looked for it in `[ROOT]/envs/ml/tools`, `[ROOT]/envs/ml/bin`, `/usr/bin` and `/bin`
+    hint: there is `jupyter-lab`; searched in `[ROOT]/envs/ml/tools`, `[ROOT]/envs/ml/bin`, `/usr/bin` and `/bin`
     ");
     insta::assert_snapshot!(world.says(["run", "jupyter-lab"]), @"
     code: 126
     error: cannot execute `[ROOT]/envs/ml/bin/jupyter-lab`: No such file or directory (os error 2)
-    hint: its interpreter is `/gone/bin/python`, which is not there
+    hint: its interpreter `/gone/bin/python` does not exist
     ");
     insta::assert_snapshot!(world.says(["run", "./conda-meta"]), @"
     code: 127

@@ -178,7 +178,7 @@ fn an_activation_that_fails_changes_nothing_and_says_so() {
     --- stdout
     --- stderr
     error: `conda activate` changes the shell that runs it, and this shell has no function for it
-    hint: run `eval "$(conda shell.posix hook)"` in it first, or `conda init bash` for all new shells
+    hint: run `eval "$(conda shell.posix hook)"` in this shell first, or `conda init bash` for all new shells
     "#);
 }
 

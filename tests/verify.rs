@@ -116,9 +116,9 @@ fn a_link_in_place_of_a_file_or_of_a_directory() {
     assert_snapshot!(outcome.failure(1), @"
     exit code 1
     --- stdout
-    `bin/python` of `python-3.11.9-h4bc722e_0_cpython`: it has another file type; expected a soft link, found a file
-    `lib/links/libone.so.1.2.3` of `links-1.0-h4bc722e_0`: it has another file type; expected a file, found a soft link
-    `share/zoneinfo` of `tzdata-2024a-hd8ed1ab_0`: it has another file type; expected a directory, found a soft link
+    `bin/python` of `python-3.11.9-h4bc722e_0_cpython`: it has another file type; expected a symbolic link, found a file
+    `lib/links/libone.so.1.2.3` of `links-1.0-h4bc722e_0`: it has another file type; expected a file, found a symbolic link
+    `share/zoneinfo` of `tzdata-2024a-hd8ed1ab_0`: it has another file type; expected a directory, found a symbolic link
     --- stderr
     Untracked: 4 files (`elsewhere`, `zones/Etc/UTC`, `zones/Europe/Paris` and `zones/Zulu`).
     `[TEMP]/prefix` is not intact: 3 findings in 9 packages, 38 files, [SIZE], in [TIME].

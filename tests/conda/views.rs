@@ -123,7 +123,7 @@ fn what_cannot_be_is_refused_in_a_sentence() {
     --- stdout
     --- stderr
     error: `doctor` is not supported
-    hint: `mlconda verify` tells whether an environment is what its records say
+    hint: `mlconda verify` compares an environment with its records
     ");
     insta::assert_snapshot!(world.run("conda instal numpy"), @r"
     exit code 1
@@ -136,7 +136,7 @@ fn what_cannot_be_is_refused_in_a_sentence() {
     exit code 1
     --- stdout
     --- stderr
-    error: `-n` takes a name, and `a/b` is a path
+    error: `-n` takes a name, but `a/b` is a path
     hint: give the directory with `-p a/b`
     ");
     insta::assert_snapshot!(world.run("conda install -n nothing where"), @r"
@@ -150,6 +150,6 @@ fn what_cannot_be_is_refused_in_a_sentence() {
     exit code 2
     --- stdout
     --- stderr
-    error: there is no option `--frobnicate`; `conda create--help` lists them
+    error: there is no option `--frobnicate`; `conda create --help` lists them
     ");
 }

@@ -173,7 +173,7 @@ fn a_channel_that_wants_a_login() {
     --- stdout
     --- stderr
     error: `http://127.0.0.1:[PORT]/main/[HOST]/` answers 401: the channel asks for a login, or refuses the one it was given
-    hint: put the login into the channel's URL as a variable: `https://host/t/$TOKEN/channel` or `https://$USER:$PASSWORD@host/channel`; or store it, in `~/.netrc` or with `pixi auth login`
+    hint: put the login into the channel's URL as a variable: `https://host/t/$TOKEN/channel` or `https://$USER:$PASSWORD@host/channel`; or store it in `~/.netrc` or with `pixi auth login`
     ");
 }
 

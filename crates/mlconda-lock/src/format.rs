@@ -212,7 +212,7 @@ fn explicit_losses(parts: &[Part], losses: &mut Vec<String>) {
     let knows = |package: &&LockedPackage| package.record.as_ref().is_some_and(|record| !record.depends.is_empty());
     if parts.iter().flat_map(|part| &part.lock.packages).filter(knows).count() > 0 {
         losses.push(
-            "an explicit lock has no word for what packages depend on, for their licences and their times".to_owned(),
+            "an explicit lock cannot contain dependencies, licences and times of packages".to_owned(),
         );
     }
 }
@@ -241,7 +241,7 @@ pub(super) fn comment_losses(parts: &[Part], file: &str, losses: &mut Vec<String
     if let [others @ .., last] = found.as_slice() {
         let and = if others.is_empty() { "" } else { " and " };
         losses.push(format!(
-            "{file} has no word for {}{and}{last}: they stand in comments, which only mlconda reads",
+            "{file} cannot contain {}{and}{last}: mlconda keeps them in comments",
             others.join(", ")
         ));
     }

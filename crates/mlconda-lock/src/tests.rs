@@ -323,8 +323,7 @@ fn records_survive_pixi() {
     assert_eq!(
         there.losses,
         [
-            "pixi.lock has no word for the environment's name, variables and virtual packages: they stand in comments, which \
-          only mlconda reads"
+            "pixi.lock cannot contain the environment's name, variables and virtual packages: mlconda keeps them in comments"
         ]
     );
 }
@@ -367,7 +366,7 @@ fn what_a_format_cannot_hold_is_said() {
     assert_snapshot!(rendered(&file, LockFormat::CondaLock).losses.join("\n"), @"
     what packages depend on is not known for 2 of 2 packages, and left out
     the md5 is not known for 1 of 1 packages: conda-lock itself wants one of each
-    `mine` comes from the directory `/project/mine`, which conda-lock.yml has no word for: it is left out
+    `mine` comes from the directory `/project/mine`, which a conda-lock.yml cannot contain: it is left out
     ");
     let pixi = rendered(&file, LockFormat::Pixi);
     assert_snapshot!(pixi.losses.join("\n"), @"
@@ -399,7 +398,7 @@ fn what_a_format_cannot_hold_is_said() {
     assert_snapshot!(explicit.losses.join("\n"), @"
     the category `dev` is left out
     the platform `osx-arm64` is left out
-    an explicit lock has no word for what packages depend on, for their licences and their times
+    an explicit lock cannot contain dependencies, licences and times of packages
     ");
     let dev = rendered(&file, LockFormat::CondaLock);
     assert!(dev.text.contains("  category: dev\n  optional: true\n"), "{}", dev.text);

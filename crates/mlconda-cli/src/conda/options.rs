@@ -423,7 +423,7 @@ pub(super) fn help(tool: Tool, verb: Option<Verb>, width: usize) -> String {
         }
         let _ = write!(
             text,
-            "\n`{tool} COMMAND --help` shows the options of a command;\n`mlconda --help` lists mlconda's own commands.\n"
+            "\n`{tool} COMMAND --help` shows its options;\n`mlconda --help` lists mlconda's own commands.\n"
         );
         return text;
     };
