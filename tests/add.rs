@@ -53,7 +53,7 @@ fn a_package_that_is_there_gets_the_new_spec() {
     let wanted = FILE.replace("- where=1.1   #", "- where >=1,<2   #").replace('\n', "\r\n");
     assert_eq!(file(&world), wanted);
     let outcome = world.mlconda(["add", "where"]).success();
-    assert!(outcome.stderr.contains("`where >=1,<2` is there already"), "{outcome}");
+    assert!(outcome.stderr.contains("`where >=1,<2` is already in the file"), "{outcome}");
     assert_eq!(file(&world), wanted);
 }
 

@@ -114,7 +114,7 @@ fn every_kind_of_damage_is_found() {
         let outcome = install(&world, "prefix", &["--verify-cache"]).success();
         let warnings = outcome.stderr.lines().filter(|line| line.starts_with("warning"));
         found.extend(warnings.map(|line| format!("{line}\n")));
-        assert_eq!(server.count(".conda"), 1, "{path}: it alone is fetched again");
+        assert_eq!(server.count(".conda"), 1, "{path}: it alone is downloaded again");
         assert_eq!(tree::difference(&fresh, &tree::tree(&world.work().join("prefix")).unwrap()), "", "{path}");
     }
     assert_snapshot!(world.normal(&found), @"
@@ -156,7 +156,7 @@ fn what_is_missing_in_the_cache_is_fetched_again_without_being_asked() {
     fs_err::remove_file(entry(&packages, "lib/links").join("lib/links/libone.so.1.2.3")).unwrap();
     fs_err::remove_dir_all(entry(&packages, "share/zoneinfo").join("info")).unwrap();
     let outcome = install(&world, "two", &[]).success();
-    assert_eq!(outcome.stderr.matches("was damaged in the cache and is fetched again").count(), 2, "{outcome}");
+    assert_eq!(outcome.stderr.matches("was damaged in the cache and is downloaded again").count(), 2, "{outcome}");
     assert_eq!(server.count(".conda"), 4);
     assert_eq!(world.read("two/lib/links/libone.so"), "one\n");
 }
@@ -439,7 +439,7 @@ fn commands_do_not_go_missing_with_a_file_of_the_cache() {
     install(&world, "one", &[]).success();
     fs_err::remove_file(entry(&packages, "site-packages/greet").join("info/link.json")).unwrap();
     let outcome = install(&world, "two", &[]).success();
-    assert_eq!(outcome.stderr.matches("was damaged in the cache and is fetched again").count(), 1, "{outcome}");
+    assert_eq!(outcome.stderr.matches("was damaged in the cache and is downloaded again").count(), 1, "{outcome}");
     assert!(world.work().join("two/bin/greet").is_file());
     assert_eq!(server.count("greet-2.0"), 2);
 }
@@ -452,7 +452,7 @@ fn what_a_script_did_to_one_environment_does_not_get_into_the_next() {
     let edits = PackageBuilder::new("edits", "1.0").executable("bin/.edits-post-link.sh", script);
     world.write("a.lock", &(world.read("a.lock") + &line(&world, &edits)));
     let outcome = world.mlconda(["install", "a.lock", "b.lock"]).success();
-    assert_eq!(outcome.stderr.matches("is fetched again: `share/where/message.txt` has another size").count(), 1);
+    assert_eq!(outcome.stderr.matches("is downloaded again: `share/where/message.txt` has another size").count(), 1);
     let messages = ["a", "b"]
         .map(|name| fs_err::read_to_string(world.named_prefix(name).join("share/where/message.txt")).unwrap());
     assert_eq!(messages, ["where 1.0\nedited\n", "where 1.0\n"]);
@@ -485,5 +485,5 @@ fn a_cache_that_cannot_be_mended_or_read_is_done_without() {
     close(&packages, 0o555);
     is_downloaded("warning: packages could not be put into the cache: ");
     close(&packages, 0o755);
-    is_downloaded("was damaged in the cache and is fetched again");
+    is_downloaded("was damaged in the cache and is downloaded again");
 }

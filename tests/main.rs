@@ -2,6 +2,7 @@
 //!
 //! Each runs the true program in a world of its own (`mlconda_test::context`), on channels that the project makes.
 
+#![allow(clippy::too_many_lines, reason = "a snapshot is as long as what it shows")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod add;

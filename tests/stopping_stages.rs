@@ -128,7 +128,7 @@ fn install_while_an_activation_script_waits() {
         let (code, said) = stop(install, signal);
         assert_eq!(code, expected, "{said}");
         let prefix = world.work().join("prefix");
-        assert!(said.contains("stopping: it is too late to undo what was done."), "{said}");
+        assert!(said.contains("stopping: the change can no longer be undone."), "{said}");
         assert!(said.ends_with(&format!("error: stopped after `{}` was installed\n", prefix.display())), "{said}");
         assert!(prefix.join("conda-meta/history").is_file());
         nobody_waits(&world);
@@ -302,7 +302,7 @@ fn what_is_too_late_for_one_environment_stops_before_the_next() {
     let injected = run(Happens::Signal(counted.calls, 15)).unwrap();
     let outcome = injected.outcome.failure(143);
     assert!(injected.at.is_some_and(|at| at.ends_with("conda-meta/history")), "{outcome}");
-    assert!(outcome.stderr.contains("stopping: it is too late to undo what was done."), "{outcome}");
+    assert!(outcome.stderr.contains("stopping: the change can no longer be undone."), "{outcome}");
     let end = format!("error: stopped after `{}` was installed\n", first.display());
     assert!(outcome.stderr.ends_with(&end), "{outcome}");
     assert!(real.join("conda-meta/history").is_file() && !world.named_prefix("b").exists());

@@ -2,8 +2,6 @@
 
 use super::*;
 
-mod stopped;
-
 /// The number of SIGTERM.
 const TERM: i32 = 15;
 

@@ -133,6 +133,7 @@ fn names_unknown_project(message: &str, lines: &str) -> bool {
     names.any(|start| lines.to_lowercase().replace(['_', '.'], "-").contains(&start))
 }
 
+#[allow(clippy::too_many_lines, reason = "a table: an arm for each error")]
 fn install_hint(error: &InstallError) -> Option<String> {
     let hint = match error {
         InstallError::File(error) => return io_hint(error),

@@ -175,10 +175,16 @@ impl People<'_> {
                 self.message(&format!("0/{packages} packages"));
             }
             Event::VerifyStarted { files, bytes } => self.start_reading(files, bytes),
-            Event::Downloaded { bytes } | Event::Local { bytes } | Event::Verified { bytes } => {
-                self.ui.bar().inc(bytes)
+            Event::PushStarted { blobs, bytes } => {
+                self.start(0, Some(bytes));
+                self.message(&format!("of {}", count(blobs, "blob")));
             }
-            Event::DownloadedAgain { bytes } => self.ui.bar().dec(bytes),
+            Event::Downloaded { bytes }
+            | Event::Local { bytes }
+            | Event::Verified { bytes }
+            | Event::Uploaded { bytes }
+            | Event::AlreadyThere { bytes } => self.ui.bar().inc(bytes),
+            Event::DownloadedAgain { bytes } | Event::UploadedAgain { bytes } => self.ui.bar().dec(bytes),
             Event::Retrying { package, reason } => self.say(&format!("`{package}` again: {reason}")),
             Event::Waiting { url, waited, reason } => {
                 self.say(&format!("Waiting for `{url}` ({} s so far): {reason}", waited.as_secs()));
@@ -288,6 +294,7 @@ impl<'a> Program<'a> {
             Event::Committing => json!({"event": "committing"}),
             Event::LinkScript { package } => json!({"event": "script", "package": package}),
             Event::VerifyStarted { files, bytes } => json!({"event": "verify-started", "files": files, "bytes": bytes}),
+            Event::PushStarted { blobs, bytes } => json!({"event": "push-started", "blobs": blobs, "bytes": bytes}),
             Event::Warning(text) => return self.ui.warn(&text),
             _ => return,
         };

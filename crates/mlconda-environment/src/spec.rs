@@ -14,12 +14,9 @@ use url::Url;
 
 use super::{
     channel::{ChannelResolver, SpecError},
-    reader::TEMPLATE_HELP,
-    suggestion,
+    keys::TEMPLATE_HELP,
+    suggestion::{self, SPEC_HELP},
 };
-
-pub(super) const SPEC_HELP: &str =
-    "write a package's name, then a version if need be: `numpy`, `numpy=1.26`, `numpy >=1.24,<2`";
 
 const KEYS_HELP: &str = "choose by `version`, `build`, `build_number`, `channel`, `subdir`, `fn`, `url`, `md5`, `sha256`, \
                          `license` or `track_features`";

@@ -37,11 +37,11 @@ use tokio::sync::mpsc;
 pub(super) use self::built::compile_built;
 use self::python::{Answer, Process, Worker};
 use super::{
-    InstallError, Options,
+    Bytecode, InstallError, Options,
     link::wheel,
-    record, script,
+    record_file, script,
     stage::Stage,
-    workers::{self, StagedPackage},
+    staged_package::{self, StagedPackage},
 };
 
 /// What runs in the environment's python.
@@ -64,23 +64,6 @@ fn answer_limit(limit: Option<Duration>) -> Duration {
 /// The reason for stopping a python that does not answer.
 fn no_answer(limit: Duration) -> String {
     format!("it has not answered for {} seconds", limit.as_secs())
-}
-
-/// Whether noarch python packages are compiled, and how python detects that a module has changed since (PEP 552).
-///
-/// The default is not to compile, because compiling runs the environment's python, which is code of packages. The program
-/// `mlconda` uses [`Bytecode::Timestamp`] by default, as conda does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Bytecode {
-    /// Nothing is compiled.
-    #[default]
-    Skip,
-    /// By the module's modification time and size, as in packages for one platform.
-    Timestamp,
-    /// By the hash of the module, which is computed at each import. Valid also if times change.
-    CheckedHash,
-    /// Not at all. The byte code is used even if the module has been edited.
-    UncheckedHash,
 }
 
 impl Bytecode {
@@ -221,7 +204,7 @@ fn interpreter<'a>(
     let records = finished.iter().map(|package| &package.record.repodata_record.package_record);
     match records.into_iter().find(|record| record.name.as_normalized() == "python") {
         Some(record) => Some((PythonInfo::from_python_record(record, plan.platform).ok()?, stage.root())),
-        None => Some((workers::kept_python(plan)?, prefix.path())),
+        None => Some((staged_package::kept_python(plan)?, prefix.path())),
     }
 }
 
@@ -239,7 +222,7 @@ fn records(
     };
     let read = |package: &StagedPackage| {
         let path = stage.root().join("conda-meta").join(distributions::record_name(&package.record));
-        Ok((package.number, record::read(&path)?))
+        Ok((package.number, record_file::read(&path)?))
     };
     finished.iter().filter(noarch).map(read).collect()
 }
@@ -248,7 +231,7 @@ fn records(
 fn modules(records: &Records, stage: &Stage, python: &PythonInfo) -> Result<Vec<Module>, InstallError> {
     let mut modules: Vec<Module> = Vec::new();
     for (package, (record, _)) in records {
-        for name in record::files(record).filter(|path| path.starts_with(&python.site_packages_path)) {
+        for name in record_file::files(record).filter(|path| path.starts_with(&python.site_packages_path)) {
             if name.extension().is_none_or(|extension| extension != "py") {
                 continue;
             }
@@ -336,9 +319,9 @@ fn add(
         root.put(&target, text.as_bytes(), built.unwrap_or(0))?;
         paths[number] = wheel::written(target, text.as_bytes());
     }
-    record::list_files(record);
+    record_file::list_files(record);
     let path = Path::new("conda-meta").join(distributions::record_name(record));
-    root.put(&path, &record::render(record, own)?, built.unwrap_or(0))?;
+    root.put(&path, &record_file::render(record, own)?, built.unwrap_or(0))?;
     Ok(())
 }
 

@@ -29,9 +29,9 @@ use super::{
     contents::{self, Content},
     deviations::Deviations,
     fetch::Hashes,
-    package::{InfoFiles, PackageMetadata, invalid},
+    package::{InfoFiles, PackageMetadata, Wheel, invalid},
     read_if_there,
-    unpack::{Archive, IdleCores, unpack, wheel::Wheel},
+    unpack::{Archive, IdleCores, unpack},
 };
 
 /// The size of a package cache.

@@ -12,12 +12,13 @@ use rattler_conda_types::{PackageRecord, PrefixRecord};
 
 use super::{
     Clash, InstallError, Options, Report, Scripts, bytecode,
-    commit::PrefixChange,
+    commit::{PrefixChange, ScriptTiming},
     layout::Layout,
-    link_scripts, metadata, pip, record, record_paths, recover, replaced, script, sharing,
+    link_scripts, metadata, pip, record_file, record_paths, recover, replaced, script, sharing,
     stage::{InstalledPackages, Stage},
-    transaction::{ScriptTiming, Transaction},
-    workers::{self, StagedPackage},
+    staged_package::{self, StagedPackage},
+    transaction::Transaction,
+    workers,
 };
 
 /// Carries out a plan.
@@ -124,7 +125,7 @@ impl Installation<'_> {
         stage: &Stage,
         finished: &[StagedPackage],
     ) -> Result<Builds, InstallError> {
-        let python = workers::python(plan, finished);
+        let python = staged_package::python(plan, finished);
         let Self { client, options, progress, .. } = *self;
         let sources = pip::prepare(plan, client, stage, python.as_ref(), options, progress).await?;
         Ok(Builds { python, sources })
@@ -143,7 +144,7 @@ impl Installation<'_> {
         self.options.stop.check()?;
         let runs_scripts = self.options.scripts == Scripts::Run;
         let pre_unlink = if runs_scripts { link_scripts::with_pre_unlink(self.prefix, plan) } else { Vec::new() };
-        let after = runs_scripts && workers::has_scripts(stage, &new) || !builds.sources.is_empty();
+        let after = runs_scripts && staged_package::has_scripts(stage, &new) || !builds.sources.is_empty();
         let when = match after {
             _ if !pre_unlink.is_empty() => ScriptTiming::BeforeAndAfter,
             true => ScriptTiming::After,
@@ -214,7 +215,7 @@ pub(super) fn resolve_clashes(
     stage: &Stage,
     finished: &[StagedPackage],
 ) -> Result<(Vec<Clash>, Option<Layout>), InstallError> {
-    let order = workers::order(plan, finished);
+    let order = staged_package::order(plan, finished);
     let rank: HashMap<&str, usize> = order.iter().enumerate().map(|(rank, name)| (name.as_str(), rank)).collect();
     let rank = |name: &str| rank.get(name).copied().unwrap_or(0);
     let mut packages: Vec<_> = plan.link.iter().map(|package| (rank(&package.name), package.dist_name())).collect();
@@ -222,8 +223,8 @@ pub(super) fn resolve_clashes(
     let last = |name: &str| order.len() + plan.pip.names.iter().position(|other| other == name).unwrap_or(0);
     packages.extend(plan.archives().iter().skip(packages.len()).map(|wheel| (last(&wheel.name), wheel.dist_name())));
     let name = |record: &PrefixRecord| record.repodata_record.package_record.name.as_normalized().to_owned();
-    let conda = plan.keep.iter().map(|record| (record, (rank(&name(record)), record::dist_name(record))));
-    let wheels = plan.pip.keep.iter().map(|record| (record, (last(&name(record)), record::dist_name(record))));
+    let conda = plan.keep.iter().map(|record| (record, (rank(&name(record)), record_file::dist_name(record))));
+    let wheels = plan.pip.keep.iter().map(|record| (record, (last(&name(record)), record_file::dist_name(record))));
     pip::check_distributions(plan, stage)?;
     let root = if prefix.path().exists() { Some(Root::open(prefix.path())?) } else { None };
     let there = root.as_ref().map(|root| InstalledPackages {

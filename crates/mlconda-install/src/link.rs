@@ -27,7 +27,8 @@ use super::{
     InstallError, OutwardLinks,
     deviations::Deviations,
     package::{InfoFiles, ListedPath, PackageMetadata, invalid},
-    stage::{ParentKind, PathMap, Stage, is_inside, is_reserved, link_stays_inside},
+    package_paths::{PathMap, is_inside, is_reserved, link_stays_inside},
+    stage::{ParentKind, Stage},
     unpack::{Entry, EntryKind, Sink},
 };
 

@@ -11,7 +11,9 @@ use mlconda_system::{
     files,
 };
 
-use super::{HISTORY, InstallError, Options, read_if_there, record, stage::Stage, workers::StagedPackage};
+use super::{
+    HISTORY, InstallError, Options, read_if_there, record, record_file, stage::Stage, staged_package::StagedPackage,
+};
 
 /// The extension of the copy of a `conda-meta/state` that cannot be read.
 const DAMAGED: &str = "damaged";
@@ -34,7 +36,7 @@ pub(super) fn write(
     // conda lists revisions in the order of the file, and their times should agree with it.
     let since = record::last_revision(&history).map_or(time, |last| last.max(time));
     history.push_str(&record::revision(since, options, plan));
-    record::write(&new.join(on_disk::PENDING_HISTORY), history.as_bytes(), time)?;
+    record_file::write(&new.join(on_disk::PENDING_HISTORY), history.as_bytes(), time)?;
     request_anew(plan, &old, &new)?;
     let Some(variables) = &plan.variables else { return Ok(()) };
     let old = if plan.damaged_state {
@@ -48,7 +50,7 @@ pub(super) fn write(
         read_if_there(&old.join("state"))?
     };
     if let Some(state) = record::state(old.as_deref(), variables) {
-        record::write(&new.join("state"), &state, time)?;
+        record_file::write(&new.join("state"), &state, time)?;
     }
     Ok(())
 }
@@ -61,8 +63,8 @@ fn request_anew(plan: &Plan, old: &Path, new: &Path) -> Result<(), InstallError>
         let spec = record::requested(&plan.specs, name);
         if record.requested_specs.iter().map(String::as_str).ne(spec) {
             let place = old.join(record.file_name());
-            let text = record::requested_anew(&files::read(&place, files::LARGEST_RECORD)?, spec)?;
-            record::write(&new.join(record.file_name()), &text, system::modified(&fs_err::metadata(&place)?))?;
+            let text = record_file::requested_anew(&files::read(&place, files::LARGEST_RECORD)?, spec)?;
+            record_file::write(&new.join(record.file_name()), &text, system::modified(&fs_err::metadata(&place)?))?;
         }
     }
     Ok(())

@@ -31,11 +31,11 @@ use rattler_digest::{HashingWriter, Sha256};
 use serde_json::json;
 
 use super::{
-    InstallError, Options, Scripts,
-    bytecode::{Bytecode, Compiled, compile_built},
+    Bytecode, InstallError, Options, Scripts,
+    bytecode::{Compiled, compile_built},
     fetch,
     link::wheel::{self, Request},
-    record,
+    record_file,
     script::{self, ScriptContext},
     stage::Stage,
     unpack::Archive,
@@ -180,7 +180,7 @@ impl Drop for Built<'_> {
     fn drop(&mut self) {
         let Ok(root) = Root::open(self.prefix.path()) else { return };
         for place in &self.records {
-            let files = record::read(&self.prefix.path().join(place)).map(|(record, _)| record.files);
+            let files = record_file::read(&self.prefix.path().join(place)).map(|(record, _)| record.files);
             for path in files.unwrap_or_default() {
                 let _ = root.remove_file(&path);
                 let mut parents = path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty());
@@ -268,7 +268,7 @@ fn write_record(package: &LockedPip, requested: bool, prefix: &Prefix, time: i64
     root.put(&list, text.as_bytes(), time)?;
     entries.push(wheel::written(list, text.as_bytes()));
     record.paths_data = entries.into();
-    record::list_files(&mut record);
+    record_file::list_files(&mut record);
     record.link = Some(Link { source: PathBuf::new(), link_type: Some(LinkType::Copy) });
     record.requested_specs = requested.then(|| package.name.clone()).into_iter().collect();
     let repodata = &mut record.repodata_record;
@@ -281,7 +281,7 @@ fn write_record(package: &LockedPip, requested: bool, prefix: &Prefix, time: i64
         repodata.url = url;
     }
     let place = Path::new("conda-meta").join(distributions::record_name(&record));
-    root.put(&place, &record::render(&record, &own)?, time)?;
+    root.put(&place, &record_file::render(&record, &own)?, time)?;
     Ok(place)
 }
 

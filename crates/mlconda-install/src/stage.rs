@@ -9,10 +9,10 @@ mod clashes;
 
 use std::{
     borrow::Cow,
-    collections::{HashMap, hash_map::Entry},
+    collections::hash_map::Entry,
     fs::File,
     io,
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -20,7 +20,7 @@ use mlconda_system as system;
 use rattler_conda_types::Subdir;
 
 pub(super) use self::clashes::InstalledPackages;
-use super::{InstallError, package::invalid, stop::Stop};
+use super::{InstallError, package::invalid, package_paths::PathMap, stop::Stop};
 
 /// The directory of slots in the stage. A slot holds the second file of a path, a file below a link of another package, or a
 /// link where another package has a directory.
@@ -51,9 +51,6 @@ pub(super) struct Stage {
     pub(super) stop: Stop,
     claims: Mutex<Claims>,
 }
-
-/// A map by path with a fast hash function: large environments have hundreds of thousands of lookups.
-pub(super) type PathMap<T> = HashMap<PathBuf, T, foldhash::fast::RandomState>;
 
 #[derive(Debug, Default)]
 struct Claims {
@@ -281,50 +278,4 @@ impl Stage {
 /// The path of a slot, relative to the stage. Nothing is below it, so nothing is written through a link.
 fn slot(number: usize) -> PathBuf {
     Path::new(CLASH_DIRECTORY).join(number.to_string())
-}
-
-/// Whether a path is relative and has no `..`.
-pub(super) fn is_inside(path: &Path) -> bool {
-    !path.as_os_str().is_empty() && path.components().all(|part| matches!(part, Component::Normal(_)))
-}
-
-/// Whether packages must not write a path: records, and directories of installations. Case is ignored, because some file
-/// systems ignore it.
-pub(super) fn is_reserved(path: &Path) -> bool {
-    let first = path.components().next().map(|first| first.as_os_str().to_ascii_lowercase());
-    first.is_some_and(|first| first == "conda-meta" || first.as_encoded_bytes().starts_with(b".mlconda-"))
-}
-
-/// Whether a link at `path` that points to `target` stays in the prefix, by its text.
-pub(super) fn link_stays_inside(path: &Path, target: &Path) -> bool {
-    let mut depth = path.components().count().saturating_sub(1);
-    let mut descended = false;
-    for part in target.components() {
-        match part {
-            Component::Normal(_) => descended = true,
-            Component::CurDir => {}
-            // After a name, `..` is the parent of whatever that name links to.
-            Component::ParentDir if depth > 0 && !descended => depth -= 1,
-            _ => return false,
-        }
-    }
-    true
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn links_that_leave_the_prefix_are_seen() {
-        let stays = |path: &str, target: &str| link_stays_inside(Path::new(path), Path::new(target));
-        assert!(stays("lib/libz.so", "libz.so.1") && stays("a/b/c", "../../d") && stays("lib64", "lib"));
-        assert!(!stays("lib/libz.so", "../../etc") && !stays("a", "/etc/passwd") && !stays("a/b", "../c/../d"));
-    }
-
-    #[test]
-    fn paths_that_leave_the_prefix_are_seen() {
-        assert!(is_inside(Path::new("lib/a..b/c")));
-        assert!(["", "/etc", "../a", "a/../../b"].iter().all(|path| !is_inside(Path::new(path))));
-    }
 }

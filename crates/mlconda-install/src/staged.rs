@@ -25,7 +25,8 @@ use super::{
     record_paths,
     script::{self, ScriptKind},
     stage::Stage,
-    workers::{self, StagedPackage},
+    staged_package::StagedPackage,
+    workers,
 };
 
 /// An environment in a directory. Its packages are linked and clashes are resolved; [`Staging::compile`] and

@@ -26,7 +26,7 @@ use mlconda_system::{self as system, Attributes, Time, beneath::Root};
 
 use super::{
     HISTORY, InstallError,
-    commit::{self, PrefixChange},
+    commit::{self, PrefixChange, ScriptTiming},
     rollback::{Journal, Rollback},
 };
 
@@ -56,17 +56,6 @@ enum CommitMethod {
     Swap,
     /// The prefix exists and is changed in place.
     InPlace,
-}
-
-/// When code of packages runs during a commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ScriptTiming {
-    /// Never. The step that moves the new files also publishes the history.
-    Never,
-    /// After the new files are in place. The prefix is an environment only after that.
-    After,
-    /// Before and after. From the first script on, the prefix is not an environment.
-    BeforeAndAfter,
 }
 
 /// A commit in progress. Dropping it restores the prefix, unless [`Commit::finish`] was called.

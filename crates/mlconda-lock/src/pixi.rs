@@ -5,7 +5,7 @@
 
 mod write;
 
-pub(super) use write::{NEWEST, render};
+pub(super) use write::render;
 
 use std::{
     collections::{HashMap, HashSet},

@@ -75,7 +75,7 @@ fn made(platform: Subdir) -> Lock {
 }
 
 fn file_of(locks: &[Lock]) -> LockFile {
-    let parts = locks.iter().cloned().map(Part::of).collect();
+    let parts = locks.iter().cloned().map(Part::new).collect();
     LockFile { file: "/project/env.lock".into(), kind: LockKind::Explicit, parts }
 }
 

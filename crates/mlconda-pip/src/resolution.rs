@@ -25,6 +25,7 @@ use super::{
     pylock::{self, FileSelection, ResolvedPackages},
     stub_wheel,
     uv::{self, DependencyMode, Target, UvOutput, UvRequest},
+    words::{self, Meaning, Severity},
 };
 pub(crate) use mlconda_environment::requirements::{Indexes, PipRequirement, RequirementRole, Requirements, indented};
 
@@ -186,8 +187,8 @@ impl Resolution<'_> {
 
     /// What conda provides, and is asked for with an extra.
     fn asked_for_extras(&self, outcome: &UvOutput) -> BTreeSet<&str> {
-        let warnings = uv::messages(&outcome.stderr);
-        let lacking = warnings.iter().filter(|(_, text)| text.contains("does not have an extra named"));
+        let warnings = words::messages(&outcome.stderr);
+        let lacking = warnings.iter().filter(|(_, text)| words::says(text, Meaning::LacksExtra));
         let names = lacking.filter_map(|(_, text)| text.split('`').nth(1)?.split(' ').next());
         names.filter_map(|name| self.conda.provided.get_key_value(name)).map(|(name, _)| name.as_str()).collect()
     }
@@ -210,10 +211,10 @@ impl Resolution<'_> {
 
     /// Passes on warnings of uv, except two expected ones: its python is not that of the target, and stub wheels have no extras.
     fn warn(&self, outcome: &UvOutput, asked: &BTreeSet<&str>) {
-        for (_, text) in uv::messages(&outcome.stderr).into_iter().filter(|(kind, _)| *kind == "warning") {
-            let is_given = text.contains("does not have an extra")
+        for (_, text) in words::messages(&outcome.stderr).into_iter().filter(|(kind, _)| *kind == Severity::Warning) {
+            let is_given = words::says(&text, Meaning::LacksExtra)
                 && asked.iter().any(|name| text.contains(&format!("`{name} @ file:")));
-            if !is_given && !text.starts_with("The requested Python version") {
+            if !is_given && !words::says(&text, Meaning::OtherPython) {
                 self.progress.event(Event::Warning(redact::text(&text)));
             }
         }
@@ -221,29 +222,30 @@ impl Resolution<'_> {
 
     /// An error of uv, with the lines that it is about.
     fn failure(&self, outcome: &UvOutput, places: &[(usize, &PipRequirement)]) -> PipError {
-        let messages = uv::messages(&outcome.stderr);
-        let error = messages.iter().find(|(kind, _)| *kind == "error");
-        let text = error.map_or_else(|| outcome.stderr.trim().to_owned(), |(_, text)| text.clone());
-        if text.contains("unexpected argument") || text.contains("invalid value 'pylock.toml'") {
+        let messages = words::messages(&outcome.stderr);
+        let text = words::error(&outcome.stderr);
+        if words::says(&text, Meaning::UnknownOption) {
             return PipError::OldUv { program: self.options.uv.program.clone() };
         }
-        if text.contains("--python-platform") {
+        if words::says(&text, Meaning::UnknownPlatform) {
             return self.no_platform();
         }
         if let Some(entry) = unparsed(&text, places) {
-            let words = text.lines().nth(1).map(str::trim).filter(|words| !words.is_empty());
-            let mut words = words.unwrap_or("it is not a requirement").to_owned();
+            let cause = text.lines().nth(1).map(str::trim).filter(|cause| !cause.is_empty());
+            let mut cause = cause.unwrap_or("it is not a requirement").to_owned();
             // The words are uv's: no more of them is taken for granted than that they are there.
-            if let Some(first) = words.get_mut(..1) {
+            if let Some(first) = cause.get_mut(..1) {
                 first.make_ascii_lowercase();
             }
             let diagnostic = entry
-                .diagnostic(redact::text(&words), "a requirement is as in PEP 508: `name>=1; python_version < '3.12'`");
+                .diagnostic(redact::text(&cause), "a requirement is as in PEP 508: `name>=1; python_version < '3.12'`");
             return EnvironmentError::Pip(diagnostic).into();
         }
-        let text = text.strip_prefix("No solution found when resolving dependencies").unwrap_or(&text);
-        let hints =
-            messages.iter().filter(|(kind, text)| *kind == "hint" && !text.contains("`--")).map(|(_, text)| text);
+        let text = words::without_heading(&text);
+        let can_be_taken = |(severity, text): &&(Severity, String)| {
+            *severity == Severity::Hint && !words::says(text, Meaning::OptionHint)
+        };
+        let hints = messages.iter().filter(can_be_taken).map(|(_, text)| text);
         let message: Vec<&str> = text.lines().chain(hints.flat_map(|hint| hint.lines())).map(str::trim).collect();
         let message =
             redact::text(&message.into_iter().filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n  "));
@@ -259,7 +261,8 @@ impl Resolution<'_> {
         let lines = named.iter().map(|entry| format!("asked for: {}", entry.display()));
         let lines = lines.chain(self.conda.named_in(&message));
         // Names of conda are what is most often mistaken for names of projects.
-        let unknown = named.iter().filter_map(|entry| entry.name.as_deref()).filter(|name| is_unknown(&message, name));
+        let unknown =
+            named.iter().filter_map(|entry| entry.name.as_deref()).filter(|name| words::is_unknown(&message, name));
         let lines = lines.chain(unknown.filter_map(|name| {
             let projects =
                 names::renamed_projects(name)?.iter().map(|project| format!("`{project}`")).collect::<Vec<_>>();
@@ -298,15 +301,9 @@ fn write_preferences(directory: &Path, previous: &str) -> io::Result<()> {
     if previous.is_empty() { mlconda_system::remove_if_exists(&place) } else { fs_err::write(place, previous) }
 }
 
-/// Whether a message says that there is no such project.
-fn is_unknown(message: &str, name: &str) -> bool {
-    message.contains(&format!("{name} was not found in the"))
-}
-
 /// The requirement that uv could not read: it says where it begins.
 fn unparsed<'a>(text: &str, places: &[(usize, &'a PipRequirement)]) -> Option<&'a PipRequirement> {
-    let position = text.lines().next().filter(|line| line.starts_with("Couldn't parse"))?.rsplit_once("position ")?.1;
-    let position: usize = position.trim().parse().ok()?;
+    let position = words::unparsed_position(text)?;
     places.iter().rev().find(|(start, _)| *start <= position).map(|(_, entry)| *entry)
 }
 

@@ -20,6 +20,8 @@ use mlconda_types::{host::Host, redact};
 use rattler_conda_types::Subdir;
 use rattler_digest::{Sha256, compute_bytes_digest};
 
+use super::words::{self, Meaning};
+
 /// The program uv, with its settings.
 #[derive(Clone, Debug)]
 pub struct Uv {
@@ -118,9 +120,9 @@ impl Uv {
             if outcome.success && path.is_absolute() {
                 return Ok(Some(path));
             }
-            if !outcome.stderr.contains("No interpreter found") {
-                let words = format!("`{}` fails: {}", self.program.display(), redact::text(outcome.stderr.trim()));
-                return Err(io::Error::other(words));
+            if !words::says(&outcome.stderr, Meaning::NoInterpreter) {
+                let failure = format!("`{}` fails: {}", self.program.display(), redact::text(outcome.stderr.trim()));
+                return Err(io::Error::other(failure));
             }
         }
         Ok(None)
@@ -232,24 +234,6 @@ pub(super) fn index_lines(indexes: &Indexes) -> String {
     lines
 }
 
-/// uv's words on stderr, one message each: a line that begins with `error: `, `warning: ` or `hint: ` and those that belong to it.
-pub(super) fn messages(stderr: &str) -> Vec<(&str, String)> {
-    let mut messages: Vec<(&str, String)> = Vec::new();
-    for line in stderr.lines() {
-        let kind = ["error", "warning", "hint"].into_iter().find(|kind| line.starts_with(&format!("{kind}: ")));
-        match (kind, messages.last_mut()) {
-            (Some(kind), _) => messages.push((kind, line[kind.len() + 2..].trim().to_owned())),
-            (None, Some((_, text))) if line.starts_with(' ') || line.starts_with('-') => {
-                let line = line.trim();
-                text.push_str("\n  ");
-                text.push_str(line.strip_prefix("cause: ").unwrap_or(line));
-            }
-            _ => {}
-        }
-    }
-    messages
-}
-
 /// The name of the tools' prefix for a lock of theirs.
 pub fn prefix_name(lock: &str) -> String {
     format!("uv-{}", &hex::encode(compute_bytes_digest::<Sha256>(lock))[..16])
@@ -272,12 +256,5 @@ mod tests {
         assert_eq!(glibc("2.27"), "aarch64-manylinux_2_17");
         assert_eq!(glibc("2.35"), "aarch64-manylinux_2_35");
         assert_eq!(glibc("2.50"), "aarch64-manylinux_2_40");
-    }
-
-    #[test]
-    fn words_are_told_apart() {
-        let stderr = "warning: one\n  cause: two\nResolved 1 package in 5ms\nerror: No solution\n  cause: Because x\n         And y\n\nhint: do z\n";
-        let expected = [("warning", "one\n  two"), ("error", "No solution\n  Because x\n  And y"), ("hint", "do z")];
-        assert_eq!(messages(stderr), expected.map(|(kind, text)| (kind, text.to_owned())));
     }
 }

@@ -1,4 +1,8 @@
-//! Reads a prefix: its records, its variables, and its activation.
+//! Reads a prefix: its records, its variables, and its activation. It never uses a network, and changes one file only
+//! ([`activate::snapshot`], which runs the activation scripts).
+//!
+//! Read in this order: [`Prefix`]; [`on_disk`], where everything is in it; [`distributions`] and [`foreign_records`], what others
+//! have installed; `damaged`, what cannot be read; [`activate`], what a process in it sees.
 
 pub mod activate;
 mod damaged;

@@ -1,17 +1,15 @@
 //! Provides conda packages to resolvo, the SAT solver: the candidates of a name, their dependencies, which of them
-//! match, and their order. The data comes from the [pool](super::pool). The texts of failures and the order of the
-//! candidates ([`super::order`]) are those of rattler's own provider, `rattler_solve`. Tests compare the results.
+//! match, and their order. The data comes from the [pool](super::pool). The order of the
+//! candidates ([`super::order`]) is that of rattler's own provider, `rattler_solve`. Tests compare the results.
 
 #[cfg(test)]
 mod tests;
 
-use std::{
-    cell::RefCell,
-    fmt::{self, Display, Write as _},
-};
+use std::{cell::RefCell, fmt::Display};
 
 use foldhash::{HashMap, HashSet};
 use itertools::Itertools;
+use mlconda_types::redact;
 use rattler_conda_types::{GenericVirtualPackage, MatchSpec, PackageName, RepoDataRecord};
 use resolvo::{
     Candidates, Condition, ConditionId, ConditionalRequirement, DenseIndex, Dependencies, DependencyProvider,
@@ -21,10 +19,13 @@ use resolvo::{
 
 use super::{
     ChannelPriority,
+    conflict::Reasons,
     order::CandidateOrder,
     pool::{NameId, Pool, RecordId, SpecId},
     prune::{self, Pruned},
-    session::{Scope, SolveFailure, SolveRequest, is_raisable},
+    raise::is_raisable,
+    request::{Scope, SolveFailure, SolveRequest},
+    wording,
 };
 
 /// Runs the solver. A failure has the reasons of the records in scope.
@@ -61,7 +62,7 @@ pub(super) fn solve(pool: &mut Pool<'_>, request: &SolveRequest<'_>) -> Result<V
             SolveFailure::Unsolvable(conditional_reasons(pool, request))
         }
         UnsolvableOrCancelled::Unsolvable(conflict) => {
-            SolveFailure::Unsolvable(bounded_text(&conflict.display_user_friendly(&solver)))
+            SolveFailure::Unsolvable(Reasons::of_graph(&conflict.graph(&solver), solver.provider()))
         }
         // The solver is never cancelled.
         UnsolvableOrCancelled::Cancelled(_) => SolveFailure::Repodata("the search was given up".to_owned()),
@@ -70,13 +71,13 @@ pub(super) fn solve(pool: &mut Pool<'_>, request: &SolveRequest<'_>) -> Result<V
     Ok(chosen.into_iter().filter_map(|id| provider.record(id)).cloned().collect())
 }
 
-/// The reasons if a spec has a condition or extras (CEP-43, CEP-44). resolvo 0.12 builds a conflict graph for its
-/// text, and with conditions it can miss an edge there and panic.
+/// The reasons if a spec has a condition or extras (CEP-43, CEP-44). With conditions, resolvo 0.12 can miss an edge of a
+/// conflict's graph and panic; so the graph is not asked for.
 const CONDITIONS: &str = "some of it is asked for under conditions or with extras, of which the solver cannot tell";
 
-/// These reasons, and the raisable virtual packages that are too old, in the solver's wording.
-fn conditional_reasons(pool: &Pool<'_>, request: &SolveRequest<'_>) -> String {
-    let mut reasons = CONDITIONS.to_owned();
+/// These reasons, with the raisable virtual packages that are too old.
+fn conditional_reasons(pool: &Pool<'_>, request: &SolveRequest<'_>) -> Reasons {
+    let mut reasons = Reasons::sentence(CONDITIONS.to_owned());
     for id in 0..pool.spec_count() as SpecId {
         let Some(name) = pool.resolved(id).map(|resolved| pool.names[resolved.name as usize].text.as_str()) else {
             continue;
@@ -84,35 +85,15 @@ fn conditional_reasons(pool: &Pool<'_>, request: &SolveRequest<'_>) -> String {
         let is_met =
             |package: &GenericVirtualPackage| package.name.as_normalized() == name && pool.matches_virtual(id, package);
         if is_raisable(name) && !request.host.virtual_packages.iter().any(is_met) {
-            reasons += &format!("\n└─ {name} {}, for which no candidates were found", pool.display_spec(id));
+            reasons.add_demand(name, &pool.display_spec(id).to_string());
         }
     }
     reasons
 }
 
-/// The longest text of a failure, in bytes. The text of circular dependencies would be endless.
-const MAX_TEXT_LENGTH: usize = 1 << 18;
-
-/// The reasons as text, cut off after the last line within the limit.
-fn bounded_text(reasons: &dyn Display) -> String {
-    struct BoundedText(String);
-    impl fmt::Write for BoundedText {
-        fn write_str(&mut self, more: &str) -> fmt::Result {
-            self.0.push_str(more);
-            if self.0.len() > MAX_TEXT_LENGTH { Err(fmt::Error) } else { Ok(()) }
-        }
-    }
-    let mut text = BoundedText(String::new());
-    if write!(text, "{reasons}").is_err() {
-        let end = text.0.rfind('\n').map_or(0, |end| end + 1);
-        text.0.truncate(end);
-    }
-    text.0
-}
-
 fn invalid_spec(spec: &MatchSpec, reason: &str) -> SolveFailure {
     let name = spec.name.as_exact().map_or("a package", PackageName::as_normalized);
-    SolveFailure::Unsolvable(format!("what is asked for of `{name}` makes no sense: {reason}"))
+    SolveFailure::Unsolvable(Reasons::sentence(format!("what is asked for of `{name}` makes no sense: {reason}")))
 }
 
 /// Resolves the dependencies of all existing records.
@@ -141,21 +122,20 @@ fn exclusions(pool: &Pool<'_>, exists: &[bool], request: &SolveRequest<'_>) -> V
             let record = pool.record(record_id);
             if let Some(spec) = specs.iter().find(|spec| !pool.is_in_channel(record_id, spec)) {
                 let channel = spec.channel.as_ref();
-                let channel = channel.map(|channel| channel.name.clone().unwrap_or(channel.base_url.to_string()));
-                let channel = channel.unwrap_or_default();
-                excluded.push((record_id, format!("candidate not in requested channel: '{channel}'")));
+                let channel = channel.map(|channel| wording::channel(channel)).unwrap_or_default();
+                excluded.push((record_id, format!("is not in `{channel}`, the channel that is asked for")));
                 continue;
             }
             let rank = pool.channel_rank(record_id);
             let is_hidden = *first.get_or_insert(rank) != rank;
             let subdirs = || specs.iter().filter_map(|spec| spec.subdir.as_ref());
             if is_hidden && request.options.channel_priority == ChannelPriority::Strict {
-                let channel = record.channel.as_deref();
-                let channel = channel.map_or_else(|| "an unknown channel".to_owned(), |channel| format!("'{channel}'"));
-                excluded
-                    .push((record_id, format!("due to strict channel priority not using this option from: {channel}")));
+                let channel =
+                    record.channel.as_deref().map(|channel| format!("is in `{}`, and ", redact::text(channel)));
+                let is_in = channel.unwrap_or_default();
+                excluded.push((record_id, format!("{is_in}a channel before it has packages of the same name")));
             } else if let Some(subdir) = subdirs().find(|subdir| **subdir != record.package_record.subdir) {
-                excluded.push((record_id, format!("candidate not in requested subdir: '{subdir}'")));
+                excluded.push((record_id, format!("is not for `{subdir}`, the subdir that is asked for")));
             }
         }
     }
@@ -268,7 +248,7 @@ impl<'c, 'a> Provider<'c, 'a> {
     fn dependencies(&self, record_id: RecordId) -> Result<KnownDependencies, String> {
         let parse_error = |kind: &str, id: SpecId| {
             let (text, reason) = (self.pool.text_of(id), self.pool.parse_error(id));
-            format!("the {kind} '{text}' failed to parse: {reason}")
+            format!("cannot be used: its {kind} `{text}` cannot be read: {reason}")
         };
         let mut known = KnownDependencies::default();
         let dependencies = self.pool.dependencies_of(record_id);
@@ -281,10 +261,10 @@ impl<'c, 'a> Provider<'c, 'a> {
                 .extend(self.version_sets(id).map(|set| ConditionalRequirement { condition, requirement: set.into() }));
         }
         for id in dependencies.constrains {
-            let resolved = self.pool.resolved(*id).ok_or_else(|| parse_error("constrains", *id))?;
+            let resolved = self.pool.resolved(*id).ok_or_else(|| parse_error("constraint", *id))?;
             // The solver has no clause for a record that excludes itself.
             if resolved.name == self.pool.name_id_of(record_id) && !resolved.record_ids.contains(record_id) {
-                return Err(format!("it does not meet its own constrains '{}'", self.pool.text_of(*id)));
+                return Err(format!("does not meet its own constraint `{}`", self.pool.text_of(*id)));
             }
             known.constrains.extend(self.version_sets(*id));
         }

@@ -1,14 +1,14 @@
-//! Texts for unsolvable environments: similar names, and the virtual packages that the host lacks.
+//! Texts for unsolvable environments: similar names, names of channels, and versions that there are.
 
 use std::collections::BTreeSet;
 
 use itertools::Itertools;
 use mlconda_channel::repodata::Repodata;
 use mlconda_environment::{self as environment, Requirement};
-use mlconda_types::{host::Host, redact, sorting::InOrder};
+use mlconda_types::{redact, sorting::InOrder};
 use rattler_conda_types::{Channel, Subdir};
 
-use super::{UnknownPackage, VirtualDemand};
+use super::UnknownPackage;
 
 /// The most similar names that are shown.
 const NEAR: usize = 3;
@@ -126,28 +126,8 @@ pub(super) fn channel(channel: &Channel) -> String {
     short.unwrap_or(&url).trim_end_matches('/').to_owned()
 }
 
-/// Cleans up the solver's reasons, and words those of strict channel priority.
-pub(super) fn tidy(explanation: &str, repodata: &Repodata) -> String {
-    const STRICT: &str = "is excluded because due to strict channel priority not using this option from: '";
-    let tidy_line = |line: &str| {
-        let line = line.replace(" *,", ",").replace(" * cannot", " cannot");
-        match line.split_once(STRICT) {
-            Some((package, channel)) => {
-                let channel = channel.trim_end_matches('\'');
-                format!("{package}is in `{channel}`, and a channel before it has packages of the same name")
-            }
-            None => match line.strip_prefix("No candidates were found for ") {
-                Some(spec) => no_candidate(spec.trim_end_matches('.'), repodata),
-                None => line,
-            },
-        }
-    };
-    explanation.lines().filter(|line| *line != "The following packages are incompatible").map(tidy_line).join("\n")
-}
-
 /// The line for a spec that nothing matches, with the existing versions, if all of them were loaded.
-fn no_candidate(spec: &str, repodata: &Repodata) -> String {
-    let name = spec.split(' ').next().unwrap_or(spec);
+pub(super) fn no_candidate(name: &str, spec: &str, repodata: &Repodata) -> String {
     if repodata.partial.contains(name) {
         return format!("nothing matches `{spec}`");
     }
@@ -168,26 +148,4 @@ fn no_candidate(spec: &str, repodata: &Repodata) -> String {
         2..=VERSIONS => format!("nothing matches `{spec}`: the channels have versions {newest}"),
         _ => format!("nothing matches `{spec}`: the newest versions that the channels have are {newest}"),
     }
-}
-
-/// The virtual packages that the solver's reasons name: every spec of one that the host does not satisfy. resolvo
-/// gives its reasons as text only, so the specs are found in the text.
-pub(super) fn virtual_demands(explanation: &str, host: &Host) -> Vec<VirtualDemand> {
-    let demand = |line: &str| {
-        let start = line.find(" __").map(|place| place + 1)?;
-        let spec = line[start..].split(", for which").next()?.trim_end_matches([',', ' ']);
-        let (name, wanted) = spec.split_once(' ').unwrap_or((spec, ""));
-        Some((name.to_owned(), wanted.trim_matches('*').to_owned()))
-    };
-    let blamed = |line: &&str| line.contains("for which no candidates") || line.contains("cannot be installed");
-    explanation
-        .lines()
-        .filter(blamed)
-        .filter_map(demand)
-        .unique()
-        .map(|(name, wanted)| {
-            let assumed = host.virtual_packages.iter().find(|package| package.name.as_normalized() == name);
-            VirtualDemand { name, wanted, assumed: assumed.map(|package| package.version.clone()) }
-        })
-        .collect()
 }

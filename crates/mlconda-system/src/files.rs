@@ -5,7 +5,7 @@
 //! user names on the command line may also be pipes or terminals ([`read_any`]).
 
 use std::{
-    io::{self, Read},
+    io::{self, Read, SeekFrom},
     path::{Path, PathBuf},
 };
 
@@ -49,6 +49,20 @@ pub fn open(path: &Path) -> io::Result<fs_err::File> {
     })?;
     let metadata = file.metadata()?;
     if metadata.is_file() { Ok(file) } else { Err(irregular(path, &metadata)) }
+}
+
+/// Moves the place of a reader in a file of `length` bytes, as [`io::Seek`] does, and gives the new one.
+///
+/// # Errors
+/// If that would be before the beginning (`InvalidInput`).
+pub fn seek(place: &mut u64, length: u64, to: SeekFrom) -> io::Result<u64> {
+    let moved = match to {
+        SeekFrom::Start(start) => Some(start),
+        SeekFrom::End(offset) => length.checked_add_signed(offset),
+        SeekFrom::Current(offset) => place.checked_add_signed(offset),
+    };
+    *place = moved.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    Ok(*place)
 }
 
 /// Reads a regular file of at most `limit` bytes.

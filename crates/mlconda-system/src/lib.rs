@@ -1,4 +1,9 @@
-//! System calls that the standard library does not have, and differences between operating systems.
+//! System calls, files and processes as the other crates need them, with the differences between operating systems. It touches
+//! what it is told to, and never a network; it knows no conda package.
+//!
+//! Read in this order: this file (modes, times, locks, the exchange of two directories); [`files`], by which all files of others
+//! are read; [`process`], a program that runs; `linker` and `removal`, which link and remove many files; [`beneath`], by which a
+//! prefix is changed that others may have written into.
 
 pub mod beneath;
 pub mod files;

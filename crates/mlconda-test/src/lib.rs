@@ -49,4 +49,6 @@ pub fn md5_hex(bytes: impl AsRef<[u8]>) -> String {
 }
 
 #[cfg(test)]
+mod source;
+#[cfg(test)]
 mod tests;

@@ -137,6 +137,28 @@ pub enum Event {
         /// The number of bytes since the last event.
         bytes: u64,
     },
+    /// A push begins.
+    PushStarted {
+        /// The number of blobs: layers and configs.
+        blobs: usize,
+        /// Their size in bytes.
+        bytes: u64,
+    },
+    /// More bytes of a blob were sent to a registry.
+    Uploaded {
+        /// The number of bytes since the last event.
+        bytes: u64,
+    },
+    /// Bytes that were sent have not arrived, and are sent again, or the push has failed.
+    UploadedAgain {
+        /// The number of bytes.
+        bytes: u64,
+    },
+    /// The registry has a blob already, or takes it from another of its repositories.
+    AlreadyThere {
+        /// Its size in bytes.
+        bytes: u64,
+    },
     /// A server does not answer, sends next to nothing, or asked for a pause.
     Waiting {
         /// The requested URL, without secrets.

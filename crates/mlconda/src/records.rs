@@ -8,6 +8,7 @@
 
 mod python;
 mod remote;
+mod wheel;
 
 use std::{path::PathBuf, sync::Arc};
 

@@ -76,8 +76,9 @@ pub fn reason(error: &(dyn Error + 'static)) -> String {
 /// wrap as their source.
 pub(super) fn source_chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     // This error skips the one that it wraps, and reports its source instead.
-    let error = match error.downcast_ref() {
+    let error: &(dyn Error + 'static) = match error.downcast_ref() {
         Some(reqwest_middleware::Error::Reqwest(inner)) => inner,
+        Some(reqwest_middleware::Error::Middleware(inner)) => inner.as_ref(),
         _ => error,
     };
     std::iter::successors(Some(error), |&error| match error.downcast_ref::<io::Error>() {

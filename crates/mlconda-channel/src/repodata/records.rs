@@ -16,7 +16,7 @@ use serde::{
 use serde_json::value::RawValue;
 use url::Url;
 
-use super::{RepodataError, index::Section, shards::decode};
+use super::{RepodataError, index::Section};
 use crate::network;
 
 /// What the records of a subdir have in common.
@@ -470,4 +470,14 @@ impl<'de> Visitor<'de> for JsonValueVisitor {
         }
         Ok(values.into())
     }
+}
+
+/// How deeply values may be nested. Records need six levels; the limit protects the stack.
+const MAX_DEPTH: usize = 64;
+
+/// Parses MessagePack.
+pub(super) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, rmp_serde::decode::Error> {
+    let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
+    deserializer.set_max_depth(MAX_DEPTH);
+    T::deserialize(&mut deserializer)
 }

@@ -14,7 +14,7 @@ use url::Url;
 use super::{
     RepodataError,
     cache::{ShardCache, has_sha256},
-    records::resolve_base_url,
+    records::{decode, resolve_base_url},
 };
 use crate::network::{self, BodyKind, Cause, Client, NetworkError};
 
@@ -161,16 +161,6 @@ impl<'de: 'b, 'b> Deserialize<'de> for ShardNames<'b> {
         }
         deserializer.deserialize_map(Pairs)
     }
-}
-
-/// How deeply values may be nested. Records need six levels; the limit protects the stack.
-const MAX_DEPTH: usize = 64;
-
-/// Parses MessagePack.
-pub(super) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, rmp_serde::decode::Error> {
-    let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
-    deserializer.set_max_depth(MAX_DEPTH);
-    T::deserialize(&mut deserializer)
 }
 
 /// Downloads shards.

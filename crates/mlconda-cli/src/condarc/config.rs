@@ -135,21 +135,21 @@ impl Line {
                     continue;
                 }
                 "user" | "force" | "yes" | "quiet" | "verbose" | "no-rc" | "no-env" => continue,
-                "describe" | "write-default" | "stdin" => {
-                    return Err(CliError::world(
-                        format!("`config {word}` is not supported"),
-                        "`config --show` shows the settings; conda's documentation describes the keys",
-                    ));
-                }
+                "describe" | "write-default" | "stdin" => return Err(not_available(&word)),
                 _ => return Err(unknown(&word)),
             };
             line.wishes.push(wish);
         }
-        match line.wishes.is_empty() {
-            true => Err(CliError::Usage("`config` needs an action; `config --help` lists them".to_owned())),
-            false => Ok(line),
-        }
+        let nothing = "`config` needs an action; `config --help` lists them";
+        if line.wishes.is_empty() { Err(CliError::Usage(nothing.to_owned())) } else { Ok(line) }
     }
+}
+
+fn not_available(word: &str) -> CliError {
+    CliError::world(
+        format!("`config {word}` is not supported"),
+        "`config --show` shows the settings; conda's documentation describes the keys",
+    )
 }
 
 fn unknown(word: &str) -> CliError {

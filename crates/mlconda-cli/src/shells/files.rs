@@ -48,22 +48,7 @@ pub(crate) fn no_shell(shell: &str) -> CliError {
 pub(super) fn init(tool: &str, arguments: &[OsString], context: &Context) -> Result<ExitCode, CliError> {
     let words: Vec<&str> = arguments.iter().filter_map(|word| word.to_str()).collect();
     let has = |names: &[&str]| words.iter().any(|word| names.contains(word));
-    let (mut shells, mut rest) = (Vec::new(), words.iter());
-    while let Some(word) = rest.next() {
-        match *word {
-            "-r" | "--root-prefix" | "-p" | "--prefix" => drop(rest.next()),
-            option if option.starts_with('-') => {}
-            word if OTHERS.contains(&word) => return Err(no_shell(word)),
-            word => match SHELLS.iter().find(|(name, _)| *name == word) {
-                Some(shell) => shells.push(shell),
-                None => {
-                    return Err(CliError::Usage(format!(
-                        "`{word}` is not a shell: there are bash, zsh, fish and posix"
-                    )));
-                }
-            },
-        }
-    }
+    let mut shells = named_shells(&words)?;
     if has(&["--all"]) {
         shells = SHELLS[..3].iter().collect();
     } else if shells.is_empty() {
@@ -110,6 +95,27 @@ pub(super) fn init(tool: &str, arguments: &[OsString], context: &Context) -> Res
     }
     context.ui.say("For changes to take effect, open a new shell.");
     Ok(ExitCode::SUCCESS)
+}
+
+/// The shells among the words of `init`.
+fn named_shells(words: &[&str]) -> Result<Vec<&'static (&'static str, &'static str)>, CliError> {
+    let (mut shells, mut rest) = (Vec::new(), words.iter());
+    while let Some(word) = rest.next() {
+        match *word {
+            "-r" | "--root-prefix" | "-p" | "--prefix" => drop(rest.next()),
+            option if option.starts_with('-') => {}
+            word if OTHERS.contains(&word) => return Err(no_shell(word)),
+            word => match SHELLS.iter().find(|(name, _)| *name == word) {
+                Some(shell) => shells.push(shell),
+                None => {
+                    return Err(CliError::Usage(format!(
+                        "`{word}` is not a shell: there are bash, zsh, fish and posix"
+                    )));
+                }
+            },
+        }
+    }
+    Ok(shells)
 }
 
 fn dialect(shell: &str) -> Dialect {

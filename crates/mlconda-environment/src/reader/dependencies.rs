@@ -5,11 +5,12 @@ use std::{rc::Rc, sync::Arc};
 use mlconda_types::{diagnostic::Excerpt, redact};
 use rattler_conda_types::PackageNameMatcher;
 
-use super::{ADDED_PIP, Reader, Result, TEMPLATE_HELP};
+use super::{ADDED_PIP, Reader, Result};
 use crate::{
     Diagnostic, EnvironmentError, Location, PipLine, Requirement,
     channel::SpecError,
     grammar::LineError,
+    keys::TEMPLATE_HELP,
     lint::WELL_KNOWN_CHANNELS,
     requirements,
     selector::{self, Selector},

@@ -16,7 +16,7 @@ use crate::{
     contents::{self, Content, ContentKind},
     deviations::Deviations,
     package::{InfoFiles, ListedPath, invalid},
-    stage::{PathMap, is_inside},
+    package_paths::{PathMap, is_inside},
     unpack::{Entry, EntryKind, Sink},
 };
 

@@ -17,11 +17,12 @@ use mlconda_system::{
 };
 use rattler_conda_types::PrefixRecord;
 
-use super::{CLASH_DIRECTORY, Claims, Clash, Directory, Stage, WaitingPackage, is_reserved, slot};
+use super::{CLASH_DIRECTORY, Claims, Clash, Directory, Stage, WaitingPackage, slot};
 use crate::{
     InstallError,
     layout::{Layout, PackageLinks, parents, resolved_paths},
-    record,
+    package_paths::is_reserved,
+    record_file,
 };
 
 /// The number of kept packages, for their files that move to another path.
@@ -106,7 +107,7 @@ impl<'a> ClashResolution<'a> {
         }
         for (record, stays) in &there.keep {
             self.stage.stop.check()?;
-            for path in record::files(record) {
+            for path in record_file::files(record) {
                 self.resolve_with_kept(path, stays)?;
             }
         }
@@ -118,9 +119,9 @@ impl<'a> ClashResolution<'a> {
         let keep = || there.keep.iter().map(|(record, _)| *record);
         let all = || keep().chain(there.unlink.iter().copied());
         let (above_kept, above) = (parents(keep()), parents(all()));
-        let links = all().flat_map(record::links).filter(|path| above.contains(path.as_path()));
+        let links = all().flat_map(record_file::links).filter(|path| above.contains(path.as_path()));
         let mut found: Vec<PathBuf> = links.cloned().collect();
-        let kept = keep().flat_map(record::links);
+        let kept = keep().flat_map(record_file::links);
         found.extend(kept.filter(|path| self.claims.directories.contains_key(*path)).cloned());
         if !above_kept.is_empty() {
             found.extend(self.claims.files.keys().filter(|path| above_kept.contains(path.as_path())).cloned());
@@ -273,7 +274,7 @@ impl<'a> ClashResolution<'a> {
         let mut layout = Layout::default();
         for (record, stays) in &there.keep {
             self.stage.stop.check()?;
-            for path in record::files(record) {
+            for path in record_file::files(record) {
                 let (from, to) = (old.place(path)?, self.place(path)?);
                 let Some(to) = to else { continue };
                 self.resolve_with_kept(&to, stays)?;
@@ -282,7 +283,7 @@ impl<'a> ClashResolution<'a> {
                     layout.vacated.push(from);
                 }
             }
-            for entry in record::directories(record) {
+            for entry in record_file::directories(record) {
                 let (from, to) = (old.place(&entry.relative_path)?, self.place(&entry.relative_path)?);
                 if let (Some(from), Some(to)) = (from, to)
                     && from != to

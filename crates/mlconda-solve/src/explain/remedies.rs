@@ -222,7 +222,7 @@ impl ConflictSearch<'_, '_> {
     /// Declares a virtual package.
     fn virtual_package_remedies(&mut self, cores: &[usize]) -> Vec<Remedy> {
         let Some((reasons, newest)) = self.refusal(cores) else { return Vec::new() };
-        let demands = wording::virtual_demands(&reasons, &newest);
+        let demands = reasons.virtual_demands(&newest);
         let mut remedies = Vec::new();
         for (name, demands) in &demands
             .into_iter()

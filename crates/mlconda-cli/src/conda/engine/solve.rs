@@ -94,7 +94,7 @@ pub(crate) fn solve(
     };
     if !neutered.is_empty() && history == History::Neutered {
         context.ui.warn(&format!(
-            "{} conflicts with the new specs in the version that was asked for before: any version is allowed now",
+            "the version of {} that was asked for before conflicts with the new specs: any version is allowed now",
             list(&neutered)
         ));
     }

@@ -1,0 +1,203 @@
+//! What uv says on stderr, and all of its words that are understood here: [`WORDS`] is the one table of them. What is
+//! not in it is shown as uv says it.
+
+/// A kind of message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Severity {
+    Error,
+    Warning,
+    Hint,
+}
+
+/// What a message says, as far as something is done about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// An error: there is no python of this version.
+    NoInterpreter,
+    /// An error: an option of ours is unknown, or a format. uv is too old.
+    UnknownOption,
+    /// An error: it has no name for the platform.
+    UnknownPlatform,
+    /// An error: a requirement cannot be read. Its first line ends with `position`, and a number of bytes.
+    Unparsed,
+    /// An error: the beginning of why there is no solution.
+    NoSolution,
+    /// An error: a project is in no index. Its name stands before this.
+    UnknownProject,
+    /// A warning: a package lacks an extra. The package stands in the first backticks.
+    LacksExtra,
+    /// A warning: it builds with another python than the target's.
+    OtherPython,
+    /// A hint to use an option of uv's, which cannot be given here.
+    OptionHint,
+}
+
+/// The words by which a message is known, as uv 0.7 to 0.13 has them. A test compares them with those of the uv that is
+/// there (`the_uv_that_is_there_has_these_words`).
+const WORDS: [(Meaning, &[&str]); 9] = [
+    (Meaning::NoInterpreter, &["No interpreter found"]),
+    (Meaning::UnknownOption, &["unexpected argument", "invalid value 'pylock.toml'"]),
+    (Meaning::UnknownPlatform, &["for '--python-platform"]),
+    (Meaning::Unparsed, &["Couldn't parse"]),
+    (Meaning::NoSolution, &["No solution found when resolving dependencies"]),
+    (Meaning::UnknownProject, &[" was not found in the"]),
+    (Meaning::LacksExtra, &["does not have an extra named"]),
+    (Meaning::OtherPython, &["The requested Python version"]),
+    (Meaning::OptionHint, &["`--"]),
+];
+
+/// What begins a message, at the start of a line. The last one is how uv before 0.10 drew an error.
+const BEGINNINGS: [(Severity, &str); 4] = [
+    (Severity::Error, "error: "),
+    (Severity::Warning, "warning: "),
+    (Severity::Hint, "hint: "),
+    (Severity::Error, "  × "),
+];
+
+/// What begins the cause of an error, in a line of its own.
+const CAUSES: [&str; 3] = ["cause: ", "Caused by: ", "╰─▶ "];
+
+/// The words of a meaning.
+fn words(meaning: Meaning) -> impl Iterator<Item = &'static str> {
+    let words = WORDS.iter().find(|(of, _)| *of == meaning);
+    words.into_iter().flat_map(|(_, words)| words.iter().copied())
+}
+
+/// Whether a message says this.
+pub(super) fn says(message: &str, meaning: Meaning) -> bool {
+    words(meaning).any(|words| message.contains(words))
+}
+
+/// Whether a message says that no index has a project.
+pub(super) fn is_unknown(message: &str, project: &str) -> bool {
+    // Lines may have been broken anywhere.
+    let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    words(Meaning::UnknownProject).any(|words| message.contains(&format!("{project}{words}")))
+}
+
+/// An error without its first words, if these only say that there is no solution.
+pub(super) fn without_heading(error: &str) -> &str {
+    let behind = words(Meaning::NoSolution).find_map(|words| error.strip_prefix(words));
+    behind.map_or(error, |behind| behind.strip_prefix(':').unwrap_or(behind))
+}
+
+/// The byte at which the requirement begins that an error is about, if it could not be read.
+pub(super) fn unparsed_position(error: &str) -> Option<usize> {
+    let first = error.lines().next().filter(|line| words(Meaning::Unparsed).any(|words| line.starts_with(words)))?;
+    first.rsplit_once("position ")?.1.trim().parse().ok()
+}
+
+/// The messages on stderr, each with the lines that belong to it.
+pub(super) fn messages(stderr: &str) -> Vec<(Severity, String)> {
+    let mut messages: Vec<(Severity, String)> = Vec::new();
+    for line in stderr.lines() {
+        let begun = BEGINNINGS.iter().find_map(|(severity, words)| Some((*severity, line.strip_prefix(words)?)));
+        match (begun, messages.last_mut()) {
+            (Some((severity, text)), _) => messages.push((severity, text.trim().to_owned())),
+            (None, Some((_, text))) if line.starts_with(' ') || line.starts_with('-') => {
+                let line = line.trim();
+                let cause = CAUSES.iter().find_map(|words| line.strip_prefix(words));
+                text.push_str("\n  ");
+                text.push_str(cause.unwrap_or(line));
+            }
+            _ => {}
+        }
+    }
+    messages
+}
+
+/// The error on stderr. Where none is known by its words, it is all that stands there.
+pub(super) fn error(stderr: &str) -> String {
+    let errors = messages(stderr).into_iter().filter(|(severity, _)| *severity == Severity::Error);
+    errors.map(|(_, text)| text).next().unwrap_or_else(|| stderr.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    #[test]
+    fn messages_are_told_apart() {
+        let stderr = "warning: one\n  cause: two\nResolved 1 package in 5ms\nerror: No solution\n  cause: Because x\n         And y\n\nhint: do z\n";
+        let expected = [
+            (Severity::Warning, "one\n  two"),
+            (Severity::Error, "No solution\n  Because x\n  And y"),
+            (Severity::Hint, "do z"),
+        ];
+        assert_eq!(messages(stderr), expected.map(|(severity, text)| (severity, text.to_owned())));
+    }
+
+    #[test]
+    fn an_error_that_older_versions_draw_is_read_as_well() {
+        let stderr = "  × No solution found when resolving dependencies:\n  ╰─▶ Because thing was not found in the\n      provided package locations, we can conclude.\n";
+        let error = error(stderr);
+        assert_eq!(
+            without_heading(&error),
+            "\n  Because thing was not found in the\n  provided package locations, we can conclude."
+        );
+        assert!(is_unknown(&error, "thing"));
+        let stderr = "error: Couldn't parse requirement in `a` at position 12\n  Caused by: Expected one\na b\n  ^\n";
+        assert_eq!(unparsed_position(&super::error(stderr)), Some(12));
+        assert_eq!(super::error(stderr).lines().nth(1).map(str::trim), Some("Expected one"));
+    }
+
+    #[test]
+    fn words_that_are_unknown_are_shown_as_they_are() {
+        for stderr in ["panicked at `a.rs`\nnote: this is new\n", "ERROR no luck\n\n  at all", "", "  plain"] {
+            assert_eq!(error(stderr), stderr.trim());
+        }
+        let new = error("error: the planets do not agree\n  cause: Mars\n");
+        assert_eq!(new, "the planets do not agree\n  Mars");
+        assert_eq!((without_heading(&new), unparsed_position(&new)), (new.as_str(), None));
+        assert!(WORDS.iter().all(|(meaning, _)| !says(&new, *meaning)));
+        assert_eq!(unparsed_position("Couldn't parse it"), None);
+        assert_eq!(unparsed_position("Couldn't parse it at position one"), None);
+    }
+
+    /// uv, as `MLCONDA_UV` names it or `PATH` has it.
+    fn uv() -> PathBuf {
+        #[allow(clippy::disallowed_methods, reason = "a test finds its resolver")]
+        let (named, path) = (std::env::var_os("MLCONDA_UV"), std::env::var_os("PATH").unwrap_or_default());
+        let mut on_path = std::env::split_paths(&path).map(|directory| directory.join("uv"));
+        let found = named.map(PathBuf::from).or_else(|| on_path.find(|path| path.is_file()));
+        found.expect("this test needs uv: `pip install uv`, or name it with MLCONDA_UV")
+    }
+
+    #[test]
+    fn the_uv_that_is_there_has_these_words() {
+        let directory = tempfile::tempdir().unwrap();
+        let uv = uv();
+        let run = |arguments: &[&str]| {
+            let mut command = std::process::Command::new(&uv);
+            command.args(arguments).args(["--color", "never", "--no-progress", "--no-python-downloads"]);
+            command.env("UV_CACHE_DIR", directory.path().join("cache")).env("UV_NO_CONFIG", "1");
+            let output = command.current_dir(directory.path()).output().unwrap();
+            String::from_utf8(output.stderr).unwrap()
+        };
+        let compile = |requirements: &str, more: &[&str]| {
+            fs_err::write(directory.path().join("in"), requirements).unwrap();
+            let arguments = ["pip", "compile", "--format", "pylock.toml", "--no-index", "-o", "pylock.toml", "in"];
+            run(&[&arguments, more].concat())
+        };
+        assert!(says(&error(&run(&["python", "find", "cpython@3.99"])), Meaning::NoInterpreter));
+        assert!(says(&error(&compile("", &["--sideways"])), Meaning::UnknownOption));
+        assert!(says(&error(&compile("", &["--python-platform", "moon"])), Meaning::UnknownPlatform));
+        assert_eq!(unparsed_position(&error(&compile("six\na b c\n", &[]))), Some(4));
+        let stderr = compile("nowhere\n", &[]);
+        let unsolvable = error(&stderr);
+        assert!(says(&unsolvable, Meaning::NoSolution) && is_unknown(&unsolvable, "nowhere"), "{unsolvable}");
+        assert!(without_heading(&unsolvable).trim_start().starts_with("Because"), "{unsolvable}");
+        // Older versions have their hints within the error.
+        let hints = messages(&stderr).into_iter().map(|(_, text)| text).collect::<String>();
+        assert!(says(&hints, Meaning::OptionHint), "{stderr}");
+    }
+
+    #[test]
+    fn every_meaning_has_one_row() {
+        for (index, (meaning, words)) in WORDS.iter().enumerate() {
+            assert!(!words.is_empty() && WORDS[..index].iter().all(|(other, _)| other != meaning), "{meaning:?}");
+        }
+    }
+}

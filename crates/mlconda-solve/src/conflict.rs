@@ -1,0 +1,273 @@
+//! Why the solver has no solution, as data: resolvo's graph of a conflict, made a tree of reasons, and the virtual
+//! packages that the records in it need.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashSet};
+
+use itertools::Itertools;
+use mlconda_channel::repodata::Repodata;
+use mlconda_types::host::Host;
+use resolvo::{
+    Interner, Requirement, SolvableId, StringId, VersionSetId,
+    conflict::{ConflictCause, ConflictEdge, ConflictGraph, ConflictNode},
+};
+
+use super::{
+    VirtualDemand,
+    tree_text::{TreeNode, draw},
+    wording,
+};
+
+/// The most reasons of a tree, and its greatest depth.
+const MAX_REASONS: usize = 4000;
+const MAX_DEPTH: usize = 100;
+
+/// Why there is no solution.
+pub(super) struct Reasons {
+    /// What of the specs that were asked for is not possible, or is possible but in the way.
+    trees: Vec<TreeNode>,
+    /// The specs that were asked for and that no record matches: name and spec.
+    unmatched: Vec<(String, String)>,
+    /// The specs of virtual packages that records have and the host does not satisfy: name and version.
+    demands: BTreeSet<(String, String)>,
+}
+
+impl Reasons {
+    /// Reasons that are a sentence, with nothing below it.
+    pub(super) fn sentence(text: String) -> Self {
+        Self { trees: vec![TreeNode { text, children: Vec::new() }], unmatched: Vec::new(), demands: BTreeSet::new() }
+    }
+
+    /// That no record matches a spec that is asked for.
+    pub(super) fn unmatched(name: String, spec: String) -> Self {
+        Self { trees: Vec::new(), unmatched: vec![(name, spec)], demands: BTreeSet::new() }
+    }
+
+    /// Adds that a record needs a virtual package.
+    pub(super) fn add_demand(&mut self, name: &str, wanted: &str) {
+        self.demands.insert((name.to_owned(), wanted.trim_matches('*').to_owned()));
+    }
+
+    /// The reasons of a graph, in the words of what it was made from. Each record is told of once.
+    pub(super) fn of_graph<I: Interner<SolvableId = SolvableId>>(graph: &ConflictGraph, interner: &I) -> Self {
+        let nodes = nodes(graph);
+        let is_possible = possible(&nodes);
+        let alike = graph.simplify(interner);
+        let mut walk = Walk {
+            merged: &|id| alike.get(&id).map_or_else(|| vec![id], |node| node.ids.clone()),
+            nodes: &nodes,
+            is_possible: &is_possible,
+            interner,
+            told: HashSet::new(),
+            left: MAX_REASONS,
+            reasons: Self { trees: Vec::new(), unmatched: Vec::new(), demands: BTreeSet::new() },
+        };
+        let root = &nodes[graph.root_node.index()];
+        for (set, targets) in walk.in_order(&root.requires) {
+            if is_missing(&nodes, targets) {
+                let unmatched = (walk.name(set), walk.spec(set));
+                walk.reasons.unmatched.push(unmatched);
+            } else {
+                let tree = walk.requirement(set, targets, 0);
+                walk.reasons.trees.extend(tree);
+            }
+        }
+        walk.reasons
+    }
+
+    /// The reasons as text. What nothing matches comes first, with the versions that there are.
+    pub(super) fn text(&self, repodata: &Repodata) -> String {
+        let mut lines: Vec<_> =
+            self.unmatched.iter().map(|(name, spec)| wording::no_candidate(name, spec, repodata)).collect();
+        match self.trees.as_slice() {
+            [TreeNode { text, children }] if children.is_empty() => lines.push(text.clone()),
+            trees => draw(trees, "", &mut lines),
+        }
+        lines.join("\n")
+    }
+
+    /// The virtual packages that records need and the host does not have.
+    pub(super) fn virtual_demands(&self, host: &Host) -> Vec<VirtualDemand> {
+        let demand = |(name, wanted): &(String, String)| {
+            let assumed = host.virtual_packages.iter().find(|package| package.name.as_normalized() == name);
+            VirtualDemand {
+                name: name.clone(),
+                wanted: wanted.clone(),
+                assumed: assumed.map(|package| package.version.clone()),
+            }
+        };
+        self.demands.iter().map(demand).collect()
+    }
+}
+
+/// A node of a conflict's graph, with its edges by what they mean.
+struct Node {
+    kind: ConflictNode,
+    /// For each requirement, the nodes that would satisfy it.
+    requires: Vec<(VersionSetId, Vec<usize>)>,
+    constrains: Vec<VersionSetId>,
+    /// Why it may not be chosen.
+    excluded: Option<StringId>,
+    /// Whether another record of the same package is also needed.
+    is_second: bool,
+}
+
+/// The nodes of a graph, by their index in it.
+fn nodes(graph: &ConflictGraph) -> Vec<Node> {
+    let node = |kind: &ConflictNode| Node {
+        kind: *kind,
+        requires: Vec::new(),
+        constrains: Vec::new(),
+        excluded: None,
+        is_second: false,
+    };
+    let mut nodes: Vec<Node> = graph.graph.node_weights().map(node).collect();
+    for edge in graph.graph.raw_edges() {
+        let (target, kind) = (edge.target().index(), nodes[edge.target().index()].kind);
+        let source = &mut nodes[edge.source().index()];
+        match (edge.weight, kind) {
+            (ConflictEdge::Requires(Requirement::Single(set)), _) => {
+                match source.requires.iter_mut().find(|(other, _)| *other == set) {
+                    Some((_, targets)) => targets.push(target),
+                    None => source.requires.push((set, vec![target])),
+                }
+            }
+            (ConflictEdge::Conflict(ConflictCause::Constrains(set)), _) => {
+                if !source.constrains.contains(&set) {
+                    source.constrains.push(set);
+                }
+            }
+            (ConflictEdge::Conflict(ConflictCause::Excluded), ConflictNode::Excluded(reason)) => {
+                source.excluded = Some(reason);
+            }
+            (ConflictEdge::Conflict(ConflictCause::ForbidMultipleInstances), _) => source.is_second = true,
+            // Conda has no unions, and nothing is locked for the solver.
+            (ConflictEdge::Requires(Requirement::Union(_)) | ConflictEdge::Conflict(_), _) => {}
+        }
+    }
+    nodes
+}
+
+/// Which nodes nothing in the graph stands in the way of: each of their requirements has such a node again. Packages
+/// that need each other do not stand in their own way.
+fn possible(nodes: &[Node]) -> Vec<bool> {
+    let is_free = |node: &Node| {
+        let is_record = matches!(node.kind, ConflictNode::Root | ConflictNode::Solvable(_));
+        is_record && node.constrains.is_empty() && node.excluded.is_none() && !node.is_second
+    };
+    let mut is_possible: Vec<bool> = nodes.iter().map(is_free).collect();
+    loop {
+        let hindered = |index: &usize| {
+            is_possible[*index]
+                && nodes[*index].requires.iter().any(|(_, targets)| targets.iter().all(|target| !is_possible[*target]))
+        };
+        let hindered: Vec<usize> = (0..nodes.len()).filter(hindered).collect();
+        if hindered.is_empty() {
+            return is_possible;
+        }
+        hindered.into_iter().for_each(|index| is_possible[index] = false);
+    }
+}
+
+/// Whether no record matches a requirement.
+fn is_missing(nodes: &[Node], targets: &[usize]) -> bool {
+    matches!(targets, [target] if matches!(nodes[*target].kind, ConflictNode::UnresolvedDependency))
+}
+
+/// A walk from what was asked for to what stands in the way.
+struct Walk<'g, I> {
+    nodes: &'g [Node],
+    is_possible: &'g [bool],
+    /// The records that say the same as one.
+    merged: &'g dyn Fn(SolvableId) -> Vec<SolvableId>,
+    interner: &'g I,
+    told: HashSet<SolvableId>,
+    /// How many more reasons there may be.
+    left: usize,
+    reasons: Reasons,
+}
+
+impl<'g, I: Interner<SolvableId = SolvableId>> Walk<'g, I> {
+    fn name(&self, set: VersionSetId) -> String {
+        self.interner.display_name(self.interner.version_set_name(set)).to_string()
+    }
+
+    /// A spec with its name, as people write it.
+    fn spec(&self, set: VersionSetId) -> String {
+        let (name, bare) = (self.name(set), self.interner.display_version_set(set).to_string());
+        if matches!(bare.as_str(), "" | "*") { name } else { format!("{name} {bare}") }
+    }
+
+    fn demand(&mut self, set: VersionSetId) {
+        let name = self.name(set);
+        if name.starts_with("__") {
+            let wanted = self.interner.display_version_set(set).to_string();
+            self.reasons.add_demand(&name, &wanted);
+        }
+    }
+
+    /// Requirements, those that are possible first: others conflict with them.
+    fn in_order(&self, requires: &'g [(VersionSetId, Vec<usize>)]) -> Vec<(VersionSetId, &'g [usize])> {
+        let is_possible = |targets: &[usize]| targets.iter().any(|target| self.is_possible[*target]);
+        let (possible, others): (Vec<_>, Vec<_>) = requires
+            .iter()
+            .map(|(set, targets)| (*set, targets.as_slice()))
+            .partition(|(_, targets)| is_possible(targets));
+        possible.into_iter().chain(others).collect()
+    }
+
+    /// A requirement, with the records that would satisfy it. `None` if there are too many reasons already.
+    fn requirement(&mut self, set: VersionSetId, targets: &[usize], depth: usize) -> Option<TreeNode> {
+        self.left = self.left.checked_sub(1)?;
+        let spec = self.spec(set);
+        if is_missing(self.nodes, targets) {
+            self.demand(set);
+            let lacks = if spec.starts_with("__") { "which the system does not have" } else { "which nothing matches" };
+            return Some(TreeNode { text: format!("`{spec}`, {lacks}"), children: Vec::new() });
+        }
+        let possible: Vec<usize> = targets.iter().copied().filter(|target| self.is_possible[*target]).collect();
+        let (targets, says) = match (possible.as_slice(), depth) {
+            ([], 0) => (targets, " cannot be installed"),
+            ([], _) => (targets, ", which cannot be installed"),
+            (possible, 0) => (possible, " is possible"),
+            (possible, _) => (possible, ", which is possible"),
+        };
+        let children: Vec<TreeNode> = targets.iter().filter_map(|target| self.candidate(*target, depth + 1)).collect();
+        let end = if children.is_empty() { " (see above)" } else { ":" };
+        Some(TreeNode { text: format!("`{spec}`{says}{end}"), children })
+    }
+
+    /// A record, and what stands in its way. `None` if it was told of.
+    fn candidate(&mut self, index: usize, depth: usize) -> Option<TreeNode> {
+        let node = &self.nodes[index];
+        let ConflictNode::Solvable(id) = node.kind else { return None };
+        if depth > MAX_DEPTH || !self.told.insert(id) {
+            return None;
+        }
+        self.left = self.left.checked_sub(1)?;
+        let alike = (self.merged)(id);
+        self.told.extend(&alike);
+        let name = self.interner.display_merged_solvables(&alike).to_string();
+        let leaf = |text: String| Some(TreeNode { text, children: Vec::new() });
+        if let Some(reason) = node.excluded {
+            return leaf(format!("{name} {}", self.interner.display_string(reason)));
+        }
+        if node.is_second {
+            return leaf(format!("{name}, which conflicts with the versions above"));
+        }
+        if !node.constrains.is_empty() {
+            node.constrains.iter().for_each(|set| self.demand(*set));
+            let specs = node.constrains.iter().map(|set| format!("`{}`", self.spec(*set))).join(" and ");
+            return leaf(format!("{name} allows only {specs}"));
+        }
+        let requirements = self.in_order(&node.requires);
+        if requirements.is_empty() {
+            return leaf(name);
+        }
+        let children = requirements.into_iter().filter_map(|(set, targets)| self.requirement(set, targets, depth + 1));
+        let children: Vec<TreeNode> = children.collect();
+        Some(TreeNode { text: format!("{name} needs"), children })
+    }
+}
