@@ -5,6 +5,7 @@ mod convert;
 mod diff;
 mod edit;
 mod export;
+mod image;
 pub(crate) mod info;
 pub(crate) mod install;
 pub(crate) mod list;
@@ -13,6 +14,7 @@ mod man;
 pub(crate) mod run;
 mod sbom;
 mod shell_hook;
+mod size;
 mod tree;
 mod verify;
 mod why;
@@ -60,6 +62,7 @@ pub(crate) enum Command {
     Lock(lock::Args),
     Convert(convert::Args),
     Install(install::Args),
+    Image(Box<image::Args>),
     Run(run::Args),
     ShellHook(shell_hook::Args),
     Diff(diff::Args),
@@ -69,6 +72,7 @@ pub(crate) enum Command {
     Tree(tree::Args),
     Why(why::Args),
     Sbom(sbom::Args),
+    Size(size::Args),
     Info(info::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -97,6 +101,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Result<ExitCode, CliEr
         Command::Lock(args) => lock::run(args, context),
         Command::Convert(args) => convert::run(args, context),
         Command::Install(args) => install::run(args, context),
+        Command::Image(args) => image::run(*args, context),
         Command::Run(args) => run::run(args, context),
         Command::ShellHook(args) => shell_hook::run(args, context),
         Command::Diff(args) => diff::run(args, context),
@@ -106,6 +111,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Result<ExitCode, CliEr
         Command::Tree(args) => tree::run(args, context),
         Command::Why(args) => why::run(args, context),
         Command::Sbom(args) => sbom::run(args, context),
+        Command::Size(args) => size::run(args, context),
         Command::Info(args) => info::run(args, context),
         Command::Completions(args) => completions::run(args, context),
         Command::Man(args) => man::run(args, context),

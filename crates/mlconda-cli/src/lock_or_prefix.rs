@@ -99,6 +99,12 @@ impl LockOrPrefix {
         self.records.is_some()
     }
 
+    /// The root of the prefix, or the file of the lock.
+    pub(crate) fn root(&self) -> &Path {
+        let is_meta = self.is_prefix() && self.place.ends_with("conda-meta");
+        self.place.parent().filter(|_| is_meta).unwrap_or(&self.place)
+    }
+
     /// The environment's name, or the last component of the path.
     pub(crate) fn name(&self) -> String {
         let place = || self.place.file_name().map(|name| name.to_string_lossy().into_owned());
@@ -214,4 +220,13 @@ fn warn(missing: &Missing, context: &Context) {
         count(packages.len(), "package"),
         list(&named)
     ));
+}
+
+/// The error about a package that is not there.
+pub(crate) fn unknown(name: &str, graph: &Graph, view: &LockOrPrefix) -> CliError {
+    let message = format!("there is no package `{name}` in `{}`", view.place.display());
+    match graph.similar_names(name).as_slice() {
+        [] => CliError::World { message, hint: None },
+        near => CliError::world(message, format!("there is {}", list(near))),
+    }
 }
