@@ -40,7 +40,7 @@ impl Sink for Notes {
 
 fn read(bytes: &[u8], name: &str) -> io::Result<Vec<String>> {
     let mut notes = Notes::default();
-    unpack(&Archive::Memory(bytes.into()), name, &IdleCores::default(), &mut notes)?;
+    unpack(&Archive::Memory(bytes.into()), name, &IdleCores::default(), &AtomicBool::new(false), &mut notes)?;
     Ok(notes.0)
 }
 
