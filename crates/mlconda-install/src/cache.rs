@@ -134,7 +134,7 @@ pub(super) fn fill(
     stop: &AtomicBool,
 ) -> Result<Deviations, FillError> {
     make(place, stop, |extraction| {
-        unpack(archive, file_name, idle_cores, extraction)?;
+        unpack(archive, file_name, idle_cores, stop, extraction)?;
         extraction.write_info(ARCHIVE, archive_line(archive.len()?, hashes).as_bytes())
     })
 }

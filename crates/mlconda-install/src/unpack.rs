@@ -18,7 +18,7 @@ use std::{
     io::{self, Cursor, Read, Seek, SeekFrom},
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use ::tar::Entry as TarEntry;
@@ -31,7 +31,7 @@ pub(super) use self::idle_cores::IdleCores;
 use self::{
     bzip2::Bzip2Reader,
     idle_cores::BorrowedCore,
-    tar::{ExactSize, Metered, Tar},
+    tar::{ExactSize, Metered, Stoppable, Tar},
 };
 use super::package::{InfoFiles, invalid};
 
@@ -132,6 +132,7 @@ pub(super) fn unpack<S: Sink>(
     archive: &Archive,
     file_name: &str,
     idle_cores: &IdleCores,
+    stop: &AtomicBool,
     sink: &mut S,
 ) -> Result<(), S::Error> {
     if file_name.ends_with(".whl") {
@@ -139,18 +140,22 @@ pub(super) fn unpack<S: Sink>(
     }
     if file_name.ends_with(".conda") {
         let mut info = InfoFiles::default();
-        read_info(stream_conda_info(archive.open()?).map_err(extract_error)?.into_inner(), &mut info)?;
+        read_info(
+            Stoppable { reader: stream_conda_info(archive.open()?).map_err(extract_error)?.into_inner(), stop },
+            &mut info,
+        )?;
         sink.begin(&info)?;
         let content = stream_conda_content(archive.open()?).map_err(extract_error)?.into_inner();
-        return pass_all(content, sink);
+        return pass_all(Stoppable { reader: content, stop }, sink);
     }
-    match unpack_at_once(archive, idle_cores, sink)? {
+    let bzip2 = || io::Result::Ok(Stoppable { reader: Bzip2Reader::new(archive, idle_cores)?, stop });
+    match unpack_at_once(bzip2()?, sink)? {
         InfoPosition::InfoFirst => Ok(()),
         InfoPosition::Other => {
             let mut info = InfoFiles::default();
-            read_info(Bzip2Reader::new(archive, idle_cores)?, &mut info)?;
+            read_info(bzip2()?, &mut info)?;
             sink.begin(&info)?;
-            pass_all(Bzip2Reader::new(archive, idle_cores)?, sink)
+            pass_all(bzip2()?, sink)
         }
     }
 }
@@ -171,9 +176,9 @@ enum InfoPosition {
 }
 
 /// Reads a `.tar.bz2` in one go, if its `info/` comes first.
-fn unpack_at_once<S: Sink>(archive: &Archive, idle_cores: &IdleCores, sink: &mut S) -> Result<InfoPosition, S::Error> {
+fn unpack_at_once<S: Sink>(archive: impl Read, sink: &mut S) -> Result<InfoPosition, S::Error> {
     let mut info = Some(InfoFiles::default());
-    let mut tar = Tar::new(Bzip2Reader::new(archive, idle_cores)?);
+    let mut tar = Tar::new(archive);
     for entry in tar.entries()? {
         let mut entry = entry?;
         let path = path_of(&entry)?;

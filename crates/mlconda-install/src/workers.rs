@@ -285,7 +285,7 @@ impl LinkState {
                 (cache::read(place).map_err(Into::into).and_then(|cached| linking.link_cached(cached)), Some(*origin))
             }
             PackageLocation::Fetched(archive, _) => {
-                (unpack(archive, &package.file_name, &self.idle_cores, &mut linking), None)
+                (unpack(archive, &package.file_name, &self.idle_cores, &self.stop, &mut linking), None)
             }
             PackageLocation::LocalFile(_) | PackageLocation::Cached(_) => (Ok(()), None),
         };

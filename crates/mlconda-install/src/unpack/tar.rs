@@ -7,6 +7,7 @@ use std::{
     cell::Cell,
     io::{self, Read},
     rc::Rc,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use super::invalid;
@@ -65,6 +66,21 @@ impl<R: Read> Read for Metered<R> {
         let count = self.reader.read(&mut buffer[..most])?;
         self.left.set(left - count as u64);
         Ok(count)
+    }
+}
+
+/// Reads until the installation is to stop: members that are passed over are read, too.
+pub(super) struct Stoppable<'a, R> {
+    pub(super) reader: R,
+    pub(super) stop: &'a AtomicBool,
+}
+
+impl<R: Read> Read for Stoppable<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.stop.load(Ordering::Relaxed) {
+            true => Err(invalid("the installation was stopped")),
+            false => self.reader.read(buffer),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     io::{self, Cursor, Read, Write},
     path::Path,
-    sync::atomic::AtomicBool,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use bzip2::{Compression, read::BzDecoder, write::BzEncoder};
@@ -40,8 +40,34 @@ impl Sink for Notes {
 
 fn read(bytes: &[u8], name: &str) -> io::Result<Vec<String>> {
     let mut notes = Notes::default();
-    unpack(&Archive::Memory(bytes.into()), name, &IdleCores::default(), &mut notes)?;
+    unpack(&Archive::Memory(bytes.into()), name, &IdleCores::default(), &AtomicBool::new(false), &mut notes)?;
     Ok(notes.0)
+}
+
+/// Passes everything over, and wants to stop at the first entry.
+struct Stopping<'a>(&'a AtomicBool);
+
+impl Sink for Stopping<'_> {
+    type Error = io::Error;
+
+    fn begin(&mut self, _: &InfoFiles) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn entry(&mut self, _: Entry<'_>) -> io::Result<()> {
+        self.0.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_member_that_is_passed_over_is_not_read_to_its_end_after_a_stop() {
+    for (form, name) in [(Form::Conda, "small-1.0-0.conda"), (Form::TarBz2, "small-1.0-0.tar.bz2")] {
+        let stop = AtomicBool::new(false);
+        let archive = Archive::Memory(package(form).into());
+        let error = unpack(&archive, name, &IdleCores::default(), &stop, &mut Stopping(&stop)).unwrap_err();
+        assert_eq!(error.to_string(), "the installation was stopped", "{name}");
+    }
 }
 
 /// A small package, in an archive of this form.
