@@ -141,3 +141,30 @@ fn an_archive_that_cannot_be_read_is_named() {
         }
     }
 }
+
+/// A disk can fail in the middle of an archive, too.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_archive_that_breaks_off_while_it_is_read_is_named() {
+    use mlconda_test::inject::{self, Calls, Happens};
+    let world = world();
+    let noise: String = (0..40_000_u64).map(|number| format!("{:x}", number.wrapping_mul(0x9E37_79B9_7F4A_7C15))).collect();
+    let package = |name: &str, archive| {
+        line(&world, &PackageBuilder::new(name, "1.0").archive(archive).file(&format!("share/{name}"), &noise))
+    };
+    lock(&world, &[&package("one", Archive::Conda), &package("two", Archive::TarBz2)]);
+    let before = world.tree();
+    let arguments = ["install", "env.lock", "-p", "prefix", "--threads", "1"];
+    let read = |happens| inject::run(&world, &world.path().join("channel"), Calls::Read, happens, &arguments);
+    let Some(counted) = read(Happens::Nothing) else { return };
+    counted.outcome.success();
+    fs_err::remove_dir_all(world.work().join("prefix")).unwrap();
+    assert!(counted.calls > 3, "{} calls", counted.calls);
+    for number in 1..=counted.calls {
+        let injected = read(Happens::Error(number, 5)).unwrap();
+        let (outcome, at) = (injected.outcome.failure(1), injected.at.unwrap());
+        let name = if at.contains("/one-1.0") { "one-1.0" } else { "two-1.0" };
+        assert!(outcome.stderr.contains("nput/output error") && outcome.stderr.contains(name), "{at}: {outcome}");
+        assert_eq!(tree::difference(&before, &world.tree()), "", "{at}: {outcome}");
+    }
+}

@@ -19,6 +19,15 @@ fi
 for last; do :; done
 case "$last" in *broken*) echo "no such back end"; exit 1;; esac
 site="$PREFIX/lib/python3.11/site-packages"
+case "$last" in *below*)
+    mkdir -p "$site/below-1.0.dist-info"
+    echo below > "$site/named/below.py"
+    cd "$site/below-1.0.dist-info"
+    printf 'Name: below\nVersion: 1.0\n' > METADATA
+    for path in METADATA RECORD; do echo "below-1.0.dist-info/$path,,"; done > RECORD
+    echo 'named/below.py,,' >> RECORD
+    exit;;
+esac
 mkdir -p "$site/built-1.0.dist-info" "$PREFIX/bin"
 echo "$last" | sed "s#.*/##" > "$site/built.py"
 printf '#!/bin/sh\n' > "$PREFIX/bin/built"
@@ -108,6 +117,29 @@ fn sources_are_built_by_the_environments_own_pip() {
     lock_to_build(&world, &[]);
     install().success();
     assert!(!prefix(&world).join("bin/built").exists());
+}
+
+/// pip writes through a link of a package, and python reads through it.
+#[test]
+fn what_is_built_below_a_link_of_a_package_is_compiled() {
+    let world = world();
+    let linked =
+        PackageBuilder::new("linked", "1.0").link(&format!("{SITE}/named"), "../../real").directory("lib/real");
+    let lines = [packages::line(&world, &python_with_pip()), packages::line(&world, &linked)];
+    let head = format!("# mlconda lock: 1\n# input: sha256:{}\n# platform: {}\n", "0".repeat(64), host_subdir());
+    let below = sources(&world, "below", "");
+    world.write("env.lock", &format!("{head}{below}@EXPLICIT\n{}", lines.concat()));
+    let outcome = world.mlconda(["install", "env.lock", "-p", "../prefix"]).success();
+    assert!(!outcome.stderr.contains("warning"), "{outcome}");
+    let modified = fs_err::metadata(prefix(&world).join("lib/real/below.py")).unwrap().mtime();
+    let code = text(&world, "lib/real/__pycache__/below.cpython-311.pyc");
+    assert_eq!(code, format!("timestamp: {modified} {SITE}/named/below.py"));
+    let record = text(&world, &format!("{SITE}/below-1.0.dist-info/RECORD"));
+    assert!(record.contains("\nnamed/__pycache__/below.cpython-311.pyc,,\n"), "{record}");
+    world.mlconda(["verify", "../prefix", "env.lock"]).success();
+    lock_to_build(&world, &[]);
+    world.mlconda(["install", "env.lock", "-p", "../prefix"]).success();
+    assert!(!prefix(&world).join("lib/real/__pycache__").exists());
 }
 
 /// What fails leaves the old prefix, also where that is changed in place and one package was built by then.

@@ -145,7 +145,12 @@ impl Installation<'_> {
         self.progress.event(Event::Committing);
         self.options.stop.check()?;
         let runs_scripts = self.options.scripts == Scripts::Run;
-        let pre_unlink = if runs_scripts { link_scripts::with_pre_unlink(self.prefix, plan) } else { Vec::new() };
+        // Without a history, the installation of what is there never ended: nothing was set up that a script would undo.
+        let is_finished = self.prefix.is_environment();
+        let pre_unlink = match runs_scripts && is_finished {
+            true => link_scripts::with_pre_unlink(self.prefix, plan),
+            false => Vec::new(),
+        };
         let after = runs_scripts && staged_package::has_scripts(stage, &new) || !builds.sources.is_empty();
         let when = match after {
             _ if !pre_unlink.is_empty() => ScriptTiming::BeforeAndAfter,

@@ -29,6 +29,8 @@ pub enum Calls {
     Open,
     /// Those that rename.
     Rename,
+    /// Those that read files.
+    Read,
 }
 
 /// What happens at a call, by its number from 1 on.
@@ -130,6 +132,7 @@ fn inject(
         Calls::Change => "change",
         Calls::Open => "open",
         Calls::Rename => "rename",
+        Calls::Read => "read",
     };
     let program = world.mlconda_command(arguments);
     let mut command = world.command(injector);

@@ -20,6 +20,7 @@ use rattler_conda_types::prefix_record::{PathType, PathsEntry};
 use super::{
     super::{
         InstallError,
+        layout::PackageLinks,
         link::wheel,
         package::invalid,
         record_file,
@@ -41,18 +42,12 @@ pub(crate) async fn compile_built(
     let time = context.time;
     let root = Root::open(prefix.path())?;
     let (mut record, own) = record_file::read(&root, place)?;
-    let is_module = |path: &&PathBuf| {
-        let is_contained = root.lookup(path).is_ok_and(|there| there.is_some_and(|there| there.kind == PathKind::File));
-        let is_line = path.to_str().is_some_and(|path| !path.contains('\n'));
-        let is_source = path.extension().is_some_and(|extension| extension == "py");
-        is_source && is_line && is_contained && path.starts_with(&python.site_packages_path)
-    };
-    let modules: Vec<PathBuf> = record.files.iter().filter(is_module).cloned().collect();
+    let modules = modules(&record.files, python, &root, prefix)?;
     if modules.is_empty() {
         return Ok(Compiled::default());
     }
-    for path in &modules {
-        root.set_time(path, time)?;
+    for module in &modules {
+        root.set_time(&module.path, time)?;
     }
     let answers = match run_compiler(&modules, prefix, &prefix.path().join(python.path()), context, mode).await {
         Ok(answers) => answers,
@@ -60,21 +55,20 @@ pub(crate) async fn compile_built(
     };
     let (tag, mut rest) = line(&answers)?;
     let (mut compiled, mut entries) = (Compiled::default(), Vec::new());
-    for path in modules {
+    for module in modules {
         let (length, behind) = line(rest)?;
         let length: usize = length.parse().map_err(|_| invalid("python gives no length of byte code"))?;
         if length == 0 {
             let (reason, behind) = line(behind)?;
-            compiled.failed.push((path, reason.to_owned()));
+            compiled.failed.push((module.name, reason.to_owned()));
             rest = behind;
             continue;
         }
         let code = behind.get(..length).filter(|_| length <= LARGEST);
         let code = code.ok_or_else(|| invalid("python gives less byte code than it says"))?;
         rest = &behind[length..];
-        if let Some(entry) =
-            write(&root, &path, tag, code, time)?.filter(|entry| !record.files.contains(&entry.relative_path))
-        {
+        let written = write(&root, &module, tag, code, time)?;
+        if let Some(entry) = written.filter(|entry| !record.files.contains(&entry.relative_path)) {
             compiled.modules += 1;
             compiled.bytes += length as u64;
             entries.push(entry);
@@ -84,9 +78,42 @@ pub(crate) async fn compile_built(
     Ok(compiled)
 }
 
+/// A module of a distribution in the prefix.
+struct Module {
+    /// Its path in the record. A package's link may be above it.
+    name: PathBuf,
+    /// Its path without such links.
+    path: PathBuf,
+}
+
+/// The modules among the files of a distribution.
+fn modules(files: &[PathBuf], python: &PythonInfo, root: &Root, prefix: &Prefix) -> Result<Vec<Module>, InstallError> {
+    let is_source = |path: &&PathBuf| {
+        let is_line = path.to_str().is_some_and(|path| !path.contains('\n'));
+        let is_python = path.extension().is_some_and(|extension| extension == "py");
+        is_python && is_line && path.starts_with(&python.site_packages_path)
+    };
+    let is_file = |path: &Path| root.lookup(path).is_ok_and(|there| there.is_some_and(|it| it.kind == PathKind::File));
+    let (mut found, mut others) = (Vec::new(), Vec::new());
+    for name in files.iter().filter(is_source) {
+        let known = if is_file(name) { &mut found } else { &mut others };
+        known.push(Module { name: name.clone(), path: name.clone() });
+    }
+    if !others.is_empty() {
+        // Links of packages are followed, links of the user are not.
+        let records = prefix.records().map_err(io::Error::other)?;
+        let links = PackageLinks::new(root, records.iter());
+        for module in others {
+            let path = links.place(&module.name)?.filter(|path| is_file(path));
+            found.extend(path.map(|path| Module { path, ..module }));
+        }
+    }
+    Ok(found)
+}
+
 /// Runs python over modules, and returns its output.
-pub(crate) async fn run_compiler(
-    modules: &[PathBuf],
+async fn run_compiler(
+    modules: &[Module],
     prefix: &Prefix,
     python: &Path,
     context: ScriptContext<'_>,
@@ -96,7 +123,7 @@ pub(crate) async fn run_compiler(
     let meta = prefix.path().join("conda-meta");
     let (mut questions, mut answers) =
         (mlconda_system::process::unnamed_file(&meta)?, mlconda_system::process::unnamed_file(&meta)?);
-    let lines: String = modules.iter().map(|path| format!("{time} {}\n", path.display())).collect();
+    let lines: String = modules.iter().map(|module| format!("{time} {}\n", module.name.display())).collect();
     questions.write_all(lines.as_bytes())?;
     questions.seek(SeekFrom::Start(0))?;
     let process = Command::new(python)
@@ -132,17 +159,26 @@ fn line(answers: &[u8]) -> io::Result<(&str, &[u8])> {
 }
 
 /// Writes byte code to where python looks for it; not in the place of what the package has brought itself.
-fn write(prefix: &Root, module: &Path, tag: &str, code: &[u8], time: i64) -> Result<Option<PathsEntry>, InstallError> {
+fn write(
+    prefix: &Root,
+    module: &Module,
+    tag: &str,
+    code: &[u8],
+    time: i64,
+) -> Result<Option<PathsEntry>, InstallError> {
     if !tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
         return Err(invalid("python gives no name of its byte code").into());
     }
-    let stem = module.file_stem().unwrap_or_default().to_string_lossy();
-    let directory = module.parent().unwrap_or(Path::new("")).join("__pycache__");
-    let target = directory.join(format!("{stem}.{tag}.pyc"));
+    let stem = module.name.file_stem().unwrap_or_default().to_string_lossy();
+    let file = format!("{stem}.{tag}.pyc");
+    let beside = |module: &Path| module.parent().unwrap_or(Path::new("")).join("__pycache__");
+    let directory = beside(&module.path);
+    let target = directory.join(&file);
     if prefix.lookup(&target)?.is_some() {
         return Ok(None);
     }
     prefix.make_directories(&directory, 0o777)?;
     prefix.put(&target, code, time)?;
-    Ok(Some(PathsEntry { path_type: PathType::PycFile, ..wheel::written(target, code) }))
+    let recorded = beside(&module.name).join(file);
+    Ok(Some(PathsEntry { path_type: PathType::PycFile, ..wheel::written(recorded, code) }))
 }

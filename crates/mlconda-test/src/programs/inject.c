@@ -2,7 +2,8 @@
  *
  *   inject DIRECTORY GROUP MODE NUMBER ERROR REPORT PROGRAM ARGUMENT...
  *
- * GROUP   which calls count: `change` (those that change the file system), `open` (opening for reading), `rename`
+ * GROUP   which calls count: `change` (those that change the file system), `open` (opening for reading), `rename`,
+ *         `read` (reading of files)
  * MODE    what happens at call NUMBER: `once` it fails with ERROR; `from` it and all calls after it that need room
  *         fail with ERROR; `kill`: the program is killed; `signal`: it gets the signal ERROR, and the call goes on when a
  *         byte comes through the FIFO REPORT.go; `twice`: it gets the signal again at that byte, and the call never goes
@@ -59,14 +60,21 @@ static const struct call calls[] = {
     {SYS_rmdir, "rmdir", NONE, 0, NONE, 0}, {SYS_chmod, "chmod", NONE, 0, NONE, 0},
     {SYS_chown, "chown", NONE, 0, NONE, 0}, {SYS_lchown, "lchown", NONE, 0, NONE, 0},
 #endif
+    {SYS_read, "read", 0, NONE, NONE, 0}, {SYS_pread64, "pread64", 0, NONE, NONE, 0}, {SYS_readv, "readv", 0, NONE, NONE, 0},
 };
 enum { CALLS = sizeof calls / sizeof *calls };
 
-static int filter(void) {
+static int is_read(const struct call *call) {
+    return call->number == SYS_read || call->number == SYS_pread64 || call->number == SYS_readv;
+}
+
+static int filter(const char *group) {
     struct sock_filter program[2 * CALLS + 2];
     int length = 0;
     program[length++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
     for (int i = 0; i < CALLS; i++) {
+        /* There are many of them: they come here only where they count. */
+        if (is_read(&calls[i]) && strcmp(group, "read") != 0) continue;
         program[length++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)calls[i].number, 0, 1);
         program[length++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF);
     }
@@ -113,6 +121,7 @@ static void swap(const char *mode) {
 }
 
 static int counts(const struct call *call, const struct seccomp_notif *notice, const char *group) {
+    if (strcmp(group, "read") == 0) return is_read(call);
     if (strcmp(group, "rename") == 0) return strncmp(call->name, "rename", 6) == 0;
     int is_change = call->number != SYS_getdents64;
     if (call->flags != NONE) is_change = (notice->data.args[call->flags] & (O_ACCMODE | O_CREAT)) != 0;
@@ -133,7 +142,7 @@ int main(int argc, char **argv) {
     /* The table of open files is the same for both until the program is executed: so its end of the filter gets here. */
     pid_t child = (pid_t)syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
     if (child == 0) {
-        *listener = filter();
+        *listener = filter(group);
         if (*listener >= 0) execv(argv[7], argv + 7);
         _exit(*listener < 0 ? 77 : 127);
     }
