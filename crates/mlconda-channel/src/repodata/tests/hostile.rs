@@ -102,8 +102,9 @@ async fn a_channel_leads_to_its_own_scheme_or_a_better_one() {
         world.write("noarch/repodata.json", json!({"info": {"base_url": base}}).to_string());
         let scheme = base.split(':').next().unwrap().to_lowercase();
         let reason = format!("it leads from `http` to `{scheme}`: only the same scheme or `https` is followed");
-        let expected =
-            format!("error: `CHANNEL/noarch/` does not contain valid repodata: its `base_url` cannot be followed: {reason}");
+        let expected = format!(
+            "error: `CHANNEL/noarch/` does not contain valid repodata: its `base_url` cannot be followed: {reason}"
+        );
         assert_eq!(world.load(&server.url(""), Access::Refresh).await, expected);
     }
     for base in ["http://127.0.0.1:9/other", "https://example.org/other"] {
