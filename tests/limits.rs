@@ -5,7 +5,7 @@ use std::path::Path;
 
 use mlconda_test::{
     context::{Outcome, TestContext, argument},
-    package::PackageBuilder,
+    package::{Archive, PackageBuilder},
     server::Fault,
     tree,
 };
@@ -148,7 +148,8 @@ fn an_archive_that_cannot_be_read_is_named() {
 fn an_archive_that_breaks_off_while_it_is_read_is_named() {
     use mlconda_test::inject::{self, Calls, Happens};
     let world = world();
-    let noise: String = (0..40_000_u64).map(|number| format!("{:x}", number.wrapping_mul(0x9E37_79B9_7F4A_7C15))).collect();
+    let noise: String =
+        (0..40_000_u64).map(|number| format!("{:x}", number.wrapping_mul(0x9E37_79B9_7F4A_7C15))).collect();
     let package = |name: &str, archive| {
         line(&world, &PackageBuilder::new(name, "1.0").archive(archive).file(&format!("share/{name}"), &noise))
     };

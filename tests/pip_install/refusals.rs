@@ -117,3 +117,20 @@ fn a_wheel_for_another_python_or_platform_is_refused() {
     }
     install(&world, &[tagged("py2.py3-none-any")]).success();
 }
+
+/// A small archive does not fill the memory of who installs it.
+#[test]
+fn what_is_read_of_a_wheel_has_limits() {
+    let world = world();
+    let large = simple("large", "1.0").metadata(&format!("Keywords: {}", "x".repeat(65 << 20)));
+    let record = simple("record", "1.0").unrecorded("record-1.0.dist-info/entry_points.txt", vec![b' '; 65 << 20]);
+    for (wheel, message) in [
+        (large, "`large-1.0.dist-info/METADATA` is too large"),
+        (record, "`record-1.0.dist-info/entry_points.txt` is too large"),
+    ] {
+        assert!(wheel.write(&world.path().join("wheels")).unwrap().metadata().unwrap().len() < 64 << 20);
+        let outcome = install(&world, &[line(&world, &wheel, "")]).failure(1);
+        assert!(outcome.stderr.contains(message) && outcome.stderr.contains(&wheel.stem()), "{outcome}");
+        assert!(!prefix(&world).exists());
+    }
+}

@@ -87,6 +87,8 @@ impl HeldDirectory {
 
     /// Removes it with everything in it. What has taken its place stays.
     pub(super) fn remove(&self) -> io::Result<()> {
+        // Removing opens directories, too.
+        self.root.clear_cache();
         match self.check() {
             Ok(()) => system::remove_tree(self.root.path()),
             Err(_) => Ok(()),

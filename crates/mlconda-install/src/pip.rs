@@ -34,6 +34,7 @@ use super::{
     Bytecode, InstallError, Options, Scripts,
     bytecode::{Compiled, compile_built},
     fetch,
+    layout::PackageLinks,
     link::wheel::{self, Request},
     record_file,
     script::{self, ScriptContext},
@@ -263,8 +264,7 @@ fn write_record(package: &LockedPip, requested: bool, prefix: &Prefix, time: i64
         files.remove(&asked);
     }
     let mut own = OwnFields { prefix: Some(prefix.path().to_owned()), ..OwnFields::default() };
-    let entries = files.into_iter().filter_map(|path| entry(&root, path, &mut own).transpose());
-    let mut entries: Vec<PathsEntry> = entries.collect::<io::Result<_>>()?;
+    let mut entries = entries(&root, files, prefix, &mut own)?;
     let text = wheel::list(&entries, &list);
     root.put(&list, text.as_bytes(), time)?;
     entries.push(wheel::written(list, text.as_bytes()));
@@ -286,22 +286,49 @@ fn write_record(package: &LockedPip, requested: bool, prefix: &Prefix, time: i64
     Ok(place)
 }
 
+/// The entries of the files of a distribution. pip writes through links: those of packages are followed to the file, and
+/// what is behind a link of the user is not recorded.
+fn entries(
+    root: &Root,
+    files: BTreeSet<PathBuf>,
+    prefix: &Prefix,
+    own: &mut OwnFields,
+) -> Result<Vec<PathsEntry>, InstallError> {
+    let (mut entries, mut others) = (Vec::new(), Vec::new());
+    for path in files {
+        match root.lookup(&path)? {
+            Some(_) => entries.extend(entry(root, &path, path.clone(), own)?),
+            None => others.push(path),
+        }
+    }
+    if !others.is_empty() {
+        let records = prefix.records().map_err(io::Error::other)?;
+        let links = PackageLinks::new(root, records.iter());
+        for path in others {
+            if let Some(place) = links.place(&path)? {
+                entries.extend(entry(root, &place, path, own)?);
+            }
+        }
+    }
+    Ok(entries)
+}
+
 /// The record of a path as it is; none, if it is not there.
-fn entry(prefix: &Root, path: PathBuf, own: &mut OwnFields) -> io::Result<Option<PathsEntry>> {
-    let Some(there) = prefix.lookup(&path)? else { return Ok(None) };
+fn entry(prefix: &Root, place: &Path, path: PathBuf, own: &mut OwnFields) -> io::Result<Option<PathsEntry>> {
+    let Some(there) = prefix.lookup(place)? else { return Ok(None) };
     if there.kind == PathKind::Link {
-        own.links.insert(path.clone(), prefix.read_link(&path)?);
+        own.links.insert(path.clone(), prefix.read_link(place)?);
         return Ok(Some(PathsEntry { path_type: PathType::SoftLink, ..wheel::written(path, b"") }));
     }
     let executable = there.mode & 0o111 != 0;
     let mut attributes = Attributes::from(&there);
     attributes.set_mode(if executable { 0o755 } else { 0o644 });
-    prefix.set_attributes(&path, &attributes)?;
+    prefix.set_attributes(place, &attributes)?;
     if executable {
         own.executable.insert(path.clone());
     }
     let mut hash = HashingWriter::<_, Sha256>::new(io::sink());
-    io::copy(&mut prefix.read(&path)?, &mut hash)?;
+    io::copy(&mut prefix.read(place)?, &mut hash)?;
     let hash = Some(hash.finalize().1);
     let size = Some(there.size);
     Ok(Some(PathsEntry { sha256: hash, sha256_in_prefix: hash, size_in_bytes: size, ..wheel::written(path, b"") }))

@@ -264,8 +264,12 @@ pub(super) fn verify(place: &Path, buffer: &mut Vec<u8>, stop: &AtomicBool) -> R
 
 /// Classifies an error as one of the disk or of the package.
 pub(super) fn package_or_disk_error(package: &LockedPackage, source: io::Error) -> InstallError {
-    if cache::is_disk_error(&source) {
-        return InstallError::File(source);
+    let file = &package.file_name;
+    // Files are opened with their path in the error. One that is read as an archive has none.
+    let is_bare = source.raw_os_error().is_some() && source.get_ref().is_none();
+    match cache::is_disk_error(&source) {
+        true if is_bare => io::Error::new(source.kind(), format!("cannot read the archive `{file}`: {source}")).into(),
+        true => InstallError::File(source),
+        false => InstallError::Package { package: file.clone(), source },
     }
-    InstallError::Package { package: package.file_name.clone(), source }
 }

@@ -105,10 +105,13 @@ impl Root {
         Ok(Self { directory, path: full, way: self.way, handles: Handles::new(KEPT_OPEN) })
     }
 
-    /// The same, with so many parents that stay open, for several threads.
+    /// The same, with so many parents that stay open, for several threads. There are fewer where the process may open few
+    /// files: at most an eighth of them.
     #[must_use]
     pub fn with_open_parents(self, most: usize) -> Self {
-        Self { handles: Handles::new(most), ..self }
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let share = limit.map_or(most, |limit| usize::try_from(limit / 8).unwrap_or(most));
+        Self { handles: Handles::new(most.min(share).max(1)), ..self }
     }
 
     /// The path by which it was opened.
