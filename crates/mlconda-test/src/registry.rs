@@ -261,11 +261,13 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How a request goes wrong, if it does.
-    fn failure(&self, method: &str, path: &str) -> Option<Failure> {
+    /// How a request with a body of so many bytes goes wrong, if it does.
+    fn failure(&self, method: &str, path: &str, length: usize) -> Option<Failure> {
         let mut state = self.state();
-        let is_it = |(of, pattern, _, times): &&mut (String, String, Failure, usize)| {
-            *times > 0 && of == method && path.contains(pattern.as_str())
+        let is_it = |(of, pattern, failure, times): &&mut (String, String, Failure, usize)| {
+            // A body that is too short for it does not break off.
+            let has_room = !matches!(failure, Failure::BreakOff(most) if length > 0 && *most >= length);
+            *times > 0 && has_room && of == method && path.contains(pattern.as_str())
         };
         let (_, _, failure, times) = state.failures.iter_mut().find(is_it)?;
         *times -= 1;

@@ -46,8 +46,8 @@ pub(super) fn converse(connection: &TcpStream, shared: &Shared) -> io::Result<()
     connection.set_nodelay(true)?;
     let mut reader = BufReader::new(connection);
     while let Some(mut request) = read_head(&mut reader)? {
-        let failure = shared.failure(&request.method, &request.path);
         let length = request.headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+        let failure = shared.failure(&request.method, &request.path, length);
         let taken = match failure {
             Some(Failure::BreakOff(most)) if length > 0 => most.min(length),
             Some(Failure::HangUp) => 0,
