@@ -5,6 +5,7 @@ mod convert;
 mod diff;
 mod edit;
 mod export;
+mod image;
 pub(crate) mod info;
 pub(crate) mod install;
 pub(crate) mod list;
@@ -60,6 +61,7 @@ pub(crate) enum Command {
     Lock(lock::Args),
     Convert(convert::Args),
     Install(install::Args),
+    Image(Box<image::Args>),
     Run(run::Args),
     ShellHook(shell_hook::Args),
     Diff(diff::Args),
@@ -97,6 +99,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Result<ExitCode, CliEr
         Command::Lock(args) => lock::run(args, context),
         Command::Convert(args) => convert::run(args, context),
         Command::Install(args) => install::run(args, context),
+        Command::Image(args) => image::run(*args, context),
         Command::Run(args) => run::run(args, context),
         Command::ShellHook(args) => shell_hook::run(args, context),
         Command::Diff(args) => diff::run(args, context),

@@ -15,6 +15,7 @@ mod run;
 pub(crate) mod shell;
 #[cfg(test)]
 mod tests;
+mod tool;
 mod views;
 
 use std::{
@@ -24,10 +25,7 @@ use std::{
 
 use mlconda::environment::{Environment, ReadOptions};
 
-use self::{
-    line::{Line, Tool},
-    options::Verb,
-};
+use self::{line::Line, options::Verb, tool::Tool};
 use crate::{
     context::Context,
     error::CliError,

@@ -1,8 +1,8 @@
 //! What a command can fail with: an error of the library, of the command line, of the machine, or a signal.
 
 use mlconda::{
-    environment::EnvironmentError, install::InstallError, lock::LockError, network::NetworkError, pip::PipError,
-    prefix::PrefixError, repodata::RepodataError, solve::SolveError,
+    environment::EnvironmentError, image::ImageError, install::InstallError, lock::LockError, network::NetworkError,
+    pip::PipError, prefix::PrefixError, repodata::RepodataError, solve::SolveError,
 };
 
 use crate::hints::{MANY_OPEN, MORE_OPEN};
@@ -47,7 +47,9 @@ from_stages!(
     mlconda::Error,
     mlconda::activate::ActivateError,
     mlconda::edit::EditError,
+    mlconda::oci::OciError,
     EnvironmentError,
+    ImageError,
     InstallError,
     LockError,
     NetworkError,

@@ -214,3 +214,12 @@ fn warn(missing: &Missing, context: &Context) {
         list(&named)
     ));
 }
+
+/// The error about a package that is not there.
+pub(crate) fn unknown(name: &str, graph: &Graph, view: &LockOrPrefix) -> CliError {
+    let message = format!("there is no package `{name}` in `{}`", view.place.display());
+    match graph.similar_names(name).as_slice() {
+        [] => CliError::World { message, hint: None },
+        near => CliError::world(message, format!("there is {}", list(near))),
+    }
+}

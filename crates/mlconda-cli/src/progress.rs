@@ -111,6 +111,11 @@ impl<'a> People<'a> {
         self.message(&format!("of {}", count(files, "file")));
     }
 
+    fn start_packing(&self, layers: usize, size: u64) {
+        self.start(0, Some(size));
+        self.message(&format!("into {}", count(layers, "layer")));
+    }
+
     fn linked(&self, package: &str) {
         let linked = self.linked.fetch_add(1, Ordering::Relaxed) + 1;
         let package = title(package);
@@ -192,6 +197,8 @@ impl People<'_> {
             }
             Event::CacheDamaged { .. } | Event::CacheNotWritten { .. } => self.of_the_cache(event),
             Event::PackageInstalled { package } => self.linked(&package),
+            Event::LayersStarted { layers, bytes: size } => self.start_packing(layers, size),
+            Event::LayerWritten { bytes } => self.ui.bar().inc(bytes),
             Event::BytecodeStarted { modules } => self.spin(format!("Compiling {}", count(modules, "module"))),
             Event::Building { package } => self.say(&format!("Building `{package}` with the environment's pip")),
             Event::StillRunning { task, package, elapsed, limit } => self.still(task, &package, elapsed, limit),
@@ -286,6 +293,10 @@ impl<'a> Program<'a> {
             }
             Event::CacheNotWritten { reason } => json!({"event": "cache-not-written", "reason": reason}),
             Event::PackageInstalled { package } => json!({"event": "package-installed", "package": package}),
+            Event::LayersStarted { layers, bytes } => {
+                json!({"event": "layers-started", "layers": layers, "bytes": bytes})
+            }
+            Event::LayerWritten { bytes } => json!({"event": "layer-written", "bytes": bytes}),
             Event::BytecodeStarted { modules } => json!({"event": "bytecode-started", "modules": modules}),
             Event::Building { package } => json!({"event": "building", "package": package}),
             Event::StillRunning { task, package, elapsed, limit } => json!({

@@ -176,6 +176,16 @@ impl Settings {
         plain(&self.directory.join(path))
     }
 
+    /// The directory for temporary files.
+    pub(crate) fn temporary_directory(&self) -> PathBuf {
+        self.variable("TMPDIR").map_or_else(|| PathBuf::from("/tmp"), |path| self.absolute(Path::new(path)))
+    }
+
+    /// A path in an image, relative to a directory there, without `.` and `..`.
+    pub(crate) fn absolute_in(&self, directory: &Path, path: &Path) -> PathBuf {
+        plain(&Path::new("/").join(directory).join(path))
+    }
+
     /// The prefix of an environment by name; `base` is the root prefix itself, as with conda.
     pub(crate) fn named_prefix(&self, name: &str) -> PathBuf {
         if name == "base" { self.root_prefix.clone() } else { self.root_prefix.join("envs").join(name) }

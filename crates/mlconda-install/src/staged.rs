@@ -13,7 +13,7 @@ use std::{
 
 use mlconda_channel::network::Client;
 use mlconda_inspect::plan::Plan;
-use mlconda_lock::Lock;
+use mlconda_lock::{Lock, LockedPackage, LockedPip};
 use mlconda_prefix::{Prefix, distributions, on_disk};
 use mlconda_system::{self as system, files};
 use mlconda_types::progress::{Event, Progress};
@@ -44,10 +44,8 @@ pub struct Staging {
 /// A package of a [`Staging`].
 #[derive(Clone, Debug)]
 pub struct PackageFiles {
-    /// The name.
-    pub name: String,
-    /// NAME-VERSION-BUILD; of a wheel, NAME-VERSION.
-    pub dist_name: String,
+    /// The package, with the size of its archive also where the lock does not have it.
+    pub package: LockedPackage,
     /// The build time, in seconds since 1970.
     pub built: Option<i64>,
     /// The sha256 of the record before byte code is added. The record has the hash of the archive and of each file in
@@ -131,7 +129,7 @@ impl Staging {
 
     /// The packages of pip that have no wheel. They are not in the directory: the environment's pip would have to run.
     pub fn unbuilt(&self) -> impl Iterator<Item = String> {
-        self.plan.pip.build.iter().map(mlconda_lock::LockedPip::dist_name)
+        self.plan.pip.build.iter().map(LockedPip::dist_name)
     }
 
     /// All packages with their files, in the order of the lock. After [`Staging::compile`], byte code is among them.
@@ -144,10 +142,10 @@ impl Staging {
         for package in &self.finished {
             let record = Path::new("conda-meta").join(distributions::record_name(&package.record));
             let text = files::read(&self.root().join(&record), files::LARGEST_RECORD)?;
-            let archive = &archives[package.number];
+            let archive = archives[package.number].clone();
+            let size = archive.size.or(package.record.repodata_record.package_record.size);
             packages.push(PackageFiles {
-                name: archive.name.clone(),
-                dist_name: archive.dist_name(),
+                package: LockedPackage { size, ..archive },
                 built: package.built,
                 identity: compute_bytes_digest::<Sha256>(&text),
                 files: vec![record],
@@ -179,7 +177,7 @@ impl Staging {
         Ok(text.map(|text| String::from_utf8_lossy(&text).into_owned()))
     }
 
-    /// Compiles the modules of packages, by the names in `wanted`, and adds the byte code to their records. Each package's
+    /// Compiles the modules of packages, by their archives' file names, and adds the byte code to their records. Each package's
     /// result does not depend on which others are compiled.
     ///
     /// # Errors
@@ -194,7 +192,7 @@ impl Staging {
             return Ok(Compiled::default());
         }
         let archives = plan.archives();
-        let is_wanted = |number: usize| wanted.contains(&archives[number].name);
+        let is_wanted = |number: usize| wanted.contains(&archives[number].file_name);
         let compiled = bytecode::compile(plan, absent, stage, finished, &is_wanted, options, progress).await;
         compiled.map_err(|error| options.stop.classify(error))
     }

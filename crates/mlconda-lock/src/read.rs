@@ -167,3 +167,19 @@ fn place(error: EnvironmentError, file: &Path) -> LockError {
         other => LockError::NotALock { file: file.to_owned(), reason: other.to_string() },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_has_a_limit_of_lines() {
+        let read = |lines: usize| {
+            let text = format!("@EXPLICIT\n{}", "\n".repeat(lines - 1));
+            LockFile::parse(&text, Path::new("/project/env.lock"), &Expansion::default())
+        };
+        assert!(read(MOST_LINES).is_ok());
+        let error = read(MOST_LINES + 1).unwrap_err().to_string();
+        assert!(error.contains("it has more than 2000000 lines"), "{error}");
+    }
+}

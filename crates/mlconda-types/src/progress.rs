@@ -125,6 +125,18 @@ pub enum Event {
         /// The package's name.
         package: String,
     },
+    /// The layers of an image are written.
+    LayersStarted {
+        /// How many; those in the cache do not count.
+        layers: usize,
+        /// The size of their files in bytes, as far as it is known.
+        bytes: u64,
+    },
+    /// A layer of an image is finished.
+    LayerWritten {
+        /// The size of its files in bytes.
+        bytes: u64,
+    },
     /// The comparison of a prefix with its records begins.
     VerifyStarted {
         /// The number of files to read.

@@ -31,6 +31,12 @@ pub enum Error {
     /// An installation failed; the prefix is as it was.
     #[error(transparent)]
     Install(#[from] mlconda_install::InstallError),
+    /// An image could not be made.
+    #[error(transparent)]
+    Image(#[from] mlconda_image::ImageError),
+    /// An image could not be read or written.
+    #[error(transparent)]
+    Oci(#[from] mlconda_oci::OciError),
     /// An environment could not be activated.
     #[error(transparent)]
     Activate(#[from] mlconda_prefix::activate::ActivateError),

@@ -41,7 +41,7 @@ pub(crate) struct Args {
 
 /// The format of a bill.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Format {
+pub(crate) enum Format {
     #[value(name = "cyclonedx")]
     CycloneDx,
     Spdx,

@@ -9,11 +9,10 @@ use mlconda::{
 use serde_json::{Value, json};
 
 use crate::{
-    commands::why::unknown,
     context::Context,
     error::CliError,
     escape,
-    lock_or_prefix::{LockOrPrefix, LockOrPrefixArgs},
+    lock_or_prefix::{LockOrPrefix, LockOrPrefixArgs, unknown},
     text::{bytes, count},
     tree_drawing::TreeDrawing,
 };

@@ -13,7 +13,7 @@ use crate::{
     context::Context,
     error::CliError,
     escape,
-    lock_or_prefix::{LockOrPrefix, LockOrPrefixArgs},
+    lock_or_prefix::{LockOrPrefix, LockOrPrefixArgs, unknown},
     text::list,
     tree_drawing::{line, sized, titled, unasked},
 };
@@ -144,13 +144,4 @@ fn to_json(graph: &Graph, package: usize, found: &Chains) -> Value {
         "ways": ways.collect::<Vec<_>>(),
         "more": found.is_cut,
     })
-}
-
-/// The error about a package that is not there.
-pub(super) fn unknown(name: &str, graph: &Graph, view: &LockOrPrefix) -> CliError {
-    let message = format!("there is no package `{name}` in `{}`", view.place.display());
-    match graph.similar_names(name).as_slice() {
-        [] => CliError::World { message, hint: None },
-        near => CliError::world(message, format!("there is {}", list(near))),
-    }
 }

@@ -10,7 +10,7 @@ use mlconda::{
     solve::{ChannelPriority, CutoffError},
 };
 
-use super::line::{Line, Tool};
+use super::{line::Line, tool::Tool};
 use crate::{condarc::Condarc, context::Context, error::CliError, locking::LockingArgs};
 
 /// What was configured, and not typed.

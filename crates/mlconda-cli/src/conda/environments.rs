@@ -8,11 +8,7 @@ use std::{
 use mlconda::{host::Host, prefix::Prefix};
 use serde_json::json;
 
-use super::{
-    CONDA,
-    channels::Channels,
-    line::{Line, Tool},
-};
+use super::{CONDA, channels::Channels, line::Line, tool::Tool};
 use crate::{
     context::Context,
     error::CliError,

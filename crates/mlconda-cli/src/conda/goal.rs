@@ -12,12 +12,7 @@ use mlconda::{
     prefix::Prefix,
 };
 
-use super::{
-    channels::Channels,
-    is_own,
-    line::{Line, Tool},
-    options::Verb,
-};
+use super::{channels::Channels, is_own, line::Line, options::Verb, tool::Tool};
 use crate::{context::Context, error::CliError, lock_selection, text::list};
 
 /// What was typed.

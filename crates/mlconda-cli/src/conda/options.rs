@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::line::Tool;
+use super::tool::Tool;
 use crate::text::wrapped;
 
 /// A command, whatever it is called.

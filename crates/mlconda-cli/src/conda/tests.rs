@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 
-use super::line::{Line, Tool};
+use super::{line::Line, tool::Tool};
 
 /// A line's meaning in one text; what counts for nothing is not in it.
 fn meaning(text: &str) -> String {
