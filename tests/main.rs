@@ -36,6 +36,7 @@ mod run;
 mod scripts;
 mod shell_init;
 mod shells;
+mod size;
 mod stopping;
 mod stopping_stages;
 #[cfg(target_os = "linux")]

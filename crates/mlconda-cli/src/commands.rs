@@ -14,6 +14,7 @@ mod man;
 pub(crate) mod run;
 mod sbom;
 mod shell_hook;
+mod size;
 mod tree;
 mod verify;
 mod why;
@@ -71,6 +72,7 @@ pub(crate) enum Command {
     Tree(tree::Args),
     Why(why::Args),
     Sbom(sbom::Args),
+    Size(size::Args),
     Info(info::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -109,6 +111,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Result<ExitCode, CliEr
         Command::Tree(args) => tree::run(args, context),
         Command::Why(args) => why::run(args, context),
         Command::Sbom(args) => sbom::run(args, context),
+        Command::Size(args) => size::run(args, context),
         Command::Info(args) => info::run(args, context),
         Command::Completions(args) => completions::run(args, context),
         Command::Man(args) => man::run(args, context),

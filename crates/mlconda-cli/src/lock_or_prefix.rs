@@ -98,6 +98,12 @@ impl LockOrPrefix {
         self.records.is_some()
     }
 
+    /// The root of the prefix, or the file of the lock.
+    pub(crate) fn root(&self) -> &Path {
+        let is_meta = self.is_prefix() && self.place.ends_with("conda-meta");
+        self.place.parent().filter(|_| is_meta).unwrap_or(&self.place)
+    }
+
     /// The environment's name, or the last part of the place.
     pub(crate) fn name(&self) -> String {
         let place = || self.place.file_name().map(|name| name.to_string_lossy().into_owned());

@@ -105,7 +105,7 @@ pub use mlconda_channel::{network, repodata};
 pub use mlconda_environment as environment;
 pub use mlconda_environment::edit;
 pub use mlconda_image as image;
-pub use mlconda_inspect::{export, plan, verify};
+pub use mlconda_inspect::{export, plan, size, verify};
 pub use mlconda_install as install;
 pub use mlconda_lock as lock;
 pub use mlconda_lock::{graph, sbom};
