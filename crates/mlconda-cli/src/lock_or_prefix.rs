@@ -42,6 +42,13 @@ pub(crate) struct LockOrPrefixArgs {
     offline: bool,
 }
 
+impl LockOrPrefixArgs {
+    /// The platform that was typed.
+    pub(crate) fn platform(&self) -> Option<Subdir> {
+        self.platform
+    }
+}
+
 /// A lock, with what is known of its packages.
 pub(crate) struct LockOrPrefix {
     /// The file of the lock, or the prefix.
@@ -206,7 +213,7 @@ pub(crate) fn complete(
 }
 
 /// Says of which packages nothing is known, and why.
-fn warn(missing: &Missing, context: &Context) {
+pub(crate) fn warn(missing: &Missing, context: &Context) {
     let packages = &missing.packages;
     if packages.is_empty() {
         return;

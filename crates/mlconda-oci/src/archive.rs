@@ -3,7 +3,7 @@
 //!
 //! A tar of several platforms has a `manifest.json` for the first one only: engines that read it know no platforms.
 
-use std::io::Write;
+use std::{io::Write, path::Path};
 
 use serde_json::{Map, Value};
 
@@ -41,6 +41,21 @@ pub async fn write(images: &Images, name: &Reference, output: &mut dyn Write) ->
     // The end of a tar.
     output.write_all(&[0; 1024])?;
     output.flush()?;
+    Ok(())
+}
+
+/// Writes the tar into a file, which gets its name when it is whole.
+///
+/// # Errors
+/// As [`write`].
+pub async fn write_file(images: &Images, name: &Reference, path: &Path) -> Result<(), OciError> {
+    // A pipe or a device stays what it is.
+    if fs_err::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return write(images, name, &mut fs_err::OpenOptions::new().write(true).open(path)?).await;
+    }
+    let mut file = layout::temporary(path)?;
+    write(images, name, &mut file).await?;
+    file.persist(path).map_err(|error| error.error)?;
     Ok(())
 }
 

@@ -4,10 +4,7 @@
 //! renamed into its place, and `index.json` is replaced last: whoever reads meanwhile sees the old images or the new
 //! ones.
 
-use std::{
-    io::{BufWriter, Write},
-    path::Path,
-};
+use std::{fs::Permissions, io::Write, os::unix::fs::PermissionsExt, path::Path};
 
 use mlconda_system as system;
 use serde_json::{Map, Value};
@@ -17,6 +14,9 @@ use crate::{
     json::{self, LARGEST_DOCUMENT},
     media_type,
 };
+
+/// How names of unfinished things begin.
+const PREFIX: &str = ".mlconda-";
 
 /// What `oci-layout` says.
 pub(crate) const VERSION: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
@@ -38,14 +38,13 @@ pub async fn write(images: &Images, directory: &Path, tag: Option<&str>) -> Resu
     }
     let parent = directory.parent().unwrap_or(directory);
     fs_err::create_dir_all(parent)?;
-    let stage = tempfile::Builder::new().prefix(".mlconda-").tempdir_in(parent)?;
-    let umask = system::umask_below(stage.path())?;
+    let all = Permissions::from_mode(0o777);
+    let stage = tempfile::Builder::new().prefix(PREFIX).permissions(all).tempdir_in(parent)?;
     fs_err::create_dir_all(stage.path().join("blobs/sha256"))?;
-    write_blobs(images, stage.path(), umask).await?;
+    write_blobs(images, stage.path()).await?;
     let index = index(Map::new(), images, tag);
-    put(&stage.path().join("index.json"), index.as_bytes(), umask)?;
-    put(&stage.path().join("oci-layout"), VERSION.as_bytes(), umask)?;
-    system::set_directory_mode(stage.path(), 0o777 & !umask)?;
+    put(&stage.path().join("index.json"), index.as_bytes())?;
+    put(&stage.path().join("oci-layout"), VERSION.as_bytes())?;
     // An empty directory gives way.
     fs_err::rename(stage.keep(), directory)?;
     Ok(())
@@ -66,11 +65,8 @@ async fn add(images: &Images, directory: &Path, tag: Option<&str>) -> Result<(),
     let document =
         json::parse_object(&system::files::read(&path, LARGEST_DOCUMENT)?, &format!("`{}`", path.display()))?;
     fs_err::create_dir_all(directory.join("blobs/sha256"))?;
-    let probe = tempfile::Builder::new().prefix(".mlconda-").tempdir_in(directory)?;
-    let umask = system::umask_below(probe.path())?;
-    probe.close()?;
-    write_blobs(images, directory, umask).await?;
-    put(&path, index(document, images, tag).as_bytes(), umask)
+    write_blobs(images, directory).await?;
+    put(&path, index(document, images, tag).as_bytes())
 }
 
 /// All blobs of images: layers, configs, manifests, the index, artifacts.
@@ -81,7 +77,7 @@ pub(crate) fn blobs(images: &Images) -> Vec<&Blob> {
     of_images.chain(&images.index).chain(artifacts).filter(|blob| seen.insert(blob.descriptor.digest)).collect()
 }
 
-async fn write_blobs(images: &Images, directory: &Path, umask: u32) -> Result<(), OciError> {
+async fn write_blobs(images: &Images, directory: &Path) -> Result<(), OciError> {
     let directory = directory.join("blobs/sha256");
     for blob in blobs(images) {
         let path = directory.join(blob.descriptor.digest.hex());
@@ -89,21 +85,23 @@ async fn write_blobs(images: &Images, directory: &Path, umask: u32) -> Result<()
         if fs_err::metadata(&path).is_ok_and(|metadata| metadata.len() == blob.descriptor.size) {
             continue;
         }
-        let file = tempfile::Builder::new().prefix(".mlconda-").tempfile_in(&directory)?;
-        let mut output = BufWriter::new(file);
-        blob.copy(&mut output).await?;
-        let file = output.into_inner().map_err(std::io::IntoInnerError::into_error)?;
-        system::set_mode(file.as_file(), 0o666 & !umask)?;
+        let mut file = temporary(&path)?;
+        blob.copy(&mut file).await?;
         file.persist(&path).map_err(|error| error.error)?;
     }
     Ok(())
 }
 
+/// A file beside a path, to be renamed to it.
+pub(crate) fn temporary(path: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let all = Permissions::from_mode(0o666);
+    tempfile::Builder::new().prefix(PREFIX).permissions(all).tempfile_in(path.parent().unwrap_or(path))
+}
+
 /// Replaces a small file.
-fn put(path: &Path, bytes: &[u8], umask: u32) -> Result<(), OciError> {
-    let mut file = tempfile::Builder::new().prefix(".mlconda-").tempfile_in(path.parent().unwrap_or(path))?;
+fn put(path: &Path, bytes: &[u8]) -> Result<(), OciError> {
+    let mut file = temporary(path)?;
     file.write_all(bytes)?;
-    system::set_mode(file.as_file(), 0o666 & !umask)?;
     file.persist(path).map_err(|error| error.error)?;
     Ok(())
 }
