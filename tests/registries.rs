@@ -15,13 +15,18 @@ const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "
 
 /// A registry with the base `lib/base:1`, and a world with a lock.
 fn with_base(options: RegistryOptions) -> (TestContext, Registry) {
-    let mut world = world();
+    let world = world();
     let registry = Registry::start(options).unwrap();
     let config = serde_json::json!({"Env": ["PATH=/usr/bin:/bin"], "Cmd": ["sh"]});
     registry.put_image(("lib/base", "1"), ARCHITECTURE, &[&[7; 5000]], &config);
     world.locked("env.lock", &["frames"]);
-    world.filter(&registry.host(), "HOST");
     (world, registry)
+}
+
+/// The error and its hint, without the port of the registry.
+fn error(outcome: Outcome, registry: &Registry) -> String {
+    let stderr = outcome.failure(1).stderr.replace(&registry.host(), "HOST");
+    stderr[stderr.find("error: ").unwrap()..].to_owned()
 }
 
 /// `mlconda image env.lock --push`, with the base of the registry.
@@ -60,16 +65,16 @@ fn a_bill_of_materials_is_attached_and_read_back() {
         let bill = world.mlconda(["sbom", &image]).success();
         let of_lock = world.mlconda(["sbom", "env.lock"]).success();
         assert_eq!(bill.stdout, of_lock.stdout);
-        assert_snapshot!(world.mlconda(["sbom", &image, "--format", "spdx"]).failure(1).stderr, @r"
-        error: `HOST/team/ml:1` has a bill of materials as CycloneDX
+        assert_snapshot!(error(world.mlconda(["sbom", &image, "--format", "spdx"]), &registry), @r"
+        error: `HOST/team/ml:1` has an SBOM in the CycloneDX format
         hint: leave out `--format`
         ");
     }
     let (world, registry) = with_base(RegistryOptions::default());
     let base = format!("{}/lib/base:1", registry.host());
-    assert_snapshot!(world.mlconda(["sbom", &base]).failure(1).stderr, @r"
-    error: no bill of materials is attached to `HOST/lib/base:1`
-    hint: `mlconda image --sbom` attaches one; `mlconda sbom LOCK` makes one of a lock
+    assert_snapshot!(error(world.mlconda(["sbom", &base]), &registry), @r"
+    error: `HOST/lib/base:1` has no SBOM
+    hint: `mlconda image --sbom` attaches one; `mlconda sbom LOCK` writes the SBOM of a lock
     ");
 }
 
@@ -77,7 +82,7 @@ fn a_bill_of_materials_is_attached_and_read_back() {
 fn logins_of_docker_and_podman_are_used_and_never_shown() {
     let access = Access::Token("me".to_owned(), "s3cret".to_owned());
     let (world, registry) = with_base(RegistryOptions { access, ..RegistryOptions::default() });
-    assert_snapshot!(push(&world, &registry, "team/ml:1", &[]).failure(1).stderr, @r"
+    assert_snapshot!(error(push(&world, &registry, "team/ml:1", &[]), &registry), @r"
     error: `HOST` denies a push to `HOST/team/ml`: no login for it is stored (it says: UNAUTHORIZED status 401)
     hint: log in with `docker login HOST` or `podman login HOST`: mlconda reads what they keep, or the file that `REGISTRY_AUTH_FILE` names
     ");
@@ -103,7 +108,7 @@ fn what_goes_wrong_is_told_and_leaves_no_manifest() {
     let base = |base: &str| {
         let tag = format!("{}/x:1", registry.host());
         let base = base.replace("HOST", &registry.host());
-        world.mlconda(["image", "env.lock", "--push", "--tag", &tag, "--base", &base]).failure(1).stderr
+        error(world.mlconda(["image", "env.lock", "--push", "--tag", &tag, "--base", &base]), &registry)
     };
     assert_snapshot!(base("HOST/lib/base:2"), @r"
     error: there is no image `HOST/lib/base:2` (it says: NOT_FOUND status 404)
@@ -119,12 +124,12 @@ fn what_goes_wrong_is_told_and_leaves_no_manifest() {
     error: the image `HOST/lib/other:1` is not for linux/ARCHITECTURE: it is for `linux/s390x`
     hint: name an image that is for it, or that is for several platforms
     ");
-    assert_snapshot!(world.mlconda(["image", "env.lock", "--push", "--tag", "ml", "--base", "scratch"]).failure(1).stderr, @r"
+    assert_snapshot!(error(world.mlconda(["image", "env.lock", "--push", "--tag", "ml", "--base", "scratch"]), &registry), @r"
     error: `ml` names no registry to push to
     hint: name it, as in `--tag registry.example.org/team/ml`
     ");
     registry.fail("PUT", "/blobs/uploads/", Failure::Status(507), 99);
-    let full = push(&world, &registry, "team/ml:1", &[]).failure(1).stderr;
+    let full = error(push(&world, &registry, "team/ml:1", &[]), &registry);
     assert!(full.starts_with("error: the registry answers 507 Insufficient Storage for the blob `sha256:"), "{full}");
     assert!(registry.manifest("team/ml", "1").is_none());
 }

@@ -26,7 +26,7 @@ use super::{
 /// To stop the installation, drop the future, or call [`Stop::request`](super::Stop::request) on [`Options::stop`], which also
 /// works while the installation does not wait. Both kill a script that runs and restore the prefix. Where restoring fails
 /// or is not possible (on an overlay file system, once old files are removed), a dropped future reports nothing: the
-/// prefix then has records but is no environment ([`Prefix::is_environment`]), and the next installation repairs it.
+/// prefix then has records but is not an environment ([`Prefix::is_environment`]), and the next installation repairs it.
 ///
 /// # Errors
 /// If any step fails. The prefix is then as it was before, except after [`InstallError::PartlyChanged`].
@@ -80,6 +80,7 @@ impl Installation<'_> {
         let (clashes, layout) = resolve_clashes(&plan, self.prefix, &stage, &finished)?;
         let builds = self.prepare_builds(&plan, &stage, &finished).await?;
         let time = self.options.time.unwrap_or_else(|| metadata::newest_build_time(&plan, &finished, self.prefix));
+        transaction.stage()?.check()?;
         let (all, options, progress) = (|_| true, self.options, self.progress);
         let compiled = bytecode::compile(&plan, self.prefix, &stage, &finished, &all, options, progress).await?;
         let mut report = Report { clashes, ..Report::new(&plan, &finished, compiled, self.options) };
@@ -109,7 +110,8 @@ impl Installation<'_> {
         let packages = plan.link.len() + plan.pip.link.len() + plan.pip.build.len();
         let (path, bytes) = (self.prefix.path().to_owned(), plan.download_size());
         self.progress.event(Event::InstallStarted { prefix: path, packages, bytes });
-        Ok(Arc::new(Stage::new(&transaction.stage, self.prefix.path(), plan.platform, self.options.stop.clone())?))
+        let root = transaction.stage()?.root();
+        Ok(Arc::new(Stage::new(root, self.prefix.path(), plan.platform, self.options.stop.clone())?))
     }
 
     /// Brings all packages into the stage.

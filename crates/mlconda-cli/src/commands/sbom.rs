@@ -21,17 +21,17 @@ use crate::{
 
 /// Write a software bill of materials (SBOM)
 ///
-/// It tells of each package its name, as a package URL, its version, licence, hashes, where it comes from and what it
-/// depends on. The same lock gives the same bytes: the time is that of the newest package, or SOURCE_DATE_EPOCH, and the
-/// serial number is made of the content.
+/// For each package it lists the package URL, version, licence, hashes, download location and dependencies. The same lock
+/// gives the same bytes: the time is the build time of the newest package, or SOURCE_DATE_EPOCH, and the serial number is
+/// computed from the content.
 ///
-/// An @EXPLICIT lock does not say what its packages depend on, nor their licences: their channels are asked, then the
-/// environment of the lock's name and the package cache. Those of packages of pip stand in their metadata.
+/// An @EXPLICIT lock has no dependencies and licences. They are read from the channels of the lock, then from the
+/// environment with the lock's name and the package cache. Those of pip packages are read from their metadata.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// A lock, the prefix of an environment, or an image with a bill of materials (a name in a registry, `oci:DIR[:TAG]`);
-    /// without one, `env.lock` if it is here, else the active environment, else the only one under the root prefix
+    /// A lock, the prefix of an environment, or an image with an SBOM, in a registry or a layout (`oci:DIR[:TAG]`) [default:
+    /// `env.lock` in this directory, else the active environment, else the only one under the root prefix]
     #[arg(value_name = "LOCK|PREFIX|IMAGE")]
     place: Option<PathBuf>,
     #[command(flatten)]
@@ -47,7 +47,7 @@ pub(crate) struct Args {
     plain_http: Vec<String>,
 }
 
-/// The format of a bill.
+/// The format of an SBOM.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub(crate) enum Format {
     #[value(name = "cyclonedx")]
@@ -59,10 +59,10 @@ const AFTER_HELP: &str = "\
 Examples:
   mlconda sbom env.lock -o env.cdx.json
   mlconda sbom /opt/conda/envs/ml --format spdx -o ml.spdx.json
-  mlconda sbom registry.example.org/team/ml:1      what `mlconda image --sbom` has attached";
+  mlconda sbom registry.example.org/team/ml:1      attached by `mlconda image --sbom`";
 
 impl Format {
-    /// The media type, by which attached bills are told.
+    /// The media type, of attached SBOMs.
     pub(crate) fn media_type(self) -> &'static str {
         match self {
             Self::CycloneDx => "application/vnd.cyclonedx+json",
@@ -86,7 +86,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     }
     let view = LockOrPrefix::read(args.place.as_deref(), &args.view, Wanted::Licences, context)?;
     let format = args.format.into();
-    // A lock's file may be anywhere; a prefix is called by its last part.
+    // A lock's file can be anywhere; a prefix is named by its last component.
     let name = view.is_prefix().then(|| view.name());
     let text = sbom::sbom(&view.lock, format, &Subject { name, time: context.settings.source_date_epoch()? });
     let Some(output) = &args.output else {
@@ -95,11 +95,11 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     };
     context.write(output, &text)?;
     let packages = count(view.lock.packages.len() + view.lock.pip.len(), "package");
-    context.ui.say(&format!("`{}` tells of {packages}.", output.display()));
+    context.ui.say(&format!("`{}` lists {packages}.", output.display()));
     Ok(ExitCode::SUCCESS)
 }
 
-/// The image that was typed, if it is no path: it says where it is, or it is a reference and no file is called so.
+/// The image that was typed: a text with a transport (`oci:`), or a reference that is not the name of a file.
 fn image_named(place: &Path, context: &Context) -> Option<Result<oci::Base, CliError>> {
     let text = place.to_str()?;
     let says = ["docker://", "oci:", "docker-archive:"].iter().any(|scheme| text.starts_with(scheme));
@@ -111,7 +111,7 @@ fn image_named(place: &Path, context: &Context) -> Option<Result<oci::Base, CliE
     (says || is_name()).then(|| Ok(oci::Base::parse(text, &context.settings.directory)?))
 }
 
-/// Writes the bill that is attached to an image.
+/// Writes the SBOM that is attached to an image.
 fn attached(image: &oci::Base, args: &Args, context: &Context) -> Result<ExitCode, CliError> {
     let registries = context.settings.registries(&args.plain_http)?;
     let subdir = args.view.platform().or_else(Subdir::current).unwrap_or(Subdir::Linux64);
@@ -133,14 +133,14 @@ fn attached(image: &oci::Base, args: &Args, context: &Context) -> Result<ExitCod
             .find(|format| types.iter().any(|kind| kind == format.media_type()));
         match other {
             Some(Format::Spdx) => {
-                CliError::world(format!("`{name}` has a bill of materials as SPDX"), "use `--format spdx`")
+                CliError::world(format!("`{name}` has an SBOM in the SPDX format"), "use `--format spdx`")
             }
             Some(Format::CycloneDx) => {
-                CliError::world(format!("`{name}` has a bill of materials as CycloneDX"), "leave out `--format`")
+                CliError::world(format!("`{name}` has an SBOM in the CycloneDX format"), "leave out `--format`")
             }
             None => CliError::world(
-                format!("no bill of materials is attached to `{name}`"),
-                "`mlconda image --sbom` attaches one; `mlconda sbom LOCK` makes one of a lock",
+                format!("`{name}` has no SBOM"),
+                "`mlconda image --sbom` attaches one; `mlconda sbom LOCK` writes the SBOM of a lock",
             ),
         }
     })?;
@@ -153,5 +153,5 @@ fn attached(image: &oci::Base, args: &Args, context: &Context) -> Result<ExitCod
     Ok(ExitCode::SUCCESS)
 }
 
-/// The limit for a bill that is attached to an image, in bytes.
+/// The limit for an attached SBOM, in bytes.
 const LARGEST_BILL: u64 = 64 << 20;

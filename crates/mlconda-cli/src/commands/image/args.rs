@@ -157,7 +157,7 @@ pub(crate) struct Content {
     /// The time of the image, in seconds since 1970 [default: $SOURCE_DATE_EPOCH, else that of the newest package]
     #[arg(long, value_name = "SECONDS", hide_short_help = true)]
     created: Option<i64>,
-    /// Attach a bill of materials to the image: CycloneDX 1.6 or SPDX 2.3
+    /// Attach an SBOM to the image: CycloneDX 1.6 or SPDX 2.3
     #[arg(long, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "cyclonedx")]
     sbom: Option<Format>,
 }
@@ -258,7 +258,7 @@ impl Args {
             Some("base") => Ok(root.to_owned()),
             Some(name) => Ok(root.join("envs").join(crate::settings::checked_name(name)?)),
             None => Err(CliError::world(
-                format!("`{}` does not name its environment", file.display()),
+                format!("`{}` does not contain the name of its environment", file.display()),
                 "say where it is in the image, with -p DIR or -n NAME",
             )),
         }

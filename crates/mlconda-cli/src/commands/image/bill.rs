@@ -27,7 +27,7 @@ pub(super) fn attach(
     for (image, (_, lock)) in images.images.iter().zip(locks) {
         let text = bill(lock.clone(), format, args.access(), context)?;
         let blob = Blob::new(format.media_type(), text.into_bytes());
-        let title = [(annotation::TITLE, "bill of materials")];
+        let title = [(annotation::TITLE, "SBOM")];
         images.artifacts.push(Artifact::new(&image.manifest.descriptor, format.media_type(), blob, &title));
     }
     Ok(())
