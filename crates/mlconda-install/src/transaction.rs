@@ -360,7 +360,7 @@ impl Drop for Transaction {
             let _ = stage.remove();
         }
         if let Some(attributes) = &self.attributes {
-            // Here it is no link: one that is changed in place has its real path.
+            // Here it is not a link: one that is changed in place has its real path.
             let root = Root::open_no_follow(&self.prefix);
             let _ = root.and_then(|root| root.set_attributes(Path::new(""), attributes));
         }

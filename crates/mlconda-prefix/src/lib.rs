@@ -194,7 +194,7 @@ pub fn read_record(path: &Path) -> std::io::Result<PrefixRecord> {
 /// Parses the text of a record of any tool. What becomes a path of it is plain.
 ///
 /// # Errors
-/// If it is no record, or its name, version or build cannot be part of a file name.
+/// If it is not a record, or its name, version or build cannot be part of a file name.
 pub fn parse_record(text: &[u8]) -> std::io::Result<PrefixRecord> {
     let record = foreign_records::read(text)?;
     let package = &record.repodata_record.package_record;
