@@ -64,6 +64,15 @@ fn what_passes_is_tried_again() {
 }
 
 #[test]
+fn a_blob_whose_answer_is_lost_is_not_sent_again() {
+    let world = World::new(ServerOptions::default());
+    world.server.fail("PUT", "/blobs/uploads/", Failure::LostAnswer, 1);
+    let images = Images::one(image("linux-64", &[layer(1, 100_000)]));
+    world.push(&images, "app:1").unwrap();
+    assert_eq!(world.server.count("PUT", "/blobs/uploads/"), 2);
+}
+
+#[test]
 fn a_push_that_fails_leaves_no_manifest() {
     for (failure, reason) in [
         (

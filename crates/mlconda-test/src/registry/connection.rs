@@ -63,6 +63,10 @@ pub(super) fn converse(connection: &TcpStream, shared: &Shared) -> io::Result<()
                 None
             }
             Some(Failure::HangUp) => None,
+            Some(Failure::LostAnswer) => {
+                api::answer(shared, &request, body);
+                None
+            }
             Some(Failure::Silent) => {
                 shared.state().requests.push(request);
                 // Ends when the client gives up, or the registry is dropped.
