@@ -156,9 +156,11 @@ fn send(mut answer: Answer, failure: Option<Failure>, is_head: bool, mut connect
         connection.write_all(&answer.body)?;
     }
     connection.flush()?;
-    while endless {
+    if endless {
         // Ends when the client closes the connection.
-        connection.write_all(&[0; 4096])?;
+        loop {
+            connection.write_all(&[0; 4096])?;
+        }
     }
     Ok(goes_on)
 }
