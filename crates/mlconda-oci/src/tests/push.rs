@@ -40,7 +40,7 @@ fn an_upload_that_breaks_off_goes_on_where_it_was() {
     let world = World::new(ServerOptions::default());
     world.server.fail("PUT", "/blobs/uploads/", Failure::BreakOff(300_000), 1);
     let bytes = layer(3, 1_000_000);
-    let images = Images::one(image("linux-64", &[bytes.clone()]));
+    let images = Images::one(image("linux-64", std::slice::from_ref(&bytes)));
     world.push(&images, "app:1").unwrap();
     let digest = images.images[0].layers[0].descriptor.digest.to_string();
     assert_eq!(world.server.blob("app", &digest), Some(bytes));
