@@ -28,7 +28,7 @@ pub(crate) struct BlobReader<'a> {
 enum Source {
     Memory,
     File(fs_err::File),
-    Remote { transfer: Option<Transfer>, failures: u32 },
+    Remote { transfer: Option<Box<Transfer>>, failures: u32 },
 }
 
 impl Blob {
@@ -71,6 +71,8 @@ impl Blob {
         let mut reader = self.open()?;
         while let Some(piece) = reader.next().await? {
             output.write_all(&piece)?;
+            // Who is waited for may end this in between.
+            tokio::task::yield_now().await;
         }
         Ok(())
     }
@@ -156,7 +158,7 @@ impl BlobReader<'_> {
         };
         loop {
             if transfer.is_none() {
-                *transfer = Some(repository.open_blob(&self.blob.descriptor, self.position).await?);
+                *transfer = Some(Box::new(repository.open_blob(&self.blob.descriptor, self.position).await?));
             }
             let Some(open) = transfer.as_mut() else { continue };
             match open.chunk().await {
