@@ -392,7 +392,8 @@ fn damaged_variables_and_directories_in_the_place_of_records_are_repaired_by_the
                     let is_kept = state.is_file() && fs_err::read(&state).unwrap() != before;
                     let damaged = fs_err::read(&state).unwrap_or_default();
                     world.mlconda(["verify", argument(&prefix)]).failure(1);
-                    world.mlconda(repair).success();
+                    let told = world.mlconda(repair).success().stderr;
+                    assert_eq!(told.contains("the old file is `"), is_kept, "{name}: {told}");
                     let aside = real.join("conda-meta/state.damaged");
                     assert_eq!(aside.exists(), is_kept, "{name}");
                     if is_kept {
@@ -459,6 +460,7 @@ fn damaged_variables_are_told() {
     --- stdout
     --- stderr
     Found: `conda-meta/state`: the record cannot be read; found expected ident at line 1 column 2
+    warning: the variables of the environment could not be read, and are those of the lock now; the old file is `[TEMP]/prefix/conda-meta/state.damaged`
     The variables of `[TEMP]/prefix` are updated; its packages are up to date: 1 package.
     Untracked: 1 file (`conda-meta/state.damaged`).
     `[TEMP]/prefix` is intact: 1 package, 3 files, [SIZE], in [TIME].

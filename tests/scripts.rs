@@ -169,3 +169,23 @@ fn a_script_that_removes_the_users_files_and_fails() {
         }
     }
 }
+
+/// A first installation was killed after the packages were there, and before they were an environment: nothing was set up
+/// that their scripts could undo, and one that fails is in nobody's way.
+#[test]
+fn an_installation_that_never_ended_runs_no_pre_unlink_script() {
+    let world = world();
+    let script = "#!/bin/sh\necho no >&2\nexit 3\n";
+    let stubborn =
+        line(&world, &PackageBuilder::new("stubborn", "1.0").executable("bin/.stubborn-pre-unlink.sh", script));
+    let other = line(&world, &PackageBuilder::new("other", "1.0").file("share/other", "other"));
+    for (prefix, real) in both_kinds(&world) {
+        install(&world, &prefix, &[&stubborn]).success();
+        let before = contents(&real);
+        install(&world, &prefix, &[&other]).failure(1);
+        assert_eq!(tree::difference(&before, &contents(&real)), "");
+        fs_err::remove_file(real.join("conda-meta/history")).unwrap();
+        install(&world, &prefix, &[&other]).success();
+        assert!(real.join("share/other").is_file() && !real.join("bin/.stubborn-pre-unlink.sh").exists());
+    }
+}

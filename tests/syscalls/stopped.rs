@@ -16,7 +16,7 @@ fn stopped(way: Way, calls: Calls) {
         let Injected { outcome, at, .. } = stage.run(calls, Happens::Signal(number, TERM)).unwrap();
         let Some(at) = at else { continue };
         let after = format!("signal {number} of {} at {at}", counted.calls);
-        let is_late = outcome.stderr.contains("stopping: it is too late to undo what was done.");
+        let is_late = outcome.stderr.contains("stopping: the change can no longer be undone.");
         assert_eq!(outcome.code, if is_late { 0 } else { 143 }, "{after}:\n{outcome}");
         if is_late {
             finished += 1;

@@ -90,6 +90,7 @@ impl Installation<'_> {
         report.add_change(&change, &plan);
         let code = self.find_code(&plan, &stage, &finished, builds)?;
         self.commit(&plan, transaction, &change, code, &mut report).await?;
+        report.damaged_state = metadata::damaged_state(&plan, self.prefix);
         self.keep_activation(time, &mut report).await;
         Ok(report)
     }

@@ -1,7 +1,7 @@
 //! `conda-meta/history` and `conda-meta/state`, written into the stage, and records of kept packages that were requested
 //! by another match spec before.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use mlconda_inspect::plan::Plan;
 use mlconda_prefix::{Prefix, STATE, on_disk};
@@ -53,6 +53,12 @@ pub(super) fn write(
         stage.root.put(&new.join("state"), &state, time)?;
     }
     Ok(())
+}
+
+/// The copy of variables that could not be read, after the commit.
+pub(super) fn damaged_state(plan: &Plan, prefix: &Prefix) -> Option<PathBuf> {
+    let copy = prefix.path().join(STATE).with_extension(DAMAGED);
+    Some(copy).filter(|copy| plan.damaged_state && copy.is_file())
 }
 
 /// Writes new records of kept packages that were requested by another match spec before, or were not requested. `old` is the

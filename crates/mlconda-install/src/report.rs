@@ -44,6 +44,8 @@ pub struct Report {
     pub compiled: Compiled,
     /// Why the variables of activation scripts could not be stored for images without a shell, if a file could not be written.
     pub activation_error: Option<String>,
+    /// The copy of a `conda-meta/state` that could not be read, where there is one. The variables are those of the lock now.
+    pub damaged_state: Option<PathBuf>,
     /// Messages of post-link scripts (`.messages.txt`): (package, text).
     pub messages: Vec<(String, String)>,
 }

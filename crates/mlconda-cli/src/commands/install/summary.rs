@@ -113,6 +113,12 @@ pub(crate) fn tell_report(report: &Report, arrivals: &[Arrival], prefix: &Prefix
         let UnmetVirtualPackage { package, need, found } = unmet;
         ui.warn(&format!("`{package}` needs `{need}`, and this machine has {found}"));
     }
+    if let Some(copy) = &report.damaged_state {
+        context.ui.warn(&format!(
+            "the variables of the environment could not be read, and are those of the lock now; the old file is `{}`",
+            copy.display()
+        ));
+    }
     if let Some(reason) = &report.activation_error {
         ui.warn(&format!("variables of activation scripts are not recorded for images without a shell: {reason}"));
     }
