@@ -220,7 +220,7 @@ impl Settings {
             // What an installation puts together aside is none yet.
             .filter(|name| !(name.starts_with('.') && name.contains(".mlconda-")))
             .collect();
-        names.sort();
+        mlconda::sorting::sort(&mut names);
         names
     }
 }
