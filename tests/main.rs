@@ -2,6 +2,7 @@
 //!
 //! Each runs the true program in a world of its own (`mlconda_test::context`), on channels that the project makes.
 
+#![allow(clippy::too_many_lines, reason = "a snapshot is as long as what it shows")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod add;
@@ -14,6 +15,8 @@ mod conda;
 mod conda_config;
 mod confined;
 mod crash;
+#[cfg(target_os = "linux")]
+mod displaced;
 mod export;
 mod faults;
 mod foreign;
@@ -35,6 +38,7 @@ mod run;
 mod scripts;
 mod shell_init;
 mod shells;
+mod size;
 mod stopping;
 mod stopping_stages;
 #[cfg(target_os = "linux")]

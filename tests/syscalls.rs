@@ -5,6 +5,10 @@
 
 #![allow(clippy::print_stdout, reason = "a thorough run is to tell its figures")]
 
+mod failing;
+mod killed;
+mod stopped;
+
 use std::{collections::BTreeMap, os::unix::fs::MetadataExt, path::PathBuf};
 
 use mlconda_test::{

@@ -49,13 +49,7 @@ fn main() -> ExitCode {
         }
         Some(_) => Plan::read(&arguments).and_then(|plan| plan.carry_out()),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    measure::exit_code(outcome)
 }
 
 /// What was typed.

@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, ExitCode, Stdio},
     time::Instant,
 };
 
@@ -19,6 +19,17 @@ pub(crate) struct Measured {
     pub(crate) system: f64,
     /// The largest resident set, in megabytes.
     pub(crate) peak: f64,
+}
+
+/// What the process ends with; an error is told.
+pub(crate) fn exit_code(outcome: Outcome<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Runs a command that has to succeed.

@@ -36,13 +36,7 @@ PROGRAM    the static program [default: that of `cargo static`]; uv [default: th
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match Plan::read(&arguments).and_then(|plan| plan.carry_out()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    measure::exit_code(Plan::read(&arguments).and_then(|plan| plan.carry_out()))
 }
 
 /// Who takes turns, in this order: mlconda with all at once; mlconda with python, and uv with the wheels on top of that;

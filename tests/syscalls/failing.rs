@@ -4,17 +4,10 @@ use std::path::Path;
 
 use super::*;
 
-mod failing;
-
-const NO_ENTRY: i32 = 13;
-
-// EACCES
+const NO_ENTRY: i32 = 13; // EACCES
 const IO: i32 = 5;
-
 const TOO_MANY_OPEN: i32 = 24;
-
 const FULL: i32 = 28;
-
 const READ_ONLY: i32 = 30;
 
 fn words(error: i32) -> &'static str {

@@ -2,8 +2,6 @@
 
 use super::*;
 
-mod killed;
-
 /// Kills it at calls: there is the old prefix or the new one, or none until the next run.
 fn killed(way: Way) {
     let stage = Stage::new(way);

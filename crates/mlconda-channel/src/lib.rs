@@ -1,7 +1,8 @@
 //! Talks to conda channels: [`network`] is the one HTTP client, [`repodata`] loads the records that the solver chooses
-//! from.
+//! from. It uses the network and keeps a cache of repodata; it never runs a program, and knows nothing of locks and prefixes.
 //!
-//! This crate uses the network and keeps a cache of repodata. It knows nothing of locks and prefixes.
+//! Read in this order: [`network`], from a URL to an answer within its limits; [`repodata`], from an environment to all records
+//! that it can reach, whose page names its own chapters.
 
 pub mod network;
 pub mod repodata;

@@ -19,6 +19,7 @@ mod limits;
 mod mirrors;
 mod retry;
 mod scheme;
+pub mod send;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -119,10 +120,10 @@ pub enum NetworkError {
     #[error("cannot read stored logins")]
     Credentials(#[source] std::io::Error),
     /// A file with logins is invalid.
-    #[error("the stored logins in `{}` cannot be read: it is no JSON object of hosts", .0.display())]
+    #[error("the stored logins in `{}` cannot be read: it is not a JSON object of hosts", .0.display())]
     BrokenCredentials(PathBuf),
     /// The address of a proxy is invalid.
-    #[error("the address of the proxy for `{scheme}://` is none")]
+    #[error("the address of the proxy for `{scheme}://` is not a URL")]
     Proxy {
         /// The scheme that the proxy is for.
         scheme: &'static str,
@@ -137,7 +138,7 @@ pub enum NetworkError {
     #[error("cannot set up the network client")]
     Client(#[from] reqwest::Error),
     /// The server answered with an error status.
-    #[error("`{url}` answers {status}{}", wait.map_or_else(String::new, |wait| format!(", and asks to wait for {} s", wait.as_secs())))]
+    #[error("`{url}` answers {status}{}", wait.map_or_else(String::new, |wait| format!(", and asks to wait {} s", wait.as_secs())))]
     Status {
         /// The requested URL, without secrets.
         url: String,
@@ -184,33 +185,36 @@ impl Client {
     /// # Errors
     /// If a file or directory of certificates or logins cannot be read, or the address of a proxy is invalid.
     pub fn new(options: &NetworkOptions) -> Result<Self, NetworkError> {
+        let credentials = Arc::new(Credentials::read(&options.credential_files)?);
+        let login: Arc<dyn Middleware> = Arc::new(AuthMiddleware(Arc::clone(&credentials)));
+        let mirrors: Arc<dyn Middleware> = Arc::new(MirrorMiddleware::new(&options.mirrors));
+        let builder = builder(options)?.read_timeout(options.limits.read_timeout);
+        Self::with_layers(builder, options, credentials, (Some(mirrors), login))
+    }
+
+    /// Makes a client for servers that are no channels: it knows no mirrors and no stored logins, and bodies of
+    /// requests may take long (module [`send`]). Sends nothing.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn for_registries(options: &NetworkOptions) -> Result<Self, NetworkError> {
+        let watch: Arc<dyn Middleware> = Arc::new(send::Watch(options.limits.read_timeout));
+        Self::with_layers(builder(options)?, options, Arc::default(), (None, watch))
+    }
+
+    fn with_layers(
+        builder: reqwest::ClientBuilder,
+        options: &NetworkOptions,
+        credentials: Arc<Credentials>,
+        (outermost, innermost): (Option<Arc<dyn Middleware>>, Arc<dyn Middleware>),
+    ) -> Result<Self, NetworkError> {
         let (limits, waits) = (Arc::new(options.limits.clone()), Arc::<WaitMonitor>::default());
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("mlconda/", env!("CARGO_PKG_VERSION")))
-            .tls_backend_preconfigured(tls(options)?)
-            .connect_timeout(limits.connect)
-            .read_timeout(limits.read_timeout)
-            .redirect(scheme::policy())
-            // It would send the URL, with its token, to the host of the redirect.
-            .referer(false)
-            // The caller decides whether to read the environment.
-            .no_proxy();
-        for proxy in proxies(&options.proxies)? {
-            builder = builder.proxy(proxy);
-        }
-        if cfg!(target_os = "linux") {
-            builder = builder.dns_resolver(Resolver::new(dns::ResolverConfig::read(Path::new("/"))));
-        }
-        let retry = retry::RetryMiddleware {
+        let retry: Arc<dyn Middleware> = Arc::new(retry::RetryMiddleware {
             first_delay: options.retry_delay,
             limits: Arc::clone(&limits),
             waits: Arc::clone(&waits),
-        };
-        let mirrors = MirrorMiddleware::new(&options.mirrors);
-        let credentials = Arc::new(Credentials::read(&options.credential_files)?);
-        let login = AuthMiddleware(Arc::clone(&credentials));
-        // From the outermost to the innermost.
-        let layers: [Arc<dyn Middleware>; 3] = [Arc::new(mirrors), Arc::new(retry), Arc::new(login)];
+        });
+        let layers: Vec<_> = outermost.into_iter().chain([retry, innermost]).collect();
         let proxies = Arc::new(options.proxies.clone());
         let http = ClientWithMiddleware::new(builder.build()?, layers);
         Ok(Self { http, credentials, proxies, limits, waits })
@@ -231,7 +235,7 @@ impl Client {
     }
 
     /// The error for a response with an error status.
-    pub(crate) fn status_error(&self, url: &Url, transfer: &Transfer) -> NetworkError {
+    pub fn status_error(&self, url: &Url, transfer: &Transfer) -> NetworkError {
         let wait = retry::retry_after(transfer.response()).filter(|wait| *wait > self.limits.max_retry_after);
         NetworkError::Status { url: redact(url), status: transfer.status(), wait }
     }
@@ -250,15 +254,20 @@ impl Client {
         for (name, value) in headers {
             request = request.header(name, *value);
         }
-        let response = request.send().await.map_err(|error| NetworkError::Unreachable {
-            url: redact(url),
-            reason: reason(&error),
-            cause: classify(&error, self.proxies.route(url)),
-        })?;
+        let response = request.send().await.map_err(|error| self.unreachable_error(url, &error))?;
         if response.status().is_redirection() && response.status() != StatusCode::NOT_MODIFIED {
             return Err(redirect_error(url, response.headers().get(header::LOCATION)));
         }
-        Ok(Transfer::new(response, kind, url, Arc::clone(&self.limits), Arc::clone(&self.waits)))
+        Ok(self.transfer(response, kind, url))
+    }
+
+    fn unreachable_error(&self, url: &Url, error: &reqwest_middleware::Error) -> NetworkError {
+        let cause = classify(error, self.proxies.route(url));
+        NetworkError::Unreachable { url: redact(url), reason: reason(error), cause }
+    }
+
+    fn transfer(&self, response: reqwest::Response, kind: BodyKind, url: &Url) -> Transfer {
+        Transfer::new(response, kind, url, Arc::clone(&self.limits), Arc::clone(&self.waits))
     }
 
     /// The size of a file in bytes, if the server tells it in the answer to a HEAD request.
@@ -301,6 +310,26 @@ impl Proxies {
         let is_excepted = self.except.as_deref().is_some_and(|all| all.split(',').any(is_it));
         if proxy.is_some() && !is_excepted { Route::Proxy } else { Route::Direct }
     }
+}
+
+/// What all clients have in common.
+fn builder(options: &NetworkOptions) -> Result<reqwest::ClientBuilder, NetworkError> {
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("mlconda/", env!("CARGO_PKG_VERSION")))
+        .tls_backend_preconfigured(tls(options)?)
+        .connect_timeout(options.limits.connect)
+        .redirect(scheme::policy())
+        // It would send the URL, with its token, to the host of the redirect.
+        .referer(false)
+        // The caller decides whether to read the environment.
+        .no_proxy();
+    for proxy in proxies(&options.proxies)? {
+        builder = builder.proxy(proxy);
+    }
+    if cfg!(target_os = "linux") {
+        builder = builder.dns_resolver(Resolver::new(dns::ResolverConfig::read(Path::new("/"))));
+    }
+    Ok(builder)
 }
 
 fn proxies(proxies: &Proxies) -> Result<Vec<reqwest::Proxy>, NetworkError> {

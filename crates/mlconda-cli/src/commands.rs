@@ -5,6 +5,7 @@ mod convert;
 mod diff;
 mod edit;
 mod export;
+mod image;
 pub(crate) mod info;
 pub(crate) mod install;
 pub(crate) mod list;
@@ -13,6 +14,7 @@ mod man;
 pub(crate) mod run;
 mod sbom;
 mod shell_hook;
+mod size;
 mod tree;
 mod verify;
 mod why;
@@ -39,27 +41,28 @@ Make a lock on your machine, install it in a Dockerfile:
   RUN mlconda install env.lock
   ENTRYPOINT [\"mlconda\", \"run\"]
 
-Words of conda's work as they are: create, install SPEC…, update, remove, search, clean, env create, env update, \
-env remove, env list, env export; `mlconda create --help` tells more. Called as conda, mamba or micromamba (a link), \
-it understands all of their command lines.";
+conda's commands work too: create, install SPEC…, update, remove, search, clean, env …, init SHELL, activate, config. \
+`mlconda conda --help` lists them, and docs/conda.md describes them. Called as conda, mamba or micromamba (by a link), \
+mlconda reads the command lines of that tool.";
 
-/// What to do.
+/// The command.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     Init(edit::InitArgs),
     /// Add packages to an environment.yml, and lock it
     ///
-    /// The file is changed in place: its comments, order and style stay. A package that it asks for already gets the new
-    /// spec. The lock changes no more than it must. What is unknown or cannot be solved leaves both files as they were.
-    /// With -p or -n, the lock is installed too.
+    /// The file is changed in place: comments, order and style are kept. If the file lists the package already, its spec is
+    /// replaced. The lock changes as little as possible. If a package is unknown or there is no solution, both files stay
+    /// unchanged. With -p or -n, the lock is also installed.
     Add(edit::Args),
-    /// Take packages out of an environment.yml, and lock it
+    /// Remove packages from an environment.yml, and lock it
     ///
-    /// The opposite of `add`. (`mlconda remove` is what `conda remove` is: it changes an environment, and no file.)
+    /// The opposite of `add`. (`mlconda remove` works like `conda remove`: it changes an installed environment, not a file.)
     Drop(edit::Args),
     Lock(lock::Args),
     Convert(convert::Args),
     Install(install::Args),
+    Image(Box<image::Args>),
     Run(run::Args),
     ShellHook(shell_hook::Args),
     Diff(diff::Args),
@@ -69,6 +72,7 @@ pub(crate) enum Command {
     Tree(tree::Args),
     Why(why::Args),
     Sbom(sbom::Args),
+    Size(size::Args),
     Info(info::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -86,7 +90,7 @@ fn command_line() -> clap::Command {
 
 /// Runs a command.
 pub(crate) fn run(command: Command, context: &Context) -> Result<ExitCode, CliError> {
-    // What runs in the place of this process has signals of its own.
+    // `run` replaces this process, and its command handles signals itself.
     if !matches!(command, Command::Run(_)) {
         signals::listen(&context.ui)?;
     }
@@ -97,6 +101,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Result<ExitCode, CliEr
         Command::Lock(args) => lock::run(args, context),
         Command::Convert(args) => convert::run(args, context),
         Command::Install(args) => install::run(args, context),
+        Command::Image(args) => image::run(*args, context),
         Command::Run(args) => run::run(args, context),
         Command::ShellHook(args) => shell_hook::run(args, context),
         Command::Diff(args) => diff::run(args, context),
@@ -106,6 +111,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Result<ExitCode, CliEr
         Command::Tree(args) => tree::run(args, context),
         Command::Why(args) => why::run(args, context),
         Command::Sbom(args) => sbom::run(args, context),
+        Command::Size(args) => size::run(args, context),
         Command::Info(args) => info::run(args, context),
         Command::Completions(args) => completions::run(args, context),
         Command::Man(args) => man::run(args, context),

@@ -1,12 +1,17 @@
-//! Reads `environment.yml` files (CEP-24) and requirements files, with the location of everything in them. Reading is
-//! pure: whatever else the result depends on is passed as [`ReadOptions`]. `docs/environment.md` lists the accepted
-//! forms.
+//! Reads `environment.yml` files (CEP-24) and requirements files, with the location of everything in them. It never writes a
+//! file, and uses no program and no network. Reading is pure but for [`Environment::read`] and its like: whatever else the
+//! result depends on is passed as [`ReadOptions`]. `docs/environment.md` lists the accepted forms.
+//!
+//! Read in this order: [`Environment`], what a file becomes; [`decode`] and [`yaml`], bytes to a tree; `reader`, the tree to an
+//! environment, with `spec`, `channel` and `selector` for what stands in it; `lint`, `suggestion` and `error`, what is said of
+//! mistakes; `merge`, several files as one; [`requirements`] and `grammar`, the `pip:` list; [`edit`], a file changed in place.
 
 mod channel;
 pub mod decode;
 pub mod edit;
 mod error;
 mod grammar;
+mod keys;
 mod lint;
 mod merge;
 mod reader;
@@ -208,7 +213,7 @@ impl Environment {
             // Opening a pipe could block forever.
             let metadata = fs_err::metadata(path)?;
             if !metadata.is_file() {
-                let what = if metadata.is_dir() { "it is a directory" } else { "it is no regular file" };
+                let what = if metadata.is_dir() { "it is a directory" } else { "it is not a regular file" };
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
             }
             let text = decode::decode(&read_bounded(path)?, path)

@@ -3,7 +3,7 @@
 
 use rattler_conda_types::{PackageNameMatcher, StringMatcher, Subdir};
 
-use super::{Environment, Location, Requirement, Warning, reader::nearest};
+use super::{Environment, Location, Requirement, Warning, keys::nearest};
 
 /// Popular channels. A similar name is probably a misspelling of one of them.
 pub const WELL_KNOWN_CHANNELS: [&str; 13] = [

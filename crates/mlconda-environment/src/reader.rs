@@ -1,6 +1,7 @@
 //! Builds the environment from the YAML tree: the known keys (CEP-24), their values, and messages for everything else.
 //! All that conda accepts is accepted; what conda ignores silently gets a warning.
 
+mod channels;
 mod dependencies;
 
 use std::{
@@ -13,20 +14,18 @@ use mlconda_types::{
     diagnostic::{Excerpt, SourceText},
     redact,
 };
-use rattler_conda_types::{Channel, Subdir};
+use rattler_conda_types::Subdir;
 
 use super::{
-    ChannelRule, Environment, EnvironmentError, Location, ReadOptions, Requirement, Warning,
-    channel::{ChannelResolver, SpecError},
-    lint, selector, spec,
+    Environment, EnvironmentError, Location, ReadOptions, Warning,
+    channel::ChannelResolver,
+    keys::{KEYS, TEMPLATE_HELP, nearest},
+    selector, spec,
     yaml::{self, Value, YamlNode},
 };
 
-/// The known keys.
-pub(super) const KEYS: &[&str] = &["name", "channels", "dependencies", "variables", "prefix", "platforms"];
 const CONFLICT_HELP: &str =
     "keep what should hold, remove the markers, then `mlconda lock --resolve-conflict` makes one lock of two";
-pub(super) const TEMPLATE_HELP: &str = "the file looks like a template: render it first";
 const LOCK_HELP: &str = "install it as it is: a lock needs no solving";
 const KEYS_HELP: &str = "begin with keys: `name:`, `channels:`, `dependencies:`";
 
@@ -128,7 +127,8 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn document(&mut self) -> Result<()> {
+    /// Refuses what is not an environment by its text or its name, before it is parsed.
+    fn check_kind(&self) -> Result<()> {
         if self.source.text.lines().any(|line| line.trim() == "@EXPLICIT") {
             let line = 1 + self.source.text.lines().take_while(|line| line.trim() != "@EXPLICIT").count();
             let at = Location { line, column: 1 };
@@ -142,6 +142,11 @@ impl Reader<'_> {
             let (message, help) = ("this is TOML, and an environment is YAML", "name an environment.yml");
             return Err(self.wrong(Location { line: 1, column: 1 }, 1, message, help));
         }
+        Ok(())
+    }
+
+    fn document(&mut self) -> Result<()> {
+        self.check_kind()?;
         let is_text = self.file.extension().is_some_and(|extension| extension == "txt");
         let document = match yaml::parse(self.source) {
             Err(_) if is_text && !self.source.text.contains("dependencies:") => {
@@ -279,74 +284,6 @@ impl Reader<'_> {
         }
     }
 
-    fn channels(&mut self, entry: Option<(&Rc<YamlNode>, &Rc<YamlNode>)>) -> Result<()> {
-        let mut channels = self.resolver.extra_channels()?;
-        let items = entry.map(|(_, value)| self.list("channels", value)).transpose()?.unwrap_or_default();
-        let errors = self.errors.len();
-        if self.options.channel_rule == ChannelRule::FileAndExtra {
-            for item in &items {
-                self.selector_out_of_place(item);
-                match self.channel(item) {
-                    Ok(read) => {
-                        for channel in &read {
-                            let (url, line) = (redact::url(channel.base_url.as_ref()), self.excerpt(item));
-                            self.environment.channel_lines.entry(url).or_insert(line);
-                        }
-                        channels.extend(read);
-                    }
-                    Err(error) => self.note(Err(error)),
-                }
-            }
-            // As conda without any configuration.
-            if items.is_empty() && self.options.extra_channels.is_empty() {
-                channels =
-                    self.resolver.channels("defaults").map_err(|error_found| self.bad_channel(None, error_found))?;
-            }
-            let names: Vec<(&str, Location)> =
-                items.iter().filter_map(|item| Some((item.text()?.trim(), item.location))).collect();
-            lint::channels(&names).into_iter().for_each(|(location, message)| self.warn(location, message));
-        }
-        for channel in channels {
-            if !self.environment.channels.iter().any(|known| known.base_url == channel.base_url) {
-                self.environment.channels.push(channel);
-            }
-        }
-        if let Some((key, _)) = entry.filter(|_| !items.is_empty()) {
-            self.environment.channels_key = Some(self.source.diagnostic(key.location, key.length, "", ""));
-        }
-        let unreachable = |r: &Requirement| r.spec.channel.is_none() && r.spec.url.is_none();
-        let none = self.environment.channels.is_empty() && self.errors.len() == errors;
-        if none && self.environment.requirements.iter().any(unreachable) {
-            let error_found =
-                SpecError::new("no channel is left to take packages from", "name a channel under `channels:`");
-            return Err(self.bad_channel(entry.map(|(_, value)| value.as_ref()), error_found));
-        }
-        Ok(())
-    }
-
-    fn channel(&mut self, item: &YamlNode) -> Result<Vec<Channel>> {
-        match item.text() {
-            None => {
-                let error_found = SpecError::new(
-                    format!("a channel is a string, and this is {}", item.kind()),
-                    "write `- NAME`; a text with `: ` in it needs quotes",
-                );
-                Err(self.bad_channel(Some(item), error_found))
-            }
-            Some(_) if item.is_null() => {
-                Err(self
-                    .bad_channel(Some(item), SpecError::new("an empty channel", "remove the `-`, or name a channel")))
-            }
-            Some("local") => {
-                let message = "the channel `local` is where conda-build puts packages; it is left out: name its \
-                               directory if it is needed";
-                self.warn(item.location, message.to_owned());
-                Ok(Vec::new())
-            }
-            Some(text) => self.resolver.channels(text).map_err(|error_found| self.bad_channel(Some(item), error_found)),
-        }
-    }
-
     fn variables(&mut self, value: &YamlNode) -> Result<()> {
         if value.is_null() {
             return Ok(());
@@ -403,7 +340,7 @@ impl Reader<'_> {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => "use a platform such as `linux-64`, `linux-aarch64` or `osx-arm64`".to_owned(),
             };
-            return Err(self.wrong_node(item, format!("`{text}` is no platform"), help));
+            return Err(self.wrong_node(item, format!("`{text}` is not a platform"), help));
         };
         if !self.environment.platforms.contains(&platform) {
             self.environment.platforms.push(platform);
@@ -474,11 +411,6 @@ impl Reader<'_> {
     fn wrong_node(&self, node: &YamlNode, message: impl Into<String>, help: impl Into<String>) -> EnvironmentError {
         self.wrong(node.location, node.length, message, help)
     }
-
-    fn bad_channel(&self, at: Option<&YamlNode>, error_found: SpecError) -> EnvironmentError {
-        let (location, length) = at.map_or((Location { line: 1, column: 1 }, 1), |node| (node.location, node.length));
-        EnvironmentError::Channel(self.source.diagnostic(location, length, error_found.message, error_found.help))
-    }
 }
 
 fn has(entries: &[(Rc<YamlNode>, Rc<YamlNode>)], key: &str) -> bool {
@@ -498,16 +430,4 @@ fn another_kind(entries: &[(Rc<YamlNode>, Rc<YamlNode>)]) -> Option<(&'static st
         }
         () => None,
     }
-}
-
-/// The most similar candidate, if it is similar enough.
-pub(super) fn nearest<'a>(text: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let text = text.to_lowercase();
-    let length = text.chars().count();
-    candidates
-        .filter(|candidate| candidate.len().abs_diff(length) <= candidate.len() / 4)
-        .map(|candidate| (strsim::damerau_levenshtein(&text, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= candidate.len() / 4)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
 }

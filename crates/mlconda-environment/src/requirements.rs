@@ -3,8 +3,11 @@
 //! Pure, except that the caller passes a function to read files to [`collect`]. So an environment reads each file
 //! once, includes it in its digest, and is locked with the same contents.
 
+mod collect;
+#[cfg(test)]
+mod tests;
+
 use std::{
-    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -14,9 +17,10 @@ use pep440_rs::VersionSpecifiers;
 use url::Url;
 
 use super::{
-    Diagnostic, Location, PipLine,
-    grammar::{self, LineError, LineItem, NamedRequirement, UrlRequirement},
+    Diagnostic, Location,
+    grammar::{self, LineError},
 };
+pub use collect::collect;
 
 /// Where pip looks for packages, by its options.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -184,214 +188,6 @@ fn expand(text: &str, variables: &[(String, String)]) -> Result<String, String> 
     Ok(expanded)
 }
 
-/// Collects a list and the files that it names. `read` is called with absolute paths.
-///
-/// # Errors
-/// All errors, in order.
-pub fn collect(
-    list: &[PipLine],
-    variables: &[(String, String)],
-    read: &mut dyn FnMut(&Path) -> io::Result<String>,
-) -> Result<Requirements, Vec<Diagnostic>> {
-    let mut collector = Collector {
-        variables,
-        read,
-        requirements: Requirements::default(),
-        errors: Vec::new(),
-        open: Vec::new(),
-        files: 0,
-    };
-    for line in list {
-        let bare = grammar::without_comment(&line.text);
-        let source = LineSource { file: &line.file, directory: &line.directory, role: RequirementRole::Requested };
-        collector.line(&source, line.location, bare);
-    }
-    if collector.errors.is_empty() { Ok(collector.requirements) } else { Err(collector.errors) }
-}
-
-/// Where a line comes from.
-struct LineSource<'a> {
-    file: &'a Arc<Path>,
-    /// The directory that paths are relative to.
-    directory: &'a Path,
-    role: RequirementRole,
-}
-
-struct Collector<'a> {
-    variables: &'a [(String, String)],
-    read: &'a mut dyn FnMut(&Path) -> io::Result<String>,
-    requirements: Requirements,
-    errors: Vec<Diagnostic>,
-    /// The files that are being read, to detect cycles.
-    open: Vec<PathBuf>,
-    /// How many files were read, counting repetitions.
-    files: usize,
-}
-
-/// The most files. A few files that name each other twice could otherwise expand to any number of lines.
-const MAX_FILES: usize = 1000;
-
-impl Collector<'_> {
-    fn line(&mut self, source: &LineSource<'_>, location: Location, text: &str) {
-        let expanded = match expand(text, self.variables) {
-            Ok(expanded) => expanded,
-            Err(name) => {
-                let start = text.find(&format!("${{{name}}}")).unwrap_or(0);
-                let range = start..start + name.len() + 3;
-                let message = format!("the environment variable `{name}` is not set");
-                self.errors.push(line_diagnostic(
-                    source.file,
-                    location,
-                    text,
-                    range,
-                    message,
-                    "set it, or write its value",
-                ));
-                return;
-            }
-        };
-        match grammar::parse(&expanded) {
-            Ok(words) => words.into_iter().for_each(|word| self.item(source, location, text, word)),
-            Err(LineError { range, message, help }) => {
-                let range = if expanded == text { range } else { 0..text.len() };
-                self.errors.push(line_diagnostic(source.file, location, text, range, redact::text(&message), help));
-            }
-        }
-    }
-
-    fn item(&mut self, source: &LineSource<'_>, location: Location, text: &str, word: LineItem) {
-        let indexes = &mut self.requirements.indexes;
-        let place = |place: &str| absolute_place(place, source.directory);
-        match word {
-            LineItem::Named(named) => self.requirements.entries.push(from_named(source, location, text, named)),
-            LineItem::Url(placed) => self.requirements.entries.push(from_url(source, location, text, placed)),
-            // As in pip: `-r` in a constraints file adds requirements.
-            LineItem::Requirements(path) => self.file(source, location, text, &path, RequirementRole::Requested),
-            LineItem::Constraints(path) => self.file(source, location, text, &path, RequirementRole::Constraint),
-            LineItem::Index(url) => {
-                indexes.index = Some(place(&url));
-                indexes.no_index = false;
-            }
-            LineItem::ExtraIndex(url) => indexes.extra.push(place(&url)),
-            LineItem::FindLinks(url) => {
-                indexes.find_links.push(place(&url));
-                let place = UrlRequirement { location: url, ..UrlRequirement::default() };
-                let entry = from_url(source, location, text, place);
-                self.requirements.local_sources.extend(Some(entry).filter(|entry| entry.path.is_some()));
-            }
-            LineItem::NoIndex => indexes.no_index = true,
-            LineItem::Prereleases => indexes.prereleases = true,
-            LineItem::NoBinary(names) => indexes.no_binary.extend(names_of(&names)),
-            LineItem::OnlyBinary(names) => indexes.only_binary.extend(names_of(&names)),
-            LineItem::TrustedHost(host) => indexes.trusted_hosts.push(host),
-            // A lock always has hashes.
-            LineItem::RequireHashes => {}
-        }
-    }
-
-    /// Reads a file that a line names.
-    fn file(&mut self, source: &LineSource<'_>, location: Location, text: &str, path: &str, role: RequirementRole) {
-        let range = text.find(path).map_or(0..text.len(), |start| start..start + path.len());
-        let mut wrong = |message: String, help: &str| {
-            self.errors.push(line_diagnostic(source.file, location, text, range.clone(), message, help));
-        };
-        if path.contains("://") && !path.starts_with("file://") {
-            let help = "download it, and name the file; then the lock depends on what is here";
-            return wrong("a requirements file is not read from a server".to_owned(), help);
-        }
-        let bare = path.strip_prefix("file://").or_else(|| path.strip_prefix("file:")).unwrap_or(path);
-        let absolute = normalize_path(&source.directory.join(bare));
-        if self.open.contains(&absolute) {
-            return wrong(format!("`{path}` names itself"), "remove one of the lines");
-        }
-        self.files += 1;
-        if self.files > MAX_FILES {
-            if self.files > MAX_FILES + 1 {
-                return;
-            }
-            let message =
-                format!("more than {MAX_FILES} requirements files are named, those that are named again among them");
-            return wrong(message, "name each file once");
-        }
-        let contents = match (self.read)(&absolute) {
-            Ok(contents) => contents,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let help = "paths are relative to the file that names them";
-                return wrong(format!("there is no file `{}`", absolute.display()), help);
-            }
-            Err(error) => {
-                use io::ErrorKind::{FileTooLarge, InvalidData, InvalidInput};
-                // The text of the system's error would repeat the path.
-                let reason = match error.kind() {
-                    FileTooLarge | InvalidData | InvalidInput => error.to_string(),
-                    kind => kind.to_string(),
-                };
-                return wrong(format!("`{path}` cannot be read: {reason}"), "name a file that can be read");
-            }
-        };
-        // Messages show it relative to the file that names it.
-        let shown: Arc<Path> = source.file.parent().unwrap_or(Path::new("")).join(bare).into();
-        let directory = absolute.parent().unwrap_or(Path::new("/")).to_owned();
-        self.open.push(absolute);
-        let inner = LineSource { file: &shown, directory: &directory, role };
-        for (line, text) in logical_lines(&contents) {
-            self.line(&inner, Location { line, column: 1 }, &text);
-        }
-        self.open.pop();
-    }
-}
-
-fn from_named(source: &LineSource<'_>, location: Location, written: &str, named: NamedRequirement) -> PipRequirement {
-    let NamedRequirement { name, extras, versions, url, marker, hashes } = named;
-    let bracket = if extras.is_empty() { String::new() } else { format!("[{}]", extras.join(",")) };
-    let conditional = marker.is_some();
-    let behind = marker.map(|marker| format!(" ; {marker}")).unwrap_or_default();
-    let what = match &url {
-        Some(url) => format!(" @ {url}"),
-        None => versions.to_string(),
-    };
-    PipRequirement {
-        role: source.role,
-        file: Arc::clone(source.file),
-        location,
-        written: written.to_owned(),
-        text: format!("{name}{bracket}{what}{behind}"),
-        name: Some(name),
-        versions,
-        conditional,
-        hashes,
-        direct: url.is_some(),
-        path: None,
-    }
-}
-
-fn from_url(source: &LineSource<'_>, location: Location, written: &str, placed: UrlRequirement) -> PipRequirement {
-    let UrlRequirement { location: place, extras, editable, marker, hashes } = placed;
-    let is_url = place.contains("://");
-    let path = (!is_url || place.starts_with("file://")).then(|| {
-        let path = place.strip_prefix("file://").unwrap_or(&place);
-        normalize_path(&source.directory.join(path.split('#').next().unwrap_or(path)))
-    });
-    let url = absolute_place(&place, source.directory);
-    let bracket = if extras.is_empty() { String::new() } else { format!("[{}]", extras.join(",")) };
-    let conditional = marker.is_some();
-    let behind = marker.map(|marker| format!(" ; {marker}")).unwrap_or_default();
-    PipRequirement {
-        role: source.role,
-        file: Arc::clone(source.file),
-        location,
-        written: written.to_owned(),
-        // A repository is locked by its commit, so it cannot be editable.
-        text: format!("{}{url}{bracket}{behind}", if editable && path.is_some() { "-e " } else { "" }),
-        name: grammar::name_in_url(&place),
-        versions: VersionSpecifiers::empty(),
-        conditional,
-        hashes,
-        direct: true,
-        path,
-    }
-}
-
 /// Converts a path to a URL; a URL stays as it is.
 pub(crate) fn absolute_place(place: &str, directory: &Path) -> String {
     if place.contains("://") {
@@ -413,10 +209,6 @@ pub fn normalize_path(path: &Path) -> PathBuf {
         }
     }
     plain
-}
-
-fn names_of(list: &str) -> impl Iterator<Item = String> {
-    list.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned)
 }
 
 /// The lines of a file without comments, with their numbers from 1. A backslash continues a line.
@@ -470,124 +262,4 @@ fn line_diagnostic(
 /// Lines of a message, each indented.
 pub fn indented(lines: impl Iterator<Item = String>) -> String {
     lines.map(|line| format!("\n  {line}")).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Reads lines that stand in `/project/environment.yml`, with these files.
-    fn read(lines: &[&str], files: &[(&str, &str)]) -> Result<Requirements, String> {
-        let line = |(index, text): (usize, &&str)| PipLine {
-            text: (*text).to_owned(),
-            file: Arc::from(Path::new("environment.yml")),
-            directory: "/project".into(),
-            location: Location { line: 10 + index, column: 9 },
-            selector: None,
-        };
-        let list: Vec<PipLine> = lines.iter().enumerate().map(line).collect();
-        let variables = [("TOKEN".to_owned(), "s3cret".to_owned())];
-        let mut reader = |path: &Path| match files.iter().find(|(name, _)| Path::new(name) == path) {
-            Some((_, text)) => Ok((*text).to_owned()),
-            None => Err(io::ErrorKind::NotFound.into()),
-        };
-        collect(&list, &variables, &mut reader)
-            .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n\n"))
-    }
-
-    #[test]
-    fn files_are_read_relative_to_the_file_that_names_them() {
-        let files = [
-            (
-                "/project/req/base.txt",
-                "\u{feff}# a comment\nsix \\\n  >= 1.0  # why\n-c file:limits.txt\n-e ../src/mine[dev]\n--find-links ./wheels\n",
-            ),
-            ("/project/req/limits.txt", "urllib3<2\n"),
-        ];
-        let read = read(&["-r req/base.txt", "./a b.whl", "wandb"], &files).unwrap();
-        let lines: Vec<String> =
-            read.entries.iter().map(|entry| format!("{:?} {} {}", entry.role, entry.text, entry.display())).collect();
-        assert_eq!(
-            lines,
-            [
-                "Requested six>=1.0 `six   >= 1.0` (req/base.txt:2)",
-                "Constraint urllib3<2 `urllib3<2` (req/limits.txt:1)",
-                "Requested -e file:///project/src/mine[dev] `-e ../src/mine[dev]` (req/base.txt:5)",
-                "Requested file:///project/a%20b.whl `./a b.whl` (environment.yml:11)",
-                "Requested wandb `wandb` (environment.yml:12)",
-            ]
-        );
-        assert_eq!(read.indexes.find_links, ["file:///project/req/wheels"]);
-        assert_eq!(read.entries[2].path.as_deref(), Some(Path::new("/project/src/mine")));
-    }
-
-    #[test]
-    fn variables_are_expanded_and_not_shown() {
-        let lines = ["--index-url https://me:${TOKEN}@host/simple", "tool @ https://me:pw@host/tool-1.0.tar.gz"];
-        let read = read(&lines, &[]).unwrap();
-        assert_eq!(read.indexes.index.as_deref(), Some("https://me:s3cret@host/simple"));
-        assert_eq!(read.entries[0].display(), "`tool @ https://********@host/tool-1.0.tar.gz` (environment.yml:11)");
-    }
-
-    #[test]
-    fn all_that_is_wrong_is_told_with_its_place() {
-        let files = [("/project/a.txt", "six\nnumpy=1.20\n-r a.txt\n--frob\n"), ("/project/b.txt", "-c ../none.txt\n")];
-        let lines = [
-            "-r a.txt",
-            "-r b.txt",
-            "-r none.txt",
-            "a==${NOT_SET}",
-            "-r https://h/r.txt",
-            "--index-urk https://me:pw@h/s",
-        ];
-        insta::assert_snapshot!(read(&lines, &files).unwrap_err(), @"
-        a.txt:2:6: `=1.20` does not say which versions of `numpy`
-          |
-        2 | numpy=1.20
-          |      ^^^^^
-          = help: write `numpy==1.20`
-
-        a.txt:3:4: `a.txt` names itself
-          |
-        3 | -r a.txt
-          |    ^^^^^
-          = help: remove one of the lines
-
-        a.txt:4:1: pip has no option `--frob` here
-          |
-        4 | --frob
-          | ^^^^^^
-          = help: options of requirements files are `-r`, `-c`, `-e`, `-i`, `--extra-index-url`, `-f`, `--no-index`, `--pre`, `--no-binary`, `--only-binary`, `--trusted-host` and `--hash`
-
-        b.txt:1:4: there is no file `/none.txt`
-          |
-        1 | -c ../none.txt
-          |    ^^^^^^^^^^^
-          = help: paths are relative to the file that names them
-
-        environment.yml:12:12: there is no file `/project/none.txt`
-           |
-        12 |       - -r none.txt
-           |            ^^^^^^^^
-           = help: paths are relative to the file that names them
-
-        environment.yml:13:12: the environment variable `NOT_SET` is not set
-           |
-        13 |       - a==${NOT_SET}
-           |            ^^^^^^^^^^
-           = help: set it, or write its value
-
-        environment.yml:14:12: a requirements file is not read from a server
-           |
-        14 |       - -r https://h/r.txt
-           |            ^^^^^^^^^^^^^^^
-           = help: download it, and name the file; then the lock depends on what is here
-
-        environment.yml:15:9: pip has no option `--index-urk` here
-           |
-        15 |       - --index-urk https://********@h/s
-           |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-           = help: did you mean `--index-url`?
-        ");
-    }
 }

@@ -3,7 +3,10 @@
 
 use mlconda_types::diagnostic::is_invisible;
 
-use super::{channel::SpecError, spec::SPEC_HELP};
+use super::channel::SpecError;
+
+pub(super) const SPEC_HELP: &str =
+    "write a package's name, then a version if need be: `numpy`, `numpy=1.26`, `numpy >=1.24,<2`";
 
 /// The most lines that are suggested in place of one.
 const MAX_PROPOSED: usize = 4;

@@ -419,7 +419,7 @@ fn unclosed_quote(source: SourceText<'_>, place: Location) -> Option<(Location, 
         if item.starts_with('-') && item[1..].starts_with(|c: char| c.is_ascii_alphabetic()) {
             return Some((at(indent + 1), 2, "put a space behind the `-`".to_owned()));
         }
-        let (key, behind) = super::reader::KEYS.iter().find_map(|key| Some((*key, item.strip_prefix(key)?)))?;
+        let (key, behind) = super::keys::KEYS.iter().find_map(|key| Some((*key, item.strip_prefix(key)?)))?;
         let help = match behind.strip_prefix(':') {
             None if behind.trim().is_empty() => format!("put a `:` behind `{key}`"),
             Some(value) if value.starts_with(|c: char| !c.is_whitespace()) => format!("put a space behind `{key}:`"),

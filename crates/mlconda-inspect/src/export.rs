@@ -170,6 +170,7 @@ mod tests {
 
     /// What is written is what is read, also where YAML would make something else of it.
     #[test]
+    #[allow(clippy::too_many_lines, reason = "a snapshot is as long as what it shows")]
     fn every_text_is_read_back() {
         let texts = [
             "plain",

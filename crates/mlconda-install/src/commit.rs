@@ -22,15 +22,26 @@ use mlconda_system::beneath::{PathKind, Root, is_contained};
 use rattler_conda_types::PrefixRecord;
 
 use self::conflicts::{Conflicts, find_conflicts, name_owners};
-use super::{
-    HISTORY, InstallError, layout::Layout, record, record_paths, stage::Stage, stop::Stop, transaction::ScriptTiming,
-};
+use super::{HISTORY, InstallError, layout::Layout, record_file, record_paths, stage::Stage, stop::Stop};
+
+/// When code of packages runs during a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ScriptTiming {
+    /// Never. The step that moves the new files also publishes the history.
+    Never,
+    /// After the new files are in place. The prefix is an environment only after that.
+    After,
+    /// Before and after. From the first script on, the prefix is not an environment.
+    BeforeAndAfter,
+}
 
 /// Renames the pending history to its final name, which makes the prefix an environment. `seconds` is the time of the
 /// directory.
-pub(super) fn publish_history(prefix: &Path, seconds: i64) -> io::Result<()> {
-    let (prefix, meta) = (Root::open(prefix)?, Path::new("conda-meta"));
-    prefix.rename(&meta.join(PENDING_HISTORY), &prefix, &meta.join(HISTORY))?;
+pub(super) fn publish_history(prefix: &Root, seconds: i64) -> io::Result<()> {
+    let meta = Path::new("conda-meta");
+    // Scripts may have run since.
+    prefix.clear_cache();
+    prefix.rename(&meta.join(PENDING_HISTORY), prefix, &meta.join(HISTORY))?;
     prefix.set_time(meta, seconds)
 }
 
@@ -87,14 +98,14 @@ impl<'a> PrefixChange<'a> {
             Some(Layout { unlink, keep, .. }) => (unlink.iter().chain(NONE), keep.iter().chain(NONE)),
             None => (plan.unlink.iter().chain(&plan.pip.unlink), plan.keep.iter().chain(&plan.pip.keep)),
         };
-        let names = unlink.clone().chain(keep.clone()).flat_map(record::files).chain(vacated);
+        let names = unlink.clone().chain(keep.clone()).flat_map(record_file::files).chain(vacated);
         let known: HashSet<&Path> = names.map(PathBuf::as_path).collect();
-        let kept: HashSet<&PathBuf> = keep.clone().flat_map(record::files).collect();
+        let kept: HashSet<&PathBuf> = keep.clone().flat_map(record_file::files).collect();
         let stage_directories = stage.directories();
         let repaired = if plan.reinstall == Reinstall::Nothing { &[][..] } else { &stage_directories };
         let all = unlink.clone().chain(keep.clone());
         let named: HashSet<&Path> =
-            all.flat_map(record::directories).map(|entry| entry.relative_path.as_path()).collect();
+            all.flat_map(record_file::directories).map(|entry| entry.relative_path.as_path()).collect();
         let Conflicts { untracked: mut replaced, in_the_way, is_free } = match &root {
             Some(root) => find_conflicts(root, (&new, repaired), (&known, &named), &kept)
                 .map_err(|error| name_owners(error, plan, stage, unlink.clone().chain(keep.clone())))?,
@@ -107,14 +118,10 @@ impl<'a> PrefixChange<'a> {
             true => new.iter().chain(kept.iter().copied()).collect(),
             false => HashSet::new(),
         };
-        let (mut removed, mut emptied, mut modules) = (HashSet::new(), HashSet::new(), HashSet::new());
+        let (mut removed, mut emptied) = records_and_directories(unlink.clone());
         emptied.extend(layout.iter().flat_map(|layout| layout.emptied.iter().cloned()));
-        for old in unlink.clone() {
-            removed.insert(Path::new("conda-meta").join(distributions::record_name(old)));
-            let directories = record::directories(old).map(|entry| entry.relative_path.clone());
-            emptied.extend(directories.filter(|path| is_contained(path)));
-        }
-        for path in unlink.flat_map(record::files).chain(vacated).filter(|path| is_contained(path)) {
+        let mut modules = HashSet::new();
+        for path in unlink.flat_map(record_file::files).chain(vacated).filter(|path| is_contained(path)) {
             if path.extension().is_some_and(|kind| kind == "py") {
                 modules.insert(path.clone());
             }
@@ -149,7 +156,13 @@ impl<'a> PrefixChange<'a> {
         })
     }
 
-    fn root(&self) -> io::Result<&Root> {
+    /// Closes the open parents in the prefix: others may have moved them.
+    pub(super) fn clear_cache(&self) {
+        self.root.iter().for_each(Root::clear_cache);
+    }
+
+    /// The open prefix.
+    pub(super) fn root(&self) -> io::Result<&Root> {
         self.root.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
@@ -185,12 +198,23 @@ impl<'a> PrefixChange<'a> {
     }
 }
 
+/// The paths of these packages' records, and the directories that they name.
+fn records_and_directories<'a>(unlink: impl Iterator<Item = &'a PrefixRecord>) -> (HashSet<PathBuf>, HashSet<PathBuf>) {
+    let (mut records, mut directories) = (HashSet::new(), HashSet::new());
+    for old in unlink {
+        records.insert(Path::new("conda-meta").join(distributions::record_name(old)));
+        let named = record_file::directories(old).map(|entry| entry.relative_path.clone());
+        directories.extend(named.filter(|path| is_contained(path)));
+    }
+    (records, directories)
+}
+
 /// The directories of packages and the parents of their files.
 fn directories<'a>(records: impl Iterator<Item = &'a PrefixRecord>) -> HashSet<PathBuf> {
     let mut found = HashSet::new();
     for record in records {
-        let parents = record::files(record).filter_map(|path| path.parent());
-        let named = record::directories(record).map(|entry| entry.relative_path.as_path());
+        let parents = record_file::files(record).filter_map(|path| path.parent());
+        let named = record_file::directories(record).map(|entry| entry.relative_path.as_path());
         for path in parents.chain(named) {
             // The set contains all parents of its members.
             for path in path.ancestors() {
@@ -220,5 +244,8 @@ pub(super) fn merge(from: &Root, into: &Root, seconds: i64, stop: &Stop) -> io::
             from.rename(name, into, name)?;
         }
     }
+    // These renames were done from other open directories.
+    from.clear_cache();
+    into.clear_cache();
     into.set_time(here, seconds)
 }

@@ -18,16 +18,22 @@ pub enum InstallError {
         prefix: PathBuf,
     },
     /// Another process has changed the prefix since the plan was made.
-    #[error("`{}` has changed meanwhile", .prefix.display())]
+    #[error("`{}` was changed by somebody else in the meantime", .prefix.display())]
     Changed {
         /// The prefix.
         prefix: PathBuf,
+    },
+    /// Another process has renamed a directory of the installation, and may have put a link in its place.
+    #[error("`{}` was replaced while the installation used it; nothing was written to what is there now", .path.display())]
+    Replaced {
+        /// The directory.
+        path: PathBuf,
     },
     /// It was stopped by [`Stop`](super::Stop).
     #[error("the installation was stopped")]
     Stopped,
     /// It failed, and the changes could not be rolled back.
-    #[error("`{}` has changed in part and could not be changed back ({back}); the next installation makes it whole", .prefix.display())]
+    #[error("`{}` has changed in part and could not be restored ({back}); the next installation completes it", .prefix.display())]
     PartlyChanged {
         /// The prefix.
         prefix: PathBuf,

@@ -12,12 +12,13 @@ use rattler_conda_types::{PackageRecord, PrefixRecord};
 
 use super::{
     Clash, InstallError, Options, Report, Scripts, bytecode,
-    commit::PrefixChange,
+    commit::{PrefixChange, ScriptTiming},
     layout::Layout,
-    link_scripts, metadata, pip, record, record_paths, recover, replaced, script, sharing,
+    link_scripts, metadata, pip, record_file, record_paths, recover, replaced, script, sharing,
     stage::{InstalledPackages, Stage},
-    transaction::{ScriptTiming, Transaction},
-    workers::{self, StagedPackage},
+    staged_package::{self, StagedPackage},
+    transaction::Transaction,
+    workers,
 };
 
 /// Carries out a plan.
@@ -25,7 +26,7 @@ use super::{
 /// To stop the installation, drop the future, or call [`Stop::request`](super::Stop::request) on [`Options::stop`], which also
 /// works while the installation does not wait. Both kill a script that runs and restore the prefix. Where restoring fails
 /// or is not possible (on an overlay file system, once old files are removed), a dropped future reports nothing: the
-/// prefix then has records but is no environment ([`Prefix::is_environment`]), and the next installation repairs it.
+/// prefix then has records but is not an environment ([`Prefix::is_environment`]), and the next installation repairs it.
 ///
 /// # Errors
 /// If any step fails. The prefix is then as it was before, except after [`InstallError::PartlyChanged`].
@@ -79,6 +80,7 @@ impl Installation<'_> {
         let (clashes, layout) = resolve_clashes(&plan, self.prefix, &stage, &finished)?;
         let builds = self.prepare_builds(&plan, &stage, &finished).await?;
         let time = self.options.time.unwrap_or_else(|| metadata::newest_build_time(&plan, &finished, self.prefix));
+        transaction.stage()?.check()?;
         let (all, options, progress) = (|_| true, self.options, self.progress);
         let compiled = bytecode::compile(&plan, self.prefix, &stage, &finished, &all, options, progress).await?;
         let mut report = Report { clashes, ..Report::new(&plan, &finished, compiled, self.options) };
@@ -108,7 +110,8 @@ impl Installation<'_> {
         let packages = plan.link.len() + plan.pip.link.len() + plan.pip.build.len();
         let (path, bytes) = (self.prefix.path().to_owned(), plan.download_size());
         self.progress.event(Event::InstallStarted { prefix: path, packages, bytes });
-        Ok(Arc::new(Stage::new(&transaction.stage, self.prefix.path(), plan.platform, self.options.stop.clone())?))
+        let root = transaction.stage()?.root();
+        Ok(Arc::new(Stage::new(root, self.prefix.path(), plan.platform, self.options.stop.clone())?))
     }
 
     /// Brings all packages into the stage.
@@ -124,7 +127,7 @@ impl Installation<'_> {
         stage: &Stage,
         finished: &[StagedPackage],
     ) -> Result<Builds, InstallError> {
-        let python = workers::python(plan, finished);
+        let python = staged_package::python(plan, finished);
         let Self { client, options, progress, .. } = *self;
         let sources = pip::prepare(plan, client, stage, python.as_ref(), options, progress).await?;
         Ok(Builds { python, sources })
@@ -143,7 +146,7 @@ impl Installation<'_> {
         self.options.stop.check()?;
         let runs_scripts = self.options.scripts == Scripts::Run;
         let pre_unlink = if runs_scripts { link_scripts::with_pre_unlink(self.prefix, plan) } else { Vec::new() };
-        let after = runs_scripts && workers::has_scripts(stage, &new) || !builds.sources.is_empty();
+        let after = runs_scripts && staged_package::has_scripts(stage, &new) || !builds.sources.is_empty();
         let when = match after {
             _ if !pre_unlink.is_empty() => ScriptTiming::BeforeAndAfter,
             true => ScriptTiming::After,
@@ -214,7 +217,7 @@ pub(super) fn resolve_clashes(
     stage: &Stage,
     finished: &[StagedPackage],
 ) -> Result<(Vec<Clash>, Option<Layout>), InstallError> {
-    let order = workers::order(plan, finished);
+    let order = staged_package::order(plan, finished);
     let rank: HashMap<&str, usize> = order.iter().enumerate().map(|(rank, name)| (name.as_str(), rank)).collect();
     let rank = |name: &str| rank.get(name).copied().unwrap_or(0);
     let mut packages: Vec<_> = plan.link.iter().map(|package| (rank(&package.name), package.dist_name())).collect();
@@ -222,8 +225,8 @@ pub(super) fn resolve_clashes(
     let last = |name: &str| order.len() + plan.pip.names.iter().position(|other| other == name).unwrap_or(0);
     packages.extend(plan.archives().iter().skip(packages.len()).map(|wheel| (last(&wheel.name), wheel.dist_name())));
     let name = |record: &PrefixRecord| record.repodata_record.package_record.name.as_normalized().to_owned();
-    let conda = plan.keep.iter().map(|record| (record, (rank(&name(record)), record::dist_name(record))));
-    let wheels = plan.pip.keep.iter().map(|record| (record, (last(&name(record)), record::dist_name(record))));
+    let conda = plan.keep.iter().map(|record| (record, (rank(&name(record)), record_file::dist_name(record))));
+    let wheels = plan.pip.keep.iter().map(|record| (record, (last(&name(record)), record_file::dist_name(record))));
     pip::check_distributions(plan, stage)?;
     let root = if prefix.path().exists() { Some(Root::open(prefix.path())?) } else { None };
     let there = root.as_ref().map(|root| InstalledPackages {

@@ -16,7 +16,7 @@ use mlconda_prefix::{distributions, on_disk::resolve};
 use mlconda_system::beneath::{PathKind, Root};
 use rattler_conda_types::PrefixRecord;
 
-use super::record;
+use super::record_file;
 
 /// The records of a prefix with resolved paths.
 #[derive(Debug, Default)]
@@ -34,7 +34,7 @@ pub(super) struct Layout {
 /// The parents of all files in records.
 pub(super) fn parents<'a>(records: impl Iterator<Item = &'a PrefixRecord>) -> HashSet<&'a Path> {
     let (mut found, mut last) = (HashSet::new(), None);
-    for path in records.flat_map(record::files) {
+    for path in records.flat_map(record_file::files) {
         let parent = path.parent();
         // Most files are in the directory of the one before.
         if parent == last {
@@ -59,7 +59,7 @@ pub(super) struct PackageLinks<'a> {
 
 impl<'a> PackageLinks<'a> {
     pub(crate) fn new(prefix: &'a Root, records: impl Iterator<Item = &'a PrefixRecord>) -> Self {
-        let names = records.flat_map(|record| record::files(record).map(move |path| (path.as_path(), record)));
+        let names = records.flat_map(|record| record_file::files(record).map(move |path| (path.as_path(), record)));
         Self { prefix, names: names.collect(), known: RefCell::default() }
     }
 
@@ -73,8 +73,8 @@ impl<'a> PackageLinks<'a> {
         let mut text = there.map(|_| self.prefix.read_link(path)).transpose()?;
         if text.is_some() {
             // A link that the user has changed is not followed.
-            let place = self.prefix.path().join("conda-meta").join(distributions::record_name(record));
-            let own = record::read(&place).map(|(_, own)| own).unwrap_or_default();
+            let place = Path::new("conda-meta").join(distributions::record_name(record));
+            let own = record_file::read(self.prefix, &place).map(|(_, own)| own).unwrap_or_default();
             text = text.filter(|text| own.links.get(path).is_none_or(|made| made == text));
         }
         self.known.borrow_mut().insert(path.to_owned(), text.clone());

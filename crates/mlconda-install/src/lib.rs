@@ -1,4 +1,5 @@
-//! Carries out a plan: fetches, verifies, unpacks, links and commits packages.
+//! Carries out a plan: fetches, verifies, unpacks, links and commits packages. It touches the network, the prefix and the
+//! package cache, and runs code of packages; it never solves, and never reads repodata.
 //!
 //! All packages are put together in a stage beside the prefix. A last step makes the stage the prefix, so that a prefix is
 //! always either the old one or the new one. [`install`] is the entry; `installation.rs` lists its steps.
@@ -6,6 +7,11 @@
 //! The engine is mlconda's own and uses rattler's building blocks (archives, prefix replacement, entry points, records).
 //! rattler's installer always extracts into a cache, cannot roll back, and writes paths of the builder into records.
 //! Network and child processes are waited for asynchronously, on the caller's thread; disk work has its own threads.
+//!
+//! Read in this order: `installation`, the steps; `workers`, who fetches and links what; `source`, `fetch` and `cache`, where an
+//! archive comes from; `unpack` and `package`, what is in it; `link` and `stage`, where its files go; `bytecode` and `metadata`,
+//! what completes the stage; `commit`, `transaction` and `rollback`, the step that makes it the prefix, and the way back;
+//! `script` and `pip`, code of packages; [`staged`], an environment for a prefix that is elsewhere.
 
 mod bytecode;
 mod cache;
@@ -14,6 +20,7 @@ mod contents;
 mod deviations;
 mod error;
 mod fetch;
+mod held;
 mod installation;
 pub(crate) mod layout;
 mod link;
@@ -21,9 +28,12 @@ mod link_scripts;
 mod metadata;
 mod options;
 mod package;
+mod package_paths;
 mod pip;
 pub(crate) mod record;
+pub(crate) mod record_file;
 mod record_paths;
+mod recovery;
 mod replaced;
 mod report;
 pub(crate) mod rollback;
@@ -32,6 +42,7 @@ mod sharing;
 mod source;
 mod stage;
 pub mod staged;
+mod staged_package;
 mod stop;
 mod transaction;
 mod unpack;
@@ -44,14 +55,13 @@ use mlconda_system::{self as system, files};
 
 pub use self::cache::{cached_index, cached_metadata};
 pub use self::{
-    bytecode::{Bytecode, Compiled},
+    bytecode::Compiled,
     cache::CacheContents,
     error::InstallError,
     installation::install,
-    options::{Options, OutwardLinks, Revision, Scripts},
+    options::{Bytecode, CacheCheck, Options, OutwardLinks, Revision, Scripts},
     report::{MetadataOutcome, Report, UnmetVirtualPackage},
     sharing::Sharing,
-    source::CacheCheck,
     stage::Clash,
     stop::Stop,
 };
@@ -67,7 +77,7 @@ const HISTORY: &str = "history";
 /// If a change cannot be rolled back, or a file cannot be removed.
 pub fn recover(prefix: &Prefix) -> Result<(), InstallError> {
     sharing::remove_leftovers(prefix);
-    transaction::recover(prefix.path()).map(|_| ())
+    recovery::recover(prefix.path()).map(|_| ())
 }
 
 /// Removes a prefix and everything in it. The prefix is renamed first, so that its path is free at once. If the process is
@@ -77,7 +87,7 @@ pub fn recover(prefix: &Prefix) -> Result<(), InstallError> {
 /// If another process is changing the prefix, or a file cannot be removed.
 pub fn remove(prefix: &Prefix) -> Result<(), InstallError> {
     let path = prefix.path();
-    if !transaction::recover(path)? {
+    if !recovery::recover(path)? {
         return Err(InstallError::Busy { prefix: path.to_owned() });
     }
     let moved = on_disk::stage_and_replica(path).map(|(stage, _)| stage);

@@ -12,12 +12,12 @@ use super::{
     InstallError,
     layout::PackageLinks,
     script,
-    workers::{self, StagedPackage},
+    staged_package::{self, StagedPackage},
 };
 
 /// The records of the new conda packages, in linking order.
 pub(super) fn in_linking_order<'a>(plan: &Plan, finished: &'a [StagedPackage]) -> Vec<&'a PrefixRecord> {
-    let order = workers::order(plan, finished);
+    let order = staged_package::order(plan, finished);
     // Only conda packages have link scripts. A file of a wheel with such a name is an ordinary file.
     let of_conda = finished.iter().filter(|package| package.number < plan.link.len());
     let mut new: Vec<&PrefixRecord> = of_conda.map(|package| &package.record).collect();

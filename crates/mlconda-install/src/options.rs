@@ -5,7 +5,7 @@ use std::{num::NonZero, path::PathBuf, sync::Arc, time::Duration};
 use mlconda_channel::repodata::Access;
 use rattler_conda_types::GenericVirtualPackage;
 
-use super::{Bytecode, CacheCheck, Sharing, Stop};
+use super::{Sharing, Stop};
 
 /// How to install.
 #[derive(Clone, Debug)]
@@ -109,4 +109,32 @@ pub enum OutwardLinks {
     Refuse,
     /// The links are created. Nothing is ever written through them.
     Keep,
+}
+
+/// Whether noarch python packages are compiled, and how python detects that a module has changed since (PEP 552).
+///
+/// The default is not to compile, because compiling runs the environment's python, which is code of packages. The program
+/// `mlconda` uses [`Bytecode::Timestamp`] by default, as conda does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Bytecode {
+    /// Nothing is compiled.
+    #[default]
+    Skip,
+    /// By the module's modification time and size, as in packages for one platform.
+    Timestamp,
+    /// By the hash of the module, which is computed at each import. Valid also if times change.
+    CheckedHash,
+    /// Not at all. The byte code is used even if the module has been edited.
+    UncheckedHash,
+}
+
+/// How packages in the cache are verified.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CacheCheck {
+    /// Not at all: they were verified when they were added.
+    #[default]
+    Presence,
+    /// Every file is hashed and compared with the hashes of the package before it is linked. A damaged package is removed and
+    /// fetched again.
+    Content,
 }

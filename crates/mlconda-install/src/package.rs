@@ -20,9 +20,9 @@ use rattler_conda_types::{
 };
 use rattler_digest::{Md5Hash, Sha256Hash};
 
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
-use super::{stage::PathMap, unpack::wheel::Wheel};
+use super::package_paths::PathMap;
 
 /// The files of [`InfoFiles::NAMES`] are not larger than this together, in bytes: they are held in memory.
 const LARGEST: u64 = 64 << 20;
@@ -316,4 +316,11 @@ impl PackageMetadata {
 /// An error in the package's content.
 pub(super) fn invalid(message: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, message.into())
+}
+
+/// The metadata of a wheel that linking needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Wheel {
+    /// The name of its `.dist-info` directory.
+    pub(crate) dist_info: String,
 }

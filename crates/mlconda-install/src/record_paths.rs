@@ -13,7 +13,7 @@ use mlconda_inspect::plan::Plan;
 use mlconda_prefix::{Prefix, distributions};
 use mlconda_system::beneath::{PathKind, Root, is_contained};
 
-use super::{InstallError, record};
+use super::{InstallError, record_file};
 
 /// Checks that the file names of records stay in `conda-meta`: they are made of name, version and build in the record.
 pub(super) fn check_record_names(plan: &Plan, prefix: &Prefix) -> Result<(), InstallError> {
@@ -32,8 +32,8 @@ pub(super) fn check_record_names(plan: &Plan, prefix: &Prefix) -> Result<(), Ins
 pub(super) fn outside_prefix(plan: &Plan) -> Vec<(PathBuf, PathBuf)> {
     let mut found = BTreeSet::new();
     for old in plan.unlink.iter().chain(&plan.pip.unlink) {
-        let directories = record::directories(old).map(|entry| &entry.relative_path);
-        let paths = record::files(old).chain(directories).filter(|path| !is_contained(path));
+        let directories = record_file::directories(old).map(|entry| &entry.relative_path);
+        let paths = record_file::files(old).chain(directories).filter(|path| !is_contained(path));
         found.extend(paths.map(|path| (distributions::record_name(old), path.clone())));
     }
     found.into_iter().collect()

@@ -7,7 +7,7 @@ use mlconda_types::dependency::{dependency_name, is_within_limits};
 use rattler_conda_types::{GenericVirtualPackage, MatchSpec, Matches, ParseStrictness};
 
 use super::{
-    Clash, Compiled, Options, commit::PrefixChange, record_paths, source::PackageOrigin, workers::StagedPackage,
+    Clash, Compiled, Options, commit::PrefixChange, record_paths, source::PackageOrigin, staged_package::StagedPackage,
 };
 
 /// What an installation did.

@@ -13,9 +13,10 @@ use std::{
 use mlconda_channel::repodata::Access;
 use mlconda_lock::LockedPackage;
 use mlconda_system::Linker;
+use mlconda_types::progress::{Event, Progress};
 
 use super::{
-    InstallError, Options, Sharing,
+    CacheCheck, InstallError, Options, Sharing,
     cache::{self, FillError},
     deviations::DeviationLog,
     fetch::{self, Hashes},
@@ -25,17 +26,6 @@ use super::{
 /// From this attempt on, a package is linked from its archive without the cache: another process may be changing or removing
 /// the cache.
 const WITHOUT_CACHE: u32 = 2;
-
-/// How packages in the cache are verified.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CacheCheck {
-    /// Not at all: they were verified when they were added.
-    #[default]
-    Presence,
-    /// Every file is hashed and compared with the hashes of the package before it is linked. A damaged package is removed and
-    /// fetched again.
-    Content,
-}
 
 /// Where a package is.
 pub(super) enum PackageLocation {
@@ -251,9 +241,12 @@ impl Sources {
         }
     }
 
-    /// Why the cache could not be written to, if that happened.
-    pub(super) fn unwritable(&self) -> Option<String> {
-        self.unwritable.get().map(ToString::to_string)
+    /// Tells where archives were not what they say, and that the cache could not be written to.
+    pub(super) fn report(&self, progress: &dyn Progress) {
+        self.deviations.warnings().into_iter().for_each(|warning| progress.event(Event::Warning(warning)));
+        if let Some(reason) = self.unwritable.get().map(ToString::to_string) {
+            progress.event(Event::CacheNotWritten { reason });
+        }
     }
 }
 

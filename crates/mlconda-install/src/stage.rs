@@ -1,5 +1,8 @@
 //! The stage: the directory in which the new files are put together before the commit.
 //!
+//! Everything in it is done from its open directory, beneath it and through no link, so that nobody who renames it while
+//! it is filled can redirect a file.
+//!
 //! Each file is written once, at its path in the prefix, and with the final prefix in it; the commit only renames files.
 //! Several threads write at once, so a table records which package owns which path. Where two packages contain the same
 //! path, the one that is linked later wins, as in conda. The order of arrival must not decide, so the second file waits in
@@ -9,18 +12,17 @@ mod clashes;
 
 use std::{
     borrow::Cow,
-    collections::{HashMap, hash_map::Entry},
-    fs::File,
+    collections::hash_map::Entry,
     io,
-    path::{Component, Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use mlconda_system as system;
+use mlconda_system::{self as system, beneath::Root};
 use rattler_conda_types::Subdir;
 
 pub(super) use self::clashes::InstalledPackages;
-use super::{InstallError, package::invalid, stop::Stop};
+use super::{InstallError, package::invalid, package_paths::PathMap, stop::Stop};
 
 /// The directory of slots in the stage. A slot holds the second file of a path, a file below a link of another package, or a
 /// link where another package has a directory.
@@ -38,9 +40,8 @@ pub struct Clash {
 /// The stage.
 #[derive(Debug)]
 pub(super) struct Stage {
-    root: PathBuf,
-    /// The open directory, for short relative lookups.
-    pub(super) directory: File,
+    /// The open directory.
+    pub(super) root: Arc<Root>,
     /// The final prefix, as text. It replaces placeholders.
     pub(super) prefix: String,
     /// The platform that the prefix is for.
@@ -51,9 +52,6 @@ pub(super) struct Stage {
     pub(super) stop: Stop,
     claims: Mutex<Claims>,
 }
-
-/// A map by path with a fast hash function: large environments have hundreds of thousands of lookups.
-pub(super) type PathMap<T> = HashMap<PathBuf, T, foldhash::fast::RandomState>;
 
 #[derive(Debug, Default)]
 struct Claims {
@@ -117,17 +115,10 @@ enum Directory {
 
 impl Stage {
     /// A stage in an existing, empty directory.
-    pub(crate) fn new(root: &Path, prefix: &Path, platform: Subdir, stop: Stop) -> io::Result<Self> {
+    pub(crate) fn new(root: &Arc<Root>, prefix: &Path, platform: Subdir, stop: Stop) -> io::Result<Self> {
         let prefix = prefix.to_str().ok_or_else(|| invalid(format!("`{}` is not UTF-8", prefix.display())))?;
-        let umask = system::umask_below(root)?;
-        let claims = Mutex::default();
-        let directory = fs_err::File::open(root)?.into_parts().0;
-        Ok(Self { root: root.to_owned(), directory, prefix: prefix.to_owned(), platform, umask, stop, claims })
-    }
-
-    /// The directory.
-    pub(super) fn root(&self) -> &Path {
-        &self.root
+        let (umask, claims) = (root.umask()?, Mutex::default());
+        Ok(Self { root: Arc::clone(root), prefix: prefix.to_owned(), platform, umask, stop, claims })
     }
 
     fn claims(&self) -> MutexGuard<'_, Claims> {
@@ -135,7 +126,7 @@ impl Stage {
         self.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Claims a path for a package, creates its parent, and returns the path in the stage to write the file to.
+    /// Claims a path for a package, creates its parent, and returns the path to write the file to, relative to the stage.
     pub(super) fn claim<'a>(&self, path: &'a Path, package: usize) -> Result<Cow<'a, Path>, InstallError> {
         let parent_kind = self.directory(path.parent().unwrap_or(path))?;
         self.claim_inside(path, package, parent_kind)
@@ -157,7 +148,7 @@ impl Stage {
                 }
                 Entry::Occupied(holder) if *holder.get() == package => {
                     // The archive is read a second time.
-                    system::remove_if_exists(&self.root.join(path))?;
+                    self.root.remove_file(path)?;
                     return Ok(path.into());
                 }
                 Entry::Occupied(_) => {}
@@ -165,17 +156,17 @@ impl Stage {
         }
         let inner = slot(claims.wait(path, package));
         drop(claims);
-        fs_err::create_dir_all(self.root.join(CLASH_DIRECTORY))?;
-        system::remove_if_exists(&self.root.join(&inner))?;
+        self.root.make_directories(Path::new(CLASH_DIRECTORY), 0o755)?;
+        self.root.remove_file(&inner)?;
         Ok(inner.into())
     }
 
-    /// The path of a file that the package has written.
+    /// The path of a file that the package has written, relative to the stage.
     pub(crate) fn place(&self, path: &Path, package: usize) -> PathBuf {
         let claims = self.claims();
         match claims.slot_of(path, package) {
-            Some(number) if claims.files.get(path) != Some(&package) => self.root.join(slot(number)),
-            _ => self.root.join(path),
+            Some(number) if claims.files.get(path) != Some(&package) => slot(number),
+            _ => path.to_owned(),
         }
     }
 
@@ -201,14 +192,13 @@ impl Stage {
     pub(super) fn directory(&self, path: &Path) -> Result<ParentKind, InstallError> {
         let Some(missing) = self.claim_directories(path) else { return Ok(ParentKind::NotDirectory) };
         for path in missing.iter().rev() {
-            let place = self.root.join(path);
-            match fs_err::create_dir(&place) {
+            match self.root.make_directory(path, 0o755) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error.into()),
                 _ => {}
             }
-            // The umask gives other permissions than 755.
-            if self.umask != 0o022 {
-                system::set_directory_mode(&place, 0o755)?;
+            // The umask takes permissions away.
+            if self.umask & 0o755 != 0 {
+                self.root.set_directory_mode(path, 0o755)?;
             }
         }
         if !missing.is_empty() {
@@ -248,7 +238,7 @@ impl Stage {
 
     /// Creates a file with these permissions, whatever the umask is.
     pub(super) fn create(&self, place: &Path, mode: u32) -> io::Result<fs_err::File> {
-        let file = system::create_new(place, mode)?;
+        let file = self.root.create(place, mode)?;
         if self.umask & mode != 0 {
             system::set_mode(file.file(), mode)?;
         }
@@ -259,9 +249,9 @@ impl Stage {
     pub(super) fn set_directory_times(&self, seconds: i64) -> Result<(), InstallError> {
         // Deepest first.
         for path in self.directories().iter().rev() {
-            system::set_directory_time(&self.root.join(path), seconds)?;
+            self.root.set_time(path, seconds)?;
         }
-        Ok(system::set_directory_time(&self.root, seconds)?)
+        Ok(self.root.set_time(Path::new(""), seconds)?)
     }
 
     /// Every directory, relative to the prefix, parents first.
@@ -281,50 +271,4 @@ impl Stage {
 /// The path of a slot, relative to the stage. Nothing is below it, so nothing is written through a link.
 fn slot(number: usize) -> PathBuf {
     Path::new(CLASH_DIRECTORY).join(number.to_string())
-}
-
-/// Whether a path is relative and has no `..`.
-pub(super) fn is_inside(path: &Path) -> bool {
-    !path.as_os_str().is_empty() && path.components().all(|part| matches!(part, Component::Normal(_)))
-}
-
-/// Whether packages must not write a path: records, and directories of installations. Case is ignored, because some file
-/// systems ignore it.
-pub(super) fn is_reserved(path: &Path) -> bool {
-    let first = path.components().next().map(|first| first.as_os_str().to_ascii_lowercase());
-    first.is_some_and(|first| first == "conda-meta" || first.as_encoded_bytes().starts_with(b".mlconda-"))
-}
-
-/// Whether a link at `path` that points to `target` stays in the prefix, by its text.
-pub(super) fn link_stays_inside(path: &Path, target: &Path) -> bool {
-    let mut depth = path.components().count().saturating_sub(1);
-    let mut descended = false;
-    for part in target.components() {
-        match part {
-            Component::Normal(_) => descended = true,
-            Component::CurDir => {}
-            // After a name, `..` is the parent of whatever that name links to.
-            Component::ParentDir if depth > 0 && !descended => depth -= 1,
-            _ => return false,
-        }
-    }
-    true
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn links_that_leave_the_prefix_are_seen() {
-        let stays = |path: &str, target: &str| link_stays_inside(Path::new(path), Path::new(target));
-        assert!(stays("lib/libz.so", "libz.so.1") && stays("a/b/c", "../../d") && stays("lib64", "lib"));
-        assert!(!stays("lib/libz.so", "../../etc") && !stays("a", "/etc/passwd") && !stays("a/b", "../c/../d"));
-    }
-
-    #[test]
-    fn paths_that_leave_the_prefix_are_seen() {
-        assert!(is_inside(Path::new("lib/a..b/c")));
-        assert!(["", "/etc", "../a", "a/../../b"].iter().all(|path| !is_inside(Path::new(path))));
-    }
 }

@@ -13,19 +13,21 @@ use std::{
 
 use mlconda_channel::network::Client;
 use mlconda_inspect::plan::Plan;
-use mlconda_lock::Lock;
+use mlconda_lock::{Lock, LockedPackage, LockedPip};
 use mlconda_prefix::{Prefix, distributions, on_disk};
-use mlconda_system::{self as system, files};
+use mlconda_system::{beneath::Root, files};
 use mlconda_types::progress::{Event, Progress};
 use rattler_conda_types::Subdir;
 use rattler_digest::{Sha256, Sha256Hash, compute_bytes_digest};
 
 use super::{
-    Bytecode, Clash, Compiled, HISTORY, InstallError, Options, bytecode, installation, metadata, pip, read_if_there,
-    record_paths,
+    Bytecode, Clash, Compiled, HISTORY, InstallError, Options, bytecode,
+    held::OPEN_PARENTS,
+    installation, metadata, pip, read_if_there, record_paths,
     script::{self, ScriptKind},
     stage::Stage,
-    workers::{self, StagedPackage},
+    staged_package::StagedPackage,
+    workers,
 };
 
 /// An environment in a directory. Its packages are linked and clashes are resolved; [`Staging::compile`] and
@@ -43,10 +45,8 @@ pub struct Staging {
 /// A package of a [`Staging`].
 #[derive(Clone, Debug)]
 pub struct PackageFiles {
-    /// The name.
-    pub name: String,
-    /// NAME-VERSION-BUILD; of a wheel, NAME-VERSION.
-    pub dist_name: String,
+    /// The package, with the size of its archive also where the lock does not have it.
+    pub package: LockedPackage,
     /// The build time, in seconds since 1970.
     pub built: Option<i64>,
     /// The sha256 of the record before byte code is added. The record has the hash of the archive and of each file in
@@ -99,13 +99,14 @@ async fn link(
 ) -> Result<Staging, InstallError> {
     installation::check_prefix(target)?;
     let absent = Prefix::open(directory.join(".absent")).map_err(std::io::Error::other)?;
-    let plan = Plan::between(lock, &absent).map_err(std::io::Error::other)?;
+    let plan = Plan::new(lock, &absent).map_err(std::io::Error::other)?;
     pip::check_tags(&plan)?;
     record_paths::check_record_names(&plan, &absent)?;
     let (packages, bytes) = (plan.link.len() + plan.pip.link.len(), plan.download_size());
     progress.event(Event::InstallStarted { prefix: target.to_owned(), packages, bytes });
-    system::set_directory_mode(directory, 0o755)?;
-    let stage = Arc::new(Stage::new(directory, target, plan.platform, options.stop.clone())?);
+    let root = Arc::new(Root::open(directory)?.with_open_parents(OPEN_PARENTS));
+    root.set_directory_mode(Path::new(""), 0o755)?;
+    let stage = Arc::new(Stage::new(&root, target, plan.platform, options.stop.clone())?);
     let linking = workers::link_all(&plan, client, &stage, options, progress);
     let finished = client.report_waits(progress, linking).await?;
     let (clashes, _) = installation::resolve_clashes(&plan, &absent, &stage, &finished)?;
@@ -115,7 +116,7 @@ async fn link(
 impl Staging {
     /// The directory that has the files.
     pub fn root(&self) -> &Path {
-        self.stage.root()
+        self.stage.root.path()
     }
 
     /// The platform of the environment.
@@ -130,7 +131,7 @@ impl Staging {
 
     /// The packages of pip that have no wheel. They are not in the directory: the environment's pip would have to run.
     pub fn unbuilt(&self) -> impl Iterator<Item = String> {
-        self.plan.pip.build.iter().map(mlconda_lock::LockedPip::dist_name)
+        self.plan.pip.build.iter().map(LockedPip::dist_name)
     }
 
     /// All packages with their files, in the order of the lock. After [`Staging::compile`], byte code is among them.
@@ -142,11 +143,11 @@ impl Staging {
         let mut packages = Vec::with_capacity(self.finished.len());
         for package in &self.finished {
             let record = Path::new("conda-meta").join(distributions::record_name(&package.record));
-            let text = files::read(&self.root().join(&record), files::LARGEST_RECORD)?;
-            let archive = &archives[package.number];
+            let text = self.stage.root.read_all(&record, files::LARGEST_RECORD)?;
+            let archive = archives[package.number].clone();
+            let size = archive.size.or(package.record.repodata_record.package_record.size);
             packages.push(PackageFiles {
-                name: archive.name.clone(),
-                dist_name: archive.dist_name(),
+                package: LockedPackage { size, ..archive },
                 built: package.built,
                 identity: compute_bytes_digest::<Sha256>(&text),
                 files: vec![record],
@@ -178,11 +179,11 @@ impl Staging {
         Ok(text.map(|text| String::from_utf8_lossy(&text).into_owned()))
     }
 
-    /// Compiles the modules of packages, by the names in `wanted`, and adds the byte code to their records. Each package's
+    /// Compiles the modules of packages, by their archives' file names, and adds the byte code to their records. Each package's
     /// result does not depend on which others are compiled.
     ///
     /// # Errors
-    /// If a file cannot be read or written. A python that cannot run is no error but [`Compiled::unable`].
+    /// If a file cannot be read or written. A python that cannot run is not an error but [`Compiled::unable`].
     pub async fn compile(
         &mut self,
         wanted: &HashSet<String>,
@@ -193,7 +194,7 @@ impl Staging {
             return Ok(Compiled::default());
         }
         let archives = plan.archives();
-        let is_wanted = |number: usize| wanted.contains(&archives[number].name);
+        let is_wanted = |number: usize| wanted.contains(&archives[number].file_name);
         let compiled = bytecode::compile(plan, absent, stage, finished, &is_wanted, options, progress).await;
         compiled.map_err(|error| options.stop.classify(error))
     }
@@ -207,10 +208,10 @@ impl Staging {
         options.stop.check().map_err(|error| options.stop.classify(error.into()))?;
         let time = options.time.unwrap_or_else(|| metadata::newest_build_time(plan, finished, absent));
         metadata::write(plan, absent, stage, time, options)?;
-        let meta = stage.root().join("conda-meta");
-        fs_err::rename(meta.join(on_disk::PENDING_HISTORY), meta.join(HISTORY))?;
-        let mut files = vec![Path::new("conda-meta").join(HISTORY)];
-        files.extend(Some(PathBuf::from(mlconda_prefix::STATE)).filter(|state| stage.root().join(state).is_file()));
+        let meta = Path::new("conda-meta");
+        stage.root.rename(&meta.join(on_disk::PENDING_HISTORY), &stage.root, &meta.join(HISTORY))?;
+        let (mut files, root) = (vec![meta.join(HISTORY)], self.root());
+        files.extend(Some(PathBuf::from(mlconda_prefix::STATE)).filter(|state| root.join(state).is_file()));
         Ok(EnvironmentFiles { files, directories: stage.directories(), time })
     }
 }

@@ -16,13 +16,13 @@ use std::{
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use mlconda_channel::network::Client;
-use mlconda_inspect::plan::{LinkOrder, Plan};
-use mlconda_lock::{LockedPackage, linking_order};
+use mlconda_inspect::plan::Plan;
+use mlconda_lock::LockedPackage;
 use mlconda_prefix::distributions;
 use mlconda_types::progress::{Event, Progress};
 use rattler::install::PythonInfo;
 use rattler_conda_types::{
-    PrefixRecord, Subdir,
+    Subdir,
     prefix_record::{PathType, PathsEntry},
 };
 use tokio::sync::mpsc;
@@ -31,29 +31,12 @@ use super::{
     InstallError, Options, OutwardLinks, cache,
     fetch::{self, Hashes},
     link::{LinkError, Linked, Linking, wheel::Request},
-    pip, record, script,
+    pip, record, record_file,
     source::{PackageLocation, PackageOrigin, SourceError, Sources, package_or_disk_error, verify},
     stage::Stage,
+    staged_package::{StagedPackage, kept_python},
     unpack::{IdleCores, unpack},
 };
-
-/// A package that is in the stage.
-pub(super) struct StagedPackage {
-    /// Its number in [`Plan::archives`].
-    pub(super) number: usize,
-    /// Its record, without the list of its files, which is written to the stage already.
-    pub(super) record: PrefixRecord,
-    /// The build time, in seconds since 1970.
-    pub(super) built: Option<i64>,
-    /// How many files it has.
-    pub(super) files: usize,
-    /// Their size in bytes.
-    pub(super) bytes: u64,
-    /// How many of these bytes are hard links to existing files.
-    pub(super) shared: u64,
-    /// Where it was linked from, if it was extracted before.
-    pub(super) origin: Option<PackageOrigin>,
-}
 
 /// A package for a worker to link.
 struct LinkJob {
@@ -214,12 +197,7 @@ async fn coordinate(
             }
         }
     }
-    for warning in shared.sources.deviations.warnings() {
-        progress.event(Event::Warning(warning));
-    }
-    if let Some(reason) = shared.sources.unwritable() {
-        progress.event(Event::CacheNotWritten { reason });
-    }
+    shared.sources.report(progress);
     mlconda_types::sorting::sort_by_key(&mut finished, |package| package.number);
     Ok(finished)
 }
@@ -251,7 +229,7 @@ async fn fetch_one(
     let place = match shared.sources.find(package, attempt)? {
         Some(place) => place,
         None => {
-            let (archive, hashes) = fetch::download(client, package, shared.stage.root(), progress).await?;
+            let (archive, hashes) = fetch::download(client, package, &shared.stage.root, progress).await?;
             PackageLocation::Fetched(archive, hashes)
         }
     };
@@ -383,8 +361,9 @@ impl LinkState {
         let shared = if origin.is_some_and(PackageOrigin::shares_storage) { linked.hard_linked } else { 0 };
         let own = std::mem::take(&mut linked.own);
         let mut record = record::record(package, linked, archive, spec)?;
-        let path = self.stage.root().join("conda-meta").join(distributions::record_name(&record));
-        record::write(&path, &record::render(&record, &own)?, built.unwrap_or(0))?;
+        let (path, text) =
+            (Path::new("conda-meta").join(distributions::record_name(&record)), record_file::render(&record, &own)?);
+        self.stage.root.put(&path, &text, built.unwrap_or(0)).map_err(InstallError::from)?;
         if is_python {
             let info = PythonInfo::from_python_record(&record.repodata_record.package_record, self.platform)
                 .map_err(|error| super::package::invalid(error.to_string()))?;
@@ -410,43 +389,7 @@ fn link_failure(package: &LockedPackage, error: LinkError) -> InstallError {
     }
 }
 
-/// The interpreter among the kept packages.
-pub(super) fn kept_python(plan: &Plan) -> Option<PythonInfo> {
-    let records = plan.keep.iter().map(|record| &record.repodata_record.package_record);
-    let python = records.into_iter().find(|record| record.name.as_normalized() == "python")?;
-    PythonInfo::from_python_record(python, plan.platform).ok()
-}
-
-/// The interpreter of the new environment.
-pub(super) fn python(plan: &Plan, finished: &[StagedPackage]) -> Option<PythonInfo> {
-    let of_conda = finished.iter().filter(|package| package.number < plan.link.len());
-    let mut records = of_conda.map(|package| &package.record.repodata_record.package_record);
-    match records.find(|record| record.name.as_normalized() == "python") {
-        Some(record) => PythonInfo::from_python_record(record, plan.platform).ok(),
-        None => kept_python(plan),
-    }
-}
-
 /// Whether a path is a file. Some packages give soft links the size of their target.
 fn is_file(entry: &PathsEntry) -> bool {
     !matches!(entry.path_type, PathType::SoftLink | PathType::Directory)
-}
-
-/// Whether one of these packages has a post-link script.
-pub(super) fn has_scripts(stage: &Stage, records: &[&PrefixRecord]) -> bool {
-    let names = records.iter().map(|record| record.repodata_record.package_record.name.as_normalized());
-    // The script may be below a link of a kept package.
-    let place = |name: &str| stage.final_path(&script::path(name, script::ScriptKind::PostLink));
-    names.into_iter().any(|name| stage.root().join(place(name)).is_file())
-}
-
-/// The names of all conda packages of the new environment, in linking order.
-pub(super) fn order(plan: &Plan, finished: &[StagedPackage]) -> Vec<String> {
-    if plan.order == LinkOrder::Lock {
-        return plan.names.clone();
-    }
-    let records = finished.iter().map(|package| &package.record).chain(&plan.keep);
-    let records = records.filter(|record| !distributions::is_distribution(&record.repodata_record.package_record));
-    let records: Vec<_> = records.map(|record| record.repodata_record.clone()).collect();
-    linking_order(&records).into_iter().map(|record| record.package_record.name.as_normalized().to_owned()).collect()
 }

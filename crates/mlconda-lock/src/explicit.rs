@@ -10,7 +10,12 @@ use mlconda_types::redact;
 use rattler_digest::{Md5, Sha256, parse_digest_from_hex};
 use url::Url;
 
-use super::{Digest, Expansion, Lock, LockError, LockedPackage, PipSource, comments, comments::LockComments, pip};
+use super::{
+    Digest, Expansion, Lock, LockError, LockedPackage, PipSource,
+    comments::{self, LockComments},
+    expansions::{address, expand},
+    pip,
+};
 
 /// The version of the grammar of the comments that this module writes.
 pub const FORMAT: u32 = comments::FORMAT;
@@ -46,44 +51,6 @@ pub fn render(lock: &Lock, directory: Option<&Path>) -> String {
         text.push('\n');
     }
     text
-}
-
-/// A URL in which secrets are replaced by `${NAME}` if a variable has their value.
-pub(super) fn address(url: &Url, expansions: &[(String, String)]) -> String {
-    let mut text = url.to_string();
-    for secret in redact::secrets(url) {
-        let Some(name) = variable(secret, expansions) else { continue };
-        // Elsewhere in the URL the same letters mean something else.
-        let places: &[(&str, &str)] = match Some(secret) {
-            _ if secret == url.username() => &[("://", ":"), ("://", "@"), (":", "@"), ("/t/", "/")],
-            password if password == url.password() => &[(":", "@"), ("/t/", "/")],
-            _ => &[("/t/", "/")],
-        };
-        for (before, after) in places {
-            let shown = format!("{before}{secret}{after}");
-            text = text.replacen(&shown, &format!("{before}${{{name}}}{after}"), 1);
-        }
-    }
-    text
-}
-
-/// A URL in which secrets are replaced by `${NAME}` if a variable has their value, and removed otherwise.
-pub(super) fn address_without_login(url: &Url, expansions: &[(String, String)]) -> String {
-    let mut url = url.clone();
-    let unknown = |secret: &str| !secret.is_empty() && variable(secret, expansions).is_none();
-    if url.password().is_some_and(unknown) || (url.password().is_none() && unknown(url.username())) {
-        // Neither fails for a URL that has a login.
-        let _ = url.set_password(None);
-        let _ = url.set_username("");
-    }
-    address(&url, expansions)
-}
-
-/// The variable that stands for a secret.
-pub(super) fn variable<'a>(secret: &str, expansions: &'a [(String, String)]) -> Option<&'a str> {
-    let plain = super::decode(secret).ok();
-    let stands = |value: &str| !value.is_empty() && (value == secret || Some(value) == plain.as_deref());
-    expansions.iter().find(|(_, value)| stands(value)).map(|(name, _)| name.as_str())
 }
 
 /// Reads a lock from text. A plain list of package URLs is accepted, as in conda.
@@ -213,30 +180,6 @@ fn digest(text: &str) -> Result<Digest, String> {
         _ => None,
     }
     .ok_or_else(|| format!("`{text}` is neither a sha256 (64 hex digits) nor an md5 (32)"))
-}
-
-/// Puts in the home directory for a leading `~/`, and variables for `$NAME` and `${NAME}`.
-pub(super) fn expand(text: &str, expansion: &Expansion) -> Result<String, String> {
-    let (mut result, mut rest) = match (text.strip_prefix("~/"), &expansion.home) {
-        (Some(rest), Some(home)) => (format!("{}/", home.display()), rest),
-        _ => (String::new(), text),
-    };
-    while let Some(start) = rest.find('$') {
-        result.push_str(&rest[..start]);
-        let tail = &rest[start + 1..];
-        let (name, after) = match tail.strip_prefix('{').and_then(|inner| inner.split_once('}')) {
-            Some(found) => found,
-            None => {
-                let word = |each: char| !(each.is_ascii_alphanumeric() || each == '_');
-                tail.split_at(tail.find(word).unwrap_or(tail.len()))
-            }
-        };
-        let value = expansion.variables.iter().find(|(key, _)| key == name).map(|(_, value)| value);
-        result.push_str(value.ok_or_else(|| format!("the environment variable `{name}` is not set"))?);
-        rest = after;
-    }
-    result.push_str(rest);
-    Ok(result)
 }
 
 #[cfg(test)]

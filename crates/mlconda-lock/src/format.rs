@@ -2,14 +2,11 @@
 
 use std::{fmt, path::Path, str::FromStr};
 
-use indexmap::IndexSet;
 use rattler_conda_types::Subdir;
-use rattler_digest::{Md5Hash, Sha256Hash};
-use url::Url;
 
 use super::{
-    Digest, Lock, LockError, LockFile, LockedPackage, Selection, Written, conda_lock, explicit,
-    file::{DEFAULT_ENVIRONMENT, MAIN_CATEGORY, Part, channel_of},
+    LockError, LockFile, LockedPackage, Selection, Written, conda_lock, explicit,
+    file::{MAIN_CATEGORY, Part},
     pixi,
 };
 
@@ -27,7 +24,7 @@ pub enum LockFormat {
 
 /// A name that is not a format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no format of locks: `explicit`, `conda-lock` and `pixi` are")]
+#[error("`{0}` is not a format of locks: `explicit`, `conda-lock` and `pixi` are")]
 pub struct LockFormatError(String);
 
 impl fmt::Display for LockFormat {
@@ -137,7 +134,7 @@ impl LockFile {
         let mut others = self.platforms();
         others.retain(|platform| *platform != lock.0.platform);
         left_out(losses, "platform", others.iter().map(|platform| platform.as_str()));
-        Ok(Part { sources: lock.1, ..Part::of(lock.0) })
+        Ok(Part { sources: lock.1, ..Part::new(lock.0) })
     }
 
     /// The parts of one environment, for the selected platform or all.
@@ -211,87 +208,6 @@ fn left_out<'a>(losses: &mut Vec<String>, what: &str, names: impl Iterator<Item 
 fn explicit_losses(parts: &[Part], losses: &mut Vec<String>) {
     let knows = |package: &&LockedPackage| package.record.as_ref().is_some_and(|record| !record.depends.is_empty());
     if parts.iter().flat_map(|part| &part.lock.packages).filter(knows).count() > 0 {
-        losses.push(
-            "an explicit lock has no word for what packages depend on, for their licences and their times".to_owned(),
-        );
+        losses.push("an explicit lock cannot contain dependencies, licences and times of packages".to_owned());
     }
-}
-
-/// The sha256 and the md5 of a package, as far as anything tells them.
-pub(super) fn hashes(package: &LockedPackage) -> (Option<Sha256Hash>, Option<Md5Hash>) {
-    let record = package.record.as_deref();
-    let (sha256, md5) = (record.and_then(|record| record.sha256), record.and_then(|record| record.md5));
-    match package.digest {
-        Digest::Sha256(digest) => (Some(digest), md5),
-        // What does not pin the package does not pin it in another format.
-        Digest::Md5(digest) => (sha256, Some(digest)),
-        Digest::Unknown => (sha256, md5),
-    }
-}
-
-/// What a format has no word for, so that it stands in comments of mlconda's.
-pub(super) fn comment_losses(parts: &[Part], file: &str, losses: &mut Vec<String>) {
-    let any = |has: fn(&Lock) -> bool| parts.iter().any(|part| has(&part.lock));
-    let found = [
-        ("the environment's name", any(|lock| lock.name.is_some())),
-        ("variables", any(|lock| !lock.variables.is_empty())),
-        ("virtual packages", file != pixi::NEWEST && any(|lock| !lock.virtual_packages.is_empty())),
-    ];
-    let found: Vec<&str> = found.into_iter().filter_map(|(what, found)| found.then_some(what)).collect();
-    if let [others @ .., last] = found.as_slice() {
-        let and = if others.is_empty() { "" } else { " and " };
-        losses.push(format!(
-            "{file} has no word for {}{and}{last}: they stand in comments, which only mlconda reads",
-            others.join(", ")
-        ));
-    }
-}
-
-/// Packages whose records are not known, so that a format that has a place for dependencies shows none.
-pub(super) fn record_losses(parts: &[Part], losses: &mut Vec<String>) {
-    let locks = || parts.iter().map(|part| &part.lock);
-    let all: usize = locks().map(|lock| lock.packages.len() + lock.pip.len()).sum();
-    let conda = locks().flat_map(|lock| &lock.packages).filter(|package| package.record.is_none()).count();
-    let without = conda + locks().flat_map(|lock| &lock.pip).filter(|package| package.requires.is_none()).count();
-    if without > 0 {
-        losses.push(format!("what packages depend on is not known for {without} of {all} packages, and left out"));
-    }
-}
-
-/// A string as YAML: as it is where no reader can misunderstand it, else in quotes.
-pub(super) fn scalar(text: &str) -> String {
-    let is_hash = matches!(text.len(), 32 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    // `1e5` is a number.
-    if is_hash && text.bytes().filter(u8::is_ascii_alphabetic).count() > 1 {
-        return text.to_owned();
-    }
-    mlconda_environment::yaml::scalar(text)
-}
-
-/// The channels of parts as other tools want them: without logins, and without the asterisks in their place.
-pub(super) fn channels(parts: &[&Part]) -> IndexSet<String> {
-    let mut channels: IndexSet<String> = parts.iter().flat_map(|part| part.lock.channels.iter().cloned()).collect();
-    if channels.is_empty() {
-        channels.extend(parts.iter().flat_map(|part| &part.lock.packages).filter_map(channel_of));
-    }
-    let plain = |channel: &String| Url::parse(channel).map_or_else(|_| channel.clone(), |url| without_login(&url));
-    channels.iter().map(plain).collect()
-}
-
-/// A URL without user, password and token.
-pub(super) fn without_login(url: &Url) -> String {
-    let mut url = url.clone();
-    // Neither fails for a URL that has a login.
-    let _ = url.set_password(None);
-    let _ = url.set_username("");
-    if let Some((_, rest)) = url.path().strip_prefix("/t/").and_then(|path| path.split_once('/')) {
-        let rest = format!("/{rest}");
-        url.set_path(&rest);
-    }
-    url.into()
-}
-
-/// Whether a part is the one that comments without further words are about.
-pub(super) fn is_default(part: &Part) -> bool {
-    part.environment == DEFAULT_ENVIRONMENT && part.category == MAIN_CATEGORY && part.platform_name.is_none()
 }

@@ -1,14 +1,20 @@
-//! The lock: every package of an environment, pinned by URL and sha256, for one platform.
+//! The lock: every package of an environment, pinned by URL and sha256, for one platform. It reads and writes lock files and
+//! reads prefixes; it never runs a program or uses a network.
 //!
 //! A [`Lock`] is independent of its file format; each format has its own module. mlconda writes @EXPLICIT files (CEP-23) by
 //! default, which conda, mamba and other tools can install. Facts that this format does not have are in comments
 //! ([`explicit`], `docs/lockfile.md`).
+//!
+//! Read in this order: [`Lock`]; `file`, what a file of any format becomes; `read` and `format`, the ways in and out, with
+//! [`explicit`], `conda_lock` and `pixi` for the formats; `order`, in which packages are linked; `check`, [`diff`] and [`merge`],
+//! two locks beside each other; [`graph`] and [`sbom`], what depends on what and what is in it.
 
 mod check;
 mod comments;
 mod conda_lock;
 pub mod diff;
 mod document;
+mod expansions;
 pub mod explicit;
 mod file;
 mod format;
@@ -18,17 +24,18 @@ mod order;
 mod pip;
 mod pixi;
 pub mod provided;
+mod read;
+mod rendering;
 pub(crate) mod requirements;
 pub mod sbom;
 #[cfg(test)]
 mod tests;
 
 pub use self::check::{Mismatch, MismatchKind};
-pub use self::file::{
-    DEFAULT_ENVIRONMENT, LockFile, LockKind, MAIN_CATEGORY, Part, Selection, SourcePackages, kind_of,
-};
+pub use self::file::{DEFAULT_ENVIRONMENT, LockFile, LockKind, MAIN_CATEGORY, Part, Selection, SourcePackages};
 pub use self::format::{LockFormat, LockFormatError, Rendered};
 pub use self::pip::{ArchiveOrigin, DirectoryMode, LockedPip, PipSource};
+pub use self::read::kind_of;
 pub use mlconda_python::normalize;
 pub use order::linking_order;
 
@@ -308,7 +315,7 @@ impl Lock {
     /// [`LockFile::read`] returns all.
     ///
     /// # Errors
-    /// If the file cannot be read or is no lock, or if there is more than one to choose from.
+    /// If the file cannot be read or is not a lock, or if there is more than one to choose from.
     pub fn read(path: &Path, expansion: &Expansion) -> Result<Self, LockError> {
         LockFile::read(path, expansion)?.select(&Selection::default())
     }
@@ -332,7 +339,7 @@ impl Lock {
         let exposes = |package: &&LockedPackage| {
             redact::secrets(&package.url)
                 .into_iter()
-                .any(|secret| explicit::variable(secret, &self.expansions).is_none())
+                .any(|secret| expansions::variable(secret, &self.expansions).is_none())
         };
         self.packages.iter().filter(exposes).map(|package| package.file_name.as_str()).collect()
     }
@@ -356,7 +363,7 @@ impl Lock {
 
 /// Puts a text in the place of a file, which stays whole until then.
 fn replace(path: &Path, text: &str) -> Result<Written, LockError> {
-    // A link stays a link, and what is no file (`/dev/stdout`) is written to as it is.
+    // A link stays a link, and what is not a file (`/dev/stdout`) is written to as it is.
     let target = fs_err::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     if fs_err::metadata(&target).is_ok_and(|metadata| !metadata.is_file()) {
         fs_err::write(&target, text)?;

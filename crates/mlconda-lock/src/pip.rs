@@ -168,7 +168,7 @@ pub(super) fn render(package: &LockedPip, directory: Option<&Path>, expansions: 
     // Writing to a string cannot fail.
     let _ = match &package.source {
         PipSource::Archive { url, sha256, origin, .. } => {
-            text.push_str(&super::explicit::address_without_login(url, expansions));
+            text.push_str(&super::expansions::address_without_login(url, expansions));
             if let Some(hash) = sha256 {
                 let _ = write!(text, " --hash=sha256:{}", hex::encode(hash));
             }
@@ -176,7 +176,7 @@ pub(super) fn render(package: &LockedPip, directory: Option<&Path>, expansions: 
         }
         PipSource::Git { repository, commit, subdirectory } => {
             let fragment = subdirectory.as_ref().map(|path| format!("#subdirectory={path}")).unwrap_or_default();
-            let repository = super::explicit::address_without_login(repository, expansions);
+            let repository = super::expansions::address_without_login(repository, expansions);
             write!(text, "{repository}@{commit}{fragment}")
         }
         PipSource::Directory { path, mode } => {
@@ -234,7 +234,7 @@ pub(super) fn locate(
         return Err(format!("`{name}` cannot name a package (PEP 508)"));
     }
     let name = normalize(name);
-    let place = super::explicit::expand(place, expansion)?;
+    let place = super::expansions::expand(place, expansion)?;
     let mut version = given.version.map(|version| checked_version(&version)).transpose()?;
     let mut origin = given.origin.unwrap_or(ArchiveOrigin::Index);
     let source = if let Some(place) = place.strip_prefix("git+") {

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use serde_json::{Map, Value};
 
-use crate::{Config, Descriptor, Digest, OciError, Platform, json, media_type};
+use crate::{Config, Descriptor, Digest, OciError, Platform, json, media_type, registry::Repository};
 
 /// Where the bytes of a blob are.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub enum Content {
         /// Where it begins, in bytes. Its length is the descriptor's size.
         offset: u64,
     },
+    /// In a repository of a registry.
+    Remote(Repository),
 }
 
 /// A blob: its descriptor, and where its bytes are.
@@ -41,7 +43,7 @@ impl Blob {
     }
 
     /// A document in memory.
-    fn document(media_type: &str, object: Map<String, Value>) -> Self {
+    pub(crate) fn document(media_type: &str, object: Map<String, Value>) -> Self {
         Self::new(media_type, Value::Object(object).to_string().into_bytes())
     }
 }
@@ -118,6 +120,15 @@ impl Artifact {
         manifest.descriptor.artifact_type = Some(artifact_type.to_owned());
         manifest.descriptor.annotations = annotations;
         Self { manifest, blobs: vec![empty, blob] }
+    }
+
+    /// What it refers to.
+    pub(crate) fn subject(&self) -> Result<Digest, OciError> {
+        let invalid = || OciError::invalid("the manifest of an artifact", "it has no `subject`");
+        let Content::Bytes(bytes) = &self.manifest.content else { return Err(invalid()) };
+        let manifest = json::parse_object(bytes, "the manifest of an artifact")?;
+        let subject = manifest.get("subject").ok_or_else(invalid)?;
+        Ok(Descriptor::from_json(subject, "the manifest of an artifact")?.digest)
     }
 }
 

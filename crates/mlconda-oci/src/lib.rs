@@ -28,15 +28,23 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod challenge;
 mod config;
 mod descriptor;
 mod digest;
 mod error;
 mod image;
 mod json;
+mod logins;
+mod read;
+mod reference;
+mod registry;
 
 pub use config::{Config, LayerHistory};
 pub use descriptor::{Descriptor, Platform, annotation, media_type};
 pub use digest::Digest;
 pub use error::OciError;
 pub use image::{Artifact, Blob, Content, Image, Images};
+pub use logins::{LoginOptions, login_files};
+pub use reference::Reference;
+pub use registry::{Pushed, Registries, RegistryOptions, Repository};

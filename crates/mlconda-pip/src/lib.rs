@@ -1,9 +1,13 @@
-//! Locks the `pip:` list: the packages that pip would install on top of the conda packages of a lock.
+//! Locks the `pip:` list: the packages that pip would install on top of the conda packages of a lock. It runs uv, writes files
+//! for it, reads archives and asks servers; it never touches a prefix.
 //!
 //! The resolver is the program uv (module `uv`; `docs/DESIGN.md` says why it is not linked as a crate). It resolves for the
 //! target platform and the locked python, whatever this machine is. Projects that conda provides are passed to it as fixed
 //! versions (module `stub_wheel`), so that it uses exactly these and reports conflicts with the list. Its result is read
 //! from a `pylock.toml` (PEP 751). Installing needs nothing of this crate.
+//!
+//! Read in this order: [`lock`]; `resolution`, one question to uv and its answer; `uv`, the program; `stub_wheel` and
+//! `conflicts`, what conda provides; `pylock` and `toml`, the answer; `hashes`, whether it is what the list wants.
 
 mod conflicts;
 mod hashes;
@@ -235,7 +239,7 @@ fn requirements(environment: &Environment) -> Result<Requirements, PipError> {
             return Some(*entry.diagnostic(message, "paths are relative to the file that names them"));
         }
         let message =
-            || format!("`{}` is no project of python: it has no `pyproject.toml` and no `setup.py`", path.display());
+            || format!("`{}` is not a project of python: it has no `pyproject.toml` and no `setup.py`", path.display());
         let help = "name the directory that has it; paths are relative to the file that names them";
         (is_installed && path.is_dir() && !is_project()).then(|| *entry.diagnostic(message(), help))
     });

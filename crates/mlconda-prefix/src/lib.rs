@@ -1,4 +1,8 @@
-//! Reads a prefix: its records, its variables, and its activation.
+//! Reads a prefix: its records, its variables, and its activation. It never uses a network, and changes one file only
+//! ([`activate::snapshot`], which runs the activation scripts).
+//!
+//! Read in this order: [`Prefix`]; [`on_disk`], where everything is in it; [`distributions`] and [`foreign_records`], what others
+//! have installed; `damaged`, what cannot be read; [`activate`], what a process in it sees.
 
 pub mod activate;
 mod damaged;
@@ -187,7 +191,11 @@ pub fn read_record(path: &Path) -> std::io::Result<PrefixRecord> {
     parse_record(&files::read(path, files::LARGEST_RECORD)?)
 }
 
-fn parse_record(text: &[u8]) -> std::io::Result<PrefixRecord> {
+/// Parses the text of a record of any tool. What becomes a path of it is plain.
+///
+/// # Errors
+/// If it is not a record, or its name, version or build cannot be part of a file name.
+pub fn parse_record(text: &[u8]) -> std::io::Result<PrefixRecord> {
     let record = foreign_records::read(text)?;
     let package = &record.repodata_record.package_record;
     let (name, version) = (package.name.as_normalized(), package.version.as_str());

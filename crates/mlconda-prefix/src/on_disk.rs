@@ -101,4 +101,24 @@ mod tests {
         assert_eq!(module("a/__pycache__/b.cpython-311.opt-1.pyc"), Some("a/b.py".into()));
         assert_eq!([module("a/b.cpython-311.pyc"), module("__pycache__/b.txt")], [None, None]);
     }
+
+    #[test]
+    fn a_path_through_too_many_links_or_out_of_the_prefix_leads_nowhere() {
+        let chain = |length: usize| {
+            let link = move |path: &Path| {
+                let number: Option<usize> = path.to_str().and_then(|name| name.strip_prefix('l')?.parse().ok());
+                let next = |number| if number < length { format!("l{number}").into() } else { "end".into() };
+                Ok(number.map(|number| next(number + 1)))
+            };
+            resolve(Path::new("l0/file"), &link).unwrap()
+        };
+        assert_eq!(chain(MOST_LINKS), Some("end/file".into()));
+        assert_eq!(chain(MOST_LINKS + 1), None);
+        let to = |target: &'static str| {
+            let link = move |path: &Path| Ok((path == Path::new("link")).then(|| target.into()));
+            resolve(Path::new("link/file"), &link).unwrap()
+        };
+        assert_eq!([to("link"), to("../outside"), to("/etc")], [None, None, None]);
+        assert_eq!(to("a/../b"), Some("b/file".into()));
+    }
 }

@@ -1,4 +1,7 @@
-//! Formats of the Python ecosystem: names of projects, metadata of distributions, markers and wheel tags.
+//! Formats of the Python ecosystem: names of projects, metadata of distributions, markers and wheel tags. It touches nothing:
+//! no file, no program, no network.
+//!
+//! Read in this order: [`normalize`] (names), [`metadata`], [`marker`], [`tags`].
 
 pub mod marker;
 pub mod metadata;

@@ -16,7 +16,7 @@ use resolvo::{
 
 use super::{
     VirtualDemand,
-    tree::{TreeNode, draw},
+    tree_text::{TreeNode, draw},
     wording,
 };
 

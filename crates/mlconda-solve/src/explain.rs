@@ -6,17 +6,11 @@ mod remedies;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::HashMap,
-    fmt,
-    path::{Path, PathBuf},
-    rc::Rc,
-    sync::Arc,
-};
+use std::{collections::HashMap, fmt, path::PathBuf, rc::Rc};
 
 use itertools::Itertools;
 use mlconda_channel::repodata::Repodata;
-use mlconda_environment::{Environment, Location};
+use mlconda_environment::Environment;
 use mlconda_types::{
     host::{Host, Override},
     sorting::InOrder,
@@ -27,7 +21,10 @@ use super::{
     ChannelPriority, Cutoff, SolveOptions,
     conflict::Reasons,
     propagation::{self, Premises, Propagation, Records},
-    session::{self, SolveFailure, SolverSession},
+    raise::newest_host,
+    request::SolveFailure,
+    requirement_line::RequirementLine,
+    session::SolverSession,
     tree::{self, ReasonTree},
 };
 
@@ -77,19 +74,6 @@ pub struct Conflict {
     pub lines: Vec<RequirementLine>,
     /// Whether every smaller set of the lines has a solution.
     pub is_minimal: bool,
-}
-
-/// A match spec of an environment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequirementLine {
-    /// The spec as written.
-    pub text: String,
-    /// The file that it is in.
-    pub file: Arc<Path>,
-    /// Whether that is not the environment's first file.
-    pub is_of_another_file: bool,
-    /// Its place in the file.
-    pub location: Location,
 }
 
 /// A change that gives a solution.
@@ -308,7 +292,7 @@ impl<'a> ConflictSearch<'_, 'a> {
         let mut found = reason(self.records, system, lines)?;
         let mut premises = found.premises();
         if premises.system {
-            match reason(self.records, &session::newest_host(system, self.pinned), lines) {
+            match reason(self.records, &newest_host(system, self.pinned), lines) {
                 Some(better) if !better.premises().system => (premises, found) = (better.premises(), better),
                 // How far the system is raised depends on other packages, too.
                 _ => premises = Premises::ALL,
@@ -407,7 +391,7 @@ impl fmt::Display for Explanation {
                 format!("{lines}{together}")
             });
             let texts = texts.join(", ");
-            write!(formatter, "\nand so it is with {texts}")?;
+            write!(formatter, "\nand the same is true for {texts}")?;
         }
         match self.remedies.as_slice() {
             [] => {}
@@ -418,24 +402,6 @@ impl fmt::Display for Explanation {
             }
         }
         Ok(())
-    }
-}
-
-impl RequirementLine {
-    /// The line of a requirement, by its index.
-    pub(super) fn of(environment: &Environment, line: usize) -> Self {
-        let requirement = &environment.requirements[line];
-        let (file, location) = (Arc::clone(&requirement.file), requirement.location);
-        let is_of_another_file = *file != *environment.file;
-        Self { text: requirement.text.trim().to_owned(), file, is_of_another_file, location }
-    }
-}
-
-impl fmt::Display for RequirementLine {
-    /// The place of the line.
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "line {}", self.location.line)?;
-        if self.is_of_another_file { write!(formatter, " of `{}`", self.file.display()) } else { Ok(()) }
     }
 }
 

@@ -1,10 +1,14 @@
-//! Chooses records with a SAT solver, and explains why there is no solution. Pure: the same input gives the same
-//! result.
+//! Chooses records with a SAT solver, and explains why there is no solution. It touches nothing: no file, no program, no
+//! network, no clock. The same input gives the same result.
 //!
 //! By default ([`SolveOptions`]) channel priority is strict: a package comes from the first channel that has any
 //! record of its name. And every python depends on pip (`add_pip_as_python_dependency`), as with conda and micromamba,
 //! so that environments that worked with them still have `pip`. This dependency exists only during the solve: the
 //! chosen records are those of the channels.
+//!
+//! Read in this order: `session`, the one way to the solver, and `request`, what it is asked; `pool`, `prune`, `order` and
+//! `provider`, one solve from records to an answer; `update`, a solve that changes little; `explain`, which lines conflict and
+//! what helps; `propagation`, `tree` and `wording`, the reasons and their words.
 
 mod conflict;
 mod eliminate;
@@ -14,6 +18,9 @@ mod pool;
 mod propagation;
 mod provider;
 mod prune;
+mod raise;
+mod request;
+mod requirement_line;
 mod session;
 mod update;
 
@@ -21,6 +28,7 @@ mod change_reason;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod tree_text;
 mod wording;
 
 use std::path::PathBuf;
@@ -31,10 +39,11 @@ use mlconda_types::host::{Host, Override};
 use rattler_conda_types::{Matches, Subdir, Version};
 
 pub use self::change_reason::{ChangeReason, change_reasons};
-pub use self::explain::{Conflict, ExplainEffort, Explanation, Remedy, RemedyChange, RequirementLine, explain};
-use self::session::{SolveFailure, SolverSession};
+pub use self::explain::{Conflict, ExplainEffort, Explanation, Remedy, RemedyChange, explain};
+pub use self::requirement_line::RequirementLine;
 pub use self::update::{Previous, Upgrade, update};
 pub use self::wording::near_names;
+use self::{request::SolveFailure, session::SolverSession};
 pub use mlconda_types::solution::{
     ChannelPriority, ChannelPriorityError, Cutoff, CutoffError, Pip, Solution, SolveOptions,
 };

@@ -4,28 +4,25 @@
 
 mod parse;
 mod record_set;
+mod resolve;
+mod versions;
 
 use std::{
     cell::{Cell, OnceCell},
     fmt,
-    ops::Range,
     sync::Arc,
 };
 
 use foldhash::{HashMap, HashMapExt};
-use mlconda_channel::repodata::{DependencyTable, RecordRow, VersionGroup};
-use mlconda_types::versions::{ComparableVersion, VersionMatcher};
-use rattler_conda_types::{
-    GenericVirtualPackage, MatchSpec, MatchSpecCondition, Matches, NamelessMatchSpec, RepoDataRecord, VersionSpec,
-};
-use resolvo::{Condition, ConditionId, LogicalOperator, VersionSetId};
+use mlconda_channel::repodata::{DependencyTable, RecordRow};
+use rattler_conda_types::{GenericVirtualPackage, MatchSpec, NamelessMatchSpec, RepoDataRecord};
+use resolvo::{Condition, ConditionId};
 
 use super::{
     Pip,
-    session::{RecordRun, is_in_channel},
+    request::{RecordRun, is_in_channel},
 };
 pub(super) use parse::parse;
-use parse::{PlainSpec, alternatives, parse_plain};
 pub(super) use record_set::RecordSet;
 
 /// The ID of a record: its index in the pool.
@@ -61,10 +58,6 @@ pub(super) struct Pool<'a> {
     /// The ID of each condition.
     condition_ids: HashMap<Condition, ConditionId>,
 }
-
-/// The most alternatives of a condition. The solver writes each of them out, and `(a or b) and (a or b) and …` doubles
-/// them with each pair of parentheses.
-const MAX_ALTERNATIVES: usize = 1000;
 
 /// The rank of a version group that was not ranked yet.
 const UNRANKED: u32 = u32::MAX;
@@ -227,54 +220,6 @@ impl<'a> Pool<'a> {
         is_in_channel(self.record(record_id), self.channel_run(record_id).tier, spec)
     }
 
-    /// The ID of a name, which is added if it is new.
-    pub(super) fn intern_name(&mut self, text: &str) -> NameId {
-        if let Some(known) = self.ids.get(text) {
-            return *known;
-        }
-        let id = self.add_name(text.to_owned(), false);
-        self.ids.insert(text.to_owned(), id);
-        id
-    }
-
-    fn add_name(&mut self, text: String, is_extra: bool) -> NameId {
-        self.names.push(PoolName {
-            text,
-            is_extra,
-            record_ids: RecordSet::default(),
-            version_groups: RecordSet::default(),
-            sorted: OnceCell::new(),
-        });
-        (self.names.len() - 1) as NameId
-    }
-
-    /// Interns a spec of an environment. The caller checks its channel and subdir.
-    pub(super) fn intern_spec(&mut self, spec: &MatchSpec) -> SpecId {
-        if let Some(known) = self.specs.get(spec) {
-            return *known;
-        }
-        let resolved = self.resolve_match_spec(spec.clone());
-        let origin = SpecOrigin::Spec(Box::new(spec.clone().into_nameless().1));
-        let id = self.push_spec(InternedSpec { origin, resolved: resolved.into() });
-        self.specs.insert(spec.clone(), id);
-        id
-    }
-
-    fn push_spec(&mut self, spec: InternedSpec<'a>) -> SpecId {
-        self.interned.push(spec);
-        (self.interned.len() - 1) as SpecId
-    }
-
-    /// Interns the text of a spec, without parsing it.
-    fn intern_text(&mut self, text: &'a str) -> SpecId {
-        if let Some(known) = self.texts.get(text) {
-            return *known;
-        }
-        let id = self.push_spec(InternedSpec { origin: SpecOrigin::Text(text), resolved: OnceCell::new() });
-        self.texts.insert(text, id);
-        id
-    }
-
     /// The dependencies of a record. Those of its extras are missing before [`Self::resolve_extras_of`].
     pub(super) fn dependencies_of(&self, record_id: RecordId) -> RecordDependencies<'_> {
         let RecordRow { depends_start, constrains_start, constrains_end, has_extras, .. } = *self.row(record_id);
@@ -284,28 +229,6 @@ impl<'a> Pool<'a> {
             constrains: &self.table.spec_ids[constrains_start as usize..constrains_end as usize],
             extra_depends: extras,
         }
-    }
-
-    /// Resolves the dependencies of a record's extras, if it has any.
-    pub(super) fn resolve_extras_of(&mut self, record_id: RecordId) {
-        if self.row(record_id).has_extras && !self.extra_specs.contains_key(&record_id) {
-            self.resolve_extras(record_id);
-        }
-    }
-
-    fn resolve_extras(&mut self, record_id: RecordId) {
-        let record = &self.record(record_id).package_record;
-        let mut extras = Vec::new();
-        for (extra, texts) in &record.extra_depends {
-            let resolved = self.intern_extra(record.name.as_normalized(), extra);
-            let with_extra = self.add_condition(Condition::Requirement(VersionSetId(resolved)));
-            for text in texts {
-                let id = self.intern_text(text);
-                let own = self.resolve(id).and_then(|resolved| resolved.condition);
-                extras.push((own.map_or(with_extra, |own| self.and_condition(with_extra, own)), id));
-            }
-        }
-        self.extra_specs.insert(record_id, extras);
     }
 
     /// A spec that was resolved successfully.
@@ -325,212 +248,6 @@ impl<'a> Pool<'a> {
     /// The text of a spec, as a record has it.
     pub(super) fn text_of(&self, id: SpecId) -> &str {
         if let SpecOrigin::Text(text) = self.interned[id as usize].origin { text } else { "" }
-    }
-
-    /// Resolves a spec; `None` if it cannot be parsed.
-    pub(super) fn resolve(&mut self, id: SpecId) -> Option<&ResolvedSpec> {
-        if self.interned[id as usize].resolved.get().is_none()
-            && let SpecOrigin::Text(text) = self.interned[id as usize].origin
-        {
-            let resolved = match parse_plain(text) {
-                Some(plain) => Ok(self.resolve_plain(&plain)),
-                None => parse(text).and_then(|spec| self.resolve_match_spec(spec)),
-            };
-            // It was empty above, and nothing else sets it.
-            _ = self.interned[id as usize].resolved.set(resolved);
-        }
-        self.resolved(id)
-    }
-
-    fn resolve_match_spec(&mut self, spec: MatchSpec) -> Result<ResolvedSpec, String> {
-        let (name, mut spec) = spec.into_nameless();
-        let package = name.as_exact().ok_or("it has no exact name")?.as_normalized();
-        let name = self.intern_name(package);
-        if spec.condition.as_ref().is_some_and(|condition| alternatives(condition) > MAX_ALTERNATIVES) {
-            return Err("its condition has too many alternatives".to_owned());
-        }
-        let condition = spec.condition.as_ref().map(|condition| self.intern_condition(condition)).transpose()?;
-        let extras = spec.extras.iter().flatten().map(|extra| self.intern_extra(package, extra)).collect();
-        let (version, rest) = (spec.version.take().filter(|wanted| *wanted != VersionSpec::Any), spec);
-        let rest =
-            (rest != NamelessMatchSpec::default()).then_some(move |record: &RepoDataRecord| rest.matches(record));
-        let record_ids = self.matching(name, version.as_ref(), rest);
-        Ok(ResolvedSpec { name, record_ids, extras, condition })
-    }
-
-    fn resolve_plain(&mut self, plain: &PlainSpec<'_>) -> ResolvedSpec {
-        let name = self.intern_name(plain.name);
-        let rest = plain.build.map(|build| move |record: &RepoDataRecord| record.package_record.build == build);
-        let record_ids = self.matching(name, Some(&plain.version), rest);
-        ResolvedSpec { name, record_ids, extras: Vec::new(), condition: None }
-    }
-
-    /// Interns an extra of a package.
-    fn intern_extra(&mut self, package: &str, extra: &str) -> SpecId {
-        let text = format!("{package}[{extra}]");
-        if let Some(known) = self.extras.get(&text) {
-            return *known;
-        }
-        let name = self.add_name(text.clone(), true);
-        let resolved = ResolvedSpec { name, record_ids: RecordSet::default(), extras: Vec::new(), condition: None };
-        let id = self.push_spec(InternedSpec { origin: SpecOrigin::Extra, resolved: Ok(resolved).into() });
-        self.extras.insert(text, id);
-        id
-    }
-
-    fn and_condition(&mut self, one: ConditionId, other: ConditionId) -> ConditionId {
-        self.add_condition(Condition::Binary(LogicalOperator::And, one, other))
-    }
-
-    fn add_condition(&mut self, condition: Condition) -> ConditionId {
-        if let Some(known) = self.condition_ids.get(&condition) {
-            return *known;
-        }
-        let id = ConditionId::new(self.conditions.len() as u32);
-        self.conditions.push(condition.clone());
-        self.condition_ids.insert(condition, id);
-        id
-    }
-
-    /// Whether any resolved spec has a condition or extras.
-    pub(super) fn has_conditions(&self) -> bool {
-        !self.conditions.is_empty()
-    }
-
-    pub(super) fn condition(&self, condition: ConditionId) -> Condition {
-        self.conditions[condition.as_u32() as usize].clone()
-    }
-
-    fn intern_condition(&mut self, condition: &MatchSpecCondition) -> Result<ConditionId, String> {
-        let (operator, one, other) = match condition {
-            MatchSpecCondition::MatchSpec(spec) if spec.condition.is_some() => {
-                return Err("a condition has a condition".to_owned());
-            }
-            MatchSpecCondition::MatchSpec(spec) => {
-                let id = self.intern_spec(spec);
-                let resolved = self.resolved(id).ok_or("its condition makes no sense")?;
-                let extras = resolved.extras.clone();
-                let mut all = self.add_condition(Condition::Requirement(VersionSetId(id)));
-                for extra in extras {
-                    let extra = self.add_condition(Condition::Requirement(VersionSetId(extra)));
-                    all = self.and_condition(extra, all);
-                }
-                return Ok(all);
-            }
-            MatchSpecCondition::And(one, other) => (LogicalOperator::And, one, other),
-            MatchSpecCondition::Or(one, other) => (LogicalOperator::Or, one, other),
-        };
-        let (one, other) = (self.intern_condition(one)?, self.intern_condition(other)?);
-        Ok(self.add_condition(Condition::Binary(operator, one, other)))
-    }
-
-    /// The records of a name that match a version spec and a predicate.
-    fn matching(
-        &self,
-        name: NameId,
-        version: Option<&VersionSpec>,
-        rest: Option<impl Fn(&RepoDataRecord) -> bool>,
-    ) -> RecordSet {
-        let name = &self.names[name as usize];
-        let mut record_ids = RecordSet::default();
-        let mut add = |version_group| match &rest {
-            None => record_ids.add(self.rows_of_group(version_group)),
-            Some(rest) => {
-                let matching = self.rows_of_group(version_group).filter(|record_id| rest(self.record(*record_id)));
-                matching.for_each(|record_id| record_ids.add(record_id..record_id + 1));
-            }
-        };
-        let Some(test) = version.map(VersionMatcher::new) else {
-            if rest.is_none() {
-                return name.record_ids.clone();
-            }
-            name.version_groups.iter().for_each(add);
-            return record_ids;
-        };
-        let sorted = self.sorted(name);
-        match test.matching_range(sorted, &|version_group| self.version(*version_group)) {
-            Some(between) => {
-                let (Some(first), Some(last)) = (sorted.get(between.start), between.end.checked_sub(1)) else {
-                    return record_ids;
-                };
-                let ranks = self.rank(*first)..=self.rank(sorted[last]);
-                name.version_groups
-                    .iter()
-                    .filter(|version_group| ranks.contains(&self.rank(*version_group)))
-                    .for_each(add);
-            }
-            None => {
-                name.version_groups
-                    .iter()
-                    .filter(|version_group| test.matches(self.version(*version_group)))
-                    .for_each(&mut add);
-            }
-        }
-        record_ids
-    }
-
-    fn version(&self, version_group: u32) -> ComparableVersion<'a> {
-        let VersionGroup { first_row, numeric } = self.table.version_groups[version_group as usize];
-        ComparableVersion { version: self.record(first_row).package_record.version.version(), numeric }
-    }
-
-    /// The records of a version group.
-    fn rows_of_group(&self, version_group: u32) -> Range<RecordId> {
-        let end = self
-            .table
-            .version_groups
-            .get(version_group as usize + 1)
-            .map_or(self.records.len() as u32, |next| next.first_row);
-        self.table.version_groups[version_group as usize].first_row..end
-    }
-
-    /// The rank of a record's version among those of its package: a lower rank is older. Equal versions have the same
-    /// rank.
-    pub(super) fn version_rank(&self, record_id: RecordId) -> u32 {
-        self.rank(self.row(record_id).version_group)
-    }
-
-    fn rank(&self, version_group: u32) -> u32 {
-        let rank = &self.ranks[version_group as usize];
-        if rank.get() == UNRANKED {
-            let start = self.table.version_groups[version_group as usize].first_row;
-            self.sorted(&self.names[self.name_id_of(start) as usize]);
-        }
-        rank.get()
-    }
-
-    /// The version groups of a name, from the oldest to the newest.
-    fn sorted<'n>(&self, name: &'n PoolName) -> &'n [u32] {
-        name.sorted.get_or_init(|| {
-            let mut sorted: Vec<u32> = name.version_groups.iter().collect();
-            let compare = |one: u32, other: u32| self.version(one).compare(&self.version(other));
-            sorted.sort_unstable_by(|one, other| compare(*one, *other));
-            let mut rank = 0;
-            for (record_id, version_group) in sorted.iter().enumerate() {
-                rank += u32::from(record_id > 0 && compare(sorted[record_id - 1], *version_group).is_lt());
-                self.ranks[*version_group as usize].set(rank);
-            }
-            sorted
-        })
-    }
-
-    /// The highest version rank among these records, and the first existing record that has it.
-    pub(super) fn newest(&self, record_ids: &RecordSet, exists: &[bool]) -> Option<(u32, RecordId)> {
-        let mut newest: Option<(u32, RecordId)> = None;
-        for range in record_ids.ranges() {
-            let mut next = range.start;
-            while next < range.end {
-                let version_group = self.row(next).version_group;
-                let rows_of_group = next..self.rows_of_group(version_group).end.min(range.end);
-                next = rows_of_group.end;
-                let rank = self.rank(version_group);
-                if newest.is_none_or(|(known, _)| rank > known) {
-                    let first = rows_of_group.into_iter().find(|record_id| exists[*record_id as usize]);
-                    newest = first.map(|first| (rank, first)).or(newest);
-                }
-            }
-        }
-        newest
     }
 
     /// Whether a virtual package matches a spec.

@@ -23,7 +23,8 @@ use super::{
     order::CandidateOrder,
     pool::{NameId, Pool, RecordId, SpecId},
     prune::{self, Pruned},
-    session::{Scope, SolveFailure, SolveRequest, is_raisable},
+    raise::is_raisable,
+    request::{Scope, SolveFailure, SolveRequest},
     wording,
 };
 

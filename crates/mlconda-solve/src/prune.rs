@@ -27,7 +27,7 @@ use rattler_conda_types::{MatchSpec, RepoDataRecord};
 use super::{
     ChannelPriority,
     pool::{NameId, Pool, RecordId, SpecId},
-    session::SolveRequest,
+    request::SolveRequest,
 };
 use needed::Needed;
 

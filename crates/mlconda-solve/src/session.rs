@@ -1,19 +1,19 @@
 //! Runs the solver. Everything in [`crate`] that solves calls it through here, so that a solution, the search for a
 //! conflict and the check of a remedy use the same rules.
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc, str::FromStr, sync::Arc};
+use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 
-use mlconda_channel::repodata::{DependencyRows, DependencyTable, Repodata, SpecInterner, is_same_run};
+use mlconda_channel::repodata::{DependencyTable, Repodata, SpecInterner, is_same_run};
 use mlconda_environment::Environment;
 use mlconda_types::host::{Host, Override};
-use rattler_conda_types::{MatchSpec, RepoDataRecord, Version};
-use url::Url;
+use rattler_conda_types::{MatchSpec, RepoDataRecord};
 
 use super::{
-    Pip, SolveOptions, VirtualDemand,
-    conflict::Reasons,
+    Pip, SolveOptions,
     pool::{Pool, brings_pip},
     provider,
+    raise::raise_host,
+    request::{KeptRecords, RecordRun, Scope, SolveFailure, SolveRequest},
 };
 
 /// conda treats its own channels as one channel, `defaults`: none of them goes before another.
@@ -42,57 +42,11 @@ pub(super) struct CandidateRecords<'a> {
     with_pip: HashMap<&'a str, Arc<RepoDataRecord>>,
 }
 
-/// The input of one solve.
-pub(super) struct SolveRequest<'q> {
-    pub(super) specs: &'q [MatchSpec],
-    /// Specs that are not asked for, but whose channels count.
-    pub(super) channel_specs: &'q [MatchSpec],
-    pub(super) host: &'q Host,
-    pub(super) options: SolveOptions,
-    pub(super) kept: &'q KeptRecords<'q>,
-    pub(super) scope: Scope,
-}
-
-/// Which records the solver sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scope {
-    /// Those that may be in a solution.
-    Pruned,
-    /// All records: slower, but a failure has every reason.
-    All,
-}
-
-/// Why there is no solution.
-pub(super) enum SolveFailure {
-    /// The solver's reasons.
-    Unsolvable(Reasons),
-    /// The repodata is not consistent.
-    Repodata(String),
-}
-
 /// The existing records of one subdir of one channel.
 pub(super) struct SubdirRecords<'a> {
     pub(super) records: Vec<&'a RepoDataRecord>,
     /// Subdirs with the same tier have the same priority.
     pub(super) tier: Option<&'static str>,
-}
-
-/// Records of one name and one channel.
-pub(super) struct RecordRun<'a> {
-    pub(super) records: Vec<&'a RepoDataRecord>,
-    /// The tier of its [`SubdirRecords`].
-    pub(super) tier: Option<&'static str>,
-    pub(super) rows: DependencyRows<'a>,
-}
-
-/// What to keep of an older solution.
-#[derive(Clone, Default)]
-pub(super) struct KeptRecords<'a> {
-    /// By package name, the URL of the only record that exists for this solve.
-    pub(super) only: HashMap<String, Url>,
-    /// Records that are tried before all others of their name. Each must exist and be in a channel that counts: the
-    /// solver does not check this.
-    pub(super) favored: Vec<&'a RepoDataRecord>,
 }
 
 impl<'a> CandidateRecords<'a> {
@@ -241,15 +195,6 @@ impl<'a> SolverSession<'a> {
     }
 }
 
-/// Whether a record of this tier is in the channel that a spec of the environment names.
-pub(super) fn is_in_channel(record: &RepoDataRecord, tier: Option<&str>, spec: &MatchSpec) -> bool {
-    let Some(channel) = &spec.channel else { return true };
-    match tier.filter(|tier| channel.name.as_deref() == Some(tier)) {
-        Some(_) => true,
-        None => record.channel.as_ref() == Some(&channel.canonical_name()),
-    }
-}
-
 /// The tier of conda's own channels, and of packages that are named by their URL.
 pub(super) fn tier(repodata: &Repodata, list: usize, record: &RepoDataRecord) -> Option<&'static str> {
     if list == 0 && repodata.has_archives {
@@ -273,45 +218,4 @@ fn with_pip(repodata: &Repodata) -> HashMap<&str, Arc<RepoDataRecord>> {
         (record.url.as_str(), Arc::new(changed))
     });
     changed.collect()
-}
-
-/// The virtual packages that may be raised, and a version that no system exceeds.
-const NEWEST_SYSTEM: [(&str, &str); 3] = [("__glibc", "2.44"), ("__linux", "7.99"), ("__osx", "27.99")];
-
-/// The host with all raisable virtual packages at their newest version.
-pub(super) fn newest_host(host: &Host, pinned: &[Override]) -> Host {
-    let may_be_raised = |name: &str| {
-        let is_there = host.virtual_packages.iter().any(|package| package.name.as_normalized() == name);
-        is_there && pinned.iter().all(|pinned| pinned.name != name)
-    };
-    let newest = NEWEST_SYSTEM.iter().filter(|(name, _)| may_be_raised(name));
-    let newest: Vec<Override> =
-        newest.filter_map(|(name, version)| Override::from_str(&format!("{name}={version}")).ok()).collect();
-    host.clone().with(&newest)
-}
-
-/// Whether the virtual package of this name may be raised.
-pub(super) fn is_raisable(name: &str) -> bool {
-    NEWEST_SYSTEM.iter().any(|(known, _)| *known == name)
-}
-
-/// The host with one virtual package raised to the lowest version that is asked for; `None` if that would not help.
-fn raise_host(host: &Host, dependencies: &[VirtualDemand], pinned: &[Override]) -> Option<Host> {
-    let may_be_raised = |name: &str, least: &Version| {
-        let newest = NEWEST_SYSTEM.iter().find(|(known, _)| *known == name);
-        let exists =
-            newest.and_then(|(_, newest)| Version::from_str(newest).ok()).is_some_and(|newest| *least <= newest);
-        exists && pinned.iter().all(|pinned| pinned.name != name)
-    };
-    let (name, version) = dependencies
-        .iter()
-        .filter_map(|demand| {
-            let least = demand.wanted.split(',').find_map(|part| part.trim().strip_prefix(">="))?;
-            let least = Version::from_str(least).ok()?;
-            let raises = may_be_raised(&demand.name, &least) && demand.assumed.as_ref()? < &least;
-            raises.then_some((&demand.name, least))
-        })
-        .min()?;
-    let newer = Override::from_str(&format!("{name}={version}")).ok()?;
-    Some(host.clone().with(&[newer]))
 }

@@ -13,11 +13,12 @@ use itertools::Itertools;
 
 use self::label::{Label, alternatives, and};
 use super::{
-    explain::RequirementLine,
     propagation::{
         Candidate, CandidateRecord, Contradiction, Dependency, DependencyKind, Exclusion, NeedReason, PackageId,
         PackageState, Propagation,
     },
+    requirement_line::RequirementLine,
+    tree_text::{TreeNode, draw},
     wording,
 };
 
@@ -34,12 +35,6 @@ const MAX_GROUPS: usize = 4;
 pub(super) struct ReasonTree {
     pub(super) text: String,
     pub(super) lines: BTreeSet<usize>,
-}
-
-/// A line of a tree of text, with what is below it.
-pub(super) struct TreeNode {
-    pub(super) text: String,
-    pub(super) children: Vec<TreeNode>,
 }
 
 struct TreeBuilder<'r, 'a> {
@@ -60,15 +55,6 @@ pub(super) fn render(conflict: &mut Contradiction<'_>) -> ReasonTree {
         drawn.push(format!("… and {more} more lines of reasons"));
     }
     ReasonTree { text: drawn.join("\n"), lines }
-}
-
-/// Draws what is below a line.
-pub(super) fn draw(children: &[TreeNode], indent: &str, drawn: &mut Vec<String>) {
-    for (index, child) in children.iter().enumerate() {
-        let (branch, below) = if index + 1 == children.len() { ("└─ ", "   ") } else { ("├─ ", "│  ") };
-        drawn.push(format!("{indent}{branch}{}", child.text));
-        draw(&child.children, &format!("{indent}{below}"), drawn);
-    }
 }
 
 /// Merges nodes with the same text.

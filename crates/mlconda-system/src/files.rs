@@ -5,7 +5,7 @@
 //! user names on the command line may also be pipes or terminals ([`read_any`]).
 
 use std::{
-    io::{self, Read},
+    io::{self, Read, SeekFrom},
     path::{Path, PathBuf},
 };
 
@@ -51,17 +51,26 @@ pub fn open(path: &Path) -> io::Result<fs_err::File> {
     if metadata.is_file() { Ok(file) } else { Err(irregular(path, &metadata)) }
 }
 
+/// Moves the place of a reader in a file of `length` bytes, as [`io::Seek`] does, and gives the new one.
+///
+/// # Errors
+/// If that would be before the beginning (`InvalidInput`).
+pub fn seek(place: &mut u64, length: u64, to: SeekFrom) -> io::Result<u64> {
+    let moved = match to {
+        SeekFrom::Start(start) => Some(start),
+        SeekFrom::End(offset) => length.checked_add_signed(offset),
+        SeekFrom::Current(offset) => place.checked_add_signed(offset),
+    };
+    *place = moved.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    Ok(*place)
+}
+
 /// Reads a regular file of at most `limit` bytes.
 ///
 /// # Errors
 /// As [`open`]; and if the file is larger (`FileTooLarge`).
 pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let file = open(path)?;
-    let size = file.metadata()?.len();
-    if size > limit {
-        return Err(too_large(path, limit));
-    }
-    bounded(file, path, size, limit)
+    bounded(open(path)?, path, limit)
 }
 
 /// Reads a regular file of at most `limit` bytes as UTF-8.
@@ -78,12 +87,16 @@ pub fn read_to_string(path: &Path, limit: u64) -> io::Result<String> {
 /// # Errors
 /// If it cannot be read, or is larger (`FileTooLarge`).
 pub fn read_any(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    bounded(fs_err::File::open(path)?, path, 0, limit)
+    bounded(fs_err::File::open(path)?, path, limit)
 }
 
-fn bounded(file: fs_err::File, path: &Path, size: u64, limit: u64) -> io::Result<Vec<u8>> {
+/// Reads an open file of at most `limit` bytes. A pipe has no size, and a file may grow while it is read.
+pub(crate) fn bounded(file: fs_err::File, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let size = file.metadata()?.len();
+    if size > limit {
+        return Err(too_large(path, limit));
+    }
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-    // It may grow while it is read.
     file.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit { Err(too_large(path, limit)) } else { Ok(bytes) }
 }

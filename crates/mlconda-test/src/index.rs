@@ -16,9 +16,6 @@ use crate::{
     wheel::{Sdist, Wheel},
 };
 
-/// What a page in JSON is (PEP 691).
-pub const JSON: &str = "application/vnd.pypi.simple.v1+json";
-
 /// An archive, and what the index says of it.
 #[derive(Clone, Debug)]
 pub struct Release {

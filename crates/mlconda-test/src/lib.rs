@@ -6,6 +6,7 @@
 
 pub mod channel;
 pub mod context;
+pub mod docs;
 pub mod index;
 #[cfg(target_os = "linux")]
 pub mod inject;
@@ -47,5 +48,7 @@ pub fn md5_hex(bytes: impl AsRef<[u8]>) -> String {
     hex::encode(rattler_digest::compute_bytes_digest::<rattler_digest::Md5>(bytes))
 }
 
+#[cfg(test)]
+mod source;
 #[cfg(test)]
 mod tests;

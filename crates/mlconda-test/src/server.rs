@@ -17,7 +17,10 @@ use std::{
     thread::JoinHandle,
 };
 
-use crate::{index, sha256_hex};
+use crate::sha256_hex;
+
+/// What a page of an index in JSON is (PEP 691).
+const PAGE_IN_JSON: &str = "application/vnd.pypi.simple.v1+json";
 
 /// How a request goes wrong.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -406,7 +409,7 @@ fn page(request: &Request, path: PathBuf) -> (PathBuf, Option<&'static str>) {
     }
     let accepts = |kind| request.headers.get("accept").is_some_and(|accept| accept.contains(kind));
     match path.join("index.json") {
-        json if json.is_file() && accepts(index::JSON) => (json, Some(index::JSON)),
+        json if json.is_file() && accepts(PAGE_IN_JSON) => (json, Some(PAGE_IN_JSON)),
         _ => (path.join("index.html"), Some("text/html")),
     }
 }

@@ -1,7 +1,10 @@
 //! Values that all crates share: hosts, versions compared as numbers, URLs without secrets, diagnostics with a
-//! location, options and results of a solve, and events of progress.
+//! location, options and results of a solve, and events of progress. It never writes a file, runs a program or uses a
+//! network; only [`host::Host::detect`] reads files.
 //!
-//! Uses no network. Only [`host::Host::detect`] reads files.
+//! Read in this order: [`host`] (a platform with its virtual packages), [`dependency`] (the text of a match spec in a record),
+//! [`solution`], [`diagnostic`], [`progress`], [`redact`]. The others are small rules that all crates keep: [`versions`],
+//! [`lenient`], [`file_name_parts`], [`sorting`].
 
 pub mod dependency;
 pub mod diagnostic;

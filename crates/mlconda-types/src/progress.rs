@@ -125,6 +125,18 @@ pub enum Event {
         /// The package's name.
         package: String,
     },
+    /// The layers of an image are written.
+    LayersStarted {
+        /// How many; those in the cache do not count.
+        layers: usize,
+        /// The size of their files in bytes, as far as it is known.
+        bytes: u64,
+    },
+    /// A layer of an image is finished.
+    LayerWritten {
+        /// The size of its files in bytes.
+        bytes: u64,
+    },
     /// The comparison of a prefix with its records begins.
     VerifyStarted {
         /// The number of files to read.
@@ -135,6 +147,28 @@ pub enum Event {
     /// More bytes of the prefix were read.
     Verified {
         /// The number of bytes since the last event.
+        bytes: u64,
+    },
+    /// A push begins.
+    PushStarted {
+        /// The number of blobs: layers and configs.
+        blobs: usize,
+        /// Their size in bytes.
+        bytes: u64,
+    },
+    /// More bytes of a blob were sent to a registry.
+    Uploaded {
+        /// The number of bytes since the last event.
+        bytes: u64,
+    },
+    /// Bytes that were sent have not arrived, and are sent again, or the push has failed.
+    UploadedAgain {
+        /// The number of bytes.
+        bytes: u64,
+    },
+    /// The registry has a blob already, or takes it from another of its repositories.
+    AlreadyThere {
+        /// Its size in bytes.
         bytes: u64,
     },
     /// A server does not answer, sends next to nothing, or asked for a pause.

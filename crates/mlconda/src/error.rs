@@ -28,9 +28,15 @@ pub enum Error {
     /// A prefix could not be opened.
     #[error(transparent)]
     Prefix(#[from] mlconda_prefix::PrefixError),
-    /// An installation failed; the prefix is as it was.
+    /// An installation failed; the prefix is unchanged.
     #[error(transparent)]
     Install(#[from] mlconda_install::InstallError),
+    /// An image could not be made.
+    #[error(transparent)]
+    Image(#[from] mlconda_image::ImageError),
+    /// An image could not be read or written.
+    #[error(transparent)]
+    Oci(#[from] mlconda_oci::OciError),
     /// An environment could not be activated.
     #[error(transparent)]
     Activate(#[from] mlconda_prefix::activate::ActivateError),

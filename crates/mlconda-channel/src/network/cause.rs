@@ -62,7 +62,7 @@ pub fn reason(error: &(dyn Error + 'static)) -> String {
     match last.downcast_ref::<reqwest::Error>() {
         // The text of this error contains its URL.
         Some(error) if error.is_timeout() => "no answer in time".to_owned(),
-        Some(error) if error.is_redirect() => "it redirects to where there is no server".to_owned(),
+        Some(error) if error.is_redirect() => "it redirects to a URL without a server".to_owned(),
         Some(error) => error.status().map_or_else(|| "the request failed".to_owned(), |status| status.to_string()),
         None => match last.to_string().as_str() {
             "operation timed out" => "no answer in time".to_owned(),
@@ -76,8 +76,9 @@ pub fn reason(error: &(dyn Error + 'static)) -> String {
 /// wrap as their source.
 pub(super) fn source_chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     // This error skips the one that it wraps, and reports its source instead.
-    let error = match error.downcast_ref() {
+    let error: &(dyn Error + 'static) = match error.downcast_ref() {
         Some(reqwest_middleware::Error::Reqwest(inner)) => inner,
+        Some(reqwest_middleware::Error::Middleware(inner)) => inner.as_ref(),
         _ => error,
     };
     std::iter::successors(Some(error), |&error| match error.downcast_ref::<io::Error>() {

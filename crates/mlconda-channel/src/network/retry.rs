@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::{
     cause::{Cause, Route, classify},
     limits::Limits,
+    send::Activity,
     waits::WaitMonitor,
 };
 
@@ -32,8 +33,17 @@ impl Middleware for RetryMiddleware {
     ) -> reqwest_middleware::Result<Response> {
         let (url, begin) = (request.url().clone(), Instant::now());
         let attempt = async |request: Request, extensions: &mut http::Extensions| {
-            let _waiting = self.waits.begin(&url, "no answer yet".to_owned(), None);
-            next.clone().run(request, extensions).await
+            let waiting = self.waits.begin(&url, "no answer yet".to_owned(), None);
+            let Some(activity) = extensions.get::<Arc<Activity>>().cloned() else {
+                let answer = next.clone().run(request, extensions).await;
+                drop(waiting);
+                return answer;
+            };
+            // A body that moves is not waited for.
+            activity.hold(Some(waiting));
+            let answer = next.clone().run(request, extensions).await;
+            activity.hold(None);
+            answer
         };
         let mut delay = self.first_delay;
         for _ in 1..MAX_ATTEMPTS {
@@ -69,12 +79,11 @@ fn is_transient_status(status: StatusCode) -> bool {
 
 /// Whether another attempt may succeed.
 fn is_transient_error(error: &reqwest_middleware::Error) -> bool {
-    let reqwest_middleware::Error::Reqwest(error) = error else { return false };
     let passes = matches!(
         classify(error, Route::Direct),
         Cause::NameServer | Cause::NoRoute | Cause::TimedOut | Cause::BrokeOff | Cause::Proxy | Cause::Other
     );
-    passes && !error.is_builder()
+    passes && !matches!(error, reqwest_middleware::Error::Reqwest(error) if error.is_builder())
 }
 
 /// How long the server asks to wait: in seconds, or until a time of its own clock (RFC 9110, section 10.2.3).

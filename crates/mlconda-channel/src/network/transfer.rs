@@ -51,8 +51,18 @@ impl Transfer {
     }
 
     /// A header.
-    pub(crate) fn header(&self, name: HeaderName) -> Option<&str> {
+    pub fn header(&self, name: HeaderName) -> Option<&str> {
         self.response.headers().get(name)?.to_str().ok()
+    }
+
+    /// The values of a header that may be there several times.
+    pub fn headers(&self, name: HeaderName) -> impl Iterator<Item = &str> {
+        self.response.headers().get_all(name).into_iter().filter_map(|value| value.to_str().ok())
+    }
+
+    /// The URL of the answer: that of the request, or where it was redirected to.
+    pub fn url(&self) -> &Url {
+        self.response.url()
     }
 
     /// The next chunk of the body; `None` at its end.

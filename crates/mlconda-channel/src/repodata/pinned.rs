@@ -12,7 +12,8 @@ use rattler_conda_types::{Channel, PackageRecord, RepoDataRecord, Subdir};
 use url::Url;
 
 use super::{
-    Loader, RepodataError, RepodataOptions,
+    RepodataError, RepodataOptions,
+    load::Loader,
     reachable::{self, LoadedSubdir, REQUESTS},
 };
 use crate::network::Client;

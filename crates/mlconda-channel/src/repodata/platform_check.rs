@@ -6,7 +6,7 @@ use mlconda_system::files;
 use rattler_conda_types::{Channel, Subdir};
 use serde_json::Value;
 
-use super::{Access, LoadedSubdir, Loader, RepodataError};
+use super::{Access, LoadedSubdir, RepodataError, load::Loader};
 use crate::network::{self, BodyKind};
 
 /// The platforms that are checked.

@@ -1,6 +1,9 @@
 //! Loading channels from disk and from a server on loopback: what is found, and how it reads when it is not.
 
+mod caching;
 mod hostile;
+mod server;
+mod single;
 
 use std::{
     io::Write,
@@ -14,10 +17,19 @@ use mlconda_test::{
     package::PackageBuilder,
     server::{Fault, Server, unreachable_url},
 };
+use mlconda_types::{
+    host::Host,
+    progress::{Event, Progress},
+};
+use rattler_conda_types::{Channel, Subdir};
 use serde_json::{Value, json};
 
-use super::*;
-use crate::network::{CredentialFile, NetworkOptions};
+use super::{
+    cache::RepodataCache,
+    load::{near_channels, partial},
+    *,
+};
+use crate::network::{self, CredentialFile, NetworkOptions};
 
 /// A record of a noarch package.
 fn record(name: &str, version: &str, depends: &[&str]) -> Value {
@@ -143,22 +155,6 @@ impl World {
 
 const FOUND: &str = "CHANNEL/noarch/lib-1.0-0.conda\nCHANNEL/noarch/lib-2.0-0.conda\nCHANNEL/noarch/tool-1.0-0.conda";
 
-fn packed_by(program: &str, content: &[u8]) -> Vec<u8> {
-    match program {
-        "zst" => zstd::encode_all(content, 0).unwrap(),
-        "bz2" => {
-            let mut packer = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
-            packer.write_all(content).unwrap();
-            packer.finish().unwrap()
-        }
-        _ => {
-            let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-            packer.write_all(content).unwrap();
-            packer.finish().unwrap()
-        }
-    }
-}
-
 /// The records of each list, with what the tables say of them, and where a run ends.
 fn lists(repodata: &Repodata) -> Vec<Vec<String>> {
     let mut lists = vec![Vec::new(); repodata.subdirs.len()];
@@ -241,14 +237,14 @@ async fn what_is_no_channel_is_told_from_what_is_a_broken_one() {
     insta::assert_snapshot!(world.load_from_disk().await, @"error: there is no channel at `CHANNEL/`: it has neither `linux-64` nor `noarch`");
     for (text, message) in [
         ("{\"packages\": {", "the text ends in the middle at byte 14"),
-        ("{\"packages\": []}", "a list of records is no object at byte 13"),
+        ("{\"packages\": []}", "a list of records is not an object at byte 13"),
         ("<html>Please log in</html>", "no JSON object begins at byte 0"),
         ("", "the text ends in the middle at byte 0"),
         ("{} {}", "something follows the JSON object at byte 2"),
         ("{\"info\": {\"base_url\": 7}}", "`info` makes no sense before this place at byte 24"),
     ] {
         world.write("noarch/repodata.json", text);
-        let expected = format!("error: what `CHANNEL/noarch/` has is not repodata: `repodata.json`: {message}");
+        let expected = format!("error: `CHANNEL/noarch/` does not contain valid repodata: `repodata.json`: {message}");
         assert_eq!(world.load_from_disk().await, expected, "{text}");
     }
     // Empty channels are channels.
@@ -313,7 +309,8 @@ async fn what_cannot_be_a_place_or_a_file_is_told() {
     let world = World::new();
     for base in ["localhost:8080/pkgs", "\\\\[", "http://["] {
         world.write("noarch/repodata.json", json!({"info": {"base_url": base}}).to_string());
-        let expected = "error: what `CHANNEL/noarch/` has is not repodata: its `base_url` is not a valid base URL";
+        let expected =
+            "error: `CHANNEL/noarch/` does not contain valid repodata: its `base_url` is not a valid base URL";
         assert_eq!(world.load_from_disk().await, expected, "{base}");
     }
     // The first segment of a name is the name that is asked for.
@@ -332,21 +329,6 @@ async fn what_cannot_be_a_place_or_a_file_is_told() {
     world.write("noarch/repodata.json", json!({"packages": {key: {}}}).to_string());
     let message = world.load_from_disk().await;
     assert!(message.contains("a string is too long at byte"), "{message}");
-}
-
-#[test]
-fn a_full_disk_is_not_the_channels_fault() {
-    struct Full;
-    impl Write for Full {
-        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
-            Err(std::io::ErrorKind::StorageFull.into())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    assert!(matches!(scan::scan(b"{}".as_slice(), Full), Err(scan::ScanError::Write(_))));
 }
 
 /// The same as [`every_kind`], in shards.
@@ -396,330 +378,6 @@ async fn shards_have_the_same_records_and_are_checked() {
     assert!(message.ends_with("its `shards_base_url` is not a valid base URL"), "{message}");
 }
 
-#[tokio::test]
-async fn every_packing_is_understood() {
-    for (file, header) in [
-        ("repodata.json", None),
-        ("repodata.json.zst", None),
-        ("repodata.json.bz2", None),
-        ("repodata.json", Some(("Content-Encoding", "gzip"))),
-    ] {
-        let world = World::new();
-        let packing = header.map_or_else(|| file.rsplit('.').next().unwrap(), |(_, value)| value);
-        let text = noarch();
-        let content = if packing == "json" { text.into_bytes() } else { packed_by(packing, text.as_bytes()) };
-        world.write(&format!("noarch/{file}"), content);
-        let server = world.serve();
-        if let Some((name, value)) = header {
-            server.fail("", Fault::Header(name, value));
-        }
-        assert_eq!(world.load(&server.url(""), Access::Online).await, FOUND, "{packing}");
-        assert!(world.load(&server.url(""), Access::Offline).await.starts_with(FOUND), "{packing}");
-        if header.is_none() {
-            assert_eq!(world.load_from_disk().await, FOUND, "{packing}");
-        }
-        if packing != "json" {
-            fs_err::remove_dir_all(world.cache()).unwrap();
-            server.fail("repodata", Fault::Corrupted);
-            let message = world.load(&server.url(""), Access::Online).await;
-            assert!(message.starts_with("error: what `CHANNEL/noarch/` has is not repodata"), "{packing}: {message}");
-        }
-    }
-}
-
-#[tokio::test]
-async fn what_may_go_wrong_on_the_way() {
-    let there = "CHANNEL/noarch/lib-1.0-0.conda …";
-    let cases: &[(&str, Fault, &str)] = &[
-        ("repodata.json", Fault::UnavailableFirst(2), there),
-        ("repodata.json", Fault::HangUpFirst(1), there),
-        ("repodata.json", Fault::TruncatedFirst(2), there),
-        (
-            "repodata.json",
-            Fault::Truncated,
-            "error: cannot load repodata from `CHANNEL/linux-64/`: the answer broke off",
-        ),
-        (
-            "repodata.json",
-            Fault::WrongLength,
-            "error: cannot load repodata from `CHANNEL/linux-64/`: the answer broke off",
-        ),
-        (
-            "repodata.json",
-            Fault::Status(500),
-            "error: cannot load repodata from `CHANNEL/linux-64/`: 500 Internal Server Error",
-        ),
-        ("linux-64/", Fault::Status(404), there),
-        (
-            "noarch/",
-            Fault::Status(404),
-            "event: the channel `CHANNEL/` has no `noarch`, which every channel should have, even if empty",
-        ),
-        ("", Fault::Status(404), "error: there is no channel at `CHANNEL/`: it has neither `linux-64` nor `noarch`"),
-        (
-            "",
-            Fault::Status(401),
-            "error: `CHANNEL/linux-64/` answers 401: the channel asks for a login, or refuses the one it was given",
-        ),
-        (
-            "",
-            Fault::Status(403),
-            "error: `CHANNEL/linux-64/` answers 403: the channel asks for a login, or refuses the one it was given",
-        ),
-        // Storage services say this of what is not there.
-        (".zst", Fault::Status(403), there),
-        (".zst", Fault::Status(501), there),
-    ];
-    for (pattern, fault, expected) in cases {
-        let world = World::with_tool();
-        let server = world.serve();
-        server.fail(pattern, fault.clone());
-        let outcome = world.load(&server.url(""), Access::Online).await;
-        let outcome = if outcome == FOUND { there.to_owned() } else { outcome };
-        assert!(outcome.starts_with(expected), "{fault:?}: {outcome}");
-    }
-}
-
-/// Servers of pages answer for what they do not have with a page, and a good status.
-#[tokio::test]
-async fn a_page_in_the_place_of_a_packed_file_is_no_file() {
-    let world = World::with_tool();
-    for variant in ["repodata_shards.msgpack.zst", "repodata.json.zst", "repodata.json.bz2"] {
-        world.write(&format!("noarch/{variant}"), "<!doctype html><title>Not here</title>");
-    }
-    let server = world.serve();
-    assert_eq!(world.load(&server.url(""), Access::Online).await, FOUND);
-    world.write("noarch/repodata.json", "<!doctype html><title>Log in</title>");
-    insta::assert_snapshot!(world.load(&server.url(""), Access::Online).await, @"error: what `CHANNEL/noarch/` has is not repodata: `repodata.json`: no JSON object begins at byte 0");
-}
-
-#[tokio::test]
-async fn redirects_are_followed_and_packages_stay_where_the_channel_is() {
-    let world = World::with_tool();
-    world.write("noarch/repodata.json.zst", packed_by("zst", noarch().as_bytes()));
-    let (server, elsewhere) = (world.serve(), world.serve());
-    server.fail("noarch/repodata.json.zst", Fault::Redirect(elsewhere.url("noarch/repodata.json.zst")));
-    assert_eq!(world.load(&server.url(""), Access::Online).await, FOUND);
-    assert_eq!(elsewhere.count("noarch/repodata.json.zst"), 1);
-    server.fail("", Fault::Redirect(server.url("noarch/repodata.json")));
-    let message = world.load(&server.url(""), Access::Refresh).await;
-    assert!(
-        message.starts_with("error: cannot load repodata from `CHANNEL/linux-64/`: too many redirects"),
-        "{message}"
-    );
-}
-
-#[tokio::test]
-async fn a_cache_is_used_while_the_channel_says_so_and_never_passed_off_as_new() {
-    let (world, hour) = (World::with_tool(), Duration::from_secs(3600));
-    let server = world.serve();
-    let url = server.url("");
-    server.fresh_for(600);
-    assert_eq!(world.load(&url, Access::Online).await, FOUND);
-    server.forget();
-    assert_eq!(world.load(&url, Access::Online).await, FOUND);
-    assert_eq!(server.count(""), 0, "it is fresh");
-
-    assert_eq!(world.load(&url, Access::Refresh).await, FOUND);
-    assert!(server.requests().iter().all(|request| request.status == 304), "{:?}", server.requests());
-    assert_eq!(server.count(""), 2, "nothing is looked for again that was not there");
-
-    world.pass(hour);
-    server.forget();
-    assert_eq!(world.load(&url, Access::Online).await, FOUND);
-    assert_eq!(server.count(""), 2, "it is asked whether it is still the same");
-
-    world.pass(hour);
-    world.write("noarch/repodata.json", repodata(&json!({}), "packages", &[record("tool", "3.0", &[])]));
-    assert_eq!(world.load(&url, Access::Online).await, "CHANNEL/noarch/tool-3.0-0.tar.bz2");
-
-    world.pass(3 * hour);
-    drop(server);
-    let message = world.load(&url, Access::Online).await;
-    assert!(
-        message.starts_with("error: cannot load repodata from `CHANNEL/linux-64/`: Connection refused"),
-        "{message}"
-    );
-    insta::assert_snapshot!(world.load(&url, Access::Offline).await, @"
-    CHANNEL/noarch/tool-3.0-0.tar.bz2
-    event: CHANNEL/linux-64/ is 10800 s old
-    event: CHANNEL/noarch/ is 10800 s old
-    ");
-}
-
-#[tokio::test]
-async fn without_a_word_on_freshness_the_channel_is_asked_every_time() {
-    let world = World::with_tool();
-    let server = world.serve();
-    for _ in 0..2 {
-        server.forget();
-        assert_eq!(world.load(&server.url(""), Access::Online).await, FOUND);
-        assert!(server.count("") > 0);
-    }
-}
-
-#[tokio::test]
-async fn a_damaged_cache_is_made_anew() {
-    let world = World::with_tool();
-    let server = world.serve();
-    server.fresh_for(600);
-    let url = server.url("");
-    assert_eq!(world.load(&url, Access::Online).await, FOUND);
-    let files = || fs_err::read_dir(world.cache()).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
-    for kind in ["index", "data", "info.json"] {
-        // Nothing piles up: a state, a text and its index for each of the two subdirs.
-        assert_eq!(files().len(), 6, "{:?}", files());
-        for damage in ["", "short", "{\"not\": \"it\"}"] {
-            for file in files().iter().filter(|file| file.to_str().unwrap().ends_with(kind)) {
-                fs_err::write(file, damage).unwrap();
-            }
-            assert_eq!(world.load(&url, Access::Online).await, FOUND, "{kind} is `{damage}`");
-        }
-    }
-}
-
-#[tokio::test]
-async fn several_at_once_share_a_cache() {
-    let world = World::with_tool();
-    let server = world.serve();
-    let versions = ["4.0", "5.0", "6.0"];
-    for version in versions {
-        world.write("noarch/repodata.json", repodata(&json!({}), "packages", &[record("tool", version, &[])]));
-        let url = server.url("");
-        let all = join_all((0..8).map(|_| world.load(&url, Access::Online))).await;
-        let expected = format!("CHANNEL/noarch/tool-{version}-0.tar.bz2");
-        assert!(all.iter().all(|found| *found == expected), "{all:?}");
-    }
-}
-
-#[tokio::test]
-async fn mirrors_are_asked_one_after_the_other() {
-    let mut world = World::with_tool();
-    let (down, lacking, mirror) = (unreachable_url().unwrap(), world.serve(), world.serve());
-    lacking.fail("", Fault::Status(404));
-    let channel = "https://channel.example.invalid/main";
-    let at = |url: &str| format!("https://channel.example.invalid={url}").parse().unwrap();
-    world.network.mirrors = vec![at(&down), at(&lacking.url("")), at(&mirror.url(""))];
-    fs_err::create_dir(world.channel().join("main")).unwrap();
-    for subdir in ["noarch", "linux-64"] {
-        fs_err::rename(world.channel().join(subdir), world.channel().join("main").join(subdir)).unwrap();
-    }
-    assert_eq!(world.load(channel, Access::Online).await, FOUND, "what is found is said to be where the channel is");
-    assert!(mirror.count("main/noarch/repodata.json") > 0);
-
-    // The channel's login is no business of a mirror's.
-    for login in ["https://me:secret@channel.example.invalid/main", "https://channel.example.invalid/t/secret/main"] {
-        mirror.forget();
-        let found = world.load(login, Access::Online).await;
-        assert_eq!(found.lines().count(), 3, "{found}");
-        let is_told = |request: &mlconda_test::server::Request| {
-            request.path.contains("secret") || request.headers.contains_key("authorization")
-        };
-        assert!(!mirror.requests().is_empty() && !mirror.requests().iter().any(is_told), "{:?}", mirror.requests());
-    }
-    assert!("https://a=b".parse::<network::Mirror>().is_err());
-
-    // Its own is.
-    mirror.forget();
-    world.network.mirrors = vec![at(&mirror.url("").replace("127.0.0.1", "me:p%40ss@127.0.0.1"))];
-    assert_eq!(world.load(channel, Access::Refresh).await, FOUND);
-    let sent = |request: &mlconda_test::server::Request| request.headers["authorization"] == "Basic bWU6cEBzcw==";
-    assert!(mirror.requests().iter().all(sent), "{:?}", mirror.requests());
-}
-
-#[tokio::test]
-async fn logins_are_sent_and_not_shown() {
-    let mut world = World::with_tool();
-    let file = world.directory.path().join("credentials.json");
-    let store = |login: Value| fs_err::write(&file, json!({"127.0.0.1": login}).to_string()).unwrap();
-    world.network.credential_files = vec![CredentialFile::Rattler(file.clone())];
-    let server = world.serve();
-    let header =
-        |server: &Server| server.requests().first().and_then(|request| request.headers.get("authorization").cloned());
-
-    store(json!({"BearerToken": "stored"}));
-    assert_eq!(world.load(&server.url(""), Access::Refresh).await, FOUND);
-    assert_eq!(header(&server).as_deref(), Some("Bearer stored"));
-
-    // Another host than the one that the login is for.
-    let elsewhere = world.serve();
-    server.fail("", Fault::Redirect(elsewhere.url("noarch/repodata.json").replace("127.0.0.1", "localhost")));
-    let _ = world.load(&server.url(""), Access::Refresh).await;
-    assert!(elsewhere.count("") > 0);
-    assert_eq!(header(&elsewhere), None);
-    server.recover();
-
-    store(json!({"CondaToken": "stored"}));
-    server.forget();
-    server.fail("", Fault::Status(403));
-    let message = world.load(&server.url(""), Access::Refresh).await;
-    assert!(server.requests().iter().all(|request| request.path.starts_with("t/stored/")), "{:?}", server.requests());
-    assert!(message.contains("answers 403") && !message.contains("stored"), "{message}");
-
-    // What stands in the URL counts more.
-    server.forget();
-    let message = world.load(&server.url("t/typed/main"), Access::Refresh).await;
-    assert!(server.requests().iter().all(|request| request.path.starts_with("t/typed/")), "{:?}", server.requests());
-    assert!(message.contains("answers 403") && !message.contains("typed"), "{message}");
-    server.forget();
-    let message = world.load(&server.url("main").replace("127", "me:typed@127"), Access::Refresh).await;
-    assert_eq!(header(&server).as_deref(), Some("Basic bWU6dHlwZWQ="));
-    assert!(message.contains("answers 403") && !message.contains("typed"), "{message}");
-
-    // Nor is another host told where the way to it began.
-    server.recover();
-    server.fail("", Fault::Redirect(elsewhere.url("noarch/repodata.json").replace("127.0.0.1", "localhost")));
-    elsewhere.forget();
-    let _ = world.load(&server.url("t/typed/main"), Access::Refresh).await;
-    assert!(!elsewhere.requests().is_empty());
-    assert!(elsewhere.requests().iter().all(|request| !request.headers.contains_key("referer")));
-}
-
-#[tokio::test]
-async fn another_login_has_another_cache() {
-    let mut world = World::with_tool();
-    let file = world.directory.path().join("credentials.json");
-    world.network.credential_files = vec![CredentialFile::Rattler(file.clone())];
-    let server = world.serve();
-    for (login, access, is_there) in
-        [("one", Access::Online, true), ("one", Access::Offline, true), ("another", Access::Offline, false)]
-    {
-        fs_err::write(&file, json!({"127.0.0.1": {"BearerToken": login}}).to_string()).unwrap();
-        let found = world.load(&server.url(""), access).await;
-        assert_eq!(found.starts_with(FOUND), is_there, "{found}");
-    }
-}
-
-#[test]
-fn what_another_process_has_kept_stays() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = RepodataCache::new(directory.path(), &"https://channel.example/noarch/".parse().unwrap(), None);
-    let keep = |text: &str| {
-        let file = store.new_file().unwrap();
-        fs_err::write(file.path(), text).unwrap();
-        let mut state: cache::CacheState = serde_json::from_value(json!({
-            "url": "", "variant": "repodata.json", "form": "json", "file": "", "size": text.len(), "refresh_ns": 0,
-        }))
-        .unwrap();
-        store.store(file, &mut state).unwrap();
-        state
-    };
-    let (before, after) = (keep("{}"), keep("{\"packages\": {}}"));
-    store.refresh(&before).unwrap();
-    store.invalidate(&before);
-    assert_eq!(store.state().unwrap().file, after.file);
-    store.invalidate(&after);
-    assert!(store.state().is_none());
-}
-
-#[tokio::test]
-async fn offline_no_server_is_asked() {
-    let world = World::with_tool();
-    let server = world.serve();
-    insta::assert_snapshot!(world.load(&server.url("t/secret/main"), Access::Offline).await, @"error: `CHANNEL/linux-64/` is not cached, and network access is disabled");
-    assert_eq!(server.count(""), 0);
-}
-
 #[test]
 fn a_name_is_partial_unless_one_of_its_specs_loads_it_whole() {
     let specs = ["lib >=2", "tool >=2", "tool", "pip"]
@@ -733,113 +391,4 @@ fn a_misspelt_channel_has_near_names() {
     assert_eq!(near("https://conda.anaconda.org/conda-frge"), ["conda-forge"]);
     assert_eq!(near("https://conda.anaconda.org/biconda/"), ["bioconda"]);
     assert!(near("https://conda.anaconda.org/our-own-lab/").is_empty());
-}
-
-#[tokio::test]
-async fn a_package_named_by_its_url_comes_from_its_channel_or_from_its_archive() {
-    let world = World::with_tool();
-    let tool = PackageBuilder::new("tool", "3.0")
-        .subdir("linux-64")
-        .depends("lib")
-        .write(&world.directory.path().join("own"))
-        .unwrap();
-    let foreign =
-        PackageBuilder::new("tool", "3.0").subdir("win-64").write(&world.directory.path().join("own")).unwrap();
-    let md5 = hex::encode(rattler_digest::compute_file_digest::<rattler_digest::Md5>(&tool).unwrap());
-    let server = Server::serve(world.directory.path().join("own")).unwrap();
-    let url = server.url(&format!("linux-64/{}", tool.file_name().unwrap().display()));
-    let load = async |spec: &str, access: Access| match world.repodata_of(&[spec], access).await {
-        Err(error) => error.to_string(),
-        Ok(repodata) => {
-            let of = |record: &RepoDataRecord| {
-                let pinned = record.package_record.sha256.map(|_| "#sha256").unwrap_or_default();
-                format!("{}{pinned}", record.url.path().rsplit('/').next().unwrap())
-            };
-            repodata.records().map(of).collect::<Vec<_>>().join(" ")
-        }
-    };
-    let file = tool.file_name().unwrap().display();
-    let found = format!("{file}#sha256 lib-1.0-0.conda lib-2.0-0.conda");
-    assert_eq!(load(&url, Access::Online).await, found);
-    assert_eq!(load(&format!("{url}#{md5}"), Access::Online).await, found);
-    assert_eq!(load(tool.to_str().unwrap(), Access::Offline).await, found);
-    // Listed by a channel: its record, without a look at the archive, of which there is none.
-    let listed = world.channel().join("noarch/tool-1.0-0.conda");
-    assert_eq!(
-        load(listed.to_str().unwrap(), Access::Online).await,
-        "tool-1.0-0.conda lib-1.0-0.conda lib-2.0-0.conda tool-1.0-0.conda"
-    );
-    let mut failures = vec![
-        load(&format!("{url}#{}", "0".repeat(32)), Access::Online).await,
-        load(&url, Access::Offline).await,
-        load(&url.replace("tool-", "other-"), Access::Online).await,
-        load(foreign.to_str().unwrap(), Access::Online).await,
-    ];
-    world.write("noarch/broken-1-0.conda", "no package");
-    failures.push(load(world.channel().join("noarch/broken-1-0.conda").to_str().unwrap(), Access::Online).await);
-    let text = failures.join("\n").replace(&server.url(""), "SERVER/").replace(&md5, "[MD5]");
-    let text = text.replace(&*world.directory.path().to_string_lossy(), "");
-    insta::assert_snapshot!(text, @"
-    cannot take the package `SERVER/linux-64/tool-3.0-h4bc722e_0.conda`: it has another md5 than the one behind `#`: [MD5], not 00000000000000000000000000000000
-    cannot take the package `SERVER/linux-64/tool-3.0-h4bc722e_0.conda`: it would have to be downloaded, and network access is disabled
-    cannot take the package `SERVER/linux-64/other-3.0-h4bc722e_0.conda`: `SERVER/linux-64/other-3.0-h4bc722e_0.conda` answers 404 Not Found
-    cannot take the package `file:///own/win-64/tool-3.0-h4bc722e_0.conda`: it is for `win-64`, and not for `linux-64`
-    cannot take the package `file:///channel/noarch/broken-1-0.conda`: invalid zip archive: invalid Zip archive: Could not find EOCD
-    ");
-}
-
-/// The records of a lock's packages: each by its own URL, and none of another archive.
-#[tokio::test]
-async fn locked_packages_find_their_records() {
-    let world = World::new();
-    let mut hashed = record("hashed", "1.0", &["lib"]);
-    hashed["sha256"] = "0a".repeat(32).into();
-    world.write(
-        "noarch/repodata.json",
-        repodata(&json!({}), "packages.conda", &[hashed, record("tool", "1.0", &["lib"])]),
-    );
-    world.write("linux-64/repodata.json", "{}");
-    let sharded = World::new();
-    sharded.write("linux-64/repodata.json", "{}");
-    let (server, gone) = (world.serve(), sharded.serve());
-    let urls = [
-        server.url("noarch/tool-1.0-0.conda"),
-        // There as `.conda` only, which says the same.
-        server.url("noarch/tool-1.0-0.tar.bz2"),
-        server.url("noarch/hashed-1.0-0.conda"),
-        server.url("noarch/tool-2.0-0.conda"),
-        server.url("linux-64/tool-1.0-0.conda"),
-        server.url("tool-1.0-0.conda"),
-        gone.url("noarch/tool-1.0-0.conda"),
-    ];
-    let urls: Vec<url::Url> = urls.iter().map(|url| url.parse().unwrap()).collect();
-    let mut packages: Vec<_> = urls.iter().map(pinned).collect();
-    // The archive was replaced under its name.
-    packages.push(PinnedPackage { sha256: Some([1; 32].into()), ..pinned(&urls[2]) });
-    let options = RepodataOptions { cache_directory: world.cache(), access: Access::Online, now: SystemTime::now() };
-    let client = Client::new(&world.network).unwrap();
-    let (found, errors) = pinned_records(&client, &packages, &options, &world).await;
-    let found: Vec<String> = found
-        .iter()
-        .map(|record| record.as_ref().map_or("none".to_owned(), |record| record.depends.join(" ")))
-        .collect();
-    assert_eq!(found, ["lib", "lib", "lib", "none", "none", "none", "none", "none"]);
-    assert!(errors.is_empty(), "{errors:?}");
-    // What is cached is enough; of what is not, each subdir is told of once.
-    for (cache, expected) in [(world.cache(), (3, 0)), (world.directory.path().join("empty"), (0, 3))] {
-        let options = RepodataOptions { access: Access::Offline, cache_directory: cache, ..options.clone() };
-        let (found, errors) = pinned_records(&client, &packages, &options, &()).await;
-        assert_eq!((found.iter().flatten().count(), errors.len()), expected, "{errors:?}");
-    }
-}
-
-/// A package by its URL.
-fn pinned(url: &url::Url) -> PinnedPackage<'_> {
-    let mut segments = url.path_segments().unwrap().rev();
-    let file_name = segments.next().unwrap();
-    let subdir = segments.next().and_then(|segment| segment.parse().ok()).unwrap_or(Subdir::NoArch);
-    let stem = file_name.strip_suffix(".conda").or_else(|| file_name.strip_suffix(".tar.bz2")).unwrap();
-    let mut parts = stem.rsplitn(3, '-');
-    let (build, version, name) = (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
-    PinnedPackage { name, version, build, subdir, file_name, url, sha256: None, md5: None }
 }

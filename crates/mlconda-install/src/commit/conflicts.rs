@@ -12,7 +12,7 @@ use mlconda_inspect::plan::Plan;
 use mlconda_system::beneath::{PathInfo, PathKind, Root};
 use rattler_conda_types::PrefixRecord;
 
-use crate::{InstallError, record, stage::Stage};
+use crate::{InstallError, record_file, stage::Stage};
 
 /// What exists in the prefix at the paths of new files.
 pub(super) struct Conflicts {
@@ -125,17 +125,17 @@ pub(super) fn name_owners<'a>(
     let mut directory = stage.paths().iter().find(|file| is_below(file)).and_then(|file| new(file));
     let mut other = new(&path);
     for record in records {
-        for file in record::files(record) {
+        for file in record_file::files(record) {
             let holder = if is_below(file) { &mut directory } else { &mut other };
             if holder.is_none() && file.starts_with(&path) {
-                *holder = Some(record::dist_name(record));
+                *holder = Some(record_file::dist_name(record));
             }
         }
     }
     InstallError::PathTypeClash { path, directory, other, kind }
 }
 
-/// The first path in a directory that is not removed; `None` if everything in it is removed.
+/// The first path in a directory that cannot be removed; `None` if everything in it is removed.
 pub(super) fn first_kept_entry(
     prefix: &Root,
     path: &Path,

@@ -16,12 +16,11 @@ use mlconda_prefix::distributions::fields;
 use mlconda_python::{archive_version, normalize};
 use rattler_conda_types::package::EntryPoint;
 use rattler_digest::{Sha256, Sha256Hash, compute_bytes_digest, digest::Digest as _};
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use zip::{ZipArchive, result::ZipError};
 
 use super::{Archive, Entry, EntryKind, Sink, window::Window};
-use crate::package::{InfoFiles, entry_point, invalid};
+use crate::package::{InfoFiles, Wheel, entry_point, invalid};
 
 /// Where headers are: below it comes the distribution's name.
 pub(crate) const HEADERS: &str = "python-headers";
@@ -38,13 +37,6 @@ const LARGEST: u64 = 64 << 20;
 
 /// No byte of deflated text becomes more bytes than this.
 const MOST: u64 = 1032;
-
-/// The metadata of a wheel that linking needs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Wheel {
-    /// The name of its `.dist-info` directory.
-    pub(crate) dist_info: String,
-}
 
 type Zip<'a> = ZipArchive<Window<'a>>;
 

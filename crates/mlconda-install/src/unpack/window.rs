@@ -2,6 +2,8 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
+use mlconda_system::files;
+
 use super::Archive;
 
 /// How much is read at once, in bytes.
@@ -50,12 +52,6 @@ impl Read for Window<'_> {
 
 impl Seek for Window<'_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let place = match to {
-            SeekFrom::Start(place) => Some(place),
-            SeekFrom::End(offset) => self.length.checked_add_signed(offset),
-            SeekFrom::Current(offset) => self.place.checked_add_signed(offset),
-        };
-        self.place = place.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-        Ok(self.place)
+        files::seek(&mut self.place, self.length, to)
     }
 }

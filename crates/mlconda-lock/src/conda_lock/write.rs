@@ -9,9 +9,9 @@ use rattler_conda_types::Subdir;
 
 use crate::requirements::{Requirement, needed};
 use crate::{
-    ArchiveOrigin, LockError, LockFile, LockedPackage, LockedPip, Part, PipSource, comments, explicit,
+    ArchiveOrigin, LockError, LockFile, LockedPackage, LockedPip, Part, PipSource, comments, expansions,
     file::MAIN_CATEGORY,
-    format::{channels, comment_losses, hashes, is_default, record_losses, scalar},
+    rendering::{channels, comment_losses, hashes, is_default, record_losses, scalar},
 };
 
 /// What is said at the top of the file.
@@ -66,7 +66,7 @@ fn find_losses(parts: &[Part], losses: &mut Vec<String>) {
         if let PipSource::Directory { path, .. } = &package.source {
             let (name, path) = (&package.name, path.display());
             losses.push(format!(
-                "`{name}` comes from the directory `{path}`, which conda-lock.yml has no word for: it is left out"
+                "`{name}` comes from the directory `{path}`, which a conda-lock.yml cannot contain: it is left out"
             ));
         }
     }
@@ -100,7 +100,7 @@ fn conda(package: &LockedPackage, part: &Part, text: &mut String) {
     let version = package.record.as_ref().map_or_else(|| package.version.clone(), |record| record.version.to_string());
     begin(&package.name, &version, "conda", part, text);
     mapping(&by_name(depends), text);
-    let _ = writeln!(text, "  url: {}", scalar(&explicit::address(&package.url, &part.lock.expansions)));
+    let _ = writeln!(text, "  url: {}", scalar(&expansions::address(&package.url, &part.lock.expansions)));
     let (sha256, md5) = hashes(package);
     hash(md5.map(hex::encode), sha256.map(hex::encode), text);
     end(part, text);
@@ -122,7 +122,7 @@ fn pip(package: &LockedPip, needs: &[Requirement<'_>], part: &Part, text: &mut S
 
 /// The URL of a package of pip, and its sha256; `None` for what the format has no word for.
 pub(crate) fn place(package: &LockedPip, part: &Part) -> Option<(String, Option<String>)> {
-    let address = |url| explicit::address_without_login(url, &part.lock.expansions);
+    let address = |url| expansions::address_without_login(url, &part.lock.expansions);
     match &package.source {
         PipSource::Archive { url, sha256, .. } => Some((address(url), sha256.map(hex::encode))),
         PipSource::Git { repository, commit, subdirectory } => {

@@ -45,6 +45,14 @@ fn what_only_one_package_needs_goes_with_it() {
 }
 
 #[test]
+fn what_only_one_root_needs_is_that_roots() {
+    let only = |asked: &[&str]| graph(DIAMOND, asked).only_root();
+    assert_eq!(only(&["app"]), [Some(0); 5]);
+    // `app` and `right` both need `base`; of `left` and `own`, `app` is the only cause.
+    assert_eq!(only(&["app", "right"]), [Some(0), Some(0), Some(1), Some(0), None]);
+}
+
+#[test]
 fn a_size_that_is_not_known_makes_no_sum() {
     let mut graph = graph(DIAMOND, &["app"]);
     graph.packages[3].size = None;

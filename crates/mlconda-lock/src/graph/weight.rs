@@ -25,4 +25,16 @@ impl Graph {
         };
         (0..self.packages.len()).map(weight).collect()
     }
+
+    /// For each package the root that alone needs it, as an index in [`Graph::roots`]: without this root, the package would
+    /// not be there. `None` if several roots need it.
+    pub fn only_root(&self) -> Vec<Option<usize>> {
+        let mut only = vec![None; self.packages.len()];
+        for (number, root) in self.roots.iter().enumerate() {
+            let reached = self.reached(Some(root.package));
+            let gone = reached.into_iter().enumerate().filter(|(_, is_reached)| !is_reached);
+            gone.for_each(|(package, _)| only[package] = Some(number));
+        }
+        only
+    }
 }

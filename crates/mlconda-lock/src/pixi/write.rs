@@ -10,16 +10,13 @@ use url::Url;
 
 use crate::{
     ArchiveOrigin, DirectoryMode, LockedPackage, LockedPip, Part, PipSource, comments,
-    format::{channels, comment_losses, hashes, is_default, record_losses, scalar, without_login},
+    rendering::{PIXI_7, channels, comment_losses, hashes, is_default, record_losses, scalar, without_login},
 };
-
-/// What a file is called that has room for virtual packages.
-pub(crate) const NEWEST: &str = "pixi.lock of version 7";
 
 /// The parts as text. Directories below `directory` are relative to it.
 pub(crate) fn render(parts: &[Part], directory: Option<&Path>, losses: &mut Vec<String>) -> String {
     let version = if parts.iter().any(needs_newest) { 7 } else { 6 };
-    let name = if version == 7 { NEWEST } else { "pixi.lock" };
+    let name = if version == 7 { PIXI_7 } else { "pixi.lock" };
     comment_losses(parts, name, losses);
     record_losses(parts, losses);
     find_losses(parts, version, losses);
@@ -69,7 +66,7 @@ fn find_losses(parts: &[Part], version: u32, losses: &mut Vec<String>) {
         |package: &LockedPip| matches!(package.source, PipSource::Directory { mode: DirectoryMode::Editable, .. });
     say(
         version == 7 && locks().flat_map(|lock| &lock.pip).any(is_editable),
-        "pixi.lock of version 7 has no word for what is editable: pixi.toml has",
+        "pixi.lock of version 7 cannot mark packages as editable; pixi.toml can",
     );
     say(
         locks().any(|lock| lock.options.channel_priority == ChannelPriority::Flexible),

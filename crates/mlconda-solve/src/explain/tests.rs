@@ -1,5 +1,10 @@
 //! Every kind of conflict, as it reads: the reasons, the lines, and what was found to help.
 
+mod channels;
+mod systems;
+
+use std::path::Path;
+
 use insta::assert_snapshot;
 use itertools::Itertools;
 use mlconda_environment::ReadOptions;
@@ -109,19 +114,6 @@ fn a_version_that_is_too_exact() {
     assert_snapshot!(remedies(&["old=1.5.2"]), @"line 3: `old` instead of `old=1.5.2` (gives old 1.0)");
 }
 
-/// conda's own channels are one for a spec that names them, as they are for the solver.
-#[test]
-fn what_defaults_consists_of_is_one_channel_in_a_spec() {
-    let (main, r) = ("https://repo.anaconda.com/pkgs/main/", "https://repo.anaconda.com/pkgs/r/");
-    let repodata = Repodata::new([vec![record(main, "tool-1.0-0", &[])], vec![record(r, "tool-1.1-0", &[])]]);
-    let mut asked = environment("- tool=2");
-    let channel = Channel { name: Some("defaults".to_owned()), ..Channel::from_url(main.parse::<url::Url>().unwrap()) };
-    asked.requirements[0].spec.channel = Some(Arc::new(channel));
-    let explanation =
-        explain(&asked, &repodata, &linux(), &[], &SolveOptions::default(), ExplainEffort::default()).unwrap();
-    assert_snapshot!(explanation.conflicts[0].reasons, @"line 3 asks for `tool=2`, and the versions are 1.0 and 1.1");
-}
-
 #[test]
 fn a_build_that_nobody_has() {
     let records = [record(FIRST, "lib-1.0-cpu_0", &[]), record(FIRST, "lib-1.0-cpu_1", &[])];
@@ -192,139 +184,6 @@ fn two_packages_that_want_different_versions_of_a_third() {
     ");
 }
 
-#[test]
-fn a_gpu_that_is_not_declared() {
-    let records = [
-        record(FIRST, "torch-2.0-cuda", &["__cuda >=12.1", "lib"]),
-        record(FIRST, "torch-1.0-cpu", &["lib"]),
-        record(FIRST, "lib-1.0-0", &[]),
-    ];
-    assert_snapshot!(plainly(&["torch >=2"], &records), @"
-    no set of packages for `linux-64` satisfies what `environment.yml` asks for:
-    `linux-64` is assumed to have no `__cuda`, and it is needed:
-    └─ line 3 asks for `torch >=2`
-       └─ torch 2.0 needs `__cuda >=12.1`
-    this line alone has no solution:
-      environment.yml:3: torch >=2
-    each of these changes gives a solution:
-      line 3: `torch` instead of `torch >=2` (gives torch 1.0)
-      `--virtual-package __cuda=12.1`, if the machine has it (gives torch 2.0)
-    ");
-}
-
-#[test]
-fn a_system_that_is_declared_too_old() {
-    let repodata = Repodata::new(vec![vec![
-        record(FIRST, "tool-1.0-0", &["engine"]),
-        record(FIRST, "engine-1.0-0", &["__glibc >=2.34,<3.0.a0"]),
-    ]]);
-    let pinned = ["__glibc=2.17".parse().unwrap()];
-    let host = linux().with(&pinned);
-    let options = SolveOptions::default();
-    let explanation =
-        explain(&environment("- tool"), &repodata, &host, &pinned, &options, ExplainEffort::default()).unwrap();
-    assert_snapshot!(explanation, @"
-    no set of packages for `linux-64` satisfies what `environment.yml` asks for:
-    `linux-64` is assumed to have `__glibc=2.17`, and that is not what is needed:
-    └─ line 3 asks for `tool`
-       └─ tool 1.0 needs `engine`
-          └─ engine 1.0 needs `__glibc >=2.34,<3.0.a0`
-    this line alone has no solution:
-      environment.yml:3: tool
-    this change gives a solution:
-      `--virtual-package __glibc=2.34`, if the machine has it (gives tool 1.0)
-    ");
-    assert!(explain(&environment("- tool"), &repodata, &linux(), &[], &options, ExplainEffort::default()).is_none());
-}
-
-#[test]
-fn a_version_that_channel_priority_hides() {
-    let subdirs = [vec![record(FIRST, "tool-1.0-0", &[])], vec![record(SECOND, "tool-2.0-0", &[])]];
-    assert_snapshot!(told(&["tool >=2"], &subdirs, SolveOptions::default()), @"
-    no set of packages for `linux-64` satisfies what `environment.yml` asks for:
-    no version of `tool` will do:
-    ├─ line 3 asks for `tool >=2`
-    └─ tool 2.0 is in `https://second.example/lab`, behind a channel that has `tool`, too
-    this line alone has no solution:
-      environment.yml:3: tool >=2
-    each of these changes gives a solution:
-      line 3: `tool` instead of `tool >=2` (gives tool 1.0)
-      line 3: `https://second.example/lab::tool >=2` instead of `tool >=2` (gives tool 2.0)
-      `--channel-priority flexible` (gives tool 2.0)
-    ");
-    let subdirs = [
-        vec![record(FIRST, "tool-1.0-0", &[])],
-        vec![record(SECOND, "tool-2.0-0", &[]), record(SECOND, "user-1.0-0", &["tool >=2"])],
-    ];
-    assert_snapshot!(told(&["user"], &subdirs, SolveOptions::default()), @"
-    no set of packages for `linux-64` satisfies what `environment.yml` asks for:
-    no version of `tool` will do:
-    ├─ line 3 asks for `user`
-    │  └─ user 1.0 needs `tool >=2`
-    └─ tool 2.0 is in `https://second.example/lab`, behind a channel that has `tool`, too
-    this line alone has no solution:
-      environment.yml:3: user
-    this change gives a solution:
-      `--channel-priority flexible` (gives user 1.0)
-    ");
-}
-
-#[test]
-fn a_channel_that_lacks_what_is_asked_of_it() {
-    let subdirs = [vec![record(FIRST, "tool-2.0-0", &[])], vec![record(SECOND, "tool-1.0-0", &[])]];
-    let dependency = format!("{SECOND}::tool=2");
-    assert_snapshot!(told(&[&dependency], &subdirs, SolveOptions::default()), @"
-    no set of packages for `linux-64` satisfies what `environment.yml` asks for:
-    no version of `tool` will do:
-    └─ line 3 asks for `https://second.example/lab/::tool=2`
-       └─ tool 2.0 is in `https://first.example/lab`, and that is another channel
-    this line alone has no solution:
-      environment.yml:3: https://second.example/lab/::tool=2
-    each of these changes gives a solution:
-      line 3: `https://second.example/lab/::tool` instead of `https://second.example/lab/::tool=2` (gives tool 1.0)
-      line 3: `tool=2` instead of `https://second.example/lab/::tool=2` (gives tool 2.0)
-    ");
-}
-
-/// Its channel is no matter of what another line asks for.
-#[test]
-fn a_line_that_names_a_channel_in_vain_is_told_once() {
-    let first = vec![record(FIRST, "tool-3.0-0", &[]), record(FIRST, "tool-4.0-0", &[])];
-    let subdirs = [first, vec![record(SECOND, "tool-1.0-0", &[])]];
-    let dependency = format!("{SECOND}::tool >=2");
-    assert_snapshot!(told(&[&dependency, "tool", "tool=4", "tool >=3"], &subdirs, SolveOptions::default()), @"
-    no set of packages for `linux-64` satisfies what `environment.yml` asks for:
-    no version of `tool` will do:
-    └─ line 3 asks for `https://second.example/lab/::tool >=2`
-       └─ tool 3.0 and 4.0 are in `https://first.example/lab`, and that is another channel
-    this line alone has no solution:
-      environment.yml:3: https://second.example/lab/::tool >=2
-    this change gives a solution:
-      line 3: `tool >=2` instead of `https://second.example/lab/::tool >=2` (gives tool 4.0)
-    ");
-}
-
-/// A line without which others have no solution, for it takes a package from where it is hidden from these.
-#[test]
-fn what_a_line_takes_from_a_later_channel_is_there_for_the_others() {
-    let first = vec![record(FIRST, "tool-1.0-0", &[]), record(FIRST, "enemy-1.0-0", &["tool <2"])];
-    let subdirs = [first, vec![record(SECOND, "tool-2.0-0", &[]), record(SECOND, "user-1.0-0", &["tool >=2"])]];
-    let dependency = format!("{SECOND}::tool");
-    assert_snapshot!(told(&[&dependency, "user", "enemy"], &subdirs, SolveOptions::default()), @"
-    no set of packages for `linux-64` satisfies what `environment.yml` asks for:
-    no version of `tool` satisfies all of this:
-    ├─ line 4 asks for `user`
-    │  └─ user 1.0 needs `tool >=2`
-    └─ line 5 asks for `enemy`
-       └─ enemy 1.0 needs `tool <2`
-    these 2 lines exclude each other:
-      environment.yml:4: user
-      environment.yml:5: enemy
-    this change gives a solution:
-      line 5: without `enemy`
-    ");
-}
-
 /// 3.9 comes before 3.10, wherever the channel has them.
 #[test]
 fn alternatives_are_told_in_the_order_of_their_versions() {
@@ -359,19 +218,6 @@ fn a_dependency_that_no_channel_has() {
     ├─ line 3 asks for `app`
     ├─ app 0.9 needs `gone`, which no channel has
     └─ app 1.0 needs `windows-only >=2`, which no channel has
-    this line alone has no solution:
-      environment.yml:3: app
-    ");
-}
-
-#[test]
-fn another_platform_is_needed() {
-    let records = [record(FIRST, "app-1.0-0", &["__osx >=11"])];
-    assert_snapshot!(plainly(&["app"], &records), @"
-    no set of packages for `linux-64` satisfies what `environment.yml` asks for:
-    `linux-64` is assumed to have no `__osx`, and it is needed:
-    └─ line 3 asks for `app`
-       └─ app 1.0 needs `__osx >=11`
     this line alone has no solution:
       environment.yml:3: app
     ");
@@ -528,7 +374,7 @@ fn further_conflicts_are_named() {
     records.push(constrains(record(FIRST, "f-1.0-0", &[]), &["e <1"]));
     let text = plainly(&["a=2", "b=2", "c=2", "d=2", "e", "f"], &records);
     let named = text.lines().find(|line| line.starts_with("and so it is with")).unwrap();
-    assert_snapshot!(named, @"and so it is with `d=2` (line 6), `e` (line 7) and `f` (line 8) together");
+    assert_snapshot!(named, @"and the same is true for `d=2` (line 6), `e` (line 7) and `f` (line 8) together");
 }
 
 #[test]
@@ -542,51 +388,6 @@ fn a_search_that_is_cut_short_says_so() {
     let explanation = explain(&asked, &Repodata::new(vec![records]), &linux(), &[], &options, effort).unwrap();
     assert!(!explanation.conflicts[0].is_minimal && explanation.remedies.is_empty());
     assert_snapshot!(explanation.conflicts[0], @"these 3 lines cannot go together (perhaps fewer do it: the search was cut short):");
-}
-
-#[test]
-fn what_a_newer_system_will_do_for_is_no_conflict() {
-    let records = [
-        record(FIRST, "engine-1.0-0", &["__glibc >=2.34"]),
-        record(FIRST, "a-1.0-0", &["lib 1.*"]),
-        record(FIRST, "b-1.0-0", &["lib 2.*"]),
-        record(FIRST, "lib-1.0-0", &[]),
-        record(FIRST, "lib-2.0-0", &[]),
-    ];
-    let asked = environment("- engine\n- a\n- b\n");
-    let repodata = Repodata::new(vec![records.to_vec()]);
-    let told = |pinned: &[Override]| {
-        let host = linux().with(pinned);
-        explain(&asked, &repodata, &host, pinned, &SolveOptions::default(), ExplainEffort::default()).unwrap()
-    };
-    let lines = |explanation: &Explanation| {
-        let conflicts = explanation.conflicts.iter();
-        conflicts.map(|conflict| conflict.lines.iter().map(|line| line.text.as_str()).join(" ")).collect_vec()
-    };
-    assert_eq!(lines(&told(&[])), ["a b"]);
-    assert_eq!(lines(&told(&["__glibc=2.28".parse().unwrap()])), ["engine", "a b"]);
-}
-
-/// A newer system would do for one need, and for the package all the same not.
-#[test]
-fn what_a_newer_system_does_not_help_is_not_told_of_the_system() {
-    let records =
-        [record(FIRST, "app-1.0-0", &["__glibc >=2.34", "lib"]), dated(record(FIRST, "lib-1.0-0", &[]), 1_600_000_000)];
-    let options = SolveOptions { exclude_newer: Some("2019-01-01".parse().unwrap()), ..SolveOptions::default() };
-    let asked = environment("- app");
-    let repodata = Repodata::new([records.to_vec()]);
-    let explanation = explain(&asked, &repodata, &linux(), &[], &options, ExplainEffort::default()).unwrap();
-    assert_snapshot!(explanation, @"
-    no set of packages for `linux-64` satisfies what `environment.yml` asks for:
-    no version of `lib` will do:
-    ├─ line 3 asks for `app`
-    │  └─ app 1.0 needs `lib`
-    └─ lib 1.0 is newer than 2019-01-01T23:59:59Z
-    this line alone has no solution:
-      environment.yml:3: app
-    this change gives a solution:
-      `--exclude-newer 2020-09-13T12:26:40Z` or later (gives app 1.0)
-    ");
 }
 
 #[test]

@@ -13,7 +13,8 @@ use super::{Candidate, CandidateRecord, Dependency, DependencyKind, Exclusion, S
 use crate::{
     ChannelPriority, Pip, SolveOptions,
     pool::{brings_pip, parse},
-    session::{ARCHIVE_TIER, is_in_channel, tier},
+    request::is_in_channel,
+    session::{ARCHIVE_TIER, tier},
 };
 
 /// Records of one name and one channel, and the index of their list.

@@ -8,7 +8,8 @@ use rattler_solve::{SolverImpl, SolverTask, resolvo};
 use super::*;
 use crate::{
     Pip, SolveOptions,
-    session::{CandidateRecords, KeptRecords, RecordRun, Scope, SolverSession, SubdirRecords},
+    request::{KeptRecords, RecordRun, Scope},
+    session::{CandidateRecords, SolverSession, SubdirRecords},
     tests::{FIRST, SECOND, environment, linux, record},
 };
 

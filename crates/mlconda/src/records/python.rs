@@ -5,7 +5,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    io::{Read, Seek},
     path::Path,
     str::FromStr,
     sync::Mutex,
@@ -25,13 +24,13 @@ use pep440_rs::Version;
 use url::Url;
 use zip::ZipArchive;
 
-use super::{Sources, Wanted, remote};
+use super::{
+    Sources, Wanted, remote,
+    wheel::{LARGEST, metadata_of},
+};
 
 /// How many files are asked for at once.
 const QUESTIONS: usize = 16;
-
-/// Metadata are not larger than this, in bytes.
-pub(super) const LARGEST: u64 = 8 << 20;
 
 /// Gives packages what their metadata say, where they are to be had.
 pub(super) async fn complete(packages: &mut [LockedPip], client: &Client, sources: &Sources) {
@@ -74,7 +73,7 @@ type Hash = Option<rattler_digest::Sha256Hash>;
 
 /// The metadata of what is installed, by name, each with the hash of the archive that it came in.
 fn installed(prefix: &Prefix) -> HashMap<String, (Metadata, Hash)> {
-    // A prefix that cannot be read is no prefix of use here.
+    // A prefix that cannot be read is not a prefix of use here.
     let records = prefix.distributions().unwrap_or_default();
     let read = |record: &rattler_conda_types::PrefixRecord| {
         let file = record.files.iter().find(|path| distributions::is_metadata(path))?;
@@ -113,21 +112,6 @@ fn of_machine(package: &LockedPip, sources: &Sources) -> Option<Metadata> {
 /// The metadata in a wheel.
 fn of_wheel(path: &Path) -> Option<String> {
     metadata_of(&mut ZipArchive::new(files::open(path).ok()?).ok()?)
-}
-
-/// The number of the metadata among the members of a wheel.
-pub(super) fn place_of_metadata<R: Read + Seek>(zip: &ZipArchive<R>) -> Option<usize> {
-    let is_it = |name: &str| name.ends_with(".dist-info/METADATA") && name.matches('/').count() == 1;
-    let name = zip.file_names().filter_map(Result::ok).find(|name| is_it(name))?;
-    zip.index_for_name(&name)
-}
-
-/// The text of the metadata of a wheel, as far as its bytes can be read.
-pub(super) fn metadata_of<R: Read + Seek>(zip: &mut ZipArchive<R>) -> Option<String> {
-    let index = place_of_metadata(zip)?;
-    let mut bytes = Vec::new();
-    zip.by_index(index).ok()?.take(LARGEST).read_to_end(&mut bytes).ok()?;
-    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The metadata beside a wheel, else those in it. A server that does not answer is not asked again.

@@ -4,11 +4,12 @@
 use std::io::{self, Read, Seek, SeekFrom};
 
 use mlconda_channel::network::{BodyKind, Client};
+use mlconda_system::files;
 use reqwest::{StatusCode, header};
 use url::Url;
 use zip::ZipArchive;
 
-use super::python::{LARGEST, metadata_of};
+use super::wheel::{LARGEST, metadata_of, place_of_metadata};
 
 /// How much of the end is asked for, in bytes.
 const END: u64 = 64 << 10;
@@ -32,7 +33,7 @@ pub(super) async fn metadata(url: &Url, size: u64, client: &Client) -> Option<St
         if let Some(text) = metadata_of(&mut zip) {
             return Some(text);
         }
-        let index = super::python::place_of_metadata(&zip)?;
+        let index = place_of_metadata(&zip)?;
         let member = zip.by_index_data(index).ok()?;
         let start = member.header_start();
         let length = member.compressed_size().checked_add(HEAD)?.checked_add(member.name_raw().len() as u64)?;
@@ -97,13 +98,7 @@ impl Read for Pieces {
 
 impl Seek for Pieces {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let place = match to {
-            SeekFrom::Start(place) => Some(place),
-            SeekFrom::End(offset) => self.length.checked_add_signed(offset),
-            SeekFrom::Current(offset) => self.place.checked_add_signed(offset),
-        };
-        self.place = place.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-        Ok(self.place)
+        files::seek(&mut self.place, self.length, to)
     }
 }
 

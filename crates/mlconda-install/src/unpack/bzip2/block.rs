@@ -10,25 +10,16 @@ use std::io;
 use bzip2::{Decompress, Status};
 use mlconda_bzip2::Decoder;
 
-use super::{Archive, cut_short, split::Splitter};
+use super::{
+    Archive, cut_short,
+    split::{Block, Splitter},
+};
 
 /// How a stream ends: the mark, then the checksum over all blocks, which is that of the only one.
 const END: u128 = 0x1772_4538_5090;
 
 /// Contents up to this size, in bytes, are kept. Most have 0.9 MB to 2 MB; a block of zeros has 46.
 const LARGEST: usize = 4 << 20;
-
-/// A part of an archive that looks like a block.
-pub(super) struct Block {
-    /// Where it begins, in bits from the archive's beginning.
-    pub(super) start: u64,
-    /// Where it ends.
-    pub(super) end: u64,
-    /// The digit of its stream.
-    pub(super) level: u8,
-    /// The bytes from the one with its first bit to the one with its last.
-    pub(super) bytes: Vec<u8>,
-}
 
 /// What is in a block.
 pub(super) enum Content {

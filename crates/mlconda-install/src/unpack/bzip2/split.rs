@@ -7,7 +7,19 @@
 
 use std::io;
 
-use super::{Archive, block::Block, cut_short, damaged};
+use super::{Archive, cut_short, damaged};
+
+/// A part of an archive that looks like a block.
+pub(super) struct Block {
+    /// Where it begins, in bits from the archive's beginning.
+    pub(super) start: u64,
+    /// Where it ends.
+    pub(super) end: u64,
+    /// The digit of its stream.
+    pub(super) level: u8,
+    /// The bytes from the one with its first bit to the one with its last.
+    pub(super) bytes: Vec<u8>,
+}
 
 /// How a block begins: the digits of pi.
 const BLOCK: u64 = 0x3141_5926_5359;

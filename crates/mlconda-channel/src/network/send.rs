@@ -1,0 +1,182 @@
+//! Requests of any method, with bodies that are sent in pieces: what registries of images are asked.
+//!
+//! A client for these ([`Client::for_registries`]) knows no mirrors and no stored logins of channels: the caller says
+//! what is sent. A body may take as long as it moves: the limit of the wait for an answer begins anew with each piece.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures::Stream;
+pub use reqwest::Method;
+use reqwest::{
+    Request, Response,
+    header::{AUTHORIZATION, CONTENT_LENGTH, HeaderName, HeaderValue},
+};
+use reqwest_middleware::{Middleware, Next};
+use tokio::{sync::mpsc, time::Instant};
+use url::Url;
+
+use super::{BodyKind, Client, NetworkError, Transfer, waits::WaitGuard};
+
+/// A request.
+#[derive(Debug)]
+pub struct Outgoing<'a> {
+    /// The method.
+    pub method: Method,
+    /// The URL.
+    pub url: &'a Url,
+    /// Headers.
+    pub headers: &'a [(HeaderName, &'a str)],
+    /// The header `Authorization`, which is a secret.
+    pub authorization: Option<&'a str>,
+    /// The body.
+    pub body: Body,
+    /// What the body of the answer is.
+    pub answer: BodyKind,
+}
+
+/// The body of a request.
+#[derive(Debug)]
+pub enum Body {
+    /// None.
+    Empty,
+    /// Bytes in memory. Such a request is repeated after transient failures.
+    Bytes(Vec<u8>),
+    /// Pieces that come one by one, made by [`pieces`]. Such a request is not repeated.
+    Pieces(Pieces),
+}
+
+/// The receiving end of a body.
+#[derive(Debug)]
+pub struct Pieces {
+    length: u64,
+    receiver: mpsc::Receiver<Vec<u8>>,
+    activity: Arc<Activity>,
+}
+
+/// The sending end of a body.
+#[derive(Debug)]
+pub struct PieceSender(mpsc::Sender<Vec<u8>>);
+
+/// Both ends of a body of `length` bytes. If the sending end is dropped before, the request fails.
+pub fn pieces(length: u64) -> (PieceSender, Body) {
+    let (sender, receiver) = mpsc::channel(2);
+    (PieceSender(sender), Body::Pieces(Pieces { length, receiver, activity: Arc::default() }))
+}
+
+impl PieceSender {
+    /// Sends a piece, once there is room. Waits for ever after the request has ended: run it beside the request, and
+    /// drop it then.
+    pub async fn send(&self, piece: Vec<u8>) {
+        if self.0.send(piece).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Stream for Pieces {
+    type Item = Result<Vec<u8>, std::io::Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let piece = self.receiver.poll_recv(context);
+        if piece.is_ready() {
+            self.activity.moved();
+        }
+        piece.map(|piece| piece.map(Ok))
+    }
+}
+
+/// When a body has last moved.
+#[derive(Debug)]
+pub(super) struct Activity(Mutex<(Instant, Option<WaitGuard>)>);
+
+impl Default for Activity {
+    fn default() -> Self {
+        Self(Mutex::new((Instant::now(), None)))
+    }
+}
+
+impl Activity {
+    fn state(&self) -> MutexGuard<'_, (Instant, Option<WaitGuard>)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn moved(&self) {
+        let mut state = self.state();
+        state.0 = Instant::now();
+        if let Some(waiting) = &state.1 {
+            waiting.restart("no answer yet".to_owned());
+        }
+    }
+
+    /// Takes the report of the wait over, until the request ends.
+    pub(super) fn hold(&self, waiting: Option<WaitGuard>) {
+        self.state().1 = waiting;
+    }
+
+    fn idle(&self) -> Duration {
+        self.state().0.elapsed()
+    }
+}
+
+/// Gives up a request whose body does not move, and that is not answered.
+pub(super) struct Watch(pub(super) Duration);
+
+#[async_trait::async_trait]
+impl Middleware for Watch {
+    async fn handle(
+        &self,
+        request: Request,
+        extensions: &mut http::Extensions,
+        next: Next<'_>,
+    ) -> reqwest_middleware::Result<Response> {
+        let activity = extensions.get::<Arc<Activity>>().cloned().unwrap_or_default();
+        let mut answer = next.run(request, extensions);
+        loop {
+            let left = self.0.saturating_sub(activity.idle());
+            match tokio::time::timeout(left, &mut answer).await {
+                Ok(answer) => return answer,
+                Err(_) if activity.idle() < self.0 => {}
+                Err(_) => {
+                    let error = std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer in time");
+                    return Err(reqwest_middleware::Error::middleware(error));
+                }
+            }
+        }
+    }
+}
+
+impl Client {
+    /// Sends a request, with retries where its body allows them, up to the headers of the answer. Any status is
+    /// returned, also that of a redirect that is not followed.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub async fn send(&self, outgoing: Outgoing<'_>) -> Result<Transfer, NetworkError> {
+        let has_body = ![Method::GET, Method::HEAD].contains(&outgoing.method);
+        let mut request = self.http.request(outgoing.method, outgoing.url.clone());
+        for (name, value) in outgoing.headers {
+            request = request.header(name, *value);
+        }
+        if let Some(mut value) = outgoing.authorization.and_then(|value| HeaderValue::from_str(value).ok()) {
+            value.set_sensitive(true);
+            request = request.header(AUTHORIZATION, value);
+        }
+        request = match outgoing.body {
+            // Servers want to hear that there is none.
+            Body::Empty if has_body => request.header(CONTENT_LENGTH, 0),
+            Body::Empty => request,
+            Body::Bytes(bytes) => request.body(bytes),
+            Body::Pieces(pieces) => request
+                .header(CONTENT_LENGTH, pieces.length)
+                .with_extension(Arc::clone(&pieces.activity))
+                .body(reqwest::Body::wrap_stream(pieces)),
+        };
+        let response = request.send().await.map_err(|error| self.unreachable_error(outgoing.url, &error))?;
+        Ok(self.transfer(response, outgoing.answer, outgoing.url))
+    }
+}

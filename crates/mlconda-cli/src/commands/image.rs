@@ -1,0 +1,95 @@
+//! `mlconda image`: an OCI image straight from a lock.
+
+mod args;
+mod locks;
+mod places;
+mod summary;
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Instant,
+};
+
+use mlconda::{
+    host::Host,
+    image::{Base, Grouping, Made, Workspace, make, plan_layers},
+    lock::Lock,
+    network::Client,
+    oci::{Images, Platform},
+};
+
+pub(crate) use self::args::Args;
+use crate::{context::Context, error::CliError, progress::Display};
+
+pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
+    let start = Instant::now();
+    let host = Host::detect(Path::new("/"));
+    let locks = locks::read_all(&args, &host, context)?;
+    let prefix = prefix(&args, &locks)?;
+    let earlier = Grouping::default();
+    if args.dry_run {
+        for (_, lock) in &locks {
+            summary::tell_plan(lock, &plan_layers(lock, usize::from(args.content.layers), &earlier), &args, context)?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Some(tag) = &args.tag else { return Err(CliError::Usage("`--tag` is missing".to_owned())) };
+    let mut making = Vec::new();
+    for (_, lock) in &locks {
+        let platform = Platform::of(lock.platform).ok_or(mlconda::image::ImageError::Platform(lock.platform))?;
+        making.push((lock, places::base(&args, &platform, context)?));
+    }
+    let cache = context.settings.package_cache();
+    let workspace = Arc::new(Workspace::new(cache.as_deref(), &context.settings.temporary_directory())?);
+    let mut made = Vec::new();
+    for (lock, base) in &making {
+        let image = make_one(lock, base, &prefix, &earlier, &workspace, &host, &args, context)?;
+        summary::tell_notes(&image, lock, &host, &args, context);
+        made.push(image);
+    }
+    let images = match made.iter().map(|made| made.image.clone()).collect::<Vec<_>>() {
+        mut images if images.len() == 1 => Images::one(images.remove(0)),
+        images => Images::several(images, &[]),
+    };
+    places::deliver(&images, tag, &args, context)?;
+    summary::tell_made(&images, &made, tag, &prefix, start, &args, context)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The path of the environment, which is the same for all platforms.
+fn prefix(args: &Args, locks: &[locks::Read]) -> Result<PathBuf, CliError> {
+    match locks.first() {
+        Some((file, lock)) => args.prefix(lock, file),
+        None => Err(CliError::Usage("no lock is given".to_owned())),
+    }
+}
+
+#[allow(clippy::too_many_arguments, reason = "each is another thing")]
+fn make_one(
+    lock: &Lock,
+    base: &Base,
+    prefix: &Path,
+    earlier: &Grouping,
+    workspace: &Arc<Workspace>,
+    host: &Host,
+    args: &Args,
+    context: &Context,
+) -> Result<Made, CliError> {
+    let is_native = lock.platform == host.platform;
+    let program = match &args.content.mlconda {
+        Some(file) => {
+            let file = context.settings.absolute(file);
+            mlconda::image::check_program(&file, lock.platform)?;
+            Some(file)
+        }
+        None => context.settings.program.clone().filter(|_| is_native),
+    };
+    let options = args.options(is_native, context)?;
+    let recipe = args.recipe(prefix.to_owned(), earlier.clone(), program, context)?;
+    let display = Display::new(&context.ui);
+    let client = Client::new(&context.settings.network_options()?)?;
+    let making = make(lock, base, workspace, &client, &options, &recipe, &display);
+    Ok(context.install_or_signal(&options.stop, making)??)
+}

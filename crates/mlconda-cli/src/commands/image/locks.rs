@@ -1,0 +1,106 @@
+//! From the files that were typed to one lock for each platform.
+
+use std::path::{Path, PathBuf};
+
+use mlconda::{
+    Subdir,
+    host::Host,
+    lock::{Lock, SourcePackages},
+};
+
+use super::args::Args;
+use crate::{
+    context::Context,
+    error::CliError,
+    lock_selection,
+    locking::{self, Cache, PreviousLocks},
+};
+
+/// A lock, and the file that it comes from.
+pub(super) type Read = (PathBuf, Lock);
+
+/// The locks, one for each platform, in the order of their platforms' names.
+pub(super) fn read_all(args: &Args, host: &Host, context: &Context) -> Result<Vec<Read>, CliError> {
+    let is_environment = |file: &PathBuf| lock_selection::is_environment(file, context);
+    let (mut environments, files): (Vec<PathBuf>, Vec<PathBuf>) = args.inputs.iter().cloned().partition(is_environment);
+    environments.extend(args.locking.files.iter().cloned());
+    let mut locks = Vec::new();
+    for file in &files {
+        locks.extend(read(file, args, host, context)?);
+    }
+    if !environments.is_empty() {
+        let environment = locking::read(&environments, &args.locking, context)?;
+        let platforms = match args.content.platforms.as_slice() {
+            [] => vec![linux_of(host.platform)],
+            typed => typed.to_vec(),
+        };
+        let made = locking::lock(
+            &environment,
+            &platforms,
+            &PreviousLocks::default(),
+            &args.locking,
+            Cache::IfPresent,
+            context,
+        )?;
+        locks.extend(made.into_iter().map(|locked| (environment.file.clone(), locked.lock)));
+    }
+    locks.sort_by(|(_, one), (_, other)| one.platform.as_str().cmp(other.platform.as_str()));
+    for pair in locks.windows(2) {
+        let [(one, lock), (other, next)] = pair else { continue };
+        if lock.platform == next.platform {
+            let (one, other, platform) = (one.display(), other.display(), lock.platform);
+            let message = format!("`{one}` and `{other}` are both for {platform}; an image has one environment");
+            return Err(CliError::world(message, "make an image of each, or one lock of both environment.yml"));
+        }
+        if lock.name != next.name {
+            let (one, other) = (one.display(), other.display());
+            let message = format!("`{one}` and `{other}` name their environments differently");
+            return Err(CliError::world(
+                message,
+                "lock one environment for both platforms: `mlconda lock --platform …`",
+            ));
+        }
+    }
+    Ok(locks)
+}
+
+/// The locks of a file: that of its only platform, else those of the platforms that are meant.
+fn read(file: &Path, args: &Args, host: &Host, context: &Context) -> Result<Vec<Read>, CliError> {
+    let found = lock_selection::read(file, context)?;
+    let there = found.platforms();
+    let typed = &args.content.platforms;
+    let platforms: Vec<Option<Subdir>> = match (there.as_slice(), typed.as_slice()) {
+        ([] | [_], _) => vec![None],
+        (_, []) => vec![Some(linux_of(host.platform))],
+        (_, typed) => typed.iter().copied().map(Some).collect(),
+    };
+    let mut locks = Vec::new();
+    for platform in platforms {
+        let chosen = args.selection.selection(platform, SourcePackages::Refuse);
+        let mut lock = found.select(&chosen)?;
+        if lock.platform == Subdir::NoArch {
+            // Nothing in it depends on a platform; an image does.
+            lock.platform = typed.first().copied().unwrap_or_else(|| linux_of(host.platform));
+        }
+        if platform.is_none() && !typed.is_empty() && !typed.contains(&lock.platform) {
+            let (file, platform) = (file.display(), lock.platform);
+            let message = format!("`{file}` is a lock for {platform}, which is none of `--platform`");
+            return Err(CliError::world(
+                message,
+                "leave out `--platform`, or lock for it with `mlconda lock --platform`",
+            ));
+        }
+        lock_selection::tell_of_categories(&found, &chosen, context);
+        locks.push((file.to_owned(), lock));
+    }
+    Ok(locks)
+}
+
+/// The platform of containers on a machine: they are of Linux, whatever the machine is.
+fn linux_of(platform: Subdir) -> Subdir {
+    match platform {
+        Subdir::OsxArm64 | Subdir::WinArm64 => Subdir::LinuxAarch64,
+        Subdir::Osx64 | Subdir::Win64 => Subdir::Linux64,
+        platform => platform,
+    }
+}

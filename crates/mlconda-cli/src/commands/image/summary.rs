@@ -1,0 +1,123 @@
+//! What `mlconda image` says of a plan and of what was done, as prose and as JSON.
+
+use std::{path::Path, time::Instant};
+
+use mlconda::{
+    host::Host,
+    image::{LayerReport, Made, PlannedLayer},
+    lock::Lock,
+    oci::Images,
+};
+use serde_json::{Value, json};
+
+use super::args::Args;
+use crate::{
+    context::Context,
+    error::CliError,
+    text::{bytes, count, list, path_text},
+};
+
+/// Tells which package would be in which layer.
+pub(super) fn tell_plan(lock: &Lock, layers: &[PlannedLayer], args: &Args, context: &Context) -> Result<(), CliError> {
+    if args.json {
+        let layers: Vec<Value> = layers
+            .iter()
+            .map(|layer| json!({"layer": layer.key.to_string(), "packages": layer.packages, "download_size": layer.size}))
+            .collect();
+        return context.ui.json(&json!({"platform": lock.platform.as_str(), "layers": layers}));
+    }
+    let mut text = String::new();
+    let width = layers.iter().map(|layer| layer.key.to_string().len()).max().unwrap_or(0);
+    for layer in layers {
+        let key = layer.key.to_string();
+        let packages: Vec<String> = layer.packages.iter().map(|line| short(line)).collect();
+        text.push_str(&format!("{key:width$}  {:>9}  {}\n", bytes(layer.size), packages.join(", ")));
+    }
+    context.ui.text(&text)?;
+    let packages = layers.iter().map(|layer| layer.packages.len()).sum();
+    let (packages, layers) = (count(packages, "package"), count(layers.len(), "layer"));
+    context.ui.say(&format!("{}: {packages} would be in {layers}; sizes are those of the archives.", lock.platform));
+    Ok(())
+}
+
+/// A package without its build.
+fn short(line: &str) -> String {
+    line.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}
+
+/// Tells what of an environment is not in its image, or not as somebody may expect it.
+pub(super) fn tell_notes(made: &Made, lock: &Lock, host: &Host, args: &Args, context: &Context) {
+    let ui = &context.ui;
+    for clash in &made.clashes {
+        let (path, winner) = (clash.path.display(), clash.packages.last().map_or("", String::as_str));
+        ui.warn(&format!("{} hold `{path}`; the file of `{winner}` is there", list(&clash.packages)));
+    }
+    if let Some(reason) = &made.compiled.unable {
+        ui.warn(&format!("byte code is left out, for the environment's python does not run here: {reason}"));
+    } else if lock.platform != host.platform
+        && args.wants_bytecode()
+        && lock.packages.iter().any(|it| it.name == "python")
+    {
+        ui.warn(&format!(
+            "byte code of noarch packages is left out: the python of {} does not run on {}",
+            lock.platform, host.platform
+        ));
+    }
+    for script in &made.scripts {
+        ui.warn(&format!("the post-link script of `{}` is left out", script.package));
+    }
+    if !made.unbuilt.is_empty() {
+        ui.warn(&format!("left out, for they have no wheel: {}", list(&made.unbuilt)));
+    }
+    for path in &made.activation {
+        ui.warn(&format!("the activation script `{}` is left out", path.display()));
+    }
+}
+
+/// Tells of the finished image.
+pub(super) fn tell_made(
+    images: &Images,
+    made: &[Made],
+    tag: &str,
+    prefix: &Path,
+    start: Instant,
+    args: &Args,
+    context: &Context,
+) -> Result<(), CliError> {
+    let layers = || made.iter().flat_map(|made| &made.layers);
+    let cached = layers().filter(|layer| layer.is_cached).count();
+    let size: u64 = layers().map(|layer| layer.size).sum();
+    let from = if cached > 0 { format!(", {cached} of them from the cache") } else { String::new() };
+    context.ui.say(&format!(
+        "Made `{tag}`: {} above the base ({}){from}, in {:.1} s.",
+        count(layers().count(), "layer"),
+        bytes(size),
+        start.elapsed().as_secs_f64()
+    ));
+    context.ui.say(&format!("{}", images.root().digest));
+    if !args.json {
+        return Ok(());
+    }
+    let platforms: Vec<Value> = made.iter().map(image_as_json).collect();
+    context.ui.json(&json!({
+        "tag": tag, "prefix": path_text(prefix), "digest": images.root().digest.to_string(), "images": platforms,
+        "seconds": start.elapsed().as_secs_f64(),
+    }))
+}
+
+fn image_as_json(made: &Made) -> Value {
+    let layer = |layer: &LayerReport| {
+        json!({
+            "layer": layer.name, "packages": layer.packages, "digest": layer.digest.to_string(), "size": layer.size,
+            "unpacked_size": layer.unpacked, "cached": layer.is_cached,
+        })
+    };
+    json!({
+        "platform": made.image.platform.to_string(),
+        "digest": made.image.manifest.descriptor.digest.to_string(),
+        "layers": made.layers.iter().map(layer).collect::<Vec<_>>(),
+        "compiled": made.compiled.modules,
+        "skipped_scripts": made.scripts.iter().map(|script| &script.package).collect::<Vec<_>>(),
+        "skipped_packages": made.unbuilt,
+    })
+}

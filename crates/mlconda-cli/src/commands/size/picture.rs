@@ -1,0 +1,133 @@
+//! The sizes of a lock or a prefix as one value, of which tables, JSON and the page are made.
+
+use std::collections::HashMap;
+
+use mlconda::{
+    graph::{Graph, PackageKind},
+    prefix::Prefix,
+    size::{FileKind, SizedFile, SizedPackage, Sizes, Total},
+};
+use serde_json::{Value, json};
+
+use crate::{context::Context, error::CliError, lock_or_prefix::LockOrPrefix};
+
+/// Sizes, and who asked for what.
+pub(super) struct Picture {
+    /// What it is of.
+    pub(super) name: String,
+    pub(super) subject: Subject,
+    pub(super) sizes: Sizes,
+    /// The specs that were asked for, with all that only they need, in bytes.
+    pub(super) asked: Vec<(String, u64)>,
+    /// For each package the index in `asked` of the only one that needs it.
+    pub(super) only_asked: Vec<Option<usize>>,
+}
+
+/// What the sizes are of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// Files on the disk.
+    Installed,
+    /// Archives: each is one file, of no kind.
+    Archives,
+}
+
+impl Picture {
+    pub(super) fn new(view: &LockOrPrefix, context: &Context) -> Result<Self, CliError> {
+        let graph = view.graph(&[], context)?;
+        let (subject, sizes) = match view.is_prefix() {
+            true => (Subject::Installed, Sizes::of_prefix(&Prefix::open(view.root())?)?),
+            false => (Subject::Archives, of_archives(&graph)),
+        };
+        let totals = sizes.by_package();
+        let numbers: HashMap<(bool, &str), usize> = graph
+            .packages
+            .iter()
+            .enumerate()
+            .map(|(at, each)| ((each.kind == PackageKind::Pip, each.name.as_str()), at))
+            .collect();
+        let only_root = graph.only_root();
+        let only = |package: &SizedPackage| {
+            let number = numbers.get(&(package.is_pip, package.name.as_str()))?;
+            only_root[*number]
+        };
+        let only_asked: Vec<Option<usize>> = sizes.packages.iter().map(only).collect();
+        let mut asked: Vec<(String, u64)> = graph.roots.iter().map(|root| (title(&graph, root), 0)).collect();
+        for (place, total) in only_asked.iter().zip(&totals) {
+            place.iter().for_each(|place| asked[*place].1 += total.bytes);
+        }
+        Ok(Self { name: view.name(), subject, sizes, asked, only_asked })
+    }
+
+    /// The packages with their sizes, the largest first.
+    pub(super) fn packages(&self) -> Vec<(&SizedPackage, Total)> {
+        let mut packages: Vec<_> = self.sizes.packages.iter().zip(self.sizes.by_package()).collect();
+        packages
+            .sort_by(|(one, size), (other, than)| than.bytes.cmp(&size.bytes).then_with(|| one.name.cmp(&other.name)));
+        packages
+    }
+
+    /// The kinds of files that there are, the largest first.
+    pub(super) fn kinds(&self) -> Vec<(FileKind, Total)> {
+        let kinds = FileKind::ALL.into_iter().zip(self.sizes.by_kind());
+        let mut kinds: Vec<_> = kinds.filter(|(_, total)| total.files > 0).collect();
+        kinds.sort_by_key(|(_, total)| std::cmp::Reverse(total.bytes));
+        if self.subject == Subject::Archives { Vec::new() } else { kinds }
+    }
+
+    /// Files that no record names.
+    pub(super) fn untracked(&self) -> Total {
+        self.sizes.by_package().pop().unwrap_or_default()
+    }
+
+    pub(super) fn to_json(&self) -> Value {
+        let total = self.sizes.total();
+        let packages = self.sizes.packages.iter().zip(self.sizes.by_package()).zip(&self.only_asked);
+        let packages = packages.map(|((package, size), asked)| {
+            json!({
+                "name": package.name,
+                "version": package.version,
+                "kind": if package.is_pip { "pip" } else { "conda" },
+                "bytes": size.bytes,
+                "files": size.files,
+                "asked": asked.map(|asked| &self.asked[asked].0),
+            })
+        });
+        let kinds = self
+            .kinds()
+            .into_iter()
+            .map(|(kind, size)| json!({"name": kind.name(), "bytes": size.bytes, "files": size.files}));
+        let asked = self.asked.iter().map(|(spec, bytes)| json!({"spec": spec, "bytes": bytes}));
+        let untracked = self.untracked();
+        json!({
+            "name": self.name,
+            "bytes": total.bytes,
+            "files": total.files,
+            "packages": packages.collect::<Vec<_>>(),
+            "untracked": {"bytes": untracked.bytes, "files": untracked.files},
+            "kinds": kinds.collect::<Vec<_>>(),
+            "asked": asked.collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// What asked for a root, or its name where nothing did.
+fn title(graph: &Graph, root: &mlconda::graph::GraphRoot) -> String {
+    let name = || format!("{} (nothing asks for it)", graph.packages[root.package].name);
+    root.asked.first().map_or_else(name, |asked| asked.spec.clone())
+}
+
+/// The archives of a lock. Those whose size is not known count nothing.
+fn of_archives(graph: &Graph) -> Sizes {
+    let mut sizes = Sizes::default();
+    for (number, package) in graph.packages.iter().enumerate() {
+        sizes.packages.push(SizedPackage {
+            name: package.name.clone(),
+            version: package.version.clone().unwrap_or_default(),
+            is_pip: package.kind == PackageKind::Pip,
+        });
+        let bytes = package.size.unwrap_or(0);
+        sizes.files.push(SizedFile { path: "".into(), bytes, kind: FileKind::Data, package: Some(number) });
+    }
+    sizes
+}

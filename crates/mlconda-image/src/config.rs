@@ -1,0 +1,116 @@
+//! What a container of the image runs, and with what: the base's config, the environment's activation, and what the user
+//! wants.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
+
+use mlconda_oci::Config;
+use mlconda_prefix::{
+    Prefix,
+    activate::{ActivateError, Activation, CallerEnvironment, Dialect, activate},
+};
+
+/// Where programs are looked for if the base does not say.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Where the program is that runs activation scripts.
+pub(crate) const PROGRAM: &str = "/usr/local/bin/mlconda";
+
+/// What the user wants of containers. What is not said is as in the base.
+#[derive(Clone, Debug, Default)]
+pub struct Runtime {
+    /// Variables. They count more than those of the environment.
+    pub variables: Vec<(String, String)>,
+    /// The directory in which a container starts.
+    pub working_directory: Option<String>,
+    /// The user: `name`, `uid` or `uid:gid`.
+    pub user: Option<String>,
+    /// The words of the entry point.
+    pub entrypoint: Option<Vec<String>>,
+    /// The words of the command.
+    pub command: Option<Vec<String>>,
+    /// Labels.
+    pub labels: Vec<(String, String)>,
+    /// Ports on which the program listens (`8888/tcp`).
+    pub ports: Vec<String>,
+}
+
+/// Computes the activation of an environment that is in the directory `root` and will be at another path.
+pub(crate) fn activation(root: &Path, base: &Config, root_prefix: &Path) -> Result<Activation, ActivateError> {
+    let variables: Vec<(OsString, OsString)> = base
+        .variables()
+        .iter()
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect();
+    let prefix = Prefix::open(root).map_err(std::io::Error::other)?;
+    activate(&prefix, CallerEnvironment { variables: &variables, root_prefix }, Dialect::Posix)
+}
+
+/// Writes everything into the base's config. `runs_scripts` tells whether `mlconda run` is to be the entry point.
+pub(crate) fn configure(
+    config: &mut Config,
+    prefix: &Path,
+    root_prefix: &Path,
+    activation: &Activation,
+    runs_scripts: bool,
+    runtime: &Runtime,
+) {
+    let path = config.variable("PATH").filter(|path| !path.is_empty()).unwrap_or_else(|| DEFAULT_PATH.to_owned());
+    let bin = prefix.join("bin").display().to_string();
+    let others = path.split(':').filter(|entry| *entry != bin);
+    let path = std::iter::once(bin.as_str()).chain(others).collect::<Vec<_>>().join(":");
+    config.set_variable("PATH", &path);
+    config.set_variable("CONDA_PREFIX", &prefix.display().to_string());
+    config.set_variable("CONDA_DEFAULT_ENV", &name(prefix, root_prefix));
+    for (name, value) in &activation.variables {
+        let (name, value) = (name.to_string_lossy(), value.to_string_lossy());
+        // These tell of an activation by a shell.
+        if !name.starts_with("CONDA_") && !name.starts_with("__CONDA_") {
+            config.set_variable(&name, &value);
+        }
+    }
+    for (name, value) in &runtime.variables {
+        config.set_variable(name, value);
+    }
+    if runs_scripts {
+        let run = [PROGRAM, "run", "-p", &prefix.display().to_string()].map(str::to_owned);
+        // The base's command is for its own entry point, which stays.
+        let command = config.command();
+        let own = runtime.entrypoint.clone().unwrap_or_else(|| config.entrypoint());
+        config.set_entrypoint(&run.into_iter().chain(own).collect::<Vec<_>>());
+        if runtime.entrypoint.is_none() && !command.is_empty() {
+            config.set_command(&command);
+        }
+    } else if let Some(words) = &runtime.entrypoint {
+        config.set_entrypoint(words);
+    }
+    if let Some(words) = &runtime.command {
+        config.set_command(words);
+    }
+    if let Some(directory) = &runtime.working_directory {
+        config.set_working_directory(directory);
+    }
+    if let Some(user) = &runtime.user {
+        config.set_user(user);
+    }
+    for (name, value) in &runtime.labels {
+        config.set_label(name, value);
+    }
+    for port in &runtime.ports {
+        config.expose(port);
+    }
+}
+
+/// What conda calls the environment: `base`, its name under `envs`, or the whole path.
+fn name(prefix: &Path, root_prefix: &Path) -> String {
+    let is_named = prefix.parent().and_then(Path::file_name).is_some_and(|parent| parent == "envs");
+    let name = match prefix.file_name().filter(|_| is_named) {
+        _ if prefix == root_prefix => PathBuf::from("base"),
+        Some(name) => PathBuf::from(name),
+        None => prefix.to_owned(),
+    };
+    name.display().to_string()
+}

@@ -1,0 +1,95 @@
+//! Why there is no image.
+
+use std::path::PathBuf;
+
+use mlconda_install::InstallError;
+use mlconda_oci::OciError;
+use rattler_conda_types::Subdir;
+
+/// Why there is no image.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImageError {
+    /// Packages could not be fetched or put together.
+    #[error(transparent)]
+    Install(#[from] InstallError),
+    /// The base or the result is no image.
+    #[error(transparent)]
+    Oci(#[from] OciError),
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// There are no containers for the platform of the lock.
+    #[error("there are no containers for {0}")]
+    Platform(Subdir),
+    /// Packages have post-link scripts, and an image has no machine to run them on.
+    #[error("{} and cannot run while an image is put together", post_link(.0))]
+    Scripts(Vec<Script>),
+    /// Packages of pip have no wheel.
+    #[error("{} no wheel and cannot be built while an image is put together", have(.0))]
+    Unbuilt(Vec<String>),
+    /// Packages have activation scripts, and no program is given that would run them.
+    #[error(
+        "packages have activation scripts (`{script}`), which `mlconda run` runs, and this program is not one for {platform}"
+    )]
+    NoProgram {
+        /// One of the scripts, relative to the prefix.
+        script: PathBuf,
+        /// The platform of the image.
+        platform: Subdir,
+    },
+    /// The program to be put into the image is not one for its platform.
+    #[error("`{program}` is no program for {platform}")]
+    WrongProgram {
+        /// The program.
+        program: PathBuf,
+        /// The platform of the image.
+        platform: Subdir,
+    },
+    /// An image of nothing but the environment has no dynamic loader for its programs.
+    #[error("`{file}` needs the dynamic loader `{interpreter}`, which is not in an image without a base")]
+    NoInterpreter {
+        /// The program.
+        file: PathBuf,
+        /// The loader that it names.
+        interpreter: String,
+    },
+    /// Engines take no more layers.
+    #[error("the image would have {count} layers, {base} of them the base's; engines take at most 127")]
+    TooManyLayers {
+        /// All layers.
+        count: usize,
+        /// Those of the base.
+        base: usize,
+    },
+    /// Something that is to be copied cannot be.
+    #[error("cannot copy `{path}`: {reason}")]
+    Copy {
+        /// What is to be copied.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+}
+
+/// A post-link script.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Script {
+    /// The package, by NAME-VERSION-BUILD.
+    pub package: String,
+    /// Its text.
+    pub text: String,
+}
+
+fn post_link(scripts: &[Script]) -> String {
+    let names: Vec<String> = scripts.iter().map(|script| format!("`{}`", script.package)).collect();
+    match names.as_slice() {
+        [one] => format!("{one} has a post-link script"),
+        _ => format!("{} have post-link scripts", names.join(", ")),
+    }
+}
+
+fn have(packages: &[String]) -> String {
+    let names: Vec<String> = packages.iter().map(|package| format!("`{package}`")).collect();
+    format!("{} {}", names.join(", "), if names.len() == 1 { "has" } else { "have" })
+}

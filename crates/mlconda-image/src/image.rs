@@ -1,0 +1,494 @@
+//! Puts an image together: packages are staged, grouped and written as layers, and the config and the manifest name them.
+
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use mlconda_channel::network::Client;
+use mlconda_install::{
+    Clash, Compiled, InstallError, Options, Scripts,
+    staged::{EnvironmentFiles, PackageFiles, Staging, stage},
+};
+use mlconda_lock::{Lock, LockedPackage, LockedPip};
+use mlconda_oci::{Blob, Config, Descriptor, Digest, Image, LayerHistory, Platform, annotation};
+use mlconda_prefix::activate::Activation;
+use mlconda_types::progress::{Event, Progress};
+use rattler_conda_types::Subdir;
+
+use crate::{
+    Application, Compression, Grouping, ImageError, Key, Runtime, Script, Sized, Workspace,
+    config::{self, PROGRAM},
+    elf,
+    layer::{Writing, above, key, relative},
+    tar::Attributes,
+    workspace::Stored,
+};
+
+/// The most layers that engines take.
+const MOST_LAYERS: usize = 127;
+
+/// The annotation of a layer's descriptor with its key in the grouping.
+const LAYER: &str = "mlconda.layer";
+/// The annotation of a layer's descriptor with its packages, a line each: name, version, build.
+const PACKAGES: &str = "mlconda.packages";
+
+/// The image below.
+#[derive(Clone, Debug)]
+pub struct Base {
+    /// Its name for the annotations: where it comes from.
+    pub name: Option<String>,
+    /// The digest of its manifest.
+    pub digest: Option<Digest>,
+    /// Its config.
+    pub config: Config,
+    /// Its layers, the lowest first.
+    pub layers: Vec<Blob>,
+}
+
+impl Base {
+    /// Nothing: an image of the environment alone.
+    pub fn scratch(platform: &Platform) -> Self {
+        Self { name: None, digest: None, config: Config::new(platform), layers: Vec::new() }
+    }
+}
+
+/// What the image is to be.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    /// The path of the environment in the image.
+    pub prefix: PathBuf,
+    /// The root prefix in the image; the environment in it is called `base`.
+    pub root_prefix: PathBuf,
+    /// How many layers there are at most, without those of the base. Three of them are for what belongs to no package: the
+    /// environment's own files, the program and the application.
+    pub layers: usize,
+    /// The grouping of an earlier image, which is kept.
+    pub earlier: Grouping,
+    /// How layers are compressed.
+    pub compression: Compression,
+    /// Whether an image is made though packages have scripts that cannot run.
+    pub scripts: Scripts,
+    /// What containers run.
+    pub runtime: Runtime,
+    /// Files of the user.
+    pub application: Application,
+    /// A `mlconda` for the platform of the image. It is put into the image if packages have activation scripts.
+    pub program: Option<PathBuf>,
+    /// The time of the image, in seconds since 1970; `None`: that of the environment's newest package.
+    pub created: Option<i64>,
+}
+
+/// A layer of an image, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerReport {
+    /// What it is: a package, a group, or one of the last three.
+    pub name: String,
+    /// Its packages: name, version and build.
+    pub packages: Vec<String>,
+    /// The digest of the blob.
+    pub digest: Digest,
+    /// The size of the blob in bytes.
+    pub size: u64,
+    /// The size of the tar in bytes.
+    pub unpacked: u64,
+    /// Whether it was in the cache.
+    pub is_cached: bool,
+}
+
+/// An image, and what the user should know of it. Its layers are in files of the workspace.
+#[derive(Debug)]
+pub struct Made {
+    /// The image.
+    pub image: Image,
+    /// The layers above the base.
+    pub layers: Vec<LayerReport>,
+    /// The result of compiling modules.
+    pub compiled: Compiled,
+    /// Paths that several packages contain.
+    pub clashes: Vec<Clash>,
+    /// Post-link scripts that were left out.
+    pub scripts: Vec<Script>,
+    /// Packages of pip that were left out.
+    pub unbuilt: Vec<String>,
+    /// Activation scripts that were left out, relative to the prefix.
+    pub activation: Vec<PathBuf>,
+    /// Keeps the files.
+    pub workspace: Arc<Workspace>,
+}
+
+/// A layer as it is planned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedLayer {
+    /// Its key.
+    pub key: Key,
+    /// Its packages: name, version and build.
+    pub packages: Vec<String>,
+    /// The size of their archives in bytes, as far as it is known.
+    pub size: u64,
+}
+
+/// Plans the layers of a lock's packages, without fetching anything.
+pub fn plan_layers(lock: &Lock, layers: usize, earlier: &Grouping) -> Vec<PlannedLayer> {
+    let wheels: Vec<LockedPackage> =
+        lock.pip.iter().filter(|package| package.is_wheel()).filter_map(LockedPip::as_package).collect();
+    let packages: Vec<&LockedPackage> = lock.packages.iter().chain(&wheels).collect();
+    let grouping = group(packages.iter().copied(), layers, earlier);
+    let by_name: HashMap<String, &LockedPackage> =
+        packages.iter().map(|package| (group_name(package), *package)).collect();
+    let planned = grouping.layers().into_iter().map(|(key, names)| {
+        let packages: Vec<&&LockedPackage> = names.iter().filter_map(|name| by_name.get(*name)).collect();
+        PlannedLayer {
+            key: key.clone(),
+            packages: packages.iter().map(|package| line(package)).collect(),
+            size: packages.iter().filter_map(|package| package.size).sum(),
+        }
+    });
+    planned.collect()
+}
+
+fn group<'a>(packages: impl Iterator<Item = &'a LockedPackage>, layers: usize, earlier: &Grouping) -> Grouping {
+    let sized: Vec<Sized> =
+        packages.map(|each| Sized { name: group_name(each), size: each.size.unwrap_or(0) }).collect();
+    Grouping::like(&sized, layers.saturating_sub(3).max(1), earlier)
+}
+
+/// The name of a package in a grouping. A package of pip may have the name of another one of conda.
+fn group_name(package: &LockedPackage) -> String {
+    if package.is_distribution() { format!("pip/{}", package.name) } else { package.name.clone() }
+}
+
+/// A package in one line: the name in the grouping, the version and the build.
+fn line(package: &LockedPackage) -> String {
+    let build = if package.is_distribution() { "" } else { &package.build };
+    format!("{} {} {build}", group_name(package), package.version).trim_end().to_owned()
+}
+
+/// The grouping that an image has, by the annotations of its layers, and the lines of each layer's packages.
+pub fn grouping_of(layers: &[Descriptor]) -> (Grouping, HashMap<Key, Vec<String>>) {
+    let (mut pairs, mut lines) = (Vec::new(), HashMap::new());
+    for layer in layers {
+        let (Some(key), Some(packages)) = (layer.annotations.get(LAYER), layer.annotations.get(PACKAGES)) else {
+            continue;
+        };
+        let key = Key::parse(key);
+        let names = packages.lines().filter_map(|line| line.split(' ').next());
+        pairs.extend(names.map(|name| (name.to_owned(), key.clone())));
+        lines.insert(key, packages.lines().map(str::to_owned).collect());
+    }
+    (pairs.into_iter().collect(), lines)
+}
+
+/// Makes the image of a lock.
+///
+/// # Errors
+/// If packages cannot be fetched or put together, if one of them needs to run something, or the disk is full.
+pub async fn make(
+    lock: &Lock,
+    base: &Base,
+    workspace: &Arc<Workspace>,
+    client: &Client,
+    options: &Options,
+    recipe: &Recipe,
+    progress: &dyn Progress,
+) -> Result<Made, ImageError> {
+    let making = Making { workspace, options, recipe, progress };
+    making.run(lock, base, client).await.map_err(|error| match error {
+        // Whatever was cut off, it was because of that.
+        _ if options.stop.is_requested() => InstallError::Stopped.into(),
+        error => error,
+    })
+}
+
+/// What every step needs.
+struct Making<'a> {
+    workspace: &'a Arc<Workspace>,
+    options: &'a Options,
+    recipe: &'a Recipe,
+    progress: &'a dyn Progress,
+}
+
+/// A layer on its way.
+struct Drafted {
+    name: String,
+    packages: Vec<String>,
+    stored: Stored,
+    is_cached: bool,
+}
+
+impl Drafted {
+    fn new(name: impl ToString, stored: Stored) -> Self {
+        Self { name: name.to_string(), packages: Vec::new(), stored, is_cached: false }
+    }
+}
+
+impl Making<'_> {
+    async fn run(&self, lock: &Lock, base: &Base, client: &Client) -> Result<Made, ImageError> {
+        let Self { options, recipe, progress, .. } = *self;
+        let directory = self.workspace.subdirectory(&format!("stage-{}", lock.platform))?;
+        let mut staging = stage(lock, client, &recipe.prefix, &directory, options, progress).await?;
+        let packages = staging.packages()?;
+        let (scripts, unbuilt) = self.check_scripts(&staging, &packages)?;
+        if base.layers.is_empty() {
+            check_interpreters(&staging, &packages, &recipe.prefix)?;
+        }
+        let (mut layers, compiled) = self.package_layers(&mut staging, packages).await?;
+        let environment = staging.finish()?;
+        layers.push(self.environment_layer(&staging, &environment, &layers)?);
+        let time = recipe.created.unwrap_or(environment.time);
+        let activation =
+            config::activation(staging.root(), &base.config, &recipe.root_prefix).map_err(io::Error::other)?;
+        let runs_scripts = self.runs_scripts(lock, &activation, staging.root())?;
+        if runs_scripts && let Some(program) = &recipe.program {
+            layers.push(self.program_layer(program, time)?);
+        }
+        layers.extend(self.application_layer(time)?);
+        let count = base.layers.len() + layers.len();
+        if count > MOST_LAYERS {
+            return Err(ImageError::TooManyLayers { count, base: base.layers.len() });
+        }
+        let mut config = base.config.clone();
+        config::configure(&mut config, &recipe.prefix, &recipe.root_prefix, &activation, runs_scripts, &recipe.runtime);
+        let image = self.assemble(lock, base, config, &layers, time)?;
+        let clashes = staging.clashes().to_vec();
+        drop(staging);
+        mlconda_system::remove_tree(&directory)?;
+        let left = if runs_scripts { Vec::new() } else { relative_scripts(&activation, &directory) };
+        let layers = layers.into_iter().map(report).collect();
+        let workspace = Arc::clone(self.workspace);
+        Ok(Made { image, layers, compiled, clashes, scripts, unbuilt, activation: left, workspace })
+    }
+
+    fn writing(&self) -> Writing<'_> {
+        Writing {
+            workspace: self.workspace,
+            compression: self.recipe.compression,
+            threads: self.options.threads.get(),
+            stop: &self.options.stop,
+        }
+    }
+
+    /// What would have to run: an error, or what is left out.
+    fn check_scripts(
+        &self,
+        staging: &Staging,
+        packages: &[PackageFiles],
+    ) -> Result<(Vec<Script>, Vec<String>), ImageError> {
+        let unbuilt: Vec<String> = staging.unbuilt().collect();
+        let script = |package: &PackageFiles| {
+            Some(Script { package: package.package.dist_name(), text: package.post_link.clone()? })
+        };
+        let scripts: Vec<Script> = packages.iter().filter_map(script).collect();
+        match self.recipe.scripts {
+            Scripts::Run if !scripts.is_empty() => Err(ImageError::Scripts(scripts)),
+            Scripts::Run if !unbuilt.is_empty() => Err(ImageError::Unbuilt(unbuilt)),
+            _ => Ok((scripts, unbuilt)),
+        }
+    }
+
+    /// The layers of the packages: those in the cache, and the others, written now.
+    async fn package_layers(
+        &self,
+        staging: &mut Staging,
+        packages: Vec<PackageFiles>,
+    ) -> Result<(Vec<Drafted>, Compiled), ImageError> {
+        let grouping = group(packages.iter().map(|each| &each.package), self.recipe.layers, &self.recipe.earlier);
+        let python = packages.iter().find(|each| each.package.name == "python" && !each.package.is_distribution());
+        let modules = format!("{:?} {:?}", self.options.bytecode, python.map(|python| python.identity));
+        let planned: Vec<(String, String, Vec<String>)> = {
+            let by_name = by_name(&packages);
+            let planned = grouping.layers().into_iter().map(|(name, members)| {
+                let files: Vec<&PackageFiles> =
+                    members.iter().filter_map(|member| by_name.get(*member)).copied().collect();
+                let key = key(&files, &self.recipe.prefix, self.recipe.compression, &modules);
+                (name.to_string(), key, members.into_iter().map(str::to_owned).collect())
+            });
+            planned.collect()
+        };
+        let found: Vec<Option<Stored>> = planned.iter().map(|(_, key, _)| self.workspace.find(key)).collect();
+        let missing = planned.iter().zip(&found).filter(|(_, found)| found.is_none());
+        let names: HashSet<&String> = missing.flat_map(|((_, _, members), _)| members).collect();
+        let wanted = packages.iter().map(|each| &each.package).filter(|package| names.contains(&group_name(package)));
+        let wanted: HashSet<String> = wanted.map(|package| package.file_name.clone()).collect();
+        let compiled = staging.compile(&wanted, self.progress).await?;
+        let packages = staging.packages()?;
+        let by_name = by_name(&packages);
+        let bytes = packages.iter().filter(|each| wanted.contains(&each.package.file_name)).map(|each| each.bytes);
+        self.progress.event(Event::LayersStarted {
+            layers: found.iter().filter(|found| found.is_none()).count(),
+            bytes: bytes.sum(),
+        });
+        let mut layers = Vec::new();
+        for (number, ((name, key, members), found)) in planned.into_iter().zip(found).enumerate() {
+            let files: Vec<&PackageFiles> =
+                members.iter().filter_map(|member| by_name.get(member.as_str())).copied().collect();
+            let is_cached = found.is_some();
+            let stored = match found {
+                Some(stored) => stored,
+                None => self.write_packages(number, &key, &files, staging.root(), &compiled)?,
+            };
+            layers.push(Drafted {
+                name,
+                packages: files.iter().map(|each| line(&each.package)).collect(),
+                stored,
+                is_cached,
+            });
+        }
+        Ok((layers, compiled))
+    }
+
+    fn write_packages(
+        &self,
+        number: usize,
+        key: &str,
+        files: &[&PackageFiles],
+        root: &Path,
+        compiled: &Compiled,
+    ) -> io::Result<Stored> {
+        let stored = self.writing().packages(&format!("layer-{number}"), files, root, &self.recipe.prefix)?;
+        self.progress.event(Event::LayerWritten { bytes: files.iter().map(|each| each.bytes).sum() });
+        // Byte code that is missing here is not missing elsewhere.
+        let is_whole = compiled.unable.is_none() || !files.iter().any(|package| package.has_modules);
+        if is_whole { self.workspace.keep(key, stored) } else { self.workspace.set_aside(stored) }
+    }
+
+    /// What belongs to no package, and all directories with their times.
+    fn environment_layer(
+        &self,
+        staging: &Staging,
+        environment: &EnvironmentFiles,
+        layers: &[Drafted],
+    ) -> Result<Drafted, ImageError> {
+        let time = environment.time;
+        let mut directories: Vec<&PathBuf> =
+            environment.directories.iter().chain(layers.iter().flat_map(|layer| &layer.stored.directories)).collect();
+        mlconda_types::sorting::sort(&mut directories);
+        directories.dedup();
+        let inside = relative(&self.recipe.prefix);
+        let stored = self.writing().write(&format!("environment-{}", staging.platform()), &mut |tar| {
+            tar.parents(&inside.join("-"), &|directory| above(directory, time))?;
+            for directory in &directories {
+                tar.directory(&inside.join(directory), Attributes::directory(time))?;
+            }
+            for path in &environment.files {
+                tar.file(&inside.join(path), &staging.root().join(path), &|own| own)?;
+            }
+            Ok(())
+        })?;
+        Ok(Drafted::new("environment", self.workspace.set_aside(stored)?))
+    }
+
+    /// Whether `mlconda run` is the entry point: if packages have activation scripts.
+    fn runs_scripts(&self, lock: &Lock, activation: &Activation, root: &Path) -> Result<bool, ImageError> {
+        let Some(script) = activation.activate_scripts.first() else { return Ok(false) };
+        match (&self.recipe.program, self.recipe.scripts) {
+            (Some(_), _) => Ok(true),
+            (None, Scripts::Skip) => Ok(false),
+            (None, Scripts::Run) => {
+                let script = script.strip_prefix(root).unwrap_or(script).to_owned();
+                Err(ImageError::NoProgram { script, platform: lock.platform })
+            }
+        }
+    }
+
+    fn program_layer(&self, program: &Path, time: i64) -> Result<Drafted, ImageError> {
+        let place = Path::new(relative(Path::new(PROGRAM)));
+        let stored = self.writing().write("program", &mut |tar| {
+            tar.parents(place, &|directory| above(directory, time))?;
+            tar.file(place, program, &|own| Attributes { mode: 0o755, time, ..own })
+        })?;
+        Ok(Drafted::new("mlconda", self.workspace.set_aside(stored)?))
+    }
+
+    fn application_layer(&self, time: i64) -> Result<Option<Drafted>, ImageError> {
+        let application = &self.recipe.application;
+        if application.copied.is_empty() {
+            return Ok(None);
+        }
+        let entries = application.entries()?;
+        let stored = self.writing().write("application", &mut |tar| application.write(&entries, time, tar))?;
+        Ok(Some(Drafted::new("application", self.workspace.set_aside(stored)?)))
+    }
+
+    fn assemble(
+        &self,
+        lock: &Lock,
+        base: &Base,
+        mut config: Config,
+        layers: &[Drafted],
+        time: i64,
+    ) -> Result<Image, ImageError> {
+        let created = jiff::Timestamp::from_second(time).unwrap_or_default().to_string();
+        config.set_created(&created);
+        let mut blobs = base.layers.clone();
+        for layer in layers {
+            let mut blob = self.writing().blob(&layer.stored);
+            blob.descriptor.annotations.insert(LAYER.to_owned(), layer.name.clone());
+            let mut words = format!("mlconda image: {}", layer.name);
+            if !layer.packages.is_empty() {
+                blob.descriptor.annotations.insert(PACKAGES.to_owned(), layer.packages.join("\n"));
+                words = format!("mlconda image: {}", layer.packages.join(", "));
+            }
+            let history = LayerHistory { created: Some(created.clone()), ..LayerHistory::new(&words) };
+            config.add_layer(&layer.stored.diff_id, &history);
+            blobs.push(blob);
+        }
+        let digest = base.digest.map(|digest| digest.to_string());
+        let annotations = [
+            (annotation::BASE_NAME, base.name.as_deref()),
+            (annotation::BASE_DIGEST, digest.as_deref()),
+            (annotation::CREATED, Some(created.as_str())),
+            (annotation::TITLE, lock.name.as_deref()),
+        ];
+        let annotations: Vec<(&str, &str)> =
+            annotations.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
+        Ok(Image::new(&config, blobs, &annotations)?)
+    }
+}
+
+fn by_name(packages: &[PackageFiles]) -> HashMap<String, &PackageFiles> {
+    packages.iter().map(|each| (group_name(&each.package), each)).collect()
+}
+
+fn report(layer: Drafted) -> LayerReport {
+    let Drafted { name, packages, stored, is_cached } = layer;
+    let Stored { digest, size, unpacked, .. } = stored;
+    LayerReport { name, packages, digest, size, unpacked, is_cached }
+}
+
+fn relative_scripts(activation: &Activation, root: &Path) -> Vec<PathBuf> {
+    let scripts = activation.activate_scripts.iter();
+    scripts.map(|script| script.strip_prefix(root).unwrap_or(script).to_owned()).collect()
+}
+
+/// Whether the programs of an environment find their dynamic loader in it.
+fn check_interpreters(staging: &Staging, packages: &[PackageFiles], prefix: &Path) -> Result<(), ImageError> {
+    for path in packages.iter().flat_map(|package| &package.files) {
+        let place = staging.root().join(path);
+        let is_program = fs_err::symlink_metadata(&place)
+            .is_ok_and(|metadata| metadata.is_file() && std::os::unix::fs::MetadataExt::mode(&metadata) & 0o111 != 0);
+        if !is_program {
+            continue;
+        }
+        if let Some(interpreter) = elf::read(&place)?.and_then(|program| program.interpreter)
+            && !Path::new(&interpreter).strip_prefix(prefix).is_ok_and(|path| staging.root().join(path).exists())
+        {
+            return Err(ImageError::NoInterpreter { file: path.clone(), interpreter });
+        }
+    }
+    Ok(())
+}
+
+/// Whether a file is a program for the platform of an image.
+///
+/// # Errors
+/// If it is not, or cannot be read.
+pub fn check_program(program: &Path, platform: Subdir) -> Result<(), ImageError> {
+    let wanted = Platform::of(platform).and_then(|platform| elf::machine(&platform.architecture));
+    match elf::read(program)? {
+        Some(found) if wanted.is_none_or(|wanted| wanted == found.machine) => Ok(()),
+        _ => Err(ImageError::WrongProgram { program: program.to_owned(), platform }),
+    }
+}

@@ -1,0 +1,195 @@
+//! Where the bytes of a prefix are: by package, and by kind of file.
+
+mod elf;
+mod kind;
+
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use mlconda_prefix::{Prefix, PrefixError, distributions, on_disk::module_of};
+use rattler_conda_types::PrefixRecord;
+
+pub use self::kind::FileKind;
+
+/// The files of a directory tree with their sizes, and the packages that they belong to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// The packages, in the order of their records.
+    pub packages: Vec<SizedPackage>,
+    /// The files, sorted by path. A program with debug symbols comes twice: once for its code, once for its symbols.
+    pub files: Vec<SizedFile>,
+}
+
+/// A package.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SizedPackage {
+    /// The name, normalized.
+    pub name: String,
+    /// The version.
+    pub version: String,
+    /// Whether it is a distribution that pip installed.
+    pub is_pip: bool,
+}
+
+/// A file, or the debug symbols in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SizedFile {
+    /// The path, relative to the root of the tree.
+    pub path: PathBuf,
+    /// Its size in bytes. Of hard links to one file, the first by path has the bytes, and the others none.
+    pub bytes: u64,
+    /// What it is for.
+    pub kind: FileKind,
+    /// The index of its package in [`Sizes::packages`]; `None` if no record names it.
+    pub package: Option<usize>,
+}
+
+/// A sum of sizes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Total {
+    /// In bytes.
+    pub bytes: u64,
+    /// The number of files.
+    pub files: usize,
+}
+
+impl Total {
+    fn add(&mut self, file: &SizedFile) {
+        self.bytes += file.bytes;
+        self.files += usize::from(file.kind != FileKind::DebugSymbols);
+    }
+}
+
+impl Sizes {
+    /// The files of a prefix. Links count nothing. Other environments below the prefix are left out (`envs`).
+    ///
+    /// # Errors
+    /// If a directory or a record cannot be read. A file that goes away meanwhile is left out.
+    pub fn of_prefix(prefix: &Prefix) -> Result<Self, PrefixError> {
+        let mut records = prefix.records()?;
+        records.extend(prefix.distributions()?);
+        let mut sizes = Self::of_records(&records);
+        let owners = Owners::new(&records);
+        let mut walk = Walk { root: prefix.path(), seen: HashSet::new(), files: Vec::new() };
+        walk.directory(Path::new(""))?;
+        for (path, bytes, debug_symbols) in walk.files {
+            sizes.add(path.clone(), bytes - debug_symbols, FileKind::of(&path), owners.find(&path));
+            if debug_symbols > 0 {
+                let owner = owners.find(&path);
+                sizes.add(path, debug_symbols, FileKind::DebugSymbols, owner);
+            }
+        }
+        Ok(sizes)
+    }
+
+    /// The packages of these records, without files.
+    fn of_records(records: &[PrefixRecord]) -> Self {
+        let packages = records.iter().map(|record| {
+            let package = &record.repodata_record.package_record;
+            SizedPackage {
+                name: package.name.as_normalized().to_owned(),
+                version: package.version.to_string(),
+                is_pip: distributions::is_distribution(package),
+            }
+        });
+        Self { packages: packages.collect(), files: Vec::new() }
+    }
+
+    fn add(&mut self, path: PathBuf, bytes: u64, kind: FileKind, package: Option<usize>) {
+        self.files.push(SizedFile { path, bytes, kind, package });
+    }
+
+    /// All of it.
+    pub fn total(&self) -> Total {
+        let mut total = Total::default();
+        self.files.iter().for_each(|file| total.add(file));
+        total
+    }
+
+    /// The size of each package, in the order of [`Sizes::packages`]. One more stands at the end: of the files that no
+    /// record names.
+    pub fn by_package(&self) -> Vec<Total> {
+        let mut totals = vec![Total::default(); self.packages.len() + 1];
+        self.files.iter().for_each(|file| totals[file.package.unwrap_or(self.packages.len())].add(file));
+        totals
+    }
+
+    /// The size of each kind of file, in the order of [`FileKind::ALL`].
+    pub fn by_kind(&self) -> [Total; FileKind::ALL.len()] {
+        let mut totals = [Total::default(); FileKind::ALL.len()];
+        self.files.iter().for_each(|file| totals[file.kind as usize].add(file));
+        // Symbols are in files that count elsewhere, and yet it is told how many these are.
+        let symbols = self.files.iter().filter(|file| file.kind == FileKind::DebugSymbols);
+        totals[FileKind::DebugSymbols as usize].files = symbols.count();
+        totals
+    }
+}
+
+/// Which package has a path.
+struct Owners<'a> {
+    paths: HashMap<&'a Path, usize>,
+    /// The records themselves, by their file names.
+    records: HashMap<PathBuf, usize>,
+}
+
+impl<'a> Owners<'a> {
+    fn new(records: &'a [PrefixRecord]) -> Self {
+        let mut owners = Self { paths: HashMap::new(), records: HashMap::new() };
+        for (number, record) in records.iter().enumerate() {
+            let paths = record.paths_data.paths.iter().map(|path| path.relative_path.as_path());
+            let files = record.files.iter().map(PathBuf::as_path);
+            owners.paths.extend(paths.chain(files).map(|path| (path, number)));
+            owners.records.insert(Path::new("conda-meta").join(distributions::record_name(record)), number);
+        }
+        owners
+    }
+
+    /// The owner of a path. Byte code that python wrote belongs to the package of its module.
+    fn find(&self, path: &Path) -> Option<usize> {
+        let direct = self.paths.get(path).or_else(|| self.records.get(path));
+        direct.copied().or_else(|| self.paths.get(module_of(path)?.as_path()).copied())
+    }
+}
+
+/// A walk through a directory tree.
+struct Walk<'a> {
+    root: &'a Path,
+    /// Files with several names, by device and inode.
+    seen: HashSet<(u64, u64)>,
+    /// Path, size, and how much of it are debug symbols.
+    files: Vec<(PathBuf, u64, u64)>,
+}
+
+impl Walk<'_> {
+    /// Reads a directory and those below it, in the order of their names.
+    fn directory(&mut self, below: &Path) -> io::Result<()> {
+        let mut entries = fs_err::read_dir(self.root.join(below))?.collect::<Result<Vec<_>, _>>()?;
+        mlconda_types::sorting::sort_by(&mut entries, |one, other| one.file_name().cmp(&other.file_name()));
+        for entry in entries {
+            let path = below.join(entry.file_name());
+            let metadata = match entry.metadata() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                metadata => metadata?,
+            };
+            let is_other_environments = below.as_os_str().is_empty() && path == Path::new("envs");
+            if metadata.is_dir() && !is_other_environments {
+                self.directory(&path)?;
+            } else if metadata.is_file() {
+                let is_first = metadata.nlink() == 1 || self.seen.insert((metadata.dev(), metadata.ino()));
+                let bytes = if is_first { metadata.len() } else { 0 };
+                let may_be_elf = bytes > 0 && (metadata.mode() & 0o111 != 0 || kind::is_library(&path));
+                // What cannot be read as a program has no symbols that count.
+                let symbols = if may_be_elf { elf::debug_symbols(&self.root.join(&path)).unwrap_or(0) } else { 0 };
+                self.files.push((path, bytes, symbols.min(bytes)));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,66 @@
+//! Packages that are in the stage, and what the new environment is with them: its python, its scripts, its linking order.
+
+use std::path::Path;
+
+use mlconda_inspect::plan::{LinkOrder, Plan};
+use mlconda_lock::linking_order;
+use mlconda_prefix::distributions;
+use rattler::install::PythonInfo;
+use rattler_conda_types::PrefixRecord;
+
+use super::{script, source::PackageOrigin, stage::Stage};
+
+/// A package that is in the stage.
+pub(super) struct StagedPackage {
+    /// Its number in [`Plan::archives`].
+    pub(super) number: usize,
+    /// Its record, without the list of its files, which is written to the stage already.
+    pub(super) record: PrefixRecord,
+    /// The build time, in seconds since 1970.
+    pub(super) built: Option<i64>,
+    /// How many files it has.
+    pub(super) files: usize,
+    /// Their size in bytes.
+    pub(super) bytes: u64,
+    /// How many of these bytes are hard links to existing files.
+    pub(super) shared: u64,
+    /// Where it was linked from, if it was extracted before.
+    pub(super) origin: Option<PackageOrigin>,
+}
+
+/// The interpreter among the kept packages.
+pub(super) fn kept_python(plan: &Plan) -> Option<PythonInfo> {
+    let records = plan.keep.iter().map(|record| &record.repodata_record.package_record);
+    let python = records.into_iter().find(|record| record.name.as_normalized() == "python")?;
+    PythonInfo::from_python_record(python, plan.platform).ok()
+}
+
+/// The interpreter of the new environment.
+pub(super) fn python(plan: &Plan, finished: &[StagedPackage]) -> Option<PythonInfo> {
+    let of_conda = finished.iter().filter(|package| package.number < plan.link.len());
+    let mut records = of_conda.map(|package| &package.record.repodata_record.package_record);
+    match records.find(|record| record.name.as_normalized() == "python") {
+        Some(record) => PythonInfo::from_python_record(record, plan.platform).ok(),
+        None => kept_python(plan),
+    }
+}
+
+/// Whether one of these packages has a post-link script.
+pub(super) fn has_scripts(stage: &Stage, records: &[&PrefixRecord]) -> bool {
+    let names = records.iter().map(|record| record.repodata_record.package_record.name.as_normalized());
+    // The script may be below a link of a kept package.
+    let place = |name: &str| stage.final_path(&script::path(name, script::ScriptKind::PostLink));
+    let is_there = |path: &Path| stage.root.lookup(path).is_ok_and(|there| there.is_some());
+    names.into_iter().any(|name| is_there(&place(name)))
+}
+
+/// The names of all conda packages of the new environment, in linking order.
+pub(super) fn order(plan: &Plan, finished: &[StagedPackage]) -> Vec<String> {
+    if plan.order == LinkOrder::Lock {
+        return plan.names.clone();
+    }
+    let records = finished.iter().map(|package| &package.record).chain(&plan.keep);
+    let records = records.filter(|record| !distributions::is_distribution(&record.repodata_record.package_record));
+    let records: Vec<_> = records.map(|record| record.repodata_record.clone()).collect();
+    linking_order(&records).into_iter().map(|record| record.package_record.name.as_normalized().to_owned()).collect()
+}

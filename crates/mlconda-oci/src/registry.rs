@@ -1,0 +1,300 @@
+//! Registries (distribution spec 1.1): manifests, blobs and referrers of a repository.
+//!
+//! [`Registries`] is what all registries of one call have in common: the client, the logins, the tokens that registries
+//! gave. A [`Repository`] is cheap to clone. Requests go through the one HTTP client with its limits, retries and
+//! proxies; a login goes to the registry that asks for it and to the token service that it names, and nowhere else.
+
+mod access;
+mod push;
+mod referrers;
+mod upload;
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use mlconda_channel::network::{
+    BodyKind, Client, Transfer,
+    send::{Body, Method, Outgoing},
+};
+use reqwest::{
+    StatusCode,
+    header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RANGE},
+};
+use serde_json::Value;
+use tokio::sync::Mutex;
+use url::Url;
+
+pub use push::Pushed;
+
+use crate::{
+    Blob, Content, Descriptor, Digest, OciError, Reference,
+    json::{self, LARGEST_DOCUMENT},
+    logins::{Found, LoginOptions},
+    media_type,
+    reference::host_name,
+};
+
+/// What the registries of one call have in common.
+#[derive(Clone, Debug)]
+pub struct Registries(Arc<Shared>);
+
+/// How to talk to registries.
+#[derive(Clone, Debug)]
+pub struct RegistryOptions {
+    /// Where logins are.
+    pub logins: LoginOptions,
+    /// Registries (`HOST` or `HOST:PORT`) that are asked over `http://`, besides those of this machine.
+    pub plain_http: Vec<String>,
+    /// The most blobs that are sent at the same time.
+    pub uploads: usize,
+}
+
+impl Default for RegistryOptions {
+    fn default() -> Self {
+        Self { logins: LoginOptions::default(), plain_http: Vec::new(), uploads: 4 }
+    }
+}
+
+struct Shared {
+    client: Client,
+    options: RegistryOptions,
+    /// What is sent as `Authorization`, by repository and scope.
+    tokens: Mutex<HashMap<String, String>>,
+    /// The logins that were looked for, by repository.
+    logins: Mutex<HashMap<String, Found>>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Tokens are secrets.
+        formatter.debug_struct("Registries").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Registries {
+    /// `client` is one of [`Client::for_registries`]. Sends nothing.
+    pub fn new(client: Client, options: RegistryOptions) -> Self {
+        Self(Arc::new(Shared { client, options, tokens: Mutex::default(), logins: Mutex::default() }))
+    }
+
+    /// The repository of a reference. Sends nothing.
+    ///
+    /// # Errors
+    /// If its registry is no host.
+    pub fn repository(&self, reference: &Reference) -> Result<Repository, OciError> {
+        let plain = &self.0.options.plain_http;
+        let named = |host: &String| *host == reference.registry || host == host_name(&reference.registry);
+        let scheme = if reference.is_loopback() || plain.iter().any(named) { "http" } else { "https" };
+        let url = format!("{scheme}://{}/v2/{}/", reference.host(), reference.repository);
+        let url = Url::parse(&url).map_err(|error| OciError::Reference {
+            text: reference.to_string(),
+            reason: format!("its registry is no host ({error})"),
+        })?;
+        let name = Reference { tag: None, digest: None, ..reference.clone() };
+        Ok(Repository { shared: Arc::clone(&self.0), name, url, scopes: Arc::default() })
+    }
+}
+
+/// A repository in a registry.
+#[derive(Clone, Debug)]
+pub struct Repository {
+    shared: Arc<Shared>,
+    name: Reference,
+    /// `https://HOST/v2/NAME/`
+    url: Url,
+    /// What is asked of a token besides pulling: pushing, and pulling from other repositories.
+    scopes: Arc<Vec<String>>,
+}
+
+impl fmt::Display for Repository {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.name, formatter)
+    }
+}
+
+/// A request to a registry, with a body that can be repeated.
+struct Ask<'a> {
+    method: Method,
+    url: &'a Url,
+    headers: &'a [(HeaderName, &'a str)],
+    body: Option<&'a [u8]>,
+    answer: BodyKind,
+    /// What is asked for, in messages.
+    what: &'a str,
+}
+
+impl<'a> Ask<'a> {
+    fn new(method: Method, url: &'a Url, what: &'a str) -> Self {
+        Self { method, url, headers: &[], body: None, answer: BodyKind::Metadata(LARGEST_DOCUMENT), what }
+    }
+}
+
+/// What is accepted where a manifest is asked for.
+const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
+    application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
+
+impl Repository {
+    /// Registry and repository.
+    pub fn name(&self) -> String {
+        self.name.name()
+    }
+
+    /// Whether another repository is in the same registry.
+    pub fn is_beside(&self, other: &Self) -> bool {
+        self.name.registry == other.name.registry
+    }
+
+    fn join(&self, path: &str) -> Result<Url, OciError> {
+        self.url.join(path).map_err(|error| OciError::invalid(format!("the URL `{path}`"), error.to_string()))
+    }
+
+    /// A manifest or an index by its tag or digest: its descriptor, and its bytes.
+    ///
+    /// # Errors
+    /// If there is none, the registry does not give it, it is larger than 4 MiB, or it is not what its digest says.
+    pub async fn manifest(&self, selector: &str) -> Result<(Descriptor, Vec<u8>), OciError> {
+        let separator = if selector.contains(':') { '@' } else { ':' };
+        let what = format!("the image `{self}{separator}{selector}`");
+        let url = self.join(&format!("manifests/{selector}"))?;
+        let headers = [(ACCEPT, MANIFESTS)];
+        let transfer = self.ask(Ask { headers: &headers, ..Ask::new(Method::GET, &url, &what) }).await?;
+        let transfer = self.successful(transfer, &what).await?;
+        let kind =
+            header(&transfer, CONTENT_TYPE).map(|kind| kind.split(';').next().unwrap_or_default().trim().to_owned());
+        let told = header(&transfer, DIGEST).and_then(|digest| digest.parse::<Digest>().ok());
+        let bytes = transfer.bytes().await.map_err(OciError::network(&what))?;
+        let digest = Digest::of(&bytes);
+        let wanted = if separator == '@' { Some(selector.parse()?) } else { told };
+        if let Some(wanted) = wanted.filter(|wanted| *wanted != digest) {
+            let reason = format!("its digest is to be `{wanted}`, and what came has `{digest}`");
+            return Err(OciError::invalid(what, reason));
+        }
+        let media_type = manifest_type(&bytes, kind, &what)?;
+        Ok((Descriptor::new(&media_type, digest, bytes.len() as u64), bytes))
+    }
+
+    /// Opens a blob at a position in bytes.
+    pub(crate) async fn open_blob(&self, descriptor: &Descriptor, position: u64) -> Result<Transfer, OciError> {
+        let digest = descriptor.digest;
+        let what = format!("the blob `{digest}` of `{self}`");
+        let url = self.join(&format!("blobs/{digest}"))?;
+        let range = format!("bytes={position}-");
+        let headers = [(RANGE, range.as_str())];
+        let headers = if position == 0 { &[] } else { headers.as_slice() };
+        let answer = BodyKind::Package(Some(descriptor.size.saturating_sub(position)));
+        let transfer = self.ask(Ask { headers, answer, ..Ask::new(Method::GET, &url, &what) }).await?;
+        let transfer = self.successful(transfer, &what).await?;
+        if position > 0 && transfer.status() != StatusCode::PARTIAL_CONTENT {
+            return Err(OciError::invalid(what, "it broke off, and the registry does not send the rest of it"));
+        }
+        Ok(transfer)
+    }
+
+    /// A blob of this repository.
+    pub fn blob(&self, descriptor: Descriptor) -> Blob {
+        Blob { descriptor, content: Content::Remote(self.clone()) }
+    }
+
+    /// Whether the repository has a blob that is to be pushed.
+    pub(crate) async fn has_blob(&self, descriptor: &Descriptor) -> Result<bool, OciError> {
+        let what = format!("a push to `{self}`");
+        let url = self.join(&format!("blobs/{}", descriptor.digest))?;
+        let transfer = self.ask(Ask::new(Method::HEAD, &url, &what)).await?;
+        if transfer.status() == StatusCode::NOT_FOUND {
+            return Ok(false);
+        }
+        let transfer = self.successful(transfer, &what).await?;
+        // One of another size is another blob, whatever it is called.
+        let size = header(&transfer, CONTENT_LENGTH).and_then(|size| size.parse::<u64>().ok());
+        Ok(size.is_none_or(|size| size == descriptor.size))
+    }
+
+    /// Sends a request with the registry's token, and asks for one where it is wanted. Any status is returned.
+    async fn ask(&self, ask: Ask<'_>) -> Result<Transfer, OciError> {
+        let mut sent = self.authorization(ask.url).await;
+        for _ in 0..2 {
+            let transfer = self.send_once(&ask, sent.as_deref()).await?;
+            if transfer.status() != StatusCode::UNAUTHORIZED || !self.is_own(ask.url) {
+                return Ok(transfer);
+            }
+            match self.authorize(&transfer, sent.as_deref(), ask.what).await? {
+                Some(authorization) => sent = Some(authorization),
+                None => return Ok(transfer),
+            }
+        }
+        self.send_once(&ask, sent.as_deref()).await
+    }
+
+    async fn send_once(&self, ask: &Ask<'_>, authorization: Option<&str>) -> Result<Transfer, OciError> {
+        let body = ask.body.map_or(Body::Empty, |bytes| Body::Bytes(bytes.to_vec()));
+        let (method, url, headers) = (ask.method.clone(), ask.url, ask.headers);
+        let outgoing = Outgoing { method, url, headers, authorization, body, answer: ask.answer };
+        self.shared.client.send(outgoing).await.map_err(OciError::network(ask.what))
+    }
+
+    /// Whether a URL is one of the registry itself.
+    fn is_own(&self, url: &Url) -> bool {
+        url.origin() == self.url.origin()
+    }
+
+    /// An answer with a success status, or the error that it stands for.
+    async fn successful(&self, transfer: Transfer, what: &str) -> Result<Transfer, OciError> {
+        let status = transfer.status();
+        if status.is_success() {
+            return Ok(transfer);
+        }
+        let said = said(transfer).await;
+        let (what, registry) = (what.to_owned(), self.name.registry.clone());
+        Err(match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                OciError::Denied { registry, what, reason: self.denial(&said).await }
+            }
+            StatusCode::NOT_FOUND => OciError::Missing { what, said },
+            _ => OciError::Refused { what, status, said },
+        })
+    }
+}
+
+/// The digest of what an answer is about.
+const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
+fn header(transfer: &Transfer, name: HeaderName) -> Option<&str> {
+    transfer.header(name)
+}
+
+/// What a registry says in an answer with an error status: codes and messages.
+async fn said(transfer: Transfer) -> String {
+    // What is too long, or breaks off, says nothing.
+    let bytes = transfer.bytes().await.unwrap_or_default();
+    let Ok(Value::Object(answer)) = serde_json::from_slice(&bytes) else { return String::new() };
+    let Some(Value::Array(errors)) = answer.get("errors") else {
+        return json::text(&answer, "details").unwrap_or_default();
+    };
+    let words = |error: &Value| {
+        let text = |key: &str| error.get(key).and_then(Value::as_str).unwrap_or_default();
+        format!("{} {}", text("code"), text("message")).trim().to_owned()
+    };
+    let all: Vec<String> = errors.iter().take(3).map(words).filter(|words| !words.is_empty()).collect();
+    let all: String = all.join("; ").chars().filter(|each| !each.is_control()).take(300).collect();
+    mlconda_types::redact::text(&all)
+}
+
+/// The media type of a manifest: what it says itself, else what the registry says.
+fn manifest_type(bytes: &[u8], told: Option<String>, what: &str) -> Result<String, OciError> {
+    let document = json::parse_object(bytes, what)?;
+    if document.get("schemaVersion").and_then(Value::as_u64) == Some(1) {
+        return Err(OciError::invalid(what, "it is in the first format of docker, which has no digests of its layers"));
+    }
+    let own = json::text(&document, "mediaType");
+    let told = told.filter(|told| told.contains("manifest") || told.contains("index"));
+    if let (Some(own), Some(told)) = (&own, &told)
+        && own != told
+    {
+        return Err(OciError::invalid(
+            what,
+            format!("it says that it is `{own}`, and the registry that it is `{told}`"),
+        ));
+    }
+    own.or(told)
+        .or_else(|| document.contains_key("manifests").then(|| media_type::INDEX.to_owned()))
+        .ok_or_else(|| OciError::invalid(what, "neither it nor the registry says what it is"))
+}

@@ -1,0 +1,188 @@
+//! What a registry wants before it answers: a token of the service that it names (Bearer), or the login itself (Basic).
+//!
+//! A token is asked for once for a repository, and again when the registry does not take it any more. An identity token
+//! is exchanged by OAuth 2; other logins are sent to the token service, which may be another host, but over `https://`
+//! where the registry is asked over that.
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use mlconda_channel::network::{
+    BodyKind, Transfer, check_scheme,
+    send::{Body, Method, Outgoing},
+};
+use reqwest::{
+    StatusCode,
+    header::{CONTENT_TYPE, WWW_AUTHENTICATE},
+};
+use url::{Url, form_urlencoded};
+
+use super::Repository;
+use crate::{
+    OciError,
+    challenge::Challenge,
+    json,
+    logins::{Found, Login},
+};
+
+/// The limit for an answer of a token service, in bytes.
+const LARGEST_TOKEN: u64 = 1 << 20;
+
+impl Repository {
+    /// Asks for tokens that allow pushing here, and mounting from other repositories.
+    pub(super) fn for_push(&self, mounts: &[String]) -> Self {
+        let own = format!("repository:{}:pull,push", self.name.repository);
+        let others = mounts.iter().map(|name| format!("repository:{name}:pull"));
+        Self { scopes: std::iter::once(own).chain(others).collect::<Vec<_>>().into(), ..self.clone() }
+    }
+
+    /// What a token is asked for.
+    fn scopes(&self) -> Vec<String> {
+        if self.scopes.is_empty() {
+            vec![format!("repository:{}:pull", self.name.repository)]
+        } else {
+            self.scopes.to_vec()
+        }
+    }
+
+    fn key(&self) -> String {
+        format!("{} {}", self.name.registry, self.scopes().join(" "))
+    }
+
+    /// What to send to a URL: a token that is known, if the URL is one of the registry.
+    pub(super) async fn authorization(&self, url: &Url) -> Option<String> {
+        if !self.is_own(url) {
+            return None;
+        }
+        self.shared.tokens.lock().await.get(&self.key()).cloned()
+    }
+
+    /// Forgets a token that is not taken any more.
+    pub(super) async fn forget_token(&self) {
+        self.shared.tokens.lock().await.remove(&self.key());
+    }
+
+    /// Answers the challenge of a 401. `refused` is what was sent. `None` if there is nothing more to send.
+    pub(super) async fn authorize(
+        &self,
+        transfer: &Transfer,
+        refused: Option<&str>,
+        what: &str,
+    ) -> Result<Option<String>, OciError> {
+        let challenges: Vec<Challenge> = transfer.headers(WWW_AUTHENTICATE).flat_map(Challenge::parse).collect();
+        // The lock is held while a token is asked for: one request asks, the others wait for the answer.
+        let mut tokens = self.shared.tokens.lock().await;
+        let key = self.key();
+        if let Some(known) = tokens.get(&key).filter(|known| Some(known.as_str()) != refused) {
+            return Ok(Some(known.clone()));
+        }
+        let found = self.find_login().await?;
+        let bearer = challenges.iter().find(|challenge| challenge.scheme == "bearer");
+        let has_basic = challenges.iter().any(|challenge| challenge.scheme == "basic");
+        let authorization = match (bearer, &found.login) {
+            (_, Some(Login::Registry(token))) => Some(format!("Bearer {token}")),
+            (Some(bearer), login) => Some(format!("Bearer {}", self.token(bearer, login.as_ref(), what).await?)),
+            (None, Some(Login::Password(user, password))) if has_basic => Some(basic(user, password)),
+            _ => None,
+        };
+        match authorization.filter(|authorization| Some(authorization.as_str()) != refused) {
+            Some(authorization) => {
+                tokens.insert(key, authorization.clone());
+                Ok(Some(authorization))
+            }
+            None => Ok(None),
+        }
+    }
+
+    async fn find_login(&self) -> Result<Found, OciError> {
+        let mut logins = self.shared.logins.lock().await;
+        if let Some(found) = logins.get(&self.name.to_string()) {
+            return Ok(found.clone());
+        }
+        let found = self.shared.options.logins.find(&self.name).await?;
+        logins.insert(self.name.to_string(), found.clone());
+        Ok(found)
+    }
+
+    /// Asks the token service of a challenge.
+    async fn token(&self, challenge: &Challenge, login: Option<&Login>, what: &str) -> Result<String, OciError> {
+        let invalid = |reason: String| OciError::invalid(format!("what `{}` asks for", self.name.registry), reason);
+        let realm = challenge.parameter("realm").unwrap_or_default();
+        let mut url =
+            self.url.join(realm).map_err(|error| invalid(format!("its token service is no URL ({error})")))?;
+        check_scheme(&self.url, &url).map_err(|error| invalid(error.to_string()))?;
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        if let Some(service) = challenge.parameter("service") {
+            query.append_pair("service", service);
+        }
+        let transfer = if let Some(Login::Identity(token)) = login {
+            query.append_pair("client_id", "mlconda").append_pair("grant_type", "refresh_token");
+            query.append_pair("scope", &self.scopes().join(" ")).append_pair("refresh_token", token);
+            let headers = [(CONTENT_TYPE, "application/x-www-form-urlencoded")];
+            self.ask_service(Method::POST, &url, &headers, None, Body::Bytes(query.finish().into_bytes())).await
+        } else {
+            for scope in self.scopes() {
+                query.append_pair("scope", &scope);
+            }
+            let authorization = match login {
+                Some(Login::Password(user, password)) => {
+                    query.append_pair("account", user);
+                    Some(basic(user, password))
+                }
+                _ => None,
+            };
+            let given = url.query().map(|given| format!("{given}&")).unwrap_or_default();
+            url.set_query(Some(&(given + &query.finish())));
+            self.ask_service(Method::GET, &url, &[], authorization.as_deref(), Body::Empty).await
+        };
+        let transfer = transfer.map_err(OciError::network("the token service of the registry"))?;
+        let status = transfer.status();
+        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST) {
+            let reason = reason(login.is_some(), None, &super::said(transfer).await);
+            return Err(OciError::Denied { registry: self.name.registry.clone(), what: what.to_owned(), reason });
+        }
+        if !status.is_success() {
+            let said = super::said(transfer).await;
+            return Err(OciError::Refused { what: "a token".to_owned(), status, said });
+        }
+        let bytes = transfer.bytes().await.map_err(OciError::network("the token service of the registry"))?;
+        let answer = json::parse_object(&bytes, "the answer of the token service")?;
+        let token = json::text(&answer, "token").or_else(|| json::text(&answer, "access_token"));
+        token.filter(|token| !token.is_empty()).ok_or_else(|| invalid("its token service gives no token".to_owned()))
+    }
+
+    async fn ask_service(
+        &self,
+        method: Method,
+        url: &Url,
+        headers: &[(reqwest::header::HeaderName, &str)],
+        authorization: Option<&str>,
+        body: Body,
+    ) -> Result<Transfer, mlconda_channel::network::NetworkError> {
+        let answer = BodyKind::Metadata(LARGEST_TOKEN);
+        self.shared.client.send(Outgoing { method, url, headers, authorization, body, answer }).await
+    }
+
+    /// Why the registry refuses, in words.
+    pub(super) async fn denial(&self, said: &str) -> String {
+        let logins = self.shared.logins.lock().await;
+        let found = logins.get(&self.name.to_string());
+        let trouble = found.and_then(|found| found.trouble.as_deref());
+        reason(found.is_some_and(|found| found.login.is_some()), trouble, said)
+    }
+}
+
+/// Why a registry refuses, in words.
+fn reason(has_login: bool, trouble: Option<&str>, said: &str) -> String {
+    let mut reason = match (has_login, trouble) {
+        (true, _) => "the stored login does not allow it".to_owned(),
+        (false, Some(trouble)) => format!("there is no login for it, for {trouble}"),
+        (false, None) => "no login for it is stored".to_owned(),
+    };
+    if !said.is_empty() {
+        reason.push_str(&format!(" (it says: {said})"));
+    }
+    reason
+}
+
+fn basic(user: &str, password: &str) -> String {
+    format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}")))
+}

@@ -1,0 +1,88 @@
+//! What holds for the sources of the workspace: no long files, no file that is in no module, and no test that the
+//! documents name in vain.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+/// The most lines of a file.
+const LONGEST: usize = 500;
+
+/// Files that may be longer: tables, in which a line is a row.
+const TABLES: [&str; 0] = [];
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
+}
+
+/// The paths of all sources of this project, relative to the workspace, with their texts.
+fn sources() -> Vec<(PathBuf, String)> {
+    let (workspace, mut found) = (workspace(), Vec::new());
+    let mut open = ["crates", "tests", "benches"].map(|name| workspace.join(name)).to_vec();
+    while let Some(directory) = open.pop() {
+        for entry in fs_err::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && path.file_name().is_some_and(|name| name != "target") {
+                open.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push((path.strip_prefix(&workspace).unwrap().to_owned(), fs_err::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn no_file_is_long() {
+    let is_long = |(path, text): &(PathBuf, String)| {
+        text.lines().count() > LONGEST && !TABLES.iter().any(|table| path == Path::new(table))
+    };
+    let long: Vec<_> = sources().into_iter().filter(is_long).map(|(path, _)| path).collect();
+    assert!(long.is_empty(), "of more than {LONGEST} lines: {long:?}");
+}
+
+/// A file that no `mod` names is not compiled, and its tests do not run.
+#[test]
+fn every_file_is_a_module() {
+    let sources = sources();
+    let text = |path: &Path| sources.iter().find(|(other, _)| other == path).map(|(_, text)| text.as_str());
+    let lost = sources.iter().map(|(path, _)| path).filter(|path| {
+        let (directory, name) = (path.parent().unwrap(), path.file_stem().unwrap().to_str().unwrap());
+        let is_root = ["lib", "main", "build"].contains(&name) || directory.ends_with("bin");
+        // Programs of the tests and benchmarks have their names in a `Cargo.toml`, or are included as texts.
+        if is_root || directory.ends_with("programs") || directory.starts_with("benches") {
+            return false;
+        }
+        let parents = [directory.with_extension("rs"), directory.join("lib.rs"), directory.join("main.rs")];
+        let declared = format!("mod {name};");
+        !parents.iter().filter_map(|parent| text(parent)).any(|text| text.contains(&declared))
+    });
+    let lost: Vec<_> = lost.collect();
+    assert!(lost.is_empty(), "no module names {lost:?}");
+}
+
+/// In "What holds everywhere" of `docs/ARCHITECTURE.md`, each promise has the names of its tests, some of them with their
+/// modules. Names of four words and more are those of tests.
+#[test]
+fn the_tests_that_the_promises_name_exist() {
+    let page = fs_err::read_to_string(workspace().join("docs/ARCHITECTURE.md")).unwrap();
+    let section = page.split("\n## What holds everywhere\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let is_name = |text: &str| {
+        text.bytes().all(|byte| byte.is_ascii_lowercase() || b"_:".contains(&byte) || byte.is_ascii_digit())
+    };
+    let is_test =
+        |text: &&str| is_name(text) && text.rsplit("::").next().is_some_and(|name| name.matches('_').count() > 2);
+    // Every second part is in backticks.
+    let named: BTreeSet<&str> = section.split('`').skip(1).step_by(2).filter(is_test).collect();
+    assert!(named.len() > 30, "the section was not understood: {named:?}");
+    let sources = sources();
+    let exists = |name: &str| {
+        let (module, name) = name.rsplit_once("::").unwrap_or(("", name));
+        let (module, function) = (module.replace("::", "/"), format!("fn {name}("));
+        let is_there = |path: &Path| path.with_extension("").to_str().is_some_and(|path| path.ends_with(&module));
+        sources.iter().any(|(path, text)| is_there(path) && text.contains(&function))
+    };
+    let missing: Vec<_> = named.into_iter().filter(|name| !exists(name)).collect();
+    assert!(missing.is_empty(), "there are no tests {missing:?}");
+}

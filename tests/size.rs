@@ -1,0 +1,82 @@
+//! `size`: where the bytes of a lock or an environment are.
+
+use insta::assert_snapshot;
+use serde_json::Value;
+
+use crate::world;
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+#[test]
+fn an_environment_is_measured_by_package_by_kind_and_by_who_asked() {
+    let world = world();
+    world.locked("env.lock", &["python=3.11", "frames"]);
+    world.mlconda(["install", "env.lock"]).success();
+    let size = world.mlconda(["size", "-n", "small", "--json"]).success();
+    let size = &json(&size.stdout)[0];
+    let sum =
+        |key: &str| -> u64 { size[key].as_array().unwrap().iter().map(|each| each["bytes"].as_u64().unwrap()).sum() };
+    let (total, untracked) = (size["bytes"].as_u64().unwrap(), size["untracked"]["bytes"].as_u64().unwrap());
+    assert_eq!(sum("kinds"), total);
+    assert_eq!(sum("packages") + untracked, total);
+    // What the disk says.
+    let du = world.run(
+        "sh",
+        &[
+            "-c",
+            &format!(
+                "find '{}' -type f -printf '%i %s\\n' | sort -u | awk '{{ s += $2 }} END {{ print s }}'",
+                world.named_prefix("small").display()
+            ),
+        ],
+    );
+    assert_eq!(du.success().stdout.trim(), total.to_string());
+    let package = |name: &str| size["packages"].as_array().unwrap().iter().find(|each| each["name"] == name).unwrap();
+    assert_eq!((&package("frames")["asked"], &package("libarrays")["asked"]), (&"frames".into(), &"frames".into()));
+    let text = world.mlconda(["size", "-n", "small", "--top", "1"]).success().stdout;
+    let heads: Vec<&str> =
+        text.lines().filter(|line| line.contains(" size  ")).map(|line| line.split("  ").next().unwrap()).collect();
+    assert_eq!(heads, ["package", "kind of file", "asked for"], "{text}");
+    assert!(text.contains("\n(the other 6 packages)  "), "{text}");
+}
+
+#[test]
+fn a_lock_is_measured_by_what_is_to_be_downloaded() {
+    let world = world();
+    world.locked("env.lock", &["python=3.11", "frames"]);
+    let size = json(&world.mlconda(["size", "env.lock", "--json"]).success().stdout);
+    let tree = json(&world.mlconda(["tree", "env.lock", "--json"]).success().stdout);
+    let archives: u64 = tree["packages"].as_array().unwrap().iter().map(|each| each["size"].as_u64().unwrap()).sum();
+    assert_eq!((&size[0]["bytes"], &size[0]["kinds"]), (&archives.into(), &serde_json::json!([])));
+    let text = world.mlconda(["size", "env.lock"]).success().stdout;
+    assert!(text.starts_with("small: ") && text.contains(" to download, 7 packages\n"), "{text}");
+}
+
+/// The page has its data in it, and asks nobody for anything.
+#[test]
+fn a_page_is_one_file() {
+    let world = world();
+    world.locked("env.lock", &["python=3.11", "frames"]);
+    world.locked("new.lock", &["python=3.11", "frames", "greet"]);
+    world.mlconda(["size", "env.lock", "new.lock", "--html", "size.html"]).success();
+    let page = world.read("size.html");
+    assert!(page.contains("default-src 'none'") && !page.contains("src="), "the page may ask a server");
+    let (_, data) = page.split_once("<script type=\"application/json\" id=\"data\">").unwrap();
+    let data = json(data.split_once("</script>").unwrap().0);
+    let packages = |at: usize| data[at]["packages"].as_array().unwrap().len();
+    assert_eq!((data.as_array().unwrap().len(), packages(0), packages(1)), (2, 7, 8));
+}
+
+#[test]
+fn places_that_are_not_there_are_told() {
+    let world = world();
+    assert_snapshot!(world.mlconda(["size", "nothere.lock"]).failure(1), @"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: failed to open file `[TEMP]/work/nothere.lock`: No such file or directory (os error [NUMBER])
+    hint: make a lock with `mlconda lock environment.yml`; `mlconda install` takes an environment.yml as well
+    ");
+}
