@@ -1,6 +1,7 @@
 //! Hints: what the user can do about an error of the library.
 
 mod network;
+mod registry;
 
 use std::io::ErrorKind;
 
@@ -31,6 +32,9 @@ pub(crate) fn hint(error: &mlconda::Error) -> Option<String> {
         mlconda::Error::Lock(error) => lock_hint(error),
         mlconda::Error::Pip(error) => pip_hint(error),
         mlconda::Error::Prefix(error) => prefix_hint(error),
+        mlconda::Error::Oci(error) | mlconda::Error::Image(mlconda::image::ImageError::Oci(error)) => {
+            registry::hint(error)
+        }
         _ => None,
     }
 }
