@@ -15,6 +15,7 @@ mod error;
 mod fetch;
 mod index;
 mod load;
+mod msgpack;
 mod pinned;
 mod platform_check;
 mod reachable;

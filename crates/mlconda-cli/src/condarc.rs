@@ -135,7 +135,7 @@ impl Condarc {
     /// All keys that are set, sorted.
     fn keys(&self) -> Vec<String> {
         let mut keys: Vec<String> = self.sources.iter().flat_map(|(_, values)| values.keys().cloned()).collect();
-        keys.sort_unstable();
+        mlconda::sorting::sort(&mut keys);
         keys.dedup();
         keys
     }
@@ -256,6 +256,6 @@ fn in_directory(directory: &Path) -> Vec<PathBuf> {
     let entries = fs_err::read_dir(directory.join("condarc.d")).into_iter().flatten().flatten();
     let is_yaml = |path: &PathBuf| path.extension().is_some_and(|kind| kind == "yml" || kind == "yaml");
     let mut more: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_yaml).collect();
-    more.sort_unstable();
+    mlconda::sorting::sort(&mut more);
     [directory.join(".condarc"), directory.join("condarc")].into_iter().chain(more).collect()
 }

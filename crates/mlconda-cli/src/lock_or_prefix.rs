@@ -161,7 +161,7 @@ impl LockOrPrefix {
     fn is_of(&self, environment: &Environment) -> bool {
         let is = |show: fn(&Requirement) -> String| {
             let mut specs: Vec<String> = environment.requirements.iter().map(show).collect();
-            specs.sort();
+            mlconda::sorting::sort(&mut specs);
             specs.dedup();
             self.lock.specs == specs
         };

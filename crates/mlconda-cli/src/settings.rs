@@ -232,7 +232,7 @@ impl Settings {
             // Temporary directories of an installation are not environments.
             .filter(|name| !(name.starts_with('.') && name.contains(".mlconda-")))
             .collect();
-        names.sort();
+        mlconda::sorting::sort(&mut names);
         names
     }
 }

@@ -232,7 +232,7 @@ impl Environment {
             self.expansions
                 .extend(names.filter_map(|name| variables.iter().rfind(|(known, _)| known == name).cloned()));
         }
-        self.expansions.sort_unstable();
+        mlconda_types::sorting::sort(&mut self.expansions);
         self.expansions.dedup();
         self.pip_files = files;
         Ok(())
@@ -371,7 +371,7 @@ impl Environment {
             line("channel", &channel.canonical_name());
         }
         let mut specs: Vec<String> = self.requirements.iter().map(Requirement::canonical_text).collect();
-        specs.sort_unstable();
+        mlconda_types::sorting::sort(&mut specs);
         specs.dedup();
         specs.iter().for_each(|spec| line("spec", spec));
         for each in &self.pip {
@@ -382,10 +382,10 @@ impl Environment {
         }
         self.pip_files.iter().for_each(|file| line("pip-file", &redact::text(&file.canonical_text())));
         let mut variables: Vec<_> = self.variables.iter().collect();
-        variables.sort_unstable();
+        mlconda_types::sorting::sort(&mut variables);
         variables.iter().for_each(|(name, value)| line("variable", &format!("{name}={value}")));
         let mut platforms: Vec<_> = self.platforms.iter().map(|platform| platform.as_str()).collect();
-        platforms.sort_unstable();
+        mlconda_types::sorting::sort(&mut platforms);
         platforms.iter().for_each(|platform| line("platform", platform));
         text
     }

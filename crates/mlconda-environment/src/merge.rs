@@ -128,7 +128,7 @@ fn absorb(merged: &mut Environment, other: Environment) {
         merged.channel_lines.entry(channel).or_insert(line);
     }
     merged.expansions.extend(other.expansions);
-    merged.expansions.sort_unstable();
+    mlconda_types::sorting::sort(&mut merged.expansions);
     merged.expansions.dedup();
     merged.name = merged.name.take().or(other.name);
     merged.prefix = merged.prefix.take().or(other.prefix);

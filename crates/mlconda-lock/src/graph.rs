@@ -220,7 +220,7 @@ impl Graph {
             .map(|package| (strsim::osa_distance(&package.name, &name), package.name.as_str()))
             .filter(|(distance, known)| *distance <= far || (name.len() > 2 && known.contains(&name)))
             .collect();
-        near.sort_unstable();
+        mlconda_types::sorting::sort(&mut near);
         near.dedup();
         near.into_iter().map(|(_, name)| name).take(3).collect()
     }

@@ -79,7 +79,7 @@ pub(crate) fn order<'a>(open: &mut BTreeMap<&'a str, BTreeSet<&'a str>>) -> Vec<
                 }
             }
         }
-        next.sort_unstable();
+        mlconda_types::sorting::sort(&mut next);
         level = next;
     }
 }

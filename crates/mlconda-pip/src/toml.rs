@@ -158,7 +158,7 @@ impl Reader<'_> {
                     }
                     let (key, value) = self.entry()?;
                     let (last, parents) = key.split_last()?;
-                    table(&mut map, parents)?.insert(last.clone(), value);
+                    table(&mut map, parents)?.insert(last.clone(), value).is_none().then_some(())?;
                     self.blank(true);
                     if !self.take(",") && !self.rest().starts_with('}') {
                         return None;
@@ -225,6 +225,9 @@ fn escape(characters: &mut impl Iterator<Item = (usize, char)>) -> Option<char> 
     let hex: String = characters.take(digits).map(|(_, digit)| digit).collect();
     char::from_u32(u32::from_str_radix(&hex, 16).ok()?)
 }
+
+#[cfg(test)]
+mod conformance;
 
 #[cfg(test)]
 mod tests {

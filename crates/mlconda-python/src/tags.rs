@@ -206,7 +206,7 @@ mod tests {
             .map(|tag| parse(tag))
             .filter_map(|(tag, file)| Some((tags.rank(&WheelName::parse(&file)?)?, tag)))
             .collect();
-        fitting.sort();
+        mlconda_types::sorting::sort(&mut fitting);
         fitting.into_iter().map(|(_, tag)| tag).collect()
     }
 

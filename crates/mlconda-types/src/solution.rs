@@ -21,7 +21,7 @@ impl Solution {
         let packages = self.records.iter().map(|record| &record.package_record);
         let ageless = packages.filter(|package| self.options.exclude_newer.is_some() && record_time(package).is_none());
         let mut names: Vec<&str> = ageless.map(|package| package.name.as_normalized()).collect();
-        names.sort_unstable();
+        crate::sorting::sort(&mut names);
         names
     }
 }

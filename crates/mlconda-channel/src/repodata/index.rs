@@ -5,13 +5,11 @@
 
 use std::{fs::File, io, os::unix::fs::FileExt};
 
-use serde::{Deserialize, Serialize};
-
 /// The version of the file format.
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
 
 /// The section of a `repodata.json` that a record is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Section {
     /// `v3.conda` (CEP-48), with keys without the extension.
     V3Conda,
@@ -42,7 +40,7 @@ impl Section {
 }
 
 /// The byte range of adjacent records of one package: `"file": {…}, "file": {…}`.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct RecordSpan {
     /// The section.
     pub(super) section: Section,
@@ -53,7 +51,7 @@ pub(super) struct RecordSpan {
 }
 
 /// The byte ranges of all packages.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct RepodataIndex {
     /// The base of the package URLs, if it differs from the subdir (CEP-15).
     pub(super) base_url: Option<String>,
@@ -67,14 +65,47 @@ pub(super) struct RepodataIndex {
     spans: Vec<RecordSpan>,
 }
 
-/// The contents of the index file.
-#[derive(Serialize, Deserialize)]
-struct StoredIndex<T> {
-    format_version: u32,
-    /// The size of the text that the index belongs to, in bytes.
-    size: u64,
-    index: T,
+/// Reads what [`RepodataIndex::to_bytes`] wrote: numbers with the lowest byte first, and lists and texts after their
+/// length.
+struct Stored<'b>(&'b [u8]);
+
+impl<'b> Stored<'b> {
+    fn take(&mut self, count: usize) -> Option<&'b [u8]> {
+        let (taken, left) = self.0.split_at_checked(count)?;
+        self.0 = left;
+        Some(taken)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        Some(u32::from_le_bytes(self.take(4)?.try_into().ok()?))
+    }
+
+    fn text(&mut self) -> Option<String> {
+        let length = self.u32()?;
+        String::from_utf8(self.take(length as usize)?.to_vec()).ok()
+    }
+
+    /// A list of items of at least `size` bytes each.
+    fn list<T>(&mut self, size: usize, item: impl Fn(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+        let count = self.u32()? as usize;
+        if count.checked_mul(size)? > self.0.len() {
+            return None;
+        }
+        (0..count).map(|_| item(self)).collect()
+    }
+
+    fn span(&mut self) -> Option<RecordSpan> {
+        let section = *SECTIONS.get(usize::from(self.take(1)?[0]))?;
+        Some(RecordSpan { section, start: self.u64()?, length: self.u32()? })
+    }
 }
+
+/// The sections, in their order.
+const SECTIONS: [Section; 4] = [Section::V3Conda, Section::Conda, Section::V3TarBz2, Section::TarBz2];
 
 impl RepodataIndex {
     /// Adds a span. Names must be added in order.
@@ -114,17 +145,48 @@ impl RepodataIndex {
         &[]
     }
 
-    /// Serializes the index of a text of this size.
+    /// The bytes of the index of a text of this size.
     pub(super) fn to_bytes(&self, size: u64) -> Vec<u8> {
-        // Serializing it cannot fail; an empty file would be built again.
-        rmp_serde::to_vec(&StoredIndex { format_version: FORMAT_VERSION, size, index: self }).unwrap_or_default()
+        let mut bytes = Vec::with_capacity(64 + self.names.len() + 8 * self.ends.len() + 13 * self.spans.len());
+        let length = |bytes: &mut Vec<u8>, length: usize| bytes.extend_from_slice(&(length as u32).to_le_bytes());
+        let text = |bytes: &mut Vec<u8>, text: &str| {
+            length(bytes, text.len());
+            bytes.extend_from_slice(text.as_bytes());
+        };
+        bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+        bytes.extend_from_slice(&size.to_le_bytes());
+        let base_url = self.base_url.as_slice();
+        length(&mut bytes, base_url.len());
+        base_url.iter().for_each(|url| text(&mut bytes, url));
+        length(&mut bytes, self.removed.len());
+        self.removed.iter().for_each(|file| text(&mut bytes, file));
+        text(&mut bytes, &self.names);
+        length(&mut bytes, self.ends.len());
+        for (end, span) in &self.ends {
+            bytes.extend_from_slice(&end.to_le_bytes());
+            bytes.extend_from_slice(&span.to_le_bytes());
+        }
+        length(&mut bytes, self.spans.len());
+        for span in &self.spans {
+            bytes.push(span.section as u8);
+            bytes.extend_from_slice(&span.start.to_le_bytes());
+            bytes.extend_from_slice(&span.length.to_le_bytes());
+        }
+        bytes
     }
 
-    /// Deserializes the index; `None` if it is damaged, or belongs to a text of another size.
+    /// Reads the index; `None` if it is damaged, or belongs to a text of another size.
     pub(super) fn from_bytes(bytes: &[u8], size: u64) -> Option<Self> {
-        let stored: StoredIndex<Self> = rmp_serde::from_slice(bytes).ok()?;
-        (stored.format_version == FORMAT_VERSION && stored.size == size && stored.index.is_consistent(size))
-            .then_some(stored.index)
+        let mut stored = Stored(bytes);
+        if stored.u32()? != FORMAT_VERSION || stored.u64()? != size {
+            return None;
+        }
+        let base_url = stored.list(4, Stored::text)?.pop();
+        let (removed, names) = (stored.list(4, Stored::text)?, stored.text()?);
+        let ends = stored.list(8, |stored| Some((stored.u32()?, stored.u32()?)))?;
+        let spans = stored.list(13, Stored::span)?;
+        let index = Self { base_url, removed, names, ends, spans };
+        (stored.0.is_empty() && index.is_consistent(size)).then_some(index)
     }
 
     fn is_consistent(&self, size: u64) -> bool {

@@ -267,7 +267,7 @@ pub(super) fn near_channels(channel: &Channel) -> Vec<&'static str> {
         .map(|known| (strsim::osa_distance(known, &name), known))
         .filter(|(distance, known)| *distance > 0 && *distance <= known.len() / 3)
         .collect();
-    near.sort_unstable();
+    mlconda_types::sorting::sort(&mut near);
     near.into_iter().map(|(_, known)| known).collect()
 }
 

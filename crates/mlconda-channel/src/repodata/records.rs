@@ -10,13 +10,17 @@ use std::{collections::HashSet, fmt, sync::Arc};
 use mlconda_types::lenient;
 use rattler_conda_types::{Channel, PackageRecord, RepoDataRecord, Subdir, package::DistArchiveIdentifier};
 use serde::{
-    Deserialize, Deserializer,
-    de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    Deserializer,
+    de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
 use url::Url;
 
-use super::{RepodataError, index::Section};
+use super::{
+    RepodataError,
+    index::Section,
+    msgpack::{MsgpackError, Reader, Token},
+};
 use crate::network;
 
 /// What the records of a subdir have in common.
@@ -126,12 +130,22 @@ pub(super) fn records_from_json(
     removed: &[String],
     pieces: &[(Section, Vec<u8>)],
 ) -> PackageRecords {
-    let mut collector = RecordCollector::new(context, name, removed);
+    records_from_pieces(context, name, removed, pieces, Others::Skipped)
+}
+
+fn records_from_pieces(
+    context: &SubdirContext,
+    name: &str,
+    removed: &[String],
+    pieces: &[(Section, Vec<u8>)],
+    others: Others,
+) -> PackageRecords {
+    let mut collector = RecordCollector::new(context, name, removed, others);
     if pieces.iter().all(|(section, text)| collector.json(*section, text, ParseMode::Strict).is_ok()) {
         return collector.finish();
     }
     // Most pieces are valid. If one is not, its records are parsed one by one.
-    let mut collector = RecordCollector::new(context, name, removed);
+    let mut collector = RecordCollector::new(context, name, removed, others);
     for (section, text) in pieces {
         if let Err(error) = collector.json(*section, text, ParseMode::Lenient) {
             collector.found.skipped.add(name, error.to_string());
@@ -145,10 +159,17 @@ pub(super) fn records_from_json(
 /// # Errors
 /// If the bytes are not a shard.
 pub(super) fn records_from_shard(context: &SubdirContext, name: &str, bytes: &[u8]) -> Result<PackageRecords, String> {
-    let shard = Shard::read(bytes)?;
-    let mut collector = RecordCollector::new(context, name, &shard.removed);
-    collector.shard(shard.sections);
-    Ok(collector.finish())
+    let shard = Shard::read(bytes).map_err(|error| error.to_string())?;
+    Ok(records_from_pieces(context, name, &shard.removed, &shard.sections, Others::PassedOver))
+}
+
+/// What becomes of records of other packages than the one that is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Others {
+    /// They are passed over: a shard may list them, too.
+    PassedOver,
+    /// They are skipped, which is told of.
+    Skipped,
 }
 
 /// Collects the records of one package. Sections must be added in order (see [`Section`]).
@@ -156,17 +177,19 @@ struct RecordCollector<'a> {
     context: &'a SubdirContext,
     name: &'a str,
     removed: &'a [String],
+    others: Others,
     conda: HashSet<String>,
     tar_bz2: HashSet<String>,
     found: PackageRecords,
 }
 
 impl<'a> RecordCollector<'a> {
-    fn new(context: &'a SubdirContext, name: &'a str, removed: &'a [String]) -> Self {
+    fn new(context: &'a SubdirContext, name: &'a str, removed: &'a [String], others: Others) -> Self {
         Self {
             context,
             name,
             removed,
+            others,
             conda: HashSet::new(),
             tar_bz2: HashSet::new(),
             found: PackageRecords::default(),
@@ -202,6 +225,9 @@ impl<'a> RecordCollector<'a> {
             Section::Conda | Section::TarBz2 => key,
         };
         if record.name.as_normalized() != self.name {
+            if self.others == Others::PassedOver {
+                return;
+            }
             let reason = format!("it is a record of `{}`", record.name.as_normalized());
             return self.found.skipped.add(file, reason);
         }
@@ -226,20 +252,6 @@ impl<'a> RecordCollector<'a> {
     /// Parses the records of a piece of `repodata.json`, an object with file names as keys.
     fn json(&mut self, section: Section, text: &[u8], mode: ParseMode) -> serde_json::Result<()> {
         SectionSeed { collector: self, section, mode }.deserialize(&mut serde_json::Deserializer::from_slice(text))
-    }
-
-    fn shard(&mut self, sections: Vec<(Section, Vec<(String, ParsedRecord)>)>) {
-        for (section, records) in sections {
-            for (key, record) in records {
-                match record {
-                    _ if !self.accepts(section, &key) => {}
-                    // A shard may list other packages, too.
-                    Ok(record) if record.name.as_normalized() != self.name => {}
-                    Ok(record) => self.add(section, &key, record),
-                    Err(reason) => self.found.skipped.add(&key, reason),
-                }
-            }
-        }
     }
 
     fn finish(mut self) -> PackageRecords {
@@ -298,186 +310,50 @@ impl<'de> Visitor<'de> for SectionSeed<'_, '_> {
     }
 }
 
-/// A shard, with its sections in order.
-struct Shard<T> {
-    sections: Vec<(Section, Vec<(String, T)>)>,
+/// A shard: its sections as pieces of `repodata.json`, in order, and the file names of removed archives.
+#[derive(Default)]
+struct Shard {
+    sections: Vec<(Section, Vec<u8>)>,
     removed: Vec<String>,
 }
 
-/// A record, or why it is invalid.
-type ParsedRecord = Result<PackageRecord, String>;
-
-impl Shard<ParsedRecord> {
-    fn read(bytes: &[u8]) -> Result<Self, String> {
-        let mut shard = match decode::<Shard<PackageRecord>>(bytes) {
-            Ok(shard) => shard.map(Ok),
-            // One record is invalid: parse generic values first, then each record on its own.
-            Err(_) => {
-                let shard: Shard<JsonValue> = decode(bytes).map_err(|error| error.to_string())?;
-                shard.map(|plain| lenient::from_value(plain.0).map_err(|error| error.to_string()))
+impl Shard {
+    fn read(bytes: &[u8]) -> Result<Self, MsgpackError> {
+        let (mut shard, mut reader) = (Self::default(), Reader::new(bytes));
+        for _ in 0..reader.map()? {
+            match reader.text()? {
+                "packages" => shard.add(Section::TarBz2, &mut reader)?,
+                "packages.conda" => shard.add(Section::Conda, &mut reader)?,
+                "v3" => {
+                    for _ in 0..reader.map()? {
+                        match reader.text()? {
+                            "tar.bz2" => shard.add(Section::V3TarBz2, &mut reader)?,
+                            "conda" => shard.add(Section::V3Conda, &mut reader)?,
+                            _ => reader.skip()?,
+                        }
+                    }
+                }
+                "removed" => {
+                    let Token::Array(count) = reader.token()? else { return Err(MsgpackError::Expected("array")) };
+                    for _ in 0..count {
+                        shard.removed.push(reader.text()?.to_owned());
+                    }
+                }
+                _ => reader.skip()?,
             }
-        };
-        shard.removed.sort_unstable();
+        }
+        mlconda_types::sorting::sort(&mut shard.removed);
+        mlconda_types::sorting::sort_by_key(&mut shard.sections, |(section, _)| *section);
         Ok(shard)
     }
-}
 
-impl<T> Shard<T> {
-    fn map<U>(self, mut change: impl FnMut(T) -> U) -> Shard<U> {
-        let mut changed = |records: Vec<(String, T)>| {
-            records.into_iter().map(|(key, record)| (key, change(record))).collect::<Vec<_>>()
-        };
-        let sections = self.sections.into_iter().map(|(section, records)| (section, changed(records))).collect();
-        Shard { sections, removed: self.removed }
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Shard<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(bound = "T: Deserialize<'de>")]
-        struct ShardFields<T> {
-            #[serde(default = "EntryList::none")]
-            packages: EntryList<T>,
-            #[serde(default = "EntryList::none", rename = "packages.conda")]
-            conda: EntryList<T>,
-            #[serde(default = "V3::none")]
-            v3: V3<T>,
-            #[serde(default)]
-            removed: Vec<String>,
+    fn add(&mut self, section: Section, reader: &mut Reader<'_>) -> Result<(), MsgpackError> {
+        let mut text = Vec::new();
+        reader.json(&mut text)?;
+        if text.first() != Some(&b'{') {
+            return Err(MsgpackError::Expected("map"));
         }
-        #[derive(Deserialize)]
-        #[serde(bound = "T: Deserialize<'de>")]
-        struct V3<T> {
-            #[serde(default = "EntryList::none", rename = "tar.bz2")]
-            tar_bz2: EntryList<T>,
-            #[serde(default = "EntryList::none")]
-            conda: EntryList<T>,
-        }
-        impl<T> V3<T> {
-            fn none() -> Self {
-                Self { tar_bz2: EntryList::none(), conda: EntryList::none() }
-            }
-        }
-        let fields = ShardFields::deserialize(deserializer)?;
-        let sections = vec![
-            (Section::V3Conda, fields.v3.conda.0),
-            (Section::Conda, fields.conda.0),
-            (Section::V3TarBz2, fields.v3.tar_bz2.0),
-            (Section::TarBz2, fields.packages.0),
-        ];
-        Ok(Self { sections, removed: fields.removed })
+        self.sections.push((section, text));
+        Ok(())
     }
-}
-
-/// A map as a list of pairs.
-struct EntryList<T>(Vec<(String, T)>);
-
-impl<T> EntryList<T> {
-    fn none() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for EntryList<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct List<T>(std::marker::PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
-            type Value = EntryList<T>;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("records by file name")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<EntryList<T>, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(EntryList(entries))
-            }
-        }
-        deserializer.deserialize_map(List(std::marker::PhantomData))
-    }
-}
-
-/// A MessagePack value as JSON. Bytes, such as hashes, become hexadecimal text.
-struct JsonValue(serde_json::Value);
-
-impl<'de> Deserialize<'de> for JsonValue {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(JsonValueVisitor).map(JsonValue)
-    }
-}
-
-struct JsonValueVisitor;
-
-impl<'de> Visitor<'de> for JsonValueVisitor {
-    type Value = serde_json::Value;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a value")
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Self::Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_bytes<E>(self, value: &[u8]) -> Result<Self::Value, E> {
-        Ok(hex::encode(value).into())
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(serde_json::Value::Null)
-    }
-
-    fn visit_none<E>(self) -> Result<Self::Value, E> {
-        Ok(serde_json::Value::Null)
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Self::Value, A::Error> {
-        let mut values = Vec::new();
-        while let Some(JsonValue(value)) = sequence.next_element()? {
-            values.push(value);
-        }
-        Ok(values.into())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut values = serde_json::Map::new();
-        while let Some((key, JsonValue(value))) = map.next_entry::<String, JsonValue>()? {
-            values.insert(key, value);
-        }
-        Ok(values.into())
-    }
-}
-
-/// How deeply values may be nested. Records need six levels; the limit protects the stack.
-const MAX_DEPTH: usize = 64;
-
-/// Parses MessagePack.
-pub(super) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, rmp_serde::decode::Error> {
-    let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
-    deserializer.set_max_depth(MAX_DEPTH);
-    T::deserialize(&mut deserializer)
 }

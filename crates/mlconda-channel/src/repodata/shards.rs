@@ -1,20 +1,17 @@
 //! Sharded repodata (CEP-16): an index of names and hashes, and one immutable file for each package.
 
-use std::{fmt, hash::BuildHasher, io::Read};
+use std::{hash::BuildHasher, io::Read};
 
 use foldhash::fast::RandomState;
 use hashbrown::{HashTable, hash_table};
 use rattler_conda_types::{Channel, Subdir};
-use serde::{
-    Deserialize, Deserializer,
-    de::{self, MapAccess, SeqAccess, Visitor},
-};
 use url::Url;
 
 use super::{
     RepodataError,
     cache::{ShardCache, has_sha256},
-    records::{decode, resolve_base_url},
+    msgpack::{MsgpackError, Reader, Token},
+    records::resolve_base_url,
 };
 use crate::network::{self, BodyKind, Cause, Client, NetworkError};
 
@@ -41,7 +38,7 @@ struct ShardEntry {
     /// The offset of its name in the bytes.
     start: u32,
     length: u32,
-    hash: ShardHash,
+    hash: [u8; 32],
 }
 
 impl ShardEntry {
@@ -51,60 +48,69 @@ impl ShardEntry {
 }
 
 /// The base URLs; both are relative to the subdir.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default)]
 pub(super) struct ShardIndexInfo {
     /// The base of the package URLs.
-    #[serde(default)]
     pub(super) base_url: String,
     /// The base of the shard URLs.
-    #[serde(default)]
     shards_base_url: String,
 }
 
-/// A sha256: bytes, or hexadecimal text.
-#[derive(Debug)]
-struct ShardHash([u8; 32]);
-
-impl<'de> Deserialize<'de> for ShardHash {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Bytes;
-        impl<'de> Visitor<'de> for Bytes {
-            type Value = ShardHash;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a sha256")
-            }
-
-            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<ShardHash, E> {
-                bytes.try_into().map(ShardHash).map_err(|_| E::invalid_length(bytes.len(), &self))
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<ShardHash, E> {
-                self.visit_bytes(&hex::decode(text).map_err(E::custom)?)
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<ShardHash, A::Error> {
-                let mut bytes = Vec::with_capacity(32);
-                while let Some(byte) = sequence.next_element()? {
-                    bytes.push(byte);
-                }
-                self.visit_bytes(&bytes)
+impl ShardIndexInfo {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, MsgpackError> {
+        let mut info = Self::default();
+        for _ in 0..reader.map()? {
+            match reader.text()? {
+                "base_url" => info.base_url = reader.text()?.to_owned(),
+                "shards_base_url" => info.shards_base_url = reader.text()?.to_owned(),
+                _ => reader.skip()?,
             }
         }
-        deserializer.deserialize_any(Bytes)
+        Ok(info)
     }
+}
+
+/// A sha256: bytes, as bytes or as numbers, or hexadecimal text.
+fn read_hash(reader: &mut Reader<'_>) -> Result<[u8; 32], MsgpackError> {
+    let no_hash = MsgpackError::Expected("sha256");
+    let byte = |reader: &mut Reader<'_>| match reader.token()? {
+        Token::Unsigned(number) => u8::try_from(number).map_err(|_| no_hash),
+        _ => Err(no_hash),
+    };
+    let bytes = match reader.token()? {
+        Token::Bytes(bytes) => bytes.to_vec(),
+        Token::Text(text) => hex::decode(text).unwrap_or_default(),
+        Token::Array(32) => (0..32).map(|_| byte(reader)).collect::<Result<_, _>>()?,
+        _ => return Err(no_hash),
+    };
+    bytes.try_into().map_err(|_| no_hash)
 }
 
 impl ShardIndex {
     /// Parses a decompressed index.
-    pub(super) fn read(bytes: Vec<u8>) -> Result<Self, rmp_serde::decode::Error> {
-        #[derive(Deserialize)]
-        struct Parts<'b> {
-            info: ShardIndexInfo,
-            #[serde(borrow)]
-            shards: ShardNames<'b>,
+    ///
+    /// # Errors
+    /// If the bytes are not such an index.
+    pub(super) fn read(bytes: Vec<u8>) -> Result<Self, MsgpackError> {
+        let mut reader = Reader::new(&bytes);
+        let (mut info, mut names) = (None, None);
+        for _ in 0..reader.map()? {
+            match reader.text()? {
+                "info" => info = Some(ShardIndexInfo::read(&mut reader)?),
+                "shards" => {
+                    let count = reader.map()?;
+                    // The claimed length is untrusted; no more is reserved than a real index needs.
+                    let mut found = Vec::with_capacity(count.min(1 << 16));
+                    for _ in 0..count {
+                        found.push((reader.text()?, read_hash(&mut reader)?));
+                    }
+                    names = Some(found);
+                }
+                _ => reader.skip()?,
+            }
         }
-        let Parts { info, shards: ShardNames(names) } = decode(&bytes)?;
+        let info = info.ok_or(MsgpackError::Expected("`info`"))?;
+        let names = names.ok_or(MsgpackError::Expected("`shards`"))?;
         let first = bytes.as_ptr().addr();
         let hasher = RandomState::default();
         let mut shards: Vec<ShardEntry> = Vec::with_capacity(names.len());
@@ -133,33 +139,7 @@ impl ShardIndex {
     pub(super) fn hash(&self, name: &str) -> Option<&[u8; 32]> {
         let is_it = |place: &u32| self.shards[*place as usize].name(&self.bytes) == name.as_bytes();
         let place = self.indices.find(self.hasher.hash_one(name.as_bytes()), is_it)?;
-        Some(&self.shards[*place as usize].hash.0)
-    }
-}
-
-/// Names and hashes.
-pub(crate) struct ShardNames<'b>(Vec<(&'b str, ShardHash)>);
-
-impl<'de: 'b, 'b> Deserialize<'de> for ShardNames<'b> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Pairs;
-        impl<'de> Visitor<'de> for Pairs {
-            type Value = ShardNames<'de>;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("shards by name")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ShardNames<'de>, A::Error> {
-                // The claimed length is untrusted; reserve no more than a real index needs.
-                let mut names = Vec::with_capacity(map.size_hint().unwrap_or_default().min(1 << 16));
-                while let Some(pair) = map.next_entry()? {
-                    names.push(pair);
-                }
-                Ok(ShardNames(names))
-            }
-        }
-        deserializer.deserialize_map(Pairs)
+        Some(&self.shards[*place as usize].hash)
     }
 }
 

@@ -109,7 +109,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
 pub(crate) fn packages<'a>(records: &'a [PrefixRecord], untracked: &'a [UntrackedDistribution]) -> Vec<Package<'a>> {
     let untracked = untracked.iter().map(Package::of_untracked);
     let mut packages: Vec<Package<'_>> = records.iter().map(Package::new).chain(untracked).collect();
-    packages.sort_by_key(|package| package.name);
+    mlconda::sorting::sort_by(&mut packages, |one, other| one.name.cmp(other.name));
     packages
 }
 

@@ -278,7 +278,7 @@ fn environments_in(directory: &Path) -> Vec<String> {
         .filter_map(|entry| entry.file_name().into_string().ok())
         .filter(|name| is_yaml(name) && is_word(name))
         .collect();
-    names.sort_unstable();
+    mlconda::sorting::sort(&mut names);
     names.into_iter().take(LOOKED_AT).filter(lists_dependencies).take(SHOWN).collect()
 }
 

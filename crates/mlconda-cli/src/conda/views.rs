@@ -216,7 +216,7 @@ pub(super) fn search(line: &Line, context: &Context) -> Result<ExitCode, CliErro
     let specs = &environment.requirements;
     let is_meant = |record: &&RepoDataRecord| specs.iter().any(|each| each.spec.matches(*record));
     let mut found: Vec<&RepoDataRecord> = loaded.records().filter(is_meant).collect();
-    found.sort_by(|one, other| {
+    mlconda::sorting::sort_by(&mut found, |one, other| {
         let key = |record: &RepoDataRecord| {
             let package = &record.package_record;
             (package.name.as_normalized().to_owned(), package.version.clone(), package.build_number, record.url.clone())

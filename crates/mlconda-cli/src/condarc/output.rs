@@ -65,7 +65,7 @@ pub(super) fn show(condarc: &Condarc, keys: &[String], is_json: bool, settings: 
     let mut wanted = keys.to_vec();
     if wanted.is_empty() {
         wanted = condarc.keys().into_iter().chain(defaults.keys().cloned()).collect();
-        wanted.sort_unstable();
+        mlconda::sorting::sort(&mut wanted);
         wanted.dedup();
     }
     let mut told = Map::new();

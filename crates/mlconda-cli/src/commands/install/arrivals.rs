@@ -59,7 +59,7 @@ pub(crate) fn of(plan: &Plan, lock: &Lock) -> Vec<Arrival> {
         })
         .collect();
     // Then changes and removals, then the other new packages.
-    arrivals.sort_by_key(|arrival| (!arrival.is_asked_for, arrival.old.is_none()));
+    mlconda::sorting::sort_by_key(&mut arrivals, |arrival| (!arrival.is_asked_for, arrival.old.is_none()));
     arrivals
 }
 
