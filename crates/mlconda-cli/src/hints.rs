@@ -1,5 +1,6 @@
 //! Hints: what the user can do about an error of the library.
 
+mod image;
 mod network;
 
 use std::io::ErrorKind;
@@ -31,6 +32,7 @@ pub(crate) fn hint(error: &mlconda::Error) -> Option<String> {
         mlconda::Error::Lock(error) => lock_hint(error),
         mlconda::Error::Pip(error) => pip_hint(error),
         mlconda::Error::Prefix(error) => prefix_hint(error),
+        mlconda::Error::Image(error) => image::hint(error),
         _ => None,
     }
 }

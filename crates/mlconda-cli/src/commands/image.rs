@@ -14,14 +14,20 @@ use std::{
 
 use mlconda::{
     host::Host,
-    image::{Base, Grouping, Made, Workspace, make, plan_layers},
+    image::{Base, Grouping, ImageError, Made, Workspace, make, plan_layers},
+    install::InstallError,
     lock::Lock,
     network::Client,
     oci::{Images, Platform},
 };
 
 pub(crate) use self::args::Args;
-use crate::{context::Context, error::CliError, progress::Display};
+use crate::{
+    context::Context,
+    error::CliError,
+    progress::Display,
+    signals::{self, Temporary},
+};
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let start = Instant::now();
@@ -42,7 +48,10 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
         making.push((lock, places::base(&args, &platform, context)?));
     }
     let cache = context.settings.package_cache();
-    let workspace = Arc::new(Workspace::new(cache.as_deref(), &context.settings.temporary_directory())?);
+    // An image `FROM scratch` has no directory for temporary files.
+    let temporary = tempfile::tempdir().or_else(|_| tempfile::tempdir_in(&context.settings.directory))?;
+    let temporary = Temporary::new(temporary);
+    let workspace = Arc::new(Workspace::new(cache.as_deref(), temporary.path())?);
     let mut made = Vec::new();
     for (lock, base) in &making {
         let image = make_one(lock, base, &prefix, &earlier, &workspace, &host, &args, context)?;
@@ -91,5 +100,8 @@ fn make_one(
     let display = Display::new(&context.ui);
     let client = Client::new(&context.settings.network_options()?)?;
     let making = make(lock, base, workspace, &client, &options, &recipe, &display);
-    Ok(context.install_or_signal(&options.stop, making)??)
+    match context.install_or_signal(&options.stop, making)? {
+        Err(ImageError::Install(InstallError::Stopped)) => Err(CliError::Stopped(signals::told().unwrap_or_default())),
+        made => Ok(made?),
+    }
 }
